@@ -1,0 +1,122 @@
+"""The one typed class of settings; nothing else in `app/` reads the environment.
+
+Every setting stands, explained, in `.env.example`.
+"""
+
+import hashlib
+import logging
+import secrets
+from functools import cached_property, lru_cache
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+logger = logging.getLogger(__name__)
+
+MIN_SECRET_BYTES = 32
+PLACEHOLDERS = frozenset({"your-secret-key", "changeme", "change-me", "secret", "secret-key", "default"})
+
+
+class Settings(BaseSettings):
+    """Environment variables, or `.env` in the working directory; variables win."""
+
+    # Without hide_input_in_errors a refused SECRET_KEY or DATABASE_URL would be printed.
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+
+    app_env: Literal["development", "production"] = "development"
+
+    database_url: SecretStr | None = None
+    database_pool_size: int = Field(5, ge=1, le=100)
+    database_connect_timeout_seconds: int = Field(3, ge=1)
+    database_statement_timeout_seconds: float = Field(30, gt=0)
+
+    celery_broker_url: SecretStr | None = None
+    celery_result_backend: SecretStr | None = None
+
+    secret_key: SecretStr | None = None
+    access_token_minutes: int = Field(15, ge=1, le=15)
+    refresh_token_days: int = Field(14, ge=1)
+    allow_registration: bool = True
+    login_attempts: int = Field(10, ge=1)
+    login_attempts_per_address: int = Field(100, ge=1)
+    login_window_seconds: int = Field(900, ge=1)
+
+    first_admin_username: str | None = None
+    first_admin_password: SecretStr | None = None
+    first_admin_email: str | None = None
+
+    api_threads: int = Field(4, ge=1)
+    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)
+    max_json_depth: int = Field(64, ge=1, le=500)
+    docs_enabled: bool | None = None
+
+    task_modules: list[str] = []
+    worker_heartbeat_seconds: float = Field(3, gt=0)
+    worker_lease_seconds: float = Field(30, gt=0)
+    max_crashes: int = Field(3, ge=1, le=3)
+    keeper_lease_seconds: float = Field(4, gt=0)
+    keeper_interval_seconds: float = Field(0.5, gt=0)
+    dispatch_grace_seconds: float = Field(5, gt=0)
+    progress_interval_seconds: float = Field(0.2, gt=0)
+
+    retention_days: float = Field(30, gt=0)
+    login_retention_days: float = Field(30, gt=0)
+
+    smtp_host: str = "localhost"
+    smtp_port: int = Field(25, ge=1, le=65535)
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_starttls: bool = False
+    smtp_from: str = "task-service@localhost"
+
+    @field_validator("database_url")
+    @classmethod
+    def _use_psycopg2(cls, value: SecretStr | None) -> SecretStr | None:
+        """A plain `postgresql://` means psycopg2 here; SQLAlchemy 2.1 would take psycopg 3."""
+        if value is None:
+            return None
+        scheme, separator, rest = value.get_secret_value().partition("://")
+        if scheme in {"postgresql", "postgres"}:
+            scheme = "postgresql+psycopg2"
+        if scheme != "postgresql+psycopg2":
+            raise ValueError("DATABASE_URL must be a postgresql:// URL: no other database works yet")
+        return SecretStr(f"{scheme}{separator}{rest}")
+
+    @model_validator(mode="after")
+    def _production_needs_a_real_secret(self) -> Self:
+        if self.app_env != "production":
+            return self
+        key = self.secret_key.get_secret_value() if self.secret_key else ""
+        if not key:
+            raise ValueError("APP_ENV=production needs SECRET_KEY (at least 32 bytes, random)")
+        if len(key.encode()) < MIN_SECRET_BYTES or key.lower() in PLACEHOLDERS or len(set(key)) < 8:  # noqa: PLR2004
+            raise ValueError("APP_ENV=production refuses this SECRET_KEY: short or a placeholder")
+        return self
+
+    @cached_property
+    def signing_key(self) -> str:
+        """What signs access tokens, never shorter than 32 bytes.
+
+        Outside production a short key is stretched and a missing one made up, so that the first steps work;
+        a made-up key differs between processes, hence the warning.
+        """
+        if self.secret_key is None:
+            logger.warning("SECRET_KEY is not set: tokens will not outlive this process")
+            return secrets.token_hex(32)
+        key = self.secret_key.get_secret_value()
+        if len(key.encode()) >= MIN_SECRET_BYTES:
+            return key
+        logger.warning("SECRET_KEY is shorter than 32 bytes: good enough for development only")
+        return hashlib.sha256(key.encode()).hexdigest()
+
+    @property
+    def docs_open(self) -> bool:
+        """Swagger UI and metrics are open outside production unless DOCS_ENABLED says otherwise."""
+        return self.app_env != "production" if self.docs_enabled is None else self.docs_enabled
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

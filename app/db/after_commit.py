@@ -1,0 +1,59 @@
+"""Work that follows the outermost commit and is forgotten by a rollback.
+
+SQLAlchemy's `after_commit` event also fires when a savepoint is released, so each callback is kept with the
+transaction it was registered in, handed to the parent when a savepoint is released, and dropped when the
+transaction it belongs to is rolled back.
+"""
+
+from collections.abc import Callable
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session, SessionTransaction
+
+Callback = Callable[[], None]
+_KEY = "after_commit"
+
+
+def after_commit(db: Session, callback: Callback) -> None:
+    """Call `callback` once the session's outermost transaction has committed. It must not use the session."""
+    if not db.in_transaction():
+        db.begin()
+    current = db.get_nested_transaction() or db.get_transaction()
+    assert current is not None
+    _waiting(db).append((current, callback))
+
+
+def _waiting(db: Session) -> list[tuple[SessionTransaction, Callback]]:
+    waiting: list[tuple[SessionTransaction, Callback]] = db.info.setdefault(_KEY, [])
+    return waiting
+
+
+@event.listens_for(Session, "after_commit")
+def _on_commit(db: Session) -> None:
+    waiting = db.info.get(_KEY)
+    if not waiting:
+        return
+    nested = db.get_nested_transaction()
+    if nested is not None:
+        parent = nested.parent
+        assert parent is not None
+        db.info[_KEY] = [(parent if owner is nested else owner, callback) for owner, callback in waiting]
+        return
+    del db.info[_KEY]
+    for _, callback in waiting:
+        callback()
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _on_rollback(db: Session, previous: SessionTransaction) -> None:
+    waiting = db.info.get(_KEY)
+    if waiting:
+        db.info[_KEY] = [(owner, callback) for owner, callback in waiting if not _within(owner, previous)]
+
+
+def _within(owner: SessionTransaction | None, rolled_back: SessionTransaction) -> bool:
+    while owner is not None:
+        if owner is rolled_back:
+            return True
+        owner = owner.parent
+    return False

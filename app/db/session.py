@@ -1,0 +1,97 @@
+"""Engines, one per process and built after the fork, and the sessions on them.
+
+`SessionLocal()` gives a session bound, at its first statement, to the engine of the process that uses it: a
+psycopg2 connection shared across a fork corrupts both sides.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.core.config import get_settings
+from app.errors import Unavailable
+
+_engine: Engine | None = None
+
+
+def engine() -> Engine:
+    """This process's engine. Raises Unavailable when DATABASE_URL is not set."""
+    global _engine  # noqa: PLW0603 (one per process, forgotten at fork)
+    if _engine is None:
+        _engine = _build_engine()
+    return _engine
+
+
+def autocommit_engine() -> Engine:
+    """The same pool, each statement its own transaction: one round trip where BEGIN and COMMIT make three."""
+    return engine().execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _build_engine() -> Engine:
+    settings = get_settings()
+    if settings.database_url is None:
+        raise Unavailable("DATABASE_URL is not set: put it in .env, or start with `python3 run_server.py`")
+    timeout_ms = int(settings.database_statement_timeout_seconds * 1000)
+    return create_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_pool_size,
+        pool_timeout=settings.database_connect_timeout_seconds,
+        # Times come back in UTC, a lost server is noticed, and no statement runs for ever.
+        connect_args={
+            "connect_timeout": settings.database_connect_timeout_seconds,
+            "options": f"-c timezone=UTC -c statement_timeout={timeout_ms}",
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        },
+    )
+
+
+def dispose_engine() -> None:
+    """Close this process's connections; the next use builds a new engine."""
+    global _engine  # noqa: PLW0603
+    if _engine is not None:
+        _engine.dispose()
+        _engine = None
+
+
+def _forget_after_fork() -> None:
+    """The parent's sockets are the parent's: drop the pool here without closing them."""
+    global _engine  # noqa: PLW0603
+    if _engine is not None:
+        _engine.dispose(close=False)
+        _engine = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+class _ProcessSession(Session):
+    def get_bind(self, *args: Any, **kwargs: Any) -> Any:
+        # A session given a bind of its own (a test's connection, a caller's engine) keeps it.
+        return super().get_bind(*args, **kwargs) if self.bind is not None else engine()
+
+
+SessionLocal = sessionmaker(class_=_ProcessSession, expire_on_commit=False)
+
+
+@contextmanager
+def transaction(db: Session, *, commit: bool = True) -> Iterator[None]:
+    """One public service call: committed at its end, or, with `commit=False`, left to the caller's transaction."""
+    try:
+        yield
+        if commit:
+            db.commit()
+        else:
+            db.flush()
+    except BaseException:
+        if commit:
+            db.rollback()
+        raise

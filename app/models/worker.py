@@ -1,0 +1,26 @@
+"""Worker processes and their heartbeat: one row a Celery worker, whatever the number of its tasks."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Index, Text, func
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base
+
+
+class WorkerProcess(Base):
+    """One incarnation of a worker; started again, the same name gets a new row."""
+
+    __tablename__ = "worker_processes"
+    __table_args__ = (Index(None, "heartbeat_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    pid: Mapped[int]
+    queues: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    concurrency: Mapped[int]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    heartbeat_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    stopped_at: Mapped[datetime | None]
