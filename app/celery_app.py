@@ -1,0 +1,64 @@
+"""The Celery application: `celery -A app.celery_app worker` and `celery -A app.celery_app beat`.
+
+Nothing that matters rests on a message, hence early acks without prefetch on Redis: no duplicates from a visibility
+timeout however long a task runs, and no task waits behind another in a worker's memory (docs/adr/0002).
+"""
+
+from datetime import timedelta
+
+from celery import Celery
+from kombu.entity import Exchange, Queue
+
+from app.core.config import get_settings
+from app.dispatch.routing import DEFAULT_QUEUE, MESSAGE_PRIORITY, PRIORITY_STEPS, QUEUES
+from app.models.task import TaskPriority
+
+_settings = get_settings()
+
+celery_app = Celery("task_service", task_cls="app.tasks.base:SQLAlchemyTask")
+celery_app.conf.update(
+    broker_url=_settings.celery_broker_url.get_secret_value() if _settings.celery_broker_url else None,
+    result_backend=(_settings.celery_result_backend.get_secret_value() if _settings.celery_result_backend else None),
+    include=["app.tasks", *_settings.task_modules],
+    # JSON only: a pickled message runs code.
+    task_serializer="json",
+    result_serializer="json",
+    accept_content=["json"],
+    enable_utc=True,
+    timezone="UTC",
+    # Queues and priorities: the order here is the order of service.
+    task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
+    task_default_queue=DEFAULT_QUEUE,
+    task_default_priority=MESSAGE_PRIORITY[TaskPriority.NORMAL],
+    broker_transport_options={"priority_steps": PRIORITY_STEPS, "queue_order_strategy": "priority"},
+    # Dispatch: a hint, acknowledged at once, one for each free child.
+    task_acks_late=False,
+    worker_disable_prefetch=True,
+    worker_prefetch_multiplier=1,
+    task_publish_retry=False,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    worker_hijack_root_logger=True,
+    # Periodic work. Beat may run any number of times: both tasks are idempotent.
+    beat_schedule={
+        "purge-finished-tasks": {
+            "task": "app.tasks.common_tasks.purge_finished_tasks",
+            "schedule": timedelta(hours=1),
+            "options": {"expires": 3600},
+        },
+        "purge-expired-logins": {
+            "task": "app.tasks.common_tasks.purge_expired_logins",
+            "schedule": timedelta(hours=1),
+            "options": {"expires": 3600},
+        },
+    },
+)
+
+# Below the application, since the tasks import it: the base of every task, and what a worker and beat run beside them.
+from app.tasks.base import SQLAlchemyTask  # noqa: E402 (see above)
+from app.worker import bootsteps  # noqa: E402 (see above)
+
+bootsteps.install(celery_app)
+
+
+__all__ = ["SQLAlchemyTask", "celery_app"]

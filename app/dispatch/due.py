@@ -1,0 +1,66 @@
+"""Which rows a message is owed for, and the mark that one is out."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import DateTime, Uuid, bindparam, column, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+
+from app.db.session import transaction
+from app.dispatch.messages import DISPATCHED_COLUMNS, Dispatch
+from app.models.task import Task, TaskStatus
+from app.services.transitions import NOW
+
+BATCH = 500
+
+# Once its message is out, a row is due again only after this: a last resort, long after every other check. A
+# shorter timer would send an overloaded system several messages a task.
+FAR = timedelta(hours=1)
+
+PENDING = Task.status == TaskStatus.PENDING.value
+
+
+def take_due(db: Session, grace_seconds: float, limit: int = BATCH) -> list[Dispatch]:
+    """Pending rows whose `dispatch_at` has come, oldest first, each put off by the grace time.
+
+    Whoever takes a row sends it: any number of takers at once share the rows out (SKIP LOCKED), and one that dies
+    before it has sent leaves rows that are due again after the grace time.
+    """
+    due = (
+        select(Task.id)
+        .where(PENDING, Task.dispatch_at <= NOW)
+        .order_by(Task.dispatch_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    statement = (
+        update(Task)
+        .where(Task.id.in_(due), PENDING)
+        .values({"dispatch_at": NOW + timedelta(seconds=grace_seconds), "dispatched_at": None})
+        .returning(*DISPATCHED_COLUMNS)
+        .execution_options(synchronize_session=False)
+    )
+    with transaction(db):
+        return [Dispatch.of(row) for row in db.execute(statement)]
+
+
+_SENT = (
+    func.unnest(bindparam("p_ids", type_=ARRAY(Uuid)), bindparam("p_windows", type_=ARRAY(DateTime(timezone=True))))
+    .table_valued(column("id", Uuid), column("dispatch_at", DateTime(timezone=True)), name="sent")
+    .render_derived()
+)
+_MARK = (
+    update(Task)
+    # The very window that was answered: a PATCH of run_at or a new generation in between opened another one.
+    .where(Task.id == _SENT.c.id, Task.dispatch_at == _SENT.c.dispatch_at, PENDING)
+    .values({"dispatched_at": NOW, "dispatch_at": NOW + FAR})
+    .execution_options(synchronize_session=False)
+)
+
+
+def mark_dispatched(db: Session, sent: Sequence[Dispatch]) -> None:
+    """Push the rows' next dispatch far out, now that their messages are. Clients see no change in it."""
+    windows: list[datetime] = [dispatch.dispatch_at for dispatch in sent]
+    with transaction(db):
+        db.execute(_MARK, {"p_ids": [dispatch.id for dispatch in sent], "p_windows": windows})

@@ -1,0 +1,144 @@
+"""Sends what a commit has made due, off the request path: one background thread a process.
+
+Creating a task never waits for the broker. What this thread cannot send stays due in its row, and the keeper sends
+it as soon as it can: after the grace time, or when the broker is back.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db.session import SessionLocal
+from app.dispatch.due import mark_dispatched
+from app.dispatch.messages import Dispatch, producer, send
+
+logger = logging.getLogger(__name__)
+
+BATCH = 200
+IDLE_SECONDS = 30.0
+PAUSE_SECONDS = 1.0
+FLUSH_SECONDS = 2.0
+
+
+class Publisher:
+    """A queue of dispatches and the thread that sends them, started at the first of them."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Dispatch] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._idle = threading.Event()
+        self._idle.set()
+        self._connection = ExitStack()
+        self._producer: Any = None
+        self._broker_down_until = 0.0
+
+    def enqueue(self, dispatches: Sequence[Dispatch]) -> None:
+        """Have these sent soon. Never blocks and never raises for the broker's sake."""
+        with self._lock:
+            self._idle.clear()
+            for dispatch in dispatches:
+                self._queue.put(dispatch)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+                self._thread.start()
+
+    def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
+        """Wait until all is sent or given up, for at most `seconds`; True when it is."""
+        return self._idle.wait(seconds)
+
+    def _run(self) -> None:
+        while True:
+            batch = self._next_batch()
+            if batch:
+                self._deliver(batch)
+                continue
+            self._disconnect()
+            if self._may_end():
+                return
+
+    def _deliver(self, batch: list[Dispatch]) -> None:
+        if time.monotonic() < self._broker_down_until:
+            return
+        # A connection that has been idle may be dead without the broker being so: a second try opens another.
+        for _ in range(2):
+            try:
+                send(self._connected(), batch)
+            except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
+                self._disconnect()
+                problem = error
+            else:
+                self._mark(batch)
+                return
+        self._broker_down_until = time.monotonic() + PAUSE_SECONDS
+        logger.warning("broker not reachable, %d dispatches left to the keeper: %s", len(batch), problem)
+
+    def _connected(self) -> Any:
+        if self._producer is None:
+            self._producer = self._connection.enter_context(producer())
+        return self._producer
+
+    def _disconnect(self) -> None:
+        self._producer = None
+        with suppress(Exception):  # a broken connection may fail to close; it is gone either way
+            self._connection.close()
+
+    def _mark(self, batch: list[Dispatch]) -> None:
+        try:
+            with SessionLocal() as db:
+                mark_dispatched(db, batch)
+        except SQLAlchemyError as error:
+            # Sent but not marked: they are sent once more after the grace time, which is harmless.
+            logger.warning("%d dispatches could not be marked: %s", len(batch), error)
+
+    def _next_batch(self) -> list[Dispatch]:
+        """What waits, at most a batch; empty when nothing has come for a while."""
+        with self._lock:
+            if self._queue.empty():
+                self._idle.set()
+        try:
+            batch = [self._queue.get(timeout=IDLE_SECONDS)]
+        except Empty:
+            return []
+        while len(batch) < BATCH and not self._queue.empty():
+            batch.append(self._queue.get_nowait())
+        return batch
+
+    def _may_end(self) -> bool:
+        with self._lock:
+            if not self._queue.empty():
+                return False
+            self._thread = None
+            return True
+
+
+publisher = Publisher()
+
+
+def _after_fork() -> None:
+    """Threads do not survive a fork; what the parent had queued is the parent's to send."""
+    global publisher  # noqa: PLW0603 (one per process)
+    publisher = Publisher()
+
+
+def _flush() -> None:
+    publisher.flush()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_flush)
+
+
+def publish(dispatches: Sequence[Dispatch]) -> None:
+    """Hand these to this process's publisher."""
+    if dispatches:
+        publisher.enqueue(dispatches)

@@ -1,0 +1,153 @@
+"""The keeper's thread: stand by, lead, make one pass after another."""
+
+import logging
+import threading
+import time
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.db.outage import is_outage
+from app.db.session import SessionLocal
+from app.dispatch.due import BATCH, mark_dispatched, take_due
+from app.dispatch.messages import producer, send
+from app.keeper import broker, lease, passes
+from app.keeper.lease import Lease
+from app.models.ids import new_id
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0
+STANDBY_SECONDS = 1.0
+# What need not happen at every pass.
+DOUBT_SECONDS = 2.0
+TIDY_SECONDS = 60.0
+
+
+class Keeper:
+    """One a process. Any number of them may run; the lease says which one works."""
+
+    def __init__(self) -> None:
+        self.id = new_id()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._connection = ExitStack()
+        self._producer: Any = None
+        self._next_doubt = 0.0
+        self._next_tidy = 0.0
+        self._leading = False
+
+    def start(self) -> None:
+        """Run in a thread of this process until `stop`."""
+        if self._thread is None:
+            self._stopping.clear()
+            self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the pass under way and let another process lead at once."""
+        if self._thread is None:
+            return
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
+        self._thread = None
+        self._disconnect()
+        with suppress(SQLAlchemyError), SessionLocal() as db:  # the lease runs out by itself
+            lease.release(db, self.id)
+
+    def _run(self) -> None:
+        interval = get_settings().keeper_interval_seconds
+        while not self._stopping.is_set():
+            led = False
+            try:
+                with SessionLocal() as db:
+                    led = self.run_once(db)
+            except Exception as error:
+                if is_outage(error):
+                    logger.warning("keeper: the database is not reachable: %s", error)
+                else:
+                    logger.exception("keeper: a pass failed")
+            self._stopping.wait(interval if led else STANDBY_SECONDS)
+
+    def run_once(self, db: Session) -> bool:
+        """One pass, if this keeper leads; whether it does."""
+        held = lease.acquire(db, self.id)
+        if (held is not None) != self._leading:
+            self._leading = held is not None
+            logger.info("keeper %s %s", self.id, "leads" if held else "stands by")
+        if held is None:
+            return False
+        self._settle(db, held)
+        self._dispatch(db, held)
+        if time.monotonic() >= self._next_tidy:
+            self._next_tidy = time.monotonic() + TIDY_SECONDS
+            passes.forget_workers(db)
+        return True
+
+    def _settle(self, db: Session, held: Lease) -> None:
+        """The passes that need the database alone."""
+        rescued = passes.rescue_lost(db, silent_too=held.may_rescue)
+        if rescued:
+            logger.warning("keeper: %d attempts of lost workers ended", rescued)
+        passes.revoke_expired(db)
+        passes.delete_requested(db)
+
+    def _dispatch(self, db: Session, held: Lease) -> None:
+        """The passes that need the broker. Without it the rows stay due, and the next pass tries again."""
+        doubt = time.monotonic() >= self._next_doubt
+        if not doubt and not passes.anything_due(db):
+            return
+        try:
+            to = self._connected()
+            if doubt:
+                self._next_doubt = time.monotonic() + DOUBT_SECONDS
+                self._resend(db, held, to.connection)
+            self._send_due(db, to)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
+            logger.warning("keeper: broker not reachable: %s", error)
+            self._disconnect()
+
+    def _resend(self, db: Session, held: Lease, connection: Any) -> None:
+        """Have the rows sent again that the broker has lost: all of them, or those of an empty queue."""
+        epoch = broker.epoch(connection)
+        if epoch is None:
+            return
+        if epoch != held.broker_epoch:
+            logger.warning("keeper: the broker is new or came back empty, %d sent again", passes.resend_all(db))
+            lease.keep_epoch(db, epoch)
+            return
+        for queue in passes.queues_in_doubt(db, _queues()):
+            if broker.is_empty(connection, queue):
+                logger.warning("keeper: %d lost messages of %s sent again", passes.resend_queue(db, queue), queue)
+
+    def _send_due(self, db: Session, to: Any) -> None:
+        grace = get_settings().dispatch_grace_seconds
+        while dispatches := take_due(db, grace):
+            send(to, dispatches)
+            mark_dispatched(db, dispatches)
+            if len(dispatches) < BATCH or self._stopping.is_set():
+                return
+
+    def _connected(self) -> Any:
+        if self._producer is None:
+            self._producer = self._connection.enter_context(producer())
+        return self._producer
+
+    def _disconnect(self) -> None:
+        self._producer = None
+        with suppress(Exception):  # a broken connection may fail to close; it is gone either way
+            self._connection.close()
+
+
+def _queues() -> list[str]:
+    from app.celery_app import celery_app
+
+    return list(celery_app.amqp.queues)
+
+
+keeper = Keeper()

@@ -1,0 +1,119 @@
+"""The keeper's passes over the table. Each is one short transaction, or several in batches, and may run twice."""
+
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, delete, exists, select, update
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.db.session import transaction
+from app.models.task import TERMINAL, Task, TaskStatus
+from app.models.worker import WorkerProcess
+from app.services import rescue
+from app.services.transitions import NOW, transition
+
+BATCH = 500
+
+# A message that is out for this long while its queue is empty was lost: popping and claiming take milliseconds.
+LOST_AFTER = timedelta(seconds=5)
+# Rows of workers that have been gone for this long tell nobody anything.
+FORGET_WORKERS_AFTER = timedelta(days=1)
+
+PENDING = Task.status == TaskStatus.PENDING.value
+RUNNING = Task.status == TaskStatus.RUNNING.value
+DISPATCHED = Task.dispatched_at.is_not(None)
+DUE_AGAIN = {"dispatch_at": NOW, "dispatched_at": None}
+
+
+def anything_due(db: Session) -> bool:
+    """Whether a message is owed for any row."""
+    with transaction(db):
+        return bool(db.scalar(select(exists().where(PENDING, Task.dispatch_at <= NOW))))
+
+
+def resend_all(db: Session) -> int:
+    """Make every dispatched row due again: the broker has lost them all. Returns how many."""
+    count = 0
+    while True:
+        rows = select(Task.id).where(PENDING, DISPATCHED).limit(BATCH).with_for_update(skip_locked=True)
+        with transaction(db):
+            statement = update(Task).where(Task.id.in_(rows), PENDING).values(DUE_AGAIN).returning(Task.id)
+            taken = len(db.execute(statement.execution_options(synchronize_session=False)).all())
+        count += taken
+        if taken < BATCH:
+            return count
+
+
+def queues_in_doubt(db: Session, queues: list[str]) -> list[str]:
+    """The queues that have rows whose message has been out for a while."""
+    with transaction(db):
+        return [queue for queue in queues if db.scalar(select(exists().where(*_in_doubt(queue))))]
+
+
+def _in_doubt(queue: str) -> tuple[ColumnElement[bool], ...]:
+    return PENDING, DISPATCHED, Task.queue == queue, Task.dispatched_at < NOW - LOST_AFTER
+
+
+def resend_queue(db: Session, queue: str) -> int:
+    """Make the rows due again whose messages an empty queue should still hold. Returns how many."""
+    rows = select(Task.id).where(*_in_doubt(queue)).limit(BATCH).with_for_update(skip_locked=True)
+    statement = update(Task).where(Task.id.in_(rows), PENDING).values(DUE_AGAIN).returning(Task.id)
+    with transaction(db):
+        return len(db.execute(statement.execution_options(synchronize_session=False)).all())
+
+
+def rescue_lost(db: Session, *, silent_too: bool) -> int:
+    """End the attempts of workers that have said goodbye and, with `silent_too`, of those whose lease is over."""
+    lease = timedelta(seconds=get_settings().worker_lease_seconds)
+    worker = WorkerProcess
+    gone: ColumnElement[bool] = worker.stopped_at.is_not(None)
+    if silent_too:
+        # No row at all: it never came to register, or was forgotten. Its tasks' own age decides.
+        unknown = worker.id.is_(None) & (Task.started_at < NOW - lease)
+        gone = gone | (worker.heartbeat_at < NOW - lease) | unknown
+    attempts = (
+        select(Task.id)
+        .outerjoin(worker, worker.id == Task.worker_id)
+        .where(RUNNING, gone)
+        .limit(BATCH)
+        .with_for_update(of=Task, skip_locked=True)
+    )
+    with transaction(db):
+        ids = list(db.scalars(attempts))
+        return rescue.lost(db, Task.id.in_(ids)) if ids else 0
+
+
+def revoke_expired(db: Session) -> int:
+    """Pending tasks past their `expires_at` never start. Returns how many were revoked."""
+    rows = select(Task.id).where(PENDING, Task.expires_at <= NOW).limit(BATCH).with_for_update(skip_locked=True)
+    statement = transition(
+        TaskStatus.REVOKED,
+        Task.id.in_(rows),
+        Task.expires_at <= NOW,
+        sources=[TaskStatus.PENDING],
+        values={"status_reason": "expired"},
+    )
+    with transaction(db):
+        return len(db.execute(statement).all())
+
+
+def delete_requested(db: Session) -> int:
+    """Delete the tasks whose deletion was asked for while they ran, now that they have ended."""
+    rows = (
+        select(Task.id)
+        .where(Task.delete_requested_at.is_not(None), Task.status.in_(sorted(TERMINAL)))
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    with transaction(db):
+        statement = delete(Task).where(Task.id.in_(rows)).returning(Task.id)
+        return len(db.execute(statement.execution_options(synchronize_session=False)).all())
+
+
+def forget_workers(db: Session) -> int:
+    """Drop the rows of workers that are long gone and hold nothing."""
+    holds = exists().where(RUNNING, Task.worker_id == WorkerProcess.id)
+    statement = delete(WorkerProcess).where(WorkerProcess.heartbeat_at < NOW - FORGET_WORKERS_AFTER, ~holds)
+    with transaction(db):
+        rows = db.execute(statement.returning(WorkerProcess.id).execution_options(synchronize_session=False)).all()
+        return len(rows)

@@ -1,0 +1,1 @@
+"""What clients hear while a task lives. Always of committed rows, read from the database."""

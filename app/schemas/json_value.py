@@ -1,0 +1,58 @@
+"""What JSON from a client may hold, so that whatever is accepted can be stored and read back unchanged."""
+
+import math
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from app.core.config import get_settings
+
+
+def _check(value: Any, depth: int) -> None:
+    if depth < 0:
+        raise PydanticCustomError("json_too_deep", "JSON nested too deeply")
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("finite_number", "NaN and infinite numbers are not JSON")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_text(key)
+            _check(item, depth - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth - 1)
+
+
+def _check_text(value: str) -> None:
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise PydanticCustomError("string_unicode", "Lone surrogates are not Unicode text")
+
+
+def _json_value(value: Any) -> Any:
+    _check(value, get_settings().max_json_depth)
+    return value
+
+
+def _without_nul(value: Any) -> Any:
+    """PostgreSQL's text and JSONB have no NUL; args, kwargs and results, kept as JSON text, may hold one."""
+    if isinstance(value, str) and "\0" in value:
+        raise PydanticCustomError("string_nul", "The NUL character cannot be stored")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _without_nul(key)
+            _without_nul(item)
+    elif isinstance(value, list):
+        for item in value:
+            _without_nul(item)
+    return value
+
+
+JSONValue = Annotated[Any, AfterValidator(_json_value)]
+JSONArray = Annotated[list[Any], AfterValidator(_json_value)]
+JSONObject = Annotated[dict[str, Any], AfterValidator(_json_value)]
+SearchableObject = Annotated[dict[str, Any], AfterValidator(_json_value), AfterValidator(_without_nul)]
+
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_nul)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_without_nul)]

@@ -1,0 +1,207 @@
+"""Tasks as clients send and see them. Where the names are the model's, the meaning is too."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.json_schema import WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
+from app.schemas.base import RequestModel
+from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag
+
+MAX_SECONDS = 366 * 24 * 3600
+MAX_TAGS = 50
+
+_PRIORITIES: dict[Any, TaskPriority] = {
+    **dict(enumerate(TaskPriority, start=1)),
+    "urgent": TaskPriority.CRITICAL,
+}
+
+
+def _priority(value: Any) -> Any:
+    """1–4 from low to critical, and `urgent`, beside the names themselves."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return value
+    return _PRIORITIES.get(value, value)
+
+
+PriorityIn = Annotated[
+    TaskPriority,
+    BeforeValidator(_priority),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": [*TaskPriority, "urgent"]},
+                {"type": "integer", "minimum": 1, "maximum": 4},
+            ]
+        }
+    ),
+]
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+
+_EXAMPLE: dict[str, Any] = {
+    "name": "数据处理任务",
+    "task_type": "data_processing",
+    "celery_task_name": "app.tasks.common_tasks.long_running_task",
+    "args": [60],
+    "kwargs": {"param": "value"},
+    "priority": "normal",
+}
+
+
+class TaskCreate(RequestModel):
+    """What to run, when, and how often it may fail."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    name: ShortText = Field(description="A name for people.", examples=["数据处理任务"])
+    task_type: ShortText = Field(description="Your own grouping, to filter by.", examples=["data_processing"])
+    celery_task_name: ShortText = Field(
+        description="One of GET /tasks/types.", examples=["app.tasks.common_tasks.long_running_task"]
+    )
+    args: JSONArray = Field([], description="Positional arguments.", examples=[[60]])
+    kwargs: JSONObject = Field({}, description="Keyword arguments.", examples=[{"param": "value"}])
+    priority: PriorityIn = Field(
+        TaskPriority.NORMAL,
+        description="low, normal, high or critical; also 1–4 in that order, and urgent for critical.",
+        examples=["normal"],
+    )
+    run_at: AwareDatetime | None = Field(
+        None, description="Not before this time (RFC 3339 with an offset).", examples=["2030-01-01T08:00:00Z"]
+    )
+    delay_seconds: Seconds | None = Field(
+        None, description="Not before this many seconds from now; instead of run_at.", examples=[30]
+    )
+    expires_at: AwareDatetime | None = Field(
+        None, description="Revoked if it has not started by then.", examples=["2030-01-02T08:00:00Z"]
+    )
+    timeout_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = Field(
+        None, description="Hard limit of one attempt; its process is killed then.", examples=[600]
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        None, description="How often the body may fail; the task's own default where left out.", examples=[3]
+    )
+    retry_backoff_seconds: Seconds | None = Field(
+        None, description="Wait before the second attempt; doubles with each one after that.", examples=[5]
+    )
+    tags: list[Tag] = Field([], max_length=MAX_TAGS, description="To filter by.", examples=[["nightly"]])
+    metadata: SearchableObject = Field({}, description="Any JSON object of yours.", examples=[{"order": 17}])
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.run_at is not None and self.delay_seconds is not None:
+            raise PydanticCustomError("start_given_twice", "Give run_at or delay_seconds, not both")
+        if self.run_at is not None and self.expires_at is not None and self.expires_at <= self.run_at:
+            raise PydanticCustomError("expires_before_start", "expires_at must be later than run_at")
+        return self
+
+
+class TaskPatch(RequestModel):
+    """What is left out stays. `priority`, `run_at` and `expires_at` can be changed while the task is pending.
+
+    `status`, `progress`, `progress_detail` and `result` are the administrators', and go through the state machine.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "a better name", "tags": ["nightly"]}]})
+
+    name: ShortText = Field("", description="A name for people.", validate_default=False)
+    tags: list[Tag] = Field([], max_length=MAX_TAGS, description="Replaces the tags.")
+    metadata: SearchableObject = Field({}, description="Replaces the metadata.")
+    priority: PriorityIn = Field(TaskPriority.NORMAL, description="Moves a pending task to the queue of it.")
+    run_at: AwareDatetime | None = Field(None, description="null: as soon as possible.")
+    expires_at: AwareDatetime | None = Field(None, description="null: never.")
+    status: TaskStatus = Field(TaskStatus.REVOKED, description="Administrators: revoked, succeeded or failed.")
+    progress: int = Field(0, ge=0, le=100, description="Administrators: percent done.")
+    progress_detail: JSONValue = Field(None, description="Administrators: any JSON about the progress.")
+    result: JSONValue = Field(None, description="Administrators: the result, with status succeeded.")
+
+
+class TaskError(BaseModel):
+    """Why the last attempt failed."""
+
+    type: str = Field(description="The exception's class.", examples=["ValueError"])
+    message: str | None = Field(description="Its message.", examples=["duration must not be negative"])
+
+
+class TaskRead(BaseModel):  # type: ignore[no-redef]  # the plugin gives __init__ its own kwargs
+    """A task as it stands: always a committed state."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID = Field(description="UUID version 7: orders by time of creation.")
+    celery_id: UUID = Field(description="The id of Celery's message; a retry through the API gets a new one.")
+    user_id: UUID = Field(description="Whose it is.")
+    name: str
+    task_type: str
+    celery_task_name: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    priority: TaskPriority
+    queue: str = Field(description="high_priority, default or low_priority.", examples=["default"])
+    status: TaskStatus
+    status_reason: str | None = Field(description="Why it was revoked: cancelled, expired, ignored, stopped.")
+    progress: int = Field(description="Percent, 0–100.", examples=[50])
+    progress_detail: Any | None = Field(description="What the task last said of its progress.")
+    result: Any | None = Field(description="What the body returned; null unless it succeeded.")
+    error: TaskError | None = Field(description="null unless the last attempt failed.")
+    run_at: datetime | None
+    delay_seconds: float | None
+    expires_at: datetime | None
+    timeout_seconds: float | None
+    max_attempts: int = Field(description="How often the body may fail.")
+    retry_backoff_seconds: float | None
+    tags: list[str]
+    metadata: dict[str, Any] = Field(validation_alias="metadata_")
+    unique_key: str | None = Field(None, description="Nothing fills it yet.")
+    depends_on: list[UUID] | None = Field(None, description="Nothing fills it yet.")
+    webhook_url: str | None = Field(None, description="Nothing fills it yet.")
+    attempt: int = Field(description="Starts so far, lost ones included.", examples=[1])
+    worker: str | None = Field(description="Who runs it, or ran it last.", examples=["worker1@host"])
+    version: int = Field(description="Grows by one with each change that a client can see; the ETag.")
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = Field(description="Of the last attempt.")
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+
+
+class TaskCounts(BaseModel):
+    """Exact numbers of tasks."""
+
+    total: int = Field(examples=[8])
+    pending: int = Field(0, examples=[1])
+    running: int = Field(0, examples=[2])
+    succeeded: int = Field(0, examples=[5])
+    failed: int = Field(0, examples=[0])
+    revoked: int = Field(0, examples=[0])
+
+
+class TaskAttemptRead(BaseModel):
+    """One start of a task."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    number: int = Field(description="1 for the first start.", examples=[1])
+    worker: str | None = Field(examples=["worker1@host"])
+    started_at: datetime
+    finished_at: datetime | None = Field(description="null while it runs.")
+    outcome: AttemptOutcome
+    error_type: str | None = Field(examples=["worker_lost"])
+    error_message: str | None = Field(examples=["the worker process was lost"])
+    traceback: str | None = Field(description="Of the exception, where there was one.")
+
+
+class TaskTypeRead(BaseModel):
+    """A kind of task that may be created."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    celery_task_name: str = Field(examples=["app.tasks.common_tasks.long_running_task"])
+    summary: str = Field(description="One line.", examples=["Take a given time, in equal steps."])
+    description: str = Field(description="The rest of the task's documentation.")
+    parameters: dict[str, Any] = Field(description="JSON Schema of its parameters, by name.")
+    default_queue: str = Field(description="Where it goes with priority normal.", examples=["default"])
+    time_limit: float | None = Field(description="Seconds, unless timeout_seconds says otherwise.")

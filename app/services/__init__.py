@@ -1,0 +1,1 @@
+"""What the service does, one public method one transaction. Nothing here knows HTTP."""

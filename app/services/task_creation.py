@@ -1,0 +1,87 @@
+"""Accepting tasks: from what was asked for to committed rows and the dispatches they owe."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+from sqlalchemy import DateTime, Float, bindparam, case, func, insert
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.dispatch.messages import Dispatch
+from app.dispatch.routing import QUEUE_OF
+from app.errors import FieldError, InvalidTask
+from app.models.ids import new_id
+from app.models.task import Task
+from app.schemas.task import TaskCreate
+from app.services.catalogue import find_type
+from app.services.transitions import NOW, seconds
+
+_START = func.coalesce(
+    bindparam("p_run_at", type_=DateTime(timezone=True)), NOW + seconds(bindparam("p_delay", type_=Float))
+)
+# Due now: a grace time ahead, in which the publisher sends it; the keeper sends what is still due after that.
+_INSERT = (
+    insert(Task)
+    .values(
+        {
+            "run_at": _START,
+            "dispatch_at": case((_START > NOW, _START), else_=NOW + seconds(bindparam("p_grace", type_=Float))),
+        }
+    )
+    .returning(Task, sort_by_parameter_order=True)
+)
+
+
+def parse(fields: dict[str, Any]) -> TaskCreate:
+    """The fields as a TaskCreate. Raises InvalidTask with the refused ones."""
+    try:
+        return TaskCreate.model_validate(fields)
+    except ValidationError as error:
+        refused: list[FieldError] = [
+            {"loc": [*problem["loc"]], "msg": problem["msg"], "type": problem["type"]}
+            for problem in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        names = ", ".join(str(part) for problem in refused for part in problem["loc"][:1])
+        raise InvalidTask(f"The task is not valid: {names}" if names else None, refused) from None
+
+
+def insert_tasks(db: Session, wanted: Sequence[TaskCreate], user_id: UUID) -> list[Task]:
+    """Check all against the catalogue, insert them in one statement. Raises UnknownTask, InvalidArguments."""
+    rows = [_row(task, user_id) for task in wanted]
+    return list(db.scalars(_INSERT, rows)) if rows else []
+
+
+def due_now(tasks: Sequence[Task]) -> list[Dispatch]:
+    """The dispatches to send at once: of those that need not wait for a later time."""
+    return [Dispatch.of(task) for task in tasks if task.run_at is None or task.run_at <= task.created_at]
+
+
+def _row(wanted: TaskCreate, user_id: UUID) -> dict[str, Any]:
+    kind = find_type(wanted.celery_task_name)
+    kind.check(wanted.args, wanted.kwargs)
+    return {
+        "id": new_id(),
+        "celery_id": new_id(),
+        "user_id": user_id,
+        "name": wanted.name,
+        "task_type": wanted.task_type,
+        "celery_task_name": wanted.celery_task_name,
+        "args": wanted.args,
+        "kwargs": wanted.kwargs,
+        "priority": wanted.priority,
+        "queue": kind.queue or QUEUE_OF[wanted.priority],
+        "tags": wanted.tags,
+        "metadata_": wanted.metadata,
+        "p_run_at": wanted.run_at,
+        "p_delay": wanted.delay_seconds,
+        "p_grace": get_settings().dispatch_grace_seconds,
+        "delay_seconds": wanted.delay_seconds,
+        "expires_at": wanted.expires_at,
+        "timeout_seconds": wanted.timeout_seconds,
+        "retry_backoff_seconds": wanted.retry_backoff_seconds,
+        "max_attempts": wanted.max_attempts or kind.max_attempts,
+        "max_attempts_named": wanted.max_attempts is not None or kind.max_attempts_named,
+        "rerun_lost": kind.rerun_lost,
+    }

@@ -1,0 +1,49 @@
+"""What a PATCH may change, and what a change of a pending task means for its dispatch."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.dispatch.messages import Dispatch
+from app.dispatch.routing import QUEUE_OF
+from app.errors import AdminOnly, InvalidTransition
+from app.models.task import Task, TaskStatus
+from app.services import task_changes
+from app.services.catalogue import catalogue
+
+PENDING_ONLY = frozenset({"priority", "run_at", "expires_at"})
+MOVES_DISPATCH = frozenset({"priority", "run_at"})
+STATE = frozenset({"status", "progress", "progress_detail", "result"})
+
+
+def split(changes: dict[str, Any], *, may_set_state: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The changes of the task's own fields, and those of its state. Raises AdminOnly for the latter."""
+    state = {name: value for name, value in changes.items() if name in STATE}
+    if state and not may_set_state:
+        raise AdminOnly(f"Only an administrator may set {', '.join(sorted(state))}")
+    return {name: value for name, value in changes.items() if name not in STATE}, state
+
+
+def edit(db: Session, task: Task, changes: dict[str, Any]) -> bool:
+    """Change this version of the task; False when it has moved on. Raises InvalidTransition."""
+    pending_only = PENDING_ONLY & changes.keys()
+    if pending_only and task.status is not TaskStatus.PENDING:
+        raise InvalidTransition(f"{', '.join(sorted(pending_only))}: only while pending, not {task.status}")
+    return task_changes.patch(db, task.id, task.version, _values(task, changes), pending_only=bool(pending_only))
+
+
+def due_now(task: Task, changes: dict[str, Any]) -> list[Dispatch]:
+    """The new message that a changed `priority` or `run_at` calls for, unless the task is to wait."""
+    if not MOVES_DISPATCH & changes.keys() or task.dispatch_at == task.run_at:
+        return []
+    return [Dispatch.of(task)]
+
+
+def _values(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
+    values = {"metadata_" if name == "metadata" else name: value for name, value in changes.items()}
+    if "priority" in values:
+        kind = catalogue().get(task.celery_task_name)
+        values["queue"] = (kind.queue if kind else None) or QUEUE_OF[values["priority"]]
+    if MOVES_DISPATCH & values.keys():
+        values |= task_changes.due_values(values)
+    return values

@@ -1,0 +1,351 @@
+"""Tasks: create, read, change, cancel, retry, delete.
+
+Each method is one transaction, which `commit=False` leaves to the caller; what it dispatches then follows the caller's
+outermost commit, and is forgotten by a rollback. `owner` limits a call to one user's tasks: another's is TaskNotFound,
+exactly as one that does not exist.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.db.after_commit import after_commit
+from app.db.session import transaction
+from app.dispatch.messages import Dispatch
+from app.dispatch.publisher import publish
+from app.errors import InvalidTransition, PreconditionFailed, TaskActive, TaskCancelled, TaskNotFound
+from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
+from app.schemas.task import TaskCreate
+from app.services import attempts, task_changes, task_creation, task_editing, task_queries
+from app.services.attempts import AttemptError, CurrentAttempt, current_attempt
+from app.services.task_queries import TaskFilter
+
+# Two statements that each miss because the task moved in between are tried again; more often than this is no race.
+TRIES = 10
+
+
+class TaskService:
+    """Stateless: `task_service` is the one that everybody shares, and a new one is as good."""
+
+    # Create
+
+    def create_task(
+        self,
+        db: Session,
+        name: str,
+        task_type: str,
+        celery_task_name: str,
+        args: list[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        priority: str | int = "normal",
+        *,
+        user_id: UUID,
+        commit: bool = True,
+        **options: Any,
+    ) -> tuple[Task, str]:
+        """Accept a task and have it run; `options` as in TaskCreate. Returns it and its Celery id.
+
+        Raises InvalidTask, UnknownTask, InvalidArguments.
+        """
+        wanted = task_creation.parse(
+            {
+                "name": name,
+                "task_type": task_type,
+                "celery_task_name": celery_task_name,
+                "args": args or [],
+                "kwargs": kwargs or {},
+                "priority": priority,
+                **options,
+            }
+        )
+        (task,) = self.create_tasks(db, [wanted], user_id, commit=commit)
+        return task, str(task.celery_id)
+
+    def create_tasks(
+        self, db: Session, wanted: Sequence[TaskCreate], user_id: UUID, *, commit: bool = True
+    ) -> list[Task]:
+        """Accept all of them or none, in one statement, in their order. Raises UnknownTask, InvalidArguments."""
+        with transaction(db, commit=commit):
+            tasks = task_creation.insert_tasks(db, wanted, user_id)
+            self._dispatch(db, task_creation.due_now(tasks))
+        return tasks
+
+    # Read
+
+    def get_task(self, db: Session, task_id: UUID, *, owner: UUID | None = None) -> Task:
+        """The task as it is committed now. Raises TaskNotFound."""
+        task = task_queries.find(db, _id(task_id), owner)
+        if task is None:
+            raise TaskNotFound
+        return task
+
+    def get_tasks(
+        self, db: Session, user_id: UUID | None = None, status: TaskStatus | str | None = None,
+        task_type: str | None = None, skip: int = 0, limit: int = 50, **filters: Any,
+    ) -> list[Task]:  # fmt: skip
+        """Tasks, newest first; `filters` as in TaskFilter. `user_id=None` means everybody's."""
+        wanted = _filter(user_id, status, task_type, filters)
+        return task_queries.page(db, wanted, limit, skip=skip)
+
+    def get_task_count(
+        self, db: Session, user_id: UUID | None = None, status: TaskStatus | str | None = None,
+        task_type: str | None = None, **filters: Any,
+    ) -> int:  # fmt: skip
+        """How many tasks there are, exactly; filters as in `get_tasks`."""
+        return task_queries.count(db, _filter(user_id, status, task_type, filters))["total"]
+
+    def list_page(
+        self, db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0
+    ) -> tuple[list[Task], UUID | None]:
+        """One page, newest first, and the last id of it if another page follows."""
+        tasks = task_queries.page(db, wanted, limit + 1, before=before, skip=skip)
+        more = len(tasks) > limit
+        return tasks[:limit], tasks[limit - 1].id if more else None
+
+    def count(self, db: Session, wanted: TaskFilter) -> dict[str, int]:
+        """Exact numbers, in all and by status."""
+        return task_queries.count(db, wanted)
+
+    def get_attempts(
+        self, db: Session, task_id: UUID, *, owner: UUID | None = None
+    ) -> list[TaskAttempt | dict[str, Any]]:
+        """Every attempt, the current one included, oldest first. Raises TaskNotFound."""
+        return task_queries.attempts(db, self.get_task(db, task_id, owner=owner))
+
+    # Report: from a body, or from outside
+
+    def update_task_progress(
+        self, db: Session, task_id: UUID, progress: int, detail: Any | None = None, *, commit: bool = True
+    ) -> Task:
+        """Percent done and any JSON about it. In a running body it speaks for that body's attempt alone.
+
+        Raises InvalidTransition where nothing runs; in a body TaskCancelled, AttemptLost.
+        """
+        task_id = _id(task_id)
+        current = _current(task_id)
+        cancelled = False
+        with transaction(db, commit=commit):
+            if current is not None:
+                cancelled = attempts.report_progress(db, task_id, current.attempt, progress, detail)
+            elif not task_changes.set_progress(db, task_id, _progress(progress, detail)):
+                raise self._refused(db, task_id, "report progress of")
+        if cancelled:
+            raise TaskCancelled
+        return self.get_task(db, task_id)
+
+    def update_task_status(
+        self,
+        db: Session,
+        task_id: UUID,
+        status: TaskStatus | str,
+        progress: int | None = None,
+        result: Any | None = None,
+        *,
+        error: str | None = None,
+        commit: bool = True,
+    ) -> Task:
+        """Move the task: in a running body, end its attempt; from outside, revoke a pending task or end a running one.
+
+        From outside, the attempt that runs is fenced off: nothing it writes afterwards counts. Raises
+        InvalidTransition for any other move; `running` comes from a worker's claim alone.
+        """
+        task_id, to = _id(task_id), TaskStatus(status)
+        current = _current(task_id)
+        with transaction(db, commit=commit):
+            if current is not None:
+                moved = self._report_end(db, current, to, progress, result, error)
+            else:
+                moved = self._move(db, task_id, to, progress, result, error)
+            if not moved:
+                raise self._refused(db, task_id, f"set {to} on")
+        return self.get_task(db, task_id)
+
+    # Change
+
+    def update_task(
+        self,
+        db: Session,
+        task_id: UUID,
+        changes: dict[str, Any],
+        *,
+        owner: UUID | None = None,
+        may_set_state: bool = True,
+        check_version: Callable[[int], None] | None = None,
+        commit: bool = True,
+    ) -> Task:
+        """Change what PATCH may change (TaskPatch); `check_version` is called with the version that is changed.
+
+        Raises TaskNotFound, InvalidTransition, AdminOnly where `may_set_state` forbids what is wanted, and what
+        `check_version` raises.
+        """
+        fields, state = task_editing.split(changes, may_set_state=may_set_state)
+        with transaction(db, commit=commit):
+            for _ in range(TRIES):
+                task = self.get_task(db, task_id, owner=owner)
+                if check_version is not None:
+                    check_version(task.version)
+                if not fields or task_editing.edit(db, task, fields):
+                    break
+            else:
+                raise PreconditionFailed
+            if state:
+                self._set_state(db, task.id, state)
+            task = self.get_task(db, task.id)
+            self._dispatch(db, task_editing.due_now(task, fields))
+        return task
+
+    def cancel(self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> Task:
+        """Revoke a pending task, ask a running one to stop. Raises InvalidTransition if it has succeeded or failed."""
+        with transaction(db, commit=commit):
+            for _ in range(TRIES):
+                task = self.get_task(db, task_id, owner=owner)
+                if task_changes.revoke_pending(db, task.id) or task_changes.request_cancel(db, task.id):
+                    break
+                task = self.get_task(db, task_id, owner=owner)
+                asked = task.status is TaskStatus.RUNNING and task.cancel_requested_at is not None
+                if asked or task.status is TaskStatus.REVOKED:
+                    break
+                if task.status in TERMINAL:
+                    raise InvalidTransition(f"The task has already {task.status}")
+        return self.get_task(db, task_id)
+
+    def cancel_task(self, db: Session, task_id: UUID, *, commit: bool = True) -> bool:
+        """True: revoked, or asked to stop. False: it had succeeded or failed. Raises TaskNotFound."""
+        try:
+            self.cancel(db, task_id, commit=commit)
+        except InvalidTransition:
+            return False
+        return True
+
+    def retry_task(self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> Task:
+        """Run a failed or revoked task again under the same id. Raises TaskNotFound, InvalidTransition."""
+        with transaction(db, commit=commit):
+            task = self.get_task(db, task_id, owner=owner)
+            if not task_changes.restart(db, task.id):
+                raise self._refused(db, task.id, "retry")
+            task = self.get_task(db, task.id)
+            self._dispatch(db, [Dispatch.of(task)])
+        return task
+
+    def delete(
+        self, db: Session, task_id: UUID, *, owner: UUID | None = None, force: bool = False, commit: bool = True
+    ) -> bool:
+        """Delete an ended task; with `force` a pending one too, and a running one once it has been stopped.
+
+        True: gone. False: it will be. Raises TaskNotFound, TaskActive.
+        """
+        with transaction(db, commit=commit):
+            for _ in range(TRIES):
+                task = self.get_task(db, task_id, owner=owner)
+                if task_changes.delete_ended(db, task.id, pending_too=force):
+                    db.expunge(task)
+                    return True
+                if force and task_changes.request_delete(db, task.id):
+                    return False
+                if not force:
+                    break
+            raise TaskActive
+
+    def delete_task(self, db: Session, task_id: UUID, *, commit: bool = True) -> bool:
+        """True: gone. False: it is still pending or running. Raises TaskNotFound."""
+        try:
+            return self.delete(db, task_id, commit=commit)
+        except TaskActive:
+            return False
+
+    def purge_finished(self, db: Session, days: float) -> int:
+        """Delete the tasks that ended longer ago than this, in batches of a transaction each. Returns how many."""
+        total = 0
+        while True:
+            with transaction(db):
+                deleted = task_changes.delete_finished_before(db, timedelta(days=days))
+            total += deleted
+            if deleted < task_changes.PURGE_BATCH:
+                return total
+
+    # Inside
+
+    def _dispatch(self, db: Session, dispatches: list[Dispatch]) -> None:
+        if dispatches:
+            after_commit(db, lambda: publish(dispatches))
+
+    def _move(
+        self, db: Session, task_id: UUID, to: TaskStatus, progress: int | None, result: Any, error: str | None
+    ) -> bool:
+        values = {} if progress is None else {"progress": progress}
+        if to is TaskStatus.REVOKED:
+            return task_changes.revoke_pending(db, task_id, "stopped") or task_changes.end_running(
+                db, task_id, to, values, error
+            )
+        if to is TaskStatus.SUCCEEDED:
+            return task_changes.end_running(db, task_id, to, {"progress": 100, "result": result}, None)
+        if to is TaskStatus.FAILED:
+            return task_changes.end_running(db, task_id, to, values, error)
+        return False
+
+    def _set_state(self, db: Session, task_id: UUID, state: dict[str, Any]) -> None:
+        """An administrator's PATCH: the moves that are open from outside, or the progress of what runs."""
+        if "status" in state:
+            to, progress = TaskStatus(state["status"]), state.get("progress")
+            moved = self._move(db, task_id, to, progress, state.get("result"), None)
+        elif "result" in state:
+            raise InvalidTransition("A result comes with status succeeded")
+        else:
+            moved = task_changes.set_progress(db, task_id, state)
+        if not moved:
+            raise self._refused(db, task_id, "set the state of")
+
+    def _report_end(
+        self, db: Session, current: CurrentAttempt, to: TaskStatus, progress: int | None, result: Any,
+        error: str | None,
+    ) -> bool:  # fmt: skip
+        """A body that speaks of itself. Once it has ended its attempt, its return value counts no more."""
+        fence = (db, current.task_id, current.attempt)
+        if to is TaskStatus.RUNNING:
+            attempts.report_progress(*fence, progress, result)
+            return True
+        if to is TaskStatus.SUCCEEDED:
+            ended = attempts.succeed(*fence, result)
+        elif to is TaskStatus.FAILED:
+            ended = attempts.fail(*fence, AttemptError("Failed", error))
+        elif to is TaskStatus.REVOKED:
+            ended = attempts.revoke(*fence, "stopped")
+        else:
+            return False
+        if ended:
+            after_commit(db, current.settle)
+        return ended
+
+    def _refused(self, db: Session, task_id: UUID, what: str) -> InvalidTransition:
+        return InvalidTransition(f"Cannot {what} a task that is {self.get_task(db, task_id).status}")
+
+
+def _id(task_id: UUID | str) -> UUID:
+    """An id as a UUID; what is none names no task."""
+    if isinstance(task_id, UUID):
+        return task_id
+    try:
+        return UUID(task_id)
+    except ValueError:
+        raise TaskNotFound from None
+
+
+def _current(task_id: UUID) -> CurrentAttempt | None:
+    """The attempt that this very context runs, if it is one of that task."""
+    current = current_attempt.get()
+    return current if current is not None and current.task_id == task_id else None
+
+
+def _progress(progress: int, detail: Any | None) -> dict[str, Any]:
+    return {"progress": progress} if detail is None else {"progress": progress, "progress_detail": detail}
+
+
+def _filter(user_id: UUID | None, status: Any, task_type: str | None, filters: dict[str, Any]) -> TaskFilter:
+    statuses = () if status is None else (TaskStatus(status),) if isinstance(status, str) else tuple(status)
+    return TaskFilter(user_id=user_id, status=statuses, task_type=task_type, **filters)
+
+
+task_service = TaskService()

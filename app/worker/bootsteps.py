@@ -1,0 +1,45 @@
+"""Starts what a worker and beat run beside Celery's own work: the agent (worker) and the keeper (both)."""
+
+import os
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+
+from app.keeper.loop import keeper
+from app.worker.agent import Node, agent
+
+MAINTAIN_SECONDS = 0.5
+
+
+class ServiceStep(bootsteps.StartStopStep):
+    """In the worker's parent process, after the pool has forked: children must not inherit these threads' locks."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, worker: Any) -> None:
+        queues = tuple(worker.app.amqp.queues.consume_from)
+        agent.start(Node(worker.hostname, os.getpid(), queues, worker.concurrency))
+        keeper.start()
+
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        """Look after the pool more often than Celery's five seconds: a dead child is a lost attempt."""
+        maintain = getattr(worker.pool, "maintain_pool", None)
+        if maintain is not None:
+            hub.call_repeatedly(MAINTAIN_SECONDS, maintain)
+
+
+def _worker_has_shut_down(**_: Any) -> None:
+    # Not in the step's `stop`: that comes before the pool has drained, and a draining worker must go on beating.
+    keeper.stop()
+    agent.stop()
+
+
+def _beat_starts(**_: Any) -> None:
+    keeper.start()
+
+
+def install(app: Celery) -> None:
+    """Add the steps to the application."""
+    app.steps["worker"].add(ServiceStep)
+    signals.worker_shutdown.connect(_worker_has_shut_down, weak=False)
+    signals.beat_init.connect(_beat_starts, weak=False)

@@ -1,0 +1,46 @@
+"""Statements that must reach the database even if it is away for a while."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.db.outage import is_outage
+from app.db.session import autocommit_engine
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+
+T = TypeVar("T")
+
+
+class Undeliverable(Exception):
+    """The database stayed away for longer than the statement was allowed to wait."""
+
+
+def deliver(statement: Callable[[Connection], T], seconds: float) -> T:
+    """Run `statement` on an autocommit connection, again and again while the database is away.
+
+    Whatever it does must be safe to do twice: the reply to the first time may have been lost. Raises Undeliverable
+    after `seconds`, and at once any error that is not the connection's.
+    """
+    deadline = time.monotonic() + seconds
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            with autocommit_engine().connect() as connection:
+                return statement(connection)
+        except (DBAPIError, PoolTimeout) as error:
+            if not is_outage(error):
+                raise
+            if time.monotonic() + pause > deadline:
+                raise Undeliverable(str(error)) from error
+            logger.warning("database not reachable, trying again: %s", error)
+            time.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)

@@ -1,0 +1,37 @@
+"""The parent's view of a running attempt: notices the two ends that the child cannot write itself."""
+
+from typing import Any
+from uuid import UUID
+
+from billiard.exceptions import Terminated, WorkerLostError
+from celery.worker.request import Request
+
+from app.dispatch.messages import RECORD_HEADER
+from app.worker.agent import Loss, agent
+
+# The child is gone: killed, out of memory, or left by `sys.exit()` in a body.
+LOST = (WorkerLostError, Terminated, SystemExit, KeyboardInterrupt)
+
+
+class RecordRequest(Request):
+    """Celery's Request, whose child may die or be killed at its hard time limit.
+
+    Only the parent hears of either; it has the row say so at once, through the agent's thread: the event loop that
+    calls these must not wait for a database.
+    """
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(error, LOST):
+            self._report(overran=None)
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> Any:
+        if not soft:
+            self._report(overran=float(timeout))
+        return super().on_timeout(soft, timeout)
+
+    def _report(self, overran: float | None) -> None:
+        record = self.request_dict.get(RECORD_HEADER)
+        if record is not None and self.worker_pid is not None:
+            agent.report(Loss(UUID(record), self.worker_pid, overran))
