@@ -1,0 +1,25 @@
+# One image for API, workers, beat and migrations; docker-compose.yml says which is which.
+
+FROM python:3.13-slim AS packages
+COPY requirements.txt /tmp/
+# What the service itself needs stands above the line of dashes in requirements.txt.
+RUN sed '/^# ----/,$d' /tmp/requirements.txt > /tmp/runtime.txt \
+    && python -m venv /venv \
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: -r /tmp/runtime.txt \
+    && /venv/bin/pip uninstall --yes pip
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10001 --home-dir /srv --shell /usr/sbin/nologin app \
+    && install --directory --owner app /data
+COPY --from=packages /venv /venv
+COPY alembic.ini /srv/
+COPY alembic /srv/alembic
+COPY app /srv/app
+WORKDIR /srv
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER app
+EXPOSE 8000
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+CMD ["uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8000", "--no-server-header", "--no-access-log", \
+     "--timeout-graceful-shutdown", "10"]

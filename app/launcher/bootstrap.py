@@ -1,0 +1,41 @@
+"""From any Python to the one of `.venv`: makes it, becomes it, runs a command's `main` there."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from app.launcher.errors import LauncherError
+from app.launcher.venv import ensure_venv, runs_in
+
+
+def run_in_venv(root: str, module: str) -> int:
+    """The exit code of `module.main(argv)` run in `root/.venv`: this script is started again there if need be."""
+    place = Path(root)
+    try:
+        python = ensure_venv(place, place / "requirements.txt", lambda line: print(line, flush=True))
+    except LauncherError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped: run it again to go on", file=sys.stderr)
+        return 130
+    if runs_in(place / ".venv"):
+        return _run_here(module)
+    command = [str(python), os.path.abspath(sys.argv[0]), *sys.argv[1:]]  # noqa: PTH100 - resolve() would follow links
+    return _become(command)
+
+
+def _run_here(module: str) -> int:
+    try:
+        return int(importlib.import_module(module).main(sys.argv[1:]))
+    except KeyboardInterrupt:  # before the command has its own handler
+        return 130
+
+
+def _become(command: list[str]) -> int:
+    if sys.platform == "win32":
+        return subprocess.call(command)  # its exec would give the terminal back at once
+    sys.stdout.flush()
+    return os.execv(command[0], command)  # noqa: S606 - becoming the environment's Python is what this is for

@@ -1,0 +1,113 @@
+"""Parts that are a command of the environment's Python, and commands that run once."""
+
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.launcher.console import Console
+from app.launcher.datadir import DataDir
+from app.launcher.environment import Environment
+from app.launcher.errors import LauncherError
+from app.launcher.process import ManagedProcess
+
+STEP_SECONDS = 600.0
+EXCEPTION = re.compile(r"[\w.]+(?:Error|Exception): ")  # a traceback's last line, from which its message may go on
+MANUALS = ("(Background on this error", "For further information visit")
+
+
+class Stopped(Exception):
+    """A stop was requested while the service was starting."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where commands run, and with what."""
+
+    root: Path
+    data: DataDir
+    environment: Environment
+    console: Console
+
+    def command(
+        self, name: str, arguments: Sequence[str], on_line: Callable[[str], None], death: signal.Signals
+    ) -> ManagedProcess:
+        return ManagedProcess(
+            [sys.executable, "-m", *arguments],
+            log=self.data.log(name),
+            env=self.environment.for_parts(),
+            cwd=self.root,
+            on_line=on_line,
+            death_signal=death,
+            pid_file=self.data.pid_file(name),
+        )
+
+    def run_once(self, name: str, arguments: Sequence[str], stopped: Callable[[], bool]) -> list[str]:
+        """What a command wrote; `LauncherError` with its last line when it failed, `Stopped` when told to stop."""
+        lines: list[str] = []
+        process = self.command(name, arguments, lines.append, signal.SIGTERM)
+        process.start()
+        code = process.wait(STEP_SECONDS, stopped)
+        if code is None:
+            process.stop(signal.SIGTERM, 5)
+            if stopped():
+                raise Stopped
+            raise LauncherError(f"{name} took longer than {STEP_SECONDS:.0f} s: see {process.log}")
+        if code != 0:
+            said = last_words(lines).removeprefix(f"{name}: ")[:500] or f"exit code {code}"
+            raise LauncherError(f"{name} failed: {said} (all of it: {process.log})")
+        return lines
+
+
+def last_words(lines: Sequence[str]) -> str:
+    """An error's own words as one line: those of the last exception, or the last line where there was none."""
+    told = [line.strip() for line in lines if line.strip() and not line.strip().startswith(MANUALS)]
+    heads = [number for number, line in enumerate(told) if EXCEPTION.match(line)]
+    return " ".join(told[heads[-1] :] if heads else told[-1:])
+
+
+class CommandPart:
+    """A long-running command, its lines on the console under its name."""
+
+    def __init__(
+        self,
+        shop: Workshop,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        grace: float,
+        death: signal.Signals = signal.SIGTERM,
+        before_kill: signal.Signals | None = None,
+        ready: str = "",
+    ) -> None:
+        self.name = name
+        self.is_ready = not ready  # from the first line on that ends with this text
+        self._console, self._ready = shop.console, ready
+        self._grace, self._before_kill = grace, before_kill
+        self._process = shop.command(name, arguments, self._on_line, death)
+
+    def _on_line(self, line: str) -> None:
+        self._console.part(self.name, line)
+        self.is_ready = self.is_ready or line.endswith(self._ready)
+
+    def start(self) -> None:
+        self._process.kill()  # what a killed leader left of its group holds ports and connections
+        self._process.start()
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def tail(self, lines: int = 5) -> list[str]:
+        """Nothing: its lines are on the console already."""
+        del lines
+        return []
+
+    def stop(self, *, hurry: Callable[[], bool]) -> None:
+        """SIGTERM and its grace; then, for a worker, the harder request; then SIGKILL for what is left."""
+        self._process.send(signal.SIGTERM)
+        if self._process.wait(self._grace, hurry) is None and self._before_kill:
+            self._process.send(self._before_kill)
+            self._process.wait(5)
+        self._process.kill()

@@ -1,0 +1,58 @@
+"""What the parts are started with: what was given wins, the rest is made once and kept in `<data-dir>/env`."""
+
+import os
+import secrets
+from pathlib import Path
+
+from app.launcher.envfile import read_env, write_env
+
+HEADING = """\
+What run_server.py started the parts with; written anew at each start. It holds secrets.
+In a shell: set -a; . THIS_FILE; set +a"""
+DATABASE, BROKER, PASSWORD = "DATABASE_URL", "CELERY_BROKER_URL", "FIRST_ADMIN_PASSWORD"
+DEFAULTS = {"FIRST_ADMIN_USERNAME": "admin", "FIRST_ADMIN_EMAIL": "admin@example.com"}
+
+
+class Environment:
+    """`given` holds what the environment and `.env` name, `kept` the secrets of earlier starts."""
+
+    def __init__(self, root: Path, env_file: Path) -> None:
+        self.root, self.env_file = root, env_file
+        in_environment = {name: value for name, value in os.environ.items() if value}
+        self.given = {**read_env(root / ".env"), **in_environment}
+        self.kept = read_env(env_file)
+        self.values = {**{name: value for name, value in in_environment.items() if name in _known()}}
+        for name in (DATABASE, BROKER, "CELERY_RESULT_BACKEND"):
+            if name in self.given:
+                self.values[name] = self.given[name]
+        self.values["SECRET_KEY"] = self._given_kept_or("SECRET_KEY", secrets.token_urlsafe(48))
+        for name, default in DEFAULTS.items():
+            self.values[name] = self._given_kept_or(name, default)
+        self.values[PASSWORD] = self._given_kept_or(PASSWORD, secrets.token_urlsafe(12))
+
+    def _given_kept_or(self, name: str, default: str) -> str:
+        return self.given.get(name) or self.kept.get(name) or default
+
+    @property
+    def password_was_given(self) -> bool:
+        return PASSWORD in self.given
+
+    @property
+    def password_is_new(self) -> bool:
+        """Made in this run: then an admin that exists already has another one."""
+        return PASSWORD not in self.given and PASSWORD not in self.kept
+
+    def write(self) -> None:
+        write_env(self.env_file, self.values, HEADING)
+
+    def for_parts(self) -> dict[str, str]:
+        """The whole environment of a part. Parts run in the project's root, where `app` is found."""
+        inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", "PYTHONHOME")}
+        return {**inherited, **self.values, "PYTHONUNBUFFERED": "1"}
+
+
+def _known() -> set[str]:
+    """The variables that mean something to the service."""
+    from app.core.config import Settings
+
+    return {name.upper() for name in Settings.model_fields}

@@ -1,0 +1,60 @@
+"""A lock between processes that the kernel lets go of when its holder dies. Standard library alone."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take it if nobody has it. On a file system without locks (some NFS) everybody gets it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _wait_for_lock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+        return
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+@contextlib.contextmanager
+def locked_directory(directory: Path, on_wait: Callable[[], None]) -> Iterator[int | None]:
+    """Hold the lock of a directory itself (no file is left in it); yields the descriptor.
+
+    A child that is given the descriptor keeps the lock for as long as it lives, even when this process is killed.
+    """
+    if sys.platform == "win32":
+        name = f"task-service-{directory.as_posix().replace('/', '_').replace(':', '')}.lock"
+        descriptor = os.open(Path(tempfile.gettempdir()) / name, os.O_RDWR | os.O_CREAT)
+    else:
+        descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        if not try_lock(descriptor):
+            on_wait()
+            _wait_for_lock(descriptor)
+        yield descriptor
+    finally:
+        os.close(descriptor)

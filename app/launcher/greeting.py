@@ -1,0 +1,60 @@
+"""The text at the end of a start: addresses, the admin, and a curl line that works as pasted."""
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+TASK = {
+    "name": "my first task",
+    "task_type": "demo",
+    "celery_task_name": "app.tasks.common_tasks.long_running_task",
+    "args": [10],
+}
+
+
+@dataclass(frozen=True)
+class Admin:
+    """`state` is what create-admin said; `password` only where it may be shown."""
+
+    username: str
+    state: str
+    password: str | None
+    where: str
+
+
+def base_url(host: str, port: int) -> str:
+    """How this machine reaches a server that listens on this host."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
+
+
+def curl_line(url: str, env_file: Path) -> str:
+    """Logs in and creates a task. The password is read from the file, so it stays out of the shell's history."""
+    extract = shlex.quote('import json, sys; print(json.load(sys.stdin)["access_token"])')
+    return (
+        f"(. {shlex.quote(str(env_file))}; TOKEN=$(curl -sS {url}/api/v1/auth/login"
+        ' --data-urlencode "username=$FIRST_ADMIN_USERNAME" --data-urlencode "password=$FIRST_ADMIN_PASSWORD"'
+        f' | python3 -c {extract}) && curl -sS {url}/api/v1/tasks/ -H "Authorization: Bearer $TOKEN"'
+        f" -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(TASK))}; echo)"
+    )
+
+
+def greeting(url: str, admin: Admin, env_file: Path) -> list[str]:
+    password = admin.password or admin.where
+    return [
+        "",
+        f"  API         {url}/api/v1",
+        f"  docs        {url}/docs",
+        f"  health      {url}/healthz   {url}/readyz",
+        f"  admin       {admin.username}",
+        f"  password    {password}",
+        f"  environment {env_file}",
+        "",
+        "  Log in and create a task (paste it into another terminal):",
+        "",
+        curl_line(url, env_file),
+        "",
+        "  Ctrl-C stops everything.",
+        "",
+    ]

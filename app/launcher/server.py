@@ -1,0 +1,258 @@
+"""`run_server.py` once it runs in `.venv`: database, broker, migrations, admin, API, workers, beat, until Ctrl-C."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.launcher.command import CommandPart, Stopped, Workshop
+from app.launcher.console import Console
+from app.launcher.datadir import DataDir
+from app.launcher.environment import BROKER, DATABASE, PASSWORD, Environment
+from app.launcher.errors import LauncherError
+from app.launcher.greeting import Admin, base_url, greeting
+from app.launcher.ports import is_free, next_free
+from app.launcher.supervisor import StopRequest, Supervisor
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_PORT = 8000
+READY_SECONDS = 120.0
+ALLOWED_DEATHS = 3
+BANNER_SECONDS = 15.0  # so long the last lines on the screen wait for the others to have said theirs
+STOP_ORDER = (["api"], ["beat"], ["worker"], ["broker"], ["database"])
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="run_server.py",
+        description="Start the whole service: embedded PostgreSQL and Valkey (unless DATABASE_URL and "
+        "CELERY_BROKER_URL name others), migrations, a first admin, API, workers and beat.",
+    )
+    made.add_argument("--host", default="127.0.0.1", help="where the API listens (default: %(default)s)")
+    made.add_argument("--port", type=port_number, metavar="N", help=f"default: {DEFAULT_PORT}, or the next free one")
+    made.add_argument(
+        "--data-dir", type=Path, metavar="DIR", default=ROOT / ".data", help="default: .data beside run_server.py"
+    )
+    made.add_argument("--api-workers", type=count, default=1, metavar="N", help="API processes (default: 1)")
+    made.add_argument("--workers", type=count, default=1, metavar="N", help="Celery worker processes (default: 1)")
+    children = max(2, os.cpu_count() or 1)
+    made.add_argument("--concurrency", type=count, default=children, metavar="N",
+                      help="tasks that each worker runs at once (default: %(default)s)")  # fmt: skip
+    made.add_argument("--no-worker", action="store_true", help="start no worker")
+    made.add_argument("--no-beat", action="store_true", help="start no beat")
+    return made
+
+
+def port_number(text: str) -> int:
+    number = int(text)
+    if not 0 < number < 65536:  # noqa: PLR2004
+        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
+    return number
+
+
+def count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def choose_port(host: str, asked: int | None, console: Console) -> int:
+    """The port asked for or an error; otherwise the usual one or the next that is free."""
+    try:
+        if is_free(host, asked or DEFAULT_PORT):
+            return asked or DEFAULT_PORT
+        free = None if asked else next_free(host, DEFAULT_PORT)
+    except OSError as error:
+        raise LauncherError(f"the API cannot listen on {host}:{asked or DEFAULT_PORT}: {error.strerror}") from error
+    if free is None:
+        raise LauncherError(f"port {asked or DEFAULT_PORT} on {host} is taken: name another with --port")
+    console.say(f"port {DEFAULT_PORT} is taken: using {free}")
+    return free
+
+
+class Server:
+    """One run of the service."""
+
+    def __init__(self, options: argparse.Namespace, data: DataDir, console: Console, stop: StopRequest) -> None:
+        self.options, self.data, self.console, self.stop_request = options, data, console, stop
+        self.environment = Environment(ROOT, data.env_file)
+        self.shop = Workshop(ROOT, data, self.environment, console)
+        self.supervisor = Supervisor(console, stop)
+        self.port = choose_port(options.host, options.port, console)
+        self.url = base_url(options.host, self.port)
+        self.parts: list[CommandPart] = []
+
+    def run(self) -> None:
+        for name in self.data.end_survivors():
+            self.console.say(f"{name}: ended the one that an earlier, killed run_server.py had left")
+        try:
+            self._start_services()
+            self._run_once("migrations", ["alembic", "upgrade", "head"])
+            admin = self._create_admin()
+            self._start_parts()
+            self._wait_until_ready()
+            for line in greeting(self.url, admin, self.data.env_file):
+                self.console.say(line)
+            self.supervisor.watch()
+        except Stopped:
+            self.console.say("stopped while starting")
+        finally:
+            if self.stop_request.requested:
+                self.console.say("stopping; running tasks may finish (Ctrl-C again to hurry)")
+            self.supervisor.stop(*STOP_ORDER)
+
+    def _check_stop(self) -> None:
+        if self.stop_request.requested:
+            raise Stopped
+
+    def _start_services(self) -> None:
+        values = self.environment.values
+        if DATABASE in values:
+            self.console.say(f"database: the one that {DATABASE} names")
+        else:
+            self._start_database()
+        self._check_stop()
+        if BROKER in values:
+            self.console.say(f"broker: the one that {BROKER} names")
+        else:
+            self._start_broker()
+        self.environment.write()
+        self._check_stop()
+
+    def _start_database(self) -> None:
+        from app.launcher.postgres import EmbeddedPostgres
+
+        database = EmbeddedPostgres(self.data.path / "postgres", log=self.data.log("database"))
+        with self.console.step("database: embedded PostgreSQL") as more:
+            self.supervisor.start(database)
+            more.append(f"127.0.0.1:{database.port}")
+        self.environment.values[DATABASE] = database.url
+
+    def _start_broker(self) -> None:
+        from app.launcher.valkey import EmbeddedValkey
+
+        broker = EmbeddedValkey(self.data.path / "valkey", log=self.data.log("broker"))
+        with self.console.step("broker: embedded Valkey (Redis)") as more:
+            self.supervisor.start(broker)
+            more.append(f"127.0.0.1:{broker.port}")
+        self.environment.values[BROKER] = broker.url
+
+    def _run_once(self, name: str, arguments: Sequence[str]) -> list[str]:
+        with self.console.step(name):
+            lines = self.shop.run_once(name, arguments, lambda: self.stop_request.requested)
+        self._check_stop()
+        return lines
+
+    def _create_admin(self) -> Admin:
+        environment = self.environment
+        lines = self._run_once("create-admin", ["app", "create-admin"])
+        state = next((line.strip() for line in reversed(lines) if line.strip() in ("created", "exists")), "exists")
+        username, password = environment.values["FIRST_ADMIN_USERNAME"], environment.values[PASSWORD]
+        if state == "created" and not environment.password_was_given:
+            return Admin(username, state, f"{password}   (made now; kept in the file below)", "")
+        if state == "exists" and environment.password_is_new:
+            del environment.values[PASSWORD]
+            environment.write()
+            return Admin(username, state, None, "the admin was in the database already, with a password of its own")
+        where = "the one given" if environment.password_was_given else f"as first made: {PASSWORD} in the file below"
+        return Admin(username, state, None, where)
+
+    def _start_parts(self) -> None:
+        options = self.options
+        api = ["uvicorn", "app.main:app", "--host", options.host, "--port", str(self.port), "--no-server-header",
+               "--no-access-log", "--timeout-graceful-shutdown", "5"]  # fmt: skip
+        if options.api_workers > 1:
+            api += ["--workers", str(options.api_workers)]
+        self.parts = parts = [CommandPart(self.shop, "api", api, grace=10)]
+        celery = ["celery", "-A", "app.celery_app"]
+        for number in range(0 if options.no_worker else options.workers):
+            name = f"worker{number + 1}"
+            arguments = [*celery, "worker", "-l", "info", "-n", f"{name}@%h", "-c", str(options.concurrency)]
+            parts.append(
+                CommandPart(
+                    self.shop,
+                    name,
+                    arguments,
+                    grace=60,
+                    death=signal.SIGKILL,
+                    before_kill=signal.SIGQUIT,
+                    ready=" ready.",
+                )
+            )
+        if not options.no_beat:
+            schedule = str(self.data.path / "beat" / "schedule")
+            parts.append(
+                CommandPart(
+                    self.shop,
+                    "beat",
+                    [*celery, "beat", "-l", "info", "-s", schedule],
+                    grace=5,
+                    ready="beat: Starting...",
+                )
+            )
+        for part in parts:
+            self.supervisor.start(part)
+
+    def _wait_until_ready(self) -> None:
+        """Until /readyz says so; parts that die meanwhile are started again, an API that keeps dying is an error."""
+        begun = time.monotonic()
+        with self.console.step("API, workers and beat"):
+            while (answer := readiness(self.url)) != "ready":
+                self._look_after_parts()
+                if self.supervisor.deaths("api") >= ALLOWED_DEATHS:
+                    raise LauncherError(f"the API does not start: see {self.data.log('api')}")
+                if time.monotonic() - begun > READY_SECONDS:
+                    raise LauncherError(f"the API is not ready after {READY_SECONDS:.0f} s: {answer}")
+            patience = time.monotonic() + BANNER_SECONDS
+            while not all(part.is_ready for part in self.parts) and time.monotonic() < patience:
+                self._look_after_parts()
+
+    def _look_after_parts(self) -> None:
+        self.supervisor.look()
+        if self.stop_request.wait(0.1):
+            raise Stopped
+
+
+def readiness(url: str) -> str:
+    """ "ready", or what /readyz said instead."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of this machine
+    try:
+        with opener.open(f"{url}/readyz", timeout=5) as answer:
+            return "ready" if answer.status == 200 else f"status {answer.status}"  # noqa: PLR2004
+    except urllib.error.HTTPError as error:
+        with error:
+            return f"status {error.code}: {error.read(500).decode(errors='replace')}"
+    except OSError as error:
+        return str(error)
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parser().parse_args(argv)
+    console = Console()
+    stop = StopRequest(console)
+    stop.install()
+    try:
+        if sys.platform == "win32":
+            raise LauncherError(  # sessions, process groups and Celery's prefork pool are missing there
+                "on Windows run this in WSL, or use Docker (docker compose up), or start the parts by hand with the "
+                "servers named in .env (README: uvicorn, celery worker, celery beat)"
+            )
+        with DataDir(options.data_dir) as data:
+            Server(options, data, console, stop).run()
+    except LauncherError as error:
+        console.error(str(error))
+        return 1
+    except OSError as error:
+        console.error(f"{error} (disk full? not yours to write?)")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

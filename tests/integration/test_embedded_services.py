@@ -1,0 +1,229 @@
+"""The embedded PostgreSQL and Valkey: start, connect, stop; killed and started again; two at once."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.launcher.errors import LauncherError
+from app.launcher.pgfiles import number_in
+from app.launcher.postgres import EmbeddedPostgres
+from app.launcher.processes import group_members, identity_of, wait_until
+from app.launcher.valkey import EmbeddedValkey
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCHER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from app.launcher.postgres import EmbeddedPostgres
+from app.launcher.valkey import EmbeddedValkey
+database = EmbeddedPostgres(Path(sys.argv[2]) / "pg", durable=False).start()
+broker = EmbeddedValkey(Path(sys.argv[2]) / "valkey").start()
+database.sql("CREATE TABLE t (x int); INSERT INTO t VALUES (7)")
+broker.command("SET x 7")
+print(database.pid, broker.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Private and with a space in its name, as a newcomer's may be."""
+    path = tmp_path / "a dir"
+    path.mkdir(mode=0o700)
+    return path
+
+
+@pytest.fixture
+def postgres(directory):
+    with EmbeddedPostgres(directory / "pg", durable=False) as started:
+        yield started
+
+
+@pytest.fixture
+def valkey(directory):
+    with EmbeddedValkey(directory / "valkey") as started:
+        yield started
+
+
+def query(url, statement):
+    connection = psycopg2.connect(url)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+class TestPostgres:
+    def test_it_is_postgresql_18_with_unicode_and_a_password(self, postgres):
+        assert query(postgres.url, "SHOW server_version_num")[0][0].startswith("18")
+        assert query(
+            postgres.url,
+            "SELECT datlocprovider, datlocale, pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'app'",
+        ) == [("b", "C.UTF-8", "UTF8")]
+        with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+            psycopg2.connect(postgres.url.replace("app:", "app:x"))
+
+    def test_only_this_machine_reaches_it(self, postgres):
+        assert query(postgres.url, "SHOW listen_addresses") == [("127.0.0.1",)]
+        assert query(postgres.url, "SHOW unix_socket_directories") == [("",)]
+
+    def test_stopped_and_started_again_it_has_its_data_its_port_and_its_password(self, postgres):
+        query(postgres.url, "CREATE TABLE t AS SELECT 7 AS x")
+        url = postgres.url
+        postgres.stop()
+        again = EmbeddedPostgres(postgres.directory, durable=False)
+        with again:
+            assert again.url == url
+            assert query(again.url, "SELECT x FROM t") == [(7,)]
+
+    def test_killed_and_started_again_it_keeps_its_data(self, postgres):
+        query(postgres.url, "CREATE TABLE t AS SELECT 7 AS x")
+        url = postgres.url
+        postgres.kill()
+        postgres.start()
+        assert postgres.url == url
+        assert query(postgres.url, "SELECT x FROM t") == [(7,)]
+
+    def test_after_a_stop_no_process_of_it_is_left(self, postgres):
+        pid = postgres.pid
+        children = [
+            int(row[0]) for row in query(postgres.url, "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        ]
+        postgres.stop()
+        assert all(identity_of(each) is None for each in (pid, *children))
+
+    def test_databases_can_be_made_from_others(self, postgres):
+        query(postgres.url, "CREATE TABLE t AS SELECT 7 AS x")
+        copy = postgres.create_database("copy", template="app")
+        assert query(copy, "SELECT x FROM t") == [(7,)]
+        assert postgres.create_database("copy") == copy
+
+    def test_the_remembered_port_that_is_taken_is_replaced(self, postgres):
+        port = postgres.port
+        postgres.stop()
+        with socket.create_server(("127.0.0.1", port)), EmbeddedPostgres(postgres.directory, durable=False) as again:
+            assert again.port != port
+            assert query(again.url, "SELECT 1") == [(1,)]
+
+    def test_a_port_taken_between_choice_and_bind_is_tried_again(self, directory, monkeypatch):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            ports = iter([taken.getsockname()[1]])
+            real = EmbeddedPostgres._ports
+            monkeypatch.setattr(
+                EmbeddedPostgres, "_ports", lambda self: (next(ports, None) or port for port in real(self))
+            )
+            with EmbeddedPostgres(directory / "pg", durable=False) as started:
+                assert started.port != taken.getsockname()[1]
+
+    def test_the_number_of_another_process_in_its_lock_file_does_not_stop_it(self, postgres):
+        """PostgreSQL asks only whether some process of the user has the number that a killed one left."""
+        postgres.kill()
+        lock = postgres.data / "postmaster.pid"
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+            lines = lock.read_text().splitlines()
+            lock.write_text("\n".join([str(other.pid), *lines[1:]]) + "\n")
+            postgres.start()
+            assert other.poll() is None
+            other.stdin.close()
+        assert number_in(lock) == postgres.pid
+
+    def test_a_survivor_of_this_directory_is_ended_first(self, postgres):
+        survivor = postgres.pid
+        with EmbeddedPostgres(postgres.directory, durable=False) as again:
+            assert query(again.url, "SELECT 1") == [(1,)]
+        assert wait_until(lambda: identity_of(survivor) is None, 10)
+
+    def test_an_initdb_that_was_killed_leaves_nothing_in_the_way(self, directory):
+        half = directory / "pg" / "data.new"
+        half.mkdir(parents=True)
+        (half / "PG_VERSION").write_text("18\n")
+        with EmbeddedPostgres(directory / "pg", durable=False) as started:
+            assert query(started.url, "SELECT 1") == [(1,)]
+
+    def test_data_of_another_version_are_refused_in_a_line(self, postgres):
+        postgres.stop()
+        (postgres.data / "PG_VERSION").write_text("17\n")
+        with pytest.raises(LauncherError, match="made by PostgreSQL 17 and 18 is installed"):
+            EmbeddedPostgres(postgres.directory).start()
+
+    def test_a_setting_that_it_refuses_is_told_in_a_line(self, directory):
+        with pytest.raises(LauncherError, match=r"did not start: .*max_connections"):
+            EmbeddedPostgres(directory / "pg", durable=False, settings={"max_connections": "none"}).start()
+
+
+class TestValkey:
+    def test_it_wants_its_password_and_appends_to_a_file(self, valkey):
+        with redis.Redis.from_url(valkey.url) as connection:
+            assert connection.ping()
+            assert connection.config_get("appendonly") == {"appendonly": "yes"}
+        with (
+            redis.Redis(port=valkey.port, retry=Retry(NoBackoff(), 0)) as stranger,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            stranger.ping()
+
+    def test_the_password_is_not_on_its_command_line(self, valkey):
+        assert valkey.url.split(":")[2].split("@")[0] not in Path(f"/proc/{valkey.pid}/cmdline").read_text()
+
+    @pytest.mark.parametrize("end", ["stop", "kill"])
+    def test_started_again_it_has_its_data_and_its_port(self, valkey, end):
+        with redis.Redis.from_url(valkey.url) as connection:
+            connection.set("x", 7)
+        url = valkey.url
+        getattr(valkey, end)()
+        with EmbeddedValkey(valkey.directory) as again, redis.Redis.from_url(again.url) as connection:
+            assert again.url == url
+            assert connection.get("x") == b"7"
+
+    def test_the_remembered_port_that_is_taken_is_replaced(self, valkey):
+        port = valkey.port
+        valkey.stop()
+        with socket.create_server(("127.0.0.1", port)), EmbeddedValkey(valkey.directory) as again:
+            assert again.port != port
+            assert again.command("PING") == "+PONG"
+
+    def test_a_setting_that_it_refuses_is_told_in_a_line(self, directory):
+        with pytest.raises(LauncherError, match=r"did not start: .*appendfsync"):
+            EmbeddedValkey(directory / "valkey", settings={"appendfsync": "sometimes"}).start()
+
+
+def test_two_of_each_run_side_by_side_even_when_started_from_threads_that_end(tmp_path):
+    databases = [EmbeddedPostgres(tmp_path / f"pg{number}", durable=False) for number in range(2)]
+    brokers = [EmbeddedValkey(tmp_path / f"valkey{number}") for number in range(2)]
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda service: service.start(), [*databases, *brokers]))
+        assert len({service.port for service in [*databases, *brokers]}) == 4
+        assert [query(each.url, "SELECT 1") for each in databases] == [[(1,)], [(1,)]]
+        assert [each.command("PING") for each in brokers] == ["+PONG", "+PONG"]
+    finally:
+        for service in [*databases, *brokers]:
+            service.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has death signals")
+def test_killed_launchers_leave_nothing_and_the_next_start_has_the_data(directory):
+    command = [sys.executable, "-c", LAUNCHER, ROOT, directory]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as launcher:
+        try:
+            pids = [int(word) for word in launcher.stdout.readline().split()]
+        finally:
+            os.killpg(launcher.pid, signal.SIGKILL)
+    assert len(pids) == 2
+    assert wait_until(lambda: all(identity_of(pid) is None and not group_members(pid) for pid in pids), 20)
+    with EmbeddedPostgres(directory / "pg", durable=False) as database, EmbeddedValkey(directory / "valkey") as broker:
+        assert query(database.url, "SELECT x FROM t") == [(7,)]
+        assert broker.command("GET x") == "$1"

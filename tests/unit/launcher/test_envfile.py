@@ -1,0 +1,80 @@
+"""`<data-dir>/env` means the same to a shell and to python-dotenv."""
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.launcher.envfile import quoted, read_env, write_env
+
+DUMP = "import json, os; print(json.dumps(dict(os.environ)))"
+AWKWARD = [
+    "plain", "postgresql://u:p@127.0.0.1:5432/db?x=1", "two words", "it's", 'say "hi"', "$HOME", "`id`", "$(id)", "a#b",
+    " # no comment", "back\\slash", "it's a \\ slash", "~root", "a=b", "", "x;y&z|w", "*", "!history", "line\nbreak",
+    "tab\there", "ünïcödé 任务", "a\\'b", "it's \\\\ twice",
+]  # fmt: skip
+
+
+def in_a_shell(path: Path) -> dict[str, str]:
+    command = ["sh", "-c", 'set -a; . "$1"; exec "$2" -I -S -c "$3"', "sh", path, sys.executable, DUMP]
+    done = subprocess.run(command, capture_output=True, check=True, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"})
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("value", [value for value in AWKWARD if value])
+def test_a_value_is_read_back_by_both_or_left_out_of_the_file(tmp_path, value):
+    path = tmp_path / "env"
+    write_env(path, {"VALUE": value, "AFTER": "1"}, "heading")
+    shell, dotenv = in_a_shell(path), read_env(path)
+    assert shell["AFTER"] == dotenv["AFTER"] == "1"
+    if quoted(value) is None:
+        assert "VALUE" not in shell
+        assert "VALUE" not in dotenv
+    else:
+        assert shell["VALUE"] == dotenv["VALUE"] == value
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    values=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), min_size=1, max_size=20)
+)
+def test_whatever_is_written_means_the_same_to_both(tmp_path, values):
+    path = tmp_path / "env"
+    named = {f"V{number}": value for number, value in enumerate(values)}
+    write_env(path, named, "heading")
+    expected = {name: value for name, value in named.items() if quoted(value) is not None}
+    shell = in_a_shell(path)
+    assert read_env(path) == expected
+    assert {name: shell[name] for name in named if name in shell} == expected
+
+
+def test_generated_secrets_and_urls_need_no_quotes():
+    assert quoted("redis://:0af3@127.0.0.1:41000/0") == "redis://:0af3@127.0.0.1:41000/0"
+
+
+@pytest.mark.parametrize("value", ["${HOME}", "it's $5", "ends in \\ and has a '\\"])
+def test_what_the_two_would_read_differently_is_refused(value):
+    assert quoted(value) is None
+
+
+def test_the_file_is_private_even_where_an_open_one_stood(tmp_path):
+    path = tmp_path / "env"
+    path.write_text("OLD=1\n")
+    path.chmod(0o644)
+    write_env(path, {"NEW": "1"}, "heading")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_env(path) == {"NEW": "1"}
+
+
+def test_a_name_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not the name of a variable"):
+        write_env(tmp_path / "env", {"A B": "1"}, "heading")
+
+
+def test_a_missing_file_holds_nothing(tmp_path):
+    assert read_env(tmp_path / "none") == {}

@@ -1,0 +1,62 @@
+"""What was given wins; what was made once is kept."""
+
+import pytest
+
+from app.launcher.envfile import read_env
+from app.launcher.environment import BROKER, DATABASE, PASSWORD, Environment
+
+NAMES = ("DATABASE_URL", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "SECRET_KEY", "RETENTION_DAYS")
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    for name in (*NAMES, "FIRST_ADMIN_USERNAME", "FIRST_ADMIN_EMAIL", PASSWORD):
+        monkeypatch.delenv(name, raising=False)
+    return lambda: Environment(tmp_path, tmp_path / "env")
+
+
+def test_secrets_are_made_once_and_kept(make):
+    first = make()
+    first.write()
+    again = make()
+    assert len(first.values["SECRET_KEY"]) >= 32
+    assert again.values == first.values
+    assert first.password_is_new
+    assert not again.password_is_new
+
+
+def test_what_the_environment_gives_wins_over_dotenv_and_both_over_what_was_kept(make, tmp_path, monkeypatch):
+    make().write()
+    (tmp_path / ".env").write_text("SECRET_KEY=from-dotenv\nFIRST_ADMIN_USERNAME=boss\n")
+    monkeypatch.setenv("SECRET_KEY", "from-environment")
+    values = make().values
+    assert values["SECRET_KEY"] == "from-environment"
+    assert values["FIRST_ADMIN_USERNAME"] == "boss"
+
+
+def test_a_server_named_in_dotenv_is_used(make, tmp_path):
+    (tmp_path / ".env").write_text("DATABASE_URL=postgresql://u:p@h/d\nCELERY_BROKER_URL=\n")
+    values = make().values
+    assert values[DATABASE] == "postgresql://u:p@h/d"
+    assert BROKER not in values
+
+
+def test_the_embedded_servers_of_an_earlier_start_are_not_taken_for_given(make):
+    first = make()
+    first.values.update({DATABASE: "postgresql://embedded", BROKER: "redis://embedded"})
+    first.write()
+    assert DATABASE not in make().values
+
+
+def test_settings_of_the_service_are_written_and_other_variables_are_not(make, monkeypatch, tmp_path):
+    monkeypatch.setenv("RETENTION_DAYS", "7")
+    monkeypatch.setenv("UNRELATED", "1")
+    made = make()
+    made.write()
+    assert read_env(tmp_path / "env")["RETENTION_DAYS"] == "7"
+    assert "UNRELATED" not in made.values
+    assert made.for_parts()["UNRELATED"] == "1"
+
+
+def test_no_result_backend_is_made_up(make):
+    assert "CELERY_RESULT_BACKEND" not in make().values

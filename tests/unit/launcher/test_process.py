@@ -1,0 +1,152 @@
+"""Children that cannot outlive the launcher."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from app.launcher.process import ManagedProcess
+from app.launcher.processes import PidFile, group_members, identity_of, wait_until
+
+ROOT = Path(__file__).resolve().parents[3]
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print('up', flush=True); time.sleep(600)"
+SLEEP = "import time; print('up', flush=True); time.sleep(600)"
+LAUNCHER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from app.launcher.process import ManagedProcess
+child = ManagedProcess([sys.executable, "-c", "import time; time.sleep(600)"], log=Path(sys.argv[2]))
+child.start()
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    started = []
+
+    def start(program, **options):
+        process = ManagedProcess([sys.executable, "-c", program], log=tmp_path / "log", **options)
+        started.append(process)
+        process.start()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def started_and_said(start, program, word, **options):
+    said = threading.Event()
+    process = start(program, on_line=lambda line: said.set() if line == word else None, **options)
+    assert said.wait(20)
+    return process
+
+
+def gone(pid):
+    return wait_until(lambda: identity_of(pid) is None, 10)
+
+
+def test_its_lines_go_to_the_log_and_to_whoever_listens(start, tmp_path):
+    lines = []
+    process = start("print('one'); import sys; sys.stderr.write('two')", on_line=lines.append)
+    assert process.wait(20) == 0
+    assert lines == ["one", "two"]
+    assert (tmp_path / "log").read_text() == "one\ntwo"
+    assert process.tail() == ["one", "two"]
+
+
+def test_the_tail_is_of_this_run_alone(start, tmp_path):
+    (tmp_path / "log").write_text("an earlier run\n")
+    process = start("print('this run')")
+    process.wait(20)
+    assert process.tail() == ["this run"]
+
+
+def test_a_log_that_grew_large_is_put_aside(start, tmp_path):
+    (tmp_path / "log").write_bytes(b"x" * 10_000_001)
+    start("print('new')").wait(20)
+    assert (tmp_path / "log").read_text() == "new\n"
+    assert (tmp_path / "log.1").stat().st_size == 10_000_001
+
+
+def test_it_has_a_session_of_its_own(start):
+    process = started_and_said(start, SLEEP, "up")
+    assert os.getsid(process.pid) == process.pid
+
+
+def test_a_program_that_cannot_be_run_says_why(tmp_path):
+    process = ManagedProcess([tmp_path / "missing"], log=tmp_path / "log")
+    process.start()
+    assert process.wait(20) == 126
+    assert "No such file" in process.tail()[0]
+
+
+def test_one_that_ignores_the_request_is_killed_after_its_grace(start):
+    process = started_and_said(start, DEAF, "deaf")
+    assert process.stop(signal.SIGTERM, 0.1) == -signal.SIGKILL
+
+
+def test_hurry_cuts_the_grace_short(start):
+    process = started_and_said(start, DEAF, "deaf")
+    assert process.stop(signal.SIGTERM, 600, hurry=lambda: True) == -signal.SIGKILL
+
+
+def test_its_children_end_with_it(start):
+    process = started_and_said(start, PARENT, "up")
+    assert len(group_members(process.pid)) == 2
+    process.stop(signal.SIGTERM, 10)
+    assert wait_until(lambda: not group_members(process.pid), 10)
+
+
+def test_it_outlives_the_thread_that_started_it(start):
+    """The kernel's death signal is tied to a thread: see `_Spawner`."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(started_and_said(start, SLEEP, "up")))
+    thread.start()
+    thread.join()
+    assert not wait_until(lambda: not found[0].running, 0.3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has death signals")
+def test_it_dies_with_a_launcher_that_is_killed(tmp_path):
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER, ROOT, tmp_path / "log"], stdout=subprocess.PIPE)
+    with launcher:
+        pid = int(launcher.stdout.readline())
+        launcher.kill()
+    assert gone(pid)
+
+
+class TestPidFile:
+    def test_the_next_start_ends_the_one_that_survived(self, start, tmp_path):
+        survivor = started_and_said(start, DEAF, "deaf")
+        PidFile(tmp_path / "pid").write(survivor.pid)
+        assert PidFile(tmp_path / "pid").end_survivor(signal.SIGTERM, 0.1)
+        assert gone(survivor.pid)
+        assert not (tmp_path / "pid").exists()
+
+    def test_children_of_one_that_is_gone_are_ended(self, start, tmp_path):
+        survivor = started_and_said(start, PARENT, "up")
+        PidFile(tmp_path / "pid").write(survivor.pid)
+        os.kill(survivor.pid, signal.SIGKILL)
+        assert wait_until(lambda: not survivor.running, 10)
+        assert PidFile(tmp_path / "pid").end_survivor(signal.SIGTERM, 5)
+        assert wait_until(lambda: not group_members(survivor.pid), 10)
+
+    def test_a_number_that_is_somebody_elses_by_now_is_left_alone(self, start, tmp_path):
+        other = started_and_said(start, SLEEP, "up")
+        (tmp_path / "pid").write_text(f"{other.pid} another-boot:1\n")
+        assert not PidFile(tmp_path / "pid").end_survivor(signal.SIGKILL, 1)
+        assert other.running
+
+    @pytest.mark.parametrize("text", ["", "x y", "12"])
+    def test_an_unreadable_file_ends_nothing(self, tmp_path, text):
+        (tmp_path / "pid").write_text(text)
+        assert not PidFile(tmp_path / "pid").end_survivor(signal.SIGKILL, 1)

@@ -1,0 +1,138 @@
+"""Parts that die are started again, later each time, and stopped in order."""
+
+import signal
+
+import pytest
+
+from app.launcher import supervisor as module
+from app.launcher.errors import LauncherError
+from app.launcher.supervisor import StopRequest, Supervisor, Watched, how_it_ended
+
+
+class Console:
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line=""):
+        self.lines.append(line)
+
+    def part(self, name, line):
+        self.lines.append(f"{name} | {line}")
+
+    step = module.Console.step
+
+
+class FakePart:
+    def __init__(self, name, journal):
+        self.name, self.journal, self.code, self.refuses = name, journal, None, False
+
+    def start(self):
+        self.journal.append(f"start {self.name}")
+        if self.refuses:
+            raise LauncherError("port taken")
+        self.code = None
+
+    def poll(self):
+        return self.code
+
+    def stop(self, *, hurry):
+        self.journal.append(f"stop {self.name}{' in a hurry' if hurry() else ''}")
+
+    def tail(self, lines=5):
+        return ["last words"]
+
+
+class Clock:
+    now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def world(clock):
+    console, journal = Console(), []
+    supervisor = Supervisor(console, StopRequest(console))
+    return supervisor, console, journal
+
+
+def test_a_part_that_dies_is_started_again_after_a_pause_with_lines_that_say_so(world, clock):
+    supervisor, console, journal = world
+    part = FakePart("beat", journal)
+    supervisor.start(part)
+    part.code = 3
+    supervisor.look()
+    assert console.lines == ["beat | last words", "beat ended with exit code 3: starting it again in 1 s"]
+    clock.now += 0.9
+    supervisor.look()
+    assert journal == ["start beat"]
+    clock.now += 0.2
+    supervisor.look()
+    assert journal == ["start beat", "start beat"]
+    assert console.lines[-1] == "beat runs again"
+
+
+def test_a_start_that_fails_is_tried_again(world, clock):
+    supervisor, console, journal = world
+    part = FakePart("database", journal)
+    supervisor.start(part)
+    part.code, part.refuses = -9, True
+    supervisor.look()
+    clock.now += 1.1
+    supervisor.look()
+    assert console.lines[-1] == "database did not start (port taken): starting it again in 2 s"
+    part.refuses = False
+    clock.now += 2.1
+    supervisor.look()
+    assert console.lines[-1] == "database runs again"
+
+
+def test_pauses_double_to_half_a_minute_and_begin_anew_after_a_steady_minute(clock):
+    watched = Watched(FakePart("api", []))
+    assert [watched.died(clock.now) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert watched.died(clock.now + 61) == 1
+
+
+def test_parts_stop_group_by_group(world):
+    supervisor, _console, journal = world
+    for name in ("database", "broker", "api", "worker1", "worker2", "beat"):
+        supervisor.start(FakePart(name, journal))
+    journal.clear()
+    supervisor.stop(["api"], ["beat"], ["worker"], ["broker"], ["database"])
+    assert journal[:2] == ["stop api", "stop beat"]
+    assert sorted(journal[2:4]) == ["stop worker1", "stop worker2"]
+    assert journal[4:] == ["stop broker", "stop database"]
+
+
+def test_a_part_whose_first_start_failed_is_stopped_as_well(world):
+    supervisor, _console, journal = world
+    part = FakePart("database", journal)
+    part.refuses = True
+    with pytest.raises(LauncherError):
+        supervisor.start(part)
+    supervisor.stop(["database"])
+    assert journal == ["start database", "stop database"]
+
+
+def test_the_first_signal_asks_and_the_second_hurries():
+    stop = StopRequest(Console())
+    assert not stop.requested
+    stop._received(signal.SIGINT, None)
+    assert stop.requested
+    assert not stop.hurry()
+    stop._received(signal.SIGTERM, None)
+    assert stop.hurry()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(0, "ended with exit code 0"), (-9, "was ended by SIGKILL"), (-250, "was ended by signal 250")]
+)
+def test_how_a_part_ended_is_said_in_words(code, words):
+    assert how_it_ended(code) == words

