@@ -9,7 +9,7 @@ import secrets
 from functools import cached_property, lru_cache
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 logger = logging.getLogger(__name__)
@@ -118,5 +118,13 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+    """The settings of this process, read once. Ends the process with a line for each setting that is refused."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        refused = [f"{_name(problem['loc'])}{problem['msg']}" for problem in error.errors(include_input=False)]
+        raise SystemExit("\n".join(f"configuration: {line}" for line in refused)) from None
+
+
+def _name(loc: tuple[int | str, ...]) -> str:
+    return f"{str(loc[0]).upper()}: " if loc else ""

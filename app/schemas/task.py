@@ -5,11 +5,11 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic.json_schema import WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
-from app.schemas.base import RequestModel
+from app.schemas.base import PatchModel, RequestModel
 from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag
 
 MAX_SECONDS = 366 * 24 * 3600
@@ -99,7 +99,7 @@ class TaskCreate(RequestModel):
         return self
 
 
-class TaskPatch(RequestModel):
+class TaskPatch(PatchModel):
     """What is left out stays. `priority`, `run_at` and `expires_at` can be changed while the task is pending.
 
     `status`, `progress`, `progress_detail` and `result` are the administrators', and go through the state machine.
@@ -107,14 +107,20 @@ class TaskPatch(RequestModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "a better name", "tags": ["nightly"]}]})
 
-    name: ShortText = Field("", description="A name for people.", validate_default=False)
-    tags: list[Tag] = Field([], max_length=MAX_TAGS, description="Replaces the tags.")
-    metadata: SearchableObject = Field({}, description="Replaces the metadata.")
-    priority: PriorityIn = Field(TaskPriority.NORMAL, description="Moves a pending task to the queue of it.")
+    nullable = frozenset({"run_at", "expires_at", "progress_detail", "result"})
+
+    name: ShortText | SkipJsonSchema[None] = Field(None, description="A name for people.", examples=["better"])
+    tags: list[Tag] | SkipJsonSchema[None] = Field(None, max_length=MAX_TAGS, description="Replaces the tags.")
+    metadata: SearchableObject | SkipJsonSchema[None] = Field(None, description="Replaces the metadata.")
+    priority: PriorityIn | SkipJsonSchema[None] = Field(None, description="Moves a pending task to its queue.")
     run_at: AwareDatetime | None = Field(None, description="null: as soon as possible.")
     expires_at: AwareDatetime | None = Field(None, description="null: never.")
-    status: TaskStatus = Field(TaskStatus.REVOKED, description="Administrators: revoked, succeeded or failed.")
-    progress: int = Field(0, ge=0, le=100, description="Administrators: percent done.")
+    status: TaskStatus | SkipJsonSchema[None] = Field(
+        None, description="Administrators: revoked, succeeded or failed.", examples=["revoked"]
+    )
+    progress: Annotated[int, Field(ge=0, le=100)] | SkipJsonSchema[None] = Field(
+        None, description="Administrators: percent done."
+    )
     progress_detail: JSONValue = Field(None, description="Administrators: any JSON about the progress.")
     result: JSONValue = Field(None, description="Administrators: the result, with status succeeded.")
 

@@ -24,6 +24,7 @@ from app.services.transitions import (
     NO_ERROR,
     NOT_CANCELLED,
     NOW,
+    STATEMENT_TIME,
     AttemptEnd,
     seconds,
     this_attempt,
@@ -221,8 +222,8 @@ _RETRY_LATER = transition(
         "failures": Task.failures + 1,
         # `self.retry()` may go on past the default of one attempt: the row then says so.
         "max_attempts": func.greatest(Task.max_attempts, Task.failures + 2),
-        "run_at": NOW + seconds(bindparam("p_delay", type_=Float)),
-        "dispatch_at": NOW + seconds(bindparam("p_delay", type_=Float)),
+        "run_at": STATEMENT_TIME + seconds(bindparam("p_delay", type_=Float)),
+        "dispatch_at": STATEMENT_TIME + seconds(bindparam("p_delay", type_=Float)),
         # `self.retry(args=…)` changes what the next attempt runs with.
         "args": func.coalesce(bindparam("p_args", type_=JSONText), Task.args),
         "kwargs": func.coalesce(bindparam("p_kwargs", type_=JSONText), Task.kwargs),

@@ -12,7 +12,15 @@ from sqlalchemy import ColumnElement, case, func, literal
 from app.core.config import get_settings
 from app.models.task import AttemptOutcome, Task, TaskStatus
 from app.services.attempts import Executor
-from app.services.transitions import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, NOW, AttemptEnd, seconds, transition
+from app.services.transitions import (
+    CANCELLED,
+    CANCELLED_REASON,
+    NOT_CANCELLED,
+    STATEMENT_TIME,
+    AttemptEnd,
+    seconds,
+    transition,
+)
 
 RUNNING = (TaskStatus.RUNNING,)
 
@@ -46,7 +54,7 @@ def overran(db: Executor, limit: float, *attempts: ColumnElement[bool]) -> int:
         "error_message": message,
         "failures": func.least(Task.failures + 1, Task.max_attempts),
     }
-    due = NOW + seconds(func.coalesce(Task.retry_backoff_seconds, 1))
+    due = STATEMENT_TIME + seconds(func.coalesce(Task.retry_backoff_seconds, 1))
 
     def ended(outcome: AttemptOutcome) -> AttemptEnd:
         return AttemptEnd.without_traceback(outcome, "TimeLimitExceeded", message)

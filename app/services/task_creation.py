@@ -16,18 +16,21 @@ from app.models.ids import new_id
 from app.models.task import Task
 from app.schemas.task import TaskCreate
 from app.services.catalogue import find_type
-from app.services.transitions import NOW, seconds
+from app.services.transitions import STATEMENT_TIME, seconds
 
 _START = func.coalesce(
-    bindparam("p_run_at", type_=DateTime(timezone=True)), NOW + seconds(bindparam("p_delay", type_=Float))
+    bindparam("p_run_at", type_=DateTime(timezone=True)), STATEMENT_TIME + seconds(bindparam("p_delay", type_=Float))
 )
+_GRACE = seconds(bindparam("p_grace", type_=Float))
 # Due now: a grace time ahead, in which the publisher sends it; the keeper sends what is still due after that.
 _INSERT = (
     insert(Task)
     .values(
         {
+            "created_at": STATEMENT_TIME,
+            "updated_at": STATEMENT_TIME,
             "run_at": _START,
-            "dispatch_at": case((_START > NOW, _START), else_=NOW + seconds(bindparam("p_grace", type_=Float))),
+            "dispatch_at": case((_START > STATEMENT_TIME, _START), else_=STATEMENT_TIME + _GRACE),
         }
     )
     .returning(Task, sort_by_parameter_order=True)

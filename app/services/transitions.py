@@ -27,6 +27,8 @@ from sqlalchemy import (
 from app.models.task import TRANSITIONS, AttemptOutcome, Task, TaskAttempt, TaskStatus
 
 NOW = func.clock_timestamp()
+# The same moment wherever it stands in one statement, for columns that must agree.
+STATEMENT_TIME = func.statement_timestamp()
 NO_ERROR = {"error_type": None, "error_message": None}
 CANCELLED_REASON = {"status_reason": "cancelled", **NO_ERROR}
 

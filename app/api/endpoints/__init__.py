@@ -1,0 +1,1 @@
+"""One module per resource. A body parses, calls one service method, returns."""

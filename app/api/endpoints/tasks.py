@@ -1,0 +1,210 @@
+"""Tasks: create, list, follow, change, cancel, retry, delete."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Header, Path, Query, Request, Response, status
+from fastapi.concurrency import run_in_threadpool
+
+from app.api.deps import CurrentUser, SessionDep
+from app.api.etags import check_if_match, etag, not_modified
+from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
+from app.api.problems import problems
+from app.api.router import SlashRouter
+from app.api.task_filters import TaskFilterDep
+from app.dispatch.submitter import submitter
+from app.errors import (
+    AdminOnly,
+    InvalidArguments,
+    InvalidCursor,
+    InvalidTransition,
+    PreconditionFailed,
+    TaskActive,
+    TaskNotFound,
+    UnknownTask,
+)
+from app.live.watcher import watcher
+from app.models.task import Task, TaskStatus
+from app.schemas.task import TaskAttemptRead, TaskCounts, TaskCreate, TaskPatch, TaskRead, TaskTypeRead
+from app.services.catalogue import TaskType, catalogue
+from app.services.task_service import task_service
+
+router = SlashRouter(prefix="/tasks", tags=["tasks"])
+
+MAX_WAIT_SECONDS = 60
+
+TaskId = Annotated[UUID, Path(description="The task's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
+Wait = Annotated[
+    float,
+    Query(ge=0, le=MAX_WAIT_SECONDS, description="Hold the answer until the task has ended, or for so many seconds."),
+]
+IfNoneMatch = Annotated[str | None, Header(description="The ETag that you have; 304 if it is still the task's.")]
+IfMatch = Annotated[str | None, Header(description="Only if the task still has this ETag; else 412.")]
+Force = Annotated[bool, Query(description="Delete a pending task too, and a running one once it has been stopped.")]
+
+_ETAG: dict[str, Any] = {"ETag": {"description": "The task's version", "schema": {"type": "string"}}}
+_CREATED: dict[int | str, dict[str, Any]] = {
+    201: {"headers": {"Location": {"description": "The task's own URL", "schema": {"type": "string"}}, **_ETAG}}
+}
+
+
+@router.post(
+    "/",
+    status_code=status.HTTP_201_CREATED,
+    response_model=TaskRead,
+    response_description="Accepted: the task is committed, and it will end",
+    responses={**_CREATED, **problems(401, UnknownTask, InvalidArguments)},
+)
+async def create_task(request: Request, response: Response, user: CurrentUser, body: TaskCreate) -> Task:
+    """Have a task run. Once this has answered 201, the task is a row in the database and will not be lost."""
+    task = await submitter.submit(body, user.id)
+    response.headers["Location"] = f"{request.url.path.rstrip('/')}/{task.id}"
+    response.headers["ETag"] = etag(task.version)
+    return task
+
+
+@router.get(
+    "/",
+    response_model=list[TaskRead],
+    response_description="Tasks, newest first",
+    responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InvalidCursor)},
+)
+def list_tasks(
+    request: Request,
+    response: Response,
+    db: SessionDep,
+    wanted: TaskFilterDep,
+    limit: Limit = 50,
+    skip: Skip = 0,
+    cursor: Cursor = None,
+) -> list[Task]:
+    """Your tasks, newest first, a page at a time: the `Link` header names the next one."""
+    tasks, last = task_service.list_page(db, wanted, limit, before=read_cursor(cursor), skip=skip)
+    set_next_link(request, response, None if last is None else last.hex)
+    return tasks
+
+
+@router.get("/count", response_description="Exact numbers", responses=problems(401, AdminOnly))
+def count_tasks(db: SessionDep, wanted: TaskFilterDep) -> TaskCounts:
+    """How many tasks there are, in all and by status; the filters of the list apply."""
+    return TaskCounts(**task_service.count(db, wanted))
+
+
+@router.get(
+    "/types",
+    response_model=list[TaskTypeRead],
+    response_description="The catalogue",
+    responses=problems(401),
+)
+def list_task_types(_user: CurrentUser) -> list[TaskType]:
+    """What may be created, with the parameters of each as JSON Schema."""
+    return list(catalogue().values())
+
+
+@router.get(
+    "/{task_id}",
+    response_model=TaskRead,
+    response_description="The task as it is committed",
+    responses={
+        200: {"headers": _ETAG},
+        304: {"description": "Not modified", "headers": _ETAG},
+        **problems(401, TaskNotFound),
+    },
+)
+async def get_task(
+    response: Response,
+    db: SessionDep,
+    user: CurrentUser,
+    task_id: TaskId,
+    wait: Wait = 0,
+    if_none_match: IfNoneMatch = None,
+) -> Any:
+    """One task. With `wait`, the answer comes when the task has ended, or when the seconds are over."""
+    task = await run_in_threadpool(task_service.get_task, db, task_id, owner=user.owner)
+    if wait and not task.has_ended:
+        # Neither a connection nor a thread is held while waiting.
+        await run_in_threadpool(db.close)
+        await watcher.ended(task_id, wait)
+        task = await run_in_threadpool(task_service.get_task, db, task_id, owner=user.owner)
+    if not_modified(if_none_match, task.version):
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers={"ETag": etag(task.version)})
+    response.headers["ETag"] = etag(task.version)
+    return task
+
+
+@router.patch(
+    "/{task_id}",
+    response_model=TaskRead,
+    response_description="The changed task",
+    responses={
+        200: {"headers": _ETAG},
+        **problems(401, AdminOnly, TaskNotFound, InvalidTransition, PreconditionFailed),
+    },
+)
+def update_task(
+    response: Response, db: SessionDep, user: CurrentUser, task_id: TaskId, body: TaskPatch, if_match: IfMatch = None
+) -> Task:
+    """Change a task. What is left out stays; some fields can be changed only while the task is pending."""
+    changes = body.model_dump(exclude_unset=True)
+    task = task_service.update_task(
+        db,
+        task_id,
+        changes,
+        owner=user.owner,
+        may_set_state=user.is_admin,
+        check_version=lambda version: check_if_match(if_match, version),
+    )
+    response.headers["ETag"] = etag(task.version)
+    return task
+
+
+@router.post(
+    "/{task_id}/cancel",
+    response_model=TaskRead,
+    response_description="Revoked: it never starts, or has stopped already",
+    responses={
+        202: {"model": TaskRead, "description": "Asked to stop: `revoked` follows within seconds"},
+        **problems(401, TaskNotFound, InvalidTransition),
+    },
+)
+def cancel_task(response: Response, db: SessionDep, user: CurrentUser, task_id: TaskId) -> Task:
+    """Cancel a task. A pending one is revoked at once, a running one as soon as it has stopped."""
+    task = task_service.cancel(db, task_id, owner=user.owner)
+    if task.status is TaskStatus.RUNNING:
+        response.status_code = status.HTTP_202_ACCEPTED
+    return task
+
+
+@router.post(
+    "/{task_id}/retry",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=TaskRead,
+    response_description="Pending again, under the same id",
+    responses=problems(401, TaskNotFound, InvalidTransition),
+)
+def retry_task(db: SessionDep, user: CurrentUser, task_id: TaskId) -> Task:
+    """Run a failed or revoked task again. `attempt` goes on counting; failures are counted anew."""
+    return task_service.retry_task(db, task_id, owner=user.owner)
+
+
+@router.delete(
+    "/{task_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    response_description="Gone",
+    responses={202: {"description": "Asked to stop, and gone once it has"}, **problems(401, TaskNotFound, TaskActive)},
+)
+def delete_task(response: Response, db: SessionDep, user: CurrentUser, task_id: TaskId, force: Force = False) -> None:
+    """Delete a task that has ended."""
+    if not task_service.delete(db, task_id, owner=user.owner, force=force):
+        response.status_code = status.HTTP_202_ACCEPTED
+
+
+@router.get(
+    "/{task_id}/attempts",
+    response_model=list[TaskAttemptRead],
+    response_description="Oldest first",
+    responses=problems(401, TaskNotFound),
+)
+def list_attempts(db: SessionDep, user: CurrentUser, task_id: TaskId) -> list[Any]:
+    """Every start of the task, the current one included: where it ran, when, and how it ended."""
+    return task_service.get_attempts(db, task_id, owner=user.owner)

@@ -1,0 +1,108 @@
+"""Profiles, and the administration of users."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Path, Request, Response, status
+
+from app.api.deps import AdminUser, CurrentUser, SessionDep
+from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, set_next_link
+from app.api.problems import problems
+from app.api.router import SlashRouter
+from app.errors import InvalidCursor, LastAdmin, UserExists, UserHasTasks, UserNotFound, WrongPassword
+from app.models.user import User as UserRow
+from app.schemas.user import PasswordChange, ProfileUpdate, User, UserCreate, UserUpdate
+from app.services.user_service import user_service
+
+router = SlashRouter(prefix="/users", tags=["users"])
+
+UserId = Annotated[UUID, Path(description="The user's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
+
+
+@router.get("/me", response_model=User, response_description="You", responses=problems(401))
+def get_me(db: SessionDep, user: CurrentUser) -> UserRow:
+    """Your own profile."""
+    return user_service.get_user(db, user.id)
+
+
+@router.patch("/me", response_model=User, response_description="The changed user", responses=problems(401, UserExists))
+def update_me(db: SessionDep, user: CurrentUser, body: ProfileUpdate) -> UserRow:
+    """Change your username or e-mail address. What is left out stays."""
+    return user_service.update_user(db, user.id, body.model_dump(exclude_unset=True))
+
+
+@router.put(
+    "/me/password",
+    status_code=status.HTTP_204_NO_CONTENT,
+    response_description="Changed; log in again",
+    responses=problems(401, WrongPassword, 429),
+)
+def change_my_password(db: SessionDep, user: CurrentUser, body: PasswordChange) -> None:
+    """Set a new password. Every login of yours ends with it, this one included."""
+    user_service.change_password(db, user.id, body.current_password, body.new_password)
+
+
+@router.get(
+    "/",
+    response_model=list[User],
+    response_description="Users, newest first",
+    responses={200: {"headers": LINK_HEADER}, **problems(401, 403, InvalidCursor)},
+)
+def list_users(
+    request: Request,
+    response: Response,
+    db: SessionDep,
+    _admin: AdminUser,
+    limit: Limit = 50,
+    skip: Skip = 0,
+    cursor: Cursor = None,
+) -> list[UserRow]:
+    """All users, newest first (administrators)."""
+    page = user_service.list_users(db, limit=limit, skip=skip, cursor=cursor)
+    set_next_link(request, response, page.next_cursor)
+    return page.users
+
+
+@router.post(
+    "/",
+    response_model=User,
+    status_code=status.HTTP_201_CREATED,
+    response_description="The new user",
+    responses=problems(401, 403, UserExists),
+)
+def create_user(db: SessionDep, _admin: AdminUser, body: UserCreate) -> UserRow:
+    """Add a user of any role (administrators). Open even when registration is closed."""
+    return user_service.create_user(db, **body.model_dump())
+
+
+@router.get(
+    "/{user_id}", response_model=User, response_description="The user", responses=problems(401, 403, UserNotFound)
+)
+def get_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> UserRow:
+    """One user (administrators)."""
+    return user_service.get_user(db, user_id)
+
+
+@router.patch(
+    "/{user_id}",
+    response_model=User,
+    response_description="The changed user",
+    responses=problems(401, 403, UserNotFound, UserExists, LastAdmin),
+)
+def update_user(db: SessionDep, _admin: AdminUser, user_id: UserId, body: UserUpdate) -> UserRow:
+    """Change a user (administrators). A new role or a deactivation ends the user's logins.
+
+    The last active administrator can be neither demoted nor deactivated.
+    """
+    return user_service.update_user(db, user_id, body.model_dump(exclude_unset=True))
+
+
+@router.delete(
+    "/{user_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    response_description="Deleted",
+    responses=problems(401, 403, UserNotFound, UserHasTasks, LastAdmin),
+)
+def delete_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> None:
+    """Delete a user with their finished tasks (administrators). One with pending or running tasks stays."""
+    user_service.delete_user(db, user_id)

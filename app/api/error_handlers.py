@@ -1,0 +1,105 @@
+"""Which exception becomes which problem."""
+
+import logging
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from sqlalchemy import exc as sa_exc
+from starlette.exceptions import HTTPException
+
+from app.api.problems import http_problem, internal_problem, service_problem
+from app.errors import DatabaseUnavailable, FieldError, InvalidInput, ServiceError
+
+logger = logging.getLogger(__name__)
+
+DATABASE_RETRY_SECONDS = 5
+MAX_ERRORS = 50
+MAX_LOC_CHARACTERS = 100
+
+# PostgreSQL's codes for a table or a column that is not there: the migrations have not run.
+_UNMIGRATED = frozenset({"42P01", "42703"})
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Handle everything but the unforeseen, which `app.api.middleware` catches further out."""
+    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    for kind in (sa_exc.OperationalError, sa_exc.InterfaceError, sa_exc.TimeoutError):
+        app.add_exception_handler(kind, _on_database_down)
+    app.add_exception_handler(sa_exc.DBAPIError, _on_database_error)
+
+
+# The handlers are `async` so that Starlette runs them in place: a sync one would wait for a thread.
+
+
+async def _on_service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    return service_problem(request.scope, error)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    refused = [_field_error(each) for each in error.errors()[:MAX_ERRORS]]
+    where = ", ".join(sorted({".".join(map(str, each["loc"])) for each in refused})[:5])
+    return service_problem(request.scope, InvalidInput(f"The request is not valid: {where}", refused))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed_methods(request) or headers.get("Allow", "")
+    if error.status_code < HTTPStatus.BAD_REQUEST:
+        return Response(status_code=error.status_code, headers=headers)
+    return http_problem(request.scope, error.status_code, str(error.detail), headers)
+
+
+async def _on_database_down(request: Request, error: Exception) -> Response:
+    logger.error("the database does not answer: %s", _first_line(error))
+    return service_problem(request.scope, DatabaseUnavailable(retry_after=DATABASE_RETRY_SECONDS))
+
+
+async def _on_database_error(request: Request, error: Exception) -> Response:
+    """An unmigrated or vanished database is unavailable; any other error of a statement is ours."""
+    assert isinstance(error, sa_exc.DBAPIError)
+    if error.connection_invalidated or getattr(error.orig, "pgcode", None) in _UNMIGRATED:
+        return await _on_database_down(request, error)
+    logger.error("unforeseen database error", exc_info=error)
+    return internal_problem(request.scope)
+
+
+def _field_error(error: Mapping[str, Any]) -> FieldError:
+    return {
+        "loc": [part if isinstance(part, int) else str(part)[:MAX_LOC_CHARACTERS] for part in error["loc"]],
+        "msg": _without_value(error["type"], error["msg"]),
+        "type": error["type"],
+    }
+
+
+def _without_value(kind: str, message: str) -> str:
+    """Some of pydantic's messages quote the input after a colon or a comma: keep what stands before it."""
+    if kind.endswith("_parsing") or message.startswith("value is not a valid email address"):
+        return re.split(r"[:,]", message, maxsplit=1)[0]
+    return message
+
+
+def _allowed_methods(request: Request) -> str:
+    """Every method of the path: Starlette names only those of the first route that matches."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        pattern = getattr(route, "path_regex", None)
+        if pattern is not None and pattern.match(path):
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods))
+
+
+def _first_line(error: Exception) -> str:
+    """Without the statement and its parameters, which SQLAlchemy appends."""
+    return str(getattr(error, "orig", None) or error).partition("\n")[0]

@@ -1,0 +1,180 @@
+"""What happens to every request around the routes. Pure ASGI: Starlette's BaseHTTPMiddleware breaks streams.
+
+From the outside in: `RequestContext` (id, security headers, the last net for exceptions), `RequestMetrics`,
+`RequestLimits` (body size, malformed targets). They change only messages that pass, and hold no body.
+"""
+
+import logging
+import re
+from time import perf_counter
+from uuid import uuid4
+
+import anyio
+from fastapi import HTTPException
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import http_problem, internal_problem
+from app.core.logging import request_id
+from app.core.metrics import count_request
+
+logger = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# Answers that hold tokens or persons.
+_NO_STORE = re.compile(r"(/api/v1/auth|/api/v1/users)(/|$)")
+# So much of a refused body is read and dropped, for so long, that the client gets to read the answer and not a reset.
+_DRAIN_BYTES = 32 * 1024 * 1024
+_DRAIN_SECONDS = 10.0
+_CLOSE = {"Connection": "close"}
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+}
+
+
+class RequestContext:
+    """Gives each request an id, each answer its headers, and each unforeseen exception a problem with status 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        identifier = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        scope.setdefault("state", {})["request_id"] = identifier
+        token = request_id.set(identifier)
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                _add_headers(MutableHeaders(scope=message), scope["path"], identifier)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception:
+            logger.exception("unhandled exception in %s %s", scope["method"], _route(scope))
+            if started:
+                raise  # half an answer is out: only the connection's end can tell the client
+            await internal_problem(scope)(scope, receive, send_with_headers)
+        finally:
+            request_id.reset(token)
+
+
+class RequestMetrics:
+    """Counts answers and their time by route template: a path with its ids would be a metric of its own each."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status = 500  # what `RequestContext` makes of an exception
+        begun = perf_counter()
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        finally:
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            count_request(method, _route(scope), status, perf_counter() - begun)
+
+
+class RequestLimits:
+    """Refuses what no route should have to see: too large a body (413), NUL or raw bytes in the target (400)."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self.app = app
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if _malformed_target(scope):
+            refusal = http_problem(scope, 400, "The path or the query holds a NUL or an unescaped byte")
+            await refusal(scope, receive, send)
+            return
+        length = _content_length(scope)
+        if length > self.max_body_bytes:
+            # Who asks first (`Expect: 100-continue`) has sent nothing yet, and reading would ask for all of it.
+            hopeless = length > _DRAIN_BYTES or "expect" in Headers(scope=scope)
+            drained = not hopeless and await _drain(receive)
+            refusal = http_problem(scope, 413, self._too_large(), None if drained else _CLOSE)
+            await refusal(scope, receive, send)
+            return
+        read = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal read
+            message = await receive()
+            if message["type"] == "http.request":
+                read += len(message.get("body", b""))
+                if read > self.max_body_bytes:
+                    # FastAPI lets an HTTPException out of its reading of the body.
+                    drained = not message.get("more_body", False) or await _drain(receive)
+                    raise HTTPException(413, self._too_large(), None if drained else _CLOSE)
+            return message
+
+        await self.app(scope, receive_within_limit, send)
+
+    def _too_large(self) -> str:
+        return f"The body is larger than {self.max_body_bytes} bytes"
+
+
+def _add_headers(headers: MutableHeaders, path: str, identifier: str) -> None:
+    headers["X-Request-ID"] = identifier
+    for name, value in SECURITY_HEADERS.items():
+        headers.setdefault(name, value)
+    if _NO_STORE.match(path):
+        headers.setdefault("Cache-Control", "no-store")
+
+
+def _malformed_target(scope: Scope) -> bool:
+    """PostgreSQL's text holds no NUL; Starlette decodes the query as UTF-8 and dies of other bytes."""
+    query: bytes = scope["query_string"]
+    return "\x00" in scope["path"] or b"%00" in query or b"\x00" in query or not query.isascii()
+
+
+def _content_length(scope: Scope) -> int:
+    """What the client says of the body; the server has refused anything but digits."""
+    value = Headers(scope=scope).get("content-length", "")
+    return int(value) if value.isascii() and value.isdigit() else 0
+
+
+async def _drain(receive: Receive) -> bool:
+    """Read the rest of the body and drop it; False when it is too much of it, too slow, or the client has gone."""
+    dropped = 0
+    with anyio.move_on_after(_DRAIN_SECONDS):
+        while dropped <= _DRAIN_BYTES:
+            message = await receive()
+            dropped += len(message.get("body", b""))
+            if not message.get("more_body", False):
+                return bool(message["type"] == "http.request")
+    return False
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that answered. An included router's full path stands in FastAPI's own context."""
+    context = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+    template = getattr(context, "path_format", None)
+    return template if isinstance(template, str) else "unmatched"

@@ -1,0 +1,10 @@
+"""Everything under /api/v1."""
+
+from fastapi import APIRouter
+
+from app.api.endpoints import auth, tasks, users
+
+api_router = APIRouter(prefix="/api/v1", redirect_slashes=False)
+api_router.include_router(auth.router)
+api_router.include_router(users.router)
+api_router.include_router(tasks.router)

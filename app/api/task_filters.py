@@ -1,0 +1,61 @@
+"""The query parameters that lists and counts of tasks share, and whose tasks they may reach."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import Depends, Query
+from pydantic import AwareDatetime
+
+from app.api.deps import CurrentUser
+from app.errors import AdminOnly
+from app.models.task import TaskPriority, TaskStatus
+from app.schemas.json_value import ShortText, Tag
+from app.schemas.task import PriorityIn
+from app.services.auth_service import Principal
+from app.services.task_queries import TaskFilter
+
+Status = Annotated[list[TaskStatus], Query(description="Any of these; repeatable.")]
+Tags = Annotated[list[Tag], Query(max_length=20, description="All of these; repeatable.")]
+Whose = Annotated[
+    UUID | Literal["all"] | None,
+    Query(description="Administrators: whose tasks, or `all` for everybody's; yours where left out."),
+]
+
+
+def task_filter(
+    user: CurrentUser,
+    status: Status = [],  # noqa: B006 (FastAPI copies it)
+    task_type: Annotated[ShortText | None, Query(description="Exactly this task_type.")] = None,
+    celery_task_name: Annotated[ShortText | None, Query(description="Exactly this task.")] = None,
+    priority: Annotated[PriorityIn | None, Query(description="low, normal, high or critical.")] = None,
+    queue: Annotated[ShortText | None, Query(description="Exactly this queue.")] = None,
+    tag: Tags = [],  # noqa: B006
+    name: Annotated[ShortText | None, Query(description="Part of the name, in any case.")] = None,
+    created_after: Annotated[AwareDatetime | None, Query(description="Created later than this.")] = None,
+    created_before: Annotated[AwareDatetime | None, Query(description="Created earlier than this.")] = None,
+    user_id: Whose = None,
+) -> TaskFilter:
+    """The filter as asked for, within what the caller may see. Raises AdminOnly."""
+    return TaskFilter(
+        user_id=_reach(user, user_id),
+        status=status,
+        task_type=task_type,
+        celery_task_name=celery_task_name,
+        priority=None if priority is None else TaskPriority(priority),
+        queue=queue,
+        tag=tag,
+        name=name,
+        created_after=created_after,
+        created_before=created_before,
+    )
+
+
+def _reach(user: Principal, wanted: UUID | Literal["all"] | None) -> UUID | None:
+    if wanted is None or wanted == user.id:
+        return user.id
+    if not user.is_admin:
+        raise AdminOnly
+    return None if wanted == "all" else wanted
+
+
+TaskFilterDep = Annotated[TaskFilter, Depends(task_filter)]

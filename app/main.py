@@ -1,0 +1,105 @@
+"""The HTTP application: `uvicorn app.main:app`."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio.to_thread
+from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.api import docs
+from app.api.endpoints import operations
+from app.api.error_handlers import add_problem_handlers
+from app.api.middleware import RequestContext, RequestLimits, RequestMetrics
+from app.api.openapi import operation_id
+from app.api.routes import api_router
+from app.core.config import get_settings
+from app.core.logging import configure_logging
+from app.core.metrics import forget_process
+from app.db.session import SessionLocal, dispose_engine
+from app.errors import ServiceError
+from app.live.watcher import running_watcher
+from app.services.user_service import user_service
+
+logger = logging.getLogger(__name__)
+
+VERSION = "0.1.0"  # as in pyproject.toml; a test holds them together
+DESCRIPTION = """\
+Submit work, follow it, cancel it, retry it: background tasks on Celery whose state is a row in PostgreSQL.
+
+基于 FastAPI 与 Celery 的异步任务处理系统：创建、查询、取消、重试任务，状态以数据库为准。
+
+Log in with **Authorize** (a username or an e-mail address, and a password), or send `Authorization: Bearer …`
+yourself. Every error is `application/problem+json` (RFC 9457) with a stable `code`.
+"""
+TAGS = [
+    {"name": "auth", "description": "Registration, logins and their tokens."},
+    {"name": "users", "description": "Your profile; for administrators, everybody's."},
+    {"name": "tasks", "description": "Create tasks, follow their progress, cancel and retry them."},
+    {"name": "operations", "description": "Probes and metrics for those who run the service."},
+]
+
+
+def create_app() -> FastAPI:
+    """An application on the settings of this process."""
+    settings = get_settings()
+    app = FastAPI(
+        title="Task Service",
+        summary="Background tasks over HTTP, on Celery and PostgreSQL.",
+        description=DESCRIPTION,
+        version=VERSION,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        openapi_tags=TAGS,
+        # Served by `app.api.docs`, from files of our own.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=operation_id,
+        lifespan=_lifespan,
+    )
+    add_problem_handlers(app)
+    # The last one added is the outermost.
+    app.add_middleware(RequestLimits, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestMetrics)
+    app.add_middleware(RequestContext)
+    app.include_router(operations.router)
+    app.include_router(api_router)
+    app.include_router(docs.router)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    del app
+    configure_logging()
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    limiter.total_tokens = get_settings().api_threads
+    await anyio.to_thread.run_sync(_ensure_first_admin)
+    try:
+        async with running_watcher():
+            yield
+    finally:
+        await anyio.to_thread.run_sync(dispose_engine)
+        forget_process()
+
+
+def _ensure_first_admin() -> None:
+    """A database that is down or not migrated must not keep the API from starting: /readyz tells about it."""
+    settings = get_settings()
+    if settings.first_admin_username is None or settings.first_admin_password is None:
+        return
+    try:
+        with SessionLocal() as db:
+            user_service.ensure_first_admin(
+                db,
+                settings.first_admin_username,
+                settings.first_admin_password.get_secret_value(),
+                settings.first_admin_email,
+            )
+    except (ServiceError, SQLAlchemyError) as error:
+        logger.warning("the first administrator was not created: %s", str(error).partition("\n")[0])
+
+
+app = create_app()

@@ -1,0 +1,197 @@
+"""Logging in, staying in, getting out.
+
+A login is a row of `login_sessions`. Access tokens name it (`sid`), and each request looks at it, so that a revocation
+counts at once in every process. Refresh tokens are its family: each is good once, and a replay ends the login.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.core.security import (
+    access_token_life,
+    create_access_token,
+    new_refresh_token,
+    read_access_token,
+    refresh_token_digest,
+    verify_password,
+)
+from app.db.session import transaction
+from app.errors import InvalidCredentials, InvalidToken, TooManyRequests
+from app.models.user import Role
+from app.services import login_queries as queries
+
+PURGE_BATCH = 1000
+# Longer ones cannot have been set; to hash them would only burn time.
+_MAX_PASSWORD = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who makes a request, as the database knew them when it came in. Never an ORM object: it outlives its session."""
+
+    id: UUID
+    username: str
+    role: str
+    session_id: UUID
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == Role.ADMIN
+
+    @property
+    def owner(self) -> UUID | None:
+        """Whose objects they reach: None, for everybody's, or their own alone."""
+        return None if self.is_admin else self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    access_token: str
+    refresh_token: str
+    expires_in: int
+
+
+@dataclass(frozen=True, slots=True)
+class PurgedLogins:
+    """What one call of `purge_expired_logins` removed; zeros mean that nothing is left to do."""
+
+    sessions: int
+    failures: int
+
+
+class AuthService:
+    def login(self, db: Session, login: str, password: str, address: str) -> Tokens:
+        """A new login for a username or an e-mail address. Raises InvalidCredentials, TooManyRequests.
+
+        Two transactions, because Argon2 runs between them: nobody waits for a lock, or a connection, through it. The
+        second looks at the limits again, so that a burst of parallel guesses gets no more answers than the limit.
+        """
+        with transaction(db):
+            found = queries.find_credentials(db, _printable(login))
+            keys = _failure_keys(login, found, address)
+            self._check_limits(db, keys)
+        fits, renewed = verify_password(password[:_MAX_PASSWORD], found.password_hash if found else None)
+        tokens = None
+        with transaction(db):
+            self._check_limits(db, keys)
+            if found is not None and fits and len(password) <= _MAX_PASSWORD:
+                tokens = self._open_session(db, found, renewed)
+            if tokens is None:
+                queries.count_failure(db, list(keys), get_settings().login_window_seconds)
+            else:
+                queries.forget_failures(db, next(iter(keys)))
+        if tokens is None:
+            raise InvalidCredentials
+        return tokens
+
+    def refresh(self, db: Session, refresh_token: str) -> Tokens:
+        """A new pair for an unused refresh token. Raises InvalidToken; a used one ends its login for good."""
+        with transaction(db):
+            tokens = self._rotate(db, refresh_token_digest(refresh_token))
+        # Raised after the commit: the revocation that a replay causes must last.
+        if tokens is None:
+            raise InvalidToken
+        return tokens
+
+    def logout(self, db: Session, session_id: UUID) -> None:
+        """End this login: its access and refresh tokens are worthless from the commit on."""
+        with transaction(db):
+            queries.revoke_session(db, session_id, "logout")
+
+    def authenticate(self, db: Session, access_token: str) -> Principal:
+        """Who presents this token. Raises InvalidToken when it, its login or its user is no longer good."""
+        claims = read_access_token(access_token)
+        with transaction(db):
+            session = queries.live_session_of_token(db, claims)
+        if session is None:
+            raise InvalidToken
+        return Principal(session.user_id, session.username, session.role, claims.session_id)
+
+    def purge_expired_logins(self, db: Session) -> PurgedLogins:
+        """Remove a batch of logins that ended LOGIN_RETENTION_DAYS ago, and of counts that no longer matter."""
+        settings = get_settings()
+        with transaction(db):
+            return PurgedLogins(
+                sessions=queries.delete_expired_sessions(
+                    db, timedelta(days=settings.login_retention_days), PURGE_BATCH
+                ),
+                failures=queries.delete_old_failures(db, settings.login_window_seconds, PURGE_BATCH),
+            )
+
+    def check_password(self, db: Session, user_id: UUID, password: str) -> bool:
+        """Whether this is the user's password, under the same limits as a login. For changes that ask for it again."""
+        settings = get_settings()
+        key = queries.failure_key("account", str(user_id))
+        with transaction(db):
+            self._check_limits(db, {key: settings.login_attempts})
+            stored = queries.password_hash_of(db, user_id)
+        fits, _ = verify_password(password, stored)
+        with transaction(db):
+            self._check_limits(db, {key: settings.login_attempts})
+            if fits:
+                queries.forget_failures(db, key)
+            else:
+                queries.count_failure(db, [key], settings.login_window_seconds)
+        return fits
+
+    def _check_limits(self, db: Session, keys: dict[str, int]) -> None:
+        wait = queries.wait_for(db, keys, get_settings().login_window_seconds)
+        if wait is not None:
+            raise TooManyRequests("Too many failed attempts: wait before the next one", retry_after=wait)
+
+    def _open_session(self, db: Session, user: queries.Credentials, renewed_hash: str | None) -> Tokens | None:
+        now = queries.lock_credentials(db, user, to_write=renewed_hash is not None)
+        if now is None:
+            return None
+        if renewed_hash is not None:
+            queries.store_password_hash(db, user.user_id, renewed_hash)
+        session = queries.add_session(db, user.user_id, now, get_settings().refresh_token_days)
+        return self._issue(db, user.user_id, session.id, now, session.expires_at)
+
+    def _rotate(self, db: Session, digest: bytes) -> Tokens | None:
+        session_id = queries.use_refresh_token(db, digest)
+        if session_id is None:
+            replayed = queries.session_of_refresh_token(db, digest)
+            if replayed is not None:
+                queries.revoke_session(db, replayed, "refresh token replayed")
+            return None
+        session = queries.live_session(db, session_id)
+        if session is None:
+            return None
+        return self._issue(db, session.user_id, session_id, session.now, session.expires_at)
+
+    def _issue(self, db: Session, user_id: UUID, session_id: UUID, now: datetime, until: datetime) -> Tokens:
+        """A pair of tokens. Neither outlives the login, which ends REFRESH_TOKEN_DAYS after it began."""
+        refresh_token = new_refresh_token()
+        queries.add_refresh_token(db, refresh_token_digest(refresh_token), session_id, until)
+        return Tokens(
+            access_token=create_access_token(user_id, session_id, now),
+            refresh_token=refresh_token,
+            expires_in=int(access_token_life().total_seconds()),
+        )
+
+
+def _failure_keys(login: str, found: queries.Credentials | None, address: str) -> dict[str, int]:
+    """The account's key first, then the address's, each with its limit.
+
+    The account counts under its id, so that its name and its e-mail address are not twice as many guesses; a name
+    that nobody has counts alike, so that being throttled tells nothing.
+    """
+    settings = get_settings()
+    account = str(found.user_id) if found else login.lower()
+    return {
+        queries.failure_key("account", account): settings.login_attempts,
+        queries.failure_key("address", address): settings.login_attempts_per_address,
+    }
+
+
+def _printable(login: str) -> str:
+    """PostgreSQL's text holds no NUL: such a name is nobody's, and must not become an error."""
+    return login.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+auth_service = AuthService()

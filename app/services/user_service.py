@@ -1,0 +1,199 @@
+"""Users: registration, profiles, roles, and the administrator who must not be lost."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.core.security import hash_password
+from app.db.session import transaction
+from app.errors import (
+    FieldError,
+    InvalidCursor,
+    InvalidInput,
+    LastAdmin,
+    RegistrationClosed,
+    UserExists,
+    UserHasTasks,
+    UserNotFound,
+    WrongPassword,
+)
+from app.models.user import Role, User
+from app.schemas.user import FirstAdmin
+from app.services import user_queries as queries
+from app.services.auth_service import auth_service
+from app.services.login_queries import revoke_sessions_of
+
+logger = logging.getLogger(__name__)
+
+UNIQUE_VIOLATION = "23505"
+
+
+@dataclass(frozen=True, slots=True)
+class UserPage:
+    users: list[User]
+    next_cursor: str | None
+
+
+class UserService:
+    """Each method is one transaction, which `commit=False` leaves to the caller."""
+
+    def register(self, db: Session, username: str, email: str, password: str) -> User:
+        """Sign up. Raises RegistrationClosed, UserExists."""
+        if not get_settings().allow_registration:
+            raise RegistrationClosed
+        return self.create_user(db, username, email, password)
+
+    def create_user(
+        self,
+        db: Session,
+        username: str,
+        email: str,
+        password: str,
+        *,
+        role: Role = Role.USER,
+        is_active: bool = True,
+        commit: bool = True,
+    ) -> User:
+        """Add a user. Of concurrent calls for one name or address one succeeds; the others raise UserExists."""
+        password_hash = hash_password(password)  # before the transaction: it takes a while and needs no connection
+        with transaction(db, commit=commit):
+            user = queries.insert_user(
+                db,
+                queries.names(username=username, email=email)
+                | {"password_hash": password_hash, "role": role.value, "is_active": is_active},
+            )
+            if user is None:
+                raise UserExists
+        return user
+
+    def get_user(self, db: Session, user_id: UUID, *, commit: bool = True) -> User:
+        with transaction(db, commit=commit):
+            user = db.get(User, user_id, populate_existing=True)
+            if user is None:
+                raise UserNotFound
+        return user
+
+    def list_users(
+        self, db: Session, *, limit: int = 50, skip: int = 0, cursor: str | None = None, commit: bool = True
+    ) -> UserPage:
+        """Newest first. Raises InvalidCursor."""
+        below = None if cursor is None else _read_cursor(cursor)
+        with transaction(db, commit=commit):
+            # One more than asked for tells whether there is a next page.
+            users = queries.newest_users(db, limit + 1, skip, below)
+        more = len(users) > limit
+        return UserPage(users[:limit], users[limit - 1].id.hex if more else None)
+
+    def update_user(self, db: Session, user_id: UUID, changes: dict[str, Any], *, commit: bool = True) -> User:
+        """Change `username`, `email`, `role`, `is_active`. Raises UserNotFound, UserExists, LastAdmin.
+
+        A new role or a deactivation ends every login of the user.
+        """
+        with transaction(db, commit=commit):
+            user = self._lock(db, user_id, with_admins=bool({"role", "is_active"} & changes.keys()))
+            role, is_active = changes.get("role", user.role), changes.get("is_active", user.is_active)
+            if role != Role.ADMIN or not is_active:
+                self._keep_an_admin(db, user)
+            if role != user.role or (user.is_active and not is_active):
+                revoke_sessions_of(db, user_id, "role changed" if role != user.role else "deactivated")
+            return self._write(db, user, changes) if changes else user
+
+    def change_password(self, db: Session, user_id: UUID, current: str, new: str) -> None:
+        """Set a new password and end every login of the user. Raises WrongPassword, TooManyRequests."""
+        if not auth_service.check_password(db, user_id, current):
+            raise WrongPassword
+        password_hash = hash_password(new)
+        with transaction(db):
+            self._lock(db, user_id, with_admins=False)
+            queries.update_user(db, user_id, {"password_hash": password_hash})
+            revoke_sessions_of(db, user_id, "password changed")
+
+    def delete_user(self, db: Session, user_id: UUID, *, commit: bool = True) -> None:
+        """Remove a user with their logins and finished tasks. Raises UserNotFound, LastAdmin, UserHasTasks.
+
+        The lock on the user's row keeps new tasks out until the commit: their foreign key waits for it.
+        """
+        with transaction(db, commit=commit):
+            user = self._lock(db, user_id, with_admins=True)
+            self._keep_an_admin(db, user)
+            if queries.has_active_tasks(db, user_id):
+                raise UserHasTasks
+            queries.delete_user(db, user_id)
+
+    def ensure_first_admin(self, db: Session, username: str, password: str, email: str | None = None) -> bool:
+        """Create this administrator unless the name exists. True when created; an existing one is left alone.
+
+        Raises InvalidInput (its detail names the setting) and UserExists when another user has the e-mail address.
+        """
+        admin = _first_admin(username, password, email)
+        if self._exists(db, admin.username):
+            return False
+        try:
+            self.create_user(db, admin.username, admin.email, admin.password, role=Role.ADMIN)
+        except UserExists:
+            # Another process may have been faster: every API process does this when it starts.
+            if self._exists(db, admin.username):
+                return False
+            raise
+        logger.info("created the first administrator %s", admin.username)
+        return True
+
+    def _exists(self, db: Session, username: str) -> bool:
+        with transaction(db):
+            return queries.username_exists(db, username)
+
+    def _lock(self, db: Session, user_id: UUID, *, with_admins: bool) -> User:
+        """The row, locked; with `with_admins` those of all active administrators first, in the order of their ids.
+
+        So two administrators who remove each other go one after the other, and the second finds itself the last.
+        """
+        if with_admins:
+            queries.lock_active_admins(db)
+        user = queries.lock_user(db, user_id)
+        if user is None:
+            raise UserNotFound
+        return user
+
+    def _keep_an_admin(self, db: Session, leaving: User) -> None:
+        if leaving.role != Role.ADMIN or not leaving.is_active:
+            return
+        if not set(queries.lock_active_admins(db)) - {leaving.id}:
+            raise LastAdmin
+
+    def _write(self, db: Session, user: User, changes: dict[str, Any]) -> User:
+        values = dict(changes) | queries.names(username=changes.get("username"), email=changes.get("email"))
+        try:
+            with db.begin_nested():  # a violation must not take the caller's transaction with it
+                return queries.update_user(db, user.id, values)
+        except IntegrityError as error:
+            if getattr(error.orig, "pgcode", None) != UNIQUE_VIOLATION:
+                raise
+            raise UserExists from None
+
+
+def _read_cursor(cursor: str) -> UUID:
+    try:
+        return UUID(hex=cursor)
+    except ValueError:
+        raise InvalidCursor from None
+
+
+def _first_admin(username: str, password: str, email: str | None) -> FirstAdmin:
+    try:
+        return FirstAdmin(username=username, password=password, email=email or f"{username}@localhost")
+    except ValidationError as error:
+        refused: list[FieldError] = [
+            {"loc": [f"FIRST_ADMIN_{each['loc'][0]}".upper()], "msg": each["msg"], "type": each["type"]}
+            for each in error.errors(include_input=False, include_url=False, include_context=False)
+        ]
+        detail = "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in refused)
+        raise InvalidInput(detail, refused) from None
+
+
+user_service = UserService()

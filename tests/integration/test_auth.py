@@ -1,0 +1,305 @@
+"""Logins against a real PostgreSQL."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.core import security
+from app.core.config import get_settings
+from app.db.session import SessionLocal
+from app.errors import InvalidToken
+from app.services.auth_service import auth_service
+from tests.support.accounts import API, PASSWORD, bearer, login, register
+
+MakeUser = Callable[..., tuple[dict[str, Any], str]]
+WRONG = "not the password at all"
+
+
+def me(client: httpx.Client, token: str) -> httpx.Response:
+    return client.get(f"{API}/users/me", headers=bearer(token))
+
+
+def attempt(client: httpx.Client, username: str, password: str = WRONG) -> httpx.Response:
+    return client.post(f"{API}/auth/login", data={"username": username, "password": password})
+
+
+def refresh(client: httpx.Client, token: str) -> httpx.Response:
+    return client.post(f"{API}/auth/refresh", json={"refresh_token": token})
+
+
+def sql(statement: str, **parameters: object) -> None:
+    with SessionLocal.begin() as db:
+        db.execute(text(statement), parameters)
+
+
+class TestRegistration:
+    def test_makes_an_ordinary_user_and_tells_nothing_secret(self, client: httpx.Client) -> None:
+        body = {"username": "Anna", "email": "Anna@Example.com", "password": PASSWORD}
+        answer = client.post(f"{API}/auth/register", json=body)
+        assert answer.status_code == 201
+        user = answer.json()
+        assert user.keys() == {"id", "username", "email", "role", "is_active", "created_at", "updated_at"}
+        assert (user["username"], user["role"], user["is_active"]) == ("Anna", "user", True)
+        assert user["created_at"].endswith("Z")
+        assert answer.headers["cache-control"] == "no-store"
+
+    @pytest.mark.parametrize(("username", "email"), [("ANNA", "other@example.com"), ("other", "ANNA@example.COM")])
+    def test_refuses_a_taken_name_or_address_whatever_its_case(
+        self, client: httpx.Client, username: str, email: str
+    ) -> None:
+        register(client, "anna")
+        body = {"username": username, "email": email, "password": PASSWORD}
+        answer = client.post(f"{API}/auth/register", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "user_exists")
+
+    @pytest.mark.parametrize(
+        "username",
+        ["ab", ".dot", "a" * 65, "аnna", "ａnna", "an\u200bna", "anna\r\n", "anna\n", "an na", "anna\x00", "a@b.cd"],
+    )
+    def test_refuses_names_that_look_like_others(self, client: httpx.Client, username: str) -> None:
+        body = {"username": username, "email": "x@example.com", "password": PASSWORD}
+        answer = client.post(f"{API}/auth/register", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+        assert answer.json()["errors"][0]["loc"] == ["body", "username"]
+
+    @pytest.mark.parametrize("extra", [{"role": "admin"}, {"is_active": True}, {"id": 1}, {"password_hash": "x"}])
+    def test_takes_no_field_that_it_does_not_name(self, client: httpx.Client, extra: dict[str, Any]) -> None:
+        body = {"username": "anna", "email": "anna@example.com", "password": PASSWORD} | extra
+        answer = client.post(f"{API}/auth/register", json=body)
+        assert answer.status_code == 422
+        assert answer.json()["errors"] == [
+            {"loc": ["body", *extra], "msg": "Extra inputs are not permitted", "type": "extra_forbidden"}
+        ]
+
+    @pytest.mark.parametrize("password", ["pass\x00word", "密码密码密码密码", "\U0001f600" * 1024, " " * 8])
+    def test_takes_passwords_as_they_are(self, client: httpx.Client, password: str) -> None:
+        register(client, "anna", password)
+        assert login(client, "anna", password)["token_type"] == "bearer"
+
+    def test_of_ten_equal_ones_at_once_one_succeeds(self, client: httpx.Client) -> None:
+        body = {"username": "anna", "email": "anna@example.com", "password": PASSWORD}
+        with ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(lambda _: client.post(f"{API}/auth/register", json=body).status_code, range(10)))
+        assert sorted(answers) == [201] + [409] * 9
+
+    def test_closed_registration_is_403(self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(get_settings(), "allow_registration", False)
+        body = {"username": "anna", "email": "anna@example.com", "password": PASSWORD}
+        answer = client.post(f"{API}/auth/register", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (403, "registration_closed")
+
+
+class TestLogin:
+    @pytest.mark.parametrize("name", ["anna", "ANNA", "anna@example.com", "Anna@EXAMPLE.com"])
+    def test_by_name_or_address_whatever_its_case(self, client: httpx.Client, name: str) -> None:
+        register(client, "anna")
+        tokens = login(client, name)
+        assert tokens.keys() == {"access_token", "refresh_token", "token_type", "expires_in"}
+        assert tokens["expires_in"] == 900
+        assert me(client, tokens["access_token"]).json()["username"] == "anna"
+
+    def test_unknown_user_wrong_password_and_inactive_user_look_the_same(self, client: httpx.Client) -> None:
+        register(client, "anna")
+        register(client, "idle")
+        sql("UPDATE users SET is_active = false WHERE username = 'idle'")
+        answers = [
+            attempt(client, "anna"),
+            attempt(client, "nobody"),
+            attempt(client, "idle", PASSWORD),
+            attempt(client, "an\x00na"),
+            attempt(client, "anna", "x" * 100_000),
+        ]
+        bodies = [{k: v for k, v in each.json().items() if k != "request_id"} for each in answers]
+        assert [each.status_code for each in answers] == [401] * len(answers)
+        assert all(body == bodies[0] for body in bodies)
+        assert {each.headers["www-authenticate"] for each in answers} == {"Bearer"}
+
+    def test_too_many_failures_of_one_account_are_429_and_leave_open_logins_alone(
+        self, client: httpx.Client, make_user: MakeUser
+    ) -> None:
+        user, token = make_user()
+        names = [user["username"], user["email"]] * 5
+        assert [attempt(client, name).status_code for name in names] == [401] * 10
+        refused = attempt(client, user["username"], PASSWORD)
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+        assert 0 < int(refused.headers["retry-after"]) <= 900
+        forged = {"username": user["username"], "password": PASSWORD}
+        headers = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
+        assert client.post(f"{API}/auth/login", data=forged, headers=headers).status_code == 429
+        assert me(client, token).status_code == 200
+
+    def test_an_unknown_name_is_throttled_like_a_known_one(self, client: httpx.Client) -> None:
+        assert [attempt(client, "nobody").status_code for _ in range(11)] == [401] * 10 + [429]
+
+    def test_the_window_ends(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, _ = make_user()
+        for _ in range(10):
+            attempt(client, user["username"])
+        sql("UPDATE login_failures SET window_started_at = window_started_at - interval '901 seconds'")
+        assert attempt(client, user["username"]).status_code == 401
+        assert attempt(client, user["username"], PASSWORD).status_code == 200
+
+    def test_a_success_forgets_the_failures(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, _ = make_user()
+        for _ in range(3):
+            assert [attempt(client, user["username"]).status_code for _ in range(9)] == [401] * 9
+            login(client, user["username"])
+
+    def test_one_address_cannot_try_every_account(self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(get_settings(), "login_attempts_per_address", 5)
+        answers = [attempt(client, f"nobody{number}").status_code for number in range(7)]
+        assert answers == [401] * 5 + [429] * 2
+
+    def test_a_burst_of_guesses_gets_no_more_answers_than_the_limit(
+        self, client: httpx.Client, make_user: MakeUser
+    ) -> None:
+        user, _ = make_user()
+        with ThreadPoolExecutor(30) as pool:
+            answers = list(pool.map(lambda _: attempt(client, user["username"]).status_code, range(30)))
+        assert set(answers) == {401, 429}
+        assert answers.count(401) <= 10 + get_settings().api_threads
+
+    def test_many_right_logins_at_once_are_not_throttled(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, _ = make_user()
+        with ThreadPoolExecutor(16) as pool:
+            answers = pool.map(lambda _: attempt(client, user["username"], PASSWORD).status_code, range(24))
+            assert set(answers) == {200}
+
+    def test_renews_a_hash_of_weaker_parameters(self, client: httpx.Client) -> None:
+        register(client, "anna")
+        weak = security._passwords.using(argon2__memory_cost=1024, argon2__time_cost=1).hash(PASSWORD)
+        sql("UPDATE users SET password_hash = :weak", weak=weak)
+        login(client, "anna")
+        with SessionLocal() as db:
+            renewed = db.scalar(text("SELECT password_hash FROM users"))
+        assert renewed != weak
+        assert "m=19456,t=2,p=1" in renewed
+        login(client, "anna")
+
+
+class TestRefresh:
+    def test_gives_a_new_pair(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, _ = make_user()
+        first = login(client, user["username"])
+        second = refresh(client, first["refresh_token"])
+        assert second.status_code == 200
+        assert second.json()["refresh_token"] != first["refresh_token"]
+        assert me(client, second.json()["access_token"]).status_code == 200
+        assert refresh(client, second.json()["refresh_token"]).status_code == 200
+
+    def test_a_replay_ends_the_whole_login(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, other_login = make_user()
+        first = login(client, user["username"])
+        second = refresh(client, first["refresh_token"]).json()
+        replay = refresh(client, first["refresh_token"])
+        assert replay.status_code == 401
+        assert 'error="invalid_token"' in replay.headers["www-authenticate"]
+        assert refresh(client, second["refresh_token"]).status_code == 401
+        assert me(client, second["access_token"]).status_code == 401
+        assert me(client, first["access_token"]).status_code == 401
+        assert me(client, other_login).status_code == 200
+
+    def test_of_ten_parallel_uses_at_most_one_succeeds(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, _ = make_user()
+        token = login(client, user["username"])["refresh_token"]
+        with ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(lambda _: refresh(client, token).status_code, range(10)))
+        assert answers.count(200) <= 1
+        assert set(answers) <= {200, 401}
+
+    def test_an_access_token_is_no_refresh_token(self, client: httpx.Client, make_user: MakeUser) -> None:
+        _, token = make_user()
+        assert refresh(client, token).status_code in {401, 422}
+
+    def test_a_refresh_token_is_no_access_token(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, _ = make_user()
+        assert me(client, login(client, user["username"])["refresh_token"]).status_code == 401
+
+    def test_is_stored_as_a_digest_only(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, _ = make_user()
+        token = login(client, user["username"])["refresh_token"]
+        with SessionLocal() as db:
+            stored = db.scalars(text("SELECT digest FROM refresh_tokens")).all()
+        assert security.refresh_token_digest(token) in [bytes(digest) for digest in stored]
+        assert all(token.encode() not in bytes(digest) for digest in stored)
+
+    def test_ends_with_the_login(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, _ = make_user()
+        tokens = login(client, user["username"])
+        sql("UPDATE login_sessions SET expires_at = clock_timestamp() - interval '1 second'")
+        assert refresh(client, tokens["refresh_token"]).status_code == 401
+        assert me(client, tokens["access_token"]).status_code == 401
+
+
+class TestLogout:
+    def test_ends_this_login_and_no_other(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, other = make_user()
+        tokens = login(client, user["username"])
+        answer = client.post(f"{API}/auth/logout", headers=bearer(tokens["access_token"]))
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert me(client, tokens["access_token"]).status_code == 401
+        assert refresh(client, tokens["refresh_token"]).status_code == 401
+        assert me(client, other).status_code == 200
+
+    def test_needs_a_token(self, client: httpx.Client) -> None:
+        answer = client.post(f"{API}/auth/logout")
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+
+
+class TestAuthentication:
+    def test_the_databases_clock_ends_a_token(
+        self, client: httpx.Client, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Within the leeway of the hosts' clocks the signature still passes; the database says no."""
+        _, token = make_user()
+        claims = security.read_access_token(token)
+        with SessionLocal() as db:
+            now = db.scalar(text("SELECT clock_timestamp() - interval '15 minutes 5 seconds'"))
+        late = security.create_access_token(claims.user_id, claims.session_id, now)
+        assert security.read_access_token(late).session_id == claims.session_id
+        assert me(client, late).status_code == 401
+
+    def test_a_token_for_another_users_session_is_refused(self, client: httpx.Client, make_user: MakeUser) -> None:
+        first, second = make_user()[1], make_user()[1]
+        mine, theirs = security.read_access_token(first), security.read_access_token(second)
+        with SessionLocal() as db:
+            now = db.scalar(text("SELECT clock_timestamp()"))
+            mixed = security.create_access_token(mine.user_id, theirs.session_id, now)
+            with pytest.raises(InvalidToken):
+                auth_service.authenticate(db, mixed)
+
+    @pytest.mark.parametrize("query", ["access_token", "token"])
+    def test_a_token_in_the_query_counts_for_nothing(
+        self, client: httpx.Client, make_user: MakeUser, query: str
+    ) -> None:
+        _, token = make_user()
+        assert client.get(f"{API}/users/me", params={query: token}).status_code == 401
+
+
+class TestPurge:
+    def test_removes_logins_that_ended_long_ago_and_old_counts(self, db: Session) -> None:
+        from app.services.user_service import user_service
+
+        user_service.create_user(db, "anna", "anna@example.com", PASSWORD)
+        tokens = [auth_service.login(db, "anna", PASSWORD, "192.0.2.1") for _ in range(2)]
+        with pytest.raises(Exception, match="Wrong"):
+            auth_service.login(db, "anna", WRONG, "192.0.2.1")
+        old = security.refresh_token_digest(tokens[0].refresh_token)
+        db.execute(
+            text(
+                "UPDATE login_sessions SET expires_at = clock_timestamp() - interval '31 days' WHERE id ="
+                " (SELECT session_id FROM refresh_tokens WHERE digest = :old)"
+            ),
+            {"old": old},
+        )
+        purged = auth_service.purge_expired_logins(db)
+        assert (purged.sessions, purged.failures) == (1, 0)
+        assert db.scalar(text("SELECT count(*) FROM refresh_tokens")) == 1
+        db.execute(text("UPDATE login_failures SET window_started_at = window_started_at - interval '1 hour'"))
+        purged = auth_service.purge_expired_logins(db)
+        assert (purged.sessions, purged.failures) == (0, 2)

@@ -1,0 +1,123 @@
+"""Probes, metrics and the command line against a real PostgreSQL and a real Valkey."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from app.__main__ import main
+from app.core.config import get_settings
+from app.db.session import SessionLocal
+from app.models import Task
+from tests.support.accounts import bearer
+from tests.support.settings import settings
+
+MakeUser = Callable[..., tuple[dict[str, Any], str]]
+
+
+def sql(statement: str) -> None:
+    with SessionLocal.begin() as db:
+        db.execute(text(statement))
+
+
+class TestReadiness:
+    def test_all_is_well(self, client: httpx.Client) -> None:
+        assert client.get("/readyz").json() == {
+            "status": "ready",
+            "checks": {"database": "ok", "migrations": "ok", "broker": "ok"},
+        }
+
+    @pytest.mark.parametrize(
+        ("statement", "state"),
+        [
+            ("UPDATE alembic_version SET version_num = '0000'", "at 0000, the code needs "),
+            ("DROP TABLE alembic_version", "not migrated: run `alembic upgrade head`"),
+        ],
+    )
+    def test_other_migrations_are_named(self, client: httpx.Client, statement: str, state: str) -> None:
+        sql(statement)
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["checks"]["database"] == "ok"
+        assert answer.json()["checks"]["migrations"].startswith(state)
+
+    def test_an_unmigrated_database_is_503_for_everybody(self, client: httpx.Client) -> None:
+        sql("DROP TABLE login_failures")
+        answer = client.post("/api/v1/auth/login", data={"username": "anna", "password": "whatever"})
+        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+
+
+class TestMetrics:
+    def test_show_the_depth_of_each_queue(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, _ = make_user()
+        with SessionLocal.begin() as db:
+            now = db.scalar(text("SELECT clock_timestamp()"))
+            for queue, waits in (("default", 100), ("default", 10), ("low_priority", -500)):
+                db.add(
+                    Task(
+                        user_id=user["id"],
+                        name="n",
+                        task_type="t",
+                        celery_task_name="c",
+                        args=[],
+                        kwargs={},
+                        priority="normal",
+                        queue=queue,
+                        celery_id=uuid4(),
+                        dispatch_at=now,
+                        created_at=now - timedelta(seconds=max(waits, 0)),
+                        run_at=now - timedelta(seconds=waits) if waits < 0 else None,
+                    )
+                )
+        page = client.get("/metrics").text
+        assert 'tasks{queue="default",status="pending"} 2.0' in page
+        assert 'tasks{queue="low_priority",status="pending"} 1.0' in page
+        assert 'tasks{queue="high_priority",status="pending"} 0.0' in page
+        ages = dict(re.findall(r'task_queue_oldest_seconds\{queue="(\w+)"\} (\S+)', page))
+        assert 100 <= float(ages["default"]) < 130
+        assert float(ages["low_priority"]) == 0  # not due yet
+        assert 'route="/api/v1/auth/login",status="200"' in page
+
+    def test_closed_ones_are_for_administrators(
+        self, client: httpx.Client, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (_, user), (_, admin) = make_user(), make_user("admin")
+        monkeypatch.setattr(get_settings(), "docs_enabled", False)
+        answers = [client.get("/metrics", headers=headers) for headers in ({}, bearer("x"), bearer(user))]
+        assert [(each.status_code, each.json()["code"]) for each in answers] == [(404, "not_found")] * 3
+        assert client.get("/metrics", headers=bearer(admin)).status_code == 200
+
+
+class TestCreateAdmin:
+    def test_says_created_then_exists(self, client: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
+        named = {"FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": "a-good-password"}
+        url = get_settings().database_url
+        assert url is not None
+        with settings({"DATABASE_URL": url.get_secret_value(), **named}):
+            assert (main(["create-admin"]), main(["create-admin"])) == (0, 0)
+        assert capsys.readouterr().out == "created\nexists\n"
+
+    @pytest.mark.parametrize(
+        ("variables", "says"),
+        [
+            ({}, "FIRST_ADMIN_USERNAME"),
+            ({"FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": "short"}, "FIRST_ADMIN_PASSWORD"),
+            ({"FIRST_ADMIN_USERNAME": "a b", "FIRST_ADMIN_PASSWORD": "a-good-password"}, "FIRST_ADMIN_USERNAME"),
+            ({"FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": "a-good-password"}, "DATABASE_URL is not set"),
+            ({"API_THREADS": "many"}, "api_threads"),
+        ],
+    )
+    def test_an_error_is_one_line(
+        self, variables: dict[str, str], says: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with settings(variables):
+            assert main(["create-admin"]) == 1
+        said = capsys.readouterr().err
+        assert says in said
+        assert said.count("\n") == 1
+        assert "short" not in said

@@ -1,0 +1,263 @@
+"""Users against a real PostgreSQL."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.db.session import SessionLocal
+from app.errors import InvalidInput, UserExists
+from app.models import Task
+from app.services.user_service import user_service
+from tests.support.accounts import API, PASSWORD, bearer, login, register
+
+MakeUser = Callable[..., tuple[dict[str, Any], str]]
+NEW_PASSWORD = "another good long password"
+
+
+def call(client: httpx.Client, method: str, path: str, token: str, **options: Any) -> httpx.Response:
+    return client.request(method, f"{API}/users{path}", headers=bearer(token), **options)
+
+
+def add_task(user_id: str, **columns: Any) -> None:
+    values: dict[str, Any] = {
+        "user_id": user_id,
+        "name": "n",
+        "task_type": "t",
+        "celery_task_name": "c",
+        "args": [],
+        "kwargs": {},
+        "priority": "normal",
+        "queue": "default",
+        "celery_id": uuid4(),
+    }
+    with SessionLocal.begin() as db:
+        db.add(Task(**values | columns))
+
+
+class TestMe:
+    def test_shows_and_changes_the_profile(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, token = make_user()
+        assert call(client, "GET", "/me", token).json() == user
+        changed = call(client, "PATCH", "/me", token, json={"email": "New@Example.com"})
+        assert changed.status_code == 200
+        assert changed.json()["username"] == user["username"]
+        assert changed.json()["email"] == "New@example.com"
+        assert changed.json()["updated_at"] > user["updated_at"]
+        assert login(client, "NEW@example.com")
+
+    def test_an_empty_change_changes_nothing(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, token = make_user()
+        assert call(client, "PATCH", "/me", token, json={}).json() == user
+
+    @pytest.mark.parametrize(
+        "body", [{"role": "admin"}, {"is_active": False}, {"id": "x"}, {"email": None}, {"username": None}]
+    )
+    def test_changes_nothing_else(self, client: httpx.Client, make_user: MakeUser, body: dict[str, Any]) -> None:
+        user, token = make_user()
+        assert call(client, "PATCH", "/me", token, json=body).status_code == 422
+        assert call(client, "GET", "/me", token).json() == user
+
+    def test_a_taken_name_is_409(self, client: httpx.Client, make_user: MakeUser) -> None:
+        other, _ = make_user()
+        _, token = make_user()
+        for body in ({"username": other["username"].upper()}, {"email": other["email"].upper()}):
+            answer = call(client, "PATCH", "/me", token, json=body)
+            assert (answer.status_code, answer.json()["code"]) == (409, "user_exists")
+
+    def test_needs_a_token(self, client: httpx.Client) -> None:
+        answer = client.get(f"{API}/users/me")
+        assert answer.status_code == 401
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["cache-control"] == "no-store"
+
+
+class TestPassword:
+    def test_a_change_ends_every_login(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, token = make_user()
+        other = login(client, user["username"])
+        body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+        assert call(client, "PUT", "/me/password", token, json=body).status_code == 204
+        assert call(client, "GET", "/me", token).status_code == 401
+        assert call(client, "GET", "/me", other["access_token"]).status_code == 401
+        answer = client.post(f"{API}/auth/refresh", json={"refresh_token": other["refresh_token"]})
+        assert answer.status_code == 401
+        data = {"username": user["username"], "password": PASSWORD}
+        assert client.post(f"{API}/auth/login", data=data).status_code == 401
+        assert login(client, user["username"], NEW_PASSWORD)
+
+    def test_needs_the_current_one_and_limits_the_guesses(self, client: httpx.Client, make_user: MakeUser) -> None:
+        _, token = make_user()
+        body = {"current_password": "wrong wrong", "new_password": NEW_PASSWORD}
+        answers = [call(client, "PUT", "/me/password", token, json=body) for _ in range(11)]
+        assert [each.status_code for each in answers] == [403] * 10 + [429]
+        assert answers[0].json()["code"] == "wrong_password"
+        assert call(client, "GET", "/me", token).status_code == 200
+
+    @pytest.mark.parametrize("new", ["short", "x" * 1025, None, 12345678])
+    def test_refuses_what_is_no_password(self, client: httpx.Client, make_user: MakeUser, new: object) -> None:
+        _, token = make_user()
+        body = {"current_password": PASSWORD, "new_password": new}
+        answer = call(client, "PUT", "/me/password", token, json=body)
+        assert answer.status_code == 422
+        assert "input" not in answer.json()["errors"][0]
+
+
+class TestAdministration:
+    @pytest.mark.parametrize(
+        ("method", "path"), [("GET", "/"), ("POST", "/"), ("GET", "/{id}"), ("PATCH", "/{id}"), ("DELETE", "/{id}")]
+    )
+    def test_is_for_administrators(self, client: httpx.Client, make_user: MakeUser, method: str, path: str) -> None:
+        user, token = make_user()
+        path = path.format(id=user["id"])
+        answer = call(client, method, path, token)
+        assert (answer.status_code, answer.json()["code"]) == (403, "admin_only")
+        assert client.request(method, f"{API}/users{path}").status_code == 401
+
+    def test_creates_reads_changes_and_deletes(self, client: httpx.Client, make_user: MakeUser) -> None:
+        _, admin = make_user("admin")
+        body = {"username": "bob", "email": "bob@example.com", "password": PASSWORD, "role": "admin"}
+        created = call(client, "POST", "/", admin, json=body)
+        assert (created.status_code, created.json()["role"]) == (201, "admin")
+        path = f"/{created.json()['id']}"
+        assert call(client, "GET", path, admin).json() == created.json()
+        changed = call(client, "PATCH", path, admin, json={"username": "bobby", "role": "user"})
+        assert (changed.json()["username"], changed.json()["role"]) == ("bobby", "user")
+        assert call(client, "DELETE", path, admin).status_code == 204
+        for method in ("GET", "PATCH", "DELETE"):
+            gone = call(client, method, path, admin, **({"json": {}} if method == "PATCH" else {}))
+            assert (gone.status_code, gone.json()["code"]) == (404, "user_not_found")
+
+    def test_answers_without_the_slash_too(self, client: httpx.Client, make_user: MakeUser) -> None:
+        _, admin = make_user("admin")
+        with_slash, without = call(client, "GET", "/", admin), call(client, "GET", "", admin)
+        assert (with_slash.status_code, without.status_code) == (200, 200)
+        assert with_slash.json() == without.json()
+        assert not without.history
+
+    def test_pages_by_cursor_and_by_skip(self, client: httpx.Client, make_user: MakeUser) -> None:
+        _, admin = make_user("admin")
+        for _ in range(6):
+            register(client)
+        everybody = [user["id"] for user in call(client, "GET", "/", admin).json()]
+        assert everybody == sorted(everybody, reverse=True)
+        seen: list[str] = []
+        answer = call(client, "GET", "/?limit=3&skip=0", admin)
+        while True:
+            seen += [user["id"] for user in answer.json()]
+            if "next" not in answer.links:
+                break
+            url = answer.links["next"]["url"]
+            assert url.startswith("http://")
+            assert "limit=3" in url
+            assert "skip" not in url
+            answer = client.get(url, headers=bearer(admin))
+        assert seen == everybody
+        skipped = call(client, "GET", "/?limit=2&skip=3", admin).json()
+        assert [user["id"] for user in skipped] == everybody[3:5]
+
+    @pytest.mark.parametrize(
+        "query", ["cursor=x", "cursor=' OR 1=1", "limit=0", "limit=201", "skip=-1", f"skip={'9' * 5000}"]
+    )
+    def test_hostile_pages_are_422(self, client: httpx.Client, make_user: MakeUser, query: str) -> None:
+        _, admin = make_user("admin")
+        assert call(client, "GET", f"/?{query}", admin).status_code == 422
+
+    @pytest.mark.parametrize(
+        "identifier", ["1", "9" * 5000, "null", "%27", "me.", "00000000-0000-0000-0000-00000000000g"]
+    )
+    def test_hostile_ids_are_422(self, client: httpx.Client, make_user: MakeUser, identifier: str) -> None:
+        _, admin = make_user("admin")
+        assert call(client, "GET", f"/{identifier}", admin).status_code == 422
+
+    @pytest.mark.parametrize("change", [{"role": "admin"}, {"is_active": False}])
+    def test_a_new_role_or_a_deactivation_ends_the_users_logins(
+        self, client: httpx.Client, make_user: MakeUser, change: dict[str, Any]
+    ) -> None:
+        _, admin = make_user("admin")
+        user, token = make_user()
+        assert call(client, "PATCH", f"/{user['id']}", admin, json={"email": "q@example.com"}).status_code == 200
+        assert call(client, "GET", "/me", token).status_code == 200
+        assert call(client, "PATCH", f"/{user['id']}", admin, json=change).status_code == 200
+        assert call(client, "GET", "/me", token).status_code == 401
+
+    def test_a_user_with_unfinished_tasks_stays(self, client: httpx.Client, make_user: MakeUser) -> None:
+        _, admin = make_user("admin")
+        user, _ = make_user()
+        with SessionLocal() as db:
+            now = db.scalar(text("SELECT clock_timestamp()"))
+        add_task(user["id"], dispatch_at=now)
+        answer = call(client, "DELETE", f"/{user['id']}", admin)
+        assert (answer.status_code, answer.json()["code"]) == (409, "user_has_tasks")
+
+    def test_finished_tasks_and_logins_go_with_the_user(self, client: httpx.Client, make_user: MakeUser) -> None:
+        _, admin = make_user("admin")
+        user, token = make_user()
+        with SessionLocal() as db:
+            now = db.scalar(text("SELECT clock_timestamp()"))
+        add_task(user["id"], status="succeeded", finished_at=now)
+        assert call(client, "DELETE", f"/{user['id']}", admin).status_code == 204
+        assert call(client, "GET", "/me", token).status_code == 401
+
+
+class TestLastAdministrator:
+    @pytest.mark.parametrize(
+        ("method", "body"), [("PATCH", {"role": "user"}), ("PATCH", {"is_active": False}), ("DELETE", None)]
+    )
+    def test_stays(self, client: httpx.Client, make_user: MakeUser, method: str, body: dict[str, Any] | None) -> None:
+        user, admin = make_user("admin")
+        idle, _ = make_user("admin")
+        assert call(client, "PATCH", f"/{idle['id']}", admin, json={"is_active": False}).status_code == 200
+        answer = call(client, method, f"/{user['id']}", admin, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "last_admin")
+        assert call(client, "GET", "/me", admin).json()["role"] == "admin"
+
+    @pytest.mark.parametrize("round_", range(5))
+    def test_two_who_demote_each_other_leave_one(self, client: httpx.Client, make_user: MakeUser, round_: int) -> None:
+        (first, first_token), (second, second_token) = make_user("admin"), make_user("admin")
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(
+                pool.map(
+                    lambda pair: call(client, "PATCH", f"/{pair[0]}", pair[1], json={"role": "user"}).status_code,
+                    [(first["id"], second_token), (second["id"], first_token)],
+                )
+            )
+        assert answers.count(200) == 1
+        assert set(answers) <= {200, 401, 403, 409}
+        with SessionLocal() as db:
+            assert db.scalar(text("SELECT count(*) FROM users WHERE role = 'admin' AND is_active")) == 1
+
+
+class TestFirstAdmin:
+    def test_is_made_once_and_left_alone_then(self, db: Session) -> None:
+        assert user_service.ensure_first_admin(db, "root", PASSWORD)
+        assert not user_service.ensure_first_admin(db, "ROOT", NEW_PASSWORD, "other@example.com")
+        user = user_service.list_users(db).users[0]
+        assert (user.username, user.email, user.role) == ("root", "root@localhost", "admin")
+
+    def test_says_which_setting_is_wrong(self, db: Session) -> None:
+        with pytest.raises(InvalidInput, match=r"FIRST_ADMIN_PASSWORD: .*8 char") as refused:
+            user_service.ensure_first_admin(db, "root", "short")
+        assert "short" not in str(refused.value).replace("too_short", "")
+
+    def test_does_not_take_anothers_address(self, db: Session) -> None:
+        user_service.create_user(db, "anna", "anna@example.com", PASSWORD)
+        with pytest.raises(UserExists):
+            user_service.ensure_first_admin(db, "root", PASSWORD, "ANNA@example.com")
+
+
+class TestTransactions:
+    def test_the_callers_transaction_survives_a_refusal(self, db: Session) -> None:
+        user_service.create_user(db, "anna", "anna@example.com", PASSWORD)
+        bob = user_service.create_user(db, "bob", "bob@example.com", PASSWORD, commit=False)
+        with pytest.raises(UserExists):
+            user_service.create_user(db, "ANNA", "x@example.com", PASSWORD, commit=False)
+        with pytest.raises(UserExists):
+            user_service.update_user(db, bob.id, {"username": "Anna"}, commit=False)
+        db.commit()
+        assert [user.username for user in user_service.list_users(db).users] == ["bob", "anna"]

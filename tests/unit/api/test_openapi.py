@@ -1,0 +1,133 @@
+"""The OpenAPI document and the pages that show it. No database is asked."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from tests.support.settings import settings
+
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+# Whoever adds a route that needs no token adds it here, and says why.
+WITHOUT_TOKEN = {
+    ("/healthz", "get"),
+    ("/readyz", "get"),
+    ("/api/v1/auth/register", "post"),
+    ("/api/v1/auth/login", "post"),
+    ("/api/v1/auth/refresh", "post"),
+}
+
+
+@pytest.fixture(scope="module")
+def client() -> TestClient:
+    return TestClient(create_app())
+
+
+@pytest.fixture(scope="module")
+def document(client: TestClient) -> dict[str, Any]:
+    loaded: dict[str, Any] = client.get("/openapi.json").json()
+    return loaded
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+class TestDocument:
+    def test_is_openapi_3_1_and_bilingual(self, document: dict[str, Any]) -> None:
+        assert document["openapi"].startswith("3.1")
+        assert "任务" in document["info"]["description"]
+        described = {tag["name"] for tag in document["tags"] if tag["description"]}
+        assert {tag for *_, operation in operations(document) for tag in operation["tags"]} <= described
+
+    def test_every_operation_is_described_and_named_once(self, document: dict[str, Any]) -> None:
+        names = [operation["operationId"] for *_, operation in operations(document)]
+        assert len(names) == len(set(names))
+        assert all(name.isidentifier() for name in names)
+        for path, method, operation in operations(document):
+            assert operation.get("description"), (path, method)
+            for parameter in operation.get("parameters", []):
+                assert parameter.get("description"), (path, method, parameter["name"])
+
+    def test_every_error_is_a_problem_with_an_example(self, document: dict[str, Any]) -> None:
+        assert {"Problem", "FieldProblem"} <= document["components"]["schemas"].keys()
+        assert "HTTPValidationError" not in document["components"]["schemas"]
+        for path, method, operation in operations(document):
+            for status, response in operation["responses"].items():
+                if status >= "400":
+                    content = response["content"]["application/problem+json"]
+                    assert content["schema"] == PROBLEM, (path, method, status)
+                    assert content["examples"], (path, method, status)
+
+    def test_every_operation_declares_what_any_may_answer(self, document: dict[str, Any]) -> None:
+        for path, method, operation in operations(document):
+            declared = operation["responses"].keys()
+            assert {"400", "500"} <= declared, (path, method)
+            if "requestBody" in operation:
+                assert {"413", "422"} <= declared, (path, method)
+            if operation.get("parameters"):
+                assert "422" in declared, (path, method)
+            if path.startswith("/api/v1"):
+                assert "503" in declared, (path, method)
+            if operation.get("security") and path != "/metrics":
+                assert "401" in declared, (path, method)
+
+    def test_the_routes_without_a_token_are_a_literal_list(self, document: dict[str, Any]) -> None:
+        found = {(path, method) for path, method, operation in operations(document) if "security" not in operation}
+        assert found == WITHOUT_TOKEN
+
+    def test_every_field_of_our_schemas_is_described(self, document: dict[str, Any]) -> None:
+        for name in ("User", "UserCreate", "UserUpdate", "Registration", "PasswordChange", "RefreshRequest", "Problem"):
+            for field, schema in document["components"]["schemas"][name]["properties"].items():
+                assert schema.get("description"), (name, field)
+
+    def test_a_partial_change_offers_no_null(self, document: dict[str, Any]) -> None:
+        for schema in document["components"]["schemas"]["UserUpdate"]["properties"].values():
+            assert "anyOf" not in schema
+            assert "default" not in schema
+
+
+class TestDocs:
+    def test_come_from_here_without_inline_scripts(self, client: TestClient) -> None:
+        page = client.get("/docs")
+        assert page.status_code == 200
+        assert "http" not in page.text.replace("http-equiv", "")
+        policy = page.headers["content-security-policy"]
+        assert "script-src 'self';" in policy
+        assert "<script>" not in page.text
+
+    @pytest.mark.parametrize("name", ["swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png", "start.js"])
+    def test_assets_are_served(self, client: TestClient, name: str) -> None:
+        answer = client.get(f"/docs/{name}")
+        assert answer.status_code == 200
+        assert answer.content
+
+    @pytest.mark.parametrize("name", ["main.py", "__init__.py", "..%2fmain.py", "%2e%2e/%2e%2e/app/main.py"])
+    def test_nothing_else_is(self, client: TestClient, name: str) -> None:
+        assert client.get(f"/docs/{name}").status_code == 404
+
+    @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/metrics", "/docs/start.js", "/docs/swagger-ui.css"])
+    def test_are_closed_when_settings_say_so(self, path: str) -> None:
+        with settings({"DOCS_ENABLED": "false"}):
+            answer = TestClient(create_app()).get(path)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+    def test_below_a_prefix_the_document_says_so(self) -> None:
+        client = TestClient(create_app(), root_path="/tasks-service")
+        assert client.get("/openapi.json").json()["servers"] == [{"url": "/tasks-service"}]
+        assert 'src="/tasks-service/docs/start.js"' in client.get("/docs").text
+
+
+class TestProbes:
+    def test_the_process_lives_without_a_database(self, client: TestClient) -> None:
+        assert client.get("/healthz").json() == {"status": "ok"}
+
+    def test_readiness_names_what_is_missing(self, client: TestClient) -> None:
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+        assert answer.json()["checks"].keys() == {"database", "migrations", "broker"}
+        assert "DATABASE_URL" in answer.json()["checks"]["database"]

@@ -1,0 +1,208 @@
+"""Every error as a problem: who asks wrongly, what is missing, what breaks."""
+
+import json
+import logging
+from typing import Annotated, Any
+
+import pytest
+from fastapi import FastAPI, Query
+from pydantic import BaseModel, EmailStr
+from sqlalchemy import exc as sa_exc
+from starlette.testclient import TestClient
+
+from app import errors
+from app.api.error_handlers import add_problem_handlers
+from app.api.middleware import RequestContext
+from app.api.problems import problems
+
+app = FastAPI(redirect_slashes=False)
+add_problem_handlers(app)
+app.add_middleware(RequestContext)
+
+
+class Body(BaseModel, extra="forbid"):
+    email: EmailStr
+    count: int = 0
+
+
+RAISED: dict[str, BaseException] = {
+    "database": sa_exc.OperationalError("SELECT secret", {"password": "hidden"}, Exception("connection refused\nmore")),
+    "pool": sa_exc.TimeoutError(),
+    "interface": sa_exc.InterfaceError("SELECT 1", {}, Exception("closed")),
+    "programming": sa_exc.ProgrammingError("SELECT hidden", {}, Exception("syntax")),
+    "broken": RuntimeError("hidden detail"),
+    "throttled": errors.TooManyRequests(retry_after=17),
+    "not_ready": errors.NotReady({"database": "ok", "broker": "does not answer"}),
+    "arguments": errors.InvalidArguments(errors=[{"loc": ["body", "kwargs", "n"], "msg": "no", "type": "x"}]),
+    **{kind.code: kind() for kind in (errors.Unauthenticated, errors.InvalidToken, errors.InvalidCredentials)},
+}
+
+
+@app.get("/raise/{name}")
+async def fail(name: str) -> None:
+    raise RAISED[name]
+
+
+@app.post("/body")
+async def take(body: Body) -> None: ...
+
+
+@app.get("/query/{number}")
+async def ask(number: int, size: Annotated[int, Query(le=5)] = 1) -> None: ...
+
+
+@app.put("/query/{number}")
+async def put(number: int) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def client() -> TestClient:
+    return TestClient(app, raise_server_exceptions=False)
+
+
+def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["type"] == f"urn:task-service:problem:{code}"
+    assert body["title"]
+    assert body["detail"]
+    assert body["request_id"] == answer.headers["x-request-id"]
+    return body
+
+
+class TestShape:
+    def test_an_unknown_path(self, client: TestClient) -> None:
+        body = problem(client.get("/nowhere/<b>?q=1"), 404, "not_found")
+        assert body["instance"] == "/nowhere/%3Cb%3E"
+        assert body.keys() == {"type", "title", "status", "detail", "instance", "code", "request_id"}
+
+    def test_a_wrong_method_names_all_that_are_allowed(self, client: TestClient) -> None:
+        answer = client.delete("/query/1")
+        problem(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"] == "GET, PUT"
+
+    def test_a_service_error_with_a_wait(self, client: TestClient) -> None:
+        answer = client.get("/raise/throttled")
+        problem(answer, 429, "too_many_requests")
+        assert answer.headers["retry-after"] == "17"
+
+    def test_not_ready_names_what_is_not(self, client: TestClient) -> None:
+        body = problem(client.get("/raise/not_ready"), 503, "not_ready")
+        assert body["checks"] == {"database": "ok", "broker": "does not answer"}
+        assert body["detail"] == "broker: does not answer"
+
+
+class TestChallenge:
+    @pytest.mark.parametrize(
+        ("code", "challenge"),
+        [
+            ("not_authenticated", "Bearer"),
+            ("invalid_credentials", "Bearer"),
+            (
+                "invalid_token",
+                'Bearer error="invalid_token", error_description="The token is invalid, expired or revoked"',
+            ),
+        ],
+    )
+    def test_names_the_error_when_a_token_was_shown(self, client: TestClient, code: str, challenge: str) -> None:
+        answer = client.get(f"/raise/{code}")
+        problem(answer, 401, code)
+        assert answer.headers["www-authenticate"] == challenge
+
+
+class TestValidation:
+    def test_names_the_fields_and_never_the_values(self, client: TestClient) -> None:
+        answer = client.post("/body", json={"email": "hidden@@value", "count": "hidden", "extra": "hidden"})
+        body = problem(answer, 422, "validation_error")
+        assert "hidden" not in answer.text
+        assert [each["loc"] for each in body["errors"]] == [["body", "email"], ["body", "count"], ["body", "extra"]]
+        assert all(each.keys() == {"loc", "msg", "type"} for each in body["errors"])
+        assert body["errors"][0]["msg"] == "value is not a valid email address"
+
+    def test_of_path_and_query(self, client: TestClient) -> None:
+        body = problem(client.get("/query/x?size=6"), 422, "validation_error")
+        assert [each["loc"] for each in body["errors"]] == [["path", "number"], ["query", "size"]]
+
+    def test_of_a_service(self, client: TestClient) -> None:
+        body = problem(client.get("/raise/arguments"), 422, "invalid_arguments")
+        assert body["errors"] == [{"loc": ["body", "kwargs", "n"], "msg": "no", "type": "x"}]
+
+    def test_a_key_with_a_lone_surrogate_is_escaped(self, client: TestClient) -> None:
+        raw = b'{"email": "a@example.com", "\\ud800": 1}'
+        answer = client.post("/body", content=raw, headers={"Content-Type": "application/json"})
+        problem(answer, 422, "validation_error")
+
+    def test_a_thousand_errors_are_cut(self, client: TestClient) -> None:
+        answer = client.post("/body", json={"k" * 5000 + str(number): 1 for number in range(200)})
+        assert len(problem(answer, 422, "validation_error")["errors"]) == 50
+        assert len(answer.content) < 20_000
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            b"[" * 100_000,
+            b"[" * 100_000 + b"]" * 100_000,
+            b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+            b'{"email": "\xff"}',
+            b'{"count": ' + b"9" * 5000 + b"}",
+            b'{"count": NaN}',
+            b'{"count": 1e400}',
+            b'{"email": "\\ud800"}',
+            b"{",
+            b"",
+            b"null",
+        ],
+    )
+    def test_hostile_json_is_a_clean_4xx(self, client: TestClient, raw: bytes) -> None:
+        answer = client.post("/body", content=raw, headers={"Content-Type": "application/json"})
+        assert answer.status_code in {400, 422}
+        problem(answer, answer.status_code, {400: "bad_request", 422: "validation_error"}[answer.status_code])
+
+
+class TestBreakage:
+    @pytest.mark.parametrize("name", ["database", "pool", "interface"])
+    def test_a_database_that_is_away_is_503(
+        self, client: TestClient, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        answer = client.get(f"/raise/{name}")
+        problem(answer, 503, "database_unavailable")
+        assert answer.headers["retry-after"] == "5"
+        assert "hidden" not in answer.text + caplog.text
+        assert "the database does not answer" in caplog.text
+
+    @pytest.mark.parametrize("name", ["broken", "programming"])
+    def test_what_nobody_foresaw_is_500_and_in_the_log_alone(
+        self, client: TestClient, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.ERROR):
+            answer = client.get(f"/raise/{name}")
+        problem(answer, 500, "internal_error")
+        assert "hidden" not in answer.text
+        assert "Traceback" not in answer.text
+        assert "hidden" in caplog.text
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+class TestDeclarations:
+    def test_list_the_errors_and_what_any_route_may_answer(self) -> None:
+        declared = problems(401, errors.TaskNotFound, errors.TaskActive, errors.InvalidTransition)
+        assert list(declared) == [400, 401, 404, 409, 413, 422, 500, 503]
+        content = declared[409]["content"]["application/problem+json"]
+        assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+        assert set(content["examples"]) == {"task_active", "invalid_transition"}
+        assert "WWW-Authenticate" in declared[401]["headers"]
+
+    def test_without_a_database(self) -> None:
+        assert 503 not in problems(database=False)
+
+    def test_every_error_of_the_tree_can_be_declared_and_has_a_code_of_its_own(self) -> None:
+        def below(kind: type[errors.ServiceError]) -> list[type[errors.ServiceError]]:
+            return [kind, *(each for child in kind.__subclasses__() for each in below(child))]
+
+        tree = [kind for kind in below(errors.ServiceError) if kind.__module__ == "app.errors"][1:]
+        for kind in tree:
+            json.dumps(problems(kind))
+        codes = [kind.code for kind in tree if kind is not errors.InvalidTask]
+        assert len(codes) == len(set(codes))

@@ -1,0 +1,46 @@
+"""Paths with and without the slash."""
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from app.api.router import SlashRouter
+
+router = SlashRouter(prefix="/things")
+
+
+@router.get("/")
+async def list_things() -> str:
+    return "list"
+
+
+@router.post("/")
+async def create_thing() -> str:
+    return "create"
+
+
+@router.get("/{thing}")
+async def get_thing(thing: str) -> str:
+    return thing
+
+
+@pytest.fixture(scope="module")
+def client() -> TestClient:
+    app = FastAPI(redirect_slashes=False)
+    app.include_router(router, prefix="/api")
+    return TestClient(app, follow_redirects=False)
+
+
+@pytest.mark.parametrize("path", ["/api/things", "/api/things/"])
+def test_both_forms_answer_without_a_redirect(client: TestClient, path: str) -> None:
+    assert client.get(path).json() == "list"
+    assert client.post(path).json() == "create"
+
+
+def test_a_path_without_a_slash_has_no_twin(client: TestClient) -> None:
+    assert client.get("/api/things/x").json() == "x"
+    assert client.get("/api/things/x/").status_code == 404
+
+
+def test_the_schema_shows_the_documented_form_alone(client: TestClient) -> None:
+    assert set(client.get("/openapi.json").json()["paths"]) == {"/api/things/", "/api/things/{thing}"}

@@ -1,0 +1,40 @@
+"""The text of a scrape."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from app.core.metrics import QueueDepth, count_request, exposition
+
+
+def test_shows_requests_and_queues() -> None:
+    count_request("GET", "/api/v1/tasks/{task_id}", 200, 0.012)
+    text = exposition(lambda: [QueueDepth("default", 3, 1, 12.5)]).decode()
+    assert 'http_requests_total{method="GET",route="/api/v1/tasks/{task_id}",status="200"} 1.0' in text
+    assert 'http_request_duration_seconds_bucket{le="0.025",method="GET",route="/api/v1/tasks/{task_id}"} 1.0' in text
+    assert 'tasks{queue="default",status="pending"} 3.0' in text
+    assert 'tasks{queue="default",status="running"} 1.0' in text
+    assert 'task_queue_oldest_seconds{queue="default"} 12.5' in text
+    assert "task_metrics_up 1.0" in text
+
+
+def test_comes_without_the_queues_when_the_database_is_away() -> None:
+    def away() -> list[QueueDepth]:
+        raise OSError("gone")
+
+    text = exposition(away).decode()
+    assert "task_metrics_up 0.0" in text
+    assert "http_requests_total" in text
+    assert "\ntasks{" not in text
+
+
+def test_adds_up_several_processes(tmp_path: Path) -> None:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
+    count = "from app.core.metrics import *; count_request('GET', '/x', 200, 0.1)"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", f"{count}; forget_process()"], check=True, env=environment)
+    scrape = "print(exposition(lambda: [QueueDepth('default', 3, 1, 0.0)]).decode())"
+    text = subprocess.check_output([sys.executable, "-c", f"{count}; {scrape}"], env=environment, text=True)
+    assert 'http_requests_total{method="GET",route="/x",status="200"} 3.0' in text
+    assert 'tasks{queue="default",status="pending"} 3.0' in text

@@ -1,0 +1,225 @@
+"""Access tokens: what the service signs it reads; everything else is InvalidToken and never another exception."""
+
+import base64
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jose import jwt
+
+from app.core import security
+from app.errors import InvalidToken
+from tests.support.settings import settings
+
+KEY = "a-signing-key-for-tests-0123456789abcdef"
+USER, SESSION = uuid4(), uuid4()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _signing_key() -> Any:
+    with settings({"SECRET_KEY": KEY}):
+        yield
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def encode(value: object) -> str:
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    issued = int(now().timestamp())
+    base = {
+        "iss": security.ISSUER,
+        "aud": security.AUDIENCE,
+        "sub": str(USER),
+        "sid": str(SESSION),
+        "jti": uuid4().hex,
+        "iat": issued,
+        "nbf": issued,
+        "exp": issued + 900,
+    }
+    return {name: value for name, value in (base | changes).items() if value is not ...}
+
+
+def sign(body: dict[str, Any], headers: dict[str, Any] | None = None, key: str | None = None) -> str:
+    """A token with a right signature, whatever else is wrong with it."""
+    ours = security._signing_key()
+    token: str = jwt.encode(body, key or ours, "HS256", headers={"kid": security._key_id(ours)} | (headers or {}))
+    return token
+
+
+def refused(token: str) -> None:
+    with pytest.raises(InvalidToken):
+        security.read_access_token(token)
+
+
+class TestGoodTokens:
+    def test_say_whose_they_are(self) -> None:
+        read = security.read_access_token(security.create_access_token(USER, SESSION, now()))
+        assert (read.user_id, read.session_id) == (USER, SESSION)
+        assert timedelta(minutes=14, seconds=58) < read.expires_at - now() <= timedelta(minutes=15)
+
+    def test_hold_no_personal_data(self) -> None:
+        body = security.create_access_token(USER, SESSION, now()).split(".")[1]
+        assert json.loads(security._decode(body)).keys() == {"iss", "aud", "sub", "sid", "jti", "iat", "nbf", "exp"}
+
+    def test_each_is_one_of_a_kind(self) -> None:
+        assert len({security.create_access_token(USER, SESSION, now()) for _ in range(10)}) == 10
+
+    @pytest.mark.parametrize(
+        "secret", ['["a", "list", "of", "keys", "that", "jose", "reads"]', "-----BEGIN PUBLIC KEY-----aaaa"]
+    )
+    def test_work_with_secrets_that_jose_would_misread(self, secret: str) -> None:
+        with settings({"SECRET_KEY": secret}):
+            assert security.read_access_token(security.create_access_token(USER, SESSION, now())).user_id == USER
+
+
+class TestAttacks:
+    @pytest.mark.parametrize(
+        "token",
+        ["", ".", "..", "a.b.c", "x" * 100_000, "é.é.é", "a b.c.d", "null", "Bearer x", "\x00.\x00.\x00", "a.b.c.d.e"],
+    )
+    def test_shapes(self, token: str) -> None:
+        refused(token)
+
+    @given(st.text(max_size=200))
+    def test_any_text(self, token: str) -> None:
+        refused(token)
+
+    @pytest.mark.parametrize(
+        "algorithm", ["none", "None", "NONE", "nOnE", "", None, "HS384", "HS512", "RS256", ["HS256"]]
+    )
+    @pytest.mark.parametrize("signature", ["", "A" * 43])
+    def test_other_algorithms(self, algorithm: object, signature: str) -> None:
+        header = {"alg": algorithm, "typ": "JWT", "kid": security._key_id(security._signing_key())}
+        refused(f"{encode(header)}.{encode(claims())}.{signature}")
+
+    @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+    def test_other_hashes_with_the_right_key(self, algorithm: str) -> None:
+        key = security._signing_key()
+        refused(jwt.encode(claims(), key, algorithm, headers={"kid": security._key_id(key)}))
+
+    def test_a_stripped_signature(self) -> None:
+        head, body, _ = sign(claims()).split(".")
+        refused(f"{head}.{body}.")
+        refused(f"{head}.{body}")
+
+    def test_a_swapped_payload(self) -> None:
+        head, _, signature = sign(claims()).split(".")
+        refused(f"{head}.{encode(claims(sub=str(uuid4())))}.{signature}")
+
+    def test_any_changed_character(self) -> None:
+        token = sign(claims())
+        for at in range(len(token)):
+            for other in ("A", "B", "_"):
+                if token[at] != other:
+                    refused(token[:at] + other + token[at + 1 :])
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"jwk": {"kty": "oct", "k": encode(b"attacker")}},
+            {"jku": "https://evil.example/keys"},
+            {"x5u": "https://evil.example/cert"},
+            {"crit": ["exp"]},
+            {"b64": False},
+            {"cty": "JWT"},
+            {"typ": "JWE"},
+            {"kid": "../../dev/null"},
+            {"kid": "' UNION SELECT 'x"},
+            {"kid": ""},
+            {"kid": None},
+            {"kid": 0},
+            {"kid": ["x"]},
+        ],
+    )
+    def test_header_tricks_with_a_right_signature(self, headers: dict[str, Any]) -> None:
+        refused(sign(claims(), headers))
+
+    def test_a_deep_header(self) -> None:
+        deep = b'{"alg":"HS256","typ":"JWT","kid":' + b"[" * 1000 + b"]" * 1000 + b"}"
+        refused(f"{encode(deep)}.{encode(claims())}.{'A' * 43}")
+        refused(f"{encode(b'[' * 190)}.{encode(claims())}.{'A' * 43}")
+
+    def test_a_huge_header(self) -> None:
+        refused(sign(claims(), {"typ": "x" * 10_000}))
+
+    @pytest.mark.parametrize("header", [b"[]", b"null", b"1", b'"HS256"', b"{}", b"\xff\xfe" * 10, b"not json at all"])
+    def test_headers_that_are_no_object(self, header: bytes) -> None:
+        refused(f"{encode(header)}.{encode(claims())}.{'A' * 43}")
+
+    def test_another_key(self) -> None:
+        refused(sign(claims(), key="another-key-0123456789-0123456789-0123"))
+        refused(sign(claims(), key=KEY))
+
+    @pytest.mark.parametrize("missing", ["exp", "iat", "nbf", "iss", "aud", "sub", "jti", "sid"])
+    def test_a_missing_claim(self, missing: str) -> None:
+        refused(sign(claims(**{missing: ...})))
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"iss": "somebody-else"},
+            {"iss": ["task-service"] * 2},
+            {"aud": "another-api"},
+            {"aud": None},
+            {"sub": "not a uuid"},
+            {"sub": 1},
+            {"sid": "' OR 1=1"},
+            {"sid": None},
+            {"exp": 1},
+            {"exp": "never"},
+            {"exp": 10**30},
+            {"exp": None},
+            {"exp": [9999999999]},
+            {"nbf": 9999999999},
+            {"iat": "x"},
+        ],
+    )
+    def test_a_wrong_claim(self, changes: dict[str, Any]) -> None:
+        refused(sign(claims(**changes)))
+
+    def test_an_expired_one(self) -> None:
+        refused(security.create_access_token(USER, SESSION, now() - timedelta(minutes=17)))
+
+    def test_a_refresh_token(self) -> None:
+        refused(security.new_refresh_token())
+
+    def test_a_token_of_another_secret(self) -> None:
+        token = security.create_access_token(USER, SESSION, now())
+        with settings({"SECRET_KEY": KEY[::-1]}):
+            refused(token)
+
+
+class TestRefreshTokens:
+    def test_are_256_random_bits(self) -> None:
+        tokens = {security.new_refresh_token() for _ in range(100)}
+        assert len(tokens) == 100
+        assert {len(security._decode(token)) for token in tokens} == {32}
+
+    def test_are_stored_as_a_digest(self) -> None:
+        assert len(security.refresh_token_digest("x")) == 32
+
+
+def test_ecdsa_is_never_imported() -> None:
+    """python-jose brings it along; it is open to timing attacks and nothing here needs it."""
+    program = (
+        "import sys; from app.core import security as s; from uuid import uuid4; from datetime import *;"
+        "s.read_access_token(s.create_access_token(uuid4(), uuid4(), datetime.now(UTC)));"
+        "import app.main; assert 'ecdsa' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        env={"SECRET_KEY": KEY, "PATH": "", "PYTHONPATH": ":".join(sys.path)},
+    )
