@@ -40,8 +40,11 @@ def _on_commit(db: Session) -> None:
         db.info[_KEY] = [(parent if owner is nested else owner, callback) for owner, callback in waiting]
         return
     del db.info[_KEY]
-    for _, callback in waiting:
-        callback()
+    committed = db.get_transaction()
+    for owner, callback in waiting:
+        # A transaction that was closed without a word (`session.close()`) leaves its callbacks behind.
+        if owner is committed:
+            callback()
 
 
 @event.listens_for(Session, "after_soft_rollback")

@@ -29,6 +29,10 @@ class Watcher:
         self._waiting: dict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._wanted = asyncio.Event()
 
+    def reset(self) -> None:
+        """Belong to the loop that runs now: an Event stays with the first loop it is used on."""
+        self.__init__()  # type: ignore[misc]
+
     async def run(self) -> None:
         """Look until cancelled; idle while nobody waits."""
         while True:
@@ -83,6 +87,7 @@ watcher = Watcher()
 @asynccontextmanager
 async def running_watcher() -> AsyncIterator[None]:
     """The process's watcher, for as long as the application runs."""
+    watcher.reset()
     looking = asyncio.create_task(watcher.run(), name="watcher")
     try:
         yield

@@ -142,8 +142,9 @@ class SQLAlchemyTask(Task):
             raise exc or self.MaxRetriesExceededError(f"{self.name} of task {run.task_id} has no attempt left")
         if run.claim.retry_backoff_seconds is not None or (eta is None and countdown is None):
             countdown = self._delay(run, self.default_retry_delay)
-        delay = (maybe_make_aware(eta) - datetime.now(UTC)).total_seconds() if eta is not None and countdown is None else countdown
-        retry = Retry(exc=exc, when=max(0.0, float(delay or 0)))
+        if eta is not None and countdown is None:
+            countdown = (maybe_make_aware(eta) - datetime.now(UTC)).total_seconds()
+        retry = Retry(exc=exc, when=max(0.0, float(countdown or 0)))
         self.request.retry_wanted = retry, args, kwargs
         if throw:
             raise retry

@@ -1,0 +1,118 @@
+"""Composing a mail: addresses checked, header injection refused, everything encoded to plain ASCII lines."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import make_msgid, parseaddr
+
+from email_validator import EmailNotValidError, validate_email
+
+# 7-bit: base64 or quoted-printable rather than 8-bit lines, which not every server on the way promises to take.
+POLICY = SMTP.clone(cte_type="7bit")
+LINE_BREAKING = frozenset({"Cc", "Zl", "Zp"})
+
+# email-validator refuses these whatever it is told; below a public name it looks at their form alone.
+PRIVATE = ("localhost", ".local", ".test")
+PUBLIC = ".example.com"
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A composed message and its envelope: recipients as they go over the wire, each with what the client wrote."""
+
+    message: EmailMessage
+    message_id: str
+    sender: str
+    recipients: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What the client and the settings say, unchecked."""
+
+    sender: str
+    to: Sequence[str]
+    subject: str
+    body: str
+    html: str | None = None
+    reply_to: str | None = None
+
+
+def compose(draft: Draft, identity: str | None) -> Mail:
+    """Raises ValueError for an invalid address, a line break in a header, or text that is not Unicode.
+
+    With an `identity`, the same one gives the same Message-ID: a second attempt is recognisable as the same mail.
+    """
+    display_name, address = parseaddr(_one_line(draft.sender, "SMTP_FROM"))
+    sender = _checked(address or draft.sender, "SMTP_FROM")
+    recipients = {_checked(address, "to"): address for address in draft.to}
+    if not recipients:
+        raise ValueError("to: at least one address is needed")
+    message = EmailMessage(policy=POLICY)
+    message["Subject"] = _one_line(draft.subject, "subject")
+    message["From"] = sender.header(display_name)
+    message["To"] = [recipient.header() for recipient in recipients]
+    if draft.reply_to is not None:
+        message["Reply-To"] = _ascii(_checked(draft.reply_to, "reply_to"), "reply_to").header()
+    message["Date"] = datetime.now(UTC)
+    message_id = make_msgid(domain=sender.domain) if identity is None else f"<{identity}@{sender.domain}>"
+    message["Message-ID"] = message_id
+    _set_text(message, draft)
+    return Mail(message, message_id, str(sender), {str(wire): written for wire, written in recipients.items()})
+
+
+def _set_text(message: EmailMessage, draft: Draft) -> None:
+    message.set_content(_unicode(draft.body, "body"))
+    if draft.html is not None:
+        message.add_alternative(_unicode(draft.html, "html"), subtype="html")
+
+
+@dataclass(frozen=True)
+class _Address:
+    """As it goes over the wire: the domain in ASCII; a local part beyond ASCII needs a server with SMTPUTF8."""
+
+    local: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.local}@{self.domain}"
+
+    def header(self, display_name: str = "") -> Address:
+        return Address(display_name, self.local, self.domain)
+
+
+def _checked(address: str, name: str) -> _Address:
+    """By its form alone: the relay of a private network knows what it delivers to, `root@localhost` included."""
+    _one_line(address, name)
+    domain = address.rpartition("@")[2].lower()
+    suffix = PUBLIC if domain.endswith(PRIVATE) else ""
+    try:
+        valid = validate_email(address + suffix, check_deliverability=False, globally_deliverable=False)
+    except EmailNotValidError as error:
+        raise ValueError(f"{name}: {address!r} is not an e-mail address: {error}") from None
+    return _Address(valid.local_part, valid.ascii_domain.removesuffix(suffix))
+
+
+def _ascii(address: _Address, name: str) -> _Address:
+    if not address.local.isascii():
+        raise ValueError(f"{name}: {address.local!r} has characters outside ASCII before the @")
+    return address
+
+
+def _one_line(text: str, name: str) -> str:
+    """Refuse what could end a header and begin another one."""
+    if any(unicodedata.category(character) in LINE_BREAKING for character in text):
+        raise ValueError(f"{name}: line breaks and other control characters are not allowed")
+    return _unicode(text, name)
+
+
+def _unicode(text: str, name: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name}: half of a surrogate pair is no character") from None
+    return text

@@ -1,0 +1,284 @@
+"""What is due is sent, what the broker lost is sent again, what a dead worker held is rescued. Real Valkey."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis
+from sqlalchemy import text, update
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.dispatch import due
+from app.dispatch.messages import Dispatch, producer
+from app.keeper import lease, passes
+from app.keeper.loop import Keeper
+from app.models import Task, WorkerProcess
+from app.models.ids import new_id
+from app.models.task import TaskStatus
+from app.services import task_service as module
+from app.services.attempts import WorkerIdentity
+from app.services.task_service import task_service
+from tests.support.tasks import claim, new_task, new_user, task_in
+
+GRACE = 5.0
+
+
+@pytest.fixture(autouse=True)
+def unpublished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API process died between commit and publish: everything is left to the keeper."""
+    monkeypatch.setattr(module, "publish", lambda dispatches: None)
+
+
+@pytest.fixture
+def broker(db: Session) -> Iterator[Any]:
+    """A client of the broker that this test's settings name."""
+    url = get_settings().celery_broker_url
+    assert url is not None
+    with redis.Redis.from_url(url.get_secret_value()) as client:
+        yield client
+
+
+@pytest.fixture
+def keeper(db: Session, broker: Any) -> Iterator[Keeper]:
+    from app.celery_app import celery_app
+
+    before = celery_app.conf.broker_url
+    url = get_settings().celery_broker_url
+    assert url is not None
+    celery_app.conf.broker_url = celery_app.conf.broker_write_url = url.get_secret_value()
+    keeper = Keeper()
+    yield keeper
+    keeper._disconnect()
+    celery_app.conf.broker_url = celery_app.conf.broker_write_url = before
+
+
+def make_due(db: Session, task: Task) -> None:
+    db.execute(update(Task).where(Task.id == task.id).values(dispatch_at=datetime.now(UTC) - timedelta(seconds=1)))
+    db.commit()
+
+
+def sent_long_ago(db: Session, *tasks: Task) -> None:
+    for task in tasks:
+        values = {"dispatched_at": datetime.now(UTC) - timedelta(minutes=1)}
+        db.execute(update(Task).where(Task.id == task.id).values(values))
+    db.commit()
+
+
+def messages(broker: Any) -> int:
+    return sum(broker.llen(key) for key in broker.keys("*") if broker.type(key) == b"list")
+
+
+class TestDue:
+    def test_a_row_is_taken_once_a_window(self, db: Session) -> None:
+        task = new_task(db)
+        assert due.take_due(db, GRACE) == []
+        make_due(db, task)
+        assert [taken.id for taken in due.take_due(db, GRACE)] == [task.id]
+        assert due.take_due(db, GRACE) == []
+
+    def test_what_was_sent_is_pushed_far_out_and_no_client_sees_it(self, db: Session) -> None:
+        task = new_task(db)
+        version, window = task.version, Dispatch.of(task)
+        due.mark_dispatched(db, [window])
+        marked = task_service.get_task(db, task.id)
+        assert marked.dispatched_at is not None
+        assert marked.dispatch_at > window.dispatch_at
+        assert marked.version == version
+
+    def test_a_mark_for_an_older_window_does_nothing(self, db: Session) -> None:
+        task = new_task(db)
+        window = Dispatch.of(task)
+        later = datetime.now(UTC) + timedelta(hours=3)
+        task_service.update_task(db, task.id, {"run_at": later})
+        due.mark_dispatched(db, [window])
+        moved = task_service.get_task(db, task.id)
+        assert (moved.dispatch_at, moved.dispatched_at) == (later, None)
+
+    def test_a_mark_after_the_claim_does_nothing(self, db: Session) -> None:
+        task = new_task(db)
+        window = Dispatch.of(task)
+        claim(db, task)
+        due.mark_dispatched(db, [window])
+        assert task_service.get_task(db, task.id).dispatch_at is None
+
+
+class TestPass:
+    def test_sends_what_is_due_and_marks_it(self, db: Session, keeper: Keeper, broker: Any) -> None:
+        task = new_task(db)
+        make_due(db, task)
+        assert keeper.run_once(db)
+        assert messages(broker) == 1
+        assert task_service.get_task(db, task.id).dispatched_at is not None
+
+    def test_sends_no_arguments(self, db: Session, keeper: Keeper, broker: Any) -> None:
+        make_due(db, new_task(db, kwargs={"password": "hunter2"}))
+        keeper.run_once(db)
+        content = b"".join(
+            item for key in broker.keys("*") if broker.type(key) == b"list" for item in broker.lrange(key, 0, -1)
+        )
+        assert b"hunter2" not in content
+
+    def test_leaves_the_rest_of_the_time_alone(self, db: Session, keeper: Keeper, broker: Any) -> None:
+        new_task(db, delay_seconds=60)
+        keeper.run_once(db)
+        assert messages(broker) == 0
+
+    def test_revokes_what_has_expired(self, db: Session, keeper: Keeper) -> None:
+        task = new_task(db, expires_at="2020-01-01T00:00:00Z")
+        keeper.run_once(db)
+        expired = task_service.get_task(db, task.id)
+        assert (expired.status, expired.status_reason) == ("revoked", "expired")
+
+    def test_deletes_what_was_to_be_deleted_once_it_has_ended(self, db: Session, keeper: Keeper) -> None:
+        user = new_user(db)
+        task = task_in(db, TaskStatus.RUNNING, user)
+        task_service.delete(db, task.id, force=True)
+        keeper.run_once(db)
+        assert task_service.get_task_count(db, user) == 1
+        task_service.update_task_status(db, task.id, "revoked")
+        keeper.run_once(db)
+        assert task_service.get_task_count(db, user) == 0
+
+
+class TestResend:
+    def test_a_broker_that_came_back_empty_gets_everything_again(
+        self, db: Session, keeper: Keeper, broker: Any
+    ) -> None:
+        tasks = [new_task(db) for _ in range(3)]
+        for task in tasks:
+            make_due(db, task)
+        keeper.run_once(db)
+        assert messages(broker) == 3
+        broker.flushdb()
+        keeper._next_doubt = 0
+        keeper.run_once(db)
+        assert messages(broker) == 3
+
+    def test_a_message_that_an_empty_queue_has_lost(self, db: Session, keeper: Keeper, broker: Any) -> None:
+        task = new_task(db)
+        make_due(db, task)
+        keeper.run_once(db)
+        broker.delete("default\x06\x166")
+        assert messages(broker) == 0
+        keeper._next_doubt = 0
+        keeper.run_once(db)
+        assert messages(broker) == 0  # out for a moment only: a worker may be about to claim it
+        sent_long_ago(db, task)
+        keeper._next_doubt = 0
+        keeper.run_once(db)
+        assert messages(broker) == 1
+
+    def test_nothing_is_sent_again_while_the_queue_still_holds_messages(
+        self, db: Session, keeper: Keeper, broker: Any
+    ) -> None:
+        tasks = [new_task(db) for _ in range(3)]
+        for task in tasks:
+            make_due(db, task)
+        keeper.run_once(db)
+        sent_long_ago(db, *tasks)
+        keeper._next_doubt = 0
+        keeper.run_once(db)
+        assert messages(broker) == 3
+
+    def test_without_a_broker_rows_stay_due(self, db: Session, keeper: Keeper) -> None:
+        from app.celery_app import celery_app
+
+        task = new_task(db)
+        make_due(db, task)
+        url = "redis://127.0.0.1:1/0"
+        celery_app.conf.broker_url = celery_app.conf.broker_write_url = url
+        assert keeper.run_once(db)
+        assert passes.anything_due(db)
+        with pytest.raises(Exception, match=r".+"), producer():
+            raise AssertionError("connected to a port that nobody listens on")
+
+
+class TestRescue:
+    def registered(self, db: Session, **when: Any) -> WorkerIdentity:
+        worker = WorkerIdentity(f"worker-{new_id().hex}@test", new_id(), 1)
+        db.add(WorkerProcess(id=worker.id, name=worker.name, pid=1, queues=["default"], concurrency=1, **when))
+        db.commit()
+        return worker
+
+    def test_a_silent_workers_task_runs_again(self, db: Session) -> None:
+        worker = self.registered(db, heartbeat_at=datetime.now(UTC) - timedelta(seconds=31))
+        task = new_task(db)
+        claim(db, task, worker)
+        assert passes.rescue_lost(db, silent_too=True) == 1
+        assert task_service.get_task(db, task.id).status == "pending"
+
+    def test_not_while_an_outage_has_made_every_worker_silent(self, db: Session) -> None:
+        worker = self.registered(db, heartbeat_at=datetime.now(UTC) - timedelta(hours=1))
+        claim(db, new_task(db), worker)
+        assert passes.rescue_lost(db, silent_too=False) == 0
+
+    def test_a_worker_that_has_said_goodbye_holds_nothing(self, db: Session) -> None:
+        worker = self.registered(db, stopped_at=datetime.now(UTC))
+        claim(db, new_task(db), worker)
+        assert passes.rescue_lost(db, silent_too=False) == 1
+
+    def test_a_beating_workers_task_is_left_alone(self, db: Session) -> None:
+        claim(db, new_task(db), self.registered(db))
+        assert passes.rescue_lost(db, silent_too=True) == 0
+
+    def test_a_worker_that_nobody_knows_is_given_one_lease(self, db: Session) -> None:
+        task = new_task(db)
+        claim(db, task)
+        assert passes.rescue_lost(db, silent_too=True) == 0
+        db.execute(text("UPDATE tasks SET started_at = now() - interval '1 hour' WHERE id = :id"), {"id": task.id})
+        assert passes.rescue_lost(db, silent_too=True) == 1
+
+    def test_long_gone_workers_are_forgotten_unless_they_hold_a_task(self, db: Session) -> None:
+        ages_ago = datetime.now(UTC) - timedelta(days=2)
+        self.registered(db, heartbeat_at=ages_ago)
+        holder = self.registered(db, heartbeat_at=ages_ago)
+        claim(db, new_task(db), holder)
+        assert passes.forget_workers(db) == 1
+        assert db.get(WorkerProcess, holder.id) is not None
+
+
+class TestLease:
+    def expire(self, db: Session, seconds: int = 1) -> None:
+        statement = (
+            "UPDATE keeper_lease SET expires_at = now() - interval '1 s', renewed_at = now() - :s * interval '1 s'"
+        )
+        db.execute(text(statement), {"s": seconds})
+        db.commit()
+
+    @pytest.fixture
+    def two(self) -> tuple[UUID, UUID]:
+        return new_id(), new_id()
+
+    def test_one_leads_and_the_other_stands_by(self, db: Session, two: tuple[UUID, UUID]) -> None:
+        first, second = two
+        assert lease.acquire(db, first) is not None
+        assert lease.acquire(db, second) is None
+        assert lease.acquire(db, first) is not None
+
+    def test_a_leader_that_stopped_renewing_is_replaced(self, db: Session, two: tuple[UUID, UUID]) -> None:
+        first, second = two
+        lease.acquire(db, first)
+        self.expire(db)
+        assert lease.acquire(db, second) is not None
+        assert lease.acquire(db, first) is None
+
+    def test_a_leader_that_stops_lets_go_at_once(self, db: Session, two: tuple[UUID, UUID]) -> None:
+        first, second = two
+        lease.acquire(db, first)
+        lease.release(db, first)
+        assert lease.acquire(db, second) is not None
+
+    def test_after_a_gap_nobody_is_rescued_for_one_lease(self, db: Session, two: tuple[UUID, UUID]) -> None:
+        first, second = two
+        lease.acquire(db, first)
+        db.execute(text("UPDATE keeper_lease SET rescue_after = now() - interval '1 s'"))
+        held = lease.acquire(db, first)
+        assert held is not None
+        assert held.may_rescue
+        self.expire(db, seconds=60)
+        held = lease.acquire(db, second)
+        assert held is not None
+        assert not held.may_rescue

@@ -1,0 +1,90 @@
+"""Migrations lead to what the models say, CHECKs and triggers included, and back to nothing."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import create_engine, text
+
+import app.models  # noqa: F401 (fills the metadata)
+from app.db.base import Base
+from app.launcher.pgfiles import binary
+from tests.support.services import ROOT, Services, environment, process_environment, sqlalchemy_url
+
+
+@pytest.fixture
+def new_database(services: Services) -> Iterator[Callable[[], str]]:
+    names: list[str] = []
+
+    def new() -> str:
+        names.append(services.new_database("template1"))
+        return names[-1]
+
+    yield new
+    for name in names:
+        services.drop_database(name)
+
+
+def alembic(services: Services, database: str, *command: str) -> None:
+    variables = process_environment(environment(services.database_url(database), services.new_broker()))
+    subprocess.run([sys.executable, "-m", "alembic", *command], check=True, cwd=ROOT, env=variables, timeout=60)
+
+
+def dump(services: Services, database: str) -> str:
+    """The schema as pg_dump writes it, without Alembic's own table, in an order that does not depend on history."""
+    program = binary("pg_dump")
+    url = services.database_url(database)
+    command = [program, "--schema-only", "--no-owner", "--no-comments", "--exclude-table=alembic_version", url]
+    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    statements = [_sorted_columns(part.strip()) for part in text.split(";\n") if part.strip()]
+    return "\n".join(sorted(line for part in statements for line in part.splitlines() if _counts(line)))
+
+
+def _counts(line: str) -> bool:
+    return bool(line.strip()) and not line.startswith(("--", "\\", "SET ", "SELECT pg_catalog"))
+
+
+def _sorted_columns(statement: str) -> str:
+    # A column that a later migration adds stands last: its place is not the schema.
+    if not statement.lstrip("-\n ").startswith("CREATE TABLE") and "CREATE TABLE" not in statement:
+        return statement
+    return "\n".join(sorted(line.rstrip(",") for line in statement.splitlines()))
+
+
+def tables(services: Services, database: str) -> set[str]:
+    engine = create_engine(sqlalchemy_url(services.database_url(database)))
+    with engine.connect() as connection:
+        found = set(connection.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")))
+    engine.dispose()
+    return found
+
+
+class TestMigrations:
+    def test_lead_to_what_the_models_say(self, services: Services, new_database: Callable[[], str]) -> None:
+        migrated, modelled = new_database(), new_database()
+        alembic(services, migrated, "upgrade", "head")
+        engine = create_engine(sqlalchemy_url(services.database_url(modelled)))
+        Base.metadata.create_all(engine)
+        engine.dispose()
+        ours = dump(services, migrated)
+        assert "tasks_guard" in ours
+        assert "ck_tasks_running_has_claim" in ours
+        assert ours == dump(services, modelled)
+
+    def test_lead_back_to_nothing_and_forward_again(self, services: Services, new_database: Callable[[], str]) -> None:
+        database = new_database()
+        alembic(services, database, "upgrade", "head")
+        before = dump(services, database)
+        alembic(services, database, "downgrade", "base")
+        assert tables(services, database) == {"alembic_version"}
+        alembic(services, database, "upgrade", "head")
+        assert dump(services, database) == before
+
+    def test_two_starters_at_once_do_no_harm(self, services: Services, new_database: Callable[[], str]) -> None:
+        database = new_database()
+        variables = process_environment(environment(services.database_url(database), services.new_broker()))
+        command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+        starters = [subprocess.Popen(command, cwd=ROOT, env=variables) for _ in range(2)]
+        assert [starter.wait(60) for starter in starters] == [0, 0]
+        assert "tasks" in tables(services, database)

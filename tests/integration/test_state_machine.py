@@ -1,0 +1,248 @@
+"""The states on a real PostgreSQL: what each statement does, and what the database refuses whoever asks."""
+
+import itertools
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.errors import AttemptLost
+from app.models.ids import new_id
+from app.models.task import TERMINAL, TRANSITIONS, AttemptOutcome, TaskStatus
+from app.services import attempts, rescue
+from app.services.attempts import NextTry, Ticket
+from app.services.task_service import task_service
+from app.services.transitions import Task, transition
+from tests.support.tasks import ERROR, WORKER, claim, new_task, task_in
+
+PAIRS = list(itertools.product(TaskStatus, TaskStatus))
+
+
+def outcomes(db: Session, task: Task) -> list[tuple[int, str]]:
+    found = task_service.get_attempts(db, task.id)
+    return [(a["number"], a["outcome"]) if isinstance(a, dict) else (a.number, a.outcome) for a in found]
+
+
+class TestEveryPair:
+    @pytest.mark.parametrize(("source", "to"), PAIRS)
+    def test_the_writer_moves_the_known_ones_and_matches_no_row_elsewhere(
+        self, db: Session, source: TaskStatus, to: TaskStatus
+    ) -> None:
+        if not any(to in targets for targets in TRANSITIONS.values()):
+            return
+        task = task_in(db, source)
+        sources = [state for state in TaskStatus if to in TRANSITIONS[state]]
+        extra = {"claim_id": new_id()} if to is TaskStatus.RUNNING else {}
+        if to is TaskStatus.PENDING and source in TERMINAL:
+            extra = {"generation": Task.generation + 1, "celery_id": new_id(), "failures": 0, "crashes": 0}
+        row = db.execute(transition(to, Task.id == task.id, sources=sources, values=extra)).one_or_none()
+        assert (row is not None) == (to in TRANSITIONS[source])
+
+    @pytest.mark.parametrize(("source", "to"), [(s, t) for s, t in PAIRS if t not in TRANSITIONS[s] and s is not t])
+    def test_the_database_refuses_the_unknown_ones_from_any_statement(
+        self, db: Session, source: TaskStatus, to: TaskStatus
+    ) -> None:
+        task = task_in(db, source)
+        statement = """
+            UPDATE tasks SET status = :to,
+                claim_id = CASE WHEN :to = 'running' THEN gen_random_uuid() END,
+                dispatch_at = CASE WHEN :to = 'pending' THEN now() END,
+                finished_at = CASE WHEN :to IN ('succeeded', 'failed', 'revoked') THEN now() END
+            WHERE id = :id
+        """
+        with pytest.raises(IntegrityError, match="tasks_guard"):
+            db.execute(text(statement), {"to": str(to), "id": task.id})
+
+
+class TestWhatTheDatabaseRefuses:
+    @pytest.mark.parametrize(
+        ("status", "change"),
+        [
+            (TaskStatus.PENDING, "attempt = attempt + 1"),
+            (TaskStatus.PENDING, "dispatch_at = NULL"),
+            (TaskStatus.PENDING, "claim_id = gen_random_uuid()"),
+            (TaskStatus.PENDING, "generation = 2"),
+            (TaskStatus.PENDING, "finished_at = now()"),
+            (TaskStatus.PENDING, "status = 'running', dispatch_at = NULL, claim_id = gen_random_uuid()"),
+            (TaskStatus.PENDING, "version = version - 1"),
+            (TaskStatus.PENDING, "version = version + 2"),
+            (TaskStatus.PENDING, "celery_task_name = 'other'"),
+            (TaskStatus.PENDING, "progress = 101"),
+            (TaskStatus.PENDING, "priority = 'urgent'"),
+            (TaskStatus.RUNNING, "attempt = 0"),
+            (TaskStatus.RUNNING, "failures = 1"),
+            (TaskStatus.RUNNING, "claim_id = gen_random_uuid()"),
+            (TaskStatus.RUNNING, "status = 'failed', finished_at = now()"),
+            (TaskStatus.SUCCEEDED, "result = NULL"),
+            (TaskStatus.SUCCEEDED, "finished_at = now()"),
+            (TaskStatus.FAILED, "error_type = 'Other'"),
+            (TaskStatus.FAILED, "progress = 1"),
+            (TaskStatus.FAILED, "status = 'pending', finished_at = NULL, dispatch_at = now()"),
+            (TaskStatus.FAILED, "crashes = 4"),
+        ],
+    )
+    def test_a_change_that_no_statement_of_ours_makes(self, db: Session, status: TaskStatus, change: str) -> None:
+        task = task_in(db, status)
+        with pytest.raises(IntegrityError):
+            db.execute(text(f"UPDATE tasks SET {change} WHERE id = :id"), {"id": task.id})
+
+    @pytest.mark.parametrize("status", list(TaskStatus))
+    def test_name_and_tags_may_change_in_every_state(self, db: Session, status: TaskStatus) -> None:
+        task = task_in(db, status)
+        before = task.version
+        changed = task_service.update_task(db, task.id, {"name": "new", "tags": ["x"], "metadata": {"a": 1}})
+        assert (changed.name, changed.tags, changed.metadata_) == ("new", ["x"], {"a": 1})
+        assert changed.version == before + 1
+
+    def test_a_cancelled_running_task_cannot_fail(self, db: Session) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        task_service.cancel(db, task.id)
+        statement = "UPDATE tasks SET status = 'failed', claim_id = NULL, finished_at = now() WHERE id = :id"
+        with pytest.raises(IntegrityError, match="cancelled"):
+            db.execute(text(statement), {"id": task.id})
+
+
+class TestClaim:
+    def test_raises_the_attempt_and_gives_the_rows_arguments(self, db: Session) -> None:
+        task = new_task(db, args=[1e22, 3], kwargs={"x": [-0.0, "\0", 1e22]})
+        taken = claim(db, task)
+        assert (taken.attempt, taken.args) == (1, [1e22, 3])
+        assert repr(taken.kwargs) == repr({"x": [-0.0, "\0", 1e22]})
+        running = task_service.get_task(db, task.id)
+        assert (running.status, running.worker, running.worker_pid) == ("running", WORKER.name, WORKER.pid)
+
+    def test_a_second_message_finds_nothing(self, db: Session) -> None:
+        task = new_task(db)
+        claim(db, task)
+        again = attempts.claim(db, Ticket(task.id, 1, task.celery_task_name), new_id(), WORKER)
+        assert again is None
+
+    @pytest.mark.parametrize(("generation", "name"), [(2, None), (1, "app.tasks.other")])
+    def test_a_message_of_another_generation_or_task_finds_nothing(
+        self, db: Session, generation: int, name: str | None
+    ) -> None:
+        task = new_task(db)
+        ticket = Ticket(task.id, generation, name or task.celery_task_name)
+        assert attempts.claim(db, ticket, new_id(), WORKER) is None
+
+    def test_nothing_starts_before_its_time_or_after_it(self, db: Session) -> None:
+        early = new_task(db, delay_seconds=60)
+        late = new_task(db, expires_at="2020-01-01T00:00:00Z")
+        for task in (early, late):
+            ticket = Ticket(task.id, 1, task.celery_task_name)
+            assert attempts.claim(db, ticket, new_id(), WORKER) is None
+
+    def test_a_lost_reply_is_found_again_by_its_claim_id(self, db: Session) -> None:
+        task, mine = new_task(db), new_id()
+        ticket = Ticket(task.id, 1, task.celery_task_name)
+        first = attempts.claim(db, ticket, mine, WORKER)
+        assert attempts.find_claim(db, task.id, mine) == first
+        assert attempts.find_claim(db, task.id, new_id()) is None
+
+
+class TestFence:
+    def test_an_attempt_that_was_lost_can_write_nothing(self, db: Session) -> None:
+        task = new_task(db)
+        old = claim(db, task)
+        rescue.lost(db, Task.id == task.id)
+        new = claim(db, task)
+        before = task_service.get_task(db, task.id).version
+        with pytest.raises(AttemptLost):
+            attempts.report_progress(db, task.id, old.attempt, 50, None)
+        with pytest.raises(AttemptLost):
+            attempts.is_cancelled(db, task.id, old.attempt)
+        assert not attempts.succeed(db, task.id, old.attempt, "stale")
+        assert not attempts.fail(db, task.id, old.attempt, ERROR)
+        assert not attempts.retry_later(db, task.id, old.attempt, ERROR, NextTry(0))
+        assert not attempts.revoke(db, task.id, old.attempt, "cancelled")
+        assert task_service.get_task(db, task.id).version == before
+        assert attempts.succeed(db, task.id, new.attempt, "fresh")
+        assert outcomes(db, task) == [(1, "worker_lost"), (2, "succeeded")]
+
+    def test_progress_of_the_attempt_that_holds_it_is_written_exactly(self, db: Session) -> None:
+        task = new_task(db)
+        attempt = claim(db, task).attempt
+        assert attempts.report_progress(db, task.id, attempt, 50, {"x": 1e22}) is False
+        seen = task_service.get_task(db, task.id)
+        assert (seen.progress, repr(seen.progress_detail)) == (50, repr({"x": 1e22}))
+        attempts.report_progress(db, task.id, attempt, None, {"y": -0.0})
+        assert task_service.get_task(db, task.id).progress == 50
+
+
+class TestEnds:
+    def test_success(self, db: Session) -> None:
+        task = task_in(db, TaskStatus.SUCCEEDED)
+        assert (task.progress, task.result, task.error, task.claim_id) == (100, {"answer": 42}, None, None)
+        assert outcomes(db, task) == [(1, "succeeded")]
+
+    def test_failure(self, db: Session) -> None:
+        task = task_in(db, TaskStatus.FAILED)
+        assert task.error == {"type": "ValueError", "message": "no"}
+        assert (task.failures, outcomes(db, task)) == (1, [(1, "failed")])
+
+    def test_a_retry_is_pending_until_its_delay_is_over(self, db: Session) -> None:
+        task = task_in(db, TaskStatus.RUNNING, max_attempts=2)
+        attempts.retry_later(db, task.id, 1, ERROR, NextTry(60))
+        pending = task_service.get_task(db, task.id)
+        assert (pending.status, pending.failures, pending.progress) == ("pending", 1, 0)
+        assert pending.run_at == pending.dispatch_at
+        assert pending.run_at > pending.updated_at
+        assert attempts.claim(db, Ticket(task.id, 1, task.celery_task_name), new_id(), WORKER) is None
+
+    def test_a_retry_may_change_the_arguments(self, db: Session) -> None:
+        task = task_in(db, TaskStatus.RUNNING, max_attempts=2)
+        attempts.retry_later(db, task.id, 1, ERROR, NextTry(0, [2], {"steps": 5}))
+        taken = claim(db, task)
+        assert (taken.args, taken.kwargs) == ([2], {"steps": 5})
+
+    @pytest.mark.parametrize("ends", ["fails", "retries", "is lost"])
+    def test_a_request_to_cancel_beats_failure_retry_and_loss(self, db: Session, ends: str) -> None:
+        task = task_in(db, TaskStatus.RUNNING, max_attempts=5)
+        task_service.cancel(db, task.id)
+        if ends == "fails":
+            assert attempts.fail(db, task.id, 1, ERROR)
+        elif ends == "retries":
+            assert attempts.retry_later(db, task.id, 1, ERROR, NextTry(0))
+        else:
+            assert rescue.lost(db, Task.id == task.id) == 1
+        revoked = task_service.get_task(db, task.id)
+        assert (revoked.status, revoked.status_reason, revoked.error) == ("revoked", "cancelled", None)
+
+    def test_a_success_beats_a_request_to_cancel(self, db: Session) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        task_service.cancel(db, task.id)
+        assert attempts.succeed(db, task.id, 1, None)
+        assert task_service.get_task(db, task.id).status == "succeeded"
+
+
+class TestLoss:
+    def test_the_third_one_fails_the_task(self, db: Session) -> None:
+        task = new_task(db)
+        for _ in range(3):
+            claim(db, task)
+            assert rescue.lost(db, Task.id == task.id) == 1
+        failed = task_service.get_task(db, task.id)
+        assert (failed.status, failed.crashes, failed.failures, failed.attempt) == ("failed", 3, 0, 3)
+        assert failed.error is not None
+        assert failed.error["type"] == "worker_lost"
+        assert outcomes(db, task) == [(number, AttemptOutcome.WORKER_LOST) for number in (1, 2, 3)]
+
+    def test_the_first_one_fails_a_task_that_must_not_run_again(self, db: Session) -> None:
+        task = new_task(db)
+        db.execute(text("UPDATE tasks SET rerun_lost = false WHERE id = :id"), {"id": task.id})
+        claim(db, task)
+        rescue.lost(db, Task.id == task.id)
+        assert task_service.get_task(db, task.id).status == "failed"
+
+    def test_overrunning_is_a_failure_like_any_other(self, db: Session) -> None:
+        task = new_task(db, max_attempts=2)
+        claim(db, task)
+        assert rescue.overran(db, 1.0, Task.id == task.id) == 1
+        assert task_service.get_task(db, task.id).status == "pending"
+        db.execute(text("UPDATE tasks SET run_at = NULL WHERE id = :id"), {"id": task.id})
+        claim(db, task)
+        rescue.overran(db, 1.0, Task.id == task.id)
+        failed = task_service.get_task(db, task.id)
+        assert failed.error == {"type": "TimeLimitExceeded", "message": "hard time limit (1 s) exceeded"}
+        assert outcomes(db, task) == [(1, "retried"), (2, "failed")]

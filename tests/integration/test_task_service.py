@@ -1,0 +1,384 @@
+"""The Python API as the contract has it, the owner's own snippets among it."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.dispatch import publisher
+from app.dispatch.messages import Dispatch
+from app.errors import (
+    InvalidArguments,
+    InvalidTask,
+    InvalidTransition,
+    TaskActive,
+    TaskCancelled,
+    TaskNotFound,
+    UnknownTask,
+)
+from app.models.ids import new_id
+from app.models.task import TaskStatus
+from app.schemas.task import TaskCreate
+from app.services import attempts
+from app.services import task_service as module
+from app.services.attempts import CurrentAttempt, current_attempt
+from app.services.task_service import TaskService, task_service
+from tests.support.tasks import LONG_RUNNING, claim, new_task, new_user, task_in
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> list[Dispatch]:
+    """What would have been sent, instead of sending it."""
+    sent: list[Dispatch] = []
+    monkeypatch.setattr(module, "publish", sent.extend)
+    return sent
+
+
+@pytest.fixture
+def in_body(db: Session) -> Iterator[Any]:
+    """`in_body(task)`: what follows is said by the body of its running attempt."""
+    tokens = []
+
+    def enter(task: Any) -> CurrentAttempt:
+        current = CurrentAttempt(task.id, task.attempt)
+        tokens.append(current_attempt.set(current))
+        return current
+
+    yield enter
+    for token in reversed(tokens):
+        current_attempt.reset(token)
+
+
+class TestTheOwnersSnippets:
+    def test_create_read_cancel_delete(self, db: Session) -> None:
+        current_user = SimpleNamespace(id=new_user(db))
+
+        task, celery_id = task_service.create_task(
+            db=db,
+            name="测试任务",
+            task_type="test_task",
+            celery_task_name="app.tasks.common_tasks.long_running_task",
+            args=[30],  # 任务参数
+            kwargs={},  # 任务关键字参数
+            priority="normal",
+            user_id=current_user.id,
+        )
+        task_id = task.id
+        assert celery_id == str(task.celery_id)
+
+        task = task_service.get_task(db, task_id)
+        status = task.status
+        progress = task.progress
+        result = task.result
+        assert (status, progress, result) == ("pending", 0, None)
+
+        success = task_service.cancel_task(db, task_id)
+        assert success is True
+        success = task_service.delete_task(db, task_id)
+        assert success is True
+        with pytest.raises(TaskNotFound):
+            task_service.get_task(db, task_id)
+
+    def test_report(self, db: Session, in_body: Any) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        task_id = task.id
+        in_body(task)
+
+        task_service = TaskService()
+        task_service.update_task_progress(db, task_id, 50, {"status": "processing", "step": 2})
+        seen = task_service.get_task(db, task_id)
+        assert (seen.progress, seen.progress_detail) == (50, {"status": "processing", "step": 2})
+
+        task_service.update_task_status(db, task_id, "succeeded", 100, {"result": "success"})
+        seen = task_service.get_task(db, task_id)
+        assert (seen.status, seen.progress, seen.result) == ("succeeded", 100, {"result": "success"})
+
+
+class TestCreate:
+    @pytest.mark.parametrize(
+        ("given", "priority", "queue"),
+        [
+            ("low", "low", "low_priority"),
+            (1, "low", "low_priority"),
+            (2, "normal", "default"),
+            (3, "high", "high_priority"),
+            (4, "critical", "high_priority"),
+            ("urgent", "critical", "high_priority"),
+        ],
+    )
+    def test_priorities(self, db: Session, given: Any, priority: str, queue: str) -> None:
+        task = new_task(db, priority=given)
+        assert (task.priority, task.queue) == (priority, queue)
+
+    def test_refuses_what_is_no_task(self, db: Session) -> None:
+        user = new_user(db)
+        for error, options in (
+            (UnknownTask, {"celery_task_name": "os.system"}),
+            (InvalidArguments, {"args": ["x"]}),
+            (InvalidTask, {"priority": "highest"}),
+            (InvalidTask, {"unknown": 1}),
+            (InvalidTask, {"run_at": "2030-01-01T00:00:00Z", "delay_seconds": 1}),
+            (InvalidTask, {"name": "a\0b"}),
+            (InvalidTask, {"metadata": {"a": "\0"}}),
+            (InvalidTask, {"kwargs": {"x": float("nan")}}),
+            (InvalidTask, {"kwargs": {"x": "\ud800"}}),
+        ):
+            with pytest.raises(error):
+                new_task(db, user, **options)
+        assert task_service.get_task_count(db, user) == 0
+
+    def test_a_task_due_now_is_published_once_committed(self, db: Session, published: list[Dispatch]) -> None:
+        task = new_task(db)
+        assert [(sent.id, sent.dispatch_at) for sent in published] == [(task.id, task.dispatch_at)]
+        new_task(db, delay_seconds=0)
+        assert len(published) == 2
+
+    def test_a_task_for_later_is_left_to_the_keeper(self, db: Session, published: list[Dispatch]) -> None:
+        task = new_task(db, delay_seconds=60)
+        assert published == []
+        assert task.run_at == task.dispatch_at
+
+    def test_many_at_once_keep_their_order(self, db: Session, published: list[Dispatch]) -> None:
+        user = new_user(db)
+        wanted = [TaskCreate(name=str(n), task_type="t", celery_task_name=LONG_RUNNING, args=[n]) for n in range(300)]
+        tasks = task_service.create_tasks(db, wanted, user)
+        assert [task.name for task in tasks] == [str(n) for n in range(300)]
+        assert len(published) == 300
+
+    def test_one_bad_among_many_refuses_all(self, db: Session, published: list[Dispatch]) -> None:
+        user = new_user(db)
+        good = TaskCreate(name="a", task_type="t", celery_task_name=LONG_RUNNING, args=[1])
+        with pytest.raises(InvalidArguments):
+            task_service.create_tasks(db, [good, good.model_copy(update={"args": ["x"]})], user)
+        assert task_service.get_task_count(db, user) == 0
+        assert published == []
+
+    def test_in_the_callers_transaction_nothing_is_sent_before_its_commit(
+        self, db: Session, published: list[Dispatch]
+    ) -> None:
+        user = new_user(db)
+        new_task(db, user, commit=False)
+        assert published == []
+        db.commit()
+        assert len(published) == 1
+
+    def test_the_callers_rollback_takes_task_and_dispatch_with_it(self, db: Session, published: list[Dispatch]) -> None:
+        user = new_user(db)
+        task_id = new_task(db, user, commit=False).id
+        db.rollback()
+        with pytest.raises(TaskNotFound):
+            task_service.get_task(db, task_id)
+        db.commit()
+        assert published == []
+
+
+class TestRead:
+    def test_filters(self, db: Session) -> None:
+        user = new_user(db)
+        mine = [new_task(db, user, name=f"Report {n}%", task_type="report", tags=["a", f"t{n}"]) for n in range(3)]
+        new_task(db)
+        task_service.cancel(db, mine[0].id)
+        names = lambda **wanted: [task.name for task in task_service.get_tasks(db, user, **wanted)]  # noqa: E731
+        assert names() == ["Report 2%", "Report 1%", "Report 0%"]
+        assert names(status="revoked") == ["Report 0%"]
+        assert names(task_type="other") == []
+        assert names(tag=["a", "t1"]) == ["Report 1%"]
+        assert names(name="PORT 2%") == ["Report 2%"]
+        assert names(name="2_") == []
+        assert names(skip=1, limit=1) == ["Report 1%"]
+        assert task_service.get_task_count(db, user, status="pending") == 2
+
+    def test_an_id_that_is_none_names_no_task(self, db: Session) -> None:
+        for wrong in (new_id(), "not-a-uuid"):
+            with pytest.raises(TaskNotFound):
+                task_service.get_task(db, wrong)
+
+    def test_another_owners_task_does_not_exist(self, db: Session) -> None:
+        task = new_task(db)
+        with pytest.raises(TaskNotFound):
+            task_service.get_task(db, task.id, owner=new_id())
+        with pytest.raises(TaskNotFound):
+            task_service.cancel(db, task.id, owner=new_id())
+
+
+class TestUpdateFromOutside:
+    @pytest.mark.parametrize("to", ["succeeded", "failed", "revoked"])
+    def test_ends_a_running_task_and_fences_its_attempt_off(self, db: Session, to: str) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        ended = task_service.update_task_status(db, task.id, to, result={"by": "hand"} if to == "succeeded" else None)
+        assert ended.status == to
+        assert not attempts.succeed(db, task.id, 1, "late")
+        assert len(task_service.get_attempts(db, task.id)) == 1
+
+    def test_revokes_a_pending_task(self, db: Session) -> None:
+        task = new_task(db)
+        revoked = task_service.update_task_status(db, task.id, "revoked")
+        assert (revoked.status, revoked.status_reason) == ("revoked", "stopped")
+
+    @pytest.mark.parametrize(
+        ("status", "to"),
+        [
+            (TaskStatus.PENDING, "running"),
+            (TaskStatus.PENDING, "succeeded"),
+            (TaskStatus.PENDING, "failed"),
+            (TaskStatus.RUNNING, "running"),
+            (TaskStatus.RUNNING, "pending"),
+            *[
+                (ended, to)
+                for ended in (TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.REVOKED)
+                for to in TaskStatus
+            ],
+        ],
+    )
+    def test_every_other_move_is_refused_and_changes_nothing(self, db: Session, status: TaskStatus, to: str) -> None:
+        task = task_in(db, status)
+        version = task.version
+        with pytest.raises(InvalidTransition):
+            task_service.update_task_status(db, task.id, to)
+        assert task_service.get_task(db, task.id).version == version
+
+    def test_progress_of_what_does_not_run_is_refused(self, db: Session) -> None:
+        with pytest.raises(InvalidTransition):
+            task_service.update_task_progress(db, new_task(db).id, 50)
+
+    def test_an_unknown_task(self, db: Session) -> None:
+        with pytest.raises(TaskNotFound):
+            task_service.update_task_status(db, new_id(), "revoked")
+
+
+class TestUpdateInABody:
+    def test_hears_of_a_cancellation(self, db: Session, in_body: Any) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        task_service.cancel(db, task.id)
+        in_body(task)
+        with pytest.raises(TaskCancelled):
+            task_service.update_task_progress(db, task.id, 50)
+
+    def test_what_it_ends_is_settled_with_the_commit_alone(self, db: Session, in_body: Any) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        current = in_body(task)
+        task_service.update_task_status(db, task.id, "failed", error="no good", commit=False)
+        assert not current.settled
+        db.rollback()
+        assert not current.settled
+        task_service.update_task_status(db, task.id, "failed", error="no good")
+        assert current.settled
+        assert task_service.get_task(db, task.id).error == {"type": "Failed", "message": "no good"}
+
+    def test_cannot_speak_once_its_attempt_is_lost(self, db: Session, in_body: Any) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        in_body(task)
+        task_service.update_task_status(db, task.id, "failed")
+        with pytest.raises(InvalidTransition):
+            task_service.update_task_status(db, task.id, "succeeded")
+
+    def test_of_another_task_it_speaks_as_from_outside(self, db: Session, in_body: Any) -> None:
+        in_body(task_in(db, TaskStatus.RUNNING))
+        other = task_in(db, TaskStatus.RUNNING)
+        assert task_service.update_task_status(db, other.id, "revoked").status == "revoked"
+
+
+class TestCancel:
+    @pytest.mark.parametrize(
+        ("status", "answer", "then"),
+        [
+            (TaskStatus.PENDING, True, "revoked"),
+            (TaskStatus.RUNNING, True, "running"),
+            (TaskStatus.REVOKED, True, "revoked"),
+            (TaskStatus.SUCCEEDED, False, "succeeded"),
+            (TaskStatus.FAILED, False, "failed"),
+        ],
+    )
+    def test_in_every_state(self, db: Session, status: TaskStatus, answer: bool, then: str) -> None:
+        task = task_in(db, status)
+        assert task_service.cancel_task(db, task.id) is answer
+        cancelled = task_service.get_task(db, task.id)
+        assert cancelled.status == then
+        assert (cancelled.cancel_requested_at is not None) == (status is TaskStatus.RUNNING)
+
+    def test_asking_twice_changes_nothing_more(self, db: Session) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        version = task_service.cancel(db, task.id).version
+        assert task_service.cancel(db, task.id).version == version
+
+
+class TestRetry:
+    @pytest.mark.parametrize("status", [TaskStatus.FAILED, TaskStatus.REVOKED])
+    def test_starts_a_new_generation(self, db: Session, status: TaskStatus, published: list[Dispatch]) -> None:
+        task = task_in(db, status)
+        before, celery_id, version = task.attempt, task.celery_id, task.version
+        published.clear()
+        again = task_service.retry_task(db, task.id)
+        assert (again.status, again.attempt, again.failures, again.crashes) == ("pending", before, 0, 0)
+        assert (again.error, again.finished_at, again.version) == (None, None, version + 1)
+        assert again.celery_id != celery_id
+        assert [(sent.id, sent.generation) for sent in published] == [(task.id, 2)]
+        assert claim(db, again).attempt == before + 1
+
+    @pytest.mark.parametrize("status", [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.SUCCEEDED])
+    def test_is_refused_elsewhere(self, db: Session, status: TaskStatus) -> None:
+        with pytest.raises(InvalidTransition):
+            task_service.retry_task(db, task_in(db, status).id)
+
+    def test_an_expiry_that_has_gone_by_does_not_revoke_it_again(self, db: Session) -> None:
+        task = task_in(db, TaskStatus.REVOKED, expires_at="2020-01-01T00:00:00Z")
+        assert task_service.retry_task(db, task.id).expires_at is None
+
+
+class TestDelete:
+    @pytest.mark.parametrize("status", [TaskStatus.PENDING, TaskStatus.RUNNING])
+    def test_spares_what_is_active(self, db: Session, status: TaskStatus) -> None:
+        task = task_in(db, status)
+        assert task_service.delete_task(db, task.id) is False
+        with pytest.raises(TaskActive):
+            task_service.delete(db, task.id)
+        assert task_service.get_task(db, task.id).status == status
+
+    def test_by_force_takes_a_pending_one_and_asks_a_running_one(self, db: Session) -> None:
+        assert task_service.delete(db, new_task(db).id, force=True) is True
+        running = task_in(db, TaskStatus.RUNNING)
+        assert task_service.delete(db, running.id, force=True) is False
+        asked = task_service.get_task(db, running.id)
+        assert asked.cancel_requested_at is not None
+        assert asked.delete_requested_at is not None
+
+    def test_purging_spares_the_young_and_the_active(self, db: Session) -> None:
+        user = new_user(db)
+        for status in TaskStatus:
+            task_in(db, status, user)
+        assert task_service.purge_finished(db, days=1) == 0
+        assert task_service.purge_finished(db, days=0) == 3
+        assert {task.status for task in task_service.get_tasks(db, user)} == {"pending", "running"}
+
+
+class TestEdit:
+    def test_a_new_priority_moves_a_pending_task_to_its_queue(self, db: Session, published: list[Dispatch]) -> None:
+        task = new_task(db)
+        published.clear()
+        moved = task_service.update_task(db, task.id, {"priority": "critical"})
+        assert (moved.priority, moved.queue) == ("critical", "high_priority")
+        assert [sent.queue for sent in published] == ["high_priority"]
+
+    def test_a_later_start_takes_the_message_back(self, db: Session, published: list[Dispatch]) -> None:
+        from datetime import UTC, datetime, timedelta
+
+        task = new_task(db)
+        published.clear()
+        later = datetime.now(UTC) + timedelta(hours=2)
+        moved = task_service.update_task(db, task.id, {"run_at": later})
+        assert (moved.run_at, moved.dispatch_at, moved.dispatched_at) == (later, later, None)
+        assert published == []
+        sooner = task_service.update_task(db, task.id, {"run_at": None})
+        assert sooner.run_at is None
+        assert len(published) == 1
+
+    @pytest.mark.parametrize("change", [{"priority": "low"}, {"run_at": None}, {"expires_at": None}])
+    def test_of_the_start_only_while_pending(self, db: Session, change: dict[str, Any]) -> None:
+        with pytest.raises(InvalidTransition):
+            task_service.update_task(db, task_in(db, TaskStatus.RUNNING).id, change)
+
+
+def test_the_publisher_of_this_process_is_idle_after_a_flush() -> None:
+    assert publisher.publisher.flush(5)

@@ -1,0 +1,72 @@
+"""Rows to test with: users and tasks in any state, made as the service makes them."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.models import Task, User
+from app.models.ids import new_id
+from app.models.task import TaskStatus
+from app.services import attempts
+from app.services.attempts import AttemptError, Claim, NextTry, Ticket, WorkerIdentity
+from app.services.task_service import task_service
+
+WORKER = WorkerIdentity("worker@test", new_id(), 4711)
+LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
+ERROR = AttemptError("ValueError", "no", "Traceback: no")
+
+
+def new_user(db: Session) -> UUID:
+    """A user straight into the table; their id."""
+    user_id = new_id()
+    name = f"user-{user_id.hex}"
+    address = f"{name}@example.com"
+    db.add(
+        User(
+            id=user_id,
+            username=name,
+            username_normalized=name,
+            email=address,
+            email_normalized=address,
+            password_hash="!",
+        )
+    )
+    db.commit()
+    return user_id
+
+
+def new_task(db: Session, user_id: UUID | None = None, **options: Any) -> Task:
+    """A pending task of `user_id`, or of a user of its own."""
+    fields: dict[str, Any] = {"name": "a task", "task_type": "test", "celery_task_name": LONG_RUNNING, "args": [1]}
+    task, _ = task_service.create_task(db, **(fields | options), user_id=user_id or new_user(db))
+    return task
+
+
+def claim(db: Session, task: Task, worker: WorkerIdentity = WORKER) -> Claim:
+    """Its next attempt, running."""
+    claimed = attempts.claim(db, Ticket(task.id, task.generation, task.celery_task_name), new_id(), worker)
+    assert claimed is not None
+    db.commit()
+    return claimed
+
+
+def task_in(db: Session, status: TaskStatus, user_id: UUID | None = None, **options: Any) -> Task:
+    """A task in this state, by the way that leads there."""
+    task = new_task(db, user_id, **options)
+    if status is TaskStatus.REVOKED:
+        task_service.cancel(db, task.id)
+    elif status is not TaskStatus.PENDING:
+        attempt = claim(db, task).attempt
+        if status is TaskStatus.SUCCEEDED:
+            attempts.succeed(db, task.id, attempt, {"answer": 42})
+        elif status is TaskStatus.FAILED:
+            attempts.fail(db, task.id, attempt, ERROR)
+        db.commit()
+    return task_service.get_task(db, task.id)
+
+
+def retried(db: Session, task: Task, delay: float = 0) -> None:
+    """Its running attempt fails, and another one is due in `delay` seconds."""
+    attempts.retry_later(db, task.id, task.attempt, ERROR, NextTry(delay))
+    db.commit()

@@ -1,0 +1,114 @@
+"""Callbacks follow the outermost commit alone. On SQLite in memory: no server."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+from app.db.after_commit import after_commit
+from app.db.session import transaction
+
+
+@pytest.fixture
+def db() -> Iterator[Session]:
+    engine = create_engine("sqlite://")
+    with Session(engine) as session:
+        session.execute(text("CREATE TABLE t (x)"))
+        session.commit()
+        yield session
+    engine.dispose()
+
+
+@pytest.fixture
+def called() -> list[str]:
+    return []
+
+
+class TestCommit:
+    def test_runs_after_the_commit_and_not_before(self, db: Session, called: list[str]) -> None:
+        after_commit(db, lambda: called.append("a"))
+        assert called == []
+        db.commit()
+        assert called == ["a"]
+
+    def test_runs_once(self, db: Session, called: list[str]) -> None:
+        after_commit(db, lambda: called.append("a"))
+        db.commit()
+        db.execute(text("INSERT INTO t VALUES (1)"))
+        db.commit()
+        assert called == ["a"]
+
+    def test_keeps_the_order(self, db: Session, called: list[str]) -> None:
+        for name in "abc":
+            after_commit(db, lambda name=name: called.append(name))
+        db.commit()
+        assert called == ["a", "b", "c"]
+
+
+class TestRollback:
+    def test_forgets(self, db: Session, called: list[str]) -> None:
+        after_commit(db, lambda: called.append("a"))
+        db.rollback()
+        db.commit()
+        assert called == []
+
+    def test_closing_the_session_forgets(self, db: Session, called: list[str]) -> None:
+        after_commit(db, lambda: called.append("a"))
+        db.close()
+        db.commit()
+        assert called == []
+
+
+class TestSavepoint:
+    def test_its_release_is_no_commit(self, db: Session, called: list[str]) -> None:
+        with db.begin_nested():
+            after_commit(db, lambda: called.append("inner"))
+        assert called == []
+        db.commit()
+        assert called == ["inner"]
+
+    def test_its_rollback_forgets_what_was_inside_alone(self, db: Session, called: list[str]) -> None:
+        after_commit(db, lambda: called.append("outer"))
+        nested = db.begin_nested()
+        after_commit(db, lambda: called.append("inner"))
+        nested.rollback()
+        db.commit()
+        assert called == ["outer"]
+
+    def test_an_outer_rollback_forgets_what_a_released_one_left(self, db: Session, called: list[str]) -> None:
+        outer = db.begin_nested()
+        with db.begin_nested():
+            after_commit(db, lambda: called.append("inner"))
+        outer.rollback()
+        db.commit()
+        assert called == []
+
+
+class TestTransaction:
+    def test_commits_by_itself(self, db: Session, called: list[str]) -> None:
+        with transaction(db):
+            after_commit(db, lambda: called.append("a"))
+        assert called == ["a"]
+
+    def test_leaves_the_commit_to_the_caller_when_told_to(self, db: Session, called: list[str]) -> None:
+        with transaction(db, commit=False):
+            after_commit(db, lambda: called.append("a"))
+        assert called == []
+        db.commit()
+        assert called == ["a"]
+
+    def test_rolls_back_on_an_error(self, db: Session, called: list[str]) -> None:
+        with pytest.raises(RuntimeError), transaction(db):  # noqa: PT012 (the work before the error is the point)
+            db.execute(text("INSERT INTO t VALUES (1)"))
+            after_commit(db, lambda: called.append("a"))
+            raise RuntimeError
+        assert called == []
+        assert db.scalar(text("SELECT count(*) FROM t")) == 0
+
+    def test_leaves_the_callers_transaction_alone_on_an_error(self, db: Session) -> None:
+        db.execute(text("INSERT INTO t VALUES (1)"))
+        with pytest.raises(RuntimeError), transaction(db, commit=False):
+            raise RuntimeError
+        db.commit()
+        assert db.scalar(text("SELECT count(*) FROM t")) == 1

@@ -1,0 +1,142 @@
+"""Parameters from signatures: the schema that clients read, and the check of what they send."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import pytest
+from celery import Celery
+from pydantic import BaseModel, Field
+
+from app.errors import InvalidArguments, UnknownTask
+from app.services.catalogue import TaskType, _task_type, catalogue, find_type
+from app.tasks.base import SQLAlchemyTask
+
+
+class Order(BaseModel):
+    number: int
+
+
+@pytest.fixture(scope="module")
+def app() -> Celery:
+    return Celery("catalogue-test", task_cls=SQLAlchemyTask, set_as_current=False)
+
+
+def entry(app: Celery, function: Any, **options: Any) -> TaskType:
+    return _task_type(app.task(name=f"test.{function.__name__}.{id(function)}", shared=False, **options)(function))
+
+
+class TestSchema:
+    def test_required_and_optional_parameters(self, app: Celery) -> None:
+        def body(self: Any, count: int, mode: Literal["fast", "slow"] = "fast", task_id: str | None = None) -> None:
+            """One line.
+
+            And more.
+            """
+
+        found = entry(app, body, bind=True)
+        assert found.summary == "One line."
+        assert found.description == "And more."
+        assert found.parameters["required"] == ["count"]
+        assert set(found.parameters["properties"]) == {"count", "mode"}
+        assert found.parameters["properties"]["mode"]["enum"] == ["fast", "slow"]
+        assert found.parameters["additionalProperties"] is False
+
+    def test_keyword_arguments_let_others_in(self, app: Celery) -> None:
+        def body(a: int, **rest: Any) -> None: ...
+
+        found = entry(app, body)
+        assert found.parameters["additionalProperties"] is True
+        found.check([1], {"anything": {"x": []}})
+
+    def test_a_parameter_may_be_called_as_pydantic_calls_its_own(self, app: Celery) -> None:
+        def body(json: int, schema: str, _hidden: int = 1, model_config: int = 2) -> None: ...
+
+        found = entry(app, body)
+        assert set(found.parameters["properties"]) == {"json", "schema", "_hidden", "model_config"}
+        found.check([], {"json": 1, "schema": "x", "_hidden": 2})
+
+
+class TestCheck:
+    def refused(self, kind: TaskType, args: list[Any], kwargs: dict[str, Any]) -> list[str | int]:
+        with pytest.raises(InvalidArguments) as caught:
+            kind.check(args, kwargs)
+        return caught.value.errors[0]["loc"]
+
+    def test_names_the_parameter(self, app: Celery) -> None:
+        def body(
+            count: Annotated[int, Field(ge=1)], when: datetime | None = None, order: Order | None = None
+        ) -> None: ...
+
+        kind = entry(app, body)
+        assert self.refused(kind, ["x"], {}) == ["body", "args", "count"]
+        assert self.refused(kind, [], {"count": 0}) == ["body", "kwargs", "count"]
+        assert self.refused(kind, [], {}) == ["body", "kwargs", "count"]
+        assert self.refused(kind, [1], {"other": 1}) == ["body", "kwargs", "other"]
+        assert self.refused(kind, [1], {"count": 2}) == ["body", "kwargs", "count"]
+        assert self.refused(kind, [1], {"when": "yesterday"}) == ["body", "kwargs", "when"]
+        assert self.refused(kind, [1], {"order": {"number": "x"}}) == ["body", "kwargs", "order", "number"]
+        assert self.refused(kind, [1, None, None, 4], {}) == ["body", "kwargs"]
+
+    def test_is_strict_about_json_types_and_knows_json_has_no_dates(self, app: Celery) -> None:
+        def body(count: int, share: float, when: datetime) -> None: ...
+
+        kind = entry(app, body)
+        kind.check([1, 2, "2026-01-01T00:00:00Z"], {})
+        assert self.refused(kind, ["1", 2, "2026-01-01T00:00:00Z"], {}) == ["body", "args", "count"]
+
+    def test_the_record_id_is_the_services_to_fill(self, app: Celery) -> None:
+        def body(task_id: str | None = None) -> None: ...
+
+        assert self.refused(entry(app, body), [], {"task_id": "x"}) == ["body", "kwargs", "task_id"]
+
+    def test_more_positional_arguments(self, app: Celery) -> None:
+        def body(first: int, *others: int) -> None: ...
+
+        kind = entry(app, body)
+        kind.check([1, 2, 3], {})
+        assert self.refused(kind, [1, "x"], {})[:3] == ["body", "args", "others"]
+
+    def test_the_rejected_value_is_not_repeated(self, app: Celery) -> None:
+        def body(count: int) -> None: ...
+
+        with pytest.raises(InvalidArguments) as caught:
+            entry(app, body).check(["hunter2"], {})
+        assert "hunter2" not in str(caught.value.errors)
+
+
+class TestAttempts:
+    def test_one_by_default(self, app: Celery) -> None:
+        def body() -> None: ...
+
+        found = entry(app, body)
+        assert (found.max_attempts, found.max_attempts_named) == (1, False)
+
+    def test_as_the_decorator_says(self, app: Celery) -> None:
+        def body() -> None: ...
+
+        found = entry(app, body, max_attempts=7)
+        assert (found.max_attempts, found.max_attempts_named) == (7, True)
+
+    def test_one_more_than_max_retries_with_autoretry_for(self, app: Celery) -> None:
+        def body() -> None: ...
+
+        found = entry(app, body, autoretry_for=(OSError,), max_retries=4)
+        assert (found.max_attempts, found.max_attempts_named) == (5, False)
+
+
+class TestWhatShips:
+    def test_housekeeping_cannot_be_created(self) -> None:
+        assert not [name for name in catalogue() if "purge" in name]
+        with pytest.raises(UnknownTask):
+            find_type("app.tasks.common_tasks.purge_finished_tasks")
+
+    def test_celerys_own_tasks_cannot_be_created(self) -> None:
+        with pytest.raises(UnknownTask):
+            find_type("celery.backend_cleanup")
+
+    def test_every_task_says_what_it_does(self) -> None:
+        for kind in catalogue().values():
+            assert kind.summary.endswith("."), kind.celery_task_name
+
+    def test_the_owners_example_fits(self) -> None:
+        find_type("app.tasks.common_tasks.long_running_task").check([60], {"param": "value"})

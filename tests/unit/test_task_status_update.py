@@ -1,0 +1,96 @@
+"""The state machine, as far as it can be seen without a database."""
+
+import itertools
+import re
+from uuid import uuid4
+
+import pytest
+from sqlalchemy.dialects import postgresql
+
+from app.models.task import ACTIVE, TERMINAL, TRANSITIONS, TaskStatus
+from app.services import attempts, task_changes
+from app.services.attempts import CurrentAttempt, current_attempt
+from app.services.task_service import _current
+from app.services.transitions import transition
+
+PAIRS = list(itertools.product(TaskStatus, TaskStatus))
+
+
+def sql(statement: object) -> str:
+    compiled = statement.compile(dialect=postgresql.dialect()).string
+    return re.sub(r"\s+", " ", compiled)
+
+
+class TestTransitions:
+    def test_every_state_has_a_row_in_the_table(self) -> None:
+        assert set(TRANSITIONS) == set(TaskStatus)
+        assert set(TaskStatus) == TERMINAL | ACTIVE
+
+    @pytest.mark.parametrize(("source", "to"), PAIRS)
+    def test_a_statement_can_be_built_for_the_known_moves_alone(self, source: TaskStatus, to: TaskStatus) -> None:
+        if to in TRANSITIONS[source]:
+            assert "tasks.status IN (" in sql(transition(to, sources=[source]))
+        else:
+            with pytest.raises(ValueError, match="no transition"):
+                transition(to, sources=[source])
+
+    def test_one_unknown_source_spoils_the_statement(self) -> None:
+        with pytest.raises(ValueError, match="succeeded"):
+            transition(TaskStatus.PENDING, sources=[TaskStatus.FAILED, TaskStatus.SUCCEEDED])
+
+    def test_a_move_from_nowhere_is_none(self) -> None:
+        with pytest.raises(ValueError, match="no transition"):
+            transition(TaskStatus.REVOKED, sources=[])
+
+    def test_success_is_the_end(self) -> None:
+        assert not TRANSITIONS[TaskStatus.SUCCEEDED]
+
+    def test_each_change_that_a_client_can_see_raises_the_version(self) -> None:
+        for to in TaskStatus:
+            source = next(source for source in TaskStatus if to in TRANSITIONS[source])
+            assert "version=(tasks.version + " in sql(transition(to, sources=[source]))
+
+
+class TestFence:
+    @pytest.mark.parametrize("name", ["_SUCCEED", "_FAIL", "_RETRY_LATER", "_REVOKE", "_REVOKE_CANCELLED", "_PROGRESS"])
+    def test_what_a_worker_writes_names_its_attempt_and_wants_it_running(self, name: str) -> None:
+        text = sql(getattr(attempts, name))
+        assert "tasks.attempt = %(p_attempt)s" in text
+        assert re.search(r"tasks\.status (IN \(|= )", text)
+
+    def test_a_claim_takes_only_what_is_due_and_of_its_generation_and_name(self) -> None:
+        text = sql(attempts._CLAIM)
+        for part in ("tasks.generation = ", "tasks.celery_task_name = ", "tasks.run_at", "tasks.expires_at"):
+            assert part in text.partition("WHERE")[2]
+
+    def test_an_attempt_that_did_not_succeed_writes_its_history_in_the_same_statement(self) -> None:
+        assert "INSERT INTO task_attempts" in sql(attempts._FAIL)
+        assert "INSERT INTO task_attempts" not in sql(attempts._SUCCEED)
+
+    def test_a_failure_gives_way_to_a_cancellation(self) -> None:
+        assert "tasks.cancel_requested_at IS NULL" in sql(attempts._FAIL)
+        assert "tasks.cancel_requested_at IS NULL" in sql(attempts._RETRY_LATER)
+        assert "tasks.cancel_requested_at IS NULL" not in sql(attempts._SUCCEED)
+
+
+class TestWhoseUpdate:
+    """`update_task_status` in a running body speaks for that body's attempt, elsewhere for nobody's."""
+
+    def test_outside_a_body_there_is_no_attempt(self) -> None:
+        assert _current(uuid4()) is None
+
+    def test_a_body_speaks_for_its_own_task_alone(self) -> None:
+        mine = CurrentAttempt(uuid4(), 3)
+        token = current_attempt.set(mine)
+        try:
+            assert _current(mine.task_id) is mine
+            assert _current(uuid4()) is None
+        finally:
+            current_attempt.reset(token)
+
+
+class TestDispatchWindow:
+    def test_a_new_time_opens_a_new_window(self) -> None:
+        values = task_changes.due_values({"run_at": None})
+        assert values["dispatched_at"] is None
+        assert "dispatch_at" in values
