@@ -3,7 +3,6 @@
 import argparse
 import sys
 
-from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import get_settings
@@ -19,8 +18,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.parse_args(argv)
     try:
         print("created" if create_admin() else "exists")
-    except (ServiceError, SQLAlchemyError, ValidationError) as error:
-        print(f"create-admin: {_one_line(error)}", file=sys.stderr)
+    except (ServiceError, SQLAlchemyError) as error:
+        # Of a database error, what comes before the statement.
+        print(f"create-admin: {str(error).partition(chr(10))[0]}", file=sys.stderr)
         return 1
     return 0
 
@@ -37,13 +37,6 @@ def create_admin() -> bool:
             settings.first_admin_password.get_secret_value(),
             settings.first_admin_email,
         )
-
-
-def _one_line(error: Exception) -> str:
-    """Of a refused setting its own message, of a database error what comes before the statement."""
-    if isinstance(error, ValidationError):
-        return "; ".join(" ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors())
-    return str(error).partition("\n")[0]
 
 
 if __name__ == "__main__":

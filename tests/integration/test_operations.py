@@ -1,6 +1,8 @@
 """Probes, metrics and the command line against a real PostgreSQL and a real Valkey."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -15,6 +17,7 @@ from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.models import Task
 from tests.support.accounts import bearer
+from tests.support.services import ROOT, process_environment
 from tests.support.settings import settings
 
 MakeUser = Callable[..., tuple[dict[str, Any], str]]
@@ -109,7 +112,6 @@ class TestCreateAdmin:
             ({"FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": "short"}, "FIRST_ADMIN_PASSWORD"),
             ({"FIRST_ADMIN_USERNAME": "a b", "FIRST_ADMIN_PASSWORD": "a-good-password"}, "FIRST_ADMIN_USERNAME"),
             ({"FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": "a-good-password"}, "DATABASE_URL is not set"),
-            ({"API_THREADS": "many"}, "api_threads"),
         ],
     )
     def test_an_error_is_one_line(
@@ -121,3 +123,13 @@ class TestCreateAdmin:
         assert says in said
         assert said.count("\n") == 1
         assert "short" not in said
+
+    def test_a_refused_setting_is_one_line_before_anything_starts(self) -> None:
+        variables = process_environment({"API_THREADS": "many"})
+        command = [sys.executable, "-m", "app", "create-admin"]
+        ended = subprocess.run(
+            command, check=False, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60
+        )
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr.startswith("configuration: API_THREADS: ")
+        assert ended.stderr.count("\n") == 1
