@@ -1,5 +1,7 @@
 """Runs migrations on the settings' database; no migration may wait long for a lock or run for ever."""
 
+import logging
+
 from sqlalchemy import text
 
 import app.models  # noqa: F401 (fills the metadata)
@@ -12,6 +14,8 @@ STATEMENT_TIMEOUT = "5min"
 
 
 def run() -> None:
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)  # «Running upgrade …»
     with engine().connect() as connection:
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))

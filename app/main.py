@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -71,15 +72,15 @@ def create_app() -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     del app
     configure_logging()
     limiter = anyio.to_thread.current_default_thread_limiter()
     limiter.total_tokens = get_settings().api_threads
     await anyio.to_thread.run_sync(_ensure_first_admin)
     try:
-        async with running_watcher():
-            yield
+        async with running_watcher() as watcher:
+            yield {"watcher": watcher}
     finally:
         await anyio.to_thread.run_sync(dispose_engine)
         forget_process()

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionLocal
 from app.errors import AdminOnly, Unauthenticated
+from app.live.watcher import Watcher
 from app.services.auth_service import Principal, auth_service
 
 oauth2_scheme = OAuth2PasswordBearer(
@@ -51,6 +52,15 @@ async def get_admin(user: CurrentUser) -> Principal:
 
 
 AdminUser = Annotated[Principal, Depends(get_admin)]
+
+
+async def get_watcher(request: Request) -> Watcher:
+    """This process's watcher of tasks, started with the application."""
+    watcher: Watcher = request.state.watcher
+    return watcher
+
+
+WatcherDep = Annotated[Watcher, Depends(get_watcher)]
 
 
 async def get_client_address(request: Request) -> str:

@@ -26,3 +26,5 @@ def configure_logging() -> None:
     handler.setFormatter(logging.Formatter(_FORMAT))
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+    # /readyz asks Alembic for the head; that it has plugins is no news.
+    logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -10,15 +10,14 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.session import SessionLocal
 from app.dispatch.due import mark_dispatched
-from app.dispatch.messages import Dispatch, producer, send
+from app.dispatch.messages import Dispatch
+from app.dispatch.sending import BrokerLink, send
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +36,7 @@ class Publisher:
         self._thread: threading.Thread | None = None
         self._idle = threading.Event()
         self._idle.set()
-        self._connection = ExitStack()
-        self._producer: Any = None
+        self._link = BrokerLink()
         self._broker_down_until = 0.0
 
     def enqueue(self, dispatches: Sequence[Dispatch]) -> None:
@@ -61,7 +59,7 @@ class Publisher:
             if batch:
                 self._deliver(batch)
                 continue
-            self._disconnect()
+            self._link.close()
             if self._may_end():
                 return
 
@@ -71,25 +69,15 @@ class Publisher:
         # A connection that has been idle may be dead without the broker being so: a second try opens another.
         for _ in range(2):
             try:
-                send(self._connected(), batch)
+                send(self._link.producer(), batch)
             except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
-                self._disconnect()
+                self._link.close()
                 problem = error
             else:
                 self._mark(batch)
                 return
         self._broker_down_until = time.monotonic() + PAUSE_SECONDS
         logger.warning("broker not reachable, %d dispatches left to the keeper: %s", len(batch), problem)
-
-    def _connected(self) -> Any:
-        if self._producer is None:
-            self._producer = self._connection.enter_context(producer())
-        return self._producer
-
-    def _disconnect(self) -> None:
-        self._producer = None
-        with suppress(Exception):  # a broken connection may fail to close; it is gone either way
-            self._connection.close()
 
     def _mark(self, batch: list[Dispatch]) -> None:
         try:

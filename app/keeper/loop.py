@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,7 +13,7 @@ from app.core.config import get_settings
 from app.db.outage import is_outage
 from app.db.session import SessionLocal
 from app.dispatch.due import BATCH, mark_dispatched, take_due
-from app.dispatch.messages import producer, send
+from app.dispatch.sending import BrokerLink, send
 from app.keeper import broker, lease, passes
 from app.keeper.lease import Lease
 from app.models.ids import new_id
@@ -34,8 +34,7 @@ class Keeper:
         self.id = new_id()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._connection = ExitStack()
-        self._producer: Any = None
+        self._link = BrokerLink()
         self._next_doubt = 0.0
         self._next_tidy = 0.0
         self._leading = False
@@ -54,7 +53,7 @@ class Keeper:
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
         self._thread = None
-        self._disconnect()
+        self._link.close()
         with suppress(SQLAlchemyError), SessionLocal() as db:  # the lease runs out by itself
             lease.release(db, self.id)
 
@@ -101,7 +100,7 @@ class Keeper:
         if not doubt and not passes.anything_due(db):
             return
         try:
-            to = self._connected()
+            to = self._link.producer()
             if doubt:
                 self._next_doubt = time.monotonic() + DOUBT_SECONDS
                 self._resend(db, held, to.connection)
@@ -110,7 +109,7 @@ class Keeper:
             raise
         except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
             logger.warning("keeper: broker not reachable: %s", error)
-            self._disconnect()
+            self._link.close()
 
     def _resend(self, db: Session, held: Lease, connection: Any) -> None:
         """Have the rows sent again that the broker has lost: all of them, or those of an empty queue."""
@@ -132,16 +131,6 @@ class Keeper:
             mark_dispatched(db, dispatches)
             if len(dispatches) < BATCH or self._stopping.is_set():
                 return
-
-    def _connected(self) -> Any:
-        if self._producer is None:
-            self._producer = self._connection.enter_context(producer())
-        return self._producer
-
-    def _disconnect(self) -> None:
-        self._producer = None
-        with suppress(Exception):  # a broken connection may fail to close; it is gone either way
-            self._connection.close()
 
 
 def _queues() -> list[str]:

@@ -29,10 +29,6 @@ class Watcher:
         self._waiting: dict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._wanted = asyncio.Event()
 
-    def reset(self) -> None:
-        """Belong to the loop that runs now: an Event stays with the first loop it is used on."""
-        self.__init__()  # type: ignore[misc]
-
     async def run(self) -> None:
         """Look until cancelled; idle while nobody waits."""
         while True:
@@ -81,16 +77,13 @@ def _still_active(ids: list[UUID]) -> set[UUID]:
         return set(db.scalars(select(Task.id).where(Task.id.in_(ids), Task.status.in_(sorted(ACTIVE)))))
 
 
-watcher = Watcher()
-
-
 @asynccontextmanager
-async def running_watcher() -> AsyncIterator[None]:
+async def running_watcher() -> AsyncIterator[Watcher]:
     """The process's watcher, for as long as the application runs."""
-    watcher.reset()
+    watcher = Watcher()
     looking = asyncio.create_task(watcher.run(), name="watcher")
     try:
-        yield
+        yield watcher
     finally:
         looking.cancel()
         with suppress(asyncio.CancelledError):

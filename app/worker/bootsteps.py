@@ -5,6 +5,7 @@ from typing import Any
 
 from celery import Celery, bootsteps, signals
 
+from app.core.config import get_settings
 from app.keeper.loop import keeper
 from app.worker.agent import Node, agent
 
@@ -34,12 +35,27 @@ def _worker_has_shut_down(**_: Any) -> None:
     agent.stop()
 
 
+def _settings_are_there(**_: Any) -> None:
+    """Celery would look for RabbitMQ on this machine, for ever, where no broker is named."""
+    settings = get_settings()
+    missing = [
+        name
+        for name, value in (("DATABASE_URL", settings.database_url), ("CELERY_BROKER_URL", settings.celery_broker_url))
+        if value is None
+    ]
+    if missing:
+        advice = "put it in .env, or start everything with `python3 run_server.py`"
+        raise SystemExit(f"{' and '.join(missing)} not set: {advice}")
+
+
 def _beat_starts(**_: Any) -> None:
+    _settings_are_there()
     keeper.start()
 
 
 def install(app: Celery) -> None:
     """Add the steps to the application."""
     app.steps["worker"].add(ServiceStep)
+    signals.celeryd_init.connect(_settings_are_there, weak=False)
     signals.worker_shutdown.connect(_worker_has_shut_down, weak=False)
     signals.beat_init.connect(_beat_starts, weak=False)

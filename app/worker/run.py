@@ -48,11 +48,16 @@ class AttemptRun:
     @classmethod
     def claim_for(cls, ticket: Ticket, worker: WorkerIdentity) -> "AttemptRun | None":
         """Claim the ticket's task; None when there is nothing to claim. Raises Undeliverable without a database."""
-        claim_id = new_id()
+        claim_id, tried = new_id(), False
 
         def take(db: Connection) -> Claim | None:
-            # The claim may have been committed and its reply lost: then this is the second time round.
-            return attempts.claim(db, ticket, claim_id, worker) or attempts.find_claim(db, ticket.task_id, claim_id)
+            nonlocal tried
+            again, tried = tried, True
+            claimed = attempts.claim(db, ticket, claim_id, worker)
+            if claimed is None and again:
+                # The first time round it may have been committed, and only the reply lost.
+                return attempts.find_claim(db, ticket.task_id, claim_id)
+            return claimed
 
         claim = deliver(take, get_settings().worker_lease_seconds)
         return None if claim is None else cls(claim)

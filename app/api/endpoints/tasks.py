@@ -6,13 +6,12 @@ from uuid import UUID
 from fastapi import Header, Path, Query, Request, Response, status
 from fastapi.concurrency import run_in_threadpool
 
-from app.api.deps import CurrentUser, SessionDep
+from app.api.deps import CurrentUser, SessionDep, WatcherDep
 from app.api.etags import check_if_match, etag, not_modified
 from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
 from app.api.problems import problems
 from app.api.router import SlashRouter
 from app.api.task_filters import TaskFilterDep
-from app.dispatch.submitter import submitter
 from app.errors import (
     AdminOnly,
     InvalidArguments,
@@ -23,10 +22,10 @@ from app.errors import (
     TaskNotFound,
     UnknownTask,
 )
-from app.live.watcher import watcher
 from app.models.task import Task, TaskStatus
 from app.schemas.task import TaskAttemptRead, TaskCounts, TaskCreate, TaskPatch, TaskRead, TaskTypeRead
 from app.services.catalogue import TaskType, catalogue
+from app.services.submitter import submitter
 from app.services.task_service import task_service
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
@@ -115,6 +114,7 @@ async def get_task(
     response: Response,
     db: SessionDep,
     user: CurrentUser,
+    watcher: WatcherDep,
     task_id: TaskId,
     wait: Wait = 0,
     if_none_match: IfNoneMatch = None,
