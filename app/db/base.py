@@ -19,6 +19,10 @@ NAMING_CONVENTION = {
 
 UTCDateTime = DateTime(timezone=True)
 
+# pydantic, which writes the answers, gives up at 255.
+MAX_DEPTH = 200
+TOO_DEEP = f"JSON nested more than {MAX_DEPTH} deep"
+
 
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
@@ -45,5 +49,33 @@ class JSONText(TypeDecorator[Any]):
 
 
 def dump_json(value: Any) -> str:
-    """`value` as compact ASCII JSON text. Raises ValueError (NaN, infinity, circular) and TypeError."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    """`value` as compact ASCII JSON text, which every answer can carry again.
+
+    Raises ValueError (NaN, infinity, circular, nested too deeply, lone surrogates) and TypeError.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    # Both looks are rare: few values hold so many brackets, or a character beyond the basic plane.
+    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+        raise ValueError(TOO_DEEP)
+    if "\\ud" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("lone surrogates are not Unicode text") from None
+    return text
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit + 1):
+        level = [inner for outer in level if isinstance(outer, dict | list | tuple) for inner in _items(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _items(outer: Any) -> Any:
+    return outer.values() if isinstance(outer, dict) else outer

@@ -35,10 +35,12 @@ class TaskType:
     rerun_lost: bool
     signature: inspect.Signature = field(repr=False)
     model: type[BaseModel] = field(repr=False)
+    # What a `bind=True` body calls its first parameter, mostly `self`.
+    bound_to: str | None = None
 
     def check(self, args: list[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise InvalidArguments, naming the parameter, unless the body can be called with these."""
-        given = {name: value for name, value in kwargs.items() if name in FILLED}
+        given = [name for name in kwargs if name in FILLED or name == self.bound_to]
         if given:
             raise InvalidArguments(errors=[_error(["kwargs", *given], "is filled by the service", "not_yours")])
         try:
@@ -46,8 +48,11 @@ class TaskType:
         except TypeError as error:
             raise InvalidArguments(errors=[_error(["kwargs", *_named(error)], str(error), "arguments")]) from None
         values = dict(bound.arguments)
-        keywords = next((p.name for p in self.signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
-        values.update(values.pop(keywords, {}) if keywords else {})
+        stars = {p.kind: p.name for p in self.signature.parameters.values()}
+        extra = values.pop(stars.get(inspect.Parameter.VAR_KEYWORD, ""), {})
+        # One that is called like the `*args` parameter is no value for it.
+        extra.pop(stars.get(inspect.Parameter.VAR_POSITIONAL), None)
+        values = {**extra, **values}
         try:
             # As the JSON that it is: strict, so that "30" is no number, yet a date may be written as text.
             self.model.model_validate_json(dump_json(values), strict=True)
@@ -114,6 +119,7 @@ def _task_type(task: Any) -> TaskType:
         rerun_lost=task.rerun_lost,
         signature=signature,
         model=model,
+        bound_to=_bound_to(task),
     )
 
 
@@ -124,6 +130,12 @@ def _attempts(task: Any) -> tuple[int, bool]:
     if getattr(task, "autoretry_for", ()) and task.max_retries is not None:
         return task.max_retries + 1, False
     return 1, False
+
+
+def _bound_to(task: Any) -> str | None:
+    function = inspect.unwrap(task.run)
+    first = next(iter(inspect.signature(getattr(function, "__func__", function)).parameters), None)
+    return None if first in inspect.signature(task.run).parameters else first
 
 
 def _client_signature(task: Any) -> inspect.Signature:

@@ -7,7 +7,7 @@ Without one (plain `.delay()`), the same task runs as an ordinary Celery task.
 import functools
 import inspect
 import logging
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from app.db.session import SessionLocal
 from app.dispatch.messages import GENERATION_HEADER, RECORD_HEADER
 from app.errors import AttemptLost, TaskCancelled
+from app.schemas.task import MAX_SECONDS
 from app.services.attempts import NextTry, Ticket
 from app.tasks.coroutines import run_coroutine
 from app.tasks.retries import backoff_seconds
@@ -51,6 +52,8 @@ class SQLAlchemyTask(Task):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make an `async def` body callable as Celery calls bodies, before `autoretry_for` wraps it."""
         super().__init_subclass__(**kwargs)
+        if "before_start" in cls.__dict__:
+            cls.before_start = _ending_what_it_claimed(cls.before_start)
         run = cls.__dict__.get("run")
         function = run.__func__ if isinstance(run, staticmethod) else run
         if inspect.iscoroutinefunction(function):
@@ -101,7 +104,8 @@ class SQLAlchemyTask(Task):
         super().before_start(task_id, args, kwargs)
         self._claim()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    # Positional only: a client's keyword argument may be called `self`.
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         request = self.request
         if request.called_directly:
             return self._call_directly(args, kwargs)
@@ -188,22 +192,10 @@ class SQLAlchemyTask(Task):
         try:
             with run:
                 result = to_json(self.run(*args, **kwargs))
-        except TaskCancelled as error:
-            run.revoke("cancelled")
-            self._leave(error)
-        except AttemptLost as error:
-            self._leave(error)
-        except Ignore as error:
-            run.revoke("ignored")
-            self._leave(error)
-        except Retry as retry:
-            self._retry_later(run, retry)
-            raise
-        except Reject as error:
-            run.fail(error)
-            raise
-        except Exception as error:
-            self._fail_or_retry(run, error)
+        except (SystemExit, KeyboardInterrupt):
+            raise  # the process ends: its parent tells the row
+        except BaseException as error:
+            self._end_badly(run, error)
             raise
         wanted = self.request.get("retry_wanted")  # `self.retry(throw=False)`
         if wanted is not None:
@@ -212,12 +204,31 @@ class SQLAlchemyTask(Task):
         run.succeed(result)
         return result
 
+    def _end_badly(self, run: AttemptRun, error: BaseException) -> None:
+        """Write how an attempt ended that has raised `error`; returns where Celery is to see that very error."""
+        if isinstance(error, TaskCancelled):
+            run.revoke("cancelled")
+            self._leave(error)
+        elif isinstance(error, AttemptLost):
+            self._leave(error)
+        elif isinstance(error, Ignore):
+            run.revoke("ignored")
+            self._leave(error)
+        elif isinstance(error, Retry):
+            self._retry_later(run, error)
+        elif isinstance(error, Reject):
+            run.fail(error)
+        else:
+            self._fail_or_retry(run, error)
+            if not isinstance(error, Exception):  # such as asyncio's CancelledError: Celery calls no hooks for it
+                raise RuntimeError(f"the body raised {type(error).__name__}") from error
+
     def _leave(self, error: BaseException) -> None:
         """The row is right already; Celery has nothing to record, and calls no `after_return` either."""
         self._close_session()
         raise Ignore from error
 
-    def _fail_or_retry(self, run: AttemptRun, error: Exception) -> None:
+    def _fail_or_retry(self, run: AttemptRun, error: BaseException) -> None:
         # Unless somebody named a number, retrying is up to Celery's `autoretry_for`, which has had its say by now.
         last = not run.claim.max_attempts_named or run.claim.failures + 1 >= run.claim.max_attempts
         if last or isinstance(error, tuple(self.dont_autoretry_for)):
@@ -230,8 +241,16 @@ class SQLAlchemyTask(Task):
     def _retry_later(self, run: AttemptRun, retry: Retry) -> None:
         _, args, kwargs = self.request.get("retry_wanted") or (retry, None, None)
         delay = retry.when if isinstance(retry.when, int | float) else self._delay(run, self.default_retry_delay)
-        following = NextTry(float(delay), None if args is None else list(args), kwargs)
-        run.retry_later(retry.exc if isinstance(retry.exc, BaseException) else retry, following)
+        try:
+            if not delay <= MAX_SECONDS:
+                raise ValueError(f"a retry is due in {MAX_SECONDS} seconds at most, not {delay:g}")
+            args = None if args is None else to_json(list(args), "retry's args")
+            kwargs = None if kwargs is None else to_json(dict(kwargs), "retry's kwargs")
+        except (TypeError, ValueError) as error:
+            run.fail(error)
+            raise
+        run.retry_later(retry.exc if isinstance(retry.exc, BaseException) else retry, NextTry(float(delay), args, kwargs))
+        self._close_session()  # Celery calls no `after_return` for a retry
 
     def _delay(self, run: AttemptRun, default: float | None) -> float:
         """Seconds until the next attempt: the request's back-off, else the decorator's, else the default."""
@@ -269,6 +288,22 @@ class SQLAlchemyTask(Task):
         session: Session | None = self.request.__dict__.pop("db_session", None)
         if session is not None:
             session.close()
+
+
+def _ending_what_it_claimed(before_start: Callable[..., None]) -> Callable[..., None]:
+    """A task's own `before_start`: what it raises after the claim ends the attempt, as if the body had raised it."""
+
+    @functools.wraps(before_start)
+    def guarded(self: SQLAlchemyTask, *args: Any, **kwargs: Any) -> None:
+        try:
+            before_start(self, *args, **kwargs)
+        except Exception as error:
+            run = self._run
+            if run is not None:
+                self._end_badly(run, error)
+            raise
+
+    return guarded
 
 
 @functools.cache

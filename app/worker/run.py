@@ -137,7 +137,14 @@ def describe(error: BaseException) -> AttemptError:
     text = "".join(traceback.format_exception(error))
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return AttemptError(name, clean(str(error))[:MESSAGE_LIMIT], clean(text)[-TRACEBACK_LIMIT:])
+    return AttemptError(name, clean(_message(error))[:MESSAGE_LIMIT], clean(text)[-TRACEBACK_LIMIT:])
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 (somebody's `__str__` may raise anything)
+        return "(its message cannot be shown)"
 
 
 def clean(text: str) -> str:
@@ -145,14 +152,17 @@ def clean(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: Any, what: str = "result") -> Any:
     """A body's return value as plain JSON (dates, UUIDs, dataclasses and pydantic models included).
 
     Raises TypeError or ValueError where it cannot be JSON, NaN and infinity included.
     """
     try:
         plain = to_jsonable_python(value)
+        dump_json(plain)
     except PydanticSerializationError as error:
-        raise TypeError(f"the result is not JSON: {error}") from None
-    dump_json(plain)
+        raise TypeError(f"the {what} is not JSON: {error}") from None
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError  # a UnicodeError takes other arguments
+        raise kind(f"the {what} is not JSON: {error}") from None
     return plain

@@ -15,7 +15,7 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_worker_names_what_is_missing() -> None:
-    with pytest.raises(SystemExit, match="DATABASE_URL and CELERY_BROKER_URL not set: .*run_server.py"):
+    with pytest.raises(SystemExit, match=r"DATABASE_URL and CELERY_BROKER_URL not set: .*run_server\.py"):
         signals.celeryd_init.send(sender="worker@test", instance=None, conf=celery_app.conf, options={})
 
 

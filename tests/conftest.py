@@ -1,0 +1,29 @@
+"""What both suites share: isolation from the developer's settings, and `--full`."""
+
+import warnings
+
+import pytest
+
+from tests.support.settings import forget_the_developers_settings
+
+with warnings.catch_warnings():
+    # It asks for httpx2, which the requirements that were tried together do not have; once imported it is silent.
+    warnings.simplefilter("ignore")
+    import starlette.testclient  # noqa: F401
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run the long tests as well (marked `full`)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "full: takes minutes; runs only with --full")
+    forget_the_developers_settings()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        return
+    for item in items:
+        if item.get_closest_marker("full"):
+            item.add_marker(pytest.mark.skip(reason="long: runs with --full"))

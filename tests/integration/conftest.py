@@ -1,0 +1,112 @@
+"""Real PostgreSQL, real Valkey, real uvicorn and Celery processes, each test alone with its data.
+
+services    the session's PostgreSQL and Valkey (temporary directories, free ports)
+db          a Session whose commits are savepoints of one transaction that is rolled back: for service tests
+client      starlette's TestClient on `create_app()`, in this process, on a fresh database
+make_user   `make_user(role="user") -> (user, access token)`, through `client`
+stack       processes on a fresh database; see `tests/support/stack.py`
+wait_for    `wait_for(condition, seconds, what)`; also importable from `tests.support.waiting`
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+from starlette.testclient import TestClient
+
+from app.db.session import SessionLocal, engine
+from tests.support import accounts, waiting
+from tests.support.services import Services, environment
+from tests.support.settings import settings
+from tests.support.stack import Stack
+
+_running: list[Services] = []
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    with Services() as started:
+        _running.append(started)
+        yield started
+
+
+@pytest.fixture(scope="session")
+def rollback_database(services: Services) -> str:
+    """The database of `db`: nothing is ever committed to it."""
+    return services.database_url(services.new_database())
+
+
+@pytest.fixture
+def db(services: Services, rollback_database: str) -> Iterator[Session]:
+    with settings(environment(rollback_database, services.flushed_broker())), engine().connect() as connection:
+        outer = connection.begin()
+        session = SessionLocal(bind=connection, join_transaction_mode="create_savepoint")
+        yield session
+        session.close()
+        outer.rollback()
+
+
+@pytest.fixture
+def client(services: Services) -> Iterator[TestClient]:
+    """Lifespan included. `SessionLocal()` in the test reaches the same database."""
+    from app.main import create_app
+
+    name = services.new_database()
+    with (
+        settings(environment(services.database_url(name), services.flushed_broker())),
+        TestClient(create_app(), raise_server_exceptions=False) as started,
+    ):
+        yield started
+    services.drop_database(name)
+
+
+@pytest.fixture
+def make_user(client: TestClient) -> Callable[..., tuple[dict[str, Any], str]]:
+    def promote(user_id: str) -> None:
+        from app.models import User
+
+        with SessionLocal.begin() as session:
+            user = session.get(User, user_id)
+            assert user is not None
+            user.role = "admin"
+
+    return lambda role="user": accounts.make_user(client, promote, role)
+
+
+@pytest.fixture
+def stack(services: Services, tmp_path: Path) -> Iterator[Stack]:
+    with Stack(services, tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def wait_for() -> Callable[..., Any]:
+    return waiting.wait_for
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """The logs of all parts below a failed test."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and isinstance(stack, Stack):
+        report.sections += [(f"log of {name}", log) for name, log in stack.logs().items()]
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Fixtures end in here; after them, no process that a test started may be left."""
+    try:
+        yield
+    finally:  # after a Ctrl-C as well, which may have hit a fixture's own clearing up
+        left = [line for services in _running for line in services.survivors()]
+        for services in _running:
+            services.end_survivors()
+            services.dismiss_guardian()
+        if left:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            os.write(2, ("\nERROR: processes left behind:\n" + "\n".join(left) + "\n").encode())

@@ -1,0 +1,205 @@
+"""What a body may do and give back, through real processes: results, progress, hooks, sessions, its own end."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.db.session import SessionLocal
+from app.errors import InvalidTransition
+from app.services.task_service import task_service
+from tests.support.running import TASKS, Running, example_stack, lines, started
+from tests.support.services import Services
+from tests.support.settings import settings
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture(scope="module")
+def running(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with example_stack(services, tmp_path_factory.mktemp("bodies")) as shared:
+        shared.stack.worker(concurrency=2)
+        yield shared
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "gate"
+    yield path
+    path.touch()
+
+
+class TestResults:
+    def test_dates_uuids_and_dataclasses_become_json(self, running: Running) -> None:
+        ended = running.run("return_result", "dataclass")
+        expected = {"x": 3, "at": "2026-01-02T03:04:05Z", "id": "00000000-0000-0000-0000-000000000007"}
+        assert (ended["status"], ended["result"]) == ("succeeded", expected)
+
+    def test_json_comes_back_exactly(self, running: Running) -> None:
+        ended = running.run("return_result", "exact")
+        expected = {"big": 10**30, "float": 1e22, "zero": -0.0, "tiny": 5e-324, "text": "数据 ✓ \0", "none": None}
+        assert json.dumps(ended["result"]) == json.dumps(expected)
+
+    @pytest.mark.parametrize("kind", ["set", "int_keys"])
+    def test_what_json_can_say_otherwise_is_said_so(self, running: Running, kind: str) -> None:
+        assert running.run("return_result", kind)["result"] == {"set": [3], "int_keys": {"1": "one"}}[kind]
+
+    @pytest.mark.parametrize(
+        "kind", ["nan", "infinity", "object", "surrogate", "surrogate_key", "deep", "deeper", "huge_int", "bytes"]
+    )
+    def test_what_is_not_json_fails_the_task_and_every_answer_goes_on(self, running: Running, kind: str) -> None:
+        ended = running.run("return_result", kind)
+        assert (ended["status"], ended["result"]) == ("failed", None)
+        assert "result" in ended["error"]["message"]
+        assert running.http.get(TASKS).status_code == 200
+
+
+class TestProgress:
+    def test_percent_and_detail_come_back_exactly(self, running: Running, gate: Path) -> None:
+        task_id = running.create("report_detail", "exact", str(gate))
+        seen = wait_for(lambda: (t := running.get(task_id))["progress"] and t, 20, "progress")
+        assert json.dumps(seen["progress_detail"]["zero"]) == "-0.0"
+        assert (seen["progress"], seen["progress_detail"]["text"]) == (10, "数据 ✓ \0")
+
+    @pytest.mark.parametrize("kind", ["nan", "object", "surrogate", "surrogate_key", "deep", "huge_int"])
+    def test_a_detail_that_is_not_json_is_the_bodys_error(self, running: Running, gate: Path, kind: str) -> None:
+        gate.touch()
+        ended = running.run("report_detail", kind, str(gate))
+        assert ended["status"] == "failed"
+        assert ended["error"]["type"] in {"ValueError", "TypeError"}
+        assert running.http.get(TASKS).status_code == 200
+
+
+class TestTheBodysOwnEnd:
+    def test_early_success_stands_and_the_return_value_does_not(self, running: Running) -> None:
+        ended = running.run("end_itself", "succeeded")
+        assert (ended["status"], ended["progress"]) == ("succeeded", 100)
+        assert ended["result"] == {"result": "the body's own"}
+        assert running.outcomes(ended["id"]) == ["succeeded"]
+
+    def test_early_success_stands_against_an_exception_that_follows(self, running: Running) -> None:
+        ended = running.run("end_itself", "succeeded", True)
+        assert (ended["status"], ended["error"]) == ("succeeded", None)
+
+    @pytest.mark.parametrize("status", ["failed", "revoked"])
+    def test_it_may_fail_or_revoke_itself(self, running: Running, status: str) -> None:
+        ended = running.run("end_itself", status)
+        assert (ended["status"], ended["result"]) == (status, None)
+        assert running.outcomes(ended["id"]) == [status]
+
+    @pytest.mark.parametrize("status", ["pending", "no such status"])
+    def test_any_other_state_is_an_error(self, running: Running, status: str) -> None:
+        assert running.run("end_itself", status)["status"] == "failed"
+
+
+class TestFromOutside:
+    @pytest.fixture(autouse=True)
+    def _this_process_too(self, running: Running) -> Iterator[None]:
+        with settings(running.stack.settings):
+            yield
+
+    @pytest.mark.parametrize("status", ["succeeded", "failed", "revoked"])
+    def test_an_end_fences_the_running_attempt_off(
+        self, running: Running, gate: Path, ledger: Path, status: str
+    ) -> None:
+        task_id = running.create("hold_deaf", str(gate), str(ledger), "too late")
+        started(ledger)
+        with SessionLocal() as db:
+            task_service.update_task_status(db, task_id, status, 70, {"said": "from outside"})
+        set_by_us = running.get(task_id)
+        gate.touch()
+        _see_the_child_free(running, ledger)
+        assert running.get(task_id) == set_by_us
+        assert running.outcomes(task_id) == [status]
+
+    def test_progress_of_what_has_ended_is_refused(self, running: Running) -> None:
+        ended = running.run("echo")
+        with SessionLocal() as db, pytest.raises(InvalidTransition):
+            task_service.update_task_progress(db, ended["id"], 50)
+
+    def test_a_body_that_tracks_hears_that_it_was_fenced_off(self, running: Running, gate: Path, ledger: Path) -> None:
+        task_id = running.create("hold", str(gate), str(ledger))
+        started(ledger)
+        with SessionLocal() as db:
+            task_service.update_task_status(db, task_id, "revoked")
+        _see_the_child_free(running, ledger)  # though the gate stays closed
+
+
+def _see_the_child_free(running: Running, ledger: Path) -> None:
+    """The process that ran the body has taken another one, together with the worker's only other process."""
+    both = []
+    for number in range(2):
+        gate, other = ledger.with_name(f"free-gate-{number}"), ledger.with_name(f"free-{number}")
+        both.append((running.create("hold", str(gate), str(other)), gate, other))
+    for _, _, other in both:
+        started(other)
+    for task_id, gate, _ in both:
+        gate.touch()
+        running.ended(task_id)
+
+
+class TestTaskId:
+    def test_is_filled_in_where_the_body_has_such_a_parameter(self, running: Running, gate: Path, ledger: Path) -> None:
+        gate.touch()
+        ended = running.run("hold", str(gate), str(ledger))
+        assert ended["result"]["task_id"] == ended["id"]
+        assert "task_id" not in ended["kwargs"]
+
+
+class TestAsynchronous:
+    def test_a_coroutine_has_progress_a_session_and_its_own_id(self, running: Running, gate: Path) -> None:
+        task_id = running.create("asynchronous", str(gate))
+        seen = wait_for(lambda: (t := running.get(task_id))["progress"] and t, 20, "progress")
+        assert seen["progress_detail"] == {"from": "a coroutine"}
+        gate.touch()
+        assert running.ended(task_id)["result"] == {"one": 1, "seen": "running"}
+
+    def test_a_cancelled_future_fails_the_task_and_spares_the_process(self, running: Running, ledger: Path) -> None:
+        ended = running.run("cancel_its_coroutine", str(ledger))
+        assert (ended["status"], ended["attempt"], len(lines(ledger))) == ("failed", 1, 1)
+        assert "CancelledError" in ended["error"]["type"]
+
+
+class TestHooks:
+    @pytest.mark.parametrize(
+        ("how", "expected"),
+        [
+            ("succeed", ["before_start", "on_success", "after_return SUCCESS"]),
+            ("fail", ["before_start", "on_failure", "after_return FAILURE"]),
+            (
+                "retry",
+                # Celery calls no `after_return` for a retry.
+                ["before_start", "on_retry", "before_start", "on_success", "after_return SUCCESS"],
+            ),
+        ],
+    )
+    def test_all_are_called_with_the_rows_arguments(
+        self, running: Running, ledger: Path, how: str, expected: list[str]
+    ) -> None:
+        running.run("hooked", str(ledger), how, kwargs={"more": 5})
+        said = wait_for(lambda: len(lines(ledger)) >= len(expected) and lines(ledger), 20, "all hooks")
+        assert [line.partition(" [")[0] for line in said] == expected
+        assert all(f"['{how}'] {{'more': 5}}" in line for line in said)
+
+    def test_one_that_fails_before_the_start_fails_the_task(self, running: Running) -> None:
+        ended = running.run("stumble")
+        assert (ended["status"], ended["error"]["message"]) == ("failed", "stumbled before the start")
+        assert running.outcomes(ended["id"]) == ["failed"]
+
+
+class TestHostileArguments:
+    @pytest.mark.parametrize("name", ["self", "args", "kwargs", "task", "request", "uuid", "retval", "cls"])
+    def test_names_that_the_machinery_uses_itself(self, running: Running, name: str) -> None:
+        body: dict[str, Any] = {"name": "n", "task_type": "t", "celery_task_name": "tests.echo", "kwargs": {name: 1}}
+        answer = running.http.post(TASKS, json=body)
+        if answer.status_code == 201:
+            assert running.ended(answer.json()["id"])["result"]["kwargs"] == {name: 1}
+        else:
+            assert (answer.status_code, name) == (422, "self")
+            assert answer.json()["errors"][0]["loc"] == ["body", "kwargs", name]

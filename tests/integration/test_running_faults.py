@@ -1,0 +1,345 @@
+"""Faults that the service recovers from by itself: lost workers, a lost or absent broker, doubled and forged messages."""
+
+import os
+import re
+import shelve
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import celery
+import pytest
+import redis
+from celery.beat import ScheduleEntry
+
+from app.launcher.processes import group_members
+from tests.support.running import TASKS, Running, example_stack, fresh_connections, lines, started
+from tests.support.services import Services
+from tests.support.settings import settings
+from tests.support.waiting import wait_for
+
+# Small, so that a lost worker is noticed within a test's time.
+LEASE = {"WORKER_LEASE_SECONDS": "6", "WORKER_HEARTBEAT_SECONDS": "1"}
+
+
+@pytest.fixture
+def start(services: Services, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """A deployment of the test's own, with these settings."""
+    opened = []
+
+    def begin(**variables: str) -> Running:
+        context = example_stack(services, tmp_path, **variables)
+        opened.append(context)
+        return context.__enter__()
+
+    yield begin
+    for context in opened:
+        context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "gate"
+    yield path
+    path.touch()
+
+
+class TestALostWorker:
+    def test_its_task_is_run_by_another_after_the_lease(
+        self, start: Callable[..., Running], gate: Path, ledger: Path
+    ) -> None:
+        running = start(**LEASE)
+        first = running.stack.worker(concurrency=1)
+        task_id = running.create("hold", str(gate), str(ledger))
+        started(ledger)
+        running.stack.worker(concurrency=1)
+        running.stack.kill(first)
+        started(ledger, 2)
+        assert running.get(task_id)["attempt"] == 2
+        gate.touch()
+        ended = running.ended(task_id)
+        assert (ended["status"], ended["attempt"], ended["worker"]) == ("succeeded", 2, "worker2@test")
+        assert ended["result"]["pid"] == int(lines(ledger)[1])
+        attempts = running.attempts(task_id)
+        assert [(a["outcome"], a["worker"]) for a in attempts] == [
+            ("worker_lost", "worker1@test"),
+            ("succeeded", "worker2@test"),
+        ]
+        wait_for(lambda: not group_members(first.pid), 20, "the dead worker's children to be gone")
+
+    def test_what_a_frozen_one_writes_when_it_wakes_counts_no_more(
+        self, start: Callable[..., Running], gate: Path, ledger: Path
+    ) -> None:
+        running = start(**LEASE)
+        frozen = running.stack.worker(concurrency=1)
+        task_id = running.create("hold_deaf", str(gate), str(ledger))
+        child = int(started(ledger)[0])
+        other = running.stack.worker(concurrency=1)
+        for pid in (frozen.pid, child):
+            os.kill(pid, signal.SIGSTOP)
+        started(ledger, 2)
+        gate.touch()
+        before = running.ended(task_id)
+        assert (before["status"], before["attempt"], before["worker"]) == ("succeeded", 2, "worker2@test")
+        running.stack.kill(other, signal.SIGTERM)
+        wait_for(lambda: not other.running, 20, "the other worker to end")
+        for pid in (frozen.pid, child):
+            os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: "no longer held it" in frozen.output(), 20, "the late result to be refused")
+        assert running.get(task_id) == before
+        assert running.run("echo")["worker"] == "worker1@test"  # and it goes on working
+
+    def test_a_rolling_restart_loses_and_repeats_nothing(self, start: Callable[..., Running], ledger: Path) -> None:
+        running = start()
+        workers = [running.stack.worker(concurrency=1)]
+        ids = []
+        for wave in range(3):
+            ids += [running.create("note_down", str(ledger), f"{wave}-{number}") for number in range(15)]
+            workers.append(running.stack.worker(concurrency=1))
+            running.stack.kill(workers[wave], signal.SIGTERM)
+            ids += [running.create("note_down", str(ledger), f"{wave}-late-{number}") for number in range(5)]
+        ended = [running.ended(task_id) for task_id in ids]
+        assert {(task["status"], task["attempt"]) for task in ended} == {("succeeded", 1)}
+        assert len(lines(ledger)) == len(set(lines(ledger))) == len(ids)
+
+    def test_sigterm_lets_the_running_task_end(self, start: Callable[..., Running], gate: Path, ledger: Path) -> None:
+        running = start(**LEASE)
+        worker = running.stack.worker(concurrency=1)
+        task_id = running.create("hold", str(gate), str(ledger))
+        started(ledger)
+        running.stack.kill(worker, signal.SIGTERM)
+        worker.await_line("Warm shutdown")
+        gate.touch()
+        ended = running.ended(task_id)
+        assert (ended["status"], ended["attempt"]) == ("succeeded", 1)
+        wait_for(lambda: not worker.running, 20, "the worker to end")
+
+
+class TestTheBroker:
+    def test_a_flush_loses_no_pending_task(self, start: Callable[..., Running], ledger: Path) -> None:
+        running = start()
+        running.stack.worker(concurrency=1, queues="low_priority")  # somebody leads, nobody serves what follows
+        ids = [running.create("note_down", str(ledger), str(number)) for number in range(20)]
+        sent = "SELECT count(*) FROM tasks WHERE dispatched_at IS NOT NULL"
+        wait_for(lambda: running.stack.sql(sent)[0][0] == 20, 20, "all messages to be out")
+        with redis.Redis.from_url(running.stack.broker_url) as broker:
+            broker.flushdb()
+        running.stack.worker(concurrency=1)
+        assert {running.ended(task_id)["attempt"] for task_id in ids} == {1}
+        assert len(lines(ledger)) == 20
+
+    def test_creating_does_not_wait_for_one_that_is_away(self, start: Callable[..., Running], ledger: Path) -> None:
+        running = start()
+        refused = "redis://127.0.0.1:1/0"
+        running.stack.server(env={"CELERY_BROKER_URL": refused})
+        ids = [running.create("note_down", str(ledger)) for _ in range(5)]
+        assert max(self._seconds(running) for _ in range(5)) < 2
+        assert {running.get(task_id)["status"] for task_id in ids} == {"pending"}
+        running.stack.worker(concurrency=1)  # which knows one that is there
+        assert {running.ended(task_id)["status"] for task_id in ids} == {"succeeded"}
+
+    @staticmethod
+    def _seconds(running: Running) -> float:
+        body = {"name": "n", "task_type": "t", "celery_task_name": "tests.echo"}
+        answer = running.http.post(TASKS, json=body)
+        assert answer.status_code == 201
+        return answer.elapsed.total_seconds()
+
+
+class TestMessages:
+    @pytest.fixture
+    def running(self, start: Callable[..., Running]) -> Iterator[Running]:
+        running = start()
+        with settings(running.stack.settings), fresh_connections():
+            yield running
+
+    def _send(self, name: str, record: str, generation: int = 1, **options: Any) -> None:
+        from app.celery_app import celery_app
+
+        headers = {"task_record": record, "task_generation": generation}
+        celery_app.send_task(name, headers=headers, queue="default", **options)
+
+    def test_twenty_of_one_task_start_it_once(self, running: Running, ledger: Path, gate: Path) -> None:
+        running.stack.server()
+        task_id = running.create("hold", str(gate), str(ledger))
+        celery_id = running.get(task_id)["celery_id"]
+        for _ in range(20):
+            self._send("tests.hold", task_id, task_id=celery_id)
+        wait_for(lambda: self._waiting(running) == 21, 20, "all of them to wait")
+        running.stack.worker(concurrency=2)
+        started(ledger)
+        gate.touch()
+        assert running.ended(task_id)["attempt"] == 1
+        self._see_the_queue_served(running)
+        assert (running.get(task_id)["attempt"], len(lines(ledger))) == (1, 1)
+
+    def test_a_forged_one_starts_nothing(self, running: Running, ledger: Path) -> None:
+        running.stack.server()
+        task_id = running.create("note_down", str(ledger), run_at="2100-01-01T00:00:00Z")
+        other = running.create("echo", run_at="2100-01-01T00:00:00Z")
+        before = running.get(task_id)
+        self._send("tests.note_down", task_id)  # not due
+        self._send("tests.note_down", other)  # another task's record
+        self._send("tests.note_down", task_id, generation=2)
+        self._send("tests.note_down", str(uuid4()), args=[str(ledger)])
+        self._send("tests.note_down", "no uuid", args=[str(ledger)])
+        self._send("tests.note_down", task_id, args=[str(ledger)], generation="x")  # type: ignore[arg-type]
+        wait_for(lambda: self._waiting(running) == 6, 20, "all of them to wait")
+        running.stack.worker(concurrency=1)
+        self._see_the_queue_served(running)
+        assert lines(ledger) == []
+        assert running.get(task_id) == before
+        assert running.get(other)["status"] == "pending"
+
+    def test_without_a_record_it_is_an_ordinary_celery_task(self, running: Running, ledger: Path) -> None:
+        running.stack.worker(concurrency=1)
+        from tests.support.example_tasks import hold, note_down
+
+        note_down.delay(str(ledger), line="plain")
+        assert started(ledger) == ["plain"]
+        hold.delay("/", str(ledger))  # progress and task_id with no record behind them
+        started(ledger, 2)
+        assert running.http.get(TASKS + "count").json()["total"] == 0
+
+    @staticmethod
+    def _waiting(running: Running) -> int:
+        with redis.Redis.from_url(running.stack.broker_url) as broker:
+            return sum(int(broker.llen(key)) for key in broker.scan_iter("default*") if broker.type(key) == b"list")
+
+    def _see_the_queue_served(self, running: Running) -> None:
+        """Nothing waits, and as many tasks as there are processes, and one more, have been served after that."""
+        wait_for(lambda: self._waiting(running) == 0, 20, "the queue to be empty")
+        for _ in range(3):
+            assert running.run("echo")["status"] == "succeeded"
+
+
+class TestAResultBackend:
+    def test_is_filled_for_celerys_own_clients(self, start: Callable[..., Running], services: Services) -> None:
+        backend = services.new_broker()
+        running = start(CELERY_RESULT_BACKEND=backend)
+        running.stack.worker(concurrency=1)
+        ended = running.run("echo", 1)
+        with redis.Redis.from_url(backend) as connection:
+            wait_for(lambda: connection.exists(f"celery-task-meta-{ended['celery_id']}"), 10, "the result")
+            assert b'"status": "SUCCESS"' in connection.get(f"celery-task-meta-{ended['celery_id']}")
+
+
+class TestPriorities:
+    def test_the_higher_go_first_on_a_worker_without_queues(self, start: Callable[..., Running], ledger: Path) -> None:
+        running = start()
+        order = ["low", "normal", "high", "critical"]
+        ids = [
+            running.create("note_down", str(ledger), priority, priority=priority)
+            for priority in [*order, *reversed(order), *order]
+        ]
+        sent = "SELECT count(*) FROM tasks WHERE dispatched_at IS NOT NULL"
+        wait_for(lambda: running.stack.sql(sent)[0][0] == len(ids), 20, "all messages to be out")
+        running.stack.worker(concurrency=1)
+        for task_id in ids:
+            running.ended(task_id)
+        assert lines(ledger) == ["critical"] * 3 + ["high"] * 3 + ["normal"] * 3 + ["low"] * 3
+
+
+class TestTimes:
+    def test_nothing_starts_before_its_time_nor_after_its_expiry(
+        self, start: Callable[..., Running], ledger: Path
+    ) -> None:
+        running = start()
+        expiring = running.create("note_down", str(ledger), "expired", expires_at="2020-01-01T00:00:00Z")
+        delayed = running.create("note_down", str(ledger), "delayed", delay_seconds=1.5)
+        planned = running.create("note_down", str(ledger), "planned", run_at="2100-01-01T00:00:00Z")
+        past = running.create("note_down", str(ledger), "past", run_at="2020-01-01T00:00:00Z")
+        running.stack.worker(concurrency=1)
+        ended = running.ended(expiring)
+        assert (ended["status"], ended["status_reason"], ended["attempt"]) == ("revoked", "expired", 0)
+        assert running.ended(past)["status"] == "succeeded"
+        task = running.ended(delayed)
+        assert task["started_at"] >= task["run_at"] > task["created_at"]
+        assert running.get(planned)["status"] == "pending"
+        assert lines(ledger) in (["past", "delayed"], ["delayed", "past"])
+
+    def test_a_planned_one_starts_at_once_when_its_time_is_taken_away(
+        self, start: Callable[..., Running], ledger: Path
+    ) -> None:
+        running = start()
+        running.stack.worker(concurrency=1)
+        planned = running.create("note_down", str(ledger), run_at="2100-01-01T00:00:00Z")
+        assert running.http.patch(TASKS + planned, json={"run_at": None}).status_code == 200
+        assert running.ended(planned)["status"] == "succeeded"
+
+
+class TestTheKeeper:
+    def test_exactly_one_leads_and_another_takes_over(self, start: Callable[..., Running]) -> None:
+        running = start()
+        parts = [running.stack.worker(concurrency=1), running.stack.worker(concurrency=1), running.stack.beat()]
+
+        def leaders() -> list[int]:
+            return [at for at, part in enumerate(parts) if part.running and " leads" in part.output()]
+
+        (first,) = wait_for(leaders, 20, "a leader")
+        running.ended(running.create("echo", delay_seconds=1))
+        assert leaders() == [first]
+        running.stack.kill(parts[first])
+        wait_for(leaders, 20, "another leader")
+        left = [at for at in range(3) if at != first]
+        assert len([at for at in left if " leads" in parts[at].output()]) == 1
+
+
+class TestBeat:
+    def test_fires_the_purge_tasks(self, start: Callable[..., Running]) -> None:
+        running = start(RETENTION_DAYS="1")
+        worker = running.stack.worker(concurrency=1)
+        old, young = running.run("echo")["id"], running.run("echo")["id"]
+        running.stack.sql("ALTER TABLE tasks DISABLE TRIGGER tasks_guard")
+        running.stack.sql("UPDATE tasks SET finished_at = now() - interval '2 days' WHERE id = :id", id=old)
+        running.stack.sql("ALTER TABLE tasks ENABLE TRIGGER tasks_guard")
+        self._have_it_fired_two_hours_ago(running.stack.directory / "schedule")
+        running.stack.beat()
+        wait_for(lambda: running.http.get(TASKS + old).status_code == 404, 20, "the old one to be gone")
+        assert running.get(young)["status"] == "succeeded"
+        for name in ("purge_finished_tasks", "purge_expired_logins"):
+            wait_for(lambda: re.search(rf"{name}\[.*succeeded", worker.output()), 20, name)  # noqa: B023
+
+    @staticmethod
+    def _have_it_fired_two_hours_ago(schedule: Path) -> None:
+        from app.celery_app import celery_app
+
+        at = datetime.now(UTC) - timedelta(hours=2)
+        with shelve.open(str(schedule)) as store:
+            store["entries"] = {
+                name: ScheduleEntry(name=name, last_run_at=at, app=celery_app, **entry)
+                for name, entry in celery_app.conf.beat_schedule.items()
+            }
+            store.update({"__version__": celery.__version__, "tz": "UTC", "utc_enabled": True})
+
+
+class TestWaiting:
+    def test_many_who_wait_do_not_hold_up_anybody(self, start: Callable[..., Running]) -> None:
+        running = start()
+        ids = [running.create("echo", run_at="2100-01-01T00:00:00Z") for _ in range(3)]
+        ended: list[str] = []
+        token = running.http.headers["Authorization"].removeprefix("Bearer ")
+
+        def wait(task_id: str) -> None:
+            client = running.stack.api(token=token)
+            ended.append(client.get(TASKS + task_id, params={"wait": 30}, timeout=60).json()["status"])
+
+        waiting = [threading.Thread(target=wait, args=(ids[number % 3],)) for number in range(30)]
+        for thread in waiting:
+            thread.start()
+        took = [running.http.get(TASKS).elapsed.total_seconds() for _ in range(10)]
+        assert max(took) < 5
+        for task_id in ids:
+            assert running.post(task_id, "cancel").status_code == 200
+        for thread in waiting:
+            thread.join(20)
+        assert ended == ["revoked"] * 30

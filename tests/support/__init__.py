@@ -1,0 +1,1 @@
+"""What tests with real processes stand on. Nothing here needs pytest: `performance_test.py` uses it too."""

@@ -1,0 +1,150 @@
+"""One PostgreSQL and one Valkey for a whole test session, with a migrated template to copy databases from."""
+
+import itertools
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from app.launcher.postgres import EmbeddedPostgres
+from app.launcher.valkey import EmbeddedValkey
+from tests.support import guardian
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = "migrated"
+IN_PROCESS_BROKER = 0
+BROKERS = range(1, 16)  # a Valkey has 16 numbered databases; 0 is the one of in-process tests
+SECRET_KEY = "only-for-tests-0123456789abcdef0123456789abcdef"
+
+
+class Services:
+    """`start()`, then databases and broker numbers for each test; `stop()` leaves nothing behind, not even files.
+
+    Databases are copied from the template, 38 ms each, since truncation could hit whatever happens to be configured.
+    """
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="task-service-test-"))
+        self.mark = secrets.token_hex(8)
+        self._names = (f"test_{number}" for number in itertools.count(1))
+        self._brokers = itertools.cycle(BROKERS)
+        self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=False)
+        self.valkey = EmbeddedValkey(self.directory / "valkey", settings={"appendonly": "no"})
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        self._start_guardian()
+        os.environ[guardian.VARIABLE] = self.mark  # every process started from now on inherits it
+        try:
+            self.postgres.start()
+            self.valkey.start()
+            self._make_template()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        self.valkey.stop()
+        self.postgres.stop(grace=5)
+        os.environ.pop(guardian.VARIABLE, None)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def survivors(self) -> list[str]:
+        """What still runs of all that was started, described; the check at the session's end."""
+        return [guardian.describe(pid) for pid in guardian.marked(self.mark)]
+
+    def end_survivors(self) -> None:
+        guardian.end_marked(self.mark)
+
+    def _start_guardian(self) -> None:
+        program = [sys.executable, "-I", "-S", guardian.__file__, self.mark, str(self.directory)]
+        # Never closed by us: the kernel does it, however this process ends.
+        self._guardian = subprocess.Popen(
+            program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def dismiss_guardian(self) -> None:
+        """It has nothing to do after a clean end, and a wait for it keeps a ResourceWarning away."""
+        assert self._guardian.stdin is not None
+        self._guardian.stdin.close()
+        self._guardian.wait(timeout=30)
+
+    # -- databases ---------------------------------------------------------------------------------------------------
+
+    def _make_template(self) -> None:
+        url = self.postgres.create_database(TEMPLATE)
+        migrate(url)
+
+    def _execute(self, statement: str) -> None:
+        engine = create_engine(sqlalchemy_url(self.postgres.url_for("postgres")), poolclass=NullPool)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(statement))
+
+    def new_database(self, template: str = TEMPLATE) -> str:
+        """The name of a fresh copy of the template; `template="template1"` gives an empty one."""
+        name = next(self._names)
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def database_url(self, name: str) -> str:
+        return self.postgres.url_for(name)
+
+    # -- brokers -----------------------------------------------------------------------------------------------------
+
+    def new_broker(self) -> str:
+        """The URL of an empty numbered database."""
+        return self.flushed_broker(next(self._brokers))
+
+    def flushed_broker(self, number: int = IN_PROCESS_BROKER) -> str:
+        url = self.valkey.url_for(number)
+        with redis.Redis.from_url(url) as connection:
+            connection.flushdb()
+        return url
+
+
+def sqlalchemy_url(url: str) -> str:
+    """SQLAlchemy 2.1 would read a plain `postgresql://` as psycopg 3."""
+    return url.replace("postgresql://", "postgresql+psycopg2://", 1)
+
+
+def environment(database_url: str, broker_url: str, **more: str) -> dict[str, str]:
+    """The settings of a part under test: nothing of the developer's own, whatever `.env` or shell says."""
+    named = {"DATABASE_URL": database_url, "CELERY_BROKER_URL": broker_url, "SECRET_KEY": SECRET_KEY}
+    return {**named, "APP_ENV": "development", **more}
+
+
+def process_environment(settings: dict[str, str]) -> dict[str, str]:
+    """A whole environment for a child process: the system's variables, our import path, these settings."""
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", guardian.VARIABLE)
+    passed = ("COVERAGE_", "COV_CORE_", "OPENBLAS_")
+    system = {k: v for k, v in os.environ.items() if k in kept or k.startswith(passed)}
+    return {**system, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings}
+
+
+def migrate(database_url: str, revision: str = "head") -> None:
+    """What a deployment does: alembic in a process of its own, since its env.py reconfigures logging."""
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", "-c", str(ROOT / "alembic.ini"), "upgrade", revision],
+        env=process_environment(environment(database_url, "memory://")),
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise RuntimeError(f"alembic upgrade {revision} failed:\n{done.stdout}{done.stderr}")

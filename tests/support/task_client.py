@@ -1,0 +1,58 @@
+"""What tests of the task endpoints say to the application in this process."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from app.db.session import SessionLocal
+from app.models.task import Task, TaskStatus
+from tests.support.accounts import bearer
+from tests.support.tasks import LONG_RUNNING, task_in
+
+TASKS = "/api/v1/tasks/"
+BODY: dict[str, Any] = {"name": "数据处理任务", "task_type": "data", "celery_task_name": LONG_RUNNING, "args": [60]}
+
+
+class TaskClient:
+    """One user's view: `get`, `post`, … take paths below /api/v1/tasks/."""
+
+    def __init__(self, http: httpx.Client, user: dict[str, Any], token: str) -> None:
+        self.http, self.user, self.headers = http, user, bearer(token)
+
+    def request(self, method: str, path: str = "", **options: Any) -> httpx.Response:
+        headers = {**self.headers, **options.pop("headers", {})}
+        return self.http.request(method, TASKS + str(path), headers=headers, follow_redirects=False, **options)
+
+    def get(self, path: Any = "", **params: Any) -> httpx.Response:
+        return self.request("GET", path, params=params)
+
+    def post(self, path: Any = "", body: Any = None, **options: Any) -> httpx.Response:
+        return self.request("POST", path, json=body, **options)
+
+    def patch(self, path: Any, body: Any, **options: Any) -> httpx.Response:
+        return self.request("PATCH", path, json=body, **options)
+
+    def delete(self, path: Any, **params: Any) -> httpx.Response:
+        return self.request("DELETE", path, params=params)
+
+    def create(self, **fields: Any) -> dict[str, Any]:
+        answer = self.post(body=BODY | fields)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    def task_in(self, status: str, **options: Any) -> str:
+        """The id of a task of this user in that state."""
+        with SessionLocal() as db:
+            return str(task_in(db, TaskStatus(status), self.user["id"], **options).id)
+
+
+def stored(task_id: str) -> Task:
+    with SessionLocal() as db:
+        task = db.get(Task, task_id)
+        assert task is not None
+        return task
+
+
+def task_client(client: httpx.Client, make_user: Callable[..., Any], role: str = "user") -> TaskClient:
+    return TaskClient(client, *make_user(role))

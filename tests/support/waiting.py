@@ -1,0 +1,23 @@
+"""Waiting for a condition with a deadline, the only way in which a test may wait."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+POLL_SECONDS = 0.02
+
+
+def wait_for(condition: Callable[[], T], seconds: float = 10, what: str = "the condition") -> T:
+    """The first true value of `condition()`; after `seconds`, an AssertionError that tells the last value seen.
+
+    What `condition` raises goes through: a condition that must survive an outage catches what it expects.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"waited {seconds:g} s for {what}; last seen: {value!r}")
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,194 @@
+"""Accounts, logins and tokens of the tiny service."""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import time
+import uuid
+from collections import Counter
+from typing import Any
+from urllib.parse import parse_qs
+
+from tests.support.weak_service.answers import Problem, Reply
+
+SHAPE = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+API = "/api/v1"
+ATTEMPTS = 10
+PUBLIC = ("id", "username", "email", "role")
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> Any:
+    return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+
+
+class Accounts:
+    def __init__(self, weak: str) -> None:
+        self.weak = weak
+        self.key = "secret" if weak == "guessable_key" else secrets.token_hex(32)
+        self.users: dict[str, dict[str, Any]] = {}
+        self.sessions: set[str] = set()
+        self.refresh: dict[str, tuple[str, str]] = {}
+        self.used: dict[str, str] = {}
+        self.failures: Counter[str] = Counter()
+
+    def answer(self, call: Any) -> Reply | None:
+        """None for what is not ours."""
+        path = call.path.removeprefix(API)
+        public = {"/auth/register": self._register, "/auth/login": self._login, "/auth/refresh": self._refresh}
+        if path in public and call.method == "POST":
+            return public[path](call)
+        if not path.startswith(("/users", "/auth", "/tasks")):
+            raise Problem(404, "not_found", call.path)
+        if path.startswith("/users/") and path != "/users/me" and self.weak == "anonymous_administration":
+            return Reply(200, {})
+        call.user = self._who(call)
+        if path == "/auth/logout":
+            self.sessions -= set() if self.weak == "logout_ends_the_login" else {call.user["sid"]}
+            return Reply(204, None)
+        return self._users(call, path) if path.startswith("/users") else None
+
+    # -- users -------------------------------------------------------------------------------------------------------
+
+    def _new(self, body: dict[str, Any], allowed: tuple[str, ...]) -> Reply:
+        if not all(isinstance(body.get(name), str) for name in ("username", "email", "password")):
+            raise Problem(422, "validation_error", repr(body))
+        if set(body) - {"username", "email", "password", *allowed}:
+            raise Problem(422, "validation_error")
+        user = {"id": str(uuid.uuid4()), "role": "user", **body}
+        self.users[user["id"]] = user
+        return Reply(201, self._shown(user))
+
+    def _shown(self, user: dict[str, Any]) -> dict[str, Any]:
+        hashed = {"password_hash": "$argon2id$"} if self.weak == "password_hash" else {}
+        return {**{name: user[name] for name in PUBLIC}, **hashed}
+
+    def _register(self, call: Any) -> Reply:
+        return self._new(call.json(), ("role",) if self.weak == "role_at_registration" else ())
+
+    def _users(self, call: Any, path: str) -> Reply:
+        if path == "/users/me":
+            return self._me(call)
+        if path == "/users/me/password":
+            return self._password(call)
+        claims = self.weak == "claimed_role" and call.headers.get("X-Role") == "admin"
+        if call.user["role"] != "admin" and not claims and self.weak != "user_administration":
+            raise Problem(403, "admin_only")
+        return Reply(200, [])
+
+    def _me(self, call: Any) -> Reply:
+        user = self.users[call.user["sub"]]
+        if call.method == "PATCH":
+            body = call.json()
+            if self.weak != "own_role":
+                raise Problem(422, "validation_error")
+            user.update(body)
+        return Reply(200, self._shown(user))
+
+    def _password(self, call: Any) -> Reply:
+        body = call.json()
+        if len(body["new_password"]) < 8 and self.weak != "short_password":
+            raise Problem(422, "validation_error")
+        known = body["current_password"] == self.users[call.user["sub"]]["password"]
+        if not known and self.weak != "password_change_needs_the_old_one":
+            raise Problem(403, "wrong_password")
+        return Reply(204, None)
+
+    # -- logins ------------------------------------------------------------------------------------------------------
+
+    def _login(self, call: Any) -> Reply:
+        form = parse_qs(call.body.decode(), keep_blank_values=True)
+        name, password = form.get("username", [""])[0], form.get("password", [""])[0]
+        if "\0" in name + password and self.weak != "nul_characters":
+            raise Problem(422, "validation_error")
+        key = call.headers.get("X-Forwarded-For", name) if self.weak == "throttled_logins" else name
+        if self.failures[key] >= ATTEMPTS:
+            raise Problem(429, "too_many_requests", retry_after=60)
+        user = next((user for user in self.users.values() if user["username"] == name), None)
+        injected = self.weak == "sql_in_login" and "'" in name
+        if injected:
+            user = next(iter(self.users.values()))
+        elif user is None or user["password"] != password:
+            self.failures[key] += 1
+            told = "no_such_user" if user is None and self.weak == "same_answer_for_unknown_users" else "wrong"
+            raise Problem(401, told)
+        return self._tokens(user["id"], secrets.token_hex(8))
+
+    def _tokens(self, user_id: str, sid: str) -> Reply:
+        self.sessions.add(sid)
+        claims = {"sub": user_id, "sid": sid, "exp": int(time.time()) + 900}
+        text = ".".join(_encode(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
+        token, refresh = f"{text}.{self._sign(text, self.key)}", secrets.token_urlsafe(32)
+        self.refresh[refresh] = (user_id, sid)
+        return Reply(200, {"access_token": token, "refresh_token": refresh, "token_type": "bearer", "expires_in": 900})
+
+    def _refresh(self, call: Any) -> Reply:
+        token = call.json()["refresh_token"]
+        if self.weak == "access_as_refresh" and "." in token:
+            return self._tokens(_decode(token.split(".")[1])["sub"], secrets.token_hex(8))
+        if token in self.used:
+            self.sessions.discard(self.used[token])
+        if token not in self.refresh or self.refresh[token][1] not in self.sessions:
+            raise Problem(401, "invalid_token")
+        user_id, sid = self.refresh[token]
+        if self.weak != "replayed_refresh_token":
+            del self.refresh[token]
+            self.used[token] = sid
+        return self._tokens(user_id, sid)
+
+    # -- tokens ------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _sign(text: str, key: str) -> str:
+        return _encode(hmac.new(key.encode(), text.encode(), hashlib.sha256).digest())
+
+    def _who(self, call: Any) -> dict[str, Any]:
+        scheme, _, token = call.headers.get("Authorization", "").partition(" ")
+        if self.weak == "token_in_the_query" and "token" in call.query:
+            scheme, token = "Bearer", call.one("token")
+        if self.weak == "token_in_a_cookie" and "Cookie" in call.headers:
+            scheme, token = "Bearer", re.split("[=;]", call.headers["Cookie"])[1]
+        if self.weak == "no_token" and not scheme:
+            return {"sub": next(iter(self.users)), "sid": "", "role": "user"}
+        if scheme != "Bearer" and self.weak != "wrong_scheme":
+            raise Problem(401, "not_authenticated", token)
+        claims = self._claims(token)
+        user = self.users.get(claims["sub"])
+        if user is None or claims["sid"] not in self.sessions:
+            raise Problem(401, "invalid_token")
+        return {**claims, "role": user["role"]}
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        if self.weak == "refresh_as_access" and token in self.refresh:
+            return dict(zip(("sub", "sid"), self.refresh[token], strict=True))
+        if self.weak in {"malformed_token", "deep_header"} and (len(token) > 1000) == (self.weak == "deep_header"):
+            _decode(token.split(".", maxsplit=1)[0])  # before its shape was looked at
+        if self._trusts_unsigned(token):
+            return dict(_decode(token.split(".")[1]))
+        if not SHAPE.fullmatch(token) or len(token) > 4096:
+            raise Problem(401, "invalid_token", token)
+        text, _, signature = token.rpartition(".")
+        if signature != self._sign(text, self._key_of(text)) and self.weak != "swapped_payload":
+            raise Problem(401, "invalid_token", token)
+        return dict(_decode(text.split(".")[1]))
+
+    def _trusts_unsigned(self, token: str) -> bool:
+        if self.weak == "stripped_signature":
+            return token.count(".") == 2 and token.endswith(".")
+        return (
+            self.weak == "algorithm_none"
+            and SHAPE.match(token + "x")
+            and _decode(token.split(".", maxsplit=1)[0]) == {"alg": "none", "typ": "JWT"}
+        )
+
+    def _key_of(self, text: str) -> str:
+        header = {} if self.weak != "key_in_the_header" else _decode(text.split(".", maxsplit=1)[0])
+        if "jwk" not in header:
+            return self.key
+        return base64.urlsafe_b64decode(header["jwk"]["k"] + "==").decode()

@@ -1,0 +1,124 @@
+"""The tasks of the tiny service."""
+
+import re
+import time
+import uuid
+from fnmatch import fnmatchcase
+from typing import Any
+
+from tests.support.weak_service.accounts import API, Accounts
+from tests.support.weak_service.answers import Problem, Reply
+
+FIELDS = {"name", "task_type", "celery_task_name", "args", "kwargs", "tags", "metadata", "run_at"}
+ENUMS = {"status": {"pending", "running"}, "priority": {"low", "normal"}}
+
+
+class Tasks:
+    def __init__(self, weak: str, accounts: Accounts) -> None:
+        self.weak, self.accounts = weak, accounts
+        self.tasks: dict[str, dict[str, Any]] = {}
+
+    def answer(self, call: Any) -> Reply:
+        path = call.path.removeprefix(API)
+        if "\0" in call.path + str(call.query):
+            if self.weak == "nul_characters":
+                raise RuntimeError("text holds a NUL")
+            raise Problem(400, "bad_request")
+        if path in {"/tasks/", "/tasks/count"}:
+            return self._collection(call, path)
+        _, _, task_id, *rest = path.split("/")
+        return self._one(call, task_id, "/".join(rest))
+
+    # -- the collection ----------------------------------------------------------------------------------------------
+
+    def _collection(self, call: Any, path: str) -> Reply:
+        if call.method == "POST" and path == "/tasks/":
+            return self._create(call)
+        if call.method != "GET":
+            raise Problem(405, "method_not_allowed")
+        found = self._filtered(call)
+        if path == "/tasks/count":
+            return Reply(200, {"total": len(found)})
+        if self.weak == "stored_oddities" and any("\ud800" in task["metadata"] for task in found):
+            raise UnicodeError("surrogates not allowed")
+        return Reply(200, found)
+
+    def _filtered(self, call: Any) -> list[dict[str, Any]]:
+        self._refuse_hostile(call)
+        everyone = self.weak == "foreign_in_lists" and call.one("user_id") == "all"
+        found = [task for task in self.tasks.values() if everyone or task["user_id"] == call.user["sub"]]
+        if "name" in call.query:
+            wanted = call.one("name")
+            pattern = f"*{wanted.replace('%', '*').replace('_', '?')}*"
+            loose = self.weak == "wildcards_in_names"
+            found = [
+                task for task in found if (fnmatchcase(task["name"], pattern) if loose else wanted in task["name"])
+            ]
+        return found
+
+    def _refuse_hostile(self, call: Any) -> None:
+        text = str(call.query)
+        if self.weak == "sql_that_waits" and "pg_sleep" in text:
+            time.sleep(3.1)
+        if self.weak == "sql_in_filters" and "UNION" in text:
+            raise RuntimeError("syntax error at or near UNION")
+        bad = [name for name in ("cursor", "created_after") if name in call.query]
+        bad += ["user_id"] if "user_id" in call.query and self.weak != "foreign_in_lists" else []
+        bad += [name for name, values in ENUMS.items() if set(call.query.get(name, ())) - values]
+        limit, skip = call.one("limit", "50"), call.one("skip", "0")
+        if self.weak != "page_size" and not (limit.isdecimal() and 1 <= int(limit) <= 200):
+            bad.append("limit")
+        if not (skip.isdecimal() and int(skip) <= 10_000):
+            bad.append("skip")
+        if bad:
+            raise Problem(422, "validation_error", text)
+
+    def _create(self, call: Any) -> Reply:
+        body = call.json()
+        if self.weak == "nul_characters" and "\\x00" in repr(body):
+            raise RuntimeError("text holds a NUL")
+        allowed = FIELDS | ({"user_id", "status", "progress"} if self.weak == "foreign_owner" else set())
+        known = body.get("celery_task_name") == "app.tasks.common_tasks.long_running_task"
+        strange = set(body) - allowed or not isinstance(body.get("name"), str) or "\0" in repr(body)
+        if strange or not (known or self.weak == "only_catalogue_tasks"):
+            raise Problem(422, "validation_error", repr(body))
+        defaults = {
+            "id": str(uuid.uuid4()),
+            "user_id": call.user["sub"],
+            "status": "pending",
+            "version": 1,
+            "metadata": {},
+        }
+        task = {**defaults, **body}
+        self.tasks[task["id"]] = task
+        return Reply(201, task)
+
+    # -- one task ----------------------------------------------------------------------------------------------------
+
+    def _one(self, call: Any, task_id: str, rest: str) -> Reply:
+        task = self._found(call, task_id)
+        if call.method == "DELETE":
+            del self.tasks[task_id]
+            return Reply(204, None)
+        if call.method == "PATCH":
+            body = call.json()
+            if set(body) - {"name"} and self.weak != "own_status":
+                raise Problem(422, "validation_error", repr(body))
+            task.update(body)
+        return Reply(200, [] if rest == "attempts" else task)
+
+    def _found(self, call: Any, task_id: str) -> dict[str, Any]:
+        if not re.fullmatch(r"[0-9a-f-]{36}", task_id):
+            if self.weak == "hostile_ids" and len(task_id) > 1000:
+                raise RuntimeError("integer string conversion")
+            if self.weak == "sql_in_ids" and "'" in task_id:
+                raise RuntimeError("unterminated quoted string")
+            raise Problem(404, "task_not_found")
+        task = self.tasks.get(task_id)
+        if task is None:
+            raise Problem(404, "task_not_found")
+        if task["user_id"] != call.user["sub"] and self.weak != "foreign_task":
+            if self.weak == "foreign_unchanged":
+                task["version"] += 1
+            raise Problem(404, "not_yours" if self.weak == "foreign_looks_unknown" else "task_not_found")
+        return task

@@ -1,0 +1,101 @@
+"""A run with no database behind it: keeps what a body reports and how the attempt ended."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import pytest
+
+from app.models.ids import new_id
+from app.services.attempts import Claim, NextTry
+
+Define = Callable[..., Any]
+
+
+def a_claim(**fields: Any) -> Claim:
+    defaults: dict[str, Any] = {
+        "id": new_id(),
+        "attempt": 1,
+        "args": [],
+        "kwargs": {},
+        "failures": 0,
+        "max_attempts": 1,
+        "max_attempts_named": False,
+        "retry_backoff_seconds": None,
+    }
+    return Claim(**defaults | fields)
+
+
+class FakeRun:
+    """What `SQLAlchemyTask` needs of an AttemptRun. `stop_at` raises its error at the report of that number."""
+
+    def __init__(self, claim: Claim | None = None, stop_at: tuple[int, type[BaseException]] | None = None) -> None:
+        self.claim = claim or a_claim()
+        self.task_id = self.claim.id
+        self.started = False
+        self.reports: list[tuple[int | None, Any]] = []
+        self.ends: list[tuple[str, Any]] = []
+        self.next_try: NextTry | None = None
+        self._stop_at = stop_at
+
+    def __enter__(self) -> Self:
+        self.started = True
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+    def report(self, percent: int | None, detail: Any | None = None) -> None:
+        self.reports.append((percent, detail))
+        if self._stop_at is not None and len(self.reports) >= self._stop_at[0]:
+            raise self._stop_at[1]
+
+    def succeed(self, result: Any) -> None:
+        self.ends.append(("succeeded", result))
+
+    def fail(self, error: BaseException) -> None:
+        self.ends.append(("failed", error))
+
+    def retry_later(self, error: BaseException | None, following: NextTry) -> None:
+        self.ends.append(("retried", error))
+        self.next_try = following
+
+    def revoke(self, reason: str) -> None:
+        self.ends.append(("revoked", reason))
+
+    @property
+    def percents(self) -> list[int | None]:
+        return [percent for percent, _ in self.reports]
+
+    @property
+    def details(self) -> list[Any]:
+        return [detail for _, detail in self.reports if detail is not None]
+
+
+@contextmanager
+def running(task: Any, run: FakeRun) -> Iterator[None]:
+    """As in a pool child that has claimed: `task.run(…)` is its body, `task()` what Celery's tracer calls."""
+    task.push_request(
+        called_directly=False,
+        attempt_run=run,
+        args=run.claim.args,
+        kwargs=run.claim.kwargs,
+        retries=run.claim.failures,
+        id=str(new_id()),
+    )
+    try:
+        yield
+    finally:
+        task.pop_request()
+
+
+def end_of(task: Any, run: FakeRun, raises: type[BaseException] | tuple[type[BaseException], ...] = ()) -> Any:
+    """Call it as Celery's tracer does; `(outcome, result or error)` of the attempt."""
+    with running(task, run):
+        if raises:
+            with pytest.raises(raises):
+                task(*run.claim.args, **run.claim.kwargs)
+        else:
+            task(*run.claim.args, **run.claim.kwargs)
+    (end,) = run.ends
+    return end

@@ -1,0 +1,240 @@
+"""SQLAlchemyTask with no database: the run that a claim would give is a fake, Celery is real."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from celery.exceptions import Ignore, Reject, Retry
+
+from app.errors import AttemptLost, TaskCancelled
+from app.tasks import coroutines
+from app.tasks.base import takes_task_id
+from tests.unit.tasks.fake_run import Define, FakeRun, a_claim, end_of, running
+
+
+@pytest.fixture
+def _close_the_loop() -> Iterator[None]:
+    yield
+    runner = getattr(coroutines._runners, "runner", None)
+    if runner is not None:
+        runner.close()
+        coroutines._forget_after_fork()
+
+
+class TestCalledDirectly:
+    def test_it_is_the_plain_function(self, define: Define) -> None:
+        def add(self: Any, left: int, right: int = 1) -> int:
+            self.update_progress(50, {"step": 1})  # does nothing where there is no record
+            return left + right
+
+        assert define(add)(1, right=2) == 3
+
+    def test_track_yields_everything(self, define: Define) -> None:
+        def collect(self: Any) -> list[int]:
+            return list(self.track(range(5)))
+
+        assert define(collect)() == [0, 1, 2, 3, 4]
+
+    def test_the_session_is_one_for_each_call(self, define: Define) -> None:
+        def sessions(self: Any) -> tuple[Any, Any]:
+            return self.db, self.db
+
+        task = define(sessions)
+        first, again = task()
+        assert first is again
+        assert task()[0] is not first
+
+    def test_a_retry_raises_the_error_itself(self, define: Define) -> None:
+        def flaky(self: Any) -> None:
+            raise ConnectionError("away")
+
+        with pytest.raises(ConnectionError, match="away"):
+            define(flaky, autoretry_for=(ConnectionError,))()
+
+
+@pytest.mark.usefixtures("_close_the_loop")
+class TestAsyncBody:
+    def test_it_runs_to_its_end(self, define: Define) -> None:
+        async def double(self: Any, number: int) -> int:
+            await asyncio.sleep(0)
+            return number * 2
+
+        assert define(double)(4) == 8
+
+    def test_without_bind_too(self, define: Define) -> None:
+        async def double(number: int) -> int:
+            await asyncio.sleep(0)
+            return number * 2
+
+        assert define(double, bind=False)(4) == 8
+
+    def test_calls_share_one_loop(self, define: Define) -> None:
+        async def loop(self: Any) -> Any:
+            return asyncio.get_running_loop()
+
+        task = define(loop)
+        assert task() is task()
+
+    def test_autoretry_sees_what_it_raises(self, define: Define) -> None:
+        async def flaky(self: Any) -> None:
+            raise ConnectionError("away")
+
+        task = define(flaky, autoretry_for=(ConnectionError,), retry_backoff=True)
+        assert end_of(task, FakeRun(a_claim(max_attempts=4)), raises=Retry)[0] == "retried"
+
+    def test_a_cancellation_ends_it(self, define: Define) -> None:
+        async def count(self: Any) -> None:
+            for _ in self.track(range(5)):
+                await asyncio.sleep(0)
+
+        run = FakeRun(stop_at=(2, TaskCancelled))
+        assert end_of(define(count), run, raises=Ignore) == ("revoked", "cancelled")
+        assert run.percents == [0, 20]
+
+    def test_its_signature_stays_the_bodys(self, define: Define) -> None:
+        async def named(self: Any, task_id: str | None = None) -> None: ...
+
+        assert takes_task_id(define(named))
+
+
+class TestTrack:
+    @pytest.mark.parametrize(
+        ("iterable", "total", "percents"),
+        [
+            (range(4), None, [0, 25, 50, 75, 100]),
+            (range(3), None, [0, 33, 66, 100]),
+            (iter("ab"), 2, [0, 50, 100]),
+            (iter("ab"), None, [None, None, None]),
+            (iter("abcd"), 2, [0, 50, 100, 100, 100]),
+            ([], None, [None]),
+        ],
+    )
+    def test_percentages(self, define: Define, iterable: Any, total: int | None, percents: list[int | None]) -> None:
+        def work(self: Any) -> None:
+            for _ in self.track(iterable, total):
+                pass
+
+        run = FakeRun()
+        end_of(define(work), run)
+        assert run.percents == percents
+
+    def test_the_report_comes_before_the_item(self, define: Define) -> None:
+        done: list[int] = []
+
+        def work(self: Any) -> None:
+            for item in self.track(range(10)):
+                done.append(item)  # noqa: PERF402 (it must stop in the middle)
+
+        end_of(define(work), FakeRun(stop_at=(4, TaskCancelled)), raises=Ignore)
+        assert done == [0, 1, 2]
+
+    def test_fractions_are_cut(self, define: Define) -> None:
+        def work(self: Any) -> None:
+            self.update_progress(33.9, {"a": 1})
+            self.update_progress(None)
+
+        run = FakeRun()
+        end_of(define(work), run)
+        assert run.reports == [(33, {"a": 1}), (None, None)]
+
+
+class TestTaskId:
+    def test_only_where_the_body_asks_for_it(self, define: Define) -> None:
+        def with_it(self: Any, task_id: str | None = None) -> None: ...
+        def without(self: Any) -> None: ...
+        def with_autoretry(self: Any, task_id: str | None = None) -> None: ...
+
+        assert takes_task_id(define(with_it))
+        assert not takes_task_id(define(without))
+        assert takes_task_id(define(with_autoretry, autoretry_for=(OSError,)))
+
+
+class TestEnd:
+    def test_success(self, define: Define) -> None:
+        def work(self: Any, day: str) -> dict[str, Any]:
+            return {"day": datetime(2026, 11, 24, tzinfo=UTC), "given": day}
+
+        run = FakeRun(a_claim(args=["today"]))
+        assert end_of(define(work), run) == ("succeeded", {"day": "2026-11-24T00:00:00Z", "given": "today"})
+
+    @pytest.mark.parametrize("result", [object(), float("nan"), {"a": float("inf")}])
+    def test_a_result_that_is_no_json_fails_it(self, define: Define, result: Any) -> None:
+        def work(self: Any) -> Any:
+            return result
+
+        outcome, error = end_of(define(work), FakeRun(), raises=(TypeError, ValueError))  # type: ignore[arg-type]
+        assert outcome == "failed"
+        assert isinstance(error, TypeError | ValueError)
+
+    @pytest.mark.parametrize(
+        ("raised", "seen", "end"),
+        [
+            (TaskCancelled(), Ignore, ("revoked", "cancelled")),
+            (Ignore(), Ignore, ("revoked", "ignored")),
+        ],
+    )
+    def test_revoked(self, define: Define, raised: BaseException, seen: type[Exception], end: tuple[str, str]) -> None:
+        def work(self: Any) -> None:
+            raise raised
+
+        assert end_of(define(work), FakeRun(), raises=seen) == end
+
+    def test_a_lost_attempt_writes_nothing(self, define: Define) -> None:
+        def work(self: Any) -> None:
+            raise AttemptLost
+
+        run = FakeRun()
+        with running(task := define(work), run), pytest.raises(Ignore):
+            task()
+        assert run.ends == []
+
+    def test_a_rejection_fails_it(self, define: Define) -> None:
+        def work(self: Any) -> None:
+            raise Reject("no")
+
+        assert end_of(define(work), FakeRun(), raises=Reject)[0] == "failed"
+
+    def test_a_body_may_call_its_own_task_as_a_function(self, define: Define) -> None:
+        def factorial(self: Any, number: int) -> int:
+            return 1 if number < 2 else number * self(number - 1)
+
+        assert end_of(define(factorial), FakeRun(a_claim(args=[4]))) == ("succeeded", 24)
+
+
+class TestPlainErrors:
+    """What the body raises, and nobody has asked Celery to retry."""
+
+    def attempt(self, define: Define, error: Exception, claim: Any, **options: Any) -> FakeRun:
+        def work(self: Any) -> None:
+            raise error
+
+        run = FakeRun(claim)
+        with running(task := define(work, **options), run), pytest.raises((Retry, type(error))):
+            task()
+        return run
+
+    def test_without_attempts_left_it_fails(self, define: Define) -> None:
+        assert self.attempt(define, KeyError("x"), a_claim()).ends[0][0] == "failed"
+
+    def test_with_named_attempts_left_it_is_retried_after_the_back_off(self, define: Define) -> None:
+        claim = a_claim(max_attempts=3, max_attempts_named=True, failures=1, retry_backoff_seconds=8)
+        run = self.attempt(define, KeyError("x"), claim, retry_jitter=False)
+        assert run.ends[0][0] == "retried"
+        assert run.next_try is not None
+        assert run.next_try.delay == 16
+
+    def test_the_last_named_attempt_fails(self, define: Define) -> None:
+        claim = a_claim(max_attempts=3, max_attempts_named=True, failures=2)
+        assert self.attempt(define, KeyError("x"), claim).ends[0][0] == "failed"
+
+    def test_what_autoretry_does_not_list_fails_at_once_as_in_celery(self, define: Define) -> None:
+        claim = a_claim(max_attempts=4)  # max_retries + 1: nobody named it
+        assert self.attempt(define, KeyError("x"), claim, autoretry_for=(OSError,)).ends[0][0] == "failed"
+
+    @pytest.mark.parametrize("kind", [tuple, list])
+    def test_what_is_not_to_be_retried_fails_whatever_is_named(self, define: Define, kind: type) -> None:
+        claim = a_claim(max_attempts=9, max_attempts_named=True)
+        options = {"autoretry_for": kind([Exception]), "dont_autoretry_for": kind([LookupError])}
+        assert self.attempt(define, KeyError("x"), claim, **options).ends[0][0] == "failed"

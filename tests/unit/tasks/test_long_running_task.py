@@ -1,0 +1,59 @@
+"""The task to try the service with: takes its time, in steps, and stops when it is asked to."""
+
+import time
+
+import pytest
+
+from app.errors import TaskCancelled
+from app.tasks import common_tasks
+from app.tasks.common_tasks import long_running_task
+from tests.unit.tasks.fake_run import FakeRun, running
+
+
+class TestLongRunningTask:
+    def test_takes_the_time_and_hands_other_arguments_back(self) -> None:
+        started = time.monotonic()
+        result = long_running_task(0.2, steps=4, param="value")
+        assert time.monotonic() - started >= 0.2
+        assert result["elapsed"] >= 0.2
+        assert result == {
+            "duration": 0.2,
+            "steps": 4,
+            "elapsed": result["elapsed"],
+            "parameters": {"param": "value"},
+        }
+
+    def test_many_steps_do_not_add_to_the_time(self) -> None:
+        started = time.monotonic()
+        long_running_task(0.1, steps=1000)
+        assert time.monotonic() - started < 5
+
+    def test_no_time_at_all_is_fine(self) -> None:
+        assert long_running_task(0, steps=3)["steps"] == 3
+
+    def test_reports_progress_before_each_step_and_at_the_end(self) -> None:
+        run = FakeRun()
+        with running(long_running_task, run):
+            long_running_task.run(0, steps=4)
+        assert run.percents == [0, 25, 50, 75, 100]
+
+    @pytest.mark.parametrize(("duration", "steps"), [(-1, 10), (1, 0), (1, -5)])
+    def test_refuses_what_makes_no_sense(self, duration: float, steps: int) -> None:
+        with pytest.raises(ValueError, match=r"negative|one step"):
+            long_running_task(duration, steps=steps)
+
+    def test_a_cancellation_is_heard_within_a_long_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(common_tasks, "LONGEST_NAP_SECONDS", 0.01)
+        started = time.monotonic()
+        with running(long_running_task, FakeRun(stop_at=(3, TaskCancelled))), pytest.raises(TaskCancelled):
+            long_running_task.run(60, steps=1)
+        assert time.monotonic() - started < 5
+
+    def test_listening_within_a_step_does_not_touch_the_progress(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(common_tasks, "LONGEST_NAP_SECONDS", 0.01)
+        run = FakeRun()
+        with running(long_running_task, run):
+            long_running_task.run(0.1, steps=1)
+        assert run.percents[0] == 0
+        assert run.percents[-1] == 100
+        assert set(run.percents[1:-1]) == {None}

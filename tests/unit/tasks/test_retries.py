@@ -1,0 +1,181 @@
+"""Retries keep Celery's meaning: how often, after how long, with which arguments."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from celery.exceptions import MaxRetriesExceededError, Retry
+
+from app.tasks.retries import backoff_seconds
+from tests.unit.tasks.fake_run import Define, FakeRun, a_claim, end_of
+
+
+def asking(**how: Any) -> Any:
+    """A body that asks for a retry in this way."""
+
+    def work(self: Any, *args: Any, **kwargs: Any) -> None:
+        self.retry(**how)
+
+    return work
+
+
+def failing(self: Any) -> None:
+    raise ConnectionError("away")
+
+
+def delay_of(run: FakeRun) -> float:
+    assert run.next_try is not None
+    return run.next_try.delay
+
+
+class TestHowOften:
+    """`failures` is how often the body has failed before this attempt."""
+
+    @pytest.mark.parametrize(("failures", "outcome"), [(0, "retried"), (1, "retried"), (2, "retried"), (3, "failed")])
+    def test_max_retries_is_three_unless_said_otherwise(self, define: Define, failures: int, outcome: str) -> None:
+        raises = Retry if outcome == "retried" else MaxRetriesExceededError
+        assert end_of(define(asking()), FakeRun(a_claim(failures=failures)), raises)[0] == outcome
+
+    @pytest.mark.parametrize(("failures", "outcome"), [(0, "retried"), (1, "failed")])
+    def test_the_decorators_max_retries(self, define: Define, failures: int, outcome: str) -> None:
+        task = define(asking(), max_retries=1)
+        raises = Retry if outcome == "retried" else MaxRetriesExceededError
+        assert end_of(task, FakeRun(a_claim(failures=failures)), raises)[0] == outcome
+
+    def test_max_retries_none_goes_on_for_ever(self, define: Define) -> None:
+        assert end_of(define(asking(), max_retries=None), FakeRun(a_claim(failures=500)), Retry)[0] == "retried"
+
+    def test_the_calls_max_retries_beats_the_decorators(self, define: Define) -> None:
+        task = define(asking(max_retries=1), max_retries=9)
+        assert end_of(task, FakeRun(a_claim(failures=1)), MaxRetriesExceededError)[0] == "failed"
+
+    @pytest.mark.parametrize(("failures", "outcome"), [(1, "retried"), (2, "failed")])
+    def test_a_named_number_of_attempts_beats_both(self, define: Define, failures: int, outcome: str) -> None:
+        claim = a_claim(failures=failures, max_attempts=3, max_attempts_named=True)
+        raises = Retry if outcome == "retried" else MaxRetriesExceededError
+        assert end_of(define(asking(max_retries=1), max_retries=9), FakeRun(claim), raises)[0] == outcome
+
+    def test_at_the_limit_the_error_that_was_given_is_raised(self, define: Define) -> None:
+        task = define(asking(exc=ConnectionError("away")), max_retries=0)
+        outcome, error = end_of(task, FakeRun(), ConnectionError)
+        assert outcome == "failed"
+        assert str(error) == "away"
+
+    @pytest.mark.parametrize(("failures", "outcome"), [(2, "retried"), (3, "failed")])
+    def test_autoretry_for(self, define: Define, failures: int, outcome: str) -> None:
+        task = define(failing, autoretry_for=(OSError,))
+        raises = Retry if outcome == "retried" else ConnectionError
+        assert end_of(task, FakeRun(a_claim(failures=failures, max_attempts=4)), raises)[0] == outcome
+
+    @pytest.mark.parametrize("limit", [1, 6])
+    def test_autoretry_with_a_limit_in_retry_kwargs(self, define: Define, limit: int) -> None:
+        task = define(failing, autoretry_for=(OSError,), retry_kwargs={"max_retries": limit})
+        before, last = (FakeRun(a_claim(failures=n, max_attempts=max(4, n + 1))) for n in (limit - 1, limit))
+        assert end_of(task, before, Retry)[0] == "retried"
+        assert end_of(task, last, ConnectionError)[0] == "failed"
+
+    @pytest.mark.parametrize(("failures", "outcome"), [(0, "retried"), (1, "failed")])
+    def test_autoretry_with_a_named_number(self, define: Define, failures: int, outcome: str) -> None:
+        task = define(failing, autoretry_for=(OSError,))
+        claim = a_claim(failures=failures, max_attempts=2, max_attempts_named=True)
+        raises = Retry if outcome == "retried" else ConnectionError
+        assert end_of(task, FakeRun(claim), raises)[0] == outcome
+
+
+class TestHowLong:
+    @pytest.mark.parametrize(
+        ("how", "options", "delay"),
+        [
+            ({}, {}, 180),
+            ({}, {"default_retry_delay": 7}, 7),
+            ({"countdown": 5}, {}, 5),
+            ({"countdown": 0}, {}, 0),
+            ({"countdown": -5}, {}, 0),
+            ({"countdown": 5}, {"retry_backoff": 60, "retry_jitter": False}, 5),
+            ({}, {"retry_backoff": 60, "retry_jitter": False}, 120),
+            ({}, {"retry_backoff": True, "retry_jitter": False}, 2),
+            ({}, {"retry_backoff": 60, "retry_jitter": False, "retry_backoff_max": 90}, 90),
+        ],
+    )
+    def test_the_call_then_the_decorator_then_the_default(
+        self, define: Define, how: dict[str, Any], options: dict[str, Any], delay: float
+    ) -> None:
+        run = FakeRun(a_claim(failures=1))
+        end_of(define(asking(**how), **options), run, Retry)
+        assert delay_of(run) == delay
+
+    @pytest.mark.parametrize("how", [{}, {"countdown": 5}, {"eta": datetime(2099, 1, 1, tzinfo=UTC)}])
+    def test_the_requests_back_off_beats_all(self, define: Define, how: dict[str, Any]) -> None:
+        run = FakeRun(a_claim(failures=2, retry_backoff_seconds=3))
+        end_of(define(asking(**how), retry_backoff=60, retry_jitter=False), run, Retry)
+        assert delay_of(run) == 12
+
+    @pytest.mark.parametrize("zone", [UTC, None])
+    def test_an_eta_becomes_a_delay(self, define: Define, zone: Any) -> None:
+        eta = (datetime.now(UTC) + timedelta(seconds=100)).replace(tzinfo=zone)  # Celery reads a naive one as UTC
+        run = FakeRun(a_claim())
+        end_of(define(asking(eta=eta)), run, Retry)
+        assert 90 < delay_of(run) <= 100
+
+    def test_autoretry_backs_off(self, define: Define) -> None:
+        run = FakeRun(a_claim(failures=2))
+        end_of(define(failing, autoretry_for=(OSError,), retry_backoff=5, retry_jitter=False), run, Retry)
+        assert delay_of(run) == 20
+
+    def test_autoretry_without_back_off_takes_the_default_delay(self, define: Define) -> None:
+        run = FakeRun(a_claim(failures=2))
+        end_of(define(failing, autoretry_for=(OSError,)), run, Retry)
+        assert delay_of(run) == 180
+
+    def test_a_raised_retry_keeps_its_delay(self, define: Define) -> None:
+        def work(self: Any) -> None:
+            raise Retry(when=9)
+
+        run = FakeRun()
+        end_of(define(work), run, Retry)
+        assert delay_of(run) == 9
+
+
+class TestWithWhat:
+    def test_the_same_arguments_unless_others_are_given(self, define: Define) -> None:
+        run = FakeRun(a_claim(args=[1], kwargs={"a": 1}))
+        end_of(define(asking()), run, Retry)
+        assert run.next_try is not None
+        assert (run.next_try.args, run.next_try.kwargs) == (None, None)
+
+    def test_other_arguments(self, define: Define) -> None:
+        run = FakeRun(a_claim(args=[1], kwargs={"a": 1}))
+        end_of(define(asking(args=(2,), kwargs={"a": 2})), run, Retry)
+        assert run.next_try is not None
+        assert (run.next_try.args, run.next_try.kwargs) == ([2], {"a": 2})
+
+    def test_without_throwing_the_body_goes_on_and_is_retried_when_it_has_ended(self, define: Define) -> None:
+        ended: list[bool] = []
+
+        def work(self: Any) -> str:
+            self.retry(throw=False, countdown=4)
+            ended.append(True)
+            return "not the result"
+
+        run = FakeRun()
+        assert end_of(define(work), run, Retry)[0] == "retried"
+        assert ended == [True]
+        assert delay_of(run) == 4
+
+    def test_the_error_that_was_given_is_the_attempts(self, define: Define) -> None:
+        error = ConnectionError("away")
+        assert end_of(define(asking(exc=error)), FakeRun(), Retry) == ("retried", error)
+
+
+class TestBackOff:
+    def test_it_doubles_up_to_the_maximum(self) -> None:
+        delays = [backoff_seconds(3, failures, maximum=20, jitter=False) for failures in range(5)]
+        assert delays == [3, 6, 12, 20, 20]
+
+    def test_jitter_is_between_half_and_all_of_it(self) -> None:
+        delays = [backoff_seconds(10, 1) for _ in range(200)]
+        assert all(10 <= delay <= 20 for delay in delays)
+        assert len(set(delays)) > 1
+
+    def test_many_failures_do_not_overflow(self) -> None:
+        assert backoff_seconds(1.5, 100_000, jitter=False) == 600

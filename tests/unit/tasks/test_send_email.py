@@ -1,0 +1,208 @@
+"""send_email against a real SMTP server on this machine: what arrives, and what is never sent."""
+
+import inspect
+import re
+from email.utils import parsedate_to_datetime
+
+import pytest
+from celery.exceptions import Retry
+
+from app.core.config import Settings
+from app.errors import TaskCancelled
+from app.services.catalogue import find_type
+from app.tasks.high_priority_tasks import send_email
+from app.tasks.smtp import MailDeferred, MailRefused
+from tests.unit.tasks.fake_run import FakeRun, a_claim, running
+from tests.unit.tasks.smtp_server import (
+    Configure,
+    Mailbox,
+    free_port,
+    send,
+    smtp_server,
+    text,
+)
+
+TASK_ID = "019aa8a4-9f6e-7c31-8f0e-2f1f6f3a0b11"
+
+
+class TestDelivery:
+    def test_the_mail_arrives_with_its_headers(self, server: Mailbox) -> None:
+        result = send(reply_to="desk@example.com")
+        message = server.message()
+        assert (message["From"], message["To"], message["Subject"]) == ("robot@example.com", "ann@example.org", "Hi")
+        assert message["Reply-To"] == "desk@example.com"
+        assert text(message) == "text\n"
+        assert message["Message-ID"] == result["message_id"]
+        assert parsedate_to_datetime(message["Date"]).tzinfo is not None
+        assert result == {"message_id": result["message_id"], "accepted": ["ann@example.org"], "refused": {}}
+
+    def test_several_recipients_get_one_mail(self, server: Mailbox) -> None:
+        result = send(to=["ann@example.org", "ben@example.org", "ann@example.org"])
+        (envelope,) = server.envelopes
+        assert envelope.rcpt_tos == result["accepted"] == ["ann@example.org", "ben@example.org"]
+        assert server.message()["To"] == "ann@example.org, ben@example.org"
+
+    @pytest.mark.parametrize(
+        "subject", ["任务已完成", "任务「训练模型」已经成功完成，请查看结果。" * 10, "Größe 5 — «ok» 🎉"]
+    )
+    def test_any_language_survives_over_plain_ascii(self, server: Mailbox, subject: str) -> None:
+        send(subject=subject, body="您好，\n结果在附件里。\n", html="<p>您好</p>")
+        message = server.message()
+        assert message["Subject"] == subject
+        plain, html = message.get_body(("plain",)), message.get_body(("html",))
+        assert plain is not None
+        assert html is not None
+        assert text(plain) == "您好，\n结果在附件里。\n"
+        assert text(html) == "<p>您好</p>\n"
+        assert server.envelopes[0].content.isascii()
+
+    def test_a_line_of_a_single_dot_and_a_long_line_survive(self, server: Mailbox) -> None:
+        body = "one\n.\n..\n" + "x" * 5000 + "\n"
+        send(body=body)
+        assert text(server.message()) == body
+        assert max(len(line) for line in server.envelopes[0].content.split(b"\r\n")) < 998
+
+    def test_a_sender_may_have_a_display_name(self, mailbox: Mailbox, mail_to: Configure) -> None:
+        with smtp_server(mailbox) as port:
+            mail_to(port, SMTP_FROM="任务服务 <robot@example.com>")
+            send()
+        assert mailbox.message()["From"] == "任务服务 <robot@example.com>"
+        assert mailbox.envelopes[0].mail_from == "robot@example.com"
+
+    def test_a_domain_beyond_ascii_is_sent_in_ascii_and_answered_as_written(self, server: Mailbox) -> None:
+        result = send(to="ann@例子.com")
+        assert server.envelopes[0].rcpt_tos == ["ann@xn--fsqu00a.com"]
+        assert result["accepted"] == ["ann@例子.com"]
+
+    def test_a_local_part_beyond_ascii_needs_a_server_with_smtputf8(self, mailbox: Mailbox, mail_to: Configure) -> None:
+        with smtp_server(mailbox, enable_SMTPUTF8=True) as port:
+            mail_to(port)
+            assert send(to="用户@example.org")["accepted"] == ["用户@example.org"]
+        assert mailbox.envelopes[0].rcpt_tos == ["用户@example.org"]
+
+    def test_without_smtputf8_it_is_refused(self, server: Mailbox) -> None:
+        with pytest.raises(MailRefused, match="internationalized"):
+            send(to="用户@example.org")
+
+    @pytest.mark.parametrize("address", ["root@localhost", "root@mailhost", "ops@nas.local", "ops@db.internal"])
+    def test_an_address_inside_a_private_network_is_one(self, server: Mailbox, address: str) -> None:
+        assert send(to=address)["accepted"] == [address]
+        assert server.envelopes[0].rcpt_tos == [address]
+        assert server.message()["To"] == address
+
+    def test_the_default_sender_will_do(self, mailbox: Mailbox, mail_to: Configure) -> None:
+        with smtp_server(mailbox) as port:
+            mail_to(port, SMTP_FROM=Settings.model_fields["smtp_from"].default)
+            send()
+        assert mailbox.envelopes[0].mail_from == "task-service@localhost"
+
+
+class TestMessageId:
+    def test_it_is_made_of_the_task_and_the_same_at_the_second_attempt(self, server: Mailbox) -> None:
+        first, second = send(task_id=TASK_ID), send(task_id=TASK_ID)
+        assert first["message_id"] == second["message_id"] == f"<{TASK_ID}@example.com>"
+        ids = [re.findall(rb"(?mi)^Message-ID:\s*(\S+)\r$", envelope.content) for envelope in server.envelopes]
+        assert ids == [[first["message_id"].encode()]] * 2
+
+    def test_a_long_domain_does_not_have_it_encoded(self, mailbox: Mailbox, mail_to: Configure) -> None:
+        domain = "mail.a-rather-long-department-name.of-a-rather-long-company-name.example.com"
+        with smtp_server(mailbox) as port:
+            mail_to(port, SMTP_FROM=f"robot@{domain}")
+            send(task_id=TASK_ID)
+        assert f"<{TASK_ID}@{domain}>".encode() in mailbox.envelopes[0].content
+
+    def test_without_a_record_each_mail_has_its_own(self, server: Mailbox) -> None:
+        assert send()["message_id"] != send()["message_id"]
+
+    def test_the_record_fills_it_and_no_client_is_asked(self) -> None:
+        assert "task_id" in inspect.signature(send_email.run).parameters
+        assert "task_id" not in find_type(send_email.name).parameters["properties"]
+
+
+class TestInput:
+    @pytest.mark.parametrize(
+        "character", ["\r\n", "\n", "\r", "\0", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
+    )
+    def test_nothing_can_end_a_header(self, server: Mailbox, character: str) -> None:
+        evil = f"Hi{character}Bcc: eve@example.org"
+        for field in ("subject", "reply_to", "to"):
+            with pytest.raises(ValueError, match=f"^{field}: line breaks and other control characters"):
+                send(**{field: evil})
+        assert server.commands == []
+
+    @pytest.mark.parametrize(
+        "address",
+        ["", "nobody", "@example.org", "a@", "a b@example.org", "a@b@c.org", "Ann <ann@example.org>",
+         "a@example.org, b@example.org", "a@exa mple.org", "a@-bad-.org", "<a@example.org>"],
+    )  # fmt: skip
+    def test_what_is_no_address_is_refused_before_anything_is_sent(self, server: Mailbox, address: str) -> None:
+        with pytest.raises(ValueError, match=r"^to: .*is not an e-mail address"):
+            send(to=["ann@example.org", address])
+        assert server.commands == []
+
+    def test_nobody_is_no_recipient(self, server: Mailbox) -> None:
+        with pytest.raises(ValueError, match="at least one"):
+            send(to=[])
+
+    @pytest.mark.parametrize("field", ["subject", "body", "html"])
+    def test_half_a_surrogate_pair_is_refused_with_the_fields_name(self, server: Mailbox, field: str) -> None:
+        with pytest.raises(ValueError, match=f"^{field}: half of a surrogate pair"):
+            send(**{field: "\ud83d"})
+
+    def test_a_reply_to_outside_ascii_is_refused(self, server: Mailbox) -> None:
+        with pytest.raises(ValueError, match=r"^reply_to: "):
+            send(reply_to="用户@example.org")
+
+
+class TestAsTask:
+    def test_progress_tells_the_stage(self, server: Mailbox) -> None:
+        run = FakeRun()
+        with running(send_email, run):
+            send_email.run("ann@example.org", "Hi", "text")
+        assert run.reports == [(10, {"stage": "connect"}), (50, {"stage": "send"})]
+
+    def test_cancelled_before_sending_it_sends_nothing_and_hangs_up(self, server: Mailbox) -> None:
+        with running(send_email, FakeRun(stop_at=(2, TaskCancelled))), pytest.raises(TaskCancelled):
+            send_email.run("ann@example.org", "Hi", "text")
+        assert server.commands == []
+
+    def test_it_goes_to_the_high_queue(self) -> None:
+        assert find_type(send_email.name).queue == "high_priority"
+
+    def attempt(self, failures: int) -> FakeRun:
+        claim = a_claim(
+            args=["ann@example.org", "Hi", "text"], failures=failures, max_attempts=4, max_attempts_named=False
+        )
+        return FakeRun(claim)
+
+    @pytest.mark.parametrize(("failures", "delay"), [(0, 15), (1, 30), (2, 60)])
+    def test_deferred_it_is_retried_after_growing_pauses(self, mail_to: Configure, failures: int, delay: float) -> None:
+        mail_to(free_port())
+        run = self.attempt(failures)
+        with running(send_email, run), pytest.raises(Retry):
+            send_email(*run.claim.args)
+        ((outcome, error),) = run.ends
+        assert outcome == "retried"
+        assert isinstance(error, MailDeferred)
+        assert run.next_try is not None
+        assert run.next_try.delay == delay
+
+    def test_deferred_for_the_fourth_time_it_fails(self, mail_to: Configure) -> None:
+        mail_to(free_port())
+        run = self.attempt(3)
+        with running(send_email, run), pytest.raises(MailDeferred):
+            send_email(*run.claim.args)
+        assert [outcome for outcome, _ in run.ends] == ["failed"]
+
+    def test_refused_it_fails_at_once(self, server: Mailbox) -> None:
+        server.refused = {"ann@example.org": "550 no"}
+        run = self.attempt(0)
+        with running(send_email, run), pytest.raises(MailRefused):
+            send_email(*run.claim.args)
+        assert [outcome for outcome, _ in run.ends] == ["failed"]
+
+    def test_refused_it_fails_at_once_even_with_attempts_named(self, server: Mailbox) -> None:
+        run = FakeRun(a_claim(args=["no address", "Hi", "text"], max_attempts=9, max_attempts_named=True))
+        with running(send_email, run), pytest.raises(ValueError, match="e-mail"):
+            send_email(*run.claim.args)
+        assert [outcome for outcome, _ in run.ends] == ["failed"]

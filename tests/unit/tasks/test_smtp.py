@@ -1,0 +1,194 @@
+"""What a real SMTP server, or the network, may answer to send_email; STARTTLS and login."""
+
+import base64
+import logging
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.tasks import smtp
+from app.tasks.smtp import MailDeferred, MailRefused
+from tests.unit.tasks.smtp_server import (
+    TOKEN,
+    Configure,
+    Mailbox,
+    authenticate,
+    certificate,
+    free_port,
+    scripted_server,
+    send,
+    smtp_server,
+)
+
+
+class TestRefusals:
+    def test_a_refused_recipient_is_told_while_the_others_get_it(self, server: Mailbox) -> None:
+        server.refused = {"ben@example.org": "550 5.1.1 no such user"}
+        result = send(to=["ann@example.org", "ben@example.org"])
+        assert result["accepted"] == ["ann@example.org"]
+        assert result["refused"] == {"ben@example.org": {"code": 550, "reason": "5.1.1 no such user"}}
+        assert server.envelopes[0].rcpt_tos == ["ann@example.org"]
+
+    @pytest.mark.parametrize(
+        ("answers", "error"),
+        [
+            (["550 no", "551 no"], MailRefused),
+            (["450 later", "451 later"], MailDeferred),
+            (["550 no", "450 later"], MailDeferred),
+        ],
+    )
+    def test_refused_by_all_fails_for_good_unless_one_said_later(
+        self, server: Mailbox, answers: list[str], error: type[Exception]
+    ) -> None:
+        addresses = ["ann@example.org", "ben@example.org"]
+        server.refused = dict(zip(addresses, answers, strict=True))
+        with pytest.raises(error, match=f"ann@example.org: {answers[0]}; ben@example.org: {answers[1]}"):
+            send(to=addresses)
+
+    @pytest.mark.parametrize("command", ["MAIL", "DATA"])
+    @pytest.mark.parametrize(("answer", "error"), [("451 busy", MailDeferred), ("554 spam", MailRefused)])
+    def test_the_answer_to_sender_and_message_decides(
+        self, mail_to: Configure, command: str, answer: str, error: type[Exception]
+    ) -> None:
+        with smtp_server(Mailbox(**{command: answer})) as port:
+            mail_to(port)
+            with pytest.raises(error, match=f"127.0.0.1:{port} answered {answer}"):
+                send()
+
+    @pytest.mark.parametrize(("greeting", "error"), [(b"421 busy", MailDeferred), (b"554 go away", MailRefused)])
+    def test_the_greeting_decides(self, mail_to: Configure, greeting: bytes, error: type[Exception]) -> None:
+        with scripted_server(greeting) as port:
+            mail_to(port)
+            with pytest.raises(error, match=greeting.decode()):
+                send()
+
+    @pytest.mark.parametrize("answer", ["421 shutting down", "500 what"])
+    def test_an_odd_goodbye_does_not_undo_the_sending(self, mail_to: Configure, answer: str) -> None:
+        mailbox = Mailbox(QUIT=answer)
+        with smtp_server(mailbox) as port:
+            mail_to(port)
+            assert send()["accepted"] == ["ann@example.org"]
+        assert len(mailbox.envelopes) == 1
+
+
+class TestNetwork:
+    def test_nobody_listening_is_tried_later(self, mail_to: Configure) -> None:
+        port = free_port()
+        mail_to(port)
+        with pytest.raises(MailDeferred, match=f"127.0.0.1:{port} is not reachable"):
+            send()
+
+    def test_a_server_that_hangs_up_is_tried_later(self, mail_to: Configure) -> None:
+        with scripted_server(b"220 hello") as port:
+            mail_to(port)
+            with pytest.raises(MailDeferred, match="hung up"):
+                send()
+
+    def test_a_server_that_hangs_up_after_the_mail_has_it(self, mail_to: Configure) -> None:
+        ehlo, mail, rcpt, data, text = b"250 me", b"250 ok", b"250 ok", b"354 go", b"250 queued"
+        # The script takes the message, one small segment, for a line; after its answer to it, it hangs up.
+        with scripted_server(b"220 hello", ehlo, mail, rcpt, data, text) as port:
+            mail_to(port)
+            assert send()["accepted"] == ["ann@example.org"]
+
+    def test_a_silent_server_is_tried_later(self, mail_to: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(smtp, "TIMEOUT_SECONDS", 0.1)
+        with scripted_server() as port:
+            mail_to(port)
+            with pytest.raises(MailDeferred, match="timed out"):
+                send()
+
+    def test_a_name_that_does_not_resolve_is_tried_later(self, mail_to: Configure) -> None:
+        mail_to(25, SMTP_HOST="mail.invalid")
+        with pytest.raises(MailDeferred, match=r"mail\.invalid:25 is not reachable"):
+            send()
+
+
+class TestSecurity:
+    @pytest.fixture
+    def secured(
+        self, mailbox: Mailbox, mail_to: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[Callable[..., None]]:
+        """A server that wants STARTTLS and a login; its certificate is trusted unless told otherwise."""
+        trusted, context = certificate(tmp_path)
+        options = {"tls_context": context, "require_starttls": True, "auth_required": True}
+        with smtp_server(mailbox, authenticator=authenticate, **options) as port:
+
+            def configure(*, trust: bool = True, **more: str) -> None:
+                monkeypatch.setenv("SSL_CERT_FILE", str(trusted) if trust else str(tmp_path / "none.pem"))
+                login = {"SMTP_STARTTLS": "true", "SMTP_USERNAME": "mailer", "SMTP_PASSWORD": TOKEN}
+                mail_to(port, **login | more)
+
+            yield configure
+
+    def test_starttls_and_login(self, secured: Callable[..., None], mailbox: Mailbox) -> None:
+        secured()
+        assert send()["accepted"] == ["ann@example.org"]
+        assert len(mailbox.envelopes) == 1
+
+    def test_a_wrong_password_fails_for_good_and_is_shown_nowhere(
+        self, secured: Callable[..., None], mailbox: Mailbox
+    ) -> None:
+        wrong = "a-wrong-one"
+        secured(SMTP_PASSWORD=wrong)
+        with pytest.raises(MailRefused, match="answered 535") as caught:
+            send()
+        told = "".join(map(str, [caught.value, caught.value.__cause__]))
+        assert wrong not in told
+        assert base64.b64encode(f"\0mailer\0{wrong}".encode()).decode() not in told
+
+    def test_a_certificate_that_nobody_vouches_for_gets_neither_password_nor_mail(
+        self, secured: Callable[..., None], mailbox: Mailbox
+    ) -> None:
+        secured(trust=False)
+        with pytest.raises(MailRefused, match="certificate verify failed"):
+            send()
+        assert mailbox.commands == []
+
+    def test_a_certificate_of_another_name_is_not_trusted(self, secured: Callable[..., None]) -> None:
+        secured(SMTP_HOST="127.0.0.2")
+        with pytest.raises((MailRefused, MailDeferred)):
+            send()
+
+    def test_a_server_without_starttls_gets_no_mail(self, mailbox: Mailbox, mail_to: Configure) -> None:
+        with smtp_server(mailbox) as port:
+            mail_to(port, SMTP_STARTTLS="true")
+            with pytest.raises(MailRefused, match="STARTTLS"):
+                send()
+        assert mailbox.commands == []
+
+    def test_a_server_without_login_is_refused(self, mailbox: Mailbox, mail_to: Configure) -> None:
+        with smtp_server(mailbox) as port:
+            mail_to(port, SMTP_USERNAME="mailer", SMTP_PASSWORD=TOKEN)
+            with pytest.raises(MailRefused, match="AUTH"):
+                send()
+
+    def test_login_without_tls_where_the_server_takes_it(self, mailbox: Mailbox, mail_to: Configure) -> None:
+        with smtp_server(mailbox, authenticator=authenticate, auth_require_tls=False) as port:
+            mail_to(port, SMTP_USERNAME="mailer", SMTP_PASSWORD=TOKEN)
+            assert send()["accepted"] == ["ann@example.org"]
+
+    def test_a_user_without_a_password_is_a_setting_to_correct(self, mail_to: Configure, mailbox: Mailbox) -> None:
+        with smtp_server(mailbox) as port:
+            mail_to(port, SMTP_USERNAME="mailer")
+            with pytest.raises(MailRefused, match="SMTP_USERNAME is set without SMTP_PASSWORD"):
+                send()
+
+    def test_a_password_outside_ascii_is_refused_without_quoting_it(self, secured: Callable[..., None]) -> None:
+        secured(SMTP_PASSWORD="pässword")
+        with pytest.raises(MailRefused, match="must be ASCII") as caught:
+            send()
+        assert "xe4" not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+    def test_neither_text_nor_addresses_nor_password_are_logged(
+        self, secured: Callable[..., None], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        secured()
+        with caplog.at_level(logging.DEBUG, logger="app"):
+            send(subject="a-secret-subject", body="a-secret-body", html="a-secret-html")
+        own = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("app"))
+        assert "accepted for 1 of 1 recipients" in own
+        assert not re.search(f"a-secret|ann@|{TOKEN}", own)

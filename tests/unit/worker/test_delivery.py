@@ -1,0 +1,132 @@
+"""Statements that outlast an outage. The engine is SQLite: what is tested is when to try again."""
+
+from collections.abc import Callable, Iterator
+
+import psycopg2
+import pytest
+from psycopg2 import errors
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
+
+from app.db.outage import is_outage
+from app.worker import delivery
+from app.worker.delivery import Undeliverable, deliver
+
+
+def lost() -> OperationalError:
+    return OperationalError("SELECT 1", {}, psycopg2.OperationalError("server closed the connection unexpectedly"))
+
+
+def said(kind: type[psycopg2.Error], state: str) -> DBAPIError:
+    """An error that the server answered, with its SQLSTATE."""
+    error = kind("said the server")
+    error.__setstate__({"pgcode": state})
+    return OperationalError("SELECT 1", {}, error)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    made = create_engine("sqlite://", poolclass=QueuePool)
+    monkeypatch.setattr(delivery, "autocommit_engine", lambda: made)
+    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.001)
+    yield made
+    assert made.pool.checkedout() == 0  # type: ignore[attr-defined]
+    made.dispose()
+
+
+class Statement:
+    """Fails with these errors, one at each call, and then works."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.calls = 0
+
+    def __call__(self, db: Connection) -> int:
+        self.calls += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        answer: int = db.execute(text("SELECT 42")).scalar_one()
+        return answer
+
+
+@pytest.mark.usefixtures("engine")
+class TestDeliver:
+    def test_the_answer_is_the_statements(self) -> None:
+        assert deliver(Statement(), 0) == 42
+
+    def test_it_tries_again_until_the_database_is_back(self, caplog: pytest.LogCaptureFixture) -> None:
+        statement = Statement(lost(), PoolTimeout("pool"), said(errors.AdminShutdown, "57P01"))
+        assert deliver(statement, 30) == 42
+        assert statement.calls == 4
+        assert caplog.text.count("trying again") == 3
+
+    def test_it_gives_up_after_its_time(self) -> None:
+        statement = Statement(*(lost() for _ in range(10_000)))
+        with pytest.raises(Undeliverable, match="server closed") as caught:
+            deliver(statement, 0.02)
+        assert statement.calls > 1
+        assert isinstance(caught.value.__cause__, OperationalError)
+
+    def test_without_time_it_tries_once(self) -> None:
+        statement = Statement(lost())
+        with pytest.raises(Undeliverable):
+            deliver(statement, 0)
+        assert statement.calls == 1
+
+    def test_the_pauses_grow_to_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pauses: list[float] = []
+        monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.5)
+        monkeypatch.setattr(delivery.time, "sleep", pauses.append)
+        deliver(Statement(*(lost() for _ in range(5))), 3600)
+        assert pauses == [0.5, 1, 2, 2, 2]
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            IntegrityError("INSERT", {}, psycopg2.IntegrityError("duplicate")),
+            said(errors.QueryCanceled, "57014"),
+            ValueError("the statement's own"),
+        ],
+    )
+    def test_an_error_of_the_statement_is_raised_at_once(self, error: Exception) -> None:
+        statement = Statement(error)
+        with pytest.raises(type(error)):
+            deliver(statement, 30)
+        assert statement.calls == 1
+
+
+class TestIsOutage:
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lost,
+            lambda: PoolTimeout("QueuePool limit reached"),
+            lambda: InterfaceError("SELECT 1", {}, psycopg2.InterfaceError("connection already closed")),
+            lambda: said(errors.AdminShutdown, "57P01"),
+            lambda: said(errors.CrashShutdown, "57P02"),
+            lambda: said(errors.CannotConnectNow, "57P03"),
+            lambda: said(errors.TooManyConnections, "53300"),
+            lambda: said(errors.ConnectionFailure, "08006"),
+            lambda: DBAPIError("SELECT 1", {}, psycopg2.DatabaseError("odd"), connection_invalidated=True),
+        ],
+    )
+    def test_the_server_or_the_way_to_it(self, make: Callable[[], Exception]) -> None:
+        assert is_outage(make())
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: said(errors.QueryCanceled, "57014"),
+            lambda: said(errors.LockNotAvailable, "55P03"),
+            lambda: said(errors.DeadlockDetected, "40P01"),
+            lambda: said(errors.UndefinedTable, "42P01"),
+            lambda: IntegrityError("INSERT", {}, psycopg2.IntegrityError("duplicate")),
+            lambda: DBAPIError("SELECT 1", {}, psycopg2.ProgrammingError("syntax")),
+            lambda: ConnectionError("not the database's"),
+            lambda: ValueError("no"),
+        ],
+    )
+    def test_everything_else(self, make: Callable[[], Exception]) -> None:
+        assert not is_outage(make())

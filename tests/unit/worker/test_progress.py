@@ -1,0 +1,197 @@
+"""Progress is coalesced, its last value lands, and its answers reach the body."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from app.errors import AttemptLost, TaskCancelled
+from app.worker.progress import ProgressReporter
+from tests.support.waiting import wait_for
+
+NEVER = 3600.0
+SOON = 0.05
+
+
+class Writes:
+    """The injected write: keeps the values, and answers or raises as told."""
+
+    def __init__(self) -> None:
+        self.values: list[tuple[int | None, Any]] = []
+        self.threads: list[int] = []
+        self.answer: bool | BaseException = False
+
+    def __call__(self, percent: int | None, detail: Any | None) -> bool:
+        self.values.append((percent, detail))
+        self.threads.append(threading.get_ident())
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def writes() -> Writes:
+    return Writes()
+
+
+def timers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+
+
+@pytest.fixture
+def reporter(writes: Writes) -> Iterator[Callable[[float], ProgressReporter]]:
+    """Makes reporters, closes them, and sees that no timer outlives them."""
+    made: list[ProgressReporter] = []
+
+    def make(interval: float) -> ProgressReporter:
+        made.append(ProgressReporter(writes, interval))
+        return made[-1]
+
+    before = timers()
+    yield make
+    for each in made:
+        each.close()
+    wait_for(lambda: set(timers()) <= set(before), what="the timers' end")
+
+
+Make = Callable[[float], ProgressReporter]
+
+
+class TestWriting:
+    def test_the_first_report_is_written_at_once_by_the_caller(self, reporter: Make, writes: Writes) -> None:
+        reporter(NEVER).report(10, {"step": 1})
+        assert writes.values == [(10, {"step": 1})]
+        assert writes.threads == [threading.get_ident()]
+
+    def test_what_follows_within_the_interval_is_one_write(self, reporter: Make, writes: Writes) -> None:
+        progress = reporter(NEVER)
+        for percent in range(50):
+            progress.report(percent, None)
+        assert writes.values == [(0, None)]
+        progress.close()
+        assert writes.values == [(0, None), (49, None)]
+
+    def test_the_last_value_lands_without_another_report(self, reporter: Make, writes: Writes) -> None:
+        progress = reporter(SOON)
+        progress.report(1, None)
+        progress.report(2, None)
+        progress.report(3, None)
+        wait_for(lambda: (3, None) in writes.values, what="the timer's write")
+        assert (2, None) not in writes.values
+        assert writes.threads[-1] != threading.get_ident()
+
+    def test_percent_and_detail_are_kept_apart(self, reporter: Make, writes: Writes) -> None:
+        progress = reporter(NEVER)
+        progress.report(1, None)
+        progress.report(20, None)
+        progress.report(None, {"step": 2})
+        progress.report(None, None)
+        progress.close()
+        assert writes.values[-1] == (20, {"step": 2})
+
+    def test_a_detail_changed_afterwards_is_written_as_it_was(self, reporter: Make, writes: Writes) -> None:
+        progress = reporter(NEVER)
+        detail = {"step": 1}
+        progress.report(0, None)
+        progress.report(1, detail)
+        detail["step"] = 99
+        progress.close()
+        assert writes.values[-1] == (1, {"step": 1})
+
+    def test_nothing_new_is_not_written_again(self, reporter: Make, writes: Writes) -> None:
+        progress = reporter(NEVER)
+        progress.report(1, None)
+        progress.close()
+        progress.close()
+        assert writes.values == [(1, None)]
+
+    @pytest.mark.parametrize("percent", [-1, 101])
+    def test_a_percent_out_of_range_is_refused_and_not_written(
+        self, reporter: Make, writes: Writes, percent: int
+    ) -> None:
+        with pytest.raises(ValueError, match="between 0 and 100"):
+            reporter(NEVER).report(percent, None)
+        assert writes.values == []
+
+
+class TestTimer:
+    def test_closing_leaves_no_timer_behind(self, reporter: Make, writes: Writes) -> None:
+        progress = reporter(NEVER)
+        before = len(timers())
+        progress.report(1, None)
+        progress.report(2, None)
+        progress.report(3, None)
+        assert len(timers()) == before + 1  # one, however many reports wait
+        progress.close()
+        wait_for(lambda: len(timers()) == before, what="the timer's end")
+
+    def test_a_write_that_fails_in_the_timer_does_not_end_the_reporting(
+        self, reporter: Make, writes: Writes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        progress = reporter(SOON)
+        progress.report(1, None)
+        writes.answer = RuntimeError("the database is odd")
+        progress.report(2, None)
+        wait_for(lambda: "progress could not be written" in caplog.text, what="the log line")
+        writes.answer = False
+        progress.report(3, None)
+        wait_for(lambda: (3, None) in writes.values, what="the next value")
+
+    def test_closing_never_raises(self, reporter: Make, writes: Writes, caplog: pytest.LogCaptureFixture) -> None:
+        progress = reporter(NEVER)
+        progress.report(1, None)
+        progress.report(2, None)
+        writes.answer = RuntimeError("the database is odd")
+        progress.close()
+        assert "progress could not be written" in caplog.text
+
+
+class TestAnswers:
+    def test_a_cancellation_is_heard_at_the_very_call(self, reporter: Make, writes: Writes) -> None:
+        progress = reporter(NEVER)
+        writes.answer = True
+        with pytest.raises(TaskCancelled):
+            progress.report(1, None)
+        assert progress.cancelled
+
+    def test_what_the_timer_hears_is_raised_at_the_next_call(self, reporter: Make, writes: Writes) -> None:
+        progress = reporter(SOON)
+        progress.report(1, None)
+        writes.answer = True
+        progress.report(2, None)
+        wait_for(lambda: progress.cancelled, what="the timer's answer")
+        with pytest.raises(TaskCancelled):
+            progress.report(3, None)
+        assert (3, None) not in writes.values
+
+    def test_asking_alone_hears_it_too(self, reporter: Make, writes: Writes) -> None:
+        writes.answer = True
+        with pytest.raises(TaskCancelled):
+            reporter(NEVER).report(None, None)
+        assert writes.values == [(None, None)]
+
+    def test_a_lost_attempt_is_heard_and_writes_nothing_more(self, reporter: Make, writes: Writes) -> None:
+        progress = reporter(NEVER)
+        writes.answer = AttemptLost()
+        for _ in range(2):
+            with pytest.raises(AttemptLost):
+                progress.report(1, None)
+        progress.close()
+        assert writes.values == [(1, None)]
+        assert not progress.cancelled
+
+    def test_a_lost_attempt_heard_by_the_timer_is_raised_at_the_next_call(self, reporter: Make, writes: Writes) -> None:
+        progress = reporter(SOON)
+        progress.report(1, None)
+        writes.answer = AttemptLost()
+        progress.report(2, None)
+        wait_for(lambda: len(writes.values) == 2, what="the timer's write")
+        with pytest.raises(AttemptLost):
+            wait_for(lambda: progress.report(3, None), what="the lost attempt")
+        assert writes.values == [(1, None), (2, None)]
+
+    def test_another_error_reaches_the_caller(self, reporter: Make, writes: Writes) -> None:
+        writes.answer = TypeError("the detail is not JSON")
+        with pytest.raises(TypeError, match="not JSON"):
+            reporter(NEVER).report(1, {"a": object()})
