@@ -4,16 +4,23 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Depends, Query
-from pydantic import AwareDatetime
+from pydantic import BeforeValidator
 
 from app.api.deps import CurrentUser
 from app.errors import AdminOnly
 from app.models.task import TaskPriority, TaskStatus
 from app.schemas.json_value import ShortText, Tag
-from app.schemas.task import PriorityIn
+from app.schemas.task import Moment, PriorityIn
 from app.services.auth_service import Principal
 from app.services.task_queries import TaskFilter
 
+
+def _number(value: object) -> object:
+    """In a query every number is text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 1 else value
+
+
+PriorityFilter = Annotated[PriorityIn, BeforeValidator(_number)]
 Status = Annotated[list[TaskStatus], Query(description="Any of these; repeatable.")]
 Tags = Annotated[list[Tag], Query(max_length=20, description="All of these; repeatable.")]
 Whose = Annotated[
@@ -27,12 +34,12 @@ def task_filter(
     status: Status = [],  # noqa: B006 (FastAPI copies it)
     task_type: Annotated[ShortText | None, Query(description="Exactly this task_type.")] = None,
     celery_task_name: Annotated[ShortText | None, Query(description="Exactly this task.")] = None,
-    priority: Annotated[PriorityIn | None, Query(description="low, normal, high or critical.")] = None,
+    priority: Annotated[PriorityFilter | None, Query(description="low, normal, high or critical.")] = None,
     queue: Annotated[ShortText | None, Query(description="Exactly this queue.")] = None,
     tag: Tags = [],  # noqa: B006
     name: Annotated[ShortText | None, Query(description="Part of the name, in any case.")] = None,
-    created_after: Annotated[AwareDatetime | None, Query(description="Created later than this.")] = None,
-    created_before: Annotated[AwareDatetime | None, Query(description="Created earlier than this.")] = None,
+    created_after: Annotated[Moment | None, Query(description="Created later than this.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Created earlier than this.")] = None,
     user_id: Whose = None,
 ) -> TaskFilter:
     """The filter as asked for, within what the caller may see. Raises AdminOnly."""

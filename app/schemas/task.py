@@ -1,10 +1,10 @@
 """Tasks as clients send and see them. Where the names are the model's, the meaning is too."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -40,6 +40,17 @@ PriorityIn = Annotated[
         }
     ),
 ]
+
+
+def _in_utc(value: datetime) -> datetime:
+    """An offset can carry the first or the last day of the calendar beyond it: the row could not be read again."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("datetime_range", "In UTC this is outside the years 1 to 9999") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 
 _EXAMPLE: dict[str, Any] = {
@@ -69,13 +80,13 @@ class TaskCreate(RequestModel):
         description="low, normal, high or critical; also 1–4 in that order, and urgent for critical.",
         examples=["normal"],
     )
-    run_at: AwareDatetime | None = Field(
+    run_at: Moment | None = Field(
         None, description="Not before this time (RFC 3339 with an offset).", examples=["2030-01-01T08:00:00Z"]
     )
     delay_seconds: Seconds | None = Field(
         None, description="Not before this many seconds from now; instead of run_at.", examples=[30]
     )
-    expires_at: AwareDatetime | None = Field(
+    expires_at: Moment | None = Field(
         None, description="Revoked if it has not started by then.", examples=["2030-01-02T08:00:00Z"]
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = Field(
@@ -113,8 +124,8 @@ class TaskPatch(PatchModel):
     tags: list[Tag] | SkipJsonSchema[None] = Field(None, max_length=MAX_TAGS, description="Replaces the tags.")
     metadata: SearchableObject | SkipJsonSchema[None] = Field(None, description="Replaces the metadata.")
     priority: PriorityIn | SkipJsonSchema[None] = Field(None, description="Moves a pending task to its queue.")
-    run_at: AwareDatetime | None = Field(None, description="null: as soon as possible.")
-    expires_at: AwareDatetime | None = Field(None, description="null: never.")
+    run_at: Moment | None = Field(None, description="null: as soon as possible.")
+    expires_at: Moment | None = Field(None, description="null: never.")
     status: TaskStatus | SkipJsonSchema[None] = Field(
         None, description="Administrators: revoked, succeeded or failed.", examples=["revoked"]
     )

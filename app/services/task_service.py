@@ -158,7 +158,8 @@ class TaskService:
             if current is not None:
                 moved = self._report_end(db, current, to, progress, result, error)
             else:
-                moved = self._move(db, task_id, to, progress, result, error)
+                values = {} if progress is None else {"progress": progress}
+                moved = self._move(db, task_id, to, values, result, error)
             if not moved:
                 raise self._refused(db, task_id, f"set {to} on")
         return self.get_task(db, task_id)
@@ -273,15 +274,14 @@ class TaskService:
             after_commit(db, lambda: publish(dispatches))
 
     def _move(
-        self, db: Session, task_id: UUID, to: TaskStatus, progress: int | None, result: Any, error: str | None
+        self, db: Session, task_id: UUID, to: TaskStatus, values: dict[str, Any], result: Any, error: str | None
     ) -> bool:
-        values = {} if progress is None else {"progress": progress}
         if to is TaskStatus.REVOKED:
             return task_changes.revoke_pending(db, task_id, "stopped") or task_changes.end_running(
                 db, task_id, to, values, error
             )
         if to is TaskStatus.SUCCEEDED:
-            return task_changes.end_running(db, task_id, to, {"progress": 100, "result": result}, None)
+            return task_changes.end_running(db, task_id, to, {**values, "progress": 100, "result": result}, None)
         if to is TaskStatus.FAILED:
             return task_changes.end_running(db, task_id, to, values, error)
         return False
@@ -289,8 +289,11 @@ class TaskService:
     def _set_state(self, db: Session, task_id: UUID, state: dict[str, Any]) -> None:
         """An administrator's PATCH: the moves that are open from outside, or the progress of what runs."""
         if "status" in state:
-            to, progress = TaskStatus(state["status"]), state.get("progress")
-            moved = self._move(db, task_id, to, progress, state.get("result"), None)
+            to = TaskStatus(state["status"])
+            if "result" in state and to is not TaskStatus.SUCCEEDED:
+                raise InvalidTransition("A result comes with status succeeded")
+            values = {name: value for name, value in state.items() if name in {"progress", "progress_detail"}}
+            moved = self._move(db, task_id, to, values, state.get("result"), None)
         elif "result" in state:
             raise InvalidTransition("A result comes with status succeeded")
         else:

@@ -53,7 +53,7 @@ class SQLAlchemyTask(Task):
         """Make an `async def` body callable as Celery calls bodies, before `autoretry_for` wraps it."""
         super().__init_subclass__(**kwargs)
         if "before_start" in cls.__dict__:
-            cls.before_start = _ending_what_it_claimed(cls.before_start)
+            cls.before_start = _ending_what_it_claimed(cls.before_start)  # type: ignore[method-assign]
         run = cls.__dict__.get("run")
         function = run.__func__ if isinstance(run, staticmethod) else run
         if inspect.iscoroutinefunction(function):
@@ -220,8 +220,9 @@ class SQLAlchemyTask(Task):
             run.fail(error)
         else:
             self._fail_or_retry(run, error)
-            if not isinstance(error, Exception):  # such as asyncio's CancelledError: Celery calls no hooks for it
-                raise RuntimeError(f"the body raised {type(error).__name__}") from error
+            if not isinstance(error, Exception):
+                # Such as asyncio's CancelledError: Celery calls no hooks for it.
+                raise RuntimeError(f"the body raised {type(error).__name__}") from error  # noqa: TRY004
 
     def _leave(self, error: BaseException) -> None:
         """The row is right already; Celery has nothing to record, and calls no `after_return` either."""
@@ -249,7 +250,9 @@ class SQLAlchemyTask(Task):
         except (TypeError, ValueError) as error:
             run.fail(error)
             raise
-        run.retry_later(retry.exc if isinstance(retry.exc, BaseException) else retry, NextTry(float(delay), args, kwargs))
+        run.retry_later(
+            retry.exc if isinstance(retry.exc, BaseException) else retry, NextTry(float(delay), args, kwargs)
+        )
         self._close_session()  # Celery calls no `after_return` for a retry
 
     def _delay(self, run: AttemptRun, default: float | None) -> float:

@@ -5,11 +5,14 @@ db          a Session whose commits are savepoints of one transaction that is ro
 client      starlette's TestClient on `create_app()`, in this process, on a fresh database
 make_user   `make_user(role="user") -> (user, access token)`, through `client`
 stack       processes on a fresh database; see `tests/support/stack.py`
+start       the same with the example tasks, `start(**settings) -> Running`; see `tests/support/running.py`
+ledger, gate    files by which a test and an example task speak to each other
 wait_for    `wait_for(condition, seconds, what)`; also importable from `tests.support.waiting`
 """
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from starlette.testclient import TestClient
 
 from app.db.session import SessionLocal, engine
 from tests.support import accounts, waiting
+from tests.support.running import Running, example_stack
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.stack import Stack
@@ -83,6 +87,27 @@ def stack(services: Services, tmp_path: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """Where the example tasks write down each start."""
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """What holds an example task back; opened at the test's end, so that no body waits in a worker that is shared."""
+    path = tmp_path / "gate"
+    yield path
+    path.touch()
+
+
+@pytest.fixture
+def start(services: Services, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """`start(SETTING="…")` gives a deployment of the test's own with the example tasks."""
+    with ExitStack() as opened:
+        yield lambda **variables: opened.enter_context(example_stack(services, tmp_path, **variables))
+
+
+@pytest.fixture
 def wait_for() -> Callable[..., Any]:
     return waiting.wait_for
 
@@ -91,10 +116,17 @@ def wait_for() -> Callable[..., Any]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """The logs of all parts below a failed test."""
     report = yield
-    stack = getattr(item, "funcargs", {}).get("stack")
-    if report.failed and isinstance(stack, Stack):
+    stack = _stack_of(item)
+    if report.failed and stack is not None:
         report.sections += [(f"log of {name}", log) for name, log in stack.logs().items()]
     return report
+
+
+def _stack_of(item: pytest.Item) -> Stack | None:
+    for value in getattr(item, "funcargs", {}).values():
+        if isinstance(value, Stack | Running):
+            return value if isinstance(value, Stack) else value.stack
+    return None
 
 
 @pytest.hookimpl(wrapper=True)

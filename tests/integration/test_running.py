@@ -20,19 +20,6 @@ def running(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield shared
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Path]:
-    """Opened at the test's end, whatever became of it: a body that waits would keep a shared child."""
-    path = tmp_path / "gate"
-    yield path
-    path.touch()
-
-
 class TestTheOwnersExample:
     def test_moves_through_pending_running_with_progress_and_succeeded(self, running: Running) -> None:
         body = {
@@ -215,9 +202,7 @@ class TestTimeLimits:
     def test_a_body_may_clean_up_after_a_soft_one(self, running: Running, gate: Path) -> None:
         assert running.run("soft_limit", str(gate), True)["result"] == "cleaned up"
 
-    def test_a_hard_one_kills_the_process_and_fails_the_task(
-        self, running: Running, gate: Path, ledger: Path
-    ) -> None:
+    def test_a_hard_one_kills_the_process_and_fails_the_task(self, running: Running, gate: Path, ledger: Path) -> None:
         ended = running.run("hard_limit", str(gate), str(ledger))
         assert (ended["status"], ended["error"]["type"]) == ("failed", "TimeLimitExceeded")
         wait_for(lambda: not _lives(int(lines(ledger)[0])), 10, "the process to be gone")

@@ -23,18 +23,6 @@ def running(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield shared
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "gate"
-    yield path
-    path.touch()
-
-
 class TestResults:
     def test_dates_uuids_and_dataclasses_become_json(self, running: Running) -> None:
         ended = running.run("return_result", "dataclass")

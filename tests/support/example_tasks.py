@@ -8,11 +8,8 @@ import asyncio
 import os
 import signal
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 from sqlalchemy import text
@@ -20,6 +17,7 @@ from sqlalchemy import text
 from app.celery_app import celery_app
 from app.services.task_service import task_service
 from app.tasks.base import SQLAlchemyTask
+from tests.support.example_results import RESULTS
 
 NAP = 0.02
 
@@ -184,37 +182,6 @@ def kill_itself_once(self: Any, ledger: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@dataclass
-class Point:
-    x: int
-    at: datetime
-    id: UUID
-
-
-def _nested(depth: int) -> Any:
-    value: Any = 1
-    for _ in range(depth):
-        value = [value]
-    return value
-
-
-RESULTS: dict[str, Any] = {
-    "dataclass": Point(3, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), UUID(int=7)),
-    "exact": {"big": 10**30, "float": 1e22, "zero": -0.0, "tiny": 5e-324, "text": "数据 ✓ \0", "none": None},
-    "nan": float("nan"),
-    "infinity": [float("inf")],
-    "object": object(),
-    "surrogate": "\ud800",
-    "surrogate_key": {"\udc00": 1},
-    "deep": _nested(400),
-    "deeper": _nested(5000),
-    "huge_int": 10**5000,
-    "set": {3},
-    "int_keys": {1: "one"},
-    "bytes": b"\xff",
-}
-
-
 @celery_app.task(bind=True, name="tests.return_result")
 def return_result(self: Any, kind: str) -> Any:
     """One of RESULTS."""
@@ -233,7 +200,7 @@ def report_detail(self: Any, kind: str, gate: str) -> str:
 async def asynchronous(self: Any, gate: str, task_id: str | None = None) -> dict[str, Any]:
     """An `async def` body that uses everything a body may."""
     self.update_progress(30, {"from": "a coroutine"})
-    while not Path(gate).exists():
+    while not Path(gate).exists():  # noqa: ASYNC240 (nobody else is on this loop)
         await asyncio.sleep(NAP)
         self.update_progress(None)
     async with asyncio.timeout(5):

@@ -1,13 +1,17 @@
 """What tests of the task endpoints say to the application in this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
+from starlette.testclient import TestClient
 
 from app.db.session import SessionLocal
 from app.models.task import Task, TaskStatus
 from tests.support.accounts import bearer
+from tests.support.services import Services, environment
+from tests.support.settings import settings
 from tests.support.tasks import LONG_RUNNING, task_in
 
 TASKS = "/api/v1/tasks/"
@@ -52,6 +56,18 @@ def stored(task_id: str) -> Task:
         task = db.get(Task, task_id)
         assert task is not None
         return task
+
+
+@contextmanager
+def shared_client(services: Services) -> Iterator[TestClient]:
+    """As the fixture `client`, for all tests of a module: each of them has users of its own."""
+    from app.main import create_app
+
+    name = services.new_database()
+    variables = environment(services.database_url(name), services.flushed_broker())
+    with settings(variables), TestClient(create_app(), raise_server_exceptions=False) as started:
+        yield started
+    services.drop_database(name)
 
 
 def task_client(client: httpx.Client, make_user: Callable[..., Any], role: str = "user") -> TaskClient:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Header, Path, Query, Request, Response, status
 from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.orm import Session
 
 from app.api.deps import CurrentUser, SessionDep, WatcherDep
 from app.api.etags import check_if_match, etag, not_modified
@@ -120,16 +121,19 @@ async def get_task(
     if_none_match: IfNoneMatch = None,
 ) -> Any:
     """One task. With `wait`, the answer comes when the task has ended, or when the seconds are over."""
-    task = await run_in_threadpool(task_service.get_task, db, task_id, owner=user.owner)
+    task = await run_in_threadpool(_read, db, task_id, user.owner)
     if wait and not task.has_ended:
-        # Neither a connection nor a thread is held while waiting.
-        await run_in_threadpool(db.close)
         await watcher.ended(task_id, wait)
-        task = await run_in_threadpool(task_service.get_task, db, task_id, owner=user.owner)
+        task = await run_in_threadpool(_read, db, task_id, user.owner)
     if not_modified(if_none_match, task.version):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers={"ETag": etag(task.version)})
     response.headers["ETag"] = etag(task.version)
     return task
+
+
+def _read(db: Session, task_id: UUID, owner: UUID | None) -> Task:
+    with db:  # neither a connection nor a thread is held while the request waits, or its answer is rendered
+        return task_service.get_task(db, task_id, owner=owner)
 
 
 @router.patch(
@@ -193,10 +197,11 @@ def retry_task(db: SessionDep, user: CurrentUser, task_id: TaskId) -> Task:
     response_description="Gone",
     responses={202: {"description": "Asked to stop, and gone once it has"}, **problems(401, TaskNotFound, TaskActive)},
 )
-def delete_task(response: Response, db: SessionDep, user: CurrentUser, task_id: TaskId, force: Force = False) -> None:
+def delete_task(db: SessionDep, user: CurrentUser, task_id: TaskId, force: Force = False) -> Response:
     """Delete a task that has ended."""
-    if not task_service.delete(db, task_id, owner=user.owner, force=force):
-        response.status_code = status.HTTP_202_ACCEPTED
+    gone = task_service.delete(db, task_id, owner=user.owner, force=force)
+    # A Response of its own: FastAPI would write `null` as the 202's body.
+    return Response(status_code=status.HTTP_204_NO_CONTENT if gone else status.HTTP_202_ACCEPTED)
 
 
 @router.get(

@@ -119,6 +119,7 @@ class TestIsOutage:
         "make",
         [
             lambda: said(errors.QueryCanceled, "57014"),
+            lambda: said(psycopg2.OperationalError, "57014"),
             lambda: said(errors.LockNotAvailable, "55P03"),
             lambda: said(errors.DeadlockDetected, "40P01"),
             lambda: said(errors.UndefinedTable, "42P01"),

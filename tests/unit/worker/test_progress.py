@@ -151,9 +151,12 @@ class TestAnswers:
     def test_a_cancellation_is_heard_at_the_very_call(self, reporter: Make, writes: Writes) -> None:
         progress = reporter(NEVER)
         writes.answer = True
-        with pytest.raises(TaskCancelled):
-            progress.report(1, None)
+        for percent in (1, 2):
+            with pytest.raises(TaskCancelled):
+                progress.report(percent, None)
+        progress.close()
         assert progress.cancelled
+        assert writes.values == [(1, None)]
 
     def test_what_the_timer_hears_is_raised_at_the_next_call(self, reporter: Make, writes: Writes) -> None:
         progress = reporter(SOON)

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Probes a running server of this machine from outside: `python security_test.py http://127.0.0.1:8000`.
+
+XSS, CSRF, injection, authentication, authorisation, limits, error hygiene: named checks, grouped by OWASP API Security
+category, each in `tests/security/`. Two accounts are registered for it; where registration is closed, give the name and
+password of an administrator. What it creates it deletes again, but for the two accounts without an administrator. Its
+last check runs into the login throttle on purpose: for a while this address may be slowed down. Exit code 0 when all
+checks pass, 1 when one fails, 2 when it could not begin. Only loopback addresses are probed.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+
+import tests.security  # noqa: F401 (registers the checks)
+from tests.security.registry import Result, run_checks
+from tests.security.target import CannotProbe, Target, prepare
+from tests.support.loopback import NotLoopback, loopback
+
+CANNOT = 2
+MARKS = {"passed": "ok", "failed": "FAIL", "skipped": "skip"}
+
+
+def main(argv: Sequence[str]) -> int:
+    options = _parser().parse_args(argv)
+    try:
+        address = loopback(options.url)
+        target = prepare(address, options.username, options.password)
+    except (NotLoopback, CannotProbe, httpx.HTTPError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return CANNOT
+    with target:
+        results = _run(target)
+    if options.json:
+        document = {"url": address.url, "checks": [result.as_json() for result in results]}
+        options.json.write_text(json.dumps(document, indent=2), encoding="utf-8")
+    return 1 if any(result.outcome == "failed" for result in results) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", help="of a running server on this machine, such as http://127.0.0.1:8000")
+    parser.add_argument(
+        "--username", default=os.environ.get("TEST_USERNAME"), help="an administrator's, or TEST_USERNAME"
+    )
+    parser.add_argument("--password", default=os.environ.get("TEST_PASSWORD"), help="or TEST_PASSWORD")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
+    return parser
+
+
+def _run(target: Target) -> list[Result]:
+    """Each result as it comes, under the heading of its group."""
+    results: list[Result] = []
+    for result in run_checks(target):
+        if not results or results[-1].group != result.group:
+            print(f"\n{result.group}")
+        print(f"  {MARKS[result.outcome]:<5} {result.name}{f' — {result.detail}' if result.detail else ''}", flush=True)
+        results.append(result)
+    counts = {outcome: sum(result.outcome == outcome for result in results) for outcome in MARKS}
+    print(f"\n{len(results)} checks: " + ", ".join(f"{number} {outcome}" for outcome, number in counts.items()))
+    return results
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

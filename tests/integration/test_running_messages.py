@@ -1,0 +1,149 @@
+"""Messages are hints: doubled, forged or plain ones, their order, and the times that rows keep and messages do not."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+
+from tests.support.running import TASKS, Running, fresh_connections, lines, started
+from tests.support.services import Services
+from tests.support.settings import settings
+from tests.support.waiting import wait_for
+
+
+class TestMessages:
+    @pytest.fixture
+    def running(self, start: Callable[..., Running]) -> Iterator[Running]:
+        running = start()
+        with settings(running.stack.settings), fresh_connections():
+            yield running
+
+    def _send(self, name: str, record: str, generation: int = 1, **options: Any) -> None:
+        from app.celery_app import celery_app
+
+        headers = {"task_record": record, "task_generation": generation}
+        celery_app.send_task(name, headers=headers, queue="default", **options)
+
+    def test_twenty_of_one_task_start_it_once(self, running: Running, ledger: Path, gate: Path) -> None:
+        running.stack.server()
+        task_id = running.create("hold", str(gate), str(ledger))
+        celery_id = running.get(task_id)["celery_id"]
+        for _ in range(20):
+            self._send("tests.hold", task_id, task_id=celery_id)
+        wait_for(lambda: self._waiting(running) == 21, 20, "all of them to wait")
+        running.stack.worker(concurrency=2)
+        started(ledger)
+        gate.touch()
+        assert running.ended(task_id)["attempt"] == 1
+        self._see_the_queue_served(running)
+        assert (running.get(task_id)["attempt"], len(lines(ledger))) == (1, 1)
+
+    def test_a_forged_one_starts_nothing(self, running: Running, ledger: Path) -> None:
+        running.stack.server()
+        task_id = running.create("note_down", str(ledger), run_at="2100-01-01T00:00:00Z")
+        other = running.create("echo", run_at="2100-01-01T00:00:00Z")
+        before = running.get(task_id)
+        self._send("tests.note_down", task_id)  # not due
+        self._send("tests.note_down", other)  # another task's record
+        self._send("tests.note_down", task_id, generation=2)
+        self._send("tests.note_down", str(uuid4()), args=[str(ledger)])
+        self._send("tests.note_down", "no uuid", args=[str(ledger)])
+        self._send("tests.note_down", task_id, args=[str(ledger)], generation="x")  # type: ignore[arg-type]
+        wait_for(lambda: self._waiting(running) == 6, 20, "all of them to wait")
+        running.stack.worker(concurrency=1)
+        self._see_the_queue_served(running)
+        assert lines(ledger) == []
+        assert running.get(task_id) == before
+        assert running.get(other)["status"] == "pending"
+
+    def test_without_a_record_it_is_an_ordinary_celery_task(self, running: Running, ledger: Path) -> None:
+        running.stack.worker(concurrency=1)
+        from tests.support.example_tasks import hold, note_down
+
+        note_down.delay(str(ledger), line="plain")
+        assert started(ledger) == ["plain"]
+        hold.delay("/", str(ledger))  # progress and task_id with no record behind them
+        started(ledger, 2)
+        assert running.http.get(TASKS + "count").json()["total"] == 0
+
+    @staticmethod
+    def _waiting(running: Running) -> int:
+        with redis.Redis.from_url(running.stack.broker_url) as broker:
+            return sum(int(broker.llen(key)) for key in broker.scan_iter("default*") if broker.type(key) == b"list")
+
+    def _see_the_queue_served(self, running: Running) -> None:
+        """Nothing waits, and as many tasks as there are processes, and one more, have been served after that."""
+        wait_for(lambda: self._waiting(running) == 0, 20, "the queue to be empty")
+        for _ in range(3):
+            assert running.run("echo")["status"] == "succeeded"
+
+
+class TestAResultBackend:
+    def test_is_filled_for_celerys_own_clients(self, start: Callable[..., Running], services: Services) -> None:
+        backend = services.new_broker()
+        running = start(CELERY_RESULT_BACKEND=backend)
+        running.stack.worker(concurrency=1)
+        ended = running.run("echo", 1)
+        with redis.Redis.from_url(backend) as connection:
+            wait_for(lambda: connection.exists(f"celery-task-meta-{ended['celery_id']}"), 10, "the result")
+            assert b'"status": "SUCCESS"' in connection.get(f"celery-task-meta-{ended['celery_id']}")
+
+    def test_is_filled_for_a_plain_call_too(self, start: Callable[..., Running], services: Services) -> None:
+        backend = services.new_broker()
+        running = start(CELERY_RESULT_BACKEND=backend)
+        running.stack.worker(concurrency=1)
+        with settings(running.stack.settings), fresh_connections():
+            from tests.support.example_tasks import echo
+
+            called = echo.delay(1, two=2)
+        with redis.Redis.from_url(backend) as connection:
+            meta = wait_for(lambda: connection.get(f"celery-task-meta-{called.id}"), 20, "the result")
+        assert json.loads(meta)["result"] == {"args": [1], "kwargs": {"two": 2}}
+
+
+class TestPriorities:
+    def test_the_higher_go_first_on_a_worker_without_queues(self, start: Callable[..., Running], ledger: Path) -> None:
+        running = start()
+        order = ["low", "normal", "high", "critical"]
+        ids = [
+            running.create("note_down", str(ledger), priority, priority=priority)
+            for priority in [*order, *reversed(order), *order]
+        ]
+        sent = "SELECT count(*) FROM tasks WHERE dispatched_at IS NOT NULL"
+        wait_for(lambda: running.stack.sql(sent)[0][0] == len(ids), 20, "all messages to be out")
+        running.stack.worker(concurrency=1)
+        for task_id in ids:
+            running.ended(task_id)
+        assert lines(ledger) == ["critical"] * 3 + ["high"] * 3 + ["normal"] * 3 + ["low"] * 3
+
+
+class TestTimes:
+    def test_nothing_starts_before_its_time_nor_after_its_expiry(
+        self, start: Callable[..., Running], ledger: Path
+    ) -> None:
+        running = start()
+        expiring = running.create("note_down", str(ledger), "expired", expires_at="2020-01-01T00:00:00Z")
+        delayed = running.create("note_down", str(ledger), "delayed", delay_seconds=1.5)
+        planned = running.create("note_down", str(ledger), "planned", run_at="2100-01-01T00:00:00Z")
+        past = running.create("note_down", str(ledger), "past", run_at="2020-01-01T00:00:00Z")
+        running.stack.worker(concurrency=1)
+        ended = running.ended(expiring)
+        assert (ended["status"], ended["status_reason"], ended["attempt"]) == ("revoked", "expired", 0)
+        assert running.ended(past)["status"] == "succeeded"
+        task = running.ended(delayed)
+        assert task["started_at"] >= task["run_at"] > task["created_at"]
+        assert running.get(planned)["status"] == "pending"
+        assert lines(ledger) in (["past", "delayed"], ["delayed", "past"])
+
+    def test_a_planned_one_starts_at_once_when_its_time_is_taken_away(
+        self, start: Callable[..., Running], ledger: Path
+    ) -> None:
+        running = start()
+        running.stack.worker(concurrency=1)
+        planned = running.create("note_down", str(ledger), run_at="2100-01-01T00:00:00Z")
+        assert running.http.patch(TASKS + planned, json={"run_at": None}).status_code == 200
+        assert running.ended(planned)["status"] == "succeeded"

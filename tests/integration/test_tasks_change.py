@@ -1,0 +1,290 @@
+"""Reading one task, changing, cancelling, retrying and deleting it, in every state that matters."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from app.core.config import get_settings
+from app.db.session import SessionLocal
+from app.services.task_service import task_service
+from tests.support.services import Services
+from tests.support.task_client import TaskClient, shared_client, stored, task_client
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture(scope="module")
+def client(services: Services) -> Iterator[httpx.Client]:
+    with shared_client(services) as shared:
+        yield shared
+
+
+@pytest.fixture
+def tasks(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
+    return task_client(client, make_user)
+
+
+@pytest.fixture
+def admin(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
+    return task_client(client, make_user, "admin")
+
+
+ENDED = ["succeeded", "failed", "revoked"]
+
+
+class TestGet:
+    def test_a_tag_that_still_holds_answers_304(self, tasks: TaskClient) -> None:
+        task_id = tasks.create()["id"]
+        tag = tasks.get(task_id).headers["etag"]
+        again = tasks.request("GET", task_id, headers={"If-None-Match": tag})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert tasks.request("GET", task_id, headers={"If-None-Match": f'"x", W/{tag}'}).status_code == 304
+        tasks.patch(task_id, {"name": "another"})
+        changed = tasks.request("GET", task_id, headers={"If-None-Match": tag})
+        assert (changed.status_code, changed.json()["name"]) == (200, "another")
+
+    def test_waiting_ends_with_the_task(self, tasks: TaskClient) -> None:
+        task_id = tasks.task_in("running")
+
+        def end() -> None:
+            with SessionLocal() as db:
+                task_service.update_task_status(db, task_id, "succeeded", 100, {"n": 1})
+
+        ending = threading.Timer(0.3, end)
+        ending.start()
+        answer = tasks.get(task_id, wait=30)
+        ending.join()
+        assert (answer.json()["status"], answer.json()["result"]) == ("succeeded", {"n": 1})
+        assert 0.2 < answer.elapsed.total_seconds() < 20
+
+    def test_waiting_ends_with_the_seconds(self, tasks: TaskClient) -> None:
+        answer = tasks.get(tasks.task_in("running"), wait=0.3)
+        assert (answer.status_code, answer.json()["status"]) == (200, "running")
+        assert answer.elapsed.total_seconds() >= 0.3
+
+    def test_what_has_ended_is_answered_at_once(self, tasks: TaskClient) -> None:
+        assert tasks.get(tasks.task_in("failed"), wait=60).elapsed.total_seconds() < 20
+
+    def test_a_task_deleted_while_somebody_waits_is_not_found(self, tasks: TaskClient) -> None:
+        task_id = tasks.task_in("pending")
+
+        def delete() -> None:
+            with SessionLocal() as db:
+                task_service.delete(db, task_id, force=True)
+
+        deleting = threading.Timer(0.3, delete)
+        deleting.start()
+        assert tasks.get(task_id, wait=30).status_code == 404
+        deleting.join()
+
+    @pytest.mark.parametrize("wait", [-1, 61, "nan", "inf", "x"])
+    def test_waiting_has_its_bounds(self, tasks: TaskClient, wait: Any) -> None:
+        assert tasks.get(tasks.create()["id"], wait=wait).status_code == 422
+
+
+class TestPatch:
+    @pytest.mark.parametrize("status", ["pending", "running", *ENDED])
+    def test_the_owners_fields_change_at_any_time(self, tasks: TaskClient, status: str) -> None:
+        task_id = tasks.task_in(status)
+        before = tasks.get(task_id).json()
+        change = {"name": "新名字", "tags": ["a"], "metadata": {"k": [1.5, None]}}
+        answer = tasks.patch(task_id, change)
+        assert answer.status_code == 200, answer.text
+        expected = before | change | {"version": before["version"] + 1, "updated_at": answer.json()["updated_at"]}
+        assert answer.json() == expected == tasks.get(task_id).json()
+        assert answer.headers["etag"] == f'"{expected["version"]}"'
+
+    @pytest.mark.parametrize(
+        "change", [{"priority": "high"}, {"run_at": "2100-01-01T00:00:00Z"}, {"expires_at": "2100-01-01T00:00:00Z"}]
+    )
+    def test_when_and_how_soon_change_while_pending_alone(self, tasks: TaskClient, change: dict[str, Any]) -> None:
+        answer = tasks.patch(tasks.task_in("pending"), change)
+        assert answer.status_code == 200
+        assert {name: answer.json()[name] for name in change} == change
+        for status in ("running", *ENDED):
+            task_id = tasks.task_in(status)
+            before = tasks.get(task_id).json()
+            refused = tasks.patch(task_id, change | {"name": "must not change either"})
+            assert (refused.status_code, refused.json()["code"]) == (409, "invalid_transition")
+            assert tasks.get(task_id).json() == before
+
+    def test_a_new_priority_moves_it_to_the_queue_of_that(self, tasks: TaskClient) -> None:
+        task_id = tasks.create(priority="low")["id"]
+        answer = tasks.patch(task_id, {"priority": "urgent"})
+        assert (answer.json()["priority"], answer.json()["queue"]) == ("critical", "high_priority")
+        url = get_settings().celery_broker_url
+        assert url is not None
+        with redis.Redis.from_url(url.get_secret_value()) as broker:
+            wait_for(lambda: broker.llen("high_priority") >= 1, 10, "the message in the new queue")
+
+    def test_if_match(self, tasks: TaskClient) -> None:
+        task = tasks.create()
+        tag = f'"{task["version"]}"'
+        assert tasks.patch(task["id"], {"name": "b"}, headers={"If-Match": tag}).status_code == 200
+        refused = tasks.patch(task["id"], {"name": "c"}, headers={"If-Match": tag})
+        assert (refused.status_code, refused.json()["code"]) == (412, "precondition_failed")
+        for header in ('"99"', f"W/{tag}", "nonsense"):
+            assert tasks.patch(task["id"], {"name": "c"}, headers={"If-Match": header}).status_code == 412
+        assert tasks.patch(task["id"], {"name": "d"}, headers={"If-Match": "*"}).status_code == 200
+        assert tasks.get(task["id"]).json()["name"] == "d"
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"unknown": 1}, {"args": [1]}, {"user_id": "x"}, {"celery_task_name": "x"}, {"name": None}, {"tags": None},
+            {"metadata": None}, {"priority": None}, {"priority": "no"}, {"run_at": "soon"}, {"name": "\0"},
+            {"run_at": "9999-12-31T23:59:59-23:59"}, {"progress": 101}, {"progress": 1.5}, {"status": "done"},
+            {"metadata": {"a": "\0"}},
+        ],
+        ids=str,
+    )  # fmt: skip
+    def test_what_cannot_be_set_is_refused(self, tasks: TaskClient, change: dict[str, Any]) -> None:
+        task = tasks.create()
+        answer = tasks.patch(task["id"], change)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["loc"][:2] == ["body", next(iter(change))]
+        assert tasks.get(task["id"]).json() == task
+
+    def test_nothing_changes_nothing(self, tasks: TaskClient) -> None:
+        task = tasks.create()
+        assert tasks.patch(task["id"], {}).json() == task
+
+
+class TestPatchOfTheState:
+    @pytest.mark.parametrize(
+        "change", [{"status": "revoked"}, {"progress": 5}, {"progress_detail": None}, {"result": 1}]
+    )
+    def test_is_not_for_users(self, tasks: TaskClient, change: dict[str, Any]) -> None:
+        task_id = tasks.task_in("running")
+        answer = tasks.patch(task_id, change | {"name": "must not change either"})
+        assert (answer.status_code, answer.json()["code"]) == (403, "admin_only")
+        assert stored(task_id).name != "must not change either"
+
+    @pytest.mark.parametrize("status", ENDED)
+    def test_an_administrator_ends_a_running_task(self, admin: TaskClient, tasks: TaskClient, status: str) -> None:
+        task_id = tasks.task_in("running")
+        answer = admin.patch(task_id, {"status": status})
+        assert (answer.status_code, answer.json()["status"]) == (200, status)
+        assert [a["outcome"] for a in tasks.get(f"{task_id}/attempts").json()] == [status]
+
+    def test_an_administrator_sets_result_and_progress(self, admin: TaskClient) -> None:
+        task_id = admin.task_in("running")
+        detail = {"step": -0.0}
+        assert admin.patch(task_id, {"progress": 40, "progress_detail": detail}).json()["progress"] == 40
+        changes = {"status": "succeeded", "result": {"n": 1e22}, "progress_detail": {"step": 2}}
+        ended = admin.patch(task_id, changes).json()
+        assert (ended["result"], ended["progress"], ended["progress_detail"]) == ({"n": 1e22}, 100, {"step": 2})
+
+    @pytest.mark.parametrize(
+        ("status", "change"),
+        [
+            ("pending", {"status": "running"}), ("pending", {"status": "succeeded"}), ("pending", {"progress": 5}),
+            ("running", {"status": "pending"}), ("running", {"status": "running"}), ("running", {"result": 1}),
+            ("running", {"status": "failed", "result": 1}), ("succeeded", {"status": "failed"}),
+            ("succeeded", {"result": 2}), ("failed", {"status": "succeeded"}), ("failed", {"progress": 5}),
+            ("revoked", {"status": "pending"}),
+        ],
+    )  # fmt: skip
+    def test_what_the_state_machine_does_not_know_is_refused(
+        self, admin: TaskClient, status: str, change: dict[str, Any]
+    ) -> None:
+        task_id = admin.task_in(status)
+        before = admin.get(task_id).json()
+        assert admin.patch(task_id, change | {"name": "must not change either"}).status_code == 409
+        assert admin.get(task_id).json() == before
+
+
+class TestCancel:
+    def test_a_pending_one_is_revoked_and_stays_so(self, tasks: TaskClient) -> None:
+        task_id = tasks.create()["id"]
+        first = tasks.post(f"{task_id}/cancel")
+        assert (first.status_code, first.json()["status"], first.json()["status_reason"]) == (
+            200,
+            "revoked",
+            "cancelled",
+        )
+        again = tasks.post(f"{task_id}/cancel")
+        assert (again.status_code, again.json()) == (200, first.json())
+
+    def test_a_running_one_is_asked(self, tasks: TaskClient) -> None:
+        task_id = tasks.task_in("running")
+        first = tasks.post(f"{task_id}/cancel")
+        assert (first.status_code, first.json()["status"]) == (202, "running")
+        assert first.json()["cancel_requested_at"] is not None
+        assert tasks.post(f"{task_id}/cancel").json() == first.json()
+
+    @pytest.mark.parametrize("status", ["succeeded", "failed"])
+    def test_an_ended_one_is_refused(self, tasks: TaskClient, status: str) -> None:
+        assert tasks.post(f"{tasks.task_in(status)}/cancel").status_code == 409
+
+
+class TestRetry:
+    @pytest.mark.parametrize("status", ["failed", "revoked"])
+    def test_starts_anew_under_the_same_id(self, tasks: TaskClient, status: str) -> None:
+        task_id = tasks.task_in(status)
+        before = tasks.get(task_id).json()
+        answer = tasks.post(f"{task_id}/retry")
+        after = answer.json()
+        assert (answer.status_code, after["status"], after["attempt"]) == (202, "pending", before["attempt"])
+        assert after["celery_id"] != before["celery_id"]
+        nothing = ("error", "result", "finished_at", "cancel_requested_at", "status_reason")
+        assert [after[name] for name in nothing] == [None] * len(nothing)
+        assert tasks.post(f"{task_id}/retry").status_code == 409
+
+    @pytest.mark.parametrize("status", ["pending", "running", "succeeded"])
+    def test_is_refused_elsewhere(self, tasks: TaskClient, status: str) -> None:
+        assert tasks.post(f"{tasks.task_in(status)}/retry").status_code == 409
+
+
+class TestDelete:
+    @pytest.mark.parametrize("force", [False, True])
+    @pytest.mark.parametrize("status", ENDED)
+    def test_an_ended_one_is_gone(self, tasks: TaskClient, status: str, force: bool) -> None:
+        task_id = tasks.task_in(status)
+        answer = tasks.delete(task_id, force=force)
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert tasks.get(task_id).status_code == 404
+        assert tasks.delete(task_id).status_code == 404
+
+    def test_an_active_one_needs_force(self, tasks: TaskClient) -> None:
+        for status, then in (("pending", 204), ("running", 202)):
+            task_id = tasks.task_in(status)
+            assert tasks.delete(task_id).status_code == 409
+            answer = tasks.delete(task_id, force=True)
+            assert (answer.status_code, answer.content) == (then, b"")
+
+    def test_a_running_one_is_asked_to_stop(self, tasks: TaskClient) -> None:
+        task_id = tasks.task_in("running")
+        tasks.delete(task_id, force=True)
+        assert tasks.get(task_id).json()["cancel_requested_at"] is not None
+
+
+class TestAttempts:
+    @pytest.mark.parametrize(
+        ("status", "outcomes"),
+        [
+            ("pending", []),
+            ("running", ["running"]),
+            ("succeeded", ["succeeded"]),
+            ("failed", ["failed"]),
+            ("revoked", []),
+        ],
+    )
+    def test_the_current_one_is_included(self, tasks: TaskClient, status: str, outcomes: list[str]) -> None:
+        attempts = tasks.get(f"{tasks.task_in(status)}/attempts").json()
+        assert [attempt["outcome"] for attempt in attempts] == outcomes
+        for attempt in attempts:
+            assert attempt["number"] == 1
+            assert attempt["worker"] == "worker@test"
+            assert (attempt["finished_at"] is None) == (status == "running")
+            assert (attempt["traceback"] is None) == (status != "failed")
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert not [t for t in set(threading.enumerate()) - before if isinstance(t, threading.Timer) and t.is_alive()]

@@ -1,0 +1,234 @@
+"""POST /tasks/: what is accepted, how it comes back, and what is refused in which words."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.services import Services
+from tests.support.task_client import BODY, TASKS, TaskClient, shared_client, task_client
+from tests.support.tasks import LONG_RUNNING
+
+# CONTRACT: every one of them is there from the first release, null where nothing fills it yet.
+FIELDS = {
+    "name", "task_type", "celery_task_name", "args", "kwargs", "priority", "run_at", "delay_seconds", "expires_at",
+    "timeout_seconds", "max_attempts", "retry_backoff_seconds", "tags", "metadata", "unique_key", "depends_on",
+    "webhook_url", "id", "celery_id", "user_id", "status", "queue", "progress", "progress_detail", "result", "error",
+    "attempt", "worker", "version", "created_at", "updated_at", "started_at", "finished_at", "cancel_requested_at",
+}  # fmt: skip
+MARK = "rejected-value-4711"
+
+
+@pytest.fixture(scope="module")
+def client(services: Services) -> Iterator[httpx.Client]:
+    with shared_client(services) as shared:
+        yield shared
+
+
+@pytest.fixture
+def tasks(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
+    return task_client(client, make_user)
+
+
+def refused(answer: httpx.Response, *loc: Any) -> dict[str, Any]:
+    """A 422 that names the field and repeats nothing of what was sent."""
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert MARK not in answer.text
+    problem = dict(answer.json())
+    if loc:
+        assert list(loc) in [error["loc"][: len(loc)] for error in problem["errors"]], problem
+    return problem
+
+
+class TestAccepted:
+    def test_answers_the_task_its_url_and_its_tag(self, tasks: TaskClient) -> None:
+        answer = tasks.post(body=BODY | {"kwargs": {"param": "value"}})
+        assert answer.status_code == 201
+        task = answer.json()
+        assert task.keys() >= FIELDS
+        assert answer.headers["location"] == TASKS + task["id"]
+        assert answer.headers["etag"] == f'"{task["version"]}"'
+        read = tasks.http.get(answer.headers["location"], headers=tasks.headers)
+        assert {**read.json(), "status": "pending"} == task
+        assert (task["name"], task["user_id"]) == (BODY["name"], tasks.user["id"])
+        assert (task["status"], task["attempt"], task["max_attempts"]) == ("pending", 0, 1)
+        assert task["id"][14] == "7"
+        assert task["created_at"].endswith("Z")
+        nothing_yet = ("unique_key", "depends_on", "webhook_url", "worker", "error", "result", "started_at", "run_at")
+        assert [task[name] for name in nothing_yet] == [None] * len(nothing_yet)
+
+    @pytest.mark.parametrize(
+        ("given", "priority", "queue"),
+        [
+            ("low", "low", "low_priority"), (1, "low", "low_priority"),
+            ("normal", "normal", "default"), (2, "normal", "default"),
+            ("high", "high", "high_priority"), (3, "high", "high_priority"),
+            ("critical", "critical", "high_priority"), (4, "critical", "high_priority"),
+            ("urgent", "critical", "high_priority"),
+        ],
+    )  # fmt: skip
+    def test_priorities_by_name_and_number(self, tasks: TaskClient, given: Any, priority: str, queue: str) -> None:
+        task = tasks.create(priority=given)
+        assert (task["priority"], task["queue"]) == (priority, queue)
+
+    def test_json_comes_back_exactly(self, tasks: TaskClient) -> None:
+        more = {
+            "big": 10**30,
+            "float": 1e22,
+            "zero": -0.0,
+            "tiny": 5e-324,
+            "text": "数据 ✓ 👍 \0",
+            "self_": [{}],
+            "": None,
+        }
+        created = tasks.create(args=[1.5], kwargs=more)
+        for task in (created, tasks.get(created["id"]).json(), tasks.get().json()[0]):
+            assert json.dumps(task["kwargs"]) == json.dumps(more)
+            assert json.dumps(task["args"]) == "[1.5]"
+
+    def test_every_option(self, tasks: TaskClient) -> None:
+        options = {
+            "run_at": "2100-01-01T08:00:00+08:00", "expires_at": "2100-01-02T00:00:00Z", "timeout_seconds": 7.5,
+            "max_attempts": 4, "retry_backoff_seconds": 2.5, "tags": ["夜", "b"], "metadata": {"order": [17, None]},
+        }  # fmt: skip
+        task = tasks.create(**options)
+        assert {name: task[name] for name in options} == options | {"run_at": "2100-01-01T00:00:00Z"}
+
+    def test_a_delay_is_counted_from_the_acceptance(self, tasks: TaskClient) -> None:
+        task = tasks.create(delay_seconds=3600)
+        assert task["delay_seconds"] == 3600
+        assert task["run_at"][14:] == task["created_at"][14:]  # an hour later to the microsecond
+        assert task["run_at"] > task["created_at"]
+
+
+class TestRefused:
+    def test_an_unknown_task(self, tasks: TaskClient) -> None:
+        problem = refused(tasks.post(body=BODY | {"celery_task_name": MARK}), "body", "celery_task_name")
+        assert problem["code"] == "unknown_task"
+
+    @pytest.mark.parametrize("name", ["celery.backend_cleanup", "app.tasks.common_tasks.purge_finished_tasks"])
+    def test_a_task_that_is_not_for_clients(self, tasks: TaskClient, name: str) -> None:
+        refused(tasks.post(body=BODY | {"celery_task_name": name}), "body", "celery_task_name")
+
+    @pytest.mark.parametrize(
+        "field", ["unique_key", "depends_on", "webhook_url", "status", "user_id", "id", "queue", "attempt", MARK[:3]]
+    )
+    def test_a_field_that_is_not_the_clients_or_does_not_work_yet(self, tasks: TaskClient, field: str) -> None:
+        refused(tasks.post(body=BODY | {field: MARK}), "body", field)
+
+    @pytest.mark.parametrize("field", ["name", "task_type", "celery_task_name"])
+    def test_a_missing_field(self, tasks: TaskClient, field: str) -> None:
+        refused(tasks.post(body={name: value for name, value in BODY.items() if name != field}), "body", field)
+
+    @pytest.mark.parametrize(
+        ("args", "kwargs", "named"),
+        [
+            ([], {}, "duration"),
+            ([MARK], {}, "duration"),
+            ([None], {}, "duration"),
+            ([1], {"duration": MARK}, "duration"),
+            ([1, 2, 3], {}, None),
+            ([1], {"steps": "3"}, "steps"),
+            ([1], {"steps": 1.5}, "steps"),
+            ([1], {"task_id": MARK}, "task_id"),
+            ([1], {"self": MARK}, "self"),
+        ],
+    )
+    def test_wrong_arguments_name_the_parameter(
+        self, tasks: TaskClient, args: list[Any], kwargs: dict[str, Any], named: str | None
+    ) -> None:
+        problem = refused(tasks.post(body=BODY | {"args": args, "kwargs": kwargs}))
+        assert problem["code"] == "invalid_arguments"
+        assert named is None or named in [error["loc"][2] for error in problem["errors"]]
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("name", ""), ("name", "x" * 201), ("name", "a\0b"), ("name", None), ("name", 7), ("task_type", "\0"),
+            ("priority", MARK), ("priority", 0), ("priority", 5), ("priority", True), ("priority", 2.5),
+            ("args", {}), ("args", MARK), ("kwargs", []), ("tags", [""]), ("tags", ["a\0"]), ("tags", MARK),
+            ("tags", ["x"] * 51), ("metadata", {"a": "\0"}), ("metadata", {"\0": 1}), ("metadata", []),
+            ("run_at", "2026-01-01T00:00:00"), ("run_at", MARK), ("expires_at", MARK), ("delay_seconds", -1),
+            ("delay_seconds", 1e300), ("timeout_seconds", 0), ("timeout_seconds", -1), ("max_attempts", 0),
+            ("max_attempts", 101), ("max_attempts", 1.5), ("retry_backoff_seconds", -1), ("celery_task_name", "a\0"),
+        ],
+    )  # fmt: skip
+    def test_a_value_out_of_range(self, tasks: TaskClient, field: str, value: Any) -> None:
+        refused(tasks.post(body=BODY | {field: value}), "body", field)
+
+    @pytest.mark.parametrize(
+        "extra",
+        [
+            {"run_at": "2100-01-01T00:00:00Z", "delay_seconds": 1},
+            {"run_at": "2100-01-01T00:00:00Z", "expires_at": "2099-01-01T00:00:00Z"},
+        ],
+    )
+    def test_times_that_contradict_each_other(self, tasks: TaskClient, extra: dict[str, Any]) -> None:
+        refused(tasks.post(body=BODY | extra))
+
+
+class TestHostileJson:
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            '{"kwargs": {"a": NaN}', '{"kwargs": {"a": -Infinity}', '{"kwargs": {"a": 1e999}',
+            '{"kwargs": {"a": "\\ud800"}', '{"kwargs": {"\\udfff": 1}', '{"name": "\\ud800"', '{"tags": ["\\ud800"]',
+            '{"metadata": {"a": "\\ud800"}', '{"metadata": {"a": NaN}', '{"\\ud800": 1',
+            '{"kwargs": {"a": ' + "[" * 300 + "]" * 300 + "}",
+            '{"kwargs": {"a": ' + "[" * 100_000 + "]" * 100_000 + "}",
+            '{"metadata": {"a": ' + "[" * 300 + "]" * 300 + "}",
+            '{"kwargs": {"a": ' + "9" * 5000 + "}", '{"metadata": {"a": ' + "9" * 5000 + "}",
+            '{"args": [' + "9" * 5000 + "]", '{"delay_seconds": ' + "9" * 400,
+            '{"run_at": "0001-01-01T00:00:00+23:59"', '{"run_at": "9999-12-31T23:59:59-23:59"',
+            '{"expires_at": "9999-12-31T23:59:59-23:59"', '{"run_at": 1e300', '{"run_at": -99999999999999',
+            '{"kwargs": ',
+        ],
+        ids=lambda raw: raw[:34],
+    )  # fmt: skip
+    def test_is_refused_cleanly(self, tasks: TaskClient, raw: str) -> None:
+        rest = {name: value for name, value in BODY.items() if f'"{name}"' not in raw}
+        content = raw + ", " + json.dumps(rest)[1:]
+        answer = tasks.request("POST", content=content.encode(), headers={"Content-Type": "application/json"})
+        assert answer.status_code in {400, 422}, answer.text[:300]
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert len(answer.content) < 5000
+        assert tasks.get().status_code == 200
+        assert tasks.get().json() == []
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            '{"kwargs": {"a": ' + "9" * 4000 + "}", '{"metadata": {"a": ' + "9" * 4000 + "}",
+            '{"metadata": {"a": 1e308, "b": 5e-324}', '{"kwargs": {"a": ' + "[" * 60 + "]" * 60 + "}",
+            '{"run_at": "9999-12-31T23:59:59Z"', '{"expires_at": "9999-12-31T23:59:59.999999Z"',
+            '{"run_at": "0001-01-01T00:00:00Z"', '{"kwargs": {"a": 1, "a": 2}',
+        ],
+        ids=lambda raw: raw[:34],
+    )  # fmt: skip
+    def test_what_is_accepted_can_be_read_and_listed(self, tasks: TaskClient, raw: str) -> None:
+        rest = {name: value for name, value in BODY.items() if f'"{name}"' not in raw}
+        content = raw + ", " + json.dumps(rest)[1:]
+        answer = tasks.request("POST", content=content.encode(), headers={"Content-Type": "application/json"})
+        assert answer.status_code == 201, answer.text[:300]
+        assert tasks.get(answer.json()["id"]).status_code == 200
+        assert len(tasks.get().json()) == 1
+
+    @pytest.mark.parametrize("content", [b"", b"null", b"[]", b"7", b'"x"', b"{", b"\xff\xfe", b"{'a': 1}"])
+    def test_a_body_that_is_no_object(self, tasks: TaskClient, content: bytes) -> None:
+        answer = tasks.request("POST", content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code in {400, 422}
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_types_tell_what_may_be_created(tasks: TaskClient) -> None:
+    types = {kind["celery_task_name"]: kind for kind in tasks.get("types").json()}
+    assert not [name for name in types if name.startswith("celery.") or "purge" in name]
+    kind = types[LONG_RUNNING]
+    assert kind.keys() >= {"summary", "description", "parameters", "default_queue", "time_limit"}
+    assert kind["parameters"]["required"] == ["duration"]
+    assert kind["parameters"]["properties"].keys() == {"duration", "steps"}
+    assert (kind["default_queue"], kind["parameters"]["additionalProperties"]) == ("default", True)
+    assert tasks.http.get(TASKS + "types").status_code == 401

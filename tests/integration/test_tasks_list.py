@@ -1,0 +1,193 @@
+"""GET /tasks/ and /tasks/count: order, pages, filters, and whose tasks they show."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import pytest
+
+from tests.support.services import Services
+from tests.support.task_client import TASKS, TaskClient, shared_client, stored, task_client
+from tests.support.tasks import LONG_RUNNING
+
+
+@pytest.fixture(scope="module")
+def client(services: Services) -> Iterator[httpx.Client]:
+    with shared_client(services) as shared:
+        yield shared
+
+
+@pytest.fixture
+def tasks(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
+    return task_client(client, make_user)
+
+
+def names(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [task["name"] for task in answer.json()]
+
+
+def following(answer: httpx.Response) -> dict[str, str] | None:
+    """The query of the next page, as a client gets it from the `Link` header."""
+    link = answer.links.get("next")
+    return None if link is None else dict(parse_qsl(urlsplit(link["url"]).query))
+
+
+class TestPages:
+    def test_newest_first(self, tasks: TaskClient) -> None:
+        for name in "abc":
+            tasks.create(name=name)
+        assert names(tasks.get()) == ["c", "b", "a"]
+        assert "link" not in tasks.get().headers
+
+    def test_limit_and_skip(self, tasks: TaskClient) -> None:
+        for name in "abcde":
+            tasks.create(name=name)
+        assert names(tasks.get(limit=2)) == ["e", "d"]
+        assert names(tasks.get(limit=2, skip=1)) == ["d", "c"]
+        assert names(tasks.get(skip=5)) == []
+        assert names(tasks.get(skip=10_000)) == []
+
+    def test_links_lead_to_the_end_without_gaps_or_doubles_while_tasks_arrive(self, tasks: TaskClient) -> None:
+        for number in range(25):
+            tasks.create(name=f"t{number}")
+        answer = tasks.get(limit=4)
+        seen = names(answer)
+        while (query := following(answer)) is not None:
+            tasks.create(name="arrived meanwhile")
+            answer = tasks.get(**query)
+            seen += names(answer)
+        assert seen == [f"t{number}" for number in reversed(range(25))]
+
+    def test_links_keep_the_filters_and_drop_skip(self, tasks: TaskClient) -> None:
+        for number in range(6):
+            tasks.create(name=f"t{number}", tags=["a & b", "数"] if number % 2 else [])
+        answer = tasks.get(limit=1, skip=1, tag=["a & b", "数"])
+        assert names(answer) == ["t3"]
+        assert names(tasks.http.get(answer.links["next"]["url"], headers=tasks.headers)) == ["t1"]
+        assert 'rel="next"' in answer.headers["link"]
+
+    def test_no_link_after_a_last_page_that_is_exactly_full(self, tasks: TaskClient) -> None:
+        for name in "ab":
+            tasks.create(name=name)
+        assert following(tasks.get(limit=2)) is None
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            {"limit": 0}, {"limit": 201}, {"limit": "x"}, {"limit": "9" * 5000}, {"skip": -1}, {"skip": 10_001},
+            {"cursor": ""}, {"cursor": "x"}, {"cursor": "' OR 1=1 --"}, {"cursor": "z" * 32}, {"cursor": "a" * 5000},
+            {"cursor": "数" * 32}, {"status": "done"}, {"priority": "highest"}, {"name": ""}, {"tag": ""},
+            {"created_after": "yesterday"}, {"created_after": "2026-01-01T00:00:00"}, {"user_id": "me"},
+            {"created_after": "0001-01-01T00:00:00+23:59"}, {"created_before": "9999-12-31T23:59:59-23:59"},
+            {"priority": "5"}, {"created_before": "99999-01-01T00:00:00Z"}, {"task_type": "x" * 201},
+        ],
+        ids=lambda query: str(query)[:40],
+    )  # fmt: skip
+    def test_a_query_out_of_range_is_refused(self, tasks: TaskClient, query: dict[str, Any]) -> None:
+        answer = tasks.get(**query)
+        assert answer.status_code == 422, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["errors"][0]["loc"][:2] == ["query", next(iter(query))]
+
+    @pytest.mark.parametrize("cursor", ["0" * 32, "f" * 32])
+    def test_a_cursor_at_either_end_is_harmless(self, tasks: TaskClient, cursor: str) -> None:
+        tasks.create(name="a")
+        assert names(tasks.get(cursor=cursor)) == (["a"] if cursor[0] == "f" else [])
+
+    def test_a_cursor_from_another_user_shows_only_ones_own(
+        self, client: httpx.Client, make_user: Callable[..., Any], tasks: TaskClient
+    ) -> None:
+        other = task_client(client, make_user)
+        tasks.create(name="mine")
+        for name in "ab":
+            other.create(name=name)
+        query = following(other.get(limit=1))
+        assert query is not None
+        assert names(tasks.get(**query)) == ["mine"]
+
+
+class TestFilters:
+    @pytest.fixture
+    def made(self, tasks: TaskClient) -> TaskClient:
+        tasks.create(name="Import 100%_done", task_type="import", priority="high", tags=["a"])
+        tasks.create(name="数据导入", task_type="import", priority="low", tags=["a", "b"])
+        tasks.create(name="report", task_type="report", priority="urgent", tags=["b"], args=[1])
+        tasks.task_in("succeeded", name="ended well", task_type="report")
+        tasks.task_in("failed", name="ended badly", task_type="report")
+        tasks.task_in("revoked", name="never began", task_type="import")
+        tasks.task_in("running", name="under way")
+        return tasks
+
+    @pytest.mark.parametrize(
+        ("query", "expected"),
+        [
+            ({}, 7), ({"status": "pending"}, 3), ({"status": ["succeeded", "failed"]}, 2),
+            ({"status": ["failed", "failed"]}, 1), ({"status": "revoked"}, 1), ({"status": "running"}, 1),
+            ({"task_type": "import"}, 3), ({"task_type": "impor"}, 0), ({"celery_task_name": LONG_RUNNING}, 7),
+            ({"celery_task_name": "other"}, 0), ({"priority": "critical"}, 1), ({"priority": "urgent"}, 1),
+            ({"priority": "4"}, 1), ({"priority": "normal"}, 4), ({"queue": "high_priority"}, 2),
+            ({"queue": "nowhere"}, 0), ({"tag": "a"}, 2), ({"tag": ["a", "b"]}, 1), ({"tag": "c"}, 0),
+            ({"name": "import"}, 1), ({"name": "%"}, 1), ({"name": "_"}, 1), ({"name": "导"}, 1), ({"name": "\\"}, 0),
+            ({"name": "' OR 1=1 --"}, 0), ({"created_after": "2020-01-01T00:00:00Z"}, 7),
+            ({"created_after": "2100-01-01T00:00:00+02:00"}, 0), ({"created_before": "2100-01-01T00:00:00Z"}, 7),
+            ({"created_before": "2020-01-01T00:00:00Z"}, 0), ({"created_after": "0001-01-01T00:00:00Z"}, 7),
+            ({"created_before": "9999-12-31T23:59:59Z"}, 7),
+            ({"task_type": "import", "status": "pending", "tag": "b"}, 1),
+            ({"task_type": "report", "status": ["pending", "failed"], "name": "e"}, 2),
+        ],
+        ids=lambda value: str(value)[:50],
+    )  # fmt: skip
+    def test_list_and_count_agree(self, made: TaskClient, query: dict[str, Any], expected: int) -> None:
+        listed = made.get(**query)
+        assert len(names(listed)) == expected
+        counted = made.get("count", **query)
+        assert counted.status_code == 200, counted.text
+        numbers = counted.json()
+        total = numbers.pop("total")
+        assert total == expected == sum(numbers.values())
+        statuses = [task["status"] for task in listed.json()]
+        assert numbers == {status: statuses.count(status) for status in numbers}
+
+    def test_count_names_every_status(self, tasks: TaskClient) -> None:
+        zero = {"total": 0, "pending": 0, "running": 0, "succeeded": 0, "failed": 0, "revoked": 0}
+        assert tasks.get("count").json() == zero
+
+    def test_the_time_of_creation_splits_exactly(self, tasks: TaskClient) -> None:
+        ids = [tasks.create(name=name)["id"] for name in "abc"]
+        at = stored(ids[1]).created_at.isoformat()
+        assert names(tasks.get(created_after=at)) == ["c"]
+        assert names(tasks.get(created_before=at)) == ["a"]
+
+
+class TestWhoseTasks:
+    def test_users_see_their_own_and_may_not_ask_for_others(
+        self, client: httpx.Client, make_user: Callable[..., Any], tasks: TaskClient
+    ) -> None:
+        other = task_client(client, make_user)
+        tasks.create(name="mine")
+        other.create(name="theirs")
+        assert names(tasks.get()) == ["mine"]
+        assert names(tasks.get(user_id=tasks.user["id"])) == ["mine"]
+        for path, whose in itertools.product(("", "count"), (other.user["id"], "all", tasks.user["id"][:-4] + "0000")):
+            assert tasks.get(path, user_id=whose).status_code == 403
+
+    def test_administrators_see_their_own_or_anybodys_or_everybodys(
+        self, client: httpx.Client, make_user: Callable[..., Any], tasks: TaskClient
+    ) -> None:
+        admin = task_client(client, make_user, "admin")
+        tasks.create(name="a user's")
+        admin.create(name="the administrator's")
+        assert names(admin.get()) == ["the administrator's"]
+        assert names(admin.get(user_id=tasks.user["id"])) == ["a user's"]
+        everybodys = admin.get(user_id="all", limit=200)
+        assert names(everybodys)[:2] == ["the administrator's", "a user's"]
+        assert admin.get("count", user_id=tasks.user["id"]).json()["total"] == 1
+        assert admin.get("count", user_id="all", created_after="2020-01-01T00:00:00Z").json()["total"] >= 2
+
+    def test_without_a_token_nobody_sees_anything(self, client: httpx.Client) -> None:
+        for path in ("", "count"):
+            answer = client.get(TASKS + path)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")

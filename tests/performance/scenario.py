@@ -1,0 +1,96 @@
+"""Who asks for what: an account, a task to read, the endpoints that are measured, and the clearing up."""
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from tests.performance.load import Endpoint, Measured, measure
+from tests.performance.wire import Answer, Connection, Request
+from tests.support.loopback import Address
+
+API = "/api/v1"
+TASK = {
+    "name": "performance test",
+    "task_type": "performance_test",
+    "celery_task_name": "app.tasks.common_tasks.long_running_task",
+    "args": [0],
+    "kwargs": {"steps": 1},
+}
+FORM = "application/x-www-form-urlencoded"
+CLEANERS = 8
+HEALTHZ = Endpoint("GET /healthz", lambda _: Request("GET", "/healthz"))
+
+
+class CannotMeasure(Exception):
+    """The server does not let us begin; the message says what it wants."""
+
+
+@dataclass(frozen=True)
+class Account:
+    username: str
+    password: str
+    token: str = ""
+
+    def login(self) -> Request:
+        form = urlencode({"username": self.username, "password": self.password}).encode()
+        return Request("POST", f"{API}/auth/login", form, kind=FORM)
+
+    def read(self, path: str) -> Request:
+        return Request("GET", API + path, token=self.token)
+
+    def create(self) -> Request:
+        return Request("POST", f"{API}/tasks/", json.dumps(TASK).encode(), token=self.token)
+
+    def delete(self, task_id: str) -> Request:
+        return Request("DELETE", f"{API}/tasks/{task_id}?force=true", token=self.token)
+
+
+async def sign_in(connection: Connection, username: str | None, password: str | None) -> Account:
+    """The given account, or a new one where registration is open."""
+    if not (username and password):
+        username, password = f"perf-{secrets.token_hex(6)}", secrets.token_urlsafe(18)
+        body = {"username": username, "email": f"{username}@example.com", "password": password}
+        answer = await connection.ask(Request("POST", f"{API}/auth/register", json.dumps(body).encode()))
+        _need(answer, 201, "register an account (give --username and --password where registration is closed)")
+    account = Account(username, password)
+    answer = await connection.ask(account.login())
+    _need(answer, 200, f"log in as {username}")
+    return Account(username, password, answer.json()["access_token"])
+
+
+async def create_one(connection: Connection, account: Account) -> Answer:
+    answer = await connection.ask(account.create())
+    _need(answer, 201, "create a task")
+    return answer
+
+
+def _need(answer: Answer, status: int, what: str) -> None:
+    if answer.status != status:
+        detail = answer.body[:200].decode(errors="replace")
+        raise CannotMeasure(f"the server answered {answer.status} when asked to {what}: {detail}")
+
+
+def endpoints(account: Account, task_id: str) -> list[Endpoint]:
+    """Reads first: the writes make the tables grow. A login costs an Argon2 hash by design, so few of them do."""
+    return [
+        Endpoint("GET /tasks/{id}", lambda _: account.read(f"/tasks/{task_id}")),
+        Endpoint("GET /tasks/", lambda _: account.read("/tasks/")),
+        Endpoint("GET /tasks/count", lambda _: account.read("/tasks/count")),
+        Endpoint("POST /tasks/", lambda _: account.create(), expected=201, keep=True),
+        Endpoint("POST /auth/login", lambda _: account.login(), share=0.1),
+    ]
+
+
+async def clear_up(address: Address, account: Account, answers: Sequence[Answer]) -> int:
+    """Delete the tasks that were created; how many of them are left."""
+    ids: list[Any] = [answer.json()["id"] for answer in answers]
+    deleted: Measured = await measure(
+        address,
+        Endpoint("DELETE", lambda number: account.delete(ids[number]), expected=204),
+        CLEANERS, len(ids), 120,
+    )  # fmt: skip
+    accepted = deleted.errors["HTTP 202"]  # still running: deleted at its end
+    return len(ids) - len(deleted.latencies) - accepted

@@ -1,0 +1,48 @@
+"""Child processes of a run: stopped with it, and given the time to clear up."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from tests.report.model import ROOT
+
+TRIES, CLEAR_UP_SECONDS = 3, 10
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which this process alone got."""
+
+
+def run_child(command: Sequence[str], env: Mapping[str, str] | None = None) -> int:
+    """Its exit code. When this run is stopped, the child gets a Ctrl-C too and some seconds to end what it started.
+
+    `subprocess.run` would kill it after a quarter of a second.
+    """
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(env or {})}) as child:
+        try:
+            return child.wait()
+        except KeyboardInterrupt as stop:
+            _stop(child, has_heard=not isinstance(stop, Terminated))
+            raise
+
+
+def _stop(child: "subprocess.Popen[bytes]", *, has_heard: bool) -> None:
+    for number in range(TRIES):  # an interrupt that is raised in a destructor is ignored by Python
+        if number or not has_heard:  # a terminal's Ctrl-C went to the child as well
+            child.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(CLEAR_UP_SECONDS)
+            return
+    child.kill()  # the guardian of its services ends the rest
+
+
+def stop_on_sigterm() -> None:
+    """What CI sends, and `timeout`: the same orderly end as for Ctrl-C."""
+
+    def interrupt(number: int, frame: object) -> None:
+        del number, frame
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, interrupt)

@@ -1,0 +1,79 @@
+"""Coverage of `app`, in the tests' own process and in every API, worker and beat process that they start."""
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from tests.report.model import ROOT
+
+CONFIG = """\
+[run]
+branch = true
+source = app
+parallel = true
+data_file = {data}
+concurrency = multiprocessing, thread
+sigterm = true
+patch = subprocess, _exit
+disable_warnings = no-data-collected, module-not-measured, couldnt-parse
+[report]
+exclude_also =
+    if TYPE_CHECKING
+    raise NotImplementedError
+"""
+
+
+def command(reports: Path) -> list[str]:
+    """What stands between `python` and `-m pytest`."""
+    config = _config(reports)
+    config.write_text(CONFIG.format(data=reports / "coverage" / "data"), encoding="utf-8")
+    (reports / "coverage").mkdir(exist_ok=True)
+    return ["-m", "coverage", "run", f"--rcfile={config}"]
+
+
+def _config(reports: Path) -> Path:
+    return reports / "coverage.ini"
+
+
+def collect(reports: Path) -> dict[str, Any] | None:
+    """`{percent, packages: [{name, percent, statements, missing}]}` of all suites together; None without data.
+
+    A process that was killed with SIGKILL leaves no data, so what only such processes ran counts as not covered.
+    """
+    config, output = _config(reports), reports / "coverage.json"
+    if not config.exists():
+        return None
+    _coverage("combine", "-q", f"--rcfile={config}", str(reports / "coverage"))
+    # -i: a source file that has gone since, or was generated, is left out rather than all of them.
+    _coverage("json", "-q", "-i", f"--rcfile={config}", "-o", str(output))
+    if not output.exists():
+        return None
+    return summarise(json.loads(output.read_text(encoding="utf-8")))
+
+
+def _coverage(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "coverage", *arguments], cwd=ROOT, check=False, capture_output=True)
+
+
+def summarise(data: dict[str, Any]) -> dict[str, Any]:
+    packages: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for path, file in data["files"].items():
+        packages["/".join(Path(path).parts[:2]) if Path(path).parent.name != "app" else "app/*.py"].append(
+            file["summary"]
+        )
+    rows = [{"name": name, **_total(files)} for name, files in sorted(packages.items())]
+    return {"percent": data["totals"]["percent_covered"], "packages": rows}
+
+
+def _total(files: list[dict[str, Any]]) -> dict[str, Any]:
+    """Lines and branches together, as coverage.py counts its own total."""
+
+    def add(*keys: str) -> int:
+        return sum(file.get(key, 0) for file in files for key in keys)
+
+    wanted, met = add("num_statements", "num_branches"), add("covered_lines", "covered_branches")
+    percent = 100 * met / wanted if wanted else 100.0
+    return {"percent": percent, "statements": add("num_statements"), "missing": add("missing_lines")}

@@ -1,0 +1,66 @@
+"""The sections of the page that show figures: security, performance, coverage."""
+
+import base64
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from tests.report.markup import bar, esc, row, section, table, tag
+
+GOOD_PERCENT, POOR_PERCENT = 85, 60
+
+
+def coverage_section(data: dict[str, Any] | None) -> str:
+    if not data:
+        return ""
+    rows = [
+        row(
+            [f"<span class=mono>{esc(part['name'])}</span>", str(part["statements"]), str(part["missing"]),
+             f"{part['percent']:.0f} %", bar([(_colour(part["percent"]), part["percent"] / 100)])],
+            numbers={1, 2, 3},
+        )
+        for part in data["packages"]
+    ]  # fmt: skip
+    told = (
+        f"<p class=soft>{data['percent']:.1f} % of lines and branches of <span class=mono>app</span>, in the tests' own "
+        "process and in the API, worker and beat processes they start. A process ended by SIGKILL leaves no figures.</p>"
+    )
+    heads = ["package", "statements", "missing", "covered", ""]
+    return section("Coverage", told + table(heads, rows, numbers={1, 2, 3}, wide={4}))
+
+
+def _colour(percent: float) -> str:
+    return "passed" if percent >= GOOD_PERCENT else "skipped" if percent >= POOR_PERCENT else "failed"
+
+
+def security_section(data: dict[str, Any] | None) -> str:
+    if not data:
+        return ""
+    body = f"<p class=soft>Black-box probes of <span class=mono>security_test.py</span> against {esc(data['url'])}.</p>"
+    for group, checks in groupby(data["checks"], key=lambda check: check["group"]):
+        rows = [row([tag(check["outcome"]), esc(check["name"]), esc(check["detail"])]) for check in checks]
+        body += f"<h3>{esc(group)}</h3>" + table(["", "check", ""], rows, wide={2})
+    return section("Security", body)
+
+
+def performance_section(data: dict[str, Any] | None, plot: Path) -> str:
+    if not data:
+        return ""
+    rows = [
+        row(
+            [f"<span class=mono>{esc(end['name'])}</span>", str(end["requests"]), f"{end['per_second']:.0f}",
+             *(f"{end['milliseconds'][key]:.1f}" for key in ("p50", "p90", "p99", "max")),
+             f"{end['ratio']:.2f}", f"<b>{sum(end['errors'].values())}</b>" if end["errors"] else "0"],
+            numbers=set(range(1, 9)),
+        )
+        for end in data["endpoints"]
+    ]  # fmt: skip
+    heads = ["endpoint", "requests", "per second", "p50 ms", "p90", "p99", "max", "vs /healthz", "errors"]
+    told = f"<p class=soft>{data['clients']} clients at once; {esc(data['server'])}. Ratios hold, absolute figures drift.</p>"
+    return section("Performance", told + table(heads, rows, numbers=set(range(1, 9))) + _picture(plot))
+
+
+def _picture(plot: Path) -> str:
+    if not plot.exists():
+        return ""
+    return f'<img alt="latencies" src="data:image/png;base64,{base64.b64encode(plot.read_bytes()).decode()}">'

@@ -1,0 +1,62 @@
+"""The suites that pytest runs, each in a process of its own, their outcome read back from JUnit XML."""
+
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from tests.report import coverage_data
+from tests.report.children import run_child
+from tests.report.model import ROOT, Case, SuiteResult
+
+NAMES = ("unit", "integration", "e2e", "faults")
+NOTHING_COLLECTED = 5
+NO_SEPARATE_CACHE = ("-p", "no:cacheprovider")
+
+
+def run(name: str, reports: Path, keyword: str | None, full: bool, coverage: bool) -> SuiteResult:
+    folder = ROOT / "tests" / name
+    if not any(folder.rglob("test_*.py")):
+        return SuiteResult(name, note="absent: it has no tests yet")
+    xml = reports / f"{name}.xml"
+    measured = coverage_data.command(reports) if coverage else []
+    selection = [*(["-k", keyword] if keyword else []), *(["--full"] if full else [])]
+    command = [sys.executable, *measured, "-m", "pytest", str(folder), "-q", f"--junitxml={xml}", *NO_SEPARATE_CACHE]
+    return _result(name, xml, run_child([*command, *selection], {"PYTHONPATH": str(ROOT)}))
+
+
+def _result(name: str, xml: Path, code: int) -> SuiteResult:
+    cases = read_junit(name, xml) if xml.exists() else []
+    result = SuiteResult(name, cases)
+    if code == NOTHING_COLLECTED:
+        result.note = "no test matches"
+    elif code != 0 and not result.count("failed"):
+        # A crash, an error at collection, a process left behind: red, though no single test is.
+        result.cases.append(
+            Case(name, "pytest", "the session itself", "failed", 0, f"pytest ended with exit code {code}")
+        )
+    return result
+
+
+def read_junit(suite: str, xml: Path) -> list[Case]:
+    """Every test of a report; one that errs in its teardown as well as failing is one failed case."""
+    cases = [_case(suite, element) for element in ET.parse(xml).iter("testcase")]
+    seen: dict[tuple[str, str], Case] = {}
+    for case in cases:
+        key = (case.group, case.name)
+        if key not in seen or case.outcome == "failed":
+            seen[key] = case
+    return list(seen.values())
+
+
+def _case(suite: str, element: ET.Element) -> Case:
+    group = element.get("classname", "").removeprefix(f"tests.{suite}.")
+    name, seconds = element.get("name", ""), float(element.get("time", 0))
+    for kind in ("failure", "error"):
+        found = element.find(kind)
+        if found is not None:
+            text = f"{found.text or found.get('message', '')}\n{element.findtext('system-out', '')}"
+            return Case(suite, group, name, "failed", seconds, text.strip())
+    skipped = element.find("skipped")
+    if skipped is not None:
+        return Case(suite, group, name, "skipped", seconds, skipped.get("message", ""))
+    return Case(suite, group, name, "passed", seconds)

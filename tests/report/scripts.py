@@ -1,0 +1,67 @@
+"""The suites that are scripts of their own: `security_test.py` and `performance_test.py`."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.report.children import run_child
+from tests.report.model import ROOT, Case, SuiteResult
+
+NAMES = ("security", "performance")
+ADMIN_VARIABLES = ("TEST_USERNAME", "TEST_PASSWORD")
+
+
+def run(name: str, reports: Path, full: bool) -> SuiteResult:
+    if not (ROOT / f"{name}_test.py").exists():
+        return SuiteResult(name, note="absent: there is no such script yet")
+    output = reports / f"{name}.json"
+    code = _security(output) if name == "security" else _performance(output, reports, full)
+    cases = _cases(name, output)
+    if code != 0 and not any(case.outcome == "failed" for case in cases):
+        text = f"{name}_test.py ended with exit code {code}"
+        cases.append(Case(name, "script", f"{name}_test.py", "failed", 0, text))
+    return SuiteResult(name, cases)
+
+
+def _security(output: Path) -> int:
+    """Against a server of its own that runs what a deployment runs."""
+    from tests.support import accounts
+    from tests.support.services import Services
+    from tests.support.stack import Stack
+
+    with tempfile.TemporaryDirectory() as directory, Services() as services:
+        with Stack(services, Path(directory)) as stack:
+            admin, _ = stack.make_user("admin")
+            credentials = dict(zip(ADMIN_VARIABLES, (admin["username"], accounts.PASSWORD), strict=True))
+            code = _script("security_test.py", stack.url, "--json", str(output), env=credentials)
+        services.dismiss_guardian()
+    return code
+
+
+def _performance(output: Path, reports: Path, full: bool) -> int:
+    size = ["--requests", "5000"] if full else ["--requests", "600", "--seconds", "4"]
+    return _script("performance_test.py", "--json", str(output), "--plot", str(reports / "performance.png"), *size)
+
+
+def _script(name: str, *arguments: str, env: dict[str, str] | None = None) -> int:
+    return run_child([sys.executable, str(ROOT / name), *arguments], env)
+
+
+def _cases(name: str, output: Path) -> list[Case]:
+    if not output.exists():
+        return []
+    data = json.loads(output.read_text(encoding="utf-8"))
+    return (
+        [_check(row) for row in data["checks"]] if name == "security" else [_endpoint(row) for row in data["endpoints"]]
+    )
+
+
+def _check(row: dict[str, Any]) -> Case:
+    return Case("security", row["group"], row["name"], row["outcome"], row["seconds"], row["detail"])
+
+
+def _endpoint(row: dict[str, Any]) -> Case:
+    text = f"errors: {row['errors']}" if row["errors"] else ""
+    return Case("performance", "endpoint", row["name"], "failed" if row["errors"] else "passed", row["seconds"], text)

@@ -1,0 +1,12 @@
+"""The checks of `security_test.py`, one module a group. Importing this package registers all of them, in order."""
+
+# isort: off (the order of the report)
+from tests.security import (  # noqa: F401 (imported for their registration)
+    authentication,
+    browser,
+    functions,
+    hygiene,
+    injection,
+    objects,
+    resources,
+)

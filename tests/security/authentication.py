@@ -1,0 +1,165 @@
+"""Who is asking: tokens that must not be believed, logins that must not tell."""
+
+from tests.security import tokens
+from tests.security.registry import AUTHENTICATION, check, expect
+from tests.security.target import Target
+
+
+def _refused(target: Target, token: str, what: str) -> None:
+    answer = target.ask("GET", "/users/me", headers={"Authorization": b"Bearer " + token.encode()})
+    expect(answer.status_code == 401, f"{what}: {answer.status_code}")
+
+
+@check(AUTHENTICATION)
+def no_token(target: Target) -> None:
+    """A request without a token is answered 401 with a challenge"""
+    for path in ("/users/me", "/tasks/", f"/tasks/{target.task['id']}", "/tasks/count"):
+        answer = target.ask("GET", path)
+        expect(answer.status_code == 401, f"GET {path} without a token: {answer.status_code}")
+        challenge = answer.headers.get("WWW-Authenticate", "")
+        expect(challenge.startswith("Bearer"), f"GET {path}: WWW-Authenticate is {challenge!r}")
+
+
+@check(AUTHENTICATION)
+def malformed_token(target: Target) -> None:
+    """Malformed tokens are answered 401"""
+    for token in tokens.MALFORMED:
+        _refused(target, token, f"token {token[:12]!r}")
+
+
+@check(AUTHENTICATION)
+def wrong_scheme(target: Target) -> None:
+    """A good token under another scheme than Bearer is answered 401"""
+    for value in (
+        target.alice.token,
+        f"Basic {target.alice.token}",
+        f"Token {target.alice.token}",
+        "Bearer",
+    ):
+        answer = target.ask("GET", "/users/me", headers={"Authorization": value})
+        expect(answer.status_code == 401, f"Authorization: {value[:8]}…: {answer.status_code}")
+
+
+@check(AUTHENTICATION)
+def algorithm_none(target: Target) -> None:
+    """A token with the algorithm none is answered 401"""
+    header, claims, signature = tokens.parts(target.alice.token)
+    for name in ("none", "None", "NONE", "nOnE"):
+        text = tokens.unsigned({**header, "alg": name}, claims)
+        _refused(target, f"{text}.", f"alg {name}")
+        _refused(target, f"{text}.{signature}", f"alg {name} with the old signature")
+
+
+@check(AUTHENTICATION)
+def stripped_signature(target: Target) -> None:
+    """A token without its signature is answered 401"""
+    head, _, _ = target.alice.token.rpartition(".")
+    _refused(target, f"{head}.", "an empty signature")
+    _refused(target, head, "no signature")
+
+
+@check(AUTHENTICATION)
+def swapped_payload(target: Target) -> None:
+    """Another user's id, or a later expiry, under an old signature is answered 401"""
+    header, claims, signature = tokens.parts(target.mallory.token)
+    for changed in ({"sub": target.alice.id}, {"exp": 4_000_000_000}, {"role": "admin"}):
+        _refused(target, f"{tokens.unsigned(header, {**claims, **changed})}.{signature}", f"changed {[*changed]}")
+
+
+@check(AUTHENTICATION)
+def guessable_key(target: Target) -> None:
+    """A token signed with a well-known key is answered 401"""
+    header, claims, _ = tokens.parts(target.alice.token)
+    for key in tokens.GUESSES:
+        _refused(target, tokens.signed(header, claims, key), f"signed with {key!r}")
+
+
+@check(AUTHENTICATION)
+def key_in_the_header(target: Target) -> None:
+    """A token that brings or names its own key (jwk, jku, kid) is answered 401"""
+    header, claims, _ = tokens.parts(target.alice.token)
+    key = "forged-forged-forged-forged-forged"
+    jwk = {"kty": "oct", "k": tokens.encode(key.encode()), "alg": "HS256"}
+    for trick in ({"jwk": jwk}, {"jku": "http://127.0.0.1:9/keys"}, {"kid": "forged", "jwk": jwk}):
+        _refused(target, tokens.signed({**header, **trick}, claims, key), f"header with {[*trick]}")
+    for kid in ("../../../../dev/null", "' UNION SELECT '", "x" * 500):
+        _refused(target, tokens.signed({**header, "kid": kid}, claims, ""), f"kid {kid[:12]!r}")
+
+
+@check(AUTHENTICATION)
+def deep_header(target: Target) -> None:
+    """A deeply nested or huge token header is refused without a server error"""
+    for token in (tokens.deep_header(), tokens.deep_header(20_000), tokens.encode(b"x" * 30_000) + ".a.b"):
+        answer = target.ask("GET", "/users/me", token)
+        expect(answer.status_code in {400, 401, 413, 431}, f"a token of {len(token)} bytes: {answer.status_code}")
+
+
+@check(AUTHENTICATION)
+def refresh_as_access(target: Target) -> None:
+    """A refresh token is no access token"""
+    _refused(target, target.alice.refresh_token, "a refresh token as bearer")
+
+
+@check(AUTHENTICATION)
+def access_as_refresh(target: Target) -> None:
+    """An access token is no refresh token"""
+    answer = target.ask("POST", "/auth/refresh", json={"refresh_token": target.alice.token})
+    expect(answer.status_code in {401, 422}, f"an access token refreshed: {answer.status_code}")
+
+
+@check(AUTHENTICATION)
+def token_in_the_query(target: Target) -> None:
+    """A token in the query string does not authenticate: URLs end up in logs"""
+    for name in ("token", "access_token", "authorization"):
+        answer = target.ask("GET", "/users/me", params={name: target.alice.token})
+        expect(answer.status_code == 401, f"?{name}=: {answer.status_code}")
+
+
+@check(AUTHENTICATION)
+def same_answer_for_unknown_users(target: Target) -> None:
+    """A wrong password and an unknown user get the same answer"""
+    wrong, unknown = (
+        target.ask("POST", "/auth/login", data={"username": name, "password": "not-the-password-1"})
+        for name in (target.mallory.username, "nobody-of-this-name")
+    )
+    expect(wrong.status_code == unknown.status_code == 401, f"{wrong.status_code} and {unknown.status_code}")
+    differing = {key for key in wrong.json() if wrong.json()[key] != unknown.json().get(key)} - {"request_id"}
+    expect(not differing, f"the bodies differ in {sorted(differing)}")
+
+
+@check(AUTHENTICATION)
+def logout_ends_the_login(target: Target) -> None:
+    """After a logout its access and refresh tokens are worthless"""
+    login = target.login(target.mallory)
+    answer = target.ask("POST", "/auth/logout", login["access_token"])
+    expect(answer.status_code == 204, f"logout: {answer.status_code}")
+    _refused(target, login["access_token"], "the access token after logout")
+    answer = target.ask("POST", "/auth/refresh", json={"refresh_token": login["refresh_token"]})
+    expect(answer.status_code == 401, f"the refresh token after logout: {answer.status_code}")
+
+
+@check(AUTHENTICATION)
+def replayed_refresh_token(target: Target) -> None:
+    """A refresh token works once; its replay ends the whole login"""
+    login = target.login(target.mallory)
+    fresh = target.ask("POST", "/auth/refresh", json={"refresh_token": login["refresh_token"]})
+    expect(fresh.status_code == 200, f"the first use: {fresh.status_code}")
+    replay = target.ask("POST", "/auth/refresh", json={"refresh_token": login["refresh_token"]})
+    expect(replay.status_code == 401, f"the second use: {replay.status_code}")
+    _refused(target, fresh.json()["access_token"], "the family's new access token after a replay")
+
+
+@check(AUTHENTICATION)
+def short_password(target: Target) -> None:
+    """A password of less than eight characters is refused"""
+    body = {"current_password": target.mallory.password, "new_password": "Ab1!xyz"}
+    answer = target.ask("PUT", "/users/me/password", target.mallory.token, json=body)
+    expect(answer.status_code == 422, f"a new password of 7 characters: {answer.status_code}")
+
+
+@check(AUTHENTICATION)
+def password_change_needs_the_old_one(target: Target) -> None:
+    """A stolen token alone cannot change the password"""
+    body = {"current_password": "not-the-password-1", "new_password": target.mallory.password}
+    answer = target.ask("PUT", "/users/me/password", target.mallory.token, json=body)
+    expect(400 <= answer.status_code < 500, f"with a wrong current password: {answer.status_code}")

@@ -1,0 +1,60 @@
+"""What only administrators may do."""
+
+from typing import Any
+
+from tests.security.registry import FUNCTIONS, check, expect
+from tests.security.target import Target
+
+
+def _calls(target: Target) -> list[tuple[str, str, dict[str, Any]]]:
+    body = {"username": "made-by-" + target.mallory.username, "email": "m-" + target.mallory.email}
+    user = f"/users/{target.alice.id}"
+    return [
+        ("GET", "/users/", {}),
+        ("POST", "/users/", {"json": {**body, "password": target.mallory.password}}),
+        ("GET", user, {}),
+        ("PATCH", user, {"json": {"is_active": False}}),
+        ("PATCH", f"/users/{target.mallory.id}", {"json": {"role": "admin"}}),
+        ("DELETE", user, {}),
+    ]
+
+
+@check(FUNCTIONS)
+def user_administration(target: Target) -> None:
+    """A user who is no administrator administers no users"""
+    for method, path, options in _calls(target):
+        answer = target.ask(method, path, target.mallory.token, **options)
+        expect(answer.status_code in {403, 404}, f"{method} {path}: {answer.status_code}")
+
+
+@check(FUNCTIONS)
+def anonymous_administration(target: Target) -> None:
+    """Nobody administers users without a token"""
+    for method, path, options in _calls(target):
+        answer = target.ask(method, path, **options)
+        expect(answer.status_code == 401, f"{method} {path}: {answer.status_code}")
+
+
+@check(FUNCTIONS)
+def claimed_role(target: Target) -> None:
+    """A header that claims a role or another user changes nothing"""
+    claims = {
+        "X-Role": "admin",
+        "X-User-Id": target.alice.id,
+        "X-Forwarded-User": "admin",
+        "X-Original-URL": "/api/v1/users/",
+    }
+    answer = target.ask("GET", "/users/", target.mallory.token, headers=claims)
+    expect(answer.status_code in {403, 404}, f"GET /users/ with claims: {answer.status_code}")
+    me = target.ask("GET", "/users/me", target.mallory.token, headers=claims)
+    expect(me.json()["id"] == target.mallory.id, "GET /users/me with claims is somebody else")
+
+
+@check(FUNCTIONS)
+def method_override(target: Target) -> None:
+    """A header cannot turn a GET into a DELETE"""
+    path = f"/tasks/{target.task['id']}"
+    for name in ("X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"):
+        target.ask("GET", path + "?force=true&_method=DELETE", target.alice.token, headers={name: "DELETE"})
+        answer = target.ask("GET", path, target.alice.token)
+        expect(answer.status_code == 200 and answer.json()["status"] == "pending", f"{name} was obeyed")

@@ -1,0 +1,158 @@
+"""Text that tries to be code: SQL, markup, headers, terminals."""
+
+import time
+
+from tests.security.registry import INJECTION, check, expect
+from tests.security.target import API, Target
+
+SQL = (
+    "' OR '1'='1",
+    "1; DROP TABLE users--",
+    "' UNION SELECT password_hash FROM users--",
+    "%' OR 1=1--",
+    "\\",
+    "$$",
+    "'\"`;",
+)
+SLEEP = "' || pg_sleep(4) || '"
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+FILTERS = (
+    "status",
+    "task_type",
+    "celery_task_name",
+    "priority",
+    "queue",
+    "tag",
+    "name",
+    "cursor",
+    "user_id",
+    "created_after",
+    "skip",
+)
+
+
+@check(INJECTION)
+def sql_in_filters(target: Target) -> None:
+    """SQL in filters and cursors is text: no error of the server, nobody else's rows"""
+    for name in FILTERS:
+        for text in SQL:
+            for path in ("/tasks/", "/tasks/count"):
+                answer = target.ask("GET", path, target.mallory.token, params={name: text})
+                expect(answer.status_code < 500, f"GET {path}?{name}={text}: {answer.status_code}")
+                expect(target.task["id"] not in answer.text, f"GET {path}?{name}={text} shows another user's task")
+
+
+@check(INJECTION)
+def sql_that_waits(target: Target) -> None:
+    """SQL that would sleep does not delay the answer"""
+    for name in ("name", "task_type", "cursor", "tag"):
+        begun = time.monotonic()
+        target.ask("GET", "/tasks/", target.mallory.token, params={name: SLEEP})
+        seconds = time.monotonic() - begun
+        expect(seconds < 3, f"?{name}=: {seconds:.1f} s")  # fmt: skip
+
+
+@check(INJECTION)
+def sql_in_ids(target: Target) -> None:
+    """SQL in a path is an unknown id"""
+    for text in SQL:
+        answer = target.http.get(f"{API}/tasks/{target.task['id']}{text}", headers=_bearer(target))
+        expect(400 <= answer.status_code < 500, f"{text}: {answer.status_code}")
+
+
+@check(INJECTION)
+def sql_in_login(target: Target) -> None:
+    """SQL in a login opens no session"""
+    for name in ("' OR '1'='1' --", "admin'--", f"{target.alice.username}'--"):
+        answer = target.ask("POST", "/auth/login", data={"username": name, "password": "' OR '1'='1"})
+        expect(answer.status_code in {401, 422, 429}, f"{name}: {answer.status_code}")
+
+
+@check(INJECTION)
+def wildcards_in_names(target: Target) -> None:
+    """% and _ in a name filter are characters, not wildcards"""
+    target.new_task(target.mallory.token, name="plain name")
+    for text in ("%", "pl_in", "p%n"):
+        answer = target.ask("GET", "/tasks/", target.mallory.token, params={"name": text})
+        expect(
+            answer.status_code == 200 and answer.json() == [], f"name={text}: {answer.status_code} {answer.text[:80]}"
+        )
+
+
+@check(INJECTION)
+def nul_characters(target: Target) -> None:
+    """NUL characters, which PostgreSQL's text cannot hold, cause no error of the server"""
+    for field in (
+        {"name": "a\0b"},
+        {"tags": ["a\0"]},
+        {"metadata": {"a\0": "\0"}},
+        {"kwargs": {"param": "\0"}},
+        {"task_type": "\0"},
+    ):
+        answer = target.new_task(target.mallory.token, **field)
+        expect(answer.status_code < 500, f"{field}: {answer.status_code}")
+    for path in ("/tasks/?name=%00", "/tasks/%00", "/tasks/?cursor=%00"):
+        expect(target.ask("GET", path, target.mallory.token).status_code < 500, f"GET {path}")
+    answer = target.ask("POST", "/auth/login", data={"username": "a\0b", "password": "c\0d"})
+    expect(answer.status_code < 500, f"login: {answer.status_code}")
+
+
+@check(INJECTION)
+def header_splitting(target: Target) -> None:
+    """CR and LF in a URL or a header become no header of the answer"""
+    host = f"Host: {target.address.host}\r\nConnection: close\r\n"
+    token = f"Authorization: Bearer {target.mallory.token}\r\n"
+    splits = "%0d%0aX-Injected:%20yes"
+    requests = [
+        f"GET {API}/tasks/?limit=1&name={splits} HTTP/1.1\r\n{host}{token}\r\n",
+        f"GET {API}/tasks/{splits} HTTP/1.1\r\n{host}{token}\r\n",
+        f"GET /{splits} HTTP/1.1\r\n{host}\r\n",
+        f"GET {API}/users/me HTTP/1.1\r\n{host}{token}X-Request-ID: a{splits}\r\n\r\n",
+        f"GET {API}/users/me HTTP/1.1\r\n{host}{token}X-Request-ID: a\rX-Injected: yes\r\n\r\n",
+    ]
+    for request in requests:
+        head = target.raw(request.encode()).partition(b"\r\n\r\n")[0].lower()
+        injected = [line for line in head.replace(b"\r", b"\n").split(b"\n") if line.startswith(b"x-injected:")]
+        expect(not injected, f"injected by {request.splitlines()[0][:70]}")
+
+
+@check(INJECTION)
+def stored_markup(target: Target) -> None:
+    """Stored markup comes back as JSON that no browser takes for a page"""
+    created = target.new_task(target.mallory.token, name=MARKUP, metadata={MARKUP: MARKUP})
+    expect(created.status_code in {201, 422}, f"creating it: {created.status_code}")
+    path = f"/tasks/{created.json()['id']}" if created.status_code == 201 else "/tasks/"
+    for each in (path, "/tasks/"):
+        answer = target.ask("GET", each, target.mallory.token, headers={"Accept": "text/html"})
+        kind = answer.headers.get("Content-Type", "")
+        expect(kind.startswith("application/json"), f"GET {each}: Content-Type {kind!r}")
+        expect(answer.headers.get("X-Content-Type-Options") == "nosniff", f"GET {each}: no nosniff")
+
+
+@check(INJECTION)
+def reflected_markup(target: Target) -> None:
+    """Errors repeat no markup as HTML"""
+    for path in (f"//{MARKUP}", f"/tasks/{MARKUP}", f"/tasks/?status={MARKUP}", f"//docs/{MARKUP}"):
+        answer = target.ask("GET", path, target.mallory.token, headers={"Accept": "text/html"})
+        is_html = "html" in answer.headers.get("Content-Type", "")
+        expect(not (is_html and "<script>alert(1)" in answer.text), f"GET {path[:30]}: the page holds the script")
+        sniffable = answer.headers.get("X-Content-Type-Options") != "nosniff" and "<script>alert(1)" in answer.text
+        expect(not sniffable, f"GET {path[:30]}: repeated without nosniff")
+
+
+@check(INJECTION)
+def path_traversal(target: Target) -> None:
+    """No path leads out of what is served"""
+    host = f"Host: {target.address.host}\r\nConnection: close\r\n\r\n"
+    for prefix in ("/", "/docs/", "/static/"):
+        for climb in (
+            "../../../../../../etc/passwd",
+            "..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+            "%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        ):
+            answer = target.raw(f"GET {prefix}{climb} HTTP/1.1\r\n{host}".encode())
+            expect(b"root:" not in answer, f"GET {prefix}{climb} shows a file")
+
+
+def _bearer(target: Target) -> dict[str, str]:
+    return {"Authorization": f"Bearer {target.mallory.token}"}

@@ -1,0 +1,102 @@
+"""What one client can make the server do: bounded work for everything. The throttled login comes last of all."""
+
+import json
+from collections.abc import Mapping
+from itertools import count
+
+from tests.security.registry import RESOURCES, check, expect
+from tests.security.target import Target, task_body
+
+JSON = {"Content-Type": "application/json"}
+MAX_GUESSES = 40
+LARGE = 12_000_000
+
+
+def _clean(target: Target, what: str, content: bytes, method: str = "POST", path: str = "/tasks/") -> None:
+    answer = target.ask(method, path, target.mallory.token, content=content, headers=JSON)
+    expect(400 <= answer.status_code < 500, f"{what}: {answer.status_code}")
+
+
+@check(RESOURCES)
+def page_size(target: Target) -> None:
+    """A page has an upper bound"""
+    for limit in (0, -1, 201, 100_000, 10**30):
+        answer = target.ask("GET", "/tasks/", target.mallory.token, params={"limit": limit})
+        expect(answer.status_code == 422, f"limit={limit}: {answer.status_code}")
+    answer = target.ask("GET", "/tasks/", target.mallory.token, params={"skip": 10**9})
+    expect(answer.status_code == 422, f"skip=10**9: {answer.status_code}")
+
+
+@check(RESOURCES)
+def deep_bodies(target: Target) -> None:
+    """Deeply nested JSON is refused"""
+    for depth in (1000, 100_000):
+        _clean(target, f"depth {depth}", b'{"name":"x","metadata":' + b'{"a":' * depth + b"1" + b"}" * depth + b"}")
+        _clean(target, f"a list of depth {depth}", b"[" * depth + b"]" * depth)
+
+
+@check(RESOURCES)
+def large_bodies(target: Target) -> None:
+    """A body of 12 MB is refused"""
+    _clean(target, "12 MB", _task_with({"x": "x" * LARGE}))
+
+
+@check(RESOURCES)
+def large_bodies_in_chunks(target: Target) -> None:
+    """A body of 12 MB that does not tell its size is refused"""
+    body = _task_with({"x": "x" * LARGE})
+    chunks = (body[at : at + 65536] for at in range(0, len(body), 65536))
+    answer = target.ask("POST", "/tasks/", target.mallory.token, content=chunks, headers=JSON)
+    expect(400 <= answer.status_code < 500, f"{answer.status_code}")
+
+
+@check(RESOURCES)
+def odd_bodies(target: Target) -> None:
+    """Bodies that are hardly JSON are refused"""
+    start = b'{"name":"x","task_type":"x","celery_task_name":"app.tasks.common_tasks.long_running_task","args":[1],"metadata":'
+    bodies = {
+        "bad UTF-8": b'{"name":"\xff\xfe"}', "NaN": start + b'{"x":NaN}}', "1e400": start + b'{"x":1e400}}',
+        "nothing": b"", "null": b"null", "a number": b"1", "a huge number": b"9" * 5000, "half": b'{"name":',
+        "UTF-16": '{"name":"x"}'.encode("utf-16"),
+    }  # fmt: skip
+    for what, content in bodies.items():
+        _clean(target, what, content)
+
+
+@check(RESOURCES)
+def stored_oddities(target: Target) -> None:
+    """Whatever is accepted can be listed again"""
+    for metadata in (
+        {"x": 1e308},
+        {"x": 10**300},
+        {"\ud800": "\udfff"},
+        {"x": "\u202e\u2028"},
+        {"a" * 1000: "b" * 1000},
+    ):
+        created = target.ask("POST", "/tasks/", target.mallory.token, content=_task_with(metadata), headers=JSON)
+        if created.status_code == 201:
+            target.created.append((created.json()["id"], target.mallory.token))
+        answer = target.ask("GET", "/tasks/", target.mallory.token)
+        expect(answer.status_code == 200, f"the list after metadata {str(metadata)[:40]!a}: {answer.status_code}")
+
+
+@check(RESOURCES)
+def throttled_logins(target: Target) -> None:
+    """Guessing a password is slowed down with 429 and Retry-After, also under a forged X-Forwarded-For"""
+    name = "guessed-" + target.mallory.username
+    for number in count():
+        headers = {"X-Forwarded-For": f"203.0.113.{number}"}
+        answer = target.ask(
+            "POST", "/auth/login", data={"username": name, "password": f"guess-{number}"}, headers=headers
+        )
+        if answer.status_code == 429:
+            break
+        expect(answer.status_code == 401, f"guess {number + 1}: {answer.status_code}")
+        expect(number < MAX_GUESSES, f"{number + 1} guesses and no 429")
+    expect(answer.headers.get("Retry-After", "").isdigit(), "429 without Retry-After")
+    me = target.ask("GET", "/users/me", target.mallory.token)
+    expect(me.status_code == 200, f"an open session is locked out: {me.status_code}")
+
+
+def _task_with(metadata: Mapping[str, object]) -> bytes:
+    return json.dumps({**task_body(), "metadata": metadata}).encode()

@@ -1,0 +1,95 @@
+"""The scripts people start by name: their form, where a wrong one fails on somebody else's machine."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import performance_test
+import security_test
+
+ROOT = Path(__file__).resolve().parents[3]
+OLD_SYNTAX = ("run_server.py", "run_tests.py")
+NEW_NODES = (ast.JoinedStr, ast.NamedExpr, ast.AnnAssign, ast.Match, ast.AsyncFunctionDef)
+
+
+class TestBatchFile:
+    content = (ROOT / "run_unit_tests.bat").read_bytes()
+
+    def test_has_windows_line_ends_throughout(self) -> None:
+        assert self.content.count(b"\n") == self.content.count(b"\r\n") > 5
+        assert self.content.endswith(b"\r\n")
+
+    def test_is_plain_ascii_for_any_code_page(self) -> None:
+        assert self.content.isascii()
+
+    def test_runs_in_its_own_folder_with_the_projects_python(self) -> None:
+        text = self.content.decode()
+        assert 'pushd "%~dp0"' in text
+        assert r".venv\Scripts\python.exe" in text
+
+    def test_hands_over_options_and_the_exit_code(self) -> None:
+        text = self.content.decode()
+        assert "-m pytest %*" in text
+        assert "exit /b %CODE%" in text
+
+    def test_keeps_its_line_ends_in_every_clone(self) -> None:
+        assert "*.bat text eol=crlf" in (ROOT / ".gitattributes").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", OLD_SYNTAX)
+class TestOldPythons:
+    def test_can_parse_it(self, name: str) -> None:
+        tree = ast.parse((ROOT / name).read_text(encoding="utf-8"), feature_version=(3, 4))
+        assert not [type(node).__name__ for node in ast.walk(tree) if isinstance(node, NEW_NODES)]
+
+    def test_are_told_so_in_a_line(self, name: str) -> None:
+        program = f"import sys, runpy; sys.version_info = (3, 8, 18); runpy.run_path({name!r}, run_name='__main__')"
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "3.11 or newer is needed, and this is 3.8.18" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["performance_test.py", "security_test.py", "run_tests.py"])
+def test_tells_its_options(name: str) -> None:
+    command = [sys.executable, name, "--help"]
+    if name == "run_tests.py":  # which would make .venv first
+        command = [sys.executable, "-m", "tests.report.runner", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "usage:" in done.stdout
+
+
+@pytest.mark.parametrize("script", [performance_test, security_test], ids=lambda script: script.__name__)
+@pytest.mark.parametrize(
+    "url", ["http://192.0.2.1:8000", "http://example.com", "https://127.0.0.1", "ftp://127.0.0.1", "x"]
+)
+def test_leaves_every_other_machine_alone(script: ModuleType, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert script.main([url]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1
+
+
+class TestCi:
+    path = ROOT / ".ci" / "run"
+
+    def test_is_a_strict_executable_shell_script(self) -> None:
+        text = self.path.read_text(encoding="utf-8")
+        assert text.startswith("#!/usr/bin/env bash\n")
+        assert "set -euo pipefail" in text
+        assert os.access(self.path, os.X_OK)
+        assert subprocess.run(["bash", "-n", self.path], check=False).returncode == 0
+
+
+class TestMakefile:
+    def test_tells_every_target_by_default(self) -> None:
+        done = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        for target in ("help", "run", "fmt", "lint", "types", "test-fast", "test"):
+            assert f"make {target} " in done.stdout
