@@ -38,6 +38,8 @@ celery_app.conf.update(
     task_publish_retry=False,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    # Early acks: a running task does not depend on the connection that brought it.
+    worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_hijack_root_logger=True,
     # Periodic work. Beat may run any number of times: both tasks are idempotent.
     beat_schedule={

@@ -122,8 +122,12 @@ def get_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        refused = [f"{_name(problem['loc'])}{problem['msg']}" for problem in error.errors(include_input=False)]
+        refused = [f"{_name(problem['loc'])}{_plain(problem['msg'])}" for problem in error.errors(include_input=False)]
         raise SystemExit("\n".join(f"configuration: {line}" for line in refused)) from None
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ")
 
 
 def _name(loc: tuple[int | str, ...]) -> str:

@@ -5,6 +5,9 @@ it as soon as it can: after the grace time, or when the broker is back.
 """
 
 import atexit
+
+# A thread that imports it first while the interpreter shuts down (redis-py does) finds that it no longer can.
+import concurrent.futures.thread  # noqa: F401
 import logging
 import os
 import threading

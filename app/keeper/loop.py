@@ -117,7 +117,9 @@ class Keeper:
         if epoch is None:
             return
         if epoch != held.broker_epoch:
-            logger.warning("keeper: the broker is new or came back empty, %d sent again", passes.resend_all(db))
+            again = passes.resend_all(db)
+            level = logging.WARNING if again else logging.INFO
+            logger.log(level, "keeper: the broker is new or came back empty, %d sent again", again)
             lease.keep_epoch(db, epoch)
             return
         for queue in passes.queues_in_doubt(db, _queues()):

@@ -292,7 +292,9 @@ class TaskService:
             to = TaskStatus(state["status"])
             if "result" in state and to is not TaskStatus.SUCCEEDED:
                 raise InvalidTransition("A result comes with status succeeded")
-            values = {name: value for name, value in state.items() if name in {"progress", "progress_detail"}}
+            values: dict[str, Any] = {
+                name: value for name, value in state.items() if name in {"progress", "progress_detail"}
+            }
             moved = self._move(db, task_id, to, values, state.get("result"), None)
         elif "result" in state:
             raise InvalidTransition("A result comes with status succeeded")

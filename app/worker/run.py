@@ -108,6 +108,7 @@ class AttemptRun:
         self._end(lambda db: attempts.retry_later(db, *self._fence, why, following))
 
     def revoke(self, reason: str) -> None:
+        logger.info("task %s: attempt %d %s", self.task_id, self.claim.attempt, reason)
         self._end(lambda db: attempts.revoke(db, *self._fence, reason))
 
     @property

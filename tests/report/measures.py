@@ -38,9 +38,14 @@ def security_section(data: dict[str, Any] | None) -> str:
         return ""
     body = f"<p class=soft>Black-box probes of <span class=mono>security_test.py</span> against {esc(data['url'])}.</p>"
     for group, checks in groupby(data["checks"], key=lambda check: check["group"]):
-        rows = [row([tag(check["outcome"]), esc(check["name"]), esc(check["detail"])]) for check in checks]
-        body += f"<h3>{esc(group)}</h3>" + table(["", "check", ""], rows, wide={2})
+        rows = [row([tag(check["outcome"]), _named(check)]) for check in checks]
+        body += f"<h3>{esc(group)}</h3><table class=checks>{''.join(rows)}</table>"
     return section("Security", body)
+
+
+def _named(check: dict[str, Any]) -> str:
+    told = f"<br><span class=soft>{esc(check['detail'])}</span>" if check["detail"] else ""
+    return esc(check["name"]) + told
 
 
 def performance_section(data: dict[str, Any] | None, plot: Path) -> str:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Header, Path, Query, Request, Response, status
+from fastapi import Depends, Header, Path, Query, Request, Response, status
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.orm import Session
 
@@ -17,6 +17,7 @@ from app.errors import (
     AdminOnly,
     InvalidArguments,
     InvalidCursor,
+    InvalidInput,
     InvalidTransition,
     PreconditionFailed,
     TaskActive,
@@ -42,6 +43,17 @@ IfNoneMatch = Annotated[str | None, Header(description="The ETag that you have; 
 IfMatch = Annotated[str | None, Header(description="Only if the task still has this ETag; else 412.")]
 Force = Annotated[bool, Query(description="Delete a pending task too, and a running one once it has been stopped.")]
 
+
+async def refuse_idempotency_key(request: Request) -> None:
+    """Idempotency keys come later: a client that sends one must not believe that it is protected by it."""
+    if "Idempotency-Key" in request.headers:
+        loc: list[str | int] = ["header", "Idempotency-Key"]
+        message = "Idempotency keys are not supported yet"
+        raise InvalidInput(message, [{"loc": loc, "msg": message, "type": "not_supported"}])
+
+
+NoIdempotencyKey = Annotated[None, Depends(refuse_idempotency_key)]
+
 _ETAG: dict[str, Any] = {"ETag": {"description": "The task's version", "schema": {"type": "string"}}}
 _CREATED: dict[int | str, dict[str, Any]] = {
     201: {"headers": {"Location": {"description": "The task's own URL", "schema": {"type": "string"}}, **_ETAG}}
@@ -53,9 +65,11 @@ _CREATED: dict[int | str, dict[str, Any]] = {
     status_code=status.HTTP_201_CREATED,
     response_model=TaskRead,
     response_description="Accepted: the task is committed, and it will end",
-    responses={**_CREATED, **problems(401, UnknownTask, InvalidArguments)},
+    responses={**_CREATED, **problems(401, InvalidInput, UnknownTask, InvalidArguments)},
 )
-async def create_task(request: Request, response: Response, user: CurrentUser, body: TaskCreate) -> Task:
+async def create_task(
+    request: Request, response: Response, user: CurrentUser, _key: NoIdempotencyKey, body: TaskCreate
+) -> Task:
     """Have a task run. Once this has answered 201, the task is a row in the database and will not be lost."""
     task = await submitter.submit(body, user.id)
     response.headers["Location"] = f"{request.url.path.rstrip('/')}/{task.id}"

@@ -31,6 +31,12 @@ class TestRefusals:
         assert result["refused"] == {"ben@example.org": {"code": 550, "reason": "5.1.1 no such user"}}
         assert server.envelopes[0].rcpt_tos == ["ann@example.org"]
 
+    def test_a_refused_recipient_is_named_as_the_client_wrote_it(self, server: Mailbox) -> None:
+        server.refused = {"ann@xn--fsqu00a.com": "550 no"}
+        result = send(to=["ann@例子.com", "ben@example.org"])
+        assert list(result["refused"]) == ["ann@例子.com"]
+        assert result["accepted"] == ["ben@example.org"]
+
     @pytest.mark.parametrize(
         ("answers", "error"),
         [
