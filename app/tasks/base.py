@@ -7,6 +7,7 @@ Without one (plain `.delay()`), the same task runs as an ordinary Celery task.
 import functools
 import inspect
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sized
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -83,7 +84,7 @@ class SQLAlchemyTask(Task):
         """
         run = self._run
         if run is not None:
-            run.report(None if progress is None else int(progress), detail)
+            run.report(None if progress is None else math.floor(progress), detail)
 
     def track(self, iterable: Iterable[T], total: int | None = None) -> Iterator[T]:
         """Yield from `iterable`, reporting progress and honouring a cancellation before each item.
@@ -147,7 +148,7 @@ class SQLAlchemyTask(Task):
         if run.claim.retry_backoff_seconds is not None or (eta is None and countdown is None):
             countdown = self._delay(run, self.default_retry_delay)
         if eta is not None and countdown is None:
-            countdown = (maybe_make_aware(eta) - datetime.now(UTC)).total_seconds()
+            countdown = self._seconds_until(run, eta)
         retry = Retry(exc=exc, when=max(0.0, float(countdown or 0)))
         self.request.retry_wanted = retry, args, kwargs
         if throw:
@@ -241,12 +242,14 @@ class SQLAlchemyTask(Task):
 
     def _retry_later(self, run: AttemptRun, retry: Retry) -> None:
         _, args, kwargs = self.request.get("retry_wanted") or (retry, None, None)
-        delay = retry.when if isinstance(retry.when, int | float) else self._delay(run, self.default_retry_delay)
+        delay = self._seconds_until(run, retry.when)
         try:
             if not delay <= MAX_SECONDS:
                 raise ValueError(f"a retry is due in {MAX_SECONDS} seconds at most, not {delay:g}")
             args = None if args is None else to_json(list(args), "retry's args")
-            kwargs = None if kwargs is None else to_json(dict(kwargs), "retry's kwargs")
+            # `self.retry(kwargs=self.request.kwargs)`: what was filled in is not the client's.
+            kept = None if kwargs is None else {name: kwargs[name] for name in kwargs if name != "task_id"}
+            kwargs = None if kept is None else to_json(kept, "retry's kwargs")
         except (TypeError, ValueError) as error:
             run.fail(error)
             raise
@@ -254,6 +257,12 @@ class SQLAlchemyTask(Task):
             retry.exc if isinstance(retry.exc, BaseException) else retry, NextTry(float(delay), args, kwargs)
         )
         self._close_session()  # Celery calls no `after_return` for a retry
+
+    def _seconds_until(self, run: AttemptRun, when: Any) -> float:
+        """From a Retry's `when`, which is a number of seconds, a time, or nothing."""
+        if isinstance(when, datetime):
+            return max(0.0, (maybe_make_aware(when) - datetime.now(UTC)).total_seconds())
+        return float(when) if isinstance(when, int | float) else self._delay(run, self.default_retry_delay)
 
     def _delay(self, run: AttemptRun, default: float | None) -> float:
         """Seconds until the next attempt: the request's back-off, else the decorator's, else the default."""

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from tests.support.running import TASKS, Running, fresh_connections, lines, started
+from tests.support.running import TASKS, Running, fresh_connections, lines, messages, started
 from tests.support.services import Services
 from tests.support.settings import settings
 from tests.support.waiting import wait_for
@@ -45,7 +45,7 @@ class TestMessages:
     def test_a_forged_one_starts_nothing(self, running: Running, ledger: Path) -> None:
         running.stack.server()
         task_id = running.create("note_down", str(ledger), run_at="2100-01-01T00:00:00Z")
-        other = running.create("echo", run_at="2100-01-01T00:00:00Z")
+        other = running.create("echo", priority="low")  # due, on a queue that nobody serves
         before = running.get(task_id)
         self._send("tests.note_down", task_id)  # not due
         self._send("tests.note_down", other)  # another task's record
@@ -54,7 +54,7 @@ class TestMessages:
         self._send("tests.note_down", "no uuid", args=[str(ledger)])
         self._send("tests.note_down", task_id, args=[str(ledger)], generation="x")  # type: ignore[arg-type]
         wait_for(lambda: self._waiting(running) == 6, 20, "all of them to wait")
-        running.stack.worker(concurrency=1)
+        running.stack.worker(concurrency=1, queues="default")
         self._see_the_queue_served(running)
         assert lines(ledger) == []
         assert running.get(task_id) == before
@@ -73,7 +73,7 @@ class TestMessages:
     @staticmethod
     def _waiting(running: Running) -> int:
         with redis.Redis.from_url(running.stack.broker_url) as broker:
-            return sum(int(broker.llen(key)) for key in broker.scan_iter("default*") if broker.type(key) == b"list")
+            return messages(broker, "default")
 
     def _see_the_queue_served(self, running: Running) -> None:
         """Nothing waits, and as many tasks as there are processes, and one more, have been served after that."""

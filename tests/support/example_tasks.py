@@ -59,6 +59,14 @@ def hold_deaf(self: Any, gate: str, ledger: str, answer: Any = None) -> Any:
     return answer
 
 
+@celery_app.task(bind=True, name="tests.hold_each")
+def hold_each(self: Any, gate: str, ledger: str) -> int:
+    """The same with a gate for each start: `<gate>-1`, `<gate>-2`, …"""
+    start = note(ledger, os.getpid())
+    await_gate(f"{gate}-{start}")
+    return start
+
+
 @celery_app.task(bind=True, name="tests.hold_deaf_and_fail")
 def hold_deaf_and_fail(self: Any, gate: str, ledger: str) -> None:
     """The same, and fail."""

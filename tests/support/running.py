@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import redis
 from kombu import pools
 
 from tests.support.services import Services
@@ -87,6 +88,11 @@ def _forget_connections() -> None:
 
     pools.reset()
     celery_app._pool = celery_app.amqp._producer_pool = None
+
+
+def messages(broker: redis.Redis, queue: str) -> int:
+    """How many wait in the queue: kombu keeps a list for each message priority."""
+    return sum(int(broker.llen(key)) for key in broker.scan_iter(f"{queue}*") if broker.type(key) == b"list")
 
 
 def lines(ledger: Path) -> list[str]:

@@ -136,6 +136,15 @@ class TestHowLong:
         assert delay_of(run) == 9
 
 
+    def test_a_raised_retry_may_name_a_time(self, define: Define) -> None:
+        def work(self: Any) -> None:
+            raise Retry(when=datetime.now(UTC) + timedelta(seconds=100))
+
+        run = FakeRun()
+        end_of(define(work), run, Retry)
+        assert 90 < delay_of(run) <= 100
+
+
 class TestWithWhat:
     def test_the_same_arguments_unless_others_are_given(self, define: Define) -> None:
         run = FakeRun(a_claim(args=[1], kwargs={"a": 1}))
