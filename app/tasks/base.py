@@ -261,7 +261,8 @@ class SQLAlchemyTask(Task):
     def _seconds_until(self, run: AttemptRun, when: Any) -> float:
         """From a Retry's `when`, which is a number of seconds, a time, or nothing."""
         if isinstance(when, datetime):
-            return max(0.0, (maybe_make_aware(when) - datetime.now(UTC)).total_seconds())
+            moment: datetime = maybe_make_aware(when)
+            return max(0.0, (moment - datetime.now(UTC)).total_seconds())
         return float(when) if isinstance(when, int | float) else self._delay(run, self.default_retry_delay)
 
     def _delay(self, run: AttemptRun, default: float | None) -> float:
