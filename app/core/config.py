@@ -48,7 +48,7 @@ class Settings(BaseSettings):
 
     api_threads: int = Field(4, ge=1)
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)
-    max_json_depth: int = Field(64, ge=1, le=500)
+    max_json_depth: int = Field(64, ge=1, le=200)
     docs_enabled: bool | None = None
 
     task_modules: list[str] = []

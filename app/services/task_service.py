@@ -122,8 +122,11 @@ class TaskService:
     ) -> Task:
         """Percent done and any JSON about it. In a running body it speaks for that body's attempt alone.
 
-        Raises InvalidTransition where nothing runs; in a body TaskCancelled, AttemptLost.
+        Raises ValueError for a number outside 0–100, InvalidTransition where nothing runs; in a body TaskCancelled,
+        AttemptLost.
         """
+        if not 0 <= progress <= 100:  # noqa: PLR2004 (percent)
+            raise ValueError(f"progress must be between 0 and 100, not {progress}")
         task_id = _id(task_id)
         current = _current(task_id)
         cancelled = False

@@ -243,6 +243,11 @@ class TestUpdateFromOutside:
         with pytest.raises(InvalidTransition):
             task_service.update_task_progress(db, new_task(db).id, 50)
 
+    @pytest.mark.parametrize("progress", [-1, 101])
+    def test_a_progress_that_is_no_percentage(self, db: Session, progress: int) -> None:
+        with pytest.raises(ValueError, match="between 0 and 100"):
+            task_service.update_task_progress(db, task_in(db, TaskStatus.RUNNING).id, progress)
+
     def test_an_unknown_task(self, db: Session) -> None:
         with pytest.raises(TaskNotFound):
             task_service.update_task_status(db, new_id(), "revoked")

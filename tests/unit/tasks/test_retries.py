@@ -135,7 +135,6 @@ class TestHowLong:
         end_of(define(work), run, Retry)
         assert delay_of(run) == 9
 
-
     def test_a_raised_retry_may_name_a_time(self, define: Define) -> None:
         def work(self: Any) -> None:
             raise Retry(when=datetime.now(UTC) + timedelta(seconds=100))
