@@ -25,7 +25,7 @@ lint: venv ## formatting and lint, changing nothing
 types: venv ## mypy, strict
 	$(BIN)/mypy
 
-test-fast: venv ## the unit tests: seconds, no service needed
+test-fast: venv ## the unit tests: about a minute, no service needed
 	$(BIN)/python -m pytest tests/unit -q
 
 test: ## every suite, with the report in reports/index.html
