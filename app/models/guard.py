@@ -69,9 +69,10 @@ GUARD_TRIGGER = """
 CREATE TRIGGER tasks_guard BEFORE UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION tasks_guard()
 """
 
-DROP_GUARD = ("DROP TRIGGER IF EXISTS tasks_guard ON tasks", "DROP FUNCTION IF EXISTS tasks_guard()")
+# The trigger goes with its table.
+DROP_GUARD = "DROP FUNCTION IF EXISTS tasks_guard()"
 
 for _statement in (GUARD_FUNCTION, GUARD_TRIGGER):
     # DDL() formats with %: the messages' own % signs are doubled.
     event.listen(Task.__table__, "after_create", DDL(_statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
-event.listen(Task.__table__, "after_drop", DDL(DROP_GUARD[1]))  # type: ignore[no-untyped-call]
+event.listen(Task.__table__, "after_drop", DDL(DROP_GUARD))  # type: ignore[no-untyped-call]
