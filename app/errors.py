@@ -11,8 +11,8 @@
     └── Unavailable            503  DatabaseUnavailable, NotReady
 
 Each has a stable `code`, a `title` and an HTTP status; `app/api/problems.py` renders them. Services raise
-these and never import FastAPI. What speaks to a task's body (`TaskCancelled`, `AttemptLost`) stands apart
-at the end: it is control flow, as `asyncio.CancelledError` is.
+these and never import FastAPI. What speaks to a task's body (`TaskCancelled`, `AttemptLost`, `AttemptHandedBack`)
+stands apart at the end: it is control flow, as `asyncio.CancelledError` is.
 """
 
 from typing import ClassVar, TypedDict
@@ -161,7 +161,7 @@ class NotReady(Unavailable):
 
 
 class TaskCancelled(BaseException):
-    """Raised in a body by `update_progress` or `track` once its cancellation was asked for.
+    """Raised in a body once its cancellation was asked for: by `update_progress` or `track`, else wherever it is.
 
     A `BaseException`, as `asyncio.CancelledError` is, so that a body's `except Exception` does not swallow it.
     """
@@ -169,3 +169,7 @@ class TaskCancelled(BaseException):
 
 class AttemptLost(BaseException):
     """Raised in a body whose attempt no longer holds the task: whatever it would write is refused."""
+
+
+class AttemptHandedBack(BaseException):
+    """Raised in a body whose worker shuts down and gives the task back: it runs again, from the start, elsewhere."""

@@ -54,8 +54,10 @@ class Settings(BaseSettings):
     task_modules: list[str] = []
     worker_heartbeat_seconds: float = Field(3, gt=0)
     worker_lease_seconds: float = Field(30, gt=0)
+    cancel_grace_seconds: float = Field(5, gt=0)
+    shutdown_grace_seconds: float = Field(20, ge=0)
     max_crashes: int = Field(3, ge=1, le=3)
-    keeper_lease_seconds: float = Field(4, gt=0)
+    keeper_lease_seconds: float = Field(3, gt=0)
     keeper_interval_seconds: float = Field(0.5, gt=0)
     dispatch_grace_seconds: float = Field(5, gt=0)
     progress_interval_seconds: float = Field(0.2, gt=0)

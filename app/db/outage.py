@@ -1,22 +1,33 @@
-"""Telling an outage of the database from an error of the statement."""
+"""Telling what passes by itself (an outage, a deadlock) from an error of the statement."""
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 # SQLSTATE classes: connection exception, insufficient resources, operator intervention (shutdown, crash, starting up).
-_STATES = ("08", "53", "57P")
+_OUTAGES = ("08", "53", "57P")
+# And: transaction rollback (deadlock), lock not available, a statement's timeout.
+_PASSING = (*_OUTAGES, "40", "55P03", "57014")
 
 
 def is_outage(error: Exception) -> bool:
     """Whether this is about the server or the way to it rather than about the statement."""
+    return _is_connection(error) or _state(error).startswith(_OUTAGES)
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same statement may succeed a little later: an outage, or somebody else's lock."""
+    return _is_connection(error) or _state(error).startswith(_PASSING)
+
+
+def _is_connection(error: Exception) -> bool:
     if isinstance(error, PoolTimeout):
         return True
     if not isinstance(error, DBAPIError):
         return False
-    state = getattr(error.orig, "pgcode", None) or ""
     # Without a SQLSTATE the connection itself failed.
-    return (
-        error.connection_invalidated
-        or (not state and type(error.orig).__name__ in {"OperationalError", "InterfaceError"})
-        or state.startswith(_STATES)
-    )
+    failed = not _state(error) and type(error.orig).__name__ in {"OperationalError", "InterfaceError"}
+    return bool(error.connection_invalidated or failed)
+
+
+def _state(error: Exception) -> str:
+    return getattr(error.orig, "pgcode", None) or "" if isinstance(error, DBAPIError) else ""

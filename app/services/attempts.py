@@ -276,5 +276,23 @@ def revoke(db: Executor, task_id: UUID, attempt: int, reason: str) -> bool:
     return _matches(db, _REVOKE, parameters | AttemptError(None, reason).parameters())
 
 
+_HAND_BACK = transition(
+    TaskStatus.PENDING,
+    *this_attempt(),
+    NOT_CANCELLED,
+    sources=RUNNING,
+    ended=AttemptEnd(AttemptOutcome.HANDED_BACK),
+)
+
+
+def hand_back(db: Executor, task_id: UUID, attempt: int) -> bool:
+    """Give the task back as pending, due now; `revoked` where a cancellation was asked for.
+
+    Neither a failure nor a crash: the worker was told to leave.
+    """
+    parameters = {"p_task_id": task_id, "p_attempt": attempt, **AttemptError(None, None).parameters()}
+    return _matches(db, _HAND_BACK, parameters) or _matches(db, _REVOKE_CANCELLED, parameters)
+
+
 def _matches(db: Executor, statement: Any, parameters: dict[str, Any]) -> bool:
     return db.execute(statement, parameters).one_or_none() is not None

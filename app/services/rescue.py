@@ -7,7 +7,7 @@ matches none of them. Callers say which attempts they mean and commit.
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, literal
+from sqlalchemy import ColumnElement, case, func, literal, null
 
 from app.core.config import get_settings
 from app.models.task import AttemptOutcome, Task, TaskStatus
@@ -41,6 +41,31 @@ def lost(db: Executor, *attempts: ColumnElement[bool]) -> int:
             TaskStatus.FAILED, *attempts, NOT_CANCELLED, ~again, sources=RUNNING, values=crashed | failed, ended=ended
         ),
         transition(TaskStatus.REVOKED, *attempts, CANCELLED, sources=RUNNING, values=CANCELLED_REASON, ended=ended),
+    )
+    return sum(len(db.execute(statement).all()) for statement in statements)
+
+
+def handed_back(db: Executor, *attempts: ColumnElement[bool]) -> int:
+    """Their own worker has stopped them: pending again with nothing counted, revoked where that was asked for.
+
+    Returns how many attempts were ended.
+    """
+
+    def ended(outcome: AttemptOutcome) -> AttemptEnd:
+        return AttemptEnd(outcome, null(), null(), null())
+
+    statements = (
+        transition(
+            TaskStatus.PENDING, *attempts, NOT_CANCELLED, sources=RUNNING, ended=ended(AttemptOutcome.HANDED_BACK)
+        ),
+        transition(
+            TaskStatus.REVOKED,
+            *attempts,
+            CANCELLED,
+            sources=RUNNING,
+            values=CANCELLED_REASON,
+            ended=ended(AttemptOutcome.REVOKED),
+        ),
     )
     return sum(len(db.execute(statement).all()) for statement in statements)
 

@@ -21,11 +21,11 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionLocal
 from app.dispatch.messages import GENERATION_HEADER, RECORD_HEADER
-from app.errors import AttemptLost, TaskCancelled
+from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.schemas.task import MAX_SECONDS
 from app.services.attempts import NextTry, Ticket
-from app.tasks.coroutines import run_coroutine
 from app.tasks.retries import backoff_seconds
+from app.worker.coroutines import run_coroutine
 from app.worker.delivery import Undeliverable
 from app.worker.identity import identity
 from app.worker.run import AttemptRun, to_json
@@ -79,8 +79,8 @@ class SQLAlchemyTask(Task):
     def update_progress(self, progress: float | None, detail: Any | None = None) -> None:
         """Report percent done (0–100) and, if given, any JSON about it; cheap to call often.
 
-        Raises TaskCancelled once the task was cancelled, AttemptLost once another attempt holds it, ValueError for a
-        percent out of range. Does nothing where there is no record.
+        Raises TaskCancelled once the task was cancelled, AttemptLost once another attempt holds it, AttemptHandedBack
+        when the worker leaves, ValueError for a percent out of range. Does nothing where there is no record.
         """
         run = self._run
         if run is not None:
@@ -191,11 +191,11 @@ class SQLAlchemyTask(Task):
     def _run_record(self, run: AttemptRun, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run the body and write how it ended; what is raised from here tells Celery the same."""
         try:
-            with run:
+            with run.body():
                 result = to_json(self.run(*args, **kwargs))
-        except (SystemExit, KeyboardInterrupt):
-            raise  # the process ends: its parent tells the row
         except BaseException as error:
+            if ends_the_process(error):
+                raise  # its parent tells the row
             self._end_badly(run, error)
             raise
         wanted = self.request.get("retry_wanted")  # `self.retry(throw=False)`
@@ -207,10 +207,15 @@ class SQLAlchemyTask(Task):
 
     def _end_badly(self, run: AttemptRun, error: BaseException) -> None:
         """Write how an attempt ended that has raised `error`; returns where Celery is to see that very error."""
-        if isinstance(error, TaskCancelled):
+        if isinstance(error, TaskCancelled) or run.stopped is TaskCancelled:
             run.revoke("cancelled")
             self._leave(error)
-        elif isinstance(error, AttemptLost):
+        elif isinstance(error, AttemptLost) or run.stopped is AttemptLost:
+            run.leave()
+            self._leave(error)
+        elif isinstance(error, AttemptHandedBack) or run.stopped is AttemptHandedBack:
+            # Whatever the body made of it on its way out: the failure, if it is one, is ours.
+            run.hand_back()
             self._leave(error)
         elif isinstance(error, Ignore):
             run.revoke("ignored")
@@ -222,8 +227,8 @@ class SQLAlchemyTask(Task):
         else:
             self._fail_or_retry(run, error)
             if not isinstance(error, Exception):
-                # Such as asyncio's CancelledError: Celery calls no hooks for it.
-                raise RuntimeError(f"the body raised {type(error).__name__}") from error  # noqa: TRY004
+                # Such as asyncio's CancelledError, or a script's `sys.exit()`: Celery calls no hooks for them.
+                raise RuntimeError(f"the body raised {type(error).__name__}") from error
 
     def _leave(self, error: BaseException) -> None:
         """The row is right already; Celery has nothing to record, and calls no `after_return` either."""
@@ -317,6 +322,16 @@ def _ending_what_it_claimed(before_start: Callable[..., None]) -> Callable[..., 
             raise
 
     return guarded
+
+
+def ends_the_process(error: BaseException) -> bool:
+    """Whether it was raised by a signal that ends this pool child (billiard's exit codes are negative).
+
+    A body's own `sys.exit()` ends the body: it fails, as a script would.
+    """
+    if isinstance(error, SystemExit):
+        return isinstance(error.code, int) and error.code < 0
+    return isinstance(error, KeyboardInterrupt)
 
 
 @functools.cache

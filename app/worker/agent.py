@@ -1,11 +1,12 @@
-"""The worker's parent process and the database: one heartbeat, and the losses of its children.
+"""The worker's parent process and the database: its heartbeat, the losses of its children, the bodies to be stopped.
 
-A thread of its own, because Celery's event loop must not wait for a database. One UPDATE every few seconds, whatever
-the number of tasks.
+A thread of its own, because Celery's event loop must not wait for a database. Every few seconds one UPDATE, and, while
+anything runs, one query a second, whatever the number of tasks.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -21,11 +22,18 @@ from app.models.task import Task
 from app.models.worker import WorkerProcess
 from app.services import rescue
 from app.services.transitions import NOW
+from app.worker import holdings
+from app.worker.board import Phase, Stop, board
+from app.worker.fence import Fence
+from app.worker.holdings import Holding
 from app.worker.identity import WORKER_ID
+from app.worker.stall import StallDetector
+from app.worker.warden import Warden, has_ended
 
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -39,62 +47,78 @@ class Loss:
 
 @dataclass(frozen=True)
 class Node:
-    """What the worker says of itself in `worker_processes`."""
+    """What the worker says of itself in `worker_processes`, and how its consumer is started anew."""
 
     name: str
     pid: int
     queues: tuple[str, ...]
     concurrency: int
+    restart_consumer: Callable[[], None]
 
 
 class Agent:
     """Beats and reports for one worker process. Started by the worker's bootstep, stopped when it has shut down."""
 
     def __init__(self) -> None:
+        self.warden = Warden(board)
+        self._fence = Fence(self.warden, board)
+        self._stall: StallDetector | None = None
         self._node: Node | None = None
         self._losses: SimpleQueue[Loss] = SimpleQueue()
         self._unwritten: list[Loss] = []
+        self._suspects: set[Holding] = set()
+        self._next_beat = 0.0
+        self._hand_back_at: float | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self, node: Node) -> None:
         """Register the worker and go on beating for it."""
         self._node = node
+        self._stall = StallDetector(board, node.queues, node.concurrency)
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="agent", daemon=True)
         self._thread.start()
+        self._fence.start()
 
     def report(self, loss: Loss) -> None:
         """Have the row say what became of the attempt, as soon as the database can be reached. Never blocks."""
         self._losses.put(loss)
 
+    def shut_down(self, grace_seconds: float) -> None:
+        """The worker takes no more tasks: give back what still runs after so many seconds. For a signal's handler."""
+        self._hand_back_at = time.monotonic() + grace_seconds
+
     def stop(self) -> None:
         """Say goodbye: what this worker still holds is nobody's from now on."""
         if self._thread is None:
             return
+        self._fence.stop()
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
         self._thread = None
         self._attempt(self._say_goodbye)
 
     def _run(self) -> None:
-        interval = get_settings().worker_heartbeat_seconds
         while not self._stopping.is_set():
-            self._attempt(self._beat)
             self._attempt(self._write_losses)
-            self._wait(interval)
+            if time.monotonic() >= self._next_beat:
+                self._attempt(self._beat)
+                self._attempt(self._look)
+                self._attempt(self._see_to_arrivals)
+            elif any(board.busy()):
+                self._attempt(self._look)
+            self._wait(LOOK_SECONDS)
 
     def _wait(self, seconds: float) -> None:
-        """Until the next beat is due, a loss comes in, or the worker stops (within half a second)."""
-        waited = 0.0
-        while waited < seconds and not self._stopping.is_set():
-            step = min(0.5, seconds - waited)
+        """Until the next look is due, a loss comes in, or the worker stops (within half a second)."""
+        deadline = time.monotonic() + seconds
+        while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:
             try:
-                self._unwritten.append(self._losses.get(timeout=step))
+                self._unwritten.append(self._losses.get(timeout=min(0.5, left)))
             except Empty:
-                waited += step
-            else:
-                self._attempt(self._write_losses)
+                continue
+            return
 
     def _attempt(self, action: Callable[[], None]) -> None:
         try:
@@ -105,8 +129,11 @@ class Agent:
             else:
                 logger.exception("worker agent")
 
+    # -- the heartbeat -----------------------------------------------------------------------------------------------
+
     def _beat(self) -> None:
         assert self._node is not None
+        begun = time.monotonic()
         row = {
             "name": self._node.name,
             "pid": self._node.pid,
@@ -120,6 +147,42 @@ class Agent:
         )
         with SessionLocal() as db, transaction(db):
             db.execute(statement)
+        self._fence.beaten(begun)
+        self._next_beat = begun + get_settings().worker_heartbeat_seconds
+
+    def _see_to_arrivals(self) -> None:
+        assert self._node is not None
+        if self._stall is not None and self._hand_back_at is None and self._stall.is_stalled():
+            logger.error("nothing arrives although messages wait: the consumer is started anew")
+            self._node.restart_consumer()
+
+    # -- what must stop ----------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Hold the rows of this worker against its children, and stop what must not go on."""
+        before = board.busy()
+        with SessionLocal() as db:
+            held = holdings.read(db)
+        after = board.busy()
+        for sight in holdings.cancelled(held, after):
+            self.warden.stop(sight, Stop.CANCELLED)
+        for sight in holdings.not_ours(held, before, after):
+            self.warden.stop(sight, Stop.LOST)
+        if self._hand_back_at is not None and time.monotonic() >= self._hand_back_at:
+            for sight in after:
+                if sight.phase is Phase.RUNNING:
+                    self.warden.stop(sight, Stop.HANDED_BACK)
+        self.warden.forget(after)
+        self._end_orphans(holdings.orphans(held, list(board.taken())))
+
+    def _end_orphans(self, orphans: list[Holding]) -> None:
+        again = [row for row in orphans if row in self._suspects]
+        self._suspects = set(orphans)
+        for row in again:
+            logger.error("task %s: no child runs its attempt %d any more", row.task_id, row.attempt)
+            self._unwritten.append(Loss(row.task_id, row.pid, overran=None))
+
+    # -- what was lost -----------------------------------------------------------------------------------------------
 
     def _write_losses(self) -> None:
         while True:
@@ -127,22 +190,34 @@ class Agent:
                 self._unwritten.append(self._losses.get_nowait())
             except Empty:
                 break
-        while self._unwritten:
-            loss = self._unwritten[0]
-            # This task, run by this worker, in the child that is gone: another attempt of it matches nothing here.
-            attempt = (Task.id == loss.task_id, Task.worker_id == WORKER_ID, Task.worker_pid == loss.pid)
-            with SessionLocal() as db, transaction(db):
-                if loss.overran is None:
-                    rescue.lost(db, *attempt)
-                else:
-                    rescue.overran(db, loss.overran, *attempt)
-            self._unwritten.pop(0)
+        for loss in list(self._unwritten):
+            if not self._still_holds(loss):
+                self._write_loss(loss)
+                self._unwritten.remove(loss)
+
+    def _still_holds(self, loss: Loss) -> bool:
+        """The child was told to end and is not gone yet: until then nobody else may start the task."""
+        seats = (sight for sight in board.busy() if (sight.pid, sight.task_id) == (loss.pid, loss.task_id))
+        return any(seats) and not has_ended(loss.pid)
+
+    def _write_loss(self, loss: Loss) -> None:
+        # This task, run by this worker, in the child that is gone: another attempt of it matches nothing here.
+        attempt = (Task.id == loss.task_id, Task.worker_id == WORKER_ID, Task.worker_pid == loss.pid)
+        by_us = self._hand_back_at is not None or self.warden.has_given_up(loss.task_id, loss.pid)
+        with SessionLocal() as db, transaction(db):
+            if loss.overran is not None:
+                rescue.overran(db, loss.overran, *attempt)
+            elif by_us:
+                rescue.handed_back(db, *attempt)
+            else:
+                rescue.lost(db, *attempt)
 
     def _say_goodbye(self) -> None:
+        """Give back what is left (its children are gone by now) and tell the keeper that nobody beats any more."""
         self._write_losses()
-        statement = update(WorkerProcess).where(WorkerProcess.id == WORKER_ID).values({"stopped_at": NOW})
         with SessionLocal() as db, transaction(db):
-            db.execute(statement)
+            rescue.handed_back(db, Task.worker_id == WORKER_ID)
+            db.execute(update(WorkerProcess).where(WorkerProcess.id == WORKER_ID).values({"stopped_at": NOW}))
 
 
 agent = Agent()

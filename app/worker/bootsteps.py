@@ -1,5 +1,6 @@
 """Starts what a worker and beat run beside Celery's own work: the agent (worker) and the keeper (both)."""
 
+import functools
 import os
 from typing import Any
 
@@ -19,7 +20,8 @@ class ServiceStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         queues = tuple(worker.app.amqp.queues.consume_from)
-        agent.start(Node(worker.hostname, os.getpid(), queues, worker.concurrency))
+        restart = functools.partial(_restart_consumer, worker)
+        agent.start(Node(worker.hostname, os.getpid(), queues, worker.concurrency, restart))
         keeper.start()
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
@@ -27,6 +29,20 @@ class ServiceStep(bootsteps.StartStopStep):
         maintain = getattr(worker.pool, "maintain_pool", None)
         if maintain is not None:
             hub.call_repeatedly(MAINTAIN_SECONDS, maintain)
+
+
+def _restart_consumer(worker: Any) -> None:
+    """Have Celery's event loop meet a connection error: it reconnects and consumes anew. From any thread."""
+
+    def fail() -> None:
+        raise ConnectionResetError("nothing arrives on this connection")
+
+    worker.hub.call_soon(fail)
+
+
+def _worker_shuts_down(how: str, **_: Any) -> None:
+    """SIGTERM (warm): what runs has the grace time to end. SIGQUIT (cold): none."""
+    agent.shut_down(get_settings().shutdown_grace_seconds if how == "Warm" else 0)
 
 
 def _worker_has_shut_down(**_: Any) -> None:
@@ -57,5 +73,6 @@ def install(app: Celery) -> None:
     """Add the steps to the application."""
     app.steps["worker"].add(ServiceStep)
     signals.celeryd_init.connect(_settings_are_there, weak=False)
+    signals.worker_shutting_down.connect(_worker_shuts_down, weak=False)
     signals.worker_shutdown.connect(_worker_has_shut_down, weak=False)
     signals.beat_init.connect(_beat_starts, weak=False)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.db.outage import is_outage
+from app.db.outage import is_passing
 from app.db.session import autocommit_engine
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def deliver(statement: Callable[[Connection], T], seconds: float) -> T:
     """Run `statement` on an autocommit connection, again and again while the database is away.
 
     Whatever it does must be safe to do twice: the reply to the first time may have been lost. Raises Undeliverable
-    after `seconds`, and at once any error that is not the connection's.
+    after `seconds`, and at once any error that would come again.
     """
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE
@@ -37,7 +37,7 @@ def deliver(statement: Callable[[Connection], T], seconds: float) -> T:
             with autocommit_engine().connect() as connection:
                 return statement(connection)
         except (DBAPIError, PoolTimeout) as error:
-            if not is_outage(error):
+            if not is_passing(error):
                 raise
             if time.monotonic() + pause > deadline:
                 raise Undeliverable(str(error)) from error

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from app.errors import AttemptLost, TaskCancelled
+from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 
 logger = logging.getLogger(__name__)
 
 # (percent, detail), None where the report leaves the value as it is.
 Report = tuple[int | None, Any | None]
 Write = Callable[[int | None, Any | None], bool]
+BodyStop = TaskCancelled | AttemptLost | AttemptHandedBack
 
 
 class ProgressReporter:
@@ -30,11 +31,11 @@ class ProgressReporter:
         self._waiting: Report | None = None
         self._next_write = 0.0
         self._timer: threading.Timer | None = None
-        self._stop: type[TaskCancelled | AttemptLost] | None = None
+        self._stop: type[BodyStop] | None = None
         self._closed = False
 
     def report(self, percent: int | None, detail: Any | None) -> None:
-        """Note the value. Raises TaskCancelled or AttemptLost, ValueError for a percent outside 0–100."""
+        """Note the value. Raises what `stop` was told, TaskCancelled or AttemptLost; ValueError outside 0–100."""
         if self._stop is not None:
             raise self._stop
         if percent is not None and not 0 <= percent <= 100:  # noqa: PLR2004 (percent)
@@ -58,9 +59,9 @@ class ProgressReporter:
                 self._timer = None
             self._write_quietly()
 
-    @property
-    def cancelled(self) -> bool:
-        return self._stop is TaskCancelled
+    def stop(self, why: type[BodyStop]) -> None:
+        """From now on each report raises this. Takes no lock: a signal's handler calls it."""
+        self._stop = why
 
     def _merged(self, percent: int | None, detail: Any | None) -> Report:
         before = self._waiting or (None, None)

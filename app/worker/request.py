@@ -31,7 +31,19 @@ class RecordRequest(Request):
             self._report(overran=float(timeout))
         return super().on_timeout(soft, timeout)
 
-    def _report(self, overran: float | None) -> None:
-        record = self.request_dict.get(RECORD_HEADER)
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> Any:
+        """A cold shutdown ends the child under the task: no fault of the task's."""
+        record = self._record
         if record is not None and self.worker_pid is not None:
-            agent.report(Loss(UUID(record), self.worker_pid, overran))
+            agent.warden.give_up(record, self.worker_pid)
+        return super().cancel(pool, signal, emit_retry)
+
+    def _report(self, overran: float | None) -> None:
+        record = self._record
+        if record is not None and self.worker_pid is not None:
+            agent.report(Loss(record, self.worker_pid, overran))
+
+    @property
+    def _record(self) -> UUID | None:
+        record = self.request_dict.get(RECORD_HEADER)
+        return None if record is None else UUID(record)

@@ -5,23 +5,27 @@ Nothing here knows Celery's tracer; `app/tasks/base.py` connects the two.
 
 import logging
 import traceback
-from collections.abc import Callable
-from contextvars import Token
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from sqlalchemy import Connection
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from app.core.config import get_settings
 from app.db.base import dump_json
+from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.models.ids import new_id
 from app.services import attempts
 from app.services.attempts import AttemptError, Claim, CurrentAttempt, NextTry, Ticket, WorkerIdentity, current_attempt
+from app.worker import seat
+from app.worker.board import Stop
+from app.worker.coroutines import cancel_coroutine
 from app.worker.delivery import Undeliverable, deliver
-from app.worker.progress import ProgressReporter
+from app.worker.progress import BodyStop, ProgressReporter
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +36,12 @@ TRACEBACK_LIMIT = 20_000
 # is rescued until one lease has passed, so the result is welcome well after the lease itself.
 DELIVERY_LEASES = 10
 
+BODY_STOPS: dict[Stop, type[BodyStop]] = {
+    Stop.CANCELLED: TaskCancelled,
+    Stop.LOST: AttemptLost,
+    Stop.HANDED_BACK: AttemptHandedBack,
+}
+
 
 class AttemptRun:
     """A claimed attempt. `finish_*` and `progress` are fenced: once the attempt is lost they write nothing."""
@@ -41,9 +51,11 @@ class AttemptRun:
         self.claim = claim
         self.current = CurrentAttempt(claim.id, claim.attempt)
         self.started = False
+        # Why it was told to stop, and whether that has to wait until a statement of our own is through.
+        self.stopped: type[BodyStop] | None = None
+        self._writing = False
         self._seconds = settings.worker_lease_seconds * DELIVERY_LEASES
         self._progress = ProgressReporter(self._write_progress, settings.progress_interval_seconds)
-        self._token: Token[CurrentAttempt | None] | None = None
 
     @classmethod
     def claim_for(cls, ticket: Ticket, worker: WorkerIdentity) -> "AttemptRun | None":
@@ -59,25 +71,45 @@ class AttemptRun:
                 return attempts.find_claim(db, ticket.task_id, claim_id)
             return claimed
 
+        seat.seat.claiming(ticket.task_id)
         claim = deliver(take, get_settings().worker_lease_seconds)
-        return None if claim is None else cls(claim)
+        if claim is None:
+            seat.seat.idle()
+            return None
+        seat.seat.running(claim.attempt)
+        return cls(claim)
 
-    def __enter__(self) -> Self:
+    @contextmanager
+    def body(self) -> Iterator[None]:
+        """Around the body: `current_attempt` names this attempt, and an order to stop it is raised in it."""
         self.started = True
-        self._token = current_attempt.set(self.current)
-        return self
+        token = current_attempt.set(self.current)
+        try:
+            with seat.listening(self._stop):
+                yield
+        finally:
+            current_attempt.reset(token)
 
-    def __exit__(self, *exc: object) -> None:
-        assert self._token is not None
-        current_attempt.reset(self._token)
+    def _stop(self, why: Stop) -> None:
+        """Runs in the signal's handler, wherever the body is."""
+        self.stopped = BODY_STOPS[why]
+        self._progress.stop(self.stopped)
+        if not self._writing and not cancel_coroutine():
+            raise self.stopped
 
     @property
     def task_id(self) -> UUID:
         return self.claim.id
 
     def report(self, percent: int | None, detail: Any | None = None) -> None:
-        """Report progress. Raises TaskCancelled or AttemptLost when the body should stop."""
-        self._progress.report(percent, detail)
+        """Report progress. Raises TaskCancelled, AttemptLost or AttemptHandedBack when the body should stop."""
+        self._writing = True
+        try:
+            self._progress.report(percent, detail)
+        finally:
+            self._writing = False
+        if self.stopped is not None:  # told so by a signal, after the reporter had looked
+            raise self.stopped
 
     def _write_progress(self, percent: int | None, detail: Any | None) -> bool:
         task_id, attempt = self.claim.id, self.claim.attempt
@@ -98,7 +130,11 @@ class AttemptRun:
             raise
 
     def succeed(self, result: Any) -> None:
-        self._end(lambda db: attempts.succeed(db, *self._fence, result))
+        try:
+            self._end(lambda db: attempts.succeed(db, *self._fence, result))
+        except SQLAlchemyError as error:  # not an outage, which is waited out: the database refuses this result
+            logger.exception("the result of task %s could not be stored", self.task_id)
+            self.fail(error)
 
     def fail(self, error: BaseException) -> None:
         self._end(lambda db: attempts.fail(db, *self._fence, describe(error)))
@@ -106,6 +142,16 @@ class AttemptRun:
     def retry_later(self, error: BaseException | None, following: NextTry) -> None:
         why = AttemptError(None, None) if error is None else describe(error)
         self._end(lambda db: attempts.retry_later(db, *self._fence, why, following))
+
+    def leave(self) -> None:
+        """Write nothing: the attempt is not ours any more."""
+        logger.info("task %s: attempt %d was lost", self.task_id, self.claim.attempt)
+        seat.seat.delivering()
+        self._progress.close()
+
+    def hand_back(self) -> None:
+        logger.info("task %s: attempt %d handed back", self.task_id, self.claim.attempt)
+        self._end(lambda db: attempts.hand_back(db, *self._fence))
 
     def revoke(self, reason: str) -> None:
         logger.info("task %s: attempt %d %s", self.task_id, self.claim.attempt, reason)
@@ -117,6 +163,7 @@ class AttemptRun:
 
     def _end(self, write: Callable[[Connection], bool]) -> None:
         """Write the end, unless the body has written one itself. The reporter's last value lands first."""
+        seat.seat.delivering()
         self._progress.close()
         if self.current.settled:
             return

@@ -5,6 +5,7 @@ ran from what the rows say. A gate is a file whose appearance lets a body go on:
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -287,3 +288,37 @@ def stumble(self: Any) -> None:
 def ignore_itself(self: Any) -> None:
     """`raise Ignore`."""
     raise Ignore
+
+
+@celery_app.task(bind=True, name="tests.deaf")
+def deaf(self: Any, ledger: str, how: str) -> None:
+    """Never end, and never ask: asleep, in a tight loop, in a C function, or catching whatever comes."""
+    note(ledger, os.getpid())
+    try:
+        while True:
+            DEAF[how]()
+    finally:
+        note(ledger, "cleaned up")
+
+
+def _swallow() -> None:
+    with contextlib.suppress(BaseException):
+        time.sleep(3600)
+
+
+DEAF = {
+    "asleep": lambda: time.sleep(3600),
+    "in a loop": lambda: None,
+    "in a C function": lambda: sum(range(10**15)),
+    "swallowing": _swallow,
+}
+
+
+@celery_app.task(bind=True, name="tests.deaf_coroutine")
+async def deaf_coroutine(self: Any, ledger: str) -> None:
+    """Await what never comes."""
+    note(ledger, os.getpid())
+    try:
+        await asyncio.Event().wait()
+    finally:
+        note(ledger, "cleaned up")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -33,17 +33,16 @@ class FakeRun:
         self.claim = claim or a_claim()
         self.task_id = self.claim.id
         self.started = False
+        self.stopped: type[BaseException] | None = None
         self.reports: list[tuple[int | None, Any]] = []
         self.ends: list[tuple[str, Any]] = []
         self.next_try: NextTry | None = None
         self._stop_at = stop_at
 
-    def __enter__(self) -> Self:
+    @contextmanager
+    def body(self) -> Iterator[None]:
         self.started = True
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        return None
+        yield
 
     def report(self, percent: int | None, detail: Any | None = None) -> None:
         self.reports.append((percent, detail))
@@ -59,6 +58,12 @@ class FakeRun:
     def retry_later(self, error: BaseException | None, following: NextTry) -> None:
         self.ends.append(("retried", error))
         self.next_try = following
+
+    def leave(self) -> None:
+        self.ends.append(("left", None))
+
+    def hand_back(self) -> None:
+        self.ends.append(("handed back", None))
 
     def revoke(self, reason: str) -> None:
         self.ends.append(("revoked", reason))

@@ -1,6 +1,7 @@
 """SQLAlchemyTask with no database: the run that a claim would give is a fake, Celery is real."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -8,9 +9,9 @@ from typing import Any
 import pytest
 from celery.exceptions import Ignore, Reject, Retry
 
-from app.errors import AttemptLost, TaskCancelled
-from app.tasks import coroutines
+from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.tasks.base import takes_task_id
+from app.worker import coroutines
 from tests.unit.tasks.fake_run import Define, FakeRun, a_claim, end_of, running
 
 
@@ -187,6 +188,36 @@ class TestEnd:
 
         run = FakeRun()
         with running(task := define(work), run), pytest.raises(Ignore):
+            task()
+        assert run.ends == [("left", None)]
+
+    def test_an_attempt_handed_back_counts_as_nothing_else(self, define: Define) -> None:
+        def work(self: Any) -> None:
+            raise AttemptHandedBack
+
+        assert end_of(define(work), FakeRun(), raises=Ignore) == ("handed back", None)
+
+    def test_a_body_told_to_stop_that_makes_an_error_of_it_is_handed_back_all_the_same(self, define: Define) -> None:
+        def work(self: Any) -> None:
+            run.stopped = AttemptHandedBack
+            raise ValueError("on its way out")
+
+        run = FakeRun()
+        assert end_of(define(work), run, raises=Ignore) == ("handed back", None)
+
+    def test_the_bodys_own_exit_fails_it(self, define: Define) -> None:
+        def work(self: Any) -> None:
+            sys.exit("as a script ends")
+
+        outcome, error = end_of(define(work), FakeRun(), raises=RuntimeError)
+        assert (outcome, str(error)) == ("failed", "as a script ends")
+
+    def test_an_exit_that_a_signal_raised_is_left_to_the_parent(self, define: Define) -> None:
+        def work(self: Any) -> None:
+            sys.exit(-(256 - 15))  # as billiard's handler of SIGTERM does
+
+        run = FakeRun()
+        with running(task := define(work), run), pytest.raises(SystemExit):
             task()
         assert run.ends == []
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from app.db.outage import is_outage
+from app.db.outage import is_outage, is_passing
 from app.worker import delivery
 from app.worker.delivery import Undeliverable, deliver
 
@@ -86,7 +86,6 @@ class TestDeliver:
         "error",
         [
             IntegrityError("INSERT", {}, psycopg2.IntegrityError("duplicate")),
-            said(errors.QueryCanceled, "57014"),
             ValueError("the statement's own"),
         ],
     )
@@ -131,3 +130,29 @@ class TestIsOutage:
     )
     def test_everything_else(self, make: Callable[[], Exception]) -> None:
         assert not is_outage(make())
+
+
+class TestIsPassing:
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lost,
+            lambda: said(errors.QueryCanceled, "57014"),
+            lambda: said(errors.LockNotAvailable, "55P03"),
+            lambda: said(errors.DeadlockDetected, "40P01"),
+            lambda: said(errors.AdminShutdown, "57P01"),
+        ],
+    )
+    def test_what_may_go_well_the_next_time(self, make: Callable[[], Exception]) -> None:
+        assert is_passing(make())
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: said(errors.UndefinedTable, "42P01"),
+            lambda: IntegrityError("INSERT", {}, psycopg2.IntegrityError("duplicate")),
+            lambda: ValueError("no"),
+        ],
+    )
+    def test_what_will_not(self, make: Callable[[], Exception]) -> None:
+        assert not is_passing(make())

@@ -1,0 +1,63 @@
+"""Notices a worker that is alive and consumes nothing, as reconnects have left some (celery #8091, #8030, #10205)."""
+
+import time
+from datetime import timedelta
+
+from celery.worker import state
+from sqlalchemy import exists, select
+
+from app.db.session import SessionLocal, transaction
+from app.dispatch.sending import BrokerLink
+from app.keeper.broker import is_empty
+from app.models.task import Task, TaskStatus
+from app.services.transitions import NOW
+from app.worker.board import Board
+
+STALL_SECONDS = 15.0
+
+
+class StallDetector:
+    """Compares what waits in the worker's queues with what arrives."""
+
+    def __init__(self, board: Board, queues: tuple[str, ...], concurrency: int) -> None:
+        self._board = board
+        self._queues = queues
+        self._concurrency = concurrency
+        self._arrivals = -1
+        self._since = time.monotonic()
+        self._link = BrokerLink()
+
+    def is_stalled(self) -> bool:
+        """Whether a child has been free, and messages for it waiting, for so long that no more will come.
+
+        Starts to count anew after it has said so once.
+        """
+        arrivals, busy = self._seen()
+        free = busy < self._concurrency and len(state.reserved_requests) <= busy
+        if arrivals != self._arrivals or not free:
+            self._arrivals, self._since = arrivals, time.monotonic()
+        if time.monotonic() - self._since < STALL_SECONDS or not self._anything_waits():
+            return False
+        self._since = time.monotonic()
+        return True
+
+    def _seen(self) -> tuple[int, int]:
+        seats = list(self._board.taken())
+        return sum(seat.claims for seat in seats), len(self._board.busy())
+
+    def _anything_waits(self) -> bool:
+        """Rows whose messages have been out for as long, and messages in a queue of theirs."""
+        waiting = exists().where(
+            Task.status == TaskStatus.PENDING.value,
+            Task.dispatched_at < NOW - timedelta(seconds=STALL_SECONDS),
+            Task.queue.in_(self._queues),
+        )
+        with SessionLocal() as db, transaction(db):
+            if not db.scalar(select(waiting)):
+                return False
+        try:
+            connection = self._link.producer().connection
+            return not all(is_empty(connection, queue) for queue in self._queues)
+        except Exception:  # noqa: BLE001 (redis-py's and kombu's errors share no base) - without a broker nothing can arrive
+            self._link.close()
+            return False

@@ -1,0 +1,142 @@
+"""Bodies that must not go on although they never ask: cancelled ones, those of a worker that leaves or is fenced off."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.running import Running, example_stack, lines, started
+from tests.support.services import Services
+from tests.support.stack import Part
+from tests.support.waiting import wait_for
+
+GRACE = {"CANCEL_GRACE_SECONDS": "2", "WORKER_LEASE_SECONDS": "6", "WORKER_HEARTBEAT_SECONDS": "1"}
+
+
+@pytest.fixture(scope="module")
+def shared(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Part]]:
+    with example_stack(services, tmp_path_factory.mktemp("stops"), **GRACE) as running:
+        yield running, running.stack.worker(concurrency=2)
+
+
+class TestCancel:
+    def cancelled(self, running: Running, task_id: str, ledger: Path) -> list[str]:
+        """What the ledger holds once the cancelled task has been revoked."""
+        started(ledger)
+        assert running.post(task_id, "cancel").status_code == 202
+        assert running.ended(task_id)["status"] == "revoked"
+        assert running.outcomes(task_id) == ["revoked"]
+        return lines(ledger)[1:]
+
+    @pytest.mark.parametrize("how", ["asleep", "in a loop"])
+    def test_raises_in_a_body_that_never_reports(self, shared: tuple[Running, Part], ledger: Path, how: str) -> None:
+        running, worker = shared
+        before = worker.children()
+        assert self.cancelled(running, running.create("deaf", str(ledger), how), ledger) == ["cleaned up"]
+        assert worker.children() == before
+
+    def test_cancels_the_coroutine_of_an_async_body(self, shared: tuple[Running, Part], ledger: Path) -> None:
+        running, worker = shared
+        before = worker.children()
+        assert self.cancelled(running, running.create("deaf_coroutine", str(ledger)), ledger) == ["cleaned up"]
+        assert worker.children() == before
+
+    @pytest.mark.parametrize("how", ["in a C function", "swallowing"])
+    def test_kills_what_hears_nothing_less_and_no_other_task(
+        self, shared: tuple[Running, Part], ledger: Path, tmp_path: Path, gate: Path, how: str
+    ) -> None:
+        running, _ = shared
+        neighbour = running.create("hold_deaf", str(gate), str(tmp_path / "neighbour"), "unhurt")
+        started(tmp_path / "neighbour")
+        assert self.cancelled(running, running.create("deaf", str(ledger), how), ledger) == []
+        gate.touch()
+        ended = running.ended(neighbour)
+        assert (ended["status"], ended["result"], ended["attempt"]) == ("succeeded", "unhurt", 1)
+        assert running.run("echo", 1)["status"] == "succeeded"
+
+    def test_spares_what_ends_in_time(self, shared: tuple[Running, Part], ledger: Path, gate: Path) -> None:
+        running, _ = shared
+        for number in range(20):
+            line = running.create("note_down", str(ledger), str(number))
+            running.post(line, "cancel")
+            after = running.create("note_down", str(ledger), f"after {number}")
+            assert running.ended(line)["status"] in {"succeeded", "revoked"}
+            assert running.ended(after)["status"] == "succeeded"
+
+    def test_an_attempt_that_was_ended_from_outside_stops(self, shared: tuple[Running, Part], ledger: Path) -> None:
+        running, _ = shared
+        task_id = running.create("deaf", str(ledger), "asleep")
+        started(ledger)
+        admin = running.stack.api(role="admin")
+        assert admin.patch(f"/api/v1/tasks/{task_id}", json={"status": "failed"}).status_code == 200
+        wait_for(lambda: lines(ledger)[1:] == ["cleaned up"], 20, "the body to stop")
+        assert running.status(task_id) == "failed"
+
+
+class TestAWorkerThatLeaves:
+    def test_gives_back_what_outlasts_the_grace_time(
+        self, start: Callable[..., Running], ledger: Path, tmp_path: Path
+    ) -> None:
+        running = start(**GRACE, SHUTDOWN_GRACE_SECONDS="2")
+        first = running.stack.worker(concurrency=3)
+        asleep = running.create("hold_each", str(tmp_path / "gate"), str(ledger))
+        busy = running.create("deaf", str(tmp_path / "deaf"), "in a C function")
+        cancelled = running.create("deaf", str(tmp_path / "cancelled"), "swallowing")
+        for path in (ledger, tmp_path / "deaf", tmp_path / "cancelled"):
+            started(path)
+        assert running.post(cancelled, "cancel").status_code == 202
+        running.stack.kill(first, signal.SIGTERM)
+        wait_for(lambda: not first.running, 40, "the worker to end")
+        rows = "SELECT status, attempt, failures, crashes FROM tasks WHERE id = :id"
+        for task_id in (asleep, busy):
+            assert tuple(running.stack.sql(rows, id=task_id)[0]) == ("pending", 1, 0, 0)
+            assert running.outcomes(task_id) == ["handed_back"]
+        assert running.status(cancelled) == "revoked"
+        running.stack.worker(concurrency=3)
+        started(ledger, 2)
+        (tmp_path / "gate-2").touch()
+        assert (running.ended(asleep)["status"], running.outcomes(asleep)) == (
+            "succeeded",
+            ["handed_back", "succeeded"],
+        )
+
+    def test_lets_what_is_short_end(self, start: Callable[..., Running], ledger: Path, gate: Path) -> None:
+        running = start(**GRACE)
+        worker = running.stack.worker(concurrency=1)
+        task_id = running.create("hold_deaf", str(gate), str(ledger), "whole")
+        started(ledger)
+        running.stack.kill(worker, signal.SIGTERM)
+        worker.await_line("Warm shutdown")
+        gate.touch()
+        assert (running.ended(task_id)["result"], running.outcomes(task_id)) == ("whole", ["succeeded"])
+        wait_for(lambda: not worker.running, 20, "the worker to end")
+
+    def test_a_cold_shutdown_gives_everything_back(self, start: Callable[..., Running], ledger: Path) -> None:
+        running = start(**GRACE)
+        worker = running.stack.worker(concurrency=1)
+        task_id = running.create("deaf", str(ledger), "asleep")
+        started(ledger)
+        running.stack.kill(worker, signal.SIGQUIT)
+        wait_for(lambda: not worker.running, 20, "the worker to end")
+        running.until(task_id, "pending")
+        assert running.outcomes(task_id) == ["handed_back"]
+
+
+class TestAFrozenParent:
+    def test_ends_its_bodies_when_it_wakes_past_its_lease(
+        self, start: Callable[..., Running], tmp_path: Path, ledger: Path
+    ) -> None:
+        running = start(**GRACE)
+        frozen = running.stack.worker(concurrency=1)
+        task_id = running.create("hold_each", str(tmp_path / "gate"), str(ledger))
+        child = int(started(ledger)[0])
+        running.stack.worker(concurrency=1)
+        running.stack.kill(frozen, signal.SIGSTOP)
+        os.kill(child, signal.SIGSTOP)
+        started(ledger, 2)
+        os.kill(frozen.pid, signal.SIGCONT)
+        wait_for(lambda: child not in frozen.children(), 20, "the frozen body to be ended")
+        (tmp_path / "gate-2").touch()
+        assert (running.ended(task_id)["attempt"], running.outcomes(task_id)) == (2, ["worker_lost", "succeeded"])
