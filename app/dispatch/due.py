@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.db.session import transaction
 from app.dispatch.messages import DISPATCHED_COLUMNS, Dispatch
 from app.models.task import Task, TaskStatus
-from app.services.transitions import NOW
+from app.services.transitions import NOW, STATEMENT_TIME, seconds
 
 BATCH = 500
 
@@ -47,14 +47,22 @@ def take_due(db: Session, grace_seconds: float, limit: int = BATCH) -> list[Disp
 
 _SENT = (
     func.unnest(bindparam("p_ids", type_=ARRAY(Uuid)), bindparam("p_windows", type_=ARRAY(DateTime(timezone=True))))
-    .table_valued(column("id", Uuid), column("dispatch_at", DateTime(timezone=True)), name="sent")
+    .table_valued(
+        column("id", Uuid), column("dispatch_at", DateTime(timezone=True)), with_ordinality="place", name="sent"
+    )
     .render_derived()
 )
 _MARK = (
     update(Task)
     # The very window that was answered: a PATCH of run_at or a new generation in between opened another one.
     .where(Task.id == _SENT.c.id, Task.dispatch_at == _SENT.c.dispatch_at, PENDING)
-    .values({"dispatched_at": NOW, "dispatch_at": NOW + FAR})
+    # In the order in which the messages stand in their queue: the keeper tells by it whose message was lost.
+    .values(
+        {
+            "dispatched_at": STATEMENT_TIME + seconds(_SENT.c.place * 0.000_001),
+            "dispatch_at": NOW + FAR,
+        }
+    )
     .execution_options(synchronize_session=False)
 )
 

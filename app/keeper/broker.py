@@ -1,4 +1,4 @@
-"""What the keeper asks of the broker: is its content still the one we filled, and is a queue empty."""
+"""What is asked of the broker: is its content still the one we filled, and how many messages wait."""
 
 import secrets
 from typing import Any
@@ -18,6 +18,12 @@ def epoch(connection: Any) -> str | None:
     client.set(EPOCH_KEY, secrets.token_hex(8), nx=True)
     value: bytes = client.get(EPOCH_KEY)
     return value.decode()
+
+
+def depth(connection: Any, queue: str, priority: int) -> int:
+    """How many messages of this kombu priority wait in the queue: on Redis each has a list of its own."""
+    channel = connection.default_channel
+    return int(channel.client.llen(channel._q_for_pri(queue, priority)))  # noqa: SLF001 (kombu offers the sum alone)
 
 
 def is_empty(connection: Any, queue: str) -> bool:

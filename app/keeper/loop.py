@@ -13,8 +13,10 @@ from app.core.config import get_settings
 from app.db.outage import is_outage
 from app.db.session import SessionLocal
 from app.dispatch.due import BATCH, mark_dispatched, take_due
+from app.dispatch.routing import MESSAGE_PRIORITY
 from app.dispatch.sending import BrokerLink, send
 from app.keeper import broker, lease, passes
+from app.keeper.doubt import Doubt, resend_overtaken
 from app.keeper.lease import Lease
 from app.models.ids import new_id
 
@@ -35,6 +37,7 @@ class Keeper:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._link = BrokerLink()
+        self._doubt = Doubt()
         self._next_doubt = 0.0
         self._next_tidy = 0.0
         self._leading = False
@@ -112,7 +115,7 @@ class Keeper:
             self._link.close()
 
     def _resend(self, db: Session, held: Lease, connection: Any) -> None:
-        """Have the rows sent again that the broker has lost: all of them, or those of an empty queue."""
+        """Have the rows sent again that the broker has lost: all of them, or those that were overtaken."""
         epoch = broker.epoch(connection)
         if epoch is None:
             return
@@ -122,9 +125,11 @@ class Keeper:
             logger.log(level, "keeper: the broker is new or came back empty, %d sent again", again)
             lease.keep_epoch(db, epoch)
             return
-        for queue in passes.queues_in_doubt(db, _queues()):
-            if broker.is_empty(connection, queue):
-                logger.warning("keeper: %d lost messages of %s sent again", passes.resend_queue(db, queue), queue)
+        for front in self._doubt.stuck(db, _queues()):
+            line = front.line
+            lost = resend_overtaken(db, front, broker.depth(connection, line.queue, MESSAGE_PRIORITY[line.priority]))
+            if lost:
+                logger.warning("keeper: %d lost messages of %s (%s) sent again", lost, line.queue, line.priority)
 
     def _send_due(self, db: Session, to: Any) -> None:
         grace = get_settings().dispatch_grace_seconds

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, exists, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
@@ -14,8 +14,6 @@ from app.services.transitions import NOW, transition
 
 BATCH = 500
 
-# A message that is out for this long while its queue is empty was lost: popping and claiming take milliseconds.
-LOST_AFTER = timedelta(seconds=5)
 # Rows of workers that have been gone for this long tell nobody anything.
 FORGET_WORKERS_AFTER = timedelta(days=1)
 
@@ -44,33 +42,16 @@ def resend_all(db: Session) -> int:
             return count
 
 
-def queues_in_doubt(db: Session, queues: list[str]) -> list[str]:
-    """The queues that have rows whose message has been out for a while."""
-    with transaction(db):
-        return [queue for queue in queues if db.scalar(select(exists().where(*_in_doubt(queue))))]
-
-
-def _in_doubt(queue: str) -> tuple[ColumnElement[bool], ...]:
-    return PENDING, DISPATCHED, Task.queue == queue, Task.dispatched_at < NOW - LOST_AFTER
-
-
-def resend_queue(db: Session, queue: str) -> int:
-    """Make the rows due again whose messages an empty queue should still hold. Returns how many."""
-    rows = select(Task.id).where(*_in_doubt(queue)).limit(BATCH).with_for_update(skip_locked=True)
-    statement = update(Task).where(Task.id.in_(rows), PENDING).values(DUE_AGAIN).returning(Task.id)
-    with transaction(db):
-        return len(db.execute(statement.execution_options(synchronize_session=False)).all())
-
-
 def rescue_lost(db: Session, *, silent_too: bool) -> int:
     """End the attempts of workers that have said goodbye and, with `silent_too`, of those whose lease is over."""
     lease = timedelta(seconds=get_settings().worker_lease_seconds)
     worker = WorkerProcess
     gone: ColumnElement[bool] = worker.stopped_at.is_not(None)
     if silent_too:
-        # No row at all: it never came to register, or was forgotten. Its tasks' own age decides.
-        unknown = worker.id.is_(None) & (Task.started_at < NOW - lease)
-        gone = gone | (worker.heartbeat_at < NOW - lease) | unknown
+        # No worker's row at all (it never came to register, or was forgotten): the task's own age decides.
+        # A claim is a sign of life as well: after a partition a child may be back before its parent beats again.
+        unheard = func.greatest(worker.heartbeat_at, Task.started_at) < NOW - lease
+        gone = gone | unheard
     attempts = (
         select(Task.id)
         .outerjoin(worker, worker.id == Task.worker_id)

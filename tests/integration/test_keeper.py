@@ -1,5 +1,6 @@
 """What is due is sent, what the broker lost is sent again, what a dead worker held is rescued. Real Valkey."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -56,9 +57,17 @@ def make_due(db: Session, task: Task) -> None:
 
 def sent_long_ago(db: Session, *tasks: Task) -> None:
     for task in tasks:
-        values = {"dispatched_at": datetime.now(UTC) - timedelta(minutes=1)}
-        db.execute(update(Task).where(Task.id == task.id).values(values))
+        values = {"dispatched_at": Task.dispatched_at - timedelta(minutes=1)}
+        statement = update(Task).where(Task.id == task.id).values(values)
+        db.execute(statement.execution_options(synchronize_session=False))
     db.commit()
+
+
+def look(keeper: Keeper, db: Session, times: int = 2) -> None:
+    """So many passes that ask what the broker has lost: the first only remembers what is at the front."""
+    for _ in range(times):
+        keeper._next_doubt = 0
+        keeper.run_once(db)
 
 
 def messages(broker: Any) -> int:
@@ -157,13 +166,44 @@ class TestResend:
         keeper.run_once(db)
         broker.delete("default\x06\x166")
         assert messages(broker) == 0
-        keeper._next_doubt = 0
-        keeper.run_once(db)
+        look(keeper, db)
         assert messages(broker) == 0  # out for a moment only: a worker may be about to claim it
         sent_long_ago(db, task)
-        keeper._next_doubt = 0
-        keeper.run_once(db)
+        look(keeper, db)
         assert messages(broker) == 1
+
+    def test_messages_that_later_ones_have_overtaken(self, db: Session, keeper: Keeper, broker: Any) -> None:
+        tasks = [new_task(db) for _ in range(6)]
+        for task in tasks:
+            make_due(db, task)
+            keeper.run_once(db)
+        for _ in range(2):  # popped from the end that workers pop from, and never claimed
+            broker.rpop("default\x06\x166")
+        lost = self._records(broker, tasks)
+        assert lost == {tasks[0].id, tasks[1].id}
+        sent_long_ago(db, *tasks)
+        look(keeper, db, 1)
+        assert messages(broker) == 4  # the front may be about to move
+        look(keeper, db, 3)
+        assert (messages(broker), self._records(broker, tasks)) == (6, set())
+
+    def test_a_lost_message_of_one_priority_is_not_made_up_for_by_another(
+        self, db: Session, keeper: Keeper, broker: Any
+    ) -> None:
+        critical, high = new_task(db, priority="critical"), new_task(db, priority="high")
+        for task in (critical, high):
+            make_due(db, task)
+        keeper.run_once(db)
+        broker.delete("high_priority")
+        sent_long_ago(db, critical, high)
+        look(keeper, db)
+        assert (broker.llen("high_priority"), broker.llen("high_priority\x06\x163")) == (1, 1)
+
+    @staticmethod
+    def _records(broker: Any, tasks: list[Task]) -> set[UUID]:
+        """The tasks that the default queue holds no message for."""
+        found = {UUID(json.loads(item)["headers"]["task_record"]) for item in broker.lrange("default\x06\x166", 0, -1)}
+        return {task.id for task in tasks} - found
 
     def test_nothing_is_sent_again_while_the_queue_still_holds_messages(
         self, db: Session, keeper: Keeper, broker: Any
@@ -173,8 +213,7 @@ class TestResend:
             make_due(db, task)
         keeper.run_once(db)
         sent_long_ago(db, *tasks)
-        keeper._next_doubt = 0
-        keeper.run_once(db)
+        look(keeper, db, 3)
         assert messages(broker) == 3
 
     def test_without_a_broker_rows_stay_due(self, db: Session, keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +227,13 @@ class TestResend:
 
 
 class TestRescue:
+    @staticmethod
+    def started_long_ago(db: Session, task: Task) -> None:
+        values = {"started_at": Task.started_at - timedelta(seconds=31)}
+        statement = update(Task).where(Task.id == task.id).values(values)
+        db.execute(statement.execution_options(synchronize_session=False))
+        db.commit()
+
     def registered(self, db: Session, **when: Any) -> WorkerIdentity:
         worker = WorkerIdentity(f"worker-{new_id().hex}@test", new_id(), 1)
         db.add(WorkerProcess(id=worker.id, name=worker.name, pid=1, queues=["default"], concurrency=1, **when))
@@ -198,6 +244,8 @@ class TestRescue:
         worker = self.registered(db, heartbeat_at=datetime.now(UTC) - timedelta(seconds=31))
         task = new_task(db)
         claim(db, task, worker)
+        assert passes.rescue_lost(db, silent_too=True) == 0  # it has just claimed: it lives
+        self.started_long_ago(db, task)
         assert passes.rescue_lost(db, silent_too=True) == 1
         assert task_service.get_task(db, task.id).status == "pending"
 
