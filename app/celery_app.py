@@ -41,7 +41,8 @@ celery_app.conf.update(
     # Early acks: a running task does not depend on the connection that brought it.
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_hijack_root_logger=True,
-    # Periodic work. Beat may run any number of times: both tasks are idempotent.
+    # Periodic work. Beat may run any number of times: each period fires once.
+    beat_scheduler="app.schedules.scheduler:OncePerPeriod",
     beat_schedule={
         "purge-finished-tasks": {
             "task": "app.tasks.common_tasks.purge_finished_tasks",

@@ -4,9 +4,10 @@
     ├── Unauthenticated        401  InvalidCredentials, InvalidToken
     ├── Forbidden              403  AdminOnly, RegistrationClosed, WrongPassword
     ├── NotFound               404  TaskNotFound, UserNotFound
-    ├── Conflict               409  InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin
+    ├── Conflict               409  InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin,
+    │                               IdempotencyKeyInFlight, IdempotentTaskDeleted
     ├── PreconditionFailed     412
-    ├── InvalidInput           422  UnknownTask, InvalidArguments, InvalidCursor, InvalidTask
+    ├── InvalidInput           422  UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused
     ├── TooManyRequests        429
     └── Unavailable            503  DatabaseUnavailable, NotReady
 
@@ -107,6 +108,18 @@ class LastAdmin(Conflict):
     code, title = "last_admin", "The last active administrator must stay one"
 
 
+class IdempotencyKeyInFlight(Conflict):
+    """Whether that request creates its task is not decided yet: the same request again finds out."""
+
+    code, title = "idempotency_key_in_flight", "A request with this Idempotency-Key is being processed"
+
+
+class IdempotentTaskDeleted(Conflict):
+    """Not created anew: a repetition that comes late must not run what its owner has deleted."""
+
+    code, title = "idempotent_task_deleted", "The task of this Idempotency-Key has been deleted"
+
+
 class PreconditionFailed(ServiceError):
     code, title, status = "precondition_failed", "The resource has changed since it was read", 412
 
@@ -135,6 +148,10 @@ class InvalidArguments(InvalidInput):
 
 class InvalidCursor(InvalidInput):
     code, title = "invalid_cursor", "The cursor is not one that this service gave out"
+
+
+class IdempotencyKeyReused(InvalidInput):
+    code, title = "idempotency_key_reused", "The Idempotency-Key was used with another body"
 
 
 class TooManyRequests(ServiceError):

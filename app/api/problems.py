@@ -14,6 +14,7 @@ from app.errors import (
     Conflict,
     DatabaseUnavailable,
     FieldError,
+    IdempotencyKeyInFlight,
     InvalidInput,
     InvalidToken,
     NotFound,
@@ -126,7 +127,13 @@ _OTHERS = {
 }
 _CHALLENGE = {"WWW-Authenticate": {"description": "`Bearer` (RFC 6750)", "schema": {"type": "string"}}}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
-_HEADERS: dict[int, dict[str, Any]] = {401: _CHALLENGE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
+# By the status, or by the code of the one error of its status that has them.
+_HEADERS: dict[int | str, dict[str, Any]] = {
+    401: _CHALLENGE,
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
+    IdempotencyKeyInFlight.code: _RETRY_AFTER,
+}
 
 
 def problems(*errors: int | type[ServiceError], database: bool = True) -> dict[int | str, dict[str, Any]]:
@@ -148,8 +155,10 @@ def _response(status: int, examples: dict[str, dict[str, Any]]) -> dict[str, Any
         "description": " · ".join(example["title"] for example in examples.values()),
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": named}},
     }
-    if status in _HEADERS:
-        response["headers"] = _HEADERS[status]
+    kinds: list[int | str] = [status, *examples]
+    headers = {name: header for kind in kinds for name, header in _HEADERS.get(kind, {}).items()}
+    if headers:
+        response["headers"] = headers
     return response
 
 

@@ -1,16 +1,20 @@
 """Tables. Importing this package fills `Base.metadata`."""
 
 from app.models import guard as _guard  # noqa: F401 (attaches the trigger to the table)
+from app.models.idempotency import IdempotencyKey
 from app.models.keeper import KeeperLease
 from app.models.login import LoginFailures, LoginSession, RefreshToken
+from app.models.period import Period
 from app.models.task import Task, TaskAttempt
 from app.models.user import User
 from app.models.worker import WorkerProcess
 
 __all__ = [
+    "IdempotencyKey",
     "KeeperLease",
     "LoginFailures",
     "LoginSession",
+    "Period",
     "RefreshToken",
     "Task",
     "TaskAttempt",

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.celery_app import celery_app
 from app.core.config import get_settings
+from app.services import idempotency
 from app.services.auth_service import auth_service
 from app.services.task_service import task_service
 
@@ -38,8 +39,12 @@ def _wait_until(task: Any, moment: float) -> None:
 
 @celery_app.task(bind=True, name="app.tasks.common_tasks.purge_finished_tasks", catalogue=False)
 def purge_finished_tasks(self: Any) -> dict[str, int]:
-    """Delete the tasks that ended longer ago than RETENTION_DAYS. Started by beat; safe to run twice."""
-    return {"deleted": task_service.purge_finished(self.db, get_settings().retention_days)}
+    """Delete the tasks that ended longer ago than RETENTION_DAYS, and expired idempotency keys.
+
+    Started by beat; safe to run twice.
+    """
+    deleted = task_service.purge_finished(self.db, get_settings().retention_days)
+    return {"deleted": deleted, "idempotency_keys": idempotency.prune(self.db)}
 
 
 @celery_app.task(bind=True, name="app.tasks.common_tasks.purge_expired_logins", catalogue=False)

@@ -2,16 +2,12 @@
 
 import os
 import re
-import shelve
 import signal
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import celery
 import redis
-from celery.beat import ScheduleEntry
 
 from app.launcher.processes import group_members
 from tests.support.running import TASKS, Running, lines, messages, started
@@ -152,24 +148,17 @@ class TestBeat:
         running.stack.sql("ALTER TABLE tasks DISABLE TRIGGER tasks_guard")
         running.stack.sql("UPDATE tasks SET finished_at = now() - interval '2 days' WHERE id = :id", id=old)
         running.stack.sql("ALTER TABLE tasks ENABLE TRIGGER tasks_guard")
-        self._have_it_fired_two_hours_ago(running.stack.directory / "schedule")
-        running.stack.beat()
+        fired = "INSERT INTO periods (name, fired_at) VALUES (:name, now() - interval '2 hours')"
+        for name in ("purge-finished-tasks", "purge-expired-logins"):
+            running.stack.sql(fired, name=name)
+        beats = [running.stack.beat() for _ in range(3)]
         wait_for(lambda: running.http.get(TASKS + old).status_code == 404, 20, "the old one to be gone")
         assert running.get(young)["status"] == "succeeded"
         for name in ("purge_finished_tasks", "purge_expired_logins"):
             wait_for(lambda: re.search(rf"{name}\[.*succeeded", worker.output()), 20, name)  # noqa: B023
-
-    @staticmethod
-    def _have_it_fired_two_hours_ago(schedule: Path) -> None:
-        from app.celery_app import celery_app
-
-        at = datetime.now(UTC) - timedelta(hours=2)
-        with shelve.open(str(schedule)) as store:
-            store["entries"] = {
-                name: ScheduleEntry(name=name, last_run_at=at, app=celery_app, **entry)
-                for name, entry in celery_app.conf.beat_schedule.items()
-            }
-            store.update({"__version__": celery.__version__, "tz": "UTC", "utc_enabled": True})
+        sent = [beat.output().count("beat: sending") for beat in beats]
+        assert sum(sent) == 2, sent
+        assert running.stack.sql("SELECT count(*) FROM periods WHERE fired_at < now() - interval '1 hour'")[0][0] == 0
 
 
 class TestWaiting:

@@ -232,9 +232,3 @@ def test_types_tell_what_may_be_created(tasks: TaskClient) -> None:
     assert kind["parameters"]["properties"].keys() == {"duration", "steps"}
     assert (kind["default_queue"], kind["parameters"]["additionalProperties"]) == ("default", True)
     assert tasks.http.get(TASKS + "types").status_code == 401
-
-
-def test_an_idempotency_key_is_refused_rather_than_ignored(tasks: TaskClient) -> None:
-    answer = tasks.request("POST", json=BODY, headers={"Idempotency-Key": "k"})
-    assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["header", "Idempotency-Key"])
-    assert tasks.get().json() == []

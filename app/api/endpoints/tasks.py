@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Header, Path, Query, Request, Response, status
+from fastapi import Header, Path, Query, Request, Response, status
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.orm import Session
 
@@ -15,6 +15,9 @@ from app.api.router import SlashRouter
 from app.api.task_filters import TaskFilterDep
 from app.errors import (
     AdminOnly,
+    IdempotencyKeyInFlight,
+    IdempotencyKeyReused,
+    IdempotentTaskDeleted,
     InvalidArguments,
     InvalidCursor,
     InvalidInput,
@@ -42,22 +45,36 @@ Wait = Annotated[
 IfNoneMatch = Annotated[str | None, Header(description="The ETag that you have; 304 if it is still the task's.")]
 IfMatch = Annotated[str | None, Header(description="Only if the task still has this ETag; else 412.")]
 Force = Annotated[bool, Query(description="Delete a pending task too, and a running one once it has been stopped.")]
-
-
-async def refuse_idempotency_key(request: Request) -> None:
-    """Idempotency keys come later: a client that sends one must not believe that it is protected by it."""
-    if "Idempotency-Key" in request.headers:
-        loc: list[str | int] = ["header", "Idempotency-Key"]
-        message = "Idempotency keys are not supported yet"
-        raise InvalidInput(message, [{"loc": loc, "msg": message, "type": "not_supported"}])
-
-
-NoIdempotencyKey = Annotated[None, Depends(refuse_idempotency_key)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern="^[ -~]*$",
+        description="Makes repeating this request safe, for 24 hours: the same key with the same body answers the task "
+        "that the first request has created. A name of your own for this one task, such as a random UUID: printable "
+        "ASCII characters.",
+        examples=["0f8fad5b-d9cb-469f-a165-70867728950e"],
+    ),
+]
 
 _ETAG: dict[str, Any] = {"ETag": {"description": "The task's version", "schema": {"type": "string"}}}
+_REPLAYED = "Idempotency-Replayed"
 _CREATED: dict[int | str, dict[str, Any]] = {
-    201: {"headers": {"Location": {"description": "The task's own URL", "schema": {"type": "string"}}, **_ETAG}}
+    201: {
+        "headers": {
+            "Location": {"description": "The task's own URL", "schema": {"type": "string"}},
+            **_ETAG,
+            _REPLAYED: {
+                "description": "`true` where an earlier request with this key created the task, shown as it stands "
+                "now; else the header is absent",
+                "schema": {"type": "string", "enum": ["true"]},
+            },
+        }
+    }
 }
+_KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted)
 
 
 @router.post(
@@ -65,16 +82,21 @@ _CREATED: dict[int | str, dict[str, Any]] = {
     status_code=status.HTTP_201_CREATED,
     response_model=TaskRead,
     response_description="Accepted: the task is committed, and it will end",
-    responses={**_CREATED, **problems(401, InvalidInput, UnknownTask, InvalidArguments)},
+    responses={**_CREATED, **problems(401, InvalidInput, UnknownTask, InvalidArguments, *_KEY_PROBLEMS)},
 )
 async def create_task(
-    request: Request, response: Response, user: CurrentUser, _key: NoIdempotencyKey, body: TaskCreate
+    request: Request, response: Response, user: CurrentUser, body: TaskCreate, idempotency_key: IdempotencyKey = None
 ) -> Task:
-    """Have a task run. Once this has answered 201, the task is a row in the database and will not be lost."""
-    task = await submitter.submit(body, user.id)
-    response.headers["Location"] = f"{request.url.path.rstrip('/')}/{task.id}"
-    response.headers["ETag"] = etag(task.version)
-    return task
+    """Have a task run. Once this has answered 201, the task is a row in the database and will not be lost.
+
+    Where no answer comes, send the same again with the same `Idempotency-Key`: there will be one task.
+    """
+    accepted = await submitter.submit(body, user.id, idempotency_key)
+    response.headers["Location"] = f"{request.url.path.rstrip('/')}/{accepted.task.id}"
+    response.headers["ETag"] = etag(accepted.task.version)
+    if accepted.replayed:
+        response.headers[_REPLAYED] = "true"
+    return accepted.task
 
 
 @router.get(

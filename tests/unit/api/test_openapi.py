@@ -85,6 +85,30 @@ class TestDocument:
             for field, schema in document["components"]["schemas"][name]["properties"].items():
                 assert schema.get("description"), (name, field)
 
+    def test_creating_a_task_tells_of_its_idempotency_key(self, document: dict[str, Any]) -> None:
+        operation = document["paths"]["/api/v1/tasks/"]["post"]
+        (key,) = [each for each in operation["parameters"] if each["name"] == "Idempotency-Key"]
+        assert (key["in"], key["required"], bool(key["schema"]["examples"])) == ("header", False, True)
+        assert (key["schema"]["anyOf"][0]["minLength"], key["schema"]["anyOf"][0]["maxLength"]) == (1, 255)
+        answers = operation["responses"]
+        assert "Idempotency-Replayed" in answers["201"]["headers"]
+        assert answers["409"]["headers"].keys() == {"Retry-After"}
+        examples = {
+            status: answers[status]["content"]["application/problem+json"]["examples"]
+            for status in answers
+            if status >= "400"
+        }
+        assert examples["409"].keys() == {"idempotency_key_in_flight", "idempotent_task_deleted"}
+        assert "idempotency_key_reused" in examples["422"]
+
+    def test_only_what_may_be_repeated_names_a_time_in_its_409(self, document: dict[str, Any]) -> None:
+        with_time = [
+            operation["operationId"]
+            for *_, operation in operations(document)
+            if "Retry-After" in operation["responses"].get("409", {}).get("headers", {})
+        ]
+        assert with_time == ["create_task"]
+
     def test_a_partial_change_offers_no_null(self, document: dict[str, Any]) -> None:
         for schema in document["components"]["schemas"]["UserUpdate"]["properties"].values():
             assert "anyOf" not in schema

@@ -1,0 +1,17 @@
+"""When each periodic task fired last, whichever beat it was."""
+
+from datetime import datetime
+
+from sqlalchemy import func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base
+
+
+class Period(Base):
+    """One row for each entry of beat's schedule. A new one counts from when it was first seen."""
+
+    __tablename__ = "periods"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    fired_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -1,0 +1,36 @@
+"""The statements behind beat's schedule: when an entry fired last, and who fires it next."""
+
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.db.session import transaction
+from app.models.period import Period
+from app.services.transitions import NOW
+
+
+def last_fired(db: Session, name: str) -> tuple[datetime, datetime]:
+    """When the entry fired last (for a new one: now), and what time it is, both by the database's clock."""
+    first = insert(Period).values(name=name).on_conflict_do_nothing()
+    query = select(Period.fired_at, NOW).where(Period.name == name)
+    with transaction(db):
+        row = db.execute(query).one_or_none()
+        if row is None:
+            db.execute(first)
+            row = db.execute(query).one()
+    return row[0], row[1]
+
+
+def take(db: Session, name: str, fired_at: datetime) -> bool:
+    """Fire the period that follows `fired_at`: True for one caller, however many there are."""
+    statement = update(Period).where(Period.name == name, Period.fired_at == fired_at).values({"fired_at": NOW})
+    with transaction(db):
+        return db.execute(statement.returning(Period.name)).one_or_none() is not None
+
+
+def give_back(db: Session, name: str, fired_at: datetime) -> None:
+    """What was taken could not be sent: the period is due again."""
+    with transaction(db):
+        db.execute(update(Period).where(Period.name == name).values({"fired_at": fired_at}))

@@ -1,0 +1,58 @@
+"""Random faults under a mixed load: whatever was answered 201 ends, and every rule of the witness holds.
+
+The seed is printed; SOAK_SEED=… replays its faults in their order, SOAK_SECONDS=… makes it as long as one likes.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.faults.broker_server import BrokerServer
+from tests.support.faults.proxy import TcpProxy
+from tests.support.faults.scene import Scene
+from tests.support.faults.soak import SETTINGS, Soak
+from tests.support.services import Services
+
+Soaks = Callable[[int], Soak]
+
+
+@pytest.fixture
+def soak(scene: Callable[..., Scene], own_services: Services, tmp_path: Path) -> Iterator[Soaks]:
+    """`soak(seed)`: servers of its own, behind proxies that API, workers and beat go through and the witness does not."""
+    with ExitStack() as opened:
+
+        def build(seed: int) -> Soak:
+            broker = opened.enter_context(BrokerServer(tmp_path / "broker"))
+            to_broker = opened.enter_context(TcpProxy("127.0.0.1", broker.port))
+            to_database = opened.enter_context(TcpProxy("127.0.0.1", own_services.postgres.port))
+            built = scene(on=own_services, **SETTINGS)
+            built.stack.settings["DATABASE_URL"] = to_database.through(built.stack.database_url)
+            built.stack.settings["CELERY_BROKER_URL"] = to_broker.through(broker.url)
+            return Soak(built, own_services, broker, to_database, to_broker, seed)
+
+        yield build
+
+
+def run(soak: Soaks, seconds: float, capsys: pytest.CaptureFixture[str]) -> None:
+    seed = int(os.environ.get("SOAK_SEED") or secrets.randbelow(1_000_000))
+    seconds = float(os.environ.get("SOAK_SECONDS") or seconds)
+    with capsys.disabled():
+        print(f"\nsoak: SOAK_SEED={seed}, {seconds:.0f} s", flush=True)  # noqa: T201 (what replays it)
+    told = soak(seed).run(seconds)
+    with capsys.disabled():
+        print(f"soak: {told}", flush=True)  # noqa: T201
+
+
+@pytest.mark.timeout(600)
+def test_a_minute_of_random_faults(soak: Soaks, capsys: pytest.CaptureFixture[str]) -> None:
+    run(soak, 60, capsys)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(4 * 3600)
+def test_half_an_hour_of_random_faults(soak: Soaks, capsys: pytest.CaptureFixture[str]) -> None:
+    run(soak, 1800, capsys)

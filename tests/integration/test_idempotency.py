@@ -1,0 +1,298 @@
+"""`Idempotency-Key`: what is repeated creates nothing more, in any race and after any death."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
+
+from app.db.session import SessionLocal
+from app.models import IdempotencyKey
+from app.schemas.task import TaskCreate
+from app.services import idempotency
+from app.services.task_service import task_service
+from tests.support.accounts import bearer
+from tests.support.faults.failpoints import failpoints
+from tests.support.services import Services
+from tests.support.stack import Stack
+from tests.support.task_client import BODY, TASKS, TaskClient, shared_client, task_client
+
+AT_ONCE = 10
+ROUNDS = 8
+KEY = "order 17"
+
+
+@pytest.fixture(scope="module")
+def client(services: Services) -> Iterator[httpx.Client]:
+    with shared_client(services) as shared:
+        yield shared
+
+
+@pytest.fixture
+def tasks(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
+    return task_client(client, make_user)
+
+
+def send(tasks: TaskClient, key: str | bytes = KEY, **fields: Any) -> httpx.Response:
+    return tasks.post(body=BODY | fields, headers={"Idempotency-Key": key})
+
+
+def created(answer: httpx.Response) -> str:
+    """The id of a task that this very request has created."""
+    assert (answer.status_code, answer.headers.get("Idempotency-Replayed")) == (201, None), answer.text
+    return str(answer.json()["id"])
+
+
+def replayed(answer: httpx.Response) -> str:
+    assert (answer.status_code, answer.headers.get("Idempotency-Replayed")) == (201, "true"), answer.text
+    return str(answer.json()["id"])
+
+
+def refused(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["content-type"] == "application/problem+json"
+    return answer.status_code, answer.json()["code"]
+
+
+def ids(tasks: TaskClient) -> set[str]:
+    return {task["id"] for task in tasks.get().json()}
+
+
+def age(tasks: TaskClient, interval: str) -> None:
+    """The user's keys are so old."""
+    with SessionLocal.begin() as db:
+        moment = func.clock_timestamp() - text(f"interval '{interval}'")
+        db.execute(update(IdempotencyKey).where(IdempotencyKey.user_id == tasks.user["id"]).values(created_at=moment))
+
+
+def keys(user_id: str) -> set[str]:
+    with SessionLocal() as db:
+        return set(db.scalars(select(IdempotencyKey.key).where(IdempotencyKey.user_id == user_id)))
+
+
+class TestTheSameRequestAgain:
+    def test_answers_the_first_task(self, tasks: TaskClient) -> None:
+        first = send(tasks)
+        again = send(tasks)
+        assert replayed(again) == created(first)
+        assert again.headers["location"] == first.headers["location"] == TASKS + first.json()["id"]
+        assert ids(tasks) == {first.json()["id"]}
+
+    def test_shows_it_as_it_stands_now(self, tasks: TaskClient) -> None:
+        task_id = created(send(tasks))
+        tasks.post(f"{task_id}/cancel")
+        again = send(tasks)
+        read = tasks.get(task_id)
+        assert (replayed(again), again.json()) == (task_id, read.json())
+        assert (again.json()["status"], again.headers["etag"]) == ("revoked", read.headers["etag"])
+
+    @pytest.mark.parametrize(
+        "spelled",
+        [
+            json.dumps(dict(reversed((BODY | {"kwargs": {"b": 2, "a": 1}}).items())), indent=4),
+            json.dumps(BODY | {"kwargs": {"a": 1, "b": 2}, "priority": 2, "tags": [], "run_at": None}),
+        ],
+        ids=["another order and spacing", "defaults spelled out"],
+    )
+    def test_may_be_spelled_otherwise(self, tasks: TaskClient, spelled: str) -> None:
+        first = send(tasks, kwargs={"a": 1, "b": 2})
+        headers = {"Idempotency-Key": KEY, "Content-Type": "application/json"}
+        assert replayed(tasks.request("POST", content=spelled, headers=headers)) == created(first)
+
+    def test_without_its_key_is_another_task(self, tasks: TaskClient) -> None:
+        found = {created(send(tasks)), created(tasks.post(body=BODY)), created(send(tasks, "another"))}
+        assert len(found) == 3
+
+
+class TestAnotherBody:
+    @pytest.mark.parametrize(
+        ("first", "other"),
+        [
+            ({}, {"name": "another"}),
+            ({}, {"tags": ["x"]}),
+            ({"kwargs": {"a": 1}}, {"kwargs": {"a": "1"}}),
+            ({"kwargs": {"a": 1}}, {"kwargs": {"a": 1.0}}),
+            ({"kwargs": {"a": 1}}, {"kwargs": {"a": True}}),
+            ({"kwargs": {"a": None}}, {"kwargs": {}}),
+            ({"args": [1, 2]}, {"args": [2, 1]}),
+            ({"run_at": "2100-01-01T00:00:00Z"}, {"run_at": "2100-01-01T00:00:01Z"}),
+        ],
+    )
+    def test_is_refused(self, tasks: TaskClient, first: dict[str, Any], other: dict[str, Any]) -> None:
+        task_id = created(send(tasks, **first))
+        answer = send(tasks, **other)
+        assert refused(answer) == (422, "idempotency_key_reused")
+        assert answer.json()["errors"][0]["loc"] == ["header", "Idempotency-Key"]
+        assert replayed(send(tasks, **first)) == task_id
+        assert ids(tasks) == {task_id}
+
+
+class TestKeys:
+    def test_are_each_users_own(self, tasks: TaskClient, make_user: Callable[..., Any]) -> None:
+        other = task_client(tasks.http, make_user)
+        mine, theirs = created(send(tasks)), created(send(other, name="theirs"))
+        assert (replayed(send(tasks)), replayed(send(other, name="theirs"))) == (mine, theirs)
+
+    @pytest.mark.parametrize("key", [b"", b"x" * 256, "schlüssel".encode(), b"caf\xe9", b"a\tb", b"a\x7f"])
+    def test_that_are_none_are_refused(self, tasks: TaskClient, key: bytes) -> None:
+        answer = send(tasks, key)
+        assert refused(answer) == (422, "validation_error")
+        assert answer.json()["errors"][0]["loc"] == ["header", "Idempotency-Key"]
+        assert ids(tasks) == set()
+
+    @pytest.mark.parametrize("key", ["x" * 255, "0", '"a quoted one"', "~!@#$%^&*(){}[]\\|;:'<>,.?/"])
+    def test_may_be_any_printable_ascii(self, tasks: TaskClient, key: str) -> None:
+        assert created(send(tasks, key)) == replayed(send(tasks, key))
+
+    @pytest.mark.parametrize(
+        "wrong", [{"name": ""}, {"celery_task_name": "no.such"}, {"args": []}], ids=["body", "task", "arguments"]
+    )
+    def test_are_not_used_up_by_a_refused_body(self, tasks: TaskClient, wrong: dict[str, Any]) -> None:
+        assert send(tasks, **wrong).status_code == 422
+        assert keys(tasks.user["id"]) == set()
+        created(send(tasks))
+
+    def test_go_with_their_user(self, tasks: TaskClient, make_user: Callable[..., Any]) -> None:
+        tasks.post(f"{created(send(tasks))}/cancel")
+        admin = task_client(tasks.http, make_user, "admin")
+        answer = tasks.http.delete(f"/api/v1/users/{tasks.user['id']}", headers=admin.headers)
+        assert (answer.status_code, keys(tasks.user["id"])) == (204, set())
+
+
+class TestADeletedTask:
+    @pytest.mark.parametrize("fields", [{}, {"name": "another"}])
+    def test_is_not_created_by_a_late_repetition(self, tasks: TaskClient, fields: dict[str, Any]) -> None:
+        assert tasks.delete(created(send(tasks)), force="true").status_code == 204
+        code = (422, "idempotency_key_reused") if fields else (409, "idempotent_task_deleted")
+        answer = send(tasks, **fields)
+        assert (refused(answer), answer.headers.get("Retry-After")) == (code, None)
+        assert ids(tasks) == set()
+
+
+class TestTime:
+    def test_a_key_is_new_again_after_a_day(self, tasks: TaskClient) -> None:
+        first = created(send(tasks))
+        age(tasks, "24 hours")
+        second = created(send(tasks, name="another"))
+        assert replayed(send(tasks, name="another")) == second != first
+        assert ids(tasks) == {first, second}
+
+    def test_but_not_before(self, tasks: TaskClient) -> None:
+        first = created(send(tasks))
+        age(tasks, "23 hours 55 minutes")
+        assert replayed(send(tasks)) == first
+
+    def test_expired_keys_are_pruned_in_batches(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        for number in range(5):
+            send(tasks, f"old {number}")
+        age(tasks, "25 hours")
+        send(tasks, "fresh")
+        monkeypatch.setattr(idempotency, "PRUNE_BATCH", 2)
+        with SessionLocal() as db:
+            assert idempotency.prune(db) >= 5
+        assert keys(tasks.user["id"]) == {"fresh"}
+        assert len(ids(tasks)) == 6
+
+
+class TestInFlight:
+    """A request whose transaction is open on another connection: undecided."""
+
+    @pytest.fixture
+    def undecided(self, tasks: TaskClient) -> Iterator[tuple[Session, str]]:
+        wanted, user_id = TaskCreate.model_validate(BODY), tasks.user["id"]
+        with SessionLocal() as db:
+            (task,) = task_service.create_tasks(db, [wanted], user_id, commit=False)
+            assert idempotency._take(db, task.user_id, KEY, idempotency.fingerprint_of(wanted), task.id)
+            yield db, str(task.id)
+
+    def test_is_answered_at_once_with_a_time_to_try_again(
+        self, tasks: TaskClient, undecided: tuple[Session, str]
+    ) -> None:
+        del undecided
+        for fields in ({}, {"name": "another"}):
+            answer = send(tasks, **fields)
+            assert (refused(answer), answer.headers["Retry-After"]) == ((409, "idempotency_key_in_flight"), "1")
+            assert answer.elapsed.total_seconds() < 10  # a statement that waits ends after 30
+        assert ids(tasks) == set()
+
+    def test_other_keys_and_other_users_go_on(
+        self, tasks: TaskClient, make_user: Callable[..., Any], undecided: tuple[Session, str]
+    ) -> None:
+        del undecided
+        created(send(tasks, "another"))
+        created(send(task_client(tasks.http, make_user)))
+
+    def test_is_answered_with_the_task_once_committed(self, tasks: TaskClient, undecided: tuple[Session, str]) -> None:
+        db, task_id = undecided
+        db.commit()
+        assert replayed(send(tasks)) == task_id
+
+    def test_leaves_the_key_free_when_it_fails(self, tasks: TaskClient, undecided: tuple[Session, str]) -> None:
+        db, task_id = undecided
+        db.rollback()
+        second = created(send(tasks))
+        assert (ids(tasks), second != task_id) == ({second}, True)
+
+
+class TestRaces:
+    """Many requests under one key at once, against two real API processes."""
+
+    def test_make_one_task(self, stack: Stack) -> None:
+        stack.server(options=["--workers", "2"])
+        answers = [self._at_once(stack, [BODY] * AT_ONCE, f"round {number}") for number in range(ROUNDS)]
+        for together in answers:
+            winners = [answer for answer in together if answer.status_code == 201]
+            assert len({created(each) for each in winners if "Idempotency-Replayed" not in each.headers}) == 1
+            assert len({answer.json()["id"] for answer in winners}) == 1
+            others = {refused(answer) for answer in together if answer.status_code != 201}
+            assert others <= {(409, "idempotency_key_in_flight")}
+        assert stack.sql("SELECT count(*) FROM tasks")[0][0] == ROUNDS
+
+    def test_of_different_bodies_make_one_task(self, stack: Stack) -> None:
+        stack.server(options=["--workers", "2"])
+        bodies = [BODY | {"name": str(number)} for number in range(AT_ONCE)]
+        for number in range(ROUNDS):
+            together = self._at_once(stack, bodies, f"round {number}")
+            winner = [created(answer) for answer in together if answer.status_code == 201]
+            assert len(winner) == 1
+            others = {refused(answer) for answer in together if answer.status_code != 201}
+            assert others <= {(409, "idempotency_key_in_flight"), (422, "idempotency_key_reused")}
+        assert stack.sql("SELECT count(*) FROM tasks")[0][0] == ROUNDS
+
+    @staticmethod
+    def _at_once(stack: Stack, bodies: list[dict[str, Any]], key: str) -> list[httpx.Response]:
+        http, ready = stack.api(), Barrier(len(bodies))
+
+        def post(body: dict[str, Any]) -> httpx.Response:
+            ready.wait(30)
+            return http.post(TASKS, json=body, headers={"Idempotency-Key": key})
+
+        with ThreadPoolExecutor(len(bodies)) as clients:
+            return list(clients.map(post, bodies))
+
+
+class TestAKilledApi:
+    @pytest.mark.parametrize(
+        ("at", "committed"),
+        [("app.services.idempotency:_take", False), ("app.services.task_service:publish", True)],
+        ids=["before the commit", "between commit and answer"],
+    )
+    def test_leaves_both_key_and_task_or_neither(self, stack: Stack, tmp_path: Path, at: str, committed: bool) -> None:
+        died = tmp_path / "died"
+        point = {"at": at, "do": "kill", "when": "after" if not committed else "before", "once_file": str(died)}
+        api = stack.server(env=failpoints(point))
+        token = stack.make_user()[1]
+        headers = {**bearer(token), "Idempotency-Key": KEY}
+        with pytest.raises(httpx.TransportError):
+            stack.api(token).post(TASKS, json=BODY, headers=headers)
+        assert died.exists()
+        api.process.wait(10)
+        again = stack.api(token).post(TASKS, json=BODY, headers=headers)  # on an API that was started anew
+        task_id = replayed(again) if committed else created(again)
+        assert [str(row[0]) for row in stack.sql("SELECT id FROM tasks")] == [task_id]
+        assert [str(row[0]) for row in stack.sql("SELECT task_id FROM idempotency_keys")] == [task_id]

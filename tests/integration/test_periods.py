@@ -1,0 +1,144 @@
+"""Beat's schedule with its memory in the database: each period once, whoever sends it."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.beat import SchedulingError
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.celery_app import celery_app
+from app.db.session import dispose_engine
+from app.schedules import periods
+from app.schedules import scheduler as module
+from app.schedules.scheduler import OncePerPeriod
+from tests.support.services import Services, environment
+from tests.support.settings import settings
+
+HOUR = timedelta(hours=1)
+ENTRY = {"task": "tests.nothing", "schedule": HOUR}
+
+
+class Beat(OncePerPeriod):
+    """Notes what it would send; `broken` is a broker that is away."""
+
+    def __init__(self, file: Path) -> None:
+        self.sent: list[str] = []
+        self.broken = False
+        super().__init__(app=celery_app, schedule_filename=str(file))
+
+    @property
+    def producer(self) -> None:
+        return None
+
+    def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> None:
+        if self.broken:
+            raise SchedulingError("no broker")
+        self.sent.append(entry.name)
+
+    def run(self, ticks: int = 6) -> list[str]:
+        for _ in range(ticks):
+            self.tick()
+        return self.sent
+
+
+@pytest.fixture
+def url(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    name = services.new_database()
+    monkeypatch.setitem(celery_app.conf, "beat_schedule", {"hourly": ENTRY, "also-hourly": ENTRY})
+    with settings(environment(services.database_url(name), services.flushed_broker())):
+        yield services.database_url(name)
+    services.drop_database(name)
+
+
+@pytest.fixture
+def beats(url: str, tmp_path: Path) -> Iterator[Any]:
+    made: list[Beat] = []
+
+    def make() -> Beat:
+        made.append(Beat(tmp_path / f"schedule-{len(made)}"))
+        made[-1].run()
+        return made[-1]
+
+    yield make
+    for beat in made:
+        beat.close()
+
+
+def age(seconds: float, name: str | None = None) -> None:
+    """Let the entries have fired so long ago."""
+    from app.db.session import SessionLocal
+
+    statement = (
+        "UPDATE periods SET fired_at = now() - make_interval(secs => :seconds) WHERE name = coalesce(:name, name)"
+    )
+    with SessionLocal.begin() as db:
+        db.execute(text(statement), {"seconds": seconds, "name": name})
+
+
+def test_a_new_entry_counts_from_now(beats: Any) -> None:
+    assert beats().run() == []
+
+
+def test_of_several_beats_one_fires_each_period(beats: Any) -> None:
+    several = [beats() for _ in range(3)]
+    for _ in range(2):
+        age(3601)
+        for beat in several:
+            beat._heap = None
+            beat.run()
+    assert sorted(name for beat in several for name in beat.sent) == ["also-hourly"] * 2 + ["hourly"] * 2
+
+
+def test_a_restarted_beat_knows_what_has_fired(beats: Any) -> None:
+    beats()
+    age(3601)
+    assert sorted(beats().run()) == ["also-hourly", "hourly"]
+    assert beats().run() == []
+
+
+def test_a_clock_that_is_wrong_fires_nothing_early(beats: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ahead(module.datetime):  # type: ignore[misc, name-defined]
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return super().now(tz) + timedelta(hours=2)
+
+    beats()
+    age(1800)
+    monkeypatch.setattr(module, "datetime", Ahead)
+    beat = beats()
+    beat._heap = None
+    assert beat.run() == []
+
+
+def test_what_could_not_be_sent_stays_due(beats: Any) -> None:
+    beat = beats()
+    age(3601, "hourly")
+    beat._heap = None
+    beat.broken = True
+    assert beat.run() == []
+    assert beats().run() == ["hourly"]  # another one, which reaches the broker
+    beat.broken, beat._not_before, beat._heap = False, 0.0, None
+    assert beat.run() == []
+
+
+def test_without_a_database_nothing_fires_and_beat_lives(beats: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    beat = beats()
+    age(3601)
+    with settings(environment("postgresql://nobody@127.0.0.1:1/none", "memory://")):
+        beat._heap = None
+        assert beat.run() == []
+    dispose_engine()
+    beat._heap = None
+    beat._not_before = 0.0
+    assert sorted(beat.run()) == ["also-hourly", "hourly"]
+
+
+def test_taking_is_for_one(db: Session) -> None:
+    fired_at, _ = periods.last_fired(db, "hourly")
+    assert [periods.take(db, "hourly", fired_at) for _ in range(3)] == [True, False, False]
+    periods.give_back(db, "hourly", fired_at)
+    assert periods.take(db, "hourly", fired_at)
