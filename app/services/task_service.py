@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.db.after_commit import after_commit
+from app.db.base import dump_json
 from app.db.session import transaction
 from app.dispatch.messages import Dispatch
 from app.dispatch.publisher import publish
@@ -153,9 +154,11 @@ class TaskService:
         """Move the task: in a running body, end its attempt; from outside, revoke a pending task or end a running one.
 
         From outside, the attempt that runs is fenced off: nothing it writes afterwards counts. Raises
-        InvalidTransition for any other move; `running` comes from a worker's claim alone.
+        InvalidTransition for any other move (`running` comes from a worker's claim alone), TypeError or ValueError for
+        a result that is not JSON.
         """
         task_id, to = _id(task_id), TaskStatus(status)
+        dump_json(result)
         current = _current(task_id)
         with transaction(db, commit=commit):
             if current is not None:

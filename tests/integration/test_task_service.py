@@ -248,6 +248,13 @@ class TestUpdateFromOutside:
         with pytest.raises(ValueError, match="between 0 and 100"):
             task_service.update_task_progress(db, task_in(db, TaskStatus.RUNNING).id, progress)
 
+    @pytest.mark.parametrize(("result", "error"), [(float("nan"), ValueError), (object(), TypeError)])
+    def test_a_result_that_is_no_json(self, db: Session, result: object, error: type[Exception]) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        with pytest.raises(error):
+            task_service.update_task_status(db, task.id, "succeeded", result=result)
+        assert task_service.get_task(db, task.id).status == "running"
+
     def test_an_unknown_task(self, db: Session) -> None:
         with pytest.raises(TaskNotFound):
             task_service.update_task_status(db, new_id(), "revoked")

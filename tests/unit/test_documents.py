@@ -198,3 +198,26 @@ class TestTrackedFiles:
             if path != Path(__file__) and place.search(text):
                 found.append(name_of(path))
         assert found == []
+
+
+class TestGuarantees:
+    """docs/guarantees.md promises what a test has seen; a test that is gone proves nothing."""
+
+    NAMED = re.compile(r"`[^`]*::(test_\w+)`")
+    PAGE = ROOT / "docs" / "guarantees.md"
+
+    def test_every_test_that_it_names_exists(self) -> None:
+        named = set(self.NAMED.findall(text_of(self.PAGE)))
+        written = {
+            node.name
+            for path in (ROOT / "tests").rglob("test_*.py")
+            for node in ast.walk(ast.parse(text_of(path)))
+            if isinstance(node, ast.FunctionDef)
+        }
+        assert len(named) > 30
+        assert named - written == set()
+
+    def test_every_row_of_a_promise_names_one(self) -> None:
+        rows = [line for line in text_of(self.PAGE).splitlines() if line.startswith("| ") and "|---" not in line]
+        promises = [row for row in rows if not row.startswith(("| promise", "| without"))]
+        assert [row for row in promises if not self.NAMED.search(row)] == []
