@@ -106,7 +106,7 @@ class Agent:
                 self._attempt(self._beat)
                 self._attempt(self._look)
                 self._attempt(self._see_to_arrivals)
-            elif any(board.busy()):
+            elif board.busy():
                 self._attempt(self._look)
             self._wait(LOOK_SECONDS)
 

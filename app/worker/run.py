@@ -71,12 +71,12 @@ class AttemptRun:
                 return attempts.find_claim(db, ticket.task_id, claim_id)
             return claimed
 
-        seat.seat.claiming(ticket.task_id)
+        seat.mine.claiming(ticket.task_id)
         claim = deliver(take, get_settings().worker_lease_seconds)
         if claim is None:
-            seat.seat.idle()
+            seat.mine.idle()
             return None
-        seat.seat.running(claim.attempt)
+        seat.mine.running(claim.attempt)
         return cls(claim)
 
     @contextmanager
@@ -146,7 +146,7 @@ class AttemptRun:
     def leave(self) -> None:
         """Write nothing: the attempt is not ours any more."""
         logger.info("task %s: attempt %d was lost", self.task_id, self.claim.attempt)
-        seat.seat.delivering()
+        seat.mine.delivering()
         self._progress.close()
 
     def hand_back(self) -> None:
@@ -163,7 +163,7 @@ class AttemptRun:
 
     def _end(self, write: Callable[[Connection], bool]) -> None:
         """Write the end, unless the body has written one itself. The reporter's last value lands first."""
-        seat.seat.delivering()
+        seat.mine.delivering()
         self._progress.close()
         if self.current.settled:
             return

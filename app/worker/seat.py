@@ -15,25 +15,27 @@ from celery import signals
 
 from app.worker.board import Seat, Stop, board
 
-SIGNAL = signal.SIGUSR2
+# Windows has neither the signal nor a pool that forks.
+SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
 
-seat = Seat(board, None, os.getpid())
+mine = Seat(board, None, os.getpid())
 _listener: Callable[[Stop], None] | None = None
 
 
 def _sit_down(**_: Any) -> None:
     """A child has been forked: the seat of its index, which no other living child has."""
-    global seat  # noqa: PLW0603 (one per process)
+    global mine  # noqa: PLW0603 (one per process)
     number = getattr(current_process(), "index", None)
-    seat = Seat(board, number if number is not None and number < len(board) else None, os.getpid())
-    signal.signal(SIGNAL, _heed)
+    if SIGNAL is not None and number is not None and number < len(board):
+        mine = Seat(board, number, os.getpid())
+        signal.signal(SIGNAL, _heed)
 
 
 def _heed(*_: Any) -> None:
     """Pass an order on, once: what the listener raises must find nothing armed on its way out."""
     global _listener  # noqa: PLW0603 (one body at a time: a child is one process)
     listener = _listener
-    why = None if listener is None else seat.order()
+    why = None if listener is None else mine.order()
     if listener is not None and why is not None:
         _listener = None
         listener(why)
@@ -55,7 +57,7 @@ def listening(listener: Callable[[Stop], None]) -> Iterator[None]:
 
 
 def _stand_up(**_: Any) -> None:
-    seat.idle()
+    mine.idle()
 
 
 signals.worker_process_init.connect(_sit_down, weak=False)

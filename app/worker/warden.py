@@ -75,7 +75,8 @@ class Warden:
         _send(sight.pid, signal.SIGKILL)
 
 
-def _send(pid: int, number: int) -> None:
+def _send(pid: int, number: int | None) -> None:
+    assert number is not None, "a child with a seat is one that can be signalled"
     with suppress(ProcessLookupError):  # it has ended by itself
         os.kill(pid, number)
 

@@ -98,7 +98,7 @@ class TestListening:
     @pytest.fixture
     def seat(self, board: Board, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seat]:
         mine = Seat(board, 0, os.getpid())
-        monkeypatch.setattr(seats, "seat", mine)
+        monkeypatch.setattr(seats, "mine", mine)
         mine.claiming(new_id())
         mine.running(1)
         yield mine

@@ -45,6 +45,7 @@ def fork(board: Board) -> Iterator[Fork]:
     def start(task_id: UUID, phase: Phase = Phase.RUNNING) -> int:
         pid = os.fork()
         if pid == 0:
+            assert SIGNAL is not None
             signal.signal(SIGNAL, signal.SIG_IGN)
             board.write(Sight(0, os.getpid(), 1, phase, 1, task_id))
             while True:
