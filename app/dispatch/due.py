@@ -29,7 +29,7 @@ def take_due(db: Session, grace_seconds: float, limit: int = BATCH) -> list[Disp
     """
     due = (
         select(Task.id)
-        .where(PENDING, Task.dispatch_at <= NOW)
+        .where(PENDING, Task.dispatch_at <= STATEMENT_TIME)
         .order_by(Task.dispatch_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.db.session import transaction
 from app.keeper.passes import BATCH, DISPATCHED, DUE_AGAIN, PENDING
 from app.models.task import Task, TaskPriority
-from app.services.transitions import NOW
+from app.services.transitions import NOW, STATEMENT_TIME
 
 # Popping and claiming take milliseconds: what has been out for less may be on its way.
 LOST_AFTER = timedelta(seconds=5)
@@ -54,7 +54,7 @@ _OLDEST = (
 _FRONTS = (
     select(_LINES.c.queue, _LINES.c.priority, _OLDEST.c.id, NOW)
     .select_from(_LINES.join(_OLDEST, true()))
-    .where(_OLDEST.c.dispatched_at < NOW - LOST_AFTER)
+    .where(_OLDEST.c.dispatched_at < STATEMENT_TIME - LOST_AFTER)
 )
 
 
@@ -93,7 +93,7 @@ def resend_overtaken(db: Session, front: Front, depth: int) -> int:
     )
     rows = (
         select(Task.id)
-        .where(*line, Task.dispatched_at <= newest_lost, Task.dispatched_at < NOW - LOST_AFTER)
+        .where(*line, Task.dispatched_at <= newest_lost, Task.dispatched_at < STATEMENT_TIME - LOST_AFTER)
         .order_by(Task.dispatched_at)
         .limit(BATCH)
         .with_for_update(skip_locked=True)

@@ -10,7 +10,7 @@ from app.db.session import transaction
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.models.worker import WorkerProcess
 from app.services import rescue
-from app.services.transitions import NOW, transition
+from app.services.transitions import NOW, STATEMENT_TIME, transition
 
 BATCH = 500
 
@@ -26,7 +26,7 @@ DUE_AGAIN = {"dispatch_at": NOW, "dispatched_at": None}
 def anything_due(db: Session) -> bool:
     """Whether a message is owed for any row."""
     with transaction(db):
-        return bool(db.scalar(select(exists().where(PENDING, Task.dispatch_at <= NOW))))
+        return bool(db.scalar(select(exists().where(PENDING, Task.dispatch_at <= STATEMENT_TIME))))
 
 
 def resend_all(db: Session) -> int:
@@ -66,11 +66,12 @@ def rescue_lost(db: Session, *, silent_too: bool) -> int:
 
 def revoke_expired(db: Session) -> int:
     """Pending tasks past their `expires_at` never start. Returns how many were revoked."""
-    rows = select(Task.id).where(PENDING, Task.expires_at <= NOW).limit(BATCH).with_for_update(skip_locked=True)
+    over = Task.expires_at <= STATEMENT_TIME
+    rows = select(Task.id).where(PENDING, over).limit(BATCH).with_for_update(skip_locked=True)
     statement = transition(
         TaskStatus.REVOKED,
         Task.id.in_(rows),
-        Task.expires_at <= NOW,
+        over,
         sources=[TaskStatus.PENDING],
         values={"status_reason": "expired"},
     )
@@ -94,7 +95,7 @@ def delete_requested(db: Session) -> int:
 def forget_workers(db: Session) -> int:
     """Drop the rows of workers that are long gone and hold nothing."""
     holds = exists().where(RUNNING, Task.worker_id == WorkerProcess.id)
-    statement = delete(WorkerProcess).where(WorkerProcess.heartbeat_at < NOW - FORGET_WORKERS_AFTER, ~holds)
+    statement = delete(WorkerProcess).where(WorkerProcess.heartbeat_at < STATEMENT_TIME - FORGET_WORKERS_AFTER, ~holds)
     with transaction(db):
         rows = db.execute(statement.returning(WorkerProcess.id).execution_options(synchronize_session=False)).all()
         return len(rows)

@@ -18,6 +18,7 @@ from app.models.login import LoginFailures, LoginSession, RefreshToken
 from app.models.user import User
 
 NOW = func.clock_timestamp()
+STATEMENT_TIME = func.statement_timestamp()
 
 Executor = Session | Connection
 
@@ -190,7 +191,7 @@ def delete_expired_sessions(db: Session, older_than: timedelta, batch: int) -> i
     """Their refresh tokens go with them. SKIP LOCKED: two purges share the work instead of waiting."""
     ids = (
         select(LoginSession.id)
-        .where(LoginSession.expires_at < NOW - older_than)
+        .where(LoginSession.expires_at < STATEMENT_TIME - older_than)
         .limit(batch)
         .with_for_update(skip_locked=True)
     )
@@ -200,7 +201,7 @@ def delete_expired_sessions(db: Session, older_than: timedelta, batch: int) -> i
 def delete_old_failures(db: Session, window_seconds: int, batch: int) -> int:
     keys = (
         select(LoginFailures.key)
-        .where(LoginFailures.window_started_at < NOW - timedelta(seconds=window_seconds))
+        .where(LoginFailures.window_started_at < STATEMENT_TIME - timedelta(seconds=window_seconds))
         .limit(batch)
         .with_for_update(skip_locked=True)
     )

@@ -217,7 +217,10 @@ class TaskService:
                     break
                 if task.status in TERMINAL:
                     raise InvalidTransition(f"The task has already {task.status}")
-        return self.get_task(db, task_id)
+        task = self.get_task(db, task_id)
+        if task.status is TaskStatus.SUCCEEDED:  # committed right after it was asked to stop: a success wins
+            raise InvalidTransition("The task has already succeeded")
+        return task
 
     def cancel_task(self, db: Session, task_id: UUID, *, commit: bool = True) -> bool:
         """True: revoked, or asked to stop. False: it had succeeded or failed. Raises TaskNotFound."""

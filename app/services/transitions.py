@@ -27,7 +27,8 @@ from sqlalchemy import (
 from app.models.task import TRANSITIONS, AttemptOutcome, Task, TaskAttempt, TaskStatus
 
 NOW = func.clock_timestamp()
-# The same moment wherever it stands in one statement, for columns that must agree.
+# The same moment wherever it stands in one statement: for columns that must agree, and for what an index is to find
+# (clock_timestamp() may change from row to row, so no index serves a comparison with it).
 STATEMENT_TIME = func.statement_timestamp()
 NO_ERROR = {"error_type": None, "error_message": None}
 CANCELLED_REASON = {"status_reason": "cancelled", **NO_ERROR}

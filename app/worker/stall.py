@@ -10,7 +10,7 @@ from app.db.session import SessionLocal, transaction
 from app.dispatch.sending import BrokerLink
 from app.keeper.broker import is_empty
 from app.models.task import Task, TaskStatus
-from app.services.transitions import NOW
+from app.services.transitions import STATEMENT_TIME
 from app.worker.board import Board
 
 STALL_SECONDS = 15.0
@@ -49,7 +49,7 @@ class StallDetector:
         """Rows whose messages have been out for as long, and messages in a queue of theirs."""
         waiting = exists().where(
             Task.status == TaskStatus.PENDING.value,
-            Task.dispatched_at < NOW - timedelta(seconds=STALL_SECONDS),
+            Task.dispatched_at < STATEMENT_TIME - timedelta(seconds=STALL_SECONDS),
             Task.queue.in_(self._queues),
         )
         with SessionLocal() as db, transaction(db):

@@ -1,0 +1,58 @@
+"""Faults on real processes; fixtures in `tests/support/fixtures.py`, the library in `tests/support/faults/`.
+
+scene           `scene(**settings) -> Scene`: a deployment with ledger tasks and a witness, nothing started yet
+class_scene     one Scene for all tests of a class, which leave it without workers
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.faults.scene import Scene, fault_scene
+from tests.support.fixtures import (  # noqa: F401 (pytest finds them by name here)
+    STARTED,
+    db,
+    gate,
+    ledger,
+    own_services,
+    pytest_runtest_makereport,
+    pytest_sessionfinish,
+    rollback_database,
+    services,
+    stack,
+)
+from tests.support.services import Services
+
+
+@pytest.fixture
+def scene(
+    services: Services,  # noqa: F811 (the fixture above)
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[..., Scene]]:
+    """`scene(SETTING="…")`, on the session's servers; `scene(on=own_services)` on others."""
+    numbers = count(1)
+    stacks = request.node.stash.setdefault(STARTED, [])
+    with ExitStack() as opened:
+
+        def build(on: Services = services, **settings: Any) -> Scene:
+            built = opened.enter_context(fault_scene(on, tmp_path / f"scene-{next(numbers)}", **settings))
+            stacks.append(built.stack)
+            return built
+
+        yield build
+
+
+@pytest.fixture(scope="class")
+def class_scene(
+    services: Services,  # noqa: F811 (the fixture above)
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[Scene]:
+    with fault_scene(services, tmp_path_factory.mktemp("scene")) as built:
+        request.node.stash.setdefault(STARTED, []).append(built.stack)
+        yield built

@@ -1,0 +1,131 @@
+"""Row 28: a cancel races the claim and the finish; what was revoked while pending never starts."""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from app.db.session import SessionLocal, autocommit_engine
+from app.errors import InvalidTransition
+from app.models.ids import new_id
+from app.models.task import Task
+from app.schemas.task import TaskCreate
+from app.services import attempts
+from app.services import task_service as module
+from app.services.attempts import Ticket
+from app.services.task_service import task_service
+from tests.support.faults.invariants import Witness
+from tests.support.faults.scene import Scene
+from tests.support.ledger_tasks import append
+from tests.support.settings import settings
+from tests.support.stack import Stack
+from tests.support.tasks import ERROR, LONG_RUNNING, WORKER, new_user
+
+RACES = 1000
+# Neither side has a longer head start: each is first about as often as the other.
+HEAD_START = 0.003
+SEED = 28
+
+
+class Race:
+    """One client that cancels and one worker that claims, runs and ends, let loose on the same task at once."""
+
+    def __init__(self, tasks: list[Task], ledger: Path) -> None:
+        self._tasks, self._ledger = tasks, ledger
+        self._barrier = threading.Barrier(2, timeout=60)
+
+    def run(self) -> list[tuple[str, str]]:
+        """For each task what the client was answered, and what the worker came to."""
+        with ThreadPoolExecutor(2) as pool:
+            client, worker = pool.submit(self._client), pool.submit(self._worker)
+            return list(zip(client.result(), worker.result(), strict=True))
+
+    def _runners(self, seed: int) -> Iterator[Task]:
+        """Task by task, both sides together, but for a moment by which one of them is late."""
+        late = random.Random(seed)
+        for task in self._tasks:
+            self._barrier.wait()
+            time.sleep(late.uniform(0, HEAD_START))
+            yield task
+
+    def _client(self) -> list[str]:
+        with SessionLocal() as db:
+            return [self._cancel(db, task) for task in self._runners(SEED)]
+
+    def _cancel(self, db: Session, task: Task) -> str:
+        try:
+            return str(task_service.cancel(db, task.id).status)
+        except InvalidTransition:
+            return "refused"
+
+    def _worker(self) -> list[str]:
+        with autocommit_engine().connect() as db:
+            return [self._work(db, task, at % 3) for at, task in enumerate(self._runners(SEED + 1))]
+
+    def _work(self, db: Connection, task: Task, how: int) -> str:
+        """Claim and run it; then fail, or look for a cancellation before the end, or do not."""
+        claim = attempts.claim(db, Ticket(task.id, 1, task.celery_task_name), new_id(), WORKER)
+        if claim is None:
+            return "nothing to claim"
+        fence = (db, task.id, claim.attempt)
+        self._note(task, claim.attempt, "start")
+        if how == 0:
+            ended = attempts.fail(*fence, ERROR)
+        elif how == 1 and attempts.is_cancelled(*fence):
+            ended = attempts.revoke(*fence, "cancelled")
+        else:
+            self._note(task, claim.attempt, "end")
+            ended = attempts.succeed(*fence, None)
+        return "ran" if ended else "was not let end"
+
+    def _note(self, task: Task, attempt: int, event: str) -> None:
+        line = {"task_id": str(task.id), "attempt": attempt, "event": event, "pid": 0, "time": time.time()}
+        append(self._ledger, line)
+
+
+class TestAThousandRaces:
+    def test_leave_one_legal_history_each(self, stack: Stack, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "publish", lambda dispatches: None)  # the worker below needs no messages
+        witness = Witness(stack).install()
+        wanted = TaskCreate(name="race", task_type="race", celery_task_name=LONG_RUNNING, args=[1])
+        with settings(stack.settings):
+            with SessionLocal() as db:
+                tasks = task_service.create_tasks(db, [wanted] * RACES, new_user(db))
+            seen = Counter(Race(tasks, ledger).run())
+        witness.check([task.id for task in tasks], ledger)
+        # A worker that found nothing was beaten by the client, who knows it; nobody is told of a cancel that came to nothing.
+        assert {client for client, worker in seen if worker == "nothing to claim"} == {"revoked"}
+        assert {client for client, _ in seen} == {"revoked", "running", "refused"}, seen
+        assert {worker for _, worker in seen} == {"nothing to claim", "ran"}, seen
+        # Every order of the two was met, often.
+        revoked_first = sum(times for (_, worker), times in seen.items() if worker == "nothing to claim")
+        ended_first = seen["refused", "ran"]
+        assert min(revoked_first, ended_first, RACES - revoked_first - ended_first) >= RACES // 50, seen
+
+
+class TestThroughTheApi:
+    def test_a_real_worker_never_starts_what_was_revoked_while_pending(self, scene: Callable[..., Scene]) -> None:
+        running = scene()
+        running.stack.worker(concurrency=1)  # a task behind another is cancelled while pending, the first mostly later
+        running.until(running.work(), "succeeded")
+        late = random.Random(SEED)
+        answers: Counter[str] = Counter()
+        for _ in range(60):
+            task_id = running.work(seconds=0.03, steps=3)
+            time.sleep(late.uniform(0, 0.04))
+            answer = running.post(task_id, "cancel")
+            answers[f"{answer.status_code} {answer.json()['status']}"] += 1
+        running.check()
+        assert set(answers) <= {"200 revoked", "202 running", "409 409"}, answers
+        ((while_pending,),) = running.stack.sql(
+            "SELECT count(*) FROM witness WHERE old_status = 'pending' AND status = 'revoked'"
+        )
+        assert 3 <= while_pending <= answers["200 revoked"]
+        assert answers["202 running"] >= 3

@@ -1,0 +1,119 @@
+"""A pool child dies at a named point, the claim's reply is lost, each message comes fifty times."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import pytest
+import redis
+
+from tests.support.faults.failpoints import failpoints
+from tests.support.faults.proxy import READY, TcpProxy
+from tests.support.faults.scene import Scene
+from tests.support.running import messages
+from tests.support.services import Services
+from tests.support.waiting import wait_for
+
+CLAIM = "app.services.attempts:claim"
+# Of all statements the claim alone raises the attempt.
+CLAIM_STATEMENT = b"attempt=(tasks.attempt + 1)"
+
+
+class Doomed:
+    """A worker of one child, the first of which dies at a named point; `with` ends it."""
+
+    def __init__(self, running: Scene, at: str, when: str) -> None:
+        self._once = running.stack.directory / f"died-{len(running.stack.parts)}"
+        point = {"at": at, "when": when, "do": "kill", "once_file": str(self._once)}
+        self._worker = running.stack.worker(concurrency=1, env=failpoints(point))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.stop()
+
+    def await_death(self) -> None:
+        wait_for(self._once.exists, 20, "the child to die")
+
+
+def counts(running: Scene, task_id: str) -> tuple[Any, ...]:
+    query = "SELECT status, attempt, crashes, failures FROM tasks WHERE id = :id"
+    return tuple(running.stack.sql(query, id=task_id)[0])
+
+
+class TestAChildDies:
+    def test_before_the_claim_the_task_is_still_pending_and_sent_again(self, class_scene: Scene) -> None:
+        """Row 5."""
+        with Doomed(class_scene, CLAIM, "before") as doomed:
+            task_id = class_scene.work()
+            doomed.await_death()
+            assert counts(class_scene, task_id) == ("pending", 0, 0, 0)
+            class_scene.check()
+        assert counts(class_scene, task_id) == ("succeeded", 1, 0, 0)
+
+    def test_after_the_claims_commit_the_attempt_is_consumed(self, class_scene: Scene) -> None:
+        """Row 6."""
+        with Doomed(class_scene, CLAIM, "after"):
+            task_id = class_scene.work()
+            class_scene.check()
+        assert counts(class_scene, task_id) == ("succeeded", 2, 1, 0)
+        assert [line.attempt for line in class_scene.lines(task_id, "start")] == [2]
+        assert class_scene.outcomes(task_id) == ["worker_lost", "succeeded"]
+
+    @pytest.mark.parametrize(
+        ("finish", "fail", "ended"),
+        [("succeed", False, ("succeeded", 1, 0, 0)), ("fail", True, ("failed", 1, 0, 1))],
+    )
+    def test_after_the_finishs_commit_the_task_does_not_run_again(
+        self, class_scene: Scene, finish: str, fail: bool, ended: tuple[Any, ...]
+    ) -> None:
+        """Row 8."""
+        with Doomed(class_scene, f"app.services.attempts:{finish}", "after") as doomed:
+            task_id = class_scene.work(fail=fail)
+            doomed.await_death()
+            # The parent has heard of the loss by the time that its next child has run something.
+            class_scene.until(class_scene.work(), "succeeded")
+            assert counts(class_scene, task_id) == ended
+            class_scene.check()
+        assert [line.attempt for line in class_scene.lines(task_id, "start")] == [1]
+
+
+class TestTheClaimsReplyIsLost:
+    def test_the_body_runs_once_an_attempt(self, scene: Callable[..., Scene], services: Services) -> None:
+        """Row 7: the second try finds the claim that the first one made."""
+        running = scene()
+        with TcpProxy("127.0.0.1", services.postgres.port) as proxy:
+            env = {"DATABASE_URL": proxy.through(running.stack.database_url)}
+            running.stack.worker(concurrency=1, env=env)
+            running.until(running.work(), "succeeded")
+            for _ in range(3):
+                reply = proxy.drop_reply(CLAIM_STATEMENT, READY)
+                task_id = running.work()
+                reply.wait()
+                running.until(task_id, "succeeded")
+                assert counts(running, task_id) == ("succeeded", 1, 0, 0)
+                assert len(running.lines(task_id, "start")) == 1
+            running.check()
+
+
+class TestEachMessageFiftyTimes:
+    def test_each_attempt_starts_once(self, scene: Callable[..., Scene]) -> None:
+        """Row 25: by two workers at once, retries and repeats of a message in between included."""
+        running = scene()
+        ids = [running.work(seconds=0.02) for _ in range(8)]
+        again = {"max_attempts": 3, "retry_backoff_seconds": 0.1}
+        ids += [running.work(fail=True, fields=again) for _ in range(2)]
+        sent = "SELECT count(*) FROM tasks WHERE dispatched_at IS NOT NULL"
+        wait_for(lambda: running.stack.sql(sent)[0][0] == len(ids), 20, "all messages to be out")
+        with redis.Redis.from_url(running.stack.broker_url) as broker:
+            for queue in [key for key in broker.scan_iter("default*") if broker.type(key) == b"list"]:
+                broker.rpush(queue, *(message for message in broker.lrange(queue, 0, -1) for _ in range(49)))
+            assert messages(broker, "default") == 50 * len(ids)
+            for _ in range(2):
+                running.stack.worker(concurrency=2)
+            running.check()
+            wait_for(lambda: messages(broker, "default") == 0, 60, "the last repeats to be taken")
+        running.check()
+        starts = [(line.task_id, line.attempt) for line in running.lines(event="start")]
+        assert sorted(starts) == sorted({*starts})
+        assert len(starts) == 8 + 2 * 3

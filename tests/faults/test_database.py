@@ -1,0 +1,143 @@
+"""PostgreSQL crashes, its backends are terminated, it fails over to a standby."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+
+from tests.support.faults.scene import Scene, fault_scene
+from tests.support.faults.standby import Standby, through_proxy
+from tests.support.fixtures import STARTED
+from tests.support.running import TASKS
+from tests.support.services import Services
+from tests.support.waiting import wait_for
+
+# Row 21's criterion; and what «at once» means for a 503 on a busy machine.
+RECOVERS_WITHIN = 5.0
+AT_ONCE = 3.0
+DEFAULT_LEASE = {"WORKER_LEASE_SECONDS": "30", "WORKER_HEARTBEAT_SECONDS": "3"}
+OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
+def post(running: Scene) -> int:
+    """One task more; the answer's status, which is 201 or says that there is no database."""
+    answer = running.http.post(TASKS, json=running.body("ledger.work"))
+    if answer.status_code == 201:
+        running.accepted.append(str(answer.json()["id"]))
+    else:
+        assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "5"), answer.text
+    return answer.status_code
+
+
+class TestACrash:
+    def test_posts_answer_503_and_workers_deliver_what_they_finished(
+        self, scene: Callable[..., Scene], own_services: Services, gate: Path
+    ) -> None:
+        """Row 20: an immediate stop, then a SIGKILL, each while a body runs that ends before PostgreSQL is back."""
+        running = scene(on=own_services, **DEFAULT_LEASE)
+        worker = running.stack.worker(concurrency=2)
+        server = own_services.postgres
+        held = []
+        for number, number_of_signal in enumerate((signal.SIGQUIT, signal.SIGKILL)):
+            opening = gate.with_name(f"gate-{number}")
+            held.append(running.create("ledger.deaf", kwargs={"gate": str(opening)}))
+            running.started(held[-1])
+            os.kill(server.pid, number_of_signal)
+            assert server.process.wait(30) is not None
+            before = time.monotonic()
+            assert post(running) == 503
+            assert time.monotonic() - before < AT_ONCE
+            opening.touch()
+            wait_for(lambda: running.lines(held[-1], "end"), 20, "the body to end without a database")
+            assert post(running) == 503
+            server.start()
+            wait_for(lambda: post(running) == 201, 20, "a POST to be accepted again")
+            running.check()
+        assert [running.outcomes(task_id) for task_id in held] == [["succeeded"]] * 2
+        assert "database not reachable, trying again" in worker.output()
+
+
+class TestTerminatedBackends:
+    def test_pools_recover_within_five_seconds(self, scene: Callable[..., Scene], gate: Path) -> None:
+        """Row 21: under load, three times, while a long body runs."""
+        running = scene()
+        running.stack.worker(concurrency=2)
+        held = running.create("ledger.gate", kwargs={"gate": str(gate)})
+        running.started(held)
+        for _ in range(3):
+            for _ in range(10):
+                running.work(seconds=0.02)
+            assert len(running.stack.sql(OTHERS)) >= 2
+            at = time.time()
+            wait_for(lambda: post(running) == 201, RECOVERS_WITHIN, "the API's pool to recover")
+            assert [post(running) for _ in range(10)] == [201] * 10
+            newest = running.work()
+            assert running.started(newest).time - at <= RECOVERS_WITHIN
+        gate.touch()
+        running.check()
+        assert running.outcomes(held) == ["succeeded"]
+
+
+class Load:
+    """Posts tasks one after another until it is stopped, through whatever happens to the database."""
+
+    def __init__(self, running: Scene) -> None:
+        self._running = running
+        self._stopping = threading.Event()
+        self.unexpected: list[str] = []
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._running.http.get(TASKS)  # makes the user, in this thread
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(60)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                post(self._running)
+            except (AssertionError, httpx.HTTPError) as error:
+                self.unexpected.append(repr(error))
+
+    def more(self, number: int) -> None:
+        """Until so many more have been accepted."""
+        wanted = len(self._running.accepted) + number
+        wait_for(lambda: len(self._running.accepted) >= wanted, 60, f"{number} more tasks to be accepted")
+
+
+class TestFailover:
+    @pytest.mark.timeout(180)
+    def test_every_accepted_task_is_on_the_promoted_standby(
+        self, own_services: Services, tmp_path: Path, request: pytest.FixtureRequest
+    ) -> None:
+        """Row 22: the primary is killed under load, and the service follows to the synchronous standby."""
+        primary = own_services.postgres
+        with (
+            through_proxy(own_services) as servers,
+            Standby(primary, tmp_path / "standby") as standby,
+            fault_scene(servers, tmp_path / "scene") as running,
+        ):
+            request.node.stash[STARTED] = [running.stack]
+            running.stack.worker(concurrency=2)
+            with Load(running) as load:
+                load.more(50)
+                primary.kill()
+                servers.proxy.refuse()
+                accepted = len(running.accepted)
+                standby.promote()
+                servers.proxy.redirect("127.0.0.1", standby.port)
+                servers.proxy.heal()
+                load.more(20)
+            assert load.unexpected == []
+            assert len(running.accepted) >= accepted + 20
+            running.check()

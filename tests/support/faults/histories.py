@@ -1,0 +1,132 @@
+"""What was seen of the tasks: every change in the database, the rows at the end, and the ledger of the bodies."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.models.task import TERMINAL, TaskStatus
+
+# One machine, one clock, two programs that read it; and what only a clock that was set wrong on purpose shows.
+SAME_MOMENT = 0.005
+WRONG_CLOCK = 600.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """One INSERT, UPDATE or DELETE of a task, as the database's own trigger saw it."""
+
+    seq: int
+    at: float
+    op: str
+    task_id: str
+    old_status: str | None
+    status: str | None
+    old_attempt: int | None
+    attempt: int | None
+    generation: int
+    claimed: bool
+    failures: int
+    crashes: int
+    max_attempts: int
+
+    @property
+    def moves(self) -> bool:
+        return self.op == "UPDATE" and self.status != self.old_status
+
+    @property
+    def ends(self) -> bool:
+        """From a state that is not the end into one that is."""
+        return self.moves and self.status in TERMINAL and self.old_status not in TERMINAL
+
+    @property
+    def claims(self) -> bool:
+        return self.moves and self.status == TaskStatus.RUNNING
+
+    def __str__(self) -> str:
+        what = f"{self.old_status} → {self.status}" if self.op == "UPDATE" else self.op.lower()
+        counts = f"attempt {self.attempt} generation {self.generation} failures {self.failures} crashes {self.crashes}"
+        return f"row   {what}, {counts}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a body's ledger."""
+
+    task_id: str
+    attempt: int
+    event: str
+    pid: int
+    time: float
+
+    def __str__(self) -> str:
+        return f"body  {self.event}, attempt {self.attempt} in process {self.pid}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A task as it stands."""
+
+    status: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class PastAttempt:
+    """A row of task_attempts."""
+
+    number: int
+    outcome: str
+
+
+@dataclass
+class History:
+    """All that is known of one task."""
+
+    task_id: str
+    changes: list[Change] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    row: Row | None = None
+    attempts: list[PastAttempt] = field(default_factory=list)
+    accepted: bool = True
+    deleted: bool = False
+    keeps_ledger: bool = True
+
+    def starts(self, attempt: int | None = None) -> list[Line]:
+        return [line for line in self.lines if line.event == "start" and attempt in (None, line.attempt)]
+
+    def body_ended_before(self, change: Change) -> bool:
+        """Whether the body of this very attempt had done its work by then; a clock that is hours off decides nothing."""
+        ends = [line.time - change.at for line in self.lines if (line.event, line.attempt) == ("end", change.attempt)]
+        return any(late < SAME_MOMENT or late > WRONG_CLOCK for late in ends)
+
+    def __str__(self) -> str:
+        """Both logs in one, by time: they are read on one machine's clock."""
+        merged: list[tuple[float, str]] = [(change.at, str(change)) for change in self.changes]
+        merged += [(line.time, str(line)) for line in self.lines]
+        first = min((at for at, _ in merged), default=0.0)
+        shown = [f"    {at - first:9.3f} s  {text}" for at, text in sorted(merged)]
+        past = ", ".join(f"{each.number} {each.outcome}" for each in self.attempts) or "none"
+        return "\n".join([f"  task {self.task_id}: {self.row}, past attempts: {past}", *shown])
+
+
+def read_ledger(ledger: Path) -> list[Line]:
+    """The ledger's lines; one that a dying machine cut short would be an error here, and is not to be expected."""
+    if not ledger.exists():
+        return []
+    return [Line(**json.loads(line)) for line in ledger.read_text(encoding="utf-8").splitlines()]
+
+
+def histories(
+    accepted: Iterable[Any], changes: Iterable[Change], lines: Iterable[Line], *, keep_ledger: bool = True
+) -> dict[str, History]:
+    """By task: those that were accepted, and whatever else the logs tell of."""
+    found = {str(task_id): History(str(task_id), keeps_ledger=keep_ledger) for task_id in accepted}
+    for event in (*changes, *lines):
+        history = found.setdefault(event.task_id, History(event.task_id, accepted=False, keeps_ledger=keep_ledger))
+        if isinstance(event, Change):
+            history.changes.append(event)
+        else:
+            history.lines.append(event)
+    return found

@@ -1,0 +1,93 @@
+"""A witness of every change of a task in one test's database, and the check of all that must hold."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.support.faults.histories import Change, History, PastAttempt, Row, histories, read_ledger
+from tests.support.faults.rules import Violation, violations
+from tests.support.stack import Stack
+
+_TABLE = """
+CREATE TABLE witness (
+    seq bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(), op text NOT NULL,
+    task_id uuid NOT NULL, old_status text, status text, old_attempt int, attempt int,
+    generation int NOT NULL, claim_id uuid, failures int NOT NULL, crashes int NOT NULL, max_attempts int NOT NULL
+)
+"""
+# AFTER the row's lock is held: of one task, the numbers are in the order of the commits.
+_FUNCTION = """
+CREATE FUNCTION witness() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    it tasks%ROWTYPE;
+BEGIN
+    it = CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+    INSERT INTO witness (op, task_id, old_status, status, old_attempt, attempt, generation, claim_id, failures,
+                         crashes, max_attempts)
+    VALUES (TG_OP, it.id,
+            CASE WHEN TG_OP <> 'INSERT' THEN OLD.status END, CASE WHEN TG_OP <> 'DELETE' THEN NEW.status END,
+            CASE WHEN TG_OP <> 'INSERT' THEN OLD.attempt END, CASE WHEN TG_OP <> 'DELETE' THEN NEW.attempt END,
+            it.generation, it.claim_id, it.failures, it.crashes, it.max_attempts);
+    RETURN NULL;
+END
+$$
+"""
+_TRIGGER = """
+CREATE TRIGGER witness AFTER INSERT OR UPDATE OR DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION witness()
+"""
+_CHANGES = """
+SELECT seq, extract(epoch FROM at), op, task_id, old_status, status, old_attempt, attempt, generation,
+       claim_id IS NOT NULL, failures, crashes, max_attempts
+FROM witness ORDER BY seq
+"""
+
+
+class Witness:
+    """`Witness(stack).install()` before the first task; `check(…)` at the end.
+
+    `witness.of(task_id)` gives one task's history so far, `violations(…)` what `check` would complain of.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+
+    def install(self) -> "Witness":
+        for statement in (_TABLE, _FUNCTION, _TRIGGER):
+            self._stack.sql(statement)
+        return self
+
+    def changes(self) -> list[Change]:
+        rows = self._stack.sql(_CHANGES)
+        return [Change(row[0], float(row[1]), row[2], str(row[3]), *row[4:]) for row in rows]
+
+    def of(self, task_id: Any, ledger: Path | None = None) -> History:
+        return self.histories([task_id], ledger)[str(task_id)]
+
+    def histories(
+        self, accepted: Iterable[Any], ledger: Path | None, deleted: Iterable[Any] = ()
+    ) -> dict[str, History]:
+        gone = {str(task_id) for task_id in deleted}
+        lines = [] if ledger is None else read_ledger(ledger)
+        found = histories({str(i) for i in accepted} | gone, self.changes(), lines, keep_ledger=ledger is not None)
+        for task_id in gone:
+            found[task_id].deleted = True
+        for task_id, status, attempt in self._stack.sql("SELECT id, status, attempt FROM tasks"):
+            if str(task_id) in found:
+                found[str(task_id)].row = Row(status, attempt)
+        told = "SELECT task_id, number, outcome FROM task_attempts ORDER BY task_id, number"
+        for task_id, number, outcome in self._stack.sql(told):
+            if str(task_id) in found:
+                found[str(task_id)].attempts.append(PastAttempt(number, outcome))
+        return found
+
+    def violations(self, accepted: Iterable[Any], ledger: Path | None, deleted: Iterable[Any] = ()) -> list[Violation]:
+        return violations(self.histories(accepted, ledger, deleted).values())
+
+    def check(self, accepted_ids: Iterable[Any], ledger: Path | None, deleted: Iterable[Any] = ()) -> None:
+        """Every rule of `rules.RULES` holds for every task; else the histories that break one are shown.
+
+        `accepted_ids` were answered 201; `deleted` are those whose deletion was answered 204, or 202 a while ago.
+        `ledger=None` where the tasks keep none: the rules about bodies then have nothing to look at.
+        """
+        found = self.violations(accepted_ids, ledger, deleted)
+        assert not found, f"{len(found)} violations\n" + "\n".join(str(each) for each in found[:10])

@@ -1,0 +1,79 @@
+"""The service with a safeguard taken out, loaded with TASK_MODULES and told by MUTANT (names, with commas between).
+
+no_redispatch   the keeper sends nothing: neither what is due nor what the broker lost
+no_fence        what an attempt writes does not name the attempt any more
+no_epoch        a broker that came back empty looks like the one before
+no_overtaken    a lost message is not missed where later ones have overtaken it
+no_lease        a worker that is silent is never given up
+no_self_fence   a worker that cannot beat lets its bodies run
+"""
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.dialects.postgresql import psycopg2
+
+MODULE = "tests.support.faults.mutants"
+VARIABLE = "MUTANT"
+FENCE = " AND tasks.attempt = %(p_attempt)s"
+
+
+def mutant(*names: str, modules: tuple[str, ...] = ("tests.support.ledger_tasks",)) -> dict[str, str]:
+    """The environment of a part that lacks these; with none it is the service as it is."""
+    assert set(names) <= set(MUTANTS)
+    return {VARIABLE: ",".join(names), "TASK_MODULES": json.dumps([*modules, MODULE])}
+
+
+def no_redispatch() -> None:
+    from app.keeper.loop import Keeper
+
+    _replace(Keeper, "_dispatch", lambda *_: None)
+
+
+def no_fence() -> None:
+    from app.services import attempts
+
+    assert FENCE in str(attempts._SUCCEED.compile(dialect=psycopg2.dialect())), "the fence looks otherwise now"
+
+    @event.listens_for(Engine, "before_cursor_execute", retval=True)
+    def without_the_attempt(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> tuple[str, Any]:
+        return statement.replace(FENCE, ""), parameters
+
+
+def no_epoch() -> None:
+    from app.keeper import broker
+
+    _replace(broker, "epoch", lambda *_: "always the same")
+
+
+def no_overtaken() -> None:
+    from app.keeper.doubt import Doubt
+
+    _replace(Doubt, "stuck", lambda *_: [])
+
+
+def no_lease() -> None:
+    from app.keeper import passes
+
+    rescue_lost = passes.rescue_lost
+    _replace(passes, "rescue_lost", lambda db, **_: rescue_lost(db, silent_too=False))
+
+
+def no_self_fence() -> None:
+    from app.worker.fence import Fence
+
+    _replace(Fence, "_end_bodies", lambda *_: None)
+
+
+def _replace(owner: Any, name: str, by: Callable[..., Any]) -> None:
+    assert hasattr(owner, name), f"{owner} has no {name} any more: this mutant is none"
+    setattr(owner, name, by)
+
+
+MUTANTS = {made.__name__: made for made in (no_redispatch, no_fence, no_epoch, no_overtaken, no_lease, no_self_fence)}
+
+for _name in filter(None, os.environ.get(VARIABLE, "").split(",")):
+    MUTANTS[_name]()

@@ -1,0 +1,278 @@
+"""A TCP proxy whose connections can be refused, frozen, cut, and robbed of one reply.
+
+    with TcpProxy("127.0.0.1", postgres.port) as proxy:
+        url = proxy.through(postgres.url)
+        proxy.freeze(); …; proxy.heal()
+
+Everything happens on one event loop in a thread of its own; the methods may be called from any thread, and return once
+it has happened.
+"""
+
+import asyncio
+import contextlib
+import re
+import socket
+import struct
+import threading
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+LOOPBACK = "127.0.0.1"
+# PostgreSQL's ReadyForQuery, outside a transaction: what it ends the reply to a finished COMMIT or autocommit with.
+READY = b"Z\0\0\0\5I"
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no seconds: close() sends a reset
+
+
+class Reply:
+    """The one reply that a rule is about: `seen` once the server has sent it, and so has done what was asked."""
+
+    def __init__(self, pattern: bytes, until: bytes, *, dropped: bool) -> None:
+        self.pattern, self.until, self.dropped = pattern, until, dropped
+        self.asked, self.seen = threading.Event(), threading.Event()
+
+    def wait(self, seconds: float = 30) -> None:
+        """Until the server has replied."""
+        assert self.seen.wait(seconds), f"no reply to {self.pattern!r} in {seconds:g} s"
+
+
+class _Side(asyncio.Protocol):
+    """One end of a link: hands on what it hears."""
+
+    def __init__(self, link: "_Link", heard: Callable[[bytes], None]) -> None:
+        self._link, self._heard = link, heard
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._link.begin(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._link.end(gently=exc is None)
+
+    def hold(self, held: bool) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            (self.transport.pause_reading if held else self.transport.resume_reading)()
+
+    def reset(self) -> None:
+        if self.transport is not None:
+            with contextlib.suppress(OSError):
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.abort()
+
+
+class _Link:
+    """A client's connection and the one to the server that was made for it."""
+
+    def __init__(self, proxy: "TcpProxy") -> None:
+        self._proxy = proxy
+        self.client = _Side(self, self._from_client)
+        self.server = _Side(self, self._from_server)
+        self._early = bytearray()  # what the client says before the server is connected
+        self._tail = b""
+        self._rule: Reply | None = None
+        self._kept = bytearray()
+
+    def begin(self, side: _Side) -> None:
+        if side is self.client:
+            self._proxy.links.add(self)
+            self._proxy.spawn(self._connect())
+        elif self._early:
+            self._to(self.server, bytes(self._early))
+        side.hold(self._proxy.frozen)
+
+    async def _connect(self) -> None:
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: self.server, *self._proxy.upstream)
+        except OSError:
+            self.cut()
+
+    def _from_client(self, data: bytes) -> None:
+        if self._rule is None:
+            heard = self._tail + data
+            self._rule = self._proxy.rule_for(heard)
+            self._tail = heard[-64:] if self._rule is None else b""
+        if self.server.transport is None:
+            self._early += data
+        else:
+            self._to(self.server, data)
+
+    def _from_server(self, data: bytes) -> None:
+        rule = self._rule
+        if rule is None:
+            self._to(self.client, data)
+            return
+        self._kept += data
+        if rule.until not in self._kept:
+            return
+        rule.seen.set()
+        if rule.dropped:
+            self.cut()
+
+    def release(self, rule: Reply) -> None:
+        if self._rule is rule:
+            self._rule = None
+            self._to(self.client, bytes(self._kept))
+            self._kept.clear()
+
+    @staticmethod
+    def _to(side: _Side, data: bytes) -> None:
+        if side.transport is not None and not side.transport.is_closing():
+            side.transport.write(data)
+
+    def hold(self, held: bool) -> None:
+        self.client.hold(held)
+        self.server.hold(held)
+
+    def cut(self) -> None:
+        self._proxy.links.discard(self)
+        self.client.reset()
+        self.server.reset()
+
+    def end(self, *, gently: bool) -> None:
+        """One end has gone: so goes the other."""
+        self._proxy.links.discard(self)
+        for side in (self.client, self.server):
+            if gently and side.transport is not None:
+                side.transport.close()
+            else:
+                side.reset()
+
+
+class TcpProxy:
+    """Forwards a random port of this machine to a server, until told otherwise. A context manager."""
+
+    def __init__(self, upstream_host: str, upstream_port: int) -> None:
+        self.upstream = (upstream_host, upstream_port)
+        self.frozen = False
+        self.links: set[_Link] = set()
+        self.port = 0
+        self._rules: list[Reply] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._listener: asyncio.Server | None = None
+        # Bound and never listening: it keeps the port ours while nobody listens there.
+        self._reserve = socket.socket()
+        self._reserve.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._reserve.bind((LOOPBACK, 0))
+        self.port = self._reserve.getsockname()[1]
+        self._thread.start()
+        self._run(self._listen())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.refuse()
+        self._run(self._end_tasks())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+        self._reserve.close()
+
+    def through(self, url: str) -> str:
+        """The URL with this proxy's address in the place of the server's."""
+        changed, count = re.subn(r"(?<=[@/])[^@/:]+:\d+(?=/|$)", f"{LOOPBACK}:{self.port}", url, count=1)
+        assert count == 1, "a URL with host and port is needed"
+        return changed
+
+    # -- faults ------------------------------------------------------------------------------------------------------
+
+    def refuse(self) -> None:
+        """Nobody listens: new connections are refused, those there are reset."""
+        self._run(self._refuse())
+
+    def freeze(self) -> None:
+        """Connections are accepted and stay open, and nothing passes, on old ones either."""
+        self._run(self._hold(True))
+
+    def cut(self) -> None:
+        """Reset every connection; new ones are served."""
+        self._run(self._cut())
+
+    def heal(self) -> None:
+        """As at the start; what froze goes on."""
+        self._run(self._heal())
+
+    def redirect(self, upstream_host: str, upstream_port: int) -> None:
+        """New connections go to another server; those there are reset."""
+        self.upstream = (upstream_host, upstream_port)
+        self.cut()
+
+    def drop_reply(self, pattern: bytes, until: bytes = b"") -> Reply:
+        """Once: the reply to what contains `pattern` is swallowed, the connection reset when it has come.
+
+        The server has done what it was asked by then. `until` is what a whole reply ends with (READY); without it the
+        first bytes of one count.
+        """
+        return self._add(Reply(pattern, until, dropped=True))
+
+    def hold_reply(self, pattern: bytes, until: bytes = b"") -> Reply:
+        """Once: the reply to what contains `pattern` is kept back until `release`."""
+        return self._add(Reply(pattern, until, dropped=False))
+
+    def release(self, reply: Reply) -> None:
+        """Let a held reply go."""
+        self._run(self._release(reply))
+
+    # -- on the loop -------------------------------------------------------------------------------------------------
+
+    def rule_for(self, heard: bytes) -> Reply | None:
+        rule = next((rule for rule in self._rules if rule.pattern in heard), None)
+        if rule is not None:
+            self._rules.remove(rule)
+            rule.asked.set()
+        return rule
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work, loop=self._loop)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _run(self, work: Awaitable[None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(20)  # type: ignore[arg-type]
+
+    def _add(self, rule: Reply) -> Reply:
+        async def add() -> None:
+            self._rules.append(rule)
+
+        self._run(add())
+        return rule
+
+    async def _listen(self) -> None:
+        if self._listener is None:
+            self._listener = await self._loop.create_server(lambda: _Link(self).client, LOOPBACK, self.port)
+
+    async def _refuse(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        await self._cut()
+
+    async def _hold(self, held: bool) -> None:
+        self.frozen = held
+        for link in self.links:
+            link.hold(held)
+
+    async def _cut(self) -> None:
+        for link in list(self.links):
+            link.cut()
+
+    async def _heal(self) -> None:
+        await self._hold(False)
+        await self._listen()
+
+    async def _release(self, rule: Reply) -> None:
+        for link in list(self.links):
+            link.release(rule)
+
+    async def _end_tasks(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the aborted transports' last callbacks

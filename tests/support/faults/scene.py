@@ -1,0 +1,77 @@
+"""A deployment under faults: ledger tasks, the ids that were answered 201, and the witness of it all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.faults.histories import Line, read_ledger
+from tests.support.faults.invariants import Witness
+from tests.support.running import SECONDS, TASKS, TERMINAL, Running
+from tests.support.services import Services
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
+
+LOAD_LEDGER = {"TASK_MODULES": '["tests.support.ledger_tasks"]'}
+# Small, so that a lost worker is noticed within a test's time; defaults where a criterion names a time.
+SHORT_LEASE = {"WORKER_LEASE_SECONDS": "6", "WORKER_HEARTBEAT_SECONDS": "1"}
+
+
+@contextmanager
+def fault_scene(services: Services, directory: Path, **settings: str) -> Iterator["Scene"]:
+    """Settings win over short leases; a part's own go to `scene.stack.worker(env=…)`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with Stack(services, directory, **{**LOAD_LEDGER, **SHORT_LEASE, **settings}) as stack:
+        yield Scene(stack)
+
+
+class Scene(Running):
+    """As Running, with ledger tasks: `scene.work(seconds=0.1)`, `scene.create("ledger.gate", gate=str(gate))`.
+
+    `scene.accepted` holds what was answered 201; `scene.check()` waits until all of it has ended and has the witness
+    look at it.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(stack)
+        self.witness = Witness(stack).install()
+        self.ledger = stack.directory / "ledger"
+        self.accepted: list[str] = []
+
+    def body(self, name: str, **options: Any) -> dict[str, Any]:
+        """What to POST for a ledger task: its own arguments by name, TaskCreate's fields in `fields`."""
+        fields = options.pop("fields", {})
+        kwargs = {"ledger": str(self.ledger), **options}
+        return {"name": name, "task_type": "fault", "celery_task_name": name, "kwargs": kwargs, **fields}
+
+    def create(self, name: str, *args: Any, kwargs: dict[str, Any] | None = None, **options: Any) -> str:
+        """Create a ledger task; its id, once answered 201."""
+        assert not args, "a ledger task's arguments are named"
+        answer = self.http.post(TASKS, json=self.body(name, **(kwargs or {}), **options))
+        assert answer.status_code == 201, answer.text
+        self.accepted.append(str(answer.json()["id"]))
+        return self.accepted[-1]
+
+    def work(self, **options: Any) -> str:
+        return self.create("ledger.work", **options)
+
+    def lines(self, task_id: str | None = None, event: str | None = None) -> list[Line]:
+        return [
+            line for line in read_ledger(self.ledger) if task_id in (None, line.task_id) and event in (None, line.event)
+        ]
+
+    def started(self, task_id: str, times: int = 1, seconds: float = SECONDS) -> Line:
+        """The last of so many starts of its body, once there are so many."""
+        wait_for(lambda: len(self.lines(task_id, "start")) >= times, seconds, f"start {times} of {task_id}")
+        return self.lines(task_id, "start")[times - 1]
+
+    def unended(self) -> list[str]:
+        """The accepted tasks that are still in the table and not at their end, straight from the database."""
+        query = "SELECT id FROM tasks WHERE NOT status = ANY(:ended)"
+        waiting = {str(row[0]) for row in self.stack.sql(query, ended=list(TERMINAL))}
+        return [task_id for task_id in self.accepted if task_id in waiting]
+
+    def check(self, seconds: float = SECONDS, deleted: tuple[str, ...] = ()) -> None:
+        """All that was accepted ends by itself, and every invariant holds."""
+        wait_for(lambda: not self.unended(), seconds, "every accepted task to end")
+        self.witness.check(self.accepted, self.ledger, deleted)

@@ -1,0 +1,183 @@
+"""What every suite on real services shares; each conftest that wants it imports its fixtures and hooks.
+
+services        the session's PostgreSQL and Valkey (temporary directories, free ports)
+own_services    a module's own, durable, which a test may crash
+db              a Session whose commits are savepoints of one transaction that is rolled back: for service tests
+client          starlette's TestClient on `create_app()`, in this process, on a fresh database
+make_user       `make_user(role="user") -> (user, access token)`, through `client`
+stack           processes on a fresh database; see `tests/support/stack.py`
+start           the same with the example tasks, `start(**settings) -> Running`; see `tests/support/running.py`
+ledger, gate    files by which a test and an example task speak to each other
+wait_for        `wait_for(condition, seconds, what)`; also importable from `tests.support.waiting`
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+from starlette.testclient import TestClient
+
+from app.db.session import SessionLocal, engine
+from app.launcher.postgres import EmbeddedPostgres
+from tests.support import accounts, guardian, waiting
+from tests.support.running import Running, example_stack
+from tests.support.services import Services, environment
+from tests.support.settings import settings
+from tests.support.stack import Stack
+
+# The stacks that a test's fixtures have started for it: their logs are shown when it fails.
+STARTED = pytest.StashKey[list[Stack]]()
+_running: list[Services] = []
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """One for all suites of a session: each conftest that imports this fixture makes it anew."""
+    if _running:
+        yield _running[0]
+        return
+    with Services() as started:
+        _running.append(started)
+        yield started
+
+
+class DurableServices(Services):
+    """Servers that a test may kill: what PostgreSQL has committed is on disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=True)
+
+
+@pytest.fixture(scope="module")
+def own_services(services: Services) -> Iterator[Services]:
+    """For tests that crash or restart a server under their stack: nobody else's data are on these."""
+    sessions_mark = os.environ[guardian.VARIABLE]
+    own = DurableServices()
+    try:
+        with own as started:
+            yield started
+    finally:
+        os.environ[guardian.VARIABLE] = sessions_mark
+        left = own.survivors()
+        own.end_survivors()
+        own.dismiss_guardian()
+    assert not left, left
+
+
+@pytest.fixture(scope="session")
+def rollback_database(services: Services) -> str:
+    """The database of `db`: nothing is ever committed to it."""
+    return services.database_url(services.new_database())
+
+
+@pytest.fixture
+def db(services: Services, rollback_database: str) -> Iterator[Session]:
+    with settings(environment(rollback_database, services.flushed_broker())), engine().connect() as connection:
+        outer = connection.begin()
+        session = SessionLocal(bind=connection, join_transaction_mode="create_savepoint")
+        yield session
+        session.close()
+        outer.rollback()
+
+
+@pytest.fixture
+def client(services: Services) -> Iterator[TestClient]:
+    """Lifespan included. `SessionLocal()` in the test reaches the same database."""
+    from app.main import create_app
+
+    name = services.new_database()
+    with (
+        settings(environment(services.database_url(name), services.flushed_broker())),
+        TestClient(create_app(), raise_server_exceptions=False) as started,
+    ):
+        yield started
+    services.drop_database(name)
+
+
+@pytest.fixture
+def make_user(client: TestClient) -> Callable[..., tuple[dict[str, Any], str]]:
+    def promote(user_id: str) -> None:
+        from app.models import User
+
+        with SessionLocal.begin() as session:
+            user = session.get(User, user_id)
+            assert user is not None
+            user.role = "admin"
+
+    return lambda role="user": accounts.make_user(client, promote, role)
+
+
+@pytest.fixture
+def stack(services: Services, tmp_path: Path) -> Iterator[Stack]:
+    with Stack(services, tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """Where the example tasks write down each start."""
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """What holds an example task back; opened at the test's end, so that no body waits in a worker that is shared."""
+    path = tmp_path / "gate"
+    yield path
+    path.touch()
+
+
+@pytest.fixture
+def start(services: Services, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Running]]:
+    """`start(SETTING="…")` gives a deployment of the test's own with the example tasks."""
+    stacks = request.node.stash.setdefault(STARTED, [])
+    with ExitStack() as opened:
+
+        def started(**variables: str) -> Running:
+            running = opened.enter_context(example_stack(services, tmp_path, **variables))
+            stacks.append(running.stack)
+            return running
+
+        yield started
+
+
+@pytest.fixture
+def wait_for() -> Callable[..., Any]:
+    return waiting.wait_for
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """The logs of all parts below a failed test."""
+    report = yield
+    if report.failed:
+        for stack in _stacks_of(item):
+            report.sections += [(f"log of {name}", log) for name, log in stack.logs().items()]
+    return report
+
+
+def _stacks_of(item: pytest.Item) -> list[Stack]:
+    direct = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Stack)]
+    shared = [value.stack for value in getattr(item, "funcargs", {}).values() if isinstance(value, Running)]
+    started = [stack for node in item.listchain() for stack in node.stash.get(STARTED, [])]
+    return [*direct, *shared, *started]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Fixtures end in here; after them, no process that a test started may be left."""
+    try:
+        yield
+    finally:  # after a Ctrl-C as well, which may have hit a fixture's own clearing up
+        left = [line for services in _running for line in services.survivors()]
+        for services in _running:
+            services.end_survivors()
+            services.dismiss_guardian()
+        if left:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            os.write(2, ("\nERROR: processes left behind:\n" + "\n".join(left) + "\n").encode())

@@ -1,0 +1,133 @@
+"""Tasks that keep a ledger outside our database, loaded with TASK_MODULES: what really ran, whatever the rows say.
+
+A line is JSON, written with one append: the task's id and attempt, `event`, the process and the time. Events: `start`;
+then `end` when the body has done its work, `cancelled`, `lost` (another attempt holds the task), `handed_back` (its
+worker shuts down) or `failed`. A body that died has a start alone.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from app.celery_app import celery_app
+from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
+from app.services.attempts import current_attempt
+
+NAP = 0.02
+
+
+def append(ledger: str | Path, line: dict[str, Any]) -> None:
+    """One write at the file's end: lines of many processes never mix."""
+    handle = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(handle, (json.dumps(line) + "\n").encode())
+    finally:
+        os.close(handle)
+
+
+def note(ledger: str, event: str) -> None:
+    current = current_attempt.get()
+    assert current is not None, "a ledger task runs with a record"
+    append(
+        ledger,
+        {
+            "task_id": str(current.task_id),
+            "attempt": current.attempt,
+            "event": event,
+            "pid": os.getpid(),
+            "time": time.time(),
+        },
+    )
+
+
+@contextmanager
+def noted(ledger: str) -> Iterator[None]:
+    """`start`, and how it ended."""
+    note(ledger, "start")
+    try:
+        yield
+    except TaskCancelled:
+        note(ledger, "cancelled")
+        raise
+    except AttemptLost:
+        note(ledger, "lost")
+        raise
+    except AttemptHandedBack:
+        note(ledger, "handed_back")
+        raise
+    except BaseException:
+        note(ledger, "failed")
+        raise
+    note(ledger, "end")
+
+
+@celery_app.task(bind=True, name="ledger.work")
+def work(self: Any, ledger: str, seconds: float = 0.0, steps: int = 1, fail: bool = False) -> int:
+    """Work for so long in so many steps, reporting each; then fail, or return the attempt."""
+    with noted(ledger):
+        for _ in self.track(range(steps)):
+            time.sleep(seconds / steps)
+        if fail:
+            raise ValueError("as was asked")
+    return _attempt()
+
+
+@celery_app.task(bind=True, name="ledger.gate")
+def gated(self: Any, ledger: str, gate: str) -> int:
+    """Run until the gate opens, asking all the time whether it should; `{attempt}` in its name is this attempt."""
+    with noted(ledger):
+        while not _is_open(gate):
+            self.update_progress(None)
+            time.sleep(NAP)
+    return _attempt()
+
+
+@celery_app.task(bind=True, name="ledger.deaf")
+def deaf(self: Any, ledger: str, gate: str) -> int:
+    """Run until the gate opens, and never ask; `{attempt}` in its name is this attempt."""
+    with noted(ledger):
+        while not _is_open(gate):
+            time.sleep(NAP)
+    return _attempt()
+
+
+@celery_app.task(bind=True, name="ledger.poison")
+def poison(self: Any, ledger: str, times: int = 99) -> int:
+    """SIGKILL to its own process in the first so many attempts."""
+    with noted(ledger):
+        if _attempt() <= times:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return _attempt()
+
+
+@celery_app.task(bind=True, name="ledger.spin")
+def spin(self: Any, ledger: str) -> None:
+    """A tight loop without end."""
+    with noted(ledger):
+        while True:
+            pass
+
+
+@celery_app.task(bind=True, name="ledger.swallow")
+def swallow(self: Any, ledger: str, megabytes: int, gate: str) -> int:
+    """Take this much memory, page by page, and keep it until the gate opens."""
+    with noted(ledger):
+        taken = [bytearray(b"x" * (1 << 20)) for _ in range(megabytes)]
+        while not Path(gate).exists():
+            time.sleep(NAP)
+    return len(taken)
+
+
+def _is_open(gate: str) -> bool:
+    return Path(gate.replace("{attempt}", str(_attempt()))).exists()
+
+
+def _attempt() -> int:
+    current = current_attempt.get()
+    assert current is not None
+    return current.attempt

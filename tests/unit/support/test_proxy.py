@@ -1,0 +1,163 @@
+"""The proxy that the fault tests put before PostgreSQL and Valkey, with a server that gives everything back."""
+
+import contextlib
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.faults.proxy import TcpProxy
+
+
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := self.request.recv(1024):
+                self.server.heard.append(data)
+                self.request.sendall(data)
+
+
+@pytest.fixture
+def heard() -> list[bytes]:
+    """What has reached the server."""
+    return []
+
+
+@pytest.fixture
+def proxy(heard: list[bytes]) -> Iterator[TcpProxy]:
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Echo) as server:
+        server.heard = heard
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        with TcpProxy(*server.server_address) as started:
+            yield started
+        server.shutdown()
+
+
+@pytest.fixture
+def connected(proxy: TcpProxy) -> Iterator[socket.socket]:
+    with connect(proxy) as client:
+        assert ask(client, b"hello") == b"hello"
+        yield client
+
+
+def connect(proxy: TcpProxy) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+
+
+def ask(client: socket.socket, message: bytes) -> bytes:
+    client.sendall(message)
+    return client.recv(1024)
+
+
+def silent(client: socket.socket) -> bool:
+    client.settimeout(0.2)
+    try:
+        client.recv(1)
+    except TimeoutError:
+        return True
+    finally:
+        client.settimeout(10)
+    return False
+
+
+class TestRefused:
+    def test_old_connections_are_reset_and_new_ones_refused(self, proxy: TcpProxy, connected: socket.socket) -> None:
+        proxy.refuse()
+        with pytest.raises(ConnectionResetError):
+            ask(connected, b"again")
+        with pytest.raises(ConnectionRefusedError):
+            connect(proxy)
+
+    def test_healed_it_serves_on_the_same_port(self, proxy: TcpProxy) -> None:
+        for _ in range(3):
+            proxy.refuse()
+            proxy.heal()
+            with connect(proxy) as client:
+                assert ask(client, b"healed") == b"healed"
+
+    def test_a_server_that_is_not_there_resets_the_client(self, proxy: TcpProxy) -> None:
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            proxy.redirect(*bound.getsockname())
+            with pytest.raises(ConnectionResetError), connect(proxy) as client:  # at the one or at the other
+                client.recv(1)
+
+
+class TestFrozen:
+    def test_nothing_passes_until_it_is_healed(
+        self, proxy: TcpProxy, connected: socket.socket, heard: list[bytes]
+    ) -> None:
+        proxy.freeze()
+        with connect(proxy) as late:
+            for client in (connected, late):
+                client.sendall(b"frozen")
+                assert silent(client)
+            assert heard == [b"hello"]
+            proxy.heal()
+            assert connected.recv(1024) == late.recv(1024) == b"frozen"
+
+
+class TestCut:
+    def test_connections_are_reset_and_new_ones_served(self, proxy: TcpProxy, connected: socket.socket) -> None:
+        proxy.cut()
+        with pytest.raises(ConnectionResetError):
+            connected.recv(1)
+        with connect(proxy) as client:
+            assert ask(client, b"new") == b"new"
+
+
+class TestOneReply:
+    def test_is_dropped_once_the_server_has_answered(
+        self, proxy: TcpProxy, connected: socket.socket, heard: list[bytes]
+    ) -> None:
+        reply = proxy.drop_reply(b"COMMIT")
+        assert ask(connected, b"begin") == b"begin"
+        with pytest.raises(ConnectionResetError):
+            ask(connected, b"and COMMIT now")
+        reply.wait(10)
+        assert heard == [b"hello", b"begin", b"and COMMIT now"]
+        with connect(proxy) as client:
+            assert ask(client, b"COMMIT") == b"COMMIT"
+
+    def test_is_dropped_whole(self, proxy: TcpProxy, connected: socket.socket, heard: list[bytes]) -> None:
+        reply = proxy.drop_reply(b"COMMIT", until=b"ready")
+        connected.sendall(b"COMMIT")
+        assert silent(connected)
+        assert not reply.seen.is_set()
+        with pytest.raises(ConnectionResetError):
+            ask(connected, b"ready")
+        assert heard == [b"hello", b"COMMIT", b"ready"]
+
+    def test_is_held_until_it_is_released(self, proxy: TcpProxy, connected: socket.socket) -> None:
+        reply = proxy.hold_reply(b"COMMIT")
+        connected.sendall(b"COMMIT")
+        reply.wait(10)
+        assert silent(connected)
+        proxy.release(reply)
+        assert connected.recv(1024) == b"COMMIT"
+        assert ask(connected, b"more") == b"more"
+
+    def test_a_pattern_may_come_in_two_pieces(self, proxy: TcpProxy, connected: socket.socket) -> None:
+        reply = proxy.drop_reply(b"COMMIT")
+        assert ask(connected, b"COM") == b"COM"
+        with pytest.raises(ConnectionResetError):
+            ask(connected, b"MIT")
+        assert reply.asked.is_set()
+
+
+class TestItsAddress:
+    @pytest.mark.parametrize(
+        ("url", "through"),
+        [
+            ("postgresql://app:pw@127.0.0.1:5432/db", "postgresql://app:pw@127.0.0.1:{port}/db"),
+            ("redis://:pw@127.0.0.1:6379/3", "redis://:pw@127.0.0.1:{port}/3"),
+            ("redis://localhost:6379", "redis://127.0.0.1:{port}"),
+        ],
+    )
+    def test_takes_the_servers_place_in_a_url(self, proxy: TcpProxy, url: str, through: str) -> None:
+        assert proxy.through(url) == through.format(port=proxy.port)
