@@ -7,6 +7,7 @@ from sqlalchemy import DateTime, Uuid, bindparam, column, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
+from app.db.batches import batch
 from app.db.session import transaction
 from app.dispatch.messages import DISPATCHED_COLUMNS, Dispatch
 from app.models.task import Task, TaskStatus
@@ -27,16 +28,10 @@ def take_due(db: Session, grace_seconds: float, limit: int = BATCH) -> list[Disp
     Whoever takes a row sends it: any number of takers at once share the rows out (SKIP LOCKED), and one that dies
     before it has sent leaves rows that are due again after the grace time.
     """
-    due = (
-        select(Task.id)
-        .where(PENDING, Task.dispatch_at <= STATEMENT_TIME)
-        .order_by(Task.dispatch_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
+    due = select(Task.id).where(PENDING, Task.dispatch_at <= STATEMENT_TIME).order_by(Task.dispatch_at)
     statement = (
         update(Task)
-        .where(Task.id.in_(due), PENDING)
+        .where(Task.id.in_(batch(due, limit)), PENDING)
         .values({"dispatch_at": NOW + timedelta(seconds=grace_seconds), "dispatched_at": None})
         .returning(*DISPATCHED_COLUMNS)
         .execution_options(synchronize_session=False)

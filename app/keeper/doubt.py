@@ -13,6 +13,7 @@ from sqlalchemy import Text, bindparam, column, func, select, true, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
+from app.db.batches import batch
 from app.db.session import transaction
 from app.keeper.passes import BATCH, DISPATCHED, DUE_AGAIN, PENDING
 from app.models.task import Task, TaskPriority
@@ -91,13 +92,8 @@ def resend_overtaken(db: Session, front: Front, depth: int) -> int:
         .limit(1)
         .scalar_subquery()
     )
-    rows = (
-        select(Task.id)
-        .where(*line, Task.dispatched_at <= newest_lost, Task.dispatched_at < STATEMENT_TIME - LOST_AFTER)
-        .order_by(Task.dispatched_at)
-        .limit(BATCH)
-        .with_for_update(skip_locked=True)
-    )
+    lost = (*line, Task.dispatched_at <= newest_lost, Task.dispatched_at < STATEMENT_TIME - LOST_AFTER)
+    rows = batch(select(Task.id).where(*lost).order_by(Task.dispatched_at), BATCH)
     statement = update(Task).where(Task.id.in_(rows), PENDING).values(DUE_AGAIN).returning(Task.id)
     with transaction(db):
         return len(db.execute(statement.execution_options(synchronize_session=False)).all())

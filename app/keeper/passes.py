@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.db.batches import batch
 from app.db.session import transaction
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.models.worker import WorkerProcess
@@ -33,7 +34,7 @@ def resend_all(db: Session) -> int:
     """Make every dispatched row due again: the broker has lost them all. Returns how many."""
     count = 0
     while True:
-        rows = select(Task.id).where(PENDING, DISPATCHED).limit(BATCH).with_for_update(skip_locked=True)
+        rows = batch(select(Task.id).where(PENDING, DISPATCHED), BATCH)
         with transaction(db):
             statement = update(Task).where(Task.id.in_(rows), PENDING).values(DUE_AGAIN).returning(Task.id)
             taken = len(db.execute(statement.execution_options(synchronize_session=False)).all())
@@ -67,7 +68,7 @@ def rescue_lost(db: Session, *, silent_too: bool) -> int:
 def revoke_expired(db: Session) -> int:
     """Pending tasks past their `expires_at` never start. Returns how many were revoked."""
     over = Task.expires_at <= STATEMENT_TIME
-    rows = select(Task.id).where(PENDING, over).limit(BATCH).with_for_update(skip_locked=True)
+    rows = batch(select(Task.id).where(PENDING, over), BATCH)
     statement = transition(
         TaskStatus.REVOKED,
         Task.id.in_(rows),
@@ -81,12 +82,8 @@ def revoke_expired(db: Session) -> int:
 
 def delete_requested(db: Session) -> int:
     """Delete the tasks whose deletion was asked for while they ran, now that they have ended."""
-    rows = (
-        select(Task.id)
-        .where(Task.delete_requested_at.is_not(None), Task.status.in_(sorted(TERMINAL)))
-        .limit(BATCH)
-        .with_for_update(skip_locked=True)
-    )
+    ended = Task.status.in_(sorted(TERMINAL))
+    rows = batch(select(Task.id).where(Task.delete_requested_at.is_not(None), ended), BATCH)
     with transaction(db):
         statement = delete(Task).where(Task.id.in_(rows)).returning(Task.id)
         return len(db.execute(statement.execution_options(synchronize_session=False)).all())

@@ -17,6 +17,13 @@ BEGIN
         RAISE EXCEPTION 'tasks_guard: version of task % from % to %', OLD.id, OLD.version, NEW.version
             USING ERRCODE = 'check_violation';
     END IF;
+    IF NEW.generation = OLD.generation AND (
+        NEW.celery_id <> OLD.celery_id
+        OR (OLD.cancel_requested_at IS NOT NULL AND NEW.cancel_requested_at IS NULL)
+    ) THEN
+        RAISE EXCEPTION 'tasks_guard: celery_id and a request to cancel task % last for a generation', OLD.id
+            USING ERRCODE = 'check_violation';
+    END IF;
     IF NEW.status = OLD.status THEN
         IF NEW.attempt <> OLD.attempt OR NEW.generation <> OLD.generation OR NEW.failures <> OLD.failures
             OR NEW.crashes <> OLD.crashes OR NEW.claim_id IS DISTINCT FROM OLD.claim_id THEN
@@ -25,12 +32,23 @@ BEGIN
         END IF;
         IF OLD.finished_at IS NOT NULL AND (
             NEW.finished_at <> OLD.finished_at OR NEW.progress <> OLD.progress
+            OR NEW.progress_detail IS DISTINCT FROM OLD.progress_detail
             OR NEW.result IS DISTINCT FROM OLD.result OR NEW.error_type IS DISTINCT FROM OLD.error_type
+            OR NEW.error_message IS DISTINCT FROM OLD.error_message
             OR NEW.args <> OLD.args OR NEW.kwargs <> OLD.kwargs
         ) THEN
             RAISE EXCEPTION 'tasks_guard: task % has ended', OLD.id USING ERRCODE = 'check_violation';
         END IF;
         RETURN NEW;
+    END IF;
+    IF OLD.status IN ('pending', 'running')
+        AND (NEW.failures - OLD.failures, NEW.crashes - OLD.crashes) <> (0, 0)
+        AND NOT (
+            OLD.status = 'running' AND NEW.status IN ('failed', 'pending')
+            AND (NEW.failures - OLD.failures, NEW.crashes - OLD.crashes) IN ((1, 0), (0, 1))
+        ) THEN
+        RAISE EXCEPTION 'tasks_guard: an attempt of task % counts once, as it fails or is lost', OLD.id
+            USING ERRCODE = 'check_violation';
     END IF;
     IF OLD.status = 'pending' AND NEW.status = 'running' THEN
         IF NEW.attempt <> OLD.attempt + 1 OR NEW.generation <> OLD.generation THEN

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.db.base import Base
+from app.db.batches import batch
 from app.db.session import transaction
 from app.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, IdempotentTaskDeleted
 from app.models.idempotency import IdempotencyKey
@@ -85,7 +86,7 @@ def fingerprint_of(wanted: TaskCreate) -> bytes:
 
 def prune(db: Session) -> int:
     """Delete the expired keys, in batches of a transaction each. Returns how many."""
-    old = select(*_OURS).where(_EXPIRED).limit(PRUNE_BATCH).with_for_update(skip_locked=True)
+    old = batch(select(*_OURS).where(_EXPIRED), PRUNE_BATCH)
     statement = delete(IdempotencyKey).where(tuple_(*_OURS).in_(old), _EXPIRED).returning(IdempotencyKey.key)
     total = 0
     while True:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core.security import AccessClaims
 from app.db.base import UTCDateTime
+from app.db.batches import batch
 from app.models.login import LoginFailures, LoginSession, RefreshToken
 from app.models.user import User
 
@@ -187,22 +188,13 @@ def forget_failures(db: Session, key: str) -> None:
     db.execute(delete(LoginFailures).where(LoginFailures.key == key))
 
 
-def delete_expired_sessions(db: Session, older_than: timedelta, batch: int) -> int:
+def delete_expired_sessions(db: Session, older_than: timedelta, limit: int) -> int:
     """Their refresh tokens go with them. SKIP LOCKED: two purges share the work instead of waiting."""
-    ids = (
-        select(LoginSession.id)
-        .where(LoginSession.expires_at < STATEMENT_TIME - older_than)
-        .limit(batch)
-        .with_for_update(skip_locked=True)
-    )
+    ids = batch(select(LoginSession.id).where(LoginSession.expires_at < STATEMENT_TIME - older_than), limit)
     return len(db.execute(delete(LoginSession).where(LoginSession.id.in_(ids)).returning(LoginSession.id)).all())
 
 
-def delete_old_failures(db: Session, window_seconds: int, batch: int) -> int:
-    keys = (
-        select(LoginFailures.key)
-        .where(LoginFailures.window_started_at < STATEMENT_TIME - timedelta(seconds=window_seconds))
-        .limit(batch)
-        .with_for_update(skip_locked=True)
-    )
+def delete_old_failures(db: Session, window_seconds: int, limit: int) -> int:
+    over = LoginFailures.window_started_at < STATEMENT_TIME - timedelta(seconds=window_seconds)
+    keys = batch(select(LoginFailures.key).where(over), limit)
     return len(db.execute(delete(LoginFailures).where(LoginFailures.key.in_(keys)).returning(LoginFailures.key)).all())

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, case, delete, func, literal, null, select,
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.db.batches import batch
 from app.models.ids import new_id
 from app.models.task import TERMINAL, AttemptOutcome, Task, TaskStatus
 from app.services.transitions import CANCELLED_REASON, NO_ERROR, NOW, STATEMENT_TIME, AttemptEnd, touched, transition
@@ -118,6 +119,6 @@ def request_delete(db: Session, task_id: UUID) -> bool:
 def delete_finished_before(db: Session, age: timedelta) -> int:
     """One batch of the tasks that ended longer ago than `age`. Returns how many."""
     old = Task.finished_at < STATEMENT_TIME - age
-    rows = select(Task.id).where(old).limit(PURGE_BATCH).with_for_update(skip_locked=True)
+    rows = batch(select(Task.id).where(old), PURGE_BATCH)
     statement = delete(Task).where(Task.id.in_(rows), ENDED).returning(Task.id)
     return len(db.execute(statement.execution_options(synchronize_session=False)).all())

@@ -168,7 +168,8 @@ class TaskService:
                 moved = self._move(db, task_id, to, values, result, error)
             if not moved:
                 raise self._refused(db, task_id, f"set {to} on")
-        return self.get_task(db, task_id)
+            # Within the transaction: after it somebody may have deleted the task, which changes nothing about this.
+            return self.get_task(db, task_id)
 
     # Change
 
@@ -210,17 +211,15 @@ class TaskService:
             for _ in range(TRIES):
                 task = self.get_task(db, task_id, owner=owner)
                 if task_changes.revoke_pending(db, task.id) or task_changes.request_cancel(db, task.id):
-                    break
+                    # Within the transaction: what the attempt makes of it afterwards is not this call's answer.
+                    return self.get_task(db, task_id, owner=owner)
                 task = self.get_task(db, task_id, owner=owner)
                 asked = task.status is TaskStatus.RUNNING and task.cancel_requested_at is not None
                 if asked or task.status is TaskStatus.REVOKED:
-                    break
+                    return task
                 if task.status in TERMINAL:
                     raise InvalidTransition(f"The task has already {task.status}")
-        task = self.get_task(db, task_id)
-        if task.status is TaskStatus.SUCCEEDED:  # committed right after it was asked to stop: a success wins
-            raise InvalidTransition("The task has already succeeded")
-        return task
+            raise InvalidTransition("The task changes too fast to be cancelled: try again")
 
     def cancel_task(self, db: Session, task_id: UUID, *, commit: bool = True) -> bool:
         """True: revoked, or asked to stop. False: it had succeeded or failed. Raises TaskNotFound."""
@@ -255,7 +254,8 @@ class TaskService:
                     return True
                 if force and task_changes.request_delete(db, task.id):
                     return False
-                if not force:
+                # Not ended, or gone: get_task says which.
+                if not force and self.get_task(db, task_id, owner=owner).status not in TERMINAL:
                     break
             raise TaskActive
 
@@ -286,9 +286,15 @@ class TaskService:
         self, db: Session, task_id: UUID, to: TaskStatus, values: dict[str, Any], result: Any, error: str | None
     ) -> bool:
         if to is TaskStatus.REVOKED:
-            return task_changes.revoke_pending(db, task_id, "stopped") or task_changes.end_running(
-                db, task_id, to, values, error
-            )
+            for _ in range(TRIES):
+                if task_changes.revoke_pending(db, task_id, "stopped") or task_changes.end_running(
+                    db, task_id, to, values, error
+                ):
+                    return True
+                # Between the two its attempt may have given it back as pending: look again.
+                if self.get_task(db, task_id).status in TERMINAL:
+                    return False
+            return False
         if to is TaskStatus.SUCCEEDED:
             return task_changes.end_running(db, task_id, to, {**values, "progress": 100, "result": result}, None)
         if to is TaskStatus.FAILED:

@@ -1,0 +1,229 @@
+"""Every pair of guarded statements on one task, on two real connections, each in the midst of the other.
+
+The first stops before one of its statements, or before its commit, while the second is sent. What comes of it has to be
+what one of the two serial orders gives, which is found by running them: one winner, one history. A pass of the keeper
+may also have passed the row over; it then does at its next turn what the serial order says.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import func, text
+
+from app.db.session import SessionLocal
+from app.dispatch.due import mark_dispatched, take_due
+from app.dispatch.messages import Dispatch
+from app.keeper import passes
+from app.models import Task, WorkerProcess
+from app.models.ids import new_id
+from app.services import attempts, rescue
+from app.services import task_service as module
+from app.services.attempts import NextTry, Ticket, WorkerIdentity
+from app.services.task_service import task_service
+from tests.support.interleaving import Ground, Operation, Outcome, control, perform, watched
+from tests.support.services import Services, environment, sqlalchemy_url
+from tests.support.settings import settings
+from tests.support.tasks import ERROR, WORKER, claim, new_task
+
+GRACE = 600.0
+ALIVE = WorkerIdentity("alive@test", new_id(), 4712)
+# How the task comes into a state, from pending: Python for the service, SQL for what only time does.
+STATES: dict[str, list[Any]] = {
+    "pending": [],
+    "expired": ["expires_at = now() - interval '1 minute'"],
+    "running": ["claim"],
+    "running_cancelled": ["claim", "cancel"],
+    "running_last": ["max_attempts = 1, crashes = 0", "claim", "lose", "claim", "lose", "claim"],
+    "failed": ["claim", "fail"],
+    "revoked": ["claim", "cancel", "lose"],
+    "succeeded": ["claim", "succeed"],
+    "unwanted": ["claim", "force delete", "fail"],
+}
+ALWAYS = ("pending", "expired", "running", "running_cancelled", "failed", "revoked", "succeeded", "unwanted")
+
+
+class Operations:
+    """What may be done to the task, by name; attempts speak of the one that runs in that state."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.attempt = task.id, 1
+        self.ticket = Ticket(task.id, 1, task.celery_task_name)
+        self.dispatch = Dispatch.of(task)
+
+    def all(self) -> list[Operation]:
+        return [*self._workers(), *self._parents(), *self._clients(), *self._keepers()]
+
+    def named(self, name: str) -> Operation:
+        return next(operation for operation in self.all() if operation.name == name)
+
+    def _fenced(self, name: str, function: Any, *arguments: Any) -> Operation:
+        return Operation(name, lambda db: function(db, self.task, self.attempt, *arguments), by_worker=True)
+
+    def _claim(self, db: Any) -> int | None:
+        taken = attempts.claim(db, self.ticket, new_id(), WORKER)
+        return taken.attempt if taken else None
+
+    def start_over(self) -> Operation:
+        """Its attempt gives it back, and a living worker starts the next one."""
+
+        def give_back_and_claim(db: Any) -> int | None:
+            if not attempts.retry_later(db, self.task, self.attempt, ERROR, NextTry(0)):
+                return None
+            taken = attempts.claim(db, self.ticket, new_id(), ALIVE)
+            return taken.attempt if taken else None
+
+        return Operation("start over", give_back_and_claim, by_worker=True)
+
+    def _workers(self) -> list[Operation]:
+        return [
+            Operation("claim", self._claim, by_worker=True),
+            self._fenced("progress", attempts.report_progress, 50, None),
+            self._fenced("succeed", attempts.succeed, "mine"),
+            self._fenced("fail", attempts.fail, ERROR),
+            self._fenced("retry later", attempts.retry_later, ERROR, NextTry(0)),
+            self._fenced("revoke", attempts.revoke, "ignored"),
+            self._fenced("hand back", attempts.hand_back),
+        ]
+
+    def _parents(self) -> list[Operation]:
+        child = (Task.id == self.task, Task.worker_id == WORKER.id, Task.worker_pid == WORKER.pid)
+        return [
+            Operation("lose", lambda db: rescue.lost(db, *child)),
+            Operation("overrun", lambda db: rescue.overran(db, 1.0, *child)),
+            Operation("hand a dead child's back", lambda db: rescue.handed_back(db, *child)),
+        ]
+
+    def _clients(self) -> list[Operation]:
+        def end(to: str) -> Operation:
+            return Operation(
+                f"{to} from outside",
+                lambda db: task_service.update_task_status(db, self.task, to, result="theirs") and to,
+            )
+
+        return [
+            Operation("cancel", lambda db: task_service.cancel_task(db, self.task)),
+            Operation("retry", lambda db: task_service.retry_task(db, self.task) and "accepted"),
+            Operation("delete", lambda db: task_service.delete(db, self.task)),
+            Operation("force delete", lambda db: task_service.delete(db, self.task, force=True)),
+            Operation("patch", lambda db: task_service.update_task(db, self.task, {"priority": "high"}) and "changed"),
+            *map(end, ("succeeded", "failed", "revoked")),
+        ]
+
+    def _keepers(self) -> list[Operation]:
+        return [
+            Operation("take due", lambda db: len(take_due(db, GRACE)), skips_locked=True),
+            Operation("mark as sent", lambda db: mark_dispatched(db, [self.dispatch])),
+            Operation("resend", passes.resend_all, skips_locked=True),
+            Operation("expire", passes.revoke_expired, skips_locked=True),
+            Operation("delete the unwanted", passes.delete_requested, skips_locked=True),
+            Operation("rescue", lambda db: passes.rescue_lost(db, silent_too=False), skips_locked=True),
+        ]
+
+
+@pytest.fixture(scope="module")
+def ground(services: Services) -> Iterator[tuple[Ground, Operations]]:
+    name = services.new_database()
+    url = services.database_url(name)
+    variables = environment(url, services.flushed_broker(), DISPATCH_GRACE_SECONDS=str(GRACE))
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        settings(variables),
+        control(sqlalchemy_url(url)) as looking,
+        SessionLocal() as db,
+    ):
+        patched.setattr(module, "publish", lambda dispatches: None)
+        task = new_task(db, max_attempts=2, retry_backoff_seconds=3000)
+        # Due; and the worker has said goodbye, so that the rescue pass takes what it held.
+        db.execute(text("UPDATE tasks SET dispatch_at = now() - interval '1 hour'"))
+        db.add(WorkerProcess(id=WORKER.id, name=WORKER.name, pid=1, queues=[], concurrency=1, stopped_at=func.now()))
+        db.add(WorkerProcess(id=ALIVE.id, name=ALIVE.name, pid=2, queues=[], concurrency=1))
+        db.commit()
+        operations = Operations(task_service.get_task(db, task.id))
+        db.commit()
+        ground = Ground(task.id, looking, task.celery_id)
+        ground.save("new")
+        for state, way in STATES.items():
+            _lead(ground, operations, way)
+            ground.save(state)
+        with watched(ground):
+            yield ground, operations
+    services.drop_database(name)
+
+
+def _lead(ground: Ground, operations: Operations, way: list[str]) -> None:
+    ground.restore("new")
+    with SessionLocal() as db:
+        for step in way:
+            if "=" in step:
+                db.execute(text(f"UPDATE tasks SET {step}"))
+            elif step == "claim":
+                claim(db, task_service.get_task(db, operations.task))
+            else:
+                operations.named(step).call(db)
+            db.commit()
+
+
+def works(ground: Ground, state: str, operation: Operation) -> bool:
+    """Whether it does anything to a task in this state."""
+    ground.restore(state)
+    before = ground.row()
+    after = ground.alone(state, operation)
+    return (after.row, after.past) != before
+
+
+def possible(ground: Ground, state: str, first: Operation, second: Operation) -> list[Outcome]:
+    forth = ground.serial(state, first, second)
+    back = ground.serial(state, second, first)
+    return [forth, Outcome((back.answers[1], back.answers[0]), back.row, back.past)]
+
+
+def is_made_up_for(ground: Ground, state: str, first: Operation, second: Operation, outcome: Outcome) -> bool:
+    """Whether the second passed the row over, and comes to the serial outcome at its next turn."""
+    alone = ground.alone(state, first) if second.skips_locked else None
+    if alone is None or outcome != Outcome((alone.answers[0], 0), alone.row, alone.past):
+        return False
+    forth = ground.serial(state, first, second)
+    ground.restore(state)
+    perform(first)
+    return Outcome((outcome.answers[0], perform(second)), *ground.row()) == forth
+
+
+def check(ground: Ground, state: str, first: Operation, second: Operation) -> list[str]:
+    """Where the pair came to what no serial order gives; empty when it never did."""
+    wrong = []
+    allowed = possible(ground, state, first, second)
+    for autocommit in (False, True) if first.by_worker else (False,):
+        for moment in ground.moments(state, first, autocommit=autocommit):
+            outcome = ground.interleaved(state, first, second, moment, autocommit=autocommit)
+            if outcome not in allowed and not is_made_up_for(ground, state, first, second, outcome):
+                at = "the commit" if moment is None else f"statement {moment}"
+                wrong.append(f"{state}: {second.name} before {at} of {first.name}: {outcome}, not one of {allowed}")
+    return wrong
+
+
+def check_state(ground: Ground, operations: Operations, state: str) -> None:
+    operations.attempt = 3 if state == "running_last" else 1
+    ground.restore(state)
+    able = [operation for operation in operations.all() if works(ground, state, operation)]
+    assert able
+    wrong = [line for first in able for second in able for line in check(ground, state, first, second)]
+    assert not wrong, "\n".join(wrong)
+
+
+class TestTwoAtOnce:
+    @pytest.mark.timeout(600)
+    @pytest.mark.parametrize(
+        "state", [*ALWAYS, *(pytest.param(s, marks=pytest.mark.full) for s in STATES if s not in ALWAYS)]
+    )
+    def test_come_to_what_one_after_the_other_comes_to(self, ground: tuple[Ground, Operations], state: str) -> None:
+        check_state(*ground, state)
+
+    @pytest.mark.parametrize("first", ["rescue", "lose", "overrun", "hand a dead child's back"])
+    def test_whoever_speaks_for_a_dead_attempt_never_ends_the_next_one(
+        self, ground: tuple[Ground, Operations], first: str
+    ) -> None:
+        """Not even where that one began after it had read which task to end."""
+        running, operations = ground
+        operations.attempt = 1
+        assert check(running, "running", operations.named(first), operations.start_over()) == []

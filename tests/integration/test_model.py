@@ -1,0 +1,160 @@
+"""Random sequences of everything that may happen to tasks, on a real PostgreSQL, against the model of them.
+
+Messages are kept and delivered again at will, attempts go on speaking after they were lost, replies get lost, the clock
+moves by hours (by SQL: the rows' times go back), and after each step every row says what the model says.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, note
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+from sqlalchemy import update
+from sqlalchemy.dialects.postgresql import insert
+
+from app.keeper import doubt, passes
+from app.models import WorkerProcess
+from app.services import task_service as module
+from app.services.catalogue import catalogue
+from app.services.transitions import NOW
+from tests.support.both_sides import BothSides
+from tests.support.machine import ONCE_ONLY, Machine, NothingFits
+from tests.support.model import ModelTask
+from tests.support.model_keeper import LEASE, ModelWorker, forgotten_among, lost_among, overtaken_among
+from tests.support.model_row import GRACE, LOST_AFTER, QUEUES
+from tests.support.services import Services, environment
+from tests.support.settings import settings
+from tests.support.tasks import LONG_RUNNING
+
+# From one step to the next to try; shares no factor with their number.
+STRIDE = 7
+
+
+class Everything(Machine):
+    """The rest of it: time, workers, the keeper's passes."""
+
+    STEPS = (
+        *("deliver",) * 6, *("take_due",) * 2, "mark_as_sent", "mark_as_sent", "lose_a_message",
+        "ask_what_became_of_the_claim",
+        *("speak",) * 5, "body_speaks_of_itself", *("parent_speaks_for_a_dead_child",) * 4,
+        "create", "create", "cancel", "cancel", *("retry",) * 3, "delete", "patch_priority", "patch_start",
+        "set_status_from_outside",
+        *("time_goes_by",) * 2, "worker_beats", "worker_says_goodbye", "rescue_pass", "resend_pass", "resend_pass",
+        "tidying_passes",
+    )  # fmt: skip
+
+    @rule(what=st.integers(0, len(STEPS) - 1), pick=st.integers(0, 6), way=st.integers(0, 7))
+    def step(self, what: int, pick: int, way: int) -> None:
+        """This one, or the next one that has something to do."""
+        for further in range(len(self.STEPS)):
+            with suppress(NothingFits):
+                name = self.STEPS[(what + STRIDE * further) % len(self.STEPS)]
+                getattr(self, name)(pick, way)
+                note(name)
+                return
+
+    def time_goes_by(self, pick: int, way: int) -> None:
+        del way
+        self.both.pass_time((900.0, 4000.0, 100_000.0)[pick % 3])
+
+    def worker_beats(self, pick: int, way: int) -> None:
+        del way
+        who = self.both.identities[pick % 2]
+        row = insert(WorkerProcess).values(id=who.id, name=who.name, pid=1, queues=[], concurrency=1)
+        self.db.execute(row.on_conflict_do_update(index_elements=["id"], set_={"heartbeat_at": NOW}))
+        self.db.commit()
+        self.both.workers.setdefault(who.name, ModelWorker(0)).heartbeat = self.clock.now
+
+    def worker_says_goodbye(self, pick: int, way: int) -> None:
+        del way
+        who = self.both.identities[pick % 2]
+        self.db.execute(update(WorkerProcess).where(WorkerProcess.id == who.id).values(stopped_at=NOW))
+        self.db.commit()
+        if who.name in self.both.workers:
+            self.both.workers[who.name].stopped = True
+
+    def rescue_pass(self, pick: int, way: int) -> None:
+        del way
+        lost = lost_among(self.model.values(), self.both.workers, silent_too=pick % 2 == 0)
+        assert passes.rescue_lost(self.db, silent_too=pick % 2 == 0) == sum(task.lose() for task in lost)
+
+    def resend_pass(self, pick: int, way: int) -> None:
+        """The broker came back empty, or holds fewer messages of each priority than rows wait for."""
+        if pick % 2 == 0:
+            lost = [task for task in self.both.live() if task.dispatched_at is not None]
+            assert passes.resend_all(self.db) == len(lost)
+        else:
+            lost = self.resend_overtaken(way % 3)
+        for task in lost:
+            task.resend()
+
+    def resend_overtaken(self, messages: int) -> list[ModelTask]:
+        looks = doubt.Doubt()
+        looks.stuck(self.db, sorted(set(QUEUES.values())))
+        stuck = {front.line.priority: front for front in looks.stuck(self.db, sorted(set(QUEUES.values())))}
+        doubtful = [task for task in self.both.live() if task.in_doubt()]
+        assert {str(priority) for priority in stuck} == {task.priority for task in doubtful}
+        lost = []
+        for priority, front in stuck.items():
+            overtaken = overtaken_among(self.both.live(), priority, messages)
+            assert doubt.resend_overtaken(self.db, front, messages) == len(overtaken)
+            lost += overtaken
+        return lost
+
+    def tidying_passes(self, pick: int, way: int) -> None:
+        del pick, way
+        expired = [task for task in self.both.live() if task.status == "pending" and task.expired()]
+        assert passes.revoke_expired(self.db) == sum(task.expire() for task in expired)
+        unwanted = [task for task in self.both.live() if task.delete_requested and task.has_ended()]
+        assert passes.delete_requested(self.db) == sum(bool(task.delete(force=False)) for task in unwanted)
+        gone = forgotten_among(self.both.live(), self.both.workers, self.clock)
+        assert passes.forget_workers(self.db) == len(gone)
+        for name in gone:
+            del self.both.workers[name]
+
+
+@pytest.fixture
+def _both_sides_agree_on_times(
+    services: Services, rollback_database: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Minutes instead of seconds, so that a slow machine changes no decision; and nothing is published for real."""
+    times = {"DISPATCH_GRACE_SECONDS": str(GRACE), "WORKER_LEASE_SECONDS": str(LEASE)}
+    monkeypatch.setattr(doubt, "LOST_AFTER", timedelta(seconds=LOST_AFTER))
+    monkeypatch.setattr(module, "publish", BothSides.published.extend)
+    with settings(environment(rollback_database, services.flushed_broker(), **times)):
+        kind = catalogue()[LONG_RUNNING]
+        monkeypatch.setitem(catalogue(), ONCE_ONLY, replace(kind, celery_task_name=ONCE_ONLY, rerun_lost=False))
+        yield
+
+
+def run(examples: int, steps: int, *, derandomize: bool) -> None:
+    run_state_machine_as_test(
+        Everything,
+        settings=profile(
+            max_examples=examples,
+            stateful_step_count=steps,
+            derandomize=derandomize,
+            database=None,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.usefixtures("_both_sides_agree_on_times")
+class TestModel:
+    @pytest.mark.timeout(600)
+    def test_the_rows_do_what_the_model_does_whatever_happens(self) -> None:
+        """The same sequences each time."""
+        run(120, 50, derandomize=True)
+
+    @pytest.mark.full
+    @pytest.mark.timeout(3600)
+    def test_the_rows_do_what_the_model_does_in_sequences_never_tried_before(self) -> None:
+        run(2500, 80, derandomize=False)

@@ -1,0 +1,176 @@
+"""The service on a real PostgreSQL and the model of it, side by side; `compare` says where they differ.
+
+Each instance is one transaction that `close` rolls back: commits are savepoints, and the clock goes on within it.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import select, text
+
+from app.db.session import SessionLocal, engine
+from app.dispatch.messages import Dispatch
+from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
+from app.models import Task, TaskAttempt, WorkerProcess
+from app.models.ids import new_id
+from app.services.attempts import CurrentAttempt, WorkerIdentity, current_attempt
+from tests.support.lawful import unlawful
+from tests.support.model import ModelTask
+from tests.support.model_keeper import ModelWorker
+from tests.support.model_row import Clock
+from tests.support.tasks import new_user
+
+# Real time goes by as well while an example runs: nothing may hang on so little.
+LEEWAY = 100.0
+MOMENTS = ("run_at", "expires_at", "dispatch_at", "dispatched_at")
+NAMES = {"status_reason": "reason", "error_type": "error"}
+COMPARED = (
+    "status", "attempt", "generation", "failures", "crashes", "version", "progress", "result", "status_reason",
+    "error_type", "claim_id", "worker", "priority", "queue", "max_attempts",
+)  # fmt: skip
+COLUMNS = Task.__table__.columns
+
+
+@dataclass
+class Message:
+    """What was published once; it may be delivered any number of times, or never."""
+
+    dispatch: Dispatch
+    window: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a worker knows of an attempt that it started, whatever has become of it since."""
+
+    task: UUID
+    number: int
+    claim_id: UUID
+    worker: WorkerIdentity
+
+
+def answer(action: Callable[[], Any]) -> Any:
+    """What it answers; an error by its class's name."""
+    try:
+        return action()
+    except (InvalidTransition, TaskNotFound, TaskActive, AttemptLost, TaskCancelled) as error:
+        return type(error).__name__
+
+
+class BothSides:
+    # Filled by whoever stands in for the publisher.
+    published: ClassVar[list[Dispatch]] = []
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.model: dict[UUID, ModelTask] = {}
+        self.workers: dict[str, ModelWorker] = {}
+        self.identities = [WorkerIdentity(name, new_id(), 0) for name in ("one@host", "two@host")]
+        self.pids = itertools.count(100)
+        self.sent: list[Message] = []
+        self.started: list[Attempt] = []
+        self.unanswered: list[Attempt] = []
+        self.rows: dict[UUID, dict[str, Any]] = {}
+        self.published.clear()
+        self.connection = engine().connect()
+        self.outer = self.connection.begin()
+        self.db = SessionLocal(bind=self.connection, join_transaction_mode="create_savepoint")
+        self.user = new_user(self.db)
+
+    def close(self) -> None:
+        self.db.close()
+        self.outer.rollback()
+        self.connection.close()
+
+    # Acting
+
+    def at(self, moment: float | None) -> datetime | None:
+        """A moment of the model in real time."""
+        return None if moment is None else datetime.now(UTC) + timedelta(seconds=moment - self.clock.now)
+
+    def commit(self, action: Callable[[], Any]) -> Any:
+        """A worker's call: a transaction of its own."""
+        got = answer(action)
+        self.db.commit()
+        return got
+
+    def speak(self, attempt: Attempt, action: Callable[[], Any]) -> Any:
+        """A body's call of the service, in the context of its attempt."""
+        token = current_attempt.set(CurrentAttempt(attempt.task, attempt.number))
+        try:
+            return answer(action)
+        finally:
+            current_attempt.reset(token)
+
+    def live(self) -> list[ModelTask]:
+        return [task for task in self.model.values() if not task.gone]
+
+    def pass_time(self, seconds: float) -> None:
+        """Let so much time go by, and a little more where a decision would otherwise hang on the moment."""
+        moments = [getattr(task, name) for task in self.live() for name in MOMENTS]
+        while any(m is not None and abs(m - self.clock.now - seconds) < LEEWAY for m in moments):
+            seconds += 2 * LEEWAY
+        self.clock.now += seconds
+        back = timedelta(seconds=seconds)
+        columns = [*MOMENTS, "started_at"]
+        self._move_back("tasks", columns, back)
+        self._move_back("worker_processes", ["heartbeat_at"], back)
+        for message in self.sent:
+            message.dispatch = replace(message.dispatch, dispatch_at=message.dispatch.dispatch_at - back)
+
+    def _move_back(self, table: str, columns: list[str], back: timedelta) -> None:
+        changes = ", ".join(f"{column} = {column} - :back" for column in columns)
+        self.db.execute(text(f"UPDATE {table} SET {changes}"), {"back": back})
+        self.db.commit()
+
+    # Comparing
+
+    def compare(self) -> None:
+        """Every row, its past and every published message say what the model says; every change was lawful."""
+        real = {row["id"]: dict(row) for row in self.connection.execute(select(*COLUMNS)).mappings()}
+        assert set(real) == {task_id for task_id, task in self.model.items() if not task.gone}
+        pasts = self._pasts()
+        for task_id, row in real.items():
+            model = self.model[task_id]
+            assert self._seen(row) == model.seen(), f"task {task_id}"
+            self._compare_moments(row, model)
+            assert pasts.get(task_id, []) == model.past
+            assert [number for number, _ in model.history()] == list(range(1, model.attempt + 1))
+            assert unlawful(self.rows.get(task_id, row), row) == []
+        self._collect(real)
+        self.rows = real
+        workers = self.connection.execute(select(WorkerProcess.name)).scalars()
+        assert set(workers) == set(self.workers)
+
+    def _pasts(self) -> dict[UUID, list[tuple[int, str]]]:
+        pasts: dict[UUID, list[tuple[int, str]]] = {}
+        columns = (TaskAttempt.task_id, TaskAttempt.number, TaskAttempt.outcome)
+        for task_id, number, outcome in self.connection.execute(select(*columns).order_by(TaskAttempt.number)):
+            pasts.setdefault(task_id, []).append((number, str(outcome)))
+        return pasts
+
+    def _seen(self, row: dict[str, Any]) -> dict[str, Any]:
+        seen = {NAMES.get(name, name): row[name] for name in COMPARED}
+        asked = {name: row[f"{name}_at"] is not None for name in ("cancel_requested", "delete_requested")}
+        return seen | asked
+
+    def _compare_moments(self, row: dict[str, Any], model: ModelTask) -> None:
+        now = datetime.now(UTC)
+        for name in MOMENTS:
+            real, said = row[name], getattr(model, name)
+            assert (real is None) == (said is None), name
+            if said is not None:
+                assert abs((real - now).total_seconds() - (said - self.clock.now)) < LEEWAY, name
+
+    def _collect(self, real: dict[UUID, dict[str, Any]]) -> None:
+        """Keep what was published since: each for the very window that its row has now."""
+        for dispatch in self.published:
+            row, model = real[dispatch.id], self.model[dispatch.id]
+            for name in ("generation", "celery_id", "queue", "celery_task_name", "dispatch_at"):
+                assert getattr(dispatch, name) == row[name], name
+            self.sent.append(Message(dispatch, model.window))
+        self.published.clear()

@@ -1,0 +1,219 @@
+"""Two operations on one task, on two connections, the second sent at a chosen moment of the first.
+
+The second runs in a thread: it ends, or waits for a row that the first holds until that one commits. What comes of it
+is told in a form that can be compared: what both answered, and what the row and its attempts say then.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.orm import Session
+
+from app.db.session import SessionLocal, autocommit_engine, engine
+from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
+
+SECONDS = 20.0
+POLL_SECONDS = 0.001
+TOLD = (
+    "status", "attempt", "generation", "failures", "crashes", "version", "progress", "status_reason", "error_type",
+    "result", "max_attempts", "priority", "queue",
+)  # fmt: skip
+PRESENT = ("cancel_requested_at", "delete_requested_at", "claim_id", "dispatched_at", "finished_at", "run_at")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`call(db)` and what is known of it: whether a worker sends it statement by statement, each its own transaction,
+    and whether it passes over a row that another holds (a pass of the keeper, which comes again)."""
+
+    name: str
+    call: Callable[[Any], Any]
+    by_worker: bool = False
+    skips_locked: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    answers: tuple[Any, Any]
+    row: dict[str, Any] | None
+    past: list[tuple[Any, ...]]
+
+
+@dataclass
+class _Moment:
+    """When the second one is sent: before this statement of the first, or before its commit."""
+
+    statement: int | None
+    thread: int
+    act: Callable[[], None]
+    seen: int = 0
+    done: bool = False
+
+
+@dataclass
+class Ground:
+    """One task in one database, put back into a saved state before each run."""
+
+    task: UUID
+    control: Connection
+    celery_id: Any = None
+    _moment: _Moment | None = None
+    _serial: dict[tuple[str, ...], Outcome] = field(default_factory=dict)
+
+    # States
+
+    def save(self, state: str) -> None:
+        for table, key in (("tasks", "id"), ("task_attempts", "task_id")):
+            query = f"CREATE TABLE {state}_{table} AS SELECT * FROM {table} WHERE {key} = '{self.task}'"
+            self.control.execute(text(query))
+
+    def restore(self, state: str) -> None:
+        self.control.exec_driver_sql(
+            f"DELETE FROM tasks; INSERT INTO tasks SELECT * FROM {state}_tasks;"
+            f"INSERT INTO task_attempts SELECT * FROM {state}_task_attempts"
+        )
+
+    def row(self) -> tuple[dict[str, Any] | None, list[tuple[Any, ...]]]:
+        found = self.control.exec_driver_sql("SELECT * FROM tasks").mappings().one_or_none()
+        query = "SELECT number, outcome, error_type FROM task_attempts ORDER BY number"
+        past = [tuple(row) for row in self.control.exec_driver_sql(query)]
+        if found is None:
+            return None, past
+        told = {name: found[name] for name in TOLD} | {name: found[name] is not None for name in PRESENT}
+        told["celery_id"] = found["celery_id"] == self.celery_id
+        # To ten minutes: due, within the grace time, in an hour.
+        at = found["dispatch_at"]
+        told["dispatch"] = None if at is None else round((at - datetime.now(UTC)).total_seconds() / 600)
+        return told, past
+
+    # Runs
+
+    def alone(self, state: str, first: Operation) -> Outcome:
+        return self._in_order(state, first, None)
+
+    def serial(self, state: str, first: Operation, second: Operation) -> Outcome:
+        return self._in_order(state, first, second)
+
+    def _in_order(self, state: str, first: Operation, second: Operation | None) -> Outcome:
+        key = (state, first.name, second.name if second else "")
+        if key not in self._serial:
+            self.restore(state)
+            answers = (perform(first), perform(second) if second else None)
+            self._serial[key] = Outcome(answers, *self.row())
+        return self._serial[key]
+
+    def moments(self, state: str, first: Operation, *, autocommit: bool) -> list[int | None]:
+        """Before each statement but the first, and (None) before the commit, unless each commits by itself."""
+        self.restore(state)
+        counter = _Moment(-1, threading.get_ident(), lambda: None)
+        self._moment = counter
+        perform(first, autocommit=autocommit)
+        self._moment = None
+        return [*range(2, counter.seen + 1), *([] if autocommit else [None])]
+
+    def interleaved(
+        self, state: str, first: Operation, second: Operation, moment: int | None, *, autocommit: bool
+    ) -> Outcome:
+        self.restore(state)
+        answers: dict[str, Any] = {}
+        ended = threading.Event()
+
+        def run() -> None:
+            try:
+                answers["second"] = perform(second)
+            finally:
+                ended.set()
+
+        thread = threading.Thread(target=run, daemon=True)
+
+        def send() -> None:
+            thread.start()
+            self._until(lambda: ended.wait(POLL_SECONDS) or self._somebody_waits())
+
+        self._moment = _Moment(moment, threading.get_ident(), send)
+        try:
+            answers["first"] = perform(first, autocommit=autocommit)
+            sent = self._moment.done
+        finally:
+            self._moment = None
+        if not sent:  # the first took another way than alone, and never came to that moment
+            thread.start()
+        self._until(lambda: ended.wait(POLL_SECONDS))
+        thread.join(SECONDS)
+        return Outcome((answers["first"], answers.get("second", "died")), *self.row())
+
+    def _until(self, condition: Callable[[], bool]) -> None:
+        deadline = datetime.now(UTC).timestamp() + SECONDS
+        while not condition():
+            assert datetime.now(UTC).timestamp() < deadline, "the second one neither ended nor waited"
+
+    def _somebody_waits(self) -> bool:
+        query = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return self.control.exec_driver_sql(query).first() is not None
+
+    # Events of the first one's connection
+
+    def _reached(self, statement: int | None) -> None:
+        moment = self._moment
+        if moment is None or moment.thread != threading.get_ident():
+            return
+        if statement is not None:
+            moment.seen += 1
+            statement = moment.seen
+        if not moment.done and statement == moment.statement:
+            moment.done = True
+            moment.act()
+
+    def before_statement(self, *_: Any) -> None:
+        self._reached(0)
+
+    def before_commit(self, *_: Any) -> None:
+        self._reached(None)
+
+
+def perform(operation: Operation, *, autocommit: bool | None = None) -> Any:
+    """In transactions of its own, or each statement by itself, as a worker does."""
+    if operation.by_worker if autocommit is None else autocommit:
+        with autocommit_engine().connect() as connection:
+            return _answer(operation, connection)
+    with SessionLocal() as db:
+        try:
+            return _answer(operation, db)
+        finally:
+            db.commit()
+
+
+def _answer(operation: Operation, db: Any) -> Any:
+    try:
+        return operation.call(db)
+    except (InvalidTransition, TaskNotFound, TaskActive, AttemptLost, TaskCancelled) as error:
+        if isinstance(db, Session):
+            db.rollback()
+        return type(error).__name__
+
+
+@contextmanager
+def watched(ground: Ground) -> Iterator[Ground]:
+    """The ground with the moments of this process's connections."""
+    event.listen(engine(), "before_cursor_execute", ground.before_statement)
+    event.listen(engine(), "commit", ground.before_commit)
+    try:
+        yield ground
+    finally:
+        event.remove(engine(), "before_cursor_execute", ground.before_statement)
+        event.remove(engine(), "commit", ground.before_commit)
+
+
+@contextmanager
+def control(url: str) -> Iterator[Connection]:
+    """A connection to look on with: none of the moments counts its statements."""
+    looking = create_engine(url, isolation_level="AUTOCOMMIT")
+    with looking.connect() as connection:
+        yield connection
+    looking.dispose()
