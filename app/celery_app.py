@@ -30,7 +30,15 @@ celery_app.conf.update(
     task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
     task_default_queue=DEFAULT_QUEUE,
     task_default_priority=MESSAGE_PRIORITY[TaskPriority.NORMAL],
-    broker_transport_options={"priority_steps": PRIORITY_STEPS, "queue_order_strategy": "priority"},
+    broker_transport_options={
+        "priority_steps": PRIORITY_STEPS,
+        "queue_order_strategy": "priority",
+        # On a connection that is dead without a word the worker's event loop would wait for ever, in a publish of
+        # Celery's own heartbeat: neither kombu's health checks nor our restart of the consumer would get their turn.
+        "socket_timeout": 5,
+        "socket_connect_timeout": 5,
+        "health_check_interval": 10,
+    },
     # Dispatch: a hint, acknowledged at once, one for each free child.
     task_acks_late=False,
     worker_disable_prefetch=True,

@@ -18,7 +18,7 @@ from app.api.routes import api_router
 from app.core.config import get_settings
 from app.core.logging import configure_logging
 from app.core.metrics import forget_process
-from app.db.session import SessionLocal, dispose_engine
+from app.db.session import SessionLocal, dispose_engine, keep_transactions_short
 from app.errors import ServiceError
 from app.live.watcher import running_watcher
 from app.services.user_service import user_service
@@ -75,6 +75,7 @@ def create_app() -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     del app
     configure_logging()
+    keep_transactions_short()
     limiter = anyio.to_thread.current_default_thread_limiter()
     limiter.total_tokens = get_settings().api_threads
     await anyio.to_thread.run_sync(_ensure_first_admin)

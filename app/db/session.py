@@ -15,7 +15,22 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.core.config import get_settings
 from app.errors import Unavailable
 
+# A process that is frozen between two statements keeps its locks, and holds everybody else up, until the server ends
+# its transaction. Shorter than the keeper's lease, so that a frozen leader does not outlast it.
+IDLE_MS = 2000
+
 _engine: Engine | None = None
+_all_transactions_are_short = False
+
+
+def keep_transactions_short() -> None:
+    """From now on the server ends a transaction of this process that sits idle for IDLE_MS.
+
+    For processes that run our own code alone, and before their first use of the database. Not for pool children, and
+    not for whoever imports the service: their transactions may wait for work of theirs.
+    """
+    global _all_transactions_are_short  # noqa: PLW0603 (one per process, forgotten at fork)
+    _all_transactions_are_short = True
 
 
 def engine() -> Engine:
@@ -35,7 +50,9 @@ def _build_engine() -> Engine:
     settings = get_settings()
     if settings.database_url is None:
         raise Unavailable("DATABASE_URL is not set: put it in .env, or start with `python3 run_server.py`")
-    timeout_ms = int(settings.database_statement_timeout_seconds * 1000)
+    options = f"-c timezone=UTC -c statement_timeout={int(settings.database_statement_timeout_seconds * 1000)}"
+    if _all_transactions_are_short:
+        options += f" -c idle_in_transaction_session_timeout={IDLE_MS}"
     return create_engine(
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,
@@ -44,7 +61,7 @@ def _build_engine() -> Engine:
         # Times come back in UTC, a lost server is noticed, and no statement runs for ever.
         connect_args={
             "connect_timeout": settings.database_connect_timeout_seconds,
-            "options": f"-c timezone=UTC -c statement_timeout={timeout_ms}",
+            "options": options,
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,
@@ -54,8 +71,9 @@ def _build_engine() -> Engine:
 
 
 def dispose_engine() -> None:
-    """Close this process's connections; the next use builds a new engine."""
-    global _engine  # noqa: PLW0603
+    """Close this process's connections; the next use builds a new engine, which knows of no promise."""
+    global _engine, _all_transactions_are_short  # noqa: PLW0603
+    _all_transactions_are_short = False
     if _engine is not None:
         _engine.dispose()
         _engine = None
@@ -63,7 +81,8 @@ def dispose_engine() -> None:
 
 def _forget_after_fork() -> None:
     """The parent's sockets are the parent's: drop the pool here without closing them."""
-    global _engine  # noqa: PLW0603
+    global _engine, _all_transactions_are_short  # noqa: PLW0603
+    _all_transactions_are_short = False
     if _engine is not None:
         _engine.dispose(close=False)
         _engine = None

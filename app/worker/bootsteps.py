@@ -7,6 +7,7 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 
 from app.core.config import get_settings
+from app.db.session import keep_transactions_short
 from app.keeper.loop import keeper
 from app.worker.agent import Node, agent
 
@@ -19,6 +20,7 @@ class ServiceStep(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
+        keep_transactions_short()
         queues = tuple(worker.app.amqp.queues.consume_from)
         restart = functools.partial(_restart_consumer, worker)
         agent.start(Node(worker.hostname, os.getpid(), queues, worker.concurrency, restart))
@@ -66,6 +68,7 @@ def _settings_are_there(**_: Any) -> None:
 
 def _beat_starts(**_: Any) -> None:
     _settings_are_there()
+    keep_transactions_short()
     keeper.start()
 
 

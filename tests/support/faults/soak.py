@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from tests.support import accounts
 from tests.support.faults.broker_server import BrokerServer
 from tests.support.faults.proxy import TcpProxy
 from tests.support.faults.scene import Scene
@@ -26,6 +27,8 @@ from tests.support.waiting import wait_for
 logger = logging.getLogger("soak")
 
 Fault = Iterator[None]
+LOGIN = f"{accounts.API}/auth/login"
+ME = f"{accounts.API}/users/me"
 WORKERS = 2
 CONCURRENCY = 3
 OVERLAPPING = 2
@@ -48,13 +51,22 @@ class Load:
         self.keys = 0
         self.answers: dict[int, int] = {}
         self._seed = seed
+        self._username = ""
         self._random = random.Random(seed)
         self._over = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="load")
 
     def start(self) -> None:
+        """Once all is well: the client and its token are made by the first request."""
+        self.scene.work()
+        self._username = str(self.scene.http.get(ME).json()["username"])
         self._thread.start()
+
+    def _log_in(self) -> None:
+        form = {"username": self._username, "password": accounts.PASSWORD}
+        answer = self._until_answered("POST", LOGIN, data=form)
+        self.scene.http.headers.update(accounts.bearer(answer.json()["access_token"]))
 
     def stop(self) -> None:
         self._over.set()
@@ -92,13 +104,15 @@ class Load:
             self._until_answered("POST", f"{TASKS}{task_id}/{kind}")
 
     def _until_answered(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Sent again while there is no answer, or one that says to come back."""
+        """Sent again while there is no answer, or one that says to come back, or to log in again."""
         while True:
             with suppress(httpx.TransportError):
                 answer = self.scene.http.request(method, path, timeout=5, **options)
                 self.answers[answer.status_code] = self.answers.get(answer.status_code, 0) + 1
                 in_flight = method == "POST" and path == TASKS and answer.status_code == 409
-                if answer.status_code < 500 and not in_flight:
+                if answer.status_code == 401 and path != LOGIN:
+                    self._log_in()  # a token lasts for a quarter of an hour
+                elif answer.status_code < 500 and not in_flight:
                     return answer
             time.sleep(0.1)
 
@@ -140,7 +154,6 @@ class Soak:
         """Faults for so long, then peace; everything must end, and every rule hold. What happened, in a line."""
         logger.warning("soak: seed %d, %.0f s", self.seed, seconds)
         self._workers = [self.scene.stack.worker(CONCURRENCY) for _ in range(WORKERS)]
-        self.scene.work()  # the client and its token are made while all is well
         self.load.start()
         try:
             until = time.monotonic() + seconds

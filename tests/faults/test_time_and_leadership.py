@@ -1,0 +1,300 @@
+"""Clocks that are wrong, keepers and beats that die, and times that must outlive everything: rows 24 and 27, and more."""
+
+import logging
+import re
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.faults.broker_server import BrokerServer
+from tests.support.faults.clocks import HOUR, WrongClock
+from tests.support.faults.load import load
+from tests.support.faults.scene import SHORT_LEASE, Scene, fault_scene
+from tests.support.running import TASKS
+from tests.support.services import Services
+from tests.support.stack import Part
+from tests.support.waiting import wait_for
+
+logger = logging.getLogger(__name__)
+
+LEASE = float(SHORT_LEASE["WORKER_LEASE_SECONDS"])
+# How late a task may start where a promise holds to the second: one keeper pass, one message, and a busy machine.
+PROMPTLY = 2.0
+
+
+def when(task: dict[str, Any], name: str) -> datetime:
+    return datetime.fromisoformat(task[name])
+
+
+def late(task: dict[str, Any]) -> float:
+    """How many seconds after its `run_at` it started."""
+    return (when(task, "started_at") - when(task, "run_at")).total_seconds()
+
+
+class TestWrongClocks:
+    """Row 24: two workers, two hours ahead and two hours behind, each with queues of its own.
+
+    The database's clock decides: neither of them may start a task too early, or take it for expired, or be taken for
+    silent.
+    """
+
+    QUEUES = ("high_priority,default", "low_priority")
+    PRIORITIES = ("normal", "low")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def clocks(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[WrongClock, WrongClock]:
+        directory = tmp_path_factory.mktemp("clocks")
+        return WrongClock(directory / "ahead", 2), WrongClock(directory / "behind", -2)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def scene(
+        cls, services: Services, clocks: tuple[WrongClock, WrongClock], tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[Scene]:
+        with fault_scene(services, tmp_path_factory.mktemp("scene")) as scene:
+            for clock, queues in zip(clocks, cls.QUEUES, strict=True):
+                scene.stack.worker(concurrency=2, queues=queues, env=clock.environment)
+            yield scene
+
+    def test_row_24_a_worker_whose_clock_is_2_h_off_keeps_its_tasks_and_times(self, scene: Scene, gate: Path) -> None:
+        held = self._hold(scene, gate)
+        in_an_hour = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        delayed, planned, retried = (
+            [scene.work(**options, fields=fields | {"priority": priority}) for priority in self.PRIORITIES]
+            for options, fields in (
+                ({}, {"delay_seconds": 1, "expires_at": in_an_hour}),
+                ({}, {"run_at": in_an_hour}),
+                ({"fail": True}, {"max_attempts": 2, "retry_backoff_seconds": 1}),
+            )
+        )
+        for task_id in delayed:
+            task = scene.ended(task_id)
+            assert (task["status"], task["attempt"]) == ("succeeded", 1)
+            assert 0 <= late(task) < 4  # and not as late as a message that a worker has refused is sent again
+        assert {scene.ended(task_id)["attempt"] for task_id in retried} == {2}
+        self._outlive_the_lease(scene, held)
+        gate.touch()
+        self._see_them_end(scene, held)
+        for task_id in planned:
+            assert scene.status(task_id) == "pending"
+            assert scene.post(task_id, "cancel").status_code == 200
+        assert {round((line.time - time.time()) / HOUR) for line in scene.lines()} == {2, -2}
+        scene.check()
+
+    def test_row_24_nor_does_a_clock_that_jumps_do_harm(
+        self, scene: Scene, clocks: tuple[WrongClock, WrongClock], gate: Path
+    ) -> None:
+        held = self._hold(scene, gate)
+        for clock, hours in zip(clocks, (-2, 2), strict=True):
+            clock.jump(hours)
+        self._outlive_the_lease(scene, held)
+        gate.touch()
+        self._see_them_end(scene, held)
+        scene.check()
+        jumps = {round((scene.lines(task_id)[-1].time - scene.started(task_id).time) / HOUR) for task_id in held}
+        assert jumps == {4, -4}
+
+    def _hold(self, scene: Scene, gate: Path) -> list[str]:
+        """A task that runs on each of the two workers."""
+        held = [scene.create("ledger.gate", gate=str(gate), fields={"priority": each}) for each in self.PRIORITIES]
+        for task_id in held:
+            scene.started(task_id)
+        return held
+
+    @staticmethod
+    def _outlive_the_lease(scene: Scene, held: list[str]) -> None:
+        """Each still runs, as the same attempt, when a lease that nobody renewed would be over."""
+        age = "SELECT extract(epoch FROM clock_timestamp() - started_at) FROM tasks WHERE id = :id"
+        for task_id in held:
+            wait_for(lambda: scene.stack.sql(age, id=task_id)[0][0] > LEASE + 2, 30, "a lease to be over")  # noqa: B023
+            assert (scene.status(task_id), scene.get(task_id)["attempt"]) == ("running", 1)
+
+    @staticmethod
+    def _see_them_end(scene: Scene, held: list[str]) -> None:
+        for task_id in held:
+            ended = scene.ended(task_id)
+            assert (ended["status"], ended["attempt"]) == ("succeeded", 1)
+
+
+@pytest.fixture(scope="module")
+def several(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """For several keepers, and then several beats."""
+    with fault_scene(services, tmp_path_factory.mktemp("several"), RETENTION_DAYS="1") as scene:
+        yield scene
+
+
+def living_workers(scene: Scene) -> list[Part]:
+    return [part for part in scene.stack.parts if part.running and part.name.startswith("worker")]
+
+
+class TestTheLeader:
+    def test_row_27_killed_or_frozen_it_is_replaced_within_5_s(self, several: Scene) -> None:
+        scene = several
+        first = scene.stack.worker(concurrency=2)
+        wait_for(lambda: self._leads(scene, first), 20, "a leader")
+        beat = scene.stack.beat()
+        with load(scene, delay_seconds=0.2):  # which a leader has to send
+            took = [self._replaced(scene, first, signal.SIGKILL, by=beat)]
+            second = scene.stack.worker(concurrency=2)
+            took.append(self._replaced(scene, beat, signal.SIGSTOP, by=second))
+            took.append(self._replaced(scene, second, signal.SIGSTOP, by=beat))
+            took.append(self._replaced(scene, beat, signal.SIGKILL, by=second))
+        logger.info("seconds without a leader: %s", took)
+        scene.check()
+
+    def test_row_27_frozen_within_its_own_transaction_it_is_replaced_as_well(self, several: Scene) -> None:
+        """A lease row that a frozen leader keeps locked would keep it in office."""
+        scene = several
+        workers = living_workers(scene)
+        workers += [scene.stack.worker(concurrency=1) for _ in range(len(workers), 2)]
+        (leader,) = wait_for(lambda: [part for part in workers if self._leads(scene, part)], 20, "a leader")
+        (other,) = (part for part in workers if part is not leader)
+        for _ in range(400):
+            scene.stack.kill(leader, signal.SIGSTOP)
+            if self._is_within_a_transaction(scene):
+                break
+            scene.stack.kill(leader, signal.SIGCONT)
+        self._replaced(scene, leader, signal.SIGSTOP, by=other)
+        scene.check()
+
+    @staticmethod
+    def _is_within_a_transaction(scene: Scene) -> bool:
+        """Whether the lease is locked by somebody who does not go on. Where it never is, so much the better."""
+        idle = """SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
+                  WHERE state = 'idle in transaction' AND relation = 'keeper_lease'::regclass AND mode = 'RowExclusiveLock'"""
+        return bool(scene.stack.sql(idle)[0][0])
+
+    def _replaced(self, scene: Scene, leader: Part, number: signal.Signals, by: Part) -> float:
+        """How long the other one took to lead; it goes on leading when the first one wakes."""
+        assert self._leads(scene, leader)
+        begun = time.monotonic()
+        scene.stack.kill(leader, number)
+        try:
+            wait_for(lambda: not self._leads(scene, leader), 5, f"a leader after {leader.name}")
+            took = time.monotonic() - begun
+            wait_for(lambda: self._leads(scene, by), 1, f"{by.name} to say that it leads")
+        finally:
+            scene.stack.kill(leader, signal.SIGCONT)
+        if number is signal.SIGSTOP:
+            wait_for(lambda: " stands by" in leader.output(), 20, "the woken one to stand by")
+            assert self._leads(scene, by)
+        return took
+
+    @staticmethod
+    def _leads(scene: Scene, part: Part) -> bool:
+        """By the database: the keeper that holds the lease is the one that this part's log names."""
+        holder = scene.stack.sql("SELECT holder FROM keeper_lease")
+        return bool(holder) and f"keeper {holder[0][0]} leads" in part.output()
+
+
+class TestBeats:
+    """Three at once, when the database says that every entry was last sent two hours ago."""
+
+    NAMES = ("purge_finished_tasks", "purge_expired_logins")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def scene(cls, several: Scene) -> Scene:
+        """Two tasks have ended, the first of them long ago; then the beats are started."""
+        if not living_workers(several):
+            several.stack.worker(concurrency=1)
+        ids = [several.work(), several.work()]
+        for task_id in ids:
+            several.ended(task_id)
+        several.stack.sql("ALTER TABLE tasks DISABLE TRIGGER tasks_guard")
+        several.stack.sql("UPDATE tasks SET finished_at = now() - interval '2 days' WHERE id = :id", id=ids[0])
+        several.stack.sql("ALTER TABLE tasks ENABLE TRIGGER tasks_guard")
+        fired = """INSERT INTO periods (name, fired_at) VALUES (:name, now() - interval '2 hours')
+                   ON CONFLICT (name) DO UPDATE SET fired_at = excluded.fired_at"""
+        for name in cls.NAMES:
+            several.stack.sql(fired, name=name.replace("_", "-"))
+        beats = [cls._start_one(several, several.stack.directory / f"schedule-{number}") for number in range(3)]
+        for beat in beats:
+            beat.await_line("beat: Starting...")
+        return several
+
+    def test_three_of_them_do_no_harm(self, scene: Scene) -> None:
+        old, young = scene.accepted[-2:]
+        wait_for(lambda: scene.http.get(TASKS + old).status_code == 404, 20, "the old one to be purged")
+        scene.check(deleted=(old,))
+        assert scene.get(young)["status"] == "succeeded"
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_three_of_them_fire_each_period_once(self, scene: Scene, name: str) -> None:
+        wait_for(lambda: self._fired(scene, name), 20, f"{name} to fire")
+        with pytest.raises(AssertionError, match="waited 3 s"):
+            wait_for(lambda: self._fired(scene, name) > 1, 3, "it to fire a second time")
+
+    @staticmethod
+    def _fired(scene: Scene, name: str) -> int:
+        """How often a worker has received it."""
+        return sum(len(re.findall(rf"{name}\[\S+\] received", part.output())) for part in living_workers(scene))
+
+    @staticmethod
+    def _start_one(scene: Scene, schedule: Path) -> Part:
+        """With a file of its own, as on a machine of its own."""
+        options = ["-l", "info", "-s", str(schedule), "--pidfile="]
+        return scene.stack._start("beat", ["celery", "-A", "app.celery_app", "beat", *options], None)
+
+
+class TestARestartOfEverything:
+    """Worker, beat, API and broker are killed and started again, the broker without its data."""
+
+    def test_times_hold_to_the_second(self, services: Services, tmp_path: Path) -> None:
+        with (
+            BrokerServer(tmp_path / "broker") as broker,
+            fault_scene(services, tmp_path / "scene", CELERY_BROKER_URL=broker.url) as scene,
+        ):
+            worker = scene.stack.worker(concurrency=2, queues="high_priority,default")
+            parts = [worker, scene.stack.beat(), scene.stack.server()]
+            to_come = self._to_come(scene, seconds=18)
+            overdue = scene.work(fields={"delay_seconds": 1.5})
+            expiring = scene.work(
+                fields={"priority": "low", "expires_at": self._in(1.5)}
+            )  # on a queue nobody serves yet
+            for part in parts:
+                scene.stack.kill(part)
+            broker.kill()
+            self._let_time_pass(scene, overdue, expiring)
+            broker.restart(empty=True)
+            for part in (scene.stack.worker(concurrency=2), scene.stack.beat(), scene.stack.server()):
+                assert part.running
+            task = scene.ended(expiring)
+            assert (task["status"], task["status_reason"], task["attempt"]) == ("revoked", "expired", 0)
+            assert scene.ended(overdue)["attempt"] == 1
+            self._see_them_start_in_time(scene, to_come)
+            scene.check()
+
+    @staticmethod
+    def _in(seconds: float) -> str:
+        return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+    def _to_come(self, scene: Scene, seconds: float) -> list[str]:
+        """Due one after another, so many seconds from now and later, said in each of the ways."""
+        moments = [seconds + 0.6 * number for number in range(8)]
+        ways = [{"delay_seconds": at} if number % 2 else {"run_at": self._in(at)} for number, at in enumerate(moments)]
+        more = [{"expires_at": self._in(HOUR)} if number % 4 < 2 else {} for number in range(len(ways))]
+        return [scene.work(fields=way | also) for way, also in zip(ways, more, strict=True)]
+
+    @staticmethod
+    def _let_time_pass(scene: Scene, overdue: str, expiring: str) -> None:
+        """Until one is due and the other one has expired, with nobody there to notice."""
+        passed = """SELECT count(*) FROM tasks WHERE status = 'pending' AND clock_timestamp() >
+                    CASE WHEN id = :overdue THEN run_at WHEN id = :expiring THEN expires_at END"""
+        times = {"overdue": overdue, "expiring": expiring}
+        wait_for(lambda: scene.stack.sql(passed, **times)[0][0] == 2, 10, "their times to pass")
+
+    @staticmethod
+    def _see_them_start_in_time(scene: Scene, to_come: list[str]) -> None:
+        unstarted = "SELECT count(*) FROM tasks WHERE status = 'pending' AND run_at > clock_timestamp()"
+        assert scene.stack.sql(unstarted)[0][0] == len(to_come), "all is up too late for this test to tell"
+        for task_id in to_come:
+            task = scene.ended(task_id)
+            assert (task["status"], task["attempt"]) == ("succeeded", 1)
+            assert 0 <= late(task) < PROMPTLY
