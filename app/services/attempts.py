@@ -285,12 +285,12 @@ _HAND_BACK = transition(
 )
 
 
-def hand_back(db: Executor, task_id: UUID, attempt: int) -> bool:
+def hand_back(db: Executor, task_id: UUID, attempt: int, why: str) -> bool:
     """Give the task back as pending, due now; `revoked` where a cancellation was asked for.
 
-    Neither a failure nor a crash: the worker was told to leave.
+    Neither a failure nor a crash; `why` is for the attempt's history.
     """
-    parameters = {"p_task_id": task_id, "p_attempt": attempt, **AttemptError(None, None).parameters()}
+    parameters = {"p_task_id": task_id, "p_attempt": attempt, **AttemptError(None, why).parameters()}
     return _matches(db, _HAND_BACK, parameters) or _matches(db, _REVOKE_CANCELLED, parameters)
 
 

@@ -45,14 +45,14 @@ def lost(db: Executor, *attempts: ColumnElement[bool]) -> int:
     return sum(len(db.execute(statement).all()) for statement in statements)
 
 
-def handed_back(db: Executor, *attempts: ColumnElement[bool]) -> int:
+def handed_back(db: Executor, why: str, *attempts: ColumnElement[bool]) -> int:
     """Their own worker has stopped them: pending again with nothing counted, revoked where that was asked for.
 
-    Returns how many attempts were ended.
+    `why` is for the attempts' history. Returns how many attempts were ended.
     """
 
     def ended(outcome: AttemptOutcome) -> AttemptEnd:
-        return AttemptEnd(outcome, null(), null(), null())
+        return AttemptEnd(outcome, null(), literal(why), null())
 
     statements = (
         transition(

@@ -23,7 +23,7 @@ from app.models.worker import WorkerProcess
 from app.services import rescue
 from app.services.transitions import NOW
 from app.worker import holdings
-from app.worker.board import Phase, Stop, board
+from app.worker.board import WHY, Phase, Stop, board
 from app.worker.fence import Fence
 from app.worker.holdings import Holding
 from app.worker.identity import WORKER_ID
@@ -203,12 +203,14 @@ class Agent:
     def _write_loss(self, loss: Loss) -> None:
         # This task, run by this worker, in the child that is gone: another attempt of it matches nothing here.
         attempt = (Task.id == loss.task_id, Task.worker_id == WORKER_ID, Task.worker_pid == loss.pid)
-        by_us = self._hand_back_at is not None or self.warden.has_given_up(loss.task_id, loss.pid)
+        ours = self.warden.given_up(loss.task_id, loss.pid)
+        if ours is None and self._hand_back_at is not None:
+            ours = Stop.HANDED_BACK  # a signal to the whole group has reached the child as well
         with SessionLocal() as db, transaction(db):
             if loss.overran is not None:
                 rescue.overran(db, loss.overran, *attempt)
-            elif by_us:
-                rescue.handed_back(db, *attempt)
+            elif ours is not None:
+                rescue.handed_back(db, WHY[ours], *attempt)
             else:
                 rescue.lost(db, *attempt)
 
@@ -216,7 +218,7 @@ class Agent:
         """Give back what is left (its children are gone by now) and tell the keeper that nobody beats any more."""
         self._write_losses()
         with SessionLocal() as db, transaction(db):
-            rescue.handed_back(db, Task.worker_id == WORKER_ID)
+            rescue.handed_back(db, WHY[Stop.HANDED_BACK], Task.worker_id == WORKER_ID)
             db.execute(update(WorkerProcess).where(WorkerProcess.id == WORKER_ID).values({"stopped_at": NOW}))
 
 

@@ -18,7 +18,10 @@ SEATS = 256
 _STATE = struct.Struct("=qqqq16s")
 # why, attempt, task
 _ORDER = struct.Struct("=qq16s")
-_SEAT = _STATE.size + _ORDER.size
+# A seat: how often it was written, its state twice (the even and the odd time), its order. Whole words, so that the
+# number is written at once.
+_WORD = 8
+_SEAT = _WORD + 2 * _STATE.size + _ORDER.size
 _NOBODY = UUID(int=0)
 
 
@@ -44,6 +47,14 @@ class Stop(IntEnum):
     """The worker gives the task back."""
 
 
+# As the attempts' history tells it.
+WHY = {
+    Stop.CANCELLED: "cancelled, and killed since it did not stop",
+    Stop.LOST: "its worker could not reach the database",
+    Stop.HANDED_BACK: "its worker was shut down",
+}
+
+
 @dataclass(frozen=True)
 class Sight:
     """One seat, as it was at one moment."""
@@ -64,22 +75,28 @@ class Board:
 
     def __init__(self, seats: int = SEATS) -> None:
         self._memory = mmap.mmap(-1, seats * _SEAT)  # shared and anonymous: forked children see the same pages
+        self._words = memoryview(self._memory).cast("Q")
         self._seats = seats
 
     def __len__(self) -> int:
         return self._seats
 
     def write(self, sight: Sight) -> None:
+        """By the child: the copy that nobody reads, then the number that makes it the one to read."""
+        times = self._words[sight.seat * _SEAT // _WORD] + 1
         values = (sight.pid, sight.claims, int(sight.phase), sight.attempt, sight.task_id.bytes)
-        _STATE.pack_into(self._memory, sight.seat * _SEAT, *values)
+        _STATE.pack_into(self._memory, _state_at(sight.seat, times), *values)
+        self._words[sight.seat * _SEAT // _WORD] = times
 
     def read(self, seat: int) -> Sight:
-        """The seat's state; read until two readings agree, since the child may be writing."""
-        before = None
-        while before != (now := self._memory[seat * _SEAT : seat * _SEAT + _STATE.size]):
-            before = now
-        pid, claims, phase, attempt, task_id = _STATE.unpack(now)
-        return Sight(seat, pid, claims, Phase(phase), attempt, UUID(bytes=task_id))
+        """The seat's state. A child that was stopped in the middle of a write leaves the one before."""
+        number = seat * _SEAT // _WORD
+        while True:
+            times = self._words[number]
+            state = _STATE.unpack_from(self._memory, _state_at(seat, times))
+            if self._words[number] == times:  # else the copy may have been written to meanwhile
+                pid, claims, phase, attempt, task_id = state
+                return Sight(seat, pid, claims, Phase(phase), attempt, UUID(bytes=task_id))
 
     def taken(self) -> Iterator[Sight]:
         """The seats that a child has ever sat on."""
@@ -92,12 +109,20 @@ class Board:
 
     def order(self, sight: Sight, why: Stop) -> None:
         """Tell the child to stop this attempt; it looks when it is signalled, and when a body starts."""
-        _ORDER.pack_into(self._memory, sight.seat * _SEAT + _STATE.size, int(why), sight.attempt, sight.task_id.bytes)
+        _ORDER.pack_into(self._memory, _order_at(sight.seat), int(why), sight.attempt, sight.task_id.bytes)
 
     def ordered(self, seat: int, task_id: UUID, attempt: int) -> Stop | None:
         """Why this attempt is to stop, if it is."""
-        why, meant, task = _ORDER.unpack_from(self._memory, seat * _SEAT + _STATE.size)
+        why, meant, task = _ORDER.unpack_from(self._memory, _order_at(seat))
         return Stop(why) if (task, meant) == (task_id.bytes, attempt) and why else None
+
+
+def _state_at(seat: int, times: int) -> int:
+    return seat * _SEAT + _WORD + times % 2 * _STATE.size
+
+
+def _order_at(seat: int) -> int:
+    return seat * _SEAT + _WORD + 2 * _STATE.size
 
 
 board = Board()

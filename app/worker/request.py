@@ -8,6 +8,7 @@ from celery.worker.request import Request
 
 from app.dispatch.messages import RECORD_HEADER
 from app.worker.agent import Loss, agent
+from app.worker.board import Stop
 
 # The child is gone: killed, out of memory, or left by `sys.exit()` in a body.
 LOST = (WorkerLostError, Terminated, SystemExit, KeyboardInterrupt)
@@ -35,7 +36,7 @@ class RecordRequest(Request):
         """A cold shutdown ends the child under the task: no fault of the task's."""
         record = self._record
         if record is not None and self.worker_pid is not None:
-            agent.warden.give_up(record, self.worker_pid)
+            agent.warden.give_up(record, self.worker_pid, Stop.HANDED_BACK)
         return super().cancel(pool, signal, emit_retry)
 
     def _report(self, overran: float | None) -> None:

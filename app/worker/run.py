@@ -22,7 +22,7 @@ from app.models.ids import new_id
 from app.services import attempts
 from app.services.attempts import AttemptError, Claim, CurrentAttempt, NextTry, Ticket, WorkerIdentity, current_attempt
 from app.worker import seat
-from app.worker.board import Stop
+from app.worker.board import WHY, Stop
 from app.worker.coroutines import cancel_coroutine
 from app.worker.delivery import Undeliverable, deliver
 from app.worker.progress import BodyStop, ProgressReporter
@@ -151,7 +151,7 @@ class AttemptRun:
 
     def hand_back(self) -> None:
         logger.info("task %s: attempt %d handed back", self.task_id, self.claim.attempt)
-        self._end(lambda db: attempts.hand_back(db, *self._fence))
+        self._end(lambda db: attempts.hand_back(db, *self._fence, WHY[Stop.HANDED_BACK]))
 
     def revoke(self, reason: str) -> None:
         logger.info("task %s: attempt %d %s", self.task_id, self.claim.attempt, reason)

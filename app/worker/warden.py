@@ -29,7 +29,7 @@ class Warden:
         self._lock = threading.Lock()
         # What was ordered, since when (monotonic seconds), and over which tasks this worker ended which children.
         self._orders: dict[Held, float] = {}
-        self._given_up: set[tuple[UUID, int]] = set()
+        self._given_up: dict[tuple[UUID, int], Stop] = {}
 
     def stop(self, sight: Sight, why: Stop) -> None:
         """See to it that this attempt stops: call again until it is gone from the board."""
@@ -48,15 +48,15 @@ class Warden:
         with self._lock:
             self._kill(sight, why)
 
-    def give_up(self, task_id: UUID, pid: int) -> None:
+    def give_up(self, task_id: UUID, pid: int, why: Stop) -> None:
         """Note that this worker itself ends the child (process id) that runs this task."""
         with self._lock:
-            self._given_up.add((task_id, pid))
+            self._given_up[task_id, pid] = why
 
-    def has_given_up(self, task_id: UUID, pid: int) -> bool:
-        """Whether it was this worker that ended this child over this task: no fault of the task's."""
+    def given_up(self, task_id: UUID, pid: int) -> Stop | None:
+        """Why this worker itself ended this child over this task, no fault of the task's; None if it did not."""
         with self._lock:
-            return (task_id, pid) in self._given_up
+            return self._given_up.get((task_id, pid))
 
     def forget(self, busy: list[Sight]) -> None:
         """Drop the orders of attempts that are gone."""
@@ -71,7 +71,7 @@ class Warden:
             _send(sight.pid, signal.SIGCONT)
             return
         logger.warning("task %s: attempt %d is killed: %s", sight.task_id, sight.attempt, why.name.lower())
-        self._given_up.add((sight.task_id, sight.pid))
+        self._given_up[sight.task_id, sight.pid] = why
         _send(sight.pid, signal.SIGKILL)
 
 

@@ -83,7 +83,7 @@ class Operations:
             self._fenced("fail", attempts.fail, ERROR),
             self._fenced("retry later", attempts.retry_later, ERROR, NextTry(0)),
             self._fenced("revoke", attempts.revoke, "ignored"),
-            self._fenced("hand back", attempts.hand_back),
+            self._fenced("hand back", attempts.hand_back, "why"),
         ]
 
     def _parents(self) -> list[Operation]:
@@ -91,7 +91,7 @@ class Operations:
         return [
             Operation("lose", lambda db: rescue.lost(db, *child)),
             Operation("overrun", lambda db: rescue.overran(db, 1.0, *child)),
-            Operation("hand a dead child's back", lambda db: rescue.handed_back(db, *child)),
+            Operation("hand a dead child's back", lambda db: rescue.handed_back(db, "why", *child)),
         ]
 
     def _clients(self) -> list[Operation]:

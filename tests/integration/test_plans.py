@@ -120,11 +120,11 @@ def attempts_to_every_end(db: Session) -> None:
         lambda task, mine: attempts.succeed(db, task.id, mine, None),
         lambda task, mine: attempts.fail(db, task.id, mine, ERROR),
         lambda task, mine: attempts.retry_later(db, task.id, mine, ERROR, NextTry(0)),
-        lambda task, mine: attempts.hand_back(db, task.id, mine),
+        lambda task, mine: attempts.hand_back(db, task.id, mine, "why"),
         lambda task, mine: attempts.revoke(db, task.id, mine, "ignored"),
         lambda task, _: rescue.lost(db, Task.id == task.id, *child),
         lambda task, _: rescue.overran(db, 1.0, Task.id == task.id, *child),
-        lambda task, _: rescue.handed_back(db, Task.id == task.id, *child),
+        lambda task, _: rescue.handed_back(db, "why", Task.id == task.id, *child),
         lambda task, _: attempts.find_claim(db, task.id, new_id()),
         lambda task, _: attempts.claim(db, Ticket(task.id, 1, task.celery_task_name), new_id(), WORKER),
     ]

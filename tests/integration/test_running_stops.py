@@ -93,6 +93,7 @@ class TestAWorkerThatLeaves:
         for task_id in (asleep, busy):
             assert tuple(running.stack.sql(rows, id=task_id)[0]) == ("pending", 1, 0, 0)
             assert running.outcomes(task_id) == ["handed_back"]
+            assert running.attempts(task_id)[0]["error_message"] == "its worker was shut down"
         assert running.status(cancelled) == "revoked"
         running.stack.worker(concurrency=3)
         started(ledger, 2)

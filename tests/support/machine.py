@@ -196,7 +196,7 @@ class Machine(RuleBasedStateMachine):
             (lambda: attempts.succeed(*fence, mine), lambda: model.succeed(mine, mine)),
             (lambda: attempts.fail(*fence, ERROR), lambda: model.fail(mine, "ValueError")),
             (lambda: attempts.revoke(*fence, "ignored"), lambda: model.revoke(mine, "ignored")),
-            (lambda: attempts.hand_back(*fence), lambda: model.hand_back(mine)),
+            (lambda: attempts.hand_back(*fence, "why"), lambda: model.hand_back(mine)),
             *(
                 (
                     lambda delay=delay: attempts.retry_later(*fence, ERROR, NextTry(delay)),
@@ -223,6 +223,6 @@ class Machine(RuleBasedStateMachine):
         real, said = [
             (lambda: rescue.lost(self.db, *child), model.lose),
             (lambda: rescue.overran(self.db, 1.0, *child), model.overrun),
-            (lambda: rescue.handed_back(self.db, *child), lambda: int(model.hand_back(model.attempt))),
+            (lambda: rescue.handed_back(self.db, "why", *child), lambda: int(model.hand_back(model.attempt))),
         ][max(0, way - 5)]
         assert self.both.commit(real) == (said() if not model.gone and model.pid == who.pid else 0)

@@ -72,14 +72,14 @@ class TestStop:
         warden.stop(sight, Stop.CANCELLED)
         assert board.ordered(0, task_id, 1) is Stop.CANCELLED
         assert not has_ended(pid)
-        assert not warden.has_given_up(task_id, pid)
+        assert warden.given_up(task_id, pid) is None
 
         def stopped() -> bool:
             warden.stop(sight, Stop.CANCELLED)
             return has_ended(pid)
 
         wait_for(stopped, what="the child to be killed")
-        assert warden.has_given_up(task_id, pid)
+        assert warden.given_up(task_id, pid) is Stop.CANCELLED
 
     def test_an_order_that_is_forgotten_begins_anew(self, board: Board, warden: Warden, fork: Fork) -> None:
         pid = fork(new_id())
@@ -107,7 +107,7 @@ class TestKill:
         warden.kill(sight, Stop.CANCELLED)
         assert not has_ended(pid)
         wait_for(lambda: state(pid) == "S", what="the child to go on")
-        assert not warden.has_given_up(first, pid)
+        assert warden.given_up(first, pid) is None
 
     def test_spares_a_body_that_has_ended(self, board: Board, warden: Warden, fork: Fork) -> None:
         pid = fork(new_id(), Phase.DELIVERING)
