@@ -5,6 +5,7 @@ function sends one statement a possible ending, each guarded on its own, so a ta
 matches none of them. Callers say which attempts they mean and commit.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, literal, null
@@ -40,7 +41,7 @@ def lost(db: Executor, *attempts: ColumnElement[bool]) -> int:
         transition(
             TaskStatus.FAILED, *attempts, NOT_CANCELLED, ~again, sources=RUNNING, values=crashed | failed, ended=ended
         ),
-        transition(TaskStatus.REVOKED, *attempts, CANCELLED, sources=RUNNING, values=CANCELLED_REASON, ended=ended),
+        _revoked(attempts, ended),
     )
     return sum(len(db.execute(statement).all()) for statement in statements)
 
@@ -58,14 +59,7 @@ def handed_back(db: Executor, why: str, *attempts: ColumnElement[bool]) -> int:
         transition(
             TaskStatus.PENDING, *attempts, NOT_CANCELLED, sources=RUNNING, ended=ended(AttemptOutcome.HANDED_BACK)
         ),
-        transition(
-            TaskStatus.REVOKED,
-            *attempts,
-            CANCELLED,
-            sources=RUNNING,
-            values=CANCELLED_REASON,
-            ended=ended(AttemptOutcome.REVOKED),
-        ),
+        _revoked(attempts, ended(AttemptOutcome.REVOKED)),
     )
     return sum(len(db.execute(statement).all()) for statement in statements)
 
@@ -103,13 +97,11 @@ def overran(db: Executor, limit: float, *attempts: ColumnElement[bool]) -> int:
             values=error,
             ended=ended(AttemptOutcome.FAILED),
         ),
-        transition(
-            TaskStatus.REVOKED,
-            *attempts,
-            CANCELLED,
-            sources=RUNNING,
-            values=CANCELLED_REASON,
-            ended=ended(AttemptOutcome.REVOKED),
-        ),
+        _revoked(attempts, ended(AttemptOutcome.REVOKED)),
     )
     return sum(len(db.execute(statement).all()) for statement in statements)
+
+
+def _revoked(attempts: Sequence[ColumnElement[bool]], ended: AttemptEnd) -> Any:
+    """Where a cancellation was asked for, it has come about, however the attempt ended."""
+    return transition(TaskStatus.REVOKED, *attempts, CANCELLED, sources=RUNNING, values=CANCELLED_REASON, ended=ended)
