@@ -3,8 +3,10 @@
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-# SQLSTATE classes: connection exception, insufficient resources, operator intervention (shutdown, crash, starting up).
-_OUTAGES = ("08", "53", "57P")
+# SQLSTATE classes: connection exception, insufficient resources, operator intervention (shutdown, crash, starting up);
+# and read-only, which is what a former primary answers that has come back as a standby.
+READ_ONLY = "25006"
+_OUTAGES = ("08", READ_ONLY, "53", "57P")
 # And: transaction rollback (deadlock), lock not available, a statement's timeout.
 _PASSING = (*_OUTAGES, "40", "55P03", "57014")
 

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.core.config import get_settings
+from app.db.outage import READ_ONLY
 from app.errors import Unavailable
 
 # A process that is frozen between two statements keeps its locks, and holds everybody else up, until the server ends
@@ -53,7 +55,7 @@ def _build_engine() -> Engine:
     options = f"-c timezone=UTC -c statement_timeout={int(settings.database_statement_timeout_seconds * 1000)}"
     if _all_transactions_are_short:
         options += f" -c idle_in_transaction_session_timeout={IDLE_MS}"
-    return create_engine(
+    built = create_engine(
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_size,
@@ -68,6 +70,14 @@ def _build_engine() -> Engine:
             "tcp_user_timeout": 10_000,
         },
     )
+    event.listen(built, "handle_error", _leave_a_former_primary)
+    return built
+
+
+def _leave_a_former_primary(context: ExceptionContext) -> None:
+    """A connection that only reads is of no use to us: the next one may lead to the new primary."""
+    if getattr(context.original_exception, "pgcode", None) == READ_ONLY:
+        context.is_disconnect = True
 
 
 def dispose_engine() -> None:

@@ -19,6 +19,7 @@ from app.keeper import broker, lease, passes
 from app.keeper.doubt import Doubt, resend_overtaken
 from app.keeper.lease import Lease
 from app.models.ids import new_id
+from app.services.catalogue import catalogue
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,13 @@ class Keeper:
         self._thread.join(STOP_SECONDS)
         self._thread = None
         self._link.close()
-        with suppress(SQLAlchemyError), SessionLocal() as db:  # the lease runs out by itself
+        # The lease runs out by itself: a database that has fallen silent must not keep the process from ending.
+        last = threading.Thread(target=self._release, name="keeper-release", daemon=True)
+        last.start()
+        last.join(STOP_SECONDS)
+
+    def _release(self) -> None:
+        with suppress(SQLAlchemyError), SessionLocal() as db:
             lease.release(db, self.id)
 
     def _run(self) -> None:
@@ -141,9 +148,11 @@ class Keeper:
 
 
 def _queues() -> list[str]:
+    """Those that are declared, and those that tasks name for themselves."""
     from app.celery_app import celery_app
 
-    return list(celery_app.amqp.queues)
+    own = {kind.queue for kind in catalogue().values() if kind.queue}
+    return sorted({*celery_app.amqp.queues, *own})
 
 
 keeper = Keeper()

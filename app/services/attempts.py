@@ -5,6 +5,7 @@ The functions take a session or a connection and commit nothing: the worker call
 the attempt no longer held the task: nothing was written then.
 """
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -67,10 +68,12 @@ class CurrentAttempt:
 
     task_id: UUID
     attempt: int
+    on_settle: Callable[[], None] = lambda: None
     settled: bool = False
 
     def settle(self) -> None:
         self.settled = True
+        self.on_settle()
 
 
 current_attempt: ContextVar[CurrentAttempt | None] = ContextVar("current_attempt", default=None)

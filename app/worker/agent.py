@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
-from sqlalchemy import func, update
+from sqlalchemy import text, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 
 from app.core.config import get_settings
-from app.db.outage import is_outage
+from app.db.outage import is_outage, is_passing
 from app.db.session import SessionLocal, transaction
 from app.models.task import Task
 from app.models.worker import WorkerProcess
 from app.services import rescue
 from app.services.transitions import NOW
 from app.worker import holdings
-from app.worker.board import WHY, Phase, Stop, board
+from app.worker.board import WHY, Sight, Stop, board
 from app.worker.fence import Fence
 from app.worker.holdings import Holding
 from app.worker.identity import WORKER_ID
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 LOOK_SECONDS = 1.0
+# Somebody may hold the row of one task for long: the heartbeat, and with it all the others, must not wait for that.
+LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '500ms'")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Node:
 
     name: str
     pid: int
-    queues: tuple[str, ...]
+    queues: Callable[[], tuple[str, ...]]
     concurrency: int
     restart_consumer: Callable[[], None]
 
@@ -75,6 +78,7 @@ class Agent:
     def start(self, node: Node) -> None:
         """Register the worker and go on beating for it."""
         self._node = node
+        self._hand_back_at = None
         self._stall = StallDetector(board, node.queues, node.concurrency)
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="agent", daemon=True)
@@ -89,25 +93,32 @@ class Agent:
         """The worker takes no more tasks: give back what still runs after so many seconds. For a signal's handler."""
         self._hand_back_at = time.monotonic() + grace_seconds
 
+    @property
+    def is_leaving(self) -> bool:
+        return self._hand_back_at is not None
+
     def stop(self) -> None:
-        """Say goodbye: what this worker still holds is nobody's from now on."""
+        """Say goodbye: what this worker still holds is nobody's from now on. Waits for a few seconds at most."""
         if self._thread is None:
             return
         self._fence.stop()
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
         self._thread = None
-        self._attempt(self._say_goodbye)
+        # A thread of its own: a database that has fallen silent must not keep the process from ending.
+        goodbye = threading.Thread(target=self._attempt, args=(self._say_goodbye,), name="goodbye", daemon=True)
+        goodbye.start()
+        goodbye.join(STOP_SECONDS)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._attempt(self._write_losses)
             if time.monotonic() >= self._next_beat:
                 self._attempt(self._beat)
                 self._attempt(self._look)
                 self._attempt(self._see_to_arrivals)
             elif board.busy():
                 self._attempt(self._look)
+            self._attempt(self._write_losses)
             self._wait(LOOK_SECONDS)
 
     def _wait(self, seconds: float) -> None:
@@ -124,8 +135,8 @@ class Agent:
         try:
             action()
         except Exception as error:
-            if is_outage(error):
-                logger.warning("worker agent: the database is not reachable: %s", error)
+            if is_passing(error):
+                logger.warning("worker agent: the database has no answer: %s", error)
             else:
                 logger.exception("worker agent")
 
@@ -137,13 +148,13 @@ class Agent:
         row = {
             "name": self._node.name,
             "pid": self._node.pid,
-            "queues": list(self._node.queues),
+            "queues": list(self._node.queues()),
             "concurrency": self._node.concurrency,
         }
         statement = (
             insert(WorkerProcess)
             .values(id=WORKER_ID, **row)
-            .on_conflict_do_update(index_elements=[WorkerProcess.id], set_={"heartbeat_at": func.clock_timestamp()})
+            .on_conflict_do_update(index_elements=[WorkerProcess.id], set_={"heartbeat_at": NOW, "stopped_at": None})
         )
         with SessionLocal() as db, transaction(db):
             db.execute(statement)
@@ -160,17 +171,17 @@ class Agent:
 
     def _look(self) -> None:
         """Hold the rows of this worker against its children, and stop what must not go on."""
-        before = board.busy()
+        before = _alive()
         with SessionLocal() as db:
             held = holdings.read(db)
-        after = board.busy()
+        after = _alive()
         for sight in holdings.cancelled(held, after):
             self.warden.stop(sight, Stop.CANCELLED)
         for sight in holdings.not_ours(held, before, after):
             self.warden.stop(sight, Stop.LOST)
         if self._hand_back_at is not None and time.monotonic() >= self._hand_back_at:
             for sight in after:
-                if sight.phase is Phase.RUNNING:
+                if sight.in_body:
                     self.warden.stop(sight, Stop.HANDED_BACK)
         self.warden.forget(after)
         self._end_orphans(holdings.orphans(held, list(board.taken())))
@@ -191,8 +202,15 @@ class Agent:
             except Empty:
                 break
         for loss in list(self._unwritten):
-            if not self._still_holds(loss):
+            if self._still_holds(loss):
+                continue
+            try:
                 self._write_loss(loss)
+            except DBAPIError as error:
+                if is_outage(error):
+                    raise
+                logger.warning("the loss of task %s could not be written yet: %s", loss.task_id, error)
+            else:
                 self._unwritten.remove(loss)
 
     def _still_holds(self, loss: Loss) -> bool:
@@ -207,6 +225,7 @@ class Agent:
         if ours is None and self._hand_back_at is not None:
             ours = Stop.HANDED_BACK  # a signal to the whole group has reached the child as well
         with SessionLocal() as db, transaction(db):
+            db.execute(LOCK_TIMEOUT)
             if loss.overran is not None:
                 rescue.overran(db, loss.overran, *attempt)
             elif ours is not None:
@@ -218,8 +237,14 @@ class Agent:
         """Give back what is left (its children are gone by now) and tell the keeper that nobody beats any more."""
         self._write_losses()
         with SessionLocal() as db, transaction(db):
+            db.execute(LOCK_TIMEOUT)
             rescue.handed_back(db, WHY[Stop.HANDED_BACK], Task.worker_id == WORKER_ID)
             db.execute(update(WorkerProcess).where(WorkerProcess.id == WORKER_ID).values({"stopped_at": NOW}))
+
+
+def _alive() -> list[Sight]:
+    """The busy seats whose children live: a dead one's seat goes on saying what it did."""
+    return [sight for sight in board.busy() if not has_ended(sight.pid)]
 
 
 agent = Agent()

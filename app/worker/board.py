@@ -35,6 +35,8 @@ class Phase(IntEnum):
     """Its body runs: written after the claim's commit."""
     DELIVERING = 3
     """The body has ended, its outcome is on its way: nothing to stop any more."""
+    SETTLED = 4
+    """The body has ended its attempt by itself and goes on: only the worker's own end stops it."""
 
 
 class Stop(IntEnum):
@@ -65,6 +67,10 @@ class Sight:
     phase: Phase
     attempt: int
     task_id: UUID
+
+    @property
+    def in_body(self) -> bool:
+        return self.phase in {Phase.RUNNING, Phase.SETTLED}
 
     def runs(self, task_id: UUID, attempt: int) -> bool:
         return self.phase is Phase.RUNNING and (self.task_id, self.attempt) == (task_id, attempt)
@@ -146,6 +152,14 @@ class Seat:
 
     def running(self, attempt: int) -> None:
         self._write(Phase.RUNNING, self._state[0], attempt)
+
+    @property
+    def taken(self) -> bool:
+        """Whether the parent sees what is written here."""
+        return self._number is not None
+
+    def settled(self) -> None:
+        self._write(Phase.SETTLED, *self._state)
 
     def delivering(self) -> None:
         self._write(Phase.DELIVERING, *self._state)

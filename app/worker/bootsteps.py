@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from celery import Celery, bootsteps, signals
+from celery.concurrency.prefork import TaskPool as Prefork
 
 from app.core.config import get_settings
 from app.db.session import keep_transactions_short
@@ -20,11 +21,17 @@ class ServiceStep(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
-        keep_transactions_short()
-        queues = tuple(worker.app.amqp.queues.consume_from)
+        if isinstance(worker.pool, Prefork):  # in other pools bodies run in this very process
+            keep_transactions_short()
+        queues = worker.app.amqp.queues
         restart = functools.partial(_restart_consumer, worker)
-        agent.start(Node(worker.hostname, os.getpid(), queues, worker.concurrency, restart))
+        agent.start(Node(worker.hostname, os.getpid(), lambda: tuple(queues.consume_from), worker.concurrency, restart))
         keeper.start()
+
+    def close(self, _worker: Any) -> None:
+        """Also where Celery sends no signal of the shutdown: after SIGHUP and `control.shutdown()`."""
+        if not agent.is_leaving:
+            agent.shut_down(get_settings().shutdown_grace_seconds)
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
         """Look after the pool more often than Celery's five seconds: a dead child is a lost attempt."""

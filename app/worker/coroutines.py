@@ -22,13 +22,23 @@ def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
     runner: asyncio.Runner | None = getattr(_runners, "runner", None)
     if runner is None:
         runner = _runners.runner = asyncio.Runner()
-    # A copy of the caller's context: a runner would go on with the one it was made in, another task's.
-    return runner.run(_noted(coroutine), context=contextvars.copy_context())
+    begun = threading.Event()
+    try:
+        # A copy of the caller's context: a runner would go on with the one it was made in, another task's.
+        return runner.run(_noted(coroutine, begun), context=contextvars.copy_context())
+    except BaseException:
+        if not begun.is_set() and not runner.get_loop().is_running():
+            # Told to stop before its first step: left on the loop, it would run beside the next task's.
+            del _runners.runner
+            runner.close()
+            coroutine.close()
+        raise
 
 
-async def _noted(coroutine: Coroutine[Any, Any, T]) -> T:
+async def _noted(coroutine: Coroutine[Any, Any, T], begun: threading.Event) -> T:
     """The coroutine, known to `cancel_coroutine` while it runs."""
     global _running  # noqa: PLW0603 (bodies run one after another in the main thread)
+    begun.set()
     task = asyncio.current_task()
     if task is None or threading.current_thread() is not threading.main_thread():
         return await coroutine

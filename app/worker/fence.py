@@ -11,7 +11,7 @@ import time
 
 from app.core.config import get_settings
 from app.worker.board import Board, Phase, Stop
-from app.worker.warden import Warden
+from app.worker.warden import Warden, has_ended
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,6 @@ class Fence:
 
     def _end_bodies(self, silent: float) -> None:
         for sight in self._board.busy():
-            if sight.phase is Phase.RUNNING:
+            if sight.phase is Phase.RUNNING and not has_ended(sight.pid):
                 logger.error("no heartbeat for %.0f s: the body of task %s is ended", silent, sight.task_id)
                 self._warden.kill(sight, Stop.LOST)

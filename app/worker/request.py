@@ -36,6 +36,7 @@ class RecordRequest(Request):
         """A cold shutdown ends the child under the task: no fault of the task's."""
         record = self._record
         if record is not None and self.worker_pid is not None:
+            agent.shut_down(0)  # Celery sends its signal of a shutdown only once the pool has drained
             agent.warden.give_up(record, self.worker_pid, Stop.HANDED_BACK)
         return super().cancel(pool, signal, emit_retry)
 

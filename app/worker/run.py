@@ -4,6 +4,7 @@ Nothing here knows Celery's tracer; `app/tasks/base.py` connects the two.
 """
 
 import logging
+import math
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,12 +50,13 @@ class AttemptRun:
     def __init__(self, claim: Claim) -> None:
         settings = get_settings()
         self.claim = claim
-        self.current = CurrentAttempt(claim.id, claim.attempt)
+        self.current = CurrentAttempt(claim.id, claim.attempt, on_settle=seat.mine.settled)
         self.started = False
         # Why it was told to stop, and whether that has to wait until a statement of our own is through.
         self.stopped: type[BodyStop] | None = None
         self._writing = False
-        self._seconds = settings.worker_lease_seconds * DELIVERY_LEASES
+        # Without a seat nobody would notice that this process gave the outcome up: it has to go on trying.
+        self._seconds = settings.worker_lease_seconds * DELIVERY_LEASES if seat.mine.taken else math.inf
         self._progress = ProgressReporter(self._write_progress, settings.progress_interval_seconds)
 
     @classmethod

@@ -56,8 +56,9 @@ def listening(listener: Callable[[Stop], None]) -> Iterator[None]:
         _listener = None
 
 
-def _stand_up(**_: Any) -> None:
-    mine.idle()
+def _stand_up(task: Any = None, **_: Any) -> None:
+    if task is None or not task.request.is_eager:  # a body may `apply()` another task: that is not its own end
+        mine.idle()
 
 
 signals.worker_process_init.connect(_sit_down, weak=False)

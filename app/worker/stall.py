@@ -1,6 +1,7 @@
 """Notices a worker that is alive and consumes nothing, as reconnects have left some (celery #8091, #8030, #10205)."""
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from celery.worker import state
@@ -12,6 +13,7 @@ from app.keeper.broker import is_empty
 from app.models.task import Task, TaskStatus
 from app.services.transitions import STATEMENT_TIME
 from app.worker.board import Board
+from app.worker.warden import has_ended
 
 STALL_SECONDS = 15.0
 
@@ -19,7 +21,7 @@ STALL_SECONDS = 15.0
 class StallDetector:
     """Compares what waits in the worker's queues with what arrives."""
 
-    def __init__(self, board: Board, queues: tuple[str, ...], concurrency: int) -> None:
+    def __init__(self, board: Board, queues: Callable[[], tuple[str, ...]], concurrency: int) -> None:
         self._board = board
         self._queues = queues
         self._concurrency = concurrency
@@ -43,21 +45,23 @@ class StallDetector:
 
     def _seen(self) -> tuple[int, int]:
         seats = list(self._board.taken())
-        return sum(seat.claims for seat in seats), len(self._board.busy())
+        busy = [seat for seat in self._board.busy() if not has_ended(seat.pid)]
+        return sum(seat.claims for seat in seats), len(busy)
 
     def _anything_waits(self) -> bool:
         """Rows whose messages have been out for as long, and messages in a queue of theirs."""
+        queues = self._queues()
         waiting = exists().where(
             Task.status == TaskStatus.PENDING.value,
             Task.dispatched_at < STATEMENT_TIME - timedelta(seconds=STALL_SECONDS),
-            Task.queue.in_(self._queues),
+            Task.queue.in_(queues),
         )
         with SessionLocal() as db, transaction(db):
             if not db.scalar(select(waiting)):
                 return False
         try:
             connection = self._link.producer().connection
-            return not all(is_empty(connection, queue) for queue in self._queues)
+            return not all(is_empty(connection, queue) for queue in queues)
         except Exception:  # noqa: BLE001 (redis-py's and kombu's errors share no base) - without a broker nothing can arrive
             self._link.close()
             return False

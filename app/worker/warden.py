@@ -13,7 +13,7 @@ from contextlib import suppress
 from uuid import UUID
 
 from app.core.config import get_settings
-from app.worker.board import Board, Phase, Sight, Stop
+from app.worker.board import Board, Sight, Stop
 from app.worker.seat import SIGNAL
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ class Warden:
     def stop(self, sight: Sight, why: Stop) -> None:
         """See to it that this attempt stops: call again until it is gone from the board."""
         with self._lock:
+            if has_ended(sight.pid):
+                return
             since = self._orders.get((sight.task_id, sight.attempt))
             if since is None:
                 logger.info("task %s: attempt %d is told to stop: %s", sight.task_id, sight.attempt, why.name.lower())
@@ -49,14 +51,15 @@ class Warden:
             self._kill(sight, why)
 
     def give_up(self, task_id: UUID, pid: int, why: Stop) -> None:
-        """Note that this worker itself ends the child (process id) that runs this task."""
-        with self._lock:
-            self._given_up[task_id, pid] = why
+        """Note that this worker itself ends the child (process id) that runs this task.
+
+        Takes no lock: a signal's handler calls it.
+        """
+        self._given_up[task_id, pid] = why
 
     def given_up(self, task_id: UUID, pid: int) -> Stop | None:
         """Why this worker itself ended this child over this task, no fault of the task's; None if it did not."""
-        with self._lock:
-            return self._given_up.get((task_id, pid))
+        return self._given_up.get((task_id, pid))
 
     def forget(self, busy: list[Sight]) -> None:
         """Drop the orders of attempts that are gone."""
@@ -65,9 +68,11 @@ class Warden:
             self._orders = {order: since for order, since in self._orders.items() if order in held}
 
     def _kill(self, sight: Sight, why: Stop) -> None:
+        if has_ended(sight.pid):  # its seat may keep saying what it did, and its number may be another's by now
+            return
         # Frozen first: what the board says then is still so when the SIGKILL follows.
         _send(sight.pid, signal.SIGSTOP)
-        if self._board.read(sight.seat) != sight or sight.phase is not Phase.RUNNING:
+        if self._board.read(sight.seat) != sight or not sight.in_body:
             _send(sight.pid, signal.SIGCONT)
             return
         logger.warning("task %s: attempt %d is killed: %s", sight.task_id, sight.attempt, why.name.lower())
@@ -83,7 +88,17 @@ def _send(pid: int, number: int | None) -> None:
 
 def has_ended(pid: int) -> bool:
     """Whether this child of ours is gone, or only waits to be reaped."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13; the pool reaps its children twice a second
+        return not _exists(pid)
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return True
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

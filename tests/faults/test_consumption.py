@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.faults import stalls
 from tests.support.faults.scene import Scene
 from tests.support.waiting import wait_for
@@ -27,6 +29,7 @@ def test_a_worker_that_consumes_nothing_starts_its_consumer_anew(scene: Callable
     stalled.check()
 
 
+@pytest.mark.full
 def test_an_idle_or_busy_worker_is_left_alone(scene: Callable[..., Scene], tmp_path: Path) -> None:
     quiet = scene()
     worker = quiet.stack.worker(concurrency=1)

@@ -14,7 +14,7 @@ from tests.support.waiting import wait_for
 LEASE = {"WORKER_LEASE_SECONDS": "12", "WORKER_HEARTBEAT_SECONDS": "1"}
 
 
-@pytest.mark.parametrize("how", ["refuse", "freeze"])
+@pytest.mark.parametrize("how", ["refuse", pytest.param("freeze", marks=pytest.mark.full)])
 def test_row_23_cut_off_it_fences_itself_before_the_rescue(
     scene: Callable[..., Scene], services: Services, tmp_path: Path, how: str
 ) -> None:

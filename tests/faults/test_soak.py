@@ -48,8 +48,8 @@ def run(soak: Soaks, seconds: float, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.timeout(600)
-def test_a_minute_of_random_faults(soak: Soaks, capsys: pytest.CaptureFixture[str]) -> None:
-    run(soak, 60, capsys)
+def test_half_a_minute_of_random_faults(soak: Soaks, capsys: pytest.CaptureFixture[str]) -> None:
+    run(soak, 30, capsys)
 
 
 @pytest.mark.full

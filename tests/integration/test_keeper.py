@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from app.core.config import get_settings
 from app.dispatch import due
 from app.dispatch.messages import Dispatch
 from app.dispatch.sending import BrokerLink
-from app.keeper import lease, passes
+from app.keeper import lease, loop, passes
 from app.keeper.loop import Keeper
 from app.models import Task, WorkerProcess
 from app.models.ids import new_id
@@ -224,6 +225,13 @@ class TestResend:
         assert passes.anything_due(db)
         with pytest.raises(Exception, match="refused"):
             BrokerLink().producer()
+
+
+class TestQueues:
+    def test_one_that_a_task_names_for_itself_is_looked_at_as_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        kinds = {"mine": SimpleNamespace(queue="gpu"), "other": SimpleNamespace(queue=None)}
+        monkeypatch.setattr(loop, "catalogue", lambda: kinds)
+        assert set(loop._queues()) >= {"gpu", "default", "high_priority", "low_priority"}
 
 
 class TestRescue:

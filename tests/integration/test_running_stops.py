@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.running import Running, example_stack, lines, started
 from tests.support.services import Services
@@ -75,6 +76,58 @@ class TestCancel:
         assert running.status(task_id) == "failed"
 
 
+class TestALivingBody:
+    """What the worker takes for a body that must stop, and is none."""
+
+    def looked_at(self, running: Running, seconds: float = 5) -> None:
+        """Long enough for the worker to have looked several times: its heartbeat has gone on."""
+        before = running.stack.sql("SELECT max(heartbeat_at) FROM worker_processes")[0][0]
+        later = "SELECT max(heartbeat_at) > :before + make_interval(secs => :seconds) FROM worker_processes"
+        wait_for(lambda: running.stack.sql(later, before=before, seconds=seconds)[0][0], 30, "heartbeats")
+
+    def test_one_that_applies_another_task_is_still_running(
+        self, shared: tuple[Running, Part], ledger: Path, gate: Path
+    ) -> None:
+        running, _ = shared
+        task_id = running.create("apply_another", str(gate), str(ledger))
+        started(ledger)
+        self.looked_at(running)
+        gate.touch()
+        assert (running.ended(task_id)["status"], running.outcomes(task_id)) == ("succeeded", ["succeeded"])
+
+    def test_one_that_has_ended_its_attempt_goes_on_to_its_end(
+        self, shared: tuple[Running, Part], ledger: Path, gate: Path
+    ) -> None:
+        running, _ = shared
+        task_id = running.create("end_itself_and_go_on", str(gate), str(ledger))
+        started(ledger)
+        self.looked_at(running)
+        gate.touch()
+        wait_for(lambda: lines(ledger)[1:] == ["went on to its end"], 20, "the body to end")
+        assert running.get(task_id)["result"] == "said"
+
+    def test_a_row_that_somebody_holds_silences_no_heartbeat(
+        self, start: Callable[..., Running], ledger: Path, tmp_path: Path, gate: Path
+    ) -> None:
+        running = start(**GRACE)
+        worker = running.stack.worker(concurrency=2)
+        lost = running.create("hold_deaf", str(gate), str(ledger))
+        other = running.create("hold_deaf", str(gate), str(tmp_path / "other"))
+        child = int(started(ledger)[0])
+        started(tmp_path / "other")
+        with running.stack.engine.connect() as holder:
+            holder.execute(text("SELECT * FROM tasks WHERE id = :id FOR UPDATE"), {"id": lost})
+            os.kill(child, signal.SIGKILL)
+            worker.await_line("could not be written yet")
+            self.looked_at(running, 8)  # longer than the lease
+            holder.rollback()
+        started(ledger, 2)
+        gate.touch()
+        assert (running.ended(other)["attempt"], running.outcomes(other)) == (1, ["succeeded"])
+        assert running.outcomes(lost)[0] == "worker_lost"
+        assert running.ended(lost)["status"] == "succeeded"
+
+
 class TestAWorkerThatLeaves:
     def test_gives_back_what_outlasts_the_grace_time(
         self, start: Callable[..., Running], ledger: Path, tmp_path: Path
@@ -114,13 +167,25 @@ class TestAWorkerThatLeaves:
         assert (running.ended(task_id)["result"], running.outcomes(task_id)) == ("whole", ["succeeded"])
         wait_for(lambda: not worker.running, 20, "the worker to end")
 
-    def test_a_cold_shutdown_gives_everything_back(self, start: Callable[..., Running], ledger: Path) -> None:
+    @pytest.mark.parametrize("how", ["asleep", "in a C function"])
+    def test_a_cold_shutdown_gives_everything_back(self, start: Callable[..., Running], ledger: Path, how: str) -> None:
         running = start(**GRACE)
+        worker = running.stack.worker(concurrency=1)
+        task_id = running.create("deaf", str(ledger), how)
+        started(ledger)
+        running.stack.kill(worker, signal.SIGQUIT)
+        wait_for(lambda: not worker.running, 30, "the worker to end")
+        running.until(task_id, "pending")
+        assert running.outcomes(task_id) == ["handed_back"]
+
+    def test_an_end_without_celerys_signal_of_it_gives_back_as_well(
+        self, start: Callable[..., Running], ledger: Path
+    ) -> None:
+        running = start(**GRACE, SHUTDOWN_GRACE_SECONDS="2")
         worker = running.stack.worker(concurrency=1)
         task_id = running.create("deaf", str(ledger), "asleep")
         started(ledger)
-        running.stack.kill(worker, signal.SIGQUIT)
-        wait_for(lambda: not worker.running, 20, "the worker to end")
+        running.stack.kill(worker, signal.SIGHUP)  # Celery restarts, if it knows how it was started
         running.until(task_id, "pending")
         assert running.outcomes(task_id) == ["handed_back"]
 

@@ -322,3 +322,21 @@ async def deaf_coroutine(self: Any, ledger: str) -> None:
         await asyncio.Event().wait()
     finally:
         note(ledger, "cleaned up")
+
+
+@celery_app.task(bind=True, name="tests.apply_another")
+def apply_another(self: Any, gate: str, ledger: str) -> int:
+    """Call another task with `apply()`, and go on until the gate opens."""
+    note(ledger, os.getpid())
+    echo.apply()
+    await_gate(gate)
+    return 1
+
+
+@celery_app.task(bind=True, name="tests.end_itself_and_go_on")
+def end_itself_and_go_on(self: Any, gate: str, ledger: str, task_id: Any = None) -> None:
+    """End its own attempt, then do something that takes long."""
+    task_service.update_task_status(self.db, task_id, "succeeded", 100, "said")
+    note(ledger, os.getpid())
+    await_gate(gate)
+    note(ledger, "went on to its end")

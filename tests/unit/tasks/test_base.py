@@ -234,6 +234,31 @@ class TestEnd:
         assert end_of(define(factorial), FakeRun(a_claim(args=[4]))) == ("succeeded", 24)
 
 
+@pytest.mark.usefixtures("_close_the_loop")
+class TestACoroutineThatNeverBegan:
+    def test_does_not_run_beside_the_next_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An order that comes between the loop's start and the coroutine's first step."""
+        ran: list[str] = []
+
+        async def body(name: str) -> str:
+            ran.append(name)
+            await asyncio.sleep(0)
+            return name
+
+        assert coroutines.run_coroutine(body("before")) == "before"
+        loop = coroutines._runners.runner.get_loop()
+
+        def interrupted(_: Any) -> None:
+            monkeypatch.undo()
+            raise TaskCancelled
+
+        monkeypatch.setattr(loop, "run_until_complete", interrupted)
+        with pytest.raises(TaskCancelled):
+            coroutines.run_coroutine(body("stopped"))
+        assert coroutines.run_coroutine(body("after")) == "after"
+        assert ran == ["before", "after"]
+
+
 class TestPlainErrors:
     """What the body raises, and nobody has asked Celery to retry."""
 

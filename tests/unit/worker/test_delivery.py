@@ -106,6 +106,7 @@ class TestIsOutage:
             lambda: said(errors.AdminShutdown, "57P01"),
             lambda: said(errors.CrashShutdown, "57P02"),
             lambda: said(errors.CannotConnectNow, "57P03"),
+            lambda: said(errors.ReadOnlySqlTransaction, "25006"),
             lambda: said(errors.TooManyConnections, "53300"),
             lambda: said(errors.ConnectionFailure, "08006"),
             lambda: DBAPIError("SELECT 1", {}, psycopg2.DatabaseError("odd"), connection_invalidated=True),

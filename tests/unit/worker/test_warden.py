@@ -13,6 +13,7 @@ from app.core.config import get_settings
 from app.models.ids import new_id
 from app.worker import fence as fences
 from app.worker import holdings
+from app.worker import warden as wardens
 from app.worker.board import Board, Phase, Seat, Sight, Stop
 from app.worker.fence import Fence
 from app.worker.holdings import Holding
@@ -90,12 +91,20 @@ class TestStop:
         warden.stop(sight, Stop.CANCELLED)
         assert not has_ended(pid)
 
-    def test_of_a_child_that_is_gone_is_nothing(self, board: Board, warden: Warden) -> None:
+    def test_of_a_child_that_is_gone_signals_nobody_who_has_its_number_now(
+        self, board: Board, warden: Warden, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sent: list[tuple[int, int | None]] = []
+        monkeypatch.setattr(wardens, "_send", lambda pid, number: sent.append((pid, number)))
         pid = os.fork()
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)
-        warden.stop(Sight(0, pid, 1, Phase.RUNNING, 1, new_id()), Stop.CANCELLED)
+        gone = Sight(0, pid, 1, Phase.RUNNING, 1, new_id())
+        board.write(gone)
+        warden.stop(gone, Stop.CANCELLED)
+        warden.kill(gone, Stop.CANCELLED)
+        assert sent == []
 
 
 class TestKill:
