@@ -33,6 +33,8 @@ WORKERS = 2
 CONCURRENCY = 3
 OVERLAPPING = 2
 PAUSE = (0.2, 1.5)
+# A client that creates more than the faults let anybody run proves nothing but that: it waits with so many unended.
+MOST_UNENDED = 60
 # Lease, heartbeat, crash after crash, a back-off, on a machine that is busy with ten processes.
 SETTLE_SECONDS = 180.0
 SETTINGS = {"CANCEL_GRACE_SECONDS": "1", "SHUTDOWN_GRACE_SECONDS": "2"}
@@ -78,6 +80,8 @@ class Load:
     def _run(self) -> None:
         try:
             while not self._over.wait(self._random.uniform(0.02, 0.2)):
+                while len(self.scene.unended()) >= MOST_UNENDED and not self._over.wait(0.5):
+                    continue
                 self._create(self._random.choice(WORK)(self._random))
                 if self._random.random() < 0.25:
                     self._change(self._random.choice(self.scene.accepted[-20:]))
