@@ -191,7 +191,9 @@ class Agent:
         self._suspects = set(orphans)
         for row in again:
             logger.error("task %s: no child runs its attempt %d any more", row.task_id, row.attempt)
-            self._unwritten.append(Loss(row.task_id, row.pid, overran=None))
+            loss = Loss(row.task_id, row.pid, overran=None)
+            if loss not in self._unwritten:  # it may have to wait for long, and each entry costs a try at every look
+                self._unwritten.append(loss)
 
     # -- what was lost -----------------------------------------------------------------------------------------------
 

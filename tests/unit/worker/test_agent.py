@@ -1,0 +1,23 @@
+"""What the agent remembers between two looks; the rest of it needs a database and is tested on real workers."""
+
+from app.models.ids import new_id
+from app.worker.agent import Agent
+from app.worker.holdings import Holding
+
+
+class TestOrphans:
+    ROW = Holding(new_id(), 1, 4711, cancelled=False)
+
+    def test_one_look_is_no_proof(self) -> None:
+        agent = Agent()
+        agent._end_orphans([self.ROW])
+        agent._end_orphans([])
+        agent._end_orphans([self.ROW])
+        assert agent._unwritten == []
+
+    def test_one_that_cannot_be_written_yet_is_kept_once_however_often_it_is_seen(self) -> None:
+        """Each entry costs a wait for the row's lock, and the heartbeat waits behind them."""
+        agent = Agent()
+        for _ in range(50):
+            agent._end_orphans([self.ROW])
+        assert [loss.task_id for loss in agent._unwritten] == [self.ROW.task_id]
