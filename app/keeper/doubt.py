@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Text, bindparam, column, func, select, true, update
+from sqlalchemy import Text, bindparam, column, func, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from app.db.batches import batch
 from app.db.session import transaction
-from app.keeper.passes import BATCH, DISPATCHED, DUE_AGAIN, PENDING
+from app.keeper.passes import DISPATCHED, PENDING, send_again
 from app.models.task import Task, TaskPriority
 from app.services.transitions import NOW, STATEMENT_TIME
 
@@ -93,7 +92,4 @@ def resend_overtaken(db: Session, front: Front, depth: int) -> int:
         .scalar_subquery()
     )
     lost = (*line, Task.dispatched_at <= newest_lost, Task.dispatched_at < STATEMENT_TIME - LOST_AFTER)
-    rows = batch(select(Task.id).where(*lost).order_by(Task.dispatched_at), BATCH)
-    statement = update(Task).where(Task.id.in_(rows), PENDING).values(DUE_AGAIN).returning(Task.id)
-    with transaction(db):
-        return len(db.execute(statement.execution_options(synchronize_session=False)).all())
+    return send_again(db, select(Task.id).where(*lost).order_by(Task.dispatched_at))

@@ -1,8 +1,9 @@
 """The keeper's passes over the table. Each is one short transaction, or several in batches, and may run twice."""
 
 from datetime import timedelta
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
@@ -30,14 +31,18 @@ def anything_due(db: Session) -> bool:
         return bool(db.scalar(select(exists().where(PENDING, Task.dispatch_at <= STATEMENT_TIME))))
 
 
+def send_again(db: Session, ids: Select[UUID]) -> int:
+    """Make a batch of these pending rows due again. Returns how many."""
+    statement = update(Task).where(Task.id.in_(batch(ids, BATCH)), PENDING).values(DUE_AGAIN).returning(Task.id)
+    with transaction(db):
+        return len(db.execute(statement.execution_options(synchronize_session=False)).all())
+
+
 def resend_all(db: Session) -> int:
     """Make every dispatched row due again: the broker has lost them all. Returns how many."""
     count = 0
     while True:
-        rows = batch(select(Task.id).where(PENDING, DISPATCHED), BATCH)
-        with transaction(db):
-            statement = update(Task).where(Task.id.in_(rows), PENDING).values(DUE_AGAIN).returning(Task.id)
-            taken = len(db.execute(statement.execution_options(synchronize_session=False)).all())
+        taken = send_again(db, select(Task.id).where(PENDING, DISPATCHED))
         count += taken
         if taken < BATCH:
             return count

@@ -43,7 +43,7 @@ def lost(db: Executor, *attempts: ColumnElement[bool]) -> int:
         ),
         _revoked(attempts, ended),
     )
-    return sum(len(db.execute(statement).all()) for statement in statements)
+    return _matched(db, statements)
 
 
 def handed_back(db: Executor, why: str, *attempts: ColumnElement[bool]) -> int:
@@ -61,7 +61,7 @@ def handed_back(db: Executor, why: str, *attempts: ColumnElement[bool]) -> int:
         ),
         _revoked(attempts, ended(AttemptOutcome.REVOKED)),
     )
-    return sum(len(db.execute(statement).all()) for statement in statements)
+    return _matched(db, statements)
 
 
 def overran(db: Executor, limit: float, *attempts: ColumnElement[bool]) -> int:
@@ -99,9 +99,13 @@ def overran(db: Executor, limit: float, *attempts: ColumnElement[bool]) -> int:
         ),
         _revoked(attempts, ended(AttemptOutcome.REVOKED)),
     )
-    return sum(len(db.execute(statement).all()) for statement in statements)
+    return _matched(db, statements)
 
 
 def _revoked(attempts: Sequence[ColumnElement[bool]], ended: AttemptEnd) -> Any:
     """Where a cancellation was asked for, it has come about, however the attempt ended."""
     return transition(TaskStatus.REVOKED, *attempts, CANCELLED, sources=RUNNING, values=CANCELLED_REASON, ended=ended)
+
+
+def _matched(db: Executor, statements: Sequence[Any]) -> int:
+    return sum(len(db.execute(statement).all()) for statement in statements)

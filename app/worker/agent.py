@@ -24,12 +24,12 @@ from app.models.worker import WorkerProcess
 from app.services import rescue
 from app.services.transitions import NOW
 from app.worker import holdings
-from app.worker.board import WHY, Sight, Stop, board
+from app.worker.board import WHY, Stop, board
 from app.worker.fence import Fence
 from app.worker.holdings import Holding
 from app.worker.identity import WORKER_ID
 from app.worker.stall import StallDetector
-from app.worker.warden import Warden, has_ended
+from app.worker.warden import Warden, living
 
 logger = logging.getLogger(__name__)
 
@@ -171,10 +171,10 @@ class Agent:
 
     def _look(self) -> None:
         """Hold the rows of this worker against its children, and stop what must not go on."""
-        before = _alive()
+        before = living(board.busy())
         with SessionLocal() as db:
             held = holdings.read(db)
-        after = _alive()
+        after = living(board.busy())
         for sight in holdings.cancelled(held, after):
             self.warden.stop(sight, Stop.CANCELLED)
         for sight in holdings.not_ours(held, before, after):
@@ -217,8 +217,7 @@ class Agent:
 
     def _still_holds(self, loss: Loss) -> bool:
         """The child was told to end and is not gone yet: until then nobody else may start the task."""
-        seats = (sight for sight in board.busy() if (sight.pid, sight.task_id) == (loss.pid, loss.task_id))
-        return any(seats) and not has_ended(loss.pid)
+        return any((sight.pid, sight.task_id) == (loss.pid, loss.task_id) for sight in living(board.busy()))
 
     def _write_loss(self, loss: Loss) -> None:
         # This task, run by this worker, in the child that is gone: another attempt of it matches nothing here.
@@ -242,11 +241,6 @@ class Agent:
             db.execute(LOCK_TIMEOUT)
             rescue.handed_back(db, WHY[Stop.HANDED_BACK], Task.worker_id == WORKER_ID)
             db.execute(update(WorkerProcess).where(WorkerProcess.id == WORKER_ID).values({"stopped_at": NOW}))
-
-
-def _alive() -> list[Sight]:
-    """The busy seats whose children live: a dead one's seat goes on saying what it did."""
-    return [sight for sight in board.busy() if not has_ended(sight.pid)]
 
 
 agent = Agent()

@@ -154,7 +154,7 @@ class Seat:
         self._write(Phase.RUNNING, self._state[0], attempt)
 
     @property
-    def taken(self) -> bool:
+    def is_seen(self) -> bool:
         """Whether the parent sees what is written here."""
         return self._number is not None
 

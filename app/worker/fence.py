@@ -11,7 +11,7 @@ import time
 
 from app.core.config import get_settings
 from app.worker.board import Board, Phase, Stop
-from app.worker.warden import Warden, has_ended
+from app.worker.warden import Warden, living
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Fence:
                 self._end_bodies(silent)
 
     def _end_bodies(self, silent: float) -> None:
-        for sight in self._board.busy():
-            if sight.phase is Phase.RUNNING and not has_ended(sight.pid):
+        for sight in living(self._board.busy()):
+            if sight.phase is Phase.RUNNING:
                 logger.error("no heartbeat for %.0f s: the body of task %s is ended", silent, sight.task_id)
                 self._warden.kill(sight, Stop.LOST)

@@ -56,7 +56,7 @@ class AttemptRun:
         self.stopped: type[BodyStop] | None = None
         self._writing = False
         # Without a seat nobody would notice that this process gave the outcome up: it has to go on trying.
-        self._seconds = settings.worker_lease_seconds * DELIVERY_LEASES if seat.mine.taken else math.inf
+        self._seconds = settings.worker_lease_seconds * DELIVERY_LEASES if seat.mine.is_seen else math.inf
         self._progress = ProgressReporter(self._write_progress, settings.progress_interval_seconds)
 
     @classmethod

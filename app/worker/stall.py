@@ -1,5 +1,6 @@
 """Notices a worker that is alive and consumes nothing, as reconnects have left some (celery #8091, #8030, #10205)."""
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,12 +9,15 @@ from celery.worker import state
 from sqlalchemy import exists, select
 
 from app.db.session import SessionLocal, transaction
+from app.dispatch.due import PENDING
 from app.dispatch.sending import BrokerLink
 from app.keeper.broker import is_empty
-from app.models.task import Task, TaskStatus
+from app.models.task import Task
 from app.services.transitions import STATEMENT_TIME
 from app.worker.board import Board
-from app.worker.warden import has_ended
+from app.worker.warden import living
+
+logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 15.0
 
@@ -44,15 +48,14 @@ class StallDetector:
         return True
 
     def _seen(self) -> tuple[int, int]:
-        seats = list(self._board.taken())
-        busy = [seat for seat in self._board.busy() if not has_ended(seat.pid)]
-        return sum(seat.claims for seat in seats), len(busy)
+        """How many claims there have been, and how many children are busy."""
+        return sum(sight.claims for sight in self._board.taken()), len(living(self._board.busy()))
 
     def _anything_waits(self) -> bool:
         """Rows whose messages have been out for as long, and messages in a queue of theirs."""
         queues = self._queues()
         waiting = exists().where(
-            Task.status == TaskStatus.PENDING.value,
+            PENDING,
             Task.dispatched_at < STATEMENT_TIME - timedelta(seconds=STALL_SECONDS),
             Task.queue.in_(queues),
         )
@@ -62,6 +65,7 @@ class StallDetector:
         try:
             connection = self._link.producer().connection
             return not all(is_empty(connection, queue) for queue in queues)
-        except Exception:  # noqa: BLE001 (redis-py's and kombu's errors share no base) - without a broker nothing can arrive
+        except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
+            logger.warning("worker agent: broker not reachable, nothing can arrive: %s", error)
             self._link.close()
             return False

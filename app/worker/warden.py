@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from uuid import UUID
 
@@ -84,6 +85,11 @@ def _send(pid: int, number: int | None) -> None:
     assert number is not None, "a child with a seat is one that can be signalled"
     with suppress(ProcessLookupError):  # it has ended by itself
         os.kill(pid, number)
+
+
+def living(sights: Iterable[Sight]) -> list[Sight]:
+    """Those whose children live: a dead one's seat goes on saying what it did."""
+    return [sight for sight in sights if not has_ended(sight.pid)]
 
 
 def has_ended(pid: int) -> bool:

@@ -13,5 +13,6 @@ from tests.support.fixtures import (  # noqa: F401 (pytest finds them by name he
     services,
     stack,
     start,
+    tasks,
     wait_for,
 )

@@ -34,11 +34,6 @@ def client(services: Services) -> Iterator[httpx.Client]:
         yield shared
 
 
-@pytest.fixture
-def tasks(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
-    return task_client(client, make_user)
-
-
 def send(tasks: TaskClient, key: str | bytes = KEY, **fields: Any) -> httpx.Response:
     return tasks.post(body=BODY | fields, headers={"Idempotency-Key": key})
 

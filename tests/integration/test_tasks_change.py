@@ -23,11 +23,6 @@ def client(services: Services) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def tasks(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
-    return task_client(client, make_user)
-
-
-@pytest.fixture
 def admin(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
     return task_client(client, make_user, "admin")
 

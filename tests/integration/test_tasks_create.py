@@ -1,14 +1,14 @@
 """POST /tasks/: what is accepted, how it comes back, and what is refused in which words."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.services import Services
-from tests.support.task_client import BODY, TASKS, TaskClient, shared_client, task_client
+from tests.support.task_client import BODY, TASKS, TaskClient, shared_client
 from tests.support.tasks import LONG_RUNNING
 
 # CONTRACT: every one of them is there from the first release, null where nothing fills it yet.
@@ -25,11 +25,6 @@ MARK = "rejected-value-4711"
 def client(services: Services) -> Iterator[httpx.Client]:
     with shared_client(services) as shared:
         yield shared
-
-
-@pytest.fixture
-def tasks(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
-    return task_client(client, make_user)
 
 
 def refused(answer: httpx.Response, *loc: Any) -> dict[str, Any]:

@@ -19,11 +19,6 @@ def client(services: Services) -> Iterator[httpx.Client]:
         yield shared
 
 
-@pytest.fixture
-def tasks(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
-    return task_client(client, make_user)
-
-
 def names(answer: httpx.Response) -> list[str]:
     assert answer.status_code == 200, answer.text
     return [task["name"] for task in answer.json()]

@@ -4,6 +4,7 @@ services        the session's PostgreSQL and Valkey (temporary directories, free
 own_services    a module's own, durable, which a test may crash
 db              a Session whose commits are savepoints of one transaction that is rolled back: for service tests
 client          starlette's TestClient on `create_app()`, in this process, on a fresh database
+tasks           a new user's view of the task endpoints, through `client`; see `tests/support/task_client.py`
 make_user       `make_user(role="user") -> (user, access token)`, through `client`
 stack           processes on a fresh database; see `tests/support/stack.py`
 start           the same with the example tasks, `start(**settings) -> Running`; see `tests/support/running.py`
@@ -17,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
@@ -28,6 +30,7 @@ from tests.support.running import Running, example_stack
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.stack import Stack
+from tests.support.task_client import TaskClient, task_client
 
 # The stacks that a test's fixtures have started for it: their logs are shown when it fails.
 STARTED = pytest.StashKey[list[Stack]]()
@@ -110,6 +113,11 @@ def make_user(client: TestClient) -> Callable[..., tuple[dict[str, Any], str]]:
             user.role = "admin"
 
     return lambda role="user": accounts.make_user(client, promote, role)
+
+
+@pytest.fixture
+def tasks(client: httpx.Client, make_user: Callable[..., tuple[dict[str, Any], str]]) -> TaskClient:
+    return task_client(client, make_user)
 
 
 @pytest.fixture
