@@ -23,14 +23,15 @@ def last_fired(db: Session, name: str) -> tuple[datetime, datetime]:
     return row[0], row[1]
 
 
-def take(db: Session, name: str, fired_at: datetime) -> bool:
-    """Fire the period that follows `fired_at`: True for one caller, however many there are."""
+def take(db: Session, name: str, fired_at: datetime) -> datetime | None:
+    """Fire the period that follows `fired_at`: what stands there instead for one caller, None for all others."""
     statement = update(Period).where(Period.name == name, Period.fired_at == fired_at).values({"fired_at": NOW})
     with transaction(db):
-        return db.execute(statement.returning(Period.name)).one_or_none() is not None
+        return db.scalar(statement.returning(Period.fired_at))
 
 
-def give_back(db: Session, name: str, fired_at: datetime) -> None:
-    """What was taken could not be sent: the period is due again."""
+def give_back(db: Session, name: str, taken_at: datetime, fired_at: datetime) -> bool:
+    """What was taken could not be sent: the period is due again. False when a later one has been fired since."""
+    statement = update(Period).where(Period.name == name, Period.fired_at == taken_at).values({"fired_at": fired_at})
     with transaction(db):
-        db.execute(update(Period).where(Period.name == name).values({"fired_at": fired_at}))
+        return db.scalar(statement.returning(Period.name)) is not None

@@ -37,7 +37,8 @@ class OncePerPeriod(PersistentScheduler):
     """`beat_scheduler` of the application."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._taken: dict[str, datetime] = {}
+        # What each entry's row said when it was taken, and what it said before.
+        self._taken: dict[str, tuple[datetime, datetime]] = {}
         self._not_before = 0.0
         super().__init__(*args, **kwargs)
 
@@ -58,13 +59,13 @@ class OncePerPeriod(PersistentScheduler):
         fired_at = entry.last_run_at
         try:
             with SessionLocal() as db:
-                mine = periods.take(db, entry.name, fired_at)
+                taken_at = periods.take(db, entry.name, fired_at)
         except SQLAlchemyError as error:
             logger.warning("beat: the database is not reachable: %s", error)
-            mine = False
-        if not mine:
+            taken_at = None
+        if taken_at is None:
             return schedstate(is_due=False, next=RETRY_SECONDS)
-        self._taken[entry.name] = fired_at
+        self._taken[entry.name] = taken_at, fired_at
         return state
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
@@ -79,7 +80,7 @@ class OncePerPeriod(PersistentScheduler):
     def _give_back(self, entry: Any) -> None:
         try:
             with SessionLocal() as db:
-                periods.give_back(db, entry.name, self._taken[entry.name])
+                periods.give_back(db, entry.name, *self._taken[entry.name])
         except SQLAlchemyError:
             logger.exception("beat: %s has missed a period: neither broker nor database is there", entry.name)
         self._not_before = time.monotonic() + RETRY_SECONDS

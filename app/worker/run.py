@@ -55,8 +55,7 @@ class AttemptRun:
         # Why it was told to stop, and whether that has to wait until a statement of our own is through.
         self.stopped: type[BodyStop] | None = None
         self._writing = False
-        # Without a seat nobody would notice that this process gave the outcome up: it has to go on trying.
-        self._seconds = settings.worker_lease_seconds * DELIVERY_LEASES if seat.mine.is_seen else math.inf
+        self._seconds = _patience(settings.worker_lease_seconds * DELIVERY_LEASES)
         self._progress = ProgressReporter(self._write_progress, settings.progress_interval_seconds)
 
     @classmethod
@@ -74,7 +73,7 @@ class AttemptRun:
             return claimed
 
         seat.mine.claiming(ticket.task_id)
-        claim = deliver(take, get_settings().worker_lease_seconds)
+        claim = deliver(take, _patience(get_settings().worker_lease_seconds))
         if claim is None:
             seat.mine.idle()
             return None
@@ -180,6 +179,15 @@ class AttemptRun:
             raise SystemExit(1) from None
         if not held:
             logger.warning("attempt %d of task %s no longer held it: nothing written", self.claim.attempt, self.task_id)
+
+
+def _patience(seconds: float) -> float:
+    """How long to go on trying to reach the database.
+
+    Without a seat for ever: nobody would notice that this process gave up an outcome, or a claim whose reply was lost,
+    and the row would say running for as long as the worker lives.
+    """
+    return seconds if seat.mine.is_seen else math.inf
 
 
 def describe(error: BaseException) -> AttemptError:

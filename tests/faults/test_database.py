@@ -84,6 +84,31 @@ class TestTerminatedBackends:
         assert running.outcomes(held) == ["succeeded"]
 
 
+class TestAFormerPrimary:
+    def test_what_only_reads_is_as_good_as_down_and_loses_no_result(
+        self, scene: Callable[..., Scene], gate: Path
+    ) -> None:
+        """Come back as a standby it answers, but takes no writes."""
+        running = scene(**DEFAULT_LEASE)
+        running.stack.worker(concurrency=1)
+        held = running.create("ledger.deaf", kwargs={"gate": str(gate)})
+        running.started(held)
+        switch = f"ALTER DATABASE {running.stack.database}"
+        running.stack.sql(f"{switch} SET default_transaction_read_only = on")
+        running.stack.sql(OTHERS)
+        try:
+            wait_for(lambda: post(running) == 503, RECOVERS_WITHIN, "a POST to be refused")
+            gate.touch()
+            wait_for(lambda: running.lines(held, "end"), 20, "the body to end")
+            assert running.http.get(TASKS + held).json()["status"] == "running"
+            assert post(running) == 503
+        finally:
+            running.stack.sql(f"SET TRANSACTION READ WRITE; {switch} RESET default_transaction_read_only")
+        wait_for(lambda: post(running) == 201, 20, "a POST to be accepted again")
+        running.check()
+        assert running.outcomes(held) == ["succeeded"]
+
+
 class Load:
     """Posts tasks one after another until it is stopped, through whatever happens to the database."""
 

@@ -139,6 +139,18 @@ def test_without_a_database_nothing_fires_and_beat_lives(beats: Any, monkeypatch
 
 def test_taking_is_for_one(db: Session) -> None:
     fired_at, _ = periods.last_fired(db, "hourly")
-    assert [periods.take(db, "hourly", fired_at) for _ in range(3)] == [True, False, False]
-    periods.give_back(db, "hourly", fired_at)
+    taken = [periods.take(db, "hourly", fired_at) for _ in range(3)]
+    assert taken[0] is not None
+    assert taken[1:] == [None, None]
+    assert periods.give_back(db, "hourly", taken[0], fired_at)
     assert periods.take(db, "hourly", fired_at)
+
+
+def test_what_was_fired_later_is_not_given_back(db: Session) -> None:
+    """A beat whose broker answered only after the next period: to give its own one back would fire that one twice."""
+    fired_at, _ = periods.last_fired(db, "hourly")
+    slow = periods.take(db, "hourly", fired_at)
+    assert slow is not None
+    quick = periods.take(db, "hourly", slow)
+    assert not periods.give_back(db, "hourly", slow, fired_at)
+    assert periods.last_fired(db, "hourly")[0] == quick
