@@ -9,6 +9,7 @@ from tests.support.fixtures import (  # noqa: F401 (pytest finds them by name he
     own_services,
     pytest_runtest_makereport,
     pytest_sessionfinish,
+    pytest_testnodedown,
     rollback_database,
     services,
     stack,

@@ -2,6 +2,7 @@
 
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.report import coverage_data
@@ -11,15 +12,31 @@ from tests.report.model import ROOT, Case, SuiteResult
 NAMES = ("unit", "integration", "e2e", "faults")
 NOTHING_COLLECTED = 5
 NO_SEPARATE_CACHE = ("-p", "no:cacheprovider")
+# Most tests wait for processes to start, to notice, to end. A file stays in one process: its fixtures are shared.
+PARALLEL = ("--dist", "loadfile", "-n")
 
 
-def run(name: str, reports: Path, keyword: str | None, full: bool, coverage: bool) -> SuiteResult:
+@dataclass(frozen=True)
+class Options:
+    """What the command line says of pytest's suites; `jobs` is how many processes share the tests of a suite."""
+
+    keyword: str | None
+    full: bool
+    coverage: bool
+    jobs: int
+
+
+def run(name: str, reports: Path, options: Options) -> SuiteResult:
     folder = ROOT / "tests" / name
     if not any(folder.rglob("test_*.py")):
         return SuiteResult(name, note="absent: it has no tests yet")
     xml = reports / f"{name}.xml"
-    measured = coverage_data.command(reports) if coverage else []
-    selection = [*(["-k", keyword] if keyword else []), *(["--full"] if full else [])]
+    measured = coverage_data.command(reports) if options.coverage else []
+    selection = [
+        *(["-k", options.keyword] if options.keyword else []),
+        *(["--full"] if options.full else []),
+        *([*PARALLEL, str(options.jobs)] if options.jobs > 1 else []),
+    ]
     command = [sys.executable, *measured, "-m", "pytest", str(folder), "-q", f"--junitxml={xml}", *NO_SEPARATE_CACHE]
     return _result(name, xml, run_child([*command, *selection], {"PYTHONPATH": str(ROOT)}))
 

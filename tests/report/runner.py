@@ -17,6 +17,8 @@ from tests.report.children import stop_on_sigterm
 from tests.report.model import REPORTS, Run, SuiteResult
 
 SUITES = (*pytest_suites.NAMES, *scripts.NAMES)
+# One more than cores is enough to keep them busy; each has a PostgreSQL and a Valkey of its own.
+JOBS = min(4, (os.cpu_count() or 1) + 1)
 LABEL = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "absent": "absent"}
 
 
@@ -58,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-k", dest="keyword", metavar="EXPRESSION", help="only tests that match, as pytest's -k")
     parser.add_argument("--full", action="store_true", help="the long tests as well: soaks, growth, five-run medians")
     parser.add_argument("--no-coverage", action="store_true", help="do not measure coverage: a little faster")
+    parser.add_argument(
+        "--jobs", type=int, default=JOBS, metavar="N", help=f"processes that share the tests of a suite ({JOBS})"
+    )
     parser.add_argument("--list", action="store_true", help="name the suites and end; .venv is made all the same")
     return parser
 
@@ -66,7 +71,8 @@ def _run(name: str, options: argparse.Namespace) -> SuiteResult:
     _say(f"\n── {name} {'─' * (70 - len(name))}")
     begun = time.monotonic()
     if name in pytest_suites.NAMES:
-        result = pytest_suites.run(name, REPORTS, options.keyword, options.full, not options.no_coverage)
+        chosen = pytest_suites.Options(options.keyword, options.full, not options.no_coverage, options.jobs)
+        result = pytest_suites.run(name, REPORTS, chosen)
     elif options.keyword:
         result = SuiteResult(name, note="-k selects among pytest's tests only")
     else:

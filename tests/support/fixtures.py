@@ -34,6 +34,8 @@ from tests.support.task_client import TaskClient, task_client
 
 # The stacks that a test's fixtures have started for it: their logs are shown when it fails.
 STARTED = pytest.StashKey[list[Stack]]()
+# Under this name a process of a parallel run tells of processes that were left behind.
+LEFT = "left"
 _running: list[Services] = []
 
 
@@ -176,7 +178,8 @@ def _stacks_of(item: pytest.Item) -> list[Stack]:
     return [*direct, *shared, *started]
 
 
-@pytest.hookimpl(wrapper=True)
+# Last: inside of the wrapper in which a parallel run's process says goodbye to the one that leads it.
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     """Fixtures end in here; after them, no process that a test started may be left."""
     try:
@@ -188,4 +191,20 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
             services.dismiss_guardian()
         if left:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            os.write(2, ("\nERROR: processes left behind:\n" + "\n".join(left) + "\n").encode())
+            if hasattr(session.config, "workeroutput"):
+                session.config.workeroutput[LEFT] = left
+            else:
+                _tell(left)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """In the process that leads a parallel run: its own exit code is all that counts."""
+    left = getattr(node, "workeroutput", {}).get(LEFT, [])
+    if left:
+        node.config.pluginmanager.get_plugin("session").testsfailed += 1
+        _tell(left)
+
+
+def _tell(left: list[str]) -> None:
+    os.write(2, ("\nERROR: processes left behind:\n" + "\n".join(left) + "\n").encode())
