@@ -79,8 +79,14 @@ class _Link:
 
     def begin(self, side: _Side) -> None:
         if side is self.client:
+            if self._proxy.refuses:  # accepted in the very moment in which the listener was closed
+                side.reset()
+                return
             self._proxy.links.add(self)
             self._proxy.spawn(self._connect())
+        elif self not in self._proxy.links:  # cut before the server had answered the call
+            side.reset()
+            return
         elif self._early:
             self._to(self.server, bytes(self._early))
         side.hold(self._proxy.frozen)
@@ -220,6 +226,10 @@ class TcpProxy:
         """Let a held reply go."""
         self._run(self._release(reply))
 
+    @property
+    def refuses(self) -> bool:
+        return self._listener is None
+
     # -- on the loop -------------------------------------------------------------------------------------------------
 
     def rule_for(self, heard: bytes) -> Reply | None:
@@ -245,7 +255,7 @@ class TcpProxy:
         return rule
 
     async def _listen(self) -> None:
-        if self._listener is None:
+        if self.refuses:
             self._listener = await self._loop.create_server(lambda: _Link(self).client, LOOPBACK, self.port)
 
     async def _refuse(self) -> None:
