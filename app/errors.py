@@ -3,7 +3,7 @@
     ServiceError
     ├── Unauthenticated        401  InvalidCredentials, InvalidToken
     ├── Forbidden              403  AdminOnly, RegistrationClosed, WrongPassword
-    ├── NotFound               404  TaskNotFound, UserNotFound
+    ├── NotFound               404  TaskNotFound, UserNotFound, SessionNotFound
     ├── Conflict               409  InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin,
     │                               IdempotencyKeyInFlight, IdempotentTaskDeleted
     ├── PreconditionFailed     412
@@ -80,6 +80,10 @@ class TaskNotFound(NotFound):
 
 class UserNotFound(NotFound):
     code, title = "user_not_found", "No such user"
+
+
+class SessionNotFound(NotFound):
+    code, title = "session_not_found", "No such login"
 
 
 class Conflict(ServiceError):

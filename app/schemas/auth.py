@@ -1,6 +1,8 @@
 """Logins over HTTP."""
 
+from datetime import datetime
 from typing import Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,3 +40,17 @@ class RefreshRequest(RequestModel):
         description="The last one that was given out for this login. A used one ends the login.",
         examples=[_REFRESH],
     )
+
+
+class LoginSessionRead(BaseModel):
+    """A login that stands: its access tokens work, and it can be refreshed."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID = Field(description="The login's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])
+    created_at: datetime = Field(description="When it began.", examples=["2026-11-24T12:00:00Z"])
+    refreshed_at: datetime = Field(
+        description="When its tokens were last given out.", examples=["2026-11-24T12:15:00Z"]
+    )
+    expires_at: datetime = Field(description="When it ends, however often it is refreshed.")
+    current: bool = Field(description="Whether it is the one that asks.", examples=[True])
