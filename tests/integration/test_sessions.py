@@ -9,7 +9,7 @@ import httpx
 from tests.support.accounts import API, PASSWORD, bearer
 
 MakeUser = Callable[..., tuple[dict[str, Any], str]]
-SESSIONS = f"{API}/auth/sessions/"
+SESSIONS = f"{API}/auth/sessions"
 
 
 def log_in(client: httpx.Client, user: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class TestEnding:
         user, token = make_user()
         lost = log_in(client, user)
         (session,) = (each["id"] for each in listed(client, lost["access_token"]) if each["current"])
-        assert client.delete(SESSIONS + session, headers=bearer(token)).status_code == 204
+        assert client.delete(f"{SESSIONS}/{session}", headers=bearer(token)).status_code == 204
         assert not stands(client, lost)
         again = client.post(f"{API}/auth/refresh", json={"refresh_token": lost["refresh_token"]})
         assert again.status_code == 401
@@ -76,7 +76,7 @@ class TestEnding:
         login = log_in(client, owner)
         _, token = make_user()
         foreign, unknown = (
-            client.delete(SESSIONS + each, headers=bearer(token))
+            client.delete(f"{SESSIONS}/{each}", headers=bearer(token))
             for each in (listed(client, login["access_token"])[0]["id"], str(uuid4()))
         )
         assert (foreign.status_code, unknown.status_code) == (404, 404)
@@ -88,5 +88,5 @@ class TestEnding:
         user, token = make_user()
         login = log_in(client, user)
         (session,) = (each["id"] for each in listed(client, login["access_token"]) if each["current"])
-        answers = [client.delete(SESSIONS + session, headers=bearer(token)).status_code for _ in range(2)]
+        answers = [client.delete(f"{SESSIONS}/{session}", headers=bearer(token)).status_code for _ in range(2)]
         assert answers == [204, 404]

@@ -19,7 +19,7 @@ SessionId = Annotated[UUID, Path(description="The login's id.", examples=["019a1
 
 
 @router.get(
-    "/",
+    "",
     response_model=list[LoginSessionRead],
     response_description="Newest first",
     responses=problems(401),
@@ -30,7 +30,7 @@ def list_sessions(db: SessionDep, user: CurrentUser) -> Sequence[OpenSession]:
 
 
 @router.delete(
-    "/",
+    "",
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="All others are ended",
     responses=problems(401),
