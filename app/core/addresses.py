@@ -1,6 +1,8 @@
 """E-mail addresses in the one spelling in which nothing looks like another."""
 
-from email_validator import EmailNotValidError, validate_email
+from contextlib import suppress
+
+from email_validator import validate_email
 
 
 def ascii_address(email: str) -> str:
@@ -16,10 +18,14 @@ def ascii_address(email: str) -> str:
 
 
 def spellings(login: str) -> set[str]:
-    """What somebody who types this may be registered as: itself, and the ASCII form of an address. In small letters."""
+    """What somebody who types this may be registered as, in small letters: itself, or its address in ASCII.
+
+    None for a look-alike whose small letters are ASCII, as those of a Kelvin sign are.
+    """
+    small = login.lower()
     if login.isascii() or "@" not in login:
-        return {login.lower()}
-    try:
-        return {login.lower(), ascii_address(login).lower()}
-    except EmailNotValidError:
-        return {login.lower()}
+        return {small} if login.isascii() else set()
+    names = set() if small.isascii() else {small}
+    with suppress(ValueError):
+        names.add(ascii_address(login).lower())
+    return names

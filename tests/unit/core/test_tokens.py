@@ -206,6 +206,49 @@ class TestAttacks:
             refused(token)
 
 
+class TestSeveralKeys:
+    """While SECRET_KEY is exchanged, `kid` says which of the accepted keys signed."""
+
+    OLD, NEW = KEY, KEY[::-1]
+
+    def token_of(self, secret: str) -> str:
+        with settings({"SECRET_KEY": secret}):
+            return security.create_access_token(USER, SESSION, now())
+
+    def test_a_former_key_verifies_and_never_signs(self) -> None:
+        old = self.token_of(self.OLD)
+        with settings({"SECRET_KEY": self.NEW, "SECRET_KEY_PREVIOUS": self.OLD}):
+            assert security.read_access_token(old).user_id == USER
+            new = security.create_access_token(USER, SESSION, now())
+        with settings({"SECRET_KEY": self.NEW}):
+            assert security.read_access_token(new).user_id == USER
+            refused(old)
+
+    def test_the_next_key_can_be_made_known_before_anybody_signs_with_it(self) -> None:
+        new = self.token_of(self.NEW)
+        with settings({"SECRET_KEY": self.OLD, "SECRET_KEY_PREVIOUS": f"another-{KEY},{self.NEW}"}):
+            assert security.read_access_token(new).user_id == USER
+
+    @pytest.mark.parametrize("claimed", ["new", "old"])
+    def test_the_kid_of_one_key_over_the_signature_of_another(self, claimed: str) -> None:
+        with settings({"SECRET_KEY": self.NEW, "SECRET_KEY_PREVIOUS": self.OLD}):
+            new, old = (security._derived(secret) for secret in (self.NEW, self.OLD))
+            kid, key = (new, old) if claimed == "new" else (old, new)
+            assert security.read_access_token(sign(claims(), {"kid": security._key_id(key)}, key)).user_id == USER
+            refused(sign(claims(), {"kid": security._key_id(kid)}, key))
+
+    def test_an_unknown_kid(self) -> None:
+        with settings({"SECRET_KEY": self.NEW, "SECRET_KEY_PREVIOUS": self.OLD}):
+            for kid in ("00000000", "", None, 0, ["x"], {}, True):
+                refused(sign(claims(), {"kid": kid}))
+
+    def test_header_tricks_help_no_more_with_a_former_key(self) -> None:
+        with settings({"SECRET_KEY": self.NEW, "SECRET_KEY_PREVIOUS": self.OLD}):
+            old = security._derived(self.OLD)
+            for tricks in ({"crit": ["exp"]}, {"jwk": {"kty": "oct", "k": "eA"}}, {"typ": "JWE"}):
+                refused(sign(claims(), {"kid": security._key_id(old), **tricks}, old))
+
+
 class TestRefreshTokens:
     def test_are_256_random_bits(self) -> None:
         tokens = {security.new_refresh_token() for _ in range(100)}
