@@ -2,12 +2,13 @@
 
     ServiceError
     ├── Unauthenticated        401  InvalidCredentials, InvalidToken
-    ├── Forbidden              403  AdminOnly, RegistrationClosed, WrongPassword
-    ├── NotFound               404  TaskNotFound, UserNotFound, SessionNotFound
-    ├── Conflict               409  InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin,
+    ├── Forbidden              403  AdminOnly, InsufficientScope, LoginOnly, RegistrationClosed, WrongPassword
+    ├── NotFound               404  TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound
+    ├── Conflict               409  InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
     │                               IdempotencyKeyInFlight, IdempotentTaskDeleted
     ├── PreconditionFailed     412
-    ├── InvalidInput           422  UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused
+    ├── InvalidInput           422  UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
+    │                               WeakPassword
     ├── TooManyRequests        429
     └── Unavailable            503  DatabaseUnavailable, NotReady
 
@@ -60,6 +61,22 @@ class AdminOnly(Forbidden):
     code, title = "admin_only", "Only an administrator may do this"
 
 
+class InsufficientScope(Forbidden):
+    """The API key is good, and its owner might do this; the key lacks the scope."""
+
+    code, title = "insufficient_scope", "The API key lacks the scope for this"
+
+    def __init__(self, scope: str = "tasks:read") -> None:
+        super().__init__(f"The API key lacks the scope {scope}")
+        self.scope = scope
+
+
+class LoginOnly(Forbidden):
+    """No scope helps: a key that leaked must not make itself at home."""
+
+    code, title = "login_only", "Only a login may do this, not an API key"
+
+
 class RegistrationClosed(Forbidden):
     code, title = "registration_closed", "Registration is closed"
 
@@ -86,6 +103,10 @@ class SessionNotFound(NotFound):
     code, title = "session_not_found", "No such login"
 
 
+class ApiKeyNotFound(NotFound):
+    code, title = "api_key_not_found", "No such API key"
+
+
 class Conflict(ServiceError):
     code, title, status = "conflict", "Conflict", 409
 
@@ -110,6 +131,10 @@ class UserHasTasks(Conflict):
 
 class LastAdmin(Conflict):
     code, title = "last_admin", "The last active administrator must stay one"
+
+
+class ApiKeyLimit(Conflict):
+    code, title = "api_key_limit", "You have too many API keys"
 
 
 class IdempotencyKeyInFlight(Conflict):
@@ -156,6 +181,10 @@ class InvalidCursor(InvalidInput):
 
 class IdempotencyKeyReused(InvalidInput):
     code, title = "idempotency_key_reused", "The Idempotency-Key was used with another body"
+
+
+class WeakPassword(InvalidInput):
+    code, title = "weak_password", "The password is too easy to guess"
 
 
 class TooManyRequests(ServiceError):

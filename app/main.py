@@ -32,10 +32,13 @@ Submit work, follow it, cancel it, retry it: background tasks on Celery whose st
 基于 FastAPI 与 Celery 的异步任务处理系统：创建、查询、取消、重试任务，状态以数据库为准。
 
 Log in with **Authorize** (a username or an e-mail address, and a password), or send `Authorization: Bearer …`
-yourself. Every error is `application/problem+json` (RFC 9457) with a stable `code`.
+yourself: an access token, or an API key (`tsk_…`, from `POST /api/v1/auth/api-keys`) for machines. A key does what its
+scopes say, as each operation lists them; a login does all that its user may.
+
+Every error is `application/problem+json` (RFC 9457) with a stable `code`.
 """
 TAGS = [
-    {"name": "auth", "description": "Registration, logins and their tokens."},
+    {"name": "auth", "description": "Registration, logins and their tokens, API keys."},
     {"name": "users", "description": "Your profile; for administrators, everybody's."},
     {"name": "tasks", "description": "Create tasks, follow their progress, cancel and retry them."},
     {"name": "operations", "description": "Probes and metrics for those who run the service."},

@@ -3,20 +3,27 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import Depends, Request
-from fastapi.security import OAuth2PasswordBearer
+from fastapi import Depends, Request, Security
+from fastapi.security import OAuth2PasswordBearer, SecurityScopes
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionLocal
-from app.errors import AdminOnly, Unauthenticated
+from app.errors import Unauthenticated
 from app.live.watcher import Watcher
+from app.models.api_key import Scope
 from app.services.auth_service import Principal, auth_service
 
 oauth2_scheme = OAuth2PasswordBearer(
     tokenUrl="/api/v1/auth/login",
     refreshUrl="/api/v1/auth/refresh",
     scheme_name="Login",
-    description="Log in with a username or an e-mail address, and a password.",
+    scopes={
+        Scope.TASKS_READ.value: "Read your tasks.",
+        Scope.TASKS_WRITE.value: "Create, change, cancel, retry and delete your tasks.",
+        Scope.ADMIN.value: "What administrators may do: everybody's tasks, users.",
+    },
+    description="Log in with a username or an e-mail address, and a password; or send an API key (`tsk_…`) as the "
+    "bearer token. Scopes limit API keys alone: a login may do all that its user may, whatever is ticked.",
     auto_error=False,
 )
 
@@ -44,14 +51,30 @@ def get_current_user(db: SessionDep, token: BearerToken) -> Principal:
 CurrentUser = Annotated[Principal, Depends(get_current_user)]
 
 
-async def get_admin(user: CurrentUser) -> Principal:
-    """The same, for what only administrators may do. Raises AdminOnly."""
-    if not user.is_admin:
-        raise AdminOnly
+async def get_login_user(user: CurrentUser) -> Principal:
+    """The same, for what an API key may not do whatever its scopes. Raises LoginOnly."""
+    user.check_login()
     return user
 
 
-AdminUser = Annotated[Principal, Depends(get_admin)]
+async def get_scoped_user(user: CurrentUser, needed: SecurityScopes) -> Principal:
+    """The same, for what an API key needs a scope for. Raises InsufficientScope."""
+    for scope in needed.scopes:
+        user.check_scope(scope)
+    return user
+
+
+async def get_admin(user: CurrentUser) -> Principal:
+    """The same, for what only administrators may do. Raises AdminOnly, InsufficientScope."""
+    user.check_admin()
+    return user
+
+
+# One of these a route: FastAPI would ask the database again for each other set of scopes.
+LoginUser = Annotated[Principal, Depends(get_login_user)]
+TaskReader = Annotated[Principal, Security(get_scoped_user, scopes=[Scope.TASKS_READ.value])]
+TaskWriter = Annotated[Principal, Security(get_scoped_user, scopes=[Scope.TASKS_WRITE.value])]
+AdminUser = Annotated[Principal, Security(get_admin, scopes=[Scope.ADMIN.value])]
 
 
 async def get_watcher(request: Request) -> Watcher:

@@ -15,6 +15,7 @@ from app.errors import (
     DatabaseUnavailable,
     FieldError,
     IdempotencyKeyInFlight,
+    InsufficientScope,
     InvalidInput,
     InvalidToken,
     NotFound,
@@ -76,7 +77,7 @@ def service_problem(scope: Scope, error: ServiceError) -> Response:
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    if isinstance(error, Unauthenticated):
+    if isinstance(error, Unauthenticated | InsufficientScope):
         headers["WWW-Authenticate"] = _challenge(error)
     return problem_response(
         scope,
@@ -101,8 +102,10 @@ def internal_problem(scope: Scope) -> Response:
     )
 
 
-def _challenge(error: Unauthenticated) -> str:
+def _challenge(error: Unauthenticated | InsufficientScope) -> str:
     """RFC 6750 §3: the error is named when a token was presented, and only then."""
+    if isinstance(error, InsufficientScope):
+        return f'Bearer error="insufficient_scope", error_description="{error.title}", scope="{error.scope}"'
     if isinstance(error, InvalidToken):
         return f'Bearer error="invalid_token", error_description="{error.title}"'
     return "Bearer"
@@ -133,6 +136,7 @@ _HEADERS: dict[int | str, dict[str, Any]] = {
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
     IdempotencyKeyInFlight.code: _RETRY_AFTER,
+    InsufficientScope.code: _CHALLENGE,
 }
 
 

@@ -6,8 +6,7 @@ from uuid import UUID
 from fastapi import Depends, Query
 from pydantic import BeforeValidator
 
-from app.api.deps import CurrentUser
-from app.errors import AdminOnly
+from app.api.deps import TaskReader
 from app.models.task import TaskPriority, TaskStatus
 from app.schemas.json_value import ShortText, Tag
 from app.schemas.task import Moment, PriorityIn
@@ -30,7 +29,7 @@ Whose = Annotated[
 
 
 def task_filter(
-    user: CurrentUser,
+    user: TaskReader,
     status: Status = [],  # noqa: B006 (FastAPI copies it)
     task_type: Annotated[ShortText | None, Query(description="Exactly this task_type.")] = None,
     celery_task_name: Annotated[ShortText | None, Query(description="Exactly this task.")] = None,
@@ -42,7 +41,7 @@ def task_filter(
     created_before: Annotated[Moment | None, Query(description="Created earlier than this.")] = None,
     user_id: Whose = None,
 ) -> TaskFilter:
-    """The filter as asked for, within what the caller may see. Raises AdminOnly."""
+    """The filter as asked for, within what the caller may see. Raises AdminOnly, InsufficientScope."""
     return TaskFilter(
         user_id=_reach(user, user_id),
         status=status,
@@ -60,8 +59,7 @@ def task_filter(
 def _reach(user: Principal, wanted: UUID | Literal["all"] | None) -> UUID | None:
     if wanted is None or wanted == user.id:
         return user.id
-    if not user.is_admin:
-        raise AdminOnly
+    user.check_admin("see the tasks of others")
     return None if wanted == "all" else wanted
 
 

@@ -7,10 +7,10 @@ import hashlib
 import logging
 import secrets
 from functools import cached_property, lru_cache
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +35,15 @@ class Settings(BaseSettings):
     celery_result_backend: SecretStr | None = None
 
     secret_key: SecretStr | None = None
+    secret_key_previous: Annotated[list[SecretStr], NoDecode] = []
     access_token_minutes: int = Field(15, ge=1, le=15)
     refresh_token_days: int = Field(14, ge=1)
     allow_registration: bool = True
     login_attempts: int = Field(10, ge=1)
     login_attempts_per_address: int = Field(100, ge=1)
     login_window_seconds: int = Field(900, ge=1)
+    registrations_per_address: int = Field(100, ge=1)
+    api_keys_per_user: int = Field(50, ge=1)
 
     first_admin_username: str | None = None
     first_admin_password: SecretStr | None = None
@@ -85,15 +88,23 @@ class Settings(BaseSettings):
             raise ValueError("DATABASE_URL must be a postgresql:// URL: no other database works yet")
         return SecretStr(f"{scheme}{separator}{rest}")
 
+    @field_validator("secret_key_previous", mode="before")
+    @classmethod
+    def _split_keys(cls, value: Any) -> Any:
+        """Separated by commas or white space, as people write them into an environment variable."""
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _production_needs_a_real_secret(self) -> Self:
         if self.app_env != "production":
             return self
-        key = self.secret_key.get_secret_value() if self.secret_key else ""
-        if not key:
+        if self.secret_key is None or not self.secret_key.get_secret_value():
             raise ValueError("APP_ENV=production needs SECRET_KEY (at least 32 bytes, random)")
-        if len(key.encode()) < MIN_SECRET_BYTES or key.lower() in PLACEHOLDERS or len(set(key)) < 8:  # noqa: PLR2004
+        if _is_weak(self.secret_key):
             raise ValueError("APP_ENV=production refuses this SECRET_KEY: short or a placeholder")
+        # What an old key has signed is believed, whoever signed it.
+        if any(_is_weak(key) for key in self.secret_key_previous):
+            raise ValueError("APP_ENV=production refuses a key of SECRET_KEY_PREVIOUS: short or a placeholder")
         return self
 
     @cached_property
@@ -107,10 +118,14 @@ class Settings(BaseSettings):
             logger.warning("SECRET_KEY is not set: tokens will not outlive this process")
             return secrets.token_hex(32)
         key = self.secret_key.get_secret_value()
-        if len(key.encode()) >= MIN_SECRET_BYTES:
-            return key
-        logger.warning("SECRET_KEY is shorter than 32 bytes: good enough for development only")
-        return hashlib.sha256(key.encode()).hexdigest()
+        if len(key.encode()) < MIN_SECRET_BYTES:
+            logger.warning("SECRET_KEY is shorter than 32 bytes: good enough for development only")
+        return _stretched(key)
+
+    @cached_property
+    def accepted_keys(self) -> list[str]:
+        """What access tokens may be signed with: `signing_key`, and SECRET_KEY_PREVIOUS, which signs nothing."""
+        return [self.signing_key, *(_stretched(key.get_secret_value()) for key in self.secret_key_previous)]
 
     @property
     def docs_open(self) -> bool:
@@ -126,6 +141,15 @@ def get_settings() -> Settings:
     except ValidationError as error:
         refused = [f"{_name(problem['loc'])}{_plain(problem['msg'])}" for problem in error.errors(include_input=False)]
         raise SystemExit("\n".join(f"configuration: {line}" for line in refused)) from None
+
+
+def _is_weak(secret: SecretStr) -> bool:
+    key = secret.get_secret_value()
+    return len(key.encode()) < MIN_SECRET_BYTES or key.lower() in PLACEHOLDERS or len(set(key)) < 8  # noqa: PLR2004
+
+
+def _stretched(key: str) -> str:
+    return key if len(key.encode()) >= MIN_SECRET_BYTES else hashlib.sha256(key.encode()).hexdigest()
 
 
 def _plain(message: str) -> str:

@@ -167,6 +167,9 @@ class Server:
         options = self.options
         api = ["uvicorn", "app.main:app", "--host", options.host, "--port", str(self.port), "--no-server-header",
                "--no-access-log", "--timeout-graceful-shutdown", "5"]  # fmt: skip
+        if not os.environ.get("FORWARDED_ALLOW_IPS"):
+            # uvicorn believes anybody on this machine about their address, by which logins are throttled.
+            api.append("--no-proxy-headers")
         if options.api_workers > 1:
             api += ["--workers", str(options.api_workers)]
         self.parts = parts = [CommandPart(self.shop, "api", api, grace=10)]

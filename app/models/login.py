@@ -38,7 +38,7 @@ class RefreshToken(Base):
 
 
 class LoginFailures(Base):
-    """Failed logins of one account or address in the current window, shared by every process."""
+    """Failed logins of one account or address, or its registrations, in the current window; shared by every process."""
 
     __tablename__ = "login_failures"
     __table_args__ = (Index(None, "window_started_at"),)

@@ -4,8 +4,10 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, EmailStr, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field
+from pydantic_core import PydanticCustomError
 
+from app.core.addresses import ascii_address
 from app.models.user import Role
 from app.schemas.base import PatchModel, RequestModel
 
@@ -20,11 +22,22 @@ Username = Annotated[
         examples=["anna"],
     ),
 ]
+
+
+def _to_ascii(email: str) -> str:
+    try:
+        return ascii_address(email)
+    except ValueError:
+        raise PydanticCustomError("email_not_ascii", "What stands before the @ must be ASCII") from None
+
+
 Email = Annotated[
     EmailStr,
+    AfterValidator(_to_ascii),
     Field(
         max_length=254,
-        description="Unique without regard to case; good for logging in.",
+        description="Unique without regard to case; good for logging in. ASCII before the @; a domain in other letters "
+        "is kept in its `xn--` form.",
         examples=["anna@example.com"],
     ),
 ]
@@ -33,7 +46,7 @@ Password = Annotated[
     Field(
         min_length=MIN_PASSWORD,
         max_length=MAX_PASSWORD,
-        description="8 to 1024 characters, taken as they are.",
+        description="8 to 1024 characters, taken as they are; no common one, and not the user's name or address.",
         examples=["correct horse battery staple"],
         json_schema_extra={"format": "password"},
     ),
@@ -87,6 +100,9 @@ class PasswordChange(RequestModel):
         json_schema_extra={"format": "password"},
     )
     new_password: Password
+    revoke_api_keys: bool = Field(
+        False, description="Revoke all your API keys as well; else they go on working.", examples=[False]
+    )
 
 
 class User(BaseModel):

@@ -4,12 +4,14 @@ A login is a row of `login_sessions`. Access tokens name it (`sid`), and each re
 counts at once in every process. Refresh tokens are its family: each is good once, and a replay ends the login.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.core.api_key_tokens import api_key_digest, is_well_formed, looks_like_api_key
 from app.core.config import get_settings
 from app.core.security import (
     access_token_life,
@@ -20,8 +22,10 @@ from app.core.security import (
     verify_password,
 )
 from app.db.session import transaction
-from app.errors import InvalidCredentials, InvalidToken, TooManyRequests
+from app.errors import AdminOnly, InsufficientScope, InvalidCredentials, InvalidToken, LoginOnly, TooManyRequests
+from app.models.api_key import ALL_SCOPES, Scope
 from app.models.user import Role
+from app.services import api_key_queries
 from app.services import login_queries as queries
 
 PURGE_BATCH = 1000
@@ -31,16 +35,37 @@ _MAX_PASSWORD = 1024
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who makes a request, as the database knew them when it came in. Never an ORM object: it outlives its session."""
+    """Who makes a request, as the database knew them when it came in. Never an ORM object: it outlives its session.
+
+    By a login (`session_id`), which may do all that its user may, or by an API key (`api_key_id`) with its scopes.
+    """
 
     id: UUID
     username: str
     role: str
-    session_id: UUID
+    session_id: UUID | None = None
+    api_key_id: UUID | None = None
+    scopes: Collection[str] = ALL_SCOPES
 
     @property
     def is_admin(self) -> bool:
-        return self.role == Role.ADMIN
+        return self.role == Role.ADMIN and Scope.ADMIN in self.scopes
+
+    def check_admin(self, what: str = "do this") -> None:
+        """Raises AdminOnly; for a key of an administrator that lacks the scope InsufficientScope."""
+        if self.role != Role.ADMIN:
+            raise AdminOnly(f"Only an administrator may {what}")
+        self.check_scope(Scope.ADMIN)
+
+    def check_scope(self, scope: str) -> None:
+        """Raises InsufficientScope."""
+        if scope not in self.scopes:
+            raise InsufficientScope(scope)
+
+    def check_login(self) -> None:
+        """Raises LoginOnly."""
+        if self.session_id is None:
+            raise LoginOnly
 
     @property
     def owner(self) -> UUID | None:
@@ -61,6 +86,7 @@ class PurgedLogins:
 
     sessions: int
     failures: int
+    api_keys: int
 
 
 class AuthService:
@@ -97,22 +123,26 @@ class AuthService:
             raise InvalidToken
         return tokens
 
-    def logout(self, db: Session, session_id: UUID) -> None:
-        """End this login: its access and refresh tokens are worthless from the commit on."""
+    def logout(self, db: Session, user: Principal) -> None:
+        """End this login: its access and refresh tokens are worthless from the commit on. Raises LoginOnly."""
+        if user.session_id is None:
+            raise LoginOnly
         with transaction(db):
-            queries.revoke_session(db, session_id, "logout")
+            queries.revoke_session(db, user.session_id, "logout")
 
-    def authenticate(self, db: Session, access_token: str) -> Principal:
-        """Who presents this token. Raises InvalidToken when it, its login or its user is no longer good."""
-        claims = read_access_token(access_token)
+    def authenticate(self, db: Session, token: str) -> Principal:
+        """Who presents this access token or API key. Raises InvalidToken when it or its user is no longer good."""
+        if looks_like_api_key(token):
+            return self._authenticate_key(db, token)
+        claims = read_access_token(token)
         with transaction(db):
             session = queries.live_session_of_token(db, claims)
         if session is None:
             raise InvalidToken
-        return Principal(session.user_id, session.username, session.role, claims.session_id)
+        return Principal(session.user_id, session.username, session.role, session_id=claims.session_id)
 
     def purge_expired_logins(self, db: Session) -> PurgedLogins:
-        """Remove a batch of logins that ended LOGIN_RETENTION_DAYS ago, and of counts that no longer matter."""
+        """Remove a batch of logins and keys that ended LOGIN_RETENTION_DAYS ago, and of counts that matter no more."""
         settings = get_settings()
         with transaction(db):
             return PurgedLogins(
@@ -120,6 +150,9 @@ class AuthService:
                     db, timedelta(days=settings.login_retention_days), PURGE_BATCH
                 ),
                 failures=queries.delete_old_failures(db, settings.login_window_seconds, PURGE_BATCH),
+                api_keys=api_key_queries.delete_ended_keys(
+                    db, timedelta(days=settings.login_retention_days), PURGE_BATCH
+                ),
             )
 
     def check_password(self, db: Session, user_id: UUID, password: str) -> bool:
@@ -137,6 +170,31 @@ class AuthService:
             else:
                 queries.count_failure(db, [key], settings.login_window_seconds)
         return fits
+
+    def count_registration(self, db: Session, address: str) -> None:
+        """One more from this address, which hashes a password here. Raises TooManyRequests, and counts nothing then.
+
+        Counted first, then looked at: of any number of concurrent ones no more than the limit pass.
+        """
+        settings = get_settings()
+        key = queries.failure_key("registration", address)
+        with transaction(db):
+            queries.count_failure(db, [key], settings.login_window_seconds)
+            wait = queries.wait_for(db, {key: settings.registrations_per_address + 1}, settings.login_window_seconds)
+            if wait is not None:
+                raise TooManyRequests("Too many registrations from this address: wait", retry_after=wait)
+
+    def _authenticate_key(self, db: Session, token: str) -> Principal:
+        """The owner's role is read with the key: what they have lost, their keys have lost as well."""
+        if not is_well_formed(token):
+            raise InvalidToken
+        with transaction(db):
+            key = api_key_queries.live_key(db, api_key_digest(token))
+            if key is not None and key.use_is_stale:
+                api_key_queries.note_use(db, key.id)
+        if key is None:
+            raise InvalidToken
+        return Principal(key.user_id, key.username, key.role, api_key_id=key.id, scopes=frozenset(key.scopes))
 
     def _check_limits(self, db: Session, keys: dict[str, int]) -> None:
         wait = queries.wait_for(db, keys, get_settings().login_window_seconds)

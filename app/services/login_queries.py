@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, case, delete, func, or_, select, u
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.core.addresses import spellings
 from app.core.security import AccessClaims
 from app.db.base import UTCDateTime
 from app.db.batches import batch
@@ -35,10 +36,10 @@ class Credentials:
 
 def find_credentials(db: Session, login: str) -> Credentials | None:
     """By username or e-mail address; neither can look like the other."""
-    name = login.lower()
+    names = spellings(login)
     found = db.execute(
         select(User.id, User.password_hash, User.is_active).where(
-            or_(User.username_normalized == name, User.email_normalized == name)
+            or_(User.username_normalized.in_(names), User.email_normalized.in_(names))
         )
     ).first()
     return None if found is None else Credentials(*found)

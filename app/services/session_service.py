@@ -37,7 +37,7 @@ _OPEN = (LoginSession.revoked_at.is_(None), LoginSession.expires_at > NOW)
 class SessionService:
     """Each method is one transaction. `current` is the login that asks."""
 
-    def list_sessions(self, db: Session, user_id: UUID, current: UUID) -> Sequence[OpenSession]:
+    def list_sessions(self, db: Session, user_id: UUID, current: UUID | None) -> Sequence[OpenSession]:
         """The user's logins that are neither over nor ended, newest first."""
         statement = (
             select(
@@ -59,7 +59,7 @@ class SessionService:
             if not self._end(db, LoginSession.user_id == user_id, LoginSession.id == session_id):
                 raise SessionNotFound
 
-    def end_other_sessions(self, db: Session, user_id: UUID, current: UUID) -> None:
+    def end_other_sessions(self, db: Session, user_id: UUID, current: UUID | None) -> None:
         """End all of the user's logins but the one that asks."""
         with transaction(db):
             self._end(db, LoginSession.user_id == user_id, LoginSession.id != current)

@@ -1,12 +1,13 @@
 """What a PATCH may change, and what a change of a pending task means for its dispatch."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.dispatch.messages import Dispatch
 from app.dispatch.routing import QUEUE_OF
-from app.errors import AdminOnly, InvalidTransition
+from app.errors import InvalidTransition
 from app.models.task import Task, TaskStatus
 from app.services import task_changes
 from app.services.catalogue import catalogue
@@ -16,11 +17,11 @@ MOVES_DISPATCH = frozenset({"priority", "run_at"})
 STATE = frozenset({"status", "progress", "progress_detail", "result"})
 
 
-def split(changes: dict[str, Any], *, may_set_state: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The changes of the task's own fields, and those of its state. Raises AdminOnly for the latter."""
+def split(changes: dict[str, Any], check_admin: Callable[[str], None] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The changes of the task's own fields, and those of its state. Raises what `check_admin` does for the latter."""
     state = {name: value for name, value in changes.items() if name in STATE}
-    if state and not may_set_state:
-        raise AdminOnly(f"Only an administrator may set {', '.join(sorted(state))}")
+    if state and check_admin is not None:
+        check_admin(f"set {', '.join(sorted(state))}")
     return {name: value for name, value in changes.items() if name not in STATE}, state
 
 

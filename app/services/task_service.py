@@ -180,16 +180,16 @@ class TaskService:
         changes: dict[str, Any],
         *,
         owner: UUID | None = None,
-        may_set_state: bool = True,
+        check_admin: Callable[[str], None] | None = None,
         check_version: Callable[[int], None] | None = None,
         commit: bool = True,
     ) -> Task:
         """Change what PATCH may change (TaskPatch); `check_version` is called with the version that is changed.
 
-        Raises TaskNotFound, InvalidTransition, AdminOnly where `may_set_state` forbids what is wanted, and what
-        `check_version` raises.
+        `check_admin` is called, with words for it, when the task's state is to be set. Raises TaskNotFound,
+        InvalidTransition, and what the two checks raise.
         """
-        fields, state = task_editing.split(changes, may_set_state=may_set_state)
+        fields, state = task_editing.split(changes, check_admin)
         with transaction(db, commit=commit):
             for _ in range(TRIES):
                 task = self.get_task(db, task_id, owner=owner)

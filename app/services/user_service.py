@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.core.common_passwords import is_common, is_one_of
 from app.core.config import get_settings
 from app.core.security import hash_password
 from app.db.session import transaction
@@ -21,10 +22,12 @@ from app.errors import (
     UserExists,
     UserHasTasks,
     UserNotFound,
+    WeakPassword,
     WrongPassword,
 )
 from app.models.user import Role, User
 from app.schemas.user import FirstAdmin
+from app.services import api_key_queries
 from app.services import user_queries as queries
 from app.services.auth_service import auth_service
 from app.services.login_queries import revoke_sessions_of
@@ -43,10 +46,12 @@ class UserPage:
 class UserService:
     """Each method is one transaction, which `commit=False` leaves to the caller."""
 
-    def register(self, db: Session, username: str, email: str, password: str) -> User:
-        """Sign up. Raises RegistrationClosed, UserExists."""
+    def register(self, db: Session, username: str, email: str, password: str, address: str) -> User:
+        """Sign up. Raises RegistrationClosed, WeakPassword, TooManyRequests, UserExists."""
         if not get_settings().allow_registration:
             raise RegistrationClosed
+        _check_strength(password, username, email, field="password")
+        auth_service.count_registration(db, address)
         return self.create_user(db, username, email, password)
 
     def create_user(
@@ -60,7 +65,11 @@ class UserService:
         is_active: bool = True,
         commit: bool = True,
     ) -> User:
-        """Add a user. Of concurrent calls for one name or address one succeeds; the others raise UserExists."""
+        """Add a user. Of concurrent calls for one name or address one succeeds; the others raise UserExists.
+
+        Raises WeakPassword as well.
+        """
+        _check_strength(password, username, email, field="password")
         password_hash = hash_password(password)  # before the transaction: it takes a while and needs no connection
         with transaction(db, commit=commit):
             user = queries.insert_user(
@@ -104,15 +113,24 @@ class UserService:
                 revoke_sessions_of(db, user_id, "role changed" if role != user.role else "deactivated")
             return self._write(db, user, changes) if changes else user
 
-    def change_password(self, db: Session, user_id: UUID, current: str, new: str) -> None:
-        """Set a new password and end every login of the user. Raises WrongPassword, TooManyRequests."""
+    def change_password(
+        self, db: Session, user_id: UUID, current: str, new: str, *, revoke_api_keys: bool = False
+    ) -> None:
+        """Set a new password and end every login of the user, and their API keys only if that is wanted.
+
+        Raises WrongPassword, WeakPassword, TooManyRequests.
+        """
         if not auth_service.check_password(db, user_id, current):
             raise WrongPassword
+        user = self.get_user(db, user_id)
+        _check_strength(new, user.username, user.email, field="new_password")
         password_hash = hash_password(new)
         with transaction(db):
             self._lock(db, user_id, with_admins=False)
             queries.update_user(db, user_id, {"password_hash": password_hash})
             revoke_sessions_of(db, user_id, "password changed")
+            if revoke_api_keys:
+                api_key_queries.revoke_keys_of(db, user_id)
 
     def delete_user(self, db: Session, user_id: UUID, *, commit: bool = True) -> None:
         """Remove a user with their logins and finished tasks. Raises UserNotFound, LastAdmin, UserHasTasks.
@@ -136,6 +154,8 @@ class UserService:
             return False
         try:
             self.create_user(db, admin.username, admin.email, admin.password, role=Role.ADMIN)
+        except WeakPassword as error:
+            raise WeakPassword(f"FIRST_ADMIN_PASSWORD: {error.detail}", error.errors) from None
         except UserExists:
             # Another process may have been faster: every API process does this when it starts.
             if self._exists(db, admin.username):
@@ -175,6 +195,17 @@ class UserService:
             if getattr(error.orig, "pgcode", None) != UNIQUE_VIOLATION:
                 raise
             raise UserExists from None
+
+
+def _check_strength(password: str, username: str, email: str, *, field: str) -> None:
+    """Raises WeakPassword, which says what is wrong and not what was tried."""
+    if is_one_of(password, (username, email)):
+        kind, why = "password_is_name", "The password is the user's own name or e-mail address"
+    elif is_common(password):
+        kind, why = "password_common", "The password is a common one, which attackers try first"
+    else:
+        return
+    raise WeakPassword(why, [{"loc": ["body", field], "msg": why, "type": kind}])
 
 
 def _read_cursor(cursor: str) -> UUID:

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import Depends, status
 from fastapi.security import OAuth2PasswordRequestForm
 
-from app.api.deps import ClientAddress, CurrentUser, SessionDep
+from app.api.deps import ClientAddress, LoginUser, SessionDep
 from app.api.problems import problems
 from app.api.router import SlashRouter
-from app.errors import InvalidCredentials, InvalidToken, RegistrationClosed, UserExists
+from app.errors import InvalidCredentials, InvalidToken, LoginOnly, RegistrationClosed, UserExists, WeakPassword
 from app.models.user import User as UserRow
 from app.schemas.auth import RefreshRequest, TokenPair
 from app.schemas.user import Registration, User
@@ -23,11 +23,11 @@ router = SlashRouter(prefix="/auth", tags=["auth"])
     response_model=User,
     status_code=status.HTTP_201_CREATED,
     response_description="The new user",
-    responses=problems(RegistrationClosed, UserExists),
+    responses=problems(RegistrationClosed, UserExists, WeakPassword, 429),
 )
-def register(db: SessionDep, body: Registration) -> UserRow:
-    """Sign up as an ordinary user. Closed with `ALLOW_REGISTRATION=false`."""
-    return user_service.register(db, body.username, body.email, body.password)
+def register(db: SessionDep, body: Registration, address: ClientAddress) -> UserRow:
+    """Sign up as an ordinary user. Closed with `ALLOW_REGISTRATION=false`; too many from one address have to wait."""
+    return user_service.register(db, body.username, body.email, body.password, address)
 
 
 @router.post(
@@ -60,8 +60,8 @@ def refresh(db: SessionDep, body: RefreshRequest) -> Tokens:
     "/logout",
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="Logged out",
-    responses=problems(401),
+    responses=problems(401, LoginOnly),
 )
-def logout(db: SessionDep, user: CurrentUser) -> None:
-    """End this login: its access and refresh tokens stop working everywhere."""
-    auth_service.logout(db, user.session_id)
+def logout(db: SessionDep, user: LoginUser) -> None:
+    """End this login: its access and refresh tokens stop working everywhere. API keys are not touched."""
+    auth_service.logout(db, user)

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from fastapi import Path, status
 
-from app.api.deps import CurrentUser, SessionDep
+from app.api.deps import LoginUser, SessionDep
 from app.api.problems import problems
 from app.api.router import SlashRouter
-from app.errors import SessionNotFound
+from app.errors import LoginOnly, SessionNotFound
 from app.schemas.auth import LoginSessionRead
 from app.services.session_service import OpenSession, session_service
 
@@ -22,9 +22,9 @@ SessionId = Annotated[UUID, Path(description="The login's id.", examples=["019a1
     "",
     response_model=list[LoginSessionRead],
     response_description="Newest first",
-    responses=problems(401),
+    responses=problems(401, LoginOnly),
 )
-def list_sessions(db: SessionDep, user: CurrentUser) -> Sequence[OpenSession]:
+def list_sessions(db: SessionDep, user: LoginUser) -> Sequence[OpenSession]:
     """Your logins that stand, this one included."""
     return session_service.list_sessions(db, user.id, user.session_id)
 
@@ -33,9 +33,9 @@ def list_sessions(db: SessionDep, user: CurrentUser) -> Sequence[OpenSession]:
     "",
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="All others are ended",
-    responses=problems(401),
+    responses=problems(401, LoginOnly),
 )
-def end_other_sessions(db: SessionDep, user: CurrentUser) -> None:
+def end_other_sessions(db: SessionDep, user: LoginUser) -> None:
     """End all of your logins but this one."""
     session_service.end_other_sessions(db, user.id, user.session_id)
 
@@ -44,8 +44,8 @@ def end_other_sessions(db: SessionDep, user: CurrentUser) -> None:
     "/{session_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="Ended",
-    responses=problems(401, SessionNotFound),
+    responses=problems(401, LoginOnly, SessionNotFound),
 )
-def end_session(db: SessionDep, user: CurrentUser, session_id: SessionId) -> None:
+def end_session(db: SessionDep, user: LoginUser, session_id: SessionId) -> None:
     """End one of your logins: its access and refresh tokens stop working everywhere."""
     session_service.end_session(db, user.id, session_id)

@@ -7,7 +7,7 @@ from fastapi import Header, Path, Query, Request, Response, status
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.orm import Session
 
-from app.api.deps import CurrentUser, SessionDep, WatcherDep
+from app.api.deps import SessionDep, TaskReader, TaskWriter, WatcherDep
 from app.api.etags import check_if_match, etag, not_modified
 from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
 from app.api.problems import problems
@@ -18,6 +18,7 @@ from app.errors import (
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,
     IdempotentTaskDeleted,
+    InsufficientScope,
     InvalidArguments,
     InvalidCursor,
     InvalidInput,
@@ -82,10 +83,13 @@ _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDel
     status_code=status.HTTP_201_CREATED,
     response_model=TaskRead,
     response_description="Accepted: the task is committed, and it will end",
-    responses={**_CREATED, **problems(401, InvalidInput, UnknownTask, InvalidArguments, *_KEY_PROBLEMS)},
+    responses={
+        **_CREATED,
+        **problems(401, InsufficientScope, InvalidInput, UnknownTask, InvalidArguments, *_KEY_PROBLEMS),
+    },
 )
 async def create_task(
-    request: Request, response: Response, user: CurrentUser, body: TaskCreate, idempotency_key: IdempotencyKey = None
+    request: Request, response: Response, user: TaskWriter, body: TaskCreate, idempotency_key: IdempotencyKey = None
 ) -> Task:
     """Have a task run. Once this has answered 201, the task is a row in the database and will not be lost.
 
@@ -103,7 +107,7 @@ async def create_task(
     "/",
     response_model=list[TaskRead],
     response_description="Tasks, newest first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InvalidCursor)},
+    responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, AdminOnly, InvalidCursor)},
 )
 def list_tasks(
     request: Request,
@@ -120,7 +124,7 @@ def list_tasks(
     return tasks
 
 
-@router.get("/count", response_description="Exact numbers", responses=problems(401, AdminOnly))
+@router.get("/count", response_description="Exact numbers", responses=problems(401, InsufficientScope, AdminOnly))
 def count_tasks(db: SessionDep, wanted: TaskFilterDep) -> TaskCounts:
     """How many tasks there are, in all and by status; the filters of the list apply."""
     return TaskCounts(**task_service.count(db, wanted))
@@ -130,9 +134,9 @@ def count_tasks(db: SessionDep, wanted: TaskFilterDep) -> TaskCounts:
     "/types",
     response_model=list[TaskTypeRead],
     response_description="The catalogue",
-    responses=problems(401),
+    responses=problems(401, InsufficientScope),
 )
-def list_task_types(_user: CurrentUser) -> list[TaskType]:
+def list_task_types(_user: TaskReader) -> list[TaskType]:
     """What may be created, with the parameters of each as JSON Schema."""
     return list(catalogue().values())
 
@@ -144,13 +148,13 @@ def list_task_types(_user: CurrentUser) -> list[TaskType]:
     responses={
         200: {"headers": _ETAG},
         304: {"description": "Not modified", "headers": _ETAG},
-        **problems(401, TaskNotFound),
+        **problems(401, InsufficientScope, TaskNotFound),
     },
 )
 async def get_task(
     response: Response,
     db: SessionDep,
-    user: CurrentUser,
+    user: TaskReader,
     watcher: WatcherDep,
     task_id: TaskId,
     wait: Wait = 0,
@@ -178,11 +182,11 @@ def _read(db: Session, task_id: UUID, owner: UUID | None) -> Task:
     response_description="The changed task",
     responses={
         200: {"headers": _ETAG},
-        **problems(401, AdminOnly, TaskNotFound, InvalidTransition, PreconditionFailed),
+        **problems(401, InsufficientScope, AdminOnly, TaskNotFound, InvalidTransition, PreconditionFailed),
     },
 )
 def update_task(
-    response: Response, db: SessionDep, user: CurrentUser, task_id: TaskId, body: TaskPatch, if_match: IfMatch = None
+    response: Response, db: SessionDep, user: TaskWriter, task_id: TaskId, body: TaskPatch, if_match: IfMatch = None
 ) -> Task:
     """Change a task. What is left out stays; some fields can be changed only while the task is pending."""
     changes = body.model_dump(exclude_unset=True)
@@ -191,7 +195,7 @@ def update_task(
         task_id,
         changes,
         owner=user.owner,
-        may_set_state=user.is_admin,
+        check_admin=user.check_admin,
         check_version=lambda version: check_if_match(if_match, version),
     )
     response.headers["ETag"] = etag(task.version)
@@ -204,10 +208,10 @@ def update_task(
     response_description="Revoked: it never starts, or has stopped already",
     responses={
         202: {"model": TaskRead, "description": "Asked to stop: `revoked` follows within seconds"},
-        **problems(401, TaskNotFound, InvalidTransition),
+        **problems(401, InsufficientScope, TaskNotFound, InvalidTransition),
     },
 )
-def cancel_task(response: Response, db: SessionDep, user: CurrentUser, task_id: TaskId) -> Task:
+def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
     """Cancel a task. A pending one is revoked at once, a running one as soon as it has stopped."""
     task = task_service.cancel(db, task_id, owner=user.owner)
     if task.status is TaskStatus.RUNNING:
@@ -220,9 +224,9 @@ def cancel_task(response: Response, db: SessionDep, user: CurrentUser, task_id: 
     status_code=status.HTTP_202_ACCEPTED,
     response_model=TaskRead,
     response_description="Pending again, under the same id",
-    responses=problems(401, TaskNotFound, InvalidTransition),
+    responses=problems(401, InsufficientScope, TaskNotFound, InvalidTransition),
 )
-def retry_task(db: SessionDep, user: CurrentUser, task_id: TaskId) -> Task:
+def retry_task(db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
     """Run a failed or revoked task again. `attempt` goes on counting; failures are counted anew."""
     return task_service.retry_task(db, task_id, owner=user.owner)
 
@@ -231,9 +235,12 @@ def retry_task(db: SessionDep, user: CurrentUser, task_id: TaskId) -> Task:
     "/{task_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="Gone",
-    responses={202: {"description": "Asked to stop, and gone once it has"}, **problems(401, TaskNotFound, TaskActive)},
+    responses={
+        202: {"description": "Asked to stop, and gone once it has"},
+        **problems(401, InsufficientScope, TaskNotFound, TaskActive),
+    },
 )
-def delete_task(db: SessionDep, user: CurrentUser, task_id: TaskId, force: Force = False) -> Response:
+def delete_task(db: SessionDep, user: TaskWriter, task_id: TaskId, force: Force = False) -> Response:
     """Delete a task that has ended."""
     gone = task_service.delete(db, task_id, owner=user.owner, force=force)
     # A Response of its own: FastAPI would write `null` as the 202's body.
@@ -244,8 +251,8 @@ def delete_task(db: SessionDep, user: CurrentUser, task_id: TaskId, force: Force
     "/{task_id}/attempts",
     response_model=list[TaskAttemptRead],
     response_description="Oldest first",
-    responses=problems(401, TaskNotFound),
+    responses=problems(401, InsufficientScope, TaskNotFound),
 )
-def list_attempts(db: SessionDep, user: CurrentUser, task_id: TaskId) -> list[Any]:
+def list_attempts(db: SessionDep, user: TaskReader, task_id: TaskId) -> list[Any]:
     """Every start of the task, the current one included: where it ran, when, and how it ended."""
     return task_service.get_attempts(db, task_id, owner=user.owner)

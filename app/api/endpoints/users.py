@@ -5,11 +5,22 @@ from uuid import UUID
 
 from fastapi import Path, Request, Response, status
 
-from app.api.deps import AdminUser, CurrentUser, SessionDep
+from app.api.deps import AdminUser, CurrentUser, LoginUser, SessionDep
 from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, set_next_link
 from app.api.problems import problems
 from app.api.router import SlashRouter
-from app.errors import InvalidCursor, LastAdmin, UserExists, UserHasTasks, UserNotFound, WrongPassword
+from app.errors import (
+    AdminOnly,
+    InsufficientScope,
+    InvalidCursor,
+    LastAdmin,
+    LoginOnly,
+    UserExists,
+    UserHasTasks,
+    UserNotFound,
+    WeakPassword,
+    WrongPassword,
+)
 from app.models.user import User as UserRow
 from app.schemas.user import PasswordChange, ProfileUpdate, User, UserCreate, UserUpdate
 from app.services.user_service import user_service
@@ -25,8 +36,10 @@ def get_me(db: SessionDep, user: CurrentUser) -> UserRow:
     return user_service.get_user(db, user.id)
 
 
-@router.patch("/me", response_model=User, response_description="The changed user", responses=problems(401, UserExists))
-def update_me(db: SessionDep, user: CurrentUser, body: ProfileUpdate) -> UserRow:
+@router.patch(
+    "/me", response_model=User, response_description="The changed user", responses=problems(401, LoginOnly, UserExists)
+)
+def update_me(db: SessionDep, user: LoginUser, body: ProfileUpdate) -> UserRow:
     """Change your username or e-mail address. What is left out stays."""
     return user_service.update_user(db, user.id, body.model_dump(exclude_unset=True))
 
@@ -35,18 +48,20 @@ def update_me(db: SessionDep, user: CurrentUser, body: ProfileUpdate) -> UserRow
     "/me/password",
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="Changed; log in again",
-    responses=problems(401, WrongPassword, 429),
+    responses=problems(401, LoginOnly, WrongPassword, WeakPassword, 429),
 )
-def change_my_password(db: SessionDep, user: CurrentUser, body: PasswordChange) -> None:
-    """Set a new password. Every login of yours ends with it, this one included."""
-    user_service.change_password(db, user.id, body.current_password, body.new_password)
+def change_my_password(db: SessionDep, user: LoginUser, body: PasswordChange) -> None:
+    """Set a new password. Every login of yours ends with it, this one included; your API keys, if you say so."""
+    user_service.change_password(
+        db, user.id, body.current_password, body.new_password, revoke_api_keys=body.revoke_api_keys
+    )
 
 
 @router.get(
     "/",
     response_model=list[User],
     response_description="Users, newest first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, 403, InvalidCursor)},
+    responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InsufficientScope, InvalidCursor)},
 )
 def list_users(
     request: Request,
@@ -68,7 +83,7 @@ def list_users(
     response_model=User,
     status_code=status.HTTP_201_CREATED,
     response_description="The new user",
-    responses=problems(401, 403, UserExists),
+    responses=problems(401, AdminOnly, InsufficientScope, UserExists, WeakPassword),
 )
 def create_user(db: SessionDep, _admin: AdminUser, body: UserCreate) -> UserRow:
     """Add a user of any role (administrators). Open even when registration is closed."""
@@ -76,7 +91,10 @@ def create_user(db: SessionDep, _admin: AdminUser, body: UserCreate) -> UserRow:
 
 
 @router.get(
-    "/{user_id}", response_model=User, response_description="The user", responses=problems(401, 403, UserNotFound)
+    "/{user_id}",
+    response_model=User,
+    response_description="The user",
+    responses=problems(401, AdminOnly, InsufficientScope, UserNotFound),
 )
 def get_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> UserRow:
     """One user (administrators)."""
@@ -87,7 +105,7 @@ def get_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> UserRow:
     "/{user_id}",
     response_model=User,
     response_description="The changed user",
-    responses=problems(401, 403, UserNotFound, UserExists, LastAdmin),
+    responses=problems(401, AdminOnly, InsufficientScope, UserNotFound, UserExists, LastAdmin),
 )
 def update_user(db: SessionDep, _admin: AdminUser, user_id: UserId, body: UserUpdate) -> UserRow:
     """Change a user (administrators). A new role or a deactivation ends the user's logins.
@@ -101,7 +119,7 @@ def update_user(db: SessionDep, _admin: AdminUser, user_id: UserId, body: UserUp
     "/{user_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     response_description="Deleted",
-    responses=problems(401, 403, UserNotFound, UserHasTasks, LastAdmin),
+    responses=problems(401, AdminOnly, InsufficientScope, UserNotFound, UserHasTasks, LastAdmin),
 )
 def delete_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> None:
     """Delete a user with their finished tasks (administrators). One with pending or running tasks stays."""

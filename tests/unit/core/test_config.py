@@ -43,6 +43,14 @@ class TestProduction:
         assert not key or key not in str(refused.value)
         assert "input" not in str(refused.value)
 
+    @pytest.mark.parametrize("key", ["tiny-key", "your-secret-key", "a" * 64, "changeme"])
+    def test_refuses_a_weak_former_key_just_so(self, key: str) -> None:
+        """What it has signed is believed, whoever signed it."""
+        with pytest.raises(ValidationError, match="SECRET_KEY_PREVIOUS") as refused:
+            Settings(app_env="production", secret_key=GOOD_KEY, secret_key_previous=f"{GOOD_KEY[::-1]},{key}")
+        assert key not in str(refused.value)
+        assert GOOD_KEY[::-1] not in str(refused.value)
+
     def test_closes_docs_and_metrics_unless_told_otherwise(self) -> None:
         assert not Settings(app_env="production", secret_key=GOOD_KEY).docs_open
         assert Settings(app_env="production", secret_key=GOOD_KEY, docs_enabled=True).docs_open
@@ -58,6 +66,22 @@ class TestSigningKey:
 
     def test_of_a_short_secret_is_the_same_in_every_process(self) -> None:
         assert Settings(secret_key="short").signing_key == Settings(secret_key="short").signing_key
+
+
+class TestFormerKeys:
+    @pytest.mark.parametrize("text", ["one-key,another-key", "one-key another-key", " one-key ,\n another-key,"])
+    def test_are_separated_as_people_do_it(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SECRET_KEY_PREVIOUS", text)
+        keys = [key.get_secret_value() for key in Settings().secret_key_previous]
+        assert keys == ["one-key", "another-key"]
+
+    def test_come_after_the_one_that_signs_and_are_never_short(self) -> None:
+        loaded = Settings(secret_key=GOOD_KEY, secret_key_previous=f"{GOOD_KEY[::-1]},short")
+        assert loaded.accepted_keys[:2] == [GOOD_KEY, GOOD_KEY[::-1]]
+        assert [len(key) >= 32 for key in loaded.accepted_keys] == [True] * 3
+
+    def test_are_not_shown(self) -> None:
+        assert GOOD_KEY not in repr(Settings(secret_key_previous=GOOD_KEY))
 
 
 class TestDatabaseUrl:

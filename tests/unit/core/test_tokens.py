@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jose import jwt
 
 from app.core import security
+from app.core.config import get_settings
 from app.errors import InvalidToken
 from tests.support.settings import settings
 
@@ -25,6 +26,10 @@ USER, SESSION = uuid4(), uuid4()
 def _signing_key() -> Any:
     with settings({"SECRET_KEY": KEY}):
         yield
+
+
+def own_key() -> str:
+    return security._derived(get_settings().signing_key)
 
 
 def now() -> datetime:
@@ -53,7 +58,7 @@ def claims(**changes: Any) -> dict[str, Any]:
 
 def sign(body: dict[str, Any], headers: dict[str, Any] | None = None, key: str | None = None) -> str:
     """A token with a right signature, whatever else is wrong with it."""
-    ours = security._signing_key()
+    ours = own_key()
     token: str = jwt.encode(body, key or ours, "HS256", headers={"kid": security._key_id(ours)} | (headers or {}))
     return token
 
@@ -101,12 +106,12 @@ class TestAttacks:
     )
     @pytest.mark.parametrize("signature", ["", "A" * 43])
     def test_other_algorithms(self, algorithm: object, signature: str) -> None:
-        header = {"alg": algorithm, "typ": "JWT", "kid": security._key_id(security._signing_key())}
+        header = {"alg": algorithm, "typ": "JWT", "kid": security._key_id(own_key())}
         refused(f"{encode(header)}.{encode(claims())}.{signature}")
 
     @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
     def test_other_hashes_with_the_right_key(self, algorithm: str) -> None:
-        key = security._signing_key()
+        key = own_key()
         refused(jwt.encode(claims(), key, algorithm, headers={"kid": security._key_id(key)}))
 
     def test_a_stripped_signature(self) -> None:
@@ -199,6 +204,49 @@ class TestAttacks:
         token = security.create_access_token(USER, SESSION, now())
         with settings({"SECRET_KEY": KEY[::-1]}):
             refused(token)
+
+
+class TestSeveralKeys:
+    """While SECRET_KEY is exchanged, `kid` says which of the accepted keys signed."""
+
+    OLD, NEW = KEY, KEY[::-1]
+
+    def token_of(self, secret: str) -> str:
+        with settings({"SECRET_KEY": secret}):
+            return security.create_access_token(USER, SESSION, now())
+
+    def test_a_former_key_verifies_and_never_signs(self) -> None:
+        old = self.token_of(self.OLD)
+        with settings({"SECRET_KEY": self.NEW, "SECRET_KEY_PREVIOUS": self.OLD}):
+            assert security.read_access_token(old).user_id == USER
+            new = security.create_access_token(USER, SESSION, now())
+        with settings({"SECRET_KEY": self.NEW}):
+            assert security.read_access_token(new).user_id == USER
+            refused(old)
+
+    def test_the_next_key_can_be_made_known_before_anybody_signs_with_it(self) -> None:
+        new = self.token_of(self.NEW)
+        with settings({"SECRET_KEY": self.OLD, "SECRET_KEY_PREVIOUS": f"another-{KEY},{self.NEW}"}):
+            assert security.read_access_token(new).user_id == USER
+
+    @pytest.mark.parametrize("claimed", ["new", "old"])
+    def test_the_kid_of_one_key_over_the_signature_of_another(self, claimed: str) -> None:
+        with settings({"SECRET_KEY": self.NEW, "SECRET_KEY_PREVIOUS": self.OLD}):
+            new, old = (security._derived(secret) for secret in (self.NEW, self.OLD))
+            kid, key = (new, old) if claimed == "new" else (old, new)
+            assert security.read_access_token(sign(claims(), {"kid": security._key_id(key)}, key)).user_id == USER
+            refused(sign(claims(), {"kid": security._key_id(kid)}, key))
+
+    def test_an_unknown_kid(self) -> None:
+        with settings({"SECRET_KEY": self.NEW, "SECRET_KEY_PREVIOUS": self.OLD}):
+            for kid in ("00000000", "", None, 0, ["x"], {}, True):
+                refused(sign(claims(), {"kid": kid}))
+
+    def test_header_tricks_help_no_more_with_a_former_key(self) -> None:
+        with settings({"SECRET_KEY": self.NEW, "SECRET_KEY_PREVIOUS": self.OLD}):
+            old = security._derived(self.OLD)
+            for tricks in ({"crit": ["exp"]}, {"jwk": {"kty": "oct", "k": "eA"}}, {"typ": "JWE"}):
+                refused(sign(claims(), {"kid": security._key_id(old), **tricks}, old))
 
 
 class TestRefreshTokens:

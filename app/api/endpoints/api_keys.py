@@ -1,0 +1,79 @@
+"""API keys of the one who is logged in. A key manages no keys."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Path, Request, Response, status
+
+from app.api.deps import LoginUser, SessionDep
+from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
+from app.api.problems import problems
+from app.api.router import SlashRouter
+from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, InvalidCursor, LoginOnly
+from app.models.api_key import ApiKey
+from app.schemas.api_key import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
+from app.services.api_key_service import api_key_service
+
+router = SlashRouter(prefix="/auth/api-keys", tags=["auth"])
+
+KeyId = Annotated[UUID, Path(description="The key's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
+
+
+@router.post(
+    "",
+    response_model=ApiKeyCreated,
+    status_code=status.HTTP_201_CREATED,
+    response_description="The new key, shown this once",
+    responses=problems(401, LoginOnly, AdminOnly, ApiKeyLimit),
+)
+def create_api_key(db: SessionDep, user: LoginUser, body: ApiKeyCreate) -> ApiKeyCreated:
+    """Make a key for a machine. It stands in this answer alone: what is stored is a digest.
+
+    It works until it expires or is revoked, through logouts and changes of the password, and never does more than you
+    may do yourself at the time.
+    """
+    made = api_key_service.create_key(db, user.id, body.name, body.scopes, body.expires_at)
+    return ApiKeyCreated.of(made.row, made.key)
+
+
+@router.get(
+    "",
+    response_model=list[ApiKeyRead],
+    response_description="Keys, newest first",
+    responses={200: {"headers": LINK_HEADER}, **problems(401, LoginOnly, InvalidCursor)},
+)
+def list_api_keys(
+    request: Request,
+    response: Response,
+    db: SessionDep,
+    user: LoginUser,
+    limit: Limit = 50,
+    skip: Skip = 0,
+    cursor: Cursor = None,
+) -> list[ApiKey]:
+    """Your keys, newest first, the revoked and expired ones of the last weeks included."""
+    keys, last = api_key_service.list_keys(db, user.id, limit=limit, skip=skip, before=read_cursor(cursor))
+    set_next_link(request, response, None if last is None else last.hex)
+    return keys
+
+
+@router.get(
+    "/{key_id}",
+    response_model=ApiKeyRead,
+    response_description="The key, without its secret",
+    responses=problems(401, LoginOnly, ApiKeyNotFound),
+)
+def get_api_key(db: SessionDep, user: LoginUser, key_id: KeyId) -> ApiKey:
+    """One of your keys."""
+    return api_key_service.get_key(db, user.id, key_id)
+
+
+@router.delete(
+    "/{key_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    response_description="Revoked",
+    responses=problems(401, LoginOnly, ApiKeyNotFound),
+)
+def revoke_api_key(db: SessionDep, user: LoginUser, key_id: KeyId) -> None:
+    """Revoke a key: it stops working at once, everywhere, and is listed as revoked. Again: nothing more happens."""
+    api_key_service.revoke_key(db, user.id, key_id)

@@ -1,0 +1,200 @@
+"""Accounts that nobody may guess, flood or imitate, against a real PostgreSQL."""
+
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.db.session import SessionLocal
+from app.errors import InvalidInput, WeakPassword
+from app.models.user import Role
+from app.services.user_service import user_service
+from tests.support.accounts import API, PASSWORD, bearer, login, register
+
+MakeUser = Callable[..., tuple[dict[str, Any], str]]
+PAIRS = 12
+
+
+def sign_up(client: httpx.Client, username: str, password: str = PASSWORD, email: str | None = None) -> httpx.Response:
+    body = {"username": username, "email": email or f"{username}@example.com", "password": password}
+    return client.post(f"{API}/auth/register", json=body)
+
+
+def assert_weak(answer: httpx.Response, field: str, kind: str, password: str) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (422, "weak_password"), answer.text
+    (error,) = answer.json()["errors"]
+    assert (error["loc"], error["type"]) == (["body", field], kind)
+    assert password.lower() not in answer.text.lower().replace("the password is", "")
+
+
+class TestEasyPasswords:
+    EASY = pytest.mark.parametrize(
+        ("password", "kind"),
+        [
+            ("iloveyou", "password_common"),
+            ("QwErTyUiOp", "password_common"),
+            ("strawberry", "password_common"),
+            ("Anna-Maria", "password_is_name"),
+            ("amaria.42@Example.com", "password_is_name"),
+            ("amaria.42", "password_is_name"),
+        ],
+    )
+
+    @EASY
+    def test_are_refused_at_registration(self, client: httpx.Client, password: str, kind: str) -> None:
+        answer = sign_up(client, "anna-maria", password, "AMaria.42@example.com")
+        assert_weak(answer, "password", kind, password)
+        assert sign_up(client, "anna-maria").status_code == 201
+
+    @EASY
+    def test_are_refused_by_administrators(
+        self, client: httpx.Client, make_user: MakeUser, password: str, kind: str
+    ) -> None:
+        _, admin = make_user("admin")
+        body = {"username": "anna-maria", "email": "amaria.42@example.com", "password": password}
+        assert_weak(client.post(f"{API}/users/", headers=bearer(admin), json=body), "password", kind, password)
+
+    @EASY
+    def test_are_refused_at_a_change(self, client: httpx.Client, password: str, kind: str) -> None:
+        assert sign_up(client, "anna-maria", email="amaria.42@example.com").status_code == 201
+        token = login(client, "anna-maria")["access_token"]
+        body = {"current_password": PASSWORD, "new_password": password}
+        answer = client.put(f"{API}/users/me/password", headers=bearer(token), json=body)
+        assert_weak(answer, "new_password", kind, password)
+        assert client.get(f"{API}/users/me", headers=bearer(token)).status_code == 200
+
+    def test_the_first_administrator_has_none(self, db: Session) -> None:
+        with pytest.raises(WeakPassword, match=r"^FIRST_ADMIN_PASSWORD: .*common") as refused:
+            user_service.ensure_first_admin(db, "root", "password123")
+        assert "password123" not in str(refused.value)
+        with pytest.raises(InvalidInput, match="own name"):
+            user_service.ensure_first_admin(db, "administrator", "Administrator")
+
+    def test_an_administrator_who_exists_is_left_alone(self, db: Session) -> None:
+        """FIRST_ADMIN_PASSWORD may have been given before the lists came: the service must go on starting."""
+        user_service.create_user(db, "root", "root@example.com", PASSWORD, role=Role.ADMIN)
+        assert not user_service.ensure_first_admin(db, "root", "password123")
+
+
+class TestLookAlikes:
+    @pytest.mark.parametrize(
+        "email",
+        [
+            "аnna@example.com",
+            "ａnna@example.com",
+            "an\u200bna@example.com",
+            "ann\u0430@example.com",
+            "anna@example.com\r\nBcc: x@example.com",
+            "anna\r@example.com",
+            "an\x00na@example.com",
+            "anna\u3000@example.com",
+            "用户@example.com",
+            "anna@exa\u200dmple.com",
+        ],
+    )
+    def test_addresses_that_look_like_others_are_refused(self, client: httpx.Client, email: str) -> None:
+        register(client, "anna")
+        answer = sign_up(client, "other", email=email)
+        assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+        assert answer.json()["errors"][0]["loc"] == ["body", "email"]
+        assert email.partition("@")[0] not in answer.text
+
+    @pytest.mark.parametrize(
+        "email",
+        ["anna@EXAMPLE.com", "ANNA@ｅxample.com", "anna@example\u3002com", "anna@example.com\n", " anna@example.com"],
+    )
+    def test_spellings_of_one_address_are_one(self, client: httpx.Client, email: str) -> None:
+        register(client, "anna")
+        assert sign_up(client, "other", email=email).status_code in {409, 422}
+
+    def test_a_domain_in_other_letters_has_one_spelling_that_looks_like_no_other(self, client: httpx.Client) -> None:
+        made = sign_up(client, "anna", email="anna@Bücher.example.com")
+        assert (made.status_code, made.json()["email"]) == (201, "anna@xn--bcher-kva.example.com")
+        for same in ("anna@bücher.example.com", "anna@XN--BCHER-KVA.example.com", "anna@bu\u0308cher.example.com"):
+            assert sign_up(client, "other", email=same).status_code == 409
+        assert login(client, "anna@bücher.example.com")
+        assert login(client, "anna@xn--bcher-kva.example.com")
+        cyrillic = sign_up(client, "other", email="anna@ex\u0430mple.com")
+        assert (cyrillic.status_code, cyrillic.json()["email"]) == (201, "anna@xn--exmple-4nf.com")
+
+    @pytest.mark.parametrize(
+        "name", ["ｂoss", "bоss", "bo\u200bss", "boss\n", "boss\r\n", "\nboss", "boss\u2028", "ſsss", "\u212aelvin"]
+    )
+    def test_nobody_takes_such_a_name_later(self, client: httpx.Client, make_user: MakeUser, name: str) -> None:
+        _, token = make_user()
+        answer = client.patch(f"{API}/users/me", headers=bearer(token), json={"username": name})
+        assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["body", "username"])
+
+    @pytest.mark.parametrize("name", ["kate\n", "kаte", "ｋate", " kate", "\u212aate", "\u212aate@example.com"])
+    def test_nobody_logs_in_by_a_look_alike(self, client: httpx.Client, name: str) -> None:
+        register(client, "kate")
+        answer = client.post(f"{API}/auth/login", data={"username": name, "password": PASSWORD})
+        assert answer.status_code == 401
+
+    def test_of_ten_spellings_at_once_one_is_registered(self, client: httpx.Client) -> None:
+        names = ["anna", "Anna", "ANNA", "aNNa", "annA"] * 2
+        with ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(lambda name: sign_up(client, name).status_code, names))
+        assert sorted(answers) == [201] + [409] * 9
+
+
+class TestRegistrationLimit:
+    @pytest.fixture(autouse=True)
+    def _three(self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(get_settings(), "registrations_per_address", 3)
+
+    def test_one_address_registers_so_many_in_a_window(self, client: httpx.Client, make_user: MakeUser) -> None:
+        _, token = make_user("admin")
+        assert [sign_up(client, f"anna{number}").status_code for number in range(4)] == [201, 201, 429, 429]
+        answer = sign_up(client, "annabel")
+        assert answer.json()["code"] == "too_many_requests"
+        assert 0 < int(answer.headers["retry-after"]) <= 900
+        forged = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
+        body = {"username": "x-men", "email": "x@example.com", "password": PASSWORD}
+        assert client.post(f"{API}/auth/register", json=body, headers=forged).status_code == 429
+        # Logins are another matter, and so is what administrators do.
+        assert login(client, "anna0")
+        assert client.post(f"{API}/users/", headers=bearer(token), json=body).status_code == 201
+        with SessionLocal.begin() as db:
+            db.execute(text("UPDATE login_failures SET window_started_at = window_started_at - interval '901 seconds'"))
+        assert sign_up(client, "annabel").status_code == 201
+
+    def test_a_burst_gets_no_more_than_that(self, client: httpx.Client) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda number: sign_up(client, f"anna{number}").status_code, range(8)))
+        assert sorted(answers) == [201] * 3 + [429] * 5
+
+    def test_a_taken_name_counts_and_an_easy_password_does_not(self, client: httpx.Client) -> None:
+        """What counts is the hash, which costs the same whatever comes of it."""
+        assert [sign_up(client, "anna", "iloveyou").status_code for _ in range(5)] == [422] * 5
+        assert [sign_up(client, "anna").status_code for _ in range(4)] == [201, 409, 409, 429]
+
+
+class TestTime:
+    def test_an_unknown_user_takes_as_long_as_a_wrong_password(
+        self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In turns, so that whatever else the machine does hits both; a noisy run is tried again."""
+        monkeypatch.setattr(get_settings(), "login_attempts", 10_000)
+        monkeypatch.setattr(get_settings(), "login_attempts_per_address", 10_000)
+        register(client, "anna")
+        ratios = []
+        for _ in range(3):
+            times: dict[str, list[float]] = {"anna": [], "nobody": []}
+            for _ in range(PAIRS):
+                for name, taken in times.items():
+                    started = time.perf_counter()
+                    answer = client.post(f"{API}/auth/login", data={"username": name, "password": "not the password"})
+                    taken.append(time.perf_counter() - started)
+                    assert answer.status_code == 401
+            ratios.append(statistics.median(times["nobody"]) / statistics.median(times["anna"]))
+            if 0.7 < ratios[-1] < 1.43:
+                return
+        raise AssertionError(f"unknown to known: {ratios}")

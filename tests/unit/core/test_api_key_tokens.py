@@ -1,0 +1,57 @@
+"""The text of API keys."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core import api_key_tokens as tokens
+from app.core.security import read_access_token
+from app.errors import InvalidToken
+
+
+def test_are_recognisable_and_one_of_a_kind() -> None:
+    keys = {tokens.new_api_key() for _ in range(200)}
+    assert len({key[13:56] for key in keys}) == 200
+    for key in keys:
+        # What docs/api-keys.md gives to secret scanners.
+        assert re.fullmatch(r"tsk_[0-9A-Za-z]{8}_[0-9A-Za-z]{49}", key)
+        assert tokens.looks_like_api_key(key)
+        assert tokens.is_well_formed(key)
+
+
+def test_hold_256_random_bits_beside_what_is_shown() -> None:
+    key = tokens.new_api_key()
+    secret = key.removeprefix(tokens.shown_prefix(key) + "_")[: -tokens._CHECKSUM]
+    assert len(tokens._ALPHABET) ** len(secret) >= 2**256
+    assert len(set(tokens._ALPHABET)) == 62
+
+
+def test_any_changed_character_is_noticed() -> None:
+    key = tokens.new_api_key()
+    for at in range(len(key)):
+        other = "A" if key[at] != "A" else "B"
+        assert not tokens.is_well_formed(key[:at] + other + key[at + 1 :])
+
+
+@pytest.mark.parametrize(
+    "change", [lambda k: k + "\n", lambda k: " " + k, lambda k: k[:-1], lambda k: k + "a", str.lower]
+)
+def test_what_is_nearly_a_key_is_none(change) -> None:
+    assert not tokens.is_well_formed(change("tsk_AAAAAAAA_" + tokens.new_api_key()[13:]))
+
+
+@given(st.text(max_size=100))
+def test_any_text_is_none_and_raises_nothing(text: str) -> None:
+    assert not tokens.is_well_formed(text)
+    assert not tokens.is_well_formed(tokens.MARK + text)
+
+
+def test_are_stored_as_a_digest() -> None:
+    assert len(tokens.api_key_digest(tokens.new_api_key())) == 32
+
+
+def test_are_no_access_tokens() -> None:
+    with pytest.raises(InvalidToken):
+        read_access_token(tokens.new_api_key())
