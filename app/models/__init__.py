@@ -1,6 +1,7 @@
 """Tables. Importing this package fills `Base.metadata`."""
 
 from app.models import guard as _guard  # noqa: F401 (attaches the trigger to the table)
+from app.models.audit import AuditRecord
 from app.models.idempotency import IdempotencyKey
 from app.models.keeper import KeeperLease
 from app.models.login import LoginFailures, LoginSession, RefreshToken
@@ -10,6 +11,7 @@ from app.models.user import User
 from app.models.worker import WorkerProcess
 
 __all__ = [
+    "AuditRecord",
     "IdempotencyKey",
     "KeeperLease",
     "LoginFailures",

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.core.origin import Actor
 from app.core.security import (
     access_token_life,
     create_access_token,
@@ -21,8 +22,11 @@ from app.core.security import (
 )
 from app.db.session import transaction
 from app.errors import InvalidCredentials, InvalidToken, TooManyRequests
+from app.models.audit import AuditEvent
 from app.models.user import Role
+from app.services import audit
 from app.services import login_queries as queries
+from app.services.audit import Subject
 
 PURGE_BATCH = 1000
 # Longer ones cannot have been set; to hash them would only burn time.
@@ -81,7 +85,8 @@ class AuthService:
             if found is not None and fits and len(password) <= _MAX_PASSWORD:
                 tokens = self._open_session(db, found, renewed)
             if tokens is None:
-                queries.count_failure(db, list(keys), get_settings().login_window_seconds)
+                account = Subject.user(found.user_id) if found else Subject.unknown_login(login)
+                self._count_failure(db, keys, [account, Subject.address(address)], _why(found, fits=fits))
             else:
                 queries.forget_failures(db, next(iter(keys)))
         if tokens is None:
@@ -100,7 +105,9 @@ class AuthService:
     def logout(self, db: Session, session_id: UUID) -> None:
         """End this login: its access and refresh tokens are worthless from the commit on."""
         with transaction(db):
-            queries.revoke_session(db, session_id, "logout")
+            user_id = queries.revoke_session(db, session_id, "logout")
+            if user_id is not None:
+                audit.record(db, AuditEvent.LOGOUT, Subject.user(user_id), session=str(session_id))
 
     def authenticate(self, db: Session, access_token: str) -> Principal:
         """Who presents this token. Raises InvalidToken when it, its login or its user is no longer good."""
@@ -135,13 +142,27 @@ class AuthService:
             if fits:
                 queries.forget_failures(db, key)
             else:
-                queries.count_failure(db, [key], settings.login_window_seconds)
+                self._count_failure(
+                    db, {key: settings.login_attempts}, [Subject.user(user_id)], "wrong password at its change"
+                )
         return fits
 
     def _check_limits(self, db: Session, keys: dict[str, int]) -> None:
         wait = queries.wait_for(db, keys, get_settings().login_window_seconds)
         if wait is not None:
             raise TooManyRequests("Too many failed attempts: wait before the next one", retry_after=wait)
+
+    def _count_failure(self, db: Session, keys: dict[str, int], subjects: list[Subject], why: str) -> None:
+        """Count it for each key, whose subjects these are, and record it: once more where it is a key's last one.
+
+        The refusals that follow write nothing: a flood of them must not become one of records.
+        """
+        window = get_settings().login_window_seconds
+        counted = queries.count_failure(db, list(keys), window)
+        audit.record(db, AuditEvent.LOGIN_FAILED, subjects[0], why=why)
+        for (key, limit), subject in zip(keys.items(), subjects, strict=True):
+            if counted[key] == limit:
+                audit.record(db, AuditEvent.LOGIN_THROTTLED, subject, failures=limit, window_seconds=window)
 
     def _open_session(self, db: Session, user: queries.Credentials, renewed_hash: str | None) -> Tokens | None:
         now = queries.lock_credentials(db, user, to_write=renewed_hash is not None)
@@ -150,6 +171,8 @@ class AuthService:
         if renewed_hash is not None:
             queries.store_password_hash(db, user.user_id, renewed_hash)
         session = queries.add_session(db, user.user_id, now, get_settings().refresh_token_days)
+        actor = Actor(user.user_id, user.username)
+        audit.record(db, AuditEvent.LOGIN_SUCCEEDED, Subject.user(user.user_id), actor=actor, session=str(session.id))
         return self._issue(db, user.user_id, session.id, now, session.expires_at)
 
     def _rotate(self, db: Session, digest: bytes) -> Tokens | None:
@@ -157,7 +180,9 @@ class AuthService:
         if session_id is None:
             replayed = queries.session_of_refresh_token(db, digest)
             if replayed is not None:
-                queries.revoke_session(db, replayed, "refresh token replayed")
+                user_id = queries.revoke_session(db, replayed, "refresh token replayed")
+                if user_id is not None:
+                    audit.record(db, AuditEvent.TOKEN_REPLAYED, Subject.user(user_id), session=str(replayed))
             return None
         session = queries.live_session(db, session_id)
         if session is None:
@@ -187,6 +212,15 @@ def _failure_keys(login: str, found: queries.Credentials | None, address: str) -
         queries.failure_key("account", account): settings.login_attempts,
         queries.failure_key("address", address): settings.login_attempts_per_address,
     }
+
+
+def _why(found: queries.Credentials | None, *, fits: bool) -> str:
+    """For the audit alone: the caller must not learn it."""
+    if found is None:
+        return "unknown name"
+    if not fits:
+        return "wrong password"
+    return "changed meanwhile" if found.is_active else "inactive"
 
 
 def _printable(login: str) -> str:
