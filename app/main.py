@@ -41,6 +41,7 @@ TAGS = [
     {"name": "auth", "description": "Registration, logins and their tokens, API keys."},
     {"name": "users", "description": "Your profile; for administrators, everybody's."},
     {"name": "tasks", "description": "Create tasks, follow their progress, cancel and retry them."},
+    {"name": "audit", "description": "Who did what, for administrators."},
     {"name": "operations", "description": "Probes and metrics for those who run the service."},
 ]
 

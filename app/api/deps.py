@@ -7,6 +7,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import OAuth2PasswordBearer, SecurityScopes
 from sqlalchemy.orm import Session
 
+from app.core.origin import Actor, acts
 from app.db.session import SessionLocal
 from app.errors import Unauthenticated
 from app.live.watcher import Watcher
@@ -44,6 +45,7 @@ def get_current_user(db: SessionDep, token: BearerToken) -> Principal:
     if token is None:
         raise Unauthenticated
     principal = auth_service.authenticate(db, token)
+    acts(Actor(principal.id, principal.username))
     db.rollback()  # read, no more: the connection goes back, and a request that waits holds none
     return principal
 

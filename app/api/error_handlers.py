@@ -12,6 +12,7 @@ from fastapi.routing import iter_route_contexts
 from sqlalchemy import exc as sa_exc
 from starlette.exceptions import HTTPException
 
+from app.api.denials import recording
 from app.api.problems import http_problem, internal_problem, service_problem
 from app.errors import DatabaseUnavailable, FieldError, InvalidInput, ServiceError
 
@@ -40,7 +41,9 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    return service_problem(request.scope, error)
+    answer = service_problem(request.scope, error)
+    answer.background = recording(request, error)
+    return answer
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:

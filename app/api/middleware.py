@@ -17,13 +17,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.problems import http_problem, internal_problem
 from app.core.logging import request_id
 from app.core.metrics import count_request
+from app.core.origin import Origin, current_origin
 
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Answers that hold tokens or persons.
-_NO_STORE = re.compile(r"(/api/v1/auth|/api/v1/users)(/|$)")
+_NO_STORE = re.compile(r"(/api/v1/auth|/api/v1/users|/api/v1/audit)(/|$)")
 # So much of a refused body is read and dropped, for so long, that the client gets to read the answer and not a reset.
 _DRAIN_BYTES = 32 * 1024 * 1024
 _DRAIN_SECONDS = 10.0
@@ -53,6 +54,8 @@ class RequestContext:
         identifier = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = identifier
         token = request_id.set(identifier)
+        client = scope.get("client")
+        origin = current_origin.set(Origin(client[0] if client else None, identifier))
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -65,11 +68,12 @@ class RequestContext:
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception:
-            logger.exception("unhandled exception in %s %s", scope["method"], _route(scope))
+            logger.exception("unhandled exception in %s %s", scope["method"], route_template(scope))
             if started:
                 raise  # half an answer is out: only the connection's end can tell the client
             await internal_problem(scope)(scope, receive, send_with_headers)
         finally:
+            current_origin.reset(origin)
             request_id.reset(token)
 
 
@@ -96,7 +100,7 @@ class RequestMetrics:
             await self.app(scope, receive, send_and_note)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            count_request(method, _route(scope), status, perf_counter() - begun)
+            count_request(method, route_template(scope), status, perf_counter() - begun)
 
 
 class RequestLimits:
@@ -173,7 +177,7 @@ async def _drain(receive: Receive) -> bool:
     return False
 
 
-def _route(scope: Scope) -> str:
+def route_template(scope: Scope) -> str:
     """The template of the route that answered. An included router's full path stands in FastAPI's own context."""
     context = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     template = getattr(context, "path_format", None)

@@ -42,9 +42,21 @@ _latency = Histogram(
 )
 
 
+_unrecorded = Counter(
+    "audit_denials_unrecorded_total",
+    "Answers 403 without a record: too many of one caller or at once (flood), or the database was away.",
+    ["why"],
+    registry=_registry,
+)
+
+
 def count_request(method: str, route: str, status: int, seconds: float) -> None:
     _requests.labels(method, route, str(status)).inc()
     _latency.labels(method, route).observe(seconds)
+
+
+def count_unrecorded_denial(why: str) -> None:
+    _unrecorded.labels(why).inc()
 
 
 @dataclass(frozen=True, slots=True)

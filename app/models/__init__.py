@@ -2,6 +2,7 @@
 
 from app.models import guard as _guard  # noqa: F401 (attaches the trigger to the table)
 from app.models.api_key import ApiKey
+from app.models.audit import AuditRecord
 from app.models.idempotency import IdempotencyKey
 from app.models.keeper import KeeperLease
 from app.models.login import LoginFailures, LoginSession, RefreshToken
@@ -12,6 +13,7 @@ from app.models.worker import WorkerProcess
 
 __all__ = [
     "ApiKey",
+    "AuditRecord",
     "IdempotencyKey",
     "KeeperLease",
     "LoginFailures",

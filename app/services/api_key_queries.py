@@ -44,16 +44,15 @@ def live_key(db: Session, digest: bytes) -> LiveKey | None:
     return None if found is None else LiveKey(*found)
 
 
-def note_use(db: Session, key_id: UUID) -> None:
-    """Write `last_used_at`. Whoever finds the row locked leaves it: another request is writing the same."""
+def note_use(db: Session, key_id: UUID) -> bool:
+    """Write `last_used_at`; False where it was not ours to write.
+
+    Who finds the row locked leaves it: another request is writing the same.
+    """
     stale = select(ApiKey.id).where(ApiKey.id == key_id, _USE_IS_STALE)
     taken = stale.with_for_update(skip_locked=True, key_share=True).cte("taken")
-    db.execute(
-        update(ApiKey)
-        .where(ApiKey.id.in_(select(taken.c.id)))
-        .values(last_used_at=NOW)
-        .execution_options(synchronize_session=False)
-    )
+    noted = update(ApiKey).where(ApiKey.id.in_(select(taken.c.id))).values(last_used_at=NOW).returning(ApiKey.id)
+    return db.scalar(noted.execution_options(synchronize_session=False)) is not None
 
 
 def lock_owner(db: Session, user_id: UUID) -> str | None:

@@ -12,8 +12,11 @@ from app.core.config import get_settings
 from app.db.session import transaction
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, FieldError, InvalidInput, UserNotFound
 from app.models.api_key import ApiKey, Scope
+from app.models.audit import AuditEvent
 from app.models.user import Role
 from app.services import api_key_queries as queries
+from app.services import audit
+from app.services.audit import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class ApiKeyService:
             db.add(row)
             db.flush()
             db.refresh(row)
+            audit.record(db, AuditEvent.API_KEY_CREATED, Subject.api_key(row.id), scopes=row.scopes)
         return NewApiKey(row, key)
 
     def list_keys(
@@ -76,7 +80,8 @@ class ApiKeyService:
         """
         with transaction(db, commit=commit):
             self._find(db, user_id, key_id)
-            queries.revoke_key(db, key_id)
+            if queries.revoke_key(db, key_id):
+                audit.record(db, AuditEvent.API_KEY_REVOKED, Subject.api_key(key_id))
 
     def _check(
         self, db: Session, user_id: UUID, role: str | None, scopes: Collection[Scope], expires_at: datetime | None

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.core.api_key_tokens import api_key_digest, is_well_formed, looks_like_api_key
 from app.core.config import get_settings
+from app.core.origin import Actor
 from app.core.security import (
     access_token_life,
     create_access_token,
@@ -24,9 +25,11 @@ from app.core.security import (
 from app.db.session import transaction
 from app.errors import AdminOnly, InsufficientScope, InvalidCredentials, InvalidToken, LoginOnly, TooManyRequests
 from app.models.api_key import ALL_SCOPES, Scope
+from app.models.audit import AuditEvent
 from app.models.user import Role
-from app.services import api_key_queries
+from app.services import api_key_queries, audit
 from app.services import login_queries as queries
+from app.services.audit import Subject
 
 PURGE_BATCH = 1000
 # Longer ones cannot have been set; to hash them would only burn time.
@@ -107,7 +110,8 @@ class AuthService:
             if found is not None and fits and len(password) <= _MAX_PASSWORD:
                 tokens = self._open_session(db, found, renewed)
             if tokens is None:
-                queries.count_failure(db, list(keys), get_settings().login_window_seconds)
+                account = Subject.user(found.user_id) if found else Subject.unknown_login(login)
+                self._count_failure(db, keys, [account, Subject.address(address)], _why(found, fits=fits))
             else:
                 queries.forget_failures(db, next(iter(keys)))
         if tokens is None:
@@ -128,7 +132,9 @@ class AuthService:
         if user.session_id is None:
             raise LoginOnly
         with transaction(db):
-            queries.revoke_session(db, user.session_id, "logout")
+            user_id = queries.revoke_session(db, user.session_id, "logout")
+            if user_id is not None:
+                audit.record(db, AuditEvent.LOGOUT, Subject.user(user_id), session=str(user.session_id))
 
     def authenticate(self, db: Session, token: str) -> Principal:
         """Who presents this access token or API key. Raises InvalidToken when it or its user is no longer good."""
@@ -168,7 +174,9 @@ class AuthService:
             if fits:
                 queries.forget_failures(db, key)
             else:
-                queries.count_failure(db, [key], settings.login_window_seconds)
+                self._count_failure(
+                    db, {key: settings.login_attempts}, [Subject.user(user_id)], "wrong password at its change"
+                )
         return fits
 
     def count_registration(self, db: Session, address: str) -> None:
@@ -190,8 +198,9 @@ class AuthService:
             raise InvalidToken
         with transaction(db):
             key = api_key_queries.live_key(db, api_key_digest(token))
-            if key is not None and key.use_is_stale:
-                api_key_queries.note_use(db, key.id)
+            if key is not None and key.use_is_stale and api_key_queries.note_use(db, key.id):
+                actor = Actor(key.user_id, key.username)
+                audit.record(db, AuditEvent.API_KEY_USED, Subject.api_key(key.id), actor=actor)
         if key is None:
             raise InvalidToken
         return Principal(key.user_id, key.username, key.role, api_key_id=key.id, scopes=frozenset(key.scopes))
@@ -201,6 +210,18 @@ class AuthService:
         if wait is not None:
             raise TooManyRequests("Too many failed attempts: wait before the next one", retry_after=wait)
 
+    def _count_failure(self, db: Session, keys: dict[str, int], subjects: list[Subject], why: str) -> None:
+        """Count it for each key, whose subjects these are, and record it: once more where it is a key's last one.
+
+        The refusals that follow write nothing: a flood of them must not become one of records.
+        """
+        window = get_settings().login_window_seconds
+        counted = queries.count_failure(db, list(keys), window)
+        audit.record(db, AuditEvent.LOGIN_FAILED, subjects[0], why=why)
+        for (key, limit), subject in zip(keys.items(), subjects, strict=True):
+            if counted[key] == limit:
+                audit.record(db, AuditEvent.LOGIN_THROTTLED, subject, failures=limit, window_seconds=window)
+
     def _open_session(self, db: Session, user: queries.Credentials, renewed_hash: str | None) -> Tokens | None:
         now = queries.lock_credentials(db, user, to_write=renewed_hash is not None)
         if now is None:
@@ -208,6 +229,8 @@ class AuthService:
         if renewed_hash is not None:
             queries.store_password_hash(db, user.user_id, renewed_hash)
         session = queries.add_session(db, user.user_id, now, get_settings().refresh_token_days)
+        actor = Actor(user.user_id, user.username)
+        audit.record(db, AuditEvent.LOGIN_SUCCEEDED, Subject.user(user.user_id), actor=actor, session=str(session.id))
         return self._issue(db, user.user_id, session.id, now, session.expires_at)
 
     def _rotate(self, db: Session, digest: bytes) -> Tokens | None:
@@ -215,7 +238,9 @@ class AuthService:
         if session_id is None:
             replayed = queries.session_of_refresh_token(db, digest)
             if replayed is not None:
-                queries.revoke_session(db, replayed, "refresh token replayed")
+                user_id = queries.revoke_session(db, replayed, "refresh token replayed")
+                if user_id is not None:
+                    audit.record(db, AuditEvent.TOKEN_REPLAYED, Subject.user(user_id), session=str(replayed))
             return None
         session = queries.live_session(db, session_id)
         if session is None:
@@ -245,6 +270,15 @@ def _failure_keys(login: str, found: queries.Credentials | None, address: str) -
         queries.failure_key("account", account): settings.login_attempts,
         queries.failure_key("address", address): settings.login_attempts_per_address,
     }
+
+
+def _why(found: queries.Credentials | None, *, fits: bool) -> str:
+    """For the audit alone: the caller must not learn it."""
+    if found is None:
+        return "unknown name"
+    if not fits:
+        return "wrong password"
+    return "changed meanwhile" if found.is_active else "inactive"
 
 
 def _printable(login: str) -> str:

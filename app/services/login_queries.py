@@ -30,6 +30,7 @@ class Credentials:
     """What a login is checked against."""
 
     user_id: UUID
+    username: str
     password_hash: str
     is_active: bool
 
@@ -38,7 +39,7 @@ def find_credentials(db: Session, login: str) -> Credentials | None:
     """By username or e-mail address; neither can look like the other."""
     names = spellings(login)
     found = db.execute(
-        select(User.id, User.password_hash, User.is_active).where(
+        select(User.id, User.username, User.password_hash, User.is_active).where(
             or_(User.username_normalized.in_(names), User.email_normalized.in_(names))
         )
     ).first()
@@ -137,11 +138,13 @@ def live_session_of_token(db: Executor, claims: AccessClaims) -> LiveSession | N
     return None if found is None else LiveSession(*found)
 
 
-def revoke_session(db: Session, session_id: UUID, why: str) -> None:
-    db.execute(
+def revoke_session(db: Session, session_id: UUID, why: str) -> UUID | None:
+    """Whose it was; None when it had been revoked before."""
+    return db.scalar(
         update(LoginSession)
         .where(LoginSession.id == session_id, LoginSession.revoked_at.is_(None))
         .values(revoked_at=NOW, revoked_why=why)
+        .returning(LoginSession.user_id)
     )
 
 
@@ -170,19 +173,21 @@ def wait_for(db: Session, limits: dict[str, int], window_seconds: int) -> int | 
     return max(waits) if waits else None
 
 
-def count_failure(db: Session, keys: list[str], window_seconds: int) -> None:
-    """One more for each key, in a new window where the old one is over. Sorted, so that two never deadlock."""
+def count_failure(db: Session, keys: list[str], window_seconds: int) -> dict[str, int]:
+    """One more for each key, in a new window where the old one is over; how many each has now.
+
+    Sorted, so that two never deadlock.
+    """
     statement = insert(LoginFailures).values([{"key": key, "failures": 1} for key in sorted(keys)])
     over = LoginFailures.window_started_at < NOW - timedelta(seconds=window_seconds)
-    db.execute(
-        statement.on_conflict_do_update(
-            index_elements=[LoginFailures.key],
-            set_={
-                "failures": case((over, 1), else_=LoginFailures.failures + 1),
-                "window_started_at": case((over, NOW), else_=LoginFailures.window_started_at),
-            },
-        )
-    )
+    counted = statement.on_conflict_do_update(
+        index_elements=[LoginFailures.key],
+        set_={
+            "failures": case((over, 1), else_=LoginFailures.failures + 1),
+            "window_started_at": case((over, NOW), else_=LoginFailures.window_started_at),
+        },
+    ).returning(LoginFailures.key, LoginFailures.failures)
+    return {row.key: row.failures for row in db.execute(counted)}
 
 
 def forget_failures(db: Session, key: str) -> None:

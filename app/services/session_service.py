@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
 from app.errors import SessionNotFound
+from app.models.audit import AuditEvent
 from app.models.login import LoginSession, RefreshToken
+from app.services import audit
+from app.services.audit import Subject
 
 NOW = func.clock_timestamp()
 # A login has an end, and the throttle bounds how fast they are made; somebody with more sees the newest.
@@ -56,18 +59,21 @@ class SessionService:
     def end_session(self, db: Session, user_id: UUID, session_id: UUID) -> None:
         """End one of the user's logins; its tokens stop working everywhere. Raises SessionNotFound."""
         with transaction(db):
-            if not self._end(db, LoginSession.user_id == user_id, LoginSession.id == session_id):
+            if not self._end(db, user_id, LoginSession.id == session_id):
                 raise SessionNotFound
 
     def end_other_sessions(self, db: Session, user_id: UUID, current: UUID | None) -> None:
         """End all of the user's logins but the one that asks."""
         with transaction(db):
-            self._end(db, LoginSession.user_id == user_id, LoginSession.id != current)
+            self._end(db, user_id, LoginSession.id != current)
 
-    def _end(self, db: Session, *which: object) -> bool:
-        statement = update(LoginSession).where(*which, *_OPEN)  # type: ignore[arg-type]
-        ended = db.execute(statement.values(revoked_at=NOW, revoked_why="ended by its user").returning(LoginSession.id))
-        return bool(ended.all())
+    def _end(self, db: Session, user_id: UUID, which: ColumnElement[bool]) -> bool:
+        statement = update(LoginSession).where(LoginSession.user_id == user_id, which, *_OPEN)
+        revoked = statement.values(revoked_at=NOW, revoked_why="ended by its user").returning(LoginSession.id)
+        ended = [str(session_id) for session_id in db.scalars(revoked)]
+        if ended:
+            audit.record(db, AuditEvent.SESSION_ENDED, Subject.user(user_id), sessions=ended)
+        return bool(ended)
 
 
 session_service = SessionService()

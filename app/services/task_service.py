@@ -18,9 +18,10 @@ from app.db.session import transaction
 from app.dispatch.messages import Dispatch
 from app.dispatch.publisher import publish
 from app.errors import InvalidTransition, PreconditionFailed, TaskActive, TaskCancelled, TaskNotFound
+from app.models.audit import AuditEvent
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.schemas.task import TaskCreate
-from app.services import attempts, task_changes, task_creation, task_editing, task_queries
+from app.services import attempts, audit, task_changes, task_creation, task_editing, task_queries
 from app.services.attempts import AttemptError, CurrentAttempt, current_attempt
 from app.services.task_queries import TaskFilter
 
@@ -169,7 +170,10 @@ class TaskService:
             if not moved:
                 raise self._refused(db, task_id, f"set {to} on")
             # Within the transaction: after it somebody may have deleted the task, which changes nothing about this.
-            return self.get_task(db, task_id)
+            task = self.get_task(db, task_id)
+            if current is None:
+                audit.record_task(db, AuditEvent.TASK_STATE_SET, task, status=to.value)
+        return task
 
     # Change
 
@@ -202,6 +206,8 @@ class TaskService:
             if state:
                 self._set_state(db, task.id, state)
             task = self.get_task(db, task.id)
+            if state:
+                audit.record_task(db, AuditEvent.TASK_STATE_SET, task, fields=sorted(state), status=task.status.value)
             self._dispatch(db, task_editing.due_now(task, fields))
         return task
 
@@ -210,7 +216,10 @@ class TaskService:
         with transaction(db, commit=commit):
             for _ in range(TRIES):
                 task = self.get_task(db, task_id, owner=owner)
-                if task_changes.revoke_pending(db, task.id) or task_changes.request_cancel(db, task.id):
+                revoked = task_changes.revoke_pending(db, task.id)
+                if revoked or task_changes.request_cancel(db, task.id):
+                    was = TaskStatus.PENDING if revoked else TaskStatus.RUNNING
+                    audit.record_task(db, AuditEvent.TASK_CANCELLED, task, was=was.value)
                     # Within the transaction: what the attempt makes of it afterwards is not this call's answer.
                     return self.get_task(db, task_id, owner=owner)
                 task = self.get_task(db, task_id, owner=owner)
@@ -236,6 +245,7 @@ class TaskService:
             if not task_changes.restart(db, task.id):
                 raise self._refused(db, task.id, "retry")
             task = self.get_task(db, task.id)
+            audit.record_task(db, AuditEvent.TASK_RETRIED, task, generation=task.generation)
             self._dispatch(db, [Dispatch.of(task)])
         return task
 
@@ -250,9 +260,13 @@ class TaskService:
             for _ in range(TRIES):
                 task = self.get_task(db, task_id, owner=owner)
                 if task_changes.delete_ended(db, task.id, pending_too=force):
+                    audit.record_task(db, AuditEvent.TASK_DELETED, task, was=task.status.value)
                     db.expunge(task)
                     return True
                 if force and task_changes.request_delete(db, task.id):
+                    # Asked again, it is the same deed; that it is gone in the end is the first one's consequence.
+                    if task.delete_requested_at is None:
+                        audit.record_task(db, AuditEvent.TASK_DELETED, task, was=TaskStatus.RUNNING.value)
                     return False
                 # Not ended, or gone: get_task says which.
                 if not force and self.get_task(db, task_id, owner=owner).status not in TERMINAL:

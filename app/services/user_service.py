@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.core.common_passwords import is_common, is_one_of
 from app.core.config import get_settings
+from app.core.origin import Actor
 from app.core.security import hash_password
 from app.db.session import transaction
 from app.errors import (
@@ -25,10 +26,12 @@ from app.errors import (
     WeakPassword,
     WrongPassword,
 )
+from app.models.audit import AuditEvent
 from app.models.user import Role, User
 from app.schemas.user import FirstAdmin
-from app.services import api_key_queries
+from app.services import api_key_queries, audit
 from app.services import user_queries as queries
+from app.services.audit import Subject
 from app.services.auth_service import auth_service
 from app.services.login_queries import revoke_sessions_of
 
@@ -52,7 +55,12 @@ class UserService:
             raise RegistrationClosed
         _check_strength(password, username, email, field="password")
         auth_service.count_registration(db, address)
-        return self.create_user(db, username, email, password)
+        password_hash = hash_password(password)
+        with transaction(db):
+            user = self._insert(db, username, email, password_hash)
+            actor = Actor(user.id, user.username)
+            audit.record(db, AuditEvent.USER_REGISTERED, Subject.user(user.id), actor=actor)
+        return user
 
     def create_user(
         self,
@@ -72,13 +80,15 @@ class UserService:
         _check_strength(password, username, email, field="password")
         password_hash = hash_password(password)  # before the transaction: it takes a while and needs no connection
         with transaction(db, commit=commit):
-            user = queries.insert_user(
+            user = self._insert(db, username, email, password_hash, role=role.value, is_active=is_active)
+            audit.record(
                 db,
-                queries.names(username=username, email=email)
-                | {"password_hash": password_hash, "role": role.value, "is_active": is_active},
+                AuditEvent.USER_CREATED,
+                Subject.user(user.id),
+                username=user.username,
+                role=user.role,
+                is_active=user.is_active,
             )
-            if user is None:
-                raise UserExists
         return user
 
     def get_user(self, db: Session, user_id: UUID, *, commit: bool = True) -> User:
@@ -111,7 +121,12 @@ class UserService:
                 self._keep_an_admin(db, user)
             if role != user.role or (user.is_active and not is_active):
                 revoke_sessions_of(db, user_id, "role changed" if role != user.role else "deactivated")
-            return self._write(db, user, changes) if changes else user
+            if not changes:
+                return user
+            before = {name: getattr(user, name) for name in changes}
+            user = self._write(db, user, changes)
+            _record_changes(db, user_id, {name: (old, getattr(user, name)) for name, old in before.items()})
+            return user
 
     def change_password(
         self, db: Session, user_id: UUID, current: str, new: str, *, revoke_api_keys: bool = False
@@ -131,6 +146,8 @@ class UserService:
             revoke_sessions_of(db, user_id, "password changed")
             if revoke_api_keys:
                 api_key_queries.revoke_keys_of(db, user_id)
+            kept = "revoked" if revoke_api_keys else "kept"
+            audit.record(db, AuditEvent.PASSWORD_CHANGED, Subject.user(user_id), api_keys=kept)
 
     def delete_user(self, db: Session, user_id: UUID, *, commit: bool = True) -> None:
         """Remove a user with their logins and finished tasks. Raises UserNotFound, LastAdmin, UserHasTasks.
@@ -143,6 +160,9 @@ class UserService:
             if queries.has_active_tasks(db, user_id):
                 raise UserHasTasks
             queries.delete_user(db, user_id)
+            audit.record(
+                db, AuditEvent.USER_DELETED, Subject.user(user_id), username=user.username, role=str(user.role)
+            )
 
     def ensure_first_admin(self, db: Session, username: str, password: str, email: str | None = None) -> bool:
         """Create this administrator unless the name exists. True when created; an existing one is left alone.
@@ -163,6 +183,14 @@ class UserService:
             raise
         logger.info("created the first administrator %s", admin.username)
         return True
+
+    def _insert(self, db: Session, username: str, email: str, password_hash: str, **columns: Any) -> User:
+        user = queries.insert_user(
+            db, queries.names(username=username, email=email) | {"password_hash": password_hash, **columns}
+        )
+        if user is None:
+            raise UserExists
+        return user
 
     def _exists(self, db: Session, username: str) -> bool:
         with transaction(db):
@@ -206,6 +234,20 @@ def _check_strength(password: str, username: str, email: str, *, field: str) -> 
     else:
         return
     raise WeakPassword(why, [{"loc": ["body", field], "msg": why, "type": kind}])
+
+
+def _record_changes(db: Session, user_id: UUID, changes: dict[str, tuple[Any, Any]]) -> None:
+    """A record for each kind of change that was one; of the profile which fields, not what is in them."""
+    changed = {name: values for name, values in changes.items() if values[0] != values[1]}
+    subject = Subject.user(user_id)
+    if "role" in changed:
+        before, after = changed.pop("role")
+        audit.record(db, AuditEvent.USER_ROLE_CHANGED, subject, before=str(before), after=str(after))
+    if "is_active" in changed:
+        _, active = changed.pop("is_active")
+        audit.record(db, AuditEvent.USER_ACTIVATED if active else AuditEvent.USER_DEACTIVATED, subject)
+    if changed:
+        audit.record(db, AuditEvent.USER_PROFILE_CHANGED, subject, fields=sorted(changed))
 
 
 def _read_cursor(cursor: str) -> UUID:

@@ -86,7 +86,7 @@ class TestCreating:
             {"name": "x", "scopes": READ * 21},
             {"name": "x", "scopes": READ, "expires_at": "2020-01-01T00:00:00Z"},
             {"name": "x", "scopes": READ, "expires_at": "2999-01-01T00:00:00"},
-            {"name": "x", "scopes": READ, "user_id": str(uuid4())},
+            {"name": "x", "scopes": READ, "user_id": "01890000-0000-7000-8000-000000000000"},
             {"name": "x", "scopes": READ, "digest": "x"},
         ],
         ids=str,

@@ -28,6 +28,9 @@ ROUTES: dict[tuple[str, str], str] = {
     ("POST", "/api/v1/auth/login"): OPEN,
     ("POST", "/api/v1/auth/refresh"): OPEN,
     ("POST", "/api/v1/auth/logout"): LOGIN,
+    ("GET", "/api/v1/auth/sessions"): LOGIN,
+    ("DELETE", "/api/v1/auth/sessions"): LOGIN,
+    ("DELETE", "/api/v1/auth/sessions/{session_id}"): LOGIN,
     ("POST", "/api/v1/auth/api-keys"): LOGIN,
     ("GET", "/api/v1/auth/api-keys"): LOGIN,
     ("GET", "/api/v1/auth/api-keys/{key_id}"): LOGIN,
@@ -40,6 +43,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/api/v1/users/{user_id}"): ADMIN,
     ("PATCH", "/api/v1/users/{user_id}"): ADMIN,
     ("DELETE", "/api/v1/users/{user_id}"): ADMIN,
+    ("GET", "/api/v1/audit"): ADMIN,
     ("POST", "/api/v1/tasks/"): WRITE,
     ("GET", "/api/v1/tasks/"): READ,
     ("GET", "/api/v1/tasks/count"): READ,
@@ -86,7 +90,7 @@ def new_key(client: httpx.Client, token: str, *scopes: str) -> str:
 def call(client: httpx.Client, route: tuple[str, str], token: str) -> httpx.Response:
     """With ids that do not exist: who may go on gets a 404, or what the route says."""
     method, path = route
-    for name in ("{task_id}", "{user_id}", "{key_id}"):
+    for name in ("{task_id}", "{user_id}", "{key_id}", "{session_id}"):
         path = path.replace(name, str(uuid4()))
     return client.request(method, path, headers=bearer(token), json=BODIES.get(route))
 

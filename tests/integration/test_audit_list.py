@@ -1,0 +1,219 @@
+"""GET /api/v1/audit: who may, which records, in what order, by which plan."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from sqlalchemy import event, text
+
+from app.db.session import SessionLocal, engine
+from app.models.audit import AuditEvent
+from app.services.audit_service import AuditFilter, Place, audit_service
+from tests.support.services import Services
+from tests.support.task_client import TaskClient, shared_client, task_client
+
+AUDIT = "/api/v1/audit"
+
+
+@pytest.fixture(scope="module")
+def client(services: Services) -> Iterator[httpx.Client]:
+    with shared_client(services) as shared:
+        yield shared
+
+
+@pytest.fixture
+def admin(client: httpx.Client, make_user: Any) -> TaskClient:
+    return task_client(client, make_user, "admin")
+
+
+def audit(who: TaskClient, **params: Any) -> list[dict[str, Any]]:
+    answer = who.http.get(AUDIT, params=params, headers=who.headers)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json())
+
+
+def cancelled(tasks: TaskClient, number: int) -> list[str]:
+    found = [tasks.create()["id"] for _ in range(number)]
+    for task_id in found:
+        tasks.post(f"{task_id}/cancel")
+    return found
+
+
+class TestAccess:
+    def test_is_for_administrators(self, client: httpx.Client, tasks: TaskClient) -> None:
+        assert client.get(AUDIT).status_code == 401
+        answer = client.get(AUDIT, headers=tasks.headers)
+        assert (answer.status_code, answer.json()["code"]) == (403, "admin_only")
+
+    @pytest.mark.parametrize("path", [AUDIT, f"{AUDIT}/"])
+    def test_both_forms_answer_and_are_not_stored(self, client: httpx.Client, admin: TaskClient, path: str) -> None:
+        answer = client.get(path, headers=admin.headers, follow_redirects=False)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-store"
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+    def test_nothing_but_reading_is_offered(self, client: httpx.Client, admin: TaskClient, method: str) -> None:
+        answer = client.request(method, AUDIT, headers=admin.headers)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+
+    def test_shows_the_record(self, admin: TaskClient, tasks: TaskClient) -> None:
+        (task_id,) = cancelled(tasks, 1)
+        (record,) = audit(admin, object_id=task_id)
+        at = datetime.fromisoformat(record.pop("at"))
+        assert abs((datetime.now(UTC) - at).total_seconds()) < 60
+        assert UUID(record.pop("id")).version == 7
+        assert len(record.pop("request_id")) == 32
+        assert record == {
+            "event": "task.cancelled",
+            "origin": "http",
+            "actor_id": tasks.user["id"],
+            "actor_name": tasks.user["username"],
+            "object_kind": "task",
+            "object_id": task_id,
+            "address": "testclient",
+            "detail": {
+                "owner": tasks.user["id"],
+                "celery_task_name": "app.tasks.common_tasks.long_running_task",
+                "was": "pending",
+            },
+        }
+
+
+class TestPages:
+    def test_walk_all_of_it_newest_first_and_each_once(self, admin: TaskClient, tasks: TaskClient) -> None:
+        made = cancelled(tasks, 7)
+        params: dict[str, Any] = {"actor_id": tasks.user["id"], "event": "task.cancelled", "limit": 3}
+        seen, url = [], AUDIT
+        answer = admin.http.get(url, params=params, headers=admin.headers)
+        while True:
+            seen += [record["object_id"] for record in answer.json()]
+            if "next" not in answer.links:
+                break
+            cancelled(tasks, 1)  # what comes meanwhile stands before the first page
+            answer = admin.http.get(answer.links["next"]["url"], headers=admin.headers)
+        assert seen == made[::-1]
+
+    def test_equal_times_are_told_apart_by_their_ids(self, admin: TaskClient) -> None:
+        actor = uuid4()
+        with SessionLocal.begin() as db:
+            db.execute(
+                text(
+                    "INSERT INTO audit_events (id, at, event, origin, actor_id, object_kind, object_id)"
+                    " SELECT uuidv7(), '2026-01-01Z', 'logout', 'http', :actor, 'user', n::text"
+                    " FROM generate_series(1, 7) n"
+                ),
+                {"actor": actor},
+            )
+        seen: list[str] = []
+        answer = admin.http.get(AUDIT, params={"actor_id": str(actor), "limit": 2}, headers=admin.headers)
+        while True:
+            seen += [record["id"] for record in answer.json()]
+            if "next" not in answer.links:
+                break
+            answer = admin.http.get(answer.links["next"]["url"], headers=admin.headers)
+        assert len(seen) == 7
+        assert seen == sorted(seen, reverse=True)
+
+    @pytest.mark.parametrize(
+        "cursor",
+        ["x", "", "0" * 47, "0" * 49, "f" * 48, "-" + "0" * 47, "0x" + "0" * 46, "٠" * 48, "F" * 48, "\u00a0" * 48],
+    )
+    def test_a_cursor_of_nobodys_is_422(self, admin: TaskClient, cursor: str) -> None:
+        answer = admin.http.get(AUDIT, params={"cursor": cursor}, headers=admin.headers)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
+        assert answer.json()["errors"][0]["loc"] == ["query", "cursor"]
+
+    def test_a_cursor_says_the_place_to_the_microsecond(self) -> None:
+        place = Place(datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC), uuid4())
+        assert Place.parse(str(place)) == place
+        assert len(str(place)) == 48
+
+
+class TestFilters:
+    def test_by_event_actor_object_and_time(self, admin: TaskClient, tasks: TaskClient) -> None:
+        first, second = cancelled(tasks, 2)
+        mine = {"actor_id": tasks.user["id"]}
+        assert {record["event"] for record in audit(admin, **mine)} == {
+            "user.registered",
+            "login.succeeded",
+            "task.cancelled",
+        }
+        wanted = audit(admin, **mine, event=["login.succeeded", "user.registered"])
+        assert [record["event"] for record in wanted] == ["login.succeeded", "user.registered"]
+        assert [record["object_id"] for record in audit(admin, object_id=first)] == [first]
+        between = audit(admin, object_id=second)[0]["at"]
+        assert [
+            record["object_id"] for record in audit(admin, **mine, created_before=between, event="task.cancelled")
+        ] == [first]
+        assert audit(admin, **mine, created_after=between) == []
+        assert audit(admin, actor_id=str(uuid4())) == []
+
+    @pytest.mark.parametrize(
+        ("params", "where"),
+        [
+            ({"event": "no.such"}, ["query", "event", 0]),
+            ({"actor_id": "x"}, ["query", "actor_id"]),
+            ({"object_id": "x" * 129}, ["query", "object_id"]),
+            ({"created_after": "yesterday"}, ["query", "created_after"]),
+            ({"created_after": "2026-11-24T12:00:00"}, ["query", "created_after"]),
+            ({"limit": 201}, ["query", "limit"]),
+        ],
+    )
+    def test_what_is_none_is_422(self, admin: TaskClient, params: dict[str, Any], where: list[Any]) -> None:
+        answer = admin.http.get(AUDIT, params=params, headers=admin.headers)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["loc"] == where
+
+
+@pytest.fixture(scope="module")
+def many(client: httpx.Client) -> None:
+    del client  # its database
+    with SessionLocal.begin() as db:
+        db.execute(
+            text(
+                "INSERT INTO audit_events (id, at, event, origin, actor_id, object_kind, object_id)"
+                " SELECT uuidv7(), now() - n * interval '1 minute',"
+                " CASE WHEN n % 1000 = 0 THEN 'user.deleted' ELSE 'login.succeeded' END, 'http',"
+                " lpad(to_hex(n % 500), 32, '0')::uuid, 'user', (n % 500)::text FROM generate_series(1, 50000) n"
+            )
+        )
+    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE audit_events"))
+
+
+@pytest.mark.usefixtures("many")
+class TestPlans:
+    """Fifty thousand records: each filter goes by its index, and no page sorts."""
+
+    @pytest.mark.parametrize(
+        ("wanted", "index"),
+        [
+            (AuditFilter(), "ix_audit_events_at"),
+            (AuditFilter(event=[AuditEvent.USER_DELETED]), "ix_audit_events_event"),
+            (AuditFilter(actor_id=UUID(int=7)), "ix_audit_events_actor"),
+            (AuditFilter(object_id="7"), "ix_audit_events_object"),
+            (AuditFilter(created_before=datetime(2026, 1, 1, tzinfo=UTC)), "ix_audit_events_at"),
+            (AuditFilter(created_after=datetime(2026, 1, 1, tzinfo=UTC)), "ix_audit_events_at"),
+        ],
+        ids=["all", "event", "actor", "object", "before", "after"],
+    )
+    @pytest.mark.parametrize("paged", [False, True])
+    def test_each_filter_has_its_index(self, wanted: AuditFilter, index: str, paged: bool) -> None:
+        sent: list[tuple[str, Any]] = []
+        listener = lambda _c, _cur, statement, parameters, *_: sent.append((statement, parameters))  # noqa: E731
+        event.listen(engine(), "before_cursor_execute", listener)
+        try:
+            with SessionLocal() as db:
+                cursor = str(Place(datetime.now(UTC), uuid4())) if paged else None
+                audit_service.list_page(db, wanted, 50, cursor)
+        finally:
+            event.remove(engine(), "before_cursor_execute", listener)
+        ((statement, parameters),) = sent
+        with engine().connect() as connection:
+            plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters))
+        assert f"using {index}" in plan, plan
+        assert "Seq Scan" not in plan
+        assert "Sort" not in plan
