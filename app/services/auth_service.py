@@ -2,6 +2,7 @@
 
 A login is a row of `login_sessions`. Access tokens name it (`sid`), and each request looks at it, so that a revocation
 counts at once in every process. Refresh tokens are its family: each is good once, and a replay ends the login.
+API keys come in by the same door; they are made in `api_key_service`.
 """
 
 from collections.abc import Collection

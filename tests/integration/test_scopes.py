@@ -1,6 +1,6 @@
-"""What an API key may do: every route against every scope, each row written down.
+"""Who may do what: every route against nobody, users, administrators and each scope of an API key.
 
-A route that is not listed here fails the suite: whoever adds one says which scope a key needs for it.
+A route that is not listed here fails the suite: whoever adds one says who may use it.
 """
 
 from collections.abc import Callable, Iterator
@@ -64,6 +64,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/tasks/"): BODY,
     ("PATCH", "/api/v1/tasks/{task_id}"): {},
 }
+LOGOUT, PASSWORD = ("POST", "/api/v1/auth/logout"), ("PUT", "/api/v1/users/me/password")
 GUARDED = [route for route, needs in ROUTES.items() if needs not in {OPEN, METRICS}]
 
 
@@ -87,12 +88,12 @@ def new_key(client: httpx.Client, token: str, *scopes: str) -> str:
     return str(answer.json()["key"])
 
 
-def call(client: httpx.Client, route: tuple[str, str], token: str) -> httpx.Response:
+def call(client: httpx.Client, route: tuple[str, str], token: str | None) -> httpx.Response:
     """With ids that do not exist: who may go on gets a 404, or what the route says."""
     method, path = route
     for name in ("{task_id}", "{user_id}", "{key_id}", "{session_id}"):
         path = path.replace(name, str(uuid4()))
-    return client.request(method, path, headers=bearer(token), json=BODIES.get(route))
+    return client.request(method, path, headers=bearer(token) if token else {}, json=BODIES.get(route))
 
 
 def outcome(answer: httpx.Response) -> str:
@@ -126,13 +127,23 @@ def test_a_key_of_an_administrator_may_do_what_its_scope_says_and_no_more(
             assert challenge.endswith(f'scope="{ROUTES[route]}"')
 
 
-def test_a_login_may_do_all_that_its_user_may(client: httpx.Client, make_user: MakeUser) -> None:
-    logout = ("POST", "/api/v1/auth/logout")
-    for route in [each for each in GUARDED if each != logout]:
-        _, token = make_user("admin")
-        code = outcome(call(client, route, token))
-        assert code == ("wrong_password" if route[1].endswith("/password") else "in"), route
-    assert call(client, logout, token).status_code == 204
+@pytest.mark.parametrize("role", ["user", "admin"])
+def test_a_login_may_do_all_that_its_user_may_and_no_more(client: httpx.Client, make_user: MakeUser, role: str) -> None:
+    _, token = make_user(role)
+    for route in [each for each in GUARDED if each != LOGOUT]:
+        shut = "admin_only" if ROUTES[route] == ADMIN and role == "user" else "in"
+        assert outcome(call(client, route, token)) == ("wrong_password" if route == PASSWORD else shut), route
+    assert call(client, LOGOUT, token).status_code == 204
+
+
+@pytest.mark.parametrize("token", [None, "x.y.z", "tsk_no-key"])
+def test_nobody_may_do_anything_that_is_not_open(client: httpx.Client, token: str | None) -> None:
+    for route in GUARDED:
+        answer = call(client, route, token)
+        assert outcome(answer) == ("not_authenticated" if token is None else "invalid_token"), route
+        assert answer.headers["www-authenticate"].startswith("Bearer"), route
+    for route in [each for each, needs in ROUTES.items() if needs in {OPEN, METRICS}]:
+        assert call(client, route, token).status_code not in {401, 403}, route
 
 
 def test_every_operation_names_its_scope_and_its_403(document: dict[str, Any]) -> None:
