@@ -21,7 +21,9 @@ _ID = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
 
 
 def audit_filter(
-    event: Annotated[list[AuditEvent], Query(description="Any of these; repeatable.", examples=["login.failed"])] = [],  # noqa: B006 (FastAPI copies it)
+    event: Annotated[
+        list[AuditEvent], Query(description="Any of these; repeatable.", examples=[["login.failed", "login.throttled"]])
+    ] = [],  # noqa: B006 (FastAPI copies it)
     actor_id: Annotated[UUID | None, Query(description="Done by this account.", examples=[_ID])] = None,
     object_id: Annotated[
         str | None, Query(max_length=128, description="Done to this user, task, key, route or address.", examples=[_ID])

@@ -82,7 +82,7 @@ class TestDocument:
 
     def test_every_field_of_our_schemas_is_described(self, document: dict[str, Any]) -> None:
         named = {"User", "UserCreate", "UserUpdate", "Registration", "PasswordChange", "RefreshRequest", "Problem"}
-        for name in named | {"ApiKeyCreate", "ApiKeyRead", "ApiKeyCreated"}:
+        for name in named | {"ApiKeyCreate", "ApiKeyRead", "ApiKeyCreated", "AuditRecordRead", "LoginSessionRead"}:
             for field, schema in document["components"]["schemas"][name]["properties"].items():
                 assert schema.get("description"), (name, field)
 
