@@ -6,6 +6,7 @@ escaped. In text, what an exception adds stands below its event, each line behin
 
 import json
 import logging
+import os
 import re
 import sys
 import threading
@@ -76,6 +77,12 @@ def formatter(look: logging.Formatter) -> "SafeFormatter":
     settings = get_settings()
     known_secrets.hide("settings", _secrets_of(settings))
     return JSONFormatter() if settings.logs_json else TextFormatter(look)
+
+
+def say(message: str, level: int = logging.INFO) -> None:
+    """An event from where no handler may be used: before there is one, or inside of a signal's handler."""
+    record = logging.LogRecord(__name__, level, __file__, 0, message, None, None)
+    os.write(2, (formatter(logging.Formatter(_FORMAT)).format(record) + "\n").encode("utf-8", "replace"))
 
 
 def catch_the_uncaught() -> None:

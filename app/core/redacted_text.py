@@ -84,6 +84,12 @@ class KnownSecrets:
         with self._lock:
             self._by_owner = {name: forms for name, forms in self._by_owner.items() if name != owner}
 
+    def __bool__(self) -> bool:
+        return any(self._by_owner.values())
+
+    def are_in(self, text: str) -> bool:
+        return self.redact(text) != text
+
     def redact(self, text: str) -> str:
         for forms in self._by_owner.values():
             for form in forms:
@@ -137,6 +143,8 @@ def _value(text: str, found: re.Match[str]) -> tuple[int, int] | None:
     start = _KEYS_START.search(before)
     key = (start.group() if start else "") + text[found.start() : found.end("more")]
     if found["gap"] is not None and not key.startswith("--"):
+        return None
+    if text.startswith(MASK, at):
         return None
     plain = _PLAIN.match(text, at)
     if plain and (plain.group()[0] in "NTFntf" or counts(key)):

@@ -4,10 +4,11 @@ A value is hidden by the key it stands below (`password`, `apiKey`, `x-auth-toke
 whatever else was accepted round-trips unchanged.
 """
 
+import functools
 import inspect
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +32,19 @@ _NAMES, _VALUE = ("name", "key"), "value"
 
 # Deeper than anything that can be stored; what nests deeper still (an object of Python's own, a circle) is hidden.
 _MAX_DEPTH = 250
+# So many keys are mostly ones that were met before; of more, the look at all of them together is quicker.
+_FEW = 40
+_CONTAINERS = (dict, list, tuple)
 
 
 def is_secret(key: object) -> bool:
     """Whether values below this key are hidden."""
-    return _SECRET.search(_plain(str(key))) is not None
+    return _is_secret(str(key))
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_secret(key: str) -> bool:
+    return _SECRET.search(_plain(key)) is not None
 
 
 def hides(key: object, value: Any) -> bool:
@@ -104,7 +113,14 @@ class Parameters:
         rest = [each.name for each in parameters if each.kind is inspect.Parameter.VAR_POSITIONAL]
         return cls(tuple(each.name for each in parameters if each.kind in by_position), "".join(rest))
 
+    @functools.cached_property
+    def _any_secret(self) -> bool:
+        return any(map(is_secret, (*self.names, self.rest)))
+
     def redact(self, args: Sequence[Any]) -> list[Any]:
+        if not self._any_secret:
+            shown: list[Any] = redact(list(args))
+            return shown
         return [MASK if hides(self._name(at), value) else redact(value) for at, value in enumerate(args)]
 
     def secrets_in(self, args: Sequence[Any]) -> Iterator[str]:
@@ -122,26 +138,33 @@ def _plain(text: str) -> str:
 
 def _is_suspect(value: Any) -> bool:
     """Whether any key in it may name a secret; level by level, so that neither depth nor a circle matters."""
+    if not isinstance(value, _CONTAINERS) or not value:
+        return False
     level = [value]
     for _ in range(_MAX_DEPTH):
-        level = [each for each in level if isinstance(each, dict | list | tuple)]
+        level = [each for each in level if isinstance(each, _CONTAINERS)]
         if not level:
             return False
-        if any(_names_secret(each) for each in level if isinstance(each, dict)):
+        objects = [each for each in level if isinstance(each, dict)]
+        if objects and _names_secret(objects):
             return True
         level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
     return True
 
 
-def _names_secret(mapping: Mapping[Any, Any]) -> bool:
-    names: Iterable[Any] = mapping
-    if _VALUE in mapping:
-        names = [*mapping, *(mapping.get(name) for name in _NAMES)]
+def _names_secret(objects: Sequence[Mapping[Any, Any]]) -> bool:
+    """Each key once, however many objects have it."""
+    names: set[Any] = set().union(*objects)
+    if _VALUE in names:
+        beside = [each.get(name) for each in objects if _VALUE in each for name in _NAMES]
+        names.update(name for name in beside if isinstance(name, str))
+    if len(names) <= _FEW:
+        return any(map(is_secret, names))
     return _SECRET.search(_plain("\n".join(map(str, names)))) is not None
 
 
 def _redacted(value: Any, depth: int) -> Any:
-    if not isinstance(value, dict | list | tuple):
+    if not isinstance(value, _CONTAINERS):
         return value
     if depth == 0:
         return MASK
@@ -174,7 +197,7 @@ def _hides_in(mapping: Mapping[Any, Any], key: Any) -> bool:
 
 
 def _leaves(value: Any, depth: int) -> Iterator[str]:
-    if isinstance(value, dict | list | tuple):
+    if isinstance(value, _CONTAINERS):
         if depth > 0:
             for inner in value.values() if isinstance(value, dict) else value:
                 yield from _leaves(inner, depth - 1)

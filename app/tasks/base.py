@@ -201,7 +201,9 @@ class SQLAlchemyTask(Task):
         try:
             return self.run(*args, **kwargs)
         except BaseException as error:
-            logs.conceal(error)
+            told = logs.conceal(error)
+            if told is not error:
+                raise told from None
             raise
 
     def _run_record(self, run: AttemptRun, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -212,8 +214,10 @@ class SQLAlchemyTask(Task):
         except BaseException as error:
             if ends_the_process(error):
                 raise  # its parent tells the row
-            logs.conceal(error)
             self._end_badly(run, error)
+            told = logs.conceal(error)
+            if told is not error:
+                raise told from None
             raise
         wanted = self.request.get("retry_wanted")  # `self.retry(throw=False)`
         if wanted is not None:
@@ -260,7 +264,7 @@ class SQLAlchemyTask(Task):
             return
         delay = self._delay(run, None)
         run.retry_later(error, NextTry(delay))
-        raise Retry(exc=error, when=delay) from error
+        raise Retry(exc=logs.conceal(error), when=delay) from error
 
     def _retry_later(self, run: AttemptRun, retry: Retry) -> None:
         _, args, kwargs = self.request.get("retry_wanted") or (retry, None, None)
