@@ -140,7 +140,7 @@ def _is_suspect(value: Any) -> bool:
     """Whether any key in it may name a secret; level by level, so that neither depth nor a circle matters."""
     if not isinstance(value, _CONTAINERS) or not value:
         return False
-    level = [value]
+    level: list[Any] = [value]
     for _ in range(_MAX_DEPTH):
         level = [each for each in level if isinstance(each, _CONTAINERS)]
         if not level:
