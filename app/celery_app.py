@@ -15,7 +15,7 @@ from app.models.task import TaskPriority
 
 _settings = get_settings()
 
-celery_app = Celery("task_service", task_cls="app.tasks.base:SQLAlchemyTask")
+celery_app = Celery("task_service", task_cls="app.tasks.base:SQLAlchemyTask", amqp="app.dispatch.reprs:RedactedAMQP")
 celery_app.conf.update(
     broker_url=_settings.celery_broker_url.get_secret_value() if _settings.celery_broker_url else None,
     result_backend=(_settings.celery_result_backend.get_secret_value() if _settings.celery_result_backend else None),
@@ -67,9 +67,10 @@ celery_app.conf.update(
 
 # Below the application, since the tasks import it: the base of every task, and what a worker and beat run beside them.
 from app.tasks.base import SQLAlchemyTask  # noqa: E402 (see above)
-from app.worker import bootsteps  # noqa: E402 (see above)
+from app.worker import bootsteps, logs  # noqa: E402 (see above)
 
 bootsteps.install(celery_app)
+logs.install()
 
 
 __all__ = ["SQLAlchemyTask", "celery_app"]

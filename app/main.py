@@ -18,6 +18,7 @@ from app.api.routes import api_router
 from app.core.config import get_settings
 from app.core.logging import configure_logging
 from app.core.metrics import forget_process
+from app.db.outage import first_line
 from app.db.session import SessionLocal, dispose_engine, keep_transactions_short
 from app.errors import ServiceError
 from app.live.watcher import running_watcher
@@ -105,7 +106,9 @@ def _ensure_first_admin() -> None:
                 settings.first_admin_email,
             )
     except (ServiceError, SQLAlchemyError) as error:
-        logger.warning("the first administrator was not created: %s", str(error).partition("\n")[0])
+        logger.warning("the first administrator was not created: %s", first_line(error))
 
 
+if logging.getLogger("uvicorn").handlers:  # its lines take our form from the first one on
+    configure_logging()
 app = create_app()

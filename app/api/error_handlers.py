@@ -1,10 +1,7 @@
 """Which exception becomes which problem."""
 
 import logging
-import re
-from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -14,13 +11,13 @@ from starlette.exceptions import HTTPException
 
 from app.api.denials import recording
 from app.api.problems import http_problem, internal_problem, service_problem
-from app.errors import DatabaseUnavailable, FieldError, InvalidInput, ServiceError
+from app.db.outage import first_line
+from app.errors import DatabaseUnavailable, InvalidInput, ServiceError
+from app.schemas.refusals import field_errors
 
 logger = logging.getLogger(__name__)
 
 DATABASE_RETRY_SECONDS = 5
-MAX_ERRORS = 50
-MAX_LOC_CHARACTERS = 100
 
 # PostgreSQL's codes for a table or a column that is not there: the migrations have not run.
 _UNMIGRATED = frozenset({"42P01", "42703"})
@@ -48,7 +45,7 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    refused = [_field_error(each) for each in error.errors()[:MAX_ERRORS]]
+    refused = field_errors(error.errors())
     where = ", ".join(sorted({".".join(map(str, each["loc"])) for each in refused})[:5])
     return service_problem(request.scope, InvalidInput(f"The request is not valid: {where}", refused))
 
@@ -64,7 +61,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _on_database_down(request: Request, error: Exception) -> Response:
-    logger.error("the database does not answer: %s", _first_line(error))
+    logger.error("the database does not answer: %s", first_line(error))
     return service_problem(request.scope, DatabaseUnavailable(retry_after=DATABASE_RETRY_SECONDS))
 
 
@@ -77,21 +74,6 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
     return internal_problem(request.scope)
 
 
-def _field_error(error: Mapping[str, Any]) -> FieldError:
-    return {
-        "loc": [part if isinstance(part, int) else str(part)[:MAX_LOC_CHARACTERS] for part in error["loc"]],
-        "msg": _without_value(error["type"], error["msg"]),
-        "type": error["type"],
-    }
-
-
-def _without_value(kind: str, message: str) -> str:
-    """Some of pydantic's messages quote the input after a colon or a comma: keep what stands before it."""
-    if kind.endswith("_parsing") or message.startswith("value is not a valid email address"):
-        return re.split(r"[:,]", message, maxsplit=1)[0]
-    return message
-
-
 def _allowed_methods(request: Request) -> str:
     """Every method of the path: Starlette names only those of the first route that matches."""
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
@@ -101,8 +83,3 @@ def _allowed_methods(request: Request) -> str:
         if pattern is not None and pattern.match(path):
             methods |= route.methods or set()
     return ", ".join(sorted(methods))
-
-
-def _first_line(error: Exception) -> str:
-    """Without the statement and its parameters, which SQLAlchemy appends."""
-    return str(getattr(error, "orig", None) or error).partition("\n")[0]

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
 
     app_env: Literal["development", "production"] = "development"
+    log_format: Literal["text", "json"] | None = None
 
     database_url: SecretStr | None = None
     database_pool_size: int = Field(5, ge=1, le=100)
@@ -126,6 +127,11 @@ class Settings(BaseSettings):
     def accepted_keys(self) -> list[str]:
         """What access tokens may be signed with: `signing_key`, and SECRET_KEY_PREVIOUS, which signs nothing."""
         return [self.signing_key, *(_stretched(key.get_secret_value()) for key in self.secret_key_previous)]
+
+    @property
+    def logs_json(self) -> bool:
+        """Production logs JSON unless LOG_FORMAT says otherwise."""
+        return self.app_env == "production" if self.log_format is None else self.log_format == "json"
 
     @property
     def docs_open(self) -> bool:

@@ -1,30 +1,187 @@
-"""The one place that configures logging: a line says which request it belongs to."""
+"""The one place that configures logging: one line an event, as text or as JSON, without secrets and without forgeries.
 
+A message cannot end its line: control characters, line separators and what turns the direction of text around are
+escaped. In text, what an exception adds stands below its event, each line behind a bar; in JSON it is a member.
+"""
+
+import json
 import logging
+import os
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Callable
 from contextvars import ContextVar
+from copy import copy
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from pydantic import SecretStr
+
+from app.core.config import Settings, get_settings
+from app.core.redacted_text import known_secrets, redact_text
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
+# What more a line says of where it comes from, such as the task that runs.
+Fields = Callable[[logging.LogRecord], dict[str, Any]]
+_fields: list[Fields] = []
+
 _FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
+_BAR = "  | "
+# Nobody reads more of one event, and what looks for secrets has to look at all of it.
+_LIMIT = 50_000
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+# Under these uvicorn has handlers of its own: its access log is no child of the root's.
+_SERVER = ("uvicorn", "uvicorn.access")
+# A setting shorter than this (`postgres`, as a password on a developer's machine) is a word like any other.
+_MIN_SETTING = 12
 
 
-class _RequestId(logging.Filter):
-    """Adds the request id to records of every logger, third parties' included."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request_id.get()
-        return True
+def add_fields(fields: Fields) -> None:
+    """Have these members in the JSON of each line."""
+    if fields not in _fields:
+        _fields.append(fields)
 
 
 def configure_logging() -> None:
-    """Log to stderr unless whoever started the process has set up logging already (pytest, a WSGI host, Celery)."""
+    """Log to stderr unless whoever started the process has set up logging already (pytest, a WSGI host, Celery).
+
+    uvicorn's own lines take the same form either way.
+    """
     root = logging.getLogger()
-    if root.handlers:
-        return
-    handler = logging.StreamHandler()
-    handler.addFilter(_RequestId())
-    handler.setFormatter(logging.Formatter(_FORMAT))
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
+    if not root.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(formatter(logging.Formatter(_FORMAT)))
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        catch_the_uncaught()
+    for name in _SERVER:
+        guard(logging.getLogger(name))
     # /readyz asks Alembic for the head; that it has plugins is no news.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def guard(logger: logging.Logger) -> None:
+    """Give the logger's handlers our form around the one that they have, unless they have it already."""
+    for handler in logger.handlers:
+        if not isinstance(handler.formatter, SafeFormatter):
+            handler.setFormatter(formatter(handler.formatter or logging.Formatter()))
+
+
+def formatter(look: logging.Formatter) -> "SafeFormatter":
+    """What LOG_FORMAT asks for; `look` is how a line of text looks."""
+    settings = get_settings()
+    known_secrets.hide("settings", _secrets_of(settings))
+    return JSONFormatter() if settings.logs_json else TextFormatter(look)
+
+
+def say(message: str, level: int = logging.INFO) -> None:
+    """An event from where no handler may be used: before there is one, or inside of a signal's handler."""
+    record = logging.LogRecord(__name__, level, __file__, 0, message, None, None)
+    os.write(2, (formatter(logging.Formatter(_FORMAT)).format(record) + "\n").encode("utf-8", "replace"))
+
+
+def catch_the_uncaught() -> None:
+    """What ends a thread or the process is an event too, rather than lines that the interpreter prints as they are."""
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(
+        args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+    )
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt | SystemExit):
+        sys.__excepthook__(kind, error, at)
+        return
+    logging.getLogger(__name__).critical("uncaught exception", exc_info=(kind, error, at))
+
+
+def escape(text: str) -> str:
+    """`text` on one line, with nothing in it that a terminal or a reader of logs would obey."""
+    return _UNSAFE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    character = found.group()
+    number = ord(character)
+    return _SHORT.get(character) or (f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}")  # noqa: PLR2004
+
+
+class SafeFormatter(logging.Formatter):
+    """What both forms share: the message and the exception, without secrets."""
+
+    def message_of(self, record: logging.LogRecord) -> str:
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 (somebody's `__str__`, or arguments that do not fit: the line still comes)
+            message = f"{record.msg!s} (its arguments do not fit)"
+        return redact_text(message[:_LIMIT])
+
+    def exception_of(self, record: logging.LogRecord) -> str:
+        """The traceback, and the stack where that was asked for; "" without either."""
+        text = record.exc_text or ""
+        if record.exc_info and not text:
+            kind, error, at = record.exc_info
+            text = "".join(traceback.format_exception(kind, error, at)) if kind else ""
+        if record.stack_info:
+            text = f"{text}\n{record.stack_info}"
+        return redact_text(text.strip("\n")[-_LIMIT:])
+
+
+class TextFormatter(SafeFormatter):
+    """Around any other formatter, whose look the line keeps."""
+
+    def __init__(self, look: logging.Formatter) -> None:
+        super().__init__()
+        self.look = look
+
+    def format(self, record: logging.LogRecord) -> str:
+        safe = copy(record)
+        safe.request_id = request_id.get()
+        safe.exc_info = safe.stack_info = None
+        safe.exc_text = "\n".join(_BAR + escape(line) for line in self.exception_of(record).split("\n") if line) or None
+        if record.name == "uvicorn.access" and isinstance(record.args, tuple):
+            # Its formatter puts the line together from the arguments.
+            safe.args = tuple(escape(redact_text(each)) if isinstance(each, str) else each for each in record.args)
+        else:
+            safe.msg, safe.args = escape(self.message_of(record)), None
+        safe.__dict__.pop("color_message", None)  # uvicorn's, which would take the message's place
+        return self.look.format(safe)
+
+
+class JSONFormatter(SafeFormatter):
+    """One object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        event: dict[str, Any] = {
+            "timestamp": at.replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": self.message_of(record),
+            "pid": record.process,
+        }
+        if (identifier := request_id.get()) != "-":
+            event["request_id"] = identifier
+        for fields in _fields:
+            event |= fields(record)
+        if exception := self.exception_of(record):
+            event["exception"] = exception
+        # Readable in any language; what is left to escape stands inside of strings, where JSON's own escapes serve.
+        text = json.dumps(event, ensure_ascii=False, default=str, separators=(",", ":"))
+        return _UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def _secrets_of(settings: Settings) -> list[str]:
+    """The settings' own secrets, of URLs the password alone."""
+    found = []
+    for _, value in settings:
+        if isinstance(value, SecretStr):
+            text = value.get_secret_value()
+            _, separator, rest = text.partition("://")
+            found.append(rest.rpartition("@")[0].partition(":")[2] if separator else text)
+    return [each for each in found if len(each) >= _MIN_SETTING]

@@ -11,6 +11,11 @@ _OUTAGES = ("08", READ_ONLY, "53", "57P")
 _PASSING = (*_OUTAGES, "40", "55P03", "57014")
 
 
+def first_line(error: BaseException) -> str:
+    """What a log says of an error that passes: SQLAlchemy adds the statement, PostgreSQL the row that it refuses."""
+    return str(getattr(error, "orig", None) or error).partition("\n")[0]
+
+
 def is_outage(error: Exception) -> bool:
     """Whether this is about the server or the way to it rather than about the statement."""
     return _is_connection(error) or _state(error).startswith(_OUTAGES)

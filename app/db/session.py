@@ -57,6 +57,8 @@ def _build_engine() -> Engine:
         options += f" -c idle_in_transaction_session_timeout={IDLE_MS}"
     built = create_engine(
         settings.database_url.get_secret_value(),
+        # Arguments and results of tasks are parameters: SQLAlchemy would quote them in each error.
+        hide_parameters=True,
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_size,
         pool_timeout=settings.database_connect_timeout_seconds,

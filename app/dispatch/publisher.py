@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.db.outage import first_line
 from app.db.session import SessionLocal
 from app.dispatch.due import mark_dispatched
 from app.dispatch.messages import Dispatch
@@ -80,7 +81,7 @@ class Publisher:
                 self._mark(batch)
                 return
         self._broker_down_until = time.monotonic() + PAUSE_SECONDS
-        logger.warning("broker not reachable, %d dispatches left to the keeper: %s", len(batch), problem)
+        logger.warning("broker not reachable, %d dispatches left to the keeper: %s", len(batch), first_line(problem))
 
     def _mark(self, batch: list[Dispatch]) -> None:
         try:
@@ -88,7 +89,7 @@ class Publisher:
                 mark_dispatched(db, batch)
         except SQLAlchemyError as error:
             # Sent but not marked: they are sent once more after the grace time, which is harmless.
-            logger.warning("%d dispatches could not be marked: %s", len(batch), error)
+            logger.warning("%d dispatches could not be marked: %s", len(batch), first_line(error))
 
     def _next_batch(self) -> list[Dispatch]:
         """What waits, at most a batch; empty when nothing has come for a while."""

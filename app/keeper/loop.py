@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.outage import is_outage
+from app.db.outage import first_line, is_outage
 from app.db.session import SessionLocal
 from app.dispatch.due import BATCH, mark_dispatched, take_due
 from app.dispatch.routing import MESSAGE_PRIORITY
@@ -76,7 +76,7 @@ class Keeper:
                     led = self.run_once(db)
             except Exception as error:
                 if is_outage(error):
-                    logger.warning("keeper: the database is not reachable: %s", error)
+                    logger.warning("keeper: the database is not reachable: %s", first_line(error))
                 else:
                     logger.exception("keeper: a pass failed")
             self._stopping.wait(interval if led else STANDBY_SECONDS)
@@ -118,7 +118,7 @@ class Keeper:
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
-            logger.warning("keeper: broker not reachable: %s", error)
+            logger.warning("keeper: broker not reachable: %s", first_line(error))
             self._link.close()
 
     def _resend(self, db: Session, held: Lease, connection: Any) -> None:

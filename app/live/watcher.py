@@ -13,7 +13,7 @@ from uuid import UUID
 from anyio import to_thread
 from sqlalchemy import select
 
-from app.db.outage import is_outage
+from app.db.outage import first_line, is_outage
 from app.db.session import SessionLocal
 from app.models.task import ACTIVE, Task
 
@@ -62,7 +62,7 @@ class Watcher:
         except Exception as error:
             # Whoever waits goes on waiting, at most until its seconds are over.
             if is_outage(error):
-                logger.warning("watcher: the database is not reachable: %s", error)
+                logger.warning("watcher: the database is not reachable: %s", first_line(error))
             else:
                 logger.exception("watcher")
             return

@@ -14,6 +14,7 @@ from celery.beat import PersistentScheduler, SchedulingError
 from celery.schedules import schedstate
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.db.outage import first_line
 from app.db.session import SessionLocal
 from app.schedules import periods
 
@@ -61,7 +62,7 @@ class OncePerPeriod(PersistentScheduler):
             with SessionLocal() as db:
                 taken_at = periods.take(db, entry.name, fired_at)
         except SQLAlchemyError as error:
-            logger.warning("beat: the database is not reachable: %s", error)
+            logger.warning("beat: the database is not reachable: %s", first_line(error))
             taken_at = None
         if taken_at is None:
             return schedstate(is_due=False, next=RETRY_SECONDS)
@@ -74,7 +75,7 @@ class OncePerPeriod(PersistentScheduler):
         try:
             self.apply_async(entry, producer=producer, advance=False)
         except SchedulingError as error:
-            logger.warning("beat: %s not sent, it stays due: %s", entry.name, error)
+            logger.warning("beat: %s not sent, it stays due: %s", entry.name, first_line(error))
             self._give_back(entry)
 
     def _give_back(self, entry: Any) -> None:
@@ -93,7 +94,7 @@ class OncePerPeriod(PersistentScheduler):
             with SessionLocal() as db:
                 entry.last_run_at, now = periods.last_fired(db, entry.name)
         except SQLAlchemyError as error:
-            logger.warning("beat: the database is not reachable: %s", error)
+            logger.warning("beat: the database is not reachable: %s", first_line(error))
             return False
         entry.schedule.nowfun = DatabaseClock(now - datetime.now(UTC))
         return True

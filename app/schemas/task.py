@@ -4,13 +4,26 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from app.core.redacted_text import redact_text
+from app.core.redaction import holds_mask, redact
 from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
 from app.schemas.base import PatchModel, RequestModel
 from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag
+from app.services.catalogue import redact_args
 
 MAX_SECONDS = 366 * 24 * 3600
 MAX_TAGS = 50
@@ -53,6 +66,20 @@ def _in_utc(value: datetime) -> datetime:
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 
+# Below keys that name a secret (password, token, api_key, …) answers show `***`; the row, and the task, have the value.
+Shown = AfterValidator(redact)
+ShownText = AfterValidator(lambda text: None if text is None else redact_text(text))
+
+
+def _refuse_mask(value: Any) -> Any:
+    """What was shown as `***` would be run or kept as `***`: whoever sends it back has not seen what it was."""
+    if holds_mask(value):
+        raise PydanticCustomError("hidden_value", "*** stands for a value that is not shown: send the value itself")
+    return value
+
+
+NotMasked = AfterValidator(_refuse_mask)
+
 _EXAMPLE: dict[str, Any] = {
     "name": "数据处理任务",
     "task_type": "data_processing",
@@ -73,8 +100,13 @@ class TaskCreate(RequestModel):
     celery_task_name: ShortText = Field(
         description="One of GET /tasks/types.", examples=["app.tasks.common_tasks.long_running_task"]
     )
-    args: JSONArray = Field([], description="Positional arguments.", examples=[[60]])
-    kwargs: JSONObject = Field({}, description="Keyword arguments.", examples=[{"param": "value"}])
+    args: Annotated[JSONArray, NotMasked] = Field([], description="Positional arguments.", examples=[[60]])
+    kwargs: Annotated[JSONObject, NotMasked] = Field(
+        {},
+        description="Keyword arguments. What stands below a key that names a secret (password, token, api_key, …) is "
+        "shown as `***` from now on.",
+        examples=[{"param": "value"}],
+    )
     priority: PriorityIn = Field(
         TaskPriority.NORMAL,
         description="low, normal, high or critical; also 1–4 in that order, and urgent for critical.",
@@ -99,7 +131,9 @@ class TaskCreate(RequestModel):
         None, description="Wait before the second attempt; doubles with each one after that.", examples=[5]
     )
     tags: list[Tag] = Field([], max_length=MAX_TAGS, description="To filter by.", examples=[["nightly"]])
-    metadata: SearchableObject = Field({}, description="Any JSON object of yours.", examples=[{"order": 17}])
+    metadata: Annotated[SearchableObject, NotMasked] = Field(
+        {}, description="Any JSON object of yours.", examples=[{"order": 17}]
+    )
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
@@ -122,7 +156,10 @@ class TaskPatch(PatchModel):
 
     name: ShortText | SkipJsonSchema[None] = Field(None, description="A name for people.", examples=["better"])
     tags: list[Tag] | SkipJsonSchema[None] = Field(None, max_length=MAX_TAGS, description="Replaces the tags.")
-    metadata: SearchableObject | SkipJsonSchema[None] = Field(None, description="Replaces the metadata.")
+    metadata: SearchableObject | SkipJsonSchema[None] = Field(
+        None,
+        description="Replaces the metadata. A `***` that was shown for a secret keeps the secret that stands there.",
+    )
     priority: PriorityIn | SkipJsonSchema[None] = Field(None, description="Moves a pending task to its queue.")
     run_at: Moment | None = Field(None, description="null: as soon as possible.")
     expires_at: Moment | None = Field(None, description="null: never.")
@@ -132,15 +169,21 @@ class TaskPatch(PatchModel):
     progress: Annotated[int, Field(ge=0, le=100)] | SkipJsonSchema[None] = Field(
         None, description="Administrators: percent done."
     )
-    progress_detail: JSONValue = Field(None, description="Administrators: any JSON about the progress.")
-    result: JSONValue = Field(None, description="Administrators: the result, with status succeeded.")
+    progress_detail: Annotated[JSONValue, NotMasked] = Field(
+        None, description="Administrators: any JSON about the progress."
+    )
+    result: Annotated[JSONValue, NotMasked] = Field(
+        None, description="Administrators: the result, with status succeeded."
+    )
 
 
 class TaskError(BaseModel):
     """Why the last attempt failed."""
 
     type: str = Field(description="The exception's class.", examples=["ValueError"])
-    message: str | None = Field(description="Its message.", examples=["duration must not be negative"])
+    message: Annotated[str | None, ShownText] = Field(
+        description="Its message, without secrets.", examples=["duration must not be negative"]
+    )
 
 
 class TaskRead(BaseModel):  # type: ignore[no-redef]  # the plugin gives __init__ its own kwargs
@@ -154,15 +197,15 @@ class TaskRead(BaseModel):  # type: ignore[no-redef]  # the plugin gives __init_
     name: str
     task_type: str
     celery_task_name: str
-    args: list[Any]
-    kwargs: dict[str, Any]
+    args: list[Any] = Field(description="`***` in place of what goes to a parameter named like a secret.")
+    kwargs: Annotated[dict[str, Any], Shown] = Field(description="`***` below keys that name a secret.")
     priority: TaskPriority
     queue: str = Field(description="high_priority, default or low_priority.", examples=["default"])
     status: TaskStatus
     status_reason: str | None = Field(description="Why it was revoked: cancelled, expired, ignored, stopped.")
     progress: int = Field(description="Percent, 0–100.", examples=[50])
-    progress_detail: Any | None = Field(description="What the task last said of its progress.")
-    result: Any | None = Field(description="What the body returned; null unless it succeeded.")
+    progress_detail: Annotated[Any | None, Shown] = Field(description="What the task last said of its progress.")
+    result: Annotated[Any | None, Shown] = Field(description="What the body returned; null unless it succeeded.")
     error: TaskError | None = Field(description="null unless the last attempt failed.")
     run_at: datetime | None
     delay_seconds: float | None
@@ -171,7 +214,7 @@ class TaskRead(BaseModel):  # type: ignore[no-redef]  # the plugin gives __init_
     max_attempts: int = Field(description="How often the body may fail.")
     retry_backoff_seconds: float | None
     tags: list[str]
-    metadata: dict[str, Any] = Field(validation_alias="metadata_")
+    metadata: Annotated[dict[str, Any], Shown] = Field(validation_alias="metadata_")
     unique_key: str | None = Field(None, description="Nothing fills it yet.")
     depends_on: list[UUID] | None = Field(None, description="Nothing fills it yet.")
     webhook_url: str | None = Field(None, description="Nothing fills it yet.")
@@ -183,6 +226,11 @@ class TaskRead(BaseModel):  # type: ignore[no-redef]  # the plugin gives __init_
     started_at: datetime | None = Field(description="Of the last attempt.")
     finished_at: datetime | None
     cancel_requested_at: datetime | None
+
+    @field_validator("args")
+    @classmethod
+    def _hide_by_parameter(cls, args: list[Any], info: ValidationInfo) -> list[Any]:
+        return redact_args(info.data.get("celery_task_name", ""), args)
 
 
 class TaskCounts(BaseModel):
@@ -207,8 +255,10 @@ class TaskAttemptRead(BaseModel):
     finished_at: datetime | None = Field(description="null while it runs.")
     outcome: AttemptOutcome
     error_type: str | None = Field(examples=["worker_lost"])
-    error_message: str | None = Field(examples=["the worker process was lost"])
-    traceback: str | None = Field(description="Of the exception, where there was one.")
+    error_message: Annotated[str | None, ShownText] = Field(examples=["the worker process was lost"])
+    traceback: Annotated[str | None, ShownText] = Field(
+        description="Of the exception, where there was one, without secrets."
+    )
 
 
 class TaskTypeRead(BaseModel):

@@ -11,12 +11,14 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from app.core.redaction import Parameters, holds_mask
 from app.db.base import dump_json
 from app.dispatch.routing import DEFAULT_QUEUE
 from app.errors import FieldError, InvalidArguments, UnknownTask
 
 # Filled by the base class, never by a client.
 FILLED = frozenset({"task_id"})
+_MASKED = "*** stands for a value that is not shown: send the value itself"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class TaskType:
     rerun_lost: bool
     signature: inspect.Signature = field(repr=False)
     model: type[BaseModel] = field(repr=False)
+    positions: Parameters = field(repr=False)
     # What a `bind=True` body calls its first parameter, mostly `self`.
     bound_to: str | None = None
 
@@ -53,11 +56,20 @@ class TaskType:
         # One that is called like the `*args` parameter is no value for it.
         extra.pop(stars.get(inspect.Parameter.VAR_POSITIONAL), None)
         values = {**extra, **values}
+        masked = [name for name, value in values.items() if holds_mask({name: value})]
+        if masked:
+            raise InvalidArguments(errors=[_error(["kwargs", name], _MASKED, "hidden_value") for name in masked])
         try:
             # As the JSON that it is: strict, so that "30" is no number, yet a date may be written as text.
             self.model.model_validate_json(dump_json(values), strict=True)
         except ValidationError as error:
             raise InvalidArguments(errors=_errors(error, len(args), list(bound.arguments))) from None
+
+
+def redact_args(celery_task_name: str, args: list[Any]) -> list[Any]:
+    """Positional arguments as they are shown: by the names of the parameters that they go to."""
+    kind = catalogue().get(celery_task_name)
+    return (kind.positions if kind else Parameters()).redact(args)
 
 
 def _errors(error: ValidationError, positional: int, names: list[str]) -> list[FieldError]:
@@ -119,6 +131,7 @@ def _task_type(task: Any) -> TaskType:
         rerun_lost=task.rerun_lost,
         signature=signature,
         model=model,
+        positions=Parameters.of(signature),
         bound_to=_bound_to(task),
     )
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.core.redaction import holds_mask, with_secrets_of
 from app.dispatch.messages import Dispatch
 from app.dispatch.routing import QUEUE_OF
-from app.errors import InvalidTransition
+from app.errors import InvalidTask, InvalidTransition
 from app.models.task import Task, TaskStatus
 from app.services import task_changes
 from app.services.catalogue import catalogue
@@ -26,7 +27,7 @@ def split(changes: dict[str, Any], check_admin: Callable[[str], None] | None) ->
 
 
 def edit(db: Session, task: Task, changes: dict[str, Any]) -> bool:
-    """Change this version of the task; False when it has moved on. Raises InvalidTransition."""
+    """Change this version of the task; False when it has moved on. Raises InvalidTransition, InvalidTask."""
     pending_only = PENDING_ONLY & changes.keys()
     if pending_only and task.status is not TaskStatus.PENDING:
         raise InvalidTransition(f"{', '.join(sorted(pending_only))}: only while pending, not {task.status}")
@@ -42,9 +43,20 @@ def due_now(task: Task, changes: dict[str, Any]) -> list[Dispatch]:
 
 def _values(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
     values = {"metadata_" if name == "metadata" else name: value for name, value in changes.items()}
+    if "metadata_" in values:
+        values["metadata_"] = _unmasked(task.metadata_, values["metadata_"])
     if "priority" in values:
         kind = catalogue().get(task.celery_task_name)
         values["queue"] = (kind.queue if kind else None) or QUEUE_OF[values["priority"]]
     if MOVES_DISPATCH & values.keys():
         values |= task_changes.due_values(values)
+    return values
+
+
+def _unmasked(stored: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
+    """A client that sends back what it was shown keeps its secrets; a `***` that stands for none is no value."""
+    values: dict[str, Any] = with_secrets_of(stored, sent)
+    if holds_mask(values):
+        problem = "*** stands for a value that is not shown, and there is none here: send the value itself"
+        raise InvalidTask(errors=[{"loc": ["body", "metadata"], "msg": problem, "type": "hidden_value"}])
     return values

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.core.redacted_text import redact_text
 from app.db.after_commit import after_commit
 from app.db.base import dump_json
 from app.db.session import transaction
@@ -159,6 +160,7 @@ class TaskService:
         a result that is not JSON.
         """
         task_id, to = _id(task_id), TaskStatus(status)
+        error = None if error is None else redact_text(error)
         dump_json(result)
         current = _current(task_id)
         with transaction(db, commit=commit):

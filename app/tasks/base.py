@@ -8,7 +8,7 @@ import functools
 import inspect
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -19,12 +19,15 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 from sqlalchemy.orm import Session
 
+from app.core.redaction import secrets_in
 from app.db.session import SessionLocal
 from app.dispatch.messages import GENERATION_HEADER, RECORD_HEADER
+from app.dispatch.reprs import parameters_of
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.schemas.task import MAX_SECONDS
 from app.services.attempts import NextTry, Ticket
 from app.tasks.retries import backoff_seconds
+from app.worker import logs
 from app.worker.coroutines import run_coroutine
 from app.worker.delivery import Undeliverable
 from app.worker.identity import identity
@@ -114,7 +117,7 @@ class SQLAlchemyTask(Task):
             self._claim()  # a `before_start` of the task's own that did not call super
         run = self._run
         if run is None:
-            return self.run(*args, **kwargs)
+            return self._run_plain(args, kwargs)
         if run.started:
             return self._call_directly(args, kwargs)  # the body calls its own task as a function
         return self._run_record(run, list(request.args), dict(request.kwargs))
@@ -179,6 +182,7 @@ class SQLAlchemyTask(Task):
             raise Ignore from error
         if run is None:
             raise Ignore
+        self._hide(run.claim.args, run.claim.kwargs)
         request.attempt_run = run
         request.retries = run.claim.failures
         # In place: these are the objects that Celery hands to the body and to every hook.
@@ -187,6 +191,20 @@ class SQLAlchemyTask(Task):
         request.kwargs.update(run.claim.kwargs)
         if takes_task_id(self):
             request.kwargs["task_id"] = str(run.task_id)
+
+    def _hide(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """From now on, what they hold under the name of a secret is in no line and no error of this request."""
+        logs.hide(self.request, [*parameters_of(self).secrets_in(args), *secrets_in(kwargs)])
+
+    def _run_plain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._hide(args, kwargs)
+        try:
+            return self.run(*args, **kwargs)
+        except BaseException as error:
+            told = logs.conceal(error)
+            if told is not error:
+                raise told from None
+            raise
 
     def _run_record(self, run: AttemptRun, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run the body and write how it ended; what is raised from here tells Celery the same."""
@@ -197,6 +215,9 @@ class SQLAlchemyTask(Task):
             if ends_the_process(error):
                 raise  # its parent tells the row
             self._end_badly(run, error)
+            told = logs.conceal(error)
+            if told is not error:
+                raise told from None
             raise
         wanted = self.request.get("retry_wanted")  # `self.retry(throw=False)`
         if wanted is not None:
@@ -243,7 +264,7 @@ class SQLAlchemyTask(Task):
             return
         delay = self._delay(run, None)
         run.retry_later(error, NextTry(delay))
-        raise Retry(exc=error, when=delay) from error
+        raise Retry(exc=logs.conceal(error), when=delay) from error
 
     def _retry_later(self, run: AttemptRun, retry: Retry) -> None:
         _, args, kwargs = self.request.get("retry_wanted") or (retry, None, None)

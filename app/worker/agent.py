@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import get_settings
-from app.db.outage import is_outage, is_passing
+from app.db.outage import first_line, is_outage, is_passing
 from app.db.session import SessionLocal, transaction
 from app.models.task import Task
 from app.models.worker import WorkerProcess
@@ -136,7 +136,7 @@ class Agent:
             action()
         except Exception as error:
             if is_passing(error):
-                logger.warning("worker agent: the database has no answer: %s", error)
+                logger.warning("worker agent: the database has no answer: %s", first_line(error))
             else:
                 logger.exception("worker agent")
 
@@ -211,7 +211,7 @@ class Agent:
             except DBAPIError as error:
                 if is_outage(error):
                     raise
-                logger.warning("the loss of task %s could not be written yet: %s", loss.task_id, error)
+                logger.warning("the loss of task %s could not be written yet: %s", loss.task_id, first_line(error))
             else:
                 self._unwritten.remove(loss)
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.db.outage import is_passing
+from app.db.outage import first_line, is_passing
 from app.db.session import autocommit_engine
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def deliver(statement: Callable[[Connection], T], seconds: float) -> T:
             if not is_passing(error):
                 raise
             if time.monotonic() + pause > deadline:
-                raise Undeliverable(str(error)) from error
-            logger.warning("database not reachable, trying again: %s", error)
+                raise Undeliverable(first_line(error)) from error
+            logger.warning("database not reachable, trying again: %s", first_line(error))
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)

@@ -6,7 +6,10 @@ from uuid import UUID
 from billiard.exceptions import Terminated, WorkerLostError
 from celery.worker.request import Request
 
+from app.core.redacted_text import redact_text
+from app.core.redaction import redact
 from app.dispatch.messages import RECORD_HEADER
+from app.dispatch.reprs import redact_args
 from app.worker.agent import Loss, agent
 from app.worker.board import Stop
 
@@ -20,6 +23,23 @@ class RecordRequest(Request):
     Only the parent hears of either; it has the row say so at once, through the agent's thread: the event loop that
     calls these must not wait for a database.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # As whoever sent the message has put them there.
+        self._argsrepr = redact_text(self.argsrepr or "")
+        self._kwargsrepr = redact_text(self.kwargsrepr or "")
+
+    def info(self, safe: bool = False) -> Any:
+        """What `inspect active` and Flower are told."""
+        told = super().info(safe=safe)
+        return told if safe else {**told, "args": redact_args(self.task, self.args), "kwargs": redact(self.kwargs)}
+
+    def send_event(self, type: str, **fields: Any) -> Any:  # noqa: A002 (Celery's name)
+        """Results and errors reach events as texts."""
+        return super().send_event(
+            type, **{name: redact_text(value) if isinstance(value, str) else value for name, value in fields.items()}
+        )
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         error = getattr(exc_info.exception, "exc", exc_info.exception)

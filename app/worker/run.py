@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from app.core.config import get_settings
+from app.core.redacted_text import redact_text
 from app.db.base import dump_json
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.models.ids import new_id
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 MESSAGE_LIMIT = 2_000
 TRACEBACK_LIMIT = 20_000
+REDACTED_LIMIT = 5 * TRACEBACK_LIMIT
 
 # How much longer than the lease a finished attempt goes on trying to say so. After an outage of the database nobody
 # is rescued until one lease has passed, so the result is welcome well after the lease itself.
@@ -191,11 +193,13 @@ def _patience(seconds: float) -> float:
 
 
 def describe(error: BaseException) -> AttemptError:
-    """The error as `attempts` shows it: cut to a size that a row can carry."""
-    text = "".join(traceback.format_exception(error))
+    """The error as `attempts` shows it: without secrets, and cut to a size that a row can carry."""
+    text = "".join(traceback.format_exception(error))[-REDACTED_LIMIT:]
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return AttemptError(name, clean(_message(error))[:MESSAGE_LIMIT], clean(text)[-TRACEBACK_LIMIT:])
+    # Cut last: half a secret would not be told from the rest.
+    message = redact_text(_message(error)[:REDACTED_LIMIT])
+    return AttemptError(name, clean(message)[:MESSAGE_LIMIT], clean(redact_text(text))[-TRACEBACK_LIMIT:])
 
 
 def _message(error: BaseException) -> str:

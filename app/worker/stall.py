@@ -8,6 +8,7 @@ from datetime import timedelta
 from celery.worker import state
 from sqlalchemy import exists, select
 
+from app.db.outage import first_line
 from app.db.session import SessionLocal, transaction
 from app.dispatch.due import PENDING
 from app.dispatch.sending import BrokerLink
@@ -66,6 +67,6 @@ class StallDetector:
             connection = self._link.producer().connection
             return not all(is_empty(connection, queue) for queue in queues)
         except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
-            logger.warning("worker agent: broker not reachable, nothing can arrive: %s", error)
+            logger.warning("worker agent: broker not reachable, nothing can arrive: %s", first_line(error))
             self._link.close()
             return False

@@ -1,0 +1,177 @@
+"""Secrets in text: what error messages, tracebacks and log lines are shown with `***` for.
+
+Two ways, since neither sees all. Values that this process knows to be secret (a running task's `password=` argument,
+the settings' own) are found wherever they stand; the rest is told by what stands before it or by its shape. Each
+pattern is linear: whatever begins a match also ends one, or looks ahead a bounded way.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterable
+from urllib.parse import quote
+
+from app.core.redaction import KEY_WORDS, MASK, counts
+
+_BASE64URL = "[A-Za-z0-9_-]"
+_SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    # An unfinished key takes the rest of the text with it.
+    (
+        re.compile(
+            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----.*?"
+            r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----|\Z)",
+            re.DOTALL,
+        ),
+        MASK,
+    ),
+    # What PostgreSQL quotes of a row that it refuses.
+    (re.compile(r"(Failing row contains \().*?(?:\)\.(?=\s|\Z)|\Z)", re.DOTALL), rf"\g<1>{MASK})."),
+    (re.compile(r"(Key \([^()\n]{0,500}\)=\()[^\n]*"), rf"\g<1>{MASK})"),
+    # `://user:password@host`; a colon before a port names no password. And a token in the place of the user.
+    (
+        re.compile(
+            r"(://[^\s/?#@:\"'<>]{0,128}:)(?!\d{1,5}(?:[/?#\s\"']|\Z))[^\s@\"'<>]{1,256}+@"
+            r"(?:[^\s@\"'<>?#]{0,128}+@)?"
+        ),
+        rf"\g<1>{MASK}@",
+    ),
+    (re.compile(r"://[^\s/?#@:\"'<>]{16,256}+@"), f"://{MASK}@"),
+    (re.compile(r"(\bBearer[ \t]{1,4})[A-Za-z0-9._~+/=-]{8,}+", re.IGNORECASE), rf"\g<1>{MASK}"),
+    (re.compile(r"(\bBasic[ \t]{1,4})(?=[a-z]{0,20}[A-Z0-9+/=])[A-Za-z0-9+/]{6,}+=*"), rf"\g<1>{MASK}"),
+    # JSON Web Tokens: base64url of `{"` begins like this.
+    (
+        re.compile(rf"(?<!{_BASE64URL})e[yw]{_BASE64URL}{{8,}}+(?:\.{_BASE64URL}{{8,}}+)(?:\.{_BASE64URL}*+){{1,3}}"),
+        MASK,
+    ),
+    (re.compile(rf"tsk_{_BASE64URL}{{16,}}+"), f"tsk_{MASK}"),
+)
+
+# `password=…`, `'token': '…'`, `--api-key …`: the word, what may follow it in a key, and what parts it from the value.
+_KEY = re.compile(
+    rf"(?:{KEY_WORDS})(?P<more>[\w.-]{{0,64}}+)(?:\\{{0,8}}[\"'])?\]?"
+    r"(?:[ \t]{0,8}(?P<sign>={1,3}>?|!=|:=|:)[ \t]{0,8}|[\"']?,?[ \t]{1,3}(?P<gap>))",
+    re.IGNORECASE,
+)
+_BEFORE = 64
+_KEYS_START = re.compile(r"[\w.-]*\Z")
+_PLAIN = re.compile(r"(?:-?\d[\d.eE+-]{0,40}|None|True|False|null|true|false)(?=[\s,;&)\]}\"']|\Z)")
+_QUOTED = re.compile(
+    r"[bBrRuUfF]{0,2}(?:\"[^\"\\\n]*+(?:\\.[^\"\\\n]*+)*+(?P<double>\"?)|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+(?P<single>'?))"
+)
+_ESCAPED = re.compile(r"\\{1,8}[\"'][^\"'\n]*")
+_WORD = re.compile(r"[^\s,;&\"')\]}]+")
+_LINE = re.compile(r"[^\n]+")
+# The last line of a traceback: `package.module.InvalidToken: the message`.
+_EXCEPTION = re.compile(r"(?:\A|\n)[ |]*(?:[a-z_][\w]*\.)+[A-Z]\w*\Z")
+
+_SHORT, _LONG = 4, 8
+
+
+class KnownSecrets:
+    """Values that must not appear in any text of this process, by who knows them. A pool child's threads share them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_owner: dict[str, tuple[str, ...]] = {}
+
+    def hide(self, owner: str, values: Iterable[str]) -> None:
+        """From now on; in place of what this owner had hidden before."""
+        forms = sorted({form for value in values for form in _forms(value)}, key=len, reverse=True)
+        with self._lock:
+            self._by_owner = {**self._by_owner, owner: tuple(forms)}
+
+    def forget(self, owner: str) -> None:
+        with self._lock:
+            self._by_owner = {name: forms for name, forms in self._by_owner.items() if name != owner}
+
+    def __bool__(self) -> bool:
+        return any(self._by_owner.values())
+
+    def are_in(self, text: str) -> bool:
+        return self.redact(text) != text
+
+    def redact(self, text: str) -> str:
+        for forms in self._by_owner.values():
+            for form in forms:
+                if form in text:
+                    text = _without(text, form)
+        return text
+
+
+known_secrets = KnownSecrets()
+
+
+def redact_text(text: str) -> str:
+    """`text` with `***` in place of each secret that can be told."""
+    text = known_secrets.redact(text)
+    for pattern, shown in _SUBSTITUTIONS:
+        text = pattern.sub(shown, text)
+    return _without_named(text)
+
+
+def _forms(value: str) -> set[str]:
+    """How a value may be written in a text: as it is, in Python's or JSON's quotes, in a URL."""
+    if len(value) < _SHORT:
+        return set()
+    return {value, repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1],
+            quote(value.encode("utf-8", "replace"), safe="")}  # fmt: skip
+
+
+def _without(text: str, secret: str) -> str:
+    """A short one only as a word of its own: `test` as somebody's password must not hide `latest`."""
+    if len(secret) >= _LONG:
+        return text.replace(secret, MASK)
+    return re.sub(rf"(?<![^\W_]){re.escape(secret)}(?![^\W_])", MASK, text)
+
+
+def _without_named(text: str) -> str:
+    shown: list[str] = []
+    done, at = 0, 0
+    while found := _KEY.search(text, at):
+        at = found.end()
+        span = _value(text, found)
+        if span is not None:
+            shown += [text[done : span[0]], MASK]
+            done = at = span[1]
+    return "".join([*shown, text[done:]])
+
+
+def _value(text: str, found: re.Match[str]) -> tuple[int, int] | None:
+    """Where the value is that belongs to the key; None where there is none to hide."""
+    at = found.end()
+    before = text[max(0, found.start() - _BEFORE) : found.start()]
+    start = _KEYS_START.search(before)
+    key = (start.group() if start else "") + text[found.start() : found.end("more")]
+    if found["gap"] is not None and not key.startswith("--"):
+        return None
+    if text.startswith(MASK, at):
+        return None
+    plain = _PLAIN.match(text, at)
+    if plain and (plain.group()[0] in "NTFntf" or counts(key)):
+        return None
+    for pattern in (_QUOTED, _ESCAPED):
+        if match := pattern.match(text, at):
+            return _inside_quotes(match)
+    if plain:
+        return plain.span()
+    return _bare(text, found, key)
+
+
+def _inside_quotes(match: re.Match[str]) -> tuple[int, int]:
+    """Without the quotes themselves, so that what is left still reads as what it was."""
+    start = match.start() + len(match.group()) - len(match.group().lstrip("bBrRuUfF\\"))
+    closed = "double" in match.re.groupindex and bool(match["double"] or match["single"])
+    return start + 1, match.end() - closed
+
+
+def _bare(text: str, found: re.Match[str], key: str) -> tuple[int, int] | None:
+    """Up to the next blank, or to the line's end where the value may hold blanks: a header, a list, prose."""
+    to_the_end = (
+        found["sign"] == ":"
+        or text[found.end() : found.end() + 1] in {"{", "[", "(", "<"}
+        or re.search("authori|cookie", key, re.IGNORECASE) is not None
+    )
+    if found["sign"] == ":" and _EXCEPTION.search(text[max(0, found.start() - 256) : found.end("more")]):
+        return None
+    match = (_LINE if to_the_end else _WORD).match(text, found.end())
+    return match.span() if match else None

@@ -1,0 +1,205 @@
+"""What counts as a secret in JSON, and what is shown in its place. The one list of words; `redact_text` is built on it.
+
+A value is hidden by the key it stands below (`password`, `apiKey`, `x-auth-token`, 密码), never by what it looks like:
+whatever else was accepted round-trips unchanged.
+"""
+
+import functools
+import inspect
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MASK = "***"
+
+# Parts of a key, in lower case. `tokenizer` and `secretary` name no secret.
+KEY_WORDS = (
+    r"passw(?:or)?d|pass(?:phrase|code)|pwd|secret(?!ar)|token(?!i[sz])|authori[sz]ation|credential|cookie"
+    r"|(?:api|private|access|signing)[^a-z0-9]?key|密码|密碼|口令|令牌|密钥|密鑰|凭证|凭据"
+)
+_SECRET = re.compile(KEY_WORDS)
+# A key that counts or measures: `max_tokens`, `token_count`, `tokens`, `passwordLength`. Numbers below it are shown.
+_COUNTS = re.compile(
+    r"(?:^|[^a-z])(?:max|min|count|counts|num|number|n|limit|total|size|length|len|per|rate|budget|usage|used|remaining"
+    r"|expiry|expires|expiration|ttl|age|timeout|lifetime|seconds|minutes|hours|days|ms|index|version|ids?)(?![a-z])"
+    r"|(?:token|secret|cookie|credential|password|key)s(?![a-z])"
+)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# `{"name": "password", "value": "…"}`, as lists of headers and variables are written.
+_NAMES, _VALUE = ("name", "key"), "value"
+
+# Deeper than anything that can be stored; what nests deeper still (an object of Python's own, a circle) is hidden.
+_MAX_DEPTH = 250
+# So many keys are mostly ones that were met before; of more, the look at all of them together is quicker.
+_FEW = 40
+_CONTAINERS = (dict, list, tuple)
+
+
+def is_secret(key: object) -> bool:
+    """Whether values below this key are hidden."""
+    return _is_secret(str(key))
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_secret(key: str) -> bool:
+    return _SECRET.search(_plain(key)) is not None
+
+
+def hides(key: object, value: Any) -> bool:
+    """Whether this very value is: null, true and false never are, a number not where the key counts something."""
+    if value is None or isinstance(value, bool) or not is_secret(key):
+        return False
+    return not (isinstance(value, int | float) and counts(str(key)))
+
+
+def counts(key: str) -> bool:
+    """Whether the key speaks of a number of secrets rather than of one."""
+    return _COUNTS.search(_CAMEL.sub("_", key).lower()) is not None
+
+
+def redact(value: Any) -> Any:
+    """`value` with `***` below the keys that name a secret. Never changes its input; that very one where nothing is.
+
+    Cheap where nothing is, which is almost always: the keys of each object are looked at together.
+    """
+    return _redacted(value, _MAX_DEPTH) if _is_suspect(value) else value
+
+
+def secrets_in(value: Any) -> Iterator[str]:
+    """The texts and numbers that `redact` would hide."""
+    if not _is_suspect(value):
+        return
+    for hidden in _hidden(value, _MAX_DEPTH):
+        yield from _leaves(hidden, _MAX_DEPTH)
+
+
+def holds_mask(value: Any) -> bool:
+    """Whether a `***` stands where a secret would: somebody sends back what was shown to them."""
+    return _is_suspect(value) and any(hidden == MASK for hidden in _hidden(value, _MAX_DEPTH))
+
+
+def with_secrets_of(stored: Any, sent: Any) -> Any:
+    """`sent` with each `***` replaced by the secret that `stored` has in the same place.
+
+    A `***` without one stays: `holds_mask` finds it.
+    """
+    if not holds_mask(sent):
+        return sent
+    if isinstance(sent, dict) and isinstance(stored, dict):
+        return {
+            key: stored[key]
+            if value == MASK and key in stored and _hides_in(stored, key)
+            else with_secrets_of(stored.get(key), value)
+            for key, value in sent.items()
+        }
+    if isinstance(sent, list) and isinstance(stored, list) and len(sent) == len(stored):
+        return [with_secrets_of(old, new) for old, new in zip(stored, sent, strict=True)]
+    return sent
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The names that positional arguments go by: `f("hunter2")` holds a secret as `password="hunter2"` does."""
+
+    names: tuple[str, ...] = ()
+    rest: str = ""
+
+    @classmethod
+    def of(cls, signature: inspect.Signature) -> "Parameters":
+        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = signature.parameters.values()
+        rest = [each.name for each in parameters if each.kind is inspect.Parameter.VAR_POSITIONAL]
+        return cls(tuple(each.name for each in parameters if each.kind in by_position), "".join(rest))
+
+    @functools.cached_property
+    def _any_secret(self) -> bool:
+        return any(map(is_secret, (*self.names, self.rest)))
+
+    def redact(self, args: Sequence[Any]) -> list[Any]:
+        if not self._any_secret:
+            shown: list[Any] = redact(list(args))
+            return shown
+        return [MASK if hides(self._name(at), value) else redact(value) for at, value in enumerate(args)]
+
+    def secrets_in(self, args: Sequence[Any]) -> Iterator[str]:
+        for at, value in enumerate(args):
+            yield from _leaves(value, _MAX_DEPTH) if hides(self._name(at), value) else secrets_in(value)
+
+    def _name(self, position: int) -> str:
+        return self.names[position] if position < len(self.names) else self.rest
+
+
+def _plain(text: str) -> str:
+    """In lower case, with full-width letters and the like as what they stand for."""
+    return (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()
+
+
+def _is_suspect(value: Any) -> bool:
+    """Whether any key in it may name a secret; level by level, so that neither depth nor a circle matters."""
+    if not isinstance(value, _CONTAINERS) or not value:
+        return False
+    level: list[Any] = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [each for each in level if isinstance(each, _CONTAINERS)]
+        if not level:
+            return False
+        objects = [each for each in level if isinstance(each, dict)]
+        if objects and _names_secret(objects):
+            return True
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
+    return True
+
+
+def _names_secret(objects: Sequence[Mapping[Any, Any]]) -> bool:
+    """Each key once, however many objects have it."""
+    names: set[Any] = set().union(*objects)
+    if _VALUE in names:
+        beside = [each.get(name) for each in objects if _VALUE in each for name in _NAMES]
+        names.update(name for name in beside if isinstance(name, str))
+    if len(names) <= _FEW:
+        return any(map(is_secret, names))
+    return _SECRET.search(_plain("\n".join(map(str, names)))) is not None
+
+
+def _redacted(value: Any, depth: int) -> Any:
+    if not isinstance(value, _CONTAINERS):
+        return value
+    if depth == 0:
+        return MASK
+    if isinstance(value, dict):
+        return {key: MASK if _hides_in(value, key) else _redacted(inner, depth - 1) for key, inner in value.items()}
+    shown = [_redacted(inner, depth - 1) for inner in value]
+    return shown if isinstance(value, list) else tuple(shown)
+
+
+def _hidden(value: Any, depth: int) -> Iterator[Any]:
+    """The outermost values that are hidden."""
+    if depth == 0:
+        return
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if _hides_in(value, key):
+                yield inner
+            else:
+                yield from _hidden(inner, depth - 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _hidden(inner, depth - 1)
+
+
+def _hides_in(mapping: Mapping[Any, Any], key: Any) -> bool:
+    value = mapping[key]
+    if hides(key, value):
+        return True
+    return key == _VALUE and any(isinstance(mapping.get(name), str) and hides(mapping[name], value) for name in _NAMES)
+
+
+def _leaves(value: Any, depth: int) -> Iterator[str]:
+    if isinstance(value, _CONTAINERS):
+        if depth > 0:
+            for inner in value.values() if isinstance(value, dict) else value:
+                yield from _leaves(inner, depth - 1)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)

@@ -1,0 +1,134 @@
+"""No error repeats what was sent: for each route of the OpenAPI document, a marker in every place where it takes one."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from app.main import create_app
+from tests.support.services import Services
+from tests.support.task_client import BODY, TASKS, TaskClient, shared_client, task_client
+
+MARK = "m4rk<\"'>é"
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@pytest.fixture(scope="module")
+def client(services: Services) -> Iterator[httpx.Client]:
+    with shared_client(services) as shared:
+        yield shared
+
+
+@pytest.fixture
+def admin(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
+    return task_client(client, make_user, "admin")
+
+
+def document() -> dict[str, Any]:
+    from app.api.openapi import describe
+
+    return describe(create_app())
+
+
+def routes() -> list[tuple[str, str]]:
+    return [(method, path) for path, methods in document()["paths"].items() for method in methods if method in METHODS]
+
+
+def resolved(schema: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        schema = known[schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def requests_of(method: str, path: str, task_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each with the marker in one place, and one with it everywhere."""
+    whole = document()
+    operation, known = whole["paths"][path][method], whole["components"]["schemas"]
+    parameters = operation.get("parameters", [])
+    filled = path.replace("{task_id}", task_id).replace("{user_id}", task_id)
+    marked = {each["in"]: {} for each in parameters} | {"query": {}, "header": {}}
+    for each in parameters:
+        if each["in"] == "path":
+            yield path.replace("{" + each["name"] + "}", quote(MARK, safe="")), {}
+        else:
+            value = MARK if each["in"] == "query" else MARK.encode("ascii", "ignore").decode()
+            option = "params" if each["in"] == "query" else "headers"
+            marked[each["in"]][each["name"]] = value
+            yield filled, {option: {each["name"]: value}}
+    yield filled, {"headers": {"Authorization": "Bearer " + MARK.encode("ascii", "ignore").decode()}}
+    yield filled, {"headers": {"X-Request-ID": MARK.encode("ascii", "ignore").decode()}, "params": {"cursor": MARK}}
+    yield filled, {"params": marked["query"], "headers": marked["header"]}
+    yield from ((filled, options) for options in _bodies(operation, known))
+
+
+def _bodies(operation: dict[str, Any], known: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        fields = resolved(content["schema"], known)["properties"]
+        if kind != "application/json":
+            yield {"data": dict.fromkeys(fields, MARK)}
+            yield {"content": MARK.encode(), "headers": {"Content-Type": f"multipart/form-data; boundary={MARK[:4]}<"}}
+            continue
+        for name in fields:
+            for value in (MARK, [MARK], {"a": MARK}, {"kwargs": MARK}, -1):
+                yield {"json": {name: value}}
+                yield {"json": BODY | {name: value}}
+        yield {"json": dict.fromkeys(fields, MARK)}
+        yield {"json": MARK}
+        for raw in (MARK, f'{{"{MARK}', f'["{MARK}"', f'{{"name": {MARK}}}'):
+            yield {"content": raw.encode(), "headers": {"Content-Type": "application/json"}}
+        yield {"json": BODY, "headers": {"Content-Type": MARK.encode("ascii", "ignore").decode()}}
+
+
+@pytest.mark.parametrize(("method", "path"), routes(), ids=str)
+def test_no_error_repeats_what_was_sent(admin: TaskClient, method: str, path: str) -> None:
+    task_id = admin.task_in("succeeded")
+    refused = 0
+    for target, options in requests_of(method, path, task_id):
+        headers = {**admin.headers, **options.pop("headers", {})}
+        answer = admin.http.request(method.upper(), target, headers=headers, follow_redirects=False, **options)
+        assert answer.status_code < 500 or path == "/readyz", (target, options, answer.text)
+        if answer.status_code < 400:
+            continue
+        refused += 1
+        body = answer.json()
+        instance = body.pop("instance")
+        assert "m4rk" not in json.dumps(body), (target, options, answer.text)
+        assert "m4rk" not in str({k: v for k, v in answer.headers.items() if k != "allow"}), (target, options)
+        assert instance.isascii()
+        assert not set(instance) & set('<>" \\^`{|}'), instance
+    assert refused or path in {"/healthz", "/readyz", "/metrics", "/api/v1/auth/logout"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"args": [MARK]},
+        {"args": [60, MARK]},
+        {"args": [60], "kwargs": {"duration": MARK}},
+        {"kwargs": {"duration": {"a": MARK}}},
+        {"args": [MARK] * 20},
+        {"celery_task_name": MARK},
+        {"kwargs": {"duration": 1, "task_id": MARK}},
+    ],
+    ids=str,
+)
+def test_nor_do_refused_arguments(admin: TaskClient, fields: dict[str, Any]) -> None:
+    answer = admin.post(body=BODY | {"args": []} | fields)
+    assert answer.status_code == 422
+    assert "m4rk" not in answer.text
+
+
+def test_nor_does_the_same_key_with_another_body(admin: TaskClient) -> None:
+    key = {"Idempotency-Key": "m4rk-key"}
+    assert admin.post(body=BODY, headers=key).status_code == 201
+    answer = admin.post(body=BODY | {"name": MARK}, headers=key)
+    assert answer.status_code == 422
+    assert "m4rk" not in answer.text
+
+
+def test_the_path_is_percent_encoded_where_it_is_repeated(admin: TaskClient) -> None:
+    answer = admin.http.get(TASKS + quote(MARK + "\r\nX: y\x1b", safe=""), headers=admin.headers)
+    assert answer.json()["instance"] == TASKS + "m4rk%3C%22'%3E%C3%A9%0D%0AX:%20y%1B"

@@ -1,0 +1,108 @@
+"""Secrets in messages and tracebacks: told by a key, by their shape, or because this process knows them."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from app.core.redacted_text import known_secrets, redact_text
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----"
+
+SHOWN = [
+    ("password=hunter2 user=bob", "password=*** user=bob"),
+    ("password: correct horse battery", "password: ***"),
+    ("{'token': 'it\\'s', 'a': 1}", "{'token': '***', 'a': 1}"),
+    ('{"apiKey": "x y", "max_tokens": 512}', '{"apiKey": "***", "max_tokens": 512}'),
+    ("{'password': 1234, 'password_length': 4, 'pwd': None}", "{'password': ***, 'password_length': 4, 'pwd': None}"),
+    ("{'secrets': ['a', 'b'], 'x': 1}", "{'secrets': ***"),
+    ("{\\'password\\': \\'x\\', \\'a\\': 1}", "{\\'password\\': \\'***', \\'a\\': 1}"),
+    ("'password': 'cut in the mid", "'password': '***"),
+    ("environ['PASSWORD']='x'", "environ['PASSWORD']='***'"),
+    ("token == 'x'", "token == '***'"),
+    ("Authorization: Bearer abcdefghi", "Authorization: ***"),
+    ("sent Bearer abcdefghi1 and", "sent Bearer *** and"),
+    ("Basic dXNlcjpwYXNz", "Basic ***"),
+    ("Cookie: a=b; c=d\nAccept: x", "Cookie: ***\nAccept: x"),
+    (f"got {JWT}.", "got ***"),
+    ("postgresql://app:s3cr3t@db/app", "postgresql://app:***@db/app"),
+    ("redis://:s3cr3t@127.0.0.1:6379/0", "redis://:***@127.0.0.1:6379/0"),
+    ("https://u:p@ss/w@host/x", "https://u:***@host/x"),
+    ("https://ghp_0123456789abcdef@github.com", "https://***@github.com"),
+    ("key tsk_abcdefghijklmnop123 used", "key tsk_*** used"),
+    (f"before {PEM} after", "before *** after"),
+    ("['psql', '--password', 'x', 'db']", "['psql', '--password', '***', 'db']"),
+    ("GET /?access_token=abc&tag=b HTTP/1.1", "GET /?access_token=***&tag=b HTTP/1.1"),
+    ("密码：x 密码: x", "密码：x 密码: ***"),
+    ("DETAIL:  Failing row contains (1, x, {}).\nCONTEXT", "DETAIL:  Failing row contains (***).\nCONTEXT"),
+    ("Key (email)=(a@b.c) already exists.", "Key (email)=(***)"),
+]
+LEFT = [
+    "http://host:8000/path?mail=a@b.com",
+    "Basic authentication failed",
+    "jose.exceptions.InvalidTokenError: Signature has expired",
+    "SECRET_KEY is not set: tokens will not outlive this process",
+    "max_tokens=512 tokens: 3",
+    "if token is None:",
+    "unexpected token <",
+    "tsk_1a2b",
+    "module.sub.name",
+    "",
+]
+HOSTILE = [
+    "password=", "password='", "password='\\", "'password': ", "://", "://:", "://a:b", "eyJ", "eyJ-", "eyJaaaaaaaaa.",
+    "Bearer ", "Basic a", "tsk_", "-----BEGIN PRIVATE KEY-----", "-", "Failing row contains (", "Key (", "token",
+    "token-", "token: ", "--token ", "a", "\\", '"\\', "password\\", "token\"' ", "x.token:", "\n |a.b.Token:", "A.",
+    "Cookie:\n", "password=(", "a:", " ", "\n",
+]  # fmt: skip
+
+
+class TestPatterns:
+    @pytest.mark.parametrize(("text", "shown"), SHOWN)
+    def test_hide(self, text: str, shown: str) -> None:
+        assert redact_text(text) == shown
+        assert redact_text(shown) == shown
+
+    @pytest.mark.parametrize("text", LEFT)
+    def test_leave(self, text: str) -> None:
+        assert redact_text(text) == text
+
+    @pytest.mark.parametrize("piece", HOSTILE, ids=repr)
+    def test_take_a_time_that_grows_with_the_text_alone(self, piece: str) -> None:
+        """A quadratic pattern takes sixteen times as long for four times the text, and minutes for a megabyte."""
+        quarter, whole = (piece * (size // len(piece)) for size in (250_000, 1_000_000))
+        before, after = _seconds(quarter), _seconds(whole)
+        assert after < 10 * before + 0.5
+        assert after < 30
+
+
+class TestKnown:
+    @pytest.fixture(autouse=True)
+    def known(self) -> Iterator[None]:
+        known_secrets.hide("test", ["hunter2-and-more", "it's \"\né", "1234", "abc"])
+        yield
+        known_secrets.forget("test")
+
+    def test_are_hidden_wherever_they_stand(self) -> None:
+        assert redact_text("cannot log in with hunter2-and-more!") == "cannot log in with ***!"
+        assert redact_text("xhunter2-and-morex") == "x***x"
+
+    @pytest.mark.parametrize(
+        "text", ["it's \"\n é".replace(" é", "é"), "it\\'s \"\\né", "it's \\\"\\n\\u00e9", "it%27s%20%22%0A%C3%A9"]
+    )
+    def test_however_they_are_quoted(self, text: str) -> None:
+        assert redact_text(f"<{text}>") == "<***>"
+
+    def test_short_ones_only_as_words_and_the_shortest_not_at_all(self) -> None:
+        assert redact_text("pin 1234, id 12345, abc") == "pin ***, id 12345, abc"
+
+    def test_until_they_are_forgotten(self) -> None:
+        known_secrets.forget("test")
+        assert redact_text("hunter2-and-more") == "hunter2-and-more"
+
+
+def _seconds(text: str) -> float:
+    begun = time.perf_counter()
+    redact_text(text)
+    return time.perf_counter() - begun

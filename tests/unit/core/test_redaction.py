@@ -1,0 +1,143 @@
+"""What is hidden in JSON, what stays readable, and that it costs next to nothing."""
+
+import copy
+import inspect
+import json
+import time
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.redaction import MASK, Parameters, holds_mask, is_secret, redact, secrets_in, with_secrets_of
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)
+SECRET_KEYS = [
+    "password", "Password", "PASSWORD", "db_password", "dbPassword", "passwd", "pwd", "passphrase", "secret",
+    "client_secret", "clientSecret", "CLIENT-SECRET", "token", "accessToken", "x-auth-token", "authorization",
+    "Authorization", "api_key", "apiKey", "apikey", "X-API-Key", "private key", "privateKey", "credentials", "Set-Cookie",
+    "ｐａｓｓｗｏｒｄ", "密码", "my.secret.name",
+]  # fmt: skip
+
+
+class TestKeys:
+    @pytest.mark.parametrize("key", SECRET_KEYS)
+    def test_that_name_a_secret(self, key: str) -> None:
+        assert is_secret(key)
+        assert redact([{"a": {key: "x"}}]) == [{"a": {key: MASK}}]
+
+    @pytest.mark.parametrize(
+        "key", ["name", "user", "tokenizer", "tokenization", "secretary", "passenger", "keys", "", "author"]
+    )
+    def test_that_name_none(self, key: str) -> None:
+        assert redact({key: "x"}) == {key: "x"}
+
+    @pytest.mark.parametrize(
+        "key", ["max_tokens", "maxTokens", "token_count", "tokens", "promptTokens", "password_length", "token_ttl"]
+    )
+    def test_that_count_show_their_number_but_no_text(self, key: str) -> None:
+        assert redact({key: 512}) == {key: 512}
+        assert redact({key: "512"}) == {key: MASK}
+
+    @pytest.mark.parametrize("value", [1234, 0, 12.5, "", "x", [], ["x"], {}, {"max": 1}])
+    def test_hide_whatever_stands_below_them(self, value: Any) -> None:
+        assert redact({"password": value}) == {"password": MASK}
+
+    @pytest.mark.parametrize("value", [None, True, False])
+    def test_hide_no_absence_and_no_switch(self, value: Any) -> None:
+        assert redact({"password": value}) == {"password": value}
+
+    def test_may_stand_beside_their_value(self) -> None:
+        headers = [{"name": "Authorization", "value": "x"}, {"key": "Accept", "value": "y"}, {"name": 1, "value": 2}]
+        assert redact(headers) == [{"name": "Authorization", "value": MASK}, *headers[1:]]
+
+
+class TestRedact:
+    @given(JSON)
+    def test_changes_nothing_but_what_stands_below_such_a_key(self, value: Any) -> None:
+        before = copy.deepcopy(value)
+        shown = redact(value)
+        assert json.dumps(value) == json.dumps(before)
+        assert bool(list(secrets_in(value))) <= (shown != value or MASK in json.dumps(value))
+        if not any(is_secret(key) for key in _keys(value)):
+            assert shown is value or json.dumps(shown) == json.dumps(value)
+
+    @given(JSON, st.sampled_from(SECRET_KEYS), st.text(min_size=1).filter(lambda text: text != MASK))
+    def test_hides_it_wherever_it_is(self, value: Any, key: str, secret: str) -> None:
+        for wrapped in ({"a": value, "b": {key: secret}}, [value, [{key: secret}]], {key: [value, secret]}):
+            assert secret in secrets_in(wrapped)
+            assert secret not in secrets_in(redact(wrapped))
+
+    def test_survives_depth_and_circles(self) -> None:
+        deep: Any = {"password": "x"}
+        for _ in range(200):
+            deep = [deep]
+        assert '"password": "***"' in json.dumps(redact(deep))
+        for _ in range(5000):
+            deep = [deep]
+        assert redact(deep) != deep
+        circle: dict[str, Any] = {"token": "x"}
+        circle["self"] = circle
+        assert redact(circle)["token"] == MASK
+
+    def test_costs_little(self) -> None:
+        """Where nothing is to hide: a fraction of what it takes to read the same JSON."""
+        wide = {"rows": [{"id": n, "name": f"name {n}", "score": n / 7} for n in range(20_000)]}
+        text = json.dumps(wide)
+        reading = min(_seconds(lambda: json.loads(text)) for _ in range(5))
+        looking = min(_seconds(lambda: redact(wide)) for _ in range(5))
+        assert looking < 2 * reading
+        assert redact(wide) is wide
+
+
+class TestBackAgain:
+    STORED: ClassVar[dict[str, Any]] = {
+        "password": "x",
+        "order": 1,
+        "list": [{"token": 5}, {"name": "apiKey", "value": "v"}],
+        "secret": {"a": [1]},
+    }
+
+    def test_what_was_shown_is_what_stands_there(self) -> None:
+        sent = {**redact(self.STORED), "order": 2, "new": True}
+        assert holds_mask(sent)
+        assert with_secrets_of(self.STORED, sent) == {**self.STORED, "order": 2, "new": True}
+
+    @pytest.mark.parametrize(
+        "sent",
+        [{"token": MASK}, {"list": [{"token": MASK}]}, {"order": {"password": MASK}}, {"a": {"password": MASK}}],
+    )
+    def test_what_was_not_is_left_for_a_refusal(self, sent: Any) -> None:
+        assert holds_mask(with_secrets_of(self.STORED, sent))
+
+    def test_three_stars_elsewhere_are_three_stars(self) -> None:
+        assert not holds_mask({"rating": MASK, "list": [MASK]})
+        assert with_secrets_of({"rating": "x"}, {"rating": MASK}) == {"rating": MASK}
+
+
+class TestPositions:
+    def test_go_by_the_parameters_names(self) -> None:
+        def body(user: str, password: str, *tokens: str, api_key: str = "") -> None: ...
+
+        parameters = Parameters.of(inspect.signature(body))
+        assert parameters.redact(["anna", "x", "y", {"pwd": 1}]) == ["anna", MASK, MASK, MASK]
+        assert list(parameters.secrets_in(["anna", "x", ["y"]])) == ["x", "y"]
+        assert Parameters().redact(["x", {"token": "y"}]) == ["x", {"token": MASK}]
+
+
+def _keys(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        pair = [value.get("name"), value.get("key")] if "value" in value else []
+        return [*value, *pair, *(key for inner in value.values() for key in _keys(inner))]
+    return [key for inner in value for key in _keys(inner)] if isinstance(value, list) else []
+
+
+def _seconds(action: Any) -> float:
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun

@@ -1,0 +1,73 @@
+"""What a refused field is told: never the value."""
+
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import pytest
+from pydantic import AfterValidator, BaseModel, EmailStr, Field, HttpUrl, Json, TypeAdapter, ValidationError
+
+from app.schemas.refusals import field_errors, without_value
+
+MARK = "marked-9931"
+
+
+class Color(StrEnum):
+    RED = "red"
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+
+def _quote(value: Any) -> Any:
+    raise ValueError(f"I do not like {value!r}")
+
+
+def _assert(value: Any) -> Any:
+    raise AssertionError(f"I do not like {value}")
+
+
+KINDS = {
+    "pet": Annotated[Cat | Dog, Field(discriminator="kind")], "enum": Color, "literal": Literal["a", "b"],
+    "quote": Annotated[Any, AfterValidator(_quote)], "assert": Annotated[Any, AfterValidator(_assert)],
+    "pattern": Annotated[str, Field(pattern="^[0-9]$")], "short": Annotated[str, Field(max_length=3)], "json": Json[Any],
+    **{kind.__name__: kind for kind in (int, float, bool, bytes, date, datetime, time, timedelta, UUID, Decimal, Fraction,
+                                        complex, dict, list, set, HttpUrl)},
+    "email": EmailStr,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "value",
+    [MARK, f"{MARK}@@x", f"2026-{MARK}", f"http://{MARK} /", [MARK], {"kind": MARK}, {MARK: {"x": MARK}}, f"{{{MARK}"],
+    ids=str,
+)
+def test_nothing_of_the_value_is_in_the_message(kind: str, value: Any) -> None:
+    try:
+        TypeAdapter(KINDS[kind]).validate_python(value)
+    except ValidationError as error:
+        for refused in field_errors(error.errors(include_url=False, include_context=False)):
+            assert MARK not in refused["msg"]
+            assert "9931" not in refused["msg"]
+
+
+def test_what_the_schema_itself_says_is_kept() -> None:
+    assert without_value("missing", "Field required", {"a": "Field", "b": "required"}) == "Field required"
+    assert without_value("enum", "Input should be 'red'", "red") == "Input should be 'red'"
+    assert without_value("of_our_own", "May be left out, but not null", None) == "May be left out, but not null"
+
+
+def test_a_thousand_are_cut_and_each_has_its_place() -> None:
+    errors = [{"type": "missing", "loc": ("a", 1, "k" * 500), "msg": "Field required", "input": None}] * 1000
+    refused = field_errors(errors, "body", "kwargs")
+    assert len(refused) == 50
+    assert refused[0] == {"loc": ["body", "kwargs", "a", 1, "k" * 100], "msg": "Field required", "type": "missing"}
