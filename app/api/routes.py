@@ -2,9 +2,10 @@
 
 from fastapi import APIRouter
 
-from app.api.endpoints import auth, tasks, users
+from app.api.endpoints import auth, tasks, users, webhooks
 
 api_router = APIRouter(prefix="/api/v1", redirect_slashes=False)
 api_router.include_router(auth.router)
 api_router.include_router(users.router)
+api_router.include_router(webhooks.router)
 api_router.include_router(tasks.router)
