@@ -195,6 +195,6 @@ class BoundedStream(httpcore.NetworkStream):
     def get_extra_info(self, info: str) -> Any:
         return self._socket if info == "socket" else None
 
-    @staticmethod
-    def _silent() -> Interrupted:
-        return Interrupted("the answer did not come in time")
+    def _silent(self) -> Interrupted:
+        self._deadline.left(self._patience.read)  # it may have been the deadline: that says so itself
+        return Interrupted(f"no answer for {self._patience.read:g} seconds")
