@@ -49,6 +49,7 @@ def _wait_until(task: Any, moment: float) -> None:
     autoretry_for=(Failed, AnsweredLater),
     dont_autoretry_for=(Refused, AnsweredNo, NotRepeated, ValueError),
     retry_backoff=5,
+    retry_backoff_max=600,
     retry_jitter=False,
     max_retries=3,
 )

@@ -19,7 +19,8 @@ LONGEST_WAIT_SECONDS = 3600.0
 class AnsweredLater(Exception):
     """A status that may pass. `retry_after`: seconds that the server asked for, if it did."""
 
-    def __init__(self, message: str, retry_after: float | None) -> None:
+    # With a default, so that pickle, which knows the message alone, can make it again: Celery asks for that.
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
