@@ -5,7 +5,7 @@
     ├── Forbidden              403  AdminOnly, InsufficientScope, LoginOnly, RegistrationClosed, WrongPassword
     ├── NotFound               404  TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound
     ├── Conflict               409  InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
-    │                               IdempotencyKeyInFlight, IdempotentTaskDeleted
+    │                               IdempotencyKeyInFlight, IdempotentTaskDeleted, WebhooksOff
     ├── PreconditionFailed     412
     ├── InvalidInput           422  UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                               WeakPassword
@@ -147,6 +147,12 @@ class IdempotentTaskDeleted(Conflict):
     """Not created anew: a repetition that comes late must not run what its owner has deleted."""
 
     code, title = "idempotent_task_deleted", "The task of this Idempotency-Key has been deleted"
+
+
+class WebhooksOff(Conflict):
+    """Nothing is sent unsigned."""
+
+    code, title = "webhooks_off", "This service sends no webhooks: WEBHOOK_SECRET is not set"
 
 
 class PreconditionFailed(ServiceError):

@@ -76,6 +76,11 @@ class Settings(BaseSettings):
     smtp_starttls: bool = False
     smtp_from: str = "task-service@localhost"
 
+    outbound_allow: list[str] = []
+    outbound_deny: list[str] = []
+    outbound_max_bytes: int = Field(50 * 1024 * 1024, ge=1024)
+    webhook_secret: SecretStr | None = None
+
     @field_validator("database_url")
     @classmethod
     def _use_psycopg2(cls, value: SecretStr | None) -> SecretStr | None:
@@ -94,6 +99,20 @@ class Settings(BaseSettings):
     def _split_keys(cls, value: Any) -> Any:
         """Separated by commas or white space, as people write them into an environment variable."""
         return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("outbound_allow", "outbound_deny")
+    @classmethod
+    def _name_places(cls, value: list[str]) -> list[str]:
+        from app.outbound.policy import Places
+
+        Places.of(value)
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _holds_webhook_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        _webhook_keys(value)
+        return value
 
     @model_validator(mode="after")
     def _production_needs_a_real_secret(self) -> Self:
@@ -134,9 +153,20 @@ class Settings(BaseSettings):
         return self.app_env == "production" if self.log_format is None else self.log_format == "json"
 
     @property
+    def webhook_keys(self) -> list[bytes]:
+        """What WEBHOOK_SECRET holds, the newest first."""
+        return _webhook_keys(self.webhook_secret)
+
+    @property
     def docs_open(self) -> bool:
         """Swagger UI and metrics are open outside production unless DOCS_ENABLED says otherwise."""
         return self.app_env != "production" if self.docs_enabled is None else self.docs_enabled
+
+
+def _webhook_keys(secrets: SecretStr | None) -> list[bytes]:
+    from app.outbound.signatures import key_of
+
+    return [key_of(secret) for secret in secrets.get_secret_value().split()] if secrets else []
 
 
 @lru_cache(maxsize=1)

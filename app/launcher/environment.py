@@ -1,5 +1,6 @@
 """What the parts are started with: what was given wins, the rest is made once and kept in `<data-dir>/env`."""
 
+import base64
 import os
 import secrets
 from pathlib import Path
@@ -26,6 +27,8 @@ class Environment:
             if name in self.given:
                 self.values[name] = self.given[name]
         self.values["SECRET_KEY"] = self._given_kept_or("SECRET_KEY", secrets.token_urlsafe(48))
+        made = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        self.values["WEBHOOK_SECRET"] = self._given_kept_or("WEBHOOK_SECRET", made)
         for name, default in DEFAULTS.items():
             self.values[name] = self._given_kept_or(name, default)
         self.values[PASSWORD] = self._given_kept_or(PASSWORD, secrets.token_urlsafe(12))

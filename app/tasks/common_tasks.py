@@ -3,13 +3,19 @@
 import time
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from app.celery_app import celery_app
 from app.core.config import get_settings
+from app.outbound import Failed, Refused
+from app.outbound.fields import PublicURL, RequestHeaders
 from app.services import idempotency
 from app.services.auth_service import auth_service
 from app.services.task_service import task_service
+from app.tasks.fetching import NotRepeated, fetch_of
+from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_as_asked
 
 # How often a waiting body looks up, so that a cancellation is seen within a second whatever the step.
 LONGEST_NAP_SECONDS = 0.5
@@ -35,6 +41,60 @@ def _wait_until(task: Any, moment: float) -> None:
         time.sleep(min(left, LONGEST_NAP_SECONDS))
         if left > LONGEST_NAP_SECONDS:
             task.update_progress(None)  # only to hear of a cancellation
+
+
+@celery_app.task(
+    bind=True,
+    name="app.tasks.common_tasks.fetch_url",
+    autoretry_for=(Failed, AnsweredLater),
+    dont_autoretry_for=(Refused, AnsweredNo, NotRepeated, ValueError),
+    retry_backoff=5,
+    retry_backoff_max=600,
+    retry_jitter=False,
+    max_retries=3,
+)
+def fetch_url(
+    self: Any,
+    url: PublicURL,
+    method: Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] = "GET",
+    headers: RequestHeaders | None = None,
+    body: Annotated[str, Field(max_length=1024 * 1024)] | None = None,
+    json: dict[str, Any] | list[Any] | None = None,
+    timeout: Annotated[float, Field(gt=0, le=600)] = 60,
+    max_bytes: Annotated[int, Field(ge=0)] = 10 * 1024 * 1024,
+    keep_bytes: Annotated[int, Field(ge=0, le=256 * 1024)] = 64 * 1024,
+    raise_for_status: bool = True,
+) -> dict[str, Any]:
+    """Fetch a URL of the internet: status, headers, size, SHA-256 and the beginning of the content.
+
+    Goes to public addresses alone, and to those that the service's OUTBOUND_ALLOW names; loopback, private and
+    link-local ones are refused whatever name or redirect leads there. Up to five redirects are followed, never from
+    https to http; to another host no header goes along but harmless ones. `timeout` is for the whole of it.
+
+    The result has `status`, `url` (after redirects), `redirects`, some `headers`, `content_type`, `size` and `sha256`
+    of the whole content, and its first `keep_bytes` as `text` or, where it is no text, as `base64`; `truncated` says
+    that there was more. An answer of more than `max_bytes` (or the service's own limit) fails the task.
+
+    A status of 400 and above fails the task; no connection, no whole answer, 408, 425, 429 and 5xx are tried three
+    times more, after 5, 10 and 20 seconds or when `Retry-After` says. With `raise_for_status` false any status is a
+    result.
+    POST and PATCH are tried again only where nothing was done: no connection, 408, 425, 429, 503.
+    """
+    fetch = fetch_of(
+        method,
+        url,
+        headers,
+        body,
+        json,
+        timeout=timeout,
+        max_bytes=max_bytes,
+        keep_bytes=keep_bytes,
+        raise_for_status=raise_for_status,
+    )
+    try:
+        return fetch.run(self.update_progress)
+    except AnsweredLater as error:
+        retry_as_asked(self, error)
 
 
 @celery_app.task(bind=True, name="app.tasks.common_tasks.purge_finished_tasks", catalogue=False)

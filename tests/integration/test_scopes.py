@@ -38,6 +38,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/api/v1/users/me"): ANY,
     ("PATCH", "/api/v1/users/me"): LOGIN,
     ("PUT", "/api/v1/users/me/password"): LOGIN,
+    ("GET", "/api/v1/users/me/webhook-secret"): LOGIN,
     ("GET", "/api/v1/users/"): ADMIN,
     ("POST", "/api/v1/users/"): ADMIN,
     ("GET", "/api/v1/users/{user_id}"): ADMIN,

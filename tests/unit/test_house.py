@@ -41,11 +41,11 @@ def importers(paths: list[Path], *packages: str) -> list[str]:
 
 class TestLayers:
     def test_only_the_api_knows_http(self) -> None:
-        below = sources("services", "models", "worker", "tasks", "dispatch", "keeper", "db", "core")
+        below = sources("services", "models", "worker", "tasks", "dispatch", "keeper", "db", "core", "outbound")
         assert importers(below, "fastapi", "starlette") == []
 
     def test_nothing_below_imports_the_api(self) -> None:
-        below = sources("services", "models", "worker", "tasks", "dispatch", "keeper", "db", "core", "live")
+        below = sources("services", "models", "worker", "tasks", "dispatch", "keeper", "db", "core", "live", "outbound")
         assert [name_of(path) for path in below if any(name.startswith("app.api") for name in imports(path))] == []
 
     @pytest.mark.parametrize("folder", ["api", "tasks"])

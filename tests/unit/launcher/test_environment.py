@@ -5,7 +5,7 @@ import pytest
 from app.launcher.envfile import read_env
 from app.launcher.environment import BROKER, DATABASE, PASSWORD, Environment
 
-NAMES = ("DATABASE_URL", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "SECRET_KEY", "RETENTION_DAYS")
+NAMES = ("DATABASE_URL", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "SECRET_KEY", "WEBHOOK_SECRET", "RETENTION_DAYS")
 
 
 @pytest.fixture

@@ -1,0 +1,141 @@
+"""The body of `fetch_url`: what is asked, what of the answer is kept, and what is tried again."""
+
+import base64
+import codecs
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.core.config import get_settings
+from app.db.base import dump_json
+from app.outbound import Answer, Bounds, Client
+from app.outbound.errors import Interrupted
+from app.outbound.urls import parse
+from app.tasks.http_status import CLIENT_ERROR, NOTHING_DONE, AnsweredNo, describe, later, may_pass
+
+# What says something of the content, or of where it is and when to come again. Never Set-Cookie.
+KEPT_HEADERS = frozenset(
+    {
+        "age",
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-length",
+        "content-range",
+        "content-type",
+        "date",
+        "etag",
+        "expires",
+        "last-modified",
+        "link",
+        "location",
+        "retry-after",
+        "vary",
+        "x-request-id",
+    }
+)
+HEADER_LIMIT = 1000
+# A second request may do the thing twice.
+NOT_REPEATABLE = frozenset({"POST", "PATCH"})
+
+CHARSET = re.compile(r";\s*charset\s*=\s*\"?([\w.:-]{1,40})", re.IGNORECASE)
+# Python also knows codecs that are no charsets, or take a time that grows with the square of the size (punycode, idna).
+REAL_CHARSET = re.compile(
+    r"ascii|utf-(8|16|32)(-[bl]e)?|iso8859-\d+|cp\d+|gb\w*|big5\w*|euc_\w+|shift_jis\w*|iso2022_\w+|koi8-\w|mac-\w+"
+)
+
+Report = Callable[[float | None, Any], None]
+
+
+class NotRepeated(Exception):
+    """It failed after it was sent, and is of a kind that should not be sent twice."""
+
+
+@dataclass(frozen=True)
+class Fetch:
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    content: bytes | None
+    bounds: Bounds
+    keep_bytes: int
+    raise_for_status: bool
+
+    def run(self, report: Report) -> dict[str, Any]:
+        """Raises OutboundError, AnsweredLater, AnsweredNo or NotRepeated."""
+        try:
+            with Client(bounds=self.bounds).stream(
+                self.method, self.url, headers=self.headers, content=self.content
+            ) as answer:
+                if self.raise_for_status:
+                    self._judge(answer)
+                return self._kept(answer, report)
+        except Interrupted as error:
+            if self.method in NOT_REPEATABLE:
+                raise NotRepeated(f"{error}; the request may have been heard, so it is not sent again") from None
+            raise
+
+    def _judge(self, answer: Answer) -> None:
+        origin = parse(answer.url).origin
+        repeatable = self.method not in NOT_REPEATABLE or answer.status in NOTHING_DONE
+        if may_pass(answer.status) and repeatable:
+            raise later(origin, answer.status, answer.headers)
+        if answer.status >= CLIENT_ERROR:
+            raise AnsweredNo(describe(origin, answer.status))
+
+    def _kept(self, answer: Answer, report: Report) -> dict[str, Any]:
+        start, size, digest = bytearray(), 0, hashlib.sha256()
+        for piece in answer.pieces():
+            start += piece[: max(0, self.keep_bytes - size)]
+            size += len(piece)
+            digest.update(piece)
+            report(_percent(answer), {"bytes": answer.received, "total": answer.length})
+        content_type = answer.headers.get("content-type")
+        return {
+            "status": answer.status,
+            "url": answer.url,
+            "redirects": answer.redirects,
+            "headers": {n: v[:HEADER_LIMIT] for n, v in sorted(answer.headers.items()) if n in KEPT_HEADERS},
+            "content_type": content_type,
+            "size": size,
+            "sha256": digest.hexdigest(),
+            "truncated": size > len(start),
+            **_shown(bytes(start), content_type, whole=size == len(start)),
+        }
+
+
+def fetch_of(
+    method: str, url: str, headers: Mapping[str, str] | None, body: str | None, json: Any, **more: Any
+) -> Fetch:
+    """Of the task's arguments. Raises ValueError where they contradict each other."""
+    named = dict(headers or {})
+    if body is not None and json is not None:
+        raise ValueError("body and json exclude each other")
+    content = None if body is None else body.encode()
+    if json is not None:
+        content = dump_json(json).encode()
+        if not any(name.lower() == "content-type" for name in named):
+            named["content-type"] = "application/json"
+    bounds = Bounds(seconds=more["timeout"], max_bytes=min(more["max_bytes"], get_settings().outbound_max_bytes))
+    return Fetch(method, url, named, content, bounds, more["keep_bytes"], more["raise_for_status"])
+
+
+def _percent(answer: Answer) -> int | None:
+    return min(100, answer.received * 100 // answer.length) if answer.length else None
+
+
+def _shown(content: bytes, content_type: str | None, *, whole: bool) -> dict[str, str | None]:
+    """As text where it is text in the charset that was named (else UTF-8), as base64 where it is not."""
+    named = CHARSET.search(content_type or "")
+    try:
+        charset = codecs.lookup(named[1] if named else "utf-8").name
+        if REAL_CHARSET.fullmatch(charset):
+            # Not final where it was cut: the last character may have been cut too.
+            text = codecs.getincrementaldecoder(charset)("strict").decode(content, final=whole)
+            return {"text": text, "base64": None}
+    except (LookupError, UnicodeError):
+        pass
+    return {"text": None, "base64": base64.b64encode(content).decode()}

@@ -1,0 +1,148 @@
+"""fetch_url and send_webhook as users meet them: through the API, run by a real worker."""
+
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from app.outbound.signatures import InvalidSignature, secret_of, verify
+from tests.support.running import TASKS, Running, example_stack
+from tests.support.services import Services
+from tests.support.waiting import wait_for
+from tests.unit.outbound.web_server import Web, redirect, reply, web_server
+
+FETCH, WEBHOOK = "app.tasks.common_tasks.fetch_url", "app.tasks.high_priority_tasks.send_webhook"
+SECRET = secret_of(bytes(range(32)))
+ME = "/api/v1/users/me/webhook-secret"
+
+
+@pytest.fixture(scope="module")
+def running(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """With loopback opened, as an operator opens a network of the company's."""
+    allowed = {"OUTBOUND_ALLOW": '["127.0.0.0/8"]', "WEBHOOK_SECRET": SECRET}
+    with example_stack(services, tmp_path_factory.mktemp("outbound"), **allowed) as shared:
+        shared.stack.worker(concurrency=2)
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def guarded(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """As it is installed."""
+    with example_stack(services, tmp_path_factory.mktemp("guarded")) as shared:
+        shared.stack.worker(concurrency=1)
+        yield shared
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with web_server() as started:
+        yield started
+
+
+class TestFetch:
+    def test_the_answer_is_the_result(self, running: Running, web: Web) -> None:
+        web.answer |= {"/": redirect("/data"), "/data": reply(body="数据".encode(), Content_Type="text/plain")}
+        ended = running.run(FETCH, web.url())
+        assert (ended["status"], ended["progress"]) == ("succeeded", 100)
+        result = ended["result"]
+        assert (result["status"], result["text"], result["url"]) == (200, "数据", web.url("/data"))
+        assert ended["progress_detail"] == {"bytes": 6, "total": 6}
+
+    def test_a_passing_failure_is_tried_again(self, running: Running, web: Web) -> None:
+        def busy_once(request: BaseHTTPRequestHandler) -> None:
+            (reply(503) if len(web.seen) == 1 else reply(body=b"now"))(request)
+
+        web.answer["/"] = busy_once
+        ended = running.run(FETCH, web.url(), retry_backoff_seconds=1)
+        assert (ended["status"], ended["result"]["text"]) == ("succeeded", "now")
+        assert [attempt["outcome"] for attempt in running.attempts(ended["id"])] == ["retried", "succeeded"]
+        assert "answered 503" in running.attempts(ended["id"])[0]["error_message"]
+
+    def test_a_cancelled_one_hangs_up(self, running: Running, web: Web) -> None:
+        gone: list[bool] = []
+
+        def endless(request: BaseHTTPRequestHandler) -> None:
+            request.send_response(200)
+            request.end_headers()
+            try:
+                while True:
+                    request.wfile.write(b"x" * 100)
+                    time.sleep(0.02)
+            except OSError:
+                gone.append(True)
+
+        web.answer["/"] = endless
+        task_id = running.create(FETCH, web.url(), kwargs={"timeout": 300})
+        wait_for(lambda: running.get(task_id)["progress_detail"], 20, "progress in bytes")
+        assert running.post(task_id, "cancel").status_code == 202
+        assert running.ended(task_id)["status"] == "revoked"
+        wait_for(lambda: gone, 10, "the connection to be closed")
+
+    def test_a_redirect_inside_fails_it(self, running: Running, web: Web) -> None:
+        web.answer["/"] = redirect("http://169.254.169.254/latest/meta-data/")
+        ended = running.run(FETCH, web.url())
+        assert (ended["status"], ended["attempt"]) == ("failed", 1)
+        assert ended["error"]["type"].endswith("AddressRefused")
+
+
+class TestGuarded:
+    @pytest.mark.parametrize("name", [FETCH, WEBHOOK])
+    def test_an_address_inside_is_refused_at_submission(self, guarded: Running, web: Web, name: str) -> None:
+        for url in (web.url("/secret"), "http://169.254.169.254/secret", "http://[::1]/secret", "http://0x7f.1/secret"):
+            kwargs = {"url": url} | ({"event": "a.b", "payload": {}} if name == WEBHOOK else {})
+            body = {"name": "x", "task_type": "x", "celery_task_name": name, "kwargs": kwargs}
+            answer = guarded.http.post(TASKS, json=body)
+            assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["body", "kwargs", "url"])
+            assert "secret" not in answer.text.replace(answer.json()["instance"], "")
+        assert web.seen == []
+
+    def test_a_name_that_leads_inside_fails_the_task_and_tells_nothing(self, guarded: Running, web: Web) -> None:
+        ended = guarded.run(FETCH, web.url("/?secret", host="localhost"))
+        assert (ended["status"], ended["attempt"]) == ("failed", 1)
+        says = f"localhost port {web.port} is not a public address, nor one that this service allows (OUTBOUND_ALLOW)"
+        assert ended["error"]["message"] == says
+        assert web.seen == []
+
+    def test_without_a_secret_nothing_is_signed_or_answered(self, guarded: Running) -> None:
+        answer = guarded.http.get(ME)
+        assert (answer.status_code, answer.json()["code"]) == (409, "webhooks_off")
+        ended = guarded.run(WEBHOOK, "https://example.com/", "a.b", {})
+        assert (ended["status"], ended["attempt"]) == ("failed", 1)
+
+
+class TestWebhook:
+    def test_is_signed_with_its_owners_secret_and_no_others(self, running: Running, web: Web) -> None:
+        web.answer["/hook"] = reply(204)
+        ended = running.run(WEBHOOK, web.url("/hook"), "report.ready", {"report": 7})
+        assert (ended["status"], ended["queue"]) == ("succeeded", "high_priority")
+        (seen,) = web.seen
+        mine = running.http.get(ME)
+        assert mine.headers["cache-control"] == "no-store"
+        assert verify(mine.json()["secret"], seen.headers, seen.body) == ended["id"]
+        another = running.stack.api(token=running.stack.make_user()[1]).get(ME).json()["secret"]
+        for secret in (another, SECRET):
+            with pytest.raises(InvalidSignature):
+                verify(secret, seen.headers, seen.body)
+
+    def test_is_sent_again_with_the_same_id_and_a_later_time(self, running: Running, web: Web) -> None:
+        def third_time(request: BaseHTTPRequestHandler) -> None:
+            reply(500 if len(web.seen) < 3 else 200)(request)
+
+        web.answer["/"] = third_time
+        ended = running.run(WEBHOOK, web.url(), "a.b", {}, retry_backoff_seconds=1.5)
+        assert (ended["status"], ended["attempt"]) == ("succeeded", 3)
+        assert {seen.headers["webhook-id"] for seen in web.seen} == {ended["id"]}
+        assert len({seen.body for seen in web.seen}) == 1
+        times = [int(seen.headers["webhook-timestamp"]) for seen in web.seen]
+        assert times == sorted(times)
+        assert times[0] < times[2]
+
+    def test_gone_is_gone(self, running: Running, web: Web) -> None:
+        web.answer["/"] = reply(410, b"internal detail")
+        ended = running.run(WEBHOOK, web.url(), "a.b", {})
+        assert (ended["status"], ended["attempt"]) == ("failed", 1)
+        assert ended["error"]["message"] == f"http://127.0.0.1:{web.port} answered 410 Gone"
+
+    def test_the_secret_needs_a_login(self, running: Running) -> None:
+        assert running.stack.api(token="").get(ME).status_code == 401

@@ -1,0 +1,18 @@
+"""Servers for the tests of outgoing requests."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.outbound.web_server import Authority, Web, web_server
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with web_server() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.make(tmp_path_factory.mktemp("ca"))

@@ -1,0 +1,104 @@
+"""Signatures: the specification's own example, what a receiver refuses, and the recipe of the documents."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from app.core.config import Settings
+from app.outbound.signatures import InvalidSignature, key_of, secret_of, signed_headers, users_key, verify
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+ID, NOW, BODY = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
+OTHER = secret_of(bytes(range(32)))
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "webhooks.md"
+
+
+def headers(*secrets: str) -> dict[str, str]:
+    return signed_headers([key_of(secret) for secret in secrets], ID, NOW, BODY)
+
+
+class TestSign:
+    def test_gives_what_the_specifications_libraries_give(self) -> None:
+        assert headers(SECRET) == {
+            "webhook-id": ID,
+            "webhook-timestamp": str(NOW),
+            "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+        }
+
+    def test_users_keys_differ_and_stay(self) -> None:
+        keys = {users_key(key_of(secret), user) for secret in (SECRET, OTHER) for user in ("a", "b")}
+        assert len(keys) == 4
+        assert users_key(key_of(SECRET), "a") in keys
+        assert all(len(key) == 32 for key in keys)
+
+
+class TestVerify:
+    def test_takes_what_was_signed_and_gives_its_id(self) -> None:
+        assert verify(SECRET, {name.title(): value for name, value in headers(SECRET).items()}, BODY, now=NOW) == ID
+
+    @pytest.mark.parametrize("receiver", [[SECRET], [OTHER], [OTHER, SECRET], OTHER])
+    def test_while_secrets_change_either_will_do(self, receiver: list[str] | str) -> None:
+        assert verify(receiver, headers(OTHER, SECRET), BODY, now=NOW) == ID
+
+    @pytest.mark.parametrize(
+        ("change", "body", "now"),
+        [
+            ({}, BODY + b" ", NOW),
+            ({}, BODY, NOW + 301),
+            ({}, BODY, NOW - 301),
+            ({"webhook-id": "msg_other"}, BODY, NOW),
+            ({"webhook-timestamp": str(NOW + 1)}, BODY, NOW),
+            ({"webhook-timestamp": "hello"}, BODY, NOW),
+            ({"webhook-timestamp": f"{NOW}.0"}, BODY, NOW),
+            ({"webhook-timestamp": "-1"}, BODY, NOW),
+            ({"webhook-timestamp": "9" * 5000}, BODY, NOW),
+            ({"webhook-signature": ""}, BODY, NOW),
+            ({"webhook-signature": "v1,"}, BODY, NOW),
+            ({"webhook-signature": "v1,g0hM9SsE"}, BODY, NOW),
+            ({"webhook-signature": "v1,é"}, BODY, NOW),
+            ({"webhook-signature": headers(SECRET)["webhook-signature"].replace("v1,", "v2,")}, BODY, NOW),
+            ({"webhook-signature": headers(OTHER)["webhook-signature"]}, BODY, NOW),
+        ],
+    )
+    def test_refuses_the_rest(self, change: dict[str, str], body: bytes, now: float) -> None:
+        with pytest.raises(InvalidSignature):
+            verify(SECRET, headers(SECRET) | change, body, now=now)
+
+    @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+    def test_wants_all_three_headers(self, name: str) -> None:
+        given = headers(SECRET)
+        del given[name]
+        with pytest.raises(InvalidSignature, match=name):
+            verify(SECRET, given, BODY, now=NOW)
+
+
+class TestSecret:
+    @pytest.mark.parametrize(
+        "secret", ["", "whsec_", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2hvcnQ=", "whsec_no base64!" * 3,
+                   "whsec_" + "A" * 100, SECRET + " whsec_c2hvcnQ="],
+    )  # fmt: skip
+    def test_one_that_is_none_stops_the_start_and_is_not_printed(self, secret: str) -> None:
+        if not secret:
+            assert Settings(webhook_secret=secret).webhook_keys == []
+            return
+        with pytest.raises(ValueError, match="webhook secret is whsec_") as refused:
+            Settings(webhook_secret=secret)
+        assert secret not in str(refused.value).replace("whsec_ and", "")
+
+    def test_several_are_written_with_spaces_between(self) -> None:
+        assert Settings(webhook_secret=f"{OTHER} {SECRET}").webhook_keys == [key_of(OTHER), key_of(SECRET)]
+
+
+class TestDocument:
+    def test_its_recipe_tells_the_true_from_the_false(self) -> None:
+        (source,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+        recipe: dict[str, object] = {}
+        exec(source, recipe)
+        check = recipe["is_genuine"]
+        assert callable(check)
+        recent = signed_headers([key_of(OTHER), key_of(SECRET)], ID, int(__import__("time").time()), BODY)
+        assert check(SECRET, recent, BODY)
+        assert not check(SECRET, recent, BODY + b" ")
+        assert not check(SECRET, headers(SECRET), BODY)  # of some years ago
+        assert not check(secret_of(bytes(32)), recent, BODY)

@@ -1,0 +1,126 @@
+"""send_webhook against a real receiver: what arrives is signed, and what becomes of each answer."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from celery.exceptions import Retry
+
+from app.errors import InvalidArguments, WebhooksOff
+from app.models.ids import new_id
+from app.outbound import OutboundError, Refused
+from app.outbound.signatures import secret_of, verify
+from app.services.catalogue import find_type
+from app.tasks.high_priority_tasks import send_webhook
+from app.tasks.http_status import AnsweredLater, AnsweredNo
+from app.tasks.webhook import webhook_of
+from tests.support.settings import settings
+from tests.unit.outbound.web_server import Web, redirect, reply, web_server
+from tests.unit.tasks.fake_run import FakeRun, a_claim, running
+
+NEW, OLD = secret_of(bytes(range(32))), secret_of(bytes(range(32, 64)))
+ALLOWED = {"OUTBOUND_ALLOW": '["127.0.0.1"]', "WEBHOOK_SECRET": f"{NEW} {OLD}"}
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with web_server() as started, settings(ALLOWED):
+        started.answer["/"] = reply(204)
+        yield started
+
+
+def attempt(url: str, failures: int = 0) -> FakeRun:
+    claim = a_claim(args=[url, "a.b", {}], failures=failures, max_attempts=10)
+    run = FakeRun(claim)
+    with running(send_webhook, run), pytest.raises((Retry, OutboundError, AnsweredLater, AnsweredNo)):
+        send_webhook(*claim.args)
+    return run
+
+
+class TestWhatArrives:
+    def test_is_signed_with_each_secret(self, web: Web) -> None:
+        result = send_webhook(web.url(), "report.ready", {"名": [1, 2.5, None]})
+        (seen,) = web.seen
+        assert json.loads(seen.body)["data"] == {"名": [1, 2.5, None]}
+        assert json.loads(seen.body)["type"] == "report.ready"
+        assert (seen.method, seen.headers["content-type"]) == ("POST", "application/json")
+        for secret in (NEW, OLD):
+            assert verify(secret, seen.headers, seen.body) == result["webhook_id"]
+        assert result["status"] == 204
+
+    def test_has_the_same_id_and_body_at_every_attempt_and_the_time_of_each(self, web: Web) -> None:
+        task_id = str(new_id())
+        first, again = webhook_of("a.b", {"x": 1}, task_id), webhook_of("a.b", {"x": 1}, task_id)
+        assert first == again
+        assert first.id == task_id
+        happened = datetime.fromisoformat(json.loads(first.body)["timestamp"])
+        assert abs((datetime.now(UTC) - happened).total_seconds()) < 60
+        first.deliver(web.url(), [bytes(32)])
+        assert abs(datetime.now(UTC).timestamp() - int(web.seen[0].headers["webhook-timestamp"])) < 60
+
+    def test_is_nothing_where_there_is_no_secret(self, web: Web) -> None:
+        with settings({"WEBHOOK_SECRET": ""}), pytest.raises(WebhooksOff):
+            send_webhook(web.url(), "a.b", {})
+        assert web.seen == []
+
+    def test_is_nothing_where_the_address_is_refused(self, web: Web) -> None:
+        with settings({"OUTBOUND_ALLOW": "[]"}), pytest.raises(Refused):
+            send_webhook(web.url(), "a.b", {})
+        assert web.seen == []
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+    def test_any_2xx_is_a_success(self, web: Web, status: int) -> None:
+        web.answer["/"] = reply(status)
+        assert send_webhook(web.url(), "a.b", {})["status"] == status
+
+    @pytest.mark.parametrize("status", [300, 304, 400, 401, 404, 410, 413, 422])
+    def test_others_that_stay_end_it_at_once(self, web: Web, status: int) -> None:
+        web.answer["/"] = reply(status, b"" if status == 304 else b"secret")
+        run = attempt(web.url())
+        ((outcome, error),) = run.ends
+        assert (outcome, type(error)) == ("failed", AnsweredNo)
+        assert "secret" not in str(error)
+
+    def test_redirects_are_not_followed(self, web: Web) -> None:
+        web.answer |= {"/": redirect("/b", 307), "/b": reply(200)}
+        assert attempt(web.url()).ends[0][0] == "failed"
+        assert [seen.path for seen in web.seen] == ["/"]
+
+    @pytest.mark.parametrize(("failures", "delay"), [(0, 15), (1, 30), (7, 1920), (8, 3600)])
+    @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 504])
+    def test_those_that_may_pass_are_tried_again(self, web: Web, status: int, failures: int, delay: float) -> None:
+        web.answer["/"] = reply(status)
+        run = attempt(web.url(), failures)
+        assert run.ends[0][0] == "retried"
+        assert run.next_try is not None
+        assert run.next_try.delay == delay
+
+    def test_so_is_no_answer_until_the_tenth_time(self, web: Web) -> None:
+        assert attempt("http://no-such-host.invalid/").ends[0][0] == "retried"
+        assert attempt("http://no-such-host.invalid/", 9).ends[0][0] == "failed"
+
+    def test_retry_after_is_honoured(self, web: Web) -> None:
+        web.answer["/"] = reply(429, Retry_After="120")
+        run = attempt(web.url())
+        assert run.next_try is not None
+        assert run.next_try.delay == 120
+
+
+class TestInput:
+    @pytest.mark.parametrize(
+        "change",
+        [{"event": "a b"}, {"event": ""}, {"event": ".a"}, {"event": "a\n"}, {"payload": []}, {"secret": "whsec_x"},
+         {"url": "http://127.0.0.1/"}, {"task_id": "x"}],
+    )  # fmt: skip
+    def test_is_checked_at_submission(self, change: dict[str, Any]) -> None:
+        good = {"url": "https://example.com/", "event": "a.b_c", "payload": {}}
+        find_type(send_webhook.name).check([], good)
+        with pytest.raises(InvalidArguments):
+            find_type(send_webhook.name).check([], good | change)
+
+    def test_it_goes_to_the_high_queue(self) -> None:
+        assert find_type(send_webhook.name).queue == "high_priority"
