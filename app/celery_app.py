@@ -9,21 +9,30 @@ from datetime import timedelta
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
+from app.broker import signing, transport
 from app.core.config import get_settings
 from app.dispatch.routing import DEFAULT_QUEUE, MESSAGE_PRIORITY, PRIORITY_STEPS, QUEUES
 from app.models.task import TaskPriority
 
 _settings = get_settings()
 
-celery_app = Celery("task_service", task_cls="app.tasks.base:SQLAlchemyTask", amqp="app.dispatch.reprs:RedactedAMQP")
+transport.install()
+celery_app = Celery(
+    "task_service",
+    task_cls="app.tasks.base:SQLAlchemyTask",
+    amqp="app.dispatch.reprs:RedactedAMQP",
+    control="app.broker.commands:Control",
+)
 celery_app.conf.update(
     broker_url=_settings.celery_broker_url.get_secret_value() if _settings.celery_broker_url else None,
     result_backend=(_settings.celery_result_backend.get_secret_value() if _settings.celery_result_backend else None),
     include=["app.tasks", *_settings.task_modules],
-    # JSON only: a pickled message runs code.
+    # JSON only: a pickled message runs code. What it holds is checked before Celery sees it (docs/adr/0020).
     task_serializer="json",
     result_serializer="json",
     accept_content=["json"],
+    worker_consumer="app.worker.consumer:Consumer",
+    worker_enable_remote_control=_settings.remote_control != "off",
     enable_utc=True,
     timezone="UTC",
     # Queues and priorities: the order here is the order of service.
@@ -46,6 +55,8 @@ celery_app.conf.update(
     task_publish_retry=False,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    # A queue's key that holds something else, a command that an ACL forbids: the worker waits until that is put right.
+    broker_channel_error_retry=True,
     # Early acks: a running task does not depend on the connection that brought it.
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_hijack_root_logger=True,
@@ -71,6 +82,7 @@ from app.worker import bootsteps, logs  # noqa: E402 (see above)
 
 bootsteps.install(celery_app)
 logs.install()
+signing.install()
 
 
 __all__ = ["SQLAlchemyTask", "celery_app"]

@@ -4,10 +4,12 @@ Every setting stands, explained, in `.env.example`.
 """
 
 import hashlib
+import hmac
 import logging
 import secrets
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -34,6 +36,9 @@ class Settings(BaseSettings):
 
     celery_broker_url: SecretStr | None = None
     celery_result_backend: SecretStr | None = None
+    allow_passwordless_broker: bool = False
+    sign_messages: bool = False
+    remote_control: Literal["read", "full", "off"] = "read"
 
     secret_key: SecretStr | None = None
     secret_key_previous: Annotated[list[SecretStr], NoDecode] = []
@@ -114,6 +119,30 @@ class Settings(BaseSettings):
         _webhook_keys(value)
         return value
 
+    @field_validator("celery_broker_url", "celery_result_backend")
+    @classmethod
+    def _verify_certificates(cls, value: SecretStr | None) -> SecretStr | None:
+        """`rediss://` checks the server's certificate; kombu would take any, and send it the password."""
+        return None if value is None else SecretStr(";".join(map(_verifying, value.get_secret_value().split(";"))))
+
+    @model_validator(mode="after")
+    def _production_needs_a_broker_password(self) -> Self:
+        if self.app_env == "production" and not self.allow_passwordless_broker:
+            for name in ("celery_broker_url", "celery_result_backend"):
+                url: SecretStr | None = getattr(self, name)
+                if url is not None and any(map(_is_open_redis, url.get_secret_value().split(";"))):
+                    raise ValueError(
+                        f"APP_ENV=production refuses a {name.upper()} without a password: whoever reaches that Redis"
+                        " has your workers run tasks (ALLOW_PASSWORDLESS_BROKER=true if nobody else can)"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _signing_needs_a_secret(self) -> Self:
+        if self.sign_messages and self.secret_key is None:
+            raise ValueError("SIGN_MESSAGES=true needs SECRET_KEY, the same in every process")
+        return self
+
     @model_validator(mode="after")
     def _production_needs_a_real_secret(self) -> Self:
         if self.app_env != "production":
@@ -157,6 +186,11 @@ class Settings(BaseSettings):
         """What WEBHOOK_SECRET holds, the newest first."""
         return _webhook_keys(self.webhook_secret)
 
+    @cached_property
+    def message_keys(self) -> tuple[bytes, ...]:
+        """What signs messages (the first) and what they may be signed with (any)."""
+        return tuple(hmac.digest(key.encode(), b"task_service: messages", "sha256") for key in self.accepted_keys)
+
     @property
     def docs_open(self) -> bool:
         """Swagger UI and metrics are open outside production unless DOCS_ENABLED says otherwise."""
@@ -167,6 +201,19 @@ def _webhook_keys(secrets: SecretStr | None) -> list[bytes]:
     from app.outbound.signatures import key_of
 
     return [key_of(secret) for secret in secrets.get_secret_value().split()] if secrets else []
+
+
+def _verifying(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "rediss" or "ssl_cert_reqs" in parse_qs(parts.query, keep_blank_values=True):
+        return url
+    return f"{url}{'&' if parts.query else '?'}ssl_cert_reqs=required"
+
+
+def _is_open_redis(url: str) -> bool:
+    """A Redis on the network with no password. Who may open a socket is up to the file system."""
+    parts = urlsplit(url)
+    return parts.scheme in {"redis", "rediss", "valkey", "valkeys", "sentinel"} and not parts.password
 
 
 @lru_cache(maxsize=1)

@@ -40,6 +40,16 @@ _latency = Histogram(
     buckets=BUCKETS,
     registry=_registry,
 )
+_dropped = Counter(
+    "broker_items_dropped_total",
+    "What was found in the broker and left out, by reason. Workers count it: see PROMETHEUS_MULTIPROC_DIR.",
+    ["reason"],
+    registry=_registry,
+)
+
+
+def count_dropped_item(reason: str) -> None:
+    _dropped.labels(reason).inc()
 
 
 _unrecorded = Counter(

@@ -1,0 +1,80 @@
+"""What comes out of Redis, before kombu takes it for a message: is it one at all?
+
+Nothing of an item's content is ever logged: whoever put it there chose it.
+"""
+
+import logging
+from itertools import count
+from typing import Any
+
+from kombu.utils.json import loads
+
+from app.core.metrics import count_dropped_item
+
+logger = logging.getLogger(__name__)
+
+# Ours are of one kilobyte; a plain `.delay()` with large arguments may be larger. Parsing takes several times as much.
+MAX_ITEM_BYTES = 16 * 1024 * 1024
+ENCODINGS = (None, "utf-8", "binary", "us-ascii")
+
+_dropped = count(1)
+
+
+class Malformed(Exception):
+    """Not what it should be; the text says why, in words of ours alone."""
+
+
+def drop(where: str, why: str, size: int | None = None) -> None:
+    """Tell of something that is left out, in one line, and count it."""
+    count_dropped_item(why)
+    length = "" if size is None else f" ({size} bytes)"
+    logger.warning("dropped an item of %s: %s%s; %d dropped so far", where, why, length, next(_dropped))
+
+
+def parse(item: bytes) -> Any:
+    """Its JSON, as kombu reads it. Raises Malformed for whatever kombu would stumble over."""
+    if len(item) > MAX_ITEM_BYTES:
+        raise Malformed("too large")
+    try:
+        return loads(item)
+    except RecursionError:
+        raise Malformed("nested too deeply") from None
+    except Exception:  # noqa: BLE001 (kombu's decoders of `__type__` raise whatever their constructors do)
+        raise Malformed("no JSON") from None
+
+
+def check_item(item: bytes) -> None:
+    """Raise Malformed unless kombu can make a message of it: an envelope of the shape that kombu writes."""
+    check_envelope(parse(item))
+
+
+def check_envelope(envelope: Any) -> None:
+    """Raise Malformed unless it is an object with the parts of a message, each of its type."""
+    if not isinstance(envelope, dict):
+        raise Malformed("no message")
+    properties, headers = envelope.get("properties"), envelope.get("headers")
+    if not isinstance(properties, dict) or not isinstance(headers, dict):
+        raise Malformed("no message")
+    if headers.get("compression") is not None:
+        raise Malformed("compressed")  # 300 KB may hold 300 MB, and kombu unpacks all of it
+    if not isinstance(envelope.get("body"), str) or not isinstance(envelope.get("content-type"), str | None):
+        raise Malformed("no message")
+    if envelope.get("content-encoding") not in ENCODINGS:
+        raise Malformed("an encoding nobody uses")
+    if not _are_properties(properties):
+        raise Malformed("wrong properties")
+
+
+def _are_properties(properties: dict[str, Any]) -> bool:
+    route = properties.get("delivery_info")
+    tag = properties.get("delivery_tag")
+    return (
+        isinstance(tag, str)
+        and bool(tag)
+        and properties.get("body_encoding") in (None, "base64", "utf-8")
+        and isinstance(properties.get("priority"), int | None)
+        and isinstance(route, dict)
+        and isinstance(route.get("exchange"), str | None)
+        and isinstance(route.get("routing_key"), str | None)
+        and all(isinstance(properties.get(name), str | None) for name in ("correlation_id", "reply_to"))
+    )

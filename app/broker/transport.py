@@ -1,0 +1,105 @@
+"""kombu's Redis transport, reading defensively.
+
+In kombu 5.7 an item that is no message is an exception in the worker's event loop, which ends the worker; the item
+is gone, the next one ends the next worker. Here it is dropped, and for kombu nothing has come (docs/adr/0020).
+"""
+
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES, redis
+
+from app.broker.items import Malformed, check_envelope, check_item, drop, parse
+
+# Of kombu's errors of a connection, this one is also what a malformed item raises.
+_AMBIGUOUS = (KeyError,)
+
+
+class QoS(redis.QoS):
+    """What a worker took and never acknowledged is put back from a hash, which may hold anything as well."""
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        with self.channel.conn_or_acquire(client) as connection:
+            kept = connection.hget(self.unacked_key, tag)
+            if kept is not None and not _is_restorable(kept):
+                self._remove_from_indices(tag, connection.pipeline()).execute()
+                drop("unacknowledged messages", "no message", len(kept))
+                return
+            super().restore_by_tag(tag, connection, leftmost)
+
+
+def _is_restorable(kept: bytes) -> bool:
+    """`[message, exchange, routing key]`."""
+    try:
+        message, exchange, routing_key = parse(kept)
+        check_envelope(message)
+    except (Malformed, ValueError, TypeError):
+        return False
+    return isinstance(exchange, str | None) and isinstance(routing_key, str | None)
+
+
+class Channel(redis.Channel):
+    """Looks at each item of a queue (BRPOP) and of a channel (SUBSCRIBE) before kombu does."""
+
+    QoS = QoS
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        client = super()._create_client(asynchronous)
+        # redis-py hands each answer to the callback of its command; kombu takes None for «nothing has come».
+        client.set_response_callback("BRPOP", self._popped)
+        return client
+
+    def _popped(self, answer: Any, **_: Any) -> tuple[bytes, bytes] | None:
+        if not answer:
+            return None
+        key, item = answer
+        queue = key.decode(errors="replace").partition(self.sep)[0]
+        return (key, item) if _accepts(item, f"queue {queue}") else None
+
+    def _handle_message(self, client: Any, response: Any) -> dict[str, Any]:
+        published: dict[str, Any] = super()._handle_message(client, response)
+        if published["type"] in (b"message", b"pmessage") and published["data"]:
+            channel = published["channel"].decode(errors="replace")
+            if not _accepts(published["data"], f"channel {channel}"):
+                published["data"] = None  # for kombu an empty one, which it skips
+        return published
+
+
+def _accepts(item: bytes, where: str) -> bool:
+    try:
+        check_item(item)
+    except Malformed as problem:
+        drop(where, str(problem), len(item))
+        return False
+    return True
+
+
+class Transport(redis.Transport):
+    """Whatever a message brings about, only the loss of the connection may leave the event loop."""
+
+    Channel = Channel
+
+    def _deliver(self, message: dict[str, Any], queue: str) -> None:
+        try:
+            super()._deliver(message, queue)
+        except Exception as error:
+            if not self._is_the_messages(error):
+                raise
+            self._forget(message)
+            drop(f"queue {queue}", f"{type(error).__name__} while it was received")
+
+    def _is_the_messages(self, error: Exception) -> bool:
+        if isinstance(error, _AMBIGUOUS):
+            return True
+        return not isinstance(error, (*self.connection_errors, *self.channel_errors, MemoryError))
+
+    def _forget(self, message: dict[str, Any]) -> None:
+        """It is not to come back once the visibility timeout is over."""
+        tag = message["properties"]["delivery_tag"]
+        for channel in self.channels:
+            channel.qos.ack(tag)
+
+
+def install() -> None:
+    """Make it the transport of `redis://` and `rediss://`, in every connection that this process opens."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = "app.broker.transport:Transport"

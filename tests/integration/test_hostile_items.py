@@ -1,0 +1,199 @@
+"""Whatever stands in the broker, one real worker drops it in one line and serves what comes after it.
+
+Without `app/broker` most of the items of `RAW` and `ENVELOPES` end Celery's worker, and each ends the next one as well.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+
+from app.dispatch.routing import PRIORITY_STEPS, QUEUES
+from tests.support import hostile_items as hostile
+from tests.support.running import Running, example_stack, lines
+from tests.support.services import Services
+from tests.support.stack import Part
+from tests.support.waiting import wait_for
+
+SECONDS = 20.0
+LINE = 400  # a line of the log tells no more
+DROPPED = "dropped an item of "
+USUAL = ("Task tests.note_down[", "keeper: ")
+
+
+class Serving:
+    """The worker that all of these share: the same process from the first to the last."""
+
+    def __init__(self, running: Running, ledger: Path) -> None:
+        self.running, self.ledger = running, ledger
+        self.worker: Part = running.stack.worker(concurrency=1)
+        self.pid = self.worker.pid
+        self.broker: redis.Redis = redis.Redis.from_url(running.stack.broker_url)
+        self.number = running.stack.broker_url.rsplit("/", 1)[1]
+
+    def put(self, item: bytes, queue: str = hostile.QUEUE) -> None:
+        self.broker.lpush(queue, item)
+
+    def tell(self, command: bytes) -> None:
+        """On the channel of remote control."""
+        assert self.broker.publish(f"/{self.number}.celery.pidbox", command) == 1
+
+    def good(self, line: str) -> bytes:
+        return json.dumps(hostile.envelope([[str(self.ledger), line], {}, {}])).encode()
+
+    def still_serves(self) -> list[str]:
+        """It runs a good task, sent now; what else ran since the ledger was last empty."""
+        mark = str(uuid4())
+        self.put(self.good(mark))
+        wait_for(lambda: mark in lines(self.ledger) or not self.worker.running, SECONDS, "the good task to run")
+        assert self.worker.running, self.worker.tail()
+        assert self.worker.pid == self.pid
+        return [line for line in lines(self.ledger) if line != mark]
+
+    def log_since(self, position: int) -> list[str]:
+        return self.worker.output()[position:].splitlines()
+
+    def drops(self, act: Callable[[], Any]) -> list[str]:
+        """What its log says of an act whose item must be dropped: one line, and nothing of what stood in the item."""
+        position = len(self.worker.output())
+        act()
+        wait_for(lambda: DROPPED in self.worker.output()[position:], SECONDS, "the item to be dropped")
+        assert self.still_serves() == []
+        said = [line for line in self.log_since(position) if not any(usual in line for usual in USUAL)]
+        assert len(said) == 1, "\n".join(said)
+        assert len(said[0]) < LINE
+        assert not any(text in said[0] for text in ("forged", "garbage", "hostile", "no_such", "/nowhere"))
+        return said
+
+
+@pytest.fixture(scope="module")
+def serving(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    directory = tmp_path_factory.mktemp("hostile")
+    with example_stack(services, directory) as running:
+        started = Serving(running, directory / "ledger")
+        yield started
+        started.broker.close()
+
+
+@pytest.fixture(autouse=True)
+def empty_ledger(serving: Serving) -> None:
+    serving.ledger.unlink(missing_ok=True)
+
+
+class TestQueues:
+    @pytest.mark.parametrize("make", hostile.TASK_ITEMS.values(), ids=hostile.TASK_ITEMS.keys())
+    def test_an_item_that_is_no_task_of_ours_is_dropped(self, serving: Serving, make: hostile.Make) -> None:
+        serving.drops(lambda: serving.put(make(serving.ledger)))
+
+    @pytest.mark.parametrize("queue", QUEUES)
+    @pytest.mark.parametrize("priority", PRIORITY_STEPS)
+    def test_in_each_list_of_each_queue(self, serving: Serving, queue: str, priority: int) -> None:
+        key = f"{queue}\x06\x16{priority}" if priority else queue
+        (said,) = serving.drops(lambda: serving.put(b"garbage", key))
+        assert f"{DROPPED}queue {queue}: no JSON (7 bytes)" in said
+
+    def test_a_thousand_of_them(self, serving: Serving) -> None:
+        position = len(serving.worker.output())
+        with serving.broker.pipeline() as pipe:
+            for _ in range(1000):
+                pipe.lpush(hostile.QUEUE, b"garbage")
+            pipe.execute()
+        assert serving.still_serves() == []
+        assert sum(DROPPED in line for line in serving.log_since(position)) == 1000
+
+    @pytest.mark.parametrize("make", hostile.FOLLOWED.values(), ids=hostile.FOLLOWED.keys())
+    def test_what_cannot_follow_a_plain_task_does_no_harm(self, serving: Serving, make: hostile.Make) -> None:
+        serving.put(make(serving.ledger))
+        assert set(serving.still_serves()) == {"a hostile item ran"}
+
+    @pytest.mark.parametrize("make", hostile.FAILING.values(), ids=hostile.FAILING.keys())
+    def test_wrong_arguments_of_celerys_own_tasks_do_no_harm(self, serving: Serving, make: hostile.Make) -> None:
+        serving.put(make(serving.ledger))
+        assert serving.still_serves() == []
+
+    def test_no_worker_listens_to_what_others_say(self, serving: Serving) -> None:
+        assert "mingle" not in serving.worker.output()
+        assert serving.broker.pubsub_channels() == []
+        assert serving.broker.pubsub_numpat() == 1  # the control channel
+
+    def test_a_key_that_holds_something_else_is_waited_for(self, serving: Serving) -> None:
+        key = f"{hostile.QUEUE}\x06\x169"
+        position = len(serving.worker.output())
+        serving.broker.set(key, "no list")
+        try:
+            met = "Connection to broker lost"
+            wait_for(lambda: met in serving.worker.output()[position:], SECONDS, "the worker to meet it")
+        finally:
+            serving.broker.delete(key)
+        assert serving.still_serves() == []
+
+
+class TestRecords:
+    @pytest.mark.parametrize(
+        ("record", "generation"),
+        [
+            ("no uuid", 1),
+            (1, 1),
+            ([], 1),
+            ({}, {}),
+            ("", 1),
+            (str(uuid4()), "x"),
+            (str(uuid4()), -1),
+            (str(uuid4()), []),
+        ],
+    )
+    def test_a_wrong_record_is_dropped(self, serving: Serving, record: Any, generation: Any) -> None:
+        serving.drops(lambda: serving.put(hostile.record_item(record, generation)))
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"embed": {"callbacks": [{"task": hostile.NOTE_DOWN, "args": []}]}}, {"embed": {"chain": [{"task": "x"}]}},
+            {"embed": {"chord": {"task": "x"}}}, {"eta": "2100-01-01T00:00:00"}, {"expires": "2020-01-01T00:00:00"},
+            {"group": "x"}, {"shadow": "another name"},
+        ],
+    )  # fmt: skip
+    def test_a_record_message_says_nothing_more(self, serving: Serving, more: dict[str, Any]) -> None:
+        """Also where the record is real and due: its task runs by its own message alone."""
+        task_id = serving.running.create("note_down", str(serving.ledger), "the record ran")
+        serving.running.ended(task_id)
+        wait_for(lambda: lines(serving.ledger) == ["the record ran"], SECONDS, "its own message to run it")
+        serving.ledger.unlink()
+        serving.drops(lambda: serving.put(hostile.record_item(task_id, 1, **more)))
+
+
+class TestControl:
+    @pytest.mark.parametrize("command", hostile.COMMANDS.values(), ids=hostile.COMMANDS.keys())
+    def test_a_command_that_is_not_followed_is_dropped(self, serving: Serving, command: bytes) -> None:
+        if command == b"":
+            serving.tell(command)  # kombu skips it by itself
+            assert serving.still_serves() == []
+        else:
+            serving.drops(lambda: serving.tell(command))
+
+    def test_questions_are_answered(self, serving: Serving) -> None:
+        from tests.support.running import fresh_connections
+        from tests.support.settings import settings
+
+        with settings(serving.running.stack.settings), fresh_connections():
+            from app.celery_app import celery_app
+
+            assert celery_app.control.ping(timeout=5, limit=1) == [{"worker1@test": {"ok": "pong"}}]
+            assert "worker1@test" in celery_app.control.inspect(timeout=5, limit=1).stats()
+
+
+class TestLeftovers:
+    def test_what_was_never_acknowledged_and_is_no_message_ends_no_worker_at_its_start(self, serving: Serving) -> None:
+        for name, entry in hostile.leftovers().items():
+            serving.broker.hset("unacked", name, entry)
+            serving.broker.zadd("unacked_index", {name: 1})
+        second = serving.running.stack.worker(concurrency=1, queues="low_priority")
+        wait_for(lambda: not serving.broker.exists("unacked", "unacked_index"), SECONDS, "them to be cleared away")
+        assert second.running
+        assert second.stop(20) == 0
+        assert "Traceback" not in second.output()
+        assert serving.still_serves() == []

@@ -1,0 +1,117 @@
+"""What passes the checks of a task message, Celery can make a request of; what Celery itself sends passes."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from celery import chain, group, signals
+from celery.worker.request import Request
+from hypothesis import given
+from hypothesis import strategies as st
+from kombu.message import Message
+from kombu.utils.json import dumps, loads
+
+from app.broker.items import Malformed
+from app.broker.messages import (
+    BUILT_INS,
+    BUILT_INS_WITH_RESULTS,
+    HEADERS,
+    MAX_DEPTH,
+    RESERVED,
+    check_message,
+    is_wanted,
+)
+from app.celery_app import celery_app
+from tests.unit.broker.test_items import JSON
+
+NAME = "app.tasks.common_tasks.long_running_task"
+KNOWN = {NAME, *BUILT_INS, *BUILT_INS_WITH_RESULTS, "celery.group"}
+
+
+def message(headers: dict[str, Any], body: Any) -> Message:
+    raw = body if isinstance(body, bytes) else dumps(body).encode()
+    return Message(
+        raw, content_type="application/json", content_encoding="utf-8", headers=headers, accept={"application/json"}
+    )
+
+
+def check(headers: dict[str, Any], body: Any = ([], {}, None), with_results: bool = False) -> bool:
+    try:
+        check_message(message({"task": NAME, "id": "x"} | headers, body), KNOWN, with_results=with_results)
+    except Malformed:
+        return False
+    return True
+
+
+@pytest.fixture
+def sent() -> Iterator[list[Message]]:
+    """What is published in the test, as a worker reads it."""
+    caught: list[Message] = []
+
+    def catch(headers: dict[str, Any], body: Any, **_: Any) -> None:
+        caught.append(message(loads(dumps(headers)), body))
+
+    signals.before_task_publish.connect(catch)
+    before = celery_app.conf.broker_url
+    celery_app.conf.broker_url = "memory://"
+    yield caught
+    celery_app.conf.broker_url = before
+    signals.before_task_publish.disconnect(catch)
+
+
+@given(st.sampled_from([*HEADERS, *RESERVED, "anything"]), JSON)
+def test_what_passes_makes_a_request(name: str, value: Any) -> None:
+    headers = loads(dumps({"task": NAME, "id": "x", name: value}))
+    if check(headers):
+        request = Request(message(headers, ([], {}, None)), app=celery_app, task=celery_app.tasks[NAME])
+        assert "\n" not in request.humaninfo()
+
+
+@given(JSON)
+def test_any_body(body: Any) -> None:
+    assert not check({}, body) or len(body) == 3
+
+
+def test_what_celery_sends_passes(sent: list[Message]) -> None:
+    task = celery_app.tasks[NAME]
+    task.delay(1, note=[{"id": uuid4()}])
+    task.apply_async(
+        (1,), countdown=5, expires=60, time_limit=9, soft_time_limit=2.5, shadow="other", headers={"mine": [1]}
+    )
+    chain(task.s(1), task.si(2)).apply_async(link=task.s(), link_error=task.s())
+    group(task.s(1), task.s(2)).apply_async()
+    task.map([1, 2]).apply_async()
+    task.starmap([(1,), (2,)]).apply_async()
+    task.chunks([(1,), (2,)], 1).group().apply_async()
+    assert len(sent) == 9
+    for each in sent:
+        check_message(each, celery_app.tasks, with_results=True)
+
+
+def test_our_own_pass(sent: list[Message]) -> None:
+    headers = {"task_record": str(uuid4()), "task_generation": 1}
+    celery_app.send_task(NAME, headers=headers, time_limit=1.5, argsrepr="", kwargsrepr="")
+    check_message(sent[0], KNOWN, with_results=False)
+
+
+def test_celerys_own_tasks_only_where_something_sends_them() -> None:
+    assert check({"task": "celery.map"})
+    assert not check({"task": "celery.chord_unlock"})
+    assert check({"task": "celery.chord_unlock"}, with_results=True)
+    assert not check({"task": "celery.group"}, with_results=True)
+    ours = {name for name in celery_app.tasks if name.startswith("celery.")}
+    assert ours - BUILT_INS - BUILT_INS_WITH_RESULTS == {"celery.group", "celery.chain", "celery.chord"}
+    assert is_wanted(NAME, with_results=False)
+
+
+@pytest.mark.parametrize(("depth", "passes"), [(MAX_DEPTH - 3, True), (MAX_DEPTH, False), (900, False)])
+def test_depth(depth: int, passes: bool) -> None:
+    lists = "[" * depth + "]" * depth
+    objects = '{"x": ' * (depth - 1) + "{}" + "}" * (depth - 1)
+    assert check({}, f"[{lists}, {{}}, null]".encode()) is passes
+    assert check({}, f"[[], {objects}, null]".encode()) is passes
+
+
+def test_many_brackets_are_not_depth() -> None:
+    assert check({}, ([[[1], {"a": 2}] * 1000], {}, None))

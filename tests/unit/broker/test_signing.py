@@ -1,0 +1,195 @@
+"""What a signature covers, whose keys it accepts, and that it survives the wire."""
+
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from celery import signals
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from kombu.message import Message
+from kombu.utils.json import dumps, loads
+
+from app.broker.signing import (
+    COMMAND_SECONDS,
+    SIGNATURE_HEADER,
+    Unsigned,
+    check_command,
+    check_task,
+    sign_command,
+    sign_task,
+)
+from app.celery_app import celery_app
+from app.core.config import Settings, get_settings
+from tests.support.services import SECRET_KEY
+from tests.support.settings import settings
+from tests.unit.broker.test_items import JSON
+
+RECORD = str(UUID(int=7))
+HEADERS: dict[str, Any] = {
+    "lang": "py", "task": "tests.echo", "id": "an id", "root_id": "an id", "parent_id": None, "retries": 0,
+    "timelimit": [None, 2.5], "task_record": RECORD, "task_generation": 1, "eta": None, "group": None,
+}  # fmt: skip
+BODY: Any = ([1, "x"], {"y": 2}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
+
+
+@pytest.fixture(autouse=True)
+def secret() -> Iterator[None]:
+    with settings({"SECRET_KEY": SECRET_KEY, "SIGN_MESSAGES": "true"}):
+        yield
+
+
+def signed(headers: dict[str, Any] = HEADERS, body: Any = BODY, reply_to: str = "") -> Message:
+    """As it arrives."""
+    ours = dict(headers)
+    sign_task(ours, body, {"reply_to": reply_to})
+    return arrived(ours, body, reply_to)
+
+
+def arrived(headers: dict[str, Any], body: Any, reply_to: str = "") -> Message:
+    return Message(dumps(body), headers=loads(dumps(headers)), properties={"reply_to": reply_to}, postencode="utf-8")
+
+
+def is_signed(message: Message) -> bool:
+    try:
+        check_task(message)
+    except Unsigned:
+        return False
+    return True
+
+
+class TestTasks:
+    def test_what_we_sign_is_signed(self) -> None:
+        assert is_signed(signed())
+
+    @given(st.lists(JSON, max_size=3), st.dictionaries(st.text(max_size=5), JSON, max_size=3))
+    @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_whatever_the_arguments(self, args: list[Any], kwargs: dict[str, Any]) -> None:
+        assert is_signed(signed(body=(args, kwargs, None)))
+
+    def test_arguments_that_only_kombu_can_write(self) -> None:
+        assert is_signed(signed(body=([uuid4(), Decimal("1.50"), b"\xff"], {}, None)))
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("task", "tests.other"), ("id", "another id"), ("task_record", str(UUID(int=8))), ("task_generation", 2),
+            ("task_record", None), ("timelimit", [None, 0.1]), ("eta", "2100-01-01T00:00:00"), ("retries", 5),
+            ("group", "a group"), ("parent_id", "x"), ("expires", "2020-01-01T00:00:00"), ("ignore_result", True),
+            ("root_id", "x"), ("shadow", "x"), ("lang", "c"), ("argsrepr", "x"), ("replaced_task_nesting", 1),
+            ("stamps", {"x": 1}), ("origin", "x"),
+        ],
+    )  # fmt: skip
+    def test_no_header_may_change(self, name: str, value: Any) -> None:
+        message = signed()
+        message.headers[name] = value
+        assert not is_signed(message)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            ([1, "z"], *BODY[1:]), (BODY[0], {"y": 3}, BODY[2]), (BODY[0], BODY[1], None),
+            (*BODY[:2], BODY[2] | {"callbacks": [{"task": "tests.other"}]}), (*BODY[:2], BODY[2] | {"chain": [{"task": "x"}]}),
+        ],
+    )  # fmt: skip
+    def test_no_body_may_change(self, body: Any) -> None:
+        message = signed()
+        message.body = dumps(body).encode()
+        assert not is_signed(message)
+
+    def test_the_result_goes_nowhere_else(self) -> None:
+        message = signed()
+        message.properties["reply_to"] = "theirs"
+        assert not is_signed(message)
+
+    def test_headers_that_others_add_on_the_way_do_not_matter(self) -> None:
+        message = signed()
+        message.headers.update(redelivered=True, traceparent="00-…")
+        assert is_signed(message)
+
+    @pytest.mark.parametrize("signature", [None, "", 1, [], {}, "0" * 64, "\ud800", "é"])
+    def test_anything_else_is_no_signature(self, signature: Any) -> None:
+        message = signed()
+        message.headers[SIGNATURE_HEADER] = signature
+        assert not is_signed(message)
+
+    def test_a_command_is_no_task(self) -> None:
+        message = signed()
+        message.headers[SIGNATURE_HEADER] = sign_command("ping", {}, {})["signature"]["mac"]
+        assert not is_signed(message)
+
+
+class TestKeys:
+    def test_another_secret_signs_nothing_here(self) -> None:
+        message = signed()
+        with settings({"SECRET_KEY": SECRET_KEY[::-1]}):
+            assert not is_signed(message)
+
+    def test_an_earlier_one_is_accepted_and_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        message = signed()
+        earlier = get_settings().message_keys
+        with settings({"SECRET_KEY": SECRET_KEY[::-1]}):
+            monkeypatch.setitem(get_settings().__dict__, "message_keys", (*get_settings().message_keys, *earlier))
+            assert is_signed(message)
+            assert signed().headers[SIGNATURE_HEADER] != message.headers[SIGNATURE_HEADER]
+
+    def test_it_is_not_the_one_of_the_tokens(self) -> None:
+        assert get_settings().signing_key.encode() not in get_settings().message_keys
+
+    def test_signing_needs_one_that_all_processes_share(self) -> None:
+        with pytest.raises(ValueError, match="SIGN_MESSAGES=true needs SECRET_KEY"):
+            Settings(sign_messages=True, secret_key=None)
+
+
+ADDRESSED: dict[str, Any] = {"destination": ["worker@x"], "answered_to": "me"}
+
+
+class TestCommands:
+    def test_what_we_sign_is_signed(self) -> None:
+        arguments = loads(dumps(sign_command("query_task", {"ids": ["x"]}, ADDRESSED)))
+        check_command("query_task", arguments, ADDRESSED)
+        assert arguments == {"ids": ["x"]}
+
+    @pytest.mark.parametrize(
+        ("method", "arguments", "addressed"),
+        [
+            ("shutdown", {"a": 1}, ADDRESSED),
+            ("ping", {"a": 2}, ADDRESSED),
+            ("ping", {"a": 1}, {**ADDRESSED, "answered_to": "him"}),
+        ],
+    )
+    def test_nothing_of_it_may_change(self, method: str, arguments: dict[str, Any], addressed: dict[str, Any]) -> None:
+        signature = sign_command("ping", {"a": 1}, ADDRESSED)["signature"]
+        with pytest.raises(Unsigned):
+            check_command(method, arguments | {"signature": signature}, addressed)
+
+    def test_an_old_one_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        arguments = sign_command("ping", {}, {})
+        now = time.time()
+        monkeypatch.setattr("app.broker.signing.time.time", lambda: now + COMMAND_SECONDS + 1)
+        with pytest.raises(Unsigned, match="too long ago"):
+            check_command("ping", arguments, {})
+
+    @pytest.mark.parametrize(
+        "signature", [None, 1, "x", {}, {"at": "x"}, {"at": 1.0}, {"at": float("nan"), "mac": "x"}]
+    )
+    def test_anything_else_is_no_signature(self, signature: Any) -> None:
+        with pytest.raises(Unsigned):
+            check_command("ping", {"signature": signature}, {})
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_what_is_published_is_signed_where_that_is_asked_for(on: bool) -> None:
+    caught: list[dict[str, Any]] = []
+
+    def catch(headers: dict[str, Any], **_: Any) -> None:
+        caught.append(headers)
+
+    signals.after_task_publish.connect(catch)
+    with settings({"SIGN_MESSAGES": str(on), "CELERY_BROKER_URL": "memory://"}):
+        celery_app.send_task("tests.echo")
+    assert [SIGNATURE_HEADER in headers for headers in caught] == [on]
