@@ -82,6 +82,11 @@ class TestSize:
         finally:
             tracemalloc.stop()
 
+    def test_bytes_that_unpack_to_nothing_count_as_well(self) -> None:
+        head = OK + b"Content-Encoding: gzip\r\n\r\n"
+        with raw_server(head, forever=gzip.compress(b"") * 1000) as port, pytest.raises(AnswerRefused, match="larger"):
+            client(max_bytes=100_000).request("GET", url(port))
+
     @pytest.mark.parametrize("encoding", ["gzip, gzip", "br", "zstd", "deflate", "compress", "gzip,identity", "x"])
     def test_an_encoding_that_was_not_asked_for_is_refused(self, web: Web, encoding: str) -> None:
         web.answer["/"] = reply(body=gzip.compress(b"x"), Content_Encoding=encoding)
