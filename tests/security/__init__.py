@@ -7,6 +7,7 @@ from tests.security import (  # noqa: F401 (imported for their registration)
     functions,
     hygiene,
     injection,
+    keys,
     objects,
     resources,
 )

@@ -158,6 +158,15 @@ def short_password(target: Target) -> None:
 
 
 @check(AUTHENTICATION)
+def common_password(target: Target) -> None:
+    """Passwords that everybody tries first are refused"""
+    for password in ("password", "12345678", "qwertyuiop", "Password1", "iloveyou", target.mallory.username):
+        body = {"current_password": target.mallory.password, "new_password": password}
+        answer = target.ask("PUT", "/users/me/password", target.mallory.token, json=body)
+        expect(answer.status_code == 422, f"{password[:9]!r} as a new password: {answer.status_code}")
+
+
+@check(AUTHENTICATION)
 def password_change_needs_the_old_one(target: Target) -> None:
     """A stolen token alone cannot change the password"""
     body = {"current_password": "not-the-password-1", "new_password": target.mallory.password}

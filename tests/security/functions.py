@@ -58,3 +58,11 @@ def method_override(target: Target) -> None:
         target.ask("GET", path + "?force=true&_method=DELETE", target.alice.token, headers={name: "DELETE"})
         answer = target.ask("GET", path, target.alice.token)
         expect(answer.status_code == 200 and answer.json()["status"] == "pending", f"{name} was obeyed")
+
+
+@check(FUNCTIONS)
+def audit_is_for_administrators(target: Target) -> None:
+    """The audit is shown to administrators alone"""
+    for token, expected in ((None, {401}), (target.mallory.token, {403, 404})):
+        answer = target.ask("GET", "/audit", token)
+        expect(answer.status_code in expected, f"GET /audit: {answer.status_code}")

@@ -106,6 +106,15 @@ def no_banner(target: Target) -> None:
 
 
 @check(MISCONFIGURATION)
+def malformed_hosts(target: Target) -> None:
+    """A Host header that is no host is refused"""
+    for host in ("evil.example/path", "user@evil.example", "<script>", "a b", "evil.example:port", "\\evil"):
+        request = f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        status = target.raw(request.encode()).split(b"\r\n", 1)[0]
+        expect(b" 400 " in status, f"Host: {host} is answered {status.decode('latin-1')!r}")
+
+
+@check(MISCONFIGURATION)
 def no_trace(target: Target) -> None:
     """TRACE and unknown methods are refused"""
     for method in ("TRACE", "TRACK", "CONNECT", "DEBUG"):

@@ -136,6 +136,20 @@ def password_hash(target: Target) -> None:
 
 
 @check(PROPERTIES)
+def secrets_in_answers(target: Target) -> None:
+    """A secret among a task's arguments is in no answer, not even its owner's"""
+    secret = "s3cret-" + target.mallory.id
+    kwargs = {"password": secret, "nested": [{"api_key": secret, "Authorization": f"Bearer {secret}"}]}
+    created = target.new_task(target.mallory.token, kwargs=kwargs)
+    expect(created.status_code == 201, f"creating it: {created.status_code}")
+    path = f"/tasks/{created.json()['id']}"
+    renamed = target.ask("PATCH", path, target.mallory.token, json={"name": "renamed"})
+    answers = [created, renamed, *(target.ask("GET", each, target.mallory.token) for each in (path, "/tasks/"))]
+    shown = [f"{answer.request.method} {answer.request.url.path}" for answer in answers if secret in answer.text]
+    expect(not shown, f"shown by {shown}")
+
+
+@check(PROPERTIES)
 def only_catalogue_tasks(target: Target) -> None:
     """Only catalogue tasks run: no Celery built-in, no module path"""
     for name in ("celery.chord_unlock", "celery.backend_cleanup", "os.system", "app.main.create_app", "__import__"):

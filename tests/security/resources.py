@@ -51,6 +51,27 @@ def large_bodies_in_chunks(target: Target) -> None:
 
 
 @check(RESOURCES)
+def large_arguments(target: Target) -> None:
+    """Arguments of a megabyte are refused: they are kept, and shown in every list"""
+    answer = target.new_task(target.mallory.token, kwargs={"x": "x" * 1_000_000})
+    expect(answer.status_code in {413, 422}, f"{answer.status_code}")
+
+
+@check(RESOURCES)
+def header_floods(target: Target) -> None:
+    """Floods of headers are refused, and the server goes on"""
+    start = f"GET /healthz HTTP/1.1\r\nHost: {target.address.host}\r\nConnection: close\r\n"
+    for what, flood in (
+        ("many headers", "".join(f"X-{number}: {'x' * 100}\r\n" for number in range(2000))),
+        ("one long header", f"X-Long: {'x' * 200_000}\r\n"),
+    ):
+        status = target.raw(f"{start}{flood}\r\n".encode()).split(b"\r\n", 1)[0]
+        refused = not status or b" 431 " in status or b" 400 " in status  # or hung up on
+        expect(refused, f"{what}: {status.decode('latin-1')!r}")
+    expect(target.ask("GET", "//healthz").status_code == 200, "it does not answer any more")
+
+
+@check(RESOURCES)
 def odd_bodies(target: Target) -> None:
     """Bodies that are hardly JSON are refused"""
     start = b'{"name":"x","task_type":"x","celery_task_name":"app.tasks.common_tasks.long_running_task","args":[1],"metadata":'

@@ -41,6 +41,7 @@ class Target:
     task: dict[str, Any]
     admin_token: str | None = None
     created: list[tuple[str, str]] = field(default_factory=list)
+    keys: list[tuple[str, str]] = field(default_factory=list)
 
     def ask(self, method: str, path: str, token: str | None = None, **options: Any) -> httpx.Response:
         """One request to a path below the API (or to any path that begins with `//`), with a bearer token or without."""
@@ -86,6 +87,8 @@ class Target:
     def _clear_up(self) -> None:
         for task_id, token in self.created:
             self.ask("DELETE", f"/tasks/{task_id}", token, params={"force": "true"})
+        for key_id, token in self.keys:
+            self.ask("DELETE", f"/auth/api-keys/{key_id}", token)
         for account in (self.alice, self.mallory) if self.admin_token else ():
             self.ask("DELETE", f"/users/{account.id}", self.admin_token)
 

@@ -13,10 +13,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from tests.support.weak_service.answers import Problem, Reply
+from tests.support.weak_service.keys import Keys
 
 SHAPE = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 API = "/api/v1"
 ATTEMPTS = 10
+COMMON = {"password", "12345678", "qwertyuiop", "Password1", "iloveyou"}
 PUBLIC = ("id", "username", "email", "role")
 
 
@@ -33,7 +35,8 @@ class Accounts:
         self.weak = weak
         self.key = "secret" if weak == "guessable_key" else secrets.token_hex(32)
         self.users: dict[str, dict[str, Any]] = {}
-        self.sessions: set[str] = set()
+        self.keys = Keys(weak)
+        self.sessions: dict[str, str] = {}
         self.refresh: dict[str, tuple[str, str]] = {}
         self.used: dict[str, str] = {}
         self.failures: Counter[str] = Counter()
@@ -44,14 +47,22 @@ class Accounts:
         public = {"/auth/register": self._register, "/auth/login": self._login, "/auth/refresh": self._refresh}
         if path in public and call.method == "POST":
             return public[path](call)
-        if not path.startswith(("/users", "/auth", "/tasks")):
+        if not path.startswith(("/users", "/auth", "/tasks", "/audit")):
             raise Problem(404, "not_found", call.path)
         if path.startswith("/users/") and path != "/users/me" and self.weak == "anonymous_administration":
             return Reply(200, {})
         call.user = self._who(call)
+        self.keys.check(call, path)
         if path == "/auth/logout":
-            self.sessions -= set() if self.weak == "logout_ends_the_login" else {call.user["sid"]}
+            if self.weak != "logout_ends_the_login":
+                self.sessions.pop(call.user["sid"], None)
             return Reply(204, None)
+        if path.startswith(("/auth/api-keys", "/auth/sessions")):
+            return self.keys.answer(call, path, self.sessions)
+        if path == "/audit":
+            if self.weak != "audit_is_for_administrators":
+                raise Problem(403, "admin_only")
+            return Reply(200, [])
         return self._users(call, path) if path.startswith("/users") else None
 
     # -- users -------------------------------------------------------------------------------------------------------
@@ -95,6 +106,9 @@ class Accounts:
         body = call.json()
         if len(body["new_password"]) < 8 and self.weak != "short_password":
             raise Problem(422, "validation_error")
+        easy = body["new_password"] in {*COMMON, self.users[call.user["sub"]]["username"]}
+        if easy and self.weak != "common_password":
+            raise Problem(422, "weak_password")
         known = body["current_password"] == self.users[call.user["sub"]]["password"]
         if not known and self.weak != "password_change_needs_the_old_one":
             raise Problem(403, "wrong_password")
@@ -121,7 +135,7 @@ class Accounts:
         return self._tokens(user["id"], secrets.token_hex(8))
 
     def _tokens(self, user_id: str, sid: str) -> Reply:
-        self.sessions.add(sid)
+        self.sessions[sid] = user_id
         claims = {"sub": user_id, "sid": sid, "exp": int(time.time()) + 900}
         text = ".".join(_encode(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
         token, refresh = f"{text}.{self._sign(text, self.key)}", secrets.token_urlsafe(32)
@@ -133,7 +147,7 @@ class Accounts:
         if self.weak == "access_as_refresh" and "." in token:
             return self._tokens(_decode(token.split(".")[1])["sub"], secrets.token_hex(8))
         if token in self.used:
-            self.sessions.discard(self.used[token])
+            self.sessions.pop(self.used[token], None)
         if token not in self.refresh or self.refresh[token][1] not in self.sessions:
             raise Problem(401, "invalid_token")
         user_id, sid = self.refresh[token]
@@ -158,9 +172,10 @@ class Accounts:
             return {"sub": next(iter(self.users)), "sid": "", "role": "user"}
         if scheme != "Bearer" and self.weak != "wrong_scheme":
             raise Problem(401, "not_authenticated", token)
-        claims = self._claims(token)
+        by_key = token.startswith("tsk_")
+        claims = self.keys.claims(token) if by_key else self._claims(token)
         user = self.users.get(claims["sub"])
-        if user is None or claims["sid"] not in self.sessions:
+        if user is None or not (by_key or claims["sid"] in self.sessions):
             raise Problem(401, "invalid_token")
         return {**claims, "role": user["role"]}
 

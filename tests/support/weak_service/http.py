@@ -1,6 +1,7 @@
 """The transport: requests in, answers out, and the weaknesses that lie there."""
 
 import json
+import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,8 @@ from tests.support.weak_service.answers import Problem, Reply
 from tests.support.weak_service.tasks import Tasks
 
 MAX_BODY = 2_000_000
+HOST = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
+TOO_LARGE_HEADERS = 431
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -97,6 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self) -> Reply:
         weak, parts = self.service_weak, urlsplit(self.path)
+        if not HOST.fullmatch(self.headers.get("Host", "")) and weak != "malformed_hosts":
+            raise Problem(400, "bad_request")
         call = Call(
             self.command, unquote(parts.path), self.path, parse_qs(parts.query, keep_blank_values=True),
             self.headers, self._body(), weak,
@@ -155,6 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
         """What the library says of malformed requests, in our form."""
         self.close_connection = True
         status = 500 if self.service_weak == "garbage" else code
+        if self.service_weak == "header_floods" and code == TOO_LARGE_HEADERS:
+            status = 200
         if self.service_weak == "no_trace" and self.command == "TRACE":
             status = 200
         self.request_version, self.path = "HTTP/1.1", "/"

@@ -9,6 +9,7 @@ from typing import Any
 from tests.support.weak_service.accounts import API, Accounts
 from tests.support.weak_service.answers import Problem, Reply
 
+MAX_ARGUMENTS = 300_000
 FIELDS = {"name", "task_type", "celery_task_name", "args", "kwargs", "tags", "metadata", "run_at"}
 ENUMS = {"status": {"pending", "running"}, "priority": {"low", "normal"}}
 
@@ -89,7 +90,11 @@ class Tasks:
             "version": 1,
             "metadata": {},
         }
+        if len(repr(body.get("kwargs"))) > MAX_ARGUMENTS and self.weak != "large_arguments":
+            raise Problem(422, "validation_error")
         task = {**defaults, **body}
+        if "kwargs" in task and self.weak != "secrets_in_answers":
+            task["kwargs"] = dict.fromkeys(task["kwargs"], "***")
         self.tasks[task["id"]] = task
         return Reply(201, task)
 
