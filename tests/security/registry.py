@@ -14,6 +14,7 @@ AUTHENTICATION = "API2:2023 Broken authentication"
 PROPERTIES = "API3:2023 Broken object property level authorization"
 RESOURCES = "API4:2023 Unrestricted resource consumption"
 FUNCTIONS = "API5:2023 Broken function level authorization"
+OUTBOUND = "API7:2023 Server side request forgery"
 MISCONFIGURATION = "API8:2023 Security misconfiguration"
 INJECTION = "Injection and cross-site scripting (Top 10:2025 A05)"
 FORGERY = "Cross-site request forgery and CORS (API8:2023)"
@@ -74,7 +75,7 @@ def run_checks(target: Target) -> Iterator[Result]:
         yield run_one(each, target)
 
 
-GROUPS = (OBJECTS, AUTHENTICATION, PROPERTIES, FUNCTIONS, INJECTION, FORGERY, MISCONFIGURATION, RESOURCES)
+GROUPS = (OBJECTS, AUTHENTICATION, PROPERTIES, FUNCTIONS, INJECTION, FORGERY, OUTBOUND, MISCONFIGURATION, RESOURCES)
 
 
 def run_one(each: Check, target: Target) -> Result:

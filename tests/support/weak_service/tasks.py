@@ -9,6 +9,7 @@ from typing import Any
 from tests.support.weak_service.accounts import API, Accounts
 from tests.support.weak_service.answers import Problem, Reply
 
+FETCH = "app.tasks.common_tasks.fetch_url"
 MAX_ARGUMENTS = 300_000
 FIELDS = {"name", "task_type", "celery_task_name", "args", "kwargs", "tags", "metadata", "run_at"}
 ENUMS = {"status": {"pending", "running"}, "priority": {"low", "normal"}}
@@ -81,6 +82,9 @@ class Tasks:
         allowed = FIELDS | ({"user_id", "status", "progress"} if self.weak == "foreign_owner" else set())
         known = body.get("celery_task_name") == "app.tasks.common_tasks.long_running_task"
         strange = set(body) - allowed or not isinstance(body.get("name"), str) or "\0" in repr(body)
+        if body.get("celery_task_name") == FETCH:
+            self._check_fetch(**body["kwargs"])
+            known = True
         if strange or not (known or self.weak == "only_catalogue_tasks"):
             raise Problem(422, "validation_error", repr(body))
         defaults = {
@@ -97,6 +101,16 @@ class Tasks:
             task["kwargs"] = dict.fromkeys(task["kwargs"], "***")
         self.tasks[task["id"]] = task
         return Reply(201, task)
+
+    def _check_fetch(self, url: str, headers: dict[str, str] | None = None) -> None:
+        """As good as the checks need it: nothing is fetched here."""
+        for weak, refused in (
+            ("smuggled_headers", headers is not None),
+            ("other_schemes", re.fullmatch(r"http://[^@\s]*", url) is None),
+            ("internal_urls", headers is None and re.match(r"http://[^@\s]*$", url) is not None),
+        ):
+            if refused and self.weak != weak:
+                raise Problem(422, "url_refused")
 
     # -- one task ----------------------------------------------------------------------------------------------------
 
