@@ -86,7 +86,7 @@ class TestCreating:
             {"name": "x", "scopes": READ * 21},
             {"name": "x", "scopes": READ, "expires_at": "2020-01-01T00:00:00Z"},
             {"name": "x", "scopes": READ, "expires_at": "2999-01-01T00:00:00"},
-            {"name": "x", "scopes": READ, "user_id": str(uuid4())},
+            {"name": "x", "scopes": READ, "user_id": "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"},
             {"name": "x", "scopes": READ, "digest": "x"},
         ],
         ids=str,
