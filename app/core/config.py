@@ -8,6 +8,7 @@ import logging
 import secrets
 from functools import cached_property, lru_cache
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -85,6 +86,17 @@ class Settings(BaseSettings):
         if scheme != "postgresql+psycopg2":
             raise ValueError("DATABASE_URL must be a postgresql:// URL: no other database works yet")
         return SecretStr(f"{scheme}{separator}{rest}")
+
+    @field_validator("celery_broker_url", "celery_result_backend")
+    @classmethod
+    def _has_a_port(cls, value: SecretStr | None) -> SecretStr | None:
+        """With a `/` in it, part of a password is taken for the port, and quoted by whoever fails to read it."""
+        try:
+            ports = [urlsplit(each).port for each in value.get_secret_value().split(";")] if value else []
+        except ValueError:
+            raise ValueError("must be a URL: percent-encode what is special in its password") from None
+        del ports
+        return value
 
     @model_validator(mode="after")
     def _production_needs_a_real_secret(self) -> Self:
