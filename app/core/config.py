@@ -143,6 +143,17 @@ class Settings(BaseSettings):
             raise ValueError("SIGN_MESSAGES=true needs SECRET_KEY, the same in every process")
         return self
 
+    @field_validator("celery_broker_url", "celery_result_backend")
+    @classmethod
+    def _has_a_port(cls, value: SecretStr | None) -> SecretStr | None:
+        """With a `/` in it, part of a password is taken for the port, and quoted by whoever fails to read it."""
+        try:
+            ports = [urlsplit(each).port for each in value.get_secret_value().split(";")] if value else []
+        except ValueError:
+            raise ValueError("must be a URL: percent-encode what is special in its password") from None
+        del ports
+        return value
+
     @model_validator(mode="after")
     def _production_needs_a_real_secret(self) -> Self:
         if self.app_env != "production":

@@ -24,7 +24,9 @@ _SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str
         ),
         MASK,
     ),
-    # What PostgreSQL quotes of a row that it refuses.
+    # What PostgreSQL quotes of a row that it refuses, of a value, and of a statement, in which psycopg2 has put values.
+    (re.compile(r"(\bLINE \d{1,6}: )[^\n]+"), rf"\g<1>{MASK}"),
+    (re.compile(r"(invalid input (?:syntax|value) for [\w ]{1,60}: )[^\n]+"), rf"\g<1>{MASK}"),
     (re.compile(r"(Failing row contains \().*?(?:\)\.(?=\s|\Z)|\Z)", re.DOTALL), rf"\g<1>{MASK})."),
     (re.compile(r"(Key \([^()\n]{0,500}\)=\()[^\n]*"), rf"\g<1>{MASK})"),
     # `://user:password@host`; a colon before a port names no password. And a token in the place of the user.

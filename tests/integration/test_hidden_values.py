@@ -8,12 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from app.core.redaction import redact
 from app.db.session import SessionLocal
 from app.services import attempts
 from app.services.attempts import AttemptError
 from app.services.task_service import task_service
+from app.worker.run import describe
 from tests.support.services import Services
 from tests.support.task_client import TaskClient, shared_client, stored, task_client
 from tests.support.tasks import claim, new_task
@@ -110,6 +113,18 @@ class TestSentBack:
         }
         answer = tasks.post(body=body | fields)
         assert (answer.status_code, answer.json()["errors"][0]["type"]) == (422, "hidden_value")
+
+
+def test_no_error_of_a_statement_holds_its_parameters(client: httpx.Client) -> None:
+    statement = text("SELECT 1 / 0 FROM tasks WHERE name = :name OR true")
+    with SessionLocal() as db:
+        new_task(db)
+        with pytest.raises(DBAPIError) as raised:
+            db.execute(statement, {"name": "hunter2"})
+    assert "hunter2" not in str(raised.value)
+    with SessionLocal() as db, pytest.raises(DBAPIError) as raised:
+        db.execute(text("SELECT missing FROM tasks WHERE name = :name"), {"name": "hunter2"})
+    assert "hunter2" not in describe(raised.value).message
 
 
 @hypothesis_settings(

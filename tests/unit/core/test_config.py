@@ -97,5 +97,21 @@ class TestDatabaseUrl:
         assert "hidden" not in str(refused.value)
 
 
+class TestBrokerUrl:
+    @pytest.mark.parametrize("url", ["redis://:hid/den@h:6379/0", "redis://u:p@h:hidden/0", "redis://[hidden/0"])
+    def test_that_cannot_be_read_is_refused_without_its_password(self, url: str) -> None:
+        with pytest.raises(ValidationError, match="percent-encode") as refused:
+            Settings(celery_broker_url=url)
+        assert "hid" not in str(refused.value)
+
+    @pytest.mark.parametrize(
+        "url", ["redis://:p%2Fw@h:6379/0", "sentinel://a:1;sentinel://b:2", "memory://", "amqp://"]
+    )
+    def test_others_are_taken_as_they_are(self, url: str) -> None:
+        taken = Settings(celery_broker_url=url, celery_result_backend=url).celery_broker_url
+        assert taken is not None
+        assert taken.get_secret_value() == url
+
+
 def test_the_version_is_the_projects() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION

@@ -36,6 +36,10 @@ SHOWN = [
     ("GET /?access_token=abc&tag=b HTTP/1.1", "GET /?access_token=***&tag=b HTTP/1.1"),
     ("密码：x 密码: x", "密码：x 密码: ***"),
     ("DETAIL:  Failing row contains (1, x, {}).\nCONTEXT", "DETAIL:  Failing row contains (***).\nCONTEXT"),
+    (
+        "invalid input syntax for type uuid: \"x\"\nLINE 1: SELECT 'x'",
+        "invalid input syntax for type uuid: ***\nLINE 1: ***",
+    ),
     ("Key (email)=(a@b.c) already exists.", "Key (email)=(***)"),
 ]
 LEFT = [
@@ -52,7 +56,7 @@ LEFT = [
 ]
 HOSTILE = [
     "password=", "password='", "password='\\", "'password': ", "://", "://:", "://a:b", "eyJ", "eyJ-", "eyJaaaaaaaaa.",
-    "Bearer ", "Basic a", "tsk_", "-----BEGIN PRIVATE KEY-----", "-", "Failing row contains (", "Key (", "token",
+    "Bearer ", "Basic a", "tsk_", "-----BEGIN PRIVATE KEY-----", "-", "Failing row contains (", "Key (", "LINE 1", "invalid input syntax for ", "token",
     "token-", "token: ", "--token ", "a", "\\", '"\\', "password\\", "token\"' ", "x.token:", "\n |a.b.Token:", "A.",
     "Cookie:\n", "password=(", "a:", " ", "\n",
 ]  # fmt: skip
