@@ -7,15 +7,18 @@ import hashlib
 import logging
 import secrets
 from functools import cached_property, lru_cache
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.core import production
 
 logger = logging.getLogger(__name__)
 
-MIN_SECRET_BYTES = 32
-PLACEHOLDERS = frozenset({"your-secret-key", "changeme", "change-me", "secret", "secret-key", "default"})
+# One host, or `*.` and all that are below it. An origin as a browser sends it: no path, not even a slash at the end.
+HostPattern = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9._-]+$|^\[[0-9A-Fa-f:.]+\]$", to_lower=True)]
+Origin = Annotated[str, StringConstraints(pattern=r"^\*$|^https?://[A-Za-z0-9._\[\]:-]+$")]
 
 
 class Settings(BaseSettings):
@@ -50,6 +53,19 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)
     max_json_depth: int = Field(64, ge=1, le=200)
     docs_enabled: bool | None = None
+    max_header_bytes: int = Field(32 * 1024, ge=4096)
+    max_headers: int = Field(100, ge=10)
+    header_timeout_seconds: float = Field(20, gt=0)
+    allowed_hosts: list[HostPattern] = []
+    cors_origins: list[Origin] = []
+    debug: bool = False
+
+    max_arguments_bytes: int = Field(256 * 1024, ge=1024)
+    max_metadata_bytes: int = Field(64 * 1024, ge=1024)
+    max_result_bytes: int = Field(1024 * 1024, ge=1024)
+    quota_queued_tasks: int = Field(200_000, ge=0)
+    quota_queued_bytes: int = Field(1024**3, ge=0)
+    quota_tasks_per_minute: int = Field(300_000, ge=0)
 
     task_modules: list[str] = []
     worker_heartbeat_seconds: float = Field(3, gt=0)
@@ -86,14 +102,10 @@ class Settings(BaseSettings):
         return SecretStr(f"{scheme}{separator}{rest}")
 
     @model_validator(mode="after")
-    def _production_needs_a_real_secret(self) -> Self:
-        if self.app_env != "production":
-            return self
-        key = self.secret_key.get_secret_value() if self.secret_key else ""
-        if not key:
-            raise ValueError("APP_ENV=production needs SECRET_KEY (at least 32 bytes, random)")
-        if len(key.encode()) < MIN_SECRET_BYTES or key.lower() in PLACEHOLDERS or len(set(key)) < 8:  # noqa: PLR2004
-            raise ValueError("APP_ENV=production refuses this SECRET_KEY: short or a placeholder")
+    def _production_is_strict(self) -> Self:
+        refused = list(production.refused(self)) if self.app_env == "production" else []
+        if refused:
+            raise ValueError("\n".join(f"APP_ENV=production {what}" for what in refused))
         return self
 
     @cached_property
@@ -107,7 +119,7 @@ class Settings(BaseSettings):
             logger.warning("SECRET_KEY is not set: tokens will not outlive this process")
             return secrets.token_hex(32)
         key = self.secret_key.get_secret_value()
-        if len(key.encode()) >= MIN_SECRET_BYTES:
+        if len(key.encode()) >= production.MIN_SECRET_BYTES:
             return key
         logger.warning("SECRET_KEY is shorter than 32 bytes: good enough for development only")
         return hashlib.sha256(key.encode()).hexdigest()
@@ -124,7 +136,11 @@ def get_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        refused = [f"{_name(problem['loc'])}{_plain(problem['msg'])}" for problem in error.errors(include_input=False)]
+        refused = [
+            f"{_name(problem['loc'])}{line}"
+            for problem in error.errors(include_input=False)
+            for line in _plain(problem["msg"]).splitlines()
+        ]
         raise SystemExit("\n".join(f"configuration: {line}" for line in refused)) from None
 
 

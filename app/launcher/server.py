@@ -166,7 +166,8 @@ class Server:
     def _start_parts(self) -> None:
         options = self.options
         api = ["uvicorn", "app.main:app", "--host", options.host, "--port", str(self.port), "--no-server-header",
-               "--no-access-log", "--timeout-graceful-shutdown", "5"]  # fmt: skip
+               "--http", "app.api.protocol:BoundedProtocol", "--ws", "none", "--no-access-log",
+               "--timeout-graceful-shutdown", "5"]  # fmt: skip
         if options.api_workers > 1:
             api += ["--workers", str(options.api_workers)]
         self.parts = parts = [CommandPart(self.shop, "api", api, grace=10)]
