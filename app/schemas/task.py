@@ -4,13 +4,25 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from app.core.config import get_settings
+from app.db.base import json_size
 from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
 from app.schemas.base import PatchModel, RequestModel
-from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag
+from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag, check_size
 
 MAX_SECONDS = 366 * 24 * 3600
 MAX_TAGS = 50
@@ -100,6 +112,13 @@ class TaskCreate(RequestModel):
     )
     tags: list[Tag] = Field([], max_length=MAX_TAGS, description="To filter by.", examples=[["nightly"]])
     metadata: SearchableObject = Field({}, description="Any JSON object of yours.", examples=[{"order": 17}])
+
+    @field_validator("kwargs")
+    @classmethod
+    def _within_limit_with_args(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """MAX_ARGUMENTS_BYTES is for both together; `args` alone were looked at before."""
+        check_size(json_size(info.data.get("args", [])) + json_size(value), get_settings().max_arguments_bytes)
+        return value
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:

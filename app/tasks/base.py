@@ -80,7 +80,8 @@ class SQLAlchemyTask(Task):
         """Report percent done (0–100) and, if given, any JSON about it; cheap to call often.
 
         Raises TaskCancelled once the task was cancelled, AttemptLost once another attempt holds it, AttemptHandedBack
-        when the worker leaves, ValueError for a percent out of range. Does nothing where there is no record.
+        when the worker leaves, ValueError for a percent out of range or a detail of more than MAX_RESULT_BYTES. Does
+        nothing where there is no record.
         """
         run = self._run
         if run is not None:
