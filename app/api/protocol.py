@@ -29,6 +29,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         settings = get_settings()
+        self.url = b""
         self._max_bytes = settings.max_header_bytes
         self._max_seconds = settings.header_timeout_seconds
         self._quiet = 0
@@ -55,8 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._quiet = 0 if self._heard else self._quiet + len(data)
         if self._quiet > self._max_bytes:
-            detail = f"The request line and the header fields are larger than {self._max_bytes} bytes"
-            self._refuse(431, detail)
+            self._refuse(431, self._too_large())
         elif self._timer is None and (self._awaits_head or not self._is_answering):
             self._start_timer()
 
@@ -78,6 +78,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._heard = True
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser refuses; a path that is too long for it has arrived in one read."""
+        if len(self.url) > self._max_bytes:
+            self.transport.write(_problem(431, self._too_large()))
+        else:
+            self.transport.write(_problem(400, msg))
+        self.transport.close()
 
     # Inside
 
@@ -110,6 +118,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write(_problem(status, detail))
         self._dropped = 0
         self._timer = self.loop.call_later(DRAIN_SECONDS, self.transport.abort)
+
+    def _too_large(self) -> str:
+        return f"The request line and the header fields are larger than {self._max_bytes} bytes"
 
     def _drop(self, data: bytes) -> None:
         assert self._dropped is not None

@@ -1,4 +1,4 @@
-"""How large what a body says may be: its result, and the detail of its progress."""
+"""How large what a body says may be: its result, the detail of its progress, the arguments of its retry."""
 
 from typing import Any
 
@@ -7,13 +7,12 @@ from app.db.base import json_size
 from app.errors import ResultTooLarge
 
 
-def check_size(value: Any, what: str = "result") -> None:
+def check_size(value: Any, what: str = "result", *, arguments: bool = False) -> None:
     """Raises ResultTooLarge, and what `dump_json` raises for what is not JSON. Nothing is ever cut."""
-    if value is None:
-        return
-    size, limit = json_size(value), get_settings().max_result_bytes
+    settings = get_settings()
+    name, limit = "MAX_RESULT_BYTES", settings.max_result_bytes
+    if arguments:
+        name, limit = "MAX_ARGUMENTS_BYTES", settings.max_arguments_bytes
+    size = 0 if value is None else json_size(value)
     if size > limit:
-        raise ResultTooLarge(
-            f"the {what} takes {size} bytes of JSON, and MAX_RESULT_BYTES allows {limit}: keep it elsewhere and return "
-            "where it is"
-        )
+        raise ResultTooLarge(f"the {what} takes {size} bytes of JSON, {name} allows {limit}: keep it elsewhere")

@@ -252,10 +252,10 @@ class SQLAlchemyTask(Task):
         try:
             if not delay <= MAX_SECONDS:
                 raise ValueError(f"a retry is due in {MAX_SECONDS} seconds at most, not {delay:g}")
-            args = None if args is None else to_json(list(args), "retry's args")
+            args = None if args is None else to_json(list(args), "retry's args", arguments=True)
             # `self.retry(kwargs=self.request.kwargs)`: what was filled in is not the client's.
             kept = None if kwargs is None else {name: kwargs[name] for name in kwargs if name != "task_id"}
-            kwargs = None if kept is None else to_json(kept, "retry's kwargs")
+            kwargs = None if kept is None else to_json(kept, "retry's kwargs", arguments=True)
         except (TypeError, ValueError) as error:
             run.fail(error)
             raise

@@ -215,14 +215,14 @@ def clean(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
-def to_json(value: Any, what: str = "result") -> Any:
+def to_json(value: Any, what: str = "result", *, arguments: bool = False) -> Any:
     """A body's return value as plain JSON (dates, UUIDs, dataclasses and pydantic models included).
 
     Raises TypeError or ValueError where it cannot be JSON, NaN and infinity included; ResultTooLarge.
     """
     try:
         plain = to_jsonable_python(value)
-        check_size(plain, what)
+        check_size(plain, what, arguments=arguments)
     except ResultTooLarge:
         raise
     except PydanticSerializationError as error:

@@ -40,7 +40,7 @@ SCANS = {"Index Scan", "Index Only Scan", "Bitmap Index Scan"}
 REPEATS, RATIO = 30, 8.0
 
 FINISHED = """
-    status, started_at, finished_at, attempt, dispatch_at, progress) SELECT uuidv7(), uuidv7(), {kept},
+    status, started_at, finished_at, attempt, dispatch_at, progress) SELECT uuidv7(- n * interval '1 second'), uuidv7(), {kept},
     CASE n % 10 WHEN 0 THEN 'failed' WHEN 1 THEN 'revoked' ELSE 'succeeded' END,
     now() - n * interval '1 second', now() - n * interval '1 second', 1, NULL, 100
 """
