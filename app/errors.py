@@ -9,12 +9,12 @@
     ├── PreconditionFailed     412
     ├── InvalidInput           422  UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                               WeakPassword
-    ├── TooManyRequests        429
+    ├── TooManyRequests        429  QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions
     └── Unavailable            503  DatabaseUnavailable, NotReady
 
 Each has a stable `code`, a `title` and an HTTP status; `app/api/problems.py` renders them. Services raise
-these and never import FastAPI. What speaks to a task's body (`TaskCancelled`, `AttemptLost`, `AttemptHandedBack`)
-stands apart at the end: it is control flow, as `asyncio.CancelledError` is.
+these and never import FastAPI. What speaks to a task's body stands apart at the end: `ResultTooLarge`, and
+`TaskCancelled`, `AttemptLost`, `AttemptHandedBack`, which are control flow, as `asyncio.CancelledError` is.
 """
 
 from typing import ClassVar, TypedDict
@@ -197,6 +197,24 @@ class TooManyRequests(ServiceError):
     code, title, status = "too_many_requests", "Too many requests", 429
 
 
+class QuotaExceeded(TooManyRequests):
+    """Base of the quotas of one user. `detail` says which one, and how much it allows."""
+
+    code, title = "quota_exceeded", "A quota of yours is used up"
+
+
+class TooManyTasksQueued(QuotaExceeded):
+    code, title = "queued_tasks_quota", "Too many of your tasks are pending or running"
+
+
+class TooManyBytesQueued(QuotaExceeded):
+    code, title = "queued_bytes_quota", "The arguments of your pending and running tasks are too large together"
+
+
+class TooManySubmissions(QuotaExceeded):
+    code, title = "tasks_per_minute_quota", "Too many tasks in a minute"
+
+
 class Unavailable(ServiceError):
     code, title, status = "unavailable", "The service cannot answer right now", 503
 
@@ -214,6 +232,10 @@ class NotReady(Unavailable):
         failed = "; ".join(f"{name}: {state}" for name, state in checks.items() if state != "ok")
         super().__init__(failed, retry_after=5)
         self.checks = checks
+
+
+class ResultTooLarge(ValueError):
+    """What a body returns, or reports of its progress, is more than MAX_RESULT_BYTES: nothing of it is stored."""
 
 
 class TaskCancelled(BaseException):

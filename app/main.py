@@ -10,9 +10,10 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.api import docs
+from app.api.cors import Cors
 from app.api.endpoints import operations
 from app.api.error_handlers import add_problem_handlers
-from app.api.middleware import RequestContext, RequestLimits, RequestMetrics
+from app.api.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
 from app.api.openapi import operation_id
 from app.api.routes import api_router
 from app.core.config import get_settings
@@ -67,9 +68,18 @@ def create_app() -> FastAPI:
     )
     add_problem_handlers(app)
     # The last one added is the outermost.
-    app.add_middleware(RequestLimits, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        RequestLimits,
+        max_body_bytes=settings.max_body_bytes,
+        max_header_bytes=settings.max_header_bytes,
+        max_headers=settings.max_headers,
+        allowed_hosts=settings.allowed_hosts,
+    )
     app.add_middleware(RequestMetrics)
-    app.add_middleware(RequestContext)
+    app.add_middleware(LastNet)
+    if settings.cors_origins:
+        app.add_middleware(Cors, origins=settings.cors_origins)
+    app.add_middleware(RequestContext, hsts=settings.app_env == "production")
     app.include_router(operations.router)
     app.include_router(api_router)
     app.include_router(docs.router)

@@ -1,11 +1,13 @@
 """What happens to every request around the routes. Pure ASGI: Starlette's BaseHTTPMiddleware breaks streams.
 
-From the outside in: `RequestContext` (id, security headers, the last net for exceptions), `RequestMetrics`,
-`RequestLimits` (body size, malformed targets). They change only messages that pass, and hold no body.
+From the outside in: `RequestContext` (id, security headers), `Cors` where origins are named (`app/api/cors.py`),
+`LastNet` (exceptions), `RequestMetrics`, `RequestLimits` (sizes, malformed targets, hosts). They change only messages
+that pass, and hold no body.
 """
 
 import logging
 import re
+from collections.abc import Sequence
 from time import perf_counter
 from uuid import uuid4
 
@@ -14,6 +16,7 @@ from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.hosts import refuse_host
 from app.api.problems import http_problem, internal_problem
 from app.core.logging import request_id
 from app.core.metrics import count_request
@@ -23,13 +26,18 @@ logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Answers that hold tokens or persons.
+# Answers that hold tokens or persons; and all others of the API, which are one user's: no shared cache may keep them,
+# and the user's own asks with the ETag each time.
 _NO_STORE = re.compile(r"(/api/v1/auth|/api/v1/users|/api/v1/audit)(/|$)")
+_API = "/api/v1/"
 # So much of a refused body is read and dropped, for so long, that the client gets to read the answer and not a reset.
 _DRAIN_BYTES = 32 * 1024 * 1024
 _DRAIN_SECONDS = 10.0
+_LENGTH_DIGITS = 18
 _CLOSE = {"Connection": "close"}
 
+# A year. Only this host: what else lives below its name is not ours to decide.
+HSTS = "max-age=31536000"
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -41,10 +49,11 @@ SECURITY_HEADERS = {
 
 
 class RequestContext:
-    """Gives each request an id, each answer its headers, and each unforeseen exception a problem with status 500."""
+    """Gives each request an id, and each answer its headers; over https in production also HSTS."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, hsts: bool = False) -> None:
         self.app = app
+        self.hsts = hsts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,25 +65,46 @@ class RequestContext:
         token = request_id.set(identifier)
         client = scope.get("client")
         origin = current_origin.set(Origin(client[0] if client else None, identifier))
-        started = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
-                _add_headers(MutableHeaders(scope=message), scope["path"], identifier)
+                headers = MutableHeaders(scope=message)
+                _add_headers(headers, scope["path"].removeprefix(scope.get("root_path", "")), identifier)
+                if self.hsts and scope["scheme"] == "https":
+                    headers.setdefault("Strict-Transport-Security", HSTS)
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_headers)
+        finally:
+            current_origin.reset(origin)
+            request_id.reset(token)
+
+
+class LastNet:
+    """Makes each unforeseen exception a problem with status 500. Within `Cors`: its answer too is for that origin."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
         except Exception:
             logger.exception("unhandled exception in %s %s", scope["method"], route_template(scope))
             if started:
                 raise  # half an answer is out: only the connection's end can tell the client
-            await internal_problem(scope)(scope, receive, send_with_headers)
-        finally:
-            current_origin.reset(origin)
-            request_id.reset(token)
+            await internal_problem(scope)(scope, receive, send)
 
 
 class RequestMetrics:
@@ -87,7 +117,7 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = 500  # what `RequestContext` makes of an exception
+        status = 500  # what `LastNet` makes of an exception
         begun = perf_counter()
 
         async def send_and_note(message: Message) -> None:
@@ -104,19 +134,34 @@ class RequestMetrics:
 
 
 class RequestLimits:
-    """Refuses what no route should have to see: too large a body (413), NUL or raw bytes in the target (400)."""
+    """Refuses what no route should have to see.
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    A NUL or raw bytes in the target, a Host that will not do (400); too large a body (413); too many or too large
+    headers (431): exactly so many, where `BoundedProtocol` bounds what the server reads at all.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body_bytes: int,
+        *,
+        max_header_bytes: int = 32 * 1024,
+        max_headers: int = 100,
+        allowed_hosts: Sequence[str] = (),
+    ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.max_header_bytes = max_header_bytes
+        self.max_headers = max_headers
+        self.allowed_hosts = allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if _malformed_target(scope):
-            refusal = http_problem(scope, 400, "The path or the query holds a NUL or an unescaped byte")
-            await refusal(scope, receive, send)
+        refused = self._refuse_head(scope)
+        if refused is not None:
+            await http_problem(scope, *refused)(scope, receive, send)
             return
         length = _content_length(scope)
         if length > self.max_body_bytes:
@@ -141,6 +186,18 @@ class RequestLimits:
 
         await self.app(scope, receive_within_limit, send)
 
+    def _refuse_head(self, scope: Scope) -> tuple[int, str] | None:
+        headers = scope["headers"]
+        size = len(scope["path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in headers)
+        if size > self.max_header_bytes:
+            return 431, f"The request line and the header fields are larger than {self.max_header_bytes} bytes"
+        if len(headers) > self.max_headers:
+            return 431, f"There are more than {self.max_headers} header fields"
+        if _malformed_target(scope):
+            return 400, "The path or the query holds a NUL or an unescaped byte"
+        host = refuse_host(scope, self.allowed_hosts)
+        return None if host is None else (400, host)
+
     def _too_large(self) -> str:
         return f"The body is larger than {self.max_body_bytes} bytes"
 
@@ -151,6 +208,8 @@ def _add_headers(headers: MutableHeaders, path: str, identifier: str) -> None:
         headers.setdefault(name, value)
     if _NO_STORE.match(path):
         headers.setdefault("Cache-Control", "no-store")
+    elif path.startswith(_API):
+        headers.setdefault("Cache-Control", "private, no-cache")
 
 
 def _malformed_target(scope: Scope) -> bool:
@@ -162,7 +221,9 @@ def _malformed_target(scope: Scope) -> bool:
 def _content_length(scope: Scope) -> int:
     """What the client says of the body; the server has refused anything but digits."""
     value = Headers(scope=scope).get("content-length", "")
-    return int(value) if value.isascii() and value.isdigit() else 0
+    if not (value.isascii() and value.isdigit()):
+        return 0
+    return int(value[:_LENGTH_DIGITS])  # cut, it still is more than any limit; Python reads no more than 4300 digits
 
 
 async def _drain(receive: Receive) -> bool:

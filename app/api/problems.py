@@ -30,11 +30,13 @@ MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:task-service:problem:"
 
 # What Starlette and FastAPI raise by themselves. `HTTPStatus` renames its phrases between Python versions.
-_HTTP_PROBLEMS = {
+HTTP_PROBLEMS = {
     400: ("bad_request", "Bad request"),
     404: ("not_found", "Not found"),
     405: ("method_not_allowed", "Method not allowed"),
+    408: ("request_timeout", "The request did not arrive in time"),
     413: ("body_too_large", "The body is too large"),
+    431: ("headers_too_large", "The request's headers are too large"),
 }
 
 
@@ -69,7 +71,7 @@ def problem_response(
 
 def http_problem(scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """A problem that HTTP's own status says all about."""
-    code, title = _HTTP_PROBLEMS.get(status, (f"http_{status}", HTTPStatus(status).phrase))
+    code, title = HTTP_PROBLEMS.get(status, (f"http_{status}", HTTPStatus(status).phrase))
     return problem_response(scope, code=code, title=title, status=status, detail=detail, headers=headers)
 
 
@@ -122,10 +124,11 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     503: DatabaseUnavailable,
 }
 # Any route may meet these. 413 and 422 are dropped again (`app.api.openapi`) where there is nothing to refuse.
-_EVERYWHERE: tuple[int, ...] = (400, 413, 422, 500, 503)
+_EVERYWHERE: tuple[int, ...] = (400, 413, 422, 431, 500, 503)
 _OTHERS = {
-    400: (*_HTTP_PROBLEMS[400], "There was an error parsing the body"),
-    413: (*_HTTP_PROBLEMS[413], "The body is larger than 2097152 bytes"),
+    400: (*HTTP_PROBLEMS[400], "There was an error parsing the body"),
+    413: (*HTTP_PROBLEMS[413], "The body is larger than 2097152 bytes"),
+    431: (*HTTP_PROBLEMS[431], "The request line and the header fields are larger than 32768 bytes"),
     500: ("internal_error", "Internal server error", "Something went wrong here."),
 }
 _CHALLENGE = {"WWW-Authenticate": {"description": "`Bearer` (RFC 6750)", "schema": {"type": "string"}}}

@@ -11,13 +11,16 @@ from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.core import production
 
 logger = logging.getLogger(__name__)
 
-MIN_SECRET_BYTES = 32
-PLACEHOLDERS = frozenset({"your-secret-key", "changeme", "change-me", "secret", "secret-key", "default"})
+# One host, or `*.` and all that are below it. An origin as a browser sends it: no path, not even a slash at the end.
+HostPattern = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9._-]+$|^\[[0-9A-Fa-f:.]+\]$", to_lower=True)]
+Origin = Annotated[str, StringConstraints(pattern=r"^\*$|^https?://[A-Za-z0-9._\[\]:-]+$")]
 
 
 class Settings(BaseSettings):
@@ -59,6 +62,19 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)
     max_json_depth: int = Field(64, ge=1, le=200)
     docs_enabled: bool | None = None
+    max_header_bytes: int = Field(32 * 1024, ge=4096)
+    max_headers: int = Field(100, ge=10)
+    header_timeout_seconds: float = Field(20, gt=0)
+    allowed_hosts: list[HostPattern] = []
+    cors_origins: list[Origin] = []
+    debug: bool = False
+
+    max_arguments_bytes: int = Field(256 * 1024, ge=1024)
+    max_metadata_bytes: int = Field(64 * 1024, ge=1024)
+    max_result_bytes: int = Field(1024 * 1024, ge=1024)
+    quota_queued_tasks: int = Field(200_000, ge=0)
+    quota_queued_bytes: int = Field(1024**3, ge=0)
+    quota_tasks_per_minute: int = Field(300_000, ge=0)
 
     task_modules: list[str] = []
     worker_heartbeat_seconds: float = Field(3, gt=0)
@@ -126,18 +142,6 @@ class Settings(BaseSettings):
         return None if value is None else SecretStr(";".join(map(_verifying, value.get_secret_value().split(";"))))
 
     @model_validator(mode="after")
-    def _production_needs_a_broker_password(self) -> Self:
-        if self.app_env == "production" and not self.allow_passwordless_broker:
-            for name in ("celery_broker_url", "celery_result_backend"):
-                url: SecretStr | None = getattr(self, name)
-                if url is not None and any(map(_is_open_redis, url.get_secret_value().split(";"))):
-                    raise ValueError(
-                        f"APP_ENV=production refuses a {name.upper()} without a password: whoever reaches that Redis"
-                        " has your workers run tasks (ALLOW_PASSWORDLESS_BROKER=true if nobody else can)"
-                    )
-        return self
-
-    @model_validator(mode="after")
     def _signing_needs_a_secret(self) -> Self:
         if self.sign_messages and self.secret_key is None:
             raise ValueError("SIGN_MESSAGES=true needs SECRET_KEY, the same in every process")
@@ -155,16 +159,10 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _production_needs_a_real_secret(self) -> Self:
-        if self.app_env != "production":
-            return self
-        if self.secret_key is None or not self.secret_key.get_secret_value():
-            raise ValueError("APP_ENV=production needs SECRET_KEY (at least 32 bytes, random)")
-        if _is_weak(self.secret_key):
-            raise ValueError("APP_ENV=production refuses this SECRET_KEY: short or a placeholder")
-        # What an old key has signed is believed, whoever signed it.
-        if any(_is_weak(key) for key in self.secret_key_previous):
-            raise ValueError("APP_ENV=production refuses a key of SECRET_KEY_PREVIOUS: short or a placeholder")
+    def _production_is_strict(self) -> Self:
+        refused = list(production.refused(self)) if self.app_env == "production" else []
+        if refused:
+            raise ValueError("\n".join(f"APP_ENV=production {what}" for what in refused))
         return self
 
     @cached_property
@@ -178,7 +176,7 @@ class Settings(BaseSettings):
             logger.warning("SECRET_KEY is not set: tokens will not outlive this process")
             return secrets.token_hex(32)
         key = self.secret_key.get_secret_value()
-        if len(key.encode()) < MIN_SECRET_BYTES:
+        if len(key.encode()) < production.MIN_SECRET_BYTES:
             logger.warning("SECRET_KEY is shorter than 32 bytes: good enough for development only")
         return _stretched(key)
 
@@ -221,29 +219,22 @@ def _verifying(url: str) -> str:
     return f"{url}{'&' if parts.query else '?'}ssl_cert_reqs=required"
 
 
-def _is_open_redis(url: str) -> bool:
-    """A Redis on the network with no password. Who may open a socket is up to the file system."""
-    parts = urlsplit(url)
-    return parts.scheme in {"redis", "rediss", "valkey", "valkeys", "sentinel"} and not parts.password
-
-
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """The settings of this process, read once. Ends the process with a line for each setting that is refused."""
     try:
         return Settings()
     except ValidationError as error:
-        refused = [f"{_name(problem['loc'])}{_plain(problem['msg'])}" for problem in error.errors(include_input=False)]
+        refused = [
+            f"{_name(problem['loc'])}{line}"
+            for problem in error.errors(include_input=False)
+            for line in _plain(problem["msg"]).splitlines()
+        ]
         raise SystemExit("\n".join(f"configuration: {line}" for line in refused)) from None
 
 
-def _is_weak(secret: SecretStr) -> bool:
-    key = secret.get_secret_value()
-    return len(key.encode()) < MIN_SECRET_BYTES or key.lower() in PLACEHOLDERS or len(set(key)) < 8  # noqa: PLR2004
-
-
 def _stretched(key: str) -> str:
-    return key if len(key.encode()) >= MIN_SECRET_BYTES else hashlib.sha256(key.encode()).hexdigest()
+    return key if len(key.encode()) >= production.MIN_SECRET_BYTES else hashlib.sha256(key.encode()).hexdigest()
 
 
 def _plain(message: str) -> str:

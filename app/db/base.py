@@ -68,6 +68,11 @@ def dump_json(value: Any) -> str:
     return text
 
 
+def json_size(value: Any) -> int:
+    """The bytes that `value` takes as it is stored. Raises as `dump_json` does."""
+    return len(dump_json(value))
+
+
 def _deeper_than(value: Any, limit: int) -> bool:
     level = [value]
     for _ in range(limit + 1):

@@ -62,6 +62,7 @@ def _build_engine() -> Engine:
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_size,
         pool_timeout=settings.database_connect_timeout_seconds,
+        echo=settings.debug,
         # Times come back in UTC, a lost server is noticed, and no statement runs for ever.
         connect_args={
             "connect_timeout": settings.database_connect_timeout_seconds,

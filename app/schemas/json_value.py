@@ -7,6 +7,7 @@ from pydantic import AfterValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from app.core.config import get_settings
+from app.db.base import json_size
 
 
 def _check(value: Any, depth: int) -> None:
@@ -49,10 +50,35 @@ def _without_nul(value: Any) -> Any:
     return value
 
 
-JSONValue = Annotated[Any, AfterValidator(_json_value)]
-JSONArray = Annotated[list[Any], AfterValidator(_json_value)]
+def check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise PydanticCustomError("json_too_large", "More than {limit} bytes of JSON", {"limit": limit})
+
+
+# Counted as it is stored: compact, and what is not ASCII as `\uXXXX`.
+
+
+def _within_arguments(value: Any) -> Any:
+    check_size(json_size(value), get_settings().max_arguments_bytes)
+    return value
+
+
+def _within_metadata(value: Any) -> Any:
+    check_size(json_size(value), get_settings().max_metadata_bytes)
+    return value
+
+
+def _within_result(value: Any) -> Any:
+    check_size(json_size(value), get_settings().max_result_bytes)
+    return value
+
+
+JSONValue = Annotated[Any, AfterValidator(_json_value), AfterValidator(_within_result)]
+JSONArray = Annotated[list[Any], AfterValidator(_json_value), AfterValidator(_within_arguments)]
 JSONObject = Annotated[dict[str, Any], AfterValidator(_json_value)]
-SearchableObject = Annotated[dict[str, Any], AfterValidator(_json_value), AfterValidator(_without_nul)]
+SearchableObject = Annotated[
+    dict[str, Any], AfterValidator(_json_value), AfterValidator(_without_nul), AfterValidator(_within_metadata)
+]
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_nul)]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_without_nul)]

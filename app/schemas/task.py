@@ -18,11 +18,13 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from app.core.config import get_settings
 from app.core.redacted_text import redact_text
 from app.core.redaction import holds_mask, redact
+from app.db.base import json_size
 from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
 from app.schemas.base import PatchModel, RequestModel
-from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag
+from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag, check_size
 from app.services.catalogue import redact_args
 
 MAX_SECONDS = 366 * 24 * 3600
@@ -134,6 +136,13 @@ class TaskCreate(RequestModel):
     metadata: Annotated[SearchableObject, NotMasked] = Field(
         {}, description="Any JSON object of yours.", examples=[{"order": 17}]
     )
+
+    @field_validator("kwargs")
+    @classmethod
+    def _within_limit_with_args(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """MAX_ARGUMENTS_BYTES is for both together; `args` alone were looked at before."""
+        check_size(json_size(info.data.get("args", [])) + json_size(value), get_settings().max_arguments_bytes)
+        return value
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:

@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 from app.db.base import Base
 from app.db.batches import batch
 from app.db.session import transaction
-from app.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, IdempotentTaskDeleted
+from app.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, IdempotentTaskDeleted, QuotaExceeded
 from app.models.idempotency import IdempotencyKey
 from app.models.task import Task
 from app.schemas.task import TaskCreate
+from app.services.quotas import load_of, quotas
 from app.services.task_queries import find
 from app.services.task_service import task_service
 from app.services.transitions import STATEMENT_TIME
@@ -61,17 +62,23 @@ class Accepted:
 def create_once(db: Session, wanted: TaskCreate, user_id: UUID, key: str) -> Accepted:
     """A task for this key, or the one that it has already. The user's keys are their own, and new again after LIFETIME.
 
-    Raises IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted, UnknownTask, InvalidArguments.
+    Over a quota only what exists already is answered. Raises IdempotencyKeyReused, IdempotencyKeyInFlight,
+    IdempotentTaskDeleted, QuotaExceeded, UnknownTask, InvalidArguments.
     """
     fingerprint = fingerprint_of(wanted)
     try:
-        with transaction(db):
+        with quotas.room(db, user_id, load_of([wanted])), transaction(db):
             (task,) = task_service.create_tasks(db, [wanted], user_id, commit=False)
             if not _take(db, user_id, key, fingerprint, task.id):
                 raise _KeyTaken
             return Accepted(task)
     except _KeyTaken:
         with transaction(db):
+            return Accepted(_first_task(db, user_id, key, fingerprint), replayed=True)
+    except QuotaExceeded:
+        with transaction(db):
+            if _find(db, user_id, key) is None:
+                raise
             return Accepted(_first_task(db, user_id, key, fingerprint), replayed=True)
 
 
@@ -103,6 +110,12 @@ def _take(db: Session, user_id: UUID, key: str, fingerprint: bytes, task_id: UUI
     return db.execute(_TAKE, {**values, "lock": _lock_number(user_id, key)}).first() is not None
 
 
+def _find(db: Session, user_id: UUID, key: str) -> IdempotencyKey | None:
+    return db.scalars(
+        select(IdempotencyKey).where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key, ~_EXPIRED)
+    ).one_or_none()
+
+
 def _lock_number(user_id: UUID, key: str) -> int:
     digest = hashlib.sha256(b"idempotency key " + user_id.bytes + key.encode()).digest()
     return int.from_bytes(digest[:8], signed=True)
@@ -110,9 +123,7 @@ def _lock_number(user_id: UUID, key: str) -> int:
 
 def _first_task(db: Session, user_id: UUID, key: str, fingerprint: bytes) -> Task:
     """The committed task of a key that could not be taken, as it stands now."""
-    found = db.scalars(
-        select(IdempotencyKey).where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key, ~_EXPIRED)
-    ).one_or_none()
+    found = _find(db, user_id, key)
     if found is None:  # not committed yet, or rolled back since
         raise IdempotencyKeyInFlight(retry_after=RETRY_SECONDS)
     if found.fingerprint != fingerprint:

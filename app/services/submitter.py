@@ -19,7 +19,7 @@ class Submitter:
     async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Accepted:
         """The committed task; under a key, the one that it has if it has one.
 
-        Raises UnknownTask, InvalidArguments; with a key IdempotencyKeyReused, IdempotencyKeyInFlight,
+        Raises QuotaExceeded, UnknownTask, InvalidArguments; with a key IdempotencyKeyReused, IdempotencyKeyInFlight,
         IdempotentTaskDeleted.
         """
         return await to_thread.run_sync(self._accept, wanted, user_id, idempotency_key)
@@ -28,7 +28,7 @@ class Submitter:
         with SessionLocal() as db:
             if key is not None:
                 return create_once(db, wanted, user_id, key)
-            (task,) = task_service.create_tasks(db, [wanted], user_id)
+            (task,) = task_service.create_tasks(db, [wanted], user_id, within_quota=True)
             return Accepted(task)
 
 

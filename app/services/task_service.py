@@ -6,6 +6,7 @@ exactly as one that does not exist.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,6 @@ from sqlalchemy.orm import Session
 
 from app.core.redacted_text import redact_text
 from app.db.after_commit import after_commit
-from app.db.base import dump_json
 from app.db.session import transaction
 from app.dispatch.messages import Dispatch
 from app.dispatch.publisher import publish
@@ -24,6 +24,8 @@ from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.schemas.task import TaskCreate
 from app.services import attempts, audit, task_changes, task_creation, task_editing, task_queries
 from app.services.attempts import AttemptError, CurrentAttempt, current_attempt
+from app.services.quotas import load_of, quotas
+from app.services.results import check_size
 from app.services.task_queries import TaskFilter
 
 # Two statements that each miss because the task moved in between are tried again; more often than this is no race.
@@ -68,10 +70,15 @@ class TaskService:
         return task, str(task.celery_id)
 
     def create_tasks(
-        self, db: Session, wanted: Sequence[TaskCreate], user_id: UUID, *, commit: bool = True
-    ) -> list[Task]:
-        """Accept all of them or none, in one statement, in their order. Raises UnknownTask, InvalidArguments."""
-        with transaction(db, commit=commit):
+        self, db: Session, wanted: Sequence[TaskCreate], user_id: UUID, *, commit: bool = True,
+        within_quota: bool = False,
+    ) -> list[Task]:  # fmt: skip
+        """Accept all of them or none, in one statement, in their order.
+
+        Raises UnknownTask, InvalidArguments; where the user's quotas are to hold (the API's calls), QuotaExceeded.
+        """
+        room = quotas.room(db, user_id, load_of(wanted)) if within_quota else nullcontext()
+        with room, transaction(db, commit=commit):
             tasks = task_creation.insert_tasks(db, wanted, user_id)
             self._dispatch(db, task_creation.due_now(tasks))
         return tasks
@@ -125,11 +132,12 @@ class TaskService:
     ) -> Task:
         """Percent done and any JSON about it. In a running body it speaks for that body's attempt alone.
 
-        Raises ValueError for a number outside 0–100, InvalidTransition where nothing runs; in a body TaskCancelled,
-        AttemptLost.
+        Raises ValueError for a number outside 0–100 or a detail of more than MAX_RESULT_BYTES, InvalidTransition where
+        nothing runs; in a body TaskCancelled, AttemptLost.
         """
         if not 0 <= progress <= 100:  # noqa: PLR2004 (percent)
             raise ValueError(f"progress must be between 0 and 100, not {progress}")
+        check_size(detail, "progress detail")
         task_id = _id(task_id)
         current = _current(task_id)
         cancelled = False
@@ -157,11 +165,11 @@ class TaskService:
 
         From outside, the attempt that runs is fenced off: nothing it writes afterwards counts. Raises
         InvalidTransition for any other move (`running` comes from a worker's claim alone), TypeError or ValueError for
-        a result that is not JSON.
+        a result that is not JSON, ResultTooLarge.
         """
         task_id, to = _id(task_id), TaskStatus(status)
         error = None if error is None else redact_text(error)
-        dump_json(result)
+        check_size(result)
         current = _current(task_id)
         with transaction(db, commit=commit):
             if current is not None:
@@ -240,10 +248,18 @@ class TaskService:
             return False
         return True
 
-    def retry_task(self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> Task:
-        """Run a failed or revoked task again under the same id. Raises TaskNotFound, InvalidTransition."""
-        with transaction(db, commit=commit):
-            task = self.get_task(db, task_id, owner=owner)
+    def retry_task(
+        self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True,
+        within_quota: bool = False,
+    ) -> Task:  # fmt: skip
+        """Run a failed or revoked task again under the same id; it counts as one more of its owner's queue.
+
+        Raises TaskNotFound, InvalidTransition, QuotaExceeded as `create_tasks` does.
+        """
+        task = self.get_task(db, task_id, owner=owner)
+        queues_again = within_quota and task.status in {TaskStatus.FAILED, TaskStatus.REVOKED}
+        room = quotas.room(db, task.user_id, load_of([task])) if queues_again else nullcontext()
+        with room, transaction(db, commit=commit):
             if not task_changes.restart(db, task.id):
                 raise self._refused(db, task.id, "retry")
             task = self.get_task(db, task.id)

@@ -83,7 +83,8 @@ class SQLAlchemyTask(Task):
         """Report percent done (0–100) and, if given, any JSON about it; cheap to call often.
 
         Raises TaskCancelled once the task was cancelled, AttemptLost once another attempt holds it, AttemptHandedBack
-        when the worker leaves, ValueError for a percent out of range. Does nothing where there is no record.
+        when the worker leaves, ValueError for a percent out of range or a detail of more than MAX_RESULT_BYTES. Does
+        nothing where there is no record.
         """
         run = self._run
         if run is not None:
@@ -272,10 +273,10 @@ class SQLAlchemyTask(Task):
         try:
             if not delay <= MAX_SECONDS:
                 raise ValueError(f"a retry is due in {MAX_SECONDS} seconds at most, not {delay:g}")
-            args = None if args is None else to_json(list(args), "retry's args")
+            args = None if args is None else to_json(list(args), "retry's args", arguments=True)
             # `self.retry(kwargs=self.request.kwargs)`: what was filled in is not the client's.
             kept = None if kwargs is None else {name: kwargs[name] for name in kwargs if name != "task_id"}
-            kwargs = None if kept is None else to_json(kept, "retry's kwargs")
+            kwargs = None if kept is None else to_json(kept, "retry's kwargs", arguments=True)
         except (TypeError, ValueError) as error:
             run.fail(error)
             raise

@@ -18,11 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
-from app.db.base import dump_json
-from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
+from app.errors import AttemptHandedBack, AttemptLost, ResultTooLarge, TaskCancelled
 from app.models.ids import new_id
 from app.services import attempts
 from app.services.attempts import AttemptError, Claim, CurrentAttempt, NextTry, Ticket, WorkerIdentity, current_attempt
+from app.services.results import check_size
 from app.worker import seat
 from app.worker.board import WHY, Stop
 from app.worker.coroutines import cancel_coroutine
@@ -105,7 +105,12 @@ class AttemptRun:
         return self.claim.id
 
     def report(self, percent: int | None, detail: Any | None = None) -> None:
-        """Report progress. Raises TaskCancelled, AttemptLost or AttemptHandedBack when the body should stop."""
+        """Report progress. Raises TaskCancelled, AttemptLost or AttemptHandedBack when the body should stop.
+
+        And TypeError or ValueError (ResultTooLarge) for a detail that is not JSON, or too much of it.
+        """
+        # Here and not as it is written: the report that is at fault is told so, also where a later one wins.
+        check_size(detail, "progress detail")
         self._writing = True
         try:
             self._progress.report(percent, detail)
@@ -214,14 +219,16 @@ def clean(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
-def to_json(value: Any, what: str = "result") -> Any:
+def to_json(value: Any, what: str = "result", *, arguments: bool = False) -> Any:
     """A body's return value as plain JSON (dates, UUIDs, dataclasses and pydantic models included).
 
-    Raises TypeError or ValueError where it cannot be JSON, NaN and infinity included.
+    Raises TypeError or ValueError where it cannot be JSON, NaN and infinity included; ResultTooLarge.
     """
     try:
         plain = to_jsonable_python(value)
-        dump_json(plain)
+        check_size(plain, what, arguments=arguments)
+    except ResultTooLarge:
+        raise
     except PydanticSerializationError as error:
         raise TypeError(f"the {what} is not JSON: {error}") from None
     except (TypeError, ValueError) as error:

@@ -22,6 +22,7 @@ from app.models.ids import new_id
 from app.services import attempts, rescue
 from app.services import task_service as module
 from app.services.attempts import NextTry, Ticket
+from app.services.quotas import Load, Quotas
 from app.services.task_service import task_service
 from tests.support.services import Services, environment
 from tests.support.settings import settings
@@ -39,7 +40,7 @@ SCANS = {"Index Scan", "Index Only Scan", "Bitmap Index Scan"}
 REPEATS, RATIO = 30, 8.0
 
 FINISHED = """
-    status, started_at, finished_at, attempt, dispatch_at, progress) SELECT uuidv7(), uuidv7(), {kept},
+    status, started_at, finished_at, attempt, dispatch_at, progress) SELECT uuidv7(- n * interval '1 second'), uuidv7(), {kept},
     CASE n % 10 WHEN 0 THEN 'failed' WHEN 1 THEN 'revoked' ELSE 'succeeded' END,
     now() - n * interval '1 second', now() - n * interval '1 second', 1, NULL, 100
 """
@@ -149,6 +150,14 @@ def purge(db: Session) -> None:
     task_service.purge_finished(db, 30)
 
 
+def quota_looks(db: Session) -> None:
+    """For whom nearly all of the rows are, and for somebody who has none."""
+    busy = db.execute(text("SELECT min(id::text)::uuid FROM users")).scalar_one()
+    for user in (busy, new_user(db)):
+        with Quotas().room(db, user, Load(1, 10)):
+            pass
+
+
 # How it is looked at
 
 
@@ -206,7 +215,7 @@ def median(db: Session, work: Callable[[Session], Any]) -> float:
     return statistics.median(times)
 
 
-WORK = [keeper_pass, resends, attempts_to_every_end, clients, purge]
+WORK = [keeper_pass, resends, attempts_to_every_end, clients, purge, quota_looks]
 NAMES = [work.__name__ for work in WORK]
 
 

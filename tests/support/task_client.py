@@ -59,12 +59,12 @@ def stored(task_id: str) -> Task:
 
 
 @contextmanager
-def shared_client(services: Services) -> Iterator[TestClient]:
-    """As the fixture `client`, for all tests of a module: each of them has users of its own."""
+def shared_client(services: Services, **more: str) -> Iterator[TestClient]:
+    """As the fixture `client`, for all tests of a module: each of them has users of its own. `more` are settings."""
     from app.main import create_app
 
     name = services.new_database()
-    variables = environment(services.database_url(name), services.flushed_broker())
+    variables = environment(services.database_url(name), services.flushed_broker(), **more)
     with settings(variables), TestClient(create_app(), raise_server_exceptions=False) as started:
         yield started
     services.drop_database(name)

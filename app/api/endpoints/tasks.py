@@ -26,6 +26,9 @@ from app.errors import (
     PreconditionFailed,
     TaskActive,
     TaskNotFound,
+    TooManyBytesQueued,
+    TooManySubmissions,
+    TooManyTasksQueued,
     UnknownTask,
 )
 from app.models.task import Task, TaskStatus
@@ -76,6 +79,7 @@ _CREATED: dict[int | str, dict[str, Any]] = {
     }
 }
 _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted)
+_QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions)
 
 
 @router.post(
@@ -85,7 +89,9 @@ _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDel
     response_description="Accepted: the task is committed, and it will end",
     responses={
         **_CREATED,
-        **problems(401, InsufficientScope, InvalidInput, UnknownTask, InvalidArguments, *_KEY_PROBLEMS),
+        **problems(
+            401, InsufficientScope, InvalidInput, UnknownTask, InvalidArguments, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS
+        ),
     },
 )
 async def create_task(
@@ -93,7 +99,8 @@ async def create_task(
 ) -> Task:
     """Have a task run. Once this has answered 201, the task is a row in the database and will not be lost.
 
-    Where no answer comes, send the same again with the same `Idempotency-Key`: there will be one task.
+    Where no answer comes, send the same again with the same `Idempotency-Key`: there will be one task. 429 tells by its
+    code which of your quotas is used up, and by `Retry-After` when to try again.
     """
     accepted = await submitter.submit(body, user.id, idempotency_key)
     response.headers["Location"] = f"{request.url.path.rstrip('/')}/{accepted.task.id}"
@@ -224,11 +231,11 @@ def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: T
     status_code=status.HTTP_202_ACCEPTED,
     response_model=TaskRead,
     response_description="Pending again, under the same id",
-    responses=problems(401, InsufficientScope, TaskNotFound, InvalidTransition),
+    responses=problems(401, InsufficientScope, TaskNotFound, InvalidTransition, *_QUOTA_PROBLEMS),
 )
 def retry_task(db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
     """Run a failed or revoked task again. `attempt` goes on counting; failures are counted anew."""
-    return task_service.retry_task(db, task_id, owner=user.owner)
+    return task_service.retry_task(db, task_id, owner=user.owner, within_quota=True)
 
 
 @router.delete(

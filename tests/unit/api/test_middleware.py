@@ -1,6 +1,7 @@
 """Request ids, headers, limits, metrics: around a small application."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +11,9 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from app.api import middleware
+from app.api.cors import Cors
 from app.api.error_handlers import add_problem_handlers
-from app.api.middleware import RequestContext, RequestLimits, RequestMetrics
+from app.api.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
 from app.core import logging as app_logging
 from app.core.metrics import exposition
 
@@ -21,6 +23,7 @@ app = FastAPI(redirect_slashes=False)
 add_problem_handlers(app)
 app.add_middleware(RequestLimits, max_body_bytes=LIMIT)
 app.add_middleware(RequestMetrics)
+app.add_middleware(LastNet)
 app.add_middleware(RequestContext)
 
 
@@ -42,6 +45,11 @@ def show_id() -> str:
 @app.get("/things/{thing}")
 async def thing(thing: str) -> str:
     return thing
+
+
+@app.get("/broken")
+async def broken() -> str:
+    raise RuntimeError("on purpose")
 
 
 @app.get("/framed")
@@ -108,8 +116,15 @@ class TestHeaders:
     def test_tokens_and_persons_are_not_stored(self, client: TestClient, path: str) -> None:
         assert client.get(path).headers["cache-control"] == "no-store"
 
-    def test_others_may_be(self, client: TestClient) -> None:
-        assert "cache-control" not in client.get("/api/v1/authors").headers
+    def test_others_of_the_api_are_nobody_elses(self, client: TestClient) -> None:
+        assert client.get("/api/v1/authors").headers["cache-control"] == "private, no-cache"
+
+    def test_what_is_no_users_may_be_stored(self, client: TestClient) -> None:
+        assert "cache-control" not in client.get("/id").headers
+
+    def test_below_a_prefix_it_is_the_same(self) -> None:
+        below = TestClient(app, root_path="/svc")
+        assert below.get("/svc/api/v1/users/me").headers["cache-control"] == "no-store"
 
 
 class TestBodyLimit:
@@ -164,6 +179,129 @@ class TestTarget:
         sent = call(scope, [])
         assert sent[0]["status"] == 400
         assert (b"content-type", b"application/problem+json") in sent[0]["headers"]
+
+
+class TestHeaderLimit:
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            [(b"a", b"x" * 32_768)],
+            [(b"a" * 32_768, b"")],
+            [(b"a", b"x" * 1000)] * 33,
+            [(b"a", b"")] * 101,
+        ],
+    )
+    def test_beyond_it_431(self, headers: list[tuple[bytes, bytes]]) -> None:
+        sent = call({"headers": headers}, [])
+        assert sent[0]["status"] == 431
+        assert json.loads(sent[1]["body"])["code"] == "headers_too_large"
+
+    @pytest.mark.parametrize("target", [{"path": "/" + "x" * 33_000}, {"query_string": b"x" * 33_000}])
+    def test_the_target_counts_too(self, target: dict[str, Any]) -> None:
+        assert call(target, [])[0]["status"] == 431
+
+    def test_within_it(self) -> None:
+        headers = [(b"a", b"x" * 327)] * 99
+        assert call({"headers": headers}, [])[0]["status"] == 200
+
+
+class TestHost:
+    @pytest.mark.parametrize(
+        "host",
+        [
+            b"", b" ", b"a b", b"a/b", b"a@b", b"a,b", b"a:b", b"a:", b"a:99999", b"a:123456", b"[::1", b"::1", b"[1]",
+            b"a?b", b"a#b", b"a\\b", b"a%00b", b"\xff", "é.example".encode(), b"<script>", b'a"b', b"x" * 254,
+        ],
+    )  # fmt: skip
+    def test_a_malformed_one_is_400(self, host: bytes) -> None:
+        sent = call({"headers": [(b"host", host)]}, [])
+        assert sent[0]["status"] == 400
+        assert (b"content-type", b"application/problem+json") in sent[0]["headers"]
+
+    @pytest.mark.parametrize("host", [b"a", b"A.example:8000", b"127.0.0.1:1", b"[::1]:8000", b"a_b.example.", b"a:0"])
+    def test_a_well_formed_one_is_served(self, host: bytes) -> None:
+        assert call({"headers": [(b"host", host)]}, [])[0]["status"] == 200
+
+    def test_two_of_them_are_400(self) -> None:
+        assert call({"headers": [(b"host", b"a"), (b"host", b"a")]}, [])[0]["status"] == 400
+
+    def test_http_1_1_needs_one(self) -> None:
+        assert call({"http_version": "1.1"}, [])[0]["status"] == 400
+        assert call({"http_version": "1.0"}, [])[0]["status"] == 200
+
+    @pytest.mark.parametrize(
+        ("host", "served"),
+        [
+            ("tasks.example.com", True), ("TASKS.example.com:443", True), ("tasks.example.com.", True),
+            ("a.b.internal.example", True), ("internal.example", False), ("notinternal.example", False),
+            ("tasks.example.com.evil.example", False), ("evil.example", False), ("127.0.0.1", False), ("[::1]", True),
+        ],
+    )  # fmt: skip
+    def test_with_a_list_only_those_of_the_list(self, host: str, served: bool) -> None:
+        allowed = ["tasks.example.com", "*.internal.example", "[::1]"]
+        client = TestClient(RequestLimits(app, LIMIT, allowed_hosts=allowed))
+        forwarded = {"X-Forwarded-Host": "tasks.example.com"}
+        assert (client.get("/id", headers={"Host": host}).status_code == 200) is served
+        assert (client.get("/id", headers={"Host": host} | forwarded).status_code == 200) is served
+
+    def test_probes_are_asked_by_address(self) -> None:
+        client = TestClient(RequestLimits(app, LIMIT, allowed_hosts=["tasks.example.com"]), root_path="/svc")
+        for path, status in (("/healthz", 404), ("/readyz", 404), ("/healthz/x", 400), ("/id", 400)):
+            assert client.get(f"/svc{path}", headers={"Host": "10.0.0.7:8000"}).status_code == status, path
+
+
+class TestHsts:
+    @pytest.mark.parametrize(
+        ("hsts", "scheme", "told"), [(True, "https", True), (True, "http", False), (False, "https", False)]
+    )
+    def test_over_https_where_it_is_wanted(self, hsts: bool, scheme: str, told: bool) -> None:
+        client = TestClient(RequestContext(app, hsts=hsts), base_url=f"{scheme}://testserver")
+        for path in ("/id", "/nowhere"):
+            assert ("strict-transport-security" in client.get(path).headers) is told
+
+
+class TestCors:
+    ORIGIN = "https://app.example.com"
+
+    @pytest.fixture
+    def client(self) -> TestClient:
+        return TestClient(RequestContext(Cors(LastNet(app), [self.ORIGIN])))
+
+    @pytest.mark.parametrize("path", ["/id", "/nowhere", "/broken"])
+    def test_answers_and_errors_alike_may_be_read_by_a_named_origin(self, client: TestClient, path: str) -> None:
+        answer = client.get(path, headers={"Origin": self.ORIGIN})
+        assert answer.headers["access-control-allow-origin"] == self.ORIGIN
+        assert "Origin" in answer.headers["vary"]
+        assert "Retry-After" in answer.headers["access-control-expose-headers"]
+        assert "access-control-allow-credentials" not in answer.headers
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+    def test_too_large_a_body_too(self, client: TestClient) -> None:
+        answer = client.post("/length", content=b"x" * (LIMIT + 1), headers={"Origin": self.ORIGIN})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (413, self.ORIGIN)
+
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example", "null", ORIGIN + ".evil.example", ORIGIN + ":444", "http" + ORIGIN[5:]]
+    )
+    def test_no_other_origin(self, client: TestClient, origin: str) -> None:
+        assert "access-control-allow-origin" not in client.get("/id", headers={"Origin": origin}).headers
+        asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        answer = client.options("/id", headers=asked)
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+        assert "access-control-allow-origin" not in answer.headers
+
+    def test_a_preflight_of_a_named_origin(self, client: TestClient) -> None:
+        asked = {
+            "Origin": self.ORIGIN,
+            "Access-Control-Request-Method": "PATCH",
+            "Access-Control-Request-Headers": "authorization, content-type, idempotency-key, if-match",
+        }
+        answer = client.options("/nowhere", headers=asked)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == self.ORIGIN
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert client.options("/id", headers=asked | {"Access-Control-Request-Method": "TRACE"}).status_code == 400
+        assert client.options("/id", headers=asked | {"Access-Control-Request-Headers": "x-other"}).status_code == 400
 
 
 class TestMetrics:

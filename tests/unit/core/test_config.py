@@ -3,12 +3,14 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from app.core.config import Settings
+from app.core.config import Settings, get_settings
 from app.main import VERSION
+from tests.support.settings import settings
 
 ROOT = Path(__file__).resolve().parents[3]
 GOOD_KEY = "2f1c7e0b9a8d4c6e5f3a1b2c3d4e5f60718293a4"
@@ -51,11 +53,69 @@ class TestProduction:
         assert key not in str(refused.value)
         assert GOOD_KEY[::-1] not in str(refused.value)
 
+    @pytest.mark.parametrize(
+        ("setting", "named"),
+        [
+            ({"cors_origins": ["https://a.example", "*"]}, "CORS_ORIGINS"),
+            ({"debug": True}, "DEBUG"),
+            ({"database_url": "postgresql://hidden@db.example/d"}, "DATABASE_URL"),
+            ({"database_url": "postgresql://hidden@/d?host=db.example"}, "DATABASE_URL"),
+            ({"database_url": "postgresql://hidden@/d?host=localhost,db.example"}, "DATABASE_URL"),
+        ],
+    )
+    def test_refuses_what_is_open_and_does_not_print_it(self, setting: dict[str, Any], named: str) -> None:
+        with pytest.raises(ValidationError, match=named) as refused:
+            Settings(app_env="production", secret_key=GOOD_KEY, **setting)
+        for value in ("hidden", "a.example", "db.example", GOOD_KEY):
+            assert value not in str(refused.value)
+        Settings(secret_key=GOOD_KEY, **setting)  # outside production it is the developer's own affair
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://u:p@db.example/d", "postgresql://u@localhost/d", "postgresql://u@127.0.0.1:5432/d",
+            "postgresql://u@[::1]/d", "postgresql:///d", "postgresql://u@/d?host=/run/postgresql",
+            "postgresql://u@db.example/d?sslcert=a.crt&sslkey=a.key", "postgresql://u@db.example/d?passfile=/run/pgpass",
+        ],
+    )  # fmt: skip
+    def test_takes_a_database_that_asks_who_comes_or_is_local(self, url: str) -> None:
+        Settings(app_env="production", secret_key=GOOD_KEY, database_url=url, cors_origins=["https://a.example"])
+
+    def test_names_everything_at_once_a_line_each(self) -> None:
+        with (
+            settings({"APP_ENV": "production", "DEBUG": "true", "CORS_ORIGINS": '["*"]'}),
+            pytest.raises(SystemExit) as end,
+        ):
+            get_settings()
+        lines = str(end.value).splitlines()
+        assert len(lines) == 3
+        assert all(line.startswith("configuration: APP_ENV=production ") for line in lines)
+
     def test_closes_docs_and_metrics_unless_told_otherwise(self) -> None:
         assert not Settings(app_env="production", secret_key=GOOD_KEY).docs_open
         assert Settings(app_env="production", secret_key=GOOD_KEY, docs_enabled=True).docs_open
         assert Settings().docs_open
         assert not Settings(docs_enabled=False).docs_open
+
+
+class TestLists:
+    @pytest.mark.parametrize("host", ["", "*", "*.", "a b", "https://a", "a/b", "a:80", "a.*", "**.a", "*a.example"])
+    def test_a_host_is_a_name_or_a_whole_domain(self, host: str) -> None:
+        with pytest.raises(ValidationError):
+            Settings(allowed_hosts=[host])
+
+    @pytest.mark.parametrize(
+        "origin", ["", "null", "a.example", "https://a.example/", "https://*.a.example", "ftp://a", "https://"]
+    )
+    def test_an_origin_is_what_a_browser_sends(self, origin: str) -> None:
+        with pytest.raises(ValidationError):
+            Settings(cors_origins=[origin])
+
+    def test_what_is_good(self) -> None:
+        read = Settings(
+            allowed_hosts=["A.example", "*.b.example", "10.0.0.1", "[::1]"], cors_origins=["http://localhost:3000"]
+        )
+        assert read.allowed_hosts == ["a.example", "*.b.example", "10.0.0.1", "[::1]"]
 
 
 class TestSigningKey:

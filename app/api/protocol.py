@@ -1,0 +1,158 @@
+"""uvicorn's HTTP protocol, with an end to what it reads before there is a request.
+
+Chosen with `--http app.api.protocol:BoundedProtocol`. The stock one on httptools keeps a header line that never ends,
+and copies it with each read: 100 MB of it took 18 s of the event loop, for every client, and all of that memory
+(docs/adr/0022). No application can help it: it is not asked before the headers are complete. Here they are refused with
+431 above MAX_HEADER_BYTES, and with 408 when they are not complete within HEADER_TIMEOUT_SECONDS. What arrives in one
+read passes, and is counted exactly by `RequestLimits`.
+"""
+
+import json
+from asyncio import TimerHandle, Transport
+from typing import Any
+from uuid import uuid4
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from app.api.middleware import SECURITY_HEADERS
+from app.api.problems import HTTP_PROBLEMS, MEDIA_TYPE, TYPE_PREFIX
+from app.core.config import get_settings
+
+# So much of what still comes after a refusal is dropped, for so long, that the client gets to read the answer.
+DRAIN_BYTES = 32 * 1024 * 1024
+DRAIN_SECONDS = 5.0
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Counts what comes in while the parser has nothing to tell: the head of a request, the trailers of a body."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        settings = get_settings()
+        self.url = b""
+        self._max_bytes = settings.max_header_bytes
+        self._max_seconds = settings.header_timeout_seconds
+        self._quiet = 0
+        self._heard = False
+        self._awaits_head = True
+        self._timer: TimerHandle | None = None
+        self._dropped: int | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._dropped is not None:
+            self._drop(data)
+            return
+        self._heard = False
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        self._quiet = 0 if self._heard else self._quiet + len(data)
+        if self._quiet > self._max_bytes:
+            self._refuse(431, self._too_large())
+        elif self._timer is None and (self._awaits_head or not self._is_answering):
+            self._start_timer()
+
+    # What the parser tells
+
+    def on_message_begin(self) -> None:
+        self._awaits_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._heard, self._awaits_head = True, False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._heard = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._heard = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser refuses; a path that is too long for it has arrived in one read."""
+        if len(self.url) > self._max_bytes:
+            self.transport.write(_problem(431, self._too_large()))
+        else:
+            self.transport.write(_problem(400, msg))
+        self.transport.close()
+
+    # Inside
+
+    def _start_timer(self) -> None:
+        self._timer = self.loop.call_later(self._max_seconds, self._too_slow)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    @property
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        if not self._awaits_head:
+            self.transport.abort()  # stray bytes after an answer: uvicorn's own timer for idle connections has stopped
+            return
+        self._refuse(408, f"The header fields were not complete within {self._max_seconds:g} seconds")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer, and go on dropping what comes: closed at once, the client would see a reset and no answer."""
+        self._stop_timer()
+        if self._is_answering:
+            self.transport.abort()  # trailers, or a pipelined request: the connection belongs to the answer before
+            return
+        self.transport.write(_problem(status, detail))
+        self._dropped = 0
+        self._timer = self.loop.call_later(DRAIN_SECONDS, self.transport.abort)
+
+    def _too_large(self) -> str:
+        return f"The request line and the header fields are larger than {self._max_bytes} bytes"
+
+    def _drop(self, data: bytes) -> None:
+        assert self._dropped is not None
+        self._dropped += len(data)
+        if self._dropped > DRAIN_BYTES:
+            self.transport.abort()
+
+    def eof_received(self) -> None:
+        if self._dropped is not None:
+            self.transport.close()
+
+
+def _problem(status: int, detail: str) -> bytes:
+    """The problem as all others are, but for the path, which is not known yet."""
+    code, title = HTTP_PROBLEMS[status]
+    identifier = uuid4().hex
+    body = {
+        "type": TYPE_PREFIX + code,
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": "",
+        "code": code,
+        "request_id": identifier,
+    }
+    content = json.dumps(body, separators=(",", ":")).encode()
+    headers = {
+        "content-type": MEDIA_TYPE,
+        "content-length": str(len(content)),
+        "connection": "close",
+        "x-request-id": identifier,
+        **{name.lower(): value for name, value in SECURITY_HEADERS.items()},
+    }
+    head = b"".join(f"{name}: {value}\r\n".encode("ascii") for name, value in headers.items())
+    return STATUS_LINE[status] + head + b"\r\n" + content

@@ -1,0 +1,67 @@
+"""What APP_ENV=production refuses to start with. No line of it repeats a value."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import SecretStr
+
+if TYPE_CHECKING:
+    from app.core.config import Settings
+
+MIN_SECRET_BYTES = 32
+MIN_SECRET_CHARACTERS = 8
+PLACEHOLDERS = frozenset({"your-secret-key", "changeme", "change-me", "secret", "secret-key", "default"})
+
+# What libpq takes in a URL instead of a password. (PGPASSWORD and ~/.pgpass cannot be seen in it: name the passfile.)
+_OTHER_CREDENTIALS = frozenset({"password", "passfile", "sslcert", "service", "gssencmode"})
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
+
+
+def refused(settings: "Settings") -> Iterator[str]:
+    """A sentence for each setting that must not go into production."""
+    key = settings.secret_key.get_secret_value() if settings.secret_key else ""
+    if not key:
+        yield "needs SECRET_KEY (at least 32 bytes, random)"
+    elif _is_weak(key):
+        yield "refuses this SECRET_KEY: short or a placeholder"
+    # What an old key has signed is believed, whoever signed it.
+    if any(_is_weak(former.get_secret_value()) for former in settings.secret_key_previous):
+        yield "refuses a key of SECRET_KEY_PREVIOUS: short or a placeholder"
+    yield from () if settings.allow_passwordless_broker else _open_brokers(settings)
+    if "*" in settings.cors_origins:
+        yield "refuses CORS_ORIGINS with *: name the origins"
+    if settings.debug:
+        yield "refuses DEBUG: the log would hold users' data"
+    if settings.database_url is not None and _is_open(settings.database_url.get_secret_value()):
+        yield "refuses this DATABASE_URL: another machine's, with no password, client certificate or passfile"
+
+
+def _open_brokers(settings: "Settings") -> Iterator[str]:
+    for name in ("celery_broker_url", "celery_result_backend"):
+        url: SecretStr | None = getattr(settings, name)
+        if url is not None and any(map(_is_open_redis, url.get_secret_value().split(";"))):
+            yield (
+                f"refuses a {name.upper()} without a password: whoever reaches that Redis has your workers run tasks"
+                " (ALLOW_PASSWORDLESS_BROKER=true if nobody else can)"
+            )
+
+
+def _is_open_redis(url: str) -> bool:
+    """A Redis on the network with no password. Who may open a socket is up to the file system."""
+    parts = urlsplit(url)
+    return parts.scheme in {"redis", "rediss", "valkey", "valkeys", "sentinel"} and not parts.password
+
+
+def _is_weak(key: str) -> bool:
+    placeholder = key.lower() in PLACEHOLDERS or len(set(key)) < MIN_SECRET_CHARACTERS
+    return placeholder or len(key.encode()) < MIN_SECRET_BYTES
+
+
+def _is_open(url: str) -> bool:
+    """Whether nothing but the network decides who reaches the database. A socket's folder is as local as localhost."""
+    parts = urlsplit(url)
+    options = parse_qs(parts.query)
+    hosts = options.get("host", [parts.hostname or ""])
+    local = all(host in _LOCAL or host.startswith("/") for names in hosts for host in names.split(","))
+    return not (local or parts.password or _OTHER_CREDENTIALS & options.keys())

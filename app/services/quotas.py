@@ -1,0 +1,256 @@
+"""How much one user may have waiting and send: tasks queued, bytes of their arguments, tasks a minute.
+
+No statement per task and no row that everybody writes: each process remembers what the database last told it about a
+user and adds what it has accepted since. It looks again when that has used up a sixteenth of the room that was left, so
+that many processes together overrun a quota by little (docs/adr/0021). Within one process a quota is exact.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.core.config import Settings, get_settings
+from app.db.base import json_size
+from app.db.session import SessionLocal
+from app.errors import QuotaExceeded, TooManyBytesQueued, TooManySubmissions, TooManyTasksQueued
+from app.models.task import Task
+from app.schemas.task import TaskCreate
+
+logger = logging.getLogger(__name__)
+
+WINDOW_SECONDS = 60
+# A look takes at most so much of the time: one of 100 ms is not repeated for two seconds. And one that took longer than
+# SLOW_LOOK (some ten thousand rows) is not waited for when it is repeated.
+MIN_INTERVAL, LOOKS_SHARE, SLOW_LOOK = 1.0, 0.05, 0.05
+SHARE_OF_ROOM = 16
+# What a queue that is full needs to have room again is anybody's guess: so long a client is asked to wait.
+QUEUE_RETRY_SECONDS = 5
+MAX_USERS = 10_000
+
+# By indexes that lead to this user's rows alone: of the queue at most quota + 1 and never a finished one; of the last
+# minute none that is older by more than the slack, which forgives processes whose clock made older ids.
+_LOOK = text("""
+SELECT queued.tasks, queued.bytes, recent.tasks, recent.seconds FROM (
+    SELECT count(*) AS tasks, coalesce(sum(octet_length(args) + octet_length(kwargs)), 0)::bigint AS bytes
+    FROM (
+        (SELECT args, kwargs FROM tasks WHERE user_id = :user_id AND status = 'pending' ORDER BY id DESC LIMIT :queued)
+        UNION ALL
+        (SELECT args, kwargs FROM tasks WHERE user_id = :user_id AND status = 'running' ORDER BY id DESC LIMIT :queued)
+    ) AS active
+) AS queued, (
+    SELECT count(*) AS tasks,
+        coalesce(extract(epoch FROM min(created_at) + :window * interval '1 second' - clock_timestamp()), 0)::float
+            AS seconds
+    FROM tasks
+    WHERE :rated AND user_id = :user_id AND id > CAST(:oldest AS uuid)
+        AND created_at > statement_timestamp() - :window * interval '1 second'
+) AS recent
+""")
+_SLACK_SECONDS = 60
+_ALL = 2**62
+
+
+class Load(NamedTuple):
+    """An amount of work: so many tasks, with so many bytes of arguments."""
+
+    tasks: int
+    bytes: int
+
+    def plus(self, other: "Load") -> "Load":
+        return Load(self.tasks + other.tasks, self.bytes + other.bytes)
+
+    def minus(self, other: "Load") -> "Load":
+        return Load(self.tasks - other.tasks, self.bytes - other.bytes)
+
+
+NOTHING = Load(0, 0)
+
+
+def load_of(tasks: Sequence[TaskCreate | Task]) -> Load:
+    return Load(len(tasks), sum(json_size(task.args) + json_size(task.kwargs) for task in tasks))
+
+
+@dataclass
+class Usage:
+    """What this process knows of one user."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    look: threading.Lock = field(default_factory=threading.Lock)
+    queued: Load = NOTHING
+    recent: int = 0
+    # Until the last minute's oldest task is no longer one of it, at the moment of the look.
+    recent_seconds: float = 0
+    # Committed by this process since the look; and taken, but not yet committed.
+    since: Load = NOTHING
+    open: Load = NOTHING
+    looked_at: float = -math.inf
+    interval: float = MIN_INTERVAL
+    is_slow: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        return self.looked_at > -math.inf
+
+    def taken(self) -> Load:
+        return self.since.plus(self.open)
+
+
+class Quotas:
+    """One for each process. Takes room before a task is inserted, gives it back where the insert fails."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users: OrderedDict[UUID, Usage] = OrderedDict()
+
+    @contextmanager
+    def room(self, db: Session, user_id: UUID, wanted: Load) -> Iterator[None]:
+        """Around the transaction that adds these tasks to the user's queue. All of them or none.
+
+        Raises TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, each with the seconds to wait.
+        """
+        usage = self._usage(user_id)
+        if usage is None:
+            yield
+            return
+        self._take(db, user_id, usage, wanted)
+        try:
+            yield
+        except BaseException:
+            with usage.lock:
+                usage.open = usage.open.minus(wanted)
+            raise
+        with usage.lock:
+            usage.open = usage.open.minus(wanted)
+            usage.since = usage.since.plus(wanted)
+
+    def _usage(self, user_id: UUID) -> Usage | None:
+        settings = get_settings()
+        if not (settings.quota_queued_tasks or settings.quota_queued_bytes or settings.quota_tasks_per_minute):
+            return None
+        with self._lock:
+            usage = self._users.setdefault(user_id, Usage())
+            self._users.move_to_end(user_id)
+            if len(self._users) > MAX_USERS:
+                self._users.popitem(last=False)
+            return usage
+
+    def _take(self, db: Session, user_id: UUID, usage: Usage, wanted: Load) -> None:
+        settings = get_settings()
+        with usage.lock:
+            refusal = _refusal(settings, usage, wanted)
+            early = time.monotonic() - usage.looked_at < usage.interval
+            outdated = not early and (refusal is not None or _used_its_share(settings, usage))
+        if outdated and usage.is_slow and refusal is None:
+            threading.Thread(target=self._look_aside, args=(user_id, usage), daemon=True).start()
+        elif outdated:
+            self._look_again(db, user_id, usage)
+        with usage.lock:
+            refusal = _refusal(settings, usage, wanted)
+            if refusal is not None:
+                raise refusal
+            usage.open = usage.open.plus(wanted)
+
+    def _look_again(self, db: Session, user_id: UUID, usage: Usage) -> None:
+        """Unless it is too early, or somebody else is at it. Of a user who is not known yet everybody waits for it."""
+        if not usage.look.acquire(blocking=not usage.is_known):
+            return
+        try:
+            begun = time.monotonic()
+            if begun - usage.looked_at < usage.interval:  # somebody else has looked meanwhile
+                return
+            with usage.lock:
+                before = usage.since
+            row = db.execute(_LOOK, _parameters(user_id)).one()
+            with usage.lock:
+                _note(usage, row, before, time.monotonic() - begun)
+        finally:
+            usage.look.release()
+
+    def _look_aside(self, user_id: UUID, usage: Usage) -> None:
+        try:
+            with SessionLocal() as db:
+                self._look_again(db, user_id, usage)
+        except SQLAlchemyError as error:
+            logger.warning("the quotas of a user were not looked at: %s", str(error).partition("\n")[0])
+
+
+def _parameters(user_id: UUID) -> dict[str, Any]:
+    """What is counted is counted up to where its quota is full."""
+    settings = get_settings()
+    by_bytes = _ALL if settings.quota_queued_bytes else 0
+    return {
+        "user_id": user_id,
+        "queued": settings.quota_queued_tasks + 1 if settings.quota_queued_tasks else by_bytes,
+        "rated": settings.quota_tasks_per_minute > 0,
+        "window": WINDOW_SECONDS,
+        "oldest": _id_before(WINDOW_SECONDS + _SLACK_SECONDS),
+    }
+
+
+def _note(usage: Usage, row: Sequence[Any], before: Load, took: float) -> None:
+    """What was committed before the look is in its answer; what was committed since, or is still open, is not."""
+    usage.queued, usage.recent, usage.recent_seconds = Load(row[0], row[1]), row[2], row[3]
+    usage.since = usage.since.minus(before)
+    usage.looked_at = time.monotonic()
+    usage.interval, usage.is_slow = max(MIN_INTERVAL, took / LOOKS_SHARE), took > SLOW_LOOK
+
+
+def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | None:
+    taken = usage.taken()
+    rate, tasks, size = settings.quota_tasks_per_minute, settings.quota_queued_tasks, settings.quota_queued_bytes
+    if rate and usage.recent + taken.tasks + wanted.tasks > rate:
+        seconds = _window_seconds(usage, wanted) if wanted.tasks <= rate else None
+        return TooManySubmissions(f"{rate} tasks a minute", retry_after=seconds)
+    if tasks and usage.queued.tasks + taken.tasks + wanted.tasks > tasks:
+        seconds = _queue_seconds(usage) if wanted.tasks <= tasks else None
+        return TooManyTasksQueued(f"{tasks} pending and running tasks", retry_after=seconds)
+    if size and usage.queued.bytes + taken.bytes + wanted.bytes > size:
+        seconds = _queue_seconds(usage) if wanted.bytes <= size else None
+        return TooManyBytesQueued(f"{size} bytes of arguments of pending and running tasks", retry_after=seconds)
+    return None
+
+
+def _window_seconds(usage: Usage, wanted: Load) -> int:
+    """Until the oldest of the minute's tasks is no longer one of it; for several, until all of them are."""
+    known = usage.recent > 0 and wanted.tasks == 1
+    seconds = usage.recent_seconds if known else float(WINDOW_SECONDS)
+    passed = time.monotonic() - usage.looked_at
+    return max(1, math.ceil(max(seconds, usage.interval) - passed))
+
+
+def _queue_seconds(usage: Usage) -> int:
+    """Nobody knows when a task ends; before the next look no room would be found."""
+    return max(QUEUE_RETRY_SECONDS, math.ceil(usage.interval))
+
+
+def _used_its_share(settings: Settings, usage: Usage) -> bool:
+    """Whether a sixteenth of the room that the last look has found is taken, or there was none yet."""
+    taken = usage.taken()
+    rooms = (
+        (settings.quota_queued_tasks, usage.queued.tasks, taken.tasks),
+        (settings.quota_queued_bytes, usage.queued.bytes, taken.bytes),
+        (settings.quota_tasks_per_minute, usage.recent, taken.tasks),
+    )
+    return not usage.is_known or any(
+        quota and used * SHARE_OF_ROOM > max(0, quota - known) for quota, known, used in rooms
+    )
+
+
+def _id_before(seconds: float) -> UUID:
+    """The smallest version 7 id of that time: it bounds an index scan, and decides nothing."""
+    milliseconds = max(0, int((time.time() - seconds) * 1000))
+    return UUID(int=milliseconds << 80)
+
+
+quotas = Quotas()

@@ -1,0 +1,230 @@
+"""What the real server does with requests that are none: headers without an end, slow ones, strange methods and hosts."""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterable, Iterator
+
+import httpx
+import psutil
+import pytest
+
+from tests.support import accounts
+from tests.support.services import Services
+from tests.support.stack import Stack
+from tests.support.task_client import BODY
+
+MEGABYTE = 1_000_000
+HEADER_TIMEOUT = 2.0
+HOST = "tasks.example.com"
+ORIGIN = "https://app.example.com"
+
+
+@pytest.fixture(scope="module")
+def stack(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("server")
+    named = {"ALLOWED_HOSTS": f'["{HOST}"]', "CORS_ORIGINS": f'["{ORIGIN}"]'}
+    with Stack(services, directory, HEADER_TIMEOUT_SECONDS=str(HEADER_TIMEOUT), **named) as started:
+        started.server()
+        yield started
+
+
+@pytest.fixture
+def api(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.url, timeout=30, headers={"Host": HOST}) as http:
+        http.headers.update(accounts.bearer(accounts.make_user(http, stack.promote)[1]))
+        yield http
+
+
+def talk(stack: Stack, parts: Iterable[bytes], seconds: float = 20, *, pause: float = 0) -> tuple[int, bytes]:
+    """The status and all of the first answer to these bytes; 0 where the connection ends without one."""
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=seconds) as connection:
+        try:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause)
+        except OSError:
+            pass  # it has been closed on us; an answer may have come before
+        answer = b""
+        try:
+            while chunk := connection.recv(65536):
+                answer += chunk
+                head, found, body = answer.partition(b"\r\n\r\n")
+                lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+                if found and lengths and len(body) >= int(lengths[0].split(b":")[1]):
+                    break
+        except ConnectionError:
+            pass
+    return int(answer.split(b" ", 2)[1]) if answer else 0, answer
+
+
+def problem(answer: bytes) -> dict[str, object]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"application/problem+json" in head.lower()
+    assert b"x-content-type-options: nosniff" in head.lower()
+    assert b"\r\nserver:" not in head.lower()
+    return dict(json.loads(body))
+
+
+START = f"GET /healthz HTTP/1.1\r\nHost: {HOST}\r\n".encode()
+
+
+class TestHeaderFloods:
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            [START, b"A: ", b"a" * 100_000, b"\r\n\r\n"],
+            [START, b"A: ", b"a" * 10 * MEGABYTE, b"\r\n\r\n"],
+            [START, b"".join(b"A%d: a\r\n" % number for number in range(100_000)), b"\r\n"],
+            [START, b"".join(b"A%d: a\r\n" % number for number in range(200)), b"\r\n"],
+            [START, b"a" * 10 * MEGABYTE],
+            [b"GET /" + b"a" * 10 * MEGABYTE],
+            [b"GET /healthz?" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n"],
+        ],
+        ids=["100 KB", "10 MB", "100,000", "200", "a name without an end", "a path without an end", "a long query"],
+    )
+    def test_are_answered_431(self, stack: Stack, parts: list[bytes]) -> None:
+        status, answer = talk(stack, parts)
+        assert status == 431, answer[:200]
+        assert problem(answer)["code"] == "headers_too_large"
+
+    def test_a_header_line_without_an_end_takes_neither_memory_nor_time(self, stack: Stack) -> None:
+        process = psutil.Process(stack.server().pid)
+        memory, cpu = process.memory_info().rss, sum(process.cpu_times()[:2])
+        for _ in range(3):
+            status, _ = talk(stack, [START, b"A: ", *[b"a" * 65536] * 800])
+            assert status in {431, 0}  # after 32 MB it stops listening, and the answer may be lost with the reset
+        assert sum(process.cpu_times()[:2]) - cpu < 2
+        assert process.memory_info().rss - memory < 20 * MEGABYTE
+
+    def test_neither_do_trailers_without_an_end(self, stack: Stack) -> None:
+        process = psutil.Process(stack.server().pid)
+        memory = process.memory_info().rss
+        start = START.replace(b"GET", b"POST") + b"Transfer-Encoding: chunked\r\n\r\n"
+        for ending in (b"0\r\nT: ", b"1;x="):
+            talk(stack, [start, ending, *[b"a" * 65536] * 400])
+        assert process.memory_info().rss - memory < 20 * MEGABYTE
+
+    def test_a_body_in_small_chunks_is_none(self, stack: Stack) -> None:
+        with httpx.Client(base_url=stack.url, headers={"Host": HOST}) as http:
+            chunks = (b"x" for _ in range(20_000))
+            assert http.post("/api/v1/auth/login", content=chunks).status_code == 422
+
+    def test_many_requests_on_one_connection_are_none(self, stack: Stack) -> None:
+        with httpx.Client(base_url=stack.url, headers={"Host": HOST, "A": "a" * 20_000}) as http:
+            assert {http.get("/healthz").status_code for _ in range(30)} == {200}
+
+
+class TestSlowHeaders:
+    def test_are_answered_408(self, stack: Stack) -> None:
+        begun = time.monotonic()
+        status, answer = talk(stack, [START, *[b"A: a\r\n"] * 20], pause=0.3)
+        assert (status, problem(answer)["code"]) == (408, "request_timeout")
+        assert time.monotonic() - begun < 20
+
+    @pytest.mark.parametrize("sent", [b"", b"G", b"\r\n"])
+    def test_a_connection_that_says_nothing_is_ended(self, stack: Stack, sent: bytes) -> None:
+        begun = time.monotonic()
+        assert talk(stack, [sent] if sent else [])[0] == 408
+        assert HEADER_TIMEOUT * 0.9 < time.monotonic() - begun < 20
+
+    def test_stray_bytes_after_an_answer_hold_no_connection(self, stack: Stack) -> None:
+        with socket.create_connection(("127.0.0.1", stack.port), timeout=20) as connection:
+            connection.sendall(START + b"\r\n")
+            assert b"200 OK" in connection.recv(65536)
+            connection.sendall(b"\r\n")
+            begun = time.monotonic()
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(65536) == b""
+            assert time.monotonic() - begun < 15
+
+    def test_an_answer_that_takes_longer_is_none(self, stack: Stack) -> None:
+        """`?wait=` holds an answer for longer than headers may take."""
+        api = stack.api()
+        api.headers["Host"] = HOST
+        body = {
+            "name": "a",
+            "task_type": "a",
+            "celery_task_name": "app.tasks.common_tasks.long_running_task",
+            "args": [1],
+        }
+        task = api.post("/api/v1/tasks/", json=body).json()["id"]
+        begun = time.monotonic()
+        assert api.get(f"/api/v1/tasks/{task}?wait={HEADER_TIMEOUT * 2}").status_code == 200
+        assert time.monotonic() - begun >= HEADER_TIMEOUT * 2
+
+
+class TestHosts:
+    @pytest.mark.parametrize("line", [b"", b"Host:\r\n", b"Host: a b\r\n", b"Host: a\r\nHost: a\r\n", b"Host: a/b\r\n"])
+    def test_a_malformed_one_is_400(self, stack: Stack, line: bytes) -> None:
+        status, answer = talk(stack, [b"GET /healthz HTTP/1.1\r\n" + line + b"\r\n"])
+        assert (status, problem(answer)["code"]) == (400, "bad_request")
+
+    def test_only_those_that_are_allowed(self, stack: Stack) -> None:
+        with httpx.Client(base_url=stack.url) as http:
+            for host, status in ((HOST, 401), (f"{HOST}:8000", 401), ("evil.example", 400), ("127.0.0.1", 400)):
+                answer = http.get("/api/v1/tasks/", headers={"Host": host, "X-Forwarded-Host": HOST})
+                assert answer.status_code == status, host
+                assert "evil" not in answer.text
+            for path in ("/healthz", "/readyz"):
+                assert http.get(path).status_code in {200, 503}
+
+    def test_a_link_names_the_host_that_was_checked(self, api: httpx.Client) -> None:
+        for _ in range(2):
+            assert api.post("/api/v1/tasks/", json=BODY).status_code == 201
+        answer = api.get("/api/v1/tasks/?limit=1", headers={"X-Forwarded-Host": "evil.example"})
+        assert answer.headers["link"].startswith(f"<http://{HOST}/api/v1/tasks/?")
+        assert answer.headers["cache-control"] == "private, no-cache"
+
+
+class TestOrigins:
+    @pytest.mark.parametrize("path", ["/healthz", "/api/v1/tasks/", "/nowhere"])
+    def test_answers_and_errors_carry_the_headers(self, stack: Stack, path: str) -> None:
+        with httpx.Client(base_url=stack.url, headers={"Host": HOST}) as http:
+            assert http.get(path, headers={"Origin": ORIGIN}).headers["access-control-allow-origin"] == ORIGIN
+            other = http.get(path, headers={"Origin": "https://evil.example"})
+            assert "access-control-allow-origin" not in other.headers
+
+    def test_a_preflight(self, stack: Stack) -> None:
+        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        with httpx.Client(base_url=stack.url, headers={"Host": HOST}) as http:
+            for origin, status in ((ORIGIN, 200), ("https://evil.example", 400), ("null", 400)):
+                answer = http.options("/api/v1/tasks/", headers=asked | {"Origin": origin})
+                assert answer.status_code == status
+                assert ("access-control-allow-origin" in answer.headers) is (status == 200)
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n", b"\0" * 2000, b"G\xff T / HTTP/1.1\r\n\r\n"]
+)
+def test_what_is_no_http_is_answered_as_all_else(stack: Stack, garbage: bytes) -> None:
+    status, answer = talk(stack, [garbage])
+    assert (status, problem(answer)["code"]) == (400, "bad_request")
+
+
+class TestMethods:
+    @pytest.mark.parametrize("method", ["TRACE", "TRACK", "CONNECT", "DEBUG", "PROPFIND", "get"])
+    @pytest.mark.parametrize("path", ["/healthz", "/api/v1/users/me", "/docs", "*"])
+    def test_strange_ones_are_refused_and_echo_nothing(self, stack: Stack, method: str, path: str) -> None:
+        request = f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nX-Probe: marker\r\nConnection: close\r\n\r\n"
+        status, answer = talk(stack, [request.encode()])
+        assert status in {400, 404, 405}
+        assert b"marker" not in answer
+
+    def test_no_websocket(self, stack: Stack) -> None:
+        upgrade = (
+            b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a\r\n\r\n"
+        )
+        assert talk(stack, [START + upgrade])[0] != 101
+
+
+def test_https_is_remembered_in_production(stack: Stack) -> None:
+    """A proxy on this machine says so with X-Forwarded-Proto; anybody else's word would not count."""
+    for environment, told in (("production", True), ("development", False)):
+        with Stack(stack.services, stack.directory, APP_ENV=environment) as other:
+            other.server()
+            for scheme in ("http", "https"):
+                answer = httpx.get(f"{other.url}/healthz", headers={"X-Forwarded-Proto": scheme})
+                assert ("strict-transport-security" in answer.headers) is (told and scheme == "https")
+            assert "server" not in answer.headers

@@ -1,0 +1,370 @@
+"""What one user may have queued and send: exact in one process, bounded in two, and nobody else's business."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session
+
+from app.core.config import Settings, get_settings
+from app.db.session import SessionLocal, engine
+from app.errors import QuotaExceeded, TooManyBytesQueued, TooManyTasksQueued, UnknownTask
+from app.models.task import TaskStatus
+from app.schemas.task import TaskCreate
+from app.services import quotas as module
+from app.services.quotas import Load, Quotas, load_of
+from app.services.task_service import task_service
+from tests.support.services import Services
+from tests.support.stack import Stack
+from tests.support.task_client import BODY, TASKS, TaskClient, shared_client, task_client
+from tests.support.tasks import claim, new_user, task_in
+from tests.support.waiting import wait_for
+
+WANTED = TaskCreate.model_validate(BODY)
+PENDING = "SELECT count(*) FROM tasks WHERE user_id = :user AND status IN ('pending', 'running')"
+
+
+@pytest.fixture(scope="module")
+def client(services: Services) -> Iterator[httpx.Client]:
+    with shared_client(services) as shared:
+        yield shared
+
+
+@pytest.fixture
+def limits(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`limits(queued_tasks=10)`: this quota alone."""
+    settings = get_settings()
+
+    def limit(**named: int) -> None:
+        for name in ("queued_tasks", "queued_bytes", "tasks_per_minute"):
+            monkeypatch.setattr(settings, f"quota_{name}", named.get(name, 0))
+
+    limit()
+    return limit
+
+
+@pytest.fixture
+def user(client: httpx.Client) -> UUID:
+    with SessionLocal() as db:
+        return new_user(db)
+
+
+def submit(user: UUID, number: int = 1) -> bool:
+    """Whether so many tasks were accepted together, by what the API calls."""
+    with SessionLocal() as db:
+        try:
+            return len(task_service.create_tasks(db, [WANTED] * number, user, within_quota=True)) == number
+        except QuotaExceeded:
+            return False
+
+
+def queued(user: UUID) -> int:
+    with SessionLocal() as db:
+        return int(db.execute(text(PENDING), {"user": user}).scalar_one())
+
+
+def refused(answer: httpx.Response, code: str) -> int:
+    """A 429 of this quota; its Retry-After."""
+    assert (answer.status_code, answer.json()["code"]) == (429, code), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    return int(answer.headers["retry-after"])
+
+
+class TestQueuedTasks:
+    def test_exactly_so_many_then_429(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+        limits(queued_tasks=5)
+        for _ in range(5):
+            tasks.create()
+        for _ in range(3):
+            assert 1 <= refused(tasks.post(body=BODY), "queued_tasks_quota") <= 60
+        assert len(tasks.get().json()) == 5
+
+    def test_running_ones_count_and_ended_ones_do_not(self, user: UUID, limits: Callable[..., None]) -> None:
+        limits(queued_tasks=2)
+        with SessionLocal() as db:
+            for status in TaskStatus:
+                if status not in {TaskStatus.PENDING, TaskStatus.RUNNING}:
+                    task_in(db, status, user)
+            task_in(db, TaskStatus.RUNNING, user)
+        assert [submit(user) for _ in range(3)] == [True, False, False]
+
+    def test_retry_after_is_when_there_is_room_again(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+        limits(queued_tasks=2)
+        first, _ = tasks.create(), tasks.create()
+        seconds = refused(tasks.post(body=BODY), "queued_tasks_quota")
+        assert tasks.post(f"{first['id']}/cancel").status_code == 200
+        time.sleep(seconds)
+        tasks.create()
+        refused(tasks.post(body=BODY), "queued_tasks_quota")
+
+    def test_others_are_not_touched(
+        self, tasks: TaskClient, make_user: Callable[..., Any], limits: Callable[..., None]
+    ) -> None:
+        limits(queued_tasks=1)
+        tasks.create()
+        refused(tasks.post(body=BODY), "queued_tasks_quota")
+        other = task_client(tasks.http, make_user)
+        other.create()
+        assert tasks.get().status_code == 200
+
+    def test_administrators_have_it_too(
+        self, client: httpx.Client, make_user: Callable[..., Any], limits: Callable[..., None]
+    ) -> None:
+        limits(queued_tasks=1)
+        admin = task_client(client, make_user, "admin")
+        admin.create()
+        refused(admin.post(body=BODY), "queued_tasks_quota")
+
+    def test_many_at_once_are_exactly_so_many(self, user: UUID, limits: Callable[..., None]) -> None:
+        limits(queued_tasks=20)
+        with ThreadPoolExecutor(8) as pool:
+            accepted = sum(pool.map(lambda _: submit(user), range(60)))
+        assert (accepted, queued(user)) == (20, 20)
+
+    def test_many_at_once_with_looks_in_between(
+        self, user: UUID, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A look that is under way while others commit forgets none of them."""
+        monkeypatch.setattr(module, "MIN_INTERVAL", 0.0)
+        monkeypatch.setattr(module, "LOOKS_SHARE", 1e9)
+        monkeypatch.setattr(module, "SLOW_LOOK", 1e9)
+        limits(queued_tasks=60)
+        with ThreadPoolExecutor(8) as pool:
+            accepted = sum(pool.map(lambda _: submit(user), range(160)))
+        assert accepted == queued(user)
+        assert accepted <= 60
+        assert [submit(user) for _ in range(61 - accepted)] == [True] * (60 - accepted) + [False]
+
+    def test_nobody_slips_in_before_the_first_look(
+        self, user: UUID, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limits(queued_tasks=10)
+        with SessionLocal() as db:
+            task_service.create_tasks(db, [WANTED] * 10, user)
+        parameters = module._parameters
+
+        def slowly(user_id: UUID) -> dict[str, Any]:
+            time.sleep(0.2)
+            return parameters(user_id)
+
+        monkeypatch.setattr(module, "_parameters", slowly)
+        with ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(lambda _: submit(user), range(8))) == 0
+
+    def test_a_batch_is_all_or_nothing(self, user: UUID, limits: Callable[..., None]) -> None:
+        limits(queued_tasks=10)
+        assert [submit(user, 7), submit(user, 4), submit(user, 3), submit(user)] == [True, False, True, False]
+        assert queued(user) == 10
+
+    def test_what_never_fits_names_no_time(self, user: UUID, limits: Callable[..., None]) -> None:
+        limits(queued_tasks=3)
+        with SessionLocal() as db, pytest.raises(TooManyTasksQueued) as refusal:
+            task_service.create_tasks(db, [WANTED] * 4, user, within_quota=True)
+        assert refusal.value.retry_after is None
+
+    def test_what_was_not_inserted_takes_no_room(self, user: UUID, limits: Callable[..., None]) -> None:
+        limits(queued_tasks=2)
+        unknown = WANTED.model_copy(update={"celery_task_name": "no.such.task"})
+        for _ in range(5):
+            with SessionLocal() as db, pytest.raises(UnknownTask):
+                task_service.create_tasks(db, [unknown], user, within_quota=True)
+        assert [submit(user) for _ in range(3)] == [True, True, False]
+
+    def test_a_retry_is_queued_again(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+        limits(queued_tasks=2)
+        failed, done = tasks.task_in("failed"), tasks.task_in("succeeded")
+        tasks.create()
+        assert tasks.post(f"{failed}/retry").status_code == 202
+        other = tasks.task_in("revoked")
+        refused(tasks.post(f"{other}/retry"), "queued_tasks_quota")
+        assert tasks.get(other).json()["status"] == "revoked"
+        assert tasks.post(f"{done}/retry").status_code == 409
+
+    def test_zero_is_no_limit(self, user: UUID, limits: Callable[..., None]) -> None:
+        limits()
+        assert all(submit(user, 5) for _ in range(5))
+
+    def test_the_python_api_is_the_operators(self, user: UUID, limits: Callable[..., None]) -> None:
+        limits(queued_tasks=1)
+        with SessionLocal() as db:
+            assert len(task_service.create_tasks(db, [WANTED] * 5, user)) == 5
+
+
+class TestQueuedBytes:
+    def test_arguments_count_as_they_are_stored(self, user: UUID, limits: Callable[..., None]) -> None:
+        size = load_of([WANTED]).bytes
+        limits(queued_bytes=3 * size + 1)
+        assert [submit(user) for _ in range(5)] == [True, True, True, False, False]
+
+    def test_over_http(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+        limits(queued_bytes=10_000)
+        large = {"kwargs": {"param": "x" * 6000}}
+        tasks.create(**large)
+        refused(tasks.post(body=BODY | large), "queued_bytes_quota")
+        tasks.create()
+
+    def test_a_process_that_starts_counts_what_is_there(self, user: UUID, limits: Callable[..., None]) -> None:
+        limits(queued_bytes=10_000)
+        with SessionLocal() as db:
+            claim(db, task_in(db, TaskStatus.PENDING, user, kwargs={"param": "x" * 5000}))
+            task_in(db, TaskStatus.PENDING, user, kwargs={"param": "x" * 4000})
+            with pytest.raises(TooManyBytesQueued), Quotas().room(db, user, Load(1, 2000)):
+                raise AssertionError("there is no room")
+            with Quotas().room(db, user, Load(1, 500)):
+                pass
+
+
+class TestTasksPerMinute:
+    def test_ending_or_deleting_them_makes_no_room(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+        limits(tasks_per_minute=3)
+        for _ in range(3):
+            assert tasks.post(f"{tasks.create()['id']}/cancel").status_code == 200
+        assert 50 <= refused(tasks.post(body=BODY), "tasks_per_minute_quota") <= 60
+
+    def test_retry_after_is_when_the_oldest_is_a_minute_old(self, user: UUID, limits: Callable[..., None]) -> None:
+        limits(tasks_per_minute=3)
+        assert submit(user, 3)
+        with SessionLocal.begin() as db:
+            db.execute(
+                text("UPDATE tasks SET created_at = created_at - interval '57 seconds' WHERE user_id = :user"),
+                {"user": user},
+            )
+        time.sleep(module.MIN_INTERVAL)
+        with SessionLocal() as db, pytest.raises(QuotaExceeded) as refusal:
+            task_service.create_tasks(db, [WANTED], user, within_quota=True)
+        assert refusal.value.retry_after is not None
+        assert 1 <= refusal.value.retry_after <= 3
+        time.sleep(refusal.value.retry_after)
+        assert submit(user)
+
+
+class TestIdempotencyKeys:
+    def test_a_repetition_is_answered_when_the_queue_is_full(
+        self, tasks: TaskClient, limits: Callable[..., None]
+    ) -> None:
+        limits(queued_tasks=1)
+        first = tasks.post(body=BODY, headers={"Idempotency-Key": "a"})
+        again = tasks.post(body=BODY, headers={"Idempotency-Key": "a"})
+        assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
+        assert again.headers["idempotency-replayed"] == "true"
+        other = tasks.post(body=BODY | {"name": "b"}, headers={"Idempotency-Key": "a"})
+        assert other.json()["code"] == "idempotency_key_reused"
+
+    def test_a_refused_one_keeps_its_key(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+        limits(queued_tasks=1)
+        first = tasks.create()
+        refused(tasks.post(body=BODY, headers={"Idempotency-Key": "b"}), "queued_tasks_quota")
+        tasks.post(f"{first['id']}/cancel")
+        time.sleep(module.MIN_INTERVAL)
+        accepted = tasks.post(body=BODY, headers={"Idempotency-Key": "b"})
+        assert (accepted.status_code, accepted.headers.get("idempotency-replayed")) == (201, None)
+
+    def test_a_repetition_takes_no_room(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+        limits(queued_tasks=2)
+        for _ in range(5):
+            assert tasks.post(body=BODY, headers={"Idempotency-Key": "c"}).status_code == 201
+        tasks.create()
+        refused(tasks.post(body=BODY), "queued_tasks_quota")
+
+
+class TestCost:
+    def test_a_submit_has_no_statement_more(self, user: UUID) -> None:
+        """With the quotas as they are by default: one look at the first task."""
+        assert get_settings().quota_queued_tasks == Settings.model_fields["quota_queued_tasks"].default > 0
+        looks: list[str] = []
+
+        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if "octet_length" in statement:
+                looks.append(statement)
+
+        event.listen(engine(), "before_cursor_execute", note)
+        assert all(submit(user) for _ in range(50))
+        event.remove(engine(), "before_cursor_execute", note)
+        assert len(looks) == 1
+
+    def test_a_slow_look_is_not_waited_for_and_counts_when_it_is_done(
+        self, user: UUID, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "MIN_INTERVAL", 0.0)
+        monkeypatch.setattr(module, "LOOKS_SHARE", 1e9)
+        monkeypatch.setattr(module, "SLOW_LOOK", 0.0)
+        limits(queued_tasks=20)
+        assert submit(user)
+        with SessionLocal() as db:  # unknown to this process
+            task_service.create_tasks(db, [WANTED] * 15, user)
+        gate, parameters = threading.Event(), module._parameters
+
+        def slowly(user_id: UUID) -> dict[str, Any]:
+            if threading.current_thread() is not threading.main_thread():
+                assert gate.wait(30)
+            return parameters(user_id)
+
+        monkeypatch.setattr(module, "_parameters", slowly)
+        assert [submit(user), submit(user)] == [True, True]
+        gate.set()
+        wait_for(lambda: module.quotas._users[user].queued.tasks >= 16, 20, "the look to be noted")
+        # What was accepted while it went on may count twice until the next one.
+        wait_for(lambda: submit(user) and queued(user) == 20, 20, "all of the room to be used")
+        assert [submit(user) for _ in range(5)] == [False] * 5
+        assert queued(user) == 20
+
+
+class TestTwoProcesses:
+    """Two `Quotas` share nothing but the database, as two processes do."""
+
+    @staticmethod
+    def fill(quotas: Quotas, db: Session, user: UUID, most: int) -> int:
+        accepted = 0
+        for _ in range(most):
+            try:
+                with quotas.room(db, user, Load(1, 10)):
+                    task_service.create_tasks(db, [WANTED], user)
+            except QuotaExceeded:
+                break
+            accepted += 1
+        return accepted
+
+    def test_one_that_has_not_looked_for_long_overruns_by_a_sixteenth(
+        self, user: UUID, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "MIN_INTERVAL", 0.0)
+        monkeypatch.setattr(module, "LOOKS_SHARE", 1e9)
+        monkeypatch.setattr(module, "SLOW_LOOK", 1e9)
+        limits(queued_tasks=64)
+        one, other = Quotas(), Quotas()
+        with SessionLocal() as db:
+            assert self.fill(other, db, user, 1) == 1
+            assert self.fill(one, db, user, 200) == 63
+            assert self.fill(other, db, user, 200) <= 64 // 16
+            assert self.fill(one, db, user, 1) == self.fill(other, db, user, 1) == 0
+
+    def test_both_stop_within_their_interval(self, user: UUID, limits: Callable[..., None]) -> None:
+        limits(queued_tasks=40)
+        one, other = Quotas(), Quotas()
+        with SessionLocal() as db:
+            assert self.fill(one, db, user, 10) == self.fill(other, db, user, 10) == 10
+            time.sleep(module.MIN_INTERVAL)
+            assert self.fill(one, db, user, 100) == 20
+            assert self.fill(other, db, user, 100) == 0
+
+
+def test_two_real_processes_refuse_together(stack: Stack) -> None:
+    """However the kernel shares the connections out: at most what each accepts before it has looked again."""
+    stack.server(env={"QUOTA_QUEUED_TASKS": "30"}, options=["--workers", "2"])
+    token = stack.make_user()[1]
+    accepted = refusals = 0
+    for _ in range(90):
+        with httpx.Client(base_url=stack.url, timeout=30, headers={"Authorization": f"Bearer {token}"}) as http:
+            status = http.post(TASKS, json=BODY).status_code
+        accepted, refusals = accepted + (status == 201), refusals + (status == 429)
+    assert accepted + refusals == 90
+    assert 30 <= accepted <= 60
+    time.sleep(module.MIN_INTERVAL)
+    with httpx.Client(base_url=stack.url, timeout=30, headers={"Authorization": f"Bearer {token}"}) as http:
+        assert [http.post(TASKS, json=BODY).status_code for _ in range(10)] == [429] * 10
