@@ -19,9 +19,10 @@ fmt: venv ## format the code and sort its imports
 	$(BIN)/ruff check --select I --fix .
 	$(BIN)/ruff format .
 
-lint: venv ## formatting and lint, changing nothing
+lint: venv ## formatting, lint and bandit, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/bandit --quiet --recursive app --severity-level medium
 
 types: venv ## mypy, strict
 	$(BIN)/mypy

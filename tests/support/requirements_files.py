@@ -22,6 +22,7 @@ class Pin:
     version: Version
     marker: str
     hashes: tuple[str, ...]
+    needed_by: tuple[str, ...]  # empty: requirements.txt names it, and perhaps nobody else
 
 
 def direct(*, runtime_only: bool = True) -> dict[str, Version]:
@@ -33,15 +34,15 @@ def direct(*, runtime_only: bool = True) -> dict[str, Version]:
 
 
 def locked() -> list[Pin]:
-    text = re.sub(r"\\\n", " ", LOCK.read_text(encoding="utf-8"))
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", "-"))]
-    return [_pin(line) for line in lines]
+    entries = re.split(r"^(?=[A-Za-z0-9])", LOCK.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [_pin(entry) for entry in entries[1:]]  # the first is the head of the file
 
 
-def _pin(line: str) -> Pin:
-    wanted = Requirement(line.split(" --hash=", maxsplit=1)[0])
-    hashes = tuple(re.findall(r"--hash=sha256:([0-9a-f]{64})\b", line))
-    return Pin(canonicalize_name(wanted.name), _exactly(wanted), str(wanted.marker or ""), hashes)
+def _pin(entry: str) -> Pin:
+    wanted = Requirement(re.split(r"\\?\n", entry, maxsplit=1)[0])
+    hashes = tuple(re.findall(r"--hash=sha256:([0-9a-f]{64})\b", entry))
+    needed_by = tuple(re.findall(r"^ +#(?: via|  ) +([\w.-]+)$", entry, flags=re.MULTILINE))
+    return Pin(canonicalize_name(wanted.name), _exactly(wanted), str(wanted.marker or ""), hashes, needed_by)
 
 
 def _exactly(requirement: Requirement) -> Version:
