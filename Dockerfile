@@ -1,11 +1,11 @@
 # One image for API, workers, beat and migrations; docker-compose.yml says which is which.
 
 FROM python:3.13-slim AS packages
-COPY requirements.txt /tmp/
-# What the service itself needs stands above the line of dashes in requirements.txt.
-RUN sed '/^# ----/,$d' /tmp/requirements.txt > /tmp/runtime.txt \
-    && python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: -r /tmp/runtime.txt \
+# What stands above the line of dashes in requirements.txt and all that it needs, each file by its hash (`make lock`).
+COPY requirements.lock /tmp/
+RUN python -m venv /venv \
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
+       -r /tmp/requirements.lock \
     && /venv/bin/pip uninstall --yes pip
 
 FROM python:3.13-slim
@@ -16,6 +16,7 @@ COPY alembic.ini /srv/
 COPY alembic /srv/alembic
 COPY app /srv/app
 WORKDIR /srv
+# Nothing outside /tmp and /data is written: docker-compose.yml mounts the rest read-only.
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER app
 EXPOSE 8000

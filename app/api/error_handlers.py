@@ -45,6 +45,8 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    if any(each["loc"][0] == "path" for each in error.errors()) and (allowed := _methods_of_fixed_path(request)):
+        return http_problem(request.scope, HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", {"Allow": allowed})
     refused = field_errors(error.errors())
     where = ", ".join(sorted({".".join(map(str, each["loc"])) for each in refused})[:5])
     return service_problem(request.scope, InvalidInput(f"The request is not valid: {where}", refused))
@@ -76,10 +78,19 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
 
 def _allowed_methods(request: Request) -> str:
     """Every method of the path: Starlette names only those of the first route that matches."""
+    return _methods_of_fixed_path(request) or _methods(request, fixed=False)
+
+
+def _methods_of_fixed_path(request: Request) -> str:
+    """Those of `/tasks/count`, which `/tasks/{task_id}` matches as well: what is `count` is no id with a mistake."""
+    return _methods(request, fixed=True)
+
+
+def _methods(request: Request, *, fixed: bool) -> str:
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     methods: set[str] = set()
     for route in iter_route_contexts(request.app.routes):
         pattern = getattr(route, "path_regex", None)
-        if pattern is not None and pattern.match(path):
+        if pattern is not None and pattern.match(path) and not (fixed and pattern.groups):
             methods |= route.methods or set()
     return ", ".join(sorted(methods))

@@ -25,7 +25,7 @@ class Admin:
 
 def base_url(host: str, port: int) -> str:
     """How this machine reaches a server that listens on this host."""
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound  # nosec B104
     return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
 

@@ -124,7 +124,7 @@ class EmbeddedPostgres:
             raise ValueError("a database's name is made of a-z, 0-9 and _")
         create = f"CREATE DATABASE {name} TEMPLATE {template}"
         self.sql(
-            f"SELECT '{create}' WHERE NOT EXISTS (SELECT 1 FROM pg_database WHERE datname = '{name}') \\gexec",  # noqa: S608 - both names were checked
+            f"SELECT '{create}' WHERE NOT EXISTS (SELECT 1 FROM pg_database WHERE datname = '{name}') \\gexec",  # noqa: S608 - both names were checked  # nosec B608
             database="postgres",
         )
         return self.url_for(name)

@@ -33,8 +33,8 @@ class PatchModel(RequestModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
         described = handler(schema)
-        for field in handler.resolve_ref_schema(described)["properties"].values():
+        for name, field in handler.resolve_ref_schema(described)["properties"].items():
             field.pop("default", None)
-            kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
+            kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"} or name in cls.nullable]
             field.update(kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
         return described

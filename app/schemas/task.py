@@ -38,9 +38,9 @@ _PRIORITIES: dict[Any, TaskPriority] = {
 
 def _priority(value: Any) -> Any:
     """1–4 from low to critical, and `urgent`, beside the names themselves."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return value
-    return _PRIORITIES.get(value, value)
+    return _PRIORITIES.get(value, value)  # 3.0 is 3, in JSON Schema as in Python
 
 
 PriorityIn = Annotated[
@@ -57,6 +57,13 @@ PriorityIn = Annotated[
 ]
 
 
+def _not_a_number(value: Any) -> Any:
+    """pydantic would read 0.5, as a number or as text, as seconds since 1970: only RFC 3339 is offered."""
+    if isinstance(value, int | float) or (isinstance(value, str) and ":" not in value):
+        raise PydanticCustomError("datetime_parsing", "Input should be a date and a time with an offset (RFC 3339)")
+    return value
+
+
 def _in_utc(value: datetime) -> datetime:
     """An offset can carry the first or the last day of the calendar beyond it: the row could not be read again."""
     try:
@@ -65,8 +72,18 @@ def _in_utc(value: datetime) -> datetime:
         raise PydanticCustomError("datetime_range", "In UTC this is outside the years 1 to 9999") from None
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_not_a_number), AfterValidator(_in_utc)]
+
+
+def _a_number(value: Any) -> Any:
+    """pydantic would read true as 1 and "1" as 1."""
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("number_type", "Input should be a number")
+    return value
+
+
+Number = BeforeValidator(_a_number)
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS), Number]
 
 # Below keys that name a secret (password, token, api_key, …) answers show `***`; the row, and the task, have the value.
 Shown = AfterValidator(redact)
@@ -123,10 +140,10 @@ class TaskCreate(RequestModel):
     expires_at: Moment | None = Field(
         None, description="Revoked if it has not started by then.", examples=["2030-01-02T08:00:00Z"]
     )
-    timeout_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = Field(
+    timeout_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS), Number] | None = Field(
         None, description="Hard limit of one attempt; its process is killed then.", examples=[600]
     )
-    max_attempts: Annotated[int, Field(ge=1, le=100)] | None = Field(
+    max_attempts: Annotated[int, Field(ge=1, le=100), Number] | None = Field(
         None, description="How often the body may fail; the task's own default where left out.", examples=[3]
     )
     retry_backoff_seconds: Seconds | None = Field(
@@ -175,7 +192,7 @@ class TaskPatch(PatchModel):
     status: TaskStatus | SkipJsonSchema[None] = Field(
         None, description="Administrators: revoked, succeeded or failed.", examples=["revoked"]
     )
-    progress: Annotated[int, Field(ge=0, le=100)] | SkipJsonSchema[None] = Field(
+    progress: Annotated[int, Field(ge=0, le=100), Number] | SkipJsonSchema[None] = Field(
         None, description="Administrators: percent done."
     )
     progress_detail: Annotated[JSONValue, NotMasked] = Field(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.report import coverage_data, page, pytest_suites, scripts
+from tests.report import coverage_data, page, pytest_suites, sbom, scripts
 from tests.report.children import stop_on_sigterm
 from tests.report.model import REPORTS, Run, SuiteResult
 
@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     shutil.rmtree(REPORTS, ignore_errors=True)
     REPORTS.mkdir()
+    sbom.write()
     stop_on_sigterm()
     begun = time.monotonic()
     started = datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M %Z")

@@ -56,6 +56,10 @@ async def ask(number: int, size: Annotated[int, Query(le=5)] = 1) -> None: ...
 async def put(number: int) -> None: ...
 
 
+@app.get("/query/sum")
+async def total() -> None: ...
+
+
 @pytest.fixture(scope="module")
 def client() -> TestClient:
     return TestClient(app, raise_server_exceptions=False)
@@ -83,6 +87,16 @@ class TestShape:
         answer = client.delete("/query/1")
         problem(answer, 405, "method_not_allowed")
         assert answer.headers["allow"] == "GET, PUT"
+
+    @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS"])
+    def test_a_wrong_method_of_a_fixed_path_is_no_mistaken_id(self, client: TestClient, method: str) -> None:
+        """`/query/sum` matches `/query/{number}` as well, which has a PUT."""
+        answer = client.request(method, "/query/sum")
+        problem(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"] == "GET"
+
+    def test_any_other_word_is_a_mistaken_id(self, client: TestClient) -> None:
+        problem(client.put("/query/summe"), 422, "validation_error")
 
     def test_a_service_error_with_a_wait(self, client: TestClient) -> None:
         answer = client.get("/raise/throttled")

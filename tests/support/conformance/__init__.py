@@ -1,0 +1,1 @@
+"""What schemathesis needs to test this service: accounts, tokens, and bodies that get past the credentials."""

@@ -1,0 +1,81 @@
+"""Loaded by schemathesis (SCHEMATHESIS_HOOKS) in its own process; `run.py` gives it its environment.
+
+Every account is made here, through the API, so that an operation may end it: a logout, a changed password, an
+administrator who deactivates himself. Whoever is then answered 401 goes on as a new one.
+"""
+
+import itertools
+import os
+import secrets
+from typing import Any
+
+import httpx
+import psycopg2
+import schemathesis
+
+from tests.support import accounts
+
+URL = os.environ["CONFORMANCE_URL"]
+DATABASE_URL = os.environ["CONFORMANCE_DATABASE_URL"]
+ROLE = os.environ["CONFORMANCE_ROLE"]
+# A success ends the caller's own token: each call gets an account of its own.
+ENDS_ITS_TOKEN = {("POST", "/api/v1/auth/logout"), ("PUT", "/api/v1/users/me/password")}
+# As good as a second for every check, and nobody has the time.
+LONG_WAITS = {str(seconds) for seconds in range(2, 61)}
+_turns = itertools.count()
+
+
+def _promote(user_id: str) -> None:
+    with psycopg2.connect(DATABASE_URL) as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE users SET role = 'admin' WHERE id = %s", (user_id,))
+
+
+def _new_login(role: str = "user") -> tuple[str, dict[str, Any]]:
+    """A new account's name, and its pair of tokens."""
+    with httpx.Client(base_url=URL, timeout=30) as client:
+        user = accounts.register(client, f"conformance-{secrets.token_hex(6)}")
+        if role == "admin":
+            _promote(user["id"])
+        return user["username"], accounts.login(client, user["username"])
+
+
+def _names(case: schemathesis.Case) -> tuple[str, str]:
+    return case.method.upper(), case.path
+
+
+@schemathesis.auth(refresh_interval=600)
+class OneAccount:
+    """The caller of all operations, until something ends its token."""
+
+    def get(self, case: schemathesis.Case, context: schemathesis.AuthContext) -> str:
+        return str(_new_login(ROLE)[1]["access_token"])
+
+    def set(self, case: schemathesis.Case, data: str, context: schemathesis.AuthContext) -> None:
+        if case.operation.definition.raw.get("security"):
+            case.headers["Authorization"] = f"Bearer {data}"
+
+
+@schemathesis.hook
+def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+    """Well-formed bodies get what no generator can guess: every second one right credentials, and names not yet taken."""
+    if str(case.query.get("wait", "")) in LONG_WAITS:
+        case.query["wait"] = 1
+    if case.meta is not None and not case.meta.generation.mode.is_positive:
+        return
+    if _names(case) in ENDS_ITS_TOKEN and "Authorization" in case.headers:
+        case.headers["Authorization"] = f"Bearer {_new_login(ROLE)[1]['access_token']}"
+    if isinstance(case.body, dict) and next(_turns) % 2:
+        case.body |= _known(case)
+
+
+def _known(case: schemathesis.Case) -> dict[str, str]:
+    """Values for fields of this body."""
+    match _names(case):
+        case "PUT", "/api/v1/users/me/password":
+            return {"current_password": accounts.PASSWORD}
+        case "POST", "/api/v1/auth/login":
+            return {"username": _new_login()[0], "password": accounts.PASSWORD}
+        case "POST", "/api/v1/auth/refresh":
+            return {"refresh_token": str(_new_login()[1]["refresh_token"])}
+    fresh = f"conformance-{secrets.token_hex(6)}"
+    return {field: fresh + end for field, end in (("username", ""), ("email", "@example.com")) if field in case.body}

@@ -1,0 +1,60 @@
+"""One run of schemathesis against a stack that is up, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.services import process_environment
+from tests.support.stack import Stack
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+ALL_PHASES = "examples,coverage,fuzzing,stateful"
+# Nobody may be throttled: every guess and every login comes from one address.
+SETTINGS = {"LOGIN_ATTEMPTS": "1000000", "LOGIN_ATTEMPTS_PER_ADDRESS": "1000000"}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What it printed, and its report."""
+
+    code: int
+    output: str
+    report: dict[str, Any]
+
+    @property
+    def never_accepted(self) -> set[str]:
+        """Operations of which no well-formed request got through: their inside was not tested."""
+        rates = self.report["valid_rates"]
+        return {name for name, phases in rates.items() if not any(phase["accepted"] for phase in phases.values())}
+
+
+def explore(stack: Stack, role: str, *, seed: int, examples: int, seconds: int, phases: str = ALL_PHASES) -> Findings:
+    """Every operation of the stack's own OpenAPI document, called as a user of this role."""
+    report = stack.directory / f"conformance-{role}.json"
+    bounds = ["--seed", str(seed), "--max-examples", str(examples), "--request-timeout", "60", "--continue-on-failure"]
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", f"{stack.url}/openapi.json"),
+        *(*bounds, "--phases", phases, "--no-color", "--report", "json", "--report-json-path", str(report)),
+    ]
+    done = subprocess.run(
+        command, env=_environment(stack, role), cwd=stack.directory, timeout=seconds,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    read = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
+    return Findings(done.returncode, done.stdout, read)
+
+
+def _environment(stack: Stack, role: str) -> dict[str, str]:
+    named = {
+        "CONFORMANCE_URL": stack.url,
+        "CONFORMANCE_DATABASE_URL": stack.database_url,
+        "CONFORMANCE_ROLE": role,
+        "SCHEMATHESIS_HOOKS": "tests.support.conformance.hooks",
+    }
+    # Coverage of `app` is measured in the server; here it would only slow the client down.
+    ours = {name: value for name, value in process_environment(named).items() if not name.startswith("COV")}
+    return {**ours, "PATH": os.environ["PATH"]}

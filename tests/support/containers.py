@@ -1,0 +1,50 @@
+"""Dockerfile and docker-compose.yml, read as Docker reads them, as far as this project uses them."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+VARIABLE = re.compile(r"\$\$|\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}")
+
+
+def dockerfile() -> list[tuple[str, str]]:
+    """(instruction, its text) in order, continuation lines joined."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(first, rest.strip()) for first, _, rest in (line.partition(" ") for line in lines)]
+
+
+def image_command() -> list[str]:
+    """What a container runs when nobody says otherwise."""
+    (text,) = [text for name, text in dockerfile() if name == "CMD"]
+    command: list[str] = json.loads(text)
+    return command
+
+
+def compose() -> dict[str, Any]:
+    """Merged (`<<`), with the variables as they stand."""
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    return loaded
+
+
+def required_variables() -> set[str]:
+    """Those that docker compose does not start without."""
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    return {found["name"] for found in VARIABLE.finditer(text) if found["kind"] == "?"}
+
+
+def resolve(text: str, variables: Mapping[str, str]) -> str:
+    """`${NAME:-default}`, `${NAME:?why}` and `$$`, as docker compose does it; KeyError where one is missing."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[0] == "$$":
+            return "$"
+        given = variables.get(found["name"], "")
+        return given or (found["rest"] if found["kind"] == "-" else variables[found["name"]])
+
+    return VARIABLE.sub(value, text)

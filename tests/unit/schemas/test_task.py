@@ -1,0 +1,65 @@
+"""Of a task's fields only what the OpenAPI document offers is taken: pydantic by itself would guess more."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from app.models.task import TaskPriority
+from app.schemas.task import Moment, TaskCreate, TaskPatch
+
+NEEDED: dict[str, Any] = {"name": "n", "task_type": "t", "celery_task_name": "c"}
+
+
+def refusal(model: type[TaskCreate | TaskPatch], **fields: Any) -> str:
+    """The type of the first error."""
+    with pytest.raises(ValidationError) as caught:
+        model(**fields)
+    error, *_ = caught.value.errors()
+    return error["type"]
+
+
+class TestMoment:
+    @pytest.mark.parametrize("number", [0, 0.5, 1_900_000_000, "0", "0.5", "1900000000", "1e9", True, "2030-01-01"])
+    def test_is_no_number(self, number: Any) -> None:
+        """Seconds or milliseconds since 1970? pydantic guesses by their size."""
+        assert refusal(TaskCreate, **NEEDED, run_at=number) in {"datetime_parsing", "timezone_aware"}
+
+    @pytest.mark.parametrize("text", ["2030-01-01T08:00:00Z", "2030-01-01T10:00:00+02:00", "2030-01-01t08:00:00z"])
+    def test_is_a_time_with_an_offset(self, text: str) -> None:
+        assert TypeAdapter(Moment).validate_python(text) == datetime(2030, 1, 1, 8, tzinfo=UTC)
+
+    def test_python_callers_give_a_datetime(self) -> None:
+        moment = datetime(2030, 1, 1, tzinfo=UTC)
+        assert TaskCreate(**NEEDED, run_at=moment).run_at == moment
+
+
+class TestNumbers:
+    @pytest.mark.parametrize("field", ["delay_seconds", "timeout_seconds", "retry_backoff_seconds", "max_attempts"])
+    @pytest.mark.parametrize("value", [True, "1", "1.0"])
+    def test_are_neither_texts_nor_truths(self, field: str, value: Any) -> None:
+        assert refusal(TaskCreate, **NEEDED, **{field: value}) == "number_type"
+
+    def test_progress_neither(self) -> None:
+        assert refusal(TaskPatch, progress=False) == "number_type"
+        assert TaskPatch(progress=0).progress == 0
+
+    def test_a_whole_float_is_whole(self) -> None:
+        """JSON knows one kind of number."""
+        task = TaskCreate(**NEEDED, max_attempts=3.0, priority=3.0)  # type: ignore[arg-type]
+        assert (task.max_attempts, task.priority) == (3, TaskPriority.HIGH)
+
+
+class TestTheDocument:
+    def test_offers_null_where_it_is_taken_and_nowhere_else(self) -> None:
+        schema = TaskPatch.model_json_schema()["properties"]
+        assert {name for name, field in schema.items() if {"type": "null"} in field.get("anyOf", [])} == {
+            "run_at",
+            "expires_at",
+        }  # progress_detail and result are any JSON
+        assert all(TaskPatch(**{name: None}).model_fields_set == {name} for name in TaskPatch.nullable)
+
+    def test_keeps_the_limits_of_numbers(self) -> None:
+        schema = TaskCreate.model_json_schema()["properties"]["timeout_seconds"]
+        assert schema["anyOf"][0] == {"type": "number", "exclusiveMinimum": 0, "maximum": 366 * 24 * 3600}

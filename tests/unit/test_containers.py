@@ -1,0 +1,86 @@
+"""What Dockerfile and docker-compose.yml promise; `tests/integration/test_sealed_image.py` shows that the service can live so."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.containers import ROOT, compose, dockerfile, image_command, required_variables, resolve
+
+SERVICES: dict[str, Any] = compose()["services"]
+OURS = {name for name, service in SERVICES.items() if service["image"] == "task-service"}
+
+
+class TestImage:
+    def test_runs_as_a_user_of_its_own(self) -> None:
+        last_stage = dockerfile()[max(at for at, (name, _) in enumerate(dockerfile()) if name == "FROM") :]
+        users = [text for name, text in last_stage if name == "USER"]
+        assert users == ["app"]
+        assert any(name == "RUN" and "useradd --system --uid 10001" in text for name, text in last_stage)
+        assert last_stage.index(("USER", "app")) > max(at for at, (name, _) in enumerate(last_stage) if name == "COPY")
+
+    def test_installs_from_the_lock_alone(self) -> None:
+        (install,) = [text for name, text in dockerfile() if name == "RUN" and "pip install" in text]
+        assert install.count("pip install") == 1
+        assert {"--require-hashes", "--only-binary", ":all:"} <= set(install.split())
+        assert "-r /tmp/requirements.lock" in " ".join(install.split())
+        assert not any("requirements.txt" in text for _, text in dockerfile())
+
+    def test_has_no_installer_left(self) -> None:
+        assert any("pip uninstall --yes pip" in text for name, text in dockerfile() if name == "RUN")
+
+    def test_gives_its_files_to_nobody_but_root(self) -> None:
+        """A process that is taken over can change no code, whatever the file system says."""
+        assert not any("--chown" in text for name, text in dockerfile() if name == "COPY")
+
+    def test_takes_only_what_dockerignore_lets_through(self) -> None:
+        lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+        assert "*" in lines
+        let_through = {line[1:].rstrip("/") for line in lines if line.startswith("!")}
+        assert let_through == {"requirements.lock", "alembic.ini", "alembic", "app"}
+        copied = {text.split()[0] for name, text in dockerfile() if name == "COPY" and "--from" not in text}
+        assert copied == let_through
+
+    def test_says_no_more_of_itself_than_it_must(self) -> None:
+        assert "--no-server-header" in image_command()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+class TestEveryContainer:
+    def test_cannot_write_to_its_image(self, name: str) -> None:
+        assert SERVICES[name]["read_only"] is True
+        assert "/tmp" in SERVICES[name]["tmpfs"]
+
+    def test_has_no_capability_and_gains_none(self, name: str) -> None:
+        assert SERVICES[name]["cap_drop"] == ["ALL"]
+        assert "cap_add" not in SERVICES[name]
+        assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+
+    def test_is_not_root(self, name: str) -> None:
+        """Ours by the image; the others' entrypoints would start as root."""
+        assert SERVICES[name].get("user", "app") not in ("root", "0", "0:0")
+        assert name in OURS or "user" in SERVICES[name]
+
+    def test_shares_nothing_with_its_host(self, name: str) -> None:
+        shared = {"privileged", "network_mode", "pid", "ipc", "devices", "userns_mode", "extra_hosts"}
+        assert shared & SERVICES[name].keys() == set()
+        for volume in SERVICES[name].get("volumes", []):
+            assert volume.split(":")[0] in compose()["volumes"], volume
+
+
+class TestCompose:
+    def test_publishes_the_api_alone(self) -> None:
+        assert [name for name, service in SERVICES.items() if "ports" in service] == ["api"]
+
+    def test_has_no_password_of_its_own(self) -> None:
+        assert {"SECRET_KEY", "POSTGRES_PASSWORD"} <= required_variables()
+
+    def test_starts_in_production_with_the_required_variables_alone(self) -> None:
+        given = dict.fromkeys(required_variables(), "x")
+        for name in OURS:
+            for value in SERVICES[name]["environment"].values():
+                resolve(value, given)
+            assert resolve(SERVICES[name]["environment"]["APP_ENV"], given) == "production"
+
+    def test_a_missing_secret_is_an_error(self) -> None:
+        with pytest.raises(KeyError):
+            resolve(SERVICES["api"]["environment"]["SECRET_KEY"], {})

