@@ -31,16 +31,31 @@ def drop(where: str, why: str, size: int | None = None) -> None:
     logger.warning("dropped an item of %s: %s%s; %d dropped so far", where, why, length, next(_dropped))
 
 
+def too_raw(item: bytes) -> str:
+    """Why its JSON is not even looked for, if so. kombu would put question marks where it finds no UTF-8."""
+    if len(item) > MAX_ITEM_BYTES:
+        return "too large"
+    try:
+        item.decode()
+    except UnicodeDecodeError:
+        return "no UTF-8"
+    return ""
+
+
 def parse(item: bytes) -> Any:
     """Its JSON, as kombu reads it. Raises Malformed for whatever kombu would stumble over."""
-    if len(item) > MAX_ITEM_BYTES:
-        raise Malformed("too large")
+    why = too_raw(item)
+    if why:
+        raise Malformed(why)
     try:
         return loads(item)
-    except RecursionError:
-        raise Malformed("nested too deeply") from None
-    except Exception:  # noqa: BLE001 (kombu's decoders of `__type__` raise whatever their constructors do)
-        raise Malformed("no JSON") from None
+    except Exception as error:  # noqa: BLE001 (kombu's decoders of `__type__` raise whatever their constructors do)
+        raise Malformed(why_unread(error)) from None
+
+
+def why_unread(error: Exception) -> str:
+    """What an exception of kombu's parser means."""
+    return "nested too deeply" if isinstance(error, RecursionError) else "no JSON"
 
 
 def check_item(item: bytes) -> None:

@@ -123,9 +123,9 @@ def check_message(message: Any, known: Container[str], *, with_results: bool) ->
 def _check_headers(headers: dict[str, Any]) -> None:
     if headers.get("id") is None or headers.get("task") is None or not RESERVED.isdisjoint(headers):
         raise Malformed("wrong headers")
-    for name, fits in HEADERS.items():
-        value = headers.get(name)
-        if value is not None and not fits(value):
+    for name, value in headers.items():
+        fits = HEADERS.get(name) if value is not None else None
+        if fits is not None and not fits(value):
             raise Malformed(f"wrong header {name}")
     if headers.get("retries", 0) is None:
         raise Malformed("wrong header retries")  # Celery adds one to it

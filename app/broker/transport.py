@@ -4,11 +4,12 @@ In kombu 5.7 an item that is no message is an exception in the worker's event lo
 is gone, the next one ends the next worker. Here it is dropped, and for kombu nothing has come (docs/adr/0020).
 """
 
+from queue import Empty
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, redis
 
-from app.broker.items import Malformed, check_envelope, check_item, drop, parse
+from app.broker.items import Malformed, check_envelope, check_item, drop, parse, too_raw, why_unread
 
 # Of kombu's errors of a connection, this one is also what a malformed item raises.
 _AMBIGUOUS = (KeyError,)
@@ -38,9 +39,13 @@ def _is_restorable(kept: bytes) -> bool:
 
 
 class Channel(redis.Channel):
-    """Looks at each item of a queue (BRPOP) and of a channel (SUBSCRIBE) before kombu does."""
+    """Looks at each item of a queue (BRPOP) and of a channel (SUBSCRIBE) before it is taken for a message."""
 
     QoS = QoS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._came: tuple[str, int] | None = None
+        super().__init__(*args, **kwargs)
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         client = super()._create_client(asynchronous)
@@ -52,8 +57,27 @@ class Channel(redis.Channel):
         if not answer:
             return None
         key, item = answer
-        queue = key.decode(errors="replace").partition(self.sep)[0]
-        return (key, item) if _accepts(item, f"queue {queue}") else None
+        self._came = f"queue {key.decode(errors='replace').partition(self.sep)[0]}", len(item)
+        why = too_raw(item)
+        if why:
+            self._drop(why)
+            return None
+        return key, item
+
+    def _brpop_read(self, **options: Any) -> Any:
+        """kombu's, which parses what was popped and delivers it; what it cannot parse is dropped."""
+        self._came = None
+        try:
+            return super()._brpop_read(**options)
+        except Exception as error:
+            if self._came is None or not self.connection.is_of_the_message(error):
+                raise
+            self._drop(why_unread(error))
+            return True
+
+    def _drop(self, why: str) -> None:
+        if self._came is not None:
+            drop(self._came[0], why, self._came[1])
 
     def _handle_message(self, client: Any, response: Any) -> dict[str, Any]:
         published: dict[str, Any] = super()._handle_message(client, response)
@@ -78,19 +102,23 @@ class Transport(redis.Transport):
 
     Channel = Channel
 
-    def _deliver(self, message: dict[str, Any], queue: str) -> None:
+    def _deliver(self, message: Any, queue: str) -> None:
         try:
+            check_envelope(message)
             super()._deliver(message, queue)
+        except Malformed as problem:
+            drop(f"queue {queue}", str(problem))
         except Exception as error:
-            if not self._is_the_messages(error):
+            if not self.is_of_the_message(error):
                 raise
             self._forget(message)
             drop(f"queue {queue}", f"{type(error).__name__} while it was received")
 
-    def _is_the_messages(self, error: Exception) -> bool:
+    def is_of_the_message(self, error: Exception) -> bool:
+        """Or of the connection, or of nothing having come."""
         if isinstance(error, _AMBIGUOUS):
             return True
-        return not isinstance(error, (*self.connection_errors, *self.channel_errors, MemoryError))
+        return not isinstance(error, (*self.connection_errors, *self.channel_errors, Empty, MemoryError))
 
     def _forget(self, message: dict[str, Any]) -> None:
         """It is not to come back once the visibility timeout is over."""

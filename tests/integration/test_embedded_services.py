@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import psycopg2
 import pytest
 import redis
@@ -66,6 +67,15 @@ def query(url, statement):
         connection.close()
 
 
+def listening(pid):
+    """The addresses at which a process waits for TCP connections."""
+    return {
+        (at.laddr.ip, at.laddr.port)
+        for at in psutil.Process(pid).net_connections("tcp")
+        if at.status == psutil.CONN_LISTEN
+    }
+
+
 class TestPostgres:
     def test_it_is_postgresql_18_with_unicode_and_a_password(self, postgres):
         assert query(postgres.url, "SHOW server_version_num")[0][0].startswith("18")
@@ -79,6 +89,17 @@ class TestPostgres:
     def test_only_this_machine_reaches_it(self, postgres):
         assert query(postgres.url, "SHOW listen_addresses") == [("127.0.0.1",)]
         assert query(postgres.url, "SHOW unix_socket_directories") == [("",)]
+
+    def test_it_listens_nowhere_else(self, postgres):
+        assert listening(postgres.pid) == {("127.0.0.1", postgres.port)}
+
+    def test_no_way_in_is_without_a_password(self, postgres):
+        rules = query(postgres.url, "SELECT type, database, user_name, address, auth_method FROM pg_hba_file_rules")
+        assert rules
+        assert {method for *_, method in rules} == {"scram-sha-256"}
+        without = postgres.url.replace(postgres.url.split("@")[0], "postgresql://app")
+        with pytest.raises(psycopg2.OperationalError, match="no password supplied"):
+            psycopg2.connect(without, passfile="/nonexistent")
 
     def test_stopped_and_started_again_it_has_its_data_its_port_and_its_password(self, postgres):
         query(postgres.url, "CREATE TABLE t AS SELECT 7 AS x")
@@ -174,6 +195,24 @@ class TestValkey:
             pytest.raises(redis.AuthenticationError),
         ):
             stranger.ping()
+
+    def test_it_listens_on_this_machine_alone(self, valkey):
+        assert listening(valkey.pid) == {("127.0.0.1", valkey.port)}
+        with redis.Redis.from_url(valkey.url) as connection:
+            assert connection.config_get("bind", "protected-mode", "unixsocket") == {
+                "bind": "127.0.0.1",
+                "protected-mode": "yes",
+                "unixsocket": "",
+            }
+
+    @pytest.mark.parametrize("command", ["PING", "GET x", "CONFIG GET *", "ACL LIST", "EVAL 'return 1' 0"])
+    def test_nothing_is_answered_without_the_password(self, valkey, command):
+        for password in (None, "wrong"):
+            with (
+                redis.Redis(port=valkey.port, password=password, retry=Retry(NoBackoff(), 0)) as stranger,
+                pytest.raises(redis.AuthenticationError),
+            ):
+                stranger.execute_command(*command.split())
 
     def test_the_password_is_not_on_its_command_line(self, valkey):
         assert valkey.url.split(":")[2].split("@")[0] not in Path(f"/proc/{valkey.pid}/cmdline").read_text()

@@ -22,7 +22,7 @@ from tests.support.waiting import wait_for
 SECONDS = 20.0
 LINE = 400  # a line of the log tells no more
 DROPPED = "dropped an item of "
-USUAL = ("Task tests.note_down[", "keeper: ")
+USUAL = ("Task tests.note_down[", "keeper")
 
 
 class Serving:

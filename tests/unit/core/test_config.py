@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import make_url
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from app.core.config import Settings, get_settings
 from app.main import VERSION
@@ -34,7 +36,7 @@ class TestExampleFile:
             assert value == getattr(defaults, name), name
 
     def test_holds_no_usable_secret(self) -> None:
-        assert all(not value for name, value in example_lines() if re.search("SECRET|PASSWORD", name))
+        assert all(not value for name, value in example_lines() if re.search("SECRET|PASSWORD(?!LESS)", name))
 
 
 class TestProduction:
@@ -118,6 +120,46 @@ class TestLists:
         assert read.allowed_hosts == ["a.example", "*.b.example", "10.0.0.1", "[::1]"]
 
 
+class TestABrokerInProduction:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "redis://somewhere-secret:6379/0", "redis://user@somewhere-secret/0", "redis://:@somewhere-secret/0",
+            "rediss://somewhere-secret/0", "redis://:pw@here/0;redis://somewhere-secret/0", "sentinel://somewhere-secret/0",
+        ],
+    )  # fmt: skip
+    @pytest.mark.parametrize("name", ["celery_broker_url", "celery_result_backend"])
+    def test_needs_a_password_and_is_not_printed(self, name: str, url: str) -> None:
+        with pytest.raises(ValidationError, match=f"{name.upper()} without a password") as refused:
+            Settings(app_env="production", secret_key=GOOD_KEY, **{name: url})
+        assert "somewhere-secret" not in str(refused.value)
+        Settings(app_env="production", secret_key=GOOD_KEY, allow_passwordless_broker=True, **{name: url})
+        Settings(**{name: url})
+
+    @pytest.mark.parametrize(
+        "url",
+        ["redis://:pw@h/0", "rediss://u:pw@h/0", "redis+socket:///run/valkey.sock", "amqp://u:pw@h//", "memory://"],
+    )
+    def test_with_one_it_starts(self, url: str) -> None:
+        Settings(app_env="production", secret_key=GOOD_KEY, celery_broker_url=url)
+
+
+class TestTls:
+    @pytest.mark.parametrize("name", ["celery_broker_url", "celery_result_backend"])
+    @pytest.mark.parametrize(
+        ("given", "used"),
+        [
+            ("rediss://:p@h/0", "rediss://:p@h/0?ssl_cert_reqs=required"),
+            ("rediss://:p@h/0?ssl_ca_certs=/a", "rediss://:p@h/0?ssl_ca_certs=/a&ssl_cert_reqs=required"),
+            ("rediss://:p@h/0?ssl_cert_reqs=none", "rediss://:p@h/0?ssl_cert_reqs=none"),
+            ("redis://:p@h/0;rediss://:p@i/0", "redis://:p@h/0;rediss://:p@i/0?ssl_cert_reqs=required"),
+            ("redis://:p@h/0", "redis://:p@h/0"),
+        ],
+    )
+    def test_a_certificate_is_checked_unless_the_url_says_otherwise(self, name: str, given: str, used: str) -> None:
+        assert getattr(Settings(**{name: given}), name).get_secret_value() == used
+
+
 class TestSigningKey:
     def test_is_never_short(self) -> None:
         assert Settings(secret_key=GOOD_KEY).signing_key == GOOD_KEY
@@ -150,6 +192,16 @@ class TestDatabaseUrl:
         url = Settings(database_url=f"{scheme}://u:p@h/d").database_url
         assert url is not None
         assert url.get_secret_value() == "postgresql+psycopg2://u:p@h/d"
+
+    def test_keeps_what_libpq_is_told(self) -> None:
+        options = "sslmode=verify-full&sslrootcert=/etc/ssl/ca.pem&application_name=x"
+        url = Settings(database_url=f"postgresql://u:p%40w@h:5433/d?{options}").database_url
+        assert url is not None
+        assert url.get_secret_value() == f"postgresql+psycopg2://u:p%40w@h:5433/d?{options}"
+        arguments = PGDialect_psycopg2().create_connect_args(make_url(url.get_secret_value()))[1]
+        assert arguments["sslmode"] == "verify-full"
+        assert arguments["sslrootcert"] == "/etc/ssl/ca.pem"
+        assert arguments["password"] == "p@w"
 
     def test_of_another_database_is_refused_without_its_password(self) -> None:
         with pytest.raises(ValidationError, match="no other database") as refused:
