@@ -137,6 +137,17 @@ class Settings(BaseSettings):
 
     @field_validator("celery_broker_url", "celery_result_backend")
     @classmethod
+    def _has_a_port(cls, value: SecretStr | None) -> SecretStr | None:
+        """With a `/` in it, part of a password is taken for the port, and quoted by whoever fails to read it."""
+        try:
+            ports = [urlsplit(each).port for each in value.get_secret_value().split(";")] if value else []
+        except ValueError:
+            raise ValueError("must be a URL: percent-encode what is special in its password") from None
+        del ports
+        return value
+
+    @field_validator("celery_broker_url", "celery_result_backend")
+    @classmethod
     def _verify_certificates(cls, value: SecretStr | None) -> SecretStr | None:
         """`rediss://` checks the server's certificate; kombu would take any, and send it the password."""
         return None if value is None else SecretStr(";".join(map(_verifying, value.get_secret_value().split(";"))))
@@ -146,17 +157,6 @@ class Settings(BaseSettings):
         if self.sign_messages and self.secret_key is None:
             raise ValueError("SIGN_MESSAGES=true needs SECRET_KEY, the same in every process")
         return self
-
-    @field_validator("celery_broker_url", "celery_result_backend")
-    @classmethod
-    def _has_a_port(cls, value: SecretStr | None) -> SecretStr | None:
-        """With a `/` in it, part of a password is taken for the port, and quoted by whoever fails to read it."""
-        try:
-            ports = [urlsplit(each).port for each in value.get_secret_value().split(";")] if value else []
-        except ValueError:
-            raise ValueError("must be a URL: percent-encode what is special in its password") from None
-        del ports
-        return value
 
     @model_validator(mode="after")
     def _production_is_strict(self) -> Self:
