@@ -15,6 +15,7 @@ from app.core.redaction import Parameters, holds_mask
 from app.db.base import dump_json
 from app.dispatch.routing import DEFAULT_QUEUE
 from app.errors import FieldError, InvalidArguments, UnknownTask
+from app.schemas.refusals import MAX_ERRORS, field_errors
 
 # Filled by the base class, never by a client.
 FILLED = frozenset({"task_id"})
@@ -75,10 +76,12 @@ def redact_args(celery_task_name: str, args: list[Any]) -> list[Any]:
 def _errors(error: ValidationError, positional: int, names: list[str]) -> list[FieldError]:
     by_position = set(names[:positional])
     return [
-        _error(["args" if problem["loc"][:1] and problem["loc"][0] in by_position else "kwargs", *problem["loc"]],
-               problem["msg"], problem["type"])
-        for problem in error.errors(include_url=False, include_input=False, include_context=False)
-    ]  # fmt: skip
+        refused
+        for each in error.errors(include_url=False, include_context=False)[:MAX_ERRORS]
+        for refused in field_errors(
+            [each], "body", "args" if each["loc"][:1] and each["loc"][0] in by_position else "kwargs"
+        )
+    ]
 
 
 def _error(loc: list[str | int], message: str, kind: str) -> FieldError:

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.dispatch.messages import Dispatch
 from app.dispatch.routing import QUEUE_OF
-from app.errors import FieldError, InvalidTask
+from app.errors import InvalidTask
 from app.models.ids import new_id
 from app.models.task import Task
+from app.schemas.refusals import field_errors
 from app.schemas.task import TaskCreate
 from app.services.catalogue import find_type
 from app.services.transitions import STATEMENT_TIME, seconds
@@ -42,10 +43,7 @@ def parse(fields: dict[str, Any]) -> TaskCreate:
     try:
         return TaskCreate.model_validate(fields)
     except ValidationError as error:
-        refused: list[FieldError] = [
-            {"loc": [*problem["loc"]], "msg": problem["msg"], "type": problem["type"]}
-            for problem in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
+        refused = field_errors(error.errors(include_url=False, include_context=False))
         names = ", ".join(str(part) for problem in refused for part in problem["loc"][:1])
         raise InvalidTask(f"The task is not valid: {names}" if names else None, refused) from None
 

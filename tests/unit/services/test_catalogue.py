@@ -2,10 +2,11 @@
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import pytest
 from celery import Celery
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from app.errors import InvalidArguments, UnknownTask
 from app.services.catalogue import TaskType, _task_type, catalogue, find_type
@@ -140,3 +141,28 @@ class TestWhatShips:
 
     def test_the_owners_example_fits(self) -> None:
         find_type("app.tasks.common_tasks.long_running_task").check([60], {"param": "value"})
+
+
+class TestSecrets:
+    def test_no_message_repeats_a_value_whatever_the_tasks_own_validator_says(self, app: Celery) -> None:
+        def quote(value: str) -> str:
+            raise ValueError(f"I do not like {value!r}")
+
+        def body(name: Annotated[str, AfterValidator(quote)], number: UUID) -> None: ...
+
+        with pytest.raises(InvalidArguments) as refused:
+            entry(app, body).check(["m4rk"], {"number": "m4rk-too"})
+        assert [each["loc"] for each in refused.value.errors] == [
+            ["body", "args", "name"],
+            ["body", "kwargs", "number"],
+        ]
+        assert "m4rk" not in str(refused.value.errors)
+
+    @pytest.mark.parametrize(("args", "kwargs"), [(["anna", "***"], {}), (["anna"], {"password": "***"})])
+    def test_what_stands_for_a_hidden_value_is_none(self, app: Celery, args: list[Any], kwargs: dict[str, Any]) -> None:
+        def body(user: str, password: str = "") -> None: ...
+
+        with pytest.raises(InvalidArguments) as refused:
+            entry(app, body).check(args, kwargs)
+        assert refused.value.errors[0]["loc"] == ["body", "kwargs", "password"]
+        assert refused.value.errors[0]["type"] == "hidden_value"
