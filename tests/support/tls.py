@@ -115,16 +115,19 @@ class TlsEnd:
         self._links.add(task)
         try:
             there, back = await asyncio.open_connection(LOOPBACK, self._target)
+            pipes = [asyncio.create_task(_pipe(reader, back)), asyncio.create_task(_pipe(there, writer))]
             try:
-                await asyncio.wait(
-                    [asyncio.create_task(_pipe(reader, back)), asyncio.create_task(_pipe(there, writer))],
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                await asyncio.wait(pipes, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                for pipe in pipes:
+                    pipe.cancel()
+                await asyncio.gather(*pipes, return_exceptions=True)
                 back.close()
+                with contextlib.suppress(OSError):
+                    await back.wait_closed()
         finally:
             self._links.discard(task)
-            writer.close()
+            writer.transport.abort()  # without the goodbyes of TLS, for which a client may not wait
 
 
 async def _pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
