@@ -1,6 +1,7 @@
 """The HTTP application: `uvicorn app.main:app`."""
 
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -91,6 +92,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     del app
     configure_logging()
     keep_transactions_short()
+    _tell_of_an_unbounded_server()
     limiter = anyio.to_thread.current_default_thread_limiter()
     limiter.total_tokens = get_settings().api_threads
     await anyio.to_thread.run_sync(_ensure_first_admin)
@@ -100,6 +102,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     finally:
         await anyio.to_thread.run_sync(dispose_engine)
         forget_process()
+
+
+def _tell_of_an_unbounded_server() -> None:
+    """What bounds a request's headers stands in uvicorn's protocol, which only its command line chooses."""
+    if get_settings().app_env == "production" and "uvicorn" in sys.modules and "app.api.protocol" not in sys.modules:
+        logger.warning("headers have no end here: start uvicorn with --http app.api.protocol:BoundedProtocol")
 
 
 def _ensure_first_admin() -> None:

@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import httpx
 import psutil
@@ -139,17 +140,9 @@ class TestSlowHeaders:
                 assert connection.recv(65536) == b""
             assert time.monotonic() - begun < 15
 
-    def test_an_answer_that_takes_longer_is_none(self, stack: Stack) -> None:
+    def test_an_answer_that_takes_longer_is_none(self, api: httpx.Client) -> None:
         """`?wait=` holds an answer for longer than headers may take."""
-        api = stack.api()
-        api.headers["Host"] = HOST
-        body = {
-            "name": "a",
-            "task_type": "a",
-            "celery_task_name": "app.tasks.common_tasks.long_running_task",
-            "args": [1],
-        }
-        task = api.post("/api/v1/tasks/", json=body).json()["id"]
+        task = api.post("/api/v1/tasks/", json=BODY).json()["id"]
         begun = time.monotonic()
         assert api.get(f"/api/v1/tasks/{task}?wait={HEADER_TIMEOUT * 2}").status_code == 200
         assert time.monotonic() - begun >= HEADER_TIMEOUT * 2
@@ -228,3 +221,12 @@ def test_https_is_remembered_in_production(stack: Stack) -> None:
                 answer = httpx.get(f"{other.url}/healthz", headers={"X-Forwarded-Proto": scheme})
                 assert ("strict-transport-security" in answer.headers) is (told and scheme == "https")
             assert "server" not in answer.headers
+
+
+@pytest.mark.parametrize(("protocol", "told"), [("httptools", True), ("app.api.protocol:BoundedProtocol", False)])
+def test_production_says_when_it_was_started_without_the_bounds(
+    services: Services, tmp_path: Path, protocol: str, told: bool
+) -> None:
+    with Stack(services, tmp_path, APP_ENV="production") as other:
+        part = other.server(options=["--http", protocol])
+        assert ("headers have no end here" in part.output()) is told
