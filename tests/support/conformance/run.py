@@ -26,10 +26,13 @@ class Findings:
     report: dict[str, Any]
 
     @property
-    def never_accepted(self) -> set[str]:
-        """Operations of which no well-formed request got through: their inside was not tested."""
+    def never_reached(self) -> set[str]:
+        """Operations of which no well-formed request got as far as an answer or a conflict: they were not tested."""
         rates = self.report["valid_rates"]
-        return {name for name, phases in rates.items() if not any(phase["accepted"] for phase in phases.values())}
+        got_through = {
+            name for name, phases in rates.items() for each in phases.values() if each["accepted"] or each["conflicts"]
+        }
+        return rates.keys() - got_through
 
 
 def explore(stack: Stack, role: str, *, seed: int, examples: int, seconds: int, phases: str = ALL_PHASES) -> Findings:
