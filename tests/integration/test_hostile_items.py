@@ -141,9 +141,9 @@ class TestRecords:
             ([], 1),
             ({}, {}),
             ("", 1),
-            (str(uuid4()), "x"),
-            (str(uuid4()), -1),
-            (str(uuid4()), []),
+            ("01890000-0000-7000-8000-000000000000", "x"),
+            ("01890000-0000-7000-8000-000000000000", -1),
+            ("01890000-0000-7000-8000-000000000000", []),
         ],
     )
     def test_a_wrong_record_is_dropped(self, serving: Serving, record: Any, generation: Any) -> None:
