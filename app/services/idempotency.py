@@ -21,6 +21,7 @@ from app.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, IdempotentT
 from app.models.idempotency import IdempotencyKey
 from app.models.task import Task
 from app.schemas.task import TaskCreate
+from app.services.catalogue import find_type
 from app.services.quotas import load_of, quotas
 from app.services.task_queries import find
 from app.services.task_service import task_service
@@ -66,6 +67,7 @@ def create_once(db: Session, wanted: TaskCreate, user_id: UUID, key: str) -> Acc
     IdempotentTaskDeleted, QuotaExceeded, UnknownTask, InvalidArguments.
     """
     fingerprint = fingerprint_of(wanted)
+    find_type(wanted.celery_task_name)  # before the first statement: see `task_creation.rows_of`
     try:
         with quotas.room(db, user_id, load_of([wanted])), transaction(db):
             (task,) = task_service.create_tasks(db, [wanted], user_id, commit=False)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -171,7 +171,7 @@ class Quotas:
                 return
             with usage.lock:
                 before = usage.since
-            row = db.execute(_LOOK, _parameters(user_id)).one()
+            row = _look(db, user_id)
             with usage.lock:
                 _note(usage, row, before, time.monotonic() - begun)
         finally:
@@ -183,6 +183,16 @@ class Quotas:
                 self._look_again(db, user_id, usage)
         except SQLAlchemyError as error:
             logger.warning("the quotas of a user were not looked at: %s", str(error).partition("\n")[0])
+
+
+def _look(db: Session, user_id: UUID) -> Row[Any]:
+    """In a transaction of its own, unless there is one: none may be left idle behind it."""
+    begun = not db.in_transaction()
+    try:
+        return db.execute(_LOOK, _parameters(user_id)).one()
+    finally:
+        if begun:
+            db.rollback()
 
 
 def _parameters(user_id: UUID) -> dict[str, Any]:

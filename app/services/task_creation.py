@@ -48,9 +48,16 @@ def parse(fields: dict[str, Any]) -> TaskCreate:
         raise InvalidTask(f"The task is not valid: {names}" if names else None, refused) from None
 
 
-def insert_tasks(db: Session, wanted: Sequence[TaskCreate], user_id: UUID) -> list[Task]:
-    """Check all against the catalogue, insert them in one statement. Raises UnknownTask, InvalidArguments."""
-    rows = [_row(task, user_id) for task in wanted]
+def rows_of(wanted: Sequence[TaskCreate], user_id: UUID) -> list[dict[str, Any]]:
+    """What to insert, once all are checked against the catalogue. Raises UnknownTask, InvalidArguments.
+
+    Before any statement: a first look at the catalogue imports every task, and no transaction may sit idle for so long.
+    """
+    return [_row(task, user_id) for task in wanted]
+
+
+def insert_tasks(db: Session, rows: list[dict[str, Any]]) -> list[Task]:
+    """All of `rows_of`, in one statement, in their order."""
     return list(db.scalars(_INSERT, rows)) if rows else []
 
 

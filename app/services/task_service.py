@@ -77,9 +77,10 @@ class TaskService:
 
         Raises UnknownTask, InvalidArguments; where the user's quotas are to hold (the API's calls), QuotaExceeded.
         """
+        rows = task_creation.rows_of(wanted, user_id)
         room = quotas.room(db, user_id, load_of(wanted)) if within_quota else nullcontext()
         with room, transaction(db, commit=commit):
-            tasks = task_creation.insert_tasks(db, wanted, user_id)
+            tasks = task_creation.insert_tasks(db, rows)
             self._dispatch(db, task_creation.due_now(tasks))
         return tasks
 

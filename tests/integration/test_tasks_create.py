@@ -227,3 +227,25 @@ def test_types_tell_what_may_be_created(tasks: TaskClient) -> None:
     assert kind["parameters"]["properties"].keys() == {"duration", "steps"}
     assert (kind["default_queue"], kind["parameters"]["additionalProperties"]) == ("default", True)
     assert tasks.http.get(TASKS + "types").status_code == 401
+
+
+class TestTheCatalogue:
+    @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "one"}], ids=["plain", "with a key"])
+    def test_is_asked_while_no_connection_is_held(
+        self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+    ) -> None:
+        """The first look imports every task: the server would end a transaction that sat idle through it."""
+        from app.db.session import engine
+        from app.services import task_creation
+
+        held = []
+        find = task_creation.find_type
+
+        def note(name: str) -> Any:
+            held.append(engine().pool.checkedout())  # type: ignore[attr-defined]
+            return find(name)
+
+        monkeypatch.setattr(task_creation, "find_type", note)
+        monkeypatch.setattr("app.services.idempotency.find_type", note)
+        assert tasks.post(body=BODY, headers=headers).status_code == 201
+        assert held[0] == 0
