@@ -16,6 +16,7 @@ from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.forms import refuse_charset
 from app.api.hosts import refuse_host
 from app.api.problems import http_problem, internal_problem
 from app.core.logging import request_id
@@ -136,8 +137,8 @@ class RequestMetrics:
 class RequestLimits:
     """Refuses what no route should have to see.
 
-    A NUL or raw bytes in the target, a Host that will not do (400); too large a body (413); too many or too large
-    headers (431): exactly so many, where `BoundedProtocol` bounds what the server reads at all.
+    A NUL or raw bytes in the target, a Host or a form's charset that will not do (400); too large a body (413); too
+    many or too large headers (431): exactly so many, where `BoundedProtocol` bounds what the server reads at all.
     """
 
     def __init__(
@@ -195,8 +196,8 @@ class RequestLimits:
             return 431, f"There are more than {self.max_headers} header fields"
         if _malformed_target(scope):
             return 400, "The path or the query holds a NUL or an unescaped byte"
-        host = refuse_host(scope, self.allowed_hosts)
-        return None if host is None else (400, host)
+        why = refuse_host(scope, self.allowed_hosts) or refuse_charset(headers)
+        return None if why is None else (400, why)
 
     def _too_large(self) -> str:
         return f"The body is larger than {self.max_body_bytes} bytes"

@@ -81,16 +81,17 @@ def holds_mask(value: Any) -> bool:
 
 
 def with_secrets_of(stored: Any, sent: Any) -> Any:
-    """`sent` with each `***` replaced by the secret that `stored` has in the same place.
+    """`sent` with each `***` that hides replaced by the secret that `stored` has in the same place.
 
-    A `***` without one stays: `holds_mask` finds it.
+    A `***` without one stays: `holds_mask` finds it. So does one that hides nothing: beside another name, `value`
+    would be shown.
     """
     if not holds_mask(sent):
         return sent
     if isinstance(sent, dict) and isinstance(stored, dict):
         return {
             key: stored[key]
-            if value == MASK and key in stored and _hides_in(stored, key)
+            if value == MASK and key in stored and _hides_in(sent, key) and _hides_in(stored, key)
             else with_secrets_of(stored.get(key), value)
             for key, value in sent.items()
         }

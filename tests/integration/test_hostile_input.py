@@ -204,6 +204,30 @@ class TestLoginForm:
         clean(answer)
         assert answer.status_code in {400, 413, 422}
 
+    @pytest.mark.parametrize(
+        ("charset", "name"),
+        [
+            ("utf-7", b"+2AA-x"),
+            ("unicode_escape", b"\\ud800"),
+            ("idna", b"xn--\xff"),
+            ("punycode", b"a-" + b"a" * 500_000),
+        ],
+    )
+    def test_a_charset_that_is_none(self, client: httpx.Client, charset: str, name: bytes) -> None:
+        """Python decodes them to lone surrogates, or in a time that grows with the square of their size."""
+        begun = time.monotonic()
+        part = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+        content = part % (b"username", name) + part % (b"password", name[:100]) + b"--x--\r\n"
+        headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+        answer = client.post("/api/v1/auth/login", content=content, headers=headers)
+        clean(answer)
+        assert answer.status_code == 400
+        assert time.monotonic() - begun < SLOW_SECONDS
+
+    def test_a_multipart_form_logs_in(self, client: httpx.Client) -> None:
+        form = {"username": (None, "nobody"), "password": (None, "wrong")}
+        assert client.post("/api/v1/auth/login", files=form).status_code == 401
+
 
 class TestHeaders:
     @pytest.mark.parametrize(

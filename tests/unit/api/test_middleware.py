@@ -316,3 +316,29 @@ class TestMetrics:
         assert 'method="other"' in text
         assert "BREW" not in text
         assert "/no/such/path" not in text
+
+
+class TestCharsetOfAForm:
+    @pytest.mark.parametrize(
+        "charset",
+        [
+            b"charset=punycode", b"charset=utf-7", b"charset=unicode_escape", b"CHARSET=IDNA", b"charset=", b"charset=latin-1",
+            b'charset="utf-7"', b"charset=utf-8; charset=utf-7", b"charset",
+        ],
+    )  # fmt: skip
+    def test_another_than_utf_8_is_400(self, charset: bytes) -> None:
+        for kind in (b"multipart/form-data", b"Multipart/Form-Data", b" multipart/form-data"):
+            sent = call({"headers": [(b"content-type", kind + b"; boundary=x; " + charset)]}, [])
+            assert sent[0]["status"] == 400
+            assert (b"content-type", b"application/problem+json") in sent[0]["headers"]
+
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            b"multipart/form-data; boundary=x", b"multipart/form-data; boundary=x; charset=utf-8", b"application/json",
+            b"multipart/form-data; boundary=charset", b'multipart/form-data; boundary=x; charset="UTF-8"',
+            b"text/plain; charset=latin-1", b"application/x-www-form-urlencoded; charset=punycode",
+        ],
+    )  # fmt: skip
+    def test_all_else_is_served(self, kind: bytes) -> None:
+        assert call({"headers": [(b"content-type", kind)]}, [])[0]["status"] == 200

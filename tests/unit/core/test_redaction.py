@@ -115,6 +115,11 @@ class TestBackAgain:
     def test_what_was_not_is_left_for_a_refusal(self, sent: Any) -> None:
         assert holds_mask(with_secrets_of(self.STORED, sent))
 
+    def test_no_secret_moves_to_where_it_would_be_shown(self) -> None:
+        stored = {"name": "password", "value": "hunter2", "token": "x"}
+        told = with_secrets_of(stored, {"name": "city", "value": MASK, "token": MASK})
+        assert told == {"name": "city", "value": MASK, "token": "x"}
+
     def test_three_stars_elsewhere_are_three_stars(self) -> None:
         assert not holds_mask({"rating": MASK, "list": [MASK]})
         assert with_secrets_of({"rating": "x"}, {"rating": MASK}) == {"rating": MASK}
