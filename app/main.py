@@ -24,6 +24,7 @@ from app.db.outage import first_line
 from app.db.session import SessionLocal, dispose_engine, keep_transactions_short
 from app.errors import ServiceError
 from app.live.watcher import running_watcher
+from app.services.catalogue import catalogue
 from app.services.user_service import user_service
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     _tell_of_an_unbounded_server()
     limiter = anyio.to_thread.current_default_thread_limiter()
     limiter.total_tokens = get_settings().api_threads
+    # Else the first request that shows or takes a task would import them all, and TASK_MODULES may take seconds: in the
+    # event loop, or within a transaction, which the server ends after IDLE_MS.
+    await anyio.to_thread.run_sync(catalogue)
     await anyio.to_thread.run_sync(_ensure_first_admin)
     try:
         async with running_watcher() as watcher:

@@ -12,6 +12,7 @@ from starlette.background import BackgroundTask
 from app.api.middleware import route_template
 from app.core.metrics import count_unrecorded_denial
 from app.core.origin import current_origin
+from app.db.outage import first_line
 from app.db.session import SessionLocal
 from app.errors import Forbidden, ServiceError, WrongPassword
 from app.services.audit_service import audit_service
@@ -66,4 +67,4 @@ def _write(route: str, code: str, ids: dict[str, str], left_out: int) -> None:
             audit_service.record_denial(db, route, code, ids, left_out)
     except (SQLAlchemyError, ServiceError) as error:
         count_unrecorded_denial("database")
-        logger.warning("a denial was not recorded: %s: %s", route, str(error).partition("\n")[0])
+        logger.warning("a denial was not recorded: %s: %s", route, first_line(error))

@@ -7,7 +7,6 @@ and copies it with each read: 100 MB of it took 18 s of the event loop, for ever
 read passes, and is counted exactly by `RequestLimits`.
 """
 
-import json
 from asyncio import TimerHandle, Transport
 from typing import Any
 from uuid import uuid4
@@ -15,7 +14,7 @@ from uuid import uuid4
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.api.middleware import SECURITY_HEADERS
-from app.api.problems import HTTP_PROBLEMS, MEDIA_TYPE, TYPE_PREFIX
+from app.api.problems import http_problem
 from app.core.config import get_settings
 
 # So much of what still comes after a refusal is dropped, for so long, that the client gets to read the answer.
@@ -135,24 +134,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
 def _problem(status: int, detail: str) -> bytes:
     """The problem as all others are, but for the path, which is not known yet."""
-    code, title = HTTP_PROBLEMS[status]
     identifier = uuid4().hex
-    body = {
-        "type": TYPE_PREFIX + code,
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": "",
-        "code": code,
-        "request_id": identifier,
-    }
-    content = json.dumps(body, separators=(",", ":")).encode()
-    headers = {
-        "content-type": MEDIA_TYPE,
-        "content-length": str(len(content)),
-        "connection": "close",
-        "x-request-id": identifier,
-        **{name.lower(): value for name, value in SECURITY_HEADERS.items()},
-    }
-    head = b"".join(f"{name}: {value}\r\n".encode("ascii") for name, value in headers.items())
-    return STATUS_LINE[status] + head + b"\r\n" + content
+    more = {"Connection": "close", "X-Request-ID": identifier, **SECURITY_HEADERS}
+    answer = http_problem({"path": "", "state": {"request_id": identifier}}, status, detail, more)
+    head = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
+    return STATUS_LINE[status] + head + b"\r\n" + bytes(answer.body)

@@ -73,7 +73,8 @@ class KnownSecrets:
     """Values that must not appear in any text of this process, by who knows them. A pool child's threads share them."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Celery speaks in its signals' handlers (`logging.say`), which may interrupt whoever holds it.
+        self._lock = threading.RLock()
         self._by_owner: dict[str, tuple[str, ...]] = {}
 
     def hide(self, owner: str, values: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
 from app.db.base import json_size
+from app.db.outage import first_line
 from app.db.session import SessionLocal
 from app.errors import QuotaExceeded, TooManyBytesQueued, TooManySubmissions, TooManyTasksQueued
 from app.models.task import Task
@@ -182,7 +183,7 @@ class Quotas:
             with SessionLocal() as db:
                 self._look_again(db, user_id, usage)
         except SQLAlchemyError as error:
-            logger.warning("the quotas of a user were not looked at: %s", str(error).partition("\n")[0])
+            logger.warning("the quotas of a user were not looked at: %s", first_line(error))
 
 
 def _look(db: Session, user_id: UUID) -> Row[Any]:

@@ -9,14 +9,18 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.db.batches import batch
+from app.errors import InvalidTransition
 from app.models.ids import new_id
 from app.models.task import TERMINAL, AttemptOutcome, Task, TaskStatus
+from app.services import task_queries
 from app.services.transitions import CANCELLED_REASON, NO_ERROR, NOW, STATEMENT_TIME, AttemptEnd, touched, transition
 
 PENDING = Task.status == TaskStatus.PENDING.value
 RUNNING = Task.status == TaskStatus.RUNNING.value
 ENDED = Task.status.in_(sorted(TERMINAL))
 PURGE_BATCH = 1000
+# Two statements that each miss because the task moved in between are tried again; more often than this is no race.
+TRIES = 10
 
 
 def _grace() -> timedelta:
@@ -25,6 +29,11 @@ def _grace() -> timedelta:
 
 def _matched(db: Session, statement: Any) -> bool:
     return db.execute(statement.execution_options(synchronize_session=False)).first() is not None
+
+
+def refused(db: Session, task_id: UUID, what: str) -> InvalidTransition:
+    """What to raise where a guarded statement matched no row. Raises TaskNotFound where that is why."""
+    return InvalidTransition(f"Cannot {what} a task that is {task_queries.read(db, task_id).status}")
 
 
 def revoke_pending(db: Session, task_id: UUID, reason: str = "cancelled") -> bool:

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
+from app.errors import TaskNotFound
 from app.models.task import AttemptOutcome, Task, TaskAttempt, TaskPriority, TaskStatus
 
 
@@ -75,6 +76,14 @@ def find(db: Session, task_id: UUID, owner: UUID | None = None) -> Task | None:
     if owner is not None:
         statement = statement.where(Task.user_id == owner)
     return db.scalars(_fresh(statement)).one_or_none()
+
+
+def read(db: Session, task_id: UUID, owner: UUID | None = None) -> Task:
+    """The same where there must be one. Raises TaskNotFound."""
+    task = find(db, task_id, owner)
+    if task is None:
+        raise TaskNotFound
+    return task
 
 
 def attempts(db: Session, task: Task) -> list[TaskAttempt | dict[str, Any]]:

@@ -22,14 +22,10 @@ from app.errors import InvalidTransition, PreconditionFailed, TaskActive, TaskCa
 from app.models.audit import AuditEvent
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.schemas.task import TaskCreate
-from app.services import attempts, audit, task_changes, task_creation, task_editing, task_queries
-from app.services.attempts import AttemptError, CurrentAttempt, current_attempt
+from app.services import audit, task_changes, task_creation, task_editing, task_queries, task_reports
 from app.services.quotas import load_of, quotas
 from app.services.results import check_size
 from app.services.task_queries import TaskFilter
-
-# Two statements that each miss because the task moved in between are tried again; more often than this is no race.
-TRIES = 10
 
 
 class TaskService:
@@ -88,10 +84,7 @@ class TaskService:
 
     def get_task(self, db: Session, task_id: UUID, *, owner: UUID | None = None) -> Task:
         """The task as it is committed now. Raises TaskNotFound."""
-        task = task_queries.find(db, _id(task_id), owner)
-        if task is None:
-            raise TaskNotFound
-        return task
+        return task_queries.read(db, _id(task_id), owner)
 
     def get_tasks(
         self, db: Session, user_id: UUID | None = None, status: TaskStatus | str | None = None,
@@ -140,13 +133,8 @@ class TaskService:
             raise ValueError(f"progress must be between 0 and 100, not {progress}")
         check_size(detail, "progress detail")
         task_id = _id(task_id)
-        current = _current(task_id)
-        cancelled = False
         with transaction(db, commit=commit):
-            if current is not None:
-                cancelled = attempts.report_progress(db, task_id, current.attempt, progress, detail)
-            elif not task_changes.set_progress(db, task_id, _progress(progress, detail)):
-                raise self._refused(db, task_id, "report progress of")
+            cancelled = task_reports.report_progress(db, task_id, progress, detail)
         if cancelled:
             raise TaskCancelled
         return self.get_task(db, task_id)
@@ -171,20 +159,8 @@ class TaskService:
         task_id, to = _id(task_id), TaskStatus(status)
         error = None if error is None else redact_text(error)
         check_size(result)
-        current = _current(task_id)
         with transaction(db, commit=commit):
-            if current is not None:
-                moved = self._report_end(db, current, to, progress, result, error)
-            else:
-                values = {} if progress is None else {"progress": progress}
-                moved = self._move(db, task_id, to, values, result, error)
-            if not moved:
-                raise self._refused(db, task_id, f"set {to} on")
-            # Within the transaction: after it somebody may have deleted the task, which changes nothing about this.
-            task = self.get_task(db, task_id)
-            if current is None:
-                audit.record_task(db, AuditEvent.TASK_STATE_SET, task, status=to.value)
-        return task
+            return task_reports.report_status(db, task_id, to, progress, result, error)
 
     # Change
 
@@ -206,7 +182,7 @@ class TaskService:
         """
         fields, state = task_editing.split(changes, check_admin)
         with transaction(db, commit=commit):
-            for _ in range(TRIES):
+            for _ in range(task_changes.TRIES):
                 task = self.get_task(db, task_id, owner=owner)
                 if check_version is not None:
                     check_version(task.version)
@@ -215,7 +191,7 @@ class TaskService:
             else:
                 raise PreconditionFailed
             if state:
-                self._set_state(db, task.id, state)
+                task_reports.set_state(db, task.id, state)
             task = self.get_task(db, task.id)
             if state:
                 audit.record_task(db, AuditEvent.TASK_STATE_SET, task, fields=sorted(state), status=task.status.value)
@@ -225,7 +201,7 @@ class TaskService:
     def cancel(self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> Task:
         """Revoke a pending task, ask a running one to stop. Raises InvalidTransition if it has succeeded or failed."""
         with transaction(db, commit=commit):
-            for _ in range(TRIES):
+            for _ in range(task_changes.TRIES):
                 task = self.get_task(db, task_id, owner=owner)
                 revoked = task_changes.revoke_pending(db, task.id)
                 if revoked or task_changes.request_cancel(db, task.id):
@@ -262,7 +238,7 @@ class TaskService:
         room = quotas.room(db, task.user_id, load_of([task])) if queues_again else nullcontext()
         with room, transaction(db, commit=commit):
             if not task_changes.restart(db, task.id):
-                raise self._refused(db, task.id, "retry")
+                raise task_changes.refused(db, task.id, "retry")
             task = self.get_task(db, task.id)
             audit.record_task(db, AuditEvent.TASK_RETRIED, task, generation=task.generation)
             self._dispatch(db, [Dispatch.of(task)])
@@ -276,7 +252,7 @@ class TaskService:
         True: gone. False: it will be. Raises TaskNotFound, TaskActive.
         """
         with transaction(db, commit=commit):
-            for _ in range(TRIES):
+            for _ in range(task_changes.TRIES):
                 task = self.get_task(db, task_id, owner=owner)
                 if task_changes.delete_ended(db, task.id, pending_too=force):
                     audit.record_task(db, AuditEvent.TASK_DELETED, task, was=task.status.value)
@@ -315,66 +291,6 @@ class TaskService:
         if dispatches:
             after_commit(db, lambda: publish(dispatches))
 
-    def _move(
-        self, db: Session, task_id: UUID, to: TaskStatus, values: dict[str, Any], result: Any, error: str | None
-    ) -> bool:
-        if to is TaskStatus.REVOKED:
-            for _ in range(TRIES):
-                if task_changes.revoke_pending(db, task_id, "stopped") or task_changes.end_running(
-                    db, task_id, to, values, error
-                ):
-                    return True
-                # Between the two its attempt may have given it back as pending: look again.
-                if self.get_task(db, task_id).status in TERMINAL:
-                    return False
-            return False
-        if to is TaskStatus.SUCCEEDED:
-            return task_changes.end_running(db, task_id, to, {**values, "progress": 100, "result": result}, None)
-        if to is TaskStatus.FAILED:
-            return task_changes.end_running(db, task_id, to, values, error)
-        return False
-
-    def _set_state(self, db: Session, task_id: UUID, state: dict[str, Any]) -> None:
-        """An administrator's PATCH: the moves that are open from outside, or the progress of what runs."""
-        if "status" in state:
-            to = TaskStatus(state["status"])
-            if "result" in state and to is not TaskStatus.SUCCEEDED:
-                raise InvalidTransition("A result comes with status succeeded")
-            values: dict[str, Any] = {
-                name: value for name, value in state.items() if name in {"progress", "progress_detail"}
-            }
-            moved = self._move(db, task_id, to, values, state.get("result"), None)
-        elif "result" in state:
-            raise InvalidTransition("A result comes with status succeeded")
-        else:
-            moved = task_changes.set_progress(db, task_id, state)
-        if not moved:
-            raise self._refused(db, task_id, "set the state of")
-
-    def _report_end(
-        self, db: Session, current: CurrentAttempt, to: TaskStatus, progress: int | None, result: Any,
-        error: str | None,
-    ) -> bool:  # fmt: skip
-        """A body that speaks of itself. Once it has ended its attempt, its return value counts no more."""
-        fence = (db, current.task_id, current.attempt)
-        if to is TaskStatus.RUNNING:
-            attempts.report_progress(*fence, progress, result)
-            return True
-        if to is TaskStatus.SUCCEEDED:
-            ended = attempts.succeed(*fence, result)
-        elif to is TaskStatus.FAILED:
-            ended = attempts.fail(*fence, AttemptError("Failed", error))
-        elif to is TaskStatus.REVOKED:
-            ended = attempts.revoke(*fence, "stopped")
-        else:
-            return False
-        if ended:
-            after_commit(db, current.settle)
-        return ended
-
-    def _refused(self, db: Session, task_id: UUID, what: str) -> InvalidTransition:
-        return InvalidTransition(f"Cannot {what} a task that is {self.get_task(db, task_id).status}")
-
 
 def _id(task_id: UUID | str) -> UUID:
     """An id as a UUID; what is none names no task."""
@@ -384,16 +300,6 @@ def _id(task_id: UUID | str) -> UUID:
         return UUID(task_id)
     except ValueError:
         raise TaskNotFound from None
-
-
-def _current(task_id: UUID) -> CurrentAttempt | None:
-    """The attempt that this very context runs, if it is one of that task."""
-    current = current_attempt.get()
-    return current if current is not None and current.task_id == task_id else None
-
-
-def _progress(progress: int, detail: Any | None) -> dict[str, Any]:
-    return {"progress": progress} if detail is None else {"progress": progress, "progress_detail": detail}
 
 
 def _filter(user_id: UUID | None, status: Any, task_type: str | None, filters: dict[str, Any]) -> TaskFilter:

@@ -16,7 +16,6 @@ from app.core.security import hash_password
 from app.db.session import transaction
 from app.errors import (
     FieldError,
-    InvalidCursor,
     InvalidInput,
     LastAdmin,
     RegistrationClosed,
@@ -42,8 +41,10 @@ UNIQUE_VIOLATION = "23505"
 
 @dataclass(frozen=True, slots=True)
 class UserPage:
+    """`last` is the last id of it if another page follows."""
+
     users: list[User]
-    next_cursor: str | None
+    last: UUID | None
 
 
 class UserService:
@@ -99,15 +100,14 @@ class UserService:
         return user
 
     def list_users(
-        self, db: Session, *, limit: int = 50, skip: int = 0, cursor: str | None = None, commit: bool = True
+        self, db: Session, *, limit: int = 50, skip: int = 0, before: UUID | None = None, commit: bool = True
     ) -> UserPage:
-        """Newest first. Raises InvalidCursor."""
-        below = None if cursor is None else _read_cursor(cursor)
+        """Newest first; `before` is the last id of the page before."""
         with transaction(db, commit=commit):
             # One more than asked for tells whether there is a next page.
-            users = queries.newest_users(db, limit + 1, skip, below)
+            users = queries.newest_users(db, limit + 1, skip, before)
         more = len(users) > limit
-        return UserPage(users[:limit], users[limit - 1].id.hex if more else None)
+        return UserPage(users[:limit], users[limit - 1].id if more else None)
 
     def update_user(self, db: Session, user_id: UUID, changes: dict[str, Any], *, commit: bool = True) -> User:
         """Change `username`, `email`, `role`, `is_active`. Raises UserNotFound, UserExists, LastAdmin.
@@ -248,13 +248,6 @@ def _record_changes(db: Session, user_id: UUID, changes: dict[str, tuple[Any, An
         audit.record(db, AuditEvent.USER_ACTIVATED if active else AuditEvent.USER_DEACTIVATED, subject)
     if changed:
         audit.record(db, AuditEvent.USER_PROFILE_CHANGED, subject, fields=sorted(changed))
-
-
-def _read_cursor(cursor: str) -> UUID:
-    try:
-        return UUID(hex=cursor)
-    except ValueError:
-        raise InvalidCursor from None
 
 
 def _first_admin(username: str, password: str, email: str | None) -> FirstAdmin:

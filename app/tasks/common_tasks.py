@@ -109,7 +109,7 @@ def purge_finished_tasks(self: Any) -> dict[str, int]:
 
 @celery_app.task(bind=True, name="app.tasks.common_tasks.purge_expired_logins", catalogue=False)
 def purge_expired_logins(self: Any) -> dict[str, int]:
-    """Delete logins that expired or were revoked a while ago. Started by beat; safe to run twice."""
+    """Delete logins and API keys that ended a while ago. Started by beat; safe to run twice."""
     total: Counter[str] = Counter()
     while any((removed := asdict(auth_service.purge_expired_logins(self.db))).values()):
         total.update(removed)

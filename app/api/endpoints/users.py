@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import Path, Request, Response, status
 
 from app.api.deps import AdminUser, CurrentUser, LoginUser, SessionDep
-from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, set_next_link
+from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
 from app.api.problems import problems
 from app.api.router import SlashRouter
 from app.errors import (
@@ -73,8 +73,8 @@ def list_users(
     cursor: Cursor = None,
 ) -> list[UserRow]:
     """All users, newest first (administrators)."""
-    page = user_service.list_users(db, limit=limit, skip=skip, cursor=cursor)
-    set_next_link(request, response, page.next_cursor)
+    page = user_service.list_users(db, limit=limit, skip=skip, before=read_cursor(cursor))
+    set_next_link(request, response, None if page.last is None else page.last.hex)
     return page.users
 
 
