@@ -32,7 +32,7 @@ def refused(settings: "Settings") -> Iterator[str]:
     if "*" in settings.cors_origins:
         yield "refuses CORS_ORIGINS with *: name the origins"
     if settings.debug:
-        yield "refuses DEBUG: the log would hold users' data"
+        yield "refuses DEBUG: the log would hold every statement"
     if settings.database_url is not None and _is_open(settings.database_url.get_secret_value()):
         yield "refuses this DATABASE_URL: another machine's, with no password, client certificate or passfile"
 

@@ -95,9 +95,17 @@ def with_secrets_of(stored: Any, sent: Any) -> Any:
             else with_secrets_of(stored.get(key), value)
             for key, value in sent.items()
         }
-    if isinstance(sent, list) and isinstance(stored, list) and len(sent) == len(stored):
-        return [with_secrets_of(old, new) for old, new in zip(stored, sent, strict=True)]
+    if isinstance(sent, list) and isinstance(stored, list):
+        return [with_secrets_of(_shown_as(new, at, stored), new) for at, new in enumerate(sent)]
     return sent
+
+
+def _shown_as(sent: Any, at: int, stored: list[Any]) -> Any:
+    """The item that was shown as this one, in its place or the only one: by place alone secrets would change owners."""
+    same = [index for index, item in enumerate(stored) if redact(item) == sent]
+    if at in same:
+        return stored[at]
+    return stored[same[0]] if len(same) == 1 else None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.core.addresses import address_block
 from app.core.api_key_tokens import api_key_digest, is_well_formed, looks_like_api_key
 from app.core.config import get_settings
 from app.core.origin import Actor
@@ -186,7 +187,7 @@ class AuthService:
         Counted first, then looked at: of any number of concurrent ones no more than the limit pass.
         """
         settings = get_settings()
-        key = queries.failure_key("registration", address)
+        key = queries.failure_key("registration", address_block(address))
         with transaction(db):
             queries.count_failure(db, [key], settings.login_window_seconds)
             wait = queries.wait_for(db, {key: settings.registrations_per_address + 1}, settings.login_window_seconds)
@@ -269,7 +270,7 @@ def _failure_keys(login: str, found: queries.Credentials | None, address: str) -
     account = str(found.user_id) if found else login.lower()
     return {
         queries.failure_key("account", account): settings.login_attempts,
-        queries.failure_key("address", address): settings.login_attempts_per_address,
+        queries.failure_key("address", address_block(address)): settings.login_attempts_per_address,
     }
 
 

@@ -173,7 +173,8 @@ class TestCelery:
                 active, reserved = told.active(), told.reserved()
                 gate.touch()
                 started(ledger, 2)
-                wait_for(lambda: any(each["type"] == "task-failed" for each in seen), 20, "the last event")
+                ends = {"task-succeeded", "task-failed"}
+                wait_for(lambda: ends <= {each["type"] for each in seen}, 40, "the last events")
                 over.set()
                 listening.join(20)
         assert active

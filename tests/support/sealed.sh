@@ -19,14 +19,15 @@ for each in /usr /etc; do read_only "$each" "$root$each"; done
 for each in /bin /sbin /lib /lib64; do
     if [ -L "$each" ]; then cp -d "$each" "$root$each"; elif [ -d "$each" ]; then read_only "$each" "$root$each"; fi
 done
-for each in "$venv" "$python"; do
-    case $each in /usr | /usr/*) ;; *) read_only "$each" "$root$each" ;; esac
-done
-for each in app alembic alembic.ini; do read_only "$source/$each" "$root/srv/$each"; done
 mkdir "$root/proc" "$root/dev" "$root/tmp" "$root/data"
 mount --rbind /proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 sealed "$root/tmp"
+# After /tmp, below which a checkout with its environment may lie.
+for each in "$venv" "$python"; do
+    case $each in /usr | /usr/*) ;; *) read_only "$each" "$root$each" ;; esac
+done
+for each in app alembic alembic.ini; do read_only "$source/$each" "$root/srv/$each"; done
 mount --bind "$data" "$root/data"
 mount -o remount,ro "$root"
 

@@ -9,7 +9,7 @@ from app.api.deps import AdminUser, SessionDep
 from app.api.paging import LINK_HEADER, Cursor, Limit, set_next_link
 from app.api.problems import problems
 from app.api.router import SlashRouter
-from app.errors import AdminOnly, InvalidCursor
+from app.errors import AdminOnly, InsufficientScope, InvalidCursor
 from app.models.audit import AuditEvent, AuditRecord
 from app.schemas.audit import AuditRecordRead
 from app.schemas.task import Moment
@@ -39,7 +39,7 @@ def audit_filter(
     "",
     response_model=list[AuditRecordRead],
     response_description="Records, newest first",
-    responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InvalidCursor)},
+    responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InsufficientScope, InvalidCursor)},
 )
 @router.get("/", include_in_schema=False, response_model=list[AuditRecordRead])
 def list_audit(

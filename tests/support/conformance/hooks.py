@@ -20,6 +20,8 @@ DATABASE_URL = os.environ["CONFORMANCE_DATABASE_URL"]
 ROLE = os.environ["CONFORMANCE_ROLE"]
 # A success ends the caller's own token: each call gets an account of its own.
 ENDS_ITS_TOKEN = {("POST", "/api/v1/auth/logout"), ("PUT", "/api/v1/users/me/password")}
+# No answer but the list of logins names one.
+ONE_LOGIN = ("DELETE", "/api/v1/auth/sessions/{session_id}")
 # As good as a second for every check, and nobody has the time.
 LONG_WAITS = {str(seconds) for seconds in range(2, 61)}
 _turns = itertools.count()
@@ -37,6 +39,11 @@ def _new_login(role: str = "user") -> tuple[str, dict[str, Any]]:
         if role == "admin":
             _promote(user["id"])
         return user["username"], accounts.login(client, user["username"])
+
+
+def _login_of(token: str) -> str:
+    with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": f"Bearer {token}"}) as client:
+        return str(next(each["id"] for each in client.get("/api/v1/auth/sessions").json() if each["current"]))
 
 
 def _names(case: schemathesis.Case) -> tuple[str, str]:
@@ -64,6 +71,10 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         return
     if _names(case) in ENDS_ITS_TOKEN and "Authorization" in case.headers:
         case.headers["Authorization"] = f"Bearer {_new_login(ROLE)[1]['access_token']}"
+    if _names(case) == ONE_LOGIN and "Authorization" in case.headers:
+        token = str(_new_login(ROLE)[1]["access_token"])
+        case.headers["Authorization"] = f"Bearer {token}"
+        case.path_parameters["session_id"] = _login_of(token)
     if isinstance(case.body, dict) and next(_turns) % 2:
         case.body |= _known(case)
 

@@ -110,7 +110,12 @@ class TestBackAgain:
 
     @pytest.mark.parametrize(
         "sent",
-        [{"token": MASK}, {"list": [{"token": MASK}]}, {"order": {"password": MASK}}, {"a": {"password": MASK}}],
+        [
+            {"token": MASK},
+            {"list": [{"token": MASK, "new": 1}]},
+            {"order": {"password": MASK}},
+            {"a": {"password": MASK}},
+        ],
     )
     def test_what_was_not_is_left_for_a_refusal(self, sent: Any) -> None:
         assert holds_mask(with_secrets_of(self.STORED, sent))
@@ -123,6 +128,24 @@ class TestBackAgain:
     def test_three_stars_elsewhere_are_three_stars(self) -> None:
         assert not holds_mask({"rating": MASK, "list": [MASK]})
         assert with_secrets_of({"rating": "x"}, {"rating": MASK}) == {"rating": MASK}
+
+    def test_in_a_list_they_stay_with_what_they_stood_beside(self) -> None:
+        """By their place alone the host a would get the password of the host b."""
+        a, b = {"host": "a", "password": "of a"}, {"host": "b", "password": "of b"}
+        shown = redact([a, b])
+        assert with_secrets_of([a, b], shown) == [a, b]
+        assert with_secrets_of([a, b], shown[::-1]) == [b, a]
+        assert with_secrets_of([a, b], shown[1:]) == [b]
+        assert with_secrets_of([a, b], [*shown, {"host": "c"}]) == [a, b, {"host": "c"}]
+
+    def test_in_a_list_a_changed_item_gets_nobodys(self) -> None:
+        stored = [{"host": "a", "password": "of a"}]
+        assert holds_mask(with_secrets_of(stored, [{"host": "evil", "password": MASK}]))
+
+    def test_in_a_list_twins_keep_their_places(self) -> None:
+        stored = [{"password": "1"}, {"password": "2"}]
+        assert with_secrets_of(stored, redact(stored)) == stored
+        assert holds_mask(with_secrets_of(stored, [{"host": "new"}, *redact(stored)]))
 
 
 class TestPositions:

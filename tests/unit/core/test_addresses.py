@@ -1,0 +1,19 @@
+"""How addresses of the network count: what one customer has is one."""
+
+import pytest
+
+from app.core.addresses import address_block
+
+
+class TestAddressBlock:
+    @pytest.mark.parametrize("address", ["192.0.2.7", "unknown", "testclient", ""])
+    def test_leaves_an_ipv4_address_and_what_is_none(self, address: str) -> None:
+        assert address_block(address) == address
+
+    def test_takes_the_whole_64_of_an_ipv6_one(self) -> None:
+        blocks = {address_block(f"2001:db8:1:2:{tail}") for tail in (":", ":1", "ffff:ffff:ffff:ffff", ":1%eth0")}
+        assert blocks == {"2001:db8:1:2::/64"}
+        assert address_block("2001:db8:1:3::1") == "2001:db8:1:3::/64"
+
+    def test_a_mapped_ipv4_address_is_no_block(self) -> None:
+        assert address_block("::ffff:192.0.2.7") != address_block("::ffff:192.0.2.8")
