@@ -1,6 +1,7 @@
 """Starts what a worker and beat run beside Celery's own work: the agent (worker) and the keeper (both)."""
 
 import functools
+import importlib
 import os
 from typing import Any
 
@@ -73,6 +74,16 @@ def _settings_are_there(**_: Any) -> None:
         raise SystemExit(f"{' and '.join(missing)} not set: {advice}")
 
 
+def _task_modules_can_be_imported(**_: Any) -> None:
+    """In the API as well, which imports the tasks for its catalogue."""
+    for name in get_settings().task_modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            advice = "is its folder on PYTHONPATH?"
+            raise SystemExit(f"TASK_MODULES names {name}, which cannot be imported: {error} ({advice})") from None
+
+
 def _beat_starts(**_: Any) -> None:
     _settings_are_there()
     keep_transactions_short()
@@ -82,6 +93,7 @@ def _beat_starts(**_: Any) -> None:
 def install(app: Celery) -> None:
     """Add the steps to the application."""
     app.steps["worker"].add(ServiceStep)
+    signals.import_modules.connect(_task_modules_can_be_imported, weak=False)
     signals.celeryd_init.connect(_settings_are_there, weak=False)
     signals.worker_shutting_down.connect(_worker_shuts_down, weak=False)
     signals.worker_shutdown.connect(_worker_has_shut_down, weak=False)

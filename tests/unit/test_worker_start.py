@@ -24,6 +24,12 @@ def test_beat_names_what_is_missing() -> None:
         signals.beat_init.send(sender=None)
 
 
+def test_a_module_that_cannot_be_imported_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(get_settings(), "task_modules", ["no_such_company.tasks"])
+    with pytest.raises(SystemExit, match=r"TASK_MODULES names no_such_company\.tasks.*PYTHONPATH"):
+        celery_app.loader.import_default_modules()
+
+
 def test_what_runs_beside_the_worker_starts_after_the_pool_has_forked() -> None:
     assert bootsteps.ServiceStep in celery_app.steps["worker"]
     assert bootsteps.ServiceStep.requires == ("celery.worker.components:Pool",)
