@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 from app.models.task import ACTIVE, TERMINAL, TRANSITIONS, TaskStatus
 from app.services import attempts, task_changes
 from app.services.attempts import CurrentAttempt, current_attempt
-from app.services.task_service import _current
+from app.services.task_reports import _current
 from app.services.transitions import transition
 
 PAIRS = list(itertools.product(TaskStatus, TaskStatus))
