@@ -174,8 +174,6 @@ def _check_depth(body: Any) -> None:
 
 def _check_record(headers: dict[str, Any], body: list[Any]) -> None:
     args, kwargs, embed = body
-    # Of the limits only the hard one is the row's; a soft one is the task's own affair.
-    _, soft = headers.get("timelimit") or (None, None)
-    said = (args, kwargs, soft, *(embed or {}).values(), *(headers.get(name) for name in NOT_FOR_RECORDS))
+    said = (args, kwargs, *(embed or {}).values(), *(headers.get(name) for name in NOT_FOR_RECORDS))
     if any(said):
         raise Malformed("a record's message that says more than which record")
