@@ -160,7 +160,7 @@ class TcpProxy:
         self._rules: list[Reply] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
-        self._listener: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         # Bound and never listening: it keeps the port ours while nobody listens there.
         self._reserve = socket.socket()
         self._reserve.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -255,11 +255,28 @@ class TcpProxy:
         return rule
 
     async def _listen(self) -> None:
+        """By hand: an asyncio.Server that is closed in the middle of an accept leaves that connection open."""
         if self.refuses:
-            self._listener = await self._loop.create_server(lambda: _Link(self).client, LOOPBACK, self.port)
+            listener = socket.socket()
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((LOOPBACK, self.port))
+            listener.listen(100)
+            listener.setblocking(False)
+            self._listener = listener
+            self._loop.add_reader(listener, self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            self.spawn(self._adopt(connection))
+
+    async def _adopt(self, connection: socket.socket) -> None:
+        await self._loop.connect_accepted_socket(lambda: _Link(self).client, connection)
 
     async def _refuse(self) -> None:
         if self._listener is not None:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
         await self._cut()
@@ -282,6 +299,8 @@ class TcpProxy:
             link.release(rule)
 
     async def _end_tasks(self) -> None:
+        for _ in range(5):  # what was accepted last gets as far as being reset
+            await asyncio.sleep(0)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
