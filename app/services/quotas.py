@@ -9,7 +9,7 @@ import logging
 import math
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -82,6 +82,33 @@ def load_of(tasks: Sequence[TaskCreate | Task]) -> Load:
     return Load(len(tasks), sum(json_size(task.args) + json_size(task.kwargs) for task in tasks))
 
 
+class Minute:
+    """What this process has accepted in the last minute, counted by the second.
+
+    The rows do not tell it all: one that was retried counts once more, and one that was deleted counts still.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: deque[list[int]] = deque()  # [second of the monotonic clock, tasks]
+        self._total = 0
+
+    def add(self, tasks: int) -> None:
+        second = int(time.monotonic())
+        if not self._seconds or self._seconds[-1][0] != second:
+            self._seconds.append([second, 0])
+        self._seconds[-1][1] += tasks
+        self._total += tasks
+
+    def tasks(self) -> int:
+        while self._seconds and self._seconds[0][0] <= time.monotonic() - WINDOW_SECONDS - 1:
+            self._total -= self._seconds.popleft()[1]
+        return self._total
+
+    def until_less(self) -> float:
+        """Seconds until the oldest of them are a minute old."""
+        return self._seconds[0][0] + WINDOW_SECONDS + 1 - time.monotonic() if self._seconds else 0
+
+
 @dataclass
 class Usage:
     """What this process knows of one user."""
@@ -95,6 +122,7 @@ class Usage:
     # Committed by this process since the look; and taken, but not yet committed.
     since: Load = NOTHING
     open: Load = NOTHING
+    minute: Minute = field(default_factory=Minute)
     looked_at: float = -math.inf
     interval: float = MIN_INTERVAL
     is_slow: bool = False
@@ -134,6 +162,7 @@ class Quotas:
         with usage.lock:
             usage.open = usage.open.minus(wanted)
             usage.since = usage.since.plus(wanted)
+            usage.minute.add(wanted.tasks)
 
     def _usage(self, user_id: UUID) -> Usage | None:
         settings = get_settings()
@@ -220,8 +249,9 @@ def _note(usage: Usage, row: Sequence[Any], before: Load, took: float) -> None:
 def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | None:
     taken = usage.taken()
     rate, tasks, size = settings.quota_tasks_per_minute, settings.quota_queued_tasks, settings.quota_queued_bytes
-    if rate and usage.recent + taken.tasks + wanted.tasks > rate:
-        seconds = _window_seconds(usage, wanted) if wanted.tasks <= rate else None
+    own = usage.minute.tasks() + usage.open.tasks if rate else 0
+    if rate and max(usage.recent + taken.tasks, own) + wanted.tasks > rate:
+        seconds = _window_seconds(usage, wanted, by_own=own + wanted.tasks > rate) if wanted.tasks <= rate else None
         return TooManySubmissions(f"{rate} tasks a minute", retry_after=seconds)
     if tasks and usage.queued.tasks + taken.tasks + wanted.tasks > tasks:
         seconds = _queue_seconds(usage) if wanted.tasks <= tasks else None
@@ -232,8 +262,10 @@ def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | 
     return None
 
 
-def _window_seconds(usage: Usage, wanted: Load) -> int:
+def _window_seconds(usage: Usage, wanted: Load, *, by_own: bool) -> int:
     """Until the oldest of the minute's tasks is no longer one of it; for several, until all of them are."""
+    if by_own:
+        return max(1, math.ceil(usage.minute.until_less() if wanted.tasks == 1 else WINDOW_SECONDS))
     known = usage.recent > 0 and wanted.tasks == 1
     seconds = usage.recent_seconds if known else float(WINDOW_SECONDS)
     passed = time.monotonic() - usage.looked_at
