@@ -247,6 +247,7 @@ class TestTasksPerMinute:
         self, tasks: TaskClient, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "MIN_INTERVAL", 0.0)
+        monkeypatch.setattr(module, "LOOKS_SHARE", 1e9)
         limits(tasks_per_minute=3)
         for _ in range(3):
             assert tasks.delete(tasks.create()["id"], force="true").status_code == 204
