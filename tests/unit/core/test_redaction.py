@@ -3,7 +3,9 @@
 import copy
 import inspect
 import json
-import time
+import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import Any, ClassVar
 
 import pytest
@@ -86,12 +88,9 @@ class TestRedact:
         assert redact(circle)["token"] == MASK
 
     def test_costs_little(self) -> None:
-        """Where nothing is to hide: a fraction of what it takes to read the same JSON."""
+        """Where nothing is to hide: it walks by levels, and calls nothing of its own for each value."""
         wide = {"rows": [{"id": n, "name": f"name {n}", "score": n / 7} for n in range(20_000)]}
-        text = json.dumps(wide)
-        reading = min(_seconds(lambda: json.loads(text)) for _ in range(5))
-        looking = min(_seconds(lambda: redact(wide)) for _ in range(5))
-        assert looking < 2 * reading
+        assert _calls(lambda: redact(wide)) < 100
         assert redact(wide) is wide
 
 
@@ -165,7 +164,18 @@ def _keys(value: Any) -> list[Any]:
     return [key for inner in value for key in _keys(inner)] if isinstance(value, list) else []
 
 
-def _seconds(action: Any) -> float:
-    begun = time.perf_counter()
-    action()
-    return time.perf_counter() - begun
+def _calls(action: Callable[[], Any]) -> int:
+    """How many Python functions it calls."""
+    counted = 0
+
+    def count(_frame: FrameType, event: str, _argument: Any) -> None:
+        nonlocal counted
+        counted += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        action()
+    finally:
+        sys.setprofile(before)
+    return counted
