@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.performance import documents, plots
+from tests.performance import documents, flames, plots
 from tests.performance import table as tables
 from tests.performance.bench import Bench
 from tests.performance.endpoints import measure_endpoints
@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--plot", type=Path, metavar="PATH", help="draw there, as PNG: into a directory, or beside FILE.png"
     )
+    parser.add_argument(
+        "--flame", type=Path, metavar="DIR", help="flame graphs of submit, batch, read, run; needs py-spy"
+    )
     return parser
 
 
@@ -112,7 +115,10 @@ def _measure_url(options: argparse.Namespace) -> int:
 def _measure_own(options: argparse.Namespace, chosen: Sequence[str]) -> int:
     size = _size(options)
     print("starting PostgreSQL, Valkey and what is measured on them", flush=True)
-    with Bench(size) as bench:
+    if options.flame:
+        flames.check()
+        options.flame.mkdir(parents=True, exist_ok=True)
+    with Bench(size, options.flame) as bench:
         measured: tuple[list[Row], int] = ([], 0)
         if ENDPOINTS in chosen:
             measured = measure_endpoints(size, loopback(bench.stack.url), None, None)

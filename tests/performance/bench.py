@@ -32,6 +32,8 @@ from tests.support.waiting import wait_for
 RAW_APP = "tests.performance.comparators.raw"
 SECRET = "of-the-handwritten-endpoint-0123456789abcdef"
 TASK_MODULES = {"TASK_MODULES": '["tests.support.measured_tasks"]'}
+# Quotas are checked, and not met: nothing runs what is submitted.
+ROOM = {"QUOTA_QUEUED_TASKS": "100000000", "QUOTA_TASKS_PER_MINUTE": "100000000", "QUOTA_QUEUED_BYTES": str(1 << 40)}
 QUIET = ("--log-level", "warning", "--no-access-log")
 START_SECONDS = 45.0
 FILL_SECONDS = 3600.0
@@ -57,8 +59,8 @@ class Servers(Services):
 class Bench:
     """One run. A context manager; everything that was started is ended with it."""
 
-    def __init__(self, size: Size) -> None:
-        self.size = size
+    def __init__(self, size: Size, flames: Path | None = None) -> None:
+        self.size, self.flames = size, flames
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -105,7 +107,7 @@ class Bench:
     @cached_property
     def stack(self) -> Stack:
         """The one for HTTP alone: an API process and no worker."""
-        stack = self._open.enter_context(self.new_stack())
+        stack = self._open.enter_context(self.new_stack(**ROOM))
         stack.server(options=QUIET)
         return stack
 
@@ -207,10 +209,13 @@ class Bench:
         servers = {"PostgreSQL": self.services.postgres.pid, "broker": self.services.valkey.pid}
         return CpuMeter({**servers, "generator": (os.getpid(), False), **parts})
 
-    def slice(self, address: Address, endpoint: Endpoint, requests: int | None = None) -> Measured:
-        """One turn of HTTP load of this run's size."""
+    def slice(
+        self, address: Address, endpoint: Endpoint, requests: int | None = None, clients: int | None = None
+    ) -> Measured:
+        """One turn of HTTP load, of this run's size where nothing else is said."""
         size = self.size
-        return run(measure(address, endpoint, size.clients, requests or size.requests, size.seconds))
+        work = measure(address, endpoint, clients or size.clients, requests or size.requests, size.seconds)
+        return run(work)
 
 
 def finish(part: Part) -> None:

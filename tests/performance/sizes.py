@@ -28,7 +28,7 @@ class Size:
 
 QUICK = Size(
     "quick", rounds=1, clients=32, requests=800, seconds=4, batches=3, drained=400, starts=30, waiting=2_000,
-    critical=25, loop_seconds=1, streams=100, ticks=20, restarted=4, kept=400, rows=(2_000, 10_000), calls=300,
+    critical=25, loop_seconds=1, streams=100, ticks=12, restarted=4, kept=400, rows=(2_000, 10_000), calls=300,
 )  # fmt: skip
 FULL = Size(
     "full", rounds=5, clients=32, requests=8_000, seconds=20, batches=20, drained=5_000, starts=300, waiting=100_000,

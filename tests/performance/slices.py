@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from tests.performance.bench import Bench
 from tests.performance.figures import percentile
 from tests.performance.findings import Findings
+from tests.performance.flames import flame
 from tests.performance.load import Endpoint, Measured
 from tests.performance.processes import CpuMeter
 from tests.support.loopback import Address
@@ -23,6 +24,8 @@ class Way:
     pid: int
     each: int = 1
     requests: int | None = None
+    clients: int | None = None
+    flame: str = ""  # the name of its picture, if one is wanted
     rounds: list[Measured] = field(default_factory=list)
     cpu: dict[str, float] = field(default_factory=dict)
 
@@ -40,13 +43,18 @@ class Way:
 def take_turns(bench: Bench, ways: Sequence[Way], after: Callable[[Way], None] = lambda _: None) -> None:
     """A short slice to warm each up, then the rounds. `after` is called at the end of each slice."""
     for way in ways:
-        bench.slice(way.address, way.endpoint, max(bench.size.clients, (way.requests or bench.size.requests) // 8))
+        clients = way.clients or bench.size.clients
+        bench.slice(way.address, way.endpoint, max(clients, (way.requests or bench.size.requests) // 8), clients)
     for _ in range(bench.size.rounds):
         for way in ways:
             meter = bench.meter(server=way.pid)
-            way.rounds.append(bench.slice(way.address, way.endpoint, way.requests))
+            way.rounds.append(bench.slice(way.address, way.endpoint, way.requests, way.clients))
             _add(way.cpu, meter)
             after(way)
+    for way in ways:
+        if way.flame and bench.flames:
+            with flame(bench.flames / f"{way.flame}.svg", way.pid):
+                bench.slice(way.address, way.endpoint, way.requests, way.clients)
 
 
 def _add(cpu: dict[str, float], meter: CpuMeter) -> None:

@@ -1,6 +1,7 @@
 """A thousand tasks in one request: against as many requests."""
 
 import json
+from dataclasses import replace
 
 from tests.performance.bench import Bench, run
 from tests.performance.findings import Findings
@@ -13,6 +14,7 @@ from tests.performance.wire import Connection, Request
 from tests.support.loopback import loopback
 
 TASKS = 1_000
+CLIENTS = 2  # one answer is read while the other request is worked on
 ABSENT = (404, 405)
 
 
@@ -26,8 +28,9 @@ def measure(bench: Bench) -> Findings:
         findings.skip(what, against, "POST /tasks/batch is not there")
         return findings
     endpoint = Endpoint("POST /tasks/batch", lambda _: request, expected=201)
-    batches = Way("POST /tasks/batch", address, endpoint, bench.stack.server().pid, TASKS, bench.size.batches)
-    singles = single(bench)
+    batches = Way("POST /tasks/batch", address, endpoint, bench.stack.server().pid, TASKS, flame="batch")
+    batches.requests, batches.clients = bench.size.batches, CLIENTS
+    singles = replace(single(bench), flame="")
     take_turns(bench, [singles, batches])
     keep(findings, [singles, batches])
     values = [ratio(batches.per_second(number), singles.per_second(number)) for number in range(bench.size.rounds)]

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from redis import Redis
 
-from tests.performance.bench import QUIET, Bench, finish
+from tests.performance.bench import QUIET, ROOM, Bench, finish
 from tests.performance.drain import all_ended
 from tests.performance.findings import Curve, Findings
 from tests.performance.goals import Comparison, Goal, ratio
@@ -32,11 +32,11 @@ def measure(bench: Bench) -> Findings:
 
 
 def _api(bench: Bench, findings: Findings) -> None:
-    with bench.new_stack() as stack:
+    with bench.new_stack(**ROOM) as stack:
         part = stack.server(options=QUIET)
         bare, address = bench.http_server(BARE, {})
-        account = bench.sign_in(stack)
         idle = memory(part.pid), memory(bare.pid)
+        account = bench.sign_in(stack)
         request = Request("POST", f"{API}/tasks/", NOOP, token=account.token)
         bench.slice(loopback(stack.url), Endpoint("POST /tasks/", lambda _: request, expected=201))
         bench.slice(address, Endpoint("/ping", lambda _: Request("GET", "/ping")))

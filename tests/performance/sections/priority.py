@@ -3,7 +3,7 @@
 import json
 from itertools import chain
 
-from tests.performance.bench import QUIET, Bench, run
+from tests.performance.bench import QUIET, ROOM, Bench, run
 from tests.performance.figures import percentile
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal, ratio
@@ -26,7 +26,7 @@ def measure(bench: Bench) -> Findings:
     size = bench.size
     empty: list[list[float]] = []
     loaded: list[list[float]] = []
-    with bench.new_stack(QUOTA_QUEUED_TASKS="0") as stack:
+    with bench.new_stack(**ROOM) as stack:
         stack.server(options=QUIET)
         account, user = bench.sign_in(stack), bench.new_user(stack)
         with bench.worker(stack):

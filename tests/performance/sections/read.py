@@ -22,7 +22,7 @@ def reading(bench: Bench) -> Way:
         return str(answer.json()["id"])
 
     request = Request("GET", f"{API}/tasks/{run(create())}", token=bench.account.token)
-    return Way("GET /tasks/{id}", address, Endpoint("GET", lambda _: request), bench.stack.server().pid)
+    return Way("GET /tasks/{id}", address, Endpoint("GET", lambda _: request), bench.stack.server().pid, flame="read")
 
 
 def measure(bench: Bench) -> Findings:

@@ -1,8 +1,12 @@
 """No-op tasks through `worker -c 2`: ours with claim, finish and history, against plain Celery without and with results."""
 
+from contextlib import nullcontext
+from pathlib import Path
+
 from tests.performance.bench import Bench, finish
 from tests.performance.drain import Drained, all_ended, drain
 from tests.performance.findings import Findings
+from tests.performance.flames import flame
 from tests.performance.goals import Comparison, Goal, ratio
 from tests.support.services import sqlalchemy_url
 
@@ -17,6 +21,8 @@ def measure(bench: Bench) -> Findings:
     for _ in range(bench.size.rounds):
         for name, way in ways.items():
             drained[name].append(way(bench))
+    if bench.flames:
+        _ours(bench, bench.flames / "run.svg")
     for other, least in ((RAW, 0.9), (BACKEND, 3.0)):
         pairs = zip(drained[OURS], drained[other], strict=True)
         values = [ratio(mine.per_second, theirs.per_second) for mine, theirs in pairs]
@@ -40,11 +46,11 @@ def _done(drained: Drained) -> list[float]:
     return found
 
 
-def _ours(bench: Bench) -> Drained:
+def _ours(bench: Bench, picture: Path | None = None) -> Drained:
     with bench.new_stack() as stack:
         bench.fill(stack, bench.new_user(stack), "measured.noop", bench.size.drained)
         broker = bench.broker(stack.broker_url)
-        with bench.worker(stack) as worker:
+        with bench.worker(stack) as worker, flame(picture, worker.pid) if picture else nullcontext():
             return drain(bench, broker, "default", bench.size.drained, worker, all_ended(stack))
 
 

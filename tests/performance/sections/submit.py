@@ -29,7 +29,7 @@ def single(bench: Bench) -> Way:
     """`POST /tasks/` as this section measures it."""
     request = Request("POST", f"{API}/tasks/", NOOP, token=bench.account.token)
     endpoint = Endpoint("POST /tasks/", lambda _: request, expected=201)
-    return Way("POST /tasks/", loopback(bench.stack.url), endpoint, bench.stack.server().pid)
+    return Way("POST /tasks/", loopback(bench.stack.url), endpoint, bench.stack.server().pid, flame="submit")
 
 
 def ping(bench: Bench) -> Way:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,6 +89,15 @@ class TestCpu:
 
     def test_memory_is_in_mebibytes(self) -> None:
         assert 1 < memory(os.getpid())["uss"] < 10_000
+
+
+def test_flame_graphs_need_py_spy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert performance_test.main(["--only", "run", "--flame", str(tmp_path / "flames")]) == 2
+    assert "pip install py-spy" in capsys.readouterr().err
+    assert not (tmp_path / "flames").exists()
 
 
 def test_counts_leave_out_what_goes_on_anyway() -> None:
