@@ -27,6 +27,7 @@ class Way:
     clients: int | None = None
     flame: str = ""  # the name of its picture, if one is wanted
     rounds: list[Measured] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)  # seconds, of each round
     cpu: dict[str, float] = field(default_factory=dict)
 
     def per_second(self, number: int) -> float:
@@ -40,17 +41,20 @@ class Way:
         return sum(len(measured.latencies) for measured in self.rounds) * self.each
 
 
-def take_turns(bench: Bench, ways: Sequence[Way], after: Callable[[Way], None] = lambda _: None) -> None:
-    """A short slice to warm each up, then the rounds. `after` is called at the end of each slice."""
+def take_turns(bench: Bench, ways: Sequence[Way], settle: Callable[[Way], float] = lambda _: 0.0) -> None:
+    """A short slice to warm each up, then the rounds. `settle` waits for what a slice has left to do, so
+    that the next one does not pay for it, and says how long that took; its CPU is that slice's.
+    """
     for way in ways:
         clients = way.clients or bench.size.clients
         bench.slice(way.address, way.endpoint, max(clients, (way.requests or bench.size.requests) // 8), clients)
+        settle(way)
     for _ in range(bench.size.rounds):
         for way in ways:
             meter = bench.meter(server=way.pid)
             way.rounds.append(bench.slice(way.address, way.endpoint, way.requests, way.clients))
+            way.lags.append(settle(way))
             _add(way.cpu, meter)
-            after(way)
     for way in ways:
         if way.flame and bench.flames:
             with flame(bench.flames / f"{way.flame}.svg", way.pid):

@@ -8,7 +8,7 @@ from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal, ratio
 from tests.performance.load import Endpoint
 from tests.performance.scenario import API
-from tests.performance.sections.submit import BODY, single
+from tests.performance.sections.submit import BODY, single, until_messages_are_out
 from tests.performance.slices import Way, keep, take_turns
 from tests.performance.wire import Connection, Request
 from tests.support.loopback import loopback
@@ -31,11 +31,20 @@ def measure(bench: Bench) -> Findings:
     batches = Way("POST /tasks/batch", address, endpoint, bench.stack.server().pid, TASKS, flame="batch")
     batches.requests, batches.clients = bench.size.batches, CLIENTS
     singles = replace(single(bench), flame="")
-    take_turns(bench, [singles, batches])
+    take_turns(bench, [singles, batches], lambda _: until_messages_are_out(bench))
     keep(findings, [singles, batches])
-    values = [ratio(batches.per_second(number), singles.per_second(number)) for number in range(bench.size.rounds)]
+    rounds = range(bench.size.rounds)
+    values = [ratio(batches.per_second(number), singles.per_second(number)) for number in rounds]
     findings.rows.append(Comparison(what, against, Goal(at_least=8), values))
+    out = [[_until_out(way, number) for number in rounds] for way in (batches, singles)]
+    values = [ratio(mine, theirs) for mine, theirs in zip(*out, strict=True)]
+    findings.rows.append(Comparison("the same, until the last message is out", against, Goal(), values))
     return findings
+
+
+def _until_out(way: Way, number: int) -> float:
+    done = way.rounds[number]
+    return len(done.latencies) * way.each / (done.seconds + way.lags[number])
 
 
 def _status(bench: Bench, request: Request) -> int:
