@@ -150,9 +150,10 @@ class TestStream:
     def test_one_that_was_cut_has_not_ended(self) -> None:
         assert asyncio.run(self.read(self.HEAD, b"20\r\ndata: ")) == ([], False)
 
-    def test_another_answer_is_no_stream(self) -> None:
-        with pytest.raises(NoStream, match="404"):
-            asyncio.run(self.read(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"))
+    @pytest.mark.parametrize("answer", ["404 Not Found", "200 OK"], ids=["another status", "another type"])
+    def test_another_answer_is_no_stream(self, answer: str) -> None:
+        with pytest.raises(NoStream, match=answer):
+            asyncio.run(self.read(f"HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n".encode()))
 
 
 class TestChoice:
