@@ -147,13 +147,25 @@ def _latency(found: Sequence[Findings], plt: Any) -> Any:
 
 
 def rates(moments: Sequence[float], begun: float, width: float) -> tuple[list[float], list[float]]:
-    """The middle of each span of `width` seconds and what was done in it a second; nan where nothing was, so lines break."""
+    """The middle of each span of `width` seconds and what was done in it a second.
+
+    nan between turns, so that lines break, and at both ends of a longer turn, which fill a part of their span.
+    """
     counts: dict[int, int] = {}
     for moment in moments:
         at = int((moment - begun) / width)
         counts[at] = counts.get(at, 0) + 1
     spans = range(min(counts), max(counts) + 1)
-    return [(at + 0.5) * width for at in spans], [counts[at] / width if at in counts else math.nan for at in spans]
+    whole = {at for at in counts if (at - 1 in counts and at + 1 in counts) or _is_short(counts, at)}
+    return [(at + 0.5) * width for at in spans], [counts[at] / width if at in whole else math.nan for at in spans]
+
+
+def _is_short(counts: dict[int, int], at: int) -> bool:
+    """Whether the turn that the span belongs to has no more than two."""
+    first = at
+    while first - 1 in counts:
+        first -= 1
+    return first + 2 not in counts or first + 1 not in counts
 
 
 def _throughput(found: Sequence[Findings], plt: Any) -> Any:

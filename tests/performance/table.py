@@ -1,5 +1,6 @@
 """The table of all sections: printed, and as Markdown ready for the documents."""
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from tests.performance.goals import Comparison, figure
 
 HEADS = ("what", "against", "goal", "measured", "")
 WIDEST = 60
+COST_ORDER = ("server", "parent", "children", "PostgreSQL", "broker", "generator")
 
 
 def printed(found: Sequence[Findings]) -> str:
@@ -24,7 +26,32 @@ def printed(found: Sequence[Findings]) -> str:
             lines.append(_line(_cells(row), widths))
             lines += [f"      {told}" for told in (row.skipped, row.note) if told]
         lines += [f"ERROR in {findings.section}: {error}" for error in findings.errors]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_printed_costs(found)])
+
+
+def _printed_costs(found: Sequence[Findings]) -> list[str]:
+    heads, rows = costs(found)
+    if not rows:
+        return []
+    widths = [max(len(line[at]) for line in (heads, *rows)) for at in range(len(heads))]
+    return ["", "CPU microseconds each:", *(_line(line, widths) for line in (heads, *rows))]
+
+
+def costs(found: Sequence[Findings]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Of each way of each section: how many a second, and CPU microseconds each by part, the generator's last."""
+    ways = [
+        (findings.section, name, figures)
+        for findings in found
+        for name, figures in findings.details.items()
+        if isinstance(figures, dict) and "cpu_microseconds_each" in figures
+    ]
+    parts = sorted({part for *_, figures in ways for part in figures["cpu_microseconds_each"]}, key=COST_ORDER.index)
+    rows = [
+        (section, name, figure(statistics.median(figures["per_second"])),
+         *(f"{figures['cpu_microseconds_each'].get(part, 0):,.0f}" for part in parts))
+        for section, name, figures in ways
+    ]  # fmt: skip
+    return ("section", "way", "a second", *parts), rows
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -45,8 +72,12 @@ def markdown(found: Sequence[Findings], machine: dict[str, Any]) -> dict[str, st
     rows = _table(
         (*HEADS[:4], "reached", "note"), [_markdown_cells(row) for findings in found for row in findings.rows]
     )
+    spent = costs(found)
+    cpu = (
+        ["CPU microseconds each, by process; the generator is what makes the load:", _table(*spent)] if spent[1] else []
+    )
     errors = [f"- {findings.section}: {error.splitlines()[0]}" for findings in found for error in findings.errors]
-    blocks = {"table": "\n\n".join([where, rows, *(["Errors:\n\n" + "\n".join(errors)] if errors else [])])}
+    blocks = {"table": "\n\n".join([where, rows, *cpu, *(["Errors:\n\n" + "\n".join(errors)] if errors else [])])}
     details = next((findings.details for findings in found if findings.section == "capacity"), None)
     if details:
         blocks["capacity"] = "\n\n".join([where, *_capacity(details)])

@@ -46,6 +46,13 @@ class TestRates:
         assert all(math.isnan(value) for value in done[2:4])
         assert done[4] == 2.0
 
+    def test_leave_out_the_ends_of_a_turn(self) -> None:
+        _, done = rates([0.4, 0.5, 0.9, 1.0, 1.4, 1.5, 4.1], begun=0.0, width=0.5)
+        assert math.isnan(done[0])
+        assert done[1:3] == [4.0, 4.0]
+        assert all(math.isnan(value) for value in done[3:8])
+        assert done[8] == 2.0
+
 
 class TestDraw:
     def test_draws_what_there_is(self, tmp_path: Path) -> None:

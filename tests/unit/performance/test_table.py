@@ -9,7 +9,7 @@ from tests.performance.documents import filled, write
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal
 from tests.performance.machine import machine
-from tests.performance.table import markdown, printed
+from tests.performance.table import costs, markdown, printed
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
@@ -27,6 +27,21 @@ class TestPrinted:
         assert "      a note" in text
         assert "      skipped: it is not there" in text
         assert "ERROR in run: RuntimeError: it broke" in text
+
+    def test_tells_what_each_way_took(self) -> None:
+        one = Findings("run")
+        one.details["ours"] = {
+            "per_second": [400.0, 500.0, 900.0],
+            "cpu_microseconds_each": {"generator": 30.0, "parent": 900.0},
+        }
+        one.details["turns"] = [1]
+        assert costs([one]) == (
+            ("section", "way", "a second", "parent", "generator"),
+            [("run", "ours", "500", "900", "30")],
+        )
+        one.rows = found()[0].rows
+        assert printed([one]).splitlines()[-1].split() == ["run", "ours", "500", "900", "30"]
+        assert "| run | ours | 500 | 900 | 30 |" in markdown([one], machine("c", 1))["table"]
 
     def test_is_nothing_of_nothing(self) -> None:
         assert printed([Findings("run")]) == ""
