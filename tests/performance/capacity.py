@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 FULL = 0.7
 PARTS = ("API", "worker parent", "worker children", "PostgreSQL", "broker")
+Line = dict[str, float | str]  # of a table
 ALONE = ("API", "worker parent", "broker")  # each process of these has one core at most
 
 
@@ -84,21 +85,34 @@ def plan(costs: Costs, tasks_per_second: float, mix: Mix, bottleneck: str = "") 
     return Plan(tasks_per_second, cores, processes["API"], processes["worker parent"], bottleneck or largest)
 
 
-def table(costs: Costs, mix: Mix, machines: tuple[int, ...] = (2, 4, 8, 16, 32, 64)) -> list[dict[str, float | str]]:
-    """A line for each machine, for the documents and the JSON."""
-    lines: list[dict[str, float | str]] = []
-    for number in machines:
-        found = most(costs, number, mix)
-        lines.append(
-            {
-                "cores": number,
-                "tasks_per_second": round(found.tasks_per_second),
-                "api_processes": found.api_processes,
-                "workers": found.workers,
-                "pool_children": max(1, math.ceil(found.cores["worker children"] / FULL)),
-                "postgresql_cores": round(found.cores["PostgreSQL"], 2),
-                "broker_cores": round(found.cores["broker"], 2),
-                "full_first": found.bottleneck,
-            }
-        )
-    return lines
+def machines(costs: Costs, mix: Mix, cores: tuple[int, ...] = (2, 4, 8, 16, 32, 64)) -> list[Line]:
+    """What each machine carries."""
+    return [
+        {"cores": number, **_line(found), "full first": found.bottleneck}
+        for number in cores
+        for found in [most(costs, number, mix)]
+    ]
+
+
+def loads(costs: Costs, mix: Mix, rates: tuple[int, ...] = (10, 100, 500, 1_000, 2_000, 5_000, 10_000)) -> list[Line]:
+    """What each load needs."""
+    return [
+        {
+            **_line(found),
+            "cores": round(found.all_cores / FULL, 1),
+            "brokers": max(1, math.ceil(found.cores["broker"] / FULL)),
+        }
+        for rate in rates
+        for found in [plan(costs, rate, mix)]
+    ]
+
+
+def _line(found: Plan) -> Line:
+    return {
+        "tasks/s": round(found.tasks_per_second),
+        "API processes": found.api_processes,
+        "workers": found.workers,
+        "pool children": max(1, math.ceil(found.cores["worker children"] / FULL)),
+        "PostgreSQL cores": round(found.cores["PostgreSQL"], 2),
+        "broker cores": round(found.cores["broker"], 2),
+    }

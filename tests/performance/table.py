@@ -99,18 +99,20 @@ def _capacity(details: dict[str, Any]) -> list[str]:
         (name, figure(counted.get("SQL statements", 0)), figure(counted.get("broker commands", 0)), _commands(counted))
         for name, counted in details["counts"].items()
     ]
-    model = details["model"]
     mix = details["mix"]
     return [
         "CPU microseconds each:\n\n" + _table(("", *parts, "together"), cpu),
         "Statements and broker commands each:\n\n"
         + _table(("", "SQL statements", "broker commands", "of them"), counts),
         f"The model, for tasks with {mix['reads']:g} reads, {mix['reports']:g} written reports and bodies of "
-        f"{mix['body_seconds']:g} s of CPU; one broker is full at {details['one_broker_tasks_per_second']:,.0f} tasks/s:\n\n"
-        + _table(
-            tuple(name.replace("_", " ") for name in model[0]), [tuple(map(str, line.values())) for line in model]
-        ),
+        f"{mix['body_seconds']:g} s of CPU; one broker is full at {details['one_broker_tasks_per_second']:,.0f} tasks/s. "
+        "What a machine carries:\n\n" + _lines(details["machines"]),
+        "What a load needs:\n\n" + _lines(details["loads"]),
     ]
+
+
+def _lines(lines: Sequence[dict[str, Any]]) -> str:
+    return _table(tuple(lines[0]), [tuple(map(str, line.values())) for line in lines])
 
 
 def _commands(counted: dict[str, float]) -> str:

@@ -39,7 +39,8 @@ def measure(bench: Bench) -> Findings:
     findings.details = {
         "cpu_microseconds": {name: cpu for name, (cpu, _) in figures.items()},
         "counts": {name: counted for name, (_, counted) in figures.items()},
-        "model": capacity.table(costs, MIX),
+        "machines": capacity.machines(costs, MIX),
+        "loads": capacity.loads(costs, MIX),
         "one_broker_tasks_per_second": capacity.one_broker(costs, MIX),
         "mix": {"reads": MIX.reads, "reports": MIX.reports, "body_seconds": MIX.body_seconds},
     }

@@ -60,20 +60,20 @@ def _children(bench: Bench, findings: Findings) -> None:
         ours = opened.enter_context(bench.worker(stack, 1))
         raw = opened.enter_context(bench.raw_worker(raw_url, 1))
         idle = memory(_child(ours)), memory(_child(raw))
-        _through(bench.filling_raw(raw_url, kept), bench.broker(raw_url), "celery", raw, kept)
+        theirs = _through(bench.filling_raw(raw_url, kept), bench.broker(raw_url), "celery", raw, kept)
         filling = bench.filling(stack, user, "measured.noop", kept)
         curve = _through(filling, bench.broker(stack.broker_url), "default", ours, kept)
         wait_for(all_ended(stack), 60, "the last task to end")
         loaded = memory(_child(ours)), memory(_child(raw))
-    findings.curves["pool child"] = curve
-    for when, (mine, theirs) in (("idle", idle), (f"after {kept:,} tasks", loaded)):
+    findings.curves = {"pool child": curve, "plain Celery's child": theirs}
+    for when, (mine, plain) in (("idle", idle), (f"after {kept:,} tasks", loaded)):
         kind = "pss" if "pss" in mine else "uss"
-        note = f"{mine[kind]:.0f} against {theirs[kind]:.0f} MiB {kind.upper()}"
-        value = ratio(mine[kind], theirs[kind])
+        note = f"{mine[kind]:.0f} against {plain[kind]:.0f} MiB {kind.upper()}"
+        value = ratio(mine[kind], plain[kind])
         findings.rows.append(
             Comparison(f"memory: pool child, {when}", "plain Celery's child", Goal(at_most=1.5), [value], note)
         )
-        findings.details[f"child, {when}"] = {"ours": mine, "raw": theirs}
+        findings.details[f"child, {when}"] = {"ours": mine, "raw": plain}
     warm = next((y for x, y in curve if x >= WARM * kept), curve[0][1])
     findings.rows.append(
         Comparison(f"memory: pool child over {kept:,} tasks", "itself after a tenth of them", Goal(at_most=1.05),

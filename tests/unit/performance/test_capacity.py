@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tests.performance.capacity import FULL, Costs, Mix, microseconds, most, one_broker, plan, table
+from tests.performance.capacity import FULL, Costs, Mix, loads, machines, microseconds, most, one_broker, plan
 
 COSTS = Costs(
     submit={"API": 400, "PostgreSQL": 100, "broker": 50},
@@ -55,7 +55,13 @@ class TestAPlan:
         assert plan(COSTS, 100, Mix(reads=20)).bottleneck == "API"
 
 
-def test_the_table_has_a_line_for_each_machine() -> None:
-    lines = table(COSTS, BARE, (2, 8))
-    assert [line["cores"] for line in lines] == [2, 8]
-    assert [line["tasks_per_second"] for line in lines] == [848, 3394]
+class TestTables:
+    def test_have_a_line_for_each_machine(self) -> None:
+        lines = machines(COSTS, BARE, (2, 8, 64))
+        assert [(line["cores"], line["tasks/s"]) for line in lines] == [(2, 848), (8, 3394), (64, 3500)]
+        assert [line["full first"] for line in lines] == ["cores of the machine", "cores of the machine", "broker"]
+
+    def test_have_a_line_for_each_load_with_the_brokers_it_needs(self) -> None:
+        few, many = loads(COSTS, BARE, (100, 10_000))
+        assert (few["API processes"], few["workers"], few["brokers"], few["cores"]) == (1, 1, 1, 0.2)
+        assert (many["API processes"], many["workers"], many["brokers"], many["cores"]) == (6, 8, 3, 23.6)

@@ -63,7 +63,8 @@ class TestMarkdown:
         details = {
             "cpu_microseconds": {"submit": {"API": 400.0, "PostgreSQL": 100.0}},
             "counts": {"submit": {"SQL statements": 2.0, "broker commands": 1.0, "broker lpush": 1.0}},
-            "model": [{"cores": 2, "tasks_per_second": 800}],
+            "machines": [{"cores": 2, "tasks/s": 800}],
+            "loads": [{"tasks/s": 10_000, "brokers": 3}],
             "one_broker_tasks_per_second": 3500.0,
             "mix": {"reads": 2, "reports": 0, "body_seconds": 0},
         }
@@ -71,7 +72,8 @@ class TestMarkdown:
         assert "| submit | 400 | 100 | 500 |" in text
         assert "| submit | 2 | 1 | lpush 1 |" in text
         assert "one broker is full at 3,500 tasks/s" in text
-        assert "| 2 | 800 |" in text
+        assert "| cores | tasks/s |\n| --- | --- |\n| 2 | 800 |" in text
+        assert "| 10000 | 3 |" in text
 
 
 class TestDocuments:
