@@ -52,12 +52,12 @@ class Comparison:
 
     @property
     def measured(self) -> str:
-        """The median of the rounds and, with more than one, their extremes."""
+        """The median of the rounds and, where they differ, their extremes."""
         if self.median is None:
             return self.skipped or "—"
         text = f"{figure(self.median)} {self.goal.unit}".rstrip()
-        spread = f" ({figure(min(self.values))}–{figure(max(self.values))})" if len(self.values) > 1 else ""
-        return text + spread
+        low, high = figure(min(self.values)), figure(max(self.values))
+        return text if low == high else f"{text} ({low}–{high})"
 
     def as_json(self) -> dict[str, Any]:
         return {
