@@ -29,7 +29,7 @@ from tests.performance.figures import Row, plot, table
 from tests.performance.findings import Findings
 from tests.performance.machine import machine
 from tests.performance.scenario import CannotMeasure
-from tests.performance.sections import NAMES, measure_all
+from tests.performance.sections import NAMES, WAS_STOPPED, measure_all
 from tests.performance.sizes import FULL, MAX_CLIENTS, MAX_REQUESTS, MAX_ROUNDS, MAX_SECONDS, QUICK, Size
 from tests.support.loopback import NotLoopback, loopback
 
@@ -149,6 +149,8 @@ def _report(
             documents.write(document, tables.markdown(found, where))
     if options.plot:
         _draw(options.plot, rows, f"{size.clients} clients · {server}", found)
+    if any(findings.errors == [WAS_STOPPED] for findings in found):
+        return STOPPED
     failed = left or any(row.measured.errors for row in rows) or any(findings.errors for findings in found)
     return 1 if failed else 0
 

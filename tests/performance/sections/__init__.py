@@ -13,6 +13,8 @@ NAMES = (
     "submit", "batch", "read", "start", "run", "progress", "live", "priority", "memory", "startup", "capacity", "growth",
 )  # fmt: skip
 
+WAS_STOPPED = "stopped"
+
 Measure = Callable[[Bench], Findings]
 
 
@@ -25,7 +27,7 @@ def measure_all(bench: Bench, names: Sequence[str], tell: Callable[[str], None])
         try:
             findings = _measure(bench, name)
         except KeyboardInterrupt:  # after an hour of it, what there is is worth a table
-            return [*found, Findings(name, errors=["stopped"])]
+            return [*found, Findings(name, errors=[WAS_STOPPED])]
         findings.seconds = time.monotonic() - begun
         found.append(findings)
     return found

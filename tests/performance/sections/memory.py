@@ -19,7 +19,7 @@ from tests.support.running import messages
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
-SAMPLES, POLL_SECONDS = 20, 0.05
+SAMPLES, POLL_SECONDS, LIMIT_SECONDS = 20, 0.05, 3600.0
 WARM = 0.1  # of the tasks: what a child takes with its first ones stays
 BARE = "tests.performance.comparators.bare:app"
 
@@ -84,9 +84,11 @@ def _children(bench: Bench, findings: Findings) -> None:
 def _through(filling: Part, broker: "Redis", queue: str, worker: Part, count: int) -> Curve:
     """Until all of it has been filled and taken: the child's memory over the tasks that it has taken."""
     curve: Curve = []
-    taken, child = 0, _child(worker)
+    taken, child, deadline = 0, _child(worker), time.monotonic() + LIMIT_SECONDS
     while filling.running or messages(broker, queue):
         time.sleep(POLL_SECONDS)
+        alive = worker.running and time.monotonic() < deadline
+        assert alive, f"{taken} of {count} tasks taken:\n{worker.tail()}"
         waiting = messages(broker, queue)
         if not filling.running:
             taken = count - waiting

@@ -1,6 +1,7 @@
 """What a section brings back, whatever happens in it; and the pieces that need no server."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import performance_test
 from tests.performance import sections
 from tests.performance.counts import each
 from tests.performance.findings import Findings
-from tests.performance.goals import Goal
+from tests.performance.goals import Comparison, Goal
 from tests.performance.load import Measured
 from tests.performance.processes import CpuMeter, cpu_seconds, memory
 from tests.performance.scenario import CannotMeasure
@@ -52,6 +53,18 @@ class TestMeasureAll:
             module = __import__(f"tests.performance.sections.{name}", fromlist=["measure"])
             assert module.__doc__
             assert callable(module.measure)
+
+
+def test_a_run_that_was_stopped_tells_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = Findings("submit", [Comparison("a row", "—", Goal(at_most=2), [1.0])])
+    stopped = Findings("run", errors=[sections.WAS_STOPPED])
+    monkeypatch.setattr(performance_test, "measure_all", lambda *_: [measured, stopped])
+    figures = tmp_path / "f.json"
+    assert performance_test.main(["--only", "submit,run", "--json", str(figures)]) == 130
+    assert "a row" in capsys.readouterr().out
+    assert [section["section"] for section in json.loads(figures.read_text())["sections"]] == ["submit", "run"]
 
 
 class TestKeep:
