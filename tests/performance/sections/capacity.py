@@ -12,13 +12,15 @@ from tests.performance.drain import all_ended, drain
 from tests.performance.findings import Findings
 from tests.performance.load import Endpoint
 from tests.performance.scenario import API, Account
-from tests.performance.sections.submit import NOOP
+from tests.performance.sections.submit import LIMIT_SECONDS, NOOP, QUEUE
 from tests.performance.wire import Request
 from tests.support.loopback import loopback
+from tests.support.running import messages
 from tests.support.stack import Part, Stack
 from tests.support.waiting import wait_for
 
-IDLE_SECONDS = 2.0
+CREATED = 201
+IDLE_SECONDS, MARK_SECONDS = 2.0, 0.1
 AT_ONCE = {"PROGRESS_INTERVAL_SECONDS": "0.0001"}  # every report is written: its cost, not its coalescing
 MIX = capacity.Mix(reads=2, reports=0, body_seconds=0)
 WRITTEN = "SELECT status, version FROM tasks ORDER BY id DESC LIMIT 1"
@@ -62,12 +64,21 @@ def _http(bench: Bench, stack: Stack, endpoint: Endpoint, counts: Counts) -> Fig
     """Without a worker nothing else goes on."""
     address = loopback(stack.url)
     bench.slice(address, endpoint, bench.size.clients)
+    settled = stack.sql("SELECT count(*) FROM tasks")[0][0]
+    _await_messages(bench, stack, settled)
     before, meter = counts.now(), bench.meter(API=stack.server().pid)
     done = bench.slice(address, endpoint, bench.size.calls)
     assert done.latencies, f"{endpoint.name}: {dict(done.errors)}"
-    time.sleep(0.1)  # its messages are out and marked
     number = len(done.latencies)
+    _await_messages(bench, stack, settled + number if endpoint.expected == CREATED else settled)
     return _cpu(meter.read(), number), each(before, counts.now(), number, {})
+
+
+def _await_messages(bench: Bench, stack: Stack, number: int) -> None:
+    """Until so many messages are out, and marked; asked of the broker, where looking is not counted."""
+    broker = bench.broker(stack.broker_url)
+    wait_for(lambda: messages(broker, QUEUE) >= number, LIMIT_SECONDS, f"{number} messages")
+    time.sleep(MARK_SECONDS)
 
 
 def _runs(bench: Bench, stack: Stack, counts: Counts) -> Figures:
@@ -75,7 +86,7 @@ def _runs(bench: Bench, stack: Stack, counts: Counts) -> Figures:
     seen: list[tuple[float, Counter[str]]] = []
     with bench.worker(stack) as worker:
         broker = bench.broker(stack.broker_url)
-        done = drain(bench, broker, "default", waiting, worker, all_ended(stack), lambda: _see(seen, counts))
+        done = drain(bench, broker, QUEUE, waiting, worker, all_ended(stack), lambda: _see(seen, counts))
         cpu, counted = _idle(bench, worker, counts)
     (begun, before), (ended, after) = seen
     background = {name: value * (ended - begun) for name, value in counted.items()}
