@@ -32,6 +32,7 @@ from tests.support.waiting import wait_for
 RAW_APP = "tests.performance.comparators.raw"
 SECRET = "of-the-handwritten-endpoint-0123456789abcdef"
 TASK_MODULES = {"TASK_MODULES": '["tests.support.measured_tasks"]'}
+EPOCH = "SELECT 1 FROM keeper_lease WHERE broker_epoch IS NOT NULL"
 # Quotas are checked, and not met: nothing runs what is submitted.
 ROOM = {"QUOTA_QUEUED_TASKS": "100000000", "QUOTA_TASKS_PER_MINUTE": "100000000", "QUOTA_QUEUED_BYTES": str(1 << 40)}
 QUIET = ("--log-level", "warning", "--no-access-log")
@@ -110,6 +111,12 @@ class Bench:
         stack = self._open.enter_context(self.new_stack(**ROOM))
         stack.server(options=QUIET)
         return stack
+
+    def introduce(self, stack: Stack) -> None:
+        """Let a keeper meet the broker while nothing waits: it sends all again that a broker new to it may have lost."""
+        beat = stack.beat()
+        wait_for(lambda: stack.sql(EPOCH), START_SECONDS, "a keeper to meet the broker")
+        beat.stop(STOP_SECONDS)
 
     def new_user(self, stack: Stack) -> str:
         """The id of one who never logs in: for tasks that are not created over HTTP."""

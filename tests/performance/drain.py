@@ -42,7 +42,8 @@ def drain(
     `look` is called at both ends.
     """
     deadline = time.monotonic() + LIMIT_SECONDS
-    while messages(broker, queue) > count * SETTLED:
+    while (waiting := messages(broker, queue)) > count * SETTLED:
+        assert waiting <= count, f"{waiting} messages wait for {count} tasks: some were sent twice"
         _nap(deadline, worker)
     look()
     begun, first = time.perf_counter(), messages(broker, queue)

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from tests.performance.capacity_tables import capacity_tables, markdown_table
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, figure
 
@@ -13,10 +14,14 @@ COST_ORDER = ("server", "parent", "children", "PostgreSQL", "broker", "generator
 
 
 def printed(found: Sequence[Findings]) -> str:
-    """Rows by section, notes and errors below them."""
+    """Rows by section, notes and errors below them, and what it cost."""
+    return "\n\n".join([*_rows(found), *_printed_costs(found), *capacity_tables(found)])
+
+
+def _rows(found: Sequence[Findings]) -> list[str]:
     rows = [row for findings in found for row in findings.rows]
     if not rows and not any(findings.errors for findings in found):
-        return ""
+        return []
     widths = [
         min(WIDEST, max([len(HEADS[at]), *(len(cells[at]) for cells in map(_cells, rows))])) for at in range(len(HEADS))
     ]
@@ -26,7 +31,7 @@ def printed(found: Sequence[Findings]) -> str:
             lines.append(_line(_cells(row), widths))
             lines += [f"      {told}" for told in (row.skipped, row.note) if told]
         lines += [f"ERROR in {findings.section}: {error}" for error in findings.errors]
-    return "\n".join([*lines, *_printed_costs(found)])
+    return ["\n".join(lines)]
 
 
 def _printed_costs(found: Sequence[Findings]) -> list[str]:
@@ -34,7 +39,7 @@ def _printed_costs(found: Sequence[Findings]) -> list[str]:
     if not rows:
         return []
     widths = [max(len(line[at]) for line in (heads, *rows)) for at in range(len(heads))]
-    return ["", "CPU microseconds each:", *(_line(line, widths) for line in (heads, *rows))]
+    return ["\n".join(["CPU microseconds each:", *(_line(line, widths) for line in (heads, *rows))])]
 
 
 def costs(found: Sequence[Findings]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -69,58 +74,25 @@ def markdown(found: Sequence[Findings], machine: dict[str, Any]) -> dict[str, st
         f"brackets), on {machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, {machine['system']}; "
         f"{machine['versions']}."
     )
-    rows = _table(
+    rows = markdown_table(
         (*HEADS[:4], "reached", "note"), [_markdown_cells(row) for findings in found for row in findings.rows]
     )
     spent = costs(found)
     cpu = (
-        ["CPU microseconds each, by process; the generator is what makes the load:", _table(*spent)] if spent[1] else []
+        ["CPU microseconds each, by process; the generator is what makes the load:", markdown_table(*spent)]
+        if spent[1]
+        else []
     )
-    errors = [f"- {findings.section}: {error.splitlines()[0]}" for findings in found for error in findings.errors]
-    blocks = {"table": "\n\n".join([where, rows, *cpu, *(["Errors:\n\n" + "\n".join(errors)] if errors else [])])}
-    details = next((findings.details for findings in found if findings.section == "capacity"), None)
-    if details:
-        blocks["capacity"] = "\n\n".join([where, *_capacity(details)])
+    broken = [f"- {findings.section}: {error.splitlines()[0]}" for findings in found for error in findings.errors]
+    errors = ["Errors:\n\n" + "\n".join(broken)] if broken else []
+    blocks = {}
+    if broken or any(findings.rows for findings in found):
+        blocks["table"] = "\n\n".join([where, rows, *cpu, *errors])
+    if capacity_tables(found):
+        blocks["capacity"] = "\n\n".join([where, *capacity_tables(found)])
     return blocks
 
 
 def _markdown_cells(row: Comparison) -> Sequence[str]:
     verdict = {"reached": "yes", "NOT REACHED": "**no**"}.get(row.verdict, "—")
     return (row.what, row.against, str(row.goal), row.measured, verdict, row.note)
-
-
-def _capacity(details: dict[str, Any]) -> list[str]:
-    parts = list(dict.fromkeys(part for cpu in details["cpu_microseconds"].values() for part in cpu))
-    cpu = [
-        (name, *(f"{figures.get(part, 0):,.0f}" for part in parts), f"{sum(figures.values()):,.0f}")
-        for name, figures in details["cpu_microseconds"].items()
-    ]
-    counts = [
-        (name, figure(counted.get("SQL statements", 0)), figure(counted.get("broker commands", 0)), _commands(counted))
-        for name, counted in details["counts"].items()
-    ]
-    mix = details["mix"]
-    return [
-        "CPU microseconds each:\n\n" + _table(("", *parts, "together"), cpu),
-        "Statements and broker commands each:\n\n"
-        + _table(("", "SQL statements", "broker commands", "of them"), counts),
-        f"The model, for tasks with {mix['reads']:g} reads, {mix['reports']:g} written reports and bodies of "
-        f"{mix['body_seconds']:g} s of CPU; one broker is full at {details['one_broker_tasks_per_second']:,.0f} tasks/s. "
-        "What a machine carries:\n\n" + _lines(details["machines"]),
-        "What a load needs:\n\n" + _lines(details["loads"]),
-    ]
-
-
-def _lines(lines: Sequence[dict[str, Any]]) -> str:
-    return _table(tuple(lines[0]), [tuple(map(str, line.values())) for line in lines])
-
-
-def _commands(counted: dict[str, float]) -> str:
-    named = {name.removeprefix("broker "): value for name, value in counted.items() if name.startswith("broker ")}
-    named.pop("commands", None)
-    return ", ".join(f"{name} {figure(value)}" for name, value in named.items() if value >= 0.05)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -48,6 +48,7 @@ def _done(drained: Drained) -> list[float]:
 
 def _ours(bench: Bench, picture: Path | None = None) -> Drained:
     with bench.new_stack() as stack:
+        bench.introduce(stack)
         bench.fill(stack, bench.new_user(stack), "measured.noop", bench.size.drained)
         broker = bench.broker(stack.broker_url)
         with bench.worker(stack) as worker, flame(picture, worker.pid) if picture else nullcontext():

@@ -14,7 +14,7 @@ import pytest
 
 import performance_test
 from tests.performance import sections
-from tests.performance.counts import each
+from tests.performance.counts import by_statement, each
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal
 from tests.performance.load import Measured
@@ -119,6 +119,15 @@ def test_counts_leave_out_what_goes_on_anyway() -> None:
         Counter({"SQL statements": 230, "broker ping": 25}),
     )
     assert each(before, after, 100, {"SQL statements": 20.0, "broker ping": 20.0}) == {"SQL statements": 2.0}
+
+
+def test_statements_are_those_of_one_dearest_first() -> None:
+    before = {"UPDATE a": (10, 1000.0), "SELECT beat": (5, 50.0)}
+    after = {"UPDATE a": (110, 6000.0), "INSERT b": (100, 9000.0), "SELECT beat": (6, 60.0)}
+    assert by_statement(before, after, 100) == [
+        {"statement": "INSERT b", "each": 1.0, "microseconds": 90.0},
+        {"statement": "UPDATE a", "each": 1.0, "microseconds": 50.0},
+    ]
 
 
 class TestGrowth:

@@ -63,14 +63,19 @@ class TestMarkdown:
         details = {
             "cpu_microseconds": {"submit": {"API": 400.0, "PostgreSQL": 100.0}},
             "counts": {"submit": {"SQL statements": 2.0, "broker commands": 1.0, "broker lpush": 1.0}},
+            "statements": {"submit": [{"statement": "INSERT INTO tasks", "each": 0.1, "microseconds": 250.0}]},
             "machines": [{"cores": 2, "tasks/s": 800}],
             "loads": [{"tasks/s": 10_000, "brokers": 3}],
             "one_broker_tasks_per_second": 3500.0,
             "mix": {"reads": 2, "reports": 0, "body_seconds": 0},
         }
-        text = markdown([Findings("capacity", details=details)], machine("c", 1))["capacity"]
+        blocks = markdown([Findings("capacity", details=details)], machine("c", 1))
+        assert blocks.keys() == {"capacity"}  # the table of a run without rows would replace one with rows
+        text = blocks["capacity"]
+        assert text.endswith(printed([Findings("capacity", details=details)]).strip())
         assert "| submit | 400 | 100 | 500 |" in text
         assert "| submit | 2 | 1 | lpush 1 |" in text
+        assert "| submit | `INSERT INTO tasks` | 0.1 | 250 |" in text
         assert "one broker is full at 3,500 tasks/s" in text
         assert "| cores | tasks/s |\n| --- | --- |\n| 2 | 800 |" in text
         assert "| 10000 | 3 |" in text
