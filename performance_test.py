@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("url", nargs="?", help="of a running server on this machine; without it one is started")
     parser.add_argument("--only", metavar="SECTION,…", help="these sections alone")
     parser.add_argument("--full", action="store_true", help="five rounds, large counts, millions of rows")
+    parser.add_argument("--no-fsync", action="store_true", help="PostgreSQL does not wait for its disk")
     parser.add_argument("--clients", type=int, help="connections at once (32)")
     parser.add_argument("--requests", type=int, help="of each endpoint and round, at most (2000; without a URL 800)")
     parser.add_argument("--seconds", type=float, help="for each endpoint and round, at most (10; without a URL 4)")
@@ -118,7 +119,7 @@ def _measure_own(options: argparse.Namespace, chosen: Sequence[str]) -> int:
     if options.flame:
         flames.check()
         options.flame.mkdir(parents=True, exist_ok=True)
-    with Bench(size, options.flame) as bench:
+    with Bench(size, options.flame, fsync=not options.no_fsync) as bench:
         measured: tuple[list[Row], int] = ([], 0)
         if ENDPOINTS in chosen:
             measured = measure_endpoints(size, loopback(bench.stack.url), None, None)
@@ -160,6 +161,7 @@ def _command(options: argparse.Namespace) -> str:
         "python performance_test.py",
         "--full" if options.full else "",
         f"--only {options.only}" if options.only else "",
+        "--no-fsync" if options.no_fsync else "",
     ]
     return " ".join(word for word in words if word)
 

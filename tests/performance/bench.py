@@ -50,18 +50,18 @@ T = TypeVar("T")
 class Servers(Services):
     """As `run_server.py` runs them: commits reach the disk, the broker writes its file; statements are counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fsync: bool) -> None:
         super().__init__()
         counted = {"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track": "all"}
-        self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=True, settings=counted)
+        self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=fsync, settings=counted)
         self.valkey = EmbeddedValkey(self.directory / "valkey")
 
 
 class Bench:
     """One run. A context manager; everything that was started is ended with it."""
 
-    def __init__(self, size: Size, flames: Path | None = None) -> None:
-        self.size, self.flames = size, flames
+    def __init__(self, size: Size, flames: Path | None = None, *, fsync: bool = True) -> None:
+        self.size, self.flames, self._fsync = size, flames, fsync
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -78,7 +78,7 @@ class Bench:
 
     @cached_property
     def services(self) -> Services:
-        servers = Servers()
+        servers = Servers(fsync=self._fsync)
         self._open.callback(servers.dismiss_guardian)
         return self._open.enter_context(servers)
 

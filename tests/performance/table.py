@@ -71,7 +71,8 @@ def markdown(found: Sequence[Findings], machine: dict[str, Any]) -> dict[str, st
     """Blocks for the documents: `table` for docs/performance.md, `capacity` for docs/capacity.md."""
     where = (
         f"Measured {machine['date']} with `{machine['command']}`, rounds: {machine['rounds']} (medians, extremes in "
-        f"brackets), on {machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, {machine['system']}; "
+        f"brackets), on {machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, a flush to disk "
+        f"of {machine['flush_milliseconds']:g} ms, {machine['system']}; "
         f"{machine['versions']}."
     )
     rows = markdown_table(

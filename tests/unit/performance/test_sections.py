@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -14,6 +15,7 @@ import pytest
 
 import performance_test
 from tests.performance import sections
+from tests.performance.bench import Servers
 from tests.performance.counts import by_statement, each
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal
@@ -195,6 +197,18 @@ class TestChoice:
             self.chosen(*words)
         assert performance_test.main(words) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
+
+    def test_the_command_is_told_with_what_changes_its_figures(self) -> None:
+        parse = performance_test._parser().parse_args
+        assert performance_test._command(parse([])) == "python performance_test.py"
+        chosen = parse(["--full", "--only", "run", "--no-fsync", "--json", "x"])
+        assert performance_test._command(chosen) == "python performance_test.py --full --only run --no-fsync"
+
+    @pytest.mark.parametrize("fsync", [True, False], ids=["with", "without"])
+    def test_servers_wait_for_the_disk_unless_told_otherwise(self, fsync: bool) -> None:
+        servers = Servers(fsync=fsync)
+        shutil.rmtree(servers.directory)
+        assert servers.postgres.durable is fsync
 
     def test_sizes_stay_within_bounds(self) -> None:
         def size(*words: str) -> Any:

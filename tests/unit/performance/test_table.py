@@ -8,7 +8,7 @@ import pytest
 from tests.performance.documents import filled, write
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal
-from tests.performance.machine import machine
+from tests.performance.machine import flush_seconds, machine
 from tests.performance.table import costs, markdown, printed
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -52,6 +52,7 @@ class TestMarkdown:
         text = markdown(found(), machine("python performance_test.py --only submit", 3))["table"]
         assert "`python performance_test.py --only submit`, rounds: 3" in text
         assert "celery 5" in text
+        assert "a flush to disk of " in text
         assert "| requests/s | by hand | ≥ 5 × | 6 × (4–7) | yes | a note |" in text
         assert "- run: RuntimeError: it broke" in text
 
@@ -79,6 +80,10 @@ class TestMarkdown:
         assert "one broker is full at 3,500 tasks/s" in text
         assert "| cores | tasks/s |\n| --- | --- |\n| 2 | 800 |" in text
         assert "| 10000 | 3 |" in text
+
+
+def test_a_flush_takes_some_time() -> None:
+    assert 0 < flush_seconds() < 60
 
 
 class TestDocuments:
