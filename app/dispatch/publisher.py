@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.outage import first_line
-from app.db.session import SessionLocal
+from app.db.session import autocommit_engine
 from app.dispatch.due import mark_dispatched
 from app.dispatch.messages import Dispatch
 from app.dispatch.sending import BrokerLink, send
@@ -85,8 +85,8 @@ class Publisher:
 
     def _mark(self, batch: list[Dispatch]) -> None:
         try:
-            with SessionLocal() as db:
-                mark_dispatched(db, batch)
+            with autocommit_engine().connect() as connection:
+                mark_dispatched(connection, batch)
         except SQLAlchemyError as error:
             # Sent but not marked: they are sent once more after the grace time, which is harmless.
             logger.warning("%d dispatches could not be marked: %s", len(batch), first_line(error))
