@@ -143,7 +143,7 @@ def test_a_caller_that_leaves_harms_nobody() -> None:
     async def test() -> None:
         work = Work(held=True)
         batcher = Batcher(work, "test")
-        in_flight, gone_in_flight = submit(batcher, 1, 2)
+        gone_in_flight, in_flight = submit(batcher, 2, 1)
         await until_begun(work)
         waiting, gone = submit(batcher, 3, 4)
         await asyncio.sleep(0)
@@ -152,7 +152,7 @@ def test_a_caller_that_leaves_harms_nobody() -> None:
         await asyncio.wait([gone, gone_in_flight])
         work.go.release(2)
         assert await asyncio.gather(in_flight, waiting) == [2, 6]
-        assert work.batches == [[1, 2], [3]]
+        assert work.batches == [[2, 1], [3]]
         await batcher.close()
 
     run(test)
