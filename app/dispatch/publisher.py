@@ -25,7 +25,8 @@ from app.dispatch.sending import BrokerLink, send
 
 logger = logging.getLogger(__name__)
 
-BATCH = 200
+# Each batch waits a few times for the interpreter's lock, however many are in it.
+BATCH = 500
 IDLE_SECONDS = 30.0
 PAUSE_SECONDS = 1.0
 FLUSH_SECONDS = 2.0
