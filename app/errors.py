@@ -10,7 +10,7 @@
     ├── InvalidInput           422  UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                               WeakPassword
     ├── TooManyRequests        429  QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions
-    └── Unavailable            503  DatabaseUnavailable, NotReady
+    └── Unavailable            503  DatabaseUnavailable, NotReady, Overloaded
 
 Each has a stable `code`, a `title` and an HTTP status; `app/api/problems.py` renders them. Services raise
 these and never import FastAPI. What speaks to a task's body stands apart at the end: `ResultTooLarge`, and
@@ -221,6 +221,12 @@ class Unavailable(ServiceError):
 
 class DatabaseUnavailable(Unavailable):
     code, title = "database_unavailable", "The database does not answer"
+
+
+class Overloaded(Unavailable):
+    """More wait to be served than can be within a moment: turned away before anything was done."""
+
+    code, title = "overloaded", "Too many requests are waiting"
 
 
 class NotReady(Unavailable):

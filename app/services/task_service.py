@@ -285,6 +285,10 @@ class TaskService:
             if deleted < task_changes.PURGE_BATCH:
                 return total
 
+    def send_committed(self, dispatches: Sequence[Dispatch]) -> None:
+        """For who has committed rows of `task_creation` by itself: hand their messages to the publisher."""
+        publish(dispatches)
+
     # Inside
 
     def _dispatch(self, db: Session, dispatches: list[Dispatch]) -> None:

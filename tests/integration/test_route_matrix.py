@@ -54,6 +54,7 @@ MATRIX = """
     DELETE /api/v1/users/{user_id}                401  403  403  204
 
     POST   /api/v1/tasks/                         401  201  201  201
+    POST   /api/v1/tasks/batch                    401  201  201  201
     GET    /api/v1/tasks/                         401  200  200  200
     GET    /api/v1/tasks/count                    401  200  200  200
     GET    /api/v1/tasks/types                    401  200  200  200
@@ -139,6 +140,7 @@ class World:
             "POST /api/v1/users/": lambda: {"json": self.somebody_new()},
             "PATCH /api/v1/users/{user_id}": lambda: {"json": {}},
             "POST /api/v1/tasks/": lambda: {"json": A_TASK},
+            "POST /api/v1/tasks/batch": lambda: {"json": {"tasks": [A_TASK]}},
             "PATCH /api/v1/tasks/{task_id}": lambda: {"json": {"name": "changed"}},
         }
         return sent.get(route, dict)()

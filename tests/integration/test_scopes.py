@@ -46,6 +46,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("DELETE", "/api/v1/users/{user_id}"): ADMIN,
     ("GET", "/api/v1/audit"): ADMIN,
     ("POST", "/api/v1/tasks/"): WRITE,
+    ("POST", "/api/v1/tasks/batch"): WRITE,
     ("GET", "/api/v1/tasks/"): READ,
     ("GET", "/api/v1/tasks/count"): READ,
     ("GET", "/api/v1/tasks/types"): READ,
@@ -63,6 +64,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/users/"): USER,
     ("PATCH", "/api/v1/users/{user_id}"): {},
     ("POST", "/api/v1/tasks/"): BODY,
+    ("POST", "/api/v1/tasks/batch"): {"tasks": [BODY]},
     ("PATCH", "/api/v1/tasks/{task_id}"): {},
 }
 LOGOUT, PASSWORD = ("POST", "/api/v1/auth/logout"), ("PUT", "/api/v1/users/me/password")
