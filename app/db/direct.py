@@ -100,6 +100,7 @@ class Direct:
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
+        self.pid = os.getpid()  # whose it is; asked once, for it is a system call
         self._known: set[str] = set()
         self._may_prepare = True
 
@@ -151,8 +152,8 @@ def _told(error: Exception, what: str) -> BaseException:
     return told
 
 
-# The connection that is kept for the next statement, the engine that it came from, the process whose it is.
-_kept: tuple[Direct, Engine, int] | None = None
+# The connection that is kept for the next statement, and the engine that it came from: another one after a fork.
+_kept: tuple[Direct, Engine] | None = None
 
 
 @contextmanager
@@ -164,7 +165,7 @@ def direct() -> Iterator[Direct]:
     global _kept
     source = engine()
     kept, _kept = _kept, None
-    connection = kept[0] if kept is not None and kept[1:] == (source, os.getpid()) else _open(source)
+    connection = kept[0] if kept is not None and kept[1] is source else _open(source)
     try:
         yield connection
     except DBAPIError:
@@ -179,7 +180,7 @@ def _keep(connection: Direct, source: Engine) -> None:
     if connection.is_closed:
         return
     if _kept is None:
-        _kept = connection, source, os.getpid()
+        _kept = connection, source
     else:  # a timer's, while the body's thread made its own
         connection.close()
 
@@ -202,5 +203,5 @@ def _let_go(source: Engine) -> None:
     """After a fork the socket is the parent's: forgotten without a word on it."""
     global _kept
     kept, _kept = _kept, None
-    if kept is not None and kept[1:] == (source, os.getpid()):
+    if kept is not None and kept[1] is source and kept[0].pid == os.getpid():
         kept[0].close()

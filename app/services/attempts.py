@@ -194,6 +194,7 @@ _SUCCEED = transition(
     *this_attempt(),
     sources=RUNNING,
     values={"result": bindparam("p_result", type_=JSONText), "progress": 100},
+    returning=(Task.id,),
 )
 
 

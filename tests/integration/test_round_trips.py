@@ -218,6 +218,14 @@ class TestTheConnection:
         dispose_engine()
         assert connection._driver.closed
 
+    def test_is_left_alone_by_a_process_that_was_forked_from_its_own(self) -> None:
+        with direct() as connection:
+            pass
+        connection.pid += 1
+        dispose_engine()
+        assert not connection.is_closed
+        connection.close()
+
     def test_a_second_one_at_the_same_time_is_closed_after_its_use(self) -> None:
         with direct() as one:
             with direct() as other:
