@@ -8,11 +8,11 @@ matches none of them. Callers say which attempts they mean and commit.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, literal, null
+from sqlalchemy import ColumnElement, Connection, case, func, literal, null
+from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.models.task import AttemptOutcome, Task, TaskStatus
-from app.services.attempts import Executor
 from app.services.transitions import (
     CANCELLED,
     CANCELLED_REASON,
@@ -23,6 +23,7 @@ from app.services.transitions import (
     transition,
 )
 
+Executor = Session | Connection
 RUNNING = (TaskStatus.RUNNING,)
 
 
