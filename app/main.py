@@ -17,12 +17,14 @@ from app.api.error_handlers import add_problem_handlers
 from app.api.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
 from app.api.openapi import operation_id
 from app.api.routes import api_router
+from app.api.stopping import told_to_stop
 from app.core.config import get_settings
 from app.core.logging import configure_logging
 from app.core.metrics import forget_process
 from app.db.outage import first_line
 from app.db.session import SessionLocal, dispose_engine, keep_transactions_short
 from app.errors import ServiceError
+from app.live.hints import attendant
 from app.live.watcher import running_watcher
 from app.services.catalogue import catalogue
 from app.services.user_service import user_service
@@ -101,9 +103,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     await anyio.to_thread.run_sync(catalogue)
     await anyio.to_thread.run_sync(_ensure_first_admin)
     try:
+        attendant.start()
         async with running_watcher() as watcher:
-            yield {"watcher": watcher}
+            with told_to_stop(watcher.close):
+                yield {"watcher": watcher}
     finally:
+        await anyio.to_thread.run_sync(attendant.stop)
         await anyio.to_thread.run_sync(dispose_engine)
         forget_process()
 
