@@ -1,5 +1,6 @@
 """One committed state of one task, rendered once for every stream that shows it."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -9,8 +10,8 @@ from app.schemas.task import TaskRead
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_LONGEST_CURSOR = 16
-_LONGEST_VERSION = 10
+_CURSOR = re.compile(r"[0-9a-f]{1,16}")
+_VERSION = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,14 @@ def cursor_of(moment: datetime) -> str:
 
 def moment_of(cursor: str | None) -> datetime | None:
     """None for what is no cursor of ours: such a client starts anew."""
-    if not cursor or len(cursor) > _LONGEST_CURSOR:
+    if not cursor or not _CURSOR.fullmatch(cursor):
         return None
     try:
         return _EPOCH + int(cursor, 16) * _MICROSECOND
-    except (ValueError, OverflowError):
+    except OverflowError:
         return None
 
 
 def version_of(event_id: str | None) -> int | None:
     """The version that a `Last-Event-ID` names; None where it names none."""
-    plain = event_id is not None and event_id.isascii() and event_id.isdigit() and len(event_id) <= _LONGEST_VERSION
-    return int(event_id) if plain and event_id is not None else None
+    return int(event_id) if event_id is not None and _VERSION.fullmatch(event_id) else None

@@ -55,12 +55,16 @@ class EventReader:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
+        self.start()
+        wait_for(lambda: self.status or self._done.is_set(), SECONDS, f"{self._path} to answer")
+        return self
+
+    def start(self) -> None:
+        """What `with` does, for an answer that is to come later."""
         self._connection.connect()
         if self._buffer is not None:
             self._connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
         self._thread.start()
-        wait_for(lambda: self.status or self._done.is_set(), SECONDS, f"{self._path} to answer")
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._going.set()
