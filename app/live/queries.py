@@ -8,7 +8,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    CompoundSelect,
     Select,
     any_,
     bindparam,
@@ -108,27 +107,30 @@ def now() -> datetime:
 
 
 _SINCE = bindparam("since", type_=UTCDateTime)
-_THEIRS = Task.user_id == _ids("users")
-_USERS = func.unnest(bindparam("users", type_=ARRAY(Uuid))).table_valued("id", name="watching").render_derived()
-
-
-def _newest(*where: ColumnElement[bool]) -> Select[tuple[UUID, UUID, int, datetime]]:
-    """Each user's newest tasks, from the index that the pages of the list use."""
-    columns = (Task.id, Task.user_id, Task.version, Task.updated_at)
-    newest = select(*columns).where(Task.user_id == _USERS.c.id, *where).order_by(Task.id.desc()).limit(NEWEST)
-    rows = newest.subquery().lateral()
-    return (
-        select(rows.c.id, rows.c.user_id, rows.c.version, rows.c.updated_at)
-        .select_from(_USERS)
-        .join(rows, literal_column("true"))
-    )
-
-
 _COLUMNS = (Task.id, Task.user_id, Task.version, Task.updated_at)
-_ENDED = select(*_COLUMNS).where(_THEIRS, Task.finished_at > _SINCE)
-_RUNNING = select(*_COLUMNS).where(_THEIRS, Task.status == TaskStatus.RUNNING.value, Task.updated_at > _SINCE)
-_RECENT: CompoundSelect[Any] = union_all(_ENDED, _RUNNING, _newest(Task.id > bindparam("since_id", type_=Uuid)))
-_CHANGED: CompoundSelect[Any] = union_all(_ENDED, _RUNNING, _newest(), _newest(Task.status == TaskStatus.PENDING.value))
+_ENDED = select(*_COLUMNS).where(Task.user_id == _ids("users"), Task.finished_at > _SINCE)
+_RUNNING = select(*_COLUMNS).where(
+    Task.user_id == _ids("users"), Task.status == TaskStatus.RUNNING.value, Task.updated_at > _SINCE
+)
+
+
+def _newest(user_id: Any, *where: ColumnElement[bool]) -> Select[UUID, UUID, int, datetime]:
+    """A user's newest tasks, from the indexes that the pages of the list use."""
+    return select(*_COLUMNS).where(Task.user_id == user_id, *where).order_by(Task.id.desc()).limit(NEWEST)
+
+
+_WATCHING = func.unnest(bindparam("users", type_=ARRAY(Uuid))).table_valued("id", name="watching").render_derived()
+
+
+def _newest_of_each(*where: ColumnElement[bool]) -> Select[Any]:
+    rows = _newest(_WATCHING.c.id, *where).lateral()
+    return select(rows).select_from(_WATCHING).join(rows, literal_column("true"))
+
+
+_RECENT = union_all(_ENDED, _RUNNING, _newest_of_each(Task.id > bindparam("since_id", type_=Uuid))).subquery()
+# The pending ones by name and not from an array: PostgreSQL then knows how many the user has, and which way is short.
+_PENDING = _newest(bindparam("user", type_=Uuid), Task.status == TaskStatus.PENDING.value).subquery()
+_CHANGED = union_all(_ENDED, _RUNNING, _newest_of_each(), select(_PENDING)).subquery()
 
 
 def recent(users: Sequence[UUID], since: datetime) -> dict[UUID, tuple[UUID, int]]:
@@ -136,8 +138,7 @@ def recent(users: Sequence[UUID], since: datetime) -> dict[UUID, tuple[UUID, int
 
     By indexes that are there anyway; one on `updated_at` would have every report of progress write all of them.
     """
-    rows = _RECENT.subquery()
-    statement = select(rows.c.id, rows.c.user_id, rows.c.version).where(rows.c.updated_at > _SINCE)
+    statement = select(_RECENT.c.id, _RECENT.c.user_id, _RECENT.c.version).where(_RECENT.c.updated_at > _SINCE)
     parameters = {"users": users, "since": since, "since_id": _id_of(since - _CLOCKS_DIFFER)}
     with autocommit_engine().connect() as db:
         return {row.id: (row.user_id, row.version) for row in db.execute(statement, parameters)}
@@ -148,11 +149,11 @@ def changed_since(user_id: UUID, since: datetime, limit: int) -> list[UUID]:
 
     Complete for what runs or has ended since; what was merely edited, or is pending again, is found among the newest.
     """
-    rows = _CHANGED.subquery()
-    last = func.max(rows.c.updated_at)
-    statement = select(rows.c.id).where(rows.c.updated_at > _SINCE).group_by(rows.c.id).order_by(last).limit(limit)
+    rows = _CHANGED.c
+    last = func.max(rows.updated_at)
+    statement = select(rows.id).where(rows.updated_at > _SINCE).group_by(rows.id).order_by(last).limit(limit)
     with autocommit_engine().connect() as db:
-        return list(db.scalars(statement, {"users": [user_id], "since": since}))
+        return list(db.scalars(statement, {"users": [user_id], "user": user_id, "since": since}))
 
 
 def _id_of(moment: datetime) -> UUID:
