@@ -62,6 +62,7 @@ class Watcher:
         self._loop = asyncio.get_running_loop()
         self._listener: Listener | None = None
         self._left_at = 0.0
+        self._away = False  # the database, as one line has said
         self.closing = False
 
     # -- following ---------------------------------------------------------------------------------------------------
@@ -71,10 +72,10 @@ class Watcher:
         event = asyncio.Event()
         self.watches.task(task_id).waiting.add(event)
         self._begin()
+        self._hint([task_id])  # it may have ended before it was watched
         if self.closing:
             event.set()
         try:
-            await self._look_at([task_id])  # it may have ended before it was watched
             await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:
             logger.debug("task %s has not ended within %s s", task_id, seconds)
@@ -299,12 +300,14 @@ class Watcher:
         try:
             await action(*arguments)
         except Exception as error:
-            if is_passing(error):
-                logger.warning("live events: the database has no answer: %s", first_line(error))
-            else:
+            if not is_passing(error):
                 logger.exception("live events")
+            elif not self._away:
+                logger.warning("live events: the database has no answer: %s", first_line(error))
+            self._away = True
             await asyncio.sleep(OUTAGE_SECONDS)
             return False
+        self._away = False
         return True
 
     # -- looking after streams ---------------------------------------------------------------------------------------

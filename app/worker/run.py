@@ -138,7 +138,8 @@ class AttemptRun:
             if isinstance(error.orig, TypeError | ValueError):  # the detail is not JSON
                 raise error.orig from None
             raise
-        hints.changed(task_id)
+        if percent is not None or detail is not None:
+            hints.changed(task_id)
         return cancelled
 
     def succeed(self, result: Any) -> None:
