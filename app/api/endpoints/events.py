@@ -34,8 +34,22 @@ _HEADERS = {
 }
 
 
-def _stream(example: str) -> dict[int | str, dict[str, Any]]:
-    content = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
+_READ = {"$ref": "#/components/schemas/TaskRead"}
+
+
+def _stream(example: str, kinds: list[str], content: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """The schema is of one event, as OpenAPI 3.2 has it for this media type (§4.14.4)."""
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
+    event = {
+        "type": "object",
+        "properties": {
+            "event": {"type": "string", "enum": kinds},
+            "id": {"type": "string"},
+            "data": data,
+            "retry": {"type": "integer", "minimum": 0},
+        },
+    }
+    content = {"text/event-stream": {"schema": event, "example": example}}
     return {200: {"description": "Events, until the stream ends", "headers": _HEADERS, "content": content}}
 
 
@@ -44,7 +58,11 @@ def _stream(example: str) -> dict[int | str, dict[str, Any]]:
     status_code=status.HTTP_200_OK,
     response_class=EventStream,
     responses={
-        **_stream(f"retry: 2100\n: connected\nid: 6447e5a0c1b2d\n\nevent: task\nid: 6447e5a0c1b2d\ndata: {_TASK}\n\n"),
+        **_stream(
+            f"retry: 2100\n: connected\nid: 6447e5a0c1b2d\n\nevent: task\nid: 6447e5a0c1b2d\ndata: {_TASK}\n\n",
+            ["task", "reset"],
+            {"anyOf": [_READ, {"type": "object", "maxProperties": 0}]},
+        ),
         **problems(401, InsufficientScope, TooManyStreams),
     },
 )
@@ -68,7 +86,7 @@ async def follow_tasks(
     status_code=status.HTTP_200_OK,
     response_class=EventStream,
     responses={
-        **_stream(f"retry: 2100\nevent: task\nid: 22\ndata: {_TASK}\n\n"),
+        **_stream(f"retry: 2100\nevent: task\nid: 22\ndata: {_TASK}\n\n", ["task"], _READ),
         204: {"description": "It has ended, and you have its last state: an EventSource stops here"},
         **problems(401, InsufficientScope, TaskNotFound, TooManyStreams),
     },
