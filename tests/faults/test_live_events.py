@@ -89,7 +89,10 @@ def test_no_terminal_event_is_lost_over_a_restart(
             followers.see(task_id, "running")
     broker.kill()
     gate.touch()
-    followers.see_the_end_of(holding)
+    unheard_of = scene.work(fields={"delay_seconds": 3600})
+    followers.follow([unheard_of])
+    assert scene.post(unheard_of, "cancel").status_code == 200
+    followers.see_the_end_of([*holding, unheard_of])
     broker.restart()
     followers.see_the_end_of(waiting, seconds=60)
     scene.check()

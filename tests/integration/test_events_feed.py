@@ -120,15 +120,19 @@ class TestResuming:
     def test_a_change_that_came_to_be_seen_late_is_not_skipped(self, mine: Client) -> None:
         """Its time is that of its statement; its commit may come after a cursor that is later."""
         late = mine.create(**HOUR)
-        with mine.feed() as events:
+        with mine.feed() as events, mine.feed():  # the other one stays, and with it what is remembered of the user
             events.until(lambda each: each.pings >= 2, "a cursor of a heartbeat")
+            self._change_late(mine, late)
+            with mine.feed(events.last_id) as again:
+                again.until(lambda each: any(event.task["name"] == "late" for event in each.events), "it")
+
+    @staticmethod
+    def _change_late(mine: Client, late: str) -> None:
         mine.stack.sql(
             "UPDATE tasks SET name = 'late', version = version + 1, updated_at = clock_timestamp() - interval '3 seconds' "
             "WHERE id = :id",
             id=late,
         )
-        with mine.feed(events.last_id) as again:
-            again.until(lambda each: any(event.task["name"] == "late" for event in each.events), "it")
 
     @pytest.mark.parametrize("last_id", ["zz", "-5", "f" * 40, "22;", "ffffffffffffffff"])
     def test_what_is_no_cursor_of_ours_starts_anew(self, mine: Client, last_id: str) -> None:
