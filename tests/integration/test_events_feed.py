@@ -120,6 +120,8 @@ class TestResuming:
     def test_a_change_that_came_to_be_seen_late_is_not_skipped(self, mine: Client) -> None:
         """Its time is that of its statement; its commit may come after a cursor that is later."""
         late = mine.create(**HOUR)
+        # Not one that a feed has been shown, and whose version is compared.
+        mine.stack.sql("UPDATE tasks SET updated_at = now() - interval '1 hour' WHERE id = :id", id=late)
         with mine.feed() as events, mine.feed():  # the other one stays, and with it what is remembered of the user
             events.until(lambda each: each.pings >= 2, "a cursor of a heartbeat")
             self._change_late(mine, late)
