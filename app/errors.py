@@ -9,7 +9,8 @@
     ├── PreconditionFailed     412
     ├── InvalidInput           422  UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                               WeakPassword
-    ├── TooManyRequests        429  QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions
+    ├── TooManyRequests        429  TooManyStreams; QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued,
+    │                               TooManySubmissions
     └── Unavailable            503  DatabaseUnavailable, NotReady, Overloaded
 
 Each has a stable `code`, a `title` and an HTTP status; `app/api/problems.py` renders them. Services raise
@@ -195,6 +196,10 @@ class WeakPassword(InvalidInput):
 
 class TooManyRequests(ServiceError):
     code, title, status = "too_many_requests", "Too many requests", 429
+
+
+class TooManyStreams(TooManyRequests):
+    code, title = "too_many_streams", "Too many open event streams"
 
 
 class QuotaExceeded(TooManyRequests):

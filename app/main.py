@@ -18,12 +18,14 @@ from app.api.error_handlers import add_problem_handlers
 from app.api.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
 from app.api.openapi import operation_id
 from app.api.routes import add_routes
+from app.api.stopping import told_to_stop
 from app.core.config import get_settings
 from app.core.logging import configure_logging, make_access_lines_cheap
 from app.core.metrics import forget_process
 from app.db.outage import first_line
 from app.db.session import SessionLocal, dispose_engine, keep_transactions_short
 from app.errors import ServiceError
+from app.live.hints import attendant
 from app.live.watcher import running_watcher
 from app.services.authenticator import Authenticator
 from app.services.catalogue import catalogue
@@ -110,10 +112,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     await anyio.to_thread.run_sync(catalogue)
     await anyio.to_thread.run_sync(_ensure_first_admin)
     try:
+        attendant.start()
         async with running_watcher() as watcher, _groups() as groups:
-            with _rarely_collected():
+            with _rarely_collected(), told_to_stop(watcher.close):
                 yield {"watcher": watcher, **groups}
     finally:
+        await anyio.to_thread.run_sync(attendant.stop)
         await anyio.to_thread.run_sync(dispose_engine)
         forget_process()
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from app.api.event_stream import ABORT
 from app.api.middleware import SECURITY_HEADERS
 from app.api.problems import http_problem
 from app.core.config import get_settings
@@ -97,6 +98,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._awaits_head = True
         super().on_message_begin()
+        # For an event stream whose client takes nothing: nothing else can end it (`app/api/event_stream.py`).
+        self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
 
     def on_headers_complete(self) -> None:
         self._heard, self._awaits_head = True, False

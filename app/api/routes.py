@@ -2,11 +2,20 @@
 
 from fastapi import FastAPI
 
-from app.api.endpoints import api_keys, audit, auth, sessions, tasks, users, webhooks
+from app.api.endpoints import api_keys, audit, auth, events, sessions, tasks, users, webhooks
 
 PREFIX = "/api/v1"
-# In the order in which they are tried: what is asked for most comes first.
-ROUTERS = (tasks.router, auth.router, sessions.router, api_keys.router, users.router, webhooks.router, audit.router)
+# In the order in which they are tried: what is asked for most comes first, but `events` before the ids of tasks.
+ROUTERS = (
+    events.router,
+    tasks.router,
+    auth.router,
+    sessions.router,
+    api_keys.router,
+    users.router,
+    webhooks.router,
+    audit.router,
+)
 
 
 def add_routes(app: FastAPI) -> None:

@@ -19,6 +19,7 @@ from app.db.session import transaction
 from app.dispatch.messages import Dispatch
 from app.dispatch.publisher import publish
 from app.errors import InvalidTransition, PreconditionFailed, TaskActive, TaskCancelled, TaskNotFound
+from app.live import hints
 from app.models.audit import AuditEvent
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.schemas.task import TaskCreate
@@ -77,6 +78,7 @@ class TaskService:
         room = quotas.room(db, user_id, load_of(wanted)) if within_quota else nullcontext()
         with room, transaction(db, commit=commit):
             tasks = task_creation.insert_tasks(db, rows)
+            hints.changes(db, *(task.id for task in tasks))
             self._dispatch(db, task_creation.due_now(tasks))
         return tasks
 

@@ -12,6 +12,7 @@ from celery.concurrency.prefork import TaskPool as Prefork
 from app.core.config import get_settings
 from app.db.session import keep_transactions_short
 from app.keeper.loop import keeper
+from app.live import hints
 from app.worker.agent import Node, agent
 
 MAINTAIN_SECONDS = 0.5
@@ -29,6 +30,7 @@ class ServiceStep(bootsteps.StartStopStep):
         restart = functools.partial(_restart_consumer, worker)
         agent.start(Node(worker.hostname, os.getpid(), lambda: tuple(queues.consume_from), worker.concurrency, restart))
         keeper.start()
+        hints.attendant.start()
 
     def close(self, _worker: Any) -> None:
         """Also where Celery sends no signal of the shutdown: after SIGHUP and `control.shutdown()`."""
@@ -60,6 +62,7 @@ def _worker_has_shut_down(**_: Any) -> None:
     # Not in the step's `stop`: that comes before the pool has drained, and a draining worker must go on beating.
     keeper.stop()
     agent.stop()
+    hints.attendant.stop()
 
 
 def _freeze_what_is_there(**_: Any) -> None:
@@ -96,6 +99,7 @@ def _beat_starts(**_: Any) -> None:
     _settings_are_there()
     keep_transactions_short()
     keeper.start()
+    hints.attendant.start()
 
 
 def install(app: Celery) -> None:

@@ -19,6 +19,7 @@ from app.core.config import get_settings
 from app.core.redacted_text import redact_text
 from app.db.direct import Direct
 from app.errors import AttemptHandedBack, AttemptLost, ResultTooLarge, TaskCancelled
+from app.live import hints
 from app.models.ids import new_id
 from app.services import attempts
 from app.services.attempts import AttemptError, Claim, CurrentAttempt, NextTry, Ticket, WorkerIdentity, current_attempt
@@ -82,6 +83,7 @@ class AttemptRun:
             seat.mine.idle()
             return None
         seat.mine.running(claim.attempt)
+        hints.changed(claim.id)
         return cls(claim)
 
     @contextmanager
@@ -132,7 +134,7 @@ class AttemptRun:
             return attempts.report_progress(db, task_id, attempt, percent, detail)
 
         try:
-            return deliver(write, seconds=0)
+            cancelled = deliver(write, seconds=0)
         except Undeliverable:
             logger.warning("progress of task %s not written: the database is away", task_id)
             return False
@@ -140,6 +142,9 @@ class AttemptRun:
             if isinstance(error.orig, TypeError | ValueError):  # the detail is not JSON
                 raise error.orig from None
             raise
+        if percent is not None or detail is not None:
+            hints.changed(task_id)
+        return cancelled
 
     def succeed(self, result: Any) -> None:
         try:
@@ -188,6 +193,7 @@ class AttemptRun:
             # reports the attempt lost as soon as the database is back.
             logger.exception("the end of task %s could not be written", self.task_id)
             raise SystemExit(1) from None
+        hints.changed(self.task_id)
         if not held:
             logger.warning("attempt %d of task %s no longer held it: nothing written", self.claim.attempt, self.task_id)
 

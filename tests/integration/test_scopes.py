@@ -50,12 +50,14 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/api/v1/tasks/"): READ,
     ("GET", "/api/v1/tasks/count"): READ,
     ("GET", "/api/v1/tasks/types"): READ,
+    ("GET", "/api/v1/tasks/events"): READ,
     ("GET", "/api/v1/tasks/{task_id}"): READ,
     ("PATCH", "/api/v1/tasks/{task_id}"): WRITE,
     ("DELETE", "/api/v1/tasks/{task_id}"): WRITE,
     ("POST", "/api/v1/tasks/{task_id}/cancel"): WRITE,
     ("POST", "/api/v1/tasks/{task_id}/retry"): WRITE,
     ("GET", "/api/v1/tasks/{task_id}/attempts"): READ,
+    ("GET", "/api/v1/tasks/{task_id}/events"): READ,
 }
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/auth/api-keys"): {"name": "x", "scopes": [READ]},
@@ -73,7 +75,7 @@ GUARDED = [route for route, needs in ROUTES.items() if needs not in {OPEN, METRI
 
 @pytest.fixture(scope="module")
 def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
+    with shared_client(services, EVENTS_MAX_SECONDS="0.1") as shared:  # this client waits for a stream's end
         yield shared
 
 
