@@ -17,6 +17,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from app.core.batcher import Batcher
 from app.db.session import SessionLocal, group_engine
 from app.errors import InvalidInput, QuotaExceeded
+from app.live import hints
 from app.schemas.task import TaskCreate, TaskRead
 from app.services import task_creation
 from app.services.idempotency import create_once
@@ -146,5 +147,6 @@ def _commit(requests: list[_Request]) -> list[_Inserted | Exception]:
     with group_engine().connect() as connection:
         rows = task_creation.insert_rows(connection, [row for request in requests for row in request.rows])
     task_service.send_committed(task_creation.rows_due_now(rows))
+    hints.changed(*(row["id"] for row in rows))
     left = iter(rows)
     return [list(islice(left, len(request.rows))) for request in requests]
