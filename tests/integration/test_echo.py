@@ -18,7 +18,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 @pytest.fixture(scope="module")
 def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
+    with shared_client(services, EVENTS_MAX_SECONDS="0.1") as shared:  # this client waits for a stream's end
         yield shared
 
 
