@@ -13,7 +13,8 @@ NAMES = ("unit", "integration", "e2e", "faults")
 NOTHING_COLLECTED = 5
 NO_SEPARATE_CACHE = ("-p", "no:cacheprovider")
 # Most tests wait for processes to start, to notice, to end. A file stays in one process: its fixtures are shared.
-PARALLEL = ("--dist", "loadfile", "-n")
+# One that dies (a test past its time limit ends its process) ends the run: restarted, it left the others waiting for ever.
+PARALLEL = ("--max-worker-restart", "0", "--dist", "loadfile", "-n")
 
 
 @dataclass(frozen=True)
