@@ -9,8 +9,9 @@
     ├── PreconditionFailed     412
     ├── InvalidInput           422  UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                               WeakPassword
-    ├── TooManyRequests        429  QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions
-    └── Unavailable            503  DatabaseUnavailable, NotReady
+    ├── TooManyRequests        429  TooManyStreams; QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued,
+    │                               TooManySubmissions
+    └── Unavailable            503  DatabaseUnavailable, NotReady, Overloaded
 
 Each has a stable `code`, a `title` and an HTTP status; `app/api/problems.py` renders them. Services raise
 these and never import FastAPI. What speaks to a task's body stands apart at the end: `ResultTooLarge`, and
@@ -197,6 +198,10 @@ class TooManyRequests(ServiceError):
     code, title, status = "too_many_requests", "Too many requests", 429
 
 
+class TooManyStreams(TooManyRequests):
+    code, title = "too_many_streams", "Too many open event streams"
+
+
 class QuotaExceeded(TooManyRequests):
     """Base of the quotas of one user. `detail` says which one, and how much it allows."""
 
@@ -221,6 +226,12 @@ class Unavailable(ServiceError):
 
 class DatabaseUnavailable(Unavailable):
     code, title = "database_unavailable", "The database does not answer"
+
+
+class Overloaded(Unavailable):
+    """More wait to be served than can be within a moment: turned away before anything was done."""
+
+    code, title = "overloaded", "Too many requests are waiting"
 
 
 class NotReady(Unavailable):

@@ -1,9 +1,10 @@
 """The HTTP application: `uvicorn app.main:app`."""
 
+import gc
 import logging
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio.to_thread
@@ -16,18 +17,27 @@ from app.api.endpoints import operations
 from app.api.error_handlers import add_problem_handlers
 from app.api.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
 from app.api.openapi import operation_id
-from app.api.routes import api_router
+from app.api.routes import add_routes
+from app.api.stopping import told_to_stop
 from app.core.config import get_settings
-from app.core.logging import configure_logging
+from app.core.logging import configure_logging, make_access_lines_cheap
 from app.core.metrics import forget_process
 from app.db.outage import first_line
 from app.db.session import SessionLocal, dispose_engine, keep_transactions_short
 from app.errors import ServiceError
+from app.live.hints import attendant
 from app.live.watcher import running_watcher
+from app.services.authenticator import Authenticator
 from app.services.catalogue import catalogue
+from app.services.submitter import Submitter
+from app.services.task_lookup import TaskLookup
 from app.services.user_service import user_service
 
 logger = logging.getLogger(__name__)
+
+# Objects more than were freed until the collector looks for circles. Python's 700 has it walk through a batch of a
+# thousand tasks again and again while that is being read.
+GC_THRESHOLDS = (20_000, 20, 20)
 
 VERSION = "0.1.0"  # as in pyproject.toml; a test holds them together
 DESCRIPTION = """\
@@ -82,8 +92,8 @@ def create_app() -> FastAPI:
     if settings.cors_origins:
         app.add_middleware(Cors, origins=settings.cors_origins)
     app.add_middleware(RequestContext, hsts=settings.app_env == "production")
+    add_routes(app)
     app.include_router(operations.router)
-    app.include_router(api_router)
     app.include_router(docs.router)
     return app
 
@@ -92,6 +102,7 @@ def create_app() -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     del app
     configure_logging()
+    make_access_lines_cheap()
     keep_transactions_short()
     _tell_of_an_unbounded_server()
     limiter = anyio.to_thread.current_default_thread_limiter()
@@ -101,11 +112,39 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     await anyio.to_thread.run_sync(catalogue)
     await anyio.to_thread.run_sync(_ensure_first_admin)
     try:
-        async with running_watcher() as watcher:
-            yield {"watcher": watcher}
+        attendant.start()
+        async with running_watcher() as watcher, _groups() as groups:
+            with _rarely_collected(), told_to_stop(watcher.close):
+                yield {"watcher": watcher, **groups}
     finally:
+        await anyio.to_thread.run_sync(attendant.stop)
         await anyio.to_thread.run_sync(dispose_engine)
         forget_process()
+
+
+@contextmanager
+def _rarely_collected() -> Iterator[None]:
+    """What was imported and built until now stays: to walk it, the collector holds all requests up for 100 ms."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+@asynccontextmanager
+async def _groups() -> AsyncIterator[dict[str, Any]]:
+    """What does together what is asked for at the same moment; at the end what is in flight is answered."""
+    authenticator, submitter, task_lookup = Authenticator(), Submitter(), TaskLookup()
+    try:
+        yield {"authenticator": authenticator, "submitter": submitter, "task_lookup": task_lookup}
+    finally:
+        for group in (authenticator, submitter, task_lookup):
+            await group.close()
 
 
 def _tell_of_an_unbounded_server() -> None:

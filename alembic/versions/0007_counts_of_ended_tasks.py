@@ -66,11 +66,11 @@ CREATE TRIGGER tasks_count_truncated AFTER TRUNCATE ON tasks
     FOR EACH STATEMENT EXECUTE FUNCTION tasks_count_forget()
 """,
 )
-FILL = (
-    "INSERT INTO task_counts SELECT user_id, task_type, celery_task_name, priority, queue, status, count(*) "
-    "FROM tasks WHERE finished_at IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6",
-    "INSERT INTO task_totals SELECT user_id, status, sum(number) FROM task_counts GROUP BY 1, 2",
-)
+FILL_COUNTS = """
+INSERT INTO task_counts SELECT user_id, task_type, celery_task_name, priority, queue, status, count(*)
+FROM tasks WHERE finished_at IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6
+"""
+FILL_TOTALS = "INSERT INTO task_totals SELECT user_id, status, sum(number) FROM task_counts GROUP BY 1, 2"
 KIND = "hashtextextended(status || '/' || task_type || '/' || celery_task_name || '/' || priority || '/' || queue, 0)"
 ODD_ID = "(created_at - uuid_extract_timestamp(id) BETWEEN interval '-1 minute' AND interval '1 minute') IS NOT TRUE"
 
@@ -105,7 +105,7 @@ def upgrade() -> None:
     op.execute("SET LOCAL statement_timeout = 0")
     for function in (COUNT_FUNCTION, UNCOUNT_FUNCTION, FORGET_FUNCTION):
         op.execute(function)
-    for statement in (*TRIGGERS, *FILL):
+    for statement in (*TRIGGERS, FILL_COUNTS, FILL_TOTALS):
         op.execute(statement)
     op.execute(f"CREATE INDEX ix_tasks_kind ON tasks (user_id, {KIND}, id DESC) WHERE finished_at IS NOT NULL")
     op.execute(f"CREATE INDEX ix_tasks_odd_ids ON tasks (user_id) WHERE {ODD_ID}")

@@ -9,11 +9,11 @@ import logging
 import re
 from collections.abc import Sequence
 from time import perf_counter
-from uuid import uuid4
 
 import anyio
+import uuid_utils
 from fastapi import HTTPException
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.forms import refuse_charset
@@ -47,6 +47,10 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 }
+_SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+_HSTS = (b"strict-transport-security", HSTS.encode())
+_STORE_NOTHING = [(b"cache-control", b"no-store")]
+_ASK_AGAIN = [(b"cache-control", b"private, no-cache")]
 
 
 class RequestContext:
@@ -60,8 +64,8 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        identifier = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
+        identifier = given if _REQUEST_ID.fullmatch(given) else uuid_utils.uuid4().hex
         scope.setdefault("state", {})["request_id"] = identifier
         token = request_id.set(identifier)
         client = scope.get("client")
@@ -69,10 +73,15 @@ class RequestContext:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                _add_headers(headers, scope["path"].removeprefix(scope.get("root_path", "")), identifier)
+                more = [*_SECURITY, *_cache_control(scope["path"].removeprefix(scope.get("root_path", "")))]
                 if self.hsts and scope["scheme"] == "https":
-                    headers.setdefault("Strict-Transport-Security", HSTS)
+                    more.append(_HSTS)
+                # As bytes, by hand: Starlette's MutableHeaders walks the list again for each of them.
+                own = [header for header in message.get("headers", ()) if header[0] != b"x-request-id"]
+                named = {name for name, _ in own}
+                own += [header for header in more if header[0] not in named]
+                own.append((b"x-request-id", identifier.encode()))
+                message["headers"] = own
             await send(message)
 
         try:
@@ -203,14 +212,10 @@ class RequestLimits:
         return f"The body is larger than {self.max_body_bytes} bytes"
 
 
-def _add_headers(headers: MutableHeaders, path: str, identifier: str) -> None:
-    headers["X-Request-ID"] = identifier
-    for name, value in SECURITY_HEADERS.items():
-        headers.setdefault(name, value)
-    if _NO_STORE.match(path):
-        headers.setdefault("Cache-Control", "no-store")
-    elif path.startswith(_API):
-        headers.setdefault("Cache-Control", "private, no-cache")
+def _cache_control(path: str) -> list[tuple[bytes, bytes]]:
+    if not path.startswith(_API):
+        return []
+    return _STORE_NOTHING if _NO_STORE.match(path) else _ASK_AGAIN
 
 
 def _malformed_target(scope: Scope) -> bool:
@@ -221,8 +226,8 @@ def _malformed_target(scope: Scope) -> bool:
 
 def _content_length(scope: Scope) -> int:
     """What the client says of the body; the server has refused anything but digits."""
-    value = Headers(scope=scope).get("content-length", "")
-    if not (value.isascii() and value.isdigit()):
+    value = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    if not value.isdigit():
         return 0
     return int(value[:_LENGTH_DIGITS])  # cut, it still is more than any limit; Python reads no more than 4300 digits
 

@@ -20,6 +20,7 @@ from app.errors import (
     InvalidToken,
     NotFound,
     NotReady,
+    Overloaded,
     PreconditionFailed,
     ServiceError,
     TooManyRequests,
@@ -149,6 +150,8 @@ def problems(*errors: int | type[ServiceError], database: bool = True) -> dict[i
     `database=False` for the few routes that need none.
     """
     everywhere = [status for status in _EVERYWHERE if database or status != HTTPStatus.SERVICE_UNAVAILABLE]
+    if database:
+        errors = (*errors, Overloaded)
     examples: dict[int, dict[str, dict[str, Any]]] = {}
     for error in (*errors, *everywhere):
         example = _example(error)

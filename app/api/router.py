@@ -9,24 +9,44 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from sqlalchemy.orm import Session
+
+from app.api.direct import route_class_of
 
 
 class SlashRouter(APIRouter):
     """Routes whose path ends in `/` are also answered without it; the twin is not in the schema."""
 
     def __init__(self, **options: Any) -> None:
+        self._added: list[tuple[str, Callable[..., Any], dict[str, Any]]] = []
         super().__init__(redirect_slashes=False, **options)
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         if not inspect.iscoroutinefunction(endpoint):
             endpoint = _releasing(endpoint)
-        super().add_api_route(path, endpoint, **options)
+        self._add(path, endpoint, options)
         twin = path.removesuffix("/")
         # The bare prefix has a twin only where there is a prefix: a route needs some path.
         if twin != path and self.prefix + twin:
-            super().add_api_route(twin, endpoint, **(options | {"include_in_schema": False}))
+            self._add(twin, endpoint, options | {"include_in_schema": False})
+
+    def add_to(self, app: FastAPI, prefix: str) -> None:
+        """Make its routes the application's own, below `prefix`.
+
+        An included router is searched twice for each request, and once more by each router around it: a third of what a
+        small answer cost.
+        """
+        for path, endpoint, options in self._added:
+            tags = [*self.tags, *(options.get("tags") or ())]
+            kind = route_class_of(endpoint)
+            app.router.add_api_route(
+                prefix + self.prefix + path, endpoint, route_class_override=kind, **(options | {"tags": tags})
+            )
+
+    def _add(self, path: str, endpoint: Callable[..., Any], options: dict[str, Any]) -> None:
+        self._added.append((path, endpoint, options))
+        super().add_api_route(path, endpoint, **options)
 
 
 def _releasing(endpoint: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,14 +1,23 @@
 """Everything under /api/v1."""
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 
-from app.api.endpoints import api_keys, audit, auth, sessions, tasks, users, webhooks
+from app.api.endpoints import api_keys, audit, auth, events, sessions, tasks, users, webhooks
 
-api_router = APIRouter(prefix="/api/v1", redirect_slashes=False)
-api_router.include_router(auth.router)
-api_router.include_router(sessions.router)
-api_router.include_router(api_keys.router)
-api_router.include_router(users.router)
-api_router.include_router(webhooks.router)
-api_router.include_router(tasks.router)
-api_router.include_router(audit.router)
+PREFIX = "/api/v1"
+# In the order in which they are tried: what is asked for most comes first, but `events` before the ids of tasks.
+ROUTERS = (
+    events.router,
+    tasks.router,
+    auth.router,
+    sessions.router,
+    api_keys.router,
+    users.router,
+    webhooks.router,
+    audit.router,
+)
+
+
+def add_routes(app: FastAPI) -> None:
+    for router in ROUTERS:
+        router.add_to(app, PREFIX)

@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     quota_queued_bytes: int = Field(1024**3, ge=0)
     quota_tasks_per_minute: int = Field(300_000, ge=0)
 
+    events_streams_per_user: int = Field(50, ge=1)
+    events_streams: int = Field(5000, ge=1)
+    events_heartbeat_seconds: float = Field(15, gt=0)
+    events_max_seconds: float = Field(3600, gt=0)
+    events_poll_seconds: float = Field(3, gt=0)
+
     task_modules: list[str] = []
     worker_heartbeat_seconds: float = Field(3, gt=0)
     worker_lease_seconds: float = Field(30, gt=0)

@@ -4,6 +4,7 @@ With PROMETHEUS_MULTIPROC_DIR set (prometheus_client reads it by itself) several
 files of that directory; without it a scrape shows the process that answers.
 """
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -61,8 +62,15 @@ _unrecorded = Counter(
 
 
 def count_request(method: str, route: str, status: int, seconds: float) -> None:
-    _requests.labels(method, route, str(status)).inc()
-    _latency.labels(method, route).observe(seconds)
+    requests, latency = _counted(method, route, status)
+    requests.inc()
+    latency.observe(seconds)
+
+
+@functools.lru_cache(maxsize=1024)
+def _counted(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """Both with their labels, which take longer to find than to count on. Routes, methods and statuses are few."""
+    return _requests.labels(method, route, str(status)), _latency.labels(method, route)
 
 
 def count_unrecorded_denial(why: str) -> None:

@@ -24,6 +24,9 @@ MAX_DEPTH = 200
 TOO_DEEP = f"JSON nested more than {MAX_DEPTH} deep"
 
 
+_COMPACT = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
     type_annotation_map = {datetime: UTCDateTime, str: Text()}  # noqa: RUF012 (SQLAlchemy's own attribute)
@@ -48,13 +51,34 @@ class JSONText(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
+class DumpedList(list[Any]):
+    """A list that knows its JSON text. Not to be changed any more."""
+
+    json_text: str
+
+
+class DumpedDict(dict[str, Any]):
+    """A dict that knows its JSON text. Not to be changed any more."""
+
+    json_text: str
+
+
+def dumped(value: Any) -> Any:
+    """A copy of this list or dict that `dump_json` need not write again. Raises as it does."""
+    copy: DumpedList | DumpedDict = DumpedList(value) if isinstance(value, list) else DumpedDict(value)
+    copy.json_text = dump_json(value)
+    return copy
+
+
 def dump_json(value: Any) -> str:
     """`value` as compact ASCII JSON text, which every answer can carry again.
 
     Raises ValueError (NaN, infinity, circular, nested too deeply, lone surrogates) and TypeError.
     """
+    if isinstance(value, DumpedList | DumpedDict):
+        return value.json_text
     try:
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+        text = _COMPACT.encode(value)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     # Both looks are rare: few values hold so many brackets, or a character beyond the basic plane.

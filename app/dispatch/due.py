@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import DateTime, Uuid, bindparam, column, func, select, update
+from sqlalchemy import Connection, DateTime, Uuid, bindparam, column, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -47,8 +47,9 @@ _SENT = (
     )
     .render_derived()
 )
+# On the table rather than on the model: half the CPU, in a thread that shares it with the event loop.
 _MARK = (
-    update(Task)
+    update(Task.__table__)  # type: ignore[arg-type]  # (a Table, declared as FromClause)
     # The very window that was answered: a PATCH of run_at or a new generation in between opened another one.
     .where(Task.id == _SENT.c.id, Task.dispatch_at == _SENT.c.dispatch_at, PENDING)
     # In the order in which the messages stand in their queue: the keeper tells by it whose message was lost.
@@ -58,12 +59,18 @@ _MARK = (
             "dispatch_at": NOW + FAR,
         }
     )
-    .execution_options(synchronize_session=False)
 )
 
 
-def mark_dispatched(db: Session, sent: Sequence[Dispatch]) -> None:
-    """Push the rows' next dispatch far out, now that their messages are. Clients see no change in it."""
+def mark_dispatched(db: Session | Connection, sent: Sequence[Dispatch]) -> None:
+    """Push the rows' next dispatch far out, now that their messages are. Clients see no change in it.
+
+    On a session one transaction; on a connection one statement.
+    """
     windows: list[datetime] = [dispatch.dispatch_at for dispatch in sent]
+    values = {"p_ids": [dispatch.id for dispatch in sent], "p_windows": windows}
+    if isinstance(db, Connection):
+        db.execute(_MARK, values)
+        return
     with transaction(db):
-        db.execute(_MARK, {"p_ids": [dispatch.id for dispatch in sent], "p_windows": windows})
+        db.connection().execute(_MARK, values)

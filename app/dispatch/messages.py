@@ -1,5 +1,6 @@
 """One dispatch: what a message says of a pending row."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -40,3 +41,8 @@ class Dispatch:
     def of(cls, task: Any) -> "Dispatch":
         """From a task, or from a row of `DISPATCHED_COLUMNS`."""
         return cls(**{column.key: getattr(task, column.key) for column in DISPATCHED_COLUMNS})
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "Dispatch":
+        """From the values of a row by their columns' names."""
+        return cls(**{column.key: row[column.key] for column in DISPATCHED_COLUMNS})

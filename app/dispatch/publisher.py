@@ -18,14 +18,15 @@ from queue import Empty, SimpleQueue
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.outage import first_line
-from app.db.session import SessionLocal
+from app.db.session import autocommit_engine
 from app.dispatch.due import mark_dispatched
 from app.dispatch.messages import Dispatch
 from app.dispatch.sending import BrokerLink, send
 
 logger = logging.getLogger(__name__)
 
-BATCH = 200
+# Each batch waits a few times for the interpreter's lock, however many are in it.
+BATCH = 500
 IDLE_SECONDS = 30.0
 PAUSE_SECONDS = 1.0
 FLUSH_SECONDS = 2.0
@@ -85,8 +86,8 @@ class Publisher:
 
     def _mark(self, batch: list[Dispatch]) -> None:
         try:
-            with SessionLocal() as db:
-                mark_dispatched(db, batch)
+            with autocommit_engine().connect() as connection:
+                mark_dispatched(connection, batch)
         except SQLAlchemyError as error:
             # Sent but not marked: they are sent once more after the grace time, which is harmless.
             logger.warning("%d dispatches could not be marked: %s", len(batch), first_line(error))

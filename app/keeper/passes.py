@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.db.batches import batch
 from app.db.session import transaction
+from app.live import hints
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.models.worker import WorkerProcess
 from app.services import rescue
@@ -82,7 +83,9 @@ def revoke_expired(db: Session) -> int:
         values={"status_reason": "expired"},
     )
     with transaction(db):
-        return len(db.execute(statement).all())
+        revoked = [row.id for row in db.execute(statement)]
+        hints.changes(db, *revoked)
+        return len(revoked)
 
 
 def delete_requested(db: Session) -> int:

@@ -1,90 +1,367 @@
-"""Waiting for tasks to end, without a session or a thread for each who waits.
+"""Follows tasks for all open streams and waiting requests of this process, with no session or thread for any of them.
 
-One loop in each API process asks the database, in one query for all, which of the awaited tasks have ended.
+Three loops: one reads the rows that hints name, one compares versions in case a hint was lost, one looks once a second
+whether each stream may still be open. All idle, and no connection is held, while nobody follows anything.
 """
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 from uuid import UUID
 
-from anyio import to_thread
-from sqlalchemy import select
+from anyio import CapacityLimiter, to_thread
 
-from app.db.outage import first_line, is_outage
-from app.db.session import SessionLocal
-from app.models.task import ACTIVE, Task
+from app.core.config import get_settings
+from app.db.outage import first_line, is_passing
+from app.errors import TooManyStreams
+from app.live import queries
+from app.live.frames import Frame, moment_of
+from app.live.listener import Listener
+from app.live.queries import LATE
+from app.live.streams import Credential, Feed, Stream, TaskStream
+from app.live.watches import UserWatch, Watches
 
 logger = logging.getLogger(__name__)
 
-INTERVAL_SECONDS = 0.2
+T = TypeVar("T")
+
+# Rows read and rendered at a time, and versions compared.
+ROWS = 50
+VERSIONS = 1000
+# More hints than this of tasks that are not watched by name are left to the comparison.
+MOST_HINTS = 20_000
+# Until every worker knows that somebody listens, and where there is no Redis.
+SETTLING_SECONDS = 3.0
+SETTLING_POLL_SECONDS = 0.25
+UNHEARD_POLL_SECONDS = 0.5
+OUTAGE_SECONDS = 0.5
+TICK_SECONDS = 1.0
+# The subscription outlives its last stream for a while: the next one finds workers that know.
+LINGER_SECONDS = 10.0
+# What a resumed feed is told of at most: changes so old, and so many tasks. Beyond it, `reset`.
+REPLAY_SECONDS = 300
+REPLAY_TASKS = 1000
+# Threads, and connections, of all this together; not those that requests wait for.
+THREADS = 2
 
 
 class Watcher:
-    """Belongs to one event loop. `ended` may be awaited by any number of requests at once."""
+    """Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._waiting: dict[UUID, set[asyncio.Event]] = defaultdict(set)
-        self._wanted = asyncio.Event()
+        self.watches = Watches()
+        self._hinted: set[UUID] = set()
+        self._some_hinted = asyncio.Event()
+        self._watched = asyncio.Event()
+        self._compare_now = asyncio.Event()
+        self._reading = asyncio.Lock()
+        self._threads = CapacityLimiter(THREADS)
+        self._loop = asyncio.get_running_loop()
+        self._listener: Listener | None = None
+        self._left_at = 0.0
+        self._away = False  # the database, as one line has said
+        self.closing = False
 
-    async def run(self) -> None:
-        """Look until cancelled; idle while nobody waits."""
-        while True:
-            await self._wanted.wait()
-            await self._look()
-            await asyncio.sleep(INTERVAL_SECONDS)
+    # -- following ---------------------------------------------------------------------------------------------------
 
     async def ended(self, task_id: UUID, seconds: float) -> None:
-        """Return when the task has ended, or is gone, or the seconds are over."""
+        """Return when the task has ended, or is gone, or the seconds are over, or the server stops."""
         event = asyncio.Event()
-        self._waiting[task_id].add(event)
-        self._wanted.set()
+        self.watches.task(task_id).waiting.add(event)
+        self._begin()
+        self._hint([task_id])  # it may have ended before it was watched
+        if self.closing:
+            event.set()
         try:
             await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:
             logger.debug("task %s has not ended within %s s", task_id, seconds)
         finally:
-            self._forget(task_id, event)
+            self.watches.tasks[task_id].waiting.discard(event)
+            self._end(task_id)
 
-    def _forget(self, task_id: UUID, event: asyncio.Event) -> None:
-        self._waiting[task_id].discard(event)
-        if not self._waiting[task_id]:
-            del self._waiting[task_id]
-        if not self._waiting:
-            self._wanted.clear()
+    async def follow(
+        self, task_id: UUID, user_id: UUID, owner: UUID | None, credential: Credential, seen: int | None
+    ) -> TaskStream | None:
+        """A stream of the task's states; None where it has ended and `seen` is that very version.
 
-    async def _look(self) -> None:
-        ids = list(self._waiting)
+        Raises TaskNotFound, TooManyStreams. Whoever takes the stream gives it back with `leave`.
+        """
+        stream = TaskStream(user_id, credential, get_settings().events_max_seconds, task_id)
+        self._enter(stream)
+        self.watches.task(task_id).streams.add(stream)
         try:
-            active = await to_thread.run_sync(_still_active, ids)
-        except Exception as error:
-            # Whoever waits goes on waiting, at most until its seconds are over.
-            if is_outage(error):
-                logger.warning("watcher: the database is not reachable: %s", first_line(error))
-            else:
-                logger.exception("watcher")
+            found = await self._in_thread(queries.read, task_id, owner)
+            if found.version == seen and found.ended:
+                self.leave(stream)
+                return None
+            assert found.frame is not None
+            stream.begin(found.frame, seen)
+            self.watches.task(task_id).show(found)
+        except BaseException:
+            self.leave(stream)
+            raise
+        return stream
+
+    async def feed(self, user_id: UUID, credential: Credential, cursor: str | None) -> Feed:
+        """A stream of what changes among the user's tasks; from the cursor on, where one is given.
+
+        Raises TooManyStreams. Whoever takes the stream gives it back with `leave`.
+        """
+
+        async def read_again(ids: list[UUID]) -> list[Frame] | None:
+            return await self._read_again(user_id, ids)
+
+        now = await self._in_thread(queries.now)
+        since = moment_of(cursor)
+        since = None if since is None else min(since, now)
+        user = self.watches.users.get(user_id) or UserWatch(now - LATE)
+        seconds = get_settings().events_max_seconds
+        stream = Feed(user_id, credential, seconds, read_again, user.shown_until)
+        self._enter(stream)
+        self.watches.users[user_id] = user
+        user.feeds.add(stream)
+        try:
+            missed: list[UUID] = []
+            reset = since is not None and (now - since).total_seconds() > REPLAY_SECONDS
+            if since is not None and not reset:
+                missed = await self._in_thread(queries.changed_since, user_id, since, REPLAY_TASKS + 1)
+                reset = len(missed) > REPLAY_TASKS
+            if since is not None and not reset:
+                stream.catch_up(missed, since)
+            stream.greet(since if since is not None and not reset else None, reset=reset)
+        except BaseException:
+            self.leave(stream)
+            raise
+        return stream
+
+    def leave(self, stream: Stream) -> None:
+        """It is over. May be called twice."""
+        self.watches.leave(stream)
+        if isinstance(stream, Feed):
+            user = self.watches.users.get(stream.user_id)
+            if user is not None:
+                user.feeds.discard(stream)
+                if not user.feeds:
+                    del self.watches.users[stream.user_id]
+            self._end(None)
+        elif isinstance(stream, TaskStream):
+            watch = self.watches.tasks.get(stream.task_id)
+            if watch is not None:
+                watch.streams.discard(stream)
+            self._end(stream.task_id)
+
+    def close(self) -> None:
+        """The server stops: everything ends now, and nothing new begins. For a signal's handler by way of the loop."""
+        self.closing = True
+        for stream in list(self.watches.streams):
+            stream.close()
+        for watch in self.watches.tasks.values():
+            watch.release()
+
+    def _enter(self, stream: Stream) -> None:
+        settings = get_settings()
+        if self.watches.number_of(stream.user_id) >= settings.events_streams_per_user:
+            raise TooManyStreams(f"You have {settings.events_streams_per_user} open streams here", retry_after=5)
+        if len(self.watches.streams) >= settings.events_streams:
+            raise TooManyStreams("This process has as many open streams as it may", retry_after=5)
+        if self.closing:
+            stream.close()
+        self.watches.enter(stream)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Somebody follows something: hear, and compare."""
+        self._watched.set()
+        if self._listener is None and not self.closing:
+            self._listener = Listener(self._hear, self._subscribed)
+            self._listener.start()
+
+    def _end(self, task_id: UUID | None) -> None:
+        if task_id is not None:
+            self.watches.drop_idle(task_id)
+        if not self.watches:
+            self._watched.clear()
+            self._left_at = time.monotonic()
+
+    # -- hearing -----------------------------------------------------------------------------------------------------
+
+    def _hear(self, task_ids: list[UUID]) -> None:
+        """From the listener's thread."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._hint, task_ids)
+
+    def _subscribed(self) -> None:
+        """From the listener's thread: what was told before nobody has heard."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._compare_now.set)
+
+    def _hint(self, task_ids: Iterable[UUID]) -> None:
+        by_user = bool(self.watches.users) and len(self._hinted) < MOST_HINTS
+        self._hinted.update(each for each in task_ids if by_user or each in self.watches.tasks)
+        if self._hinted:
+            self._some_hinted.set()
+
+    async def read_hinted(self) -> None:
+        """Read what was hinted at, in batches, and never for more than half of the time."""
+        while True:
+            await self._some_hinted.wait()
+            self._some_hinted.clear()
+            begun = time.monotonic()
+            taken, self._hinted = list(self._hinted), set()
+            if not await self._look_at(taken):
+                self._hint(taken)
+                await asyncio.sleep(OUTAGE_SECONDS)
+            await asyncio.sleep(min(OUTAGE_SECONDS, time.monotonic() - begun))
+
+    # -- comparing ---------------------------------------------------------------------------------------------------
+
+    async def compare(self) -> None:
+        """Look for what no hint has told, every few seconds; more often where hints cannot be relied upon."""
+        while True:
+            await self._watched.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._compare_now.wait(), self._pause())
+            self._compare_now.clear()
+            await self._shielded(self._compare_tasks)
+            await self._shielded(self._compare_users)
+
+    def _pause(self) -> float:
+        since = None if self._listener is None else self._listener.since
+        if since is None:
+            return UNHEARD_POLL_SECONDS
+        if time.monotonic() - since < SETTLING_SECONDS:
+            return SETTLING_POLL_SECONDS
+        return get_settings().events_poll_seconds
+
+    async def _compare_tasks(self) -> None:
+        shown = self.watches.shown()
+        ids = list(shown)
+        for at in range(0, len(ids), VERSIONS):
+            batch = ids[at : at + VERSIONS]
+            found = await self._in_thread(queries.versions, batch)
+            await self._look_at([each for each in batch if found.get(each) != shown[each]])
+
+    async def _compare_users(self) -> None:
+        users = list(self.watches.users.items())
+        if not users:
             return
-        for task_id in ids:
-            if task_id not in active:
-                for event in self._waiting.get(task_id, ()):
-                    event.set()
+        now = await self._in_thread(queries.now)
+        since = min(user.shown_until for _, user in users)
+        found = await self._in_thread(queries.recent, [user_id for user_id, _ in users], since)
+        news = [task_id for task_id, (owner, version) in found.items() if self._is_news_of(owner, task_id, version)]
+        if await self._look_at(news):
+            for _, user in users:
+                user.advance(now - LATE)
 
+    def _is_news_of(self, user_id: UUID, task_id: UUID, version: int) -> bool:
+        user = self.watches.users.get(user_id)
+        return user is not None and user.is_news(task_id, version)
 
-def _still_active(ids: list[UUID]) -> set[UUID]:
-    with SessionLocal() as db:
-        return set(db.scalars(select(Task.id).where(Task.id.in_(ids), Task.status.in_(sorted(ACTIVE)))))
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    async def _look_at(self, task_ids: Sequence[UUID]) -> bool:
+        """Read these rows and hand them on; False where the database did not answer."""
+        for at in range(0, len(task_ids), ROWS):
+            if not await self._shielded(self._look_at_batch, task_ids[at : at + ROWS]):
+                return False
+        return True
+
+    async def _look_at_batch(self, batch: Sequence[UUID]) -> None:
+        async with self._reading:  # one after the other: a state that was read earlier is handed on earlier
+            watched = [task_id for task_id in batch if task_id in self.watches.tasks]
+            arguments = (batch, watched, list(self.watches.users), self.watches.is_news)
+            found = await self._in_thread(queries.read_rows, *arguments)
+            for each in found:
+                self.watches.show(each)
+            missing = set(batch) - {each.task_id for each in found}
+            self.watches.forget(missing, gone=missing & set(watched))
+
+    async def _read_again(self, user_id: UUID, ids: list[UUID]) -> list[Frame] | None:
+        """For a feed that could not hold these; what proves newer than what was shown goes to the others as well."""
+        frames: list[Frame] = []
+
+        async def read() -> None:
+            everything: queries.IsNews = lambda *_: True  # noqa: E731
+            for found in await self._in_thread(queries.read_rows, ids, (), [user_id], everything):
+                assert found.frame is not None
+                frames.append(found.frame)
+
+        return frames if await self._shielded(read) else None
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await to_thread.run_sync(function, *arguments, limiter=self._threads)
+
+    async def _shielded(self, action: Callable[..., Awaitable[None]], *arguments: object) -> bool:
+        """Whoever follows goes on following through an outage of the database."""
+        try:
+            await action(*arguments)
+        except Exception as error:
+            if not is_passing(error):
+                logger.exception("live events")
+            elif not self._away:
+                logger.warning("live events: the database has no answer: %s", first_line(error))
+            self._away = True
+            await asyncio.sleep(OUTAGE_SECONDS)
+            return False
+        self._away = False
+        return True
+
+    # -- looking after streams ---------------------------------------------------------------------------------------
+
+    async def look_after(self) -> None:
+        """Once a second: heartbeats, the end of what is old or stuck, and of what may not be open any more."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            heartbeat = get_settings().events_heartbeat_seconds
+            for stream in list(self.watches.streams):
+                stream.tick(self._loop.time(), heartbeat)
+            await self._shielded(self._check_credentials)
+            self._stop_listening_where_idle()
+
+    async def _check_credentials(self) -> None:
+        """One query for all streams."""
+        held = {stream.credential for stream in self.watches.streams}
+        if not held:
+            return
+        sessions = {each.id for each in held if not each.is_key}
+        keys = {each.id for each in held if each.is_key}
+        standing = await self._in_thread(queries.standing, sessions, keys)
+        for stream in list(self.watches.streams):
+            mine = stream.credential
+            over = mine.expires_at is not None and mine.expires_at <= standing.now
+            # One that came in meanwhile was checked by its own request.
+            if mine in held and (over or standing.roles.get(mine.id) != mine.role):
+                stream.close()
+
+    def _stop_listening_where_idle(self) -> None:
+        if self._listener is not None and not self.watches and time.monotonic() - self._left_at > LINGER_SECONDS:
+            self._listener.stop()
+            self._listener = None
+
+    async def stop(self) -> None:
+        """Let everything go."""
+        self.close()
+        if self._listener is not None:
+            self._listener.stop()
+            await to_thread.run_sync(self._listener.join)
 
 
 @asynccontextmanager
 async def running_watcher() -> AsyncIterator[Watcher]:
     """The process's watcher, for as long as the application runs."""
     watcher = Watcher()
-    looking = asyncio.create_task(watcher.run(), name="watcher")
+    loops = [
+        asyncio.create_task(loop(), name=f"watcher: {loop.__name__}")
+        for loop in (watcher.read_hinted, watcher.compare, watcher.look_after)
+    ]
     try:
         yield watcher
     finally:
-        looking.cancel()
-        with suppress(asyncio.CancelledError):
-            await looking
+        await watcher.stop()
+        for each in loops:
+            each.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)

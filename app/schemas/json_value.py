@@ -7,7 +7,7 @@ from pydantic import AfterValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from app.core.config import get_settings
-from app.db.base import json_size
+from app.db.base import dump_json, dumped, json_size
 
 
 def _check(value: Any, depth: int) -> None:
@@ -59,7 +59,9 @@ def check_size(size: int, limit: int) -> None:
 
 
 def _within_arguments(value: Any) -> Any:
-    check_size(json_size(value), get_settings().max_arguments_bytes)
+    """Written once, and kept: the row, the quotas and the check of the parameters want the same text."""
+    value = dumped(value)
+    check_size(len(dump_json(value)), get_settings().max_arguments_bytes)
     return value
 
 

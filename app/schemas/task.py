@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
 from app.core.redaction import holds_mask, redact
-from app.db.base import json_size
+from app.db.base import dumped, json_size
 from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
 from app.schemas.base import PatchModel, RequestModel
 from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag, check_size
@@ -29,6 +29,7 @@ from app.services.catalogue import redact_args
 
 MAX_SECONDS = 366 * 24 * 3600
 MAX_TAGS = 50
+MAX_BATCH = 1000
 
 _PRIORITIES: dict[Any, TaskPriority] = {
     **dict(enumerate(TaskPriority, start=1)),
@@ -158,6 +159,7 @@ class TaskCreate(RequestModel):
     @classmethod
     def _within_limit_with_args(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """MAX_ARGUMENTS_BYTES is for both together; `args` alone were looked at before."""
+        value = dumped(value)
         check_size(json_size(info.data.get("args", [])) + json_size(value), get_settings().max_arguments_bytes)
         return value
 
@@ -168,6 +170,14 @@ class TaskCreate(RequestModel):
         if self.run_at is not None and self.expires_at is not None and self.expires_at <= self.run_at:
             raise PydanticCustomError("expires_before_start", "expires_at must be later than run_at")
         return self
+
+
+class TaskBatchCreate(RequestModel):
+    """Tasks that are accepted together or not at all."""
+
+    tasks: list[TaskCreate] = Field(
+        min_length=1, max_length=MAX_BATCH, description="Each as POST /tasks/ takes it.", examples=[[_EXAMPLE]]
+    )
 
 
 class TaskPatch(PatchModel):
@@ -257,6 +267,12 @@ class TaskRead(BaseModel):  # type: ignore[no-redef]  # the plugin gives __init_
     @classmethod
     def _hide_by_parameter(cls, args: list[Any], info: ValidationInfo) -> list[Any]:
         return redact_args(info.data.get("celery_task_name", ""), args)
+
+
+class TaskBatchRead(BaseModel):
+    """The tasks of a batch, in the order of the request."""
+
+    tasks: list[TaskRead]
 
 
 class TaskCounts(BaseModel):

@@ -1,10 +1,12 @@
 """The SQL of API keys. Nothing here commits; the database's clock decides what has expired."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, LargeBinary, and_, any_, bindparam, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from app.db.batches import batch
@@ -30,18 +32,26 @@ class LiveKey:
     use_is_stale: bool
 
 
-# Built once: every request of a machine asks it.
-_LIVE_KEY = (
-    select(ApiKey.id, ApiKey.scopes, User.id, User.username, User.role, _USE_IS_STALE)
+# Built once: every request of a machine asks one of them.
+_LIVE_KEYS = (
+    select(ApiKey.id, ApiKey.scopes, User.id, User.username, User.role, _USE_IS_STALE, ApiKey.digest)
     .join(User, User.id == ApiKey.user_id)
-    .where(ApiKey.digest == bindparam("digest"), _LIVE, User.is_active)
+    .where(_LIVE, User.is_active)
 )
+_LIVE_KEY = _LIVE_KEYS.where(ApiKey.digest == bindparam("digest"))
+_LIVE_KEYS_OF = _LIVE_KEYS.where(ApiKey.digest == any_(bindparam("digests", type_=ARRAY(LargeBinary))))
 
 
 def live_key(db: Session, digest: bytes) -> LiveKey | None:
     """The key, if it is neither revoked nor over, with its active owner as they are now."""
     found = db.execute(_LIVE_KEY, {"digest": digest}).first()
-    return None if found is None else LiveKey(*found)
+    return None if found is None else LiveKey(*found[:-1])
+
+
+def live_keys(db: Session | Connection, digests: Collection[bytes]) -> dict[bytes, LiveKey]:
+    """Those of them that are live, by their digest: one query for all who ask at this moment."""
+    rows = db.execute(_LIVE_KEYS_OF, {"digests": list(digests)})
+    return {bytes(row[-1]): LiveKey(*row[:-1]) for row in rows}
 
 
 def note_use(db: Session, key_id: UUID) -> bool:

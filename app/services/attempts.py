@@ -1,8 +1,8 @@
 """What a worker says of the attempt it runs: claim, progress, end. Every statement is fenced by the attempt's number.
 
 The functions take a session or a connection and commit nothing: the worker calls them on an autocommit connection
-(one round trip each), `task_service` inside its own transaction. A function that ends an attempt returns False where
-the attempt no longer held the task: nothing was written then.
+(`app/db/direct.py`, one round trip each), `task_service` inside its own transaction. A function that ends an attempt
+returns False where the attempt no longer held the task: nothing was written then.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Float, Result, Text, bindparam, func, select,
 from sqlalchemy.orm import Session
 
 from app.db.base import JSONText
+from app.db.direct import Answer, Direct
 from app.errors import AttemptLost
 from app.models.task import AttemptOutcome, Task, TaskStatus
 from app.services.transitions import (
@@ -33,7 +34,7 @@ from app.services.transitions import (
     transition,
 )
 
-Executor = Session | Connection
+Executor = Session | Connection | Direct
 RUNNING = (TaskStatus.RUNNING,)
 
 _CLAIMED = (
@@ -140,13 +141,13 @@ def claim(db: Executor, ticket: Ticket, claim_id: UUID, worker: WorkerIdentity) 
         "p_worker_pid": worker.pid,
     }
     row = db.execute(_CLAIM, parameters).one_or_none()
-    return None if row is None else Claim(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public name)
+    return None if row is None else Claim(*row)
 
 
 def find_claim(db: Executor, task_id: UUID, claim_id: UUID) -> Claim | None:
     """The claim made earlier under this id, when the reply to its COMMIT was lost on the way."""
     row = db.execute(_FIND_CLAIM, {"p_task_id": task_id, "p_claim_id": claim_id}).one_or_none()
-    return None if row is None else Claim(**row._mapping)  # noqa: SLF001
+    return None if row is None else Claim(*row)
 
 
 _PROGRESS = (
@@ -181,7 +182,7 @@ def is_cancelled(db: Executor, task_id: UUID, attempt: int) -> bool:
     return _asked_to_stop(db.execute(_CHECK, {"p_task_id": task_id, "p_attempt": attempt}), task_id, attempt)
 
 
-def _asked_to_stop(answer: Result[Any], task_id: UUID, attempt: int) -> bool:
+def _asked_to_stop(answer: Result[Any] | Answer, task_id: UUID, attempt: int) -> bool:
     row = answer.one_or_none()
     if row is None:
         raise AttemptLost(f"attempt {attempt} of task {task_id} no longer holds it")
@@ -193,6 +194,7 @@ _SUCCEED = transition(
     *this_attempt(),
     sources=RUNNING,
     values={"result": bindparam("p_result", type_=JSONText), "progress": 100},
+    returning=(Task.id,),
 )
 
 

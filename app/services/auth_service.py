@@ -31,6 +31,7 @@ from app.models.audit import AuditEvent
 from app.models.user import Role
 from app.services import api_key_queries, audit
 from app.services import login_queries as queries
+from app.services.api_key_queries import LiveKey
 from app.services.audit import Subject
 
 PURGE_BATCH = 1000
@@ -51,6 +52,14 @@ class Principal:
     session_id: UUID | None = None
     api_key_id: UUID | None = None
     scopes: Collection[str] = ALL_SCOPES
+
+    @classmethod
+    def of_session(cls, session: queries.LiveSession, session_id: UUID) -> "Principal":
+        return cls(session.user_id, session.username, session.role, session_id=session_id)
+
+    @classmethod
+    def of_key(cls, key: LiveKey) -> "Principal":
+        return cls(key.user_id, key.username, key.role, api_key_id=key.id, scopes=frozenset(key.scopes))
 
     @property
     def is_admin(self) -> bool:
@@ -147,7 +156,7 @@ class AuthService:
             session = queries.live_session_of_token(db, claims)
         if session is None:
             raise InvalidToken
-        return Principal(session.user_id, session.username, session.role, session_id=claims.session_id)
+        return Principal.of_session(session, claims.session_id)
 
     def purge_expired_logins(self, db: Session) -> PurgedLogins:
         """Remove a batch of logins and keys that ended LOGIN_RETENTION_DAYS ago, and of counts that matter no more."""
@@ -194,18 +203,24 @@ class AuthService:
             if wait is not None:
                 raise TooManyRequests("Too many registrations from this address: wait", retry_after=wait)
 
+    def note_use(self, db: Session, key: LiveKey) -> None:
+        """Once a minute and key: that it is used, for its owner and for the audit."""
+        with transaction(db):
+            if api_key_queries.note_use(db, key.id):
+                actor = Actor(key.user_id, key.username)
+                audit.record(db, AuditEvent.API_KEY_USED, Subject.api_key(key.id), actor=actor)
+
     def _authenticate_key(self, db: Session, token: str) -> Principal:
         """The owner's role is read with the key: what they have lost, their keys have lost as well."""
         if not is_well_formed(token):
             raise InvalidToken
         with transaction(db):
             key = api_key_queries.live_key(db, api_key_digest(token))
-            if key is not None and key.use_is_stale and api_key_queries.note_use(db, key.id):
-                actor = Actor(key.user_id, key.username)
-                audit.record(db, AuditEvent.API_KEY_USED, Subject.api_key(key.id), actor=actor)
         if key is None:
             raise InvalidToken
-        return Principal(key.user_id, key.username, key.role, api_key_id=key.id, scopes=frozenset(key.scopes))
+        if key.use_is_stale:
+            self.note_use(db, key)
+        return Principal.of_key(key)
 
     def _check_limits(self, db: Session, keys: dict[str, int]) -> None:
         wait = queries.wait_for(db, keys, get_settings().login_window_seconds)

@@ -57,12 +57,13 @@ class TaskType:
         # One that is called like the `*args` parameter is no value for it.
         extra.pop(stars.get(inspect.Parameter.VAR_POSITIONAL), None)
         values = {**extra, **values}
-        masked = [name for name, value in values.items() if holds_mask({name: value})]
+        masked = [name for name, value in values.items() if holds_mask({name: value})] if holds_mask(values) else ()
         if masked:
             raise InvalidArguments(errors=[_error(["kwargs", name], _MASKED, "hidden_value") for name in masked])
         try:
             # As the JSON that it is: strict, so that "30" is no number, yet a date may be written as text.
-            self.model.model_validate_json(dump_json(values), strict=True)
+            text = dump_json(kwargs if kwargs == values else values)
+            self.model.model_validate_json(text, strict=True)
         except ValidationError as error:
             raise InvalidArguments(errors=_errors(error, len(args), list(bound.arguments))) from None
 

@@ -4,12 +4,13 @@ Every expiry is decided by the database's clock.
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, case, delete, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, Uuid, any_, bindparam, case, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from app.core.addresses import spellings
@@ -106,14 +107,10 @@ _LIVE_SESSION = (
     select(User.id, User.username, User.role, LoginSession.expires_at, NOW)
     .select_from(LoginSession)
     .join(User, User.id == LoginSession.user_id)
-    .where(
-        LoginSession.id == bindparam("session_id"),
-        LoginSession.revoked_at.is_(None),
-        LoginSession.expires_at > NOW,
-        User.is_active,
-    )
+    .where(LoginSession.revoked_at.is_(None), LoginSession.expires_at > NOW, User.is_active)
 )
-_LIVE_SESSION_OF_TOKEN = _LIVE_SESSION.where(
+_LIVE_SESSION_OF_ID = _LIVE_SESSION.where(LoginSession.id == bindparam("session_id"))
+_LIVE_SESSION_OF_TOKEN = _LIVE_SESSION_OF_ID.where(
     LoginSession.user_id == bindparam("user_id"),
     bindparam("token_expires_at", type_=UTCDateTime) > NOW,
 )
@@ -121,7 +118,7 @@ _LIVE_SESSION_OF_TOKEN = _LIVE_SESSION.where(
 
 def live_session(db: Session, session_id: UUID) -> LiveSession | None:
     """A session that is neither revoked nor over, of an active user."""
-    found = db.execute(_LIVE_SESSION, {"session_id": session_id}).first()
+    found = db.execute(_LIVE_SESSION_OF_ID, {"session_id": session_id}).first()
     return None if found is None else LiveSession(*found)
 
 
@@ -136,6 +133,21 @@ def live_session_of_token(db: Executor, claims: AccessClaims) -> LiveSession | N
         },
     ).first()
     return None if found is None else LiveSession(*found)
+
+
+_LIVE_SESSIONS = _LIVE_SESSION.where(LoginSession.id == any_(bindparam("ids", type_=ARRAY(Uuid)))).add_columns(
+    LoginSession.id
+)
+
+
+def live_sessions(db: Executor, ids: Collection[UUID]) -> dict[UUID, LiveSession]:
+    """Those of them that stand, by their id: one query for all who ask at this moment."""
+    return {row[-1]: LiveSession(*row[:-1]) for row in db.execute(_LIVE_SESSIONS, {"ids": list(ids)})}
+
+
+def is_sessions_token(session: LiveSession | None, claims: AccessClaims) -> bool:
+    """What `live_session_of_token` asks besides: the token names this session's user, and is not over."""
+    return session is not None and session.user_id == claims.user_id and claims.expires_at > session.now
 
 
 def revoke_session(db: Session, session_id: UUID, why: str) -> UUID | None:

@@ -135,6 +135,27 @@ class Usage:
         return self.since.plus(self.open)
 
 
+class Room(NamedTuple):
+    """What was taken for tasks that are about to be inserted."""
+
+    usage: Usage | None
+    wanted: Load
+
+    def keep(self) -> None:
+        """They are committed."""
+        if self.usage is not None:
+            with self.usage.lock:
+                self.usage.open = self.usage.open.minus(self.wanted)
+                self.usage.since = self.usage.since.plus(self.wanted)
+                self.usage.minute.add(self.wanted.tasks)
+
+    def give_back(self) -> None:
+        """They are not, as far as anybody knows."""
+        if self.usage is not None:
+            with self.usage.lock:
+                self.usage.open = self.usage.open.minus(self.wanted)
+
+
 class Quotas:
     """One for each process. Takes room before a task is inserted, gives it back where the insert fails."""
 
@@ -148,21 +169,20 @@ class Quotas:
 
         Raises TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, each with the seconds to wait.
         """
-        usage = self._usage(user_id)
-        if usage is None:
-            yield
-            return
-        self._take(db, user_id, usage, wanted)
+        room = self.take(db, user_id, wanted)
         try:
             yield
         except BaseException:
-            with usage.lock:
-                usage.open = usage.open.minus(wanted)
+            room.give_back()
             raise
-        with usage.lock:
-            usage.open = usage.open.minus(wanted)
-            usage.since = usage.since.plus(wanted)
-            usage.minute.add(wanted.tasks)
+        room.keep()
+
+    def take(self, db: Session, user_id: UUID, wanted: Load) -> "Room":
+        """The same for who settles several of them: each must be kept or given back. Raises as `room` does."""
+        usage = self._usage(user_id)
+        if usage is not None:
+            self._take(db, user_id, usage, wanted)
+        return Room(usage, wanted)
 
     def _usage(self, user_id: UUID) -> Usage | None:
         settings = get_settings()

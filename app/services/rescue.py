@@ -8,11 +8,12 @@ matches none of them. Callers say which attempts they mean and commit.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, literal, null
+from sqlalchemy import ColumnElement, Connection, case, func, literal, null
+from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.live import hints
 from app.models.task import AttemptOutcome, Task, TaskStatus
-from app.services.attempts import Executor
 from app.services.transitions import (
     CANCELLED,
     CANCELLED_REASON,
@@ -23,6 +24,7 @@ from app.services.transitions import (
     transition,
 )
 
+Executor = Session | Connection
 RUNNING = (TaskStatus.RUNNING,)
 
 
@@ -108,4 +110,6 @@ def _revoked(attempts: Sequence[ColumnElement[bool]], ended: AttemptEnd) -> Any:
 
 
 def _matched(db: Executor, statements: Sequence[Any]) -> int:
-    return sum(len(db.execute(statement).all()) for statement in statements)
+    moved = [row.id for statement in statements for row in db.execute(statement)]
+    hints.changes(db, *moved)
+    return len(moved)

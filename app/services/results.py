@@ -1,5 +1,6 @@
 """How large what a body says may be: its result, the detail of its progress, the arguments of its retry."""
 
+from math import isfinite
 from typing import Any
 
 from app.core.config import get_settings
@@ -16,3 +17,35 @@ def check_size(value: Any, what: str = "result", *, arguments: bool = False) -> 
     size = 0 if value is None else json_size(value)
     if size > limit:
         raise ResultTooLarge(f"the {what} takes {size} bytes of JSON, {name} allows {limit}: keep it elsewhere")
+
+
+# Of a value that is looked at rather than written out: so many members, and no character beyond ASCII, which might be
+# a lone surrogate. In JSON no character of it takes more than six bytes, no number more than `_NUMBER`.
+_FEW = 16
+_NUMBER = 32
+_LARGE = 2**63
+
+
+def is_plainly_small(value: Any, limit: int) -> bool:  # noqa: C901, PLR0911 (a tight loop's: no calls of its own)
+    """Whether a flat dict is JSON of at most `limit` bytes, told without writing it. False may mean anything."""
+    if type(value) is not dict or len(value) > _FEW:
+        return False
+    size = 2
+    for name, inner in value.items():
+        if type(name) is not str or not name.isascii():
+            return False
+        kind = type(inner)
+        if kind is str:
+            if not inner.isascii():
+                return False
+            size += 6 * len(inner)
+        elif kind is int:
+            if not -_LARGE < inner < _LARGE:
+                return False
+        elif kind is float:
+            if not isfinite(inner):
+                return False
+        elif inner is not None and kind is not bool:
+            return False
+        size += 6 * len(name) + _NUMBER
+    return size <= limit

@@ -1,35 +1,152 @@
-"""Accepting one task from an async caller: answered once its row is committed, published outside the commit.
+"""Accepting tasks from async callers: answered once the row is committed, published outside the commit.
 
-The interface is asynchronous so that tasks submitted at the same time can share one transaction.
+What is submitted at the same moment, by whomever, is one INSERT and one commit (docs/adr/0024). Nobody's mistake is
+another's: what cannot be inserted together is inserted one by one.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
 from uuid import UUID
 
 from anyio import to_thread
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from app.db.session import SessionLocal
-from app.schemas.task import TaskCreate
-from app.services.idempotency import Accepted, create_once
+from app.core.batcher import Batcher
+from app.db.session import SessionLocal, group_engine
+from app.errors import InvalidInput, QuotaExceeded
+from app.live import hints
+from app.schemas.task import TaskCreate, TaskRead
+from app.services import task_creation
+from app.services.idempotency import create_once
+from app.services.quotas import Load, Room, quotas
+from app.services.task_creation import NewTask
 from app.services.task_service import task_service
+
+# What the values of a row bring about; anything else is as true of the rows beside it.
+_OF_A_ROW = (IntegrityError, DataError)
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The answer to a request, and whether it was an earlier one that created the task."""
+
+    task: TaskRead
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What one caller wants inserted, all of it or nothing."""
+
+    user_id: UUID
+    rows: list[NewTask]
+
+    @property
+    def load(self) -> Load:
+        return Load(len(self.rows), sum(row.size for row in self.rows))
+
+
+_Inserted = list[dict[str, Any]]
 
 
 class Submitter:
-    """One for each API process."""
+    """One for each event loop."""
 
-    async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Accepted:
+    def __init__(self) -> None:
+        self._batcher: Batcher[_Request, _Inserted] = Batcher(_accept, "submitter")
+
+    async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Submitted:
         """The committed task; under a key, the one that it has if it has one.
 
-        Raises QuotaExceeded, UnknownTask, InvalidArguments; with a key IdempotencyKeyReused, IdempotencyKeyInFlight,
-        IdempotentTaskDeleted.
+        Raises QuotaExceeded, UnknownTask, InvalidArguments, Overloaded; with a key IdempotencyKeyReused,
+        IdempotencyKeyInFlight, IdempotentTaskDeleted.
         """
-        return await to_thread.run_sync(self._accept, wanted, user_id, idempotency_key)
+        if idempotency_key is not None:
+            # Not in the group: the key's lock is held until the commit, and two groups could wait for each other's.
+            return await to_thread.run_sync(partial(_accept_once, wanted, user_id, idempotency_key))
+        (row,) = await self._batcher.submit(_Request(user_id, task_creation.rows_of([wanted], user_id)))
+        return Submitted(TaskRead.model_validate(row))
 
-    def _accept(self, wanted: TaskCreate, user_id: UUID, key: str | None) -> Accepted:
+    async def submit_all(self, wanted: Sequence[TaskCreate], user_id: UUID) -> list[TaskRead]:
+        """All of them, in their order, or none. Raises as `submit`; the place of an error says whose it is."""
+        return await to_thread.run_sync(partial(_accept_all, wanted, user_id))
+
+    async def close(self) -> None:
+        await self._batcher.close()
+
+
+def _accept_once(wanted: TaskCreate, user_id: UUID, key: str) -> Submitted:
+    with SessionLocal() as db:
+        accepted = create_once(db, wanted, user_id, key)
+        return Submitted(TaskRead.model_validate(accepted.task), accepted.replayed)
+
+
+def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID) -> list[TaskRead]:
+    request = _Request(user_id, [_row_of(at, task, user_id) for at, task in enumerate(wanted)])
+    (outcome,) = _accept([request])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return [TaskRead.model_validate(row) for row in outcome]
+
+
+def _row_of(at: int, task: TaskCreate, user_id: UUID) -> NewTask:
+    try:
+        (row,) = task_creation.rows_of([task], user_id)
+    except InvalidInput as refusal:
+        for error in refusal.errors:
+            error["loc"] = ["body", "tasks", at, *error["loc"][1:]]
+        raise
+    return row
+
+
+def _accept(requests: list[_Request]) -> list[_Inserted | Exception]:
+    """The work of a group: who has room is inserted, together if that is possible."""
+    outcomes: dict[int, _Inserted | Exception] = {}
+    rooms: dict[int, Room] = {}
+    try:
         with SessionLocal() as db:
-            if key is not None:
-                return create_once(db, wanted, user_id, key)
-            (task,) = task_service.create_tasks(db, [wanted], user_id, within_quota=True)
-            return Accepted(task)
+            for at, request in enumerate(requests):
+                try:
+                    rooms[at] = quotas.take(db, request.user_id, request.load)
+                except QuotaExceeded as refusal:
+                    outcomes[at] = refusal
+        outcomes.update(zip(rooms, _insert([requests[at] for at in rooms]), strict=True))
+    finally:
+        for at, room in rooms.items():
+            if isinstance(outcomes.get(at), list):
+                room.keep()
+            else:
+                room.give_back()
+    return [outcomes[at] for at in range(len(requests))]
 
 
-submitter = Submitter()
+def _insert(requests: list[_Request]) -> list[_Inserted | Exception]:
+    """In one statement, else each in its own. Raises what is no row's fault: then none counts as accepted."""
+    if not requests:
+        return []
+    try:
+        return _commit(requests)
+    except _OF_A_ROW as problem:
+        if len(requests) == 1:
+            return [problem]
+        return [_insert_alone(request) for request in requests]
+
+
+def _insert_alone(request: _Request) -> _Inserted | Exception:
+    try:
+        return _commit([request])[0]
+    except SQLAlchemyError as problem:
+        return problem
+
+
+def _commit(requests: list[_Request]) -> list[_Inserted | Exception]:
+    """One statement, its own transaction, in one round trip. What is due now is handed on once it is committed."""
+    with group_engine().connect() as connection:
+        rows = task_creation.insert_rows(connection, [row for request in requests for row in request.rows])
+    task_service.send_committed(task_creation.rows_due_now(rows))
+    hints.changed(*(row["id"] for row in rows))
+    left = iter(rows)
+    return [list(islice(left, len(request.rows))) for request in requests]

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.db.batches import batch
 from app.errors import InvalidTransition
+from app.live import hints
 from app.models.ids import new_id
 from app.models.task import TERMINAL, AttemptOutcome, Task, TaskStatus
 from app.services import task_queries
@@ -28,7 +29,11 @@ def _grace() -> timedelta:
 
 
 def _matched(db: Session, statement: Any) -> bool:
-    return db.execute(statement.execution_options(synchronize_session=False)).first() is not None
+    """Every statement here returns the id of the task that it has changed first."""
+    row = db.execute(statement.execution_options(synchronize_session=False)).first()
+    if row is not None:
+        hints.changes(db, row[0])
+    return row is not None
 
 
 def refused(db: Session, task_id: UUID, what: str) -> InvalidTransition:

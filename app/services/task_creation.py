@@ -1,41 +1,93 @@
 """Accepting tasks: from what was asked for to committed rows and the dispatches they owe."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
-from sqlalchemy import DateTime, Float, bindparam, case, func, insert
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Connection,
+    Float,
+    Integer,
+    Text,
+    Uuid,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeEngine
 
 from app.core.config import get_settings
+from app.db.base import Base, UTCDateTime, dump_json
 from app.dispatch.messages import Dispatch
 from app.dispatch.routing import QUEUE_OF
 from app.errors import InvalidTask
 from app.models.ids import new_id
-from app.models.task import Task
+from app.models.task import Task, TaskStatus
 from app.schemas.refusals import field_errors
 from app.schemas.task import TaskCreate
 from app.services.catalogue import find_type
 from app.services.transitions import STATEMENT_TIME, seconds
 
-_START = func.coalesce(
-    bindparam("p_run_at", type_=DateTime(timezone=True)), STATEMENT_TIME + seconds(bindparam("p_delay", type_=Float))
-)
-_GRACE = seconds(bindparam("p_grace", type_=Float))
-# Due now: a grace time ahead, in which the publisher sends it; the keeper sends what is still due after that.
-_INSERT = (
-    insert(Task)
-    .values(
-        {
-            "created_at": STATEMENT_TIME,
-            "updated_at": STATEMENT_TIME,
-            "run_at": _START,
-            "dispatch_at": case((_START > STATEMENT_TIME, _START), else_=STATEMENT_TIME + _GRACE),
-        }
+# All rows of a group as one parameter, and one text of the statement for any number of them: a parameter for each
+# column of each row costs many times as much, most of it in Python.
+_COLUMNS: dict[str, TypeEngine[Any]] = {
+    **dict.fromkeys(("id", "celery_id", "user_id"), Uuid()),
+    **dict.fromkeys(("name", "task_type", "celery_task_name", "args", "kwargs", "priority", "queue"), Text()),
+    "tags": ARRAY(Text),
+    "metadata": JSONB(),
+    **dict.fromkeys(("delay_seconds", "timeout_seconds", "retry_backoff_seconds"), Float()),
+    "expires_at": UTCDateTime,
+    "max_attempts": Integer(),
+    **dict.fromkeys(("max_attempts_named", "rerun_lost"), Boolean()),
+}
+_NEW = (
+    func.json_to_recordset(cast(bindparam("p_rows", type_=Text), JSON))
+    .table_valued(
+        *(column(name, kind) for name, kind in _COLUMNS.items()), column("run_at", UTCDateTime), column("grace", Float)
     )
-    .returning(Task, sort_by_parameter_order=True)
+    .render_derived(name="new", with_types=True)
 )
+_START = func.coalesce(_NEW.c.run_at, STATEMENT_TIME + seconds(_NEW.c.delay_seconds))
+# Due now: a grace time ahead, in which the publisher sends it; the keeper sends what is still due after that.
+_DUE = case((_START > STATEMENT_TIME, _START), else_=STATEMENT_TIME + seconds(_NEW.c.grace))
+_NAMES = [*_COLUMNS, "run_at", "dispatch_at", "created_at", "updated_at"]
+_VALUES = select(*(_NEW.c[name] for name in _COLUMNS), _START, _DUE, STATEMENT_TIME, STATEMENT_TIME)
+_TABLE = Base.metadata.tables[Task.__tablename__]
+# JSONB has its own way with numbers: the metadata are answered as they stand in the row.
+_DECIDED = ("id", "run_at", "dispatch_at", "created_at", "updated_at", "metadata")
+_INSERT_ROWS = insert(_TABLE).from_select(_NAMES, _VALUES).returning(*(_TABLE.c[name] for name in _DECIDED))
+_INSERT_TASKS = select(Task).from_statement(insert(_TABLE).from_select(_NAMES, _VALUES).returning(_TABLE))
+# Identifiers and times as their text.
+_ENCODER = json.JSONEncoder(default=str, separators=(",", ":"))
+# What the table itself says of a new row.
+_FRESH: dict[str, Any] = {
+    "status": TaskStatus.PENDING, "progress": 0, "attempt": 0, "version": 1,
+    **dict.fromkeys(
+        ("status_reason", "progress_detail", "result", "error", "worker", "started_at", "finished_at",
+         "cancel_requested_at")
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A row to insert: its values, the JSON that carries them there, and the bytes of its arguments."""
+
+    id: UUID
+    values: dict[str, Any]
+    text: str
+    size: int
 
 
 def parse(fields: dict[str, Any]) -> TaskCreate:
@@ -48,7 +100,7 @@ def parse(fields: dict[str, Any]) -> TaskCreate:
         raise InvalidTask(f"The task is not valid: {names}" if names else None, refused) from None
 
 
-def rows_of(wanted: Sequence[TaskCreate], user_id: UUID) -> list[dict[str, Any]]:
+def rows_of(wanted: Sequence[TaskCreate], user_id: UUID) -> list[NewTask]:
     """What to insert, once all are checked against the catalogue. Raises UnknownTask, InvalidArguments.
 
     Before any statement: a first look at the catalogue imports every task, and no transaction may sit idle for so long.
@@ -56,9 +108,22 @@ def rows_of(wanted: Sequence[TaskCreate], user_id: UUID) -> list[dict[str, Any]]
     return [_row(task, user_id) for task in wanted]
 
 
-def insert_tasks(db: Session, rows: list[dict[str, Any]]) -> list[Task]:
+def insert_tasks(db: Session, rows: Sequence[NewTask]) -> list[Task]:
     """All of `rows_of`, in one statement, in their order."""
-    return list(db.scalars(_INSERT, rows)) if rows else []
+    if not rows:
+        return []
+    inserted = {task.id: task for task in db.scalars(_INSERT_TASKS, {"p_rows": _text(rows)})}
+    return [inserted[row.id] for row in rows]
+
+
+def insert_rows(connection: Connection, rows: Sequence[NewTask]) -> list[dict[str, Any]]:
+    """The same for who wants no objects: each as `TaskRead` takes it, and with its `dispatch_at` and `generation`."""
+    result = connection.execute(_INSERT_ROWS, {"p_rows": _text(rows)})
+    decided = {row["id"]: row for row in result.mappings()}
+    return [
+        {**_FRESH, **row.values, **decided[row.id], "metadata_": decided[row.id]["metadata"], "generation": 1}
+        for row in rows
+    ]
 
 
 def due_now(tasks: Sequence[Task]) -> list[Dispatch]:
@@ -66,11 +131,21 @@ def due_now(tasks: Sequence[Task]) -> list[Dispatch]:
     return [Dispatch.of(task) for task in tasks if task.run_at is None or task.run_at <= task.created_at]
 
 
-def _row(wanted: TaskCreate, user_id: UUID) -> dict[str, Any]:
+def rows_due_now(rows: Sequence[dict[str, Any]]) -> list[Dispatch]:
+    """The same of what `insert_rows` gives."""
+    return [Dispatch.of_row(row) for row in rows if row["run_at"] is None or row["run_at"] <= row["created_at"]]
+
+
+def _text(rows: Sequence[NewTask]) -> str:
+    return f"[{','.join(row.text for row in rows)}]"
+
+
+def _row(wanted: TaskCreate, user_id: UUID) -> NewTask:
     kind = find_type(wanted.celery_task_name)
     kind.check(wanted.args, wanted.kwargs)
-    return {
-        "id": new_id(),
+    task_id = new_id()
+    values: dict[str, Any] = {
+        "id": task_id,
         "celery_id": new_id(),
         "user_id": user_id,
         "name": wanted.name,
@@ -81,10 +156,8 @@ def _row(wanted: TaskCreate, user_id: UUID) -> dict[str, Any]:
         "priority": wanted.priority,
         "queue": kind.queue or QUEUE_OF[wanted.priority],
         "tags": wanted.tags,
-        "metadata_": wanted.metadata,
-        "p_run_at": wanted.run_at,
-        "p_delay": wanted.delay_seconds,
-        "p_grace": get_settings().dispatch_grace_seconds,
+        "metadata": wanted.metadata,
+        "run_at": wanted.run_at,
         "delay_seconds": wanted.delay_seconds,
         "expires_at": wanted.expires_at,
         "timeout_seconds": wanted.timeout_seconds,
@@ -93,3 +166,7 @@ def _row(wanted: TaskCreate, user_id: UUID) -> dict[str, Any]:
         "max_attempts_named": wanted.max_attempts is not None or kind.max_attempts_named,
         "rerun_lost": kind.rerun_lost,
     }
+    args, kwargs = dump_json(wanted.args), dump_json(wanted.kwargs)
+    grace = get_settings().dispatch_grace_seconds
+    text = _ENCODER.encode({**values, "args": args, "kwargs": kwargs, "grace": grace})
+    return NewTask(task_id, values, text, len(args) + len(kwargs))

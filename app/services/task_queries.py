@@ -1,13 +1,23 @@
 """Reading one task, and its attempts. Pages: task_pages.py; numbers: task_counts.py."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Connection, Select, Uuid, any_, bindparam, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from app.errors import TaskNotFound
 from app.models.task import AttemptOutcome, Task, TaskAttempt, TaskStatus
+
+# What clients see of a task's row.
+SHOWN = (
+    "id", "celery_id", "user_id", "name", "task_type", "celery_task_name", "args", "kwargs", "priority", "queue",
+    "status", "status_reason", "progress", "progress_detail", "result", "error_type", "error_message", "run_at",
+    "delay_seconds", "expires_at", "timeout_seconds", "max_attempts", "retry_backoff_seconds", "tags", "metadata",
+    "attempt", "worker", "version", "created_at", "updated_at", "started_at", "finished_at", "cancel_requested_at",
+)  # fmt: skip
 
 
 def find(db: Session, task_id: UUID, owner: UUID | None = None) -> Task | None:
@@ -24,6 +34,26 @@ def read(db: Session, task_id: UUID, owner: UUID | None = None) -> Task:
     if task is None:
         raise TaskNotFound
     return task
+
+
+# Columns rather than objects: what one task costs is a third of it.
+_SNAPSHOTS = select(*(Task.__table__.c[name] for name in SHOWN)).where(
+    Task.__table__.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))
+)
+
+
+def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
+    """The committed rows of these tasks, by their id, each as `TaskRead` takes it. One query for all of them."""
+    rows = connection.execute(_SNAPSHOTS, {"ids": list(ids)}).mappings()
+    return {row["id"]: as_shown(dict(row)) for row in rows}
+
+
+def as_shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table as `TaskRead` takes it: metadata by its attribute's name, the error as one."""
+    row["metadata_"] = row.pop("metadata")
+    kind, message = row.pop("error_type"), row.pop("error_message")
+    row["error"] = None if kind is None else {"type": kind, "message": message}
+    return row
 
 
 def attempts(db: Session, task: Task) -> list[TaskAttempt | dict[str, Any]]:

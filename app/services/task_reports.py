@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.db.after_commit import after_commit
 from app.errors import InvalidTransition
+from app.live import hints
 from app.models.audit import AuditEvent
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.services import attempts, audit, task_changes, task_queries
@@ -21,6 +22,7 @@ def report_progress(db: Session, task_id: UUID, progress: int, detail: Any | Non
     """Of the attempt that runs. True: its cancellation was asked for. Raises InvalidTransition, AttemptLost."""
     current = _current(task_id)
     if current is not None:
+        hints.changes(db, task_id)
         return attempts.report_progress(db, task_id, current.attempt, progress, detail)
     values = {"progress": progress} if detail is None else {"progress": progress, "progress_detail": detail}
     if not task_changes.set_progress(db, task_id, values):
@@ -88,6 +90,7 @@ def _end_own_attempt(
 ) -> bool:
     """A body that speaks of itself. Once it has ended its attempt, its return value counts no more."""
     fence = (db, current.task_id, current.attempt)
+    hints.changes(db, current.task_id)
     if to is TaskStatus.RUNNING:
         attempts.report_progress(*fence, progress, result)
         return True

@@ -19,6 +19,7 @@ from app.db.session import transaction
 from app.dispatch.messages import Dispatch
 from app.dispatch.publisher import publish
 from app.errors import InvalidTransition, PreconditionFailed, TaskActive, TaskCancelled, TaskNotFound
+from app.live import hints
 from app.models.audit import AuditEvent
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.schemas.task import TaskCreate
@@ -86,6 +87,7 @@ class TaskService:
         room = quotas.room(db, user_id, load_of(wanted)) if within_quota else nullcontext()
         with room, transaction(db, commit=commit):
             tasks = task_creation.insert_tasks(db, rows)
+            hints.changes(db, *(task.id for task in tasks))
             self._dispatch(db, task_creation.due_now(tasks))
         return tasks
 
@@ -293,6 +295,10 @@ class TaskService:
             total += deleted
             if deleted < task_changes.PURGE_BATCH:
                 return total
+
+    def send_committed(self, dispatches: Sequence[Dispatch]) -> None:
+        """For who has committed rows of `task_creation` by itself: hand their messages to the publisher."""
+        publish(dispatches)
 
     # Inside
 

@@ -92,12 +92,19 @@ def transition(
         raise ValueError(f"no transition from {unknown} to {to}")
     statement = (
         update(Task)
-        .where(Task.status.in_(sorted(known)), *where)
+        .where(_comes_from(known), *where)
         .values({"status": to.value, **_entering(to), **(values or {}), **touched()})
         .returning(*returning)
         .execution_options(synchronize_session=False)
     )
     return statement if ended is None else _with_history(statement, ended)
+
+
+def _comes_from(sources: frozenset[TaskStatus]) -> ColumnElement[bool]:
+    # An IN is rendered anew at each execution, which a statement that is prepared once cannot be.
+    if len(sources) == 1:
+        return Task.status == next(iter(sources)).value
+    return Task.status.in_(sorted(sources))
 
 
 def touched() -> dict[str, Any]:

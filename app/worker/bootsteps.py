@@ -1,6 +1,7 @@
 """Starts what a worker and beat run beside Celery's own work: the agent (worker) and the keeper (both)."""
 
 import functools
+import gc
 import importlib
 import os
 from typing import Any
@@ -11,6 +12,7 @@ from celery.concurrency.prefork import TaskPool as Prefork
 from app.core.config import get_settings
 from app.db.session import keep_transactions_short
 from app.keeper.loop import keeper
+from app.live import hints
 from app.worker.agent import Node, agent
 
 MAINTAIN_SECONDS = 0.5
@@ -28,6 +30,7 @@ class ServiceStep(bootsteps.StartStopStep):
         restart = functools.partial(_restart_consumer, worker)
         agent.start(Node(worker.hostname, os.getpid(), lambda: tuple(queues.consume_from), worker.concurrency, restart))
         keeper.start()
+        hints.attendant.start()
 
     def close(self, _worker: Any) -> None:
         """Also where Celery sends no signal of the shutdown: after SIGHUP and `control.shutdown()`."""
@@ -59,6 +62,14 @@ def _worker_has_shut_down(**_: Any) -> None:
     # Not in the step's `stop`: that comes before the pool has drained, and a draining worker must go on beating.
     keeper.stop()
     agent.stop()
+    hints.attendant.stop()
+
+
+def _freeze_what_is_there(**_: Any) -> None:
+    """Before the first fork: a child's collections then leave the parent's pages alone, which both go on sharing."""
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
 
 
 def _settings_are_there(**_: Any) -> None:
@@ -88,6 +99,7 @@ def _beat_starts(**_: Any) -> None:
     _settings_are_there()
     keep_transactions_short()
     keeper.start()
+    hints.attendant.start()
 
 
 def install(app: Celery) -> None:
@@ -95,6 +107,7 @@ def install(app: Celery) -> None:
     app.steps["worker"].add(ServiceStep)
     signals.import_modules.connect(_task_modules_can_be_imported, weak=False)
     signals.celeryd_init.connect(_settings_are_there, weak=False)
+    signals.worker_before_create_process.connect(_freeze_what_is_there, weak=False)
     signals.worker_shutting_down.connect(_worker_shuts_down, weak=False)
     signals.worker_shutdown.connect(_worker_has_shut_down, weak=False)
     signals.beat_init.connect(_beat_starts, weak=False)

@@ -36,7 +36,9 @@ class RecordRequest(Request):
         return told if safe else {**told, "args": redact_args(self.task, self.args), "kwargs": redact(self.kwargs)}
 
     def send_event(self, type: str, **fields: Any) -> Any:  # noqa: A002 (Celery's name)
-        """Results and errors reach events as texts."""
+        """Results and errors reach events as texts. Nothing is looked for in what nobody is sent (`-E` is off)."""
+        if not (self._eventer and self._eventer.enabled and self.task.send_events):
+            return None
         return super().send_event(
             type, **{name: redact_text(value) if isinstance(value, str) else value for name, value in fields.items()}
         )

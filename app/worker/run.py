@@ -13,12 +13,13 @@ from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
 from pydantic_core import PydanticSerializationError, to_jsonable_python
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
+from app.db.direct import Direct
 from app.errors import AttemptHandedBack, AttemptLost, ResultTooLarge, TaskCancelled
+from app.live import hints
 from app.models.ids import new_id
 from app.services import attempts
 from app.services.attempts import AttemptError, Claim, CurrentAttempt, NextTry, Ticket, WorkerIdentity, current_attempt
@@ -58,14 +59,16 @@ class AttemptRun:
         self.stopped: type[BodyStop] | None = None
         self._writing = False
         self._seconds = _patience(settings.worker_lease_seconds * DELIVERY_LEASES)
-        self._progress = ProgressReporter(self._write_progress, settings.progress_interval_seconds)
+        self._progress = ProgressReporter(
+            self._write_progress, settings.progress_interval_seconds, settings.max_result_bytes
+        )
 
     @classmethod
     def claim_for(cls, ticket: Ticket, worker: WorkerIdentity) -> "AttemptRun | None":
         """Claim the ticket's task; None when there is nothing to claim. Raises Undeliverable without a database."""
         claim_id, tried = new_id(), False
 
-        def take(db: Connection) -> Claim | None:
+        def take(db: Direct) -> Claim | None:
             nonlocal tried
             again, tried = tried, True
             claimed = attempts.claim(db, ticket, claim_id, worker)
@@ -80,6 +83,7 @@ class AttemptRun:
             seat.mine.idle()
             return None
         seat.mine.running(claim.attempt)
+        hints.changed(claim.id)
         return cls(claim)
 
     @contextmanager
@@ -109,6 +113,8 @@ class AttemptRun:
 
         And TypeError or ValueError (ResultTooLarge) for a detail that is not JSON, or too much of it.
         """
+        if self._progress.keep(percent, detail):
+            return
         # Here and not as it is written: the report that is at fault is told so, also where a later one wins.
         check_size(detail, "progress detail")
         self._writing = True
@@ -122,13 +128,13 @@ class AttemptRun:
     def _write_progress(self, percent: int | None, detail: Any | None) -> bool:
         task_id, attempt = self.claim.id, self.claim.attempt
 
-        def write(db: Connection) -> bool:
+        def write(db: Direct) -> bool:
             if percent is None and detail is None:
                 return attempts.is_cancelled(db, task_id, attempt)
             return attempts.report_progress(db, task_id, attempt, percent, detail)
 
         try:
-            return deliver(write, seconds=0)
+            cancelled = deliver(write, seconds=0)
         except Undeliverable:
             logger.warning("progress of task %s not written: the database is away", task_id)
             return False
@@ -136,6 +142,9 @@ class AttemptRun:
             if isinstance(error.orig, TypeError | ValueError):  # the detail is not JSON
                 raise error.orig from None
             raise
+        if percent is not None or detail is not None:
+            hints.changed(task_id)
+        return cancelled
 
     def succeed(self, result: Any) -> None:
         try:
@@ -169,7 +178,7 @@ class AttemptRun:
     def _fence(self) -> tuple[UUID, int]:
         return self.claim.id, self.claim.attempt
 
-    def _end(self, write: Callable[[Connection], bool]) -> None:
+    def _end(self, write: Callable[[Direct], bool]) -> None:
         """Write the end, unless the body has written one itself. The reporter's last value lands first."""
         seat.mine.delivering()
         self._progress.close()
@@ -184,6 +193,7 @@ class AttemptRun:
             # reports the attempt lost as soon as the database is back.
             logger.exception("the end of task %s could not be written", self.task_id)
             raise SystemExit(1) from None
+        hints.changed(self.task_id)
         if not held:
             logger.warning("attempt %d of task %s no longer held it: nothing written", self.claim.attempt, self.task_id)
 

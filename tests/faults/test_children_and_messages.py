@@ -6,6 +6,8 @@ from typing import Any, Self
 import pytest
 import redis
 
+from app.db.direct import Prepared
+from app.services import attempts
 from tests.support.faults.failpoints import failpoints
 from tests.support.faults.proxy import READY, TcpProxy
 from tests.support.faults.scene import Scene
@@ -14,8 +16,8 @@ from tests.support.services import Services
 from tests.support.waiting import wait_for
 
 CLAIM = "app.services.attempts:claim"
-# Of all statements the claim alone raises the attempt.
-CLAIM_STATEMENT = b"attempt=(tasks.attempt + 1)"
+# As a worker sends it; the statement itself was prepared before.
+CLAIM_STATEMENT = f"EXECUTE {Prepared(attempts._CLAIM).name}(".encode()
 
 
 class Doomed:

@@ -8,18 +8,19 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.api_key_tokens import api_key_digest, new_api_key
 from app.core.config import get_settings
-from app.db.session import SessionLocal, engine
+from app.db.session import SessionLocal
 from app.errors import InvalidToken
 from app.models.api_key import Scope
 from app.services.api_key_service import api_key_service
 from app.services.auth_service import auth_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, bearer, login
+from tests.support.statements import statements as all_statements
 
 MakeUser = Callable[..., tuple[dict[str, Any], str]]
 KEYS = f"{API}/auth/api-keys"
@@ -253,14 +254,8 @@ class TestPresenting:
 
 @pytest.fixture
 def statements(client: httpx.Client) -> Iterator[list[str]]:
-    seen: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        seen.append(statement)
-
-    event.listen(engine(), "before_cursor_execute", note)
-    yield seen
-    event.remove(engine(), "before_cursor_execute", note)
+    with all_statements() as seen:
+        yield seen
 
 
 class TestTheOwner:

@@ -10,8 +10,9 @@ import httpx
 import pytest
 import redis
 
+from tests.support.event_reader import EventReader
 from tests.support.faults.broker_server import BrokerServer
-from tests.support.running import LOAD_EXAMPLES, Running
+from tests.support.running import LOAD_EXAMPLES, TASKS, Running
 from tests.support.services import ROOT, Services
 from tests.support.settings import settings
 from tests.support.stack import Part, Stack
@@ -92,12 +93,26 @@ def test_tasks_run_over_tls_with_the_user_of_the_document(stack: Stack, broker: 
             assert connection.as_uri().startswith("redis")
             assert PASSWORD not in connection.as_uri()
             assert celery_app.control.ping(timeout=SECONDS, limit=1, connection=connection) != []
+    _live_events_are_heard(running, broker)
     _queue_stalls_are_noticed(running)
     assert denied(broker) == []
     with broker.client() as client:
         others = [each for each in client.client_list() if each["user"] not in ("service", "default")]
         assert others == []
     assert hides_the_password(stack)
+
+
+def _live_events_are_heard(running: Running, broker: BrokerServer) -> None:
+    token = str(running.http.headers["Authorization"]).removeprefix("Bearer ")
+    channel = "task_service:live:0"
+    with EventReader(running.stack.url, f"{TASKS}events", token) as events, broker.client() as client:
+        wait_for(lambda: dict(client.pubsub_numsub(channel))[channel.encode()], SECONDS, "the API to listen")
+        with client.pubsub() as heard:
+            heard.subscribe(channel)
+            wait_for(
+                lambda: running.run("echo") and heard.get_message(ignore_subscribe_messages=True), SECONDS, "a hint"
+            )
+        events.await_state("succeeded")
 
 
 def _queue_stalls_are_noticed(running: Running) -> None:

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 from app.db.session import SessionLocal, engine
 from app.dispatch import due
 from app.keeper import doubt, lease, passes
+from app.live import queries
 from app.models import Task, WorkerProcess
 from app.models.ids import new_id
 from app.services import attempts, rescue
@@ -158,6 +160,19 @@ def quota_looks(db: Session) -> None:
             pass
 
 
+def live_looks(db: Session) -> None:
+    """Of a user for whom nearly all of the rows are, and of one who has none."""
+    busy = db.execute(text("SELECT min(id::text)::uuid FROM users")).scalar_one()
+    users = [busy, new_user(db)]
+    task = new_task(db).id
+    since = queries.now() - timedelta(minutes=5)
+    queries.recent(users, since)
+    for user in users:
+        queries.changed_since(user, since, 1000)
+    queries.versions([task])
+    queries.read_rows([task], [task], users, lambda *_: True)
+
+
 # How it is looked at
 
 
@@ -215,7 +230,7 @@ def median(db: Session, work: Callable[[Session], Any]) -> float:
     return statistics.median(times)
 
 
-WORK = [keeper_pass, resends, attempts_to_every_end, clients, purge, quota_looks]
+WORK = [keeper_pass, resends, attempts_to_every_end, clients, purge, quota_looks, live_looks]
 NAMES = [work.__name__ for work in WORK]
 
 

@@ -54,15 +54,18 @@ MATRIX = """
     DELETE /api/v1/users/{user_id}                401  403  403  204
 
     POST   /api/v1/tasks/                         401  201  201  201
+    POST   /api/v1/tasks/batch                    401  201  201  201
     GET    /api/v1/tasks/                         401  200  200  200
     GET    /api/v1/tasks/count                    401  200  200  200
     GET    /api/v1/tasks/types                    401  200  200  200
+    GET    /api/v1/tasks/events                   401  200  200  200
     GET    /api/v1/tasks/{task_id}                401  200  404  200
     PATCH  /api/v1/tasks/{task_id}                401  200  404  200
     DELETE /api/v1/tasks/{task_id}                401  204  404  204
     POST   /api/v1/tasks/{task_id}/cancel         401  200  404  200
     POST   /api/v1/tasks/{task_id}/retry          401  202  404  202
     GET    /api/v1/tasks/{task_id}/attempts       401  200  404  200
+    GET    /api/v1/tasks/{task_id}/events         401  200  404  200
 
     GET    /api/v1/audit                          401  403  403  200
 """
@@ -139,6 +142,7 @@ class World:
             "POST /api/v1/users/": lambda: {"json": self.somebody_new()},
             "PATCH /api/v1/users/{user_id}": lambda: {"json": {}},
             "POST /api/v1/tasks/": lambda: {"json": A_TASK},
+            "POST /api/v1/tasks/batch": lambda: {"json": {"tasks": [A_TASK]}},
             "PATCH /api/v1/tasks/{task_id}": lambda: {"json": {"name": "changed"}},
         }
         return sent.get(route, dict)()
@@ -150,7 +154,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(services: Services) -> Iterator[World]:
-    with shared_client(services) as client:
+    with shared_client(services, EVENTS_MAX_SECONDS="0.1") as client:  # this client waits for a stream's end
         users = {name: accounts.register(client)["username"] for name in ("owner", "stranger", "admin")}
         _promote(users["admin"])
         yield World(client, users)

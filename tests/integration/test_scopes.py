@@ -46,15 +46,18 @@ ROUTES: dict[tuple[str, str], str] = {
     ("DELETE", "/api/v1/users/{user_id}"): ADMIN,
     ("GET", "/api/v1/audit"): ADMIN,
     ("POST", "/api/v1/tasks/"): WRITE,
+    ("POST", "/api/v1/tasks/batch"): WRITE,
     ("GET", "/api/v1/tasks/"): READ,
     ("GET", "/api/v1/tasks/count"): READ,
     ("GET", "/api/v1/tasks/types"): READ,
+    ("GET", "/api/v1/tasks/events"): READ,
     ("GET", "/api/v1/tasks/{task_id}"): READ,
     ("PATCH", "/api/v1/tasks/{task_id}"): WRITE,
     ("DELETE", "/api/v1/tasks/{task_id}"): WRITE,
     ("POST", "/api/v1/tasks/{task_id}/cancel"): WRITE,
     ("POST", "/api/v1/tasks/{task_id}/retry"): WRITE,
     ("GET", "/api/v1/tasks/{task_id}/attempts"): READ,
+    ("GET", "/api/v1/tasks/{task_id}/events"): READ,
 }
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/auth/api-keys"): {"name": "x", "scopes": [READ]},
@@ -63,6 +66,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/users/"): USER,
     ("PATCH", "/api/v1/users/{user_id}"): {},
     ("POST", "/api/v1/tasks/"): BODY,
+    ("POST", "/api/v1/tasks/batch"): {"tasks": [BODY]},
     ("PATCH", "/api/v1/tasks/{task_id}"): {},
 }
 LOGOUT, PASSWORD = ("POST", "/api/v1/auth/logout"), ("PUT", "/api/v1/users/me/password")
@@ -71,7 +75,7 @@ GUARDED = [route for route, needs in ROUTES.items() if needs not in {OPEN, METRI
 
 @pytest.fixture(scope="module")
 def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
+    with shared_client(services, EVENTS_MAX_SECONDS="0.1") as shared:  # this client waits for a stream's end
         yield shared
 
 

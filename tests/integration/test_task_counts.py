@@ -1,8 +1,10 @@
 """Kept numbers of ended tasks: what a scan would count, in every snapshot, whoever ends, retries, deletes and folds."""
 
 import random
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from uuid import UUID
 
 import pytest
 from sqlalchemy import delete, text
@@ -98,57 +100,72 @@ class TestOneAfterAnother:
         assert agrees(db)
 
 
+def end_one(db: Session, chance: random.Random, users: list[UUID]) -> None:
+    task = task_in(db, chance.choice(ENDS), chance.choice(users))
+    if chance.random() < 0.5 and task.status is not TaskStatus.SUCCEEDED:
+        task_service.retry_task(db, task.id)
+    elif chance.random() < 0.5:
+        task_service.delete(db, task.id)
+
+
+class Crowd:
+    """Threads that end, retry, delete, purge and fold until the first ones have done their share."""
+
+    def __init__(self, users: list[UUID]) -> None:
+        self.failures: list[Exception] = []
+        self._over = threading.Event()
+        self._enders = [
+            self._thread(lambda db, chance: end_one(db, chance, users), seed, 60) for seed in range(3)
+        ]  # fmt: skip
+        self._others = [
+            self._thread(lambda db, _: task_counts.fold(db), 9),
+            self._thread(lambda db, _: task_counts.fold(db), 9),
+            self._thread(lambda db, chance: task_service.purge_finished(db, chance.random() * 1e-5), 9),
+        ]
+
+    def _thread(
+        self, step: Callable[[Session, random.Random], object], seed: int, times: int = sys.maxsize
+    ) -> threading.Thread:
+        return threading.Thread(target=self._repeat, args=(step, random.Random(seed), times))
+
+    def _repeat(self, step: Callable[[Session, random.Random], object], chance: random.Random, times: int) -> None:
+        try:
+            with SessionLocal() as db:
+                while not self._over.is_set() and times:
+                    step(db, chance)
+                    times -= 1
+        except Exception as error:  # noqa: BLE001 (told by the test)
+            self.failures.append(error)
+
+    def __enter__(self) -> "Crowd":
+        for thread in (*self._enders, *self._others):
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in (*self._enders, *self._others):
+            thread.join()
+
+    def goes_on(self) -> bool:
+        return any(thread.is_alive() for thread in self._enders) and not self.failures
+
+
 class TestAtOnce:
     @pytest.mark.timeout(120)
     @pytest.mark.usefixtures("database")
     def test_in_every_snapshot_the_numbers_are_those_of_a_scan(self) -> None:
         with SessionLocal() as db:
             users = [new_user(db) for _ in range(3)]
-        over, failures = threading.Event(), []
-
-        def repeated(step: Callable[[Session, random.Random], object], seed: int, times: int | None) -> None:
-            chance = random.Random(seed)
-            try:
-                with SessionLocal() as db:
-                    done = 0
-                    while not over.is_set() and (times is None or done < times):
-                        step(db, chance)
-                        done += 1
-            except Exception as error:  # noqa: BLE001 (told by the test)
-                failures.append(error)
-
-        def end_one(db: Session, chance: random.Random) -> None:
-            task = task_in(db, chance.choice(ENDS), chance.choice(users))
-            if chance.random() < 0.5 and task.status is not TaskStatus.SUCCEEDED:
-                task_service.retry_task(db, task.id)
-            elif chance.random() < 0.5:
-                task_service.delete(db, task.id)
-
-        def purge(db: Session, chance: random.Random) -> None:
-            task_service.purge_finished(db, chance.random() * 1e-5)
-
-        def fold(db: Session, chance: random.Random) -> None:
-            del chance
-            task_counts.fold(db)
-
-        enders = [threading.Thread(target=repeated, args=(end_one, seed, 60)) for seed in range(3)]
-        others = [threading.Thread(target=repeated, args=(step, 9, None)) for step in (fold, fold, purge)]
-        for thread in (*enders, *others):
-            thread.start()
-        seen = 0
-        with engine().connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-            with Session(connection) as reader:
-                while any(thread.is_alive() for thread in enders) and not failures:
-                    wrong = not agrees(reader)
-                    reader.rollback()
-                    seen += 1
-                    if wrong:
-                        failures.append(AssertionError("numbers of no snapshot"))
-        over.set()
-        for thread in (*enders, *others):
-            thread.join()
-        assert failures == []
-        assert seen > 10
+        seen: list[bool] = []
+        one_snapshot = engine().connect().execution_options(isolation_level="REPEATABLE READ")
+        with one_snapshot as connection, Session(connection) as reader, Crowd(users) as crowd:
+            while crowd.goes_on():
+                seen.append(agrees(reader))
+                reader.rollback()
+        assert crowd.failures == []
+        assert len(seen) > 10
+        assert all(seen)
         with SessionLocal() as db:
             assert agrees(db)
 

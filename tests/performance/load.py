@@ -22,6 +22,7 @@ class Measured:
     errors: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     answers: list[Answer] = field(default_factory=list)
+    moments: list[float] = field(default_factory=list)  # when each answer had come, of `time.perf_counter`
 
     @property
     def per_second(self) -> float:
@@ -32,6 +33,7 @@ class Measured:
         self.errors += other.errors
         self.seconds += other.seconds
         self.answers += other.answers
+        self.moments += other.moments
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ async def _one(connection: Connection, endpoint: Endpoint, number: int, result: 
     if answer.status != endpoint.expected:
         result.errors[f"HTTP {answer.status}"] += 1
         return False
-    result.latencies.append(time.perf_counter() - begun)
+    result.moments.append(time.perf_counter())
+    result.latencies.append(result.moments[-1] - begun)
     if endpoint.keep:
         result.answers.append(answer)
     return True

@@ -49,7 +49,15 @@ def _named(check: dict[str, Any]) -> str:
 
 
 def performance_section(data: dict[str, Any] | None, plot: Path) -> str:
+    """The endpoints with their plot, then what was compared, with the plots that lie beside it."""
     if not data:
+        return ""
+    others = sorted(plot.parent.glob(f"{plot.stem}-*.png"))
+    return section("Performance", _endpoints(data) + _picture(plot) + _compared(data) + "".join(map(_picture, others)))
+
+
+def _endpoints(data: dict[str, Any]) -> str:
+    if not data["endpoints"]:
         return ""
     rows = [
         row(
@@ -62,10 +70,31 @@ def performance_section(data: dict[str, Any] | None, plot: Path) -> str:
     ]  # fmt: skip
     heads = ["endpoint", "requests", "per second", "p50 ms", "p90", "p99", "max", "vs /healthz", "errors"]
     told = f"<p class=soft>{data['clients']} clients at once; {esc(data['server'])}. Ratios hold, absolute figures drift.</p>"
-    return section("Performance", told + table(heads, rows, numbers=set(range(1, 9))) + _picture(plot))
+    return told + table(heads, rows, numbers=set(range(1, 9)))
+
+
+def _compared(data: dict[str, Any]) -> str:
+    compared = [line for findings in data.get("sections", []) for line in findings["rows"]]
+    if not compared:
+        return ""
+    rows = [
+        row([_what(line), esc(line["against"]), esc(line["goal"]), esc(line["measured"]), _verdict(line)]) for line in compared
+    ]  # fmt: skip
+    told = f"<p class=soft>Size {esc(data['size'])}, rounds: {data['machine']['rounds']}. A goal that is not reached fails nothing.</p>"
+    return "<h3>Compared</h3>" + told + table(["what", "against", "goal", "measured", ""], rows)
+
+
+def _what(line: dict[str, Any]) -> str:
+    note = f"<br><span class=soft>{esc(line['note'])}</span>" if line["note"] else ""
+    return esc(line["what"]) + note
+
+
+def _verdict(line: dict[str, Any]) -> str:
+    kind = {"reached": "passed", "NOT REACHED": "failed"}.get(line["verdict"], "skipped")
+    return f'<span class="tag {kind}">{esc(line["verdict"])}</span>'
 
 
 def _picture(plot: Path) -> str:
     if not plot.exists():
         return ""
-    return f'<img alt="latencies" src="data:image/png;base64,{base64.b64encode(plot.read_bytes()).decode()}">'
+    return f'<img alt="{esc(plot.stem)}" src="data:image/png;base64,{base64.b64encode(plot.read_bytes()).decode()}">'

@@ -1,11 +1,16 @@
 """A worker or beat without the settings it needs says so, and does not look for a broker that nobody named."""
 
+import gc
+import subprocess
+import sys
+
 import pytest
 from celery import signals
 
 from app.celery_app import celery_app
 from app.core.config import get_settings
 from app.worker import bootsteps
+from tests.support.services import process_environment
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +38,26 @@ def test_a_module_that_cannot_be_imported_is_a_line(monkeypatch: pytest.MonkeyPa
 def test_what_runs_beside_the_worker_starts_after_the_pool_has_forked() -> None:
     assert bootsteps.ServiceStep in celery_app.steps["worker"]
     assert bootsteps.ServiceStep.requires == ("celery.worker.components:Pool",)
+
+
+def test_what_one_task_alone_needs_is_not_in_every_child() -> None:
+    heavy = ("jose", "passlib", "argon2", "sklearn", "pandas", "numpy", "httpx", "fastapi", "alembic")
+    program = f"import sys, app.celery_app, app.tasks; print(*[name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=process_environment({}), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+def test_the_parents_objects_are_frozen_before_its_first_fork() -> None:
+    gc.unfreeze()
+    try:
+        signals.worker_before_create_process.send(sender=None)
+        frozen = gc.get_freeze_count()
+        assert frozen > 0
+        kept: list[list[int]] = [[] for _ in range(1000)]
+        signals.worker_before_create_process.send(sender=None)  # a child that takes another's place
+        assert gc.get_freeze_count() <= frozen
+        del kept
+    finally:
+        gc.unfreeze()

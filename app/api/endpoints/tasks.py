@@ -4,13 +4,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Header, Path, Query, Request, Response, status
-from fastapi.concurrency import run_in_threadpool
-from sqlalchemy.orm import Session
 
-from app.api.deps import SessionDep, TaskReader, TaskWriter, WatcherDep
+from app.api.deps import SessionDep, SubmitterDep, TaskLookupDep, TaskReader, TaskWriter, WatcherDep, authenticated
+from app.api.direct import bearer_token, directly, has_header, id_in_path, json_body
 from app.api.etags import check_if_match, etag, not_modified
 from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
 from app.api.problems import problems
+from app.api.rendering import rendered
 from app.api.router import SlashRouter
 from app.api.task_filters import TaskFilterDep
 from app.errors import (
@@ -31,10 +31,19 @@ from app.errors import (
     TooManyTasksQueued,
     UnknownTask,
 )
-from app.models.task import Task, TaskStatus
-from app.schemas.task import TaskAttemptRead, TaskCounts, TaskCreate, TaskPatch, TaskRead, TaskTypeRead
+from app.models.api_key import Scope
+from app.models.task import TERMINAL, Task, TaskStatus
+from app.schemas.task import (
+    TaskAttemptRead,
+    TaskBatchCreate,
+    TaskBatchRead,
+    TaskCounts,
+    TaskCreate,
+    TaskPatch,
+    TaskRead,
+    TaskTypeRead,
+)
 from app.services.catalogue import TaskType, catalogue
-from app.services.submitter import submitter
 from app.services.task_service import task_service
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
@@ -82,6 +91,26 @@ _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDel
 _QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions)
 
 
+async def _create_directly(request: Request) -> Response | None:
+    token = bearer_token(request)
+    if token is None or request.scope["query_string"] or has_header(request, b"idempotency-key"):
+        return None
+    body = await json_body(request, TaskCreate)
+    if body is None:
+        return None
+    user = await authenticated(request, token, Scope.TASKS_WRITE)
+    return await create_task(request, user, request.state.submitter, body)
+
+
+async def _get_directly(request: Request) -> Response | None:
+    token, task_id = bearer_token(request), id_in_path(request, "task_id")
+    plain = not request.scope["query_string"] and not has_header(request, b"if-none-match")
+    if token is None or task_id is None or not plain:
+        return None
+    user = await authenticated(request, token, Scope.TASKS_READ)
+    return await get_task(user, request.state.task_lookup, request.state.watcher, task_id)
+
+
 @router.post(
     "/",
     status_code=status.HTTP_201_CREATED,
@@ -94,20 +123,43 @@ _QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions)
         ),
     },
 )
+@directly(_create_directly)
 async def create_task(
-    request: Request, response: Response, user: TaskWriter, body: TaskCreate, idempotency_key: IdempotencyKey = None
-) -> Task:
+    request: Request,
+    user: TaskWriter,
+    submitter: SubmitterDep,
+    body: TaskCreate,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
     """Have a task run. Once this has answered 201, the task is a row in the database and will not be lost.
 
     Where no answer comes, send the same again with the same `Idempotency-Key`: there will be one task. 429 tells by its
     code which of your quotas is used up, and by `Retry-After` when to try again.
     """
     accepted = await submitter.submit(body, user.id, idempotency_key)
-    response.headers["Location"] = f"{request.url.path.rstrip('/')}/{accepted.task.id}"
-    response.headers["ETag"] = etag(accepted.task.version)
+    headers = {
+        "Location": f"{request.scope['path'].rstrip('/')}/{accepted.task.id}",
+        "ETag": etag(accepted.task.version),
+    }
     if accepted.replayed:
-        response.headers[_REPLAYED] = "true"
-    return accepted.task
+        headers[_REPLAYED] = "true"
+    return rendered(accepted.task, status.HTTP_201_CREATED, headers)
+
+
+@router.post(
+    "/batch",
+    status_code=status.HTTP_201_CREATED,
+    response_model=TaskBatchRead,
+    response_description="Accepted: all of them are committed",
+    responses=problems(401, InsufficientScope, InvalidInput, UnknownTask, InvalidArguments, *_QUOTA_PROBLEMS),
+)
+async def create_tasks(user: TaskWriter, submitter: SubmitterDep, body: TaskBatchCreate) -> Response:
+    """Have up to 1,000 tasks run, in one transaction: all are accepted, or none is.
+
+    What is refused is named by its place: `["body", "tasks", 3, "kwargs", …]`. Quotas count each of the tasks; with one
+    too many, none is created.
+    """
+    return rendered(TaskBatchRead(tasks=await submitter.submit_all(body.tasks, user.id)), status.HTTP_201_CREATED)
 
 
 @router.get(
@@ -158,29 +210,24 @@ def list_task_types(_user: TaskReader) -> list[TaskType]:
         **problems(401, InsufficientScope, TaskNotFound),
     },
 )
+@directly(_get_directly)
 async def get_task(
-    response: Response,
-    db: SessionDep,
     user: TaskReader,
+    lookup: TaskLookupDep,
     watcher: WatcherDep,
     task_id: TaskId,
     wait: Wait = 0,
     if_none_match: IfNoneMatch = None,
-) -> Any:
+) -> Response:
     """One task. With `wait`, the answer comes when the task has ended, or when the seconds are over."""
-    task = await run_in_threadpool(_read, db, task_id, user.owner)
-    if wait and not task.has_ended:
+    task = await lookup.read(task_id, user.owner)
+    if wait and task.status not in TERMINAL:
         await watcher.ended(task_id, wait)
-        task = await run_in_threadpool(_read, db, task_id, user.owner)
+        task = await lookup.read(task_id, user.owner)
+    headers = {"ETag": etag(task.version)}
     if not_modified(if_none_match, task.version):
-        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers={"ETag": etag(task.version)})
-    response.headers["ETag"] = etag(task.version)
-    return task
-
-
-def _read(db: Session, task_id: UUID, owner: UUID | None) -> Task:
-    with db:  # neither a connection nor a thread is held while the request waits, or its answer is rendered
-        return task_service.get_task(db, task_id, owner=owner)
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
+    return rendered(task, headers=headers)
 
 
 @router.patch(

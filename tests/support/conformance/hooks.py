@@ -22,8 +22,11 @@ ROLE = os.environ["CONFORMANCE_ROLE"]
 ENDS_ITS_TOKEN = {("POST", "/api/v1/auth/logout"), ("PUT", "/api/v1/users/me/password")}
 # No answer but the list of logins names one.
 ONE_LOGIN = ("DELETE", "/api/v1/auth/sessions/{session_id}")
+# What its answers hold is taken for the ids of events: it never gets a task's.
+ONE_TASK = ("GET", "/api/v1/tasks/{task_id}/events")
 # As good as a second for every check, and nobody has the time.
 LONG_WAITS = {str(seconds) for seconds in range(2, 61)}
+LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
 _turns = itertools.count()
 
 
@@ -44,6 +47,12 @@ def _new_login(role: str = "user") -> tuple[str, dict[str, Any]]:
 def _login_of(token: str) -> str:
     with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": f"Bearer {token}"}) as client:
         return str(next(each["id"] for each in client.get("/api/v1/auth/sessions").json() if each["current"]))
+
+
+def _task_of(authorization: str) -> str:
+    body = {"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [0]}
+    with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
+        return str(client.post("/api/v1/tasks/", json=body).json().get("id", "unknown"))
 
 
 def _names(case: schemathesis.Case) -> tuple[str, str]:
@@ -75,6 +84,8 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         token = str(_new_login(ROLE)[1]["access_token"])
         case.headers["Authorization"] = f"Bearer {token}"
         case.path_parameters["session_id"] = _login_of(token)
+    if _names(case) == ONE_TASK and "Authorization" in case.headers:
+        case.path_parameters["task_id"] = _task_of(case.headers["Authorization"])
     if isinstance(case.body, dict) and next(_turns) % 2:
         case.body |= _known(case)
 

@@ -10,6 +10,7 @@ no_self_fence   a worker that cannot beat lets its bodies run
 
 import json
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy.dialects.postgresql import psycopg2
 MODULE = "tests.support.faults.mutants"
 VARIABLE = "MUTANT"
 FENCE = " AND tasks.attempt = %(p_attempt)s"
+PREPARED_FENCE = re.compile(r" AND tasks\.attempt = (\$\d+)")
 
 
 def mutant(*names: str, modules: tuple[str, ...] = ("tests.support.ledger_tasks",)) -> dict[str, str]:
@@ -34,8 +36,16 @@ def no_redispatch() -> None:
 
 
 def no_fence() -> None:
+    from app.db import direct
     from app.services import attempts
 
+    class Unfenced(direct.Prepared):
+        def __init__(self, statement: Any) -> None:
+            super().__init__(statement)
+            self.text = PREPARED_FENCE.sub(r" AND \1::integer IS NOT NULL", self.text)
+
+    assert PREPARED_FENCE.search(direct.Prepared(attempts._SUCCEED).text), "the fence looks otherwise now"
+    _replace(direct, "Prepared", Unfenced)
     assert FENCE in str(attempts._SUCCEED.compile(dialect=psycopg2.dialect())), "the fence looks otherwise now"
 
     @event.listens_for(Engine, "before_cursor_execute", retval=True)

@@ -1,5 +1,6 @@
 """One line an event, in both forms: nothing forges another one, nothing tells a secret."""
 
+import asyncio
 import io
 import json
 import logging
@@ -116,6 +117,28 @@ class TestText:
         look = AccessFormatter('%(client_addr)s - "%(request_line)s" %(status_code)s', use_colors=False)
         assert TextFormatter(look).format(access) == r'127.0.0.1:1 - "GET /a?token=***&b=\x1b[1m HTTP/1.1" 200 OK'
 
+    @pytest.mark.parametrize(
+        ("path", "shown"),
+        [
+            ("/tasks/01a20e91-2e9b-75a7-91b3-0b3c7380a6d2", "/tasks/01a20e91-2e9b-75a7-91b3-0b3c7380a6d2"),
+            ("/pwd=01a20e91-2e9b-75a7-91b3-0b3c7380a6d2", "/pwd=***"),
+            ("/a?token=01a20e91-2e9b-75a7-91b3-0b3c7380a6d2", "/a?token=***"),
+            ("/of/0badcafe-2e9b-75a7-91b3-0b3c7380a6d2", "/of/***"),
+            ("/of/0badcafe-2e9b-75a7-91b3-0b3c7380a6d2/cancel?x=1", "/of/***/cancel?x=1"),
+        ],
+        ids=["id", "in a name", "in a query", "known", "known within"],
+    )
+    def test_an_id_is_no_way_past_what_hides_secrets(self, path: str, shown: str) -> None:
+        """The second time is the one that is remembered."""
+        known_secrets.hide("test", ["0badcafe-2e9b-75a7-91b3-0b3c7380a6d2"])
+        try:
+            for _ in range(2):
+                args = ("127.0.0.1:1", "GET", path, "1.1", 200)
+                access = logging.LogRecord("uvicorn.access", logging.INFO, "", 1, '%s - "%s %s HTTP/%s" %d', args, None)
+                assert forms.safe_arguments(access)[2] == shown
+        finally:
+            known_secrets.forget("test")
+
     def test_ignores_what_uvicorn_would_color(self) -> None:
         record = logging.LogRecord("uvicorn.error", logging.INFO, "", 1, "on %s", ("x",), None)
         record.color_message = "\x1b[1m"
@@ -178,3 +201,28 @@ def test_what_is_said_outside_of_logging_is_an_event(capfd: pytest.CaptureFixtur
         forms.say("a\nb")
     known_secrets.forget("settings")
     assert json.loads(capfd.readouterr().err)["message"] == "a\nb"
+
+
+class TestLinesOfOneTurn:
+    def test_are_one_write(self) -> None:
+        writes: list[str] = []
+
+        class Stream(io.StringIO):
+            def write(self, text: str) -> int:
+                writes.append(text)
+                return len(text)
+
+        lines = forms.PerTurn(Stream())
+
+        async def two_turns() -> None:
+            for turn in ("a", "b"):
+                for number in (1, 2):
+                    lines.write(f"{turn}{number}\n")
+                    lines.flush()
+                await asyncio.sleep(0)
+
+        asyncio.run(two_turns())
+        assert writes == ["a1\na2\n", "b1\nb2\n"]
+        lines.write("c\n")  # no loop any more
+        lines.flush()
+        assert writes[2:] == ["c\n"]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.core import redacted_text as module
 from app.core.redacted_text import known_secrets, redact_text
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
@@ -103,3 +104,33 @@ class TestKnown:
     def test_until_they_are_forgotten(self) -> None:
         known_secrets.forget("test")
         assert redact_text("hunter2-and-more") == "hunter2-and-more"
+
+
+class TestTheFirstLook:
+    """Most texts are let go after it: it must not let go of what a pattern would have found."""
+
+    @pytest.mark.parametrize(
+        "word",
+        [
+            "passwd", "PASSWORD", "passphrase", "passcode", "pwd", "Secret", "token", "Authorization", "authorisation",
+            "credential", "cookie", "api_key", "privateKey", "access-key", "signing.key", "\u212aEY of api_key", "密码",
+        ],
+    )  # fmt: skip
+    def test_lets_no_key_go(self, word: str) -> None:
+        assert redact_text(f"{word}='hunter2hunter2'") == f"{word}='***'"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "-----BEGIN RSA PRIVATE KEY----- x", "LINE 1: 'x'", "invalid input syntax for uuid: x",
+            "Failing row contains (x).", "Key (email)=(x)", "redis://:x@host", "redis://" + "x" * 20 + "@host",
+            "bearer abcdefgh1", "Basic dXNlcjpwYXNz", "eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl", "tsk_" + "x" * 20,
+        ],
+    )  # fmt: skip
+    def test_lets_no_shape_go(self, text: str) -> None:
+        assert redact_text(text) != text
+
+    def test_lets_a_usual_line_go_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "_SUBSTITUTIONS", None)
+        line = "Task app.tasks.example[e2052391-1024-4df0-ac1d-4c117cb04ee9] succeeded in 0.0007s: None"
+        assert redact_text(line) == line

@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -87,6 +88,50 @@ class TestGoodTokens:
     def test_work_with_secrets_that_jose_would_misread(self, secret: str) -> None:
         with settings({"SECRET_KEY": secret}):
             assert security.read_access_token(security.create_access_token(USER, SESSION, now())).user_id == USER
+
+
+class TestRemembered:
+    """A token that was verified before is not verified again; what changes about it is looked at each time."""
+
+    @pytest.fixture
+    def verified(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        seen: list[str] = []
+        verify = security._verify
+        monkeypatch.setattr(security, "_verified", {})
+        monkeypatch.setattr(security, "_verify", lambda token: (seen.append(token), verify(token))[1])
+        return seen
+
+    def test_once(self, verified: list[str]) -> None:
+        token = security.create_access_token(USER, SESSION, now())
+        first, second = security.read_access_token(token), security.read_access_token(token)
+        assert (first, verified) == (second, [token])
+
+    def test_not_beyond_its_time(self, verified: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        token = security.create_access_token(USER, SESSION, now())
+        security.read_access_token(token)
+        begun = time.time()
+        for moved in (-120, 15 * 60 + 120):
+            monkeypatch.setattr(security.time, "time", lambda moved=moved: begun + moved)
+            refused(token)
+        monkeypatch.setattr(security.time, "time", lambda: begun)
+        assert security.read_access_token(token).user_id == USER
+
+    def test_not_beyond_its_key(self, verified: list[str]) -> None:
+        with settings({"SECRET_KEY": KEY}):
+            token = security.create_access_token(USER, SESSION, now())
+            security.read_access_token(token)
+        with settings({"SECRET_KEY": KEY[::-1]}):
+            refused(token)
+
+    def test_nothing_that_was_refused(self, verified: list[str]) -> None:
+        refused(sign(claims(iss="somebody")))
+        assert security._verified == {}
+
+    def test_so_many_and_no_more(self, verified: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(security, "_REMEMBERED_TOKENS", 2)
+        for token in [security.create_access_token(USER, SESSION, now()) for _ in range(3)]:
+            security.read_access_token(token)
+        assert len(security._verified) == 2
 
 
 class TestAttacks:

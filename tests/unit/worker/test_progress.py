@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from app.errors import AttemptLost, TaskCancelled
+from app.worker import progress as module
 from app.worker.progress import ProgressReporter
 from tests.support.waiting import wait_for
 
 NEVER = 3600.0
+PLAIN_BYTES = 600
 SOON = 0.05
 
 
@@ -45,7 +47,7 @@ def reporter(writes: Writes) -> Iterator[Callable[[float], ProgressReporter]]:
     made: list[ProgressReporter] = []
 
     def make(interval: float) -> ProgressReporter:
-        made.append(ProgressReporter(writes, interval))
+        made.append(ProgressReporter(writes, interval, PLAIN_BYTES))
         return made[-1]
 
     before = timers()
@@ -56,6 +58,13 @@ def reporter(writes: Writes) -> Iterator[Callable[[float], ProgressReporter]]:
 
 
 Make = Callable[[float], ProgressReporter]
+
+
+def running(progress: ProgressReporter) -> ProgressReporter:
+    """With its timer on: 0 was written, 1 waits."""
+    progress.report(0, None)
+    progress.report(1, None)
+    return progress
 
 
 class TestWriting:
@@ -113,6 +122,102 @@ class TestWriting:
         with pytest.raises(ValueError, match="between 0 and 100"):
             reporter(NEVER).report(percent, None)
         assert writes.values == []
+
+
+class TestKeeping:
+    """What `keep` takes while the timer runs; whoever is told False makes the report in the ordinary way."""
+
+    def test_without_a_timer_nothing_is_kept(self, reporter: Make, writes: Writes) -> None:
+        progress = reporter(NEVER)
+        assert not progress.keep(1, None)
+        progress.close()
+        assert writes.values == []
+
+    def test_the_last_one_is_written(self, reporter: Make, writes: Writes) -> None:
+        progress = running(reporter(NEVER))
+        assert progress.keep(30, {"step": 3})
+        assert progress.keep(40, None)
+        assert progress.keep(None, {"step": 4})
+        assert progress.keep(None, None)
+        progress.close()
+        assert writes.values == [(0, None), (40, {"step": 4})]
+
+    def test_the_timer_writes_it(self, reporter: Make, writes: Writes) -> None:
+        progress = running(reporter(SOON))
+        progress.keep(7, None)
+        wait_for(lambda: writes.values[-1] == (7, None), what="the timer's write")
+
+    def test_one_that_comes_as_the_timer_takes_what_waits_is_told_so(
+        self, reporter: Make, writes: Writes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        progress = running(reporter(NEVER))
+
+        def meanwhile(*_: object) -> bool:
+            assert progress._timer is not None
+            progress._timer.cancel()
+            progress._on_timer()
+            return True
+
+        monkeypatch.setattr(module, "is_plainly_small", meanwhile)
+        assert not progress.keep(2, {"step": 2})
+        progress.report(2, {"step": 2})
+        progress.close()
+        assert writes.values[-1] == (2, {"step": 2})
+
+    def test_a_detail_changed_afterwards_is_written_as_it_was(self, reporter: Make, writes: Writes) -> None:
+        progress = running(reporter(NEVER))
+        detail = {"step": 1}
+        assert progress.keep(1, detail)
+        detail["step"] = 99
+        progress.close()
+        assert writes.values[-1] == (1, {"step": 1})
+
+    @pytest.mark.parametrize(
+        ("percent", "detail"),
+        [
+            pytest.param(-1, None, id="below"),
+            pytest.param(101, None, id="above"),
+            pytest.param(1, {"a": object()}, id="no JSON"),
+            pytest.param(1, {"a": float("nan")}, id="NaN"),
+            pytest.param(1, {"a": "\ud800"}, id="surrogate"),
+            pytest.param(1, {1: 1}, id="no name"),
+            pytest.param(1, {"a": {}}, id="not flat"),
+            pytest.param(1, {"a": 10**400}, id="huge number"),
+            pytest.param(1, {"a": "x" * PLAIN_BYTES}, id="large"),
+            pytest.param(1, {"x" * PLAIN_BYTES: 1}, id="large name"),
+            pytest.param(1, dict.fromkeys(map(str, range(17))), id="many"),
+            pytest.param(1, [1], id="list"),
+        ],
+    )
+    def test_what_is_not_obviously_fine_is_left_to_report(
+        self, reporter: Make, writes: Writes, percent: int, detail: Any
+    ) -> None:
+        progress = running(reporter(NEVER))
+        assert not progress.keep(percent, detail)
+        progress.close()
+        assert writes.values == [(0, None), (1, None)]
+
+    def test_once_it_is_told_to_stop_nothing_is_kept(self, reporter: Make) -> None:
+        progress = running(reporter(NEVER))
+        progress.stop(TaskCancelled)
+        assert not progress.keep(2, None)
+
+    def test_a_timer_that_cannot_start_keeps_no_report_waiting(
+        self, reporter: Make, writes: Writes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        progress = reporter(NEVER)
+        progress.report(0, None)
+
+        def cannot(_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", cannot)
+            with pytest.raises(RuntimeError, match="can't start"):
+                progress.report(1, None)
+        assert not progress.keep(2, None)
+        progress.close()
+        assert writes.values[-1] == (1, None)
 
 
 class TestTimer:

@@ -1,0 +1,207 @@
+"""The worker's short way to PostgreSQL: one autocommit connection a process, with its statements prepared on it.
+
+A claim and a finish are the price of each task, and what SQLAlchemy adds to one (a checkout, compilation from its
+cache, a change of the isolation level, which is a round trip, and a result) costs several times as much as psycopg2
+itself; a statement that PostgreSQL has prepared costs it a third (docs/adr/0027). The statements are still those that
+the services have built, errors are SQLAlchemy's, and connections come from the engine.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import psycopg2
+from psycopg2 import errorcodes
+from sqlalchemy import Engine, Select, Update, event
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.exc import DBAPIError
+
+from app.db.session import engine
+
+_DIALECT: Any = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+_PARAMETER = re.compile(r"\$(\d+)")
+# A connection pooler may hand each statement to another server, where nothing is prepared.
+_NOT_PREPARED_HERE = errorcodes.INVALID_SQL_STATEMENT_NAME
+_TRIES = 2
+
+Process = Callable[[Any], Any]
+
+
+class Prepared:
+    """A statement as PostgreSQL prepares it: constants in the text, what a caller gives as $1, $2, …"""
+
+    def __init__(self, statement: Update | Select[Any]) -> None:
+        compiled = statement.compile(dialect=_DIALECT)
+        names: list[str] = compiled.positiontup or []
+        binds = {name: compiled.binds[name] for name in names}
+        given = [name for name in names if binds[name].required]
+        place = {name: f"${number}" for number, name in enumerate(given, 1)}
+
+        def put(found: re.Match[str]) -> str:
+            name = names[int(found.group(1)) - 1]
+            return place.get(name) or _literal(binds[name].value)
+
+        self.text = _PARAMETER.sub(put, str(compiled))
+        # By its text: behind a pooler, processes of two releases may share a server's session.
+        self.name = f"task_service_{hashlib.sha256(self.text.encode()).hexdigest()[:16]}"
+        self.call = f"EXECUTE {self.name}" + (f"({', '.join(['%s'] * len(given))})" if given else "")
+        self.inline = _PARAMETER.sub(
+            lambda found: f"%({given[int(found.group(1)) - 1]})s", self.text.replace("%", "%%")
+        )
+        self._given = [(name, binds[name].type.bind_processor(_DIALECT)) for name in given]
+        processes = [column.type.result_processor(_DIALECT, None) for column in statement.exported_columns]
+        self._results = [(at, process) for at, process in enumerate(processes) if process is not None]
+
+    def values(self, parameters: Mapping[str, Any]) -> list[Any]:
+        return [parameters[name] if process is None else process(parameters[name]) for name, process in self._given]
+
+    def named(self, values: list[Any]) -> dict[str, Any]:
+        return {name: value for (name, _), value in zip(self._given, values, strict=True)}
+
+    def row(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not self._results:
+            return values
+        row = list(values)
+        for at, process in self._results:
+            row[at] = process(row[at])
+        return tuple(row)
+
+
+def _literal(value: Any) -> str:
+    """A constant of our own code."""
+    if value is None:
+        return "NULL"
+    return str(int(value)) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
+
+
+@lru_cache(maxsize=64)
+def _prepared(statement: Update | Select[Any]) -> Prepared:
+    return Prepared(statement)
+
+
+class Answer:
+    """What `Direct.execute` gives: the rows, read by position."""
+
+    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
+        self._rows = rows
+
+    def one_or_none(self) -> tuple[Any, ...] | None:
+        if len(self._rows) > 1:
+            raise ValueError(f"{len(self._rows)} rows where there is one at most")
+        return self._rows[0] if self._rows else None
+
+
+class Direct:
+    """A connection; `execute` is that of SQLAlchemy's for the statements of this process that are built once."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        self.pid = os.getpid()  # whose it is; asked once, for it is a system call
+        self._known: set[str] = set()
+        self._may_prepare = True
+
+    def execute(self, statement: Update | Select[Any], parameters: Mapping[str, Any]) -> Answer:
+        """One round trip, one transaction. Raises SQLAlchemy's DBAPIError."""
+        prepared = _prepared(statement)
+        values = prepared.values(parameters)
+        try:
+            with self._driver.cursor() as cursor:
+                self._run(cursor, prepared, values)
+                return Answer([prepared.row(row) for row in cursor.fetchall()])
+        except psycopg2.Error as error:
+            raise _told(error, prepared.name) from error
+
+    def _run(self, cursor: Any, prepared: Prepared, values: list[Any]) -> None:
+        for _ in range(_TRIES * self._may_prepare):
+            self._prepare(cursor, prepared)
+            try:
+                cursor.execute(prepared.call, values)
+            except psycopg2.OperationalError as error:
+                if error.pgcode != _NOT_PREPARED_HERE:
+                    raise
+                self._known.discard(prepared.name)
+            else:
+                return
+        self._may_prepare = False
+        cursor.execute(prepared.inline, prepared.named(values))
+
+    def _prepare(self, cursor: Any, prepared: Prepared) -> None:
+        if prepared.name in self._known:
+            return
+        try:
+            cursor.execute(f"PREPARE {prepared.name} AS {prepared.text}")
+        except psycopg2.ProgrammingError as error:
+            if error.pgcode != errorcodes.DUPLICATE_PREPARED_STATEMENT:
+                raise
+        self._known.add(prepared.name)
+
+    @property
+    def is_closed(self) -> bool:
+        return bool(self._driver.closed)
+
+    def close(self) -> None:
+        self._driver.close()
+
+
+def _told(error: Exception, what: str) -> BaseException:
+    told: BaseException = DBAPIError.instance(what, None, error, psycopg2.Error, hide_parameters=True)
+    return told
+
+
+# The connection that is kept for the next statement, and the engine that it came from: another one after a fork.
+_kept: tuple[Direct, Engine] | None = None
+
+
+@contextmanager
+def direct() -> Iterator[Direct]:
+    """A connection for one statement after another, kept open for the next caller unless it fails.
+
+    Raises SQLAlchemy's errors, a pool's timeout among them.
+    """
+    global _kept
+    source = engine()
+    kept, _kept = _kept, None
+    connection = kept[0] if kept is not None and kept[1] is source else _open(source)
+    try:
+        yield connection
+    except DBAPIError:
+        connection.close()
+        raise
+    finally:
+        _keep(connection, source)
+
+
+def _keep(connection: Direct, source: Engine) -> None:
+    global _kept  # noqa: PLW0603
+    if connection.is_closed:
+        return
+    if _kept is None:
+        _kept = connection, source
+    else:  # a timer's, while the body's thread made its own
+        connection.close()
+
+
+def _open(source: Engine) -> Direct:
+    """Out of the engine's pool for good: sessions never wait for it, and it is never reset between statements."""
+    try:
+        pooled = source.raw_connection()
+    except psycopg2.Error as error:
+        raise _told(error, "connect") from error
+    driver: Any = pooled.dbapi_connection
+    pooled.detach()
+    driver.autocommit = True
+    if not event.contains(source, "engine_disposed", _let_go):
+        event.listen(source, "engine_disposed", _let_go)
+    return Direct(driver)
+
+
+def _let_go(source: Engine) -> None:
+    """After a fork the socket is the parent's: forgotten without a word on it."""
+    global _kept
+    kept, _kept = _kept, None
+    if kept is not None and kept[1] is source and kept[0].pid == os.getpid():
+        kept[0].close()

@@ -1,0 +1,53 @@
+"""One committed state of one task, rendered once for every stream that shows it."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from app.models.task import Task
+from app.schemas.task import TaskRead
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_CURSOR = re.compile(r"[0-9a-f]{1,16}")
+_VERSION = re.compile(r"[0-9]{1,10}")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """`data` is the task's JSON, as `GET /tasks/{id}` shows it."""
+
+    task_id: UUID
+    version: int
+    ended: bool
+    data: bytes
+
+    @classmethod
+    def of(cls, task: Task) -> "Frame":
+        shown = TaskRead.model_validate(task)
+        return cls(task.id, task.version, task.has_ended, shown.model_dump_json().encode("utf-8", "backslashreplace"))
+
+    def event(self, event_id: str) -> bytes:
+        """As it goes over the wire. JSON in one line: its line breaks are escaped."""
+        return b"event: task\nid: %b\ndata: %b\n\n" % (event_id.encode(), self.data)
+
+
+def cursor_of(moment: datetime) -> str:
+    """Opaque to clients: the moment up to which everything has been shown."""
+    return f"{(moment - _EPOCH) // _MICROSECOND:x}"
+
+
+def moment_of(cursor: str | None) -> datetime | None:
+    """None for what is no cursor of ours: such a client starts anew."""
+    if not cursor or not _CURSOR.fullmatch(cursor):
+        return None
+    try:
+        return _EPOCH + int(cursor, 16) * _MICROSECOND
+    except OverflowError:
+        return None
+
+
+def version_of(event_id: str | None) -> int | None:
+    """The version that a `Last-Event-ID` names; None where it names none."""
+    return int(event_id) if event_id is not None and _VERSION.fullmatch(event_id) else None

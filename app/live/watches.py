@@ -1,0 +1,158 @@
+"""Who watches what: tasks by name, users for all of theirs, and what each has been shown. Belongs to the event loop."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from uuid import UUID
+
+from app.live.queries import Found
+from app.live.streams import Feed, Stream, TaskStream
+
+# Tasks of a user whose versions are remembered: the rest may be shown a second time.
+MOST_KNOWN = 2000
+
+
+class TaskWatch:
+    """One task that streams show or requests wait for."""
+
+    __slots__ = ("streams", "version", "waiting")
+
+    def __init__(self) -> None:
+        self.streams: set[TaskStream] = set()
+        self.waiting: set[asyncio.Event] = set()
+        self.version = 0
+
+    def show(self, found: Found) -> None:
+        if found.version <= self.version:
+            return
+        self.version = found.version
+        if found.frame is not None:
+            for stream in self.streams:
+                stream.offer(found.frame)
+        if found.ended:
+            self.release()
+
+    def release(self) -> None:
+        for event in self.waiting:
+            event.set()
+
+    def end(self) -> None:
+        """The task is gone."""
+        self.release()
+        for stream in list(self.streams):
+            stream.close()
+
+
+class UserWatch:
+    """All tasks of one user."""
+
+    __slots__ = ("_active", "_known", "feeds", "shown_until")
+
+    def __init__(self, shown_until: datetime) -> None:
+        self.feeds: set[Feed] = set()
+        # Every change up to this moment has been offered to the feeds; by the database's clock.
+        self.shown_until = shown_until
+        self._known: dict[UUID, int] = {}
+        self._active: set[UUID] = set()
+
+    def is_news(self, task_id: UUID, version: int) -> bool:
+        return version > self._known.get(task_id, 0)
+
+    def show(self, found: Found) -> None:
+        if found.frame is None or not self.is_news(found.task_id, found.version):
+            return
+        self.note(found)
+        for feed in self.feeds:
+            feed.offer(found.frame, self.shown_until)
+
+    def note(self, found: Found) -> None:
+        """Its version is known now; what was noted longest ago is forgotten."""
+        self._known.pop(found.task_id, None)
+        self._known[found.task_id] = found.version
+        (self._active.discard if found.ended else self._active.add)(found.task_id)
+        if len(self._known) > MOST_KNOWN:
+            self.forget(next(iter(self._known)))
+
+    def forget(self, task_id: UUID) -> None:
+        self._known.pop(task_id, None)
+        self._active.discard(task_id)
+
+    def active(self) -> Iterator[tuple[UUID, int]]:
+        """The tasks that may still change, with the version that was shown."""
+        return ((task_id, self._known[task_id]) for task_id in self._active)
+
+    def advance(self, moment: datetime) -> None:
+        self.shown_until = max(self.shown_until, moment)
+        for feed in self.feeds:
+            feed.advance(self.shown_until)
+
+
+class Watches:
+    """All of one process."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[UUID, TaskWatch] = {}
+        self.users: dict[UUID, UserWatch] = {}
+        self.streams: set[Stream] = set()
+        self._of_user: Counter[UUID] = Counter()
+
+    def __bool__(self) -> bool:
+        return bool(self.tasks or self.users)
+
+    def number_of(self, user_id: UUID) -> int:
+        """How many streams the user has open."""
+        return self._of_user[user_id]
+
+    def task(self, task_id: UUID) -> TaskWatch:
+        watch = self.tasks.get(task_id)
+        if watch is None:
+            watch = self.tasks[task_id] = TaskWatch()
+        return watch
+
+    def drop_idle(self, task_id: UUID) -> None:
+        watch = self.tasks.get(task_id)
+        if watch is not None and not watch.streams and not watch.waiting:
+            del self.tasks[task_id]
+
+    def enter(self, stream: Stream) -> None:
+        self.streams.add(stream)
+        self._of_user[stream.user_id] += 1
+
+    def leave(self, stream: Stream) -> None:
+        if stream in self.streams:
+            self.streams.discard(stream)
+            self._of_user[stream.user_id] -= 1
+            if not self._of_user[stream.user_id]:
+                del self._of_user[stream.user_id]
+
+    def is_news(self, task_id: UUID, user_id: UUID, version: int) -> bool:
+        """Whether any stream has yet to show this version. Called from another thread: it only looks."""
+        task, user = self.tasks.get(task_id), self.users.get(user_id)
+        by_name = task is not None and bool(task.streams) and version > task.version
+        return by_name or (user is not None and user.is_news(task_id, version))
+
+    def shown(self) -> dict[UUID, int]:
+        """What is watched and may change, with the version that was seen: for a comparison."""
+        found = {task_id: watch.version for task_id, watch in self.tasks.items()}
+        for user in self.users.values():
+            for task_id, version in user.active():
+                found[task_id] = min(version, found.get(task_id, version))
+        return found
+
+    def show(self, found: Found) -> None:
+        """Hand a row that was read to whoever watches it."""
+        task, user = self.tasks.get(found.task_id), self.users.get(found.user_id)
+        if task is not None:
+            task.show(found)
+        if user is not None:
+            user.show(found)
+
+    def forget(self, missing: Iterable[UUID], gone: Iterable[UUID]) -> None:
+        """Rows that were looked for and not found: those of them that were asked for by name were deleted."""
+        for task_id in gone:
+            if task_id in self.tasks:
+                self.tasks[task_id].end()
+        for user in self.users.values():
+            for task_id in missing:
+                user.forget(task_id)

@@ -1,0 +1,222 @@
+"""What ends a stream from outside: the loss of the right to it, the server's end; and what a slow client costs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+import pytest
+
+from tests.support import accounts
+from tests.support.accounts import API, PASSWORD, bearer
+from tests.support.event_reader import EventReader
+from tests.support.running import TASKS
+from tests.support.services import Services
+from tests.support.settings import settings
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
+
+BODY: dict[str, Any] = {
+    "name": "x", "task_type": "x", "celery_task_name": "app.tasks.common_tasks.long_running_task", "args": [1],
+    "delay_seconds": 3600,
+}  # fmt: skip
+# The look at credentials comes every second; the rest is for a machine that has other things to do.
+SOON = 8
+
+
+@pytest.fixture(scope="module")
+def stack(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(services, tmp_path_factory.mktemp("ends"), EVENTS_HEARTBEAT_SECONDS="1") as started:
+        started.server()
+        yield started
+
+
+class Caller:
+    """A new user with an open login, and one who may do things to them."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.http = stack.api(token="")
+        self.user = accounts.register(self.http)
+        self.token = accounts.login(self.http, self.user["username"])["access_token"]
+        self.http.headers.update(bearer(self.token))
+        self.admin = stack.api(role="admin")
+
+    @property
+    def session(self) -> UUID:
+        logins = self.http.get(f"{API}/auth/sessions").json()
+        return UUID(next(each["id"] for each in logins if each["current"]))
+
+    def create(self) -> str:
+        answer = self.http.post(TASKS, json=BODY)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def key(self, **fields: Any) -> dict[str, Any]:
+        answer = self.http.post(f"{API}/auth/api-keys", json={"name": "x", "scopes": ["tasks:read"]} | fields)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    def administer(self, **changes: Any) -> None:
+        assert self.admin.patch(f"{API}/users/{self.user['id']}", json=changes).status_code == 200
+
+    # What takes the right to go on away.
+
+    def log_out(self) -> None:
+        assert self.http.post(f"{API}/auth/logout").status_code == 204
+
+    def end_the_session(self) -> None:
+        other = bearer(accounts.login(self.http, self.user["username"])["access_token"])
+        assert self.http.delete(f"{API}/auth/sessions/{self.session}", headers=other).status_code == 204
+
+    def be_deactivated(self) -> None:
+        self.administer(is_active=False)
+
+    def get_another_role(self) -> None:
+        self.administer(role="admin")
+
+    def change_the_password(self) -> None:
+        passwords = {"current_password": PASSWORD, "new_password": f"{PASSWORD} another"}
+        assert self.http.put(f"{API}/users/me/password", json=passwords).status_code == 204
+
+
+@pytest.fixture
+def caller(stack: Stack) -> Caller:
+    return Caller(stack)
+
+
+@contextmanager
+def both(stack: Stack, token: str, task_id: str) -> Iterator[tuple[EventReader, EventReader]]:
+    with (
+        EventReader(stack.url, f"{TASKS}{task_id}/events", token) as one,
+        EventReader(stack.url, f"{TASKS}events", token) as every,
+    ):
+        assert (one.status, every.status) == (200, 200)
+        yield one, every
+
+
+class TestTheRightToIt:
+    @pytest.mark.parametrize(
+        "lose",
+        [
+            Caller.log_out,
+            Caller.end_the_session,
+            Caller.be_deactivated,
+            Caller.get_another_role,
+            Caller.change_the_password,
+        ],
+        ids=lambda lose: str(lose.__name__),
+    )
+    def test_ends_with_the_login(self, stack: Stack, caller: Caller, lose: Callable[[Caller], None]) -> None:
+        bystander = Caller(stack)
+        with (
+            both(stack, caller.token, caller.create()) as mine,
+            both(stack, bystander.token, bystander.create()) as others,
+        ):
+            lose(caller)
+            for events in mine:
+                events.await_end(SOON)
+                assert events.error is None
+            for events in others:
+                events.until(lambda each, pings=events.pings: each.pings > pings, "a sign of life")
+                assert not events.ended
+        with EventReader(stack.url, f"{TASKS}events", caller.token) as again:
+            again.await_end(SOON)
+            assert again.status == 401
+
+    def test_ends_with_the_access_token(self, stack: Stack, caller: Caller) -> None:
+        with settings(stack.settings):
+            from app.core.security import access_token_life, create_access_token
+
+            begun = datetime.now(UTC) - access_token_life() + timedelta(seconds=4)
+            token = create_access_token(UUID(caller.user["id"]), caller.session, begun)
+        with both(stack, token, caller.create()) as mine:
+            for events in mine:
+                events.until(lambda each: each.pings, "a sign of life before")
+                events.await_end(4 + SOON)
+
+    def test_ends_with_an_api_key_that_is_revoked(self, stack: Stack, caller: Caller) -> None:
+        key = caller.key()
+        with both(stack, key["key"], caller.create()) as mine:
+            assert caller.http.delete(f"{API}/auth/api-keys/{key['id']}").status_code == 204
+            for events in mine:
+                events.await_end(SOON)
+
+    def test_ends_with_an_api_key_that_expires(self, stack: Stack, caller: Caller) -> None:
+        key = caller.key(expires_at=(datetime.now(UTC) + timedelta(seconds=4)).isoformat())
+        with both(stack, key["key"], caller.create()) as mine:
+            for events in mine:
+                events.until(lambda each: each.pings, "a sign of life before")
+                events.await_end(4 + SOON)
+
+
+class TestTheServersEnd:
+    """Each stops a server of its own: uvicorn waits for every connection that is open."""
+
+    @pytest.mark.parametrize("protocol", [[], ["--http", "httptools"]], ids=["bounded", "as-by-hand"])
+    def test_ends_streams_and_waits_at_once(self, services: Services, tmp_path: Path, protocol: list[str]) -> None:
+        with Stack(services, tmp_path) as stack:
+            server = stack.server(options=protocol)
+            caller = Caller(stack)
+            task_id = caller.create()
+            waiting = EventReader(stack.url, f"{TASKS}{task_id}?wait=60", caller.token)
+            with both(stack, caller.token, task_id) as streams, ExitStack() as left:
+                waiting.start()
+                left.push(waiting)
+                for _ in range(5):  # by then the server has read it, too
+                    caller.http.get(TASKS + task_id)
+                assert server.stop(seconds=20) != -9, "it had to be killed"
+                for events in streams:
+                    events.await_end(SOON)
+                    assert events.error is None
+                waiting.await_end(SOON)
+                assert waiting.error is None
+
+
+class TestASlowClient:
+    CHANGES = 300
+    METADATA = "x" * 60_000
+
+    def test_gets_the_newest_state_costs_little_and_can_be_cut_off(self, services: Services, tmp_path: Path) -> None:
+        with Stack(services, tmp_path) as stack:
+            server = stack.server()
+            caller = Caller(stack)
+            task_id = caller.create()
+            reader = EventReader(stack.url, f"{TASKS}{task_id}/events", caller.token, buffer=2**18)
+            stuck = EventReader(stack.url, f"{TASKS}events", caller.token, buffer=2**18)
+            with reader as slow, stuck as frozen:
+                slow.until(lambda each: each.events, "the first state")
+                slow.pause()
+                frozen.pause()
+                self._change(caller, task_id, 20)  # whatever the process needs for such a change, it has by now
+                before = psutil.Process(server.pid).memory_info().rss
+                last = self._change(caller, task_id, self.CHANGES)
+                grown = psutil.Process(server.pid).memory_info().rss - before
+                assert grown < self.CHANGES * len(self.METADATA) / 3
+                slow.resume()
+                slow.until(lambda each: each.versions[-1] == last, "the newest state")
+                assert len(slow.events) < self.CHANGES
+                assert slow.versions == sorted(set(slow.versions))
+                assert server.stop(seconds=20) != -9, "it had to be killed"
+
+    def _change(self, caller: Caller, task_id: str, times: int) -> int:
+        """The version after so many large changes."""
+        for number in range(times):
+            answer = caller.http.patch(TASKS + task_id, json={"metadata": {"x": self.METADATA, "number": number}})
+            assert answer.status_code == 200
+        return int(answer.json()["version"])
+
+
+def test_streams_that_end_leave_nothing_behind(stack: Stack, caller: Caller) -> None:
+    """Else the limit of streams would be used up by and by; the default one is fifty."""
+    task_id = caller.create()
+    for _ in range(60):
+
+        def opens() -> bool:
+            with EventReader(stack.url, f"{TASKS}{task_id}/events", caller.token) as events:
+                return events.status == 200
+
+        wait_for(opens, 10, "a stream to open")

@@ -1,0 +1,236 @@
+"""Groups: what was submitted together is committed together, and nobody answers for another's row, quota or token."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from app.core.config import get_settings
+from app.db.session import SessionLocal
+from app.dispatch.messages import Dispatch
+from app.errors import TooManyTasksQueued
+from app.schemas.task import TaskCreate
+from app.services import authenticator, submitter, task_creation
+from app.services.authenticator import _Digest
+from app.services.quotas import quotas
+from app.services.submitter import _Request
+from app.services.task_service import task_service
+from tests.support.accounts import API, bearer
+from tests.support.services import Services
+from tests.support.task_client import BODY, TaskClient, shared_client
+from tests.support.tasks import new_user
+
+FULL: dict[str, Any] = {
+    "priority": "critical",
+    "kwargs": {"steps": 3, "password": "hunter2", "of": {"1": [1e22, -0.0, "\x00", "数据"]}},
+    "run_at": "2090-01-01T08:00:00.123456+08:00",
+    "expires_at": "2091-01-01T00:00:00Z",
+    "timeout_seconds": 1.5,
+    "max_attempts": 7,
+    "retry_backoff_seconds": 0.25,
+    "tags": ["a b", 'quote"', "{,}", "数据"],
+    "metadata": {"big": 1e22, "token": "x", "order": [17, None, True]},
+}
+
+
+@pytest.fixture(scope="module")
+def client(services: Services) -> Iterator[httpx.Client]:
+    with shared_client(services) as shared:
+        yield shared
+
+
+@pytest.fixture
+def user(client: httpx.Client) -> UUID:
+    with SessionLocal() as db:
+        return new_user(db)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Dispatch]:
+    kept: list[Dispatch] = []
+    monkeypatch.setattr(type(task_service), "send_committed", lambda _self, dispatches: kept.extend(dispatches))
+    return kept
+
+
+def wanted(user_id: UUID, number: int = 1, **fields: Any) -> _Request:
+    tasks = [TaskCreate.model_validate(BODY | fields)] * number
+    return _Request(user_id, task_creation.rows_of(tasks, user_id))
+
+
+def stored(user_id: UUID) -> int:
+    with SessionLocal() as db:
+        return int(db.scalar(text("SELECT count(*) FROM tasks WHERE user_id = :user"), {"user": user_id}) or 0)
+
+
+def away(*_: Any) -> Any:
+    raise OperationalError("INSERT", {}, Exception("the server closed the connection unexpectedly"))
+
+
+class TestTheAnswer:
+    @pytest.mark.parametrize("fields", [{}, FULL, {"delay_seconds": 30}], ids=["plain", "full", "delayed"])
+    def test_is_what_the_row_says(self, tasks: TaskClient, fields: dict[str, Any]) -> None:
+        """It is put together from what was inserted, without reading the row again."""
+        answer = tasks.post(body=BODY | {"delay_seconds": 3600} | fields if not fields else BODY | fields)
+        assert answer.status_code == 201, answer.text
+        assert tasks.get(answer.json()["id"]).text == answer.text
+
+    def test_of_a_batch_is_too(self, tasks: TaskClient) -> None:
+        created = tasks.post("batch", {"tasks": [BODY | FULL, BODY | {"delay_seconds": 30}]}).json()["tasks"]
+        assert [tasks.get(each["id"]).json() for each in created] == created
+
+
+class TestNeighbours:
+    def test_a_row_that_cannot_be_inserted_fails_alone(self, user: UUID, sent: list[Dispatch]) -> None:
+        nobody = uuid4()
+        outcomes = submitter._accept([wanted(user), wanted(nobody), wanted(user, 2)])
+        first, second, third = outcomes
+        assert isinstance(second, IntegrityError)
+        assert isinstance(first, list)
+        assert isinstance(third, list)
+        assert (len(first), len(third), stored(user), stored(nobody)) == (1, 2, 3, 0)
+        assert [each.id for each in sent] == [row["id"] for row in (*first, *third)]
+
+    def test_one_over_its_quota_is_refused_alone(
+        self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(get_settings(), "quota_queued_tasks", 2)
+        with SessionLocal() as db:
+            other = new_user(db)
+        first, second, third, fourth = submitter._accept([wanted(user), wanted(user, 2), wanted(user), wanted(other)])
+        assert isinstance(second, TooManyTasksQueued)
+        assert [type(each) for each in (first, third, fourth)] == [list] * 3
+        assert (stored(user), stored(other), len(sent)) == (2, 1, 3)
+
+    def test_what_failed_gives_its_room_back(self, user: UUID, sent: list[Dispatch]) -> None:
+        nobody = uuid4()
+        submitter._accept([wanted(user), wanted(nobody)])
+        usages = [quotas._usage(each) for each in (user, nobody)]
+        assert [(each.open.tasks, each.since.tasks) for each in usages if each] == [(0, 1), (0, 0)]
+
+
+class TestAnOutage:
+    def test_is_told_to_all_and_accepts_none(
+        self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(task_creation, "insert_rows", away)
+        with pytest.raises(OperationalError):
+            submitter._accept([wanted(user), wanted(user)])
+        usage = quotas._usage(user)
+        assert usage is not None
+        assert (usage.open.tasks, usage.since.tasks, stored(user), sent) == (0, 0, 0, [])
+
+    def test_that_takes_the_commits_reply_is_no_acceptance(
+        self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        insert = task_creation.insert_rows
+
+        def lose(*arguments: Any) -> Any:
+            insert(*arguments)
+            away()
+
+        monkeypatch.setattr(task_creation, "insert_rows", lose)
+        with pytest.raises(OperationalError):
+            submitter._accept([wanted(user)])
+        assert (stored(user), sent) == (1, [])  # the row is there, and due: the keeper sends its message
+
+    def test_in_the_midst_of_one_by_one_is_told_to_those_that_it_hits(
+        self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        insert, calls = task_creation.insert_rows, iter([None, None, None, away])
+
+        def fail_late(*arguments: Any) -> Any:
+            fails = next(calls)
+            return fails() if fails else insert(*arguments)
+
+        monkeypatch.setattr(task_creation, "insert_rows", fail_late)
+        first, second, third = submitter._accept([wanted(user), wanted(uuid4()), wanted(user)])
+        assert isinstance(first, list)
+        assert isinstance(second, IntegrityError)
+        assert isinstance(third, OperationalError)
+        assert (stored(user), len(sent)) == (1, 1)
+
+    def test_is_a_503_with_a_time_to_wait(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(task_creation, "insert_rows", away)
+        answer = tasks.post(body=BODY)
+        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("group", ["authenticator", "submitter", "task_lookup"])
+def test_too_many_at_once_are_turned_away(tasks: TaskClient, monkeypatch: pytest.MonkeyPatch, group: str) -> None:
+    task = tasks.create()
+    batcher = tasks.http.app_state[group]._batcher  # type: ignore[attr-defined]  # (starlette's TestClient)
+    monkeypatch.setattr(batcher, "_max_waiting", 0)
+    answer = tasks.get(task["id"]) if group == "task_lookup" else tasks.post(body=BODY)
+    assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "overloaded", "1")
+    monkeypatch.undo()
+    assert len(tasks.get().json()) == 1
+
+
+class TestTokens:
+    def test_each_is_looked_at_for_itself(self, client: httpx.Client, make_user: Callable[..., Any]) -> None:
+        from app.core.api_key_tokens import api_key_digest
+        from app.core.security import read_access_token
+
+        (first, mine), (_, theirs), (_, over) = make_user(), make_user(), make_user()
+        body = {"name": "machine", "scopes": ["tasks:read"]}
+        key = client.post(f"{API}/auth/api-keys", headers=bearer(mine), json=body).json()["key"]
+        assert client.post(f"{API}/auth/logout", headers=bearer(over)).status_code == 204
+        one, two, three = map(read_access_token, (mine, theirs, over))
+        crossed = type(one)(one.user_id, two.session_id, one.expires_at)
+        old = type(one)(one.user_id, one.session_id, one.expires_at.replace(year=2020))
+        proofs = [one, three, crossed, _Digest(api_key_digest(key)), _Digest(b"x"), old, two, one]
+        found = authenticator._look_up(proofs)
+        users = [str(each.user_id) if each else None for each in found]
+        assert users == [first["id"], None, None, first["id"], None, None, str(two.user_id), first["id"]]
+
+
+class TestBatch:
+    def test_keeps_the_order_and_sends_all(self, tasks: TaskClient, sent: list[Dispatch]) -> None:
+        names = [f"task {number}" for number in range(1000)]
+        answer = tasks.post("batch", {"tasks": [BODY | {"name": name} for name in names]})
+        assert answer.status_code == 201, answer.text
+        created = answer.json()["tasks"]
+        assert [each["name"] for each in created] == names
+        assert [str(each.id) for each in sent] == [each["id"] for each in created]
+        assert tasks.get("count").json()["pending"] == 1000
+
+    @pytest.mark.parametrize(
+        ("wrong", "loc"),
+        [
+            ({"celery_task_name": "nobody's"}, ["celery_task_name"]),
+            ({"args": ["sixty"]}, ["args", "duration"]),
+            ({"priority": "soon"}, ["priority"]),
+            ({"unknown": 1}, ["unknown"]),
+        ],
+        ids=["task", "argument", "field", "extra"],
+    )
+    def test_is_all_or_nothing_and_names_the_item(
+        self, tasks: TaskClient, wrong: dict[str, Any], loc: list[str]
+    ) -> None:
+        answer = tasks.post("batch", {"tasks": [BODY, BODY, BODY | wrong]})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["loc"] == ["body", "tasks", 2, *loc]
+        assert tasks.get("count").json()["total"] == 0
+
+    @pytest.mark.parametrize("number", [0, 1001])
+    def test_has_a_size(self, tasks: TaskClient, number: int) -> None:
+        answer = tasks.post("batch", {"tasks": [BODY] * number})
+        assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["body", "tasks"])
+
+    def test_over_a_quota_creates_none(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(get_settings(), "quota_queued_tasks", 5)
+        answer = tasks.post("batch", {"tasks": [BODY] * 6})
+        assert (answer.status_code, answer.json()["code"]) == (429, "queued_tasks_quota")
+        assert tasks.get("count").json()["total"] == 0
+        assert tasks.post("batch", {"tasks": [BODY] * 5}).status_code == 201
+
+    def test_is_bound_by_the_size_of_a_body(self, tasks: TaskClient) -> None:
+        body = json.dumps({"tasks": [BODY | {"metadata": {"x": "x" * 60_000}}] * 40})
+        answer = tasks.request("POST", "batch", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")

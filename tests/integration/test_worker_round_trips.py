@@ -1,0 +1,300 @@
+"""What a claim, a report of progress and an end cost: round trips to PostgreSQL, counted where psycopg2 sends them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+from uuid import UUID
+
+import psycopg2
+import pytest
+from sqlalchemy import event, func, select, text, update
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from app.db.direct import Direct, Prepared, direct
+from app.db.session import SessionLocal, dispose_engine, engine
+from app.dispatch.publisher import publisher
+from app.errors import AttemptLost
+from app.models.task import Task, TaskStatus
+from app.services.attempts import NextTry, Ticket
+from app.services.task_service import task_service
+from app.worker.run import AttemptRun
+from tests.support.services import Services, environment
+from tests.support.settings import settings
+from tests.support.tasks import WORKER, new_task
+
+READ_NAME = select(Task.name).where(Task.name == "it's 100% «constant»")
+
+
+@pytest.fixture(autouse=True)
+def _database(services: Services) -> Iterator[None]:
+    name = services.new_database()
+    with settings(environment(services.database_url(name), services.flushed_broker())):
+        yield
+    services.drop_database(name)
+
+
+class Cursor:
+    """psycopg2's, that writes down what it sends."""
+
+    def __init__(self, cursor: Any, sent: list[str]) -> None:
+        self._cursor, self._sent = cursor, sent
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cursor.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+    def execute(self, statement: str, *values: Any) -> None:
+        self._sent.append(statement)
+        self._cursor.execute(statement, *values)
+
+
+class Driver:
+    def __init__(self, driver: Any, sent: list[str]) -> None:
+        self._driver, self._sent = driver, sent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+    def cursor(self) -> Cursor:
+        return Cursor(self._driver.cursor(), self._sent)
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """Everything that this process sends from here on, by the worker's own connection or by an engine's."""
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    with direct() as connection:
+        plain, connection._driver = connection._driver, Driver(connection._driver, sent)
+    event.listen(engine(), "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(engine(), "before_cursor_execute", note)
+        connection._driver = plain
+
+
+def pending(**options: Any) -> Ticket:
+    with SessionLocal() as db:
+        task = new_task(db, **options)
+        publisher.flush()  # it says in a statement of its own that the message is out
+        return Ticket(task.id, task.generation, task.celery_task_name)
+
+
+def claimed(**options: Any) -> AttemptRun:
+    run = AttemptRun.claim_for(pending(**options), WORKER)
+    assert run is not None
+    return run
+
+
+def cancelled() -> AttemptRun:
+    run = claimed()
+    with SessionLocal() as db:
+        task_service.cancel(db, run.task_id)
+    return run
+
+
+def status_of(task_id: UUID) -> TaskStatus:
+    with SessionLocal() as db:
+        return TaskStatus(db.scalars(select(Task.status).where(Task.id == task_id)).one())
+
+
+@pytest.fixture
+def _warm() -> None:
+    """A process that has run a task to each of its ends: its statements are prepared."""
+    claimed().succeed(1)
+    claimed().fail(ValueError("no"))
+    claimed().retry_later(None, NextTry(60))
+    run = claimed()
+    run.report(1)
+    run.hand_back()
+    cancelled().fail(ValueError("no"))
+
+
+@pytest.mark.usefixtures("_warm")
+class TestEachStepIsOneRoundTrip:
+    def test_a_claim(self) -> None:
+        ticket = pending()
+        with statements() as sent:
+            run = AttemptRun.claim_for(ticket, WORKER)
+        assert run is not None
+        assert len(sent) == 1
+
+    def test_a_claim_of_what_there_is_not(self) -> None:
+        ticket = pending()
+        AttemptRun.claim_for(ticket, WORKER)
+        with statements() as sent:
+            assert AttemptRun.claim_for(ticket, WORKER) is None
+        assert len(sent) == 1
+
+    def test_progress(self) -> None:
+        run = claimed()
+        with statements() as sent:
+            run.report(50, {"step": 1})
+        assert len(sent) == 1
+        run.succeed(None)
+
+    def test_a_success(self) -> None:
+        run = claimed()
+        with statements() as sent:
+            run.succeed({"sum": 1e22})
+        assert len(sent) == 1
+        assert status_of(run.task_id) is TaskStatus.SUCCEEDED
+
+    def test_a_failure_with_its_history(self) -> None:
+        run = claimed()
+        with statements() as sent:
+            run.fail(ValueError("no"))
+        assert len(sent) == 1
+        assert status_of(run.task_id) is TaskStatus.FAILED
+
+    def test_a_retry(self) -> None:
+        run = claimed()
+        with statements() as sent:
+            run.retry_later(ValueError("not yet"), NextTry(60))
+        assert len(sent) == 1
+        assert status_of(run.task_id) is TaskStatus.PENDING
+
+    def test_a_failure_of_what_was_cancelled_takes_two(self) -> None:
+        run = cancelled()
+        with statements() as sent:
+            run.fail(ValueError("no"))
+        assert len(sent) == 2
+        assert status_of(run.task_id) is TaskStatus.REVOKED
+
+    def test_a_whole_task_that_reports_nothing_takes_two(self) -> None:
+        ticket = pending()
+        with statements() as sent:
+            run = AttemptRun.claim_for(ticket, WORKER)
+            assert run is not None
+            with run.body():
+                pass
+            run.succeed(None)
+        assert [each.partition("_")[0] for each in sent] == ["EXECUTE task", "EXECUTE task"]
+
+
+class TestTheConnection:
+    def test_is_the_same_for_all_statements_of_a_process(self) -> None:
+        with direct() as first:
+            pass
+        with direct() as second:
+            assert second is first
+
+    def test_takes_no_place_in_the_engines_pool(self) -> None:
+        with direct():
+            assert engine().pool.checkedout() == 0  # type: ignore[attr-defined]
+
+    def test_is_given_up_after_an_error_and_the_next_one_works(self) -> None:
+        with direct() as first, SessionLocal() as db:
+            db.execute(select(func.pg_terminate_backend(first._driver.info.backend_pid)))
+        with pytest.raises(DBAPIError), direct() as broken:
+            broken.execute(READ_NAME, {})
+        with direct() as second:
+            assert second is not first
+            assert second.execute(READ_NAME, {}).one_or_none() is None
+
+    def test_is_kept_when_the_statement_only_finds_that_the_attempt_is_lost(self) -> None:
+        run = claimed()
+        with SessionLocal() as db:
+            task_service.update_task_status(db, run.task_id, "failed")
+        with direct() as before:
+            pass
+        with pytest.raises(AttemptLost):
+            run.report(1)
+        with direct() as after:
+            assert after is before
+
+    def test_is_closed_with_the_engine(self) -> None:
+        with direct() as connection:
+            pass
+        dispose_engine()
+        assert connection._driver.closed
+
+    def test_is_left_alone_by_a_process_that_was_forked_from_its_own(self) -> None:
+        with direct() as connection:
+            pass
+        connection.pid += 1
+        dispose_engine()
+        assert not connection.is_closed
+        connection.close()
+
+    def test_a_second_one_at_the_same_time_is_closed_after_its_use(self) -> None:
+        with direct() as one:
+            with direct() as other:
+                assert other is not one
+            with direct() as third:
+                assert third is other
+        assert one._driver.closed
+
+    def test_a_server_that_cannot_be_reached_is_an_outage_like_any_other(self, services: Services) -> None:
+        gone = services.database_url("there_is_no_such_database")
+        with (
+            settings(environment(gone, services.flushed_broker())),
+            pytest.raises(OperationalError, match="does not exist"),
+            direct(),
+        ):
+            pass
+
+    def test_a_former_primary_is_left(self) -> None:
+        with direct() as first, first._driver.cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = on")
+        with pytest.raises(DBAPIError, match="read-only"), direct() as reader:
+            reader.execute(update(Task).values({"name": "x"}).returning(Task.id), {})
+        assert first._driver.closed
+
+
+class TestPreparing:
+    def test_constants_are_part_of_the_statement(self) -> None:
+        prepared = Prepared(READ_NAME)
+        assert "$" not in prepared.text
+        assert "'it''s 100% «constant»'" in prepared.text
+        with direct() as connection:
+            assert connection.execute(READ_NAME, {}).one_or_none() is None
+
+    def test_a_session_without_it_gets_it_again(self) -> None:
+        """As after a pooler's `DISCARD ALL`."""
+        with direct() as connection:
+            connection.execute(READ_NAME, {})
+            with connection._driver.cursor() as cursor:
+                cursor.execute("DEALLOCATE ALL")
+            assert connection.execute(READ_NAME, {}).one_or_none() is None
+
+    def test_one_that_is_there_already_is_used(self) -> None:
+        with direct() as connection:
+            connection.execute(READ_NAME, {})
+            connection._known.clear()
+            assert connection.execute(READ_NAME, {}).one_or_none() is None
+
+    def test_where_nothing_stays_prepared_statements_are_sent_whole(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A pooler that hands each statement to another server."""
+        monkeypatch.setattr(Direct, "_prepare", lambda *_: None)
+        run = claimed(kwargs={"note": "50% of it"})
+        assert run.claim.kwargs == {"note": "50% of it"}
+        run.report(10, {"step": "100%"})
+        run.succeed(None)
+        assert status_of(run.task_id) is TaskStatus.SUCCEEDED
+        with direct() as connection:
+            assert not connection._may_prepare
+
+    def test_two_rows_where_there_is_one_at_most_are_an_error(self) -> None:
+        pending()
+        pending()
+        with direct() as connection, pytest.raises(ValueError, match="2 rows"):
+            connection.execute(select(Task.id), {}).one_or_none()
+
+    def test_errors_say_nothing_of_the_values(self) -> None:
+        with pytest.raises(DBAPIError) as caught, direct() as connection:
+            connection.execute(_DIVIDE, {})
+        assert "hunter2" not in str(caught.value).partition("\n")[2].replace(str(caught.value.orig), "")
+        assert isinstance(caught.value.orig, psycopg2.Error)
+
+
+_DIVIDE = select(text("1/0")).where(Task.name != "hunter2")

@@ -1,0 +1,52 @@
+"""Flame graphs of the service under the load of a section, drawn by py-spy where it is installed.
+
+In a pass of its own after the rounds: whatever watches a process slows it down.
+"""
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.performance.scenario import CannotMeasure
+
+PROGRAM = "py-spy"
+RATE = "200"
+WRITE_SECONDS = 60.0
+
+
+def check() -> None:
+    """Raises CannotMeasure where there is no py-spy."""
+    if shutil.which(PROGRAM) is None:
+        raise CannotMeasure("--flame needs py-spy on the PATH: pip install py-spy")
+
+
+@contextmanager
+def flame(path: Path, pid: int) -> Iterator[None]:
+    """What the process and those below it are at meanwhile, as an SVG."""
+    words = [
+        PROGRAM,
+        "record",
+        "--subprocesses",
+        "--nonblocking",
+        "--rate",
+        RATE,
+        "--output",
+        str(path),
+        "--pid",
+        str(pid),
+    ]
+    recording = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        yield
+    finally:
+        recording.send_signal(signal.SIGINT)
+        try:
+            _, said = recording.communicate(timeout=WRITE_SECONDS)
+        except subprocess.TimeoutExpired:
+            recording.kill()
+            _, said = recording.communicate()
+    if not path.exists():
+        raise RuntimeError(f"py-spy drew nothing: {said.strip()[-300:]}")

@@ -1,0 +1,209 @@
+"""Pictures of a run, small enough for the documents: goals, latencies, throughput over time, growth."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.performance.findings import Findings
+from tests.performance.goals import Comparison
+
+COLOURS = ("#1f5fbf", "#d9622b", "#2f9e62", "#8a56c2", "#5c6470", "#c2a01f")
+BINS = 60
+LOG_STEPS = 48
+DPI = 100
+
+
+def draw(found: Sequence[Findings], where: Callable[[str], Path]) -> list[Path]:
+    """Each picture there is material for; `where` turns its name into its path."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    drawn = []
+    pictures = {"goals": _goals, "latency": _latency, "throughput": _throughput, "growth": _growth}
+    for name, picture in pictures.items():
+        figure = picture(found, plt)
+        if figure is not None:
+            path = where(name)
+            figure.savefig(path, dpi=DPI)
+            plt.close(figure)
+            drawn.append(path)
+    return drawn
+
+
+def _clean(axes: Any, title: str, x: str, y: str) -> None:
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel(x, fontsize=8)
+    axes.set_ylabel(y, fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25, linewidth=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _plain_ticks(axis: Any) -> None:
+    """1, 2, 5, 10 … as they are written."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def _panels(plt: Any, titles: Sequence[str], height: float = 2.7) -> tuple[Any, list[Any]]:
+    columns = min(2, len(titles))
+    rows = math.ceil(len(titles) / columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(5.2 * columns if columns > 1 else 7, height * rows), layout="constrained", squeeze=False
+    )
+    panels = list(grid.flat)
+    for spare in panels[len(titles) :]:
+        spare.set_visible(False)
+    return figure, panels
+
+
+# -- goals: one scale for all rows ---------------------------------------------------------------------------------------
+
+
+def attained(row: Comparison, value: float) -> float:
+    """How much of the goal a value is: 1 is the goal itself, more is better, whichever way the goal looks."""
+    least, most = row.goal.at_least, row.goal.at_most
+    if least is not None:
+        return value / least if least else 1.0
+    if most is None:
+        return 1.0
+    return most / value if value > 0 else (1.0 if most == 0 else math.inf)
+
+
+def _label(row: Comparison) -> str:
+    return row.what if row.against == "—" else f"{row.what}\nagainst {row.against}"
+
+
+def _goals(found: Sequence[Findings], plt: Any) -> Any:
+    rows = [row for findings in found for row in findings.rows if row.values and row.goal != type(row.goal)()]
+    if not rows:
+        return None
+    figure, axes = plt.subplots(figsize=(10.4, 0.8 + 0.36 * len(rows)), layout="constrained")
+    for place, row in enumerate(reversed(rows)):
+        points = [min(16.0, max(1 / 32, attained(row, value))) for value in row.values]
+        middle = sorted(points)[len(points) // 2]
+        colour = COLOURS[2] if row.reached else COLOURS[1]
+        axes.plot([min(points), max(points)], [place, place], color=colour, linewidth=5, alpha=0.3)
+        axes.plot(middle, place, "o", color=colour, markersize=6)
+        axes.annotate(
+            f"{row.measured}, goal {row.goal}",
+            (1.01, place),
+            xycoords=("axes fraction", "data"),
+            fontsize=7,
+            va="center",
+        )
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_xscale("log", base=2)
+    axes.set_yticks(range(len(rows)), [_label(row) for row in reversed(rows)], fontsize=7)
+    axes.set_xlim(1 / 32, 16)
+    ticks = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)
+    axes.set_xticks(ticks, [f"{tick:g}" if tick >= 1 else f"1/{1 / tick:g}" for tick in ticks])
+    _clean(axes, "Of the goal (right of the line: reached)", "share of the goal, logarithmic", "")
+    axes.tick_params(axis="y", labelsize=7)
+    return figure
+
+
+# -- latencies -----------------------------------------------------------------------------------------------------------
+
+
+def histogram(latencies: Sequence[float], low: float, high: float) -> tuple[list[float], list[float]]:
+    """Edges in milliseconds, spaced evenly on a logarithmic scale, and the percentage of values in each step."""
+    span = math.log(high / low) or 1.0
+    counts = [0] * LOG_STEPS
+    for value in latencies:
+        at = int(LOG_STEPS * math.log(max(value, low) / low) / span)
+        counts[min(LOG_STEPS - 1, at)] += 1
+    edges = [1000 * low * math.exp(span * step / LOG_STEPS) for step in range(LOG_STEPS + 1)]
+    return edges, [100 * count / len(latencies) for count in counts]
+
+
+def _latency(found: Sequence[Findings], plt: Any) -> Any:
+    shown = [findings for findings in found if any(findings.latencies.values())]
+    if not shown:
+        return None
+    figure, panels = _panels(plt, [findings.section for findings in shown])
+    for axes, findings in zip(panels, shown, strict=False):
+        named = {name: [max(value, 1e-6) for value in values] for name, values in findings.latencies.items() if values}
+        low, high = min(map(min, named.values())), max(map(max, named.values())) * 1.001
+        for colour, (name, values) in zip(COLOURS, named.items(), strict=False):
+            edges, shares = histogram(values, low, high)
+            axes.stairs(shares, edges, color=colour, linewidth=1.3, label=name)
+            axes.stairs(shares, edges, color=colour, fill=True, alpha=0.12)
+        axes.set_xscale("log")
+        _plain_ticks(axes.xaxis)
+        _clean(axes, findings.section, "milliseconds (logarithmic)", "% of all")
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize=7, frameon=False)
+    return figure
+
+
+# -- throughput over time ------------------------------------------------------------------------------------------------
+
+
+def rates(moments: Sequence[float], begun: float, width: float) -> tuple[list[float], list[float]]:
+    """The middle of each span of `width` seconds and what was done in it a second.
+
+    nan between turns, so that lines break, and at both ends of a longer turn, which fill a part of their span.
+    """
+    counts: dict[int, int] = {}
+    for moment in moments:
+        at = int((moment - begun) / width)
+        counts[at] = counts.get(at, 0) + 1
+    spans = range(min(counts), max(counts) + 1)
+    whole = {at for at in counts if (at - 1 in counts and at + 1 in counts) or _is_short(counts, at)}
+    return [(at + 0.5) * width for at in spans], [counts[at] / width if at in whole else math.nan for at in spans]
+
+
+def _is_short(counts: dict[int, int], at: int) -> bool:
+    """Whether the turn that the span belongs to has no more than two."""
+    first = at
+    while first - 1 in counts:
+        first -= 1
+    return first + 2 not in counts or first + 1 not in counts
+
+
+def _throughput(found: Sequence[Findings], plt: Any) -> Any:
+    shown = [findings for findings in found if any(findings.moments.values())]
+    if not shown:
+        return None
+    figure, panels = _panels(plt, [findings.section for findings in shown])
+    for axes, findings in zip(panels, shown, strict=False):
+        named = {name: moments for name, moments in findings.moments.items() if moments}
+        begun = min(map(min, named.values()))
+        width = max(0.1, (max(map(max, named.values())) - begun) / BINS)
+        for colour, (name, moments) in zip(COLOURS, named.items(), strict=False):
+            axes.plot(*rates(moments, begun, width), color=colour, linewidth=1.3, marker=".", markersize=4, label=name)
+        _clean(axes, f"{findings.section}: turn by turn", "seconds of the run", "a second")
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize=7, frameon=False)
+    return figure
+
+
+# -- curves --------------------------------------------------------------------------------------------------------------
+
+
+def _growth(found: Sequence[Findings], plt: Any) -> Any:
+    shown = [findings for findings in found if findings.curves]
+    if not shown:
+        return None
+    figure, panels = _panels(plt, [findings.section for findings in shown], 3.4)
+    for axes, findings in zip(panels, shown, strict=False):
+        for at, (name, curve) in enumerate(findings.curves.items()):
+            style = ("-", "--", ":")[at // len(COLOURS) % 3]
+            axes.plot(
+                *zip(*curve, strict=True), color=COLOURS[at % len(COLOURS)], linestyle=style, marker=".", label=name
+            )
+        _clean(axes, findings.section, *findings.axes)
+        if findings.section == "growth":
+            axes.set(xscale="log", yscale="log")
+            _plain_ticks(axes.yaxis)
+        else:
+            axes.set_ylim(bottom=0)
+        axes.legend(fontsize=6, frameon=False)
+    return figure

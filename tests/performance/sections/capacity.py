@@ -1,0 +1,147 @@
+"""CPU time, statements and broker commands of a submit, a read, a claim and finish, and a progress write, by part."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from tests.performance import capacity
+from tests.performance.bench import QUIET, Bench
+from tests.performance.counts import Counts, Statements, by_statement, each
+from tests.performance.drain import all_ended, drain
+from tests.performance.findings import Findings
+from tests.performance.load import Endpoint
+from tests.performance.scenario import API, Account
+from tests.performance.sections.submit import LIMIT_SECONDS, NOOP, QUEUE
+from tests.performance.wire import Request
+from tests.support.loopback import loopback
+from tests.support.running import messages
+from tests.support.stack import Part, Stack
+from tests.support.waiting import wait_for
+
+CREATED = 201
+IDLE_SECONDS, MARK_SECONDS = 2.0, 0.1
+AT_ONCE = {"PROGRESS_INTERVAL_SECONDS": "0.0001"}  # every report is written: its cost, not its coalescing
+MIX = capacity.Mix(reads=2, reports=0, body_seconds=0)
+WRITTEN = "SELECT status, version FROM tasks ORDER BY id DESC LIMIT 1"
+
+# CPU microseconds by part, counts, PostgreSQL's time by statement.
+Figures = tuple[dict[str, float], dict[str, float], list[dict[str, str | float]]]
+Idle = tuple[dict[str, float], dict[str, float]]  # the first two, a second
+
+
+def measure(bench: Bench) -> Findings:
+    findings = Findings("capacity")
+    with bench.new_stack() as stack:
+        stack.server(options=QUIET)
+        bench.introduce(stack)
+        account, user = bench.sign_in(stack), bench.new_user(stack)
+        counts = Counts(bench, stack)
+        figures = {"submit": _submits(bench, stack, account, counts), "read": _reads(bench, stack, account, counts)}
+        figures["claim + finish"] = _runs(bench, stack, counts)
+        figures["progress"] = _reports(bench, stack, user, counts)
+    costs = capacity.Costs(*(cpu for cpu, *_ in figures.values()))
+    findings.details = {
+        "cpu_microseconds": {name: cpu for name, (cpu, _, _) in figures.items()},
+        "counts": {name: counted for name, (_, counted, _) in figures.items()},
+        "statements": {name: statements for name, (*_, statements) in figures.items()},
+        "machines": capacity.machines(costs, MIX),
+        "loads": capacity.loads(costs, MIX),
+        "one_broker_tasks_per_second": capacity.one_broker(costs, MIX),
+        "mix": {"reads": MIX.reads, "reports": MIX.reports, "body_seconds": MIX.body_seconds},
+    }
+    return findings
+
+
+def _submits(bench: Bench, stack: Stack, account: Account, counts: Counts) -> Figures:
+    request = Request("POST", f"{API}/tasks/", NOOP, token=account.token)
+    return _http(bench, stack, Endpoint("POST /tasks/", lambda _: request, expected=201, keep=True), counts)
+
+
+def _reads(bench: Bench, stack: Stack, account: Account, counts: Counts) -> Figures:
+    task_id = stack.sql("SELECT id FROM tasks LIMIT 1")[0][0]
+    request = Request("GET", f"{API}/tasks/{task_id}", token=account.token)
+    return _http(bench, stack, Endpoint("GET /tasks/{id}", lambda _: request), counts)
+
+
+def _http(bench: Bench, stack: Stack, endpoint: Endpoint, counts: Counts) -> Figures:
+    """Without a worker nothing else goes on."""
+    address = loopback(stack.url)
+    bench.slice(address, endpoint, bench.size.clients)
+    settled = stack.sql("SELECT count(*) FROM tasks")[0][0]
+    _await_messages(bench, stack, settled)
+    statements, before, meter = counts.statements(), counts.now(), bench.meter(API=stack.server().pid)
+    done = bench.slice(address, endpoint, bench.size.calls)
+    assert done.latencies, f"{endpoint.name}: {dict(done.errors)}"
+    number = len(done.latencies)
+    _await_messages(bench, stack, settled + number if endpoint.expected == CREATED else settled)
+    counted = each(before, counts.now(), number, {})
+    return _cpu(meter.read(), number), counted, by_statement(statements, counts.statements(), number)
+
+
+def _await_messages(bench: Bench, stack: Stack, number: int) -> None:
+    """Until so many messages are out, and marked; asked of the broker, where looking is not counted."""
+    broker = bench.broker(stack.broker_url)
+    wait_for(lambda: messages(broker, QUEUE) >= number, LIMIT_SECONDS, f"{number} messages")
+    time.sleep(MARK_SECONDS)
+
+
+def _runs(bench: Bench, stack: Stack, counts: Counts) -> Figures:
+    waiting = stack.sql("SELECT count(*) FROM tasks")[0][0]
+    seen: list[tuple[float, Counter[str], Statements]] = []
+    with bench.worker(stack) as worker:
+        broker = bench.broker(stack.broker_url)
+        done = drain(bench, broker, QUEUE, waiting, worker, all_ended(stack), lambda: _see(seen, counts))
+        cpu, counted = _idle(bench, worker, counts)
+    (begun, before, first), (ended, after, last) = seen
+    background = {name: value * (ended - begun) for name, value in counted.items()}
+    spent = {name: value - cpu.get(name, 0.0) * done.seconds for name, value in done.cpu.items()}
+    counted = each(before, after, done.tasks, background)
+    return _cpu(spent, done.tasks), counted, by_statement(first, last, done.tasks)
+
+
+def _see(seen: list[tuple[float, "Counter[str]", Statements]], counts: Counts) -> None:
+    seen.append((time.perf_counter(), counts.now(), counts.statements()))
+
+
+def _idle(bench: Bench, worker: Part, counts: Counts) -> Idle:
+    """What goes on a second when nothing is to be done: heartbeats, the keeper, polls of the queues."""
+    before, meter, begun = counts.now(), _worker_meter(bench, worker), time.perf_counter()
+    time.sleep(IDLE_SECONDS)
+    cpu, seconds = meter(), time.perf_counter() - begun
+    after = counts.now()
+    return (
+        {name: value / seconds for name, value in cpu.items()},
+        {name: (after[name] - before[name]) / seconds for name in after},
+    )
+
+
+def _reports(bench: Bench, stack: Stack, user: str, counts: Counts) -> Figures:
+    with bench.worker(stack, 1, **AT_ONCE) as worker:
+        cpu_idle, idle = _idle(bench, worker, counts)
+        statements, before = counts.statements(), counts.now()
+        meter, begun = _worker_meter(bench, worker), time.perf_counter()
+        bench.fill(stack, user, "measured.tick", 1, bench.size.calls, 0.0)
+        row: Any = wait_for(lambda: (last := stack.sql(WRITTEN)[0]).status == "succeeded" and last, 300, "the reports")
+        cpu, seconds, after = meter(), time.perf_counter() - begun, counts.now()
+    written = row.version - 3  # created, claimed, finished
+    spent = {name: value - cpu_idle.get(name, 0.0) * seconds for name, value in cpu.items()}
+    counted = each(before, after, written, {name: value * seconds for name, value in idle.items()})
+    return _cpu(spent, written), counted, by_statement(statements, counts.statements(), written)
+
+
+def _worker_meter(bench: Bench, worker: Part) -> Callable[[], dict[str, float]]:
+    meter = bench.meter(worker=worker.pid, parent=(worker.pid, False))
+
+    def read() -> dict[str, float]:
+        found = meter.read()
+        return {**found, "children": found["worker"] - found["parent"]}
+
+    return read
+
+
+def _cpu(spent: dict[str, float], number: int) -> dict[str, float]:
+    """Microseconds each, by the model's parts."""
+    names = {"parent": "worker parent", "children": "worker children"}
+    parts = {names.get(name, name): value for name, value in spent.items()}
+    return {name: round(1e6 * max(0.0, parts[name]) / number, 1) for name in capacity.PARTS if name in parts}

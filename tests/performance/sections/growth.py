@@ -1,0 +1,49 @@
+"""Lists, counts, the keeper's pass, claim and finish while the table grows: against the smallest size."""
+
+import re
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from tests.performance.bench import Bench
+from tests.performance.findings import Findings
+from tests.performance.goals import Comparison, Goal, ratio
+
+MEASURED_BY = "tests.performance.growth"
+# By what a line is called: a ratio to the smallest size, or milliseconds at the largest.
+GOALS = (
+    (re.compile(r"keeper|claim|finish", re.IGNORECASE), Goal(at_most=1.2)),
+    (re.compile(r"filter|absent|substring|created_before|tag|type", re.IGNORECASE), Goal(at_most=50, unit="ms")),
+    (re.compile(r"count", re.IGNORECASE), Goal(at_most=10, unit="ms")),
+    (re.compile(r""), Goal(at_most=1.5)),
+)
+
+
+def measure(bench: Bench) -> Findings:
+    findings = Findings("growth", axes=("rows of tasks", "milliseconds in the database"))
+    if find_spec(MEASURED_BY) is None:
+        findings.skip("lists, counts, keeper, claim and finish", "the smallest size", f"{MEASURED_BY} is not there")
+        return findings
+    database = bench.services.new_database()
+    try:
+        lines = import_module(MEASURED_BY).measure(bench.services.database_url(database), list(bench.size.rows))
+    finally:
+        bench.services.drop_database(database)
+    tell(findings, lines)
+    return findings
+
+
+def tell(findings: Findings, lines: list[dict[str, Any]]) -> None:
+    """A curve and a row for each `what`."""
+    findings.details["lines"] = lines
+    for line in lines:
+        point = (float(line["rows"]), float(line["milliseconds"]))
+        findings.curves.setdefault(str(line["what"]), []).append(point)
+    for what, curve in findings.curves.items():
+        curve.sort()
+        goal = next(goal for pattern, goal in GOALS if pattern.search(what))
+        (_, small), (rows, large) = curve[0], curve[-1]
+        values = [ratio(large, small)] if goal.unit == "×" else [large]
+        against = f"{curve[0][0]:,.0f} rows" if goal.unit == "×" else "—"
+        note = f"{small:.2f} → {large:.2f} ms"
+        findings.rows.append(Comparison(f"{what} at {rows:,.0f} rows", against, goal, values, note))

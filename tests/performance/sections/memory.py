@@ -1,0 +1,108 @@
+"""Memory of an API process and of a pool child: against a bare FastAPI process and plain Celery's child."""
+
+import time
+from contextlib import ExitStack
+
+from redis import Redis
+
+from tests.performance.bench import QUIET, ROOM, Bench, finish
+from tests.performance.drain import all_ended
+from tests.performance.findings import Curve, Findings
+from tests.performance.goals import Comparison, Goal, ratio
+from tests.performance.load import Endpoint
+from tests.performance.processes import memory
+from tests.performance.scenario import API
+from tests.performance.sections.submit import NOOP
+from tests.performance.wire import Request
+from tests.support.loopback import loopback
+from tests.support.running import messages
+from tests.support.stack import Part
+from tests.support.waiting import wait_for
+
+SAMPLES, POLL_SECONDS, LIMIT_SECONDS = 20, 0.05, 3600.0
+WARM = 0.1  # of the tasks: what a child takes with its first ones stays
+BARE = "tests.performance.comparators.bare:app"
+
+
+def measure(bench: Bench) -> Findings:
+    findings = Findings("memory", axes=("tasks through one pool child", "MiB (PSS) of the child"))
+    _api(bench, findings)
+    _children(bench, findings)
+    return findings
+
+
+def _api(bench: Bench, findings: Findings) -> None:
+    with bench.new_stack(**ROOM) as stack:
+        part = stack.server(options=QUIET)
+        bare, address = bench.http_server(BARE, {})
+        idle = memory(part.pid), memory(bare.pid)
+        account = bench.sign_in(stack)
+        request = Request("POST", f"{API}/tasks/", NOOP, token=account.token)
+        bench.slice(loopback(stack.url), Endpoint("POST /tasks/", lambda _: request, expected=201))
+        bench.slice(address, Endpoint("/ping", lambda _: Request("GET", "/ping")))
+        loaded = memory(part.pid), memory(bare.pid)
+    for when, (ours, theirs) in (("idle", idle), ("after load", loaded)):
+        kind = "pss" if "pss" in ours else "uss"
+        note = f"{ours[kind]:.0f} against {theirs[kind]:.0f} MiB {kind.upper()}"
+        value = ratio(ours[kind], theirs[kind])
+        findings.rows.append(
+            Comparison(f"memory: API process, {when}", "bare FastAPI process", Goal(at_most=1.5), [value], note)
+        )
+        findings.details[f"API, {when}"] = {"ours": ours, "bare": theirs}
+
+
+def _children(bench: Bench, findings: Findings) -> None:
+    """One child each, at the same time, so that what both share is shared out alike."""
+    kept, raw_url = bench.size.kept, bench.services.new_broker()
+    with ExitStack() as opened:
+        stack = opened.enter_context(bench.new_stack())
+        user = bench.new_user(stack)
+        ours = opened.enter_context(bench.worker(stack, 1))
+        raw = opened.enter_context(bench.raw_worker(raw_url, 1))
+        idle = memory(_child(ours)), memory(_child(raw))
+        theirs = _through(bench.filling_raw(raw_url, kept), bench.broker(raw_url), "celery", raw, kept)
+        filling = bench.filling(stack, user, "measured.noop", kept)
+        curve = _through(filling, bench.broker(stack.broker_url), "default", ours, kept)
+        wait_for(all_ended(stack), 60, "the last task to end")
+        loaded = memory(_child(ours)), memory(_child(raw))
+    findings.curves = {"pool child": curve, "plain Celery's child": theirs}
+    for when, (mine, plain) in (("idle", idle), (f"after {kept:,} tasks", loaded)):
+        kind = "pss" if "pss" in mine else "uss"
+        note = f"{mine[kind]:.0f} against {plain[kind]:.0f} MiB {kind.upper()}"
+        value = ratio(mine[kind], plain[kind])
+        findings.rows.append(
+            Comparison(f"memory: pool child, {when}", "plain Celery's child", Goal(at_most=1.5), [value], note)
+        )
+        findings.details[f"child, {when}"] = {"ours": mine, "raw": plain}
+    warm = next((y for x, y in curve if x >= WARM * kept), curve[0][1])
+    findings.rows.append(
+        Comparison(f"memory: pool child over {kept:,} tasks", "itself after a tenth of them", Goal(at_most=1.05),
+                   [ratio(curve[-1][1], warm)], f"{warm:.1f} → {curve[-1][1]:.1f} MiB")
+    )  # fmt: skip
+
+
+def _through(filling: Part, broker: "Redis", queue: str, worker: Part, count: int) -> Curve:
+    """Until all of it has been filled and taken: the child's memory over the tasks that it has taken."""
+    curve: Curve = []
+    taken, child, deadline = 0, _child(worker), time.monotonic() + LIMIT_SECONDS
+    while filling.running or messages(broker, queue):
+        time.sleep(POLL_SECONDS)
+        alive = worker.running and time.monotonic() < deadline
+        assert alive, f"{taken} of {count} tasks taken:\n{worker.tail()}"
+        waiting = messages(broker, queue)
+        if not filling.running:
+            taken = count - waiting
+        if not curve or taken - curve[-1][0] >= count / SAMPLES:
+            curve.append((taken, _own(memory(child))))
+    finish(filling)
+    assert _child(worker) == child, f"{worker.name} has another child now:\n{worker.tail()}"
+    return [*curve, (count, _own(memory(child)))]
+
+
+def _own(figures: dict[str, float]) -> float:
+    return figures.get("pss", figures["uss"])
+
+
+def _child(worker: Part) -> int:
+    (pid,) = worker.children()
+    return pid

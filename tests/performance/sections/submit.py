@@ -1,0 +1,85 @@
+"""Submitting a task, 32 clients, one API process: against the hand-written endpoint, Flower's, and a bare `/ping`."""
+
+import importlib.util
+import json
+
+from tests.performance.bench import SECRET, Bench
+from tests.performance.comparators.handwritten_table import token_for
+from tests.performance.findings import Findings
+from tests.performance.goals import Comparison, Goal, ratio
+from tests.performance.load import Endpoint
+from tests.performance.scenario import API
+from tests.performance.slices import Way, keep, seconds_until, take_turns
+from tests.performance.wire import Request
+from tests.support.loopback import loopback
+from tests.support.running import messages
+
+BODY = {
+    "name": "measured",
+    "task_type": "performance_test",
+    "celery_task_name": "measured.noop",
+    "args": [],
+    "kwargs": {},
+}
+NOOP = json.dumps(BODY).encode()
+QUEUE = "default"
+LIMIT_SECONDS = 60.0
+
+
+def single(bench: Bench) -> Way:
+    """`POST /tasks/` as this section measures it."""
+    request = Request("POST", f"{API}/tasks/", NOOP, token=bench.account.token)
+    endpoint = Endpoint("POST /tasks/", lambda _: request, expected=201)
+    return Way("POST /tasks/", loopback(bench.stack.url), endpoint, bench.stack.server().pid, flame="submit")
+
+
+def until_messages_are_out(bench: Bench) -> float:
+    """Seconds until the broker holds a message for each task that was accepted. No worker takes any."""
+    broker = bench.broker(bench.stack.broker_url)
+    accepted = bench.stack.sql("SELECT count(*) FROM tasks")[0][0]
+    lag = seconds_until(lambda: messages(broker, QUEUE) >= accepted, LIMIT_SECONDS)
+    sent = messages(broker, QUEUE)
+    assert lag is not None, f"of {accepted} accepted tasks {sent} have a message {LIMIT_SECONDS:g} s later"
+    return lag
+
+
+def ping(bench: Bench) -> Way:
+    part, address = bench.bare
+    return Way("bare sync /ping", address, Endpoint("/ping", lambda _: Request("GET", "/ping")), part.pid)
+
+
+def measure(bench: Bench) -> Findings:
+    findings = Findings("submit")
+    ours, bare, written = single(bench), ping(bench), _handwritten(bench)
+    flower = _flower(bench) if importlib.util.find_spec("flower") else None
+    ways = [way for way in (ours, written, flower, bare) if way]
+    take_turns(bench, ways, lambda way: until_messages_are_out(bench) if way is ours else 0.0)
+    keep(findings, ways)
+    rounds = range(bench.size.rounds)
+    rate = f"requests/s of POST /tasks/, {bench.size.clients} clients"
+    against = [(written, "hand-written endpoint", 5.0), (bare, "bare sync /ping", 0.5)]
+    for way, name, least in [*against, *([(flower, "Flower's send-task, no record", 3.5)] if flower else [])]:
+        values = [ratio(ours.per_second(number), way.per_second(number)) for number in rounds]
+        findings.rows.append(Comparison(rate, name, Goal(at_least=least), values))
+    if not flower:
+        findings.skip(rate, "Flower's send-task, no record", "flower is not installed (pip install flower)")
+    spread = [ratio(ours.latency(number, 0.99), ours.latency(number, 0.5)) for number in rounds]
+    findings.rows.append(Comparison("submit: p99", "its own p50", Goal(at_most=4), spread))
+    lags = [1000 * lag for lag in ours.lags]
+    note = "what the last slice's end still owed the broker"
+    findings.rows.append(
+        Comparison("submit: last message out", "the last 201", Goal(at_most=50, unit="ms"), lags, note)
+    )
+    return findings
+
+
+def _handwritten(bench: Bench) -> Way:
+    part, address = bench.handwritten
+    request = Request("POST", "/jobs", NOOP, token=token_for("somebody", SECRET))
+    return Way("hand-written", address, Endpoint("POST /jobs", lambda _: request, expected=201), part.pid)
+
+
+def _flower(bench: Bench) -> Way:
+    part, address = bench.flower
+    request = Request("POST", "/api/task/send-task/raw.noop", json.dumps({"args": []}).encode())
+    return Way("Flower send-task", address, Endpoint("POST send-task", lambda _: request), part.pid)

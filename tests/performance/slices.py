@@ -1,0 +1,94 @@
+"""HTTP load turn by turn: each way in its slice, round after round, so that what drifts drifts for all."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tests.performance.bench import Bench
+from tests.performance.figures import percentile
+from tests.performance.findings import Findings
+from tests.performance.flames import flame
+from tests.performance.load import Endpoint, Measured
+from tests.performance.processes import CpuMeter
+from tests.support.loopback import Address
+
+
+@dataclass
+class Way:
+    """One endpoint of one server. `each` is how many things one request is, such as the tasks of a batch."""
+
+    name: str
+    address: Address
+    endpoint: Endpoint
+    pid: int
+    each: int = 1
+    requests: int | None = None
+    clients: int | None = None
+    flame: str = ""  # the name of its picture, if one is wanted
+    rounds: list[Measured] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)  # seconds, of each round
+    cpu: dict[str, float] = field(default_factory=dict)
+
+    def per_second(self, number: int) -> float:
+        return self.rounds[number].per_second * self.each
+
+    def latency(self, number: int, share: float) -> float:
+        return percentile(sorted(self.rounds[number].latencies), share)
+
+    @property
+    def count(self) -> int:
+        return sum(len(measured.latencies) for measured in self.rounds) * self.each
+
+
+def take_turns(bench: Bench, ways: Sequence[Way], settle: Callable[[Way], float] = lambda _: 0.0) -> None:
+    """A short slice to warm each up, then the rounds. `settle` waits for what a slice has left to do, so
+    that the next one does not pay for it, and says how long that took; its CPU is that slice's.
+    """
+    for way in ways:
+        clients = way.clients or bench.size.clients
+        bench.slice(way.address, way.endpoint, max(clients, (way.requests or bench.size.requests) // 8), clients)
+        settle(way)
+    for _ in range(bench.size.rounds):
+        for way in ways:
+            meter = bench.meter(server=way.pid)
+            way.rounds.append(bench.slice(way.address, way.endpoint, way.requests, way.clients))
+            way.lags.append(settle(way))
+            _add(way.cpu, meter)
+    for way in ways:
+        if way.flame and bench.flames:
+            with flame(bench.flames / f"{way.flame}.svg", way.pid):
+                bench.slice(way.address, way.endpoint, way.requests, way.clients)
+
+
+def _add(cpu: dict[str, float], meter: CpuMeter) -> None:
+    for name, seconds in meter.read().items():
+        cpu[name] = cpu.get(name, 0.0) + seconds
+
+
+def keep(findings: Findings, ways: Sequence[Way]) -> None:
+    """What every section of HTTP load brings back beside its rows: rates, latencies, CPU a request, errors."""
+    for way in ways:
+        ordered = sorted(latency for measured in way.rounds for latency in measured.latencies)
+        findings.latencies[way.name] = ordered
+        done = (moment for measured in way.rounds for moment in measured.moments)
+        findings.moments[way.name] = [moment for moment in done for _ in range(way.each)]
+        findings.details[way.name] = {
+            "per_second": [way.per_second(number) for number in range(len(way.rounds))],
+            "milliseconds": {f"p{share * 100:g}": 1000 * percentile(ordered, share) for share in (0.5, 0.9, 0.99)},
+            "cpu_microseconds_each": {name: 1e6 * value / max(1, way.count) for name, value in way.cpu.items()},
+            "generator_share_of_a_core": way.cpu.get("generator", 0.0) / max(1e-9, sum(m.seconds for m in way.rounds)),
+        }
+        errors = sum((measured.errors for measured in way.rounds), Counter[str]())
+        if errors:
+            findings.errors.append(f"{way.name}: {dict(errors)}")
+
+
+def seconds_until(condition: Callable[[], bool], limit: float) -> float | None:
+    """How long it took to come true, looked at closely; None after `limit`."""
+    begun = time.perf_counter()
+    while not condition():
+        if time.perf_counter() - begun > limit:
+            return None
+        time.sleep(0.002)
+    return time.perf_counter() - begun

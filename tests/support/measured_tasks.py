@@ -1,0 +1,59 @@
+"""What `performance_test.py` has the service run, loaded with TASK_MODULES: bodies that do nothing but tell the time."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from app.celery_app import celery_app
+from tests.support.ledger import append_line
+
+CHUNK = 2_000
+
+
+@celery_app.task(name="measured.noop")
+def noop() -> None:
+    """Nothing."""
+
+
+@celery_app.task(name="measured.stamp")
+def stamp(path: str) -> None:
+    """Say when the first line of the body ran, by the machine's clock."""
+    append_line(path, repr(time.time()))
+
+
+@celery_app.task(name="measured.nap")
+def nap(seconds: float) -> None:
+    """Take up a worker's slot for so long."""
+    time.sleep(seconds)
+
+
+@celery_app.task(bind=True, name="measured.tick")
+def tick(self: Any, steps: int, pause: float) -> None:
+    """Report the time, and wait, again and again: each report is written at once where the pause is long enough."""
+    for step in range(steps):
+        time.sleep(pause)
+        self.update_progress(step * 100 // steps, {"step": step, "time": time.time()})
+
+
+@celery_app.task(bind=True, name="measured.tight")
+def tight(self: Any, seconds: float) -> dict[str, float]:
+    """A tight loop with a progress report in it, with one that has a detail, and without any: nanoseconds a turn."""
+    detail = {"step": 1}
+    ways: dict[str, Callable[[], None]] = {
+        "without": lambda: None,
+        "percent": lambda: self.update_progress(50),
+        "detail": lambda: self.update_progress(50, detail),
+    }
+    turns = {name: _nanoseconds_a_turn(call, seconds) for name, call in ways.items()}
+    self.update_progress(77, {"last": True})
+    return turns
+
+
+def _nanoseconds_a_turn(call: Callable[[], None], seconds: float) -> float:
+    turns, begun = 0, time.perf_counter_ns()
+    end = begun + int(seconds * 1e9)
+    while time.perf_counter_ns() < end:
+        for _ in range(CHUNK):
+            call()
+        turns += CHUNK
+    return (time.perf_counter_ns() - begun) / turns
