@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    CompoundSelect,
     Row,
     Select,
     and_,
@@ -27,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.models.task import ACTIVE, TASK_KIND, TERMINAL, Task, TaskStatus
-from app.models.task_count import KIND, task_count_changes, task_counts
+from app.models.task_count import task_count_changes, task_counts
 from app.services.task_counts import counted
 from app.services.task_filter import TaskFilter
 
@@ -54,6 +55,8 @@ def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = N
 
 def first(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list[Task]:
     """The same for who cannot go on: a whole page, however far one has to look."""
+    if limit < 1:
+        return []
     tasks, edge = page(db, wanted, limit, skip=skip)
     while edge is not None and len(tasks) < limit:
         more, edge = page(db, wanted, limit - len(tasks), before=edge)
@@ -71,10 +74,7 @@ def _tasks(db: Session, wanted: TaskFilter, ids: list[UUID]) -> list[Task]:
 
 def _ids(db: Session, wanted: TaskFilter, need: int, before: UUID | None, look: int) -> tuple[list[UUID], UUID | None]:
     """The first `need` ids, and the lowest one that was looked at where that is not the end."""
-    kinds = _kinds(db, wanted, need)
-    streams = [*_streams(wanted, kinds, _start(wanted, before), need, look)]
-    if not streams:
-        return [], None
+    streams = [*_streams(wanted, _number_of_kinds(db, wanted, need), _start(wanted, before), need, look)]
     rows: list[Row[Any]] = [*db.execute(union_all(*streams) if len(streams) > 1 else streams[0])]
     # Below the highest edge, one stream would be missing.
     edge = max((row.id for row in rows if row.is_edge), default=None)
@@ -86,20 +86,24 @@ def _start(wanted: TaskFilter, before: UUID | None) -> list[ColumnElement[bool]]
     return [*wanted.owner(), *wanted.id_bounds(), *([] if before is None else [Task.id < before])]
 
 
-def _kinds(db: Session, wanted: TaskFilter, need: int) -> list[str] | None:
-    """Kinds of ended tasks that fit, as the index names them; None where they are of no use, or too many."""
+def _number_of_kinds(db: Session, wanted: TaskFilter, need: int) -> int | None:
+    """How many kinds of ended tasks fit; None where they are of no use, or too many."""
     if wanted.user_id is None or not wanted.kind():
         return None
-    tables = (task_counts, task_count_changes)
-    columns = ("status", *KIND)
-    kinds = union(*(select(*(table.c[name] for name in columns)).where(*counted(table, wanted)) for table in tables))
     most = min(MAX_KINDS, MAX_IDS // need)
-    rows = db.execute(kinds.limit(most + 1)).all()
-    return None if len(rows) > most else ["/".join(row) for row in rows if row.status in TERMINAL]
+    number = len(db.execute(_kinds(wanted).limit(most + 1)).all())
+    return None if number > most else number
+
+
+def _kinds(wanted: TaskFilter) -> CompoundSelect[Any]:
+    """The kinds of ended tasks that fit, as the index names them."""
+    kind = literal_column(TASK_KIND, BigInteger).label("kind")
+    tables = (task_counts, task_count_changes)
+    return union(*(select(kind).select_from(table).where(*counted(table, wanted)) for table in tables))
 
 
 def _streams(
-    wanted: TaskFilter, kinds: list[str] | None, start: list[ColumnElement[bool]], need: int, look: int
+    wanted: TaskFilter, kinds: int | None, start: list[ColumnElement[bool]], need: int, look: int
 ) -> Iterator[Select[Any]]:
     rest = [*wanted.kind(), *wanted.of_rows()]
     if wanted.user_id is None or (wanted.kind() and kinds is None):
@@ -109,14 +113,21 @@ def _streams(
     if kinds is None and not wanted.status:
         yield _stream(start, rest, need, look)
         return
-    statuses = sorted(set(wanted.status) or set(TaskStatus))
-    by_status = [status for status in statuses if kinds is None or status in ACTIVE]
-    share = look // (len(by_status) + len(kinds or ()) or 1)
+    statuses = set(wanted.status) or set(TaskStatus)
+    by_status = sorted(statuses if kinds is None else statuses & ACTIVE)
+    share = max(look // (len(by_status) + (kinds or 0) or 1), 1)
     for status in by_status:
         yield _stream([*start, Task.status == status], rest, need, share)
-    for kind in kinds or ():
-        of_kind = literal_column(TASK_KIND, BigInteger) == func.hashtextextended(kind, 0)
-        yield _stream([*start, Task.finished_at.is_not(None), of_kind], wanted.of_rows(), need, share)
+    if kinds is not None and statuses & TERMINAL:
+        yield _by_kind(wanted, start, need, share)
+
+
+def _by_kind(wanted: TaskFilter, start: list[ColumnElement[bool]], need: int, look: int) -> Select[Any]:
+    """A stream for each kind of ended tasks. Which kinds there are is asked anew, in the snapshot of the other streams:
+    else a task that ends as the first of its kind would be in none of them."""
+    of_kind = literal_column(TASK_KIND, BigInteger) == literal_column("kinds.kind", BigInteger)
+    ids = _stream([*start, Task.finished_at.is_not(None), of_kind], wanted.of_rows(), need, look).lateral("of_kind")
+    return select(ids).select_from(_kinds(wanted).subquery("kinds").join(ids, true()))
 
 
 def _stream(

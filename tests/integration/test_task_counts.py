@@ -4,6 +4,8 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Self
 from uuid import UUID
 
 import pytest
@@ -11,9 +13,10 @@ from sqlalchemy import delete, text
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionLocal, engine
+from app.errors import TaskNotFound
 from app.models import User
 from app.models.task import TaskStatus
-from app.services import task_counts, task_pages
+from app.services import attempts, task_counts, task_pages
 from app.services import task_service as module
 from app.services.task_filter import TaskFilter
 from app.services.task_service import task_service
@@ -101,11 +104,12 @@ class TestOneAfterAnother:
 
 
 def end_one(db: Session, chance: random.Random, users: list[UUID]) -> None:
-    task = task_in(db, chance.choice(ENDS), chance.choice(users))
-    if chance.random() < 0.5 and task.status is not TaskStatus.SUCCEEDED:
-        task_service.retry_task(db, task.id)
-    elif chance.random() < 0.5:
-        task_service.delete(db, task.id)
+    with suppress(TaskNotFound):  # purged meanwhile
+        task = task_in(db, chance.choice(ENDS), chance.choice(users))
+        if chance.random() < 0.5 and task.status is not TaskStatus.SUCCEEDED:
+            task_service.retry_task(db, task.id)
+        elif chance.random() < 0.5:
+            task_service.delete(db, task.id)
 
 
 class Crowd:
@@ -137,7 +141,7 @@ class Crowd:
         except Exception as error:  # noqa: BLE001 (told by the test)
             self.failures.append(error)
 
-    def __enter__(self) -> "Crowd":
+    def __enter__(self) -> Self:
         for thread in (*self._enders, *self._others):
             thread.start()
         return self
@@ -190,7 +194,7 @@ class TestPages:
     @pytest.mark.parametrize("most", [32, 0], ids=["by kind", "too many kinds"])
     def test_a_rare_kind_is_found(self, db: Session, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
         monkeypatch.setattr(task_pages, "MAX_KINDS", most)
-        monkeypatch.setattr(task_pages, "LOOK", 5 if most else 10_000)
+        monkeypatch.setattr(task_pages, "LOOK", 9 if most else 10_000)
         user = new_user(db)
         rare = task_in(db, TaskStatus.FAILED, user, task_type="rare")
         for n in range(20):
@@ -200,6 +204,26 @@ class TestPages:
         assert [task.id for task in tasks] == [waiting.id, rare.id]
         assert edge is None
         assert task_service.list_page(db, TaskFilter(user_id=user, task_type="none"), 50) == ([], None)
+
+    def test_one_that_ends_meanwhile_as_the_first_of_its_kind_is_there(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        looked = task_pages._number_of_kinds
+
+        def ended_after(*arguments: Any) -> int | None:
+            number = looked(*arguments)
+            attempts.succeed(db, task.id, 1, None)
+            db.commit()
+            return number
+
+        monkeypatch.setattr(task_pages, "_number_of_kinds", ended_after)
+        tasks, edge = task_service.list_page(db, TaskFilter(user_id=task.user_id, task_type="test"), 50)
+        assert ([found.status for found in tasks], edge) == ([TaskStatus.SUCCEEDED], None)
+
+    def test_a_page_of_nothing_is_empty(self, db: Session) -> None:
+        task = new_task(db)
+        assert task_service.get_tasks(db, task.user_id, limit=0) == []
 
     def test_an_id_of_a_wrong_clock_hides_no_task(self, db: Session) -> None:
         user = new_user(db)
