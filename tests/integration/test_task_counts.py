@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionLocal, engine
 from app.errors import TaskNotFound
+from app.keeper.loop import Keeper
 from app.models import User
 from app.models.task import TaskStatus
 from app.services import attempts, task_counts, task_pages
@@ -232,3 +233,12 @@ class TestPages:
         db.execute(text("ALTER TABLE tasks DISABLE TRIGGER USER"))
         db.execute(text("UPDATE tasks SET id = '00000000-0000-7000-8000-000000000000'"))
         assert len(task_service.list_page(db, wanted, 50)[0]) == task_counts.count(db, wanted)["total"] == 1
+
+
+def test_the_keeper_folds(db: Session) -> None:
+    task_in(db, TaskStatus.SUCCEEDED)
+    keeper = Keeper()
+    assert keeper.run_once(db)
+    keeper._link.close()
+    assert db.execute(text("SELECT count(*) FROM task_count_changes")).scalar_one() == 0
+    assert agrees(db)
