@@ -91,15 +91,20 @@ def _number_of_kinds(db: Session, wanted: TaskFilter, need: int) -> int | None:
     if wanted.user_id is None or not wanted.kind():
         return None
     most = min(MAX_KINDS, MAX_IDS // need)
-    number = len(db.execute(_kinds(wanted).limit(most + 1)).all())
+    number = len(db.execute(_kinds(wanted, most + 1).limit(most + 1)).all())
     return None if number > most else number
 
 
-def _kinds(wanted: TaskFilter) -> CompoundSelect[Any]:
-    """The kinds of ended tasks that fit, as the index names them."""
+def _kinds(wanted: TaskFilter, most: int | None = None) -> CompoundSelect[Any]:
+    """The kinds of ended tasks that fit, as the index names them.
+
+    Of the kept ones `most` are read: a user may have made as many types as tasks.
+    """
     kind = literal_column(TASK_KIND, BigInteger).label("kind")
-    tables = (task_counts, task_count_changes)
-    return union(*(select(kind).select_from(table).where(*counted(table, wanted)) for table in tables))
+    kept, new = (
+        select(kind).select_from(table).where(*counted(table, wanted)) for table in (task_counts, task_count_changes)
+    )
+    return union(select(kept.limit(most).subquery()), new)
 
 
 def _streams(
