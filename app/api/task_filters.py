@@ -11,7 +11,7 @@ from app.models.task import TaskPriority, TaskStatus
 from app.schemas.json_value import ShortText, Tag
 from app.schemas.task import Moment, PriorityIn
 from app.services.auth_service import Principal
-from app.services.task_queries import TaskFilter
+from app.services.task_filter import TaskFilter
 
 
 def _number(value: object) -> object:

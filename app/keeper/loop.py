@@ -19,6 +19,7 @@ from app.keeper import broker, lease, passes
 from app.keeper.doubt import Doubt, resend_overtaken
 from app.keeper.lease import Lease
 from app.models.ids import new_id
+from app.services import task_counts
 from app.services.catalogue import catalogue
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ STOP_SECONDS = 5.0
 STANDBY_SECONDS = 1.0
 # What need not happen at every pass.
 DOUBT_SECONDS = 2.0
+FOLD_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 
 
@@ -40,6 +42,7 @@ class Keeper:
         self._link = BrokerLink()
         self._doubt = Doubt()
         self._next_doubt = 0.0
+        self._next_fold = 0.0
         self._next_tidy = 0.0
         self._leading = False
 
@@ -91,9 +94,11 @@ class Keeper:
             return False
         self._settle(db, held)
         self._dispatch(db, held)
+        self._fold(db)
         if time.monotonic() >= self._next_tidy:
             self._next_tidy = time.monotonic() + TIDY_SECONDS
             passes.forget_workers(db)
+            task_counts.forget_zeros(db)
         return True
 
     def _settle(self, db: Session, held: Lease) -> None:
@@ -137,6 +142,14 @@ class Keeper:
             lost = resend_overtaken(db, front, broker.depth(connection, line.queue, MESSAGE_PRIORITY[line.priority]))
             if lost:
                 logger.warning("keeper: %d lost messages of %s (%s) sent again", lost, line.queue, line.priority)
+
+    def _fold(self, db: Session) -> None:
+        """Counts are exact without it; they would have more to add up."""
+        if time.monotonic() < self._next_fold:
+            return
+        self._next_fold = time.monotonic() + FOLD_SECONDS
+        while task_counts.fold(db) == task_counts.FOLD_BATCH and not self._stopping.is_set():
+            pass
 
     def _send_due(self, db: Session, to: Any) -> None:
         grace = get_settings().dispatch_grace_seconds

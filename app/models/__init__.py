@@ -1,6 +1,7 @@
 """Tables. Importing this package fills `Base.metadata`."""
 
 from app.models import guard as _guard  # noqa: F401 (attaches the trigger to the table)
+from app.models import task_count as _task_count  # noqa: F401 (the same)
 from app.models.api_key import ApiKey
 from app.models.audit import AuditRecord
 from app.models.idempotency import IdempotencyKey

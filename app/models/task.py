@@ -86,6 +86,14 @@ def _one_of(column: str, kind: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(str(k)) for k in kind)})", name=column)
 
 
+# One number for an ended task's status and kind, so that one index serves every filter by them.
+TASK_KIND = (
+    "hashtextextended(status || '/' || task_type || '/' || celery_task_name || '/' || priority || '/' || queue, 0)"
+)
+# The id's time is more than a minute from that of the database, or it has none.
+ODD_ID = "(created_at - uuid_extract_timestamp(id) BETWEEN interval '-1 minute' AND interval '1 minute') IS NOT TRUE"
+
+
 class Task(Base):
     """One accepted task. The row decides; a message only says «look at this row now»."""
 
@@ -162,7 +170,17 @@ class Task(Base):
         # Pages: newest first, of one user, of one user's one status. The rest of the filters ride on these.
         Index("ix_tasks_user", "user_id", text("id DESC")),
         Index("ix_tasks_user_status", "user_id", "status", text("id DESC")),
-        Index("ix_tasks_tags", "tags", postgresql_using="gin"),
+        # Newest first, of one user and kind (TASK_KIND) and end: written by a finish alone.
+        Index(
+            "ix_tasks_kind",
+            "user_id",
+            text(TASK_KIND),
+            text("id DESC"),
+            postgresql_where=text("finished_at IS NOT NULL"),
+        ),
+        # Ids tell the time of creation, but for those that a wrong clock has made: these stand here.
+        Index("ix_tasks_odd_ids", "user_id", postgresql_where=text(ODD_ID)),
+        Index("ix_tasks_tags", "tags", postgresql_using="gin", postgresql_where=text("tags <> '{}'")),
         # The keeper's work. Partial, so that finished rows cost it nothing.
         Index("ix_tasks_due", "dispatch_at", postgresql_where=text("status = 'pending'")),
         Index(

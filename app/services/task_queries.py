@@ -1,17 +1,15 @@
-"""Reading tasks: pages by keyset, exact counts, attempts."""
+"""Reading one task, and its attempts. Pages: task_pages.py; numbers: task_counts.py."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Uuid, any_, bindparam, func, select
+from sqlalchemy import Connection, Select, Uuid, any_, bindparam, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from app.errors import TaskNotFound
-from app.models.task import AttemptOutcome, Task, TaskAttempt, TaskPriority, TaskStatus
+from app.models.task import AttemptOutcome, Task, TaskAttempt, TaskStatus
 
 # What clients see of a task's row.
 SHOWN = (
@@ -20,63 +18,6 @@ SHOWN = (
     "delay_seconds", "expires_at", "timeout_seconds", "max_attempts", "retry_backoff_seconds", "tags", "metadata",
     "attempt", "worker", "version", "created_at", "updated_at", "started_at", "finished_at", "cancel_requested_at",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class TaskFilter:
-    """What to list or count; None and empty mean «any»."""
-
-    user_id: UUID | None = None
-    status: Sequence[TaskStatus] = ()
-    task_type: str | None = None
-    celery_task_name: str | None = None
-    priority: TaskPriority | None = None
-    queue: str | None = None
-    tag: Sequence[str] = ()
-    name: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        found: list[ColumnElement[bool]] = [
-            column == value
-            for column, value in (
-                (Task.user_id, self.user_id),
-                (Task.task_type, self.task_type),
-                (Task.celery_task_name, self.celery_task_name),
-                (Task.priority, self.priority),
-                (Task.queue, self.queue),
-            )
-            if value is not None
-        ]
-        if self.status:
-            found.append(Task.status.in_(sorted(set(self.status))))
-        if self.tag:
-            found.append(Task.tags.contains(list(self.tag)))
-        if self.name:
-            found.append(Task.name.icontains(self.name, autoescape=True))
-        if self.created_after is not None:
-            found.append(Task.created_at > self.created_after)
-        if self.created_before is not None:
-            found.append(Task.created_at < self.created_before)
-        return found
-
-
-def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> list[Task]:
-    """Newest first, at most `limit`; `before` is the last id of the page before (a keyset: no row is walked twice)."""
-    statement = select(Task).where(*wanted.conditions()).order_by(Task.id.desc()).limit(limit)
-    if before is not None:
-        statement = statement.where(Task.id < before)
-    if skip:
-        statement = statement.offset(skip)
-    return list(db.scalars(_fresh(statement)))
-
-
-def count(db: Session, wanted: TaskFilter) -> dict[str, int]:
-    """How many there are, in all and by status. Exact."""
-    statement = select(Task.status, func.count()).where(*wanted.conditions()).group_by(Task.status)
-    by_status = {str(status): number for status, number in db.execute(statement)}
-    return {"total": sum(by_status.values()), **{str(status): by_status.get(status, 0) for status in TaskStatus}}
 
 
 def find(db: Session, task_id: UUID, owner: UUID | None = None) -> Task | None:

@@ -23,10 +23,19 @@ from app.live import hints
 from app.models.audit import AuditEvent
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.schemas.task import TaskCreate
-from app.services import audit, task_changes, task_creation, task_editing, task_queries, task_reports
+from app.services import (
+    audit,
+    task_changes,
+    task_counts,
+    task_creation,
+    task_editing,
+    task_pages,
+    task_queries,
+    task_reports,
+)
 from app.services.quotas import load_of, quotas
 from app.services.results import check_size
-from app.services.task_queries import TaskFilter
+from app.services.task_filter import TaskFilter
 
 
 class TaskService:
@@ -93,27 +102,27 @@ class TaskService:
         task_type: str | None = None, skip: int = 0, limit: int = 50, **filters: Any,
     ) -> list[Task]:  # fmt: skip
         """Tasks, newest first; `filters` as in TaskFilter. `user_id=None` means everybody's."""
-        wanted = _filter(user_id, status, task_type, filters)
-        return task_queries.page(db, wanted, limit, skip=skip)
+        return task_pages.first(db, _filter(user_id, status, task_type, filters), limit, skip=skip)
 
     def get_task_count(
         self, db: Session, user_id: UUID | None = None, status: TaskStatus | str | None = None,
         task_type: str | None = None, **filters: Any,
     ) -> int:  # fmt: skip
         """How many tasks there are, exactly; filters as in `get_tasks`."""
-        return task_queries.count(db, _filter(user_id, status, task_type, filters))["total"]
+        return task_counts.count(db, _filter(user_id, status, task_type, filters))["total"]
 
     def list_page(
         self, db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0
     ) -> tuple[list[Task], UUID | None]:
-        """One page, newest first, and the last id of it if another page follows."""
-        tasks = task_queries.page(db, wanted, limit + 1, before=before, skip=skip)
-        more = len(tasks) > limit
-        return tasks[:limit], tasks[limit - 1].id if more else None
+        """One page, newest first, and where the next one starts if there may be one.
+
+        A page looks at so many rows and no further: with a filter that hardly any task fits it may come back short.
+        """
+        return task_pages.page(db, wanted, limit, before=before, skip=skip)
 
     def count(self, db: Session, wanted: TaskFilter) -> dict[str, int]:
         """Exact numbers, in all and by status."""
-        return task_queries.count(db, wanted)
+        return task_counts.count(db, wanted)
 
     def get_attempts(
         self, db: Session, task_id: UUID, *, owner: UUID | None = None

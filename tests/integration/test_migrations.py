@@ -88,3 +88,24 @@ class TestMigrations:
         starters = [subprocess.Popen(command, cwd=ROOT, env=variables) for _ in range(2)]
         assert [starter.wait(60) for starter in starters] == [0, 0]
         assert "tasks" in tables(services, database)
+
+    def test_a_role_that_runs_the_service_can_end_tasks_at_once(
+        self, services: Services, new_database: Callable[[], str]
+    ) -> None:
+        database = new_database()
+        alembic(services, database, "upgrade", "0006")
+        engine = create_engine(sqlalchemy_url(services.database_url(database)), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            role = f"app_of_{database}"
+            connection.execute(text(f"CREATE ROLE {role}"))
+            connection.execute(text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON tasks TO {role}"))
+            alembic(services, database, "upgrade", "head")
+            rights = text(
+                "SELECT has_table_privilege(:role, name, right_) FROM unnest(:names) name, unnest(:rights) right_"
+            )
+            names = ["task_totals", "task_counts", "task_count_changes"]
+            wanted = {"role": role, "names": names, "rights": ["SELECT", "INSERT", "UPDATE", "DELETE"]}
+            assert list(connection.scalars(rights, wanted)) == [True] * 12
+            connection.execute(text(f"DROP OWNED BY {role}"))
+            connection.execute(text(f"DROP ROLE {role}"))
+        engine.dispose()

@@ -29,7 +29,7 @@ class TestTransitions:
     @pytest.mark.parametrize(("source", "to"), PAIRS)
     def test_a_statement_can_be_built_for_the_known_moves_alone(self, source: TaskStatus, to: TaskStatus) -> None:
         if to in TRANSITIONS[source]:
-            assert "tasks.status IN (" in sql(transition(to, sources=[source]))
+            assert "WHERE tasks.status = %(status_1)s" in sql(transition(to, sources=[source]))
         else:
             with pytest.raises(ValueError, match="no transition"):
                 transition(to, sources=[source])

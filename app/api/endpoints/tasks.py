@@ -177,7 +177,11 @@ def list_tasks(
     skip: Skip = 0,
     cursor: Cursor = None,
 ) -> list[Task]:
-    """Your tasks, newest first, a page at a time: the `Link` header names the next one."""
+    """Your tasks, newest first, a page at a time: the `Link` header names the next one.
+
+    With a filter that few tasks fit, a page may come back short, even empty, with a `next` link: so far it has looked.
+    Follow the links until there is none.
+    """
     tasks, last = task_service.list_page(db, wanted, limit, before=read_cursor(cursor), skip=skip)
     set_next_link(request, response, None if last is None else last.hex)
     return tasks

@@ -1,0 +1,244 @@
+"""Kept numbers of ended tasks: what a scan would count, in every snapshot, whoever ends, retries, deletes and folds."""
+
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Self
+from uuid import UUID
+
+import pytest
+from sqlalchemy import delete, text
+from sqlalchemy.orm import Session
+
+from app.db.session import SessionLocal, engine
+from app.errors import TaskNotFound
+from app.keeper.loop import Keeper
+from app.models import User
+from app.models.task import TaskStatus
+from app.services import attempts, task_counts, task_pages
+from app.services import task_service as module
+from app.services.task_filter import TaskFilter
+from app.services.task_service import task_service
+from tests.support.services import Services, environment
+from tests.support.settings import settings
+from tests.support.tasks import new_task, new_user, task_in
+
+SCAN = text("SELECT status, count(*) FROM tasks WHERE task_type = 'test' GROUP BY status")
+ENDS = (TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.REVOKED)
+FILTERS = [TaskFilter(), TaskFilter(task_type="test")]
+
+
+def agrees(db: Session) -> bool:
+    """Both in one snapshot."""
+    scanned = {str(status): number for status, number in db.execute(SCAN)}
+    return all(
+        {name: number for name, number in task_counts.count(db, wanted).items() if number and name != "total"}
+        == scanned
+        for wanted in FILTERS
+    )
+
+
+@pytest.fixture
+def database(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    name = services.new_database()
+    monkeypatch.setattr(module, "publish", lambda dispatches: None)
+    with settings(environment(services.database_url(name), services.flushed_broker())):
+        yield
+    services.drop_database(name)
+
+
+class TestOneAfterAnother:
+    def steps(self, db: Session) -> Iterator[None]:
+        user = new_user(db)
+        tasks = {status: task_in(db, status, user) for status in TaskStatus}
+        yield
+        task_service.retry_task(db, tasks[TaskStatus.FAILED].id)
+        yield
+        task_service.update_task(db, tasks[TaskStatus.SUCCEEDED].id, {"name": "another", "tags": ["x"]})
+        yield
+        db.execute(text("UPDATE tasks SET queue = 'elsewhere' WHERE status = 'succeeded'"))
+        db.commit()
+        yield
+        task_service.delete(db, tasks[TaskStatus.SUCCEEDED].id)
+        yield
+        task_service.delete(db, tasks[TaskStatus.PENDING].id, force=True)
+        yield
+        other = new_user(db)
+        for end in ENDS:
+            task_in(db, end, other)
+        yield
+        db.execute(delete(User).where(User.id == other))
+        db.commit()
+        yield
+        task_service.purge_finished(db, 0)
+
+    @pytest.mark.parametrize("folds", [False, True], ids=["unfolded", "folded"])
+    def test_the_numbers_are_those_of_a_scan(self, db: Session, folds: bool) -> None:
+        for _ in self.steps(db):
+            if folds:
+                task_counts.fold(db)
+            assert agrees(db)
+        assert agrees(db)
+
+    def test_submit_claim_and_progress_write_no_change(self, db: Session) -> None:
+        task_in(db, TaskStatus.RUNNING)
+        new_task(db)
+        assert task_counts.fold(db) == 0
+
+    def test_sums_of_nothing_are_dropped(self, db: Session) -> None:
+        task_service.delete(db, task_in(db, TaskStatus.SUCCEEDED).id)
+        task_counts.fold(db)
+        kept = task_in(db, TaskStatus.SUCCEEDED)
+        task_counts.fold(db)
+        task_counts.forget_zeros(db)
+        assert db.execute(text("SELECT number, user_id FROM task_totals")).all() == [(1, kept.user_id)]
+        assert agrees(db)
+
+    def test_a_truncated_table_has_none(self, db: Session) -> None:
+        task_in(db, TaskStatus.SUCCEEDED)
+        task_counts.fold(db)
+        task_in(db, TaskStatus.SUCCEEDED)
+        db.execute(text("TRUNCATE tasks CASCADE"))
+        assert agrees(db)
+
+
+def end_one(db: Session, chance: random.Random, users: list[UUID]) -> None:
+    with suppress(TaskNotFound):  # purged meanwhile
+        task = task_in(db, chance.choice(ENDS), chance.choice(users))
+        if chance.random() < 0.5 and task.status is not TaskStatus.SUCCEEDED:
+            task_service.retry_task(db, task.id)
+        elif chance.random() < 0.5:
+            task_service.delete(db, task.id)
+
+
+class Crowd:
+    """Threads that end, retry, delete, purge and fold until the first ones have done their share."""
+
+    def __init__(self, users: list[UUID]) -> None:
+        self.failures: list[Exception] = []
+        self._over = threading.Event()
+        self._enders = [
+            self._thread(lambda db, chance: end_one(db, chance, users), seed, 60) for seed in range(3)
+        ]  # fmt: skip
+        self._others = [
+            self._thread(lambda db, _: task_counts.fold(db), 9),
+            self._thread(lambda db, _: task_counts.fold(db), 9),
+            self._thread(lambda db, chance: task_service.purge_finished(db, chance.random() * 1e-5), 9),
+        ]
+
+    def _thread(
+        self, step: Callable[[Session, random.Random], object], seed: int, times: int = sys.maxsize
+    ) -> threading.Thread:
+        return threading.Thread(target=self._repeat, args=(step, random.Random(seed), times))
+
+    def _repeat(self, step: Callable[[Session, random.Random], object], chance: random.Random, times: int) -> None:
+        try:
+            with SessionLocal() as db:
+                while not self._over.is_set() and times:
+                    step(db, chance)
+                    times -= 1
+        except Exception as error:  # noqa: BLE001 (told by the test)
+            self.failures.append(error)
+
+    def __enter__(self) -> Self:
+        for thread in (*self._enders, *self._others):
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in (*self._enders, *self._others):
+            thread.join()
+
+    def goes_on(self) -> bool:
+        return any(thread.is_alive() for thread in self._enders) and not self.failures
+
+
+class TestAtOnce:
+    @pytest.mark.timeout(120)
+    @pytest.mark.usefixtures("database")
+    def test_in_every_snapshot_the_numbers_are_those_of_a_scan(self) -> None:
+        with SessionLocal() as db:
+            users = [new_user(db) for _ in range(3)]
+        seen: list[bool] = []
+        one_snapshot = engine().connect().execution_options(isolation_level="REPEATABLE READ")
+        with one_snapshot as connection, Session(connection) as reader, Crowd(users) as crowd:
+            while crowd.goes_on():
+                seen.append(agrees(reader))
+                reader.rollback()
+        assert crowd.failures == []
+        assert len(seen) > 10
+        assert all(seen)
+        with SessionLocal() as db:
+            assert agrees(db)
+
+
+class TestPages:
+    def test_one_looks_so_far_and_says_where_it_stopped(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(task_pages, "LOOK", 5)
+        user = new_user(db)
+        made = [task_in(db, ENDS[n % 3], user, name="rare" if n % 7 == 0 else "often").id for n in range(20)]
+        wanted = TaskFilter(user_id=user, name="are")
+        expected = [made[n] for n in (14, 7, 0)]
+        seen, edge, pages = [], None, 0
+        while pages == 0 or edge is not None:
+            tasks, edge = task_service.list_page(db, wanted, 2, before=edge)
+            seen += [task.id for task in tasks]
+            pages += 1
+        assert seen == expected
+        assert pages > 2
+        assert [task.id for task in task_service.get_tasks(db, user, name="are")] == expected
+        assert [task.id for task in task_service.get_tasks(db, user, name="are", skip=1)] == expected[1:]
+
+    @pytest.mark.parametrize("most", [32, 0], ids=["by kind", "too many kinds"])
+    def test_a_rare_kind_is_found(self, db: Session, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+        monkeypatch.setattr(task_pages, "MAX_KINDS", most)
+        monkeypatch.setattr(task_pages, "LOOK", 9 if most else 10_000)
+        user = new_user(db)
+        rare = task_in(db, TaskStatus.FAILED, user, task_type="rare")
+        for n in range(20):
+            task_in(db, ENDS[n % 3], user)
+        waiting = new_task(db, user, task_type="rare")
+        tasks, edge = task_service.list_page(db, TaskFilter(user_id=user, task_type="rare"), 50)
+        assert [task.id for task in tasks] == [waiting.id, rare.id]
+        assert edge is None
+        assert task_service.list_page(db, TaskFilter(user_id=user, task_type="none"), 50) == ([], None)
+
+    def test_one_that_ends_meanwhile_as_the_first_of_its_kind_is_there(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        looked = task_pages._number_of_kinds
+
+        def ended_after(*arguments: Any) -> int | None:
+            number = looked(*arguments)
+            attempts.succeed(db, task.id, 1, None)
+            db.commit()
+            return number
+
+        monkeypatch.setattr(task_pages, "_number_of_kinds", ended_after)
+        tasks, edge = task_service.list_page(db, TaskFilter(user_id=task.user_id, task_type="test"), 50)
+        assert ([found.status for found in tasks], edge) == ([TaskStatus.SUCCEEDED], None)
+
+    def test_a_page_of_nothing_is_empty(self, db: Session) -> None:
+        task = new_task(db)
+        assert task_service.get_tasks(db, task.user_id, limit=0) == []
+
+    def test_an_id_of_a_wrong_clock_hides_no_task(self, db: Session) -> None:
+        user = new_user(db)
+        task = task_in(db, TaskStatus.SUCCEEDED, user)
+        wanted = TaskFilter(user_id=user, created_after=task.created_at.replace(year=2020))
+        db.execute(text("ALTER TABLE tasks DISABLE TRIGGER USER"))
+        db.execute(text("UPDATE tasks SET id = '00000000-0000-7000-8000-000000000000'"))
+        assert len(task_service.list_page(db, wanted, 50)[0]) == task_counts.count(db, wanted)["total"] == 1
+
+
+def test_the_keeper_folds(db: Session) -> None:
+    task_in(db, TaskStatus.SUCCEEDED)
+    keeper = Keeper()
+    assert keeper.run_once(db)
+    keeper._link.close()
+    assert db.execute(text("SELECT count(*) FROM task_count_changes")).scalar_one() == 0
+    assert agrees(db)

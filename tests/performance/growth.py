@@ -1,0 +1,151 @@
+"""What lists, counts, the keeper's pass, claim and finish take while the table of tasks grows."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.db.session import SessionLocal, engine
+from app.dispatch.publisher import publisher
+from app.keeper import passes
+from app.models.ids import new_id
+from app.models.task import Task, TaskStatus
+from app.services import attempts, task_counts
+from app.services.attempts import Ticket
+from app.services.task_filter import TaskFilter
+from app.services.task_service import task_service
+from tests.support.services import environment
+from tests.support.settings import settings
+from tests.support.tasks import WORKER, claim, new_task, new_user
+
+REPEATS = 15
+# Ended tasks, a second apart. One user owns a fifth of them; of these every thousandth is of a rare type, every
+# hundredth has a tag.
+_ROWS = text("""
+INSERT INTO tasks (
+    id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue, tags,
+    status, created_at, started_at, finished_at, attempt, dispatch_at, progress
+)
+SELECT
+    uuidv7(at - clock_timestamp()), uuidv7(), CASE WHEN n % 5 = 0 THEN CAST(:owner AS uuid) ELSE :other END,
+    'a task ' || n, CASE WHEN n % 5000 = 0 THEN 'rare' ELSE 'common' END, 'app.tasks.common_tasks.long_running_task',
+    '[1]', '{}', 'normal', 'default', CAST(CASE WHEN n % 500 = 0 THEN '{tagged}' ELSE '{}' END AS text[]),
+    CASE n % 7 WHEN 0 THEN 'failed' WHEN 1 THEN 'revoked' ELSE 'succeeded' END, at, at, at, 1, NULL, 100
+FROM generate_series(CAST(:first AS int), :last) AS n,
+    LATERAL (SELECT now() - (10000000 - n) * interval '1 second' AS at) AS moment
+""")
+# The trigger would write a change for each row.
+_SUMS = text("""
+INSERT INTO task_count_changes
+SELECT user_id, status, task_type, celery_task_name, priority, queue, count(*) FROM tasks GROUP BY 1, 2, 3, 4, 5, 6
+""")
+
+Step = Callable[[Session], Callable[[Session], object]]
+
+
+def measure(database_url: str, sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """A line for each size and step, the median of some repetitions: `rows`, `what`, `milliseconds`."""
+    lines: list[dict[str, Any]] = []
+    variables = environment(database_url, "memory://", DATABASE_STATEMENT_TIMEOUT_SECONDS="600")
+    with settings(variables), SessionLocal() as db:
+        owner, other = new_user(db), new_user(db)
+        present = 0
+        for size in sorted(sizes):
+            _fill(db, owner, other, present, size)
+            present = size
+            for what, step in _steps(db, owner):
+                took = statistics.median(_milliseconds(db, step) for _ in range(REPEATS))
+                lines.append({"rows": size, "what": what, "milliseconds": took})
+    return lines
+
+
+def _fill(db: Session, owner: UUID, other: UUID, present: int, size: int) -> None:
+    db.execute(text("TRUNCATE task_totals, task_counts, task_count_changes"))
+    db.execute(text("ALTER TABLE tasks DISABLE TRIGGER USER"))
+    db.execute(_ROWS, {"owner": owner, "other": other, "first": present + 1, "last": size})
+    db.execute(_SUMS)
+    db.execute(text("ALTER TABLE tasks ENABLE TRIGGER USER"))
+    db.commit()
+    task_counts.fold(db)
+    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))
+
+
+def _steps(db: Session, owner: UUID) -> Iterator[tuple[str, Step]]:
+    middle = _middle(db, owner)
+    yield "list, first page", _page(TaskFilter(user_id=owner))
+    yield "list, page in the middle", _page(TaskFilter(user_id=owner), before=middle.id)
+    yield "list, first page of everybody", _page(TaskFilter())
+    yield "list, filter by status", _page(TaskFilter(user_id=owner, status=[TaskStatus.FAILED]))
+    yield "list, filter by a rare type", _page(TaskFilter(user_id=owner, task_type="rare"))
+    yield "list, filter by an absent type", _page(TaskFilter(user_id=owner, task_type="absent"))
+    yield "list, filter by an absent substring of the name", _page(TaskFilter(user_id=owner, name="absent"))
+    yield "list, filter by tag", _page(TaskFilter(user_id=owner, tag=["tagged"]))
+    yield "list, filter by an absent tag", _page(TaskFilter(user_id=owner, tag=["absent"]))
+    yield "list, created_before", _page(TaskFilter(user_id=owner, created_before=middle.created_at))
+    yield "count", _count(TaskFilter(user_id=owner))
+    yield "count, everybody's", _count(TaskFilter())
+    yield "count by type", _count(TaskFilter(user_id=owner, task_type="rare"))
+    yield "keeper's pass", _keeper
+    yield "claim", _claim(owner)
+    yield "finish", _finish(owner)
+
+
+def _middle(db: Session, owner: UUID) -> Task:
+    between = text("SELECT min(created_at) + (max(created_at) - min(created_at)) / 2 FROM tasks")
+    moment: datetime = db.execute(between).scalar_one()
+    return task_service.list_page(db, TaskFilter(user_id=owner, created_before=moment), 1)[0][0]
+
+
+def _page(wanted: TaskFilter, before: UUID | None = None) -> Step:
+    return lambda _: lambda db: task_service.list_page(db, wanted, 50, before=before)
+
+
+def _count(wanted: TaskFilter) -> Step:
+    return lambda _: lambda db: task_service.count(db, wanted)
+
+
+def _keeper(_: Session) -> Callable[[Session], object]:
+    """The passes that look at tasks; there is nothing for them to do."""
+
+    def look(db: Session) -> None:
+        passes.rescue_lost(db, silent_too=True)
+        passes.revoke_expired(db)
+        passes.delete_requested(db)
+        passes.anything_due(db)
+
+    return look
+
+
+def _claim(owner: UUID) -> Step:
+    def prepared(db: Session) -> Callable[[Session], object]:
+        task = new_task(db, owner)
+        ticket = Ticket(task.id, task.generation, task.celery_task_name)
+        return lambda db: attempts.claim(db, ticket, new_id(), WORKER)
+
+    return prepared
+
+
+def _finish(owner: UUID) -> Step:
+    def prepared(db: Session) -> Callable[[Session], object]:
+        task = new_task(db, owner)
+        attempt = claim(db, task).attempt
+        return lambda db: attempts.succeed(db, task.id, attempt, None)
+
+    return prepared
+
+
+def _milliseconds(db: Session, step: Step) -> float:
+    """Of the step alone, its commit included; what it needs is made ready before."""
+    ready = step(db)
+    db.commit()
+    publisher.flush()  # what it was given: its thread would share the interpreter
+    begun = time.perf_counter()
+    ready(db)
+    db.commit()
+    return (time.perf_counter() - begun) * 1000
