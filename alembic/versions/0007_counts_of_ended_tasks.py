@@ -8,6 +8,7 @@ and then write would wait for it, and it for them.
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from alembic.util import CommandError
 
 from alembic import op
 
@@ -87,6 +88,8 @@ BEGIN
 END
 $$
 """
+# The first with uuid_extract_timestamp().
+OLDEST = (17,)
 KIND = "hashtextextended(status || '/' || task_type || '/' || celery_task_name || '/' || priority || '/' || queue, 0)"
 ODD_ID = "(created_at - uuid_extract_timestamp(id) BETWEEN interval '-1 minute' AND interval '1 minute') IS NOT TRUE"
 
@@ -95,7 +98,17 @@ def _key(*names: str) -> list[sa.Column[object]]:
     return [sa.Column(name, sa.Uuid() if name == "user_id" else sa.Text(), nullable=False) for name in names]
 
 
+def _check_server() -> None:
+    """Or the first one to tell would be a missing function."""
+    if op.get_context().as_sql:
+        return
+    version = op.get_bind().dialect.server_version_info or ()
+    if version < OLDEST:
+        raise CommandError(f"PostgreSQL {OLDEST[0]} or newer is needed, not {'.'.join(map(str, version))}")
+
+
 def upgrade() -> None:
+    _check_server()
     kind = ("task_type", "celery_task_name", "priority", "queue")
     op.create_table(
         "task_totals",

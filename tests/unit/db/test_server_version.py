@@ -1,0 +1,46 @@
+"""A PostgreSQL that is too old is refused by the migration that needs a newer one, in one line."""
+
+import importlib.util
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from alembic.util import CommandError
+
+from tests.report.model import ROOT
+
+
+@pytest.fixture
+def migration() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("m0007", ROOT / "alembic/versions/0007_counts_of_ended_tasks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def server(version: tuple[int, ...] | None, *, as_sql: bool = False) -> SimpleNamespace:
+    bind = SimpleNamespace(dialect=SimpleNamespace(server_version_info=version))
+    return SimpleNamespace(get_context=lambda: SimpleNamespace(as_sql=as_sql), get_bind=lambda: bind)
+
+
+@pytest.mark.parametrize("version", [(16, 9), (15,), None])
+def test_an_old_one_is_refused(
+    migration: ModuleType, monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...] | None
+) -> None:
+    monkeypatch.setattr(migration, "op", server(version))
+    with pytest.raises(CommandError, match="PostgreSQL 17 or newer is needed"):
+        migration._check_server()
+
+
+@pytest.mark.parametrize("version", [(17, 0), (18, 6)])
+def test_a_newer_one_is_not(migration: ModuleType, monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...]) -> None:
+    monkeypatch.setattr(migration, "op", server(version))
+    migration._check_server()
+
+
+def test_nobody_is_asked_where_the_statements_are_only_printed(
+    migration: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migration, "op", server(None, as_sql=True))
+    migration._check_server()
