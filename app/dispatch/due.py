@@ -11,7 +11,7 @@ from app.db.batches import batch
 from app.db.session import transaction
 from app.dispatch.messages import DISPATCHED_COLUMNS, Dispatch
 from app.models.task import Task, TaskStatus
-from app.services.transitions import NOW, STATEMENT_TIME, seconds
+from app.services.transitions import NOW, STATEMENT_TIME, in_state, seconds
 
 BATCH = 500
 
@@ -51,7 +51,7 @@ _SENT = (
 _MARK = (
     update(Task.__table__)  # type: ignore[arg-type]  # (a Table, declared as FromClause)
     # The very window that was answered: a PATCH of run_at or a new generation in between opened another one.
-    .where(Task.id == _SENT.c.id, Task.dispatch_at == _SENT.c.dispatch_at, PENDING)
+    .where(Task.id == _SENT.c.id, Task.dispatch_at == _SENT.c.dispatch_at, in_state(TaskStatus.PENDING))
     # In the order in which the messages stand in their queue: the keeper tells by it whose message was lost.
     .values(
         {

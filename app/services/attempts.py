@@ -28,6 +28,7 @@ from app.services.transitions import (
     NOW,
     STATEMENT_TIME,
     AttemptEnd,
+    in_state,
     seconds,
     this_attempt,
     touched,
@@ -152,7 +153,7 @@ def find_claim(db: Executor, task_id: UUID, claim_id: UUID) -> Claim | None:
 
 _PROGRESS = (
     update(Task)
-    .where(*this_attempt(), Task.status == TaskStatus.RUNNING.value)
+    .where(*this_attempt(), in_state(TaskStatus.RUNNING))
     .values(
         {
             "progress": func.coalesce(bindparam("p_progress"), Task.progress),
@@ -174,7 +175,7 @@ def report_progress(db: Executor, task_id: UUID, attempt: int, progress: int | N
     return _asked_to_stop(db.execute(_PROGRESS, parameters), task_id, attempt)
 
 
-_CHECK = select(Task.cancel_requested_at).where(*this_attempt(), Task.status == TaskStatus.RUNNING.value)
+_CHECK = select(Task.cancel_requested_at).where(*this_attempt(), in_state(TaskStatus.RUNNING))
 
 
 def is_cancelled(db: Executor, task_id: UUID, attempt: int) -> bool:

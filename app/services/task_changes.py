@@ -14,10 +14,19 @@ from app.live import hints
 from app.models.ids import new_id
 from app.models.task import TERMINAL, AttemptOutcome, Task, TaskStatus
 from app.services import task_queries
-from app.services.transitions import CANCELLED_REASON, NO_ERROR, NOW, STATEMENT_TIME, AttemptEnd, touched, transition
+from app.services.transitions import (
+    CANCELLED_REASON,
+    NO_ERROR,
+    NOW,
+    STATEMENT_TIME,
+    AttemptEnd,
+    in_state,
+    touched,
+    transition,
+)
 
-PENDING = Task.status == TaskStatus.PENDING.value
-RUNNING = Task.status == TaskStatus.RUNNING.value
+# For statements that name their task.
+PENDING, RUNNING = in_state(TaskStatus.PENDING), in_state(TaskStatus.RUNNING)
 ENDED = Task.status.in_(sorted(TERMINAL))
 PURGE_BATCH = 1000
 # Two statements that each miss because the task moved in between are tried again; more often than this is no race.

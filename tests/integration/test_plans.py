@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionLocal, engine
 from app.dispatch import due
+from app.dispatch.messages import Dispatch
 from app.keeper import doubt, lease, passes
 from app.live import queries
 from app.models import Task, WorkerProcess
@@ -71,14 +72,14 @@ def fill(db: Session, finished: int, waiting: int = 3000) -> None:
 
 
 @contextmanager
-def filled(services: Services, finished: int) -> Iterator[Session]:
+def filled(services: Services, finished: int, waiting: int = 3000) -> Iterator[Session]:
     name = services.new_database()
     variables = environment(
         services.database_url(name), services.flushed_broker(), DATABASE_STATEMENT_TIMEOUT_SECONDS="600"
     )
     with pytest.MonkeyPatch.context() as patched, settings(variables), SessionLocal() as db:
         patched.setattr(module, "publish", lambda dispatches: None)
-        fill(db, finished)
+        fill(db, finished, waiting)
         yield db
     services.drop_database(name)
 
@@ -147,6 +148,10 @@ def clients(db: Session) -> None:
     task_service.delete(db, task.id)
 
 
+def marks(db: Session) -> None:
+    due.mark_dispatched(db, [Dispatch.of(new_task(db))])
+
+
 def purge(db: Session) -> None:
     """Nothing is old enough: the pass that finds nothing is the one that runs each hour."""
     task_service.purge_finished(db, 30)
@@ -204,7 +209,13 @@ def reads_everything(node: dict[str, Any]) -> bool:
     return of_tasks and "Index Cond" not in node and node["Index Name"] not in ACTIVE_ONLY
 
 
-def wrong_plans(db: Session, work: Callable[[Session], None]) -> list[str]:
+def goes_through_what_is_active(node: dict[str, Any]) -> bool:
+    return node.get("Index Name") in ACTIVE_ONLY
+
+
+def wrong_plans(
+    db: Session, work: Callable[[Session], None], is_wrong: Callable[[dict[str, Any]], bool] = reads_everything
+) -> list[str]:
     with statements() as sent:
         work(db)
     assert sent
@@ -214,7 +225,7 @@ def wrong_plans(db: Session, work: Callable[[Session], None]) -> list[str]:
         if statement.startswith(("INSERT INTO tasks", "CREATE")):
             continue
         cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
-        found = [node for node in nodes(cursor.fetchone()[0][0]["Plan"]) if reads_everything(node)]
+        found = [node for node in nodes(cursor.fetchone()[0][0]["Plan"]) if is_wrong(node)]
         wrong += [f"{node['Node Type']} {node.get('Index Name', '')} in {statement}" for node in found]
     db.rollback()
     return wrong
@@ -241,6 +252,12 @@ def small(services: Services) -> Iterator[Session]:
 
 
 @pytest.fixture(scope="module")
+def quiet(services: Services) -> Iterator[Session]:
+    with filled(services, SMALL, waiting=0) as db:
+        yield db
+
+
+@pytest.fixture(scope="module")
 def big(services: Services) -> Iterator[Session]:
     with filled(services, BIG) as db:
         yield db
@@ -256,6 +273,14 @@ class TestPlans:
     @pytest.mark.parametrize("work", WORK, ids=NAMES)
     def test_nor_of_a_million(self, big: Session, work: Callable[[Session], None]) -> None:
         assert wrong_plans(big, work) == []
+
+
+class TestOneRow:
+    """While the statistics know of nothing that waits or runs, as after a quiet night; then a hundred thousand come."""
+
+    @pytest.mark.parametrize("work", [attempts_to_every_end, clients, marks], ids=lambda work: work.__name__)
+    def test_is_found_by_its_id(self, quiet: Session, work: Callable[[Session], None]) -> None:
+        assert wrong_plans(quiet, work, goes_through_what_is_active) == []
 
 
 class TestBatches:
