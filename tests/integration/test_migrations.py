@@ -109,3 +109,34 @@ class TestMigrations:
             connection.execute(text(f"DROP OWNED BY {role}"))
             connection.execute(text(f"DROP ROLE {role}"))
         engine.dispose()
+
+    def test_what_had_ended_before_is_counted(self, services: Services, new_database: Callable[[], str]) -> None:
+        database = new_database()
+        alembic(services, database, "upgrade", "0006")
+        engine = create_engine(sqlalchemy_url(services.database_url(database)), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(EARLIER_USERS))
+            connection.execute(text(EARLIER_TASKS))
+            alembic(services, database, "upgrade", "head")
+            kind = "task_type, celery_task_name, priority, queue, status"
+            for table, columns in (("task_totals", "user_id, status"), ("task_counts", f"user_id, {kind}")):
+                kept = text(f"SELECT {columns}, number FROM {table} ORDER BY {columns}")
+                ended = "FROM tasks WHERE finished_at IS NOT NULL"
+                counted = text(f"SELECT {columns}, count(*) {ended} GROUP BY {columns} ORDER BY {columns}")
+                expected = connection.execute(counted).all()
+                assert len(expected) >= 6
+                assert connection.execute(kept).all() == expected
+        engine.dispose()
+
+
+EARLIER_USERS = """
+INSERT INTO users (id, username, username_normalized, email, email_normalized, password_hash)
+SELECT uuidv7(), 'u' || n, 'u' || n, n || '@example.com', n || '@example.com', '!' FROM generate_series(1, 2) n
+"""
+EARLIER_TASKS = """
+INSERT INTO tasks (id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue, status,
+    dispatch_at, finished_at)
+SELECT uuidv7(), uuidv7(), users.id, 'a task', 'type ' || n % 3, 'app.tasks.example', '[]', '{}', 'normal', 'default',
+    state, CASE state WHEN 'pending' THEN now() END, CASE state WHEN 'pending' THEN NULL ELSE now() END
+FROM users, generate_series(1, 20) n, unnest('{pending, succeeded, failed, revoked}'::text[]) state
+"""
