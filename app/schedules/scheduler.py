@@ -43,6 +43,11 @@ class OncePerPeriod(PersistentScheduler):
         self._not_before = 0.0
         super().__init__(*args, **kwargs)
 
+    def install_default_entries(self, data: Any) -> None:
+        """Celery clears its result backend each night. Without one, workers would drop that task's message."""
+        if self.app.conf.result_backend:
+            super().install_default_entries(data)
+
     def populate_heap(self, *args: Any, **kwargs: Any) -> None:
         """As Celery's, once it is known what has fired while this beat was away."""
         for entry in self.schedule.values():

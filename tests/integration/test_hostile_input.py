@@ -12,9 +12,10 @@ from urllib.parse import quote_from_bytes
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from app.core.redaction import redact
 from app.db.session import SessionLocal
 from app.services.task_service import task_service
 from tests.support.services import Services
@@ -309,6 +310,7 @@ class TestRoundTrip:
     ) -> None:
         # One parameter of the task takes the test's own values as they are.
         sent = {"args": [60], "kwargs": {"param": args, "more": kwargs}, "metadata": without_nul(metadata)}
+        assume(redact(sent) == sent)  # a key that names a secret: its value is not shown (test_hidden_values.py)
         created = tasks.post(body=BODY | sent)
         assert created.status_code == 201, created.text[:300]
         task = created.json()

@@ -79,6 +79,14 @@ def age(seconds: float, name: str | None = None) -> None:
         db.execute(text(statement), {"seconds": seconds, "name": name})
 
 
+@pytest.mark.parametrize("backend", [None, "db+sqlite://"])
+def test_a_result_backend_is_cleared_where_there_is_one(
+    beats: Any, monkeypatch: pytest.MonkeyPatch, backend: str | None
+) -> None:
+    monkeypatch.setitem(celery_app.conf, "result_backend", backend)
+    assert ("celery.backend_cleanup" in beats().schedule) == (backend is not None)
+
+
 def test_a_new_entry_counts_from_now(beats: Any) -> None:
     assert beats().run() == []
 
