@@ -41,6 +41,7 @@ def test_what_attackers_try_first_is_common(password: str) -> None:
         "\U0001f600" * 1024,
         "pass\x00word",
         "password password",
+        "password\nfootball",
     ],
 )
 def test_others_are_not(password: str) -> None:
@@ -66,3 +67,13 @@ def test_neither_the_api_nor_a_worker_loads_the_lists_at_its_start() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr or "they were loaded"
+
+
+def test_what_the_lists_were_loaded_from_is_not_kept() -> None:
+    """Ten megabytes more, in every process in which somebody ever set a password."""
+    program = (
+        "import sys; from app.core.common_passwords import is_common; assert is_common('password');"
+        "sys.exit(any(name.startswith('zxcvbn') or name == 'frequency_lists' for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr or "it was kept"
