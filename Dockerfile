@@ -16,6 +16,8 @@ COPY alembic.ini /srv/
 COPY alembic /srv/alembic
 COPY app /srv/app
 WORKDIR /srv
+# Else every process would compile it at its start, and keep 22 MiB that this takes.
+RUN ["python", "-m", "compileall", "-q", "app"]
 # Nothing outside /tmp and /data is written: docker-compose.yml mounts the rest read-only.
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER app

@@ -14,6 +14,7 @@ are counted and shown, and make the exit code 1. Load goes to loopback addresses
 """
 
 import argparse
+import compileall
 import json
 import os
 import sys
@@ -115,6 +116,8 @@ def _measure_url(options: argparse.Namespace) -> int:
 
 def _measure_own(options: argparse.Namespace, chosen: Sequence[str]) -> int:
     size = _size(options)
+    # As it is installed. Where Python writes no bytecode, each process would compile it all, in memory that it keeps.
+    compileall.compile_dir(Path(__file__).with_name("app"), quiet=1)
     print("starting PostgreSQL, Valkey and what is measured on them", flush=True)
     if options.flame:
         flames.check()

@@ -19,6 +19,7 @@ from app.api.middleware import LastNet, RequestContext, RequestLimits, RequestMe
 from app.api.openapi import operation_id
 from app.api.routes import add_routes
 from app.api.stopping import told_to_stop
+from app.core.allocator import lean_malloc
 from app.core.config import get_settings
 from app.core.logging import configure_logging, make_access_lines_cheap
 from app.core.metrics import forget_process
@@ -105,21 +106,22 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     make_access_lines_cheap()
     keep_transactions_short()
     _tell_of_an_unbounded_server()
-    limiter = anyio.to_thread.current_default_thread_limiter()
-    limiter.total_tokens = get_settings().api_threads
-    # Else the first request that shows or takes a task would import them all, and TASK_MODULES may take seconds: in the
-    # event loop, or within a transaction, which the server ends after IDLE_MS.
-    await anyio.to_thread.run_sync(catalogue)
-    await anyio.to_thread.run_sync(_ensure_first_admin)
-    try:
-        attendant.start()
-        async with running_watcher() as watcher, _groups() as groups:
-            with _rarely_collected(), told_to_stop(watcher.close):
-                yield {"watcher": watcher, **groups}
-    finally:
-        await anyio.to_thread.run_sync(attendant.stop)
-        await anyio.to_thread.run_sync(dispose_engine)
-        forget_process()
+    async with lean_malloc():  # before the first thread has an arena
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        limiter.total_tokens = get_settings().api_threads
+        # Else the first request that shows or takes a task would import them all, and TASK_MODULES may take seconds: in
+        # the event loop, or within a transaction, which the server ends after IDLE_MS.
+        await anyio.to_thread.run_sync(catalogue)
+        await anyio.to_thread.run_sync(_ensure_first_admin)
+        try:
+            attendant.start()
+            async with running_watcher() as watcher, _groups() as groups:
+                with _rarely_collected(), told_to_stop(watcher.close):
+                    yield {"watcher": watcher, **groups}
+        finally:
+            await anyio.to_thread.run_sync(attendant.stop)
+            await anyio.to_thread.run_sync(dispose_engine)
+            forget_process()
 
 
 @contextmanager

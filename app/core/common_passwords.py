@@ -6,13 +6,17 @@ The words are those of zxcvbn; its function is of no use here, since it fails ab
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
+from importlib import util
+from pathlib import Path
+from typing import Any
 
 MIN_LENGTH = 8  # shorter ones are refused anyway, and are most of the lists
 
 
 def is_common(password: str) -> bool:
     """Whether attackers try it first: a common password, word or name, in whatever case or width of letters."""
-    return _folded(password) in _common()
+    word = _folded(password)
+    return "\n" not in word and f"\n{word}\n" in _common()
 
 
 def is_one_of(password: str, names: Iterable[str]) -> bool:
@@ -26,8 +30,23 @@ def _folded(password: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _common() -> frozenset[str]:
-    """Loaded when the first password is set: it takes a tenth of a second that no start, and no worker, should pay."""
-    from zxcvbn.frequency_lists import FREQUENCY_LISTS
+def _common() -> str:
+    """A word a line: half a megabyte, where the lists are fifteen.
 
-    return frozenset(word for words in FREQUENCY_LISTS.values() for word in words if len(word) >= MIN_LENGTH)
+    Loaded when the first password is set: it takes a tenth of a second that no start, and no worker, should pay.
+    """
+    return "\n".join(["", *{word for words in _lists().values() for word in words if len(word) >= MIN_LENGTH}, ""])
+
+
+def _lists() -> dict[str, list[str]]:
+    """From a module that nobody keeps, or all of it would stay in memory for good."""
+    package = util.find_spec("zxcvbn")
+    assert package is not None
+    assert package.origin is not None
+    spec = util.spec_from_file_location("frequency_lists", Path(package.origin).with_name("frequency_lists.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    lists: dict[str, list[str]] = module.FREQUENCY_LISTS
+    return lists

@@ -83,6 +83,12 @@ def _prepared(statement: Update | Select[Any]) -> Prepared:
     return Prepared(statement)
 
 
+def build(*statements: Update | Select[Any]) -> None:
+    """Before a fork: compiled once, and not by each child for itself."""
+    for statement in statements:
+        _prepared(statement)
+
+
 class Answer:
     """What `Direct.execute` gives: the rows, read by position."""
 

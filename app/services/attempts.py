@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Float, Result, Text, bindparam, func, select,
 from sqlalchemy.orm import Session
 
 from app.db.base import JSONText
-from app.db.direct import Answer, Direct
+from app.db.direct import Answer, Direct, build
 from app.errors import AttemptLost
 from app.models.task import AttemptOutcome, Task, TaskStatus
 from app.services.transitions import (
@@ -203,6 +203,11 @@ def succeed(db: Executor, task_id: UUID, attempt: int, result: Any) -> bool:
     """End the attempt in success: it wins over a cancellation that was asked for meanwhile."""
     parameters = {"p_task_id": task_id, "p_attempt": attempt, "p_result": result}
     return db.execute(_SUCCEED, parameters).one_or_none() is not None
+
+
+def build_statements() -> None:
+    """Those that every child will need, for it to inherit them."""
+    build(_CLAIM, _SUCCEED)
 
 
 _FAIL = transition(

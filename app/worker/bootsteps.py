@@ -1,18 +1,20 @@
 """Starts what a worker and beat run beside Celery's own work: the agent (worker) and the keeper (both)."""
 
+import contextlib
 import functools
 import gc
 import importlib
 import os
 from typing import Any
 
+from billiard.util import get_pdeathsig
 from celery import Celery, bootsteps, signals
-from celery.concurrency.prefork import TaskPool as Prefork
 
 from app.core.config import get_settings
 from app.db.session import keep_transactions_short
 from app.keeper.loop import keeper
 from app.live import hints
+from app.services import attempts
 from app.worker.agent import Node, agent
 
 MAINTAIN_SECONDS = 0.5
@@ -24,6 +26,8 @@ class ServiceStep(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
+        from celery.concurrency.prefork import TaskPool as Prefork  # the API comes by here, and has no pool
+
         if isinstance(worker.pool, Prefork):  # in other pools bodies run in this very process
             keep_transactions_short()
         queues = worker.app.amqp.queues
@@ -65,9 +69,15 @@ def _worker_has_shut_down(**_: Any) -> None:
     hints.attendant.stop()
 
 
-def _freeze_what_is_there(**_: Any) -> None:
-    """Before the first fork: a child's collections then leave the parent's pages alone, which both go on sharing."""
+def _fork_is_near(**_: Any) -> None:
+    """Before the first fork: what each child would do for itself is done once, and its pages are shared.
+
+    Frozen, since a child's collections would write to all of them.
+    """
     if not gc.get_freeze_count():
+        with contextlib.suppress(OSError):  # not Linux
+            get_pdeathsig()  # of what sets it in every child, this loads a whole parser of C, by way of cffi
+        attempts.build_statements()
         gc.collect()
         gc.freeze()
 
@@ -107,7 +117,7 @@ def install(app: Celery) -> None:
     app.steps["worker"].add(ServiceStep)
     signals.import_modules.connect(_task_modules_can_be_imported, weak=False)
     signals.celeryd_init.connect(_settings_are_there, weak=False)
-    signals.worker_before_create_process.connect(_freeze_what_is_there, weak=False)
+    signals.worker_before_create_process.connect(_fork_is_near, weak=False)
     signals.worker_shutting_down.connect(_worker_shuts_down, weak=False)
     signals.worker_shutdown.connect(_worker_has_shut_down, weak=False)
     signals.beat_init.connect(_beat_starts, weak=False)

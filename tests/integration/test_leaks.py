@@ -89,13 +89,13 @@ class TestAFailedTask:
 
     def test_no_log_holds_them(self, running: Running, failed: dict[str, Any]) -> None:
         running.http.get(TASKS, params={"access_token": SECRET, "tag": "plain"})
-        worker = running.stack.parts[0]
+        worker, server = running.stack.parts[0], running.stack.server()
+        wait_for(lambda: "access_token=***" in server.output(), 20, "the access line, which follows the answer")
         wait_for(lambda: failed["celery_id"] + "] raised unexpected" in worker.output(), 20, "Celery's own report")
         for name, log in read_logs(running.stack).items():
             assert leaks(log) == [], name
         assert "printed ***" in worker.output()
         assert "from a thread: '***'" in worker.output()
-        assert "access_token=***" in running.stack.server().output()
 
     def test_a_refused_row_is_not_quoted(self, running: Running) -> None:
         ended = running.run("refused_by_the_database", SECRET)

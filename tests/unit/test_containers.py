@@ -40,6 +40,11 @@ class TestImage:
         copied = {text.split()[0] for name, text in dockerfile() if name == "COPY" and "--from" not in text}
         assert copied == let_through
 
+    def test_holds_the_bytecode_that_nobody_may_write_later(self) -> None:
+        steps = dockerfile()
+        compiled = steps.index(("RUN", '["python", "-m", "compileall", "-q", "app"]'))
+        assert steps.index(("COPY", "app /srv/app")) < compiled < steps.index(("USER", "app"))
+
     def test_says_no_more_of_itself_than_it_must(self) -> None:
         assert "--no-server-header" in image_command()
 

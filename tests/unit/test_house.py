@@ -81,8 +81,11 @@ class TestDependencies:
         assert "libpass" in names
         assert "passlib" not in names
 
-    def test_the_api_loads_no_scientific_library(self) -> None:
-        heavy = "'sklearn', 'numpy', 'scipy', 'pandas', 'matplotlib', 'pyarrow', 'zxcvbn', 'alembic'"
+    def test_the_api_loads_no_scientific_library_and_no_pool(self) -> None:
+        heavy = (
+            "'sklearn', 'numpy', 'scipy', 'pandas', 'matplotlib', 'pyarrow', 'zxcvbn', 'alembic', "
+            "'celery.concurrency.prefork', 'billiard.pool'"
+        )
         load = "import sys, app.main; from app.services.catalogue import catalogue; catalogue()"  # as its start does
         program = f"{load}; sys.exit(', '.join(name for name in ({heavy}) if name in sys.modules) or 0)"
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -49,6 +49,23 @@ def test_what_one_task_alone_needs_is_not_in_every_child() -> None:
     assert done.stdout.split() == []
 
 
+def test_what_every_child_does_first_is_done_before_the_fork() -> None:
+    """Imported or built after it, it would be each child's own: some megabytes each."""
+    program = (
+        "import os, sys; from celery import signals; from app.celery_app import celery_app;"
+        "from billiard.util import set_pdeathsig; from app.db import direct; from app.services import attempts;"
+        "signals.worker_before_create_process.send(sender=None);"
+        "known, built = set(sys.modules), direct._prepared.cache_info().misses;"
+        "os.fork() and sys.exit(os.waitstatus_to_exitcode(os.wait()[1]));"
+        "set_pdeathsig(9), attempts.build_statements();"
+        "print(*(set(sys.modules) - known), direct._prepared.cache_info().misses - built)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=process_environment({}), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["0"]
+
+
 def test_the_parents_objects_are_frozen_before_its_first_fork() -> None:
     gc.unfreeze()
     try:

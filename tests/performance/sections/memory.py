@@ -1,10 +1,12 @@
-"""Memory of an API process and of a pool child: against a bare FastAPI process and plain Celery's child."""
+"""Memory of an API process and of pool children: against a bare FastAPI process and plain Celery's children."""
 
+import statistics
 import time
 from contextlib import ExitStack
 
 from redis import Redis
 
+from app.core.allocator import TRIM_SECONDS
 from tests.performance.bench import QUIET, ROOM, Bench, finish
 from tests.performance.drain import all_ended
 from tests.performance.findings import Curve, Findings
@@ -19,14 +21,18 @@ from tests.support.running import messages
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
+MOST_EACH = 2_000
 SAMPLES, POLL_SECONDS, LIMIT_SECONDS = 20, 0.05, 3600.0
 WARM = 0.1  # of the tasks: what a child takes with its first ones stays
+CONCURRENCY = 2  # as in the other sections: what children share counts for less, the more they are
+SETTLED_SECONDS = 2 * TRIM_SECONDS  # "after" means after: what is given back once in a while has been
 BARE = "tests.performance.comparators.bare:app"
 
 
 def measure(bench: Bench) -> Findings:
     findings = Findings("memory", axes=("tasks through one pool child", "MiB (PSS) of the child"))
     _api(bench, findings)
+    _one_child(bench, findings)
     _children(bench, findings)
     return findings
 
@@ -40,18 +46,12 @@ def _api(bench: Bench, findings: Findings) -> None:
         request = Request("POST", f"{API}/tasks/", NOOP, token=account.token)
         bench.slice(loopback(stack.url), Endpoint("POST /tasks/", lambda _: request, expected=201))
         bench.slice(address, Endpoint("/ping", lambda _: Request("GET", "/ping")))
+        time.sleep(SETTLED_SECONDS)
         loaded = memory(part.pid), memory(bare.pid)
-    for when, (ours, theirs) in (("idle", idle), ("after load", loaded)):
-        kind = "pss" if "pss" in ours else "uss"
-        note = f"{ours[kind]:.0f} against {theirs[kind]:.0f} MiB {kind.upper()}"
-        value = ratio(ours[kind], theirs[kind])
-        findings.rows.append(
-            Comparison(f"memory: API process, {when}", "bare FastAPI process", Goal(at_most=1.5), [value], note)
-        )
-        findings.details[f"API, {when}"] = {"ours": ours, "bare": theirs}
+    _compare(findings, "API process", "bare FastAPI process", {"idle": idle, "after load": loaded})
 
 
-def _children(bench: Bench, findings: Findings) -> None:
+def _one_child(bench: Bench, findings: Findings) -> None:
     """One child each, at the same time, so that what both share is shared out alike."""
     kept, raw_url = bench.size.kept, bench.services.new_broker()
     with ExitStack() as opened:
@@ -66,19 +66,41 @@ def _children(bench: Bench, findings: Findings) -> None:
         wait_for(all_ended(stack), 60, "the last task to end")
         loaded = memory(_child(ours)), memory(_child(raw))
     findings.curves = {"pool child": curve, "plain Celery's child": theirs}
-    for when, (mine, plain) in (("idle", idle), (f"after {kept:,} tasks", loaded)):
-        kind = "pss" if "pss" in mine else "uss"
-        note = f"{mine[kind]:.0f} against {plain[kind]:.0f} MiB {kind.upper()}"
-        value = ratio(mine[kind], plain[kind])
-        findings.rows.append(
-            Comparison(f"memory: pool child, {when}", "plain Celery's child", Goal(at_most=1.5), [value], note)
-        )
-        findings.details[f"child, {when}"] = {"ours": mine, "raw": plain}
+    _compare(findings, "one pool child", "plain Celery's", {"idle": idle, f"after {kept:,} tasks": loaded})
     warm = next((y for x, y in curve if x >= WARM * kept), curve[0][1])
     findings.rows.append(
-        Comparison(f"memory: pool child over {kept:,} tasks", "itself after a tenth of them", Goal(at_most=1.05),
+        Comparison(f"memory: one pool child over {kept:,} tasks", "itself after a tenth of them", Goal(at_most=1.05),
                    [ratio(curve[-1][1], warm)], f"{warm:.1f} → {curve[-1][1]:.1f} MiB")
     )  # fmt: skip
+
+
+def _children(bench: Bench, findings: Findings) -> None:
+    """As workers are: several children, which share with each other as well."""
+    each, raw_url = min(bench.size.kept, MOST_EACH), bench.services.new_broker()
+    with ExitStack() as opened:
+        stack = opened.enter_context(bench.new_stack())
+        user = bench.new_user(stack)
+        ours = opened.enter_context(bench.worker(stack, CONCURRENCY))
+        raw = opened.enter_context(bench.raw_worker(raw_url, CONCURRENCY))
+        idle = _of_children(ours), _of_children(raw)
+        finish(bench.filling_raw(raw_url, each * CONCURRENCY))
+        wait_for(lambda: not messages(bench.broker(raw_url), "celery"), LIMIT_SECONDS, "plain Celery to take its tasks")
+        bench.fill(stack, user, "measured.noop", each * CONCURRENCY)
+        wait_for(all_ended(stack), LIMIT_SECONDS, "the last task to end")
+        loaded = _of_children(ours), _of_children(raw)
+    what = f"each of {CONCURRENCY} pool children"
+    _compare(findings, what, "plain Celery's", {"idle": idle, f"after {each:,} tasks": loaded})
+
+
+def _compare(
+    findings: Findings, what: str, against: str, measured: dict[str, tuple[dict[str, float], dict[str, float]]]
+) -> None:
+    for when, (ours, theirs) in measured.items():
+        kind = "pss" if "pss" in ours else "uss"
+        note = f"{ours[kind]:.0f} against {theirs[kind]:.0f} MiB {kind.upper()}"
+        value = ratio(ours[kind], theirs[kind])
+        findings.rows.append(Comparison(f"memory: {what}, {when}", against, Goal(at_most=1.5), [value], note))
+        findings.details[f"{what}, {when}"] = {"ours": ours, "theirs": theirs}
 
 
 def _through(filling: Part, broker: "Redis", queue: str, worker: Part, count: int) -> Curve:
@@ -101,6 +123,13 @@ def _through(filling: Part, broker: "Redis", queue: str, worker: Part, count: in
 
 def _own(figures: dict[str, float]) -> float:
     return figures.get("pss", figures["uss"])
+
+
+def _of_children(worker: Part) -> dict[str, float]:
+    """The mean of them: which of them writes to a page that they share is chance."""
+    figures = [memory(pid) for pid in worker.children()]
+    assert len(figures) == CONCURRENCY, f"{worker.name} has {len(figures)} children:\n{worker.tail()}"
+    return {kind: statistics.mean(each[kind] for each in figures) for kind in figures[0]}
 
 
 def _child(worker: Part) -> int:
