@@ -61,13 +61,16 @@ class TaskFilter:
         """What the times of creation mean for ids: wider than what was asked for, and an index can use it."""
         found: list[ColumnElement[bool]] = []
         if self.created_after is not None:
-            found.append(Task.id >= self._id_at(self.created_after, -1, FIRST_ID))
+            found.append(Task.id >= self.id_at(self.created_after, -1, no_bound=FIRST_ID))
         if self.created_before is not None:
-            found.append(Task.id <= self._id_at(self.created_before, 1, LAST_ID))
+            found.append(Task.id <= self.id_at(self.created_before, 1, no_bound=LAST_ID))
         return found
 
-    def _id_at(self, moment: datetime, direction: int, no_bound: UUID) -> ColumnElement[UUID]:
-        """The id of that time with slack; no bound where this user has ids that a wrong clock has made."""
+    def id_at(self, moment: datetime, direction: int, *, no_bound: UUID) -> ColumnElement[UUID]:
+        """The id of that time, with slack towards the future (1) or the past (-1).
+
+        `no_bound` where this user has ids that a wrong clock has made.
+        """
         milliseconds = int((moment.timestamp() + direction * ID_SLACK.total_seconds()) * 1000)
         rest = (1 << 80) - 1 if direction > 0 else 0
         bound = UUID(int=(min(max(milliseconds, 0), _MAX_MS) << 80) + rest)

@@ -13,7 +13,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     CompoundSelect,
-    Row,
     Select,
     and_,
     func,
@@ -33,22 +32,26 @@ from app.services.task_counts import counted
 from app.services.task_filter import TaskFilter
 
 LOOK = 10_000
+# For who cannot go on, each look goes so much further than the one before.
+FURTHER = 8
 # So many kinds of ended tasks are looked up each by itself, and together they give at most so many ids.
-MAX_KINDS, MAX_IDS = 32, 30_000
+MAX_KINDS, MAX_IDS = 32, 100_000
 UNLIMITED = 2**31
 
 Page = tuple[list[Task], UUID | None]
 
 
-def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> Page:
+def page(
+    db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0, look: int | None = None
+) -> Page:
     """At most `limit` tasks, and the id before which the next page starts, if there may be one.
 
     `before` is that id of the page before. With `skip` there is no end to the looking: no cursor could tell what is
     still to be passed over.
     """
-    found, edge = _ids(db, wanted, skip + limit + 1, before, UNLIMITED if skip else LOOK)
-    ids = found[skip : skip + limit]
-    if len(found) > skip + limit:
+    ids, edge = _ids(db, wanted, limit + 1, before, skip, UNLIMITED if skip else look or LOOK)
+    if len(ids) > limit:
+        ids = ids[:limit]
         edge = ids[-1]
     return _tasks(db, wanted, ids), edge
 
@@ -57,9 +60,11 @@ def first(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list
     """The same for who cannot go on: a whole page, however far one has to look."""
     if limit < 1:
         return []
+    look = LOOK
     tasks, edge = page(db, wanted, limit, skip=skip)
     while edge is not None and len(tasks) < limit:
-        more, edge = page(db, wanted, limit - len(tasks), before=edge)
+        look = min(look * FURTHER, UNLIMITED)
+        more, edge = page(db, wanted, limit - len(tasks), before=edge, look=look)
         tasks += more
     return tasks
 
@@ -72,14 +77,17 @@ def _tasks(db: Session, wanted: TaskFilter, ids: list[UUID]) -> list[Task]:
     return list(db.scalars(statement.execution_options(populate_existing=True)))
 
 
-def _ids(db: Session, wanted: TaskFilter, need: int, before: UUID | None, look: int) -> tuple[list[UUID], UUID | None]:
-    """The first `need` ids, and the lowest one that was looked at where that is not the end."""
-    streams = [*_streams(wanted, _number_of_kinds(db, wanted, need), _start(wanted, before), need, look)]
-    rows: list[Row[Any]] = [*db.execute(union_all(*streams) if len(streams) > 1 else streams[0])]
+def _ids(
+    db: Session, wanted: TaskFilter, need: int, before: UUID | None, skip: int, look: int
+) -> tuple[list[UUID], UUID | None]:
+    """The first `need` ids after `skip`, and the lowest one that was looked at where that is not the end."""
+    through = skip + need
+    streams = [*_streams(wanted, _number_of_kinds(db, wanted, through), _start(wanted, before), through, look)]
+    ids = (union_all(*streams) if len(streams) > 1 else streams[0]).subquery()
+    rows = db.execute(select(ids).order_by(ids.c.id.desc()).offset(skip).limit(need)).all()
     # Below the highest edge, one stream would be missing.
     edge = max((row.id for row in rows if row.is_edge), default=None)
-    fitting = sorted((row.id for row in rows if row.fits and (edge is None or row.id >= edge)), reverse=True)
-    return fitting[:need], edge
+    return [row.id for row in rows if row.fits and (edge is None or row.id >= edge)], edge
 
 
 def _start(wanted: TaskFilter, before: UUID | None) -> list[ColumnElement[bool]]:
