@@ -295,6 +295,21 @@ class TestPages:
         tasks, edge = task_service.list_page(db, TaskFilter(user_id=task.user_id, task_type="test"), 50)
         assert ([found.status for found in tasks], edge) == ([TaskStatus.SUCCEEDED], None)
 
+    @pytest.mark.parametrize(
+        "filters", [{}, {"status": ENDS}, {"task_type": "test"}, {"name": "a"}], ids=lambda filters: str(*filters)
+    )
+    def test_what_is_passed_over_is_what_would_have_come(self, db: Session, filters: dict[str, Any]) -> None:
+        user = new_user(db)
+        for n in range(12):
+            task_in(db, ENDS[n % 3], user)
+        wanted = TaskFilter(user_id=user, **filters)
+        ids = [task.id for task in task_service.list_page(db, wanted, 50)[0]]
+        assert len(ids) == 12
+        for skip, limit in itertools.product((1, 5, 11, 12), (1, 5, 12)):
+            tasks, edge = task_service.list_page(db, wanted, limit, skip=skip)
+            assert [task.id for task in tasks] == ids[skip : skip + limit]
+            assert edge == (tasks[-1].id if skip + limit < len(ids) else None)
+
     def test_a_page_of_nothing_is_empty(self, db: Session) -> None:
         task = new_task(db)
         assert task_service.get_tasks(db, task.user_id, limit=0) == []
