@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, case, literal, literal_column, select, text
-from sqlalchemy.orm import aliased
 
 from app.models.task import ODD_ID, Task, TaskPriority, TaskStatus
 from app.models.task_count import KIND
@@ -15,6 +14,8 @@ from app.models.task_count import KIND
 ID_SLACK = timedelta(seconds=61)
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 _MAX_MS = 2**48 - 1
+# Made once: it takes SQLAlchemy a millisecond.
+_OTHER = Task.__table__.alias("other")
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,7 @@ class TaskFilter:
         milliseconds = int((moment.timestamp() + direction * ID_SLACK.total_seconds()) * 1000)
         rest = (1 << 80) - 1 if direction > 0 else 0
         bound = UUID(int=(min(max(milliseconds, 0), _MAX_MS) << 80) + rest)
-        other = aliased(Task)
-        odd = select(other.id).where(text(ODD_ID))
+        odd = select(_OTHER.c.id).where(text(ODD_ID))
         if self.user_id is not None:
-            odd = odd.where(other.user_id == self.user_id)
+            odd = odd.where(_OTHER.c.user_id == self.user_id)
         return select(case((odd.exists(), literal(no_bound)), else_=literal(bound))).scalar_subquery()
