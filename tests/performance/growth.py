@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -70,10 +71,7 @@ def measure(database_url: str, sizes: Sequence[int]) -> list[dict[str, Any]]:
         for size in sorted(sizes):
             _fill(db, owner, other, present, size)
             present = size
-            for what, step in _steps(db, owner):
-                took = statistics.median(_milliseconds(db, step) for _ in range(REPEATS))
-                lines.append({"rows": size, "what": what, "milliseconds": took})
-            for what, step in _steps_of_a_backlog(db):
+            for what, step in chain(_steps(db, owner), _steps_of_a_backlog(db)):
                 took = statistics.median(_milliseconds(db, step) for _ in range(REPEATS))
                 lines.append({"rows": size, "what": what, "milliseconds": took})
     return lines
