@@ -11,7 +11,7 @@
     │                               WeakPassword
     ├── TooManyRequests        429  TooManyStreams; QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued,
     │                               TooManySubmissions
-    └── Unavailable            503  DatabaseUnavailable, NotReady, Overloaded
+    └── Unavailable            503  DatabaseUnavailable, TookTooLong, NotReady, Overloaded
 
 Each has a stable `code`, a `title` and an HTTP status; `app/api/problems.py` renders them. Services raise
 these and never import FastAPI. What speaks to a task's body stands apart at the end: `ResultTooLarge`, and
@@ -226,6 +226,12 @@ class Unavailable(ServiceError):
 
 class DatabaseUnavailable(Unavailable):
     code, title = "database_unavailable", "The database does not answer"
+
+
+class TookTooLong(Unavailable):
+    """The database works, and stopped a read at DATABASE_STATEMENT_TIMEOUT_SECONDS."""
+
+    code, title = "took_too_long", "This takes the database longer than it may"
 
 
 class Overloaded(Unavailable):

@@ -11,13 +11,14 @@ from starlette.exceptions import HTTPException
 
 from app.api.denials import recording
 from app.api.problems import http_problem, internal_problem, service_problem
-from app.db.outage import first_line
-from app.errors import DatabaseUnavailable, InvalidInput, ServiceError
+from app.db.outage import first_line, is_timeout
+from app.errors import DatabaseUnavailable, InvalidInput, ServiceError, TookTooLong
 from app.schemas.refusals import field_errors
 
 logger = logging.getLogger(__name__)
 
 DATABASE_RETRY_SECONDS = 5
+TOO_LONG = "The database was stopped, as this took too long: ask for less, with other filters or a shorter time"
 
 # PostgreSQL's codes for a table or a column that is not there: the migrations have not run.
 _UNMIGRATED = frozenset({"42P01", "42703"})
@@ -63,6 +64,10 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _on_database_down(request: Request, error: Exception) -> Response:
+    if is_timeout(error) and request.method == "GET":
+        # What writes has waited for somebody's lock. This was a scan, and no Retry-After: it would take as long again.
+        logger.warning("a statement was stopped: %s", first_line(error))
+        return service_problem(request.scope, TookTooLong(TOO_LONG))
     logger.error("the database does not answer: %s", first_line(error))
     return service_problem(request.scope, DatabaseUnavailable(retry_after=DATABASE_RETRY_SECONDS))
 

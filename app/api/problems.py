@@ -23,6 +23,7 @@ from app.errors import (
     Overloaded,
     PreconditionFailed,
     ServiceError,
+    TookTooLong,
     TooManyRequests,
     Unauthenticated,
 )
@@ -151,7 +152,7 @@ def problems(*errors: int | type[ServiceError], database: bool = True) -> dict[i
     """
     everywhere = [status for status in _EVERYWHERE if database or status != HTTPStatus.SERVICE_UNAVAILABLE]
     if database:
-        errors = (*errors, Overloaded)
+        errors = (*errors, Overloaded, TookTooLong)
     examples: dict[int, dict[str, dict[str, Any]]] = {}
     for error in (*errors, *everywhere):
         example = _example(error)

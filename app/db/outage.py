@@ -7,8 +7,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 # and read-only, which is what a former primary answers that has come back as a standby.
 READ_ONLY = "25006"
 _OUTAGES = ("08", READ_ONLY, "53", "57P")
+_TIMEOUT = "57014"
 # And: transaction rollback (deadlock), lock not available, a statement's timeout.
-_PASSING = (*_OUTAGES, "40", "55P03", "57014")
+_PASSING = (*_OUTAGES, "40", "55P03", _TIMEOUT)
 
 
 def first_line(error: BaseException) -> str:
@@ -24,6 +25,11 @@ def is_outage(error: Exception) -> bool:
 def is_passing(error: Exception) -> bool:
     """Whether the same statement may succeed a little later: an outage, or somebody else's lock."""
     return _is_connection(error) or _state(error).startswith(_PASSING)
+
+
+def is_timeout(error: Exception) -> bool:
+    """Whether the statement was stopped, by `statement_timeout` or by an administrator."""
+    return _state(error) == _TIMEOUT
 
 
 def _is_connection(error: Exception) -> bool:

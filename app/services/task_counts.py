@@ -1,14 +1,16 @@
 """Exact numbers of tasks: the ended ones from kept sums (`app/models/task_count.py`), the others from their indexes."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, TextClause, func, literal, select, text, union_all
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
-from app.models.task import ACTIVE, Task, TaskStatus
+from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus
 from app.models.task_count import COUNTED_UNDER, KIND, task_count_changes, task_counts, task_totals
+from app.services import task_time_counts
 from app.services.task_filter import TaskFilter
 
 FOLD_BATCH = 5000
@@ -60,7 +62,12 @@ def forget_zeros(db: Session) -> None:
 
 def count(db: Session, wanted: TaskFilter) -> dict[str, int]:
     """How many there are, in all and by status. Exact: one statement, one snapshot."""
-    statement = _from_rows(wanted) if wanted.of_rows() else _from_sums(wanted)
+    if not wanted.of_rows():
+        statement = _added_up([*_ended(wanted), *_active(wanted)])
+    elif task_time_counts.serves(wanted):
+        statement = _added_up([*_within_time(db, wanted)])
+    else:
+        statement = _from_rows(wanted)
     by_status = {str(status): int(number) for status, number in db.execute(statement)}
     return {"total": sum(by_status.values()), **{str(status): by_status.get(status, 0) for status in TaskStatus}}
 
@@ -69,10 +76,23 @@ def _from_rows(wanted: TaskFilter) -> Select[*tuple[Any, ...]]:
     return select(Task.status, func.count()).where(*wanted.conditions()).group_by(Task.status)
 
 
-def _from_sums(wanted: TaskFilter) -> Select[*tuple[Any, ...]]:
-    parts = [*_ended(wanted), *_active(wanted)]
+def _added_up(parts: list[Select[*tuple[Any, ...]]]) -> Select[*tuple[Any, ...]]:
     numbers = union_all(*parts).subquery()
     return select(numbers.c.status, func.sum(numbers.c.number)).group_by(numbers.c.status)
+
+
+def _within_time(db: Session, wanted: TaskFilter) -> Iterator[Select[*tuple[Any, ...]]]:
+    """What is inside; or of all that have ended what is not outside, where that looks like less."""
+    statuses = set(wanted.status) or set(TaskStatus)
+    ended = replace(wanted, status=sorted(statuses & TERMINAL))
+    if not ended.status or not task_time_counts.holds_most(db, wanted):
+        yield from task_time_counts.inside(wanted)
+        return
+    yield from _ended(ended)
+    for rest in task_time_counts.outside(ended):
+        yield from task_time_counts.inside(rest, -1)
+    if active := sorted(statuses & ACTIVE):
+        yield from task_time_counts.inside(replace(wanted, status=active))
 
 
 def _ended(wanted: TaskFilter) -> Iterator[Select[*tuple[Any, ...]]]:

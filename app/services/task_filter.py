@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, case, literal, literal_column, select, text
-from sqlalchemy.orm import aliased
 
 from app.models.task import ODD_ID, Task, TaskPriority, TaskStatus
 from app.models.task_count import KIND
@@ -15,6 +14,8 @@ from app.models.task_count import KIND
 ID_SLACK = timedelta(seconds=61)
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 _MAX_MS = 2**48 - 1
+# Made once: it takes SQLAlchemy a millisecond.
+_OTHER = Task.__table__.alias("other")
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,20 @@ class TaskFilter:
         """What the times of creation mean for ids: wider than what was asked for, and an index can use it."""
         found: list[ColumnElement[bool]] = []
         if self.created_after is not None:
-            found.append(Task.id >= self._id_at(self.created_after, -1, FIRST_ID))
+            found.append(Task.id >= self.id_at(self.created_after, -1, no_bound=FIRST_ID))
         if self.created_before is not None:
-            found.append(Task.id <= self._id_at(self.created_before, 1, LAST_ID))
+            found.append(Task.id <= self.id_at(self.created_before, 1, no_bound=LAST_ID))
         return found
 
-    def _id_at(self, moment: datetime, direction: int, no_bound: UUID) -> ColumnElement[UUID]:
-        """The id of that time with slack; no bound where this user has ids that a wrong clock has made."""
+    def id_at(self, moment: datetime, direction: int, *, no_bound: UUID) -> ColumnElement[UUID]:
+        """The id of that time, with slack towards the future (1) or the past (-1).
+
+        `no_bound` where this user has ids that a wrong clock has made.
+        """
         milliseconds = int((moment.timestamp() + direction * ID_SLACK.total_seconds()) * 1000)
         rest = (1 << 80) - 1 if direction > 0 else 0
         bound = UUID(int=(min(max(milliseconds, 0), _MAX_MS) << 80) + rest)
-        other = aliased(Task)
-        odd = select(other.id).where(text(ODD_ID))
+        odd = select(_OTHER.c.id).where(text(ODD_ID))
         if self.user_id is not None:
-            odd = odd.where(other.user_id == self.user_id)
+            odd = odd.where(_OTHER.c.user_id == self.user_id)
         return select(case((odd.exists(), literal(no_bound)), else_=literal(bound))).scalar_subquery()

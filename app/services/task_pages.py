@@ -13,7 +13,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     CompoundSelect,
-    Row,
     Select,
     and_,
     func,
@@ -34,7 +33,7 @@ from app.services.task_filter import TaskFilter
 
 LOOK = 10_000
 # So many kinds of ended tasks are looked up each by itself, and together they give at most so many ids.
-MAX_KINDS, MAX_IDS = 32, 30_000
+MAX_KINDS, MAX_IDS = 32, 100_000
 UNLIMITED = 2**31
 
 Page = tuple[list[Task], UUID | None]
@@ -46,9 +45,9 @@ def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = N
     `before` is that id of the page before. With `skip` there is no end to the looking: no cursor could tell what is
     still to be passed over.
     """
-    found, edge = _ids(db, wanted, skip + limit + 1, before, UNLIMITED if skip else LOOK)
-    ids = found[skip : skip + limit]
-    if len(found) > skip + limit:
+    ids, edge = _ids(db, wanted, limit + 1, before, skip, UNLIMITED if skip else LOOK)
+    if len(ids) > limit:
+        ids = ids[:limit]
         edge = ids[-1]
     return _tasks(db, wanted, ids), edge
 
@@ -72,10 +71,18 @@ def _tasks(db: Session, wanted: TaskFilter, ids: list[UUID]) -> list[Task]:
     return list(db.scalars(statement.execution_options(populate_existing=True)))
 
 
-def _ids(db: Session, wanted: TaskFilter, need: int, before: UUID | None, look: int) -> tuple[list[UUID], UUID | None]:
-    """The first `need` ids, and the lowest one that was looked at where that is not the end."""
-    streams = [*_streams(wanted, _number_of_kinds(db, wanted, need), _start(wanted, before), need, look)]
-    rows: list[Row[Any]] = [*db.execute(union_all(*streams) if len(streams) > 1 else streams[0])]
+def _ids(
+    db: Session, wanted: TaskFilter, need: int, before: UUID | None, skip: int, look: int
+) -> tuple[list[UUID], UUID | None]:
+    """The first `need` ids after `skip`, and the lowest one that was looked at where that is not the end."""
+    through = skip + need
+    streams = [*_streams(wanted, _number_of_kinds(db, wanted, through), _start(wanted, before), through, look)]
+    statement: Any = union_all(*streams) if len(streams) > 1 else streams[0]
+    if skip:
+        # What is passed over stays in the database. Not for everybody: it takes SQLAlchemy a quarter of a millisecond.
+        ids = statement.subquery()
+        statement = select(ids).order_by(ids.c.id.desc()).offset(skip).limit(need)
+    rows = db.execute(statement).all()
     # Below the highest edge, one stream would be missing.
     edge = max((row.id for row in rows if row.is_edge), default=None)
     fitting = sorted((row.id for row in rows if row.fits and (edge is None or row.id >= edge)), reverse=True)

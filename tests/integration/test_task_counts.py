@@ -1,10 +1,12 @@
 """Kept numbers of ended tasks: what a scan would count, in every snapshot, whoever ends, retries, deletes and folds."""
 
+import itertools
 import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
@@ -17,7 +19,7 @@ from app.errors import TaskNotFound
 from app.keeper.loop import Keeper
 from app.models import User
 from app.models.task import TaskStatus
-from app.services import attempts, task_counts, task_pages
+from app.services import attempts, task_counts, task_pages, task_time_counts
 from app.services import task_service as module
 from app.services.task_filter import TaskFilter
 from app.services.task_service import task_service
@@ -175,6 +177,77 @@ class TestAtOnce:
             assert agrees(db)
 
 
+class TestTimes:
+    """Counts by time of creation come from ids; what lies near an edge, or was made by a wrong clock, from rows."""
+
+    @pytest.fixture
+    def moments(self, db: Session) -> list[datetime]:
+        """Of one user's tasks: some together, some minutes and days apart, as ids of theirs tell it to the minute."""
+        user = new_user(db)
+        ids = [task_in(db, status, user).id for status in (*TaskStatus, *TaskStatus)]
+        db.execute(text("DELETE FROM task_attempts"))  # they name ids that are given anew
+        db.execute(text("ALTER TABLE tasks DISABLE TRIGGER USER"))
+        start = datetime(2026, 1, 2, tzinfo=UTC)
+        for place, task_id in enumerate(ids):
+            at = start + timedelta(seconds=place // 3 * 100 + (86_400 if place > 7 else 0), microseconds=place)
+            db.execute(
+                text("UPDATE tasks SET created_at = :at, id = uuidv7(:off - clock_timestamp()) WHERE id = :id"),
+                {"at": at, "off": at + timedelta(seconds=(-55, 0, 55)[place % 3]), "id": task_id},
+            )
+        db.execute(text("ALTER TABLE tasks ENABLE TRIGGER USER"))
+        db.commit()
+        return [*db.scalars(text("SELECT created_at FROM tasks ORDER BY 1"))]
+
+    def filters(self, user: UUID, moments: list[datetime], far: list[datetime]) -> Iterator[TaskFilter]:
+        at_and_around = [at + step * task_time_counts.INSTANT for at in moments[::2] for step in (-1, 0, 1)]
+        for after, before in itertools.product((None, *at_and_around, *far), repeat=2):
+            if after or before:
+                yield TaskFilter(user, created_after=after, created_before=before)
+        for at in at_and_around:
+            for status in (ENDS, [TaskStatus.PENDING], [TaskStatus.FAILED, TaskStatus.RUNNING]):
+                yield TaskFilter(user, status, created_after=at)
+                yield TaskFilter(user, status, created_before=at)
+
+    def disagreeing(self, db: Session, moments: list[datetime], *far: datetime) -> list[TaskFilter]:
+        user, rows = db.execute(text("SELECT min(user_id::text)::uuid, count(*) FROM tasks")).one()
+        assert rows == len(moments)
+        found = db.execute(text("SELECT created_at, status FROM tasks")).all()
+
+        def fits(row: Any, wanted: TaskFilter) -> bool:
+            after = wanted.created_after is None or row.created_at > wanted.created_after
+            before = wanted.created_before is None or row.created_at < wanted.created_before
+            return after and before and (not wanted.status or row.status in wanted.status)
+
+        return [
+            wanted
+            for wanted in self.filters(user, moments, [*far])
+            if task_counts.count(db, wanted)["total"] != sum(fits(row, wanted) for row in found)
+        ]
+
+    @pytest.mark.parametrize("most", [True, False], ids=["by what is outside", "by what is inside"])
+    def test_are_those_of_the_rows(
+        self, db: Session, moments: list[datetime], monkeypatch: pytest.MonkeyPatch, most: bool
+    ) -> None:
+        monkeypatch.setattr(task_time_counts, "holds_most", lambda *_: most)
+        assert self.disagreeing(db, moments) == []
+
+    def test_are_those_of_the_rows_whichever_looks_shorter(self, db: Session, moments: list[datetime]) -> None:
+        far = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+        assert self.disagreeing(db, moments, *far) == []
+
+    def test_also_with_an_id_of_a_wrong_clock(self, db: Session, moments: list[datetime]) -> None:
+        db.execute(text("ALTER TABLE tasks DISABLE TRIGGER USER"))
+        db.execute(
+            text("UPDATE tasks SET id = '00000000-0000-7000-8000-000000000000' WHERE created_at = :at"),
+            {"at": moments[5]},
+        )
+        assert self.disagreeing(db, moments) == []
+
+    def test_of_nobody_are_none(self, db: Session) -> None:
+        wanted = TaskFilter(new_user(db), created_after=datetime(2026, 1, 2, tzinfo=UTC))
+        assert task_counts.count(db, wanted)["total"] == 0
+
+
 class TestPages:
     def test_one_looks_so_far_and_says_where_it_stopped(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(task_pages, "LOOK", 5)
@@ -221,6 +294,21 @@ class TestPages:
         monkeypatch.setattr(task_pages, "_number_of_kinds", ended_after)
         tasks, edge = task_service.list_page(db, TaskFilter(user_id=task.user_id, task_type="test"), 50)
         assert ([found.status for found in tasks], edge) == ([TaskStatus.SUCCEEDED], None)
+
+    @pytest.mark.parametrize(
+        "filters", [{}, {"status": ENDS}, {"task_type": "test"}, {"name": "a"}], ids=lambda filters: str(*filters)
+    )
+    def test_what_is_passed_over_is_what_would_have_come(self, db: Session, filters: dict[str, Any]) -> None:
+        user = new_user(db)
+        for n in range(12):
+            task_in(db, ENDS[n % 3], user)
+        wanted = TaskFilter(user_id=user, **filters)
+        ids = [task.id for task in task_service.list_page(db, wanted, 50)[0]]
+        assert len(ids) == 12
+        for skip, limit in itertools.product((1, 5, 11, 12), (1, 5, 12)):
+            tasks, edge = task_service.list_page(db, wanted, limit, skip=skip)
+            assert [task.id for task in tasks] == ids[skip : skip + limit]
+            assert edge == (tasks[-1].id if skip + limit < len(ids) else None)
 
     def test_a_page_of_nothing_is_empty(self, db: Session) -> None:
         task = new_task(db)

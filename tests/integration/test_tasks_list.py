@@ -7,7 +7,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
+from sqlalchemy import text
 
+from app.db.session import engine
 from tests.support.services import Services
 from tests.support.task_client import TASKS, TaskClient, shared_client, stored, task_client
 from tests.support.tasks import LONG_RUNNING
@@ -155,6 +157,22 @@ class TestFilters:
         at = stored(ids[1]).created_at.isoformat()
         assert names(tasks.get(created_after=at)) == ["c"]
         assert names(tasks.get(created_before=at)) == ["a"]
+
+
+class TestTooLong:
+    @pytest.mark.parametrize("path", ["", "count"])
+    def test_what_takes_too_long_is_stopped_and_said_so(
+        self, services: Services, make_user: Callable[..., Any], path: str
+    ) -> None:
+        """A lock stands in for the many rows that it would take."""
+        with shared_client(services, DATABASE_STATEMENT_TIMEOUT_SECONDS="0.5") as hasty:
+            asking = task_client(hasty, make_user)
+            with engine().begin() as connection:
+                connection.execute(text("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE"))
+                answer = asking.get(path, name="x")
+            assert (answer.status_code, answer.json()["code"]) == (503, "took_too_long")
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert asking.get(path, name="x").status_code == 200
 
 
 class TestWhoseTasks:

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -39,6 +40,18 @@ SELECT
 FROM generate_series(CAST(:first AS int), :last) AS n,
     LATERAL (SELECT now() - (10000000 - n) * interval '1 second' AS at) AS moment
 """)
+# And what waits: of one user, half as many as a quota lets in.
+WAITING = 100_000
+_WAITING = text("""
+INSERT INTO tasks (
+    id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue, dispatch_at, dispatched_at
+)
+SELECT uuidv7(), uuidv7(), :user, 'a task', 'common', 'app.tasks.common_tasks.long_running_task', '[1]', '{}', 'normal',
+    'default', now() + interval '1 hour', now()
+FROM generate_series(1, :number)
+""")
+EXPIRED = 20
+_EXPIRE = text("UPDATE tasks SET expires_at = clock_timestamp() WHERE user_id = :user AND status = 'pending'")
 # The trigger would write a change for each row.
 _SUMS = text("""
 INSERT INTO task_count_changes
@@ -58,7 +71,7 @@ def measure(database_url: str, sizes: Sequence[int]) -> list[dict[str, Any]]:
         for size in sorted(sizes):
             _fill(db, owner, other, present, size)
             present = size
-            for what, step in _steps(db, owner):
+            for what, step in chain(_steps(db, owner), _steps_of_a_backlog(db)):
                 took = statistics.median(_milliseconds(db, step) for _ in range(REPEATS))
                 lines.append({"rows": size, "what": what, "milliseconds": took})
     return lines
@@ -88,12 +101,35 @@ def _steps(db: Session, owner: UUID) -> Iterator[tuple[str, Step]]:
     yield "list, filter by tag", _page(TaskFilter(user_id=owner, tag=["tagged"]))
     yield "list, filter by an absent tag", _page(TaskFilter(user_id=owner, tag=["absent"]))
     yield "list, created_before", _page(TaskFilter(user_id=owner, created_before=middle.created_at))
+    yield "list, skip 1,000", _page(TaskFilter(user_id=owner), skip=1000)
+    yield "list, skip 1,000, filter by type", _page(TaskFilter(user_id=owner, task_type="common"), skip=1000)
     yield "count", _count(TaskFilter(user_id=owner))
     yield "count, everybody's", _count(TaskFilter())
     yield "count by type", _count(TaskFilter(user_id=owner, task_type="rare"))
+    yield "count, filter by tag", _count(TaskFilter(user_id=owner, tag=["tagged"]))
+    yield "count, filter by an absent substring of the name", _count(TaskFilter(user_id=owner, name="absent"))
+    yield "count, created_before", _count(TaskFilter(user_id=owner, created_before=middle.created_at))
+    yield "count, created_after", _count(TaskFilter(user_id=owner, created_after=middle.created_at))
+    yield (
+        "count, created_after and a type",
+        _count(TaskFilter(user_id=owner, created_after=middle.created_at, task_type="common")),
+    )
     yield "keeper's pass", _keeper
+    yield f"keeper's pass with {EXPIRED} expired", _keeper_with_work(owner)
     yield "claim", _claim(owner)
     yield "finish", _finish(owner)
+
+
+def _steps_of_a_backlog(db: Session) -> Iterator[tuple[str, Step]]:
+    user = new_user(db)
+    db.execute(_WAITING, {"user": user, "number": WAITING})
+    db.commit()
+    what = f"of {WAITING:,} that wait"
+    yield f"list {what}", _page(TaskFilter(user_id=user))
+    yield f"list by status {what}", _page(TaskFilter(user_id=user, status=[TaskStatus.PENDING]))
+    yield f"count {what}", _count(TaskFilter(user_id=user))
+    db.execute(text("DELETE FROM tasks WHERE user_id = :user"), {"user": user})
+    db.commit()
 
 
 def _middle(db: Session, owner: UUID) -> Task:
@@ -102,8 +138,8 @@ def _middle(db: Session, owner: UUID) -> Task:
     return task_service.list_page(db, TaskFilter(user_id=owner, created_before=moment), 1)[0][0]
 
 
-def _page(wanted: TaskFilter, before: UUID | None = None) -> Step:
-    return lambda _: lambda db: task_service.list_page(db, wanted, 50, before=before)
+def _page(wanted: TaskFilter, before: UUID | None = None, skip: int = 0) -> Step:
+    return lambda _: lambda db: task_service.list_page(db, wanted, 50, before=before, skip=skip)
 
 
 def _count(wanted: TaskFilter) -> Step:
@@ -112,14 +148,29 @@ def _count(wanted: TaskFilter) -> Step:
 
 def _keeper(_: Session) -> Callable[[Session], object]:
     """The passes that look at tasks; there is nothing for them to do."""
+    return _look
 
-    def look(db: Session) -> None:
-        passes.rescue_lost(db, silent_too=True)
-        passes.revoke_expired(db)
-        passes.delete_requested(db)
-        passes.anything_due(db)
 
-    return look
+def _look(db: Session) -> None:
+    passes.rescue_lost(db, silent_too=True)
+    passes.revoke_expired(db)
+    passes.delete_requested(db)
+    passes.anything_due(db)
+
+
+def _keeper_with_work(owner: UUID) -> Step:
+    def prepared(db: Session) -> Callable[[Session], object]:
+        for _ in range(EXPIRED):
+            new_task(db, owner)
+        db.execute(_EXPIRE, {"user": owner})
+        return _look_and_fold
+
+    return prepared
+
+
+def _look_and_fold(db: Session) -> None:
+    _look(db)
+    task_counts.fold(db)
 
 
 def _claim(owner: UUID) -> Step:

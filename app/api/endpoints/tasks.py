@@ -189,7 +189,13 @@ def list_tasks(
 
 @router.get("/count", response_description="Exact numbers", responses=problems(401, InsufficientScope, AdminOnly))
 def count_tasks(db: SessionDep, wanted: TaskFilterDep) -> TaskCounts:
-    """How many tasks there are, in all and by status; the filters of the list apply."""
+    """How many tasks there are, in all and by status; the filters of the list apply.
+
+    Always exact. Ended tasks are counted as they end, by status, type, task, priority and queue: such a count costs the
+    same however many there are. A time alone, or with a status, is counted in an index. `tag`, `name`, and a time with
+    any other filter have each task looked at that may fit: about a second for a million. What takes the database longer
+    than it may is stopped: 503 `took_too_long`.
+    """
     return TaskCounts(**task_service.count(db, wanted))
 
 

@@ -26,8 +26,16 @@ class Body(BaseModel, extra="forbid"):
     count: int = 0
 
 
+def stopped() -> Exception:
+    """As PostgreSQL stops a statement; psycopg2's own error cannot be given a code."""
+    error = Exception("canceling statement due to statement timeout")
+    error.pgcode = "57014"  # type: ignore[attr-defined]
+    return error
+
+
 RAISED: dict[str, BaseException] = {
     "database": sa_exc.OperationalError("SELECT secret", {"password": "hidden"}, Exception("connection refused\nmore")),
+    "timeout": sa_exc.OperationalError("SELECT secret", {}, stopped()),
     "pool": sa_exc.TimeoutError(),
     "interface": sa_exc.InterfaceError("SELECT 1", {}, Exception("closed")),
     "programming": sa_exc.ProgrammingError("SELECT hidden", {}, Exception("syntax")),
@@ -40,6 +48,7 @@ RAISED: dict[str, BaseException] = {
 
 
 @app.get("/raise/{name}")
+@app.post("/raise/{name}")
 async def fail(name: str) -> None:
     raise RAISED[name]
 
@@ -186,6 +195,16 @@ class TestBreakage:
         assert answer.headers["retry-after"] == "5"
         assert "hidden" not in answer.text + caplog.text
         assert "the database does not answer" in caplog.text
+
+    def test_a_read_that_was_stopped_is_not_to_be_repeated(self, client: TestClient) -> None:
+        answer = client.get("/raise/timeout")
+        assert "ask for less" in problem(answer, 503, "took_too_long")["detail"]
+        assert "retry-after" not in answer.headers
+
+    def test_a_write_that_was_stopped_is(self, client: TestClient) -> None:
+        answer = client.post("/raise/timeout")
+        problem(answer, 503, "database_unavailable")
+        assert answer.headers["retry-after"] == "5"
 
     @pytest.mark.parametrize("name", ["broken", "programming"])
     def test_what_nobody_foresaw_is_500_and_in_the_log_alone(
