@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from celery import Task, signals
+from celery import Task
 from celery._state import _task_stack
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
@@ -26,6 +26,7 @@ from app.dispatch.reprs import parameters_of
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.schemas.task import MAX_SECONDS
 from app.services.attempts import NextTry, Ticket
+from app.tasks.followers import is_followed
 from app.tasks.retries import backoff_seconds
 from app.worker import logs
 from app.worker.coroutines import run_coroutine
@@ -224,7 +225,7 @@ class SQLAlchemyTask(Task):
         if wanted is not None:
             self._retry_later(run, wanted[0])
             raise wanted[0]
-        run.succeed(result, later=not is_followed(self))
+        run.succeed(result, later=not is_followed(self, SQLAlchemyTask))
         return result
 
     def _end_badly(self, run: AttemptRun, error: BaseException) -> None:
@@ -354,17 +355,6 @@ def ends_the_process(error: BaseException) -> bool:
     if isinstance(error, SystemExit):
         return isinstance(error.code, int) and error.code < 0
     return isinstance(error, KeyboardInterrupt)
-
-
-def is_followed(task: SQLAlchemyTask) -> bool:
-    """Whether somebody else's code hears of the result at once: by then the row must be right."""
-    return _has_hooks(task) or bool(signals.task_success.receivers) or task.app.conf.result_backend is not None
-
-
-@functools.cache
-def _has_hooks(task: SQLAlchemyTask) -> bool:
-    kind = type(task)
-    return kind.on_success is not Task.on_success or kind.after_return is not SQLAlchemyTask.after_return
 
 
 @functools.cache

@@ -101,11 +101,16 @@ class Completions:
 
     def stop(self) -> None:
         """Once the children are gone: returns when all is written, or none of it can be any more."""
-        if self._thread is not None and self._pair is not None:
+        if self._pair is None:
+            return
+        if self._thread is not None:
             self._stopping.set()
             self._pair[1].send(b"")
             self._thread.join()
             self._thread = None
+        for end in self._pair:
+            end.close()
+        self._pair = None
 
     def held(self) -> set[Held]:
         """What was handed over before this call and is not written yet."""
@@ -118,11 +123,16 @@ class Completions:
         assert self._pair is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._pair[0], selectors.EVENT_READ)
-            while not (self._stopping.is_set() and not self.held()):
+            while self.held() or not self._stopping.is_set():
                 if not self._waiting:
                     selector.select(IDLE_SECONDS)
                 begun = time.monotonic()
-                pause = self._write(self._batch())
+                try:
+                    pause = self._write(self._batch())
+                except Exception:
+                    logger.exception("completions")  # this thread must go on: all ends go through it
+                    pause = PAUSE_SECONDS
+                    self._give_up_the_oldest()
                 time.sleep(max(0.0, begun + pause - time.monotonic()))
 
     def _batch(self) -> list[Success]:
