@@ -27,6 +27,8 @@ _PARAMETER = re.compile(r"\$(\d+)")
 # A connection pooler may hand each statement to another server, where nothing is prepared.
 _NOT_PREPARED_HERE = errorcodes.INVALID_SQL_STATEMENT_NAME
 _TRIES = 2
+# An execution option: PostgreSQL's settings (name to value) while the statement runs.
+SET_LOCAL = "task_service_set_local"
 
 Process = Callable[[Any], Any]
 
@@ -48,8 +50,11 @@ class Prepared:
         self.text = _PARAMETER.sub(put, str(compiled))
         # By its text: behind a pooler, processes of two releases may share a server's session.
         self.name = f"task_service_{hashlib.sha256(self.text.encode()).hexdigest()[:16]}"
-        self.call = f"EXECUTE {self.name}" + (f"({', '.join(['%s'] * len(given))})" if given else "")
-        self.inline = _PARAMETER.sub(
+        # In one message with the statement, and so for its transaction alone, which a pooler does not take apart.
+        settings: Mapping[str, str] = statement.get_execution_options().get(SET_LOCAL, {})
+        local = "".join(f"SET LOCAL {name} = {_literal(value)}; " for name, value in settings.items())
+        self.call = f"{local}EXECUTE {self.name}" + (f"({', '.join(['%s'] * len(given))})" if given else "")
+        self.inline = local + _PARAMETER.sub(
             lambda found: f"%({given[int(found.group(1)) - 1]})s", self.text.replace("%", "%%")
         )
         self._given = [(name, binds[name].type.bind_processor(_DIALECT)) for name in given]
@@ -94,6 +99,9 @@ class Answer:
 
     def __init__(self, rows: list[tuple[Any, ...]]) -> None:
         self._rows = rows
+
+    def all(self) -> list[tuple[Any, ...]]:
+        return self._rows
 
     def one_or_none(self) -> tuple[Any, ...] | None:
         if len(self._rows) > 1:

@@ -26,6 +26,7 @@ from app.dispatch.reprs import parameters_of
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.schemas.task import MAX_SECONDS
 from app.services.attempts import NextTry, Ticket
+from app.tasks.followers import is_followed
 from app.tasks.retries import backoff_seconds
 from app.worker import logs
 from app.worker.coroutines import run_coroutine
@@ -224,7 +225,7 @@ class SQLAlchemyTask(Task):
         if wanted is not None:
             self._retry_later(run, wanted[0])
             raise wanted[0]
-        run.succeed(result)
+        run.succeed(result, later=not is_followed(self, SQLAlchemyTask))
         return result
 
     def _end_badly(self, run: AttemptRun, error: BaseException) -> None:

@@ -25,6 +25,7 @@ from app.services import rescue
 from app.services.transitions import NOW
 from app.worker import holdings
 from app.worker.board import WHY, Stop, board
+from app.worker.completions import completions
 from app.worker.fence import Fence
 from app.worker.holdings import Holding
 from app.worker.identity import WORKER_ID
@@ -184,7 +185,7 @@ class Agent:
                 if sight.in_body:
                     self.warden.stop(sight, Stop.HANDED_BACK)
         self.warden.forget(after)
-        self._end_orphans(holdings.orphans(held, list(board.taken())))
+        self._end_orphans(holdings.orphans(held, list(board.taken()), completions.held()))
 
     def _end_orphans(self, orphans: list[Holding]) -> None:
         again = [row for row in orphans if row in self._suspects]
@@ -217,7 +218,8 @@ class Agent:
 
     def _still_holds(self, loss: Loss) -> bool:
         """The child was told to end and is not gone yet: until then nobody else may start the task."""
-        return any((sight.pid, sight.task_id) == (loss.pid, loss.task_id) for sight in living(board.busy()))
+        busy = any((sight.pid, sight.task_id) == (loss.pid, loss.task_id) for sight in living(board.busy()))
+        return busy or any(loss.task_id == task_id for task_id, _ in completions.held())
 
     def _write_loss(self, loss: Loss) -> None:
         # This task, run by this worker, in the child that is gone: another attempt of it matches nothing here.

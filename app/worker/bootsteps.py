@@ -16,6 +16,7 @@ from app.keeper.loop import keeper
 from app.live import hints
 from app.services import attempts
 from app.worker.agent import Node, agent
+from app.worker.completions import completions
 
 MAINTAIN_SECONDS = 0.5
 
@@ -32,6 +33,7 @@ class ServiceStep(bootsteps.StartStopStep):
             keep_transactions_short()
         queues = worker.app.amqp.queues
         restart = functools.partial(_restart_consumer, worker)
+        completions.start()
         agent.start(Node(worker.hostname, os.getpid(), lambda: tuple(queues.consume_from), worker.concurrency, restart))
         keeper.start()
         hints.attendant.start()
@@ -65,6 +67,7 @@ def _worker_shuts_down(how: str, **_: Any) -> None:
 def _worker_has_shut_down(**_: Any) -> None:
     # Not in the step's `stop`: that comes before the pool has drained, and a draining worker must go on beating.
     keeper.stop()
+    completions.stop()  # before the agent hands back what is left
     agent.stop()
     hints.attendant.stop()
 

@@ -16,6 +16,10 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 
+# How much longer than the lease a finished attempt goes on trying to say so. After an outage of the database nobody
+# is rescued until one lease has passed, so the result is welcome well after the lease itself.
+DELIVERY_LEASES = 10
+
 T = TypeVar("T")
 
 

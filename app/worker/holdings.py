@@ -49,14 +49,15 @@ def not_ours(held: list[Holding], before: list[Sight], after: list[Sight]) -> li
     return [s for s in after if s.phase is Phase.RUNNING and s in before and (s.task_id, s.attempt) not in ours]
 
 
-def orphans(held: list[Holding], seats: list[Sight]) -> list[Holding]:
+def orphans(held: list[Holding], seats: list[Sight], handed_over: set[tuple[UUID, int]]) -> list[Holding]:
     """The rows that no child here has anything to do with any more; a short task may look like one for a moment.
 
-    A child takes its seat before it claims and leaves it after its finish, so what is an orphan at the next look as
-    well is a real one. Nothing can be said of a process that has no seat and lives: it may be in a pool without forks.
+    A child takes its seat before it claims and leaves it after its finish, written or `handed_over` (read after the
+    seats), so what is an orphan at the next look as well is a real one. Nothing can be said of a process that has no
+    seat and lives: it may be in a pool without forks.
     """
     seated = {sight.pid: sight.task_id for sight in seats}
-    return [row for row in held if _is_orphan(row, seated)]
+    return [row for row in held if (row.task_id, row.attempt) not in handed_over and _is_orphan(row, seated)]
 
 
 def _is_orphan(row: Holding, seated: dict[int, UUID]) -> bool:

@@ -26,7 +26,7 @@ def install() -> None:
     signals.celeryd_init.connect(_speak_in_events, weak=False)
     signals.after_setup_logger.connect(_on_setup, weak=False)
     signals.after_setup_task_logger.connect(_on_task_setup, weak=False)
-    signals.task_postrun.connect(_forget, weak=False)
+    signals.task_postrun.connect(forget, weak=False)
     # How a result looks in the line and in the event that tell of it; Celery asks nobody else about it.
     trace.saferepr = _result_shown
 
@@ -81,7 +81,7 @@ def _result_shown(result: Any, *limits: Any) -> str:
     return redact_text(saferepr(_shown(redact(result)), *limits))
 
 
-def _forget(task_id: str, **_: Any) -> None:
+def forget(task_id: str, **_: Any) -> None:
     known_secrets.forget(task_id)
 
 

@@ -5,7 +5,6 @@ Nothing here knows Celery's tracer; `app/tasks/base.py` connects the two.
 
 import logging
 import math
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +15,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from app.core.config import get_settings
-from app.core.redacted_text import redact_text
+from app.db.base import dump_json
 from app.db.direct import Direct
 from app.errors import AttemptHandedBack, AttemptLost, ResultTooLarge, TaskCancelled
 from app.live import hints
@@ -24,21 +23,16 @@ from app.models.ids import new_id
 from app.services import attempts
 from app.services.attempts import AttemptError, Claim, CurrentAttempt, NextTry, Ticket, WorkerIdentity, current_attempt
 from app.services.results import check_size
+from app.services.successes import Success
 from app.worker import seat
 from app.worker.board import WHY, Stop
+from app.worker.completions import completions
 from app.worker.coroutines import cancel_coroutine
-from app.worker.delivery import Undeliverable, deliver
+from app.worker.delivery import DELIVERY_LEASES, Undeliverable, deliver
+from app.worker.error_text import describe
 from app.worker.progress import BodyStop, ProgressReporter
 
 logger = logging.getLogger(__name__)
-
-MESSAGE_LIMIT = 2_000
-TRACEBACK_LIMIT = 20_000
-REDACTED_LIMIT = 5 * TRACEBACK_LIMIT
-
-# How much longer than the lease a finished attempt goes on trying to say so. After an outage of the database nobody
-# is rescued until one lease has passed, so the result is welcome well after the lease itself.
-DELIVERY_LEASES = 10
 
 BODY_STOPS: dict[Stop, type[BodyStop]] = {
     Stop.CANCELLED: TaskCancelled,
@@ -146,12 +140,23 @@ class AttemptRun:
             hints.changed(task_id)
         return cancelled
 
-    def succeed(self, result: Any) -> None:
+    def succeed(self, result: Any, *, later: bool = False) -> None:
+        """Write the success or, where nobody minds that it is `later` by some milliseconds, leave it to the parent."""
+        if later and self._hand_over(result):
+            return
         try:
             self._end(lambda db: attempts.succeed(db, *self._fence, result))
         except SQLAlchemyError as error:  # not an outage, which is waited out: the database refuses this result
             logger.exception("the result of task %s could not be stored", self.task_id)
             self.fail(error)
+
+    def _hand_over(self, result: Any) -> bool:
+        if self.current.settled:
+            return False
+        seat.mine.delivering()
+        self._progress.close()
+        text = None if result is None else dump_json(result)
+        return completions.hand_over(Success(self.task_id, self.claim.attempt, text))
 
     def fail(self, error: BaseException) -> None:
         self._end(lambda db: attempts.fail(db, *self._fence, describe(error)))
@@ -205,28 +210,6 @@ def _patience(seconds: float) -> float:
     and the row would say running for as long as the worker lives.
     """
     return seconds if seat.mine.is_seen else math.inf
-
-
-def describe(error: BaseException) -> AttemptError:
-    """The error as `attempts` shows it: without secrets, and cut to a size that a row can carry."""
-    text = "".join(traceback.format_exception(error))[-REDACTED_LIMIT:]
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    # Cut last: half a secret would not be told from the rest.
-    message = redact_text(_message(error)[:REDACTED_LIMIT])
-    return AttemptError(name, clean(message)[:MESSAGE_LIMIT], clean(redact_text(text))[-TRACEBACK_LIMIT:])
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 (somebody's `__str__` may raise anything)
-        return "(its message cannot be shown)"
-
-
-def clean(text: str) -> str:
-    """What PostgreSQL can store as text: no NUL, no lone surrogate."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
 def to_json(value: Any, what: str = "result", *, arguments: bool = False) -> Any:

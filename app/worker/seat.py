@@ -56,10 +56,11 @@ def listening(listener: Callable[[Stop], None]) -> Iterator[None]:
         _listener = None
 
 
-def _stand_up(task: Any = None, **_: Any) -> None:
+def stand_up(task: Any = None, **_: Any) -> None:
+    """Celery's `task_postrun`."""
     if task is None or not task.request.is_eager:  # a body may `apply()` another task: that is not its own end
         mine.idle()
 
 
 signals.worker_process_init.connect(_sit_down, weak=False)
-signals.task_postrun.connect(_stand_up, weak=False)
+signals.task_postrun.connect(stand_up, weak=False)

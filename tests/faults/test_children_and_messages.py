@@ -8,6 +8,7 @@ import redis
 
 from app.db.direct import Prepared
 from app.services import attempts
+from tests.support.faults import followed
 from tests.support.faults.failpoints import failpoints
 from tests.support.faults.proxy import READY, TcpProxy
 from tests.support.faults.scene import Scene
@@ -15,18 +16,21 @@ from tests.support.running import messages
 from tests.support.services import Services
 from tests.support.waiting import wait_for
 
+LEDGER = "tests.support.ledger_tasks"
 CLAIM = "app.services.attempts:claim"
+HAND_OVER = "app.worker.completions:Completions.hand_over"
+TOGETHER = "app.services.successes:succeed_together"
 # As a worker sends it; the statement itself was prepared before.
 CLAIM_STATEMENT = f"EXECUTE {Prepared(attempts._CLAIM).name}(".encode()
 
 
 class Doomed:
-    """A worker of one child, the first of which dies at a named point; `with` ends it."""
+    """A worker of one child, of which the first process that comes to a named point dies; `with` ends it."""
 
-    def __init__(self, running: Scene, at: str, when: str) -> None:
+    def __init__(self, running: Scene, at: str, when: str, modules: tuple[str, ...] = (LEDGER,)) -> None:
         self._once = running.stack.directory / f"died-{len(running.stack.parts)}"
         point = {"at": at, "when": when, "do": "kill", "once_file": str(self._once)}
-        self._worker = running.stack.worker(concurrency=1, env=failpoints(point))
+        self._worker = running.stack.worker(concurrency=1, env=failpoints(point, modules=modules))
 
     def __enter__(self) -> Self:
         return self
@@ -35,7 +39,7 @@ class Doomed:
         self._worker.stop()
 
     def await_death(self) -> None:
-        wait_for(self._once.exists, 20, "the child to die")
+        wait_for(self._once.exists, 20, "it to die")
 
 
 def counts(running: Scene, task_id: str) -> tuple[Any, ...]:
@@ -64,13 +68,19 @@ class TestAChildDies:
 
     @pytest.mark.parametrize(
         ("finish", "fail", "ended"),
-        [("succeed", False, ("succeeded", 1, 0, 0)), ("fail", True, ("failed", 1, 0, 1))],
+        [
+            (HAND_OVER, False, ("succeeded", 1, 0, 0)),
+            ("app.services.attempts:succeed", False, ("succeeded", 1, 0, 0)),
+            ("app.services.attempts:fail", True, ("failed", 1, 0, 1)),
+        ],
+        ids=["handed over", "written by itself", "failed"],
     )
     def test_after_the_finishs_commit_the_task_does_not_run_again(
         self, class_scene: Scene, finish: str, fail: bool, ended: tuple[Any, ...]
     ) -> None:
-        """Row 8."""
-        with Doomed(class_scene, f"app.services.attempts:{finish}", "after") as doomed:
+        """Row 8. What was handed over is as good as committed for a child, though not for its parent."""
+        modules = (LEDGER,) if finish == HAND_OVER else (LEDGER, followed.MODULE)
+        with Doomed(class_scene, finish, "after", modules) as doomed:
             task_id = class_scene.work(fail=fail)
             doomed.await_death()
             # The parent has heard of the loss by the time that its next child has run something.
@@ -78,6 +88,28 @@ class TestAChildDies:
             assert counts(class_scene, task_id) == ended
             class_scene.check()
         assert [line.attempt for line in class_scene.lines(task_id, "start")] == [1]
+
+
+class TestAParentDies:
+    """With a success in its hands that a child has left it."""
+
+    def test_before_it_is_written_the_task_runs_again(self, class_scene: Scene) -> None:
+        with Doomed(class_scene, TOGETHER, "before") as doomed:
+            task_id = class_scene.work()
+            doomed.await_death()
+            other = class_scene.stack.worker(concurrency=1)
+            class_scene.check()
+            other.stop()
+        assert counts(class_scene, task_id) == ("succeeded", 2, 1, 0)
+        assert class_scene.outcomes(task_id) == ["worker_lost", "succeeded"]
+
+    def test_after_it_is_written_it_does_not(self, class_scene: Scene) -> None:
+        with Doomed(class_scene, TOGETHER, "after") as doomed:
+            task_id = class_scene.work()
+            doomed.await_death()
+            class_scene.check()
+        assert counts(class_scene, task_id) == ("succeeded", 1, 0, 0)
+        assert len(class_scene.lines(task_id, "start")) == 1
 
 
 class TestTheClaimsReplyIsLost:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import redis
 
+from tests.support.faults import followed
 from tests.support.faults.failpoints import failpoints
 from tests.support.faults.mutants import mutant
 from tests.support.faults.proxy import TcpProxy
@@ -69,7 +70,9 @@ class TestNoFence:
         self, scene: Callable[..., Scene], gate: Path, lacking: list[str], rules: set[str]
     ) -> None:
         running = scene(**QUICK)
-        frozen = running.stack.worker(concurrency=1, env=mutant(*lacking))
+        # A success that the child writes: what it hands over waits for its frozen parent.
+        by_itself = mutant(*lacking, modules=("tests.support.ledger_tasks", followed.MODULE))
+        frozen = running.stack.worker(concurrency=1, env=by_itself)
         task_id = running.create("ledger.deaf", kwargs={"gate": f"{gate}-{{attempt}}"})
         child = running.started(task_id).pid
         running.stack.worker(concurrency=1, env=mutant(*lacking))

@@ -189,11 +189,12 @@ class TestWorkersThatComeBackOrLeave:
                 gate.touch()
                 before = scene.ended(late)
                 assert (before["status"], before["attempt"], before["worker"]) == ("succeeded", 2, "worker2@test")
-            # They wake before their parent, which would end them.
-            frozen.await_line(f"attempt 1 of task {late} no longer held it")
+            # They wake before their parent, which would end them, and which has their late success to write.
             wait_for(lambda: scene.lines(telling, "lost"), 20, "the late progress to be refused")
-            assert scene.get(late) == before
+            wait_for(lambda: scene.lines(late, "end"), 20, "the late body to end")
             assert scene.status(telling) == "running"
+        frozen.await_line(f"attempt 1 of task {late} no longer held it")
+        assert scene.get(late) == before
         ended = scene.ended(telling)
         assert (ended["status"], ended["attempt"], ended["result"]) == ("succeeded", 2, 2)
         other.send(signal.SIGTERM)  # whatever comes now is for the one that woke up

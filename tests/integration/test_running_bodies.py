@@ -174,6 +174,7 @@ class TestHooks:
         said = wait_for(lambda: len(lines(ledger)) >= len(expected) and lines(ledger), 20, "all hooks")
         assert [line.partition(" [")[0] for line in said] == expected
         assert all(f"['{how}'] {{'more': 5}}" in line for line in said)
+        assert [line.endswith("the row succeeded") for line in said if line.startswith("on_success")] in ([True], [])
 
     def test_one_that_fails_before_the_start_fails_the_task(self, running: Running) -> None:
         ended = running.run("stumble")

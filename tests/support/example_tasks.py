@@ -11,11 +11,13 @@ import signal
 import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 from sqlalchemy import text
 
 from app.celery_app import celery_app
+from app.dispatch.messages import RECORD_HEADER
 from app.services.task_service import task_service
 from app.tasks.base import SQLAlchemyTask
 from tests.support.example_results import RESULTS
@@ -246,7 +248,8 @@ class Hooked(SQLAlchemyTask):
         note(args[0], f"before_start {args[1:]} {kwargs}")
 
     def on_success(self, retval: Any, task_id: str, args: Any, kwargs: dict[str, Any]) -> None:
-        note(args[0], f"on_success {args[1:]} {kwargs} {retval}")
+        row = task_service.get_task(self.db, UUID(self.request.get(RECORD_HEADER)))
+        note(args[0], f"on_success {args[1:]} {kwargs} {retval}, the row {row.status}")
 
     def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: dict[str, Any], einfo: Any) -> None:
         note(args[0], f"on_failure {args[1:]} {kwargs} {exc!r}")

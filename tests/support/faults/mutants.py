@@ -21,6 +21,7 @@ MODULE = "tests.support.faults.mutants"
 VARIABLE = "MUTANT"
 FENCE = " AND tasks.attempt = %(p_attempt)s"
 PREPARED_FENCE = re.compile(r" AND tasks\.attempt = (\$\d+)")
+FENCE_OF_EACH = " AND tasks.attempt = ended.attempt"
 
 
 def mutant(*names: str, modules: tuple[str, ...] = ("tests.support.ledger_tasks",)) -> dict[str, str]:
@@ -37,14 +38,15 @@ def no_redispatch() -> None:
 
 def no_fence() -> None:
     from app.db import direct
-    from app.services import attempts
+    from app.services import attempts, successes
 
     class Unfenced(direct.Prepared):
         def __init__(self, statement: Any) -> None:
             super().__init__(statement)
-            self.text = PREPARED_FENCE.sub(r" AND \1::integer IS NOT NULL", self.text)
+            self.text = PREPARED_FENCE.sub(r" AND \1::integer IS NOT NULL", self.text).replace(FENCE_OF_EACH, "")
 
     assert PREPARED_FENCE.search(direct.Prepared(attempts._SUCCEED).text), "the fence looks otherwise now"
+    assert FENCE_OF_EACH in direct.Prepared(successes._SUCCEED_TOGETHER).text, "the fence looks otherwise now"
     _replace(direct, "Prepared", Unfenced)
     assert FENCE in str(attempts._SUCCEED.compile(dialect=psycopg2.dialect())), "the fence looks otherwise now"
 

@@ -37,6 +37,7 @@ class FakeRun:
         self.reports: list[tuple[int | None, Any]] = []
         self.ends: list[tuple[str, Any]] = []
         self.next_try: NextTry | None = None
+        self.left_to_the_parent = False
         self._stop_at = stop_at
 
     @contextmanager
@@ -49,8 +50,9 @@ class FakeRun:
         if self._stop_at is not None and len(self.reports) >= self._stop_at[0]:
             raise self._stop_at[1]
 
-    def succeed(self, result: Any) -> None:
+    def succeed(self, result: Any, *, later: bool = False) -> None:
         self.ends.append(("succeeded", result))
+        self.left_to_the_parent = later
 
     def fail(self, error: BaseException) -> None:
         self.ends.append(("failed", error))

@@ -1,7 +1,12 @@
 """What the agent remembers between two looks; the rest of it needs a database and is tested on real workers."""
 
+import pytest
+
 from app.models.ids import new_id
-from app.worker.agent import Agent
+from app.services.successes import Success
+from app.worker import agent as module
+from app.worker.agent import Agent, Loss
+from app.worker.completions import Completions
 from app.worker.holdings import Holding
 
 
@@ -21,3 +26,17 @@ class TestOrphans:
         for _ in range(50):
             agent._end_orphans([self.ROW])
         assert [loss.task_id for loss in agent._unwritten] == [self.ROW.task_id]
+
+
+class TestLosses:
+    def test_a_loss_waits_until_what_the_child_had_handed_over_is_written(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        completions = Completions()
+        completions.open()
+        monkeypatch.setattr(module, "completions", completions)
+        loss = Loss(new_id(), 4711, overran=None)
+        assert not Agent()._still_holds(loss)
+        assert completions.hand_over(Success(loss.task_id, 1, None))
+        assert Agent()._still_holds(loss)
+        completions.stop()

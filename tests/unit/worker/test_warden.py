@@ -180,17 +180,23 @@ class TestHoldings:
     def test_the_rows_that_nobody_runs(self, fork: Fork, board: Board) -> None:
         pid = fork(self.TASK)
         row = Holding(self.TASK, 1, pid, cancelled=False)
-        assert holdings.orphans([row], board.busy()) == []
+        assert holdings.orphans([row], board.busy(), set()) == []
         other = Sight(0, pid, 2, Phase.RUNNING, 1, new_id())
-        assert holdings.orphans([row], [other]) == [row]
-        assert holdings.orphans([row], []) == []  # a living child without a seat
+        assert holdings.orphans([row], [other], set()) == [row]
+        assert holdings.orphans([row], [], set()) == []  # a living child without a seat
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: has_ended(pid), what="the child to end")
-        assert holdings.orphans([row], []) == [row]
-        assert holdings.orphans([row], board.busy()) == [row]
+        assert holdings.orphans([row], [], set()) == [row]
+        assert holdings.orphans([row], board.busy(), set()) == [row]
+
+    def test_what_was_handed_over_is_nobodys_to_run_any_more_and_still_no_orphan(self) -> None:
+        row = Holding(self.TASK, 1, os.getpid(), cancelled=False)
+        left = [Sight(0, os.getpid(), 1, Phase.IDLE, 0, UUID(int=0))]
+        assert holdings.orphans([row], left, {(self.TASK, 1)}) == []
+        assert holdings.orphans([row], left, {(self.TASK, 2)}) == [row]
 
     def test_a_pool_without_children_is_never_in_doubt(self) -> None:
-        assert holdings.orphans([Holding(self.TASK, 1, os.getpid(), cancelled=False)], []) == []
+        assert holdings.orphans([Holding(self.TASK, 1, os.getpid(), cancelled=False)], [], set()) == []
 
 
 def test_a_seat_that_is_left_holds_nothing(board: Board) -> None:
@@ -198,4 +204,4 @@ def test_a_seat_that_is_left_holds_nothing(board: Board) -> None:
     seat.claiming(TestHoldings.TASK)
     seat.idle()
     row = Holding(TestHoldings.TASK, 1, os.getpid(), cancelled=False)
-    assert holdings.orphans([row], list(board.taken())) == [row]
+    assert holdings.orphans([row], list(board.taken()), set()) == [row]

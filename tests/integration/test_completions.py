@@ -1,0 +1,229 @@
+"""Successes that a child hands to its parent: written together, each for itself, and held until they are."""
+
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select, text
+
+from app.core.config import get_settings
+from app.db.direct import _prepared, direct
+from app.db.session import SessionLocal
+from app.models.ids import new_id
+from app.models.task import Task, TaskStatus
+from app.services import successes
+from app.services.successes import Success
+from app.services.task_service import task_service
+from app.worker import completions as module
+from app.worker.completions import MAX_BYTES, Completions
+from app.worker.delivery import DELIVERY_LEASES
+from tests.support.services import Services, environment
+from tests.support.settings import settings
+from tests.support.tasks import claim, new_task
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture(autouse=True)
+def _database(services: Services) -> Iterator[None]:
+    name = services.new_database()
+    with settings(environment(services.database_url(name), services.flushed_broker())):
+        yield
+    services.drop_database(name)
+
+
+@pytest.fixture
+def completions() -> Iterator[Completions]:
+    made = Completions()
+    made.open()
+    yield made
+    made.stop()
+
+
+def success(result: str | None = None) -> Success:
+    """Of a task that runs."""
+    with SessionLocal() as db:
+        task = new_task(db)
+        return Success(task.id, claim(db, task).attempt, result)
+
+
+def row(task_id: UUID) -> Task:
+    with SessionLocal() as db:
+        return task_service.get_task(db, task_id)
+
+
+def write(completions: Completions) -> None:
+    """One turn of the thread."""
+    completions._write(completions._batch())
+
+
+class TestTogether:
+    def test_each_gets_its_own_result(self, completions: Completions) -> None:
+        results = {success(result): result for result in ('{"sum":1e22}', '"数据 \\u0000"', "-0.0", "null", None)}
+        for one in results:
+            assert completions.hand_over(one)
+        assert completions.held() == {(one.task_id, 1) for one in results}
+        write(completions)
+        assert completions.held() == set()
+        with SessionLocal() as db:
+            for one, result in results.items():
+                kept = text("SELECT status, progress, result FROM tasks WHERE id = :id")
+                assert tuple(db.execute(kept, {"id": one.task_id}).one()) == ("succeeded", 100, result)
+
+    def test_they_are_one_statement(self, completions: Completions, monkeypatch: pytest.MonkeyPatch) -> None:
+        batches: list[int] = []
+        together = successes.succeed_together
+        monkeypatch.setattr(
+            successes, "succeed_together", lambda db, ends: batches.append(len(ends)) or together(db, ends)
+        )
+        for _ in range(5):
+            completions.hand_over(success())
+        write(completions)
+        assert batches == [5]
+
+    def test_by_their_keys_though_the_plan_was_made_for_an_empty_table(self) -> None:
+        statement = successes._SUCCEED_TOGETHER
+        with direct() as connection, connection._driver.cursor() as cursor:
+            for _ in range(8):
+                successes.succeed_together(connection, [Success(new_id(), 1, None)])
+            explained = _prepared(statement).call.replace("EXECUTE", "EXPLAIN EXECUTE")
+            cursor.execute(explained, ["[]"])
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert "Index Scan using pk_tasks" in plan
+            assert "Seq Scan" not in plan
+            cursor.execute("SHOW enable_seqscan")
+            assert cursor.fetchone() == ("on",)  # for that one statement alone
+
+    def test_an_attempt_that_lost_its_task_writes_nothing(
+        self, completions: Completions, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        lost, kept = success("1"), success("2")
+        with SessionLocal() as db:
+            task_service.update_task_status(db, lost.task_id, "failed")
+        stale = Success(kept.task_id, 0, "3")
+        for one in (lost, stale, kept):
+            completions.hand_over(one)
+        with caplog.at_level(logging.WARNING):
+            write(completions)
+        assert [row(one.task_id).status for one in (lost, kept)] == [TaskStatus.FAILED, TaskStatus.SUCCEEDED]
+        assert row(kept.task_id).result == 2
+        assert f"attempt 1 of task {lost.task_id} no longer held it" in caplog.text
+        assert completions.held() == set()
+
+
+class TestNeighbours:
+    def test_a_row_that_somebody_holds_keeps_nobody_else_waiting(self, completions: Completions) -> None:
+        stuck, free = success(), success()
+        with SessionLocal() as somebody:
+            somebody.execute(select(Task.id).where(Task.id == stuck.task_id).with_for_update())
+            completions.hand_over(stuck)
+            completions.hand_over(free)
+            write(completions)
+            assert row(free.task_id).status is TaskStatus.SUCCEEDED
+            assert completions.held() == {(stuck.task_id, 1)}
+            somebody.rollback()
+        write(completions)
+        assert row(stuck.task_id).status is TaskStatus.SUCCEEDED
+
+    def test_a_result_that_the_database_refuses_fails_its_task_alone(self, completions: Completions) -> None:
+        with SessionLocal() as db:
+            db.execute(text("ALTER TABLE tasks ADD CONSTRAINT unlucky CHECK (result <> '13')"))
+            db.commit()
+        refused, taken = success("13"), success("14")
+        completions.hand_over(refused)
+        completions.hand_over(taken)
+        write(completions)
+        assert row(taken.task_id).status is TaskStatus.SUCCEEDED
+        failed = row(refused.task_id)
+        assert (failed.status, failed.result) == (TaskStatus.FAILED, None)
+        assert "unlucky" in (failed.error_message or "")
+        assert completions.held() == set()
+
+
+class TestAnOutage:
+    def test_what_came_before_is_written_after_it(self, completions: Completions) -> None:
+        completions.hand_over(success())
+        write(completions)
+        one = success("1")
+        completions.hand_over(one)
+        with direct() as connection, SessionLocal() as db:
+            db.execute(select(func.pg_terminate_backend(connection._driver.info.backend_pid)))
+        write(completions)
+        assert completions.held() == {(one.task_id, 1)}
+        write(completions)
+        assert row(one.task_id).status is TaskStatus.SUCCEEDED
+
+    def test_what_has_waited_for_ten_leases_is_given_up_and_an_orphan_for_the_agent(
+        self, completions: Completions, caplog: pytest.LogCaptureFixture, services: Services
+    ) -> None:
+        old, young = success(), success()
+        completions.hand_over(old)
+        completions.hand_over(young)
+        completions.held()
+        _, since = completions._waiting[old.task_id, 1]
+        patience = get_settings().worker_lease_seconds * DELIVERY_LEASES
+        completions._waiting[old.task_id, 1] = old, since - patience
+        gone = environment(services.database_url("there_is_no_such_database"), services.flushed_broker())
+        with settings(gone):
+            write(completions)
+        assert completions.held() == {(young.task_id, 1)}
+        assert f"the end of task {old.task_id} could not be written" in caplog.text
+
+
+class TestTheThread:
+    def test_writes_what_comes_and_at_its_end_what_is_left(
+        self, completions: Completions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "MAX_BATCH", 2)
+        completions.start()
+        first = success("1")
+        completions.hand_over(first)
+        wait_for(lambda: row(first.task_id).status is TaskStatus.SUCCEEDED, 20, "the first to be written")
+        more = [success() for _ in range(10)]
+        for one in more:
+            completions.hand_over(one)
+        completions.stop()
+        assert {row(one.task_id).status for one in more} == {TaskStatus.SUCCEEDED}
+
+    def test_outlives_an_error_that_nobody_thought_of(
+        self, completions: Completions, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        together, calls = successes.succeed_together, iter([ZeroDivisionError("a bug")])
+
+        def at_first_a_bug(*args: Any) -> set[UUID]:
+            for error in calls:
+                raise error
+            return together(*args)
+
+        monkeypatch.setattr(successes, "succeed_together", at_first_a_bug)
+        completions.start()
+        one = success()
+        completions.hand_over(one)
+        wait_for(lambda: row(one.task_id).status is TaskStatus.SUCCEEDED, 20, "the second try")
+        assert "a bug" in caplog.text
+
+
+class TestHandingOver:
+    def test_a_child_of_no_such_parent_writes_itself(self) -> None:
+        assert not Completions().hand_over(Success(new_id(), 1, None))
+
+    def test_a_large_result_is_the_childs_own(self, completions: Completions) -> None:
+        assert not completions.hand_over(Success(new_id(), 1, "9" * MAX_BYTES))
+        assert completions.held() == set()
+
+    def test_a_parent_that_is_gone_is_noticed(self, completions: Completions) -> None:
+        completions.become_child()  # the only reader is gone
+        assert not completions.hand_over(Success(new_id(), 1, None))
+
+    def test_a_forked_child_is_heard(self, completions: Completions) -> None:
+        one = success()
+        pid = os.fork()
+        if pid == 0:
+            completions.become_child()
+            os._exit(0 if completions.hand_over(one) else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert completions.held() == {(one.task_id, 1)}
+        write(completions)
+        assert row(one.task_id).status is TaskStatus.SUCCEEDED
