@@ -2,7 +2,7 @@
 
 From the outside in: `RequestContext` (id, security headers), `Cors` where origins are named (`app/api/cors.py`),
 `LastNet` (exceptions), `RequestMetrics`, `RequestLimits` (sizes, malformed targets, hosts). They change only messages
-that pass, and hold no body.
+that pass, and hold no body. Within them `ShortWay` (`app/api/direct.py`) takes the plain form of what comes most.
 """
 
 import logging

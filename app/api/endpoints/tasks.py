@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import Header, Path, Query, Request, Response, status
 
 from app.api.deps import SessionDep, SubmitterDep, TaskLookupDep, TaskReader, TaskWriter, WatcherDep, authenticated
-from app.api.direct import bearer_token, directly, has_header, id_in_path, json_body
+from app.api.direct import bearer_token, directly, has_header, json_body
 from app.api.etags import check_if_match, etag, not_modified
 from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
 from app.api.problems import problems
@@ -103,12 +103,11 @@ async def _create_directly(request: Request) -> Response | None:
 
 
 async def _get_directly(request: Request) -> Response | None:
-    token, task_id = bearer_token(request), id_in_path(request, "task_id")
-    plain = not request.scope["query_string"] and not has_header(request, b"if-none-match")
-    if token is None or task_id is None or not plain:
+    token = bearer_token(request)
+    if token is None or request.scope["query_string"] or has_header(request, b"if-none-match"):
         return None
     user = await authenticated(request, token, Scope.TASKS_READ)
-    return await get_task(user, request.state.task_lookup, request.state.watcher, task_id)
+    return await get_task(user, request.state.task_lookup, request.state.watcher, UUID(request.path_params["task_id"]))
 
 
 @router.post(
