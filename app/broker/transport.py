@@ -104,16 +104,14 @@ class Channel(redis.Channel):
         return str(uuid_utils.uuid4())
 
     def put_all(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
-        """Put these, each with its queue, in their order and in one round trip: as kombu would, one by one."""
+        """Put these, each with its queue, each line of them in its order and in one round trip."""
         lines: dict[str, list[bytes]] = {}
         for queue, message in messages:
             properties = message["properties"]
             properties["delivery_tag"] = self._next_delivery_tag()
             lines.setdefault(self._q_for_pri(queue, properties["priority"]), []).append(to_json(message))
-        with self._writer.pipeline(transaction=False) as pipeline:
-            for line, items in lines.items():
-                pipeline.lpush(line, *items)
-            pipeline.execute()
+        for line, items in lines.items():
+            self._writer.lpush(line, *items)
 
     @cached_property
     def _writer(self) -> Any:
