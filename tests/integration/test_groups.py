@@ -166,7 +166,7 @@ def test_too_many_at_once_are_turned_away(tasks: TaskClient, monkeypatch: pytest
     task = tasks.create()
     batcher = tasks.http.app_state[group]._batcher  # type: ignore[attr-defined]  # (starlette's TestClient)
     monkeypatch.setattr(batcher, "_max_waiting", 0)
-    answer = tasks.get(task["id"]) if group == "task_lookup" else tasks.post(body=BODY)
+    answer = tasks.post(body=BODY) if group == "submitter" else tasks.get(task["id"])
     assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "overloaded", "1")
     monkeypatch.undo()
     assert len(tasks.get().json()) == 1
