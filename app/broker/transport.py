@@ -104,7 +104,7 @@ class Channel(redis.Channel):
         return str(uuid_utils.uuid4())
 
     def put_all(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
-        """Put these, each with its queue, each line of them in its order and in one round trip."""
+        """Put these, each with its queue, those of one list in their order and in one round trip."""
         lines: dict[str, list[bytes]] = {}
         for queue, message in messages:
             properties = message["properties"]
@@ -115,7 +115,7 @@ class Channel(redis.Channel):
 
     @cached_property
     def _writer(self) -> Any:
-        """A client is no connection, and costs as much to make as ten messages to send; kombu makes one each time."""
+        """Kept, where kombu makes a client for each message; its connection is taken from the pool each time."""
         return self._create_client()
 
     def _create_client(self, asynchronous: bool = False) -> Any:
