@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.api import docs
 from app.api.cors import Cors
+from app.api.direct import ShortWay
 from app.api.endpoints import operations
 from app.api.error_handlers import add_problem_handlers
 from app.api.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
@@ -81,6 +82,7 @@ def create_app() -> FastAPI:
     )
     add_problem_handlers(app)
     # The last one added is the outermost.
+    app.add_middleware(ShortWay, routes=app.router.routes)
     app.add_middleware(
         RequestLimits,
         max_body_bytes=settings.max_body_bytes,

@@ -1,5 +1,6 @@
 """Which Host a request may name: a well-formed one and, where ALLOWED_HOSTS lists some, one of those."""
 
+import functools
 import re
 from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv6Address
@@ -36,6 +37,7 @@ def is_allowed(host: str, allowed: Sequence[str]) -> bool:
     return any(name == pattern or (pattern.startswith("*.") and name.endswith(pattern[1:])) for pattern in allowed)
 
 
+@functools.lru_cache(maxsize=1024)
 def _parse(value: bytes) -> str | None:
     """The host without its port; None where it is none."""
     match = _HOST.fullmatch(value)

@@ -2,12 +2,13 @@
 
 From the outside in: `RequestContext` (id, security headers), `Cors` where origins are named (`app/api/cors.py`),
 `LastNet` (exceptions), `RequestMetrics`, `RequestLimits` (sizes, malformed targets, hosts). They change only messages
-that pass, and hold no body.
+that pass, and hold no body. Within them `ShortWay` (`app/api/direct.py`) takes the plain form of what comes most.
 """
 
 import logging
 import re
 from collections.abc import Sequence
+from itertools import chain
 from time import perf_counter
 
 import anyio
@@ -198,7 +199,7 @@ class RequestLimits:
 
     def _refuse_head(self, scope: Scope) -> tuple[int, str] | None:
         headers = scope["headers"]
-        size = len(scope["path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in headers)
+        size = len(scope["path"]) + len(scope["query_string"]) + sum(map(len, chain.from_iterable(headers)))
         if size > self.max_header_bytes:
             return 431, f"The request line and the header fields are larger than {self.max_header_bytes} bytes"
         if len(headers) > self.max_headers:

@@ -12,8 +12,6 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from sqlalchemy.orm import Session
 
-from app.api.direct import route_class_of
-
 
 class SlashRouter(APIRouter):
     """Routes whose path ends in `/` are also answered without it; the twin is not in the schema."""
@@ -39,10 +37,7 @@ class SlashRouter(APIRouter):
         """
         for path, endpoint, options in self._added:
             tags = [*self.tags, *(options.get("tags") or ())]
-            kind = route_class_of(endpoint)
-            app.router.add_api_route(
-                prefix + self.prefix + path, endpoint, route_class_override=kind, **(options | {"tags": tags})
-            )
+            app.router.add_api_route(prefix + self.prefix + path, endpoint, **(options | {"tags": tags}))
 
     def _add(self, path: str, endpoint: Callable[..., Any], options: dict[str, Any]) -> None:
         self._added.append((path, endpoint, options))

@@ -4,20 +4,20 @@ In kombu 5.7 an item that is no message is an exception in the worker's event lo
 is gone, the next one ends the next worker. Here it is dropped, and for kombu nothing has come (docs/adr/0020).
 """
 
-import json
 from collections.abc import Iterable
+from functools import cached_property
 from queue import Empty
 from typing import Any
 
 import uuid_utils
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from pydantic_core import to_json
 
 from app.broker.items import Malformed, check_envelope, check_item, drop, parse, too_raw, why_unread
 from app.dispatch.messages import RECORD_HEADER
 
 # Of kombu's errors of a connection, this one is also what a malformed item raises.
 _AMBIGUOUS = (KeyError,)
-_ENCODER = json.JSONEncoder()
 
 
 class QoS(redis.QoS):
@@ -104,12 +104,19 @@ class Channel(redis.Channel):
         return str(uuid_utils.uuid4())
 
     def put_all(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
-        """Put these, each with its queue, in their order and in one round trip: as kombu would, one by one."""
-        with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipeline:
-            for queue, message in messages:
-                message["properties"]["delivery_tag"] = self._next_delivery_tag()
-                pipeline.lpush(self._q_for_pri(queue, message["properties"]["priority"]), _ENCODER.encode(message))
-            pipeline.execute()
+        """Put these, each with its queue, those of one list in their order and in one round trip."""
+        lines: dict[str, list[bytes]] = {}
+        for queue, message in messages:
+            properties = message["properties"]
+            properties["delivery_tag"] = self._next_delivery_tag()
+            lines.setdefault(self._q_for_pri(queue, properties["priority"]), []).append(to_json(message))
+        for line, items in lines.items():
+            self._writer.lpush(line, *items)
+
+    @cached_property
+    def _writer(self) -> Any:
+        """Kept, where kombu makes a client for each message; its connection is taken from the pool each time."""
+        return self._create_client()
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         client = super()._create_client(asynchronous)

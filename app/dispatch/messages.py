@@ -11,7 +11,7 @@ from app.models.task import Task, TaskPriority
 RECORD_HEADER = "task_record"
 GENERATION_HEADER = "task_generation"
 
-# What `Dispatch` needs of a row.
+# What `Dispatch` needs of a row, in the order of its fields.
 DISPATCHED_COLUMNS = (
     Task.id,
     Task.generation,
@@ -22,6 +22,7 @@ DISPATCHED_COLUMNS = (
     Task.timeout_seconds,
     Task.dispatch_at,
 )
+_NAMES = [column.key for column in DISPATCHED_COLUMNS]
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Dispatch:
     @classmethod
     def of(cls, task: Any) -> "Dispatch":
         """From a task, or from a row of `DISPATCHED_COLUMNS`."""
-        return cls(**{column.key: getattr(task, column.key) for column in DISPATCHED_COLUMNS})
+        return cls(*[getattr(task, name) for name in _NAMES])
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "Dispatch":
         """From the values of a row by their columns' names."""
-        return cls(**{column.key: row[column.key] for column in DISPATCHED_COLUMNS})
+        return cls(*[row[name] for name in _NAMES])

@@ -110,6 +110,11 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
+# Made anew: `[]` itself would go through `copy.deepcopy` for each task.
+_EMPTY_LIST: dict[str, Any] = {"default_factory": list, "json_schema_extra": {"default": []}}
+_EMPTY_OBJECT: dict[str, Any] = {"default_factory": dict, "json_schema_extra": {"default": {}}}
+
+
 class TaskCreate(RequestModel):
     """What to run, when, and how often it may fail."""
 
@@ -120,9 +125,9 @@ class TaskCreate(RequestModel):
     celery_task_name: ShortText = Field(
         description="One of GET /tasks/types.", examples=["app.tasks.common_tasks.long_running_task"]
     )
-    args: Annotated[JSONArray, NotMasked] = Field([], description="Positional arguments.", examples=[[60]])
+    args: Annotated[JSONArray, NotMasked] = Field(**_EMPTY_LIST, description="Positional arguments.", examples=[[60]])
     kwargs: Annotated[JSONObject, NotMasked] = Field(
-        {},
+        **_EMPTY_OBJECT,
         description="Keyword arguments. What stands below a key that names a secret (password, token, api_key, …) is "
         "shown as `***` from now on.",
         examples=[{"param": "value"}],
@@ -150,9 +155,9 @@ class TaskCreate(RequestModel):
     retry_backoff_seconds: Seconds | None = Field(
         None, description="Wait before the second attempt; doubles with each one after that.", examples=[5]
     )
-    tags: list[Tag] = Field([], max_length=MAX_TAGS, description="To filter by.", examples=[["nightly"]])
+    tags: list[Tag] = Field(**_EMPTY_LIST, max_length=MAX_TAGS, description="To filter by.", examples=[["nightly"]])
     metadata: Annotated[SearchableObject, NotMasked] = Field(
-        {}, description="Any JSON object of yours.", examples=[{"order": 17}]
+        **_EMPTY_OBJECT, description="Any JSON object of yours.", examples=[{"order": 17}]
     )
 
     @field_validator("kwargs")

@@ -53,9 +53,15 @@ class Authenticator:
         await self._batcher.close()
 
 
+def login_claims(token: str) -> AccessClaims | None:
+    """What the token of a login says; None for an API key. Raises InvalidToken."""
+    return None if looks_like_api_key(token) else read_access_token(token)
+
+
 def _proof_of(token: str) -> _Proof:
-    if not looks_like_api_key(token):
-        return read_access_token(token)
+    claims = login_claims(token)
+    if claims is not None:
+        return claims
     if not is_well_formed(token):
         raise InvalidToken
     return _Digest(api_key_digest(token))

@@ -4,7 +4,7 @@ Every expiry is decided by the database's clock.
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -143,6 +143,13 @@ _LIVE_SESSIONS = _LIVE_SESSION.where(LoginSession.id == any_(bindparam("ids", ty
 def live_sessions(db: Executor, ids: Collection[UUID]) -> dict[UUID, LiveSession]:
     """Those of them that stand, by their id: one query for all who ask at this moment."""
     return {row[-1]: LiveSession(*row[:-1]) for row in db.execute(_LIVE_SESSIONS, {"ids": list(ids)})}
+
+
+def live_sessions_of_tokens(db: Executor, tokens: Sequence[AccessClaims]) -> list[LiveSession | None]:
+    """The login of each token where it stands: one query for all of them."""
+    sessions = live_sessions(db, {claims.session_id for claims in tokens}) if tokens else {}
+    found = [sessions.get(claims.session_id) for claims in tokens]
+    return [each if is_sessions_token(each, claims) else None for each, claims in zip(found, tokens, strict=True)]
 
 
 def is_sessions_token(session: LiveSession | None, claims: AccessClaims) -> bool:

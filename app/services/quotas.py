@@ -200,16 +200,15 @@ class Quotas:
         with usage.lock:
             refusal = _refusal(settings, usage, wanted)
             early = time.monotonic() - usage.looked_at < usage.interval
-            outdated = not early and (refusal is not None or _used_its_share(settings, usage))
-        if outdated and usage.is_slow and refusal is None:
+            if early or (refusal is None and not _used_its_share(settings, usage)):
+                _occupy(usage, wanted, refusal)
+                return
+        if usage.is_slow and refusal is None:
             threading.Thread(target=self._look_aside, args=(user_id, usage), daemon=True).start()
-        elif outdated:
+        else:
             self._look_again(db, user_id, usage)
         with usage.lock:
-            refusal = _refusal(settings, usage, wanted)
-            if refusal is not None:
-                raise refusal
-            usage.open = usage.open.plus(wanted)
+            _occupy(usage, wanted, _refusal(settings, usage, wanted))
 
     def _look_again(self, db: Session, user_id: UUID, usage: Usage) -> None:
         """Unless it is too early, or somebody else is at it. Of a user who is not known yet everybody waits for it."""
@@ -233,6 +232,12 @@ class Quotas:
                 self._look_again(db, user_id, usage)
         except SQLAlchemyError as error:
             logger.warning("the quotas of a user were not looked at: %s", first_line(error))
+
+
+def _occupy(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:
+    if refusal is not None:
+        raise refusal
+    usage.open = usage.open.plus(wanted)
 
 
 def _look(db: Session, user_id: UUID) -> Row[Any]:

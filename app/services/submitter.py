@@ -15,12 +15,14 @@ from anyio import to_thread
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from app.core.batcher import Batcher
+from app.core.security import AccessClaims
 from app.db.session import SessionLocal, group_engine
-from app.errors import InvalidInput, QuotaExceeded
+from app.errors import InvalidInput, InvalidToken, QuotaExceeded
 from app.live import hints
 from app.schemas.task import TaskCreate, TaskRead
 from app.services import task_creation
 from app.services.idempotency import create_once
+from app.services.login_queries import LiveSession, live_sessions_of_tokens
 from app.services.quotas import Load, Room, quotas
 from app.services.task_creation import NewTask
 from app.services.task_service import task_service
@@ -49,6 +51,14 @@ class _Request:
         return Load(len(self.rows), sum(row.size for row in self.rows))
 
 
+@dataclass(frozen=True, slots=True)
+class _OfLogin:
+    """The same of somebody whose token is yet to be looked up."""
+
+    claims: AccessClaims
+    wanted: TaskCreate
+
+
 _Inserted = list[dict[str, Any]]
 
 
@@ -56,7 +66,7 @@ class Submitter:
     """One for each event loop."""
 
     def __init__(self) -> None:
-        self._batcher: Batcher[_Request, _Inserted] = Batcher(_accept, "submitter")
+        self._batcher: Batcher[_Request | _OfLogin, _Inserted] = Batcher(_identify_and_accept, "submitter")
 
     async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Submitted:
         """The committed task; under a key, the one that it has if it has one.
@@ -68,6 +78,14 @@ class Submitter:
             # Not in the group: the key's lock is held until the commit, and two groups could wait for each other's.
             return await to_thread.run_sync(partial(_accept_once, wanted, user_id, idempotency_key))
         (row,) = await self._batcher.submit(_Request(user_id, task_creation.rows_of([wanted], user_id)))
+        return Submitted(TaskRead.model_validate(row))
+
+    async def submit_of_login(self, wanted: TaskCreate, claims: AccessClaims) -> Submitted:
+        """The same for who presents this token, if its login stands. Raises InvalidToken too.
+
+        One trip to the group's thread and back instead of two, which is a tenth of what a submit costs.
+        """
+        (row,) = await self._batcher.submit(_OfLogin(claims, wanted))
         return Submitted(TaskRead.model_validate(row))
 
     async def submit_all(self, wanted: Sequence[TaskCreate], user_id: UUID) -> list[TaskRead]:
@@ -102,8 +120,31 @@ def _row_of(at: int, task: TaskCreate, user_id: UUID) -> NewTask:
     return row
 
 
+def _identify_and_accept(items: list[_Request | _OfLogin]) -> list[_Inserted | Exception]:
+    """The work of a group: whose token is good is accepted together with those who are known already."""
+    known = _identified(items)
+    accepted = iter(_accept([each for each in known if isinstance(each, _Request)]))
+    return [next(accepted) if isinstance(each, _Request) else each for each in known]
+
+
+def _identified(items: list[_Request | _OfLogin]) -> list[_Request | Exception]:
+    tokens = [item.claims for item in items if isinstance(item, _OfLogin)]
+    with group_engine().connect() as connection:
+        sessions = iter(live_sessions_of_tokens(connection, tokens))
+    return [item if isinstance(item, _Request) else _request_of(item, next(sessions)) for item in items]
+
+
+def _request_of(item: _OfLogin, session: LiveSession | None) -> _Request | Exception:
+    if session is None:
+        return InvalidToken()
+    try:
+        return _Request(session.user_id, task_creation.rows_of([item.wanted], session.user_id))
+    except Exception as problem:  # noqa: BLE001 (whatever it is, it is this caller's and not the group's)
+        return problem
+
+
 def _accept(requests: list[_Request]) -> list[_Inserted | Exception]:
-    """The work of a group: who has room is inserted, together if that is possible."""
+    """Who has room is inserted, together if that is possible."""
     outcomes: dict[int, _Inserted | Exception] = {}
     rooms: dict[int, Room] = {}
     try:

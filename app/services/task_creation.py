@@ -1,12 +1,12 @@
 """Accepting tasks: from what was asked for to committed rows and the dispatches they owe."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 from sqlalchemy import (
     JSON,
     Boolean,
@@ -66,13 +66,12 @@ _VALUES = select(*(_NEW.c[name] for name in _COLUMNS), _START, _DUE, STATEMENT_T
 _TABLE = Base.metadata.tables[Task.__tablename__]
 # JSONB has its own way with numbers: the metadata are answered as they stand in the row.
 _DECIDED = ("id", "run_at", "dispatch_at", "created_at", "updated_at", "metadata")
+_ANSWERED = (*_DECIDED[:-1], "metadata_")
 _INSERT_ROWS = insert(_TABLE).from_select(_NAMES, _VALUES).returning(*(_TABLE.c[name] for name in _DECIDED))
 _INSERT_TASKS = select(Task).from_statement(insert(_TABLE).from_select(_NAMES, _VALUES).returning(_TABLE))
-# Identifiers and times as their text.
-_ENCODER = json.JSONEncoder(default=str, separators=(",", ":"))
 # What the table itself says of a new row.
 _FRESH: dict[str, Any] = {
-    "status": TaskStatus.PENDING, "progress": 0, "attempt": 0, "version": 1,
+    "status": TaskStatus.PENDING, "progress": 0, "attempt": 0, "version": 1, "generation": 1,
     **dict.fromkeys(
         ("status_reason", "progress_detail", "result", "error", "worker", "started_at", "finished_at",
          "cancel_requested_at")
@@ -119,11 +118,8 @@ def insert_tasks(db: Session, rows: Sequence[NewTask]) -> list[Task]:
 def insert_rows(connection: Connection, rows: Sequence[NewTask]) -> list[dict[str, Any]]:
     """The same for who wants no objects: each as `TaskRead` takes it, and with its `dispatch_at` and `generation`."""
     result = connection.execute(_INSERT_ROWS, {"p_rows": _text(rows)})
-    decided = {row["id"]: row for row in result.mappings()}
-    return [
-        {**_FRESH, **row.values, **decided[row.id], "metadata_": decided[row.id]["metadata"], "generation": 1}
-        for row in rows
-    ]
+    decided = {row[0]: row for row in result}
+    return [{**_FRESH, **row.values, **dict(zip(_ANSWERED, decided[row.id], strict=True))} for row in rows]
 
 
 def due_now(tasks: Sequence[Task]) -> list[Dispatch]:
@@ -168,5 +164,5 @@ def _row(wanted: TaskCreate, user_id: UUID) -> NewTask:
     }
     args, kwargs = dump_json(wanted.args), dump_json(wanted.kwargs)
     grace = get_settings().dispatch_grace_seconds
-    text = _ENCODER.encode({**values, "args": args, "kwargs": kwargs, "grace": grace})
-    return NewTask(task_id, values, text, len(args) + len(kwargs))
+    text = to_json({**values, "args": args, "kwargs": kwargs, "grace": grace})
+    return NewTask(task_id, values, text.decode(), len(args) + len(kwargs))

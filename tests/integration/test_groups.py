@@ -11,14 +11,15 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.core.config import get_settings
+from app.core.security import read_access_token
 from app.db.session import SessionLocal
 from app.dispatch.messages import Dispatch
-from app.errors import TooManyTasksQueued
+from app.errors import InvalidToken, TooManyTasksQueued, UnknownTask
 from app.schemas.task import TaskCreate
 from app.services import authenticator, submitter, task_creation
 from app.services.authenticator import _Digest
 from app.services.quotas import quotas
-from app.services.submitter import _Request
+from app.services.submitter import _OfLogin, _Request
 from app.services.task_service import task_service
 from tests.support.accounts import API, bearer
 from tests.support.services import Services
@@ -166,7 +167,7 @@ def test_too_many_at_once_are_turned_away(tasks: TaskClient, monkeypatch: pytest
     task = tasks.create()
     batcher = tasks.http.app_state[group]._batcher  # type: ignore[attr-defined]  # (starlette's TestClient)
     monkeypatch.setattr(batcher, "_max_waiting", 0)
-    answer = tasks.get(task["id"]) if group == "task_lookup" else tasks.post(body=BODY)
+    answer = tasks.post(body=BODY) if group == "submitter" else tasks.get(task["id"])
     assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "overloaded", "1")
     monkeypatch.undo()
     assert len(tasks.get().json()) == 1
@@ -175,7 +176,6 @@ def test_too_many_at_once_are_turned_away(tasks: TaskClient, monkeypatch: pytest
 class TestTokens:
     def test_each_is_looked_at_for_itself(self, client: httpx.Client, make_user: Callable[..., Any]) -> None:
         from app.core.api_key_tokens import api_key_digest
-        from app.core.security import read_access_token
 
         (first, mine), (_, theirs), (_, over) = make_user(), make_user(), make_user()
         body = {"name": "machine", "scopes": ["tasks:read"]}
@@ -188,6 +188,37 @@ class TestTokens:
         found = authenticator._look_up(proofs)
         users = [str(each.user_id) if each else None for each in found]
         assert users == [first["id"], None, None, first["id"], None, None, str(two.user_id), first["id"]]
+
+
+class TestLogins:
+    """Looked up in the group that inserts what they ask for."""
+
+    def test_none_answers_for_anothers_token_or_mistake(
+        self,
+        client: httpx.Client,
+        make_user: Callable[..., Any],
+        sent: list[Dispatch],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        (first, mine), (_, over), (second, theirs) = make_user(), make_user(), make_user()
+        assert client.post(f"{API}/auth/logout", headers=bearer(over)).status_code == 204
+        good, odd = TaskCreate.model_validate(BODY), TaskCreate.model_validate(BODY | {"name": "odd"})
+        unknown = TaskCreate.model_validate(BODY | {"celery_task_name": "nobody's"})
+        rows_of = task_creation.rows_of
+
+        def fail_at_odd(tasks: list[TaskCreate], user_id: UUID) -> Any:
+            if tasks[0].name == "odd":
+                raise RuntimeError("on purpose")
+            return rows_of(tasks, user_id)
+
+        monkeypatch.setattr(task_creation, "rows_of", fail_at_odd)
+        one, gone, two = map(read_access_token, (mine, over, theirs))
+        asked = [(good, one), (good, gone), (unknown, one), (odd, one), (good, two)]
+        known = wanted(UUID(first["id"]))
+        outcomes = submitter._identify_and_accept([known, *(_OfLogin(claims, task) for task, claims in asked)])
+        kinds = [list, list, InvalidToken, UnknownTask, RuntimeError, list]
+        assert [type(each) for each in outcomes] == kinds
+        assert (stored(UUID(first["id"])), stored(UUID(second["id"])), len(sent)) == (2, 1, 3)
 
 
 class TestBatch:

@@ -97,3 +97,26 @@ def test_keeps_the_order_and_lets_others_add_headers(broker: redis.Redis, link: 
     assert [each["headers"]["id"] for each in sent] == [str(each.celery_id) for each in wanted]
     assert [each["headers"]["traceparent"] for each in sent] == [str(each.celery_id) for each in wanted]
     assert len({each["properties"]["delivery_tag"] for each in sent}) == 5
+
+
+def test_each_line_keeps_its_own_order(broker: redis.Redis, link: BrokerLink) -> None:
+    kinds = [TaskPriority.LOW, TaskPriority.NORMAL, TaskPriority.LOW, TaskPriority.NORMAL]
+    wanted = [dispatch(priority=kind) for kind in kinds]
+    sending.send(link.producer(), wanted)
+    lines = [key for key in broker.scan_iter() if broker.type(key) == b"list"]
+    sent = [[json.loads(item)["headers"]["id"] for item in reversed(broker.lrange(key, 0, -1))] for key in lines]
+    low, normal = ([str(each.celery_id) for each in wanted if each.priority is kind] for kind in kinds[:2])
+    assert sorted(sent) == sorted([low, normal])
+
+
+def test_two_messages_share_nothing_that_one_of_them_may_change(broker: redis.Redis, link: BrokerLink) -> None:
+    def trace(headers: dict[str, Any], **_: Any) -> None:
+        headers["baggage"] = headers["baggage"] + 1 if "baggage" in headers else 1
+
+    signals.before_task_publish.connect(trace, weak=False)
+    try:
+        sending.send(link.producer(), [dispatch(), dispatch()])
+    finally:
+        signals.before_task_publish.disconnect(trace)
+    (key,) = [key for key in broker.scan_iter() if broker.type(key) == b"list"]
+    assert [json.loads(item)["headers"]["baggage"] for item in broker.lrange(key, 0, -1)] == [1, 1]

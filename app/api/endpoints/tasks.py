@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import Header, Path, Query, Request, Response, status
 
 from app.api.deps import SessionDep, SubmitterDep, TaskLookupDep, TaskReader, TaskWriter, WatcherDep, authenticated
-from app.api.direct import bearer_token, directly, has_header, id_in_path, json_body
+from app.api.direct import bearer_token, directly, has_header, json_body
 from app.api.etags import check_if_match, etag, not_modified
 from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
 from app.api.problems import problems
@@ -43,7 +43,9 @@ from app.schemas.task import (
     TaskRead,
     TaskTypeRead,
 )
+from app.services.authenticator import login_claims
 from app.services.catalogue import TaskType, catalogue
+from app.services.submitter import Submitted, Submitter
 from app.services.task_service import task_service
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
@@ -98,17 +100,30 @@ async def _create_directly(request: Request) -> Response | None:
     body = await json_body(request, TaskCreate)
     if body is None:
         return None
+    submitter: Submitter = request.state.submitter
+    claims = login_claims(token)
+    if claims is not None:
+        return _created(request, await submitter.submit_of_login(body, claims))
     user = await authenticated(request, token, Scope.TASKS_WRITE)
-    return await create_task(request, user, request.state.submitter, body)
+    return await create_task(request, user, submitter, body)
+
+
+def _created(request: Request, accepted: Submitted) -> Response:
+    headers = {
+        "Location": f"{request.scope['path'].rstrip('/')}/{accepted.task.id}",
+        "ETag": etag(accepted.task.version),
+    }
+    if accepted.replayed:
+        headers[_REPLAYED] = "true"
+    return rendered(accepted.task, status.HTTP_201_CREATED, headers)
 
 
 async def _get_directly(request: Request) -> Response | None:
-    token, task_id = bearer_token(request), id_in_path(request, "task_id")
-    plain = not request.scope["query_string"] and not has_header(request, b"if-none-match")
-    if token is None or task_id is None or not plain:
+    token = bearer_token(request)
+    if token is None or request.scope["query_string"] or has_header(request, b"if-none-match"):
         return None
     user = await authenticated(request, token, Scope.TASKS_READ)
-    return await get_task(user, request.state.task_lookup, request.state.watcher, task_id)
+    return await get_task(user, request.state.task_lookup, request.state.watcher, UUID(request.path_params["task_id"]))
 
 
 @router.post(
@@ -136,14 +151,7 @@ async def create_task(
     Where no answer comes, send the same again with the same `Idempotency-Key`: there will be one task. 429 tells by its
     code which of your quotas is used up, and by `Retry-After` when to try again.
     """
-    accepted = await submitter.submit(body, user.id, idempotency_key)
-    headers = {
-        "Location": f"{request.scope['path'].rstrip('/')}/{accepted.task.id}",
-        "ETag": etag(accepted.task.version),
-    }
-    if accepted.replayed:
-        headers[_REPLAYED] = "true"
-    return rendered(accepted.task, status.HTTP_201_CREATED, headers)
+    return _created(request, await submitter.submit(body, user.id, idempotency_key))
 
 
 @router.post(

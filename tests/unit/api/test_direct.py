@@ -1,0 +1,108 @@
+"""The short way: what it takes, what it leaves to FastAPI, and what becomes of its errors."""
+
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, Request, Response
+from starlette.testclient import TestClient
+
+from app.api.direct import ShortWay, directly, json_body
+from app.api.error_handlers import add_problem_handlers
+from app.api.middleware import LastNet, RequestContext, RequestMetrics, route_template
+from app.core.metrics import exposition
+from app.errors import TaskNotFound
+from app.schemas.base import RequestModel
+
+ID = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
+
+
+class Thing(RequestModel):
+    name: str
+
+
+async def _create(request: Request) -> Response | None:
+    thing = await json_body(request, Thing)
+    return None if thing is None else Response(f"short {thing.name}")
+
+
+async def _get(request: Request) -> Response | None:
+    if "missing" in request.headers:
+        raise TaskNotFound
+    if "broken" in request.headers:
+        raise RuntimeError("on purpose")
+    return Response(f"short {request.path_params['part']} of {route_template(request.scope)}")
+
+
+app = FastAPI(redirect_slashes=False)
+add_problem_handlers(app)
+app.add_middleware(ShortWay, routes=app.router.routes)
+app.add_middleware(RequestMetrics)
+app.add_middleware(LastNet)
+app.add_middleware(RequestContext)
+
+
+@app.post("/parts/")
+@directly(_create)
+async def create(thing: Thing) -> str:
+    return f"long {thing.name}"
+
+
+@app.get("/parts/count")
+async def count() -> str:
+    return "long count"
+
+
+@app.get("/parts/{part}")
+@directly(_get)
+async def get(part: str) -> str:
+    return f"long {part}"
+
+
+@pytest.fixture(scope="module")
+def client() -> TestClient:
+    return TestClient(app, raise_server_exceptions=False)
+
+
+def test_a_body_that_is_understood_goes_the_short_way(client: TestClient) -> None:
+    assert client.post("/parts/", json={"name": "x"}).text == "short x"
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "application/JSON"])
+def test_fastapi_reads_again_what_was_given_up(client: TestClient, kind: str) -> None:
+    assert client.post("/parts/", content='{"name": "x"}', headers={"Content-Type": kind}).json() == "long x"
+
+
+def test_what_was_read_before_it_was_given_up_is_refused_by_fastapi(client: TestClient) -> None:
+    answer = client.post("/parts/", json={"name": "x", "more": 1})
+    assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["body", "more"])
+
+
+@pytest.mark.parametrize(("path", "text"), [(ID, f"short {ID} of /parts/{{part}}"), ("count", '"long count"')])
+def test_of_parameters_an_id_alone_is_taken(client: TestClient, path: str, text: str) -> None:
+    assert client.get(f"/parts/{path}").text == text
+
+
+def test_another_method_is_fastapis_to_refuse(client: TestClient) -> None:
+    answer = client.post(f"/parts/{ID}", json={"name": "x"})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+
+
+def test_below_a_prefix_it_is_the_same() -> None:
+    below = TestClient(app, root_path="/svc")
+    assert below.get(f"/svc/parts/{ID}").text.startswith("short")
+
+
+def test_its_errors_are_problems_as_all_are(client: TestClient) -> None:
+    answer = client.get(f"/parts/{ID}", headers={"missing": "1"})
+    assert (answer.status_code, answer.json()["code"], answer.headers["x-frame-options"]) == (
+        404,
+        "task_not_found",
+        "DENY",
+    )
+
+
+def test_what_nobody_foresaw_is_a_500_that_is_counted_for_its_route(client: TestClient) -> None:
+    answer = client.get(f"/parts/{ID}", headers={"broken": "1"})
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    counted: Any = exposition(list).decode()
+    assert 'http_requests_total{method="GET",route="/parts/{part}",status="500"}' in counted
