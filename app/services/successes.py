@@ -7,8 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import JSON, Integer, Text, Uuid, bindparam, cast, column, func
 
-from app.db.direct import SET_LOCAL, Direct
+from app.db.direct import SET_LOCAL
 from app.models.task import Task, TaskStatus
+from app.services.attempts import Executor
 from app.services.transitions import transition
 
 
@@ -42,7 +43,10 @@ _SUCCEED_TOGETHER = transition(
 ).execution_options(**{SET_LOCAL: _BY_KEY})
 
 
-def succeed_together(db: Direct, successes: Sequence[Success]) -> set[UUID]:
-    """`succeed` for several tasks in one statement. Returns those whose attempt still held them."""
+def succeed_together(db: Executor, successes: Sequence[Success]) -> set[UUID]:
+    """`succeed` for several tasks in one statement. Returns those whose attempt still held them.
+
+    PostgreSQL's settings for it are `Direct`'s to send: elsewhere it waits for whoever has locked a row.
+    """
     rows = [{"task_id": str(one.task_id), "attempt": one.attempt, "result": one.result} for one in successes]
     return {task_id for (task_id,) in db.execute(_SUCCEED_TOGETHER, {"p_successes": json.dumps(rows)}).all()}

@@ -7,6 +7,7 @@ may also have passed the row over; it then does at its next turn what the serial
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import func, text
@@ -20,6 +21,7 @@ from app.models.ids import new_id
 from app.services import attempts, rescue
 from app.services import task_service as module
 from app.services.attempts import NextTry, Ticket, WorkerIdentity
+from app.services.successes import Success, succeed_together
 from app.services.task_service import task_service
 from tests.support.interleaving import Ground, Operation, Outcome, control, perform, watched
 from tests.support.services import Services, environment, sqlalchemy_url
@@ -41,6 +43,11 @@ STATES: dict[str, list[Any]] = {
     "unwanted": ["claim", "force delete", "fail"],
 }
 ALWAYS = ("pending", "expired", "running", "running_cancelled", "failed", "revoked", "succeeded", "unwanted")
+
+
+def succeed_among_others(db: Any, task_id: UUID, attempt: int, result: str) -> bool:
+    """As the worker's parent writes what its children have left to it."""
+    return task_id in succeed_together(db, [Success(task_id, attempt, result), Success(new_id(), 1, None)])
 
 
 class Operations:
@@ -80,6 +87,7 @@ class Operations:
             Operation("claim", self._claim, by_worker=True),
             self._fenced("progress", attempts.report_progress, 50, None),
             self._fenced("succeed", attempts.succeed, "mine"),
+            self._fenced("succeed among others", succeed_among_others, '"mine"'),
             self._fenced("fail", attempts.fail, ERROR),
             self._fenced("retry later", attempts.retry_later, ERROR, NextTry(0)),
             self._fenced("revoke", attempts.revoke, "ignored"),

@@ -26,6 +26,7 @@ from app.services import attempts, rescue
 from app.services import task_service as module
 from app.services.attempts import NextTry, Ticket
 from app.services.quotas import Load, Quotas
+from app.services.successes import Success, succeed_together
 from app.services.task_service import task_service
 from tests.support.services import Services, environment
 from tests.support.settings import settings
@@ -122,6 +123,7 @@ def attempts_to_every_end(db: Session) -> None:
     child = (Task.worker_id == WORKER.id, Task.worker_pid == WORKER.pid)
     ends: list[Callable[[Task, int], Any]] = [
         lambda task, mine: attempts.succeed(db, task.id, mine, None),
+        lambda task, mine: succeed_together(db, [Success(task.id, mine, None)]),
         lambda task, mine: attempts.fail(db, task.id, mine, ERROR),
         lambda task, mine: attempts.retry_later(db, task.id, mine, ERROR, NextTry(0)),
         lambda task, mine: attempts.hand_back(db, task.id, mine, "why"),

@@ -27,9 +27,11 @@ NAP = 0.02
 
 def note(ledger: str, line: object = "") -> int:
     """Append a line in one write; how many there are now."""
-    with Path(ledger).open("a", encoding="utf-8") as file:
+    with Path(ledger).open("a+", encoding="utf-8") as file:
         file.write(f"{line}\n")
-    return len(Path(ledger).read_text(encoding="utf-8").splitlines())
+        file.flush()
+        file.seek(0)  # in the same file: a test that has seen the line may have removed it
+        return len(file.readlines())
 
 
 def await_gate(gate: str) -> None:
