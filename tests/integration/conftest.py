@@ -3,6 +3,7 @@
 from tests.support.fixtures import (  # noqa: F401 (pytest finds them by name here)
     client,
     db,
+    fresh_database,
     gate,
     ledger,
     make_user,

@@ -25,17 +25,12 @@ from tests.support.settings import settings
 from tests.support.tasks import claim, new_task
 from tests.support.waiting import wait_for
 
-
-@pytest.fixture(autouse=True)
-def _database(services: Services) -> Iterator[None]:
-    name = services.new_database()
-    with settings(environment(services.database_url(name), services.flushed_broker())):
-        yield
-    services.drop_database(name)
+pytestmark = pytest.mark.usefixtures("fresh_database")
 
 
 @pytest.fixture
-def completions() -> Iterator[Completions]:
+def completions(fresh_database: None) -> Iterator[Completions]:
+    del fresh_database
     made = Completions()
     made.open()
     yield made

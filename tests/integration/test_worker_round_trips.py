@@ -22,15 +22,9 @@ from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.tasks import WORKER, new_task
 
+pytestmark = pytest.mark.usefixtures("fresh_database")
+
 READ_NAME = select(Task.name).where(Task.name == "it's 100% «constant»")
-
-
-@pytest.fixture(autouse=True)
-def _database(services: Services) -> Iterator[None]:
-    name = services.new_database()
-    with settings(environment(services.database_url(name), services.flushed_broker())):
-        yield
-    services.drop_database(name)
 
 
 class Cursor:
@@ -108,8 +102,9 @@ def status_of(task_id: UUID) -> TaskStatus:
 
 
 @pytest.fixture
-def _warm() -> None:
+def _warm(fresh_database: None) -> None:
     """A process that has run a task to each of its ends: its statements are prepared."""
+    del fresh_database
     claimed().succeed(1)
     claimed().fail(ValueError("no"))
     claimed().retry_later(None, NextTry(60))

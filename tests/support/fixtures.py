@@ -3,6 +3,7 @@
 services        the session's PostgreSQL and Valkey (temporary directories, free ports)
 own_services    a module's own, durable, which a test may crash
 db              a Session whose commits are savepoints of one transaction that is rolled back: for service tests
+fresh_database  the settings of this process on a database of the test's own, in which it commits
 client          starlette's TestClient on `create_app()`, in this process, on a fresh database
 tasks           a new user's view of the task endpoints, through `client`; see `tests/support/task_client.py`
 make_user       `make_user(role="user") -> (user, access token)`, through `client`
@@ -91,17 +92,21 @@ def db(services: Services, rollback_database: str) -> Iterator[Session]:
 
 
 @pytest.fixture
-def client(services: Services) -> Iterator[TestClient]:
+def fresh_database(services: Services) -> Iterator[None]:
+    name = services.new_database()
+    with settings(environment(services.database_url(name), services.flushed_broker())):
+        yield
+    services.drop_database(name)
+
+
+@pytest.fixture
+def client(fresh_database: None) -> Iterator[TestClient]:
     """Lifespan included. `SessionLocal()` in the test reaches the same database."""
+    del fresh_database
     from app.main import create_app
 
-    name = services.new_database()
-    with (
-        settings(environment(services.database_url(name), services.flushed_broker())),
-        TestClient(create_app(), raise_server_exceptions=False) as started,
-    ):
+    with TestClient(create_app(), raise_server_exceptions=False) as started:
         yield started
-    services.drop_database(name)
 
 
 @pytest.fixture
