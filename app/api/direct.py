@@ -23,7 +23,7 @@ Direct = Callable[[Request], Awaitable[Response | None]]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_PARAMETER = re.compile(r"\{\w+\}\Z")
+_PARAMETER = re.compile(r"\{\w+\}")
 _BEARER = re.compile(r"Bearer ([!-~]+)")
 
 
@@ -43,7 +43,7 @@ class ShortWay:
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self.app = app
         self._routes = {
-            (method, _PARAMETER.sub("{}", route.path)): route
+            (method, *_key(route.path, _PARAMETER)): route
             for route in routes
             if isinstance(route, APIRoute) and "direct" in route.endpoint.__dict__
             for method in route.methods or ()
@@ -81,13 +81,17 @@ class ShortWay:
     def _route(self, scope: Scope) -> APIRoute | None:
         """The route that fits, noted in the scope as FastAPI does it."""
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-        head, _, last = path.rpartition("/")
-        is_id = _ID.fullmatch(last) is not None
-        route = self._routes.get((scope["method"], f"{head}/{{}}" if is_id else path))
+        route = self._routes.get((scope["method"], *_key(path, _ID)))
         if route is not None:
             scope["route"] = route
-            scope["path_params"] = dict.fromkeys(route.param_convertors, last)
+            scope["path_params"] = dict.fromkeys(route.param_convertors, path.rpartition("/")[2])
         return route
+
+
+def _key(path: str, variable: re.Pattern[str]) -> tuple[str, bool]:
+    """The path, without its end where that is variable, and whether it is."""
+    head, _, last = path.rpartition("/")
+    return (head, True) if variable.fullmatch(last) else (path, False)
 
 
 def header(request: Request, name: bytes) -> str | None:

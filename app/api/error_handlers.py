@@ -64,8 +64,9 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _on_database_down(request: Request, error: Exception) -> Response:
-    if is_timeout(error) and request.method == "GET":
-        # What writes has waited for somebody's lock. This was a scan, and no Retry-After: it would take as long again.
+    if is_timeout(error) and request.method == "GET" and request.scope["query_string"]:
+        # A scan by filters, and no Retry-After: it would take as long again. Whatever else was stopped has waited for
+        # somebody's lock.
         logger.warning("a statement was stopped: %s", first_line(error))
         return service_problem(request.scope, TookTooLong(TOO_LONG))
     logger.error("the database does not answer: %s", first_line(error))

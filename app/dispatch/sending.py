@@ -16,8 +16,8 @@ from app.dispatch.routing import MESSAGE_PRIORITY
 FAIL_FAST = {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0}
 PERSISTENT = 2
 # No arguments, no callbacks: the row has them.
-_ARGUMENTS: tuple[Any, ...] = ((), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
-_BODY = base64.b64encode(json.dumps(_ARGUMENTS).encode()).decode()
+_NO_ARGUMENTS = json.dumps([[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
+_BODY = base64.b64encode(_NO_ARGUMENTS.encode()).decode()
 # The queues that a producer's connection has declared.
 _declared: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 
@@ -52,7 +52,9 @@ class BrokerLink:
 
 
 def send(to: Any, dispatches: Sequence[Dispatch]) -> None:
-    """Publish the messages in order, in one round trip. Raises redis-py's or kombu's error where one cannot be sent.
+    """Publish the messages: those of one queue and priority in their order and in one round trip.
+
+    Raises redis-py's or kombu's error where one cannot be sent.
 
     `celery_app.send_task` without what no message of ours has: routes, links, stamps, a result to be listened for, a
     serializer to choose. A quarter of the CPU is left, in a thread that shares it with the event loop.
@@ -97,8 +99,11 @@ def _message(app: Any, dispatch: Dispatch) -> dict[str, Any]:
     soft_limit = task.soft_time_limit if task is not None else None
     common, beside = _common(app, name, app.thread_oid, dispatch.timeout_seconds, soft_limit, _origin())
     identifier = str(dispatch.celery_id)
+    # Nothing that a receiver of the signal may change is another message's.
     headers = {
         **common,
+        "timelimit": [*common["timelimit"]],
+        "stamps": {},
         "id": identifier,
         "root_id": identifier,
         RECORD_HEADER: str(dispatch.id),
@@ -108,7 +113,13 @@ def _message(app: Any, dispatch: Dispatch) -> dict[str, Any]:
     to_queue = {"exchange": "", "routing_key": dispatch.queue}
     # Signs it, with SIGN_MESSAGES, and lets whoever traces messages add to it.
     signals.before_task_publish.send(
-        sender=name, body=_ARGUMENTS, headers=headers, properties=properties, declare=[], retry_policy={}, **to_queue
+        sender=name,
+        body=tuple(json.loads(_NO_ARGUMENTS)),
+        headers=headers,
+        properties=properties,
+        declare=[],
+        retry_policy={},
+        **to_queue,
     )
     return {
         "body": _BODY,

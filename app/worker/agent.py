@@ -26,6 +26,7 @@ from app.services.transitions import NOW
 from app.worker import holdings
 from app.worker.board import WHY, Stop, board
 from app.worker.completions import completions
+from app.worker.delivery import DELIVERY_LEASES
 from app.worker.fence import Fence
 from app.worker.holdings import Holding
 from app.worker.identity import WORKER_ID
@@ -73,6 +74,7 @@ class Agent:
         self._suspects: set[Holding] = set()
         self._next_beat = 0.0
         self._hand_back_at: float | None = None
+        self._leaves_at_once = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -93,10 +95,16 @@ class Agent:
     def shut_down(self, grace_seconds: float) -> None:
         """The worker takes no more tasks: give back what still runs after so many seconds. For a signal's handler."""
         self._hand_back_at = time.monotonic() + grace_seconds
+        self._leaves_at_once = not grace_seconds
 
     @property
     def is_leaving(self) -> bool:
         return self._hand_back_at is not None
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds the ends that its children have left behind may still be tried to be written."""
+        return STOP_SECONDS if self._leaves_at_once else get_settings().worker_lease_seconds * DELIVERY_LEASES
 
     def stop(self) -> None:
         """Say goodbye: what this worker still holds is nobody's from now on. Waits for a few seconds at most."""

@@ -67,7 +67,7 @@ def _worker_shuts_down(how: str, **_: Any) -> None:
 def _worker_has_shut_down(**_: Any) -> None:
     # Not in the step's `stop`: that comes before the pool has drained, and a draining worker must go on beating.
     keeper.stop()
-    completions.stop()  # before the agent hands back what is left
+    completions.stop(agent.patience)  # before the agent hands back what is left
     agent.stop()
     hints.attendant.stop()
 

@@ -3,24 +3,21 @@
 A child hands its attempt's success over and is free for the next message, where it would wait for a second commit. The
 parent writes what has come in one statement: at once after a pause, else every few milliseconds. What has not been
 handed over, or could not be, the child writes itself: failures, large results, and whatever somebody may look at before
-the child goes on (`SQLAlchemyTask`).
+the child goes on (`app/tasks/followers.py`).
 
 What was handed over is held until it is written: the agent does not take it for an attempt that nobody runs.
 """
 
 import logging
 import selectors
-import socket
-import struct
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
-from billiard.exceptions import SoftTimeLimitExceeded
 from celery import signals
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core.config import get_settings
 from app.db.direct import direct
@@ -30,141 +27,103 @@ from app.services import attempts, successes
 from app.services.successes import Success
 from app.worker.delivery import DELIVERY_LEASES
 from app.worker.error_text import describe
+from app.worker.handover import Handover, handover
 
 logger = logging.getLogger(__name__)
 
 PACE_SECONDS = 0.02
 MAX_BATCH = 128
-# Of one message between the processes; a larger result is the child's own to write.
-MAX_BYTES = 32 * 1024
-# A parent that does not read is not waited for.
-SEND_SECONDS = 1.0
-IDLE_SECONDS = 0.5
-# After an outage, and for a row that somebody else has locked.
+# After a try in an outage, and for a row that somebody else has locked.
 PAUSE_SECONDS = 0.5
-
-_HEAD = struct.Struct("=16sq?")  # task, attempt, whether a result follows
 
 Held = tuple[UUID, int]
 
 
-class Completions:
-    """The way from the children to the statement. Made once, before the first fork; `start` is for the parent."""
+@dataclass
+class _Waiting:
+    """Times are monotonic seconds."""
 
-    def __init__(self) -> None:
-        self._pair: tuple[socket.socket, socket.socket] | None = None
-        self._lock = threading.Lock()  # of the inbox and of what waits
-        self._waiting: dict[Held, tuple[Success, float]] = {}
+    success: Success
+    since: float
+    not_before: float = 0.0
+
+
+class Completions:
+    """In the parent: a thread that takes what comes through the handover and writes it."""
+
+    def __init__(self, source: Handover) -> None:
+        self._source = source
+        self._lock = threading.Lock()  # of what waits, and of reading
+        self._waiting: dict[Held, _Waiting] = {}
+        self._is_away = False  # the database
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def open(self) -> None:
-        """Before a fork: the children send where the parent reads."""
-        if self._pair is None:
-            inbox, outbox = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-            inbox.setblocking(False)
-            outbox.settimeout(SEND_SECONDS)
-            self._pair = inbox, outbox
-
-    # -- the child's side --------------------------------------------------------------------------------------------
-
-    def become_child(self) -> None:
-        """Without the reading end here, a parent that is gone is an error at once."""
-        if self._pair is not None:
-            self._pair[0].close()
-
-    def hand_over(self, success: Success) -> bool:
-        """Whether the parent has it now; else it is the caller's to write."""
-        if self._pair is None:
-            return False
-        result = b"" if success.result is None else success.result.encode()
-        message = _HEAD.pack(success.task_id.bytes, success.attempt, success.result is not None) + result
-        if len(message) > MAX_BYTES:
-            return False
-        try:
-            self._pair[1].send(message)
-        except (
-            OSError,
-            SoftTimeLimitExceeded,
-        ):  # written twice, if it has gone out after all: the second finds nothing
-            return False
-        return True
-
-    # -- the parent's side -------------------------------------------------------------------------------------------
-
     def start(self) -> None:
-        if self._pair is None:
-            return
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name="completions", daemon=True)
-        self._thread.start()
+        if self._source.inbox is not None:
+            self._stopping.clear()
+            self._thread = threading.Thread(target=self._run, name="completions", daemon=True)
+            self._thread.start()
 
-    def stop(self) -> None:
-        """Once the children are gone: returns when all is written, or none of it can be any more."""
-        if self._pair is None:
-            return
+    def stop(self, seconds: float) -> None:
+        """Once the children are gone: returns when all is written or given up, after so many seconds at the latest."""
         if self._thread is not None:
             self._stopping.set()
-            self._pair[1].send(b"")
-            self._thread.join()
+            self._source.wake()
+            self._thread.join(seconds)
             self._thread = None
-        for end in self._pair:
-            end.close()
-        self._pair = None
+        left = self.held()
+        with self._lock:
+            self._source.close()
+        if left:
+            logger.error("the ends of %d tasks could not be written before the worker's own", len(left))
 
     def held(self) -> set[Held]:
         """What was handed over before this call and is not written yet."""
         with self._lock:
-            if self._pair is not None:
-                self._receive(self._pair[0])
-            return set(self._waiting)
+            come = list(self._source.received())
+            for success in come:
+                self._waiting[success.task_id, success.attempt] = _Waiting(success, time.monotonic())
+            held = set(self._waiting)
+        if come and threading.current_thread() is not self._thread:
+            self._source.wake()
+        return held
 
     def _run(self) -> None:
-        assert self._pair is not None
+        assert self._source.inbox is not None
         with selectors.DefaultSelector() as selector:
-            selector.register(self._pair[0], selectors.EVENT_READ)
+            selector.register(self._source.inbox, selectors.EVENT_READ)
             while self.held() or not self._stopping.is_set():
-                if not self._waiting:
-                    selector.select(IDLE_SECONDS)
+                batch = self._due()
+                if not batch:
+                    selector.select(PAUSE_SECONDS)
+                    continue
                 begun = time.monotonic()
-                try:
-                    pause = self._write(self._batch())
-                except Exception:
-                    logger.exception("completions")  # this thread must go on: all ends go through it
-                    pause = PAUSE_SECONDS
-                    self._give_up_the_oldest()
+                pause = self._write(batch)
                 time.sleep(max(0.0, begun + pause - time.monotonic()))
 
-    def _batch(self) -> list[Success]:
-        self.held()
+    def _due(self) -> list[Success]:
+        now = time.monotonic()
         with self._lock:
-            return [success for success, _ in self._waiting.values()][:MAX_BATCH]
-
-    def _receive(self, inbox: socket.socket) -> None:
-        while True:
-            try:
-                message = inbox.recv(MAX_BYTES)
-            except BlockingIOError:
-                return
-            if message:
-                task, attempt, has_result = _HEAD.unpack_from(message)
-                result = message[_HEAD.size :].decode() if has_result else None
-                success = Success(UUID(bytes=task), attempt, result)
-                self._waiting[success.task_id, attempt] = success, time.monotonic()
+            return [each.success for each in self._waiting.values() if each.not_before <= now][:MAX_BATCH]
 
     def _write(self, batch: Sequence[Success]) -> float:
         """Returns for how many seconds to wait before the next one."""
-        if not batch:
-            return 0.0
         try:
             self._succeed(batch)
-        except (DBAPIError, PoolTimeout) as error:
-            if not is_outage(error):
-                return self._write_one_by_one(batch)
-            logger.warning("database not reachable, %d successes wait: %s", len(batch), first_line(error))
-            self._give_up_the_oldest()
-            return PAUSE_SECONDS
+        except Exception as error:  # noqa: BLE001 (each of them is tried by itself, and what is wrong with it is told)
+            if is_outage(error):
+                return self._wait(error)
+            self._write_one_by_one(batch)
+        self._is_away = False
         return PACE_SECONDS
+
+    def _wait(self, error: Exception) -> float:
+        """The first time at once again: it may have been a connection that had long been cut."""
+        again, self._is_away = self._is_away, True
+        logger.warning("database not reachable, %d successes wait: %s", len(self._waiting), first_line(error))
+        self._give_up_the_oldest()
+        return PAUSE_SECONDS if again else 0.0
 
     def _succeed(self, batch: Sequence[Success]) -> None:
         with direct() as connection:
@@ -177,16 +136,19 @@ class Completions:
                     "attempt %d of task %s no longer held it: nothing written", success.attempt, success.task_id
                 )
 
-    def _write_one_by_one(self, batch: Sequence[Success]) -> float:
+    def _write_one_by_one(self, batch: Sequence[Success]) -> None:
         for success in batch:
             try:
                 self._succeed_or_fail(success)
-            except (DBAPIError, PoolTimeout) as error:
-                logger.warning("the end of task %s could not be written yet: %s", success.task_id, first_line(error))
+            except Exception as error:
                 if is_outage(error):
                     break
+                if is_passing(error):
+                    logger.warning("the end of task %s waits: %s", success.task_id, first_line(error))
+                else:
+                    logger.exception("the end of task %s could not be written", success.task_id)
+                self._postpone(success)
         self._give_up_the_oldest()
-        return PACE_SECONDS
 
     def _succeed_or_fail(self, success: Success) -> None:
         try:
@@ -201,6 +163,10 @@ class Completions:
             self._written([success])
             hints.changed(success.task_id)
 
+    def _postpone(self, success: Success) -> None:
+        """The others are written together again meanwhile."""
+        self._waiting[success.task_id, success.attempt].not_before = time.monotonic() + PAUSE_SECONDS
+
     def _written(self, batch: Sequence[Success]) -> None:
         with self._lock:
             for success in batch:
@@ -210,14 +176,13 @@ class Completions:
         """The row says running; held by nobody any more, its attempt is lost for the agent."""
         oldest = time.monotonic() - get_settings().worker_lease_seconds * DELIVERY_LEASES
         with self._lock:
-            given_up = [held for held, (_, since) in self._waiting.items() if since < oldest]
+            given_up = [held for held, each in self._waiting.items() if each.since < oldest]
             for held in given_up:
                 del self._waiting[held]
         for task_id, attempt in given_up:
             logger.error("the end of task %s could not be written: attempt %d is given up", task_id, attempt)
 
 
-completions = Completions()
+completions = Completions(handover)
 
-signals.worker_before_create_process.connect(lambda **_: completions.open(), weak=False)
-signals.worker_process_init.connect(lambda **_: completions.become_child(), weak=False)
+signals.worker_before_create_process.connect(lambda **_: handover.open(), weak=False)

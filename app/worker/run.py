@@ -26,10 +26,10 @@ from app.services.results import check_size
 from app.services.successes import Success
 from app.worker import seat
 from app.worker.board import WHY, Stop
-from app.worker.completions import completions
 from app.worker.coroutines import cancel_coroutine
 from app.worker.delivery import DELIVERY_LEASES, Undeliverable, deliver
 from app.worker.error_text import describe
+from app.worker.handover import handover
 from app.worker.progress import BodyStop, ProgressReporter
 
 logger = logging.getLogger(__name__)
@@ -151,12 +151,12 @@ class AttemptRun:
             self.fail(error)
 
     def _hand_over(self, result: Any) -> bool:
-        if self.current.settled:
-            return False
-        seat.mine.delivering()
-        self._progress.close()
-        text = None if result is None else dump_json(result)
-        return completions.hand_over(Success(self.task_id, self.claim.attempt, text))
+        try:
+            self._has_ended()
+            text = None if result is None else dump_json(result)
+            return not self.current.settled and handover.send(Success(*self._fence, text))
+        except SoftTimeLimitExceeded:
+            return False  # written once more, if it has gone out after all: the second one finds nothing
 
     def fail(self, error: BaseException) -> None:
         self._end(lambda db: attempts.fail(db, *self._fence, describe(error)))
@@ -168,8 +168,7 @@ class AttemptRun:
     def leave(self) -> None:
         """Write nothing: the attempt is not ours any more."""
         logger.info("task %s: attempt %d was lost", self.task_id, self.claim.attempt)
-        seat.mine.delivering()
-        self._progress.close()
+        self._has_ended()
 
     def hand_back(self) -> None:
         logger.info("task %s: attempt %d handed back", self.task_id, self.claim.attempt)
@@ -185,22 +184,28 @@ class AttemptRun:
 
     def _end(self, write: Callable[[Direct], bool]) -> None:
         """Write the end, unless the body has written one itself. The reporter's last value lands first."""
-        seat.mine.delivering()
-        self._progress.close()
-        if self.current.settled:
-            return
         try:
-            held = deliver(write, self._seconds)
+            held = self._delivered(write)
         except SoftTimeLimitExceeded:
-            held = deliver(write, self._seconds)  # the signal came after the body: it has nothing to stop any more
+            held = self._delivered(write)  # the signal came after the body: it has nothing to stop any more
         except Undeliverable:
             # The row says running, and a beating parent would keep it so for good. Without this process the parent
             # reports the attempt lost as soon as the database is back.
             logger.exception("the end of task %s could not be written", self.task_id)
             raise SystemExit(1) from None
+        if self.current.settled:
+            return
         hints.changed(self.task_id)
         if not held:
             logger.warning("attempt %d of task %s no longer held it: nothing written", self.claim.attempt, self.task_id)
+
+    def _delivered(self, write: Callable[[Direct], bool]) -> bool:
+        self._has_ended()
+        return self.current.settled or deliver(write, self._seconds)
+
+    def _has_ended(self) -> None:
+        seat.mine.delivering()
+        self._progress.close()
 
 
 def _patience(seconds: float) -> float:

@@ -18,7 +18,7 @@ from tests.support.waiting import wait_for
 
 LEDGER = "tests.support.ledger_tasks"
 CLAIM = "app.services.attempts:claim"
-HAND_OVER = "app.worker.completions:Completions.hand_over"
+HAND_OVER = "app.worker.handover:Handover.send"
 TOGETHER = "app.services.successes:succeed_together"
 # As a worker sends it; the statement itself was prepared before.
 CLAIM_STATEMENT = f"EXECUTE {Prepared(attempts._CLAIM).name}(".encode()

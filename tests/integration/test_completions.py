@@ -2,11 +2,13 @@
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import func, select, text
 
 from app.core.config import get_settings
@@ -15,26 +17,35 @@ from app.db.session import SessionLocal
 from app.models.ids import new_id
 from app.models.task import Task, TaskStatus
 from app.services import successes
+from app.services.attempts import Ticket
 from app.services.successes import Success
 from app.services.task_service import task_service
 from app.worker import completions as module
-from app.worker.completions import MAX_BYTES, Completions
+from app.worker import seat
+from app.worker.completions import Completions
 from app.worker.delivery import DELIVERY_LEASES
+from app.worker.handover import MAX_BYTES, Handover, handover
+from app.worker.run import AttemptRun
 from tests.support.services import Services, environment
 from tests.support.settings import settings
-from tests.support.tasks import claim, new_task
+from tests.support.tasks import WORKER, claim, new_task
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("fresh_database")
 
 
 @pytest.fixture
-def completions(fresh_database: None) -> Iterator[Completions]:
+def source() -> Handover:
+    return Handover()
+
+
+@pytest.fixture
+def completions(fresh_database: None, source: Handover) -> Iterator[Completions]:
     del fresh_database
-    made = Completions()
-    made.open()
+    source.open()
+    made = Completions(source)
     yield made
-    made.stop()
+    made.stop(0)
 
 
 def success(result: str | None = None) -> Success:
@@ -51,14 +62,15 @@ def row(task_id: UUID) -> Task:
 
 def write(completions: Completions) -> None:
     """One turn of the thread."""
-    completions._write(completions._batch())
+    completions.held()
+    completions._write(completions._due())
 
 
 class TestTogether:
-    def test_each_gets_its_own_result(self, completions: Completions) -> None:
+    def test_each_gets_its_own_result(self, completions: Completions, source: Handover) -> None:
         results = {success(result): result for result in ('{"sum":1e22}', '"数据 \\u0000"', "-0.0", "null", None)}
         for one in results:
-            assert completions.hand_over(one)
+            assert source.send(one)
         assert completions.held() == {(one.task_id, 1) for one in results}
         write(completions)
         assert completions.held() == set()
@@ -67,14 +79,16 @@ class TestTogether:
                 kept = text("SELECT status, progress, result FROM tasks WHERE id = :id")
                 assert tuple(db.execute(kept, {"id": one.task_id}).one()) == ("succeeded", 100, result)
 
-    def test_they_are_one_statement(self, completions: Completions, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_they_are_one_statement(
+        self, completions: Completions, source: Handover, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         batches: list[int] = []
         together = successes.succeed_together
         monkeypatch.setattr(
             successes, "succeed_together", lambda db, ends: batches.append(len(ends)) or together(db, ends)
         )
         for _ in range(5):
-            completions.hand_over(success())
+            source.send(success())
         write(completions)
         assert batches == [5]
 
@@ -92,14 +106,14 @@ class TestTogether:
             assert cursor.fetchone() == ("on",)  # for that one statement alone
 
     def test_an_attempt_that_lost_its_task_writes_nothing(
-        self, completions: Completions, caplog: pytest.LogCaptureFixture
+        self, completions: Completions, source: Handover, caplog: pytest.LogCaptureFixture
     ) -> None:
         lost, kept = success("1"), success("2")
         with SessionLocal() as db:
             task_service.update_task_status(db, lost.task_id, "failed")
         stale = Success(kept.task_id, 0, "3")
         for one in (lost, stale, kept):
-            completions.hand_over(one)
+            source.send(one)
         with caplog.at_level(logging.WARNING):
             write(completions)
         assert [row(one.task_id).status for one in (lost, kept)] == [TaskStatus.FAILED, TaskStatus.SUCCEEDED]
@@ -109,26 +123,39 @@ class TestTogether:
 
 
 class TestNeighbours:
-    def test_a_row_that_somebody_holds_keeps_nobody_else_waiting(self, completions: Completions) -> None:
+    def test_a_row_that_somebody_holds_keeps_nobody_else_waiting(
+        self, completions: Completions, source: Handover
+    ) -> None:
         stuck, free = success(), success()
         with SessionLocal() as somebody:
             somebody.execute(select(Task.id).where(Task.id == stuck.task_id).with_for_update())
-            completions.hand_over(stuck)
-            completions.hand_over(free)
+            source.send(stuck)
+            source.send(free)
             write(completions)
             assert row(free.task_id).status is TaskStatus.SUCCEEDED
             assert completions.held() == {(stuck.task_id, 1)}
+            assert completions._due() == []  # for a while: the next ones come together again
+            more = [success() for _ in range(3)]
+            for one in more:
+                source.send(one)
+            completions.held()
+            assert completions._due() == more
+            write(completions)
+            assert completions.held() == {(stuck.task_id, 1)}
             somebody.rollback()
+        wait_for(completions._due, 20, "its next turn")
         write(completions)
         assert row(stuck.task_id).status is TaskStatus.SUCCEEDED
 
-    def test_a_result_that_the_database_refuses_fails_its_task_alone(self, completions: Completions) -> None:
+    def test_a_result_that_the_database_refuses_fails_its_task_alone(
+        self, completions: Completions, source: Handover
+    ) -> None:
         with SessionLocal() as db:
             db.execute(text("ALTER TABLE tasks ADD CONSTRAINT unlucky CHECK (result <> '13')"))
             db.commit()
         refused, taken = success("13"), success("14")
-        completions.hand_over(refused)
-        completions.hand_over(taken)
+        source.send(refused)
+        source.send(taken)
         write(completions)
         assert row(taken.task_id).status is TaskStatus.SUCCEEDED
         failed = row(refused.task_id)
@@ -138,11 +165,11 @@ class TestNeighbours:
 
 
 class TestAnOutage:
-    def test_what_came_before_is_written_after_it(self, completions: Completions) -> None:
-        completions.hand_over(success())
+    def test_what_came_before_is_written_after_it(self, completions: Completions, source: Handover) -> None:
+        source.send(success())
         write(completions)
         one = success("1")
-        completions.hand_over(one)
+        source.send(one)
         with direct() as connection, SessionLocal() as db:
             db.execute(select(func.pg_terminate_backend(connection._driver.info.backend_pid)))
         write(completions)
@@ -151,15 +178,13 @@ class TestAnOutage:
         assert row(one.task_id).status is TaskStatus.SUCCEEDED
 
     def test_what_has_waited_for_ten_leases_is_given_up_and_an_orphan_for_the_agent(
-        self, completions: Completions, caplog: pytest.LogCaptureFixture, services: Services
+        self, completions: Completions, source: Handover, caplog: pytest.LogCaptureFixture, services: Services
     ) -> None:
         old, young = success(), success()
-        completions.hand_over(old)
-        completions.hand_over(young)
+        source.send(old)
+        source.send(young)
         completions.held()
-        _, since = completions._waiting[old.task_id, 1]
-        patience = get_settings().worker_lease_seconds * DELIVERY_LEASES
-        completions._waiting[old.task_id, 1] = old, since - patience
+        completions._waiting[old.task_id, 1].since -= get_settings().worker_lease_seconds * DELIVERY_LEASES
         gone = environment(services.database_url("there_is_no_such_database"), services.flushed_broker())
         with settings(gone):
             write(completions)
@@ -169,23 +194,27 @@ class TestAnOutage:
 
 class TestTheThread:
     def test_writes_what_comes_and_at_its_end_what_is_left(
-        self, completions: Completions, monkeypatch: pytest.MonkeyPatch
+        self, completions: Completions, source: Handover, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "MAX_BATCH", 2)
         completions.start()
         first = success("1")
-        completions.hand_over(first)
+        source.send(first)
         wait_for(lambda: row(first.task_id).status is TaskStatus.SUCCEEDED, 20, "the first to be written")
         more = [success() for _ in range(10)]
         for one in more:
-            completions.hand_over(one)
-        completions.stop()
+            source.send(one)
+        completions.stop(20)
         assert {row(one.task_id).status for one in more} == {TaskStatus.SUCCEEDED}
 
     def test_outlives_an_error_that_nobody_thought_of(
-        self, completions: Completions, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self,
+        completions: Completions,
+        source: Handover,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
-        together, calls = successes.succeed_together, iter([ZeroDivisionError("a bug")])
+        together, calls = successes.succeed_together, iter([ZeroDivisionError("a bug")] * 2)
 
         def at_first_a_bug(*args: Any) -> set[UUID]:
             for error in calls:
@@ -195,30 +224,92 @@ class TestTheThread:
         monkeypatch.setattr(successes, "succeed_together", at_first_a_bug)
         completions.start()
         one = success()
-        completions.hand_over(one)
-        wait_for(lambda: row(one.task_id).status is TaskStatus.SUCCEEDED, 20, "the second try")
+        source.send(one)
+        wait_for(lambda: row(one.task_id).status is TaskStatus.SUCCEEDED, 20, "another try")
         assert "a bug" in caplog.text
 
 
 class TestHandingOver:
-    def test_a_child_of_no_such_parent_writes_itself(self) -> None:
-        assert not Completions().hand_over(Success(new_id(), 1, None))
+    def test_a_child_of_no_such_parent_writes_itself(self, source: Handover) -> None:
+        assert not source.send(Success(new_id(), 1, None))
 
-    def test_a_large_result_is_the_childs_own(self, completions: Completions) -> None:
-        assert not completions.hand_over(Success(new_id(), 1, "9" * MAX_BYTES))
+    def test_a_large_result_is_the_childs_own(self, completions: Completions, source: Handover) -> None:
+        assert not source.send(Success(new_id(), 1, "9" * MAX_BYTES))
         assert completions.held() == set()
 
-    def test_a_parent_that_is_gone_is_noticed(self, completions: Completions) -> None:
-        completions.become_child()  # the only reader is gone
-        assert not completions.hand_over(Success(new_id(), 1, None))
+    def test_a_parent_that_is_gone_is_noticed(self, completions: Completions, source: Handover) -> None:
+        source.become_child()  # the only reader is gone
+        assert not source.send(Success(new_id(), 1, None))
+        source.close()
 
-    def test_a_forked_child_is_heard(self, completions: Completions) -> None:
+    def test_a_forked_child_is_heard(self, completions: Completions, source: Handover) -> None:
         one = success()
         pid = os.fork()
         if pid == 0:
-            completions.become_child()
-            os._exit(0 if completions.hand_over(one) else 1)
+            source.become_child()
+            os._exit(0 if source.send(one) else 1)
         assert os.waitpid(pid, 0)[1] == 0
         assert completions.held() == {(one.task_id, 1)}
         write(completions)
         assert row(one.task_id).status is TaskStatus.SUCCEEDED
+
+    def test_what_the_agent_has_read_wakes_the_thread(self, completions: Completions, source: Handover) -> None:
+        source.send(Success(new_id(), 1, None))
+        assert completions.held()
+        assert source.inbox is not None
+        assert source.inbox.recv(9) == b"."
+
+    def test_a_full_inbox_is_no_error_of_whoever_wakes(self, completions: Completions, source: Handover) -> None:
+        inbox = source.inbox
+        for _ in range(10_000):
+            source.wake()
+        assert inbox is not None
+        assert inbox.recv(9) == b"."
+        assert completions.held() == set()
+
+    @pytest.mark.parametrize("at", ["delivering", "send"])
+    def test_a_soft_time_limit_that_comes_after_the_body_has_the_child_write_it_itself(
+        self, monkeypatch: pytest.MonkeyPatch, at: str
+    ) -> None:
+        with SessionLocal() as db:
+            task = new_task(db)
+        run = AttemptRun.claim_for(Ticket(task.id, 1, task.celery_task_name), WORKER)
+        assert run is not None
+        signals_to_come = [SoftTimeLimitExceeded()]
+
+        def interrupted(*_: Any) -> None:
+            while signals_to_come:
+                raise signals_to_come.pop()
+
+        if at == "send":
+            monkeypatch.setattr(handover, "send", interrupted)
+        else:
+            monkeypatch.setattr(seat.mine, "delivering", interrupted)
+        run.succeed({"sum": 1}, later=True)
+        assert signals_to_come == []
+        assert (row(task.id).status, row(task.id).result) == (TaskStatus.SUCCEEDED, {"sum": 1})
+
+
+class TestTheEnd:
+    def test_a_thread_that_hangs_keeps_no_worker_from_ending(
+        self, completions: Completions, source: Handover, monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:  # fmt: skip
+        hangs, goes_on = threading.Event(), threading.Event()
+
+        def silent(*_: Any) -> set[UUID]:
+            hangs.set()
+            goes_on.wait(20)
+            return set()
+
+        monkeypatch.setattr(successes, "succeed_together", silent)
+        completions.start()
+        source.send(Success(new_id(), 1, None))
+        assert hangs.wait(20)
+        thread = completions._thread
+        completions.stop(0.1)
+        goes_on.set()
+        assert thread is not None
+        thread.join(20)
+        assert "the ends of 1 tasks could not be written" in caplog.text
+        assert not thread.is_alive()

@@ -110,8 +110,13 @@ def test_each_line_keeps_its_own_order(broker: redis.Redis, link: BrokerLink) ->
 
 
 def test_two_messages_share_nothing_that_one_of_them_may_change(broker: redis.Redis, link: BrokerLink) -> None:
-    def trace(headers: dict[str, Any], **_: Any) -> None:
-        headers["baggage"] = headers["baggage"] + 1 if "baggage" in headers else 1
+    def trace(headers: dict[str, Any], body: Any, **_: Any) -> None:
+        # The last two are deep within what all messages have in common.
+        headers["baggage"] = headers.get("baggage", 0) + 1
+        headers["stamps"].setdefault("baggage", []).append(1)
+        headers["timelimit"].append(1)
+        headers["arguments"] = body[1] | {"more": 1}
+        body[1]["more"] = len(body[1])
 
     signals.before_task_publish.connect(trace, weak=False)
     try:
@@ -119,4 +124,7 @@ def test_two_messages_share_nothing_that_one_of_them_may_change(broker: redis.Re
     finally:
         signals.before_task_publish.disconnect(trace)
     (key,) = [key for key in broker.scan_iter() if broker.type(key) == b"list"]
-    assert [json.loads(item)["headers"]["baggage"] for item in broker.lrange(key, 0, -1)] == [1, 1]
+    for item in broker.lrange(key, 0, -1):
+        headers = json.loads(item)["headers"]
+        assert (headers["baggage"], headers["stamps"], headers["arguments"]) == (1, {"baggage": [1]}, {"more": 1})
+        assert headers["timelimit"] == [None, None, 1]

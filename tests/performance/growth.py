@@ -162,6 +162,7 @@ def _keeper_with_work(owner: UUID) -> Step:
     def prepared(db: Session) -> Callable[[Session], object]:
         for _ in range(EXPIRED):
             new_task(db, owner)
+        publisher.flush()  # it marks what it has sent: in another order, which may deadlock
         db.execute(_EXPIRE, {"user": owner})
         return _look_and_fold
 

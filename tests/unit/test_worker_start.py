@@ -10,7 +10,7 @@ from celery import signals
 from app.celery_app import celery_app
 from app.core.config import get_settings
 from app.worker import bootsteps
-from app.worker.completions import completions
+from app.worker.handover import handover
 from tests.support.services import process_environment
 
 
@@ -79,4 +79,4 @@ def test_the_parents_objects_are_frozen_before_its_first_fork() -> None:
         del kept
     finally:
         gc.unfreeze()
-        completions.stop()  # opened before a fork, as by a worker
+        handover.close()  # opened before a fork, as by a worker

@@ -77,7 +77,15 @@ def test_what_was_read_before_it_was_given_up_is_refused_by_fastapi(client: Test
     assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["body", "more"])
 
 
-@pytest.mark.parametrize(("path", "text"), [(ID, f"short {ID} of /parts/{{part}}"), ("count", '"long count"')])
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (ID, f"short {ID} of /parts/{{part}}"),
+        ("count", '"long count"'),
+        ("{}", '"long {}"'),
+        ("%7Bpart%7D", '"long {part}"'),
+    ],
+)
 def test_of_parameters_an_id_alone_is_taken(client: TestClient, path: str, text: str) -> None:
     assert client.get(f"/parts/{path}").text == text
 

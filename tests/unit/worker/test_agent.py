@@ -7,6 +7,7 @@ from app.services.successes import Success
 from app.worker import agent as module
 from app.worker.agent import Agent, Loss
 from app.worker.completions import Completions
+from app.worker.handover import Handover
 from app.worker.holdings import Holding
 
 
@@ -32,11 +33,12 @@ class TestLosses:
     def test_a_loss_waits_until_what_the_child_had_handed_over_is_written(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        completions = Completions()
-        completions.open()
+        source = Handover()
+        source.open()
+        completions = Completions(source)
         monkeypatch.setattr(module, "completions", completions)
         loss = Loss(new_id(), 4711, overran=None)
         assert not Agent()._still_holds(loss)
-        assert completions.hand_over(Success(loss.task_id, 1, None))
+        assert source.send(Success(loss.task_id, 1, None))
         assert Agent()._still_holds(loss)
-        completions.stop()
+        completions.stop(0)
