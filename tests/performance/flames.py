@@ -6,11 +6,13 @@ In a pass of its own after the rounds: whatever watches a process slows it down.
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.performance.scenario import CannotMeasure
+from tests.support.services import ROOT
 
 PROGRAM = "py-spy"
 RATE = "200"
@@ -50,3 +52,11 @@ def flame(path: Path, pid: int) -> Iterator[None]:
             _, said = recording.communicate()
     if not path.exists():
         raise RuntimeError(f"py-spy drew nothing: {said.strip()[-300:]}")
+    path.write_text(_without_places(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _without_places(text: str) -> str:
+    """The picture is for others: where this machine keeps its Python and the project is nobody's business."""
+    for place in (sys.prefix, sys.base_prefix, ROOT):
+        text = text.replace(f"{place}/", "")
+    return text

@@ -192,7 +192,7 @@ def _growth(found: Sequence[Findings], plt: Any) -> Any:
     shown = [findings for findings in found if findings.curves]
     if not shown:
         return None
-    figure, panels = _panels(plt, [findings.section for findings in shown], 3.4)
+    figure, panels = _panels(plt, [findings.section for findings in shown], 4.6)
     for axes, findings in zip(panels, shown, strict=False):
         for at, (name, curve) in enumerate(findings.curves.items()):
             style = ("-", "--", ":")[at // len(COLOURS) % 3]
@@ -205,5 +205,6 @@ def _growth(found: Sequence[Findings], plt: Any) -> Any:
             _plain_ticks(axes.yaxis)
         else:
             axes.set_ylim(bottom=0)
-        axes.legend(fontsize=6, frameon=False)
+        # Beside the curves: there are as many of them as lines of text that fit.
+        axes.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
