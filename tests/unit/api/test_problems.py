@@ -196,13 +196,14 @@ class TestBreakage:
         assert "hidden" not in answer.text + caplog.text
         assert "the database does not answer" in caplog.text
 
-    def test_a_read_that_was_stopped_is_not_to_be_repeated(self, client: TestClient) -> None:
-        answer = client.get("/raise/timeout")
+    def test_a_scan_by_filters_that_was_stopped_is_not_to_be_repeated(self, client: TestClient) -> None:
+        answer = client.get("/raise/timeout?name=x")
         assert "ask for less" in problem(answer, 503, "took_too_long")["detail"]
         assert "retry-after" not in answer.headers
 
-    def test_a_write_that_was_stopped_is(self, client: TestClient) -> None:
-        answer = client.post("/raise/timeout")
+    @pytest.mark.parametrize(("method", "query"), [("GET", ""), ("POST", ""), ("POST", "?name=x")])
+    def test_what_has_waited_for_a_lock_is(self, client: TestClient, method: str, query: str) -> None:
+        answer = client.request(method, f"/raise/timeout{query}")
         problem(answer, 503, "database_unavailable")
         assert answer.headers["retry-after"] == "5"
 
