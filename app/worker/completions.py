@@ -114,6 +114,7 @@ class Completions:
         except Exception as error:  # noqa: BLE001 (each of them is tried by itself, and what is wrong with it is told)
             if is_outage(error):
                 return self._wait(error)
+            logger.warning("%d successes are written one by one: %s", len(batch), first_line(error))
             self._write_one_by_one(batch)
         self._is_away = False
         return PACE_SECONDS
