@@ -79,14 +79,12 @@ def _errors(error: ValidationError, positional: int, names: list[str]) -> list[F
     return [
         refused
         for each in error.errors(include_url=False, include_context=False)[:MAX_ERRORS]
-        for refused in field_errors(
-            [each], "body", "args" if each["loc"][:1] and each["loc"][0] in by_position else "kwargs"
-        )
+        for refused in field_errors([each], "args" if each["loc"][:1] and each["loc"][0] in by_position else "kwargs")
     ]
 
 
 def _error(loc: list[str | int], message: str, kind: str) -> FieldError:
-    return {"loc": ["body", *loc], "msg": message, "type": kind}
+    return {"loc": loc, "msg": message, "type": kind}
 
 
 def _named(error: TypeError) -> list[str]:

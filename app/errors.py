@@ -1,20 +1,20 @@
 """Every error the service raises on purpose, in one tree.
 
     ServiceError
-    ├── Unauthenticated        401  InvalidCredentials, InvalidToken
-    ├── Forbidden              403  AdminOnly, InsufficientScope, LoginOnly, RegistrationClosed, WrongPassword
-    ├── NotFound               404  TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound
-    ├── Conflict               409  InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
-    │                               IdempotencyKeyInFlight, IdempotentTaskDeleted, WebhooksOff
-    ├── PreconditionFailed     412
-    ├── InvalidInput           422  UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
-    │                               WeakPassword
-    ├── TooManyRequests        429  TooManyStreams; QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued,
-    │                               TooManySubmissions
-    └── Unavailable            503  DatabaseUnavailable, TookTooLong, NotReady, Overloaded
+    ├── Unauthenticated        InvalidCredentials, InvalidToken
+    ├── Forbidden              AdminOnly, InsufficientScope, LoginOnly, RegistrationClosed, WrongPassword
+    ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound
+    ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
+    │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, WebhooksOff
+    ├── PreconditionFailed
+    ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
+    │                          WeakPassword
+    ├── TooManyRequests        TooManyStreams; QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued,
+    │                          TooManySubmissions
+    └── Unavailable            DatabaseUnavailable, TookTooLong, NotReady, Overloaded
 
-Each has a stable `code`, a `title` and an HTTP status; `app/api/http/problems.py` renders them. Services raise
-these and never import FastAPI. What speaks to a task's body stands apart at the end: `ResultTooLarge`, and
+Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
+status and renders the answer. What speaks to a task's body stands apart at the end: `ResultTooLarge`, and
 `TaskCancelled`, `AttemptLost`, `AttemptHandedBack`, which are control flow, as `asyncio.CancelledError` is.
 """
 
@@ -22,7 +22,10 @@ from typing import ClassVar, TypedDict
 
 
 class FieldError(TypedDict):
-    """One refused field; the rejected value itself is never repeated."""
+    """One refused field: its path in what was given, why, and pydantic's or our error type.
+
+    The rejected value is never repeated. The API puts the location (`body`, `query`, `header`) before the path.
+    """
 
     loc: list[str | int]
     msg: str
@@ -34,7 +37,6 @@ class ServiceError(Exception):
 
     code: ClassVar[str] = "service_error"
     title: ClassVar[str] = "Service error"
-    status: ClassVar[int] = 500
 
     def __init__(self, detail: str | None = None, *, retry_after: int | None = None) -> None:
         self.detail = detail or self.title
@@ -43,7 +45,7 @@ class ServiceError(Exception):
 
 
 class Unauthenticated(ServiceError):
-    code, title, status = "not_authenticated", "Not authenticated", 401
+    code, title = "not_authenticated", "Not authenticated"
 
 
 class InvalidCredentials(Unauthenticated):
@@ -55,7 +57,7 @@ class InvalidToken(Unauthenticated):
 
 
 class Forbidden(ServiceError):
-    code, title, status = "forbidden", "Forbidden", 403
+    code, title = "forbidden", "Forbidden"
 
 
 class AdminOnly(Forbidden):
@@ -89,7 +91,7 @@ class WrongPassword(Forbidden):
 
 
 class NotFound(ServiceError):
-    code, title, status = "not_found", "Not found", 404
+    code, title = "not_found", "Not found"
 
 
 class TaskNotFound(NotFound):
@@ -109,7 +111,7 @@ class ApiKeyNotFound(NotFound):
 
 
 class Conflict(ServiceError):
-    code, title, status = "conflict", "Conflict", 409
+    code, title = "conflict", "Conflict"
 
 
 class InvalidTransition(Conflict):
@@ -157,13 +159,13 @@ class WebhooksOff(Conflict):
 
 
 class PreconditionFailed(ServiceError):
-    code, title, status = "precondition_failed", "The resource has changed since it was read", 412
+    code, title = "precondition_failed", "The resource has changed since it was read"
 
 
 class InvalidInput(ServiceError):
     """Carries the refused fields."""
 
-    code, title, status = "validation_error", "The request is not valid", 422
+    code, title = "validation_error", "The request is not valid"
 
     def __init__(self, detail: str | None = None, errors: list[FieldError] | None = None) -> None:
         super().__init__(detail)
@@ -185,9 +187,15 @@ class InvalidArguments(InvalidInput):
 class InvalidCursor(InvalidInput):
     code, title = "invalid_cursor", "The cursor is not one that this service gave out"
 
+    def __init__(self) -> None:
+        super().__init__(errors=[{"loc": [], "msg": "Take it from the Link header", "type": "cursor"}])
+
 
 class IdempotencyKeyReused(InvalidInput):
     code, title = "idempotency_key_reused", "The Idempotency-Key was used with another body"
+
+    def __init__(self) -> None:
+        super().__init__(errors=[{"loc": [], "msg": "Used before with another body", "type": self.code}])
 
 
 class WeakPassword(InvalidInput):
@@ -195,7 +203,7 @@ class WeakPassword(InvalidInput):
 
 
 class TooManyRequests(ServiceError):
-    code, title, status = "too_many_requests", "Too many requests", 429
+    code, title = "too_many_requests", "Too many requests"
 
 
 class TooManyStreams(TooManyRequests):
@@ -221,7 +229,7 @@ class TooManySubmissions(QuotaExceeded):
 
 
 class Unavailable(ServiceError):
-    code, title, status = "unavailable", "The service cannot answer right now", 503
+    code, title = "unavailable", "The service cannot answer right now"
 
 
 class DatabaseUnavailable(Unavailable):

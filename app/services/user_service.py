@@ -234,7 +234,7 @@ def _check_strength(password: str, username: str, email: str, *, field: str) -> 
         kind, why = "password_common", "The password is a common one, which attackers try first"
     else:
         return
-    raise WeakPassword(why, [{"loc": ["body", field], "msg": why, "type": kind}])
+    raise WeakPassword(why, [{"loc": [field], "msg": why, "type": kind}])
 
 
 def _record_changes(db: Session, user_id: UUID, changes: dict[str, tuple[Any, Any]]) -> None:

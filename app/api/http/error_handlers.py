@@ -50,7 +50,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         return http_problem(request.scope, HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", {"Allow": allowed})
     refused = field_errors(error.errors())
     where = ", ".join(sorted({".".join(map(str, each["loc"])) for each in refused})[:5])
-    return service_problem(request.scope, InvalidInput(f"The request is not valid: {where}", refused))
+    return service_problem(request.scope, InvalidInput(f"The request is not valid: {where}"), refused)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

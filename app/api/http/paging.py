@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Query, Request, Response
 
-from app.errors import FieldError, InvalidCursor
+from app.errors import InvalidCursor
 
 MAX_SKIP = 10_000
 
@@ -25,8 +25,7 @@ def read_cursor(cursor: str | None) -> UUID | None:
     try:
         return UUID(hex=cursor)
     except ValueError:
-        refused: FieldError = {"loc": ["query", "cursor"], "msg": "Take it from the Link header", "type": "cursor"}
-        raise InvalidCursor(errors=[refused]) from None
+        raise InvalidCursor from None
 
 
 def set_next_link(request: Request, response: Response, cursor: str | None) -> None:

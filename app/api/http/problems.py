@@ -14,8 +14,11 @@ from app.errors import (
     Conflict,
     DatabaseUnavailable,
     FieldError,
+    Forbidden,
     IdempotencyKeyInFlight,
+    IdempotencyKeyReused,
     InsufficientScope,
+    InvalidCursor,
     InvalidInput,
     InvalidToken,
     NotFound,
@@ -26,10 +29,28 @@ from app.errors import (
     TookTooLong,
     TooManyRequests,
     Unauthenticated,
+    Unavailable,
 )
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:task-service:problem:"
+
+# The HTTP status of each family of domain errors.
+STATUS: dict[type[BaseException], int] = {
+    Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
+    InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+# Where the fields of an error stand, unless they stand in the body.
+_LOCATIONS: dict[type[InvalidInput], tuple[str, ...]] = {
+    InvalidCursor: ("query", "cursor"),
+    IdempotencyKeyReused: ("header", "Idempotency-Key"),
+}
 
 # What Starlette and FastAPI raise by themselves. `HTTPStatus` renames its phrases between Python versions.
 HTTP_PROBLEMS = {
@@ -77,7 +98,19 @@ def http_problem(scope: Scope, status: int, detail: str, headers: Mapping[str, s
     return problem_response(scope, code=code, title=title, status=status, detail=detail, headers=headers)
 
 
-def service_problem(scope: Scope, error: ServiceError) -> Response:
+def status_of(kind: type[ServiceError]) -> int:
+    """The HTTP status (RFC 9110) of a domain error: that of its nearest class in `app/errors.py` that has one."""
+    return next((STATUS[each] for each in kind.__mro__ if each in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def located(error: InvalidInput) -> list[FieldError]:
+    """The refused fields, each with the part of the request that it stands in before its path."""
+    where = _LOCATIONS.get(type(error), ("body",))
+    return [{**each, "loc": [*where, *each["loc"]]} for each in error.errors]
+
+
+def service_problem(scope: Scope, error: ServiceError, errors: Sequence[FieldError] | None = None) -> Response:
+    """The answer to a domain error. `errors` are fields whose location is known already."""
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
@@ -87,9 +120,9 @@ def service_problem(scope: Scope, error: ServiceError) -> Response:
         scope,
         code=error.code,
         title=error.title,
-        status=error.status,
+        status=status_of(type(error)),
         detail=error.detail,
-        errors=error.errors if isinstance(error, InvalidInput) else None,
+        errors=located(error) if errors is None and isinstance(error, InvalidInput) else errors,
         headers=headers,
         extensions={"checks": error.checks} if isinstance(error, NotReady) else None,
     )
@@ -179,7 +212,7 @@ def _example(error: int | type[ServiceError]) -> dict[str, Any]:
         status = error
     else:
         kind = _BY_STATUS[error] if isinstance(error, int) else error
-        code, title, detail, status = kind.code, kind.title, kind.title, kind.status
+        code, title, detail, status = kind.code, kind.title, kind.title, status_of(kind)
     example: dict[str, Any] = {
         "type": TYPE_PREFIX + code,
         "title": title,

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
-from app.errors import FieldError, InvalidCursor
+from app.errors import InvalidCursor
 from app.models.audit import AuditEvent, AuditRecord
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
@@ -64,8 +64,7 @@ class Place(NamedTuple):
                 raise ValueError
             return cls(_EPOCH + int(found[1], 16) * _MICROSECOND, UUID(hex=found[2]))
         except (ValueError, OverflowError):
-            refused: FieldError = {"loc": ["query", "cursor"], "msg": "Take it from the Link header", "type": "cursor"}
-            raise InvalidCursor(errors=[refused]) from None
+            raise InvalidCursor from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ def _row_of(at: int, task: TaskCreate, user_id: UUID) -> NewTask:
         (row,) = task_creation.rows_of([task], user_id)
     except InvalidInput as refusal:
         for error in refusal.errors:
-            error["loc"] = ["body", "tasks", at, *error["loc"][1:]]
+            error["loc"] = ["tasks", at, *error["loc"]]
         raise
     return row
 

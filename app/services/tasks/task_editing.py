@@ -58,5 +58,5 @@ def _unmasked(stored: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = with_secrets_of(stored, sent)
     if holds_mask(values):
         problem = "*** stands for a value that is not shown, and there is none here: send the value itself"
-        raise InvalidTask(errors=[{"loc": ["body", "metadata"], "msg": problem, "type": "hidden_value"}])
+        raise InvalidTask(errors=[{"loc": ["metadata"], "msg": problem, "type": "hidden_value"}])
     return values

@@ -42,7 +42,7 @@ RAISED: dict[str, BaseException] = {
     "broken": RuntimeError("hidden detail"),
     "throttled": errors.TooManyRequests(retry_after=17),
     "not_ready": errors.NotReady({"database": "ok", "broker": "does not answer"}),
-    "arguments": errors.InvalidArguments(errors=[{"loc": ["body", "kwargs", "n"], "msg": "no", "type": "x"}]),
+    "arguments": errors.InvalidArguments(errors=[{"loc": ["kwargs", "n"], "msg": "no", "type": "x"}]),
     **{kind.code: kind() for kind in (errors.Unauthenticated, errors.InvalidToken, errors.InvalidCredentials)},
 }
 
