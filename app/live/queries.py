@@ -24,8 +24,8 @@ from sqlalchemy.types import Uuid
 from app.db.base import UTCDateTime
 from app.db.session import SessionLocal, autocommit_engine
 from app.live.frames import Frame
-from app.models.api_key import ApiKey
-from app.models.login import LoginSession
+from app.models.api_key import KEY_STANDS, ApiKey
+from app.models.login import LOGIN_STANDS, LoginSession
 from app.models.task import Task, TaskStatus
 from app.models.user import User
 from app.services.tasks import task_queries
@@ -164,23 +164,9 @@ def _id_of(moment: datetime) -> UUID:
 _SESSIONS = (
     select(LoginSession.id, User.role)
     .join(User, User.id == LoginSession.user_id)
-    .where(
-        LoginSession.id == _ids("sessions"),
-        LoginSession.revoked_at.is_(None),
-        LoginSession.expires_at > _NOW,
-        User.is_active,
-    )
+    .where(LOGIN_STANDS, LoginSession.id == _ids("sessions"))
 )
-_KEYS = (
-    select(ApiKey.id, User.role)
-    .join(User, User.id == ApiKey.user_id)
-    .where(
-        ApiKey.id == _ids("keys"),
-        ApiKey.revoked_at.is_(None),
-        or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > _NOW),
-        User.is_active,
-    )
-)
+_KEYS = select(ApiKey.id, User.role).join(User, User.id == ApiKey.user_id).where(KEY_STANDS, ApiKey.id == _ids("keys"))
 _STANDING = union_all(_SESSIONS, _KEYS).subquery()
 # The time comes along even where nothing else does.
 _CLOCK = select(_NOW.label("now")).subquery()

@@ -4,12 +4,14 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, Text, func
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, Text, and_, func, or_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
 from app.db.base import Base
+from app.db.clock import NOW
+from app.models.user import User
 
 
 class Scope(StrEnum):
@@ -42,3 +44,8 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+# A key that is neither revoked nor expired; and one that authenticates: its owner, joined, is active as well.
+KEY_OPEN = and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > NOW))
+KEY_STANDS = and_(KEY_OPEN, User.is_active)

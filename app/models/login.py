@@ -3,11 +3,13 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, func
+from sqlalchemy import ForeignKey, Index, LargeBinary, and_, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
 from app.db.base import Base
+from app.db.clock import NOW
+from app.models.user import User
 
 
 class LoginSession(Base):
@@ -22,6 +24,11 @@ class LoginSession(Base):
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
     revoked_why: Mapped[str | None]
+
+
+# A login that is neither revoked nor over; and one that authenticates: its user, joined, is active as well.
+SESSION_OPEN = and_(LoginSession.revoked_at.is_(None), LoginSession.expires_at > NOW)
+LOGIN_STANDS = and_(SESSION_OPEN, User.is_active)
 
 
 class RefreshToken(Base):

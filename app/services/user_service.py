@@ -13,6 +13,7 @@ from app.core.common_passwords import is_common, is_one_of
 from app.core.config import get_settings
 from app.core.origin import Actor
 from app.core.security import hash_password
+from app.db.postgresql import users
 from app.db.session import transaction
 from app.errors import (
     FieldError,
@@ -36,8 +37,6 @@ from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 
 logger = logging.getLogger(__name__)
-
-UNIQUE_VIOLATION = "23505"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ class UserService:
         password_hash = hash_password(new)
         with transaction(db):
             self._lock(db, user_id, with_admins=False)
-            queries.update_user(db, user_id, {"password_hash": password_hash})
+            users.update_user(db, user_id, {"password_hash": password_hash})
             revoke_sessions_of(db, user_id, "password changed")
             if revoke_api_keys:
                 api_key_queries.revoke_keys_of(db, user_id)
@@ -186,7 +185,7 @@ class UserService:
         return True
 
     def _insert(self, db: Session, username: str, email: str, password_hash: str, **columns: Any) -> User:
-        user = queries.insert_user(
+        user = users.insert_user(
             db, queries.names(username=username, email=email) | {"password_hash": password_hash, **columns}
         )
         if user is None:
@@ -203,8 +202,8 @@ class UserService:
         So two administrators who remove each other go one after the other, and the second finds itself the last.
         """
         if with_admins:
-            queries.lock_active_admins(db)
-        user = queries.lock_user(db, user_id)
+            users.lock_active_admins(db)
+        user = users.lock_user(db, user_id)
         if user is None:
             raise UserNotFound
         return user
@@ -212,16 +211,16 @@ class UserService:
     def _keep_an_admin(self, db: Session, leaving: User) -> None:
         if leaving.role != Role.ADMIN or not leaving.is_active:
             return
-        if not set(queries.lock_active_admins(db)) - {leaving.id}:
+        if not set(users.lock_active_admins(db)) - {leaving.id}:
             raise LastAdmin
 
     def _write(self, db: Session, user: User, changes: dict[str, Any]) -> User:
         values = dict(changes) | queries.names(username=changes.get("username"), email=changes.get("email"))
         try:
             with db.begin_nested():  # a violation must not take the caller's transaction with it
-                return queries.update_user(db, user.id, values)
+                return users.update_user(db, user.id, values)
         except IntegrityError as error:
-            if getattr(error.orig, "pgcode", None) != UNIQUE_VIOLATION:
+            if getattr(error.orig, "pgcode", None) != users.UNIQUE_VIOLATION:
                 raise
             raise UserExists from None
 

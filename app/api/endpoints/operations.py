@@ -1,15 +1,14 @@
 """For those who run the service: probes and metrics. Not below /api/v1: they are no part of the API."""
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app.api.deps import BearerToken, SessionDep
+from app.api.deps import BearerToken, authenticated
 from app.api.http.problems import problems
 from app.core.config import get_settings
 from app.core.metrics import exposition
 from app.errors import InvalidToken, NotFound, NotReady
 from app.schemas.operations import Health, Readiness
-from app.services.accounts.auth_service import auth_service
 from app.services.health_service import health_service
 from app.services.tasks.queue_depths import read_queue_depths
 
@@ -31,12 +30,12 @@ async def readyz() -> Readiness:
     return Readiness(checks=await health_service.readiness())
 
 
-def require_metrics_access(db: SessionDep, token: BearerToken) -> None:
-    """Where DOCS_ENABLED closes them, metrics are there for administrators alone, and look absent to anybody else."""
+async def require_metrics_access(request: Request, token: BearerToken) -> None:
+    """Where DOCS_ENABLED closes them, metrics exist for administrators alone; for all others they answer 404."""
     if get_settings().docs_open:
         return
     try:
-        if token is not None and auth_service.authenticate(db, token).is_admin:
+        if token is not None and (await authenticated(request, token)).is_admin:
             return
     except InvalidToken:
         pass

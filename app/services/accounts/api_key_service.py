@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.core.api_key_tokens import api_key_digest, new_api_key, shown_prefix
 from app.core.config import get_settings
+from app.db.postgresql import api_keys
 from app.db.session import transaction
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, FieldError, InvalidInput, UserNotFound
 from app.models.api_key import ApiKey, Scope
@@ -43,7 +44,7 @@ class ApiKeyService:
         """A new key of this user. Raises InvalidInput, AdminOnly, ApiKeyLimit, UserNotFound."""
         key = new_api_key()
         with transaction(db, commit=commit):
-            role = queries.lock_owner(db, user_id)
+            role = api_keys.lock_owner(db, user_id)
             self._check(db, user_id, role, scopes, expires_at)
             row = ApiKey(
                 user_id=user_id,
@@ -80,7 +81,7 @@ class ApiKeyService:
         """
         with transaction(db, commit=commit):
             self._find(db, user_id, key_id)
-            if queries.revoke_key(db, key_id):
+            if api_keys.revoke_key(db, key_id):
                 audit.record(db, AuditEvent.API_KEY_REVOKED, Subject.api_key(key_id))
 
     def _check(

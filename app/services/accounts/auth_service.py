@@ -13,23 +13,21 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.addresses import address_block
-from app.core.api_key_tokens import api_key_digest, is_well_formed, looks_like_api_key
 from app.core.config import get_settings
 from app.core.origin import Actor
 from app.core.security import (
     access_token_life,
     create_access_token,
     new_refresh_token,
-    read_access_token,
     refresh_token_digest,
     verify_password,
 )
+from app.db.postgresql import api_keys, logins
 from app.db.session import transaction
 from app.errors import AdminOnly, InsufficientScope, InvalidCredentials, InvalidToken, LoginOnly, TooManyRequests
 from app.models.api_key import ALL_SCOPES, Scope
 from app.models.audit import AuditEvent
 from app.models.user import Role
-from app.services.accounts import api_key_queries
 from app.services.accounts import login_queries as queries
 from app.services.accounts.api_key_queries import LiveKey
 from app.services.audit import recording as audit
@@ -144,33 +142,18 @@ class AuthService:
         if user.session_id is None:
             raise LoginOnly
         with transaction(db):
-            user_id = queries.revoke_session(db, user.session_id, "logout")
+            user_id = logins.revoke_session(db, user.session_id, "logout")
             if user_id is not None:
                 audit.record(db, AuditEvent.LOGOUT, Subject.user(user_id), session=str(user.session_id))
-
-    def authenticate(self, db: Session, token: str) -> Principal:
-        """Who presents this access token or API key. Raises InvalidToken when it or its user is no longer good."""
-        if looks_like_api_key(token):
-            return self._authenticate_key(db, token)
-        claims = read_access_token(token)
-        with transaction(db):
-            session = queries.live_session_of_token(db, claims)
-        if session is None:
-            raise InvalidToken
-        return Principal.of_session(session, claims.session_id)
 
     def purge_expired_logins(self, db: Session) -> PurgedLogins:
         """Remove a batch of logins and keys that ended LOGIN_RETENTION_DAYS ago, and of counts that matter no more."""
         settings = get_settings()
         with transaction(db):
             return PurgedLogins(
-                sessions=queries.delete_expired_sessions(
-                    db, timedelta(days=settings.login_retention_days), PURGE_BATCH
-                ),
-                failures=queries.delete_old_failures(db, settings.login_window_seconds, PURGE_BATCH),
-                api_keys=api_key_queries.delete_ended_keys(
-                    db, timedelta(days=settings.login_retention_days), PURGE_BATCH
-                ),
+                sessions=logins.delete_ended_sessions(db, timedelta(days=settings.login_retention_days), PURGE_BATCH),
+                failures=logins.delete_old_failures(db, settings.login_window_seconds, PURGE_BATCH),
+                api_keys=api_keys.delete_ended_keys(db, timedelta(days=settings.login_retention_days), PURGE_BATCH),
             )
 
     def check_password(self, db: Session, user_id: UUID, password: str) -> bool:
@@ -199,7 +182,7 @@ class AuthService:
         settings = get_settings()
         key = queries.failure_key("registration", address_block(address))
         with transaction(db):
-            queries.count_failure(db, [key], settings.login_window_seconds)
+            logins.count_failures(db, [key], settings.login_window_seconds)
             wait = queries.wait_for(db, {key: settings.registrations_per_address + 1}, settings.login_window_seconds)
             if wait is not None:
                 raise TooManyRequests("Too many registrations from this address: wait", retry_after=wait)
@@ -207,21 +190,9 @@ class AuthService:
     def note_use(self, db: Session, key: LiveKey) -> None:
         """Once a minute and key: that it is used, for its owner and for the audit."""
         with transaction(db):
-            if api_key_queries.note_use(db, key.id):
+            if api_keys.note_use(db, key.id):
                 actor = Actor(key.user_id, key.username)
                 audit.record(db, AuditEvent.API_KEY_USED, Subject.api_key(key.id), actor=actor)
-
-    def _authenticate_key(self, db: Session, token: str) -> Principal:
-        """The owner's role is read with the key: what they have lost, their keys have lost as well."""
-        if not is_well_formed(token):
-            raise InvalidToken
-        with transaction(db):
-            key = api_key_queries.live_key(db, api_key_digest(token))
-        if key is None:
-            raise InvalidToken
-        if key.use_is_stale:
-            self.note_use(db, key)
-        return Principal.of_key(key)
 
     def _check_limits(self, db: Session, keys: dict[str, int]) -> None:
         wait = queries.wait_for(db, keys, get_settings().login_window_seconds)
@@ -234,14 +205,14 @@ class AuthService:
         The refusals that follow write nothing: a flood of them must not become one of records.
         """
         window = get_settings().login_window_seconds
-        counted = queries.count_failure(db, list(keys), window)
+        counted = logins.count_failures(db, list(keys), window)
         audit.record(db, AuditEvent.LOGIN_FAILED, subjects[0], why=why)
         for (key, limit), subject in zip(keys.items(), subjects, strict=True):
             if counted[key] == limit:
                 audit.record(db, AuditEvent.LOGIN_THROTTLED, subject, failures=limit, window_seconds=window)
 
     def _open_session(self, db: Session, user: queries.Credentials, renewed_hash: str | None) -> Tokens | None:
-        now = queries.lock_credentials(db, user, to_write=renewed_hash is not None)
+        now = logins.lock_user_unchanged(db, user.user_id, user.password_hash, to_write=renewed_hash is not None)
         if now is None:
             return None
         if renewed_hash is not None:
@@ -252,11 +223,11 @@ class AuthService:
         return self._issue(db, user.user_id, session.id, now, session.expires_at)
 
     def _rotate(self, db: Session, digest: bytes) -> Tokens | None:
-        session_id = queries.use_refresh_token(db, digest)
+        session_id = logins.use_refresh_token(db, digest)
         if session_id is None:
             replayed = queries.session_of_refresh_token(db, digest)
             if replayed is not None:
-                user_id = queries.revoke_session(db, replayed, "refresh token replayed")
+                user_id = logins.revoke_session(db, replayed, "refresh token replayed")
                 if user_id is not None:
                     audit.record(db, AuditEvent.TOKEN_REPLAYED, Subject.user(user_id), session=str(replayed))
             return None

@@ -1,6 +1,6 @@
-"""The SQL of logins: sessions, refresh tokens, and the count of failures. Nothing here commits.
+"""Queries of logins: sessions, refresh tokens and the count of failures. Nothing here commits.
 
-Every expiry is decided by the database's clock.
+The database's clock decides every expiry. Statements of one engine alone stand in `app/db/postgresql/logins.py`.
 """
 
 import hashlib
@@ -9,21 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, Uuid, any_, bindparam, case, delete, func, or_, select, update
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy import Connection, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.core.addresses import spellings
 from app.core.security import AccessClaims
-from app.db.base import UTCDateTime
-from app.db.batches import batch
+from app.db.clock import NOW
+from app.db.postgresql import logins
 from app.models.login import LoginFailures, LoginSession, RefreshToken
 from app.models.user import User
-
-NOW = func.clock_timestamp()
-STATEMENT_TIME = func.statement_timestamp()
-
-Executor = Session | Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +41,6 @@ def find_credentials(db: Session, login: str) -> Credentials | None:
     return None if found is None else Credentials(*found)
 
 
-def lock_credentials(db: Session, checked: Credentials, *, to_write: bool) -> datetime | None:
-    """Hold the user as they were when the password was checked; the database's time, or None if they have changed.
-
-    A password change or a deactivation that waits for this lock then revokes the login that is about to be made.
-    """
-    return db.scalar(
-        select(NOW)
-        .select_from(User)
-        .where(User.id == checked.user_id, User.password_hash == checked.password_hash, User.is_active)
-        .with_for_update(read=not to_write)
-    )
-
-
 def password_hash_of(db: Session, user_id: UUID) -> str | None:
     return db.scalar(select(User.password_hash).where(User.id == user_id))
 
@@ -79,16 +60,6 @@ def add_refresh_token(db: Session, digest: bytes, session_id: UUID, expires_at: 
     db.add(RefreshToken(digest=digest, session_id=session_id, expires_at=expires_at))
 
 
-def use_refresh_token(db: Session, digest: bytes) -> UUID | None:
-    """Mark an unused token as used: of any number of concurrent callers one gets the session's id."""
-    return db.scalar(
-        update(RefreshToken)
-        .where(RefreshToken.digest == digest, RefreshToken.used_at.is_(None))
-        .values(used_at=NOW)
-        .returning(RefreshToken.session_id)
-    )
-
-
 def session_of_refresh_token(db: Session, digest: bytes) -> UUID | None:
     return db.scalar(select(RefreshToken.session_id).where(RefreshToken.digest == digest))
 
@@ -102,69 +73,26 @@ class LiveSession:
     now: datetime
 
 
-# Built once: every request asks the second, and building it would cost a quarter of the request.
-_LIVE_SESSION = (
-    select(User.id, User.username, User.role, LoginSession.expires_at, NOW)
-    .select_from(LoginSession)
-    .join(User, User.id == LoginSession.user_id)
-    .where(LoginSession.revoked_at.is_(None), LoginSession.expires_at > NOW, User.is_active)
-)
-_LIVE_SESSION_OF_ID = _LIVE_SESSION.where(LoginSession.id == bindparam("session_id"))
-_LIVE_SESSION_OF_TOKEN = _LIVE_SESSION_OF_ID.where(
-    LoginSession.user_id == bindparam("user_id"),
-    bindparam("token_expires_at", type_=UTCDateTime) > NOW,
-)
-
-
 def live_session(db: Session, session_id: UUID) -> LiveSession | None:
-    """A session that is neither revoked nor over, of an active user."""
-    found = db.execute(_LIVE_SESSION_OF_ID, {"session_id": session_id}).first()
-    return None if found is None else LiveSession(*found)
+    """The login with this session id, where it stands."""
+    return live_sessions(db, {session_id}).get(session_id)
 
 
-def live_session_of_token(db: Executor, claims: AccessClaims) -> LiveSession | None:
-    """The same for an access token, which must belong to that user and not be over either. One query a request."""
-    found = db.execute(
-        _LIVE_SESSION_OF_TOKEN,
-        {
-            "session_id": claims.session_id,
-            "user_id": claims.user_id,
-            "token_expires_at": claims.expires_at,
-        },
-    ).first()
-    return None if found is None else LiveSession(*found)
+def live_sessions(db: Session | Connection, ids: Collection[UUID]) -> dict[UUID, LiveSession]:
+    """The logins that stand, by their session id. One query for all of them."""
+    return {row[-1]: LiveSession(*row[:-1]) for row in logins.standing_logins(db, ids)}
 
 
-_LIVE_SESSIONS = _LIVE_SESSION.where(LoginSession.id == any_(bindparam("ids", type_=ARRAY(Uuid)))).add_columns(
-    LoginSession.id
-)
-
-
-def live_sessions(db: Executor, ids: Collection[UUID]) -> dict[UUID, LiveSession]:
-    """Those of them that stand, by their id: one query for all who ask at this moment."""
-    return {row[-1]: LiveSession(*row[:-1]) for row in db.execute(_LIVE_SESSIONS, {"ids": list(ids)})}
-
-
-def live_sessions_of_tokens(db: Executor, tokens: Sequence[AccessClaims]) -> list[LiveSession | None]:
-    """The login of each token where it stands: one query for all of them."""
+def live_sessions_of_tokens(db: Session | Connection, tokens: Sequence[AccessClaims]) -> list[LiveSession | None]:
+    """The login of each access token, None where it does not stand. One query for all of them."""
     sessions = live_sessions(db, {claims.session_id for claims in tokens}) if tokens else {}
     found = [sessions.get(claims.session_id) for claims in tokens]
     return [each if is_sessions_token(each, claims) else None for each, claims in zip(found, tokens, strict=True)]
 
 
 def is_sessions_token(session: LiveSession | None, claims: AccessClaims) -> bool:
-    """What `live_session_of_token` asks besides: the token names this session's user, and is not over."""
+    """Whether the token names this login's user and has not expired by the database's clock."""
     return session is not None and session.user_id == claims.user_id and claims.expires_at > session.now
-
-
-def revoke_session(db: Session, session_id: UUID, why: str) -> UUID | None:
-    """Whose it was; None when it had been revoked before."""
-    return db.scalar(
-        update(LoginSession)
-        .where(LoginSession.id == session_id, LoginSession.revoked_at.is_(None))
-        .values(revoked_at=NOW, revoked_why=why)
-        .returning(LoginSession.user_id)
-    )
 
 
 def revoke_sessions_of(db: Session, user_id: UUID, why: str) -> None:
@@ -182,44 +110,15 @@ def failure_key(kind: str, name: str) -> str:
 
 def wait_for(db: Session, limits: dict[str, int], window_seconds: int) -> int | None:
     """Seconds until the first of these keys may try again, or None when all may now."""
-    age = func.extract("epoch", NOW - LoginFailures.window_started_at)
-    rows = db.execute(select(LoginFailures.key, LoginFailures.failures, age).where(LoginFailures.key.in_(limits))).all()
-    waits = [
-        max(1, window_seconds - int(age))
-        for key, failures, age in rows
-        if failures >= limits[key] and age < window_seconds
-    ]
+    counted = select(LoginFailures.key, LoginFailures.failures, LoginFailures.window_started_at, NOW)
+    ages = {
+        key: (now - started_at).total_seconds()
+        for key, failures, started_at, now in db.execute(counted.where(LoginFailures.key.in_(limits)))
+        if failures >= limits[key]
+    }
+    waits = [max(1, window_seconds - int(age)) for age in ages.values() if age < window_seconds]
     return max(waits) if waits else None
-
-
-def count_failure(db: Session, keys: list[str], window_seconds: int) -> dict[str, int]:
-    """One more for each key, in a new window where the old one is over; how many each has now.
-
-    Sorted, so that two never deadlock.
-    """
-    statement = insert(LoginFailures).values([{"key": key, "failures": 1} for key in sorted(keys)])
-    over = LoginFailures.window_started_at < NOW - timedelta(seconds=window_seconds)
-    counted = statement.on_conflict_do_update(
-        index_elements=[LoginFailures.key],
-        set_={
-            "failures": case((over, 1), else_=LoginFailures.failures + 1),
-            "window_started_at": case((over, NOW), else_=LoginFailures.window_started_at),
-        },
-    ).returning(LoginFailures.key, LoginFailures.failures)
-    return {row.key: row.failures for row in db.execute(counted)}
 
 
 def forget_failures(db: Session, key: str) -> None:
     db.execute(delete(LoginFailures).where(LoginFailures.key == key))
-
-
-def delete_expired_sessions(db: Session, older_than: timedelta, limit: int) -> int:
-    """Their refresh tokens go with them. SKIP LOCKED: two purges share the work instead of waiting."""
-    ids = batch(select(LoginSession.id).where(LoginSession.expires_at < STATEMENT_TIME - older_than), limit)
-    return len(db.execute(delete(LoginSession).where(LoginSession.id.in_(ids)).returning(LoginSession.id)).all())
-
-
-def delete_old_failures(db: Session, window_seconds: int, limit: int) -> int:
-    over = LoginFailures.window_started_at < STATEMENT_TIME - timedelta(seconds=window_seconds)
-    keys = batch(select(LoginFailures.key).where(over), limit)
-    return len(db.execute(delete(LoginFailures).where(LoginFailures.key.in_(keys)).returning(LoginFailures.key)).all())

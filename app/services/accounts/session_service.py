@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.db.postgresql import logins
 from app.db.session import transaction
 from app.errors import SessionNotFound
 from app.models.audit import AuditEvent
-from app.models.login import LoginSession, RefreshToken
+from app.models.login import SESSION_OPEN, LoginSession, RefreshToken
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 
-NOW = func.clock_timestamp()
 # A login has an end, and the throttle bounds how fast they are made; somebody with more sees the newest.
 MOST_LISTED = 1000
 
@@ -34,7 +34,6 @@ class OpenSession:
 _REFRESHED = (
     select(func.max(RefreshToken.created_at)).where(RefreshToken.session_id == LoginSession.id).scalar_subquery()
 )
-_OPEN = (LoginSession.revoked_at.is_(None), LoginSession.expires_at > NOW)
 
 
 class SessionService:
@@ -49,7 +48,7 @@ class SessionService:
                 func.coalesce(_REFRESHED, LoginSession.created_at),
                 LoginSession.expires_at,
             )
-            .where(LoginSession.user_id == user_id, *_OPEN)
+            .where(LoginSession.user_id == user_id, SESSION_OPEN)
             .order_by(LoginSession.created_at.desc(), LoginSession.id.desc())
             .limit(MOST_LISTED)
         )
@@ -59,18 +58,17 @@ class SessionService:
     def end_session(self, db: Session, user_id: UUID, session_id: UUID) -> None:
         """End one of the user's logins; its tokens stop working everywhere. Raises SessionNotFound."""
         with transaction(db):
-            if not self._end(db, user_id, LoginSession.id == session_id):
+            if not self._end(db, user_id, only=session_id):
                 raise SessionNotFound
 
     def end_other_sessions(self, db: Session, user_id: UUID, current: UUID | None) -> None:
         """End all of the user's logins but the one that asks."""
         with transaction(db):
-            self._end(db, user_id, LoginSession.id != current)
+            self._end(db, user_id, but=current)
 
-    def _end(self, db: Session, user_id: UUID, which: ColumnElement[bool]) -> bool:
-        statement = update(LoginSession).where(LoginSession.user_id == user_id, which, *_OPEN)
-        revoked = statement.values(revoked_at=NOW, revoked_why="ended by its user").returning(LoginSession.id)
-        ended = [str(session_id) for session_id in db.scalars(revoked)]
+    def _end(self, db: Session, user_id: UUID, **which: UUID | None) -> bool:
+        revoked = logins.revoke_open_sessions(db, user_id, "ended by its user", **which)
+        ended = [str(session_id) for session_id in revoked]
         if ended:
             audit.record(db, AuditEvent.SESSION_ENDED, Subject.user(user_id), sessions=ended)
         return bool(ended)

@@ -37,7 +37,7 @@ class Authenticator:
         self._batcher: Batcher[_Proof, LiveSession | LiveKey | None] = Batcher(_look_up, "authenticator")
 
     async def authenticate(self, token: str) -> Principal:
-        """As `auth_service.authenticate`. Raises InvalidToken, Overloaded."""
+        """Who presents this access token or API key. Raises InvalidToken, Overloaded."""
         proof = _proof_of(token)
         found = await self._batcher.submit(proof)
         if isinstance(found, LiveSession) and isinstance(proof, AccessClaims):

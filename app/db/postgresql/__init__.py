@@ -1,0 +1,1 @@
+"""SQL that PostgreSQL alone understands, behind functions named by what they do."""

@@ -1,0 +1,69 @@
+"""API keys: arrays as parameters, row locks that spare foreign keys, RETURNING."""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, LargeBinary, Row, any_, bindparam, delete, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+
+from app.db.batches import batch
+from app.db.clock import NOW, STATEMENT_TIME
+from app.models.api_key import KEY_STANDS, ApiKey
+from app.models.user import User
+
+# `last_used_at` is written at most once a minute for each key: a write for each request would make one row the
+# bottleneck of a client that sends a thousand requests a second.
+USE_NOTED_EVERY = timedelta(minutes=1)
+_USE_IS_STALE = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < NOW - USE_NOTED_EVERY)
+
+# Built once: each request of an API key executes it.
+_STANDING = (
+    select(ApiKey.id, ApiKey.scopes, User.id, User.username, User.role, _USE_IS_STALE, ApiKey.digest)
+    .join(User, User.id == ApiKey.user_id)
+    .where(KEY_STANDS, ApiKey.digest == any_(bindparam("digests", type_=ARRAY(LargeBinary))))
+)
+
+
+def standing_keys(db: Session | Connection, digests: Collection[bytes]) -> Sequence[Row[*tuple[Any, ...]]]:
+    """The keys of these digests that stand: (id, scopes, user id, name, role, whether its use is to be noted, digest).
+
+    One statement text for any number of digests.
+    """
+    return db.execute(_STANDING, {"digests": list(digests)}).all()
+
+
+def note_use(db: Session, key_id: UUID) -> bool:
+    """Write `last_used_at` where that is due. Returns whether it was written.
+
+    A locked row is left alone: another request is writing the same.
+    """
+    stale = select(ApiKey.id).where(ApiKey.id == key_id, _USE_IS_STALE)
+    taken = stale.with_for_update(skip_locked=True, key_share=True).cte("taken")
+    noted = update(ApiKey).where(ApiKey.id.in_(select(taken.c.id))).values(last_used_at=NOW).returning(ApiKey.id)
+    return db.scalar(noted.execution_options(synchronize_session=False)) is not None
+
+
+def lock_owner(db: Session, user_id: UUID) -> str | None:
+    """Lock the user until the transaction ends: no other key of theirs is counted, and no demotion comes.
+
+    Weaker than FOR UPDATE: new tasks of the user, whose foreign key shares the row's key, do not wait. Returns the
+    role; None where the user is not active.
+    """
+    owner = select(User.role).where(User.id == user_id, User.is_active)
+    return db.scalar(owner.with_for_update(key_share=True))
+
+
+def revoke_key(db: Session, key_id: UUID) -> bool:
+    """Revoke the key. Returns False where it had been revoked before."""
+    revoked = update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None)).values(revoked_at=NOW)
+    return db.scalar(revoked.returning(ApiKey.id).execution_options(synchronize_session=False)) is not None
+
+
+def delete_ended_keys(db: Session, older_than: timedelta, limit: int) -> int:
+    """Delete a batch of keys that were revoked, or expired, so long ago. Returns how many."""
+    before = STATEMENT_TIME - older_than
+    ids = batch(select(ApiKey.id).where(or_(ApiKey.revoked_at < before, ApiKey.expires_at < before)), limit)
+    return len(db.execute(delete(ApiKey).where(ApiKey.id.in_(ids)).returning(ApiKey.id)).all())

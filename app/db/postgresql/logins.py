@@ -1,0 +1,102 @@
+"""Logins: locking (FOR SHARE, SKIP LOCKED), RETURNING, arrays as parameters, ON CONFLICT."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, Uuid, any_, bindparam, case, delete, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.orm import Session
+
+from app.db.batches import batch
+from app.db.clock import NOW, STATEMENT_TIME
+from app.models.login import LOGIN_STANDS, SESSION_OPEN, LoginFailures, LoginSession, RefreshToken
+from app.models.user import User
+
+
+def lock_user_unchanged(db: Session, user_id: UUID, password_hash: str, *, to_write: bool) -> datetime | None:
+    """Lock an active user who still has this password hash until the transaction ends.
+
+    Args:
+        to_write: the user's row will be changed; else a shared lock is enough.
+
+    Returns the database's time, or None where the user has changed.
+    """
+    found = select(NOW).select_from(User)
+    found = found.where(User.id == user_id, User.password_hash == password_hash, User.is_active)
+    return db.scalar(found.with_for_update(read=not to_write))
+
+
+def use_refresh_token(db: Session, digest: bytes) -> UUID | None:
+    """Mark an unused token as used. Of any number of concurrent callers one gets the session's id, the others None."""
+    unused = update(RefreshToken).where(RefreshToken.digest == digest, RefreshToken.used_at.is_(None))
+    return db.scalar(unused.values(used_at=NOW).returning(RefreshToken.session_id))
+
+
+# Built once: building it for each request would cost a quarter of the request.
+_STANDING = (
+    select(User.id, User.username, User.role, LoginSession.expires_at, NOW, LoginSession.id)
+    .select_from(LoginSession)
+    .join(User, User.id == LoginSession.user_id)
+    .where(LOGIN_STANDS, LoginSession.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
+)
+
+
+def standing_logins(db: Session | Connection, ids: Collection[UUID]) -> Sequence[Row[*tuple[Any, ...]]]:
+    """The logins of these session ids that stand: (user id, name, role, end of the login, database's time, session id).
+
+    One statement text for any number of ids.
+    """
+    return db.execute(_STANDING, {"ids": list(ids)}).all()
+
+
+def revoke_session(db: Session, session_id: UUID, why: str) -> UUID | None:
+    """Revoke the login. Returns its user's id; None where it had been revoked before."""
+    session = update(LoginSession).where(LoginSession.id == session_id, LoginSession.revoked_at.is_(None))
+    return db.scalar(session.values(revoked_at=NOW, revoked_why=why).returning(LoginSession.user_id))
+
+
+def revoke_open_sessions(
+    db: Session, user_id: UUID, why: str, *, only: UUID | None = None, but: UUID | None = None
+) -> list[UUID]:
+    """Revoke the user's open logins: `only` that one, or all `but` one. Returns the ids of those that it revoked."""
+    sessions = update(LoginSession).where(LoginSession.user_id == user_id, SESSION_OPEN)
+    if only is not None:
+        sessions = sessions.where(LoginSession.id == only)
+    if but is not None:
+        sessions = sessions.where(LoginSession.id != but)
+    return list(db.scalars(sessions.values(revoked_at=NOW, revoked_why=why).returning(LoginSession.id)))
+
+
+def count_failures(db: Session, keys: Collection[str], window_seconds: int) -> dict[str, int]:
+    """Count one failure for each key, in a new window where the old one is over. Returns the number for each key.
+
+    The keys are sorted, so that two calls never deadlock.
+    """
+    statement = insert(LoginFailures).values([{"key": key, "failures": 1} for key in sorted(keys)])
+    over = LoginFailures.window_started_at < NOW - timedelta(seconds=window_seconds)
+    counted = statement.on_conflict_do_update(
+        index_elements=[LoginFailures.key],
+        set_={
+            "failures": case((over, 1), else_=LoginFailures.failures + 1),
+            "window_started_at": case((over, NOW), else_=LoginFailures.window_started_at),
+        },
+    ).returning(LoginFailures.key, LoginFailures.failures)
+    return {row.key: row.failures for row in db.execute(counted)}
+
+
+def delete_ended_sessions(db: Session, older_than: timedelta, limit: int) -> int:
+    """Delete a batch of logins that ended so long ago, with their refresh tokens. Returns how many.
+
+    Locked rows are skipped, so that two purges share the work.
+    """
+    ids = batch(select(LoginSession.id).where(LoginSession.expires_at < STATEMENT_TIME - older_than), limit)
+    return len(db.execute(delete(LoginSession).where(LoginSession.id.in_(ids)).returning(LoginSession.id)).all())
+
+
+def delete_old_failures(db: Session, window_seconds: int, limit: int) -> int:
+    """Delete a batch of counts whose window is over. Returns how many."""
+    over = LoginFailures.window_started_at < STATEMENT_TIME - timedelta(seconds=window_seconds)
+    keys = batch(select(LoginFailures.key).where(over), limit)
+    return len(db.execute(delete(LoginFailures).where(LoginFailures.key.in_(keys)).returning(LoginFailures.key)).all())
