@@ -11,10 +11,11 @@ import anyio.to_thread
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.api.deps import get_scoped_user
 from app.api.endpoints import docs, operations
 from app.api.http.cors import Cors
 from app.api.http.error_handlers import add_problem_handlers
-from app.api.http.fast_path import ShortWay
+from app.api.http.fast_path import FastPath
 from app.api.http.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
 from app.api.http.openapi import operation_id
 from app.api.http.shutdown import told_to_stop
@@ -81,7 +82,7 @@ def create_app() -> FastAPI:
     )
     add_problem_handlers(app)
     # The last one added is the outermost.
-    app.add_middleware(ShortWay, routes=app.router.routes)
+    app.add_middleware(FastPath, routes=app.router.routes, authorization=get_scoped_user)
     app.add_middleware(
         RequestLimits,
         max_body_bytes=settings.max_body_bytes,

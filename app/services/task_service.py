@@ -17,9 +17,8 @@ from app.core.redacted_text import redact_text
 from app.db.after_commit import after_commit
 from app.db.session import transaction
 from app.errors import InvalidTransition, PreconditionFailed, TaskActive, TaskCancelled, TaskNotFound
-from app.messaging import hints
+from app.messaging import publisher
 from app.messaging.dispatches import Dispatch
-from app.messaging.publisher import publish
 from app.models.audit import AuditEvent
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.schemas.task import TaskCreate
@@ -86,10 +85,7 @@ class TaskService:
         rows = task_creation.rows_of(wanted, user_id)
         room = quotas.room(db, user_id, load_of(wanted)) if within_quota else nullcontext()
         with room, transaction(db, commit=commit):
-            tasks = task_creation.insert_tasks(db, rows)
-            hints.changes(db, *(task.id for task in tasks))
-            self._dispatch(db, task_creation.due_now(tasks))
-        return tasks
+            return task_creation.as_tasks(db, task_creation.accept(db, rows))
 
     # Read
 
@@ -296,15 +292,11 @@ class TaskService:
             if deleted < task_changes.PURGE_BATCH:
                 return total
 
-    def send_committed(self, dispatches: Sequence[Dispatch]) -> None:
-        """For who has committed rows of `task_creation` by itself: hand their messages to the publisher."""
-        publish(dispatches)
-
     # Inside
 
     def _dispatch(self, db: Session, dispatches: list[Dispatch]) -> None:
         if dispatches:
-            after_commit(db, lambda: publish(dispatches))
+            after_commit(db, lambda: publisher.publish(dispatches))
 
 
 def _id(task_id: UUID | str) -> UUID:

@@ -70,7 +70,7 @@ class TestBetweenCommitAndPublish:
     def test_a_task_whose_api_died_unanswered_starts(self, class_scene: Scene) -> None:
         once = class_scene.stack.directory / "died"
         with self._serving(
-            class_scene, {"do": "kill", "at": "app.services.task_service:publish", "once_file": str(once)}
+            class_scene, {"do": "kill", "at": "app.messaging.publisher:publish", "once_file": str(once)}
         ):
             with pytest.raises(httpx.TransportError):
                 class_scene.work()

@@ -17,7 +17,6 @@ from app.db.session import SessionLocal, autocommit_engine
 from app.errors import InvalidTransition
 from app.models.task import Task
 from app.schemas.task import TaskCreate
-from app.services import task_service as module
 from app.services.execution import attempts
 from app.services.execution.attempts import Ticket
 from app.services.task_service import task_service
@@ -92,7 +91,9 @@ class Race:
 
 class TestAThousandRaces:
     def test_leave_one_legal_history_each(self, stack: Stack, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "publish", lambda dispatches: None)  # the worker below needs no messages
+        monkeypatch.setattr(
+            "app.messaging.publisher.publish", lambda dispatches: None
+        )  # the worker below needs no messages
         witness = Witness(stack).install()
         wanted = TaskCreate(name="race", task_type="race", celery_task_name=LONG_RUNNING, args=[1])
         with settings(stack.settings):

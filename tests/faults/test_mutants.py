@@ -47,7 +47,7 @@ class TestNoRedispatch:
     def test_leaves_a_task_whose_message_was_never_sent(self, scene: Callable[..., Scene]) -> None:
         running = scene(**QUICK)
         worker = running.stack.worker(concurrency=1, env=mutant("no_redispatch"))
-        running.stack.server(env=failpoints({"at": "app.services.task_service:publish", "do": "kill"}))
+        running.stack.server(env=failpoints({"at": "app.messaging.publisher:publish", "do": "kill"}))
         with pytest.raises(httpx.TransportError):
             running.work()
         running.accepted = [str(row[0]) for row in running.stack.sql("SELECT id FROM tasks")]

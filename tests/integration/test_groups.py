@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.core.config import get_settings
 from app.core.security import read_access_token
+from app.db.postgresql import new_tasks
 from app.db.session import SessionLocal
 from app.errors import InvalidToken, TooManyTasksQueued, UnknownTask
 from app.messaging.dispatches import Dispatch
@@ -19,7 +20,6 @@ from app.schemas.task import TaskCreate
 from app.services.batched import authenticator, submitter
 from app.services.batched.authenticator import _Digest
 from app.services.batched.submitter import _OfLogin, _Request
-from app.services.task_service import task_service
 from app.services.tasks import task_creation
 from app.services.tasks.quotas import quotas
 from tests.support.accounts import API, bearer
@@ -55,7 +55,7 @@ def user(client: httpx.Client) -> UUID:
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Dispatch]:
     kept: list[Dispatch] = []
-    monkeypatch.setattr(type(task_service), "send_committed", lambda _self, dispatches: kept.extend(dispatches))
+    monkeypatch.setattr("app.messaging.publisher.publish", kept.extend)
     return kept
 
 
@@ -119,7 +119,7 @@ class TestAnOutage:
     def test_is_told_to_all_and_accepts_none(
         self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(task_creation, "insert_rows", away)
+        monkeypatch.setattr(new_tasks, "insert_rows", away)
         with pytest.raises(OperationalError):
             submitter._accept([wanted(user), wanted(user)])
         usage = quotas._usage(user)
@@ -129,13 +129,13 @@ class TestAnOutage:
     def test_that_takes_the_commits_reply_is_no_acceptance(
         self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        insert = task_creation.insert_rows
+        insert = new_tasks.insert_rows
 
         def lose(*arguments: Any) -> Any:
             insert(*arguments)
             away()
 
-        monkeypatch.setattr(task_creation, "insert_rows", lose)
+        monkeypatch.setattr(new_tasks, "insert_rows", lose)
         with pytest.raises(OperationalError):
             submitter._accept([wanted(user)])
         assert (stored(user), sent) == (1, [])  # the row is there, and due: the keeper sends its message
@@ -143,13 +143,13 @@ class TestAnOutage:
     def test_in_the_midst_of_one_by_one_is_told_to_those_that_it_hits(
         self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        insert, calls = task_creation.insert_rows, iter([None, None, None, away])
+        insert, calls = new_tasks.insert_rows, iter([None, None, None, away])
 
         def fail_late(*arguments: Any) -> Any:
             fails = next(calls)
             return fails() if fails else insert(*arguments)
 
-        monkeypatch.setattr(task_creation, "insert_rows", fail_late)
+        monkeypatch.setattr(new_tasks, "insert_rows", fail_late)
         first, second, third = submitter._accept([wanted(user), wanted(uuid4()), wanted(user)])
         assert isinstance(first, list)
         assert isinstance(second, IntegrityError)
@@ -157,7 +157,7 @@ class TestAnOutage:
         assert (stored(user), len(sent)) == (1, 1)
 
     def test_is_a_503_with_a_time_to_wait(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(task_creation, "insert_rows", away)
+        monkeypatch.setattr(new_tasks, "insert_rows", away)
         answer = tasks.post(body=BODY)
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
         assert int(answer.headers["Retry-After"]) > 0

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
+from app.db.postgresql.idempotency import take_key
 from app.db.session import SessionLocal
 from app.models import IdempotencyKey
 from app.schemas.task import TaskCreate
@@ -202,7 +203,8 @@ class TestInFlight:
         wanted, user_id = TaskCreate.model_validate(BODY), tasks.user["id"]
         with SessionLocal() as db:
             (task,) = task_service.create_tasks(db, [wanted], user_id, commit=False)
-            assert idempotency._take(db, task.user_id, KEY, idempotency.fingerprint_of(wanted), task.id)
+            fingerprint = idempotency.fingerprint_of(wanted)
+            assert take_key(db, task.user_id, KEY, fingerprint, task.id, lifetime=idempotency.LIFETIME)
             yield db, str(task.id)
 
     def test_is_answered_at_once_with_a_time_to_try_again(
@@ -274,7 +276,7 @@ class TestRaces:
 class TestAKilledApi:
     @pytest.mark.parametrize(
         ("at", "committed"),
-        [("app.services.tasks.idempotency:_take", False), ("app.services.task_service:publish", True)],
+        [("app.db.postgresql.idempotency:take_key", False), ("app.messaging.publisher:publish", True)],
         ids=["before the commit", "between commit and answer"],
     )
     def test_leaves_both_key_and_task_or_neither(self, stack: Stack, tmp_path: Path, at: str, committed: bool) -> None:

@@ -18,7 +18,6 @@ from app.maintenance import passes
 from app.messaging.dispatches import Dispatch
 from app.messaging.due import mark_dispatched, take_due
 from app.models import Task, WorkerProcess
-from app.services import task_service as module
 from app.services.execution import attempts, rescue
 from app.services.execution.attempts import NextTry, Ticket, WorkerIdentity
 from app.services.execution.successes import Success, succeed_together
@@ -140,7 +139,7 @@ def ground(services: Services) -> Iterator[tuple[Ground, Operations]]:
         control(sqlalchemy_url(url)) as looking,
         SessionLocal() as db,
     ):
-        patched.setattr(module, "publish", lambda dispatches: None)
+        patched.setattr("app.messaging.publisher.publish", lambda dispatches: None)
         task = new_task(db, max_attempts=2, retry_backoff_seconds=3000)
         # Due; and the worker has said goodbye, so that the rescue pass takes what it held.
         db.execute(text("UPDATE tasks SET dispatch_at = now() - interval '1 hour'"))

@@ -21,7 +21,6 @@ from app.messaging.dispatches import Dispatch
 from app.messaging.sending import BrokerLink
 from app.models import Task, WorkerProcess
 from app.models.task import TaskStatus
-from app.services import task_service as module
 from app.services.execution.attempts import WorkerIdentity
 from app.services.task_service import task_service
 from tests.support.tasks import claim, new_task, new_user, task_in
@@ -32,7 +31,7 @@ GRACE = 5.0
 @pytest.fixture(autouse=True)
 def unpublished(monkeypatch: pytest.MonkeyPatch) -> None:
     """The API process died between commit and publish: everything is left to the keeper."""
-    monkeypatch.setattr(module, "publish", lambda dispatches: None)
+    monkeypatch.setattr("app.messaging.publisher.publish", lambda dispatches: None)
 
 
 @pytest.fixture

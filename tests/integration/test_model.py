@@ -21,7 +21,6 @@ from app.catalogue import catalogue
 from app.maintenance import lost_messages as doubt
 from app.maintenance import passes
 from app.models import WorkerProcess
-from app.services import task_service as module
 from app.services.execution.transitions import NOW
 from tests.support.both_sides import BothSides
 from tests.support.machine import ONCE_ONLY, Machine, NothingFits
@@ -126,7 +125,7 @@ def _both_sides_agree_on_times(
     """Minutes instead of seconds, so that a slow machine changes no decision; and nothing is published for real."""
     times = {"DISPATCH_GRACE_SECONDS": str(GRACE), "WORKER_LEASE_SECONDS": str(LEASE)}
     monkeypatch.setattr(doubt, "LOST_AFTER", timedelta(seconds=LOST_AFTER))
-    monkeypatch.setattr(module, "publish", BothSides.published.extend)
+    monkeypatch.setattr("app.messaging.publisher.publish", BothSides.published.extend)
     with settings(environment(rollback_database, services.flushed_broker(), **times)):
         kind = catalogue()[LONG_RUNNING]
         monkeypatch.setitem(catalogue(), ONCE_ONLY, replace(kind, celery_task_name=ONCE_ONLY, rerun_lost=False))

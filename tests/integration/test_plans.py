@@ -23,7 +23,6 @@ from app.maintenance import lost_messages as doubt
 from app.messaging import due
 from app.messaging.dispatches import Dispatch
 from app.models import Task, WorkerProcess
-from app.services import task_service as module
 from app.services.execution import attempts, rescue
 from app.services.execution.attempts import NextTry, Ticket
 from app.services.execution.successes import Success, succeed_together
@@ -80,7 +79,7 @@ def filled(services: Services, finished: int, waiting: int = 3000) -> Iterator[S
         services.database_url(name), services.flushed_broker(), DATABASE_STATEMENT_TIMEOUT_SECONDS="600"
     )
     with pytest.MonkeyPatch.context() as patched, settings(variables), SessionLocal() as db:
-        patched.setattr(module, "publish", lambda dispatches: None)
+        patched.setattr("app.messaging.publisher.publish", lambda dispatches: None)
         fill(db, finished, waiting)
         yield db
     services.drop_database(name)

@@ -19,7 +19,6 @@ from app.errors import TaskNotFound
 from app.maintenance.loop import Keeper
 from app.models import User
 from app.models.task import TaskStatus
-from app.services import task_service as module
 from app.services.execution import attempts
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages, task_time_counts
@@ -46,7 +45,7 @@ def agrees(db: Session) -> bool:
 @pytest.fixture
 def database(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     name = services.new_database()
-    monkeypatch.setattr(module, "publish", lambda dispatches: None)
+    monkeypatch.setattr("app.messaging.publisher.publish", lambda dispatches: None)
     with settings(environment(services.database_url(name), services.flushed_broker())):
         yield
     services.drop_database(name)

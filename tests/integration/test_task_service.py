@@ -21,7 +21,6 @@ from app.messaging import publisher
 from app.messaging.dispatches import Dispatch
 from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
-from app.services import task_service as module
 from app.services.execution import attempts
 from app.services.execution.attempts import CurrentAttempt, current_attempt
 from app.services.task_service import TaskService, task_service
@@ -32,7 +31,7 @@ from tests.support.tasks import LONG_RUNNING, claim, new_task, new_user, task_in
 def published(monkeypatch: pytest.MonkeyPatch) -> list[Dispatch]:
     """What would have been sent, instead of sending it."""
     sent: list[Dispatch] = []
-    monkeypatch.setattr(module, "publish", sent.extend)
+    monkeypatch.setattr("app.messaging.publisher.publish", sent.extend)
     return sent
 
 

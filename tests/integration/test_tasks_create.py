@@ -246,6 +246,5 @@ class TestTheCatalogue:
             return find(name)
 
         monkeypatch.setattr(task_creation, "find_type", note)
-        monkeypatch.setattr("app.services.tasks.idempotency.find_type", note)
         assert tasks.post(body=BODY, headers=headers).status_code == 201
         assert held[:2] == [0, 0]

@@ -1,5 +1,6 @@
 """Tasks: create, list, follow, change, cancel, retry, delete."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -7,7 +8,7 @@ from fastapi import Header, Path, Query, Request, Response, status
 
 from app.api.deps import SessionDep, SubmitterDep, TaskLookupDep, TaskReader, TaskWriter, WatcherDep, authenticated
 from app.api.http.etags import check_if_match, etag, not_modified
-from app.api.http.fast_path import bearer_token, directly, has_header, json_body
+from app.api.http.fast_path import bearer_token, has_header, json_body, read_fast
 from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
 from app.api.http.problems import problems
 from app.api.http.rendering import rendered
@@ -32,7 +33,6 @@ from app.errors import (
     TooManyTasksQueued,
     UnknownTask,
 )
-from app.models.api_key import Scope
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.schemas.task import (
     TaskAttemptRead,
@@ -45,8 +45,9 @@ from app.schemas.task import (
     TaskTypeRead,
 )
 from app.services.batched.authenticator import login_claims
-from app.services.batched.submitter import Submitted, Submitter
+from app.services.batched.submitter import Submitter
 from app.services.task_service import task_service
+from app.services.tasks.idempotency import Accepted
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
 
@@ -93,7 +94,7 @@ _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDel
 _QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions)
 
 
-async def _create_directly(request: Request) -> Response | None:
+async def _create_fast(request: Request, scopes: Sequence[str]) -> Response | None:
     token = bearer_token(request)
     if token is None or request.scope["query_string"] or has_header(request, b"idempotency-key"):
         return None
@@ -102,13 +103,13 @@ async def _create_directly(request: Request) -> Response | None:
         return None
     submitter: Submitter = request.state.submitter
     claims = login_claims(token)
-    if claims is not None:
+    if claims is not None:  # scopes limit API keys alone
         return _created(request, await submitter.submit_of_login(body, claims))
-    user = await authenticated(request, token, Scope.TASKS_WRITE)
+    user = await authenticated(request, token, *scopes)
     return await create_task(request, user, submitter, body)
 
 
-def _created(request: Request, accepted: Submitted) -> Response:
+def _created(request: Request, accepted: Accepted) -> Response:
     headers = {
         "Location": f"{request.scope['path'].rstrip('/')}/{accepted.task.id}",
         "ETag": etag(accepted.task.version),
@@ -118,11 +119,11 @@ def _created(request: Request, accepted: Submitted) -> Response:
     return rendered(accepted.task, status.HTTP_201_CREATED, headers)
 
 
-async def _get_directly(request: Request) -> Response | None:
+async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:
     token = bearer_token(request)
     if token is None or request.scope["query_string"] or has_header(request, b"if-none-match"):
         return None
-    user = await authenticated(request, token, Scope.TASKS_READ)
+    user = await authenticated(request, token, *scopes)
     return await get_task(user, request.state.task_lookup, request.state.watcher, UUID(request.path_params["task_id"]))
 
 
@@ -138,7 +139,7 @@ async def _get_directly(request: Request) -> Response | None:
         ),
     },
 )
-@directly(_create_directly)
+@read_fast(_create_fast)
 async def create_task(
     request: Request,
     user: TaskWriter,
@@ -228,7 +229,7 @@ def list_task_types(_user: TaskReader) -> list[TaskType]:
         **problems(401, InsufficientScope, TaskNotFound),
     },
 )
-@directly(_get_directly)
+@read_fast(_get_fast)
 async def get_task(
     user: TaskReader,
     lookup: TaskLookupDep,

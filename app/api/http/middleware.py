@@ -2,7 +2,7 @@
 
 From the outside in: `RequestContext` (id, security headers), `Cors` where origins are named (`cors.py`),
 `LastNet` (exceptions), `RequestMetrics`, `RequestLimits` (sizes, malformed targets, hosts). They change only messages
-that pass, and hold no body. Within them `ShortWay` (`fast_path.py`) takes the plain form of what comes most.
+that pass, and hold no body. Within them `FastPath` (`fast_path.py`) takes the plain form of what comes most.
 """
 
 import logging

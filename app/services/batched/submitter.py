@@ -18,25 +18,15 @@ from app.core.batcher import Batcher
 from app.core.security import AccessClaims
 from app.db.session import SessionLocal, group_engine
 from app.errors import InvalidInput, InvalidToken, QuotaExceeded
-from app.messaging import hints
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.login_queries import LiveSession, live_sessions_of_tokens
-from app.services.task_service import task_service
 from app.services.tasks import task_creation
-from app.services.tasks.idempotency import create_once
+from app.services.tasks.idempotency import Accepted, create_once
 from app.services.tasks.quotas import Load, Room, quotas
 from app.services.tasks.task_creation import NewTask
 
 # What the values of a row bring about; anything else is as true of the rows beside it.
 _OF_A_ROW = (IntegrityError, DataError)
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """The answer to a request, and whether it was an earlier one that created the task."""
-
-    task: TaskRead
-    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +58,7 @@ class Submitter:
     def __init__(self) -> None:
         self._batcher: Batcher[_Request | _OfLogin, _Inserted] = Batcher(_identify_and_accept, "submitter")
 
-    async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Submitted:
+    async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Accepted:
         """The committed task; under a key, the one that it has if it has one.
 
         Raises QuotaExceeded, UnknownTask, InvalidArguments, Overloaded; with a key IdempotencyKeyReused,
@@ -78,15 +68,15 @@ class Submitter:
             # Not in the group: the key's lock is held until the commit, and two groups could wait for each other's.
             return await to_thread.run_sync(partial(_accept_once, wanted, user_id, idempotency_key))
         (row,) = await self._batcher.submit(_Request(user_id, task_creation.rows_of([wanted], user_id)))
-        return Submitted(TaskRead.model_validate(row))
+        return Accepted(TaskRead.model_validate(row))
 
-    async def submit_of_login(self, wanted: TaskCreate, claims: AccessClaims) -> Submitted:
+    async def submit_of_login(self, wanted: TaskCreate, claims: AccessClaims) -> Accepted:
         """The same for who presents this token, if its login stands. Raises InvalidToken too.
 
         One trip to the group's thread and back instead of two, which is a tenth of what a submit costs.
         """
         (row,) = await self._batcher.submit(_OfLogin(claims, wanted))
-        return Submitted(TaskRead.model_validate(row))
+        return Accepted(TaskRead.model_validate(row))
 
     async def submit_all(self, wanted: Sequence[TaskCreate], user_id: UUID) -> list[TaskRead]:
         """All of them, in their order, or none. Raises as `submit`; the place of an error says whose it is."""
@@ -96,10 +86,9 @@ class Submitter:
         await self._batcher.close()
 
 
-def _accept_once(wanted: TaskCreate, user_id: UUID, key: str) -> Submitted:
+def _accept_once(wanted: TaskCreate, user_id: UUID, key: str) -> Accepted:
     with SessionLocal() as db:
-        accepted = create_once(db, wanted, user_id, key)
-        return Submitted(TaskRead.model_validate(accepted.task), accepted.replayed)
+        return create_once(db, wanted, user_id, key)
 
 
 def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID) -> list[TaskRead]:
@@ -184,10 +173,8 @@ def _insert_alone(request: _Request) -> _Inserted | Exception:
 
 
 def _commit(requests: list[_Request]) -> list[_Inserted | Exception]:
-    """One statement, its own transaction, in one round trip. What is due now is handed on once it is committed."""
+    """Insert the rows of all requests in one statement, which is its own transaction. Returns those of each request."""
     with group_engine().connect() as connection:
-        rows = task_creation.insert_rows(connection, [row for request in requests for row in request.rows])
-    task_service.send_committed(task_creation.rows_due_now(rows))
-    hints.changed(*(row["id"] for row in rows))
+        rows = task_creation.accept(connection, [row for request in requests for row in request.rows])
     left = iter(rows)
     return [list(islice(left, len(request.rows))) for request in requests]

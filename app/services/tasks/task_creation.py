@@ -1,87 +1,68 @@
-"""Accepting tasks: from what was asked for to committed rows and the dispatches they owe."""
+"""Accepting tasks: from what was asked for to rows, and to the dispatches that follow their commit.
+
+The fields of a task stand in the model, the migration and the schemas. Here they are only derived: a field that
+`TaskCreate` and the table both have is written as it was given.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
 from pydantic_core import to_json
-from sqlalchemy import (
-    JSON,
-    Boolean,
-    Connection,
-    Float,
-    Integer,
-    Text,
-    Uuid,
-    bindparam,
-    case,
-    cast,
-    column,
-    func,
-    insert,
-    select,
-)
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import Session
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import Column, Connection, DefaultClause, inspect
+from sqlalchemy.orm import Session, make_transient_to_detached
 
 from app.catalogue import find_type
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.base import Base, UTCDateTime, dump_json
+from app.db.after_commit import after_commit
+from app.db.base import Base, JSONText, dump_json
+from app.db.postgresql import new_tasks
 from app.errors import InvalidTask
+from app.messaging import hints, publisher
 from app.messaging.dispatches import Dispatch
 from app.messaging.routing import QUEUE_OF
-from app.models.task import Task, TaskStatus
+from app.models.task import Task
 from app.schemas.refusals import field_errors
 from app.schemas.task import TaskCreate
-from app.services.execution.transitions import STATEMENT_TIME, seconds
 
-# All rows of a group as one parameter, and one text of the statement for any number of them: a parameter for each
-# column of each row costs many times as much, most of it in Python.
-_COLUMNS: dict[str, TypeEngine[Any]] = {
-    **dict.fromkeys(("id", "celery_id", "user_id"), Uuid()),
-    **dict.fromkeys(("name", "task_type", "celery_task_name", "args", "kwargs", "priority", "queue"), Text()),
-    "tags": ARRAY(Text),
-    "metadata": JSONB(),
-    **dict.fromkeys(("delay_seconds", "timeout_seconds", "retry_backoff_seconds"), Float()),
-    "expires_at": UTCDateTime,
-    "max_attempts": Integer(),
-    **dict.fromkeys(("max_attempts_named", "rerun_lost"), Boolean()),
-}
-_NEW = (
-    func.json_to_recordset(cast(bindparam("p_rows", type_=Text), JSON))
-    .table_valued(
-        *(column(name, kind) for name, kind in _COLUMNS.items()), column("run_at", UTCDateTime), column("grace", Float)
-    )
-    .render_derived(name="new", with_types=True)
-)
-_START = func.coalesce(_NEW.c.run_at, STATEMENT_TIME + seconds(_NEW.c.delay_seconds))
-# Due now: a grace time ahead, in which the publisher sends it; the keeper sends what is still due after that.
-_DUE = case((_START > STATEMENT_TIME, _START), else_=STATEMENT_TIME + seconds(_NEW.c.grace))
-_NAMES = [*_COLUMNS, "run_at", "dispatch_at", "created_at", "updated_at"]
-_VALUES = select(*(_NEW.c[name] for name in _COLUMNS), _START, _DUE, STATEMENT_TIME, STATEMENT_TIME)
 _TABLE = Base.metadata.tables[Task.__tablename__]
-# JSONB has its own way with numbers: the metadata are answered as they stand in the row.
-_DECIDED = ("id", "run_at", "dispatch_at", "created_at", "updated_at", "metadata")
-_ANSWERED = (*_DECIDED[:-1], "metadata_")
-_INSERT_ROWS = insert(_TABLE).from_select(_NAMES, _VALUES).returning(*(_TABLE.c[name] for name in _DECIDED))
-_INSERT_TASKS = select(Task).from_statement(insert(_TABLE).from_select(_NAMES, _VALUES).returning(_TABLE))
-# What the table itself says of a new row.
-_FRESH: dict[str, Any] = {
-    "status": TaskStatus.PENDING, "progress": 0, "attempt": 0, "version": 1, "generation": 1,
-    **dict.fromkeys(
-        ("status_reason", "progress_detail", "result", "error", "worker", "started_at", "finished_at",
-         "cancel_requested_at")
-    ),
-}  # fmt: skip
+# Columns that are written as the request gives them; and those that it does not give, or gives in part.
+_GIVEN = [name for name in TaskCreate.model_fields if name in _TABLE.c]
+_DERIVED = ("id", "celery_id", "user_id", "queue", "max_attempts_named", "rerun_lost")
+_JSON_TEXT = [name for name in _GIVEN if isinstance(_TABLE.c[name].type, JSONText)]
+_INSERT = new_tasks.insert_statement([*_GIVEN, *_DERIVED])
+
+
+def _default(column: Column[Any]) -> Any:
+    """What the table itself writes into a new row."""
+    if not isinstance(column.server_default, DefaultClause) or not isinstance(column.server_default.arg, str):
+        return None
+    text = column.server_default.arg
+    if column.type.python_type is bool:
+        return text == "true"
+    return _read(column, int(text) if column.type.python_type is int else text)
+
+
+def _read(column: Column[Any], value: Any) -> Any:
+    process = getattr(column.type, "process_result_value", None)
+    return value if process is None else process(value, None)
+
+
+_WRITTEN = {*_GIVEN, *_DERIVED}
+_DEFAULTS: dict[str, Any] = {
+    attribute.key: _default(column)
+    for attribute in inspect(Task).column_attrs
+    if isinstance(column := attribute.columns[0], Column) and column.name not in _WRITTEN
+}
 
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A row to insert: its values, the JSON that carries them there, and the bytes of its arguments."""
+    """A row to insert: its values, the JSON that carries them to the database, and the bytes of its arguments."""
 
     id: UUID
     values: dict[str, Any]
@@ -90,7 +71,7 @@ class NewTask:
 
 
 def parse(fields: dict[str, Any]) -> TaskCreate:
-    """The fields as a TaskCreate. Raises InvalidTask with the refused ones."""
+    """The fields as a TaskCreate. Raises InvalidTask, which names the refused fields."""
     try:
         return TaskCreate.model_validate(fields)
     except ValidationError as error:
@@ -100,69 +81,72 @@ def parse(fields: dict[str, Any]) -> TaskCreate:
 
 
 def rows_of(wanted: Sequence[TaskCreate], user_id: UUID) -> list[NewTask]:
-    """What to insert, once all are checked against the catalogue. Raises UnknownTask, InvalidArguments.
+    """Check the tasks against the catalogue. Returns the rows to insert. Raises UnknownTask, InvalidArguments.
 
-    Before any statement: a first look at the catalogue imports every task, and no transaction may sit idle for so long.
+    Call it before any statement: the first look at the catalogue imports every task, and no transaction may sit idle
+    for so long.
     """
     return [_row(task, user_id) for task in wanted]
 
 
-def insert_tasks(db: Session, rows: Sequence[NewTask]) -> list[Task]:
-    """All of `rows_of`, in one statement, in their order."""
+def accept(db: Session | Connection, rows: Sequence[NewTask]) -> list[dict[str, Any]]:
+    """Insert these rows in one statement. Every way to create tasks ends here.
+
+    Messages and hints follow the commit: of the session's outermost transaction, or, on an autocommit connection, of
+    the statement. Returns each row in the order given, as `TaskRead` takes it, with all columns of the table.
+    Raises IntegrityError or DataError where a row does not fit; then none is inserted.
+    """
     if not rows:
         return []
-    inserted = {task.id: task for task in db.scalars(_INSERT_TASKS, {"p_rows": _text(rows)})}
-    return [inserted[row.id] for row in rows]
+    decided = {found.id: found for found in new_tasks.insert_rows(db, _INSERT, [row.text for row in rows])}
+    accepted = [_as_inserted(row, decided[row.id]) for row in rows]
+    tell = partial(_tell, accepted)
+    if isinstance(db, Session):
+        after_commit(db, tell)
+    else:
+        tell()
+    return accepted
 
 
-def insert_rows(connection: Connection, rows: Sequence[NewTask]) -> list[dict[str, Any]]:
-    """The same for who wants no objects: each as `TaskRead` takes it, and with its `dispatch_at` and `generation`."""
-    result = connection.execute(_INSERT_ROWS, {"p_rows": _text(rows)})
-    decided = {row[0]: row for row in result}
-    return [{**_FRESH, **row.values, **dict(zip(_ANSWERED, decided[row.id], strict=True))} for row in rows]
+def as_tasks(db: Session, accepted: Sequence[dict[str, Any]]) -> list[Task]:
+    """What `accept` returned as objects of the session, with no further statement."""
+    tasks = [Task(**{name: value for name, value in row.items() if name != "error"}) for row in accepted]
+    for task in tasks:
+        make_transient_to_detached(task)
+    db.add_all(tasks)
+    return tasks
 
 
-def due_now(tasks: Sequence[Task]) -> list[Dispatch]:
-    """The dispatches to send at once: of those that need not wait for a later time."""
-    return [Dispatch.of(task) for task in tasks if task.run_at is None or task.run_at <= task.created_at]
+def _tell(accepted: Sequence[dict[str, Any]]) -> None:
+    """Have messages sent for the rows that need not wait, and have open streams told."""
+    publisher.publish(
+        [Dispatch.of_row(row) for row in accepted if row["run_at"] is None or row["run_at"] <= row["created_at"]]
+    )
+    hints.changed(*(row["id"] for row in accepted))
 
 
-def rows_due_now(rows: Sequence[dict[str, Any]]) -> list[Dispatch]:
-    """The same of what `insert_rows` gives."""
-    return [Dispatch.of_row(row) for row in rows if row["run_at"] is None or row["run_at"] <= row["created_at"]]
-
-
-def _text(rows: Sequence[NewTask]) -> str:
-    return f"[{','.join(row.text for row in rows)}]"
+def _as_inserted(row: NewTask, found: Any) -> dict[str, Any]:
+    *decided, metadata = found
+    told = dict(zip(new_tasks.DECIDED, decided, strict=False))
+    return {**_DEFAULTS, **row.values, **told, "metadata_": metadata, "error": None}
 
 
 def _row(wanted: TaskCreate, user_id: UUID) -> NewTask:
     kind = find_type(wanted.celery_task_name)
     kind.check(wanted.args, wanted.kwargs)
     task_id = new_id()
-    values: dict[str, Any] = {
+    given = {name: getattr(wanted, name) for name in _GIVEN}
+    derived: dict[str, Any] = {
         "id": task_id,
         "celery_id": new_id(),
         "user_id": user_id,
-        "name": wanted.name,
-        "task_type": wanted.task_type,
-        "celery_task_name": wanted.celery_task_name,
-        "args": wanted.args,
-        "kwargs": wanted.kwargs,
-        "priority": wanted.priority,
         "queue": kind.queue or QUEUE_OF[wanted.priority],
-        "tags": wanted.tags,
-        "metadata": wanted.metadata,
-        "run_at": wanted.run_at,
-        "delay_seconds": wanted.delay_seconds,
-        "expires_at": wanted.expires_at,
-        "timeout_seconds": wanted.timeout_seconds,
-        "retry_backoff_seconds": wanted.retry_backoff_seconds,
         "max_attempts": wanted.max_attempts or kind.max_attempts,
         "max_attempts_named": wanted.max_attempts is not None or kind.max_attempts_named,
         "rerun_lost": kind.rerun_lost,
     }
-    args, kwargs = dump_json(wanted.args), dump_json(wanted.kwargs)
-    grace = get_settings().dispatch_grace_seconds
-    text = to_json({**values, "args": args, "kwargs": kwargs, "grace": grace})
-    return NewTask(task_id, values, text.decode(), len(args) + len(kwargs))
+    values = given | derived
+    texts = {name: dump_json(given[name]) for name in _JSON_TEXT if given[name] is not None}
+    text = to_json({**values, **texts, "grace": get_settings().dispatch_grace_seconds})
+    del values["metadata"]  # as the row has it: see `new_tasks.DECIDED`
+    return NewTask(task_id, values, text.decode(), len(texts["args"]) + len(texts["kwargs"]))

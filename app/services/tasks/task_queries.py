@@ -10,14 +10,11 @@ from sqlalchemy.orm import Session
 
 from app.errors import TaskNotFound
 from app.models.task import AttemptOutcome, Task, TaskAttempt, TaskStatus
+from app.schemas.task import TaskRead
 
-# What clients see of a task's row.
-SHOWN = (
-    "id", "celery_id", "user_id", "name", "task_type", "celery_task_name", "args", "kwargs", "priority", "queue",
-    "status", "status_reason", "progress", "progress_detail", "result", "error_type", "error_message", "run_at",
-    "delay_seconds", "expires_at", "timeout_seconds", "max_attempts", "retry_backoff_seconds", "tags", "metadata",
-    "attempt", "worker", "version", "created_at", "updated_at", "started_at", "finished_at", "cancel_requested_at",
-)  # fmt: skip
+# The columns that clients see: those of the schema, `error` being two of them.
+_ERROR = ("error_type", "error_message")
+SHOWN = [column.name for column in Task.__table__.c if column.name in {*TaskRead.model_fields, *_ERROR}]
 
 
 def find(db: Session, task_id: UUID, owner: UUID | None = None) -> Task | None:

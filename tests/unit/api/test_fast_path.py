@@ -1,13 +1,15 @@
-"""The short way: what it takes, what it leaves to FastAPI, and what becomes of its errors."""
+"""The fast path: what it answers, what it leaves to FastAPI, what becomes of its errors, which routes may have it."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import pytest
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response, Security
+from fastapi.security import SecurityScopes
 from starlette.testclient import TestClient
 
 from app.api.http.error_handlers import add_problem_handlers
-from app.api.http.fast_path import ShortWay, directly, json_body
+from app.api.http.fast_path import FastPath, json_body, read_fast
 from app.api.http.middleware import LastNet, RequestContext, RequestMetrics, route_template
 from app.core.metrics import exposition
 from app.errors import TaskNotFound
@@ -20,12 +22,13 @@ class Thing(RequestModel):
     name: str
 
 
-async def _create(request: Request) -> Response | None:
+async def _create(request: Request, scopes: Sequence[str]) -> Response | None:
     thing = await json_body(request, Thing)
-    return None if thing is None else Response(f"short {thing.name}")
+    return None if thing is None else Response(f"short {thing.name} {' '.join(scopes)}")
 
 
-async def _get(request: Request) -> Response | None:
+async def _get(request: Request, scopes: Sequence[str]) -> Response | None:
+    assert scopes == ["read"]
     if "missing" in request.headers:
         raise TaskNotFound
     if "broken" in request.headers:
@@ -33,17 +36,24 @@ async def _get(request: Request) -> Response | None:
     return Response(f"short {request.path_params['part']} of {route_template(request.scope)}")
 
 
+async def authorization(needed: SecurityScopes) -> str:
+    return " ".join(needed.scopes)
+
+
+Writer = Annotated[str, Security(authorization, scopes=["write"])]
+Reader = Annotated[str, Security(authorization, scopes=["read"])]
+
 app = FastAPI(redirect_slashes=False)
 add_problem_handlers(app)
-app.add_middleware(ShortWay, routes=app.router.routes)
+app.add_middleware(FastPath, routes=app.router.routes, authorization=authorization)
 app.add_middleware(RequestMetrics)
 app.add_middleware(LastNet)
 app.add_middleware(RequestContext)
 
 
 @app.post("/parts/")
-@directly(_create)
-async def create(thing: Thing) -> str:
+@read_fast(_create)
+async def create(_user: Writer, thing: Thing) -> str:
     return f"long {thing.name}"
 
 
@@ -53,8 +63,8 @@ async def count() -> str:
 
 
 @app.get("/parts/{part}")
-@directly(_get)
-async def get(part: str) -> str:
+@read_fast(_get)
+async def get(_user: Reader, part: str) -> str:
     return f"long {part}"
 
 
@@ -63,8 +73,8 @@ def client() -> TestClient:
     return TestClient(app, raise_server_exceptions=False)
 
 
-def test_a_body_that_is_understood_goes_the_short_way(client: TestClient) -> None:
-    assert client.post("/parts/", json={"name": "x"}).text == "short x"
+def test_a_body_that_is_understood_is_answered_with_the_scopes_of_the_route(client: TestClient) -> None:
+    assert client.post("/parts/", json={"name": "x"}).text == "short x write"
 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "application/JSON"])
@@ -114,3 +124,19 @@ def test_what_nobody_foresaw_is_a_500_that_is_counted_for_its_route(client: Test
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     counted: Any = exposition(list).decode()
     assert 'http_requests_total{method="GET",route="/parts/{part}",status="500"}' in counted
+
+
+@pytest.mark.parametrize("guard", ["none", "another", "one more"])
+def test_a_route_that_is_guarded_otherwise_is_refused(guard: str) -> None:
+    async def another() -> None: ...
+
+    guarded = FastAPI()
+    user = {"none": str, "another": Annotated[str, Depends(another)], "one more": Reader}[guard]
+    more = [Depends(another)] if guard == "one more" else []
+
+    @guarded.get("/parts/{part}", dependencies=more)
+    @read_fast(_get)
+    async def get(user: user, part: str) -> None: ...  # type: ignore[valid-type]
+
+    with pytest.raises(ValueError, match="guarded by authorization alone"):
+        FastPath(guarded, guarded.router.routes, authorization)

@@ -1,0 +1,49 @@
+"""Idempotency keys: a transaction's advisory lock, ON CONFLICT with a condition, RETURNING."""
+
+import hashlib
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ColumnElement, Interval, bindparam, delete, func, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.db.base import Base
+from app.db.batches import batch
+from app.db.clock import STATEMENT_TIME
+from app.models.idempotency import IdempotencyKey
+
+# For the table rather than the model, and built once: building it for each request took 3 ms.
+_TABLE = Base.metadata.tables[IdempotencyKey.__tablename__]
+_LIFETIME = bindparam("lifetime", type_=Interval)
+_ROW = [bindparam(name, type_=_TABLE.c[name].type) for name in ("user_id", "key", "fingerprint", "task_id")]
+_FREE = select(*_ROW, STATEMENT_TIME).where(func.pg_try_advisory_xact_lock(bindparam("lock", type_=BigInteger)))
+_INSERT = insert(_TABLE).from_select([*(value.key for value in _ROW), "created_at"], _FREE)
+_TAKE = _INSERT.on_conflict_do_update(
+    index_elements=[_TABLE.c.user_id, _TABLE.c.key],
+    set_={name: _INSERT.excluded[name] for name in ("fingerprint", "task_id", "created_at")},
+    where=_TABLE.c.created_at <= STATEMENT_TIME - _LIFETIME,
+).returning(_TABLE.c.key)
+
+
+def take_key(db: Session, user_id: UUID, key: str, fingerprint: bytes, task_id: UUID, *, lifetime: timedelta) -> bool:
+    """Record the key for this task. Never waits: a lock that the transaction holds tells a key in use from a free one.
+
+    Returns False where another transaction holds the key, or a younger record than `lifetime` has it.
+    """
+    values = {"user_id": user_id, "key": key, "fingerprint": fingerprint, "task_id": task_id}
+    taken = db.execute(_TAKE, {**values, "lifetime": lifetime, "lock": _lock_number(user_id, key)})
+    return taken.first() is not None
+
+
+def delete_expired_keys(db: Session, expired: ColumnElement[bool], limit: int) -> int:
+    """Delete a batch of the keys that `expired` matches. Returns how many."""
+    identity = (IdempotencyKey.user_id, IdempotencyKey.key)
+    old = batch(select(*identity).where(expired), limit)
+    statement = delete(IdempotencyKey).where(tuple_(*identity).in_(old), expired).returning(IdempotencyKey.key)
+    return len(db.execute(statement.execution_options(synchronize_session=False)).all())
+
+
+def _lock_number(user_id: UUID, key: str) -> int:
+    digest = hashlib.sha256(b"idempotency key " + user_id.bytes + key.encode()).digest()
+    return int.from_bytes(digest[:8], signed=True)
