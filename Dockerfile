@@ -1,7 +1,7 @@
-# One image for API, workers, beat and migrations; docker-compose.yml says which is which.
+# One image for API, workers, beat and migrations. docker-compose.yml sets the command of each.
 
 FROM python:3.13-slim AS packages
-# What stands above the line of dashes in requirements.txt and all that it needs, each file by its hash (`make lock`).
+# The packages that the service needs at run time, each file checked by its hash (`make lock`).
 COPY requirements.lock /tmp/
 RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
@@ -16,9 +16,9 @@ COPY alembic.ini /srv/
 COPY alembic /srv/alembic
 COPY app /srv/app
 WORKDIR /srv
-# Else every process would compile it at its start, and keep 22 MiB that this takes.
+# Without bytecode in the image, every process compiles the code at its start and uses 22 MiB more.
 RUN ["python", "-m", "compileall", "-q", "app"]
-# Nothing outside /tmp and /data is written: docker-compose.yml mounts the rest read-only.
+# The service writes only to /tmp and /data: docker-compose.yml mounts the rest read-only.
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER app
 EXPOSE 8000

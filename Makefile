@@ -1,4 +1,4 @@
-# One command each; `make` alone lists them. All of them use .venv, which `run_tests.py` makes and keeps up to date.
+# `make` without a target lists all targets. They use .venv, which `run_tests.py` creates and updates.
 PYTHON ?= python3
 BIN := .venv/bin
 UV := uv==0.13.9
@@ -6,36 +6,36 @@ UV := uv==0.13.9
 .DEFAULT_GOAL := help
 .PHONY: help venv run fmt lint types test-fast test lock sbom
 
-help: ## this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-venv: ## make .venv, or bring it up to date
+venv: ## create or update .venv
 	@$(PYTHON) run_tests.py --list >&2
 
-run: ## the whole service, as run_server.py starts it
+run: ## start the whole service with run_server.py
 	$(PYTHON) run_server.py
 
-fmt: venv ## format the code and sort its imports
+fmt: venv ## format the code and sort the imports
 	$(BIN)/ruff check --select I --fix .
 	$(BIN)/ruff format .
 
-lint: venv ## formatting, lint and bandit, changing nothing
+lint: venv ## check formatting, lint and bandit; changes no file
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/bandit --quiet --recursive app --severity-level medium
 
-types: venv ## mypy, strict
+types: venv ## check types with mypy, strict
 	$(BIN)/mypy
 
-test-fast: venv ## the unit tests: about a minute, no service needed
+test-fast: venv ## run the unit tests: about a minute, no server needed
 	$(BIN)/python -m pytest tests/unit -q
 
-test: ## every suite, with the report in reports/index.html
+test: ## run every suite and write reports/index.html
 	$(PYTHON) run_tests.py
 
-# Neither this machine's constraints nor wheels that lie on its disk may get in; uv reads none of pip's settings. Versions
-# that stand in the file stay: `make lock UPGRADE=--upgrade` takes the newest of what the direct dependencies allow.
-lock: ## requirements.lock anew: every package of the image, with the hashes of its files
+# The result must not depend on this machine: its constraints and local wheels are ignored, and uv does not read pip's
+# settings. Locked versions stay; `make lock UPGRADE=--upgrade` takes the newest that the direct dependencies allow.
+lock: ## write requirements.lock: every package of the image, with the hashes of its files
 	$(PYTHON) -m venv --clear .data/lock
 	.data/lock/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: $(UV)
 	sed '/^# ----/,$$d' requirements.txt | env -u UV_CONSTRAINT -u UV_OVERRIDE -u UV_FIND_LINKS .data/lock/bin/uv \
@@ -43,5 +43,5 @@ lock: ## requirements.lock anew: every package of the image, with the hashes of 
 		--generate-hashes --custom-compile-command 'make lock' $(UPGRADE) --output-file requirements.lock -
 	rm -r .data/lock
 
-sbom: venv ## the image's packages as CycloneDX, in reports/sbom.json
+sbom: venv ## write reports/sbom.json: the image's packages as CycloneDX
 	$(BIN)/python -m tests.report.sbom

@@ -1,6 +1,6 @@
 @echo off
 rem Runs the unit tests:  run_unit_tests.bat [-v] [file]
-rem Without a file pytest takes the folder that pyproject.toml names: tests\unit.
+rem Without a file, pytest runs the folder set in pyproject.toml: tests\unit.
 setlocal
 pushd "%~dp0"
 set "PYTHON=python"
