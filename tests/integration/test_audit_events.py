@@ -1,6 +1,6 @@
 """Each deed is recorded once, with who did it to what, in the transaction that did it; and no secret with it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,23 +18,12 @@ from app.services.task_service import task_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, bearer, login, register
 from tests.support.audit import recorded
-from tests.support.services import Services
-from tests.support.task_client import TaskClient, shared_client, task_client
+from tests.support.task_client import TaskClient, module_client
 from tests.support.tasks import new_task, new_user, task_in
 
+client = module_client()
 MakeUser = Callable[..., tuple[dict[str, Any], str]]
 WRONG = "hunter2-hunter2-hunter2"
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
-
-
-@pytest.fixture
-def admin(client: httpx.Client, make_user: MakeUser) -> TaskClient:
-    return task_client(client, make_user, "admin")
 
 
 def one(event: str, **columns: Any) -> AuditRecord:

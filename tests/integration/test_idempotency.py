@@ -19,19 +19,13 @@ from app.services import idempotency
 from app.services.task_service import task_service
 from tests.support.accounts import bearer
 from tests.support.faults.failpoints import failpoints
-from tests.support.services import Services
 from tests.support.stack import Stack
-from tests.support.task_client import BODY, TASKS, TaskClient, shared_client, task_client
+from tests.support.task_client import BODY, TASKS, TaskClient, module_client, task_client
 
+client = module_client()
 AT_ONCE = 10
 ROUNDS = 8
 KEY = "order 17"
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
 
 
 def send(tasks: TaskClient, key: str | bytes = KEY, **fields: Any) -> httpx.Response:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -20,20 +20,14 @@ from app.schemas.task import TaskCreate
 from app.services import quotas as module
 from app.services.quotas import Load, Quotas, load_of
 from app.services.task_service import task_service
-from tests.support.services import Services
 from tests.support.stack import Stack
-from tests.support.task_client import BODY, TASKS, TaskClient, shared_client, task_client
+from tests.support.task_client import BODY, TASKS, TaskClient, module_client, task_client
 from tests.support.tasks import claim, new_user, task_in
 from tests.support.waiting import wait_for
 
+client = module_client()
 WANTED = TaskCreate.model_validate(BODY)
 PENDING = "SELECT count(*) FROM tasks WHERE user_id = :user AND status IN ('pending', 'running')"
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
 
 
 @pytest.fixture
