@@ -262,13 +262,15 @@ class TestTransactions:
             db.rollback()
         assert len(recorded()) == before
 
-    def test_a_record_that_cannot_be_written_undoes_the_deed(
-        self, client: httpx.Client, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_record_that_cannot_be_written_undoes_the_deed(self, tasks: TaskClient) -> None:
         task_id = tasks.create()["id"]
-        monkeypatch.setattr("app.services.audit._short", lambda value: "x" * 5000)
-        assert tasks.post(f"{task_id}/cancel").status_code == 500
-        monkeypatch.undo()
+        with SessionLocal.begin() as db:
+            db.execute(text("ALTER TABLE audit_events ADD CONSTRAINT none CHECK (false) NOT VALID"))
+        try:
+            assert tasks.post(f"{task_id}/cancel").status_code == 500
+        finally:
+            with SessionLocal.begin() as db:
+                db.execute(text("ALTER TABLE audit_events DROP CONSTRAINT none"))
         assert tasks.get(task_id).json()["status"] == "pending"
         assert recorded(object_id=task_id) == []
 
