@@ -34,3 +34,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full"):
             item.add_marker(pytest.mark.skip(reason="long: runs with --full"))
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Of tests that are coroutines, marked `anyio`."""
+    return "asyncio"
