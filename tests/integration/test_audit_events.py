@@ -13,7 +13,7 @@ from app.db.session import SessionLocal
 from app.errors import InvalidTransition, UserExists
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
-from app.services.attempts import CurrentAttempt, current_attempt
+from app.services.execution.attempts import CurrentAttempt, current_attempt
 from app.services.task_service import task_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, bearer, login, register

@@ -10,7 +10,7 @@ from sqlalchemy import event, text
 
 from app.db.session import SessionLocal, engine
 from app.models.audit import AuditEvent
-from app.services.audit_service import AuditFilter, Place, audit_service
+from app.services.audit.audit_service import AuditFilter, Place, audit_service
 from tests.support.task_client import TaskClient, module_client
 
 client = module_client()

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from app.catalogue import catalogue
 from app.celery_app import celery_app
-from app.services.catalogue import catalogue
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client
 
 client = module_client()

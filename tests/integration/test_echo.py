@@ -16,7 +16,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 
 def document() -> dict[str, Any]:
-    from app.api.openapi import describe
+    from app.api.http.openapi import describe
 
     return describe(create_app())
 

@@ -15,7 +15,7 @@ from sqlalchemy import Transaction, func, select, text, update
 from app.db.session import SessionLocal, engine
 from app.models import IdempotencyKey
 from app.schemas.task import TaskCreate
-from app.services import idempotency
+from app.services.tasks import idempotency
 from tests.support.accounts import bearer
 from tests.support.faults.failpoints import failpoints
 from tests.support.stack import Stack

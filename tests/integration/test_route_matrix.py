@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from sqlalchemy import text
 
-from app.api.openapi import describe
+from app.api.http.openapi import describe
 from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.main import create_app

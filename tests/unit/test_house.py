@@ -83,7 +83,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 from app.core.security import create_access_token, read_access_token
 from app.services import health_service
-from app.services.catalogue import catalogue
+from app.catalogue import catalogue
 catalogue()
 assert health_service._head()
 read_access_token(create_access_token(uuid4(), uuid4(), datetime.now(UTC)))

@@ -12,7 +12,7 @@ from tests.support.services import ROOT
 
 # A function that another module has imported by name, a classmethod, a method.
 BACKOFF = "app.tasks.retries:backoff_seconds"
-CLAIM = "app.worker.run:AttemptRun.claim_for"
+CLAIM = "app.worker.child.attempt_run:AttemptRun.claim_for"
 PROGRAM = """
 import app.tasks.retries, app.tasks.base, tests.support.faults.failpoints
 for call in (lambda: app.tasks.base.backoff_seconds(1, 0, maximum=600, jitter=False),) * 2 + ({more}):

@@ -5,8 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
+from app.catalogue import find_type
 from app.errors import TaskCancelled
-from app.services.catalogue import find_type
 from app.tasks import model_tasks
 from app.tasks.classifiers import HYPERPARAMETERS, Model
 from app.tasks.model_tasks import Dataset, train_classifier
