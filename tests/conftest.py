@@ -1,4 +1,4 @@
-"""What both suites share: isolation from the developer's settings, and `--full`."""
+"""What all suites share: isolation from the developer's settings, `--full`, and the fixtures of `tests/support/fixtures.py`."""
 
 import warnings
 
@@ -11,6 +11,8 @@ with warnings.catch_warnings():
     # It asks for httpx2, which the requirements that were tried together do not have; once imported it is silent.
     warnings.simplefilter("ignore")
     import starlette.testclient  # noqa: F401
+
+pytest_plugins = ["tests.support.fixtures"]
 
 # Hypothesis gives an example 0.2 s, which on a busy machine says something of the machine alone.
 hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
@@ -32,3 +34,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full"):
             item.add_marker(pytest.mark.skip(reason="long: runs with --full"))
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Of tests that are coroutines, marked `anyio`."""
+    return "asyncio"

@@ -13,25 +13,13 @@ from typing import Any
 import pytest
 
 from tests.support.faults.scene import Scene, fault_scene
-from tests.support.fixtures import (  # noqa: F401 (pytest finds them by name here)
-    STARTED,
-    db,
-    gate,
-    ledger,
-    own_services,
-    pytest_runtest_makereport,
-    pytest_sessionfinish,
-    pytest_testnodedown,
-    rollback_database,
-    services,
-    stack,
-)
+from tests.support.fixtures import STARTED
 from tests.support.services import Services
 
 
 @pytest.fixture
 def scene(
-    services: Services,  # noqa: F811 (the fixture above)
+    services: Services,
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> Iterator[Callable[..., Scene]]:
@@ -50,7 +38,7 @@ def scene(
 
 @pytest.fixture(scope="class")
 def class_scene(
-    services: Services,  # noqa: F811 (the fixture above)
+    services: Services,
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
 ) -> Iterator[Scene]:

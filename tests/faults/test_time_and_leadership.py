@@ -250,7 +250,7 @@ class TestBeats:
     def _start_one(scene: Scene, schedule: Path) -> Part:
         """With a file of its own, as on a machine of its own."""
         options = ["-l", "info", "-s", str(schedule), "--pidfile="]
-        return scene.stack._start("beat", ["celery", "-A", "app.celery_app", "beat", *options], None)
+        return scene.stack.start_part("beat", ["celery", "-A", "app.celery_app", "beat", *options], None)
 
 
 class TestARestartOfEverything:

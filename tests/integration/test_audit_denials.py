@@ -23,13 +23,19 @@ from tests.support.task_client import TaskClient
 MakeUser = Callable[..., tuple[dict[str, Any], str]]
 
 
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture(autouse=True)
-def bounds(monkeypatch: pytest.MonkeyPatch) -> PerMinute:
-    """New ones for each test, of a clock that stands still."""
-    fresh = PerMinute(denials.PER_CALLER, denials.PER_PROCESS, lambda: 0.0)
-    fresh._until = 60.0
-    monkeypatch.setattr(denials, "_bounds", fresh)
-    return fresh
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Of bounds that are new for each test; it stands still."""
+    clock = Clock()
+    monkeypatch.setattr(denials, "_bounds", PerMinute(denials.PER_CALLER, denials.PER_PROCESS, clock))
+    return clock
 
 
 def unrecorded(why: str) -> float:
@@ -81,9 +87,7 @@ class TestDenials:
 
 
 class TestFlood:
-    def test_of_one_caller_makes_so_many_records(
-        self, client: httpx.Client, make_user: MakeUser, bounds: PerMinute
-    ) -> None:
+    def test_of_one_caller_makes_so_many_records(self, client: httpx.Client, make_user: MakeUser, clock: Clock) -> None:
         (first, token), (second, other) = make_user(), make_user()
         before = unrecorded("flood")
         with ThreadPoolExecutor(4) as pool:
@@ -95,7 +99,7 @@ class TestFlood:
         assert len(recorded("access.denied", actor_id=first["id"])) == denials.PER_CALLER
         assert len(recorded("access.denied", actor_id=second["id"])) == 1
         assert unrecorded("flood") - before == 40 - denials.PER_CALLER
-        bounds._until = 0.0  # the next minute
+        clock.now = 60.0
         client.get(f"{API}/users/", headers=bearer(token))
         assert recorded("access.denied")[-1].detail["left_out"] == 40 - denials.PER_CALLER
 

@@ -1,6 +1,6 @@
 """Each deed is recorded once, with who did it to what, in the transaction that did it; and no secret with it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,23 +18,12 @@ from app.services.task_service import task_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, bearer, login, register
 from tests.support.audit import recorded
-from tests.support.services import Services
-from tests.support.task_client import TaskClient, shared_client, task_client
+from tests.support.task_client import TaskClient, module_client
 from tests.support.tasks import new_task, new_user, task_in
 
+client = module_client()
 MakeUser = Callable[..., tuple[dict[str, Any], str]]
 WRONG = "hunter2-hunter2-hunter2"
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
-
-
-@pytest.fixture
-def admin(client: httpx.Client, make_user: MakeUser) -> TaskClient:
-    return task_client(client, make_user, "admin")
 
 
 def one(event: str, **columns: Any) -> AuditRecord:
@@ -273,13 +262,15 @@ class TestTransactions:
             db.rollback()
         assert len(recorded()) == before
 
-    def test_a_record_that_cannot_be_written_undoes_the_deed(
-        self, client: httpx.Client, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_record_that_cannot_be_written_undoes_the_deed(self, tasks: TaskClient) -> None:
         task_id = tasks.create()["id"]
-        monkeypatch.setattr("app.services.audit.recording._short", lambda value: "x" * 5000)
-        assert tasks.post(f"{task_id}/cancel").status_code == 500
-        monkeypatch.undo()
+        with SessionLocal.begin() as db:
+            db.execute(text("ALTER TABLE audit_events ADD CONSTRAINT none CHECK (false) NOT VALID"))
+        try:
+            assert tasks.post(f"{task_id}/cancel").status_code == 500
+        finally:
+            with SessionLocal.begin() as db:
+                db.execute(text("ALTER TABLE audit_events DROP CONSTRAINT none"))
         assert tasks.get(task_id).json()["status"] == "pending"
         assert recorded(object_id=task_id) == []
 

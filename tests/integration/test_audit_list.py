@@ -1,6 +1,5 @@
 """GET /api/v1/audit: who may, which records, in what order, by which plan."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,21 +11,10 @@ from sqlalchemy import event, text
 from app.db.session import SessionLocal, engine
 from app.models.audit import AuditEvent
 from app.services.audit.audit_service import AuditFilter, Place, audit_service
-from tests.support.services import Services
-from tests.support.task_client import TaskClient, shared_client, task_client
+from tests.support.task_client import TaskClient, module_client
 
+client = module_client()
 AUDIT = "/api/v1/audit"
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
-
-
-@pytest.fixture
-def admin(client: httpx.Client, make_user: Any) -> TaskClient:
-    return task_client(client, make_user, "admin")
 
 
 def audit(who: TaskClient, **params: Any) -> list[dict[str, Any]]:

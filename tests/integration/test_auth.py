@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -171,7 +172,7 @@ class TestLogin:
 
     def test_renews_a_hash_of_weaker_parameters(self, client: httpx.Client) -> None:
         register(client, "anna")
-        weak = security._passwords.using(argon2__memory_cost=1024, argon2__time_cost=1).hash(PASSWORD)
+        weak = PasswordHasher(memory_cost=1024, time_cost=1).hash(PASSWORD)
         sql("UPDATE users SET password_hash = :weak", weak=weak)
         login(client, "anna")
         with SessionLocal() as db:

@@ -151,7 +151,7 @@ class TestRefusals:
 
     def _worker(self, services: Services, directory: Path, broker_url: str) -> tuple[Stack, Part]:
         stack = Stack(services, directory, CELERY_BROKER_URL=broker_url, APP_ENV="production")
-        return stack, stack._start(
+        return stack, stack.start_part(
             "worker", ["celery", "-A", "app.celery_app", "worker", "-l", "info", "-c", "1"], None
         )
 

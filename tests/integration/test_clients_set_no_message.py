@@ -1,16 +1,15 @@
 """A client says which task and with what; how the message looks that brings it to a worker is none of its business."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from app.catalogue import catalogue
 from app.celery_app import celery_app
-from tests.support.services import Services
-from tests.support.task_client import BODY, TASKS, TaskClient, shared_client
+from tests.support.task_client import BODY, TASKS, TaskClient, module_client
+
+client = module_client()
 
 # What `apply_async` takes, what Celery writes into headers, and what a row keeps for itself.
 MESSAGE = (
@@ -21,12 +20,6 @@ MESSAGE = (
     "generation", "dispatch_at", "claim_id", "attempt", "worker", "status", "user_id", "id",
 )  # fmt: skip
 WITHOUT_SENSE = ("celery.chord_unlock", "celery.starmap", "celery.group", "celery.backend_cleanup", "os.system", "")
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
 
 
 @pytest.mark.parametrize("field", MESSAGE)

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.direct import _prepared, direct
+from app.db.direct import direct
 from app.db.session import SessionLocal
 from app.models.task import Task, TaskStatus
 from app.services.execution import successes
@@ -28,6 +28,7 @@ from app.worker.shared.delivery import DELIVERY_LEASES
 from app.worker.shared.handover import MAX_BYTES, Handover, handover
 from tests.support.services import Services, environment
 from tests.support.settings import settings
+from tests.support.statements import Cursor, noted_connections
 from tests.support.tasks import WORKER, claim, new_task
 from tests.support.waiting import wait_for
 
@@ -93,17 +94,17 @@ class TestTogether:
         assert batches == [5]
 
     def test_by_their_keys_though_the_plan_was_made_for_an_empty_table(self) -> None:
-        statement = successes._SUCCEED_TOGETHER
-        with direct() as connection, connection._driver.cursor() as cursor:
+        with noted_connections() as drivers, direct() as connection:
             for _ in range(8):
                 successes.succeed_together(connection, [Success(new_id(), 1, None)])
-            explained = _prepared(statement).call.replace("EXECUTE", "EXPLAIN EXECUTE")
-            cursor.execute(explained, ["[]"])
-            plan = "\n".join(line for (line,) in cursor.fetchall())
-            assert "Index Scan using pk_tasks" in plan
-            assert "Seq Scan" not in plan
-            cursor.execute("SHOW enable_seqscan")
-            assert cursor.fetchone() == ("on",)  # for that one statement alone
+            explained = Cursor.sent[-1].replace("EXECUTE", "EXPLAIN EXECUTE")
+            with drivers[-1].cursor() as cursor:
+                cursor.execute(explained, ["[]"])
+                plan = "\n".join(line for (line,) in cursor.fetchall())
+                cursor.execute("SHOW enable_seqscan")
+                assert cursor.fetchone() == ("on",)  # off for that one statement alone
+        assert "Index Scan using pk_tasks" in plan
+        assert "Seq Scan" not in plan
 
     def test_an_attempt_that_lost_its_task_writes_nothing(
         self, completions: Completions, source: Handover, caplog: pytest.LogCaptureFixture
@@ -171,7 +172,8 @@ class TestAnOutage:
         one = success("1")
         source.send(one)
         with direct() as connection, SessionLocal() as db:
-            db.execute(select(func.pg_terminate_backend(connection._driver.info.backend_pid)))
+            ((pid,),) = connection.execute(select(func.pg_backend_pid()), {}).all()
+            db.execute(select(func.pg_terminate_backend(pid)))
         write(completions)
         assert completions.held() == {(one.task_id, 1)}
         write(completions)

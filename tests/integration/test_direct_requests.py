@@ -1,15 +1,14 @@
 """The short way of a request and FastAPI's own answer alike. A parameter that nobody knows leads to the long one."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
 
-from tests.support.services import Services
-from tests.support.task_client import BODY, TaskClient, shared_client
+from tests.support.task_client import BODY, TaskClient, module_client
 
+client = module_client()
 JSON = {"Content-Type": "application/json"}
 TEXT = '{"name": "x", "task_type": "x", "celery_task_name": "%s", "args": [60]%s}'
 LONG = BODY["celery_task_name"]
@@ -38,12 +37,6 @@ BODIES = {
     "wrong argument": (TEXT % (LONG, ', "kwargs": {"steps": "many"}'), JSON),
 }
 OURS = ("id", "celery_id", "created_at", "updated_at", "run_at", "request_id")
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
 
 
 def shape(answer: httpx.Response) -> Any:

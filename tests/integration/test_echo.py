@@ -1,30 +1,18 @@
 """No error repeats what was sent: for each route of the OpenAPI document, a marker in every place where it takes one."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
 
 from app.main import create_app
-from tests.support.services import Services
-from tests.support.task_client import BODY, TASKS, TaskClient, shared_client, task_client
+from tests.support.task_client import BODY, TASKS, TaskClient, module_client
 
+client = module_client(EVENTS_MAX_SECONDS="0.1")  # this client waits for a stream's end
 MARK = "m4rk<\"'>é"
 METHODS = ("get", "post", "put", "patch", "delete")
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services, EVENTS_MAX_SECONDS="0.1") as shared:  # this client waits for a stream's end
-        yield shared
-
-
-@pytest.fixture
-def admin(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
-    return task_client(client, make_user, "admin")
 
 
 def document() -> dict[str, Any]:

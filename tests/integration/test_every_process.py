@@ -47,7 +47,7 @@ class Deployment:
 def second_server(stack: Stack, **settings: str) -> str:
     port = free_loopback_port()
     address = ["--host", "127.0.0.1", "--port", str(port), "--no-server-header"]
-    part = stack._start("api", ["uvicorn", "app.main:app", *address], settings)
+    part = stack.start_part("api", ["uvicorn", "app.main:app", *address], settings)
 
     def answers() -> bool:
         try:

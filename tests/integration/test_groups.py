@@ -1,7 +1,7 @@
 """Groups: what was submitted together is committed together, and nobody answers for another's row, quota or token."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,10 +23,10 @@ from app.services.batched.submitter import _OfLogin, _Request
 from app.services.tasks import task_creation
 from app.services.tasks.quotas import quotas
 from tests.support.accounts import API, bearer
-from tests.support.services import Services
-from tests.support.task_client import BODY, TaskClient, shared_client
+from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.tasks import new_user
 
+client = module_client()
 FULL: dict[str, Any] = {
     "priority": "critical",
     "kwargs": {"steps": 3, "password": "hunter2", "of": {"1": [1e22, -0.0, "\x00", "数据"]}},
@@ -38,12 +38,6 @@ FULL: dict[str, Any] = {
     "tags": ["a b", 'quote"', "{,}", "数据"],
     "metadata": {"big": 1e22, "token": "x", "order": [17, None, True]},
 }
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -17,13 +15,9 @@ from app.launcher.processes import group_members
 from tests.support import guardian
 from tests.support.services import ROOT, Services
 from tests.support.stack import Stack
+from tests.support.task_client import BODY
 from tests.support.waiting import wait_for
 
-TASK = {
-    "name": "harness",
-    "task_type": "harness",
-    "celery_task_name": "app.tasks.common_tasks.long_running_task",
-}
 SESSION = """
 import subprocess, sys, time
 from tests.support.services import Services
@@ -46,15 +40,6 @@ class TestRollbackSession:
 
 
 class TestServices:
-    def test_migrate_the_template(self, db: Session) -> None:
-        assert db.execute(text("SELECT count(*) FROM alembic_version")).scalar() == 1
-
-    def test_give_each_test_a_database_of_its_own(self, services: Services) -> None:
-        first, second = services.new_database(), services.new_database()
-        assert first != second
-        for name in (first, second):
-            services.drop_database(name)
-
     @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at /proc")
     def test_leave_neither_process_nor_file_when_the_session_is_killed(self) -> None:
         session = subprocess.Popen(
@@ -71,29 +56,16 @@ class TestServices:
         wait_for(lambda: not Path(directory).exists(), 15, "the guardian to remove the files")
 
 
-class TestWaitFor:
-    def test_tells_what_it_saw_last(self) -> None:
-        with pytest.raises(AssertionError, match=r"waited 0\.1 s for the answer; last seen: 0"):
-            wait_for(lambda: 0, 0.1, "the answer")
-
-    def test_gives_the_first_true_value(self) -> None:
-        values = iter([0, None, 42])
-        assert wait_for(lambda: next(values), 5) == 42
+def test_a_wait_that_fails_tells_what_it_saw_last() -> None:
+    with pytest.raises(AssertionError, match=r"waited 0\.1 s for the answer; last seen: 0"):
+        wait_for(lambda: 0, 0.1, "the answer")
 
 
 class TestStack:
-    def test_runs_a_task_through_the_api_and_a_worker(self, stack: Stack) -> None:
-        stack.worker(concurrency=1)
-        task = {**TASK, "args": [0], "kwargs": {"steps": 1}}
-        created = stack.api().post("/api/v1/tasks/", json=task)
-        assert created.status_code == 201, created.text
-        ended = stack.api().get(f"/api/v1/tasks/{created.json()['id']}", params={"wait": 30}).json()
-        assert ended["status"] == "succeeded"
-
     def test_leaves_no_process_of_a_worker_in_the_middle_of_a_task(self, services: Services, tmp_path: Path) -> None:
         with Stack(services, tmp_path) as stack:
             worker, beat = stack.worker(concurrency=1), stack.beat()
-            created = stack.api().post("/api/v1/tasks/", json={**TASK, "args": [600]}).json()
+            created = stack.api().post("/api/v1/tasks/", json=BODY | {"args": [600]}).json()
             query = "SELECT 1 FROM tasks WHERE id = :id AND status = 'running'"
             wait_for(lambda: stack.sql(query, id=created["id"]), 20, "the task to run")
             assert worker.children()
@@ -105,11 +77,6 @@ class TestStack:
         with pytest.raises(AssertionError, match=r"(?s)worker-1 ended with [12].*no-such-option"):
             stack.worker(options=["--no-such-option"])
 
-    def test_gives_users_and_administrators(self, stack: Stack) -> None:
-        assert stack.api(role="admin").get("/api/v1/users/").status_code == 200
-        assert stack.api().get("/api/v1/users/").status_code == 403
-        assert stack.api(token="").get("/api/v1/users/me").status_code == 401
-
     def test_starts_a_killed_server_again(self, stack: Stack) -> None:
         client = stack.api()
         stack.kill(stack.server())
@@ -117,16 +84,3 @@ class TestStack:
             client.get("/healthz")
         stack.server()
         assert client.get("/healthz").status_code == 200
-
-
-class TestClient:
-    def test_is_bound_to_a_database_of_its_own(self, client: httpx.Client, make_user: Callable[..., Any]) -> None:
-        user, token = make_user("admin")
-        listed = client.get("/api/v1/users/", headers={"Authorization": f"Bearer {token}"})
-        assert [each["id"] for each in listed.json()] == [user["id"]]
-
-    def test_creates_tasks(self, client: httpx.Client, make_user: Callable[..., Any]) -> None:
-        headers = {"Authorization": f"Bearer {make_user()[1]}"}
-        created = client.post("/api/v1/tasks/", json={**TASK, "args": [1]}, headers=headers)
-        assert created.status_code == 201, created.text
-        assert client.get("/api/v1/tasks/count", headers=headers).json()["total"] == 1

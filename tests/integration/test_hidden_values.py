@@ -1,6 +1,6 @@
 """Secrets in the answers of the task endpoints; what is not hidden round-trips unchanged."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -17,10 +17,10 @@ from app.services.execution import attempts
 from app.services.execution.attempts import AttemptError
 from app.services.task_service import task_service
 from app.worker.child.attempt_run import describe
-from tests.support.services import Services
-from tests.support.task_client import TaskClient, shared_client, stored, task_client
+from tests.support.task_client import TaskClient, module_client, stored, task_client
 from tests.support.tasks import claim, new_task
 
+client = module_client()
 HIDDEN = {"password": "hunter2", "nested": [{"apiKey": {"a": 1}}], "max_tokens": 512}
 SHOWN = {"password": "***", "nested": [{"apiKey": "***"}], "max_tokens": 512}
 CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
@@ -30,12 +30,6 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(CHARACTERS, max_size=8), inner, max_size=3),
     max_leaves=10,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
 
 
 @pytest.fixture

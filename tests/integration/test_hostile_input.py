@@ -5,7 +5,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -18,9 +17,9 @@ from hypothesis import strategies as st
 from app.core.redaction import redact
 from app.db.session import SessionLocal
 from app.services.task_service import task_service
-from tests.support.services import Services
-from tests.support.task_client import BODY, TaskClient, shared_client
+from tests.support.task_client import BODY, TaskClient, module_client
 
+client = module_client()
 JSON = {"Content-Type": "application/json"}
 DEEP = 100_000
 # As raw JSON: what Python's own encoder would not write, and what its decoder takes or chokes on.
@@ -42,17 +41,6 @@ SLOW = {
     "dashes": "-" * 30_000, "percents": "%" * 30_000, "underscores": "_" * 30_000,
 }  # fmt: skip
 SLOW_SECONDS = 5.0
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
-
-
-@pytest.fixture
-def admin(client: httpx.Client, make_user: Any) -> TaskClient:
-    return TaskClient(client, *make_user("admin"))
 
 
 def clean(answer: httpx.Response, what: str = "") -> None:

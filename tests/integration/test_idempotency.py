@@ -6,33 +6,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import func, select, text, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Transaction, func, select, text, update
 
-from app.db.postgresql.idempotency import take_key
-from app.db.session import SessionLocal
+from app.db.session import SessionLocal, engine
 from app.models import IdempotencyKey
 from app.schemas.task import TaskCreate
-from app.services.task_service import task_service
 from app.services.tasks import idempotency
 from tests.support.accounts import bearer
 from tests.support.faults.failpoints import failpoints
-from tests.support.services import Services
 from tests.support.stack import Stack
-from tests.support.task_client import BODY, TASKS, TaskClient, shared_client, task_client
+from tests.support.task_client import BODY, TASKS, TaskClient, module_client, task_client
 
+client = module_client()
 AT_ONCE = 10
 ROUNDS = 8
 KEY = "order 17"
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
 
 
 def send(tasks: TaskClient, key: str | bytes = KEY, **fields: Any) -> httpx.Response:
@@ -199,16 +191,15 @@ class TestInFlight:
     """A request whose transaction is open on another connection: undecided."""
 
     @pytest.fixture
-    def undecided(self, tasks: TaskClient) -> Iterator[tuple[Session, str]]:
-        wanted, user_id = TaskCreate.model_validate(BODY), tasks.user["id"]
-        with SessionLocal() as db:
-            (task,) = task_service.create_tasks(db, [wanted], user_id, commit=False)
-            fingerprint = idempotency.fingerprint_of(wanted)
-            assert take_key(db, task.user_id, KEY, fingerprint, task.id, lifetime=idempotency.LIFETIME)
-            yield db, str(task.id)
+    def undecided(self, tasks: TaskClient) -> Iterator[tuple[Transaction, str]]:
+        with engine().connect() as connection, connection.begin() as outer:
+            with SessionLocal(bind=connection, join_transaction_mode="create_savepoint") as db:
+                wanted = TaskCreate.model_validate(BODY)
+                accepted = idempotency.create_once(db, wanted, UUID(tasks.user["id"]), KEY)
+            yield outer, str(accepted.task.id)
 
     def test_is_answered_at_once_with_a_time_to_try_again(
-        self, tasks: TaskClient, undecided: tuple[Session, str]
+        self, tasks: TaskClient, undecided: tuple[Transaction, str]
     ) -> None:
         del undecided
         for fields in ({}, {"name": "another"}):
@@ -218,20 +209,22 @@ class TestInFlight:
         assert ids(tasks) == set()
 
     def test_other_keys_and_other_users_go_on(
-        self, tasks: TaskClient, make_user: Callable[..., Any], undecided: tuple[Session, str]
+        self, tasks: TaskClient, make_user: Callable[..., Any], undecided: tuple[Transaction, str]
     ) -> None:
         del undecided
         created(send(tasks, "another"))
         created(send(task_client(tasks.http, make_user)))
 
-    def test_is_answered_with_the_task_once_committed(self, tasks: TaskClient, undecided: tuple[Session, str]) -> None:
-        db, task_id = undecided
-        db.commit()
+    def test_is_answered_with_the_task_once_committed(
+        self, tasks: TaskClient, undecided: tuple[Transaction, str]
+    ) -> None:
+        outer, task_id = undecided
+        outer.commit()
         assert replayed(send(tasks)) == task_id
 
-    def test_leaves_the_key_free_when_it_fails(self, tasks: TaskClient, undecided: tuple[Session, str]) -> None:
-        db, task_id = undecided
-        db.rollback()
+    def test_leaves_the_key_free_when_it_fails(self, tasks: TaskClient, undecided: tuple[Transaction, str]) -> None:
+        outer, task_id = undecided
+        outer.rollback()
         second = created(send(tasks))
         assert (ids(tasks), second != task_id) == ({second}, True)
 
@@ -276,7 +269,7 @@ class TestRaces:
 class TestAKilledApi:
     @pytest.mark.parametrize(
         ("at", "committed"),
-        [("app.db.postgresql.idempotency:take_key", False), ("app.messaging.publisher:publish", True)],
+        [("app.services.tasks.task_creation:accept", False), ("app.messaging.publisher:publish", True)],
         ids=["before the commit", "between commit and answer"],
     )
     def test_leaves_both_key_and_task_or_neither(self, stack: Stack, tmp_path: Path, at: str, committed: bool) -> None:

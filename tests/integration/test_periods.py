@@ -96,7 +96,7 @@ def test_of_several_beats_one_fires_each_period(beats: Any) -> None:
     for _ in range(2):
         age(3601)
         for beat in several:
-            beat._heap = None
+            beat.populate_heap()
             beat.run()
     assert sorted(name for beat in several for name in beat.sent) == ["also-hourly"] * 2 + ["hourly"] * 2
 
@@ -118,18 +118,20 @@ def test_a_clock_that_is_wrong_fires_nothing_early(beats: Any, monkeypatch: pyte
     age(1800)
     monkeypatch.setattr(module, "datetime", Ahead)
     beat = beats()
-    beat._heap = None
+    beat.populate_heap()
     assert beat.run() == []
 
 
-def test_what_could_not_be_sent_stays_due(beats: Any) -> None:
+def test_what_could_not_be_sent_stays_due(beats: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
     beat = beats()
     age(3601, "hourly")
-    beat._heap = None
+    beat.populate_heap()
     beat.broken = True
     assert beat.run() == []
     assert beats().run() == ["hourly"]  # another one, which reaches the broker
-    beat.broken, beat._not_before, beat._heap = False, 0.0, None
+    beat.broken = False
+    beat.populate_heap()
     assert beat.run() == []
 
 
@@ -137,11 +139,10 @@ def test_without_a_database_nothing_fires_and_beat_lives(beats: Any, monkeypatch
     beat = beats()
     age(3601)
     with settings(environment("postgresql://nobody@127.0.0.1:1/none", "memory://")):
-        beat._heap = None
+        beat.populate_heap()
         assert beat.run() == []
     dispose_engine()
-    beat._heap = None
-    beat._not_before = 0.0
+    beat.populate_heap()
     assert sorted(beat.run()) == ["also-hourly", "hourly"]
 
 

@@ -4,6 +4,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -20,20 +22,15 @@ from app.schemas.task import TaskCreate
 from app.services.task_service import task_service
 from app.services.tasks import quotas as module
 from app.services.tasks.quotas import Load, Quotas, load_of
-from tests.support.services import Services
+from tests.support.accounts import bearer
 from tests.support.stack import Stack
-from tests.support.task_client import BODY, TASKS, TaskClient, shared_client, task_client
+from tests.support.task_client import BODY, TASKS, TaskClient, module_client, task_client
 from tests.support.tasks import claim, new_user, task_in
 from tests.support.waiting import wait_for
 
+client = module_client()
 WANTED = TaskCreate.model_validate(BODY)
 PENDING = "SELECT count(*) FROM tasks WHERE user_id = :user AND status IN ('pending', 'running')"
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
 
 
 @pytest.fixture
@@ -69,6 +66,30 @@ def queued(user: UUID) -> int:
         return int(db.execute(text(PENDING), {"user": user}).scalar_one())
 
 
+@contextmanager
+def looks(act: Callable[[], object]) -> Iterator[None]:
+    """`act` is called whenever the database is about to be asked what a user has queued."""
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "octet_length" in statement:
+            act()
+
+    event.listen(engine(), "before_cursor_execute", note)
+    try:
+        yield
+    finally:
+        event.remove(engine(), "before_cursor_execute", note)
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """`passes(5)`: five seconds later, by this process's clock."""
+    ahead: list[float] = []
+    clock = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + sum(ahead))
+    monkeypatch.setattr(module, "time", clock)
+    return ahead.append
+
+
 def refused(answer: httpx.Response, code: str) -> int:
     """A 429 of this quota; its Retry-After."""
     assert (answer.status_code, answer.json()["code"]) == (429, code), answer.text
@@ -94,12 +115,14 @@ class TestQueuedTasks:
             task_in(db, TaskStatus.RUNNING, user)
         assert [submit(user) for _ in range(3)] == [True, False, False]
 
-    def test_retry_after_is_when_there_is_room_again(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+    def test_retry_after_is_when_there_is_room_again(
+        self, tasks: TaskClient, limits: Callable[..., None], passes: Callable[[float], None]
+    ) -> None:
         limits(queued_tasks=2)
         first, _ = tasks.create(), tasks.create()
         seconds = refused(tasks.post(body=BODY), "queued_tasks_quota")
         assert tasks.post(f"{first['id']}/cancel").status_code == 200
-        time.sleep(seconds)
+        passes(seconds)
         tasks.create()
         refused(tasks.post(body=BODY), "queued_tasks_quota")
 
@@ -141,21 +164,21 @@ class TestQueuedTasks:
         assert accepted <= 60
         assert [submit(user) for _ in range(61 - accepted)] == [True] * (60 - accepted) + [False]
 
-    def test_nobody_slips_in_before_the_first_look(
-        self, user: UUID, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_nobody_slips_in_before_the_first_look(self, user: UUID, limits: Callable[..., None]) -> None:
         limits(queued_tasks=10)
         with SessionLocal() as db:
             task_service.create_tasks(db, [WANTED] * 10, user)
-        parameters = module._parameters
+        asking = threading.Semaphore(0)
 
-        def slowly(user_id: UUID) -> dict[str, Any]:
-            time.sleep(0.2)
-            return parameters(user_id)
+        def ask(_: int) -> bool:
+            asking.release()
+            return submit(user)
 
-        monkeypatch.setattr(module, "_parameters", slowly)
-        with ThreadPoolExecutor(4) as pool:
-            assert sum(pool.map(lambda _: submit(user), range(8))) == 0
+        def until_four_ask() -> None:
+            assert all(asking.acquire(timeout=30) for _ in range(4))
+
+        with looks(until_four_ask), ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(ask, range(8))) == 0
 
     def test_a_batch_is_all_or_nothing(self, user: UUID, limits: Callable[..., None]) -> None:
         limits(queued_tasks=10)
@@ -253,21 +276,25 @@ class TestTasksPerMinute:
             assert tasks.delete(tasks.create()["id"], force="true").status_code == 204
         refused(tasks.post(body=BODY), "tasks_per_minute_quota")
 
-    def test_retry_after_is_when_the_oldest_is_a_minute_old(self, user: UUID, limits: Callable[..., None]) -> None:
+    def test_retry_after_is_when_the_oldest_is_a_minute_old(
+        self, user: UUID, limits: Callable[..., None], passes: Callable[[float], None]
+    ) -> None:
         limits(tasks_per_minute=3)
         with SessionLocal() as db:
             task_service.create_tasks(db, [WANTED] * 3, user)  # as another process may have accepted them
-        with SessionLocal.begin() as db:
-            db.execute(
-                text("UPDATE tasks SET created_at = created_at - interval '57 seconds' WHERE user_id = :user"),
-                {"user": user},
-            )
-        time.sleep(module.MIN_INTERVAL)
+
+        def later(seconds: float) -> None:
+            passes(seconds)
+            older = "UPDATE tasks SET created_at = created_at - make_interval(secs => :s) WHERE user_id = :user"
+            with SessionLocal.begin() as db:
+                db.execute(text(older), {"s": seconds, "user": user})
+
+        later(57)
         with SessionLocal() as db, pytest.raises(QuotaExceeded) as refusal:
             task_service.create_tasks(db, [WANTED], user, within_quota=True)
         assert refusal.value.retry_after is not None
         assert 1 <= refusal.value.retry_after <= 3
-        time.sleep(refusal.value.retry_after)
+        later(refusal.value.retry_after)
         assert submit(user)
 
 
@@ -283,12 +310,14 @@ class TestIdempotencyKeys:
         other = tasks.post(body=BODY | {"name": "b"}, headers={"Idempotency-Key": "a"})
         assert other.json()["code"] == "idempotency_key_reused"
 
-    def test_a_refused_one_keeps_its_key(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+    def test_a_refused_one_keeps_its_key(
+        self, tasks: TaskClient, limits: Callable[..., None], passes: Callable[[float], None]
+    ) -> None:
         limits(queued_tasks=1)
         first = tasks.create()
         refused(tasks.post(body=BODY, headers={"Idempotency-Key": "b"}), "queued_tasks_quota")
         tasks.post(f"{first['id']}/cancel")
-        time.sleep(module.MIN_INTERVAL)
+        passes(module.MIN_INTERVAL)
         accepted = tasks.post(body=BODY, headers={"Idempotency-Key": "b"})
         assert (accepted.status_code, accepted.headers.get("idempotency-replayed")) == (201, None)
 
@@ -304,16 +333,10 @@ class TestCost:
     def test_a_submit_has_no_statement_more(self, user: UUID) -> None:
         """With the quotas as they are by default: one look at the first task."""
         assert get_settings().quota_queued_tasks == Settings.model_fields["quota_queued_tasks"].default > 0
-        looks: list[str] = []
-
-        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            if "octet_length" in statement:
-                looks.append(statement)
-
-        event.listen(engine(), "before_cursor_execute", note)
-        assert all(submit(user) for _ in range(50))
-        event.remove(engine(), "before_cursor_execute", note)
-        assert len(looks) == 1
+        seen: list[bool] = []
+        with looks(lambda: seen.append(True)):
+            assert all(submit(user) for _ in range(50))
+        assert len(seen) == 1
 
     def test_a_slow_look_is_not_waited_for_and_counts_when_it_is_done(
         self, user: UUID, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
@@ -325,17 +348,17 @@ class TestCost:
         assert submit(user)
         with SessionLocal() as db:  # unknown to this process
             task_service.create_tasks(db, [WANTED] * 15, user)
-        gate, parameters = threading.Event(), module._parameters
+        gate, asides = threading.Event(), []
 
-        def slowly(user_id: UUID) -> dict[str, Any]:
+        def slowly() -> None:
             if threading.current_thread() is not threading.main_thread():
+                asides.append(threading.current_thread())
                 assert gate.wait(30)
-            return parameters(user_id)
 
-        monkeypatch.setattr(module, "_parameters", slowly)
-        assert [submit(user), submit(user)] == [True, True]
-        gate.set()
-        wait_for(lambda: module.quotas._users[user].queued.tasks >= 16, 20, "the look to be noted")
+        with looks(slowly):
+            assert [submit(user), submit(user)] == [True, True]
+            gate.set()
+            wait_for(lambda: asides, 20, "a look aside")[0].join(20)
         # What was accepted while it went on may count twice until the next one.
         wait_for(lambda: submit(user) and queued(user) == 20, 20, "all of the room to be used")
         assert [submit(user) for _ in range(5)] == [False] * 5
@@ -371,12 +394,14 @@ class TestTwoProcesses:
             assert self.fill(other, db, user, 200) <= 64 // 16
             assert self.fill(one, db, user, 1) == self.fill(other, db, user, 1) == 0
 
-    def test_both_stop_within_their_interval(self, user: UUID, limits: Callable[..., None]) -> None:
+    def test_both_stop_within_their_interval(
+        self, user: UUID, limits: Callable[..., None], passes: Callable[[float], None]
+    ) -> None:
         limits(queued_tasks=40)
         one, other = Quotas(), Quotas()
         with SessionLocal() as db:
             assert self.fill(one, db, user, 10) == self.fill(other, db, user, 10) == 10
-            time.sleep(module.MIN_INTERVAL)
+            passes(module.MIN_INTERVAL)
             assert self.fill(one, db, user, 100) == 20
             assert self.fill(other, db, user, 100) == 0
 
@@ -384,14 +409,13 @@ class TestTwoProcesses:
 def test_two_real_processes_refuse_together(stack: Stack) -> None:
     """However the kernel shares the connections out: at most what each accepts before it has looked again."""
     stack.server(env={"QUOTA_QUEUED_TASKS": "30"}, options=["--workers", "2"])
-    token = stack.make_user()[1]
-    accepted = refusals = 0
-    for _ in range(90):
-        with httpx.Client(base_url=stack.url, timeout=30, headers={"Authorization": f"Bearer {token}"}) as http:
-            status = http.post(TASKS, json=BODY).status_code
-        accepted, refusals = accepted + (status == 201), refusals + (status == 429)
-    assert accepted + refusals == 90
-    assert 30 <= accepted <= 60
-    time.sleep(module.MIN_INTERVAL)
-    with httpx.Client(base_url=stack.url, timeout=30, headers={"Authorization": f"Bearer {token}"}) as http:
-        assert [http.post(TASKS, json=BODY).status_code for _ in range(10)] == [429] * 10
+    headers = bearer(stack.make_user()[1])
+
+    def post() -> int:
+        with httpx.Client(base_url=stack.url, timeout=30, headers=headers) as http:
+            return http.post(TASKS, json=BODY).status_code
+
+    statuses = [post() for _ in range(90)]
+    assert 30 <= statuses.count(201) <= 60
+    assert set(statuses) == {201, 429}
+    wait_for(lambda: {post() for _ in range(10)} == {429}, 20, "both to refuse")

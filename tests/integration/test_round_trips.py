@@ -4,26 +4,19 @@ Held until all of a group have come, the thread of a `Batcher` shows what a grou
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
-import pytest
 
 from app.messaging.publisher import publisher
-from tests.support.services import Services
 from tests.support.statements import statements
-from tests.support.task_client import BODY, TaskClient, shared_client
+from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.waiting import wait_for
 
+client = module_client()
 GROUP = 12
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
 
 
 def kinds(seen: list[str]) -> list[str]:

@@ -1,8 +1,8 @@
-"""Who may call what: every route, for everybody who may come along. A route that is not in the table fails.
+"""Who may call what: every route, for every caller. A route that is not in the table fails.
 
-The columns are `nobody`, without a token; `owner`, whose task, key or login it is about; `stranger`, another user; and `admin`.
-Unknown is 401, not allowed 403, and what a caller may not see is 404, as if it were not there. What API keys may do beyond
-that, scope by scope, stands in test_scopes.py.
+The first columns are callers: `nobody`, without a token; `owner`, whose task, key or login it is about; `stranger`,
+another user; and `admin`. Unknown is 401, not allowed 403, and what a caller may not see is 404, as if it did not exist.
+The last column is what an API key needs: one of the scopes, `any` of them, or a `login` instead of a key.
 """
 
 import itertools
@@ -14,74 +14,74 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
+from sqlalchemy import text
 
+from app.api.http.openapi import describe
+from app.core.config import get_settings
+from app.db.session import SessionLocal
 from app.main import create_app
 from tests.support import accounts
 from tests.support.accounts import API, PASSWORD, bearer
 from tests.support.services import Services
-from tests.support.task_client import shared_client
+from tests.support.task_client import BODY, shared_client
 
 CALLERS = ("nobody", "owner", "stranger", "admin")
 MATRIX = """
-    GET    /healthz                               200  200  200  200
-    GET    /readyz                                200  200  200  200
-    GET    /metrics                               200  200  200  200
-    GET    /openapi.json                          200  200  200  200
-    GET    /docs                                  200  200  200  200
-    GET    /docs/start.js                         200  200  200  200
-    GET    /docs/{name}                           200  200  200  200
+    GET    /healthz                               200  200  200  200  open
+    GET    /readyz                                200  200  200  200  open
+    GET    /metrics                               200  200  200  200  open
+    GET    /openapi.json                          200  200  200  200  open
+    GET    /docs                                  200  200  200  200  open
+    GET    /docs/start.js                         200  200  200  200  open
+    GET    /docs/{name}                           200  200  200  200  open
 
-    POST   /api/v1/auth/register                  201  201  201  201
-    POST   /api/v1/auth/login                     200  200  200  200
-    POST   /api/v1/auth/refresh                   200  200  200  200
-    POST   /api/v1/auth/logout                    401  204  204  204
-    GET    /api/v1/auth/sessions                  401  200  200  200
-    DELETE /api/v1/auth/sessions                  401  204  204  204
-    DELETE /api/v1/auth/sessions/{session_id}     401  204  404  404
-    GET    /api/v1/auth/api-keys                  401  200  200  200
-    POST   /api/v1/auth/api-keys                  401  201  201  201
-    GET    /api/v1/auth/api-keys/{key_id}         401  200  404  404
-    DELETE /api/v1/auth/api-keys/{key_id}         401  204  404  404
+    POST   /api/v1/auth/register                  201  201  201  201  open
+    POST   /api/v1/auth/login                     200  200  200  200  open
+    POST   /api/v1/auth/refresh                   200  200  200  200  open
+    POST   /api/v1/auth/logout                    401  204  204  204  login
+    GET    /api/v1/auth/sessions                  401  200  200  200  login
+    DELETE /api/v1/auth/sessions                  401  204  204  204  login
+    DELETE /api/v1/auth/sessions/{session_id}     401  204  404  404  login
+    GET    /api/v1/auth/api-keys                  401  200  200  200  login
+    POST   /api/v1/auth/api-keys                  401  201  201  201  login
+    GET    /api/v1/auth/api-keys/{key_id}         401  200  404  404  login
+    DELETE /api/v1/auth/api-keys/{key_id}         401  204  404  404  login
 
-    GET    /api/v1/users/me                       401  200  200  200
-    PATCH  /api/v1/users/me                       401  200  200  200
-    PUT    /api/v1/users/me/password              401  204  204  204
-    GET    /api/v1/users/me/webhook-secret        401  409  409  409
-    GET    /api/v1/users/                         401  403  403  200
-    POST   /api/v1/users/                         401  403  403  201
-    GET    /api/v1/users/{user_id}                401  403  403  200
-    PATCH  /api/v1/users/{user_id}                401  403  403  200
-    DELETE /api/v1/users/{user_id}                401  403  403  204
+    GET    /api/v1/users/me                       401  200  200  200  any
+    PATCH  /api/v1/users/me                       401  200  200  200  login
+    PUT    /api/v1/users/me/password              401  204  204  204  login
+    GET    /api/v1/users/me/webhook-secret        401  409  409  409  login
+    GET    /api/v1/users/                         401  403  403  200  admin
+    POST   /api/v1/users/                         401  403  403  201  admin
+    GET    /api/v1/users/{user_id}                401  403  403  200  admin
+    PATCH  /api/v1/users/{user_id}                401  403  403  200  admin
+    DELETE /api/v1/users/{user_id}                401  403  403  204  admin
 
-    POST   /api/v1/tasks/                         401  201  201  201
-    POST   /api/v1/tasks/batch                    401  201  201  201
-    GET    /api/v1/tasks/                         401  200  200  200
-    GET    /api/v1/tasks/count                    401  200  200  200
-    GET    /api/v1/tasks/types                    401  200  200  200
-    GET    /api/v1/tasks/events                   401  200  200  200
-    GET    /api/v1/tasks/{task_id}                401  200  404  200
-    PATCH  /api/v1/tasks/{task_id}                401  200  404  200
-    DELETE /api/v1/tasks/{task_id}                401  204  404  204
-    POST   /api/v1/tasks/{task_id}/cancel         401  200  404  200
-    POST   /api/v1/tasks/{task_id}/retry          401  202  404  202
-    GET    /api/v1/tasks/{task_id}/attempts       401  200  404  200
-    GET    /api/v1/tasks/{task_id}/events         401  200  404  200
+    POST   /api/v1/tasks/                         401  201  201  201  tasks:write
+    POST   /api/v1/tasks/batch                    401  201  201  201  tasks:write
+    GET    /api/v1/tasks/                         401  200  200  200  tasks:read
+    GET    /api/v1/tasks/count                    401  200  200  200  tasks:read
+    GET    /api/v1/tasks/types                    401  200  200  200  tasks:read
+    GET    /api/v1/tasks/events                   401  200  200  200  tasks:read
+    GET    /api/v1/tasks/{task_id}                401  200  404  200  tasks:read
+    PATCH  /api/v1/tasks/{task_id}                401  200  404  200  tasks:write
+    DELETE /api/v1/tasks/{task_id}                401  204  404  204  tasks:write
+    POST   /api/v1/tasks/{task_id}/cancel         401  200  404  200  tasks:write
+    POST   /api/v1/tasks/{task_id}/retry          401  202  404  202  tasks:write
+    GET    /api/v1/tasks/{task_id}/attempts       401  200  404  200  tasks:read
+    GET    /api/v1/tasks/{task_id}/events         401  200  404  200  tasks:read
 
-    GET    /api/v1/audit                          401  403  403  200
+    GET    /api/v1/audit                          401  403  403  200  admin
 """
 ROWS = {f"{line[0]} {line[1]}": line[2:] for line in map(str.split, MATRIX.splitlines()) if line}
+NEEDS = {route: row[-1] for route, row in ROWS.items() if row[-1] != "open"}
+SCOPES = ("tasks:read", "tasks:write", "admin")
 CELLS = [
     (route, caller, int(status))
-    for route, statuses in ROWS.items()
-    for caller, status in zip(CALLERS, statuses, strict=True)
+    for route, row in ROWS.items()
+    for caller, status in zip(CALLERS, row[:-1], strict=True)
 ]
-A_TASK = {
-    "name": "x",
-    "task_type": "x",
-    "celery_task_name": "app.tasks.common_tasks.long_running_task",
-    "args": [0],
-    "delay_seconds": 3600,
-}
+A_TASK = BODY | {"delay_seconds": 3600}
 
 
 class World:
@@ -90,6 +90,18 @@ class World:
     def __init__(self, http: httpx.Client, users: dict[str, str]) -> None:
         self.http, self._users = http, users
         self._numbers = itertools.count(1)
+
+    def key(self, caller: str, *scopes: str) -> str:
+        body = {"name": "machine", "scopes": scopes}
+        answer = self.call(caller, "POST", f"{API}/auth/api-keys", json=body)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["key"])
+
+    def ask(self, token: str | None, route: str) -> httpx.Response:
+        """The route as its table row has it, about a new object, with this token."""
+        method, template = route.split()
+        path = re.sub(r"\{(\w+)\}", lambda found: getattr(self, found[1])(route), template)
+        return self.http.request(method, path, headers=bearer(token) if token else {}, **self.options(route))
 
     def login(self, caller: str) -> dict[str, Any]:
         return accounts.login(self.http, self._users[caller])
@@ -161,10 +173,6 @@ def world(services: Services) -> Iterator[World]:
 
 
 def _promote(username: str) -> None:
-    from sqlalchemy import text
-
-    from app.db.session import SessionLocal
-
     with SessionLocal.begin() as db:
         db.execute(text("UPDATE users SET role = 'admin' WHERE username = :name"), {"name": username})
 
@@ -188,7 +196,75 @@ def test_every_route_has_its_row_and_every_row_its_route() -> None:
 
 @pytest.mark.parametrize(("route", "caller", "status"), CELLS)
 def test_answers_as_the_table_says(world: World, route: str, caller: str, status: int) -> None:
-    method, template = route.split()
-    path = re.sub(r"\{(\w+)\}", lambda found: getattr(world, found[1])(route), template)
-    answer = world.call(caller, method, path, **world.options(route))
+    answer = world.ask(None if caller == "nobody" else world.login(caller)["access_token"], route)
     assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_key_of_an_administrator_may_do_what_its_scope_says_and_no_more(world: World, scope: str) -> None:
+    key = world.key("admin", scope)
+    for route, needs in NEEDS.items():
+        answer = world.ask(key, route)
+        code = answer.json()["code"] if answer.status_code in {401, 403} else "in"
+        wanted = "login_only" if needs == "login" else "in" if needs in {"any", scope} else "insufficient_scope"
+        assert code == wanted, (route, answer.text)
+        if code == "insufficient_scope":
+            challenge = answer.headers["www-authenticate"]
+            assert challenge.startswith('Bearer error="insufficient_scope"')
+            assert challenge.endswith(f'scope="{needs}"')
+
+
+@pytest.mark.parametrize("token", [None, "x.y.z", "tsk_no-key"])
+def test_without_a_known_token_the_answer_asks_for_one(world: World, token: str | None) -> None:
+    for route in NEEDS:
+        answer = world.ask(token, route)
+        code = "not_authenticated" if token is None else "invalid_token"
+        assert (answer.status_code, answer.json()["code"]) == (401, code), route
+        assert answer.headers["www-authenticate"].startswith("Bearer"), route
+
+
+def test_every_operation_names_its_scope_and_its_403() -> None:
+    document = describe(create_app())
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            needs = ROWS[f"{method.upper()} {path}"][-1]
+            wanted = [needs] if needs in SCOPES else []
+            assert operation.get("security", [{"Login": []}]) == [{"Login": wanted}], path
+            if needs in {*SCOPES, "login"}:
+                examples = operation["responses"]["403"]["content"]["application/problem+json"]["examples"]
+                assert ("login_only" if needs == "login" else "insufficient_scope") in examples, (method, path)
+            if wanted:
+                assert "WWW-Authenticate" in operation["responses"]["403"]["headers"]
+    (flow,) = document["components"]["securitySchemes"]["Login"]["flows"].values()
+    assert flow["scopes"].keys() == set(SCOPES)
+    assert "tsk_" in document["components"]["securitySchemes"]["Login"]["description"]
+
+
+class TestReach:
+    def test_a_key_reaches_its_owners_tasks_alone(self, world: World) -> None:
+        theirs, key = world.task_id(""), world.key("stranger", "tasks:read", "tasks:write")
+        mine = world.http.post(f"{API}/tasks/", headers=bearer(key), json=A_TASK).json()["id"]
+        listed = {task["id"] for task in world.http.get(f"{API}/tasks/?limit=200", headers=bearer(key)).json()}
+        assert listed & {mine, theirs} == {mine}
+        assert world.call("stranger", "GET", f"{API}/tasks/{mine}").status_code == 200
+        for method, path in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/attempts")):
+            answer = world.http.request(method, f"{API}/tasks/{theirs}{path}", headers=bearer(key), json={})
+            assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found")
+        assert world.http.get(f"{API}/tasks/?user_id=all", headers=bearer(key)).json()["code"] == "admin_only"
+
+    def test_an_administrators_key_reaches_others_with_the_scope_alone(self, world: World) -> None:
+        one, every = f"{API}/tasks/{world.task_id('')}", f"{API}/tasks/?user_id=all"
+        plain = bearer(world.key("admin", "tasks:read", "tasks:write"))
+        full = bearer(world.key("admin", *SCOPES))
+        assert world.http.get(one, headers=plain).status_code == 404
+        assert world.http.get(one, headers=full).status_code == 200
+        assert world.http.get(every, headers=plain).json()["code"] == "insufficient_scope"
+        assert world.http.get(every, headers=full).status_code == 200
+        answer = world.http.patch(one, headers=plain, json={"status": "revoked"})
+        assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
+        assert world.http.patch(one, headers=full, json={"status": "revoked"}).json()["status"] == "revoked"
+
+    def test_closed_metrics_open_to_the_scope_admin_alone(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(get_settings(), "docs_enabled", False)
+        keys = world.key("admin", "tasks:read"), world.key("admin", "admin")
+        assert [world.http.get("/metrics", headers=bearer(key)).status_code for key in keys] == [404, 200]

@@ -74,7 +74,7 @@ def container(services: Services, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="module")
 def api(container: Container) -> Iterator[httpx.Client]:
     part = container.start_api()
-    container.stack._await_answer(part)
+    container.stack.await_answer(part)
     assert part.running, part.tail()
     with httpx.Client(base_url=container.stack.url, timeout=30) as client:
         yield client

@@ -1,9 +1,8 @@
 """How large the parts of a task may be: refused by name or failed with a clear error, and nothing is ever cut."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -16,23 +15,13 @@ from app.services.task_service import task_service
 from tests.support.running import Running
 from tests.support.services import Services
 from tests.support.stack import Stack
-from tests.support.task_client import BODY, TaskClient, shared_client, task_client
+from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.tasks import task_in
 
 ARGUMENTS, METADATA, RESULT = 4096, 2048, 8192
 LIMITS = {"MAX_ARGUMENTS_BYTES": ARGUMENTS, "MAX_METADATA_BYTES": METADATA, "MAX_RESULT_BYTES": RESULT}
 SETTINGS = {name: str(value) for name, value in LIMITS.items()}
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services, **SETTINGS) as shared:
-        yield shared
-
-
-@pytest.fixture
-def admin(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
-    return task_client(client, make_user, "admin")
+client = module_client(**SETTINGS)
 
 
 def of_size(size: int, character: str = "x") -> dict[str, str]:

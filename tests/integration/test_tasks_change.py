@@ -1,30 +1,19 @@
 """Reading one task, changing, cancelling, retrying and deleting it, in every state that matters."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 import redis
 
 from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.services.task_service import task_service
-from tests.support.services import Services
-from tests.support.task_client import TaskClient, shared_client, stored, task_client
+from tests.support.task_client import TaskClient, module_client, stored
 from tests.support.waiting import wait_for
 
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
-
-
-@pytest.fixture
-def admin(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
-    return task_client(client, make_user, "admin")
+client = module_client()
 
 
 ENDED = ["succeeded", "failed", "revoked"]

@@ -1,15 +1,15 @@
 """POST /tasks/: what is accepted, how it comes back, and what is refused in which words."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.services import Services
-from tests.support.task_client import BODY, TASKS, TaskClient, shared_client
+from tests.support.task_client import BODY, TASKS, TaskClient, module_client
 from tests.support.tasks import LONG_RUNNING
+
+client = module_client()
 
 # CONTRACT: every one of them is there from the first release, null where nothing fills it yet.
 FIELDS = {
@@ -19,12 +19,6 @@ FIELDS = {
     "attempt", "worker", "version", "created_at", "updated_at", "started_at", "finished_at", "cancel_requested_at",
 }  # fmt: skip
 MARK = "rejected-value-4711"
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
 
 
 def refused(answer: httpx.Response, *loc: Any) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """What a caller may not see looks like what does not exist; and every answer is one that the document declares."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from tests.support.services import Services
-from tests.support.task_client import BODY, TASKS, TaskClient, shared_client, task_client
+from tests.support.task_client import BODY, TASKS, TaskClient, module_client, task_client
 
+client = module_client()
 CALLS: list[tuple[str, str, Any]] = [
     ("GET", "", None),
     ("GET", "?wait=5", None),
@@ -22,12 +22,6 @@ CALLS: list[tuple[str, str, Any]] = [
     ("POST", "/retry", None),
     ("GET", "/attempts", None),
 ]
-
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """GET /tasks/ and /tasks/count: order, pages, filters, and whose tasks they show."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -11,14 +11,10 @@ from sqlalchemy import text
 
 from app.db.session import engine
 from tests.support.services import Services
-from tests.support.task_client import TASKS, TaskClient, shared_client, stored, task_client
+from tests.support.task_client import TASKS, TaskClient, module_client, shared_client, stored, task_client
 from tests.support.tasks import LONG_RUNNING
 
-
-@pytest.fixture(scope="module")
-def client(services: Services) -> Iterator[httpx.Client]:
-    with shared_client(services) as shared:
-        yield shared
+client = module_client()
 
 
 def names(answer: httpx.Response) -> list[str]:

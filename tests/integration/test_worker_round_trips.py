@@ -1,13 +1,13 @@
 """What a claim, a report of progress and an end cost: round trips to PostgreSQL, counted where psycopg2 sends them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 import psycopg2
 import pytest
-from sqlalchemy import event, func, select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.db.direct import Direct, Prepared, direct
@@ -20,60 +20,27 @@ from app.services.task_service import task_service
 from app.worker.child.attempt_run import AttemptRun
 from tests.support.services import Services, environment
 from tests.support.settings import settings
+from tests.support.statements import Cursor, noted_connections
 from tests.support.tasks import WORKER, new_task
-
-pytestmark = pytest.mark.usefixtures("fresh_database")
 
 READ_NAME = select(Task.name).where(Task.name == "it's 100% «constant»")
 
 
-class Cursor:
-    """psycopg2's, that writes down what it sends."""
-
-    def __init__(self, cursor: Any, sent: list[str]) -> None:
-        self._cursor, self._sent = cursor, sent
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._cursor.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cursor, name)
-
-    def execute(self, statement: str, *values: Any) -> None:
-        self._sent.append(statement)
-        self._cursor.execute(statement, *values)
-
-
-class Driver:
-    def __init__(self, driver: Any, sent: list[str]) -> None:
-        self._driver, self._sent = driver, sent
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._driver, name)
-
-    def cursor(self) -> Cursor:
-        return Cursor(self._driver.cursor(), self._sent)
+@pytest.fixture(autouse=True)
+def drivers(fresh_database: None) -> Iterator[list[Any]]:
+    with noted_connections() as made:
+        yield made
 
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
     """Everything that this process sends from here on, by the worker's own connection or by an engine's."""
-    sent: list[str] = []
+    Cursor.sent.clear()
+    yield Cursor.sent
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
 
-    with direct() as connection:
-        plain, connection._driver = connection._driver, Driver(connection._driver, sent)
-    event.listen(engine(), "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(engine(), "before_cursor_execute", note)
-        connection._driver = plain
+def backend(connection: Direct) -> int:
+    return int(connection.execute(select(func.pg_backend_pid()), {}).all()[0][0])
 
 
 def pending(**options: Any) -> Ticket:
@@ -102,9 +69,9 @@ def status_of(task_id: UUID) -> TaskStatus:
 
 
 @pytest.fixture
-def _warm(fresh_database: None) -> None:
+def _warm(drivers: list[Any]) -> None:
     """A process that has run a task to each of its ends: its statements are prepared."""
-    del fresh_database
+    del drivers
     claimed().succeed(1)
     claimed().fail(ValueError("no"))
     claimed().retry_later(None, NextTry(60))
@@ -137,26 +104,21 @@ class TestEachStepIsOneRoundTrip:
         assert len(sent) == 1
         run.succeed(None)
 
-    def test_a_success(self) -> None:
+    @pytest.mark.parametrize(
+        ("end", "status"),
+        [
+            (lambda run: run.succeed({"sum": 1e22}), TaskStatus.SUCCEEDED),
+            (lambda run: run.fail(ValueError("no")), TaskStatus.FAILED),
+            (lambda run: run.retry_later(ValueError("not yet"), NextTry(60)), TaskStatus.PENDING),
+        ],
+        ids=["success", "failure with its history", "retry"],
+    )
+    def test_an_end(self, end: Callable[[AttemptRun], None], status: TaskStatus) -> None:
         run = claimed()
         with statements() as sent:
-            run.succeed({"sum": 1e22})
+            end(run)
         assert len(sent) == 1
-        assert status_of(run.task_id) is TaskStatus.SUCCEEDED
-
-    def test_a_failure_with_its_history(self) -> None:
-        run = claimed()
-        with statements() as sent:
-            run.fail(ValueError("no"))
-        assert len(sent) == 1
-        assert status_of(run.task_id) is TaskStatus.FAILED
-
-    def test_a_retry(self) -> None:
-        run = claimed()
-        with statements() as sent:
-            run.retry_later(ValueError("not yet"), NextTry(60))
-        assert len(sent) == 1
-        assert status_of(run.task_id) is TaskStatus.PENDING
+        assert status_of(run.task_id) is status
 
     def test_a_failure_of_what_was_cancelled_takes_two(self) -> None:
         run = cancelled()
@@ -189,7 +151,7 @@ class TestTheConnection:
 
     def test_is_given_up_after_an_error_and_the_next_one_works(self) -> None:
         with direct() as first, SessionLocal() as db:
-            db.execute(select(func.pg_terminate_backend(first._driver.info.backend_pid)))
+            db.execute(select(func.pg_terminate_backend(backend(first))))
         with pytest.raises(DBAPIError), direct() as broken:
             broken.execute(READ_NAME, {})
         with direct() as second:
@@ -211,7 +173,7 @@ class TestTheConnection:
         with direct() as connection:
             pass
         dispose_engine()
-        assert connection._driver.closed
+        assert connection.is_closed
 
     def test_is_left_alone_by_a_process_that_was_forked_from_its_own(self) -> None:
         with direct() as connection:
@@ -227,7 +189,7 @@ class TestTheConnection:
                 assert other is not one
             with direct() as third:
                 assert third is other
-        assert one._driver.closed
+        assert one.is_closed
 
     def test_a_server_that_cannot_be_reached_is_an_outage_like_any_other(self, services: Services) -> None:
         gone = services.database_url("there_is_no_such_database")
@@ -238,12 +200,12 @@ class TestTheConnection:
         ):
             pass
 
-    def test_a_former_primary_is_left(self) -> None:
-        with direct() as first, first._driver.cursor() as cursor:
+    def test_a_former_primary_is_left(self, drivers: list[Any]) -> None:
+        with direct() as first, drivers[-1].cursor() as cursor:
             cursor.execute("SET default_transaction_read_only = on")
         with pytest.raises(DBAPIError, match="read-only"), direct() as reader:
             reader.execute(update(Task).values({"name": "x"}).returning(Task.id), {})
-        assert first._driver.closed
+        assert first.is_closed
 
 
 class TestPreparing:
@@ -254,30 +216,30 @@ class TestPreparing:
         with direct() as connection:
             assert connection.execute(READ_NAME, {}).one_or_none() is None
 
-    def test_a_session_without_it_gets_it_again(self) -> None:
+    def test_a_session_without_it_gets_it_again(self, drivers: list[Any]) -> None:
         """As after a pooler's `DISCARD ALL`."""
         with direct() as connection:
             connection.execute(READ_NAME, {})
-            with connection._driver.cursor() as cursor:
+            with drivers[-1].cursor() as cursor:
                 cursor.execute("DEALLOCATE ALL")
             assert connection.execute(READ_NAME, {}).one_or_none() is None
 
-    def test_one_that_is_there_already_is_used(self) -> None:
+    def test_one_that_is_there_already_is_used(self, drivers: list[Any]) -> None:
+        prepared = Prepared(READ_NAME)
         with direct() as connection:
-            connection.execute(READ_NAME, {})
-            connection._known.clear()
+            with drivers[-1].cursor() as cursor:
+                cursor.execute(f"PREPARE {prepared.name} AS {prepared.text}")
             assert connection.execute(READ_NAME, {}).one_or_none() is None
 
     def test_where_nothing_stays_prepared_statements_are_sent_whole(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A pooler that hands each statement to another server."""
-        monkeypatch.setattr(Direct, "_prepare", lambda *_: None)
+        monkeypatch.setattr(Cursor, "forgets", True)
         run = claimed(kwargs={"note": "50% of it"})
         assert run.claim.kwargs == {"note": "50% of it"}
         run.report(10, {"step": "100%"})
-        run.succeed(None)
+        with statements() as sent:
+            run.succeed(None)
         assert status_of(run.task_id) is TaskStatus.SUCCEEDED
-        with direct() as connection:
-            assert not connection._may_prepare
+        assert sent[0].startswith("UPDATE tasks")
 
     def test_two_rows_where_there_is_one_at_most_are_an_error(self) -> None:
         pending()

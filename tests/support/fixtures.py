@@ -1,11 +1,11 @@
-"""What every suite on real services shares; each conftest that wants it imports its fixtures and hooks.
+"""What every suite on real services shares: a plugin that `tests/conftest.py` names.
 
 services        the session's PostgreSQL and Valkey (temporary directories, free ports)
 own_services    a module's own, durable, which a test may crash
 db              a Session whose commits are savepoints of one transaction that is rolled back: for service tests
 fresh_database  the settings of this process on a database of the test's own, in which it commits
 client          starlette's TestClient on `create_app()`, in this process, on a fresh database
-tasks           a new user's view of the task endpoints, through `client`; see `tests/support/task_client.py`
+tasks, admin    a new user's and a new administrator's view of the task endpoints; see `tests/support/task_client.py`
 make_user       `make_user(role="user") -> (user, access token)`, through `client`
 stack           processes on a fresh database; see `tests/support/stack.py`
 start           the same with the example tasks, `start(**settings) -> Running`; see `tests/support/running.py`
@@ -42,10 +42,6 @@ _running: list[Services] = []
 
 @pytest.fixture(scope="session")
 def services() -> Iterator[Services]:
-    """One for all suites of a session: each conftest that imports this fixture makes it anew."""
-    if _running:
-        yield _running[0]
-        return
     with Services() as started:
         _running.append(started)
         yield started
@@ -125,6 +121,11 @@ def make_user(client: TestClient) -> Callable[..., tuple[dict[str, Any], str]]:
 @pytest.fixture
 def tasks(client: httpx.Client, make_user: Callable[..., tuple[dict[str, Any], str]]) -> TaskClient:
     return task_client(client, make_user)
+
+
+@pytest.fixture
+def admin(client: httpx.Client, make_user: Callable[..., tuple[dict[str, Any], str]]) -> TaskClient:
+    return task_client(client, make_user, "admin")
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ class Stack:
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
-    def _start(self, kind: str, module: Sequence[str], env: dict[str, str] | None) -> Part:
+    def start_part(self, kind: str, module: Sequence[str], env: dict[str, str] | None) -> Part:
         number = 1 + sum(part.name.startswith(kind) for part in self.parts)
         name = f"{kind}-{number}"
         variables = process_environment({**self.settings, **(env or {})})
@@ -120,8 +120,8 @@ class Stack:
             self.port = self.port or free_loopback_port()
             address = ["--host", "127.0.0.1", "--port", str(self.port), "--no-server-header"]
             protocol = ["--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none"]
-            part = self._start("api", ["uvicorn", "app.main:app", *address, *protocol, *options], env)
-            self._await_answer(part)
+            part = self.start_part("api", ["uvicorn", "app.main:app", *address, *protocol, *options], env)
+            self.await_answer(part)
             if part.running:
                 self._server = part
                 return part
@@ -132,7 +132,7 @@ class Stack:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def _await_answer(self, part: Part) -> None:
+    def await_answer(self, part: Part) -> None:
         wait_for(lambda: self._answers() or not part.running, START_SECONDS, "uvicorn to answer")
 
     def _answers(self) -> bool:
@@ -152,13 +152,13 @@ class Stack:
         number = 1 + sum(part.name.startswith("worker") for part in self.parts)
         named = ["-l", "info", "-c", str(concurrency), "-n", f"worker{number}@test"]
         chosen = ["-Q", queues] if queues else []
-        part = self._start("worker", ["celery", "-A", "app.celery_app", "worker", *named, *chosen, *options], env)
+        part = self.start_part("worker", ["celery", "-A", "app.celery_app", "worker", *named, *chosen, *options], env)
         part.await_line(" ready.")
         return part
 
     def beat(self, env: dict[str, str] | None = None) -> Part:
         schedule = ["-l", "info", "-s", str(self.directory / "schedule"), "--pidfile="]
-        part = self._start("beat", ["celery", "-A", "app.celery_app", "beat", *schedule], env)
+        part = self.start_part("beat", ["celery", "-A", "app.celery_app", "beat", *schedule], env)
         part.await_line("beat: Starting...")
         return part
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
+import psycopg2.extensions
 from sqlalchemy import event
 
-from app.db.session import engine, group_engine
+from app.db.session import dispose_engine, engine, group_engine
 
 
 @contextmanager
@@ -25,3 +26,31 @@ def statements() -> Iterator[list[str]]:
     finally:
         for each in engines:
             event.remove(each, "before_cursor_execute", note)
+
+
+class Cursor(psycopg2.extensions.cursor):
+    """Notes what it sends; `forgets` stands for a pooler that hands each statement to another server."""
+
+    sent: ClassVar[list[str]] = []
+    forgets = False
+
+    def execute(self, statement: Any, values: Any = None) -> None:
+        if not (self.forgets and str(statement).startswith("PREPARE ")):
+            self.sent.append(str(statement))
+            super().execute(statement, values)
+
+
+@contextmanager
+def noted_connections() -> Iterator[list[Any]]:
+    """psycopg2's connections that the engine makes from here on, the latest last; all use `Cursor`."""
+    made: list[Any] = []
+
+    def connected(driver: Any, _record: Any) -> None:
+        driver.cursor_factory = Cursor
+        made.append(driver)
+
+    dispose_engine()
+    source = engine()
+    event.listen(source, "connect", connected)
+    yield made
+    event.remove(source, "connect", connected)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 from starlette.testclient import TestClient
 
 from app.db.session import SessionLocal
@@ -68,6 +69,17 @@ def shared_client(services: Services, **more: str) -> Iterator[TestClient]:
     with settings(variables), TestClient(create_app(), raise_server_exceptions=False) as started:
         yield started
     services.drop_database(name)
+
+
+def module_client(**more: str) -> Any:
+    """`client = module_client()` in a test file gives all its tests one `client`; `more` are settings."""
+
+    @pytest.fixture(scope="module")
+    def client(services: Services) -> Iterator[TestClient]:
+        with shared_client(services, **more) as started:
+            yield started
+
+    return client
 
 
 def task_client(client: httpx.Client, make_user: Callable[..., Any], role: str = "user") -> TaskClient:

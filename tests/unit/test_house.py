@@ -1,6 +1,7 @@
 """Rules of the house that no linter knows."""
 
 import ast
+import functools
 import importlib.metadata
 import re
 import subprocess
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.services import SECRET_KEY, process_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "app"
@@ -66,27 +69,54 @@ class TestDependencies:
     def test_jwt_library_stays_in_one_file(self) -> None:
         assert importers(sources(""), "jose") == ["app/core/security.py"]
 
-    def test_nothing_imports_ecdsa_by_itself(self) -> None:
-        assert importers(sources(""), "ecdsa") == []
-
-    def test_ecdsa_is_never_loaded(self) -> None:
-        """It comes along with python-jose and has timing leaks: neither the API nor a worker may load it."""
-        program = "import sys, app.main, app.celery_app, app.core.security; sys.exit('ecdsa' in sys.modules)"
-        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr or "ecdsa was loaded"
-
     def test_passlib_is_the_maintained_one(self) -> None:
         """Both distributions provide `import passlib` and overwrite each other's files without a word."""
         names = {(each.metadata["Name"] or "").lower() for each in importlib.metadata.distributions()}
         assert "libpass" in names
         assert "passlib" not in names
 
-    def test_the_api_loads_no_scientific_library_and_no_pool(self) -> None:
-        heavy = (
-            "'sklearn', 'numpy', 'scipy', 'pandas', 'matplotlib', 'pyarrow', 'zxcvbn', 'alembic', "
-            "'celery.concurrency.prefork', 'billiard.pool'"
-        )
-        load = "import sys, app.main; from app.catalogue import catalogue; catalogue()"  # as its start does
-        program = f"{load}; sys.exit(', '.join(name for name in ({heavy}) if name in sys.modules) or 0)"
-        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr or "it was loaded"
+
+# As their starts do: the API reads the catalogue, a token and its own health, a worker imports its tasks.
+API_START = """
+import app.main
+from datetime import UTC, datetime
+from uuid import uuid4
+from app.core.security import create_access_token, read_access_token
+from app.services import health_service
+from app.catalogue import catalogue
+catalogue()
+assert health_service._head()
+read_access_token(create_access_token(uuid4(), uuid4(), datetime.now(UTC)))
+"""
+WORKER_START = "import app.celery_app; app.celery_app.celery_app.loader.import_default_modules()"
+LISTS = ("zxcvbn", "frequency_lists")
+SCIENCE = ("sklearn", "numpy", "scipy", "pandas", "matplotlib", "pyarrow")
+
+
+@functools.cache
+def loaded_by(program: str) -> set[str]:
+    """The modules, and the packages that they belong to, of a process that has run this."""
+    environment = process_environment({"SECRET_KEY": SECRET_KEY})
+    command = [sys.executable, "-c", f"{program}\nimport sys; print(*sys.modules)"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return {name for module in done.stdout.split() for name in (module, module.partition(".")[0])}
+
+
+class TestWhatIsLoaded:
+    def test_never_ecdsa(self) -> None:
+        """It comes along with python-jose and has timing leaks. No file imports it either."""
+        assert importers(sources(""), "ecdsa") == []
+        assert "ecdsa" not in loaded_by(API_START) | loaded_by(WORKER_START)
+
+    def test_the_api_loads_nothing_that_one_task_or_another_process_needs(self) -> None:
+        never = {*SCIENCE, *LISTS, "alembic", "celery.concurrency.prefork", "billiard.pool"}
+        assert never & loaded_by(API_START) == set()
+
+    def test_a_worker_loads_nothing_that_one_task_or_another_process_needs(self) -> None:
+        never = {*SCIENCE, *LISTS, "jose", "passlib", "argon2", "httpx", "fastapi", "alembic"}
+        assert never & loaded_by(WORKER_START) == set()
+
+    def test_what_common_passwords_were_read_from_is_not_kept(self) -> None:
+        """Ten megabytes more, in every process in which a password was ever set."""
+        program = "from app.core.common_passwords import is_common; assert is_common('password')"
+        assert set(LISTS) & loaded_by(program) == set()

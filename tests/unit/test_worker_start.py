@@ -41,15 +41,6 @@ def test_what_runs_beside_the_worker_starts_after_the_pool_has_forked() -> None:
     assert bootsteps.ServiceStep.requires == ("celery.worker.components:Pool",)
 
 
-def test_what_one_task_alone_needs_is_not_in_every_child() -> None:
-    heavy = ("jose", "passlib", "argon2", "sklearn", "pandas", "numpy", "httpx", "fastapi", "alembic")
-    program = f"import sys, app.celery_app, app.tasks; print(*[name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=process_environment({}), capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == []
-
-
 def test_what_every_child_does_first_is_done_before_the_fork() -> None:
     """Imported or built after it, it would be each child's own: some megabytes each."""
     program = (

@@ -63,7 +63,7 @@ class Forks:
 
     def __init__(self, stack: Stack) -> None:
         self._directory = stack.directory
-        part = stack._start("forks", ["tests.support.faults.api_forks"], None)
+        part = stack.start_part("forks", ["tests.support.faults.api_forks"], None)
         part.await_line("forks at ")
         self._port = int(part.output().rpartition("forks at ")[2].split()[0])
 

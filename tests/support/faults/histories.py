@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.models.task import TERMINAL, TaskStatus
+from tests.support.lawful import TERMINAL
 
 # One machine, one clock, two programs that read it; and what only a clock that was set wrong on purpose shows.
 SAME_MOMENT = 0.005
@@ -15,39 +15,43 @@ WRONG_CLOCK = 600.0
 
 @dataclass(frozen=True)
 class Change:
-    """One INSERT, UPDATE or DELETE of a task, as the database's own trigger saw it."""
+    """One INSERT, UPDATE or DELETE of a task, as the database's own trigger saw it: the row before and after."""
 
     seq: int
     at: float
-    op: str
     task_id: str
-    old_status: str | None
-    status: str | None
-    old_attempt: int | None
-    attempt: int | None
-    generation: int
-    claimed: bool
-    failures: int
-    crashes: int
-    max_attempts: int
+    old: dict[str, Any] | None
+    new: dict[str, Any] | None
+
+    @property
+    def row(self) -> dict[str, Any]:
+        return self.new or self.old or {}
+
+    @property
+    def status(self) -> str:
+        return str(self.row["status"])
+
+    @property
+    def attempt(self) -> int:
+        return int(self.row["attempt"])
 
     @property
     def moves(self) -> bool:
-        return self.op == "UPDATE" and self.status != self.old_status
+        return bool(self.old and self.new and self.old["status"] != self.new["status"])
 
     @property
     def ends(self) -> bool:
         """From a state that is not the end into one that is."""
-        return self.moves and self.status in TERMINAL and self.old_status not in TERMINAL
+        return bool(self.moves and self.status in TERMINAL and self.old and self.old["status"] not in TERMINAL)
 
     @property
     def claims(self) -> bool:
-        return self.moves and self.status == TaskStatus.RUNNING
+        return self.moves and self.status == "running"
 
     def __str__(self) -> str:
-        what = f"{self.old_status} → {self.status}" if self.op == "UPDATE" else self.op.lower()
-        counts = f"attempt {self.attempt} generation {self.generation} failures {self.failures} crashes {self.crashes}"
-        return f"row   {what}, {counts}"
+        what = f"{self.old['status'] if self.old else 'nothing'} → {self.status if self.new else 'nothing'}"
+        counts = (f"{name} {self.row[name]}" for name in ("attempt", "generation", "failures", "crashes"))
+        return f"row   {what}, {' '.join(counts)}"
 
 
 @dataclass(frozen=True)

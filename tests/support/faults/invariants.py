@@ -10,24 +10,14 @@ from tests.support.stack import Stack
 
 _TABLE = """
 CREATE TABLE witness (
-    seq bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(), op text NOT NULL,
-    task_id uuid NOT NULL, old_status text, status text, old_attempt int, attempt int,
-    generation int NOT NULL, claim_id uuid, failures int NOT NULL, crashes int NOT NULL, max_attempts int NOT NULL
+    seq bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(), task_id uuid NOT NULL, old jsonb, new jsonb
 )
 """
 # AFTER the row's lock is held: of one task, the numbers are in the order of the commits.
 _FUNCTION = """
 CREATE FUNCTION witness() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    it tasks%ROWTYPE;
 BEGIN
-    it = CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
-    INSERT INTO witness (op, task_id, old_status, status, old_attempt, attempt, generation, claim_id, failures,
-                         crashes, max_attempts)
-    VALUES (TG_OP, it.id,
-            CASE WHEN TG_OP <> 'INSERT' THEN OLD.status END, CASE WHEN TG_OP <> 'DELETE' THEN NEW.status END,
-            CASE WHEN TG_OP <> 'INSERT' THEN OLD.attempt END, CASE WHEN TG_OP <> 'DELETE' THEN NEW.attempt END,
-            it.generation, it.claim_id, it.failures, it.crashes, it.max_attempts);
+    INSERT INTO witness (task_id, old, new) VALUES (coalesce(NEW.id, OLD.id), to_jsonb(OLD), to_jsonb(NEW));
     RETURN NULL;
 END
 $$
@@ -35,11 +25,7 @@ $$
 _TRIGGER = """
 CREATE TRIGGER witness AFTER INSERT OR UPDATE OR DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION witness()
 """
-_CHANGES = """
-SELECT seq, extract(epoch FROM at), op, task_id, old_status, status, old_attempt, attempt, generation,
-       claim_id IS NOT NULL, failures, crashes, max_attempts
-FROM witness ORDER BY seq
-"""
+_CHANGES = "SELECT seq, extract(epoch FROM at), task_id, old, new FROM witness ORDER BY seq"
 
 
 class Witness:
@@ -57,8 +43,7 @@ class Witness:
         return self
 
     def changes(self) -> list[Change]:
-        rows = self._stack.sql(_CHANGES)
-        return [Change(row[0], float(row[1]), row[2], str(row[3]), *row[4:]) for row in rows]
+        return [Change(seq, float(at), str(task_id), *rows) for seq, at, task_id, *rows in self._stack.sql(_CHANGES)]
 
     def of(self, task_id: Any, ledger: Path | None = None) -> History:
         return self.histories([task_id], ledger)[str(task_id)]

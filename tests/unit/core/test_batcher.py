@@ -2,14 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 
 from app.core.batcher import Batcher
 from app.errors import Overloaded
 
+pytestmark = pytest.mark.anyio
 SECONDS = 10
 
 
@@ -29,10 +29,6 @@ class Work:
         return [ValueError(str(item)) if item < 0 else 2 * item for item in items]
 
 
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), SECONDS))
-
-
 async def until_begun(work: Work) -> None:
     await asyncio.to_thread(work.begun.acquire)
 
@@ -41,68 +37,53 @@ def submit(batcher: Batcher[int, int], *items: int) -> list["asyncio.Task[int]"]
     return [asyncio.create_task(batcher.submit(item)) for item in items]
 
 
-def test_a_lone_caller_waits_for_nobody() -> None:
-    async def test() -> None:
-        batcher = Batcher(Work(), "test")
-        assert await batcher.submit(4) == 8
-        await batcher.close()
-
-    run(test)
+async def test_a_lone_caller_waits_for_nobody() -> None:
+    batcher = Batcher(Work(), "test")
+    assert await batcher.submit(4) == 8
+    await batcher.close()
 
 
-def test_who_comes_in_the_same_moment_goes_together() -> None:
-    async def test() -> None:
-        work = Work()
-        batcher = Batcher(work, "test")
-        assert await asyncio.gather(*submit(batcher, 1, 2, 3)) == [2, 4, 6]
-        assert work.batches == [[1, 2, 3]]
-        await batcher.close()
-
-    run(test)
+async def test_who_comes_in_the_same_moment_goes_together() -> None:
+    work = Work()
+    batcher = Batcher(work, "test")
+    assert await asyncio.gather(*submit(batcher, 1, 2, 3)) == [2, 4, 6]
+    assert work.batches == [[1, 2, 3]]
+    await batcher.close()
 
 
-def test_the_next_batch_forms_while_one_is_in_flight() -> None:
-    async def test() -> None:
-        work = Work(held=True)
-        batcher = Batcher(work, "test")
-        first = submit(batcher, 1)
-        await until_begun(work)
-        others = submit(batcher, 2, 3) + submit(batcher, 4)
-        await asyncio.sleep(0)
-        assert work.batches == [[1]]
-        work.go.release(2)
-        assert await asyncio.gather(*first, *others) == [2, 4, 6, 8]
-        assert work.batches == [[1], [2, 3, 4]]
-        await batcher.close()
-
-    run(test)
+async def test_the_next_batch_forms_while_one_is_in_flight() -> None:
+    work = Work(held=True)
+    batcher = Batcher(work, "test")
+    first = submit(batcher, 1)
+    await until_begun(work)
+    others = submit(batcher, 2, 3) + submit(batcher, 4)
+    await asyncio.sleep(0)
+    assert work.batches == [[1]]
+    work.go.release(2)
+    assert await asyncio.gather(*first, *others) == [2, 4, 6, 8]
+    assert work.batches == [[1], [2, 3, 4]]
+    await batcher.close()
 
 
-def test_a_batch_has_an_end() -> None:
-    async def test() -> None:
-        work = Work()
-        batcher = Batcher(work, "test", max_batch=2)
-        assert await asyncio.gather(*submit(batcher, 1, 2, 3, 4, 5)) == [2, 4, 6, 8, 10]
-        assert work.batches == [[1, 2], [3, 4], [5]]
-        await batcher.close()
-
-    run(test)
+async def test_a_batch_has_an_end() -> None:
+    work = Work()
+    batcher = Batcher(work, "test", max_batch=2)
+    assert await asyncio.gather(*submit(batcher, 1, 2, 3, 4, 5)) == [2, 4, 6, 8, 10]
+    assert work.batches == [[1, 2], [3, 4], [5]]
+    await batcher.close()
 
 
-def test_each_caller_gets_a_result_or_an_exception_of_its_own() -> None:
-    async def test() -> None:
-        batcher = Batcher(Work(), "test")
-        first, second, third = await asyncio.gather(*submit(batcher, 1, -2, 3), return_exceptions=True)
-        assert (first, third) == (2, 6)
-        assert isinstance(second, ValueError)
-        assert str(second) == "-2"
-        await batcher.close()
-
-    run(test)
+async def test_each_caller_gets_a_result_or_an_exception_of_its_own() -> None:
+    batcher = Batcher(Work(), "test")
+    first, second, third = await asyncio.gather(*submit(batcher, 1, -2, 3), return_exceptions=True)
+    assert (first, third) == (2, 6)
+    assert isinstance(second, ValueError)
+    assert str(second) == "-2"
+    await batcher.close()
 
 
 @pytest.mark.parametrize("lost", ["raises", "forgets"])
-def test_a_batch_that_fails_tells_all_of_its_callers_and_no_others(lost: str) -> None:
+async def test_a_batch_that_fails_tells_all_of_its_callers_and_no_others(lost: str) -> None:
     def work(items: list[int]) -> Sequence[int]:
         if items == [3]:
             return items
@@ -110,98 +91,80 @@ def test_a_batch_that_fails_tells_all_of_its_callers_and_no_others(lost: str) ->
             raise OSError("gone")
         return items[1:]
 
-    async def test() -> None:
-        batcher = Batcher(work, "test", max_batch=2)
-        first, second, third = await asyncio.gather(*submit(batcher, 1, 2, 3), return_exceptions=True)
-        assert [type(first), type(second)] == [OSError if lost == "raises" else RuntimeError] * 2
-        assert third == 3
-        await batcher.close()
-
-    run(test)
+    batcher = Batcher(work, "test", max_batch=2)
+    first, second, third = await asyncio.gather(*submit(batcher, 1, 2, 3), return_exceptions=True)
+    assert [type(first), type(second)] == [OSError if lost == "raises" else RuntimeError] * 2
+    assert third == 3
+    await batcher.close()
 
 
-def test_too_many_are_turned_away_and_the_others_served() -> None:
-    async def test() -> None:
-        work = Work(held=True)
-        batcher = Batcher(work, "test", max_waiting=2)
-        first = submit(batcher, 1)
-        await until_begun(work)
-        waiting = submit(batcher, 2, 3)
-        await asyncio.sleep(0)
-        with pytest.raises(Overloaded) as refused:
-            await batcher.submit(4)
-        assert (refused.value.status, refused.value.retry_after) == (503, 1)
-        work.go.release(2)
-        assert await asyncio.gather(*first, *waiting) == [2, 4, 6]
-        assert work.batches == [[1], [2, 3]]
-        await batcher.close()
-
-    run(test)
+async def test_too_many_are_turned_away_and_the_others_served() -> None:
+    work = Work(held=True)
+    batcher = Batcher(work, "test", max_waiting=2)
+    first = submit(batcher, 1)
+    await until_begun(work)
+    waiting = submit(batcher, 2, 3)
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded) as refused:
+        await batcher.submit(4)
+    assert refused.value.retry_after == 1
+    work.go.release(2)
+    assert await asyncio.gather(*first, *waiting) == [2, 4, 6]
+    assert work.batches == [[1], [2, 3]]
+    await batcher.close()
 
 
-def test_a_caller_that_leaves_harms_nobody() -> None:
-    async def test() -> None:
-        work = Work(held=True)
-        batcher = Batcher(work, "test")
-        gone_in_flight, in_flight = submit(batcher, 2, 1)
-        await until_begun(work)
-        waiting, gone = submit(batcher, 3, 4)
-        await asyncio.sleep(0)
-        gone_in_flight.cancel()
-        gone.cancel()
-        await asyncio.wait([gone, gone_in_flight])
-        work.go.release(2)
-        assert await asyncio.gather(in_flight, waiting) == [2, 6]
-        assert work.batches == [[2, 1], [3]]
-        await batcher.close()
-
-    run(test)
+async def test_a_caller_that_leaves_harms_nobody() -> None:
+    work = Work(held=True)
+    batcher = Batcher(work, "test")
+    gone_in_flight, in_flight = submit(batcher, 2, 1)
+    await until_begun(work)
+    waiting, gone = submit(batcher, 3, 4)
+    await asyncio.sleep(0)
+    gone_in_flight.cancel()
+    gone.cancel()
+    await asyncio.wait([gone, gone_in_flight])
+    work.go.release(2)
+    assert await asyncio.gather(in_flight, waiting) == [2, 6]
+    assert work.batches == [[2, 1], [3]]
+    await batcher.close()
 
 
-def test_when_all_who_wait_have_left_nothing_is_done() -> None:
-    async def test() -> None:
-        work = Work(held=True)
-        batcher = Batcher(work, "test")
-        first = submit(batcher, 1)
-        await until_begun(work)
-        (gone,) = submit(batcher, 2)
-        await asyncio.sleep(0)
-        gone.cancel()
-        await asyncio.wait([gone])
-        work.go.release(1)
-        assert await asyncio.gather(*first) == [2]
-        work.held = False
-        assert await batcher.submit(5) == 10
-        assert work.batches == [[1], [5]]
-        await batcher.close()
-
-    run(test)
+async def test_when_all_who_wait_have_left_nothing_is_done() -> None:
+    work = Work(held=True)
+    batcher = Batcher(work, "test")
+    first = submit(batcher, 1)
+    await until_begun(work)
+    (gone,) = submit(batcher, 2)
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait([gone])
+    work.go.release(1)
+    assert await asyncio.gather(*first) == [2]
+    work.held = False
+    assert await batcher.submit(5) == 10
+    assert work.batches == [[1], [5]]
+    await batcher.close()
 
 
-def test_closing_answers_all_that_was_taken_and_takes_nothing_more() -> None:
-    async def test() -> None:
-        work = Work(held=True)
-        batcher = Batcher(work, "test", max_batch=1)
-        taken = submit(batcher, 1, 2)
-        await until_begun(work)
-        closing = asyncio.create_task(batcher.close())
-        await asyncio.sleep(0)
-        with pytest.raises(Overloaded):
-            await batcher.submit(3)
-        work.go.release(2)
-        await closing
-        assert [task.result() for task in taken] == [2, 4]
-        assert not any(thread.name.startswith("test_") for thread in threading.enumerate())
-
-    run(test)
+async def test_closing_answers_all_that_was_taken_and_takes_nothing_more() -> None:
+    work = Work(held=True)
+    batcher = Batcher(work, "test", max_batch=1)
+    taken = submit(batcher, 1, 2)
+    await until_begun(work)
+    closing = asyncio.create_task(batcher.close())
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await batcher.submit(3)
+    work.go.release(2)
+    await closing
+    assert [task.result() for task in taken] == [2, 4]
+    assert not any(thread.name.startswith("test_") for thread in threading.enumerate())
 
 
-def test_closing_starts_what_was_just_about_to_be() -> None:
-    async def test() -> None:
-        batcher = Batcher(Work(), "test")
-        (taken,) = submit(batcher, 1)
-        await asyncio.sleep(0)  # it is taken, and its batch has not begun
-        await batcher.close()
-        assert await taken == 2
-
-    run(test)
+async def test_closing_starts_what_was_just_about_to_be() -> None:
+    batcher = Batcher(Work(), "test")
+    (taken,) = submit(batcher, 1)
+    await asyncio.sleep(0)  # it is taken, and its batch has not begun
+    await batcher.close()
+    assert await taken == 2

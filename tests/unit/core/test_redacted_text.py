@@ -75,9 +75,9 @@ class TestPatterns:
 
     @pytest.mark.parametrize("piece", HOSTILE, ids=repr)
     def test_take_a_time_that_grows_with_the_text_alone(self, piece: str) -> None:
-        """A megabyte takes a second or two; a quadratic pattern would take hours."""
+        """A quadratic pattern would take many minutes."""
         begun = time.perf_counter()
-        redact_text(piece * (1_000_000 // len(piece)))
+        redact_text(piece * (200_000 // len(piece)))
         assert time.perf_counter() - begun < 30
 
 

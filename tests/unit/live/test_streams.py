@@ -1,16 +1,17 @@
 """What a stream still has to send: the newest state of each task, in an order from which a cursor can resume."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from app.live import streams
 from app.live.frames import Frame, cursor_of, moment_of
-from app.live.streams import CLOSE_SECONDS, HELD_BYTES, MOST_BEHIND, STALL_SECONDS, Credential, Feed, TaskStream
+from app.live.streams import HELD_BYTES, MOST_BEHIND, STALL_SECONDS, Credential, Feed, TaskStream
 
+pytestmark = pytest.mark.anyio
 START = datetime(2026, 11, 25, tzinfo=UTC)
 CREDENTIAL = Credential(UUID(int=1), is_key=False, role="user", expires_at=None)
 USER = UUID(int=2)
@@ -27,13 +28,6 @@ def at(second: int) -> datetime:
 def ids(piece: bytes | None) -> list[str]:
     assert piece is not None
     return [line.removeprefix("id: ") for line in piece.decode().splitlines() if line.startswith("id: ")]
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        await asyncio.wait_for(test(), 10)
-
-    asyncio.run(bounded())
 
 
 def task_stream() -> TaskStream:
@@ -58,209 +52,163 @@ def feed(reader: Reader | None = None) -> Feed:
 
 
 class TestOneTask:
-    def test_sends_the_newest_state_alone_however_many_there_were(self) -> None:
-        async def test() -> None:
-            stream = task_stream()
-            for version in range(1, 1000):
-                stream.offer(frame(version))
-            assert ids(await stream.next()) == ["999"]
-            stream.offer(frame(1000, ended=True))
-            assert ids(await stream.next()) == ["1000"]
-            assert await stream.next() is None
+    async def test_sends_the_newest_state_alone_however_many_there_were(self) -> None:
+        stream = task_stream()
+        for version in range(1, 1000):
+            stream.offer(frame(version))
+        assert ids(await stream.next()) == ["999"]
+        stream.offer(frame(1000, ended=True))
+        assert ids(await stream.next()) == ["1000"]
+        assert await stream.next() is None
 
-        run(test)
-
-    def test_never_goes_back(self) -> None:
-        async def test() -> None:
-            stream = task_stream()
-            stream.offer(frame(5))
-            stream.offer(frame(4))
-            assert ids(await stream.next()) == ["5"]
-            stream.offer(frame(5))
-            stream.beat = True
-            assert await stream.next() == b": ping\n\n"
-
-        run(test)
+    async def test_never_goes_back(self) -> None:
+        stream = task_stream()
+        stream.offer(frame(5))
+        stream.offer(frame(4))
+        assert ids(await stream.next()) == ["5"]
+        stream.offer(frame(5))
+        stream.beat = True
+        assert await stream.next() == b": ping\n\n"
 
     @pytest.mark.parametrize(("seen", "sent"), [(None, ["5"]), (4, ["5"]), (6, ["5"]), (5, [])])
-    def test_begins_with_the_current_state_unless_that_was_seen(self, seen: int | None, sent: list[str]) -> None:
-        async def test() -> None:
-            stream = task_stream()
-            stream.begin(frame(5), seen)
-            assert ids(await stream.next()) == sent
+    async def test_begins_with_the_current_state_unless_that_was_seen(self, seen: int | None, sent: list[str]) -> None:
+        stream = task_stream()
+        stream.begin(frame(5), seen)
+        assert ids(await stream.next()) == sent
 
-        run(test)
+    async def test_what_was_heard_while_the_first_state_was_read_is_not_undone_by_it(self) -> None:
+        stream = task_stream()
+        stream.offer(frame(6, ended=True))
+        stream.begin(frame(5), 5)
+        assert ids(await stream.next()) == ["6"]
+        assert await stream.next() is None
 
-    def test_what_was_heard_while_the_first_state_was_read_is_not_undone_by_it(self) -> None:
-        async def test() -> None:
-            stream = task_stream()
-            stream.offer(frame(6, ended=True))
-            stream.begin(frame(5), 5)
-            assert ids(await stream.next()) == ["6"]
-            assert await stream.next() is None
+    async def test_a_retry_that_comes_before_the_end_was_sent_goes_on(self) -> None:
+        stream = task_stream()
+        stream.offer(frame(5, ended=True))
+        stream.offer(frame(6))
+        assert ids(await stream.next()) == ["6"]
+        assert not stream.closed
 
-        run(test)
-
-    def test_a_retry_that_comes_before_the_end_was_sent_goes_on(self) -> None:
-        async def test() -> None:
-            stream = task_stream()
-            stream.offer(frame(5, ended=True))
-            stream.offer(frame(6))
-            assert ids(await stream.next()) == ["6"]
-            assert not stream.closed
-
-        run(test)
-
-    def test_closed_it_sends_nothing_more_and_wakes_who_waits(self) -> None:
-        async def test() -> None:
-            stream = task_stream()
-            await stream.next()
-            waiting = asyncio.ensure_future(stream.next())
-            await asyncio.sleep(0)
-            stream.close()
-            assert await waiting is None
-            stream.offer(frame(1))
-            assert await stream.next() is None
-
-        run(test)
+    async def test_closed_it_sends_nothing_more_and_wakes_who_waits(self) -> None:
+        stream = task_stream()
+        await stream.next()
+        waiting = asyncio.ensure_future(stream.next())
+        await asyncio.sleep(0)
+        stream.close()
+        assert await waiting is None
+        stream.offer(frame(1))
+        assert await stream.next() is None
 
 
 class TestTheClock:
-    def test_a_heartbeat_where_nothing_was_sent_and_an_end(self) -> None:
-        async def test() -> None:
-            stream = task_stream()
-            stream.tick(stream.quiet_since + 14.9, 15)
-            assert not stream.beat
-            stream.tick(stream.quiet_since + 15, 15)
-            assert stream.beat
-            stream.tick(stream.ends_at, 15)
-            assert stream.closed
+    async def test_a_heartbeat_where_nothing_was_sent_and_an_end(self) -> None:
+        stream = task_stream()
+        stream.tick(stream.quiet_since + 14.9, 15)
+        assert not stream.beat
+        stream.tick(stream.quiet_since + 15, 15)
+        assert stream.beat
+        stream.tick(stream.ends_at, 15)
+        assert stream.closed
 
-        run(test)
-
-    def test_a_client_that_takes_nothing_is_cut_off_at_length_or_soon_after_the_close(self) -> None:
-        async def test() -> None:
-            cut: list[str] = []
-            stalled = task_stream()
-            stalled.sending(lambda: cut.append("stalled"))
-            now = asyncio.get_running_loop().time()
-            stalled.tick(now + STALL_SECONDS - 1, 15)
-            assert cut == []
-            stalled.tick(now + STALL_SECONDS + 1, 15)
-            assert cut == ["stalled"]
-            closed, quick = task_stream(), task_stream()
-            for stream, name in ((closed, "closed"), (quick, "quick")):
-                stream.sending(lambda name=name: cut.append(name))  # type: ignore[misc]
-                stream.close()
-            quick.sent()
-            await asyncio.sleep(CLOSE_SECONDS + 0.1)
-            assert cut == ["stalled", "closed"]
-
-        run(test)
+    async def test_a_client_that_takes_nothing_is_cut_off_at_length_or_soon_after_the_close(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(streams, "CLOSE_SECONDS", 0.01)
+        cut: list[str] = []
+        stalled = task_stream()
+        stalled.sending(lambda: cut.append("stalled"))
+        now = asyncio.get_running_loop().time()
+        stalled.tick(now + STALL_SECONDS - 1, 15)
+        assert cut == []
+        stalled.tick(now + STALL_SECONDS + 1, 15)
+        assert cut == ["stalled"]
+        closed, quick = task_stream(), task_stream()
+        for stream, name in ((closed, "closed"), (quick, "quick")):
+            stream.sending(lambda name=name: cut.append(name))  # type: ignore[misc]
+            stream.close()
+        quick.sent()
+        await asyncio.sleep(0.1)  # longer than the time to close
+        assert cut == ["stalled", "closed"]
 
 
 class TestTheFeed:
-    def test_a_newer_state_takes_the_place_behind_and_not_the_olds(self) -> None:
+    async def test_a_newer_state_takes_the_place_behind_and_not_the_olds(self) -> None:
         """Else its cursor, which is later, would lead past what waits behind the old one."""
+        stream = feed()
+        stream.offer(frame(1, task=1), at(1))
+        stream.offer(frame(1, task=2), at(2))
+        stream.offer(frame(2, task=1), at(3))
+        assert [moment_of(each) for each in ids(await stream.next())] == [at(2), at(3)]
 
-        async def test() -> None:
-            stream = feed()
-            stream.offer(frame(1, task=1), at(1))
-            stream.offer(frame(1, task=2), at(2))
-            stream.offer(frame(2, task=1), at(3))
-            assert [moment_of(each) for each in ids(await stream.next())] == [at(2), at(3)]
+    async def test_a_slow_client_costs_no_more_than_its_share_and_gets_the_newest(self) -> None:
+        reader = Reader(*(frame(900, task=task, size=1000) for task in range(200)))
+        stream = feed(reader)
+        for version in range(1, 11):
+            for task in range(200):
+                stream.offer(frame(version, task=task, size=1000), at(version))
+        held = [each for each, _ in stream._waiting.values() if each is not None]
+        assert sum(len(each.data) for each in held) <= HELD_BYTES
+        seen: list[str] = []
+        while len(seen) < 200:
+            seen += ids(await stream.next())
+        assert len(seen) == 200
+        assert {len(each) <= 50 for each in reader.asked} == {True}
+        assert sum(map(len, reader.asked)) == 200 - len(held)
+        assert stream._held == 0
 
-        run(test)
+    async def test_one_that_is_too_far_behind_is_let_go(self) -> None:
+        stream = feed()
+        for task in range(MOST_BEHIND):
+            stream.offer(frame(1, task=task), START)
+        assert not stream.closed
+        stream.offer(frame(1, task=MOST_BEHIND), START)
+        assert stream.closed
 
-    def test_a_slow_client_costs_no_more_than_its_share_and_gets_the_newest(self) -> None:
-        async def test() -> None:
-            reader = Reader(*(frame(900, task=task, size=1000) for task in range(200)))
-            stream = feed(reader)
-            for version in range(1, 11):
-                for task in range(200):
-                    stream.offer(frame(version, task=task, size=1000), at(version))
-            held = [each for each, _ in stream._waiting.values() if each is not None]
-            assert sum(len(each.data) for each in held) <= HELD_BYTES
-            seen: list[str] = []
-            while len(seen) < 200:
-                seen += ids(await stream.next())
-            assert len(seen) == 200
-            assert {len(each) <= 50 for each in reader.asked} == {True}
-            assert sum(map(len, reader.asked)) == 200 - len(held)
-            assert stream._held == 0
+    async def test_catches_up_first_and_leaves_out_what_is_newer_or_gone(self) -> None:
+        reader = Reader(frame(3, task=1), frame(3, task=2))
+        stream = feed(reader)
+        stream.offer(frame(9, task=2), at(9))
+        stream.catch_up([UUID(int=task) for task in (1, 2, 3)], at(0))
+        stream.greet(at(0), reset=False)
+        assert ids(await stream.next()) == [cursor_of(at(0))]
+        assert [moment_of(each) for each in ids(await stream.next())] == [at(0), at(9)]
+        assert reader.asked == [[1, 3]]
 
-        run(test)
+    async def test_what_changes_while_it_is_read_again_comes_in_its_newer_state_alone(self) -> None:
+        stream = feed()
 
-    def test_one_that_is_too_far_behind_is_let_go(self) -> None:
-        async def test() -> None:
-            stream = feed()
-            for task in range(MOST_BEHIND):
-                stream.offer(frame(1, task=task), START)
-            assert not stream.closed
-            stream.offer(frame(1, task=MOST_BEHIND), START)
-            assert stream.closed
+        async def changing(wanted: list[UUID]) -> list[Frame]:
+            stream.offer(frame(8, task=1), at(8))
+            return [frame(7, task=each.int) for each in wanted]
 
-        run(test)
+        stream._read_again = changing
+        stream.catch_up([UUID(int=1), UUID(int=2)], at(0))
+        assert [moment_of(each) for each in ids(await stream.next())] == [at(0), at(8)]
 
-    def test_catches_up_first_and_leaves_out_what_is_newer_or_gone(self) -> None:
-        async def test() -> None:
-            reader = Reader(frame(3, task=1), frame(3, task=2))
-            stream = feed(reader)
-            stream.offer(frame(9, task=2), at(9))
-            stream.catch_up([UUID(int=task) for task in (1, 2, 3)], at(0))
-            stream.greet(at(0), reset=False)
-            assert ids(await stream.next()) == [cursor_of(at(0))]
-            assert [moment_of(each) for each in ids(await stream.next())] == [at(0), at(9)]
-            assert reader.asked == [[1, 3]]
+    async def test_a_database_that_is_away_is_asked_again(self) -> None:
+        reader = Reader(frame(1, task=1))
+        reader.answers = False
+        stream = feed(reader)
+        stream.catch_up([UUID(int=1)], at(0))
+        stream.beat = True
+        assert await stream.next() == b": ping\n\n"
+        assert reader.asked == [[1]]
+        reader.answers = True
+        assert ids(await stream.next()) == [cursor_of(at(0))]
 
-        run(test)
+    async def test_only_an_idle_one_moves_its_cursor_with_a_heartbeat(self) -> None:
+        stream = feed()
+        stream.advance(at(5))
+        stream.advance(at(4))
+        stream.beat = True
+        assert ids(await stream.next()) == [cursor_of(at(5))]
+        assert stream._ping() != b": ping\n\n"
+        stream.catch_up([UUID(int=1)], at(0))
+        assert stream._ping() == b": ping\n\n"
 
-    def test_what_changes_while_it_is_read_again_comes_in_its_newer_state_alone(self) -> None:
-        async def test() -> None:
-            stream = feed()
-
-            async def changing(wanted: list[UUID]) -> list[Frame]:
-                stream.offer(frame(8, task=1), at(8))
-                return [frame(7, task=each.int) for each in wanted]
-
-            stream._read_again = changing
-            stream.catch_up([UUID(int=1), UUID(int=2)], at(0))
-            assert [moment_of(each) for each in ids(await stream.next())] == [at(0), at(8)]
-
-        run(test)
-
-    def test_a_database_that_is_away_is_asked_again(self) -> None:
-        async def test() -> None:
-            reader = Reader(frame(1, task=1))
-            reader.answers = False
-            stream = feed(reader)
-            stream.catch_up([UUID(int=1)], at(0))
-            stream.beat = True
-            assert await stream.next() == b": ping\n\n"
-            assert reader.asked == [[1]]
-            reader.answers = True
-            assert ids(await stream.next()) == [cursor_of(at(0))]
-
-        run(test)
-
-    def test_only_an_idle_one_moves_its_cursor_with_a_heartbeat(self) -> None:
-        async def test() -> None:
-            stream = feed()
-            stream.advance(at(5))
-            stream.advance(at(4))
-            stream.beat = True
-            assert ids(await stream.next()) == [cursor_of(at(5))]
-            assert stream._ping() != b": ping\n\n"
-            stream.catch_up([UUID(int=1)], at(0))
-            assert stream._ping() == b": ping\n\n"
-
-        run(test)
-
-    def test_a_reset_says_so_in_an_event_of_its_own(self) -> None:
-        async def test() -> None:
-            stream = feed()
-            stream.greet(None, reset=True)
-            piece: Any = await stream.next()
-            assert b"event: reset\ndata: {}\nid: " in piece
-
-        run(test)
+    async def test_a_reset_says_so_in_an_event_of_its_own(self) -> None:
+        stream = feed()
+        stream.greet(None, reset=True)
+        piece: Any = await stream.next()
+        assert b"event: reset\ndata: {}\nid: " in piece

@@ -1,15 +1,17 @@
 """Who is shown what: each version once to each stream, to nobody twice, and not what was deleted."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+import pytest
 
 from app.live.frames import Frame, moment_of
 from app.live.queries import Found
 from app.live.streams import Credential, Feed, TaskStream
 from app.live.watches import MOST_KNOWN, UserWatch, Watches
 
+pytestmark = pytest.mark.anyio
 START = datetime(2026, 11, 25, tzinfo=UTC)
 USER, OTHER = UUID(int=1), UUID(int=2)
 CREDENTIAL = Credential(UUID(int=3), is_key=False, role="user", expires_at=None)
@@ -39,120 +41,95 @@ class World:
         return [(task.int, frame.version) for task, (frame, _) in self.feeds[user]._waiting.items() if frame]
 
 
-def run(test: Callable[[World], None]) -> None:
-    async def inside() -> None:
-        test(World())
-
-    asyncio.run(inside())
-
-
-def test_a_row_goes_to_its_streams_and_to_its_user_alone() -> None:
-    def test(world: World) -> None:
-        world.watches.show(found(1))
-        world.watches.show(found(1, task=8, user=OTHER))
-        assert world.stream._frame is not None
-        assert (world.waiting(), world.waiting(OTHER)) == ([(7, 1)], [(8, 1)])
-
-    run(test)
+async def test_a_row_goes_to_its_streams_and_to_its_user_alone() -> None:
+    world = World()
+    world.watches.show(found(1))
+    world.watches.show(found(1, task=8, user=OTHER))
+    assert world.stream._frame is not None
+    assert (world.waiting(), world.waiting(OTHER)) == ([(7, 1)], [(8, 1)])
 
 
-def test_what_was_shown_is_no_news_and_what_was_shown_to_one_may_be_news_to_another() -> None:
-    def test(world: World) -> None:
-        watches = world.watches
-        watches.show(found(3, rendered=False))
-        assert watches.tasks[UUID(int=7)].version == 3
-        assert watches.is_news(UUID(int=7), USER, 3)  # the feed has not seen it
-        watches.show(found(3))
-        assert not watches.is_news(UUID(int=7), USER, 3)
-        assert not watches.is_news(UUID(int=7), USER, 2)
-        assert watches.is_news(UUID(int=7), USER, 4)
-        assert not watches.is_news(UUID(int=9), UUID(int=99), 1)
-        watches.show(found(2))
-        assert world.waiting() == [(7, 3)]
-
-    run(test)
+async def test_what_was_shown_is_no_news_and_what_was_shown_to_one_may_be_news_to_another() -> None:
+    world = World()
+    watches = world.watches
+    watches.show(found(3, rendered=False))
+    assert watches.tasks[UUID(int=7)].version == 3
+    assert watches.is_news(UUID(int=7), USER, 3)  # the feed has not seen it
+    watches.show(found(3))
+    assert not watches.is_news(UUID(int=7), USER, 3)
+    assert not watches.is_news(UUID(int=7), USER, 2)
+    assert watches.is_news(UUID(int=7), USER, 4)
+    assert not watches.is_news(UUID(int=9), UUID(int=99), 1)
+    watches.show(found(2))
+    assert world.waiting() == [(7, 3)]
 
 
-def test_waiting_requests_are_released_by_the_end_and_by_a_deletion() -> None:
-    def test(world: World) -> None:
-        for number, ends in ((7, True), (8, False)):
-            event = asyncio.Event()
-            watch = world.watches.task(UUID(int=number))
-            watch.waiting.add(event)
-            world.watches.show(found(1, task=number))
-            assert not event.is_set()
-            if ends:
-                world.watches.show(found(2, task=number, ended=True, rendered=False))
-            else:
-                world.watches.forget([UUID(int=number)], gone=[UUID(int=number)])
-            assert event.is_set()
-        assert not world.stream.closed
-
-    run(test)
+async def test_waiting_requests_are_released_by_the_end_and_by_a_deletion() -> None:
+    world = World()
+    for number, ends in ((7, True), (8, False)):
+        event = asyncio.Event()
+        watch = world.watches.task(UUID(int=number))
+        watch.waiting.add(event)
+        world.watches.show(found(1, task=number))
+        assert not event.is_set()
+        if ends:
+            world.watches.show(found(2, task=number, ended=True, rendered=False))
+        else:
+            world.watches.forget([UUID(int=number)], gone=[UUID(int=number)])
+        assert event.is_set()
+    assert not world.stream.closed
 
 
-def test_a_deletion_closes_the_streams_of_the_task_and_not_those_of_its_user() -> None:
-    def test(world: World) -> None:
-        world.watches.show(found(1))
-        world.watches.forget([UUID(int=7)], gone=[UUID(int=7)])
-        assert world.stream.closed
-        assert not world.feeds[USER].closed
-
-    run(test)
+async def test_a_deletion_closes_the_streams_of_the_task_and_not_those_of_its_user() -> None:
+    world = World()
+    world.watches.show(found(1))
+    world.watches.forget([UUID(int=7)], gone=[UUID(int=7)])
+    assert world.stream.closed
+    assert not world.feeds[USER].closed
 
 
-def test_a_row_that_was_not_asked_for_by_name_closes_nothing() -> None:
-    def test(world: World) -> None:
-        world.watches.forget([UUID(int=7)], gone=[])
-        assert not world.stream.closed
-
-    run(test)
+async def test_a_row_that_was_not_asked_for_by_name_closes_nothing() -> None:
+    world = World()
+    world.watches.forget([UUID(int=7)], gone=[])
+    assert not world.stream.closed
 
 
-def test_what_may_still_change_is_compared_by_the_version_that_was_shown() -> None:
-    def test(world: World) -> None:
-        world.watches.show(found(2))
-        world.watches.show(found(5, task=8))
-        world.watches.show(found(6, task=9, ended=True))
-        assert world.watches.shown() == {UUID(int=7): 2, UUID(int=8): 5}
-
-    run(test)
+async def test_what_may_still_change_is_compared_by_the_version_that_was_shown() -> None:
+    world = World()
+    world.watches.show(found(2))
+    world.watches.show(found(5, task=8))
+    world.watches.show(found(6, task=9, ended=True))
+    assert world.watches.shown() == {UUID(int=7): 2, UUID(int=8): 5}
 
 
-def test_what_is_known_of_a_user_stays_within_its_bound() -> None:
-    def test(world: World) -> None:
-        for task in range(MOST_KNOWN + 10):
-            world.watches.show(found(1, task=task + 100))
-        user = world.watches.users[USER]
-        assert len(user._known) == len(user._active) == MOST_KNOWN
-        assert user.is_news(UUID(int=100), 1)
-
-    run(test)
+async def test_what_is_known_of_a_user_stays_within_its_bound() -> None:
+    world = World()
+    for task in range(MOST_KNOWN + 10):
+        world.watches.show(found(1, task=task + 100))
+    user = world.watches.users[USER]
+    assert len(user._known) == len(user._active) == MOST_KNOWN
+    assert user.is_news(UUID(int=100), 1)
 
 
-def test_each_event_carries_what_had_been_shown_before_it() -> None:
-    def test(world: World) -> None:
-        user, feed = world.watches.users[USER], world.feeds[USER]
-        world.watches.show(found(1))
-        user.advance(START + timedelta(seconds=4))
-        world.watches.show(found(1, task=8))
-        cursors = [cursor for _, cursor in feed._waiting.values()]
-        assert cursors == [START, START + timedelta(seconds=4)]
-        assert feed.cursor == START + timedelta(seconds=4)
-        assert moment_of("0") == datetime(1970, 1, 1, tzinfo=UTC)
-
-    run(test)
+async def test_each_event_carries_what_had_been_shown_before_it() -> None:
+    world = World()
+    user, feed = world.watches.users[USER], world.feeds[USER]
+    world.watches.show(found(1))
+    user.advance(START + timedelta(seconds=4))
+    world.watches.show(found(1, task=8))
+    cursors = [cursor for _, cursor in feed._waiting.values()]
+    assert cursors == [START, START + timedelta(seconds=4)]
+    assert feed.cursor == START + timedelta(seconds=4)
+    assert moment_of("0") == datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def test_streams_are_counted_by_user_until_they_leave() -> None:
-    def test(world: World) -> None:
-        world.watches.enter(world.stream)
-        world.watches.enter(world.feeds[USER])
-        assert (world.watches.number_of(USER), world.watches.number_of(OTHER)) == (2, 0)
-        for _ in range(2):
-            world.watches.leave(world.stream)
-            world.watches.leave(world.feeds[USER])
-        assert world.watches.number_of(USER) == 0
-        assert not world.watches._of_user
-
-    run(test)
+async def test_streams_are_counted_by_user_until_they_leave() -> None:
+    world = World()
+    world.watches.enter(world.stream)
+    world.watches.enter(world.feeds[USER])
+    assert (world.watches.number_of(USER), world.watches.number_of(OTHER)) == (2, 0)
+    for _ in range(2):
+        world.watches.leave(world.stream)
+        world.watches.leave(world.feeds[USER])
+    assert world.watches.number_of(USER) == 0
+    assert not world.watches._of_user

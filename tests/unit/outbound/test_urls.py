@@ -104,7 +104,7 @@ class TestAtSubmission:
             find_type(FETCH).check([url], dict(more))
         (error,) = caught.value.errors
         assert "secret" not in str(error)
-        return f"{error['loc'][2]}: {error['msg']}"
+        return f"{error['loc'][1]}: {error['msg']}"
 
     @pytest.mark.parametrize(
         "url", ["http://127.0.0.1/secret", "http://169.254.169.254/secret", "http://[::1]/secret",

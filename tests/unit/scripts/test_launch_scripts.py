@@ -55,22 +55,10 @@ class TestOldPythons:
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["performance_test.py", "security_test.py", "run_tests.py"])
-def test_tells_its_options(name: str) -> None:
-    command = [sys.executable, name, "--help"]
-    if name == "run_tests.py":  # which would make .venv first
-        command = [sys.executable, "-m", "tests.report.runner", "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0
-    assert "usage:" in done.stdout
-
-
 @pytest.mark.parametrize("script", [performance_test, security_test], ids=lambda script: script.__name__)
-@pytest.mark.parametrize(
-    "url", ["http://192.0.2.1:8000", "http://example.com", "https://127.0.0.1", "ftp://127.0.0.1", "x"]
-)
-def test_leaves_every_other_machine_alone(script: ModuleType, url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert script.main([url]) == 2
+def test_leaves_every_other_machine_alone(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which addresses are refused is checked in test_performance_script.py."""
+    assert script.main(["http://192.0.2.1:8000"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert len(said.splitlines()) == 1

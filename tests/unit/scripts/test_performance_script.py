@@ -1,18 +1,29 @@
-"""The measuring tells the truth: errors are counted, percentiles are ones, load stays on this machine."""
+"""`performance_test.py` tells the truth: errors are counted, figures are right, load stays on this machine."""
 
 import asyncio
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import performance_test
-from tests.performance.figures import Row, percentile, plot, table
+from tests.performance import sections
+from tests.performance.capacity import FULL, Costs, Mix, microseconds, most, one_broker, plan
+from tests.performance.documents import filled
+from tests.performance.figures import Row, percentile
+from tests.performance.findings import Findings
+from tests.performance.goals import Comparison, Goal
 from tests.performance.load import Endpoint, Measured, measure
+from tests.performance.machine import machine
 from tests.performance.scenario import HEALTHZ
-from tests.performance.wire import Answer, Connection, Request
-from tests.support.loopback import NotLoopback, loopback
+from tests.performance.slices import Way, keep
+from tests.performance.table import markdown, printed
+from tests.performance.wire import Request
+from tests.support.loopback import Address, NotLoopback, loopback
+from tests.support.services import ROOT
 from tests.support.weak_service import WeakService
 
 
@@ -30,85 +41,103 @@ class TestLoopback:
     @pytest.mark.parametrize(
         "url",
         ["http://10.0.0.1", "http://127.0.0.1.example.com", "http://user@example.com", "http://2130706433", "//127.0.0.1",
-         "http://[::ffff:8.8.8.8]", "http://0.0.0.0", "http://127.0.0.1:99999", "http://[", ""],
+         "http://[::ffff:8.8.8.8]", "http://0.0.0.0", "http://127.0.0.1:99999", "http://[", "https://127.0.0.1", "x", ""],
     )  # fmt: skip
     def test_refuses_everything_else(self, url: str) -> None:
         with pytest.raises(NotLoopback):
             loopback(url)
 
 
-class TestPercentile:
-    def test_is_a_value_that_was_measured(self) -> None:
+class TestFigures:
+    def test_a_percentile_is_a_measured_value(self) -> None:
         values = [float(value) for value in range(1, 101)]
         assert [percentile(values, share) for share in (0.5, 0.9, 0.99, 1.0)] == [50, 90, 99, 100]
+        assert (percentile([7.0], 0.99), percentile([], 0.5)) == (7.0, 0.0)
 
-    def test_of_one_and_of_none(self) -> None:
-        assert percentile([7.0], 0.5) == percentile([7.0], 0.99) == 7.0
-        assert percentile([], 0.5) == 0.0
-
-
-class TestFigures:
-    def test_ratio_is_to_the_slices_measured_beside_it(self) -> None:
+    def test_a_ratio_is_to_the_slices_measured_beside_it(self) -> None:
         assert Row("x", measured(1, 1), measured(1, 1, 1, 1)).ratio == 0.5
 
-    def test_errors_are_shown_by_kind(self) -> None:
-        text = table([Row("GET /x", measured(1, errors={"HTTP 503": 2, "ConnectionResetError": 1}), measured(1))])
-        assert text.splitlines()[2].split()[-1] == "3"
-        assert "'HTTP 503': 2" in text
+    @pytest.mark.parametrize(
+        ("goal", "value", "reached"),
+        [(Goal(at_least=5), 5.0, True), (Goal(at_least=5), 4.99, False), (Goal(at_most=2), 2.0, True),
+         (Goal(at_most=2), 2.01, False), (Goal(), 7.0, None), (Goal(at_most=0), 0.0, True)],
+    )  # fmt: skip
+    def test_a_goal_is_reached_at_its_very_figure(self, goal: Goal, value: float, reached: bool | None) -> None:
+        assert goal.reached(value) is reached
 
-    def test_draws_a_picture(self, tmp_path: Path) -> None:
-        plot(
-            [Row("x", measured(1, 2, 3), measured(1)), Row("none", measured(), measured(1))],
-            tmp_path / "p.png",
-            "title",
-        )
-        assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    def test_a_row_is_judged_by_the_median_of_its_rounds(self) -> None:
+        row = Comparison("x", "y", Goal(at_least=5), [1.0, 6.0, 70.0])
+        assert (row.verdict, row.measured) == ("reached", "6 × (1–70)")
+        assert Comparison("x", "y", Goal(at_least=5), skipped="it is not there").verdict == "skipped"
+
+    def test_capacity_is_limited_by_cores_and_by_one_broker(self) -> None:
+        run = {"worker parent": 500.0, "worker children": 300.0, "broker": 200.0}
+        costs, bare = Costs({"API": 650.0}, {"API": 100.0}, run, {}), Mix(reads=0)
+        assert microseconds(costs, Mix(reads=2, body_seconds=0.5))["worker children"] == 500_300
+        assert most(costs, 2, bare).tasks_per_second == pytest.approx(2 * FULL * 1e6 / 1650)
+        assert most(costs, 1000, bare).tasks_per_second == pytest.approx(one_broker(costs, bare))
+        assert (plan(costs, 4000, bare).api_processes, plan(costs, 4000, bare).workers) == (4, 3)
 
 
 class TestMeasure:
     def test_counts_answers_and_their_time(self) -> None:
         with WeakService() as service:
             result = asyncio.run(measure(loopback(service.url), HEALTHZ, clients=4, requests=40, seconds=30))
-        assert len(result.latencies) == 40
-        assert not result.errors
+        assert (len(result.latencies), result.errors) == (40, Counter())
         assert result.per_second > 0
 
     def test_an_unexpected_status_is_an_error(self) -> None:
         endpoint = Endpoint("GET /tasks/", lambda _: Request("GET", "/api/v1/tasks/"))
         with WeakService() as service:
             result = asyncio.run(measure(loopback(service.url), endpoint, clients=2, requests=10, seconds=30))
-        assert result.errors == {"HTTP 401": 10}
-        assert not result.latencies
+        assert (result.errors, result.latencies) == ({"HTTP 401": 10}, [])
 
     def test_gives_up_on_a_server_that_is_gone(self) -> None:
         with WeakService() as service:
             address = loopback(service.url)
         result = asyncio.run(measure(address, HEALTHZ, clients=2, requests=100_000, seconds=30))
-        assert sum(result.errors.values()) == 40
-        assert result.per_second == 0
+        assert (sum(result.errors.values()), result.per_second) == (40, 0)
 
     def test_begins_nothing_after_its_seconds(self) -> None:
         with WeakService() as service:
             result = asyncio.run(measure(loopback(service.url), HEALTHZ, clients=2, requests=100_000, seconds=0.1))
         assert len(result.latencies) < 100_000
-        assert result.seconds < 5
 
-    def test_reads_chunked_answers(self) -> None:
-        async def ask() -> Answer:
-            async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                await reader.readuntil(b"\r\n\r\n")
-                writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
-                await writer.drain()
-                writer.close()
 
-            server = await asyncio.start_server(serve, "127.0.0.1", 0)
-            async with server:
-                connection = Connection(loopback(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
-                answer = await connection.ask(Request("GET", "/"))
-                await connection.close()
-            return answer
+class TestSections:
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+    def test_what_was_measured_before_an_error_is_kept(
+        self, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+    ) -> None:
+        def broken(_: Any) -> Findings:
+            raise error("no such thing")
 
-        assert asyncio.run(ask()).body == b"abcde"
+        modules = {"a": SimpleNamespace(measure=broken), "b": SimpleNamespace(measure=lambda _: Findings("b"))}
+        monkeypatch.setattr(sections, "import_module", lambda name: modules[name.rpartition(".")[2]])
+        found = sections.measure_all(SimpleNamespace(), ["b", "a", "b"], lambda _: None)
+        assert [each.section for each in found] == (["b", "a", "b"] if error is ValueError else ["b", "a"])
+        assert found[1].errors[0].startswith("ValueError: no such thing" if error is ValueError else "stopped")
+
+    def test_errors_of_every_round_are_told(self) -> None:
+        way = Way("POST", Address("127.0.0.1", 1), HEALTHZ, 1)
+        way.rounds = [measured(1, errors={"HTTP 503": 2}), measured(1, errors={"HTTP 503": 3})]
+        findings = Findings("submit")
+        keep(findings, [way])
+        assert findings.errors == ["POST: {'HTTP 503': 5}"]
+
+    def test_the_table_has_every_row_note_and_error(self) -> None:
+        one = Findings("submit", [Comparison("requests/s", "by hand", Goal(at_least=5), [4.0, 6.0, 7.0], "a note")])
+        one.skip("batch", "single submits", "it is not there")
+        found = [one, Findings("run", errors=["RuntimeError: it broke"])]
+        text, document = printed(found), markdown(found, machine("c", 1))["table"]
+        for told in ("6 × (4–7)", "a note", "skipped: it is not there", "run: RuntimeError: it broke"):
+            assert told in text
+            assert told in document
+
+    @pytest.mark.parametrize(("name", "block"), [("performance.md", "table"), ("capacity.md", "capacity")])
+    def test_the_documents_have_a_place_for_their_figures(self, name: str, block: str) -> None:
+        text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert "\nfigures of today\n" in (filled(text, {block: "figures of today"}) or "")
 
 
 class TestCommand:
@@ -121,7 +150,7 @@ class TestCommand:
         names = [row["name"] for row in json.loads(figures.read_text())["endpoints"]]
         assert names[0] == "GET /healthz"
         assert "POST /tasks/" in names
-        assert picture.exists()
+        assert picture.read_bytes().startswith(b"\x89PNG")
 
     def test_errors_make_its_exit_code(self, capsys: pytest.CaptureFixture[str]) -> None:
         with WeakService(broken="/api/v1/tasks/count") as service:
@@ -129,8 +158,9 @@ class TestCommand:
         assert code == 1
         assert "'HTTP 500': 10" in capsys.readouterr().out
 
-    def test_a_server_that_is_not_there_is_a_line(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with WeakService() as service:
-            url = service.url
-        assert performance_test.main([url]) == 2
+    @pytest.mark.parametrize(
+        "words", [["--only", "sumbit"], ["http://127.0.0.1:1", "--only", "run"], ["http://127.0.0.1:1"]]
+    )
+    def test_what_it_cannot_measure_is_a_line(self, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert performance_test.main(words) == 2
         assert capsys.readouterr().err.startswith("error: ")

@@ -1,10 +1,13 @@
 """The report and the runner behind `run_tests.py`: nothing red may look green."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.report import coverage_data, page, pytest_suites, runner
+from tests.performance.findings import Findings
+from tests.performance.goals import Comparison, Goal
+from tests.report import coverage_data, page, pytest_suites, runner, scripts
 from tests.report.model import Case, Run, SuiteResult
 
 JUNIT = """<testsuites><testsuite>
@@ -16,98 +19,78 @@ JUNIT = """<testsuites><testsuite>
 </testsuite></testsuites>"""
 
 
-def run_of(*suites: SuiteResult, **more: object) -> Run:
-    return Run(list(suites), "2026-11-24 12:00 UTC", 12.0, "a machine", **more)  # type: ignore[arg-type]
-
-
 def case(outcome: str, name: str = "test_x", text: str = "") -> Case:
     return Case("unit", "test_x", name, outcome, 0.5, text)  # type: ignore[arg-type]
 
 
-class TestJunit:
-    @pytest.fixture
-    def cases(self, tmp_path: Path) -> dict[str, Case]:
-        (tmp_path / "unit.xml").write_text(JUNIT)
-        return {each.name: each for each in pytest_suites.read_junit("unit", tmp_path / "unit.xml")}
-
-    def test_outcomes(self, cases: dict[str, Case]) -> None:
-        assert cases["test_good"].outcome == "passed"
-        assert (cases["test_bad"].outcome, cases["test_bad"].text) == ("failed", "assert 1 == 2")
-        assert (cases["test_left_out"].outcome, cases["test_left_out"].text) == ("skipped", "why")
-
-    def test_an_error_at_the_teardown_of_a_passed_test_is_one_failed_case(self, cases: dict[str, Case]) -> None:
-        assert cases["test_dirty"].outcome == "failed"
-        assert len(cases) == 4
+def test_each_test_of_a_junit_file_is_one_case(tmp_path: Path) -> None:
+    (tmp_path / "unit.xml").write_text(JUNIT)
+    cases = {each.name: (each.outcome, each.text) for each in pytest_suites.read_junit("unit", tmp_path / "unit.xml")}
+    assert cases.pop("test_dirty")[0] == "failed"
+    assert cases == {
+        "test_good": ("passed", ""), "test_bad": ("failed", "assert 1 == 2"), "test_left_out": ("skipped", "why"),
+    }  # fmt: skip
 
 
-class TestSuites:
-    def test_without_tests_is_absent_not_passed(self) -> None:
-        assert SuiteResult("faults").state == "absent"
-
-    def test_a_crash_of_pytest_is_a_failure(self, tmp_path: Path) -> None:
-        result = pytest_suites._result("unit", tmp_path / "none.xml", 3)
-        assert result.state == "failed"
-
-    def test_an_exit_code_without_a_failed_test_is_a_failure(self, tmp_path: Path) -> None:
-        (tmp_path / "unit.xml").write_text('<testsuites><testcase classname="x" name="y" time="0"/></testsuites>')
-        assert pytest_suites._result("unit", tmp_path / "unit.xml", 1).state == "failed"
-
-    def test_nothing_collected_is_absent(self, tmp_path: Path) -> None:
-        assert pytest_suites._result("unit", tmp_path / "none.xml", 5).state == "absent"
+@pytest.mark.parametrize(("code", "state"), [(0, "passed"), (1, "failed"), (3, "failed"), (5, "absent")])
+def test_pytests_exit_code_counts_when_no_test_failed(tmp_path: Path, code: int, state: str) -> None:
+    xml = tmp_path / "unit.xml"
+    if code < 3:
+        xml.write_text('<testsuites><testcase classname="x" name="y" time="0"/></testsuites>')
+    assert pytest_suites._result("unit", xml, code).state == state
 
 
-class TestExitCode:
-    def run(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, result: SuiteResult) -> int:
-        monkeypatch.setattr(runner, "REPORTS", tmp_path / "reports")
-        monkeypatch.setattr(runner, "_run", lambda name, options: result)
-        return runner.main(["--suite", "unit"])
-
-    def test_is_zero_when_all_passed(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        assert self.run(monkeypatch, tmp_path, SuiteResult("unit", [case("passed"), case("skipped")])) == 0
-        assert (tmp_path / "reports" / "index.html").exists()
-
-    def test_is_one_when_one_failed(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        assert self.run(monkeypatch, tmp_path, SuiteResult("unit", [case("passed"), case("failed")])) == 1
-
-    def test_is_one_when_nothing_ran(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        assert self.run(monkeypatch, tmp_path, SuiteResult("unit")) == 1
-
-    def test_the_last_line_is_the_count(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        self.run(monkeypatch, tmp_path, SuiteResult("unit", [case("passed"), case("failed"), case("skipped")]))
-        assert capsys.readouterr().out.splitlines()[-1] == "1 passed, 1 failed, 1 skipped"
+@pytest.mark.parametrize(
+    ("outcomes", "code"), [(["passed", "skipped"], 0), (["passed", "failed", "skipped"], 1), (["skipped"], 1), ([], 1)]
+)
+def test_exit_code_and_last_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], outcomes: list[str], code: int
+) -> None:
+    monkeypatch.setattr(runner, "REPORTS", tmp_path / "reports")
+    monkeypatch.setattr(runner, "_run", lambda *_: SuiteResult("unit", [case(outcome) for outcome in outcomes]))
+    assert runner.main(["--suite", "unit"]) == code
+    counts = ", ".join(f"{outcomes.count(kind)} {kind}" for kind in ("passed", "failed", "skipped"))
+    assert capsys.readouterr().out.splitlines()[-1] == counts
+    assert (tmp_path / "reports" / "index.html").exists()
 
 
-class TestPage:
-    def test_escapes_what_a_test_says(self, tmp_path: Path) -> None:
-        failed = case("failed", "test_<b>", "<script>alert(1)</script>")
-        text = page.render(run_of(SuiteResult("unit", [failed])), tmp_path)
-        assert "<script>" not in text
-        assert "test_&lt;b&gt;" in text
-        assert "1 failed" in text
+@pytest.mark.parametrize(
+    ("found", "outcome"),
+    [
+        (Findings("run", [Comparison("x", "y", Goal(at_least=5), [1.0])]), "passed"),  # a missed goal fails nothing
+        (Findings("run", [Comparison("x", "y", Goal(), [9.0])], errors=["HTTP 503"]), "failed"),
+        (Findings("run", [Comparison("x", "y", Goal(), skipped="it is not there")]), "skipped"),
+    ],
+)
+def test_a_section_of_the_performance_suite_is_one_case(tmp_path: Path, found: Findings, outcome: str) -> None:
+    (tmp_path / "p.json").write_text(json.dumps({"endpoints": [], "sections": [found.as_json()]}), encoding="utf-8")
+    assert [each.outcome for each in scripts._cases("performance", tmp_path / "p.json")] == [outcome]
 
-    def test_is_one_file_that_loads_nothing(self, tmp_path: Path) -> None:
-        text = page.render(run_of(SuiteResult("unit", [case("passed")])), tmp_path)
-        assert "http://" not in text
-        assert "https://" not in text
-        assert "all passed" in text
 
-    def test_says_so_when_nothing_ran(self, tmp_path: Path) -> None:
-        text = page.render(run_of(SuiteResult("faults", note="absent: it has no tests yet")), tmp_path)
-        assert "nothing ran" in text
-        assert "it has no tests yet" in text
+def test_the_page_escapes_what_it_shows_and_loads_nothing(tmp_path: Path) -> None:
+    for name in ("performance.png", "performance-goals.png", "other.png"):
+        (tmp_path / name).write_bytes(b"png")
+    suites = [SuiteResult("unit", [case("failed", "test_<b>", "<script>alert(1)</script>")]), SuiteResult("faults")]
+    compared = Findings("run", [Comparison("<no-op>", "raw", Goal(at_least=5), [1.0])])
+    figures = {
+        "server": "a server", "clients": 32, "size": "quick", "machine": {"rounds": 1}, "endpoints": [],
+        "sections": [compared.as_json()],
+    }  # fmt: skip
+    text = page.render(Run(suites, "today", 12.0, "a machine", performance=figures), tmp_path)
+    assert "test_&lt;b&gt;" in text
+    assert "&lt;no-op&gt;" in text
+    assert "1 failed" in text
+    assert text.count("<img") == 2
+    for never in ("<script>", "http://", "https://"):
+        assert never not in text
+    assert "nothing ran" in page.render(Run([SuiteResult("faults")], "today", 1.0, "a machine"), tmp_path)
 
 
 def test_coverage_is_summed_by_package() -> None:
     half = {"num_statements": 8, "covered_lines": 4, "missing_lines": 4, "num_branches": 2, "covered_branches": 1}
     full = {"num_statements": 10, "covered_lines": 10, "missing_lines": 0, "num_branches": 0, "covered_branches": 0}
-    files = {"app/db/base.py": half, "app/db/session.py": full, "app/main.py": full, "app/api/endpoints/tasks.py": half}
-    data = {
-        "files": {name: {"summary": summary} for name, summary in files.items()},
-        "totals": {"percent_covered": 75.0},
-    }
-    rows = {row["name"]: row for row in coverage_data.summarise(data)["packages"]}
-    assert list(rows) == ["app/*.py", "app/api", "app/db"]
-    assert rows["app/db"] == {"name": "app/db", "percent": 75.0, "statements": 18, "missing": 4}
-    assert rows["app/api"]["percent"] == 50.0
+    files = {"app/db/base.py": half, "app/db/session.py": full, "app/main.py": full}
+    data = {"files": {name: {"summary": each} for name, each in files.items()}, "totals": {"percent_covered": 75.0}}
+    rows = coverage_data.summarise(data)["packages"]
+    assert [row["name"] for row in rows] == ["app/*.py", "app/db"]
+    assert rows[1] == {"name": "app/db", "percent": 75.0, "statements": 18, "missing": 4}

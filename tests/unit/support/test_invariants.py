@@ -7,35 +7,39 @@ import pytest
 
 from tests.support.faults.histories import Change, History, Line, PastAttempt, Row, histories, read_ledger
 from tests.support.faults.rules import RULES, violations
+from tests.support.lawful import TERMINAL
 from tests.support.ledger_tasks import append
 
 ID = "01a20ef7-0000-7000-8000-000000000001"
 
 
-def changes(*states: str, **more: Any) -> list[Change]:
-    """A log of these states, honest in its counts: "pending running(lost) …" says how an attempt is left."""
+ROW = {
+    "id": ID, "user_id": "u", "celery_task_name": "t", "celery_id": "c1", "attempt": 0, "generation": 1, "version": 1,
+    "failures": 0, "crashes": 0, "max_attempts": 3, "progress": 0, "cancel_requested_at": None,
+    **dict.fromkeys(("progress_detail", "result", "error_type", "error_message", "args", "kwargs")),
+}  # fmt: skip
+
+
+def changes(*states: str) -> list[Change]:
+    """A log of these states, honest in its counts: "pending running pending(lost) …" says how an attempt is left."""
     found: list[Change] = []
-    before, attempt, generation, failures, crashes = None, 0, 1, 0, 0
+    old: dict[str, Any] | None = None
     for at, state in enumerate(states):
-        if state == "deleted":
-            found.append(
-                Change(at, at, "DELETE", ID, before, None, attempt, None, generation, False, failures, crashes, 3)
-            )
-            break
         status, _, how = state.partition("(")
-        old = attempt
-        attempt += status == "running" and before == "pending"
-        failures += how in ("failed)", "retried)")
-        crashes += how == "lost)"
-        if before in ("failed", "revoked") and status == "pending":
-            generation, failures, crashes = generation + 1, 0, 0
-        found.append(
-            Change(
-                at, at, "INSERT" if before is None else "UPDATE", ID, before, status, None if before is None else old,
-                attempt, generation, status == "running", failures, crashes, 3,
-            )
-        )  # fmt: skip
-        before = status
+        new = {
+            **(old or ROW),
+            "status": status,
+            "claim_id": "a claim" if status == "running" else None,
+            "dispatch_at": "soon" if status == "pending" else None,
+            "finished_at": "now" if status in TERMINAL else None,
+        }
+        new["attempt"] += status == "running" and old is not None and old["status"] == "pending"
+        new["failures"] += how in ("failed)", "retried)")
+        new["crashes"] += how == "lost)"
+        if status == "pending" and old and old["status"] in ("failed", "revoked"):
+            new |= {"generation": old["generation"] + 1, "celery_id": f"c{at}", "failures": 0, "crashes": 0}
+        found.append(Change(at, at, ID, old, None if status == "deleted" else new))
+        old = new
     return found
 
 
@@ -43,7 +47,7 @@ def history(*states: str, past: tuple[str, ...] = (), body: tuple[tuple[int, str
     """With its row as the log leaves it, `past` as task_attempts, `body` as the ledger's lines, soon after the claim."""
     log = changes(*states)
     last = log[-1]
-    row = None if last.op == "DELETE" else Row(str(last.status), int(last.attempt or 0))
+    row = None if last.new is None else Row(last.status, last.attempt)
     lines = [Line(ID, attempt, event, 7, 1.5 + at / 10) for at, (attempt, event) in enumerate(body)]
     told = [PastAttempt(number, outcome) for number, outcome in enumerate(past, 1)]
     return replace(History(ID, log, lines, row, told), **more)
@@ -73,8 +77,9 @@ class TestAnHonestHistory:
         assert [str(violation) for violation in violations([honest])] == []
 
 
-def with_change(found: History, at: int, **values: Any) -> History:
-    log = [replace(change, **values) if change.seq == at else change for change in found.changes]
+def with_change(found: History, at: int, side: str = "new", **values: Any) -> History:
+    """The same history, but for these values of the row before or after one change."""
+    log = [replace(each, **{side: getattr(each, side) | values}) if each.seq == at else each for each in found.changes]
     return replace(found, changes=log)
 
 
@@ -88,22 +93,22 @@ LIES: dict[str, list[History]] = {
     "ends": [history("pending"), history("pending", "running")],
     "ends_once": [history("pending", "running", "succeeded", "running", "failed(failed)", past=("failed",))],
     "succeeds_once": [history("pending", "running", "succeeded", "running", "succeeded")],
-    "legal_moves": [
+    "lawful": [
         history("pending", "succeeded"),
         history("pending", "running", "succeeded", "pending"),
         history("running"),
         with_change(RETRIED, 7, generation=1),
         with_change(SUCCEEDED, 1, generation=2),
-    ],
-    "unbroken_log": [with_change(SUCCEEDED, 2, old_status="pending"), with_change(RETRIED, 4, old_attempt=1)],
-    "attempt_rises_with_a_claim": [
         with_change(SUCCEEDED, 1, attempt=0),
         with_change(SUCCEEDED, 1, attempt=2),
         with_change(SUCCEEDED, 2, attempt=2),
-        with_change(SUCCEEDED, 1, claimed=False),
-        with_change(SUCCEEDED, 2, claimed=True),
+        with_change(SUCCEEDED, 1, claim_id=None),
+        with_change(SUCCEEDED, 2, claim_id="a claim"),
+        with_change(SUCCEEDED, 2, version=3),
+        with_change(RETRIED, 6, failures=4),
+        with_change(RETRIED, 2, crashes=4),
     ],
-    "within_caps": [with_change(RETRIED, 6, failures=4), with_change(RETRIED, 2, crashes=4)],
+    "unbroken_log": [with_change(SUCCEEDED, 2, "old", status="pending"), with_change(RETRIED, 4, "old", attempt=1)],
     "attempts_are_complete": [
         replace(RETRIED, attempts=RETRIED.attempts[1:]),
         replace(SUCCEEDED, attempts=[PastAttempt(1, "retried")]),
