@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 from anyio import CapacityLimiter
-from sqlalchemy import func, select, text
+from sqlalchemy import column, inspect, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import get_settings
@@ -23,6 +23,8 @@ OK = "ok"
 _SILENT = "does not answer"
 _MIGRATIONS = Path(__file__).resolve().parents[2] / "alembic" / "versions"
 _REVISION = re.compile(r"^(revision|down_revision)\b[^=\n]*=(.+)$", re.MULTILINE)
+
+_VERSION = table("alembic_version", column("version_num"))
 
 Check = Callable[[], str]
 
@@ -57,7 +59,7 @@ class HealthService:
 def check_database() -> str:
     try:
         with engine().connect() as connection:
-            connection.execute(text("SELECT 1"))
+            connection.execute(select(1))
     except ServiceError as error:
         return error.detail
     except SQLAlchemyError:
@@ -70,9 +72,9 @@ def check_migrations() -> str:
     head = _head()
     try:
         with engine().connect() as connection:
-            if connection.scalar(select(func.to_regclass("alembic_version"))) is None:
+            if not inspect(connection).has_table(_VERSION.name):
                 return "not migrated: run `alembic upgrade head`"
-            at = connection.scalar(text("SELECT version_num FROM alembic_version"))
+            at = connection.scalar(select(_VERSION.c.version_num))
     except ServiceError as error:
         return error.detail
     except SQLAlchemyError:
