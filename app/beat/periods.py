@@ -6,9 +6,9 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.db.clock import NOW
 from app.db.session import transaction
 from app.models.period import Period
-from app.services.execution.transitions import NOW
 
 
 def last_fired(db: Session, name: str) -> tuple[datetime, datetime]:

@@ -21,7 +21,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
+from app.core.ids import first_id_at
 from app.db.base import UTCDateTime
+from app.db.clock import NOW
 from app.db.session import SessionLocal, autocommit_engine
 from app.live.frames import Frame
 from app.models.api_key import ApiKey
@@ -36,7 +38,6 @@ LATE = timedelta(seconds=5)
 NEWEST = 2000
 # A task's id holds the clock of the API process that made it.
 _CLOCKS_DIFFER = timedelta(minutes=1)
-_NOW = func.clock_timestamp()
 
 # Whether this version of a task is news to anybody.
 IsNews = Callable[[UUID, UUID, int], bool]
@@ -102,7 +103,7 @@ def versions(ids: Sequence[UUID]) -> dict[UUID, int]:
 
 def now() -> datetime:
     with autocommit_engine().connect() as db:
-        moment: datetime = db.execute(select(_NOW)).scalar_one()
+        moment: datetime = db.execute(select(NOW)).scalar_one()
         return moment
 
 
@@ -139,7 +140,7 @@ def recent(users: Sequence[UUID], since: datetime) -> dict[UUID, tuple[UUID, int
     By indexes that are there anyway; one on `updated_at` would have every report of progress write all of them.
     """
     statement = select(_RECENT.c.id, _RECENT.c.user_id, _RECENT.c.version).where(_RECENT.c.updated_at > _SINCE)
-    parameters = {"users": users, "since": since, "since_id": _id_of(since - _CLOCKS_DIFFER)}
+    parameters = {"users": users, "since": since, "since_id": first_id_at((since - _CLOCKS_DIFFER).timestamp())}
     with autocommit_engine().connect() as db:
         return {row.id: (row.user_id, row.version) for row in db.execute(statement, parameters)}
 
@@ -156,18 +157,13 @@ def changed_since(user_id: UUID, since: datetime, limit: int) -> list[UUID]:
         return list(db.scalars(statement, {"users": [user_id], "user": user_id, "since": since}))
 
 
-def _id_of(moment: datetime) -> UUID:
-    """The lowest UUIDv7 of this moment."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
-
-
 _SESSIONS = (
     select(LoginSession.id, User.role)
     .join(User, User.id == LoginSession.user_id)
     .where(
         LoginSession.id == _ids("sessions"),
         LoginSession.revoked_at.is_(None),
-        LoginSession.expires_at > _NOW,
+        LoginSession.expires_at > NOW,
         User.is_active,
     )
 )
@@ -177,13 +173,13 @@ _KEYS = (
     .where(
         ApiKey.id == _ids("keys"),
         ApiKey.revoked_at.is_(None),
-        or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > _NOW),
+        or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > NOW),
         User.is_active,
     )
 )
 _STANDING = union_all(_SESSIONS, _KEYS).subquery()
 # The time comes along even where nothing else does.
-_CLOCK = select(_NOW.label("now")).subquery()
+_CLOCK = select(NOW.label("now")).subquery()
 _STANDS = (
     select(_CLOCK.c.now, _STANDING.c.id, _STANDING.c.role)
     .select_from(_CLOCK)

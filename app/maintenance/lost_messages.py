@@ -13,10 +13,10 @@ from sqlalchemy import Text, bindparam, column, func, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
+from app.db.clock import NOW, STATEMENT_TIME
 from app.db.session import transaction
 from app.maintenance.passes import DISPATCHED, PENDING, send_again
 from app.models.task import Task, TaskPriority
-from app.services.execution.transitions import NOW, STATEMENT_TIME
 
 # Popping and claiming take milliseconds: what has been out for less may be on its way.
 LOST_AFTER = timedelta(seconds=5)

@@ -7,11 +7,12 @@ from sqlalchemy import Connection, DateTime, Uuid, bindparam, column, func, sele
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from app.db.batches import batch
+from app.db.clock import NOW, STATEMENT_TIME, seconds
+from app.db.postgresql.batches import batch
 from app.db.session import transaction
 from app.messaging.dispatches import DISPATCHED_COLUMNS, Dispatch
 from app.models.task import Task, TaskStatus
-from app.services.execution.transitions import NOW, STATEMENT_TIME, in_state, seconds
+from app.services.execution.transitions import in_state
 
 BATCH = 500
 

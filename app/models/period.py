@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base
+from app.db.clock import NOW
 
 
 class Period(Base):
@@ -14,4 +14,4 @@ class Period(Base):
     __tablename__ = "periods"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    fired_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    fired_at: Mapped[datetime] = mapped_column(server_default=NOW)

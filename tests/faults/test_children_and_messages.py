@@ -6,7 +6,7 @@ from typing import Any, Self
 import pytest
 import redis
 
-from app.db.direct import Prepared
+from app.db.postgresql.prepared import Prepared
 from app.services.execution import attempts
 from tests.support.faults import followed
 from tests.support.faults.failpoints import failpoints

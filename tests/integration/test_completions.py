@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.direct import _prepared, direct
+from app.db.postgresql.prepared import _prepared, direct
 from app.db.session import SessionLocal
 from app.models.task import Task, TaskStatus
 from app.services.execution import successes

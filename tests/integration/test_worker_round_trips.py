@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, func, select, text, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from app.db.direct import Direct, Prepared, direct
+from app.db.postgresql.prepared import Direct, Prepared, direct
 from app.db.session import SessionLocal, dispose_engine, engine
 from app.errors import AttemptLost
 from app.messaging.publisher import publisher

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, LargeBinary, and_, any_, bindparam, delete, f
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from app.db.batches import batch
+from app.db.postgresql.batches import batch
 from app.models.api_key import ApiKey
 from app.models.user import User
 from app.services.accounts.login_queries import NOW, STATEMENT_TIME

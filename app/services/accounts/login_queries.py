@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.core.addresses import spellings
 from app.core.security import AccessClaims
 from app.db.base import UTCDateTime
-from app.db.batches import batch
+from app.db.postgresql.batches import batch
 from app.models.login import LoginFailures, LoginSession, RefreshToken
 from app.models.user import User
 

@@ -1,7 +1,7 @@
 """What a worker says of the attempt it runs: claim, progress, end. Every statement is fenced by the attempt's number.
 
 The functions take a session or a connection and commit nothing: the worker calls them on an autocommit connection
-(`app/db/direct.py`, one round trip each), `task_service` inside its own transaction. A function that ends an attempt
+(`app/db/postgresql/prepared.py`, one round trip each), `task_service` inside its own transaction. A function that ends an attempt
 returns False where the attempt no longer held the task: nothing was written then.
 """
 
@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Float, Result, Text, bindparam, func, select,
 from sqlalchemy.orm import Session
 
 from app.db.base import JSONText
-from app.db.direct import Answer, Direct, build
+from app.db.clock import NOW, STATEMENT_TIME, seconds
+from app.db.postgresql.prepared import Answer, Direct, build
 from app.errors import AttemptLost
 from app.models.task import AttemptOutcome, Task, TaskStatus
 from app.services.execution.transitions import (
@@ -25,11 +26,8 @@ from app.services.execution.transitions import (
     ERROR_TYPE,
     NO_ERROR,
     NOT_CANCELLED,
-    NOW,
-    STATEMENT_TIME,
     AttemptEnd,
     in_state,
-    seconds,
     this_attempt,
     touched,
     transition,

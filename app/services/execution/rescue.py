@@ -12,17 +12,10 @@ from sqlalchemy import ColumnElement, Connection, case, func, literal, null
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.db.clock import STATEMENT_TIME, seconds
 from app.messaging import hints
 from app.models.task import AttemptOutcome, Task, TaskStatus
-from app.services.execution.transitions import (
-    CANCELLED,
-    CANCELLED_REASON,
-    NOT_CANCELLED,
-    STATEMENT_TIME,
-    AttemptEnd,
-    seconds,
-    transition,
-)
+from app.services.execution.transitions import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd, transition
 
 Executor = Session | Connection
 RUNNING = (TaskStatus.RUNNING,)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import JSON, Integer, Text, Uuid, bindparam, cast, column, func
 
-from app.db.direct import SET_LOCAL
+from app.db.postgresql.prepared import SET_LOCAL
 from app.models.task import Task, TaskStatus
 from app.services.execution.attempts import Executor
 from app.services.execution.transitions import transition

@@ -18,7 +18,6 @@ from sqlalchemy import (
     Update,
     bindparam,
     cast,
-    func,
     insert,
     literal,
     literal_column,
@@ -28,12 +27,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import operators
 
+from app.db.clock import NOW
 from app.models.task import TRANSITIONS, AttemptOutcome, Task, TaskAttempt, TaskStatus
 
-NOW = func.clock_timestamp()
-# The same moment wherever it stands in one statement: for columns that must agree, and for what an index is to find
-# (clock_timestamp() may change from row to row, so no index serves a comparison with it).
-STATEMENT_TIME = func.statement_timestamp()
 NO_ERROR = {"error_type": None, "error_message": None}
 CANCELLED_REASON = {"status_reason": "cancelled", **NO_ERROR}
 
@@ -138,11 +134,6 @@ def _comes_from(sources: frozenset[TaskStatus]) -> ColumnElement[bool]:
 def touched() -> dict[str, Any]:
     """What every change that a client can see carries."""
     return {"version": Task.version + 1, "updated_at": NOW}
-
-
-def seconds(number: ColumnElement[Any]) -> ColumnElement[Any]:
-    """A number of seconds, fractions included, as an interval."""
-    return number * literal_column("interval '1 second'")
 
 
 def _entering(to: TaskStatus) -> dict[str, Any]:

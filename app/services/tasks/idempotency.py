@@ -16,13 +16,13 @@ from sqlalchemy.orm import Session
 
 from app.catalogue import find_type
 from app.db.base import Base
-from app.db.batches import batch
+from app.db.clock import STATEMENT_TIME
+from app.db.postgresql.batches import batch
 from app.db.session import transaction
 from app.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, IdempotentTaskDeleted, QuotaExceeded
 from app.models.idempotency import IdempotencyKey
 from app.models.task import Task
 from app.schemas.task import TaskCreate
-from app.services.execution.transitions import STATEMENT_TIME
 from app.services.task_service import task_service
 from app.services.tasks.quotas import load_of, quotas
 from app.services.tasks.task_queries import find

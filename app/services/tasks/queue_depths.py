@@ -3,12 +3,12 @@
 from sqlalchemy import func, select, text
 
 from app.core.metrics import QueueDepth
+from app.db.clock import NOW
 from app.db.session import engine
 from app.messaging.routing import QUEUES
 from app.models.task import Task, TaskStatus
 
 STATEMENT_TIMEOUT_MS = 2000
-_NOW = func.clock_timestamp()
 # A delayed task waits since it is due, not since it was made.
 _DUE_SINCE = func.greatest(Task.created_at, Task.run_at)
 
@@ -21,7 +21,7 @@ def read_queue_depths() -> list[QueueDepth]:
     pending = select(
         Task.queue,
         func.count(),
-        func.extract("epoch", _NOW - func.min(_DUE_SINCE).filter(_DUE_SINCE <= _NOW)),
+        func.extract("epoch", NOW - func.min(_DUE_SINCE).filter(_DUE_SINCE <= NOW)),
     )
     running = select(Task.queue, func.count())
     with engine().connect() as connection:

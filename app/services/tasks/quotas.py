@@ -21,7 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
-from app.db.base import json_size
+from app.core.ids import first_id_at
+from app.core.json_text import json_size
 from app.db.outage import first_line
 from app.db.session import SessionLocal
 from app.errors import QuotaExceeded, TooManyBytesQueued, TooManySubmissions, TooManyTasksQueued
@@ -259,7 +260,7 @@ def _parameters(user_id: UUID) -> dict[str, Any]:
         "queued": settings.quota_queued_tasks + 1 if settings.quota_queued_tasks else by_bytes,
         "rated": settings.quota_tasks_per_minute > 0,
         "window": WINDOW_SECONDS,
-        "oldest": _id_before(WINDOW_SECONDS + _SLACK_SECONDS),
+        "oldest": first_id_at(time.time() - WINDOW_SECONDS - _SLACK_SECONDS),
     }
 
 
@@ -313,12 +314,6 @@ def _used_its_share(settings: Settings, usage: Usage) -> bool:
     return not usage.is_known or any(
         quota and used * SHARE_OF_ROOM > max(0, quota - known) for quota, known, used in rooms
     )
-
-
-def _id_before(seconds: float) -> UUID:
-    """The smallest version 7 id of that time: it bounds an index scan, and decides nothing."""
-    milliseconds = max(0, int((time.time() - seconds) * 1000))
-    return UUID(int=milliseconds << 80)
 
 
 quotas = Quotas()

@@ -9,20 +9,12 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.batches import batch
+from app.db.clock import NOW, STATEMENT_TIME
+from app.db.postgresql.batches import batch
 from app.errors import InvalidTransition
 from app.messaging import hints
 from app.models.task import TERMINAL, AttemptOutcome, Task, TaskStatus
-from app.services.execution.transitions import (
-    CANCELLED_REASON,
-    NO_ERROR,
-    NOW,
-    STATEMENT_TIME,
-    AttemptEnd,
-    in_state,
-    touched,
-    transition,
-)
+from app.services.execution.transitions import CANCELLED_REASON, NO_ERROR, AttemptEnd, in_state, touched, transition
 from app.services.tasks import task_queries
 
 # For statements that name their task.

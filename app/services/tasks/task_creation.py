@@ -30,14 +30,15 @@ from sqlalchemy.types import TypeEngine
 from app.catalogue import find_type
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.base import Base, UTCDateTime, dump_json
+from app.core.json_text import dump_json
+from app.db.base import Base, UTCDateTime
+from app.db.clock import STATEMENT_TIME, seconds
 from app.errors import InvalidTask
 from app.messaging.dispatches import Dispatch
 from app.messaging.routing import QUEUE_OF
 from app.models.task import Task, TaskStatus
 from app.schemas.refusals import field_errors
 from app.schemas.task import TaskCreate
-from app.services.execution.transitions import STATEMENT_TIME, seconds
 
 # All rows of a group as one parameter, and one text of the statement for any number of them: a parameter for each
 # column of each row costs many times as much, most of it in Python.

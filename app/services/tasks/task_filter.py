@@ -7,13 +7,13 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, case, literal, literal_column, select, text
 
-from app.models.task import ODD_ID, Task, TaskPriority, TaskStatus
+from app.core.ids import FIRST_ID, LAST_ID, first_id_at, last_id_at
+from app.db.postgresql.schema.indexes import ODD_ID
+from app.models.task import Task, TaskPriority, TaskStatus
 from app.models.task_count import KIND
 
 # How far an id's time may be from `created_at`; further ones are in `ix_tasks_odd_ids`.
 ID_SLACK = timedelta(seconds=61)
-FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
-_MAX_MS = 2**48 - 1
 # Made once: it takes SQLAlchemy a millisecond.
 _OTHER = Task.__table__.alias("other")
 
@@ -72,9 +72,8 @@ class TaskFilter:
 
         `no_bound` where this user has ids that a wrong clock has made.
         """
-        milliseconds = int((moment.timestamp() + direction * ID_SLACK.total_seconds()) * 1000)
-        rest = (1 << 80) - 1 if direction > 0 else 0
-        bound = UUID(int=(min(max(milliseconds, 0), _MAX_MS) << 80) + rest)
+        seconds = moment.timestamp() + direction * ID_SLACK.total_seconds()
+        bound = last_id_at(seconds) if direction > 0 else first_id_at(seconds)
         odd = select(_OTHER.c.id).where(text(ODD_ID))
         if self.user_id is not None:
             odd = odd.where(_OTHER.c.user_id == self.user_id)

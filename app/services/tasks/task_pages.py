@@ -26,7 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.models.task import ACTIVE, TASK_KIND, TERMINAL, Task, TaskStatus
+from app.db.postgresql.schema.indexes import TASK_KIND
+from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus
 from app.models.task_count import task_count_changes, task_counts
 from app.services.tasks.task_counts import counted
 from app.services.tasks.task_filter import TaskFilter

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Select, func, literal, select
 from sqlalchemy.orm import Session
 
+from app.core.ids import FIRST_ID, LAST_ID, time_of
 from app.models.task import Task, TaskStatus
-from app.services.tasks.task_filter import FIRST_ID, ID_SLACK, LAST_ID, TaskFilter
+from app.services.tasks.task_filter import ID_SLACK, TaskFilter
 
 # The resolution of the database's times: `<= t` is `< t + INSTANT`.
 INSTANT = timedelta(microseconds=1)
@@ -70,11 +70,7 @@ def holds_most(db: Session, wanted: TaskFilter) -> bool:
     first, last = db.execute(select(oldest, newest)).one()
     if first is None:
         return False
-    begin, end = _seconds(first), _seconds(last)
+    begin, end = time_of(first), time_of(last)
     since = begin if wanted.created_after is None else max(begin, wanted.created_after.timestamp())
     until = end if wanted.created_before is None else min(end, wanted.created_before.timestamp())
     return until - since > (end - begin) / 2
-
-
-def _seconds(task_id: UUID) -> float:
-    return (task_id.int >> 80) / 1000

@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.base import dump_json
-from app.db.direct import Direct
+from app.core.json_text import dump_json
+from app.db.postgresql.prepared import Direct
 from app.errors import AttemptHandedBack, AttemptLost, ResultTooLarge, TaskCancelled
 from app.messaging import hints
 from app.services.execution import attempts

@@ -17,12 +17,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import get_settings
+from app.db.clock import NOW
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.session import SessionLocal, transaction
 from app.models.task import Task
 from app.models.worker import WorkerProcess
 from app.services.execution import rescue
-from app.services.execution.transitions import NOW
 from app.worker.parent import held_attempts as holdings
 from app.worker.parent.body_stopper import Warden, living
 from app.worker.parent.completions import completions

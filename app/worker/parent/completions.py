@@ -20,8 +20,8 @@ from celery import signals
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import get_settings
-from app.db.direct import direct
 from app.db.outage import first_line, is_outage, is_passing
+from app.db.postgresql.prepared import direct
 from app.messaging import hints
 from app.services.execution import attempts, successes
 from app.services.execution.successes import Success

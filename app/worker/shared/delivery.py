@@ -8,8 +8,8 @@ from typing import TypeVar
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.db.direct import Direct, direct
 from app.db.outage import first_line, is_passing
+from app.db.postgresql.prepared import Direct, direct
 
 logger = logging.getLogger(__name__)
 

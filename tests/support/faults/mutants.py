@@ -37,7 +37,7 @@ def no_redispatch() -> None:
 
 
 def no_fence() -> None:
-    from app.db import direct
+    from app.db.postgresql import prepared as direct
     from app.services.execution import attempts, successes
 
     class Unfenced(direct.Prepared):
