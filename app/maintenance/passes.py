@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.postgresql.batches import batch
+from app.db.postgresql.transitions import transition
 from app.db.session import transaction
 from app.messaging import hints
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.models.worker import WorkerProcess
 from app.services.execution import rescue
-from app.services.execution.transitions import transition
 
 BATCH = 500
 

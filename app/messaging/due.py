@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from app.db.clock import NOW, STATEMENT_TIME, seconds
 from app.db.postgresql.batches import batch
+from app.db.postgresql.transitions import in_state
 from app.db.session import transaction
 from app.messaging.dispatches import DISPATCHED_COLUMNS, Dispatch
 from app.models.task import Task, TaskStatus
-from app.services.execution.transitions import in_state
 
 BATCH = 500
 

@@ -13,7 +13,8 @@ from sqlalchemy import func, select, text
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.postgresql.prepared import _prepared, direct
+from app.db.postgresql.attempts import SUCCEED_TOGETHER
+from app.db.postgresql.prepared import _prepared, prepared_connection
 from app.db.session import SessionLocal
 from app.models.task import Task, TaskStatus
 from app.services.execution import successes
@@ -93,8 +94,8 @@ class TestTogether:
         assert batches == [5]
 
     def test_by_their_keys_though_the_plan_was_made_for_an_empty_table(self) -> None:
-        statement = successes._SUCCEED_TOGETHER
-        with direct() as connection, connection._driver.cursor() as cursor:
+        statement = SUCCEED_TOGETHER
+        with prepared_connection() as connection, connection._driver.cursor() as cursor:
             for _ in range(8):
                 successes.succeed_together(connection, [Success(new_id(), 1, None)])
             explained = _prepared(statement).call.replace("EXECUTE", "EXPLAIN EXECUTE")
@@ -170,7 +171,7 @@ class TestAnOutage:
         write(completions)
         one = success("1")
         source.send(one)
-        with direct() as connection, SessionLocal() as db:
+        with prepared_connection() as connection, SessionLocal() as db:
             db.execute(select(func.pg_terminate_backend(connection._driver.info.backend_pid)))
         write(completions)
         assert completions.held() == {(one.task_id, 1)}

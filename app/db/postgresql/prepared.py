@@ -95,7 +95,7 @@ def build(*statements: Update | Select[Any]) -> None:
 
 
 class Answer:
-    """What `Direct.execute` gives: the rows, read by position."""
+    """What `PreparedConnection.execute` gives: the rows, read by position."""
 
     def __init__(self, rows: list[tuple[Any, ...]]) -> None:
         self._rows = rows
@@ -109,7 +109,7 @@ class Answer:
         return self._rows[0] if self._rows else None
 
 
-class Direct:
+class PreparedConnection:
     """A connection; `execute` is that of SQLAlchemy's for the statements of this process that are built once."""
 
     def __init__(self, driver: Any) -> None:
@@ -167,11 +167,11 @@ def _told(error: Exception, what: str) -> BaseException:
 
 
 # The connection that is kept for the next statement, and the engine that it came from: another one after a fork.
-_kept: tuple[Direct, Engine] | None = None
+_kept: tuple[PreparedConnection, Engine] | None = None
 
 
 @contextmanager
-def direct() -> Iterator[Direct]:
+def prepared_connection() -> Iterator[PreparedConnection]:
     """A connection for one statement after another, kept open for the next caller unless it fails.
 
     Raises SQLAlchemy's errors, a pool's timeout among them.
@@ -189,7 +189,7 @@ def direct() -> Iterator[Direct]:
         _keep(connection, source)
 
 
-def _keep(connection: Direct, source: Engine) -> None:
+def _keep(connection: PreparedConnection, source: Engine) -> None:
     global _kept  # noqa: PLW0603
     if connection.is_closed:
         return
@@ -199,7 +199,7 @@ def _keep(connection: Direct, source: Engine) -> None:
         connection.close()
 
 
-def _open(source: Engine) -> Direct:
+def _open(source: Engine) -> PreparedConnection:
     """Out of the engine's pool for good: sessions never wait for it, and it is never reset between statements."""
     try:
         pooled = source.raw_connection()
@@ -210,7 +210,7 @@ def _open(source: Engine) -> Direct:
     driver.autocommit = True
     if not event.contains(source, "engine_disposed", _let_go):
         event.listen(source, "engine_disposed", _let_go)
-    return Direct(driver)
+    return PreparedConnection(driver)
 
 
 def _let_go(source: Engine) -> None:
