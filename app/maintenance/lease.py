@@ -4,16 +4,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import case, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.db.clock import NOW
+from app.db.postgresql import maintenance
 from app.db.session import transaction
 from app.models.maintenance import MaintenanceLease
-
-ROW = 1
 
 
 @dataclass(frozen=True)
@@ -31,26 +29,13 @@ def acquire(db: Session, me: UUID) -> Lease | None:
     heartbeat is stale then, and rescuing waits until living workers have had one lease to beat again.
     """
     settings = get_settings()
-    until = NOW + timedelta(seconds=settings.keeper_lease_seconds)
-    workers = timedelta(seconds=settings.worker_lease_seconds)
-    mine = (MaintenanceLease.holder == me) | (MaintenanceLease.expires_at < NOW)
-    first = insert(MaintenanceLease).values(id=ROW, holder=me, expires_at=until, rescue_after=NOW + workers)
-    statement = first.on_conflict_do_update(
-        index_elements=[MaintenanceLease.id],
-        set_={
-            "holder": me,
-            "renewed_at": NOW,
-            "expires_at": until,
-            "rescue_after": case(
-                (MaintenanceLease.renewed_at < NOW - workers / 3, NOW + workers), else_=MaintenanceLease.rescue_after
-            ),
-        },
-        where=mine,
-    ).returning(MaintenanceLease.rescue_after <= NOW, MaintenanceLease.broker_epoch)
     with transaction(db):
-        # The look before: ON CONFLICT locks the row even where it changes nothing, and most processes stand by.
-        held = db.execute(select(~mine).where(MaintenanceLease.id == ROW)).scalar_one_or_none()
-        row = None if held else db.execute(statement).one_or_none()
+        row = maintenance.take_lease(
+            db,
+            me,
+            timedelta(seconds=settings.keeper_lease_seconds),
+            timedelta(seconds=settings.worker_lease_seconds),
+        )
     return None if row is None else Lease(*row)
 
 
@@ -63,4 +48,6 @@ def release(db: Session, me: UUID) -> None:
 def keep_epoch(db: Session, epoch: str) -> None:
     """Remember the broker's epoch, once everything that an earlier one held is due again."""
     with transaction(db):
-        db.execute(update(MaintenanceLease).where(MaintenanceLease.id == ROW).values({"broker_epoch": epoch}))
+        db.execute(
+            update(MaintenanceLease).where(MaintenanceLease.id == maintenance.LEASE_ROW).values({"broker_epoch": epoch})
+        )

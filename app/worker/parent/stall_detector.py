@@ -10,9 +10,9 @@ from sqlalchemy import exists, select
 
 from app.db.clock import STATEMENT_TIME
 from app.db.outage import first_line
+from app.db.postgresql.maintenance import PENDING
 from app.db.session import SessionLocal, transaction
 from app.maintenance.broker_epoch import is_empty
-from app.messaging.due import PENDING
 from app.messaging.sending import BrokerLink
 from app.models.task import Task
 from app.worker.parent.body_stopper import living
