@@ -1,4 +1,4 @@
-"""Who leads: one row with a time limit, renewed at each pass."""
+"""The lease of the leading process: one row with a time limit, renewed at each pass."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,10 +23,10 @@ class Lease:
 
 
 def acquire(db: Session, me: UUID) -> Lease | None:
-    """Take or renew the lease; None when another holds it.
+    """Take or renew the lease; None while another process holds it.
 
-    When nobody has renewed it for a third of the workers' lease, the database was away or everything was: every
-    heartbeat is stale then, and rescuing waits until living workers have had one lease to beat again.
+    After a third of the workers' lease without a renewal, the database or all processes were away, and every heartbeat
+    is stale. Rescuing then waits for one lease, in which living workers send a heartbeat.
     """
     settings = get_settings()
     with transaction(db):
@@ -40,13 +40,13 @@ def acquire(db: Session, me: UUID) -> Lease | None:
 
 
 def release(db: Session, me: UUID) -> None:
-    """Let the next one take over at once."""
+    """Let another process take the lease at once."""
     with transaction(db):
         db.execute(update(MaintenanceLease).where(MaintenanceLease.holder == me).values({"expires_at": NOW}))
 
 
 def keep_epoch(db: Session, epoch: str) -> None:
-    """Remember the broker's epoch, once everything that an earlier one held is due again."""
+    """Store the broker's epoch, once every message that the earlier broker held is due again."""
     with transaction(db):
         db.execute(
             update(MaintenanceLease).where(MaintenanceLease.id == maintenance.LEASE_ROW).values({"broker_epoch": epoch})

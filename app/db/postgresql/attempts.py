@@ -105,8 +105,18 @@ def claim_task(
 
     Returns the values of CLAIMED; None where the task is not pending, not due, expired, or of another generation.
     """
-    names = ("p_task_id", "p_generation", "p_name", "p_worker", "p_worker_id", "p_worker_pid")
-    return db.execute(CLAIM, {**dict(zip(names, (*task, *worker), strict=True)), "p_claim_id": claim_id}).one_or_none()
+    task_id, generation, name = task
+    worker_name, worker_id, worker_pid = worker
+    values = {
+        "p_task_id": task_id,
+        "p_generation": generation,
+        "p_name": name,
+        "p_claim_id": claim_id,
+        "p_worker": worker_name,
+        "p_worker_id": worker_id,
+        "p_worker_pid": worker_pid,
+    }
+    return db.execute(CLAIM, values).one_or_none()
 
 
 def find_claim(db: Executor, task_id: UUID, claim_id: UUID) -> Sequence[Any] | None:
@@ -261,8 +271,9 @@ def _matches(db: Executor, statement: Statement, task_id: UUID, attempt: int, va
     return db.execute(statement, {"p_task_id": task_id, "p_attempt": attempt, **values}).one_or_none() is not None
 
 
-def _error(error: Error) -> dict[str, str | None]:
-    return dict(zip(("p_error_type", "p_error_message", "p_traceback"), error, strict=True))
+def _error(error: Error) -> dict[str, Any]:
+    kind, message, traceback = error
+    return {"p_error_type": kind, "p_error_message": message, "p_traceback": traceback}
 
 
 _ENDED = (
