@@ -20,7 +20,6 @@ STILL_OUTSIDE = (
     "app/services/accounts/user_queries.py",
     "app/services/health_service.py",
     "app/services/tasks/idempotency.py",
-    "app/services/tasks/quotas.py",
     "app/services/tasks/task_creation.py",
 )
 

@@ -27,6 +27,7 @@ engine SQL outside of this package. What stands here, and why:
     task_pages              the ids of a page: UNION ALL of index scans, LATERAL by kind of task, window functions
     task_counts             exact counts; folding changes into sums in one statement (DELETE and INSERT within CTEs)
     task_time_counts        counts within a time of creation, read from an index of ids
+    quotas                  a user's load, by two index scans with LIMIT in one statement
     queue_depths            aggregates with FILTER, SET LOCAL statement_timeout
     live                    changes that no hint has told of: unnest(), LATERAL
 """
