@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-# By indexes that lead to this user's rows alone. Of the queue it reads at most `queued` rows of each status and no ended
-# one; of the last minute no row with an id below `oldest`.
+# By indexes that lead to this user's rows alone. Of the queue at most `queued` rows of each status are read, none ended;
+# of the last minute no row with an id below `oldest`.
 _LOOK = text("""
 SELECT queued.tasks, queued.bytes, recent.tasks, recent.seconds FROM (
     SELECT count(*) AS tasks, coalesce(sum(octet_length(args) + octet_length(kwargs)), 0)::bigint AS bytes
@@ -28,7 +28,7 @@ SELECT queued.tasks, queued.bytes, recent.tasks, recent.seconds FROM (
 
 
 class Look(NamedTuple):
-    """Queued tasks, the bytes of their arguments, tasks of the last window, seconds until the oldest of them leaves it."""
+    """Queued tasks, bytes of their arguments; tasks of the last window, seconds until the oldest of them leaves it."""
 
     tasks: int
     bytes: int
