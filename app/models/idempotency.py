@@ -1,4 +1,4 @@
-"""Idempotency keys: what one user has sent under a key of theirs, and the task that came of it."""
+"""Idempotency keys: a user's request under a key, and the task that it created."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +11,7 @@ from app.db.clock import NOW
 
 
 class IdempotencyKey(Base):
-    """Committed with its task or not at all. It outlives the task, so that a late repetition never runs it again."""
+    """Committed with its task or not at all. It outlives the task, so that a late repetition creates no second one."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index(None, "task_id"), Index(None, "created_at"))

@@ -1,4 +1,4 @@
-"""When each periodic task fired last, whichever beat it was."""
+"""When each periodic task fired last, from whichever beat."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from app.db.clock import NOW
 
 
 class Period(Base):
-    """One row for each entry of beat's schedule. A new one counts from when it was first seen."""
+    """One row for each entry of beat's schedule. A new entry counts from the time when a beat first saw it."""
 
     __tablename__ = "periods"
 

@@ -90,7 +90,7 @@ def _one_of(column: str, kind: type[StrEnum]) -> CheckConstraint:
 
 
 class Task(Base):
-    """One accepted task. The row decides; a message only says «look at this row now»."""
+    """One accepted task. The row decides; a message only asks a worker to look at the row now."""
 
     __tablename__ = "tasks"
 
@@ -121,11 +121,11 @@ class Task(Base):
     timeout_seconds: Mapped[float | None] = mapped_column(Float)
     retry_backoff_seconds: Mapped[float | None] = mapped_column(Float)
     max_attempts: Mapped[int] = mapped_column(server_default="1")
-    # The request or the decorator named max_attempts: then `self.retry()` obeys it rather than max_retries.
+    # The request or the decorator sets max_attempts: then `self.retry()` obeys it rather than max_retries.
     max_attempts_named: Mapped[bool] = mapped_column(server_default="false")
     rerun_lost: Mapped[bool] = mapped_column(server_default="true")
 
-    # Fencing. `attempt` counts starts and only ever rises; progress and finish name the attempt they speak for.
+    # Fencing. `attempt` counts starts and only rises; reports of progress and end name their attempt.
     attempt: Mapped[int] = mapped_column(server_default="0")
     claim_id: Mapped[UUID | None]
     worker: Mapped[str | None]
@@ -134,8 +134,8 @@ class Task(Base):
     failures: Mapped[int] = mapped_column(server_default="0")
     crashes: Mapped[int] = mapped_column(server_default="0")
 
-    # Dispatch bookkeeping, which no client sees. `generation` rises with each retry through the API and comes with
-    # a fresh celery_id; re-sending within one generation keeps both.
+    # Dispatch, which no client sees. `generation` rises with each retry through the API, which sets a new celery_id;
+    # sending again within one generation keeps both.
     celery_id: Mapped[UUID]
     generation: Mapped[int] = mapped_column(server_default="1")
     dispatch_at: Mapped[datetime | None]
@@ -181,7 +181,7 @@ triggers.install_with(Task.__table__, Task.__tablename__)
 
 
 class TaskAttempt(Base):
-    """An attempt that did not succeed; running and succeeded ones are told by the task's own row."""
+    """An attempt that did not succeed. The task's own row holds running and succeeded ones."""
 
     __tablename__ = "task_attempts"
     __table_args__ = (_one_of("outcome", AttemptOutcome),)

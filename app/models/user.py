@@ -23,7 +23,7 @@ class User(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     username: Mapped[str]
-    # What uniqueness is decided on: `Anna` and `anna` are one account.
+    # Unique: `Anna` and `anna` are one account.
     username_normalized: Mapped[str] = mapped_column(unique=True)
     email: Mapped[str]
     email_normalized: Mapped[str] = mapped_column(unique=True)

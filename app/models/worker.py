@@ -1,4 +1,4 @@
-"""Worker processes and their heartbeat: one row a Celery worker, whatever the number of its tasks."""
+"""Worker processes and their heartbeat: one row for each Celery worker, whatever the number of its tasks."""
 
 from datetime import datetime
 from uuid import UUID
@@ -12,7 +12,7 @@ from app.db.postgresql.schema.types import TextList
 
 
 class WorkerProcess(Base):
-    """One incarnation of a worker; started again, the same name gets a new row."""
+    """One start of a worker; the next start under the same name gets a new row."""
 
     __tablename__ = "worker_processes"
     __table_args__ = (Index(None, "heartbeat_at"),)

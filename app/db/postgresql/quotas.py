@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-# By indexes that lead to this user's rows alone. Of the queue at most `queued` rows of each status are read, none ended;
-# of the last minute no row with an id below `oldest`.
+# By indexes that lead to this user's rows alone: at most `queued` rows of each unfinished status, and no row of the
+# last minute with an id below `oldest`.
 _LOOK = text("""
 SELECT queued.tasks, queued.bytes, recent.tasks, recent.seconds FROM (
     SELECT count(*) AS tasks, coalesce(sum(octet_length(args) + octet_length(kwargs)), 0)::bigint AS bytes
