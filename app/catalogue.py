@@ -11,8 +11,8 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from app.core.json_text import dump_json
 from app.core.redaction import Parameters, holds_mask
-from app.db.base import dump_json
 from app.errors import FieldError, InvalidArguments, UnknownTask
 from app.messaging.routing import DEFAULT_QUEUE
 from app.schemas.refusals import MAX_ERRORS, field_errors

@@ -1,348 +1,297 @@
-"""the first schema"""
+"""the first schema
+
+The text of indexes by expression and of triggers stands in `app/db/postgresql/schema/`, for models and migrations
+alike. A later change of a trigger is a migration of its own: `CREATE OR REPLACE FUNCTION`.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from alembic.util import CommandError
 
 from alembic import op
+from app.db.clock import NOW
+from app.db.postgresql.schema import triggers
+from app.db.postgresql.schema.indexes import ODD_ID, SHORT_LIVED_ROWS, TASK_KIND, descending
+from app.db.postgresql.schema.types import NO_TEXTS, JsonObject, TextList, subset_check
 
 revision: str = "0001"
 down_revision: str | None = None
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-GUARD_FUNCTION = """
-CREATE FUNCTION tasks_guard() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NEW.id <> OLD.id OR NEW.user_id <> OLD.user_id OR NEW.celery_task_name <> OLD.celery_task_name THEN
-        RAISE EXCEPTION 'tasks_guard: identity of task % is fixed', OLD.id USING ERRCODE = 'check_violation';
-    END IF;
-    IF NEW.version NOT IN (OLD.version, OLD.version + 1) THEN
-        RAISE EXCEPTION 'tasks_guard: version of task % from % to %', OLD.id, OLD.version, NEW.version
-            USING ERRCODE = 'check_violation';
-    END IF;
-    IF NEW.status = OLD.status THEN
-        IF NEW.attempt <> OLD.attempt OR NEW.generation <> OLD.generation OR NEW.failures <> OLD.failures
-            OR NEW.crashes <> OLD.crashes OR NEW.claim_id IS DISTINCT FROM OLD.claim_id THEN
-            RAISE EXCEPTION 'tasks_guard: counters of task % change only with its status', OLD.id
-                USING ERRCODE = 'check_violation';
-        END IF;
-        IF OLD.finished_at IS NOT NULL AND (
-            NEW.finished_at <> OLD.finished_at OR NEW.progress <> OLD.progress
-            OR NEW.result IS DISTINCT FROM OLD.result OR NEW.error_type IS DISTINCT FROM OLD.error_type
-            OR NEW.args <> OLD.args OR NEW.kwargs <> OLD.kwargs
-        ) THEN
-            RAISE EXCEPTION 'tasks_guard: task % has ended', OLD.id USING ERRCODE = 'check_violation';
-        END IF;
-        RETURN NEW;
-    END IF;
-    IF OLD.status = 'pending' AND NEW.status = 'running' THEN
-        IF NEW.attempt <> OLD.attempt + 1 OR NEW.generation <> OLD.generation THEN
-            RAISE EXCEPTION 'tasks_guard: a claim of task % must raise attempt by one', OLD.id
-                USING ERRCODE = 'check_violation';
-        END IF;
-    ELSIF NEW.attempt <> OLD.attempt THEN
-        RAISE EXCEPTION 'tasks_guard: attempt of task % rises with a claim alone', OLD.id
-            USING ERRCODE = 'check_violation';
-    ELSIF OLD.status IN ('failed', 'revoked') AND NEW.status = 'pending' THEN
-        IF NEW.generation <> OLD.generation + 1 OR NEW.celery_id = OLD.celery_id
-            OR NEW.failures <> 0 OR NEW.crashes <> 0 THEN
-            RAISE EXCEPTION 'tasks_guard: a retry of task % starts a new generation', OLD.id
-                USING ERRCODE = 'check_violation';
-        END IF;
-    ELSIF NEW.generation <> OLD.generation THEN
-        RAISE EXCEPTION 'tasks_guard: generation of task % rises with a retry alone', OLD.id
-            USING ERRCODE = 'check_violation';
-    ELSIF NOT (
-        OLD.status = 'running'
-        OR (OLD.status = 'pending' AND NEW.status = 'revoked')
-    ) THEN
-        RAISE EXCEPTION 'tasks_guard: task % cannot go from % to %', OLD.id, OLD.status, NEW.status
-            USING ERRCODE = 'check_violation';
-    ELSIF OLD.status = 'running' AND NEW.status IN ('failed', 'pending')
-        AND OLD.cancel_requested_at IS NOT NULL THEN
-        RAISE EXCEPTION 'tasks_guard: the cancelled task % can only succeed or be revoked', OLD.id
-            USING ERRCODE = 'check_violation';
-    END IF;
-    RETURN NEW;
-END
-$$
-"""
-
-GUARD_TRIGGER = """
-CREATE TRIGGER tasks_guard BEFORE UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION tasks_guard()
-"""
+# The first with uuid_extract_timestamp().
+OLDEST = (17,)
+KIND = ("task_type", "celery_task_name", "priority", "queue")
+STATUSES = "'pending', 'running', 'succeeded', 'failed', 'revoked'"
+OUTCOMES = "'running', 'succeeded', 'failed', 'retried', 'revoked', 'worker_lost', 'handed_back'"
+SCOPES = ["tasks:read", "tasks:write", "admin"]
 
 
 def upgrade() -> None:
-    op.create_table(
-        "keeper_lease",
-        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("holder", sa.Uuid(), nullable=False),
-        sa.Column(
-            "renewed_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("rescue_after", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("broker_epoch", sa.Text(), nullable=True),
-        sa.CheckConstraint("id = 1", name=op.f("ck_keeper_lease_single")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_keeper_lease")),
-    )
-    op.create_table(
-        "login_failures",
-        sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("failures", sa.Integer(), nullable=False),
-        sa.Column(
-            "window_started_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.PrimaryKeyConstraint("key", name=op.f("pk_login_failures")),
-    )
-    op.create_index(op.f("ix_login_failures_window_started_at"), "login_failures", ["window_started_at"], unique=False)
-    op.create_table(
-        "users",
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("username", sa.Text(), nullable=False),
-        sa.Column("username_normalized", sa.Text(), nullable=False),
-        sa.Column("email", sa.Text(), nullable=False),
-        sa.Column("email_normalized", sa.Text(), nullable=False),
-        sa.Column("password_hash", sa.Text(), nullable=False),
-        sa.Column("role", sa.Text(), server_default="user", nullable=False),
-        sa.Column("is_active", sa.Boolean(), server_default="true", nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column(
-            "updated_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.CheckConstraint("role IN ('user', 'admin')", name=op.f("ck_users_role")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
-        sa.UniqueConstraint("email_normalized", name=op.f("uq_users_email_normalized")),
-        sa.UniqueConstraint("username_normalized", name=op.f("uq_users_username_normalized")),
-    )
-    op.create_table(
-        "worker_processes",
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("pid", sa.Integer(), nullable=False),
-        sa.Column("queues", postgresql.ARRAY(sa.Text()), nullable=False),
-        sa.Column("concurrency", sa.Integer(), nullable=False),
-        sa.Column(
-            "started_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column(
-            "heartbeat_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_worker_processes")),
-    )
-    op.create_index(op.f("ix_worker_processes_heartbeat_at"), "worker_processes", ["heartbeat_at"], unique=False)
-    op.create_table(
-        "login_sessions",
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("user_id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("revoked_why", sa.Text(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_login_sessions_user_id_users"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_login_sessions")),
-    )
-    op.create_index(op.f("ix_login_sessions_expires_at"), "login_sessions", ["expires_at"], unique=False)
-    op.create_index(op.f("ix_login_sessions_user_id"), "login_sessions", ["user_id"], unique=False)
-    op.create_table(
-        "tasks",
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("user_id", sa.Uuid(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("task_type", sa.Text(), nullable=False),
-        sa.Column("celery_task_name", sa.Text(), nullable=False),
-        sa.Column("args", sa.Text(), nullable=False),
-        sa.Column("kwargs", sa.Text(), nullable=False),
-        sa.Column("priority", sa.Text(), nullable=False),
-        sa.Column("queue", sa.Text(), nullable=False),
-        sa.Column("tags", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False),
-        sa.Column("metadata", postgresql.JSONB(), server_default="{}", nullable=False),
-        sa.Column("status", sa.Text(), server_default="pending", nullable=False),
-        sa.Column("status_reason", sa.Text(), nullable=True),
-        sa.Column("progress", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("progress_detail", sa.Text(), nullable=True),
-        sa.Column("result", sa.Text(), nullable=True),
-        sa.Column("error_type", sa.Text(), nullable=True),
-        sa.Column("error_message", sa.Text(), nullable=True),
-        sa.Column("run_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("delay_seconds", sa.Float(), nullable=True),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("timeout_seconds", sa.Float(), nullable=True),
-        sa.Column("retry_backoff_seconds", sa.Float(), nullable=True),
-        sa.Column("max_attempts", sa.Integer(), server_default="1", nullable=False),
-        sa.Column("max_attempts_named", sa.Boolean(), server_default="false", nullable=False),
-        sa.Column("rerun_lost", sa.Boolean(), server_default="true", nullable=False),
-        sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("claim_id", sa.Uuid(), nullable=True),
-        sa.Column("worker", sa.Text(), nullable=True),
-        sa.Column("worker_id", sa.Uuid(), nullable=True),
-        sa.Column("worker_pid", sa.Integer(), nullable=True),
-        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("crashes", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("celery_id", sa.Uuid(), nullable=False),
-        sa.Column("generation", sa.Integer(), server_default="1", nullable=False),
-        sa.Column("dispatch_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("dispatched_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("delete_requested_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column(
-            "updated_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint(
-            "(status = 'pending') = (dispatch_at IS NOT NULL)", name=op.f("ck_tasks_pending_has_dispatch")
-        ),
-        sa.CheckConstraint("(status = 'running') = (claim_id IS NOT NULL)", name=op.f("ck_tasks_running_has_claim")),
-        sa.CheckConstraint(
-            "(status IN ('succeeded', 'failed', 'revoked')) = (finished_at IS NOT NULL)",
-            name=op.f("ck_tasks_terminal_has_finish"),
-        ),
-        sa.CheckConstraint("priority IN ('low', 'normal', 'high', 'critical')", name=op.f("ck_tasks_priority")),
-        sa.CheckConstraint(
-            "status IN ('pending', 'running', 'succeeded', 'failed', 'revoked')", name=op.f("ck_tasks_status")
-        ),
-        sa.CheckConstraint("attempt >= 0 AND generation >= 1 AND version >= 1", name=op.f("ck_tasks_counters")),
-        sa.CheckConstraint("crashes BETWEEN 0 AND 3", name=op.f("ck_tasks_crashes")),
-        sa.CheckConstraint("max_attempts >= 1 AND failures BETWEEN 0 AND max_attempts", name=op.f("ck_tasks_failures")),
-        sa.CheckConstraint("progress BETWEEN 0 AND 100", name=op.f("ck_tasks_progress")),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_tasks_user_id_users"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_tasks")),
-    )
-    op.create_index(
-        "ix_tasks_delete_requested",
-        "tasks",
-        ["id"],
-        unique=False,
-        postgresql_where=sa.text("delete_requested_at IS NOT NULL"),
-    )
-    op.create_index(
-        "ix_tasks_dispatched",
-        "tasks",
-        ["queue", "priority", "dispatched_at"],
-        unique=False,
-        postgresql_where=sa.text("status = 'pending' AND dispatched_at IS NOT NULL"),
-    )
-    op.create_index(
-        "ix_tasks_due", "tasks", ["dispatch_at"], unique=False, postgresql_where=sa.text("status = 'pending'")
-    )
-    op.create_index(
-        "ix_tasks_expiring",
-        "tasks",
-        ["expires_at"],
-        unique=False,
-        postgresql_where=sa.text("status = 'pending' AND expires_at IS NOT NULL"),
-    )
-    op.create_index(
-        "ix_tasks_finished",
-        "tasks",
-        ["finished_at"],
-        unique=False,
-        postgresql_where=sa.text("finished_at IS NOT NULL"),
-    )
-    op.create_index(
-        "ix_tasks_running",
-        "tasks",
-        ["worker_id"],
-        unique=False,
-        postgresql_where=sa.text("status = 'running'"),
-    )
-    op.create_index("ix_tasks_tags", "tasks", ["tags"], unique=False, postgresql_using="gin")
-    op.create_index("ix_tasks_user", "tasks", ["user_id", sa.literal_column("id DESC")], unique=False)
-    op.create_index("ix_tasks_user_status", "tasks", ["user_id", "status", sa.literal_column("id DESC")], unique=False)
-    op.create_table(
-        "refresh_tokens",
-        sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("session_id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["session_id"],
-            ["login_sessions.id"],
-            name=op.f("fk_refresh_tokens_session_id_login_sessions"),
-            ondelete="CASCADE",
-        ),
-        sa.PrimaryKeyConstraint("digest", name=op.f("pk_refresh_tokens")),
-    )
-    op.create_index(op.f("ix_refresh_tokens_session_id"), "refresh_tokens", ["session_id"], unique=False)
-    op.create_table(
-        "task_attempts",
-        sa.Column("task_id", sa.Uuid(), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("worker", sa.Text(), nullable=True),
-        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("outcome", sa.Text(), nullable=False),
-        sa.Column("error_type", sa.Text(), nullable=True),
-        sa.Column("error_message", sa.Text(), nullable=True),
-        sa.Column("traceback", sa.Text(), nullable=True),
-        sa.CheckConstraint(
-            "outcome IN ('running', 'succeeded', 'failed', 'retried', 'revoked', 'worker_lost', 'handed_back')",
-            name=op.f("ck_task_attempts_outcome"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["task_id"], ["tasks.id"], name=op.f("fk_task_attempts_task_id_tasks"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("task_id", "number", name=op.f("pk_task_attempts")),
-    )
-    op.execute(GUARD_FUNCTION)
-    op.execute(GUARD_TRIGGER)
+    _check_server()
+    _create_accounts()
+    _create_tasks()
+    _create_counts()
+    _create_operations()
+    _create_audit()
+    for statements in triggers.CREATE.values():
+        for statement in statements:
+            op.execute(statement)
 
 
 def downgrade() -> None:
-    op.drop_table("task_attempts")
-    op.drop_table("refresh_tokens")
-    op.drop_table("tasks")
-    op.drop_table("login_sessions")
-    op.drop_table("worker_processes")
-    op.drop_table("users")
-    op.drop_table("login_failures")
-    op.drop_table("keeper_lease")
-    op.execute("DROP FUNCTION tasks_guard()")
+    for table in (
+        *("audit_events", "maintenance_lease", "periods", "worker_processes", "idempotency_keys"),
+        *("task_count_changes", "task_counts", "task_totals", "task_attempts", "tasks"),
+        *("api_keys", "refresh_tokens", "login_sessions", "login_failures", "users"),
+    ):
+        op.drop_table(table)
+        for statement in triggers.DROP.get(table, ()):
+            op.execute(statement)
+
+
+def _check_server() -> None:
+    """Raises CommandError for a server that is too old: one line instead of a missing function's error."""
+    if op.get_context().as_sql:
+        return
+    version = op.get_bind().dialect.server_version_info or ()
+    if version < OLDEST:
+        raise CommandError(f"PostgreSQL {OLDEST[0]} or newer is needed, not {'.'.join(map(str, version))}")
+
+
+def _text(name: str, **options: Any) -> sa.Column[Any]:
+    return sa.Column(name, sa.Text(), **({"nullable": False} | options))
+
+
+def _number(name: str, default: int | None = None, **options: Any) -> sa.Column[Any]:
+    known = {} if default is None else {"server_default": str(default)}
+    return sa.Column(name, sa.Integer(), **({"nullable": False} | known | options))
+
+
+def _flag(name: str, *, default: bool) -> sa.Column[Any]:
+    return sa.Column(name, sa.Boolean(), server_default=str(default).lower(), nullable=False)
+
+
+def _time(name: str, **options: Any) -> sa.Column[Any]:
+    return sa.Column(name, sa.DateTime(timezone=True), **({"nullable": False} | options))
+
+
+def _now(name: str) -> sa.Column[Any]:
+    return _time(name, server_default=NOW)
+
+
+def _id(name: str = "id", *references: sa.ForeignKey, **options: Any) -> sa.Column[Any]:
+    return sa.Column(name, sa.Uuid(), *references, **({"nullable": False} | options))
+
+
+def _of_user(**options: Any) -> sa.Column[Any]:
+    return _id("user_id", sa.ForeignKey("users.id", ondelete="CASCADE"), **options)
+
+
+def _create_accounts() -> None:
+    op.create_table(
+        "users",
+        _id(primary_key=True),
+        _text("username"),
+        _text("username_normalized", unique=True),
+        _text("email"),
+        _text("email_normalized", unique=True),
+        _text("password_hash"),
+        _text("role", server_default="user"),
+        _flag("is_active", default=True),
+        _now("created_at"),
+        _now("updated_at"),
+        sa.CheckConstraint("role IN ('user', 'admin')", name="role"),
+    )
+    op.create_table("login_failures", _text("key", primary_key=True), _number("failures"), _now("window_started_at"))
+    op.create_index(None, "login_failures", ["window_started_at"])
+    op.create_table(
+        "login_sessions",
+        _id(primary_key=True),
+        _of_user(),
+        _now("created_at"),
+        _time("expires_at"),
+        _time("revoked_at", nullable=True),
+        _text("revoked_why", nullable=True),
+    )
+    op.create_index(None, "login_sessions", ["user_id"])
+    op.create_index(None, "login_sessions", ["expires_at"])
+    op.create_table(
+        "refresh_tokens",
+        sa.Column("digest", sa.LargeBinary(), primary_key=True),
+        _id("session_id", sa.ForeignKey("login_sessions.id", ondelete="CASCADE")),
+        _now("created_at"),
+        _time("expires_at"),
+        _time("used_at", nullable=True),
+    )
+    op.create_index(None, "refresh_tokens", ["session_id"])
+    op.create_table(
+        "api_keys",
+        _id(primary_key=True),
+        _of_user(),
+        _text("name"),
+        _text("prefix"),
+        sa.Column("digest", sa.LargeBinary(), nullable=False, unique=True),
+        sa.Column("scopes", TextList, nullable=False),
+        _now("created_at"),
+        _time("expires_at", nullable=True),
+        _time("last_used_at", nullable=True),
+        _time("revoked_at", nullable=True),
+        sa.CheckConstraint(subset_check("scopes", SCOPES), name="scopes"),
+    )
+    op.create_index("ix_api_keys_user_id_id", "api_keys", ["user_id", "id"])
+
+
+def _create_tasks() -> None:
+    op.create_table(
+        "tasks",
+        _id(primary_key=True),
+        _of_user(),
+        *(_text(name) for name in ("name", "task_type", "celery_task_name", "args", "kwargs", "priority", "queue")),
+        sa.Column("tags", TextList, server_default=NO_TEXTS, nullable=False),
+        sa.Column("metadata", JsonObject, server_default="{}", nullable=False),
+        _text("status", server_default="pending"),
+        _text("status_reason", nullable=True),
+        _number("progress", 0),
+        *(_text(name, nullable=True) for name in ("progress_detail", "result", "error_type", "error_message")),
+        _time("run_at", nullable=True),
+        sa.Column("delay_seconds", sa.Float()),
+        _time("expires_at", nullable=True),
+        sa.Column("timeout_seconds", sa.Float()),
+        sa.Column("retry_backoff_seconds", sa.Float()),
+        _number("max_attempts", 1),
+        _flag("max_attempts_named", default=False),
+        _flag("rerun_lost", default=True),
+        _number("attempt", 0),
+        _id("claim_id", nullable=True),
+        _text("worker", nullable=True),
+        _id("worker_id", nullable=True),
+        _number("worker_pid", nullable=True),
+        _number("failures", 0),
+        _number("crashes", 0),
+        _id("celery_id"),
+        _number("generation", 1),
+        *(_time(name, nullable=True) for name in ("dispatch_at", "dispatched_at", "delete_requested_at")),
+        _number("version", 1),
+        _now("created_at"),
+        _now("updated_at"),
+        *(_time(name, nullable=True) for name in ("started_at", "finished_at", "cancel_requested_at")),
+        sa.CheckConstraint(f"status IN ({STATUSES})", name="status"),
+        sa.CheckConstraint("priority IN ('low', 'normal', 'high', 'critical')", name="priority"),
+        sa.CheckConstraint("(status = 'running') = (claim_id IS NOT NULL)", name="running_has_claim"),
+        sa.CheckConstraint("(status = 'pending') = (dispatch_at IS NOT NULL)", name="pending_has_dispatch"),
+        sa.CheckConstraint(
+            "(status IN ('succeeded', 'failed', 'revoked')) = (finished_at IS NOT NULL)", name="terminal_has_finish"
+        ),
+        sa.CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
+        sa.CheckConstraint("max_attempts >= 1 AND failures BETWEEN 0 AND max_attempts", name="failures"),
+        sa.CheckConstraint("crashes BETWEEN 0 AND 3", name="crashes"),
+        sa.CheckConstraint("attempt >= 0 AND generation >= 1 AND version >= 1", name="counters"),
+    )
+    _create_task_indexes()
+    op.create_table(
+        "task_attempts",
+        _id("task_id", sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+        _number("number", primary_key=True),
+        _text("worker", nullable=True),
+        _time("started_at"),
+        _time("finished_at"),
+        _text("outcome"),
+        *(_text(name, nullable=True) for name in ("error_type", "error_message", "traceback")),
+        sa.CheckConstraint(f"outcome IN ({OUTCOMES})", name="outcome"),
+    )
+    op.create_table(
+        "idempotency_keys",
+        _of_user(primary_key=True),
+        _text("key", primary_key=True),
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        _id("task_id", sa.ForeignKey("tasks.id", ondelete="SET NULL"), nullable=True),
+        _now("created_at"),
+    )
+    op.create_index(None, "idempotency_keys", ["task_id"])
+    op.create_index(None, "idempotency_keys", ["created_at"])
+
+
+def _create_task_indexes() -> None:
+    newest = "id DESC"
+    _task_index("user", "user_id", newest)
+    _task_index("user_status", "user_id", "status", newest)
+    _task_index("kind", "user_id", TASK_KIND, newest, where="finished_at IS NOT NULL")
+    _task_index("odd_ids", "user_id", where=ODD_ID)
+    _task_index("tags", "tags", where="tags <> '{}'", postgresql_using="gin")
+    _task_index("due", "dispatch_at", where="status = 'pending'")
+    out = "status = 'pending' AND dispatched_at IS NOT NULL"
+    _task_index("dispatched", "queue", "priority", "dispatched_at", where=out)
+    _task_index("expiring", "expires_at", where="status = 'pending' AND expires_at IS NOT NULL")
+    _task_index("running", "worker_id", where="status = 'running'")
+    _task_index("finished", "finished_at", where="finished_at IS NOT NULL")
+    _task_index("delete_requested", "id", where="delete_requested_at IS NOT NULL")
+
+
+def _task_index(name: str, *columns: str, where: str | None = None, **options: Any) -> None:
+    condition = None if where is None else sa.text(where)
+    parts = [sa.text(column) for column in columns]
+    op.create_index(f"ix_tasks_{name}", "tasks", parts, postgresql_where=condition, **options)
+
+
+def _create_counts() -> None:
+    def key(*names: str, primary_key: bool) -> list[sa.Column[Any]]:
+        return [(_id if name == "user_id" else _text)(name, primary_key=primary_key) for name in names]
+
+    def number() -> sa.Column[Any]:
+        return sa.Column("number", sa.BigInteger(), nullable=False)
+
+    op.create_table("task_totals", *key("user_id", "status", primary_key=True), number())
+    op.create_table("task_counts", *key("user_id", *KIND, "status", primary_key=True), number())
+    changed = key("user_id", "status", *KIND, primary_key=False)
+    op.create_table("task_count_changes", *changed, _number("number"), **SHORT_LIVED_ROWS)
+
+
+def _create_operations() -> None:
+    op.create_table(
+        "worker_processes",
+        _id(primary_key=True),
+        _text("name"),
+        _number("pid"),
+        sa.Column("queues", TextList, nullable=False),
+        _number("concurrency"),
+        _now("started_at"),
+        _now("heartbeat_at"),
+        _time("stopped_at", nullable=True),
+    )
+    op.create_index(None, "worker_processes", ["heartbeat_at"])
+    op.create_table("periods", _text("name", primary_key=True), _now("fired_at"))
+    op.create_table(
+        "maintenance_lease",
+        _number("id", primary_key=True, autoincrement=False),
+        _id("holder"),
+        _now("renewed_at"),
+        _time("expires_at"),
+        _time("rescue_after"),
+        _text("broker_epoch", nullable=True),
+        sa.CheckConstraint("id = 1", name="single"),
+    )
+
+
+def _create_audit() -> None:
+    op.create_table(
+        "audit_events",
+        _id(primary_key=True),
+        _now("at"),
+        sa.Column("event", sa.String(64), nullable=False),
+        sa.Column("origin", sa.String(16), nullable=False),
+        _id("actor_id", nullable=True),
+        sa.Column("actor_name", sa.String(128)),
+        sa.Column("object_kind", sa.String(32), nullable=False),
+        sa.Column("object_id", sa.String(128), nullable=False),
+        sa.Column("address", sa.String(64)),
+        sa.Column("request_id", sa.String(64)),
+        _text("detail", server_default="{}"),
+        sa.CheckConstraint("octet_length(detail) <= 4096", name="detail"),
+    )
+    newest = [descending("at"), descending("id")]
+    op.create_index("ix_audit_events_at", "audit_events", newest)
+    for name, column in (("event", "event"), ("actor", "actor_id"), ("object", "object_id")):
+        op.create_index(f"ix_audit_events_{name}", "audit_events", [column, *newest])

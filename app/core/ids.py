@@ -4,7 +4,30 @@ from uuid import UUID
 
 import uuid_utils.compat
 
+_RANDOM_BITS = 80
+_MAX_MILLISECONDS = 2**48 - 1
+FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
+
 
 def new_id() -> UUID:
-    """A new UUIDv7; those of one process rise strictly."""
+    """A new UUIDv7. Each id of one process is higher than the one before."""
     return uuid_utils.compat.uuid7()
+
+
+def first_id_at(seconds: float) -> UUID:
+    """The lowest UUIDv7 of a time, given in seconds since 1970. Times out of range give the nearest one in range."""
+    return UUID(int=_milliseconds(seconds) << _RANDOM_BITS)
+
+
+def last_id_at(seconds: float) -> UUID:
+    """The highest UUIDv7 of a time, given in seconds since 1970. Times out of range give the nearest one in range."""
+    return UUID(int=((_milliseconds(seconds) + 1) << _RANDOM_BITS) - 1)
+
+
+def time_of(identifier: UUID) -> float:
+    """The time in a UUIDv7, in seconds since 1970: that of the machine which made it."""
+    return (identifier.int >> _RANDOM_BITS) / 1000
+
+
+def _milliseconds(seconds: float) -> int:
+    return min(max(int(seconds * 1000), 0), _MAX_MILLISECONDS)

@@ -1,8 +1,9 @@
-"""The database's clock. It decides all times that are compared: the clocks of processes may differ by hours."""
+"""The one clock: times that processes compare are read from the database, never from a machine.
 
-from sqlalchemy import func
+NOW is the moment of evaluation. STATEMENT_TIME is one moment for the whole statement: use it for columns that must
+agree and for comparisons that an index should serve. `seconds` makes an interval of a number.
+"""
 
-# May change from row to row of one statement, so no index serves a comparison with it.
-NOW = func.clock_timestamp()
-# One moment for a whole statement: for columns that must agree, and for comparisons that an index is to serve.
-STATEMENT_TIME = func.statement_timestamp()
+from app.db.postgresql.schema.clock import NOW, STATEMENT_TIME, seconds
+
+__all__ = ["NOW", "STATEMENT_TIME", "seconds"]

@@ -3,40 +3,27 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    any_,
-    bindparam,
-    func,
-    literal_column,
-    or_,
-    select,
-    union_all,
-)
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import or_, select, true, union_all
 from sqlalchemy.orm import Session
-from sqlalchemy.types import Uuid
 
-from app.db.base import UTCDateTime
+from app.core.ids import first_id_at
+from app.db.clock import NOW
+from app.db.postgresql import live
+from app.db.postgresql.conditions import is_one_of
 from app.db.session import SessionLocal, autocommit_engine
 from app.live.frames import Frame
 from app.models.api_key import KEY_STANDS, ApiKey
 from app.models.login import LOGIN_STANDS, LoginSession
-from app.models.task import Task, TaskStatus
+from app.models.task import Task
 from app.models.user import User
 from app.services.tasks import task_queries
 
 # So much later than `updated_at` says may a change come to be seen: the transactions of ours are shorter.
 LATE = timedelta(seconds=5)
-# Of each of a user's lists so many rows are looked at, however many there are.
-NEWEST = 2000
 # A task's id holds the clock of the API process that made it.
 _CLOCKS_DIFFER = timedelta(minutes=1)
-_NOW = func.clock_timestamp()
 
 # Whether this version of a task is news to anybody.
 IsNews = Callable[[UUID, UUID, int], bool]
@@ -65,18 +52,15 @@ def _autocommit() -> Session:
     return SessionLocal(bind=autocommit_engine())
 
 
-def _ids(name: str) -> Any:
-    """An array and not IN: one statement for any number of ids."""
-    return any_(bindparam(name, type_=ARRAY(Uuid)))
-
-
 def read(task_id: UUID, owner: UUID | None) -> Found:
     """One task as `owner` may see it. Raises TaskNotFound."""
     with _autocommit() as db:
         return _found(task_queries.read(db, task_id, owner), lambda *_: True)
 
 
-_ROWS = select(Task).where(Task.id == _ids("ids"), or_(Task.id == _ids("watched"), Task.user_id == _ids("users")))
+_ROWS = select(Task).where(
+    is_one_of(Task.id, "ids"), or_(is_one_of(Task.id, "watched"), is_one_of(Task.user_id, "users"))
+)
 
 
 def read_rows(ids: Sequence[UUID], watched: Sequence[UUID], users: Sequence[UUID], is_news: IsNews) -> list[Found]:
@@ -91,7 +75,7 @@ def _found(task: Task, is_news: IsNews) -> Found:
     return Found(task.id, task.user_id, task.version, task.has_ended, Frame.of(task) if news else None)
 
 
-_VERSIONS = select(Task.id, Task.version).where(Task.id == _ids("ids"))
+_VERSIONS = select(Task.id, Task.version).where(is_one_of(Task.id, "ids"))
 
 
 def versions(ids: Sequence[UUID]) -> dict[UUID, int]:
@@ -102,79 +86,38 @@ def versions(ids: Sequence[UUID]) -> dict[UUID, int]:
 
 def now() -> datetime:
     with autocommit_engine().connect() as db:
-        moment: datetime = db.execute(select(_NOW)).scalar_one()
+        moment: datetime = db.execute(select(NOW)).scalar_one()
         return moment
 
 
-_SINCE = bindparam("since", type_=UTCDateTime)
-_COLUMNS = (Task.id, Task.user_id, Task.version, Task.updated_at)
-_ENDED = select(*_COLUMNS).where(Task.user_id == _ids("users"), Task.finished_at > _SINCE)
-_RUNNING = select(*_COLUMNS).where(
-    Task.user_id == _ids("users"), Task.status == TaskStatus.RUNNING.value, Task.updated_at > _SINCE
-)
-
-
-def _newest(user_id: Any, *where: ColumnElement[bool]) -> Select[UUID, UUID, int, datetime]:
-    """A user's newest tasks, from the indexes that the pages of the list use."""
-    return select(*_COLUMNS).where(Task.user_id == user_id, *where).order_by(Task.id.desc()).limit(NEWEST)
-
-
-_WATCHING = func.unnest(bindparam("users", type_=ARRAY(Uuid))).table_valued("id", name="watching").render_derived()
-
-
-def _newest_of_each(*where: ColumnElement[bool]) -> Select[Any]:
-    rows = _newest(_WATCHING.c.id, *where).lateral()
-    return select(rows).select_from(_WATCHING).join(rows, literal_column("true"))
-
-
-_RECENT = union_all(_ENDED, _RUNNING, _newest_of_each(Task.id > bindparam("since_id", type_=Uuid))).subquery()
-# The pending ones by name and not from an array: PostgreSQL then knows how many the user has, and which way is short.
-_PENDING = _newest(bindparam("user", type_=Uuid), Task.status == TaskStatus.PENDING.value).subquery()
-_CHANGED = union_all(_ENDED, _RUNNING, _newest_of_each(), select(_PENDING)).subquery()
-
-
 def recent(users: Sequence[UUID], since: datetime) -> dict[UUID, tuple[UUID, int]]:
-    """What has ended, runs, or was created since then, of these users: each with its user and version.
-
-    By indexes that are there anyway; one on `updated_at` would have every report of progress write all of them.
-    """
-    statement = select(_RECENT.c.id, _RECENT.c.user_id, _RECENT.c.version).where(_RECENT.c.updated_at > _SINCE)
-    parameters = {"users": users, "since": since, "since_id": _id_of(since - _CLOCKS_DIFFER)}
+    """The tasks of these users that ended or were created since, or run: user and version by the task's id."""
+    since_id = first_id_at((since - _CLOCKS_DIFFER).timestamp())
     with autocommit_engine().connect() as db:
-        return {row.id: (row.user_id, row.version) for row in db.execute(statement, parameters)}
+        return {task_id: (user_id, version) for task_id, user_id, version in live.recent(db, users, since, since_id)}
 
 
 def changed_since(user_id: UUID, since: datetime, limit: int) -> list[UUID]:
-    """What a stream has missed, in the order of the changes; at most `limit`.
+    """The changes that a stream has missed, in their order; at most `limit`.
 
-    Complete for what runs or has ended since; what was merely edited, or is pending again, is found among the newest.
+    Complete for tasks that run or have ended since. Edited and again pending ones are found among the newest.
     """
-    rows = _CHANGED.c
-    last = func.max(rows.updated_at)
-    statement = select(rows.id).where(rows.updated_at > _SINCE).group_by(rows.id).order_by(last).limit(limit)
     with autocommit_engine().connect() as db:
-        return list(db.scalars(statement, {"users": [user_id], "user": user_id, "since": since}))
-
-
-def _id_of(moment: datetime) -> UUID:
-    """The lowest UUIDv7 of this moment."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
+        return live.changed_since(db, user_id, since, limit)
 
 
 _SESSIONS = (
     select(LoginSession.id, User.role)
     .join(User, User.id == LoginSession.user_id)
-    .where(LOGIN_STANDS, LoginSession.id == _ids("sessions"))
+    .where(LOGIN_STANDS, is_one_of(LoginSession.id, "sessions"))
 )
-_KEYS = select(ApiKey.id, User.role).join(User, User.id == ApiKey.user_id).where(KEY_STANDS, ApiKey.id == _ids("keys"))
+_KEYS = (
+    select(ApiKey.id, User.role).join(User, User.id == ApiKey.user_id).where(KEY_STANDS, is_one_of(ApiKey.id, "keys"))
+)
 _STANDING = union_all(_SESSIONS, _KEYS).subquery()
 # The time comes along even where nothing else does.
-_CLOCK = select(_NOW.label("now")).subquery()
-_STANDS = (
-    select(_CLOCK.c.now, _STANDING.c.id, _STANDING.c.role)
-    .select_from(_CLOCK)
-    .outerjoin(_STANDING, literal_column("true"))
-)
+_CLOCK = select(NOW.label("now")).subquery()
+_STANDS = select(_CLOCK.c.now, _STANDING.c.id, _STANDING.c.role).select_from(_CLOCK).outerjoin(_STANDING, true())
 
 
 def standing(sessions: Collection[UUID], keys: Collection[UUID]) -> Standing:

@@ -1,19 +1,17 @@
-"""Who leads: one row with a time limit, renewed at each pass."""
+"""The lease of the leading process: one row with a time limit, renewed at each pass."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import case, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.db.clock import NOW
+from app.db.postgresql import maintenance
 from app.db.session import transaction
-from app.models.keeper import KeeperLease
-from app.services.execution.transitions import NOW
-
-ROW = 1
+from app.models.maintenance import MaintenanceLease
 
 
 @dataclass(frozen=True)
@@ -25,42 +23,31 @@ class Lease:
 
 
 def acquire(db: Session, me: UUID) -> Lease | None:
-    """Take or renew the lease; None when another holds it.
+    """Take or renew the lease; None while another process holds it.
 
-    When nobody has renewed it for a third of the workers' lease, the database was away or everything was: every
-    heartbeat is stale then, and rescuing waits until living workers have had one lease to beat again.
+    After a third of the workers' lease without a renewal, the database or all processes were away, and every heartbeat
+    is stale. Rescuing then waits for one lease, in which living workers send a heartbeat.
     """
     settings = get_settings()
-    until = NOW + timedelta(seconds=settings.keeper_lease_seconds)
-    workers = timedelta(seconds=settings.worker_lease_seconds)
-    mine = (KeeperLease.holder == me) | (KeeperLease.expires_at < NOW)
-    first = insert(KeeperLease).values(id=ROW, holder=me, expires_at=until, rescue_after=NOW + workers)
-    statement = first.on_conflict_do_update(
-        index_elements=[KeeperLease.id],
-        set_={
-            "holder": me,
-            "renewed_at": NOW,
-            "expires_at": until,
-            "rescue_after": case(
-                (KeeperLease.renewed_at < NOW - workers / 3, NOW + workers), else_=KeeperLease.rescue_after
-            ),
-        },
-        where=mine,
-    ).returning(KeeperLease.rescue_after <= NOW, KeeperLease.broker_epoch)
     with transaction(db):
-        # The look before: ON CONFLICT locks the row even where it changes nothing, and most processes stand by.
-        held = db.execute(select(~mine).where(KeeperLease.id == ROW)).scalar_one_or_none()
-        row = None if held else db.execute(statement).one_or_none()
+        row = maintenance.take_lease(
+            db,
+            me,
+            timedelta(seconds=settings.keeper_lease_seconds),
+            timedelta(seconds=settings.worker_lease_seconds),
+        )
     return None if row is None else Lease(*row)
 
 
 def release(db: Session, me: UUID) -> None:
-    """Let the next one take over at once."""
+    """Let another process take the lease at once."""
     with transaction(db):
-        db.execute(update(KeeperLease).where(KeeperLease.holder == me).values({"expires_at": NOW}))
+        db.execute(update(MaintenanceLease).where(MaintenanceLease.holder == me).values({"expires_at": NOW}))
 
 
 def keep_epoch(db: Session, epoch: str) -> None:
-    """Remember the broker's epoch, once everything that an earlier one held is due again."""
+    """Store the broker's epoch, once every message that the earlier broker held is due again."""
     with transaction(db):
-        db.execute(update(KeeperLease).where(KeeperLease.id == ROW).values({"broker_epoch": epoch}))
+        db.execute(
+            update(MaintenanceLease).where(MaintenanceLease.id == maintenance.LEASE_ROW).values({"broker_epoch": epoch})
+        )

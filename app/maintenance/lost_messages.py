@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Text, bindparam, column, func, select, true
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.db.clock import STATEMENT_TIME
+from app.db.postgresql import maintenance
+from app.db.postgresql.maintenance import DISPATCHED, PENDING
 from app.db.session import transaction
-from app.maintenance.passes import DISPATCHED, PENDING, send_again
+from app.maintenance.passes import send_again
 from app.models.task import Task, TaskPriority
-from app.services.execution.transitions import NOW, STATEMENT_TIME
 
 # Popping and claiming take milliseconds: what has been out for less may be on its way.
 LOST_AFTER = timedelta(seconds=5)
@@ -39,25 +40,6 @@ class Front:
     seen_at: datetime
 
 
-_LINES = (
-    func.unnest(bindparam("p_queues", type_=ARRAY(Text)), bindparam("p_priorities", type_=ARRAY(Text)))
-    .table_valued(column("queue", Text), column("priority", Text), name="lines")
-    .render_derived()
-)
-_OLDEST = (
-    select(Task.id, Task.dispatched_at)
-    .where(PENDING, DISPATCHED, Task.queue == _LINES.c.queue, Task.priority == _LINES.c.priority)
-    .order_by(Task.dispatched_at)
-    .limit(1)
-    .lateral("oldest")
-)
-_FRONTS = (
-    select(_LINES.c.queue, _LINES.c.priority, _OLDEST.c.id, NOW)
-    .select_from(_LINES.join(_OLDEST, true()))
-    .where(_OLDEST.c.dispatched_at < STATEMENT_TIME - LOST_AFTER)
-)
-
-
 class Doubt:
     """Remembers the fronts. A line that moves has lost nothing that will not come to its front."""
 
@@ -67,9 +49,8 @@ class Doubt:
     def stuck(self, db: Session, queues: list[str]) -> list[Front]:
         """The fronts that have not moved since the last look: an index lookup for each line."""
         lines = [(queue, priority.value) for queue in queues for priority in TaskPriority]
-        parameters = {"p_queues": [queue for queue, _ in lines], "p_priorities": [name for _, name in lines]}
         with transaction(db):
-            rows = db.execute(_FRONTS, parameters).all()
+            rows = maintenance.oldest_dispatched(db, lines, LOST_AFTER)
         fronts = [Front(Line(queue, TaskPriority(name)), task_id, at) for queue, name, task_id, at in rows]
         stuck = [front for front in fronts if self._seen.get(front.line) == front.id]
         self._seen = {front.line: front.id for front in fronts}

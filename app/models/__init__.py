@@ -1,12 +1,11 @@
 """Tables. Importing this package fills `Base.metadata`."""
 
-from app.models import guard as _guard  # noqa: F401 (attaches the trigger to the table)
-from app.models import task_count as _task_count  # noqa: F401 (the same)
+from app.models import task_count as _task_count  # noqa: F401 (its tables)
 from app.models.api_key import ApiKey
 from app.models.audit import AuditRecord
 from app.models.idempotency import IdempotencyKey
-from app.models.keeper import KeeperLease
 from app.models.login import LoginFailures, LoginSession, RefreshToken
+from app.models.maintenance import MaintenanceLease
 from app.models.period import Period
 from app.models.task import Task, TaskAttempt
 from app.models.user import User
@@ -16,9 +15,9 @@ __all__ = [
     "ApiKey",
     "AuditRecord",
     "IdempotencyKey",
-    "KeeperLease",
     "LoginFailures",
     "LoginSession",
+    "MaintenanceLease",
     "Period",
     "RefreshToken",
     "Task",

@@ -4,13 +4,13 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, Text, and_, func, or_
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, and_, or_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
 from app.db.base import Base
 from app.db.clock import NOW
+from app.db.postgresql.schema.types import TextList, subset_check
 from app.models.user import User
 
 
@@ -30,7 +30,7 @@ class ApiKey(Base):
 
     __tablename__ = "api_keys"
     __table_args__ = (
-        CheckConstraint("scopes <@ ARRAY['tasks:read', 'tasks:write', 'admin'] AND scopes <> '{}'", name="scopes"),
+        CheckConstraint(subset_check("scopes", list(Scope)), name="scopes"),
         Index("ix_api_keys_user_id_id", "user_id", "id"),
     )
 
@@ -39,8 +39,8 @@ class ApiKey(Base):
     name: Mapped[str]
     prefix: Mapped[str]
     digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    scopes: Mapped[list[str]] = mapped_column(TextList)
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

@@ -1,6 +1,6 @@
-"""The audit: who did what, when, from where. Rows are added and never changed; the database sees to that.
+"""The audit: who did what, when, from where. Rows are added and never changed: the database refuses a change.
 
-Nothing here points at another table: users and tasks get deleted, what was recorded of them stays.
+No foreign key leads to another table: a record outlives the users and tasks that it names.
 """
 
 from datetime import datetime
@@ -8,17 +8,20 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DDL, CheckConstraint, Index, String, event, func, text
+from sqlalchemy import CheckConstraint, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
 from app.db.base import Base, JSONText
+from app.db.clock import NOW
+from app.db.postgresql.schema import triggers
+from app.db.postgresql.schema.indexes import audit_indexes
 
 MAX_DETAIL = 4096
 
 
 class AuditEvent(StrEnum):
-    """What is recorded. A name is for ever: old rows keep it."""
+    """What is recorded. A name never changes: old rows keep it."""
 
     LOGIN_SUCCEEDED = "login.succeeded"
     LOGIN_FAILED = "login.failed"
@@ -49,7 +52,7 @@ class AuditRecord(Base):
     __tablename__ = "audit_events"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
     event: Mapped[str] = mapped_column(String(64))
     # `http`, `worker` (a task's body) or `python` (a command, a script, the service's own start).
     origin: Mapped[str] = mapped_column(String(16))
@@ -63,36 +66,8 @@ class AuditRecord(Base):
 
     __table_args__ = (
         CheckConstraint(f"octet_length(detail) <= {MAX_DETAIL}", name="detail"),
-        # Each filter with the order of a page behind it.
-        Index("ix_audit_events_at", text("at DESC"), text("id DESC")),
-        Index("ix_audit_events_event", "event", text("at DESC"), text("id DESC")),
-        Index("ix_audit_events_actor", "actor_id", text("at DESC"), text("id DESC")),
-        Index("ix_audit_events_object", "object_id", text("at DESC"), text("id DESC")),
+        *audit_indexes(),
     )
 
 
-# For each statement, not for each row: an UPDATE that matches nothing is refused as well, and so is the UPDATE of an
-# INSERT … ON CONFLICT that conflicts with nothing.
-APPEND_ONLY_FUNCTION = """
-CREATE FUNCTION audit_events_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION 'audit_events is append-only: no %', TG_OP USING ERRCODE = 'insufficient_privilege';
-END
-$$
-"""
-APPEND_ONLY_TRIGGER = """
-CREATE TRIGGER audit_events_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_events
-    FOR EACH STATEMENT EXECUTE FUNCTION audit_events_append_only()
-"""
-# Else `SET session_replication_role = replica` would pass it by.
-APPEND_ONLY_ALWAYS = "ALTER TABLE audit_events ENABLE ALWAYS TRIGGER audit_events_append_only"
-# The owner's own privileges as well.
-APPEND_ONLY_PRIVILEGES = "REVOKE UPDATE, DELETE, TRUNCATE ON audit_events FROM CURRENT_USER, PUBLIC"
-
-# The trigger goes with its table.
-DROP_APPEND_ONLY = "DROP FUNCTION IF EXISTS audit_events_append_only()"
-
-for _statement in (APPEND_ONLY_FUNCTION, APPEND_ONLY_TRIGGER, APPEND_ONLY_ALWAYS, APPEND_ONLY_PRIVILEGES):
-    # DDL() formats with %: the message's own % sign is doubled.
-    event.listen(AuditRecord.__table__, "after_create", DDL(_statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
-event.listen(AuditRecord.__table__, "after_drop", DDL(DROP_APPEND_ONLY))  # type: ignore[no-untyped-call]
+triggers.install_with(AuditRecord.__table__, AuditRecord.__tablename__)

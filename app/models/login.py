@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, and_, func
+from sqlalchemy import ForeignKey, Index, LargeBinary, and_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
@@ -20,7 +20,7 @@ class LoginSession(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
     revoked_why: Mapped[str | None]
@@ -39,7 +39,7 @@ class RefreshToken(Base):
 
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     session_id: Mapped[UUID] = mapped_column(ForeignKey("login_sessions.id", ondelete="CASCADE"))
-    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
 
@@ -52,4 +52,4 @@ class LoginFailures(Base):
 
     key: Mapped[str] = mapped_column(primary_key=True)
     failures: Mapped[int]
-    window_started_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    window_started_at: Mapped[datetime] = mapped_column(server_default=NOW)

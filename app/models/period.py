@@ -1,17 +1,17 @@
-"""When each periodic task fired last, whichever beat it was."""
+"""When each periodic task fired last, from whichever beat."""
 
 from datetime import datetime
 
-from sqlalchemy import func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base
+from app.db.clock import NOW
 
 
 class Period(Base):
-    """One row for each entry of beat's schedule. A new one counts from when it was first seen."""
+    """One row for each entry of beat's schedule. A new entry counts from the time when a beat first saw it."""
 
     __tablename__ = "periods"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    fired_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    fired_at: Mapped[datetime] = mapped_column(server_default=NOW)

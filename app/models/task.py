@@ -1,17 +1,17 @@
-"""The task: its states, its row, the attempts of its past.
+"""The task: its states, its row, and its past attempts.
 
-Who moves a task out of a state:
+What moves a task out of a state:
 
-    pending    a worker's claim (running); a cancel, or `expires_at` (revoked)
-    running    its attempt's own end (succeeded, failed, pending again for a retry); the keeper or the worker's
-               parent process when the attempt was lost or overran (pending, failed); whichever of them ends an
-               attempt whose cancellation was asked for (revoked)
-    succeeded  nobody: the end
+    pending    a worker's claim (running); a cancellation, or `expires_at` (revoked)
+    running    the end of its attempt (succeeded, failed, or pending for a retry); maintenance or the worker's parent
+               process, when the attempt was lost or overran its time limit (pending, failed); whichever of these ends
+               an attempt with a requested cancellation (revoked)
+    succeeded  nothing
     failed     a retry through the API (pending)
     revoked    a retry through the API (pending)
 
-`app/services/execution/transitions.py` holds the one function that writes `status`; the CHECKs below and the trigger of
-the first migration hold what the database can know by itself.
+`app/db/postgresql/transitions.py` builds each statement that writes `status`. The CHECKs below and the trigger in
+`app/db/postgresql/schema/guard.py` refuse any other change.
 """
 
 from datetime import datetime
@@ -19,13 +19,16 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Float, ForeignKey, Index, Integer, Text, func, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy import CheckConstraint, Float, ForeignKey, Integer, Text
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from app.core.ids import new_id
 from app.db.base import Base, JSONText
+from app.db.clock import NOW
+from app.db.postgresql.schema import triggers
+from app.db.postgresql.schema.indexes import task_indexes
+from app.db.postgresql.schema.types import NO_TEXTS, JsonObject, TextList
 
 MAX_CRASHES = 3
 
@@ -86,16 +89,8 @@ def _one_of(column: str, kind: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(str(k)) for k in kind)})", name=column)
 
 
-# One number for an ended task's status and kind, so that one index serves every filter by them.
-TASK_KIND = (
-    "hashtextextended(status || '/' || task_type || '/' || celery_task_name || '/' || priority || '/' || queue, 0)"
-)
-# The id's time is more than a minute from that of the database, or it has none.
-ODD_ID = "(created_at - uuid_extract_timestamp(id) BETWEEN interval '-1 minute' AND interval '1 minute') IS NOT TRUE"
-
-
 class Task(Base):
-    """One accepted task. The row decides; a message only says «look at this row now»."""
+    """One accepted task. The row decides; a message only asks a worker to look at the row now."""
 
     __tablename__ = "tasks"
 
@@ -108,8 +103,8 @@ class Task(Base):
     kwargs: Mapped[dict[str, Any]] = mapped_column(JSONText)
     priority: Mapped[TaskPriority] = mapped_column(_Named(TaskPriority))
     queue: Mapped[str]
-    tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
-    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default="{}")
+    tags: Mapped[list[str]] = mapped_column(TextList, server_default=NO_TEXTS)
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JsonObject, server_default="{}")
 
     status: Mapped[TaskStatus] = mapped_column(_Named(TaskStatus), server_default=TaskStatus.PENDING.value)
     # Why it was revoked: `cancelled`, `expired`, `ignored` (by its body), `stopped` (from outside).
@@ -126,11 +121,11 @@ class Task(Base):
     timeout_seconds: Mapped[float | None] = mapped_column(Float)
     retry_backoff_seconds: Mapped[float | None] = mapped_column(Float)
     max_attempts: Mapped[int] = mapped_column(server_default="1")
-    # The request or the decorator named max_attempts: then `self.retry()` obeys it rather than max_retries.
+    # The request or the decorator sets max_attempts: then `self.retry()` obeys it rather than max_retries.
     max_attempts_named: Mapped[bool] = mapped_column(server_default="false")
     rerun_lost: Mapped[bool] = mapped_column(server_default="true")
 
-    # Fencing. `attempt` counts starts and only ever rises; progress and finish name the attempt they speak for.
+    # Fencing. `attempt` counts starts and only rises; reports of progress and end name their attempt.
     attempt: Mapped[int] = mapped_column(server_default="0")
     claim_id: Mapped[UUID | None]
     worker: Mapped[str | None]
@@ -139,8 +134,8 @@ class Task(Base):
     failures: Mapped[int] = mapped_column(server_default="0")
     crashes: Mapped[int] = mapped_column(server_default="0")
 
-    # Dispatch bookkeeping, which no client sees. `generation` rises with each retry through the API and comes with
-    # a fresh celery_id; re-sending within one generation keeps both.
+    # Dispatch, which no client sees. `generation` rises with each retry through the API, which sets a new celery_id;
+    # sending again within one generation keeps both.
     celery_id: Mapped[UUID]
     generation: Mapped[int] = mapped_column(server_default="1")
     dispatch_at: Mapped[datetime | None]
@@ -148,8 +143,8 @@ class Task(Base):
     delete_requested_at: Mapped[datetime | None]
 
     version: Mapped[int] = mapped_column(server_default="1")
-    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
@@ -167,41 +162,7 @@ class Task(Base):
         CheckConstraint("max_attempts >= 1 AND failures BETWEEN 0 AND max_attempts", name="failures"),
         CheckConstraint(f"crashes BETWEEN 0 AND {MAX_CRASHES}", name="crashes"),
         CheckConstraint("attempt >= 0 AND generation >= 1 AND version >= 1", name="counters"),
-        # Pages: newest first, of one user, of one user's one status. The rest of the filters ride on these.
-        Index("ix_tasks_user", "user_id", text("id DESC")),
-        Index("ix_tasks_user_status", "user_id", "status", text("id DESC")),
-        # Newest first, of one user and kind (TASK_KIND) and end: written by a finish alone.
-        Index(
-            "ix_tasks_kind",
-            "user_id",
-            text(TASK_KIND),
-            text("id DESC"),
-            postgresql_where=text("finished_at IS NOT NULL"),
-        ),
-        # Ids tell the time of creation, but for those that a wrong clock has made: these stand here.
-        Index("ix_tasks_odd_ids", "user_id", postgresql_where=text(ODD_ID)),
-        Index("ix_tasks_tags", "tags", postgresql_using="gin", postgresql_where=text("tags <> '{}'")),
-        # The keeper's work. Partial, so that finished rows cost it nothing.
-        Index("ix_tasks_due", "dispatch_at", postgresql_where=text("status = 'pending'")),
-        Index(
-            "ix_tasks_dispatched",
-            "queue",
-            "priority",
-            "dispatched_at",
-            postgresql_where=text("status = 'pending' AND dispatched_at IS NOT NULL"),
-        ),
-        Index(
-            "ix_tasks_expiring",
-            "expires_at",
-            postgresql_where=text("status = 'pending' AND expires_at IS NOT NULL"),
-        ),
-        Index("ix_tasks_running", "worker_id", postgresql_where=text("status = 'running'")),
-        Index("ix_tasks_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
-        Index(
-            "ix_tasks_delete_requested",
-            "id",
-            postgresql_where=text("delete_requested_at IS NOT NULL"),
-        ),
+        *task_indexes(),
     )
 
     @property
@@ -216,8 +177,11 @@ class Task(Base):
         return {"type": self.error_type, "message": self.error_message}
 
 
+triggers.install_with(Task.__table__, Task.__tablename__)
+
+
 class TaskAttempt(Base):
-    """An attempt that did not succeed; running and succeeded ones are told by the task's own row."""
+    """An attempt that did not succeed. The task's own row holds running and succeeded ones."""
 
     __tablename__ = "task_attempts"
     __table_args__ = (_one_of("outcome", AttemptOutcome),)

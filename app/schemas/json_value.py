@@ -7,7 +7,7 @@ from pydantic import AfterValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from app.core.config import get_settings
-from app.db.base import dump_json, dumped, json_size
+from app.core.json_text import dump_json, dumped, json_size
 
 
 def _check(value: Any, depth: int) -> None:

@@ -20,9 +20,9 @@ from pydantic_core import PydanticCustomError
 
 from app.catalogue import redact_args
 from app.core.config import get_settings
+from app.core.json_text import dumped, json_size
 from app.core.redacted_text import redact_text
 from app.core.redaction import holds_mask, redact
-from app.db.base import dumped, json_size
 from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
 from app.schemas.base import PatchModel, RequestModel
 from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag, check_size

@@ -21,6 +21,7 @@ from app.messaging import publisher
 from app.messaging.dispatches import Dispatch
 from app.models.audit import AuditEvent
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
+from app.models.task_filter import TaskFilter
 from app.schemas.task import TaskCreate
 from app.services.audit import recording as audit
 from app.services.execution.results import check_size
@@ -34,7 +35,6 @@ from app.services.tasks import (
     task_reports,
 )
 from app.services.tasks.quotas import load_of, quotas
-from app.services.tasks.task_filter import TaskFilter
 
 
 class TaskService:

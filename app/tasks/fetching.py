@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.config import get_settings
-from app.db.base import dump_json
+from app.core.json_text import dump_json
 from app.outbound import Answer, Bounds, Client
 from app.outbound.errors import Interrupted
 from app.outbound.urls import parse

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from app.core.ids import new_id
-from app.db.base import dump_json
+from app.core.ids import new_id, time_of
+from app.core.json_text import dump_json
 from app.outbound import Bounds, Client
 from app.outbound.signatures import signed_headers
 from app.outbound.urls import parse
@@ -40,6 +40,6 @@ class Webhook:
 def webhook_of(event: str, payload: Any, task_id: str | None) -> Webhook:
     """With the task's id as its own; the time of the event is the task's creation, which its id holds."""
     identity = UUID(task_id) if task_id else new_id()
-    happened = datetime.fromtimestamp((identity.int >> 80) / 1000, UTC)
+    happened = datetime.fromtimestamp(time_of(identity), UTC)
     timestamp = happened.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return Webhook(str(identity), dump_json({"type": event, "timestamp": timestamp, "data": payload}).encode())

@@ -6,8 +6,8 @@ from typing import Any, Self
 import pytest
 import redis
 
-from app.db.direct import Prepared
-from app.services.execution import attempts
+from app.db.postgresql import attempts
+from app.db.postgresql.prepared import Prepared
 from tests.support.faults import followed
 from tests.support.faults.failpoints import failpoints
 from tests.support.faults.proxy import READY, TcpProxy
@@ -21,7 +21,7 @@ CLAIM = "app.services.execution.attempts:claim"
 HAND_OVER = "app.worker.shared.handover:Handover.send"
 TOGETHER = "app.services.execution.successes:succeed_together"
 # As a worker sends it; the statement itself was prepared before.
-CLAIM_STATEMENT = f"EXECUTE {Prepared(attempts._CLAIM).name}(".encode()
+CLAIM_STATEMENT = f"EXECUTE {Prepared(attempts.CLAIM).name}(".encode()
 
 
 class Doomed:

@@ -171,13 +171,13 @@ class TestTheLeader:
 
     @staticmethod
     def _renewed_at(scene: Scene) -> datetime:
-        return scene.stack.sql("SELECT renewed_at FROM keeper_lease")[0][0]  # type: ignore[no-any-return]
+        return scene.stack.sql("SELECT renewed_at FROM maintenance_lease")[0][0]  # type: ignore[no-any-return]
 
     @staticmethod
     def _is_within_a_transaction(scene: Scene) -> bool:
         """Whether the lease is locked by somebody who does not go on. Where it never is, so much the better."""
         idle = """SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
-                  WHERE state = 'idle in transaction' AND relation = 'keeper_lease'::regclass AND mode = 'RowExclusiveLock'"""
+                  WHERE state = 'idle in transaction' AND relation = 'maintenance_lease'::regclass AND mode = 'RowExclusiveLock'"""
         return bool(scene.stack.sql(idle)[0][0])
 
     def _replaced(self, scene: Scene, leader: Part, number: signal.Signals, by: Part) -> float:
@@ -199,7 +199,7 @@ class TestTheLeader:
     @staticmethod
     def _leads(scene: Scene, part: Part) -> bool:
         """By the database: the keeper that holds the lease is the one that this part's log names."""
-        holder = scene.stack.sql("SELECT holder FROM keeper_lease")
+        holder = scene.stack.sql("SELECT holder FROM maintenance_lease")
         return bool(holder) and f"keeper {holder[0][0]} leads" in part.output()
 
 

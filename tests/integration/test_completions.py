@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.direct import direct
+from app.db.postgresql.prepared import prepared_connection
 from app.db.session import SessionLocal
 from app.models.task import Task, TaskStatus
 from app.services.execution import successes
@@ -94,7 +94,7 @@ class TestTogether:
         assert batches == [5]
 
     def test_by_their_keys_though_the_plan_was_made_for_an_empty_table(self) -> None:
-        with noted_connections() as drivers, direct() as connection:
+        with noted_connections() as drivers, prepared_connection() as connection:
             for _ in range(8):
                 successes.succeed_together(connection, [Success(new_id(), 1, None)])
             explained = Cursor.sent[-1].replace("EXECUTE", "EXPLAIN EXECUTE")
@@ -171,7 +171,7 @@ class TestAnOutage:
         write(completions)
         one = success("1")
         source.send(one)
-        with direct() as connection, SessionLocal() as db:
+        with prepared_connection() as connection, SessionLocal() as db:
             ((pid,),) = connection.execute(select(func.pg_backend_pid()), {}).all()
             db.execute(select(func.pg_terminate_backend(pid)))
         write(completions)

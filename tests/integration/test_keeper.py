@@ -289,7 +289,7 @@ class TestRescue:
 class TestLease:
     def expire(self, db: Session, seconds: int = 1) -> None:
         statement = (
-            "UPDATE keeper_lease SET expires_at = now() - interval '1 s', renewed_at = now() - :s * interval '1 s'"
+            "UPDATE maintenance_lease SET expires_at = now() - interval '1 s', renewed_at = now() - :s * interval '1 s'"
         )
         db.execute(text(statement), {"s": seconds})
         db.commit()
@@ -320,7 +320,7 @@ class TestLease:
     def test_after_a_gap_nobody_is_rescued_for_one_lease(self, db: Session, two: tuple[UUID, UUID]) -> None:
         first, second = two
         lease.acquire(db, first)
-        db.execute(text("UPDATE keeper_lease SET rescue_after = now() - interval '1 s'"))
+        db.execute(text("UPDATE maintenance_lease SET rescue_after = now() - interval '1 s'"))
         held = lease.acquire(db, first)
         assert held is not None
         assert held.may_rescue

@@ -1,4 +1,4 @@
-"""Migrations lead to what the models say, CHECKs and triggers included, and back to nothing."""
+"""Migrations lead to the schema of the models, CHECKs and triggers included, and back to an empty database."""
 
 import subprocess
 import sys
@@ -88,55 +88,3 @@ class TestMigrations:
         starters = [subprocess.Popen(command, cwd=ROOT, env=variables) for _ in range(2)]
         assert [starter.wait(60) for starter in starters] == [0, 0]
         assert "tasks" in tables(services, database)
-
-    def test_a_role_that_runs_the_service_can_end_tasks_at_once(
-        self, services: Services, new_database: Callable[[], str]
-    ) -> None:
-        database = new_database()
-        alembic(services, database, "upgrade", "0006")
-        engine = create_engine(sqlalchemy_url(services.database_url(database)), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            role = f"app_of_{database}"
-            connection.execute(text(f"CREATE ROLE {role}"))
-            connection.execute(text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON tasks TO {role}"))
-            alembic(services, database, "upgrade", "head")
-            rights = text(
-                "SELECT has_table_privilege(:role, name, right_) FROM unnest(:names) name, unnest(:rights) right_"
-            )
-            names = ["task_totals", "task_counts", "task_count_changes"]
-            wanted = {"role": role, "names": names, "rights": ["SELECT", "INSERT", "UPDATE", "DELETE"]}
-            assert list(connection.scalars(rights, wanted)) == [True] * 12
-            connection.execute(text(f"DROP OWNED BY {role}"))
-            connection.execute(text(f"DROP ROLE {role}"))
-        engine.dispose()
-
-    def test_what_had_ended_before_is_counted(self, services: Services, new_database: Callable[[], str]) -> None:
-        database = new_database()
-        alembic(services, database, "upgrade", "0006")
-        engine = create_engine(sqlalchemy_url(services.database_url(database)), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text(EARLIER_USERS))
-            connection.execute(text(EARLIER_TASKS))
-            alembic(services, database, "upgrade", "head")
-            kind = "task_type, celery_task_name, priority, queue, status"
-            for table, columns in (("task_totals", "user_id, status"), ("task_counts", f"user_id, {kind}")):
-                kept = text(f"SELECT {columns}, number FROM {table} ORDER BY {columns}")
-                ended = "FROM tasks WHERE finished_at IS NOT NULL"
-                counted = text(f"SELECT {columns}, count(*) {ended} GROUP BY {columns} ORDER BY {columns}")
-                expected = connection.execute(counted).all()
-                assert len(expected) >= 6
-                assert connection.execute(kept).all() == expected
-        engine.dispose()
-
-
-EARLIER_USERS = """
-INSERT INTO users (id, username, username_normalized, email, email_normalized, password_hash)
-SELECT uuidv7(), 'u' || n, 'u' || n, n || '@example.com', n || '@example.com', '!' FROM generate_series(1, 2) n
-"""
-EARLIER_TASKS = """
-INSERT INTO tasks (id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue, status,
-    dispatch_at, finished_at)
-SELECT uuidv7(), uuidv7(), users.id, 'a task', 'type ' || n % 3, 'app.tasks.example', '[]', '{}', 'normal', 'default',
-    state, CASE state WHEN 'pending' THEN now() END, CASE state WHEN 'pending' THEN NULL ELSE now() END
-FROM users, generate_series(1, 20) n, unnest('{pending, succeeded, failed, revoked}'::text[]) state
-"""

@@ -18,10 +18,10 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.catalogue import catalogue
+from app.db.clock import NOW
 from app.maintenance import lost_messages as doubt
 from app.maintenance import passes
 from app.models import WorkerProcess
-from app.services.execution.transitions import NOW
 from tests.support.both_sides import BothSides
 from tests.support.machine import ONCE_ONLY, Machine, NothingFits
 from tests.support.model import ModelTask

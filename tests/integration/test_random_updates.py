@@ -14,10 +14,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.models.task import TaskStatus
+from app.models.task import Task, TaskStatus
 from app.services.execution import attempts, rescue
 from app.services.execution.attempts import NextTry
-from app.services.execution.transitions import Task
 from app.services.task_service import task_service
 from tests.support.lawful import MOVES, unlawful
 from tests.support.tasks import ERROR, claim, new_task, new_user, task_in

@@ -8,11 +8,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
+from app.db.postgresql.transitions import transition
 from app.errors import AttemptLost
-from app.models.task import TERMINAL, TRANSITIONS, AttemptOutcome, TaskStatus
+from app.models.task import TERMINAL, TRANSITIONS, AttemptOutcome, Task, TaskStatus
 from app.services.execution import attempts, rescue
 from app.services.execution.attempts import NextTry, Ticket
-from app.services.execution.transitions import Task, transition
 from app.services.task_service import task_service
 from tests.support.tasks import ERROR, WORKER, claim, new_task, task_in
 

@@ -14,15 +14,17 @@ import pytest
 from sqlalchemy import delete, text
 from sqlalchemy.orm import Session
 
+from app.db.postgresql import task_pages as page_statements
+from app.db.postgresql import task_time_counts
 from app.db.session import SessionLocal, engine
 from app.errors import TaskNotFound
 from app.maintenance.loop import Keeper
 from app.models import User
 from app.models.task import TaskStatus
+from app.models.task_filter import TaskFilter
 from app.services.execution import attempts
 from app.services.task_service import task_service
-from app.services.tasks import task_counts, task_pages, task_time_counts
-from app.services.tasks.task_filter import TaskFilter
+from app.services.tasks import task_counts, task_pages
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.tasks import new_task, new_user, task_in
@@ -267,7 +269,7 @@ class TestPages:
 
     @pytest.mark.parametrize("most", [32, 0], ids=["by kind", "too many kinds"])
     def test_a_rare_kind_is_found(self, db: Session, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-        monkeypatch.setattr(task_pages, "MAX_KINDS", most)
+        monkeypatch.setattr(page_statements, "MAX_KINDS", most)
         monkeypatch.setattr(task_pages, "LOOK", 9 if most else 10_000)
         user = new_user(db)
         rare = task_in(db, TaskStatus.FAILED, user, task_type="rare")
@@ -283,7 +285,7 @@ class TestPages:
         self, db: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         task = task_in(db, TaskStatus.RUNNING)
-        looked = task_pages._number_of_kinds
+        looked = page_statements.number_of_kinds
 
         def ended_after(*arguments: Any) -> int | None:
             number = looked(*arguments)
@@ -291,7 +293,7 @@ class TestPages:
             db.commit()
             return number
 
-        monkeypatch.setattr(task_pages, "_number_of_kinds", ended_after)
+        monkeypatch.setattr(page_statements, "number_of_kinds", ended_after)
         tasks, edge = task_service.list_page(db, TaskFilter(user_id=task.user_id, task_type="test"), 50)
         assert ([found.status for found in tasks], edge) == ([TaskStatus.SUCCEEDED], None)
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from app.db.direct import Direct, Prepared, direct
+from app.db.postgresql.prepared import Prepared, PreparedConnection, prepared_connection
 from app.db.session import SessionLocal, dispose_engine, engine
 from app.errors import AttemptLost
 from app.messaging.publisher import publisher
@@ -39,7 +39,7 @@ def statements() -> Iterator[list[str]]:
     yield Cursor.sent
 
 
-def backend(connection: Direct) -> int:
+def backend(connection: PreparedConnection) -> int:
     return int(connection.execute(select(func.pg_backend_pid()), {}).all()[0][0])
 
 
@@ -140,21 +140,21 @@ class TestEachStepIsOneRoundTrip:
 
 class TestTheConnection:
     def test_is_the_same_for_all_statements_of_a_process(self) -> None:
-        with direct() as first:
+        with prepared_connection() as first:
             pass
-        with direct() as second:
+        with prepared_connection() as second:
             assert second is first
 
     def test_takes_no_place_in_the_engines_pool(self) -> None:
-        with direct():
+        with prepared_connection():
             assert engine().pool.checkedout() == 0  # type: ignore[attr-defined]
 
     def test_is_given_up_after_an_error_and_the_next_one_works(self) -> None:
-        with direct() as first, SessionLocal() as db:
+        with prepared_connection() as first, SessionLocal() as db:
             db.execute(select(func.pg_terminate_backend(backend(first))))
-        with pytest.raises(DBAPIError), direct() as broken:
+        with pytest.raises(DBAPIError), prepared_connection() as broken:
             broken.execute(READ_NAME, {})
-        with direct() as second:
+        with prepared_connection() as second:
             assert second is not first
             assert second.execute(READ_NAME, {}).one_or_none() is None
 
@@ -162,21 +162,21 @@ class TestTheConnection:
         run = claimed()
         with SessionLocal() as db:
             task_service.update_task_status(db, run.task_id, "failed")
-        with direct() as before:
+        with prepared_connection() as before:
             pass
         with pytest.raises(AttemptLost):
             run.report(1)
-        with direct() as after:
+        with prepared_connection() as after:
             assert after is before
 
     def test_is_closed_with_the_engine(self) -> None:
-        with direct() as connection:
+        with prepared_connection() as connection:
             pass
         dispose_engine()
         assert connection.is_closed
 
     def test_is_left_alone_by_a_process_that_was_forked_from_its_own(self) -> None:
-        with direct() as connection:
+        with prepared_connection() as connection:
             pass
         connection.pid += 1
         dispose_engine()
@@ -184,10 +184,10 @@ class TestTheConnection:
         connection.close()
 
     def test_a_second_one_at_the_same_time_is_closed_after_its_use(self) -> None:
-        with direct() as one:
-            with direct() as other:
+        with prepared_connection() as one:
+            with prepared_connection() as other:
                 assert other is not one
-            with direct() as third:
+            with prepared_connection() as third:
                 assert third is other
         assert one.is_closed
 
@@ -196,14 +196,14 @@ class TestTheConnection:
         with (
             settings(environment(gone, services.flushed_broker())),
             pytest.raises(OperationalError, match="does not exist"),
-            direct(),
+            prepared_connection(),
         ):
             pass
 
     def test_a_former_primary_is_left(self, drivers: list[Any]) -> None:
-        with direct() as first, drivers[-1].cursor() as cursor:
+        with prepared_connection() as first, drivers[-1].cursor() as cursor:
             cursor.execute("SET default_transaction_read_only = on")
-        with pytest.raises(DBAPIError, match="read-only"), direct() as reader:
+        with pytest.raises(DBAPIError, match="read-only"), prepared_connection() as reader:
             reader.execute(update(Task).values({"name": "x"}).returning(Task.id), {})
         assert first.is_closed
 
@@ -213,12 +213,12 @@ class TestPreparing:
         prepared = Prepared(READ_NAME)
         assert "$" not in prepared.text
         assert "'it''s 100% «constant»'" in prepared.text
-        with direct() as connection:
+        with prepared_connection() as connection:
             assert connection.execute(READ_NAME, {}).one_or_none() is None
 
     def test_a_session_without_it_gets_it_again(self, drivers: list[Any]) -> None:
         """As after a pooler's `DISCARD ALL`."""
-        with direct() as connection:
+        with prepared_connection() as connection:
             connection.execute(READ_NAME, {})
             with drivers[-1].cursor() as cursor:
                 cursor.execute("DEALLOCATE ALL")
@@ -226,7 +226,7 @@ class TestPreparing:
 
     def test_one_that_is_there_already_is_used(self, drivers: list[Any]) -> None:
         prepared = Prepared(READ_NAME)
-        with direct() as connection:
+        with prepared_connection() as connection:
             with drivers[-1].cursor() as cursor:
                 cursor.execute(f"PREPARE {prepared.name} AS {prepared.text}")
             assert connection.execute(READ_NAME, {}).one_or_none() is None
@@ -244,11 +244,11 @@ class TestPreparing:
     def test_two_rows_where_there_is_one_at_most_are_an_error(self) -> None:
         pending()
         pending()
-        with direct() as connection, pytest.raises(ValueError, match="2 rows"):
+        with prepared_connection() as connection, pytest.raises(ValueError, match="2 rows"):
             connection.execute(select(Task.id), {}).one_or_none()
 
     def test_errors_say_nothing_of_the_values(self) -> None:
-        with pytest.raises(DBAPIError) as caught, direct() as connection:
+        with pytest.raises(DBAPIError) as caught, prepared_connection() as connection:
             connection.execute(_DIVIDE, {})
         assert "hunter2" not in str(caught.value).partition("\n")[2].replace(str(caught.value.orig), "")
         assert isinstance(caught.value.orig, psycopg2.Error)

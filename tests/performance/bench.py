@@ -32,7 +32,7 @@ from tests.support.waiting import wait_for
 RAW_APP = "tests.performance.comparators.raw"
 SECRET = "of-the-handwritten-endpoint-0123456789abcdef"
 TASK_MODULES = {"TASK_MODULES": '["tests.support.measured_tasks"]'}
-EPOCH = "SELECT 1 FROM keeper_lease WHERE broker_epoch IS NOT NULL"
+EPOCH = "SELECT 1 FROM maintenance_lease WHERE broker_epoch IS NOT NULL"
 # Quotas are checked, and not met: nothing runs what is submitted.
 ROOM = {"QUOTA_QUEUED_TASKS": "100000000", "QUOTA_TASKS_PER_MINUTE": "100000000", "QUOTA_QUEUED_BYTES": str(1 << 40)}
 QUIET = ("--log-level", "warning", "--no-access-log")

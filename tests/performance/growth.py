@@ -16,11 +16,11 @@ from app.db.session import SessionLocal, engine
 from app.maintenance import passes
 from app.messaging.publisher import publisher
 from app.models.task import Task, TaskStatus
+from app.models.task_filter import TaskFilter
 from app.services.execution import attempts
 from app.services.execution.attempts import Ticket
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
-from app.services.tasks.task_filter import TaskFilter
 from tests.support.services import environment
 from tests.support.settings import settings
 from tests.support.tasks import WORKER, claim, new_task, new_user

@@ -7,10 +7,10 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.dialects import postgresql
 
+from app.db.postgresql import attempts
+from app.db.postgresql.transitions import transition
 from app.models.task import ACTIVE, TERMINAL, TRANSITIONS, TaskStatus
-from app.services.execution import attempts
 from app.services.execution.attempts import CurrentAttempt, current_attempt
-from app.services.execution.transitions import transition
 from app.services.tasks import task_changes
 from app.services.tasks.task_reports import _current
 
@@ -53,25 +53,25 @@ class TestTransitions:
 
 
 class TestFence:
-    @pytest.mark.parametrize("name", ["_SUCCEED", "_FAIL", "_RETRY_LATER", "_REVOKE", "_REVOKE_CANCELLED", "_PROGRESS"])
+    @pytest.mark.parametrize("name", ["SUCCEED", "FAIL", "RETRY_LATER", "REVOKE", "REVOKE_CANCELLED", "PROGRESS"])
     def test_what_a_worker_writes_names_its_attempt_and_wants_it_running(self, name: str) -> None:
         text = sql(getattr(attempts, name))
         assert "tasks.attempt = %(p_attempt)s" in text
         assert re.search(r"\(CAST\(tasks\.status AS TEXT\) \|\| ''\) (IN \(|= )", text)
 
     def test_a_claim_takes_only_what_is_due_and_of_its_generation_and_name(self) -> None:
-        text = sql(attempts._CLAIM)
+        text = sql(attempts.CLAIM)
         for part in ("tasks.generation = ", "tasks.celery_task_name = ", "tasks.run_at", "tasks.expires_at"):
             assert part in text.partition("WHERE")[2]
 
     def test_an_attempt_that_did_not_succeed_writes_its_history_in_the_same_statement(self) -> None:
-        assert "INSERT INTO task_attempts" in sql(attempts._FAIL)
-        assert "INSERT INTO task_attempts" not in sql(attempts._SUCCEED)
+        assert "INSERT INTO task_attempts" in sql(attempts.FAIL)
+        assert "INSERT INTO task_attempts" not in sql(attempts.SUCCEED)
 
     def test_a_failure_gives_way_to_a_cancellation(self) -> None:
-        assert "tasks.cancel_requested_at IS NULL" in sql(attempts._FAIL)
-        assert "tasks.cancel_requested_at IS NULL" in sql(attempts._RETRY_LATER)
-        assert "tasks.cancel_requested_at IS NULL" not in sql(attempts._SUCCEED)
+        assert "tasks.cancel_requested_at IS NULL" in sql(attempts.FAIL)
+        assert "tasks.cancel_requested_at IS NULL" in sql(attempts.RETRY_LATER)
+        assert "tasks.cancel_requested_at IS NULL" not in sql(attempts.SUCCEED)
 
 
 class TestWhoseUpdate:

@@ -45,12 +45,12 @@ def test_what_every_child_does_first_is_done_before_the_fork() -> None:
     """Imported or built after it, it would be each child's own: some megabytes each."""
     program = (
         "import os, sys; from celery import signals; from app.celery_app import celery_app;"
-        "from billiard.util import set_pdeathsig; from app.db import direct; from app.services.execution import attempts;"
+        "from billiard.util import set_pdeathsig; from app.db.postgresql import attempts, prepared;"
         "signals.worker_before_create_process.send(sender=None);"
-        "known, built = set(sys.modules), direct._prepared.cache_info().misses;"
+        "known, built = set(sys.modules), prepared._prepared.cache_info().misses;"
         "os.fork() and sys.exit(os.waitstatus_to_exitcode(os.wait()[1]));"
         "set_pdeathsig(9), attempts.build_statements();"
-        "print(*(set(sys.modules) - known), direct._prepared.cache_info().misses - built)"
+        "print(*(set(sys.modules) - known), prepared._prepared.cache_info().misses - built)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], env=process_environment({}), capture_output=True, text=True, check=True

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, LargeBinary, Row, any_, bindparam, delete, or
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from app.db.batches import batch
 from app.db.clock import NOW, STATEMENT_TIME
+from app.db.postgresql.batches import batch
 from app.models.api_key import KEY_STANDS, ApiKey
 from app.models.user import User
 

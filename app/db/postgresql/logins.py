@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Row, Uuid, any_, bindparam, case, delete, sel
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
-from app.db.batches import batch
 from app.db.clock import NOW, STATEMENT_TIME
+from app.db.postgresql.batches import batch
 from app.models.login import LOGIN_STANDS, SESSION_OPEN, LoginFailures, LoginSession, RefreshToken
 from app.models.user import User
 

@@ -11,9 +11,8 @@ from sqlalchemy import JSON, Connection, Float, Insert, Row, Text, bindparam, ca
 from sqlalchemy.orm import Session
 
 from app.db.base import Base
-from app.db.clock import STATEMENT_TIME
+from app.db.clock import STATEMENT_TIME, seconds
 from app.models.task import Task
-from app.services.execution.transitions import seconds
 
 _TABLE = Base.metadata.tables[Task.__tablename__]
 # What the database decides. JSONB has its own form of numbers, so `metadata` is answered as it stands in the row.

@@ -4,7 +4,7 @@ from math import isfinite
 from typing import Any
 
 from app.core.config import get_settings
-from app.db.base import json_size
+from app.core.json_text import json_size
 from app.errors import ResultTooLarge
 
 

@@ -16,13 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
-from app.db.base import json_size
+from app.core.ids import first_id_at
+from app.core.json_text import json_size
 from app.db.outage import first_line
+from app.db.postgresql import quotas as statements
+from app.db.postgresql.quotas import Look
 from app.db.session import SessionLocal
 from app.errors import QuotaExceeded, TooManyBytesQueued, TooManySubmissions, TooManyTasksQueued
 from app.models.task import Task
@@ -39,25 +41,7 @@ SHARE_OF_ROOM = 16
 QUEUE_RETRY_SECONDS = 5
 MAX_USERS = 10_000
 
-# By indexes that lead to this user's rows alone: of the queue at most quota + 1 and never a finished one; of the last
-# minute none that is older by more than the slack, which forgives processes whose clock made older ids.
-_LOOK = text("""
-SELECT queued.tasks, queued.bytes, recent.tasks, recent.seconds FROM (
-    SELECT count(*) AS tasks, coalesce(sum(octet_length(args) + octet_length(kwargs)), 0)::bigint AS bytes
-    FROM (
-        (SELECT args, kwargs FROM tasks WHERE user_id = :user_id AND status = 'pending' ORDER BY id DESC LIMIT :queued)
-        UNION ALL
-        (SELECT args, kwargs FROM tasks WHERE user_id = :user_id AND status = 'running' ORDER BY id DESC LIMIT :queued)
-    ) AS active
-) AS queued, (
-    SELECT count(*) AS tasks,
-        coalesce(extract(epoch FROM min(created_at) + :window * interval '1 second' - clock_timestamp()), 0)::float
-            AS seconds
-    FROM tasks
-    WHERE :rated AND user_id = :user_id AND id > CAST(:oldest AS uuid)
-        AND created_at > statement_timestamp() - :window * interval '1 second'
-) AS recent
-""")
+# Forgives processes whose clock made older ids.
 _SLACK_SECONDS = 60
 _ALL = 2**62
 
@@ -220,9 +204,9 @@ class Quotas:
                 return
             with usage.lock:
                 before = usage.since
-            row = _look(db, user_id)
+            seen = _look(db, user_id)
             with usage.lock:
-                _note(usage, row, before, time.monotonic() - begun)
+                _note(usage, seen, before, time.monotonic() - begun)
         finally:
             usage.look.release()
 
@@ -240,32 +224,32 @@ def _occupy(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:
     usage.open = usage.open.plus(wanted)
 
 
-def _look(db: Session, user_id: UUID) -> Row[Any]:
+def _look(db: Session, user_id: UUID) -> Look:
     """In a transaction of its own, unless there is one: none may be left idle behind it."""
     begun = not db.in_transaction()
     try:
-        return db.execute(_LOOK, _parameters(user_id)).one()
+        return statements.look(db, user_id, **_parameters())
     finally:
         if begun:
             db.rollback()
 
 
-def _parameters(user_id: UUID) -> dict[str, Any]:
+def _parameters() -> dict[str, Any]:
     """What is counted is counted up to where its quota is full."""
     settings = get_settings()
     by_bytes = _ALL if settings.quota_queued_bytes else 0
     return {
-        "user_id": user_id,
         "queued": settings.quota_queued_tasks + 1 if settings.quota_queued_tasks else by_bytes,
         "rated": settings.quota_tasks_per_minute > 0,
         "window": WINDOW_SECONDS,
-        "oldest": _id_before(WINDOW_SECONDS + _SLACK_SECONDS),
+        "oldest": first_id_at(time.time() - WINDOW_SECONDS - _SLACK_SECONDS),
     }
 
 
-def _note(usage: Usage, row: Sequence[Any], before: Load, took: float) -> None:
+def _note(usage: Usage, seen: Look, before: Load, took: float) -> None:
     """What was committed before the look is in its answer; what was committed since, or is still open, is not."""
-    usage.queued, usage.recent, usage.recent_seconds = Load(row[0], row[1]), row[2], row[3]
+    usage.queued = Load(seen.tasks, seen.bytes)
+    usage.recent, usage.recent_seconds = seen.recent, seen.recent_seconds
     usage.since = usage.since.minus(before)
     usage.looked_at = time.monotonic()
     usage.interval, usage.is_slow = max(MIN_INTERVAL, took / LOOKS_SHARE), took > SLOW_LOOK
@@ -313,12 +297,6 @@ def _used_its_share(settings: Settings, usage: Usage) -> bool:
     return not usage.is_known or any(
         quota and used * SHARE_OF_ROOM > max(0, quota - known) for quota, known, used in rooms
     )
-
-
-def _id_before(seconds: float) -> UUID:
-    """The smallest version 7 id of that time: it bounds an index scan, and decides nothing."""
-    milliseconds = max(0, int((time.time() - seconds) * 1000))
-    return UUID(int=milliseconds << 80)
 
 
 quotas = Quotas()

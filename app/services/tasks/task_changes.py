@@ -1,35 +1,37 @@
-"""The statements behind `task_service`'s changes. Each is guarded; none of them commits."""
+"""The statements of `task_service`'s changes. Each is guarded, returns whether it matched, and commits nothing."""
 
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, delete, func, literal, null, select, update
+from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, null, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.batches import batch
+from app.db.clock import NOW, STATEMENT_TIME
+from app.db.postgresql.batches import delete_batch
+from app.db.postgresql.transitions import (
+    CANCELLED,
+    CANCELLED_REASON,
+    NO_ERROR,
+    NOT_CANCELLED,
+    AttemptEnd,
+    in_state,
+    move_task,
+    touched,
+)
+from app.db.rows import changed_rows
 from app.errors import InvalidTransition
 from app.messaging import hints
 from app.models.task import TERMINAL, AttemptOutcome, Task, TaskStatus
-from app.services.execution.transitions import (
-    CANCELLED_REASON,
-    NO_ERROR,
-    NOW,
-    STATEMENT_TIME,
-    AttemptEnd,
-    in_state,
-    touched,
-    transition,
-)
 from app.services.tasks import task_queries
 
 # For statements that name their task.
 PENDING, RUNNING = in_state(TaskStatus.PENDING), in_state(TaskStatus.RUNNING)
 ENDED = Task.status.in_(sorted(TERMINAL))
 PURGE_BATCH = 1000
-# Two statements that each miss because the task moved in between are tried again; more often than this is no race.
+# Two statements miss where the task moves in between, and are tried again. More misses than this are no race.
 TRIES = 10
 
 
@@ -37,96 +39,94 @@ def _grace() -> timedelta:
     return timedelta(seconds=get_settings().dispatch_grace_seconds)
 
 
-def _matched(db: Session, statement: Any) -> bool:
-    """Every statement here returns the id of the task that it has changed first."""
-    row = db.execute(statement.execution_options(synchronize_session=False)).first()
-    if row is not None:
-        hints.changes(db, row[0])
-    return row is not None
+def _changed(db: Session, task_id: UUID, statement: Update | Delete) -> bool:
+    """Execute a statement that names this task. Returns whether it matched."""
+    return _hinted(db, task_id, matched=changed_rows(db.execute(statement)) > 0)
+
+
+def _hinted(db: Session, task_id: UUID, *, matched: bool) -> bool:
+    if matched:
+        hints.changes(db, task_id)
+    return matched
 
 
 def refused(db: Session, task_id: UUID, what: str) -> InvalidTransition:
-    """What to raise where a guarded statement matched no row. Raises TaskNotFound where that is why."""
+    """The error to raise where a guarded statement matched no row. Raises TaskNotFound where there is no task."""
     return InvalidTransition(f"Cannot {what} a task that is {task_queries.read(db, task_id).status}")
 
 
 def revoke_pending(db: Session, task_id: UUID, reason: str = "cancelled") -> bool:
-    """It will never start, whatever messages are out."""
+    """Revoke a pending task: it never starts, whatever messages were sent."""
     values = {"status_reason": reason}
-    statement = transition(TaskStatus.REVOKED, Task.id == task_id, sources=[TaskStatus.PENDING], values=values)
-    return _matched(db, statement)
+    revoked = move_task(db, TaskStatus.REVOKED, task_id, sources=[TaskStatus.PENDING], values=values)
+    return _hinted(db, task_id, matched=revoked)
 
 
 def request_cancel(db: Session, task_id: UUID) -> bool:
-    """Ask the running attempt to stop; asked once, it stays asked."""
-    statement = update(Task).where(Task.id == task_id, RUNNING, Task.cancel_requested_at.is_(None))
-    return _matched(db, statement.values({"cancel_requested_at": NOW, **touched()}).returning(Task.id))
+    """Ask the running attempt to stop. False where nothing runs, or it was asked before."""
+    statement = _update(task_id, RUNNING, Task.cancel_requested_at.is_(None))
+    return _changed(db, task_id, statement.values({"cancel_requested_at": NOW, **touched()}))
 
 
 def restart(db: Session, task_id: UUID) -> bool:
-    """Failed or revoked: pending again, as a new generation under a new Celery id."""
-    statement = transition(
-        TaskStatus.PENDING,
-        Task.id == task_id,
-        sources=[TaskStatus.FAILED, TaskStatus.REVOKED],
-        values={
-            "generation": Task.generation + 1,
-            "celery_id": new_id(),
-            "failures": 0,
-            "crashes": 0,
-            "result": None,
-            "cancel_requested_at": None,
-            "delete_requested_at": None,
-            "run_at": None,
-            # An `expires_at` that has gone by would revoke it again at once.
-            "expires_at": case((Task.expires_at > NOW, Task.expires_at), else_=null()),
-            "dispatch_at": NOW + _grace(),
-            **NO_ERROR,
-        },
-    )
-    return _matched(db, statement)
+    """Make a failed or revoked task pending again, as a new generation under a new Celery id."""
+    values = {
+        "generation": Task.generation + 1,
+        "celery_id": new_id(),
+        "failures": 0,
+        "crashes": 0,
+        "result": None,
+        "cancel_requested_at": None,
+        "delete_requested_at": None,
+        "run_at": None,
+        # An `expires_at` in the past would revoke it again at once.
+        "expires_at": case((Task.expires_at > NOW, Task.expires_at), else_=null()),
+        "dispatch_at": NOW + _grace(),
+        **NO_ERROR,
+    }
+    sources = [TaskStatus.FAILED, TaskStatus.REVOKED]
+    return _hinted(db, task_id, matched=move_task(db, TaskStatus.PENDING, task_id, sources=sources, values=values))
 
 
 def end_running(db: Session, task_id: UUID, to: TaskStatus, values: dict[str, Any], why: str | None) -> bool:
-    """From outside: end whatever attempt runs. Its own writes match no row from then on."""
-    ended = None
+    """From outside: end the running attempt. Its own writes match no row from then on."""
+    ended, guard = None, []
     if to is TaskStatus.FAILED:
-        ended = AttemptEnd.without_traceback(AttemptOutcome.FAILED, "Failed", why or "set from outside")
+        ended = AttemptEnd(AttemptOutcome.FAILED, "Failed", why or "set from outside")
         values = {**values, "error_type": "Failed", "error_message": why}
+        guard = [NOT_CANCELLED]
     elif to is TaskStatus.REVOKED:
-        ended = AttemptEnd(AttemptOutcome.REVOKED, null(), literal(why), null())
-        # Over a request to cancel that is the reason; else somebody stopped it.
-        reason = case((Task.cancel_requested_at.is_not(None), "cancelled"), else_="stopped")
+        ended = AttemptEnd(AttemptOutcome.REVOKED, None, why)
+        # A requested cancellation is the reason; else the task was stopped from outside.
+        reason = case((CANCELLED, "cancelled"), else_="stopped")
         values = {**values, **CANCELLED_REASON, "status_reason": reason}
-    guard: list[ColumnElement[bool]] = [Task.id == task_id]
-    if to is TaskStatus.FAILED:
-        guard.append(Task.cancel_requested_at.is_(None))
-    return _matched(db, transition(to, *guard, sources=[TaskStatus.RUNNING], values=values, ended=ended))
+    moved = move_task(db, to, task_id, *guard, sources=[TaskStatus.RUNNING], values=values, ended=ended)
+    return _hinted(db, task_id, matched=moved)
 
 
 def set_progress(db: Session, task_id: UUID, values: dict[str, Any]) -> bool:
-    """From outside, of whatever attempt runs."""
-    return _matched(
-        db, update(Task).where(Task.id == task_id, RUNNING).values({**values, **touched()}).returning(Task.id)
-    )
+    """From outside: set the progress of the running attempt, whichever it is."""
+    return _changed(db, task_id, _update(task_id, RUNNING).values({**values, **touched()}))
 
 
 def patch(db: Session, task_id: UUID, version: int, values: dict[str, Any], *, pending_only: bool) -> bool:
-    """Change the fields, if the task is still at this version (and, where that matters, pending)."""
-    guard = [Task.id == task_id, Task.version == version, *([PENDING] if pending_only else [])]
-    return _matched(db, update(Task).where(*guard).values({**values, **touched()}).returning(Task.id))
+    """Change the fields, if the task is still at this version and, with `pending_only`, pending."""
+    guard = [Task.version == version, *([PENDING] if pending_only else [])]
+    return _changed(db, task_id, _update(task_id, *guard).values({**values, **touched()}))
 
 
 def due_values(values: dict[str, Any]) -> dict[str, Any]:
-    """What a changed `priority` or `run_at` of a pending task means for its dispatch: a new window."""
+    """The values for the dispatch of a pending task whose `priority` or `run_at` changes: a new window."""
     run_at = values.get("run_at", Task.run_at)
     later = func.coalesce(run_at, NOW) > NOW
     return {"dispatched_at": None, "dispatch_at": case((later, run_at), else_=NOW)}
 
 
 def delete_ended(db: Session, task_id: UUID, *, pending_too: bool) -> bool:
+    """Delete an ended task and, with `pending_too`, a pending one."""
     allowed = ENDED | PENDING if pending_too else ENDED
-    return _matched(db, delete(Task).where(Task.id == task_id, allowed).returning(Task.id))
+    statement = delete(Task).where(Task.id == task_id, allowed).execution_options(synchronize_session=False)
+    return _changed(db, task_id, statement)
 
 
 def request_delete(db: Session, task_id: UUID) -> bool:
@@ -136,12 +136,13 @@ def request_delete(db: Session, task_id: UUID) -> bool:
         "cancel_requested_at": func.coalesce(Task.cancel_requested_at, NOW),
         **touched(),
     }
-    return _matched(db, update(Task).where(Task.id == task_id, RUNNING).values(values).returning(Task.id))
+    return _changed(db, task_id, _update(task_id, RUNNING).values(values))
 
 
 def delete_finished_before(db: Session, age: timedelta) -> int:
-    """One batch of the tasks that ended longer ago than `age`. Returns how many."""
-    old = Task.finished_at < STATEMENT_TIME - age
-    rows = batch(select(Task.id).where(old), PURGE_BATCH)
-    statement = delete(Task).where(Task.id.in_(rows), ENDED).returning(Task.id)
-    return len(db.execute(statement.execution_options(synchronize_session=False)).all())
+    """Delete one batch of the tasks that ended longer ago than `age`. Returns how many."""
+    return delete_batch(db, Task, Task.finished_at < STATEMENT_TIME - age, limit=PURGE_BATCH, guard=ENDED)
+
+
+def _update(task_id: UUID, *guard: ColumnElement[bool]) -> Update:
+    return update(Task).where(Task.id == task_id, *guard).execution_options(synchronize_session=False)

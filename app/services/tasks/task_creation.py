@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session, make_transient_to_detached
 from app.catalogue import find_type
 from app.core.config import get_settings
 from app.core.ids import new_id
+from app.core.json_text import dump_json
 from app.db.after_commit import after_commit
-from app.db.base import Base, JSONText, dump_json
+from app.db.base import Base, JSONText
 from app.db.postgresql import new_tasks
 from app.errors import InvalidTask
 from app.messaging import hints, publisher

@@ -4,10 +4,10 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, Uuid, any_, bindparam, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Connection, Select, select
 from sqlalchemy.orm import Session
 
+from app.db.postgresql.conditions import is_one_of
 from app.errors import TaskNotFound
 from app.models.task import AttemptOutcome, Task, TaskAttempt, TaskStatus
 from app.schemas.task import TaskRead
@@ -34,9 +34,7 @@ def read(db: Session, task_id: UUID, owner: UUID | None = None) -> Task:
 
 
 # Columns rather than objects: what one task costs is a third of it.
-_SNAPSHOTS = select(*(Task.__table__.c[name] for name in SHOWN)).where(
-    Task.__table__.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))
-)
+_SNAPSHOTS = select(*(Task.__table__.c[name] for name in SHOWN)).where(is_one_of(Task.__table__.c.id, "ids"))
 
 
 def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:

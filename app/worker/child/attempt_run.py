@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.base import dump_json
-from app.db.direct import Direct
+from app.core.json_text import dump_json
+from app.db.postgresql.prepared import PreparedConnection
 from app.errors import AttemptHandedBack, AttemptLost, ResultTooLarge, TaskCancelled
 from app.messaging import hints
 from app.services.execution import attempts
@@ -70,7 +70,7 @@ class AttemptRun:
         """Claim the ticket's task; None when there is nothing to claim. Raises Undeliverable without a database."""
         claim_id, tried = new_id(), False
 
-        def take(db: Direct) -> Claim | None:
+        def take(db: PreparedConnection) -> Claim | None:
             nonlocal tried
             again, tried = tried, True
             claimed = attempts.claim(db, ticket, claim_id, worker)
@@ -130,7 +130,7 @@ class AttemptRun:
     def _write_progress(self, percent: int | None, detail: Any | None) -> bool:
         task_id, attempt = self.claim.id, self.claim.attempt
 
-        def write(db: Direct) -> bool:
+        def write(db: PreparedConnection) -> bool:
             if percent is None and detail is None:
                 return attempts.is_cancelled(db, task_id, attempt)
             return attempts.report_progress(db, task_id, attempt, percent, detail)
@@ -190,7 +190,7 @@ class AttemptRun:
     def _fence(self) -> tuple[UUID, int]:
         return self.claim.id, self.claim.attempt
 
-    def _end(self, write: Callable[[Direct], bool]) -> None:
+    def _end(self, write: Callable[[PreparedConnection], bool]) -> None:
         """Write the end, unless the body has written one itself. The reporter's last value lands first."""
         try:
             held = self._delivered(write)
@@ -207,7 +207,7 @@ class AttemptRun:
         if not held:
             logger.warning("attempt %d of task %s no longer held it: nothing written", self.claim.attempt, self.task_id)
 
-    def _delivered(self, write: Callable[[Direct], bool]) -> bool:
+    def _delivered(self, write: Callable[[PreparedConnection], bool]) -> bool:
         self._has_ended()
         return self.current.settled or deliver(write, self._seconds)
 

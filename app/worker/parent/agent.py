@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
-from sqlalchemy import text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import get_settings
+from app.db.clock import NOW
 from app.db.outage import first_line, is_outage, is_passing
+from app.db.postgresql import workers
 from app.db.session import SessionLocal, transaction
 from app.models.task import Task
 from app.models.worker import WorkerProcess
 from app.services.execution import rescue
-from app.services.execution.transitions import NOW
 from app.worker.parent import held_attempts as holdings
 from app.worker.parent.body_stopper import Warden, living
 from app.worker.parent.completions import completions
@@ -37,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 LOOK_SECONDS = 1.0
-# Somebody may hold the row of one task for long: the heartbeat, and with it all the others, must not wait for that.
-LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '500ms'")
 
 
 @dataclass(frozen=True)
@@ -160,13 +158,8 @@ class Agent:
             "queues": list(self._node.queues()),
             "concurrency": self._node.concurrency,
         }
-        statement = (
-            insert(WorkerProcess)
-            .values(id=WORKER_ID, **row)
-            .on_conflict_do_update(index_elements=[WorkerProcess.id], set_={"heartbeat_at": NOW, "stopped_at": None})
-        )
         with SessionLocal() as db, transaction(db):
-            db.execute(statement)
+            workers.beat(db, WORKER_ID, row)
         self._fence.beaten(begun)
         self._next_beat = begun + get_settings().worker_heartbeat_seconds
 
@@ -236,7 +229,7 @@ class Agent:
         if ours is None and self._hand_back_at is not None:
             ours = Stop.HANDED_BACK  # a signal to the whole group has reached the child as well
         with SessionLocal() as db, transaction(db):
-            db.execute(LOCK_TIMEOUT)
+            workers.limit_lock_waits(db)  # the heartbeat must not wait for one locked row
             if loss.overran is not None:
                 rescue.overran(db, loss.overran, *attempt)
             elif ours is not None:
@@ -248,7 +241,7 @@ class Agent:
         """Give back what is left (its children are gone by now) and tell the keeper that nobody beats any more."""
         self._write_losses()
         with SessionLocal() as db, transaction(db):
-            db.execute(LOCK_TIMEOUT)
+            workers.limit_lock_waits(db)
             rescue.handed_back(db, WHY[Stop.HANDED_BACK], Task.worker_id == WORKER_ID)
             db.execute(update(WorkerProcess).where(WorkerProcess.id == WORKER_ID).values({"stopped_at": NOW}))
 

@@ -11,10 +11,10 @@ from billiard.util import get_pdeathsig
 from celery import Celery, bootsteps, signals
 
 from app.core.config import get_settings
+from app.db.postgresql import attempts
 from app.db.session import keep_transactions_short
 from app.maintenance.loop import keeper
 from app.messaging import hints
-from app.services.execution import attempts
 from app.worker.parent.agent import Node, agent
 from app.worker.parent.completions import completions
 

@@ -20,8 +20,8 @@ from celery import signals
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import get_settings
-from app.db.direct import direct
 from app.db.outage import first_line, is_outage, is_passing
+from app.db.postgresql.prepared import prepared_connection
 from app.messaging import hints
 from app.services.execution import attempts, successes
 from app.services.execution.successes import Success
@@ -127,7 +127,7 @@ class Completions:
         return PAUSE_SECONDS if again else 0.0
 
     def _succeed(self, batch: Sequence[Success]) -> None:
-        with direct() as connection:
+        with prepared_connection() as connection:
             held = successes.succeed_together(connection, batch)
         self._written(batch)
         hints.changed(*held)
@@ -159,7 +159,7 @@ class Completions:
                 raise
             # The database does not take this result, whoever asks.
             logger.exception("the result of task %s could not be stored", success.task_id)
-            with direct() as connection:
+            with prepared_connection() as connection:
                 attempts.fail(connection, success.task_id, success.attempt, describe(error))
             self._written([success])
             hints.changed(success.task_id)

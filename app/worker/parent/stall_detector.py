@@ -8,13 +8,13 @@ from datetime import timedelta
 from celery.worker import state
 from sqlalchemy import exists, select
 
+from app.db.clock import STATEMENT_TIME
 from app.db.outage import first_line
+from app.db.postgresql.maintenance import PENDING
 from app.db.session import SessionLocal, transaction
 from app.maintenance.broker_epoch import is_empty
-from app.messaging.due import PENDING
 from app.messaging.sending import BrokerLink
 from app.models.task import Task
-from app.services.execution.transitions import STATEMENT_TIME
 from app.worker.parent.body_stopper import living
 from app.worker.shared.slot_table import Board
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.db.direct import Direct, direct
 from app.db.outage import first_line, is_passing
+from app.db.postgresql.prepared import PreparedConnection, prepared_connection
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Undeliverable(Exception):
     """The database stayed away for longer than the statement was allowed to wait."""
 
 
-def deliver(statement: Callable[[Direct], T], seconds: float) -> T:
+def deliver(statement: Callable[[PreparedConnection], T], seconds: float) -> T:
     """Run `statement` on an autocommit connection, again and again while the database is away.
 
     Whatever it does must be safe to do twice: the reply to the first time may have been lost. Raises Undeliverable
@@ -37,7 +37,7 @@ def deliver(statement: Callable[[Direct], T], seconds: float) -> T:
     pause = FIRST_PAUSE
     while True:
         try:
-            with direct() as connection:
+            with prepared_connection() as connection:
                 return statement(connection)
         except (DBAPIError, PoolTimeout) as error:
             if not is_passing(error):

@@ -37,18 +37,17 @@ def no_redispatch() -> None:
 
 
 def no_fence() -> None:
-    from app.db import direct
-    from app.services.execution import attempts, successes
+    from app.db.postgresql import attempts, prepared
 
-    class Unfenced(direct.Prepared):
+    class Unfenced(prepared.Prepared):
         def __init__(self, statement: Any) -> None:
             super().__init__(statement)
             self.text = PREPARED_FENCE.sub(r" AND \1::integer IS NOT NULL", self.text).replace(FENCE_OF_EACH, "")
 
-    assert PREPARED_FENCE.search(direct.Prepared(attempts._SUCCEED).text), "the fence looks otherwise now"
-    assert FENCE_OF_EACH in direct.Prepared(successes._SUCCEED_TOGETHER).text, "the fence looks otherwise now"
-    _replace(direct, "Prepared", Unfenced)
-    assert FENCE in str(attempts._SUCCEED.compile(dialect=psycopg2.dialect())), "the fence looks otherwise now"
+    assert PREPARED_FENCE.search(prepared.Prepared(attempts.SUCCEED).text), "the fence looks otherwise now"
+    assert FENCE_OF_EACH in prepared.Prepared(attempts.SUCCEED_TOGETHER).text, "the fence looks otherwise now"
+    _replace(prepared, "Prepared", Unfenced)
+    assert FENCE in str(attempts.SUCCEED.compile(dialect=psycopg2.dialect())), "the fence looks otherwise now"
 
     @event.listens_for(Engine, "before_cursor_execute", retval=True)
     def without_the_attempt(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> tuple[str, Any]:

@@ -1,24 +1,27 @@
 """The one place that writes `status`.
 
-`transition()` builds one guarded UPDATE … RETURNING: it matches no row unless the task is in a state from which
-`TRANSITIONS` allows the change, and whoever speaks for an attempt adds that attempt to the guard. No row matched means
-that somebody else was first: the caller drops what it held or raises a named error, and never overwrites.
+`transition()` builds one guarded UPDATE … RETURNING. It matches no row unless the task is in a state from which
+`TRANSITIONS` allows the change; a caller that speaks for an attempt adds that attempt to the guard. No row matched
+means that another process was first: the caller drops its result or raises a named error, and never overwrites.
+
+`move_task` and `move_tasks` execute such a statement once. Statements that each task needs are built once, in
+`attempts.py`.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     BinaryExpression,
     Column,
     ColumnElement,
+    Connection,
     Select,
     Text,
     Update,
-    bindparam,
     cast,
-    func,
     insert,
     literal,
     literal_column,
@@ -26,24 +29,19 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.orm import Session
 from sqlalchemy.sql import operators
 
+from app.db.clock import NOW
 from app.models.task import TRANSITIONS, AttemptOutcome, Task, TaskAttempt, TaskStatus
 
-NOW = func.clock_timestamp()
-# The same moment wherever it stands in one statement: for columns that must agree, and for what an index is to find
-# (clock_timestamp() may change from row to row, so no index serves a comparison with it).
-STATEMENT_TIME = func.statement_timestamp()
 NO_ERROR = {"error_type": None, "error_message": None}
 CANCELLED_REASON = {"status_reason": "cancelled", **NO_ERROR}
+NOT_CANCELLED = Task.cancel_requested_at.is_(None)
+CANCELLED = Task.cancel_requested_at.is_not(None)
 
 _state_as_text = cast(Task.status, Text).op("||")(literal_column("''"))
-
-# A bind parameter named like a column would be taken for a value to SET, hence the `p_`.
-ERROR_TYPE = bindparam("p_error_type", type_=Text)
-ERROR_MESSAGE = bindparam("p_error_message", type_=Text)
-TRACEBACK = bindparam("p_traceback", type_=Text)
-RETURNED = (
+_RETURNED = (
     Task.id,
     Task.status,
     Task.version,
@@ -67,16 +65,12 @@ _HISTORY = (
 
 @dataclass(frozen=True)
 class AttemptEnd:
-    """How the running attempt ended, for `task_attempts`; values are SQL expressions or bind parameters."""
+    """How the running attempt ended, for `task_attempts`. Texts are values, SQL expressions or bind parameters."""
 
     outcome: AttemptOutcome
-    error_type: ColumnElement[Any] = ERROR_TYPE
-    error_message: ColumnElement[Any] = ERROR_MESSAGE
-    traceback: ColumnElement[Any] = TRACEBACK
-
-    @classmethod
-    def without_traceback(cls, outcome: AttemptOutcome, error_type: str, message: str) -> "AttemptEnd":
-        return cls(outcome, literal(error_type), literal(message), null())
+    error_type: str | ColumnElement[Any] | None = None
+    error_message: str | ColumnElement[Any] | None = None
+    traceback: str | ColumnElement[Any] | None = None
 
 
 def transition(
@@ -85,12 +79,12 @@ def transition(
     sources: Iterable[TaskStatus],
     values: dict[str, Any] | None = None,
     ended: AttemptEnd | None = None,
-    returning: Sequence[Any] = RETURNED,
+    returning: Sequence[Any] = _RETURNED,
 ) -> Update | Select[Any]:
-    """One statement that moves the matching tasks to `to`, with their history, and returns their rows.
+    """One statement that moves the matching tasks to `to`, writes their history, and returns their rows.
 
-    `sources` are the states they may come from; `ended` adds the row of the attempt that ends with it, which a success
-    does not need (the task's own row tells it). Raises ValueError for a move that `TRANSITIONS` does not know.
+    `sources` are the states that the tasks may come from. `ended` adds the row of the attempt that ends with the move;
+    a success needs none: the row of the task tells it. Raises ValueError for a move that TRANSITIONS does not have.
     """
     known = frozenset(sources)
     unknown = sorted(source for source in known if to not in TRANSITIONS[source])
@@ -107,15 +101,46 @@ def transition(
     return statement if ended is None else _with_history(statement, ended)
 
 
-def in_state(*states: TaskStatus) -> ColumnElement[bool]:
-    """Of a row that is named by its id: said so that no partial index of a state can serve.
+def move_task(
+    db: Session,
+    to: TaskStatus,
+    task_id: UUID,
+    *where: ColumnElement[bool],
+    sources: Iterable[TaskStatus],
+    values: dict[str, Any] | None = None,
+    ended: AttemptEnd | None = None,
+) -> bool:
+    """Move one task, as `transition()` describes. Returns False where it did not match."""
+    return bool(move_tasks(db, to, Task.id == task_id, *where, sources=sources, values=values, ended=ended))
 
-    While its statistics know of hardly any pending or running task, PostgreSQL takes such an index to be the shorter
-    way to one row, and a claim would go through all that waits (docs/adr/0026).
+
+def move_tasks(
+    db: Session | Connection,
+    to: TaskStatus,
+    *where: ColumnElement[bool],
+    sources: Iterable[TaskStatus],
+    values: dict[str, Any] | None = None,
+    ended: AttemptEnd | None = None,
+) -> list[UUID]:
+    """Move the matching tasks in one statement, as `transition()` describes. Returns the ids of the moved ones."""
+    statement = transition(to, *where, sources=sources, values=values, ended=ended)
+    return [row.id for row in db.execute(statement)]
+
+
+def in_state(*states: TaskStatus) -> ColumnElement[bool]:
+    """A condition on the status of a task that the statement names by its id: no partial index can serve it.
+
+    While PostgreSQL's statistics know of hardly any pending or running task, it takes such an index for the shorter
+    way to one row. A claim would then read all waiting tasks (docs/adr/0026).
     """
     if len(states) == 1:
         return _state_as_text == next(iter(states)).value
     return _state_as_text.in_(sorted(states))
+
+
+def touched() -> dict[str, Any]:
+    """The values of every change that a client can see."""
+    return {"version": Task.version + 1, "updated_at": NOW}
 
 
 def _names_one(condition: ColumnElement[bool]) -> bool:
@@ -129,20 +154,10 @@ def _names_one(condition: ColumnElement[bool]) -> bool:
 
 
 def _comes_from(sources: frozenset[TaskStatus]) -> ColumnElement[bool]:
-    # An IN is rendered anew at each execution, which a statement that is prepared once cannot be.
+    # SQLAlchemy renders an IN at each execution; a statement that is prepared once cannot have one.
     if len(sources) == 1:
         return Task.status == next(iter(sources)).value
     return Task.status.in_(sorted(sources))
-
-
-def touched() -> dict[str, Any]:
-    """What every change that a client can see carries."""
-    return {"version": Task.version + 1, "updated_at": NOW}
-
-
-def seconds(number: ColumnElement[Any]) -> ColumnElement[Any]:
-    """A number of seconds, fractions included, as an interval."""
-    return number * literal_column("interval '1 second'")
 
 
 def _entering(to: TaskStatus) -> dict[str, Any]:
@@ -153,13 +168,13 @@ def _entering(to: TaskStatus) -> dict[str, Any]:
     left: dict[str, Any] = {"claim_id": None, "worker_pid": None, "dispatched_at": None}
     if to is TaskStatus.PENDING:
         left["status_reason"] = None
-        # Progress belongs to an attempt; the next one starts at nothing.
+        # Progress belongs to an attempt: the next attempt starts at 0.
         return {**left, "dispatch_at": NOW, "finished_at": None, "progress": 0, "progress_detail": None}
     return {**left, "dispatch_at": None, "finished_at": NOW}
 
 
 def _with_history(statement: Update, ended: AttemptEnd) -> Select[Any]:
-    """The same statement with the ended attempt's row written by it: one round trip, one commit."""
+    """The same statement, which also writes the row of the ended attempt: one round trip, one commit."""
     moved = statement.cte("moved")
     attempt = select(
         moved.c.id,
@@ -168,21 +183,13 @@ def _with_history(statement: Update, ended: AttemptEnd) -> Select[Any]:
         moved.c.started_at,
         moved.c.updated_at,
         literal(ended.outcome.value),
-        ended.error_type,
-        ended.error_message,
-        ended.traceback,
+        *map(_expression, (ended.error_type, ended.error_message, ended.traceback)),
     )
     history = insert(TaskAttempt).from_select(_HISTORY, attempt).cte("history")
     return select(moved).add_cte(history)
 
 
-# Guards
-
-
-def this_attempt() -> tuple[ColumnElement[bool], ...]:
-    """The fence: this task, and this very attempt of it (`p_task_id`, `p_attempt`)."""
-    return Task.id == bindparam("p_task_id"), Task.attempt == bindparam("p_attempt")
-
-
-NOT_CANCELLED = Task.cancel_requested_at.is_(None)
-CANCELLED = Task.cancel_requested_at.is_not(None)
+def _expression(value: str | ColumnElement[Any] | None) -> ColumnElement[Any]:
+    if value is None:
+        return null()
+    return value if isinstance(value, ColumnElement) else literal(value)

@@ -1,9 +1,9 @@
-"""The worker's short way to PostgreSQL: one autocommit connection a process, with its statements prepared on it.
+"""One autocommit connection for each worker process, with its statements prepared on it.
 
-A claim and a finish are the price of each task, and what SQLAlchemy adds to one (a checkout, compilation from its
-cache, a change of the isolation level, which is a round trip, and a result) costs several times as much as psycopg2
-itself; a statement that PostgreSQL has prepared costs it a third (docs/adr/0027). The statements are still those that
-the services have built, errors are SQLAlchemy's, and connections come from the engine.
+Each task costs a claim and an end. What SQLAlchemy adds to a statement (a checkout, the compiled cache, a change of the
+isolation level, which is a round trip, and a result) costs several times as much as psycopg2 itself. A prepared
+statement costs PostgreSQL a third (docs/adr/0027). The statements are SQLAlchemy's, its errors are raised, and the
+connections come from its engine.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from app.db.session import engine
 
 _DIALECT: Any = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 _PARAMETER = re.compile(r"\$(\d+)")
-# A connection pooler may hand each statement to another server, where nothing is prepared.
+# A connection pooler may send each statement to another server session, where nothing is prepared.
 _NOT_PREPARED_HERE = errorcodes.INVALID_SQL_STATEMENT_NAME
 _TRIES = 2
 # An execution option: PostgreSQL's settings (name to value) while the statement runs.
@@ -34,7 +34,7 @@ Process = Callable[[Any], Any]
 
 
 class Prepared:
-    """A statement as PostgreSQL prepares it: constants in the text, what a caller gives as $1, $2, …"""
+    """A statement as PostgreSQL prepares it: constants stand in the text, a caller's values are $1, $2, …"""
 
     def __init__(self, statement: Update | Select[Any]) -> None:
         compiled = statement.compile(dialect=_DIALECT)
@@ -48,9 +48,9 @@ class Prepared:
             return place.get(name) or _literal(binds[name].value)
 
         self.text = _PARAMETER.sub(put, str(compiled))
-        # By its text: behind a pooler, processes of two releases may share a server's session.
+        # Named by its text: behind a pooler, processes of two releases may share a server's session.
         self.name = f"task_service_{hashlib.sha256(self.text.encode()).hexdigest()[:16]}"
-        # In one message with the statement, and so for its transaction alone, which a pooler does not take apart.
+        # In one message with the statement: valid for its transaction alone, which a pooler does not split.
         settings: Mapping[str, str] = statement.get_execution_options().get(SET_LOCAL, {})
         local = "".join(f"SET LOCAL {name} = {_literal(value)}; " for name, value in settings.items())
         self.call = f"{local}EXECUTE {self.name}" + (f"({', '.join(['%s'] * len(given))})" if given else "")
@@ -77,7 +77,7 @@ class Prepared:
 
 
 def _literal(value: Any) -> str:
-    """A constant of our own code."""
+    """A constant of this code as a SQL literal; never a value of a client."""
     if value is None:
         return "NULL"
     return str(int(value)) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
@@ -89,13 +89,13 @@ def _prepared(statement: Update | Select[Any]) -> Prepared:
 
 
 def build(*statements: Update | Select[Any]) -> None:
-    """Before a fork: compiled once, and not by each child for itself."""
+    """Compile these before a fork, so that the children need not."""
     for statement in statements:
         _prepared(statement)
 
 
 class Answer:
-    """What `Direct.execute` gives: the rows, read by position."""
+    """The result of `PreparedConnection.execute`: rows, read by position."""
 
     def __init__(self, rows: list[tuple[Any, ...]]) -> None:
         self._rows = rows
@@ -109,12 +109,12 @@ class Answer:
         return self._rows[0] if self._rows else None
 
 
-class Direct:
-    """A connection; `execute` is that of SQLAlchemy's for the statements of this process that are built once."""
+class PreparedConnection:
+    """A connection whose `execute` works as SQLAlchemy's does, for statements that are built once in a process."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
-        self.pid = os.getpid()  # whose it is; asked once, for it is a system call
+        self.pid = os.getpid()  # of the owner; read once, since it takes a system call
         self._known: set[str] = set()
         self._may_prepare = True
 
@@ -166,13 +166,13 @@ def _told(error: Exception, what: str) -> BaseException:
     return told
 
 
-# The connection that is kept for the next statement, and the engine that it came from: another one after a fork.
-_kept: tuple[Direct, Engine] | None = None
+# The connection kept for the next statement, and its engine: a process has another engine after a fork.
+_kept: tuple[PreparedConnection, Engine] | None = None
 
 
 @contextmanager
-def direct() -> Iterator[Direct]:
-    """A connection for one statement after another, kept open for the next caller unless it fails.
+def prepared_connection() -> Iterator[PreparedConnection]:
+    """A connection for several statements in turn, kept open for the next caller unless one fails.
 
     Raises SQLAlchemy's errors, a pool's timeout among them.
     """
@@ -189,18 +189,18 @@ def direct() -> Iterator[Direct]:
         _keep(connection, source)
 
 
-def _keep(connection: Direct, source: Engine) -> None:
+def _keep(connection: PreparedConnection, source: Engine) -> None:
     global _kept  # noqa: PLW0603
     if connection.is_closed:
         return
     if _kept is None:
         _kept = connection, source
-    else:  # a timer's, while the body's thread made its own
+    else:  # a timer's thread and the body's thread each opened one
         connection.close()
 
 
-def _open(source: Engine) -> Direct:
-    """Out of the engine's pool for good: sessions never wait for it, and it is never reset between statements."""
+def _open(source: Engine) -> PreparedConnection:
+    """Take a connection out of the pool for good: no session waits for it, and nothing resets it between statements."""
     try:
         pooled = source.raw_connection()
     except psycopg2.Error as error:
@@ -210,11 +210,11 @@ def _open(source: Engine) -> Direct:
     driver.autocommit = True
     if not event.contains(source, "engine_disposed", _let_go):
         event.listen(source, "engine_disposed", _let_go)
-    return Direct(driver)
+    return PreparedConnection(driver)
 
 
 def _let_go(source: Engine) -> None:
-    """After a fork the socket is the parent's: forgotten without a word on it."""
+    """Close the kept connection with its engine. After a fork the socket is the parent's: forget it without closing."""
     global _kept
     kept, _kept = _kept, None
     if kept is not None and kept[1] is source and kept[0].pid == os.getpid():

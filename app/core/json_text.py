@@ -1,0 +1,74 @@
+"""JSON as the exact text that is stored and answered: compact, ASCII only, bounded in depth."""
+
+import json
+from typing import Any
+
+# pydantic, which writes the answers, refuses 255 levels.
+MAX_DEPTH = 200
+TOO_DEEP = f"JSON nested more than {MAX_DEPTH} deep"
+
+
+_COMPACT = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
+class DumpedList(list[Any]):
+    """A list that carries its JSON text. Do not change it: the text would stay as it is."""
+
+    json_text: str
+
+
+class DumpedDict(dict[str, Any]):
+    """A dict that carries its JSON text. Do not change it: the text would stay as it is."""
+
+    json_text: str
+
+
+def dumped(value: Any) -> Any:
+    """A copy of this list or dict that carries its JSON text, so that `dump_json` writes it once.
+
+    Raises ValueError and TypeError as `dump_json` does.
+    """
+    copy: DumpedList | DumpedDict = DumpedList(value) if isinstance(value, list) else DumpedDict(value)
+    copy.json_text = dump_json(value)
+    return copy
+
+
+def dump_json(value: Any) -> str:
+    """`value` as compact ASCII JSON text.
+
+    Raises ValueError for NaN, infinity, a circular reference, lone surrogates and more than MAX_DEPTH levels, TypeError
+    for a value that JSON does not have.
+    """
+    if isinstance(value, DumpedList | DumpedDict):
+        return value.json_text
+    try:
+        text = _COMPACT.encode(value)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    # Both checks are rare: few values hold so many brackets, or a character beyond the basic plane.
+    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+        raise ValueError(TOO_DEEP)
+    if "\\ud" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("lone surrogates are not Unicode text") from None
+    return text
+
+
+def json_size(value: Any) -> int:
+    """The size of the JSON text of `value`, in bytes. Raises ValueError and TypeError as `dump_json` does."""
+    return len(dump_json(value))
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit + 1):
+        level = [inner for outer in level if isinstance(outer, dict | list | tuple) for inner in _items(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _items(outer: Any) -> Any:
+    return outer.values() if isinstance(outer, dict) else outer

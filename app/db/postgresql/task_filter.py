@@ -1,0 +1,72 @@
+"""The conditions that a TaskFilter puts on rows, split by the index that serves them."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, case, literal, literal_column, select, text
+
+from app.core.ids import FIRST_ID, LAST_ID, first_id_at, last_id_at
+from app.db.postgresql.schema.indexes import ODD_ID
+from app.models.task import Task
+from app.models.task_count import KIND
+from app.models.task_filter import TaskFilter
+
+# How far an id's time may be from `created_at`. Ids that are further away stand in `ix_tasks_odd_ids`.
+ID_SLACK = timedelta(seconds=61)
+# Made once: it takes SQLAlchemy a millisecond.
+_OTHER = Task.__table__.alias("other")
+
+Conditions = list[ColumnElement[bool]]
+
+
+def conditions(wanted: TaskFilter, *, status: bool = True) -> Conditions:
+    """All conditions; without `status` all but those on the status."""
+    states = [Task.status.in_(sorted(set(wanted.status)))] if status and wanted.status else []
+    return [*of_owner(wanted), *states, *of_kind(wanted), *of_rows(wanted), *of_ids(wanted)]
+
+
+def of_owner(wanted: TaskFilter) -> Conditions:
+    return [] if wanted.user_id is None else [Task.user_id == wanted.user_id]
+
+
+def of_kind(wanted: TaskFilter) -> Conditions:
+    """The conditions by which ended tasks are counted and indexed (TASK_KIND)."""
+    return [Task.__table__.c[name] == value for name in KIND if (value := getattr(wanted, name)) is not None]
+
+
+def of_rows(wanted: TaskFilter) -> Conditions:
+    """The conditions that no index is sorted by and no number is kept by: they are looked up in the rows."""
+    found: Conditions = []
+    if wanted.tag:
+        # The second condition is that of the partial index, which leaves tasks without tags out.
+        found += [Task.tags.contains(list(wanted.tag)), Task.tags != literal_column("'{}'", Task.tags.type)]
+    if wanted.name:
+        found.append(Task.name.icontains(wanted.name, autoescape=True))
+    if wanted.created_after is not None:
+        found.append(Task.created_at > wanted.created_after)
+    if wanted.created_before is not None:
+        found.append(Task.created_at < wanted.created_before)
+    return found
+
+
+def of_ids(wanted: TaskFilter) -> Conditions:
+    """Bounds on the id from the times of creation: wider than the times, and an index serves them."""
+    found: Conditions = []
+    if wanted.created_after is not None:
+        found.append(Task.id >= id_at(wanted, wanted.created_after, -1, no_bound=FIRST_ID))
+    if wanted.created_before is not None:
+        found.append(Task.id <= id_at(wanted, wanted.created_before, 1, no_bound=LAST_ID))
+    return found
+
+
+def id_at(wanted: TaskFilter, moment: datetime, direction: int, *, no_bound: UUID) -> ColumnElement[UUID]:
+    """The id of that time, with slack towards the future (1) or the past (-1).
+
+    `no_bound` where the filter's user has ids that a wrong clock has made.
+    """
+    seconds = moment.timestamp() + direction * ID_SLACK.total_seconds()
+    bound = last_id_at(seconds) if direction > 0 else first_id_at(seconds)
+    odd = select(_OTHER.c.id).where(text(ODD_ID))
+    if wanted.user_id is not None:
+        odd = odd.where(_OTHER.c.user_id == wanted.user_id)
+    return select(case((odd.exists(), literal(no_bound)), else_=literal(bound))).scalar_subquery()

@@ -1,0 +1,136 @@
+"""SQL that only PostgreSQL understands stands in `app/db/postgresql/`; everything else is portable SQLAlchemy Core.
+
+Read from the sources: compiling a statement for another dialect lets most of these constructs through.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import app.db.postgresql as room
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOM = Path(room.__file__).parent
+# What every engine has, and spells alike.
+FUNCTIONS = {"coalesce", "count", "length", "lower", "max", "min", "sum", "upper"}
+DRIVERS = ("sqlalchemy.dialects", "psycopg", "psycopg2")
+NAMES = {"ARRAY", "TextClause", "all_", "any_", "lateral", "literal_column", "text"}
+METHODS = {
+    "bool_op", "exec_driver_sql", "lateral", "on_conflict_do_nothing", "on_conflict_do_update", "op",
+    "raw_connection", "regexp_match", "render_derived", "returning", "table_valued", "with_for_update",
+}  # fmt: skip
+
+
+def engine_only(source: str) -> list[str]:
+    """The constructs in this source that not every engine has, each with its line."""
+    tree = ast.parse(source)
+    names = dict(_names_of_sqlalchemy(tree))
+    return [f"{line}: {what}" for node in ast.walk(tree) for line, what in _found(node, names)]
+
+
+def _names_of_sqlalchemy(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """What a name of this module stands for: `sa` for `sqlalchemy`, `f` for `sqlalchemy.func`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.asname or alias.name, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def _found(node: ast.AST, names: dict[str, str]) -> Iterator[tuple[int, str]]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        prefix = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+        for imported in (f"{prefix}{alias.name}" for alias in node.names):
+            if f"{imported}.".startswith(tuple(f"{driver}." for driver in DRIVERS)) or _is_engine_only(imported):
+                yield node.lineno, imported
+    elif isinstance(node, ast.Attribute):
+        full = _full_name(node, names)
+        function = full.partition("sqlalchemy.func.")[2]
+        if _is_engine_only(full) or (function and function not in FUNCTIONS):
+            yield node.lineno, full
+    elif isinstance(node, ast.Call):
+        if isinstance(node.func, ast.Attribute) and node.func.attr in METHODS:
+            yield node.lineno, f".{node.func.attr}()"
+        yield from ((node.lineno, each.arg) for each in node.keywords if (each.arg or "").startswith("postgresql_"))
+
+
+def _is_engine_only(name: str) -> bool:
+    package, _, last = name.rpartition(".")
+    return package.split(".")[0] == "sqlalchemy" and last in NAMES
+
+
+def _full_name(node: ast.expr, names: dict[str, str]) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{_full_name(node.value, names)}.{node.attr}"
+    return names.get(node.id, "") if isinstance(node, ast.Name) else ""
+
+
+def outside() -> list[Path]:
+    found = [path for path in sorted((ROOT / "app").rglob("*.py")) if not path.is_relative_to(ROOM)]
+    assert len(found) > 100
+    return found
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+class TestOutsideOfTheRoom:
+    @pytest.mark.parametrize("path", outside(), ids=name_of)
+    def test_every_statement_is_portable(self, path: Path) -> None:
+        assert engine_only(path.read_text(encoding="utf-8")) == []
+
+
+class TestTheRoom:
+    def test_its_docstring_tells_of_every_module(self) -> None:
+        modules = {path.relative_to(ROOM).with_suffix("").as_posix() for path in ROOM.rglob("*.py")}
+        expected = {name.removesuffix("/__init__") for name in modules} - {"__init__"}
+        told = {
+            line.split()[0] for line in (room.__doc__ or "").splitlines() if line.startswith("    ") and line[4] != " "
+        }
+        assert told == expected
+
+
+class TestTheRule:
+    @pytest.mark.parametrize(
+        ("source", "told"),
+        [
+            ("from sqlalchemy import text", "sqlalchemy.text"),
+            ("from sqlalchemy.sql import text as words", "sqlalchemy.sql.text"),
+            ("import sqlalchemy as sa\nsa.text('SELECT 1')", "sqlalchemy.text"),
+            ("from sqlalchemy import literal_column", "sqlalchemy.literal_column"),
+            ("from sqlalchemy import ARRAY, any_", "sqlalchemy.ARRAY"),
+            ("Task.tags.op('@>')(tags)", ".op()"),
+            ("update(Task).returning(Task.id)", ".returning()"),
+            ("select(Task).with_for_update(skip_locked=True)", ".with_for_update()"),
+            ("insert(Task).on_conflict_do_nothing()", ".on_conflict_do_nothing()"),
+            ("select(Task).lateral('each')", ".lateral()"),
+            ("from sqlalchemy.dialects.postgresql import JSONB", "sqlalchemy.dialects.postgresql.JSONB"),
+            ("from sqlalchemy.dialects import postgresql", "sqlalchemy.dialects.postgresql"),
+            ("import sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.sqlite"),
+            ("import psycopg2", "psycopg2"),
+            ("from psycopg2 import errorcodes", "psycopg2.errorcodes"),
+            ("from sqlalchemy import func\nfunc.greatest(1, 2)", "sqlalchemy.func.greatest"),
+            ("from sqlalchemy import func as f\nf.clock_timestamp()", "sqlalchemy.func.clock_timestamp"),
+            ("import sqlalchemy\nsqlalchemy.func.now()", "sqlalchemy.func.now"),
+            ("Index('a', 'b', postgresql_where=c)", "postgresql_where"),
+            ("def late():\n    from sqlalchemy import text", "sqlalchemy.text"),
+        ],
+    )
+    def test_finds(self, source: str, told: str) -> None:
+        assert told in [found.partition(": ")[2] for found in engine_only(source)]
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "from sqlalchemy import func, select\nselect(func.count(), func.coalesce(a, b)).where(a.in_(c))",
+            "from app.texts import text\ntext('a')",
+            "response.text",
+            "def wrap(func):\n    return func.greatest",
+            "from sqlalchemy import Text, update\nupdate(Task).where(Task.id == 1).values(name='a')",
+        ],
+    )
+    def test_lets_portable_code_through(self, source: str) -> None:
+        assert engine_only(source) == []
