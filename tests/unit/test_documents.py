@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from app.api.openapi import describe
-from app.api.problems import HTTP_PROBLEMS
+from app.api.http.openapi import describe
+from app.api.http.problems import HTTP_PROBLEMS
+from app.catalogue import catalogue
 from app.core.config import Settings
 from app.errors import ServiceError
 from app.launcher.server import parser
 from app.main import app
 from app.models.task import TRANSITIONS
-from app.services.catalogue import catalogue
 from app.services.task_service import task_service
 
 ROOT = Path(__file__).resolve().parents[2]
