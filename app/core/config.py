@@ -1,6 +1,6 @@
 """The one typed class of settings; nothing else in `app/` reads the environment.
 
-Every setting stands, explained, in `.env.example`.
+The settings themselves are declared in `setting_fields.py`; this module checks them and derives from them.
 """
 
 import hashlib
@@ -8,105 +8,19 @@ import hmac
 import logging
 import secrets
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import Field, SecretStr, StringConstraints, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
 from app.core import production
+from app.core.setting_fields import SettingFields
 
 logger = logging.getLogger(__name__)
 
-# One host, or `*.` and all that are below it. An origin as a browser sends it: no path, not even a slash at the end.
-HostPattern = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9._-]+$|^\[[0-9A-Fa-f:.]+\]$", to_lower=True)]
-Origin = Annotated[str, StringConstraints(pattern=r"^\*$|^https?://[A-Za-z0-9._\[\]:-]+$")]
 
-
-class Settings(BaseSettings):
-    """Environment variables, or `.env` in the working directory; variables win."""
-
-    # Without hide_input_in_errors a refused SECRET_KEY or DATABASE_URL would be printed.
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
-
-    app_env: Literal["development", "production"] = "development"
-    log_format: Literal["text", "json"] | None = None
-
-    database_url: SecretStr | None = None
-    database_pool_size: int = Field(5, ge=1, le=100)
-    database_connect_timeout_seconds: int = Field(3, ge=1)
-    database_statement_timeout_seconds: float = Field(30, gt=0)
-
-    celery_broker_url: SecretStr | None = None
-    celery_result_backend: SecretStr | None = None
-    allow_passwordless_broker: bool = False
-    sign_messages: bool = False
-    remote_control: Literal["read", "full", "off"] = "read"
-
-    secret_key: SecretStr | None = None
-    secret_key_previous: Annotated[list[SecretStr], NoDecode] = []
-    access_token_minutes: int = Field(15, ge=1, le=15)
-    refresh_token_days: int = Field(14, ge=1)
-    allow_registration: bool = True
-    login_attempts: int = Field(10, ge=1)
-    login_attempts_per_address: int = Field(100, ge=1)
-    login_window_seconds: int = Field(900, ge=1)
-    registrations_per_address: int = Field(100, ge=1)
-    api_keys_per_user: int = Field(50, ge=1)
-
-    first_admin_username: str | None = None
-    first_admin_password: SecretStr | None = None
-    first_admin_email: str | None = None
-
-    api_threads: int = Field(4, ge=1)
-    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)
-    max_json_depth: int = Field(64, ge=1, le=200)
-    docs_enabled: bool | None = None
-    max_header_bytes: int = Field(32 * 1024, ge=4096)
-    max_headers: int = Field(100, ge=10)
-    header_timeout_seconds: float = Field(20, gt=0)
-    allowed_hosts: list[HostPattern] = []
-    cors_origins: list[Origin] = []
-    debug: bool = False
-
-    max_arguments_bytes: int = Field(256 * 1024, ge=1024)
-    max_metadata_bytes: int = Field(64 * 1024, ge=1024)
-    max_result_bytes: int = Field(1024 * 1024, ge=1024)
-    quota_queued_tasks: int = Field(200_000, ge=0)
-    quota_queued_bytes: int = Field(1024**3, ge=0)
-    quota_tasks_per_minute: int = Field(300_000, ge=0)
-
-    events_streams_per_user: int = Field(50, ge=1)
-    events_streams: int = Field(5000, ge=1)
-    events_heartbeat_seconds: float = Field(15, gt=0)
-    events_max_seconds: float = Field(3600, gt=0)
-    events_poll_seconds: float = Field(3, gt=0)
-
-    task_modules: list[str] = []
-    worker_heartbeat_seconds: float = Field(3, gt=0)
-    worker_lease_seconds: float = Field(30, gt=0)
-    cancel_grace_seconds: float = Field(5, gt=0)
-    shutdown_grace_seconds: float = Field(20, ge=0)
-    max_crashes: int = Field(3, ge=1, le=3)
-    keeper_lease_seconds: float = Field(3, gt=0)
-    keeper_interval_seconds: float = Field(0.5, gt=0)
-    dispatch_grace_seconds: float = Field(5, gt=0)
-    progress_interval_seconds: float = Field(0.2, gt=0)
-
-    retention_days: float = Field(30, gt=0)
-    login_retention_days: float = Field(30, gt=0)
-
-    smtp_host: str = "localhost"
-    smtp_port: int = Field(25, ge=1, le=65535)
-    smtp_username: str | None = None
-    smtp_password: SecretStr | None = None
-    smtp_starttls: bool = False
-    smtp_from: str = "task-service@localhost"
-
-    outbound_allow: list[str] = []
-    outbound_deny: list[str] = []
-    outbound_max_bytes: int = Field(50 * 1024 * 1024, ge=1024)
-    webhook_secret: SecretStr | None = None
+class Settings(SettingFields):
+    """The settings, checked."""
 
     @field_validator("database_url")
     @classmethod

@@ -1,6 +1,7 @@
 """The documents tell the truth: what they name exists, what they show parses. Cheap checks; no service is needed."""
 
 import ast
+import inspect
 import re
 import subprocess
 from collections.abc import Iterator
@@ -9,20 +10,28 @@ from pathlib import Path
 import pytest
 
 from app.api.http.openapi import describe
+from app.api.http.problems import HTTP_PROBLEMS
 from app.catalogue import catalogue
 from app.core.config import Settings
+from app.errors import ServiceError
 from app.launcher.server import parser
 from app.main import app
 from app.models.task import TRANSITIONS
+from app.services.task_service import task_service
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
-DECISIONS = ROOT / "docs" / "adr"
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+README, DOCS = ROOT / "README.md", ROOT / "docs"
+DECISIONS = DOCS / "adr"
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 BACKTICKED = re.compile(r"`([^`\n]+)`")
+CALL = re.compile(r"(?:http://localhost:8000|(?:GET|POST|PUT|PATCH|DELETE) )(/api/v1/[\w/${}-]*)")
+# In the sentence that lists them, and wherever run_server.py is called with some.
+SERVER_OPTIONS = re.compile(r"The\noptions are (.+?);|run_server\.py((?: --[a-z-]+)+)", re.DOTALL)
+# Bases of the error tree, which nothing raises itself.
+BASE_CODES = {"forbidden", "conflict", "quota_exceeded"}
 # Written in a document as examples for the reader's own code.
 EXAMPLE_TASK = "app.tasks.example_task"
 
@@ -41,6 +50,11 @@ def blocks(path: Path, language: str) -> list[str]:
 
 def prose(path: Path) -> str:
     return FENCE.sub("", text_of(path))
+
+
+def section(path: Path, heading: str) -> str:
+    """What stands below a heading of the second level."""
+    return text_of(path).partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 
 def slug(heading: str) -> str:
@@ -95,9 +109,9 @@ class TestEveryDocument:
                 assert (ROOT / quoted).exists(), quoted
 
     def test_settings_that_it_names_exist(self, path: Path) -> None:
-        """A variable is a setting, or one that docker-compose.yml or a script of the root asks for."""
+        """A variable is a setting, one that the reference names beside them, or one that a script of the root asks for."""
         known = {name.upper() for name in Settings.model_fields}
-        known |= set(re.findall(r"\$\{(\w+)", text_of(ROOT / "docker-compose.yml")))
+        known |= set(BACKTICKED.findall(section(DOCS / "configuration.md", "Variables of other programs")))
         known |= {
             name for script in ROOT.glob("*.py") for name in re.findall(r'environ\W+get\W+"?(\w+)', text_of(script))
         }
@@ -109,6 +123,10 @@ class TestEveryDocument:
         for source in blocks(path, "python"):
             ast.parse(source)
 
+    def test_diagrams_are_of_a_known_kind(self, path: Path) -> None:
+        for diagram in blocks(path, "mermaid"):
+            assert diagram.split(maxsplit=1)[0] in {"flowchart", "stateDiagram-v2", "sequenceDiagram"}
+
     def test_tasks_that_it_names_are_in_the_catalogue(self, path: Path) -> None:
         named = set(re.findall(r"\bapp\.tasks\.\w+_tasks?\.\w+", text_of(path)))
         assert named - {EXAMPLE_TASK} <= catalogue().keys()
@@ -118,44 +136,96 @@ class TestEveryDocument:
 
 
 class TestReadme:
-    def test_stays_readable(self) -> None:
-        assert len(text_of(README).splitlines()) <= 400
-
-    def test_options_of_run_server_exist(self) -> None:
-        known = {option for action in parser()._actions for option in action.option_strings}
-        lines = [line for line in prose(README).splitlines() if "--data-dir" in line]
-        assert lines
-        assert {option for line in lines for option in re.findall(r"--[a-z-]+", line)} <= known
-
-    def test_scripts_that_it_runs_exist(self) -> None:
-        shown = text_of(README)
-        scripts = re.findall(r"(?:python3?|^\$) ([\w.-]+\.py)|`(run_unit_tests\.bat)", shown, flags=re.MULTILINE)
-        assert scripts
-        assert [name for pair in scripts for name in pair if name and not (ROOT / name).is_file()] == []
-
-    def test_tests_that_it_runs_exist(self) -> None:
-        named = re.findall(r"pytest [^`\n]*?(tests/[\w/.]+)", text_of(README))
-        assert named
-        assert [name for name in named if not (ROOT / name).exists()] == []
-
-    def test_calls_are_routes_of_the_api(self) -> None:
-        called = re.findall(r"(?:http://localhost:8000|(?:GET|POST|PATCH|DELETE) )(/api/v1/[\w/$-]*)", text_of(README))
-        assert called
-        assert {path.replace("$ID", "{task_id}") for path in called} <= described_paths()
+    def test_stays_short(self) -> None:
+        assert 500 <= len(text_of(README).split()) <= 900
 
     def test_says_what_is_not_there_yet(self) -> None:
         """When one of these is built, the list in the README has to shrink."""
         missing = {"/api/v1/tasks/bulk/cancel", "/api/v1/schedules/"}
         assert missing & described_paths() == set()
 
-    @pytest.mark.parametrize("diagram", blocks(README, "mermaid"), ids=lambda text: text.split()[0])
-    def test_diagrams_are_of_a_known_kind(self, diagram: str) -> None:
-        assert diagram.split(maxsplit=1)[0] in {"flowchart", "stateDiagram-v2", "sequenceDiagram"}
+
+class TestIndex:
+    def test_lists_every_page(self) -> None:
+        listed = LINK.findall(text_of(DOCS / "README.md"))
+        assert {path.name for path in DOCS.glob("*.md")} - {"README.md"} <= set(listed)
+        assert len(listed) == len(set(listed))
+
+
+class TestCommands:
+    TEXT = "\n".join(map(text_of, DOCUMENTS))
+
+    def test_options_of_run_server_exist(self) -> None:
+        known = {option for action in parser()._actions for option in action.option_strings}
+        shown = [text for found in SERVER_OPTIONS.findall(self.TEXT) for text in found]
+        named = [name for text in shown for name in re.findall(r"--[a-z-]+", text)]
+        assert len(named) > len(known) / 2
+        assert set(named) <= known
+
+    def test_scripts_that_are_run_exist(self) -> None:
+        scripts = re.findall(r"(?:python3?|^\$) ([\w.-]+\.py)|`(run_unit_tests\.bat)", self.TEXT, flags=re.MULTILINE)
+        assert scripts
+        assert {name for pair in scripts for name in pair if name and not (ROOT / name).is_file()} <= {"snippet.py"}
+
+    def test_tests_that_are_run_exist(self) -> None:
+        named = re.findall(r"pytest [^`\n]*?(tests/[\w/.]+)", text_of(README))
+        assert named
+        assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+class TestHttpApi:
+    PAGE = DOCS / "http-api.md"
+
+    def test_calls_in_every_document_are_routes(self) -> None:
+        called = CALL.findall("\n".join(map(text_of, DOCUMENTS)))
+        assert called
+        assert {re.sub(r"\$ID|\{id\}", "{task_id}", path) for path in called} <= described_paths()
+
+    def test_lists_every_operation(self) -> None:
+        listed = re.findall(r"`(GET|POST|PUT|PATCH|DELETE) ([/\w{}-]+)`", text_of(self.PAGE))
+        described = {(method.upper(), path) for path, on in describe(app)["paths"].items() for method in on}
+        assert described - set(listed) == set()
+
+    def test_lists_every_code_of_an_error(self) -> None:
+        def codes(kind: type[ServiceError]) -> Iterator[str]:
+            for each in kind.__subclasses__():
+                yield from ({each.code, *codes(each)} if each.code not in BASE_CODES else codes(each))
+
+        raised = {*codes(ServiceError), *(code for code, _ in HTTP_PROBLEMS.values()), "internal_error"}
+        assert raised - set(BACKTICKED.findall(text_of(self.PAGE))) == set()
 
     def test_the_state_diagram_is_the_table_of_transitions(self) -> None:
-        (diagram,) = (text for text in blocks(README, "mermaid") if text.startswith("stateDiagram"))
+        (diagram,) = (text for text in blocks(self.PAGE, "mermaid") if text.startswith("stateDiagram"))
         drawn = {(source, to) for source, to in re.findall(r"^\s*(\w+) --> (\w+)", diagram, flags=re.MULTILINE)}
         assert drawn == {(source.value, to.value) for source, all_to in TRANSITIONS.items() for to in all_to}
+
+
+class TestPythonApi:
+    def test_functions_take_the_parameters_that_it_names(self) -> None:
+        listed = re.findall(r"^\| `(\w+)\((.*?)\)` \|", text_of(DOCS / "python-api.md"), flags=re.MULTILINE)
+        assert listed
+        for name, parameters in listed:
+            known = set(inspect.signature(getattr(task_service, name)).parameters)
+            named = {part.split("=")[0].strip("* ") for part in parameters.split(",")} - {""}
+            assert named - known == set(), name
+
+
+class TestOperations:
+    PAGE = DOCS / "operations.md"
+
+    def test_metrics_exist(self) -> None:
+        source = text_of(ROOT / "app" / "core" / "metrics.py")
+        named = re.findall(r"^\| `(\w+)[{`]", section(self.PAGE, "Metrics"), flags=re.MULTILINE)
+        assert named
+        assert [name for name in named if f'"{name}"' not in source] == []
+
+    def test_log_lines_are_those_of_the_code(self) -> None:
+        """A line that cannot be found in the log is of no help: what stands between the … is looked for in app/."""
+        source = "\n".join(map(text_of, sorted((ROOT / "app").rglob("*.py"))))
+        lines = re.findall(r"^\| `(.+?)` \|", section(self.PAGE, "Logs"), flags=re.MULTILINE)
+        assert lines
+        parts = {part.strip(" :") for line in lines for part in line.split("…")} - {""}
+        assert {part for part in parts if part not in source} == set()
 
 
 class TestArchitecture:

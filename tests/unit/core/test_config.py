@@ -1,4 +1,4 @@
-"""Settings: what production refuses, what is never printed, and that `.env.example` tells all."""
+"""Settings: what production refuses, what is never printed, and the two files that are written from them."""
 
 import re
 import tomllib
@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from app.core.config import Settings, get_settings
 from app.main import VERSION
+from tests.support import settings_reference
 from tests.support.settings import settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,10 +23,21 @@ def example_lines() -> list[tuple[str, str]]:
     return re.findall(r"^#?([A-Z][A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), flags=re.MULTILINE)
 
 
-class TestExampleFile:
-    def test_lists_exactly_the_settings_that_exist(self) -> None:
-        assert sorted(name for name, _ in example_lines()) == sorted(name.upper() for name in Settings.model_fields)
+class TestReference:
+    def test_every_setting_has_a_description(self) -> None:
+        assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
+    def test_is_written_from_the_settings(self) -> None:
+        """If this fails: python -m tests.support.settings_reference --write."""
+        assert settings_reference.stale() == []
+
+    def test_names_the_other_variables_that_compose_asks_for(self) -> None:
+        page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+        asked = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
+        assert {name for name in asked if f"`{name}`" not in page} == set()
+
+
+class TestExampleFile:
     def test_shows_the_defaults(self) -> None:
         defaults = Settings()
         shown = {name.lower(): value for name, value in example_lines()}

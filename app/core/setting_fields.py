@@ -1,0 +1,283 @@
+"""Every setting with its type, default, bounds and description; `config.py` checks what one field alone cannot.
+
+docs/configuration.md and .env.example are written from these fields by `python -m tests.support.settings_reference
+--write`. So a description is plain text that reads well in both: Markdown's backticks are its only markup.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, StringConstraints
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+# One host, or `*.` and all that are below it. An origin as a browser sends it: no path, not even a slash at the end.
+HostPattern = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9._-]+$|^\[[0-9A-Fa-f:.]+\]$", to_lower=True)]
+Origin = Annotated[str, StringConstraints(pattern=r"^\*$|^https?://[A-Za-z0-9._\[\]:-]+$")]
+
+
+class SettingFields(BaseSettings):
+    """Environment variables, or `.env` in the working directory; variables win. A default of None means empty."""
+
+    # Without hide_input_in_errors a refused SECRET_KEY or DATABASE_URL would be printed.
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+
+    app_env: Literal["development", "production"] = Field(
+        "development",
+        description="`production` logs JSON, closes docs and metrics, and refuses unsafe settings at the start: "
+        "a missing, short or placeholder SECRET_KEY, a Redis without a password, `*` in CORS_ORIGINS, DEBUG, and a "
+        "remote DATABASE_URL without a password, `sslcert=`, `passfile=` or `service=`.",
+    )
+    log_format: Literal["text", "json"] | None = Field(
+        None,
+        description="Format of the log on stderr, one event a line. Empty: `json` in production, else `text`. Secrets "
+        "are hidden in both.",
+    )
+    debug: bool = Field(False, description="Logs each SQL statement without its parameters. Production refuses it.")
+
+    database_url: SecretStr | None = Field(
+        None,
+        examples=["postgresql://user:password@localhost:5432/dbname"],
+        description="PostgreSQL 17 or later. `postgresql://` selects the driver psycopg2. libpq's parameters may "
+        "follow, such as `?sslmode=verify-full`. Not needed with `run_server.py`, which starts a server of its own.",
+    )
+    database_pool_size: int = Field(
+        5,
+        ge=1,
+        le=100,
+        description="Connections that each process keeps open; under load it opens as many again. An API process uses "
+        "three more for grouped requests, and one for each batch in progress. With a pool that does not fork (solo, "
+        "threads), set at least the number of tasks that run at once.",
+    )
+    database_connect_timeout_seconds: int = Field(
+        3, ge=1, description="Seconds to wait for a new connection, or for a free one of the pool."
+    )
+    database_statement_timeout_seconds: float = Field(
+        30,
+        gt=0,
+        description="Seconds after which PostgreSQL stops a statement. A list or count that takes longer answers 503 "
+        "`took_too_long`.",
+    )
+
+    celery_broker_url: SecretStr | None = Field(
+        None,
+        examples=["redis://:password@localhost:6379/0"],
+        description="Redis or Valkey; `rediss://` for TLS (docs/brokers.md). RabbitMQ (`amqp://`) has not been tested. "
+        "Not needed with `run_server.py`, which starts a server of its own.",
+    )
+    celery_result_backend: SecretStr | None = Field(
+        None,
+        examples=["redis://:password@localhost:6379/0"],
+        description="Where Celery stores results for Celery's own clients. The service never reads it. Empty: nowhere.",
+    )
+    allow_passwordless_broker: bool = Field(
+        False,
+        description="Lets production start with a Redis without a password. Use it where only the service can reach "
+        "that Redis.",
+    )
+    sign_messages: bool = Field(
+        False,
+        description="Signs messages with a key derived from SECRET_KEY; workers drop all others. Set it alike in every "
+        "process (docs/brokers.md).",
+    )
+    remote_control: Literal["read", "full", "off"] = Field(
+        "read",
+        description="Celery's remote control of workers. `read`: inspection only, such as `celery inspect ping`; "
+        "`full`: commands too, such as `shutdown`; `off`: none, so the health checks of docker-compose.yml fail.",
+    )
+
+    secret_key: SecretStr | None = Field(
+        None,
+        description="Signs access tokens; the same in every process; at least 32 bytes in production. Make one with:\n"
+        '`python3 -c "import secrets; print(secrets.token_hex(32))"`',
+    )
+    secret_key_previous: Annotated[list[SecretStr], NoDecode] = Field(
+        [],
+        description="Keys that still verify tokens while SECRET_KEY is replaced, separated by commas. They sign "
+        "nothing (docs/key-rotation.md).",
+    )
+    access_token_minutes: int = Field(15, ge=1, le=15, description="Lifetime of an access token, in minutes.")
+    refresh_token_days: int = Field(
+        14, ge=1, description="Longest lifetime of a login, in days, however often it is refreshed."
+    )
+    allow_registration: bool = Field(True, description="Lets anyone register. Administrators can always create users.")
+    login_attempts: int = Field(
+        10, ge=1, description="Failed logins of one account within LOGIN_WINDOW_SECONDS before it answers 429."
+    )
+    login_attempts_per_address: int = Field(
+        100,
+        ge=1,
+        description="Failed logins from one address within LOGIN_WINDOW_SECONDS before it answers 429. The address is "
+        "the connection's peer. Behind a proxy, name the proxy in FORWARDED_ALLOW_IPS, or all clients share its "
+        "address.",
+    )
+    login_window_seconds: int = Field(
+        900, ge=1, description="Length in seconds of the window in which logins and registrations are counted."
+    )
+    registrations_per_address: int = Field(
+        100, ge=1, description="Registrations from one address within LOGIN_WINDOW_SECONDS before it answers 429."
+    )
+    api_keys_per_user: int = Field(
+        50, ge=1, description="API keys that one user may have, without revoked and expired ones."
+    )
+
+    first_admin_username: str | None = Field(
+        None, description="Name of the first administrator, created at the start unless the name exists."
+    )
+    first_admin_password: SecretStr | None = Field(
+        None, description="Password of the first administrator, 8 characters or more."
+    )
+    first_admin_email: str | None = Field(
+        None, description="E-mail address of the first administrator. Empty: `<username>@localhost`."
+    )
+
+    api_threads: int = Field(
+        4,
+        ge=1,
+        description="Threads of one API process for ordinary requests. Tokens, submits and single reads have one "
+        "thread each besides. More threads make a process slower, not faster (docs/performance.md).",
+    )
+    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="Largest request body, in bytes; else 413.")
+    max_json_depth: int = Field(
+        64, ge=1, le=200, description="Deepest nesting of JSON in arguments, results and metadata; else 422."
+    )
+    max_header_bytes: int = Field(
+        32 * 1024,
+        ge=4096,
+        description="Largest request line plus header fields, in bytes; else 431. This limit, MAX_HEADERS and "
+        "HEADER_TIMEOUT_SECONDS need uvicorn's option `--http app.api.http.protocol:BoundedProtocol`.",
+    )
+    max_headers: int = Field(100, ge=10, description="Largest number of header fields; else 431.")
+    header_timeout_seconds: float = Field(
+        20, gt=0, description="Seconds within which the header fields must be complete; else 408."
+    )
+    docs_enabled: bool | None = Field(
+        None,
+        description="Opens Swagger UI (`/docs`), `/openapi.json` and `/metrics`. Empty: open outside production. "
+        "Administrators can always read `/metrics`.",
+    )
+    allowed_hosts: list[HostPattern] = Field(
+        [],
+        description='Host names that requests may use: `["tasks.example.com", "*.internal.example.com"]`. Others '
+        "answer 400, except at `/healthz` and `/readyz`. Empty: any well-formed name.",
+    )
+    cors_origins: list[Origin] = Field(
+        [],
+        description='Origins whose web pages may call the API: `["https://app.example.com"]`. Empty: none.',
+    )
+
+    events_streams_per_user: int = Field(
+        50, ge=1, description="Event streams that one user may have open on one API process; else 429."
+    )
+    events_streams: int = Field(5000, ge=1, description="Event streams open on one API process in all; else 429.")
+    events_heartbeat_seconds: float = Field(
+        15,
+        gt=0,
+        description="Seconds without an event after which a stream sends a comment line, so that proxies keep it open.",
+    )
+    events_max_seconds: float = Field(
+        3600, gt=0, description="Seconds after which a stream ends and its client reconnects."
+    )
+    events_poll_seconds: float = Field(
+        3,
+        gt=0,
+        description="Seconds between two comparisons of task versions, which find changes that Redis did not report. "
+        "Without Redis the comparison runs twice a second.",
+    )
+
+    max_arguments_bytes: int = Field(
+        256 * 1024,
+        ge=1024,
+        description="Largest `args` plus `kwargs` of a task as stored JSON, in bytes; else 422. A character outside "
+        "ASCII takes six bytes or more.",
+    )
+    max_metadata_bytes: int = Field(
+        64 * 1024, ge=1024, description="Largest `metadata` of a task as stored JSON, in bytes; else 422."
+    )
+    max_result_bytes: int = Field(
+        1024 * 1024,
+        ge=1024,
+        description="Largest result or progress detail as stored JSON, in bytes. A larger result fails the task with "
+        "`ResultTooLarge`.",
+    )
+    quota_queued_tasks: int = Field(
+        200_000,
+        ge=0,
+        description="Pending and running tasks of one user; else 429. 0: no limit. Quotas hold for administrators too, "
+        "and not for the Python API.",
+    )
+    quota_queued_bytes: int = Field(
+        1024**3,
+        ge=0,
+        description="Bytes of arguments of one user's pending and running tasks; else 429. 0: no limit.",
+    )
+    quota_tasks_per_minute: int = Field(
+        300_000, ge=0, description="New tasks of one user in a minute; else 429. 0: no limit."
+    )
+
+    task_modules: list[str] = Field(
+        [], description='Modules with your tasks, for API and workers: `["mycompany.tasks"]`.'
+    )
+    worker_heartbeat_seconds: float = Field(3, gt=0, description="Seconds between two heartbeats of a worker.")
+    worker_lease_seconds: float = Field(
+        30, gt=0, description="Seconds without a heartbeat after which a worker is lost and its tasks run again."
+    )
+    cancel_grace_seconds: float = Field(
+        5, gt=0, description="Seconds that a cancelled body has to end after the exception, before SIGKILL."
+    )
+    shutdown_grace_seconds: float = Field(
+        20,
+        ge=0,
+        description="Seconds that running tasks may go on after SIGTERM; then the worker hands them back. Give the "
+        "process this plus CANCEL_GRACE_SECONDS and a few seconds (`terminationGracePeriodSeconds`, "
+        "`TimeoutStopSec`).",
+    )
+    max_crashes: int = Field(3, ge=1, le=3, description="Lost workers after which a task fails.")
+    keeper_lease_seconds: float = Field(
+        3,
+        gt=0,
+        description="Seconds after which another process takes over the maintenance loop from a silent leader.",
+    )
+    keeper_interval_seconds: float = Field(
+        0.5,
+        gt=0,
+        description="Seconds between two passes of the maintenance loop, which sends due tasks, resends lost messages "
+        "and rescues tasks of lost workers.",
+    )
+    dispatch_grace_seconds: float = Field(
+        5,
+        gt=0,
+        description="Seconds after a submit before the maintenance loop sends a message that the API process did not.",
+    )
+    progress_interval_seconds: float = Field(
+        0.2, gt=0, description="Seconds between two writes of one task's progress."
+    )
+
+    retention_days: float = Field(30, gt=0, description="Days after which an ended task is deleted.")
+    login_retention_days: float = Field(30, gt=0, description="Days after which an ended login or API key is deleted.")
+
+    smtp_host: str = Field("localhost", description="Mail server of the task `send_email`.")
+    smtp_port: int = Field(25, ge=1, le=65535, description="Port of the mail server.")
+    smtp_username: str | None = Field(None, description="User name at the mail server. Empty: no login.")
+    smtp_password: SecretStr | None = Field(None, description="Password at the mail server.")
+    smtp_starttls: bool = Field(False, description="Requires STARTTLS.")
+    smtp_from: str = Field("task-service@localhost", description="Sender address of mails.")
+
+    outbound_allow: list[str] = Field(
+        [],
+        description="Networks and hosts that requests of `fetch_url` and `send_webhook` may reach although they are "
+        'not public: `["10.20.0.0/16", "build.corp.example", "*.lan.example"]`. A named host may resolve to any '
+        "address and use any port. Set it alike for API and workers.",
+    )
+    outbound_deny: list[str] = Field(
+        [],
+        description="Networks and hosts that such requests must not reach although they are public. OUTBOUND_ALLOW "
+        'wins: with `["0.0.0.0/0", "::/0"]` here, only what it names can be reached.',
+    )
+    outbound_max_bytes: int = Field(
+        50 * 1024 * 1024, ge=1024, description="Largest answer that `fetch_url` reads, in bytes."
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        description="Signs webhooks (Standard Webhooks): `whsec_` and base64. Empty: none are sent. To "
+        "change it, put the new one before the old one with a space between (docs/webhooks.md). Make one with:\n"
+        """`python3 -c "import base64, os; print('whsec_' + base64.b64encode(os.urandom(32)).decode())"`""",
+    )
