@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from app.core.json_text import dump_json
 from app.core.redaction import Parameters, holds_mask
+from app.core.validation_errors import MAX_ERRORS, field_errors
 from app.errors import FieldError, InvalidArguments, UnknownTask
 from app.messaging.routing import DEFAULT_QUEUE
-from app.schemas.refusals import MAX_ERRORS, field_errors
 
 # Filled by the base class, never by a client.
 FILLED = frozenset({"task_id"})

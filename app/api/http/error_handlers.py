@@ -11,9 +11,9 @@ from starlette.exceptions import HTTPException
 
 from app.api.http.denials import recording
 from app.api.http.problems import http_problem, internal_problem, service_problem
+from app.core.validation_errors import field_errors
 from app.db.outage import first_line, is_timeout
 from app.errors import DatabaseUnavailable, InvalidInput, ServiceError, TookTooLong
-from app.schemas.refusals import field_errors
 
 logger = logging.getLogger(__name__)
 

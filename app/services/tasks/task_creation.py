@@ -19,6 +19,7 @@ from app.catalogue import find_type
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.json_text import dump_json
+from app.core.validation_errors import field_errors
 from app.db.after_commit import after_commit
 from app.db.base import Base, JSONText
 from app.db.postgresql import new_tasks
@@ -27,7 +28,6 @@ from app.messaging import hints, publisher
 from app.messaging.dispatches import Dispatch
 from app.messaging.routing import QUEUE_OF
 from app.models.task import Task
-from app.schemas.refusals import field_errors
 from app.schemas.task import TaskCreate
 
 _TABLE = Base.metadata.tables[Task.__tablename__]

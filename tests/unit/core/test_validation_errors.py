@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from pydantic import AfterValidator, BaseModel, EmailStr, Field, HttpUrl, Json, TypeAdapter, ValidationError
 
-from app.schemas.refusals import field_errors, without_value
+from app.core.validation_errors import field_errors, without_value
 
 MARK = "marked-9931"
 
