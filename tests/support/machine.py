@@ -6,7 +6,6 @@ any sequence would reach a third loss or a retry's second message.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -164,7 +163,7 @@ class Machine(RuleBasedStateMachine):
         """The message stays: it may come again, as often as it likes."""
         message = choose(pick, self.both.sent, self._can_start)
         dispatch, mine = message.dispatch, new_id()
-        who = replace(self.both.identities[way % 2], pid=next(self.both.pids))
+        who = self.both.identities[way % 2]._replace(pid=next(self.both.pids))
         ticket = Ticket(dispatch.id, dispatch.generation, dispatch.celery_task_name)
         claimed = self.both.commit(lambda: attempts.claim(self.db, ticket, mine, who))
         number = self.model[dispatch.id].claim(dispatch.generation, mine, who.name, who.pid)
