@@ -13,6 +13,9 @@ import app.db.postgresql as room
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOM = Path(room.__file__).parent
+# Each engine has migrations of its own.
+MIGRATIONS = ROOT / "app" / "migrations"
+
 # What every engine has, and spells alike.
 FUNCTIONS = {"coalesce", "count", "length", "lower", "max", "min", "sum", "upper"}
 DRIVERS = ("sqlalchemy.dialects", "psycopg", "psycopg2")
@@ -68,7 +71,11 @@ def _full_name(node: ast.expr, names: dict[str, str]) -> str:
 
 
 def outside() -> list[Path]:
-    found = [path for path in sorted((ROOT / "app").rglob("*.py")) if not path.is_relative_to(ROOM)]
+    found = [
+        path
+        for path in sorted((ROOT / "app").rglob("*.py"))
+        if not (path.is_relative_to(ROOM) or path.is_relative_to(MIGRATIONS))
+    ]
     assert len(found) > 100
     return found
 

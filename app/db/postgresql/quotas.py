@@ -36,7 +36,7 @@ class Look(NamedTuple):
     recent_seconds: float
 
 
-def look(db: Session, user_id: UUID, *, queued: int, rated: bool, window: int, oldest: UUID) -> Look:
+def look(db: Session, *, user_id: UUID, queued: int, rated: bool, window: int, oldest: UUID) -> Look:
     """Read the user's load in one statement.
 
     `queued`: how many tasks of each unfinished status to read. `rated`: whether to count the tasks of the last `window`

@@ -228,17 +228,18 @@ def _look(db: Session, user_id: UUID) -> Look:
     """In a transaction of its own, unless there is one: none may be left idle behind it."""
     begun = not db.in_transaction()
     try:
-        return statements.look(db, user_id, **_parameters())
+        return statements.look(db, **_parameters(user_id))
     finally:
         if begun:
             db.rollback()
 
 
-def _parameters() -> dict[str, Any]:
+def _parameters(user_id: UUID) -> dict[str, Any]:
     """What is counted is counted up to where its quota is full."""
     settings = get_settings()
     by_bytes = _ALL if settings.quota_queued_bytes else 0
     return {
+        "user_id": user_id,
         "queued": settings.quota_queued_tasks + 1 if settings.quota_queued_tasks else by_bytes,
         "rated": settings.quota_tasks_per_minute > 0,
         "window": WINDOW_SECONDS,
