@@ -15,12 +15,18 @@ from pydantic import Field, SecretStr, StringConstraints, ValidationError, field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core import production
+from app.core.places import Places
+from app.core.signatures import key_of
 
 logger = logging.getLogger(__name__)
 
 # One host, or `*.` and all that are below it. An origin as a browser sends it: no path, not even a slash at the end.
 HostPattern = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9._-]+$|^\[[0-9A-Fa-f:.]+\]$", to_lower=True)]
 Origin = Annotated[str, StringConstraints(pattern=r"^\*$|^https?://[A-Za-z0-9._\[\]:-]+$")]
+
+
+class ConfigurationError(Exception):
+    """Settings that are refused, missing or name what cannot be imported: a line for each of them, without values."""
 
 
 class Settings(BaseSettings):
@@ -88,8 +94,8 @@ class Settings(BaseSettings):
     cancel_grace_seconds: float = Field(5, gt=0)
     shutdown_grace_seconds: float = Field(20, ge=0)
     max_crashes: int = Field(3, ge=1, le=3)
-    keeper_lease_seconds: float = Field(3, gt=0)
-    keeper_interval_seconds: float = Field(0.5, gt=0)
+    maintenance_lease_seconds: float = Field(3, gt=0)
+    maintenance_interval_seconds: float = Field(0.5, gt=0)
     dispatch_grace_seconds: float = Field(5, gt=0)
     progress_interval_seconds: float = Field(0.2, gt=0)
 
@@ -130,8 +136,6 @@ class Settings(BaseSettings):
     @field_validator("outbound_allow", "outbound_deny")
     @classmethod
     def _name_places(cls, value: list[str]) -> list[str]:
-        from app.outbound.policy import Places
-
         Places.of(value)
         return value
 
@@ -213,8 +217,6 @@ class Settings(BaseSettings):
 
 
 def _webhook_keys(secrets: SecretStr | None) -> list[bytes]:
-    from app.outbound.signatures import key_of
-
     return [key_of(secret) for secret in secrets.get_secret_value().split()] if secrets else []
 
 
@@ -227,7 +229,7 @@ def _verifying(url: str) -> str:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process, read once. Ends the process with a line for each setting that is refused."""
+    """The settings of this process, read once. Raises ConfigurationError, with a line for each refused setting."""
     try:
         return Settings()
     except ValidationError as error:
@@ -236,7 +238,7 @@ def get_settings() -> Settings:
             for problem in error.errors(include_input=False)
             for line in _plain(problem["msg"]).splitlines()
         ]
-        raise SystemExit("\n".join(f"configuration: {line}" for line in refused)) from None
+        raise ConfigurationError("\n".join(f"configuration: {line}" for line in refused)) from None
 
 
 def _stretched(key: str) -> str:

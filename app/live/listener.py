@@ -64,7 +64,7 @@ class Listener:
             next_word = 0.0
             while not self._stopping.is_set():
                 if time.monotonic() >= next_word:
-                    self._channel.say_that_we_listen()
+                    self._channel.keep_listening()
                     next_word = time.monotonic() + SAY_SECONDS
                 message = subscription.get_message(timeout=WAIT_SECONDS)
                 if message is not None:

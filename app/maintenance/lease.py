@@ -31,7 +31,7 @@ def acquire(db: Session, me: UUID) -> Lease | None:
     heartbeat is stale then, and rescuing waits until living workers have had one lease to beat again.
     """
     settings = get_settings()
-    until = NOW + timedelta(seconds=settings.keeper_lease_seconds)
+    until = NOW + timedelta(seconds=settings.maintenance_lease_seconds)
     workers = timedelta(seconds=settings.worker_lease_seconds)
     mine = (KeeperLease.holder == me) | (KeeperLease.expires_at < NOW)
     first = insert(KeeperLease).values(id=ROW, holder=me, expires_at=until, rescue_after=NOW + workers)

@@ -8,9 +8,6 @@ from uuid import UUID
 
 from app.models.task import Task, TaskPriority
 
-RECORD_HEADER = "task_record"
-GENERATION_HEADER = "task_generation"
-
 # What `Dispatch` needs of a row, in the order of its fields.
 DISPATCHED_COLUMNS = (
     Task.id,

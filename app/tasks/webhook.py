@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from app.core.ids import new_id
+from app.core.signatures import signed_headers
 from app.db.base import dump_json
 from app.outbound import Bounds, Client
-from app.outbound.signatures import signed_headers
 from app.outbound.urls import parse
 from app.tasks.http_status import AnsweredNo, describe, later, may_pass
 

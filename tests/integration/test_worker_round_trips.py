@@ -13,14 +13,14 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from app.db.direct import Direct, Prepared, direct
 from app.db.session import SessionLocal, dispose_engine, engine
 from app.errors import AttemptLost
-from app.messaging.publisher import publisher
+from app.messaging import publisher
 from app.models.task import Task, TaskStatus
 from app.services.execution.attempts import NextTry, Ticket
 from app.services.task_service import task_service
 from app.worker.child.attempt_run import AttemptRun
 from tests.support.services import Services, environment
 from tests.support.settings import settings
-from tests.support.tasks import WORKER, new_task
+from tests.support.tasks import new_task, run_of
 
 pytestmark = pytest.mark.usefixtures("fresh_database")
 
@@ -84,7 +84,7 @@ def pending(**options: Any) -> Ticket:
 
 
 def claimed(**options: Any) -> AttemptRun:
-    run = AttemptRun.claim_for(pending(**options), WORKER)
+    run = run_of(pending(**options))
     assert run is not None
     return run
 
@@ -119,15 +119,15 @@ class TestEachStepIsOneRoundTrip:
     def test_a_claim(self) -> None:
         ticket = pending()
         with statements() as sent:
-            run = AttemptRun.claim_for(ticket, WORKER)
+            run = run_of(ticket)
         assert run is not None
         assert len(sent) == 1
 
     def test_a_claim_of_what_there_is_not(self) -> None:
         ticket = pending()
-        AttemptRun.claim_for(ticket, WORKER)
+        run_of(ticket)
         with statements() as sent:
-            assert AttemptRun.claim_for(ticket, WORKER) is None
+            assert run_of(ticket) is None
         assert len(sent) == 1
 
     def test_progress(self) -> None:
@@ -168,7 +168,7 @@ class TestEachStepIsOneRoundTrip:
     def test_a_whole_task_that_reports_nothing_takes_two(self) -> None:
         ticket = pending()
         with statements() as sent:
-            run = AttemptRun.claim_for(ticket, WORKER)
+            run = run_of(ticket)
             assert run is not None
             with run.body():
                 pass

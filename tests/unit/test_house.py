@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -90,3 +91,38 @@ class TestDependencies:
         program = f"{load}; sys.exit(', '.join(name for name in ({heavy}) if name in sys.modules) or 0)"
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr or "it was loaded"
+
+    def test_the_api_loads_no_room_of_the_worker(self) -> None:
+        load = "import sys, app.main, app.tasks; from app.catalogue import catalogue; catalogue()"
+        program = f"{load}; sys.exit(', '.join(name for name in sys.modules if name.startswith('app.worker')) or 0)"
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr or "it was loaded"
+
+
+class TestImporting:
+    """The order in which a process imports the service's modules does not matter, and importing configures nothing."""
+
+    @pytest.mark.parametrize("first", ["app.celery_app", "app.tasks.base", "app.tasks.common_tasks", "app.catalogue"])
+    def test_a_module_of_tasks_may_import_the_base_and_the_application(self, first: str) -> None:
+        program = f"import {first}; from app.celery_app import SQLAlchemyTask, celery_app; import app.tasks.base"
+        self.run(program)
+
+    def test_it_reads_no_settings_and_patches_nothing(self) -> None:
+        """With settings that are refused: whatever reads them raises."""
+        program = (
+            "import app.celery_app, app.tasks, app.worker.bootsteps, app.catalogue, app.beat.scheduler;"
+            "from celery.app import trace; from celery.utils.saferepr import saferepr; from celery import signals;"
+            "from kombu.transport import TRANSPORT_ALIASES;"
+            "assert trace.saferepr is saferepr and 'app' not in TRANSPORT_ALIASES['redis'];"
+            "assert not signals.before_task_publish.receivers and not signals.task_postrun.receivers;"
+            "assert not app.celery_app.celery_app.configured"
+        )
+        self.run(program, MAX_CRASHES="none")
+
+    @staticmethod
+    def run(program: str, **variables: str) -> None:
+        environment = {**os.environ, **variables}
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr

@@ -11,9 +11,11 @@ from uuid import UUID
 
 from kombu.utils.encoding import bytes_to_str
 
-from app.messaging.dispatches import GENERATION_HEADER, RECORD_HEADER
 from app.messaging.guard.items import Malformed
 
+# A message that names a record has these two headers: the task's id and its generation.
+RECORD_HEADER = "task_record"
+GENERATION_HEADER = "task_generation"
 MAX_NAME = 255
 MAX_REPR = 4096
 # Parent and child talk in pickles, whose depth is bounded by Python's recursion limit.

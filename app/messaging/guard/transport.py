@@ -10,11 +10,11 @@ from queue import Empty
 from typing import Any
 
 import uuid_utils
-from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from kombu.transport import redis, virtual
 from pydantic_core import to_json
 
-from app.messaging.dispatches import RECORD_HEADER
 from app.messaging.guard.items import Malformed, check_envelope, check_item, drop, parse, too_raw, why_unread
+from app.messaging.guard.messages import RECORD_HEADER
 
 # Of kombu's errors of a connection, this one is also what a malformed item raises.
 _AMBIGUOUS = (KeyError,)
@@ -196,9 +196,3 @@ class Transport(redis.Transport):
         tag = message["properties"]["delivery_tag"]
         for channel in self.channels:
             channel.qos.ack(tag)
-
-
-def install() -> None:
-    """Make it the transport of `redis://` and `rediss://`, in every connection that this process opens."""
-    for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = "app.messaging.guard.transport:Transport"

@@ -10,9 +10,9 @@ from tests.support.faults.failpoints import failpoints
 from tests.support.services import ROOT
 
 # A function that another module has imported by name, a classmethod, a method.
-BACKOFF = "app.tasks.retries:backoff_seconds"
+BACKOFF = "app.core.backoff:backoff_seconds"
 PROGRAM = """
-import app.tasks.retries, app.tasks.base, tests.support.faults.failpoints
+import app.core.backoff, app.worker.child.record_runner, tests.support.faults.failpoints
 call = {call}
 for _ in range({times}):
     try:
@@ -20,7 +20,7 @@ for _ in range({times}):
     except Exception as error:
         print(type(error).__name__, error)
 """
-BY_NAME = "lambda: app.tasks.base.backoff_seconds(1, 0, maximum=600, jitter=False)"
+BY_NAME = "lambda: app.worker.child.record_runner.backoff_seconds(1, 0, maximum=600, jitter=False)"
 
 
 def run(*points: dict[str, Any], call: str = BY_NAME, times: int = 2) -> tuple[int, list[str]]:
@@ -57,7 +57,7 @@ class TestAPoint:
 
     def test_may_be_a_method(self) -> None:
         at = "app.worker.child.attempt_run:AttemptRun.claim_for"
-        call = "lambda: app.tasks.base.AttemptRun.claim_for(None, None)"
+        call = "lambda: app.worker.child.record_runner.AttemptRun.claim_for(None, None, None)"
         assert run({"at": at, "do": "raise:KeyError"}, call=call, times=1)[1] == [f"KeyError 'failpoint at {at}'"]
 
     def test_is_told_as_json(self) -> None:
