@@ -1,4 +1,4 @@
-"""The statements behind beat's schedule: when an entry fired last, and who fires it next."""
+"""The statements behind beat's schedule: when an entry fired last, and which beat fires it next."""
 
 from datetime import datetime
 
@@ -24,14 +24,14 @@ def last_fired(db: Session, name: str) -> tuple[datetime, datetime]:
 
 
 def take(db: Session, name: str, fired_at: datetime) -> datetime | None:
-    """Fire the period that follows `fired_at`: what stands there instead for one caller, None for all others."""
+    """Fire the period that follows `fired_at`. Returns the new `fired_at` to one caller, None to all others."""
     statement = update(Period).where(Period.name == name, Period.fired_at == fired_at).values({"fired_at": NOW})
     with transaction(db):
         return db.scalar(statement.returning(Period.fired_at))
 
 
 def give_back(db: Session, name: str, taken_at: datetime, fired_at: datetime) -> bool:
-    """What was taken could not be sent: the period is due again. False when a later one has been fired since."""
+    """Make a period due again that could not be sent. False when a later one has been fired since."""
     statement = update(Period).where(Period.name == name, Period.fired_at == taken_at).values({"fired_at": fired_at})
     with transaction(db):
         return db.scalar(statement.returning(Period.name)) is not None

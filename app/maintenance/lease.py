@@ -1,4 +1,4 @@
-"""Who leads: one row with a time limit, renewed at each pass."""
+"""Which process leads: one row with a time limit, renewed at each pass."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,8 +27,8 @@ class Lease:
 def acquire(db: Session, me: UUID) -> Lease | None:
     """Take or renew the lease; None when another holds it.
 
-    When nobody has renewed it for a third of the workers' lease, the database was away or everything was: every
-    heartbeat is stale then, and rescuing waits until living workers have had one lease to beat again.
+    When it was not renewed for a third of the workers' lease, the database or every process was down: all heartbeats
+    are stale then, and rescuing waits until living workers have had one lease to beat again.
     """
     settings = get_settings()
     until = NOW + timedelta(seconds=settings.maintenance_lease_seconds)
@@ -48,14 +48,14 @@ def acquire(db: Session, me: UUID) -> Lease | None:
         where=mine,
     ).returning(KeeperLease.rescue_after <= NOW, KeeperLease.broker_epoch)
     with transaction(db):
-        # The look before: ON CONFLICT locks the row even where it changes nothing, and most processes stand by.
+        # Read first: ON CONFLICT locks the row even where it changes nothing, and most processes stand by.
         held = db.execute(select(~mine).where(KeeperLease.id == ROW)).scalar_one_or_none()
         row = None if held else db.execute(statement).one_or_none()
     return None if row is None else Lease(*row)
 
 
 def release(db: Session, me: UUID) -> None:
-    """Let the next one take over at once."""
+    """Let another process take over at once."""
     with transaction(db):
         db.execute(update(KeeperLease).where(KeeperLease.holder == me).values({"expires_at": NOW}))
 

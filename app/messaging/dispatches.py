@@ -1,4 +1,4 @@
-"""One dispatch: what a message says of a pending row."""
+"""One dispatch: what a message holds of a pending row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What messages, events and Flower show of a plain `.delay(…)`'s arguments. Messages of records carry none."""
+"""What messages, events and Flower show of a plain `.delay(…)`'s arguments. Messages of records have none."""
 
 import functools
 import inspect
@@ -36,5 +36,5 @@ def redact_args_of(task: Any, args: Any) -> Any:
 
 @functools.cache
 def parameters_of(task: Any) -> Parameters:
-    """Of the body, as a caller sees it."""
+    """The names of the body's positional parameters, as a caller sees them."""
     return Parameters.of(inspect.signature(task.run))

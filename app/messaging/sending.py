@@ -1,4 +1,4 @@
-"""The way to the broker: a connection that fails fast, and the sending of a batch on it."""
+"""A connection to the broker that fails fast, and the sending of a batch on it."""
 
 import base64
 import functools
@@ -59,8 +59,8 @@ def send(to: Any, dispatches: Sequence[Dispatch]) -> None:
 
     Raises redis-py's or kombu's error where one cannot be sent.
 
-    `celery_app.send_task` without what no message of ours has: routes, links, stamps, a result to be listened for, a
-    serializer to choose. A quarter of the CPU is left, in a thread that shares it with the event loop.
+    Like `celery_app.send_task`, but without what these messages never have: routes, links, stamps, a result to wait
+    for, a choice of serializers. It takes a quarter of the CPU, in a thread that shares it with the event loop.
     """
     if not hasattr(to.channel, "put_all"):
         _send_one_by_one(to, dispatches)
@@ -74,7 +74,7 @@ def send(to: Any, dispatches: Sequence[Dispatch]) -> None:
 
 
 def _send_one_by_one(to: Any, dispatches: Sequence[Dispatch]) -> None:
-    """For any other transport than `app.messaging.guard.transport`, and what `_message` is held against."""
+    """For any other transport than `app.messaging.guard.transport`; a test compares `_message` with it."""
     for dispatch in dispatches:
         celery_app.send_task(
             dispatch.celery_task_name,
@@ -96,7 +96,7 @@ def _message(dispatch: Dispatch) -> dict[str, Any]:
     soft_limit = task.soft_time_limit if task is not None else None
     common, beside = _common(name, celery_app.thread_oid, dispatch.timeout_seconds, soft_limit, _origin())
     identifier = str(dispatch.celery_id)
-    # Nothing that a receiver of the signal may change is another message's.
+    # Copied: a receiver of the signal may change them, and another message must not change with it.
     headers = {
         **common,
         "timelimit": [*common["timelimit"]],
@@ -108,7 +108,7 @@ def _message(dispatch: Dispatch) -> dict[str, Any]:
     }
     properties = {**beside, "correlation_id": identifier}
     to_queue = {"exchange": "", "routing_key": dispatch.queue}
-    # Signs it, with SIGN_MESSAGES, and lets whoever traces messages add to it.
+    # Signs it, with SIGN_MESSAGES, and lets tracing add headers.
     signals.before_task_publish.send(
         sender=name,
         body=tuple(json.loads(_NO_ARGUMENTS)),
@@ -137,7 +137,7 @@ def _message(dispatch: Dispatch) -> dict[str, Any]:
 def _common(
     name: str, reply_to: str, limit: float | None, soft_limit: float | None, origin: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The headers and properties of all messages that differ in nothing but ids: to make them took most of the time."""
+    """The headers and properties of all messages that differ only in their ids: making them took most of the time."""
     headers, properties, _, _ = celery_app.amqp.as_task_v2(
         "",
         name,

@@ -17,8 +17,8 @@ APP = ROOT / "app"
 # prometheus_client itself, and `metrics.py` asks whether it is there.
 READS_THE_ENVIRONMENT = ("app/core/config.py", "app/launcher/", "app/__main__.py", "app/core/metrics.py")
 # All but the shell around HTTP, and what starts processes.
-BELOW = ("broker", "core", "db", "dispatch", "keeper", "live", "models", "outbound", "schedules", "schemas", "services",
-         "tasks", "worker")  # fmt: skip
+BELOW = ("beat", "core", "db", "live", "maintenance", "messaging", "models", "outbound", "schemas", "services", "tasks",
+         "worker")  # fmt: skip
 
 
 def sources(*folders: str) -> list[Path]:
