@@ -44,8 +44,13 @@ def _settings() -> Settings:
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """Celery's configuration."""
+    broker_url = settings.celery_broker_url.get_secret_value() if settings.celery_broker_url else None
     return {
-        "broker_url": settings.celery_broker_url.get_secret_value() if settings.celery_broker_url else None,
+        "broker_url": broker_url,
+        # Celery prefers the variable CELERY_BROKER_URL to `broker_url`: without these two a `rediss://` in it would be
+        # taken as it stands there, and no certificate be verified.
+        "broker_read_url": broker_url,
+        "broker_write_url": broker_url,
         "result_backend": settings.celery_result_backend.get_secret_value() if settings.celery_result_backend else None,
         "include": ["app.tasks", *settings.task_modules],
         # JSON only: a pickled message runs code. What it holds is checked before Celery sees it (docs/adr/0020).

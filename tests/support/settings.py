@@ -51,4 +51,5 @@ def _point_celery() -> None:
     """Celery reads its configuration once, which may have been at collection."""
     celery = sys.modules.get("app.messaging.application")
     if celery is not None:
-        celery.celery_app.conf.broker_url = os.environ.get("CELERY_BROKER_URL") or "memory://"
+        conf, url = celery.celery_app.conf, os.environ.get("CELERY_BROKER_URL") or "memory://"
+        conf.broker_url = conf.broker_read_url = conf.broker_write_url = url

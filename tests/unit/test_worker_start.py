@@ -84,3 +84,13 @@ def test_the_parents_objects_are_frozen_before_its_first_fork() -> None:
         del kept
     finally:
         gc.unfreeze()
+
+
+def test_certificates_of_the_broker_are_verified_unless_its_url_says_otherwise() -> None:
+    """Also where the URL comes from the environment, which Celery reads by itself."""
+    program = (
+        "from app.celery_app import celery_app as a; print(a.connection_for_read().ssl, a.connection_for_write().ssl)"
+    )
+    environment = process_environment({"CELERY_BROKER_URL": "rediss://:password@broker.example:6379/0"})
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.count("CERT_REQUIRED") == 2
