@@ -22,10 +22,12 @@ def hide_arguments(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
 
     Celery lets go of the request after its last line about it.
     """
-    request = task.request
-    owner = f"{request.id} {id(request)}"
-    known_secrets.hide(owner, [*parameters_of(task).secrets_in(args), *secrets_in(kwargs)])
-    weakref.finalize(request, known_secrets.forget, owner).atexit = False
+    secrets = [*parameters_of(task).secrets_in(args), *secrets_in(kwargs)]
+    if secrets:
+        request = task.request
+        owner = f"{request.id} {id(request)}"
+        known_secrets.hide(owner, secrets)
+        weakref.finalize(request, known_secrets.forget, owner).atexit = False
 
 
 def conceal(error: BaseException) -> BaseException:

@@ -7,9 +7,11 @@ from typing import Any
 from billiard.util import get_pdeathsig
 from celery import bootsteps, signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
+from kombu.utils.imports import symbol_by_name
 
 from app.core.config import get_settings
 from app.db.session import keep_transactions_short
+from app.messaging.task_base import SQLAlchemyTask
 from app.services.execution import attempts
 from app.worker.child.process import ChildProcess, child_process, start_child
 from app.worker.parent.process import WorkerProcess, worker_process
@@ -73,6 +75,7 @@ def prepare_fork() -> None:
     if not gc.get_freeze_count():
         with contextlib.suppress(OSError):  # not Linux
             get_pdeathsig()  # billiard's setter, called in every child, loads a whole parser of C by way of cffi
+        symbol_by_name(SQLAlchemyTask.RecordRunner)
         attempts.build_statements()
         gc.collect()
         gc.freeze()

@@ -58,12 +58,13 @@ def test_what_one_task_alone_needs_is_not_in_every_child() -> None:
 def test_what_every_child_does_first_is_done_before_the_fork() -> None:
     """Imported or built after it, it would be each child's own: some megabytes each."""
     program = (
-        "import os, sys; from app.worker.bootsteps import prepare_fork;"
+        "import os, sys; from app.worker.bootsteps import prepare_fork; from app.celery_app import SQLAlchemyTask;"
+        "from kombu.utils.imports import symbol_by_name;"
         "from billiard.util import set_pdeathsig; from app.db import direct; from app.services.execution import attempts;"
         "prepare_fork();"
         "known, built = set(sys.modules), direct._prepared.cache_info().misses;"
         "os.fork() and sys.exit(os.waitstatus_to_exitcode(os.wait()[1]));"
-        "set_pdeathsig(9), attempts.build_statements();"
+        "set_pdeathsig(9), attempts.build_statements(), symbol_by_name(SQLAlchemyTask.RecordRunner);"
         "print(*(set(sys.modules) - known), direct._prepared.cache_info().misses - built)"
     )
     done = subprocess.run(

@@ -205,11 +205,12 @@ def may_be_written_later(task: SQLAlchemyTask) -> bool:
     Not where Celery calls code of the task's after the body, or stores a result that a client may wait for: all of
     them may read the row. These are the conditions that Celery's own tracer looks at after each body.
     """
-    kind: Any = task.__class__
-    called = _has_hooks(kind) or signals.task_success.receivers or signals.task_postrun.receivers
-    return not called and task.app.conf.result_backend is None
+    hashable: Any = task
+    return not (signals.task_success.receivers or signals.task_postrun.receivers or _is_followed(hashable))
 
 
 @functools.cache
-def _has_hooks(kind: Any) -> bool:
-    return kind.on_success is not SQLAlchemyTask.on_success or kind.after_return is not SQLAlchemyTask.after_return
+def _is_followed(task: Any) -> bool:
+    kind = task.__class__  # also of the task that a Celery proxy stands for
+    has_hooks = kind.on_success is not SQLAlchemyTask.on_success or kind.after_return is not SQLAlchemyTask.after_return
+    return has_hooks or task.app.conf.result_backend is not None
