@@ -6,6 +6,7 @@ from sqlalchemy import text
 
 import app.models  # noqa: F401 (fills the metadata)
 from alembic import context
+from app.core.config import ConfigurationError
 from app.db.base import Base
 from app.db.session import engine
 
@@ -29,4 +30,7 @@ def run() -> None:
 
 if context.is_offline_mode():
     raise SystemExit("offline migrations (--sql) are not supported: DATABASE_URL must be reachable")
-run()
+try:
+    run()
+except ConfigurationError as error:
+    raise SystemExit(str(error)) from None

@@ -5,7 +5,7 @@ import sys
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.config import get_settings
+from app.core.config import ConfigurationError, get_settings
 from app.db.session import SessionLocal
 from app.errors import InvalidInput, ServiceError
 from app.services.user_service import user_service
@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.parse_args(argv)
     try:
         print("created" if create_admin() else "exists")
-    except (ServiceError, SQLAlchemyError) as error:
+    except (ConfigurationError, ServiceError, SQLAlchemyError) as error:
         # Of a database error, what comes before the statement.
         print(f"create-admin: {str(error).partition(chr(10))[0]}", file=sys.stderr)
         return 1

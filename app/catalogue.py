@@ -1,6 +1,6 @@
 """Which tasks may be created, and what their parameters are: read once from the tasks' own signatures.
 
-The tasks import the services, so this imports them only when it is first asked.
+Celery imports the task modules by their names, when the catalogue is first read.
 """
 
 import functools
@@ -15,6 +15,7 @@ from app.core.json_text import dump_json
 from app.core.redaction import Parameters, holds_mask
 from app.core.validation_errors import MAX_ERRORS, field_errors
 from app.errors import FieldError, InvalidArguments, UnknownTask
+from app.messaging.application import celery_app
 from app.messaging.routing import DEFAULT_QUEUE
 
 # Filled by the base class, never by a client.
@@ -96,8 +97,6 @@ def _named(error: TypeError) -> list[str]:
 @functools.cache
 def catalogue() -> dict[str, TaskType]:
     """All tasks that may be created, by name."""
-    from app.celery_app import celery_app
-
     celery_app.loader.import_default_modules()
     return {
         name: _task_type(task)

@@ -22,14 +22,14 @@ from app.api.http.shutdown import told_to_stop
 from app.api.routes import add_routes
 from app.catalogue import catalogue
 from app.core.allocator import lean_malloc
-from app.core.config import get_settings
+from app.core.config import ConfigurationError, get_settings
 from app.core.logging import configure_logging, make_access_lines_cheap
 from app.core.metrics import forget_process
 from app.db.outage import first_line
 from app.db.session import SessionLocal, dispose_engine, keep_transactions_short
 from app.errors import ServiceError
 from app.live.watcher import running_watcher
-from app.messaging.hints import attendant
+from app.messaging.hints import hint_sender
 from app.services.batched.authenticator import Authenticator
 from app.services.batched.submitter import Submitter
 from app.services.batched.task_lookup import TaskLookup
@@ -116,12 +116,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         await anyio.to_thread.run_sync(catalogue)
         await anyio.to_thread.run_sync(_ensure_first_admin)
         try:
-            attendant.start()
+            hint_sender().start()
             async with running_watcher() as watcher, _groups() as groups:
                 with _rarely_collected(), told_to_stop(watcher.close):
                     yield {"watcher": watcher, **groups}
         finally:
-            await anyio.to_thread.run_sync(attendant.stop)
+            await anyio.to_thread.run_sync(hint_sender().stop)
             await anyio.to_thread.run_sync(dispose_engine)
             forget_process()
 
@@ -178,6 +178,9 @@ def _ensure_first_admin() -> None:
         logger.warning("the first administrator was not created: %s", first_line(error))
 
 
-if logging.getLogger("uvicorn").handlers:  # its lines take our form from the first one on
-    configure_logging()
-app = create_app()
+try:
+    if logging.getLogger("uvicorn").handlers:  # its lines take the service's form from the first one on
+        configure_logging()
+    app = create_app()
+except ConfigurationError as error:
+    raise SystemExit(str(error)) from None

@@ -1,1 +1,1 @@
-"""Periodic work: beat's schedule, of which each period fires once however many beats run."""
+"""Periodic work: beat's schedule, of which each period fires once, however many beats run."""

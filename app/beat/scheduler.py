@@ -1,7 +1,7 @@
 """Celery's beat with its memory in the database: any number of beats may run, and each period fires once.
 
 The database's clock says what is due, and the beat that moves the entry's row sends it. One that could not send moves
-the row back. Celery's own file stays what it is, and nothing rests on it.
+the row back. Celery's own schedule file is written as ever and not relied on.
 """
 
 import logging
@@ -26,7 +26,7 @@ RETRY_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class DatabaseClock:
-    """The database's time, told from this machine's and how far that was off a moment ago. Celery pickles it."""
+    """The database's time: this machine's, plus the difference of a moment ago. Celery pickles it."""
 
     ahead: timedelta
 
@@ -49,13 +49,13 @@ class OncePerPeriod(PersistentScheduler):
             super().install_default_entries(data)
 
     def populate_heap(self, *args: Any, **kwargs: Any) -> None:
-        """As Celery's, once it is known what has fired while this beat was away."""
+        """As Celery's, after a look at what has fired while this beat was away."""
         for entry in self.schedule.values():
             self._remember(entry)
         super().populate_heap(*args, **kwargs)
 
     def is_due(self, entry: Any) -> Any:
-        """Whether this very process has to send the entry now."""
+        """Whether this process has to send the entry now."""
         wait = self._not_before - time.monotonic()
         if wait > 0 or not self._remember(entry):
             return schedstate(is_due=False, next=max(wait, RETRY_SECONDS))
@@ -75,7 +75,7 @@ class OncePerPeriod(PersistentScheduler):
         return state
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
-        """Send it; what cannot be sent is due again, for whoever can."""
+        """Send it; an entry that cannot be sent is due again, for every beat."""
         logger.info("beat: sending %s (%s)", entry.name, entry.task)
         try:
             self.apply_async(entry, producer=producer, advance=False)
@@ -88,7 +88,7 @@ class OncePerPeriod(PersistentScheduler):
             with SessionLocal() as db:
                 periods.give_back(db, entry.name, *self._taken[entry.name])
         except SQLAlchemyError:
-            logger.exception("beat: %s has missed a period: neither broker nor database is there", entry.name)
+            logger.exception("beat: %s has missed a period: neither broker nor database is reachable", entry.name)
         self._not_before = time.monotonic() + RETRY_SECONDS
         self._remember(self.schedule[entry.name])
         self._heap = None  # it was put off by a period when it was taken

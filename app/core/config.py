@@ -14,9 +14,15 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
 from app.core import production
+from app.core.places import Places
 from app.core.setting_fields import SettingFields
+from app.core.signatures import key_of
 
 logger = logging.getLogger(__name__)
+
+
+class ConfigurationError(Exception):
+    """Settings that are refused, missing or name what cannot be imported: a line for each of them, without values."""
 
 
 class Settings(SettingFields):
@@ -44,8 +50,6 @@ class Settings(SettingFields):
     @field_validator("outbound_allow", "outbound_deny")
     @classmethod
     def _name_places(cls, value: list[str]) -> list[str]:
-        from app.outbound.policy import Places
-
         Places.of(value)
         return value
 
@@ -127,8 +131,6 @@ class Settings(SettingFields):
 
 
 def _webhook_keys(secrets: SecretStr | None) -> list[bytes]:
-    from app.outbound.signatures import key_of
-
     return [key_of(secret) for secret in secrets.get_secret_value().split()] if secrets else []
 
 
@@ -141,7 +143,7 @@ def _verifying(url: str) -> str:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process, read once. Ends the process with a line for each setting that is refused."""
+    """The settings of this process, read once. Raises ConfigurationError, with a line for each refused setting."""
     try:
         return Settings()
     except ValidationError as error:
@@ -150,7 +152,7 @@ def get_settings() -> Settings:
             for problem in error.errors(include_input=False)
             for line in _plain(problem["msg"]).splitlines()
         ]
-        raise SystemExit("\n".join(f"configuration: {line}" for line in refused)) from None
+        raise ConfigurationError("\n".join(f"configuration: {line}" for line in refused)) from None
 
 
 def _stretched(key: str) -> str:

@@ -1,13 +1,10 @@
 """What APP_ENV=production refuses to start with. No line of it repeats a value."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
-
-if TYPE_CHECKING:
-    from app.core.config import Settings
 
 MIN_SECRET_BYTES = 32
 MIN_SECRET_CHARACTERS = 8
@@ -18,7 +15,20 @@ _OTHER_CREDENTIALS = frozenset({"password", "passfile", "sslcert", "service", "g
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
 
-def refused(settings: "Settings") -> Iterator[str]:
+class CheckedSettings(Protocol):
+    """The settings that are looked at; `app.core.config.Settings` has them."""
+
+    secret_key: SecretStr | None
+    secret_key_previous: list[SecretStr]
+    allow_passwordless_broker: bool
+    celery_broker_url: SecretStr | None
+    celery_result_backend: SecretStr | None
+    cors_origins: list[str]
+    debug: bool
+    database_url: SecretStr | None
+
+
+def refused(settings: CheckedSettings) -> Iterator[str]:
     """A sentence for each setting that must not go into production."""
     key = settings.secret_key.get_secret_value() if settings.secret_key else ""
     if not key:
@@ -37,7 +47,7 @@ def refused(settings: "Settings") -> Iterator[str]:
         yield "refuses this DATABASE_URL: another machine's, with no password, client certificate or passfile"
 
 
-def _open_brokers(settings: "Settings") -> Iterator[str]:
+def _open_brokers(settings: CheckedSettings) -> Iterator[str]:
     for name in ("celery_broker_url", "celery_result_backend"):
         url: SecretStr | None = getattr(settings, name)
         if url is not None and any(map(_is_open_redis, url.get_secret_value().split(";"))):

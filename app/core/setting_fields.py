@@ -231,12 +231,12 @@ class SettingFields(BaseSettings):
         "`TimeoutStopSec`).",
     )
     max_crashes: int = Field(3, ge=1, le=3, description="Lost workers after which a task fails.")
-    keeper_lease_seconds: float = Field(
+    maintenance_lease_seconds: float = Field(
         3,
         gt=0,
         description="Seconds after which another process takes over the maintenance loop from a silent leader.",
     )
-    keeper_interval_seconds: float = Field(
+    maintenance_interval_seconds: float = Field(
         0.5,
         gt=0,
         description="Seconds between two passes of the maintenance loop, which sends due tasks, resends lost messages "

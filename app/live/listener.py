@@ -1,4 +1,4 @@
-"""Hears what has changed: one subscription for each API process, in a thread, only while somebody wants to know."""
+"""Receives hints of changed tasks: one subscription for each API process, in a thread, while any stream is open."""
 
 import logging
 import threading
@@ -13,11 +13,11 @@ from app.messaging.channel import Channel, unpack
 logger = logging.getLogger(__name__)
 
 SAY_SECONDS = 1.0
-# How soon it hears that it is to stop.
+# How soon it notices that it has to stop.
 WAIT_SECONDS = 0.25
 PAUSE_SECONDS = 0.5
 STOP_SECONDS = 2.0
-# What a Redis that has fallen silent without a word costs at most before it is noticed.
+# For how long at most a Redis that has silently stopped answering goes unnoticed.
 SILENT_SECONDS = 3.0
 
 
@@ -30,14 +30,14 @@ class Listener:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live-listener", daemon=True)
         self._failed = False
-        # When this subscription began (monotonic); None while there is none: then only comparing versions finds out.
+        # When this subscription began (monotonic seconds); None while there is none.
         self.since: float | None = None
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Without waiting: the thread ends a moment later."""
+        """Returns at once: the thread ends a moment later."""
         self._stopping.set()
 
     def join(self) -> None:
@@ -52,7 +52,9 @@ class Listener:
                 self._listen()
             except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
                 if not self._failed:
-                    logger.warning("live events: no word from the broker, versions are compared: %s", first_line(error))
+                    logger.warning(
+                        "live events: the broker does not answer, versions are compared: %s", first_line(error)
+                    )
                 self._failed = True
             self.since = None
             self._channel.close()
@@ -61,11 +63,11 @@ class Listener:
     def _listen(self) -> None:
         subscription = self._channel.subscribe()
         try:
-            next_word = 0.0
+            next_renewal = 0.0
             while not self._stopping.is_set():
-                if time.monotonic() >= next_word:
-                    self._channel.say_that_we_listen()
-                    next_word = time.monotonic() + SAY_SECONDS
+                if time.monotonic() >= next_renewal:
+                    self._channel.keep_listening()
+                    next_renewal = time.monotonic() + SAY_SECONDS
                 message = subscription.get_message(timeout=WAIT_SECONDS)
                 if message is not None:
                     self._pass_on(message)
@@ -73,14 +75,14 @@ class Listener:
             subscription.close()
 
     def _pass_on(self, message: dict[str, Any]) -> None:
-        if message["type"] == "subscribe":  # also after redis-py has connected anew by itself: something may be missed
+        if message["type"] == "subscribe":  # also after redis-py has reconnected by itself: a message may be missed
             self._begin()
         elif message["type"] == "message" and (found := unpack(message["data"])):
             self._heard(found)
 
     def _begin(self) -> None:
         if self._failed:
-            logger.info("live events: the broker speaks again")
+            logger.info("live events: the broker answers again")
         self._failed = False
         self.since = time.monotonic()
         self._connected()

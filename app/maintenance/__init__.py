@@ -1,5 +1,5 @@
-"""The keeper: sends what is due, sends again what the broker lost, rescues what a dead worker held.
+"""Maintenance: sends what is due, sends again what the broker lost, rescues what a dead worker held.
 
-A thread that any worker and beat process runs; a lease row says which of them leads. Correctness does not depend on
+A thread in every worker and beat process; a lease row says which of them leads. Correctness does not depend on
 there being exactly one: each pass takes its rows with SKIP LOCKED, and every statement is guarded.
 """

@@ -1,4 +1,4 @@
-"""What is asked of the broker: is its content still the one we filled, and how many messages wait."""
+"""Questions to the broker: is its content still the one that this service filled, and how many messages wait?"""
 
 import secrets
 from typing import Any
@@ -10,7 +10,7 @@ def epoch(connection: Any) -> str | None:
     """The random value that this broker has held since it was last empty; made now where there is none.
 
     A Redis that was restarted without persistence, or flushed, has lost it with everything else. None for a broker
-    other than Redis, which keeps its queues or says that it could not.
+    other than Redis, which keeps its queues or reports that it could not.
     """
     if connection.transport.driver_type != "redis":
         return None

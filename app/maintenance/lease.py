@@ -33,7 +33,7 @@ def acquire(db: Session, me: UUID) -> Lease | None:
         row = maintenance.take_lease(
             db,
             me,
-            timedelta(seconds=settings.keeper_lease_seconds),
+            timedelta(seconds=settings.maintenance_lease_seconds),
             timedelta(seconds=settings.worker_lease_seconds),
         )
     return None if row is None else Lease(*row)

@@ -1,4 +1,4 @@
-"""The keeper's thread: stand by, lead, make one pass after another."""
+"""The maintenance thread: stand by, lead, make one pass after another."""
 
 import logging
 import threading
@@ -10,14 +10,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.catalogue import catalogue
-from app.core.config import get_settings
+from app.core.config import Settings
 from app.core.ids import new_id
 from app.db.outage import first_line, is_outage
 from app.db.session import SessionLocal
-from app.maintenance import broker_epoch as broker
-from app.maintenance import lease, passes
+from app.maintenance import broker_epoch, lease, passes
 from app.maintenance.lease import Lease
 from app.maintenance.lost_messages import Doubt, resend_overtaken
+from app.messaging.application import celery_app
 from app.messaging.due import BATCH, mark_dispatched, take_due
 from app.messaging.routing import MESSAGE_PRIORITY
 from app.messaging.sending import BrokerLink, send
@@ -27,22 +27,23 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 STANDBY_SECONDS = 1.0
-# What need not happen at every pass.
-DOUBT_SECONDS = 2.0
+# Not at every pass.
+LOST_SECONDS = 2.0
 FOLD_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 
 
-class Keeper:
-    """One a process. Any number of them may run; the lease says which one works."""
+class Maintenance:
+    """One in each worker and beat process. Any number may run; the lease says which one works."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.id = new_id()
+        self._settings = settings
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._link = BrokerLink()
-        self._doubt = Doubt()
-        self._next_doubt = 0.0
+        self._lost_messages = Doubt()
+        self._next_lost = 0.0
         self._next_fold = 0.0
         self._next_tidy = 0.0
         self._leading = False
@@ -51,7 +52,7 @@ class Keeper:
         """Run in a thread of this process until `stop`."""
         if self._thread is None:
             self._stopping.clear()
-            self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
@@ -63,7 +64,7 @@ class Keeper:
         self._thread = None
         self._link.close()
         # The lease runs out by itself: a database that has fallen silent must not keep the process from ending.
-        last = threading.Thread(target=self._release, name="keeper-release", daemon=True)
+        last = threading.Thread(target=self._release, name="maintenance-release", daemon=True)
         last.start()
         last.join(STOP_SECONDS)
 
@@ -72,7 +73,6 @@ class Keeper:
             lease.release(db, self.id)
 
     def _run(self) -> None:
-        interval = get_settings().keeper_interval_seconds
         while not self._stopping.is_set():
             led = False
             try:
@@ -80,17 +80,17 @@ class Keeper:
                     led = self.run_once(db)
             except Exception as error:
                 if is_outage(error):
-                    logger.warning("keeper: the database is not reachable: %s", first_line(error))
+                    logger.warning("maintenance: the database is not reachable: %s", first_line(error))
                 else:
-                    logger.exception("keeper: a pass failed")
-            self._stopping.wait(interval if led else STANDBY_SECONDS)
+                    logger.exception("maintenance: a pass failed")
+            self._stopping.wait(self._settings.maintenance_interval_seconds if led else STANDBY_SECONDS)
 
     def run_once(self, db: Session) -> bool:
-        """One pass, if this keeper leads; whether it does."""
+        """One pass, if this process leads; whether it does."""
         held = lease.acquire(db, self.id)
         if (held is not None) != self._leading:
             self._leading = held is not None
-            logger.info("keeper %s %s", self.id, "leads" if held else "stands by")
+            logger.info("maintenance %s %s", self.id, "leads" if held else "stands by")
         if held is None:
             return False
         self._settle(db, held)
@@ -106,46 +106,48 @@ class Keeper:
         """The passes that need the database alone."""
         rescued = passes.rescue_lost(db, silent_too=held.may_rescue)
         if rescued:
-            logger.warning("keeper: %d attempts of lost workers ended", rescued)
+            logger.warning("maintenance: %d attempts of lost workers ended", rescued)
         passes.revoke_expired(db)
         passes.delete_requested(db)
 
     def _dispatch(self, db: Session, held: Lease) -> None:
         """The passes that need the broker. Without it the rows stay due, and the next pass tries again."""
-        doubt = time.monotonic() >= self._next_doubt
-        if not doubt and not passes.anything_due(db):
+        look = time.monotonic() >= self._next_lost
+        if not look and not passes.anything_due(db):
             return
         try:
             to = self._link.producer()
-            if doubt:
-                self._next_doubt = time.monotonic() + DOUBT_SECONDS
+            if look:
+                self._next_lost = time.monotonic() + LOST_SECONDS
                 self._resend(db, held, to.connection)
             self._send_due(db, to)
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
-            logger.warning("keeper: broker not reachable: %s", first_line(error))
+            logger.warning("maintenance: broker not reachable: %s", first_line(error))
             self._link.close()
 
     def _resend(self, db: Session, held: Lease, connection: Any) -> None:
-        """Have the rows sent again that the broker has lost: all of them, or those that were overtaken."""
-        epoch = broker.epoch(connection)
+        """Send again the rows whose messages the broker has lost: all of them, or those that were overtaken."""
+        epoch = broker_epoch.epoch(connection)
         if epoch is None:
             return
         if epoch != held.broker_epoch:
             again = passes.resend_all(db)
             level = logging.WARNING if again else logging.INFO
-            logger.log(level, "keeper: the broker is new or came back empty, %d sent again", again)
+            logger.log(level, "maintenance: the broker is new or came back empty, %d messages sent again", again)
             lease.keep_epoch(db, epoch)
             return
-        for front in self._doubt.stuck(db, _queues()):
+        for front in self._lost_messages.stuck(db, _queues()):
             line = front.line
-            lost = resend_overtaken(db, front, broker.depth(connection, line.queue, MESSAGE_PRIORITY[line.priority]))
+            lost = resend_overtaken(
+                db, front, broker_epoch.depth(connection, line.queue, MESSAGE_PRIORITY[line.priority])
+            )
             if lost:
-                logger.warning("keeper: %d lost messages of %s (%s) sent again", lost, line.queue, line.priority)
+                logger.warning("maintenance: %d lost messages of %s (%s) sent again", lost, line.queue, line.priority)
 
     def _fold(self, db: Session) -> None:
-        """Counts are exact without it; they would have more to add up."""
+        """Add up the counts' increments: they are exact without it, but each read would add up more."""
         if time.monotonic() < self._next_fold:
             return
         self._next_fold = time.monotonic() + FOLD_SECONDS
@@ -153,7 +155,7 @@ class Keeper:
             pass
 
     def _send_due(self, db: Session, to: Any) -> None:
-        grace = get_settings().dispatch_grace_seconds
+        grace = self._settings.dispatch_grace_seconds
         while dispatches := take_due(db, grace):
             send(to, dispatches)
             mark_dispatched(db, dispatches)
@@ -163,10 +165,5 @@ class Keeper:
 
 def _queues() -> list[str]:
     """Those that are declared, and those that tasks name for themselves."""
-    from app.celery_app import celery_app
-
     own = {kind.queue for kind in catalogue().values() if kind.queue}
     return sorted({*celery_app.amqp.queues, *own})
-
-
-keeper = Keeper()

@@ -1,7 +1,7 @@
-"""The Redis channel on which changed tasks are named, and the key by which API processes say that somebody listens.
+"""The Redis channel that carries the ids of changed tasks, and the key that says whether an API process listens.
 
-Both go over kombu's own connection to CELERY_BROKER_URL, so that its passwords, certificates and sentinels hold here as
-well. A broker that is no Redis has neither: there the versions are compared (`watcher.py`), and nothing else happens.
+Both use kombu's connection to CELERY_BROKER_URL, with its passwords, certificates and sentinels. A broker other than
+Redis has neither: changes are then found by comparing versions (`app/live/watcher.py`).
 """
 
 from collections.abc import Iterable
@@ -9,11 +9,13 @@ from contextlib import ExitStack, suppress
 from typing import Any
 from uuid import UUID
 
+from app.messaging.application import celery_app
+
 NAME = "task_service:live"
-# Who listens says so every second.
+# A listening process renews the key every second.
 LISTENING_SECONDS = 5
 _ID_BYTES = 16
-# Of one message; more ids go into the next one.
+# In one message; more ids go into the next one.
 MOST_IDS = 500
 
 
@@ -22,7 +24,7 @@ def pack(task_ids: Iterable[UUID]) -> bytes:
 
 
 def unpack(payload: Any) -> list[UUID]:
-    """The ids of a message; none where it is not one of ours. Whoever may publish can only make us look at rows."""
+    """The ids of a message; none where its form is wrong. A forged message has the receiver read rows, no more."""
     if not isinstance(payload, bytes) or len(payload) % _ID_BYTES or len(payload) > MOST_IDS * _ID_BYTES:
         return []
     return [UUID(bytes=payload[at : at + _ID_BYTES]) for at in range(0, len(payload), _ID_BYTES)]
@@ -42,9 +44,7 @@ class Channel:
 
     @property
     def exists(self) -> bool:
-        """Whether the broker is a Redis. Asks nobody."""
-        from app.celery_app import celery_app
-
+        """Whether the broker is a Redis. Opens no connection."""
         return celery_app.conf.broker_url is not None and (
             celery_app.connection_for_write().transport.driver_type == "redis"
         )
@@ -52,8 +52,6 @@ class Channel:
     @property
     def client(self) -> Any:
         """The redis-py client, connected now where it is not."""
-        from app.celery_app import celery_app
-
         if self._client is None:
             options = {"socket_timeout": self._seconds, "socket_connect_timeout": self._seconds, "max_retries": 0}
             connection = self._open.enter_context(celery_app.connection_for_write(transport_options=options))
@@ -78,7 +76,7 @@ class Channel:
     def has_listeners(self) -> bool:
         return self.client.get(self.name) is not None
 
-    def say_that_we_listen(self) -> None:
+    def keep_listening(self) -> None:
         self.client.set(self.name, 1, ex=LISTENING_SECONDS)
 
     def subscribe(self) -> Any:

@@ -1,4 +1,4 @@
-"""One dispatch: what a message says of a pending row."""
+"""One dispatch: what a message holds of a pending row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,9 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from app.models.task import Task, TaskPriority
-
-RECORD_HEADER = "task_record"
-GENERATION_HEADER = "task_generation"
 
 # What `Dispatch` needs of a row, in the order of its fields.
 DISPATCHED_COLUMNS = (

@@ -1,14 +1,12 @@
-"""«Task X has changed», told after the commit to API processes with open streams. A hint: they read the row.
+"""Tells API processes with open streams, after the commit, which tasks have changed. A hint: they read the rows.
 
-Nothing is sent, and nothing but a byte is read, while nobody listens. Whether somebody does, an attendant learns once
-a second from Redis: a thread of the API, of a worker's parent, of beat. It notes the answer in memory that a worker's
-pool children share. What is not told, or gets lost, is found by the comparison of versions in `watcher.py`, seconds
-later.
+While no API process listens nothing is sent, and a change costs the read of one byte. A thread asks Redis once a second
+whether any does (in the API, in a worker's parent, in beat) and notes the answer in memory that pool children share.
+A hint that is not sent, or gets lost, costs seconds: `app/live/watcher.py` compares versions.
 """
 
 import logging
 import mmap
-import os
 import threading
 import time
 from collections.abc import Iterable
@@ -16,9 +14,12 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
+from kombu.exceptions import OperationalError
+from redis import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from app.core.fork import PerProcess
 from app.db.after_commit import after_commit
 from app.db.outage import first_line
 from app.messaging.channel import MOST_IDS, Channel
@@ -31,31 +32,30 @@ SEND_SECONDS = 0.2
 PAUSE_SECONDS = 5.0
 STOP_SECONDS = 2.0
 
-# Shared and anonymous: children that are forked later see what the parent writes. Where no attendant runs it stays 0.
-_listened = memoryview(mmap.mmap(-1, mmap.PAGESIZE))
-
 
 def changed(*task_ids: UUID) -> None:
-    """These have changed, and are committed. Never raises for the sake of Redis, and costs nothing unheard."""
-    if _listened[0]:
-        _tell(task_ids)
+    """These tasks have changed, and it is committed. Never raises an error of Redis."""
+    sender = hint_sender()
+    if sender.has_listeners:
+        sender.put(task_ids)
 
 
 def changes(db: Session | Connection, *task_ids: UUID) -> None:
     """The same once the session's outermost transaction has committed."""
-    if _listened[0] and task_ids and isinstance(db, Session):
-        after_commit(db, partial(_tell, task_ids))
+    if task_ids and isinstance(db, Session) and hint_sender().has_listeners:
+        after_commit(db, partial(changed, *task_ids))
 
 
 class Sender:
-    """Publishes from the thread that calls; quiet for a while after a failure."""
+    """Publishes in the thread that calls; after a failure it sends nothing for PAUSE_SECONDS."""
 
     def __init__(self) -> None:
         self._channel = Channel(SEND_SECONDS)
-        self._lock = threading.Lock()  # of a pool of threads
+        self._lock = threading.Lock()  # in a pool of threads
         self._quiet_until = 0.0
 
     def send(self, task_ids: Iterable[UUID]) -> None:
+        """Publish one message. Raises what a signal's handler raises, never an error of Redis."""
         with self._lock:
             if time.monotonic() < self._quiet_until:
                 return
@@ -63,7 +63,7 @@ class Sender:
                 self._channel.publish(task_ids)
             except Exception as error:
                 self._channel.close()
-                if not _is_of_redis(error):
+                if not isinstance(error, RedisError | OperationalError | OSError):
                     raise  # a signal's, such as Celery's soft time limit: the body's to handle
                 self._quiet_until = time.monotonic() + PAUSE_SECONDS
                 logger.warning("no live events for %g s: %s", PAUSE_SECONDS, first_line(error))
@@ -72,10 +72,15 @@ class Sender:
                 raise
 
 
-class Attendant:
-    """The thread that learns whether somebody listens, and sends what its own process has to tell."""
+class HintSender:
+    """One in each process. With its thread (`start`), that sends; without it, as in a pool child, the caller does.
 
-    def __init__(self) -> None:
+    `listened` is the memory of the parent process whose thread learns whether any API process listens.
+    """
+
+    def __init__(self, listened: memoryview | None = None) -> None:
+        # Shared and anonymous: forked children see what the parent writes. Where no thread runs it stays 0.
+        self._listened = memoryview(mmap.mmap(-1, mmap.PAGESIZE)) if listened is None else listened
         self._queue: SimpleQueue[tuple[UUID, ...]] = SimpleQueue()
         self._channel = Channel(1.0)
         self._sender = Sender()
@@ -83,27 +88,36 @@ class Attendant:
         self._thread: threading.Thread | None = None
         self._failed = False
 
+    def in_child(self) -> "HintSender":
+        """The forked child's: on the same memory, with connections of its own."""
+        return HintSender(self._listened)
+
     @property
-    def is_running(self) -> bool:
-        return self._thread is not None
+    def has_listeners(self) -> bool:
+        return bool(self._listened[0])
 
     def start(self) -> None:
+        """Ask Redis once a second, and send, in a thread until `stop`."""
         if self._thread is None:
             self._stopping.clear()
             self._thread = threading.Thread(target=self._run, name="live-hints", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Also to nobody's account: a process that ends tells nobody any more."""
+        """Stop the thread and all publishing. Waits for at most STOP_SECONDS."""
         if self._thread is not None:
             self._stopping.set()
             self._queue.put(())
             self._thread.join(STOP_SECONDS)
             self._thread = None
-            _listened[0] = 0
+            self._listened[0] = 0
 
     def put(self, task_ids: tuple[UUID, ...]) -> None:
-        self._queue.put(task_ids)
+        """Have the thread send these; without a thread, send them now."""
+        if self._thread is not None:
+            self._queue.put(task_ids)
+        else:
+            self._sender.send(task_ids)
 
     def _run(self) -> None:
         next_look = 0.0
@@ -121,7 +135,7 @@ class Attendant:
         self._channel.close()
 
     def _waiting(self, seconds: float) -> list[UUID]:
-        """What is to be sent, all of it at once, each task once; empty when nothing has come."""
+        """All that waits to be sent, each task once; empty when nothing has come in `seconds`."""
         try:
             found = dict.fromkeys(self._queue.get(timeout=max(0.0, seconds)))
         except Empty:
@@ -132,39 +146,14 @@ class Attendant:
 
     def _look(self) -> None:
         try:
-            _listened[0] = self._channel.has_listeners()
+            self._listened[0] = self._channel.has_listeners()
             self._failed = False
         except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
             self._channel.close()
-            _listened[0] = 0
+            self._listened[0] = 0
             if not self._failed:
-                logger.warning("whether somebody listens for live events is not known: %s", first_line(error))
+                logger.warning("live events: no answer from Redis, no hints are sent: %s", first_line(error))
             self._failed = True
 
 
-attendant = Attendant()
-_sender = Sender()
-
-
-def _tell(task_ids: tuple[UUID, ...]) -> None:
-    if attendant.is_running:
-        attendant.put(task_ids)
-    else:
-        _sender.send(task_ids)
-
-
-def _is_of_redis(error: Exception) -> bool:
-    from kombu.exceptions import OperationalError
-    from redis import RedisError
-
-    return isinstance(error, (RedisError, OperationalError, OSError))
-
-
-def _after_fork() -> None:
-    """The parent's thread and sockets are the parent's; what is shared is the byte alone."""
-    global attendant, _sender
-    attendant, _sender = Attendant(), Sender()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+hint_sender = PerProcess(HintSender, inherit=HintSender.in_child)

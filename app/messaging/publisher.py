@@ -1,6 +1,6 @@
 """Sends what a commit has made due, off the request path: one background thread a process.
 
-Creating a task never waits for the broker. What this thread cannot send stays due in its row, and the keeper sends
+Creating a task never waits for the broker. What this thread cannot send stays due in its row, and maintenance sends
 it as soon as it can: after the grace time, or when the broker is back.
 """
 
@@ -9,7 +9,6 @@ import atexit
 # A thread that imports it first while the interpreter shuts down (redis-py does) finds that it no longer can.
 import concurrent.futures.thread  # noqa: F401
 import logging
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from queue import Empty, SimpleQueue
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.fork import PerProcess
 from app.db.outage import first_line
 from app.db.session import autocommit_engine
 from app.messaging.dispatches import Dispatch
@@ -30,7 +30,7 @@ BATCH = 500
 IDLE_SECONDS = 30.0
 PAUSE_SECONDS = 1.0
 FLUSH_SECONDS = 2.0
-# Nobody waits for a mark, and one for each batch was half of what this thread did: those of so long are one statement.
+# Nothing waits for a mark, and a mark for each batch was half of the thread's work: those of so long are one statement.
 MARK_SECONDS = 0.05
 
 
@@ -49,7 +49,7 @@ class Publisher:
         self._mark_at = 0.0
 
     def enqueue(self, dispatches: Sequence[Dispatch]) -> None:
-        """Have these sent soon. Never blocks and never raises for the broker's sake."""
+        """Have these sent soon. Never blocks, never raises an error of the broker."""
         with self._lock:
             self._idle.clear()
             for dispatch in dispatches:
@@ -78,7 +78,7 @@ class Publisher:
     def _deliver(self, batch: list[Dispatch]) -> None:
         if time.monotonic() < self._broker_down_until:
             return
-        # A connection that has been idle may be dead without the broker being so: a second try opens another.
+        # An idle connection may be dead although the broker is up: the second try opens another.
         for _ in range(2):
             try:
                 send(self._link.producer(), batch)
@@ -91,7 +91,7 @@ class Publisher:
                 self._sent += batch
                 return
         self._broker_down_until = time.monotonic() + PAUSE_SECONDS
-        logger.warning("broker not reachable, %d dispatches left to the keeper: %s", len(batch), first_line(problem))
+        logger.warning("broker not reachable, %d dispatches left to maintenance: %s", len(batch), first_line(problem))
 
     def _mark(self) -> None:
         batch, self._sent = self._sent, []
@@ -124,25 +124,26 @@ class Publisher:
             return True
 
 
-publisher = Publisher()
-
-
-def _after_fork() -> None:
-    """Threads do not survive a fork; what the parent had queued is the parent's to send."""
-    global publisher  # noqa: PLW0603 (one per process)
-    publisher = Publisher()
+def _make() -> Publisher:
+    atexit.register(_flush)
+    return Publisher()
 
 
 def _flush() -> None:
-    publisher.flush()
+    if _publisher.made is not None:
+        _publisher.made.flush()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_flush)
+# What the parent of a fork had queued is the parent's to send.
+_publisher = PerProcess(_make)
 
 
 def publish(dispatches: Sequence[Dispatch]) -> None:
-    """Hand these to this process's publisher."""
+    """Have this process's publisher send these soon. Never blocks, never raises an error of the broker."""
     if dispatches:
-        publisher.enqueue(dispatches)
+        _publisher().enqueue(dispatches)
+
+
+def flush(seconds: float = FLUSH_SECONDS) -> bool:
+    """Wait for at most `seconds` until all is sent and marked, or given up; True when it is."""
+    return _publisher().flush(seconds)

@@ -1,4 +1,4 @@
-"""What messages, events and Flower show of a plain `.delay(…)`'s arguments. Messages of records carry none."""
+"""What messages, events and Flower show of a plain `.delay(…)`'s arguments. Messages of records have none."""
 
 import functools
 import inspect
@@ -19,14 +19,14 @@ class RedactedAMQP(AMQP):
         """Celery's, with the representations made here rather than there."""
         levels = self.app.conf.task_repr_maxlevels
         if options.get("argsrepr") is None:
-            shown = redact_args(self.app.tasks.get(name), args or ())
+            shown = redact_args_of(self.app.tasks.get(name), args or ())
             options["argsrepr"] = saferepr(shown, self.argsrepr_maxsize, maxlevels=levels)
         if options.get("kwargsrepr") is None:
             options["kwargsrepr"] = saferepr(redact(kwargs or {}), self.kwargsrepr_maxsize, maxlevels=levels)
         return super().as_task_v2(task_id, name, args, kwargs, *more, **options)
 
 
-def redact_args(task: Any, args: Any) -> Any:
+def redact_args_of(task: Any, args: Any) -> Any:
     """Positional arguments without those that go to a parameter named like a secret; a tuple stays one."""
     if not isinstance(args, list | tuple):
         return redact(args)
@@ -36,5 +36,5 @@ def redact_args(task: Any, args: Any) -> Any:
 
 @functools.cache
 def parameters_of(task: Any) -> Parameters:
-    """Of the body, as a caller sees it."""
+    """The names of the body's positional parameters, as a caller sees them."""
     return Parameters.of(inspect.signature(task.run))

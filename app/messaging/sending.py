@@ -1,15 +1,20 @@
-"""The way to the broker: a connection that fails fast, and the sending of a batch on it."""
+"""A connection to the broker that fails fast, and the sending of a batch on it."""
 
 import base64
 import functools
 import json
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from app.messaging.dispatches import GENERATION_HEADER, RECORD_HEADER, Dispatch
+from celery import signals
+from celery.utils.nodenames import anon_nodename
+
+from app.core.fork import PerProcess
+from app.messaging.application import celery_app
+from app.messaging.dispatches import Dispatch
+from app.messaging.guard.messages import GENERATION_HEADER, RECORD_HEADER
 from app.messaging.routing import MESSAGE_PRIORITY
 
 # A broker that is down, frozen or unreachable costs a second and no more (kombu would wait for a minute).
@@ -31,8 +36,6 @@ class BrokerLink:
 
     def producer(self) -> Any:
         """The producer, connected now where it is not. Raises within about a second when there is no broker."""
-        from app.celery_app import celery_app
-
         if self._producer is None:
             connection = celery_app.connection_for_write(transport_options=FAIL_FAST)
             self._connection.enter_context(connection)
@@ -56,15 +59,13 @@ def send(to: Any, dispatches: Sequence[Dispatch]) -> None:
 
     Raises redis-py's or kombu's error where one cannot be sent.
 
-    `celery_app.send_task` without what no message of ours has: routes, links, stamps, a result to be listened for, a
-    serializer to choose. A quarter of the CPU is left, in a thread that shares it with the event loop.
+    Like `celery_app.send_task`, but without what these messages never have: routes, links, stamps, a result to wait
+    for, a choice of serializers. It takes a quarter of the CPU, in a thread that shares it with the event loop.
     """
-    from app.celery_app import celery_app
-
     if not hasattr(to.channel, "put_all"):
         _send_one_by_one(to, dispatches)
         return
-    messages = [(dispatch.queue, _message(celery_app, dispatch)) for dispatch in dispatches]
+    messages = [(dispatch.queue, _message(dispatch)) for dispatch in dispatches]
     declared = _declared.setdefault(to, set())
     for queue in {queue for queue, _ in messages} - declared:
         to.maybe_declare(celery_app.amqp.queues[queue])
@@ -73,9 +74,7 @@ def send(to: Any, dispatches: Sequence[Dispatch]) -> None:
 
 
 def _send_one_by_one(to: Any, dispatches: Sequence[Dispatch]) -> None:
-    """For any other transport than `app.messaging.guard.transport`, and what `_message` is held against."""
-    from app.celery_app import celery_app
-
+    """For any other transport than `app.messaging.guard.transport`; a test compares `_message` with it."""
     for dispatch in dispatches:
         celery_app.send_task(
             dispatch.celery_task_name,
@@ -91,15 +90,13 @@ def _send_one_by_one(to: Any, dispatches: Sequence[Dispatch]) -> None:
         )
 
 
-def _message(app: Any, dispatch: Dispatch) -> dict[str, Any]:
-    """As Celery and kombu write it for Redis; a test holds theirs against it."""
-    from celery import signals
-
-    name, task = dispatch.celery_task_name, app.tasks.get(dispatch.celery_task_name)
+def _message(dispatch: Dispatch) -> dict[str, Any]:
+    """As Celery and kombu write it for Redis; a test compares the two."""
+    name, task = dispatch.celery_task_name, celery_app.tasks.get(dispatch.celery_task_name)
     soft_limit = task.soft_time_limit if task is not None else None
-    common, beside = _common(app, name, app.thread_oid, dispatch.timeout_seconds, soft_limit, _origin())
+    common, beside = _common(name, celery_app.thread_oid, dispatch.timeout_seconds, soft_limit, _origin())
     identifier = str(dispatch.celery_id)
-    # Nothing that a receiver of the signal may change is another message's.
+    # Copied: a receiver of the signal may change them, and another message must not change with it.
     headers = {
         **common,
         "timelimit": [*common["timelimit"]],
@@ -111,7 +108,7 @@ def _message(app: Any, dispatch: Dispatch) -> dict[str, Any]:
     }
     properties = {**beside, "correlation_id": identifier}
     to_queue = {"exchange": "", "routing_key": dispatch.queue}
-    # Signs it, with SIGN_MESSAGES, and lets whoever traces messages add to it.
+    # Signs it, with SIGN_MESSAGES, and lets tracing add headers.
     signals.before_task_publish.send(
         sender=name,
         body=tuple(json.loads(_NO_ARGUMENTS)),
@@ -138,10 +135,10 @@ def _message(app: Any, dispatch: Dispatch) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1024)
 def _common(
-    app: Any, name: str, reply_to: str, limit: float | None, soft_limit: float | None, origin: str
+    name: str, reply_to: str, limit: float | None, soft_limit: float | None, origin: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The headers and properties of all messages that differ in nothing but ids: to make them took most of the time."""
-    headers, properties, _, _ = app.amqp.as_task_v2(
+    """The headers and properties of all messages that differ only in their ids: making them took most of the time."""
+    headers, properties, _, _ = celery_app.amqp.as_task_v2(
         "",
         name,
         reply_to=reply_to,
@@ -155,13 +152,5 @@ def _common(
     return headers, properties
 
 
-@functools.cache
-def _origin_of(pid: int) -> str:
-    from celery.utils.nodenames import anon_nodename
-
-    del pid
-    return str(anon_nodename())
-
-
-def _origin() -> str:
-    return _origin_of(os.getpid())
+# The name of this process in its messages.
+_origin: PerProcess[str] = PerProcess(anon_nodename)

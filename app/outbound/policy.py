@@ -1,15 +1,11 @@
 """Where requests may go: public addresses, but for what OUTBOUND_ALLOW and OUTBOUND_DENY say."""
 
 import ipaddress
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 from app.core.config import Settings
-from app.outbound.errors import InvalidRequest
-from app.outbound.urls import NUMERIC, IPAddress, normal_name
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from app.core.places import IPAddress, Places
 
 # Every range that no public server lives in. `ipaddress` is asked too, but what it calls global differs between
 # Python's versions, and it calls multicast, the 6to4 relays and most of what embeds an IPv4 address global.
@@ -72,49 +68,15 @@ def behind(address: IPAddress) -> IPAddress:
     return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in NAT64 else address
 
 
-@dataclass(frozen=True)
-class Places:
-    """Networks and names of hosts; `*.example.com` is every name below example.com."""
-
-    networks: tuple[Network, ...] = ()
-    names: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(cls, entries: Iterable[str]) -> Self:
-        """Raises ValueError for what is neither a network nor a name."""
-        networks, names = [], set()
-        for entry in entries:
-            try:
-                networks.append(ipaddress.ip_network(entry))
-            except ValueError:
-                names.add(_name(entry))
-        return cls(tuple(networks), frozenset(names))
-
-    def have_address(self, address: IPAddress) -> bool:
-        return any(address in network for network in self.networks)
-
-    def have_name(self, host: str) -> bool:
-        above = host.split(".")[1:]
-        return host in self.names or any(f"*.{'.'.join(above[start:])}" in self.names for start in range(len(above)))
-
-
-def _name(entry: str) -> str:
-    wild = "*." if entry.startswith("*.") else ""
-    try:
-        name = normal_name(entry.removeprefix("*."))
-    except InvalidRequest:
-        name = ""
-    if not name or NUMERIC.fullmatch(name):  # such as 10.0.0.1/8, which is neither this address nor that network
-        raise ValueError(f"{entry!r} is neither a network (10.0.0.0/8) nor the name of a host")
-    return wild + name
+NOWHERE = Places()
 
 
 @dataclass(frozen=True)
 class Policy:
     """What `allowed` names is allowed whatever else is said; then what `denied` names is not."""
 
-    allowed: Places = Places()
-    denied: Places = Places()
+    allowed: Places = NOWHERE
+    denied: Places = NOWHERE
 
     @classmethod
     def of(cls, settings: Settings) -> Self:

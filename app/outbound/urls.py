@@ -9,20 +9,14 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
-import idna
-
+from app.core.places import NUMERIC, IPAddress, normal_name
 from app.outbound.errors import InvalidRequest
 
 MAX_URL_LENGTH = 2048
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 # urlsplit drops tabs and line breaks without a word, and others read a backslash as a slash.
 FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\u0080-\u00a0\u2028\u2029\ud800-\udfff]")
-NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
-# A last label like this makes the whole host a number for inet_aton: 2130706433, 0x7f.1, 0177.0.0.1 and 127.1.
-NUMERIC = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)")
 BRACKETED = re.compile(r"\[[^\[\]]+\](:\d+)?")
 # Left as they are when the rest is percent-encoded; `%` too, since it may be encoded already.
 KEPT = "/:?#[]@!$&'()*+,;=-._~%"
@@ -91,23 +85,13 @@ def joined(base: Target, location: str) -> Target:
         raise InvalidRequest("this is not a URL") from None
 
 
-def normal_name(name: str) -> str:
-    """A host's name as `Target.host` has it. Raises InvalidRequest."""
-    if not name.isascii():
-        try:
-            name = idna.encode(name, uts46=True).decode("ascii")
-        except idna.IDNAError:
-            raise InvalidRequest("the URL's host is not a valid name") from None
-    name = name.lower().removesuffix(".")
-    if not NAME.fullmatch(name):
-        raise InvalidRequest("the URL's host is not a valid name")
-    return name
-
-
 def _host(netloc: str, host: str) -> str:
     if BRACKETED.fullmatch(netloc):
         return _ipv6(host)
-    name = normal_name(host)  # full-width digits are digits after this
+    try:
+        name = normal_name(host)  # full-width digits are digits after this
+    except ValueError:
+        raise InvalidRequest("the URL's host is not a valid name") from None
     if not NUMERIC.fullmatch(name):
         return name
     try:

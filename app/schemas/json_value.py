@@ -50,7 +50,7 @@ def _without_nul(value: Any) -> Any:
     return value
 
 
-def check_size(size: int, limit: int) -> None:
+def check_bytes(size: int, limit: int) -> None:
     if size > limit:
         raise PydanticCustomError("json_too_large", "More than {limit} bytes of JSON", {"limit": limit})
 
@@ -61,17 +61,17 @@ def check_size(size: int, limit: int) -> None:
 def _within_arguments(value: Any) -> Any:
     """Written once, and kept: the row, the quotas and the check of the parameters want the same text."""
     value = dumped(value)
-    check_size(len(dump_json(value)), get_settings().max_arguments_bytes)
+    check_bytes(len(dump_json(value)), get_settings().max_arguments_bytes)
     return value
 
 
 def _within_metadata(value: Any) -> Any:
-    check_size(json_size(value), get_settings().max_metadata_bytes)
+    check_bytes(json_size(value), get_settings().max_metadata_bytes)
     return value
 
 
 def _within_result(value: Any) -> Any:
-    check_size(json_size(value), get_settings().max_result_bytes)
+    check_bytes(json_size(value), get_settings().max_result_bytes)
     return value
 
 

@@ -25,7 +25,7 @@ from app.core.redacted_text import redact_text
 from app.core.redaction import holds_mask, redact
 from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
 from app.schemas.base import PatchModel, RequestModel
-from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag, check_size
+from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag, check_bytes
 
 MAX_SECONDS = 366 * 24 * 3600
 MAX_TAGS = 50
@@ -165,7 +165,7 @@ class TaskCreate(RequestModel):
     def _within_limit_with_args(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """MAX_ARGUMENTS_BYTES is for both together; `args` alone were looked at before."""
         value = dumped(value)
-        check_size(json_size(info.data.get("args", [])) + json_size(value), get_settings().max_arguments_bytes)
+        check_bytes(json_size(info.data.get("args", [])) + json_size(value), get_settings().max_arguments_bytes)
         return value
 
     @model_validator(mode="after")

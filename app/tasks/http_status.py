@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from app.tasks.retries import backoff_seconds
+from app.core.backoff import backoff_seconds
 
 # Request Timeout, Too Early, Too Many Requests: the client errors that pass.
 PASSING = frozenset({408, 425, 429})

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from app.core.ids import new_id, time_of
 from app.core.json_text import dump_json
+from app.core.signatures import signed_headers
 from app.outbound import Bounds, Client
-from app.outbound.signatures import signed_headers
 from app.outbound.urls import parse
 from app.tasks.http_status import AnsweredNo, describe, later, may_pass
 

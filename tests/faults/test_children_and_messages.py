@@ -18,7 +18,7 @@ from tests.support.waiting import wait_for
 
 LEDGER = "tests.support.ledger_tasks"
 CLAIM = "app.services.execution.attempts:claim"
-HAND_OVER = "app.worker.shared.handover:Handover.send"
+HAND_OVER = "app.worker.shared.hand_over:HandOver.send"
 TOGETHER = "app.services.execution.successes:succeed_together"
 # As a worker sends it; the statement itself was prepared before.
 CLAIM_STATEMENT = f"EXECUTE {Prepared(attempts.CLAIM).name}(".encode()

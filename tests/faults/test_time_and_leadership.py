@@ -200,7 +200,7 @@ class TestTheLeader:
     def _leads(scene: Scene, part: Part) -> bool:
         """By the database: the keeper that holds the lease is the one that this part's log names."""
         holder = scene.stack.sql("SELECT holder FROM maintenance_lease")
-        return bool(holder) and f"keeper {holder[0][0]} leads" in part.output()
+        return bool(holder) and f"maintenance {holder[0][0]} leads" in part.output()
 
 
 class TestBeats:

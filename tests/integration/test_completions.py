@@ -20,31 +20,30 @@ from app.services.execution import successes
 from app.services.execution.attempts import Ticket
 from app.services.execution.successes import Success
 from app.services.task_service import task_service
-from app.worker.child import slot as seat
-from app.worker.child.attempt_run import AttemptRun
+from app.worker.child.process import ChildProcess
 from app.worker.parent import completions as module
 from app.worker.parent.completions import Completions
 from app.worker.shared.delivery import DELIVERY_LEASES
-from app.worker.shared.handover import MAX_BYTES, Handover, handover
+from app.worker.shared.hand_over import MAX_BYTES, HandOver
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.statements import Cursor, noted_connections
-from tests.support.tasks import WORKER, claim, new_task
+from tests.support.tasks import WORKER, claim, new_task, run_of
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("fresh_database")
 
 
 @pytest.fixture
-def source() -> Handover:
-    return Handover()
+def source() -> HandOver:
+    return HandOver()
 
 
 @pytest.fixture
-def completions(fresh_database: None, source: Handover) -> Iterator[Completions]:
+def completions(fresh_database: None, source: HandOver) -> Iterator[Completions]:
     del fresh_database
     source.open()
-    made = Completions(source)
+    made = Completions(source, get_settings().worker_lease_seconds * DELIVERY_LEASES)
     yield made
     made.stop(0)
 
@@ -68,7 +67,7 @@ def write(completions: Completions) -> None:
 
 
 class TestTogether:
-    def test_each_gets_its_own_result(self, completions: Completions, source: Handover) -> None:
+    def test_each_gets_its_own_result(self, completions: Completions, source: HandOver) -> None:
         results = {success(result): result for result in ('{"sum":1e22}', '"数据 \\u0000"', "-0.0", "null", None)}
         for one in results:
             assert source.send(one)
@@ -81,7 +80,7 @@ class TestTogether:
                 assert tuple(db.execute(kept, {"id": one.task_id}).one()) == ("succeeded", 100, result)
 
     def test_they_are_one_statement(
-        self, completions: Completions, source: Handover, monkeypatch: pytest.MonkeyPatch
+        self, completions: Completions, source: HandOver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         batches: list[int] = []
         together = successes.succeed_together
@@ -107,7 +106,7 @@ class TestTogether:
         assert "Seq Scan" not in plan
 
     def test_an_attempt_that_lost_its_task_writes_nothing(
-        self, completions: Completions, source: Handover, caplog: pytest.LogCaptureFixture
+        self, completions: Completions, source: HandOver, caplog: pytest.LogCaptureFixture
     ) -> None:
         lost, kept = success("1"), success("2")
         with SessionLocal() as db:
@@ -125,7 +124,7 @@ class TestTogether:
 
 class TestNeighbours:
     def test_a_row_that_somebody_holds_keeps_nobody_else_waiting(
-        self, completions: Completions, source: Handover
+        self, completions: Completions, source: HandOver
     ) -> None:
         stuck, free = success(), success()
         with SessionLocal() as somebody:
@@ -149,7 +148,7 @@ class TestNeighbours:
         assert row(stuck.task_id).status is TaskStatus.SUCCEEDED
 
     def test_a_result_that_the_database_refuses_fails_its_task_alone(
-        self, completions: Completions, source: Handover
+        self, completions: Completions, source: HandOver
     ) -> None:
         with SessionLocal() as db:
             db.execute(text("ALTER TABLE tasks ADD CONSTRAINT unlucky CHECK (result <> '13')"))
@@ -166,7 +165,7 @@ class TestNeighbours:
 
 
 class TestAnOutage:
-    def test_what_came_before_is_written_after_it(self, completions: Completions, source: Handover) -> None:
+    def test_what_came_before_is_written_after_it(self, completions: Completions, source: HandOver) -> None:
         source.send(success())
         write(completions)
         one = success("1")
@@ -180,7 +179,7 @@ class TestAnOutage:
         assert row(one.task_id).status is TaskStatus.SUCCEEDED
 
     def test_what_has_waited_for_ten_leases_is_given_up_and_an_orphan_for_the_agent(
-        self, completions: Completions, source: Handover, caplog: pytest.LogCaptureFixture, services: Services
+        self, completions: Completions, source: HandOver, caplog: pytest.LogCaptureFixture, services: Services
     ) -> None:
         old, young = success(), success()
         source.send(old)
@@ -196,7 +195,7 @@ class TestAnOutage:
 
 class TestTheThread:
     def test_writes_what_comes_and_at_its_end_what_is_left(
-        self, completions: Completions, source: Handover, monkeypatch: pytest.MonkeyPatch
+        self, completions: Completions, source: HandOver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "MAX_BATCH", 2)
         completions.start()
@@ -212,7 +211,7 @@ class TestTheThread:
     def test_outlives_an_error_that_nobody_thought_of(
         self,
         completions: Completions,
-        source: Handover,
+        source: HandOver,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
@@ -233,19 +232,19 @@ class TestTheThread:
 
 
 class TestHandingOver:
-    def test_a_child_of_no_such_parent_writes_itself(self, source: Handover) -> None:
+    def test_a_child_of_no_such_parent_writes_itself(self, source: HandOver) -> None:
         assert not source.send(Success(new_id(), 1, None))
 
-    def test_a_large_result_is_the_childs_own(self, completions: Completions, source: Handover) -> None:
+    def test_a_large_result_is_the_childs_own(self, completions: Completions, source: HandOver) -> None:
         assert not source.send(Success(new_id(), 1, "9" * MAX_BYTES))
         assert completions.held() == set()
 
-    def test_a_parent_that_is_gone_is_noticed(self, completions: Completions, source: Handover) -> None:
+    def test_a_parent_that_is_gone_is_noticed(self, completions: Completions, source: HandOver) -> None:
         source.become_child()  # the only reader is gone
         assert not source.send(Success(new_id(), 1, None))
         source.close()
 
-    def test_a_forked_child_is_heard(self, completions: Completions, source: Handover) -> None:
+    def test_a_forked_child_is_heard(self, completions: Completions, source: HandOver) -> None:
         one = success()
         pid = os.fork()
         if pid == 0:
@@ -256,13 +255,13 @@ class TestHandingOver:
         write(completions)
         assert row(one.task_id).status is TaskStatus.SUCCEEDED
 
-    def test_what_the_agent_has_read_wakes_the_thread(self, completions: Completions, source: Handover) -> None:
+    def test_what_the_agent_has_read_wakes_the_thread(self, completions: Completions, source: HandOver) -> None:
         source.send(Success(new_id(), 1, None))
         assert completions.held()
         assert source.inbox is not None
         assert source.inbox.recv(9) == b"."
 
-    def test_a_full_inbox_is_no_error_of_whoever_wakes(self, completions: Completions, source: Handover) -> None:
+    def test_a_full_inbox_is_no_error_of_whoever_wakes(self, completions: Completions, source: HandOver) -> None:
         inbox = source.inbox
         for _ in range(10_000):
             source.wake()
@@ -276,7 +275,8 @@ class TestHandingOver:
     ) -> None:
         with SessionLocal() as db:
             task = new_task(db)
-        run = AttemptRun.claim_for(Ticket(task.id, 1, task.celery_task_name), WORKER)
+        child = ChildProcess(WORKER.id, get_settings())
+        run = run_of(Ticket(task.id, 1, task.celery_task_name), child)
         assert run is not None
         signals_to_come = [SoftTimeLimitExceeded()]
 
@@ -285,9 +285,9 @@ class TestHandingOver:
                 raise signals_to_come.pop()
 
         if at == "send":
-            monkeypatch.setattr(handover, "send", interrupted)
+            monkeypatch.setattr(child.hand_over, "send", interrupted)
         else:
-            monkeypatch.setattr(seat.mine, "delivering", interrupted)
+            monkeypatch.setattr(child.slot, "delivering", interrupted)
         run.succeed({"sum": 1}, later=True)
         assert signals_to_come == []
         assert (row(task.id).status, row(task.id).result) == (TaskStatus.SUCCEEDED, {"sum": 1})
@@ -295,7 +295,7 @@ class TestHandingOver:
 
 class TestTheEnd:
     def test_a_thread_that_hangs_keeps_no_worker_from_ending(
-        self, completions: Completions, source: Handover, monkeypatch: pytest.MonkeyPatch,
+        self, completions: Completions, source: HandOver, monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:  # fmt: skip
         hangs, goes_on = threading.Event(), threading.Event()
@@ -314,5 +314,5 @@ class TestTheEnd:
         goes_on.set()
         assert thread is not None
         thread.join(20)
-        assert "the ends of 1 tasks could not be written" in caplog.text
+        assert "1 results were not written" in caplog.text
         assert not thread.is_alive()

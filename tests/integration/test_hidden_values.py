@@ -16,7 +16,7 @@ from app.db.session import SessionLocal
 from app.services.execution import attempts
 from app.services.execution.attempts import AttemptError
 from app.services.task_service import task_service
-from app.worker.child.attempt_run import describe
+from app.worker.shared.error_text import describe
 from tests.support.task_client import TaskClient, module_client, stored, task_client
 from tests.support.tasks import claim, new_task
 

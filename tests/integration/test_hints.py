@@ -10,8 +10,8 @@ import pytest
 import redis
 from kombu import Connection, Consumer, Exchange, Queue
 
-from app.messaging.dispatches import GENERATION_HEADER, RECORD_HEADER
 from app.messaging.guard import transport
+from app.messaging.guard.messages import GENERATION_HEADER, RECORD_HEADER
 from app.messaging.routing import PRIORITY_STEPS
 from tests.support.services import Services
 from tests.support.waiting import wait_for

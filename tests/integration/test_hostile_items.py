@@ -24,7 +24,7 @@ SECONDS = 20.0
 RECORD = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
 LINE = 400  # a line of the log tells no more
 DROPPED = "dropped an item of "
-USUAL = ("Task tests.note_down[", "keeper")
+USUAL = ("Task tests.note_down[", "maintenance")
 
 
 class Serving:

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from app.outbound.signatures import InvalidSignature, secret_of, verify
+from app.core.signatures import InvalidSignature, secret_of, verify
 from tests.support.running import TASKS, Running, example_stack
 from tests.support.services import Services
 from tests.support.waiting import wait_for

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from app.messaging.publisher import publisher
+from app.messaging import publisher
 from tests.support.statements import statements
 from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.waiting import wait_for

@@ -14,11 +14,12 @@ import pytest
 from sqlalchemy import delete, text
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.db.postgresql import task_pages as page_statements
 from app.db.postgresql import task_time_counts
 from app.db.session import SessionLocal, engine
 from app.errors import TaskNotFound
-from app.maintenance.loop import Keeper
+from app.maintenance.loop import Maintenance
 from app.models import User
 from app.models.task import TaskStatus
 from app.models.task_filter import TaskFilter
@@ -325,10 +326,10 @@ class TestPages:
         assert len(task_service.list_page(db, wanted, 50)[0]) == task_counts.count(db, wanted)["total"] == 1
 
 
-def test_the_keeper_folds(db: Session) -> None:
+def test_maintenance_folds(db: Session) -> None:
     task_in(db, TaskStatus.SUCCEEDED)
-    keeper = Keeper()
-    assert keeper.run_once(db)
-    keeper._link.close()
+    maintenance = Maintenance(get_settings())
+    assert maintenance.run_once(db)
+    maintenance._link.close()
     assert db.execute(text("SELECT count(*) FROM task_count_changes")).scalar_one() == 0
     assert agrees(db)

@@ -392,4 +392,4 @@ class TestEdit:
 
 
 def test_the_publisher_of_this_process_is_idle_after_a_flush() -> None:
-    assert publisher.publisher.flush(5)
+    assert publisher.flush(5)

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from app.db.postgresql.prepared import Prepared, PreparedConnection, prepared_connection
 from app.db.session import SessionLocal, dispose_engine, engine
 from app.errors import AttemptLost
-from app.messaging.publisher import publisher
+from app.messaging import publisher
 from app.models.task import Task, TaskStatus
 from app.services.execution.attempts import NextTry, Ticket
 from app.services.task_service import task_service
@@ -21,7 +21,7 @@ from app.worker.child.attempt_run import AttemptRun
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.statements import Cursor, noted_connections
-from tests.support.tasks import WORKER, new_task
+from tests.support.tasks import new_task, run_of
 
 READ_NAME = select(Task.name).where(Task.name == "it's 100% «constant»")
 
@@ -51,7 +51,7 @@ def pending(**options: Any) -> Ticket:
 
 
 def claimed(**options: Any) -> AttemptRun:
-    run = AttemptRun.claim_for(pending(**options), WORKER)
+    run = run_of(pending(**options))
     assert run is not None
     return run
 
@@ -86,15 +86,15 @@ class TestEachStepIsOneRoundTrip:
     def test_a_claim(self) -> None:
         ticket = pending()
         with statements() as sent:
-            run = AttemptRun.claim_for(ticket, WORKER)
+            run = run_of(ticket)
         assert run is not None
         assert len(sent) == 1
 
     def test_a_claim_of_what_there_is_not(self) -> None:
         ticket = pending()
-        AttemptRun.claim_for(ticket, WORKER)
+        run_of(ticket)
         with statements() as sent:
-            assert AttemptRun.claim_for(ticket, WORKER) is None
+            assert run_of(ticket) is None
         assert len(sent) == 1
 
     def test_progress(self) -> None:
@@ -130,7 +130,7 @@ class TestEachStepIsOneRoundTrip:
     def test_a_whole_task_that_reports_nothing_takes_two(self) -> None:
         ticket = pending()
         with statements() as sent:
-            run = AttemptRun.claim_for(ticket, WORKER)
+            run = run_of(ticket)
             assert run is not None
             with run.body():
                 pass

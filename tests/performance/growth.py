@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
 from app.maintenance import passes
-from app.messaging.publisher import publisher
+from app.messaging import publisher
 from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.services.execution import attempts

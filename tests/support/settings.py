@@ -42,13 +42,14 @@ def _let_go() -> None:
     """Drop what this process built from other settings, once its publisher has sent what it has."""
     publisher = sys.modules.get("app.messaging.publisher")
     if publisher is not None:
-        publisher.publisher.flush()
+        publisher.flush()
     dispose_engine()
     get_settings.cache_clear()
 
 
 def _point_celery() -> None:
-    """The application reads its broker's address when it is imported, which may have been at collection."""
-    celery = sys.modules.get("app.celery_app")
+    """Celery reads its configuration once, which may have been at collection."""
+    celery = sys.modules.get("app.messaging.application")
     if celery is not None:
-        celery.celery_app.conf.broker_url = os.environ.get("CELERY_BROKER_URL") or "memory://"
+        conf, url = celery.celery_app.conf, os.environ.get("CELERY_BROKER_URL") or "memory://"
+        conf.broker_url = conf.broker_read_url = conf.broker_write_url = url

@@ -5,12 +5,15 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.core.ids import new_id
 from app.models import Task, User
 from app.models.task import TaskStatus
 from app.services.execution import attempts
 from app.services.execution.attempts import AttemptError, Claim, NextTry, Ticket, WorkerIdentity
 from app.services.task_service import task_service
+from app.worker.child.attempt_run import AttemptRun
+from app.worker.child.process import ChildProcess
 
 WORKER = WorkerIdentity("worker@test", new_id(), 4711)
 LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
@@ -49,6 +52,12 @@ def claim(db: Session, task: Task, worker: WorkerIdentity = WORKER) -> Claim:
     assert claimed is not None
     db.commit()
     return claimed
+
+
+def run_of(ticket: Ticket, child: ChildProcess | None = None) -> AttemptRun | None:
+    """What a child of `WORKER` gets when it claims."""
+    child = child or ChildProcess(WORKER.id, get_settings(), pid=WORKER.pid)
+    return AttemptRun.claim_for(ticket, child, WORKER.name)
 
 
 def task_in(db: Session, status: TaskStatus, user_id: UUID | None = None, **options: Any) -> Task:

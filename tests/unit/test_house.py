@@ -3,6 +3,7 @@
 import ast
 import functools
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -19,8 +20,8 @@ APP = ROOT / "app"
 # prometheus_client itself, and `metrics.py` asks whether it is there.
 READS_THE_ENVIRONMENT = ("app/core/config.py", "app/launcher/", "app/__main__.py", "app/core/metrics.py")
 # All but the shell around HTTP, and what starts processes.
-BELOW = ("broker", "core", "db", "dispatch", "keeper", "live", "models", "outbound", "schedules", "schemas", "services",
-         "tasks", "worker")  # fmt: skip
+BELOW = ("beat", "core", "db", "live", "maintenance", "messaging", "models", "outbound", "schemas", "services", "tasks",
+         "worker")  # fmt: skip
 
 
 def sources(*folders: str) -> list[Path]:
@@ -120,3 +121,32 @@ class TestWhatIsLoaded:
         """Ten megabytes more, in every process in which a password was ever set."""
         program = "from app.core.common_passwords import is_common; assert is_common('password')"
         assert set(LISTS) & loaded_by(program) == set()
+
+
+class TestImporting:
+    """The order in which a process imports the service's modules does not matter, and importing configures nothing."""
+
+    @pytest.mark.parametrize("first", ["app.celery_app", "app.tasks.base", "app.tasks.common_tasks", "app.catalogue"])
+    def test_a_module_of_tasks_may_import_the_base_and_the_application(self, first: str) -> None:
+        program = f"import {first}; from app.celery_app import SQLAlchemyTask, celery_app; import app.tasks.base"
+        self.run(program)
+
+    def test_it_reads_no_settings_and_patches_nothing(self) -> None:
+        """With settings that are refused: whatever reads them raises."""
+        program = (
+            "import app.celery_app, app.tasks, app.worker.bootsteps, app.catalogue, app.beat.scheduler;"
+            "from celery.app import trace; from celery.utils.saferepr import saferepr; from celery import signals;"
+            "from kombu.transport import TRANSPORT_ALIASES;"
+            "assert trace.saferepr is saferepr and 'app' not in TRANSPORT_ALIASES['redis'];"
+            "assert not signals.before_task_publish.receivers and not signals.task_postrun.receivers;"
+            "assert not app.celery_app.celery_app.configured"
+        )
+        self.run(program, MAX_CRASHES="none")
+
+    @staticmethod
+    def run(program: str, **variables: str) -> None:
+        environment = {**os.environ, **variables}
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr

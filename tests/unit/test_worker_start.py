@@ -1,55 +1,61 @@
-"""A worker or beat without the settings it needs says so, and does not look for a broker that nobody named."""
+"""How a worker and beat start: what they refuse, what they load, and what is done before the pool forks."""
 
 import gc
 import subprocess
 import sys
 
 import pytest
-from celery import signals
 
 from app.celery_app import celery_app
-from app.core.config import get_settings
-from app.worker.parent import bootsteps
-from app.worker.shared.handover import handover
+from app.core.config import ConfigurationError, get_settings
+from app.messaging.loader import Loader
+from app.worker.bootsteps import ServiceStep, prepare_fork
 from tests.support.services import process_environment
 
 
-@pytest.fixture(autouse=True)
-def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(get_settings(), "database_url", None)
     monkeypatch.setattr(get_settings(), "celery_broker_url", None)
 
 
-def test_a_worker_names_what_is_missing() -> None:
+@pytest.mark.usefixtures("_unset")
+def test_a_worker_and_beat_name_what_is_missing() -> None:
+    """Celery would look for a broker on this machine, without end."""
     with pytest.raises(SystemExit, match=r"DATABASE_URL and CELERY_BROKER_URL not set: .*run_server\.py"):
-        signals.celeryd_init.send(sender="worker@test", instance=None, conf=celery_app.conf, options={})
-
-
-def test_beat_names_what_is_missing() -> None:
-    with pytest.raises(SystemExit, match="DATABASE_URL"):
-        signals.beat_init.send(sender=None)
+        Loader(celery_app).init_worker()
 
 
 def test_a_module_that_cannot_be_imported_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(get_settings(), "task_modules", ["no_such_company.tasks"])
-    with pytest.raises(SystemExit, match=r"TASK_MODULES names no_such_company\.tasks.*PYTHONPATH"):
-        celery_app.loader.import_default_modules()
+    with pytest.raises(ConfigurationError, match=r"TASK_MODULES names no_such_company\.tasks.*PYTHONPATH"):
+        celery_app.loader.import_task_module("no_such_company.tasks")
+
+
+def test_a_setting_that_is_refused_is_a_line_of_celerys_command() -> None:
+    command = [sys.executable, "-m", "celery", "-A", "app.celery_app", "worker", "-c", "1"]
+    environment = process_environment({"MAX_CRASHES": "none"})
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("configuration: MAX_CRASHES: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_what_runs_beside_the_worker_starts_after_the_pool_has_forked() -> None:
-    assert bootsteps.ServiceStep in celery_app.steps["worker"]
-    assert bootsteps.ServiceStep.requires == ("celery.worker.components:Pool",)
+    assert celery_app.steps["worker"] == {f"{ServiceStep.__module__}:{ServiceStep.__name__}"}
+    assert ServiceStep.requires == ("celery.worker.components:Pool",)
 
 
 def test_what_every_child_does_first_is_done_before_the_fork() -> None:
     """Imported or built after it, it would be each child's own: some megabytes each."""
     program = (
-        "import os, sys; from celery import signals; from app.celery_app import celery_app;"
+        "import os, sys; from app.worker.bootsteps import prepare_fork; from app.celery_app import SQLAlchemyTask;"
+        "from kombu.utils.imports import symbol_by_name;"
         "from billiard.util import set_pdeathsig; from app.db.postgresql import attempts, prepared;"
-        "signals.worker_before_create_process.send(sender=None);"
+        "prepare_fork();"
         "known, built = set(sys.modules), prepared._prepared.cache_info().misses;"
         "os.fork() and sys.exit(os.waitstatus_to_exitcode(os.wait()[1]));"
-        "set_pdeathsig(9), attempts.build_statements();"
+        "set_pdeathsig(9), attempts.build_statements(), symbol_by_name(SQLAlchemyTask.RecordRunner);"
         "print(*(set(sys.modules) - known), prepared._prepared.cache_info().misses - built)"
     )
     done = subprocess.run(
@@ -61,13 +67,22 @@ def test_what_every_child_does_first_is_done_before_the_fork() -> None:
 def test_the_parents_objects_are_frozen_before_its_first_fork() -> None:
     gc.unfreeze()
     try:
-        signals.worker_before_create_process.send(sender=None)
+        prepare_fork()
         frozen = gc.get_freeze_count()
         assert frozen > 0
         kept: list[list[int]] = [[] for _ in range(1000)]
-        signals.worker_before_create_process.send(sender=None)  # a child that takes another's place
+        prepare_fork()  # before a child that takes another's place
         assert gc.get_freeze_count() <= frozen
         del kept
     finally:
         gc.unfreeze()
-        handover.close()  # opened before a fork, as by a worker
+
+
+def test_certificates_of_the_broker_are_verified_unless_its_url_says_otherwise() -> None:
+    """Also where the URL comes from the environment, which Celery reads by itself."""
+    program = (
+        "from app.celery_app import celery_app as a; print(a.connection_for_read().ssl, a.connection_for_write().ssl)"
+    )
+    environment = process_environment({"CELERY_BROKER_URL": "rediss://:password@broker.example:6379/0"})
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.count("CERT_REQUIRED") == 2

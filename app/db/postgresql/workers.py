@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,11 @@ def beat(db: Session, worker_id: UUID, row: dict[str, Any]) -> None:
     first = insert(WorkerProcess).values(id=worker_id, **row)
     alive = {"heartbeat_at": NOW, "stopped_at": None}
     db.execute(first.on_conflict_do_update(index_elements=[WorkerProcess.id], set_=alive))
+
+
+def say_stopped(db: Session, worker_id: UUID) -> None:
+    """Note that this worker sends no more heartbeats: what it still holds may be rescued at once."""
+    db.execute(update(WorkerProcess).where(WorkerProcess.id == worker_id).values({"stopped_at": NOW}))
 
 
 def limit_lock_waits(db: Session) -> None:

@@ -1,7 +1,7 @@
-"""Remote control: what a worker answers, and what it does, when the broker's control channel asks it to.
+"""Remote control: which commands of the broker's control channel a worker follows.
 
-Whoever may publish there could end every worker with one `shutdown`. By default a worker only answers questions, what
-`celery inspect`, the health check of docker-compose.yml and Flower's views need; REMOTE_CONTROL opens or closes it.
+A client that may publish there could end every worker with one `shutdown`. By default a worker only answers questions,
+which `celery inspect`, the health check of docker-compose.yml and Flower's views need; REMOTE_CONTROL changes that.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from app.messaging.guard.items import Malformed, drop
 from app.messaging.guard.signing import check_command, sign_command
 
 MAX_TEXT = 255
-# They change nothing that a task would notice: the events are for whoever watches.
+# They change nothing that a task would notice: the events are for monitors such as Flower.
 QUESTIONS = frozenset(
     {
         "ping", "stats", "active", "active_queues", "registered", "reserved", "scheduled", "revoked", "query_task",
@@ -25,7 +25,7 @@ QUESTIONS = frozenset(
 
 
 def follows(method: str) -> bool:
-    """Whether a worker obeys this command at all."""
+    """Whether a worker follows this command, by REMOTE_CONTROL."""
     allowed = get_settings().remote_control
     return allowed == "full" or (allowed == "read" and method in QUESTIONS)
 
@@ -37,7 +37,7 @@ class Node(pidbox.Node):
     handlers: dict[str, Any]
 
     def handle_message(self, body: Any, message: Any = None) -> Any:
-        """Celery's, for commands that are well-formed, allowed and, where that is asked for, signed."""
+        """Celery's, for commands that are well-formed, allowed and, with SIGN_MESSAGES, signed."""
         try:
             self._check(body, message)
         except Malformed as problem:
@@ -67,7 +67,7 @@ class Node(pidbox.Node):
 
 
 class Mailbox(pidbox.Mailbox):
-    """The sender's end: signs what it sends, where that is asked for."""
+    """The sender's end: signs what it sends, with SIGN_MESSAGES."""
 
     node_cls = Node
 
@@ -96,7 +96,7 @@ class Control(CeleryControl):
 
 
 def _addressed(body: dict[str, Any], answered_to: str | None) -> dict[str, Any]:
-    """To whom a command goes and where its answer goes: neither may be changed on the way."""
+    """Where a command goes and where its answer goes: neither may be changed on the way."""
     destination = body.get("destination")
     return {
         "destination": None if destination is None else list(destination),
@@ -108,7 +108,7 @@ def _addressed(body: dict[str, Any], answered_to: str | None) -> dict[str, Any]:
 
 
 def check_shape(body: Any, replies: str) -> None:
-    """Raise Malformed unless it is a command as kombu publishes it, answered where answers go."""
+    """Raise Malformed unless it is a command as kombu publishes it, whose answer goes to the `replies` exchange."""
     if not isinstance(body, dict) or not isinstance(body.get("method"), str):
         raise Malformed("no command")
     if not isinstance(body.get("arguments"), dict) or not isinstance(body.get("ticket"), str | None):

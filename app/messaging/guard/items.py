@@ -1,6 +1,6 @@
-"""What comes out of Redis, before kombu takes it for a message: is it one at all?
+"""An item of Redis, before kombu takes it for a message: is it one at all?
 
-Nothing of an item's content is ever logged: whoever put it there chose it.
+Nothing of its content is ever logged: its sender chose it.
 """
 
 import logging
@@ -13,7 +13,8 @@ from app.core.metrics import count_dropped_item
 
 logger = logging.getLogger(__name__)
 
-# Ours are of one kilobyte; a plain `.delay()` with large arguments may be larger. Parsing takes several times as much.
+# The service's own messages have one kilobyte, a plain `.delay()` may have large arguments. Parsing takes several times
+# as much memory.
 MAX_ITEM_BYTES = 16 * 1024 * 1024
 ENCODINGS = (None, "utf-8", "binary", "us-ascii")
 
@@ -21,18 +22,18 @@ _dropped = count(1)
 
 
 class Malformed(Exception):
-    """Not what it should be; the text says why, in words of ours alone."""
+    """Not what it should be; the text says why, without a word of the item's."""
 
 
 def drop(where: str, why: str, size: int | None = None) -> None:
-    """Tell of something that is left out, in one line, and count it."""
+    """Log one line about an item that is left out, and count it. `size` in bytes."""
     count_dropped_item(why)
     length = "" if size is None else f" ({size} bytes)"
     logger.warning("dropped an item of %s: %s%s; %d dropped so far", where, why, length, next(_dropped))
 
 
 def too_raw(item: bytes) -> str:
-    """Why its JSON is not even looked for, if so. kombu would put question marks where it finds no UTF-8."""
+    """Why the item is not even parsed, or "". kombu would put question marks where it finds no UTF-8."""
     if len(item) > MAX_ITEM_BYTES:
         return "too large"
     try:
@@ -43,13 +44,13 @@ def too_raw(item: bytes) -> str:
 
 
 def parse(item: bytes) -> Any:
-    """Its JSON, as kombu reads it. Raises Malformed for whatever kombu would stumble over."""
+    """Its JSON, as kombu reads it. Raises Malformed for everything that kombu would fail on."""
     why = too_raw(item)
     if why:
         raise Malformed(why)
     try:
         return loads(item)
-    except Exception as error:  # noqa: BLE001 (kombu's decoders of `__type__` raise whatever their constructors do)
+    except Exception as error:  # noqa: BLE001 (kombu's decoders of `__type__` raise what their constructors raise)
         raise Malformed(why_unread(error)) from None
 
 
@@ -75,7 +76,7 @@ def check_envelope(envelope: Any) -> None:
     if not isinstance(envelope.get("body"), str) or not isinstance(envelope.get("content-type"), str | None):
         raise Malformed("no message")
     if envelope.get("content-encoding") not in ENCODINGS:
-        raise Malformed("an encoding nobody uses")
+        raise Malformed("an unknown encoding")
     if not _are_properties(properties):
         raise Malformed("wrong properties")
 

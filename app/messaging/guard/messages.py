@@ -1,7 +1,7 @@
-"""A task message before Celery takes it: headers and body have the types that Celery counts on.
+"""A task message before Celery takes it: headers and body have the types that Celery relies on.
 
-Celery 5.7 believes them: a time limit of "x" ends the event loop, a line feed in the id forges a line of the log, an
-exception after the task was reserved keeps a place of the worker for good.
+Celery 5.7 does not check them: a time limit of "x" ends the event loop, a line feed in the id forges a line of the
+log, an exception after the task was reserved keeps a place of the worker for good.
 """
 
 import math
@@ -11,12 +11,14 @@ from uuid import UUID
 
 from kombu.utils.encoding import bytes_to_str
 
-from app.messaging.dispatches import GENERATION_HEADER, RECORD_HEADER
 from app.messaging.guard.items import Malformed
 
+# A message that names a record has these two headers: the task's id and its generation.
+RECORD_HEADER = "task_record"
+GENERATION_HEADER = "task_generation"
 MAX_NAME = 255
 MAX_REPR = 4096
-# Parent and child talk in pickles, whose depth is bounded by Python's recursion limit.
+# Parent and child exchange pickles, whose depth is bounded by Python's recursion limit.
 MAX_DEPTH = 200
 LARGEST = 2**31 - 1
 
@@ -74,7 +76,7 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-# Every header that Celery or we give a meaning to; null is as good as absent.
+# Every header that has a meaning to Celery or this service; null counts as absent.
 HEADERS: dict[str, Callable[[Any], bool]] = {
     "task": _is_line,
     "id": _is_line,
@@ -96,12 +98,12 @@ RESERVED = frozenset(
         "utc", "attempt_run", "db_session", "retry_wanted",
     }
 )  # fmt: skip
-# A message that names a record says which and no more: what follows is in the row.
+# A message that names a record holds nothing else: the row has the rest.
 NOT_FOR_RECORDS = ("eta", "expires", "group", "shadow", "stamped_headers")
 
 
 def check_message(message: Any, known: Container[str], *, with_results: bool) -> None:
-    """Raise Malformed unless Celery can take it. `known` are the tasks that there are."""
+    """Raise Malformed unless Celery can take it. `known` are the names of the worker's tasks."""
     headers = message.headers
     if not isinstance(headers, dict) or "task" not in headers:
         raise Malformed("no task message")
@@ -113,7 +115,7 @@ def check_message(message: Any, known: Container[str], *, with_results: bool) ->
         raise Malformed("not JSON")
     try:
         body = message.payload
-    except Exception:  # noqa: BLE001 (kombu's decoders raise whatever they like)
+    except Exception:  # noqa: BLE001 (kombu's decoders raise errors of any kind)
         raise Malformed("a body that is no JSON") from None
     _check_body(message.body, body)
     if headers.get(RECORD_HEADER) is not None:
@@ -132,7 +134,7 @@ def _check_headers(headers: dict[str, Any]) -> None:
 
 
 def _check_body(raw: Any, body: Any) -> None:
-    """`[args, kwargs, embed]`, none of it deeper than a child can be told."""
+    """`[args, kwargs, embed]`, none of it nested too deeply to be pickled."""
     if not isinstance(body, list) or len(body) != 3:  # noqa: PLR2004 (protocol 2)
         raise Malformed("a wrong body")
     args, kwargs, embed = body

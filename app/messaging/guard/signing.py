@@ -1,8 +1,8 @@
 """With SIGN_MESSAGES: every message that the application publishes is signed, and workers take no other.
 
-Whoever can write to the broker, and does not know SECRET_KEY, can then have nothing run. What is signed is what Celery
-and we give a meaning to: the headers, the body as it is on the wire (args, kwargs, callbacks, chains, chords) and where
-the result goes. Headers that somebody else adds on the way (tracing) are neither signed nor refused.
+A client of the broker that does not know SECRET_KEY can then have nothing run. Signed is all that has a meaning to
+Celery or this service: the headers, the body as it is on the wire (args, kwargs, callbacks, chains, chords) and where
+the result goes. Headers that are added on the way (tracing) are neither signed nor refused.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ def sign_task(headers: dict[str, Any], body: Any, properties: Mapping[str, Any])
 
 
 def check_task(message: Any) -> None:
-    """Raise Unsigned unless one of our keys has signed this message."""
+    """Raise Unsigned unless a key of SECRET_KEY or SECRET_KEY_PREVIOUS has signed this message."""
     text = _task_text(message.headers, str_to_bytes(message.body), message.properties)
     _check(message.headers.get(SIGNATURE_HEADER), text)
 
@@ -86,11 +86,11 @@ def _check(given: Any, text: bytes) -> None:
 
 
 def _before_publish(headers: dict[str, Any], body: Any, properties: Mapping[str, Any], **_: Any) -> None:
-    # Asked here: what publishes may have been imported before the settings were made.
+    # Read at each message: the settings of a test may have changed since the signal was connected.
     if get_settings().sign_messages:
         sign_task(headers, body, properties)
 
 
 def install() -> None:
-    """Sign what any part of this process publishes: submits, the keeper, beat, retries, callbacks and chains."""
+    """Sign all that this process publishes: submits, maintenance, beat, retries, callbacks and chains."""
     signals.before_task_publish.connect(_before_publish, weak=False, dispatch_uid="task_service.signing")

@@ -1,7 +1,7 @@
 """kombu's Redis transport, reading defensively.
 
-In kombu 5.7 an item that is no message is an exception in the worker's event loop, which ends the worker; the item
-is gone, the next one ends the next worker. Here it is dropped, and for kombu nothing has come (docs/adr/0020).
+In kombu 5.7 an item that is not a message raises an exception in the worker's event loop, which ends the worker; the
+next such item ends the next worker. Here it is dropped, and kombu sees an empty queue (docs/adr/0020).
 """
 
 from collections.abc import Iterable
@@ -10,18 +10,18 @@ from queue import Empty
 from typing import Any
 
 import uuid_utils
-from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from kombu.transport import redis, virtual
 from pydantic_core import to_json
 
-from app.messaging.dispatches import RECORD_HEADER
 from app.messaging.guard.items import Malformed, check_envelope, check_item, drop, parse, too_raw, why_unread
+from app.messaging.guard.messages import RECORD_HEADER
 
 # Of kombu's errors of a connection, this one is also what a malformed item raises.
 _AMBIGUOUS = (KeyError,)
 
 
 class QoS(redis.QoS):
-    """What a worker took and never acknowledged is put back from a hash, which may hold anything as well.
+    """Puts back from a hash, which may hold anything as well, what a worker took and never acknowledged.
 
     A message that names a record is kept in memory alone: the row brings it back, and far sooner than the hash would,
     whose two transactions were half of what a worker's event loop did for each task (docs/adr/0027).
@@ -49,7 +49,7 @@ class QoS(redis.QoS):
         virtual.QoS.ack(self, delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
-        """At the end of the channel: what no child has taken goes back to its queue."""
+        """At the end of the channel: messages that no child has taken go back to their queue."""
         hints = [message for message in self._delivered.values() if _names_record(message)]
         for message in hints:
             self._delivered.pop(message.delivery_tag)
@@ -100,7 +100,7 @@ class Channel(redis.Channel):
         super().__init__(*args, **kwargs)
 
     def _next_delivery_tag(self) -> str:
-        """kombu's asks the kernel for random bytes, and lets go of the interpreter's lock for it, at each message."""
+        """kombu's asks the kernel for random bytes at each message, and releases the interpreter's lock for it."""
         return str(uuid_utils.uuid4())
 
     def put_all(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
@@ -120,7 +120,7 @@ class Channel(redis.Channel):
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         client = super()._create_client(asynchronous)
-        # redis-py hands each answer to the callback of its command; kombu takes None for «nothing has come».
+        # redis-py hands each answer to the callback of its command; kombu takes None for an empty queue.
         client.set_response_callback("BRPOP", self._popped)
         return client
 
@@ -169,7 +169,7 @@ def _accepts(item: bytes, where: str) -> bool:
 
 
 class Transport(redis.Transport):
-    """Whatever a message brings about, only the loss of the connection may leave the event loop."""
+    """Whatever error a message causes, only the loss of the connection may end the event loop."""
 
     Channel = Channel
 
@@ -186,19 +186,13 @@ class Transport(redis.Transport):
             drop(f"queue {queue}", f"{type(error).__name__} while it was received")
 
     def is_of_the_message(self, error: Exception) -> bool:
-        """Or of the connection, or of nothing having come."""
+        """Whether a message has caused the error, rather than the connection or an empty queue."""
         if isinstance(error, _AMBIGUOUS):
             return True
         return not isinstance(error, (*self.connection_errors, *self.channel_errors, Empty, MemoryError))
 
     def _forget(self, message: dict[str, Any]) -> None:
-        """It is not to come back once the visibility timeout is over."""
+        """Acknowledge it, so that it does not come back after the visibility timeout."""
         tag = message["properties"]["delivery_tag"]
         for channel in self.channels:
             channel.qos.ack(tag)
-
-
-def install() -> None:
-    """Make it the transport of `redis://` and `rediss://`, in every connection that this process opens."""
-    for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = "app.messaging.guard.transport:Transport"

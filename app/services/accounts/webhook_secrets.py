@@ -9,9 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.core.signatures import secret_of, users_key
 from app.errors import TaskNotFound, WebhooksOff
 from app.models.task import Task
-from app.outbound.signatures import secret_of, users_key
 
 
 def secret_of_user(user_id: UUID) -> str:

@@ -1,6 +1,6 @@
 """One attempt in a pool child: claim the row, run the body, write how it ended.
 
-Nothing here knows Celery's tracer; `app/tasks/base.py` connects the two.
+Nothing here knows Celery's tracer; `record_runner.py` connects the two.
 """
 
 import logging
@@ -14,31 +14,21 @@ from celery.exceptions import SoftTimeLimitExceeded
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
-from app.core.config import get_settings
+from app.core.coroutines import coroutine_runner
 from app.core.ids import new_id
 from app.core.json_text import dump_json
 from app.db.postgresql.prepared import PreparedConnection
 from app.errors import AttemptHandedBack, AttemptLost, ResultTooLarge, TaskCancelled
 from app.messaging import hints
 from app.services.execution import attempts
-from app.services.execution.attempts import (
-    AttemptError,
-    Claim,
-    CurrentAttempt,
-    NextTry,
-    Ticket,
-    WorkerIdentity,
-    current_attempt,
-)
+from app.services.execution.attempts import AttemptError, Claim, CurrentAttempt, NextTry, Ticket, current_attempt
 from app.services.execution.results import check_size
 from app.services.execution.successes import Success
-from app.worker.child import slot as seat
-from app.worker.child.coroutines import cancel_coroutine
+from app.worker.child.process import ChildProcess
 from app.worker.child.progress import BodyStop, ProgressReporter
 from app.worker.shared.delivery import DELIVERY_LEASES, Undeliverable, deliver
 from app.worker.shared.error_text import describe
-from app.worker.shared.handover import handover
-from app.worker.shared.slot_table import WHY, Stop
+from app.worker.shared.slot_table import STOP_TEXTS, Stop
 
 logger = logging.getLogger(__name__)
 
@@ -46,47 +36,49 @@ BODY_STOPS: dict[Stop, type[BodyStop]] = {
     Stop.CANCELLED: TaskCancelled,
     Stop.LOST: AttemptLost,
     Stop.HANDED_BACK: AttemptHandedBack,
+    Stop.NO_HEARTBEAT: AttemptLost,
 }
 
 
 class AttemptRun:
-    """A claimed attempt. `finish_*` and `progress` are fenced: once the attempt is lost they write nothing."""
+    """A claimed attempt in this child. What it writes is fenced: once the attempt is lost it writes nothing."""
 
-    def __init__(self, claim: Claim) -> None:
-        settings = get_settings()
+    def __init__(self, claim: Claim, child: ChildProcess) -> None:
         self.claim = claim
-        self.current = CurrentAttempt(claim.id, claim.attempt, on_settle=seat.mine.settled)
+        self._child = child
+        self.current = CurrentAttempt(claim.id, claim.attempt, on_settle=child.slot.settled)
         self.started = False
-        # Why it was told to stop, and whether that has to wait until a statement of our own is through.
+        # Why it was told to stop, and whether that has to wait until a statement of this class is through.
         self.stopped: type[BodyStop] | None = None
         self._writing = False
-        self._seconds = _patience(settings.worker_lease_seconds * DELIVERY_LEASES)
+        settings = child.settings
+        self._seconds = _patience(child, settings.worker_lease_seconds * DELIVERY_LEASES)
         self._progress = ProgressReporter(
             self._write_progress, settings.progress_interval_seconds, settings.max_result_bytes
         )
 
     @classmethod
-    def claim_for(cls, ticket: Ticket, worker: WorkerIdentity) -> "AttemptRun | None":
+    def claim_for(cls, ticket: Ticket, child: ChildProcess, node_name: str) -> "AttemptRun | None":
         """Claim the ticket's task; None when there is nothing to claim. Raises Undeliverable without a database."""
-        claim_id, tried = new_id(), False
+        claim_id, worker, tried = new_id(), child.identity(node_name), False
 
         def take(db: PreparedConnection) -> Claim | None:
             nonlocal tried
             again, tried = tried, True
             claimed = attempts.claim(db, ticket, claim_id, worker)
             if claimed is None and again:
-                # The first time round it may have been committed, and only the reply lost.
+                # The first try may have been committed, and only its reply lost.
                 return attempts.find_claim(db, ticket.task_id, claim_id)
             return claimed
 
-        seat.mine.claiming(ticket.task_id)
-        claim = deliver(take, _patience(get_settings().worker_lease_seconds))
+        child.slot.claiming(ticket.task_id)
+        claim = deliver(take, _patience(child, child.settings.worker_lease_seconds))
         if claim is None:
-            seat.mine.idle()
+            child.slot.idle()
             return None
-        seat.mine.running(claim.attempt)
+        child.slot.running(claim.attempt)
         hints.changed(claim.id)
-        return cls(claim)
+        return cls(claim, child)
 
     @contextmanager
     def body(self) -> Iterator[None]:
@@ -94,7 +86,7 @@ class AttemptRun:
         self.started = True
         token = current_attempt.set(self.current)
         try:
-            with seat.listening(self._stop):
+            with self._child.slot.listening(self._stop):
                 yield
         finally:
             current_attempt.reset(token)
@@ -103,7 +95,7 @@ class AttemptRun:
         """Runs in the signal's handler, wherever the body is."""
         self.stopped = BODY_STOPS[why]
         self._progress.stop(self.stopped)
-        if not self._writing and not cancel_coroutine():
+        if not self._writing and not coroutine_runner().cancel():
             raise self.stopped
 
     @property
@@ -117,7 +109,7 @@ class AttemptRun:
         """
         if self._progress.keep(percent, detail):
             return
-        # Here and not as it is written: the report that is at fault is told so, also where a later one wins.
+        # Here and not as it is written: the report at fault raises, even where a later one replaces it.
         check_size(detail, "progress detail")
         self._writing = True
         try:
@@ -149,7 +141,7 @@ class AttemptRun:
         return cancelled
 
     def succeed(self, result: Any, *, later: bool = False) -> None:
-        """Write the success or, where nobody minds that it is `later` by some milliseconds, leave it to the parent."""
+        """Write the success; with `later`, have the parent write it some milliseconds later, where that is possible."""
         if later and self._hand_over(result):
             return
         try:
@@ -162,9 +154,12 @@ class AttemptRun:
         try:
             self._has_ended()
             text = None if result is None else dump_json(result)
-            return not self.current.settled and handover.send(Success(*self._fence, text))
+            sent = not self.current.settled and self._child.hand_over.send(Success(*self._fence, text))
         except SoftTimeLimitExceeded:
-            return False  # written once more, if it has gone out after all: the second one finds nothing
+            return False  # if it was sent after all, it is written twice: the second one finds nothing
+        if sent:
+            self._child.slot.idle()
+        return sent
 
     def fail(self, error: BaseException) -> None:
         self._end(lambda db: attempts.fail(db, *self._fence, describe(error)))
@@ -174,13 +169,14 @@ class AttemptRun:
         self._end(lambda db: attempts.retry_later(db, *self._fence, why, following))
 
     def leave(self) -> None:
-        """Write nothing: the attempt is not ours any more."""
+        """Write nothing: another attempt holds the task."""
         logger.info("task %s: attempt %d was lost", self.task_id, self.claim.attempt)
         self._has_ended()
+        self._child.slot.idle()
 
     def hand_back(self) -> None:
         logger.info("task %s: attempt %d handed back", self.task_id, self.claim.attempt)
-        self._end(lambda db: attempts.hand_back(db, *self._fence, WHY[Stop.HANDED_BACK]))
+        self._end(lambda db: attempts.hand_back(db, *self._fence, STOP_TEXTS[Stop.HANDED_BACK]))
 
     def revoke(self, reason: str) -> None:
         logger.info("task %s: attempt %d %s", self.task_id, self.claim.attempt, reason)
@@ -197,10 +193,11 @@ class AttemptRun:
         except SoftTimeLimitExceeded:
             held = self._delivered(write)  # the signal came after the body: it has nothing to stop any more
         except Undeliverable:
-            # The row says running, and a beating parent would keep it so for good. Without this process the parent
+            # The row says running, and while the parent beats it would stay so. Once this process is gone the parent
             # reports the attempt lost as soon as the database is back.
             logger.exception("the end of task %s could not be written", self.task_id)
             raise SystemExit(1) from None
+        self._child.slot.idle()
         if self.current.settled:
             return
         hints.changed(self.task_id)
@@ -212,17 +209,17 @@ class AttemptRun:
         return self.current.settled or deliver(write, self._seconds)
 
     def _has_ended(self) -> None:
-        seat.mine.delivering()
+        self._child.slot.delivering()
         self._progress.close()
 
 
-def _patience(seconds: float) -> float:
-    """How long to go on trying to reach the database.
+def _patience(child: ChildProcess, seconds: float) -> float:
+    """For how many seconds to go on trying to reach the database.
 
-    Without a seat for ever: nobody would notice that this process gave up an outcome, or a claim whose reply was lost,
-    and the row would say running for as long as the worker lives.
+    Without a slot for ever: the parent would not notice that this process gave up an outcome, or a claim whose reply
+    was lost, and the row would say running for as long as the worker lives.
     """
-    return seconds if seat.mine.is_seen else math.inf
+    return seconds if child.slot.is_seen else math.inf
 
 
 def to_json(value: Any, what: str = "result", *, arguments: bool = False) -> Any:

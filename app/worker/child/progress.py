@@ -1,8 +1,8 @@
 """Progress of one attempt, written at most every 200 ms; the last value always lands.
 
 The first report after a pause is written at once, in the caller's thread, so that its answer (a cancellation, a lost
-attempt) reaches the body at that very call. Reports that follow sooner are kept, the last one wins, and a timer
-writes it when the interval is over. While the timer runs a report costs a microsecond or two: no lock, no clock.
+attempt) reaches the body at that call. Of reports that follow sooner the last one is kept, and a timer writes it when
+the interval is over. While the timer runs a report takes no lock and reads no clock.
 """
 
 import logging
@@ -21,9 +21,9 @@ BodyStop = TaskCancelled | AttemptLost | AttemptHandedBack
 
 
 class ProgressReporter:
-    """Coalesces the reports of one attempt. `write` says whether a cancellation was asked for.
+    """Coalesces the reports of one attempt. `write` returns whether a cancellation was asked for.
 
-    A detail of at most `plain_bytes` that plainly is one need not be checked before `keep` takes it.
+    `interval` in seconds. `keep` takes a detail unchecked where it plainly has at most `plain_bytes`.
     """
 
     def __init__(self, write: Write, interval: float, plain_bytes: int = 0) -> None:
@@ -31,7 +31,7 @@ class ProgressReporter:
         self._interval = interval
         self._plain_bytes = plain_bytes
         self._lock = threading.Lock()
-        # What waits: percent and detail, None where the reports leave the value as it is, and whether anything does.
+        # What waits to be written (None: the value stays as it is), and whether anything does.
         self._percent: int | None = None
         self._detail: Any | None = None
         self._waiting = False
@@ -41,10 +41,10 @@ class ProgressReporter:
         self._closed = False
 
     def keep(self, percent: int | None, detail: Any | None) -> bool:
-        """Keep a report that the running timer will write; False where `report` has to see to it.
+        """Keep a report that the running timer will write; False where the caller has to call `report`.
 
-        Without the lock. The timer takes itself off before it takes what waits: so if it is still there after the
-        report was kept, it has yet to come for it, and otherwise the report is made once more, with the lock.
+        Without the lock. The timer removes itself before it takes what waits. So if it is still there after the report
+        was kept, it will write it; otherwise the caller reports once more, with the lock.
         """
         if self._timer is None or self._stop is not None:
             return False
@@ -60,7 +60,7 @@ class ProgressReporter:
         return self._timer is not None
 
     def report(self, percent: int | None, detail: Any | None) -> None:
-        """Note the value. Raises what `stop` was told, TaskCancelled or AttemptLost; ValueError outside 0–100."""
+        """Note the value. Raises the reason given to `stop`, TaskCancelled or AttemptLost; ValueError outside 0–100."""
         if self._stop is not None:
             raise self._stop
         if percent is not None and not 0 <= percent <= 100:  # noqa: PLR2004 (percent)
@@ -99,7 +99,7 @@ class ProgressReporter:
         timer = threading.Timer(seconds, self._on_timer)
         timer.daemon = True
         timer.start()
-        self._timer = timer  # once it runs: `keep` counts on it
+        self._timer = timer  # once it runs: `keep` relies on it
 
     def _on_timer(self) -> None:
         with self._lock:

@@ -1,66 +1,71 @@
-"""The pool child's side of a stop order: its seat on the board, and the signal that makes it look there.
+"""A pool child's slot: what it writes there, and the orders to stop that it finds there."""
 
-The handler does something only while a body runs that listens, and only where the order names that very attempt:
-Celery's own signal for the purpose (SIGUSR1) killed idle children when it was measured.
-"""
-
-import os
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from uuid import UUID
 
-from billiard import current_process
-from celery import signals
+from app.worker.shared.slot_table import NO_TASK, Phase, SlotState, SlotTable, Stop
 
-from app.worker.shared.slot_table import Seat, Stop, board
-
-# Windows has neither the signal nor a pool that forks.
-SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
-
-mine = Seat(board, None, os.getpid())
-_listener: Callable[[Stop], None] | None = None
+Listener = Callable[[Stop], None]
 
 
-def _sit_down(**_: Any) -> None:
-    """A child has been forked: the seat of its index, which no other living child has."""
-    global mine  # noqa: PLW0603 (one per process)
-    number = getattr(current_process(), "index", None)
-    if SIGNAL is not None and number is not None and number < len(board):
-        mine = Seat(board, number, os.getpid())
-        signal.signal(SIGNAL, _heed)
+class Slot:
+    """This child's slot in the table. Without one (a pool that does not fork) nothing is written and no order comes."""
 
+    def __init__(self, table: SlotTable | None = None, number: int = 0, pid: int = 0) -> None:
+        self._table, self._number, self._pid = table, number, pid
+        self._claims = 0
+        self._state: tuple[UUID, int] = (NO_TASK, 0)
+        self._listener: Listener | None = None
+        self.idle()
 
-def _heed(*_: Any) -> None:
-    """Pass an order on, once: what the listener raises must find nothing armed on its way out."""
-    global _listener  # noqa: PLW0603 (one body at a time: a child is one process)
-    listener = _listener
-    why = None if listener is None else mine.order()
-    if listener is not None and why is not None:
-        _listener = None
-        listener(why)
+    @property
+    def is_seen(self) -> bool:
+        """Whether the parent sees what is written here."""
+        return self._table is not None
 
+    def idle(self) -> None:
+        self._write(Phase.IDLE, NO_TASK, 0)
 
-@contextmanager
-def listening(listener: Callable[[Stop], None]) -> Iterator[None]:
-    """An order for the attempt on the seat reaches `listener`, in the main thread, while the block runs.
+    def claiming(self, task_id: UUID) -> None:
+        self._claims += 1
+        self._write(Phase.CLAIMING, task_id, 0)
 
-    It may be older than the block: it is looked for once at its start.
-    """
-    global _listener  # noqa: PLW0603
-    try:
-        _listener = listener
-        _heed()
-        yield
-    finally:
-        _listener = None
+    def running(self, attempt: int) -> None:
+        self._write(Phase.RUNNING, self._state[0], attempt)
 
+    def settled(self) -> None:
+        self._write(Phase.SETTLED, *self._state)
 
-def stand_up(task: Any = None, **_: Any) -> None:
-    """Celery's `task_postrun`."""
-    if task is None or not task.request.is_eager:  # a body may `apply()` another task: that is not its own end
-        mine.idle()
+    def delivering(self) -> None:
+        self._write(Phase.DELIVERING, *self._state)
 
+    def order(self) -> Stop | None:
+        """Why the attempt in this slot must stop, or None."""
+        return None if self._table is None else self._table.ordered(self._number, *self._state)
 
-signals.worker_process_init.connect(_sit_down, weak=False)
-signals.task_postrun.connect(stand_up, weak=False)
+    @contextmanager
+    def listening(self, listener: Listener) -> Iterator[None]:
+        """Pass an order for the attempt in the slot to `listener`, in the main thread, while the block runs.
+
+        The order may be older than the block: it is looked for once at its start.
+        """
+        try:
+            self._listener = listener
+            self.on_signal()
+            yield
+        finally:
+            self._listener = None
+
+    def on_signal(self, *_: object) -> None:
+        """The handler of STOP_SIGNAL: pass an order on, once, where a body listens and the order names its attempt."""
+        listener = self._listener
+        why = None if listener is None else self.order()
+        if listener is not None and why is not None:
+            self._listener = None  # first: what the listener raises must not meet a second order on its way out
+            listener(why)
+
+    def _write(self, phase: Phase, task_id: UUID, attempt: int) -> None:
+        self._state = (task_id, attempt)
+        if self._table is not None:
+            self._table.write(SlotState(self._number, self._pid, self._claims, phase, attempt, task_id))

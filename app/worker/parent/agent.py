@@ -12,26 +12,22 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
-from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
-from app.core.config import get_settings
-from app.db.clock import NOW
+from app.core.config import Settings
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.postgresql import workers
 from app.db.session import SessionLocal, transaction
 from app.models.task import Task
-from app.models.worker import WorkerProcess
 from app.services.execution import rescue
-from app.worker.parent import held_attempts as holdings
-from app.worker.parent.body_stopper import Warden, living
-from app.worker.parent.completions import completions
-from app.worker.parent.heartbeat_guard import Fence
-from app.worker.parent.held_attempts import Holding
+from app.worker.parent import held_attempts
+from app.worker.parent.body_stopper import BodyStopper, living
+from app.worker.parent.completions import Completions
+from app.worker.parent.heartbeat_guard import HeartbeatGuard
+from app.worker.parent.held_attempts import HeldAttempt
 from app.worker.parent.stall_detector import StallDetector
 from app.worker.shared.delivery import DELIVERY_LEASES
-from app.worker.shared.identity import WORKER_ID
-from app.worker.shared.slot_table import WHY, Stop, board
+from app.worker.shared.slot_table import STOP_TEXTS, SlotTable, Stop
 
 logger = logging.getLogger(__name__)
 
@@ -62,14 +58,25 @@ class Node:
 class Agent:
     """Beats and reports for one worker process. Started by the worker's bootstep, stopped when it has shut down."""
 
-    def __init__(self) -> None:
-        self.warden = Warden(board)
-        self._fence = Fence(self.warden, board)
+    def __init__(
+        self,
+        worker_id: UUID,
+        settings: Settings,
+        table: SlotTable,
+        stopper: BodyStopper,
+        completions: Completions,
+    ) -> None:
+        self._worker_id = worker_id
+        self._settings = settings
+        self._table = table
+        self._stopper = stopper
+        self._completions = completions
+        self._guard = HeartbeatGuard(stopper, table, settings.worker_lease_seconds)
         self._stall: StallDetector | None = None
         self._node: Node | None = None
         self._losses: SimpleQueue[Loss] = SimpleQueue()
         self._unwritten: list[Loss] = []
-        self._suspects: set[Holding] = set()
+        self._suspects: set[HeldAttempt] = set()
         self._next_beat = 0.0
         self._hand_back_at: float | None = None
         self._leaves_at_once = False
@@ -79,12 +86,10 @@ class Agent:
     def start(self, node: Node) -> None:
         """Register the worker and go on beating for it."""
         self._node = node
-        self._hand_back_at = None
-        self._stall = StallDetector(board, node.queues, node.concurrency)
-        self._stopping.clear()
+        self._stall = StallDetector(self._table, node.queues, node.concurrency)
         self._thread = threading.Thread(target=self._run, name="agent", daemon=True)
         self._thread.start()
-        self._fence.start()
+        self._guard.start()
 
     def report(self, loss: Loss) -> None:
         """Have the row say what became of the attempt, as soon as the database can be reached. Never blocks."""
@@ -101,14 +106,14 @@ class Agent:
 
     @property
     def patience(self) -> float:
-        """For how many seconds the ends that its children have left behind may still be tried to be written."""
-        return STOP_SECONDS if self._leaves_at_once else get_settings().worker_lease_seconds * DELIVERY_LEASES
+        """For how many seconds to go on writing the outcomes that the children have left behind."""
+        return STOP_SECONDS if self._leaves_at_once else self._settings.worker_lease_seconds * DELIVERY_LEASES
 
     def stop(self) -> None:
-        """Say goodbye: what this worker still holds is nobody's from now on. Waits for a few seconds at most."""
+        """Give back what this worker still holds and say that it has stopped. Waits for a few seconds at most."""
         if self._thread is None:
             return
-        self._fence.stop()
+        self._guard.stop()
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
         self._thread = None
@@ -122,8 +127,8 @@ class Agent:
             if time.monotonic() >= self._next_beat:
                 self._attempt(self._beat)
                 self._attempt(self._look)
-                self._attempt(self._see_to_arrivals)
-            elif board.busy():
+                self._attempt(self._restart_if_stalled)
+            elif self._table.busy():
                 self._attempt(self._look)
             self._attempt(self._write_losses)
             self._wait(LOOK_SECONDS)
@@ -143,7 +148,7 @@ class Agent:
             action()
         except Exception as error:
             if is_passing(error):
-                logger.warning("worker agent: the database has no answer: %s", first_line(error))
+                logger.warning("worker agent: the database does not answer: %s", first_line(error))
             else:
                 logger.exception("worker agent")
 
@@ -159,36 +164,36 @@ class Agent:
             "concurrency": self._node.concurrency,
         }
         with SessionLocal() as db, transaction(db):
-            workers.beat(db, WORKER_ID, row)
-        self._fence.beaten(begun)
-        self._next_beat = begun + get_settings().worker_heartbeat_seconds
+            workers.beat(db, self._worker_id, row)
+        self._guard.beaten(begun)
+        self._next_beat = begun + self._settings.worker_heartbeat_seconds
 
-    def _see_to_arrivals(self) -> None:
+    def _restart_if_stalled(self) -> None:
         assert self._node is not None
         if self._stall is not None and self._hand_back_at is None and self._stall.is_stalled():
-            logger.error("nothing arrives although messages wait: the consumer is started anew")
+            logger.error("no message arrives although messages wait: the consumer is started anew")
             self._node.restart_consumer()
 
     # -- what must stop ----------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """Hold the rows of this worker against its children, and stop what must not go on."""
-        before = living(board.busy())
+        """Compare the rows of this worker with its children, and stop what must not go on."""
+        before = living(self._table.busy())
         with SessionLocal() as db:
-            held = holdings.read(db)
-        after = living(board.busy())
-        for sight in holdings.cancelled(held, after):
-            self.warden.stop(sight, Stop.CANCELLED)
-        for sight in holdings.not_ours(held, before, after):
-            self.warden.stop(sight, Stop.LOST)
+            held = held_attempts.read(db, self._worker_id)
+        after = living(self._table.busy())
+        for state in held_attempts.cancelled(held, after):
+            self._stopper.stop(state, Stop.CANCELLED)
+        for state in held_attempts.lost(held, before, after):
+            self._stopper.stop(state, Stop.LOST)
         if self._hand_back_at is not None and time.monotonic() >= self._hand_back_at:
-            for sight in after:
-                if sight.in_body:
-                    self.warden.stop(sight, Stop.HANDED_BACK)
-        self.warden.forget(after)
-        self._end_orphans(holdings.orphans(held, list(board.taken()), completions.held()))
+            for state in after:
+                if state.in_body:
+                    self._stopper.stop(state, Stop.HANDED_BACK)
+        self._stopper.forget(after)
+        self._end_orphans(held_attempts.orphans(held, list(self._table.used()), self._completions.held()))
 
-    def _end_orphans(self, orphans: list[Holding]) -> None:
+    def _end_orphans(self, orphans: list[HeldAttempt]) -> None:
         again = [row for row in orphans if row in self._suspects]
         self._suspects = set(orphans)
         for row in again:
@@ -218,32 +223,29 @@ class Agent:
                 self._unwritten.remove(loss)
 
     def _still_holds(self, loss: Loss) -> bool:
-        """The child was told to end and is not gone yet: until then nobody else may start the task."""
-        busy = any((sight.pid, sight.task_id) == (loss.pid, loss.task_id) for sight in living(board.busy()))
-        return busy or any(loss.task_id == task_id for task_id, _ in completions.held())
+        """The child was told to end and is not gone yet: until then no other worker may start the task."""
+        busy = any((state.pid, state.task_id) == (loss.pid, loss.task_id) for state in living(self._table.busy()))
+        return busy or any(loss.task_id == task_id for task_id, _ in self._completions.held())
 
     def _write_loss(self, loss: Loss) -> None:
         # This task, run by this worker, in the child that is gone: another attempt of it matches nothing here.
-        attempt = (Task.id == loss.task_id, Task.worker_id == WORKER_ID, Task.worker_pid == loss.pid)
-        ours = self.warden.given_up(loss.task_id, loss.pid)
-        if ours is None and self._hand_back_at is not None:
-            ours = Stop.HANDED_BACK  # a signal to the whole group has reached the child as well
+        attempt = (Task.id == loss.task_id, Task.worker_id == self._worker_id, Task.worker_pid == loss.pid)
+        why = self._stopper.why_ended(loss.task_id, loss.pid)
+        if why is None and self._hand_back_at is not None:
+            why = Stop.HANDED_BACK  # a signal to the whole group has reached the child as well
         with SessionLocal() as db, transaction(db):
-            workers.limit_lock_waits(db)  # the heartbeat must not wait for one locked row
+            workers.limit_lock_waits(db)
             if loss.overran is not None:
                 rescue.overran(db, loss.overran, *attempt)
-            elif ours is not None:
-                rescue.handed_back(db, WHY[ours], *attempt)
+            elif why is not None:
+                rescue.handed_back(db, STOP_TEXTS[why], *attempt)
             else:
                 rescue.lost(db, *attempt)
 
     def _say_goodbye(self) -> None:
-        """Give back what is left (its children are gone by now) and tell the keeper that nobody beats any more."""
+        """Give back what is left (its children are gone by now) and say that this worker beats no more."""
         self._write_losses()
         with SessionLocal() as db, transaction(db):
             workers.limit_lock_waits(db)
-            rescue.handed_back(db, WHY[Stop.HANDED_BACK], Task.worker_id == WORKER_ID)
-            db.execute(update(WorkerProcess).where(WorkerProcess.id == WORKER_ID).values({"stopped_at": NOW}))
-
-
-agent = Agent()
+            rescue.handed_back(db, STOP_TEXTS[Stop.HANDED_BACK], Task.worker_id == self._worker_id)
+            workers.say_stopped(db, self._worker_id)

@@ -1,11 +1,11 @@
 """Successes, written together by the worker's parent process.
 
 A child hands its attempt's success over and is free for the next message, where it would wait for a second commit. The
-parent writes what has come in one statement: at once after a pause, else every few milliseconds. What has not been
-handed over, or could not be, the child writes itself: failures, large results, and whatever somebody may look at before
-the child goes on (`app/tasks/followers.py`).
+parent writes what has come in one statement: at once after a pause, else every few milliseconds. The child itself
+writes failures, large results, and successes that code in its process may read at once
+(`may_be_written_later` in `app/worker/child/record_runner.py`).
 
-What was handed over is held until it is written: the agent does not take it for an attempt that nobody runs.
+What was handed over is held until it is written: the agent does not take it for an attempt that no child runs.
 """
 
 import logging
@@ -16,24 +16,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from celery import signals
 from sqlalchemy.exc import DBAPIError
 
-from app.core.config import get_settings
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.postgresql.prepared import prepared_connection
 from app.messaging import hints
 from app.services.execution import attempts, successes
 from app.services.execution.successes import Success
-from app.worker.shared.delivery import DELIVERY_LEASES
 from app.worker.shared.error_text import describe
-from app.worker.shared.handover import Handover, handover
+from app.worker.shared.hand_over import HandOver
 
 logger = logging.getLogger(__name__)
 
 PACE_SECONDS = 0.02
 MAX_BATCH = 128
-# After a try in an outage, and for a row that somebody else has locked.
+# After a try in an outage, and for a row that another transaction has locked.
 PAUSE_SECONDS = 0.5
 
 Held = tuple[UUID, int]
@@ -49,10 +46,14 @@ class _Waiting:
 
 
 class Completions:
-    """In the parent: a thread that takes what comes through the handover and writes it."""
+    """In the parent: a thread that takes what comes through the hand-over and writes it.
 
-    def __init__(self, source: Handover) -> None:
+    What could not be written for `give_up_seconds` is given up.
+    """
+
+    def __init__(self, source: HandOver, give_up_seconds: float) -> None:
         self._source = source
+        self._give_up_seconds = give_up_seconds
         self._lock = threading.Lock()  # of what waits, and of reading
         self._waiting: dict[Held, _Waiting] = {}
         self._is_away = False  # the database
@@ -66,7 +67,7 @@ class Completions:
             self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Once the children are gone: returns when all is written or given up, after so many seconds at the latest."""
+        """Once the children are gone: wait until all is written or given up, for at most `seconds`."""
         if self._thread is not None:
             self._stopping.set()
             self._source.wake()
@@ -76,7 +77,7 @@ class Completions:
         with self._lock:
             self._source.close()
         if left:
-            logger.error("the ends of %d tasks could not be written before the worker's own", len(left))
+            logger.error("%d results were not written before the worker ended: their tasks run again", len(left))
 
     def held(self) -> set[Held]:
         """What was handed over before this call and is not written yet."""
@@ -111,7 +112,7 @@ class Completions:
         """Returns for how many seconds to wait before the next one."""
         try:
             self._succeed(batch)
-        except Exception as error:  # noqa: BLE001 (each of them is tried by itself, and what is wrong with it is told)
+        except Exception as error:  # noqa: BLE001 (each of them is tried by itself, which logs what is wrong with it)
             if is_outage(error):
                 return self._wait(error)
             logger.warning("%d successes are written one by one: %s", len(batch), first_line(error))
@@ -120,7 +121,7 @@ class Completions:
         return PACE_SECONDS
 
     def _wait(self, error: Exception) -> float:
-        """The first time at once again: it may have been a connection that had long been cut."""
+        """Returns the pause before the next try: none the first time, for an old connection may have been cut."""
         again, self._is_away = self._is_away, True
         logger.warning("database not reachable, %d successes wait: %s", len(self._waiting), first_line(error))
         self._give_up_the_oldest()
@@ -157,7 +158,7 @@ class Completions:
         except DBAPIError as error:
             if is_passing(error):
                 raise
-            # The database does not take this result, whoever asks.
+            # The database refuses this result whenever it is written.
             logger.exception("the result of task %s could not be stored", success.task_id)
             with prepared_connection() as connection:
                 attempts.fail(connection, success.task_id, success.attempt, describe(error))
@@ -165,7 +166,7 @@ class Completions:
             hints.changed(success.task_id)
 
     def _postpone(self, success: Success) -> None:
-        """The others are written together again meanwhile."""
+        """Have the others written together again meanwhile."""
         self._waiting[success.task_id, success.attempt].not_before = time.monotonic() + PAUSE_SECONDS
 
     def _written(self, batch: Sequence[Success]) -> None:
@@ -174,16 +175,11 @@ class Completions:
                 self._waiting.pop((success.task_id, success.attempt), None)
 
     def _give_up_the_oldest(self) -> None:
-        """The row says running; held by nobody any more, its attempt is lost for the agent."""
-        oldest = time.monotonic() - get_settings().worker_lease_seconds * DELIVERY_LEASES
+        """The rows say running; no longer held here, their attempts are lost for the agent."""
+        oldest = time.monotonic() - self._give_up_seconds
         with self._lock:
             given_up = [held for held, each in self._waiting.items() if each.since < oldest]
             for held in given_up:
                 del self._waiting[held]
         for task_id, attempt in given_up:
             logger.error("the end of task %s could not be written: attempt %d is given up", task_id, attempt)
-
-
-completions = Completions(handover)
-
-signals.worker_before_create_process.connect(lambda **_: handover.open(), weak=False)

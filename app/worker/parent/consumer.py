@@ -1,4 +1,4 @@
-"""Celery's consumer in front of which each message is looked at, on any broker (docs/adr/0020)."""
+"""Celery's consumer, behind a check of each message, on any broker (docs/adr/0020)."""
 
 import logging
 from collections.abc import Callable
@@ -14,21 +14,21 @@ from app.messaging.guard.signing import check_task
 logger = logging.getLogger(__name__)
 
 TASK_QUEUES = "the task queues"
-# What workers tell each other serves nothing here, and whoever may publish could join in: Mingle takes over which ids
-# another «worker» calls revoked, Gossip reads everybody's events. As `--without-mingle --without-gossip`.
+# What workers tell each other is not needed here, and every client of the broker could forge it: Mingle takes over the
+# ids that another «worker» calls revoked, Gossip reads all events. As `--without-mingle --without-gossip`.
 NOT_NEEDED = {"without_mingle": True, "without_gossip": True}
 
 
 class Consumer(consumer.Consumer):
-    """Whatever a message holds, it either is a task for this worker or costs one line of the log."""
+    """A message is either a task for this worker or costs one line of the log, whatever it holds."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **(kwargs | NOT_NEEDED))
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
-        """Celery's, behind the checks. Lost connections are the only errors that come through."""
+        """Celery's handler, behind the checks. It raises nothing but the loss of a connection."""
         handle = super().create_task_handler(*args, **kwargs)
-        # kombu counts KeyError among them, for the sake of a race of its own: here it comes from a message.
+        # kombu counts KeyError among them, because of a race of its own: here it comes from a message.
         lost = tuple(error for error in self.connection_errors if error is not KeyError)
         fatal: tuple[type[BaseException], ...] = (*lost, MemoryError)
         signed = get_settings().sign_messages
@@ -59,17 +59,17 @@ class Consumer(consumer.Consumer):
 
     @staticmethod
     def _let_go(message: Any) -> None:
-        """The place that Celery had reserved for it: nobody else would free it."""
+        """Free the place that Celery had reserved for it: nothing else would."""
         request = state.requests.get(message.headers["id"])
         if request is not None and request.message is message:
             state.task_ready(request)
 
-    # Celery tells these with the whole message, in several lines
+    # Celery would log the whole message here, in several lines
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
-        """Also what the control channel holds that is no JSON."""
+        """Also for a message of the control channel that is not JSON."""
         self._drop(message, f"{type(exc).__name__} while it was read")
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:  # noqa: ARG002 (Celery's signature)
-        """Such as a time that is none."""
+        """Such as an ETA that is not a time."""
         self._drop(message, "an invalid task")

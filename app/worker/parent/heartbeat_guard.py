@@ -1,36 +1,36 @@
-"""A worker that cannot beat ends its own bodies before anybody else may start their tasks.
+"""Ends the bodies of a worker that cannot beat, before another worker may start their tasks.
 
 Two thirds of the lease after the last heartbeat that got through. A thread apart from the one that beats, which may
-hang on a connection that has gone silent. What has only its outcome left to deliver is left alone: nothing runs twice
-by that, and the database refuses it where it comes too late.
+hang on a connection that has gone silent. A child whose body has ended is left alone: it runs nothing twice, and the
+database refuses an outcome that comes too late.
 """
 
 import logging
 import threading
 import time
 
-from app.core.config import get_settings
-from app.worker.parent.body_stopper import Warden, living
-from app.worker.shared.slot_table import Board, Phase, Stop
+from app.worker.parent.body_stopper import BodyStopper, living
+from app.worker.shared.slot_table import Phase, SlotTable, Stop
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
 
 
-class Fence:
-    """Watches the heartbeat; `beaten` tells it of one."""
+class HeartbeatGuard:
+    """Watches the heartbeat; `beaten` reports one."""
 
-    def __init__(self, warden: Warden, board: Board) -> None:
-        self._warden = warden
-        self._board = board
+    def __init__(self, stopper: BodyStopper, table: SlotTable, lease_seconds: float) -> None:
+        self._stopper = stopper
+        self._table = table
+        self._allowed = lease_seconds * 2 / 3
         self._last_beat = 0.0
         self._stopping = threading.Event()
 
     def start(self) -> None:
         self._last_beat = time.monotonic()
         self._stopping.clear()
-        threading.Thread(target=self._run, name="fence", daemon=True).start()
+        threading.Thread(target=self._run, name="heartbeat-guard", daemon=True).start()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -40,14 +40,13 @@ class Fence:
         self._last_beat = sent
 
     def _run(self) -> None:
-        allowed = get_settings().worker_lease_seconds * 2 / 3
         while not self._stopping.wait(LOOK_SECONDS):
             silent = time.monotonic() - self._last_beat
-            if silent > allowed:
+            if silent > self._allowed:
                 self._end_bodies(silent)
 
     def _end_bodies(self, silent: float) -> None:
-        for sight in living(self._board.busy()):
-            if sight.phase is Phase.RUNNING:
-                logger.error("no heartbeat for %.0f s: the body of task %s is ended", silent, sight.task_id)
-                self._warden.kill(sight, Stop.LOST)
+        for state in living(self._table.busy()):
+            if state.phase is Phase.RUNNING:
+                logger.error("no heartbeat for %.0f s: the body of task %s is ended", silent, state.task_id)
+                self._stopper.kill(state, Stop.NO_HEARTBEAT)

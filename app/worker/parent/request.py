@@ -8,9 +8,10 @@ from celery.worker.request import Request
 
 from app.core.redacted_text import redact_text
 from app.core.redaction import redact
-from app.messaging.dispatches import RECORD_HEADER
-from app.messaging.reprs import redact_args
-from app.worker.parent.agent import Loss, agent
+from app.messaging.guard.messages import RECORD_HEADER
+from app.messaging.reprs import redact_args_of
+from app.worker.parent.agent import Loss
+from app.worker.parent.process import worker_process
 from app.worker.shared.slot_table import Stop
 
 # The child is gone: killed, out of memory, or left by `sys.exit()` in a body.
@@ -20,23 +21,23 @@ LOST = (WorkerLostError, Terminated, SystemExit, KeyboardInterrupt)
 class RecordRequest(Request):
     """Celery's Request, whose child may die or be killed at its hard time limit.
 
-    Only the parent hears of either; it has the row say so at once, through the agent's thread: the event loop that
-    calls these must not wait for a database.
+    Only the parent learns of either. It has the agent's thread write it to the row at once: the event loop that calls
+    these methods must not wait for a database.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # As whoever sent the message has put them there.
+        # The sender of the message may not have redacted them.
         self._argsrepr = redact_text(self.argsrepr or "")
         self._kwargsrepr = redact_text(self.kwargsrepr or "")
 
     def info(self, safe: bool = False) -> Any:
-        """What `inspect active` and Flower are told."""
-        told = super().info(safe=safe)
-        return told if safe else {**told, "args": redact_args(self.task, self.args), "kwargs": redact(self.kwargs)}
+        """What `inspect active` and Flower show."""
+        shown = super().info(safe=safe)
+        return shown if safe else {**shown, "args": redact_args_of(self.task, self.args), "kwargs": redact(self.kwargs)}
 
     def send_event(self, type: str, **fields: Any) -> Any:  # noqa: A002 (Celery's name)
-        """Results and errors reach events as texts. Nothing is looked for in what nobody is sent (`-E` is off)."""
+        """Results and errors reach events as texts, which are redacted. Does nothing without `-E`."""
         if not (self._eventer and self._eventer.enabled and self.task.send_events):
             return None
         return super().send_event(
@@ -58,14 +59,15 @@ class RecordRequest(Request):
         """A cold shutdown ends the child under the task: no fault of the task's."""
         record = self._record
         if record is not None and self.worker_pid is not None:
-            agent.shut_down(0)  # Celery sends its signal of a shutdown only once the pool has drained
-            agent.warden.give_up(record, self.worker_pid, Stop.HANDED_BACK)
+            worker = worker_process()
+            worker.agent.shut_down(0)  # Celery sends its signal of a shutdown only once the pool has drained
+            worker.stopper.note_ended(record, self.worker_pid, Stop.HANDED_BACK)
         return super().cancel(pool, signal, emit_retry)
 
     def _report(self, overran: float | None) -> None:
         record = self._record
         if record is not None and self.worker_pid is not None:
-            agent.report(Loss(record, self.worker_pid, overran))
+            worker_process().agent.report(Loss(record, self.worker_pid, overran))
 
     @property
     def _record(self) -> UUID | None:

@@ -1,4 +1,4 @@
-"""Notices a worker that is alive and consumes nothing, as reconnects have left some (celery #8091, #8030, #10205)."""
+"""Notices a worker that lives and consumes nothing, as some do after a reconnect (celery #8091, #8030, #10205)."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ from app.maintenance.broker_epoch import is_empty
 from app.messaging.sending import BrokerLink
 from app.models.task import Task
 from app.worker.parent.body_stopper import living
-from app.worker.shared.slot_table import Board
+from app.worker.shared.slot_table import SlotTable
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ STALL_SECONDS = 15.0
 class StallDetector:
     """Compares what waits in the worker's queues with what arrives."""
 
-    def __init__(self, board: Board, queues: Callable[[], tuple[str, ...]], concurrency: int) -> None:
-        self._board = board
+    def __init__(self, table: SlotTable, queues: Callable[[], tuple[str, ...]], concurrency: int) -> None:
+        self._table = table
         self._queues = queues
         self._concurrency = concurrency
         self._arrivals = -1
@@ -35,9 +35,9 @@ class StallDetector:
         self._link = BrokerLink()
 
     def is_stalled(self) -> bool:
-        """Whether a child has been free, and messages for it waiting, for so long that no more will come.
+        """Whether a child has been free, and messages have waited, for so long that none will arrive any more.
 
-        Starts to count anew after it has said so once.
+        After it has been True once, the time is counted anew.
         """
         arrivals, busy = self._seen()
         free = busy < self._concurrency and len(state.reserved_requests) <= busy
@@ -50,7 +50,7 @@ class StallDetector:
 
     def _seen(self) -> tuple[int, int]:
         """How many claims there have been, and how many children are busy."""
-        return sum(sight.claims for sight in self._board.taken()), len(living(self._board.busy()))
+        return sum(state.claims for state in self._table.used()), len(living(self._table.busy()))
 
     def _anything_waits(self) -> bool:
         """Rows whose messages have been out for as long, and messages in a queue of theirs."""

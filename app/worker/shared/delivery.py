@@ -16,22 +16,22 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 
-# How much longer than the lease a finished attempt goes on trying to say so. After an outage of the database nobody
-# is rescued until one lease has passed, so the result is welcome well after the lease itself.
+# For how many leases a finished attempt goes on trying to write its end. After an outage of the database nothing is
+# rescued until one lease has passed, so a result is accepted well after the lease itself.
 DELIVERY_LEASES = 10
 
 T = TypeVar("T")
 
 
 class Undeliverable(Exception):
-    """The database stayed away for longer than the statement was allowed to wait."""
+    """The database was not reachable for as long as the statement was allowed to wait."""
 
 
 def deliver(statement: Callable[[PreparedConnection], T], seconds: float) -> T:
-    """Run `statement` on an autocommit connection, again and again while the database is away.
+    """Run `statement` on an autocommit connection, again and again while the database is not reachable.
 
-    Whatever it does must be safe to do twice: the reply to the first time may have been lost. Raises Undeliverable
-    after `seconds`, and at once any error that would come again.
+    It must be safe to run twice: the reply to the first time may have been lost. Returns what it returns. Raises
+    Undeliverable after `seconds`, and at once any error that a repetition would not mend.
     """
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE

@@ -1,4 +1,4 @@
-"""An error as the record tells it."""
+"""An error as the record shows it."""
 
 import traceback
 
@@ -15,7 +15,7 @@ def describe(error: BaseException) -> AttemptError:
     text = "".join(traceback.format_exception(error))[-REDACTED_LIMIT:]
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    # Cut last: half a secret would not be told from the rest.
+    # Cut last: a part of a secret would not be recognised.
     message = redact_text(_message(error)[:REDACTED_LIMIT])
     return AttemptError(name, clean(message)[:MESSAGE_LIMIT], clean(redact_text(text))[-TRACEBACK_LIMIT:])
 
@@ -23,10 +23,10 @@ def describe(error: BaseException) -> AttemptError:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 (somebody's `__str__` may raise anything)
+    except Exception:  # noqa: BLE001 (a `__str__` may raise anything)
         return "(its message cannot be shown)"
 
 
 def clean(text: str) -> str:
-    """What PostgreSQL can store as text: no NUL, no lone surrogate."""
+    """The text as PostgreSQL can store it: no NUL, no lone surrogate."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")

@@ -1,6 +1,6 @@
 """The service with a safeguard taken out, loaded with TASK_MODULES and told by MUTANT (names, with commas between).
 
-no_redispatch   the keeper sends nothing: neither what is due nor what the broker lost
+no_redispatch   maintenance sends nothing: neither what is due nor what the broker lost
 no_fence        what an attempt writes does not name the attempt any more
 no_epoch        a broker that came back empty looks like the one before
 no_overtaken    a lost message is not missed where later ones have overtaken it
@@ -31,9 +31,9 @@ def mutant(*names: str, modules: tuple[str, ...] = ("tests.support.ledger_tasks"
 
 
 def no_redispatch() -> None:
-    from app.maintenance.loop import Keeper
+    from app.maintenance.loop import Maintenance
 
-    _replace(Keeper, "_dispatch", lambda *_: None)
+    _replace(Maintenance, "_dispatch", lambda *_: None)
 
 
 def no_fence() -> None:
@@ -55,9 +55,9 @@ def no_fence() -> None:
 
 
 def no_epoch() -> None:
-    from app.maintenance import broker_epoch as broker
+    from app.maintenance import broker_epoch
 
-    _replace(broker, "epoch", lambda *_: "always the same")
+    _replace(broker_epoch, "epoch", lambda *_: "always the same")
 
 
 def no_overtaken() -> None:
@@ -74,9 +74,9 @@ def no_lease() -> None:
 
 
 def no_self_fence() -> None:
-    from app.worker.parent.heartbeat_guard import Fence
+    from app.worker.parent.heartbeat_guard import HeartbeatGuard
 
-    _replace(Fence, "_end_bodies", lambda *_: None)
+    _replace(HeartbeatGuard, "_end_bodies", lambda *_: None)
 
 
 def _replace(owner: Any, name: str, by: Callable[..., Any]) -> None:

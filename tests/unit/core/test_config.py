@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy import make_url
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-from app.core.config import Settings, get_settings
+from app.core.config import ConfigurationError, Settings, get_settings
 from app.main import VERSION
 from tests.support import settings_reference
 from tests.support.settings import settings
@@ -98,7 +98,7 @@ class TestProduction:
     def test_names_everything_at_once_a_line_each(self) -> None:
         with (
             settings({"APP_ENV": "production", "DEBUG": "true", "CORS_ORIGINS": '["*"]'}),
-            pytest.raises(SystemExit) as end,
+            pytest.raises(ConfigurationError) as end,
         ):
             get_settings()
         lines = str(end.value).splitlines()

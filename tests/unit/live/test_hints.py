@@ -1,8 +1,8 @@
-"""Telling of a change: nothing unheard, never an error of Redis, and never one of the body's swallowed."""
+"""Hints of changes: none while no process listens, no error of Redis, and none of the body's swallowed."""
 
+import os
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -48,23 +48,29 @@ class Channel:
 def channel(monkeypatch: pytest.MonkeyPatch) -> Channel:
     found = Channel()
     monkeypatch.setattr(hints, "Channel", lambda seconds: found)
-    monkeypatch.setattr(hints, "_sender", hints.Sender())
-    monkeypatch.setattr(hints, "attendant", hints.Attendant())
     return found
 
 
 @pytest.fixture
-def listened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hints, "_listened", memoryview(bytearray(b"\1")))
+def sender(channel: Channel) -> Iterator[hints.HintSender]:
+    """This process's, in memory that says that a process listens."""
+    del channel
+    before = hints.hint_sender.made
+    sender = hints.HintSender(memoryview(bytearray(b"\1")))
+    hints.hint_sender.replace(sender)
+    yield sender
+    sender.stop()
+    hints.hint_sender.replace(before)
 
 
-def test_unheard_nothing_is_sent(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hints, "_listened", memoryview(bytearray(1)))
+def test_unheard_nothing_is_sent(channel: Channel, sender: hints.HintSender) -> None:
+    hints.hint_sender.replace(hints.HintSender())
+    assert not hints.hint_sender().has_listeners
     hints.changed(new_id())
     assert channel.tries == 0
 
 
-@pytest.mark.usefixtures("listened")
+@pytest.mark.usefixtures("sender")
 class TestSending:
     def test_tells_of_what_has_changed(self, channel: Channel) -> None:
         ids = [new_id(), new_id()]
@@ -98,40 +104,34 @@ class TestSending:
         assert channel.closed == 1, "an answer that is still on the way must not be the next one's"
 
 
-class TestTheAttendant:
-    @pytest.fixture
-    def attendant(self, channel: Channel, listened: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-        del channel, listened
+class TestTheThread:
+    @pytest.fixture(autouse=True)
+    def _started(self, sender: hints.HintSender, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(hints, "LOOK_SECONDS", 0.02)
-        attendant = hints.attendant
-        attendant.start()
-        yield attendant
-        attendant.stop()
+        sender.start()
 
-    def test_notes_whether_somebody_listens(self, channel: Channel, attendant: Any) -> None:
-        del attendant
+    def test_notes_whether_a_process_listens(self, channel: Channel, sender: hints.HintSender) -> None:
         for listens in (True, False, True):
             channel.listened = listens
             self._look_twice(channel)
-            assert hints._listened[0] == listens
+            assert sender.has_listeners == listens
 
-    def test_an_unknown_answer_counts_as_nobody_and_is_told_once(
-        self, channel: Channel, attendant: Any, caplog: pytest.LogCaptureFixture
+    def test_no_answer_counts_as_none_listening_and_is_logged_once(
+        self, channel: Channel, sender: hints.HintSender, caplog: pytest.LogCaptureFixture
     ) -> None:
-        del attendant
         channel.failure = RedisConnectionError("x")
         self._look_twice(channel)
         self._look_twice(channel)
-        assert hints._listened[0] == 0
+        assert not sender.has_listeners
         assert len(caplog.records) == 1
 
-    def test_sends_what_its_process_tells_each_task_once(self, channel: Channel, attendant: Any) -> None:
+    def test_sends_what_its_process_reports_each_task_once(self, channel: Channel, sender: hints.HintSender) -> None:
         channel.listened = True
         self._look_twice(channel)
         ids = [new_id(), new_id()]
         hints.changed(*ids, ids[0])
         wait_for(lambda: sum(map(len, channel.published)) >= 2, 10, "both to be sent")
-        attendant.stop()
+        sender.stop()
         assert [task_id for message in channel.published for task_id in message] == ids
 
     @staticmethod
@@ -140,3 +140,11 @@ class TestTheAttendant:
         for _ in range(3):
             channel.looked.clear()
             assert channel.looked.wait(10)
+
+
+def test_a_forked_child_reads_its_parents_memory_and_has_a_sender_of_its_own(sender: hints.HintSender) -> None:
+    pid = os.fork()
+    if pid == 0:
+        childs = hints.hint_sender()
+        os._exit(0 if childs is not sender and childs.has_listeners else 1)
+    assert os.waitpid(pid, 0)[1] == 0

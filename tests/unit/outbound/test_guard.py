@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.core.places import Places
 from app.outbound import Client, network
 from app.outbound.errors import AddressRefused, CertificateRefused, NotConnected, RedirectRefused
-from app.outbound.policy import Places, Policy
+from app.outbound.policy import Policy
 from tests.unit.outbound.web_server import Authority, FakeResolver, Web, client, redirect, reply, web_server
 
 METADATA = "169.254.169.254"

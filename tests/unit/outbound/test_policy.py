@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.config import Settings
-from app.outbound.policy import NAT64, Places, Policy, is_public
+from app.core.places import Places
+from app.outbound.policy import NAT64, Policy, is_public
 
 ALL_V4 = st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address)
 ALL_V6 = st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.core.config import Settings
-from app.outbound.signatures import InvalidSignature, key_of, secret_of, signed_headers, users_key, verify
+from app.core.signatures import InvalidSignature, key_of, secret_of, signed_headers, users_key, verify
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ID, NOW, BODY = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'

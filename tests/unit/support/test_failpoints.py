@@ -11,11 +11,11 @@ from tests.support.faults.failpoints import failpoints
 from tests.support.services import ROOT
 
 # A function that another module has imported by name, a classmethod, a method.
-BACKOFF = "app.tasks.retries:backoff_seconds"
+BACKOFF = "app.core.backoff:backoff_seconds"
 CLAIM = "app.worker.child.attempt_run:AttemptRun.claim_for"
 PROGRAM = """
-import app.tasks.retries, app.tasks.base, tests.support.faults.failpoints
-for call in (lambda: app.tasks.base.backoff_seconds(1, 0, maximum=600, jitter=False),) * 2 + ({more}):
+import app.core.backoff, app.worker.child.record_runner, tests.support.faults.failpoints
+for call in (lambda: app.worker.child.record_runner.backoff_seconds(1, 0, maximum=600, jitter=False),) * 2 + ({more}):
     try:
         print(call())
     except Exception as error:
@@ -46,5 +46,5 @@ def test_a_point_raises_so_many_times_in_every_module_that_imported_the_function
     raising = {"at": BACKOFF, "do": "raise:celery.exceptions.Ignore", "times": 2}
     method = {"at": CLAIM, "do": "raise:KeyError"}
     waiting = {"at": BACKOFF, "do": f"wait:{gate}"}
-    more = "lambda: app.tasks.base.AttemptRun.claim_for(None, None),"
+    more = "lambda: app.worker.child.record_runner.AttemptRun.claim_for(None, None, None),"
     assert run(raising, waiting, method, more=more) == (0, ["Ignore", "Ignore", "KeyError"])

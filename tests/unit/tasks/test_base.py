@@ -9,19 +9,16 @@ from typing import Any
 import pytest
 from celery.exceptions import Ignore, Reject, Retry
 
+from app.core.coroutines import CoroutineRunner, coroutine_runner
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
-from app.tasks.base import takes_task_id
-from app.worker.child import coroutines
+from app.worker.child.record_runner import takes_task_id
 from tests.unit.tasks.fake_run import Define, FakeRun, a_claim, end_of, running
 
 
 @pytest.fixture
 def _close_the_loop() -> Iterator[None]:
     yield
-    runner = getattr(coroutines._runners, "runner", None)
-    if runner is not None:
-        runner.close()
-        coroutines._forget_after_fork()
+    coroutine_runner().close()
 
 
 class TestCalledDirectly:
@@ -234,7 +231,6 @@ class TestEnd:
         assert end_of(define(factorial), FakeRun(a_claim(args=[4]))) == ("succeeded", 24)
 
 
-@pytest.mark.usefixtures("_close_the_loop")
 class TestACoroutineThatNeverBegan:
     def test_does_not_run_beside_the_next_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An order that comes between the loop's start and the coroutine's first step."""
@@ -245,8 +241,11 @@ class TestACoroutineThatNeverBegan:
             await asyncio.sleep(0)
             return name
 
-        assert coroutines.run_coroutine(body("before")) == "before"
-        loop = coroutines._runners.runner.get_loop()
+        async def running_loop() -> asyncio.AbstractEventLoop:
+            return asyncio.get_running_loop()
+
+        runner = CoroutineRunner()
+        loop = runner.run(running_loop())
 
         def interrupted(_: Any) -> None:
             monkeypatch.undo()
@@ -254,9 +253,10 @@ class TestACoroutineThatNeverBegan:
 
         monkeypatch.setattr(loop, "run_until_complete", interrupted)
         with pytest.raises(TaskCancelled):
-            coroutines.run_coroutine(body("stopped"))
-        assert coroutines.run_coroutine(body("after")) == "after"
-        assert ran == ["before", "after"]
+            runner.run(body("stopped"))
+        assert runner.run(body("after")) == "after"
+        runner.close()
+        assert ran == ["after"]
 
 
 class TestPlainErrors:

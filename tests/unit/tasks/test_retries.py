@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from celery.exceptions import MaxRetriesExceededError, Retry
 
-from app.tasks.retries import backoff_seconds
+from app.core.backoff import backoff_seconds
 from tests.unit.tasks.fake_run import Define, FakeRun, a_claim, end_of
 
 

@@ -2,28 +2,44 @@
 
 import pytest
 
+from app.core.config import get_settings
 from app.core.ids import new_id
 from app.services.execution.successes import Success
-from app.worker.parent import agent as module
 from app.worker.parent.agent import Agent, Loss
+from app.worker.parent.body_stopper import BodyStopper
 from app.worker.parent.completions import Completions
-from app.worker.parent.held_attempts import Holding
-from app.worker.shared.handover import Handover
+from app.worker.parent.held_attempts import HeldAttempt
+from app.worker.shared.hand_over import HandOver
+from app.worker.shared.slot_table import SlotTable
+
+
+@pytest.fixture
+def hand_over() -> HandOver:
+    return HandOver()
+
+
+@pytest.fixture
+def completions(hand_over: HandOver) -> Completions:
+    return Completions(hand_over, give_up_seconds=300)
+
+
+@pytest.fixture
+def agent(completions: Completions) -> Agent:
+    table = SlotTable(1)
+    return Agent(new_id(), get_settings(), table, BodyStopper(table, grace_seconds=5), completions)
 
 
 class TestOrphans:
-    ROW = Holding(new_id(), 1, 4711, cancelled=False)
+    ROW = HeldAttempt(new_id(), 1, 4711, cancelled=False)
 
-    def test_one_look_is_no_proof(self) -> None:
-        agent = Agent()
+    def test_one_look_is_no_proof(self, agent: Agent) -> None:
         agent._end_orphans([self.ROW])
         agent._end_orphans([])
         agent._end_orphans([self.ROW])
         assert agent._unwritten == []
 
-    def test_one_that_cannot_be_written_yet_is_kept_once_however_often_it_is_seen(self) -> None:
+    def test_one_that_cannot_be_written_yet_is_kept_once_however_often_it_is_seen(self, agent: Agent) -> None:
         """Each entry costs a wait for the row's lock, and the heartbeat waits behind them."""
-        agent = Agent()
         for _ in range(50):
             agent._end_orphans([self.ROW])
         assert [loss.task_id for loss in agent._unwritten] == [self.ROW.task_id]
@@ -31,14 +47,11 @@ class TestOrphans:
 
 class TestLosses:
     def test_a_loss_waits_until_what_the_child_had_handed_over_is_written(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, agent: Agent, completions: Completions, hand_over: HandOver
     ) -> None:
-        source = Handover()
-        source.open()
-        completions = Completions(source)
-        monkeypatch.setattr(module, "completions", completions)
+        hand_over.open()
         loss = Loss(new_id(), 4711, overran=None)
-        assert not Agent()._still_holds(loss)
-        assert source.send(Success(loss.task_id, 1, None))
-        assert Agent()._still_holds(loss)
+        assert not agent._still_holds(loss)
+        assert hand_over.send(Success(loss.task_id, 1, None))
+        assert agent._still_holds(loss)
         completions.stop(0)

@@ -9,8 +9,10 @@ from uuid import UUID
 import pytest
 
 from app.celery_app import celery_app
+from app.core.config import get_settings
 from app.services.execution.attempts import Claim
 from app.worker.child.attempt_run import AttemptRun
+from app.worker.child.process import ChildProcess
 from tests.support.settings import settings
 
 NEVER = "3600"
@@ -37,7 +39,7 @@ def task(written: list[tuple[int | None, Any]], monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(AttemptRun, "_write_progress", write)
     with settings({"PROGRESS_INTERVAL_SECONDS": NEVER}):
-        run = AttemptRun(Claim(UUID(int=1), 1, [], {}, 0, 1, False, None))
+        run = AttemptRun(Claim(UUID(int=1), 1, [], {}, 0, 1, False, None), ChildProcess(UUID(int=2), get_settings()))
         reports.push_request(id="1", attempt_run=run)
         yield reports
         reports.pop_request()

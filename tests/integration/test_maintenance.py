@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.maintenance import lease, loop, passes
-from app.maintenance.loop import Keeper
+from app.maintenance.loop import Maintenance
 from app.messaging import due
 from app.messaging.dispatches import Dispatch
 from app.messaging.sending import BrokerLink
@@ -30,7 +30,7 @@ GRACE = 5.0
 
 @pytest.fixture(autouse=True)
 def unpublished(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The API process died between commit and publish: everything is left to the keeper."""
+    """The API process died between commit and publish: everything is left to maintenance."""
     monkeypatch.setattr("app.messaging.publisher.publish", lambda dispatches: None)
 
 
@@ -44,10 +44,10 @@ def broker(db: Session) -> Iterator[Any]:
 
 
 @pytest.fixture
-def keeper(db: Session) -> Iterator[Keeper]:
-    keeper = Keeper()
-    yield keeper
-    keeper._link.close()
+def maintenance(db: Session) -> Iterator[Maintenance]:
+    maintenance = Maintenance(get_settings())
+    yield maintenance
+    maintenance._link.close()
 
 
 def make_due(db: Session, task: Task) -> None:
@@ -63,11 +63,11 @@ def sent_long_ago(db: Session, *tasks: Task) -> None:
     db.commit()
 
 
-def look(keeper: Keeper, db: Session, times: int = 2) -> None:
+def look(maintenance: Maintenance, db: Session, times: int = 2) -> None:
     """So many passes that ask what the broker has lost: the first only remembers what is at the front."""
     for _ in range(times):
-        keeper._next_doubt = 0
-        keeper.run_once(db)
+        maintenance._next_lost = 0
+        maintenance.run_once(db)
 
 
 def messages(broker: Any) -> int:
@@ -109,94 +109,94 @@ class TestDue:
 
 
 class TestPass:
-    def test_sends_what_is_due_and_marks_it(self, db: Session, keeper: Keeper, broker: Any) -> None:
+    def test_sends_what_is_due_and_marks_it(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
         task = new_task(db)
         make_due(db, task)
-        assert keeper.run_once(db)
+        assert maintenance.run_once(db)
         assert messages(broker) == 1
         assert task_service.get_task(db, task.id).dispatched_at is not None
 
-    def test_sends_no_arguments(self, db: Session, keeper: Keeper, broker: Any) -> None:
+    def test_sends_no_arguments(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
         make_due(db, new_task(db, kwargs={"password": "hunter2"}))
-        keeper.run_once(db)
+        maintenance.run_once(db)
         content = b"".join(
             item for key in broker.keys("*") if broker.type(key) == b"list" for item in broker.lrange(key, 0, -1)
         )
         assert b"hunter2" not in content
 
-    def test_leaves_the_rest_of_the_time_alone(self, db: Session, keeper: Keeper, broker: Any) -> None:
+    def test_leaves_the_rest_of_the_time_alone(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
         new_task(db, delay_seconds=60)
-        keeper.run_once(db)
+        maintenance.run_once(db)
         assert messages(broker) == 0
 
-    def test_revokes_what_has_expired(self, db: Session, keeper: Keeper) -> None:
+    def test_revokes_what_has_expired(self, db: Session, maintenance: Maintenance) -> None:
         task = new_task(db, expires_at="2020-01-01T00:00:00Z")
-        keeper.run_once(db)
+        maintenance.run_once(db)
         expired = task_service.get_task(db, task.id)
         assert (expired.status, expired.status_reason) == ("revoked", "expired")
 
-    def test_deletes_what_was_to_be_deleted_once_it_has_ended(self, db: Session, keeper: Keeper) -> None:
+    def test_deletes_what_was_to_be_deleted_once_it_has_ended(self, db: Session, maintenance: Maintenance) -> None:
         user = new_user(db)
         task = task_in(db, TaskStatus.RUNNING, user)
         task_service.delete(db, task.id, force=True)
-        keeper.run_once(db)
+        maintenance.run_once(db)
         assert task_service.get_task_count(db, user) == 1
         task_service.update_task_status(db, task.id, "revoked")
-        keeper.run_once(db)
+        maintenance.run_once(db)
         assert task_service.get_task_count(db, user) == 0
 
 
 class TestResend:
     def test_a_broker_that_came_back_empty_gets_everything_again(
-        self, db: Session, keeper: Keeper, broker: Any
+        self, db: Session, maintenance: Maintenance, broker: Any
     ) -> None:
         tasks = [new_task(db) for _ in range(3)]
         for task in tasks:
             make_due(db, task)
-        keeper.run_once(db)
+        maintenance.run_once(db)
         assert messages(broker) == 3
         broker.flushdb()
-        keeper._next_doubt = 0
-        keeper.run_once(db)
+        maintenance._next_lost = 0
+        maintenance.run_once(db)
         assert messages(broker) == 3
 
-    def test_a_message_that_an_empty_queue_has_lost(self, db: Session, keeper: Keeper, broker: Any) -> None:
+    def test_a_message_that_an_empty_queue_has_lost(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
         task = new_task(db)
         make_due(db, task)
-        keeper.run_once(db)
+        maintenance.run_once(db)
         broker.delete("default\x06\x166")
         assert messages(broker) == 0
-        look(keeper, db)
+        look(maintenance, db)
         assert messages(broker) == 0  # out for a moment only: a worker may be about to claim it
         sent_long_ago(db, task)
-        look(keeper, db)
+        look(maintenance, db)
         assert messages(broker) == 1
 
-    def test_messages_that_later_ones_have_overtaken(self, db: Session, keeper: Keeper, broker: Any) -> None:
+    def test_messages_that_later_ones_have_overtaken(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
         tasks = [new_task(db) for _ in range(6)]
         for task in tasks:
             make_due(db, task)
-            keeper.run_once(db)
+            maintenance.run_once(db)
         for _ in range(2):  # popped from the end that workers pop from, and never claimed
             broker.rpop("default\x06\x166")
         lost = self._records(broker, tasks)
         assert lost == {tasks[0].id, tasks[1].id}
         sent_long_ago(db, *tasks)
-        look(keeper, db, 1)
+        look(maintenance, db, 1)
         assert messages(broker) == 4  # the front may be about to move
-        look(keeper, db, 3)
+        look(maintenance, db, 3)
         assert (messages(broker), self._records(broker, tasks)) == (6, set())
 
     def test_a_lost_message_of_one_priority_is_not_made_up_for_by_another(
-        self, db: Session, keeper: Keeper, broker: Any
+        self, db: Session, maintenance: Maintenance, broker: Any
     ) -> None:
         critical, high = new_task(db, priority="critical"), new_task(db, priority="high")
         for task in (critical, high):
             make_due(db, task)
-        keeper.run_once(db)
+        maintenance.run_once(db)
         broker.delete("high_priority")
         sent_long_ago(db, critical, high)
-        look(keeper, db)
+        look(maintenance, db)
         assert (broker.llen("high_priority"), broker.llen("high_priority\x06\x163")) == (1, 1)
 
     @staticmethod
@@ -206,21 +206,23 @@ class TestResend:
         return {task.id for task in tasks} - found
 
     def test_nothing_is_sent_again_while_the_queue_still_holds_messages(
-        self, db: Session, keeper: Keeper, broker: Any
+        self, db: Session, maintenance: Maintenance, broker: Any
     ) -> None:
         tasks = [new_task(db) for _ in range(3)]
         for task in tasks:
             make_due(db, task)
-        keeper.run_once(db)
+        maintenance.run_once(db)
         sent_long_ago(db, *tasks)
-        look(keeper, db, 3)
+        look(maintenance, db, 3)
         assert messages(broker) == 3
 
-    def test_without_a_broker_rows_stay_due(self, db: Session, keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_a_broker_rows_stay_due(
+        self, db: Session, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         task = new_task(db)
         make_due(db, task)
         monkeypatch.setenv("CELERY_BROKER_URL", "redis://127.0.0.1:1/0")  # Celery looks there first
-        assert keeper.run_once(db)
+        assert maintenance.run_once(db)
         assert passes.anything_due(db)
         with pytest.raises(Exception, match="refused"):
             BrokerLink().producer()

@@ -9,22 +9,22 @@ from uuid import UUID
 
 from app.services.execution.successes import Success
 
-# Of one message; a larger result is the child's own to write.
+# Of one message; the child writes a larger result itself.
 MAX_BYTES = 32 * 1024
-# A parent that does not read is not waited for.
+# How long the child waits for a parent that does not read.
 SEND_SECONDS = 1.0
 _HEAD = struct.Struct("=16sq?")  # task, attempt, whether a result follows
 _WAKE = b"."  # shorter than any success
 
 
-class Handover:
+class HandOver:
     """Closed until `open`, as in pools that do not fork: nothing can be handed over then."""
 
     def __init__(self) -> None:
         self._ends: tuple[socket.socket, socket.socket] | None = None
 
     def open(self) -> None:
-        """Before a fork."""
+        """Make the sockets, before a fork."""
         if self._ends is None:
             inbox, outbox = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
             inbox.setblocking(False)
@@ -38,15 +38,16 @@ class Handover:
 
     @property
     def inbox(self) -> socket.socket | None:
+        """The parent's end; None while closed."""
         return self._ends[0] if self._ends is not None else None
 
     def become_child(self) -> None:
-        """Without the reading end here, a parent that is gone is an error at once."""
+        """In a forked child: close the read end, so that a send fails at once when the parent dies."""
         if self._ends is not None:
             self._ends[0].close()
 
     def send(self, success: Success) -> bool:
-        """Whether the parent has it now."""
+        """Whether the parent has it now. Waits for at most SEND_SECONDS."""
         if self._ends is None:
             return False
         result = b"" if success.result is None else success.result.encode()
@@ -60,7 +61,7 @@ class Handover:
         return True
 
     def wake(self) -> None:
-        """Whoever waits for the inbox; if it is full, nobody does."""
+        """Wake the thread that waits for the inbox. A full inbox needs no waking."""
         if self._ends is not None:
             with suppress(OSError):
                 os.write(self._ends[1].fileno(), _WAKE)  # the socket's own `send` would wait for its time limit
@@ -75,9 +76,3 @@ class Handover:
             if message != _WAKE:
                 task, attempt, has_result = _HEAD.unpack_from(message)
                 yield Success(UUID(bytes=task), attempt, message[_HEAD.size :].decode() if has_result else None)
-
-
-handover = Handover()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=handover.become_child)

@@ -1,4 +1,4 @@
-"""For whom a row must be right before the child goes on."""
+"""Which successes the parent may write after the child has gone on, and which the child writes first."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from celery import Celery, signals
 
 from app.tasks.base import SQLAlchemyTask
-from app.tasks.followers import is_followed
+from app.worker.child.record_runner import may_be_written_later
 from tests.unit.tasks.fake_run import Define, FakeRun, end_of
 
 
@@ -16,38 +16,38 @@ def body(_: Any) -> None:
 
 
 def hears(**_: Any) -> None:
-    """Somebody's receiver."""
+    """A receiver."""
 
 
 class Succeeding(SQLAlchemyTask):
     abstract = True
 
     def on_success(self, *_: Any) -> None:
-        """Somebody's hook."""
+        """A hook."""
 
 
 class Returning(SQLAlchemyTask):
     abstract = True
 
     def after_return(self, *_: Any) -> None:
-        """Somebody's hook."""
+        """A hook."""
 
 
 class Starting(SQLAlchemyTask):
     abstract = True
 
     def before_start(self, *_: Any) -> None:
-        """Somebody's hook, over by then."""
+        """A hook that has run by then."""
 
 
-def test_nobody_follows_a_task_as_it_comes(define: Define) -> None:
-    assert not is_followed(define(body), SQLAlchemyTask)
-    assert not is_followed(define(body, base=Starting), SQLAlchemyTask)
+def test_that_of_a_task_without_hooks_may_wait(define: Define) -> None:
+    assert may_be_written_later(define(body))
+    assert may_be_written_later(define(body, base=Starting))
 
 
 @pytest.mark.parametrize("base", [Succeeding, Returning])
-def test_hooks_do(define: Define, base: type[SQLAlchemyTask]) -> None:
-    assert is_followed(define(body, base=base), SQLAlchemyTask)
+def test_that_of_a_task_with_hooks_may_not(define: Define, base: type[SQLAlchemyTask]) -> None:
+    assert not may_be_written_later(define(body, base=base))
 
 
 @pytest.fixture(params=["task_success", "task_postrun"])
@@ -59,19 +59,17 @@ def _receiver(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_receiver")
-def test_so_do_receivers_of_celerys_signals(define: Define) -> None:
-    assert is_followed(define(body), SQLAlchemyTask)
+def test_nor_where_signals_have_receivers(define: Define) -> None:
+    assert not may_be_written_later(define(body))
 
 
-def test_and_whoever_waits_for_celerys_result(app: Celery, define: Define) -> None:
+def test_nor_where_celery_stores_a_result(app: Celery, define: Define) -> None:
     app.conf.result_backend = "cache+memory://"
-    assert is_followed(define(body), SQLAlchemyTask)
+    assert not may_be_written_later(define(body))
 
 
 @pytest.mark.parametrize(("base", "later"), [(SQLAlchemyTask, True), (Succeeding, False)])
-def test_only_what_nobody_follows_is_left_to_the_parent(
-    define: Define, base: type[SQLAlchemyTask], later: bool
-) -> None:
+def test_only_what_may_wait_is_left_to_the_parent(define: Define, base: type[SQLAlchemyTask], later: bool) -> None:
     run = FakeRun()
     assert end_of(define(body, base=base), run) == ("succeeded", None)
     assert run.left_to_the_parent is later

@@ -1,0 +1,76 @@
+"""Keeps the secrets among a running task's arguments out of all that its process logs, and out of its errors.
+
+An argument is a secret by its name. No line of the process shows it, whatever the body, a library or Celery's own
+report of a failure makes of it.
+"""
+
+import traceback
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from celery.exceptions import Ignore, Reject, Retry
+from celery.utils.saferepr import saferepr
+
+from app.core.redacted_text import known_secrets, redact_text
+from app.core.redaction import redact, secrets_in
+from app.messaging.reprs import parameters_of
+
+
+def hide_arguments(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Hide the secrets in these arguments for as long as the task's present request exists.
+
+    Celery lets go of the request after its last line about it.
+    """
+    secrets = [*parameters_of(task).secrets_in(args), *secrets_in(kwargs)]
+    if secrets:
+        request = task.request
+        owner = f"{request.id} {id(request)}"
+        known_secrets.hide(owner, secrets)
+        weakref.finalize(request, known_secrets.forget, owner).atexit = False
+
+
+def conceal(error: BaseException) -> BaseException:
+    """The error as Celery may see it, which sends it on, to events and to its result backend: itself, where possible.
+
+    Its secrets are taken out in place, so that hooks and `throws` meet what was raised. An exception that builds its
+    text from elsewhere is left out of the chain or, if it is the error itself, replaced by a RuntimeError.
+    """
+    if isinstance(error, Retry):
+        error.exc = None if error.exc is None else conceal(error.exc)
+        _redact_attributes(error)
+    if not known_secrets or isinstance(error, Ignore | Reject | Retry) or not isinstance(error, Exception):
+        return error
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        _redact_attributes(following)
+        following = following.__cause__ or following.__context__
+    if known_secrets.are_in("".join(traceback.format_exception(error))):
+        error.__cause__ = error.__context__ = None
+    text = "".join(traceback.format_exception_only(error)) + repr(error)
+    return RuntimeError(redact_text(f"{type(error).__name__}: {error}")) if known_secrets.are_in(text) else error
+
+
+def result_repr(result: Any, *limits: Any) -> str:
+    """A result as Celery's lines and events show it. In place of `saferepr` in `celery.app.trace`."""
+    # Redacted before it is cut: a part of a secret would not be recognised.
+    return redact_text(saferepr(_redacted(redact(result)), *limits))
+
+
+def _redact_attributes(error: BaseException) -> None:
+    shown = _redacted(error.args)
+    if shown != error.args:
+        error.args = shown
+    for name, value in list(vars(error).items()):
+        if known_secrets.are_in(repr(value)):
+            error.__dict__[name] = _redacted(value)
+
+
+def _redacted(part: Any) -> Any:
+    if isinstance(part, str):
+        return known_secrets.redact(part)
+    if isinstance(part, list | tuple):
+        return type(part)([_redacted(each) for each in part]) if type(part) in {list, tuple} else part
+    return {key: _redacted(value) for key, value in part.items()} if type(part) is dict else part

@@ -1,0 +1,59 @@
+"""The log lines of workers and beat, in the service's form and with the task that they are about."""
+
+import logging
+import warnings
+from typing import Any
+
+from celery import current_task, signals
+from celery.app import trace
+from celery.utils.log import get_multiprocessing_logger
+
+from app.core import logging as forms
+from app.core.config import get_settings
+from app.messaging.hidden_values import result_repr
+
+
+def install() -> None:
+    """Have Celery's log lines of this process take the service's form. Its worker calls the receivers as it starts."""
+    signals.celeryd_init.connect(_replace_prints, weak=False)
+    signals.after_setup_logger.connect(_on_setup, weak=False)
+    signals.after_setup_task_logger.connect(_on_task_setup, weak=False)
+    # Celery has no setting for how the result looks in the line and the event of a success.
+    trace.saferepr = result_repr
+
+
+def _on_setup(logger: logging.Logger, **_: Any) -> None:
+    forms.add_fields(_fields)
+    forms.guard(logger)
+    forms.guard(get_multiprocessing_logger())
+    forms.catch_the_uncaught()
+    # At this level Alembic logs only that it sets up its plugins.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def _on_task_setup(logger: logging.Logger, **_: Any) -> None:
+    forms.guard(logger)
+
+
+def _replace_prints(instance: Any, **_: Any) -> None:
+    """With JSON logs: Celery prints its banner, early warnings and «Warm shutdown» without any logger."""
+    if get_settings().logs_json:
+        from celery.apps import worker as program
+
+        instance.quiet = True
+        program.safe_say = lambda message, *_: forms.say(message)
+        warnings.showwarning = lambda message, kind, *_: forms.say(f"{kind.__name__}: {message}", logging.WARNING)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """The task that runs here, or the one that a line of Celery's parent process is about."""
+    fields: dict[str, Any] = {"process": record.processName}
+    request = current_task.request if current_task else None
+    if request is None or request.id is None:
+        about = getattr(record, "data", None)
+        if isinstance(about, dict) and "id" in about:
+            fields |= {"task": about.get("name"), "celery_id": about["id"]}
+        return fields
+    fields |= {"task": current_task.name, "celery_id": request.id}
+    run = request.get("attempt_run")
+    return fields if run is None else fields | {"task_id": str(run.task_id), "attempt": run.claim.attempt}

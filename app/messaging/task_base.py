@@ -1,0 +1,201 @@
+"""The base of every task: connects Celery's tracer with the task's record.
+
+With a record (a message that names one), the claim, the end, retries and progress are written by
+`app.worker.child.record_runner`. Without one (plain `.delay()`), the task runs as an ordinary Celery task.
+"""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Sized
+from datetime import datetime
+from functools import cached_property
+from typing import Any, TypeVar
+
+from celery import Task
+from celery._state import _task_stack
+from celery.exceptions import Retry
+from kombu.utils.imports import symbol_by_name
+from sqlalchemy.orm import Session
+
+from app.core.coroutines import coroutine_runner
+from app.db.session import SessionLocal
+from app.messaging.guard.messages import RECORD_HEADER
+from app.messaging.hidden_values import conceal, hide_arguments
+
+T = TypeVar("T")
+
+
+class SQLAlchemyTask(Task):
+    """Celery's Task with a record in the database.
+
+    Options of the decorator beyond Celery's own: `max_attempts` (how often the body may fail), `rerun_lost` (False:
+    a lost worker fails the task instead of running it again), `catalogue` (False: not to be created through the API).
+    """
+
+    abstract = True
+    Request = "app.worker.parent.request:RecordRequest"
+    # Resolved in a worker, at its first message that names a record.
+    RecordRunner = "app.worker.child.record_runner:RecordRunner"
+
+    max_attempts: int | None = None
+    rerun_lost: bool = True
+    catalogue: bool = True
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make an `async def` body callable as Celery calls bodies, before `autoretry_for` wraps it."""
+        super().__init_subclass__(**kwargs)
+        if "before_start" in cls.__dict__:
+            cls.before_start = _ending_a_claimed_attempt(cls.before_start)  # type: ignore[method-assign]
+        run = cls.__dict__.get("run")
+        function = run.__func__ if isinstance(run, staticmethod) else run
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            def run_async(*args: Any, **kwargs: Any) -> Any:
+                return coroutine_runner().run(function(*args, **kwargs))
+
+            cls.run = staticmethod(run_async) if isinstance(run, staticmethod) else run_async
+
+    # For bodies
+
+    @property
+    def db(self) -> Session:
+        """A session of this run's own, opened at its first use and closed by `after_return`."""
+        session: Session | None = self.request.get("db_session")
+        if session is None:
+            session = SessionLocal()
+            self.request.db_session = session
+        return session
+
+    def update_progress(self, progress: float | None, detail: Any | None = None) -> None:
+        """Report percent done (0–100) and, if given, any JSON about it; cheap to call often.
+
+        Raises TaskCancelled once the task was cancelled, AttemptLost once another attempt holds it, AttemptHandedBack
+        when the worker shuts down, ValueError for a percent out of range or a detail of more than MAX_RESULT_BYTES.
+        Does nothing where there is no record.
+        """
+        run = self._run
+        if run is not None:
+            run.report(None if progress is None else math.floor(progress), detail)
+
+    def track(self, iterable: Iterable[T], total: int | None = None) -> Iterator[T]:
+        """Yield from `iterable`, reporting progress and honouring a cancellation before each item.
+
+        `total` is the number of items where the iterable has no length; without either only cancellation is seen.
+        """
+        if total is None and isinstance(iterable, Sized):
+            total = len(iterable)
+        for done, item in enumerate(iterable):
+            self.update_progress(min(100, done * 100 // total) if total else None)
+            yield item
+        self.update_progress(100 if total else None)
+
+    # For Celery
+
+    def before_start(self, task_id: str, args: Any, kwargs: dict[str, Any]) -> None:
+        """Claim the record that the message names; the row's arguments take the place of the message's."""
+        super().before_start(task_id, args, kwargs)
+        self._claim()
+
+    # Positional only: a client's keyword argument may be called `self`.
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        if self.request.called_directly:
+            return self.call_directly(args, kwargs)
+        self._claim()  # where a `before_start` of the task's own did not call super
+        run = self._run
+        if run is None:
+            return self._run_plain(args, kwargs)
+        if run.started:
+            return self.call_directly(args, kwargs)  # the body calls its own task as a function
+        return self._records.run(run)
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Close the run's session. A task that overrides this calls super."""
+        self.close_session()
+        super().after_return(status, retval, task_id, args, kwargs, einfo)
+
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Retry:
+        """Celery's `retry`. With a record, the delay is kept in the database and no message is sent until it is due."""
+        if self._run is None:
+            retried: Retry = super().retry(
+                args, kwargs, exc, throw, eta=eta, countdown=countdown, max_retries=max_retries, **options
+            )
+            return retried
+        retry: Retry = self._records.retry_of(self._run, exc, eta, countdown, max_retries)
+        self.request.retry_wanted = retry, args, kwargs
+        if throw:
+            raise retry
+        return retry
+
+    # For the record runner
+
+    def call_directly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """As Celery's own `__call__`, with the session closed while the call's request is still there."""
+        _task_stack.push(self)
+        self.push_request(args=args, kwargs=kwargs)
+        try:
+            return self.run(*args, **kwargs)
+        finally:
+            self.close_session()
+            self.pop_request()
+            _task_stack.pop()
+
+    def close_session(self) -> None:
+        """Close the session of the present request, if its body has used one."""
+        session: Session | None = self.request.__dict__.pop("db_session", None)
+        if session is not None:
+            session.close()
+
+    # Inside
+
+    @property
+    def _run(self) -> Any | None:
+        """The claimed attempt (`app.worker.child.attempt_run.AttemptRun`), where the request has one."""
+        return self.request.get("attempt_run")
+
+    @cached_property
+    def _records(self) -> Any:
+        return symbol_by_name(self.RecordRunner)(self)
+
+    def _claim(self) -> None:
+        request = self.request
+        if request.get(RECORD_HEADER) is not None and request.get("attempt_run") is None:
+            self._records.claim()
+
+    def _run_plain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        hide_arguments(self, args, kwargs)
+        try:
+            return self.run(*args, **kwargs)
+        except BaseException as error:
+            shown = conceal(error)
+            if shown is not error:
+                raise shown from None
+            raise
+
+
+def _ending_a_claimed_attempt(before_start: Callable[..., None]) -> Callable[..., None]:
+    """A task's own `before_start`: what it raises after the claim ends the attempt, as if the body had raised it."""
+
+    @functools.wraps(before_start)
+    def guarded(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            before_start(self, *args, **kwargs)
+        except Exception as error:
+            run = self.request.get("attempt_run")
+            if run is not None:
+                self._records.end_badly(run, error)
+            raise
+
+    return guarded

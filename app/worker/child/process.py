@@ -1,0 +1,49 @@
+"""The one object of a process that runs attempts: a pool child, or the worker itself in a pool that does not fork."""
+
+import os
+import signal
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from billiard import current_process
+
+from app.core.config import Settings, get_settings
+from app.core.fork import PerProcess
+from app.core.ids import new_id
+from app.services.execution.attempts import WorkerIdentity
+from app.worker.child.slot import Slot
+from app.worker.shared.hand_over import HandOver
+from app.worker.shared.slot_table import STOP_SIGNAL, SlotTable
+
+
+@dataclass(frozen=True)
+class ChildProcess:
+    """What every attempt in this process uses. `worker_id` is the worker's incarnation, shared by all its children."""
+
+    worker_id: UUID
+    settings: Settings
+    slot: Slot = field(default_factory=Slot)
+    hand_over: HandOver = field(default_factory=HandOver)
+    pid: int = field(default_factory=os.getpid)  # asked once: it is a system call
+
+    def identity(self, node_name: str) -> WorkerIdentity:
+        """This process as a claim names it: the node's name, the worker's incarnation, the process id."""
+        return WorkerIdentity(node_name, self.worker_id, self.pid)
+
+
+def start_child(worker_id: UUID, table: SlotTable, hand_over: HandOver) -> None:
+    """Runs in a forked child: take the slot of its index, which no other living child has."""
+    hand_over.become_child()
+    slot = Slot()
+    number = getattr(current_process(), "index", None)
+    if STOP_SIGNAL is not None and number is not None and number < len(table):
+        slot = Slot(table, number, os.getpid())
+        signal.signal(STOP_SIGNAL, slot.on_signal)
+    child_process.replace(ChildProcess(worker_id, get_settings(), slot, hand_over))
+
+
+def _outside_a_worker() -> ChildProcess:
+    return ChildProcess(new_id(), get_settings())
+
+
+child_process = PerProcess(_outside_a_worker)

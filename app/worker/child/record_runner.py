@@ -1,0 +1,216 @@
+"""Runs a task's records under Celery's tracer: the claim, the body, how the attempt ends, and what Celery sees of it.
+
+`SQLAlchemyTask` (`app/messaging/task_base.py`) calls this once a message names a record.
+"""
+
+import functools
+import inspect
+import logging
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from celery import signals
+from celery.exceptions import Ignore, Reject, Retry
+from celery.utils.time import maybe_make_aware
+
+from app.core.backoff import backoff_seconds
+from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
+from app.messaging.guard.messages import GENERATION_HEADER, RECORD_HEADER
+from app.messaging.hidden_values import conceal, hide_arguments
+from app.messaging.task_base import SQLAlchemyTask
+from app.schemas.task import MAX_SECONDS
+from app.services.execution.attempts import NextTry, Ticket
+from app.worker.child.attempt_run import AttemptRun, to_json
+from app.worker.child.process import child_process
+from app.worker.shared.delivery import Undeliverable
+
+logger = logging.getLogger(__name__)
+
+
+class RecordRunner:
+    """Of one task, in one process that runs attempts."""
+
+    def __init__(self, task: SQLAlchemyTask) -> None:
+        self._task = task
+
+    def claim(self) -> None:
+        """Claim the row that the request names. Raises Ignore where another process has the task."""
+        request = self._task.request
+        try:
+            ticket = Ticket(UUID(request.get(RECORD_HEADER)), int(request.get(GENERATION_HEADER)), self._task.name)
+            run = AttemptRun.claim_for(ticket, child_process(), request.hostname)
+        except Undeliverable as error:
+            logger.warning("task %s not claimed, maintenance sends it again: %s", request.get(RECORD_HEADER), error)
+            raise Ignore from error
+        if run is None:
+            raise Ignore
+        hide_arguments(self._task, run.claim.args, run.claim.kwargs)
+        request.attempt_run = run
+        request.retries = run.claim.failures
+        # In place: these are the objects that Celery hands to the body and to every hook.
+        request.args[:] = run.claim.args
+        request.kwargs.clear()
+        request.kwargs.update(run.claim.kwargs)
+        if takes_task_id(self._task):
+            request.kwargs["task_id"] = str(run.task_id)
+
+    def run(self, run: AttemptRun) -> Any:
+        """Run the body and write how it ended; what is raised from here has Celery report the same end."""
+        request = self._task.request
+        args, kwargs = list(request.args), dict(request.kwargs)
+        try:
+            with run.body():
+                result = to_json(self._task.run(*args, **kwargs))
+        except BaseException as error:
+            if ends_the_process(error):
+                raise  # its parent writes the end
+            self.end_badly(run, error)
+            shown = conceal(error)
+            if shown is not error:
+                raise shown from None
+            raise
+        wanted = request.get("retry_wanted")  # `self.retry(throw=False)`
+        if wanted is not None:
+            self._retry_later(run, wanted[0])
+            raise wanted[0]
+        run.succeed(result, later=may_be_written_later(self._task))
+        return result
+
+    def end_badly(self, run: AttemptRun, error: BaseException) -> None:
+        """Write how an attempt ended that has raised `error`. Returns where Celery is to see that very error."""
+        if isinstance(error, TaskCancelled) or run.stopped is TaskCancelled:
+            run.revoke("cancelled")
+            self._leave(error)
+        elif isinstance(error, AttemptLost) or run.stopped is AttemptLost:
+            run.leave()
+            self._leave(error)
+        elif isinstance(error, AttemptHandedBack) or run.stopped is AttemptHandedBack:
+            # Whatever error the body raised on its way out: the worker's stop has caused it.
+            run.hand_back()
+            self._leave(error)
+        elif isinstance(error, Ignore):
+            run.revoke("ignored")
+            self._leave(error)
+        elif isinstance(error, Retry):
+            self._retry_later(run, error)
+        elif isinstance(error, Reject):
+            run.fail(error)
+        else:
+            self._fail_or_retry(run, error)
+            if not isinstance(error, Exception):
+                # Such as asyncio's CancelledError, or a script's `sys.exit()`: Celery calls no hooks for them.
+                raise RuntimeError(f"the body raised {type(error).__name__}") from error
+
+    def retry_of(
+        self,
+        run: AttemptRun,
+        error: BaseException | None,
+        eta: datetime | None,
+        countdown: float | None,
+        max_retries: int | None,
+    ) -> Retry:
+        """What `self.retry()` raises. Raises `error` or MaxRetriesExceededError where no attempt is left."""
+        task = self._task
+        limit = self._retry_limit(run, max_retries)
+        if limit is not None and run.claim.failures + 1 >= limit:
+            raise error or task.MaxRetriesExceededError(f"{task.name} of task {run.task_id} has no attempt left")
+        if run.claim.retry_backoff_seconds is not None or (eta is None and countdown is None):
+            countdown = self._delay(run, task.default_retry_delay)
+        if eta is not None and countdown is None:
+            countdown = self._seconds_until(run, eta)
+        return Retry(exc=error, when=max(0.0, float(countdown or 0)))
+
+    def _leave(self, error: BaseException) -> None:
+        """The row is right already; Celery has nothing to record, and calls no `after_return` either."""
+        self._task.close_session()
+        raise Ignore from error
+
+    def _fail_or_retry(self, run: AttemptRun, error: BaseException) -> None:
+        # Without a named number, retrying is up to Celery's `autoretry_for`, which has run by now.
+        last = not run.claim.max_attempts_named or run.claim.failures + 1 >= run.claim.max_attempts
+        if last or isinstance(error, tuple(self._task.dont_autoretry_for)):
+            run.fail(error)
+            return
+        delay = self._delay(run, None)
+        run.retry_later(error, NextTry(delay))
+        raise Retry(exc=conceal(error), when=delay) from error
+
+    def _retry_later(self, run: AttemptRun, retry: Retry) -> None:
+        _, args, kwargs = self._task.request.get("retry_wanted") or (retry, None, None)
+        delay = self._seconds_until(run, retry.when)
+        try:
+            if not delay <= MAX_SECONDS:
+                raise ValueError(f"a retry is due in {MAX_SECONDS} seconds at most, not {delay:g}")
+            args = None if args is None else to_json(list(args), "retry's args", arguments=True)
+            # `self.retry(kwargs=self.request.kwargs)`: what was filled in is not the client's.
+            kept = None if kwargs is None else {name: kwargs[name] for name in kwargs if name != "task_id"}
+            kwargs = None if kept is None else to_json(kept, "retry's kwargs", arguments=True)
+        except (TypeError, ValueError) as error:
+            run.fail(error)
+            raise
+        run.retry_later(
+            retry.exc if isinstance(retry.exc, BaseException) else retry, NextTry(float(delay), args, kwargs)
+        )
+        self._task.close_session()  # Celery calls no `after_return` for a retry
+
+    def _seconds_until(self, run: AttemptRun, when: Any) -> float:
+        """From a Retry's `when`, which is a number of seconds, a time, or nothing."""
+        if isinstance(when, datetime):
+            moment: datetime = maybe_make_aware(when)
+            return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+        return float(when) if isinstance(when, int | float) else self._delay(run, self._task.default_retry_delay)
+
+    def _delay(self, run: AttemptRun, default: float | None) -> float:
+        """Seconds until the next attempt: the request's back-off, else the decorator's, else the default."""
+        base = run.claim.retry_backoff_seconds
+        if base is None:
+            base = float(getattr(self._task, "retry_backoff", 0) or 0) or None
+        if base is None and default is not None:
+            return default
+        return backoff_seconds(
+            1.0 if base is None else base,
+            run.claim.failures,
+            maximum=getattr(self._task, "retry_backoff_max", 600),
+            jitter=getattr(self._task, "retry_jitter", True),
+        )
+
+    def _retry_limit(self, run: AttemptRun, max_retries: int | None) -> int | None:
+        """How often the body may fail with `self.retry()`: what was named for the task, else Celery's max_retries."""
+        if run.claim.max_attempts_named:
+            return run.claim.max_attempts
+        retries = self._task.max_retries if max_retries is None else max_retries
+        return None if retries is None else retries + 1
+
+
+def ends_the_process(error: BaseException) -> bool:
+    """Whether it was raised by a signal that ends this pool child (billiard's exit codes are negative).
+
+    A body's own `sys.exit()` ends the body: it fails, as a script would.
+    """
+    if isinstance(error, SystemExit):
+        return isinstance(error.code, int) and error.code < 0
+    return isinstance(error, KeyboardInterrupt)
+
+
+@functools.cache
+def takes_task_id(task: SQLAlchemyTask) -> bool:
+    """Whether the body has a parameter of this name, to be filled with the record's id."""
+    return "task_id" in inspect.signature(task.run).parameters
+
+
+def may_be_written_later(task: SQLAlchemyTask) -> bool:
+    """Whether the parent may write a success some milliseconds later, after the child has gone on.
+
+    Not where Celery calls code of the task's after the body, or stores a result that a client may wait for: all of
+    them may read the row. These are the conditions that Celery's own tracer looks at after each body.
+    """
+    hashable: Any = task
+    return not (signals.task_success.receivers or signals.task_postrun.receivers or _is_followed(hashable))
+
+
+@functools.cache
+def _is_followed(task: Any) -> bool:
+    kind = task.__class__  # also of the task that a Celery proxy stands for
+    has_hooks = kind.on_success is not SQLAlchemyTask.on_success or kind.after_return is not SQLAlchemyTask.after_return
+    return has_hooks or task.app.conf.result_backend is not None

@@ -1,0 +1,204 @@
+"""Orders and SIGKILLs to real child processes; what the rows say against what the children do."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from app.core.ids import new_id
+from app.worker.child.slot import Slot
+from app.worker.parent import body_stopper, heartbeat_guard, held_attempts
+from app.worker.parent.body_stopper import BodyStopper, has_ended
+from app.worker.parent.heartbeat_guard import HeartbeatGuard
+from app.worker.parent.held_attempts import HeldAttempt
+from app.worker.shared.slot_table import STOP_SIGNAL, Phase, SlotState, SlotTable, Stop
+from tests.support.waiting import wait_for
+
+Fork = Callable[..., int]
+
+
+@pytest.fixture
+def table() -> SlotTable:
+    return SlotTable(4)
+
+
+@pytest.fixture
+def stopper(table: SlotTable) -> BodyStopper:
+    return BodyStopper(table, grace_seconds=0.2)
+
+
+@pytest.fixture
+def fork(table: SlotTable) -> Iterator[Fork]:
+    """`fork(task_id)` gives a child in slot 0 that runs attempt 1 and ignores the signal of an order."""
+    pids: list[int] = []
+
+    def start(task_id: UUID, phase: Phase = Phase.RUNNING) -> int:
+        pid = os.fork()
+        if pid == 0:
+            assert STOP_SIGNAL is not None
+            signal.signal(STOP_SIGNAL, signal.SIG_IGN)
+            table.write(SlotState(0, os.getpid(), 1, phase, 1, task_id))
+            while True:
+                time.sleep(60)
+        pids.append(pid)
+        wait_for(table.busy, what="the child to write its slot")
+        return pid
+
+    yield start
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+
+
+class TestStop:
+    def test_orders_first_and_kills_when_the_grace_time_is_over(
+        self, table: SlotTable, stopper: BodyStopper, fork: Fork
+    ) -> None:
+        task_id = new_id()
+        pid = fork(task_id)
+        (held,) = table.busy()
+        stopper.stop(held, Stop.CANCELLED)
+        assert table.ordered(0, task_id, 1) is Stop.CANCELLED
+        assert not has_ended(pid)
+        assert stopper.why_ended(task_id, pid) is None
+
+        def stopped() -> bool:
+            stopper.stop(held, Stop.CANCELLED)
+            return has_ended(pid)
+
+        wait_for(stopped, what="the child to be killed")
+        assert stopper.why_ended(task_id, pid) is Stop.CANCELLED
+
+    def test_an_order_that_is_forgotten_begins_anew(self, table: SlotTable, stopper: BodyStopper, fork: Fork) -> None:
+        pid = fork(new_id())
+        (held,) = table.busy()
+        stopper.stop(held, Stop.CANCELLED)
+        stopper.forget([])
+        time.sleep(0.3)  # longer than the grace time
+        stopper.stop(held, Stop.CANCELLED)
+        assert not has_ended(pid)
+
+    def test_of_a_child_that_is_gone_signals_no_process_that_has_its_number_now(
+        self, table: SlotTable, stopper: BodyStopper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sent: list[tuple[int, int | None]] = []
+        monkeypatch.setattr(body_stopper, "_send", lambda pid, number: sent.append((pid, number)))
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        gone = SlotState(0, pid, 1, Phase.RUNNING, 1, new_id())
+        table.write(gone)
+        stopper.stop(gone, Stop.CANCELLED)
+        stopper.kill(gone, Stop.CANCELLED)
+        assert sent == []
+
+
+class TestKill:
+    def test_spares_a_child_that_has_gone_on_to_another_task(
+        self, table: SlotTable, stopper: BodyStopper, fork: Fork
+    ) -> None:
+        first = new_id()
+        pid = fork(first)
+        (held,) = table.busy()
+        table.write(SlotState(0, pid, 2, Phase.RUNNING, 1, new_id()))
+        stopper.kill(held, Stop.CANCELLED)
+        assert not has_ended(pid)
+        wait_for(lambda: state(pid) == "S", what="the child to go on")
+        assert stopper.why_ended(first, pid) is None
+
+    def test_spares_a_body_that_has_ended(self, table: SlotTable, stopper: BodyStopper, fork: Fork) -> None:
+        pid = fork(new_id(), Phase.DELIVERING)
+        stopper.kill(table.busy()[0], Stop.CANCELLED)
+        assert not has_ended(pid)
+
+
+class TestHasEnded:
+    def test_a_zombie_has(self) -> None:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        wait_for(lambda: has_ended(pid), what="the child to end")
+        os.waitpid(pid, 0)
+        assert has_ended(pid)
+
+
+class TestTheHeartbeatGuard:
+    def test_ends_bodies_without_a_heartbeat_and_spares_deliveries(
+        self, table: SlotTable, stopper: BodyStopper, fork: Fork, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(heartbeat_guard, "LOOK_SECONDS", 0.05)
+        pid = fork(new_id())
+        delivering = SlotState(1, os.getpid(), 1, Phase.DELIVERING, 1, new_id())
+        table.write(delivering)
+        guard = HeartbeatGuard(stopper, table, lease_seconds=0.9)
+        guard.start()
+        try:
+            until = time.monotonic() + 1
+            while time.monotonic() < until:  # longer than two thirds of the lease of 0.9 s
+                guard.beaten(time.monotonic())
+                assert not has_ended(pid)
+            wait_for(lambda: has_ended(pid), what="the body to be ended")
+        finally:
+            guard.stop()
+        assert table.read(1) == delivering
+
+
+class TestHeldAttempts:
+    TASK = new_id()
+
+    def state(self, phase: Phase, attempt: int = 1) -> SlotState:
+        return SlotState(0, os.getpid(), 1, phase, attempt, self.TASK)
+
+    def test_the_bodies_that_were_cancelled(self) -> None:
+        rows = [HeldAttempt(self.TASK, 1, 1, cancelled=True), HeldAttempt(new_id(), 1, 1, cancelled=True)]
+        running = self.state(Phase.RUNNING)
+        assert held_attempts.cancelled(rows, [running]) == [running]
+        assert held_attempts.cancelled(rows, [self.state(Phase.RUNNING, attempt=2)]) == []
+        assert held_attempts.cancelled(rows, [self.state(Phase.DELIVERING)]) == []
+        assert held_attempts.cancelled([HeldAttempt(self.TASK, 1, 1, cancelled=False)], [running]) == []
+
+    def test_the_bodies_whose_attempt_is_another_ones_now(self) -> None:
+        running = self.state(Phase.RUNNING)
+        ours = [HeldAttempt(self.TASK, 1, 1, cancelled=False)]
+        assert held_attempts.lost([], [running], [running]) == [running]
+        assert held_attempts.lost(ours, [running], [running]) == []
+        assert held_attempts.lost([], [], [running]) == []  # claimed after the rows were read
+        assert held_attempts.lost([], [running], [self.state(Phase.DELIVERING)]) == []  # ended meanwhile
+
+    def test_the_rows_that_nobody_runs(self, fork: Fork, table: SlotTable) -> None:
+        pid = fork(self.TASK)
+        row = HeldAttempt(self.TASK, 1, pid, cancelled=False)
+        assert held_attempts.orphans([row], table.busy(), set()) == []
+        other = SlotState(0, pid, 2, Phase.RUNNING, 1, new_id())
+        assert held_attempts.orphans([row], [other], set()) == [row]
+        assert held_attempts.orphans([row], [], set()) == []  # a living child without a slot
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: has_ended(pid), what="the child to end")
+        assert held_attempts.orphans([row], [], set()) == [row]
+        assert held_attempts.orphans([row], table.busy(), set()) == [row]
+
+    def test_what_was_handed_over_is_nobodys_to_run_any_more_and_still_no_orphan(self) -> None:
+        row = HeldAttempt(self.TASK, 1, os.getpid(), cancelled=False)
+        left = [SlotState(0, os.getpid(), 1, Phase.IDLE, 0, UUID(int=0))]
+        assert held_attempts.orphans([row], left, {(self.TASK, 1)}) == []
+        assert held_attempts.orphans([row], left, {(self.TASK, 2)}) == [row]
+
+    def test_a_pool_without_children_is_never_in_doubt(self) -> None:
+        assert held_attempts.orphans([HeldAttempt(self.TASK, 1, os.getpid(), cancelled=False)], [], set()) == []
+
+
+def test_an_idle_slot_holds_nothing(table: SlotTable) -> None:
+    slot = Slot(table, 0, os.getpid())
+    slot.claiming(TestHeldAttempts.TASK)
+    slot.idle()
+    row = HeldAttempt(TestHeldAttempts.TASK, 1, os.getpid(), cancelled=False)
+    assert held_attempts.orphans([row], list(table.used()), set()) == [row]

@@ -1,0 +1,138 @@
+"""The slots between a worker's parent and its children: here both in one process, and across a real fork."""
+
+import os
+import time
+
+import pytest
+
+from app.core.ids import new_id
+from app.worker.child.slot import Slot
+from app.worker.shared.slot_table import Phase, SlotState, SlotTable, Stop
+
+PID = 4711
+
+
+@pytest.fixture
+def table() -> SlotTable:
+    return SlotTable(4)
+
+
+class TestASlot:
+    def test_shows_what_its_child_holds(self, table: SlotTable) -> None:
+        slot, task_id = Slot(table, 2, PID), new_id()
+        assert table.busy() == []
+        slot.claiming(task_id)
+        assert table.busy() == [SlotState(2, PID, 1, Phase.CLAIMING, 0, task_id)]
+        slot.running(7)
+        (state,) = table.busy()
+        assert state.runs(task_id, 7)
+        assert not state.runs(task_id, 6)
+        slot.delivering()
+        assert table.busy() == [SlotState(2, PID, 1, Phase.DELIVERING, 7, task_id)]
+        assert not table.busy()[0].runs(task_id, 7)
+        slot.idle()
+        assert table.busy() == []
+        assert [(state.pid, state.claims) for state in table.used()] == [(PID, 1)]
+
+    def test_is_told_of_an_order_for_its_attempt_alone(self, table: SlotTable) -> None:
+        slot, task_id = Slot(table, 0, PID), new_id()
+        slot.claiming(task_id)
+        slot.running(1)
+        (state,) = table.busy()
+        table.order(state, Stop.CANCELLED)
+        assert slot.order() is Stop.CANCELLED
+        slot.running(2)  # the same task's next attempt
+        assert slot.order() is None
+        slot.claiming(new_id())
+        slot.running(1)
+        assert slot.order() is None
+
+    def test_an_idle_one_has_no_order(self, table: SlotTable) -> None:
+        assert Slot(table, 0, PID).order() is None
+
+    def test_without_a_number_nothing_is_written(self, table: SlotTable) -> None:
+        slot = Slot()
+        slot.claiming(new_id())
+        slot.running(1)
+        assert (list(table.used()), slot.order()) == ([], None)
+
+    def test_is_seen_across_a_fork(self, table: SlotTable) -> None:
+        task_id = new_id()
+        pid = os.fork()
+        if pid == 0:
+            slot = Slot(table, 3, os.getpid())
+            slot.claiming(task_id)
+            slot.running(5)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        assert [state for state in table.busy() if state.runs(task_id, 5)] == table.busy() != []
+        assert table.busy()[0].pid == pid
+
+
+class TestReading:
+    def test_never_gives_two_halves_of_two_states(self, table: SlotTable) -> None:
+        """A child changes its slot as fast as it can: what is read is always one of its states."""
+        ids = [new_id(), new_id()]
+        pid = os.fork()
+        if pid == 0:
+            slot = Slot(table, 0, os.getpid())
+            while True:
+                for attempt, task_id in enumerate(ids, 1):
+                    slot.claiming(task_id)
+                    slot.running(attempt)
+        try:
+            until = time.monotonic() + 0.5
+            seen = set()
+            while time.monotonic() < until:
+                state = table.read(0)
+                if state.phase is Phase.RUNNING:
+                    seen.add((state.task_id, state.attempt))
+            assert seen <= {(ids[0], 1), (ids[1], 2)}
+        finally:
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+
+
+class TestListening:
+    @pytest.fixture
+    def slot(self, table: SlotTable) -> Slot:
+        mine = Slot(table, 0, os.getpid())
+        mine.claiming(new_id())
+        mine.running(1)
+        return mine
+
+    def test_a_signal_without_an_order_does_nothing(self, slot: Slot) -> None:
+        heard: list[Stop] = []
+        with slot.listening(heard.append):
+            slot.on_signal()
+        assert heard == []
+
+    def test_an_order_is_heard_once(self, slot: Slot, table: SlotTable) -> None:
+        heard: list[Stop] = []
+        with slot.listening(heard.append):
+            table.order(table.busy()[0], Stop.HANDED_BACK)
+            slot.on_signal()
+            slot.on_signal()
+        assert heard == [Stop.HANDED_BACK]
+
+    def test_an_order_that_is_older_than_the_body_is_heard_at_its_start(self, slot: Slot, table: SlotTable) -> None:
+        table.order(table.busy()[0], Stop.CANCELLED)
+        heard: list[Stop] = []
+        with slot.listening(heard.append):
+            assert heard == [Stop.CANCELLED]
+
+    def test_what_the_listener_raises_goes_through_the_body(self, slot: Slot, table: SlotTable) -> None:
+        def refuse(why: Stop) -> None:
+            raise KeyError(why)
+
+        table.order(table.busy()[0], Stop.LOST)
+        with pytest.raises(KeyError), slot.listening(refuse):
+            raise AssertionError("the body never starts")
+
+    def test_between_two_bodies_no_order_is_heard(self, slot: Slot, table: SlotTable) -> None:
+        heard: list[Stop] = []
+        with slot.listening(heard.append):
+            pass
+        table.order(table.busy()[0], Stop.LOST)
+        slot.on_signal()
+        assert heard == []
