@@ -29,7 +29,7 @@ def said(kind: type[psycopg2.Error], state: str) -> DBAPIError:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     made = create_engine("sqlite://", poolclass=QueuePool)
-    monkeypatch.setattr(delivery, "direct", made.connect)
+    monkeypatch.setattr(delivery, "prepared_connection", made.connect)
     monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.001)
     yield made
     assert made.pool.checkedout() == 0  # type: ignore[attr-defined]

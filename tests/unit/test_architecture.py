@@ -1,0 +1,159 @@
+"""The rooms of `app/` import in one direction; docs/architecture.md draws them."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# From the ground up: a room imports itself and rooms above it in this list, also inside functions.
+ROOMS = (
+    "app.errors",
+    "app.core",
+    "app.db.postgresql.schema",
+    "app.db",
+    "app.models",
+    "app.db.postgresql",
+    "app.outbound",
+    "app.messaging.guard",
+    "app.messaging",
+    "app.catalogue",
+    "app.schemas",
+    "app.services.execution",
+    "app.services.audit",
+    "app.services.accounts",
+    "app.services.tasks",
+    "app.services.batched",
+    "app.services",
+    "app.live",
+    "app.maintenance",
+    "app.beat",
+    "app.worker.shared",
+    "app.worker.child",
+    "app.worker.parent",
+    "app.worker",
+    "app.celery_app",
+    "app.celery",
+    "app.tasks",
+    "app.api.http",
+    "app.api",
+    "app.main",
+    "app.launcher",
+    "app.__main__",
+)
+# They stand in one order above, but know nothing of each other.
+STRANGERS = (
+    {"app.live", "app.maintenance"},
+    {"app.live", "app.beat"},
+    {"app.worker.child", "app.worker.parent"},
+    {"app.tasks", "app.api"},
+    {"app.tasks", "app.api.http"},
+)
+# Needs nothing of the service: it makes the environment in which the service runs.
+STANDS_ALONE = "app.launcher"
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in sorted((ROOT / "app").rglob("*.py")) if name_of(path) != "app"}
+
+
+def imported(module: str) -> Iterator[tuple[str, str]]:
+    """The modules of the app that a module imports, anywhere in it, each with the name that it takes."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield (inner, "") if inner in MODULES else (node.module, alias.name)
+
+
+IMPORTS = {module: [(found, name) for found, name in imported(module) if found != module] for module in MODULES}
+
+
+def room_of(module: str) -> str:
+    return max((room for room in ROOMS if module == room or module.startswith(f"{room}.")), key=len)
+
+
+def test_every_module_stands_in_a_room() -> None:
+    assert [module for module in MODULES if not any(f"{module}.".startswith(f"{room}.") for room in ROOMS)] == []
+
+
+def test_rooms_import_in_one_direction() -> None:
+    wrong = [
+        f"{module} imports {found}"
+        for module in MODULES
+        for found, _ in IMPORTS[module]
+        if ROOMS.index(room_of(found)) > ROOMS.index(room_of(module))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("strangers", STRANGERS, ids=lambda rooms: " ".join(sorted(rooms)))
+def test_strangers_do_not_import_each_other(strangers: set[str]) -> None:
+    assert [
+        f"{module} imports {found}"
+        for module in MODULES
+        if room_of(module) in strangers
+        for found, _ in IMPORTS[module]
+        if room_of(found) in strangers - {room_of(module)}
+    ] == []
+
+
+def test_no_module_is_in_an_import_circle() -> None:
+    try:
+        tuple(TopologicalSorter({module: {found for found, _ in IMPORTS[module]} for module in MODULES}).static_order())
+    except CycleError as circle:
+        pytest.fail(" imports ".join(reversed(circle.args[1])))
+
+
+def test_no_room_takes_a_private_name_of_another() -> None:
+    assert [
+        f"{module} takes {found}.{name}"
+        for module in MODULES
+        for found, name in IMPORTS[module]
+        if (name.startswith("_") or found.rpartition(".")[2].startswith("_"))
+        and not name.startswith("__")
+        and room_of(found) != room_of(module)
+    ] == []
+
+
+def test_the_launcher_needs_nothing_of_the_service() -> None:
+    """But for the settings, which it reads to know what to start."""
+    found = {name for module in MODULES if module.startswith(STANDS_ALONE) for name, _ in IMPORTS[module]}
+    assert {name for name in found if not name.startswith(STANDS_ALONE)} == {"app.core.config"}
+
+
+def test_the_api_process_loads_no_room_of_the_worker() -> None:
+    load = "import sys, app.main; from app.catalogue import catalogue; catalogue()"  # as its start does
+    program = f"{load}; print(*[name for name in sys.modules if name.startswith('app.worker')])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_services_know_no_http() -> None:
+    """No status codes and no locations of fields; `"header"` and the like are words of the API alone."""
+    words = {"body", "query", "header", "path", "cookie"}
+    found = []
+    for module, path in MODULES.items():
+        if not module.startswith(("app.services", "app.errors", "app.catalogue")):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Dict):
+                keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
+                firsts = [value.elts[:1] for value in node.values if isinstance(value, ast.List)]
+                heads = {first[0].value for first in firsts if first and isinstance(first[0], ast.Constant)}
+                if "loc" in keys and heads & words:
+                    found.append(f"{module}:{node.lineno}")
+            elif (isinstance(node, ast.Import | ast.ImportFrom) and "http" in ast.dump(node).lower().split("'")) or (
+                isinstance(node, ast.Attribute) and node.attr in {"status_code", "HTTPStatus"}
+            ):
+                found.append(f"{module}:{node.lineno}")
+    assert found == []
