@@ -10,7 +10,7 @@ import pytest
 import redis
 from kombu import Connection, Consumer, Exchange, Queue
 
-from app.messaging.guard import transport
+from app.messaging import application
 from app.messaging.guard.messages import GENERATION_HEADER, RECORD_HEADER
 from app.messaging.routing import PRIORITY_STEPS
 from tests.support.services import Services
@@ -25,7 +25,7 @@ OPTIONS = {"priority_steps": PRIORITY_STEPS, "queue_order_strategy": "priority"}
 
 class Broker:
     def __init__(self, url: str) -> None:
-        transport.install()
+        application.install()
         self.redis: redis.Redis = redis.Redis.from_url(url)
         self.connection = Connection(url, transport_options=OPTIONS)
         self.taken: list[Any] = []
