@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 from app.api.deps import TaskReader
 from app.models.task import TaskPriority, TaskStatus
 from app.schemas.json_value import ShortText, Tag
-from app.schemas.task import Moment, PriorityIn
+from app.schemas.task_values import Moment, PriorityIn
 from app.services.auth_service import Principal
 from app.services.task_filter import TaskFilter
 

@@ -24,7 +24,7 @@ from app.db.session import SessionLocal
 from app.dispatch.messages import GENERATION_HEADER, RECORD_HEADER
 from app.dispatch.reprs import parameters_of
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
-from app.schemas.task import MAX_SECONDS
+from app.schemas.task_values import MAX_SECONDS
 from app.services.attempts import NextTry, Ticket
 from app.tasks.followers import is_followed
 from app.tasks.retries import backoff_seconds

@@ -12,7 +12,7 @@ from app.api.router import SlashRouter
 from app.errors import AdminOnly, InsufficientScope, InvalidCursor
 from app.models.audit import AuditEvent, AuditRecord
 from app.schemas.audit import AuditRecordRead
-from app.schemas.task import Moment
+from app.schemas.task_values import Moment
 from app.services.audit_service import AuditFilter, audit_service
 
 router = SlashRouter(prefix="/audit", tags=["audit"])
