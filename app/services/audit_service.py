@@ -64,7 +64,7 @@ class Place(NamedTuple):
                 raise ValueError
             return cls(_EPOCH + int(found[1], 16) * _MICROSECOND, UUID(hex=found[2]))
         except (ValueError, OverflowError):
-            refused: FieldError = {"loc": ["query", "cursor"], "msg": "Take it from the Link header", "type": "cursor"}
+            refused: FieldError = {"loc": ["query", "cursor"], "msg": "Use a cursor of a Link header", "type": "cursor"}
             raise InvalidCursor(errors=[refused]) from None
 
 

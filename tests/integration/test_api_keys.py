@@ -307,7 +307,7 @@ class TestTheOwner:
     def test_no_key_is_made_for_whoever_was_deactivated_meanwhile(self, db: Session) -> None:
         user = user_service.create_user(db, "anna", "anna@example.com", PASSWORD)
         user_service.update_user(db, user.id, {"is_active": False})
-        with pytest.raises(Exception, match="No such user"):
+        with pytest.raises(Exception, match="The user does not exist"):
             api_key_service.create_key(db, user.id, "late", [Scope.TASKS_READ])
 
     def test_the_service_believes_no_key_that_it_does_not_know(self, db: Session) -> None:

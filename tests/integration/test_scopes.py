@@ -155,15 +155,18 @@ def test_every_operation_names_its_scope_and_its_403(document: dict[str, Any]) -
     for (method, path), needs in ROUTES.items():
         operation = document["paths"][path][method.lower()]
         wanted = [needs] if needs in {READ, WRITE, ADMIN} else []
-        assert operation.get("security", [{"Login": []}]) == [{"Login": wanted}], path
+        schemes = {OPEN: [], LOGIN: ["Login"]}.get(needs, ["Login", "ApiKey"])
+        assert operation.get("security", []) == [{scheme: wanted} for scheme in schemes], (method, path)
         if needs in {READ, WRITE, ADMIN, LOGIN}:
             examples = operation["responses"]["403"]["content"]["application/problem+json"]["examples"]
             assert ("login_only" if needs == LOGIN else "insufficient_scope") in examples, (method, path)
         if wanted:
             assert "WWW-Authenticate" in operation["responses"]["403"]["headers"]
-    (flow,) = document["components"]["securitySchemes"]["Login"]["flows"].values()
+    schemes = document["components"]["securitySchemes"]
+    (flow,) = schemes["Login"]["flows"].values()
     assert flow["scopes"].keys() == {READ, WRITE, ADMIN}
-    assert "tsk_" in document["components"]["securitySchemes"]["Login"]["description"]
+    assert (schemes["ApiKey"]["type"], schemes["ApiKey"]["scheme"]) == ("http", "bearer")
+    assert "tsk_" in schemes["ApiKey"]["description"]
 
 
 class TestReach:
