@@ -19,7 +19,7 @@ from app.schemas.refusals import MAX_ERRORS, field_errors
 
 # Filled by the base class, never by a client.
 FILLED = frozenset({"task_id"})
-_MASKED = "*** stands for a value that is not shown: send the value itself"
+_MASKED = "*** hides a secret: send the value itself"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class TaskType:
         """Raise InvalidArguments, naming the parameter, unless the body can be called with these."""
         given = [name for name in kwargs if name in FILLED or name == self.bound_to]
         if given:
-            raise InvalidArguments(errors=[_error(["kwargs", *given], "is filled by the service", "not_yours")])
+            raise InvalidArguments(
+                errors=[_error(["kwargs", *given], "The service fills this parameter: do not send it", "not_yours")]
+            )
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -112,7 +114,7 @@ def find_type(celery_task_name: str) -> TaskType:
     """The catalogue's entry. Raises UnknownTask, naming the field."""
     found = catalogue().get(celery_task_name)
     if found is None:
-        message = "Not one of GET /tasks/types"
+        message = "The task is not in GET /tasks/types"
         raise UnknownTask(errors=[_error(["celery_task_name"], message, "unknown_task")])
     return found
 

@@ -129,7 +129,7 @@ def _first_task(db: Session, user_id: UUID, key: str, fingerprint: bytes) -> Tas
     if found is None:  # not committed yet, or rolled back since
         raise IdempotencyKeyInFlight(retry_after=RETRY_SECONDS)
     if found.fingerprint != fingerprint:
-        problem = "Used before with another body"
+        problem = "The key was used with another body"
         loc: list[str | int] = ["header", "Idempotency-Key"]
         raise IdempotencyKeyReused(errors=[{"loc": loc, "msg": problem, "type": IdempotencyKeyReused.code}])
     task = find(db, found.task_id) if found.task_id is not None else None
