@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_v
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
+from app.catalogue import redact_args
 from app.core.config import get_settings
 from app.db.base import dumped, json_size
 from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
@@ -15,7 +16,6 @@ from app.schemas.base import PatchModel, RequestModel, ResponseModel
 from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag, check_size
 from app.schemas.task_examples import TASK, TASK_CREATE
 from app.schemas.task_values import MAX_SECONDS, Moment, NotMasked, Number, PriorityIn, Seconds, Shown, ShownText
-from app.services.catalogue import redact_args
 
 MAX_TAGS = 50
 MAX_BATCH = 1000

@@ -5,13 +5,13 @@ from typing import Annotated
 from fastapi import Form, status
 
 from app.api.deps import ClientAddress, LoginUser, SessionDep
-from app.api.problems import problems
-from app.api.router import SlashRouter
+from app.api.http.problems import problems
+from app.api.http.router import SlashRouter
 from app.errors import InvalidCredentials, InvalidToken, LoginOnly, RegistrationClosed, UserExists, WeakPassword
 from app.models.user import User as UserRow
 from app.schemas.auth import LoginForm, RefreshRequest, TokenPair
 from app.schemas.user import Registration, User
-from app.services.auth_service import Tokens, auth_service
+from app.services.accounts.auth_service import Tokens, auth_service
 from app.services.user_service import user_service
 
 router = SlashRouter(prefix="/auth", tags=["auth"])
