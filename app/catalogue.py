@@ -20,7 +20,7 @@ from app.messaging.routing import DEFAULT_QUEUE
 
 # Filled by the base class, never by a client.
 FILLED = frozenset({"task_id"})
-_MASKED = "*** stands for a value that is not shown: send the value itself"
+_MASKED = "*** hides a secret: send the value itself"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class TaskType:
         """Raise InvalidArguments, naming the parameter, unless the body can be called with these."""
         given = [name for name in kwargs if name in FILLED or name == self.bound_to]
         if given:
-            raise InvalidArguments(errors=[_error(["kwargs", *given], "is filled by the service", "not_yours")])
+            raise InvalidArguments(
+                errors=[_error(["kwargs", *given], "The service fills this parameter: do not send it", "not_yours")]
+            )
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -109,7 +111,7 @@ def find_type(celery_task_name: str) -> TaskType:
     """The catalogue's entry. Raises UnknownTask, naming the field."""
     found = catalogue().get(celery_task_name)
     if found is None:
-        message = "Not one of GET /tasks/types"
+        message = "The task is not in GET /tasks/types"
         raise UnknownTask(errors=[_error(["celery_task_name"], message, "unknown_task")])
     return found
 

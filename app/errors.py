@@ -1,4 +1,4 @@
-"""Every error the service raises on purpose, in one tree.
+"""All errors that the service raises deliberately, in one tree.
 
     ServiceError
     ├── Unauthenticated        InvalidCredentials, InvalidToken
@@ -45,11 +45,11 @@ class ServiceError(Exception):
 
 
 class Unauthenticated(ServiceError):
-    code, title = "not_authenticated", "Not authenticated"
+    code, title = "not_authenticated", "The request has no credentials: log in or send an API key"
 
 
 class InvalidCredentials(Unauthenticated):
-    code, title = "invalid_credentials", "Wrong username or password"
+    code, title = "invalid_credentials", "The username or the password is wrong"
 
 
 class InvalidToken(Unauthenticated):
@@ -57,17 +57,17 @@ class InvalidToken(Unauthenticated):
 
 
 class Forbidden(ServiceError):
-    code, title = "forbidden", "Forbidden"
+    code, title = "forbidden", "This is not allowed"
 
 
 class AdminOnly(Forbidden):
-    code, title = "admin_only", "Only an administrator may do this"
+    code, title = "admin_only", "Only administrators can do this"
 
 
 class InsufficientScope(Forbidden):
-    """The API key is good, and its owner might do this; the key lacks the scope."""
+    """The API key is valid but lacks a scope."""
 
-    code, title = "insufficient_scope", "The API key lacks the scope for this"
+    code, title = "insufficient_scope", "The API key lacks the required scope"
 
     def __init__(self, scope: str = "tasks:read") -> None:
         super().__init__(f"The API key lacks the scope {scope}")
@@ -75,17 +75,17 @@ class InsufficientScope(Forbidden):
 
 
 class LoginOnly(Forbidden):
-    """No scope helps: a key that leaked must not make itself at home."""
+    """API keys cannot do this, whatever their scopes: a leaked key must not create further credentials."""
 
-    code, title = "login_only", "Only a login may do this, not an API key"
+    code, title = "login_only", "API keys cannot do this: log in with a password"
 
 
 class RegistrationClosed(Forbidden):
-    code, title = "registration_closed", "Registration is closed"
+    code, title = "registration_closed", "Registration is closed: ask an administrator for an account"
 
 
 class WrongPassword(Forbidden):
-    """Not a 401: the token was good, and a client must not throw it away."""
+    """Not a 401: the token is valid, and the client must keep it."""
 
     code, title = "wrong_password", "The current password is wrong"
 
@@ -95,19 +95,19 @@ class NotFound(ServiceError):
 
 
 class TaskNotFound(NotFound):
-    code, title = "task_not_found", "No such task"
+    code, title = "task_not_found", "The task does not exist"
 
 
 class UserNotFound(NotFound):
-    code, title = "user_not_found", "No such user"
+    code, title = "user_not_found", "The user does not exist"
 
 
 class SessionNotFound(NotFound):
-    code, title = "session_not_found", "No such login"
+    code, title = "session_not_found", "The login does not exist"
 
 
 class ApiKeyNotFound(NotFound):
-    code, title = "api_key_not_found", "No such API key"
+    code, title = "api_key_not_found", "The API key does not exist"
 
 
 class Conflict(ServiceError):
@@ -115,21 +115,21 @@ class Conflict(ServiceError):
 
 
 class InvalidTransition(Conflict):
-    """The task's state does not allow what was asked; nothing was changed."""
+    """The task's state does not allow the change. Nothing was changed."""
 
-    code, title = "invalid_transition", "The task's state does not allow this"
+    code, title = "invalid_transition", "The state of the task does not allow this"
 
 
 class TaskActive(Conflict):
-    code, title = "task_active", "The task is still pending or running"
+    code, title = "task_active", "The task is pending or running: cancel it first"
 
 
 class UserExists(Conflict):
-    code, title = "user_exists", "The username or e-mail address is taken"
+    code, title = "user_exists", "The username or the e-mail address is taken"
 
 
 class UserHasTasks(Conflict):
-    code, title = "user_has_tasks", "The user still has pending or running tasks"
+    code, title = "user_has_tasks", "The user has pending or running tasks: cancel them first"
 
 
 class LastAdmin(Conflict):
@@ -137,33 +137,33 @@ class LastAdmin(Conflict):
 
 
 class ApiKeyLimit(Conflict):
-    code, title = "api_key_limit", "You have too many API keys"
+    code, title = "api_key_limit", "You have too many API keys: revoke one first"
 
 
 class IdempotencyKeyInFlight(Conflict):
-    """Whether that request creates its task is not decided yet: the same request again finds out."""
+    """The first request is not decided yet. Repeating the same request returns its outcome."""
 
-    code, title = "idempotency_key_in_flight", "A request with this Idempotency-Key is being processed"
+    code, title = "idempotency_key_in_flight", "A request with this Idempotency-Key is in progress: try again later"
 
 
 class IdempotentTaskDeleted(Conflict):
-    """Not created anew: a repetition that comes late must not run what its owner has deleted."""
+    """The task is not created again: a late repetition must not run a deleted task."""
 
-    code, title = "idempotent_task_deleted", "The task of this Idempotency-Key has been deleted"
+    code, title = "idempotent_task_deleted", "The task of this Idempotency-Key was deleted"
 
 
 class WebhooksOff(Conflict):
-    """Nothing is sent unsigned."""
+    """Webhooks are never sent unsigned."""
 
-    code, title = "webhooks_off", "This service sends no webhooks: WEBHOOK_SECRET is not set"
+    code, title = "webhooks_off", "Webhooks are off: the operator must set WEBHOOK_SECRET"
 
 
 class PreconditionFailed(ServiceError):
-    code, title = "precondition_failed", "The resource has changed since it was read"
+    code, title = "precondition_failed", "The resource has another ETag now: read it again"
 
 
 class InvalidInput(ServiceError):
-    """Carries the refused fields."""
+    """`errors` holds the refused fields."""
 
     code, title = "validation_error", "The request is not valid"
 
@@ -177,25 +177,25 @@ class InvalidTask(InvalidInput):
 
 
 class UnknownTask(InvalidInput):
-    code, title = "unknown_task", "No such task can be created"
+    code, title = "unknown_task", "This task cannot be created: see GET /tasks/types"
 
 
 class InvalidArguments(InvalidInput):
-    code, title = "invalid_arguments", "The arguments do not fit the task's parameters"
+    code, title = "invalid_arguments", "The arguments do not match the parameters of the task"
 
 
 class InvalidCursor(InvalidInput):
-    code, title = "invalid_cursor", "The cursor is not one that this service gave out"
+    code, title = "invalid_cursor", "The cursor is not valid: use one of a Link header"
 
     def __init__(self) -> None:
-        super().__init__(errors=[{"loc": [], "msg": "Take it from the Link header", "type": "cursor"}])
+        super().__init__(errors=[{"loc": [], "msg": "Use a cursor of a Link header", "type": "cursor"}])
 
 
 class IdempotencyKeyReused(InvalidInput):
     code, title = "idempotency_key_reused", "The Idempotency-Key was used with another body"
 
     def __init__(self) -> None:
-        super().__init__(errors=[{"loc": [], "msg": "Used before with another body", "type": self.code}])
+        super().__init__(errors=[{"loc": [], "msg": "The key was used with another body", "type": self.code}])
 
 
 class WeakPassword(InvalidInput):
@@ -203,53 +203,53 @@ class WeakPassword(InvalidInput):
 
 
 class TooManyRequests(ServiceError):
-    code, title = "too_many_requests", "Too many requests"
+    code, title = "too_many_requests", "Too many requests: try again later"
 
 
 class TooManyStreams(TooManyRequests):
-    code, title = "too_many_streams", "Too many open event streams"
+    code, title = "too_many_streams", "Too many open event streams: close one first"
 
 
 class QuotaExceeded(TooManyRequests):
-    """Base of the quotas of one user. `detail` says which one, and how much it allows."""
+    """Base of the quotas of a user. `detail` names the quota and its limit."""
 
-    code, title = "quota_exceeded", "A quota of yours is used up"
+    code, title = "quota_exceeded", "A quota is exhausted"
 
 
 class TooManyTasksQueued(QuotaExceeded):
-    code, title = "queued_tasks_quota", "Too many of your tasks are pending or running"
+    code, title = "queued_tasks_quota", "You have too many pending and running tasks"
 
 
 class TooManyBytesQueued(QuotaExceeded):
-    code, title = "queued_bytes_quota", "The arguments of your pending and running tasks are too large together"
+    code, title = "queued_bytes_quota", "The arguments of your pending and running tasks are too large in total"
 
 
 class TooManySubmissions(QuotaExceeded):
-    code, title = "tasks_per_minute_quota", "Too many tasks in a minute"
+    code, title = "tasks_per_minute_quota", "You created too many tasks in the last minute"
 
 
 class Unavailable(ServiceError):
-    code, title = "unavailable", "The service cannot answer right now"
+    code, title = "unavailable", "The service cannot answer now: try again later"
 
 
 class DatabaseUnavailable(Unavailable):
-    code, title = "database_unavailable", "The database does not answer"
+    code, title = "database_unavailable", "The database does not answer: try again later"
 
 
 class TookTooLong(Unavailable):
-    """The database works, and stopped a read at DATABASE_STATEMENT_TIMEOUT_SECONDS."""
+    """The database stopped a read after DATABASE_STATEMENT_TIMEOUT_SECONDS."""
 
-    code, title = "took_too_long", "This takes the database longer than it may"
+    code, title = "took_too_long", "The query exceeded the time limit: use narrower filters"
 
 
 class Overloaded(Unavailable):
-    """More wait to be served than can be within a moment: turned away before anything was done."""
+    """Too many requests wait. The request was refused before it did anything."""
 
-    code, title = "overloaded", "Too many requests are waiting"
+    code, title = "overloaded", "Too many requests are waiting: try again later"
 
 
 class NotReady(Unavailable):
-    """Carries what was checked: the name of each part with `ok` or what is wrong with it."""
+    """`checks` holds each checked part with `ok` or its fault."""
 
     code, title = "not_ready", "The service is not ready"
 
@@ -260,19 +260,19 @@ class NotReady(Unavailable):
 
 
 class ResultTooLarge(ValueError):
-    """What a body returns, or reports of its progress, is more than MAX_RESULT_BYTES: nothing of it is stored."""
+    """A result or progress detail is larger than MAX_RESULT_BYTES. Nothing of it is stored."""
 
 
 class TaskCancelled(BaseException):
-    """Raised in a body once its cancellation was asked for: by `update_progress` or `track`, else wherever it is.
+    """Raised in a task's body after a cancel request: by `update_progress` or `track`, else at any point.
 
     A `BaseException`, as `asyncio.CancelledError` is, so that a body's `except Exception` does not swallow it.
     """
 
 
 class AttemptLost(BaseException):
-    """Raised in a body whose attempt no longer holds the task: whatever it would write is refused."""
+    """Raised in a body whose attempt no longer holds the task. The service refuses its writes."""
 
 
 class AttemptHandedBack(BaseException):
-    """Raised in a body whose worker shuts down and gives the task back: it runs again, from the start, elsewhere."""
+    """Raised in a body whose worker shuts down and hands the task back. The task runs again from the start."""

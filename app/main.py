@@ -43,22 +43,23 @@ GC_THRESHOLDS = (20_000, 20, 20)
 
 VERSION = "0.1.0"  # as in pyproject.toml; a test holds them together
 DESCRIPTION = """\
-Submit work, follow it, cancel it, retry it: background tasks on Celery whose state is a row in PostgreSQL.
+Create background tasks, follow their progress, cancel them and retry them. Celery runs the tasks; PostgreSQL stores
+their state.
 
 基于 FastAPI 与 Celery 的异步任务处理系统：创建、查询、取消、重试任务，状态以数据库为准。
 
-Log in with **Authorize** (a username or an e-mail address, and a password), or send `Authorization: Bearer …`
-yourself: an access token, or an API key (`tsk_…`, from `POST /api/v1/auth/api-keys`) for machines. A key does what its
-scopes say, as each operation lists them; a login does all that its user may.
+To try the operations on this page, press **Authorize**. Then log in with your username and password, or paste an API
+key (`tsk_…`). Programs send `Authorization: Bearer <token>` with an access token or an API key. A login has all rights
+of its user. An API key has the rights of its scopes; each operation lists the scopes that it needs.
 
-Every error is `application/problem+json` (RFC 9457) with a stable `code`.
+Every error has the media type `application/problem+json` (RFC 9457) and a stable `code`.
 """
 TAGS = [
     {"name": "auth", "description": "Registration, logins and their tokens, API keys."},
-    {"name": "users", "description": "Your profile; for administrators, everybody's."},
-    {"name": "tasks", "description": "Create tasks, follow their progress, cancel and retry them."},
-    {"name": "audit", "description": "Who did what, for administrators."},
-    {"name": "operations", "description": "Probes and metrics for those who run the service."},
+    {"name": "users", "description": "Your profile. For administrators: all users."},
+    {"name": "tasks", "description": "Create tasks, follow their progress, cancel them and retry them."},
+    {"name": "audit", "description": "The audit log, for administrators."},
+    {"name": "operations", "description": "Probes and metrics for operators."},
 ]
 
 

@@ -24,10 +24,10 @@ oauth2_scheme = OAuth2PasswordBearer(
     scopes={
         Scope.TASKS_READ.value: "Read your tasks.",
         Scope.TASKS_WRITE.value: "Create, change, cancel, retry and delete your tasks.",
-        Scope.ADMIN.value: "What administrators may do: everybody's tasks, users.",
+        Scope.ADMIN.value: "Manage users, and reach the tasks of all users.",
     },
-    description="Log in with a username or an e-mail address, and a password; or send an API key (`tsk_…`) as the "
-    "bearer token. Scopes limit API keys alone: a login may do all that its user may, whatever is ticked.",
+    description="Log in with a username or an e-mail address, and a password. Leave the client fields empty. Scopes "
+    "limit API keys (`tsk_…`) only: a login has all rights of its user.",
     auto_error=False,
 )
 

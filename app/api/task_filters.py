@@ -1,4 +1,4 @@
-"""The query parameters that lists and counts of tasks share, and whose tasks they may reach."""
+"""The query parameters of lists and counts of tasks, and the users whose tasks a caller may read."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -10,38 +10,38 @@ from app.api.deps import TaskReader
 from app.models.task import TaskPriority, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.schemas.json_value import ShortText, Tag
-from app.schemas.task import Moment, PriorityIn
+from app.schemas.task_values import Moment, PriorityIn
 from app.services.accounts.auth_service import Principal
 
 
 def _number(value: object) -> object:
-    """In a query every number is text."""
+    """Parse a digit: in a query every number is text."""
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 1 else value
 
 
 PriorityFilter = Annotated[PriorityIn, BeforeValidator(_number)]
-Status = Annotated[list[TaskStatus], Query(description="Any of these; repeatable.")]
-Tags = Annotated[list[Tag], Query(max_length=20, description="All of these; repeatable.")]
+Status = Annotated[list[TaskStatus], Query(description="Tasks in any of these states. Repeatable.")]
+Tags = Annotated[list[Tag], Query(max_length=20, description="Tasks with all of these tags. Repeatable.")]
 Whose = Annotated[
     UUID | Literal["all"] | None,
-    Query(description="Administrators: whose tasks, or `all` for everybody's; yours where left out."),
+    Query(description="Administrators: the tasks of this user, or of `all` users. Default: your tasks."),
 ]
 
 
 def task_filter(
     user: TaskReader,
     status: Status = [],  # noqa: B006 (FastAPI copies it)
-    task_type: Annotated[ShortText | None, Query(description="Exactly this task_type.")] = None,
-    celery_task_name: Annotated[ShortText | None, Query(description="Exactly this task.")] = None,
-    priority: Annotated[PriorityFilter | None, Query(description="low, normal, high or critical.")] = None,
-    queue: Annotated[ShortText | None, Query(description="Exactly this queue.")] = None,
+    task_type: Annotated[ShortText | None, Query(description="Tasks with this task_type.")] = None,
+    celery_task_name: Annotated[ShortText | None, Query(description="Tasks that run this task.")] = None,
+    priority: Annotated[PriorityFilter | None, Query(description="Tasks with this priority.")] = None,
+    queue: Annotated[ShortText | None, Query(description="Tasks in this queue.")] = None,
     tag: Tags = [],  # noqa: B006
-    name: Annotated[ShortText | None, Query(description="Part of the name, in any case.")] = None,
-    created_after: Annotated[Moment | None, Query(description="Created later than this.")] = None,
-    created_before: Annotated[Moment | None, Query(description="Created earlier than this.")] = None,
+    name: Annotated[ShortText | None, Query(description="Tasks whose name contains this text, ignoring case.")] = None,
+    created_after: Annotated[Moment | None, Query(description="Tasks created after this time.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Tasks created before this time.")] = None,
     user_id: Whose = None,
 ) -> TaskFilter:
-    """The filter as asked for, within what the caller may see. Raises AdminOnly, InsufficientScope."""
+    """Return the requested filter. Raises AdminOnly or InsufficientScope for tasks of other users."""
     return TaskFilter(
         user_id=_reach(user, user_id),
         status=status,

@@ -1,4 +1,4 @@
-"""pydantic's errors as ours: the field, and why, without the value. Some of its messages quote what they refuse."""
+"""Converts pydantic's errors to `FieldError`, without the rejected value, which some of pydantic's messages quote."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from app.errors import FieldError
 
 MAX_ERRORS = 50
 MAX_LOC_CHARACTERS = 100
-# Of pydantic's own errors these say more than a fixed text and what the schema holds.
+# The messages of these errors can quote the value; pydantic's other messages hold fixed text and the schema's limits.
 _MAY_QUOTE = frozenset(
     {
         "value_error",
@@ -26,14 +26,17 @@ _MAY_QUOTE = frozenset(
 )
 _FIXED = frozenset(get_args(ErrorType)) - _MAY_QUOTE
 _GENERIC = "The value is not valid"
-_TAG = "The tag is none of the expected ones"
-# Shorter pieces of a value stand in many messages by chance.
+_TAG = "The tag is not one of the expected tags"
+# Shorter pieces of a value occur in many messages by chance.
 _MIN_ECHO = 3
 _MAX_LOOK = 1000
 
 
 def field_errors(errors: Sequence[Mapping[str, Any]], *where: int | str) -> list[FieldError]:
-    """The first of them, with `where` before each place; with their input, since by it an echo is told."""
+    """Convert pydantic's errors, at most MAX_ERRORS, and put `where` before each location.
+
+    The errors must include their input, by which a quoted value is recognised.
+    """
     return [
         {
             "loc": [
@@ -47,7 +50,7 @@ def field_errors(errors: Sequence[Mapping[str, Any]], *where: int | str) -> list
 
 
 def without_value(kind: str, message: str, value: Any) -> str:
-    """The message, as far as it does not repeat the value: what stands before a colon or a comma, or a general one."""
+    """Return the message without the value: its part before a colon or comma, or a general message."""
     if kind == "union_tag_invalid":
         return _TAG
     if kind.endswith("_parsing") or message.startswith("value is not a valid email address"):
@@ -58,7 +61,7 @@ def without_value(kind: str, message: str, value: Any) -> str:
 
 
 def _pieces(value: Any) -> Iterator[str]:
-    """The texts and numbers in it, each as a message would write it."""
+    """Yield the texts and numbers of a value, as a message would show them."""
     waiting = [value]
     for _ in range(_MAX_LOOK):
         if not waiting:

@@ -165,9 +165,11 @@ class Watcher:
     def _enter(self, stream: Stream) -> None:
         settings = get_settings()
         if self.watches.number_of(stream.user_id) >= settings.events_streams_per_user:
-            raise TooManyStreams(f"You have {settings.events_streams_per_user} open streams here", retry_after=5)
+            raise TooManyStreams(
+                f"You have {settings.events_streams_per_user} open event streams: close one first", retry_after=5
+            )
         if len(self.watches.streams) >= settings.events_streams:
-            raise TooManyStreams("This process has as many open streams as it may", retry_after=5)
+            raise TooManyStreams("This API process has too many open event streams: try again later", retry_after=5)
         if self.closing:
             stream.close()
         self.watches.enter(stream)

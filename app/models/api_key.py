@@ -15,7 +15,7 @@ from app.models.user import User
 
 
 class Scope(StrEnum):
-    """What a key may do; none includes another. What its owner may not do, no scope allows."""
+    """The rights of an API key. No scope includes another, and none exceeds the rights of the owner."""
 
     TASKS_READ = "tasks:read"
     TASKS_WRITE = "tasks:write"

@@ -21,7 +21,7 @@ MAX_DETAIL = 4096
 
 
 class AuditEvent(StrEnum):
-    """What is recorded. A name never changes: old rows keep it."""
+    """The recorded events. A name never changes: old rows keep it."""
 
     LOGIN_SUCCEEDED = "login.succeeded"
     LOGIN_FAILED = "login.failed"
@@ -48,13 +48,21 @@ class AuditEvent(StrEnum):
     API_KEY_USED = "api_key.used"
 
 
+class AuditOrigin(StrEnum):
+    """Where an event comes from: a request, a running task, or Python code such as a command."""
+
+    HTTP = "http"
+    WORKER = "worker"
+    PYTHON = "python"
+
+
 class AuditRecord(Base):
     __tablename__ = "audit_events"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     at: Mapped[datetime] = mapped_column(server_default=NOW)
     event: Mapped[str] = mapped_column(String(64))
-    # `http`, `worker` (a task's body) or `python` (a command, a script, the service's own start).
+    # An `AuditOrigin`.
     origin: Mapped[str] = mapped_column(String(16))
     actor_id: Mapped[UUID | None]
     actor_name: Mapped[str | None] = mapped_column(String(128))

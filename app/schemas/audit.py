@@ -1,17 +1,19 @@
-"""The audit over HTTP."""
+"""Response bodies of the audit log."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from app.models.audit import AuditOrigin
+from app.schemas.base import ResponseModel
 
 
-class AuditRecordRead(BaseModel):
-    """One thing that was done, or refused."""
+class AuditRecordRead(ResponseModel):
+    """One recorded action or denial."""
 
     model_config = ConfigDict(
-        from_attributes=True,
         json_schema_extra={
             "example": {
                 "id": "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11",
@@ -29,23 +31,27 @@ class AuditRecordRead(BaseModel):
         },
     )
 
-    id: UUID = Field(description="The record's own id.")
-    at: datetime = Field(description="When, in UTC, by the database's clock.")
+    id: UUID = Field(description="The record's id.")
+    at: datetime = Field(description="When the event was recorded, in UTC, by the database's clock.")
     event: str = Field(
-        # Not the enumeration: while a new release starts, an old process may meet names that it does not know.
-        description="What was done: one of those that the filter takes.",
+        # Not the enumeration: during a rolling upgrade an old process may read names that it does not know.
+        description="The name of the event; the `event` filter lists all names.",
         examples=["user.role_changed"],
     )
-    origin: Literal["http", "worker", "python"] = Field(
-        description="`http`: a request. `worker`: a task's body. `python`: a command, a script, the service's start."
+    origin: AuditOrigin = Field(
+        description="`http`: a request. `worker`: a running task. `python`: a command, a script or the service's start."
     )
-    actor_id: UUID | None = Field(description="Whose account did it; null where nobody was logged in, or not HTTP.")
-    actor_name: str | None = Field(description="What that account was called then.")
+    actor_id: UUID | None = Field(
+        description="The account that acted; null for requests without a login, and for other origins than `http`."
+    )
+    actor_name: str | None = Field(description="The username of that account at the time.")
     object_kind: str = Field(
-        description="What it was done to: `user`, `task`, `api_key`, `route` (a denial), `address` (of a throttled "
-        "login), or `login` (a name that nobody has)."
+        description="The kind of object: `user`, `task`, `api_key`, `route`, `address` or `login`. A denial names a "
+        "`route`, a throttled login an `address`, and a login with an unknown name a `login`."
     )
-    object_id: str = Field(description="Its id; the method and path of a route; a keyed digest of an unknown login.")
-    address: str | None = Field(description="The peer's address, as the server saw it.")
-    request_id: str | None = Field(description="The id of the request, as in its answer and in the log.")
-    detail: dict[str, Any] = Field(description="A little more, by event. Never a secret.")
+    object_id: str = Field(
+        description="The object's id. For a route: its method and path. For an unknown login: a keyed digest."
+    )
+    address: str | None = Field(description="The network address of the client, as the server saw it.")
+    request_id: str | None = Field(description="The request's id, as in the `X-Request-ID` header and in the log.")
+    detail: dict[str, Any] = Field(description="Details of the event. They never contain secrets.")

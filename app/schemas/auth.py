@@ -1,22 +1,34 @@
-"""Logins over HTTP."""
+"""Request and response bodies of logins."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.schemas.base import RequestModel
+from app.schemas.base import RequestModel, ResponseModel
 
 _ACCESS = "eyJhbGciOiJIUzI1NiIsImtpZCI6IjFjMGZmZWUwIiwidHlwIjoiSldUIn0.…"
 _REFRESH = "mV0kq6kW9a3o1w2kJt2kqkz6uYB0l8m7yQ1b5c0dE3f"
 
 
-class TokenPair(BaseModel):
-    """What a login, or a refresh, answers (RFC 6749 §5.1)."""
+class LoginForm(BaseModel):
+    """The form of OAuth2's password grant (RFC 6749 §4.3.2). Other fields, such as `client_id`, are ignored."""
+
+    username: str = Field(description="The username or the e-mail address.", examples=["anna"])
+    password: str = Field(
+        description="The password.",
+        examples=["correct horse battery staple"],
+        json_schema_extra={"format": "password"},
+    )
+    grant_type: Literal["password"] | None = Field(None, description="`password`, or omitted.")
+    scope: str = Field("", description="Ignored: a login has all rights of its user.")
+
+
+class TokenPair(ResponseModel):
+    """The tokens of a login (RFC 6749 §5.1)."""
 
     model_config = ConfigDict(
-        from_attributes=True,
         json_schema_extra={
             "example": {
                 "access_token": _ACCESS,
@@ -27,30 +39,32 @@ class TokenPair(BaseModel):
         },
     )
 
-    access_token: str = Field(description="Send it as `Authorization: Bearer …`.")
-    refresh_token: str = Field(description="Good for one `POST /auth/refresh`; keep it secret.")
-    token_type: Literal["bearer"] = "bearer"  # noqa: S105 (RFC 6749's word for the kind)
-    expires_in: int = Field(description="Seconds that the access token is good for.")
+    access_token: str = Field(description="Send it as `Authorization: Bearer <token>`.")
+    refresh_token: str = Field(description="Exchange it once with `POST /auth/refresh`. Keep it secret.")
+    token_type: Annotated[Literal["bearer"], Field(description="Always `bearer`.")] = "bearer"  # noqa: S105 (a kind)
+    expires_in: int = Field(description="The lifetime of the access token, in seconds.")
 
 
 class RefreshRequest(RequestModel):
+    """The refresh token to exchange."""
+
     refresh_token: str = Field(
         min_length=1,
         max_length=512,
-        description="The last one that was given out for this login. A used one ends the login.",
+        description="The newest refresh token of the login. A used one ends the login.",
         examples=[_REFRESH],
     )
 
 
-class LoginSessionRead(BaseModel):
-    """A login that stands: its access tokens work, and it can be refreshed."""
-
-    model_config = ConfigDict(from_attributes=True)
+class LoginSessionRead(ResponseModel):
+    """An open login: its access tokens work, and it can be refreshed."""
 
     id: UUID = Field(description="The login's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])
-    created_at: datetime = Field(description="When it began.", examples=["2026-11-24T12:00:00Z"])
+    created_at: datetime = Field(description="When the login began, in UTC.", examples=["2026-11-24T12:00:00Z"])
     refreshed_at: datetime = Field(
-        description="When its tokens were last given out.", examples=["2026-11-24T12:15:00Z"]
+        description="When the login last received tokens, in UTC.", examples=["2026-11-24T12:15:00Z"]
     )
-    expires_at: datetime = Field(description="When it ends, however often it is refreshed.")
-    current: bool = Field(description="Whether it is the one that asks.", examples=[True])
+    expires_at: datetime = Field(
+        description="When the login ends, in UTC. Refreshing does not extend it.", examples=["2026-12-24T12:00:00Z"]
+    )
+    current: bool = Field(description="Whether this request uses this login.", examples=[True])

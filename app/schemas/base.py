@@ -1,4 +1,4 @@
-"""What request models share."""
+"""The base classes of request and response bodies."""
 
 from typing import Any, ClassVar
 
@@ -8,26 +8,32 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 
 class RequestModel(BaseModel):
-    """A body that is sent to us: a field that we do not know is an error, not a wish to be ignored."""
+    """A request body. An unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class PatchModel(RequestModel):
-    """A partial change: a field that is left out stays as it is, and none can be null but the `nullable` ones.
+class ResponseModel(BaseModel):
+    """A response body, read from an object's attributes. Every field is always present, so the schema requires all."""
 
-    Fields are declared `X | None = None`; `model_dump(exclude_unset=True)` gives the changes. None stands for «left
-    out» inside the program alone: the validator refuses it, and the JSON Schema does not offer it.
+    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+
+
+class PatchModel(RequestModel):
+    """A partial change: an omitted field keeps its value, and only the `nullable` fields accept null.
+
+    Fields are declared `X | None = None`; `model_dump(exclude_unset=True)` returns the changes. Inside the program None
+    means «omitted»: the validator refuses a null of the client, and the JSON Schema does not offer it.
     """
 
-    # The fields in which null is a value like any other.
+    # Fields that accept null as a value.
     nullable: ClassVar[frozenset[str]] = frozenset()
 
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_null(cls, value: Any, info: ValidationInfo) -> Any:
         if value is None and info.field_name not in cls.nullable:
-            raise PydanticCustomError("null_not_allowed", "May be left out, but not null")
+            raise PydanticCustomError("null_not_allowed", "The field may be omitted but not null")
         return value
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What JSON from a client may hold, so that whatever is accepted can be stored and read back unchanged."""
+"""Checks of JSON from clients: accepted values can be stored and read back unchanged."""
 
 import math
 from typing import Annotated, Any
@@ -12,11 +12,11 @@ from app.core.json_text import dump_json, dumped, json_size
 
 def _check(value: Any, depth: int) -> None:
     if depth < 0:
-        raise PydanticCustomError("json_too_deep", "JSON nested too deeply")
+        raise PydanticCustomError("json_too_deep", "The JSON is nested too deeply")
     if isinstance(value, str):
         _check_text(value)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise PydanticCustomError("finite_number", "NaN and infinite numbers are not JSON")
+        raise PydanticCustomError("finite_number", "NaN and infinity are not JSON numbers")
     elif isinstance(value, dict):
         for key, item in value.items():
             _check_text(key)
@@ -37,7 +37,7 @@ def _json_value(value: Any) -> Any:
 
 
 def _without_nul(value: Any) -> Any:
-    """PostgreSQL's text and JSONB have no NUL; args, kwargs and results, kept as JSON text, may hold one."""
+    """Refuse NUL: PostgreSQL's text and JSONB cannot store it. JSON text (args, kwargs, results) can."""
     if isinstance(value, str) and "\0" in value:
         raise PydanticCustomError("string_nul", "The NUL character cannot be stored")
     if isinstance(value, dict):
@@ -52,14 +52,14 @@ def _without_nul(value: Any) -> Any:
 
 def check_bytes(size: int, limit: int) -> None:
     if size > limit:
-        raise PydanticCustomError("json_too_large", "More than {limit} bytes of JSON", {"limit": limit})
+        raise PydanticCustomError("json_too_large", "The JSON is larger than {limit} bytes", {"limit": limit})
 
 
-# Counted as it is stored: compact, and what is not ASCII as `\uXXXX`.
+# Sizes are those of the stored form: compact, with `\uXXXX` for characters beyond ASCII.
 
 
 def _within_arguments(value: Any) -> Any:
-    """Written once, and kept: the row, the quotas and the check of the parameters want the same text."""
+    """Serialize once: the row, the quotas and the check of the parameters use the same text."""
     value = dumped(value)
     check_bytes(len(dump_json(value)), get_settings().max_arguments_bytes)
     return value

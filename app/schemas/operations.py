@@ -1,17 +1,23 @@
-"""The answers of the probes."""
+"""Response bodies of the probes."""
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from app.schemas.base import ResponseModel
 
 
-class Health(BaseModel):
-    status: Literal["ok"] = Field("ok", description="The process lives; nothing else was looked at.")
+class Health(ResponseModel):
+    """The process is alive."""
+
+    status: Literal["ok"] = Field("ok", description="The process is alive. Nothing else was checked.")
 
 
-class Readiness(BaseModel):
-    status: Literal["ready"] = Field("ready", description="Everything that is needed answers.")
+class Readiness(ResponseModel):
+    """The service can do its work."""
+
+    status: Literal["ready"] = Field("ready", description="Every part answered.")
     checks: dict[str, str] = Field(
-        description="Each part with `ok`.",
+        description="The name of each part, with `ok`.",
         examples=[{"database": "ok", "migrations": "ok", "broker": "ok"}],
     )

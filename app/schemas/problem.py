@@ -4,23 +4,28 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class FieldProblem(BaseModel):
-    """One refused field. The rejected value itself is never repeated."""
+    """One refused field. The rejected value is never repeated."""
 
-    loc: list[str | int] = Field(description="Where: `body`, `query` or `path`, then the names and indexes below it.")
-    msg: str = Field(description="What is wrong with it, for people.")
-    type: str = Field(description="What is wrong with it, for programs.")
+    loc: list[str | int] = Field(
+        description="The place: `body`, `query`, `path` or `header`, then the names and indexes below it."
+    )
+    msg: str = Field(description="What is wrong, for people. The text may change.")
+    type: str = Field(description="What is wrong, for programs. The value is stable.")
 
 
 class Problem(BaseModel):
-    """`application/problem+json`, the body of every answer of 400 and above."""
+    """The body of every error (RFC 9457), with the media type `application/problem+json`."""
 
     model_config = ConfigDict(title="Problem")
 
-    type: str = Field(description="A URN that names the kind of problem: `urn:task-service:problem:` and the code.")
-    title: str = Field(description="The kind of problem in a few words; the same for each occurrence.")
+    type: str = Field(description="A URN that names the kind of problem: `urn:task-service:problem:` and `code`.")
+    title: str = Field(description="The kind of problem in a few words. Every problem with this `code` has this title.")
     status: int = Field(description="The HTTP status.", ge=400, le=599)
-    detail: str = Field(description="What went wrong this time.")
-    instance: str = Field(description="The path that was asked for.")
-    code: str = Field(description="Stable, for programs to branch on.")
-    request_id: str = Field(description="The `X-Request-ID` of this answer; the logs carry it too.")
-    errors: list[FieldProblem] | None = Field(default=None, description="The refused fields; with status 422 only.")
+    detail: str = Field(description="What went wrong in this request, and often what to do.")
+    instance: str = Field(description="The path of the request.")
+    code: str = Field(description="The kind of problem, for programs. The value is stable.")
+    request_id: str = Field(description="The request's id, as in the `X-Request-ID` header and in the log.")
+    errors: list[FieldProblem] | None = Field(default=None, description="The refused fields. Only with status 422.")
+    checks: dict[str, str] | None = Field(
+        default=None, description="Each checked part with `ok` or its fault. Only with the code `not_ready`."
+    )

@@ -1,24 +1,24 @@
-"""Users over HTTP."""
+"""Request and response bodies of users."""
 
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field
+from pydantic import AfterValidator, ConfigDict, EmailStr, Field
 from pydantic_core import PydanticCustomError
 
 from app.core.addresses import ascii_address
 from app.models.user import Role
-from app.schemas.base import PatchModel, RequestModel
+from app.schemas.base import PatchModel, RequestModel, ResponseModel
 
 MIN_PASSWORD, MAX_PASSWORD = 8, 1024
 
-# ASCII only: no look-alike of another name can be registered. Upper and lower case name the same account.
+# ASCII only, so that look-alikes of other names cannot be registered. Case does not matter.
 Username = Annotated[
     str,
     Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{2,63}$",
-        description="3 to 64 of `A-Z a-z 0-9 . _ -`, unique without regard to case.",
+        description="3 to 64 characters of `A-Z a-z 0-9 . _ -`. Unique, ignoring case.",
         examples=["anna"],
     ),
 ]
@@ -28,7 +28,7 @@ def _to_ascii(email: str) -> str:
     try:
         return ascii_address(email)
     except ValueError:
-        raise PydanticCustomError("email_not_ascii", "What stands before the @ must be ASCII") from None
+        raise PydanticCustomError("email_not_ascii", "The part before the @ must be ASCII") from None
 
 
 Email = Annotated[
@@ -36,8 +36,8 @@ Email = Annotated[
     AfterValidator(_to_ascii),
     Field(
         max_length=254,
-        description="Unique without regard to case; good for logging in. ASCII before the @; a domain in other letters "
-        "is kept in its `xn--` form.",
+        description="The e-mail address; it works for logging in too. Unique, ignoring case. The part before the @ is "
+        "ASCII. An international domain is stored in its `xn--` form.",
         examples=["anna@example.com"],
     ),
 ]
@@ -46,32 +46,35 @@ Password = Annotated[
     Field(
         min_length=MIN_PASSWORD,
         max_length=MAX_PASSWORD,
-        description="8 to 1024 characters, taken as they are; no common one, and not the user's name or address.",
+        description="8 to 1024 characters, used unchanged. Common passwords, the username and the e-mail address are "
+        "refused.",
         examples=["correct horse battery staple"],
         json_schema_extra={"format": "password"},
     ),
 ]
-RoleField = Annotated[Role, Field(description="`admin` may see and do everything.", examples=["user"])]
+RoleField = Annotated[Role, Field(description="An `admin` can read and change everything.", examples=["user"])]
 ActiveField = Annotated[
-    bool, Field(description="An inactive user cannot log in and holds no valid token.", examples=[True])
+    bool, Field(description="An inactive user cannot log in, and has no valid tokens.", examples=[True])
 ]
 
 
 class Registration(RequestModel):
+    """A new account."""
+
     username: Username
     email: Email
     password: Password
 
 
 class UserCreate(Registration):
-    """What an administrator may say of a new user."""
+    """A new user, as an administrator creates it."""
 
     role: RoleField = Role.USER
     is_active: ActiveField = True
 
 
 class FirstAdmin(RequestModel):
-    """FIRST_ADMIN_*: the operator may name an address, such as `admin@localhost`, that no user could register."""
+    """FIRST_ADMIN_*: accepts addresses that cannot be registered, such as `admin@localhost`."""
 
     username: Username
     email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)
@@ -79,37 +82,38 @@ class FirstAdmin(RequestModel):
 
 
 class ProfileUpdate(PatchModel):
-    """What users may change about themselves."""
+    """Changes of your profile. Omitted fields keep their values."""
 
     username: Username | None = None
     email: Email | None = None
 
 
 class UserUpdate(ProfileUpdate):
-    """What administrators may change. A new role or a deactivation ends the user's logins."""
+    """Changes of a user. Omitted fields keep their values. A new role or a deactivation ends the user's logins."""
 
     role: RoleField | None = None
     is_active: ActiveField | None = None
 
 
 class PasswordChange(RequestModel):
+    """A change of your password."""
+
     current_password: str = Field(
         max_length=MAX_PASSWORD,
-        description="The password as it is now.",
+        description="The present password.",
         examples=["correct horse battery staple"],
         json_schema_extra={"format": "password"},
     )
     new_password: Password
     revoke_api_keys: bool = Field(
-        False, description="Revoke all your API keys as well; else they go on working.", examples=[False]
+        False, description="Revoke all your API keys too. Otherwise they keep working.", examples=[False]
     )
 
 
-class User(BaseModel):
-    """A user, without anything secret."""
+class User(ResponseModel):
+    """A user."""
 
     model_config = ConfigDict(
-        from_attributes=True,
         json_schema_extra={
             "example": {
                 "id": "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11",
@@ -123,10 +127,10 @@ class User(BaseModel):
         },
     )
 
-    id: UUID = Field(description="Version 7: ids order by time.")
-    username: str = Field(description="The name as it was registered.")
+    id: UUID = Field(description="The user's id, a UUID version 7: ids sort by creation time.")
+    username: str = Field(description="The username, in the case in which it was registered.")
     email: str = Field(description="The e-mail address.")
     role: RoleField
     is_active: ActiveField
-    created_at: datetime = Field(description="UTC.")
-    updated_at: datetime = Field(description="UTC; the last change of the profile, the role or the password.")
+    created_at: datetime = Field(description="When the user was created, in UTC.")
+    updated_at: datetime = Field(description="When the profile, the role or the password last changed, in UTC.")

@@ -1,12 +1,14 @@
-"""Webhooks over HTTP."""
+"""Response bodies of webhooks."""
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from app.schemas.base import ResponseModel
 
 
-class WebhookSecret(BaseModel):
-    """What a receiver checks the signatures with."""
+class WebhookSecret(ResponseModel):
+    """The secret with which a receiver verifies the signatures of your webhooks."""
 
     secret: str = Field(
-        description="`whsec_` and base64, as the libraries of Standard Webhooks take it. Yours alone.",
+        description="`whsec_` and base64, as Standard Webhooks libraries expect it. Each user has another secret.",
         examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
     )

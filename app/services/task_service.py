@@ -222,7 +222,7 @@ class TaskService:
                     return task
                 if task.status in TERMINAL:
                     raise InvalidTransition(f"The task has already {task.status}")
-            raise InvalidTransition("The task changes too fast to be cancelled: try again")
+            raise InvalidTransition("The task is changing: try again")
 
     def cancel_task(self, db: Session, task_id: UUID, *, commit: bool = True) -> bool:
         """True: revoked, or asked to stop. False: it had succeeded or failed. Raises TaskNotFound."""

@@ -230,7 +230,7 @@ def _check_strength(password: str, username: str, email: str, *, field: str) -> 
     if is_one_of(password, (username, email)):
         kind, why = "password_is_name", "The password is the user's own name or e-mail address"
     elif is_common(password):
-        kind, why = "password_common", "The password is a common one, which attackers try first"
+        kind, why = "password_common", "The password is too common"
     else:
         return
     raise WeakPassword(why, [{"loc": [field], "msg": why, "type": kind}])

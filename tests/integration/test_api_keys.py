@@ -306,7 +306,7 @@ class TestTheOwner:
     def test_no_key_is_made_for_whoever_was_deactivated_meanwhile(self, db: Session) -> None:
         user = user_service.create_user(db, "anna", "anna@example.com", PASSWORD)
         user_service.update_user(db, user.id, {"is_active": False})
-        with pytest.raises(Exception, match="No such user"):
+        with pytest.raises(Exception, match="The user does not exist"):
             api_key_service.create_key(db, user.id, "late", [Scope.TASKS_READ])
 
     def test_a_key_that_was_never_given_out_is_refused(self, client: httpx.Client) -> None:

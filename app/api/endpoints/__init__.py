@@ -1,1 +1,1 @@
-"""One module per resource. A body parses, calls one service method, returns."""
+"""One module per resource. An endpoint parses the request, calls one service method and returns the answer."""

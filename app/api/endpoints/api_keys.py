@@ -1,4 +1,4 @@
-"""API keys of the one who is logged in. A key manages no keys."""
+"""Endpoints of API keys. Only a login manages keys."""
 
 from typing import Annotated
 from uuid import UUID
@@ -23,14 +23,14 @@ KeyId = Annotated[UUID, Path(description="The key's id.", examples=["019a1f3c-7b
     "",
     response_model=ApiKeyCreated,
     status_code=status.HTTP_201_CREATED,
-    response_description="The new key, shown this once",
+    response_description="The new key, which only this answer shows",
     responses=problems(401, LoginOnly, AdminOnly, ApiKeyLimit),
 )
 def create_api_key(db: SessionDep, user: LoginUser, body: ApiKeyCreate) -> ApiKeyCreated:
-    """Make a key for a machine. It stands in this answer alone: what is stored is a digest.
+    """Create an API key for a program. Store it now: the service keeps a digest and cannot show the key again.
 
-    It works until it expires or is revoked, through logouts and changes of the password, and never does more than you
-    may do yourself at the time.
+    The key works until it expires or is revoked. Logouts and password changes do not end it. Its rights never exceed
+    your own rights at the time of a request.
     """
     made = api_key_service.create_key(db, user.id, body.name, body.scopes, body.expires_at)
     return ApiKeyCreated.of(made.row, made.key)
@@ -39,7 +39,7 @@ def create_api_key(db: SessionDep, user: LoginUser, body: ApiKeyCreate) -> ApiKe
 @router.get(
     "",
     response_model=list[ApiKeyRead],
-    response_description="Keys, newest first",
+    response_description="API keys, newest first",
     responses={200: {"headers": LINK_HEADER}, **problems(401, LoginOnly, InvalidCursor)},
 )
 def list_api_keys(
@@ -51,7 +51,7 @@ def list_api_keys(
     skip: Skip = 0,
     cursor: Cursor = None,
 ) -> list[ApiKey]:
-    """Your keys, newest first, the revoked and expired ones of the last weeks included."""
+    """List your API keys, newest first. The list includes recently revoked and expired keys."""
     keys, last = api_key_service.list_keys(db, user.id, limit=limit, skip=skip, before=read_cursor(cursor))
     set_next_link(request, response, None if last is None else last.hex)
     return keys
@@ -64,16 +64,16 @@ def list_api_keys(
     responses=problems(401, LoginOnly, ApiKeyNotFound),
 )
 def get_api_key(db: SessionDep, user: LoginUser, key_id: KeyId) -> ApiKey:
-    """One of your keys."""
+    """Get one of your API keys."""
     return api_key_service.get_key(db, user.id, key_id)
 
 
 @router.delete(
     "/{key_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    response_description="Revoked",
+    response_description="The key is revoked",
     responses=problems(401, LoginOnly, ApiKeyNotFound),
 )
 def revoke_api_key(db: SessionDep, user: LoginUser, key_id: KeyId) -> None:
-    """Revoke a key: it stops working at once, everywhere, and is listed as revoked. Again: nothing more happens."""
+    """Revoke an API key. It stops working at once, and the list shows it as revoked. Repeating this is harmless."""
     api_key_service.revoke_key(db, user.id, key_id)

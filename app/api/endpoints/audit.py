@@ -1,4 +1,4 @@
-"""The audit, for administrators. Nothing here changes it: nothing anywhere does."""
+"""Endpoints of the audit log, which the API can only read."""
 
 from typing import Annotated
 from uuid import UUID
@@ -12,7 +12,7 @@ from app.api.http.router import SlashRouter
 from app.errors import AdminOnly, InsufficientScope, InvalidCursor
 from app.models.audit import AuditEvent, AuditRecord
 from app.schemas.audit import AuditRecordRead
-from app.schemas.task import Moment
+from app.schemas.task_values import Moment
 from app.services.audit.audit_service import AuditFilter, audit_service
 
 router = SlashRouter(prefix="/audit", tags=["audit"])
@@ -22,16 +22,20 @@ _ID = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
 
 def audit_filter(
     event: Annotated[
-        list[AuditEvent], Query(description="Any of these; repeatable.", examples=[["login.failed", "login.throttled"]])
+        list[AuditEvent],
+        Query(
+            description="Records of any of these events. Repeatable.", examples=[["login.failed", "login.throttled"]]
+        ),
     ] = [],  # noqa: B006 (FastAPI copies it)
-    actor_id: Annotated[UUID | None, Query(description="Done by this account.", examples=[_ID])] = None,
+    actor_id: Annotated[UUID | None, Query(description="Records of actions by this account.", examples=[_ID])] = None,
     object_id: Annotated[
-        str | None, Query(max_length=128, description="Done to this user, task, key, route or address.", examples=[_ID])
+        str | None,
+        Query(max_length=128, description="Records of this user, task, API key, route or address.", examples=[_ID]),
     ] = None,
-    created_after: Annotated[Moment | None, Query(description="Recorded later than this.")] = None,
-    created_before: Annotated[Moment | None, Query(description="Recorded earlier than this.")] = None,
+    created_after: Annotated[Moment | None, Query(description="Records after this time.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Records before this time.")] = None,
 ) -> AuditFilter:
-    """The filter as asked for."""
+    """Return the requested filter."""
     return AuditFilter(event, actor_id, object_id, created_after, created_before)
 
 
@@ -42,7 +46,7 @@ def audit_filter(
     responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InsufficientScope, InvalidCursor)},
 )
 @router.get("/", include_in_schema=False, response_model=list[AuditRecordRead])
-def list_audit(
+def list_audit_records(
     request: Request,
     response: Response,
     db: SessionDep,
@@ -51,9 +55,9 @@ def list_audit(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> list[AuditRecord]:
-    """Who did what, newest first, a page at a time: the `Link` header names the next one (administrators).
+    """List audit records, newest first. The `Link` header names the next page. Administrators only.
 
-    Records are committed with what they tell of, and cannot be changed or deleted through the service.
+    A record is committed together with the change that it describes. The service never changes or deletes records.
     """
     page = audit_service.list_page(db, wanted, limit, cursor)
     set_next_link(request, response, page.next_cursor)

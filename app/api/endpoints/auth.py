@@ -1,16 +1,15 @@
-"""Registration and logins."""
+"""Endpoints of registration and logins."""
 
 from typing import Annotated
 
-from fastapi import Depends, status
-from fastapi.security import OAuth2PasswordRequestForm
+from fastapi import Form, status
 
 from app.api.deps import ClientAddress, LoginUser, SessionDep
 from app.api.http.problems import problems
 from app.api.http.router import SlashRouter
 from app.errors import InvalidCredentials, InvalidToken, LoginOnly, RegistrationClosed, UserExists, WeakPassword
 from app.models.user import User as UserRow
-from app.schemas.auth import RefreshRequest, TokenPair
+from app.schemas.auth import LoginForm, RefreshRequest, TokenPair
 from app.schemas.user import Registration, User
 from app.services.accounts.auth_service import Tokens, auth_service
 from app.services.user_service import user_service
@@ -26,7 +25,10 @@ router = SlashRouter(prefix="/auth", tags=["auth"])
     responses=problems(RegistrationClosed, UserExists, WeakPassword, 429),
 )
 def register(db: SessionDep, body: Registration, address: ClientAddress) -> UserRow:
-    """Sign up as an ordinary user. Closed with `ALLOW_REGISTRATION=false`; too many from one address have to wait."""
+    """Create an account with the role `user`.
+
+    `ALLOW_REGISTRATION=false` closes this operation: 403. Too many registrations from one address: 429.
+    """
     return user_service.register(db, body.username, body.email, body.password, address)
 
 
@@ -36,11 +38,11 @@ def register(db: SessionDep, body: Registration, address: ClientAddress) -> User
     response_description="The tokens of a new login",
     responses=problems(InvalidCredentials, 429),
 )
-def login(db: SessionDep, form: Annotated[OAuth2PasswordRequestForm, Depends()], address: ClientAddress) -> Tokens:
-    """Log in with a username or an e-mail address.
+def login(db: SessionDep, form: Annotated[LoginForm, Form()], address: ClientAddress) -> Tokens:
+    """Log in with a username or an e-mail address, and a password.
 
-    Too many failures of one account or from one address answer 429 until the window is over; logins that stand are
-    not touched by that.
+    After too many failed attempts for an account or from an address, logins answer 429 until `Retry-After` has passed.
+    Open logins keep working.
     """
     return auth_service.login(db, form.username, form.password, address)
 
@@ -48,11 +50,11 @@ def login(db: SessionDep, form: Annotated[OAuth2PasswordRequestForm, Depends()],
 @router.post(
     "/refresh",
     response_model=TokenPair,
-    response_description="A new pair; the old refresh token is used up",
+    response_description="New tokens; the old refresh token no longer works",
     responses=problems(InvalidToken),
 )
-def refresh(db: SessionDep, body: RefreshRequest) -> Tokens:
-    """Exchange a refresh token for a new pair. A token that was used before ends its whole login."""
+def refresh_tokens(db: SessionDep, body: RefreshRequest) -> Tokens:
+    """Exchange a refresh token for new tokens. Each refresh token works once: a second use ends the whole login."""
     return auth_service.refresh(db, body.refresh_token)
 
 
@@ -63,5 +65,5 @@ def refresh(db: SessionDep, body: RefreshRequest) -> Tokens:
     responses=problems(401, LoginOnly),
 )
 def logout(db: SessionDep, user: LoginUser) -> None:
-    """End this login: its access and refresh tokens stop working everywhere. API keys are not touched."""
+    """End this login. Its access and refresh tokens stop working at once. API keys keep working."""
     auth_service.logout(db, user)

@@ -1,8 +1,9 @@
-"""Swagger UI and the OpenAPI document, from here alone: no CDN, no inline script. Closed where DOCS_ENABLED says so.
+"""Serves Swagger UI and the OpenAPI document without a CDN or inline scripts. DOCS_ENABLED=false closes both.
 
-The files of Swagger UI come with the package fastapi-swagger; nothing of its code is used.
+The files of Swagger UI come from the package fastapi-swagger, whose code is not used.
 """
 
+from copy import deepcopy
 from importlib.resources import files
 from typing import Any
 
@@ -17,18 +18,19 @@ ASSETS = {
     "swagger-ui.css": "text/css",
     "favicon-32x32.png": "image/png",
 }
-# Swagger UI sets style attributes and draws with data: images; scripts come from files only.
+# Swagger UI sets style attributes and uses data: images. Scripts come from files only.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-# What the page needs to run, in a file of its own so that the policy can forbid inline scripts.
+# The start script is a file of its own, so that the policy can forbid inline scripts.
 _START = """\
 window.ui = SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
   persistAuthorization: false,
+  tryItOutEnabled: true,
   displayRequestDuration: true,
   presets: [SwaggerUIBundle.presets.apis],
 });
@@ -88,7 +90,11 @@ def asset(name: str) -> Response:
 
 
 def _describe_here(request: Request) -> dict[str, Any]:
-    """Behind a proxy that strips a prefix, the paths are below it."""
+    """Return the document. Behind a proxy that strips a prefix, its URLs include the prefix."""
     document = describe(request.app)
     prefix = request.scope.get("root_path", "").rstrip("/")
-    return document | {"servers": [{"url": prefix}]} if prefix else document
+    if prefix:
+        document = deepcopy(document) | {"servers": [{"url": prefix}]}
+        for flow in document["components"]["securitySchemes"]["Login"]["flows"].values():
+            flow.update({name: prefix + flow[name] for name in ("tokenUrl", "refreshUrl")})
+    return document

@@ -1,5 +1,6 @@
-"""Live events: one task's states, or those of all of one's tasks, as Server-Sent Events."""
+"""Endpoints of Server-Sent Events: the states of one task, or of all tasks of a user."""
 
+import json
 from typing import Annotated, Any
 
 from fastapi import Header, Response, status
@@ -8,11 +9,12 @@ from app.api.deps import BearerToken, TaskReader, WatcherDep
 from app.api.endpoints.tasks import TaskId
 from app.api.http.problems import problems
 from app.api.http.router import SlashRouter
-from app.api.http.sse import EventStream
+from app.api.http.sse import MEDIA_TYPE, EventStream
 from app.core.security import read_access_token
 from app.errors import InsufficientScope, InvalidToken, TaskNotFound, TooManyStreams
 from app.live.frames import version_of
 from app.live.streams import Credential
+from app.schemas.task_examples import TASK
 from app.services.accounts.auth_service import Principal
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
@@ -21,35 +23,26 @@ LastEventId = Annotated[
     str | None,
     Header(
         alias="Last-Event-ID",
-        description="The `id` of the last event that you have: EventSource sends it by itself when it connects again. "
-        "What is none of ours counts as none.",
+        description="The `id` of the last event that you received. EventSource sends it when it reconnects. Unknown "
+        "values are ignored.",
         examples=["22"],
     ),
 ]
 
-_TASK = '{"id":"019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11", …, "status":"running","progress":19, …, "version":22, …}'
+_DATA = json.dumps(TASK, ensure_ascii=False, separators=(",", ":"))
 _HEADERS = {
     "Cache-Control": {"description": "`no-store, no-transform`", "schema": {"type": "string"}},
-    "X-Accel-Buffering": {"description": "`no`: a proxy is to pass on what comes", "schema": {"type": "string"}},
+    "X-Accel-Buffering": {"description": "`no`: a proxy must not buffer", "schema": {"type": "string"}},
 }
 
 
-_READ = {"$ref": "#/components/schemas/TaskRead"}
-
-
-def _stream(example: str, kinds: list[str], content: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    """The schema is of one event, as OpenAPI 3.2 has it for this media type (§4.14.4)."""
-    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
-    event = {
-        "type": "object",
-        "properties": {
-            "event": {"type": "string", "enum": kinds},
-            "id": {"type": "string"},
-            "data": data,
-            "retry": {"type": "integer", "minimum": 0},
-        },
+def _stream(example: str, events: str) -> dict[int | str, dict[str, Any]]:
+    """Return the 200 answer. Its schema is a string: code generators cannot parse a stream, but can return its text."""
+    schema = {
+        "type": "string",
+        "description": f"Server-Sent Events. {events} A comment line comes every 15 seconds.",
     }
-    content = {"text/event-stream": {"schema": event, "example": example}}
+    content = {MEDIA_TYPE: {"schema": schema, "example": example}}
     return {200: {"description": "Events, until the stream ends", "headers": _HEADERS, "content": content}}
 
 
@@ -59,9 +52,8 @@ def _stream(example: str, kinds: list[str], content: dict[str, Any]) -> dict[int
     response_class=EventStream,
     responses={
         **_stream(
-            f"retry: 2100\n: connected\nid: 6447e5a0c1b2d\n\nevent: task\nid: 6447e5a0c1b2d\ndata: {_TASK}\n\n",
-            ["task", "reset"],
-            {"anyOf": [_READ, {"type": "object", "maxProperties": 0}]},
+            f"retry: 2100\n: connected\nid: 6447e5a0c1b2d\n\nevent: task\nid: 6447e5a0c1b2d\ndata: {_DATA}\n\n",
+            "`data` of `event: task` is a `TaskRead` as JSON. `data` of `event: reset` is `{}`.",
         ),
         **problems(401, InsufficientScope, TooManyStreams),
     },
@@ -69,13 +61,14 @@ def _stream(example: str, kinds: list[str], content: dict[str, Any]) -> dict[int
 async def follow_tasks(
     user: TaskReader, token: BearerToken, watcher: WatcherDep, last_event_id: LastEventId = None
 ) -> Response:
-    """Every change of your tasks from now on, new tasks included: `event: task`, `data:` the task as it is committed.
+    """Stream the changes of all your tasks, including new ones. `event: task` carries a task in `data`.
 
-    States, not a log: who reads slowly gets the newest one of each. `id:` is a cursor; with it, a new connection begins
-    with what has changed since (a state may come twice: its `version` tells). `event: reset` instead means that this is
-    too much (1,000 tasks) or too long ago (five minutes): list your tasks anew. Deleted tasks just come no more. One
-    stream serves a whole browser tab; browsers allow six connections to a host over HTTP/1.1. A comment line comes
-    every 15 seconds, and the stream ends with the login or API key that opened it.
+    A slow reader gets the newest state of each task, not every state. `id` is a cursor: a reconnect with it continues
+    there. A state may then come twice; compare `version`. `event: reset` means that the cursor is older
+    than five minutes, or over 1,000 tasks changed since. List your tasks again then. A deleted task sends no event.
+
+    The stream ends when the login or API key that opened it ends. Open one stream for a whole page: browsers allow six
+    connections to a host over HTTP/1.1.
     """
     feed = await watcher.feed(user.id, _credential(user, token), last_event_id)
     return EventStream(feed, watcher.leave)
@@ -86,19 +79,21 @@ async def follow_tasks(
     status_code=status.HTTP_200_OK,
     response_class=EventStream,
     responses={
-        **_stream(f"retry: 2100\nevent: task\nid: 22\ndata: {_TASK}\n\n", ["task"], _READ),
-        204: {"description": "It has ended, and you have its last state: an EventSource stops here"},
+        **_stream(
+            f"retry: 2100\nevent: task\nid: 22\ndata: {_DATA}\n\n", "`event` is `task`; `data` is a `TaskRead` as JSON."
+        ),
+        204: {"description": "The task has ended and you have its last state; an EventSource stops"},
         **problems(401, InsufficientScope, TaskNotFound, TooManyStreams),
     },
 )
 async def follow_task(
     user: TaskReader, token: BearerToken, watcher: WatcherDep, task_id: TaskId, last_event_id: LastEventId = None
 ) -> Response:
-    """One task's states, from the current one to the terminal one, with which the stream ends.
+    """Stream the states of one task. The first event is the current state; the terminal state ends the stream.
 
-    `event: task`, `id:` its `version`, `data:` the task as it is committed. States, not a log: who reads slowly gets
-    the newest. With `Last-Event-ID` only what is newer comes. A task that is deleted ends the stream too; asked again
-    it is 404. A comment line comes every 15 seconds, and the stream ends with the login or API key that opened it.
+    `event` is `task`, `id` is the task's `version`, and `data` is the task. A slow reader gets the newest state, not
+    every state. With `Last-Event-ID` only newer states come. Deleting the task ends the stream.
+    The stream also ends when the login or API key that opened it ends.
     """
     seen = version_of(last_event_id)
     stream = await watcher.follow(task_id, user.id, user.owner, _credential(user, token), seen)
@@ -108,7 +103,7 @@ async def follow_task(
 
 
 def _credential(user: Principal, token: str | None) -> Credential:
-    """Until when, by what, and with which rights the stream was opened."""
+    """Return the login or API key that opened the stream, its rights, and its expiry."""
     if user.api_key_id is not None:
         return Credential(user.api_key_id, is_key=True, role=user.role, expires_at=None)
     if token is None or user.session_id is None:

@@ -1,4 +1,4 @@
-"""For those who run the service: probes and metrics. Not below /api/v1: they are no part of the API."""
+"""Endpoints for operators: probes and metrics. They are outside of /api/v1, since they are not part of the API."""
 
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -15,23 +15,23 @@ from app.services.tasks.queue_depths import read_queue_depths
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/healthz", response_description="Alive", responses=problems(database=False))
-async def healthz() -> Health:
-    """Whether the process lives. It looks at nothing else: restart it only when this does not answer."""
+@router.get("/healthz", response_description="The process is alive", responses=problems(database=False))
+async def get_health() -> Health:
+    """Check that the process answers. Nothing else is checked: restart the process only if this fails."""
     return Health()
 
 
-@router.get("/readyz", response_description="Ready", responses=problems(NotReady, database=False))
-async def readyz() -> Readiness:
-    """Whether database and broker answer and the migrations are at head, each within two seconds.
+@router.get("/readyz", response_description="The service is ready", responses=problems(NotReady, database=False))
+async def get_readiness() -> Readiness:
+    """Check the database, the migrations and the broker. Each check may take two seconds.
 
-    The 503 names in `checks` what is not.
+    If a check fails, the answer is 503, and `checks` names the fault.
     """
     return Readiness(checks=await health_service.readiness())
 
 
 async def require_metrics_access(request: Request, token: BearerToken) -> None:
-    """Where DOCS_ENABLED closes them, metrics exist for administrators alone; for all others they answer 404."""
+    """With DOCS_ENABLED=false, only administrators get metrics. For other callers they do not exist (404)."""
     if get_settings().docs_open:
         return
     try:
@@ -45,10 +45,13 @@ async def require_metrics_access(request: Request, token: BearerToken) -> None:
 @router.get(
     "/metrics",
     response_class=Response,
-    response_description="The Prometheus text format",
+    response_description="Metrics in the Prometheus text format",
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems(404)},
     dependencies=[Depends(require_metrics_access)],
 )
-def metrics() -> Response:
-    """Counts and times of requests, and the depth of each queue, in Prometheus' text format."""
+def get_metrics() -> Response:
+    """Get metrics for Prometheus: counts and durations of requests, and the depth of each queue.
+
+    With `DOCS_ENABLED=false`, only administrators get them. Other callers get 404.
+    """
     return Response(exposition(read_queue_depths), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""Your logins: which there are, and ending them."""
+"""Endpoints of open logins."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -21,31 +21,31 @@ SessionId = Annotated[UUID, Path(description="The login's id.", examples=["019a1
 @router.get(
     "",
     response_model=list[LoginSessionRead],
-    response_description="Newest first",
+    response_description="Open logins, newest first",
     responses=problems(401, LoginOnly),
 )
 def list_sessions(db: SessionDep, user: LoginUser) -> Sequence[OpenSession]:
-    """Your logins that stand, this one included."""
+    """List your open logins, including this one."""
     return session_service.list_sessions(db, user.id, user.session_id)
 
 
 @router.delete(
     "",
     status_code=status.HTTP_204_NO_CONTENT,
-    response_description="All others are ended",
+    response_description="All other logins have ended",
     responses=problems(401, LoginOnly),
 )
 def end_other_sessions(db: SessionDep, user: LoginUser) -> None:
-    """End all of your logins but this one."""
+    """End all your logins except this one."""
     session_service.end_other_sessions(db, user.id, user.session_id)
 
 
 @router.delete(
     "/{session_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    response_description="Ended",
+    response_description="The login has ended",
     responses=problems(401, LoginOnly, SessionNotFound),
 )
 def end_session(db: SessionDep, user: LoginUser, session_id: SessionId) -> None:
-    """End one of your logins: its access and refresh tokens stop working everywhere."""
+    """End one of your logins. Its access and refresh tokens stop working at once."""
     session_service.end_session(db, user.id, session_id)

@@ -1,4 +1,4 @@
-"""Tasks: create, list, follow, change, cancel, retry, delete."""
+"""Endpoints of tasks: create, list, follow, change, cancel, retry, delete."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -56,11 +56,11 @@ MAX_WAIT_SECONDS = 60
 TaskId = Annotated[UUID, Path(description="The task's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
 Wait = Annotated[
     float,
-    Query(ge=0, le=MAX_WAIT_SECONDS, description="Hold the answer until the task has ended, or for so many seconds."),
+    Query(ge=0, le=MAX_WAIT_SECONDS, description="Delay the answer until the task ends, at most this many seconds."),
 ]
-IfNoneMatch = Annotated[str | None, Header(description="The ETag that you have; 304 if it is still the task's.")]
-IfMatch = Annotated[str | None, Header(description="Only if the task still has this ETag; else 412.")]
-Force = Annotated[bool, Query(description="Delete a pending task too, and a running one once it has been stopped.")]
+IfNoneMatch = Annotated[str | None, Header(description="An ETag. The answer is 304 if the task still has it.")]
+IfMatch = Annotated[str | None, Header(description="An ETag. The answer is 412 if the task has another one.")]
+Force = Annotated[bool, Query(description="Delete a pending task too. Stop a running task, then delete it.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -68,24 +68,22 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern="^[ -~]*$",
-        description="Makes repeating this request safe, for 24 hours: the same key with the same body answers the task "
-        "that the first request has created. A name of your own for this one task, such as a random UUID: printable "
-        "ASCII characters.",
+        description="Makes it safe to repeat this request within 24 hours. The same key with the same body returns the "
+        "task of the first request. Choose a new value for each task, such as a random UUID, in printable ASCII.",
         examples=["0f8fad5b-d9cb-469f-a165-70867728950e"],
     ),
 ]
 
-_ETAG: dict[str, Any] = {"ETag": {"description": "The task's version", "schema": {"type": "string"}}}
+_ETAG: dict[str, Any] = {"ETag": {"description": "The task's version, in quotes", "schema": {"type": "string"}}}
 _REPLAYED = "Idempotency-Replayed"
 _CREATED: dict[int | str, dict[str, Any]] = {
     201: {
         "headers": {
-            "Location": {"description": "The task's own URL", "schema": {"type": "string"}},
+            "Location": {"description": "The URL of the task", "schema": {"type": "string"}},
             **_ETAG,
             _REPLAYED: {
-                "description": "`true` where an earlier request with this key created the task, shown as it stands "
-                "now; else the header is absent",
-                "schema": {"type": "string", "enum": ["true"]},
+                "description": "`true` if an earlier request with this key created the task. Otherwise absent",
+                "schema": {"type": "string", "const": "true"},
             },
         }
     }
@@ -131,7 +129,7 @@ async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:
     "/",
     status_code=status.HTTP_201_CREATED,
     response_model=TaskRead,
-    response_description="Accepted: the task is committed, and it will end",
+    response_description="The task is committed and will run",
     responses={
         **_CREATED,
         **problems(
@@ -147,10 +145,10 @@ async def create_task(
     body: TaskCreate,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Have a task run. Once this has answered 201, the task is a row in the database and will not be lost.
+    """Create a task. After the answer 201 the task is committed to the database and cannot be lost.
 
-    Where no answer comes, send the same again with the same `Idempotency-Key`: there will be one task. 429 tells by its
-    code which of your quotas is used up, and by `Retry-After` when to try again.
+    If a request times out, repeat it with the same `Idempotency-Key`: only one task is created. In a 429, `code` names
+    the exhausted quota, and `Retry-After` says when to try again.
     """
     return _created(request, await submitter.submit(body, user.id, idempotency_key))
 
@@ -159,14 +157,14 @@ async def create_task(
     "/batch",
     status_code=status.HTTP_201_CREATED,
     response_model=TaskBatchRead,
-    response_description="Accepted: all of them are committed",
+    response_description="All tasks are committed and will run",
     responses=problems(401, InsufficientScope, InvalidInput, UnknownTask, InvalidArguments, *_QUOTA_PROBLEMS),
 )
 async def create_tasks(user: TaskWriter, submitter: SubmitterDep, body: TaskBatchCreate) -> Response:
-    """Have up to 1,000 tasks run, in one transaction: all are accepted, or none is.
+    """Create up to 1,000 tasks in one transaction: all are accepted, or none.
 
-    What is refused is named by its place: `["body", "tasks", 3, "kwargs", …]`. Quotas count each of the tasks; with one
-    too many, none is created.
+    An error names the place of the refused field, such as `["body", "tasks", 3, "kwargs", "step"]`. Each task counts
+    against the quotas.
     """
     return rendered(TaskBatchRead(tasks=await submitter.submit_all(body.tasks, user.id)), status.HTTP_201_CREATED)
 
@@ -186,24 +184,25 @@ def list_tasks(
     skip: Skip = 0,
     cursor: Cursor = None,
 ) -> list[Task]:
-    """Your tasks, newest first, a page at a time: the `Link` header names the next one.
+    """List tasks, newest first. The `Link` header names the next page.
 
-    With a filter that few tasks fit, a page may come back short, even empty, with a `next` link: so far it has looked.
-    Follow the links until there is none.
+    With a selective filter, a page can be short or empty and still have a `next` link. Follow the links until there is
+    none.
     """
     tasks, last = task_service.list_page(db, wanted, limit, before=read_cursor(cursor), skip=skip)
     set_next_link(request, response, None if last is None else last.hex)
     return tasks
 
 
-@router.get("/count", response_description="Exact numbers", responses=problems(401, InsufficientScope, AdminOnly))
+@router.get(
+    "/count", response_description="The numbers of tasks", responses=problems(401, InsufficientScope, AdminOnly)
+)
 def count_tasks(db: SessionDep, wanted: TaskFilterDep) -> TaskCounts:
-    """How many tasks there are, in all and by status; the filters of the list apply.
+    """Count tasks, in total and by status. The filters are those of the list, and the numbers are exact.
 
-    Always exact. Ended tasks are counted as they end, by status, type, task, priority and queue: such a count costs the
-    same however many there are. A time alone, or with a status, is counted in an index. `tag`, `name`, and a time with
-    any other filter have each task looked at that may fit: about a second for a million. What takes the database longer
-    than it may is stopped: 503 `took_too_long`.
+    Counts by status, type, task, priority and queue are fast for any number of tasks. So are counts by time, alone or
+    with a status. Other filters and combinations read each candidate task, and can be slow. A query that exceeds the
+    database's time limit answers 503 `took_too_long`.
     """
     return TaskCounts(**task_service.count(db, wanted))
 
@@ -211,21 +210,21 @@ def count_tasks(db: SessionDep, wanted: TaskFilterDep) -> TaskCounts:
 @router.get(
     "/types",
     response_model=list[TaskTypeRead],
-    response_description="The catalogue",
+    response_description="The tasks that can be created",
     responses=problems(401, InsufficientScope),
 )
 def list_task_types(_user: TaskReader) -> list[TaskType]:
-    """What may be created, with the parameters of each as JSON Schema."""
+    """List the tasks that can be created, with the JSON Schema of their parameters."""
     return list(catalogue().values())
 
 
 @router.get(
     "/{task_id}",
     response_model=TaskRead,
-    response_description="The task as it is committed",
+    response_description="The task",
     responses={
         200: {"headers": _ETAG},
-        304: {"description": "Not modified", "headers": _ETAG},
+        304: {"description": "The task still has this ETag", "headers": _ETAG},
         **problems(401, InsufficientScope, TaskNotFound),
     },
 )
@@ -238,7 +237,7 @@ async def get_task(
     wait: Wait = 0,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """One task. With `wait`, the answer comes when the task has ended, or when the seconds are over."""
+    """Get a task. With `wait`, the answer comes when the task ends or the time is over."""
     task = await lookup.read(task_id, user.owner)
     if wait and task.status not in TERMINAL:
         await watcher.ended(task_id, wait)
@@ -261,7 +260,7 @@ async def get_task(
 def update_task(
     response: Response, db: SessionDep, user: TaskWriter, task_id: TaskId, body: TaskPatch, if_match: IfMatch = None
 ) -> Task:
-    """Change a task. What is left out stays; some fields can be changed only while the task is pending."""
+    """Change a task. Omitted fields keep their values. Some fields can change only while the task is pending."""
     changes = body.model_dump(exclude_unset=True)
     task = task_service.update_task(
         db,
@@ -278,14 +277,14 @@ def update_task(
 @router.post(
     "/{task_id}/cancel",
     response_model=TaskRead,
-    response_description="Revoked: it never starts, or has stopped already",
+    response_description="The task is revoked: it will not start, or has stopped",
     responses={
-        202: {"model": TaskRead, "description": "Asked to stop: `revoked` follows within seconds"},
+        202: {"model": TaskRead, "description": "The task is stopping: `revoked` follows within seconds"},
         **problems(401, InsufficientScope, TaskNotFound, InvalidTransition),
     },
 )
 def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
-    """Cancel a task. A pending one is revoked at once, a running one as soon as it has stopped."""
+    """Cancel a task. A pending task is revoked at once, a running task when it has stopped."""
     task = task_service.cancel(db, task_id, owner=user.owner)
     if task.status is TaskStatus.RUNNING:
         response.status_code = status.HTTP_202_ACCEPTED
@@ -296,25 +295,25 @@ def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: T
     "/{task_id}/retry",
     status_code=status.HTTP_202_ACCEPTED,
     response_model=TaskRead,
-    response_description="Pending again, under the same id",
+    response_description="The task is pending again, under the same id",
     responses=problems(401, InsufficientScope, TaskNotFound, InvalidTransition, *_QUOTA_PROBLEMS),
 )
 def retry_task(db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
-    """Run a failed or revoked task again. `attempt` goes on counting; failures are counted anew."""
+    """Run a failed or revoked task again. `attempt` keeps counting; the number of failures starts at zero."""
     return task_service.retry_task(db, task_id, owner=user.owner, within_quota=True)
 
 
 @router.delete(
     "/{task_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    response_description="Gone",
+    response_description="The task is deleted",
     responses={
-        202: {"description": "Asked to stop, and gone once it has"},
+        202: {"description": "The task is stopping, and will then be deleted"},
         **problems(401, InsufficientScope, TaskNotFound, TaskActive),
     },
 )
 def delete_task(db: SessionDep, user: TaskWriter, task_id: TaskId, force: Force = False) -> Response:
-    """Delete a task that has ended."""
+    """Delete a task that has ended. With `force`, delete a pending or running task too."""
     gone = task_service.delete(db, task_id, owner=user.owner, force=force)
     # A Response of its own: FastAPI would write `null` as the 202's body.
     return Response(status_code=status.HTTP_204_NO_CONTENT if gone else status.HTTP_202_ACCEPTED)
@@ -323,9 +322,9 @@ def delete_task(db: SessionDep, user: TaskWriter, task_id: TaskId, force: Force 
 @router.get(
     "/{task_id}/attempts",
     response_model=list[TaskAttemptRead],
-    response_description="Oldest first",
+    response_description="The attempts, oldest first",
     responses=problems(401, InsufficientScope, TaskNotFound),
 )
-def list_attempts(db: SessionDep, user: TaskReader, task_id: TaskId) -> list[Any]:
-    """Every start of the task, the current one included: where it ran, when, and how it ended."""
+def list_task_attempts(db: SessionDep, user: TaskReader, task_id: TaskId) -> list[Any]:
+    """List the attempts to run a task, including the current one."""
     return task_service.get_attempts(db, task_id, owner=user.owner)

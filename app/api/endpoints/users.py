@@ -1,4 +1,4 @@
-"""Profiles, and the administration of users."""
+"""Endpoints of profiles and of user administration."""
 
 from typing import Annotated
 from uuid import UUID
@@ -30,9 +30,9 @@ router = SlashRouter(prefix="/users", tags=["users"])
 UserId = Annotated[UUID, Path(description="The user's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
 
 
-@router.get("/me", response_model=User, response_description="You", responses=problems(401))
+@router.get("/me", response_model=User, response_description="Your profile", responses=problems(401))
 def get_me(db: SessionDep, user: CurrentUser) -> UserRow:
-    """Your own profile."""
+    """Get your profile."""
     return user_service.get_user(db, user.id)
 
 
@@ -40,18 +40,18 @@ def get_me(db: SessionDep, user: CurrentUser) -> UserRow:
     "/me", response_model=User, response_description="The changed user", responses=problems(401, LoginOnly, UserExists)
 )
 def update_me(db: SessionDep, user: LoginUser, body: ProfileUpdate) -> UserRow:
-    """Change your username or e-mail address. What is left out stays."""
+    """Change your username or e-mail address. Omitted fields keep their values."""
     return user_service.update_user(db, user.id, body.model_dump(exclude_unset=True))
 
 
 @router.put(
     "/me/password",
     status_code=status.HTTP_204_NO_CONTENT,
-    response_description="Changed; log in again",
+    response_description="The password has changed; log in again",
     responses=problems(401, LoginOnly, WrongPassword, WeakPassword, 429),
 )
 def change_my_password(db: SessionDep, user: LoginUser, body: PasswordChange) -> None:
-    """Set a new password. Every login of yours ends with it, this one included; your API keys, if you say so."""
+    """Change your password. All your logins end, including this one. Your API keys end only if you ask for it."""
     user_service.change_password(
         db, user.id, body.current_password, body.new_password, revoke_api_keys=body.revoke_api_keys
     )
@@ -72,7 +72,7 @@ def list_users(
     skip: Skip = 0,
     cursor: Cursor = None,
 ) -> list[UserRow]:
-    """All users, newest first (administrators)."""
+    """List all users, newest first. The `Link` header names the next page. Administrators only."""
     page = user_service.list_users(db, limit=limit, skip=skip, before=read_cursor(cursor))
     set_next_link(request, response, None if page.last is None else page.last.hex)
     return page.users
@@ -86,7 +86,7 @@ def list_users(
     responses=problems(401, AdminOnly, InsufficientScope, UserExists, WeakPassword),
 )
 def create_user(db: SessionDep, _admin: AdminUser, body: UserCreate) -> UserRow:
-    """Add a user of any role (administrators). Open even when registration is closed."""
+    """Create a user of any role. This works while registration is closed too. Administrators only."""
     return user_service.create_user(db, **body.model_dump())
 
 
@@ -97,7 +97,7 @@ def create_user(db: SessionDep, _admin: AdminUser, body: UserCreate) -> UserRow:
     responses=problems(401, AdminOnly, InsufficientScope, UserNotFound),
 )
 def get_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> UserRow:
-    """One user (administrators)."""
+    """Get a user. Administrators only."""
     return user_service.get_user(db, user_id)
 
 
@@ -108,9 +108,9 @@ def get_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> UserRow:
     responses=problems(401, AdminOnly, InsufficientScope, UserNotFound, UserExists, LastAdmin),
 )
 def update_user(db: SessionDep, _admin: AdminUser, user_id: UserId, body: UserUpdate) -> UserRow:
-    """Change a user (administrators). A new role or a deactivation ends the user's logins.
+    """Change a user. A new role or a deactivation ends the user's logins. Administrators only.
 
-    The last active administrator can be neither demoted nor deactivated.
+    The last active administrator must stay one: demotion and deactivation answer 409.
     """
     return user_service.update_user(db, user_id, body.model_dump(exclude_unset=True))
 
@@ -118,9 +118,9 @@ def update_user(db: SessionDep, _admin: AdminUser, user_id: UserId, body: UserUp
 @router.delete(
     "/{user_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    response_description="Deleted",
+    response_description="The user and the tasks are deleted",
     responses=problems(401, AdminOnly, InsufficientScope, UserNotFound, UserHasTasks, LastAdmin),
 )
 def delete_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> None:
-    """Delete a user with their finished tasks (administrators). One with pending or running tasks stays."""
+    """Delete a user and the user's ended tasks. A user with pending or running tasks: 409. Administrators only."""
     user_service.delete_user(db, user_id)

@@ -1,4 +1,4 @@
-"""What receivers of webhooks need."""
+"""Endpoints of webhooks."""
 
 from app.api.deps import LoginUser
 from app.api.http.problems import problems
@@ -17,9 +17,9 @@ router = SlashRouter(prefix="/users", tags=["users"])
     responses=problems(401, LoginOnly, WebhooksOff),
 )
 def get_webhook_secret(user: LoginUser) -> WebhookSecret:
-    """The secret that the webhooks of your tasks are signed with (Standard Webhooks 1.0).
+    """Get the secret that signs the webhooks of your tasks (Standard Webhooks 1.0).
 
-    It stays the same until the service's WEBHOOK_SECRET is changed. While that goes on, webhooks carry signatures of
-    the new and of the old secret, and this answers the new one.
+    It changes only when the operator changes `WEBHOOK_SECRET`. During such a change, webhooks carry two signatures, of
+    the new and of the old secret. This answer shows the new one.
     """
     return WebhookSecret(secret=webhook_secrets.secret_of_user(user.id))

@@ -18,7 +18,7 @@ from app.errors import DatabaseUnavailable, InvalidInput, ServiceError, TookTooL
 logger = logging.getLogger(__name__)
 
 DATABASE_RETRY_SECONDS = 5
-TOO_LONG = "The database was stopped, as this took too long: ask for less, with other filters or a shorter time"
+TOO_LONG = "The query exceeded the time limit: use narrower filters or a shorter time range"
 
 # PostgreSQL's codes for a table or a column that is not there: the migrations have not run.
 _UNMIGRATED = frozenset({"42P01", "42703"})

@@ -17,5 +17,5 @@ def refuse_charset(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
         if name == b"content-type" and b"multipart" in value.lower() and b"charset" in value.lower():
             _, options = parse_options_header(value)
             if options.get(b"charset", b"utf-8").lower() not in CHARSETS:
-                return "A multipart form is in UTF-8"
+                return "A multipart form must be in UTF-8"
     return None

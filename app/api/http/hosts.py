@@ -19,16 +19,16 @@ def refuse_host(scope: Scope, allowed: Sequence[str]) -> str | None:
     """Why the request's Host will not do, or None. What a proxy says in X-Forwarded-Host is not looked at."""
     given = [value for name, value in scope["headers"] if name == b"host"]
     if len(given) > 1 or (not given and scope.get("http_version") == "1.1"):
-        return "A request has one Host"
+        return "The request must have exactly one Host header"
     if not given:
         return None
     host = _parse(given[0])
     if host is None:
-        return "The Host is malformed"
+        return "The Host header is malformed"
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     if not allowed or path in PROBES or is_allowed(host, allowed):
         return None
-    return "This Host is not served here"
+    return "The service does not accept this Host"
 
 
 def is_allowed(host: str, allowed: Sequence[str]) -> bool:

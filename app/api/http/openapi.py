@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, with the Problem schema, and without errors that an operation cannot have."""
+"""The OpenAPI document: FastAPI's, completed with what FastAPI does not know about this service."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,18 +7,28 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from app.api.http.problems import MEDIA_TYPE
+from app.errors import LoginOnly
 from app.schemas.problem import Problem
 
 _METHODS = frozenset({"get", "put", "post", "delete", "patch"})
+_API_KEY = "ApiKey"
+_API_KEY_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "tsk_…",
+    "description": "Paste an API key (`tsk_…`) or an access token. `POST /api/v1/auth/api-keys` creates API keys. Each "
+    "operation lists the scopes that a key needs.",
+}
 
 
 def operation_id(route: APIRoute) -> str:
-    """`create_task`, as the function is called: generated clients get readable method names."""
+    """Return the function's name, such as `create_task`. Generated clients name their methods by it."""
     return route.name
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The document, built once."""
+    """Return the document of the application; it is built once."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -28,17 +38,21 @@ def describe(app: FastAPI) -> dict[str, Any]:
             tags=app.openapi_tags,
             routes=app.routes,
         )
-        _add_problem_schema(document)
+        _add_components(document)
         for operation in _operations(document):
+            operation["summary"] = _summary(operation["operationId"])
+            _accept_api_keys(operation)
             _drop_impossible_errors(operation)
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _add_problem_schema(document: dict[str, Any]) -> None:
-    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    nested = schema.pop("$defs", {})
-    document.setdefault("components", {}).setdefault("schemas", {}).update(nested | {"Problem": schema})
+def _add_components(document: dict[str, Any]) -> None:
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    nested = problem.pop("$defs", {})
+    components = document.setdefault("components", {})
+    components.setdefault("schemas", {}).update(nested | {"Problem": problem})
+    components.setdefault("securitySchemes", {})[_API_KEY] = _API_KEY_SCHEME
 
 
 def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -48,8 +62,27 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield operation
 
 
+def _summary(name: str) -> str:
+    """`create_api_key` → `Create API key`."""
+    return name.replace("_", " ").capitalize().replace("api", "API")
+
+
+def _accept_api_keys(operation: dict[str, Any]) -> None:
+    """Offer API keys beside the login, except where an operation refuses them, and say which scopes they need."""
+    if "security" not in operation:
+        return
+    denials = operation["responses"].get("403", {}).get("content", {}).get(MEDIA_TYPE, {}).get("examples", {})
+    if LoginOnly.code in denials:
+        operation["description"] += "\n\nAPI keys cannot call this operation."
+        return
+    (scopes,) = operation["security"][0].values()
+    operation["security"].append({_API_KEY: scopes})
+    needed = " and ".join(f"the scope `{scope}`" for scope in scopes) or "no scope"
+    operation["description"] += f"\n\nAPI keys need {needed}."
+
+
 def _drop_impossible_errors(operation: dict[str, Any]) -> None:
-    """Nothing sent, nothing to refuse: no 413 without a body, no 422 without a body or a parameter either."""
+    """Drop 413 where the operation takes no body, and 422 where it takes neither a body nor parameters."""
     if "requestBody" not in operation:
         operation["responses"].pop("413", None)
         if "parameters" not in operation:

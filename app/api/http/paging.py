@@ -1,4 +1,4 @@
-"""The `Link` header of a paged list (RFC 8288), as GitHub gives it."""
+"""The `Link` header of a paged list (RFC 8288)."""
 
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -10,16 +10,18 @@ from app.errors import InvalidCursor
 
 MAX_SKIP = 10_000
 
-Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
-Skip = Annotated[int, Query(ge=0, le=MAX_SKIP, description="How many to pass over; a cursor is faster.")]
-Cursor = Annotated[str | None, Query(max_length=64, description="Where to go on: take it from the `Link` header.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="The maximum number of items.")]
+Skip = Annotated[int, Query(ge=0, le=MAX_SKIP, description="The number of items to skip. A cursor is faster.")]
+Cursor = Annotated[
+    str | None, Query(max_length=64, description="The start of the page, from the `Link` header of the previous page.")
+]
 LINK_HEADER: dict[str, Any] = {
-    "Link": {"description": 'The next page, if any: `<…>; rel="next"`', "schema": {"type": "string"}}
+    "Link": {"description": 'The next page, if there is one: `<…>; rel="next"`', "schema": {"type": "string"}}
 }
 
 
 def read_cursor(cursor: str | None) -> UUID | None:
-    """The id after which the page starts. Raises InvalidCursor."""
+    """Return the id after which the page starts. Raises InvalidCursor."""
     if cursor is None:
         return None
     try:
@@ -29,15 +31,14 @@ def read_cursor(cursor: str | None) -> UUID | None:
 
 
 def set_next_link(request: Request, response: Response, cursor: str | None) -> None:
-    """Name the next page; with no `cursor` there is none. Every other query parameter is kept.
+    """Set the header to the next page, if there is a `cursor`. Other query parameters are kept.
 
-    All but `skip`, which would be applied once more: a cursor already says where the page starts. The URL is absolute,
-    since common clients hand it out without resolving it.
+    `skip` is removed, since the cursor includes it. The URL is absolute, since common clients do not resolve it.
     """
     if cursor is None:
         return
     url = request.url.remove_query_params("skip").include_query_params(cursor=cursor)
-    # A Host header is the client's to write: what could close the `<…>` is escaped.
+    # Escaped, since a client chooses the Host header: it could close the `<…>`.
     response.headers["Link"] = f'<{quote(str(url), safe=_URL_CHARACTERS)}>; rel="next"'
 
 

@@ -1,4 +1,4 @@
-"""The body of every error, `application/problem+json` (RFC 9457), and what routes declare about theirs."""
+"""Renders errors as `application/problem+json` (RFC 9457), and declares them in the OpenAPI document."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -52,14 +52,14 @@ _LOCATIONS: dict[type[InvalidInput], tuple[str, ...]] = {
     IdempotencyKeyReused: ("header", "Idempotency-Key"),
 }
 
-# What Starlette and FastAPI raise by themselves. `HTTPStatus` renames its phrases between Python versions.
+# Errors that Starlette and FastAPI raise. Their titles are fixed: `HTTPStatus` phrases differ between Python versions.
 HTTP_PROBLEMS = {
-    400: ("bad_request", "Bad request"),
-    404: ("not_found", "Not found"),
-    405: ("method_not_allowed", "Method not allowed"),
+    400: ("bad_request", "The request is malformed"),
+    404: ("not_found", "The resource does not exist"),
+    405: ("method_not_allowed", "The resource does not support this method"),
     408: ("request_timeout", "The request did not arrive in time"),
-    413: ("body_too_large", "The body is too large"),
-    431: ("headers_too_large", "The request's headers are too large"),
+    413: ("body_too_large", "The request body is too large"),
+    431: ("headers_too_large", "The request headers are too large"),
 }
 
 
@@ -74,7 +74,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     extensions: Mapping[str, Any] | None = None,
 ) -> Response:
-    """The one place that writes a problem's body; `extensions` are members of one kind of problem alone."""
+    """Return the response of a problem. `extensions` are members that only one kind of problem has."""
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + code,
         "title": title,
@@ -87,13 +87,13 @@ def problem_response(
     if errors is not None:
         body["errors"] = errors
     body.update(extensions or {})
-    # A lone surrogate (a key of the rejected body may hold one) becomes its JSON escape rather than an exception.
+    # `loc` can hold a lone surrogate of the rejected body: it becomes a JSON escape rather than an exception.
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
     return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
 def http_problem(scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """A problem that HTTP's own status says all about."""
+    """Return the response of an error that is known by its HTTP status alone."""
     code, title = HTTP_PROBLEMS.get(status, (f"http_{status}", HTTPStatus(status).phrase))
     return problem_response(scope, code=code, title=title, status=status, detail=detail, headers=headers)
 
@@ -129,13 +129,13 @@ def service_problem(scope: Scope, error: ServiceError, errors: Sequence[FieldErr
 
 
 def internal_problem(scope: Scope) -> Response:
-    """For what nobody foresaw: the caller learns the request id, the log holds the rest."""
+    """Return the response of an unhandled exception. The caller gets the request id; the log has the traceback."""
     return problem_response(
         scope,
         code="internal_error",
         title="Internal server error",
         status=500,
-        detail="Something went wrong here. The log tells more under this request id.",
+        detail="The service failed unexpectedly. Its log has the cause under this request_id.",
     )
 
 
@@ -158,17 +158,17 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     429: TooManyRequests,
     503: DatabaseUnavailable,
 }
-# Any route may meet these. 413 and 422 are dropped again (`app.api.http.openapi`) where there is nothing to refuse.
+# Any route can answer these. `app.api.http.openapi` drops 413 and 422 where they are impossible.
 _EVERYWHERE: tuple[int, ...] = (400, 413, 422, 431, 500, 503)
 _OTHERS = {
     400: (*HTTP_PROBLEMS[400], "There was an error parsing the body"),
     413: (*HTTP_PROBLEMS[413], "The body is larger than 2097152 bytes"),
     431: (*HTTP_PROBLEMS[431], "The request line and the header fields are larger than 32768 bytes"),
-    500: ("internal_error", "Internal server error", "Something went wrong here."),
+    500: ("internal_error", "Internal server error", "The service failed unexpectedly."),
 }
 _CHALLENGE = {"WWW-Authenticate": {"description": "`Bearer` (RFC 6750)", "schema": {"type": "string"}}}
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
-# By the status, or by the code of the one error of its status that has them.
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before trying again", "schema": {"type": "integer"}}}
+# By status, or by the code of the only error of a status that has them.
 _HEADERS: dict[int | str, dict[str, Any]] = {
     401: _CHALLENGE,
     429: _RETRY_AFTER,
@@ -179,9 +179,9 @@ _HEADERS: dict[int | str, dict[str, Any]] = {
 
 
 def problems(*errors: int | type[ServiceError], database: bool = True) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route: each status, or each error by its class, and those that any route may answer.
+    """Return the `responses=` of a route: the given errors, by status or class, and those that any route can answer.
 
-    `database=False` for the few routes that need none.
+    `database=False` is for routes that use no database.
     """
     everywhere = [status for status in _EVERYWHERE if database or status != HTTPStatus.SERVICE_UNAVAILABLE]
     if database:

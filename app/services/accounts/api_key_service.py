@@ -90,13 +90,13 @@ class ApiKeyService:
         if role is None:
             raise UserNotFound
         if Scope.ADMIN in scopes and role != Role.ADMIN:
-            raise AdminOnly("Only an administrator may make a key with the scope admin")
+            raise AdminOnly("Only administrators can create a key with the scope admin")
         if expires_at is not None and queries.is_over(db, expires_at):
             refused: FieldError = {"loc": ["expires_at"], "msg": "Must be in the future", "type": "in_the_past"}
-            raise InvalidInput("The key would have expired already", [refused])
+            raise InvalidInput("The key would already be expired: choose a later expires_at", [refused])
         limit = get_settings().api_keys_per_user
         if queries.count_live(db, user_id) >= limit:
-            raise ApiKeyLimit(f"You have {limit} keys that work: revoke one first")
+            raise ApiKeyLimit(f"You have {limit} working API keys: revoke one first")
 
     def _find(self, db: Session, user_id: UUID, key_id: UUID) -> ApiKey:
         found = queries.find_key(db, user_id, key_id)

@@ -67,7 +67,7 @@ class Principal:
     def check_admin(self, what: str = "do this") -> None:
         """Raises AdminOnly; for a key of an administrator that lacks the scope InsufficientScope."""
         if self.role != Role.ADMIN:
-            raise AdminOnly(f"Only an administrator may {what}")
+            raise AdminOnly(f"Only administrators can {what}")
         self.check_scope(Scope.ADMIN)
 
     def check_scope(self, scope: str) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.origin import Actor, current_origin
-from app.models.audit import AuditEvent, AuditRecord
+from app.models.audit import AuditEvent, AuditOrigin, AuditRecord
 from app.models.task import Task
 from app.services.execution.attempts import current_attempt
 
@@ -59,11 +59,12 @@ def record(db: Session, event: AuditEvent, subject: Subject, *, actor: Actor | N
     request, body = current_origin.get(), current_attempt.get()
     if request is None and body is not None:
         detail = {**detail, "by_task": str(body.task_id)}
+    origin = AuditOrigin.HTTP if request else AuditOrigin.WORKER if body else AuditOrigin.PYTHON
     actor = actor or (request.actor if request else None)
     values: dict[str, Any] = {
         "id": new_id(),
         "event": event.value,
-        "origin": "http" if request else "worker" if body else "python",
+        "origin": origin.value,
         "actor_id": actor.id if actor else None,
         "actor_name": actor.name[:MAX_NAME] if actor else None,
         "object_kind": subject.kind,

@@ -30,7 +30,9 @@ def edit(db: Session, task: Task, changes: dict[str, Any]) -> bool:
     """Change this version of the task; False when it has moved on. Raises InvalidTransition, InvalidTask."""
     pending_only = PENDING_ONLY & changes.keys()
     if pending_only and task.status is not TaskStatus.PENDING:
-        raise InvalidTransition(f"{', '.join(sorted(pending_only))}: only while pending, not {task.status}")
+        raise InvalidTransition(
+            f"{', '.join(sorted(pending_only))} can change only while pending; the task is {task.status}"
+        )
     return task_changes.patch(db, task.id, task.version, _values(task, changes), pending_only=bool(pending_only))
 
 

@@ -56,13 +56,13 @@ def set_state(db: Session, task_id: UUID, state: dict[str, Any]) -> None:
     if "status" in state:
         to = TaskStatus(state["status"])
         if "result" in state and to is not TaskStatus.SUCCEEDED:
-            raise InvalidTransition("A result comes with status succeeded")
+            raise InvalidTransition("A result requires the status succeeded")
         values: dict[str, Any] = {
             name: value for name, value in state.items() if name in {"progress", "progress_detail"}
         }
         moved = _move(db, task_id, to, values, state.get("result"), None)
     elif "result" in state:
-        raise InvalidTransition("A result comes with status succeeded")
+        raise InvalidTransition("A result requires the status succeeded")
     else:
         moved = task_changes.set_progress(db, task_id, state)
     if not moved:

@@ -19,7 +19,7 @@ from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.messaging.guard.messages import GENERATION_HEADER, RECORD_HEADER
 from app.messaging.hidden_values import conceal, hide_arguments
 from app.messaging.task_base import SQLAlchemyTask
-from app.schemas.task import MAX_SECONDS
+from app.schemas.task_values import MAX_SECONDS
 from app.services.execution.attempts import NextTry, Ticket
 from app.worker.child.attempt_run import AttemptRun, to_json
 from app.worker.child.process import child_process

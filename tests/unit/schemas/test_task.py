@@ -7,7 +7,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from app.models.task import TaskPriority
-from app.schemas.task import Moment, TaskCreate, TaskPatch
+from app.schemas.task import TaskCreate, TaskPatch
+from app.schemas.task_values import Moment
 
 NEEDED: dict[str, Any] = {"name": "n", "task_type": "t", "celery_task_name": "c"}
 

@@ -1,0 +1,137 @@
+"""A conversation with a running service that has every operation succeed, and that runs into most of its errors."""
+
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from tests.support.accounts import API, PASSWORD, bearer, login, register
+from tests.support.stack import Stack
+
+LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
+TASK: dict[str, Any] = {"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [0]}
+LATER = TASK | {"delay_seconds": 3600}
+SETTINGS = {"WEBHOOK_SECRET": "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0ISE="}
+CODES = {
+    *("bad_request", "method_not_allowed", "body_too_large", "headers_too_large", "not_found"),
+    *("not_authenticated", "invalid_token", "invalid_credentials"),
+    *("admin_only", "insufficient_scope", "login_only", "wrong_password"),
+    *("task_not_found", "user_not_found", "session_not_found", "api_key_not_found"),
+    *("invalid_transition", "task_active", "user_exists", "user_has_tasks", "last_admin", "precondition_failed"),
+    *("validation_error", "unknown_task", "invalid_arguments", "invalid_cursor", "weak_password"),
+    *("idempotency_key_reused", "idempotent_task_deleted"),
+}
+
+
+def converse(stack: Stack, http: httpx.Client) -> None:
+    """Make all calls through `http`, which has no credentials of its own."""
+    admin, user = register(http), register(http)
+    stack.promote(admin["id"])
+    boss, mine = _Caller(http, admin["username"]), _Caller(http, user["username"])
+    _operations(http)
+    _tasks(mine)
+    _task_errors(http, mine)
+    _users(boss)
+    _credentials(mine, user)
+    _logins(http, mine)
+    boss("GET", "/audit")
+
+
+class _Caller:
+    """Calls as a user who has just logged in; `caller("GET", "/users/me")`."""
+
+    def __init__(self, http: httpx.Client, username: str) -> None:
+        self.http, self.username = http, username
+        self.tokens = login(http, username)
+
+    def __call__(self, method: str, path: str, headers: dict[str, str] | None = None, **options: Any) -> httpx.Response:
+        token = bearer(self.tokens["access_token"])
+        return self.http.request(method, API + path, headers={**token, **(headers or {})}, **options)
+
+    def task(self, **fields: Any) -> str:
+        return str(self("POST", "/tasks/", json=TASK | fields).json()["id"])
+
+
+def _operations(http: httpx.Client) -> None:
+    for path in ("/healthz", "/readyz", "/metrics", "/nothing-here"):
+        http.get(path)
+    http.get(f"{API}/tasks/")
+    http.get(f"{API}/tasks/", headers=bearer("no-token"))
+    http.delete("/healthz")
+    http.get("/healthz?x=%00")
+    http.post(f"{API}/auth/login", content=b"x" * 3_000_000)
+    http.get("/healthz", headers={"X-Long": "x" * 40_000})
+
+
+def _tasks(mine: _Caller) -> None:
+    for fields in ({}, {"args": [-1]}, {"kwargs": {"steps": 2, "password": "hidden"}}):  # the second one fails
+        task_id = mine.task(**fields)
+        mine("GET", f"/tasks/{task_id}?wait=30")
+        mine("GET", f"/tasks/{task_id}/attempts")
+    mine("GET", f"/tasks/{task_id}/events")
+    mine("GET", "/tasks/events")
+    pending = mine.task(delay_seconds=3600, expires_at="2100-01-01T00:00:00+02:00", max_attempts=3, metadata={"a": 1})
+    mine("PATCH", f"/tasks/{pending}", json={"priority": "urgent", "tags": ["a"], "expires_at": None})
+    mine("PATCH", f"/tasks/{pending}", json={"name": "y"}, headers={"If-Match": '"0"'})
+    mine("DELETE", f"/tasks/{pending}")
+    mine("POST", f"/tasks/{pending}/cancel")
+    mine("POST", f"/tasks/{pending}/retry")
+    mine("POST", f"/tasks/{pending}/retry")
+    mine("DELETE", f"/tasks/{pending}?force=true")
+    mine("POST", "/tasks/batch", json={"tasks": [LATER, LATER]})
+    for path in ("/tasks/?limit=2", "/tasks/count", "/tasks/types", "/tasks/?cursor=x", "/tasks/?user_id=all"):
+        mine("GET", path)
+
+
+def _task_errors(http: httpx.Client, mine: _Caller) -> None:
+    mine("GET", f"/tasks/{uuid4()}")
+    for body in ({}, TASK | {"celery_task_name": "no.such.task"}, TASK | {"args": ["x"]}):
+        mine("POST", "/tasks/", json=body)
+    once = {"Idempotency-Key": "once"}
+    task_id = mine("POST", "/tasks/", json=LATER, headers=once).json()["id"]
+    mine("POST", "/tasks/", json=TASK, headers=once)
+    mine("DELETE", f"/tasks/{task_id}?force=true")
+    mine("POST", "/tasks/", json=LATER, headers=once)
+
+
+def _users(boss: _Caller) -> None:
+    body = {"username": "newcomer", "email": "newcomer@example.com", "password": PASSWORD}
+    user_id = boss("POST", "/users/", json=body).json()["id"]
+    boss("POST", "/users/", json=body)
+    boss("POST", "/users/", json=body | {"username": "weak", "password": "password"})
+    newcomer = _Caller(boss.http, "newcomer")
+    task_id = newcomer.task(delay_seconds=3600)
+    for path in (f"/users/{user_id}", f"/users/{uuid4()}", "/users/?limit=1", "/users/"):
+        boss("GET", path)
+    boss("DELETE", f"/users/{user_id}")
+    boss("POST", f"/tasks/{task_id}/cancel")
+    boss("PATCH", f"/users/{user_id}", json={"email": "other@example.com", "is_active": False})
+    boss("DELETE", f"/users/{user_id}")
+    boss("PATCH", f"/users/{boss('GET', '/users/me').json()['id']}", json={"role": "user"})
+
+
+def _credentials(mine: _Caller, user: dict[str, Any]) -> None:
+    key = mine("POST", "/auth/api-keys", json={"name": "k", "scopes": ["tasks:read"]}).json()
+    mine("GET", "/auth/api-keys")
+    mine("GET", f"/auth/api-keys/{uuid4()}")
+    for method, path in (("POST", "/tasks/"), ("GET", "/auth/api-keys")):  # without the scope, and without a login
+        mine.http.request(method, API + path, headers=bearer(key["key"]), json=TASK if method == "POST" else None)
+    mine("GET", f"/auth/api-keys/{key['id']}")
+    mine("DELETE", f"/auth/api-keys/{key['id']}")
+    mine("PATCH", "/users/me", json={"email": f"{user['username']}@example.org"})
+    mine("GET", "/users/me/webhook-secret")
+    mine("GET", "/users/")
+
+
+def _logins(http: httpx.Client, mine: _Caller) -> None:
+    http.post(f"{API}/auth/login", data={"username": mine.username, "password": "wrong"})
+    mine.tokens = http.post(f"{API}/auth/refresh", json={"refresh_token": mine.tokens["refresh_token"]}).json()
+    login(http, mine.username)
+    logins = mine("GET", "/auth/sessions").json()
+    mine("DELETE", f"/auth/sessions/{next(each['id'] for each in logins if not each['current'])}")
+    mine("DELETE", f"/auth/sessions/{uuid4()}")
+    mine("DELETE", "/auth/sessions")
+    for current in ("wrong", PASSWORD):
+        mine("PUT", "/users/me/password", json={"current_password": current, "new_password": PASSWORD})
+    mine.tokens = login(http, mine.username)
+    mine("POST", "/auth/logout")
