@@ -16,7 +16,7 @@ from app.api.endpoints import docs, operations
 from app.api.http.cors import Cors
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
-from app.api.http.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
+from app.api.http.middleware import UnhandledErrors, RequestContext, RequestLimits, RequestMetrics
 from app.api.http.openapi import operation_id
 from app.api.http.shutdown import told_to_stop
 from app.api.routes import add_routes
@@ -91,7 +91,7 @@ def create_app() -> FastAPI:
         allowed_hosts=settings.allowed_hosts,
     )
     app.add_middleware(RequestMetrics)
-    app.add_middleware(LastNet)
+    app.add_middleware(UnhandledErrors)
     if settings.cors_origins:
         app.add_middleware(Cors, origins=settings.cors_origins)
     app.add_middleware(RequestContext, hsts=settings.app_env == "production")

@@ -1,7 +1,7 @@
 """What happens to every request around the routes. Pure ASGI: Starlette's BaseHTTPMiddleware breaks streams.
 
 From the outside in: `RequestContext` (id, security headers), `Cors` where origins are named (`cors.py`),
-`LastNet` (exceptions), `RequestMetrics`, `RequestLimits` (sizes, malformed targets, hosts). They change only messages
+`UnhandledErrors` (exceptions), `RequestMetrics`, `RequestLimits` (sizes, malformed targets, hosts). They change only messages
 that pass, and hold no body. Within them `FastPath` (`fast_path.py`) takes the plain form of what comes most.
 """
 
@@ -92,7 +92,7 @@ class RequestContext:
             request_id.reset(token)
 
 
-class LastNet:
+class UnhandledErrors:
     """Makes each unforeseen exception a problem with status 500. Within `Cors`: its answer too is for that origin."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -128,7 +128,7 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = 500  # what `LastNet` makes of an exception
+        status = 500  # what `UnhandledErrors` makes of an exception
         begun = perf_counter()
 
         async def send_and_note(message: Message) -> None:

@@ -12,12 +12,12 @@ from starlette.testclient import TestClient
 
 from app import errors
 from app.api.http.error_handlers import add_problem_handlers
-from app.api.http.middleware import LastNet, RequestContext
+from app.api.http.middleware import UnhandledErrors, RequestContext
 from app.api.http.problems import problems
 
 app = FastAPI(redirect_slashes=False)
 add_problem_handlers(app)
-app.add_middleware(LastNet)
+app.add_middleware(UnhandledErrors)
 app.add_middleware(RequestContext)
 
 
