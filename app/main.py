@@ -18,7 +18,7 @@ from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
 from app.api.http.middleware import UnhandledErrors, RequestContext, RequestLimits, RequestMetrics
 from app.api.http.openapi import operation_id
-from app.api.http.shutdown import told_to_stop
+from app.api.http.shutdown import on_shutdown
 from app.api.routes import add_routes
 from app.catalogue import catalogue
 from app.core.allocator import lean_malloc
@@ -118,7 +118,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         try:
             attendant.start()
             async with running_watcher() as watcher, _groups() as groups:
-                with _rarely_collected(), told_to_stop(watcher.close):
+                with _rarely_collected(), on_shutdown(watcher.close):
                     yield {"watcher": watcher, **groups}
         finally:
             await anyio.to_thread.run_sync(attendant.stop)

@@ -15,7 +15,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def told_to_stop(stop: Callable[[], None]) -> Iterator[None]:
+def on_shutdown(stop: Callable[[], None]) -> Iterator[None]:
     """Within the block, a signal that ends the process also has `stop` run in this event loop."""
     if threading.current_thread() is not threading.main_thread():  # a test's server: it hears no signals
         yield
