@@ -21,7 +21,7 @@ from app.api.http.openapi import operation_id
 from app.api.http.shutdown import on_shutdown
 from app.api.routes import add_routes
 from app.catalogue import catalogue
-from app.core.allocator import lean_malloc
+from app.core.allocator import single_malloc_arena
 from app.core.config import get_settings
 from app.core.logging import configure_logging, make_access_lines_cheap
 from app.core.metrics import forget_process
@@ -108,7 +108,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     make_access_lines_cheap()
     keep_transactions_short()
     _tell_of_an_unbounded_server()
-    async with lean_malloc():  # before the first thread has an arena
+    async with single_malloc_arena():  # before the first thread has an arena
         limiter = anyio.to_thread.current_default_thread_limiter()
         limiter.total_tokens = get_settings().api_threads
         # Else the first request that shows or takes a task would import them all, and TASK_MODULES may take seconds: in

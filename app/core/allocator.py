@@ -25,7 +25,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 @asynccontextmanager
-async def lean_malloc() -> AsyncIterator[None]:
+async def single_malloc_arena() -> AsyncIterator[None]:
     """One arena from now on, for good; what is free in it goes back every few seconds while the block runs."""
     glibc = _glibc()
     if glibc is None:
