@@ -23,7 +23,7 @@ from app.api.routes import add_routes
 from app.catalogue import catalogue
 from app.core.allocator import single_malloc_arena
 from app.core.config import get_settings
-from app.core.logging import configure_logging, make_access_lines_cheap
+from app.core.logging import configure_logging, optimize_access_log
 from app.core.metrics import forget_process
 from app.db.outage import first_line
 from app.db.session import SessionLocal, dispose_engine, keep_transactions_short
@@ -105,7 +105,7 @@ def create_app() -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     del app
     configure_logging()
-    make_access_lines_cheap()
+    optimize_access_log()
     keep_transactions_short()
     _tell_of_an_unbounded_server()
     async with single_malloc_arena():  # before the first thread has an arena

@@ -171,7 +171,7 @@ class PerTurn:
             self._stream.flush()
 
 
-def make_access_lines_cheap() -> None:
+def optimize_access_log() -> None:
     """For a process that serves HTTP: no line of its looks for its caller, and those of one moment are one write."""
     logging._srcfile = None  # noqa: SLF001 (documented as an optimisation)
     logging.logThreads = logging.logMultiprocessing = False
