@@ -7,7 +7,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import OAuth2PasswordBearer, SecurityScopes
 from sqlalchemy.orm import Session
 
-from app.core.origin import Actor, acts
+from app.core.origin import Actor, set_actor
 from app.db.session import SessionLocal
 from app.errors import Unauthenticated
 from app.live.watcher import Watcher
@@ -53,7 +53,7 @@ async def authenticated(request: Request, token: str | None, *scopes: str) -> Pr
         raise Unauthenticated
     authenticator: Authenticator = request.state.authenticator
     user = await authenticator.authenticate(token)
-    acts(Actor(user.id, user.username))
+    set_actor(Actor(user.id, user.username))
     for scope in scopes:
         user.check_scope(scope)
     return user

@@ -30,7 +30,7 @@ class Origin:
 current_origin: ContextVar[Origin | None] = ContextVar("current_origin", default=None)
 
 
-def acts(actor: Actor) -> None:
+def set_actor(actor: Actor) -> None:
     """From here on this request is known to be `actor`'s."""
     origin = current_origin.get()
     if origin is not None:
