@@ -86,7 +86,7 @@ def formatter(look: logging.Formatter) -> "SafeFormatter":
     return JSONFormatter() if settings.logs_json else TextFormatter(look)
 
 
-def say(message: str, level: int = logging.INFO) -> None:
+def write_event(message: str, level: int = logging.INFO) -> None:
     """An event from where no handler may be used: before there is one, or inside of a signal's handler."""
     record = logging.LogRecord(__name__, level, __file__, 0, message, None, None)
     os.write(2, (formatter(logging.Formatter(_FORMAT)).format(record) + "\n").encode("utf-8", "replace"))

@@ -104,8 +104,8 @@ def _speak_in_events(instance: Any, **_: Any) -> None:
         from celery.apps import worker as program
 
         instance.quiet = True
-        program.safe_say = lambda message, *_: forms.say(message)
-        warnings.showwarning = lambda message, kind, *_: forms.say(f"{kind.__name__}: {message}", logging.WARNING)
+        program.safe_say = lambda message, *_: forms.write_event(message)
+        warnings.showwarning = lambda message, kind, *_: forms.write_event(f"{kind.__name__}: {message}", logging.WARNING)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
