@@ -34,7 +34,7 @@ _fields: list[Fields] = []
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
 _BAR = "  | "
-# Nobody reads more of one event, and what looks for secrets has to look at all of it.
+# Nobody reads more of one event, and what looks for secrets has to inner at all of it.
 _LIMIT = 50_000
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # A whole part of a path. Nothing that tells a secret by its looks tells one id from another.
@@ -48,7 +48,7 @@ _SERVER = ("uvicorn", "uvicorn.access")
 _MIN_SETTING = 12
 
 
-def add_fields(fields: Fields) -> None:
+def add_json_fields(fields: Fields) -> None:
     """Have these members in the JSON of each line."""
     if fields not in _fields:
         _fields.append(fields)
@@ -65,7 +65,7 @@ def configure_logging() -> None:
         handler.setFormatter(formatter(logging.Formatter(_FORMAT)))
         root.addHandler(handler)
         root.setLevel(logging.INFO)
-        catch_the_uncaught()
+        log_uncaught_exceptions()
     for name in _SERVER:
         guard(logging.getLogger(name))
     # /readyz asks Alembic for the head; that it has plugins is no news.
@@ -79,11 +79,11 @@ def guard(logger: logging.Logger) -> None:
             handler.setFormatter(formatter(handler.formatter or logging.Formatter()))
 
 
-def formatter(look: logging.Formatter) -> "SafeFormatter":
-    """What LOG_FORMAT asks for; `look` is how a line of text looks."""
+def formatter(inner: logging.Formatter) -> "SafeFormatter":
+    """What LOG_FORMAT asks for; `inner` is how a line of text looks."""
     settings = get_settings()
     known_secrets.hide("settings", _secrets_of(settings))
-    return JSONFormatter() if settings.logs_json else TextFormatter(look)
+    return JSONFormatter() if settings.logs_json else TextFormatter(inner)
 
 
 def write_event(message: str, level: int = logging.INFO) -> None:
@@ -92,7 +92,7 @@ def write_event(message: str, level: int = logging.INFO) -> None:
     os.write(2, (formatter(logging.Formatter(_FORMAT)).format(record) + "\n").encode("utf-8", "replace"))
 
 
-def catch_the_uncaught() -> None:
+def log_uncaught_exceptions() -> None:
     """What ends a thread or the process is an event too, rather than lines that the interpreter prints as they are."""
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda args: _log_uncaught(
@@ -118,19 +118,19 @@ def _escaped(found: re.Match[str]) -> str:
     return _SHORT.get(character) or (f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}")  # noqa: PLR2004
 
 
-def is_access(record: logging.LogRecord) -> bool:
+def is_access_record(record: logging.LogRecord) -> bool:
     """A line of the server's access log: one for each request, so what it costs counts."""
     return record.name == "uvicorn.access" and isinstance(record.args, tuple)
 
 
-def safe_arguments(record: logging.LogRecord) -> tuple[Any, ...]:
+def safe_access_arguments(record: logging.LogRecord) -> tuple[Any, ...]:
     """Peer, method, path, version and status of an access line. Escaping what is safe already changes nothing."""
     assert isinstance(record.args, tuple)
     return tuple(_safe_part(each) if isinstance(each, str) else each for each in record.args)
 
 
 def _safe_part(text: str) -> str:
-    """To look for secrets costs 0.01 ms: not again in what was seen to hold none, whichever ids stand in it."""
+    """To inner for secrets costs 0.01 ms: not again in what was seen to hold none, whichever ids stand in it."""
     shape = _ID.sub(_ANY_ID, text)
     if len(shape) <= _MAX_SHAPE and not known_secrets.are_in(text) and _is_safe(shape):
         return text
@@ -142,7 +142,7 @@ def _is_safe(shape: str) -> bool:
     return escape(redact_text(shape)) == shape
 
 
-class PerTurn:
+class LoopTurnBuffer:
     """A stream for the access log: the lines of one turn of the event loop are written together."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -157,13 +157,13 @@ class PerTurn:
         if self._is_due:
             return
         try:
-            asyncio.get_running_loop().call_soon(self.flush_now)
+            asyncio.get_running_loop().call_soon(self.write_buffered)
         except RuntimeError:
-            self.flush_now()
+            self.write_buffered()
         else:
             self._is_due = True
 
-    def flush_now(self) -> None:
+    def write_buffered(self) -> None:
         self._is_due = False
         lines, self._lines = self._lines, []
         if lines and not self._stream.closed:
@@ -176,25 +176,25 @@ def optimize_access_log() -> None:
     logging._srcfile = None  # noqa: SLF001 (documented as an optimisation)
     logging.logThreads = logging.logMultiprocessing = False
     for handler in logging.getLogger("uvicorn.access").handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler.stream, PerTurn):
-            lines = PerTurn(handler.stream)
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler.stream, LoopTurnBuffer):
+            lines = LoopTurnBuffer(handler.stream)
             handler.setStream(lines)
-            atexit.register(lines.flush_now)
+            atexit.register(lines.write_buffered)
 
 
 class SafeFormatter(logging.Formatter):
     """What both forms share: the message and the exception, without secrets."""
 
-    def message_of(self, record: logging.LogRecord) -> str:
+    def message_text(self, record: logging.LogRecord) -> str:
         try:
-            if is_access(record):
-                return str(record.msg) % safe_arguments(record)
+            if is_access_record(record):
+                return str(record.msg) % safe_access_arguments(record)
             message = record.getMessage()
         except Exception:  # noqa: BLE001 (somebody's `__str__`, or arguments that do not fit: the line still comes)
             message = f"{record.msg!s} (its arguments do not fit)"
         return redact_text(message[:_LIMIT])
 
-    def exception_of(self, record: logging.LogRecord) -> str:
+    def exception_text(self, record: logging.LogRecord) -> str:
         """The traceback, and the stack where that was asked for; "" without either."""
         text = record.exc_text or ""
         if record.exc_info and not text:
@@ -208,23 +208,23 @@ class SafeFormatter(logging.Formatter):
 
 
 class TextFormatter(SafeFormatter):
-    """Around any other formatter, whose look the line keeps."""
+    """Around any other formatter, whose inner the line keeps."""
 
-    def __init__(self, look: logging.Formatter) -> None:
+    def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
-        self.look = look
+        self.inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
         safe = copy(record)
         safe.request_id = request_id.get()
         safe.exc_info = safe.stack_info = None
-        safe.exc_text = "\n".join(_BAR + escape(line) for line in self.exception_of(record).split("\n") if line) or None
-        if is_access(record):
-            safe.args = safe_arguments(record)  # its formatter puts the line together from them
+        safe.exc_text = "\n".join(_BAR + escape(line) for line in self.exception_text(record).split("\n") if line) or None
+        if is_access_record(record):
+            safe.args = safe_access_arguments(record)  # its formatter puts the line together from them
         else:
-            safe.msg, safe.args = escape(self.message_of(record)), None
+            safe.msg, safe.args = escape(self.message_text(record)), None
         safe.__dict__.pop("color_message", None)  # uvicorn's, which would take the message's place
-        return self.look.format(safe)
+        return self.inner.format(safe)
 
 
 class JSONFormatter(SafeFormatter):
@@ -236,14 +236,14 @@ class JSONFormatter(SafeFormatter):
             "timestamp": at.replace("+00:00", "Z"),
             "level": record.levelname,
             "logger": record.name,
-            "message": self.message_of(record),
+            "message": self.message_text(record),
             "pid": record.process,
         }
         if (identifier := request_id.get()) != "-":
             event["request_id"] = identifier
         for fields in _fields:
             event |= fields(record)
-        if exception := self.exception_of(record):
+        if exception := self.exception_text(record):
             event["exception"] = exception
         # Readable in any language; what is left to escape stands inside of strings, where JSON's own escapes serve.
         text = json.dumps(event, ensure_ascii=False, default=str, separators=(",", ":"))

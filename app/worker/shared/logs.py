@@ -86,10 +86,10 @@ def forget(task_id: str, **_: Any) -> None:
 
 
 def _on_setup(logger: logging.Logger, **_: Any) -> None:
-    forms.add_fields(_fields)
+    forms.add_json_fields(_fields)
     forms.guard(logger)
     forms.guard(get_multiprocessing_logger())
-    forms.catch_the_uncaught()
+    forms.log_uncaught_exceptions()
     # Of its parts the setting up of its plugins alone would be news at this level.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 

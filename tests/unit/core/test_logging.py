@@ -135,7 +135,7 @@ class TestText:
             for _ in range(2):
                 args = ("127.0.0.1:1", "GET", path, "1.1", 200)
                 access = logging.LogRecord("uvicorn.access", logging.INFO, "", 1, '%s - "%s %s HTTP/%s" %d', args, None)
-                assert forms.safe_arguments(access)[2] == shown
+                assert forms.safe_access_arguments(access)[2] == shown
         finally:
             known_secrets.forget("test")
 
@@ -153,7 +153,7 @@ class TestConfiguring:
         server = logging.getLogger("uvicorn")
         monkeypatch.setattr(root, "handlers", [])
         monkeypatch.setattr(server, "handlers", [logging.StreamHandler(io.StringIO())])
-        monkeypatch.setattr(forms, "catch_the_uncaught", lambda: None)
+        monkeypatch.setattr(forms, "log_uncaught_exceptions", lambda: None)
         level = root.level
         yield root
         root.setLevel(level)
@@ -167,7 +167,7 @@ class TestConfiguring:
         (handler,) = bare.handlers
         (server,) = logging.getLogger("uvicorn").handlers
         assert type(handler.formatter) is type(server.formatter) is kind
-        assert not isinstance(getattr(server.formatter, "look", None), TextFormatter)
+        assert not isinstance(getattr(server.formatter, "inner", None), TextFormatter)
 
     def test_leaves_alone_what_somebody_else_has_set_up(self, bare: logging.Logger) -> None:
         bare.handlers = [logging.NullHandler()]
@@ -212,7 +212,7 @@ class TestLinesOfOneTurn:
                 writes.append(text)
                 return len(text)
 
-        lines = forms.PerTurn(Stream())
+        lines = forms.LoopTurnBuffer(Stream())
 
         async def two_turns() -> None:
             for turn in ("a", "b"):
