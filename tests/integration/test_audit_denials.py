@@ -14,7 +14,7 @@ from app.api.http import denials
 from app.core.config import get_settings
 from app.core.metrics import exposition
 from app.db.session import SessionLocal
-from app.services.tasks.bounds import PerMinute
+from app.services.tasks.bounds import RateLimit
 from tests.support.accounts import API, PASSWORD, bearer
 from tests.support.audit import recorded
 from tests.support.services import Services
@@ -34,7 +34,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Of bounds that are new for each test; it stands still."""
     clock = Clock()
-    monkeypatch.setattr(denials, "_bounds", PerMinute(denials.PER_CALLER, denials.PER_PROCESS, clock))
+    monkeypatch.setattr(denials, "_bounds", RateLimit(denials.PER_CALLER, denials.PER_PROCESS, clock))
     return clock
 
 

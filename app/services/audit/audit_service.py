@@ -86,9 +86,9 @@ class AuditService:
         last = found[limit - 1] if len(found) > limit else None
         return AuditPage(found[:limit], None if last is None else str(Place(last.at, last.id)))
 
-    def record_denial(self, db: Session, route: str, code: str, ids: dict[str, str], left_out: int) -> None:
+    def record_denial(self, db: Session, route: str, code: str, ids: dict[str, str], suppressed: int) -> None:
         """Somebody was refused (403) what they asked of `route`; `left_out` more of theirs were not recorded."""
-        more = {"left_out": left_out} if left_out else {}
+        more = {"left_out": suppressed} if suppressed else {}
         with transaction(db):
             audit.record(db, AuditEvent.ACCESS_DENIED, Subject("route", route), actor=None, code=code, **ids, **more)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 MAX_KEPT = 1000
 
 
-class PerMinute:
+class RateLimit:
     """At most `each` a minute for a key and `total` for all of them, in this process; what is beyond is counted.
 
     By this process's monotonic clock: it bounds the process's own work and decides nothing that others see.
@@ -19,7 +19,7 @@ class PerMinute:
         self._lock = threading.Lock()
         self._until = 0.0
         self._admitted: dict[str, int] = {}
-        self._left_out: dict[str, int] = {}
+        self._suppressed: dict[str, int] = {}
 
     def admit(self, key: str) -> int | None:
         """None: leave it out. Else how many of this key were left out since the last one that was not."""
@@ -30,7 +30,7 @@ class PerMinute:
             taken = self._admitted.get(key, 0)
             if taken < self.each and sum(self._admitted.values()) < self.total:
                 self._admitted[key] = taken + 1
-                return self._left_out.pop(key, 0)
-            if key in self._left_out or len(self._left_out) < MAX_KEPT:
-                self._left_out[key] = self._left_out.get(key, 0) + 1
+                return self._suppressed.pop(key, 0)
+            if key in self._suppressed or len(self._suppressed) < MAX_KEPT:
+                self._suppressed[key] = self._suppressed.get(key, 0) + 1
             return None
