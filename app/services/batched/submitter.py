@@ -22,7 +22,7 @@ from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.login_queries import LiveSession, live_sessions_of_tokens
 from app.services.tasks import task_creation
 from app.services.tasks.idempotency import Accepted, create_once
-from app.services.tasks.quotas import Load, Room, quotas
+from app.services.tasks.quotas import Load, Reservation, quotas
 from app.services.tasks.task_creation import NewTask
 
 # What the values of a row bring about; anything else is as true of the rows beside it.
@@ -133,23 +133,23 @@ def _request_of(item: _OfLogin, session: LiveSession | None) -> _Request | Excep
 
 
 def _accept(requests: list[_Request]) -> list[_Inserted | Exception]:
-    """Who has room is inserted, together if that is possible."""
+    """Who has reservation is inserted, together if that is possible."""
     outcomes: dict[int, _Inserted | Exception] = {}
-    rooms: dict[int, Room] = {}
+    reservations: dict[int, Reservation] = {}
     try:
         with SessionLocal() as db:
             for at, request in enumerate(requests):
                 try:
-                    rooms[at] = quotas.take(db, request.user_id, request.load)
+                    reservations[at] = quotas.take(db, request.user_id, request.load)
                 except QuotaExceeded as refusal:
                     outcomes[at] = refusal
-        outcomes.update(zip(rooms, _insert([requests[at] for at in rooms]), strict=True))
+        outcomes.update(zip(reservations, _insert([requests[at] for at in reservations]), strict=True))
     finally:
-        for at, room in rooms.items():
+        for at, reservation in reservations.items():
             if isinstance(outcomes.get(at), list):
-                room.keep()
+                reservation.keep()
             else:
-                room.give_back()
+                reservation.give_back()
     return [outcomes[at] for at in range(len(requests))]
 
 

@@ -1,7 +1,7 @@
 """How much one user may have waiting and send: tasks queued, bytes of their arguments, tasks a minute.
 
 No statement per task and no row that everybody writes: each process remembers what the database last told it about a
-user and adds what it has accepted since. It looks again when that has used up a sixteenth of the room that was left, so
+user and adds what it has accepted since. It looks again when that has used up a sixteenth of the reservation that was left, so
 that many processes together overrun a quota by little (docs/adr/0021). Within one process a quota is exact.
 """
 
@@ -35,7 +35,7 @@ WINDOW_SECONDS = 60
 # SLOW_LOOK (some ten thousand rows) is not waited for when it is repeated.
 MIN_INTERVAL, LOOKS_SHARE, SLOW_LOOK = 1.0, 0.05, 0.05
 SHARE_OF_ROOM = 16
-# What a queue that is full needs to have room again is anybody's guess: so long a client is asked to wait.
+# What a queue that is full needs to have reservation again is anybody's guess: so long a client is asked to wait.
 QUEUE_RETRY_SECONDS = 5
 MAX_USERS = 10_000
 
@@ -135,7 +135,7 @@ class Usage:
         return self.since.plus(self.open)
 
 
-class Room(NamedTuple):
+class Reservation(NamedTuple):
     """What was taken for tasks that are about to be inserted."""
 
     usage: Usage | None
@@ -157,32 +157,32 @@ class Room(NamedTuple):
 
 
 class Quotas:
-    """One for each process. Takes room before a task is inserted, gives it back where the insert fails."""
+    """One for each process. Takes reservation before a task is inserted, gives it back where the insert fails."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users: OrderedDict[UUID, Usage] = OrderedDict()
 
     @contextmanager
-    def room(self, db: Session, user_id: UUID, wanted: Load) -> Iterator[None]:
+    def reservation(self, db: Session, user_id: UUID, wanted: Load) -> Iterator[None]:
         """Around the transaction that adds these tasks to the user's queue. All of them or none.
 
         Raises TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, each with the seconds to wait.
         """
-        room = self.take(db, user_id, wanted)
+        reservation = self.take(db, user_id, wanted)
         try:
             yield
         except BaseException:
-            room.give_back()
+            reservation.give_back()
             raise
-        room.keep()
+        reservation.keep()
 
-    def take(self, db: Session, user_id: UUID, wanted: Load) -> "Room":
-        """The same for who settles several of them: each must be kept or given back. Raises as `room` does."""
+    def take(self, db: Session, user_id: UUID, wanted: Load) -> "Reservation":
+        """The same for who settles several of them: each must be kept or given back. Raises as `reservation` does."""
         usage = self._usage(user_id)
         if usage is not None:
             self._take(db, user_id, usage, wanted)
-        return Room(usage, wanted)
+        return Reservation(usage, wanted)
 
     def _usage(self, user_id: UUID) -> Usage | None:
         settings = get_settings()
@@ -298,20 +298,20 @@ def _window_seconds(usage: Usage, wanted: Load, *, by_own: bool) -> int:
 
 
 def _queue_seconds(usage: Usage) -> int:
-    """Nobody knows when a task ends; before the next look no room would be found."""
+    """Nobody knows when a task ends; before the next look no reservation would be found."""
     return max(QUEUE_RETRY_SECONDS, math.ceil(usage.interval))
 
 
 def _used_its_share(settings: Settings, usage: Usage) -> bool:
-    """Whether a sixteenth of the room that the last look has found is taken, or there was none yet."""
+    """Whether a sixteenth of the reservation that the last look has found is taken, or there was none yet."""
     taken = usage.taken()
-    rooms = (
+    reservations = (
         (settings.quota_queued_tasks, usage.queued.tasks, taken.tasks),
         (settings.quota_queued_bytes, usage.queued.bytes, taken.bytes),
         (settings.quota_tasks_per_minute, usage.recent, taken.tasks),
     )
     return not usage.is_known or any(
-        quota and used * SHARE_OF_ROOM > max(0, quota - known) for quota, known, used in rooms
+        quota and used * SHARE_OF_ROOM > max(0, quota - known) for quota, known, used in reservations
     )
 
 
