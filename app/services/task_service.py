@@ -83,8 +83,8 @@ class TaskService:
         Raises UnknownTask, InvalidArguments; where the user's quotas are to hold (the API's calls), QuotaExceeded.
         """
         rows = task_creation.rows_of(wanted, user_id)
-        room = quotas.room(db, user_id, load_of(wanted)) if within_quota else nullcontext()
-        with room, transaction(db, commit=commit):
+        reservation = quotas.reserved(db, user_id, load_of(wanted)) if within_quota else nullcontext()
+        with reservation, transaction(db, commit=commit):
             return task_creation.as_tasks(db, task_creation.accept(db, rows))
 
     # Read
@@ -242,8 +242,8 @@ class TaskService:
         """
         task = self.get_task(db, task_id, owner=owner)
         queues_again = within_quota and task.status in {TaskStatus.FAILED, TaskStatus.REVOKED}
-        room = quotas.room(db, task.user_id, load_of([task])) if queues_again else nullcontext()
-        with room, transaction(db, commit=commit):
+        reservation = quotas.reserved(db, task.user_id, load_of([task])) if queues_again else nullcontext()
+        with reservation, transaction(db, commit=commit):
             if not task_changes.restart(db, task.id):
                 raise task_changes.refused(db, task.id, "retry")
             task = self.get_task(db, task.id)

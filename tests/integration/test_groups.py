@@ -106,7 +106,7 @@ class TestNeighbours:
         nobody = uuid4()
         submitter._accept([wanted(user), wanted(nobody)])
         usages = [quotas._usage(each) for each in (user, nobody)]
-        assert [(each.open.tasks, each.since.tasks) for each in usages if each] == [(0, 1), (0, 0)]
+        assert [(each.reserved.tasks, each.committed.tasks) for each in usages if each] == [(0, 1), (0, 0)]
 
 
 class TestAnOutage:
@@ -118,7 +118,7 @@ class TestAnOutage:
             submitter._accept([wanted(user), wanted(user)])
         usage = quotas._usage(user)
         assert usage is not None
-        assert (usage.open.tasks, usage.since.tasks, stored(user), sent) == (0, 0, 0, [])
+        assert (usage.reserved.tasks, usage.committed.tasks, stored(user), sent) == (0, 0, 0, [])
 
     def test_that_takes_the_commits_reply_is_no_acceptance(
         self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch

@@ -140,16 +140,16 @@ def _accept(requests: list[_Request]) -> list[_Inserted | Exception]:
         with SessionLocal() as db:
             for at, request in enumerate(requests):
                 try:
-                    reservations[at] = quotas.take(db, request.user_id, request.load)
+                    reservations[at] = quotas.reserve(db, request.user_id, request.load)
                 except QuotaExceeded as refusal:
                     outcomes[at] = refusal
         outcomes.update(zip(reservations, _insert([requests[at] for at in reservations]), strict=True))
     finally:
         for at, reservation in reservations.items():
             if isinstance(outcomes.get(at), list):
-                reservation.keep()
+                reservation.commit()
             else:
-                reservation.give_back()
+                reservation.release()
     return [outcomes[at] for at in range(len(requests))]
 
 

@@ -52,7 +52,7 @@ def create_once(db: Session, wanted: TaskCreate, user_id: UUID, key: str) -> Acc
     fingerprint = fingerprint_of(wanted)
     rows = task_creation.rows_of([wanted], user_id)
     try:
-        with quotas.room(db, user_id, load_of([wanted])), transaction(db):
+        with quotas.reserved(db, user_id, load_of([wanted])), transaction(db):
             (task,) = task_creation.accept(db, rows)
             if not keys.take_key(db, user_id, key, fingerprint, task["id"], lifetime=LIFETIME):
                 raise _KeyTaken

@@ -31,17 +31,17 @@ from app.schemas.task import TaskCreate
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60
-# A look takes at most so much of the time: one of 100 ms is not repeated for two seconds. And one that took longer than
-# SLOW_LOOK (some ten thousand rows) is not waited for when it is repeated.
-MIN_INTERVAL, LOOKS_SHARE, SLOW_LOOK = 1.0, 0.05, 0.05
-SHARE_OF_ROOM = 16
+# A look takes at most so much of the time: one of 100 ms is not repeated for two seconds. And one that query_seconds longer than
+# SLOW_QUERY_SECONDS (some ten thousand rows) is not waited for when it is repeated.
+MIN_INTERVAL_SECONDS, QUERY_TIME_SHARE, SLOW_QUERY_SECONDS = 1.0, 0.05, 0.05
+REFRESH_SHARE = 16
 # What a queue that is full needs to have reservation again is anybody's guess: so long a client is asked to wait.
 QUEUE_RETRY_SECONDS = 5
 MAX_USERS = 10_000
 
 # By indexes that lead to this user's rows alone: of the queue at most quota + 1 and never a finished one; of the last
 # minute none that is older by more than the slack, which forgives processes whose clock made older ids.
-_LOOK = text("""
+_QUERY = text("""
 SELECT queued.tasks, queued.bytes, recent.tasks, recent.seconds FROM (
     SELECT count(*) AS tasks, coalesce(sum(octet_length(args) + octet_length(kwargs)), 0)::bigint AS bytes
     FROM (
@@ -59,7 +59,7 @@ SELECT queued.tasks, queued.bytes, recent.tasks, recent.seconds FROM (
 ) AS recent
 """)
 _SLACK_SECONDS = 60
-_ALL = 2**62
+_NO_LIMIT = 2**62
 
 
 class Load(NamedTuple):
@@ -82,7 +82,7 @@ def load_of(tasks: Sequence[TaskCreate | Task]) -> Load:
     return Load(len(tasks), sum(json_size(task.args) + json_size(task.kwargs) for task in tasks))
 
 
-class Minute:
+class SubmissionWindow:
     """What this process has accepted in the last minute, counted by the second.
 
     The rows do not tell it all: one that was retried counts once more, and one that was deleted counts still.
@@ -104,7 +104,7 @@ class Minute:
             self._total -= self._seconds.popleft()[1]
         return self._total
 
-    def until_less(self) -> float:
+    def seconds_until_drop(self) -> float:
         """Seconds until the oldest of them are a minute old."""
         return self._seconds[0][0] + WINDOW_SECONDS + 1 - time.monotonic() if self._seconds else 0
 
@@ -114,46 +114,46 @@ class Usage:
     """What this process knows of one user."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    look: threading.Lock = field(default_factory=threading.Lock)
+    query_lock: threading.Lock = field(default_factory=threading.Lock)
     queued: Load = NOTHING
     recent: int = 0
     # Until the last minute's oldest task is no longer one of it, at the moment of the look.
     recent_seconds: float = 0
-    # Committed by this process since the look; and taken, but not yet committed.
-    since: Load = NOTHING
-    open: Load = NOTHING
-    minute: Minute = field(default_factory=Minute)
-    looked_at: float = -math.inf
-    interval: float = MIN_INTERVAL
+    # Committed by this process since the look; and added, but not yet committed.
+    committed: Load = NOTHING
+    reserved: Load = NOTHING
+    window: SubmissionWindow = field(default_factory=SubmissionWindow)
+    queried_at: float = -math.inf
+    interval: float = MIN_INTERVAL_SECONDS
     is_slow: bool = False
 
     @property
     def is_known(self) -> bool:
-        return self.looked_at > -math.inf
+        return self.queried_at > -math.inf
 
-    def taken(self) -> Load:
-        return self.since.plus(self.open)
+    def added(self) -> Load:
+        return self.committed.plus(self.reserved)
 
 
 class Reservation(NamedTuple):
-    """What was taken for tasks that are about to be inserted."""
+    """What was added for tasks that are about to be inserted."""
 
     usage: Usage | None
     wanted: Load
 
-    def keep(self) -> None:
+    def commit(self) -> None:
         """They are committed."""
         if self.usage is not None:
             with self.usage.lock:
-                self.usage.open = self.usage.open.minus(self.wanted)
-                self.usage.since = self.usage.since.plus(self.wanted)
-                self.usage.minute.add(self.wanted.tasks)
+                self.usage.reserved = self.usage.reserved.minus(self.wanted)
+                self.usage.committed = self.usage.committed.plus(self.wanted)
+                self.usage.window.add(self.wanted.tasks)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """They are not, as far as anybody knows."""
         if self.usage is not None:
             with self.usage.lock:
-                self.usage.open = self.usage.open.minus(self.wanted)
+                self.usage.reserved = self.usage.reserved.minus(self.wanted)
 
 
 class Quotas:
@@ -164,24 +164,24 @@ class Quotas:
         self._users: OrderedDict[UUID, Usage] = OrderedDict()
 
     @contextmanager
-    def reservation(self, db: Session, user_id: UUID, wanted: Load) -> Iterator[None]:
+    def reserved(self, db: Session, user_id: UUID, wanted: Load) -> Iterator[None]:
         """Around the transaction that adds these tasks to the user's queue. All of them or none.
 
         Raises TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, each with the seconds to wait.
         """
-        reservation = self.take(db, user_id, wanted)
+        reservation = self.reserve(db, user_id, wanted)
         try:
             yield
         except BaseException:
-            reservation.give_back()
+            reservation.release()
             raise
-        reservation.keep()
+        reservation.commit()
 
-    def take(self, db: Session, user_id: UUID, wanted: Load) -> "Reservation":
+    def reserve(self, db: Session, user_id: UUID, wanted: Load) -> "Reservation":
         """The same for who settles several of them: each must be kept or given back. Raises as `reservation` does."""
         usage = self._usage(user_id)
         if usage is not None:
-            self._take(db, user_id, usage, wanted)
+            self._reserve_after_refresh(db, user_id, usage, wanted)
         return Reservation(usage, wanted)
 
     def _usage(self, user_id: UUID) -> Usage | None:
@@ -195,56 +195,56 @@ class Quotas:
                 self._users.popitem(last=False)
             return usage
 
-    def _take(self, db: Session, user_id: UUID, usage: Usage, wanted: Load) -> None:
+    def _reserve_after_refresh(self, db: Session, user_id: UUID, usage: Usage, wanted: Load) -> None:
         settings = get_settings()
         with usage.lock:
             refusal = _refusal(settings, usage, wanted)
-            early = time.monotonic() - usage.looked_at < usage.interval
-            if early or (refusal is None and not _used_its_share(settings, usage)):
-                _occupy(usage, wanted, refusal)
+            early = time.monotonic() - usage.queried_at < usage.interval
+            if early or (refusal is None and not _needs_refresh(settings, usage)):
+                _reserve(usage, wanted, refusal)
                 return
         if usage.is_slow and refusal is None:
-            threading.Thread(target=self._look_aside, args=(user_id, usage), daemon=True).start()
+            threading.Thread(target=self._refresh_in_background, args=(user_id, usage), daemon=True).start()
         else:
-            self._look_again(db, user_id, usage)
+            self._refresh(db, user_id, usage)
         with usage.lock:
-            _occupy(usage, wanted, _refusal(settings, usage, wanted))
+            _reserve(usage, wanted, _refusal(settings, usage, wanted))
 
-    def _look_again(self, db: Session, user_id: UUID, usage: Usage) -> None:
+    def _refresh(self, db: Session, user_id: UUID, usage: Usage) -> None:
         """Unless it is too early, or somebody else is at it. Of a user who is not known yet everybody waits for it."""
-        if not usage.look.acquire(blocking=not usage.is_known):
+        if not usage.query_lock.acquire(blocking=not usage.is_known):
             return
         try:
             begun = time.monotonic()
-            if begun - usage.looked_at < usage.interval:  # somebody else has looked meanwhile
+            if begun - usage.queried_at < usage.interval:  # somebody else has looked meanwhile
                 return
             with usage.lock:
-                before = usage.since
-            row = _look(db, user_id)
+                before = usage.committed
+            row = _query_usage(db, user_id)
             with usage.lock:
-                _note(usage, row, before, time.monotonic() - begun)
+                _store(usage, row, before, time.monotonic() - begun)
         finally:
-            usage.look.release()
+            usage.query_lock.release()
 
-    def _look_aside(self, user_id: UUID, usage: Usage) -> None:
+    def _refresh_in_background(self, user_id: UUID, usage: Usage) -> None:
         try:
             with SessionLocal() as db:
-                self._look_again(db, user_id, usage)
+                self._refresh(db, user_id, usage)
         except SQLAlchemyError as error:
             logger.warning("the quotas of a user were not looked at: %s", first_line(error))
 
 
-def _occupy(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:
+def _reserve(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:
     if refusal is not None:
         raise refusal
-    usage.open = usage.open.plus(wanted)
+    usage.reserved = usage.reserved.plus(wanted)
 
 
-def _look(db: Session, user_id: UUID) -> Row[Any]:
-    """In a transaction of its own, unless there is one: none may be left idle behind it."""
+def _query_usage(db: Session, user_id: UUID) -> Row[Any]:
+    """In a transaction of its in_window, unless there is one: none may be left idle behind it."""
     begun = not db.in_transaction()
     try:
-        return db.execute(_LOOK, _parameters(user_id)).one()
+        return db.execute(_QUERY, _parameters(user_id)).one()
     finally:
         if begun:
             db.rollback()
@@ -253,7 +253,7 @@ def _look(db: Session, user_id: UUID) -> Row[Any]:
 def _parameters(user_id: UUID) -> dict[str, Any]:
     """What is counted is counted up to where its quota is full."""
     settings = get_settings()
-    by_bytes = _ALL if settings.quota_queued_bytes else 0
+    by_bytes = _NO_LIMIT if settings.quota_queued_bytes else 0
     return {
         "user_id": user_id,
         "queued": settings.quota_queued_tasks + 1 if settings.quota_queued_tasks else by_bytes,
@@ -263,37 +263,37 @@ def _parameters(user_id: UUID) -> dict[str, Any]:
     }
 
 
-def _note(usage: Usage, row: Sequence[Any], before: Load, took: float) -> None:
+def _store(usage: Usage, row: Sequence[Any], before: Load, query_seconds: float) -> None:
     """What was committed before the look is in its answer; what was committed since, or is still open, is not."""
     usage.queued, usage.recent, usage.recent_seconds = Load(row[0], row[1]), row[2], row[3]
-    usage.since = usage.since.minus(before)
-    usage.looked_at = time.monotonic()
-    usage.interval, usage.is_slow = max(MIN_INTERVAL, took / LOOKS_SHARE), took > SLOW_LOOK
+    usage.committed = usage.committed.minus(before)
+    usage.queried_at = time.monotonic()
+    usage.interval, usage.is_slow = max(MIN_INTERVAL_SECONDS, query_seconds / QUERY_TIME_SHARE), query_seconds > SLOW_QUERY_SECONDS
 
 
 def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | None:
-    taken = usage.taken()
+    added = usage.added()
     rate, tasks, size = settings.quota_tasks_per_minute, settings.quota_queued_tasks, settings.quota_queued_bytes
-    own = usage.minute.tasks() + usage.open.tasks if rate else 0
-    if rate and max(usage.recent + taken.tasks, own) + wanted.tasks > rate:
-        seconds = _window_seconds(usage, wanted, by_own=own + wanted.tasks > rate) if wanted.tasks <= rate else None
+    in_window = usage.window.tasks() + usage.reserved.tasks if rate else 0
+    if rate and max(usage.recent + added.tasks, in_window) + wanted.tasks > rate:
+        seconds = _window_seconds(usage, wanted, by_window=in_window + wanted.tasks > rate) if wanted.tasks <= rate else None
         return TooManySubmissions(f"{rate} tasks a minute", retry_after=seconds)
-    if tasks and usage.queued.tasks + taken.tasks + wanted.tasks > tasks:
+    if tasks and usage.queued.tasks + added.tasks + wanted.tasks > tasks:
         seconds = _queue_seconds(usage) if wanted.tasks <= tasks else None
         return TooManyTasksQueued(f"{tasks} pending and running tasks", retry_after=seconds)
-    if size and usage.queued.bytes + taken.bytes + wanted.bytes > size:
+    if size and usage.queued.bytes + added.bytes + wanted.bytes > size:
         seconds = _queue_seconds(usage) if wanted.bytes <= size else None
         return TooManyBytesQueued(f"{size} bytes of arguments of pending and running tasks", retry_after=seconds)
     return None
 
 
-def _window_seconds(usage: Usage, wanted: Load, *, by_own: bool) -> int:
+def _window_seconds(usage: Usage, wanted: Load, *, by_window: bool) -> int:
     """Until the oldest of the minute's tasks is no longer one of it; for several, until all of them are."""
-    if by_own:
-        return max(1, math.ceil(usage.minute.until_less() if wanted.tasks == 1 else WINDOW_SECONDS))
+    if by_window:
+        return max(1, math.ceil(usage.window.seconds_until_drop() if wanted.tasks == 1 else WINDOW_SECONDS))
     known = usage.recent > 0 and wanted.tasks == 1
     seconds = usage.recent_seconds if known else float(WINDOW_SECONDS)
-    passed = time.monotonic() - usage.looked_at
+    passed = time.monotonic() - usage.queried_at
     return max(1, math.ceil(max(seconds, usage.interval) - passed))
 
 
@@ -302,16 +302,16 @@ def _queue_seconds(usage: Usage) -> int:
     return max(QUEUE_RETRY_SECONDS, math.ceil(usage.interval))
 
 
-def _used_its_share(settings: Settings, usage: Usage) -> bool:
-    """Whether a sixteenth of the reservation that the last look has found is taken, or there was none yet."""
-    taken = usage.taken()
-    reservations = (
-        (settings.quota_queued_tasks, usage.queued.tasks, taken.tasks),
-        (settings.quota_queued_bytes, usage.queued.bytes, taken.bytes),
-        (settings.quota_tasks_per_minute, usage.recent, taken.tasks),
+def _needs_refresh(settings: Settings, usage: Usage) -> bool:
+    """Whether a sixteenth of the reservation that the last look has found is added, or there was none yet."""
+    added = usage.added()
+    quota_usage = (
+        (settings.quota_queued_tasks, usage.queued.tasks, added.tasks),
+        (settings.quota_queued_bytes, usage.queued.bytes, added.bytes),
+        (settings.quota_tasks_per_minute, usage.recent, added.tasks),
     )
     return not usage.is_known or any(
-        quota and used * SHARE_OF_ROOM > max(0, quota - known) for quota, known, used in reservations
+        quota and used * REFRESH_SHARE > max(0, quota - known) for quota, known, used in quota_usage
     )
 
 
