@@ -19,7 +19,7 @@ from app.messaging.dispatches import Dispatch
 from app.schemas.task import TaskCreate
 from app.services.batched import authenticator, submitter
 from app.services.batched.authenticator import _Digest
-from app.services.batched.submitter import _OfLogin, _Request
+from app.services.batched.submitter import _TokenRequest, _Request
 from app.services.tasks import task_creation
 from app.services.tasks.quotas import quotas
 from tests.support.accounts import API, bearer
@@ -210,7 +210,7 @@ class TestLogins:
         one, gone, two = map(read_access_token, (mine, over, theirs))
         asked = [(good, one), (good, gone), (unknown, one), (odd, one), (good, two)]
         known = wanted(UUID(first["id"]))
-        outcomes = submitter._identify_and_accept([known, *(_OfLogin(claims, task) for task, claims in asked)])
+        outcomes = submitter._identify_and_accept([known, *(_TokenRequest(claims, task) for task, claims in asked)])
         kinds = [list, list, InvalidToken, UnknownTask, RuntimeError, list]
         assert [type(each) for each in outcomes] == kinds
         assert (stored(UUID(first["id"])), stored(UUID(second["id"])), len(sent)) == (2, 1, 3)

@@ -26,7 +26,7 @@ from app.services.tasks.quotas import Load, Reservation, quotas
 from app.services.tasks.task_creation import NewTask
 
 # What the values of a row bring about; anything else is as true of the rows beside it.
-_OF_A_ROW = (IntegrityError, DataError)
+_ROW_ERRORS = (IntegrityError, DataError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class _Request:
 
 
 @dataclass(frozen=True, slots=True)
-class _OfLogin:
+class _TokenRequest:
     """The same of somebody whose token is yet to be looked up."""
 
     claims: AccessClaims
@@ -56,7 +56,7 @@ class Submitter:
     """One for each event loop."""
 
     def __init__(self) -> None:
-        self._batcher: Batcher[_Request | _OfLogin, _Inserted] = Batcher(_identify_and_accept, "submitter")
+        self._batcher: Batcher[_Request | _TokenRequest, _Inserted] = Batcher(_identify_and_accept, "submitter")
 
     async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Accepted:
         """The committed task; under a key, the one that it has if it has one.
@@ -75,7 +75,7 @@ class Submitter:
 
         One trip to the group's thread and back instead of two, which is a tenth of what a submit costs.
         """
-        (row,) = await self._batcher.submit(_OfLogin(claims, wanted))
+        (row,) = await self._batcher.submit(_TokenRequest(claims, wanted))
         return Accepted(TaskRead.model_validate(row))
 
     async def submit_all(self, wanted: Sequence[TaskCreate], user_id: UUID) -> list[TaskRead]:
@@ -109,21 +109,21 @@ def _row_of(at: int, task: TaskCreate, user_id: UUID) -> NewTask:
     return row
 
 
-def _identify_and_accept(items: list[_Request | _OfLogin]) -> list[_Inserted | Exception]:
+def _identify_and_accept(items: list[_Request | _TokenRequest]) -> list[_Inserted | Exception]:
     """The work of a group: whose token is good is accepted together with those who are known already."""
     known = _identified(items)
     accepted = iter(_accept([each for each in known if isinstance(each, _Request)]))
     return [next(accepted) if isinstance(each, _Request) else each for each in known]
 
 
-def _identified(items: list[_Request | _OfLogin]) -> list[_Request | Exception]:
-    tokens = [item.claims for item in items if isinstance(item, _OfLogin)]
+def _identified(items: list[_Request | _TokenRequest]) -> list[_Request | Exception]:
+    tokens = [item.claims for item in items if isinstance(item, _TokenRequest)]
     with group_engine().connect() as connection:
         sessions = iter(live_sessions_of_tokens(connection, tokens))
-    return [item if isinstance(item, _Request) else _request_of(item, next(sessions)) for item in items]
+    return [item if isinstance(item, _Request) else _identified_request(item, next(sessions)) for item in items]
 
 
-def _request_of(item: _OfLogin, session: LiveSession | None) -> _Request | Exception:
+def _identified_request(item: _TokenRequest, session: LiveSession | None) -> _Request | Exception:
     if session is None:
         return InvalidToken()
     try:
@@ -159,7 +159,7 @@ def _insert(requests: list[_Request]) -> list[_Inserted | Exception]:
         return []
     try:
         return _commit(requests)
-    except _OF_A_ROW as problem:
+    except _ROW_ERRORS as problem:
         if len(requests) == 1:
             return [problem]
         return [_insert_alone(request) for request in requests]
