@@ -12,7 +12,7 @@ from app.core.config import get_settings
 from app.outbound import headers as header_rules
 from app.outbound.answer import Answer, WholeAnswer
 from app.outbound.errors import Interrupted, InvalidRequest, NotConnected, RedirectRefused
-from app.outbound.network import Deadline, GuardedBackend, Patience, Resolve, resolve
+from app.outbound.network import Deadline, GuardedBackend, StepTimeouts, Resolve, resolve
 from app.outbound.policy import Policy
 from app.outbound.urls import Target, joined, parse
 
@@ -86,8 +86,8 @@ class Client:
     @contextmanager
     def _exchange(self, request: Request, deadline: Deadline, redirects: int) -> Iterator[Answer]:
         target = request.target
-        patience = Patience(self.bounds.connect_seconds, self.bounds.read_seconds)
-        backend = GuardedBackend(self.policy, self._resolve, deadline, patience)
+        timeouts = StepTimeouts(self.bounds.connect_seconds, self.bounds.read_seconds)
+        backend = GuardedBackend(self.policy, self._resolve, deadline, timeouts)
         url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
         tls = self._tls() if target.scheme == "https" else None
         headers = {"host": target.authority, "user-agent": "task-service", "accept": "*/*", "accept-encoding": "gzip"}

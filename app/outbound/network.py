@@ -42,7 +42,7 @@ def resolve(host: str, port: int) -> list[Address]:
 
 
 @dataclass(frozen=True)
-class Patience:
+class StepTimeouts:
     """Seconds for one step, within the deadline of the whole."""
 
     connect: float
@@ -65,8 +65,8 @@ class Deadline:
 class GuardedBackend(httpcore.NetworkBackend):
     """For one connection."""
 
-    def __init__(self, policy: Policy, resolve: Resolve, deadline: Deadline, patience: Patience) -> None:
-        self._policy, self._resolve, self._deadline, self._patience = policy, resolve, deadline, patience
+    def __init__(self, policy: Policy, resolve: Resolve, deadline: Deadline, timeouts: StepTimeouts) -> None:
+        self._policy, self._resolve, self._deadline, self._timeouts = policy, resolve, deadline, timeouts
         self._stream: BoundedStream | None = None
 
     def connect_tcp(
@@ -82,7 +82,7 @@ class GuardedBackend(httpcore.NetworkBackend):
             why = self._policy.refusal(host, port, ipaddress.ip_address(address.sockaddr[0]))
             if why is not None:
                 raise AddressRefused(f"{host} port {port} is {why}")
-        self._stream = BoundedStream(self._connect(host, port, addresses), self._deadline, self._patience)
+        self._stream = BoundedStream(self._connect(host, port, addresses), self._deadline, self._timeouts)
         return self._stream
 
     def head_is_in(self) -> None:
@@ -102,7 +102,7 @@ class GuardedBackend(httpcore.NetworkBackend):
 
         threading.Thread(target=ask, name="outbound-resolver", daemon=True).start()
         try:
-            found = answers.get(timeout=self._deadline.left(self._patience.connect))
+            found = answers.get(timeout=self._deadline.left(self._timeouts.connect))
         except queue.Empty:
             found = None
         if not found:
@@ -115,7 +115,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         for address in addresses[:MAX_ADDRESSES]:
             connection = socket.socket(address.family, socket.SOCK_STREAM)
             try:
-                connection.settimeout(self._deadline.left(self._patience.connect))
+                connection.settimeout(self._deadline.left(self._timeouts.connect))
                 connection.connect(address.sockaddr)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return connection
@@ -134,8 +134,8 @@ class GuardedBackend(httpcore.NetworkBackend):
 class BoundedStream(httpcore.NetworkStream):
     """A socket on which nothing waits longer than the deadline, and whose first answer has a size."""
 
-    def __init__(self, connection: socket.socket, deadline: Deadline, patience: Patience) -> None:
-        self._socket, self._deadline, self._patience = connection, deadline, patience
+    def __init__(self, connection: socket.socket, deadline: Deadline, timeouts: StepTimeouts) -> None:
+        self._socket, self._deadline, self._timeouts = connection, deadline, timeouts
         self._head_left: int | None = MAX_HEAD_BYTES
 
     def head_is_in(self) -> None:
@@ -146,7 +146,7 @@ class BoundedStream(httpcore.NetworkStream):
             max_bytes = min(max_bytes, self._head_left)
             if max_bytes == 0:
                 raise AnswerRefused(f"the answer's headers are larger than {MAX_HEAD_BYTES} bytes")
-        self._socket.settimeout(self._deadline.left(self._patience.read))
+        self._socket.settimeout(self._deadline.left(self._timeouts.read))
         try:
             data = self._socket.recv(max_bytes)
         except TimeoutError:
@@ -160,7 +160,7 @@ class BoundedStream(httpcore.NetworkStream):
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
         rest = memoryview(buffer)
         while rest:
-            self._socket.settimeout(self._deadline.left(self._patience.read))
+            self._socket.settimeout(self._deadline.left(self._timeouts.read))
             try:
                 rest = rest[self._socket.send(rest) :]
             except TimeoutError:
@@ -178,7 +178,7 @@ class BoundedStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002
     ) -> "BoundedStream":
-        self._socket.settimeout(self._deadline.left(self._patience.connect))
+        self._socket.settimeout(self._deadline.left(self._timeouts.connect))
         try:
             self._socket = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
         except ssl.SSLCertVerificationError as error:
@@ -196,5 +196,5 @@ class BoundedStream(httpcore.NetworkStream):
         return self._socket if info == "socket" else None
 
     def _silent(self) -> Interrupted:
-        self._deadline.left(self._patience.read)  # it may have been the deadline: that says so itself
-        return Interrupted(f"no answer for {self._patience.read:g} seconds")
+        self._deadline.left(self._timeouts.read)  # it may have been the deadline: that says so itself
+        return Interrupted(f"no answer for {self._timeouts.read:g} seconds")
