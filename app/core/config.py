@@ -130,9 +130,9 @@ class Settings(BaseSettings):
     @field_validator("outbound_allow", "outbound_deny")
     @classmethod
     def _name_places(cls, value: list[str]) -> list[str]:
-        from app.outbound.policy import Places
+        from app.outbound.policy import HostRules
 
-        Places.of(value)
+        HostRules.of(value)
         return value
 
     @field_validator("webhook_secret")
@@ -213,9 +213,9 @@ class Settings(BaseSettings):
 
 
 def _webhook_keys(secrets: SecretStr | None) -> list[bytes]:
-    from app.outbound.signatures import key_of
+    from app.outbound.signatures import decode_secret
 
-    return [key_of(secret) for secret in secrets.get_secret_value().split()] if secrets else []
+    return [decode_secret(secret) for secret in secrets.get_secret_value().split()] if secrets else []
 
 
 def _verifying(url: str) -> str:

@@ -132,7 +132,7 @@ def _following(request: Request, answer: Answer) -> Request | None:
     elif answer.status not in KEEP_THE_METHOD and request.method == "POST":
         following = _as_get(following)  # what browsers do, and servers expect
     if target.origin != request.target.origin:
-        following = replace(following, headers=header_rules.for_another_origin(following.headers))
+        following = replace(following, headers=header_rules.for_cross_origin(following.headers))
     return following
 
 

@@ -12,7 +12,7 @@ NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 # Ours to say: they frame the request, name the host, or decide how the answer comes.
-OURS = frozenset(
+RESERVED = frozenset(
     {
         "accept-encoding",
         "connection",
@@ -29,7 +29,7 @@ OURS = frozenset(
 )
 # All that a redirect to another origin takes along. Secrets stand in Authorization and Cookie, but also in X-Api-Key,
 # Private-Token and whatever else somebody thought of.
-HARMLESS = frozenset(
+CROSS_ORIGIN = frozenset(
     {
         "accept",
         "accept-language",
@@ -53,7 +53,7 @@ def checked(headers: Mapping[str, str]) -> dict[str, str]:
         key = name.lower()
         if not NAME.fullmatch(name):
             raise InvalidRequest("a header's name has letters, digits and a few signs only")
-        if key in OURS or key.startswith("proxy-"):
+        if key in RESERVED or key.startswith("proxy-"):
             raise InvalidRequest(f"the header {key} is set by the service")
         if key in result:
             raise InvalidRequest(f"the header {key} is given twice")
@@ -63,8 +63,8 @@ def checked(headers: Mapping[str, str]) -> dict[str, str]:
     return result
 
 
-def for_another_origin(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name in HARMLESS}
+def for_cross_origin(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name in CROSS_ORIGIN}
 
 
 def without_body(headers: Mapping[str, str]) -> dict[str, str]:

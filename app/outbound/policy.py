@@ -13,7 +13,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Every range that no public server lives in. `ipaddress` is asked too, but what it calls global differs between
 # Python's versions, and it calls multicast, the 6to4 relays and most of what embeds an IPv4 address global.
-NOT_PUBLIC_V4 = tuple(
+NON_PUBLIC_V4 = tuple(
     ipaddress.IPv4Network(network)
     for network in (
         "0.0.0.0/8",  # this network; Linux connects 0.0.0.0 to loopback
@@ -40,7 +40,7 @@ NOT_PUBLIC_V4 = tuple(
 # The one range of IPv6 that is given out for unicast. Loopback, link-local, unique local (AWS's metadata), site-local,
 # multicast, IPv4-mapped and -compatible, 64:ff9b:1::/48 and the discard prefix are all outside of it.
 PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")
-NOT_PUBLIC_V6 = tuple(
+NON_PUBLIC_V6 = tuple(
     ipaddress.IPv6Network(network)
     for network in (
         "2001::/23",  # the IETF's own, Teredo among them
@@ -61,19 +61,19 @@ WEB_PORTS = frozenset({80, 443})
 def is_public(address: IPAddress) -> bool:
     """Whether anybody in the internet could reach it."""
     if isinstance(address, ipaddress.IPv4Address):
-        return address.is_global and not any(address in network for network in NOT_PUBLIC_V4)
+        return address.is_global and not any(address in network for network in NON_PUBLIC_V4)
     if address in NAT64:
-        return is_public(behind(address))
-    return address.is_global and address in PUBLIC_V6 and not any(address in network for network in NOT_PUBLIC_V6)
+        return is_public(nat64_target(address))
+    return address.is_global and address in PUBLIC_V6 and not any(address in network for network in NON_PUBLIC_V6)
 
 
-def behind(address: IPAddress) -> IPAddress:
+def nat64_target(address: IPAddress) -> IPAddress:
     """The IPv4 address that a NAT64 one leads to; any other address itself."""
     return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in NAT64 else address
 
 
 @dataclass(frozen=True)
-class Places:
+class HostRules:
     """Networks and names of hosts; `*.example.com` is every name below example.com."""
 
     networks: tuple[Network, ...] = ()
@@ -90,10 +90,10 @@ class Places:
                 names.add(_name(entry))
         return cls(tuple(networks), frozenset(names))
 
-    def have_address(self, address: IPAddress) -> bool:
+    def contains_address(self, address: IPAddress) -> bool:
         return any(address in network for network in self.networks)
 
-    def have_name(self, host: str) -> bool:
+    def contains_name(self, host: str) -> bool:
         above = host.split(".")[1:]
         return host in self.names or any(f"*.{'.'.join(above[start:])}" in self.names for start in range(len(above)))
 
@@ -113,18 +113,18 @@ def _name(entry: str) -> str:
 class Policy:
     """What `allowed` names is allowed whatever else is said; then what `denied` names is not."""
 
-    allowed: Places = Places()
-    denied: Places = Places()
+    allowed: HostRules = HostRules()
+    denied: HostRules = HostRules()
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        return cls(Places.of(settings.outbound_allow), Places.of(settings.outbound_deny))
+        return cls(HostRules.of(settings.outbound_allow), HostRules.of(settings.outbound_deny))
 
     def refusal(self, host: str, port: int, address: IPAddress) -> str | None:
         """Why this address may not be connected to for this host, or None where it may."""
-        if self.allowed.have_name(host) or self.allowed.have_address(address):
+        if self.allowed.contains_name(host) or self.allowed.contains_address(address):
             return None
-        denied = self.denied.have_name(host) or any(map(self.denied.have_address, (address, behind(address))))
+        denied = self.denied.contains_name(host) or any(map(self.denied.contains_address, (address, nat64_target(address))))
         if denied or not is_public(address):
             return "not a public address, nor one that this service allows (OUTBOUND_ALLOW)"
         if port < FIRST_PLAIN_PORT and port not in WEB_PORTS:

@@ -20,7 +20,7 @@ class InvalidSignature(Exception):
     """Not from the sender, or from some other time: answer 4xx and do nothing."""
 
 
-def key_of(secret: str) -> bytes:
+def decode_secret(secret: str) -> bytes:
     """The key in `whsec_…`, which is base64. Raises ValueError, without the secret."""
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
@@ -31,11 +31,11 @@ def key_of(secret: str) -> bytes:
     return key
 
 
-def secret_of(key: bytes) -> str:
+def encode_secret(key: bytes) -> str:
     return PREFIX + base64.b64encode(key).decode()
 
 
-def users_key(key: bytes, user_id: str) -> bytes:
+def derive_user_key(key: bytes, user_id: str) -> bytes:
     """A key of one user's own, so that whoever is given it can check (and forge) nobody else's webhooks."""
     return hmac.digest(key, f"webhooks of user {user_id}".encode(), hashlib.sha256)
 
@@ -69,7 +69,7 @@ def verify(
         raise InvalidSignature("webhook-timestamp is not of now")
     candidates = [each.removeprefix("v1,").encode() for each in signatures.split() if each.startswith("v1,")]
     for secret in [secrets] if isinstance(secrets, str) else secrets:
-        expected = _signature(key_of(secret), message_id, int(sent), body).encode()
+        expected = _signature(decode_secret(secret), message_id, int(sent), body).encode()
         if any(hmac.compare_digest(expected, candidate) for candidate in candidates):
             return message_id
     raise InvalidSignature("no signature fits")

@@ -6,14 +6,14 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from app.outbound.signatures import InvalidSignature, secret_of, verify
+from app.outbound.signatures import InvalidSignature, encode_secret, verify
 from tests.support.running import TASKS, Running, example_stack
 from tests.support.services import Services
 from tests.support.waiting import wait_for
 from tests.unit.outbound.web_server import Web, redirect, reply, web_server
 
 FETCH, WEBHOOK = "app.tasks.common_tasks.fetch_url", "app.tasks.high_priority_tasks.send_webhook"
-SECRET = secret_of(bytes(range(32)))
+SECRET = encode_secret(bytes(range(32)))
 ME = "/api/v1/users/me/webhook-secret"
 
 

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.errors import TaskNotFound, WebhooksOff
 from app.models.task import Task
-from app.outbound.signatures import secret_of, users_key
+from app.outbound.signatures import encode_secret, derive_user_key
 
 
 def secret_of_user(user_id: UUID) -> str:
     """What the user's receivers check with, as `whsec_…`. Raises WebhooksOff."""
-    return secret_of(_users_keys(user_id)[0])
+    return encode_secret(_user_keys(user_id)[0])
 
 
 def keys_for_task(db: Session, task_id: UUID) -> list[bytes]:
@@ -24,7 +24,7 @@ def keys_for_task(db: Session, task_id: UUID) -> list[bytes]:
     owner = db.scalar(select(Task.user_id).where(Task.id == task_id))
     if owner is None:
         raise TaskNotFound
-    return _users_keys(owner)
+    return _user_keys(owner)
 
 
 def service_keys() -> list[bytes]:
@@ -35,5 +35,5 @@ def service_keys() -> list[bytes]:
     return keys
 
 
-def _users_keys(user_id: UUID) -> list[bytes]:
-    return [users_key(key, str(user_id)) for key in service_keys()]
+def _user_keys(user_id: UUID) -> list[bytes]:
+    return [derive_user_key(key, str(user_id)) for key in service_keys()]

@@ -19,10 +19,10 @@ from cryptography.x509.oid import NameOID
 
 from app.outbound import Bounds, Client
 from app.outbound.network import Address
-from app.outbound.policy import Places, Policy
+from app.outbound.policy import HostRules, Policy
 
 DEADLINE_SECONDS = 10
-LOOPBACK = Policy(allowed=Places.of(["127.0.0.1/32"]))
+LOOPBACK = Policy(allowed=HostRules.of(["127.0.0.1/32"]))
 
 Handler = Callable[[BaseHTTPRequestHandler], None]
 

@@ -12,7 +12,7 @@ from app.catalogue import find_type
 from app.core.ids import new_id
 from app.errors import InvalidArguments, WebhooksOff
 from app.outbound import OutboundError, Refused
-from app.outbound.signatures import secret_of, verify
+from app.outbound.signatures import encode_secret, verify
 from app.tasks.high_priority_tasks import send_webhook
 from app.tasks.http_status import AnsweredLater, AnsweredNo
 from app.tasks.webhook import webhook_of
@@ -20,7 +20,7 @@ from tests.support.settings import settings
 from tests.unit.outbound.web_server import Web, redirect, reply, web_server
 from tests.unit.tasks.fake_run import FakeRun, a_claim, running
 
-NEW, OLD = secret_of(bytes(range(32))), secret_of(bytes(range(32, 64)))
+NEW, OLD = encode_secret(bytes(range(32))), encode_secret(bytes(range(32, 64)))
 ALLOWED = {"OUTBOUND_ALLOW": '["127.0.0.1"]', "WEBHOOK_SECRET": f"{NEW} {OLD}"}
 
 
