@@ -67,18 +67,18 @@ class Watcher:
 
     # -- following ---------------------------------------------------------------------------------------------------
 
-    async def wait_until_ended(self, task_id: UUID, seconds: float) -> None:
-        """Return when the task has wait_until_ended, or is gone, or the seconds are over, or the server stops."""
+    async def wait_for_end(self, task_id: UUID, seconds: float) -> None:
+        """Return when the task has ended, or is gone, or the seconds are over, or the server stops."""
         event = asyncio.Event()
         self.watches.task(task_id).waiting.add(event)
         self._start_listening()
-        self._hint([task_id])  # it may have wait_until_ended before it was watched
+        self._hint([task_id])  # it may have ended before it was watched
         if self.closing:
             event.set()
         try:
             await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:
-            logger.debug("task %s has not wait_until_ended within %s s", task_id, seconds)
+            logger.debug("task %s has not ended within %s s", task_id, seconds)
         finally:
             self.watches.tasks[task_id].waiting.discard(event)
             self._drop_watch(task_id)
@@ -86,7 +86,7 @@ class Watcher:
     async def follow(
         self, task_id: UUID, user_id: UUID, owner: UUID | None, credential: Credential, seen: int | None
     ) -> TaskStream | None:
-        """A stream of the task's states; None where it has wait_until_ended and `seen` is that very version.
+        """A stream of the task's states; None where it has ended and `seen` is that very version.
 
         Raises TaskNotFound, TooManyStreams. Whoever takes the stream gives it back with `leave`.
         """
@@ -95,7 +95,7 @@ class Watcher:
         self.watches.task(task_id).streams.add(stream)
         try:
             found = await self._in_thread(queries.read, task_id, owner)
-            if found.version == seen and found.wait_until_ended:
+            if found.version == seen and found.ended:
                 self.leave(stream)
                 return None
             assert found.frame is not None
@@ -164,7 +164,7 @@ class Watcher:
 
     def _enter(self, stream: Stream) -> None:
         settings = get_settings()
-        if self.watches.number_of(stream.user_id) >= settings.events_streams_per_user:
+        if self.watches.stream_count(stream.user_id) >= settings.events_streams_per_user:
             raise TooManyStreams(f"You have {settings.events_streams_per_user} open streams here", retry_after=5)
         if len(self.watches.streams) >= settings.events_streams:
             raise TooManyStreams("This process has as many open streams as it may", retry_after=5)
@@ -191,7 +191,7 @@ class Watcher:
 
     def _on_hints(self, task_ids: list[UUID]) -> None:
         """From the listener's thread."""
-        with suppress(RuntimeError):  # the loop has wait_until_ended
+        with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._hint, task_ids)
 
     def _on_subscribed(self) -> None:
@@ -226,8 +226,8 @@ class Watcher:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._compare_now.wait(), self._pause())
             self._compare_now.clear()
-            await self._retrying(self._compare_tasks)
-            await self._retrying(self._compare_users)
+            await self._run_through_outage(self._compare_tasks)
+            await self._run_through_outage(self._compare_users)
 
     def _pause(self) -> float:
         since = None if self._listener is None else self._listener.since
@@ -259,21 +259,21 @@ class Watcher:
 
     def _is_new_for(self, user_id: UUID, task_id: UUID, version: int) -> bool:
         user = self.watches.users.get(user_id)
-        return user is not None and user.is_news(task_id, version)
+        return user is not None and user.is_new(task_id, version)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
     async def _read_and_show(self, task_ids: Sequence[UUID]) -> bool:
         """Read these rows and hand them on; False where the database did not answer."""
         for at in range(0, len(task_ids), ROWS):
-            if not await self._retrying(self._read_batch, task_ids[at : at + ROWS]):
+            if not await self._run_through_outage(self._read_batch, task_ids[at : at + ROWS]):
                 return False
         return True
 
     async def _read_batch(self, batch: Sequence[UUID]) -> None:
         async with self._reading:  # one after the other: a state that was read earlier is handed on earlier
             watched = [task_id for task_id in batch if task_id in self.watches.tasks]
-            arguments = (batch, watched, list(self.watches.users), self.watches.is_news)
+            arguments = (batch, watched, list(self.watches.users), self.watches.is_new)
             found = await self._in_thread(queries.read_rows, *arguments)
             for each in found:
                 self.watches.show(each)
@@ -290,12 +290,12 @@ class Watcher:
                 assert found.frame is not None
                 frames.append(found.frame)
 
-        return frames if await self._retrying(read) else None
+        return frames if await self._run_through_outage(read) else None
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)
 
-    async def _retrying(self, action: Callable[..., Awaitable[None]], *arguments: object) -> bool:
+    async def _run_through_outage(self, action: Callable[..., Awaitable[None]], *arguments: object) -> bool:
         """Whoever follows goes on following through an outage of the database."""
         try:
             await action(*arguments)
@@ -319,7 +319,7 @@ class Watcher:
             heartbeat = get_settings().events_heartbeat_seconds
             for stream in list(self.watches.streams):
                 stream.tick(self._loop.time(), heartbeat)
-            await self._retrying(self._check_credentials)
+            await self._run_through_outage(self._check_credentials)
             self._stop_idle_listener()
 
     async def _check_credentials(self) -> None:

@@ -10,7 +10,7 @@ from app.live.queries import Found
 from app.live.streams import Feed, Stream, TaskStream
 
 # Tasks of a user whose versions are remembered: the rest may be shown a second time.
-MOST_KNOWN = 2000
+MAX_KNOWN = 2000
 
 
 class TaskWatch:
@@ -56,11 +56,11 @@ class UserWatch:
         self._known: dict[UUID, int] = {}
         self._active: set[UUID] = set()
 
-    def is_news(self, task_id: UUID, version: int) -> bool:
+    def is_new(self, task_id: UUID, version: int) -> bool:
         return version > self._known.get(task_id, 0)
 
     def show(self, found: Found) -> None:
-        if found.frame is None or not self.is_news(found.task_id, found.version):
+        if found.frame is None or not self.is_new(found.task_id, found.version):
             return
         self.note(found)
         for feed in self.feeds:
@@ -71,7 +71,7 @@ class UserWatch:
         self._known.pop(found.task_id, None)
         self._known[found.task_id] = found.version
         (self._active.discard if found.ended else self._active.add)(found.task_id)
-        if len(self._known) > MOST_KNOWN:
+        if len(self._known) > MAX_KNOWN:
             self.forget(next(iter(self._known)))
 
     def forget(self, task_id: UUID) -> None:
@@ -95,14 +95,14 @@ class Watches:
         self.tasks: dict[UUID, TaskWatch] = {}
         self.users: dict[UUID, UserWatch] = {}
         self.streams: set[Stream] = set()
-        self._of_user: Counter[UUID] = Counter()
+        self._streams_by_user: Counter[UUID] = Counter()
 
     def __bool__(self) -> bool:
         return bool(self.tasks or self.users)
 
-    def number_of(self, user_id: UUID) -> int:
+    def stream_count(self, user_id: UUID) -> int:
         """How many streams the user has open."""
-        return self._of_user[user_id]
+        return self._streams_by_user[user_id]
 
     def task(self, task_id: UUID) -> TaskWatch:
         watch = self.tasks.get(task_id)
@@ -117,20 +117,20 @@ class Watches:
 
     def enter(self, stream: Stream) -> None:
         self.streams.add(stream)
-        self._of_user[stream.user_id] += 1
+        self._streams_by_user[stream.user_id] += 1
 
     def leave(self, stream: Stream) -> None:
         if stream in self.streams:
             self.streams.discard(stream)
-            self._of_user[stream.user_id] -= 1
-            if not self._of_user[stream.user_id]:
-                del self._of_user[stream.user_id]
+            self._streams_by_user[stream.user_id] -= 1
+            if not self._streams_by_user[stream.user_id]:
+                del self._streams_by_user[stream.user_id]
 
-    def is_news(self, task_id: UUID, user_id: UUID, version: int) -> bool:
+    def is_new(self, task_id: UUID, user_id: UUID, version: int) -> bool:
         """Whether any stream has yet to show this version. Called from another thread: it only looks."""
         task, user = self.tasks.get(task_id), self.users.get(user_id)
         by_name = task is not None and bool(task.streams) and version > task.version
-        return by_name or (user is not None and user.is_news(task_id, version))
+        return by_name or (user is not None and user.is_new(task_id, version))
 
     def shown(self) -> dict[UUID, int]:
         """What is watched and may change, with the version that was seen: for a comparison."""

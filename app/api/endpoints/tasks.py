@@ -241,7 +241,7 @@ async def get_task(
     """One task. With `wait`, the answer comes when the task has ended, or when the seconds are over."""
     task = await lookup.read(task_id, user.owner)
     if wait and task.status not in TERMINAL:
-        await watcher.ended(task_id, wait)
+        await watcher.wait_for_end(task_id, wait)
         task = await lookup.read(task_id, user.owner)
     headers = {"ETag": etag(task.version)}
     if not_modified(if_none_match, task.version):
