@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.addresses import address_block
+from app.core.network_addresses import address_block
 from app.core.config import get_settings
 from app.core.origin import Actor
 from app.core.security import (

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.core.addresses import spellings
+from app.core.email_addresses import spellings
 from app.core.security import AccessClaims
 from app.db.clock import NOW
 from app.db.postgresql import logins

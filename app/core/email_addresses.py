@@ -1,6 +1,5 @@
-"""Addresses as they count: of mail in the one spelling without look-alikes, of the network in blocks."""
+"""E-mail addresses in the one spelling that counts: ASCII, without look-alikes."""
 
-import ipaddress
 from contextlib import suppress
 
 from email_validator import validate_email
@@ -30,14 +29,3 @@ def spellings(login: str) -> set[str]:
     with suppress(ValueError):
         names.add(ascii_address(login).lower())
     return names
-
-
-def address_block(address: str) -> str:
-    """What one customer has of the network: an IPv4 address, but the whole /64 of an IPv6 one."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if parsed.version == 4 or parsed.ipv4_mapped:  # noqa: PLR2004 (IPv4)
-        return str(parsed)
-    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
