@@ -7,12 +7,13 @@ ends, and copies it with each read: 100 MB of it took 18 s of the event loop, fo
 read passes, and is counted exactly by `RequestLimits`.
 """
 
-from asyncio import AbstractEventLoop, TimerHandle, Transport
+from asyncio import TimerHandle, Transport
 from typing import Any
 from uuid import uuid4
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from app.api.http.joined_writes import JoinedWrites
 from app.api.http.middleware import SECURITY_HEADERS
 from app.api.http.problems import http_problem
 from app.api.http.sse import ABORT
@@ -21,39 +22,6 @@ from app.core.config import get_settings
 # So much of what still comes after a refusal is dropped, for so long, that the client gets to read the answer.
 DRAIN_BYTES = 32 * 1024 * 1024
 DRAIN_SECONDS = 5.0
-
-
-class JoinedWrites:
-    """What an answer is written with: its head goes out with the body that follows at once.
-
-    uvicorn writes each by itself and uvloop sends each at once: two system calls here and two wake-ups of the client,
-    a tenth of what a small answer costs. A head whose body takes its time leaves at the loop's next turn.
-    """
-
-    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._held: bytes | None = None
-        self._is_head = True
-
-    def write(self, data: bytes) -> None:
-        if self._is_head:
-            self._is_head, self._held = False, data
-            self._loop.call_soon(self._flush)
-            return
-        held, self._held = self._held, None
-        self._transport.write(data if held is None else held + data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def _flush(self) -> None:
-        if self._held is not None:
-            held, self._held = self._held, None
-            self._transport.write(held)
 
 
 class BoundedProtocol(HttpToolsProtocol):
