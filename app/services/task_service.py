@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.core.redacted_text import redact_text
 from app.db.after_commit import after_commit
+from app.db.page import Page
 from app.db.session import transaction
 from app.errors import InvalidTransition, PreconditionFailed, TaskActive, TaskCancelled, TaskNotFound
 from app.messaging import publisher
@@ -109,7 +110,7 @@ class TaskService:
 
     def list_page(
         self, db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0
-    ) -> tuple[list[Task], UUID | None]:
+    ) -> Page[Task, UUID]:
         """One page, newest first, and where the next one starts if there may be one.
 
         A page looks at so many rows and no further: with a filter that hardly any task fits it may come back short.

@@ -1,7 +1,6 @@
 """Users: registration, profiles, roles, and the administrator who must not be lost."""
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from app.core.common_passwords import is_common, is_one_of
 from app.core.config import get_settings
 from app.core.origin import Actor
 from app.core.security import hash_password
+from app.db.page import Page, page_of
 from app.db.postgresql import users
 from app.db.session import transaction
 from app.errors import (
@@ -37,14 +37,6 @@ from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class UserPage:
-    """`last` is the last id of it if another page follows."""
-
-    users: list[User]
-    last: UUID | None
 
 
 class UserService:
@@ -101,13 +93,11 @@ class UserService:
 
     def list_users(
         self, db: Session, *, limit: int = 50, skip: int = 0, before: UUID | None = None, commit: bool = True
-    ) -> UserPage:
+    ) -> Page[User, UUID]:
         """Newest first; `before` is the last id of the page before."""
         with transaction(db, commit=commit):
-            # One more than asked for tells whether there is a next page.
-            users = queries.newest_users(db, limit + 1, skip, before)
-        more = len(users) > limit
-        return UserPage(users[:limit], users[limit - 1].id if more else None)
+            found = queries.newest_users(db, limit + 1, skip, before)
+        return page_of(found, limit, lambda user: user.id)
 
     def update_user(self, db: Session, user_id: UUID, changes: dict[str, Any], *, commit: bool = True) -> User:
         """Change `username`, `email`, `role`, `is_active`. Raises UserNotFound, UserExists, LastAdmin.

@@ -56,5 +56,5 @@ def list_audit(
     Records are committed with what they tell of, and cannot be changed or deleted through the service.
     """
     page = audit_service.list_page(db, wanted, limit, cursor)
-    set_next_link(request, response, page.next_cursor)
-    return page.records
+    set_next_link(request, response, None if page.last is None else str(page.last))
+    return page.items

@@ -192,7 +192,7 @@ def list_tasks(
     Follow the links until there is none.
     """
     tasks, last = task_service.list_page(db, wanted, limit, before=read_cursor(cursor), skip=skip)
-    set_next_link(request, response, None if last is None else last.hex)
+    set_next_link(request, response, last)
     return tasks
 
 

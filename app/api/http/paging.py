@@ -28,14 +28,15 @@ def read_cursor(cursor: str | None) -> UUID | None:
         raise InvalidCursor from None
 
 
-def set_next_link(request: Request, response: Response, cursor: str | None) -> None:
+def set_next_link(request: Request, response: Response, last: UUID | str | None) -> None:
     """Name the next page; with no `cursor` there is none. Every other query parameter is kept.
 
     All but `skip`, which would be applied once more: a cursor already says where the page starts. The URL is absolute,
     since common clients hand it out without resolving it.
     """
-    if cursor is None:
+    if last is None:
         return
+    cursor = last.hex if isinstance(last, UUID) else last
     url = request.url.remove_query_params("skip").include_query_params(cursor=cursor)
     # A Host header is the client's to write: what could close the `<…>` is escaped.
     response.headers["Link"] = f'<{quote(str(url), safe=_URL_CHARACTERS)}>; rel="next"'

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.core.api_key_tokens import api_key_digest, new_api_key, shown_prefix
 from app.core.config import get_settings
+from app.db.page import Page, page_of
 from app.db.postgresql import api_keys
 from app.db.session import transaction
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, FieldError, InvalidInput, UserNotFound
@@ -62,12 +63,11 @@ class ApiKeyService:
 
     def list_keys(
         self, db: Session, user_id: UUID, *, limit: int = 50, skip: int = 0, before: UUID | None = None
-    ) -> tuple[list[ApiKey], UUID | None]:
+    ) -> Page[ApiKey, UUID]:
         """One page, newest first, and the last id of it if another page follows. Revoked keys are among them."""
         with transaction(db):
-            keys = queries.newest_keys(db, user_id, limit + 1, skip, before)
-        more = len(keys) > limit
-        return keys[:limit], keys[limit - 1].id if more else None
+            found = queries.newest_keys(db, user_id, limit + 1, skip, before)
+        return page_of(found, limit, lambda key: key.id)
 
     def get_key(self, db: Session, user_id: UUID, key_id: UUID) -> ApiKey:
         """Raises ApiKeyNotFound, for another user's key as for one that does not exist."""

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
+from app.db.page import Page, page_of
 from app.db.session import transaction
 from app.errors import InvalidCursor
 from app.models.audit import AuditEvent, AuditRecord
@@ -67,24 +68,18 @@ class Place(NamedTuple):
             raise InvalidCursor from None
 
 
-@dataclass(frozen=True, slots=True)
-class AuditPage:
-    records: list[AuditRecord]
-    next_cursor: str | None
-
-
 class AuditService:
-    def list_page(self, db: Session, wanted: AuditFilter, limit: int = 50, cursor: str | None = None) -> AuditPage:
+    def list_page(
+        self, db: Session, wanted: AuditFilter, limit: int = 50, cursor: str | None = None
+    ) -> Page[AuditRecord, Place]:
         """Newest first. Raises InvalidCursor."""
         statement = select(AuditRecord).where(*wanted.conditions())
         if cursor is not None:
             statement = statement.where(tuple_(AuditRecord.at, AuditRecord.id) < tuple_(*Place.parse(cursor)))
         statement = statement.order_by(AuditRecord.at.desc(), AuditRecord.id.desc())
         with transaction(db):
-            # One more than asked for tells whether there is a next page.
             found = list(db.scalars(statement.limit(limit + 1)))
-        last = found[limit - 1] if len(found) > limit else None
-        return AuditPage(found[:limit], None if last is None else str(Place(last.at, last.id)))
+        return page_of(found, limit, lambda record: Place(record.at, record.id))
 
     def record_denial(self, db: Session, route: str, code: str, ids: dict[str, str], suppressed: int) -> None:
         """Somebody was refused (403) what they asked of `route`; `left_out` more of theirs were not recorded."""

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from app.db.page import Page
 from app.models.task import ACTIVE, TASK_KIND, TERMINAL, Task, TaskStatus
 from app.models.task_count import task_count_changes, task_counts
 from app.services.tasks.task_counts import counted
@@ -36,10 +37,10 @@ LOOK = 10_000
 MAX_KINDS, MAX_IDS = 32, 100_000
 UNLIMITED = 2**31
 
-Page = tuple[list[Task], UUID | None]
+TaskPage = Page[Task, UUID]
 
 
-def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> Page:
+def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> TaskPage:
     """At most `limit` tasks, and the id before which the next page starts, if there may be one.
 
     `before` is that id of the page before. With `skip` there is no end to the looking: no cursor could tell what is
@@ -49,7 +50,7 @@ def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = N
     if len(ids) > limit:
         ids = ids[:limit]
         edge = ids[-1]
-    return _tasks(db, wanted, ids), edge
+    return Page(_tasks(db, wanted, ids), edge)
 
 
 def first(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list[Task]:
