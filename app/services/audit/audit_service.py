@@ -48,7 +48,7 @@ class AuditFilter:
         return found
 
 
-class Place(NamedTuple):
+class AuditPosition(NamedTuple):
     """A record's place in the list: the database's time, which decides, and its id among equals."""
 
     at: datetime
@@ -58,7 +58,7 @@ class Place(NamedTuple):
         return f"{(self.at - _EPOCH) // _MICROSECOND:016x}{self.id.hex}"
 
     @classmethod
-    def parse(cls, cursor: str) -> "Place":
+    def parse(cls, cursor: str) -> "AuditPosition":
         """Raises InvalidCursor."""
         try:
             if (found := _CURSOR.fullmatch(cursor)) is None:
@@ -71,15 +71,15 @@ class Place(NamedTuple):
 class AuditService:
     def list_page(
         self, db: Session, wanted: AuditFilter, limit: int = 50, cursor: str | None = None
-    ) -> Page[AuditRecord, Place]:
+    ) -> Page[AuditRecord, AuditPosition]:
         """Newest first. Raises InvalidCursor."""
         statement = select(AuditRecord).where(*wanted.conditions())
         if cursor is not None:
-            statement = statement.where(tuple_(AuditRecord.at, AuditRecord.id) < tuple_(*Place.parse(cursor)))
+            statement = statement.where(tuple_(AuditRecord.at, AuditRecord.id) < tuple_(*AuditPosition.parse(cursor)))
         statement = statement.order_by(AuditRecord.at.desc(), AuditRecord.id.desc())
         with transaction(db):
             found = list(db.scalars(statement.limit(limit + 1)))
-        return page_of(found, limit, lambda record: Place(record.at, record.id))
+        return page_of(found, limit, lambda record: AuditPosition(record.at, record.id))
 
     def record_denial(self, db: Session, route: str, code: str, ids: dict[str, str], suppressed: int) -> None:
         """Somebody was refused (403) what they asked of `route`; `left_out` more of theirs were not recorded."""
