@@ -22,7 +22,7 @@ def _number(value: object) -> object:
 PriorityFilter = Annotated[PriorityIn, BeforeValidator(_number)]
 Status = Annotated[list[TaskStatus], Query(description="Any of these; repeatable.")]
 Tags = Annotated[list[Tag], Query(max_length=20, description="All of these; repeatable.")]
-Whose = Annotated[
+OwnerFilter = Annotated[
     UUID | Literal["all"] | None,
     Query(description="Administrators: whose tasks, or `all` for everybody's; yours where left out."),
 ]
@@ -39,11 +39,11 @@ def task_filter(
     name: Annotated[ShortText | None, Query(description="Part of the name, in any case.")] = None,
     created_after: Annotated[Moment | None, Query(description="Created later than this.")] = None,
     created_before: Annotated[Moment | None, Query(description="Created earlier than this.")] = None,
-    user_id: Whose = None,
+    user_id: OwnerFilter = None,
 ) -> TaskFilter:
     """The filter as asked for, within what the caller may see. Raises AdminOnly, InsufficientScope."""
     return TaskFilter(
-        user_id=_reach(user, user_id),
+        user_id=_visible_owner(user, user_id),
         status=status,
         task_type=task_type,
         celery_task_name=celery_task_name,
@@ -56,7 +56,7 @@ def task_filter(
     )
 
 
-def _reach(user: Principal, wanted: UUID | Literal["all"] | None) -> UUID | None:
+def _visible_owner(user: Principal, wanted: UUID | Literal["all"] | None) -> UUID | None:
     if wanted is None or wanted == user.id:
         return user.id
     user.check_admin("see the tasks of others")
