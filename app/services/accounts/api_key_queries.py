@@ -32,7 +32,7 @@ def count_live(db: Session, user_id: UUID) -> int:
     return db.scalar(select(func.count()).select_from(ApiKey).where(ApiKey.user_id == user_id, KEY_OPEN)) or 0
 
 
-def is_over(db: Session, moment: datetime) -> bool:
+def has_passed(db: Session, moment: datetime) -> bool:
     return bool(db.scalar(select(bindparam("moment", moment, type_=ApiKey.expires_at.type) <= NOW)))
 
 

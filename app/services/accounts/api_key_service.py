@@ -91,7 +91,7 @@ class ApiKeyService:
             raise UserNotFound
         if Scope.ADMIN in scopes and role != Role.ADMIN:
             raise AdminOnly("Only an administrator may make a key with the scope admin")
-        if expires_at is not None and queries.is_over(db, expires_at):
+        if expires_at is not None and queries.has_passed(db, expires_at):
             refused: FieldError = {"loc": ["expires_at"], "msg": "Must be in the future", "type": "in_the_past"}
             raise InvalidInput("The key would have expired already", [refused])
         limit = get_settings().api_keys_per_user
