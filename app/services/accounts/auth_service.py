@@ -64,10 +64,10 @@ class Principal:
     def is_admin(self) -> bool:
         return self.role == Role.ADMIN and Scope.ADMIN in self.scopes
 
-    def check_admin(self, what: str = "do this") -> None:
+    def check_admin(self, action: str = "do this") -> None:
         """Raises AdminOnly; for a key of an administrator that lacks the scope InsufficientScope."""
         if self.role != Role.ADMIN:
-            raise AdminOnly(f"Only an administrator may {what}")
+            raise AdminOnly(f"Only an administrator may {action}")
         self.check_scope(Scope.ADMIN)
 
     def check_scope(self, scope: str) -> None:
@@ -110,7 +110,7 @@ class AuthService:
         second looks at the limits again, so that a burst of parallel guesses gets no more answers than the limit.
         """
         with transaction(db):
-            found = queries.find_credentials(db, _printable(login))
+            found = queries.find_credentials(db, _without_nul(login))
             keys = _failure_keys(login, found, address)
             self._check_limits(db, keys)
         fits, renewed = verify_password(password[:_MAX_PASSWORD], found.password_hash if found else None)
@@ -121,7 +121,7 @@ class AuthService:
                 tokens = self._open_session(db, found, renewed)
             if tokens is None:
                 account = Subject.user(found.user_id) if found else Subject.unknown_login(login)
-                self._count_failure(db, keys, [account, Subject.address(address)], _why(found, fits=fits))
+                self._count_failure(db, keys, [account, Subject.address(address)], _failure_reason(found, fits=fits))
             else:
                 queries.forget_failures(db, next(iter(keys)))
         if tokens is None:
@@ -261,7 +261,7 @@ def _failure_keys(login: str, found: queries.Credentials | None, address: str) -
     }
 
 
-def _why(found: queries.Credentials | None, *, fits: bool) -> str:
+def _failure_reason(found: queries.Credentials | None, *, fits: bool) -> str:
     """For the audit alone: the caller must not learn it."""
     if found is None:
         return "unknown name"
@@ -270,7 +270,7 @@ def _why(found: queries.Credentials | None, *, fits: bool) -> str:
     return "changed meanwhile" if found.is_active else "inactive"
 
 
-def _printable(login: str) -> str:
+def _without_nul(login: str) -> str:
     """PostgreSQL's text holds no NUL: such a name is nobody's, and must not become an error."""
     return login.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
