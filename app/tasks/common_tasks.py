@@ -13,11 +13,11 @@ from app.outbound import Failed, Refused
 from app.outbound.fields import PublicURL, RequestHeaders
 from app.services.task_service import task_service
 from app.services.tasks import idempotency
-from app.tasks.fetching import NotRepeated, fetch_of
-from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_as_asked
+from app.tasks.fetching import NotRepeated, make_fetch
+from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_after_delay
 
 # How often a waiting body looks up, so that a cancellation is seen within a second whatever the step.
-LONGEST_NAP_SECONDS = 0.5
+MAX_SLEEP_SECONDS = 0.5
 
 
 @celery_app.task(bind=True, name="app.tasks.common_tasks.long_running_task")
@@ -37,8 +37,8 @@ def long_running_task(self: Any, duration: float, steps: int = 100, **kwargs: An
 
 def _wait_until(task: Any, moment: float) -> None:
     while (left := moment - time.monotonic()) > 0:
-        time.sleep(min(left, LONGEST_NAP_SECONDS))
-        if left > LONGEST_NAP_SECONDS:
+        time.sleep(min(left, MAX_SLEEP_SECONDS))
+        if left > MAX_SLEEP_SECONDS:
             task.update_progress(None)  # only to hear of a cancellation
 
 
@@ -79,7 +79,7 @@ def fetch_url(
     result.
     POST and PATCH are tried again only where nothing was done: no connection, 408, 425, 429, 503.
     """
-    fetch = fetch_of(
+    fetch = make_fetch(
         method,
         url,
         headers,
@@ -93,7 +93,7 @@ def fetch_url(
     try:
         return fetch.run(self.update_progress)
     except AnsweredLater as error:
-        retry_as_asked(self, error)
+        retry_after_delay(self, error)
 
 
 @celery_app.task(bind=True, name="app.tasks.common_tasks.purge_finished_tasks", catalogue=False)

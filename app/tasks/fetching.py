@@ -13,10 +13,10 @@ from app.db.base import dump_json
 from app.outbound import Answer, Bounds, Client
 from app.outbound.errors import Interrupted
 from app.outbound.urls import parse
-from app.tasks.http_status import CLIENT_ERROR, NOTHING_DONE, AnsweredNo, describe, later, may_pass
+from app.tasks.http_status import CLIENT_ERROR, NOT_PROCESSED, AnsweredNo, describe, is_retryable, retryable_error
 
 # What says something of the content, or of where it is and when to come again. Never Set-Cookie.
-KEPT_HEADERS = frozenset(
+RESULT_HEADERS = frozenset(
     {
         "age",
         "cache-control",
@@ -43,7 +43,7 @@ NOT_REPEATABLE = frozenset({"POST", "PATCH"})
 
 CHARSET = re.compile(r";\s*charset\s*=\s*\"?([\w.:-]{1,40})", re.IGNORECASE)
 # Python also knows codecs that are no charsets, or take a time that grows with the square of the size (punycode, idna).
-REAL_CHARSET = re.compile(
+TEXT_CHARSET = re.compile(
     r"ascii|utf-(8|16|32)(-[bl]e)?|iso8859-\d+|cp\d+|gb\w*|big5\w*|euc_\w+|shift_jis\w*|iso2022_\w+|koi8-\w|mac-\w+"
 )
 
@@ -71,22 +71,22 @@ class Fetch:
                 self.method, self.url, headers=self.headers, content=self.content
             ) as answer:
                 if self.raise_for_status:
-                    self._judge(answer)
-                return self._kept(answer, report)
+                    self._check_status(answer)
+                return self._result(answer, report)
         except Interrupted as error:
             if self.method in NOT_REPEATABLE:
                 raise NotRepeated(f"{error}; the request may have been heard, so it is not sent again") from None
             raise
 
-    def _judge(self, answer: Answer) -> None:
+    def _check_status(self, answer: Answer) -> None:
         origin = parse(answer.url).origin
-        repeatable = self.method not in NOT_REPEATABLE or answer.status in NOTHING_DONE
-        if may_pass(answer.status) and repeatable:
-            raise later(origin, answer.status, answer.headers)
+        repeatable = self.method not in NOT_REPEATABLE or answer.status in NOT_PROCESSED
+        if is_retryable(answer.status) and repeatable:
+            raise retryable_error(origin, answer.status, answer.headers)
         if answer.status >= CLIENT_ERROR:
             raise AnsweredNo(describe(origin, answer.status))
 
-    def _kept(self, answer: Answer, report: Report) -> dict[str, Any]:
+    def _result(self, answer: Answer, report: Report) -> dict[str, Any]:
         start, size, digest = bytearray(), 0, hashlib.sha256()
         for piece in answer.pieces():
             start += piece[: max(0, self.keep_bytes - size)]
@@ -98,16 +98,16 @@ class Fetch:
             "status": answer.status,
             "url": answer.url,
             "redirects": answer.redirects,
-            "headers": {n: v[:HEADER_LIMIT] for n, v in sorted(answer.headers.items()) if n in KEPT_HEADERS},
+            "headers": {n: v[:HEADER_LIMIT] for n, v in sorted(answer.headers.items()) if n in RESULT_HEADERS},
             "content_type": content_type,
             "size": size,
             "sha256": digest.hexdigest(),
             "truncated": size > len(start),
-            **_shown(bytes(start), content_type, whole=size == len(start)),
+            **_content_fields(bytes(start), content_type, whole=size == len(start)),
         }
 
 
-def fetch_of(
+def make_fetch(
     method: str, url: str, headers: Mapping[str, str] | None, body: str | None, json: Any, **more: Any
 ) -> Fetch:
     """Of the task's arguments. Raises ValueError where they contradict each other."""
@@ -127,12 +127,12 @@ def _percent(answer: Answer) -> int | None:
     return min(100, answer.received * 100 // answer.length) if answer.length else None
 
 
-def _shown(content: bytes, content_type: str | None, *, whole: bool) -> dict[str, str | None]:
+def _content_fields(content: bytes, content_type: str | None, *, whole: bool) -> dict[str, str | None]:
     """As text where it is text in the charset that was named (else UTF-8), as base64 where it is not."""
     named = CHARSET.search(content_type or "")
     try:
         charset = codecs.lookup(named[1] if named else "utf-8").name
-        if REAL_CHARSET.fullmatch(charset):
+        if TEXT_CHARSET.fullmatch(charset):
             # Not final where it was cut: the last character may have been cut too.
             text = codecs.getincrementaldecoder(charset)("strict").decode(content, final=whole)
             return {"text": text, "base64": None}

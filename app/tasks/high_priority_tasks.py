@@ -16,10 +16,10 @@ from app.outbound.fields import PublicURL
 from app.services.accounts import webhook_secrets
 from app.tasks import smtp
 from app.tasks.base import SQLAlchemyTask
-from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_as_asked
+from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_after_delay
 from app.tasks.mail import Draft, compose
 from app.tasks.smtp import MailDeferred, MailRefused
-from app.tasks.webhook import webhook_of
+from app.tasks.webhook import make_webhook
 
 logger = logging.getLogger(__name__)
 
@@ -105,11 +105,11 @@ def send_webhook(
     425 and 429, which are tried again like a 5xx or no answer: nine times, after 15 seconds and then twice as long each
     time, or when `Retry-After` says. A receiver may get the same webhook twice, with the same id.
     """
-    webhook = webhook_of(event, payload, task_id)
+    webhook = make_webhook(event, payload, task_id)
     try:
         result = webhook.deliver(url, _webhook_keys(task_id))
     except AnsweredLater as error:
-        retry_as_asked(self, error)
+        retry_after_delay(self, error)
     logger.info("webhook %s delivered", webhook.id)
     return result
 

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 from app.tasks.retries import backoff_seconds
 
 # Request Timeout, Too Early, Too Many Requests: the client errors that pass.
-PASSING = frozenset({408, 425, 429})
+RETRYABLE_CLIENT_ERRORS = frozenset({408, 425, 429})
 # These say that nothing was done, whatever the method.
-NOTHING_DONE = PASSING | {503}
+NOT_PROCESSED = RETRYABLE_CLIENT_ERRORS | {503}
 CLIENT_ERROR, SERVER_ERROR = 400, 500
-LONGEST_WAIT_SECONDS = 3600.0
+MAX_RETRY_AFTER_SECONDS = 3600.0
 
 
 class AnsweredLater(Exception):
@@ -37,15 +37,15 @@ def describe(origin: str, status: int) -> str:
     return f"{origin} answered {status}{phrase}"
 
 
-def later(origin: str, status: int, headers: Mapping[str, str]) -> AnsweredLater:
+def retryable_error(origin: str, status: int, headers: Mapping[str, str]) -> AnsweredLater:
     return AnsweredLater(describe(origin, status), _retry_after(headers.get("retry-after")))
 
 
-def may_pass(status: int) -> bool:
-    return status >= SERVER_ERROR or status in PASSING
+def is_retryable(status: int) -> bool:
+    return status >= SERVER_ERROR or status in RETRYABLE_CLIENT_ERRORS
 
 
-def retry_as_asked(task: Any, error: AnsweredLater) -> NoReturn:
+def retry_after_delay(task: Any, error: AnsweredLater) -> NoReturn:
     """Try again when the server says (within an hour), and never sooner than the task's own back-off."""
     if error.retry_after is None:
         raise error  # `autoretry_for` takes it up
@@ -60,11 +60,11 @@ def _retry_after(value: str | None) -> float | None:
     if value is None:
         return None
     if value.strip().isdecimal():
-        return min(float(value), LONGEST_WAIT_SECONDS)
+        return min(float(value), MAX_RETRY_AFTER_SECONDS)
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max((moment - datetime.now(UTC)).total_seconds(), 0.0), LONGEST_WAIT_SECONDS)
+    return min(max((moment - datetime.now(UTC)).total_seconds(), 0.0), MAX_RETRY_AFTER_SECONDS)

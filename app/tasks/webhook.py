@@ -11,7 +11,7 @@ from app.db.base import dump_json
 from app.outbound import Bounds, Client
 from app.outbound.signatures import signed_headers
 from app.outbound.urls import parse
-from app.tasks.http_status import AnsweredNo, describe, later, may_pass
+from app.tasks.http_status import AnsweredNo, describe, is_retryable, retryable_error
 
 # The specification asks for 15 to 30 seconds, and for no redirects.
 BOUNDS = Bounds(seconds=30, connect_seconds=10, read_seconds=30, max_bytes=1024 * 1024, max_redirects=0)
@@ -32,12 +32,12 @@ class Webhook:
         with Client(bounds=BOUNDS).stream("POST", url, headers=headers, content=self.body) as answer:
             if answer.status in SUCCESSES:
                 return {"webhook_id": self.id, "status": answer.status}
-            if may_pass(answer.status):
-                raise later(parse(url).origin, answer.status, answer.headers)
+            if is_retryable(answer.status):
+                raise retryable_error(parse(url).origin, answer.status, answer.headers)
             raise AnsweredNo(describe(parse(url).origin, answer.status))
 
 
-def webhook_of(event: str, payload: Any, task_id: str | None) -> Webhook:
+def make_webhook(event: str, payload: Any, task_id: str | None) -> Webhook:
     """With the task's id as its own; the time of the event is the task's creation, which its id holds."""
     identity = UUID(task_id) if task_id else new_id()
     happened = datetime.fromtimestamp((identity.int >> 80) / 1000, UTC)

@@ -15,7 +15,7 @@ from app.outbound import OutboundError, Refused
 from app.outbound.signatures import encode_secret, verify
 from app.tasks.high_priority_tasks import send_webhook
 from app.tasks.http_status import AnsweredLater, AnsweredNo
-from app.tasks.webhook import webhook_of
+from app.tasks.webhook import make_webhook
 from tests.support.settings import settings
 from tests.unit.outbound.web_server import Web, redirect, reply, web_server
 from tests.unit.tasks.fake_run import FakeRun, a_claim, running
@@ -52,7 +52,7 @@ class TestWhatArrives:
 
     def test_has_the_same_id_and_body_at_every_attempt_and_the_time_of_each(self, web: Web) -> None:
         task_id = str(new_id())
-        first, again = webhook_of("a.b", {"x": 1}, task_id), webhook_of("a.b", {"x": 1}, task_id)
+        first, again = make_webhook("a.b", {"x": 1}, task_id), make_webhook("a.b", {"x": 1}, task_id)
         assert first == again
         assert first.id == task_id
         happened = datetime.fromisoformat(json.loads(first.body)["timestamp"])
