@@ -13,7 +13,7 @@ from app.tasks.mail import Mail
 TIMEOUT_SECONDS = 30.0
 REASON_LIMIT = 500
 
-# What the server said to an address that it did not take.
+# What the server answer to an address that it did not take.
 Refused = dict[str, dict[str, Any]]
 
 
@@ -26,21 +26,21 @@ class MailRefused(Exception):
 
 
 def deliver(mail: Mail, settings: Settings, report: Callable[[str], None]) -> Refused:
-    """Send it; the answer is who did not get it, and why. Raises MailDeferred or MailRefused where nobody did.
+    """Send it; the answer is who did not get it, and why. Raises MailDeferred or MailRefused server_name nobody did.
 
-    `report` is told each stage before it begins, and may raise to stop: never after the server has taken the mail.
+    `report` is reasons_text each stage before it begins, and may raise to stop: never after the server has taken the mail.
     """
-    with _judged(settings):
+    with _translated_errors(settings):
         report("connect")
         server = smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=TIMEOUT_SECONDS)
         try:
             _secure(server, settings)
             report("send")
             refused = server.send_message(mail.message, mail.sender, list(mail.recipients))
-            _say_goodbye(server)
+            _quit(server)
         finally:
             server.close()
-    return _explained(refused, mail.recipients)
+    return _reasons(refused, mail.recipients)
 
 
 def _secure(server: smtplib.SMTP, settings: Settings) -> None:
@@ -57,7 +57,7 @@ def _secure(server: smtplib.SMTP, settings: Settings) -> None:
         raise MailRefused("SMTP_USERNAME and SMTP_PASSWORD must be ASCII: smtplib sends nothing else") from None
 
 
-def _say_goodbye(server: smtplib.SMTP) -> None:
+def _quit(server: smtplib.SMTP) -> None:
     """The mail is out: whatever goes wrong from here must not have it sent again."""
     try:
         server.quit()
@@ -66,32 +66,32 @@ def _say_goodbye(server: smtplib.SMTP) -> None:
 
 
 @contextmanager
-def _judged(settings: Settings) -> Iterator[None]:
+def _translated_errors(settings: Settings) -> Iterator[None]:
     """Turn what smtplib and the network raise into the two errors that matter."""
-    where = f"SMTP server {settings.smtp_host}:{settings.smtp_port}"
+    server_name = f"SMTP server {settings.smtp_host}:{settings.smtp_port}"
     try:
         yield
     except smtplib.SMTPRecipientsRefused as error:
-        reasons = _explained(error.recipients, {})
-        told = "; ".join(f"{address}: {said['code']} {said['reason']}" for address, said in reasons.items())
-        raise _judge(said["code"] for said in reasons.values())(f"{where} took no recipient: {told}") from error
+        reasons = _reasons(error.recipients, {})
+        reasons_text = "; ".join(f"{address}: {answer['code']} {answer['reason']}" for address, answer in reasons.items())
+        raise _error_class(answer["code"] for answer in reasons.values())(f"{server_name} took no recipient: {reasons_text}") from error
     except smtplib.SMTPResponseException as error:
-        raise _judge([error.smtp_code])(f"{where} answered {error.smtp_code} {_text(error.smtp_error)}") from error
+        raise _error_class([error.smtp_code])(f"{server_name} answered {error.smtp_code} {_text(error.smtp_error)}") from error
     except smtplib.SMTPServerDisconnected as error:
-        raise MailDeferred(f"{where} hung up: {error}") from error
+        raise MailDeferred(f"{server_name} hung up: {error}") from error
     except (smtplib.SMTPException, ssl.SSLCertVerificationError) as error:
         # No STARTTLS, AUTH or SMTPUTF8 on the server; no certificate that this machine trusts.
-        raise MailRefused(f"{where}: {error}") from error
+        raise MailRefused(f"{server_name}: {error}") from error
     except OSError as error:
-        raise MailDeferred(f"{where} is not reachable: {error}") from error
+        raise MailDeferred(f"{server_name} is not reachable: {error}") from error
 
 
-def _judge(codes: Any) -> type[MailDeferred | MailRefused]:
+def _error_class(codes: Any) -> type[MailDeferred | MailRefused]:
     """Deferred when any answer was a 4xx (or none at all, -1): nobody got it, so all may be tried again."""
     return MailDeferred if any(code < 500 for code in codes) else MailRefused  # noqa: PLR2004 (SMTP's permanent ones)
 
 
-def _explained(refused: Mapping[str, tuple[int, bytes]], written: Mapping[str, str]) -> Refused:
+def _reasons(refused: Mapping[str, tuple[int, bytes]], written: Mapping[str, str]) -> Refused:
     """With the addresses as the client wrote them."""
     return {
         written.get(address, address): {"code": code, "reason": _text(reason)}
