@@ -26,7 +26,7 @@ from app.core.config import get_settings
 from app.core.logging import configure_logging, optimize_access_log
 from app.core.metrics import forget_process
 from app.db.outage import first_line
-from app.db.session import SessionLocal, dispose_engine, keep_transactions_short
+from app.db.session import SessionLocal, dispose_engine, end_idle_transactions
 from app.errors import ServiceError
 from app.live.watcher import running_watcher
 from app.messaging.hints import attendant
@@ -106,7 +106,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     del app
     configure_logging()
     optimize_access_log()
-    keep_transactions_short()
+    end_idle_transactions()
     _tell_of_an_unbounded_server()
     async with single_malloc_arena():  # before the first thread has an arena
         limiter = anyio.to_thread.current_default_thread_limiter()

@@ -24,17 +24,17 @@ IDLE_MS = 2000
 _engine: Engine | None = None
 _autocommit_engine: Engine | None = None
 _group_engine: Engine | None = None
-_all_transactions_are_short = False
+_ends_idle_transactions = False
 
 
-def keep_transactions_short() -> None:
+def end_idle_transactions() -> None:
     """From now on the server ends a transaction of this process that sits idle for IDLE_MS.
 
     For processes that run our own code alone, and before their first use of the database. Not for pool children, and
     not for whoever imports the service: their transactions may wait for work of theirs.
     """
-    global _all_transactions_are_short  # noqa: PLW0603 (one per process, forgotten at fork)
-    _all_transactions_are_short = True
+    global _ends_idle_transactions  # noqa: PLW0603 (one per process, forgotten at fork)
+    _ends_idle_transactions = True
 
 
 def engine() -> Engine:
@@ -70,7 +70,7 @@ def _build_engine(**more: Any) -> Engine:
     if settings.database_url is None:
         raise Unavailable("DATABASE_URL is not set: put it in .env, or start with `python3 run_server.py`")
     options = f"-c timezone=UTC -c statement_timeout={int(settings.database_statement_timeout_seconds * 1000)}"
-    if _all_transactions_are_short:
+    if _ends_idle_transactions:
         options += f" -c idle_in_transaction_session_timeout={IDLE_MS}"
     built = create_engine(
         settings.database_url.get_secret_value(),
@@ -91,11 +91,11 @@ def _build_engine(**more: Any) -> Engine:
         },
         **more,
     )
-    event.listen(built, "handle_error", _leave_a_former_primary)
+    event.listen(built, "handle_error", _discard_read_only_connection)
     return built
 
 
-def _leave_a_former_primary(context: ExceptionContext) -> None:
+def _discard_read_only_connection(context: ExceptionContext) -> None:
     """A connection that only reads is of no use to us: the next one may lead to the new primary."""
     if getattr(context.original_exception, "pgcode", None) == READ_ONLY:
         context.is_disconnect = True
@@ -112,8 +112,8 @@ def _forget_after_fork() -> None:
 
 
 def _forget_engines(*, close: bool) -> None:
-    global _engine, _autocommit_engine, _group_engine, _all_transactions_are_short  # noqa: PLW0603
-    _all_transactions_are_short = False
+    global _engine, _autocommit_engine, _group_engine, _ends_idle_transactions  # noqa: PLW0603
+    _ends_idle_transactions = False
     for each in (_engine, _group_engine):
         if each is not None:
             each.dispose(close=close)

@@ -11,7 +11,7 @@ from billiard.util import get_pdeathsig
 from celery import Celery, bootsteps, signals
 
 from app.core.config import get_settings
-from app.db.session import keep_transactions_short
+from app.db.session import end_idle_transactions
 from app.maintenance.loop import keeper
 from app.messaging import hints
 from app.services.execution import attempts
@@ -30,7 +30,7 @@ class ServiceStep(bootsteps.StartStopStep):
         from celery.concurrency.prefork import TaskPool as Prefork  # the API comes by here, and has no pool
 
         if isinstance(worker.pool, Prefork):  # in other pools bodies run in this very process
-            keep_transactions_short()
+            end_idle_transactions()
         queues = worker.app.amqp.queues
         restart = functools.partial(_restart_consumer, worker)
         completions.start()
@@ -110,7 +110,7 @@ def _task_modules_can_be_imported(**_: Any) -> None:
 
 def _beat_starts(**_: Any) -> None:
     _settings_are_there()
-    keep_transactions_short()
+    end_idle_transactions()
     keeper.start()
     hints.attendant.start()
 
