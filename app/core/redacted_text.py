@@ -97,14 +97,14 @@ class KnownSecrets:
         for forms in self._by_owner.values():
             for form in forms:
                 if form in text:
-                    text = _without(text, form)
+                    text = _mask_value(text, form)
         return text
 
 
 known_secrets = KnownSecrets()
 
 # In lower case: without one of these in it no pattern above matches a text of ASCII, which most lines of a log are.
-_SIGNS = (
+_MARKERS = (
     "-----begin ", "line ", "invalid input ", "failing row ", "key (", "://", "bearer", "basic", "tsk_",
     "passw", "phrase", "passcode", "pwd", "secret", "token", "authori", "credential", "cookie", "key",
 )  # fmt: skip
@@ -118,12 +118,12 @@ def redact_text(text: str) -> str:
         return text
     for pattern, shown in _SUBSTITUTIONS:
         text = pattern.sub(shown, text)
-    return _without_named(text)
+    return _mask_named_values(text)
 
 
 def _may_hold_secret(text: str) -> bool:
     lowered = text.lower()
-    return any([sign in lowered for sign in _SIGNS]) or _JWT.search(text) is not None  # noqa: C419 (quicker so)
+    return any([sign in lowered for sign in _MARKERS]) or _JWT.search(text) is not None  # noqa: C419 (quicker so)
 
 
 def _forms(value: str) -> set[str]:
@@ -134,14 +134,14 @@ def _forms(value: str) -> set[str]:
             quote(value.encode("utf-8", "replace"), safe="")}  # fmt: skip
 
 
-def _without(text: str, secret: str) -> str:
+def _mask_value(text: str, secret: str) -> str:
     """A short one only as a word of its own: `test` as somebody's password must not hide `latest`."""
     if len(secret) >= _LONG:
         return text.replace(secret, MASK)
     return re.sub(rf"(?<![^\W_]){re.escape(secret)}(?![^\W_])", MASK, text)
 
 
-def _without_named(text: str) -> str:
+def _mask_named_values(text: str) -> str:
     shown: list[str] = []
     done, at = 0, 0
     while found := _KEY.search(text, at):
@@ -171,7 +171,7 @@ def _value(text: str, found: re.Match[str]) -> tuple[int, int] | None:
             return _inside_quotes(match)
     if plain:
         return plain.span()
-    return _bare(text, found, key)
+    return _bare_span(text, found, key)
 
 
 def _inside_quotes(match: re.Match[str]) -> tuple[int, int]:
@@ -181,7 +181,7 @@ def _inside_quotes(match: re.Match[str]) -> tuple[int, int]:
     return start + 1, match.end() - closed
 
 
-def _bare(text: str, found: re.Match[str], key: str) -> tuple[int, int] | None:
+def _bare_span(text: str, found: re.Match[str], key: str) -> tuple[int, int] | None:
     """Up to the next blank, or to the line's end where the value may hold blanks: a header, a list, prose."""
     to_the_end = (
         found["sign"] == ":"

@@ -80,7 +80,7 @@ def holds_mask(value: Any) -> bool:
     return _is_suspect(value) and any(hidden == MASK for hidden in _hidden(value, _MAX_DEPTH))
 
 
-def with_secrets_of(stored: Any, sent: Any) -> Any:
+def restore_secrets(stored: Any, sent: Any) -> Any:
     """`sent` with each `***` that hides replaced by the secret that `stored` has in the same place.
 
     A `***` without one stays: `holds_mask` finds it. So does one that hides nothing: beside another name, `value`
@@ -92,15 +92,15 @@ def with_secrets_of(stored: Any, sent: Any) -> Any:
         return {
             key: stored[key]
             if value == MASK and key in stored and _hides_in(sent, key) and _hides_in(stored, key)
-            else with_secrets_of(stored.get(key), value)
+            else restore_secrets(stored.get(key), value)
             for key, value in sent.items()
         }
     if isinstance(sent, list) and isinstance(stored, list):
-        return [with_secrets_of(_shown_as(new, at, stored), new) for at, new in enumerate(sent)]
+        return [restore_secrets(_stored_item(new, at, stored), new) for at, new in enumerate(sent)]
     return sent
 
 
-def _shown_as(sent: Any, at: int, stored: list[Any]) -> Any:
+def _stored_item(sent: Any, at: int, stored: list[Any]) -> Any:
     """The item that was shown as this one, in its place or the only one: by place alone secrets would change owners."""
     same = [index for index, item in enumerate(stored) if redact(item) == sent]
     if at in same:

@@ -63,12 +63,12 @@ def verify_password(password: str, stored: str | None) -> tuple[bool, str | None
 
     With nothing stored (no such user) it costs the same and is never right.
     """
-    fits, renewed = _passwords.verify_and_update(password, stored or _hash_of_nothing())
+    fits, renewed = _passwords.verify_and_update(password, stored or _dummy_hash())
     return (False, None) if stored is None else (bool(fits), renewed)
 
 
 @lru_cache(maxsize=1)
-def _hash_of_nothing() -> str:
+def _dummy_hash() -> str:
     return hash_password(secrets.token_hex(32))
 
 
@@ -85,7 +85,7 @@ def create_access_token(user_id: UUID, session_id: UUID, now: datetime) -> str:
         "nbf": issued,
         "exp": issued + int(access_token_life().total_seconds()),
     }
-    key = _derived(get_settings().signing_key)
+    key = _derive_key(get_settings().signing_key)
     token: str = jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": _key_id(key)})
     return token
 
@@ -112,7 +112,7 @@ def read_access_token(token: str) -> AccessClaims:
     try:
         digest = hashlib.sha256(token.encode()).digest()
         known = _verified.get(digest)
-        if known is None or known.key not in map(_derived, get_settings().accepted_keys):
+        if known is None or known.key not in map(_derive_key, get_settings().accepted_keys):
             known = _verified[digest] = _verify(token)
             while len(_verified) > _REMEMBERED_TOKENS:
                 _verified.pop(next(iter(_verified)), None)
@@ -127,7 +127,7 @@ def _verify(token: str) -> _Verified:
     if not _TOKEN_SHAPE.fullmatch(token):
         raise ValueError("shape")
     header, _, signature = token.split(".")
-    key = _key_of(json.loads(_decode(header)))
+    key = _find_key(json.loads(_decode(header)))
     # The last character of a signature has two bits that decoders ignore: four spellings of one token otherwise.
     if _encode(_decode(signature)) != signature:
         raise ValueError("signature")
@@ -143,19 +143,19 @@ def _verify(token: str) -> _Verified:
     return _Verified(read, key, int(claims["nbf"]), int(claims["exp"]))
 
 
-def _key_of(header: Any) -> str:
+def _find_key(header: Any) -> str:
     """No `jwk`, `jku`, `x5u`, `crit`, `b64`: a header says which of our keys signed, and nothing else."""
     if not isinstance(header, dict) or header.keys() != _HEADER_KEYS:
         raise ValueError("header")
     for secret in get_settings().accepted_keys:
-        key = _derived(secret)
+        key = _derive_key(secret)
         if header == {"alg": ALGORITHM, "typ": "JWT", "kid": _key_id(key)}:
             return key
     raise ValueError("header")
 
 
 @lru_cache(maxsize=16)
-def _derived(secret: str) -> str:
+def _derive_key(secret: str) -> str:
     """So that a SECRET_KEY that reads as JSON or PEM is not taken for a key set by python-jose."""
     return "k" + hashlib.sha256(b"access-token:" + secret.encode()).hexdigest()
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.catalogue import catalogue
-from app.core.redaction import holds_mask, with_secrets_of
+from app.core.redaction import holds_mask, restore_secrets
 from app.errors import InvalidTask, InvalidTransition
 from app.messaging.dispatches import Dispatch
 from app.messaging.routing import QUEUE_OF
@@ -55,7 +55,7 @@ def _values(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
 
 def _unmasked(stored: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
     """A client that sends back what it was shown keeps its secrets; a `***` that stands for none is no value."""
-    values: dict[str, Any] = with_secrets_of(stored, sent)
+    values: dict[str, Any] = restore_secrets(stored, sent)
     if holds_mask(values):
         problem = "*** stands for a value that is not shown, and there is none here: send the value itself"
         raise InvalidTask(errors=[{"loc": ["metadata"], "msg": problem, "type": "hidden_value"}])
