@@ -27,7 +27,7 @@ _bounds = RateLimit(PER_CALLER, PER_PROCESS)
 _one_at_a_time = anyio.CapacityLimiter(1)
 
 
-def recording(request: Request, error: ServiceError) -> BackgroundTask | None:
+def denial_record_task(request: Request, error: ServiceError) -> BackgroundTask | None:
     """What is to follow the answer to a denied request; None when there is nothing to record, or too much of it."""
     if not isinstance(error, Forbidden) or isinstance(error, WrongPassword):
         return None  # a wrong password is recorded where it is counted

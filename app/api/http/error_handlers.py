@@ -9,7 +9,7 @@ from fastapi.routing import iter_route_contexts
 from sqlalchemy import exc as sa_exc
 from starlette.exceptions import HTTPException
 
-from app.api.http.denials import recording
+from app.api.http.denials import denial_record_task
 from app.api.http.problems import http_problem, internal_problem, service_problem
 from app.db.outage import first_line, is_timeout
 from app.errors import DatabaseUnavailable, InvalidInput, ServiceError, TookTooLong
@@ -40,7 +40,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     answer = service_problem(request.scope, error)
-    answer.background = recording(request, error)
+    answer.background = denial_record_task(request, error)
     return answer
 
 

@@ -50,8 +50,8 @@ SECURITY_HEADERS = {
 }
 _SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 _HSTS = (b"strict-transport-security", HSTS.encode())
-_STORE_NOTHING = [(b"cache-control", b"no-store")]
-_ASK_AGAIN = [(b"cache-control", b"private, no-cache")]
+_NO_STORE_HEADER = [(b"cache-control", b"no-store")]
+_REVALIDATE = [(b"cache-control", b"private, no-cache")]
 
 
 class RequestContext:
@@ -216,7 +216,7 @@ class RequestLimits:
 def _cache_control(path: str) -> list[tuple[bytes, bytes]]:
     if not path.startswith(_API):
         return []
-    return _STORE_NOTHING if _NO_STORE.match(path) else _ASK_AGAIN
+    return _NO_STORE_HEADER if _NO_STORE.match(path) else _REVALIDATE
 
 
 def _malformed_target(scope: Scope) -> bool:

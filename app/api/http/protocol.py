@@ -33,11 +33,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self.url = b""
         self._max_bytes = settings.max_header_bytes
         self._max_seconds = settings.header_timeout_seconds
-        self._quiet = 0
-        self._heard = False
+        self._unparsed_bytes = 0
+        self._parsed = False
         self._awaits_head = True
         self._timer: TimerHandle | None = None
-        self._dropped: int | None = None
+        self._discarded_bytes: int | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -48,17 +48,17 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._dropped is not None:
-            self._drop(data)
+        if self._discarded_bytes is not None:
+            self._discard(data)
             return
-        self._heard = False
+        self._parsed = False
         super().data_received(data)
         if self.transport.is_closing():
             return
-        self._quiet = 0 if self._heard else self._quiet + len(data)
-        if self._quiet > self._max_bytes:
+        self._unparsed_bytes = 0 if self._parsed else self._unparsed_bytes + len(data)
+        if self._unparsed_bytes > self._max_bytes:
             self._refuse(431, self._too_large())
-        elif self._timer is None and (self._awaits_head or not self._is_answering):
+        elif self._timer is None and (self._awaits_head or not self._is_responding):
             self._start_timer()
 
     # What the parser tells
@@ -70,17 +70,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
 
     def on_headers_complete(self) -> None:
-        self._heard, self._awaits_head = True, False
+        self._parsed, self._awaits_head = True, False
         self._stop_timer()
         super().on_headers_complete()
         self.cycle.transport = JoinedWrites(self.transport, self.loop)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
-        self._heard = True
+        self._parsed = True
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._heard = True
+        self._parsed = True
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -94,7 +94,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # Inside
 
     def _start_timer(self) -> None:
-        self._timer = self.loop.call_later(self._max_seconds, self._too_slow)
+        self._timer = self.loop.call_later(self._max_seconds, self._on_header_timeout)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -102,11 +102,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = None
 
     @property
-    def _is_answering(self) -> bool:
+    def _is_responding(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
-    def _too_slow(self) -> None:
+    def _on_header_timeout(self) -> None:
         self._timer = None
         if not self._awaits_head:
             self.transport.abort()  # stray bytes after an answer: uvicorn's own timer for idle connections has stopped
@@ -116,24 +116,24 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, detail: str) -> None:
         """Answer, and go on dropping what comes: closed at once, the client would see a reset and no answer."""
         self._stop_timer()
-        if self._is_answering:
+        if self._is_responding:
             self.transport.abort()  # trailers, or a pipelined request: the connection belongs to the answer before
             return
         self.transport.write(_problem(status, detail))
-        self._dropped = 0
+        self._discarded_bytes = 0
         self._timer = self.loop.call_later(DRAIN_SECONDS, self.transport.abort)
 
     def _too_large(self) -> str:
         return f"The request line and the header fields are larger than {self._max_bytes} bytes"
 
-    def _drop(self, data: bytes) -> None:
-        assert self._dropped is not None
-        self._dropped += len(data)
-        if self._dropped > DRAIN_BYTES:
+    def _discard(self, data: bytes) -> None:
+        assert self._discarded_bytes is not None
+        self._discarded_bytes += len(data)
+        if self._discarded_bytes > DRAIN_BYTES:
             self.transport.abort()
 
     def eof_received(self) -> None:
-        if self._dropped is not None:
+        if self._discarded_bytes is not None:
             self.transport.close()
 
 

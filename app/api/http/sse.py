@@ -38,7 +38,7 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stream = self._stream
         abort: Callable[[], None] | None = scope.get("extensions", {}).get(ABORT, {}).get("call")
-        leaving = asyncio.create_task(_until_gone(receive, stream))
+        leaving = asyncio.create_task(_wait_for_disconnect(receive, stream))
         try:
             await self._send(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers}, abort)
             while (piece := await stream.next()) is not None:
@@ -54,7 +54,7 @@ class EventStream(Response):
         self._stream.sent()
 
 
-async def _until_gone(receive: Receive, stream: Stream) -> None:
+async def _wait_for_disconnect(receive: Receive, stream: Stream) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     stream.close()
