@@ -108,7 +108,7 @@ class UserService:
             user = self._lock(db, user_id, with_admins=bool({"role", "is_active"} & changes.keys()))
             role, is_active = changes.get("role", user.role), changes.get("is_active", user.is_active)
             if role != Role.ADMIN or not is_active:
-                self._keep_an_admin(db, user)
+                self._check_other_admin(db, user)
             if role != user.role or (user.is_active and not is_active):
                 revoke_sessions_of(db, user_id, "role changed" if role != user.role else "deactivated")
             if not changes:
@@ -146,7 +146,7 @@ class UserService:
         """
         with transaction(db, commit=commit):
             user = self._lock(db, user_id, with_admins=True)
-            self._keep_an_admin(db, user)
+            self._check_other_admin(db, user)
             if queries.has_active_tasks(db, user_id):
                 raise UserHasTasks
             queries.delete_user(db, user_id)
@@ -157,7 +157,7 @@ class UserService:
     def ensure_first_admin(self, db: Session, username: str, password: str, email: str | None = None) -> bool:
         """Create this administrator unless the name exists. True when created; an existing one is left alone.
 
-        Raises InvalidInput (its detail names the setting) and UserExists when another user has the e-mail address.
+        Raises InvalidInput (its detail name_columns the setting) and UserExists when another user has the e-mail address.
         """
         admin = _first_admin(username, password, email)
         if self._exists(db, admin.username):
@@ -176,7 +176,7 @@ class UserService:
 
     def _insert(self, db: Session, username: str, email: str, password_hash: str, **columns: Any) -> User:
         user = users.insert_user(
-            db, queries.names(username=username, email=email) | {"password_hash": password_hash, **columns}
+            db, queries.name_columns(username=username, email=email) | {"password_hash": password_hash, **columns}
         )
         if user is None:
             raise UserExists
@@ -198,14 +198,14 @@ class UserService:
             raise UserNotFound
         return user
 
-    def _keep_an_admin(self, db: Session, leaving: User) -> None:
+    def _check_other_admin(self, db: Session, leaving: User) -> None:
         if leaving.role != Role.ADMIN or not leaving.is_active:
             return
         if not set(users.lock_active_admins(db)) - {leaving.id}:
             raise LastAdmin
 
     def _write(self, db: Session, user: User, changes: dict[str, Any]) -> User:
-        values = dict(changes) | queries.names(username=changes.get("username"), email=changes.get("email"))
+        values = dict(changes) | queries.name_columns(username=changes.get("username"), email=changes.get("email"))
         try:
             with db.begin_nested():  # a violation must not take the caller's transaction with it
                 return users.update_user(db, user.id, values)

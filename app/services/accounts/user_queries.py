@@ -9,7 +9,7 @@ from app.models.task import ACTIVE, Task
 from app.models.user import User
 
 
-def names(*, username: str | None, email: str | None) -> dict[str, str]:
+def name_columns(*, username: str | None, email: str | None) -> dict[str, str]:
     """The columns of those that are given, each with the form that uniqueness is decided on."""
     columns: dict[str, str] = {}
     if username is not None:
