@@ -16,7 +16,7 @@ from app.api.endpoints import docs, operations
 from app.api.http.cors import Cors
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
-from app.api.http.middleware import UnhandledErrors, RequestContext, RequestLimits, RequestMetrics
+from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
 from app.api.http.openapi import operation_id
 from app.api.http.shutdown import on_shutdown
 from app.api.routes import add_routes

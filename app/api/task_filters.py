@@ -1,4 +1,4 @@
-"""The query parameters that lists and counts of tasks share, and whose tasks they may reach."""
+"""The query parameters of task lists and counts, and whose tasks a caller may see."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -15,33 +15,36 @@ from app.services.tasks.task_filter import TaskFilter
 
 
 def _number(value: object) -> object:
-    """In a query every number is text."""
+    """Convert one digit to an int: query parameters are text."""
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 1 else value
 
 
 PriorityFilter = Annotated[PriorityIn, BeforeValidator(_number)]
-Status = Annotated[list[TaskStatus], Query(description="Any of these; repeatable.")]
-Tags = Annotated[list[Tag], Query(max_length=20, description="All of these; repeatable.")]
+Status = Annotated[list[TaskStatus], Query(description="Matches any of these statuses; repeatable.")]
+Tags = Annotated[list[Tag], Query(max_length=20, description="Matches tasks with all of these tags; repeatable.")]
 OwnerFilter = Annotated[
     UUID | Literal["all"] | None,
-    Query(description="Administrators: whose tasks, or `all` for everybody's; yours where left out."),
+    Query(description="For administrators: the owner's id, or `all` for all tasks. Default: your own tasks."),
 ]
 
 
 def task_filter(
     user: TaskReader,
     status: Status = [],  # noqa: B006 (FastAPI copies it)
-    task_type: Annotated[ShortText | None, Query(description="Exactly this task_type.")] = None,
-    celery_task_name: Annotated[ShortText | None, Query(description="Exactly this task.")] = None,
-    priority: Annotated[PriorityFilter | None, Query(description="low, normal, high or critical.")] = None,
-    queue: Annotated[ShortText | None, Query(description="Exactly this queue.")] = None,
+    task_type: Annotated[ShortText | None, Query(description="Matches this task_type exactly.")] = None,
+    celery_task_name: Annotated[ShortText | None, Query(description="Matches this Celery task name exactly.")] = None,
+    priority: Annotated[PriorityFilter | None, Query(description="One of low, normal, high and critical.")] = None,
+    queue: Annotated[ShortText | None, Query(description="Matches this queue exactly.")] = None,
     tag: Tags = [],  # noqa: B006
-    name: Annotated[ShortText | None, Query(description="Part of the name, in any case.")] = None,
-    created_after: Annotated[Moment | None, Query(description="Created later than this.")] = None,
-    created_before: Annotated[Moment | None, Query(description="Created earlier than this.")] = None,
+    name: Annotated[ShortText | None, Query(description="Matches names that contain this text, ignoring case.")] = None,
+    created_after: Annotated[Moment | None, Query(description="Matches tasks created after this time.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Matches tasks created before this time.")] = None,
     user_id: OwnerFilter = None,
 ) -> TaskFilter:
-    """The filter as asked for, within what the caller may see. Raises AdminOnly, InsufficientScope."""
+    """Return the filter of the query parameters, limited to tasks that the caller may see.
+
+    Raises AdminOnly, InsufficientScope.
+    """
     return TaskFilter(
         user_id=_visible_owner(user, user_id),
         status=status,

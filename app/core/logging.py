@@ -218,7 +218,9 @@ class TextFormatter(SafeFormatter):
         safe = copy(record)
         safe.request_id = request_id.get()
         safe.exc_info = safe.stack_info = None
-        safe.exc_text = "\n".join(_BAR + escape(line) for line in self.exception_text(record).split("\n") if line) or None
+        safe.exc_text = (
+            "\n".join(_BAR + escape(line) for line in self.exception_text(record).split("\n") if line) or None
+        )
         if is_access_record(record):
             safe.args = safe_access_arguments(record)  # its formatter puts the line together from them
         else:

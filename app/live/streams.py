@@ -45,7 +45,17 @@ class Credential:
 class Stream:
     """Base of both kinds. `closed` from outside: revoked, deleted, shut down, or the client has gone."""
 
-    __slots__ = ("_abort", "_sending_since", "_wake", "ping_due", "closed", "credential", "ends_at", "last_sent_at", "user_id")
+    __slots__ = (
+        "_abort",
+        "_sending_since",
+        "_wake",
+        "closed",
+        "credential",
+        "ends_at",
+        "last_sent_at",
+        "ping_due",
+        "user_id",
+    )
 
     def __init__(self, user_id: UUID, credential: Credential, seconds: float) -> None:
         self.user_id, self.credential = user_id, credential

@@ -338,7 +338,11 @@ class Watcher:
                 stream.close()
 
     def _stop_idle_listener(self) -> None:
-        if self._listener is not None and not self.watches and time.monotonic() - self._idle_since > UNSUBSCRIBE_AFTER_SECONDS:
+        if (
+            self._listener is not None
+            and not self.watches
+            and time.monotonic() - self._idle_since > UNSUBSCRIBE_AFTER_SECONDS
+        ):
             self._listener.stop()
             self._listener = None
 

@@ -12,7 +12,7 @@ from app.core.config import get_settings
 from app.outbound import headers as header_rules
 from app.outbound.answer import Answer, WholeAnswer
 from app.outbound.errors import Interrupted, InvalidRequest, NotConnected, RedirectRefused
-from app.outbound.network import Deadline, GuardedBackend, StepTimeouts, Resolve, resolve
+from app.outbound.network import Deadline, GuardedBackend, Resolve, StepTimeouts, resolve
 from app.outbound.policy import Policy
 from app.outbound.urls import Target, joined, parse
 

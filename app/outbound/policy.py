@@ -124,7 +124,9 @@ class Policy:
         """Why this address may not be connected to for this host, or None where it may."""
         if self.allowed.contains_name(host) or self.allowed.contains_address(address):
             return None
-        denied = self.denied.contains_name(host) or any(map(self.denied.contains_address, (address, nat64_target(address))))
+        denied = self.denied.contains_name(host) or any(
+            map(self.denied.contains_address, (address, nat64_target(address)))
+        )
         if denied or not is_public(address):
             return "not a public address, nor one that this service allows (OUTBOUND_ALLOW)"
         if port < FIRST_PLAIN_PORT and port not in WEB_PORTS:

@@ -73,10 +73,16 @@ def _translated_errors(settings: Settings) -> Iterator[None]:
         yield
     except smtplib.SMTPRecipientsRefused as error:
         reasons = _reasons(error.recipients, {})
-        reasons_text = "; ".join(f"{address}: {answer['code']} {answer['reason']}" for address, answer in reasons.items())
-        raise _error_class(answer["code"] for answer in reasons.values())(f"{server_name} took no recipient: {reasons_text}") from error
+        reasons_text = "; ".join(
+            f"{address}: {answer['code']} {answer['reason']}" for address, answer in reasons.items()
+        )
+        raise _error_class(answer["code"] for answer in reasons.values())(
+            f"{server_name} took no recipient: {reasons_text}"
+        ) from error
     except smtplib.SMTPResponseException as error:
-        raise _error_class([error.smtp_code])(f"{server_name} answered {error.smtp_code} {_text(error.smtp_error)}") from error
+        raise _error_class([error.smtp_code])(
+            f"{server_name} answered {error.smtp_code} {_text(error.smtp_error)}"
+        ) from error
     except smtplib.SMTPServerDisconnected as error:
         raise MailDeferred(f"{server_name} hung up: {error}") from error
     except (smtplib.SMTPException, ssl.SSLCertVerificationError) as error:

@@ -19,7 +19,7 @@ from app.messaging.dispatches import Dispatch
 from app.schemas.task import TaskCreate
 from app.services.batched import authenticator, submitter
 from app.services.batched.authenticator import _Digest
-from app.services.batched.submitter import _TokenRequest, _Request
+from app.services.batched.submitter import _Request, _TokenRequest
 from app.services.tasks import task_creation
 from app.services.tasks.quotas import quotas
 from tests.support.accounts import API, bearer

@@ -1,4 +1,4 @@
-"""Every 403 is recorded, after its answer is out, and never at its expense."""
+"""Records each 403 in the audit, after the response is sent."""
 
 import logging
 from uuid import UUID
@@ -23,14 +23,18 @@ logger = logging.getLogger(__name__)
 PER_CALLER, PER_PROCESS = 10, 120
 
 _bounds = RateLimit(PER_CALLER, PER_PROCESS)
-# A thread of its own, one: with the database away, records must not hold the four that serve requests.
+# One thread of its own: while the database is down, records must not block the threads that serve requests.
 _one_at_a_time = anyio.CapacityLimiter(1)
 
 
 def denial_record_task(request: Request, error: ServiceError) -> BackgroundTask | None:
-    """What is to follow the answer to a denied request; None when there is nothing to record, or too much of it."""
+    """Return the task that records a denied request once the response is sent.
+
+    Takes the request and the error it was answered with. Returns None if the error is no denial or the rate limit is
+    reached.
+    """
     if not isinstance(error, Forbidden) or isinstance(error, WrongPassword):
-        return None  # a wrong password is recorded where it is counted
+        return None  # `auth_service` records wrong passwords
     suppressed = _bounds.admit(_caller())
     if suppressed is None:
         count_unrecorded_denial("flood")
@@ -47,7 +51,7 @@ def _caller() -> str:
 
 
 def _ids(request: Request) -> dict[str, str]:
-    """The ids of the path. Nothing else of it: it was not validated yet, and may hold anything."""
+    """Return the ids among the path parameters. Other values are not validated yet and may hold anything."""
     found = {}
     for name, value in request.path_params.items():
         try:
@@ -67,4 +71,4 @@ def _write(route: str, code: str, ids: dict[str, str], suppressed: int) -> None:
             audit_service.record_denial(db, route, code, ids, suppressed)
     except (SQLAlchemyError, ServiceError) as error:
         count_unrecorded_denial("database")
-        logger.warning("a denial was not recorded: %s: %s", route, first_line(error))
+        logger.warning("denial of %s not recorded: %s", route, first_line(error))

@@ -4,10 +4,10 @@ from asyncio import AbstractEventLoop, Transport
 
 
 class JoinedWrites:
-    """What an answer is written with: its head goes out with the body that follows at once.
+    """Delays the head of a response until its body or the next turn of the event loop, whichever comes first.
 
-    uvicorn writes each by itself and uvloop sends each at once: two system calls here and two wake-ups of the client,
-    a tenth of what a small answer costs. A head whose body takes its time leaves at the loop's next turn.
+    uvicorn writes head and body separately, and uvloop sends each write at once. That costs two system calls here and
+    two wake-ups of the client.
     """
 
     def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
@@ -16,6 +16,7 @@ class JoinedWrites:
         self._is_head = True
 
     def write(self, data: bytes) -> None:
+        """Hold the first write, and send it together with the second one."""
         if self._is_head:
             self._is_head, self._held = False, data
             self._loop.call_soon(self._flush)
@@ -24,6 +25,7 @@ class JoinedWrites:
         self._transport.write(data if held is None else held + data)
 
     def close(self) -> None:
+        """Send what is held, then close the transport."""
         self._flush()
         self._transport.close()
 

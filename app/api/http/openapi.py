@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, with the Problem schema, and without errors that an operation cannot have."""
+"""Builds the OpenAPI document: FastAPI's, plus the Problem schema, minus errors that an operation cannot return."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,12 +13,12 @@ _METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 
 
 def operation_id(route: APIRoute) -> str:
-    """`create_task`, as the function is called: generated clients get readable method names."""
+    """Return the name of the endpoint function, such as `create_task`: generated clients use it as the method name."""
     return route.name
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The document, built once."""
+    """Return the document. It is built at the first call."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -49,7 +49,7 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _drop_impossible_errors(operation: dict[str, Any]) -> None:
-    """Nothing sent, nothing to refuse: no 413 without a body, no 422 without a body or a parameter either."""
+    """Remove 413 where there is no body, and 422 where there is neither a body nor a parameter."""
     if "requestBody" not in operation:
         operation["responses"].pop("413", None)
         if "parameters" not in operation:

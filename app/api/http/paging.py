@@ -1,4 +1,4 @@
-"""The `Link` header of a paged list (RFC 8288), as GitHub gives it."""
+"""Query parameters of paged lists, and the `Link` header (RFC 8288) that names the next page."""
 
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -10,16 +10,16 @@ from app.errors import InvalidCursor
 
 MAX_SKIP = 10_000
 
-Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
-Skip = Annotated[int, Query(ge=0, le=MAX_SKIP, description="How many to pass over; a cursor is faster.")]
-Cursor = Annotated[str | None, Query(max_length=64, description="Where to go on: take it from the `Link` header.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of items.")]
+Skip = Annotated[int, Query(ge=0, le=MAX_SKIP, description="Number of items to skip; a cursor is faster.")]
+Cursor = Annotated[str | None, Query(max_length=64, description="Position of the next page, from the `Link` header.")]
 LINK_HEADER: dict[str, Any] = {
-    "Link": {"description": 'The next page, if any: `<…>; rel="next"`', "schema": {"type": "string"}}
+    "Link": {"description": 'URL of the next page, if there is one: `<…>; rel="next"`', "schema": {"type": "string"}}
 }
 
 
 def read_cursor(cursor: str | None) -> UUID | None:
-    """The id after which the page starts. Raises InvalidCursor."""
+    """Return the id after which the page starts, None without a cursor. Raises InvalidCursor."""
     if cursor is None:
         return None
     try:
@@ -29,16 +29,16 @@ def read_cursor(cursor: str | None) -> UUID | None:
 
 
 def set_next_link(request: Request, response: Response, last: UUID | str | None) -> None:
-    """Name the next page; with no `cursor` there is none. Every other query parameter is kept.
+    """Set the `Link` header to the page that starts after `last`. Without `last` there is no next page.
 
-    All but `skip`, which would be applied once more: a cursor already says where the page starts. The URL is absolute,
-    since common clients hand it out without resolving it.
+    Keeps all query parameters except `skip`, which the cursor replaces. The URL is absolute, because common clients
+    return it without resolving it.
     """
     if last is None:
         return
     cursor = last.hex if isinstance(last, UUID) else last
     url = request.url.remove_query_params("skip").include_query_params(cursor=cursor)
-    # A Host header is the client's to write: what could close the `<…>` is escaped.
+    # The client controls the Host header, so characters that could close the `<…>` are escaped.
     response.headers["Link"] = f'<{quote(str(url), safe=_URL_CHARACTERS)}>; rel="next"'
 
 

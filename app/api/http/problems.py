@@ -1,4 +1,4 @@
-"""The body of every error, `application/problem+json` (RFC 9457), and what routes declare about theirs."""
+"""Problem documents (`application/problem+json`, RFC 9457): their bodies, and their OpenAPI descriptions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -46,13 +46,13 @@ STATUS: dict[type[BaseException], int] = {
     TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-# Where the fields of an error stand, unless they stand in the body.
+# The location of refused fields, if it is not the body.
 _LOCATIONS: dict[type[InvalidInput], tuple[str, ...]] = {
     InvalidCursor: ("query", "cursor"),
     IdempotencyKeyReused: ("header", "Idempotency-Key"),
 }
 
-# What Starlette and FastAPI raise by themselves. `HTTPStatus` renames its phrases between Python versions.
+# Errors that Starlette and FastAPI raise themselves. `HTTPStatus` renames its phrases between Python versions.
 HTTP_PROBLEMS = {
     400: ("bad_request", "Bad request"),
     404: ("not_found", "Not found"),
@@ -74,7 +74,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     extensions: Mapping[str, Any] | None = None,
 ) -> Response:
-    """The one place that writes a problem's body; `extensions` are members of one kind of problem alone."""
+    """Return a response with a problem document. `extensions` are members that only one kind of problem has."""
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + code,
         "title": title,
@@ -87,30 +87,30 @@ def problem_response(
     if errors is not None:
         body["errors"] = errors
     body.update(extensions or {})
-    # A lone surrogate (a key of the rejected body may hold one) becomes its JSON escape rather than an exception.
+    # A lone surrogate, for example in a key of the refused body, becomes its JSON escape instead of an exception.
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
     return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
 def http_problem(scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """A problem that HTTP's own status says all about."""
+    """Return the problem of a plain HTTP status."""
     code, title = HTTP_PROBLEMS.get(status, (f"http_{status}", HTTPStatus(status).phrase))
     return problem_response(scope, code=code, title=title, status=status, detail=detail, headers=headers)
 
 
 def status_of(kind: type[ServiceError]) -> int:
-    """The HTTP status (RFC 9110) of a domain error: that of its nearest class in `app/errors.py` that has one."""
+    """Return the HTTP status (RFC 9110) of the nearest base class in `STATUS`; 500 if there is none."""
     return next((STATUS[each] for each in kind.__mro__ if each in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def located(error: InvalidInput) -> list[FieldError]:
-    """The refused fields, each with the part of the request that it stands in before its path."""
-    where = _LOCATIONS.get(type(error), ("body",))
-    return [{**each, "loc": [*where, *each["loc"]]} for each in error.errors]
+    """Return the refused fields with their location in the request in front of their path."""
+    location = _LOCATIONS.get(type(error), ("body",))
+    return [{**each, "loc": [*location, *each["loc"]]} for each in error.errors]
 
 
 def service_problem(scope: Scope, error: ServiceError, errors: Sequence[FieldError] | None = None) -> Response:
-    """The answer to a domain error. `errors` are fields whose location is known already."""
+    """Return the response to a domain error. `errors` replaces the error's own fields; their locations are complete."""
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
@@ -129,18 +129,18 @@ def service_problem(scope: Scope, error: ServiceError, errors: Sequence[FieldErr
 
 
 def internal_problem(scope: Scope) -> Response:
-    """For what nobody foresaw: the caller learns the request id, the log holds the rest."""
+    """Return the response to an unhandled exception. The caller gets the request id; the details are in the log."""
     return problem_response(
         scope,
         code="internal_error",
         title="Internal server error",
         status=500,
-        detail="Something went wrong here. The log tells more under this request id.",
+        detail="Internal error: search the log for this request id.",
     )
 
 
 def _challenge(error: Unauthenticated | InsufficientScope) -> str:
-    """RFC 6750 §3: the error is named when a token was presented, and only then."""
+    """Return WWW-Authenticate (RFC 6750 §3), which names an error only if the request presented a token."""
     if isinstance(error, InsufficientScope):
         return f'Bearer error="insufficient_scope", error_description="{error.title}", scope="{error.scope}"'
     if isinstance(error, InvalidToken):
@@ -158,17 +158,17 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     429: TooManyRequests,
     503: DatabaseUnavailable,
 }
-# Any route may meet these. 413 and 422 are dropped again (`app.api.http.openapi`) where there is nothing to refuse.
+# Any route may return these. `app.api.http.openapi` removes 413 and 422 from operations that cannot return them.
 _EVERYWHERE: tuple[int, ...] = (400, 413, 422, 431, 500, 503)
 _OTHERS = {
     400: (*HTTP_PROBLEMS[400], "There was an error parsing the body"),
     413: (*HTTP_PROBLEMS[413], "The body is larger than 2097152 bytes"),
     431: (*HTTP_PROBLEMS[431], "The request line and the header fields are larger than 32768 bytes"),
-    500: ("internal_error", "Internal server error", "Something went wrong here."),
+    500: ("internal_error", "Internal server error", "Internal error: search the log for this request id."),
 }
 _CHALLENGE = {"WWW-Authenticate": {"description": "`Bearer` (RFC 6750)", "schema": {"type": "string"}}}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
-# By the status, or by the code of the one error of its status that has them.
+# By status, or by code where only one error of the status has headers.
 _HEADERS: dict[int | str, dict[str, Any]] = {
     401: _CHALLENGE,
     429: _RETRY_AFTER,
@@ -179,9 +179,9 @@ _HEADERS: dict[int | str, dict[str, Any]] = {
 
 
 def problems(*errors: int | type[ServiceError], database: bool = True) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route: each status, or each error by its class, and those that any route may answer.
+    """Return the `responses=` of a route: the given statuses and error classes, and those that any route may return.
 
-    `database=False` for the few routes that need none.
+    Takes `database=False` for routes that use no database.
     """
     everywhere = [status for status in _EVERYWHERE if database or status != HTTPStatus.SERVICE_UNAVAILABLE]
     if database:

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.network_addresses import address_block
 from app.core.config import get_settings
+from app.core.network_addresses import address_block
 from app.core.origin import Actor
 from app.core.security import (
     access_token_life,

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.errors import TaskNotFound, WebhooksOff
 from app.models.task import Task
-from app.outbound.signatures import encode_secret, derive_user_key
+from app.outbound.signatures import derive_user_key, encode_secret
 
 
 def secret_of_user(user_id: UUID) -> str:

@@ -268,7 +268,10 @@ def _store(usage: Usage, row: Sequence[Any], before: Load, query_seconds: float)
     usage.queued, usage.recent, usage.recent_seconds = Load(row[0], row[1]), row[2], row[3]
     usage.committed = usage.committed.minus(before)
     usage.queried_at = time.monotonic()
-    usage.interval, usage.is_slow = max(MIN_INTERVAL_SECONDS, query_seconds / QUERY_TIME_SHARE), query_seconds > SLOW_QUERY_SECONDS
+    usage.interval, usage.is_slow = (
+        max(MIN_INTERVAL_SECONDS, query_seconds / QUERY_TIME_SHARE),
+        query_seconds > SLOW_QUERY_SECONDS,
+    )
 
 
 def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | None:
@@ -276,7 +279,9 @@ def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | 
     rate, tasks, size = settings.quota_tasks_per_minute, settings.quota_queued_tasks, settings.quota_queued_bytes
     in_window = usage.window.tasks() + usage.reserved.tasks if rate else 0
     if rate and max(usage.recent + added.tasks, in_window) + wanted.tasks > rate:
-        seconds = _window_seconds(usage, wanted, by_window=in_window + wanted.tasks > rate) if wanted.tasks <= rate else None
+        seconds = (
+            _window_seconds(usage, wanted, by_window=in_window + wanted.tasks > rate) if wanted.tasks <= rate else None
+        )
         return TooManySubmissions(f"{rate} tasks a minute", retry_after=seconds)
     if tasks and usage.queued.tasks + added.tasks + wanted.tasks > tasks:
         seconds = _queue_seconds(usage) if wanted.tasks <= tasks else None

@@ -105,7 +105,9 @@ def _speak_in_events(instance: Any, **_: Any) -> None:
 
         instance.quiet = True
         program.safe_say = lambda message, *_: forms.write_event(message)
-        warnings.showwarning = lambda message, kind, *_: forms.write_event(f"{kind.__name__}: {message}", logging.WARNING)
+        warnings.showwarning = lambda message, kind, *_: forms.write_event(
+            f"{kind.__name__}: {message}", logging.WARNING
+        )
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from starlette.types import Message
 from app.api.http import middleware
 from app.api.http.cors import Cors
 from app.api.http.error_handlers import add_problem_handlers
-from app.api.http.middleware import UnhandledErrors, RequestContext, RequestLimits, RequestMetrics
+from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
 from app.core import logging as app_logging
 from app.core.metrics import exposition
 

@@ -198,7 +198,7 @@ def test_what_ends_a_thread_is_an_event(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_what_is_said_outside_of_logging_is_an_event(capfd: pytest.CaptureFixture[str]) -> None:
     with settings({"LOG_FORMAT": "json"}):
-        forms.say("a\nb")
+        forms.write_event("a\nb")
     known_secrets.forget("settings")
     assert json.loads(capfd.readouterr().err)["message"] == "a\nb"
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.redaction import MASK, Parameters, holds_mask, is_secret, redact, secrets_in, restore_secrets
+from app.core.redaction import MASK, Parameters, holds_mask, is_secret, redact, restore_secrets, secrets_in
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from app.core.config import Settings
-from app.outbound.signatures import InvalidSignature, decode_secret, encode_secret, signed_headers, derive_user_key, verify
+from app.outbound.signatures import (
+    InvalidSignature,
+    decode_secret,
+    derive_user_key,
+    encode_secret,
+    signed_headers,
+    verify,
+)
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ID, NOW, BODY = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
@@ -87,7 +94,10 @@ class TestSecret:
         assert secret not in str(refused.value).replace("whsec_ and", "")
 
     def test_several_are_written_with_spaces_between(self) -> None:
-        assert Settings(webhook_secret=f"{OTHER} {SECRET}").webhook_keys == [decode_secret(OTHER), decode_secret(SECRET)]
+        assert Settings(webhook_secret=f"{OTHER} {SECRET}").webhook_keys == [
+            decode_secret(OTHER),
+            decode_secret(SECRET),
+        ]
 
 
 class TestDocument:
