@@ -1,4 +1,4 @@
-"""E-mail addresses in the one spelling that counts: ASCII, without look-alikes."""
+"""Normalises e-mail addresses to ASCII, so that no two accounts have look-alike addresses."""
 
 from contextlib import suppress
 
@@ -6,9 +6,9 @@ from email_validator import validate_email
 
 
 def ascii_address(email: str) -> str:
-    """The address in ASCII: a domain in other letters in the `xn--` form in which DNS knows it.
+    """Return the address in ASCII, with an international domain in its `xn--` form.
 
-    Raises ValueError. Other letters before the @ are refused as well: with an «а» of another alphabet there would be a
+    Raises ValueError for an invalid address, and for a local part outside ASCII: with a Cyrillic «а» there could be a
     second anna@example.com.
     """
     ascii_form = validate_email(email, allow_smtputf8=False, check_deliverability=False).ascii_email
@@ -18,9 +18,9 @@ def ascii_address(email: str) -> str:
 
 
 def spellings(login: str) -> set[str]:
-    """What somebody who types this may be registered as, in small letters: itself, or its address in ASCII.
+    """Return the lower-case names under which this login may be registered: itself, or its address in ASCII.
 
-    None for a look-alike whose small letters are ASCII, as those of a Kelvin sign are.
+    Returns an empty set for a name outside ASCII, and drops look-alikes whose lower case is ASCII (the Kelvin sign).
     """
     small = login.lower()
     if login.isascii() or "@" not in login:

@@ -1,4 +1,4 @@
-"""Identifiers: UUID version 7 (RFC 9562), so that a primary key orders by time."""
+"""Identifiers: UUID version 7 (RFC 9562), so that a primary key orders rows by time."""
 
 from uuid import UUID
 
@@ -6,5 +6,5 @@ import uuid_utils.compat
 
 
 def new_id() -> UUID:
-    """A new UUIDv7; those of one process rise strictly."""
+    """Return a new UUIDv7. The ids of one process strictly increase."""
     return uuid_utils.compat.uuid7()

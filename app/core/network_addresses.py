@@ -1,10 +1,13 @@
-"""Network addresses as rate limits count them."""
+"""Groups network addresses by customer, for rate limits."""
 
 import ipaddress
 
 
 def address_block(address: str) -> str:
-    """What one customer has of the network: an IPv4 address, but the whole /64 of an IPv6 one."""
+    """Return an IPv4 address as it is, and the /64 network of an IPv6 address, because one customer has a whole /64.
+
+    Text that is no address is returned unchanged.
+    """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

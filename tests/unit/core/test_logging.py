@@ -76,7 +76,7 @@ class TestBothForms:
         assert "ValueError" in written
 
     def test_arguments_that_do_not_fit_still_make_a_line(self, line: Callable[..., str]) -> None:
-        assert "%d its (its arguments do not fit)" in line("%d its", "x")
+        assert "%d its (its arguments do not fit the format)" in line("%d its", "x")
 
     def test_they_carry_the_request(self, line: Callable[..., str]) -> None:
         token = request_id.set("r-1")
