@@ -1,7 +1,6 @@
 """One strict parser for URLs that users name.
 
-What it answers is used for everything: the check, the connection, TLS and the Host header. So no second parser can read
-the same URL differently.
+The check, the connection, TLS and the Host header all use its result, so no second parser can read a URL differently.
 """
 
 import ipaddress
@@ -18,19 +17,19 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# urlsplit drops tabs and line breaks without a word, and others read a backslash as a slash.
+# urlsplit silently drops tabs and line breaks, and other parsers read a backslash as a slash.
 FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\u0080-\u00a0\u2028\u2029\ud800-\udfff]")
 NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
-# A last label like this makes the whole host a number for inet_aton: 2130706433, 0x7f.1, 0177.0.0.1 and 127.1.
+# With such a last label, inet_aton reads the whole host as a number: 2130706433, 0x7f.1, 0177.0.0.1 and 127.1.
 NUMERIC = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)")
 BRACKETED = re.compile(r"\[[^\[\]]+\](:\d+)?")
-# Left as they are when the rest is percent-encoded; `%` too, since it may be encoded already.
+# Characters that are not percent-encoded; `%` too, since the text may already be encoded.
 KEPT = "/:?#[]@!$&'()*+,;=-._~%"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A URL in parts. `host` is a lower-case ASCII name without a trailing dot, or an address without brackets."""
+    """A parsed URL. `host` is a lower-case ASCII name without a trailing dot, or an address without brackets."""
 
     scheme: str
     host: str
@@ -39,7 +38,7 @@ class Target:
 
     @property
     def address(self) -> IPAddress | None:
-        """Where the host is an address and no name."""
+        """The host as an IP address, None if it is a name."""
         try:
             return ipaddress.ip_address(self.host)
         except ValueError:
@@ -47,7 +46,7 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """The Host header."""
+        """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -61,9 +60,9 @@ class Target:
 
 
 def parse(url: str) -> Target:
-    """Raises InvalidRequest; its message says what is wrong and never repeats the URL."""
+    """Parse a URL. Raises InvalidRequest, whose message says what is wrong and never repeats the URL."""
     if not url or len(url) > MAX_URL_LENGTH:
-        raise InvalidRequest(f"a URL has 1 to {MAX_URL_LENGTH} characters")
+        raise InvalidRequest(f"a URL must have 1 to {MAX_URL_LENGTH} characters")
     if FORBIDDEN.search(url):
         raise InvalidRequest("a URL has no spaces, control characters or backslashes")
     try:
@@ -74,16 +73,16 @@ def parse(url: str) -> Target:
     if parts.scheme not in DEFAULT_PORTS:
         raise InvalidRequest("only http:// and https:// URLs can be requested")
     if "@" in parts.netloc:
-        raise InvalidRequest("a URL with a user name or password in it is not accepted: use a header")
+        raise InvalidRequest("a URL must not contain a user name or password: use a header")
     if port == 0 or parts.netloc.endswith(":"):
-        raise InvalidRequest("the port of the URL is not one")
+        raise InvalidRequest("the port of the URL is not valid")
     path = quote(parts.path or "/", safe=KEPT) + (f"?{quote(parts.query, safe=KEPT)}" if parts.query else "")
     return Target(parts.scheme, _host(parts.netloc, parts.hostname or ""), port or DEFAULT_PORTS[parts.scheme], path)
 
 
 def joined(base: Target, location: str) -> Target:
-    """Where a redirect from `base` leads. Raises InvalidRequest."""
-    if FORBIDDEN.search(location):  # before urljoin, which drops some of them
+    """Return the target of a redirect from `base`. Raises InvalidRequest."""
+    if FORBIDDEN.search(location):  # before urljoin, which drops some of these characters
         raise InvalidRequest("a URL has no spaces, control characters or backslashes")
     try:
         return parse(urljoin(base.url, location))
@@ -92,7 +91,7 @@ def joined(base: Target, location: str) -> Target:
 
 
 def normal_name(name: str) -> str:
-    """A host's name as `Target.host` has it. Raises InvalidRequest."""
+    """Return a host name in the form of `Target.host`. Raises InvalidRequest."""
     if not name.isascii():
         try:
             name = idna.encode(name, uts46=True).decode("ascii")
@@ -107,20 +106,20 @@ def normal_name(name: str) -> str:
 def _host(netloc: str, host: str) -> str:
     if BRACKETED.fullmatch(netloc):
         return _ipv6(host)
-    name = normal_name(host)  # full-width digits are digits after this
+    name = normal_name(host)  # converts full-width digits to ASCII
     if not NUMERIC.fullmatch(name):
         return name
     try:
         return str(ipaddress.IPv4Address(name))
     except ValueError:
-        raise InvalidRequest("an IPv4 address is written as four decimal numbers") from None
+        raise InvalidRequest("an IPv4 address must be four decimal numbers") from None
 
 
 def _ipv6(host: str) -> str:
     try:
         address = ipaddress.IPv6Address(host)
     except ValueError:
-        raise InvalidRequest("what is in brackets is not an IPv6 address") from None
+        raise InvalidRequest("the text in brackets is not an IPv6 address") from None
     if address.scope_id is not None:
-        raise InvalidRequest("an IPv6 address with a zone leads to this machine's own network")
+        raise InvalidRequest("an IPv6 address must not have a zone, which names a local network")
     return str(address)

@@ -100,7 +100,7 @@ class TestGuarded:
     def test_a_name_that_leads_inside_fails_the_task_and_tells_nothing(self, guarded: Running, web: Web) -> None:
         ended = guarded.run(FETCH, web.url("/?secret", host="localhost"))
         assert (ended["status"], ended["attempt"]) == ("failed", 1)
-        says = f"localhost port {web.port} is not a public address, nor one that this service allows (OUTBOUND_ALLOW)"
+        says = f"localhost port {web.port} is not a public address, and not allowed by OUTBOUND_ALLOW"
         assert ended["error"]["message"] == says
         assert web.seen == []
 

@@ -41,7 +41,7 @@ class TestTime:
     def test_silence_ends_with_the_time_for_one_step(self) -> None:
         with raw_server(b"", pause=10) as port:
             begun = time.monotonic()
-            with pytest.raises(Interrupted, match=r"no answer for 0\.2 seconds"):
+            with pytest.raises(Interrupted, match=r"no data for 0\.2 seconds"):
                 client(read_seconds=0.2).request("GET", url(port))
             assert time.monotonic() - begun < 5
 

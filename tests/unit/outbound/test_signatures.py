@@ -89,7 +89,7 @@ class TestSecret:
         if not secret:
             assert Settings(webhook_secret=secret).webhook_keys == []
             return
-        with pytest.raises(ValueError, match="webhook secret is whsec_") as refused:
+        with pytest.raises(ValueError, match="webhook secret must be whsec_") as refused:
             Settings(webhook_secret=secret)
         assert secret not in str(refused.value).replace("whsec_ and", "")
 
