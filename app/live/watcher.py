@@ -1,7 +1,7 @@
-"""Follows tasks for all open streams and waiting requests of this process, with no session or thread for any of them.
+"""Watches tasks for all open streams and waiting requests of this process, without a session or thread for each.
 
-Three loops: one reads the rows that hints name, one compares versions in case a hint was lost, one looks once a second
-whether each stream may still be open. All idle, and no connection is held, while nobody follows anything.
+Three loops: one reads the rows that hints name, one compares versions in case a hint was lost, one checks each second
+whether each stream may stay open. Without streams and waiting requests they are idle and hold no connection.
 """
 
 import asyncio
@@ -28,28 +28,28 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Rows read and rendered at a time, and versions compared.
+# Rows that are read and rendered in one query, and versions that are compared in one.
 ROWS = 50
 VERSIONS = 1000
-# More hints than this of tasks that are not watched by name are left to the comparison.
+# Above this number, hints of tasks that only feeds watch are left to the comparison.
 MAX_HINTS = 20_000
-# Until every worker knows that somebody listens, and where there is no Redis.
+# Polling while workers may not yet know of the subscription, and while there is no subscription.
 SETTLING_SECONDS = 3.0
 SETTLING_POLL_SECONDS = 0.25
 UNSUBSCRIBED_POLL_SECONDS = 0.5
 OUTAGE_PAUSE_SECONDS = 0.5
 TICK_SECONDS = 1.0
-# The subscription outlives its last stream for a while: the next one finds workers that know.
+# The subscription outlives its last stream, so that the next stream finds workers that already send hints.
 UNSUBSCRIBE_AFTER_SECONDS = 10.0
-# What a resumed feed is told of at most: changes so old, and so many tasks. Beyond it, `reset`.
+# Limits of the changes that a resumed feed sends: their age in seconds, and the number of tasks. Beyond, `reset`.
 REPLAY_SECONDS = 300
 REPLAY_TASKS = 1000
-# Threads, and connections, of all this together; not those that requests wait for.
+# Threads, and thus connections, of the watcher. They are separate from those that requests use.
 THREADS = 2
 
 
 class Watcher:
-    """Belongs to one event loop."""
+    """Watches tasks on one event loop."""
 
     def __init__(self) -> None:
         self.watches = Watches()
@@ -62,17 +62,17 @@ class Watcher:
         self._loop = asyncio.get_running_loop()
         self._listener: Listener | None = None
         self._idle_since = 0.0
-        self._outage_logged = False  # the database, as one line has said
+        self._outage_logged = False
         self.closing = False
 
-    # -- following ---------------------------------------------------------------------------------------------------
+    # -- watching ----------------------------------------------------------------------------------------------------
 
     async def wait_for_end(self, task_id: UUID, seconds: float) -> None:
-        """Return when the task has ended, or is gone, or the seconds are over, or the server stops."""
+        """Return when the task has ended or was deleted, after `seconds`, or on shutdown."""
         event = asyncio.Event()
         self.watches.task(task_id).waiting.add(event)
         self._start_listening()
-        self._hint([task_id])  # it may have ended before it was watched
+        self._hint([task_id])  # the task may have ended before it was watched
         if self.closing:
             event.set()
         try:
@@ -86,9 +86,9 @@ class Watcher:
     async def follow(
         self, task_id: UUID, user_id: UUID, owner: UUID | None, credential: Credential, seen: int | None
     ) -> TaskStream | None:
-        """A stream of the task's states; None where it has ended and `seen` is that very version.
+        """Return a stream of the task's states, or None if the task has ended and `seen` is its final version.
 
-        Raises TaskNotFound, TooManyStreams. Whoever takes the stream gives it back with `leave`.
+        Raises TaskNotFound, TooManyStreams. The caller returns the stream with `leave`.
         """
         stream = TaskStream(user_id, credential, get_settings().events_max_seconds, task_id)
         self._enter(stream)
@@ -107,9 +107,9 @@ class Watcher:
         return stream
 
     async def feed(self, user_id: UUID, credential: Credential, cursor: str | None) -> Feed:
-        """A stream of what changes among the user's tasks; from the cursor on, where one is given.
+        """Return a stream of the changes of the user's tasks, from the cursor on if there is one.
 
-        Raises TooManyStreams. Whoever takes the stream gives it back with `leave`.
+        Raises TooManyStreams. The caller returns the stream with `leave`.
         """
 
         async def reload(ids: list[UUID]) -> list[Frame] | None:
@@ -139,7 +139,7 @@ class Watcher:
         return stream
 
     def leave(self, stream: Stream) -> None:
-        """It is over. May be called twice."""
+        """Remove a stream that is over. May be called twice."""
         self.watches.leave(stream)
         if isinstance(stream, Feed):
             user = self.watches.users.get(stream.user_id)
@@ -155,7 +155,7 @@ class Watcher:
             self._drop_watch(stream.task_id)
 
     def close(self) -> None:
-        """The server stops: everything ends now, and nothing new begins. For a signal's handler by way of the loop."""
+        """End all streams and waits, and refuse new ones. Call it in the event loop."""
         self.closing = True
         for stream in list(self.watches.streams):
             stream.close()
@@ -165,16 +165,18 @@ class Watcher:
     def _enter(self, stream: Stream) -> None:
         settings = get_settings()
         if self.watches.stream_count(stream.user_id) >= settings.events_streams_per_user:
-            raise TooManyStreams(f"You have {settings.events_streams_per_user} open streams here", retry_after=5)
+            raise TooManyStreams(
+                f"You already have {settings.events_streams_per_user} open streams in this process", retry_after=5
+            )
         if len(self.watches.streams) >= settings.events_streams:
-            raise TooManyStreams("This process has as many open streams as it may", retry_after=5)
+            raise TooManyStreams("This process has reached its limit of open streams", retry_after=5)
         if self.closing:
             stream.close()
         self.watches.enter(stream)
         self._start_listening()
 
     def _start_listening(self) -> None:
-        """Somebody follows something: hear, and compare."""
+        """Wake the comparison, and subscribe to hints."""
         self._watched.set()
         if self._listener is None and not self.closing:
             self._listener = Listener(self._on_hints, self._on_subscribed)
@@ -187,15 +189,15 @@ class Watcher:
             self._watched.clear()
             self._idle_since = time.monotonic()
 
-    # -- hearing -----------------------------------------------------------------------------------------------------
+    # -- hints -------------------------------------------------------------------------------------------------------
 
     def _on_hints(self, task_ids: list[UUID]) -> None:
-        """From the listener's thread."""
+        """Receive hints. Called from the listener's thread."""
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._hint, task_ids)
 
     def _on_subscribed(self) -> None:
-        """From the listener's thread: what was told before nobody has heard."""
+        """Compare at once, because earlier hints were missed. Called from the listener's thread."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._compare_now.set)
 
@@ -206,7 +208,7 @@ class Watcher:
             self._some_hinted.set()
 
     async def read_hints(self) -> None:
-        """Read what was hinted at, in batches, and never for more than half of the time."""
+        """Read the tasks that hints name, in batches, and for at most half of the time."""
         while True:
             await self._some_hinted.wait()
             self._some_hinted.clear()
@@ -220,7 +222,7 @@ class Watcher:
     # -- comparing ---------------------------------------------------------------------------------------------------
 
     async def compare(self) -> None:
-        """Look for what no hint has told, every few seconds; more often where hints cannot be relied upon."""
+        """Find changes without a hint, every few seconds; more often while hints are unreliable."""
         while True:
             await self._watched.wait()
             with suppress(TimeoutError):
@@ -264,14 +266,14 @@ class Watcher:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     async def _read_and_show(self, task_ids: Sequence[UUID]) -> bool:
-        """Read these rows and hand them on; False where the database did not answer."""
+        """Read these rows and pass them to the watches. Returns False if the database is unavailable."""
         for at in range(0, len(task_ids), ROWS):
             if not await self._run_through_outage(self._read_batch, task_ids[at : at + ROWS]):
                 return False
         return True
 
     async def _read_batch(self, batch: Sequence[UUID]) -> None:
-        async with self._reading:  # one after the other: a state that was read earlier is handed on earlier
+        async with self._reading:  # one at a time, so that states are passed on in the order of reading
             watched = [task_id for task_id in batch if task_id in self.watches.tasks]
             arguments = (batch, watched, list(self.watches.users), self.watches.is_new)
             found = await self._in_thread(queries.read_rows, *arguments)
@@ -281,7 +283,7 @@ class Watcher:
             self.watches.forget(missing, gone=missing & set(watched))
 
     async def _reload(self, user_id: UUID, ids: list[UUID]) -> list[Frame] | None:
-        """For a feed that could not hold these; what proves newer than what was shown goes to the others as well."""
+        """Read tasks again for a feed that could not keep their states. Returns None if the database is unavailable."""
         frames: list[Frame] = []
 
         async def read() -> None:
@@ -296,24 +298,24 @@ class Watcher:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)
 
     async def _run_through_outage(self, action: Callable[..., Awaitable[None]], *arguments: object) -> bool:
-        """Whoever follows goes on following through an outage of the database."""
+        """Run an action. Returns False after an error, so that its loop continues through an outage of the database."""
         try:
             await action(*arguments)
         except Exception as error:
             if not is_passing(error):
-                logger.exception("live events")
+                logger.exception("live events: unexpected error, retrying")
             elif not self._outage_logged:
-                logger.warning("live events: the database has no answer: %s", first_line(error))
+                logger.warning("live events: database unavailable, retrying: %s", first_line(error))
             self._outage_logged = True
             await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
             return False
         self._outage_logged = False
         return True
 
-    # -- looking after streams ---------------------------------------------------------------------------------------
+    # -- checking streams --------------------------------------------------------------------------------------------
 
     async def check_streams(self) -> None:
-        """Once a second: heartbeats, the end of what is old or stuck, and of what may not be open any more."""
+        """Once a second: send heartbeats, and end streams that are old, stuck or no longer authorised."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
             heartbeat = get_settings().events_heartbeat_seconds
@@ -323,7 +325,7 @@ class Watcher:
             self._stop_idle_listener()
 
     async def _check_credentials(self) -> None:
-        """One query for all streams."""
+        """Check the credentials of all streams in one query."""
         held = {stream.credential for stream in self.watches.streams}
         if not held:
             return
@@ -331,10 +333,10 @@ class Watcher:
         keys = {each.id for each in held if each.is_key}
         standing = await self._in_thread(queries.standing, sessions, keys)
         for stream in list(self.watches.streams):
-            mine = stream.credential
-            over = mine.expires_at is not None and mine.expires_at <= standing.now
-            # One that came in meanwhile was checked by its own request.
-            if mine in held and (over or standing.roles.get(mine.id) != mine.role):
+            credential = stream.credential
+            expired = credential.expires_at is not None and credential.expires_at <= standing.now
+            # A stream opened during the query was checked by its own request.
+            if credential in held and (expired or standing.roles.get(credential.id) != credential.role):
                 stream.close()
 
     def _stop_idle_listener(self) -> None:
@@ -347,7 +349,7 @@ class Watcher:
             self._listener = None
 
     async def stop(self) -> None:
-        """Let everything go."""
+        """End all streams and waits, and stop the listener."""
         self.close()
         if self._listener is not None:
             self._listener.stop()
@@ -356,7 +358,7 @@ class Watcher:
 
 @asynccontextmanager
 async def running_watcher() -> AsyncIterator[Watcher]:
-    """The process's watcher, for as long as the application runs."""
+    """Run the watcher of this process while the application runs."""
     watcher = Watcher()
     loops = [
         asyncio.create_task(loop(), name=f"watcher: {loop.__name__}")
