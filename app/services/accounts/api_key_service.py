@@ -1,4 +1,4 @@
-"""API keys: made, listed and revoked by their owner. What they are good for is decided in `auth_service`."""
+"""API keys: created, listed and revoked by their owner. `auth_service` decides what a key permits."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ from app.services.audit.recording import Subject
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """The row, and the one time that the key itself is seen."""
+    """The row of a new key, and the key itself, which is shown only once."""
 
     row: ApiKey
     key: str
 
 
 class ApiKeyService:
-    """Each method is one transaction, which `commit=False` leaves to the caller."""
+    """Each method is one transaction; with `commit=False` the caller commits."""
 
     def create_key(
         self,
@@ -42,7 +42,7 @@ class ApiKeyService:
         *,
         commit: bool = True,
     ) -> NewApiKey:
-        """A new key of this user. Raises InvalidInput, AdminOnly, ApiKeyLimit, UserNotFound."""
+        """Create a key of this user. Raises InvalidInput, AdminOnly, ApiKeyLimit, UserNotFound."""
         key = new_api_key()
         with transaction(db, commit=commit):
             role = api_keys.lock_owner(db, user_id)
@@ -64,18 +64,21 @@ class ApiKeyService:
     def list_keys(
         self, db: Session, user_id: UUID, *, limit: int = 50, skip: int = 0, before: UUID | None = None
     ) -> Page[ApiKey, UUID]:
-        """One page, newest first, and the last id of it if another page follows. Revoked keys are among them."""
+        """Return a page of the user's keys, newest first, revoked ones included.
+
+        `before` is the last id of the page before.
+        """
         with transaction(db):
             found = queries.newest_keys(db, user_id, limit + 1, skip, before)
         return page_of(found, limit, lambda key: key.id)
 
     def get_key(self, db: Session, user_id: UUID, key_id: UUID) -> ApiKey:
-        """Raises ApiKeyNotFound, for another user's key as for one that does not exist."""
+        """Return a key of this user. Raises ApiKeyNotFound, also for another user's key."""
         with transaction(db):
             return self._find(db, user_id, key_id)
 
     def revoke_key(self, db: Session, user_id: UUID, key_id: UUID, *, commit: bool = True) -> None:
-        """From the commit on the key is worthless in every process. Revoking it again changes nothing.
+        """Revoke a key; no process accepts it after the commit. Revoking again changes nothing.
 
         Raises ApiKeyNotFound.
         """
@@ -90,13 +93,13 @@ class ApiKeyService:
         if role is None:
             raise UserNotFound
         if Scope.ADMIN in scopes and role != Role.ADMIN:
-            raise AdminOnly("Only an administrator may make a key with the scope admin")
+            raise AdminOnly("Only an administrator may create a key with the scope admin")
         if expires_at is not None and queries.has_passed(db, expires_at):
             refused: FieldError = {"loc": ["expires_at"], "msg": "Must be in the future", "type": "in_the_past"}
-            raise InvalidInput("The key would have expired already", [refused])
+            raise InvalidInput("The key would already be expired", [refused])
         limit = get_settings().api_keys_per_user
         if queries.count_live(db, user_id) >= limit:
-            raise ApiKeyLimit(f"You have {limit} keys that work: revoke one first")
+            raise ApiKeyLimit(f"You already have {limit} valid keys: revoke one first")
 
     def _find(self, db: Session, user_id: UUID, key_id: UUID) -> ApiKey:
         found = queries.find_key(db, user_id, key_id)

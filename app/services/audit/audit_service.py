@@ -1,4 +1,4 @@
-"""The audit as administrators read it, and denials, which belong to no transaction of anybody's."""
+"""Reads the audit for administrators, and records denials, which have no transaction of their own."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _CURSOR = re.compile(r"([0-9a-f]{16})([0-9a-f]{32})")
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """What to list; None and empty mean «any»."""
+    """The filter of a list of audit records. None and empty match everything."""
 
     event: Sequence[AuditEvent] = ()
     actor_id: UUID | None = None
@@ -34,6 +34,7 @@ class AuditFilter:
     created_before: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the filter as SQL conditions."""
         found: list[ColumnElement[bool]] = []
         if self.event:
             found.append(AuditRecord.event.in_(sorted({event.value for event in self.event})))
@@ -49,7 +50,7 @@ class AuditFilter:
 
 
 class AuditPosition(NamedTuple):
-    """A record's place in the list: the database's time, which decides, and its id among equals."""
+    """A record's position in the list: the database's time, then the id. As text it is the cursor."""
 
     at: datetime
     id: UUID
@@ -59,7 +60,7 @@ class AuditPosition(NamedTuple):
 
     @classmethod
     def parse(cls, cursor: str) -> "AuditPosition":
-        """Raises InvalidCursor."""
+        """Return the position of a cursor. Raises InvalidCursor."""
         try:
             if (found := _CURSOR.fullmatch(cursor)) is None:
                 raise ValueError
@@ -72,7 +73,7 @@ class AuditService:
     def list_page(
         self, db: Session, wanted: AuditFilter, limit: int = 50, cursor: str | None = None
     ) -> Page[AuditRecord, AuditPosition]:
-        """Newest first. Raises InvalidCursor."""
+        """Return a page of records, newest first. Raises InvalidCursor."""
         statement = select(AuditRecord).where(*wanted.conditions())
         if cursor is not None:
             statement = statement.where(tuple_(AuditRecord.at, AuditRecord.id) < tuple_(*AuditPosition.parse(cursor)))
@@ -82,7 +83,7 @@ class AuditService:
         return page_of(found, limit, lambda record: AuditPosition(record.at, record.id))
 
     def record_denial(self, db: Session, route: str, code: str, ids: dict[str, str], suppressed: int) -> None:
-        """Somebody was refused (403) what they asked of `route`; `left_out` more of theirs were not recorded."""
+        """Record that the caller was denied access (403) to `route`; `suppressed` earlier denials were not recorded."""
         more = {"left_out": suppressed} if suppressed else {}
         with transaction(db):
             audit.record(db, AuditEvent.ACCESS_DENIED, Subject("route", route), actor=None, code=code, **ids, **more)

@@ -1,7 +1,7 @@
-"""Accepting tasks from async callers: answered once the row is committed, published outside the commit.
+"""Accepts tasks from async callers. Returns once the rows are committed; publishes outside the commit.
 
-What is submitted at the same moment, by whomever, is one INSERT and one commit (docs/adr/0024). Nobody's mistake is
-another's: what cannot be inserted together is inserted one by one.
+Tasks that are submitted together share one INSERT and one commit (docs/adr/0024). If that fails, each request is
+inserted separately, so that no request fails because of another.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ from app.services.tasks.idempotency import Accepted, create_once
 from app.services.tasks.quotas import Load, Reservation, quotas
 from app.services.tasks.task_creation import NewTask
 
-# What the values of a row bring about; anything else is as true of the rows beside it.
+# Errors that the values of a row cause. Any other error concerns all rows.
 _ROW_ERRORS = (IntegrityError, DataError)
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What one caller wants inserted, all of it or nothing."""
+    """The rows of one caller, which are inserted together or not at all."""
 
     user_id: UUID
     rows: list[NewTask]
@@ -43,7 +43,7 @@ class _Request:
 
 @dataclass(frozen=True, slots=True)
 class _TokenRequest:
-    """The same of somebody whose token is yet to be looked up."""
+    """A task whose caller's token is not yet verified against the database."""
 
     claims: AccessClaims
     wanted: TaskCreate
@@ -53,36 +53,40 @@ _Inserted = list[dict[str, Any]]
 
 
 class Submitter:
-    """One for each event loop."""
+    """Accepts tasks. One for each event loop."""
 
     def __init__(self) -> None:
         self._batcher: Batcher[_Request | _TokenRequest, _Inserted] = Batcher(_identify_and_accept, "submitter")
 
     async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Accepted:
-        """The committed task; under a key, the one that it has if it has one.
+        """Return the committed task; with a key that already has a task, that task.
 
-        Raises QuotaExceeded, UnknownTask, InvalidArguments, Overloaded; with a key IdempotencyKeyReused,
+        Raises QuotaExceeded, UnknownTask, InvalidArguments, Overloaded; with a key also IdempotencyKeyReused,
         IdempotencyKeyInFlight, IdempotentTaskDeleted.
         """
         if idempotency_key is not None:
-            # Not in the group: the key's lock is held until the commit, and two groups could wait for each other's.
+            # Not in a batch: the key's lock is held until the commit, so two batches could deadlock.
             return await to_thread.run_sync(partial(_accept_once, wanted, user_id, idempotency_key))
         (row,) = await self._batcher.submit(_Request(user_id, task_creation.rows_of([wanted], user_id)))
         return Accepted(TaskRead.model_validate(row))
 
     async def submit_of_login(self, wanted: TaskCreate, claims: AccessClaims) -> Accepted:
-        """The same for who presents this token, if its login stands. Raises InvalidToken too.
+        """Return the committed task of the user behind this token. Raises InvalidToken besides.
 
-        One trip to the group's thread and back instead of two, which is a tenth of what a submit costs.
+        Looks the login up in the batch that inserts the task, which saves one trip to a thread.
         """
         (row,) = await self._batcher.submit(_TokenRequest(claims, wanted))
         return Accepted(TaskRead.model_validate(row))
 
     async def submit_all(self, wanted: Sequence[TaskCreate], user_id: UUID) -> list[TaskRead]:
-        """All of them, in their order, or none. Raises as `submit`; the place of an error says whose it is."""
+        """Return all committed tasks in the given order, or raise as `submit` and accept none.
+
+        The location of an error names the index of its task.
+        """
         return await to_thread.run_sync(partial(_accept_all, wanted, user_id))
 
     async def close(self) -> None:
+        """Return when all accepted tasks are committed."""
         await self._batcher.close()
 
 
@@ -110,7 +114,7 @@ def _row_of(at: int, task: TaskCreate, user_id: UUID) -> NewTask:
 
 
 def _identify_and_accept(items: list[_Request | _TokenRequest]) -> list[_Inserted | Exception]:
-    """The work of a group: whose token is good is accepted together with those who are known already."""
+    """Process a batch: look up the tokens, then accept the requests of valid ones and of known users."""
     known = _identified(items)
     accepted = iter(_accept([each for each in known if isinstance(each, _Request)]))
     return [next(accepted) if isinstance(each, _Request) else each for each in known]
@@ -128,12 +132,12 @@ def _identified_request(item: _TokenRequest, session: LiveSession | None) -> _Re
         return InvalidToken()
     try:
         return _Request(session.user_id, task_creation.rows_of([item.wanted], session.user_id))
-    except Exception as problem:  # noqa: BLE001 (whatever it is, it is this caller's and not the group's)
+    except Exception as problem:  # noqa: BLE001 (any error concerns this caller only)
         return problem
 
 
 def _accept(requests: list[_Request]) -> list[_Inserted | Exception]:
-    """Who has reservation is inserted, together if that is possible."""
+    """Insert the requests within their quotas, in one statement if possible. Returns the rows or the error of each."""
     outcomes: dict[int, _Inserted | Exception] = {}
     reservations: dict[int, Reservation] = {}
     try:
@@ -154,7 +158,10 @@ def _accept(requests: list[_Request]) -> list[_Inserted | Exception]:
 
 
 def _insert(requests: list[_Request]) -> list[_Inserted | Exception]:
-    """In one statement, else each in its own. Raises what is no row's fault: then none counts as accepted."""
+    """Insert in one statement, or each request alone if a row fails.
+
+    Raises other errors; then no request is accepted.
+    """
     if not requests:
         return []
     try:
@@ -173,7 +180,10 @@ def _insert_alone(request: _Request) -> _Inserted | Exception:
 
 
 def _commit(requests: list[_Request]) -> list[_Inserted | Exception]:
-    """Insert the rows of all requests in one statement, which is its own transaction. Returns those of each request."""
+    """Insert the rows of all requests in one statement, which is its own transaction.
+
+    Returns the inserted rows of each request.
+    """
     with group_engine().connect() as connection:
         rows = task_creation.accept(connection, [row for request in requests for row in request.rows])
     left = iter(rows)
