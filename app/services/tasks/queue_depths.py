@@ -1,4 +1,4 @@
-"""How much work waits and runs in each queue, from the partial indexes of unfinished tasks."""
+"""Counts the waiting and running tasks of each queue, with the partial indexes of unfinished tasks."""
 
 from sqlalchemy import func, select, text
 
@@ -9,14 +9,14 @@ from app.models.task import Task, TaskStatus
 
 STATEMENT_TIMEOUT_MS = 2000
 _NOW = func.clock_timestamp()
-# A delayed task waits since it is due, not since it was made.
+# A delayed task waits from the time it is due, not from its creation.
 _DUE_SINCE = func.greatest(Task.created_at, Task.run_at)
 
 
 def read_queue_depths() -> list[QueueDepth]:
-    """Every queue, idle ones included. On a connection of its own, and never longer than the timeout.
+    """Return the depth of every queue, idle ones included. Takes at most STATEMENT_TIMEOUT_MS, on its own connection.
 
-    One SELECT a status: only so are the partial indexes used, and finished rows cost nothing.
+    Uses one SELECT for each status: only then do the partial indexes apply, and finished rows cost nothing.
     """
     pending = select(
         Task.queue,
@@ -26,16 +26,18 @@ def read_queue_depths() -> list[QueueDepth]:
     running = select(Task.queue, func.count())
     with engine().connect() as connection:
         connection.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
-        waiting = connection.execute(pending.where(Task.status == TaskStatus.PENDING).group_by(Task.queue)).all()
-        at_work = connection.execute(running.where(Task.status == TaskStatus.RUNNING).group_by(Task.queue)).all()
-    in_work: dict[str, int] = dict(at_work)
-    in_wait: dict[str, tuple[int, float]] = {queue: (count, float(age or 0)) for queue, count, age in waiting}
+        pending_rows = connection.execute(pending.where(Task.status == TaskStatus.PENDING).group_by(Task.queue)).all()
+        running_rows = connection.execute(running.where(Task.status == TaskStatus.RUNNING).group_by(Task.queue)).all()
+    running_counts: dict[str, int] = dict(running_rows)
+    pending_counts: dict[str, tuple[int, float]] = {
+        queue: (count, float(age or 0)) for queue, count, age in pending_rows
+    }
     return [
         QueueDepth(
             queue=queue,
-            pending=in_wait.get(queue, (0, 0.0))[0],
-            running=in_work.get(queue, 0),
-            oldest_pending_seconds=max(0.0, in_wait.get(queue, (0, 0.0))[1]),
+            pending=pending_counts.get(queue, (0, 0.0))[0],
+            running=running_counts.get(queue, 0),
+            oldest_pending_seconds=max(0.0, pending_counts.get(queue, (0, 0.0))[1]),
         )
-        for queue in dict.fromkeys((*QUEUES, *in_wait, *in_work))
+        for queue in dict.fromkeys((*QUEUES, *pending_counts, *running_counts))
     ]

@@ -1,8 +1,9 @@
-"""How much one user may have waiting and send: tasks queued, bytes of their arguments, tasks a minute.
+"""The quotas of a user: queued tasks, bytes of their arguments, tasks a minute.
 
-No statement per task and no row that everybody writes: each process remembers what the database last told it about a
-user and adds what it has accepted since. It looks again when that has used up a sixteenth of the reservation that was left, so
-that many processes together overrun a quota by little (docs/adr/0021). Within one process a quota is exact.
+There is no statement for each task and no row that all tasks update. Each process remembers the last count from the
+database for a user and adds the tasks that it has accepted since. It counts again when these have used a sixteenth of
+the remaining quota, so that several processes together exceed a quota by little (docs/adr/0021). Within one process a
+quota is exact.
 """
 
 import logging
@@ -31,16 +32,16 @@ from app.schemas.task import TaskCreate
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60
-# A look takes at most so much of the time: one of 100 ms is not repeated for two seconds. And one that query_seconds longer than
-# SLOW_QUERY_SECONDS (some ten thousand rows) is not waited for when it is repeated.
+# The query may take at most this share of the time: one of 100 ms is repeated after two seconds at the earliest. A
+# query slower than SLOW_QUERY_SECONDS (some ten thousand rows) is repeated in the background.
 MIN_INTERVAL_SECONDS, QUERY_TIME_SHARE, SLOW_QUERY_SECONDS = 1.0, 0.05, 0.05
 REFRESH_SHARE = 16
-# What a queue that is full needs to have reservation again is anybody's guess: so long a client is asked to wait.
+# Fixed Retry-After: the drain time is unknown.
 QUEUE_RETRY_SECONDS = 5
 MAX_USERS = 10_000
 
-# By indexes that lead to this user's rows alone: of the queue at most quota + 1 and never a finished one; of the last
-# minute none that is older by more than the slack, which forgives processes whose clock made older ids.
+# Uses indexes of this user's rows only. Of the queue it reads at most quota + 1 rows, and never a finished one. Of the
+# last minute it reads no row older than the slack, which allows for processes whose clocks made older ids.
 _QUERY = text("""
 SELECT queued.tasks, queued.bytes, recent.tasks, recent.seconds FROM (
     SELECT count(*) AS tasks, coalesce(sum(octet_length(args) + octet_length(kwargs)), 0)::bigint AS bytes
@@ -63,7 +64,7 @@ _NO_LIMIT = 2**62
 
 
 class Load(NamedTuple):
-    """An amount of work: so many tasks, with so many bytes of arguments."""
+    """An amount of work: a number of tasks, and the bytes of their arguments."""
 
     tasks: int
     bytes: int
@@ -79,13 +80,14 @@ NOTHING = Load(0, 0)
 
 
 def load_of(tasks: Sequence[TaskCreate | Task]) -> Load:
+    """Return the load of these tasks."""
     return Load(len(tasks), sum(json_size(task.args) + json_size(task.kwargs) for task in tasks))
 
 
 class SubmissionWindow:
-    """What this process has accepted in the last minute, counted by the second.
+    """The tasks that this process accepted in the last minute, counted by the second.
 
-    The rows do not tell it all: one that was retried counts once more, and one that was deleted counts still.
+    The rows do not show all: a retried task counts again, and a deleted task still counts.
     """
 
     def __init__(self) -> None:
@@ -93,6 +95,7 @@ class SubmissionWindow:
         self._total = 0
 
     def add(self, tasks: int) -> None:
+        """Count tasks that were accepted now."""
         second = int(time.monotonic())
         if not self._seconds or self._seconds[-1][0] != second:
             self._seconds.append([second, 0])
@@ -100,26 +103,27 @@ class SubmissionWindow:
         self._total += tasks
 
     def tasks(self) -> int:
+        """Return how many tasks were accepted in the last minute."""
         while self._seconds and self._seconds[0][0] <= time.monotonic() - WINDOW_SECONDS - 1:
             self._total -= self._seconds.popleft()[1]
         return self._total
 
     def seconds_until_drop(self) -> float:
-        """Seconds until the oldest of them are a minute old."""
+        """Return the seconds until the oldest of them leave the window."""
         return self._seconds[0][0] + WINDOW_SECONDS + 1 - time.monotonic() if self._seconds else 0
 
 
 @dataclass
 class Usage:
-    """What this process knows of one user."""
+    """The known usage of one user."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     query_lock: threading.Lock = field(default_factory=threading.Lock)
     queued: Load = NOTHING
     recent: int = 0
-    # Until the last minute's oldest task is no longer one of it, at the moment of the look.
+    # Seconds from the query until the oldest task of the last minute leaves the window.
     recent_seconds: float = 0
-    # Committed by this process since the look; and added, but not yet committed.
+    # Tasks that this process committed since the query, and tasks that are reserved but not committed.
     committed: Load = NOTHING
     reserved: Load = NOTHING
     window: SubmissionWindow = field(default_factory=SubmissionWindow)
@@ -132,17 +136,18 @@ class Usage:
         return self.queried_at > -math.inf
 
     def added(self) -> Load:
+        """Return the load that this process has added since the query."""
         return self.committed.plus(self.reserved)
 
 
 class Reservation(NamedTuple):
-    """What was added for tasks that are about to be inserted."""
+    """Quota that is reserved for tasks about to be inserted. End it with `commit` or `release`."""
 
     usage: Usage | None
     wanted: Load
 
     def commit(self) -> None:
-        """They are committed."""
+        """Count the tasks as committed."""
         if self.usage is not None:
             with self.usage.lock:
                 self.usage.reserved = self.usage.reserved.minus(self.wanted)
@@ -150,14 +155,14 @@ class Reservation(NamedTuple):
                 self.usage.window.add(self.wanted.tasks)
 
     def release(self) -> None:
-        """They are not, as far as anybody knows."""
+        """Return the quota: the tasks are not committed, as far as is known."""
         if self.usage is not None:
             with self.usage.lock:
                 self.usage.reserved = self.usage.reserved.minus(self.wanted)
 
 
 class Quotas:
-    """One for each process. Takes reservation before a task is inserted, gives it back where the insert fails."""
+    """Reserves quota before tasks are inserted, and releases it if the insert fails. One for each process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -165,7 +170,7 @@ class Quotas:
 
     @contextmanager
     def reserved(self, db: Session, user_id: UUID, wanted: Load) -> Iterator[None]:
-        """Around the transaction that adds these tasks to the user's queue. All of them or none.
+        """Reserve quota for the transaction of the block. All tasks or none.
 
         Raises TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, each with the seconds to wait.
         """
@@ -178,7 +183,7 @@ class Quotas:
         reservation.commit()
 
     def reserve(self, db: Session, user_id: UUID, wanted: Load) -> "Reservation":
-        """The same for who settles several of them: each must be kept or given back. Raises as `reservation` does."""
+        """Return a reservation, which the caller must commit or release. Raises as `reserved` does."""
         usage = self._usage(user_id)
         if usage is not None:
             self._reserve_after_refresh(db, user_id, usage, wanted)
@@ -211,12 +216,15 @@ class Quotas:
             _reserve(usage, wanted, _refusal(settings, usage, wanted))
 
     def _refresh(self, db: Session, user_id: UUID, usage: Usage) -> None:
-        """Unless it is too early, or somebody else is at it. Of a user who is not known yet everybody waits for it."""
+        """Query the usage, unless it is too early or another thread does so.
+
+        An unknown user's threads wait for the first query.
+        """
         if not usage.query_lock.acquire(blocking=not usage.is_known):
             return
         try:
             begun = time.monotonic()
-            if begun - usage.queried_at < usage.interval:  # somebody else has looked meanwhile
+            if begun - usage.queried_at < usage.interval:  # another thread has queried it
                 return
             with usage.lock:
                 before = usage.committed
@@ -231,7 +239,7 @@ class Quotas:
             with SessionLocal() as db:
                 self._refresh(db, user_id, usage)
         except SQLAlchemyError as error:
-            logger.warning("the quotas of a user were not looked at: %s", first_line(error))
+            logger.warning("cannot refresh the quotas of a user: %s", first_line(error))
 
 
 def _reserve(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:
@@ -241,7 +249,7 @@ def _reserve(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:
 
 
 def _query_usage(db: Session, user_id: UUID) -> Row[Any]:
-    """In a transaction of its in_window, unless there is one: none may be left idle behind it."""
+    """Run the query. Opens and closes its own transaction if there is none, so that no transaction stays idle."""
     begun = not db.in_transaction()
     try:
         return db.execute(_QUERY, _parameters(user_id)).one()
@@ -251,7 +259,7 @@ def _query_usage(db: Session, user_id: UUID) -> Row[Any]:
 
 
 def _parameters(user_id: UUID) -> dict[str, Any]:
-    """What is counted is counted up to where its quota is full."""
+    """Return the parameters of the query. Each count stops where its quota is full."""
     settings = get_settings()
     by_bytes = _NO_LIMIT if settings.quota_queued_bytes else 0
     return {
@@ -264,14 +272,15 @@ def _parameters(user_id: UUID) -> dict[str, Any]:
 
 
 def _store(usage: Usage, row: Sequence[Any], before: Load, query_seconds: float) -> None:
-    """What was committed before the look is in its answer; what was committed since, or is still open, is not."""
+    """Store the result.
+
+    It includes what was committed before the query, but not what was committed or reserved since.
+    """
     usage.queued, usage.recent, usage.recent_seconds = Load(row[0], row[1]), row[2], row[3]
     usage.committed = usage.committed.minus(before)
     usage.queried_at = time.monotonic()
-    usage.interval, usage.is_slow = (
-        max(MIN_INTERVAL_SECONDS, query_seconds / QUERY_TIME_SHARE),
-        query_seconds > SLOW_QUERY_SECONDS,
-    )
+    usage.interval = max(MIN_INTERVAL_SECONDS, query_seconds / QUERY_TIME_SHARE)
+    usage.is_slow = query_seconds > SLOW_QUERY_SECONDS
 
 
 def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | None:
@@ -293,7 +302,7 @@ def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | 
 
 
 def _window_seconds(usage: Usage, wanted: Load, *, by_window: bool) -> int:
-    """Until the oldest of the minute's tasks is no longer one of it; for several, until all of them are."""
+    """Return the seconds until one task leaves the window; for several tasks, until all of them do."""
     if by_window:
         return max(1, math.ceil(usage.window.seconds_until_drop() if wanted.tasks == 1 else WINDOW_SECONDS))
     known = usage.recent > 0 and wanted.tasks == 1
@@ -303,12 +312,15 @@ def _window_seconds(usage: Usage, wanted: Load, *, by_window: bool) -> int:
 
 
 def _queue_seconds(usage: Usage) -> int:
-    """Nobody knows when a task ends; before the next look no reservation would be found."""
+    """Return the seconds to wait for a full queue.
+
+    Its drain time is unknown, and it counts as full until the next query.
+    """
     return max(QUEUE_RETRY_SECONDS, math.ceil(usage.interval))
 
 
 def _needs_refresh(settings: Settings, usage: Usage) -> bool:
-    """Whether a sixteenth of the reservation that the last look has found is added, or there was none yet."""
+    """Return whether a sixteenth of the quota that remained at the last query is used, or there was no query yet."""
     added = usage.added()
     quota_usage = (
         (settings.quota_queued_tasks, usage.queued.tasks, added.tasks),
@@ -321,7 +333,7 @@ def _needs_refresh(settings: Settings, usage: Usage) -> bool:
 
 
 def _id_before(seconds: float) -> UUID:
-    """The smallest version 7 id of that time: it bounds an index scan, and decides nothing."""
+    """Return the smallest version 7 id of a time. It limits the index scan; the timestamps decide."""
     milliseconds = max(0, int((time.time() - seconds) * 1000))
     return UUID(int=milliseconds << 80)
 
