@@ -1,4 +1,4 @@
-"""The body of `fetch_url`: what is asked, what of the answer is kept, and what is tried again."""
+"""The implementation of `fetch_url`: its request, the result, and which errors are retried."""
 
 import base64
 import codecs
@@ -15,7 +15,7 @@ from app.outbound.errors import Interrupted
 from app.outbound.urls import parse
 from app.tasks.http_status import CLIENT_ERROR, NOT_PROCESSED, AnsweredNo, describe, is_retryable, retryable_error
 
-# What says something of the content, or of where it is and when to come again. Never Set-Cookie.
+# Headers about the content, its location and its freshness. Never Set-Cookie.
 RESULT_HEADERS = frozenset(
     {
         "age",
@@ -38,11 +38,11 @@ RESULT_HEADERS = frozenset(
     }
 )
 HEADER_LIMIT = 1000
-# A second request may do the thing twice.
+# Repeating these methods may repeat their effect.
 NOT_REPEATABLE = frozenset({"POST", "PATCH"})
 
 CHARSET = re.compile(r";\s*charset\s*=\s*\"?([\w.:-]{1,40})", re.IGNORECASE)
-# Python also knows codecs that are no charsets, or take a time that grows with the square of the size (punycode, idna).
+# Only real charsets: some of Python's codecs take time that grows with the square of the size (punycode, idna).
 TEXT_CHARSET = re.compile(
     r"ascii|utf-(8|16|32)(-[bl]e)?|iso8859-\d+|cp\d+|gb\w*|big5\w*|euc_\w+|shift_jis\w*|iso2022_\w+|koi8-\w|mac-\w+"
 )
@@ -51,11 +51,13 @@ Report = Callable[[float | None, Any], None]
 
 
 class NotRepeated(Exception):
-    """It failed after it was sent, and is of a kind that should not be sent twice."""
+    """The request failed after it was sent, and its method must not be repeated."""
 
 
 @dataclass(frozen=True)
 class Fetch:
+    """One request of `fetch_url`."""
+
     method: str
     url: str
     headers: Mapping[str, str]
@@ -65,7 +67,10 @@ class Fetch:
     raise_for_status: bool
 
     def run(self, report: Report) -> dict[str, Any]:
-        """Raises OutboundError, AnsweredLater, AnsweredNo or NotRepeated."""
+        """Send the request and return the task's result. `report` is called with the percent done and a detail.
+
+        Raises OutboundError, AnsweredLater, AnsweredNo, NotRepeated.
+        """
         try:
             with Client(bounds=self.bounds).stream(
                 self.method, self.url, headers=self.headers, content=self.content
@@ -75,7 +80,9 @@ class Fetch:
                 return self._result(answer, report)
         except Interrupted as error:
             if self.method in NOT_REPEATABLE:
-                raise NotRepeated(f"{error}; the request may have been heard, so it is not sent again") from None
+                raise NotRepeated(
+                    f"{error}; the server may have processed the request, so it is not repeated"
+                ) from None
             raise
 
     def _check_status(self, answer: Answer) -> None:
@@ -110,10 +117,10 @@ class Fetch:
 def make_fetch(
     method: str, url: str, headers: Mapping[str, str] | None, body: str | None, json: Any, **more: Any
 ) -> Fetch:
-    """Of the task's arguments. Raises ValueError where they contradict each other."""
+    """Return the Fetch for the task's arguments. Raises ValueError if they contradict each other."""
     named = dict(headers or {})
     if body is not None and json is not None:
-        raise ValueError("body and json exclude each other")
+        raise ValueError("body and json exclude each other: give only one")
     content = None if body is None else body.encode()
     if json is not None:
         content = dump_json(json).encode()
@@ -128,12 +135,12 @@ def _percent(answer: Answer) -> int | None:
 
 
 def _content_fields(content: bytes, content_type: str | None, *, whole: bool) -> dict[str, str | None]:
-    """As text where it is text in the charset that was named (else UTF-8), as base64 where it is not."""
+    """Return the content as text in its charset (by default UTF-8), or as base64 if it is not text."""
     named = CHARSET.search(content_type or "")
     try:
         charset = codecs.lookup(named[1] if named else "utf-8").name
         if TEXT_CHARSET.fullmatch(charset):
-            # Not final where it was cut: the last character may have been cut too.
+            # Not final if the content was cut, because its last character may be cut too.
             text = codecs.getincrementaldecoder(charset)("strict").decode(content, final=whole)
             return {"text": text, "base64": None}
     except (LookupError, UnicodeError):

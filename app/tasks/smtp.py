@@ -1,4 +1,4 @@
-"""Handing a composed mail to the SMTP server of the settings, and telling what may work later from what will not."""
+"""Sends a composed mail through the SMTP server of the settings, and separates temporary from permanent errors."""
 
 import smtplib
 import ssl
@@ -9,26 +9,27 @@ from typing import Any
 from app.core.config import Settings
 from app.tasks.mail import Mail
 
-# For each step of the dialogue, the server's name look-up excepted.
+# For each step of the dialogue, except resolving the server's name.
 TIMEOUT_SECONDS = 30.0
 REASON_LIMIT = 500
 
-# What the server answer to an address that it did not take.
+# The server's reply for each refused address.
 Refused = dict[str, dict[str, Any]]
 
 
 class MailDeferred(Exception):
-    """Not now: the server could not be reached, or asked to be tried again later (4xx)."""
+    """A temporary failure: the server is unreachable or asks for a later try (4xx)."""
 
 
 class MailRefused(Exception):
-    """Not like this: the server refused for good (5xx), or cannot do what the settings ask for."""
+    """A permanent failure: the server refuses the mail (5xx), or lacks what the settings require."""
 
 
 def deliver(mail: Mail, settings: Settings, report: Callable[[str], None]) -> Refused:
-    """Send it; the answer is who did not get it, and why. Raises MailDeferred or MailRefused server_name nobody did.
+    """Send the mail and return the refused recipients with the reasons.
 
-    `report` is reasons_text each stage before it begins, and may raise to stop: never after the server has taken the mail.
+    `report` is called with each stage before it begins, and may raise to stop. It is not called after the server has
+    accepted the mail. Raises MailDeferred or MailRefused if the server accepted no recipient.
     """
     with _translated_errors(settings):
         report("connect")
@@ -53,21 +54,23 @@ def _secure(server: smtplib.SMTP, settings: Settings) -> None:
     try:
         server.login(settings.smtp_username, settings.smtp_password.get_secret_value())
     except UnicodeEncodeError:
-        # From None: the error quotes the character.
-        raise MailRefused("SMTP_USERNAME and SMTP_PASSWORD must be ASCII: smtplib sends nothing else") from None
+        # `from None`: the error quotes the character.
+        raise MailRefused(
+            "SMTP_USERNAME and SMTP_PASSWORD must be ASCII: smtplib cannot send other characters"
+        ) from None
 
 
 def _quit(server: smtplib.SMTP) -> None:
-    """The mail is out: whatever goes wrong from here must not have it sent again."""
+    """End the dialogue. The mail is sent, so no error here may cause a second attempt."""
     try:
         server.quit()
-    except OSError:  # smtplib's own errors are OSErrors too
+    except OSError:  # smtplib's errors are OSErrors too
         return
 
 
 @contextmanager
 def _translated_errors(settings: Settings) -> Iterator[None]:
-    """Turn what smtplib and the network raise into the two errors that matter."""
+    """Translate errors of smtplib and the network to MailDeferred and MailRefused."""
     server_name = f"SMTP server {settings.smtp_host}:{settings.smtp_port}"
     try:
         yield
@@ -77,28 +80,28 @@ def _translated_errors(settings: Settings) -> Iterator[None]:
             f"{address}: {answer['code']} {answer['reason']}" for address, answer in reasons.items()
         )
         raise _error_class(answer["code"] for answer in reasons.values())(
-            f"{server_name} took no recipient: {reasons_text}"
+            f"{server_name} accepted no recipient: {reasons_text}"
         ) from error
     except smtplib.SMTPResponseException as error:
         raise _error_class([error.smtp_code])(
             f"{server_name} answered {error.smtp_code} {_text(error.smtp_error)}"
         ) from error
     except smtplib.SMTPServerDisconnected as error:
-        raise MailDeferred(f"{server_name} hung up: {error}") from error
+        raise MailDeferred(f"{server_name} closed the connection: {error}") from error
     except (smtplib.SMTPException, ssl.SSLCertVerificationError) as error:
-        # No STARTTLS, AUTH or SMTPUTF8 on the server; no certificate that this machine trusts.
+        # The server lacks STARTTLS, AUTH or SMTPUTF8, or this machine does not trust its certificate.
         raise MailRefused(f"{server_name}: {error}") from error
     except OSError as error:
         raise MailDeferred(f"{server_name} is not reachable: {error}") from error
 
 
 def _error_class(codes: Any) -> type[MailDeferred | MailRefused]:
-    """Deferred when any answer was a 4xx (or none at all, -1): nobody got it, so all may be tried again."""
-    return MailDeferred if any(code < 500 for code in codes) else MailRefused  # noqa: PLR2004 (SMTP's permanent ones)
+    """Return MailDeferred if any code is 4xx or missing (-1). No recipient got the mail, so all may be tried again."""
+    return MailDeferred if any(code < 500 for code in codes) else MailRefused  # noqa: PLR2004 (permanent codes start at 500)
 
 
 def _reasons(refused: Mapping[str, tuple[int, bytes]], written: Mapping[str, str]) -> Refused:
-    """With the addresses as the client wrote them."""
+    """Return code and reason by address, in the form that the client wrote."""
     return {
         written.get(address, address): {"code": code, "reason": _text(reason)}
         for address, (code, reason) in refused.items()
