@@ -75,9 +75,9 @@ def _counted(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     return _requests.labels(method, route, str(status)), _latency.labels(method, route)
 
 
-def count_unrecorded_denial(why: str) -> None:
+def count_unrecorded_denial(reason: str) -> None:
     """Count a denied request that was not recorded in the audit."""
-    _unrecorded.labels(why).inc()
+    _unrecorded.labels(reason).inc()
 
 
 @dataclass(frozen=True, slots=True)

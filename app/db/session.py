@@ -50,7 +50,7 @@ def autocommit_engine() -> Engine:
 
     It needs one round trip where BEGIN and COMMIT make three.
     """
-    global _autocommit_engine  # noqa: PLW0603 (goes with the engine that it is a view of)
+    global _autocommit_engine  # noqa: PLW0603 (one per process, forgotten at fork)
     if _autocommit_engine is None:
         _autocommit_engine = engine().execution_options(isolation_level="AUTOCOMMIT")
     return _autocommit_engine

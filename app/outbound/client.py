@@ -39,6 +39,8 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Request:
+    """A checked request: the next one to send."""
+
     method: str
     target: Target
     headers: Mapping[str, str]

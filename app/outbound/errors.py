@@ -25,23 +25,23 @@ class Refused(OutboundError):
 
 
 class InvalidRequest(Refused):
-    pass
+    """The URL or a header is not valid."""
 
 
 class AddressRefused(Refused):
-    pass
+    """The URL leads to an address that is not allowed."""
 
 
 class CertificateRefused(Refused):
-    pass
+    """The certificate is not valid for the host, or not trusted."""
 
 
 class RedirectRefused(Refused):
-    pass
+    """Too many redirects, a redirect to plain http, or to no URL."""
 
 
 class AnswerRefused(Refused):
-    pass
+    """The response is too large, or in an encoding that was not requested."""
 
 
 class Failed(OutboundError):
@@ -49,8 +49,8 @@ class Failed(OutboundError):
 
 
 class NotConnected(Failed):
-    pass
+    """No address, no connection or no TLS. The request was not sent."""
 
 
 class Interrupted(Failed):
-    pass
+    """No complete response. The server may have processed the request."""

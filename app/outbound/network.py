@@ -149,6 +149,7 @@ class BoundedStream(httpcore.NetworkStream):
         self._head_left = None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        """Return the next bytes. Raises Interrupted, AnswerRefused if the head is too large."""
         if self._head_left is not None:
             max_bytes = min(max_bytes, self._head_left)
             if max_bytes == 0:
@@ -165,6 +166,7 @@ class BoundedStream(httpcore.NetworkStream):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        """Send all bytes. Raises httpcore.WriteError, Interrupted."""
         rest = memoryview(buffer)
         while rest:
             self._socket.settimeout(self._deadline.left(self._timeouts.read))
@@ -185,6 +187,7 @@ class BoundedStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002
     ) -> "BoundedStream":
+        """Wrap the socket in TLS. Raises CertificateRefused, NotConnected."""
         self._socket.settimeout(self._deadline.left(self._timeouts.connect))
         try:
             self._socket = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)

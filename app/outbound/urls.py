@@ -52,10 +52,12 @@ class Target:
 
     @property
     def origin(self) -> str:
+        """Scheme, host and port."""
         return f"{self.scheme}://{self.authority}"
 
     @property
     def url(self) -> str:
+        """The whole URL."""
         return self.origin + self.path
 
 
@@ -71,7 +73,7 @@ def parse(url: str) -> Target:
     except ValueError:
         raise InvalidRequest("this is not a URL") from None
     if parts.scheme not in DEFAULT_PORTS:
-        raise InvalidRequest("only http:// and https:// URLs can be requested")
+        raise InvalidRequest("only http:// and https:// URLs are allowed")
     if "@" in parts.netloc:
         raise InvalidRequest("a URL must not contain a user name or password: use a header")
     if port == 0 or parts.netloc.endswith(":"):

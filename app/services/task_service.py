@@ -91,7 +91,7 @@ class TaskService:
     # Read
 
     def get_task(self, db: Session, task_id: UUID, *, owner: UUID | None = None) -> Task:
-        """The task as it is committed now. Raises TaskNotFound."""
+        """Return the committed task. Raises TaskNotFound."""
         return task_queries.read(db, _id(task_id), owner)
 
     def get_tasks(

@@ -92,7 +92,7 @@ def _translated_errors(settings: Settings) -> Iterator[None]:
         # The server lacks STARTTLS, AUTH or SMTPUTF8, or this machine does not trust its certificate.
         raise MailRefused(f"{server_name}: {error}") from error
     except OSError as error:
-        raise MailDeferred(f"{server_name} is not reachable: {error}") from error
+        raise MailDeferred(f"{server_name} is unreachable: {error}") from error
 
 
 def _error_class(codes: Any) -> type[MailDeferred | MailRefused]:

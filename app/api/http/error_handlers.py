@@ -49,8 +49,8 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     if any(each["loc"][0] == "path" for each in error.errors()) and (allowed := _methods_of_fixed_path(request)):
         return http_problem(request.scope, HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", {"Allow": allowed})
     refused = field_errors(error.errors())
-    where = ", ".join(sorted({".".join(map(str, each["loc"])) for each in refused})[:5])
-    return service_problem(request.scope, InvalidInput(f"The request is not valid: {where}"), refused)
+    fields = ", ".join(sorted({".".join(map(str, each["loc"])) for each in refused})[:5])
+    return service_problem(request.scope, InvalidInput(f"The request is not valid: {fields}"), refused)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -24,6 +24,7 @@ class SlashRouter(APIRouter):
         super().__init__(redirect_slashes=False, **options)
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        """Add a route, and a second one without the trailing slash."""
         if not inspect.iscoroutinefunction(endpoint):
             endpoint = _releasing(endpoint)
         self._add(path, endpoint, options)

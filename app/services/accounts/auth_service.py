@@ -67,6 +67,7 @@ class Principal:
 
     @property
     def is_admin(self) -> bool:
+        """Whether the user is an administrator and the scopes include `admin`."""
         return self.role == Role.ADMIN and Scope.ADMIN in self.scopes
 
     def check_admin(self, action: str = "do this") -> None:
@@ -113,6 +114,8 @@ class PurgedLogins:
 
 
 class AuthService:
+    """Authenticates users and manages their logins. Each public method states its transactions."""
+
     def login(self, db: Session, login: str, password: str, address: str) -> Tokens:
         """Create a login for a username or an e-mail address. Raises InvalidCredentials, TooManyRequests.
 
@@ -214,14 +217,15 @@ class AuthService:
         if wait is not None:
             raise TooManyRequests("Too many failed attempts: wait before the next one", retry_after=wait)
 
-    def _count_failure(self, db: Session, keys: dict[str, int], subjects: list[Subject], why: str) -> None:
-        """Count it for each key, whose subjects these are, and record it: once more where it is a key's last one.
+    def _count_failure(self, db: Session, keys: dict[str, int], subjects: list[Subject], reason: str) -> None:
+        """Count a failure for each key and record it in the audit. Record the limit too when a key reaches it.
 
-        The refusals that follow write nothing: a flood of them must not become one of records.
+        `subjects` are the subjects of the keys. Refusals after the limit are not recorded, so that a flood of them
+        causes no flood of records.
         """
         window = get_settings().login_window_seconds
         counted = logins.count_failures(db, list(keys), window)
-        audit.record(db, AuditEvent.LOGIN_FAILED, subjects[0], why=why)
+        audit.record(db, AuditEvent.LOGIN_FAILED, subjects[0], why=reason)
         for (key, limit), subject in zip(keys.items(), subjects, strict=True):
             if counted[key] == limit:
                 audit.record(db, AuditEvent.LOGIN_THROTTLED, subject, failures=limit, window_seconds=window)
@@ -252,7 +256,7 @@ class AuthService:
         return self._issue(db, session.user_id, session_id, session.now, session.expires_at)
 
     def _issue(self, db: Session, user_id: UUID, session_id: UUID, now: datetime, until: datetime) -> Tokens:
-        """A pair of tokens. Neither outlives the login, which ends REFRESH_TOKEN_DAYS after it began."""
+        """Return a new pair of tokens. Neither outlives the login, which ends REFRESH_TOKEN_DAYS after its creation."""
         refresh_token = new_refresh_token()
         queries.add_refresh_token(db, refresh_token_digest(refresh_token), session_id, until)
         return Tokens(

@@ -81,12 +81,12 @@ class LiveSession:
 
 
 def live_session(db: Session, session_id: UUID) -> LiveSession | None:
-    """The login with this session id, where it stands."""
+    """Return the valid login with this id, or None."""
     return live_sessions(db, {session_id}).get(session_id)
 
 
 def live_sessions(db: Session | Connection, ids: Collection[UUID]) -> dict[UUID, LiveSession]:
-    """The logins that stand, by their session id. One query for all of them."""
+    """Return the valid logins among these ids, by id. One query."""
     return {row[-1]: LiveSession(*row[:-1]) for row in logins.standing_logins(db, ids)}
 
 

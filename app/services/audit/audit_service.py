@@ -70,6 +70,8 @@ class AuditPosition(NamedTuple):
 
 
 class AuditService:
+    """Reads the audit, and records denials."""
+
     def list_page(
         self, db: Session, wanted: AuditFilter, limit: int = 50, cursor: str | None = None
     ) -> Page[AuditRecord, AuditPosition]:

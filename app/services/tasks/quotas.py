@@ -70,9 +70,11 @@ class Load(NamedTuple):
     bytes: int
 
     def plus(self, other: "Load") -> "Load":
+        """Return the sum of both loads."""
         return Load(self.tasks + other.tasks, self.bytes + other.bytes)
 
     def minus(self, other: "Load") -> "Load":
+        """Return the difference of both loads."""
         return Load(self.tasks - other.tasks, self.bytes - other.bytes)
 
 
@@ -133,6 +135,7 @@ class Usage:
 
     @property
     def is_known(self) -> bool:
+        """Whether the database has been queried for this user."""
         return self.queried_at > -math.inf
 
     def added(self) -> Load:
