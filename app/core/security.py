@@ -64,8 +64,8 @@ def verify_password(password: str, stored: str | None) -> tuple[bool, str | None
 
     Without a stored hash (unknown user) it takes the same time and returns False.
     """
-    fits, renewed = _passwords.verify_and_update(password, stored or _dummy_hash())
-    return (False, None) if stored is None else (bool(fits), renewed)
+    is_correct, renewed = _passwords.verify_and_update(password, stored or _dummy_hash())
+    return (False, None) if stored is None else (bool(is_correct), renewed)
 
 
 @lru_cache(maxsize=1)

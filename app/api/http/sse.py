@@ -38,14 +38,14 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stream = self._stream
         abort: Callable[[], None] | None = scope.get("extensions", {}).get(ABORT, {}).get("call")
-        leaving = asyncio.create_task(_wait_for_disconnect(receive, stream))
+        disconnect = asyncio.create_task(_wait_for_disconnect(receive, stream))
         try:
             await self._send(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers}, abort)
             while (piece := await stream.next()) is not None:
                 await self._send(send, {"type": "http.response.body", "body": piece, "more_body": True}, abort)
             await self._send(send, {"type": "http.response.body", "body": b"", "more_body": False}, abort)
         finally:
-            leaving.cancel()
+            disconnect.cancel()
             self._leave(stream)
 
     async def _send(self, send: Send, message: dict[str, Any], abort: Callable[[], None] | None) -> None:

@@ -126,15 +126,17 @@ class AuthService:
             found = queries.find_credentials(db, _without_nul(login))
             keys = _failure_keys(login, found, address)
             self._check_limits(db, keys)
-        fits, renewed = verify_password(password[:_MAX_PASSWORD], found.password_hash if found else None)
+        is_correct, renewed = verify_password(password[:_MAX_PASSWORD], found.password_hash if found else None)
         tokens = None
         with transaction(db):
             self._check_limits(db, keys)
-            if found is not None and fits and len(password) <= _MAX_PASSWORD:
+            if found is not None and is_correct and len(password) <= _MAX_PASSWORD:
                 tokens = self._open_session(db, found, renewed)
             if tokens is None:
                 account = Subject.user(found.user_id) if found else Subject.unknown_login(login)
-                self._count_failure(db, keys, [account, Subject.address(address)], _failure_reason(found, fits=fits))
+                self._count_failure(
+                    db, keys, [account, Subject.address(address)], _failure_reason(found, is_correct=is_correct)
+                )
             else:
                 queries.forget_failures(db, next(iter(keys)))
         if tokens is None:
@@ -179,16 +181,16 @@ class AuthService:
         with transaction(db):
             self._check_limits(db, {key: settings.login_attempts})
             stored = queries.password_hash_of(db, user_id)
-        fits, _ = verify_password(password, stored)
+        is_correct, _ = verify_password(password, stored)
         with transaction(db):
             self._check_limits(db, {key: settings.login_attempts})
-            if fits:
+            if is_correct:
                 queries.forget_failures(db, key)
             else:
                 self._count_failure(
                     db, {key: settings.login_attempts}, [Subject.user(user_id)], "wrong password at its change"
                 )
-        return fits
+        return is_correct
 
     def count_registration(self, db: Session, address: str) -> None:
         """Count a registration from this address, because it hashes a password.
@@ -280,11 +282,11 @@ def _failure_keys(login: str, found: queries.Credentials | None, address: str) -
     }
 
 
-def _failure_reason(found: queries.Credentials | None, *, fits: bool) -> str:
+def _failure_reason(found: queries.Credentials | None, *, is_correct: bool) -> str:
     """Return why the login failed. Only for the audit: the caller must not learn it."""
     if found is None:
         return "unknown name"
-    if not fits:
+    if not is_correct:
         return "wrong password"
     return "changed meanwhile" if found.is_active else "inactive"
 

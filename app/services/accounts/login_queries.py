@@ -102,12 +102,12 @@ def is_sessions_token(session: LiveSession | None, claims: AccessClaims) -> bool
     return session is not None and session.user_id == claims.user_id and claims.expires_at > session.now
 
 
-def revoke_sessions_of(db: Session, user_id: UUID, why: str) -> None:
-    """End all logins of the user; `why` is stored as the reason."""
+def revoke_sessions_of(db: Session, user_id: UUID, reason: str) -> None:
+    """End all logins of the user; `reason` is stored with them."""
     db.execute(
         update(LoginSession)
         .where(LoginSession.user_id == user_id, LoginSession.revoked_at.is_(None))
-        .values(revoked_at=NOW, revoked_why=why)
+        .values(revoked_at=NOW, revoked_why=reason)
     )
 
 
