@@ -16,17 +16,17 @@ from app.api.endpoints import docs, operations
 from app.api.http.cors import Cors
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
-from app.api.http.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
+from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
 from app.api.http.openapi import operation_id
-from app.api.http.shutdown import told_to_stop
+from app.api.http.shutdown import on_shutdown
 from app.api.routes import add_routes
 from app.catalogue import catalogue
-from app.core.allocator import lean_malloc
+from app.core.allocator import single_malloc_arena
 from app.core.config import ConfigurationError, get_settings
-from app.core.logging import configure_logging, make_access_lines_cheap
+from app.core.logging import configure_logging, optimize_access_log
 from app.core.metrics import forget_process
 from app.db.outage import first_line
-from app.db.session import SessionLocal, dispose_engine, keep_transactions_short
+from app.db.session import SessionLocal, dispose_engine, end_idle_transactions
 from app.errors import ServiceError
 from app.live.watcher import running_watcher
 from app.messaging.hints import hint_sender
@@ -92,7 +92,7 @@ def create_app() -> FastAPI:
         allowed_hosts=settings.allowed_hosts,
     )
     app.add_middleware(RequestMetrics)
-    app.add_middleware(LastNet)
+    app.add_middleware(UnhandledErrors)
     if settings.cors_origins:
         app.add_middleware(Cors, origins=settings.cors_origins)
     app.add_middleware(RequestContext, hsts=settings.app_env == "production")
@@ -106,10 +106,10 @@ def create_app() -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     del app
     configure_logging()
-    make_access_lines_cheap()
-    keep_transactions_short()
+    optimize_access_log()
+    end_idle_transactions()
     _tell_of_an_unbounded_server()
-    async with lean_malloc():  # before the first thread has an arena
+    async with single_malloc_arena():  # before the first thread has an arena
         limiter = anyio.to_thread.current_default_thread_limiter()
         limiter.total_tokens = get_settings().api_threads
         # Else the first request that shows or takes a task would import them all, and TASK_MODULES may take seconds: in
@@ -119,7 +119,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         try:
             hint_sender().start()
             async with running_watcher() as watcher, _groups() as groups:
-                with _rarely_collected(), told_to_stop(watcher.close):
+                with _rarely_collected(), on_shutdown(watcher.close):
                     yield {"watcher": watcher, **groups}
         finally:
             await anyio.to_thread.run_sync(hint_sender().stop)

@@ -1,4 +1,4 @@
-"""What endpoints ask for, as named aliases."""
+"""The dependencies of the endpoints, as annotated types."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -7,7 +7,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import OAuth2PasswordBearer, SecurityScopes
 from sqlalchemy.orm import Session
 
-from app.core.origin import Actor, acts
+from app.core.origin import Actor, set_actor
 from app.db.session import SessionLocal
 from app.errors import Unauthenticated
 from app.live.watcher import Watcher
@@ -33,34 +33,37 @@ oauth2_scheme = OAuth2PasswordBearer(
 
 
 async def get_session() -> AsyncIterator[Session]:
-    """A session for one request. It takes a connection at its first statement and gives it back at each commit.
+    """Yield the session of one request. It takes a connection at its first statement and returns it at each commit.
 
-    `async`, since a thread each for making and closing it costs more than both: `SlashRouter` has closed it, in the
-    endpoint's thread, by the time it is closed here.
+    `async`, because two thread switches would cost more than opening and closing the session. `SlashRouter` has already
+    closed the session in the endpoint's thread by the time it is closed here.
     """
     with SessionLocal() as db:
         yield db
 
 
-# scope="function": the session is closed before the answer leaves, not after.
+# With scope="function" the session is closed before the response is sent, not after.
 SessionDep = Annotated[Session, Depends(get_session, scope="function")]
 BearerToken = Annotated[str | None, Depends(oauth2_scheme)]
 
 
 async def authenticated(request: Request, token: str | None, *scopes: str) -> Principal:
-    """Who is asking, as the database knows them now. Raises Unauthenticated, InvalidToken, InsufficientScope."""
+    """Return the user behind the token, as the database knows it now, and set it as the request's actor.
+
+    Raises Unauthenticated, InvalidToken, InsufficientScope.
+    """
     if token is None:
         raise Unauthenticated
     authenticator: Authenticator = request.state.authenticator
     user = await authenticator.authenticate(token)
-    acts(Actor(user.id, user.username))
+    set_actor(Actor(user.id, user.username))
     for scope in scopes:
         user.check_scope(scope)
     return user
 
 
 async def get_current_user(request: Request, token: BearerToken) -> Principal:
-    """Who is asking. Raises Unauthenticated or InvalidToken."""
+    """Return the user behind the token. Raises Unauthenticated, InvalidToken."""
     return await authenticated(request, token)
 
 
@@ -68,26 +71,26 @@ CurrentUser = Annotated[Principal, Depends(get_current_user)]
 
 
 async def get_login_user(user: CurrentUser) -> Principal:
-    """The same, for what an API key may not do whatever its scopes. Raises LoginOnly."""
+    """Return the user, for endpoints that no API key may call. Raises LoginOnly besides."""
     user.check_login()
     return user
 
 
 async def get_scoped_user(request: Request, token: BearerToken, needed: SecurityScopes) -> Principal:
-    """The same, for what an API key needs a scope for. Raises InsufficientScope.
+    """Return the user, for endpoints that need a scope. Raises InsufficientScope besides.
 
-    Not by way of `CurrentUser`: each dependency costs FastAPI 0.01 ms, and most requests come through here.
+    Does not use `CurrentUser`, because each dependency adds to the time of most requests.
     """
     return await authenticated(request, token, *needed.scopes)
 
 
 async def get_admin(user: CurrentUser) -> Principal:
-    """The same, for what only administrators may do. Raises AdminOnly, InsufficientScope."""
+    """Return the user, for endpoints of administrators. Raises AdminOnly, InsufficientScope besides."""
     user.check_admin()
     return user
 
 
-# One of these a route: FastAPI would ask the database again for each other set of scopes.
+# Use one of these for each route: FastAPI would query the database again for each other set of scopes.
 LoginUser = Annotated[Principal, Depends(get_login_user)]
 TaskReader = Annotated[Principal, Security(get_scoped_user, scopes=[Scope.TASKS_READ.value])]
 TaskWriter = Annotated[Principal, Security(get_scoped_user, scopes=[Scope.TASKS_WRITE.value])]
@@ -95,7 +98,7 @@ AdminUser = Annotated[Principal, Security(get_admin, scopes=[Scope.ADMIN.value])
 
 
 async def get_watcher(request: Request) -> Watcher:
-    """This process's watcher of tasks, started with the application."""
+    """Return the watcher of this process, which starts with the application."""
     watcher: Watcher = request.state.watcher
     return watcher
 
@@ -104,13 +107,13 @@ WatcherDep = Annotated[Watcher, Depends(get_watcher)]
 
 
 async def get_submitter(request: Request) -> Submitter:
-    """This process's way in for new tasks."""
+    """Return the submitter of this process."""
     submitter: Submitter = request.state.submitter
     return submitter
 
 
 async def get_task_lookup(request: Request) -> TaskLookup:
-    """This process's way to read single tasks."""
+    """Return the task lookup of this process."""
     lookup: TaskLookup = request.state.task_lookup
     return lookup
 
@@ -120,9 +123,9 @@ TaskLookupDep = Annotated[TaskLookup, Depends(get_task_lookup)]
 
 
 async def get_client_address(request: Request) -> str:
-    """The peer's address as the server saw it: never a header, which anybody can write.
+    """Return the peer's address, "unknown" without one. Clients can forge headers, so none is read.
 
-    Behind a proxy, uvicorn's --forwarded-allow-ips names whose `X-Forwarded-For` counts.
+    Behind a proxy, uvicorn's --forwarded-allow-ips names the proxies whose `X-Forwarded-For` counts.
     """
     return request.client.host if request.client else "unknown"
 

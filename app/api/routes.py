@@ -1,11 +1,11 @@
-"""Everything under /api/v1."""
+"""All routes under /api/v1."""
 
 from fastapi import FastAPI
 
 from app.api.endpoints import api_keys, audit, auth, events, sessions, tasks, users, webhooks
 
 PREFIX = "/api/v1"
-# In the order in which they are tried: what is asked for most comes first, but `events` before the ids of tasks.
+# In matching order: the busiest first, but `events` before `tasks`, whose `{task_id}` would match it.
 ROUTERS = (
     events.router,
     tasks.router,
@@ -19,5 +19,6 @@ ROUTERS = (
 
 
 def add_routes(app: FastAPI) -> None:
+    """Add the routes of every router to the application."""
     for router in ROUTERS:
         router.add_to(app, PREFIX)

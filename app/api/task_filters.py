@@ -43,7 +43,7 @@ def task_filter(
 ) -> TaskFilter:
     """Return the requested filter. Raises AdminOnly or InsufficientScope for tasks of other users."""
     return TaskFilter(
-        user_id=_reach(user, user_id),
+        user_id=_visible_owner(user, user_id),
         status=status,
         task_type=task_type,
         celery_task_name=celery_task_name,
@@ -56,7 +56,7 @@ def task_filter(
     )
 
 
-def _reach(user: Principal, wanted: UUID | Literal["all"] | None) -> UUID | None:
+def _visible_owner(user: Principal, wanted: UUID | Literal["all"] | None) -> UUID | None:
     if wanted is None or wanted == user.id:
         return user.id
     user.check_admin("see the tasks of others")

@@ -1,13 +1,13 @@
 """What a beat process runs beside its schedule."""
 
 from app.core.config import get_settings
-from app.db.session import keep_transactions_short
+from app.db.session import end_idle_transactions
 from app.maintenance.loop import Maintenance
 from app.messaging.hints import hint_sender
 
 
 def start() -> None:
     """Start maintenance and the sending of hints, in threads that end with the process."""
-    keep_transactions_short()
+    end_idle_transactions()
     Maintenance(get_settings()).start()
     hint_sender().start()

@@ -1,1 +1,1 @@
-"""What every room needs: settings, security primitives, metrics."""
+"""Building blocks that every other package uses: settings, security primitives, logging, redaction, metrics."""

@@ -1,8 +1,8 @@
-"""What glibc's malloc keeps of an API process for itself; elsewhere than on glibc nothing is changed.
+"""Bounds the memory that glibc's malloc keeps in an API process. Other C libraries are left alone.
 
-A password hash takes 19 MiB for 20 ms. By default every thread that has hashed keeps them, in an arena of its own that
-never shrinks: 76 MiB with four threads. In the one arena that is left they are shared, and given back once in a while.
-To have the system map each hash anew (M_MMAP_THRESHOLD) made a login half as dear again: 29 ms instead of 18.
+A password hash takes 19 MiB. By default, each thread that has hashed keeps that memory in an arena of its own that
+never shrinks. With a single arena the threads share the memory, and it is returned to the system every few seconds. A
+lower M_MMAP_THRESHOLD would map each hash anew, which makes a login half as slow again.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 @lru_cache(maxsize=1)
 def _glibc() -> ctypes.CDLL | None:
-    """Musl and macOS have no such functions, or others by their names."""
+    """Return glibc, or None: musl and macOS lack these functions or name others so."""
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     return libc if hasattr(libc, "gnu_get_libc_version") else None
 
 
 @asynccontextmanager
-async def lean_malloc() -> AsyncIterator[None]:
-    """One arena from now on, for good; what is free in it goes back every few seconds while the block runs."""
+async def single_malloc_arena() -> AsyncIterator[None]:
+    """Limit malloc to one arena for the rest of the process, and trim it every TRIM_SECONDS while the block runs."""
     glibc = _glibc()
     if glibc is None:
         yield
@@ -42,4 +42,4 @@ async def lean_malloc() -> AsyncIterator[None]:
 async def _trim(glibc: ctypes.CDLL) -> None:
     while True:
         await asyncio.sleep(TRIM_SECONDS)
-        glibc.malloc_trim(0)  # 0.1 ms, without the interpreter's lock
+        glibc.malloc_trim(0)  # short, and releases the interpreter's lock

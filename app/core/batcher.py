@@ -1,7 +1,7 @@
-"""Group commit for one event loop: what is asked for at the same moment is done together, by one call in one thread.
+"""Group commit for one event loop: items submitted at the same time are processed together, by one call in one thread.
 
-While one batch is in flight the next one forms. There is no timer: a lone caller waits for nobody. Each caller gets a
-result of its own, or an exception of its own.
+While one batch runs, the next one collects. There is no timer, so a lone caller never waits for others. Each caller
+gets its own result or exception.
 """
 
 import asyncio
@@ -16,15 +16,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_BATCH = 128
-# At a thousand requests a second these are answered within a second: whoever comes later had better come back.
+# Above this, callers would wait too long and get Overloaded.
 MAX_WAITING = 1024
 RETRY_SECONDS = 1
 
 
 class Batcher(Generic[Item, Result]):
-    """`work` takes the items of a batch and returns their outcomes in order; an exception is raised to its caller.
+    """Processes items in batches. `work` takes the items of a batch and returns their outcomes in the same order.
 
-    What `work` itself raises is raised to every caller of that batch, and concerns no other one.
+    An outcome that is an exception is raised to its caller. An exception that `work` raises is raised to every caller
+    of that batch, and to no other.
     """
 
     def __init__(
@@ -38,36 +39,36 @@ class Batcher(Generic[Item, Result]):
         self._work = work
         self._max_batch, self._max_waiting = max_batch, max_waiting
         self._loop = asyncio.get_running_loop()
-        # Its own thread: neither slow endpoints in the common pool nor other batchers hold it up.
+        # A thread of its own: slow endpoints in the shared pool and other batchers do not delay it.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._is_due = self._is_closed = False
         self._in_flight: asyncio.Future[Sequence[Result | Exception]] | None = None
 
     async def submit(self, item: Item) -> Result:
-        """The outcome for this item. Raises Overloaded, and does nothing, when too many wait already.
+        """Return the outcome for this item. Raises Overloaded without processing it if too many items wait.
 
-        A caller that is cancelled is taken out of the queue; what is in flight goes on without it.
+        A cancelled caller leaves the queue; a batch in flight continues without it.
         """
         if self._is_closed or len(self._waiting) >= self._max_waiting:
             raise Overloaded(retry_after=RETRY_SECONDS)
         answer: asyncio.Future[Result] = self._loop.create_future()
         self._waiting.append((item, answer))
         if self._in_flight is None and not self._is_due:
-            # Not at once: whoever has arrived in the same turn of the loop comes along.
+            # Starts in the next turn of the event loop, so that items of the same turn join the batch.
             self._is_due = True
             self._loop.call_soon(self._start)
         return await answer
 
     async def close(self) -> None:
-        """Take nothing more, and return when all that was taken is answered."""
+        """Accept no more items, and return when every accepted item has its outcome."""
         self._is_closed = True
         while self._in_flight is not None or self._waiting:
             if self._in_flight is None:
                 self._start()
             else:
                 await asyncio.wait([self._in_flight])
-                await asyncio.sleep(0)  # `_finish` runs
+                await asyncio.sleep(0)  # let `_finish` run
         self._executor.shutdown()
 
     def _start(self) -> None:
@@ -77,7 +78,7 @@ class Batcher(Generic[Item, Result]):
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
         while self._waiting and len(batch) < self._max_batch:
             item, answer = self._waiting.popleft()
-            if not answer.done():  # cancelled meanwhile
+            if not answer.done():  # cancelled while it waited
                 batch.append((item, answer))
         if not batch:
             return
@@ -88,7 +89,7 @@ class Batcher(Generic[Item, Result]):
         self, answers: list["asyncio.Future[Result]"], done: "asyncio.Future[Sequence[Result | Exception]]"
     ) -> None:
         self._in_flight = None
-        self._start()  # first, so that the thread works while these are answered
+        self._start()  # first, so that the thread is busy while the outcomes are delivered
         if done.cancelled():
             outcomes: Sequence[Result | BaseException] = [Overloaded(retry_after=RETRY_SECONDS) for _ in answers]
         else:

@@ -1,6 +1,6 @@
-"""Passwords that are too easy to guess: the common ones, and the user's own name.
+"""Detects passwords that are easy to guess: common passwords, and the user's own name.
 
-The words are those of zxcvbn; its function is of no use here, since it fails above 72 characters.
+The word lists are zxcvbn's. Its own function cannot be used, because it fails above 72 characters.
 """
 
 import unicodedata
@@ -10,17 +10,17 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-MIN_LENGTH = 8  # shorter ones are refused anyway, and are most of the lists
+MIN_LENGTH = 8  # shorter passwords are refused anyway, and they are most of the lists
 
 
 def is_common(password: str) -> bool:
-    """Whether attackers try it first: a common password, word or name, in whatever case or width of letters."""
+    """Return whether the password is a common password, word or name, in any case or width of letters."""
     word = _folded(password)
     return "\n" not in word and f"\n{word}\n" in _common()
 
 
 def is_one_of(password: str, names: Iterable[str]) -> bool:
-    """Whether it is one of these names or e-mail addresses, or what stands before the @ of one."""
+    """Return whether the password is one of these names or e-mail addresses, or the local part of an address."""
     own = {_folded(part) for name in names for part in (name, name.partition("@")[0])}
     return _folded(password) in own
 
@@ -31,15 +31,15 @@ def _folded(password: str) -> str:
 
 @lru_cache(maxsize=1)
 def _common() -> str:
-    """A word a line: half a megabyte, where the lists are fifteen.
+    """Return all words, one a line. This takes half a megabyte, the original lists fifteen.
 
-    Loaded when the first password is set: it takes a tenth of a second that no start, and no worker, should pay.
+    Loaded when the first password is set: loading takes time that no start and no worker should spend.
     """
     return "\n".join(["", *{word for words in _lists().values() for word in words if len(word) >= MIN_LENGTH}, ""])
 
 
 def _lists() -> dict[str, list[str]]:
-    """From a module that nobody keeps, or all of it would stay in memory for good."""
+    """Return zxcvbn's lists from a temporary module, so that they do not stay in memory."""
     package = util.find_spec("zxcvbn")
     assert package is not None
     assert package.origin is not None

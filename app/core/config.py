@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
 from app.core import production
-from app.core.places import Places
+from app.core.host_rules import HostRules
 from app.core.setting_fields import SettingFields
-from app.core.signatures import key_of
+from app.core.signatures import decode_secret
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Settings(SettingFields):
     @field_validator("outbound_allow", "outbound_deny")
     @classmethod
     def _name_places(cls, value: list[str]) -> list[str]:
-        Places.of(value)
+        HostRules.of(value)
         return value
 
     @field_validator("webhook_secret")
@@ -131,7 +131,7 @@ class Settings(SettingFields):
 
 
 def _webhook_keys(secrets: SecretStr | None) -> list[bytes]:
-    return [key_of(secret) for secret in secrets.get_secret_value().split()] if secrets else []
+    return [decode_secret(secret) for secret in secrets.get_secret_value().split()] if secrets else []
 
 
 def _verifying(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Identifiers: UUID version 7 (RFC 9562), so that a primary key orders by time."""
+"""Identifiers: UUID version 7 (RFC 9562), so that a primary key orders rows by time."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 
 
 def new_id() -> UUID:
-    """A new UUIDv7. Each id of one process is higher than the one before."""
+    """Return a new UUIDv7. The ids of one process strictly increase."""
     return uuid_utils.compat.uuid7()
 
 

@@ -1,7 +1,7 @@
-"""The one place that configures logging: one line an event, as text or as JSON, without secrets and without forgeries.
+"""Configures logging: one line for each event, as text or JSON, without secrets and without forged lines.
 
-A message cannot end its line: control characters, line separators and what turns the direction of text around are
-escaped. In text, what an exception adds stands below its event, each line behind a bar; in JSON it is a member.
+Control characters, line separators and characters that change the text direction are escaped, so that a message cannot
+end its line. In text, an exception follows its event with a bar in front of each line; in JSON it is a member.
 """
 
 import asyncio
@@ -28,36 +28,36 @@ from app.core.redacted_text import known_secrets, redact_text
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
-# What more a line says of where it comes from, such as the task that runs.
+# Functions that return further members of a record, such as the running task.
 Fields = Callable[[logging.LogRecord], dict[str, Any]]
 _fields: list[Fields] = []
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
 _BAR = "  | "
-# Nobody reads more of one event, and what looks for secrets has to look at all of it.
+# Longer events are cut: the search for secrets reads all of an event.
 _LIMIT = 50_000
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# A whole part of a path. Nothing that tells a secret by its looks tells one id from another.
+# An id as a whole path segment. The search for secrets treats all ids alike.
 _ID = re.compile(r"(?<=/)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=[/?]|\Z)")
 _ANY_ID = "00000000-0000-0000-0000-000000000000"
 _MAX_SHAPE = 200
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-# Under these uvicorn has handlers of its own: its access log is no child of the root's.
+# uvicorn gives these loggers handlers of their own, and its access logger does not propagate to the root.
 _SERVER = ("uvicorn", "uvicorn.access")
-# A setting shorter than this (`postgres`, as a password on a developer's machine) is a word like any other.
+# A shorter secret of the settings, such as `postgres`, may be an ordinary word and is not hidden.
 _MIN_SETTING = 12
 
 
-def add_fields(fields: Fields) -> None:
-    """Have these members in the JSON of each line."""
+def add_json_fields(fields: Fields) -> None:
+    """Add the members that `fields` returns to each JSON line."""
     if fields not in _fields:
         _fields.append(fields)
 
 
 def configure_logging() -> None:
-    """Log to stderr unless whoever started the process has set up logging already (pytest, a WSGI host, Celery).
+    """Log to stderr, unless logging is already configured (by pytest, a WSGI host or Celery).
 
-    uvicorn's own lines take the same form either way.
+    uvicorn's own lines get the same format in either case.
     """
     root = logging.getLogger()
     if not root.handlers:
@@ -65,35 +65,35 @@ def configure_logging() -> None:
         handler.setFormatter(formatter(logging.Formatter(_FORMAT)))
         root.addHandler(handler)
         root.setLevel(logging.INFO)
-        catch_the_uncaught()
+        log_uncaught_exceptions()
     for name in _SERVER:
         guard(logging.getLogger(name))
-    # /readyz asks Alembic for the head; that it has plugins is no news.
+    # Alembic logs its plugins at INFO when the head is read.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def guard(logger: logging.Logger) -> None:
-    """Give the logger's handlers our form around the one that they have, unless they have it already."""
+    """Wrap the formatters of the logger's handlers in a SafeFormatter, unless they are one already."""
     for handler in logger.handlers:
         if not isinstance(handler.formatter, SafeFormatter):
             handler.setFormatter(formatter(handler.formatter or logging.Formatter()))
 
 
-def formatter(look: logging.Formatter) -> "SafeFormatter":
-    """What LOG_FORMAT asks for; `look` is how a line of text looks."""
+def formatter(inner: logging.Formatter) -> "SafeFormatter":
+    """Return the formatter that LOG_FORMAT selects; text lines have the layout of `inner`."""
     settings = get_settings()
     known_secrets.hide("settings", _secrets_of(settings))
-    return JSONFormatter() if settings.logs_json else TextFormatter(look)
+    return JSONFormatter() if settings.logs_json else TextFormatter(inner)
 
 
-def say(message: str, level: int = logging.INFO) -> None:
-    """An event from where no handler may be used: before there is one, or inside of a signal's handler."""
+def write_event(message: str, level: int = logging.INFO) -> None:
+    """Write an event to stderr where no handler may be used: before logging is configured, or in a signal handler."""
     record = logging.LogRecord(__name__, level, __file__, 0, message, None, None)
     os.write(2, (formatter(logging.Formatter(_FORMAT)).format(record) + "\n").encode("utf-8", "replace"))
 
 
-def catch_the_uncaught() -> None:
-    """What ends a thread or the process is an event too, rather than lines that the interpreter prints as they are."""
+def log_uncaught_exceptions() -> None:
+    """Log exceptions that end a thread or the process, instead of the interpreter's unformatted output."""
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda args: _log_uncaught(
         args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
@@ -108,7 +108,7 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, at: Traceback
 
 
 def escape(text: str) -> str:
-    """`text` on one line, with nothing in it that a terminal or a reader of logs would obey."""
+    """Return `text` on one line, without characters that a terminal or a log reader would interpret."""
     return _UNSAFE.sub(_escaped, text)
 
 
@@ -118,19 +118,22 @@ def _escaped(found: re.Match[str]) -> str:
     return _SHORT.get(character) or (f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}")  # noqa: PLR2004
 
 
-def is_access(record: logging.LogRecord) -> bool:
-    """A line of the server's access log: one for each request, so what it costs counts."""
+def is_access_record(record: logging.LogRecord) -> bool:
+    """Return whether the record is a line of the access log. There is one for each request, so its cost counts."""
     return record.name == "uvicorn.access" and isinstance(record.args, tuple)
 
 
-def safe_arguments(record: logging.LogRecord) -> tuple[Any, ...]:
-    """Peer, method, path, version and status of an access line. Escaping what is safe already changes nothing."""
+def safe_access_arguments(record: logging.LogRecord) -> tuple[Any, ...]:
+    """Return peer, method, path, version and status of an access record, escaped and without secrets."""
     assert isinstance(record.args, tuple)
     return tuple(_safe_part(each) if isinstance(each, str) else each for each in record.args)
 
 
 def _safe_part(text: str) -> str:
-    """To look for secrets costs 0.01 ms: not again in what was seen to hold none, whichever ids stand in it."""
+    """Redact a part of an access line.
+
+    Shapes without secrets are cached, because the search costs time at each request.
+    """
     shape = _ID.sub(_ANY_ID, text)
     if len(shape) <= _MAX_SHAPE and not known_secrets.are_in(text) and _is_safe(shape):
         return text
@@ -142,8 +145,8 @@ def _is_safe(shape: str) -> bool:
     return escape(redact_text(shape)) == shape
 
 
-class PerTurn:
-    """A stream for the access log: the lines of one turn of the event loop are written together."""
+class LoopTurnBuffer:
+    """A stream for the access log that writes the lines of one turn of the event loop together."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -151,19 +154,22 @@ class PerTurn:
         self._is_due = False
 
     def write(self, text: str) -> None:
+        """Buffer the text."""
         self._lines.append(text)
 
     def flush(self) -> None:
+        """Write the buffer at the next turn of the event loop, or at once without an event loop."""
         if self._is_due:
             return
         try:
-            asyncio.get_running_loop().call_soon(self.flush_now)
+            asyncio.get_running_loop().call_soon(self.write_buffered)
         except RuntimeError:
-            self.flush_now()
+            self.write_buffered()
         else:
             self._is_due = True
 
-    def flush_now(self) -> None:
+    def write_buffered(self) -> None:
+        """Write the buffer now."""
         self._is_due = False
         lines, self._lines = self._lines, []
         if lines and not self._stream.closed:
@@ -171,31 +177,35 @@ class PerTurn:
             self._stream.flush()
 
 
-def make_access_lines_cheap() -> None:
-    """For a process that serves HTTP: no line of its looks for its caller, and those of one moment are one write."""
+def optimize_access_log() -> None:
+    """Make access lines cheap in an HTTP process.
+
+    Records get no caller information, and lines are written once a turn of the event loop.
+    """
     logging._srcfile = None  # noqa: SLF001 (documented as an optimisation)
     logging.logThreads = logging.logMultiprocessing = False
     for handler in logging.getLogger("uvicorn.access").handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler.stream, PerTurn):
-            lines = PerTurn(handler.stream)
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler.stream, LoopTurnBuffer):
+            lines = LoopTurnBuffer(handler.stream)
             handler.setStream(lines)
-            atexit.register(lines.flush_now)
+            atexit.register(lines.write_buffered)
 
 
 class SafeFormatter(logging.Formatter):
-    """What both forms share: the message and the exception, without secrets."""
+    """Base of both formats: the message and the exception, without secrets."""
 
-    def message_of(self, record: logging.LogRecord) -> str:
+    def message_text(self, record: logging.LogRecord) -> str:
+        """Return the message without secrets, cut to the limit."""
         try:
-            if is_access(record):
-                return str(record.msg) % safe_arguments(record)
+            if is_access_record(record):
+                return str(record.msg) % safe_access_arguments(record)
             message = record.getMessage()
-        except Exception:  # noqa: BLE001 (somebody's `__str__`, or arguments that do not fit: the line still comes)
-            message = f"{record.msg!s} (its arguments do not fit)"
+        except Exception:  # noqa: BLE001 (a failing `__str__` or wrong arguments: still log the line)
+            message = f"{record.msg!s} (its arguments do not fit the format)"
         return redact_text(message[:_LIMIT])
 
-    def exception_of(self, record: logging.LogRecord) -> str:
-        """The traceback, and the stack where that was asked for; "" without either."""
+    def exception_text(self, record: logging.LogRecord) -> str:
+        """Return the traceback, and the stack if requested; "" without either."""
         text = record.exc_text or ""
         if record.exc_info and not text:
             kind, error, at = record.exc_info
@@ -208,27 +218,29 @@ class SafeFormatter(logging.Formatter):
 
 
 class TextFormatter(SafeFormatter):
-    """Around any other formatter, whose look the line keeps."""
+    """Wraps another formatter and keeps its layout."""
 
-    def __init__(self, look: logging.Formatter) -> None:
+    def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
-        self.look = look
+        self.inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
         safe = copy(record)
         safe.request_id = request_id.get()
         safe.exc_info = safe.stack_info = None
-        safe.exc_text = "\n".join(_BAR + escape(line) for line in self.exception_of(record).split("\n") if line) or None
-        if is_access(record):
-            safe.args = safe_arguments(record)  # its formatter puts the line together from them
+        safe.exc_text = (
+            "\n".join(_BAR + escape(line) for line in self.exception_text(record).split("\n") if line) or None
+        )
+        if is_access_record(record):
+            safe.args = safe_access_arguments(record)  # the inner formatter builds the line from them
         else:
-            safe.msg, safe.args = escape(self.message_of(record)), None
-        safe.__dict__.pop("color_message", None)  # uvicorn's, which would take the message's place
-        return self.look.format(safe)
+            safe.msg, safe.args = escape(self.message_text(record)), None
+        safe.__dict__.pop("color_message", None)  # uvicorn would log it instead of the message
+        return self.inner.format(safe)
 
 
 class JSONFormatter(SafeFormatter):
-    """One object a line."""
+    """Formats each record as one JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -236,22 +248,23 @@ class JSONFormatter(SafeFormatter):
             "timestamp": at.replace("+00:00", "Z"),
             "level": record.levelname,
             "logger": record.name,
-            "message": self.message_of(record),
+            "message": self.message_text(record),
             "pid": record.process,
         }
         if (identifier := request_id.get()) != "-":
             event["request_id"] = identifier
         for fields in _fields:
             event |= fields(record)
-        if exception := self.exception_of(record):
+        if exception := self.exception_text(record):
             event["exception"] = exception
-        # Readable in any language; what is left to escape stands inside of strings, where JSON's own escapes serve.
+        # Text stays readable in any language. The characters left to escape are inside strings, where JSON's escapes
+        # apply.
         text = json.dumps(event, ensure_ascii=False, default=str, separators=(",", ":"))
         return _UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def _secrets_of(settings: Settings) -> list[str]:
-    """The settings' own secrets, of URLs the password alone."""
+    """Return the secrets of the settings; for a URL, its password."""
     found = []
     for _, value in settings:
         if isinstance(value, SecretStr):

@@ -1,7 +1,7 @@
-"""What `/metrics` shows: HTTP traffic counted here, and the state of the tasks read from the database at each scrape.
+"""The metrics of `/metrics`: HTTP traffic, counted here, and task states, read from the database at each scrape.
 
-With PROMETHEUS_MULTIPROC_DIR set (prometheus_client reads it by itself) several API processes add up their counts in
-files of that directory; without it a scrape shows the process that answers.
+With PROMETHEUS_MULTIPROC_DIR set (prometheus_client reads it itself) several API processes add up their counts in files
+of that directory. Without it a scrape shows the process that answers.
 """
 
 import functools
@@ -30,38 +30,40 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 _registry = CollectorRegistry()
 _requests = Counter(
     "http_requests_total",
-    "Answers by route template and status.",
+    "Responses by route template and status.",
     ["method", "route", "status"],
     registry=_registry,
 )
 _latency = Histogram(
     "http_request_duration_seconds",
-    "From the request's head to the last byte of the answer.",
+    "Time from the request's head to the last byte of the response.",
     ["method", "route"],
     buckets=BUCKETS,
     registry=_registry,
 )
 _dropped = Counter(
     "broker_items_dropped_total",
-    "What was found in the broker and left out, by reason. Workers count it: see PROMETHEUS_MULTIPROC_DIR.",
+    "Broker items that were dropped, by reason. Workers count them: see PROMETHEUS_MULTIPROC_DIR.",
     ["reason"],
     registry=_registry,
 )
 
 
 def count_dropped_item(reason: str) -> None:
+    """Count a broker item that was dropped."""
     _dropped.labels(reason).inc()
 
 
 _unrecorded = Counter(
     "audit_denials_unrecorded_total",
-    "Answers 403 without a record: too many of one caller or at once (flood), or the database was away.",
+    "Responses 403 without an audit record: above the rate limit (flood), or the database was unavailable.",
     ["why"],
     registry=_registry,
 )
 
 
 def count_request(method: str, route: str, status: int, seconds: float) -> None:
+    """Count a response and its duration in seconds."""
     requests, latency = _counted(method, route, status)
     requests.inc()
     latency.observe(seconds)
@@ -69,17 +71,18 @@ def count_request(method: str, route: str, status: int, seconds: float) -> None:
 
 @functools.lru_cache(maxsize=1024)
 def _counted(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-    """Both with their labels, which take longer to find than to count on. Routes, methods and statuses are few."""
+    """Return both metrics of these labels. Cached, because finding the labels takes longer than counting."""
     return _requests.labels(method, route, str(status)), _latency.labels(method, route)
 
 
-def count_unrecorded_denial(why: str) -> None:
-    _unrecorded.labels(why).inc()
+def count_unrecorded_denial(reason: str) -> None:
+    """Count a denied request that was not recorded in the audit."""
+    _unrecorded.labels(reason).inc()
 
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """The unfinished tasks of one queue."""
+    """The number of unfinished tasks of one queue, and the age of its oldest due task in seconds."""
 
     queue: str
     pending: int
@@ -91,7 +94,10 @@ ReadDepths = Callable[[], Sequence[QueueDepth]]
 
 
 def exposition(read_depths: ReadDepths) -> bytes:
-    """The text of one scrape; without the tasks' part, and with `task_metrics_up 0`, when the database is away."""
+    """Return the text of one scrape.
+
+    If the database is unavailable, the task metrics are missing and `task_metrics_up` is 0.
+    """
     scrape = CollectorRegistry()
     scrape.register(_TaskCollector(read_depths))
     if _multiprocess():
@@ -101,7 +107,7 @@ def exposition(read_depths: ReadDepths) -> bytes:
 
 
 def forget_process() -> None:
-    """At the end of a process: its gauges no longer count; what it has counted stays."""
+    """Remove this process's gauges when it ends. Its counters remain."""
     if _multiprocess():
         mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
@@ -111,7 +117,10 @@ def _multiprocess() -> bool:
 
 
 class _TaskCollector(Collector):
-    """Pending and running tasks: what partial indexes answer at once, however many finished rows there are."""
+    """Collects pending and running tasks.
+
+    Partial indexes count them in constant time, however many finished rows there are.
+    """
 
     def __init__(self, read_depths: ReadDepths) -> None:
         self._read_depths = read_depths
@@ -119,14 +128,14 @@ class _TaskCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         try:
             depths = self._read_depths()
-        except Exception as error:  # noqa: BLE001 (whatever it is, the rest of the scrape must still come)
-            logger.warning("the tasks cannot be counted for /metrics: %s", str(error).partition("\n")[0])
+        except Exception as error:  # noqa: BLE001 (the rest of the scrape must still be answered)
+            logger.warning("cannot count the tasks for /metrics: %s", str(error).partition("\n")[0])
             yield GaugeMetricFamily("task_metrics_up", "Whether the tasks could be counted.", 0)
             return
         yield GaugeMetricFamily("task_metrics_up", "Whether the tasks could be counted.", 1)
         tasks = GaugeMetricFamily("tasks", "Unfinished tasks.", labels=["queue", "status"])
         oldest = GaugeMetricFamily(
-            "task_queue_oldest_seconds", "How long the oldest pending task that is due waits.", labels=["queue"]
+            "task_queue_oldest_seconds", "Age in seconds of the oldest pending task that is due.", labels=["queue"]
         )
         for depth in depths:
             tasks.add_metric([depth.queue, "pending"], depth.pending)

@@ -1,7 +1,7 @@
-"""Where a call comes from. It travels beside the call, so that services can record who did what without knowing HTTP.
+"""The origin of a call: the client's address, the request id and the user. Services record it without knowing HTTP.
 
-The middleware sets one for each request; the dependency that reads the token fills in the actor. That dependency runs
-in a thread, whose context is a copy: what it *set* would be lost there, hence one object that all of the request share.
+The middleware sets one Origin for each request; the dependency that reads the token sets its actor. That dependency may
+run in a thread, whose context is a copy, so all of a request share one mutable object.
 """
 
 from contextvars import ContextVar
@@ -11,7 +11,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An account, as it was called when it acted."""
+    """An account, under the name that it had when it acted."""
 
     id: UUID
     name: str
@@ -19,19 +19,19 @@ class Actor:
 
 @dataclass(slots=True)
 class Origin:
-    """A request: the peer's address, its id and, once the token was read, who makes it."""
+    """A request: the peer's address, the request's id and, once the token is verified, the user."""
 
     address: str | None
     request_id: str
     actor: Actor | None = None
 
 
-# None outside of HTTP: a script, a command, a task's body.
+# None outside HTTP: in a script, a command or a task's body.
 current_origin: ContextVar[Origin | None] = ContextVar("current_origin", default=None)
 
 
-def acts(actor: Actor) -> None:
-    """From here on this request is known to be `actor`'s."""
+def set_actor(actor: Actor) -> None:
+    """Set the user of the current request. Does nothing outside HTTP."""
     origin = current_origin.get()
     if origin is not None:
         origin.actor = actor

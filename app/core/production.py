@@ -1,4 +1,4 @@
-"""What APP_ENV=production refuses to start with. No line of it repeats a value."""
+"""The checks that APP_ENV=production applies to the settings. No message repeats a value."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -10,7 +10,8 @@ MIN_SECRET_BYTES = 32
 MIN_SECRET_CHARACTERS = 8
 PLACEHOLDERS = frozenset({"your-secret-key", "changeme", "change-me", "secret", "secret-key", "default"})
 
-# What libpq takes in a URL instead of a password. (PGPASSWORD and ~/.pgpass cannot be seen in it: name the passfile.)
+# URL parameters that libpq accepts instead of a password. PGPASSWORD and ~/.pgpass are not visible here: name a
+# passfile.
 _OTHER_CREDENTIALS = frozenset({"password", "passfile", "sslcert", "service", "gssencmode"})
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
@@ -35,16 +36,16 @@ def refused(settings: CheckedSettings) -> Iterator[str]:
         yield "needs SECRET_KEY (at least 32 bytes, random)"
     elif _is_weak(key):
         yield "refuses this SECRET_KEY: short or a placeholder"
-    # What an old key has signed is believed, whoever signed it.
+    # Tokens signed with an old key are accepted, so a weak old key lets anyone sign them.
     if any(_is_weak(former.get_secret_value()) for former in settings.secret_key_previous):
         yield "refuses a key of SECRET_KEY_PREVIOUS: short or a placeholder"
     yield from () if settings.allow_passwordless_broker else _open_brokers(settings)
     if "*" in settings.cors_origins:
         yield "refuses CORS_ORIGINS with *: name the origins"
     if settings.debug:
-        yield "refuses DEBUG: the log would hold every statement"
+        yield "refuses DEBUG: the log would contain every statement"
     if settings.database_url is not None and _is_open(settings.database_url.get_secret_value()):
-        yield "refuses this DATABASE_URL: another machine's, with no password, client certificate or passfile"
+        yield "refuses this DATABASE_URL: it names another machine without a password, client certificate or passfile"
 
 
 def _open_brokers(settings: CheckedSettings) -> Iterator[str]:
@@ -52,13 +53,13 @@ def _open_brokers(settings: CheckedSettings) -> Iterator[str]:
         url: SecretStr | None = getattr(settings, name)
         if url is not None and any(map(_is_open_redis, url.get_secret_value().split(";"))):
             yield (
-                f"refuses a {name.upper()} without a password: whoever reaches that Redis has your workers run tasks"
-                " (ALLOW_PASSWORDLESS_BROKER=true if nobody else can)"
+                f"refuses a {name.upper()} without a password: any client of that Redis can make your workers run"
+                " tasks (set ALLOW_PASSWORDLESS_BROKER=true if no other client can reach it)"
             )
 
 
 def _is_open_redis(url: str) -> bool:
-    """A Redis on the network with no password. Who may open a socket is up to the file system."""
+    """Return whether this is a Redis on the network without a password. The file system protects a socket."""
     parts = urlsplit(url)
     return parts.scheme in {"redis", "rediss", "valkey", "valkeys", "sentinel"} and not parts.password
 
@@ -69,7 +70,7 @@ def _is_weak(key: str) -> bool:
 
 
 def _is_open(url: str) -> bool:
-    """Whether nothing but the network decides who reaches the database. A socket's folder is as local as localhost."""
+    """Return whether only the network protects this database. A socket's folder is as local as localhost."""
     parts = urlsplit(url)
     options = parse_qs(parts.query)
     hosts = options.get("host", [parts.hostname or ""])

@@ -1,8 +1,9 @@
-"""Secrets in text: what error messages, tracebacks and log lines are shown with `***` for.
+"""Replaces secrets in text by `***`: in error messages, tracebacks and log lines.
 
-Two ways, since neither sees all. Values that this process knows to be secret (a running task's `password=` argument,
-the settings' own) are found wherever they stand; the rest is told by what stands before it or by its shape. Each
-pattern is linear: whatever begins a match also ends one, or looks ahead a bounded way.
+Works in two ways, because neither finds all secrets. Values that this process knows to be secret (a running task's
+`password=` argument, the secrets of the settings) are found anywhere. Other secrets are found by the word in front of
+them or by their shape. Each pattern runs in linear time: whatever begins a match also ends one, or lookahead is
+bounded.
 """
 
 import json
@@ -15,7 +16,7 @@ from app.core.redaction import KEY_WORDS, MASK, counts
 
 _BASE64URL = "[A-Za-z0-9_-]"
 _SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
-    # An unfinished key takes the rest of the text with it.
+    # A private key without its end marker hides the rest of the text.
     (
         re.compile(
             r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----.*?"
@@ -24,12 +25,13 @@ _SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str
         ),
         MASK,
     ),
-    # What PostgreSQL quotes of a row that it refuses, of a value, and of a statement, in which psycopg2 has put values.
+    # PostgreSQL's messages quote refused rows, values and statements; psycopg2 puts values into statements.
     (re.compile(r"(\bLINE \d{1,6}: )[^\n]+"), rf"\g<1>{MASK}"),
     (re.compile(r"(invalid input (?:syntax|value) for [\w ]{1,60}: )[^\n]+"), rf"\g<1>{MASK}"),
     (re.compile(r"(Failing row contains \().*?(?:\)\.(?=\s|\Z)|\Z)", re.DOTALL), rf"\g<1>{MASK})."),
     (re.compile(r"(Key \([^()\n]{0,500}\)=\()[^\n]*"), rf"\g<1>{MASK})"),
-    # `://user:password@host`; a colon before a port names no password. And a token in the place of the user.
+    # `://user:password@host`; digits behind the colon are a port, not a password. A token may stand in place of the
+    # user.
     (
         re.compile(
             r"(://[^\s/?#@:\"'<>]{0,128}:)(?!\d{1,5}(?:[/?#\s\"']|\Z))[^\s@\"'<>]{1,256}+@"
@@ -40,7 +42,7 @@ _SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str
     (re.compile(r"://[^\s/?#@:\"'<>]{16,256}+@"), f"://{MASK}@"),
     (re.compile(r"(\bBearer[ \t]{1,4})[A-Za-z0-9._~+/=-]{8,}+", re.IGNORECASE), rf"\g<1>{MASK}"),
     (re.compile(r"(\bBasic[ \t]{1,4})(?=[a-z]{0,20}[A-Z0-9+/=])[A-Za-z0-9+/]{6,}+=*"), rf"\g<1>{MASK}"),
-    # JSON Web Tokens: base64url of `{"` begins like this.
+    # JSON Web Tokens: they begin with `{"` in base64url.
     (
         re.compile(rf"(?<!{_BASE64URL})e[yw]{_BASE64URL}{{8,}}+(?:\.{_BASE64URL}{{8,}}+)(?:\.{_BASE64URL}*+){{1,3}}"),
         MASK,
@@ -48,7 +50,7 @@ _SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str
     (re.compile(rf"tsk_{_BASE64URL}{{16,}}+"), f"tsk_{MASK}"),
 )
 
-# `password=…`, `'token': '…'`, `--api-key …`: the word, what may follow it in a key, and what parts it from the value.
+# `password=…`, `'token': '…'`, `--api-key …`: the word, the rest of the key, and the separator in front of the value.
 _KEY = re.compile(
     rf"(?:{KEY_WORDS})(?P<more>[\w.-]{{0,64}}+)(?:\\{{0,8}}[\"'])?\]?"
     r"(?:[ \t]{0,8}(?P<sign>={1,3}>?|!=|:=|:)[ \t]{0,8}|[\"']?,?[ \t]{1,3}(?P<gap>))",
@@ -70,20 +72,25 @@ _SHORT, _LONG = 4, 8
 
 
 class KnownSecrets:
-    """Values that must not appear in any text of this process, by who knows them. A pool child's threads share them."""
+    """Values that must not appear in any text of this process, by owner.
+
+    The threads of a pool child share one object.
+    """
 
     def __init__(self) -> None:
-        # Celery speaks in its signals' handlers (`logging.say`), which may interrupt whoever holds it.
+        # Celery logs inside signal handlers (`logging.write_event`), which may interrupt the thread that holds the
+        # lock.
         self._lock = threading.RLock()
         self._by_owner: dict[str, tuple[str, ...]] = {}
 
     def hide(self, owner: str, values: Iterable[str]) -> None:
-        """From now on; in place of what this owner had hidden before."""
+        """Hide these values from now on, instead of those that `owner` hid before."""
         forms = sorted({form for value in values for form in _forms(value)}, key=len, reverse=True)
         with self._lock:
             self._by_owner = {**self._by_owner, owner: tuple(forms)}
 
     def forget(self, owner: str) -> None:
+        """Stop hiding the values of `owner`."""
         with self._lock:
             self._by_owner = {name: forms for name, forms in self._by_owner.items() if name != owner}
 
@@ -91,20 +98,22 @@ class KnownSecrets:
         return any(self._by_owner.values())
 
     def are_in(self, text: str) -> bool:
+        """Return whether `text` contains a hidden value."""
         return self.redact(text) != text
 
     def redact(self, text: str) -> str:
+        """Return `text` with `***` in place of each hidden value."""
         for forms in self._by_owner.values():
             for form in forms:
                 if form in text:
-                    text = _without(text, form)
+                    text = _mask_value(text, form)
         return text
 
 
 known_secrets = KnownSecrets()
 
-# In lower case: without one of these in it no pattern above matches a text of ASCII, which most lines of a log are.
-_SIGNS = (
+# In lower case. No pattern above matches ASCII text without one of these markers, and most log lines have none.
+_MARKERS = (
     "-----begin ", "line ", "invalid input ", "failing row ", "key (", "://", "bearer", "basic", "tsk_",
     "passw", "phrase", "passcode", "pwd", "secret", "token", "authori", "credential", "cookie", "key",
 )  # fmt: skip
@@ -112,36 +121,36 @@ _JWT = re.compile("e[yw]")
 
 
 def redact_text(text: str) -> str:
-    """`text` with `***` in place of each secret that can be told."""
+    """Return `text` with `***` in place of each secret that is recognised."""
     text = known_secrets.redact(text)
     if text.isascii() and not _may_hold_secret(text):
         return text
     for pattern, shown in _SUBSTITUTIONS:
         text = pattern.sub(shown, text)
-    return _without_named(text)
+    return _mask_named_values(text)
 
 
 def _may_hold_secret(text: str) -> bool:
     lowered = text.lower()
-    return any([sign in lowered for sign in _SIGNS]) or _JWT.search(text) is not None  # noqa: C419 (quicker so)
+    return any([sign in lowered for sign in _MARKERS]) or _JWT.search(text) is not None  # noqa: C419 (faster with a list)
 
 
 def _forms(value: str) -> set[str]:
-    """How a value may be written in a text: as it is, in Python's or JSON's quotes, in a URL."""
+    """Return the forms in which a text may contain a value: plain, quoted by Python or JSON, percent-encoded."""
     if len(value) < _SHORT:
         return set()
     return {value, repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1],
             quote(value.encode("utf-8", "replace"), safe="")}  # fmt: skip
 
 
-def _without(text: str, secret: str) -> str:
-    """A short one only as a word of its own: `test` as somebody's password must not hide `latest`."""
+def _mask_value(text: str, secret: str) -> str:
+    """Replace a secret. A short one counts only as a whole word: the password `test` must not hide `latest`."""
     if len(secret) >= _LONG:
         return text.replace(secret, MASK)
     return re.sub(rf"(?<![^\W_]){re.escape(secret)}(?![^\W_])", MASK, text)
 
 
-def _without_named(text: str) -> str:
+def _mask_named_values(text: str) -> str:
     shown: list[str] = []
     done, at = 0, 0
     while found := _KEY.search(text, at):
@@ -154,7 +163,7 @@ def _without_named(text: str) -> str:
 
 
 def _value(text: str, found: re.Match[str]) -> tuple[int, int] | None:
-    """Where the value is that belongs to the key; None where there is none to hide."""
+    """Return where the value of a key starts and ends in `text`, or None if there is nothing to hide."""
     at = found.end()
     before = text[max(0, found.start() - _BEFORE) : found.start()]
     start = _KEYS_START.search(before)
@@ -171,18 +180,21 @@ def _value(text: str, found: re.Match[str]) -> tuple[int, int] | None:
             return _inside_quotes(match)
     if plain:
         return plain.span()
-    return _bare(text, found, key)
+    return _bare_span(text, found, key)
 
 
 def _inside_quotes(match: re.Match[str]) -> tuple[int, int]:
-    """Without the quotes themselves, so that what is left still reads as what it was."""
+    """Return the span without the quotes, so that the rest of the text stays readable."""
     start = match.start() + len(match.group()) - len(match.group().lstrip("bBrRuUfF\\"))
     closed = "double" in match.re.groupindex and bool(match["double"] or match["single"])
     return start + 1, match.end() - closed
 
 
-def _bare(text: str, found: re.Match[str], key: str) -> tuple[int, int] | None:
-    """Up to the next blank, or to the line's end where the value may hold blanks: a header, a list, prose."""
+def _bare_span(text: str, found: re.Match[str], key: str) -> tuple[int, int] | None:
+    """Return the span to the next blank.
+
+    The span goes to the end of the line where the value may hold blanks: headers, lists, prose.
+    """
     to_the_end = (
         found["sign"] == ":"
         or text[found.end() : found.end() + 1] in {"{", "[", "(", "<"}

@@ -1,7 +1,7 @@
-"""What counts as a secret in JSON, and what is shown in its place. The one list of words; `redact_text` is built on it.
+"""Redacts secrets in JSON by their key. `redacted_text` uses the same list of words.
 
-A value is hidden by the key it stands below (`password`, `apiKey`, `x-auth-token`, 密码), never by what it looks like:
-whatever else was accepted round-trips unchanged.
+A value is hidden because of its key (`password`, `apiKey`, `x-auth-token`, 密码), never because of its content. Every
+other value round-trips unchanged.
 """
 
 import functools
@@ -14,31 +14,31 @@ from typing import Any
 
 MASK = "***"
 
-# Parts of a key, in lower case. `tokenizer` and `secretary` name no secret.
+# Parts of a key, in lower case. `tokenizer` and `secretary` are no secrets.
 KEY_WORDS = (
     r"passw(?:or)?d|pass(?:phrase|code)|pwd|secret(?!ar)|token(?!i[sz])|authori[sz]ation|credential|cookie"
     r"|(?:api|private|access|signing)[^a-z0-9]?key|密码|密碼|口令|令牌|密钥|密鑰|凭证|凭据"
 )
 _SECRET = re.compile(KEY_WORDS)
-# A key that counts or measures: `max_tokens`, `token_count`, `tokens`, `passwordLength`. Numbers below it are shown.
+# Keys that count or measure: `max_tokens`, `token_count`, `tokens`, `passwordLength`. Their numbers are shown.
 _COUNTS = re.compile(
     r"(?:^|[^a-z])(?:max|min|count|counts|num|number|n|limit|total|size|length|len|per|rate|budget|usage|used|remaining"
     r"|expiry|expires|expiration|ttl|age|timeout|lifetime|seconds|minutes|hours|days|ms|index|version|ids?)(?![a-z])"
     r"|(?:token|secret|cookie|credential|password|key)s(?![a-z])"
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# `{"name": "password", "value": "…"}`, as lists of headers and variables are written.
+# Lists of headers and variables have the form `{"name": "password", "value": "…"}`.
 _NAMES, _VALUE = ("name", "key"), "value"
 
-# Deeper than anything that can be stored; what nests deeper still (an object of Python's own, a circle) is hidden.
+# Deeper than any stored value. Deeper nesting (Python objects, cycles) is hidden.
 _MAX_DEPTH = 250
-# So many keys are mostly ones that were met before; of more, the look at all of them together is quicker.
+# Up to this many keys are checked one by one, because most are cached. More keys are checked with one search.
 _FEW = 40
 _CONTAINERS = (dict, list, tuple)
 
 
 def is_secret(key: object) -> bool:
-    """Whether values below this key are hidden."""
+    """Return whether values below this key are hidden."""
     return _is_secret(str(key))
 
 
@@ -48,27 +48,30 @@ def _is_secret(key: str) -> bool:
 
 
 def hides(key: object, value: Any) -> bool:
-    """Whether this very value is: null, true and false never are, a number not where the key counts something."""
+    """Return whether this value is hidden: null, true and false never are, a number not below a counting key."""
     if value is None or isinstance(value, bool) or not is_secret(key):
         return False
     return not (isinstance(value, int | float) and counts(str(key)))
 
 
 def counts(key: str) -> bool:
-    """Whether the key speaks of a number of secrets rather than of one."""
+    """Return whether the key names a number of secrets instead of a secret."""
     return _COUNTS.search(_CAMEL.sub("_", key).lower()) is not None
 
 
 def redact(value: Any) -> Any:
-    """`value` with `***` below the keys that name a secret. Never changes its input; that very one where nothing is.
+    """Return `value` with `***` for each value below a secret key.
 
-    Cheap where nothing is, which is almost always: the keys of each object are looked at together.
+    Returns the input object itself if nothing is hidden.
+
+    The input is never changed. Almost all values hold no secret, so the keys of all objects of a level are checked at
+    once.
     """
     return _redacted(value, _MAX_DEPTH) if _is_suspect(value) else value
 
 
 def secrets_in(value: Any) -> Iterator[str]:
-    """The texts and numbers that `redact` would hide."""
+    """Yield the texts and numbers that `redact` would hide."""
     if not _is_suspect(value):
         return
     for hidden in _hidden(value, _MAX_DEPTH):
@@ -76,15 +79,15 @@ def secrets_in(value: Any) -> Iterator[str]:
 
 
 def holds_mask(value: Any) -> bool:
-    """Whether a `***` stands where a secret would: somebody sends back what was shown to them."""
+    """Return whether a `***` stands in place of a secret: the client sends back a redacted value."""
     return _is_suspect(value) and any(hidden == MASK for hidden in _hidden(value, _MAX_DEPTH))
 
 
-def with_secrets_of(stored: Any, sent: Any) -> Any:
-    """`sent` with each `***` that hides replaced by the secret that `stored` has in the same place.
+def restore_secrets(stored: Any, sent: Any) -> Any:
+    """Return `sent` with each `***` replaced by the secret that `stored` has in the same place.
 
-    A `***` without one stays: `holds_mask` finds it. So does one that hides nothing: beside another name, `value`
-    would be shown.
+    A `***` without a stored secret stays, and `holds_mask` finds it. A `***` that hides nothing stays too: under
+    another name, `value` would be shown.
     """
     if not holds_mask(sent):
         return sent
@@ -92,16 +95,19 @@ def with_secrets_of(stored: Any, sent: Any) -> Any:
         return {
             key: stored[key]
             if value == MASK and key in stored and _hides_in(sent, key) and _hides_in(stored, key)
-            else with_secrets_of(stored.get(key), value)
+            else restore_secrets(stored.get(key), value)
             for key, value in sent.items()
         }
     if isinstance(sent, list) and isinstance(stored, list):
-        return [with_secrets_of(_shown_as(new, at, stored), new) for at, new in enumerate(sent)]
+        return [restore_secrets(_stored_item(new, at, stored), new) for at, new in enumerate(sent)]
     return sent
 
 
-def _shown_as(sent: Any, at: int, stored: list[Any]) -> Any:
-    """The item that was shown as this one, in its place or the only one: by place alone secrets would change owners."""
+def _stored_item(sent: Any, at: int, stored: list[Any]) -> Any:
+    """Return the stored item that was shown as this one, at the same index or as the only match.
+
+    Matching by index alone could give a secret to another item.
+    """
     same = [index for index, item in enumerate(stored) if redact(item) == sent]
     if at in same:
         return stored[at]
@@ -110,13 +116,14 @@ def _shown_as(sent: Any, at: int, stored: list[Any]) -> Any:
 
 @dataclass(frozen=True)
 class Parameters:
-    """The names that positional arguments go by: `f("hunter2")` holds a secret as `password="hunter2"` does."""
+    """The names of positional parameters: `f("hunter2")` holds a secret if the parameter is named `password`."""
 
     names: tuple[str, ...] = ()
     rest: str = ""
 
     @classmethod
     def of(cls, signature: inspect.Signature) -> "Parameters":
+        """Return the parameter names of a signature."""
         by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         parameters = signature.parameters.values()
         rest = [each.name for each in parameters if each.kind is inspect.Parameter.VAR_POSITIONAL]
@@ -127,12 +134,14 @@ class Parameters:
         return any(map(is_secret, (*self.names, self.rest)))
 
     def redact(self, args: Sequence[Any]) -> list[Any]:
+        """Return the arguments with `***` for secrets."""
         if not self._any_secret:
             shown: list[Any] = redact(list(args))
             return shown
         return [MASK if hides(self._name(at), value) else redact(value) for at, value in enumerate(args)]
 
     def secrets_in(self, args: Sequence[Any]) -> Iterator[str]:
+        """Yield the texts and numbers that `redact` would hide."""
         for at, value in enumerate(args):
             yield from _leaves(value, _MAX_DEPTH) if hides(self._name(at), value) else secrets_in(value)
 
@@ -141,12 +150,12 @@ class Parameters:
 
 
 def _plain(text: str) -> str:
-    """In lower case, with full-width letters and the like as what they stand for."""
+    """Return the text in lower case and with full-width letters normalised."""
     return (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()
 
 
 def _is_suspect(value: Any) -> bool:
-    """Whether any key in it may name a secret; level by level, so that neither depth nor a circle matters."""
+    """Return whether any key may name a secret. Works level by level, so that depth and cycles are bounded."""
     if not isinstance(value, _CONTAINERS) or not value:
         return False
     level: list[Any] = [value]
@@ -162,7 +171,7 @@ def _is_suspect(value: Any) -> bool:
 
 
 def _names_secret(objects: Sequence[Mapping[Any, Any]]) -> bool:
-    """Each key once, however many objects have it."""
+    """Return whether any key of these objects may name a secret. Each distinct key is checked once."""
     names: set[Any] = set().union(*objects)
     if _VALUE in names:
         beside = [each.get(name) for each in objects if _VALUE in each for name in _NAMES]
@@ -184,7 +193,7 @@ def _redacted(value: Any, depth: int) -> Any:
 
 
 def _hidden(value: Any, depth: int) -> Iterator[Any]:
-    """The outermost values that are hidden."""
+    """Yield the outermost hidden values."""
     if depth == 0:
         return
     if isinstance(value, dict):

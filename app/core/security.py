@@ -1,7 +1,7 @@
-"""Passwords, access tokens, refresh tokens. The only module that knows passlib (libpass) and python-jose.
+"""Passwords, access tokens and refresh tokens. The only module that imports passlib (libpass) and python-jose.
 
-python-jose is old and trusting, so nothing reaches it that did not pass the guards of `read_access_token`; `ecdsa`,
-which comes along with it, is never imported.
+python-jose accepts too much, so `read_access_token` checks each token before it reaches python-jose. `ecdsa`, which
+python-jose depends on, is never imported.
 """
 
 import base64
@@ -26,7 +26,7 @@ ISSUER = "task-service"
 AUDIENCE = "task-service-api"
 ALGORITHM = "HS256"
 
-# OWASP's second choice of Argon2id parameters: 19 MiB a verification, so that a few at once fit any machine.
+# OWASP's second choice of Argon2id parameters: 19 MiB for each hash, so that several fit in memory at once.
 _passwords = CryptContext(
     schemes=["argon2"],
     argon2__type="ID",
@@ -38,15 +38,15 @@ _passwords = CryptContext(
 _TOKEN_SHAPE = re.compile(r"[A-Za-z0-9_-]{10,256}\.[A-Za-z0-9_-]{10,1024}\.[A-Za-z0-9_-]{43}")
 _HEADER_KEYS = frozenset({"alg", "typ", "kid"})
 _REQUIRED = ("exp", "iat", "nbf", "iss", "aud", "sub", "jti")
-# The hosts' clocks may differ a little; what decides about expiry is the database's clock (`authenticate`).
+# The clocks of the hosts may differ a little. The database's clock decides about expiry (`authenticate`).
 _LEEWAY_SECONDS = 60
-# Of so many tokens it is remembered that their signature and their claims are good: python-jose takes 0.05 ms for that.
+# The number of verified tokens that are remembered, because python-jose is slow.
 _REMEMBERED_TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """What a verified access token says. Whether its login still stands is the database's to know."""
+    """The claims of a verified access token. Only the database knows whether its login is still valid."""
 
     user_id: UUID
     session_id: UUID
@@ -54,26 +54,27 @@ class AccessClaims:
 
 
 def hash_password(password: str) -> str:
+    """Return the Argon2id hash of a password."""
     hashed: str = _passwords.hash(password)
     return hashed
 
 
 def verify_password(password: str, stored: str | None) -> tuple[bool, str | None]:
-    """Whether the password fits, and the hash to store instead where the parameters have moved on.
+    """Return whether the password is correct, and a new hash to store if the parameters have changed.
 
-    With nothing stored (no such user) it costs the same and is never right.
+    Without a stored hash (unknown user) it takes the same time and returns False.
     """
-    fits, renewed = _passwords.verify_and_update(password, stored or _hash_of_nothing())
-    return (False, None) if stored is None else (bool(fits), renewed)
+    is_correct, renewed = _passwords.verify_and_update(password, stored or _dummy_hash())
+    return (False, None) if stored is None else (bool(is_correct), renewed)
 
 
 @lru_cache(maxsize=1)
-def _hash_of_nothing() -> str:
+def _dummy_hash() -> str:
     return hash_password(secrets.token_hex(32))
 
 
 def create_access_token(user_id: UUID, session_id: UUID, now: datetime) -> str:
-    """A token for one login, good for ACCESS_TOKEN_MINUTES. It holds no personal data."""
+    """Return a token for one login that expires after ACCESS_TOKEN_MINUTES. It holds no personal data."""
     issued = int(now.timestamp())
     claims = {
         "iss": ISSUER,
@@ -85,18 +86,22 @@ def create_access_token(user_id: UUID, session_id: UUID, now: datetime) -> str:
         "nbf": issued,
         "exp": issued + int(access_token_life().total_seconds()),
     }
-    key = _derived(get_settings().signing_key)
+    key = _derive_key(get_settings().signing_key)
     token: str = jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": _key_id(key)})
     return token
 
 
 def access_token_life() -> timedelta:
+    """Return the lifetime of an access token."""
     return timedelta(minutes=get_settings().access_token_minutes)
 
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """What does not change about a token. Its time is looked at each time, and whether its key is still accepted."""
+    """The constant part of a verified token.
+
+    Each use checks the token's expiry, and whether its key is still accepted.
+    """
 
     claims: AccessClaims
     key: str
@@ -108,17 +113,17 @@ _verified: dict[bytes, _Verified] = {}
 
 
 def read_access_token(token: str) -> AccessClaims:
-    """The claims of a token that this service signed. Raises InvalidToken for anything else, whatever it is."""
+    """Return the claims of a token that this service signed. Raises InvalidToken for any other text."""
     try:
         digest = hashlib.sha256(token.encode()).digest()
         known = _verified.get(digest)
-        if known is None or known.key not in map(_derived, get_settings().accepted_keys):
+        if known is None or known.key not in map(_derive_key, get_settings().accepted_keys):
             known = _verified[digest] = _verify(token)
             while len(_verified) > _REMEMBERED_TOKENS:
                 _verified.pop(next(iter(_verified)), None)
         if not known.not_before - _LEEWAY_SECONDS <= time.time() <= known.expires + _LEEWAY_SECONDS:
             raise ValueError("time")
-    except Exception:  # noqa: BLE001 (python-jose raises what it likes, RecursionError included)
+    except Exception:  # noqa: BLE001 (python-jose raises many types, RecursionError among them)
         raise InvalidToken from None
     return known.claims
 
@@ -127,8 +132,9 @@ def _verify(token: str) -> _Verified:
     if not _TOKEN_SHAPE.fullmatch(token):
         raise ValueError("shape")
     header, _, signature = token.split(".")
-    key = _key_of(json.loads(_decode(header)))
-    # The last character of a signature has two bits that decoders ignore: four spellings of one token otherwise.
+    key = _find_key(json.loads(_decode(header)))
+    # Decoders ignore the last two bits of the signature's last character; otherwise each token would have four
+    # spellings.
     if _encode(_decode(signature)) != signature:
         raise ValueError("signature")
     claims = jwt.decode(
@@ -143,20 +149,20 @@ def _verify(token: str) -> _Verified:
     return _Verified(read, key, int(claims["nbf"]), int(claims["exp"]))
 
 
-def _key_of(header: Any) -> str:
-    """No `jwk`, `jku`, `x5u`, `crit`, `b64`: a header says which of our keys signed, and nothing else."""
+def _find_key(header: Any) -> str:
+    """Return the accepted key that the header names. `jwk`, `jku`, `x5u`, `crit`, `b64` and the like are refused."""
     if not isinstance(header, dict) or header.keys() != _HEADER_KEYS:
         raise ValueError("header")
     for secret in get_settings().accepted_keys:
-        key = _derived(secret)
+        key = _derive_key(secret)
         if header == {"alg": ALGORITHM, "typ": "JWT", "kid": _key_id(key)}:
             return key
     raise ValueError("header")
 
 
 @lru_cache(maxsize=16)
-def _derived(secret: str) -> str:
-    """So that a SECRET_KEY that reads as JSON or PEM is not taken for a key set by python-jose."""
+def _derive_key(secret: str) -> str:
+    """Derive the signing key, so that python-jose does not take a SECRET_KEY in JSON or PEM form for a key set."""
     return "k" + hashlib.sha256(b"access-token:" + secret.encode()).hexdigest()
 
 
@@ -173,10 +179,10 @@ def _encode(raw: bytes) -> str:
 
 
 def new_refresh_token() -> str:
-    """256 random bits, which mean nothing to anybody but the database."""
+    """Return 256 random bits as text. They have a meaning only in the database."""
     return secrets.token_urlsafe(32)
 
 
 def refresh_token_digest(token: str) -> bytes:
-    """What is stored. The token is random, so a plain digest is as good as a slow one."""
+    """Return the digest that is stored. The token is random, so a fast hash is as safe as a slow one."""
     return hashlib.sha256(token.encode()).digest()

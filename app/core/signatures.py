@@ -1,6 +1,6 @@
-"""Signatures of webhooks as Standard Webhooks 1.0 has them: https://www.standardwebhooks.com
+"""Webhook signatures as in Standard Webhooks 1.0: https://www.standardwebhooks.com
 
-`verify` is for receivers written in Python. This file needs nothing but the standard library, so it may be copied.
+`verify` is for receivers written in Python. This file uses only the standard library, so it may be copied.
 """
 
 import base64
@@ -17,31 +17,35 @@ TOLERANCE_SECONDS = 300
 
 
 class InvalidSignature(Exception):
-    """Not from the sender, or from some other time: answer 4xx and do nothing."""
+    """The signature or the time of a webhook is not valid. Answer 4xx and ignore the webhook."""
 
 
-def key_of(secret: str) -> bytes:
-    """The key in `whsec_…`, which is base64. Raises ValueError, without the secret."""
+def decode_secret(secret: str) -> bytes:
+    """Return the key of a secret `whsec_…`, which is base64. Raises ValueError without the secret in its message."""
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if not secret.startswith(PREFIX) or len(key) not in KEY_BYTES:
-        raise ValueError("a webhook secret is whsec_ and 24 to 64 random bytes in base64") from None
+        raise ValueError("a webhook secret must be whsec_ and 24 to 64 random bytes in base64") from None
     return key
 
 
-def secret_of(key: bytes) -> str:
+def encode_secret(key: bytes) -> str:
+    """Return the secret `whsec_…` of a key."""
     return PREFIX + base64.b64encode(key).decode()
 
 
-def users_key(key: bytes, user_id: str) -> bytes:
-    """A key of one user's own, so that whoever is given it can check (and forge) nobody else's webhooks."""
+def derive_user_key(key: bytes, user_id: str) -> bytes:
+    """Derive the key of one user, so that no receiver can check or forge webhooks of other users."""
     return hmac.digest(key, f"webhooks of user {user_id}".encode(), hashlib.sha256)
 
 
 def signed_headers(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The three headers; one signature for each key, so that receivers may change keys at their own time."""
+    """Return the three signature headers of a webhook; `timestamp` is in seconds since the epoch.
+
+    There is one signature for each key, so that receivers can change keys at any time.
+    """
     signatures = " ".join(f"v1,{_signature(key, message_id, timestamp, body)}" for key in keys)
     return {"webhook-id": message_id, "webhook-timestamp": str(timestamp), "webhook-signature": signatures}
 
@@ -54,9 +58,9 @@ def verify(
     tolerance: float = TOLERANCE_SECONDS,
     now: float | None = None,
 ) -> str:
-    """The webhook's id, once it is known to be the sender's and recent. Raises InvalidSignature.
+    """Return the webhook's id if a signature is valid and the timestamp is within `tolerance` seconds of `now`.
 
-    `body` is what came over the wire, before any parsing. An id may come twice: remember those of the last minutes.
+    `body` is the raw request body. Raises InvalidSignature. A webhook may arrive twice: remember recent ids.
     """
     given = {name.lower(): value for name, value in headers.items()}
     try:
@@ -64,15 +68,15 @@ def verify(
     except KeyError as missing:
         raise InvalidSignature(f"no header {missing}") from None
     if not re.fullmatch(r"[0-9]{1,12}", sent):
-        raise InvalidSignature("webhook-timestamp is no number of seconds")
+        raise InvalidSignature("webhook-timestamp is not a number of seconds")
     if abs((time.time() if now is None else now) - int(sent)) > tolerance:
-        raise InvalidSignature("webhook-timestamp is not of now")
+        raise InvalidSignature("webhook-timestamp is too old or in the future")
     candidates = [each.removeprefix("v1,").encode() for each in signatures.split() if each.startswith("v1,")]
     for secret in [secrets] if isinstance(secrets, str) else secrets:
-        expected = _signature(key_of(secret), message_id, int(sent), body).encode()
+        expected = _signature(decode_secret(secret), message_id, int(sent), body).encode()
         if any(hmac.compare_digest(expected, candidate) for candidate in candidates):
             return message_id
-    raise InvalidSignature("no signature fits")
+    raise InvalidSignature("no signature matches")
 
 
 def _signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:

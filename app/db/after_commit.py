@@ -1,8 +1,8 @@
-"""Work that follows the outermost commit and is forgotten by a rollback.
+"""Callbacks that run after the outermost commit and are discarded by a rollback.
 
-SQLAlchemy's `after_commit` event also fires when a savepoint is released, so each callback is kept with the
-transaction it was registered in, handed to the parent when a savepoint is released, and dropped when the
-transaction it belongs to is rolled back.
+SQLAlchemy's `after_commit` event also fires when a savepoint is released. So each callback is kept with the transaction
+in which it was registered, moved to the parent when a savepoint is released, and dropped when its transaction is rolled
+back.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _KEY = "after_commit"
 
 
 def after_commit(db: Session, callback: Callback) -> None:
-    """Call `callback` once the session's outermost transaction has committed. It must not use the session."""
+    """Call `callback` once the session's outermost transaction has committed. The callback must not use the session."""
     if not db.in_transaction():
         db.begin()
     current = db.get_nested_transaction() or db.get_transaction()
@@ -42,7 +42,7 @@ def _on_commit(db: Session) -> None:
     del db.info[_KEY]
     committed = db.get_transaction()
     for owner, callback in waiting:
-        # A transaction that was closed without a word (`session.close()`) leaves its callbacks behind.
+        # A transaction that was closed without commit or rollback (`session.close()`) leaves its callbacks here.
         if owner is committed:
             callback()
 

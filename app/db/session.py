@@ -1,7 +1,7 @@
-"""Engines, one per process and built after the fork, and the sessions on them.
+"""The engines, one set for each process and created after a fork, and the sessions on them.
 
-`SessionLocal()` gives a session bound, at its first statement, to the engine of the process that uses it: a
-psycopg2 connection shared across a fork corrupts both sides.
+A session of `SessionLocal()` binds at its first statement to the engine of the process that uses it: a psycopg2
+connection that two processes share is corrupted.
 """
 
 import os
@@ -17,28 +17,28 @@ from app.core.config import get_settings
 from app.db.outage import READ_ONLY
 from app.errors import Unavailable
 
-# A process that is frozen between two statements keeps its locks, and holds everybody else up, until the server ends
-# its transaction. Shorter than the keeper's lease, so that a frozen leader does not outlast it.
+# A process that is frozen between two statements keeps its locks until the server ends its transaction. Shorter than
+# the maintenance lease, so that a frozen leader does not outlast its lease.
 IDLE_MS = 2000
 
 _engine: Engine | None = None
 _autocommit_engine: Engine | None = None
 _group_engine: Engine | None = None
-_all_transactions_are_short = False
+_ends_idle_transactions = False
 
 
-def keep_transactions_short() -> None:
-    """From now on the server ends a transaction of this process that sits idle for IDLE_MS.
+def end_idle_transactions() -> None:
+    """Let the server end this process's transactions that are idle for IDLE_MS milliseconds, from now on.
 
-    For processes that run our own code alone, and before their first use of the database. Not for pool children, and
-    not for whoever imports the service: their transactions may wait for work of theirs.
+    For processes that run only the service's own code. Call it before the first use of the database. Not for pool
+    children and programs that import the service: their transactions may wait for work in between.
     """
-    global _all_transactions_are_short  # noqa: PLW0603 (one per process, forgotten at fork)
-    _all_transactions_are_short = True
+    global _ends_idle_transactions  # noqa: PLW0603 (one per process, forgotten at fork)
+    _ends_idle_transactions = True
 
 
 def engine() -> Engine:
-    """This process's engine. Raises Unavailable when DATABASE_URL is not set."""
+    """Return this process's engine. Raises Unavailable if DATABASE_URL is not set."""
     global _engine  # noqa: PLW0603 (one per process, forgotten at fork)
     if _engine is None:
         _engine = _build_engine()
@@ -46,18 +46,21 @@ def engine() -> Engine:
 
 
 def autocommit_engine() -> Engine:
-    """The same pool, each statement its own transaction: one round trip where BEGIN and COMMIT make three."""
-    global _autocommit_engine  # noqa: PLW0603 (goes with the engine that it is a view of)
+    """Return an engine on the same pool with each statement as its own transaction.
+
+    It needs one round trip where BEGIN and COMMIT make three.
+    """
+    global _autocommit_engine  # noqa: PLW0603 (one per process, forgotten at fork)
     if _autocommit_engine is None:
         _autocommit_engine = engine().execution_options(isolation_level="AUTOCOMMIT")
     return _autocommit_engine
 
 
 def group_engine() -> Engine:
-    """For `Batcher`s: connections of their own that never leave autocommit, one statement one transaction.
+    """Return the engine of the `Batcher`s, with its own connections that are always in autocommit.
 
-    To change a connection to and from autocommit, and to roll nothing back, lets go of the interpreter's lock each
-    time; in a thread beside a busy event loop it takes 5 ms to get it back.
+    Switching a connection to autocommit and back releases the interpreter's lock each time. A thread beside a busy
+    event loop then waits milliseconds to get it back.
     """
     global _group_engine  # noqa: PLW0603 (one per process, forgotten at fork)
     if _group_engine is None:
@@ -68,19 +71,19 @@ def group_engine() -> Engine:
 def _build_engine(**more: Any) -> Engine:
     settings = get_settings()
     if settings.database_url is None:
-        raise Unavailable("DATABASE_URL is not set: put it in .env, or start with `python3 run_server.py`")
+        raise Unavailable("DATABASE_URL is not set: set it in .env, or start with `python3 run_server.py`")
     options = f"-c timezone=UTC -c statement_timeout={int(settings.database_statement_timeout_seconds * 1000)}"
-    if _all_transactions_are_short:
+    if _ends_idle_transactions:
         options += f" -c idle_in_transaction_session_timeout={IDLE_MS}"
     built = create_engine(
         settings.database_url.get_secret_value(),
-        # Arguments and results of tasks are parameters: SQLAlchemy would quote them in each error.
+        # Tasks' arguments and results are parameters, which SQLAlchemy would quote in each error.
         hide_parameters=True,
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_size,
         pool_timeout=settings.database_connect_timeout_seconds,
         echo=settings.debug,
-        # Times come back in UTC, a lost server is noticed, and no statement runs for ever.
+        # Times are in UTC, a lost server is detected, and every statement has a time limit.
         connect_args={
             "connect_timeout": settings.database_connect_timeout_seconds,
             "options": options,
@@ -91,29 +94,29 @@ def _build_engine(**more: Any) -> Engine:
         },
         **more,
     )
-    event.listen(built, "handle_error", _leave_a_former_primary)
+    event.listen(built, "handle_error", _discard_read_only_connection)
     return built
 
 
-def _leave_a_former_primary(context: ExceptionContext) -> None:
-    """A connection that only reads is of no use to us: the next one may lead to the new primary."""
+def _discard_read_only_connection(context: ExceptionContext) -> None:
+    """Discard a read-only connection: the next one may lead to the new primary."""
     if getattr(context.original_exception, "pgcode", None) == READ_ONLY:
         context.is_disconnect = True
 
 
 def dispose_engine() -> None:
-    """Close this process's connections; the next use builds a new engine, which knows of no promise."""
+    """Close this process's connections. The next use builds a new engine, without the idle timeout."""
     _forget_engines(close=True)
 
 
 def _forget_after_fork() -> None:
-    """The parent's sockets are the parent's: drop the pool here without closing them."""
+    """Drop the parent's pool without closing it, because its sockets belong to the parent."""
     _forget_engines(close=False)
 
 
 def _forget_engines(*, close: bool) -> None:
-    global _engine, _autocommit_engine, _group_engine, _all_transactions_are_short  # noqa: PLW0603
-    _all_transactions_are_short = False
+    global _engine, _autocommit_engine, _group_engine, _ends_idle_transactions  # noqa: PLW0603
+    _ends_idle_transactions = False
     for each in (_engine, _group_engine):
         if each is not None:
             each.dispose(close=close)
@@ -126,7 +129,7 @@ if hasattr(os, "register_at_fork"):
 
 class _ProcessSession(Session):
     def get_bind(self, *args: Any, **kwargs: Any) -> Any:
-        # A session given a bind of its own (a test's connection, a caller's engine) keeps it.
+        # A session with a bind of its own (a test's connection, a caller's engine) keeps it.
         return super().get_bind(*args, **kwargs) if self.bind is not None else engine()
 
 
@@ -135,7 +138,10 @@ SessionLocal = sessionmaker(class_=_ProcessSession, expire_on_commit=False)
 
 @contextmanager
 def transaction(db: Session, *, commit: bool = True) -> Iterator[None]:
-    """One public service call: committed at its end, or, with `commit=False`, left to the caller's transaction."""
+    """Run one public service call: commit at its end, roll back after an error.
+
+    With `commit=False` flush only, and leave the transaction to the caller.
+    """
     try:
         yield
         if commit:

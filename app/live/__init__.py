@@ -1,1 +1,1 @@
-"""What clients hear while a task lives. Always of committed rows, read from the database."""
+"""Live events: streams of task states. Every state is a committed row, read from the database."""

@@ -1,4 +1,4 @@
-"""One committed state of one task, rendered once for every stream that shows it."""
+"""One committed state of a task, rendered once for all streams that send it."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _VERSION = re.compile(r"[0-9]{1,10}")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """`data` is the task's JSON, as `GET /tasks/{id}` shows it."""
+    """`data` is the task's JSON, as in `GET /tasks/{id}`."""
 
     task_id: UUID
     version: int
@@ -25,21 +25,22 @@ class Frame:
 
     @classmethod
     def of(cls, task: Task) -> "Frame":
+        """Render a task."""
         shown = TaskRead.model_validate(task)
         return cls(task.id, task.version, task.has_ended, shown.model_dump_json().encode("utf-8", "backslashreplace"))
 
     def event(self, event_id: str) -> bytes:
-        """As it goes over the wire. JSON in one line: its line breaks are escaped."""
+        """Return the frame as a server-sent event. JSON escapes line breaks, so the data is one line."""
         return b"event: task\nid: %b\ndata: %b\n\n" % (event_id.encode(), self.data)
 
 
 def cursor_of(moment: datetime) -> str:
-    """Opaque to clients: the moment up to which everything has been shown."""
+    """Return the cursor of a moment: all changes up to it have been sent. Clients treat it as opaque."""
     return f"{(moment - _EPOCH) // _MICROSECOND:x}"
 
 
 def moment_of(cursor: str | None) -> datetime | None:
-    """None for what is no cursor of ours: such a client starts anew."""
+    """Return the moment of a cursor, or None if the cursor is not valid: the client then starts anew."""
     if not cursor or not _CURSOR.fullmatch(cursor):
         return None
     try:
@@ -49,5 +50,5 @@ def moment_of(cursor: str | None) -> datetime | None:
 
 
 def version_of(event_id: str | None) -> int | None:
-    """The version that a `Last-Event-ID` names; None where it names none."""
+    """Return the version in a `Last-Event-ID`, or None if it names none."""
     return int(event_id) if event_id is not None and _VERSION.fullmatch(event_id) else None

@@ -1,7 +1,7 @@
-"""What one open stream still has to send: the newest states, never a queue of all of them.
+"""The pending states of an open stream: only the newest state of each task, never a queue of all states.
 
-Belongs to the event loop. `offer` puts in, `next` waits for the next piece to send; in between only the newest state of
-each task is kept, so a client that reads slowly gets fewer events and costs no more.
+Belongs to the event loop. `offer` adds a state, and `next` waits for the next piece to send. A client that reads slowly
+therefore gets fewer events and uses no more memory.
 """
 
 import asyncio
@@ -14,27 +14,27 @@ from uuid import UUID
 from app.live.frames import Frame, cursor_of
 
 PING = b": ping\n\n"
-# Rendered states that a stream holds for itself; the rest is read again when its turn comes.
+# Bytes of rendered states that a stream keeps; further states are read again when their turn comes.
 HELD_BYTES = 64 * 1024
-# A client that is further behind is let go, and resumes.
-MOST_BEHIND = 2000
-# Read again at a time, and after so long where the database did not answer.
-TOGETHER = 50
-AGAIN_SECONDS = 0.5
-# A closed stream whose client takes nothing is cut off after so many seconds, an open one after more.
-CLOSE_SECONDS = 1.0
+# A client with more pending tasks than this is disconnected, and resumes.
+MAX_PENDING = 2000
+# Tasks that are read again in one query, and the seconds before a retry while the database is unavailable.
+READ_BATCH = 50
+READ_RETRY_SECONDS = 0.5
+# Seconds after which a stream is aborted whose client does not read: first for a closed stream, then for an open one.
+CLOSE_GRACE_SECONDS = 1.0
 STALL_SECONDS = 60.0
 
-# For EventSource. Not the same for all, or they would all come back at once after a deploy.
+# The reconnection delay for EventSource in milliseconds. Random, so that clients do not all reconnect at once.
 _RETRY_MS = (1000, 3000)
 
-# None where the database does not answer: it is asked again.
-ReadAgain = Callable[[list[UUID]], Awaitable[list[Frame] | None]]
+# Reads tasks again. Returns None if the database is unavailable: the stream then retries.
+Reload = Callable[[list[UUID]], Awaitable[list[Frame] | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """By what a stream was opened, and until when that is good: it ends with it."""
+    """The login or API key that opened a stream, and its expiry. The stream ends with it."""
 
     id: UUID
     is_key: bool
@@ -43,21 +43,34 @@ class Credential:
 
 
 class Stream:
-    """Base of both kinds. `closed` from outside: revoked, deleted, shut down, or the client has gone."""
+    """Base of both kinds of streams.
 
-    __slots__ = ("_abort", "_since", "_wake", "beat", "closed", "credential", "ends_at", "quiet_since", "user_id")
+    `closed` is set from outside: on revocation, deletion, shutdown, or when the client has disconnected.
+    """
+
+    __slots__ = (
+        "_abort",
+        "_sending_since",
+        "_wake",
+        "closed",
+        "credential",
+        "ends_at",
+        "last_sent_at",
+        "ping_due",
+        "user_id",
+    )
 
     def __init__(self, user_id: UUID, credential: Credential, seconds: float) -> None:
         self.user_id, self.credential = user_id, credential
-        self.closed = self.beat = False
+        self.closed = self.ping_due = False
         self._wake = asyncio.Event()
         self._abort: Callable[[], None] | None = None
-        self._since: float | None = None
-        self.quiet_since = asyncio.get_running_loop().time()
-        self.ends_at = self.quiet_since + seconds
+        self._sending_since: float | None = None
+        self.last_sent_at = asyncio.get_running_loop().time()
+        self.ends_at = self.last_sent_at + seconds
 
     async def next(self) -> bytes | None:
-        """The next piece, once there is one; None at the end."""
+        """Return the next piece once there is one, None at the end."""
         while not self.closed:
             await self._prepare()
             piece = self._take()
@@ -65,48 +78,53 @@ class Stream:
                 return piece
             if self.closed:
                 break
-            if self.beat:
-                self.beat = False
+            if self.ping_due:
+                self.ping_due = False
                 return self._ping()
             self._wake.clear()
             await self._wake.wait()
         return None
 
     def wake(self) -> None:
+        """Let `next` look for a piece again."""
         self._wake.set()
 
     def close(self) -> None:
-        """Nothing more is sent; what is in the middle of being sent has a second."""
+        """Stop sending. A piece in transit has CLOSE_GRACE_SECONDS to be sent."""
         if not self.closed:
             self.closed = True
             self._wake.set()
-            if self._since is not None and self._abort is not None:
-                asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._cut)
+            if self._sending_since is not None and self._abort is not None:
+                asyncio.get_running_loop().call_later(CLOSE_GRACE_SECONDS, self._abort_stalled)
 
     def tick(self, now: float, heartbeat: float) -> None:
-        """Once a second: a sign of life where nothing else was sent; the end of one that is stuck, or old."""
+        """Run once a second: send a heartbeat if nothing else was sent, end a stream that is stuck or too old.
+
+        Takes the loop's time and the heartbeat's interval, both in seconds.
+        """
         if now >= self.ends_at:
             self.close()
-        elif self._since is not None:
-            if now - self._since > STALL_SECONDS:
-                self._cut()
-        elif now - self.quiet_since >= heartbeat:
-            self.beat = True
+        elif self._sending_since is not None:
+            if now - self._sending_since > STALL_SECONDS:
+                self._abort_stalled()
+        elif now - self.last_sent_at >= heartbeat:
+            self.ping_due = True
             self._wake.set()
 
     def sending(self, abort: Callable[[], None] | None) -> None:
-        """Around each piece: who does not take it can be cut off."""
-        self._since, self._abort = asyncio.get_running_loop().time(), abort
+        """Note that a piece is being sent. `abort` closes the connection if the client does not read it."""
+        self._sending_since, self._abort = asyncio.get_running_loop().time(), abort
 
     def sent(self) -> None:
-        self._since, self.quiet_since = None, asyncio.get_running_loop().time()
+        """Note that the piece has been sent."""
+        self._sending_since, self.last_sent_at = None, asyncio.get_running_loop().time()
 
-    def _cut(self) -> None:
-        if self._since is not None and self._abort is not None:
+    def _abort_stalled(self) -> None:
+        if self._sending_since is not None and self._abort is not None:
             self._abort()
 
     async def _prepare(self) -> None:
-        """Whatever `_take` needs to be read before."""
+        """Read what `_take` needs."""
 
     def _take(self) -> bytes | None:
         raise NotImplementedError
@@ -115,24 +133,24 @@ class Stream:
         return PING
 
 
-def _greeting() -> bytes:
+def _retry_field() -> bytes:
     return b"retry: %d\n" % random.randint(*_RETRY_MS)  # noqa: S311 (no secret)
 
 
 class TaskStream(Stream):
-    """One task's: its newest state, until a terminal one was sent."""
+    """The stream of one task: its newest state, until a final state has been sent."""
 
-    __slots__ = ("_frame", "_greeted", "_version", "task_id")
+    __slots__ = ("_frame", "_opened", "_version", "task_id")
 
     def __init__(self, user_id: UUID, credential: Credential, seconds: float, task_id: UUID) -> None:
         super().__init__(user_id, credential, seconds)
         self.task_id = task_id
         self._version = 0
         self._frame: Frame | None = None
-        self._greeted = False
+        self._opened = False
 
     def begin(self, frame: Frame, seen: int | None) -> None:
-        """With the current state, unless that is what the client has seen."""
+        """Start with the current state, unless the client has already seen it."""
         if frame.version != seen:
             self.offer(frame)
             return
@@ -141,7 +159,7 @@ class TaskStream(Stream):
             self._frame = None
 
     def offer(self, frame: Frame) -> None:
-        """A state that was read. What is not newer than what the client has is none."""
+        """Add a state if it is newer than what the client has."""
         if frame.version > self._version:
             self._frame, self._version = frame, frame.version
             self._wake.set()
@@ -150,37 +168,38 @@ class TaskStream(Stream):
         frame, self._frame = self._frame, None
         if frame is not None and frame.ended:
             self.closed = True
-        greeting = b"" if self._greeted else _greeting() + (b"" if frame else b": connected\n\n")
-        self._greeted = True
-        return greeting + (frame.event(str(frame.version)) if frame else b"") or None
+        prefix = b"" if self._opened else _retry_field() + (b"" if frame else b": connected\n\n")
+        self._opened = True
+        return prefix + (frame.event(str(frame.version)) if frame else b"") or None
 
 
 class Feed(Stream):
-    """All of a user's tasks: the newest state of each that has changed, in the order of the changes."""
+    """The stream of all tasks of a user: the newest state of each changed task, in the order of the changes."""
 
-    __slots__ = ("_held", "_hello", "_read_again", "_waiting", "cursor")
+    __slots__ = ("_held_bytes", "_opening", "_reload", "_waiting", "cursor")
 
     def __init__(
-        self, user_id: UUID, credential: Credential, seconds: float, read_again: ReadAgain, cursor: datetime
+        self, user_id: UUID, credential: Credential, seconds: float, read_again: Reload, cursor: datetime
     ) -> None:
         super().__init__(user_id, credential, seconds)
-        self._read_again = read_again
-        self._hello = b""
-        # Each with the cursor from which a client may resume that has it and all before it.
+        self._reload = read_again
+        self._opening = b""
+        # For each task, its state and the cursor from which a client may resume that has this state and all before it.
         self._waiting: dict[UUID, tuple[Frame | None, datetime]] = {}
-        self._held = 0
+        self._held_bytes = 0
         self.cursor = cursor
 
-    def greet(self, since: datetime | None, *, reset: bool) -> None:
-        """The first piece: a cursor before any event; `reset` where too much was missed to be told."""
+    def open_with(self, since: datetime | None, *, reset: bool) -> None:
+        """Set the first piece: a cursor before any event, or `reset` if too many changes were missed."""
         again = b"event: reset\ndata: {}\n" if reset else b": connected\n"
-        self._hello = _greeting() + again + b"id: %b\n\n" % cursor_of(since or self.cursor).encode()
+        self._opening = _retry_field() + again + b"id: %b\n\n" % cursor_of(since or self.cursor).encode()
 
     def offer(self, frame: Frame, cursor: datetime) -> None:
+        """Add a state."""
         self._put(frame.task_id, frame, cursor)
 
     def catch_up(self, task_ids: Iterable[UUID], since: datetime) -> None:
-        """Have these read when their turn comes; those that wait already are newer."""
+        """Queue missed tasks, to be read when their turn comes. Tasks that already wait have newer states."""
         later, self._waiting = self._waiting, {}
         for task_id in task_ids:
             if task_id not in later:
@@ -189,22 +208,25 @@ class Feed(Stream):
         self._wake.set()
 
     def advance(self, cursor: datetime) -> None:
-        """Everything up to here has been offered."""
+        """Note that every change up to this cursor has been offered."""
         self.cursor = max(self.cursor, cursor)
 
     async def _prepare(self) -> None:
-        if not self._hello and self._is_unread():
-            await self._read_first()
+        if not self._opening and self._is_unread():
+            await self._reload_first()
 
     def _put(self, task_id: UUID, frame: Frame | None, cursor: datetime) -> None:
-        """At the end, also where an older state of it waits: what follows that one must not be skipped by a cursor."""
+        """Queue a state at the end, even if an older state of the task waits.
+
+        The cursor of the task must not skip the states in between.
+        """
         before, _ = self._waiting.pop(task_id, (None, cursor))
-        self._held -= len(before.data) if before else 0
-        if frame is not None and self._waiting and self._held + len(frame.data) > HELD_BYTES:
+        self._held_bytes -= len(before.data) if before else 0
+        if frame is not None and self._waiting and self._held_bytes + len(frame.data) > HELD_BYTES:
             frame = None
-        self._held += len(frame.data) if frame else 0
+        self._held_bytes += len(frame.data) if frame else 0
         self._waiting[task_id] = (frame, cursor)
-        if len(self._waiting) > MOST_BEHIND:
+        if len(self._waiting) > MAX_PENDING:
             self.close()
         self._wake.set()
 
@@ -212,34 +234,34 @@ class Feed(Stream):
         first = next(iter(self._waiting.values()), None)
         return first is not None and first[0] is None
 
-    async def _read_first(self) -> None:
-        """Read what stands at the head and is not held, a few together."""
+    async def _reload_first(self) -> None:
+        """Read the first queued tasks whose state is not kept, several in one query."""
         ids: list[UUID] = []
         for task_id, (frame, _) in self._waiting.items():
-            if frame is not None or len(ids) == TOGETHER:
+            if frame is not None or len(ids) == READ_BATCH:
                 break
             ids.append(task_id)
         cursors = {task_id: self._waiting[task_id][1] for task_id in ids}
-        frames = await self._read_again(ids)
+        frames = await self._reload(ids)
         if frames is None:
-            asyncio.get_running_loop().call_later(AGAIN_SECONDS, self.wake)
+            asyncio.get_running_loop().call_later(READ_RETRY_SECONDS, self.wake)
             return
         read = {frame.task_id: frame for frame in frames}
         head: dict[UUID, tuple[Frame | None, datetime]] = {}
         for task_id in ids:
             waits = self._waiting.get(task_id)
             if waits is None or waits[0] is not None or waits[1] != cursors[task_id]:
-                continue  # a newer state has come meanwhile
+                continue  # a newer state has arrived
             del self._waiting[task_id]
-            if task_id in read:  # else it was deleted
+            if task_id in read:  # otherwise it was deleted
                 head[task_id] = (read[task_id], waits[1])
-                self._held += len(read[task_id].data)
+                self._held_bytes += len(read[task_id].data)
         self._waiting = head | self._waiting
 
     def _take(self) -> bytes | None:
-        if self._hello:
-            hello, self._hello = self._hello, b""
-            return hello
+        if self._opening:
+            opening, self._opening = self._opening, b""
+            return opening
         pieces: list[bytes] = []
         size = 0
         while self._waiting and size < HELD_BYTES:
@@ -248,7 +270,7 @@ class Feed(Stream):
             if frame is None:
                 break
             del self._waiting[task_id]
-            self._held -= len(frame.data)
+            self._held_bytes -= len(frame.data)
             pieces.append(frame.event(cursor_of(cursor)))
             size += len(pieces[-1])
         return b"".join(pieces) or None

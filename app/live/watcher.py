@@ -1,7 +1,7 @@
-"""Follows tasks for all open streams and waiting requests of this process, with no session or thread for any of them.
+"""Watches tasks for all open streams and waiting requests of this process, without a session or thread for each.
 
-Three loops: one reads the rows that hints name, one compares versions in case a hint was lost, one looks once a second
-whether each stream may still be open. All idle, and no connection is held, while nobody follows anything.
+Three loops: one reads the rows that hints name, one compares versions in case a hint was lost, one checks each second
+whether each stream may stay open. Without streams and waiting requests they are idle and hold no connection.
 """
 
 import asyncio
@@ -28,28 +28,28 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Rows read and rendered at a time, and versions compared.
+# Rows that are read and rendered in one query, and versions that are compared in one.
 ROWS = 50
 VERSIONS = 1000
-# More hints than this of tasks that are not watched by name are left to the comparison.
-MOST_HINTS = 20_000
-# Until every worker knows that somebody listens, and where there is no Redis.
+# Above this number, hints of tasks that only feeds watch are left to the comparison.
+MAX_HINTS = 20_000
+# Polling while workers may not yet know of the subscription, and while there is no subscription.
 SETTLING_SECONDS = 3.0
 SETTLING_POLL_SECONDS = 0.25
-UNHEARD_POLL_SECONDS = 0.5
-OUTAGE_SECONDS = 0.5
+UNSUBSCRIBED_POLL_SECONDS = 0.5
+OUTAGE_PAUSE_SECONDS = 0.5
 TICK_SECONDS = 1.0
-# The subscription outlives its last stream for a while: the next one finds workers that know.
-LINGER_SECONDS = 10.0
-# What a resumed feed is told of at most: changes so old, and so many tasks. Beyond it, `reset`.
+# The subscription outlives its last stream, so that the next stream finds workers that already send hints.
+UNSUBSCRIBE_AFTER_SECONDS = 10.0
+# Limits of the changes that a resumed feed sends: their age in seconds, and the number of tasks. Beyond, `reset`.
 REPLAY_SECONDS = 300
 REPLAY_TASKS = 1000
-# Threads, and connections, of all this together; not those that requests wait for.
+# Threads, and thus connections, of the watcher. They are separate from those that requests use.
 THREADS = 2
 
 
 class Watcher:
-    """Belongs to one event loop."""
+    """Watches tasks on one event loop."""
 
     def __init__(self) -> None:
         self.watches = Watches()
@@ -61,18 +61,18 @@ class Watcher:
         self._threads = CapacityLimiter(THREADS)
         self._loop = asyncio.get_running_loop()
         self._listener: Listener | None = None
-        self._left_at = 0.0
-        self._away = False  # the database, as one line has said
+        self._idle_since = 0.0
+        self._outage_logged = False
         self.closing = False
 
-    # -- following ---------------------------------------------------------------------------------------------------
+    # -- watching ----------------------------------------------------------------------------------------------------
 
-    async def ended(self, task_id: UUID, seconds: float) -> None:
-        """Return when the task has ended, or is gone, or the seconds are over, or the server stops."""
+    async def wait_for_end(self, task_id: UUID, seconds: float) -> None:
+        """Return when the task has ended or was deleted, after `seconds`, or on shutdown."""
         event = asyncio.Event()
         self.watches.task(task_id).waiting.add(event)
-        self._begin()
-        self._hint([task_id])  # it may have ended before it was watched
+        self._start_listening()
+        self._hint([task_id])  # the task may have ended before it was watched
         if self.closing:
             event.set()
         try:
@@ -81,14 +81,14 @@ class Watcher:
             logger.debug("task %s has not ended within %s s", task_id, seconds)
         finally:
             self.watches.tasks[task_id].waiting.discard(event)
-            self._end(task_id)
+            self._drop_watch(task_id)
 
     async def follow(
         self, task_id: UUID, user_id: UUID, owner: UUID | None, credential: Credential, seen: int | None
     ) -> TaskStream | None:
-        """A stream of the task's states; None where it has ended and `seen` is that very version.
+        """Return a stream of the task's states, or None if the task has ended and `seen` is its final version.
 
-        Raises TaskNotFound, TooManyStreams. Whoever takes the stream gives it back with `leave`.
+        Raises TaskNotFound, TooManyStreams. The caller returns the stream with `leave`.
         """
         stream = TaskStream(user_id, credential, get_settings().events_max_seconds, task_id)
         self._enter(stream)
@@ -107,20 +107,20 @@ class Watcher:
         return stream
 
     async def feed(self, user_id: UUID, credential: Credential, cursor: str | None) -> Feed:
-        """A stream of what changes among the user's tasks; from the cursor on, where one is given.
+        """Return a stream of the changes of the user's tasks, from the cursor on if there is one.
 
-        Raises TooManyStreams. Whoever takes the stream gives it back with `leave`.
+        Raises TooManyStreams. The caller returns the stream with `leave`.
         """
 
-        async def read_again(ids: list[UUID]) -> list[Frame] | None:
-            return await self._read_again(user_id, ids)
+        async def reload(ids: list[UUID]) -> list[Frame] | None:
+            return await self._reload(user_id, ids)
 
         now = await self._in_thread(queries.now)
         since = moment_of(cursor)
         since = None if since is None else min(since, now)
         user = self.watches.users.get(user_id) or UserWatch(now - LATE)
         seconds = get_settings().events_max_seconds
-        stream = Feed(user_id, credential, seconds, read_again, user.shown_until)
+        stream = Feed(user_id, credential, seconds, reload, user.shown_until)
         self._enter(stream)
         self.watches.users[user_id] = user
         user.feeds.add(stream)
@@ -132,14 +132,14 @@ class Watcher:
                 reset = len(missed) > REPLAY_TASKS
             if since is not None and not reset:
                 stream.catch_up(missed, since)
-            stream.greet(since if since is not None and not reset else None, reset=reset)
+            stream.open_with(since if since is not None and not reset else None, reset=reset)
         except BaseException:
             self.leave(stream)
             raise
         return stream
 
     def leave(self, stream: Stream) -> None:
-        """It is over. May be called twice."""
+        """Remove a stream that is over. May be called twice."""
         self.watches.leave(stream)
         if isinstance(stream, Feed):
             user = self.watches.users.get(stream.user_id)
@@ -147,15 +147,15 @@ class Watcher:
                 user.feeds.discard(stream)
                 if not user.feeds:
                     del self.watches.users[stream.user_id]
-            self._end(None)
+            self._drop_watch(None)
         elif isinstance(stream, TaskStream):
             watch = self.watches.tasks.get(stream.task_id)
             if watch is not None:
                 watch.streams.discard(stream)
-            self._end(stream.task_id)
+            self._drop_watch(stream.task_id)
 
     def close(self) -> None:
-        """The server stops: everything ends now, and nothing new begins. For a signal's handler by way of the loop."""
+        """End all streams and waits, and refuse new ones. Call it in the event loop."""
         self.closing = True
         for stream in list(self.watches.streams):
             stream.close()
@@ -164,7 +164,7 @@ class Watcher:
 
     def _enter(self, stream: Stream) -> None:
         settings = get_settings()
-        if self.watches.number_of(stream.user_id) >= settings.events_streams_per_user:
+        if self.watches.stream_count(stream.user_id) >= settings.events_streams_per_user:
             raise TooManyStreams(
                 f"You have {settings.events_streams_per_user} open event streams: close one first", retry_after=5
             )
@@ -173,68 +173,68 @@ class Watcher:
         if self.closing:
             stream.close()
         self.watches.enter(stream)
-        self._begin()
+        self._start_listening()
 
-    def _begin(self) -> None:
-        """Somebody follows something: hear, and compare."""
+    def _start_listening(self) -> None:
+        """Wake the comparison, and subscribe to hints."""
         self._watched.set()
         if self._listener is None and not self.closing:
-            self._listener = Listener(self._hear, self._subscribed)
+            self._listener = Listener(self._on_hints, self._on_subscribed)
             self._listener.start()
 
-    def _end(self, task_id: UUID | None) -> None:
+    def _drop_watch(self, task_id: UUID | None) -> None:
         if task_id is not None:
             self.watches.drop_idle(task_id)
         if not self.watches:
             self._watched.clear()
-            self._left_at = time.monotonic()
+            self._idle_since = time.monotonic()
 
-    # -- hearing -----------------------------------------------------------------------------------------------------
+    # -- hints -------------------------------------------------------------------------------------------------------
 
-    def _hear(self, task_ids: list[UUID]) -> None:
-        """From the listener's thread."""
+    def _on_hints(self, task_ids: list[UUID]) -> None:
+        """Receive hints. Called from the listener's thread."""
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._hint, task_ids)
 
-    def _subscribed(self) -> None:
-        """From the listener's thread: what was told before nobody has heard."""
+    def _on_subscribed(self) -> None:
+        """Compare at once, because earlier hints were missed. Called from the listener's thread."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._compare_now.set)
 
     def _hint(self, task_ids: Iterable[UUID]) -> None:
-        by_user = bool(self.watches.users) and len(self._hinted) < MOST_HINTS
+        by_user = bool(self.watches.users) and len(self._hinted) < MAX_HINTS
         self._hinted.update(each for each in task_ids if by_user or each in self.watches.tasks)
         if self._hinted:
             self._some_hinted.set()
 
-    async def read_hinted(self) -> None:
-        """Read what was hinted at, in batches, and never for more than half of the time."""
+    async def read_hints(self) -> None:
+        """Read the tasks that hints name, in batches, and for at most half of the time."""
         while True:
             await self._some_hinted.wait()
             self._some_hinted.clear()
             begun = time.monotonic()
             taken, self._hinted = list(self._hinted), set()
-            if not await self._look_at(taken):
+            if not await self._read_and_show(taken):
                 self._hint(taken)
-                await asyncio.sleep(OUTAGE_SECONDS)
-            await asyncio.sleep(min(OUTAGE_SECONDS, time.monotonic() - begun))
+                await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
+            await asyncio.sleep(min(OUTAGE_PAUSE_SECONDS, time.monotonic() - begun))
 
     # -- comparing ---------------------------------------------------------------------------------------------------
 
     async def compare(self) -> None:
-        """Look for what no hint has told, every few seconds; more often where hints cannot be relied upon."""
+        """Find changes without a hint, every few seconds; more often while hints are unreliable."""
         while True:
             await self._watched.wait()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._compare_now.wait(), self._pause())
             self._compare_now.clear()
-            await self._shielded(self._compare_tasks)
-            await self._shielded(self._compare_users)
+            await self._run_through_outage(self._compare_tasks)
+            await self._run_through_outage(self._compare_users)
 
     def _pause(self) -> float:
         since = None if self._listener is None else self._listener.since
         if since is None:
-            return UNHEARD_POLL_SECONDS
+            return UNSUBSCRIBED_POLL_SECONDS
         if time.monotonic() - since < SETTLING_SECONDS:
             return SETTLING_POLL_SECONDS
         return get_settings().events_poll_seconds
@@ -245,7 +245,7 @@ class Watcher:
         for at in range(0, len(ids), VERSIONS):
             batch = ids[at : at + VERSIONS]
             found = await self._in_thread(queries.versions, batch)
-            await self._look_at([each for each in batch if found.get(each) != shown[each]])
+            await self._read_and_show([each for each in batch if found.get(each) != shown[each]])
 
     async def _compare_users(self) -> None:
         users = list(self.watches.users.items())
@@ -254,36 +254,36 @@ class Watcher:
         now = await self._in_thread(queries.now)
         since = min(user.shown_until for _, user in users)
         found = await self._in_thread(queries.recent, [user_id for user_id, _ in users], since)
-        news = [task_id for task_id, (owner, version) in found.items() if self._is_news_of(owner, task_id, version)]
-        if await self._look_at(news):
+        news = [task_id for task_id, (owner, version) in found.items() if self._is_new_for(owner, task_id, version)]
+        if await self._read_and_show(news):
             for _, user in users:
                 user.advance(now - LATE)
 
-    def _is_news_of(self, user_id: UUID, task_id: UUID, version: int) -> bool:
+    def _is_new_for(self, user_id: UUID, task_id: UUID, version: int) -> bool:
         user = self.watches.users.get(user_id)
-        return user is not None and user.is_news(task_id, version)
+        return user is not None and user.is_new(task_id, version)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    async def _look_at(self, task_ids: Sequence[UUID]) -> bool:
-        """Read these rows and hand them on; False where the database did not answer."""
+    async def _read_and_show(self, task_ids: Sequence[UUID]) -> bool:
+        """Read these rows and pass them to the watches. Returns False if the database is unavailable."""
         for at in range(0, len(task_ids), ROWS):
-            if not await self._shielded(self._look_at_batch, task_ids[at : at + ROWS]):
+            if not await self._run_through_outage(self._read_batch, task_ids[at : at + ROWS]):
                 return False
         return True
 
-    async def _look_at_batch(self, batch: Sequence[UUID]) -> None:
-        async with self._reading:  # one after the other: a state that was read earlier is handed on earlier
+    async def _read_batch(self, batch: Sequence[UUID]) -> None:
+        async with self._reading:  # one at a time, so that states are passed on in the order of reading
             watched = [task_id for task_id in batch if task_id in self.watches.tasks]
-            arguments = (batch, watched, list(self.watches.users), self.watches.is_news)
+            arguments = (batch, watched, list(self.watches.users), self.watches.is_new)
             found = await self._in_thread(queries.read_rows, *arguments)
             for each in found:
                 self.watches.show(each)
             missing = set(batch) - {each.task_id for each in found}
             self.watches.forget(missing, gone=missing & set(watched))
 
-    async def _read_again(self, user_id: UUID, ids: list[UUID]) -> list[Frame] | None:
-        """For a feed that could not hold these; what proves newer than what was shown goes to the others as well."""
+    async def _reload(self, user_id: UUID, ids: list[UUID]) -> list[Frame] | None:
+        """Read tasks again for a feed that could not keep their states. Returns None if the database is unavailable."""
         frames: list[Frame] = []
 
         async def read() -> None:
@@ -292,40 +292,40 @@ class Watcher:
                 assert found.frame is not None
                 frames.append(found.frame)
 
-        return frames if await self._shielded(read) else None
+        return frames if await self._run_through_outage(read) else None
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)
 
-    async def _shielded(self, action: Callable[..., Awaitable[None]], *arguments: object) -> bool:
-        """Whoever follows goes on following through an outage of the database."""
+    async def _run_through_outage(self, action: Callable[..., Awaitable[None]], *arguments: object) -> bool:
+        """Run an action. Returns False after an error, so that its loop continues through an outage of the database."""
         try:
             await action(*arguments)
         except Exception as error:
             if not is_passing(error):
-                logger.exception("live events")
-            elif not self._away:
-                logger.warning("live events: the database has no answer: %s", first_line(error))
-            self._away = True
-            await asyncio.sleep(OUTAGE_SECONDS)
+                logger.exception("live events: unexpected error, retrying")
+            elif not self._outage_logged:
+                logger.warning("live events: database unavailable, retrying: %s", first_line(error))
+            self._outage_logged = True
+            await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
             return False
-        self._away = False
+        self._outage_logged = False
         return True
 
-    # -- looking after streams ---------------------------------------------------------------------------------------
+    # -- checking streams --------------------------------------------------------------------------------------------
 
-    async def look_after(self) -> None:
-        """Once a second: heartbeats, the end of what is old or stuck, and of what may not be open any more."""
+    async def check_streams(self) -> None:
+        """Once a second: send heartbeats, and end streams that are old, stuck or no longer authorised."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
             heartbeat = get_settings().events_heartbeat_seconds
             for stream in list(self.watches.streams):
                 stream.tick(self._loop.time(), heartbeat)
-            await self._shielded(self._check_credentials)
-            self._stop_listening_where_idle()
+            await self._run_through_outage(self._check_credentials)
+            self._stop_idle_listener()
 
     async def _check_credentials(self) -> None:
-        """One query for all streams."""
+        """Check the credentials of all streams in one query."""
         held = {stream.credential for stream in self.watches.streams}
         if not held:
             return
@@ -333,19 +333,23 @@ class Watcher:
         keys = {each.id for each in held if each.is_key}
         standing = await self._in_thread(queries.standing, sessions, keys)
         for stream in list(self.watches.streams):
-            mine = stream.credential
-            over = mine.expires_at is not None and mine.expires_at <= standing.now
-            # One that came in meanwhile was checked by its own request.
-            if mine in held and (over or standing.roles.get(mine.id) != mine.role):
+            credential = stream.credential
+            expired = credential.expires_at is not None and credential.expires_at <= standing.now
+            # A stream opened during the query was checked by its own request.
+            if credential in held and (expired or standing.roles.get(credential.id) != credential.role):
                 stream.close()
 
-    def _stop_listening_where_idle(self) -> None:
-        if self._listener is not None and not self.watches and time.monotonic() - self._left_at > LINGER_SECONDS:
+    def _stop_idle_listener(self) -> None:
+        if (
+            self._listener is not None
+            and not self.watches
+            and time.monotonic() - self._idle_since > UNSUBSCRIBE_AFTER_SECONDS
+        ):
             self._listener.stop()
             self._listener = None
 
     async def stop(self) -> None:
-        """Let everything go."""
+        """End all streams and waits, and stop the listener."""
         self.close()
         if self._listener is not None:
             self._listener.stop()
@@ -354,11 +358,11 @@ class Watcher:
 
 @asynccontextmanager
 async def running_watcher() -> AsyncIterator[Watcher]:
-    """The process's watcher, for as long as the application runs."""
+    """Run the watcher of this process while the application runs."""
     watcher = Watcher()
     loops = [
         asyncio.create_task(loop(), name=f"watcher: {loop.__name__}")
-        for loop in (watcher.read_hinted, watcher.compare, watcher.look_after)
+        for loop in (watcher.read_hints, watcher.compare, watcher.check_streams)
     ]
     try:
         yield watcher

@@ -1,4 +1,4 @@
-"""Who watches what: tasks by name, users for all of theirs, and what each has been shown. Belongs to the event loop."""
+"""Which streams and requests watch which tasks, and the versions they were shown. Belongs to the event loop."""
 
 import asyncio
 from collections import Counter
@@ -9,12 +9,12 @@ from uuid import UUID
 from app.live.queries import Found
 from app.live.streams import Feed, Stream, TaskStream
 
-# Tasks of a user whose versions are remembered: the rest may be shown a second time.
-MOST_KNOWN = 2000
+# The number of tasks of a user whose versions are remembered. Other tasks may be shown twice.
+MAX_KNOWN = 2000
 
 
 class TaskWatch:
-    """One task that streams show or requests wait for."""
+    """One task that streams show or that requests wait for."""
 
     __slots__ = ("streams", "version", "waiting")
 
@@ -24,6 +24,7 @@ class TaskWatch:
         self.version = 0
 
     def show(self, found: Found) -> None:
+        """Offer a row that was read to the streams; release the waiting requests if the task has ended."""
         if found.version <= self.version:
             return
         self.version = found.version
@@ -34,11 +35,12 @@ class TaskWatch:
             self.release()
 
     def release(self) -> None:
+        """Release the waiting requests."""
         for event in self.waiting:
             event.set()
 
     def end(self) -> None:
-        """The task is gone."""
+        """End all streams and waits: the task was deleted."""
         self.release()
         for stream in list(self.streams):
             stream.close()
@@ -51,89 +53,100 @@ class UserWatch:
 
     def __init__(self, shown_until: datetime) -> None:
         self.feeds: set[Feed] = set()
-        # Every change up to this moment has been offered to the feeds; by the database's clock.
+        # All changes up to this moment of the database's clock have been offered to the feeds.
         self.shown_until = shown_until
         self._known: dict[UUID, int] = {}
         self._active: set[UUID] = set()
 
-    def is_news(self, task_id: UUID, version: int) -> bool:
+    def is_new(self, task_id: UUID, version: int) -> bool:
+        """Return whether this version is newer than the one that was shown."""
         return version > self._known.get(task_id, 0)
 
     def show(self, found: Found) -> None:
-        if found.frame is None or not self.is_news(found.task_id, found.version):
+        """Offer a row that was read to the feeds, if it is new."""
+        if found.frame is None or not self.is_new(found.task_id, found.version):
             return
         self.note(found)
         for feed in self.feeds:
             feed.offer(found.frame, self.shown_until)
 
     def note(self, found: Found) -> None:
-        """Its version is known now; what was noted longest ago is forgotten."""
+        """Remember the version that was shown, and forget the oldest one above the limit."""
         self._known.pop(found.task_id, None)
         self._known[found.task_id] = found.version
         (self._active.discard if found.ended else self._active.add)(found.task_id)
-        if len(self._known) > MOST_KNOWN:
+        if len(self._known) > MAX_KNOWN:
             self.forget(next(iter(self._known)))
 
     def forget(self, task_id: UUID) -> None:
+        """Forget the version that was shown."""
         self._known.pop(task_id, None)
         self._active.discard(task_id)
 
     def active(self) -> Iterator[tuple[UUID, int]]:
-        """The tasks that may still change, with the version that was shown."""
+        """Yield the tasks that may still change, with the version that was shown."""
         return ((task_id, self._known[task_id]) for task_id in self._active)
 
     def advance(self, moment: datetime) -> None:
+        """Note that all changes up to this moment have been offered."""
         self.shown_until = max(self.shown_until, moment)
         for feed in self.feeds:
             feed.advance(self.shown_until)
 
 
 class Watches:
-    """All of one process."""
+    """All watches of one process."""
 
     def __init__(self) -> None:
         self.tasks: dict[UUID, TaskWatch] = {}
         self.users: dict[UUID, UserWatch] = {}
         self.streams: set[Stream] = set()
-        self._of_user: Counter[UUID] = Counter()
+        self._streams_by_user: Counter[UUID] = Counter()
 
     def __bool__(self) -> bool:
         return bool(self.tasks or self.users)
 
-    def number_of(self, user_id: UUID) -> int:
-        """How many streams the user has open."""
-        return self._of_user[user_id]
+    def stream_count(self, user_id: UUID) -> int:
+        """Return how many streams the user has open."""
+        return self._streams_by_user[user_id]
 
     def task(self, task_id: UUID) -> TaskWatch:
+        """Return the watch of a task; creates it if there is none."""
         watch = self.tasks.get(task_id)
         if watch is None:
             watch = self.tasks[task_id] = TaskWatch()
         return watch
 
     def drop_idle(self, task_id: UUID) -> None:
+        """Remove the watch of a task without streams and waiting requests."""
         watch = self.tasks.get(task_id)
         if watch is not None and not watch.streams and not watch.waiting:
             del self.tasks[task_id]
 
     def enter(self, stream: Stream) -> None:
+        """Add a stream."""
         self.streams.add(stream)
-        self._of_user[stream.user_id] += 1
+        self._streams_by_user[stream.user_id] += 1
 
     def leave(self, stream: Stream) -> None:
+        """Remove a stream. May be called twice."""
         if stream in self.streams:
             self.streams.discard(stream)
-            self._of_user[stream.user_id] -= 1
-            if not self._of_user[stream.user_id]:
-                del self._of_user[stream.user_id]
+            self._streams_by_user[stream.user_id] -= 1
+            if not self._streams_by_user[stream.user_id]:
+                del self._streams_by_user[stream.user_id]
 
-    def is_news(self, task_id: UUID, user_id: UUID, version: int) -> bool:
-        """Whether any stream has yet to show this version. Called from another thread: it only looks."""
+    def is_new(self, task_id: UUID, user_id: UUID, version: int) -> bool:
+        """Return whether a stream has yet to show this version.
+
+        Only reads, because it is called from another thread.
+        """
         task, user = self.tasks.get(task_id), self.users.get(user_id)
         by_name = task is not None and bool(task.streams) and version > task.version
-        return by_name or (user is not None and user.is_news(task_id, version))
+        return by_name or (user is not None and user.is_new(task_id, version))
 
     def shown(self) -> dict[UUID, int]:
-        """What is watched and may change, with the version that was seen: for a comparison."""
+        """Return the watched tasks that may change, with the lowest version that was shown, for a comparison."""
         found = {task_id: watch.version for task_id, watch in self.tasks.items()}
         for user in self.users.values():
             for task_id, version in user.active():
@@ -141,7 +154,7 @@ class Watches:
         return found
 
     def show(self, found: Found) -> None:
-        """Hand a row that was read to whoever watches it."""
+        """Pass a row that was read to its watches."""
         task, user = self.tasks.get(found.task_id), self.users.get(found.user_id)
         if task is not None:
             task.show(found)
@@ -149,7 +162,7 @@ class Watches:
             user.show(found)
 
     def forget(self, missing: Iterable[UUID], gone: Iterable[UUID]) -> None:
-        """Rows that were looked for and not found: those of them that were asked for by name were deleted."""
+        """Forget rows that were not found. Those in `gone` were requested by id, so they were deleted."""
         for task_id in gone:
             if task_id in self.tasks:
                 self.tasks[task_id].end()

@@ -23,10 +23,10 @@ def install() -> None:
 
 
 def _on_setup(logger: logging.Logger, **_: Any) -> None:
-    forms.add_fields(_fields)
+    forms.add_json_fields(_fields)
     forms.guard(logger)
     forms.guard(get_multiprocessing_logger())
-    forms.catch_the_uncaught()
+    forms.log_uncaught_exceptions()
     # At this level Alembic logs only that it sets up its plugins.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
@@ -41,8 +41,14 @@ def _replace_prints(instance: Any, **_: Any) -> None:
         from celery.apps import worker as program
 
         instance.quiet = True
-        program.safe_say = lambda message, *_: forms.say(message)
-        warnings.showwarning = lambda message, kind, *_: forms.say(f"{kind.__name__}: {message}", logging.WARNING)
+        program.safe_say = lambda message, *_: forms.write_event(message)
+        warnings.showwarning = lambda message, kind, *_: forms.write_event(
+            f"{kind.__name__}: {message}", logging.WARNING
+        )
+
+
+def _write_warning(message: Warning | str, kind: type[Warning], *_: Any) -> None:
+    forms.write_event(f"{kind.__name__}: {message}", logging.WARNING)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

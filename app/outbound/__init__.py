@@ -1,4 +1,4 @@
-"""HTTP to places that users name, and to no others: see `docs/writing-tasks.md` for its use in tasks of your own."""
+"""An HTTP client for URLs that users name; it connects only to allowed addresses. Its use: `docs/writing-tasks.md`."""
 
 from app.outbound.answer import Answer, WholeAnswer
 from app.outbound.client import Bounds, Client

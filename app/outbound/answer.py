@@ -1,4 +1,4 @@
-"""What came back: read piece by piece within the bounds, or whole."""
+"""Responses: read piece by piece within the bounds, or whole."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ FINAL = 200
 
 @dataclass(frozen=True)
 class WholeAnswer:
+    """A response with its content in memory."""
+
     status: int
     url: str
     headers: Mapping[str, str]
@@ -20,24 +22,24 @@ class WholeAnswer:
 
 
 class Answer:
-    """An open answer: status and headers are there, `pieces()` reads the content, once.
+    """An open response. Status and headers are present; `pieces()` reads the content once.
 
-    `url` is where it came from after `redirects`. `received` counts the bytes that have come, before decompression;
-    `length` says how many will, where the server told.
+    `url` is the final URL after `redirects`. `received` counts the bytes received, before decompression. `length` is
+    Content-Length, None if the server sent none.
     """
 
     def __init__(self, response: httpcore.Response, url: str, redirects: int, max_bytes: int) -> None:
         if response.status < FINAL:
-            raise Interrupted("the server did not answer the request")
+            raise Interrupted("the server sent no final response")
         self.status, self.url, self.redirects = response.status, url, redirects
         self.headers: Mapping[str, str] = _joined(response.headers)
-        told = self.headers.get("content-length", "")
-        self.length = int(told) if told.isdecimal() else None
+        length = self.headers.get("content-length", "")
+        self.length = int(length) if length.isdecimal() else None
         self.received = 0
         self._response, self._max_bytes = response, max_bytes
 
     def pieces(self) -> Iterator[bytes]:
-        """The content, decompressed, at most 64 KiB at a time. Raises OutboundError."""
+        """Yield the decompressed content, at most 64 KiB at a time. Raises OutboundError."""
         size = 0
         for piece in decoded(self._counted(), self.headers.get("content-encoding", "")):
             size += len(piece)
@@ -45,6 +47,7 @@ class Answer:
             yield piece
 
     def whole(self) -> WholeAnswer:
+        """Return the response with all of its content in memory. Raises OutboundError."""
         return WholeAnswer(self.status, self.url, self.headers, b"".join(self.pieces()))
 
     def _counted(self) -> Iterator[bytes]:
@@ -55,11 +58,11 @@ class Answer:
 
     def _bound(self, size: int) -> None:
         if size > self._max_bytes:
-            raise AnswerRefused(f"the answer is larger than {self._max_bytes} bytes")
+            raise AnswerRefused(f"the response is larger than {self._max_bytes} bytes")
 
 
 def _joined(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """By lower-case name; of one that came several times, all values."""
+    """Return the headers by lower-case name. The values of a repeated header are joined with commas."""
     headers: dict[str, str] = {}
     for name, value in raw:
         key, text = name.decode("ascii").lower(), _text(value)

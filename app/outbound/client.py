@@ -1,4 +1,4 @@
-"""Requests to URLs that users name: within the policy, the bounds and one deadline; no cookies, no proxy, no reuse."""
+"""Requests to URLs that users name, within the policy, the bounds and one deadline. No cookies, proxy or reuse."""
 
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ from app.core.config import get_settings
 from app.outbound import headers as header_rules
 from app.outbound.answer import Answer, WholeAnswer
 from app.outbound.errors import Interrupted, InvalidRequest, NotConnected, RedirectRefused
-from app.outbound.network import Deadline, GuardedBackend, Patience, Resolve, resolve
+from app.outbound.network import Deadline, GuardedBackend, Resolve, StepTimeouts, resolve
 from app.outbound.policy import Policy
 from app.outbound.urls import Target, joined, parse
 
@@ -25,7 +25,10 @@ KEEP_THE_METHOD = frozenset({307, 308})
 
 @dataclass(frozen=True)
 class Bounds:
-    """Of one request, its redirects included. Bytes are counted after decompression as well as before it."""
+    """The limits of one request, its redirects included.
+
+    Bytes are counted both before and after decompression.
+    """
 
     seconds: float = 60
     connect_seconds: float = 10
@@ -36,6 +39,8 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Request:
+    """A checked request: the next one to send."""
+
     method: str
     target: Target
     headers: Mapping[str, str]
@@ -43,7 +48,7 @@ class Request:
 
 
 class Client:
-    """Keeps nothing between requests: each is checked, connected and closed by itself. Safe to share by threads.
+    """Sends requests. Safe to share between threads, because it keeps nothing between requests.
 
     `resolve` and `tls` are for tests: another resolver, another set of trusted certificates.
     """
@@ -63,7 +68,7 @@ class Client:
     def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
     ) -> WholeAnswer:
-        """The whole answer, in memory. Raises OutboundError; any status is an answer."""
+        """Return the whole response, in memory. Raises OutboundError. Any status counts as a response."""
         with self.stream(method, url, headers=headers, content=content) as answer:
             return answer.whole()
 
@@ -71,23 +76,23 @@ class Client:
     def stream(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
     ) -> Iterator[Answer]:
-        """The same with the content still to be read. Redirects have been followed."""
+        """Yield the response with its content not yet read. Follows redirects. Raises OutboundError."""
         request = _request(method, url, headers or {}, content)
         deadline = Deadline(self.bounds.seconds)
         for redirects in range(self.bounds.max_redirects + 1):
             with self._exchange(request, deadline, redirects) as answer:
-                following = _following(request, answer) if self.bounds.max_redirects else None
-                if following is None:
+                redirected = _redirected(request, answer) if self.bounds.max_redirects else None
+                if redirected is None:
                     yield answer
                     return
-            request = following
+            request = redirected
         raise RedirectRefused(f"more than {self.bounds.max_redirects} redirects")
 
     @contextmanager
     def _exchange(self, request: Request, deadline: Deadline, redirects: int) -> Iterator[Answer]:
         target = request.target
-        patience = Patience(self.bounds.connect_seconds, self.bounds.read_seconds)
-        backend = GuardedBackend(self.policy, self._resolve, deadline, patience)
+        timeouts = StepTimeouts(self.bounds.connect_seconds, self.bounds.read_seconds)
+        backend = GuardedBackend(self.policy, self._resolve, deadline, timeouts)
         url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
         tls = self._tls() if target.scheme == "https" else None
         headers = {"host": target.authority, "user-agent": "task-service", "accept": "*/*", "accept-encoding": "gzip"}
@@ -97,42 +102,42 @@ class Client:
             httpcore.HTTPConnection(url.origin, ssl_context=tls, network_backend=backend) as connection,
             connection.stream(request.method, url, headers=sent, content=request.content) as response,
         ):
-            backend.head_is_in()
+            backend.end_head()
             yield Answer(response, target.url, redirects, self.bounds.max_bytes)
 
 
 def default_tls() -> ssl.SSLContext:
-    """Trusts what this machine trusts (SSL_CERT_FILE names others), or certifi's list where it has none."""
+    """Return a TLS context that trusts this machine's certificates (SSL_CERT_FILE), or certifi's if it has none."""
     paths = ssl.get_default_verify_paths()
     return ssl.create_default_context(cafile=None if paths.cafile or paths.capath else certifi.where())
 
 
 def _request(method: str, url: str, headers: Mapping[str, str], content: bytes | None) -> Request:
     if method not in METHODS:
-        raise InvalidRequest(f"the method is one of {', '.join(sorted(METHODS))}")
+        raise InvalidRequest(f"the method must be one of {', '.join(sorted(METHODS))}")
     if content is None and method in WITH_BODY:
-        content = b""  # says Content-Length: 0, which servers want of these
+        content = b""  # sends Content-Length: 0, which servers expect of these methods
     return Request(method, parse(url), header_rules.checked(headers), content)
 
 
-def _following(request: Request, answer: Answer) -> Request | None:
-    """What a redirect asks for next; None where the answer is none. Raises RedirectRefused."""
+def _redirected(request: Request, answer: Answer) -> Request | None:
+    """Return the request that a redirect asks for, or None if the response is no redirect. Raises RedirectRefused."""
     location = answer.headers.get("location")
     if answer.status not in REDIRECTS or not location:
         return None
     try:
         target = joined(request.target, location)
     except InvalidRequest as error:
-        raise RedirectRefused(f"{request.target.origin} redirects to what cannot be requested: {error}") from None
+        raise RedirectRefused(f"{request.target.origin} redirects to a URL that cannot be requested: {error}") from None
     if request.target.scheme == "https" and target.scheme == "http":
         raise RedirectRefused(f"{request.target.origin} redirects to plain http")
     following = replace(request, target=target)
     if answer.status == SEE_OTHER and request.method != "HEAD":
         following = _as_get(following)
     elif answer.status not in KEEP_THE_METHOD and request.method == "POST":
-        following = _as_get(following)  # what browsers do, and servers expect
+        following = _as_get(following)  # as browsers do
     if target.origin != request.target.origin:
-        following = replace(following, headers=header_rules.for_another_origin(following.headers))
+        following = replace(following, headers=header_rules.for_cross_origin(following.headers))
     return following
 
 
@@ -142,12 +147,12 @@ def _as_get(request: Request) -> Request:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """httpcore's errors as ours. From None: theirs quote what the server said."""
+    """Translate httpcore's errors. `from None`, because they quote the server's response."""
     try:
         yield
     except httpcore.LocalProtocolError:
         raise InvalidRequest("this request cannot be sent") from None
     except (httpcore.ConnectError, httpcore.ConnectTimeout):
-        raise NotConnected("the connection could not be made") from None
+        raise NotConnected("the connection failed") from None
     except (httpcore.RemoteProtocolError, httpcore.NetworkError, httpcore.TimeoutException):
-        raise Interrupted("the server did not answer with whole and valid HTTP") from None
+        raise Interrupted("the server sent no complete and valid HTTP response") from None

@@ -1,56 +1,56 @@
-"""Why a request to a URL of a user's failed, in one tree.
+"""The errors of outbound requests, in one tree.
 
     OutboundError
-    ├── Refused              not allowed, or never will be: trying again changes nothing
-    │   ├── InvalidRequest      the URL or a header is not one that we send
-    │   ├── AddressRefused      it leads where tasks may not go
-    │   ├── CertificateRefused  the certificate is not the host's, or from nobody that this machine trusts
-    │   ├── RedirectRefused     too many, to plain http, or to no URL
-    │   └── AnswerRefused       larger than allowed, or encoded as nobody asked for
-    └── Failed               may pass: trying again can help
-        ├── NotConnected        no address, nobody there, no TLS: the request was not sent
-        └── Interrupted         no whole answer: the request may have been heard
+    ├── Refused              not allowed, or permanently impossible: a retry changes nothing
+    │   ├── InvalidRequest      the URL or a header is not valid
+    │   ├── AddressRefused      the URL leads to an address that is not allowed
+    │   ├── CertificateRefused  the certificate is not valid for the host, or not trusted
+    │   ├── RedirectRefused     too many redirects, a redirect to plain http, or to no URL
+    │   └── AnswerRefused       the response is too large, or in an encoding that was not requested
+    └── Failed               may be temporary: a retry can succeed
+        ├── NotConnected        no address, no connection or no TLS: the request was not sent
+        └── Interrupted         no complete response: the server may have processed the request
 
-A message names scheme, host and port, never the path or query (which may hold a token), the address that the name
-resolved to, or anything that was answered.
+A message names scheme, host and port. It never contains the path or query (which may hold a token), the resolved
+address, or any part of the response.
 """
 
 
 class OutboundError(Exception):
-    """Base of them all."""
+    """Base of all errors of outbound requests."""
 
 
 class Refused(OutboundError):
-    """Not tried again."""
+    """A permanent error: it is not retried."""
 
 
 class InvalidRequest(Refused):
-    pass
+    """The URL or a header is not valid."""
 
 
 class AddressRefused(Refused):
-    pass
+    """The URL leads to an address that is not allowed."""
 
 
 class CertificateRefused(Refused):
-    pass
+    """The certificate is not valid for the host, or not trusted."""
 
 
 class RedirectRefused(Refused):
-    pass
+    """Too many redirects, a redirect to plain http, or to no URL."""
 
 
 class AnswerRefused(Refused):
-    pass
+    """The response is too large, or in an encoding that was not requested."""
 
 
 class Failed(OutboundError):
-    """May pass."""
+    """A temporary error: it may be retried."""
 
 
 class NotConnected(Failed):
-    pass
+    """No address, no connection or no TLS. The request was not sent."""
 
 
 class Interrupted(Failed):
-    pass
+    """No complete response. The server may have processed the request."""

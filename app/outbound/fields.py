@@ -1,6 +1,6 @@
-"""Types for the parameters of tasks: what can be told from the URL alone is told at submission, as 422.
+"""Types for task parameters. They check at submission (422) what the URL alone shows.
 
-Where a name leads is only known, and only checked, when the connection is made.
+The addresses of a name are known, and checked, only when the connection is made.
 """
 
 from typing import Annotated
@@ -21,9 +21,9 @@ def _checked_url(url: str) -> str:
     except InvalidRequest as error:
         raise PydanticCustomError("url_refused", "{why}", {"why": str(error)}) from None
     if target.address is not None:
-        why = Policy.of(get_settings()).refusal(target.host, target.port, target.address)
-        if why is not None:
-            raise PydanticCustomError("url_refused", "it is {why}", {"why": why})
+        reason = Policy.of(get_settings()).refusal(target.host, target.port, target.address)
+        if reason is not None:
+            raise PydanticCustomError("url_refused", "it is {why}", {"why": reason})
     return url
 
 
@@ -39,7 +39,7 @@ PublicURL = Annotated[
     str,
     Field(
         max_length=MAX_URL_LENGTH,
-        description="An http:// or https:// URL that leads to a public address, or to one of OUTBOUND_ALLOW.",
+        description="An http:// or https:// URL of a public address, or of one in OUTBOUND_ALLOW.",
         json_schema_extra={"format": "uri"},
         examples=["https://example.com/data.json"],
     ),
@@ -48,7 +48,7 @@ PublicURL = Annotated[
 RequestHeaders = Annotated[
     dict[str, str],
     Field(
-        description="Headers of the request. Those that frame it (Host, Content-Length, …) are set by the service.",
+        description="Request headers. The service itself sets those that frame the request (Host, Content-Length, …).",
         examples=[{"Accept": "application/json"}],
     ),
     AfterValidator(_checked_headers),

@@ -1,4 +1,4 @@
-"""Headers of a request: what a caller may set, and what goes along to another origin."""
+"""Rules for request headers: which ones a caller may set, and which ones a redirect to another origin keeps."""
 
 import re
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ MAX_HEADER_BYTES = 16 * 1024
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 VALUE = re.compile(r"[\t\x20-\x7e]*")
 
-# Ours to say: they frame the request, name the host, or decide how the answer comes.
-OURS = frozenset(
+# Set by the client itself: they frame the request, name the host, or negotiate the response.
+RESERVED = frozenset(
     {
         "accept-encoding",
         "connection",
@@ -27,9 +27,9 @@ OURS = frozenset(
         "upgrade",
     }
 )
-# All that a redirect to another origin takes along. Secrets stand in Authorization and Cookie, but also in X-Api-Key,
-# Private-Token and whatever else somebody thought of.
-HARMLESS = frozenset(
+# The headers that a redirect to another origin keeps. A list of secret headers would miss some: Authorization and
+# Cookie hold secrets, and so do X-Api-Key, Private-Token and others.
+CROSS_ORIGIN = frozenset(
     {
         "accept",
         "accept-language",
@@ -45,15 +45,15 @@ HARMLESS = frozenset(
 
 
 def checked(headers: Mapping[str, str]) -> dict[str, str]:
-    """By lower-case name. Raises InvalidRequest, naming the header and never its value."""
+    """Return the headers by lower-case name. Raises InvalidRequest, which names the header but never its value."""
     if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers.items()) > MAX_HEADER_BYTES:
-        raise InvalidRequest(f"at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} characters together can be sent")
+        raise InvalidRequest(f"at most {MAX_HEADERS} headers with {MAX_HEADER_BYTES} characters in all are allowed")
     result: dict[str, str] = {}
     for name, value in headers.items():
         key = name.lower()
         if not NAME.fullmatch(name):
-            raise InvalidRequest("a header's name has letters, digits and a few signs only")
-        if key in OURS or key.startswith("proxy-"):
+            raise InvalidRequest("a header name may contain only letters, digits and the signs that HTTP allows")
+        if key in RESERVED or key.startswith("proxy-"):
             raise InvalidRequest(f"the header {key} is set by the service")
         if key in result:
             raise InvalidRequest(f"the header {key} is given twice")
@@ -63,9 +63,11 @@ def checked(headers: Mapping[str, str]) -> dict[str, str]:
     return result
 
 
-def for_another_origin(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name in HARMLESS}
+def for_cross_origin(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that may go to another origin."""
+    return {name: value for name, value in headers.items() if name in CROSS_ORIGIN}
 
 
 def without_body(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers without those that describe a body."""
     return {name: value for name, value in headers.items() if not name.startswith("content-")}

@@ -1,22 +1,22 @@
-"""Where requests may go: public addresses, but for what OUTBOUND_ALLOW and OUTBOUND_DENY say."""
+"""Which addresses requests may connect to: public ones, plus OUTBOUND_ALLOW, minus OUTBOUND_DENY."""
 
 import ipaddress
 from dataclasses import dataclass
 from typing import Self
 
 from app.core.config import Settings
-from app.core.places import IPAddress, Places
+from app.core.host_rules import HostRules, IPAddress
 
-# Every range that no public server lives in. `ipaddress` is asked too, but what it calls global differs between
-# Python's versions, and it calls multicast, the 6to4 relays and most of what embeds an IPv4 address global.
-NOT_PUBLIC_V4 = tuple(
+# All ranges without public servers. `ipaddress` alone does not suffice: its `is_global` differs between Python
+# versions, and includes multicast, 6to4 relays and most ranges that embed IPv4 addresses.
+NON_PUBLIC_V4 = tuple(
     ipaddress.IPv4Network(network)
     for network in (
         "0.0.0.0/8",  # this network; Linux connects 0.0.0.0 to loopback
         "10.0.0.0/8",
         "100.64.0.0/10",  # carrier-grade NAT; Alibaba's metadata
         "127.0.0.0/8",
-        "168.63.129.16/32",  # Azure's host agent: public by its number, the machine's own by its meaning
+        "168.63.129.16/32",  # Azure's host agent: a public number, but local to the machine
         "169.254.0.0/16",  # link-local; most clouds' metadata
         "172.16.0.0/12",
         "192.0.0.0/24",
@@ -33,62 +33,65 @@ NOT_PUBLIC_V4 = tuple(
         "240.0.0.0/4",  # reserved, broadcast
     )
 )
-# The one range of IPv6 that is given out for unicast. Loopback, link-local, unique local (AWS's metadata), site-local,
-# multicast, IPv4-mapped and -compatible, 64:ff9b:1::/48 and the discard prefix are all outside of it.
+# The only IPv6 range for global unicast. Loopback, link-local, unique local (AWS's metadata), site-local, multicast,
+# IPv4-mapped and -compatible addresses, 64:ff9b:1::/48 and the discard prefix are all outside it.
 PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")
-NOT_PUBLIC_V6 = tuple(
+NON_PUBLIC_V6 = tuple(
     ipaddress.IPv6Network(network)
     for network in (
-        "2001::/23",  # the IETF's own, Teredo among them
+        "2001::/23",  # IETF protocol assignments, among them Teredo
         "2001:db8::/32",
-        "2002::/16",  # 6to4: an IPv4 address in disguise, and nobody serves from there any more
+        "2002::/16",  # 6to4: embeds an IPv4 address; no longer used by servers
         "2620:4f:8000::/48",
         "3fff::/20",
     )
 )
-# An IPv6-only network reaches IPv4 by these; the last 32 bits are the address.
+# IPv6-only networks reach IPv4 through this prefix (NAT64); the last 32 bits are the IPv4 address.
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
-# Below 1024 only the web's own ports: a mail server, say, may take a request's body for commands.
+# Below port 1024 only HTTP's own ports: a mail server, for example, might take a request's body for commands.
 FIRST_PLAIN_PORT = 1024
 WEB_PORTS = frozenset({80, 443})
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether anybody in the internet could reach it."""
+    """Return whether an address is publicly reachable."""
     if isinstance(address, ipaddress.IPv4Address):
-        return address.is_global and not any(address in network for network in NOT_PUBLIC_V4)
+        return address.is_global and not any(address in network for network in NON_PUBLIC_V4)
     if address in NAT64:
-        return is_public(behind(address))
-    return address.is_global and address in PUBLIC_V6 and not any(address in network for network in NOT_PUBLIC_V6)
+        return is_public(nat64_target(address))
+    return address.is_global and address in PUBLIC_V6 and not any(address in network for network in NON_PUBLIC_V6)
 
 
-def behind(address: IPAddress) -> IPAddress:
-    """The IPv4 address that a NAT64 one leads to; any other address itself."""
+def nat64_target(address: IPAddress) -> IPAddress:
+    """Return the IPv4 address that a NAT64 address leads to; other addresses are returned unchanged."""
     return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in NAT64 else address
 
 
-NOWHERE = Places()
+NO_RULES = HostRules()
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What `allowed` names is allowed whatever else is said; then what `denied` names is not."""
+    """The rules for connections. `allowed` overrides everything else; then `denied` applies."""
 
-    allowed: Places = NOWHERE
-    denied: Places = NOWHERE
+    allowed: HostRules = NO_RULES
+    denied: HostRules = NO_RULES
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        return cls(Places.of(settings.outbound_allow), Places.of(settings.outbound_deny))
+        """Return the policy of the settings OUTBOUND_ALLOW and OUTBOUND_DENY."""
+        return cls(HostRules.of(settings.outbound_allow), HostRules.of(settings.outbound_deny))
 
     def refusal(self, host: str, port: int, address: IPAddress) -> str | None:
-        """Why this address may not be connected to for this host, or None where it may."""
-        if self.allowed.have_name(host) or self.allowed.have_address(address):
+        """Return why a connection to this address of this host is refused, or None if it is allowed."""
+        if self.allowed.contains_name(host) or self.allowed.contains_address(address):
             return None
-        denied = self.denied.have_name(host) or any(map(self.denied.have_address, (address, behind(address))))
+        denied = self.denied.contains_name(host) or any(
+            map(self.denied.contains_address, (address, nat64_target(address)))
+        )
         if denied or not is_public(address):
-            return "not a public address, nor one that this service allows (OUTBOUND_ALLOW)"
+            return "not a public address, and not allowed by OUTBOUND_ALLOW"
         if port < FIRST_PLAIN_PORT and port not in WEB_PORTS:
-            return "not a port of the web: 80, 443, or 1024 and above"
+            return "not an allowed port: use 80, 443, or 1024 and above"
         return None

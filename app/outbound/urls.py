@@ -1,7 +1,6 @@
 """One strict parser for URLs that users name.
 
-What it answers is used for everything: the check, the connection, TLS and the Host header. So no second parser can read
-the same URL differently.
+The check, the connection, TLS and the Host header all use its result, so no second parser can read a URL differently.
 """
 
 import ipaddress
@@ -9,7 +8,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
-from app.core.places import NUMERIC, IPAddress, normal_name
+from app.core.host_rules import NUMERIC, IPAddress, normal_name
 from app.outbound.errors import InvalidRequest
 
 MAX_URL_LENGTH = 2048
@@ -18,13 +17,13 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 # urlsplit drops tabs and line breaks without a word, and others read a backslash as a slash.
 FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\u0080-\u00a0\u2028\u2029\ud800-\udfff]")
 BRACKETED = re.compile(r"\[[^\[\]]+\](:\d+)?")
-# Left as they are when the rest is percent-encoded; `%` too, since it may be encoded already.
+# Characters that are not percent-encoded; `%` too, since the text may already be encoded.
 KEPT = "/:?#[]@!$&'()*+,;=-._~%"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A URL in parts. `host` is a lower-case ASCII name without a trailing dot, or an address without brackets."""
+    """A parsed URL. `host` is a lower-case ASCII name without a trailing dot, or an address without brackets."""
 
     scheme: str
     host: str
@@ -33,7 +32,7 @@ class Target:
 
     @property
     def address(self) -> IPAddress | None:
-        """Where the host is an address and no name."""
+        """The host as an IP address, None if it is a name."""
         try:
             return ipaddress.ip_address(self.host)
         except ValueError:
@@ -41,23 +40,25 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """The Host header."""
+        """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str:
+        """Scheme, host and port."""
         return f"{self.scheme}://{self.authority}"
 
     @property
     def url(self) -> str:
+        """The whole URL."""
         return self.origin + self.path
 
 
 def parse(url: str) -> Target:
-    """Raises InvalidRequest; its message says what is wrong and never repeats the URL."""
+    """Parse a URL. Raises InvalidRequest, whose message says what is wrong and never repeats the URL."""
     if not url or len(url) > MAX_URL_LENGTH:
-        raise InvalidRequest(f"a URL has 1 to {MAX_URL_LENGTH} characters")
+        raise InvalidRequest(f"a URL must have 1 to {MAX_URL_LENGTH} characters")
     if FORBIDDEN.search(url):
         raise InvalidRequest("a URL has no spaces, control characters or backslashes")
     try:
@@ -66,18 +67,18 @@ def parse(url: str) -> Target:
     except ValueError:
         raise InvalidRequest("this is not a URL") from None
     if parts.scheme not in DEFAULT_PORTS:
-        raise InvalidRequest("only http:// and https:// URLs can be requested")
+        raise InvalidRequest("only http:// and https:// URLs are allowed")
     if "@" in parts.netloc:
-        raise InvalidRequest("a URL with a user name or password in it is not accepted: use a header")
+        raise InvalidRequest("a URL must not contain a user name or password: use a header")
     if port == 0 or parts.netloc.endswith(":"):
-        raise InvalidRequest("the port of the URL is not one")
+        raise InvalidRequest("the port of the URL is not valid")
     path = quote(parts.path or "/", safe=KEPT) + (f"?{quote(parts.query, safe=KEPT)}" if parts.query else "")
     return Target(parts.scheme, _host(parts.netloc, parts.hostname or ""), port or DEFAULT_PORTS[parts.scheme], path)
 
 
 def joined(base: Target, location: str) -> Target:
-    """Where a redirect from `base` leads. Raises InvalidRequest."""
-    if FORBIDDEN.search(location):  # before urljoin, which drops some of them
+    """Return the target of a redirect from `base`. Raises InvalidRequest."""
+    if FORBIDDEN.search(location):  # before urljoin, which drops some of these characters
         raise InvalidRequest("a URL has no spaces, control characters or backslashes")
     try:
         return parse(urljoin(base.url, location))
@@ -97,14 +98,14 @@ def _host(netloc: str, host: str) -> str:
     try:
         return str(ipaddress.IPv4Address(name))
     except ValueError:
-        raise InvalidRequest("an IPv4 address is written as four decimal numbers") from None
+        raise InvalidRequest("an IPv4 address must be four decimal numbers") from None
 
 
 def _ipv6(host: str) -> str:
     try:
         address = ipaddress.IPv6Address(host)
     except ValueError:
-        raise InvalidRequest("what is in brackets is not an IPv6 address") from None
+        raise InvalidRequest("the text in brackets is not an IPv6 address") from None
     if address.scope_id is not None:
-        raise InvalidRequest("an IPv6 address with a zone leads to this machine's own network")
+        raise InvalidRequest("an IPv6 address must not have a zone, which names a local network")
     return str(address)

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, EmailStr, Field
 from pydantic_core import PydanticCustomError
 
-from app.core.addresses import ascii_address
+from app.core.email_addresses import ascii_address
 from app.models.user import Role
 from app.schemas.base import PatchModel, RequestModel, ResponseModel
 

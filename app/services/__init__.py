@@ -1,1 +1,1 @@
-"""What the service does, one public method one transaction. Nothing here knows HTTP."""
+"""What the service does: each public method is one transaction. Nothing here knows HTTP."""

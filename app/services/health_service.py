@@ -1,4 +1,7 @@
-"""Whether the parts that the service needs are there. Each check is bounded; no state names an address or a secret."""
+"""Checks whether the service's dependencies are available.
+
+Each check is bounded; no state names an address or a secret.
+"""
 
 import ast
 import re
@@ -30,12 +33,14 @@ Check = Callable[[], str]
 
 
 class HealthService:
+    """Runs the readiness checks."""
+
     def __init__(self) -> None:
-        # Threads of its own: requests that wait for a dead database must not keep this from saying so.
+        # Threads of its own: requests that wait for a dead database must not delay the checks.
         self._threads: CapacityLimiter | None = None
 
     async def readiness(self) -> dict[str, str]:
-        """`{"database": "ok", …}`. Raises NotReady when any of them is not."""
+        """Return the state of each check, such as `{"database": "ok"}`. Raises NotReady if one is not "ok"."""
         checks: dict[str, Check] = {
             "database": check_database,
             "migrations": check_migrations,
@@ -57,6 +62,7 @@ class HealthService:
 
 
 def check_database() -> str:
+    """Return "ok", or why the database is unavailable."""
     try:
         with engine().connect() as connection:
             connection.execute(select(1))
@@ -68,7 +74,7 @@ def check_database() -> str:
 
 
 def check_migrations() -> str:
-    """Whether the database is where the code's migrations end."""
+    """Return "ok" if the database has the newest migration of the code, otherwise what is missing."""
     head = _head()
     try:
         with engine().connect() as connection:
@@ -84,20 +90,23 @@ def check_migrations() -> str:
 
 @lru_cache(maxsize=1)
 def _head() -> str:
-    """The migration that no other one follows, read from the files: Alembic is 7 MB that no API process needs."""
+    """Return the newest migration. Read from the files, because Alembic would take memory in each API process."""
     found = [_read(path) for path in _MIGRATIONS.glob("*.py")]
     (head,) = {revision for revision, _ in found} - {before for _, before in found}
     return head
 
 
 def _read(path: Path) -> tuple[str, str | None]:
-    """A migration's revision, and the one that it follows."""
-    said = dict(_REVISION.findall(path.read_text(encoding="utf-8")))
-    return ast.literal_eval(said["revision"]), ast.literal_eval(said["down_revision"])
+    """Return a migration's revision and the one before it."""
+    assigned = dict(_REVISION.findall(path.read_text(encoding="utf-8")))
+    return ast.literal_eval(assigned["revision"]), ast.literal_eval(assigned["down_revision"])
 
 
 def check_broker() -> str:
-    """One round trip to the broker. Imported here: a process that never asks needs no client."""
+    """Return "ok", or why the broker is unavailable. One round trip.
+
+    kombu is imported here, because only processes that check need it.
+    """
     kombu: Any = import_module("kombu")  # typed only in part
     url = get_settings().celery_broker_url
     if url is None:
@@ -109,9 +118,9 @@ def check_broker() -> str:
         ) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=CHECK_SECONDS)
             if connection.transport.driver_type == "redis":
-                # kombu connects lazily here: only a command meets the server.
+                # kombu connects to Redis lazily: only a command reaches the server.
                 connection.default_channel.client.ping()
-    except Exception:  # noqa: BLE001 (each transport has errors of its own)
+    except Exception:  # noqa: BLE001 (each transport has its own errors)
         return _SILENT
     return OK
 

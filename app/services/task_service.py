@@ -1,8 +1,8 @@
 """Tasks: create, read, change, cancel, retry, delete.
 
-Each method is one transaction, which `commit=False` leaves to the caller; what it dispatches then follows the caller's
-outermost commit, and is forgotten by a rollback. `owner` limits a call to one user's tasks: another's is TaskNotFound,
-exactly as one that does not exist.
+Each method is one transaction; with `commit=False` the caller commits. Messages are then published after the caller's
+outermost commit, and discarded by a rollback. `owner` limits a call to one user's tasks: another user's task raises
+TaskNotFound, like a task that does not exist.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.core.redacted_text import redact_text
 from app.db.after_commit import after_commit
+from app.db.page import Page
 from app.db.session import transaction
 from app.errors import InvalidTransition, PreconditionFailed, TaskActive, TaskCancelled, TaskNotFound
 from app.messaging import publisher
@@ -38,7 +39,7 @@ from app.services.tasks.quotas import load_of, quotas
 
 
 class TaskService:
-    """Stateless: `task_service` is the one that everybody shares, and a new one is as good."""
+    """The task operations. Stateless: `task_service` is the shared instance."""
 
     # Create
 
@@ -56,7 +57,7 @@ class TaskService:
         commit: bool = True,
         **options: Any,
     ) -> tuple[Task, str]:
-        """Accept a task and have it run; `options` as in TaskCreate. Returns it and its Celery id.
+        """Create a task and have it run; `options` as in TaskCreate. Returns the task and its Celery id.
 
         Raises InvalidTask, UnknownTask, InvalidArguments.
         """
@@ -78,63 +79,64 @@ class TaskService:
         self, db: Session, wanted: Sequence[TaskCreate], user_id: UUID, *, commit: bool = True,
         within_quota: bool = False,
     ) -> list[Task]:  # fmt: skip
-        """Accept all of them or none, in one statement, in their order.
+        """Create all tasks or none, in one statement. Returns them in the given order.
 
-        Raises UnknownTask, InvalidArguments; where the user's quotas are to hold (the API's calls), QuotaExceeded.
+        Raises UnknownTask, InvalidArguments; with `within_quota`, which the API sets, also QuotaExceeded.
         """
         rows = task_creation.rows_of(wanted, user_id)
-        room = quotas.room(db, user_id, load_of(wanted)) if within_quota else nullcontext()
-        with room, transaction(db, commit=commit):
+        reservation = quotas.reserved(db, user_id, load_of(wanted)) if within_quota else nullcontext()
+        with reservation, transaction(db, commit=commit):
             return task_creation.as_tasks(db, task_creation.accept(db, rows))
 
     # Read
 
     def get_task(self, db: Session, task_id: UUID, *, owner: UUID | None = None) -> Task:
-        """The task as it is committed now. Raises TaskNotFound."""
+        """Return the committed task. Raises TaskNotFound."""
         return task_queries.read(db, _id(task_id), owner)
 
     def get_tasks(
         self, db: Session, user_id: UUID | None = None, status: TaskStatus | str | None = None,
         task_type: str | None = None, skip: int = 0, limit: int = 50, **filters: Any,
     ) -> list[Task]:  # fmt: skip
-        """Tasks, newest first; `filters` as in TaskFilter. `user_id=None` means everybody's."""
+        """Return tasks, newest first; `filters` as in TaskFilter. `user_id=None` means the tasks of all users."""
         return task_pages.first(db, _filter(user_id, status, task_type, filters), limit, skip=skip)
 
     def get_task_count(
         self, db: Session, user_id: UUID | None = None, status: TaskStatus | str | None = None,
         task_type: str | None = None, **filters: Any,
     ) -> int:  # fmt: skip
-        """How many tasks there are, exactly; filters as in `get_tasks`."""
+        """Return the exact number of tasks; filters as in `get_tasks`."""
         return task_counts.count(db, _filter(user_id, status, task_type, filters))["total"]
 
     def list_page(
         self, db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0
-    ) -> tuple[list[Task], UUID | None]:
-        """One page, newest first, and where the next one starts if there may be one.
+    ) -> Page[Task, UUID]:
+        """Return a page of tasks, newest first.
 
-        A page looks at so many rows and no further: with a filter that hardly any task fits it may come back short.
+        A page reads a limited number of rows. With a filter that few tasks match it may be short, and still have a next
+        page.
         """
         return task_pages.page(db, wanted, limit, before=before, skip=skip)
 
     def count(self, db: Session, wanted: TaskFilter) -> dict[str, int]:
-        """Exact numbers, in all and by status."""
+        """Return the exact number of tasks, in total and by status."""
         return task_counts.count(db, wanted)
 
     def get_attempts(
         self, db: Session, task_id: UUID, *, owner: UUID | None = None
     ) -> list[TaskAttempt | dict[str, Any]]:
-        """Every attempt, the current one included, oldest first. Raises TaskNotFound."""
+        """Return all attempts, oldest first, the current one included. Raises TaskNotFound."""
         return task_queries.attempts(db, self.get_task(db, task_id, owner=owner))
 
-    # Report: from a body, or from outside
+    # Report: from a running body, or from outside
 
     def update_task_progress(
         self, db: Session, task_id: UUID, progress: int, detail: Any | None = None, *, commit: bool = True
     ) -> Task:
-        """Percent done and any JSON about it. In a running body it speaks for that body's attempt alone.
+        """Set progress in percent and any JSON as its detail. In a running body it applies to that body's attempt only.
 
-        Raises ValueError for a number outside 0–100 or a detail of more than MAX_RESULT_BYTES, InvalidTransition where
-        nothing runs; in a body TaskCancelled, AttemptLost.
+        Raises ValueError for a number outside 0–100 or a detail of more than MAX_RESULT_BYTES, InvalidTransition if the
+        task does not run; in a body also TaskCancelled, AttemptLost.
         """
         if not 0 <= progress <= 100:  # noqa: PLR2004 (percent)
             raise ValueError(f"progress must be between 0 and 100, not {progress}")
@@ -157,11 +159,11 @@ class TaskService:
         error: str | None = None,
         commit: bool = True,
     ) -> Task:
-        """Move the task: in a running body, end its attempt; from outside, revoke a pending task or end a running one.
+        """Set the status: in a running body, end its attempt; from outside, revoke a pending task or end a running one.
 
-        From outside, the attempt that runs is fenced off: nothing it writes afterwards counts. Raises
-        InvalidTransition for any other move (`running` comes from a worker's claim alone), TypeError or ValueError for
-        a result that is not JSON, ResultTooLarge.
+        From outside, the running attempt is fenced off: its later writes do not count. Raises InvalidTransition for any
+        other move (only a worker's claim sets `running`), TypeError or ValueError for a result that is not JSON,
+        ResultTooLarge.
         """
         task_id, to = _id(task_id), TaskStatus(status)
         error = None if error is None else redact_text(error)
@@ -182,10 +184,10 @@ class TaskService:
         check_version: Callable[[int], None] | None = None,
         commit: bool = True,
     ) -> Task:
-        """Change what PATCH may change (TaskPatch); `check_version` is called with the version that is changed.
+        """Change the fields that PATCH may change (TaskPatch). Raises TaskNotFound, InvalidTransition.
 
-        `check_admin` is called, with words for it, when the task's state is to be set. Raises TaskNotFound,
-        InvalidTransition, and what the two checks raise.
+        `check_version` is called with the version that is changed. `check_admin` is called with a description if the
+        change sets the task's state. Their exceptions are passed on.
         """
         fields, state = task_editing.split(changes, check_admin)
         with transaction(db, commit=commit):
@@ -206,7 +208,10 @@ class TaskService:
         return task
 
     def cancel(self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> Task:
-        """Revoke a pending task, ask a running one to stop. Raises InvalidTransition if it has succeeded or failed."""
+        """Revoke a pending task, or ask a running one to stop.
+
+        Raises TaskNotFound, InvalidTransition if it succeeded or failed.
+        """
         with transaction(db, commit=commit):
             for _ in range(task_changes.TRIES):
                 task = self.get_task(db, task_id, owner=owner)
@@ -214,7 +219,7 @@ class TaskService:
                 if revoked or task_changes.request_cancel(db, task.id):
                     was = TaskStatus.PENDING if revoked else TaskStatus.RUNNING
                     audit.record_task(db, AuditEvent.TASK_CANCELLED, task, was=was.value)
-                    # Within the transaction: what the attempt makes of it afterwards is not this call's answer.
+                    # Read in the transaction: later writes of the attempt do not belong to this call's result.
                     return self.get_task(db, task_id, owner=owner)
                 task = self.get_task(db, task_id, owner=owner)
                 asked = task.status is TaskStatus.RUNNING and task.cancel_requested_at is not None
@@ -225,7 +230,10 @@ class TaskService:
             raise InvalidTransition("The task is changing: try again")
 
     def cancel_task(self, db: Session, task_id: UUID, *, commit: bool = True) -> bool:
-        """True: revoked, or asked to stop. False: it had succeeded or failed. Raises TaskNotFound."""
+        """Cancel a task. Returns True if it was revoked or asked to stop, False if it had ended otherwise.
+
+        Raises TaskNotFound.
+        """
         try:
             self.cancel(db, task_id, commit=commit)
         except InvalidTransition:
@@ -236,14 +244,14 @@ class TaskService:
         self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True,
         within_quota: bool = False,
     ) -> Task:  # fmt: skip
-        """Run a failed or revoked task again under the same id; it counts as one more of its owner's queue.
+        """Run a failed or revoked task again under the same id. It counts again in its owner's quotas.
 
-        Raises TaskNotFound, InvalidTransition, QuotaExceeded as `create_tasks` does.
+        Raises TaskNotFound, InvalidTransition; with `within_quota` also QuotaExceeded.
         """
         task = self.get_task(db, task_id, owner=owner)
         queues_again = within_quota and task.status in {TaskStatus.FAILED, TaskStatus.REVOKED}
-        room = quotas.room(db, task.user_id, load_of([task])) if queues_again else nullcontext()
-        with room, transaction(db, commit=commit):
+        reservation = quotas.reserved(db, task.user_id, load_of([task])) if queues_again else nullcontext()
+        with reservation, transaction(db, commit=commit):
             if not task_changes.restart(db, task.id):
                 raise task_changes.refused(db, task.id, "retry")
             task = self.get_task(db, task.id)
@@ -254,9 +262,9 @@ class TaskService:
     def delete(
         self, db: Session, task_id: UUID, *, owner: UUID | None = None, force: bool = False, commit: bool = True
     ) -> bool:
-        """Delete an ended task; with `force` a pending one too, and a running one once it has been stopped.
+        """Delete an ended task; with `force` also a pending one, and a running one after it has stopped.
 
-        True: gone. False: it will be. Raises TaskNotFound, TaskActive.
+        Returns True if the task is deleted, False if it will be. Raises TaskNotFound, TaskActive.
         """
         with transaction(db, commit=commit):
             for _ in range(task_changes.TRIES):
@@ -266,24 +274,25 @@ class TaskService:
                     db.expunge(task)
                     return True
                 if force and task_changes.request_delete(db, task.id):
-                    # Asked again, it is the same deed; that it is gone in the end is the first one's consequence.
+                    # A repeated request is not recorded again. The deletion at the attempt's end follows from the first
+                    # request.
                     if task.delete_requested_at is None:
                         audit.record_task(db, AuditEvent.TASK_DELETED, task, was=TaskStatus.RUNNING.value)
                     return False
-                # Not ended, or gone: get_task says which.
+                # The task has not ended, or is deleted: get_task tells which.
                 if not force and self.get_task(db, task_id, owner=owner).status not in TERMINAL:
                     break
             raise TaskActive
 
     def delete_task(self, db: Session, task_id: UUID, *, commit: bool = True) -> bool:
-        """True: gone. False: it is still pending or running. Raises TaskNotFound."""
+        """Delete an ended task. Returns False if it is pending or running. Raises TaskNotFound."""
         try:
             return self.delete(db, task_id, commit=commit)
         except TaskActive:
             return False
 
     def purge_finished(self, db: Session, days: float) -> int:
-        """Delete the tasks that ended longer ago than this, in batches of a transaction each. Returns how many."""
+        """Delete the tasks that ended more than `days` ago, one transaction for each batch. Returns their number."""
         total = 0
         while True:
             with transaction(db):
@@ -292,15 +301,13 @@ class TaskService:
             if deleted < task_changes.PURGE_BATCH:
                 return total
 
-    # Inside
-
     def _dispatch(self, db: Session, dispatches: list[Dispatch]) -> None:
         if dispatches:
             after_commit(db, lambda: publisher.publish(dispatches))
 
 
 def _id(task_id: UUID | str) -> UUID:
-    """An id as a UUID; what is none names no task."""
+    """Return the id as a UUID. Raises TaskNotFound for text that is no UUID."""
     if isinstance(task_id, UUID):
         return task_id
     try:

@@ -1,7 +1,6 @@
-"""Users: registration, profiles, roles, and the administrator who must not be lost."""
+"""Users: registration, profiles, roles, and the rule that one active administrator remains."""
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from app.core.common_passwords import is_common, is_one_of
 from app.core.config import get_settings
 from app.core.origin import Actor
 from app.core.security import hash_password
+from app.db.page import Page, page_of
 from app.db.postgresql import users
 from app.db.session import transaction
 from app.errors import (
@@ -39,19 +39,11 @@ from app.services.audit.recording import Subject
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class UserPage:
-    """`last` is the last id of it if another page follows."""
-
-    users: list[User]
-    last: UUID | None
-
-
 class UserService:
-    """Each method is one transaction, which `commit=False` leaves to the caller."""
+    """Each method is one transaction; with `commit=False` the caller commits."""
 
     def register(self, db: Session, username: str, email: str, password: str, address: str) -> User:
-        """Sign up. Raises RegistrationClosed, WeakPassword, TooManyRequests, UserExists."""
+        """Register a user. Raises RegistrationClosed, WeakPassword, TooManyRequests, UserExists."""
         if not get_settings().allow_registration:
             raise RegistrationClosed
         _check_strength(password, username, email, field="password")
@@ -74,12 +66,12 @@ class UserService:
         is_active: bool = True,
         commit: bool = True,
     ) -> User:
-        """Add a user. Of concurrent calls for one name or address one succeeds; the others raise UserExists.
+        """Create a user. Raises UserExists, WeakPassword.
 
-        Raises WeakPassword as well.
+        Of concurrent calls with the same name or address, one succeeds and the others raise UserExists.
         """
         _check_strength(password, username, email, field="password")
-        password_hash = hash_password(password)  # before the transaction: it takes a while and needs no connection
+        password_hash = hash_password(password)  # before the transaction: slow, and needs no connection
         with transaction(db, commit=commit):
             user = self._insert(db, username, email, password_hash, role=role.value, is_active=is_active)
             audit.record(
@@ -93,6 +85,7 @@ class UserService:
         return user
 
     def get_user(self, db: Session, user_id: UUID, *, commit: bool = True) -> User:
+        """Return a user. Raises UserNotFound."""
         with transaction(db, commit=commit):
             user = db.get(User, user_id, populate_existing=True)
             if user is None:
@@ -101,24 +94,22 @@ class UserService:
 
     def list_users(
         self, db: Session, *, limit: int = 50, skip: int = 0, before: UUID | None = None, commit: bool = True
-    ) -> UserPage:
-        """Newest first; `before` is the last id of the page before."""
+    ) -> Page[User, UUID]:
+        """Return a page of users, newest first. `before` is the last id of the page before."""
         with transaction(db, commit=commit):
-            # One more than asked for tells whether there is a next page.
-            users = queries.newest_users(db, limit + 1, skip, before)
-        more = len(users) > limit
-        return UserPage(users[:limit], users[limit - 1].id if more else None)
+            found = queries.newest_users(db, limit + 1, skip, before)
+        return page_of(found, limit, lambda user: user.id)
 
     def update_user(self, db: Session, user_id: UUID, changes: dict[str, Any], *, commit: bool = True) -> User:
         """Change `username`, `email`, `role`, `is_active`. Raises UserNotFound, UserExists, LastAdmin.
 
-        A new role or a deactivation ends every login of the user.
+        A new role or a deactivation ends all logins of the user.
         """
         with transaction(db, commit=commit):
             user = self._lock(db, user_id, with_admins=bool({"role", "is_active"} & changes.keys()))
             role, is_active = changes.get("role", user.role), changes.get("is_active", user.is_active)
             if role != Role.ADMIN or not is_active:
-                self._keep_an_admin(db, user)
+                self._check_other_admin(db, user)
             if role != user.role or (user.is_active and not is_active):
                 revoke_sessions_of(db, user_id, "role changed" if role != user.role else "deactivated")
             if not changes:
@@ -131,7 +122,7 @@ class UserService:
     def change_password(
         self, db: Session, user_id: UUID, current: str, new: str, *, revoke_api_keys: bool = False
     ) -> None:
-        """Set a new password and end every login of the user, and their API keys only if that is wanted.
+        """Set a new password and end all logins of the user; with `revoke_api_keys` also revoke their API keys.
 
         Raises WrongPassword, WeakPassword, TooManyRequests.
         """
@@ -150,13 +141,13 @@ class UserService:
             audit.record(db, AuditEvent.PASSWORD_CHANGED, Subject.user(user_id), api_keys=kept)
 
     def delete_user(self, db: Session, user_id: UUID, *, commit: bool = True) -> None:
-        """Remove a user with their logins and finished tasks. Raises UserNotFound, LastAdmin, UserHasTasks.
+        """Delete a user with their logins and finished tasks. Raises UserNotFound, LastAdmin, UserHasTasks.
 
-        The lock on the user's row keeps new tasks out until the commit: their foreign key waits for it.
+        The lock on the user's row blocks new tasks until the commit, because their foreign key waits for it.
         """
         with transaction(db, commit=commit):
             user = self._lock(db, user_id, with_admins=True)
-            self._keep_an_admin(db, user)
+            self._check_other_admin(db, user)
             if queries.has_active_tasks(db, user_id):
                 raise UserHasTasks
             queries.delete_user(db, user_id)
@@ -165,9 +156,11 @@ class UserService:
             )
 
     def ensure_first_admin(self, db: Session, username: str, password: str, email: str | None = None) -> bool:
-        """Create this administrator unless the name exists. True when created; an existing one is left alone.
+        """Create this administrator unless the name exists.
 
-        Raises InvalidInput (its detail names the setting) and UserExists when another user has the e-mail address.
+        Returns whether it was created; an existing user stays unchanged.
+
+        Raises InvalidInput, whose detail names the setting, and UserExists if another user has the e-mail address.
         """
         admin = _first_admin(username, password, email)
         if self._exists(db, admin.username):
@@ -177,7 +170,7 @@ class UserService:
         except WeakPassword as error:
             raise WeakPassword(f"FIRST_ADMIN_PASSWORD: {error.detail}", error.errors) from None
         except UserExists:
-            # Another process may have been faster: every API process does this when it starts.
+            # Each API process does this at its start, so another one may have created the user.
             if self._exists(db, admin.username):
                 return False
             raise
@@ -186,7 +179,7 @@ class UserService:
 
     def _insert(self, db: Session, username: str, email: str, password_hash: str, **columns: Any) -> User:
         user = users.insert_user(
-            db, queries.names(username=username, email=email) | {"password_hash": password_hash, **columns}
+            db, queries.name_columns(username=username, email=email) | {"password_hash": password_hash, **columns}
         )
         if user is None:
             raise UserExists
@@ -197,9 +190,10 @@ class UserService:
             return queries.username_exists(db, username)
 
     def _lock(self, db: Session, user_id: UUID, *, with_admins: bool) -> User:
-        """The row, locked; with `with_admins` those of all active administrators first, in the order of their ids.
+        """Lock and return the row; with `with_admins` lock all active administrators first, in the order of their ids.
 
-        So two administrators who remove each other go one after the other, and the second finds itself the last.
+        So two administrators who remove each other run one after the other, and the second finds that it is the last
+        one.
         """
         if with_admins:
             users.lock_active_admins(db)
@@ -208,16 +202,16 @@ class UserService:
             raise UserNotFound
         return user
 
-    def _keep_an_admin(self, db: Session, leaving: User) -> None:
+    def _check_other_admin(self, db: Session, leaving: User) -> None:
         if leaving.role != Role.ADMIN or not leaving.is_active:
             return
         if not set(users.lock_active_admins(db)) - {leaving.id}:
             raise LastAdmin
 
     def _write(self, db: Session, user: User, changes: dict[str, Any]) -> User:
-        values = dict(changes) | queries.names(username=changes.get("username"), email=changes.get("email"))
+        values = dict(changes) | queries.name_columns(username=changes.get("username"), email=changes.get("email"))
         try:
-            with db.begin_nested():  # a violation must not take the caller's transaction with it
+            with db.begin_nested():  # a violation must not roll back the caller's transaction
                 return users.update_user(db, user.id, values)
         except IntegrityError as error:
             if getattr(error.orig, "pgcode", None) != users.UNIQUE_VIOLATION:
@@ -226,18 +220,18 @@ class UserService:
 
 
 def _check_strength(password: str, username: str, email: str, *, field: str) -> None:
-    """Raises WeakPassword, which says what is wrong and not what was tried."""
+    """Raise WeakPassword if the password is easy to guess. The error never repeats the password."""
     if is_one_of(password, (username, email)):
-        kind, why = "password_is_name", "The password is the user's own name or e-mail address"
+        kind, message = "password_is_name", "The password is the user's own name or e-mail address"
     elif is_common(password):
-        kind, why = "password_common", "The password is too common"
+        kind, message = "password_common", "The password is too common"
     else:
         return
-    raise WeakPassword(why, [{"loc": [field], "msg": why, "type": kind}])
+    raise WeakPassword(message, [{"loc": [field], "msg": message, "type": kind}])
 
 
 def _record_changes(db: Session, user_id: UUID, changes: dict[str, tuple[Any, Any]]) -> None:
-    """A record for each kind of change that was one; of the profile which fields, not what is in them."""
+    """Record each kind of change. For profile changes, record only the names of the fields."""
     changed = {name: values for name, values in changes.items() if values[0] != values[1]}
     subject = Subject.user(user_id)
     if "role" in changed:

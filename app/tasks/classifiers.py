@@ -1,7 +1,7 @@
-"""The classifiers that `train_classifier` offers, each with the hyperparameters that it takes.
+"""The classifiers of `train_classifier`, with the hyperparameters that each accepts.
 
-Every hyperparameter that costs time or memory has an upper bound: whoever may create a task may not take the worker
-down with it. Names and defaults are scikit-learn's, but for logistic regression's and the SVC's `max_iter`.
+Every hyperparameter that costs time or memory has an upper bound, so that no task can exhaust the worker. Names and
+defaults are scikit-learn's, except for `max_iter` of logistic regression and SVC.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ Model = Literal["logistic_regression", "random_forest", "decision_tree", "svc", 
 
 
 class Hyperparameters(BaseModel):
-    """Strict: `"100"` is no number, and an unknown name is an error rather than without effect."""
+    """Strict: `"100"` is not a number, and an unknown name is an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -22,7 +22,7 @@ class LogisticRegressionParameters(Hyperparameters):
     C: float = Field(1.0, gt=0, le=1e6)
     fit_intercept: bool = True
     class_weight: Literal["balanced"] | None = None
-    # scikit-learn's 100 does not converge on every data set that ships with it.
+    # scikit-learn's default of 100 does not converge on all of its own data sets.
     max_iter: int = Field(1000, ge=1, le=100_000)
 
 
@@ -48,7 +48,7 @@ class SVCParameters(Hyperparameters):
     degree: int = Field(3, ge=1, le=10)
     gamma: Literal["scale", "auto"] | float = "scale"
     class_weight: Literal["balanced"] | None = None
-    # scikit-learn's default is no limit; some values of C and gamma then never end.
+    # scikit-learn's default is unlimited; with some values of C and gamma the training would never end.
     max_iter: int = Field(1_000_000, ge=1, le=10_000_000)
 
 
@@ -68,13 +68,19 @@ HYPERPARAMETERS: dict[str, type[Hyperparameters]] = {
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise ValueError unless it is one of them: a plain `.delay()` passes by the check against the signature."""
+    """Raise ValueError unless `value` is one of `choices`.
+
+    Needed because a plain `.delay()` skips the signature's check.
+    """
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
 def read_hyperparameters(model: Model, given: dict[str, Any] | None) -> dict[str, Any]:
-    """All of the model's hyperparameters: what was given, and defaults. Raises ValueError naming each wrong one."""
+    """Return all hyperparameters of the model: the given values and the defaults.
+
+    Raises ValueError, which names each invalid hyperparameter.
+    """
     check_choice("model", model, get_args(Model))
     accepted = HYPERPARAMETERS[model]
     try:
@@ -82,16 +88,16 @@ def read_hyperparameters(model: Model, given: dict[str, Any] | None) -> dict[str
     except ValidationError as error:
         wrong = [_explain(list(problem["loc"]), problem["msg"], problem["type"]) for problem in error.errors()]
         known = ", ".join(accepted.model_fields)
-        raise ValueError(f"parameters of {model}: {'; '.join(wrong)}. There are: {known}") from None
+        raise ValueError(f"parameters of {model}: {'; '.join(wrong)}. Accepted: {known}") from None
 
 
 def _explain(loc: list[int | str], message: str, kind: str) -> str:
     name = loc[0] if loc else "parameters"
-    return f"{name} is not known" if kind == "extra_forbidden" else f"{name}: {message[:1].lower()}{message[1:]}"
+    return f"{name} is unknown" if kind == "extra_forbidden" else f"{name}: {message[:1].lower()}{message[1:]}"
 
 
 def make_estimator(model: Model, parameters: dict[str, Any], random_state: int) -> Any:
-    """A fresh estimator on one core; those that measure distances see standardised features."""
+    """Return a new estimator that uses one core. Estimators that measure distances get standardised features."""
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier

@@ -1,4 +1,4 @@
-"""Tasks for everybody, and the periodic housekeeping that beat starts."""
+"""General tasks, and the periodic cleanup that beat starts."""
 
 import time
 from collections import Counter
@@ -13,22 +13,22 @@ from app.outbound import Failed, Refused
 from app.outbound.fields import PublicURL, RequestHeaders
 from app.services.task_service import task_service
 from app.services.tasks import idempotency
-from app.tasks.fetching import NotRepeated, fetch_of
-from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_as_asked
+from app.tasks.fetching import NotRepeated, make_fetch
+from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_after_delay
 
-# How often a waiting body looks up, so that a cancellation is seen within a second whatever the step.
-LONGEST_NAP_SECONDS = 0.5
+# The longest sleep of a waiting body, so that it notices a cancellation within a second.
+MAX_SLEEP_SECONDS = 0.5
 
 
 @celery_app.task(bind=True, name="app.tasks.common_tasks.long_running_task")
 def long_running_task(self: Any, duration: float, steps: int = 100, **kwargs: Any) -> dict[str, Any]:
-    """Take a given time, in equal steps: the task to try the service with.
+    """Wait a given time in equal steps: a task to try the service with.
 
-    Waits `duration` seconds in `steps` steps, reporting progress, and answers how long it really took. Any other
-    keyword argument is handed back in the result.
+    Waits `duration` seconds in `steps` steps and reports progress. Returns the time that it took, in seconds. Any other
+    keyword argument is returned in the result.
     """
     if duration < 0 or steps < 1:
-        raise ValueError("duration must not be negative, and there is at least one step")
+        raise ValueError("duration must not be negative, and steps must be at least 1")
     started = time.monotonic()
     for step in self.track(range(steps)):
         _wait_until(self, started + duration * (step + 1) / steps)
@@ -37,9 +37,9 @@ def long_running_task(self: Any, duration: float, steps: int = 100, **kwargs: An
 
 def _wait_until(task: Any, moment: float) -> None:
     while (left := moment - time.monotonic()) > 0:
-        time.sleep(min(left, LONGEST_NAP_SECONDS))
-        if left > LONGEST_NAP_SECONDS:
-            task.update_progress(None)  # only to hear of a cancellation
+        time.sleep(min(left, MAX_SLEEP_SECONDS))
+        if left > MAX_SLEEP_SECONDS:
+            task.update_progress(None)  # only to notice a cancellation
 
 
 @celery_app.task(
@@ -64,22 +64,22 @@ def fetch_url(
     keep_bytes: Annotated[int, Field(ge=0, le=256 * 1024)] = 64 * 1024,
     raise_for_status: bool = True,
 ) -> dict[str, Any]:
-    """Fetch a URL of the internet: status, headers, size, SHA-256 and the beginning of the content.
+    """Fetch a URL: status, headers, size, SHA-256 and the beginning of the content.
 
-    Goes to public addresses alone, and to those that the service's OUTBOUND_ALLOW names; loopback, private and
-    link-local ones are refused whatever name or redirect leads there. Up to five redirects are followed, never from
-    https to http; to another host no header goes along but harmless ones. `timeout` is for the whole of it.
+    Connects to public addresses, and to those that the service's OUTBOUND_ALLOW names. Loopback, private and link-local
+    addresses are refused, also behind a name or redirect. Follows up to five redirects, never from https to http; a
+    redirect to another host keeps only harmless headers. `timeout` is in seconds, for the whole request.
 
-    The result has `status`, `url` (after redirects), `redirects`, some `headers`, `content_type`, `size` and `sha256`
-    of the whole content, and its first `keep_bytes` as `text` or, where it is no text, as `base64`; `truncated` says
-    that there was more. An answer of more than `max_bytes` (or the service's own limit) fails the task.
+    The result has `status`, `url` (after redirects), `redirects`, some `headers`, `content_type`, `size` in bytes and
+    `sha256` of the whole content. The first `keep_bytes` are in `text` or, if they are not text, in `base64`;
+    `truncated` is true if there was more. A response larger than `max_bytes` (or the service's own limit) fails the
+    task.
 
-    A status of 400 and above fails the task; no connection, no whole answer, 408, 425, 429 and 5xx are tried three
-    times more, after 5, 10 and 20 seconds or when `Retry-After` says. With `raise_for_status` false any status is a
-    result.
-    POST and PATCH are tried again only where nothing was done: no connection, 408, 425, 429, 503.
+    A status of 400 and above fails the task. Connection failures, incomplete responses, 408, 425, 429 and 5xx are
+    retried three times, after 5, 10 and 20 seconds or after `Retry-After`. With `raise_for_status` false, any status is
+    a result. POST and PATCH are retried only if nothing was done: without a connection, and after 408, 425, 429, 503.
     """
-    fetch = fetch_of(
+    fetch = make_fetch(
         method,
         url,
         headers,
@@ -93,14 +93,14 @@ def fetch_url(
     try:
         return fetch.run(self.update_progress)
     except AnsweredLater as error:
-        retry_as_asked(self, error)
+        retry_after_delay(self, error)
 
 
 @celery_app.task(bind=True, name="app.tasks.common_tasks.purge_finished_tasks", catalogue=False)
 def purge_finished_tasks(self: Any) -> dict[str, int]:
-    """Delete the tasks that ended longer ago than RETENTION_DAYS, and expired idempotency keys.
+    """Delete the tasks that ended more than RETENTION_DAYS ago, and expired idempotency keys.
 
-    Started by beat; safe to run twice.
+    Started by beat. May run twice.
     """
     deleted = task_service.purge_finished(self.db, get_settings().retention_days)
     return {"deleted": deleted, "idempotency_keys": idempotency.prune(self.db)}
@@ -108,9 +108,9 @@ def purge_finished_tasks(self: Any) -> dict[str, int]:
 
 @celery_app.task(bind=True, name="app.tasks.common_tasks.purge_expired_logins", catalogue=False)
 def purge_expired_logins(self: Any) -> dict[str, int]:
-    """Delete logins and API keys that ended a while ago. Started by beat; safe to run twice."""
+    """Delete expired logins and API keys. Started by beat. May run twice."""
     total: Counter[str] = Counter()
-    # What signs tokens and checks passwords is 10 MB that no other task needs.
+    # Imported here, because no other task needs it and it takes 10 MB.
     from app.services.accounts.auth_service import auth_service
 
     while any((removed := asdict(auth_service.purge_expired_logins(self.db))).values()):

@@ -1,4 +1,4 @@
-"""The body of `fetch_url`: what is asked, what of the answer is kept, and what is tried again."""
+"""The implementation of `fetch_url`: its request, the result, and which errors are retried."""
 
 import base64
 import codecs
@@ -13,10 +13,10 @@ from app.core.json_text import dump_json
 from app.outbound import Answer, Bounds, Client
 from app.outbound.errors import Interrupted
 from app.outbound.urls import parse
-from app.tasks.http_status import CLIENT_ERROR, NOTHING_DONE, AnsweredNo, describe, later, may_pass
+from app.tasks.http_status import CLIENT_ERROR, NOT_PROCESSED, AnsweredNo, describe, is_retryable, retryable_error
 
-# What says something of the content, or of where it is and when to come again. Never Set-Cookie.
-KEPT_HEADERS = frozenset(
+# Headers about the content, its location and its freshness. Never Set-Cookie.
+RESULT_HEADERS = frozenset(
     {
         "age",
         "cache-control",
@@ -38,12 +38,12 @@ KEPT_HEADERS = frozenset(
     }
 )
 HEADER_LIMIT = 1000
-# A second request may do the thing twice.
+# Repeating these methods may repeat their effect.
 NOT_REPEATABLE = frozenset({"POST", "PATCH"})
 
 CHARSET = re.compile(r";\s*charset\s*=\s*\"?([\w.:-]{1,40})", re.IGNORECASE)
-# Python also knows codecs that are no charsets, or take a time that grows with the square of the size (punycode, idna).
-REAL_CHARSET = re.compile(
+# Only real charsets: some of Python's codecs take time that grows with the square of the size (punycode, idna).
+TEXT_CHARSET = re.compile(
     r"ascii|utf-(8|16|32)(-[bl]e)?|iso8859-\d+|cp\d+|gb\w*|big5\w*|euc_\w+|shift_jis\w*|iso2022_\w+|koi8-\w|mac-\w+"
 )
 
@@ -51,11 +51,13 @@ Report = Callable[[float | None, Any], None]
 
 
 class NotRepeated(Exception):
-    """It failed after it was sent, and is of a kind that should not be sent twice."""
+    """The request failed after it was sent, and its method must not be repeated."""
 
 
 @dataclass(frozen=True)
 class Fetch:
+    """One request of `fetch_url`."""
+
     method: str
     url: str
     headers: Mapping[str, str]
@@ -65,28 +67,33 @@ class Fetch:
     raise_for_status: bool
 
     def run(self, report: Report) -> dict[str, Any]:
-        """Raises OutboundError, AnsweredLater, AnsweredNo or NotRepeated."""
+        """Send the request and return the task's result. `report` is called with the percent done and a detail.
+
+        Raises OutboundError, AnsweredLater, AnsweredNo, NotRepeated.
+        """
         try:
             with Client(bounds=self.bounds).stream(
                 self.method, self.url, headers=self.headers, content=self.content
             ) as answer:
                 if self.raise_for_status:
-                    self._judge(answer)
-                return self._kept(answer, report)
+                    self._check_status(answer)
+                return self._result(answer, report)
         except Interrupted as error:
             if self.method in NOT_REPEATABLE:
-                raise NotRepeated(f"{error}; the request may have been heard, so it is not sent again") from None
+                raise NotRepeated(
+                    f"{error}; the server may have processed the request, so it is not repeated"
+                ) from None
             raise
 
-    def _judge(self, answer: Answer) -> None:
+    def _check_status(self, answer: Answer) -> None:
         origin = parse(answer.url).origin
-        repeatable = self.method not in NOT_REPEATABLE or answer.status in NOTHING_DONE
-        if may_pass(answer.status) and repeatable:
-            raise later(origin, answer.status, answer.headers)
+        repeatable = self.method not in NOT_REPEATABLE or answer.status in NOT_PROCESSED
+        if is_retryable(answer.status) and repeatable:
+            raise retryable_error(origin, answer.status, answer.headers)
         if answer.status >= CLIENT_ERROR:
             raise AnsweredNo(describe(origin, answer.status))
 
-    def _kept(self, answer: Answer, report: Report) -> dict[str, Any]:
+    def _result(self, answer: Answer, report: Report) -> dict[str, Any]:
         start, size, digest = bytearray(), 0, hashlib.sha256()
         for piece in answer.pieces():
             start += piece[: max(0, self.keep_bytes - size)]
@@ -98,22 +105,22 @@ class Fetch:
             "status": answer.status,
             "url": answer.url,
             "redirects": answer.redirects,
-            "headers": {n: v[:HEADER_LIMIT] for n, v in sorted(answer.headers.items()) if n in KEPT_HEADERS},
+            "headers": {n: v[:HEADER_LIMIT] for n, v in sorted(answer.headers.items()) if n in RESULT_HEADERS},
             "content_type": content_type,
             "size": size,
             "sha256": digest.hexdigest(),
             "truncated": size > len(start),
-            **_shown(bytes(start), content_type, whole=size == len(start)),
+            **_content_fields(bytes(start), content_type, whole=size == len(start)),
         }
 
 
-def fetch_of(
+def make_fetch(
     method: str, url: str, headers: Mapping[str, str] | None, body: str | None, json: Any, **more: Any
 ) -> Fetch:
-    """Of the task's arguments. Raises ValueError where they contradict each other."""
+    """Return the Fetch for the task's arguments. Raises ValueError if they contradict each other."""
     named = dict(headers or {})
     if body is not None and json is not None:
-        raise ValueError("body and json exclude each other")
+        raise ValueError("body and json exclude each other: give only one")
     content = None if body is None else body.encode()
     if json is not None:
         content = dump_json(json).encode()
@@ -127,13 +134,13 @@ def _percent(answer: Answer) -> int | None:
     return min(100, answer.received * 100 // answer.length) if answer.length else None
 
 
-def _shown(content: bytes, content_type: str | None, *, whole: bool) -> dict[str, str | None]:
-    """As text where it is text in the charset that was named (else UTF-8), as base64 where it is not."""
+def _content_fields(content: bytes, content_type: str | None, *, whole: bool) -> dict[str, str | None]:
+    """Return the content as text in its charset (by default UTF-8), or as base64 if it is not text."""
     named = CHARSET.search(content_type or "")
     try:
         charset = codecs.lookup(named[1] if named else "utf-8").name
-        if REAL_CHARSET.fullmatch(charset):
-            # Not final where it was cut: the last character may have been cut too.
+        if TEXT_CHARSET.fullmatch(charset):
+            # Not final if the content was cut, because its last character may be cut too.
             text = codecs.getincrementaldecoder(charset)("strict").decode(content, final=whole)
             return {"text": text, "base64": None}
     except (LookupError, UnicodeError):

@@ -1,4 +1,4 @@
-"""Notifications: what somebody waits for, served before everything else."""
+"""Notifications: tasks that run before all others because users wait for them."""
 
 import logging
 from typing import Annotated, Any
@@ -16,16 +16,16 @@ from app.outbound.fields import PublicURL
 from app.services.accounts import webhook_secrets
 from app.tasks import smtp
 from app.tasks.base import SQLAlchemyTask
-from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_as_asked
+from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_after_delay
 from app.tasks.mail import Draft, compose
 from app.tasks.smtp import MailDeferred, MailRefused
-from app.tasks.webhook import webhook_of
+from app.tasks.webhook import make_webhook
 
 logger = logging.getLogger(__name__)
 
 PERCENT = {"connect": 10, "send": 50}
 
-# RFC 5321's limit of an address.
+# RFC 5321's maximal length of an address.
 Address = Annotated[str, Field(min_length=3, max_length=254)]
 Addresses = Annotated[list[Address], Field(min_length=1, max_length=100)]
 Event = Annotated[
@@ -34,7 +34,7 @@ Event = Annotated[
 
 
 class HighPriorityTask(SQLAlchemyTask):
-    """Goes to the high queue whatever its priority. (Celery 5.7 warns of `queue` among the decorator's options.)"""
+    """Runs in the high queue whatever its priority. Celery 5.7 warns of `queue` among the decorator's options."""
 
     abstract = True
     queue = HIGH_QUEUE
@@ -46,7 +46,8 @@ class HighPriorityTask(SQLAlchemyTask):
     base=HighPriorityTask,
     autoretry_for=(MailDeferred,),
     dont_autoretry_for=(MailRefused, ValueError),
-    # 15, 30, 60 seconds: a mail server that restarts is back by then. Celery's jitter would go down to no pause at all.
+    # 15, 30, 60 seconds: enough for a mail server to restart. Without Celery's jitter, which may shorten a delay to
+    # zero.
     retry_backoff=15,
     retry_jitter=False,
     max_retries=3,
@@ -60,16 +61,16 @@ def send_email(
     reply_to: Address | None = None,
     task_id: str | None = None,
 ) -> dict[str, Any]:
-    """Send an e-mail over the SMTP server of the settings.
+    """Send an e-mail through the SMTP server of the settings.
 
-    `to` is an address or a list of up to 100 (each sees the others), `body` the plain text, `html` an alternative to
-    it. Sent once the server has taken it for at least one recipient; `refused` then says who is left out, with the
-    server's code and reason. Where it took it for nobody, a permanent refusal (5xx) or an invalid address fails the
-    task at once; an unreachable server or a temporary refusal (4xx) is tried three times more, after 15, 30 and 60
+    `to` is an address or a list of up to 100 (all visible to each other), `body` the plain text, `html` an alternative
+    to it. The task succeeds once the server accepts the mail for at least one recipient; `refused` lists the others
+    with the server's code and reason. If it accepts no recipient, a permanent refusal (5xx) or an invalid address fails
+    the task at once. An unreachable server or a temporary refusal (4xx) is retried three times, after 15, 30 and 60
     seconds unless the request says otherwise.
 
-    A worker that dies after the server took the mail and before it could say so sends it a second time: with the
-    same Message-ID, which is made of the task's id, so that mail programs can tell that it is the same one.
+    If a worker dies after the server accepted the mail and before the result is stored, the mail is sent again. It has
+    the same Message-ID, made from the task's id, so that mail programs can recognise the duplicate.
     """
     settings = get_settings()
     recipients = [to] if isinstance(to, str) else to
@@ -86,7 +87,7 @@ def send_email(
     base=HighPriorityTask,
     autoretry_for=(Failed, AnsweredLater),
     dont_autoretry_for=(Refused, AnsweredNo, WebhooksOff, ValueError),
-    # 15 seconds, then twice as long each time, up to an hour: given up after a good two hours.
+    # 15 seconds, then doubled each time, up to an hour: gives up after about two hours.
     retry_backoff=15,
     retry_backoff_max=3600,
     retry_jitter=False,
@@ -95,21 +96,21 @@ def send_email(
 def send_webhook(
     self: Any, url: PublicURL, event: Event, payload: dict[str, Any], task_id: str | None = None
 ) -> dict[str, Any]:
-    """Send a signed webhook, as Standard Webhooks 1.0 has it.
+    """Send a signed webhook as in Standard Webhooks 1.0.
 
-    POSTs `{"type": event, "timestamp": …, "data": payload}` with the headers `webhook-id` (the task's id, the same at
-    every attempt), `webhook-timestamp` and `webhook-signature`. Receivers check it with your own secret, from
-    `GET /users/me/webhook-secret`. The addresses that it may go to are those of `fetch_url`.
+    POSTs `{"type": event, "timestamp": …, "data": payload}` with the headers `webhook-id` (the task's id, the same in
+    each attempt), `webhook-timestamp` and `webhook-signature`. Receivers verify it with your own secret, from `GET
+    /users/me/webhook-secret`. The same addresses are allowed as for `fetch_url`.
 
-    A 2xx within 30 seconds is a success. Redirects are not followed. A 3xx or 4xx fails the task at once, but for 408,
-    425 and 429, which are tried again like a 5xx or no answer: nine times, after 15 seconds and then twice as long each
-    time, or when `Retry-After` says. A receiver may get the same webhook twice, with the same id.
+    A 2xx within 30 seconds is a success. Redirects are not followed. A 3xx or 4xx fails the task at once, except 408,
+    425 and 429. These, 5xx and missing responses are retried nine times, after 15 seconds and then doubled each time,
+    or after `Retry-After`. A receiver may get the same webhook twice, with the same id.
     """
-    webhook = webhook_of(event, payload, task_id)
+    webhook = make_webhook(event, payload, task_id)
     try:
         result = webhook.deliver(url, _webhook_keys(task_id))
     except AnsweredLater as error:
-        retry_as_asked(self, error)
+        retry_after_delay(self, error)
     logger.info("webhook %s delivered", webhook.id)
     return result
 

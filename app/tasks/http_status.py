@@ -1,4 +1,4 @@
-"""What a status says to a task: fine, never, or not now."""
+"""Classifies HTTP statuses: success, permanent failure, retryable failure."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -8,28 +8,29 @@ from typing import Any, NoReturn
 
 from app.core.backoff import backoff_seconds
 
-# Request Timeout, Too Early, Too Many Requests: the client errors that pass.
-PASSING = frozenset({408, 425, 429})
-# These say that nothing was done, whatever the method.
-NOTHING_DONE = PASSING | {503}
+# Request Timeout, Too Early, Too Many Requests: client errors that may be temporary.
+RETRYABLE_CLIENT_ERRORS = frozenset({408, 425, 429})
+# With these statuses the server did nothing, whatever the method.
+NOT_PROCESSED = RETRYABLE_CLIENT_ERRORS | {503}
 CLIENT_ERROR, SERVER_ERROR = 400, 500
-LONGEST_WAIT_SECONDS = 3600.0
+MAX_RETRY_AFTER_SECONDS = 3600.0
 
 
 class AnsweredLater(Exception):
-    """A status that may pass. `retry_after`: seconds that the server asked for, if it did."""
+    """A status that may be temporary. `retry_after`: the seconds that the server asks to wait, None if it does not."""
 
-    # With a default, so that pickle, which knows the message alone, can make it again: Celery asks for that.
+    # With a default, because Celery pickles exceptions, and pickle passes only the message.
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
 
 class AnsweredNo(Exception):
-    """A status that stays."""
+    """A permanent status."""
 
 
 def describe(origin: str, status: int) -> str:
+    """Return a text with the origin and the status, for an error message."""
     try:
         phrase = f" {HTTPStatus(status).phrase}"
     except ValueError:
@@ -37,34 +38,36 @@ def describe(origin: str, status: int) -> str:
     return f"{origin} answered {status}{phrase}"
 
 
-def later(origin: str, status: int, headers: Mapping[str, str]) -> AnsweredLater:
+def retryable_error(origin: str, status: int, headers: Mapping[str, str]) -> AnsweredLater:
+    """Return the error of a retryable status, with its Retry-After."""
     return AnsweredLater(describe(origin, status), _retry_after(headers.get("retry-after")))
 
 
-def may_pass(status: int) -> bool:
-    return status >= SERVER_ERROR or status in PASSING
+def is_retryable(status: int) -> bool:
+    """Return whether the status may be temporary."""
+    return status >= SERVER_ERROR or status in RETRYABLE_CLIENT_ERRORS
 
 
-def retry_as_asked(task: Any, error: AnsweredLater) -> NoReturn:
-    """Try again when the server says (within an hour), and never sooner than the task's own back-off."""
+def retry_after_delay(task: Any, error: AnsweredLater) -> NoReturn:
+    """Retry after the server's Retry-After (at most an hour), but never before the task's own back-off."""
     if error.retry_after is None:
-        raise error  # `autoretry_for` takes it up
-    own = backoff_seconds(
+        raise error  # handled by `autoretry_for`
+    backoff = backoff_seconds(
         task.retry_backoff, task.request.retries, maximum=task.retry_backoff_max, jitter=task.retry_jitter
     )
-    raise task.retry(exc=error, countdown=max(own, error.retry_after))
+    raise task.retry(exc=error, countdown=max(backoff, error.retry_after))
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds or a date, as RFC 9110 has them."""
+    """Parse Retry-After (seconds or a date, RFC 9110) to seconds. Returns None if it is missing or invalid."""
     if value is None:
         return None
     if value.strip().isdecimal():
-        return min(float(value), LONGEST_WAIT_SECONDS)
+        return min(float(value), MAX_RETRY_AFTER_SECONDS)
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max((moment - datetime.now(UTC)).total_seconds(), 0.0), LONGEST_WAIT_SECONDS)
+    return min(max((moment - datetime.now(UTC)).total_seconds(), 0.0), MAX_RETRY_AFTER_SECONDS)

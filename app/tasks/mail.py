@@ -1,4 +1,4 @@
-"""Composing a mail: addresses checked, header injection refused, everything encoded to plain ASCII lines."""
+"""Composes e-mails: checks addresses, refuses header injection, encodes everything as ASCII lines."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -11,18 +11,21 @@ from email.utils import make_msgid, parseaddr
 
 from email_validator import EmailNotValidError, validate_email
 
-# 7-bit: base64 or quoted-printable rather than 8-bit lines, which not every server on the way promises to take.
+# 7-bit: base64 or quoted-printable, because not every server accepts 8-bit lines.
 POLICY = SMTP.clone(cte_type="7bit")
 LINE_BREAKING = frozenset({"Cc", "Zl", "Zp"})
 
-# email-validator refuses these whatever it is told; below a public name it looks at their form alone.
+# email-validator always refuses these domains. With a public suffix it checks only their form.
 PRIVATE = ("localhost", ".local", ".test")
 PUBLIC = ".example.com"
 
 
 @dataclass(frozen=True)
 class Mail:
-    """A composed message and its envelope: recipients as they go over the wire, each with what the client wrote."""
+    """A composed message and its envelope.
+
+    `recipients` maps each address on the wire to the address that the client wrote.
+    """
 
     message: EmailMessage
     message_id: str
@@ -32,7 +35,7 @@ class Mail:
 
 @dataclass(frozen=True)
 class Draft:
-    """What the client and the settings say, unchecked."""
+    """The unchecked input of the client and the settings."""
 
     sender: str
     to: Sequence[str]
@@ -43,9 +46,9 @@ class Draft:
 
 
 def compose(draft: Draft, identity: str | None) -> Mail:
-    """Raises ValueError for an invalid address, a line break in a header, or text that is not Unicode.
+    """Compose a mail. Raises ValueError for an invalid address, a line break in a header, or text that is not Unicode.
 
-    With an `identity`, the same one gives the same Message-ID: a second attempt is recognisable as the same mail.
+    The same `identity` gives the same Message-ID, so that a second attempt is recognisable as the same mail.
     """
     display_name, address = parseaddr(_one_line(draft.sender, "SMTP_FROM"))
     sender = _checked(address or draft.sender, "SMTP_FROM")
@@ -73,7 +76,7 @@ def _set_text(message: EmailMessage, draft: Draft) -> None:
 
 @dataclass(frozen=True)
 class _Address:
-    """As it goes over the wire: the domain in ASCII; a local part beyond ASCII needs a server with SMTPUTF8."""
+    """An address on the wire, with its domain in ASCII. A local part outside ASCII requires a server with SMTPUTF8."""
 
     local: str
     domain: str
@@ -86,7 +89,7 @@ class _Address:
 
 
 def _checked(address: str, name: str) -> _Address:
-    """By its form alone: the relay of a private network knows what it delivers to, `root@localhost` included."""
+    """Check the form of an address only: a relay may deliver to private domains, such as `root@localhost`."""
     _one_line(address, name)
     domain = address.rpartition("@")[2].lower()
     suffix = PUBLIC if domain.endswith(PRIVATE) else ""
@@ -104,7 +107,7 @@ def _ascii(address: _Address, name: str) -> _Address:
 
 
 def _one_line(text: str, name: str) -> str:
-    """Refuse what could end a header and begin another one."""
+    """Refuse characters that could end a header and begin another one."""
     if any(unicodedata.category(character) in LINE_BREAKING for character in text):
         raise ValueError(f"{name}: line breaks and other control characters are not allowed")
     return _unicode(text, name)
@@ -114,5 +117,5 @@ def _unicode(text: str, name: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{name}: half of a surrogate pair is no character") from None
+        raise ValueError(f"{name}: a lone surrogate is not a valid character") from None
     return text

@@ -1,6 +1,6 @@
-"""Machine learning with scikit-learn: real data sets, real models, on one core of the worker.
+"""Machine learning with scikit-learn: real data sets and models, on one core of the worker.
 
-scikit-learn is imported in the functions that need it: the API process reads this module for the catalogue alone.
+scikit-learn is imported in the functions that need it, because the API process imports this module for the catalogue.
 """
 
 import platform
@@ -20,7 +20,7 @@ from app.tasks.classifiers import Model, check_choice, make_estimator, read_hype
 
 Dataset = Literal["iris", "wine", "breast_cancer", "digits"]
 
-# How much of the progress bar is cross-validation; the final fit and its evaluation are the rest.
+# The share of cross-validation in the progress; the final fit and its evaluation are the rest.
 CROSS_VALIDATION_PERCENT = 90
 DIGITS = 6
 
@@ -35,20 +35,20 @@ def train_classifier(
     random_state: Annotated[int, Field(ge=0, lt=2**32)] = 0,
     parameters: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Train a classifier on a data set that ships with scikit-learn, and measure how good it is.
+    """Train a classifier on a data set that ships with scikit-learn, and measure its quality.
 
-    Holds out `test_size` of the samples, cross-validates on the others in `folds` stratified folds, then fits the
-    model on all of these others and evaluates it on the samples held out. The same `random_state` gives the same
-    numbers. Progress is reported and a cancellation honoured after each fold.
+    Holds out `test_size` of the samples, cross-validates on the others in `folds` stratified folds, then fits the model
+    to all of these others and evaluates it on the samples held out. The same `random_state` gives the same numbers.
+    Reports progress and checks for cancellation after each fold.
 
     `parameters` are hyperparameters of the model: `C`, `fit_intercept`, `class_weight`, `max_iter` of
-    logistic_regression; `n_estimators`, `criterion`, `max_depth`, `max_features`, `min_samples_leaf`, `class_weight`
-    of random_forest; `criterion`, `max_depth`, `min_samples_leaf`, `class_weight` of decision_tree; `C`, `kernel`,
+    logistic_regression; `n_estimators`, `criterion`, `max_depth`, `max_features`, `min_samples_leaf`, `class_weight` of
+    random_forest; `criterion`, `max_depth`, `min_samples_leaf`, `class_weight` of decision_tree; `C`, `kernel`,
     `degree`, `gamma`, `class_weight`, `max_iter` of svc; `n_neighbors`, `weights`, `metric` of knn. An unknown one
     fails the task.
 
-    The result holds accuracy, precision, recall and F1 per class, the confusion matrix (rows are the truth, columns
-    the prediction), mean and standard deviation over the folds, and every warning that scikit-learn gave.
+    The result holds accuracy, precision, recall and F1 per class, the confusion matrix (rows are the true classes,
+    columns the predicted ones), mean and standard deviation over the folds, and every warning that scikit-learn gave.
     """
     started = time.monotonic()
     check_choice("dataset", dataset, get_args(Dataset))
@@ -77,7 +77,7 @@ def train_classifier(
 
 @dataclass(frozen=True)
 class _Data:
-    """Features and labels (numpy arrays), in a part to train on and a part held out."""
+    """Features and labels (numpy arrays), split into a training part and a held-out part."""
 
     classes: list[str]
     features: Any
@@ -103,13 +103,13 @@ def _load(dataset: Dataset, test_size: float, random_state: int) -> _Data:
     features, held_out_features, labels, held_out_labels = train_test_split(
         bunch.data, bunch.target, test_size=test_size, random_state=random_state, stratify=bunch.target
     )
-    # The digits' names are numbers.
+    # The names of the digits are numbers.
     return _Data([str(name) for name in bunch.target_names], features, labels, held_out_features, held_out_labels)
 
 
 @dataclass
 class _Trainer:
-    """Fits fresh estimators of one kind, and keeps the warnings of all of them."""
+    """Fits new estimators of one kind and collects their warnings."""
 
     model: Model
     parameters: dict[str, Any]
@@ -117,7 +117,7 @@ class _Trainer:
     _warned: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def predict(self, features: Any, labels: Any, unseen: Any) -> Any:
-        """What an estimator fitted to the first two says of the third."""
+        """Fit an estimator to `features` and `labels`, and return its predictions for `unseen`."""
         with self._collecting_warnings():
             estimator = make_estimator(self.model, self.parameters, self.random_state)
             return estimator.fit(features, labels).predict(unseen)
@@ -137,7 +137,7 @@ class _Trainer:
 
 
 def _cross_validate(task: Any, trainer: _Trainer, data: _Data, folds: int) -> list[float]:
-    """The accuracy of each fold. Raises TaskCancelled between two folds."""
+    """Return the accuracy of each fold. Raises TaskCancelled between two folds."""
     from sklearn.model_selection import StratifiedKFold
 
     splitter = StratifiedKFold(n_splits=folds, shuffle=True, random_state=trainer.random_state)
@@ -152,13 +152,13 @@ def _cross_validate(task: Any, trainer: _Trainer, data: _Data, folds: int) -> li
 
 
 def _evaluate(trainer: _Trainer, data: _Data) -> dict[str, Any]:
-    """Fit to the whole training part, measure on the samples held out."""
+    """Fit the model to the whole training part and evaluate it on the samples held out."""
     from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
     truth = data.held_out_labels
     predicted = trainer.predict(data.features, data.labels, data.held_out_features)
     labels = list(range(len(data.classes)))
-    # A class that is never predicted has no precision; 0 rather than NaN, which is no JSON.
+    # A class that is never predicted has no precision: 0 instead of NaN, which is not JSON.
     columns = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
     rows = zip(data.classes, *(column.tolist() for column in columns), strict=True)
     return {
@@ -190,7 +190,7 @@ def _summary(accuracies: list[float]) -> dict[str, Any]:
 
 
 def _one_core() -> Any:
-    """A slot of the worker is one core: without this, BLAS and OpenMP take all of them whatever `n_jobs` says."""
+    """Limit BLAS and OpenMP to one core, because a worker slot is one core. They ignore `n_jobs`."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     return threadpool_limits(limits=1)

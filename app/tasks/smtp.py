@@ -1,4 +1,4 @@
-"""Handing a composed mail to the SMTP server of the settings, and telling what may work later from what will not."""
+"""Sends a composed mail through the SMTP server of the settings, and separates temporary from permanent errors."""
 
 import smtplib
 import ssl
@@ -9,38 +9,39 @@ from typing import Any
 from app.core.config import Settings
 from app.tasks.mail import Mail
 
-# For each step of the dialogue, the server's name look-up excepted.
+# For each step of the dialogue, except resolving the server's name.
 TIMEOUT_SECONDS = 30.0
 REASON_LIMIT = 500
 
-# What the server said to an address that it did not take.
+# The server's reply for each refused address.
 Refused = dict[str, dict[str, Any]]
 
 
 class MailDeferred(Exception):
-    """Not now: the server could not be reached, or asked to be tried again later (4xx)."""
+    """A temporary failure: the server is unreachable or asks for a later try (4xx)."""
 
 
 class MailRefused(Exception):
-    """Not like this: the server refused for good (5xx), or cannot do what the settings ask for."""
+    """A permanent failure: the server refuses the mail (5xx), or lacks what the settings require."""
 
 
 def deliver(mail: Mail, settings: Settings, report: Callable[[str], None]) -> Refused:
-    """Send it; the answer is who did not get it, and why. Raises MailDeferred or MailRefused where nobody did.
+    """Send the mail and return the refused recipients with the reasons.
 
-    `report` is told each stage before it begins, and may raise to stop: never after the server has taken the mail.
+    `report` is called with each stage before it begins, and may raise to stop. It is not called after the server has
+    accepted the mail. Raises MailDeferred or MailRefused if the server accepted no recipient.
     """
-    with _judged(settings):
+    with _translated_errors(settings):
         report("connect")
         server = smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=TIMEOUT_SECONDS)
         try:
             _secure(server, settings)
             report("send")
             refused = server.send_message(mail.message, mail.sender, list(mail.recipients))
-            _say_goodbye(server)
+            _quit(server)
         finally:
             server.close()
-    return _explained(refused, mail.recipients)
+    return _reasons(refused, mail.recipients)
 
 
 def _secure(server: smtplib.SMTP, settings: Settings) -> None:
@@ -53,46 +54,54 @@ def _secure(server: smtplib.SMTP, settings: Settings) -> None:
     try:
         server.login(settings.smtp_username, settings.smtp_password.get_secret_value())
     except UnicodeEncodeError:
-        # From None: the error quotes the character.
-        raise MailRefused("SMTP_USERNAME and SMTP_PASSWORD must be ASCII: smtplib sends nothing else") from None
+        # `from None`: the error quotes the character.
+        raise MailRefused(
+            "SMTP_USERNAME and SMTP_PASSWORD must be ASCII: smtplib cannot send other characters"
+        ) from None
 
 
-def _say_goodbye(server: smtplib.SMTP) -> None:
-    """The mail is out: whatever goes wrong from here must not have it sent again."""
+def _quit(server: smtplib.SMTP) -> None:
+    """End the dialogue. The mail is sent, so no error here may cause a second attempt."""
     try:
         server.quit()
-    except OSError:  # smtplib's own errors are OSErrors too
+    except OSError:  # smtplib's errors are OSErrors too
         return
 
 
 @contextmanager
-def _judged(settings: Settings) -> Iterator[None]:
-    """Turn what smtplib and the network raise into the two errors that matter."""
-    where = f"SMTP server {settings.smtp_host}:{settings.smtp_port}"
+def _translated_errors(settings: Settings) -> Iterator[None]:
+    """Translate errors of smtplib and the network to MailDeferred and MailRefused."""
+    server_name = f"SMTP server {settings.smtp_host}:{settings.smtp_port}"
     try:
         yield
     except smtplib.SMTPRecipientsRefused as error:
-        reasons = _explained(error.recipients, {})
-        told = "; ".join(f"{address}: {said['code']} {said['reason']}" for address, said in reasons.items())
-        raise _judge(said["code"] for said in reasons.values())(f"{where} took no recipient: {told}") from error
+        reasons = _reasons(error.recipients, {})
+        reasons_text = "; ".join(
+            f"{address}: {answer['code']} {answer['reason']}" for address, answer in reasons.items()
+        )
+        raise _error_class(answer["code"] for answer in reasons.values())(
+            f"{server_name} accepted no recipient: {reasons_text}"
+        ) from error
     except smtplib.SMTPResponseException as error:
-        raise _judge([error.smtp_code])(f"{where} answered {error.smtp_code} {_text(error.smtp_error)}") from error
+        raise _error_class([error.smtp_code])(
+            f"{server_name} answered {error.smtp_code} {_text(error.smtp_error)}"
+        ) from error
     except smtplib.SMTPServerDisconnected as error:
-        raise MailDeferred(f"{where} hung up: {error}") from error
+        raise MailDeferred(f"{server_name} closed the connection: {error}") from error
     except (smtplib.SMTPException, ssl.SSLCertVerificationError) as error:
-        # No STARTTLS, AUTH or SMTPUTF8 on the server; no certificate that this machine trusts.
-        raise MailRefused(f"{where}: {error}") from error
+        # The server lacks STARTTLS, AUTH or SMTPUTF8, or this machine does not trust its certificate.
+        raise MailRefused(f"{server_name}: {error}") from error
     except OSError as error:
-        raise MailDeferred(f"{where} is not reachable: {error}") from error
+        raise MailDeferred(f"{server_name} is unreachable: {error}") from error
 
 
-def _judge(codes: Any) -> type[MailDeferred | MailRefused]:
-    """Deferred when any answer was a 4xx (or none at all, -1): nobody got it, so all may be tried again."""
-    return MailDeferred if any(code < 500 for code in codes) else MailRefused  # noqa: PLR2004 (SMTP's permanent ones)
+def _error_class(codes: Any) -> type[MailDeferred | MailRefused]:
+    """Return MailDeferred if any code is 4xx or missing (-1). No recipient got the mail, so all may be tried again."""
+    return MailDeferred if any(code < 500 for code in codes) else MailRefused  # noqa: PLR2004 (permanent codes start at 500)
 
 
-def _explained(refused: Mapping[str, tuple[int, bytes]], written: Mapping[str, str]) -> Refused:
-    """With the addresses as the client wrote them."""
+def _reasons(refused: Mapping[str, tuple[int, bytes]], written: Mapping[str, str]) -> Refused:
+    """Return code and reason by address, in the form that the client wrote."""
     return {
         written.get(address, address): {"code": code, "reason": _text(reason)}
         for address, (code, reason) in refused.items()

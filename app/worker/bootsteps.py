@@ -11,7 +11,7 @@ from kombu.utils.imports import symbol_by_name
 
 from app.core.config import get_settings
 from app.db.postgresql import attempts
-from app.db.session import keep_transactions_short
+from app.db.session import end_idle_transactions
 from app.messaging.task_base import SQLAlchemyTask
 from app.worker.child.process import ChildProcess, child_process, start_child
 from app.worker.parent.process import WorkerProcess, worker_process
@@ -37,7 +37,7 @@ class ServiceStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         if isinstance(worker.pool, PreforkPool):  # in other pools bodies run in this very process
-            keep_transactions_short()
+            end_idle_transactions()
         self.process.start(worker)
 
     def close(self, _worker: Any) -> None:

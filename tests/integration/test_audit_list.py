@@ -10,7 +10,7 @@ from sqlalchemy import event, text
 
 from app.db.session import SessionLocal, engine
 from app.models.audit import AuditEvent
-from app.services.audit.audit_service import AuditFilter, Place, audit_service
+from app.services.audit.audit_service import AuditFilter, AuditPosition, audit_service
 from tests.support.task_client import TaskClient, module_client
 
 client = module_client()
@@ -115,8 +115,8 @@ class TestPages:
         assert answer.json()["errors"][0]["loc"] == ["query", "cursor"]
 
     def test_a_cursor_says_the_place_to_the_microsecond(self) -> None:
-        place = Place(datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC), uuid4())
-        assert Place.parse(str(place)) == place
+        place = AuditPosition(datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC), uuid4())
+        assert AuditPosition.parse(str(place)) == place
         assert len(str(place)) == 48
 
 
@@ -195,7 +195,7 @@ class TestPlans:
         event.listen(engine(), "before_cursor_execute", listener)
         try:
             with SessionLocal() as db:
-                cursor = str(Place(datetime.now(UTC), uuid4())) if paged else None
+                cursor = str(AuditPosition(datetime.now(UTC), uuid4())) if paged else None
                 audit_service.list_page(db, wanted, 50, cursor)
         finally:
             event.remove(engine(), "before_cursor_execute", listener)

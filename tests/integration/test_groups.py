@@ -19,7 +19,7 @@ from app.messaging.dispatches import Dispatch
 from app.schemas.task import TaskCreate
 from app.services.batched import authenticator, submitter
 from app.services.batched.authenticator import _Digest
-from app.services.batched.submitter import _OfLogin, _Request
+from app.services.batched.submitter import _Request, _TokenRequest
 from app.services.tasks import task_creation
 from app.services.tasks.quotas import quotas
 from tests.support.accounts import API, bearer
@@ -106,7 +106,7 @@ class TestNeighbours:
         nobody = uuid4()
         submitter._accept([wanted(user), wanted(nobody)])
         usages = [quotas._usage(each) for each in (user, nobody)]
-        assert [(each.open.tasks, each.since.tasks) for each in usages if each] == [(0, 1), (0, 0)]
+        assert [(each.reserved.tasks, each.committed.tasks) for each in usages if each] == [(0, 1), (0, 0)]
 
 
 class TestAnOutage:
@@ -118,7 +118,7 @@ class TestAnOutage:
             submitter._accept([wanted(user), wanted(user)])
         usage = quotas._usage(user)
         assert usage is not None
-        assert (usage.open.tasks, usage.since.tasks, stored(user), sent) == (0, 0, 0, [])
+        assert (usage.reserved.tasks, usage.committed.tasks, stored(user), sent) == (0, 0, 0, [])
 
     def test_that_takes_the_commits_reply_is_no_acceptance(
         self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch
@@ -210,7 +210,7 @@ class TestLogins:
         one, gone, two = map(read_access_token, (mine, over, theirs))
         asked = [(good, one), (good, gone), (unknown, one), (odd, one), (good, two)]
         known = wanted(UUID(first["id"]))
-        outcomes = submitter._identify_and_accept([known, *(_OfLogin(claims, task) for task, claims in asked)])
+        outcomes = submitter._identify_and_accept([known, *(_TokenRequest(claims, task) for task, claims in asked)])
         kinds = [list, list, InvalidToken, UnknownTask, RuntimeError, list]
         assert [type(each) for each in outcomes] == kinds
         assert (stored(UUID(first["id"])), stored(UUID(second["id"])), len(sent)) == (2, 1, 3)

@@ -6,14 +6,14 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from app.core.signatures import InvalidSignature, secret_of, verify
+from app.core.signatures import InvalidSignature, encode_secret, verify
 from tests.support.running import TASKS, Running, example_stack
 from tests.support.services import Services
 from tests.support.waiting import wait_for
 from tests.unit.outbound.web_server import Web, redirect, reply, web_server
 
 FETCH, WEBHOOK = "app.tasks.common_tasks.fetch_url", "app.tasks.high_priority_tasks.send_webhook"
-SECRET = secret_of(bytes(range(32)))
+SECRET = encode_secret(bytes(range(32)))
 ME = "/api/v1/users/me/webhook-secret"
 
 
@@ -100,7 +100,7 @@ class TestGuarded:
     def test_a_name_that_leads_inside_fails_the_task_and_tells_nothing(self, guarded: Running, web: Web) -> None:
         ended = guarded.run(FETCH, web.url("/?secret", host="localhost"))
         assert (ended["status"], ended["attempt"]) == ("failed", 1)
-        says = f"localhost port {web.port} is not a public address, nor one that this service allows (OUTBOUND_ALLOW)"
+        says = f"localhost port {web.port} is not a public address, and not allowed by OUTBOUND_ALLOW"
         assert ended["error"]["message"] == says
         assert web.seen == []
 

@@ -154,9 +154,9 @@ class TestQueuedTasks:
         self, user: UUID, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A look that is under way while others commit forgets none of them."""
-        monkeypatch.setattr(module, "MIN_INTERVAL", 0.0)
-        monkeypatch.setattr(module, "LOOKS_SHARE", 1e9)
-        monkeypatch.setattr(module, "SLOW_LOOK", 1e9)
+        monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 0.0)
+        monkeypatch.setattr(module, "QUERY_TIME_SHARE", 1e9)
+        monkeypatch.setattr(module, "SLOW_QUERY_SECONDS", 1e9)
         limits(queued_tasks=60)
         with ThreadPoolExecutor(8) as pool:
             accepted = sum(pool.map(lambda _: submit(user), range(160)))
@@ -254,7 +254,7 @@ class TestTasksPerMinute:
         self, tasks: TaskClient, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The row was created once: whoever cancels and retries it in a loop sends many tasks."""
-        monkeypatch.setattr(module, "MIN_INTERVAL", 0.0)
+        monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 0.0)
         limits(tasks_per_minute=4)
         task_id = tasks.create()["id"]
         answers = []
@@ -269,8 +269,8 @@ class TestTasksPerMinute:
     def test_one_that_is_deleted_was_sent_all_the_same(
         self, tasks: TaskClient, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "MIN_INTERVAL", 0.0)
-        monkeypatch.setattr(module, "LOOKS_SHARE", 1e9)
+        monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 0.0)
+        monkeypatch.setattr(module, "QUERY_TIME_SHARE", 1e9)
         limits(tasks_per_minute=3)
         for _ in range(3):
             assert tasks.delete(tasks.create()["id"], force="true").status_code == 204
@@ -317,7 +317,7 @@ class TestIdempotencyKeys:
         first = tasks.create()
         refused(tasks.post(body=BODY, headers={"Idempotency-Key": "b"}), "queued_tasks_quota")
         tasks.post(f"{first['id']}/cancel")
-        passes(module.MIN_INTERVAL)
+        passes(module.MIN_INTERVAL_SECONDS)
         accepted = tasks.post(body=BODY, headers={"Idempotency-Key": "b"})
         assert (accepted.status_code, accepted.headers.get("idempotency-replayed")) == (201, None)
 
@@ -341,9 +341,9 @@ class TestCost:
     def test_a_slow_look_is_not_waited_for_and_counts_when_it_is_done(
         self, user: UUID, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "MIN_INTERVAL", 0.0)
-        monkeypatch.setattr(module, "LOOKS_SHARE", 1e9)
-        monkeypatch.setattr(module, "SLOW_LOOK", 0.0)
+        monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 0.0)
+        monkeypatch.setattr(module, "QUERY_TIME_SHARE", 1e9)
+        monkeypatch.setattr(module, "SLOW_QUERY_SECONDS", 0.0)
         limits(queued_tasks=20)
         assert submit(user)
         with SessionLocal() as db:  # unknown to this process
@@ -373,7 +373,7 @@ class TestTwoProcesses:
         accepted = 0
         for _ in range(most):
             try:
-                with quotas.room(db, user, Load(1, 10)):
+                with quotas.reserved(db, user, Load(1, 10)):
                     task_service.create_tasks(db, [WANTED], user)
             except QuotaExceeded:
                 break
@@ -383,9 +383,9 @@ class TestTwoProcesses:
     def test_one_that_has_not_looked_for_long_overruns_by_a_sixteenth(
         self, user: UUID, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "MIN_INTERVAL", 0.0)
-        monkeypatch.setattr(module, "LOOKS_SHARE", 1e9)
-        monkeypatch.setattr(module, "SLOW_LOOK", 1e9)
+        monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 0.0)
+        monkeypatch.setattr(module, "QUERY_TIME_SHARE", 1e9)
+        monkeypatch.setattr(module, "SLOW_QUERY_SECONDS", 1e9)
         limits(queued_tasks=64)
         one, other = Quotas(), Quotas()
         with SessionLocal() as db:
@@ -401,7 +401,7 @@ class TestTwoProcesses:
         one, other = Quotas(), Quotas()
         with SessionLocal() as db:
             assert self.fill(one, db, user, 10) == self.fill(other, db, user, 10) == 10
-            passes(module.MIN_INTERVAL)
+            passes(module.MIN_INTERVAL_SECONDS)
             assert self.fill(one, db, user, 100) == 20
             assert self.fill(other, db, user, 100) == 0
 

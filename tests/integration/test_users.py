@@ -237,7 +237,7 @@ class TestFirstAdmin:
     def test_is_made_once_and_left_alone_then(self, db: Session) -> None:
         assert user_service.ensure_first_admin(db, "root", PASSWORD)
         assert not user_service.ensure_first_admin(db, "ROOT", NEW_PASSWORD, "other@example.com")
-        user = user_service.list_users(db).users[0]
+        user = user_service.list_users(db).items[0]
         assert (user.username, user.email, user.role) == ("root", "root@localhost", "admin")
 
     def test_says_which_setting_is_wrong(self, db: Session) -> None:
@@ -260,4 +260,4 @@ class TestTransactions:
         with pytest.raises(UserExists):
             user_service.update_user(db, bob.id, {"username": "Anna"}, commit=False)
         db.commit()
-        assert [user.username for user in user_service.list_users(db).users] == ["bob", "anna"]
+        assert [user.username for user in user_service.list_users(db).items] == ["bob", "anna"]

@@ -53,7 +53,7 @@ def list_api_keys(
 ) -> list[ApiKey]:
     """List your API keys, newest first. The list includes recently revoked and expired keys."""
     keys, last = api_key_service.list_keys(db, user.id, limit=limit, skip=skip, before=read_cursor(cursor))
-    set_next_link(request, response, None if last is None else last.hex)
+    set_next_link(request, response, last)
     return keys
 
 

@@ -60,5 +60,5 @@ def list_audit_records(
     A record is committed together with the change that it describes. The service never changes or deletes records.
     """
     page = audit_service.list_page(db, wanted, limit, cursor)
-    set_next_link(request, response, page.next_cursor)
-    return page.records
+    set_next_link(request, response, None if page.last is None else str(page.last))
+    return page.items

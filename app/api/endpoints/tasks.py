@@ -190,7 +190,7 @@ def list_tasks(
     none.
     """
     tasks, last = task_service.list_page(db, wanted, limit, before=read_cursor(cursor), skip=skip)
-    set_next_link(request, response, None if last is None else last.hex)
+    set_next_link(request, response, last)
     return tasks
 
 
@@ -240,7 +240,7 @@ async def get_task(
     """Get a task. With `wait`, the answer comes when the task ends or the time is over."""
     task = await lookup.read(task_id, user.owner)
     if wait and task.status not in TERMINAL:
-        await watcher.ended(task_id, wait)
+        await watcher.wait_for_end(task_id, wait)
         task = await lookup.read(task_id, user.owner)
     headers = {"ETag": etag(task.version)}
     if not_modified(if_none_match, task.version):

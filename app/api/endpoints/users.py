@@ -74,8 +74,8 @@ def list_users(
 ) -> list[UserRow]:
     """List all users, newest first. The `Link` header names the next page. Administrators only."""
     page = user_service.list_users(db, limit=limit, skip=skip, before=read_cursor(cursor))
-    set_next_link(request, response, None if page.last is None else page.last.hex)
-    return page.users
+    set_next_link(request, response, page.last)
+    return page.items
 
 
 @router.post(

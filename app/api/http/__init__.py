@@ -1,1 +1,1 @@
-"""Http."""
+"""The HTTP layer: middleware, problem documents, paging, entity tags, event streams and the fast path."""

@@ -1,4 +1,7 @@
-"""CORS_ORIGINS: pages of these origins may call the API with a bearer token. No cookie, so no credentials."""
+"""CORS for the origins in CORS_ORIGINS.
+
+Pages of these origins may call the API with a bearer token. The API uses no cookies, so credentials stay disallowed.
+"""
 
 from collections.abc import Sequence
 
@@ -9,13 +12,21 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.http.problems import http_problem
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-# What our requests and answers carry beyond what every page may send and read.
+# Headers beyond those that browsers allow by default.
 REQUEST_HEADERS = ("Authorization", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "X-Request-ID")
-ANSWER_HEADERS = ("ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID")
+EXPOSED_HEADERS = (
+    "ETag",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-ID",
+)
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, whose refusals are problems as all of ours are."""
+    """Starlette's CORS middleware, with a problem document for a refused preflight request."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         super().__init__(
@@ -23,7 +34,7 @@ class Cors(CORSMiddleware):
             allow_origins=origins,
             allow_methods=METHODS,
             allow_headers=REQUEST_HEADERS,
-            expose_headers=ANSWER_HEADERS,
+            expose_headers=EXPOSED_HEADERS,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

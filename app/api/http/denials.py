@@ -1,4 +1,4 @@
-"""Every 403 is recorded, after its answer is out, and never at its expense."""
+"""Records each 403 in the audit, after the response is sent."""
 
 import logging
 from uuid import UUID
@@ -16,27 +16,31 @@ from app.db.outage import first_line
 from app.db.session import SessionLocal
 from app.errors import Forbidden, ServiceError, WrongPassword
 from app.services.audit.audit_service import audit_service
-from app.services.tasks.bounds import PerMinute
+from app.services.tasks.bounds import RateLimit
 
 logger = logging.getLogger(__name__)
 
 PER_CALLER, PER_PROCESS = 10, 120
 
-_bounds = PerMinute(PER_CALLER, PER_PROCESS)
-# A thread of its own, one: with the database away, records must not hold the four that serve requests.
+_bounds = RateLimit(PER_CALLER, PER_PROCESS)
+# One thread of its own: while the database is down, records must not block the threads that serve requests.
 _one_at_a_time = anyio.CapacityLimiter(1)
 
 
-def recording(request: Request, error: ServiceError) -> BackgroundTask | None:
-    """What is to follow the answer to a denied request; None when there is nothing to record, or too much of it."""
+def denial_record_task(request: Request, error: ServiceError) -> BackgroundTask | None:
+    """Return the task that records a denied request once the response is sent.
+
+    Takes the request and the error it was answered with. Returns None if the error is no denial or the rate limit is
+    reached.
+    """
     if not isinstance(error, Forbidden) or isinstance(error, WrongPassword):
-        return None  # a wrong password is recorded where it is counted
-    left_out = _bounds.admit(_caller())
-    if left_out is None:
+        return None  # `auth_service` records wrong passwords
+    suppressed = _bounds.admit(_caller())
+    if suppressed is None:
         count_unrecorded_denial("flood")
         return None
     route = f"{request.method} {route_template(request.scope)}"
-    return BackgroundTask(_record, route, error.code, _ids(request), left_out)
+    return BackgroundTask(_record, route, error.code, _ids(request), suppressed)
 
 
 def _caller() -> str:
@@ -47,7 +51,7 @@ def _caller() -> str:
 
 
 def _ids(request: Request) -> dict[str, str]:
-    """The ids of the path. Nothing else of it: it was not validated yet, and may hold anything."""
+    """Return the ids among the path parameters. Other values are not validated yet and may hold anything."""
     found = {}
     for name, value in request.path_params.items():
         try:
@@ -57,14 +61,14 @@ def _ids(request: Request) -> dict[str, str]:
     return found
 
 
-async def _record(route: str, code: str, ids: dict[str, str], left_out: int) -> None:
-    await to_thread.run_sync(_write, route, code, ids, left_out, limiter=_one_at_a_time)
+async def _record(route: str, code: str, ids: dict[str, str], suppressed: int) -> None:
+    await to_thread.run_sync(_write, route, code, ids, suppressed, limiter=_one_at_a_time)
 
 
-def _write(route: str, code: str, ids: dict[str, str], left_out: int) -> None:
+def _write(route: str, code: str, ids: dict[str, str], suppressed: int) -> None:
     try:
         with SessionLocal() as db:
-            audit_service.record_denial(db, route, code, ids, left_out)
+            audit_service.record_denial(db, route, code, ids, suppressed)
     except (SQLAlchemyError, ServiceError) as error:
         count_unrecorded_denial("database")
-        logger.warning("a denial was not recorded: %s: %s", route, first_line(error))
+        logger.warning("denial of %s not recorded: %s", route, first_line(error))

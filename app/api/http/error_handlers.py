@@ -1,4 +1,4 @@
-"""Which exception becomes which problem."""
+"""Maps exceptions to problem documents."""
 
 import logging
 from http import HTTPStatus
@@ -9,7 +9,7 @@ from fastapi.routing import iter_route_contexts
 from sqlalchemy import exc as sa_exc
 from starlette.exceptions import HTTPException
 
-from app.api.http.denials import recording
+from app.api.http.denials import denial_record_task
 from app.api.http.problems import http_problem, internal_problem, service_problem
 from app.core.validation_errors import field_errors
 from app.db.outage import first_line, is_timeout
@@ -20,12 +20,12 @@ logger = logging.getLogger(__name__)
 DATABASE_RETRY_SECONDS = 5
 TOO_LONG = "The query exceeded the time limit: use narrower filters or a shorter time range"
 
-# PostgreSQL's codes for a table or a column that is not there: the migrations have not run.
+# PostgreSQL's codes for a missing table and a missing column: the database is not migrated.
 _UNMIGRATED = frozenset({"42P01", "42703"})
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Handle everything but the unforeseen, which `app.api.http.middleware` catches further out."""
+    """Register the handlers of all expected exceptions. `UnhandledErrors` catches the others further out."""
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -34,13 +34,13 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(sa_exc.DBAPIError, _on_database_error)
 
 
-# The handlers are `async` so that Starlette runs them in place: a sync one would wait for a thread.
+# The handlers are `async`, so that Starlette calls them directly: a sync handler would wait for a thread.
 
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     answer = service_problem(request.scope, error)
-    answer.background = recording(request, error)
+    answer.background = denial_record_task(request, error)
     return answer
 
 
@@ -49,8 +49,8 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     if any(each["loc"][0] == "path" for each in error.errors()) and (allowed := _methods_of_fixed_path(request)):
         return http_problem(request.scope, HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", {"Allow": allowed})
     refused = field_errors(error.errors())
-    where = ", ".join(sorted({".".join(map(str, each["loc"])) for each in refused})[:5])
-    return service_problem(request.scope, InvalidInput(f"The request is not valid: {where}"), refused)
+    fields = ", ".join(sorted({".".join(map(str, each["loc"])) for each in refused})[:5])
+    return service_problem(request.scope, InvalidInput(f"The request is not valid: {fields}"), refused)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -65,30 +65,33 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 async def _on_database_down(request: Request, error: Exception) -> Response:
     if is_timeout(error) and request.method == "GET" and request.scope["query_string"]:
-        # A scan by filters, and no Retry-After: it would take as long again. Whatever else was stopped has waited for
-        # somebody's lock.
-        logger.warning("a statement was stopped: %s", first_line(error))
+        # No Retry-After for a filtered read: it would take as long again. Any other stopped statement waited for a
+        # lock.
+        logger.warning("statement stopped by the time limit: %s", first_line(error))
         return service_problem(request.scope, TookTooLong(TOO_LONG))
-    logger.error("the database does not answer: %s", first_line(error))
+    logger.error("database unavailable: %s", first_line(error))
     return service_problem(request.scope, DatabaseUnavailable(retry_after=DATABASE_RETRY_SECONDS))
 
 
 async def _on_database_error(request: Request, error: Exception) -> Response:
-    """An unmigrated or vanished database is unavailable; any other error of a statement is ours."""
+    """Answer 503 for an unmigrated or missing database, and 500 for any other error of a statement."""
     assert isinstance(error, sa_exc.DBAPIError)
     if error.connection_invalidated or getattr(error.orig, "pgcode", None) in _UNMIGRATED:
         return await _on_database_down(request, error)
-    logger.error("unforeseen database error", exc_info=error)
+    logger.error("unexpected database error", exc_info=error)
     return internal_problem(request.scope)
 
 
 def _allowed_methods(request: Request) -> str:
-    """Every method of the path: Starlette names only those of the first route that matches."""
+    """Return every method of the path. Starlette names only those of the first route that matches."""
     return _methods_of_fixed_path(request) or _methods(request, fixed=False)
 
 
 def _methods_of_fixed_path(request: Request) -> str:
-    """Those of `/tasks/count`, which `/tasks/{task_id}` matches as well: what is `count` is no id with a mistake."""
+    """Return the methods of a path without parameters, such as `/tasks/count`.
+
+    `/tasks/{task_id}` matches that path too, but `count` is not a malformed id.
+    """
     return _methods(request, fixed=True)
 
 

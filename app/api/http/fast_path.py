@@ -1,9 +1,9 @@
 """Fast path for the two busiest endpoints.
 
-Routing, dependencies and parameters cost FastAPI a third of such a request's time. A route may have a *fast reader* of
-its request. The reader either understands all of the request and answers it, or returns None before it has done
-anything: then FastAPI handles the request as usual. So FastAPI itself refuses every malformed request. The scopes that
-the reader checks are those that the route declares.
+FastAPI's routing, dependencies and parameters take a large part of such a request's time (docs/adr/0024). A route may
+have a *fast reader* of its request. The reader either understands the whole request and answers it, or returns None
+before it has any effect: then FastAPI handles the request as usual. So only FastAPI refuses malformed requests. The
+reader checks the scopes that the route declares.
 """
 
 import json
@@ -41,10 +41,10 @@ def read_fast(reader: FastReader) -> Callable[[Endpoint], Endpoint]:
 
 
 class FastPath:
-    """The innermost middleware, in front of FastAPI's routing: answers what a fast reader understands.
+    """The innermost middleware, in front of FastAPI's routing: answers the requests that a fast reader understands.
 
     `authorization` is the one dependency that may guard such a route; its scopes are read from the route. Raises
-    ValueError for a route that is guarded in any other way, which the reader would leave open.
+    ValueError for a route that is guarded in any other way, because the reader would skip that guard.
     """
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute], authorization: Callable[..., Any]) -> None:
@@ -87,7 +87,7 @@ class FastPath:
             await answer(scope, receive, send)
 
     def _route(self, scope: Scope) -> tuple[APIRoute, Sequence[str]] | None:
-        """The route that fits, with its scopes; noted in the ASGI scope as FastAPI does it."""
+        """Return the matching route and its scopes, and record the route in the ASGI scope as FastAPI does."""
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))
         found = self._routes.get((scope["method"], *_key(path, _ID)))
         if found is not None:
@@ -99,33 +99,35 @@ class FastPath:
 def _scopes(route: APIRoute, authorization: Callable[..., Any]) -> Sequence[str]:
     guards = [each for each in route.dependant.dependencies if each.call is authorization]
     if len(guards) != 1 or route.dependencies:
-        raise ValueError(f"{route.path}: a route of the fast path is guarded by {authorization.__name__} alone")
+        raise ValueError(f"{route.path}: a route of the fast path must be guarded by {authorization.__name__} alone")
     return guards[0].own_oauth_scopes or ()
 
 
 def _key(path: str, variable: re.Pattern[str]) -> tuple[str, bool]:
-    """The path, without its end where that is variable, and whether it is."""
+    """Return the path and whether its last segment is variable; a variable segment is cut off."""
     head, _, last = path.rpartition("/")
     return (head, True) if variable.fullmatch(last) else (path, False)
 
 
 def header(request: Request, name: bytes) -> str | None:
-    """The value of a header that comes once; None where it comes not at all or more than once."""
+    """Return the value of a header, or None if it is missing or repeated."""
     found = [value for key, value in request.scope["headers"] if key == name]
     return found[0].decode("latin-1") if len(found) == 1 else None
 
 
 def has_header(request: Request, name: bytes) -> bool:
+    """Return whether the request has this header. `name` is in lower case."""
     return any(key == name for key, _ in request.scope["headers"])
 
 
 def bearer_token(request: Request) -> str | None:
+    """Return the bearer token, or None if the Authorization header is missing or has another form."""
     match = _BEARER.fullmatch(header(request, b"authorization") or "")
     return match[1] if match else None
 
 
 async def json_body(request: Request, model: type[BaseModel]) -> Any:
-    """A valid body of this model, or None."""
+    """Return the body as an instance of `model`, or None if it is not valid JSON of that model."""
     if header(request, b"content-type") != "application/json":
         return None
     try:

@@ -1,7 +1,7 @@
-"""Which charset a multipart form may name: RFC 7578 knows none of the form's own, and Starlette obeys what it names.
+"""Refuses multipart forms in any charset but UTF-8 and ASCII. Starlette decodes with the charset that a form names.
 
-Python's codecs are more than charsets: `punycode` takes a time that grows with the square of the size, in the event
-loop, and `utf-7` and `unicode_escape` make lone surrogates, which nothing behind can encode.
+Python's codecs are more than charsets. `punycode` takes time that grows with the square of the size, in the event loop.
+`utf-7` and `unicode_escape` make lone surrogates, which cannot be encoded later.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii"})
 
 
 def refuse_charset(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
-    """Why the request's Content-Type will not do, or None. Read with the parser that Starlette reads it with."""
+    """Return why the Content-Type is refused, or None. Uses the parser that Starlette uses."""
     for name, value in headers:
         if name == b"content-type" and b"multipart" in value.lower() and b"charset" in value.lower():
             _, options = parse_options_header(value)

@@ -1,4 +1,4 @@
-"""Which Host a request may name: a well-formed one and, where ALLOWED_HOSTS lists some, one of those."""
+"""Validates the Host header: well-formed and, if ALLOWED_HOSTS is set, one of its entries."""
 
 import functools
 import re
@@ -7,16 +7,16 @@ from ipaddress import AddressValueError, IPv6Address
 
 from starlette.types import Scope
 
-# Asked by address: by a container's own health check, by an orchestrator's probe. Their answers name no host.
+# Health checks address the server by its IP address. These responses name no host, so ALLOWED_HOSTS does not apply.
 PROBES = frozenset({"/healthz", "/readyz"})
 
-# Narrower than RFC 3986, which would let nearly any character stand in a host's name.
+# Stricter than RFC 3986, which permits nearly any character in a host name.
 _HOST = re.compile(rb"(?:(?P<name>[A-Za-z0-9_.-]{1,253})|\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\])(?::(?P<port>[0-9]{1,5}))?")
 _MAX_PORT = 65535
 
 
 def refuse_host(scope: Scope, allowed: Sequence[str]) -> str | None:
-    """Why the request's Host will not do, or None. What a proxy says in X-Forwarded-Host is not looked at."""
+    """Return why the Host is refused, or None. X-Forwarded-Host is not read."""
     given = [value for name, value in scope["headers"] if name == b"host"]
     if len(given) > 1 or (not given and scope.get("http_version") == "1.1"):
         return "The request must have exactly one Host header"
@@ -32,14 +32,14 @@ def refuse_host(scope: Scope, allowed: Sequence[str]) -> str | None:
 
 
 def is_allowed(host: str, allowed: Sequence[str]) -> bool:
-    """`*.example.com` stands for every host below example.com, and not for that one itself."""
+    """Return whether a pattern matches `host`. `*.example.com` matches every subdomain, but not example.com itself."""
     name = host.lower().removesuffix(".")
     return any(name == pattern or (pattern.startswith("*.") and name.endswith(pattern[1:])) for pattern in allowed)
 
 
 @functools.lru_cache(maxsize=1024)
 def _parse(value: bytes) -> str | None:
-    """The host without its port; None where it is none."""
+    """Return the host without its port, or None if it is malformed."""
     match = _HOST.fullmatch(value)
     if match is None or int(match["port"] or 0) > _MAX_PORT:
         return None

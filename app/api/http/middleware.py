@@ -1,8 +1,8 @@
-"""What happens to every request around the routes. Pure ASGI: Starlette's BaseHTTPMiddleware breaks streams.
+"""The middleware around the routes. Pure ASGI, because Starlette's BaseHTTPMiddleware breaks streams.
 
-From the outside in: `RequestContext` (id, security headers), `Cors` where origins are named (`cors.py`),
-`LastNet` (exceptions), `RequestMetrics`, `RequestLimits` (sizes, malformed targets, hosts). They change only messages
-that pass, and hold no body. Within them `FastPath` (`fast_path.py`) takes the plain form of what comes most.
+From the outside in: `RequestContext` (id, security headers), `Cors` if origins are configured, `UnhandledErrors`
+(exceptions), `RequestMetrics`, `RequestLimits` (sizes, malformed targets, hosts). They change only messages that pass
+through and hold no body. `FastPath` runs inside them.
 """
 
 import logging
@@ -28,17 +28,18 @@ logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Answers that hold tokens or persons; and all others of the API, which are one user's: no shared cache may keep them,
-# and the user's own asks with the ETag each time.
+# Responses with tokens or personal data must not be stored. All other responses of the API belong to one user: no
+# shared cache may keep them, and the user's own cache revalidates with the ETag each time.
 _NO_STORE = re.compile(r"(/api/v1/auth|/api/v1/users|/api/v1/audit)(/|$)")
 _API = "/api/v1/"
-# So much of a refused body is read and dropped, for so long, that the client gets to read the answer and not a reset.
+# Limits of the part of a refused body that is read and discarded, so that the client receives the response, not a
+# reset.
 _DRAIN_BYTES = 32 * 1024 * 1024
 _DRAIN_SECONDS = 10.0
 _LENGTH_DIGITS = 18
 _CLOSE = {"Connection": "close"}
 
-# A year. Only this host: what else lives below its name is not ours to decide.
+# One year, without subdomains: they may belong to other services.
 HSTS = "max-age=31536000"
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -50,12 +51,12 @@ SECURITY_HEADERS = {
 }
 _SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 _HSTS = (b"strict-transport-security", HSTS.encode())
-_STORE_NOTHING = [(b"cache-control", b"no-store")]
-_ASK_AGAIN = [(b"cache-control", b"private, no-cache")]
+_NO_STORE_HEADER = [(b"cache-control", b"no-store")]
+_REVALIDATE = [(b"cache-control", b"private, no-cache")]
 
 
 class RequestContext:
-    """Gives each request an id, and each answer its headers; over https in production also HSTS."""
+    """Sets the id of each request and the security headers of each response; with `hsts`, also HSTS over https."""
 
     def __init__(self, app: ASGIApp, *, hsts: bool = False) -> None:
         self.app = app
@@ -77,7 +78,7 @@ class RequestContext:
                 more = [*_SECURITY, *_cache_control(scope["path"].removeprefix(scope.get("root_path", "")))]
                 if self.hsts and scope["scheme"] == "https":
                     more.append(_HSTS)
-                # As bytes, by hand: Starlette's MutableHeaders walks the list again for each of them.
+                # Built as bytes: Starlette's MutableHeaders would search the whole list for each header.
                 own = [header for header in message.get("headers", ()) if header[0] != b"x-request-id"]
                 named = {name for name, _ in own}
                 own += [header for header in more if header[0] not in named]
@@ -92,8 +93,11 @@ class RequestContext:
             request_id.reset(token)
 
 
-class LastNet:
-    """Makes each unforeseen exception a problem with status 500. Within `Cors`: its answer too is for that origin."""
+class UnhandledErrors:
+    """Converts unhandled exceptions to a problem with status 500.
+
+    Runs inside `Cors`, so that these responses get its headers.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -114,12 +118,12 @@ class LastNet:
         except Exception:
             logger.exception("unhandled exception in %s %s", scope["method"], route_template(scope))
             if started:
-                raise  # half an answer is out: only the connection's end can tell the client
+                raise  # the response has begun: only closing the connection tells the client
             await internal_problem(scope)(scope, receive, send)
 
 
 class RequestMetrics:
-    """Counts answers and their time by route template: a path with its ids would be a metric of its own each."""
+    """Counts responses and their duration by route template: a path with ids would create one metric for each id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -128,7 +132,7 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = 500  # what `LastNet` makes of an exception
+        status = 500  # `UnhandledErrors` converts exceptions to this
         begun = perf_counter()
 
         async def send_and_note(message: Message) -> None:
@@ -145,10 +149,10 @@ class RequestMetrics:
 
 
 class RequestLimits:
-    """Refuses what no route should have to see.
+    """Refuses malformed and oversized requests before routing.
 
-    A NUL or raw bytes in the target, a Host or a form's charset that will not do (400); too large a body (413); too
-    many or too large headers (431): exactly so many, where `BoundedProtocol` bounds what the server reads at all.
+    400: a NUL or raw bytes in the target, a bad Host, a bad form charset. 413: the body is too large. 431: too many or
+    too large headers. The limits are exact; `BoundedProtocol` limits how much the server reads at all.
     """
 
     def __init__(
@@ -176,9 +180,9 @@ class RequestLimits:
             return
         length = _content_length(scope)
         if length > self.max_body_bytes:
-            # Who asks first (`Expect: 100-continue`) has sent nothing yet, and reading would ask for all of it.
-            hopeless = length > _DRAIN_BYTES or "expect" in Headers(scope=scope)
-            drained = not hopeless and await _drain(receive)
+            # With `Expect: 100-continue` the client has sent nothing yet, and reading would request the whole body.
+            cannot_drain = length > _DRAIN_BYTES or "expect" in Headers(scope=scope)
+            drained = not cannot_drain and await _drain(receive)
             refusal = http_problem(scope, 413, self._too_large(), None if drained else _CLOSE)
             await refusal(scope, receive, send)
             return
@@ -190,7 +194,7 @@ class RequestLimits:
             if message["type"] == "http.request":
                 read += len(message.get("body", b""))
                 if read > self.max_body_bytes:
-                    # FastAPI lets an HTTPException out of its reading of the body.
+                    # FastAPI passes an HTTPException on while it reads the body.
                     drained = not message.get("more_body", False) or await _drain(receive)
                     raise HTTPException(413, self._too_large(), None if drained else _CLOSE)
             return message
@@ -205,9 +209,9 @@ class RequestLimits:
         if len(headers) > self.max_headers:
             return 431, f"There are more than {self.max_headers} header fields"
         if _malformed_target(scope):
-            return 400, "The path or the query holds a NUL or an unescaped byte"
-        why = refuse_host(scope, self.allowed_hosts) or refuse_charset(headers)
-        return None if why is None else (400, why)
+            return 400, "The path or query contains a NUL or an unescaped byte"
+        reason = refuse_host(scope, self.allowed_hosts) or refuse_charset(headers)
+        return None if reason is None else (400, reason)
 
     def _too_large(self) -> str:
         return f"The body is larger than {self.max_body_bytes} bytes"
@@ -216,25 +220,28 @@ class RequestLimits:
 def _cache_control(path: str) -> list[tuple[bytes, bytes]]:
     if not path.startswith(_API):
         return []
-    return _STORE_NOTHING if _NO_STORE.match(path) else _ASK_AGAIN
+    return _NO_STORE_HEADER if _NO_STORE.match(path) else _REVALIDATE
 
 
 def _malformed_target(scope: Scope) -> bool:
-    """PostgreSQL's text holds no NUL; Starlette decodes the query as UTF-8 and dies of other bytes."""
+    """Return whether the path or the query holds a NUL or a raw byte.
+
+    PostgreSQL cannot store a NUL, and Starlette fails on a query that is not UTF-8.
+    """
     query: bytes = scope["query_string"]
     return "\x00" in scope["path"] or b"%00" in query or b"\x00" in query or not query.isascii()
 
 
 def _content_length(scope: Scope) -> int:
-    """What the client says of the body; the server has refused anything but digits."""
+    """Return Content-Length in bytes, 0 if there is none. The server has already refused values that are not digits."""
     value = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
     if not value.isdigit():
         return 0
-    return int(value[:_LENGTH_DIGITS])  # cut, it still is more than any limit; Python reads no more than 4300 digits
+    return int(value[:_LENGTH_DIGITS])  # still above any limit; Python parses at most 4300 digits
 
 
 async def _drain(receive: Receive) -> bool:
-    """Read the rest of the body and drop it; False when it is too much of it, too slow, or the client has gone."""
+    """Read and discard the rest of the body. Returns False if it is too large, too slow, or the client is gone."""
     dropped = 0
     with anyio.move_on_after(_DRAIN_SECONDS):
         while dropped <= _DRAIN_BYTES:
@@ -246,7 +253,10 @@ async def _drain(receive: Receive) -> bool:
 
 
 def route_template(scope: Scope) -> str:
-    """The template of the route that answered. An included router's full path stands in FastAPI's own context."""
+    """Return the path template of the matched route, or "unmatched".
+
+    FastAPI's context holds the full template of a route of an included router.
+    """
     context = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     template = getattr(context, "path_format", None)
     return template if isinstance(template, str) else "unmatched"

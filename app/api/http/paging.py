@@ -30,15 +30,17 @@ def read_cursor(cursor: str | None) -> UUID | None:
         raise InvalidCursor from None
 
 
-def set_next_link(request: Request, response: Response, cursor: str | None) -> None:
-    """Set the header to the next page, if there is a `cursor`. Other query parameters are kept.
+def set_next_link(request: Request, response: Response, last: UUID | str | None) -> None:
+    """Set the `Link` header to the page that starts after `last`. Without `last` there is no next page.
 
-    `skip` is removed, since the cursor includes it. The URL is absolute, since common clients do not resolve it.
+    Keeps all query parameters except `skip`, which the cursor replaces. The URL is absolute, because common clients
+    return it without resolving it.
     """
-    if cursor is None:
+    if last is None:
         return
+    cursor = last.hex if isinstance(last, UUID) else last
     url = request.url.remove_query_params("skip").include_query_params(cursor=cursor)
-    # Escaped, since a client chooses the Host header: it could close the `<…>`.
+    # The client controls the Host header, so characters that could close the `<…>` are escaped.
     response.headers["Link"] = f'<{quote(str(url), safe=_URL_CHARACTERS)}>; rel="next"'
 
 

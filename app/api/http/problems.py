@@ -46,7 +46,7 @@ STATUS: dict[type[BaseException], int] = {
     TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-# Where the fields of an error stand, unless they stand in the body.
+# The location of refused fields, if it is not the body.
 _LOCATIONS: dict[type[InvalidInput], tuple[str, ...]] = {
     InvalidCursor: ("query", "cursor"),
     IdempotencyKeyReused: ("header", "Idempotency-Key"),
@@ -99,18 +99,18 @@ def http_problem(scope: Scope, status: int, detail: str, headers: Mapping[str, s
 
 
 def status_of(kind: type[ServiceError]) -> int:
-    """The HTTP status (RFC 9110) of a domain error: that of its nearest class in `app/errors.py` that has one."""
+    """Return the HTTP status (RFC 9110) of the nearest base class in `STATUS`; 500 if there is none."""
     return next((STATUS[each] for each in kind.__mro__ if each in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def located(error: InvalidInput) -> list[FieldError]:
-    """The refused fields, each with the part of the request that it stands in before its path."""
-    where = _LOCATIONS.get(type(error), ("body",))
-    return [{**each, "loc": [*where, *each["loc"]]} for each in error.errors]
+    """Return the refused fields with their location in the request in front of their path."""
+    location = _LOCATIONS.get(type(error), ("body",))
+    return [{**each, "loc": [*location, *each["loc"]]} for each in error.errors]
 
 
 def service_problem(scope: Scope, error: ServiceError, errors: Sequence[FieldError] | None = None) -> Response:
-    """The answer to a domain error. `errors` are fields whose location is known already."""
+    """Return the response to a domain error. `errors` replaces the error's own fields; their locations are complete."""
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
@@ -140,7 +140,7 @@ def internal_problem(scope: Scope) -> Response:
 
 
 def _challenge(error: Unauthenticated | InsufficientScope) -> str:
-    """RFC 6750 §3: the error is named when a token was presented, and only then."""
+    """Return WWW-Authenticate (RFC 6750 §3), which names an error only if the request presented a token."""
     if isinstance(error, InsufficientScope):
         return f'Bearer error="insufficient_scope", error_description="{error.title}", scope="{error.scope}"'
     if isinstance(error, InvalidToken):

@@ -1,4 +1,4 @@
-"""An answer that is rendered here and now. FastAPI would validate it once more, for a sync endpoint in a thread."""
+"""Renders models directly. FastAPI would validate the response again, for a sync endpoint in a thread."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 
 def rendered(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """The model as JSON, as FastAPI would write it."""
+    """Return a JSON response of the model, with the same bytes that FastAPI would write."""
     return Response(
         model.__pydantic_serializer__.to_json(model), status_code=status, headers=headers, media_type="application/json"
     )

@@ -1,7 +1,7 @@
-"""A router that answers `/tasks` as well as `/tasks/`, without a redirect.
+"""A router that serves `/tasks` like `/tasks/`, without a redirect.
 
-A redirect would cost every sloppy client a second round trip, and a 307 on a POST loses the Authorization header in
-some of them. The form with the slash is the one that is documented.
+A redirect would cost the client a round trip, and some clients drop the Authorization header on a 307. The form with
+the slash is the documented one.
 """
 
 import functools
@@ -14,26 +14,29 @@ from sqlalchemy.orm import Session
 
 
 class SlashRouter(APIRouter):
-    """Routes whose path ends in `/` are also answered without it; the twin is not in the schema."""
+    """Serves each route whose path ends in `/` also without the slash.
+
+    The second route is not in the OpenAPI document.
+    """
 
     def __init__(self, **options: Any) -> None:
         self._added: list[tuple[str, Callable[..., Any], dict[str, Any]]] = []
         super().__init__(redirect_slashes=False, **options)
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        """Add a route, and a second one without the trailing slash."""
         if not inspect.iscoroutinefunction(endpoint):
             endpoint = _releasing(endpoint)
         self._add(path, endpoint, options)
         twin = path.removesuffix("/")
-        # The bare prefix has a twin only where there is a prefix: a route needs some path.
+        # Without a prefix the path would be empty, which a route may not be.
         if twin != path and self.prefix + twin:
             self._add(twin, endpoint, options | {"include_in_schema": False})
 
     def add_to(self, app: FastAPI, prefix: str) -> None:
-        """Make its routes the application's own, below `prefix`.
+        """Add the routes to the application directly, below `prefix`.
 
-        An included router is searched twice for each request, and once more by each router around it: a third of what a
-        small answer cost.
+        An included router is searched twice for each request, and once more by each router around it.
         """
         for path, endpoint, options in self._added:
             tags = [*self.tags, *(options.get("tags") or ())]
@@ -45,10 +48,10 @@ class SlashRouter(APIRouter):
 
 
 def _releasing(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """Have the connection go back as the endpoint returns, before FastAPI renders the answer.
+    """Close the session when the endpoint returns, before FastAPI renders the response.
 
-    Rendering takes a thread of its own from the pool of four. Requests that held a connection while they waited for one
-    stalled those that held a thread while they waited for a connection: 32 readers ran into the pool's time limit.
+    Rendering waits for another thread of the pool. A request that kept its connection while it waited for a thread
+    would deadlock with requests that hold a thread and wait for a connection.
     """
 
     @functools.wraps(endpoint)

@@ -1,7 +1,7 @@
-"""Hearing that the server is told to stop, in time for answers that would go on for as long as their clients like.
+"""Ends long-lived responses on shutdown.
 
-uvicorn waits for every open connection, and only then tells the application: event streams, and requests that wait
-for a task, must hear the signal itself.
+uvicorn tells the application of a shutdown only after every open connection has closed. Event streams, and requests
+that wait for a task, must therefore receive the signal themselves.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def told_to_stop(stop: Callable[[], None]) -> Iterator[None]:
-    """Within the block, a signal that ends the process also has `stop` run in this event loop."""
-    if threading.current_thread() is not threading.main_thread():  # a test's server: it hears no signals
+def on_shutdown(stop: Callable[[], None]) -> Iterator[None]:
+    """Within the block, SIGTERM and SIGINT call `stop` in this event loop, then the server's own handler."""
+    if threading.current_thread() is not threading.main_thread():  # a test server gets no signals
         yield
         return
     loop = asyncio.get_running_loop()
@@ -28,13 +28,13 @@ def told_to_stop(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def _chain(number: signal.Signals, before: Callable[[], object], restored: ExitStack) -> None:
-    servers = signal.getsignal(number)
-    if not callable(servers):
+    previous = signal.getsignal(number)
+    if not callable(previous):
         return
 
     def handle(received: int, frame: FrameType | None) -> None:
         before()
-        servers(received, frame)
+        previous(received, frame)
 
     signal.signal(number, handle)
-    restored.callback(signal.signal, number, servers)
+    restored.callback(signal.signal, number, previous)

@@ -1,7 +1,7 @@
-"""The answer of an event stream: `text/event-stream`, sent piece by piece for as long as there are any.
+"""Server-sent events: a `text/event-stream` response that sends pieces as they become available.
 
-FastAPI's own way (`fastapi.sse`, an endpoint that yields) keeps a producer, a task group and a buffer for each stream,
-and renders each event for each. Here a stream is one coroutine, and a task that notices the client's leaving.
+FastAPI's own implementation (`fastapi.sse`) keeps a producer, a task group and a buffer for each stream, and renders
+each event for each stream. Here a stream is one coroutine and one task that waits for the client's disconnect.
 """
 
 import asyncio
@@ -13,20 +13,20 @@ from starlette.types import Receive, Scope, Send
 
 from app.live.streams import Stream
 
-# How the server's protocol lets a stream cut its connection off (`BoundedProtocol`).
+# The ASGI extension with which a stream closes its connection (`BoundedProtocol`).
 ABORT = "task_service.abort"
 
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {
     "Content-Type": MEDIA_TYPE,
-    # Nothing on the way may keep it, change it, or wait until there is more of it (nginx reads the last one).
+    # No proxy may store, change or buffer the stream. nginx reads the last header.
     "Cache-Control": "no-store, no-transform",
     "X-Accel-Buffering": "no",
 }
 
 
 class EventStream(Response):
-    """`leave` is called once, when the stream is over for whatever reason."""
+    """The response for one stream. Calls `leave` once, when the stream has ended for any reason."""
 
     media_type = MEDIA_TYPE
 
@@ -38,14 +38,14 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stream = self._stream
         abort: Callable[[], None] | None = scope.get("extensions", {}).get(ABORT, {}).get("call")
-        leaving = asyncio.create_task(_until_gone(receive, stream))
+        disconnect = asyncio.create_task(_wait_for_disconnect(receive, stream))
         try:
             await self._send(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers}, abort)
             while (piece := await stream.next()) is not None:
                 await self._send(send, {"type": "http.response.body", "body": piece, "more_body": True}, abort)
             await self._send(send, {"type": "http.response.body", "body": b"", "more_body": False}, abort)
         finally:
-            leaving.cancel()
+            disconnect.cancel()
             self._leave(stream)
 
     async def _send(self, send: Send, message: dict[str, Any], abort: Callable[[], None] | None) -> None:
@@ -54,7 +54,7 @@ class EventStream(Response):
         self._stream.sent()
 
 
-async def _until_gone(receive: Receive, stream: Stream) -> None:
+async def _wait_for_disconnect(receive: Receive, stream: Stream) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     stream.close()

@@ -1,1 +1,1 @@
-"""Accounts."""
+"""Logins, sessions, API keys and webhook secrets."""

@@ -1,4 +1,4 @@
-"""Queries of API keys. Nothing here commits; the database's clock decides what has expired."""
+"""Queries of API keys. None of them commits; the database's clock decides about expiry."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from app.models.api_key import KEY_OPEN, ApiKey
 
 @dataclass(frozen=True, slots=True)
 class LiveKey:
+    """A valid API key, its user, and whether its last recorded use is older than a minute."""
+
     id: UUID
     scopes: list[str]
     user_id: UUID
@@ -24,19 +26,22 @@ class LiveKey:
 
 
 def live_keys(db: Session | Connection, digests: Collection[bytes]) -> dict[bytes, LiveKey]:
-    """The keys that stand, by their digest. One query for all of them."""
+    """Return the valid keys among these digests, by digest. One query."""
     return {bytes(row[-1]): LiveKey(*row[:-1]) for row in api_keys.standing_keys(db, digests)}
 
 
 def count_live(db: Session, user_id: UUID) -> int:
+    """Return how many keys of the user are neither revoked nor expired."""
     return db.scalar(select(func.count()).select_from(ApiKey).where(ApiKey.user_id == user_id, KEY_OPEN)) or 0
 
 
-def is_over(db: Session, moment: datetime) -> bool:
+def has_passed(db: Session, moment: datetime) -> bool:
+    """Return whether a moment has passed by the database's clock."""
     return bool(db.scalar(select(bindparam("moment", moment, type_=ApiKey.expires_at.type) <= NOW)))
 
 
 def newest_keys(db: Session, user_id: UUID, limit: int, skip: int, below: UUID | None) -> list[ApiKey]:
+    """Return a page of the user's keys, newest first; `below` is the id after which it starts."""
     page = select(ApiKey).where(ApiKey.user_id == user_id).order_by(ApiKey.id.desc()).limit(limit).offset(skip)
     if below is not None:
         page = page.where(ApiKey.id < below)
@@ -44,11 +49,13 @@ def newest_keys(db: Session, user_id: UUID, limit: int, skip: int, below: UUID |
 
 
 def find_key(db: Session, user_id: UUID, key_id: UUID) -> ApiKey | None:
+    """Return a key of this user, or None."""
     found = select(ApiKey).where(ApiKey.id == key_id, ApiKey.user_id == user_id)
     return db.scalars(found.execution_options(populate_existing=True)).one_or_none()
 
 
 def revoke_keys_of(db: Session, user_id: UUID) -> None:
+    """Revoke all keys of the user."""
     db.execute(
         update(ApiKey)
         .where(ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None))

@@ -1,4 +1,4 @@
-"""API keys: made, listed and revoked by their owner. What they are good for is decided in `auth_service`."""
+"""API keys: created, listed and revoked by their owner. `auth_service` decides what a key permits."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.core.api_key_tokens import api_key_digest, new_api_key, shown_prefix
 from app.core.config import get_settings
+from app.db.page import Page, page_of
 from app.db.postgresql import api_keys
 from app.db.session import transaction
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, FieldError, InvalidInput, UserNotFound
@@ -22,14 +23,14 @@ from app.services.audit.recording import Subject
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """The row, and the one time that the key itself is seen."""
+    """The row of a new key, and the key itself, which is shown only once."""
 
     row: ApiKey
     key: str
 
 
 class ApiKeyService:
-    """Each method is one transaction, which `commit=False` leaves to the caller."""
+    """Each method is one transaction; with `commit=False` the caller commits."""
 
     def create_key(
         self,
@@ -41,7 +42,7 @@ class ApiKeyService:
         *,
         commit: bool = True,
     ) -> NewApiKey:
-        """A new key of this user. Raises InvalidInput, AdminOnly, ApiKeyLimit, UserNotFound."""
+        """Create a key of this user. Raises InvalidInput, AdminOnly, ApiKeyLimit, UserNotFound."""
         key = new_api_key()
         with transaction(db, commit=commit):
             role = api_keys.lock_owner(db, user_id)
@@ -62,20 +63,22 @@ class ApiKeyService:
 
     def list_keys(
         self, db: Session, user_id: UUID, *, limit: int = 50, skip: int = 0, before: UUID | None = None
-    ) -> tuple[list[ApiKey], UUID | None]:
-        """One page, newest first, and the last id of it if another page follows. Revoked keys are among them."""
+    ) -> Page[ApiKey, UUID]:
+        """Return a page of the user's keys, newest first, revoked ones included.
+
+        `before` is the last id of the page before.
+        """
         with transaction(db):
-            keys = queries.newest_keys(db, user_id, limit + 1, skip, before)
-        more = len(keys) > limit
-        return keys[:limit], keys[limit - 1].id if more else None
+            found = queries.newest_keys(db, user_id, limit + 1, skip, before)
+        return page_of(found, limit, lambda key: key.id)
 
     def get_key(self, db: Session, user_id: UUID, key_id: UUID) -> ApiKey:
-        """Raises ApiKeyNotFound, for another user's key as for one that does not exist."""
+        """Return a key of this user. Raises ApiKeyNotFound, also for another user's key."""
         with transaction(db):
             return self._find(db, user_id, key_id)
 
     def revoke_key(self, db: Session, user_id: UUID, key_id: UUID, *, commit: bool = True) -> None:
-        """From the commit on the key is worthless in every process. Revoking it again changes nothing.
+        """Revoke a key; no process accepts it after the commit. Revoking again changes nothing.
 
         Raises ApiKeyNotFound.
         """
@@ -91,7 +94,7 @@ class ApiKeyService:
             raise UserNotFound
         if Scope.ADMIN in scopes and role != Role.ADMIN:
             raise AdminOnly("Only administrators can create a key with the scope admin")
-        if expires_at is not None and queries.is_over(db, expires_at):
+        if expires_at is not None and queries.has_passed(db, expires_at):
             refused: FieldError = {"loc": ["expires_at"], "msg": "Must be in the future", "type": "in_the_past"}
             raise InvalidInput("The key would already be expired: choose a later expires_at", [refused])
         limit = get_settings().api_keys_per_user

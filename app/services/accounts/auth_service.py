@@ -1,8 +1,8 @@
-"""Logging in, staying in, getting out.
+"""Login, token refresh, logout, and the authentication of requests.
 
-A login is a row of `login_sessions`. Access tokens name it (`sid`), and each request looks at it, so that a revocation
-counts at once in every process. Refresh tokens are its family: each is good once, and a replay ends the login.
-API keys come in by the same door; they are made in `api_key_service`.
+A login is a row of `login_sessions`. Access tokens name it (`sid`), and each request checks it, so a revocation takes
+effect at once in every process. Each refresh token of a login is valid once, and a replay ends the login. API keys are
+authenticated here too; `api_key_service` creates them.
 """
 
 from collections.abc import Collection
@@ -12,8 +12,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.addresses import address_block
 from app.core.config import get_settings
+from app.core.network_addresses import address_block
 from app.core.origin import Actor
 from app.core.security import (
     access_token_life,
@@ -34,15 +34,18 @@ from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 
 PURGE_BATCH = 1000
-# Longer ones cannot have been set; to hash them would only burn time.
+# No stored password is longer; hashing a longer one would only waste time.
 _MAX_PASSWORD = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who makes a request, as the database knew them when it came in. Never an ORM object: it outlives its session.
+    """The user who makes a request, as the database knew them at its start.
 
-    By a login (`session_id`), which may do all that its user may, or by an API key (`api_key_id`) with its scopes.
+    Never an ORM object: it outlives its session.
+
+    Authenticated by a login (`session_id`), which has all rights of the user, or by an API key (`api_key_id`) with
+    scopes.
     """
 
     id: UUID
@@ -54,40 +57,48 @@ class Principal:
 
     @classmethod
     def of_session(cls, session: queries.LiveSession, session_id: UUID) -> "Principal":
+        """Return the principal of a login."""
         return cls(session.user_id, session.username, session.role, session_id=session_id)
 
     @classmethod
     def of_key(cls, key: LiveKey) -> "Principal":
+        """Return the principal of an API key."""
         return cls(key.user_id, key.username, key.role, api_key_id=key.id, scopes=frozenset(key.scopes))
 
     @property
     def is_admin(self) -> bool:
+        """Whether the user is an administrator and the scopes include `admin`."""
         return self.role == Role.ADMIN and Scope.ADMIN in self.scopes
 
-    def check_admin(self, what: str = "do this") -> None:
-        """Raises AdminOnly; for a key of an administrator that lacks the scope InsufficientScope."""
+    def check_admin(self, action: str = "do this") -> None:
+        """Raise AdminOnly unless the user is an administrator, InsufficientScope if their key lacks the scope.
+
+        `action` completes the sentence «Only an administrator may …».
+        """
         if self.role != Role.ADMIN:
-            raise AdminOnly(f"Only administrators can {what}")
+            raise AdminOnly(f"Only administrators can {action}")
         self.check_scope(Scope.ADMIN)
 
     def check_scope(self, scope: str) -> None:
-        """Raises InsufficientScope."""
+        """Raise InsufficientScope unless the principal has the scope."""
         if scope not in self.scopes:
             raise InsufficientScope(scope)
 
     def check_login(self) -> None:
-        """Raises LoginOnly."""
+        """Raise LoginOnly unless the user is authenticated by a login."""
         if self.session_id is None:
             raise LoginOnly
 
     @property
     def owner(self) -> UUID | None:
-        """Whose objects they reach: None, for everybody's, or their own alone."""
+        """The user id that limits the visible objects, or None: administrators see the objects of all users."""
         return None if self.is_admin else self.id
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
+    """A pair of tokens; `expires_in` is the lifetime of the access token in seconds."""
+
     access_token: str
     refresh_token: str
     expires_in: int
@@ -95,7 +106,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class PurgedLogins:
-    """What one call of `purge_expired_logins` removed; zeros mean that nothing is left to do."""
+    """The rows that one call of `purge_expired_logins` deleted. All zero: nothing is left to delete."""
 
     sessions: int
     failures: int
@@ -103,25 +114,29 @@ class PurgedLogins:
 
 
 class AuthService:
-    def login(self, db: Session, login: str, password: str, address: str) -> Tokens:
-        """A new login for a username or an e-mail address. Raises InvalidCredentials, TooManyRequests.
+    """Authenticates users and manages their logins. Each public method states its transactions."""
 
-        Two transactions, because Argon2 runs between them: nobody waits for a lock, or a connection, through it. The
-        second looks at the limits again, so that a burst of parallel guesses gets no more answers than the limit.
+    def login(self, db: Session, login: str, password: str, address: str) -> Tokens:
+        """Create a login for a username or an e-mail address. Raises InvalidCredentials, TooManyRequests.
+
+        Uses two transactions, because Argon2 runs between them: no lock and no connection is held meanwhile. The second
+        checks the limits again, so that parallel guesses cannot exceed the limit.
         """
         with transaction(db):
-            found = queries.find_credentials(db, _printable(login))
+            found = queries.find_credentials(db, _without_nul(login))
             keys = _failure_keys(login, found, address)
             self._check_limits(db, keys)
-        fits, renewed = verify_password(password[:_MAX_PASSWORD], found.password_hash if found else None)
+        is_correct, renewed = verify_password(password[:_MAX_PASSWORD], found.password_hash if found else None)
         tokens = None
         with transaction(db):
             self._check_limits(db, keys)
-            if found is not None and fits and len(password) <= _MAX_PASSWORD:
+            if found is not None and is_correct and len(password) <= _MAX_PASSWORD:
                 tokens = self._open_session(db, found, renewed)
             if tokens is None:
                 account = Subject.user(found.user_id) if found else Subject.unknown_login(login)
-                self._count_failure(db, keys, [account, Subject.address(address)], _why(found, fits=fits))
+                self._count_failure(
+                    db, keys, [account, Subject.address(address)], _failure_reason(found, is_correct=is_correct)
+                )
             else:
                 queries.forget_failures(db, next(iter(keys)))
         if tokens is None:
@@ -129,16 +144,16 @@ class AuthService:
         return tokens
 
     def refresh(self, db: Session, refresh_token: str) -> Tokens:
-        """A new pair for an unused refresh token. Raises InvalidToken; a used one ends its login for good."""
+        """Return a new pair of tokens for an unused refresh token. Raises InvalidToken. A used token ends its login."""
         with transaction(db):
             tokens = self._rotate(db, refresh_token_digest(refresh_token))
-        # Raised after the commit: the revocation that a replay causes must last.
+        # Raised after the commit, so that the revocation caused by a replay persists.
         if tokens is None:
             raise InvalidToken
         return tokens
 
     def logout(self, db: Session, user: Principal) -> None:
-        """End this login: its access and refresh tokens are worthless from the commit on. Raises LoginOnly."""
+        """End this login; no process accepts its tokens after the commit. Raises LoginOnly."""
         if user.session_id is None:
             raise LoginOnly
         with transaction(db):
@@ -147,7 +162,7 @@ class AuthService:
                 audit.record(db, AuditEvent.LOGOUT, Subject.user(user_id), session=str(user.session_id))
 
     def purge_expired_logins(self, db: Session) -> PurgedLogins:
-        """Remove a batch of logins and keys that ended LOGIN_RETENTION_DAYS ago, and of counts that matter no more."""
+        """Delete a batch of logins and keys that ended LOGIN_RETENTION_DAYS ago, and of expired failure counts."""
         settings = get_settings()
         with transaction(db):
             return PurgedLogins(
@@ -157,27 +172,32 @@ class AuthService:
             )
 
     def check_password(self, db: Session, user_id: UUID, password: str) -> bool:
-        """Whether this is the user's password, under the same limits as a login. For changes that ask for it again."""
+        """Return whether this is the user's password, with the limits of a login.
+
+        For changes that ask for the password again.
+        """
         settings = get_settings()
         key = queries.failure_key("account", str(user_id))
         with transaction(db):
             self._check_limits(db, {key: settings.login_attempts})
             stored = queries.password_hash_of(db, user_id)
-        fits, _ = verify_password(password, stored)
+        is_correct, _ = verify_password(password, stored)
         with transaction(db):
             self._check_limits(db, {key: settings.login_attempts})
-            if fits:
+            if is_correct:
                 queries.forget_failures(db, key)
             else:
                 self._count_failure(
                     db, {key: settings.login_attempts}, [Subject.user(user_id)], "wrong password at its change"
                 )
-        return fits
+        return is_correct
 
     def count_registration(self, db: Session, address: str) -> None:
-        """One more from this address, which hashes a password here. Raises TooManyRequests, and counts nothing then.
+        """Count a registration from this address, because it hashes a password.
 
-        Counted first, then looked at: of any number of concurrent ones no more than the limit pass.
+        Raises TooManyRequests, and then counts nothing.
+
+        Counts first and checks then, so that concurrent registrations cannot exceed the limit.
         """
         settings = get_settings()
         key = queries.failure_key("registration", address_block(address))
@@ -185,10 +205,10 @@ class AuthService:
             logins.count_failures(db, [key], settings.login_window_seconds)
             wait = queries.wait_for(db, {key: settings.registrations_per_address + 1}, settings.login_window_seconds)
             if wait is not None:
-                raise TooManyRequests("Too many registrations from this address: wait", retry_after=wait)
+                raise TooManyRequests("Too many registrations from this address: try again later", retry_after=wait)
 
     def note_use(self, db: Session, key: LiveKey) -> None:
-        """Once a minute and key: that it is used, for its owner and for the audit."""
+        """Record that a key is used, at most once a minute, for its owner and the audit."""
         with transaction(db):
             if api_keys.note_use(db, key.id):
                 actor = Actor(key.user_id, key.username)
@@ -199,14 +219,15 @@ class AuthService:
         if wait is not None:
             raise TooManyRequests("Too many failed attempts: wait before the next one", retry_after=wait)
 
-    def _count_failure(self, db: Session, keys: dict[str, int], subjects: list[Subject], why: str) -> None:
-        """Count it for each key, whose subjects these are, and record it: once more where it is a key's last one.
+    def _count_failure(self, db: Session, keys: dict[str, int], subjects: list[Subject], reason: str) -> None:
+        """Count a failure for each key and record it in the audit. Record the limit too when a key reaches it.
 
-        The refusals that follow write nothing: a flood of them must not become one of records.
+        `subjects` are the subjects of the keys. Refusals after the limit are not recorded, so that a flood of them
+        causes no flood of records.
         """
         window = get_settings().login_window_seconds
         counted = logins.count_failures(db, list(keys), window)
-        audit.record(db, AuditEvent.LOGIN_FAILED, subjects[0], why=why)
+        audit.record(db, AuditEvent.LOGIN_FAILED, subjects[0], why=reason)
         for (key, limit), subject in zip(keys.items(), subjects, strict=True):
             if counted[key] == limit:
                 audit.record(db, AuditEvent.LOGIN_THROTTLED, subject, failures=limit, window_seconds=window)
@@ -237,7 +258,7 @@ class AuthService:
         return self._issue(db, session.user_id, session_id, session.now, session.expires_at)
 
     def _issue(self, db: Session, user_id: UUID, session_id: UUID, now: datetime, until: datetime) -> Tokens:
-        """A pair of tokens. Neither outlives the login, which ends REFRESH_TOKEN_DAYS after it began."""
+        """Return a new pair of tokens. Neither outlives the login, which ends REFRESH_TOKEN_DAYS after its creation."""
         refresh_token = new_refresh_token()
         queries.add_refresh_token(db, refresh_token_digest(refresh_token), session_id, until)
         return Tokens(
@@ -248,10 +269,10 @@ class AuthService:
 
 
 def _failure_keys(login: str, found: queries.Credentials | None, address: str) -> dict[str, int]:
-    """The account's key first, then the address's, each with its limit.
+    """Return the failure count keys with their limits: the account's first, then the address's.
 
-    The account counts under its id, so that its name and its e-mail address are not twice as many guesses; a name
-    that nobody has counts alike, so that being throttled tells nothing.
+    The account counts under its id, so that its name and e-mail address share one limit. An unknown name has a limit
+    too, so that throttling does not reveal which accounts exist.
     """
     settings = get_settings()
     account = str(found.user_id) if found else login.lower()
@@ -261,17 +282,17 @@ def _failure_keys(login: str, found: queries.Credentials | None, address: str) -
     }
 
 
-def _why(found: queries.Credentials | None, *, fits: bool) -> str:
-    """For the audit alone: the caller must not learn it."""
+def _failure_reason(found: queries.Credentials | None, *, is_correct: bool) -> str:
+    """Return why the login failed. Only for the audit: the caller must not learn it."""
     if found is None:
         return "unknown name"
-    if not fits:
+    if not is_correct:
         return "wrong password"
     return "changed meanwhile" if found.is_active else "inactive"
 
 
-def _printable(login: str) -> str:
-    """PostgreSQL's text holds no NUL: such a name is nobody's, and must not become an error."""
+def _without_nul(login: str) -> str:
+    """Replace NUL, which PostgreSQL cannot store: such a name is unknown instead of an error."""
     return login.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 

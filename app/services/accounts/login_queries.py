@@ -1,6 +1,6 @@
-"""Queries of logins: sessions, refresh tokens and the count of failures. Nothing here commits.
+"""Queries of logins: sessions, refresh tokens and failure counts. None of them commits.
 
-The database's clock decides every expiry. Statements of one engine alone stand in `app/db/postgresql/logins.py`.
+The database's clock decides about expiry. PostgreSQL-only statements are in `app/db/postgresql/logins.py`.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.core.addresses import spellings
+from app.core.email_addresses import spellings
 from app.core.security import AccessClaims
 from app.db.clock import NOW
 from app.db.postgresql import logins
@@ -22,7 +22,7 @@ from app.models.user import User
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a login is checked against."""
+    """The data that a login is checked against."""
 
     user_id: UUID
     username: str
@@ -31,7 +31,7 @@ class Credentials:
 
 
 def find_credentials(db: Session, login: str) -> Credentials | None:
-    """By username or e-mail address; neither can look like the other."""
+    """Return the user with this username or e-mail address, or None. A username cannot look like an e-mail address."""
     names = spellings(login)
     found = db.execute(
         select(User.id, User.username, User.password_hash, User.is_active).where(
@@ -42,14 +42,17 @@ def find_credentials(db: Session, login: str) -> Credentials | None:
 
 
 def password_hash_of(db: Session, user_id: UUID) -> str | None:
+    """Return the user's password hash, or None."""
     return db.scalar(select(User.password_hash).where(User.id == user_id))
 
 
 def store_password_hash(db: Session, user_id: UUID, password_hash: str) -> None:
+    """Store a new password hash."""
     db.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
 
 
 def add_session(db: Session, user_id: UUID, now: datetime, days: int) -> LoginSession:
+    """Add a login that ends after `days`, and return it."""
     session = LoginSession(user_id=user_id, created_at=now, expires_at=now + timedelta(days=days))
     db.add(session)
     db.flush()
@@ -57,15 +60,19 @@ def add_session(db: Session, user_id: UUID, now: datetime, days: int) -> LoginSe
 
 
 def add_refresh_token(db: Session, digest: bytes, session_id: UUID, expires_at: datetime) -> None:
+    """Add a refresh token to a login."""
     db.add(RefreshToken(digest=digest, session_id=session_id, expires_at=expires_at))
 
 
 def session_of_refresh_token(db: Session, digest: bytes) -> UUID | None:
+    """Return the login of a refresh token, or None."""
     return db.scalar(select(RefreshToken.session_id).where(RefreshToken.digest == digest))
 
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
+    """A valid login, its user, and the database's time."""
+
     user_id: UUID
     username: str
     role: str
@@ -74,42 +81,43 @@ class LiveSession:
 
 
 def live_session(db: Session, session_id: UUID) -> LiveSession | None:
-    """The login with this session id, where it stands."""
+    """Return the valid login with this id, or None."""
     return live_sessions(db, {session_id}).get(session_id)
 
 
 def live_sessions(db: Session | Connection, ids: Collection[UUID]) -> dict[UUID, LiveSession]:
-    """The logins that stand, by their session id. One query for all of them."""
+    """Return the valid logins among these ids, by id. One query."""
     return {row[-1]: LiveSession(*row[:-1]) for row in logins.standing_logins(db, ids)}
 
 
 def live_sessions_of_tokens(db: Session | Connection, tokens: Sequence[AccessClaims]) -> list[LiveSession | None]:
-    """The login of each access token, None where it does not stand. One query for all of them."""
+    """Return the login of each access token, or None if it is not valid. One query."""
     sessions = live_sessions(db, {claims.session_id for claims in tokens}) if tokens else {}
     found = [sessions.get(claims.session_id) for claims in tokens]
     return [each if is_sessions_token(each, claims) else None for each, claims in zip(found, tokens, strict=True)]
 
 
 def is_sessions_token(session: LiveSession | None, claims: AccessClaims) -> bool:
-    """Whether the token names this login's user and has not expired by the database's clock."""
+    """Return whether the token names this login's user and has not expired by the database's clock."""
     return session is not None and session.user_id == claims.user_id and claims.expires_at > session.now
 
 
-def revoke_sessions_of(db: Session, user_id: UUID, why: str) -> None:
+def revoke_sessions_of(db: Session, user_id: UUID, reason: str) -> None:
+    """End all logins of the user; `reason` is stored with them."""
     db.execute(
         update(LoginSession)
         .where(LoginSession.user_id == user_id, LoginSession.revoked_at.is_(None))
-        .values(revoked_at=NOW, revoked_why=why)
+        .values(revoked_at=NOW, revoked_why=reason)
     )
 
 
 def failure_key(kind: str, name: str) -> str:
-    """Hashed: people type passwords where a name belongs, and a key must not grow with its input."""
+    """Return the key of a failure count. Hashed, because users type passwords as names, and to bound its length."""
     return f"{kind}:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 def wait_for(db: Session, limits: dict[str, int], window_seconds: int) -> int | None:
-    """Seconds until the first of these keys may try again, or None when all may now."""
+    """Return the seconds until all of these keys may try again, or None if they may now."""
     counted = select(LoginFailures.key, LoginFailures.failures, LoginFailures.window_started_at, NOW)
     ages = {
         key: (now - started_at).total_seconds()
@@ -121,4 +129,5 @@ def wait_for(db: Session, limits: dict[str, int], window_seconds: int) -> int | 
 
 
 def forget_failures(db: Session, key: str) -> None:
+    """Delete a failure count."""
     db.execute(delete(LoginFailures).where(LoginFailures.key == key))

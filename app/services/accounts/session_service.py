@@ -1,4 +1,4 @@
-"""A user's logins, as the user sees them: which there are, and ending one or all others (OWASP ASVS 5.0, 7.5.2)."""
+"""A user's logins: listing them, and ending one or all others (OWASP ASVS 5.0, 7.5.2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from app.models.login import SESSION_OPEN, LoginSession, RefreshToken
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 
-# A login has an end, and the throttle bounds how fast they are made; somebody with more sees the newest.
+# Logins expire, and throttling limits their creation. A user with more logins sees the newest.
 MOST_LISTED = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """A login that stands. `refreshed_at` is when its newest pair of tokens was given out."""
+    """A valid login. `refreshed_at` is the time of its newest tokens; `current` marks the login of this request."""
 
     id: UUID
     created_at: datetime
@@ -37,10 +37,10 @@ _REFRESHED = (
 
 
 class SessionService:
-    """Each method is one transaction. `current` is the login that asks."""
+    """Each method is one transaction. `current` is the login of this request."""
 
     def list_sessions(self, db: Session, user_id: UUID, current: UUID | None) -> Sequence[OpenSession]:
-        """The user's logins that are neither over nor ended, newest first."""
+        """Return the user's valid logins, newest first."""
         statement = (
             select(
                 LoginSession.id,
@@ -56,13 +56,13 @@ class SessionService:
             return [OpenSession(*row, current=row[0] == current) for row in db.execute(statement)]
 
     def end_session(self, db: Session, user_id: UUID, session_id: UUID) -> None:
-        """End one of the user's logins; its tokens stop working everywhere. Raises SessionNotFound."""
+        """End one login of the user; no process accepts its tokens afterwards. Raises SessionNotFound."""
         with transaction(db):
             if not self._end(db, user_id, only=session_id):
                 raise SessionNotFound
 
     def end_other_sessions(self, db: Session, user_id: UUID, current: UUID | None) -> None:
-        """End all of the user's logins but the one that asks."""
+        """End all logins of the user except the current one."""
         with transaction(db):
             self._end(db, user_id, but=current)
 

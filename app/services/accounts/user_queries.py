@@ -1,4 +1,4 @@
-"""Queries of users. Nothing here commits."""
+"""Queries of users. None of them commits."""
 
 from uuid import UUID
 
@@ -9,8 +9,8 @@ from app.models.task import ACTIVE, Task
 from app.models.user import User
 
 
-def names(*, username: str | None, email: str | None) -> dict[str, str]:
-    """The columns of those that are given, each with the form that uniqueness is decided on."""
+def name_columns(*, username: str | None, email: str | None) -> dict[str, str]:
+    """Return the columns of the given names, each with its normalised form, which is unique."""
     columns: dict[str, str] = {}
     if username is not None:
         columns |= {"username": username, "username_normalized": username.lower()}
@@ -20,6 +20,7 @@ def names(*, username: str | None, email: str | None) -> dict[str, str]:
 
 
 def newest_users(db: Session, limit: int, skip: int, below: UUID | None) -> list[User]:
+    """Return a page of users, newest first; `below` is the id after which it starts."""
     page = select(User).order_by(User.id.desc()).limit(limit).offset(skip)
     if below is not None:
         page = page.where(User.id < below)
@@ -27,14 +28,17 @@ def newest_users(db: Session, limit: int, skip: int, below: UUID | None) -> list
 
 
 def username_exists(db: Session, username: str) -> bool:
+    """Return whether a user has this name, ignoring case."""
     found = db.scalar(select(exists().where(User.username_normalized == username.lower())))
     return bool(found)
 
 
 def has_active_tasks(db: Session, user_id: UUID) -> bool:
+    """Return whether the user has pending or running tasks."""
     found = db.scalar(select(exists().where(Task.user_id == user_id, Task.status.in_(sorted(ACTIVE)))))
     return bool(found)
 
 
 def delete_user(db: Session, user_id: UUID) -> None:
+    """Delete the user."""
     db.execute(delete(User).where(User.id == user_id).execution_options(synchronize_session=False))

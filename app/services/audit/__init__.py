@@ -1,1 +1,1 @@
-"""Audit."""
+"""The audit: its records, and how administrators read them."""

@@ -1,4 +1,4 @@
-"""The audit as administrators read it, and denials, which belong to no transaction of anybody's."""
+"""Reads the audit for administrators, and records denials, which have no transaction of their own."""
 
 import re
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
+from app.db.page import Page, page_of
 from app.db.session import transaction
 from app.errors import InvalidCursor
 from app.models.audit import AuditEvent, AuditRecord
@@ -24,7 +25,7 @@ _CURSOR = re.compile(r"([0-9a-f]{16})([0-9a-f]{32})")
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """What to list; None and empty mean «any»."""
+    """The filter of a list of audit records. None and empty match everything."""
 
     event: Sequence[AuditEvent] = ()
     actor_id: UUID | None = None
@@ -33,6 +34,7 @@ class AuditFilter:
     created_before: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the filter as SQL conditions."""
         found: list[ColumnElement[bool]] = []
         if self.event:
             found.append(AuditRecord.event.in_(sorted({event.value for event in self.event})))
@@ -47,8 +49,8 @@ class AuditFilter:
         return found
 
 
-class Place(NamedTuple):
-    """A record's place in the list: the database's time, which decides, and its id among equals."""
+class AuditPosition(NamedTuple):
+    """A record's position in the list: the database's time, then the id. As text it is the cursor."""
 
     at: datetime
     id: UUID
@@ -57,8 +59,8 @@ class Place(NamedTuple):
         return f"{(self.at - _EPOCH) // _MICROSECOND:016x}{self.id.hex}"
 
     @classmethod
-    def parse(cls, cursor: str) -> "Place":
-        """Raises InvalidCursor."""
+    def parse(cls, cursor: str) -> "AuditPosition":
+        """Return the position of a cursor. Raises InvalidCursor."""
         try:
             if (found := _CURSOR.fullmatch(cursor)) is None:
                 raise ValueError
@@ -67,28 +69,24 @@ class Place(NamedTuple):
             raise InvalidCursor from None
 
 
-@dataclass(frozen=True, slots=True)
-class AuditPage:
-    records: list[AuditRecord]
-    next_cursor: str | None
-
-
 class AuditService:
-    def list_page(self, db: Session, wanted: AuditFilter, limit: int = 50, cursor: str | None = None) -> AuditPage:
-        """Newest first. Raises InvalidCursor."""
+    """Reads the audit, and records denials."""
+
+    def list_page(
+        self, db: Session, wanted: AuditFilter, limit: int = 50, cursor: str | None = None
+    ) -> Page[AuditRecord, AuditPosition]:
+        """Return a page of records, newest first. Raises InvalidCursor."""
         statement = select(AuditRecord).where(*wanted.conditions())
         if cursor is not None:
-            statement = statement.where(tuple_(AuditRecord.at, AuditRecord.id) < tuple_(*Place.parse(cursor)))
+            statement = statement.where(tuple_(AuditRecord.at, AuditRecord.id) < tuple_(*AuditPosition.parse(cursor)))
         statement = statement.order_by(AuditRecord.at.desc(), AuditRecord.id.desc())
         with transaction(db):
-            # One more than asked for tells whether there is a next page.
             found = list(db.scalars(statement.limit(limit + 1)))
-        last = found[limit - 1] if len(found) > limit else None
-        return AuditPage(found[:limit], None if last is None else str(Place(last.at, last.id)))
+        return page_of(found, limit, lambda record: AuditPosition(record.at, record.id))
 
-    def record_denial(self, db: Session, route: str, code: str, ids: dict[str, str], left_out: int) -> None:
-        """Somebody was refused (403) what they asked of `route`; `left_out` more of theirs were not recorded."""
-        more = {"left_out": left_out} if left_out else {}
+    def record_denial(self, db: Session, route: str, code: str, ids: dict[str, str], suppressed: int) -> None:
+        """Record that the caller was denied access (403) to `route`; `suppressed` earlier denials were not recorded."""
+        more = {"left_out": suppressed} if suppressed else {}
         with transaction(db):
             audit.record(db, AuditEvent.ACCESS_DENIED, Subject("route", route), actor=None, code=code, **ids, **more)
 

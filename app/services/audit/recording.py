@@ -1,6 +1,6 @@
-"""Writing the audit: one INSERT within the transaction of what it records, so that both are committed or neither is.
+"""Writes the audit: one INSERT in the transaction of the recorded change, so that both are committed or neither is.
 
-Never a secret in it, nor what somebody typed: people type passwords where a name belongs.
+Records never contain secrets or typed names: users type passwords where a name belongs.
 """
 
 import hashlib
@@ -27,34 +27,37 @@ Detail = str | int | list[str]
 
 
 class Subject(NamedTuple):
-    """What it was done to."""
+    """The object of a recorded action."""
 
     kind: str
     id: str
 
     @classmethod
     def user(cls, user_id: UUID) -> "Subject":
+        """Return a user as the object."""
         return cls("user", str(user_id))
 
     @classmethod
     def api_key(cls, key_id: UUID) -> "Subject":
+        """Return an API key as the object."""
         return cls("api_key", str(key_id))
 
     @classmethod
     def address(cls, address: str) -> "Subject":
+        """Return a network address as the object."""
         return cls("address", address)
 
     @classmethod
     def unknown_login(cls, typed: str) -> "Subject":
-        """Of a name that nobody has a keyed digest: equal ones are seen to be equal, and no table leads back."""
+        """Return a keyed digest of an unknown name: equal names are equal, and the name cannot be looked up."""
         key = get_settings().signing_key.encode()
         return cls("login", hmac.new(key, b"audit:" + typed.lower().encode(), hashlib.sha256).hexdigest()[:32])
 
 
 def record(db: Session, event: AuditEvent, subject: Subject, *, actor: Actor | None = None, **detail: Detail) -> None:
-    """Say that this was done to `subject`, by `actor` or else by whoever makes the request. The caller commits it.
+    """Record an action on `subject` by `actor`, by default the user of the request. The caller commits.
 
-    Outside of HTTP there is no actor: the origin tells whether a task's body or other Python code did it.
+    Outside HTTP there is no actor: the origin shows whether a task's body or other Python code acted.
     """
     request, body = current_origin.get(), current_attempt.get()
     if request is None and body is not None:
@@ -77,10 +80,10 @@ def record(db: Session, event: AuditEvent, subject: Subject, *, actor: Actor | N
 
 
 def record_task(db: Session, event: AuditEvent, task: Task, **detail: Detail) -> None:
-    """The same of a task, with what nobody could look up any more once it is deleted."""
+    """Record an action on a task, with the data that is lost when the task is deleted."""
     subject = Subject("task", str(task.id))
-    told: dict[str, Detail] = {"owner": str(task.user_id), "celery_task_name": task.celery_task_name, **detail}
-    record(db, event, subject, actor=None, **told)
+    detail = {"owner": str(task.user_id), "celery_task_name": task.celery_task_name, **detail}
+    record(db, event, subject, actor=None, **detail)
 
 
 def _short(value: Detail) -> Detail:

@@ -1,1 +1,1 @@
-"""Batched."""
+"""Operations for async callers that are batched across requests (group commit)."""

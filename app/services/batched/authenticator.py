@@ -1,6 +1,6 @@
-"""Who presents a token, for an async caller: all tokens that arrive together are looked up in one statement.
+"""Authenticates tokens for async callers: tokens that arrive together are looked up in one statement.
 
-Nothing is remembered of what the database says: a revocation counts from its commit on, as in `auth_service`.
+Database results are not cached: a revocation takes effect at its commit, as in `auth_service`.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from app.services.accounts.login_queries import LiveSession
 
 @dataclass(frozen=True, slots=True)
 class _Digest:
-    """Of an API key."""
+    """The digest of an API key."""
 
     value: bytes
 
@@ -31,13 +31,13 @@ _Proof = AccessClaims | _Digest
 
 
 class Authenticator:
-    """One for each event loop."""
+    """Authenticates tokens. One for each event loop."""
 
     def __init__(self) -> None:
         self._batcher: Batcher[_Proof, LiveSession | LiveKey | None] = Batcher(_look_up, "authenticator")
 
     async def authenticate(self, token: str) -> Principal:
-        """Who presents this access token or API key. Raises InvalidToken, Overloaded."""
+        """Return the user behind this access token or API key. Raises InvalidToken, Overloaded."""
         proof = _proof_of(token)
         found = await self._batcher.submit(proof)
         if isinstance(found, LiveSession) and isinstance(proof, AccessClaims):
@@ -45,16 +45,17 @@ class Authenticator:
         if not isinstance(found, LiveKey):
             raise InvalidToken
         if found.use_is_stale:
-            # In the caller's own context: the audit tells where the key was used.
+            # In the caller's context: the audit records where the key was used.
             await to_thread.run_sync(partial(_note_use, found))
         return Principal.of_key(found)
 
     async def close(self) -> None:
+        """Return when all accepted tokens are authenticated."""
         await self._batcher.close()
 
 
 def login_claims(token: str) -> AccessClaims | None:
-    """What the token of a login says; None for an API key. Raises InvalidToken."""
+    """Return the claims of an access token, None for an API key. Raises InvalidToken."""
     return None if looks_like_api_key(token) else read_access_token(token)
 
 
@@ -68,7 +69,7 @@ def _proof_of(token: str) -> _Proof:
 
 
 def _look_up(proofs: list[_Proof]) -> Sequence[LiveSession | LiveKey | None]:
-    """One round trip for all logins and, where any came, one for all API keys."""
+    """Look up all tokens: one round trip for the logins, and one for the API keys if there are any."""
     ids = {proof.session_id for proof in proofs if isinstance(proof, AccessClaims)}
     digests = {proof.value for proof in proofs if isinstance(proof, _Digest)}
     with group_engine().connect() as connection:

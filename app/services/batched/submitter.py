@@ -1,7 +1,7 @@
-"""Accepting tasks from async callers: answered once the row is committed, published outside the commit.
+"""Accepts tasks from async callers. Returns once the rows are committed; publishes outside the commit.
 
-What is submitted at the same moment, by whomever, is one INSERT and one commit (docs/adr/0024). Nobody's mistake is
-another's: what cannot be inserted together is inserted one by one.
+Tasks that are submitted together share one INSERT and one commit (docs/adr/0024). If that fails, each request is
+inserted separately, so that no request fails because of another.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.login_queries import LiveSession, live_sessions_of_tokens
 from app.services.tasks import task_creation
 from app.services.tasks.idempotency import Accepted, create_once
-from app.services.tasks.quotas import Load, Room, quotas
+from app.services.tasks.quotas import Load, Reservation, quotas
 from app.services.tasks.task_creation import NewTask
 
-# What the values of a row bring about; anything else is as true of the rows beside it.
-_OF_A_ROW = (IntegrityError, DataError)
+# Errors that the values of a row cause. Any other error concerns all rows.
+_ROW_ERRORS = (IntegrityError, DataError)
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What one caller wants inserted, all of it or nothing."""
+    """The rows of one caller, which are inserted together or not at all."""
 
     user_id: UUID
     rows: list[NewTask]
@@ -42,8 +42,8 @@ class _Request:
 
 
 @dataclass(frozen=True, slots=True)
-class _OfLogin:
-    """The same of somebody whose token is yet to be looked up."""
+class _TokenRequest:
+    """A task whose caller's token is not yet verified against the database."""
 
     claims: AccessClaims
     wanted: TaskCreate
@@ -53,36 +53,40 @@ _Inserted = list[dict[str, Any]]
 
 
 class Submitter:
-    """One for each event loop."""
+    """Accepts tasks. One for each event loop."""
 
     def __init__(self) -> None:
-        self._batcher: Batcher[_Request | _OfLogin, _Inserted] = Batcher(_identify_and_accept, "submitter")
+        self._batcher: Batcher[_Request | _TokenRequest, _Inserted] = Batcher(_identify_and_accept, "submitter")
 
     async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Accepted:
-        """The committed task; under a key, the one that it has if it has one.
+        """Return the committed task; with a key that already has a task, that task.
 
-        Raises QuotaExceeded, UnknownTask, InvalidArguments, Overloaded; with a key IdempotencyKeyReused,
+        Raises QuotaExceeded, UnknownTask, InvalidArguments, Overloaded; with a key also IdempotencyKeyReused,
         IdempotencyKeyInFlight, IdempotentTaskDeleted.
         """
         if idempotency_key is not None:
-            # Not in the group: the key's lock is held until the commit, and two groups could wait for each other's.
+            # Not in a batch: the key's lock is held until the commit, so two batches could deadlock.
             return await to_thread.run_sync(partial(_accept_once, wanted, user_id, idempotency_key))
         (row,) = await self._batcher.submit(_Request(user_id, task_creation.rows_of([wanted], user_id)))
         return Accepted(TaskRead.model_validate(row))
 
     async def submit_of_login(self, wanted: TaskCreate, claims: AccessClaims) -> Accepted:
-        """The same for who presents this token, if its login stands. Raises InvalidToken too.
+        """Return the committed task of the user behind this token. Raises InvalidToken besides.
 
-        One trip to the group's thread and back instead of two, which is a tenth of what a submit costs.
+        Looks the login up in the batch that inserts the task, which saves one trip to a thread.
         """
-        (row,) = await self._batcher.submit(_OfLogin(claims, wanted))
+        (row,) = await self._batcher.submit(_TokenRequest(claims, wanted))
         return Accepted(TaskRead.model_validate(row))
 
     async def submit_all(self, wanted: Sequence[TaskCreate], user_id: UUID) -> list[TaskRead]:
-        """All of them, in their order, or none. Raises as `submit`; the place of an error says whose it is."""
+        """Return all committed tasks in the given order, or raise as `submit` and accept none.
+
+        The location of an error names the index of its task.
+        """
         return await to_thread.run_sync(partial(_accept_all, wanted, user_id))
 
     async def close(self) -> None:
+        """Return when all accepted tasks are committed."""
         await self._batcher.close()
 
 
@@ -109,57 +113,60 @@ def _row_of(at: int, task: TaskCreate, user_id: UUID) -> NewTask:
     return row
 
 
-def _identify_and_accept(items: list[_Request | _OfLogin]) -> list[_Inserted | Exception]:
-    """The work of a group: whose token is good is accepted together with those who are known already."""
+def _identify_and_accept(items: list[_Request | _TokenRequest]) -> list[_Inserted | Exception]:
+    """Process a batch: look up the tokens, then accept the requests of valid ones and of known users."""
     known = _identified(items)
     accepted = iter(_accept([each for each in known if isinstance(each, _Request)]))
     return [next(accepted) if isinstance(each, _Request) else each for each in known]
 
 
-def _identified(items: list[_Request | _OfLogin]) -> list[_Request | Exception]:
-    tokens = [item.claims for item in items if isinstance(item, _OfLogin)]
+def _identified(items: list[_Request | _TokenRequest]) -> list[_Request | Exception]:
+    tokens = [item.claims for item in items if isinstance(item, _TokenRequest)]
     with group_engine().connect() as connection:
         sessions = iter(live_sessions_of_tokens(connection, tokens))
-    return [item if isinstance(item, _Request) else _request_of(item, next(sessions)) for item in items]
+    return [item if isinstance(item, _Request) else _identified_request(item, next(sessions)) for item in items]
 
 
-def _request_of(item: _OfLogin, session: LiveSession | None) -> _Request | Exception:
+def _identified_request(item: _TokenRequest, session: LiveSession | None) -> _Request | Exception:
     if session is None:
         return InvalidToken()
     try:
         return _Request(session.user_id, task_creation.rows_of([item.wanted], session.user_id))
-    except Exception as problem:  # noqa: BLE001 (whatever it is, it is this caller's and not the group's)
+    except Exception as problem:  # noqa: BLE001 (any error concerns this caller only)
         return problem
 
 
 def _accept(requests: list[_Request]) -> list[_Inserted | Exception]:
-    """Who has room is inserted, together if that is possible."""
+    """Insert the requests within their quotas, in one statement if possible. Returns the rows or the error of each."""
     outcomes: dict[int, _Inserted | Exception] = {}
-    rooms: dict[int, Room] = {}
+    reservations: dict[int, Reservation] = {}
     try:
         with SessionLocal() as db:
             for at, request in enumerate(requests):
                 try:
-                    rooms[at] = quotas.take(db, request.user_id, request.load)
+                    reservations[at] = quotas.reserve(db, request.user_id, request.load)
                 except QuotaExceeded as refusal:
                     outcomes[at] = refusal
-        outcomes.update(zip(rooms, _insert([requests[at] for at in rooms]), strict=True))
+        outcomes.update(zip(reservations, _insert([requests[at] for at in reservations]), strict=True))
     finally:
-        for at, room in rooms.items():
+        for at, reservation in reservations.items():
             if isinstance(outcomes.get(at), list):
-                room.keep()
+                reservation.commit()
             else:
-                room.give_back()
+                reservation.release()
     return [outcomes[at] for at in range(len(requests))]
 
 
 def _insert(requests: list[_Request]) -> list[_Inserted | Exception]:
-    """In one statement, else each in its own. Raises what is no row's fault: then none counts as accepted."""
+    """Insert in one statement, or each request alone if a row fails.
+
+    Raises other errors; then no request is accepted.
+    """
     if not requests:
         return []
     try:
         return _commit(requests)
-    except _OF_A_ROW as problem:
+    except _ROW_ERRORS as problem:
         if len(requests) == 1:
             return [problem]
         return [_insert_alone(request) for request in requests]
@@ -173,7 +180,10 @@ def _insert_alone(request: _Request) -> _Inserted | Exception:
 
 
 def _commit(requests: list[_Request]) -> list[_Inserted | Exception]:
-    """Insert the rows of all requests in one statement, which is its own transaction. Returns those of each request."""
+    """Insert the rows of all requests in one statement, which is its own transaction.
+
+    Returns the inserted rows of each request.
+    """
     with group_engine().connect() as connection:
         rows = task_creation.accept(connection, [row for request in requests for row in request.rows])
     left = iter(rows)

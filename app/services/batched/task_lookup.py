@@ -1,4 +1,4 @@
-"""Reading one task, for an async caller: all that are asked for at this moment are read in one statement."""
+"""Reads single tasks for async callers: tasks that are requested together are read in one statement."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,19 +12,20 @@ from app.services.tasks import task_queries
 
 
 class TaskLookup:
-    """One for each event loop."""
+    """Reads single tasks. One for each event loop."""
 
     def __init__(self) -> None:
         self._batcher: Batcher[UUID, dict[str, Any] | None] = Batcher(_read, "task-lookup")
 
     async def read(self, task_id: UUID, owner: UUID | None = None) -> TaskRead:
-        """The task as it is committed now; `owner` limits it to that user's. Raises TaskNotFound, Overloaded."""
+        """Return the committed task. `owner` limits it to that user's tasks. Raises TaskNotFound, Overloaded."""
         row = await self._batcher.submit(task_id)
         if row is None or (owner is not None and row["user_id"] != owner):
             raise TaskNotFound
         return TaskRead.model_validate(row)
 
     async def close(self) -> None:
+        """Return when all accepted reads are done."""
         await self._batcher.close()
 
 

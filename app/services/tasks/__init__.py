@@ -1,1 +1,1 @@
-"""Tasks."""
+"""The operations on tasks, behind the facade `task_service`."""

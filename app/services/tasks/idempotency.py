@@ -1,7 +1,7 @@
-"""Idempotency keys: a request that is repeated under its key is answered with the task that it has created.
+"""Idempotency keys: a request that is repeated with its key returns the task of the first request.
 
-The key is committed with its task. docs/adr/0011 says why a lock, held until that commit, tells a key in use from a
-free one.
+The key is committed together with its task. A lock held until that commit distinguishes a key in use from a free one
+(docs/adr/0011).
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from app.services.tasks.quotas import load_of, quotas
 from app.services.tasks.task_queries import find
 
 LIFETIME = timedelta(hours=24)
-# A request in flight takes milliseconds: it has ended by then, unless its process or its connection hangs.
+# A request takes milliseconds, so it has ended after this time unless its process or connection hangs.
 RETRY_SECONDS = 1
 PRUNE_BATCH = 1000
 
@@ -37,22 +37,22 @@ class _KeyTaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The answer to a request, and whether an earlier request created the task."""
+    """An accepted task. `replayed`: an earlier request with the same key created it."""
 
     task: TaskRead
     replayed: bool = False
 
 
 def create_once(db: Session, wanted: TaskCreate, user_id: UUID, key: str) -> Accepted:
-    """Create a task for this key, or return the task that it has already. A key is new again after LIFETIME.
+    """Create a task for this key, or return the task that the key already has. A key expires after LIFETIME.
 
-    Over a quota only an existing task is returned. Raises IdempotencyKeyReused, IdempotencyKeyInFlight,
+    Above a quota, only an existing task is returned. Raises IdempotencyKeyReused, IdempotencyKeyInFlight,
     IdempotentTaskDeleted, QuotaExceeded, UnknownTask, InvalidArguments.
     """
     fingerprint = fingerprint_of(wanted)
     rows = task_creation.rows_of([wanted], user_id)
     try:
-        with quotas.room(db, user_id, load_of([wanted])), transaction(db):
+        with quotas.reserved(db, user_id, load_of([wanted])), transaction(db):
             (task,) = task_creation.accept(db, rows)
             if not keys.take_key(db, user_id, key, fingerprint, task["id"], lifetime=LIFETIME):
                 raise _KeyTaken
@@ -68,16 +68,16 @@ def create_once(db: Session, wanted: TaskCreate, user_id: UUID, key: str) -> Acc
 
 
 def fingerprint_of(wanted: TaskCreate) -> bytes:
-    """A SHA-256 digest of what the body means: spacing, order of keys and spelled-out defaults do not matter.
+    """Return a SHA-256 digest of the request's meaning. Spacing, key order and explicit defaults do not change it.
 
-    Defaults are left out also because a release that adds a field must recognise what was sent before it.
+    Defaults are left out also so that a release with a new field recognises requests of the release before it.
     """
-    meant = wanted.model_dump(exclude_defaults=True)
-    return hashlib.sha256(json.dumps(meant, sort_keys=True, default=str).encode()).digest()
+    meaning = wanted.model_dump(exclude_defaults=True)
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True, default=str).encode()).digest()
 
 
 def prune(db: Session) -> int:
-    """Delete the expired keys, in batches of a transaction each. Returns how many."""
+    """Delete expired keys, one transaction for each batch. Returns their number."""
     total = 0
     while True:
         with transaction(db):
@@ -94,9 +94,9 @@ def _find(db: Session, user_id: UUID, key: str) -> IdempotencyKey | None:
 
 
 def _replayed(db: Session, user_id: UUID, key: str, fingerprint: bytes) -> Accepted:
-    """The committed task of a key that could not be taken, as it stands now."""
+    """Return the committed task of a key that is already taken."""
     found = _find(db, user_id, key)
-    if found is None:  # not committed yet, or rolled back since
+    if found is None:  # not yet committed, or rolled back
         raise IdempotencyKeyInFlight(retry_after=RETRY_SECONDS)
     if found.fingerprint != fingerprint:
         raise IdempotencyKeyReused

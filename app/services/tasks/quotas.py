@@ -1,8 +1,9 @@
-"""How much one user may have waiting and send: tasks queued, bytes of their arguments, tasks a minute.
+"""The quotas of a user: queued tasks, bytes of their arguments, tasks a minute.
 
-No statement per task and no row that everybody writes: each process remembers what the database last told it about a
-user and adds what it has accepted since. It looks again when that has used up a sixteenth of the room that was left, so
-that many processes together overrun a quota by little (docs/adr/0021). Within one process a quota is exact.
+There is no statement for each task and no row that all tasks update. Each process remembers the last count from the
+database for a user and adds the tasks that it has accepted since. It counts again when these have used a sixteenth of
+the remaining quota, so that several processes together exceed a quota by little (docs/adr/0021). Within one process a
+quota is exact.
 """
 
 import logging
@@ -33,29 +34,31 @@ from app.schemas.task import TaskCreate
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60
-# A look takes at most so much of the time: one of 100 ms is not repeated for two seconds. And one that took longer than
-# SLOW_LOOK (some ten thousand rows) is not waited for when it is repeated.
-MIN_INTERVAL, LOOKS_SHARE, SLOW_LOOK = 1.0, 0.05, 0.05
-SHARE_OF_ROOM = 16
-# What a queue that is full needs to have room again is anybody's guess: so long a client is asked to wait.
+# The query may take at most this share of the time: one of 100 ms is repeated after two seconds at the earliest. A
+# query slower than SLOW_QUERY_SECONDS (some ten thousand rows) is repeated in the background.
+MIN_INTERVAL_SECONDS, QUERY_TIME_SHARE, SLOW_QUERY_SECONDS = 1.0, 0.05, 0.05
+REFRESH_SHARE = 16
+# Fixed Retry-After: the drain time is unknown.
 QUEUE_RETRY_SECONDS = 5
 MAX_USERS = 10_000
 
-# Forgives processes whose clock made older ids.
+# Allows for processes whose clocks made older ids.
 _SLACK_SECONDS = 60
-_ALL = 2**62
+_NO_LIMIT = 2**62
 
 
 class Load(NamedTuple):
-    """An amount of work: so many tasks, with so many bytes of arguments."""
+    """An amount of work: a number of tasks, and the bytes of their arguments."""
 
     tasks: int
     bytes: int
 
     def plus(self, other: "Load") -> "Load":
+        """Return the sum of both loads."""
         return Load(self.tasks + other.tasks, self.bytes + other.bytes)
 
     def minus(self, other: "Load") -> "Load":
+        """Return the difference of both loads."""
         return Load(self.tasks - other.tasks, self.bytes - other.bytes)
 
 
@@ -63,13 +66,14 @@ NOTHING = Load(0, 0)
 
 
 def load_of(tasks: Sequence[TaskCreate | Task]) -> Load:
+    """Return the load of these tasks."""
     return Load(len(tasks), sum(json_size(task.args) + json_size(task.kwargs) for task in tasks))
 
 
-class Minute:
-    """What this process has accepted in the last minute, counted by the second.
+class SubmissionWindow:
+    """The tasks that this process accepted in the last minute, counted by the second.
 
-    The rows do not tell it all: one that was retried counts once more, and one that was deleted counts still.
+    The rows do not show all: a retried task counts again, and a deleted task still counts.
     """
 
     def __init__(self) -> None:
@@ -77,6 +81,7 @@ class Minute:
         self._total = 0
 
     def add(self, tasks: int) -> None:
+        """Count tasks that were accepted now."""
         second = int(time.monotonic())
         if not self._seconds or self._seconds[-1][0] != second:
             self._seconds.append([second, 0])
@@ -84,89 +89,92 @@ class Minute:
         self._total += tasks
 
     def tasks(self) -> int:
+        """Return how many tasks were accepted in the last minute."""
         while self._seconds and self._seconds[0][0] <= time.monotonic() - WINDOW_SECONDS - 1:
             self._total -= self._seconds.popleft()[1]
         return self._total
 
-    def until_less(self) -> float:
-        """Seconds until the oldest of them are a minute old."""
+    def seconds_until_drop(self) -> float:
+        """Return the seconds until the oldest of them leave the window."""
         return self._seconds[0][0] + WINDOW_SECONDS + 1 - time.monotonic() if self._seconds else 0
 
 
 @dataclass
 class Usage:
-    """What this process knows of one user."""
+    """The known usage of one user."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    look: threading.Lock = field(default_factory=threading.Lock)
+    query_lock: threading.Lock = field(default_factory=threading.Lock)
     queued: Load = NOTHING
     recent: int = 0
-    # Until the last minute's oldest task is no longer one of it, at the moment of the look.
+    # Seconds from the query until the oldest task of the last minute leaves the window.
     recent_seconds: float = 0
-    # Committed by this process since the look; and taken, but not yet committed.
-    since: Load = NOTHING
-    open: Load = NOTHING
-    minute: Minute = field(default_factory=Minute)
-    looked_at: float = -math.inf
-    interval: float = MIN_INTERVAL
+    # Tasks that this process committed since the query, and tasks that are reserved but not committed.
+    committed: Load = NOTHING
+    reserved: Load = NOTHING
+    window: SubmissionWindow = field(default_factory=SubmissionWindow)
+    queried_at: float = -math.inf
+    interval: float = MIN_INTERVAL_SECONDS
     is_slow: bool = False
 
     @property
     def is_known(self) -> bool:
-        return self.looked_at > -math.inf
+        """Whether the database has been queried for this user."""
+        return self.queried_at > -math.inf
 
-    def taken(self) -> Load:
-        return self.since.plus(self.open)
+    def added(self) -> Load:
+        """Return the load that this process has added since the query."""
+        return self.committed.plus(self.reserved)
 
 
-class Room(NamedTuple):
-    """What was taken for tasks that are about to be inserted."""
+class Reservation(NamedTuple):
+    """Quota that is reserved for tasks about to be inserted. End it with `commit` or `release`."""
 
     usage: Usage | None
     wanted: Load
 
-    def keep(self) -> None:
-        """They are committed."""
+    def commit(self) -> None:
+        """Count the tasks as committed."""
         if self.usage is not None:
             with self.usage.lock:
-                self.usage.open = self.usage.open.minus(self.wanted)
-                self.usage.since = self.usage.since.plus(self.wanted)
-                self.usage.minute.add(self.wanted.tasks)
+                self.usage.reserved = self.usage.reserved.minus(self.wanted)
+                self.usage.committed = self.usage.committed.plus(self.wanted)
+                self.usage.window.add(self.wanted.tasks)
 
-    def give_back(self) -> None:
-        """They are not, as far as anybody knows."""
+    def release(self) -> None:
+        """Return the quota: the tasks are not committed, as far as is known."""
         if self.usage is not None:
             with self.usage.lock:
-                self.usage.open = self.usage.open.minus(self.wanted)
+                self.usage.reserved = self.usage.reserved.minus(self.wanted)
 
 
 class Quotas:
-    """One for each process. Takes room before a task is inserted, gives it back where the insert fails."""
+    """Reserves quota before tasks are inserted, and releases it if the insert fails. One for each process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users: OrderedDict[UUID, Usage] = OrderedDict()
 
     @contextmanager
-    def room(self, db: Session, user_id: UUID, wanted: Load) -> Iterator[None]:
-        """Around the transaction that adds these tasks to the user's queue. All of them or none.
+    def reserved(self, db: Session, user_id: UUID, wanted: Load) -> Iterator[None]:
+        """Reserve quota for the transaction of the block. All tasks or none.
 
         Raises TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, each with the seconds to wait.
         """
-        room = self.take(db, user_id, wanted)
+        reservation = self.reserve(db, user_id, wanted)
         try:
             yield
         except BaseException:
-            room.give_back()
+            reservation.release()
             raise
-        room.keep()
+        reservation.commit()
 
-    def take(self, db: Session, user_id: UUID, wanted: Load) -> "Room":
-        """The same for who settles several of them: each must be kept or given back. Raises as `room` does."""
+    def reserve(self, db: Session, user_id: UUID, wanted: Load) -> "Reservation":
+        """Return a reservation, which the caller must commit or release. Raises as `reserved` does."""
         usage = self._usage(user_id)
         if usage is not None:
-            self._take(db, user_id, usage, wanted)
-        return Room(usage, wanted)
+            self._reserve_after_refresh(db, user_id, usage, wanted)
+        return Reservation(usage, wanted)
 
     def _usage(self, user_id: UUID) -> Usage | None:
         settings = get_settings()
@@ -179,53 +187,56 @@ class Quotas:
                 self._users.popitem(last=False)
             return usage
 
-    def _take(self, db: Session, user_id: UUID, usage: Usage, wanted: Load) -> None:
+    def _reserve_after_refresh(self, db: Session, user_id: UUID, usage: Usage, wanted: Load) -> None:
         settings = get_settings()
         with usage.lock:
             refusal = _refusal(settings, usage, wanted)
-            early = time.monotonic() - usage.looked_at < usage.interval
-            if early or (refusal is None and not _used_its_share(settings, usage)):
-                _occupy(usage, wanted, refusal)
+            early = time.monotonic() - usage.queried_at < usage.interval
+            if early or (refusal is None and not _needs_refresh(settings, usage)):
+                _reserve(usage, wanted, refusal)
                 return
         if usage.is_slow and refusal is None:
-            threading.Thread(target=self._look_aside, args=(user_id, usage), daemon=True).start()
+            threading.Thread(target=self._refresh_in_background, args=(user_id, usage), daemon=True).start()
         else:
-            self._look_again(db, user_id, usage)
+            self._refresh(db, user_id, usage)
         with usage.lock:
-            _occupy(usage, wanted, _refusal(settings, usage, wanted))
+            _reserve(usage, wanted, _refusal(settings, usage, wanted))
 
-    def _look_again(self, db: Session, user_id: UUID, usage: Usage) -> None:
-        """Unless it is too early, or somebody else is at it. Of a user who is not known yet everybody waits for it."""
-        if not usage.look.acquire(blocking=not usage.is_known):
+    def _refresh(self, db: Session, user_id: UUID, usage: Usage) -> None:
+        """Query the usage, unless it is too early or another thread does so.
+
+        An unknown user's threads wait for the first query.
+        """
+        if not usage.query_lock.acquire(blocking=not usage.is_known):
             return
         try:
             begun = time.monotonic()
-            if begun - usage.looked_at < usage.interval:  # somebody else has looked meanwhile
+            if begun - usage.queried_at < usage.interval:  # another thread has queried it
                 return
             with usage.lock:
-                before = usage.since
-            seen = _look(db, user_id)
+                before = usage.committed
+            row = _query_usage(db, user_id)
             with usage.lock:
-                _note(usage, seen, before, time.monotonic() - begun)
+                _store(usage, row, before, time.monotonic() - begun)
         finally:
-            usage.look.release()
+            usage.query_lock.release()
 
-    def _look_aside(self, user_id: UUID, usage: Usage) -> None:
+    def _refresh_in_background(self, user_id: UUID, usage: Usage) -> None:
         try:
             with SessionLocal() as db:
-                self._look_again(db, user_id, usage)
+                self._refresh(db, user_id, usage)
         except SQLAlchemyError as error:
-            logger.warning("the quotas of a user were not looked at: %s", first_line(error))
+            logger.warning("cannot refresh the quotas of a user: %s", first_line(error))
 
 
-def _occupy(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:
+def _reserve(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:
     if refusal is not None:
         raise refusal
-    usage.open = usage.open.plus(wanted)
+    usage.reserved = usage.reserved.plus(wanted)
 
 
-def _look(db: Session, user_id: UUID) -> Look:
-    """In a transaction of its own, unless there is one: none may be left idle behind it."""
+def _query_usage(db: Session, user_id: UUID) -> Look:
+    """Run the query. Opens and closes its own transaction if there is none, so that no transaction stays idle."""
     begun = not db.in_transaction()
     try:
         return statements.look(db, **_parameters(user_id))
@@ -235,9 +246,9 @@ def _look(db: Session, user_id: UUID) -> Look:
 
 
 def _parameters(user_id: UUID) -> dict[str, Any]:
-    """What is counted is counted up to where its quota is full."""
+    """Return the parameters of the query. Each count stops where its quota is full."""
     settings = get_settings()
-    by_bytes = _ALL if settings.quota_queued_bytes else 0
+    by_bytes = _NO_LIMIT if settings.quota_queued_bytes else 0
     return {
         "user_id": user_id,
         "queued": settings.quota_queued_tasks + 1 if settings.quota_queued_tasks else by_bytes,
@@ -247,56 +258,64 @@ def _parameters(user_id: UUID) -> dict[str, Any]:
     }
 
 
-def _note(usage: Usage, seen: Look, before: Load, took: float) -> None:
-    """What was committed before the look is in its answer; what was committed since, or is still open, is not."""
-    usage.queued = Load(seen.tasks, seen.bytes)
-    usage.recent, usage.recent_seconds = seen.recent, seen.recent_seconds
-    usage.since = usage.since.minus(before)
-    usage.looked_at = time.monotonic()
-    usage.interval, usage.is_slow = max(MIN_INTERVAL, took / LOOKS_SHARE), took > SLOW_LOOK
+def _store(usage: Usage, row: Look, before: Load, query_seconds: float) -> None:
+    """Store the result.
+
+    It includes what was committed before the query, but not what was committed or reserved since.
+    """
+    usage.queued, usage.recent, usage.recent_seconds = Load(row.tasks, row.bytes), row.recent, row.recent_seconds
+    usage.committed = usage.committed.minus(before)
+    usage.queried_at = time.monotonic()
+    usage.interval = max(MIN_INTERVAL_SECONDS, query_seconds / QUERY_TIME_SHARE)
+    usage.is_slow = query_seconds > SLOW_QUERY_SECONDS
 
 
 def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | None:
-    taken = usage.taken()
+    added = usage.added()
     rate, tasks, size = settings.quota_tasks_per_minute, settings.quota_queued_tasks, settings.quota_queued_bytes
-    own = usage.minute.tasks() + usage.open.tasks if rate else 0
-    if rate and max(usage.recent + taken.tasks, own) + wanted.tasks > rate:
-        seconds = _window_seconds(usage, wanted, by_own=own + wanted.tasks > rate) if wanted.tasks <= rate else None
+    in_window = usage.window.tasks() + usage.reserved.tasks if rate else 0
+    if rate and max(usage.recent + added.tasks, in_window) + wanted.tasks > rate:
+        seconds = (
+            _window_seconds(usage, wanted, by_window=in_window + wanted.tasks > rate) if wanted.tasks <= rate else None
+        )
         return TooManySubmissions(f"{rate} tasks a minute", retry_after=seconds)
-    if tasks and usage.queued.tasks + taken.tasks + wanted.tasks > tasks:
+    if tasks and usage.queued.tasks + added.tasks + wanted.tasks > tasks:
         seconds = _queue_seconds(usage) if wanted.tasks <= tasks else None
         return TooManyTasksQueued(f"{tasks} pending and running tasks", retry_after=seconds)
-    if size and usage.queued.bytes + taken.bytes + wanted.bytes > size:
+    if size and usage.queued.bytes + added.bytes + wanted.bytes > size:
         seconds = _queue_seconds(usage) if wanted.bytes <= size else None
         return TooManyBytesQueued(f"{size} bytes of arguments of pending and running tasks", retry_after=seconds)
     return None
 
 
-def _window_seconds(usage: Usage, wanted: Load, *, by_own: bool) -> int:
-    """Until the oldest of the minute's tasks is no longer one of it; for several, until all of them are."""
-    if by_own:
-        return max(1, math.ceil(usage.minute.until_less() if wanted.tasks == 1 else WINDOW_SECONDS))
+def _window_seconds(usage: Usage, wanted: Load, *, by_window: bool) -> int:
+    """Return the seconds until one task leaves the window; for several tasks, until all of them do."""
+    if by_window:
+        return max(1, math.ceil(usage.window.seconds_until_drop() if wanted.tasks == 1 else WINDOW_SECONDS))
     known = usage.recent > 0 and wanted.tasks == 1
     seconds = usage.recent_seconds if known else float(WINDOW_SECONDS)
-    passed = time.monotonic() - usage.looked_at
+    passed = time.monotonic() - usage.queried_at
     return max(1, math.ceil(max(seconds, usage.interval) - passed))
 
 
 def _queue_seconds(usage: Usage) -> int:
-    """Nobody knows when a task ends; before the next look no room would be found."""
+    """Return the seconds to wait for a full queue.
+
+    Its drain time is unknown, and it counts as full until the next query.
+    """
     return max(QUEUE_RETRY_SECONDS, math.ceil(usage.interval))
 
 
-def _used_its_share(settings: Settings, usage: Usage) -> bool:
-    """Whether a sixteenth of the room that the last look has found is taken, or there was none yet."""
-    taken = usage.taken()
-    rooms = (
-        (settings.quota_queued_tasks, usage.queued.tasks, taken.tasks),
-        (settings.quota_queued_bytes, usage.queued.bytes, taken.bytes),
-        (settings.quota_tasks_per_minute, usage.recent, taken.tasks),
+def _needs_refresh(settings: Settings, usage: Usage) -> bool:
+    """Return whether a sixteenth of the quota that remained at the last query is used, or there was no query yet."""
+    added = usage.added()
+    quota_usage = (
+        (settings.quota_queued_tasks, usage.queued.tasks, added.tasks),
+        (settings.quota_queued_bytes, usage.queued.bytes, added.bytes),
+        (settings.quota_tasks_per_minute, usage.recent, added.tasks),
     )
     return not usage.is_known or any(
-        quota and used * SHARE_OF_ROOM > max(0, quota - known) for quota, known, used in rooms
+        quota and used * REFRESH_SHARE > max(0, quota - known) for quota, known, used in quota_usage
     )
 
 

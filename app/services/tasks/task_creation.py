@@ -1,7 +1,7 @@
-"""Accepting tasks: from what was asked for to rows, and to the dispatches that follow their commit.
+"""Creates tasks: from requests to rows, and to the messages that follow their commit.
 
-The fields of a task stand in the model, the migration and the schemas. Here they are only derived: a field that
-`TaskCreate` and the table both have is written as it was given.
+The fields of a task are defined in the model, the migration and the schemas. This module derives its lists from them: a
+field that both `TaskCreate` and the table have is written as given.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from app.models.task import Task
 from app.schemas.task import TaskCreate
 
 _TABLE = Base.metadata.tables[Task.__tablename__]
-# Columns that are written as the request gives them; and those that it does not give, or gives in part.
+# The columns that take a field of the request as it is, and those that are computed.
 _GIVEN = [name for name in TaskCreate.model_fields if name in _TABLE.c]
 _DERIVED = ("id", "celery_id", "user_id", "queue", "max_attempts_named", "rerun_lost")
 _JSON_TEXT = [name for name in _GIVEN if isinstance(_TABLE.c[name].type, JSONText)]
@@ -39,7 +39,7 @@ _INSERT = new_tasks.insert_statement([*_GIVEN, *_DERIVED])
 
 
 def _default(column: Column[Any]) -> Any:
-    """What the table itself writes into a new row."""
+    """Return the server default of a column."""
     if not isinstance(column.server_default, DefaultClause) or not isinstance(column.server_default.arg, str):
         return None
     text = column.server_default.arg
@@ -63,7 +63,7 @@ _DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A row to insert: its values, the JSON that carries them to the database, and the bytes of its arguments."""
+    """A row to insert: its values, their JSON for the database, and the size of its arguments in bytes."""
 
     id: UUID
     values: dict[str, Any]
@@ -72,7 +72,7 @@ class NewTask:
 
 
 def parse(fields: dict[str, Any]) -> TaskCreate:
-    """The fields as a TaskCreate. Raises InvalidTask, which names the refused fields."""
+    """Return the fields as a TaskCreate. Raises InvalidTask, which names the invalid fields."""
     try:
         return TaskCreate.model_validate(fields)
     except ValidationError as error:
@@ -82,35 +82,35 @@ def parse(fields: dict[str, Any]) -> TaskCreate:
 
 
 def rows_of(wanted: Sequence[TaskCreate], user_id: UUID) -> list[NewTask]:
-    """Check the tasks against the catalogue. Returns the rows to insert. Raises UnknownTask, InvalidArguments.
+    """Check the tasks against the catalogue and return the rows to insert. Raises UnknownTask, InvalidArguments.
 
-    Call it before any statement: the first look at the catalogue imports every task, and no transaction may sit idle
-    for so long.
+    Call it before any statement: the first use of the catalogue imports every task, and no transaction may be idle that
+    long.
     """
     return [_row(task, user_id) for task in wanted]
 
 
 def accept(db: Session | Connection, rows: Sequence[NewTask]) -> list[dict[str, Any]]:
-    """Insert these rows in one statement. Every way to create tasks ends here.
+    """Insert these rows in one statement. All ways to create tasks use it.
 
-    Messages and hints follow the commit: of the session's outermost transaction, or, on an autocommit connection, of
-    the statement. Returns each row in the order given, as `TaskRead` takes it, with all columns of the table.
-    Raises IntegrityError or DataError where a row does not fit; then none is inserted.
+    Messages and hints follow the commit: of the session's outermost transaction, or of the statement on an autocommit
+    connection. Returns each row in the given order, with all columns, as `TaskRead` takes it. Raises IntegrityError or
+    DataError if a row is not valid; then no row is inserted.
     """
     if not rows:
         return []
-    decided = {found.id: found for found in new_tasks.insert_rows(db, _INSERT, [row.text for row in rows])}
-    accepted = [_as_inserted(row, decided[row.id]) for row in rows]
-    tell = partial(_tell, accepted)
+    inserted = {found.id: found for found in new_tasks.insert_rows(db, _INSERT, [row.text for row in rows])}
+    accepted = [_as_inserted(row, inserted[row.id]) for row in rows]
+    publish = partial(_publish, accepted)
     if isinstance(db, Session):
-        after_commit(db, tell)
+        after_commit(db, publish)
     else:
-        tell()
+        publish()
     return accepted
 
 
 def as_tasks(db: Session, accepted: Sequence[dict[str, Any]]) -> list[Task]:
-    """What `accept` returned as objects of the session, with no further statement."""
+    """Return accepted rows as objects of the session, without another statement."""
     tasks = [Task(**{name: value for name, value in row.items() if name != "error"}) for row in accepted]
     for task in tasks:
         make_transient_to_detached(task)
@@ -118,8 +118,8 @@ def as_tasks(db: Session, accepted: Sequence[dict[str, Any]]) -> list[Task]:
     return tasks
 
 
-def _tell(accepted: Sequence[dict[str, Any]]) -> None:
-    """Have messages sent for the rows that need not wait, and have open streams told."""
+def _publish(accepted: Sequence[dict[str, Any]]) -> None:
+    """Publish messages of the rows that are due now, and hints for open streams."""
     publisher.publish(
         [Dispatch.of_row(row) for row in accepted if row["run_at"] is None or row["run_at"] <= row["created_at"]]
     )
@@ -128,8 +128,8 @@ def _tell(accepted: Sequence[dict[str, Any]]) -> None:
 
 def _as_inserted(row: NewTask, found: Any) -> dict[str, Any]:
     *decided, metadata = found
-    told = dict(zip(new_tasks.DECIDED, decided, strict=False))
-    return {**_DEFAULTS, **row.values, **told, "metadata_": metadata, "error": None}
+    returned = dict(zip(new_tasks.DECIDED, decided, strict=False))
+    return {**_DEFAULTS, **row.values, **returned, "metadata_": metadata, "error": None}
 
 
 def _row(wanted: TaskCreate, user_id: UUID) -> NewTask:
@@ -149,5 +149,5 @@ def _row(wanted: TaskCreate, user_id: UUID) -> NewTask:
     values = given | derived
     texts = {name: dump_json(given[name]) for name in _JSON_TEXT if given[name] is not None}
     text = to_json({**values, **texts, "grace": get_settings().dispatch_grace_seconds})
-    del values["metadata"]  # as the row has it: see `new_tasks.DECIDED`
+    del values["metadata"]  # the statement returns it (`new_tasks.DECIDED`)
     return NewTask(task_id, values, text.decode(), len(texts["args"]) + len(texts["kwargs"]))

@@ -1,4 +1,4 @@
-"""What a PATCH may change, and what a change of a pending task means for its dispatch."""
+"""The changes that a PATCH may make, and how a change of a pending task affects its dispatch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.catalogue import catalogue
-from app.core.redaction import holds_mask, with_secrets_of
+from app.core.redaction import holds_mask, restore_secrets
 from app.errors import InvalidTask, InvalidTransition
 from app.messaging.dispatches import Dispatch
 from app.messaging.routing import QUEUE_OF
@@ -19,7 +19,10 @@ STATE = frozenset({"status", "progress", "progress_detail", "result"})
 
 
 def split(changes: dict[str, Any], check_admin: Callable[[str], None] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The changes of the task's own fields, and those of its state. Raises what `check_admin` does for the latter."""
+    """Return the changes of the task's own fields, and those of its state.
+
+    Passes on what `check_admin` raises for the latter.
+    """
     state = {name: value for name, value in changes.items() if name in STATE}
     if state and check_admin is not None:
         check_admin(f"set {', '.join(sorted(state))}")
@@ -27,7 +30,7 @@ def split(changes: dict[str, Any], check_admin: Callable[[str], None] | None) ->
 
 
 def edit(db: Session, task: Task, changes: dict[str, Any]) -> bool:
-    """Change this version of the task; False when it has moved on. Raises InvalidTransition, InvalidTask."""
+    """Change this version of the task. Returns False if it has changed since. Raises InvalidTransition, InvalidTask."""
     pending_only = PENDING_ONLY & changes.keys()
     if pending_only and task.status is not TaskStatus.PENDING:
         raise InvalidTransition(
@@ -37,7 +40,7 @@ def edit(db: Session, task: Task, changes: dict[str, Any]) -> bool:
 
 
 def due_now(task: Task, changes: dict[str, Any]) -> list[Dispatch]:
-    """The new message that a changed `priority` or `run_at` calls for, unless the task is to wait."""
+    """Return the message that a change of `priority` or `run_at` requires, unless the task has to wait."""
     if not MOVES_DISPATCH & changes.keys() or task.dispatch_at == task.run_at:
         return []
     return [Dispatch.of(task)]
@@ -56,9 +59,9 @@ def _values(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unmasked(stored: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
-    """A client that sends back what it was shown keeps its secrets; a `***` that stands for none is no value."""
-    values: dict[str, Any] = with_secrets_of(stored, sent)
+    """Restore the secrets of a client that sends back redacted metadata. Raises InvalidTask for other masks."""
+    values: dict[str, Any] = restore_secrets(stored, sent)
     if holds_mask(values):
-        problem = "*** stands for a value that is not shown, and there is none here: send the value itself"
+        problem = "*** replaces a hidden value, but none is stored here: send the value itself"
         raise InvalidTask(errors=[{"loc": ["metadata"], "msg": problem, "type": "hidden_value"}])
     return values

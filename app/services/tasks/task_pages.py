@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.db.page import Page
 from app.db.postgresql.task_filter import conditions
 from app.db.postgresql.task_pages import page_ids
 from app.models.task import Task
@@ -17,10 +18,10 @@ from app.models.task_filter import TaskFilter
 LOOK = 10_000
 UNLIMITED = 2**31
 
-Page = tuple[list[Task], UUID | None]
+TaskPage = Page[Task, UUID]
 
 
-def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> Page:
+def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> TaskPage:
     """At most `limit` tasks, and the id before which the next page starts, if there may be one.
 
     `before` is that id of the previous page. With `skip` the number of rows to read is unlimited: no cursor could say
@@ -31,7 +32,7 @@ def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = N
     if len(ids) > limit:
         ids = ids[:limit]
         edge = ids[-1]
-    return _tasks(db, wanted, ids), edge
+    return Page(_tasks(db, wanted, ids), edge)
 
 
 def first(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list[Task]:

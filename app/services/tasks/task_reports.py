@@ -1,7 +1,7 @@
-"""What is reported of a task's state: by the body that runs it, or from outside, by an administrator or other code.
+"""Reports of a task's state: from the body that runs it, or from outside (an administrator or other code).
 
-A body speaks for its own attempt alone. From outside, the attempt that runs is fenced off: nothing that it writes
-afterwards counts. None of this commits: `task_service` does.
+A body reports for its own attempt only. From outside, the running attempt is fenced off: its later writes do not count.
+None of these functions commits; `task_service` does.
 """
 
 from typing import Any
@@ -21,7 +21,10 @@ from app.services.tasks import task_changes, task_queries
 
 
 def report_progress(db: Session, task_id: UUID, progress: int, detail: Any | None) -> bool:
-    """Of the attempt that runs. True: its cancellation was asked for. Raises InvalidTransition, AttemptLost."""
+    """Set the progress of the running attempt. Returns True if its cancellation was requested.
+
+    Raises InvalidTransition, AttemptLost.
+    """
     current = _current(task_id)
     if current is not None:
         hints.changes(db, task_id)
@@ -35,7 +38,7 @@ def report_progress(db: Session, task_id: UUID, progress: int, detail: Any | Non
 def report_status(
     db: Session, task_id: UUID, to: TaskStatus, progress: int | None, result: Any, error: str | None
 ) -> Task:
-    """In the task's own body, the end of its attempt; elsewhere a move from outside. Raises InvalidTransition."""
+    """Set the status: in the task's own body this ends its attempt. Returns the task. Raises InvalidTransition."""
     current = _current(task_id)
     if current is not None:
         moved = _end_own_attempt(db, current, to, progress, result, error)
@@ -44,7 +47,7 @@ def report_status(
         moved = _move(db, task_id, to, values, result, error)
     if not moved:
         raise task_changes.refused(db, task_id, f"set {to} on")
-    # Within the transaction: after it somebody may have deleted the task, which changes nothing about this.
+    # In the transaction: the task may be deleted after it.
     task = task_queries.read(db, task_id)
     if current is None:
         audit.record_task(db, AuditEvent.TASK_STATE_SET, task, status=to.value)
@@ -52,7 +55,10 @@ def report_status(
 
 
 def set_state(db: Session, task_id: UUID, state: dict[str, Any]) -> None:
-    """An administrator's PATCH: the moves that are open from outside, or the progress of what runs."""
+    """Set the state as an administrator: one of the moves allowed from outside, or the progress of a running task.
+
+    Raises InvalidTransition.
+    """
     if "status" in state:
         to = TaskStatus(state["status"])
         if "result" in state and to is not TaskStatus.SUCCEEDED:
@@ -76,7 +82,7 @@ def _move(db: Session, task_id: UUID, to: TaskStatus, values: dict[str, Any], re
                 db, task_id, to, values, error
             ):
                 return True
-            # Between the two its attempt may have given it back as pending: look again.
+            # Between the two statements, the attempt may have returned the task to pending: try again.
             if task_queries.read(db, task_id).status in TERMINAL:
                 return False
         return False
@@ -90,18 +96,18 @@ def _move(db: Session, task_id: UUID, to: TaskStatus, values: dict[str, Any], re
 def _end_own_attempt(
     db: Session, current: CurrentAttempt, to: TaskStatus, progress: int | None, result: Any, error: str | None
 ) -> bool:
-    """A body that speaks of itself. Once it has ended its attempt, its return value counts no more."""
-    fence = (db, current.task_id, current.attempt)
+    """End the attempt of the running body. The body's return value does not count afterwards."""
+    attempt = (db, current.task_id, current.attempt)
     hints.changes(db, current.task_id)
     if to is TaskStatus.RUNNING:
-        attempts.report_progress(*fence, progress, result)
+        attempts.report_progress(*attempt, progress, result)
         return True
     if to is TaskStatus.SUCCEEDED:
-        ended = attempts.succeed(*fence, result)
+        ended = attempts.succeed(*attempt, result)
     elif to is TaskStatus.FAILED:
-        ended = attempts.fail(*fence, AttemptError("Failed", error))
+        ended = attempts.fail(*attempt, AttemptError("Failed", error))
     elif to is TaskStatus.REVOKED:
-        ended = attempts.revoke(*fence, "stopped")
+        ended = attempts.revoke(*attempt, "stopped")
     else:
         return False
     if ended:
@@ -110,6 +116,6 @@ def _end_own_attempt(
 
 
 def _current(task_id: UUID) -> CurrentAttempt | None:
-    """The attempt that this very context runs, if it is one of that task."""
+    """Return the attempt that runs in this context, if it belongs to this task."""
     current = current_attempt.get()
     return current if current is not None and current.task_id == task_id else None

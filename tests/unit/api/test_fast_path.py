@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath, json_body, read_fast
-from app.api.http.middleware import LastNet, RequestContext, RequestMetrics, route_template
+from app.api.http.middleware import RequestContext, RequestMetrics, UnhandledErrors, route_template
 from app.core.metrics import exposition
 from app.errors import TaskNotFound
 from app.schemas.base import RequestModel
@@ -47,7 +47,7 @@ app = FastAPI(redirect_slashes=False)
 add_problem_handlers(app)
 app.add_middleware(FastPath, routes=app.router.routes, authorization=authorization)
 app.add_middleware(RequestMetrics)
-app.add_middleware(LastNet)
+app.add_middleware(UnhandledErrors)
 app.add_middleware(RequestContext)
 
 

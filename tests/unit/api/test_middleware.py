@@ -13,7 +13,7 @@ from starlette.types import Message
 from app.api.http import middleware
 from app.api.http.cors import Cors
 from app.api.http.error_handlers import add_problem_handlers
-from app.api.http.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
+from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
 from app.core import logging as app_logging
 from app.core.metrics import exposition
 
@@ -23,7 +23,7 @@ app = FastAPI(redirect_slashes=False)
 add_problem_handlers(app)
 app.add_middleware(RequestLimits, max_body_bytes=LIMIT)
 app.add_middleware(RequestMetrics)
-app.add_middleware(LastNet)
+app.add_middleware(UnhandledErrors)
 app.add_middleware(RequestContext)
 
 
@@ -265,7 +265,7 @@ class TestCors:
 
     @pytest.fixture
     def client(self) -> TestClient:
-        return TestClient(RequestContext(Cors(LastNet(app), [self.ORIGIN])))
+        return TestClient(RequestContext(Cors(UnhandledErrors(app), [self.ORIGIN])))
 
     @pytest.mark.parametrize("path", ["/id", "/nowhere", "/broken"])
     def test_answers_and_errors_alike_may_be_read_by_a_named_origin(self, client: TestClient, path: str) -> None:

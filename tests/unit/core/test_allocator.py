@@ -49,7 +49,7 @@ def left_of_hashes(block: str) -> int:
 
 @on_glibc
 def test_what_hashes_took_is_given_back_whichever_threads_made_them() -> None:
-    assert left_of_hashes("allocator.lean_malloc()") < left_of_hashes("nullcontext()") / 8
+    assert left_of_hashes("allocator.single_malloc_arena()") < left_of_hashes("nullcontext()") / 8
 
 
 @pytest.mark.parametrize("libc", [object(), None], ids=["musl", "macOS"])
@@ -59,7 +59,7 @@ def test_without_glibc_nothing_is_changed(monkeypatch: pytest.MonkeyPatch, libc:
     allocator._glibc.cache_clear()
 
     async def run() -> set[str]:
-        async with allocator.lean_malloc():
+        async with allocator.single_malloc_arena():
             return {task.get_name() for task in asyncio.all_tasks()}
 
     try:

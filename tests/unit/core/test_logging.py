@@ -76,7 +76,7 @@ class TestBothForms:
         assert "ValueError" in written
 
     def test_arguments_that_do_not_fit_still_make_a_line(self, line: Callable[..., str]) -> None:
-        assert "%d its (its arguments do not fit)" in line("%d its", "x")
+        assert "%d its (its arguments do not fit the format)" in line("%d its", "x")
 
     def test_they_carry_the_request(self, line: Callable[..., str]) -> None:
         token = request_id.set("r-1")
@@ -135,7 +135,7 @@ class TestText:
             for _ in range(2):
                 args = ("127.0.0.1:1", "GET", path, "1.1", 200)
                 access = logging.LogRecord("uvicorn.access", logging.INFO, "", 1, '%s - "%s %s HTTP/%s" %d', args, None)
-                assert forms.safe_arguments(access)[2] == shown
+                assert forms.safe_access_arguments(access)[2] == shown
         finally:
             known_secrets.forget("test")
 
@@ -153,7 +153,7 @@ class TestConfiguring:
         server = logging.getLogger("uvicorn")
         monkeypatch.setattr(root, "handlers", [])
         monkeypatch.setattr(server, "handlers", [logging.StreamHandler(io.StringIO())])
-        monkeypatch.setattr(forms, "catch_the_uncaught", lambda: None)
+        monkeypatch.setattr(forms, "log_uncaught_exceptions", lambda: None)
         level = root.level
         yield root
         root.setLevel(level)
@@ -167,7 +167,7 @@ class TestConfiguring:
         (handler,) = bare.handlers
         (server,) = logging.getLogger("uvicorn").handlers
         assert type(handler.formatter) is type(server.formatter) is kind
-        assert not isinstance(getattr(server.formatter, "look", None), TextFormatter)
+        assert not isinstance(getattr(server.formatter, "inner", None), TextFormatter)
 
     def test_leaves_alone_what_somebody_else_has_set_up(self, bare: logging.Logger) -> None:
         bare.handlers = [logging.NullHandler()]
@@ -198,7 +198,7 @@ def test_what_ends_a_thread_is_an_event(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_what_is_said_outside_of_logging_is_an_event(capfd: pytest.CaptureFixture[str]) -> None:
     with settings({"LOG_FORMAT": "json"}):
-        forms.say("a\nb")
+        forms.write_event("a\nb")
     known_secrets.forget("settings")
     assert json.loads(capfd.readouterr().err)["message"] == "a\nb"
 
@@ -212,7 +212,7 @@ class TestLinesOfOneTurn:
                 writes.append(text)
                 return len(text)
 
-        lines = forms.PerTurn(Stream())
+        lines = forms.LoopTurnBuffer(Stream())
 
         async def two_turns() -> None:
             for turn in ("a", "b"):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.redaction import MASK, Parameters, holds_mask, is_secret, redact, secrets_in, with_secrets_of
+from app.core.redaction import MASK, Parameters, holds_mask, is_secret, redact, restore_secrets, secrets_in
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -105,7 +105,7 @@ class TestBackAgain:
     def test_what_was_shown_is_what_stands_there(self) -> None:
         sent = {**redact(self.STORED), "order": 2, "new": True}
         assert holds_mask(sent)
-        assert with_secrets_of(self.STORED, sent) == {**self.STORED, "order": 2, "new": True}
+        assert restore_secrets(self.STORED, sent) == {**self.STORED, "order": 2, "new": True}
 
     @pytest.mark.parametrize(
         "sent",
@@ -117,34 +117,34 @@ class TestBackAgain:
         ],
     )
     def test_what_was_not_is_left_for_a_refusal(self, sent: Any) -> None:
-        assert holds_mask(with_secrets_of(self.STORED, sent))
+        assert holds_mask(restore_secrets(self.STORED, sent))
 
     def test_no_secret_moves_to_where_it_would_be_shown(self) -> None:
         stored = {"name": "password", "value": "hunter2", "token": "x"}
-        told = with_secrets_of(stored, {"name": "city", "value": MASK, "token": MASK})
+        told = restore_secrets(stored, {"name": "city", "value": MASK, "token": MASK})
         assert told == {"name": "city", "value": MASK, "token": "x"}
 
     def test_three_stars_elsewhere_are_three_stars(self) -> None:
         assert not holds_mask({"rating": MASK, "list": [MASK]})
-        assert with_secrets_of({"rating": "x"}, {"rating": MASK}) == {"rating": MASK}
+        assert restore_secrets({"rating": "x"}, {"rating": MASK}) == {"rating": MASK}
 
     def test_in_a_list_they_stay_with_what_they_stood_beside(self) -> None:
         """By their place alone the host a would get the password of the host b."""
         a, b = {"host": "a", "password": "of a"}, {"host": "b", "password": "of b"}
         shown = redact([a, b])
-        assert with_secrets_of([a, b], shown) == [a, b]
-        assert with_secrets_of([a, b], shown[::-1]) == [b, a]
-        assert with_secrets_of([a, b], shown[1:]) == [b]
-        assert with_secrets_of([a, b], [*shown, {"host": "c"}]) == [a, b, {"host": "c"}]
+        assert restore_secrets([a, b], shown) == [a, b]
+        assert restore_secrets([a, b], shown[::-1]) == [b, a]
+        assert restore_secrets([a, b], shown[1:]) == [b]
+        assert restore_secrets([a, b], [*shown, {"host": "c"}]) == [a, b, {"host": "c"}]
 
     def test_in_a_list_a_changed_item_gets_nobodys(self) -> None:
         stored = [{"host": "a", "password": "of a"}]
-        assert holds_mask(with_secrets_of(stored, [{"host": "evil", "password": MASK}]))
+        assert holds_mask(restore_secrets(stored, [{"host": "evil", "password": MASK}]))
 
     def test_in_a_list_twins_keep_their_places(self) -> None:
         stored = [{"password": "1"}, {"password": "2"}]
-        assert with_secrets_of(stored, redact(stored)) == stored
-        assert holds_mask(with_secrets_of(stored, [{"host": "new"}, *redact(stored)]))
+        assert restore_secrets(stored, redact(stored)) == stored
+        assert holds_mask(restore_secrets(stored, [{"host": "new"}, *redact(stored)]))
 
 
 class TestPositions:

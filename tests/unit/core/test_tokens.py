@@ -28,7 +28,7 @@ def _signing_key() -> Any:
 
 
 def own_key() -> str:
-    return security._derived(get_settings().signing_key)
+    return security._derive_key(get_settings().signing_key)
 
 
 def now() -> datetime:
@@ -275,7 +275,7 @@ class TestSeveralKeys:
     @pytest.mark.parametrize("claimed", ["new", "old"])
     def test_the_kid_of_one_key_over_the_signature_of_another(self, claimed: str) -> None:
         with settings({"SECRET_KEY": self.NEW, "SECRET_KEY_PREVIOUS": self.OLD}):
-            new, old = (security._derived(secret) for secret in (self.NEW, self.OLD))
+            new, old = (security._derive_key(secret) for secret in (self.NEW, self.OLD))
             kid, key = (new, old) if claimed == "new" else (old, new)
             assert security.read_access_token(sign(claims(), {"kid": security._key_id(key)}, key)).user_id == USER
             refused(sign(claims(), {"kid": security._key_id(kid)}, key))
@@ -287,7 +287,7 @@ class TestSeveralKeys:
 
     def test_header_tricks_help_no_more_with_a_former_key(self) -> None:
         with settings({"SECRET_KEY": self.NEW, "SECRET_KEY_PREVIOUS": self.OLD}):
-            old = security._derived(self.OLD)
+            old = security._derive_key(self.OLD)
             for tricks in ({"crit": ["exp"]}, {"jwk": {"kty": "oct", "k": "eA"}}, {"typ": "JWE"}):
                 refused(sign(claims(), {"kid": security._key_id(old), **tricks}, old))
 

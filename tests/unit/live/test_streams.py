@@ -9,7 +9,7 @@ import pytest
 
 from app.live import streams
 from app.live.frames import Frame, cursor_of, moment_of
-from app.live.streams import HELD_BYTES, MOST_BEHIND, STALL_SECONDS, Credential, Feed, TaskStream
+from app.live.streams import HELD_BYTES, MAX_PENDING, STALL_SECONDS, Credential, Feed, TaskStream
 
 pytestmark = pytest.mark.anyio
 START = datetime(2026, 11, 25, tzinfo=UTC)
@@ -67,7 +67,7 @@ class TestOneTask:
         stream.offer(frame(4))
         assert ids(await stream.next()) == ["5"]
         stream.offer(frame(5))
-        stream.beat = True
+        stream.ping_due = True
         assert await stream.next() == b": ping\n\n"
 
     @pytest.mark.parametrize(("seen", "sent"), [(None, ["5"]), (4, ["5"]), (6, ["5"]), (5, [])])
@@ -104,17 +104,17 @@ class TestOneTask:
 class TestTheClock:
     async def test_a_heartbeat_where_nothing_was_sent_and_an_end(self) -> None:
         stream = task_stream()
-        stream.tick(stream.quiet_since + 14.9, 15)
-        assert not stream.beat
-        stream.tick(stream.quiet_since + 15, 15)
-        assert stream.beat
+        stream.tick(stream.last_sent_at + 14.9, 15)
+        assert not stream.ping_due
+        stream.tick(stream.last_sent_at + 15, 15)
+        assert stream.ping_due
         stream.tick(stream.ends_at, 15)
         assert stream.closed
 
     async def test_a_client_that_takes_nothing_is_cut_off_at_length_or_soon_after_the_close(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(streams, "CLOSE_SECONDS", 0.01)
+        monkeypatch.setattr(streams, "CLOSE_GRACE_SECONDS", 0.01)
         cut: list[str] = []
         stalled = task_stream()
         stalled.sending(lambda: cut.append("stalled"))
@@ -155,14 +155,14 @@ class TestTheFeed:
         assert len(seen) == 200
         assert {len(each) <= 50 for each in reader.asked} == {True}
         assert sum(map(len, reader.asked)) == 200 - len(held)
-        assert stream._held == 0
+        assert stream._held_bytes == 0
 
     async def test_one_that_is_too_far_behind_is_let_go(self) -> None:
         stream = feed()
-        for task in range(MOST_BEHIND):
+        for task in range(MAX_PENDING):
             stream.offer(frame(1, task=task), START)
         assert not stream.closed
-        stream.offer(frame(1, task=MOST_BEHIND), START)
+        stream.offer(frame(1, task=MAX_PENDING), START)
         assert stream.closed
 
     async def test_catches_up_first_and_leaves_out_what_is_newer_or_gone(self) -> None:
@@ -170,7 +170,7 @@ class TestTheFeed:
         stream = feed(reader)
         stream.offer(frame(9, task=2), at(9))
         stream.catch_up([UUID(int=task) for task in (1, 2, 3)], at(0))
-        stream.greet(at(0), reset=False)
+        stream.open_with(at(0), reset=False)
         assert ids(await stream.next()) == [cursor_of(at(0))]
         assert [moment_of(each) for each in ids(await stream.next())] == [at(0), at(9)]
         assert reader.asked == [[1, 3]]
@@ -182,7 +182,7 @@ class TestTheFeed:
             stream.offer(frame(8, task=1), at(8))
             return [frame(7, task=each.int) for each in wanted]
 
-        stream._read_again = changing
+        stream._reload = changing
         stream.catch_up([UUID(int=1), UUID(int=2)], at(0))
         assert [moment_of(each) for each in ids(await stream.next())] == [at(0), at(8)]
 
@@ -191,7 +191,7 @@ class TestTheFeed:
         reader.answers = False
         stream = feed(reader)
         stream.catch_up([UUID(int=1)], at(0))
-        stream.beat = True
+        stream.ping_due = True
         assert await stream.next() == b": ping\n\n"
         assert reader.asked == [[1]]
         reader.answers = True
@@ -201,7 +201,7 @@ class TestTheFeed:
         stream = feed()
         stream.advance(at(5))
         stream.advance(at(4))
-        stream.beat = True
+        stream.ping_due = True
         assert ids(await stream.next()) == [cursor_of(at(5))]
         assert stream._ping() != b": ping\n\n"
         stream.catch_up([UUID(int=1)], at(0))
@@ -209,6 +209,6 @@ class TestTheFeed:
 
     async def test_a_reset_says_so_in_an_event_of_its_own(self) -> None:
         stream = feed()
-        stream.greet(None, reset=True)
+        stream.open_with(None, reset=True)
         piece: Any = await stream.next()
         assert b"event: reset\ndata: {}\nid: " in piece

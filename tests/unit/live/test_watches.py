@@ -9,7 +9,7 @@ import pytest
 from app.live.frames import Frame, moment_of
 from app.live.queries import Found
 from app.live.streams import Credential, Feed, TaskStream
-from app.live.watches import MOST_KNOWN, UserWatch, Watches
+from app.live.watches import MAX_KNOWN, UserWatch, Watches
 
 pytestmark = pytest.mark.anyio
 START = datetime(2026, 11, 25, tzinfo=UTC)
@@ -54,12 +54,12 @@ async def test_what_was_shown_is_no_news_and_what_was_shown_to_one_may_be_news_t
     watches = world.watches
     watches.show(found(3, rendered=False))
     assert watches.tasks[UUID(int=7)].version == 3
-    assert watches.is_news(UUID(int=7), USER, 3)  # the feed has not seen it
+    assert watches.is_new(UUID(int=7), USER, 3)  # the feed has not seen it
     watches.show(found(3))
-    assert not watches.is_news(UUID(int=7), USER, 3)
-    assert not watches.is_news(UUID(int=7), USER, 2)
-    assert watches.is_news(UUID(int=7), USER, 4)
-    assert not watches.is_news(UUID(int=9), UUID(int=99), 1)
+    assert not watches.is_new(UUID(int=7), USER, 3)
+    assert not watches.is_new(UUID(int=7), USER, 2)
+    assert watches.is_new(UUID(int=7), USER, 4)
+    assert not watches.is_new(UUID(int=9), UUID(int=99), 1)
     watches.show(found(2))
     assert world.waiting() == [(7, 3)]
 
@@ -104,11 +104,11 @@ async def test_what_may_still_change_is_compared_by_the_version_that_was_shown()
 
 async def test_what_is_known_of_a_user_stays_within_its_bound() -> None:
     world = World()
-    for task in range(MOST_KNOWN + 10):
+    for task in range(MAX_KNOWN + 10):
         world.watches.show(found(1, task=task + 100))
     user = world.watches.users[USER]
-    assert len(user._known) == len(user._active) == MOST_KNOWN
-    assert user.is_news(UUID(int=100), 1)
+    assert len(user._known) == len(user._active) == MAX_KNOWN
+    assert user.is_new(UUID(int=100), 1)
 
 
 async def test_each_event_carries_what_had_been_shown_before_it() -> None:
@@ -127,9 +127,9 @@ async def test_streams_are_counted_by_user_until_they_leave() -> None:
     world = World()
     world.watches.enter(world.stream)
     world.watches.enter(world.feeds[USER])
-    assert (world.watches.number_of(USER), world.watches.number_of(OTHER)) == (2, 0)
+    assert (world.watches.stream_count(USER), world.watches.stream_count(OTHER)) == (2, 0)
     for _ in range(2):
         world.watches.leave(world.stream)
         world.watches.leave(world.feeds[USER])
-    assert world.watches.number_of(USER) == 0
-    assert not world.watches._of_user
+    assert world.watches.stream_count(USER) == 0
+    assert not world.watches._streams_by_user

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.core.places import Places
+from app.core.host_rules import HostRules
 from app.outbound import Client, network
 from app.outbound.errors import AddressRefused, CertificateRefused, NotConnected, RedirectRefused
 from app.outbound.policy import Policy
@@ -79,7 +79,7 @@ class TestResolution:
         self, web: Web, connected: list[object]
     ) -> None:
         web.answer["/"] = reply()
-        allowed = Policy(allowed=Places.of(["127.0.0.0/8"]))
+        allowed = Policy(allowed=HostRules.of(["127.0.0.0/8"]))
         resolver = FakeResolver(a_example=[["127.0.0.2", "127.0.0.1"]])
         assert client(resolver, allowed).request("GET", web.url(host="a.example")).status == 200
         assert [each[0] for each in connected] == ["127.0.0.2", "127.0.0.1"]  # type: ignore[index]
@@ -101,7 +101,7 @@ class TestResolution:
 
     def test_the_machines_own_resolver_is_the_default(self, web: Web) -> None:
         web.answer["/"] = reply()
-        allowed = Policy(allowed=Places.of(["127.0.0.1", "::1"]))
+        allowed = Policy(allowed=HostRules.of(["127.0.0.1", "::1"]))
         assert Client(allowed).request("GET", web.url(host="localhost")).status == 200
         with pytest.raises(AddressRefused):
             Client(Policy()).request("GET", web.url(host="localhost"))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.config import Settings
-from app.core.places import Places
+from app.core.host_rules import HostRules
 from app.outbound.policy import NAT64, Policy, is_public
 
 ALL_V4 = st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address)
@@ -86,7 +86,7 @@ class TestPorts:
 
 
 def policy(allow: list[str], deny: list[str] | None = None) -> Policy:
-    return Policy(Places.of(allow), Places.of(deny or []))
+    return Policy(HostRules.of(allow), HostRules.of(deny or []))
 
 
 class TestExceptions:

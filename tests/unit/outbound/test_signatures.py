@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from app.core.config import Settings
-from app.core.signatures import InvalidSignature, key_of, secret_of, signed_headers, users_key, verify
+from app.core.signatures import InvalidSignature, decode_secret, derive_user_key, encode_secret, signed_headers, verify
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ID, NOW, BODY = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
-OTHER = secret_of(bytes(range(32)))
+OTHER = encode_secret(bytes(range(32)))
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "webhooks.md"
 
 
 def headers(*secrets: str) -> dict[str, str]:
-    return signed_headers([key_of(secret) for secret in secrets], ID, NOW, BODY)
+    return signed_headers([decode_secret(secret) for secret in secrets], ID, NOW, BODY)
 
 
 class TestSign:
@@ -26,10 +26,10 @@ class TestSign:
             "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
         }
 
-    def test_users_keys_differ_and_stay(self) -> None:
-        keys = {users_key(key_of(secret), user) for secret in (SECRET, OTHER) for user in ("a", "b")}
+    def test_derive_user_keys_differ_and_stay(self) -> None:
+        keys = {derive_user_key(decode_secret(secret), user) for secret in (SECRET, OTHER) for user in ("a", "b")}
         assert len(keys) == 4
-        assert users_key(key_of(SECRET), "a") in keys
+        assert derive_user_key(decode_secret(SECRET), "a") in keys
         assert all(len(key) == 32 for key in keys)
 
 
@@ -82,12 +82,15 @@ class TestSecret:
         if not secret:
             assert Settings(webhook_secret=secret).webhook_keys == []
             return
-        with pytest.raises(ValueError, match="webhook secret is whsec_") as refused:
+        with pytest.raises(ValueError, match="webhook secret must be whsec_") as refused:
             Settings(webhook_secret=secret)
         assert secret not in str(refused.value).replace("whsec_ and", "")
 
     def test_several_are_written_with_spaces_between(self) -> None:
-        assert Settings(webhook_secret=f"{OTHER} {SECRET}").webhook_keys == [key_of(OTHER), key_of(SECRET)]
+        assert Settings(webhook_secret=f"{OTHER} {SECRET}").webhook_keys == [
+            decode_secret(OTHER),
+            decode_secret(SECRET),
+        ]
 
 
 class TestDocument:
@@ -97,8 +100,8 @@ class TestDocument:
         exec(source, recipe)
         check = recipe["is_genuine"]
         assert callable(check)
-        recent = signed_headers([key_of(OTHER), key_of(SECRET)], ID, int(__import__("time").time()), BODY)
+        recent = signed_headers([decode_secret(OTHER), decode_secret(SECRET)], ID, int(__import__("time").time()), BODY)
         assert check(SECRET, recent, BODY)
         assert not check(SECRET, recent, BODY + b" ")
         assert not check(SECRET, headers(SECRET), BODY)  # of some years ago
-        assert not check(secret_of(bytes(32)), recent, BODY)
+        assert not check(encode_secret(bytes(32)), recent, BODY)

@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from app.core.places import Places
+from app.core.host_rules import HostRules
 from app.outbound import Bounds, Client
 from app.outbound.network import Address
 from app.outbound.policy import Policy
 
 DEADLINE_SECONDS = 10
-LOOPBACK = Policy(allowed=Places.of(["127.0.0.1/32"]))
+LOOPBACK = Policy(allowed=HostRules.of(["127.0.0.1/32"]))
 
 Handler = Callable[[BaseHTTPRequestHandler], None]
 

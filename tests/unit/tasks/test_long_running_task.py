@@ -43,14 +43,14 @@ class TestLongRunningTask:
             long_running_task(duration, steps=steps)
 
     def test_a_cancellation_is_heard_within_a_long_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(common_tasks, "LONGEST_NAP_SECONDS", 0.01)
+        monkeypatch.setattr(common_tasks, "MAX_SLEEP_SECONDS", 0.01)
         started = time.monotonic()
         with running(long_running_task, FakeRun(stop_at=(3, TaskCancelled))), pytest.raises(TaskCancelled):
             long_running_task.run(60, steps=1)
         assert time.monotonic() - started < 5
 
     def test_listening_within_a_step_does_not_touch_the_progress(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(common_tasks, "LONGEST_NAP_SECONDS", 0.01)
+        monkeypatch.setattr(common_tasks, "MAX_SLEEP_SECONDS", 0.01)
         run = FakeRun()
         with running(long_running_task, run):
             long_running_task.run(0.1, steps=1)

@@ -10,17 +10,17 @@ from celery.exceptions import Retry
 
 from app.catalogue import find_type
 from app.core.ids import new_id
-from app.core.signatures import secret_of, verify
+from app.core.signatures import encode_secret, verify
 from app.errors import InvalidArguments, WebhooksOff
 from app.outbound import OutboundError, Refused
 from app.tasks.high_priority_tasks import send_webhook
 from app.tasks.http_status import AnsweredLater, AnsweredNo
-from app.tasks.webhook import webhook_of
+from app.tasks.webhook import make_webhook
 from tests.support.settings import settings
 from tests.unit.outbound.web_server import Web, redirect, reply, web_server
 from tests.unit.tasks.fake_run import FakeRun, a_claim, running
 
-NEW, OLD = secret_of(bytes(range(32))), secret_of(bytes(range(32, 64)))
+NEW, OLD = encode_secret(bytes(range(32))), encode_secret(bytes(range(32, 64)))
 ALLOWED = {"OUTBOUND_ALLOW": '["127.0.0.1"]', "WEBHOOK_SECRET": f"{NEW} {OLD}"}
 
 
@@ -52,7 +52,7 @@ class TestWhatArrives:
 
     def test_has_the_same_id_and_body_at_every_attempt_and_the_time_of_each(self, web: Web) -> None:
         task_id = str(new_id())
-        first, again = webhook_of("a.b", {"x": 1}, task_id), webhook_of("a.b", {"x": 1}, task_id)
+        first, again = make_webhook("a.b", {"x": 1}, task_id), make_webhook("a.b", {"x": 1}, task_id)
         assert first == again
         assert first.id == task_id
         happened = datetime.fromisoformat(json.loads(first.body)["timestamp"])

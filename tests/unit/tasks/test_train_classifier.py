@@ -87,12 +87,12 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({"n_trees": 5}, r"parameters of random_forest: n_trees is not known\. There are: n_estimators, "),
+            ({"n_trees": 5}, r"parameters of random_forest: n_trees is unknown\. Accepted: n_estimators, "),
             ({"n_estimators": 10**9}, "n_estimators: input should be less than or equal to 1000"),
             ({"n_estimators": "100"}, "n_estimators: input should be a valid integer"),
             ({"n_estimators": True}, "n_estimators: input should be a valid integer"),
             ({"criterion": "luck"}, "criterion: input should be 'gini'"),
-            ({"n_jobs": 64}, "n_jobs is not known"),
+            ({"n_jobs": 64}, "n_jobs is unknown"),
         ],
     )
     def test_an_unknown_or_wrong_one_is_named(self, given: dict[str, Any], message: str) -> None:

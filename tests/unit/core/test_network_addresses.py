@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.core.addresses import address_block
+from app.core.network_addresses import address_block
 
 
 class TestAddressBlock:

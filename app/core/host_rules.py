@@ -17,7 +17,7 @@ NUMERIC = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)")
 
 
 def normal_name(name: str) -> str:
-    """A host's name in lower-case ASCII, without a trailing dot. Raises ValueError where it is not valid."""
+    """Return a host name in lower-case ASCII, without a trailing dot. Raises ValueError if it is not valid."""
     if not name.isascii():
         try:
             name = idna.encode(name, uts46=True).decode("ascii")
@@ -30,15 +30,15 @@ def normal_name(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Networks and names of hosts; `*.example.com` is every name below example.com."""
+class HostRules:
+    """A set of networks and host names. `*.example.com` matches every subdomain of example.com."""
 
     networks: tuple[Network, ...] = ()
     names: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> Self:
-        """Raises ValueError for an entry that is neither a network nor a name."""
+        """Parse the entries of a setting. Raises ValueError for an entry that is neither a network nor a host name."""
         networks, names = [], set()
         for entry in entries:
             try:
@@ -47,10 +47,12 @@ class Places:
                 names.add(_name(entry))
         return cls(tuple(networks), frozenset(names))
 
-    def have_address(self, address: IPAddress) -> bool:
+    def contains_address(self, address: IPAddress) -> bool:
+        """Return whether a network contains the address."""
         return any(address in network for network in self.networks)
 
-    def have_name(self, host: str) -> bool:
+    def contains_name(self, host: str) -> bool:
+        """Return whether an entry matches the host name."""
         above = host.split(".")[1:]
         return host in self.names or any(f"*.{'.'.join(above[start:])}" in self.names for start in range(len(above)))
 
@@ -61,6 +63,6 @@ def _name(entry: str) -> str:
         name = normal_name(entry.removeprefix("*."))
     except ValueError:
         name = ""
-    if not name or NUMERIC.fullmatch(name):  # such as 10.0.0.1/8, which is neither this address nor that network
-        raise ValueError(f"{entry!r} is neither a network (10.0.0.0/8) nor the name of a host")
+    if not name or NUMERIC.fullmatch(name):  # such as 10.0.0.1/8, which has host bits set
+        raise ValueError(f"{entry!r} is neither a network (10.0.0.0/8) nor a host name")
     return wild + name
