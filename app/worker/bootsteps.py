@@ -14,7 +14,7 @@ from app.db.postgresql import attempts
 from app.db.session import end_idle_transactions
 from app.messaging.task_base import SQLAlchemyTask
 from app.worker.child.process import ChildProcess, child_process, start_child
-from app.worker.parent.process import WorkerProcess, worker_process
+from app.worker.parent.process import ParentProcess, parent_process
 
 MAINTAIN_SECONDS = 0.5
 
@@ -27,8 +27,8 @@ class ServiceStep(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         settings = get_settings()
-        self.process = WorkerProcess(settings)
-        worker_process.replace(self.process)
+        self.process = ParentProcess(settings)
+        parent_process.replace(self.process)
         child_process.replace(ChildProcess(self.process.id, settings))  # for pools that do not fork
         signals.worker_before_create_process.connect(self._before_fork, weak=False)
         signals.worker_process_init.connect(self._in_child, weak=False)

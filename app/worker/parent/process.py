@@ -17,7 +17,7 @@ from app.worker.shared.hand_over import HandOver
 from app.worker.shared.slot_table import SlotTable
 
 
-class WorkerProcess:
+class ParentProcess:
     """Made before the pool forks, so that the children share its memory; its threads start afterwards."""
 
     def __init__(self, settings: Settings) -> None:
@@ -29,7 +29,7 @@ class WorkerProcess:
         self._completions = Completions(self.hand_over, settings.worker_lease_seconds * DELIVERY_LEASES)
         self.agent = Agent(self.id, settings, self.table, self.stopper, self._completions)
         self._maintenance = Maintenance(settings)
-        self._hints = hint_sender()
+        self._hints = hint_sender()  # made here, for the children to inherit its memory
 
     def start(self, worker: Any) -> None:
         """Start the threads beside Celery's worker."""
@@ -48,7 +48,7 @@ class WorkerProcess:
         self._hints.start()
 
     def shut_down(self, how: str = "Warm") -> None:
-        """Warm: what runs has the grace time to end. Cold: none. A shutdown that has begun cold stays cold."""
+        """The worker takes no more tasks. Warm: what runs has the grace time to end; cold: none."""
         self.agent.shut_down(self._settings.shutdown_grace_seconds if how == "Warm" else 0)
 
     def stop(self) -> None:
@@ -68,8 +68,8 @@ def _restart_consumer(worker: Any) -> None:
     worker.hub.call_soon(fail)
 
 
-def _outside_a_worker() -> WorkerProcess:
+def _outside_a_worker() -> ParentProcess:
     raise RuntimeError("this process is no worker")
 
 
-worker_process = PerProcess(_outside_a_worker)
+parent_process = PerProcess(_outside_a_worker)

@@ -11,7 +11,7 @@ from app.core.redaction import redact
 from app.messaging.guard.messages import RECORD_HEADER
 from app.messaging.reprs import redact_args_of
 from app.worker.parent.agent import Loss
-from app.worker.parent.process import worker_process
+from app.worker.parent.process import parent_process
 from app.worker.shared.slot_table import Stop
 
 # The child is gone: killed, out of memory, or left by `sys.exit()` in a body.
@@ -59,15 +59,15 @@ class RecordRequest(Request):
         """A cold shutdown ends the child under the task: no fault of the task's."""
         record = self._record
         if record is not None and self.worker_pid is not None:
-            worker = worker_process()
-            worker.agent.shut_down(0)  # Celery sends its signal of a shutdown only once the pool has drained
-            worker.stopper.note_ended(record, self.worker_pid, Stop.HANDED_BACK)
+            parent = parent_process()
+            parent.agent.shut_down(0)  # Celery sends its signal of a shutdown only once the pool has drained
+            parent.stopper.note_ended(record, self.worker_pid, Stop.HANDED_BACK)
         return super().cancel(pool, signal, emit_retry)
 
     def _report(self, overran: float | None) -> None:
         record = self._record
         if record is not None and self.worker_pid is not None:
-            worker_process().agent.report(Loss(record, self.worker_pid, overran))
+            parent_process().agent.report(Loss(record, self.worker_pid, overran))
 
     @property
     def _record(self) -> UUID | None:
