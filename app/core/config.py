@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     database_pool_size: int = Field(5, ge=1, le=100)
     database_connect_timeout_seconds: int = Field(3, ge=1)
+    database_max_idle_seconds: float = Field(30, gt=0)
     database_statement_timeout_seconds: float = Field(30, gt=0)
 
     celery_broker_url: SecretStr | None = None

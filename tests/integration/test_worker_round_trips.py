@@ -188,10 +188,13 @@ class TestTheConnection:
             assert engine().pool.checkedout() == 0  # type: ignore[attr-defined]
 
     def test_is_given_up_after_an_error_and_the_next_one_works(self) -> None:
-        with direct() as first, SessionLocal() as db:
-            db.execute(select(func.pg_terminate_backend(first._driver.info.backend_pid)))
-        with pytest.raises(DBAPIError), direct() as broken:
+        def end(broken: Direct) -> None:
+            with SessionLocal() as db:
+                db.execute(select(func.pg_terminate_backend(broken._driver.info.backend_pid, 10_000)))
             broken.execute(READ_NAME, {})
+
+        with pytest.raises(DBAPIError), direct() as first:
+            end(first)
         with direct() as second:
             assert second is not first
             assert second.execute(READ_NAME, {}).one_or_none() is None
