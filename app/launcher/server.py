@@ -45,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
                       help="tasks that each worker runs at once (default: %(default)s)")  # fmt: skip
     made.add_argument("--no-worker", action="store_true", help="start no worker")
     made.add_argument("--no-beat", action="store_true", help="start no beat")
+    made.add_argument("--verbose", action="store_true",
+                      help="show Celery's banners and warnings, and tracebacks of dead processes")  # fmt: skip
     return made
 
 
@@ -174,7 +176,7 @@ class Server:
         if options.api_workers > 1:
             api += ["--workers", str(options.api_workers)]
         self.parts = parts = [CommandPart(self.shop, "api", api, grace=10)]
-        celery = ["celery", "-A", "app.celery_app"]
+        celery = ["celery", "-A", "app.celery_app", *([] if options.verbose else ["--quiet"])]
         for number in range(0 if options.no_worker else options.workers):
             name = f"worker{number + 1}"
             arguments = [*celery, "worker", "-l", "info", "-n", f"{name}@%h", "-c", str(options.concurrency)]

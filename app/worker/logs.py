@@ -20,6 +20,7 @@ from app.core import logging as forms
 from app.core.config import get_settings
 from app.core.redacted_text import known_secrets, redact_text
 from app.core.redaction import redact
+from app.worker import quiet
 
 
 def install() -> None:
@@ -100,6 +101,8 @@ def _on_task_setup(logger: logging.Logger, **_: Any) -> None:
 
 def _speak_in_events(instance: Any, **_: Any) -> None:
     """What Celery says to people, past all logging: the banner, warnings before the start, «Warm shutdown»."""
+    if instance.quiet:
+        quiet.be_quiet()
     if get_settings().logs_json:
         from celery.apps import worker as program
 
