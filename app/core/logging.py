@@ -1,7 +1,7 @@
-"""The one place that configures logging: one line an event, as text or as JSON, without secrets and without forgeries.
+"""Configures logging: one line for each event, as text or as JSON, without secrets and without forged lines.
 
-A message cannot end its line: control characters, line separators and what turns the direction of text around are
-escaped. In text, what an exception adds stands below its event, each line behind a bar; in JSON it is a member.
+A message cannot end its line: control characters, line separators and characters that change the direction of text are
+escaped. As text, a traceback follows its event, each line behind a bar; in JSON it is the member `exception`.
 """
 
 import asyncio
@@ -28,36 +28,36 @@ from app.core.redacted_text import known_secrets, redact_text
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
-# What more a line says of where it comes from, such as the task that runs.
+# Adds members to the JSON of a line, such as the task that runs.
 Fields = Callable[[logging.LogRecord], dict[str, Any]]
 _fields: list[Fields] = []
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
 _BAR = "  | "
-# Nobody reads more of one event, and what looks for secrets has to look at all of it.
+# An event's length in characters: the search for secrets reads all of it.
 _LIMIT = 50_000
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# A whole part of a path. Nothing that tells a secret by its looks tells one id from another.
+# An id as a whole part of a path. The search for secrets finds the same in any two ids.
 _ID = re.compile(r"(?<=/)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=[/?]|\Z)")
 _ANY_ID = "00000000-0000-0000-0000-000000000000"
 _MAX_SHAPE = 200
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-# Under these uvicorn has handlers of its own: its access log is no child of the root's.
+# uvicorn gives these loggers their own handlers, and its access log does not propagate to the root.
 _SERVER = ("uvicorn", "uvicorn.access")
-# A setting shorter than this (`postgres`, as a password on a developer's machine) is a word like any other.
+# A shorter secret, such as the password `postgres`, is not hidden: it may be an ordinary word of a message.
 _MIN_SETTING = 12
 
 
 def add_fields(fields: Fields) -> None:
-    """Have these members in the JSON of each line."""
+    """Add the members that `fields` returns to the JSON of each line."""
     if fields not in _fields:
         _fields.append(fields)
 
 
 def configure_logging() -> None:
-    """Log to stderr unless whoever started the process has set up logging already (pytest, a WSGI host, Celery).
+    """Log to stderr, unless the root logger has handlers already (from pytest, a WSGI host or Celery).
 
-    uvicorn's own lines take the same form either way.
+    Gives uvicorn's lines the same form in either case.
     """
     root = logging.getLogger()
     if not root.handlers:
@@ -68,32 +68,32 @@ def configure_logging() -> None:
         catch_the_uncaught()
     for name in _SERVER:
         guard(logging.getLogger(name))
-    # /readyz asks Alembic for the head; that it has plugins is no news.
+    # At INFO, Alembic logs the setup of its plugins.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def guard(logger: logging.Logger) -> None:
-    """Give the logger's handlers our form around the one that they have, unless they have it already."""
+    """Wrap the formatters of the logger's handlers in the one of LOG_FORMAT, unless they are wrapped already."""
     for handler in logger.handlers:
         if not isinstance(handler.formatter, SafeFormatter):
             handler.setFormatter(formatter(handler.formatter or logging.Formatter()))
 
 
 def formatter(look: logging.Formatter) -> "SafeFormatter":
-    """What LOG_FORMAT asks for; `look` is how a line of text looks."""
+    """The formatter of LOG_FORMAT. `look` formats the line where that is text."""
     settings = get_settings()
     known_secrets.hide("settings", _secrets_of(settings))
     return JSONFormatter() if settings.logs_json else TextFormatter(look)
 
 
 def say(message: str, level: int = logging.INFO) -> None:
-    """An event from where no handler may be used: before there is one, or inside of a signal's handler."""
+    """Write an event to stderr without a handler: before logging is configured, or in a signal handler."""
     record = logging.LogRecord(__name__, level, __file__, 0, message, None, None)
     os.write(2, (formatter(logging.Formatter(_FORMAT)).format(record) + "\n").encode("utf-8", "replace"))
 
 
 def catch_the_uncaught() -> None:
-    """What ends a thread or the process is an event too, rather than lines that the interpreter prints as they are."""
+    """Log an exception that ends a thread or the process, where the interpreter would print it."""
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda args: _log_uncaught(
         args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
@@ -108,7 +108,7 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, at: Traceback
 
 
 def escape(text: str) -> str:
-    """`text` on one line, with nothing in it that a terminal or a reader of logs would obey."""
+    """The text with all characters escaped that end a line or control a terminal."""
     return _UNSAFE.sub(_escaped, text)
 
 
@@ -119,18 +119,18 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def is_access(record: logging.LogRecord) -> bool:
-    """A line of the server's access log: one for each request, so what it costs counts."""
+    """Whether this is a line of the server's access log: one for each request, so its cost matters."""
     return record.name == "uvicorn.access" and isinstance(record.args, tuple)
 
 
 def safe_arguments(record: logging.LogRecord) -> tuple[Any, ...]:
-    """Peer, method, path, version and status of an access line. Escaping what is safe already changes nothing."""
+    """Peer, method, path, version and status of an access line, escaped and without secrets."""
     assert isinstance(record.args, tuple)
     return tuple(_safe_part(each) if isinstance(each, str) else each for each in record.args)
 
 
 def _safe_part(text: str) -> str:
-    """To look for secrets costs 0.01 ms: not again in what was seen to hold none, whichever ids stand in it."""
+    """Search for secrets once for each form of a path, whatever ids it holds: a search takes 0.01 ms."""
     shape = _ID.sub(_ANY_ID, text)
     if len(shape) <= _MAX_SHAPE and not known_secrets.are_in(text) and _is_safe(shape):
         return text
@@ -143,7 +143,7 @@ def _is_safe(shape: str) -> bool:
 
 
 class PerTurn:
-    """A stream for the access log: the lines of one turn of the event loop are written together."""
+    """A stream for the access log: writes the lines of one turn of the event loop together."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -172,7 +172,7 @@ class PerTurn:
 
 
 def make_access_lines_cheap() -> None:
-    """For a process that serves HTTP: no line of its looks for its caller, and those of one moment are one write."""
+    """Make logging cheaper in a process that serves HTTP: no search for the caller, and fewer writes."""
     logging._srcfile = None  # noqa: SLF001 (documented as an optimisation)
     logging.logThreads = logging.logMultiprocessing = False
     for handler in logging.getLogger("uvicorn.access").handlers:
@@ -183,19 +183,20 @@ def make_access_lines_cheap() -> None:
 
 
 class SafeFormatter(logging.Formatter):
-    """What both forms share: the message and the exception, without secrets."""
+    """The base of both formatters: the message and the exception, without secrets."""
 
     def message_of(self, record: logging.LogRecord) -> str:
+        """The message without secrets. Never raises, so that a wrong call loses no event."""
         try:
             if is_access(record):
                 return str(record.msg) % safe_arguments(record)
             message = record.getMessage()
-        except Exception:  # noqa: BLE001 (somebody's `__str__`, or arguments that do not fit: the line still comes)
+        except Exception:  # noqa: BLE001 (a `__str__` that raises, or arguments that do not fit)
             message = f"{record.msg!s} (its arguments do not fit)"
         return redact_text(message[:_LIMIT])
 
     def exception_of(self, record: logging.LogRecord) -> str:
-        """The traceback, and the stack where that was asked for; "" without either."""
+        """The traceback, and the stack if `stack_info` was given; "" without either."""
         text = record.exc_text or ""
         if record.exc_info and not text:
             kind, error, at = record.exc_info
@@ -208,7 +209,7 @@ class SafeFormatter(logging.Formatter):
 
 
 class TextFormatter(SafeFormatter):
-    """Around any other formatter, whose look the line keeps."""
+    """Escapes the message and the traceback; another formatter, `look`, puts the line together."""
 
     def __init__(self, look: logging.Formatter) -> None:
         super().__init__()
@@ -220,15 +221,15 @@ class TextFormatter(SafeFormatter):
         safe.exc_info = safe.stack_info = None
         safe.exc_text = "\n".join(_BAR + escape(line) for line in self.exception_of(record).split("\n") if line) or None
         if is_access(record):
-            safe.args = safe_arguments(record)  # its formatter puts the line together from them
+            safe.args = safe_arguments(record)  # uvicorn's formatter needs the arguments
         else:
             safe.msg, safe.args = escape(self.message_of(record)), None
-        safe.__dict__.pop("color_message", None)  # uvicorn's, which would take the message's place
+        safe.__dict__.pop("color_message", None)  # uvicorn's formatter would use it in place of the message
         return self.look.format(safe)
 
 
 class JSONFormatter(SafeFormatter):
-    """One object a line."""
+    """One JSON object for each line."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -245,13 +246,13 @@ class JSONFormatter(SafeFormatter):
             event |= fields(record)
         if exception := self.exception_of(record):
             event["exception"] = exception
-        # Readable in any language; what is left to escape stands inside of strings, where JSON's own escapes serve.
+        # Not ASCII alone, so that text stays readable. The rest to escape is inside strings, where JSON's escapes work.
         text = json.dumps(event, ensure_ascii=False, default=str, separators=(",", ":"))
         return _UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def _secrets_of(settings: Settings) -> list[str]:
-    """The settings' own secrets, of URLs the password alone."""
+    """The secrets among the settings; of a URL, the password alone."""
     found = []
     for _, value in settings:
         if isinstance(value, SecretStr):

@@ -1,7 +1,7 @@
-"""The log lines of Celery's processes: in our form, with the task that they are about; `-l` and `-f` as ever.
+"""The log of Celery's processes: each line in the form of `app.core.logging`, with its task. `-l` and `-f` work.
 
-What a running task's arguments hold under the name of a secret appears in no line of its process, whatever the body,
-a library or Celery's own report of a failure makes of it.
+Arguments whose name marks them as secret appear in no line of the process that runs the task: neither in lines of the
+body or a library, nor in Celery's report of a failure.
 """
 
 import logging
@@ -24,24 +24,25 @@ from app.worker import quiet
 
 
 def install() -> None:
+    """Connect to Celery's signals. Once for each process."""
     signals.celeryd_init.connect(_speak_in_events, weak=False)
     signals.after_setup_logger.connect(_on_setup, weak=False)
     signals.after_setup_task_logger.connect(_on_task_setup, weak=False)
     signals.task_postrun.connect(forget, weak=False)
-    # How a result looks in the line and in the event that tell of it; Celery asks nobody else about it.
+    # Celery formats results for its log and its events with this function alone.
     trace.saferepr = _result_shown
 
 
 def hide(request: Any, secrets: Iterable[str]) -> None:
-    """Until Celery has said its last word about this request."""
+    """Hide these texts in all log lines, until Celery has finished with this request."""
     known_secrets.hide(str(request.id), secrets)
 
 
 def conceal(error: BaseException) -> BaseException:
-    """What Celery may be told of it, which sends it on, to events and to its result backend: the error, where possible.
+    """The error without secrets, for Celery, which passes it to events and to its result backend.
 
-    Its secrets are taken out in place, so that hooks and `throws` meet what was raised. An exception that builds its
-    text from elsewhere is left out of the chain, or, if it is the error itself, told by another one.
+    Secrets are removed from the error itself, so that hooks and `throws` get the object that was raised. A secret may
+    remain, where an exception builds its text from other data: then its causes go, and a RuntimeError may replace it.
     """
     if isinstance(error, Retry):
         error.exc = None if error.exc is None else conceal(error.exc)
@@ -78,11 +79,12 @@ def _shown(part: Any) -> Any:
 
 
 def _result_shown(result: Any, *limits: Any) -> str:
-    # Before it is cut: half a secret would not be told from the rest.
+    # Before it is cut: half a secret would not be found.
     return redact_text(saferepr(_shown(redact(result)), *limits))
 
 
 def forget(task_id: str, **_: Any) -> None:
+    """Stop hiding the secrets of this request."""
     known_secrets.forget(task_id)
 
 
@@ -91,7 +93,7 @@ def _on_setup(logger: logging.Logger, **_: Any) -> None:
     forms.guard(logger)
     forms.guard(get_multiprocessing_logger())
     forms.catch_the_uncaught()
-    # Of its parts the setting up of its plugins alone would be news at this level.
+    # At INFO, Alembic logs the setup of its plugins.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
@@ -100,7 +102,7 @@ def _on_task_setup(logger: logging.Logger, **_: Any) -> None:
 
 
 def _speak_in_events(instance: Any, **_: Any) -> None:
-    """What Celery says to people, past all logging: the banner, warnings before the start, «Warm shutdown»."""
+    """Handle the texts that Celery prints without logging: banner, warnings at the start, "Warm shutdown"."""
     if instance.quiet:
         quiet.be_quiet()
     if get_settings().logs_json:
@@ -112,7 +114,7 @@ def _speak_in_events(instance: Any, **_: Any) -> None:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """The task that runs here, or the one that Celery's parent process speaks of."""
+    """The members of a JSON line: the task that runs here, or that Celery's parent process logs about."""
     fields: dict[str, Any] = {"process": record.processName}
     request = current_task.request if current_task else None
     if request is None or request.id is None:
