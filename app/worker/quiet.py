@@ -11,7 +11,7 @@ from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 from celery.utils.log import get_multiprocessing_logger
 
-from app.worker.board import Phase, board
+from app.worker.shared.slot_table import Phase, board
 
 _CHILD_ENDED = "Process %r pid:%r exited with %r"
 _TASK_LOST = "Task handler raised error: %r"

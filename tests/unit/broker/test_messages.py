@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from kombu.message import Message
 from kombu.utils.json import dumps, loads
 
-from app.broker.items import Malformed
-from app.broker.messages import (
+from app.celery_app import celery_app
+from app.messaging.guard.items import Malformed
+from app.messaging.guard.messages import (
     BUILT_INS,
     BUILT_INS_WITH_RESULTS,
     HEADERS,
@@ -22,7 +23,6 @@ from app.broker.messages import (
     check_message,
     is_wanted,
 )
-from app.celery_app import celery_app
 from tests.unit.broker.test_items import JSON
 
 NAME = "app.tasks.common_tasks.long_running_task"

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.catalogue import find_type
 from app.core.config import get_settings
 from app.errors import InvalidArguments
 from app.outbound.errors import InvalidRequest
 from app.outbound.urls import joined, parse
-from app.services.catalogue import find_type
 from tests.support.settings import settings
 
 FETCH = "app.tasks.common_tasks.fetch_url"

@@ -5,10 +5,10 @@ import logging
 import pytest
 from billiard.exceptions import Terminated, WorkerLostError
 
-from app.models.ids import new_id
+from app.core.ids import new_id
 from app.worker import quiet
-from app.worker.board import Board, Phase, Sight
-from app.worker.request import how_it_ended
+from app.worker.parent.request import how_it_ended
+from app.worker.shared.slot_table import Board, Phase, Sight
 
 KILLED = "Worker exited prematurely: signal 9 (SIGKILL) Job: 0."
 
