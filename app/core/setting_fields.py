@@ -50,6 +50,12 @@ class SettingFields(BaseSettings):
     database_connect_timeout_seconds: int = Field(
         3, ge=1, description="Seconds to wait for a new connection, or for a free one of the pool."
     )
+    database_max_idle_seconds: float = Field(
+        30,
+        gt=0,
+        description="A connection that was idle for so many seconds is replaced before its use. Keep it below the idle "
+        "timeout of firewalls between the service and the database.",
+    )
     database_statement_timeout_seconds: float = Field(
         30,
         gt=0,

@@ -14,6 +14,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.core.config import get_settings
+from app.db.idle import replace_dead_connections
 from app.db.outage import READ_ONLY
 from app.errors import Unavailable
 
@@ -82,6 +83,8 @@ def _build_engine(**more: Any) -> Engine:
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_size,
         pool_timeout=settings.database_connect_timeout_seconds,
+        # The connection used last: in turn, each of a quiet pool would be idle for long enough to be replaced.
+        pool_use_lifo=True,
         echo=settings.debug,
         # Times are in UTC, a lost server is detected, and every statement has a time limit.
         connect_args={
@@ -95,6 +98,7 @@ def _build_engine(**more: Any) -> Engine:
         **more,
     )
     event.listen(built, "handle_error", _discard_read_only_connection)
+    replace_dead_connections(built, settings.database_max_idle_seconds)
     return built
 
 

@@ -1,7 +1,7 @@
-"""The launcher: a virtual environment, embedded PostgreSQL and Valkey, and the parts of the service, kept running.
+"""The launcher: makes the virtual environment, starts embedded PostgreSQL and Valkey, and keeps the service running.
 
-`venv.py` and `errors.py` use the standard library alone: `run_server.py` and `run_tests.py` import them before any
-package is installed. `postgres.EmbeddedPostgres` and `valkey.EmbeddedValkey` serve tests as well as the command:
+`run_server.py` and `run_tests.py` import `bootstrap.py`, and the modules that it imports, before any package is
+installed: these use the standard library alone. Tests use `EmbeddedPostgres` and `EmbeddedValkey` too:
 
     with EmbeddedPostgres(tmp / "pg", durable=False) as database, EmbeddedValkey(tmp / "valkey") as broker:
         connect(database.url)    # postgresql://app:…@127.0.0.1:PORT/app

@@ -1,4 +1,4 @@
-"""From any Python to the one of `.venv`: makes it, becomes it, runs a command's `main` there."""
+"""Makes `.venv` with any Python, and runs a command's `main` with the Python of `.venv`."""
 
 import importlib
 import os
@@ -11,7 +11,10 @@ from app.launcher.venv import ensure_venv, runs_in
 
 
 def run_in_venv(root: str, module: str) -> int:
-    """The exit code of `module.main(argv)` run in `root/.venv`: this script is started again there if need be."""
+    """Run `module.main(argv)` in `root/.venv` and return its exit code.
+
+    Outside of `root/.venv`, makes it and replaces this process with the same command in it. Returns 1 if that fails.
+    """
     place = Path(root)
     try:
         python = ensure_venv(place, place / "requirements.txt", lambda line: print(line, flush=True))
@@ -19,7 +22,7 @@ def run_in_venv(root: str, module: str) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped: run it again to go on", file=sys.stderr)
+        print("stopped: run the same command again to continue", file=sys.stderr)
         return 130
     if runs_in(place / ".venv"):
         return _run_here(module)
@@ -30,12 +33,12 @@ def run_in_venv(root: str, module: str) -> int:
 def _run_here(module: str) -> int:
     try:
         return int(importlib.import_module(module).main(sys.argv[1:]))
-    except KeyboardInterrupt:  # before the command has its own handler
+    except KeyboardInterrupt:  # the command has not installed its own handler yet
         return 130
 
 
 def _become(command: list[str]) -> int:
     if sys.platform == "win32":
-        return subprocess.call(command)  # its exec would give the terminal back at once
+        return subprocess.call(command)  # exec on Windows returns to the shell at once
     sys.stdout.flush()
-    return os.execv(command[0], command)  # noqa: S606 - becoming the environment's Python is what this is for
+    return os.execv(command[0], command)  # noqa: S606 - no shell is wanted

@@ -1,12 +1,13 @@
-"""The last steps of a child between fork and exec, as a program of its own.
+"""Sets up a child process, then replaces itself with the program: `child.py PARENT IDENTITY SIGNAL program args…`
 
-A `preexec_fn` would run Python between fork and exec of a process with threads, which may deadlock, so the launcher
-starts `python -I -S child.py PARENT IDENTITY SIGNAL program args…` instead (about 15 ms). It asks the kernel for SIGNAL
-when the launcher dies, takes on IDENTITY, and becomes the program. The order matters: a change of credentials clears
-the death signal, so it is asked for last.
+A separate program, because a `preexec_fn` runs Python between fork and exec, which may deadlock in a process with
+threads. It costs about 15 ms. It changes to IDENTITY, asks the kernel to send SIGNAL when the launcher dies, and runs
+the program. The death signal comes last, since a change of credentials clears it.
 
-IDENTITY: `same`; `userns`, user 65534 of a new user namespace, which is root's own user seen from outside, so files
-below a 0700 directory of root stay reachable; or `UID:GID`.
+IDENTITY is one of:
+  same      no change
+  userns    user 65534 in a new user namespace. Outside it is root, so it can read root's directories with mode 0700.
+  UID:GID   this user and group
 """
 
 import ctypes
@@ -48,8 +49,8 @@ def main() -> None:
         if hasattr(libc, "prctl"):
             libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
         if os.getppid() != int(parent):
-            sys.exit(CANNOT_RUN)  # the launcher died before the kernel was asked
-        os.execv(program, sys.argv[4:])  # noqa: S606 - becoming the program is what this file is for
+            sys.exit(CANNOT_RUN)  # the launcher died before the death signal was set
+        os.execv(program, sys.argv[4:])  # noqa: S606 - no shell is wanted
     except OSError as error:
         sys.stderr.write(f"cannot run {program}: {error}\n")
         sys.exit(CANNOT_RUN)

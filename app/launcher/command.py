@@ -1,4 +1,4 @@
-"""Parts that are a command of the environment's Python, and commands that run once."""
+"""Runs Python modules as parts of the service, or once until they end."""
 
 import re
 import signal
@@ -14,17 +14,17 @@ from app.launcher.errors import LauncherError
 from app.launcher.process import ManagedProcess
 
 STEP_SECONDS = 600.0
-EXCEPTION = re.compile(r"[\w.]+(?:Error|Exception): ")  # a traceback's last line, from which its message may go on
+EXCEPTION = re.compile(r"[\w.]+(?:Error|Exception): ")  # the start of a traceback's message
 MANUALS = ("(Background on this error", "For further information visit")
 
 
 class Stopped(Exception):
-    """A stop was requested while the service was starting."""
+    """The user asked to stop while the service was starting."""
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where commands run, and with what."""
+    """The directories, environment and console with which commands run."""
 
     root: Path
     data: DataDir
@@ -34,6 +34,10 @@ class Workshop:
     def command(
         self, name: str, arguments: Sequence[str], on_line: Callable[[str], None], death: signal.Signals
     ) -> ManagedProcess:
+        """A process, not started yet, that runs `python -m arguments` and logs to `<data-dir>/log/<name>.log`.
+
+        `death` is the signal that it gets when the launcher dies.
+        """
         return ManagedProcess(
             [sys.executable, "-m", *arguments],
             log=self.data.log(name),
@@ -45,7 +49,11 @@ class Workshop:
         )
 
     def run_once(self, name: str, arguments: Sequence[str], stopped: Callable[[], bool]) -> list[str]:
-        """What a command wrote; `LauncherError` with its last line when it failed, `Stopped` when told to stop."""
+        """Run `python -m arguments` until it ends and return the lines that it wrote.
+
+        Raises LauncherError with its error message when it fails or takes more than 600 s, and Stopped as soon as
+        `stopped()` is true.
+        """
         lines: list[str] = []
         process = self.command(name, arguments, lines.append, signal.SIGTERM)
         process.start()
@@ -57,19 +65,19 @@ class Workshop:
             raise LauncherError(f"{name} took longer than {STEP_SECONDS:.0f} s: see {process.log}")
         if code != 0:
             said = last_words(lines).removeprefix(f"{name}: ")[:500] or f"exit code {code}"
-            raise LauncherError(f"{name} failed: {said} (all of it: {process.log})")
+            raise LauncherError(f"{name} failed: {said} (full output: {process.log})")
         return lines
 
 
 def last_words(lines: Sequence[str]) -> str:
-    """An error's own words as one line: those of the last exception, or the last line where there was none."""
+    """The message of the last exception in these lines as one line, or else the last line."""
     told = [line.strip() for line in lines if line.strip() and not line.strip().startswith(MANUALS)]
     heads = [number for number, line in enumerate(told) if EXCEPTION.match(line)]
     return " ".join(told[heads[-1] :] if heads else told[-1:])
 
 
 class CommandPart:
-    """A long-running command, its lines on the console under its name."""
+    """A long-running command whose lines appear on the console with its name in front."""
 
     def __init__(
         self,
@@ -83,7 +91,7 @@ class CommandPart:
         ready: str = "",
     ) -> None:
         self.name = name
-        self.is_ready = not ready  # from the first line on that ends with this text
+        self.is_ready = not ready  # true once it has written a line that ends with this text
         self._console, self._ready = shop.console, ready
         self._grace, self._before_kill = grace, before_kill
         self._process = shop.command(name, arguments, self._on_line, death)
@@ -93,19 +101,19 @@ class CommandPart:
         self.is_ready = self.is_ready or line.endswith(self._ready)
 
     def start(self) -> None:
-        self._process.kill()  # what a killed leader left of its group holds ports and connections
+        self._process.kill()  # children that outlived a killed leader hold ports and connections
         self._process.start()
 
     def poll(self) -> int | None:
         return self._process.poll()
 
     def tail(self, lines: int = 5) -> list[str]:
-        """Nothing: its lines are on the console already."""
+        """No lines: the console has shown them already."""
         del lines
         return []
 
     def stop(self, *, hurry: Callable[[], bool]) -> None:
-        """SIGTERM and its grace; then, for a worker, the harder request; then SIGKILL for what is left."""
+        """Send SIGTERM and wait for `grace` seconds; then send `before_kill`, if any; then SIGKILL the group."""
         self._process.send(signal.SIGTERM)
         if self._process.wait(self._grace, hurry) is None and self._before_kill:
             self._process.send(self._before_kill)

@@ -1,4 +1,4 @@
-"""What the person at the terminal sees: lines, one at a time, from several threads."""
+"""Writes whole lines to the terminal, from several threads."""
 
 import contextlib
 import sys
@@ -10,31 +10,33 @@ NAME_WIDTH = 8
 
 
 class Console:
-    """Writes whole lines. A terminal that went away must not stop the parts from being stopped in order."""
+    """Writes whole lines. Ignores a closed terminal, so that the parts are still stopped in order."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")  # the log lines of parts in a C locale
+                stream.reconfigure(errors="backslashreplace")  # parts log non-ASCII text, also in a C locale
 
     def say(self, line: str = "") -> None:
+        """Write a line to stdout."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
     def part(self, name: str, line: str) -> None:
-        """A line that a part wrote."""
+        """Write a line of this part to stdout, with the part's name in front."""
         self.say(f"{name:<{NAME_WIDTH}}| {line}")
 
     def error(self, line: str) -> None:
+        """Write an error message of one line to stderr."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             sys.stderr.write(f"error: {line}\n")
             sys.stderr.flush()
 
     @contextlib.contextmanager
     def step(self, what: str) -> Iterator[list[str]]:
-        """`what … 1.2 s`, followed by what the step put in the list."""
+        """Time the block, then write `what … 1.2 s` and the texts that it added to the yielded list."""
         begun = time.monotonic()
         more: list[str] = []
         yield more

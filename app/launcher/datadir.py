@@ -1,4 +1,4 @@
-"""The data directory: everything that outlives a run, held by one launcher at a time."""
+"""The data directory: keeps data, logs and secrets between runs. One launcher at a time may use it."""
 
 import contextlib
 import os
@@ -12,9 +12,9 @@ from app.launcher.processes import PidFile
 
 
 class DataDir:
-    """`with DataDir(path):` holds it until the process ends; a second launcher is told who has it.
+    """`with DataDir(path):` makes it and locks it. Raises LauncherError with the pid of a launcher that holds the lock.
 
-    A lock of our own, since two Valkeys would share one directory without a word.
+    The lock is needed because Valkey does not refuse a directory that another Valkey uses.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +32,7 @@ class DataDir:
         return self.path / "run" / f"{name}.pid"
 
     def end_survivors(self) -> list[str]:
-        """End what a killed launcher left running, whatever this one is going to start; the names of the parts."""
+        """End the parts that a killed launcher left running, and return their names."""
         files = sorted((self.path / "run").glob("*.pid"))
         return [file.stem for file in files if PidFile(file).end_survivor(signal.SIGTERM, 10)]
 
@@ -42,7 +42,7 @@ class DataDir:
             self._descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise LauncherError(
-                f"the data directory {self.path} cannot be used ({error.strerror}): name another with --data-dir"
+                f"the data directory {self.path} cannot be used ({error.strerror}): name another one with --data-dir"
             ) from error
         if not try_lock(self._descriptor):
             holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip()
@@ -69,6 +69,6 @@ class DataDir:
             self.path.mkdir(parents=True, mode=0o700)
             above = self.path.parent.stat()
             if os.name == "posix" and os.geteuid() == 0 and above.st_uid != 0:
-                os.chown(self.path, above.st_uid, above.st_gid)  # root in somebody's tree: PostgreSQL runs as them
+                os.chown(self.path, above.st_uid, above.st_gid)  # root in a user's tree: PostgreSQL runs as that user
         for name in ("log", "run", "beat"):
             (self.path / name).mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the parts are started with: what was given wins, the rest is made once and kept in `<data-dir>/env`."""
+"""The environment of the parts. Given values win; missing secrets are generated once and kept in `<data-dir>/env`."""
 
 import base64
 import os
@@ -8,14 +8,14 @@ from pathlib import Path
 from app.launcher.envfile import read_env, write_env
 
 HEADING = """\
-What run_server.py started the parts with; written anew at each start. It holds secrets.
+The environment in which run_server.py started the service. Each start writes it anew. It holds secrets.
 In a shell: set -a; . THIS_FILE; set +a"""
 DATABASE, BROKER, PASSWORD = "DATABASE_URL", "CELERY_BROKER_URL", "FIRST_ADMIN_PASSWORD"
 DEFAULTS = {"FIRST_ADMIN_USERNAME": "admin", "FIRST_ADMIN_EMAIL": "admin@example.com"}
 
 
 class Environment:
-    """`given` holds what the environment and `.env` name, `kept` the secrets of earlier starts."""
+    """`given` holds the variables of the environment and `.env`, `kept` the secrets of earlier starts."""
 
     def __init__(self, root: Path, env_file: Path) -> None:
         self.root, self.env_file = root, env_file
@@ -38,24 +38,26 @@ class Environment:
 
     @property
     def password_was_given(self) -> bool:
+        """Whether the environment or `.env` names the first administrator's password."""
         return PASSWORD in self.given
 
     @property
     def password_is_new(self) -> bool:
-        """Made in this run: then an admin that exists already has another one."""
+        """Whether it was generated now. An administrator that exists already has another password then."""
         return PASSWORD not in self.given and PASSWORD not in self.kept
 
     def write(self) -> None:
+        """Replace `<data-dir>/env`."""
         write_env(self.env_file, self.values, HEADING)
 
     def for_parts(self) -> dict[str, str]:
-        """The whole environment of a part. Parts run in the project's root, where `app` is found."""
+        """The complete environment of a part. Parts run in the project's root, where Python finds `app`."""
         inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", "PYTHONHOME")}
         return {**inherited, **self.values, "PYTHONUNBUFFERED": "1"}
 
 
 def _known() -> set[str]:
-    """The variables that mean something to the service."""
+    """The names of the service's settings."""
     from app.core.config import Settings
 
     return {name.upper() for name in Settings.model_fields}

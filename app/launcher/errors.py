@@ -1,5 +1,5 @@
-"""The one kind of failure that the launcher reports to people: a line that says what is wrong and how to get on."""
+"""The error that the launcher shows to its user: one line with the cause and the remedy."""
 
 
 class LauncherError(Exception):
-    """Shown as one line, never as a traceback."""
+    """The launcher prints its message as one line, without a traceback."""

@@ -1,4 +1,4 @@
-"""A lock between processes that the kernel lets go of when its holder dies. Standard library alone."""
+"""A lock between processes, which the kernel releases when the holder dies. Uses the standard library alone."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take it if nobody has it. On a file system without locks (some NFS) everybody gets it."""
+    """Take the lock without waiting; False when another process has it. True where no file can be locked (some NFS)."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -42,9 +42,9 @@ def _wait_for_lock(descriptor: int) -> None:
 
 @contextlib.contextmanager
 def locked_directory(directory: Path, on_wait: Callable[[], None]) -> Iterator[int | None]:
-    """Hold the lock of a directory itself (no file is left in it); yields the descriptor.
+    """Lock a directory, without a file in it, and yield the descriptor. `on_wait` is called before a wait.
 
-    A child that is given the descriptor keeps the lock for as long as it lives, even when this process is killed.
+    A child that inherits the descriptor keeps the lock until it ends, even when this process is killed.
     """
     if sys.platform == "win32":
         name = f"task-service-{directory.as_posix().replace('/', '_').replace(':', '')}.lock"

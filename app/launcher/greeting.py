@@ -1,4 +1,4 @@
-"""The text at the end of a start: addresses, the admin, and a curl line that works as pasted."""
+"""The text after a start: addresses, the administrator, and a curl command to paste."""
 
 import json
 import shlex
@@ -15,7 +15,10 @@ TASK = {
 
 @dataclass(frozen=True)
 class Admin:
-    """`state` is what create-admin said; `password` only where it may be shown."""
+    """The first administrator. `state`: `created` or `exists`. `password`: None where it must not be shown.
+
+    `where` says in words where the password is.
+    """
 
     username: str
     state: str
@@ -24,13 +27,13 @@ class Admin:
 
 
 def base_url(host: str, port: int) -> str:
-    """How this machine reaches a server that listens on this host."""
+    """The URL by which this machine reaches a server that listens on this host and port."""
     here = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound  # nosec B104
     return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
 
 def curl_line(url: str, env_file: Path) -> str:
-    """Logs in and creates a task. The password is read from the file, so it stays out of the shell's history."""
+    """A command that logs in and creates a task. It reads the password from the file, so no history shows it."""
     extract = shlex.quote('import json, sys; print(json.load(sys.stdin)["access_token"])')
     return (
         f"(. {shlex.quote(str(env_file))}; TOKEN=$(curl -sS {url}/api/v1/auth/login"
@@ -41,6 +44,7 @@ def curl_line(url: str, env_file: Path) -> str:
 
 
 def greeting(url: str, admin: Admin, env_file: Path) -> list[str]:
+    """The lines to print once the service is ready."""
     password = admin.password or admin.where
     return [
         "",

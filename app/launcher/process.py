@@ -1,4 +1,4 @@
-"""A child process that cannot outlive the launcher: own session, death signal, log file, and a stop with a deadline."""
+"""Child processes that end with the launcher: each has a session, a death signal, a log file and a stop deadline."""
 
 import contextlib
 import os
@@ -20,10 +20,9 @@ TAIL_BYTES = 4000
 
 
 class _Spawner:
-    """Starts every child from one thread that lives as long as this process.
+    """Starts every child from one thread that never ends.
 
-    The kernel sends a child its death signal when the *thread* that started it ends, so a child started from a pool's
-    thread, or a restart's, would die with that thread.
+    The kernel sends the death signal when the *thread* that started the child ends, not the process.
     """
 
     def __init__(self) -> None:
@@ -34,7 +33,7 @@ class _Spawner:
 
     def run(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
         with self._lock:
-            if self._pid != os.getpid():  # the first call, or the first after a fork, which takes no threads along
+            if self._pid != os.getpid():  # the first call, or the first after a fork: threads do not survive it
                 self._pid, self._work = os.getpid(), queue.SimpleQueue()
                 threading.Thread(target=self._serve, name="spawner", daemon=True).start()
         result: Future[subprocess.Popen[bytes]] = Future()
@@ -47,7 +46,7 @@ class _Spawner:
             start, result = work.get()
             try:
                 result.set_result(start())
-            except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+            except BaseException as error:  # noqa: BLE001 - the caller raises it
                 result.set_exception(error)
 
 
@@ -55,10 +54,10 @@ _SPAWNER = _Spawner()
 
 
 class ManagedProcess:
-    """One program, started any number of times.
+    """One program, which can be started again after it ended.
 
-    `on_line` gets each line that it writes; all of it goes to `log` as well. `pid_file` lets a later launcher end a
-    child that survived this one. `identity` and `death_signal` are told in `child.py`.
+    `log` receives its output, and `on_line` each line of it. With `pid_file`, the next launcher ends a child that
+    survived this one. `child.py` describes `identity` and `death_signal`.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class ManagedProcess:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it; first end what an earlier launcher that was killed may have left of it."""
+        """Start the program. Ends a child that a killed launcher left first."""
         if self.pid_file:
             self.pid_file.end_survivor(self.death_signal, 10)
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +104,7 @@ class ManagedProcess:
             self._pump = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
             self._pump.start()
         if self._process.stdin:
-            with contextlib.suppress(BrokenPipeError):  # it ended before reading: its exit code and log say why
+            with contextlib.suppress(BrokenPipeError):  # it ended before it read: its exit code and log say why
                 self._process.stdin.write(self.standard_input)
                 self._process.stdin.flush()
             with contextlib.suppress(BrokenPipeError):
@@ -120,7 +119,7 @@ class ManagedProcess:
             stderr=subprocess.STDOUT,
             env=dict(self.env) if self.env is not None else None,
             cwd=self.cwd,
-            start_new_session=True,  # the terminal's Ctrl-C reaches the launcher alone, which stops parts in order
+            start_new_session=True,  # a terminal's Ctrl-C reaches the launcher alone, which stops the parts in order
         )
 
     def _read(self, stream: IO[bytes]) -> None:
@@ -131,7 +130,7 @@ class ManagedProcess:
                     self.on_line(line.decode(errors="replace").rstrip("\r\n"))
 
     def poll(self) -> int | None:
-        """The exit code, None while it runs (or was never started)."""
+        """The exit code; None while it runs, and before the first start."""
         return self._process.poll() if self._process else None
 
     @property
@@ -139,7 +138,7 @@ class ManagedProcess:
         return self._process is not None and self._process.poll() is None
 
     def wait(self, seconds: float, hurry: Callable[[], bool] = lambda: False) -> int | None:
-        """The exit code; None when it still runs after the seconds, or when `hurry()` turned true."""
+        """Wait for the end and return the exit code; None after `seconds`, or as soon as `hurry()` is true."""
         wait_until(lambda: not self.running or hurry(), seconds)
         code = self.poll()
         if code is not None:
@@ -147,18 +146,18 @@ class ManagedProcess:
         return code
 
     def send(self, number: signal.Signals) -> None:
-        """A signal for the program itself, not for its children."""
+        """Send a signal to the program alone, not to its children."""
         if self._process and self.running:
             self._process.send_signal(number)
 
     def stop(self, number: signal.Signals, grace: float, hurry: Callable[[], bool] = lambda: False) -> int | None:
-        """Ask, wait for `grace` seconds or until `hurry()`, then SIGKILL the whole group."""
+        """Send a signal, wait for `grace` seconds or until `hurry()`, then SIGKILL the group. Returns the exit code."""
         self.send(number)
         self.wait(grace, hurry)
         return self.kill()
 
     def kill(self) -> int | None:
-        """End it and what is left of its group at once."""
+        """SIGKILL the program and its group. Returns the exit code; None before the first start."""
         if self._process is None:
             return None
         kill_group(self._process.pid)
@@ -173,7 +172,7 @@ class ManagedProcess:
             self.pid_file.remove()
 
     def tail(self, lines: int = 5) -> list[str]:
-        """The last lines that this run of it wrote."""
+        """The last lines of the log since the last start."""
         with contextlib.suppress(OSError), self.log.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, size - TAIL_BYTES))

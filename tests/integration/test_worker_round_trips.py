@@ -150,10 +150,13 @@ class TestTheConnection:
             assert engine().pool.checkedout() == 0  # type: ignore[attr-defined]
 
     def test_is_given_up_after_an_error_and_the_next_one_works(self) -> None:
-        with prepared_connection() as first, SessionLocal() as db:
-            db.execute(select(func.pg_terminate_backend(backend(first))))
-        with pytest.raises(DBAPIError), prepared_connection() as broken:
+        def end(broken: PreparedConnection) -> None:
+            with SessionLocal() as db:
+                db.execute(select(func.pg_terminate_backend(backend(broken), 10_000)))
             broken.execute(READ_NAME, {})
+
+        with pytest.raises(DBAPIError), prepared_connection() as first:
+            end(first)
         with prepared_connection() as second:
             assert second is not first
             assert second.execute(READ_NAME, {}).one_or_none() is None

@@ -9,6 +9,7 @@ connections come from its engine.
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -20,6 +21,8 @@ from sqlalchemy import Engine, Select, Update, event
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import DBAPIError
 
+from app.core.config import get_settings
+from app.db.idle import is_usable
 from app.db.session import engine
 
 _DIALECT: Any = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
@@ -114,6 +117,7 @@ class PreparedConnection:
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
+        self._idle_since = time.monotonic()
         self.pid = os.getpid()  # of the owner; read once, since it takes a system call
         self._known: set[str] = set()
         self._may_prepare = True
@@ -153,6 +157,15 @@ class PreparedConnection:
                 raise
         self._known.add(prepared.name)
 
+    def rest(self) -> None:
+        """Note that nothing is sent on it until `is_usable` was asked."""
+        self._idle_since = time.monotonic()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the connection has outlived the time since its last use."""
+        return is_usable(self._driver, self._idle_since, get_settings().database_max_idle_seconds)
+
     @property
     def is_closed(self) -> bool:
         return bool(self._driver.closed)
@@ -179,7 +192,7 @@ def prepared_connection() -> Iterator[PreparedConnection]:
     global _kept
     source = engine()
     kept, _kept = _kept, None
-    connection = kept[0] if kept is not None and kept[1] is source else _open(source)
+    connection = _usable(kept, source) or _open(source)
     try:
         yield connection
     except DBAPIError:
@@ -189,11 +202,22 @@ def prepared_connection() -> Iterator[PreparedConnection]:
         _keep(connection, source)
 
 
+def _usable(kept: tuple[PreparedConnection, Engine] | None, source: Engine) -> PreparedConnection | None:
+    if kept is None or kept[1] is not source:
+        return None
+    connection = kept[0]
+    if connection.is_usable:
+        return connection
+    connection.close()
+    return None
+
+
 def _keep(connection: PreparedConnection, source: Engine) -> None:
     global _kept  # noqa: PLW0603
     if connection.is_closed:
         return
     if _kept is None:
+        connection.rest()
         _kept = connection, source
     else:  # a timer's thread and the body's thread each opened one
         connection.close()

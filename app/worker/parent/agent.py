@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
+from sqlalchemy import Row, select
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.postgresql import workers
 from app.db.session import SessionLocal, transaction
-from app.models.task import Task
+from app.models.task import Task, TaskStatus
 from app.services.execution import rescue
 from app.worker.parent import held_attempts
 from app.worker.parent.body_stopper import BodyStopper, living
@@ -33,15 +34,21 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 LOOK_SECONDS = 1.0
+_OUTCOME = select(Task.status, Task.attempt, Task.error_message)
+_FOLLOWS = {TaskStatus.PENDING: "the task runs again", TaskStatus.REVOKED: "the task is revoked"}
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The child that ran this task's attempt is gone; `overran` is its hard time limit where that killed it."""
+    """The child that ran this task's attempt is gone.
+
+    `overran` is the attempt's hard time limit in seconds, where that killed it; `how` is for the log.
+    """
 
     task_id: UUID
     pid: int
     overran: float | None
+    how: str = "no child runs it any more"
 
 
 @dataclass(frozen=True)
@@ -197,7 +204,6 @@ class Agent:
         again = [row for row in orphans if row in self._suspects]
         self._suspects = set(orphans)
         for row in again:
-            logger.error("task %s: no child runs its attempt %d any more", row.task_id, row.attempt)
             loss = Loss(row.task_id, row.pid, overran=None)
             if loss not in self._unwritten:  # it may have to wait for long, and each entry costs a try at every look
                 self._unwritten.append(loss)
@@ -236,11 +242,13 @@ class Agent:
         with SessionLocal() as db, transaction(db):
             workers.limit_lock_waits(db)
             if loss.overran is not None:
-                rescue.overran(db, loss.overran, *attempt)
+                ended = rescue.overran(db, loss.overran, *attempt)
             elif why is not None:
-                rescue.handed_back(db, STOP_TEXTS[why], *attempt)
+                ended = rescue.handed_back(db, STOP_TEXTS[why], *attempt)
             else:
-                rescue.lost(db, *attempt)
+                ended = rescue.lost(db, *attempt)
+            outcome = db.execute(_OUTCOME.where(Task.id == loss.task_id)).one() if ended else None
+        _tell(loss, loss.how if why is None else STOP_TEXTS[why], outcome)
 
     def _say_goodbye(self) -> None:
         """Give back what is left (its children are gone by now) and say that this worker beats no more."""
@@ -249,3 +257,21 @@ class Agent:
             workers.limit_lock_waits(db)
             rescue.handed_back(db, STOP_TEXTS[Stop.HANDED_BACK], Task.worker_id == self._worker_id)
             workers.say_stopped(db, self._worker_id)
+
+
+def _tell(loss: Loss, why: str, outcome: Row[TaskStatus, int, str | None] | None) -> None:
+    """Log in one line which child died, and what follows for its task."""
+    if outcome is None:
+        logger.warning("process %d ended (%s): it no longer held an attempt of task %s", loss.pid, why, loss.task_id)
+        return
+    status, attempt, error = outcome
+    has_failed = status == TaskStatus.FAILED
+    logger.log(
+        logging.ERROR if has_failed else logging.WARNING,
+        "task %s: attempt %d ended with its process %d (%s): %s",
+        loss.task_id,
+        attempt,
+        loss.pid,
+        why,
+        f"the task has failed: {error}" if has_failed else _FOLLOWS[TaskStatus(status)],
+    )

@@ -1,5 +1,7 @@
 """The parent's view of a running attempt: notices the two ends that the child cannot write itself."""
 
+import logging
+import re
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +16,11 @@ from app.worker.parent.agent import Loss
 from app.worker.parent.process import parent_process
 from app.worker.shared.slot_table import Stop
 
+logger = logging.getLogger(__name__)
+
 # The child is gone: killed, out of memory, or left by `sys.exit()` in a body.
 LOST = (WorkerLostError, Terminated, SystemExit, KeyboardInterrupt)
+_HOW = re.compile(r"Worker exited prematurely: (.+?)(?: Job: .*)?\.?$")
 
 
 class RecordRequest(Request):
@@ -47,12 +52,12 @@ class RecordRequest(Request):
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, LOST):
-            self._report(overran=None)
+            self._report(how_it_ended(error), overran=None)
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
         if not soft:
-            self._report(overran=float(timeout))
+            self._report("killed at its time limit", overran=float(timeout))
         return super().on_timeout(soft, timeout)
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> Any:
@@ -64,12 +69,23 @@ class RecordRequest(Request):
             parent.stopper.note_ended(record, self.worker_pid, Stop.HANDED_BACK)
         return super().cancel(pool, signal, emit_retry)
 
-    def _report(self, overran: float | None) -> None:
+    def _report(self, how: str, overran: float | None) -> None:
         record = self._record
-        if record is not None and self.worker_pid is not None:
-            parent_process().agent.report(Loss(record, self.worker_pid, overran))
+        if record is None:
+            logger.error(
+                "task %s[%s] ended with its process %s (%s): without a record, it does not run again",
+                self.name, self.id, self.worker_pid, how,
+            )  # fmt: skip
+        elif self.worker_pid is not None:
+            parent_process().agent.report(Loss(record, self.worker_pid, overran, how))
 
     @property
     def _record(self) -> UUID | None:
         record = self.request_dict.get(RECORD_HEADER)
         return None if record is None else UUID(record)
+
+
+def how_it_ended(error: BaseException) -> str:
+    """The end of a child in a few words: `signal 9 (SIGKILL)`, `exitcode 1`, `SystemExit(3)`."""
+    found = _HOW.search(str(error))
+    return redact_text(found[1] if found else repr(error))

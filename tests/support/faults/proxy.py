@@ -1,4 +1,4 @@
-"""A TCP proxy whose connections can be refused, frozen, cut, and robbed of one reply.
+"""A TCP proxy whose connections can be refused, frozen, cut, dropped in silence, and robbed of one reply.
 
     with TcpProxy("127.0.0.1", postgres.port) as proxy:
         url = proxy.through(postgres.url)
@@ -10,9 +10,11 @@ it has happened.
 
 import asyncio
 import contextlib
+import ctypes
 import re
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -22,6 +24,16 @@ LOOPBACK = "127.0.0.1"
 # PostgreSQL's ReadyForQuery, outside a transaction: what it ends the reply to a finished COMMIT or autocommit with.
 READY = b"Z\0\0\0\5I"
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no seconds: close() sends a reset
+_SO_ATTACH_FILTER = 26  # Linux: a BPF program that sees each packet before TCP does
+_DROP_ALL = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF_RET, of no bytes of the packet
+
+
+def unacknowledged(sender: socket.socket) -> int:
+    """How many bytes of what was sent the other end's kernel has not acknowledged. Not on Windows."""
+    import fcntl
+    import termios
+
+    return int.from_bytes(fcntl.ioctl(sender, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 class Reply:
@@ -134,6 +146,16 @@ class _Link:
         self.client.hold(held)
         self.server.hold(held)
 
+    async def deafen(self) -> None:
+        """The kernel drops what the client sends, without an acknowledgement or a reset."""
+        assert self.client.transport is not None
+        client = self.client.transport.get_extra_info("socket")
+        # What is not acknowledged would be sent again and again, and keep the client from noticing.
+        while unacknowledged(client):  # noqa: ASYNC110 (the kernel tells nobody)
+            await asyncio.sleep(0.001)
+        program = struct.pack("@HP", 1, ctypes.addressof(_DROP_ALL))
+        client.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
     def cut(self) -> None:
         self._proxy.links.discard(self)
         self.client.reset()
@@ -200,6 +222,14 @@ class TcpProxy:
     def cut(self) -> None:
         """Reset every connection; new ones are served."""
         self._run(self._cut())
+
+    def forget(self, *, acknowledged: bool) -> None:
+        """Nothing passes on the present connections any more, and they stay open; new ones are served.
+
+        Acknowledged: as a proxy that has lost its way to the server. Otherwise as a firewall that dropped its state,
+        on Linux alone.
+        """
+        self._run(self._forget(acknowledged=acknowledged))
 
     def heal(self) -> None:
         """As at the start; what froze goes on."""
@@ -289,6 +319,14 @@ class TcpProxy:
     async def _cut(self) -> None:
         for link in list(self.links):
             link.cut()
+        await asyncio.sleep(0)  # asyncio closes an aborted transport at its loop's next turn
+
+    async def _forget(self, *, acknowledged: bool) -> None:
+        for link in list(self.links):
+            if acknowledged:
+                link.hold(True)
+            else:
+                await link.deafen()
 
     async def _heal(self) -> None:
         await self._hold(False)

@@ -33,7 +33,7 @@ def test_its_lines_are_returned(run):
 def test_a_failure_is_one_line_with_its_last_words_and_where_the_rest_is(run, tmp_path):
     with pytest.raises(LauncherError) as failure:
         run("import sys; print('noise'); print('program: no such table'); sys.exit(1)")
-    assert str(failure.value) == f"program failed: no such table (all of it: {tmp_path}/data/log/program.log)"
+    assert str(failure.value) == f"program failed: no such table (full output: {tmp_path}/data/log/program.log)"
 
 
 def test_a_silent_failure_names_its_exit_code(run):

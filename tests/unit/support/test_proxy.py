@@ -3,12 +3,15 @@
 import contextlib
 import socket
 import socketserver
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.faults.proxy import TcpProxy
+from tests.support.faults.proxy import TcpProxy, unacknowledged
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="a packet filter on a socket is Linux's")
 
 
 class Echo(socketserver.BaseRequestHandler):
@@ -102,6 +105,20 @@ class TestCut:
             connected.recv(1)
         with connect(proxy) as client:
             assert ask(client, b"new") == b"new"
+
+
+class TestForgotten:
+    @pytest.mark.parametrize("acknowledged", [True, pytest.param(False, marks=on_linux)])
+    def test_old_connections_lead_nowhere_and_new_ones_are_served(
+        self, proxy: TcpProxy, connected: socket.socket, heard: list[bytes], acknowledged: bool
+    ) -> None:
+        proxy.forget(acknowledged=acknowledged)
+        connected.sendall(b"lost")
+        assert silent(connected)
+        assert (unacknowledged(connected) == 0) is acknowledged
+        with connect(proxy) as client:
+            assert ask(client, b"new") == b"new"
+        assert heard == [b"hello", b"new"]
 
 
 class TestOneReply:

@@ -1,0 +1,139 @@
+"""What `run_server.py` prints, at its start and when a process of it is killed."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.launcher.envfile import read_env
+from app.launcher.ports import free_loopback_port
+from app.launcher.process import ManagedProcess
+from app.launcher.processes import group_members
+from tests.support.accounts import bearer, login
+from tests.support.running import TASKS
+from tests.support.services import ROOT, Services, environment, process_environment
+from tests.support.waiting import wait_for
+
+START_SECONDS = 90.0
+SECONDS = 40.0
+STARTED = "Ctrl-C stops everything."
+# As `environment()` has them for other tests; an administrator is made at the first start.
+ADMIN = {"FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": "correct horse battery staple 42"}
+BANNER = ("[config]", "--------------", "celery beat v")
+SUPERUSER = "superuser privileges"
+
+
+class Server:
+    """A `run_server.py` that is up, with one pool process."""
+
+    def __init__(self, process: ManagedProcess, data: Path, http: httpx.Client) -> None:
+        self.process, self.data, self.http = process, data, http
+
+    def output(self) -> str:
+        return self.process.log.read_text(encoding="utf-8")
+
+    def lines(self, *needles: str) -> list[str]:
+        return [line for line in self.output().splitlines() if all(needle in line for needle in needles)]
+
+    def log_in(self) -> None:
+        kept = read_env(self.data / "env")
+        pair = login(self.http, kept["FIRST_ADMIN_USERNAME"], kept["FIRST_ADMIN_PASSWORD"])
+        self.http.headers.update(bearer(pair["access_token"]))
+
+    def start_task(self) -> str:
+        body = {"name": "e2e", "task_type": "e2e", "celery_task_name": "app.tasks.common_tasks.long_running_task"}
+        answer = self.http.post(TASKS, json=body | {"args": [600]})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def running(self, task_id: str, attempt: int) -> dict[str, Any]:
+        """The task, once this attempt of it runs."""
+        task = wait_for(lambda: self._at(task_id, "running", attempt), SECONDS, f"attempt {attempt} to run")
+        return dict(task)
+
+    def failed(self, task_id: str) -> dict[str, Any]:
+        return dict(wait_for(lambda: self._at(task_id, "failed", 3), SECONDS, "the task to fail"))
+
+    def _at(self, task_id: str, status: str, attempt: int) -> dict[str, Any]:
+        task = self.http.get(TASKS + task_id).json()
+        return task if (task["status"], task["attempt"]) == (status, attempt) else {}
+
+    def kill_pool_process(self) -> int:
+        """SIGKILL to the one there is; its process id."""
+        worker = int((self.data / "run" / "worker1.pid").read_text(encoding="ascii").split()[0])
+        [child] = wait_for(lambda: [pid for pid in group_members(worker) if pid != worker], SECONDS, "a pool process")
+        os.kill(child, signal.SIGKILL)
+        return int(child)
+
+
+@contextmanager
+def run_server(services: Services, directory: Path, *options: str) -> Iterator[Server]:
+    database = services.database_url(services.new_database())
+    settings = environment(database, services.new_broker(), LOG_FORMAT="text", **ADMIN)
+    port, data = free_loopback_port(), directory / "data"
+    places = ["--data-dir", str(data), "--port", str(port), "--concurrency", "1"]
+    process = ManagedProcess(
+        [sys.executable, "run_server.py", *places, *options],
+        log=directory / "output.log", env=process_environment(settings), cwd=ROOT, death_signal=signal.SIGTERM,
+    )  # fmt: skip
+    process.start()
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+            server = Server(process, data, http)
+            wait_for(lambda: STARTED in server.output() or not process.running, START_SECONDS, "the service to start")
+            assert process.running, server.output()
+            server.log_in()
+            yield server
+    finally:
+        process.stop(signal.SIGTERM, 30)
+
+
+@pytest.fixture(scope="class")
+def quiet(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with run_server(services, tmp_path_factory.mktemp("quiet")) as server:
+        yield server
+
+
+class TestWithoutOptions:
+    def test_the_start_shows_no_banner_and_no_warning(self, quiet: Server) -> None:
+        start = quiet.output().partition(STARTED)[0]
+        assert "worker1@" in start
+        assert "beat: Starting..." in start
+        for unwanted in (*BANNER, SUPERUSER, "Warning", "Traceback"):
+            assert unwanted not in start
+
+    def test_a_killed_pool_process_is_one_line_with_what_follows(self, quiet: Server) -> None:
+        task_id = quiet.start_task()
+        for attempt, follows in enumerate(("the task runs again",) * 2 + ("the task has failed: ",), 1):
+            quiet.running(task_id, attempt)
+            child = quiet.kill_pool_process()
+            told = f"task {task_id}: attempt {attempt} ended with its process {child} (signal 9 (SIGKILL)): {follows}"
+            wait_for(lambda told=told: quiet.lines(told), SECONDS, told)
+            assert len(quiet.lines(str(child))) == 1
+        assert quiet.failed(task_id)["error"]["message"] in quiet.lines("the task has failed")[0]
+        assert quiet.lines("Traceback") == quiet.lines("WorkerLostError") == []
+
+    def test_so_is_one_that_had_no_task(self, quiet: Server) -> None:
+        child = quiet.kill_pool_process()
+        told = f"process {child} ended (signal 9 (SIGKILL)): a new one takes its place"
+        wait_for(lambda: quiet.lines(told), SECONDS, told)
+        assert len(quiet.lines(str(child))) == 1
+
+
+def test_verbose_shows_all(services: Services, tmp_path: Path) -> None:
+    with run_server(services, tmp_path, "--verbose") as server:
+        for banner in BANNER:
+            assert banner in server.output()
+        assert (SUPERUSER in server.output()) is (os.geteuid() == 0)
+        server.running(server.start_task(), 1)
+        child = server.kill_pool_process()
+        wait_for(lambda: server.lines("WorkerLostError"), SECONDS, "Celery's traceback")
+        assert server.lines("Traceback")
+        assert server.lines("exited with 'signal 9 (SIGKILL)'", str(child))
+        wait_for(lambda: server.lines(f"ended with its process {child}"), SECONDS, "the line of what follows")

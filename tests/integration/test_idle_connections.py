@@ -1,0 +1,119 @@
+"""Connections of each pool, and the worker's own one: used again while they live, replaced where they died idle."""
+
+from collections.abc import Callable, Iterator
+
+import psycopg2
+import pytest
+from sqlalchemy import Engine, func, select
+
+from app.db.postgresql.prepared import prepared_connection
+from app.db.session import autocommit_engine, engine, group_engine
+from tests.support.faults.proxy import TcpProxy
+from tests.support.services import Services, environment
+from tests.support.settings import settings
+from tests.support.waiting import wait_for
+
+PID = select(func.pg_backend_pid())
+SHORT_SECONDS = 0.3
+
+
+def by_pool(pool: Callable[[], Engine]) -> Callable[[], int]:
+    def ask() -> int:
+        with pool().connect() as connection:
+            return int(connection.scalar(PID))
+
+    return ask
+
+
+def by_worker() -> int:
+    with prepared_connection() as connection:
+        return int(connection.execute(PID, {}).all()[0][0])
+
+
+@pytest.fixture(
+    params=[by_pool(engine), by_pool(autocommit_engine), by_pool(group_engine), by_worker],
+    ids=["engine", "autocommit", "group", "worker"],
+)
+def ask(request: pytest.FixtureRequest) -> Callable[[], int]:
+    """The process id of the backend that answers, asked through one of the ways to the database."""
+    return request.param  # type: ignore[no-any-return]
+
+
+class Server:
+    """The test's own way to the server, past proxy and application."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg2.connect(url)
+        self._connection.autocommit = True
+
+    def terminate(self, pid: int) -> None:
+        """Returns once the backend is gone."""
+        assert self._is(f"pg_terminate_backend({pid}, 10000)")
+
+    def is_idle_for(self, pid: int, seconds: float) -> bool:
+        age = f"SELECT clock_timestamp() - state_change FROM pg_stat_activity WHERE pid = {pid}"
+        return self._is(f"({age}) > interval '{seconds} s'")
+
+    def _is(self, condition: str) -> bool:
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"SELECT {condition}")
+            return bool(cursor.fetchone()[0])
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture
+def server(services: Services) -> Iterator[Server]:
+    opened = Server(services.database_url("postgres"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def connect(services: Services) -> Iterator[Callable[..., TcpProxy]]:
+    """`connect(SETTING="…")`: the application reaches a database of its own through the proxy that it returns."""
+    name = services.new_database()
+    with TcpProxy("127.0.0.1", services.postgres.port) as proxy:
+        opened = []
+
+        def start(**more: str) -> TcpProxy:
+            variables = environment(proxy.through(services.database_url(name)), services.flushed_broker(), **more)
+            opened.append(settings(variables))
+            opened[0].__enter__()
+            return proxy
+
+        yield start
+        opened[0].__exit__(None, None, None)
+    services.drop_database(name)
+
+
+def test_a_living_connection_is_used_again(connect: Callable[..., TcpProxy], ask: Callable[[], int]) -> None:
+    connect()
+    assert len({ask() for _ in range(5)}) == 1
+
+
+def test_a_terminated_one_is_replaced(connect: Callable[..., TcpProxy], ask: Callable[[], int], server: Server) -> None:
+    proxy = connect()
+    first = ask()
+    server.terminate(first)
+    wait_for(lambda: not proxy.links, 10, "the proxy to hear of it")
+    assert ask() != first
+
+
+def test_one_that_was_reset_is_replaced(connect: Callable[..., TcpProxy], ask: Callable[[], int]) -> None:
+    proxy = connect()
+    first = ask()
+    proxy.cut()
+    assert ask() != first
+
+
+def test_one_that_was_idle_for_long_is_replaced_although_it_seems_alive(
+    connect: Callable[..., TcpProxy], ask: Callable[[], int], server: Server
+) -> None:
+    """A proxy that lost its server acknowledges keepalive probes and answers nothing."""
+    proxy = connect(DATABASE_MAX_IDLE_SECONDS=str(SHORT_SECONDS))
+    first = ask()
+    proxy.forget(acknowledged=True)
+    wait_for(lambda: server.is_idle_for(first, SHORT_SECONDS + 0.1), 10, "the connection to have been idle for long")
+    assert ask() != first

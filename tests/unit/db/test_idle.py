@@ -1,0 +1,104 @@
+"""Telling a living idle connection from a dead one, on real sockets."""
+
+import os
+import socket
+import sqlite3
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from typing import Self
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from app.db.idle import is_usable, replace_dead_connections
+
+
+class Connection:
+    """A driver's connection, as far as the check looks at it."""
+
+    def __init__(self, own: socket.socket) -> None:
+        self.own = own
+
+    def fileno(self) -> int:
+        if self.own.fileno() < 0:
+            raise sqlite3.InterfaceError("connection already closed")
+        return self.own.fileno()
+
+
+class Pair:
+    """The two ends of a TCP connection."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.own = socket.create_connection(listener.getsockname())
+            self.server = listener.accept()[0]
+        self.connection = Connection(self.own)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.own.close()
+        self.server.close()
+
+    def is_usable(self, idle_seconds: float = 0, max_idle_seconds: float = 60) -> bool:
+        return is_usable(self.connection, time.monotonic() - idle_seconds, max_idle_seconds)
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    with Pair() as made:
+        yield made
+
+
+class TestAConnection:
+    def test_is_usable_while_nothing_waits_on_it(self, pair: Pair) -> None:
+        assert pair.is_usable()
+
+    def test_is_dead_once_the_server_has_closed_it(self, pair: Pair) -> None:
+        pair.server.close()
+        assert not pair.is_usable()
+
+    def test_is_dead_once_the_server_has_reset_it(self, pair: Pair) -> None:
+        pair.server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        pair.server.close()
+        assert not pair.is_usable()
+
+    def test_is_dead_with_a_last_word_of_the_server_on_it(self, pair: Pair) -> None:
+        pair.server.sendall(b"FATAL: terminating connection due to administrator command")
+        assert not pair.is_usable()
+
+    def test_is_dead_when_the_driver_has_closed_it(self, pair: Pair) -> None:
+        pair.own.close()
+        assert not pair.is_usable()
+
+    def test_is_not_used_again_after_a_long_time(self, pair: Pair) -> None:
+        assert pair.is_usable(idle_seconds=59)
+        assert not pair.is_usable(idle_seconds=61)
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="descriptors and sockets differ there")
+    def test_may_have_a_descriptor_that_select_does_not_take(self, pair: Pair) -> None:
+        import resource
+
+        high = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 1100) - 1
+        with socket.socket(fileno=os.dup2(pair.own.fileno(), high)) as moved:
+            pair.connection = Connection(moved)
+            assert pair.is_usable()
+            pair.server.close()
+            assert not pair.is_usable()
+
+    def test_of_a_driver_without_descriptors_is_not_checked(self) -> None:
+        with create_engine("sqlite://").connect() as connection:
+            assert is_usable(connection.connection.dbapi_connection, time.monotonic() - 61, 60)
+
+
+def test_an_engine_of_any_database_takes_the_check() -> None:
+    engine = create_engine("sqlite://")
+    replace_dead_connections(engine, 60)
+    with engine.connect() as connection:
+        connection.execute(text("CREATE TABLE kept (id int)"))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM kept")).scalar() == 0
+    engine.dispose()

@@ -1,0 +1,60 @@
+"""What a quiet worker's log leaves out of Celery's own lines, and how the end of a process is put."""
+
+import logging
+
+import pytest
+from billiard.exceptions import Terminated, WorkerLostError
+
+from app.core.ids import new_id
+from app.worker.parent import quiet
+from app.worker.parent.request import how_it_ended
+from app.worker.shared.slot_table import Phase, SlotState, SlotTable
+
+KILLED = "Worker exited prematurely: signal 9 (SIGKILL) Job: 0."
+
+
+def record(message: str, *args: object) -> logging.LogRecord:
+    return logging.LogRecord("celery", logging.ERROR, __file__, 1, message, args, None)
+
+
+class TestTheEndOfAPoolProcess:
+    @pytest.fixture
+    def table(self) -> SlotTable:
+        return SlotTable(1)
+
+    def test_is_put_plainly_where_it_held_no_attempt(self, table: SlotTable) -> None:
+        table.write(SlotState(0, 4711, 1, Phase.IDLE, 1, new_id()))
+        line = record("Process %r pid:%r exited with %r", "ForkPoolWorker-1", 4711, "signal 9 (SIGKILL)")
+        assert quiet.shorten_the_end_of_a_child(table, line)
+        assert line.getMessage() == "process 4711 ended (signal 9 (SIGKILL)): a new one takes its place"
+
+    def test_is_left_to_the_agent_where_it_held_one(self, table: SlotTable) -> None:
+        table.write(SlotState(0, 4711, 1, Phase.RUNNING, 1, new_id()))
+        line = record("Process %r pid:%r exited with %r", "ForkPoolWorker-1", 4711, "signal 9 (SIGKILL)")
+        assert not quiet.shorten_the_end_of_a_child(table, line)
+
+    def test_changes_no_other_line(self, table: SlotTable) -> None:
+        line = record("pidbox received method %s(%s)", "ping", {})
+        assert quiet.shorten_the_end_of_a_child(table, line)
+        assert line.msg == "pidbox received method %s(%s)"
+
+
+class TestTheTraceback:
+    @pytest.mark.parametrize(
+        ("error", "kept"), [(WorkerLostError(KILLED), False), (ValueError("the body's own"), True)]
+    )
+    def test_is_left_out_for_a_lost_process_alone(self, error: Exception, kept: bool) -> None:
+        assert quiet.leave_out_lost_tasks(record("Task handler raised error: %r", error)) is kept
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (WorkerLostError(KILLED), "signal 9 (SIGKILL)"),
+        (WorkerLostError("Worker exited prematurely: exitcode 3."), "exitcode 3"),
+        (SystemExit(3), "SystemExit(3)"),
+        (Terminated(15), "Terminated(15)"),
+    ],
+)
+def test_how_a_process_ended_is_told_in_a_few_words(error: BaseException, told: str) -> None:
+    assert how_it_ended(error) == told
