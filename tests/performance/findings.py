@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.performance.goals import Comparison, Goal
+from tests.performance.goals import Comparison
 
 # Points of a curve: (x, y).
 Curve = list[tuple[float, float]]
@@ -20,10 +20,6 @@ class Findings:
     curves: dict[str, Curve] = field(default_factory=dict)
     axes: tuple[str, str] = ("", "")  # of the curves
     seconds: float = 0.0
-
-    def skip(self, what: str, against: str, why: str) -> None:
-        """A row without a figure; `why` is a plain word for it."""
-        self.rows.append(Comparison(what, against, Goal(), skipped=f"skipped: {why}"))
 
     def as_json(self) -> dict[str, Any]:
         return {

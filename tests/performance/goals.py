@@ -26,35 +26,30 @@ class Goal:
 
 @dataclass
 class Comparison:
-    """One row of the table: a value for each round. `skipped` says why there is none."""
+    """One row of the table: a value for each round."""
 
     what: str
     against: str
     goal: Goal
     values: list[float] = field(default_factory=list)
     note: str = ""
-    skipped: str = ""
 
     @property
-    def median(self) -> float | None:
-        return statistics.median(self.values) if self.values else None
+    def median(self) -> float:
+        return statistics.median(self.values)
 
     @property
     def reached(self) -> bool | None:
-        """None where nothing was measured, or nothing is asked."""
-        return None if self.median is None else self.goal.reached(self.median)
+        """None where nothing is asked."""
+        return self.goal.reached(self.median)
 
     @property
     def verdict(self) -> str:
-        if self.median is None:
-            return "skipped"
         return {True: "reached", False: "NOT REACHED", None: "—"}[self.reached]
 
     @property
     def measured(self) -> str:
         """The median of the rounds and, where they differ, their extremes."""
-        if self.median is None:
-            return self.skipped or "—"
         text = f"{figure(self.median)} {self.goal.unit}".rstrip()
         low, high = figure(min(self.values)), figure(max(self.values))
         return text if low == high else f"{text} ({low}–{high})"
@@ -71,7 +66,6 @@ class Comparison:
             "verdict": self.verdict,
             "reached": self.reached,
             "note": self.note,
-            "skipped": self.skipped,
         }
 
 

@@ -29,7 +29,7 @@ def _rows(found: Sequence[Findings]) -> list[str]:
     for findings in found:
         for row in findings.rows:
             lines.append(_line(_cells(row), widths))
-            lines += [f"      {told}" for told in (row.skipped, row.note) if told]
+            lines += [f"      {row.note}"] if row.note else []
         lines += [f"ERROR in {findings.section}: {error}" for error in findings.errors]
     return ["\n".join(lines)]
 
@@ -64,7 +64,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _cells(row: Comparison) -> tuple[str, ...]:
-    return (row.what, row.against, str(row.goal), *(("", "") if row.skipped else (row.measured, row.verdict)))
+    return (row.what, row.against, str(row.goal), row.measured, row.verdict)
 
 
 def markdown(found: Sequence[Findings], machine: dict[str, Any]) -> dict[str, str]:

@@ -74,7 +74,7 @@ def _endpoints(data: dict[str, Any]) -> str:
 
 
 def _compared(data: dict[str, Any]) -> str:
-    compared = [line for findings in data.get("sections", []) for line in findings["rows"]]
+    compared = [line for findings in data["sections"] for line in findings["rows"]]
     if not compared:
         return ""
     rows = [

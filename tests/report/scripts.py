@@ -14,8 +14,6 @@ ADMIN_VARIABLES = ("TEST_USERNAME", "TEST_PASSWORD")
 
 
 def run(name: str, reports: Path, full: bool) -> SuiteResult:
-    if not (ROOT / f"{name}_test.py").exists():
-        return SuiteResult(name, note="absent: there is no such script yet")
     output = reports / f"{name}.json"
     code = _security(output) if name == "security" else _performance(output, reports, full)
     cases = _cases(name, output)
@@ -55,7 +53,7 @@ def _cases(name: str, output: Path) -> list[Case]:
     data = json.loads(output.read_text(encoding="utf-8"))
     if name == "security":
         return [_check(row) for row in data["checks"]]
-    sections = [_section(row) for row in data.get("sections", [])]
+    sections = [_section(row) for row in data["sections"]]
     return [*(_endpoint(row) for row in data["endpoints"]), *sections]
 
 
@@ -69,9 +67,6 @@ def _endpoint(row: dict[str, Any]) -> Case:
 
 
 def _section(row: dict[str, Any]) -> Case:
-    """Measured without an error: a goal that is not reached is told in the table and fails nothing."""
-    skipped = [line["skipped"] for line in row["rows"] if line["skipped"]]
-    outcome: Outcome = (
-        "failed" if row["errors"] else "skipped" if skipped and len(skipped) == len(row["rows"]) else "passed"
-    )
-    return Case("performance", "section", row["section"], outcome, row["seconds"], "\n".join(row["errors"] or skipped))
+    """A goal that is not reached is told in the table and fails nothing."""
+    outcome: Outcome = "failed" if row["errors"] else "passed"
+    return Case("performance", "section", row["section"], outcome, row["seconds"], "\n".join(row["errors"]))

@@ -3,19 +3,18 @@
 import json
 from dataclasses import replace
 
-from tests.performance.bench import Bench, run
+from tests.performance.bench import Bench
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal, ratio
 from tests.performance.load import Endpoint
 from tests.performance.scenario import API
 from tests.performance.sections.submit import BODY, single, until_messages_are_out
 from tests.performance.slices import Way, keep, take_turns
-from tests.performance.wire import Connection, Request
+from tests.performance.wire import Request
 from tests.support.loopback import loopback
 
 TASKS = 1_000
 CLIENTS = 2  # one answer is read while the other request is worked on
-ABSENT = (404, 405)
 
 
 def measure(bench: Bench) -> Findings:
@@ -24,9 +23,6 @@ def measure(bench: Bench) -> Findings:
     address = loopback(bench.stack.url)
     body = json.dumps({"tasks": [BODY] * TASKS}).encode()
     request = Request("POST", f"{API}/tasks/batch", body, token=bench.account.token)
-    if _status(bench, request) in ABSENT:
-        findings.skip(what, against, "POST /tasks/batch is not there")
-        return findings
     endpoint = Endpoint("POST /tasks/batch", lambda _: request, expected=201)
     batches = Way("POST /tasks/batch", address, endpoint, bench.stack.server().pid, TASKS, flame="batch")
     batches.requests, batches.clients = bench.size.batches, CLIENTS
@@ -45,13 +41,3 @@ def measure(bench: Bench) -> Findings:
 def _until_out(way: Way, number: int) -> float:
     done = way.rounds[number]
     return len(done.latencies) * way.each / (done.seconds + way.lags[number])
-
-
-def _status(bench: Bench, request: Request) -> int:
-    async def ask() -> int:
-        connection = Connection(loopback(bench.stack.url))
-        answer = await connection.ask(request)
-        await connection.close()
-        return answer.status
-
-    return run(ask())

@@ -1,15 +1,13 @@
 """Lists, counts, the keeper's pass, claim and finish while the table grows: against the smallest size."""
 
 import re
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from tests.performance.bench import Bench
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal, ratio
+from tests.performance.growth import measure as measure_growth
 
-MEASURED_BY = "tests.performance.growth"
 # By what a line is called: a ratio to the smallest size, or milliseconds at the largest.
 GOALS = (
     (re.compile(r"keeper|claim|finish", re.IGNORECASE), Goal(at_most=1.2)),
@@ -21,12 +19,9 @@ GOALS = (
 
 def measure(bench: Bench) -> Findings:
     findings = Findings("growth", axes=("rows of tasks", "milliseconds in the database"))
-    if find_spec(MEASURED_BY) is None:
-        findings.skip("lists, counts, keeper, claim and finish", "the smallest size", f"{MEASURED_BY} is not there")
-        return findings
     database = bench.services.new_database()
     try:
-        lines = import_module(MEASURED_BY).measure(bench.services.database_url(database), list(bench.size.rows))
+        lines = measure_growth(bench.services.database_url(database), list(bench.size.rows))
     finally:
         bench.services.drop_database(database)
     tell(findings, lines)

@@ -15,7 +15,7 @@ from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal
 from tests.performance.processes import memory
 from tests.performance.scenario import API, Account
-from tests.performance.sse import NoStream, Stream
+from tests.performance.sse import Stream
 from tests.performance.wire import Connection, Request
 from tests.support.loopback import loopback
 from tests.support.stack import Stack
@@ -36,15 +36,8 @@ def measure(bench: Bench) -> Findings:
     with bench.new_stack(EVENTS_STREAMS_PER_USER=str(FILES)) as stack:
         stack.server(options=QUIET)
         account = bench.sign_in(stack)
-        live = _Live(bench, stack, account, findings)
-        try:
-            run(live.probe())
-        except NoStream as answer:
-            for what, against in ((EVENT, "Redis publish → subscriber"), (MEMORY, "—"), (RESTART, "—")):
-                findings.skip(what, against, f"GET /tasks/events is not there ({answer})")
-            return findings
         with bench.worker(stack):
-            run(live.measure())
+            run(_Live(bench, stack, account, findings).measure())
     return findings
 
 
@@ -52,11 +45,6 @@ class _Live:
     def __init__(self, bench: Bench, stack: Stack, account: Account, findings: Findings) -> None:
         self._bench, self._stack, self._findings = bench, stack, findings
         self._address, self._token = loopback(stack.url), account.token
-
-    async def probe(self) -> None:
-        """Raises NoStream where there are no streams yet."""
-        stream = await Stream(lambda *_: None).open(self._address, f"{API}/tasks/events", self._token)
-        await stream.close()
 
     async def measure(self) -> None:
         open_ones = await self._many()

@@ -1,6 +1,5 @@
 """Submitting a task, 32 clients, one API process: against the hand-written endpoint, Flower's, and a bare `/ping`."""
 
-import importlib.util
 import json
 
 from tests.performance.bench import SECRET, Bench
@@ -51,18 +50,18 @@ def ping(bench: Bench) -> Way:
 def measure(bench: Bench) -> Findings:
     findings = Findings("submit")
     ours, bare, written = single(bench), ping(bench), _handwritten(bench)
-    flower = _flower(bench) if importlib.util.find_spec("flower") else None
-    ways = [way for way in (ours, written, flower, bare) if way]
+    flower = _flower(bench)
+    ways = [ours, written, flower, bare]
     take_turns(bench, ways, lambda way: until_messages_are_out(bench) if way is ours else 0.0)
     keep(findings, ways)
     rounds = range(bench.size.rounds)
     rate = f"requests/s of POST /tasks/, {bench.size.clients} clients"
-    against = [(written, "hand-written endpoint", 5.0), (bare, "bare sync /ping", 0.5)]
-    for way, name, least in [*against, *([(flower, "Flower's send-task, no record", 3.5)] if flower else [])]:
+    against = (
+        (written, "hand-written endpoint", 5.0), (bare, "bare sync /ping", 0.5), (flower, "Flower's send-task, no record", 3.5)
+    )  # fmt: skip
+    for way, name, least in against:
         values = [ratio(ours.per_second(number), way.per_second(number)) for number in rounds]
         findings.rows.append(Comparison(rate, name, Goal(at_least=least), values))
-    if not flower:
-        findings.skip(rate, "Flower's send-task, no record", "flower is not installed (pip install flower)")
     spread = [ratio(ours.latency(number, 0.99), ours.latency(number, 0.5)) for number in rounds]
     findings.rows.append(Comparison("submit: p99", "its own p50", Goal(at_most=4), spread))
     lags = [1000 * lag for lag in ours.lags]

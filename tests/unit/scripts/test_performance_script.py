@@ -68,7 +68,6 @@ class TestFigures:
     def test_a_row_is_judged_by_the_median_of_its_rounds(self) -> None:
         row = Comparison("x", "y", Goal(at_least=5), [1.0, 6.0, 70.0])
         assert (row.verdict, row.measured) == ("reached", "6 × (1–70)")
-        assert Comparison("x", "y", Goal(at_least=5), skipped="it is not there").verdict == "skipped"
 
     def test_capacity_is_limited_by_cores_and_by_one_broker(self) -> None:
         run = {"worker parent": 500.0, "worker children": 300.0, "broker": 200.0}
@@ -127,10 +126,9 @@ class TestSections:
 
     def test_the_table_has_every_row_note_and_error(self) -> None:
         one = Findings("submit", [Comparison("requests/s", "by hand", Goal(at_least=5), [4.0, 6.0, 7.0], "a note")])
-        one.skip("batch", "single submits", "it is not there")
         found = [one, Findings("run", errors=["RuntimeError: it broke"])]
         text, document = printed(found), markdown(found, machine("c", 1))["table"]
-        for told in ("6 × (4–7)", "a note", "skipped: it is not there", "run: RuntimeError: it broke"):
+        for told in ("6 × (4–7)", "a note", "run: RuntimeError: it broke"):
             assert told in text
             assert told in document
 

@@ -59,7 +59,6 @@ def test_exit_code_and_last_line(
     [
         (Findings("run", [Comparison("x", "y", Goal(at_least=5), [1.0])]), "passed"),  # a missed goal fails nothing
         (Findings("run", [Comparison("x", "y", Goal(), [9.0])], errors=["HTTP 503"]), "failed"),
-        (Findings("run", [Comparison("x", "y", Goal(), skipped="it is not there")]), "skipped"),
     ],
 )
 def test_a_section_of_the_performance_suite_is_one_case(tmp_path: Path, found: Findings, outcome: str) -> None:
