@@ -26,6 +26,11 @@ MakeUser = Callable[..., tuple[dict[str, Any], str]]
 WRONG = "hunter2-hunter2-hunter2"
 
 
+@pytest.fixture
+def make_user(register_user: Any) -> Any:
+    return register_user
+
+
 def one(event: str, **columns: Any) -> AuditRecord:
     """The only record of this event with these columns."""
     found = recorded(event, **columns)

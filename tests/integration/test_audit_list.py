@@ -17,6 +17,11 @@ client = module_client()
 AUDIT = "/api/v1/audit"
 
 
+@pytest.fixture
+def make_user(register_user: Any) -> Any:
+    return register_user
+
+
 def audit(who: TaskClient, **params: Any) -> list[dict[str, Any]]:
     answer = who.http.get(AUDIT, params=params, headers=who.headers)
     assert answer.status_code == 200, answer.text

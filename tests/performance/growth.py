@@ -41,8 +41,7 @@ SELECT
 FROM generate_series(CAST(:first AS int), :last) AS n,
     LATERAL (SELECT now() - (10000000 - n) * interval '1 second' AS at) AS moment
 """)
-# And what waits: of one user, half as many as a quota lets in.
-WAITING = 100_000
+# And what waits, of one user.
 _WAITING = text("""
 INSERT INTO tasks (
     id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue, dispatch_at, dispatched_at
@@ -62,7 +61,7 @@ SELECT user_id, status, task_type, celery_task_name, priority, queue, count(*) F
 Step = Callable[[Session], Callable[[Session], object]]
 
 
-def measure(database_url: str, sizes: Sequence[int]) -> list[dict[str, Any]]:
+def measure(database_url: str, sizes: Sequence[int], backlog: int) -> list[dict[str, Any]]:
     """A line for each size and step, the median of some repetitions: `rows`, `what`, `milliseconds`."""
     lines: list[dict[str, Any]] = []
     variables = environment(database_url, "memory://", DATABASE_STATEMENT_TIMEOUT_SECONDS="600")
@@ -72,7 +71,7 @@ def measure(database_url: str, sizes: Sequence[int]) -> list[dict[str, Any]]:
         for size in sorted(sizes):
             _fill(db, owner, other, present, size)
             present = size
-            for what, step in chain(_steps(db, owner), _steps_of_a_backlog(db)):
+            for what, step in chain(_steps(db, owner), _steps_of_a_backlog(db, backlog)):
                 took = statistics.median(_milliseconds(db, step) for _ in range(REPEATS))
                 lines.append({"rows": size, "what": what, "milliseconds": took})
     return lines
@@ -121,11 +120,11 @@ def _steps(db: Session, owner: UUID) -> Iterator[tuple[str, Step]]:
     yield "finish", _finish(owner)
 
 
-def _steps_of_a_backlog(db: Session) -> Iterator[tuple[str, Step]]:
+def _steps_of_a_backlog(db: Session, number: int) -> Iterator[tuple[str, Step]]:
     user = new_user(db)
-    db.execute(_WAITING, {"user": user, "number": WAITING})
+    db.execute(_WAITING, {"user": user, "number": number})
     db.commit()
-    what = f"of {WAITING:,} that wait"
+    what = f"of {number:,} that wait"
     yield f"list {what}", _page(TaskFilter(user_id=user))
     yield f"list by status {what}", _page(TaskFilter(user_id=user, status=[TaskStatus.PENDING]))
     yield f"count {what}", _count(TaskFilter(user_id=user))

@@ -23,17 +23,19 @@ class Size:
     restarted: int  # tasks whose end is awaited over a restart of the broker
     kept: int  # no-op tasks through one pool child, to see whether its memory is flat
     rows: tuple[int, ...]  # of the tasks table, for the growth curves
+    backlog: int  # tasks of one user that wait meanwhile: by a quota twice as many may
     calls: int  # requests that CPU is counted over
 
 
 QUICK = Size(
     "quick", rounds=1, clients=32, requests=800, seconds=4, batches=3, drained=400, starts=30, waiting=2_000,
-    critical=25, loop_seconds=1, streams=100, ticks=12, restarted=4, kept=400, rows=(2_000, 10_000), calls=300,
+    critical=25, loop_seconds=1, streams=100, ticks=12, restarted=4, kept=400, rows=(2_000, 10_000), backlog=10_000,
+    calls=300,
 )  # fmt: skip
 FULL = Size(
     "full", rounds=5, clients=32, requests=8_000, seconds=20, batches=20, drained=5_000, starts=300, waiting=100_000,
     critical=100, loop_seconds=5, streams=1_000, ticks=100, restarted=20, kept=100_000,
-    rows=(10_000, 1_000_000, 5_000_000), calls=5_000,
+    rows=(10_000, 1_000_000, 5_000_000), backlog=100_000, calls=5_000,
 )  # fmt: skip
 
 # Whatever the options say.

@@ -6,7 +6,7 @@ db              a Session whose commits are savepoints of one transaction that i
 fresh_database  the settings of this process on a database of the test's own, in which it commits
 client          starlette's TestClient on `create_app()`, in this process, on a fresh database
 tasks, admin    a new user's and a new administrator's view of the task endpoints; see `tests/support/task_client.py`
-make_user       `make_user(role="user") -> (user, access token)`, through `client`
+make_user       `make_user(role="user") -> (user, access token)`, seen by `client`; `register_user` makes it through the API
 stack           processes on a fresh database; see `tests/support/stack.py`
 start           the same with the example tasks, `start(**settings) -> Running`; see `tests/support/running.py`
 ledger, gate    files by which a test and an example task speak to each other
@@ -21,17 +21,20 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.db.session import SessionLocal, engine
 from app.launcher.postgres import EmbeddedPostgres
+from app.models import User
 from tests.support import accounts, guardian, waiting
 from tests.support.running import Running, example_stack
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.stack import Stack
 from tests.support.task_client import TaskClient, task_client
+from tests.support.tasks import new_login
 
 # The stacks that a test's fixtures have started for it: their logs are shown when it fails.
 STARTED = pytest.StashKey[list[Stack]]()
@@ -107,13 +110,23 @@ def client(fresh_database: None) -> Iterator[TestClient]:
 
 @pytest.fixture
 def make_user(client: TestClient) -> Callable[..., tuple[dict[str, Any], str]]:
-    def promote(user_id: str) -> None:
-        from app.models import User
+    """Without the API: two hashes of a password cost more than most tests."""
 
+    def make(role: str = "user") -> tuple[dict[str, Any], str]:
+        with SessionLocal() as session:
+            token = new_login(session, role)
+        return client.get(f"{accounts.API}/users/me", headers=accounts.bearer(token)).json(), token
+
+    return make
+
+
+@pytest.fixture
+def register_user(client: TestClient) -> Callable[..., tuple[dict[str, Any], str]]:
+    """As `make_user`, through the API: for tests of what registration and login leave behind."""
+
+    def promote(user_id: str) -> None:
         with SessionLocal.begin() as session:
-            user = session.get(User, user_id)
-            assert user is not None
-            user.role = "admin"
+            session.execute(update(User).where(User.id == user_id).values(role="admin"))
 
     return lambda role="user": accounts.make_user(client, promote, role)
 

@@ -1,5 +1,7 @@
 """Rows to test with: users and tasks in any state, made as the service makes them."""
 
+import functools
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -7,20 +9,28 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
+from app.core.security import create_access_token, hash_password
 from app.models import Task, User
+from app.models.login import LoginSession
 from app.models.task import TaskStatus
 from app.services.execution import attempts
 from app.services.execution.attempts import AttemptError, Claim, NextTry, Ticket, WorkerIdentity
 from app.services.task_service import task_service
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.process import ChildProcess
+from tests.support.accounts import PASSWORD
 
 WORKER = WorkerIdentity("worker@test", new_id(), 4711)
 LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
 ERROR = AttemptError("ValueError", "no", "Traceback: no")
 
 
-def new_user(db: Session) -> UUID:
+@functools.cache
+def hash_of_the_password() -> str:
+    return hash_password(PASSWORD)
+
+
+def new_user(db: Session, role: str = "user", password_hash: str = "!") -> UUID:
     """A user straight into the table; their id."""
     user_id = new_id()
     name = f"user-{user_id.hex}"
@@ -32,11 +42,20 @@ def new_user(db: Session) -> UUID:
             username_normalized=name,
             email=address,
             email_normalized=address,
-            password_hash="!",
+            password_hash=password_hash,
+            role=role,
         )
     )
     db.commit()
     return user_id
+
+
+def new_login(db: Session, role: str = "user") -> str:
+    """The access token of a new user with `PASSWORD`, as registration and login would leave their rows."""
+    user_id, session_id, now = new_user(db, role, hash_of_the_password()), new_id(), datetime.now(UTC)
+    db.add(LoginSession(id=session_id, user_id=user_id, expires_at=now + timedelta(days=1)))
+    db.commit()
+    return create_access_token(user_id, session_id, now)
 
 
 def new_task(db: Session, user_id: UUID | None = None, **options: Any) -> Task:

@@ -21,7 +21,7 @@ def measure(bench: Bench) -> Findings:
     findings = Findings("growth", axes=("rows of tasks", "milliseconds in the database"))
     database = bench.services.new_database()
     try:
-        lines = measure_growth(bench.services.database_url(database), list(bench.size.rows))
+        lines = measure_growth(bench.services.database_url(database), list(bench.size.rows), bench.size.backlog)
     finally:
         bench.services.drop_database(database)
     tell(findings, lines)
