@@ -1,6 +1,7 @@
 """Faults on real processes; fixtures in `tests/support/fixtures.py`, the library in `tests/support/faults/`.
 
 scene           `scene(**settings) -> Scene`: a deployment with ledger tasks and a witness, nothing started yet
+broker          a Valkey of a file's own, which its tests kill, flush and freeze
 class_scene     one Scene for all tests of a class, which leave it without workers
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.faults.broker_server import BrokerServer
 from tests.support.faults.scene import Scene, fault_scene
 from tests.support.fixtures import STARTED
 from tests.support.services import Services
@@ -34,6 +36,12 @@ def scene(
             return built
 
         yield build
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
+    with BrokerServer(tmp_path_factory.mktemp("broker")) as started:
+        yield started
 
 
 @pytest.fixture(scope="class")

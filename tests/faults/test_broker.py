@@ -33,12 +33,6 @@ Queued = Callable[[int], AbstractContextManager[list[str]]]
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
-    with BrokerServer(tmp_path_factory.mktemp("broker")) as broker:
-        yield broker
-
-
-@pytest.fixture(scope="module")
 def scene(services: Services, broker: BrokerServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with fault_scene(services, tmp_path_factory.mktemp("scene"), CELERY_BROKER_URL=broker.url) as scene:
         scene.stack.worker(concurrency=PROCESSES, queues=REST)

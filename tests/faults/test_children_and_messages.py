@@ -6,8 +6,6 @@ from typing import Any, Self
 import pytest
 import redis
 
-from app.db.postgresql import attempts
-from app.db.postgresql.prepared import Prepared
 from tests.support.faults import followed
 from tests.support.faults.failpoints import failpoints
 from tests.support.faults.proxy import READY, TcpProxy
@@ -20,8 +18,8 @@ LEDGER = "tests.support.ledger_tasks"
 CLAIM = "app.services.execution.attempts:claim"
 HAND_OVER = "app.worker.shared.hand_over:HandOver.send"
 TOGETHER = "app.services.execution.successes:succeed_together"
-# As a worker sends it; the statement itself was prepared before.
-CLAIM_STATEMENT = f"EXECUTE {Prepared(attempts.CLAIM).name}(".encode()
+# As a worker sends its first statement of a task; the statement itself was prepared before.
+CLAIM_STATEMENT = b"EXECUTE task_service_"
 
 
 class Doomed:

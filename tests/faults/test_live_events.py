@@ -20,12 +20,6 @@ SECONDS = 20
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
-    with BrokerServer(tmp_path_factory.mktemp("broker")) as broker:
-        yield broker
-
-
-@pytest.fixture(scope="module")
 def scene(services: Services, broker: BrokerServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     settings = {"CELERY_BROKER_URL": broker.url, "EVENTS_STREAMS_PER_USER": "500"}
     with fault_scene(services, tmp_path_factory.mktemp("scene"), **settings) as scene:

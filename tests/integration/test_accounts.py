@@ -152,7 +152,7 @@ class TestRegistrationLimit:
 
     def test_one_address_registers_so_many_in_a_window(self, client: httpx.Client, make_user: MakeUser) -> None:
         _, token = make_user("admin")
-        assert [sign_up(client, f"anna{number}").status_code for number in range(4)] == [201, 201, 429, 429]
+        assert [sign_up(client, f"anna{number}").status_code for number in range(4)] == [201, 201, 201, 429]
         answer = sign_up(client, "annabel")
         assert answer.json()["code"] == "too_many_requests"
         assert 0 < int(answer.headers["retry-after"]) <= 900

@@ -3,12 +3,12 @@
 import contextlib
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.support.running import Running, fresh_connections, started
 from tests.support.services import Services
@@ -164,12 +164,14 @@ class TestCelery:
                 receiver = celery_app.events.Receiver(connection, handlers={"*": seen.append})
                 over = threading.Event()
                 listening = threading.Thread(target=_capture, args=(receiver, over))
-                listening.start()
-                time.sleep(1)  # the subscription has no acknowledgement
+                with redis.Redis.from_url(running.stack.broker_url) as broker:
+                    before = broker.pubsub_numpat()
+                    listening.start()
+                    wait_for(lambda: broker.pubsub_numpat() > before, 20, "the subscription")
                 hold_secret.delay(str(gate), str(ledger), password=SECRET)
                 tell.delay(SECRET, str(ledger), auth_token=OTHER)
                 started(ledger)
-                told = celery_app.control.inspect(timeout=5)
+                told = celery_app.control.inspect(timeout=5, limit=1)
                 active, reserved = told.active(), told.reserved()
                 gate.touch()
                 started(ledger, 2)

@@ -82,6 +82,13 @@ def looks(act: Callable[[], object]) -> Iterator[None]:
 
 
 @pytest.fixture
+def looks_at_will(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database may be asked at every task, however long that takes."""
+    for name, value in (("MIN_INTERVAL_SECONDS", 0.0), ("QUERY_TIME_SHARE", 1e9), ("SLOW_QUERY_SECONDS", 1e9)):
+        monkeypatch.setattr(module, name, value)
+
+
+@pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """`passes(5)`: five seconds later, by this process's clock."""
     ahead: list[float] = []
@@ -150,13 +157,9 @@ class TestQueuedTasks:
             accepted = sum(pool.map(lambda _: submit(user), range(60)))
         assert (accepted, queued(user)) == (20, 20)
 
-    def test_many_at_once_with_looks_in_between(
-        self, user: UUID, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.mark.usefixtures("looks_at_will")
+    def test_many_at_once_with_looks_in_between(self, user: UUID, limits: Callable[..., None]) -> None:
         """A look that is under way while others commit forgets none of them."""
-        monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 0.0)
-        monkeypatch.setattr(module, "QUERY_TIME_SHARE", 1e9)
-        monkeypatch.setattr(module, "SLOW_QUERY_SECONDS", 1e9)
         limits(queued_tasks=60)
         with ThreadPoolExecutor(8) as pool:
             accepted = sum(pool.map(lambda _: submit(user), range(160)))
@@ -250,11 +253,11 @@ class TestTasksPerMinute:
             assert tasks.post(f"{tasks.create()['id']}/cancel").status_code == 200
         assert 50 <= refused(tasks.post(body=BODY), "tasks_per_minute_quota") <= 61
 
+    @pytest.mark.usefixtures("looks_at_will")
     def test_a_retry_is_one_more_however_often_the_database_is_asked(
-        self, tasks: TaskClient, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+        self, tasks: TaskClient, limits: Callable[..., None]
     ) -> None:
         """The row was created once: whoever cancels and retries it in a loop sends many tasks."""
-        monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 0.0)
         limits(tasks_per_minute=4)
         task_id = tasks.create()["id"]
         answers = []
@@ -266,11 +269,8 @@ class TestTasksPerMinute:
         assert [answer.status_code for answer in answers] == [202, 202, 202, 429]
         assert 50 <= refused(answers[-1], "tasks_per_minute_quota") <= 61
 
-    def test_one_that_is_deleted_was_sent_all_the_same(
-        self, tasks: TaskClient, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 0.0)
-        monkeypatch.setattr(module, "QUERY_TIME_SHARE", 1e9)
+    @pytest.mark.usefixtures("looks_at_will")
+    def test_one_that_is_deleted_was_sent_all_the_same(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
         limits(tasks_per_minute=3)
         for _ in range(3):
             assert tasks.delete(tasks.create()["id"], force="true").status_code == 204
@@ -338,11 +338,10 @@ class TestCost:
             assert all(submit(user) for _ in range(50))
         assert len(seen) == 1
 
+    @pytest.mark.usefixtures("looks_at_will")
     def test_a_slow_look_is_not_waited_for_and_counts_when_it_is_done(
         self, user: UUID, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 0.0)
-        monkeypatch.setattr(module, "QUERY_TIME_SHARE", 1e9)
         monkeypatch.setattr(module, "SLOW_QUERY_SECONDS", 0.0)
         limits(queued_tasks=20)
         assert submit(user)
@@ -380,12 +379,10 @@ class TestTwoProcesses:
             accepted += 1
         return accepted
 
+    @pytest.mark.usefixtures("looks_at_will")
     def test_one_that_has_not_looked_for_long_overruns_by_a_sixteenth(
-        self, user: UUID, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+        self, user: UUID, limits: Callable[..., None]
     ) -> None:
-        monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 0.0)
-        monkeypatch.setattr(module, "QUERY_TIME_SHARE", 1e9)
-        monkeypatch.setattr(module, "SLOW_QUERY_SECONDS", 1e9)
         limits(queued_tasks=64)
         one, other = Quotas(), Quotas()
         with SessionLocal() as db:

@@ -1,7 +1,5 @@
 """Tasks through real processes: the API, a Celery worker, PostgreSQL and Valkey. One deployment for the whole file."""
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,36 +132,13 @@ class TestABodyThatFails:
 
 
 class TestCelerysOwnWaysToRetry:
+    """One of each kind; how often, after how long and with what: tests/unit/tasks/test_retries.py."""
+
     def test_self_retry(self, running: Running, ledger: Path) -> None:
         ended = running.run("retry_itself", str(ledger), 3)
         assert (ended["status"], ended["result"]) == ("succeeded", {"start": 3, "retries": 2})
         assert running.outcomes(ended["id"]) == ["retried", "retried", "succeeded"]
         assert running.attempts(ended["id"])[0]["error_message"] == "start 1"
-
-    def test_self_retry_ends_after_max_retries_with_the_error_it_was_given(
-        self, running: Running, ledger: Path
-    ) -> None:
-        ended = running.run("retry_itself", str(ledger), 99, 0)
-        assert (ended["status"], ended["attempt"]) == ("failed", 4)  # Celery's max_retries of 3
-        assert ended["error"] == {"type": "ValueError", "message": "start 4"}
-
-    def test_self_retry_obeys_the_number_that_the_request_named(self, running: Running, ledger: Path) -> None:
-        ended = running.run("retry_itself", str(ledger), 99, 0, max_attempts=2)
-        assert (ended["status"], ended["attempt"], ended["max_attempts"]) == ("failed", 2, 2)
-
-    def test_the_countdown_is_kept(self, running: Running, ledger: Path) -> None:
-        running.run("retry_itself", str(ledger), 2, 0.7)
-        first, second = (float(line) for line in lines(ledger))
-        assert second - first >= 0.7
-
-    def test_raise_retry(self, running: Running, ledger: Path) -> None:
-        ended = running.run("raise_retry", str(ledger))
-        assert (ended["status"], ended["result"]) == ("succeeded", 2)
-        assert running.outcomes(ended["id"]) == ["retried", "succeeded"]
-
-    def test_throw_false(self, running: Running, ledger: Path) -> None:
-        ended = running.run("retry_without_throwing", str(ledger))
-        assert (ended["status"], ended["result"], ended["attempt"]) == ("succeeded", "the second start's", 2)
 
     def test_with_other_arguments(self, running: Running) -> None:
         ended = running.run("retry_with", 1, 2)
@@ -183,15 +158,6 @@ class TestCelerysOwnWaysToRetry:
         assert ended["error"] == {"type": "ConnectionError", "message": "start 3"}
         assert running.outcomes(ended["id"]) == ["retried", "retried", "failed"]
 
-    @pytest.mark.parametrize("options", [{}, {"max_attempts": 5}], ids=["by itself", "though the request allows more"])
-    def test_dont_autoretry_for(self, running: Running, ledger: Path, options: dict[str, Any]) -> None:
-        ended = running.run("retry_automatically", str(ledger), kwargs={"hopeless": True}, **options)
-        assert (ended["status"], ended["attempt"]) == ("failed", 1)
-
-    def test_raise_ignore_revokes(self, running: Running) -> None:
-        ended = running.run("ignore_itself")
-        assert (ended["status"], ended["status_reason"]) == ("revoked", "ignored")
-
 
 class TestTimeLimits:
     def test_a_soft_one_is_an_exception_in_the_body(self, running: Running, gate: Path) -> None:
@@ -208,30 +174,9 @@ class TestTimeLimits:
         wait_for(lambda: not _lives(int(lines(ledger)[0])), 10, "the process to be gone")
         assert running.outcomes(ended["id"]) == ["failed"]
 
-    def test_the_requests_timeout_is_a_hard_one_for_each_attempt(
-        self, running: Running, gate: Path, ledger: Path
-    ) -> None:
-        options: dict[str, Any] = {"timeout_seconds": 0.8, "max_attempts": 2, "retry_backoff_seconds": 0.1}
-        ended = running.run("hold_deaf", str(gate), str(ledger), **options)
-        assert (ended["status"], ended["error"]["type"], ended["attempt"]) == ("failed", "TimeLimitExceeded", 2)
-        assert running.outcomes(ended["id"]) == ["retried", "failed"]
-
 
 class TestALostProcess:
-    def test_a_killed_child_costs_an_attempt_and_no_more(self, running: Running, gate: Path, ledger: Path) -> None:
-        task_id = running.create("hold", str(gate), str(ledger))
-        os.kill(int(started(ledger)[0]), signal.SIGKILL)
-        started(ledger, 2)
-        gate.touch()
-        ended = running.ended(task_id)
-        assert (ended["status"], ended["attempt"], ended["error"]) == ("succeeded", 2, None)
-        assert running.outcomes(task_id) == ["worker_lost", "succeeded"]
-
-    def test_a_task_that_kills_its_process_fails_at_the_third_loss(self, running: Running, ledger: Path) -> None:
-        ended = running.run("kill_itself", str(ledger), max_attempts=9)
-        assert (ended["status"], ended["error"]["type"]) == ("failed", "worker_lost")
-        assert (ended["attempt"], len(lines(ledger))) == (3, 3)
-        assert running.outcomes(ended["id"]) == ["worker_lost"] * 3
+    """What a killed child costs, and the cap, are rows 4 and 12 of tests/faults/test_workers.py."""
 
     def test_twice_is_not_too_often(self, running: Running, ledger: Path) -> None:
         ended = running.run("kill_itself", str(ledger), 2)

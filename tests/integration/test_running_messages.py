@@ -28,20 +28,6 @@ class TestMessages:
         headers = {"task_record": record, "task_generation": generation}
         celery_app.send_task(name, headers=headers, queue="default", **options)
 
-    def test_twenty_of_one_task_start_it_once(self, running: Running, ledger: Path, gate: Path) -> None:
-        running.stack.server()
-        task_id = running.create("hold", str(gate), str(ledger))
-        celery_id = running.get(task_id)["celery_id"]
-        for _ in range(20):
-            self._send("tests.hold", task_id, task_id=celery_id)
-        wait_for(lambda: self._waiting(running) == 21, 20, "all of them to wait")
-        running.stack.worker(concurrency=2)
-        started(ledger)
-        gate.touch()
-        assert running.ended(task_id)["attempt"] == 1
-        self._see_the_queue_served(running)
-        assert (running.get(task_id)["attempt"], len(lines(ledger))) == (1, 1)
-
     def test_a_forged_one_starts_nothing(self, running: Running, ledger: Path) -> None:
         running.stack.server()
         task_id = running.create("note_down", str(ledger), run_at="2100-01-01T00:00:00Z")
@@ -83,26 +69,24 @@ class TestMessages:
 
 
 class TestAResultBackend:
-    def test_is_filled_for_celerys_own_clients(self, start: Callable[..., Running], services: Services) -> None:
+    def test_is_filled_for_celerys_own_clients_and_for_a_plain_call(
+        self, start: Callable[..., Running], services: Services
+    ) -> None:
         backend = services.new_broker()
         running = start(CELERY_RESULT_BACKEND=backend)
         running.stack.worker(concurrency=1)
         ended = running.run("echo", 1)
-        with redis.Redis.from_url(backend) as connection:
-            wait_for(lambda: connection.exists(f"celery-task-meta-{ended['celery_id']}"), 10, "the result")
-            assert b'"status": "SUCCESS"' in connection.get(f"celery-task-meta-{ended['celery_id']}")
-
-    def test_is_filled_for_a_plain_call_too(self, start: Callable[..., Running], services: Services) -> None:
-        backend = services.new_broker()
-        running = start(CELERY_RESULT_BACKEND=backend)
-        running.stack.worker(concurrency=1)
         with settings(running.stack.settings), fresh_connections():
             from tests.support.example_tasks import echo
 
             called = echo.delay(1, two=2)
         with redis.Redis.from_url(backend) as connection:
-            meta = wait_for(lambda: connection.get(f"celery-task-meta-{called.id}"), 20, "the result")
-        assert json.loads(meta)["result"] == {"args": [1], "kwargs": {"two": 2}}
+            first, second = (
+                json.loads(wait_for(lambda key=key: connection.get(f"celery-task-meta-{key}"), 20, "the result"))
+                for key in (ended["celery_id"], called.id)
+            )
+        assert first["status"] == "SUCCESS"
+        assert second["result"] == {"args": [1], "kwargs": {"two": 2}}
 
 
 class TestPriorities:
@@ -138,12 +122,5 @@ class TestTimes:
         assert task["started_at"] >= task["run_at"] > task["created_at"]
         assert running.get(planned)["status"] == "pending"
         assert lines(ledger) in (["past", "delayed"], ["delayed", "past"])
-
-    def test_a_planned_one_starts_at_once_when_its_time_is_taken_away(
-        self, start: Callable[..., Running], ledger: Path
-    ) -> None:
-        running = start()
-        running.stack.worker(concurrency=1)
-        planned = running.create("note_down", str(ledger), run_at="2100-01-01T00:00:00Z")
         assert running.http.patch(TASKS + planned, json={"run_at": None}).status_code == 200
         assert running.ended(planned)["status"] == "succeeded"

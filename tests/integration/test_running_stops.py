@@ -156,17 +156,6 @@ class TestAWorkerThatLeaves:
             ["handed_back", "succeeded"],
         )
 
-    def test_lets_what_is_short_end(self, start: Callable[..., Running], ledger: Path, gate: Path) -> None:
-        running = start(**GRACE)
-        worker = running.stack.worker(concurrency=1)
-        task_id = running.create("hold_deaf", str(gate), str(ledger), "whole")
-        started(ledger)
-        running.stack.kill(worker, signal.SIGTERM)
-        worker.await_line("Warm shutdown")
-        gate.touch()
-        assert (running.ended(task_id)["result"], running.outcomes(task_id)) == ("whole", ["succeeded"])
-        wait_for(lambda: not worker.running, 20, "the worker to end")
-
     @pytest.mark.parametrize("how", ["asleep", "in a C function"])
     def test_a_cold_shutdown_gives_everything_back(self, start: Callable[..., Running], ledger: Path, how: str) -> None:
         running = start(**GRACE)

@@ -96,21 +96,6 @@ class TestTheOwnersSnippets:
 
 
 class TestCreate:
-    @pytest.mark.parametrize(
-        ("given", "priority", "queue"),
-        [
-            ("low", "low", "low_priority"),
-            (1, "low", "low_priority"),
-            (2, "normal", "default"),
-            (3, "high", "high_priority"),
-            (4, "critical", "high_priority"),
-            ("urgent", "critical", "high_priority"),
-        ],
-    )
-    def test_priorities(self, db: Session, given: Any, priority: str, queue: str) -> None:
-        task = new_task(db, priority=given)
-        assert (task.priority, task.queue) == (priority, queue)
-
     def test_refuses_what_is_no_task(self, db: Session) -> None:
         user = new_user(db)
         for error, options in (

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
+from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import text
 
 from app.celery_app import celery_app
@@ -96,30 +96,12 @@ def fail_until(self: Any, ledger: str, succeed_at: int = 3) -> int:
 
 
 @celery_app.task(bind=True, name="tests.retry_itself", default_retry_delay=0)
-def retry_itself(self: Any, ledger: str, succeed_at: int = 3, countdown: float | None = None) -> dict[str, Any]:
+def retry_itself(self: Any, ledger: str, succeed_at: int = 3) -> dict[str, Any]:
     """`self.retry()` until the start of this number."""
     start = note(ledger, time.time())
     if start < succeed_at:
-        raise self.retry(exc=ValueError(f"start {start}"), countdown=countdown)
+        raise self.retry(exc=ValueError(f"start {start}"))
     return {"start": start, "retries": self.request.retries}
-
-
-@celery_app.task(bind=True, name="tests.raise_retry")
-def raise_retry(self: Any, ledger: str) -> int:
-    """`raise Retry` once."""
-    start = note(ledger)
-    if start == 1:
-        raise Retry("not yet", when=0)
-    return start
-
-
-@celery_app.task(bind=True, name="tests.retry_without_throwing", default_retry_delay=0)
-def retry_without_throwing(self: Any, ledger: str) -> str:
-    """`self.retry(throw=False)` once: what the body returns then does not count."""
-    if note(ledger) == 1:
-        self.retry(throw=False, countdown=0)
-        return "the first start's, which does not count"
-    return "the second start's"
 
 
 @celery_app.task(bind=True, name="tests.retry_with", default_retry_delay=0)
@@ -142,23 +124,17 @@ def retry_at_the_end_of_time(self: Any) -> None:
     raise self.retry(countdown=1e300)
 
 
-class Hopeless(ConnectionError):
-    """Not worth another attempt."""
-
-
 @celery_app.task(
     bind=True,
     name="tests.retry_automatically",
     autoretry_for=(ConnectionError,),
-    dont_autoretry_for=(Hopeless,),
     max_retries=2,
     retry_backoff=False,
     default_retry_delay=0,
 )
-def retry_automatically(self: Any, ledger: str, hopeless: bool = False) -> None:
+def retry_automatically(self: Any, ledger: str) -> None:
     """Always fail with a ConnectionError."""
-    start = note(ledger)
-    raise (Hopeless if hopeless else ConnectionError)(f"start {start}")
+    raise ConnectionError(f"start {note(ledger)}")
 
 
 @celery_app.task(bind=True, name="tests.soft_limit", soft_time_limit=1)
@@ -287,12 +263,6 @@ class Stumbling(SQLAlchemyTask):
 @celery_app.task(bind=True, base=Stumbling, name="tests.stumble")
 def stumble(self: Any) -> None:
     """Never gets to its body."""
-
-
-@celery_app.task(bind=True, name="tests.ignore_itself")
-def ignore_itself(self: Any) -> None:
-    """`raise Ignore`."""
-    raise Ignore
 
 
 @celery_app.task(bind=True, name="tests.deaf")

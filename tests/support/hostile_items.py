@@ -1,6 +1,6 @@
 """What somebody who may write to the broker could put there: queue items, control commands, leftovers of acks.
 
-`TASK_ITEMS`, `RECORD_ITEMS`, `COMMANDS` and `LEFTOVERS` are {what it is: how to make it}. An item is made for a ledger:
+`COMMANDS` and the kinds of `TASK_ITEMS` are {what it is: how to make it}. An item is made for a ledger:
 had a worker run it, a line would stand there.
 """
 
@@ -257,7 +257,14 @@ FOLLOWED: dict[str, Make] = {
         [{"task": NOTE_DOWN, "options": {"queue": [], "link": 1}}], [{"task": "celery.group", "kwargs": {"tasks": 1}}],
     )
 }  # fmt: skip
-TASK_ITEMS = RAW | ENVELOPES | BODIES | TYPES | HEADERS | BUILT_INS
+TASK_ITEMS = {
+    "raw": RAW,
+    "envelopes": ENVELOPES,
+    "bodies": BODIES,
+    "types": TYPES,
+    "headers": HEADERS,
+    "built-ins": BUILT_INS,
+}
 
 
 def record_item(record: Any, generation: Any, embed: Any = None, **headers: Any) -> bytes:
