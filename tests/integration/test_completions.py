@@ -4,12 +4,13 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 
 from app.core.config import get_settings
 from app.core.ids import new_id
@@ -165,29 +166,35 @@ class TestNeighbours:
 
 
 class TestAnOutage:
-    def test_what_came_before_is_written_after_it(self, completions: Completions, source: HandOver) -> None:
-        source.send(success())
-        write(completions)
+    @pytest.fixture
+    def outage(self, services: Services) -> AbstractContextManager[None]:
+        """While it is entered, there is no database."""
+        return settings(environment(services.database_url("there_is_no_such_database"), services.flushed_broker()))
+
+    def test_what_came_before_is_written_after_it(
+        self, completions: Completions, source: HandOver, outage: AbstractContextManager[None]
+    ) -> None:
         one = success("1")
         source.send(one)
-        with prepared_connection() as connection, SessionLocal() as db:
-            ((pid,),) = connection.execute(select(func.pg_backend_pid()), {}).all()
-            db.execute(select(func.pg_terminate_backend(pid)))
-        write(completions)
+        with outage:
+            write(completions)
         assert completions.held() == {(one.task_id, 1)}
         write(completions)
         assert row(one.task_id).status is TaskStatus.SUCCEEDED
 
     def test_what_has_waited_for_ten_leases_is_given_up_and_an_orphan_for_the_agent(
-        self, completions: Completions, source: HandOver, caplog: pytest.LogCaptureFixture, services: Services
+        self,
+        completions: Completions,
+        source: HandOver,
+        caplog: pytest.LogCaptureFixture,
+        outage: AbstractContextManager[None],
     ) -> None:
         old, young = success(), success()
         source.send(old)
         source.send(young)
         completions.held()
         completions._waiting[old.task_id, 1].since -= get_settings().worker_lease_seconds * DELIVERY_LEASES
-        gone = environment(services.database_url("there_is_no_such_database"), services.flushed_broker())
-        with settings(gone):
+        with outage:
             write(completions)
         assert completions.held() == {(young.task_id, 1)}
         assert f"the end of task {old.task_id} could not be written" in caplog.text

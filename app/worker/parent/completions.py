@@ -121,7 +121,7 @@ class Completions:
         return PACE_SECONDS
 
     def _wait(self, error: Exception) -> float:
-        """Returns the pause before the next try: none the first time, for an old connection may have been cut."""
+        """The first retry is immediate: the connection may have ended in the middle of the statement."""
         again, self._is_away = self._is_away, True
         logger.warning("database not reachable, %d successes wait: %s", len(self._waiting), first_line(error))
         self._give_up_the_oldest()
