@@ -21,7 +21,9 @@ class LoginForm(BaseModel):
         examples=["correct horse battery staple"],
         json_schema_extra={"format": "password"},
     )
-    grant_type: Literal["password"] | None = Field(None, description="`password`, or omitted.")
+    grant_type: Annotated[str, Field(pattern="^(password)?$")] | None = Field(
+        None, description="`password`, empty or omitted.", examples=["password"]
+    )
     scope: str = Field("", description="Ignored: a login has all rights of its user.")
 
 

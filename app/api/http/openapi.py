@@ -68,7 +68,10 @@ def _summary(name: str) -> str:
 
 
 def _accept_api_keys(operation: dict[str, Any]) -> None:
-    """Offer API keys beside the login, except where an operation refuses them, and say which scopes they need."""
+    """Offer API keys beside the login, except where an operation refuses them, and say which scopes they need.
+
+    An operation that declares no 401 works without credentials too.
+    """
     if "security" not in operation:
         return
     denials = operation["responses"].get("403", {}).get("content", {}).get(MEDIA_TYPE, {}).get("examples", {})
@@ -76,7 +79,8 @@ def _accept_api_keys(operation: dict[str, Any]) -> None:
         operation["description"] += "\n\nAPI keys cannot call this operation."
         return
     (scopes,) = operation["security"][0].values()
-    operation["security"].append({_API_KEY: scopes})
+    anonymous: list[dict[str, list[str]]] = [] if "401" in operation["responses"] else [{}]
+    operation["security"] = [*anonymous, *operation["security"], {_API_KEY: scopes}]
     needed = " and ".join(f"the scope `{scope}`" for scope in scopes) or "no scope"
     operation["description"] += f"\n\nAPI keys need {needed}."
 

@@ -22,6 +22,8 @@ ROLE = os.environ["CONFORMANCE_ROLE"]
 ENDS_ITS_TOKEN = {("POST", "/api/v1/auth/logout"), ("PUT", "/api/v1/users/me/password")}
 # No answer but the list of logins names one.
 ONE_LOGIN = ("DELETE", "/api/v1/auth/sessions/{session_id}")
+# The account may be another one than that which made the key of an earlier answer.
+ONE_KEY = {(method, "/api/v1/auth/api-keys/{key_id}") for method in ("GET", "DELETE")}
 # What its answers hold is taken for the ids of events: it never gets a task's.
 ONE_TASK = ("GET", "/api/v1/tasks/{task_id}/events")
 # As good as a second for every check, and nobody has the time.
@@ -55,8 +57,37 @@ def _task_of(authorization: str) -> str:
         return str(client.post("/api/v1/tasks/", json=body).json().get("id", "unknown"))
 
 
+def _key_of(authorization: str) -> str:
+    body = {"name": "x", "scopes": ["tasks:read"]}
+    with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
+        return str(client.post("/api/v1/auth/api-keys", json=body).json().get("id", "unknown"))
+
+
 def _names(case: schemathesis.Case) -> tuple[str, str]:
     return case.method.upper(), case.path
+
+
+@schemathesis.hook
+def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, Any]) -> None:
+    """The document describes a stream as a text; schemathesis checks each event, and wants to be told what one is."""
+    task, nothing = {"$ref": "#/components/schemas/TaskRead"}, {"type": "object", "maxProperties": 0}
+    streams = {
+        "/api/v1/tasks/events": _event(["task", "reset"], {"anyOf": [task, nothing]}),
+        "/api/v1/tasks/{task_id}/events": _event(["task"], task),
+    }
+    for path, event in streams.items():
+        raw_schema["paths"][path]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"] = event
+
+
+def _event(kinds: list[str], content: dict[str, Any]) -> dict[str, Any]:
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
+    properties = {
+        "event": {"type": "string", "enum": kinds},
+        "id": {"type": "string"},
+        "data": data,
+        "retry": {"type": "integer", "minimum": 0},
+    }
+    return {"type": "object", "properties": properties}
 
 
 @schemathesis.auth(refresh_interval=600)
@@ -84,6 +115,8 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         token = str(_new_login(ROLE)[1]["access_token"])
         case.headers["Authorization"] = f"Bearer {token}"
         case.path_parameters["session_id"] = _login_of(token)
+    if _names(case) in ONE_KEY and "Authorization" in case.headers:
+        case.path_parameters["key_id"] = _key_of(case.headers["Authorization"])
     if _names(case) == ONE_TASK and "Authorization" in case.headers:
         case.path_parameters["task_id"] = _task_of(case.headers["Authorization"])
     if isinstance(case.body, dict) and next(_turns) % 2:
