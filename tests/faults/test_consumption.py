@@ -11,7 +11,7 @@ from tests.support.faults.scene import Scene
 from tests.support.waiting import wait_for
 
 MODULES = json.dumps(["tests.support.ledger_tasks", stalls.MODULE])
-STALLED = "nothing arrives although messages wait"
+STALLED = "no message arrives although messages wait"
 
 
 def test_a_worker_that_consumes_nothing_starts_its_consumer_anew(scene: Callable[..., Scene], tmp_path: Path) -> None:
