@@ -13,7 +13,6 @@ RUN useradd --system --uid 10001 --home-dir /srv --shell /usr/sbin/nologin app \
     && install --directory --owner app /data
 COPY --from=packages /venv /venv
 COPY alembic.ini /srv/
-COPY alembic /srv/alembic
 COPY app /srv/app
 WORKDIR /srv
 # Else every process would compile it at its start, and keep 22 MiB that this takes.

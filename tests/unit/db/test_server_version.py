@@ -11,7 +11,9 @@ from tests.report.model import ROOT
 
 @pytest.fixture
 def migration() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("m0007", ROOT / "alembic/versions/0007_counts_of_ended_tasks.py")
+    spec = importlib.util.spec_from_file_location(
+        "m0007", ROOT / "app/migrations/versions/0007_counts_of_ended_tasks.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -8,9 +8,8 @@ and then write would wait for it, and it for them.
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from alembic.util import CommandError
-
 from alembic import op
+from alembic.util import CommandError
 
 revision: str = "0007"
 down_revision: str | None = "0006"
