@@ -3,11 +3,10 @@
 import ipaddress
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.core.config import Settings
 from app.outbound.policy import NAT64, Places, Policy, is_public
+from tests.support.properties import given, st
 
 ALL_V4 = st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address)
 ALL_V6 = st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address)
