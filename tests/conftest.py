@@ -2,19 +2,15 @@
 
 import warnings
 
-import hypothesis
 import pytest
 
+import tests.support.properties  # noqa: F401 (loads Hypothesis's profile)
 from tests.support.settings import forget_the_developers_settings
 
 with warnings.catch_warnings():
     # It asks for httpx2, which the requirements that were tried together do not have; once imported it is silent.
     warnings.simplefilter("ignore")
     import starlette.testclient  # noqa: F401
-
-# Hypothesis gives an example 0.2 s, which on a busy machine says something of the machine alone.
-hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
-hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

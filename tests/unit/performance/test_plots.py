@@ -8,6 +8,7 @@ import pytest
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal
 from tests.performance.plots import attained, draw, histogram, rates
+from tests.support.tools import needs
 
 
 def row(goal: Goal, *values: float) -> Comparison:
@@ -54,6 +55,7 @@ class TestRates:
         assert done[8] == 2.0
 
 
+@needs("matplotlib")
 class TestDraw:
     def test_draws_what_there_is(self, tmp_path: Path) -> None:
         one = Findings("submit", [row(Goal(at_least=5), 4.0, 6.0), row(Goal(at_most=0), 0.0)])

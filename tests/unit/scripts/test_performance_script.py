@@ -13,6 +13,7 @@ from tests.performance.load import Endpoint, Measured, measure
 from tests.performance.scenario import HEALTHZ
 from tests.performance.wire import Answer, Connection, Request
 from tests.support.loopback import NotLoopback, loopback
+from tests.support.tools import needs
 from tests.support.weak_service import WeakService
 
 
@@ -56,6 +57,7 @@ class TestFigures:
         assert text.splitlines()[2].split()[-1] == "3"
         assert "'HTTP 503': 2" in text
 
+    @needs("matplotlib")
     def test_draws_a_picture(self, tmp_path: Path) -> None:
         plot(
             [Row("x", measured(1, 2, 3), measured(1)), Row("none", measured(), measured(1))],
@@ -112,6 +114,7 @@ class TestMeasure:
 
 
 class TestCommand:
+    @needs("matplotlib")
     def test_measures_a_running_server_and_clears_up(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         figures, picture = tmp_path / "f.json", tmp_path / "p.png"
         with WeakService() as service:
