@@ -24,4 +24,4 @@ EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 CMD ["uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8000", "--no-server-header", "--no-access-log", \
-     "--http", "app.api.protocol:BoundedProtocol", "--ws", "none", "--timeout-graceful-shutdown", "10"]
+     "--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none", "--timeout-graceful-shutdown", "10"]

@@ -9,9 +9,9 @@ from datetime import timedelta
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from app.broker import signing, transport
 from app.core.config import get_settings
-from app.dispatch.routing import DEFAULT_QUEUE, MESSAGE_PRIORITY, PRIORITY_STEPS, QUEUES
+from app.messaging.guard import signing, transport
+from app.messaging.routing import DEFAULT_QUEUE, MESSAGE_PRIORITY, PRIORITY_STEPS, QUEUES
 from app.models.task import TaskPriority
 
 _settings = get_settings()
@@ -20,8 +20,8 @@ transport.install()
 celery_app = Celery(
     "task_service",
     task_cls="app.tasks.base:SQLAlchemyTask",
-    amqp="app.dispatch.reprs:RedactedAMQP",
-    control="app.broker.commands:Control",
+    amqp="app.messaging.reprs:RedactedAMQP",
+    control="app.messaging.guard.commands:Control",
 )
 celery_app.conf.update(
     broker_url=_settings.celery_broker_url.get_secret_value() if _settings.celery_broker_url else None,
@@ -31,7 +31,7 @@ celery_app.conf.update(
     task_serializer="json",
     result_serializer="json",
     accept_content=["json"],
-    worker_consumer="app.worker.consumer:Consumer",
+    worker_consumer="app.worker.parent.consumer:Consumer",
     worker_enable_remote_control=_settings.remote_control != "off",
     enable_utc=True,
     timezone="UTC",
@@ -61,7 +61,7 @@ celery_app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_hijack_root_logger=True,
     # Periodic work. Beat may run any number of times: each period fires once.
-    beat_scheduler="app.schedules.scheduler:OncePerPeriod",
+    beat_scheduler="app.beat.scheduler:OncePerPeriod",
     beat_schedule={
         "purge-finished-tasks": {
             "task": "app.tasks.common_tasks.purge_finished_tasks",
@@ -78,7 +78,8 @@ celery_app.conf.update(
 
 # Below the application, since the tasks import it: the base of every task, and what a worker and beat run beside them.
 from app.tasks.base import SQLAlchemyTask  # noqa: E402 (see above)
-from app.worker import bootsteps, logs  # noqa: E402 (see above)
+from app.worker.parent import bootsteps  # noqa: E402 (see above)
+from app.worker.shared import logs  # noqa: E402 (see above)
 
 bootsteps.install(celery_app)
 logs.install()

@@ -13,7 +13,7 @@
     │                               TooManySubmissions
     └── Unavailable            503  DatabaseUnavailable, TookTooLong, NotReady, Overloaded
 
-Each has a stable `code`, a `title` and an HTTP status; `app/api/problems.py` renders them. Services raise
+Each has a stable `code`, a `title` and an HTTP status; `app/api/http/problems.py` renders them. Services raise
 these and never import FastAPI. What speaks to a task's body stands apart at the end: `ResultTooLarge`, and
 `TaskCancelled`, `AttemptLost`, `AttemptHandedBack`, which are control flow, as `asyncio.CancelledError` is.
 """

@@ -11,15 +11,15 @@ import anyio.to_thread
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.api import docs
-from app.api.cors import Cors
-from app.api.direct import ShortWay
-from app.api.endpoints import operations
-from app.api.error_handlers import add_problem_handlers
-from app.api.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
-from app.api.openapi import operation_id
+from app.api.endpoints import docs, operations
+from app.api.http.cors import Cors
+from app.api.http.error_handlers import add_problem_handlers
+from app.api.http.fast_path import ShortWay
+from app.api.http.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
+from app.api.http.openapi import operation_id
+from app.api.http.shutdown import told_to_stop
 from app.api.routes import add_routes
-from app.api.stopping import told_to_stop
+from app.catalogue import catalogue
 from app.core.allocator import lean_malloc
 from app.core.config import get_settings
 from app.core.logging import configure_logging, make_access_lines_cheap
@@ -27,12 +27,11 @@ from app.core.metrics import forget_process
 from app.db.outage import first_line
 from app.db.session import SessionLocal, dispose_engine, keep_transactions_short
 from app.errors import ServiceError
-from app.live.hints import attendant
 from app.live.watcher import running_watcher
-from app.services.authenticator import Authenticator
-from app.services.catalogue import catalogue
-from app.services.submitter import Submitter
-from app.services.task_lookup import TaskLookup
+from app.messaging.hints import attendant
+from app.services.batched.authenticator import Authenticator
+from app.services.batched.submitter import Submitter
+from app.services.batched.task_lookup import TaskLookup
 from app.services.user_service import user_service
 
 logger = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ def create_app() -> FastAPI:
         version=VERSION,
         license_info={"name": "MIT", "identifier": "MIT"},
         openapi_tags=TAGS,
-        # Served by `app.api.docs`, from files of our own.
+        # Served by `app.api.endpoints.docs`, from files of our own.
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -153,8 +152,12 @@ async def _groups() -> AsyncIterator[dict[str, Any]]:
 
 def _tell_of_an_unbounded_server() -> None:
     """What bounds a request's headers stands in uvicorn's protocol, which only its command line chooses."""
-    if get_settings().app_env == "production" and "uvicorn" in sys.modules and "app.api.protocol" not in sys.modules:
-        logger.warning("headers have no end here: start uvicorn with --http app.api.protocol:BoundedProtocol")
+    if (
+        get_settings().app_env == "production"
+        and "uvicorn" in sys.modules
+        and "app.api.http.protocol" not in sys.modules
+    ):
+        logger.warning("headers have no end here: start uvicorn with --http app.api.http.protocol:BoundedProtocol")
 
 
 def _ensure_first_admin() -> None:

@@ -12,10 +12,10 @@ from app.db.session import SessionLocal
 from app.errors import Unauthenticated
 from app.live.watcher import Watcher
 from app.models.api_key import Scope
-from app.services.auth_service import Principal
-from app.services.authenticator import Authenticator
-from app.services.submitter import Submitter
-from app.services.task_lookup import TaskLookup
+from app.services.accounts.auth_service import Principal
+from app.services.batched.authenticator import Authenticator
+from app.services.batched.submitter import Submitter
+from app.services.batched.task_lookup import TaskLookup
 
 oauth2_scheme = OAuth2PasswordBearer(
     tokenUrl="/api/v1/auth/login",

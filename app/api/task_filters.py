@@ -10,8 +10,8 @@ from app.api.deps import TaskReader
 from app.models.task import TaskPriority, TaskStatus
 from app.schemas.json_value import ShortText, Tag
 from app.schemas.task import Moment, PriorityIn
-from app.services.auth_service import Principal
-from app.services.task_filter import TaskFilter
+from app.services.accounts.auth_service import Principal
+from app.services.tasks.task_filter import TaskFilter
 
 
 def _number(value: object) -> object:

@@ -166,7 +166,7 @@ class Server:
     def _start_parts(self) -> None:
         options = self.options
         api = ["uvicorn", "app.main:app", "--host", options.host, "--port", str(self.port), "--no-server-header",
-               "--http", "app.api.protocol:BoundedProtocol", "--ws", "none", "--no-access-log",
+               "--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none", "--no-access-log",
                "--timeout-graceful-shutdown", "5"]  # fmt: skip
         if not os.environ.get("FORWARDED_ALLOW_IPS"):
             # uvicorn believes anybody on this machine about their address, by which logins are throttled.

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app.db.outage import first_line
-from app.live.channel import Channel, unpack
+from app.messaging.channel import Channel, unpack
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from app.models.api_key import ApiKey
 from app.models.login import LoginSession
 from app.models.task import Task, TaskStatus
 from app.models.user import User
-from app.services import task_queries
+from app.services.tasks import task_queries
 
 # So much later than `updated_at` says may a change come to be seen: the transactions of ours are shorter.
 LATE = timedelta(seconds=5)

@@ -11,8 +11,8 @@ from uuid import UUID
 from sqlalchemy import DDL, CheckConstraint, Index, String, event, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.core.ids import new_id
 from app.db.base import Base, JSONText
-from app.models.ids import new_id
 
 MAX_DETAIL = 4096
 

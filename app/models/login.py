@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, LargeBinary, func
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.core.ids import new_id
 from app.db.base import Base
-from app.models.ids import new_id
 
 
 class LoginSession(Base):

@@ -10,8 +10,8 @@ Who moves a task out of a state:
     failed     a retry through the API (pending)
     revoked    a retry through the API (pending)
 
-`app/services/transitions.py` holds the one function that writes `status`; the CHECKs below and the trigger of the
-first migration hold what the database can know by itself.
+`app/services/execution/transitions.py` holds the one function that writes `status`; the CHECKs below and the trigger of
+the first migration hold what the database can know by itself.
 """
 
 from datetime import datetime
@@ -24,8 +24,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from app.core.ids import new_id
 from app.db.base import Base, JSONText
-from app.models.ids import new_id
 
 MAX_CRASHES = 3
 

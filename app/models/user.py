@@ -7,8 +7,8 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.core.ids import new_id
 from app.db.base import Base
-from app.models.ids import new_id
 
 
 class Role(StrEnum):

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from app.catalogue import redact_args
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
 from app.core.redaction import holds_mask, redact
@@ -25,7 +26,6 @@ from app.db.base import dumped, json_size
 from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
 from app.schemas.base import PatchModel, RequestModel
 from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag, check_size
-from app.services.catalogue import redact_args
 
 MAX_SECONDS = 366 * 24 * 3600
 MAX_TAGS = 50

@@ -16,15 +16,16 @@ from sqlalchemy.orm import Session
 from app.core.redacted_text import redact_text
 from app.db.after_commit import after_commit
 from app.db.session import transaction
-from app.dispatch.messages import Dispatch
-from app.dispatch.publisher import publish
 from app.errors import InvalidTransition, PreconditionFailed, TaskActive, TaskCancelled, TaskNotFound
-from app.live import hints
+from app.messaging import hints
+from app.messaging.dispatches import Dispatch
+from app.messaging.publisher import publish
 from app.models.audit import AuditEvent
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.schemas.task import TaskCreate
-from app.services import (
-    audit,
+from app.services.audit import recording as audit
+from app.services.execution.results import check_size
+from app.services.tasks import (
     task_changes,
     task_counts,
     task_creation,
@@ -33,9 +34,8 @@ from app.services import (
     task_queries,
     task_reports,
 )
-from app.services.quotas import load_of, quotas
-from app.services.results import check_size
-from app.services.task_filter import TaskFilter
+from app.services.tasks.quotas import load_of, quotas
+from app.services.tasks.task_filter import TaskFilter
 
 
 class TaskService:

@@ -28,11 +28,12 @@ from app.errors import (
 from app.models.audit import AuditEvent
 from app.models.user import Role, User
 from app.schemas.user import FirstAdmin
-from app.services import api_key_queries, audit
-from app.services import user_queries as queries
-from app.services.audit import Subject
-from app.services.auth_service import auth_service
-from app.services.login_queries import revoke_sessions_of
+from app.services.accounts import api_key_queries
+from app.services.accounts import user_queries as queries
+from app.services.accounts.auth_service import auth_service
+from app.services.accounts.login_queries import revoke_sessions_of
+from app.services.audit import recording as audit
+from app.services.audit.recording import Subject
 
 logger = logging.getLogger(__name__)
 

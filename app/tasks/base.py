@@ -21,18 +21,18 @@ from sqlalchemy.orm import Session
 
 from app.core.redaction import secrets_in
 from app.db.session import SessionLocal
-from app.dispatch.messages import GENERATION_HEADER, RECORD_HEADER
-from app.dispatch.reprs import parameters_of
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
+from app.messaging.dispatches import GENERATION_HEADER, RECORD_HEADER
+from app.messaging.reprs import parameters_of
 from app.schemas.task import MAX_SECONDS
-from app.services.attempts import NextTry, Ticket
+from app.services.execution.attempts import NextTry, Ticket
 from app.tasks.followers import is_followed
 from app.tasks.retries import backoff_seconds
-from app.worker import logs
-from app.worker.coroutines import run_coroutine
-from app.worker.delivery import Undeliverable
-from app.worker.identity import identity
-from app.worker.run import AttemptRun, to_json
+from app.worker.child.attempt_run import AttemptRun, to_json
+from app.worker.child.coroutines import run_coroutine
+from app.worker.shared import logs
+from app.worker.shared.delivery import Undeliverable
+from app.worker.shared.identity import identity
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class SQLAlchemyTask(Task):
     """
 
     abstract = True
-    Request = "app.worker.request:RecordRequest"
+    Request = "app.worker.parent.request:RecordRequest"
 
     max_attempts: int | None = None
     rerun_lost: bool = True

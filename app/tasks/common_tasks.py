@@ -11,8 +11,8 @@ from app.celery_app import celery_app
 from app.core.config import get_settings
 from app.outbound import Failed, Refused
 from app.outbound.fields import PublicURL, RequestHeaders
-from app.services import idempotency
 from app.services.task_service import task_service
+from app.services.tasks import idempotency
 from app.tasks.fetching import NotRepeated, fetch_of
 from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_as_asked
 
@@ -111,7 +111,7 @@ def purge_expired_logins(self: Any) -> dict[str, int]:
     """Delete logins and API keys that ended a while ago. Started by beat; safe to run twice."""
     total: Counter[str] = Counter()
     # What signs tokens and checks passwords is 10 MB that no other task needs.
-    from app.services.auth_service import auth_service
+    from app.services.accounts.auth_service import auth_service
 
     while any((removed := asdict(auth_service.purge_expired_logins(self.db))).values()):
         total.update(removed)

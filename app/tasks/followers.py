@@ -1,11 +1,12 @@
 """Who hears in the pool child that a body has ended. For them the row must be right by then; nobody else minds that it
-is so a moment later (`app/worker/completions.py`)."""
+is so a moment later (`app/worker/parent/completions.py`)."""
 
 import functools
 
 from celery import Task, signals
 
-from app.worker import logs, seat
+from app.worker.child import slot as seat
+from app.worker.shared import logs
 
 _OURS = frozenset({seat.stand_up, logs.forget})
 

@@ -9,11 +9,11 @@ from pydantic import Field
 from app.celery_app import celery_app
 from app.core.config import get_settings
 from app.db.session import SessionLocal
-from app.dispatch.routing import HIGH_QUEUE
 from app.errors import WebhooksOff
+from app.messaging.routing import HIGH_QUEUE
 from app.outbound import Failed, Refused
 from app.outbound.fields import PublicURL
-from app.services import webhook_secrets
+from app.services.accounts import webhook_secrets
 from app.tasks import smtp
 from app.tasks.base import SQLAlchemyTask
 from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_as_asked

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from app.core.ids import new_id
 from app.db.base import dump_json
-from app.models.ids import new_id
 from app.outbound import Bounds, Client
 from app.outbound.signatures import signed_headers
 from app.outbound.urls import parse

@@ -79,7 +79,7 @@ class TestBetweenCommitAndPublish:
 
     def test_an_accepted_task_whose_api_died_before_the_message_starts(self, class_scene: Scene) -> None:
         held = class_scene.stack.directory / "held"
-        point = {"do": f"wait:{held}-never", "at": "app.dispatch.publisher:send", "once_file": str(held)}
+        point = {"do": f"wait:{held}-never", "at": "app.messaging.publisher:send", "once_file": str(held)}
         with self._serving(class_scene, point) as api:
             class_scene.work()
             wait_for(held.exists, 20, "the publisher to be about to send")

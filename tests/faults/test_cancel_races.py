@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from app.core.ids import new_id
 from app.db.session import SessionLocal, autocommit_engine
 from app.errors import InvalidTransition
-from app.models.ids import new_id
 from app.models.task import Task
 from app.schemas.task import TaskCreate
-from app.services import attempts
 from app.services import task_service as module
-from app.services.attempts import Ticket
+from app.services.execution import attempts
+from app.services.execution.attempts import Ticket
 from app.services.task_service import task_service
 from tests.support.faults.invariants import Witness
 from tests.support.faults.scene import Scene

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from app.db.direct import Prepared
-from app.services import attempts
+from app.services.execution import attempts
 from tests.support.faults import followed
 from tests.support.faults.failpoints import failpoints
 from tests.support.faults.proxy import READY, TcpProxy
@@ -17,9 +17,9 @@ from tests.support.services import Services
 from tests.support.waiting import wait_for
 
 LEDGER = "tests.support.ledger_tasks"
-CLAIM = "app.services.attempts:claim"
-HAND_OVER = "app.worker.handover:Handover.send"
-TOGETHER = "app.services.successes:succeed_together"
+CLAIM = "app.services.execution.attempts:claim"
+HAND_OVER = "app.worker.shared.handover:Handover.send"
+TOGETHER = "app.services.execution.successes:succeed_together"
 # As a worker sends it; the statement itself was prepared before.
 CLAIM_STATEMENT = f"EXECUTE {Prepared(attempts._CLAIM).name}(".encode()
 
@@ -70,8 +70,8 @@ class TestAChildDies:
         ("finish", "fail", "ended"),
         [
             (HAND_OVER, False, ("succeeded", 1, 0, 0)),
-            ("app.services.attempts:succeed", False, ("succeeded", 1, 0, 0)),
-            ("app.services.attempts:fail", True, ("failed", 1, 0, 1)),
+            ("app.services.execution.attempts:succeed", False, ("succeeded", 1, 0, 0)),
+            ("app.services.execution.attempts:fail", True, ("failed", 1, 0, 1)),
         ],
         ids=["handed over", "written by itself", "failed"],
     )

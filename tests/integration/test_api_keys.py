@@ -16,8 +16,8 @@ from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.errors import InvalidToken
 from app.models.api_key import Scope
-from app.services.api_key_service import api_key_service
-from app.services.auth_service import auth_service
+from app.services.accounts.api_key_service import api_key_service
+from app.services.accounts.auth_service import auth_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, bearer, login
 from tests.support.statements import statements as all_statements

@@ -10,11 +10,11 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.api import denials
+from app.api.http import denials
 from app.core.config import get_settings
 from app.core.metrics import exposition
 from app.db.session import SessionLocal
-from app.services.bounds import PerMinute
+from app.services.tasks.bounds import PerMinute
 from tests.support.accounts import API, PASSWORD, bearer
 from tests.support.audit import recorded
 from tests.support.services import Services

@@ -13,7 +13,7 @@ from app.db.session import SessionLocal
 from app.errors import InvalidTransition, UserExists
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
-from app.services.attempts import CurrentAttempt, current_attempt
+from app.services.execution.attempts import CurrentAttempt, current_attempt
 from app.services.task_service import task_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, bearer, login, register
@@ -277,7 +277,7 @@ class TestTransactions:
         self, client: httpx.Client, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         task_id = tasks.create()["id"]
-        monkeypatch.setattr("app.services.audit._short", lambda value: "x" * 5000)
+        monkeypatch.setattr("app.services.audit.recording._short", lambda value: "x" * 5000)
         assert tasks.post(f"{task_id}/cancel").status_code == 500
         monkeypatch.undo()
         assert tasks.get(task_id).json()["status"] == "pending"

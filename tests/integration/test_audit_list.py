@@ -11,7 +11,7 @@ from sqlalchemy import event, text
 
 from app.db.session import SessionLocal, engine
 from app.models.audit import AuditEvent
-from app.services.audit_service import AuditFilter, Place, audit_service
+from app.services.audit.audit_service import AuditFilter, Place, audit_service
 from tests.support.services import Services
 from tests.support.task_client import TaskClient, shared_client, task_client
 

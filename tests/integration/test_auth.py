@@ -13,7 +13,7 @@ from app.core import security
 from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.errors import InvalidToken
-from app.services.auth_service import auth_service
+from app.services.accounts.auth_service import auth_service
 from tests.support.accounts import API, PASSWORD, bearer, login, register
 
 MakeUser = Callable[..., tuple[dict[str, Any], str]]

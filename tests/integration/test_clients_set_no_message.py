@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.catalogue import catalogue
 from app.celery_app import celery_app
-from app.services.catalogue import catalogue
 from tests.support.services import Services
 from tests.support.task_client import BODY, TASKS, TaskClient, shared_client
 

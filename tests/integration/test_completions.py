@@ -12,20 +12,20 @@ from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import func, select, text
 
 from app.core.config import get_settings
+from app.core.ids import new_id
 from app.db.direct import _prepared, direct
 from app.db.session import SessionLocal
-from app.models.ids import new_id
 from app.models.task import Task, TaskStatus
-from app.services import successes
-from app.services.attempts import Ticket
-from app.services.successes import Success
+from app.services.execution import successes
+from app.services.execution.attempts import Ticket
+from app.services.execution.successes import Success
 from app.services.task_service import task_service
-from app.worker import completions as module
-from app.worker import seat
-from app.worker.completions import Completions
-from app.worker.delivery import DELIVERY_LEASES
-from app.worker.handover import MAX_BYTES, Handover, handover
-from app.worker.run import AttemptRun
+from app.worker.child import slot as seat
+from app.worker.child.attempt_run import AttemptRun
+from app.worker.parent import completions as module
+from app.worker.parent.completions import Completions
+from app.worker.shared.delivery import DELIVERY_LEASES
+from app.worker.shared.handover import MAX_BYTES, Handover, handover
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.tasks import WORKER, claim, new_task

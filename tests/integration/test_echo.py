@@ -28,7 +28,7 @@ def admin(client: httpx.Client, make_user: Callable[..., Any]) -> TaskClient:
 
 
 def document() -> dict[str, Any]:
-    from app.api.openapi import describe
+    from app.api.http.openapi import describe
 
     return describe(create_app())
 

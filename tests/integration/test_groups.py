@@ -13,14 +13,15 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from app.core.config import get_settings
 from app.core.security import read_access_token
 from app.db.session import SessionLocal
-from app.dispatch.messages import Dispatch
 from app.errors import InvalidToken, TooManyTasksQueued, UnknownTask
+from app.messaging.dispatches import Dispatch
 from app.schemas.task import TaskCreate
-from app.services import authenticator, submitter, task_creation
-from app.services.authenticator import _Digest
-from app.services.quotas import quotas
-from app.services.submitter import _OfLogin, _Request
+from app.services.batched import authenticator, submitter
+from app.services.batched.authenticator import _Digest
+from app.services.batched.submitter import _OfLogin, _Request
 from app.services.task_service import task_service
+from app.services.tasks import task_creation
+from app.services.tasks.quotas import quotas
 from tests.support.accounts import API, bearer
 from tests.support.services import Services
 from tests.support.task_client import BODY, TaskClient, shared_client

@@ -13,10 +13,10 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.redaction import redact
 from app.db.session import SessionLocal
-from app.services import attempts
-from app.services.attempts import AttemptError
+from app.services.execution import attempts
+from app.services.execution.attempts import AttemptError
 from app.services.task_service import task_service
-from app.worker.run import describe
+from app.worker.child.attempt_run import describe
 from tests.support.services import Services
 from tests.support.task_client import TaskClient, shared_client, stored, task_client
 from tests.support.tasks import claim, new_task

@@ -10,9 +10,9 @@ import pytest
 import redis
 from kombu import Connection, Consumer, Exchange, Queue
 
-from app.broker import transport
-from app.dispatch.messages import GENERATION_HEADER, RECORD_HEADER
-from app.dispatch.routing import PRIORITY_STEPS
+from app.messaging.dispatches import GENERATION_HEADER, RECORD_HEADER
+from app.messaging.guard import transport
+from app.messaging.routing import PRIORITY_STEPS
 from tests.support.services import Services
 from tests.support.waiting import wait_for
 

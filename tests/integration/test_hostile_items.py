@@ -1,6 +1,6 @@
 """Whatever stands in the broker, one real worker drops it in one line and serves what comes after it.
 
-Without `app/broker` most of the items of `RAW` and `ENVELOPES` end Celery's worker, and each ends the next one as well.
+Without `app/messaging/guard` most of the items of `RAW` and `ENVELOPES` end Celery's worker, and each ends the next one as well.
 """
 
 import json
@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from app.dispatch.routing import PRIORITY_STEPS, QUEUES
+from app.messaging.routing import PRIORITY_STEPS, QUEUES
 from tests.support import hostile_items as hostile
 from tests.support.running import Running, example_stack, lines
 from tests.support.services import Services

@@ -227,7 +227,7 @@ def test_https_is_remembered_in_production(stack: Stack) -> None:
             assert "server" not in answer.headers
 
 
-@pytest.mark.parametrize(("protocol", "told"), [("httptools", True), ("app.api.protocol:BoundedProtocol", False)])
+@pytest.mark.parametrize(("protocol", "told"), [("httptools", True), ("app.api.http.protocol:BoundedProtocol", False)])
 def test_production_says_when_it_was_started_without_the_bounds(
     services: Services, tmp_path: Path, protocol: str, told: bool
 ) -> None:

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from app.db.session import SessionLocal
 from app.models import IdempotencyKey
 from app.schemas.task import TaskCreate
-from app.services import idempotency
 from app.services.task_service import task_service
+from app.services.tasks import idempotency
 from tests.support.accounts import bearer
 from tests.support.faults.failpoints import failpoints
 from tests.support.services import Services
@@ -274,7 +274,7 @@ class TestRaces:
 class TestAKilledApi:
     @pytest.mark.parametrize(
         ("at", "committed"),
-        [("app.services.idempotency:_take", False), ("app.services.task_service:publish", True)],
+        [("app.services.tasks.idempotency:_take", False), ("app.services.task_service:publish", True)],
         ids=["before the commit", "between commit and answer"],
     )
     def test_leaves_both_key_and_task_or_neither(self, stack: Stack, tmp_path: Path, at: str, committed: bool) -> None:

@@ -12,16 +12,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, text
 
+from app.core.ids import new_id
 from app.db.session import SessionLocal
-from app.dispatch.due import mark_dispatched, take_due
-from app.dispatch.messages import Dispatch
-from app.keeper import passes
+from app.maintenance import passes
+from app.messaging.dispatches import Dispatch
+from app.messaging.due import mark_dispatched, take_due
 from app.models import Task, WorkerProcess
-from app.models.ids import new_id
-from app.services import attempts, rescue
 from app.services import task_service as module
-from app.services.attempts import NextTry, Ticket, WorkerIdentity
-from app.services.successes import Success, succeed_together
+from app.services.execution import attempts, rescue
+from app.services.execution.attempts import NextTry, Ticket, WorkerIdentity
+from app.services.execution.successes import Success, succeed_together
 from app.services.task_service import task_service
 from tests.support.interleaving import Ground, Operation, Outcome, control, perform, watched
 from tests.support.services import Services, environment, sqlalchemy_url

@@ -13,16 +13,16 @@ from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.dispatch import due
-from app.dispatch.messages import Dispatch
-from app.dispatch.sending import BrokerLink
-from app.keeper import lease, loop, passes
-from app.keeper.loop import Keeper
+from app.core.ids import new_id
+from app.maintenance import lease, loop, passes
+from app.maintenance.loop import Keeper
+from app.messaging import due
+from app.messaging.dispatches import Dispatch
+from app.messaging.sending import BrokerLink
 from app.models import Task, WorkerProcess
-from app.models.ids import new_id
 from app.models.task import TaskStatus
 from app.services import task_service as module
-from app.services.attempts import WorkerIdentity
+from app.services.execution.attempts import WorkerIdentity
 from app.services.task_service import task_service
 from tests.support.tasks import claim, new_task, new_user, task_in
 

@@ -17,11 +17,12 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.keeper import doubt, passes
+from app.catalogue import catalogue
+from app.maintenance import lost_messages as doubt
+from app.maintenance import passes
 from app.models import WorkerProcess
 from app.services import task_service as module
-from app.services.catalogue import catalogue
-from app.services.transitions import NOW
+from app.services.execution.transitions import NOW
 from tests.support.both_sides import BothSides
 from tests.support.machine import ONCE_ONLY, Machine, NothingFits
 from tests.support.model import ModelTask

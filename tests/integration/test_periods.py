@@ -10,11 +10,11 @@ from celery.beat import SchedulingError
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.beat import periods
+from app.beat import scheduler as module
+from app.beat.scheduler import OncePerPeriod
 from app.celery_app import celery_app
 from app.db.session import dispose_engine
-from app.schedules import periods
-from app.schedules import scheduler as module
-from app.schedules.scheduler import OncePerPeriod
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 

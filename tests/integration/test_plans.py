@@ -15,19 +15,20 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
+from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
-from app.dispatch import due
-from app.dispatch.messages import Dispatch
-from app.keeper import doubt, lease, passes
 from app.live import queries
+from app.maintenance import lease, passes
+from app.maintenance import lost_messages as doubt
+from app.messaging import due
+from app.messaging.dispatches import Dispatch
 from app.models import Task, WorkerProcess
-from app.models.ids import new_id
-from app.services import attempts, rescue
 from app.services import task_service as module
-from app.services.attempts import NextTry, Ticket
-from app.services.quotas import Load, Quotas
-from app.services.successes import Success, succeed_together
+from app.services.execution import attempts, rescue
+from app.services.execution.attempts import NextTry, Ticket
+from app.services.execution.successes import Success, succeed_together
 from app.services.task_service import task_service
+from app.services.tasks.quotas import Load, Quotas
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.tasks import ERROR, WORKER, claim, new_task, new_user

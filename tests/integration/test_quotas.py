@@ -17,9 +17,9 @@ from app.db.session import SessionLocal, engine
 from app.errors import QuotaExceeded, TooManyBytesQueued, TooManyTasksQueued, UnknownTask
 from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
-from app.services import quotas as module
-from app.services.quotas import Load, Quotas, load_of
 from app.services.task_service import task_service
+from app.services.tasks import quotas as module
+from app.services.tasks.quotas import Load, Quotas, load_of
 from tests.support.services import Services
 from tests.support.stack import Stack
 from tests.support.task_client import BODY, TASKS, TaskClient, shared_client, task_client

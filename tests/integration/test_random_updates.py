@@ -15,10 +15,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.models.task import TaskStatus
-from app.services import attempts, rescue
-from app.services.attempts import NextTry
+from app.services.execution import attempts, rescue
+from app.services.execution.attempts import NextTry
+from app.services.execution.transitions import Task
 from app.services.task_service import task_service
-from app.services.transitions import Task
 from tests.support.lawful import MOVES, unlawful
 from tests.support.tasks import ERROR, claim, new_task, new_user, task_in
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.dispatch.publisher import publisher
+from app.messaging.publisher import publisher
 from tests.support.services import Services
 from tests.support.statements import statements
 from tests.support.task_client import BODY, TaskClient, shared_client

@@ -81,7 +81,7 @@ def client(services: Services) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    from app.api.openapi import describe
+    from app.api.http.openapi import describe
 
     return describe(create_app())
 

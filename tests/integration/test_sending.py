@@ -11,9 +11,9 @@ import redis
 from celery import signals
 
 from app.core.config import get_settings
-from app.dispatch import sending
-from app.dispatch.messages import Dispatch
-from app.dispatch.sending import BrokerLink
+from app.messaging import sending
+from app.messaging.dispatches import Dispatch
+from app.messaging.sending import BrokerLink
 from app.models.task import TaskPriority
 from tests.support.running import fresh_connections
 from tests.support.services import Services, environment

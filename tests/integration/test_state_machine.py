@@ -7,13 +7,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.core.ids import new_id
 from app.errors import AttemptLost
-from app.models.ids import new_id
 from app.models.task import TERMINAL, TRANSITIONS, AttemptOutcome, TaskStatus
-from app.services import attempts, rescue
-from app.services.attempts import NextTry, Ticket
+from app.services.execution import attempts, rescue
+from app.services.execution.attempts import NextTry, Ticket
+from app.services.execution.transitions import Task, transition
 from app.services.task_service import task_service
-from app.services.transitions import Task, transition
 from tests.support.tasks import ERROR, WORKER, claim, new_task, task_in
 
 PAIRS = list(itertools.product(TaskStatus, TaskStatus))

@@ -16,13 +16,14 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionLocal, engine
 from app.errors import TaskNotFound
-from app.keeper.loop import Keeper
+from app.maintenance.loop import Keeper
 from app.models import User
 from app.models.task import TaskStatus
-from app.services import attempts, task_counts, task_pages, task_time_counts
 from app.services import task_service as module
-from app.services.task_filter import TaskFilter
+from app.services.execution import attempts
 from app.services.task_service import task_service
+from app.services.tasks import task_counts, task_pages, task_time_counts
+from app.services.tasks.task_filter import TaskFilter
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.tasks import new_task, new_user, task_in

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from app.dispatch import publisher
-from app.dispatch.messages import Dispatch
+from app.core.ids import new_id
 from app.errors import (
     InvalidArguments,
     InvalidTask,
@@ -18,12 +17,13 @@ from app.errors import (
     TaskNotFound,
     UnknownTask,
 )
-from app.models.ids import new_id
+from app.messaging import publisher
+from app.messaging.dispatches import Dispatch
 from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
-from app.services import attempts
 from app.services import task_service as module
-from app.services.attempts import CurrentAttempt, current_attempt
+from app.services.execution import attempts
+from app.services.execution.attempts import CurrentAttempt, current_attempt
 from app.services.task_service import TaskService, task_service
 from tests.support.tasks import LONG_RUNNING, claim, new_task, new_user, task_in
 

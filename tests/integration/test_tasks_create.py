@@ -236,7 +236,7 @@ class TestTheCatalogue:
     ) -> None:
         """The first look imports every task: the server would end a transaction that sat idle through it."""
         from app.db.session import engine, group_engine
-        from app.services import task_creation
+        from app.services.tasks import task_creation
 
         held = []
         find = task_creation.find_type
@@ -246,6 +246,6 @@ class TestTheCatalogue:
             return find(name)
 
         monkeypatch.setattr(task_creation, "find_type", note)
-        monkeypatch.setattr("app.services.idempotency.find_type", note)
+        monkeypatch.setattr("app.services.tasks.idempotency.find_type", note)
         assert tasks.post(body=BODY, headers=headers).status_code == 201
         assert held[:2] == [0, 0]

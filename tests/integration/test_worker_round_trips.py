@@ -12,12 +12,12 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.db.direct import Direct, Prepared, direct
 from app.db.session import SessionLocal, dispose_engine, engine
-from app.dispatch.publisher import publisher
 from app.errors import AttemptLost
+from app.messaging.publisher import publisher
 from app.models.task import Task, TaskStatus
-from app.services.attempts import NextTry, Ticket
+from app.services.execution.attempts import NextTry, Ticket
 from app.services.task_service import task_service
-from app.worker.run import AttemptRun
+from app.worker.child.attempt_run import AttemptRun
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.tasks import WORKER, new_task

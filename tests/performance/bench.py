@@ -169,7 +169,7 @@ class Bench:
     @cached_property
     def bare(self) -> tuple[Part, Address]:
         """The sync `/ping`, on the same uvicorn with the same protocol as the service."""
-        options = ["--http", "app.api.protocol:BoundedProtocol"]
+        options = ["--http", "app.api.http.protocol:BoundedProtocol"]
         return self.http_server("tests.performance.comparators.bare:app", self.stack.settings, options)
 
     @cached_property

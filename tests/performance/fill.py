@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from app.db.session import SessionLocal
-from app.dispatch.publisher import publisher
+from app.messaging.publisher import publisher
 from app.schemas.task import TaskCreate
 from app.services.task_service import task_service
 

@@ -11,15 +11,16 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
-from app.dispatch.publisher import publisher
-from app.keeper import passes
-from app.models.ids import new_id
+from app.maintenance import passes
+from app.messaging.publisher import publisher
 from app.models.task import Task, TaskStatus
-from app.services import attempts, task_counts
-from app.services.attempts import Ticket
-from app.services.task_filter import TaskFilter
+from app.services.execution import attempts
+from app.services.execution.attempts import Ticket
 from app.services.task_service import task_service
+from app.services.tasks import task_counts
+from app.services.tasks.task_filter import TaskFilter
 from tests.support.services import environment
 from tests.support.settings import settings
 from tests.support.tasks import WORKER, claim, new_task, new_user

@@ -12,12 +12,12 @@ from uuid import UUID
 
 from sqlalchemy import select, text
 
+from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
-from app.dispatch.messages import Dispatch
 from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
+from app.messaging.dispatches import Dispatch
 from app.models import Task, TaskAttempt, WorkerProcess
-from app.models.ids import new_id
-from app.services.attempts import CurrentAttempt, WorkerIdentity, current_attempt
+from app.services.execution.attempts import CurrentAttempt, WorkerIdentity, current_attempt
 from tests.support.lawful import unlawful
 from tests.support.model import ModelTask
 from tests.support.model_keeper import ModelWorker

@@ -17,7 +17,7 @@ from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 from sqlalchemy import text
 
 from app.celery_app import celery_app
-from app.dispatch.messages import RECORD_HEADER
+from app.messaging.dispatches import RECORD_HEADER
 from app.services.task_service import task_service
 from app.tasks.base import SQLAlchemyTask
 from tests.support.example_results import RESULTS

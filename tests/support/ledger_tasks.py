@@ -16,7 +16,7 @@ from typing import Any
 
 from app.celery_app import celery_app
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
-from app.services.attempts import current_attempt
+from app.services.execution.attempts import current_attempt
 
 NAP = 0.02
 

@@ -12,11 +12,11 @@ from uuid import UUID
 
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
-from app.dispatch.due import mark_dispatched, take_due
+from app.core.ids import new_id
+from app.messaging.due import mark_dispatched, take_due
 from app.models import Task
-from app.models.ids import new_id
-from app.services import attempts, rescue
-from app.services.attempts import AttemptError, NextTry, Ticket
+from app.services.execution import attempts, rescue
+from app.services.execution.attempts import AttemptError, NextTry, Ticket
 from app.services.task_service import task_service
 from tests.support.both_sides import Attempt, BothSides, Message, answer
 from tests.support.model import ModelTask

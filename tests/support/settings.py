@@ -40,7 +40,7 @@ def settings(variables: Mapping[str, str]) -> Iterator[None]:
 
 def _let_go() -> None:
     """Drop what this process built from other settings, once its publisher has sent what it has."""
-    publisher = sys.modules.get("app.dispatch.publisher")
+    publisher = sys.modules.get("app.messaging.publisher")
     if publisher is not None:
         publisher.publisher.flush()
     dispose_engine()

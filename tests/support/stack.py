@@ -120,7 +120,7 @@ class Stack:
         for _ in range(START_TRIES):  # between the choice of a port and the bind another process may take it
             self.port = self.port or free_loopback_port()
             address = ["--host", "127.0.0.1", "--port", str(self.port), "--no-server-header"]
-            protocol = ["--http", "app.api.protocol:BoundedProtocol", "--ws", "none"]
+            protocol = ["--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none"]
             part = self._start("api", ["uvicorn", "app.main:app", *address, *protocol, *options], env)
             self._await_answer(part)
             if part.running:

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.core.ids import new_id
 from app.models import Task, User
-from app.models.ids import new_id
 from app.models.task import TaskStatus
-from app.services import attempts
-from app.services.attempts import AttemptError, Claim, NextTry, Ticket, WorkerIdentity
+from app.services.execution import attempts
+from app.services.execution.attempts import AttemptError, Claim, NextTry, Ticket, WorkerIdentity
 from app.services.task_service import task_service
 
 WORKER = WorkerIdentity("worker@test", new_id(), 4711)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from app.api.openapi import describe
+from app.api.http.openapi import describe
+from app.catalogue import catalogue
 from app.core.config import Settings
 from app.launcher.server import parser
 from app.main import app
 from app.models.task import TRANSITIONS
-from app.services.catalogue import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"

@@ -86,7 +86,7 @@ class TestDependencies:
             "'sklearn', 'numpy', 'scipy', 'pandas', 'matplotlib', 'pyarrow', 'zxcvbn', 'alembic', "
             "'celery.concurrency.prefork', 'billiard.pool'"
         )
-        load = "import sys, app.main; from app.services.catalogue import catalogue; catalogue()"  # as its start does
+        load = "import sys, app.main; from app.catalogue import catalogue; catalogue()"  # as its start does
         program = f"{load}; sys.exit(', '.join(name for name in ({heavy}) if name in sys.modules) or 0)"
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr or "it was loaded"

@@ -1,6 +1,6 @@
 """Queues and message priorities (CONTRACT §3)."""
 
-from app.dispatch.routing import MESSAGE_PRIORITY, PRIORITY_STEPS, QUEUE_OF, QUEUES
+from app.messaging.routing import MESSAGE_PRIORITY, PRIORITY_STEPS, QUEUE_OF, QUEUES
 from app.models.task import TaskPriority
 
 

@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy.dialects import postgresql
 
 from app.models.task import ACTIVE, TERMINAL, TRANSITIONS, TaskStatus
-from app.services import attempts, task_changes
-from app.services.attempts import CurrentAttempt, current_attempt
-from app.services.task_reports import _current
-from app.services.transitions import transition
+from app.services.execution import attempts
+from app.services.execution.attempts import CurrentAttempt, current_attempt
+from app.services.execution.transitions import transition
+from app.services.tasks import task_changes
+from app.services.tasks.task_reports import _current
 
 PAIRS = list(itertools.product(TaskStatus, TaskStatus))
 

@@ -9,8 +9,8 @@ from celery import signals
 
 from app.celery_app import celery_app
 from app.core.config import get_settings
-from app.worker import bootsteps
-from app.worker.handover import handover
+from app.worker.parent import bootsteps
+from app.worker.shared.handover import handover
 from tests.support.services import process_environment
 
 
@@ -54,7 +54,7 @@ def test_what_every_child_does_first_is_done_before_the_fork() -> None:
     """Imported or built after it, it would be each child's own: some megabytes each."""
     program = (
         "import os, sys; from celery import signals; from app.celery_app import celery_app;"
-        "from billiard.util import set_pdeathsig; from app.db import direct; from app.services import attempts;"
+        "from billiard.util import set_pdeathsig; from app.db import direct; from app.services.execution import attempts;"
         "signals.worker_before_create_process.send(sender=None);"
         "known, built = set(sys.modules), direct._prepared.cache_info().misses;"
         "os.fork() and sys.exit(os.waitstatus_to_exitcode(os.wait()[1]));"

@@ -6,13 +6,13 @@ from uuid import UUID
 from fastapi import Path, Request, Response, status
 
 from app.api.deps import LoginUser, SessionDep
-from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
-from app.api.problems import problems
-from app.api.router import SlashRouter
+from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
+from app.api.http.problems import problems
+from app.api.http.router import SlashRouter
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, InvalidCursor, LoginOnly
 from app.models.api_key import ApiKey
 from app.schemas.api_key import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
-from app.services.api_key_service import api_key_service
+from app.services.accounts.api_key_service import api_key_service
 
 router = SlashRouter(prefix="/auth/api-keys", tags=["auth"])
 

@@ -6,14 +6,14 @@ from uuid import UUID
 from fastapi import Depends, Query, Request, Response
 
 from app.api.deps import AdminUser, SessionDep
-from app.api.paging import LINK_HEADER, Cursor, Limit, set_next_link
-from app.api.problems import problems
-from app.api.router import SlashRouter
+from app.api.http.paging import LINK_HEADER, Cursor, Limit, set_next_link
+from app.api.http.problems import problems
+from app.api.http.router import SlashRouter
 from app.errors import AdminOnly, InsufficientScope, InvalidCursor
 from app.models.audit import AuditEvent, AuditRecord
 from app.schemas.audit import AuditRecordRead
 from app.schemas.task import Moment
-from app.services.audit_service import AuditFilter, audit_service
+from app.services.audit.audit_service import AuditFilter, audit_service
 
 router = SlashRouter(prefix="/audit", tags=["audit"])
 

@@ -6,13 +6,13 @@ from fastapi import Depends, status
 from fastapi.security import OAuth2PasswordRequestForm
 
 from app.api.deps import ClientAddress, LoginUser, SessionDep
-from app.api.problems import problems
-from app.api.router import SlashRouter
+from app.api.http.problems import problems
+from app.api.http.router import SlashRouter
 from app.errors import InvalidCredentials, InvalidToken, LoginOnly, RegistrationClosed, UserExists, WeakPassword
 from app.models.user import User as UserRow
 from app.schemas.auth import RefreshRequest, TokenPair
 from app.schemas.user import Registration, User
-from app.services.auth_service import Tokens, auth_service
+from app.services.accounts.auth_service import Tokens, auth_service
 from app.services.user_service import user_service
 
 router = SlashRouter(prefix="/auth", tags=["auth"])

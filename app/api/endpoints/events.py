@@ -6,14 +6,14 @@ from fastapi import Header, Response, status
 
 from app.api.deps import BearerToken, TaskReader, WatcherDep
 from app.api.endpoints.tasks import TaskId
-from app.api.event_stream import EventStream
-from app.api.problems import problems
-from app.api.router import SlashRouter
+from app.api.http.problems import problems
+from app.api.http.router import SlashRouter
+from app.api.http.sse import EventStream
 from app.core.security import read_access_token
 from app.errors import InsufficientScope, InvalidToken, TaskNotFound, TooManyStreams
 from app.live.frames import version_of
 from app.live.streams import Credential
-from app.services.auth_service import Principal
+from app.services.accounts.auth_service import Principal
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
 

@@ -4,14 +4,14 @@ from fastapi import APIRouter, Depends, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.api.deps import BearerToken, SessionDep
-from app.api.problems import problems
+from app.api.http.problems import problems
 from app.core.config import get_settings
 from app.core.metrics import exposition
 from app.errors import InvalidToken, NotFound, NotReady
 from app.schemas.operations import Health, Readiness
-from app.services.auth_service import auth_service
+from app.services.accounts.auth_service import auth_service
 from app.services.health_service import health_service
-from app.services.queue_depths import read_queue_depths
+from app.services.tasks.queue_depths import read_queue_depths
 
 router = APIRouter(tags=["operations"])
 

@@ -6,13 +6,14 @@ from uuid import UUID
 from fastapi import Header, Path, Query, Request, Response, status
 
 from app.api.deps import SessionDep, SubmitterDep, TaskLookupDep, TaskReader, TaskWriter, WatcherDep, authenticated
-from app.api.direct import bearer_token, directly, has_header, json_body
-from app.api.etags import check_if_match, etag, not_modified
-from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
-from app.api.problems import problems
-from app.api.rendering import rendered
-from app.api.router import SlashRouter
+from app.api.http.etags import check_if_match, etag, not_modified
+from app.api.http.fast_path import bearer_token, directly, has_header, json_body
+from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
+from app.api.http.problems import problems
+from app.api.http.rendering import rendered
+from app.api.http.router import SlashRouter
 from app.api.task_filters import TaskFilterDep
+from app.catalogue import TaskType, catalogue
 from app.errors import (
     AdminOnly,
     IdempotencyKeyInFlight,
@@ -43,9 +44,8 @@ from app.schemas.task import (
     TaskRead,
     TaskTypeRead,
 )
-from app.services.authenticator import login_claims
-from app.services.catalogue import TaskType, catalogue
-from app.services.submitter import Submitted, Submitter
+from app.services.batched.authenticator import login_claims
+from app.services.batched.submitter import Submitted, Submitter
 from app.services.task_service import task_service
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])

@@ -6,9 +6,9 @@ from uuid import UUID
 from fastapi import Path, Request, Response, status
 
 from app.api.deps import AdminUser, CurrentUser, LoginUser, SessionDep
-from app.api.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
-from app.api.problems import problems
-from app.api.router import SlashRouter
+from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
+from app.api.http.problems import problems
+from app.api.http.router import SlashRouter
 from app.errors import (
     AdminOnly,
     InsufficientScope,

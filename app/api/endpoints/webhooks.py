@@ -1,11 +1,11 @@
 """What receivers of webhooks need."""
 
 from app.api.deps import LoginUser
-from app.api.problems import problems
-from app.api.router import SlashRouter
+from app.api.http.problems import problems
+from app.api.http.router import SlashRouter
 from app.errors import LoginOnly, WebhooksOff
 from app.schemas.webhook import WebhookSecret
-from app.services import webhook_secrets
+from app.services.accounts import webhook_secrets
 
 router = SlashRouter(prefix="/users", tags=["users"])
 

@@ -94,7 +94,7 @@ def serve(order: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    from app.services.catalogue import catalogue
+    from app.catalogue import catalogue
 
     # What a uvicorn imports when it starts: paid once.
     for module in ("app.main", "uvicorn.protocols.http.h11_impl", "uvicorn.lifespan.on", "uvicorn.loops.asyncio"):

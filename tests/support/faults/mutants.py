@@ -31,14 +31,14 @@ def mutant(*names: str, modules: tuple[str, ...] = ("tests.support.ledger_tasks"
 
 
 def no_redispatch() -> None:
-    from app.keeper.loop import Keeper
+    from app.maintenance.loop import Keeper
 
     _replace(Keeper, "_dispatch", lambda *_: None)
 
 
 def no_fence() -> None:
     from app.db import direct
-    from app.services import attempts, successes
+    from app.services.execution import attempts, successes
 
     class Unfenced(direct.Prepared):
         def __init__(self, statement: Any) -> None:
@@ -56,26 +56,26 @@ def no_fence() -> None:
 
 
 def no_epoch() -> None:
-    from app.keeper import broker
+    from app.maintenance import broker_epoch as broker
 
     _replace(broker, "epoch", lambda *_: "always the same")
 
 
 def no_overtaken() -> None:
-    from app.keeper.doubt import Doubt
+    from app.maintenance.lost_messages import Doubt
 
     _replace(Doubt, "stuck", lambda *_: [])
 
 
 def no_lease() -> None:
-    from app.keeper import passes
+    from app.maintenance import passes
 
     rescue_lost = passes.rescue_lost
     _replace(passes, "rescue_lost", lambda db, **_: rescue_lost(db, silent_too=False))
 
 
 def no_self_fence() -> None:
-    from app.worker.fence import Fence
+    from app.worker.parent.heartbeat_guard import Fence
 
     _replace(Fence, "_end_bodies", lambda *_: None)
 

@@ -6,9 +6,9 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from starlette.testclient import TestClient
 
-from app.api.direct import ShortWay, directly, json_body
-from app.api.error_handlers import add_problem_handlers
-from app.api.middleware import LastNet, RequestContext, RequestMetrics, route_template
+from app.api.http.error_handlers import add_problem_handlers
+from app.api.http.fast_path import ShortWay, directly, json_body
+from app.api.http.middleware import LastNet, RequestContext, RequestMetrics, route_template
 from app.core.metrics import exposition
 from app.errors import TaskNotFound
 from app.schemas.base import RequestModel

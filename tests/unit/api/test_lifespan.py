@@ -4,8 +4,8 @@ import gc
 
 from fastapi.testclient import TestClient
 
+from app.catalogue import catalogue
 from app.main import create_app
-from app.services.catalogue import catalogue
 
 
 def test_the_tasks_are_imported_before_the_first_request() -> None:

@@ -10,10 +10,10 @@ from fastapi import FastAPI, Request, Response
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from app.api import middleware
-from app.api.cors import Cors
-from app.api.error_handlers import add_problem_handlers
-from app.api.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
+from app.api.http import middleware
+from app.api.http.cors import Cors
+from app.api.http.error_handlers import add_problem_handlers
+from app.api.http.middleware import LastNet, RequestContext, RequestLimits, RequestMetrics
 from app.core import logging as app_logging
 from app.core.metrics import exposition
 

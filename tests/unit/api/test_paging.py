@@ -4,7 +4,7 @@ import httpx
 import pytest
 from fastapi import Request, Response
 
-from app.api.paging import set_next_link
+from app.api.http.paging import set_next_link
 
 
 def link(query: str, cursor: str | None, host: str = "example.com") -> str | None:

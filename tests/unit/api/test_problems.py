@@ -11,9 +11,9 @@ from sqlalchemy import exc as sa_exc
 from starlette.testclient import TestClient
 
 from app import errors
-from app.api.error_handlers import add_problem_handlers
-from app.api.middleware import LastNet, RequestContext
-from app.api.problems import problems
+from app.api.http.error_handlers import add_problem_handlers
+from app.api.http.middleware import LastNet, RequestContext
+from app.api.http.problems import problems
 
 app = FastAPI(redirect_slashes=False)
 add_problem_handlers(app)

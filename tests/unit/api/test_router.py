@@ -4,7 +4,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from app.api.router import SlashRouter
+from app.api.http.router import SlashRouter
 
 router = SlashRouter(prefix="/things")
 

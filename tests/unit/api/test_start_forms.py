@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-OPTIONS = ["--no-server-header", "--http", "app.api.protocol:BoundedProtocol", "--ws", "none"]
+OPTIONS = ["--no-server-header", "--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none"]
 
 
 def quoted(text: str) -> list[str]:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from celery.worker.control import Panel
 
-from app.broker.commands import QUESTIONS, check_shape, follows
-from app.broker.items import Malformed
 from app.core.config import get_settings
+from app.messaging.guard.commands import QUESTIONS, check_shape, follows
+from app.messaging.guard.items import Malformed
 
 CHANGING = {
     "shutdown", "pool_grow", "pool_shrink", "pool_restart", "autoscale", "add_consumer", "cancel_consumer", "revoke",

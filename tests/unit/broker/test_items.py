@@ -10,7 +10,7 @@ import pytest
 from kombu.transport.virtual import Message
 from kombu.transport.virtual.base import Channel
 
-from app.broker.items import MAX_ITEM_BYTES, Malformed, check_item, drop
+from app.messaging.guard.items import MAX_ITEM_BYTES, Malformed, check_item, drop
 from tests.support import hostile_items as hostile
 from tests.support.properties import given, st
 
@@ -90,7 +90,7 @@ def test_a_drop_is_one_line_that_counts(caplog: pytest.LogCaptureFixture) -> Non
 
     from app.core import metrics
 
-    with caplog.at_level(logging.WARNING, "app.broker.items"):
+    with caplog.at_level(logging.WARNING, "app.messaging.guard.items"):
         drop("queue default", "no JSON", 7)
     (line,) = caplog.messages
     assert line.startswith("dropped an item of queue default: no JSON (7 bytes); ")

@@ -10,8 +10,9 @@ from celery.worker.request import Request
 from kombu.message import Message
 from kombu.utils.json import dumps, loads
 
-from app.broker.items import Malformed
-from app.broker.messages import (
+from app.celery_app import celery_app
+from app.messaging.guard.items import Malformed
+from app.messaging.guard.messages import (
     BUILT_INS,
     BUILT_INS_WITH_RESULTS,
     HEADERS,
@@ -20,7 +21,6 @@ from app.broker.messages import (
     check_message,
     is_wanted,
 )
-from app.celery_app import celery_app
 from tests.support.properties import given, st
 from tests.unit.broker.test_items import JSON
 

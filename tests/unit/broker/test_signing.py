@@ -11,7 +11,9 @@ from celery import signals
 from kombu.message import Message
 from kombu.utils.json import dumps, loads
 
-from app.broker.signing import (
+from app.celery_app import celery_app
+from app.core.config import Settings, get_settings
+from app.messaging.guard.signing import (
     COMMAND_SECONDS,
     SIGNATURE_HEADER,
     Unsigned,
@@ -20,8 +22,6 @@ from app.broker.signing import (
     sign_command,
     sign_task,
 )
-from app.celery_app import celery_app
-from app.core.config import Settings, get_settings
 from tests.support.properties import HealthCheck, given, st
 from tests.support.properties import settings as property_settings
 from tests.support.services import SECRET_KEY
@@ -169,7 +169,7 @@ class TestCommands:
     def test_an_old_one_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         arguments = sign_command("ping", {}, {})
         now = time.time()
-        monkeypatch.setattr("app.broker.signing.time.time", lambda: now + COMMAND_SECONDS + 1)
+        monkeypatch.setattr("app.messaging.guard.signing.time.time", lambda: now + COMMAND_SECONDS + 1)
         with pytest.raises(Unsigned, match="too long ago"):
             check_command("ping", arguments, {})
 

@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import pytest
 
-from app.dispatch import publisher as module
-from app.dispatch.publisher import Publisher
+from app.messaging import publisher as module
+from app.messaging.publisher import Publisher
 
 SECONDS = 10
 

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.live.channel import MOST_IDS, pack, unpack
+from app.core.ids import new_id
 from app.live.frames import cursor_of, moment_of, version_of
-from app.models.ids import new_id
+from app.messaging.channel import MOST_IDS, pack, unpack
 
 MOMENT = datetime(2026, 11, 25, 1, 2, 3, 456789, tzinfo=UTC)
 

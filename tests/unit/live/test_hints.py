@@ -10,9 +10,9 @@ from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from app.core.ids import new_id
 from app.errors import TaskCancelled
-from app.live import hints
-from app.models.ids import new_id
+from app.messaging import hints
 from tests.support.waiting import wait_for
 
 

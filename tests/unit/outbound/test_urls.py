@@ -4,11 +4,11 @@ from ipaddress import IPv6Address
 
 import pytest
 
+from app.catalogue import find_type
 from app.core.config import get_settings
 from app.errors import InvalidArguments
 from app.outbound.errors import InvalidRequest
 from app.outbound.urls import joined, parse
-from app.services.catalogue import find_type
 from tests.support.properties import given, st
 from tests.support.settings import settings
 

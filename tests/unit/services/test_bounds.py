@@ -1,6 +1,6 @@
 """A flood causes so many records and no more."""
 
-from app.services.bounds import MAX_KEPT, PerMinute
+from app.services.tasks.bounds import MAX_KEPT, PerMinute
 
 
 class Clock:

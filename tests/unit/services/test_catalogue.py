@@ -8,8 +8,8 @@ import pytest
 from celery import Celery
 from pydantic import AfterValidator, BaseModel, Field
 
+from app.catalogue import TaskType, _task_type, catalogue, find_type
 from app.errors import InvalidArguments, UnknownTask
-from app.services.catalogue import TaskType, _task_type, catalogue, find_type
 from app.tasks.base import SQLAlchemyTask
 
 

@@ -56,7 +56,7 @@ class TestAPoint:
         assert run({"at": BACKOFF, "do": f"wait:{gate}"}) == (0, ["1", "1"])
 
     def test_may_be_a_method(self) -> None:
-        at = "app.worker.run:AttemptRun.claim_for"
+        at = "app.worker.child.attempt_run:AttemptRun.claim_for"
         call = "lambda: app.tasks.base.AttemptRun.claim_for(None, None)"
         assert run({"at": at, "do": "raise:KeyError"}, call=call, times=1)[1] == [f"KeyError 'failpoint at {at}'"]
 

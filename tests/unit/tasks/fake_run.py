@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.models.ids import new_id
-from app.services.attempts import Claim, NextTry
+from app.core.ids import new_id
+from app.services.execution.attempts import Claim, NextTry
 
 Define = Callable[..., Any]
 

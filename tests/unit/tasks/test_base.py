@@ -11,7 +11,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.tasks.base import takes_task_id
-from app.worker import coroutines
+from app.worker.child import coroutines
 from tests.unit.tasks.fake_run import Define, FakeRun, a_claim, end_of, running
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from celery.exceptions import Retry
 
+from app.catalogue import find_type
 from app.errors import TaskCancelled
 from app.outbound import Failed, OutboundError, Refused
-from app.services.catalogue import find_type
 from app.tasks.common_tasks import fetch_url
 from app.tasks.fetching import NotRepeated
 from app.tasks.http_status import AnsweredLater, AnsweredNo

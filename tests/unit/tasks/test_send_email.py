@@ -7,9 +7,9 @@ from email.utils import parsedate_to_datetime
 import pytest
 from celery.exceptions import Retry
 
+from app.catalogue import find_type
 from app.core.config import Settings
 from app.errors import TaskCancelled
-from app.services.catalogue import find_type
 from app.tasks.high_priority_tasks import send_email
 from app.tasks.smtp import MailDeferred, MailRefused
 from tests.unit.tasks.fake_run import FakeRun, a_claim, running

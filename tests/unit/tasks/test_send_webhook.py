@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from celery.exceptions import Retry
 
+from app.catalogue import find_type
+from app.core.ids import new_id
 from app.errors import InvalidArguments, WebhooksOff
-from app.models.ids import new_id
 from app.outbound import OutboundError, Refused
 from app.outbound.signatures import secret_of, verify
-from app.services.catalogue import find_type
 from app.tasks.high_priority_tasks import send_webhook
 from app.tasks.http_status import AnsweredLater, AnsweredNo
 from app.tasks.webhook import webhook_of

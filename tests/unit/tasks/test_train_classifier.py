@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
+from app.catalogue import find_type
 from app.errors import TaskCancelled
-from app.services.catalogue import find_type
 from app.tasks import model_tasks
 from app.tasks.classifiers import HYPERPARAMETERS, Model
 from app.tasks.model_tasks import Dataset, train_classifier
@@ -151,7 +151,7 @@ class TestProgress:
 class TestProcess:
     def test_reading_the_catalogue_does_not_import_scikit_learn(self) -> None:
         program = (
-            "import sys; from app.services.catalogue import catalogue; catalogue(); "
+            "import sys; from app.catalogue import catalogue; catalogue(); "
             "assert not {'sklearn', 'numpy', 'scipy'} & set(sys.modules), 'imported'"
         )
         subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

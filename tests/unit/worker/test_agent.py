@@ -2,13 +2,13 @@
 
 import pytest
 
-from app.models.ids import new_id
-from app.services.successes import Success
-from app.worker import agent as module
-from app.worker.agent import Agent, Loss
-from app.worker.completions import Completions
-from app.worker.handover import Handover
-from app.worker.holdings import Holding
+from app.core.ids import new_id
+from app.services.execution.successes import Success
+from app.worker.parent import agent as module
+from app.worker.parent.agent import Agent, Loss
+from app.worker.parent.completions import Completions
+from app.worker.parent.held_attempts import Holding
+from app.worker.shared.handover import Handover
 
 
 class TestOrphans:

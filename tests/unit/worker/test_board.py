@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.models.ids import new_id
-from app.worker import seat as seats
-from app.worker.board import Board, Phase, Seat, Sight, Stop
+from app.core.ids import new_id
+from app.worker.child import slot as seats
+from app.worker.shared.slot_table import Board, Phase, Seat, Sight, Stop
 
 PID = 4711
 

@@ -11,8 +11,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from app.db.outage import is_outage, is_passing
-from app.worker import delivery
-from app.worker.delivery import Undeliverable, deliver
+from app.worker.shared import delivery
+from app.worker.shared.delivery import Undeliverable, deliver
 
 
 def lost() -> OperationalError:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.errors import AttemptLost, TaskCancelled
-from app.worker import progress as module
-from app.worker.progress import ProgressReporter
+from app.worker.child import progress as module
+from app.worker.child.progress import ProgressReporter
 from tests.support.waiting import wait_for
 
 NEVER = 3600.0

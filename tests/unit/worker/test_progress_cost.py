@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from app.celery_app import celery_app
-from app.services.attempts import Claim
-from app.worker.run import AttemptRun
+from app.services.execution.attempts import Claim
+from app.worker.child.attempt_run import AttemptRun
 from tests.support.settings import settings
 
 NEVER = "3600"

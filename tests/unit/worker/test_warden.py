@@ -10,15 +10,15 @@ from uuid import UUID
 import pytest
 
 from app.core.config import get_settings
-from app.models.ids import new_id
-from app.worker import fence as fences
-from app.worker import holdings
-from app.worker import warden as wardens
-from app.worker.board import Board, Phase, Seat, Sight, Stop
-from app.worker.fence import Fence
-from app.worker.holdings import Holding
-from app.worker.seat import SIGNAL
-from app.worker.warden import Warden, has_ended
+from app.core.ids import new_id
+from app.worker.child.slot import SIGNAL
+from app.worker.parent import body_stopper as wardens
+from app.worker.parent import heartbeat_guard as fences
+from app.worker.parent import held_attempts as holdings
+from app.worker.parent.body_stopper import Warden, has_ended
+from app.worker.parent.heartbeat_guard import Fence
+from app.worker.parent.held_attempts import Holding
+from app.worker.shared.slot_table import Board, Phase, Seat, Sight, Stop
 from tests.support.waiting import wait_for
 
 Fork = Callable[..., int]

@@ -1,0 +1,105 @@
+"""Celery's beat with its memory in the database: any number of beats may run, and each period fires once.
+
+The database's clock says what is due, and the beat that moves the entry's row sends it. One that could not send moves
+the row back. Celery's own file stays what it is, and nothing rests on it.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from celery.beat import PersistentScheduler, SchedulingError
+from celery.schedules import schedstate
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.beat import periods
+from app.db.outage import first_line
+from app.db.session import SessionLocal
+
+logger = logging.getLogger(__name__)
+
+# After an outage of database or broker, and when another beat was quicker.
+RETRY_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class DatabaseClock:
+    """The database's time, told from this machine's and how far that was off a moment ago. Celery pickles it."""
+
+    ahead: timedelta
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+class OncePerPeriod(PersistentScheduler):
+    """`beat_scheduler` of the application."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # What each entry's row said when it was taken, and what it said before.
+        self._taken: dict[str, tuple[datetime, datetime]] = {}
+        self._not_before = 0.0
+        super().__init__(*args, **kwargs)
+
+    def install_default_entries(self, data: Any) -> None:
+        """Celery clears its result backend each night. Without one, workers would drop that task's message."""
+        if self.app.conf.result_backend:
+            super().install_default_entries(data)
+
+    def populate_heap(self, *args: Any, **kwargs: Any) -> None:
+        """As Celery's, once it is known what has fired while this beat was away."""
+        for entry in self.schedule.values():
+            self._remember(entry)
+        super().populate_heap(*args, **kwargs)
+
+    def is_due(self, entry: Any) -> Any:
+        """Whether this very process has to send the entry now."""
+        wait = self._not_before - time.monotonic()
+        if wait > 0 or not self._remember(entry):
+            return schedstate(is_due=False, next=max(wait, RETRY_SECONDS))
+        state = entry.is_due()
+        if not state.is_due:
+            return state
+        fired_at = entry.last_run_at
+        try:
+            with SessionLocal() as db:
+                taken_at = periods.take(db, entry.name, fired_at)
+        except SQLAlchemyError as error:
+            logger.warning("beat: the database is not reachable: %s", first_line(error))
+            taken_at = None
+        if taken_at is None:
+            return schedstate(is_due=False, next=RETRY_SECONDS)
+        self._taken[entry.name] = taken_at, fired_at
+        return state
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        """Send it; what cannot be sent is due again, for whoever can."""
+        logger.info("beat: sending %s (%s)", entry.name, entry.task)
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except SchedulingError as error:
+            logger.warning("beat: %s not sent, it stays due: %s", entry.name, first_line(error))
+            self._give_back(entry)
+
+    def _give_back(self, entry: Any) -> None:
+        try:
+            with SessionLocal() as db:
+                periods.give_back(db, entry.name, *self._taken[entry.name])
+        except SQLAlchemyError:
+            logger.exception("beat: %s has missed a period: neither broker nor database is there", entry.name)
+        self._not_before = time.monotonic() + RETRY_SECONDS
+        self._remember(self.schedule[entry.name])
+        self._heap = None  # it was put off by a period when it was taken
+
+    def _remember(self, entry: Any) -> bool:
+        """Have the entry count from what the database says, by the database's clock; False without a database."""
+        try:
+            with SessionLocal() as db:
+                entry.last_run_at, now = periods.last_fired(db, entry.name)
+        except SQLAlchemyError as error:
+            logger.warning("beat: the database is not reachable: %s", first_line(error))
+            return False
+        entry.schedule.nowfun = DatabaseClock(now - datetime.now(UTC))
+        return True

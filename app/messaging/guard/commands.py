@@ -1,0 +1,133 @@
+"""Remote control: what a worker answers, and what it does, when the broker's control channel asks it to.
+
+Whoever may publish there could end every worker with one `shutdown`. By default a worker only answers questions, what
+`celery inspect`, the health check of docker-compose.yml and Flower's views need; REMOTE_CONTROL opens or closes it.
+"""
+
+import inspect
+from typing import Any
+
+from celery.app.control import Control as CeleryControl
+from kombu import pidbox
+
+from app.core.config import get_settings
+from app.messaging.guard.items import Malformed, drop
+from app.messaging.guard.signing import check_command, sign_command
+
+MAX_TEXT = 255
+# They change nothing that a task would notice: the events are for whoever watches.
+QUESTIONS = frozenset(
+    {
+        "ping", "stats", "active", "active_queues", "registered", "reserved", "scheduled", "revoked", "query_task",
+        "clock", "enable_events", "disable_events", "heartbeat",
+    }
+)  # fmt: skip
+
+
+def follows(method: str) -> bool:
+    """Whether a worker obeys this command at all."""
+    allowed = get_settings().remote_control
+    return allowed == "full" or (allowed == "read" and method in QUESTIONS)
+
+
+class Node(pidbox.Node):
+    """A worker's end of the channel."""
+
+    mailbox: Any
+    handlers: dict[str, Any]
+
+    def handle_message(self, body: Any, message: Any = None) -> Any:
+        """Celery's, for commands that are well-formed, allowed and, where that is asked for, signed."""
+        try:
+            self._check(body, message)
+        except Malformed as problem:
+            drop("the control channel", str(problem))
+            return None
+        return super().handle_message(body, message)
+
+    def _check(self, body: Any, message: Any) -> None:
+        check_shape(body, self.mailbox.reply_exchange.name)
+        clock = message.headers.get("clock") if message is not None else None
+        if not isinstance(clock, int | None):
+            raise Malformed("a wrong command")
+        method = body["method"]
+        if not follows(method) or method not in self.handlers:
+            raise Malformed("a command that is not followed")
+        if get_settings().sign_messages:
+            check_command(method, body["arguments"], _addressed(body, self._answered_to(body)))
+        try:
+            inspect.signature(self.handlers[method]).bind(self.state, **body["arguments"])
+        except TypeError:
+            raise Malformed("a command with wrong arguments") from None
+
+    @staticmethod
+    def _answered_to(body: dict[str, Any]) -> str | None:
+        reply_to = body.get("reply_to")
+        return reply_to["routing_key"] if reply_to else None
+
+
+class Mailbox(pidbox.Mailbox):
+    """The sender's end: signs what it sends, where that is asked for."""
+
+    node_cls = Node
+
+    def _publish(
+        self,
+        type: str,  # noqa: A002 (kombu's name)
+        arguments: dict[str, Any],
+        destination: Any = None,
+        reply_ticket: str | None = None,
+        *others: Any,
+        pattern: str | None = None,
+        matcher: str | None = None,
+        **options: Any,
+    ) -> None:
+        if get_settings().sign_messages:
+            body = {"destination": destination, "pattern": pattern, "matcher": matcher, "ticket": reply_ticket}
+            arguments = sign_command(type, arguments, _addressed(body, self.oid if reply_ticket else None))
+        named = {"pattern": pattern, "matcher": matcher, **options}
+        super()._publish(type, arguments, destination, reply_ticket, *others, **named)
+
+
+class Control(CeleryControl):
+    """Celery's, with the two ends above."""
+
+    Mailbox = Mailbox
+
+
+def _addressed(body: dict[str, Any], answered_to: str | None) -> dict[str, Any]:
+    """To whom a command goes and where its answer goes: neither may be changed on the way."""
+    destination = body.get("destination")
+    return {
+        "destination": None if destination is None else list(destination),
+        "pattern": body.get("pattern"),
+        "matcher": body.get("matcher"),
+        "ticket": body.get("ticket"),
+        "answered_to": answered_to,
+    }
+
+
+def check_shape(body: Any, replies: str) -> None:
+    """Raise Malformed unless it is a command as kombu publishes it, answered where answers go."""
+    if not isinstance(body, dict) or not isinstance(body.get("method"), str):
+        raise Malformed("no command")
+    if not isinstance(body.get("arguments"), dict) or not isinstance(body.get("ticket"), str | None):
+        raise Malformed("a wrong command")
+    destination, pattern, matcher = (body.get(name) for name in ("destination", "pattern", "matcher"))
+    if destination is not None and not (isinstance(destination, list) and all(map(_is_text, destination))):
+        raise Malformed("a wrong command")
+    # A regular expression can keep the event loop busy for ever.
+    if not (pattern is None or _is_text(pattern)) or matcher not in (None, "glob"):
+        raise Malformed("a pattern that is not followed")
+    if not _is_reply_address(body.get("reply_to"), replies):
+        raise Malformed("an answer to elsewhere")
+
+
+def _is_reply_address(value: Any, replies: str) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, dict) and value.get("exchange") == replies and _is_text(value.get("routing_key"))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_TEXT

@@ -1,0 +1,189 @@
+"""A task message before Celery takes it: headers and body have the types that Celery counts on.
+
+Celery 5.7 believes them: a time limit of "x" ends the event loop, a line feed in the id forges a line of the log, an
+exception after the task was reserved keeps a place of the worker for good.
+"""
+
+import math
+from collections.abc import Callable, Container
+from typing import Any
+from uuid import UUID
+
+from celery.utils.time import maybe_iso8601
+from kombu.utils.encoding import bytes_to_str
+
+from app.messaging.dispatches import GENERATION_HEADER, RECORD_HEADER
+from app.messaging.guard.items import Malformed
+
+MAX_NAME = 255
+MAX_REPR = 4096
+# Parent and child talk in pickles, whose depth is bounded by Python's recursion limit.
+MAX_DEPTH = 200
+LARGEST = 2**31 - 1
+
+# What Celery itself sends: for `task.map()`, `starmap()` and `chunks()`; for chords, and for the upkeep of a result
+# backend, where one is configured. The others (celery.group, celery.chain, celery.chord) only exist to be called.
+BUILT_INS = frozenset({"celery.map", "celery.starmap", "celery.chunks"})
+BUILT_INS_WITH_RESULTS = frozenset({"celery.chord_unlock", "celery.accumulate", "celery.backend_cleanup"})
+
+
+def is_wanted(name: str, *, with_results: bool) -> bool:
+    """Whether messages may ask for the task of this name, if there is one."""
+    return not name.startswith("celery.") or name in BUILT_INS or (with_results and name in BUILT_INS_WITH_RESULTS)
+
+
+def _is_line(value: Any) -> bool:
+    """Text that cannot forge a line of the log."""
+    return isinstance(value, str) and len(value) <= MAX_NAME and value.isprintable()
+
+
+def _is_time(value: Any) -> bool:
+    """ISO 8601. Celery raises an error on any other text, the empty one included."""
+    try:
+        return _is_line(value) and maybe_iso8601(value) is not None
+    except ValueError:
+        return False
+
+
+def _is_repr(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_REPR
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
+
+
+def _is_limit(value: Any) -> bool:
+    if value is None:
+        return True
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and 0 <= value <= LARGEST
+
+
+def _are_limits(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_limit, value))  # noqa: PLR2004
+
+
+def _are_lines(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_line, value))
+
+
+def _is_record(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(UUID(value))
+    except ValueError:
+        return False
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+# Every header that Celery or we give a meaning to; null is as good as absent.
+HEADERS: dict[str, Callable[[Any], bool]] = {
+    "task": _is_line,
+    "id": _is_line,
+    **dict.fromkeys(("lang", "root_id", "parent_id", "group", "shadow", "origin", "meth"), _is_line),
+    **dict.fromkeys(("eta", "expires"), _is_time),
+    **dict.fromkeys(("argsrepr", "kwargsrepr"), _is_repr),
+    **dict.fromkeys(("retries", "group_index", "replaced_task_nesting"), _is_count),
+    "timelimit": _are_limits,
+    "ignore_result": _is_flag,
+    "stamped_headers": _are_lines,
+    "stamps": _is_object,
+    RECORD_HEADER: _is_record,
+    GENERATION_HEADER: _is_count,
+}
+# Celery's own attributes of a running request: a message that names one would overwrite it.
+RESERVED = frozenset(
+    {
+        "args", "kwargs", "callbacks", "errbacks", "chain", "chord", "called_directly", "is_eager", "hostname",
+        "delivery_info", "properties", "reply_to", "correlation_id", "headers", "loglevel", "logfile", "taskset",
+        "utc", "attempt_run", "db_session", "retry_wanted",
+    }
+)  # fmt: skip
+# A message that names a record says which and no more: what follows is in the row.
+NOT_FOR_RECORDS = ("eta", "expires", "group", "shadow", "stamped_headers")
+
+
+def check_message(message: Any, known: Container[str], *, with_results: bool) -> None:
+    """Raise Malformed unless Celery can take it. `known` are the tasks that there are."""
+    headers = message.headers
+    if not isinstance(headers, dict) or "task" not in headers:
+        raise Malformed("no task message")
+    _check_headers(headers)
+    name = headers["task"]
+    if name not in known or not is_wanted(name, with_results=with_results):
+        raise Malformed("unknown task")
+    if bytes_to_str(message.content_type) != "application/json":
+        raise Malformed("not JSON")
+    try:
+        body = message.payload
+    except Exception:  # noqa: BLE001 (kombu's decoders raise whatever they like)
+        raise Malformed("a body that is no JSON") from None
+    _check_body(message.body, body)
+    if headers.get(RECORD_HEADER) is not None:
+        _check_record(headers, body)
+
+
+def _check_headers(headers: dict[str, Any]) -> None:
+    if headers.get("id") is None or headers.get("task") is None or not RESERVED.isdisjoint(headers):
+        raise Malformed("wrong headers")
+    for name, value in headers.items():
+        fits = HEADERS.get(name) if value is not None else None
+        if fits is not None and not fits(value):
+            raise Malformed(f"wrong header {name}")
+    if headers.get("retries", 0) is None:
+        raise Malformed("wrong header retries")  # Celery adds one to it
+
+
+def _check_body(raw: Any, body: Any) -> None:
+    """`[args, kwargs, embed]`, none of it deeper than a child can be told."""
+    if not isinstance(body, list) or len(body) != 3:  # noqa: PLR2004 (protocol 2)
+        raise Malformed("a wrong body")
+    args, kwargs, embed = body
+    if not isinstance(args, list) or not isinstance(kwargs, dict) or not _is_embed(embed):
+        raise Malformed("a wrong body")
+    if raw.count("[" if isinstance(raw, str) else b"[") + raw.count("{" if isinstance(raw, str) else b"{") > MAX_DEPTH:
+        _check_depth(body)
+
+
+def _is_embed(embed: Any) -> bool:
+    """What follows a plain task: signatures, which only Celery itself writes."""
+    if embed is None:
+        return True
+    if not isinstance(embed, dict) or not embed.keys() <= {"callbacks", "errbacks", "chain", "chord"}:
+        return False
+    lists = (embed.get("callbacks"), embed.get("errbacks"), embed.get("chain"))
+    return all(_are_signatures(each) for each in lists) and _is_signature(embed.get("chord"), optional=True)
+
+
+def _are_signatures(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(map(_is_signature, value)))
+
+
+def _is_signature(value: Any, optional: bool = False) -> bool:
+    if value is None:
+        return optional
+    return isinstance(value, dict) and isinstance(value.get("task"), str)
+
+
+def _check_depth(body: Any) -> None:
+    level, depth = [body], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise Malformed("nested too deeply")
+        holders = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [item for holder in holders for item in holder if isinstance(item, list | dict)]
+
+
+def _check_record(headers: dict[str, Any], body: list[Any]) -> None:
+    args, kwargs, embed = body
+    said = (args, kwargs, *(embed or {}).values(), *(headers.get(name) for name in NOT_FOR_RECORDS))
+    if any(said):
+        raise Malformed("a record's message that says more than which record")

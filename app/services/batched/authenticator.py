@@ -1,0 +1,89 @@
+"""Who presents a token, for an async caller: all tokens that arrive together are looked up in one statement.
+
+Nothing is remembered of what the database says: a revocation counts from its commit on, as in `auth_service`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from anyio import to_thread
+
+from app.core.api_key_tokens import api_key_digest, is_well_formed, looks_like_api_key
+from app.core.batcher import Batcher
+from app.core.security import AccessClaims, read_access_token
+from app.db.session import SessionLocal, group_engine
+from app.errors import InvalidToken
+from app.services.accounts import api_key_queries, login_queries
+from app.services.accounts.api_key_queries import LiveKey
+from app.services.accounts.auth_service import Principal, auth_service
+from app.services.accounts.login_queries import LiveSession
+
+
+@dataclass(frozen=True, slots=True)
+class _Digest:
+    """Of an API key."""
+
+    value: bytes
+
+
+_Proof = AccessClaims | _Digest
+
+
+class Authenticator:
+    """One for each event loop."""
+
+    def __init__(self) -> None:
+        self._batcher: Batcher[_Proof, LiveSession | LiveKey | None] = Batcher(_look_up, "authenticator")
+
+    async def authenticate(self, token: str) -> Principal:
+        """As `auth_service.authenticate`. Raises InvalidToken, Overloaded."""
+        proof = _proof_of(token)
+        found = await self._batcher.submit(proof)
+        if isinstance(found, LiveSession) and isinstance(proof, AccessClaims):
+            return Principal.of_session(found, proof.session_id)
+        if not isinstance(found, LiveKey):
+            raise InvalidToken
+        if found.use_is_stale:
+            # In the caller's own context: the audit tells where the key was used.
+            await to_thread.run_sync(partial(_note_use, found))
+        return Principal.of_key(found)
+
+    async def close(self) -> None:
+        await self._batcher.close()
+
+
+def login_claims(token: str) -> AccessClaims | None:
+    """What the token of a login says; None for an API key. Raises InvalidToken."""
+    return None if looks_like_api_key(token) else read_access_token(token)
+
+
+def _proof_of(token: str) -> _Proof:
+    claims = login_claims(token)
+    if claims is not None:
+        return claims
+    if not is_well_formed(token):
+        raise InvalidToken
+    return _Digest(api_key_digest(token))
+
+
+def _look_up(proofs: list[_Proof]) -> Sequence[LiveSession | LiveKey | None]:
+    """One round trip for all logins and, where any came, one for all API keys."""
+    ids = {proof.session_id for proof in proofs if isinstance(proof, AccessClaims)}
+    digests = {proof.value for proof in proofs if isinstance(proof, _Digest)}
+    with group_engine().connect() as connection:
+        sessions = login_queries.live_sessions(connection, ids) if ids else {}
+        keys = api_key_queries.live_keys(connection, digests) if digests else {}
+
+    def found(proof: _Proof) -> LiveSession | LiveKey | None:
+        if isinstance(proof, _Digest):
+            return keys.get(proof.value)
+        session = sessions.get(proof.session_id)
+        return session if login_queries.is_sessions_token(session, proof) else None
+
+    return [found(proof) for proof in proofs]
+
+
+def _note_use(key: LiveKey) -> None:
+    with SessionLocal() as db:
+        auth_service.note_use(db, key)

@@ -1,0 +1,34 @@
+"""Reading one task, for an async caller: all that are asked for at this moment are read in one statement."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from app.core.batcher import Batcher
+from app.db.session import group_engine
+from app.errors import TaskNotFound
+from app.schemas.task import TaskRead
+from app.services.tasks import task_queries
+
+
+class TaskLookup:
+    """One for each event loop."""
+
+    def __init__(self) -> None:
+        self._batcher: Batcher[UUID, dict[str, Any] | None] = Batcher(_read, "task-lookup")
+
+    async def read(self, task_id: UUID, owner: UUID | None = None) -> TaskRead:
+        """The task as it is committed now; `owner` limits it to that user's. Raises TaskNotFound, Overloaded."""
+        row = await self._batcher.submit(task_id)
+        if row is None or (owner is not None and row["user_id"] != owner):
+            raise TaskNotFound
+        return TaskRead.model_validate(row)
+
+    async def close(self) -> None:
+        await self._batcher.close()
+
+
+def _read(ids: list[UUID]) -> Sequence[dict[str, Any] | None]:
+    with group_engine().connect() as connection:
+        rows = task_queries.snapshots(connection, set(ids))
+    return [rows.get(task_id) for task_id in ids]

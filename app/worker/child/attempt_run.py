@@ -1,0 +1,243 @@
+"""One attempt in a pool child: claim the row, run the body, write how it ended.
+
+Nothing here knows Celery's tracer; `app/tasks/base.py` connects the two.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from celery.exceptions import SoftTimeLimitExceeded
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+from sqlalchemy.exc import SQLAlchemyError, StatementError
+
+from app.core.config import get_settings
+from app.core.ids import new_id
+from app.db.base import dump_json
+from app.db.direct import Direct
+from app.errors import AttemptHandedBack, AttemptLost, ResultTooLarge, TaskCancelled
+from app.messaging import hints
+from app.services.execution import attempts
+from app.services.execution.attempts import (
+    AttemptError,
+    Claim,
+    CurrentAttempt,
+    NextTry,
+    Ticket,
+    WorkerIdentity,
+    current_attempt,
+)
+from app.services.execution.results import check_size
+from app.services.execution.successes import Success
+from app.worker.child import slot as seat
+from app.worker.child.coroutines import cancel_coroutine
+from app.worker.child.progress import BodyStop, ProgressReporter
+from app.worker.shared.delivery import DELIVERY_LEASES, Undeliverable, deliver
+from app.worker.shared.error_text import describe
+from app.worker.shared.handover import handover
+from app.worker.shared.slot_table import WHY, Stop
+
+logger = logging.getLogger(__name__)
+
+BODY_STOPS: dict[Stop, type[BodyStop]] = {
+    Stop.CANCELLED: TaskCancelled,
+    Stop.LOST: AttemptLost,
+    Stop.HANDED_BACK: AttemptHandedBack,
+}
+
+
+class AttemptRun:
+    """A claimed attempt. `finish_*` and `progress` are fenced: once the attempt is lost they write nothing."""
+
+    def __init__(self, claim: Claim) -> None:
+        settings = get_settings()
+        self.claim = claim
+        self.current = CurrentAttempt(claim.id, claim.attempt, on_settle=seat.mine.settled)
+        self.started = False
+        # Why it was told to stop, and whether that has to wait until a statement of our own is through.
+        self.stopped: type[BodyStop] | None = None
+        self._writing = False
+        self._seconds = _patience(settings.worker_lease_seconds * DELIVERY_LEASES)
+        self._progress = ProgressReporter(
+            self._write_progress, settings.progress_interval_seconds, settings.max_result_bytes
+        )
+
+    @classmethod
+    def claim_for(cls, ticket: Ticket, worker: WorkerIdentity) -> "AttemptRun | None":
+        """Claim the ticket's task; None when there is nothing to claim. Raises Undeliverable without a database."""
+        claim_id, tried = new_id(), False
+
+        def take(db: Direct) -> Claim | None:
+            nonlocal tried
+            again, tried = tried, True
+            claimed = attempts.claim(db, ticket, claim_id, worker)
+            if claimed is None and again:
+                # The first time round it may have been committed, and only the reply lost.
+                return attempts.find_claim(db, ticket.task_id, claim_id)
+            return claimed
+
+        seat.mine.claiming(ticket.task_id)
+        claim = deliver(take, _patience(get_settings().worker_lease_seconds))
+        if claim is None:
+            seat.mine.idle()
+            return None
+        seat.mine.running(claim.attempt)
+        hints.changed(claim.id)
+        return cls(claim)
+
+    @contextmanager
+    def body(self) -> Iterator[None]:
+        """Around the body: `current_attempt` names this attempt, and an order to stop it is raised in it."""
+        self.started = True
+        token = current_attempt.set(self.current)
+        try:
+            with seat.listening(self._stop):
+                yield
+        finally:
+            current_attempt.reset(token)
+
+    def _stop(self, why: Stop) -> None:
+        """Runs in the signal's handler, wherever the body is."""
+        self.stopped = BODY_STOPS[why]
+        self._progress.stop(self.stopped)
+        if not self._writing and not cancel_coroutine():
+            raise self.stopped
+
+    @property
+    def task_id(self) -> UUID:
+        return self.claim.id
+
+    def report(self, percent: int | None, detail: Any | None = None) -> None:
+        """Report progress. Raises TaskCancelled, AttemptLost or AttemptHandedBack when the body should stop.
+
+        And TypeError or ValueError (ResultTooLarge) for a detail that is not JSON, or too much of it.
+        """
+        if self._progress.keep(percent, detail):
+            return
+        # Here and not as it is written: the report that is at fault is told so, also where a later one wins.
+        check_size(detail, "progress detail")
+        self._writing = True
+        try:
+            self._progress.report(percent, detail)
+        finally:
+            self._writing = False
+        if self.stopped is not None:  # told so by a signal, after the reporter had looked
+            raise self.stopped
+
+    def _write_progress(self, percent: int | None, detail: Any | None) -> bool:
+        task_id, attempt = self.claim.id, self.claim.attempt
+
+        def write(db: Direct) -> bool:
+            if percent is None and detail is None:
+                return attempts.is_cancelled(db, task_id, attempt)
+            return attempts.report_progress(db, task_id, attempt, percent, detail)
+
+        try:
+            cancelled = deliver(write, seconds=0)
+        except Undeliverable:
+            logger.warning("progress of task %s not written: the database is away", task_id)
+            return False
+        except StatementError as error:
+            if isinstance(error.orig, TypeError | ValueError):  # the detail is not JSON
+                raise error.orig from None
+            raise
+        if percent is not None or detail is not None:
+            hints.changed(task_id)
+        return cancelled
+
+    def succeed(self, result: Any, *, later: bool = False) -> None:
+        """Write the success or, where nobody minds that it is `later` by some milliseconds, leave it to the parent."""
+        if later and self._hand_over(result):
+            return
+        try:
+            self._end(lambda db: attempts.succeed(db, *self._fence, result))
+        except SQLAlchemyError as error:  # not an outage, which is waited out: the database refuses this result
+            logger.exception("the result of task %s could not be stored", self.task_id)
+            self.fail(error)
+
+    def _hand_over(self, result: Any) -> bool:
+        try:
+            self._has_ended()
+            text = None if result is None else dump_json(result)
+            return not self.current.settled and handover.send(Success(*self._fence, text))
+        except SoftTimeLimitExceeded:
+            return False  # written once more, if it has gone out after all: the second one finds nothing
+
+    def fail(self, error: BaseException) -> None:
+        self._end(lambda db: attempts.fail(db, *self._fence, describe(error)))
+
+    def retry_later(self, error: BaseException | None, following: NextTry) -> None:
+        why = AttemptError(None, None) if error is None else describe(error)
+        self._end(lambda db: attempts.retry_later(db, *self._fence, why, following))
+
+    def leave(self) -> None:
+        """Write nothing: the attempt is not ours any more."""
+        logger.info("task %s: attempt %d was lost", self.task_id, self.claim.attempt)
+        self._has_ended()
+
+    def hand_back(self) -> None:
+        logger.info("task %s: attempt %d handed back", self.task_id, self.claim.attempt)
+        self._end(lambda db: attempts.hand_back(db, *self._fence, WHY[Stop.HANDED_BACK]))
+
+    def revoke(self, reason: str) -> None:
+        logger.info("task %s: attempt %d %s", self.task_id, self.claim.attempt, reason)
+        self._end(lambda db: attempts.revoke(db, *self._fence, reason))
+
+    @property
+    def _fence(self) -> tuple[UUID, int]:
+        return self.claim.id, self.claim.attempt
+
+    def _end(self, write: Callable[[Direct], bool]) -> None:
+        """Write the end, unless the body has written one itself. The reporter's last value lands first."""
+        try:
+            held = self._delivered(write)
+        except SoftTimeLimitExceeded:
+            held = self._delivered(write)  # the signal came after the body: it has nothing to stop any more
+        except Undeliverable:
+            # The row says running, and a beating parent would keep it so for good. Without this process the parent
+            # reports the attempt lost as soon as the database is back.
+            logger.exception("the end of task %s could not be written", self.task_id)
+            raise SystemExit(1) from None
+        if self.current.settled:
+            return
+        hints.changed(self.task_id)
+        if not held:
+            logger.warning("attempt %d of task %s no longer held it: nothing written", self.claim.attempt, self.task_id)
+
+    def _delivered(self, write: Callable[[Direct], bool]) -> bool:
+        self._has_ended()
+        return self.current.settled or deliver(write, self._seconds)
+
+    def _has_ended(self) -> None:
+        seat.mine.delivering()
+        self._progress.close()
+
+
+def _patience(seconds: float) -> float:
+    """How long to go on trying to reach the database.
+
+    Without a seat for ever: nobody would notice that this process gave up an outcome, or a claim whose reply was lost,
+    and the row would say running for as long as the worker lives.
+    """
+    return seconds if seat.mine.is_seen else math.inf
+
+
+def to_json(value: Any, what: str = "result", *, arguments: bool = False) -> Any:
+    """A body's return value as plain JSON (dates, UUIDs, dataclasses and pydantic models included).
+
+    Raises TypeError or ValueError where it cannot be JSON, NaN and infinity included; ResultTooLarge.
+    """
+    try:
+        plain = to_jsonable_python(value)
+        check_size(plain, what, arguments=arguments)
+    except ResultTooLarge:
+        raise
+    except PydanticSerializationError as error:
+        raise TypeError(f"the {what} is not JSON: {error}") from None
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError  # a UnicodeError takes other arguments
+        raise kind(f"the {what} is not JSON: {error}") from None
+    return plain

@@ -1,0 +1,127 @@
+"""Progress of one attempt, written at most every 200 ms; the last value always lands.
+
+The first report after a pause is written at once, in the caller's thread, so that its answer (a cancellation, a lost
+attempt) reaches the body at that very call. Reports that follow sooner are kept, the last one wins, and a timer
+writes it when the interval is over. While the timer runs a report costs a microsecond or two: no lock, no clock.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
+from app.services.execution.results import is_plainly_small
+
+logger = logging.getLogger(__name__)
+
+Write = Callable[[int | None, Any | None], bool]
+BodyStop = TaskCancelled | AttemptLost | AttemptHandedBack
+
+
+class ProgressReporter:
+    """Coalesces the reports of one attempt. `write` says whether a cancellation was asked for.
+
+    A detail of at most `plain_bytes` that plainly is one need not be checked before `keep` takes it.
+    """
+
+    def __init__(self, write: Write, interval: float, plain_bytes: int = 0) -> None:
+        self._write = write
+        self._interval = interval
+        self._plain_bytes = plain_bytes
+        self._lock = threading.Lock()
+        # What waits: percent and detail, None where the reports leave the value as it is, and whether anything does.
+        self._percent: int | None = None
+        self._detail: Any | None = None
+        self._waiting = False
+        self._next_write = 0.0
+        self._timer: threading.Timer | None = None
+        self._stop: type[BodyStop] | None = None
+        self._closed = False
+
+    def keep(self, percent: int | None, detail: Any | None) -> bool:
+        """Keep a report that the running timer will write; False where `report` has to see to it.
+
+        Without the lock. The timer takes itself off before it takes what waits: so if it is still there after the
+        report was kept, it has yet to come for it, and otherwise the report is made once more, with the lock.
+        """
+        if self._timer is None or self._stop is not None:
+            return False
+        if percent is not None and not 0 <= percent <= 100:  # noqa: PLR2004 (percent)
+            return False
+        if detail is not None:
+            if not is_plainly_small(detail, self._plain_bytes):
+                return False
+            self._detail = detail.copy()
+        if percent is not None:
+            self._percent = percent
+        self._waiting = True
+        return self._timer is not None
+
+    def report(self, percent: int | None, detail: Any | None) -> None:
+        """Note the value. Raises what `stop` was told, TaskCancelled or AttemptLost; ValueError outside 0–100."""
+        if self._stop is not None:
+            raise self._stop
+        if percent is not None and not 0 <= percent <= 100:  # noqa: PLR2004 (percent)
+            raise ValueError(f"progress must be between 0 and 100, not {percent}")
+        with self._lock:
+            self._merge(percent, dict(detail) if isinstance(detail, dict) else detail)
+            now = time.monotonic()
+            if now >= self._next_write:
+                self._write_waiting()
+            elif self._timer is None:
+                self._start_timer(self._next_write - now)
+        if self._stop is not None:
+            raise self._stop
+
+    def close(self) -> None:
+        """Write what waits and stop the timer. Never raises: the attempt is about to end one way or another."""
+        with self._lock:
+            self._closed = True
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._write_quietly()
+
+    def stop(self, why: type[BodyStop]) -> None:
+        """From now on each report raises this. Takes no lock: a signal's handler calls it."""
+        self._stop = why
+
+    def _merge(self, percent: int | None, detail: Any | None) -> None:
+        if percent is not None:
+            self._percent = percent
+        if detail is not None:
+            self._detail = detail
+        self._waiting = True
+
+    def _start_timer(self, seconds: float) -> None:
+        timer = threading.Timer(seconds, self._on_timer)
+        timer.daemon = True
+        timer.start()
+        self._timer = timer  # once it runs: `keep` counts on it
+
+    def _on_timer(self) -> None:
+        with self._lock:
+            self._timer = None
+            if not self._closed:
+                self._write_quietly()
+
+    def _write_quietly(self) -> None:
+        try:
+            self._write_waiting()
+        except Exception:
+            logger.exception("progress could not be written")
+
+    def _write_waiting(self) -> None:
+        if not self._waiting or self._stop is AttemptLost:
+            return
+        percent, detail = self._percent, self._detail
+        self._percent = self._detail = None
+        self._waiting = False
+        self._next_write = time.monotonic() + self._interval
+        try:
+            if self._write(percent, detail):
+                self._stop = TaskCancelled
+        except AttemptLost:
+            self._stop = AttemptLost

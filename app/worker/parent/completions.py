@@ -1,0 +1,189 @@
+"""Successes, written together by the worker's parent process.
+
+A child hands its attempt's success over and is free for the next message, where it would wait for a second commit. The
+parent writes what has come in one statement: at once after a pause, else every few milliseconds. What has not been
+handed over, or could not be, the child writes itself: failures, large results, and whatever somebody may look at before
+the child goes on (`app/tasks/followers.py`).
+
+What was handed over is held until it is written: the agent does not take it for an attempt that nobody runs.
+"""
+
+import logging
+import selectors
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from celery import signals
+from sqlalchemy.exc import DBAPIError
+
+from app.core.config import get_settings
+from app.db.direct import direct
+from app.db.outage import first_line, is_outage, is_passing
+from app.messaging import hints
+from app.services.execution import attempts, successes
+from app.services.execution.successes import Success
+from app.worker.shared.delivery import DELIVERY_LEASES
+from app.worker.shared.error_text import describe
+from app.worker.shared.handover import Handover, handover
+
+logger = logging.getLogger(__name__)
+
+PACE_SECONDS = 0.02
+MAX_BATCH = 128
+# After a try in an outage, and for a row that somebody else has locked.
+PAUSE_SECONDS = 0.5
+
+Held = tuple[UUID, int]
+
+
+@dataclass
+class _Waiting:
+    """Times are monotonic seconds."""
+
+    success: Success
+    since: float
+    not_before: float = 0.0
+
+
+class Completions:
+    """In the parent: a thread that takes what comes through the handover and writes it."""
+
+    def __init__(self, source: Handover) -> None:
+        self._source = source
+        self._lock = threading.Lock()  # of what waits, and of reading
+        self._waiting: dict[Held, _Waiting] = {}
+        self._is_away = False  # the database
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        if self._source.inbox is not None:
+            self._stopping.clear()
+            self._thread = threading.Thread(target=self._run, name="completions", daemon=True)
+            self._thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """Once the children are gone: returns when all is written or given up, after so many seconds at the latest."""
+        if self._thread is not None:
+            self._stopping.set()
+            self._source.wake()
+            self._thread.join(seconds)
+            self._thread = None
+        left = self.held()
+        with self._lock:
+            self._source.close()
+        if left:
+            logger.error("the ends of %d tasks could not be written before the worker's own", len(left))
+
+    def held(self) -> set[Held]:
+        """What was handed over before this call and is not written yet."""
+        with self._lock:
+            come = list(self._source.received())
+            for success in come:
+                self._waiting[success.task_id, success.attempt] = _Waiting(success, time.monotonic())
+            held = set(self._waiting)
+        if come and threading.current_thread() is not self._thread:
+            self._source.wake()
+        return held
+
+    def _run(self) -> None:
+        assert self._source.inbox is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._source.inbox, selectors.EVENT_READ)
+            while self.held() or not self._stopping.is_set():
+                batch = self._due()
+                if not batch:
+                    selector.select(PAUSE_SECONDS)
+                    continue
+                begun = time.monotonic()
+                pause = self._write(batch)
+                time.sleep(max(0.0, begun + pause - time.monotonic()))
+
+    def _due(self) -> list[Success]:
+        now = time.monotonic()
+        with self._lock:
+            return [each.success for each in self._waiting.values() if each.not_before <= now][:MAX_BATCH]
+
+    def _write(self, batch: Sequence[Success]) -> float:
+        """Returns for how many seconds to wait before the next one."""
+        try:
+            self._succeed(batch)
+        except Exception as error:  # noqa: BLE001 (each of them is tried by itself, and what is wrong with it is told)
+            if is_outage(error):
+                return self._wait(error)
+            logger.warning("%d successes are written one by one: %s", len(batch), first_line(error))
+            self._write_one_by_one(batch)
+        self._is_away = False
+        return PACE_SECONDS
+
+    def _wait(self, error: Exception) -> float:
+        """The first time at once again: it may have been a connection that had long been cut."""
+        again, self._is_away = self._is_away, True
+        logger.warning("database not reachable, %d successes wait: %s", len(self._waiting), first_line(error))
+        self._give_up_the_oldest()
+        return PAUSE_SECONDS if again else 0.0
+
+    def _succeed(self, batch: Sequence[Success]) -> None:
+        with direct() as connection:
+            held = successes.succeed_together(connection, batch)
+        self._written(batch)
+        hints.changed(*held)
+        for success in batch:
+            if success.task_id not in held:
+                logger.warning(
+                    "attempt %d of task %s no longer held it: nothing written", success.attempt, success.task_id
+                )
+
+    def _write_one_by_one(self, batch: Sequence[Success]) -> None:
+        for success in batch:
+            try:
+                self._succeed_or_fail(success)
+            except Exception as error:
+                if is_outage(error):
+                    break
+                if is_passing(error):
+                    logger.warning("the end of task %s waits: %s", success.task_id, first_line(error))
+                else:
+                    logger.exception("the end of task %s could not be written", success.task_id)
+                self._postpone(success)
+        self._give_up_the_oldest()
+
+    def _succeed_or_fail(self, success: Success) -> None:
+        try:
+            self._succeed([success])
+        except DBAPIError as error:
+            if is_passing(error):
+                raise
+            # The database does not take this result, whoever asks.
+            logger.exception("the result of task %s could not be stored", success.task_id)
+            with direct() as connection:
+                attempts.fail(connection, success.task_id, success.attempt, describe(error))
+            self._written([success])
+            hints.changed(success.task_id)
+
+    def _postpone(self, success: Success) -> None:
+        """The others are written together again meanwhile."""
+        self._waiting[success.task_id, success.attempt].not_before = time.monotonic() + PAUSE_SECONDS
+
+    def _written(self, batch: Sequence[Success]) -> None:
+        with self._lock:
+            for success in batch:
+                self._waiting.pop((success.task_id, success.attempt), None)
+
+    def _give_up_the_oldest(self) -> None:
+        """The row says running; held by nobody any more, its attempt is lost for the agent."""
+        oldest = time.monotonic() - get_settings().worker_lease_seconds * DELIVERY_LEASES
+        with self._lock:
+            given_up = [held for held, each in self._waiting.items() if each.since < oldest]
+            for held in given_up:
+                del self._waiting[held]
+        for task_id, attempt in given_up:
+            logger.error("the end of task %s could not be written: attempt %d is given up", task_id, attempt)
+
+
+completions = Completions(handover)
+
+signals.worker_before_create_process.connect(lambda **_: handover.open(), weak=False)
