@@ -13,7 +13,6 @@ RUN useradd --system --uid 10001 --home-dir /srv --shell /usr/sbin/nologin app \
     && install --directory --owner app /data
 COPY --from=packages /venv /venv
 COPY alembic.ini /srv/
-COPY alembic /srv/alembic
 COPY app /srv/app
 WORKDIR /srv
 # Without bytecode in the image, every process compiles the code at its start and uses 22 MiB more.

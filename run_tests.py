@@ -23,7 +23,7 @@ def main() -> int:
     sys.path.insert(0, ROOT)
     from app.launcher.bootstrap import run_in_venv
 
-    return run_in_venv(ROOT, "tests.report.runner")
+    return run_in_venv(ROOT, "tests.report.runner", ["requirements.txt", "tests/requirements.txt"])
 
 
 if __name__ == "__main__":

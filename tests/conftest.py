@@ -2,9 +2,9 @@
 
 import warnings
 
-import hypothesis
 import pytest
 
+import tests.support.properties  # noqa: F401 (loads Hypothesis's profile)
 from tests.support.settings import forget_the_developers_settings
 
 with warnings.catch_warnings():
@@ -13,10 +13,6 @@ with warnings.catch_warnings():
     import starlette.testclient  # noqa: F401
 
 pytest_plugins = ["tests.support.fixtures"]
-
-# Hypothesis gives an example 0.2 s, which on a busy machine says something of the machine alone.
-hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
-hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

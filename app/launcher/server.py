@@ -19,7 +19,9 @@ from app.launcher.greeting import Admin, base_url, greeting
 from app.launcher.ports import is_free, next_free
 from app.launcher.supervisor import StopRequest, Supervisor
 
-ROOT = Path(__file__).resolve().parents[2]
+_CHECKOUT = Path(__file__).resolve().parents[2]
+# Installed from a wheel there is no checkout: `.env` and `.data` are those of the working directory.
+ROOT = _CHECKOUT if (_CHECKOUT / "run_server.py").exists() else Path.cwd()
 DEFAULT_PORT = 8000
 READY_SECONDS = 120.0
 ALLOWED_DEATHS = 3
@@ -36,9 +38,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--host", default="127.0.0.1", help="where the API listens (default: %(default)s)")
     made.add_argument("--port", type=port_number, metavar="N", help=f"default: {DEFAULT_PORT}, or the next free one")
-    made.add_argument(
-        "--data-dir", type=Path, metavar="DIR", default=ROOT / ".data", help="default: .data beside run_server.py"
-    )
+    made.add_argument("--data-dir", type=Path, metavar="DIR", default=ROOT / ".data", help="default: %(default)s")
     made.add_argument("--api-workers", type=count, default=1, metavar="N", help="API processes (default: 1)")
     made.add_argument("--workers", type=count, default=1, metavar="N", help="Celery worker processes (default: 1)")
     children = max(2, os.cpu_count() or 1)
@@ -99,7 +99,7 @@ class Server:
             self.console.say(f"{name}: ended a process that an earlier run_server.py, which was killed, had left")
         try:
             self._start_services()
-            self._run_once("migrations", ["alembic", "upgrade", "head"])
+            self._run_once("migrate", ["app", "migrate"])
             admin = self._create_admin()
             self._start_parts()
             self._wait_until_ready()

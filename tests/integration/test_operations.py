@@ -124,6 +124,13 @@ class TestCreateAdmin:
         assert said.count("\n") == 1
         assert "short" not in said
 
+    def test_migrations_without_a_database_are_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with settings({}):
+            assert main(["migrate"]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("migrate: DATABASE_URL is not set")
+        assert said.count("\n") == 1
+
     def test_a_refused_setting_is_one_line_before_anything_starts(self) -> None:
         variables = process_environment({"API_THREADS": "many"})
         command = [sys.executable, "-m", "app", "create-admin"]

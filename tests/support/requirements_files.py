@@ -1,4 +1,4 @@
-"""requirements.txt and requirements.lock, read as pip reads them."""
+"""The requirements files, read as pip reads them."""
 
 import re
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements.txt"
+TESTS = ROOT / "tests" / "requirements.txt"
 LOCK = ROOT / "requirements.lock"
 DASHES = "# ----"
 
@@ -25,12 +26,24 @@ class Pin:
     needed_by: tuple[str, ...]  # empty: requirements.txt names it, and perhaps nobody else
 
 
-def direct(*, runtime_only: bool = True) -> dict[str, Version]:
-    """{name: pinned version} of requirements.txt: what stands above the line of dashes, or all of it."""
-    text = REQUIREMENTS.read_text(encoding="utf-8")
-    lines = (text.split(DASHES, 1)[0] if runtime_only else text).splitlines()
-    wanted = [Requirement(line.split("#")[0]) for line in lines if line.split("#")[0].strip()]
-    return {canonicalize_name(each.name): _exactly(each) for each in wanted}
+def direct() -> dict[str, Version]:
+    """{name: pinned version} of the packages above the line of dashes in requirements.txt: those of the image."""
+    return _pins(REQUIREMENTS.read_text(encoding="utf-8").split(DASHES, 1)[0])
+
+
+def beside_the_image() -> dict[str, Version]:
+    """{name: pinned version} of the packages below that line: the embedded servers and the tools of the unit tests."""
+    return _pins(REQUIREMENTS.read_text(encoding="utf-8").split(DASHES, 1)[1].partition("\n")[2])
+
+
+def tools() -> dict[str, Version]:
+    """{name: pinned version} of tests/requirements.txt."""
+    return _pins(TESTS.read_text(encoding="utf-8"))
+
+
+def _pins(text: str) -> dict[str, Version]:
+    bare = [line.split("#")[0].strip() for line in text.splitlines()]
+    return {canonicalize_name(each.name): _exactly(each) for each in map(Requirement, filter(None, bare))}
 
 
 def locked() -> list[Pin]:

@@ -27,7 +27,7 @@ mount -t tmpfs -o mode=1777 sealed "$root/tmp"
 for each in "$venv" "$python"; do
     case $each in /usr | /usr/*) ;; *) read_only "$each" "$root$each" ;; esac
 done
-for each in app alembic alembic.ini; do read_only "$source/$each" "$root/srv/$each"; done
+for each in app alembic.ini; do read_only "$source/$each" "$root/srv/$each"; done
 mount --bind "$data" "$root/data"
 mount -o remount,ro "$root"
 

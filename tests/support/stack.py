@@ -94,6 +94,7 @@ class Stack:
         self._clients: list[httpx.Client] = []
         self._tokens: dict[str, str] = {}
         self.port = 0
+        self.python, self.application = sys.executable, "app.celery_app"  # what the parts are started with
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +108,7 @@ class Stack:
         number = 1 + sum(part.name.startswith(kind) for part in self.parts)
         name = f"{kind}-{number}"
         variables = process_environment({**self.settings, **(env or {})})
-        part = Part(name, [sys.executable, "-m", *module], self.directory / f"{name}.log", variables)
+        part = Part(name, [self.python, "-m", *module], self.directory / f"{name}.log", variables)
         self.parts.append(part)
         part.process.start()
         return part
@@ -152,13 +153,13 @@ class Stack:
         number = 1 + sum(part.name.startswith("worker") for part in self.parts)
         named = ["-l", "info", "-c", str(concurrency), "-n", f"worker{number}@test"]
         chosen = ["-Q", queues] if queues else []
-        part = self.start_part("worker", ["celery", "-A", "app.celery_app", "worker", *named, *chosen, *options], env)
+        part = self.start_part("worker", ["celery", "-A", self.application, "worker", *named, *chosen, *options], env)
         part.await_line(" ready.")
         return part
 
     def beat(self, env: dict[str, str] | None = None) -> Part:
         schedule = ["-l", "info", "-s", str(self.directory / "schedule"), "--pidfile="]
-        part = self.start_part("beat", ["celery", "-A", "app.celery_app", "beat", *schedule], env)
+        part = self.start_part("beat", ["celery", "-A", self.application, "beat", *schedule], env)
         part.await_line("beat: Starting...")
         return part
 

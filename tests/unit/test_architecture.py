@@ -42,6 +42,7 @@ ROOMS = (
     "app.api.http",
     "app.api",
     "app.main",
+    "app.migrations",
     "app.launcher",
     "app.__main__",
 )

@@ -103,7 +103,7 @@ class TestEveryDocument:
             assert not anchor or anchor in anchors(linked), target
 
     def test_files_that_it_names_exist(self, path: Path) -> None:
-        named = re.compile(r"(?:app|tests|docs|alembic)/[\w./-]*|[\w-]+\.(?:bat|yml|toml|txt)|\.env\.example")
+        named = re.compile(r"(?:app|tests|docs)/[\w./-]*|[\w-]+\.(?:bat|yml|toml|txt)|\.env\.example")
         for quoted in BACKTICKED.findall(prose(path)):
             if named.fullmatch(quoted):
                 assert (ROOT / quoted).exists(), quoted

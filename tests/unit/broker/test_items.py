@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from kombu.transport.virtual import Message
 from kombu.transport.virtual.base import Channel
 
 from app.messaging.guard.items import MAX_ITEM_BYTES, Malformed, check_item, drop
 from tests.support import hostile_items as hostile
+from tests.support.properties import given, st
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -7,8 +7,6 @@ from uuid import uuid4
 import pytest
 from celery import chain, group, signals
 from celery.worker.request import Request
-from hypothesis import given
-from hypothesis import strategies as st
 from kombu.message import Message
 from kombu.utils.json import dumps, loads
 
@@ -23,6 +21,7 @@ from app.messaging.guard.messages import (
     check_message,
     is_wanted,
 )
+from tests.support.properties import given, st
 from tests.unit.broker.test_items import JSON
 
 NAME = "app.tasks.common_tasks.long_running_task"
@@ -66,6 +65,12 @@ def test_what_passes_makes_a_request(name: str, value: Any) -> None:
     if check(headers):
         request = Request(message(headers, ([], {}, None)), app=celery_app, task=celery_app.tasks[NAME])
         assert "\n" not in request.humaninfo()
+
+
+@pytest.mark.parametrize("name", ["eta", "expires"])
+def test_a_time_passes_where_celery_can_read_it(name: str) -> None:
+    assert [check({name: value}) for value in ("", "0", "¡", "9999-99-99")] == [False] * 4
+    assert check({name: "2100-01-01T00:00:00+00:00"})
 
 
 @given(JSON)

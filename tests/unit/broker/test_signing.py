@@ -8,9 +8,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from celery import signals
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from kombu.message import Message
 from kombu.utils.json import dumps, loads
 
@@ -25,6 +22,8 @@ from app.messaging.guard.signing import (
     sign_command,
     sign_task,
 )
+from tests.support.properties import HealthCheck, given, st
+from tests.support.properties import settings as property_settings
 from tests.support.services import SECRET_KEY
 from tests.support.settings import settings
 from tests.unit.broker.test_items import JSON
@@ -67,7 +66,7 @@ class TestTasks:
         assert is_signed(signed())
 
     @given(st.lists(JSON, max_size=3), st.dictionaries(st.text(max_size=5), JSON, max_size=3))
-    @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @property_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_whatever_the_arguments(self, args: list[Any], kwargs: dict[str, Any]) -> None:
         assert is_signed(signed(body=(args, kwargs, None)))
 

@@ -3,12 +3,11 @@
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.core import api_key_tokens as tokens
 from app.core.security import read_access_token
 from app.errors import InvalidToken
+from tests.support.properties import given, st
 
 
 def test_are_recognisable_and_one_of_a_kind() -> None:

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 from celery.utils.log import ColorFormatter
-from hypothesis import given
-from hypothesis import strategies as st
 from uvicorn.logging import AccessFormatter
 
 from app.core import logging as forms
 from app.core.config import Settings
 from app.core.logging import JSONFormatter, TextFormatter, request_id
 from app.core.redacted_text import known_secrets
+from tests.support.properties import given, st
 from tests.support.settings import settings
 
 HOSTILE = "a\r\nb\x1b[31mred\x00\x7f\x85\u2028c\u2029d\u202ee\t\ud800"

@@ -9,10 +9,9 @@ from types import FrameType
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.core.redaction import MASK, Parameters, holds_mask, is_secret, redact, restore_secrets, secrets_in
+from tests.support.properties import given, st
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -8,13 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from jose import jwt
 
 from app.core import security
 from app.core.config import get_settings
 from app.errors import InvalidToken
+from tests.support.properties import given, st
 from tests.support.settings import settings
 
 KEY = "a-signing-key-for-tests-0123456789abcdef"

@@ -11,7 +11,7 @@ from tests.report.model import ROOT
 
 @pytest.fixture
 def migration() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("m0001", ROOT / "alembic/versions/0001_the_first_schema.py")
+    spec = importlib.util.spec_from_file_location("m0001", ROOT / "app/migrations/versions/0001_the_first_schema.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

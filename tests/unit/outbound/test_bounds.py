@@ -7,12 +7,11 @@ import tracemalloc
 import zlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.outbound import decoding
 from app.outbound.decoding import decoded
 from app.outbound.errors import AnswerRefused, Interrupted, InvalidRequest, NotConnected
+from tests.support.properties import given, st
 from tests.unit.outbound.web_server import Web, client, raw_server, redirect, reply
 
 OK = b"HTTP/1.1 200 OK\r\n"

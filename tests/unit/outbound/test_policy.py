@@ -3,12 +3,11 @@
 import ipaddress
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.core.config import Settings
 from app.core.host_rules import HostRules
 from app.outbound.policy import NAT64, Policy, is_public
+from tests.support.properties import given, st
 
 ALL_V4 = st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address)
 ALL_V6 = st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address)

@@ -1,14 +1,15 @@
 """One reading of each URL, or none."""
 
+from ipaddress import IPv6Address
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.catalogue import find_type
 from app.core.config import get_settings
 from app.errors import InvalidArguments
 from app.outbound.errors import InvalidRequest
 from app.outbound.urls import joined, parse
+from tests.support.properties import given, st
 from tests.support.settings import settings
 
 FETCH = "app.tasks.common_tasks.fetch_url"
@@ -24,7 +25,7 @@ class TestParse:
             ("http://例子.测试/路径?键=值", "xn--fsqu00a.xn--0zwm56d", 80, "/%E8%B7%AF%E5%BE%84?%E9%94%AE=%E5%80%BC"),
             ("http://a_b.internal/%20", "a_b.internal", 80, "/%20"),
             ("http://[2606:4700::1111]:8443/", "2606:4700::1111", 8443, "/"),
-            ("http://[::FFFF:8.8.8.8]/", "::ffff:808:808", 80, "/"),
+            ("http://[::FFFF:8.8.8.8]/", str(IPv6Address("::ffff:8.8.8.8")), 80, "/"),
             ("http://１２７.0.0.1/", "127.0.0.1", 80, "/"),
             ("http://①②⑦.⓪.⓪.①/", "127.0.0.1", 80, "/"),
             ("http://127。0。0。1/", "127.0.0.1", 80, "/"),

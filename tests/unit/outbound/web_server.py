@@ -166,6 +166,13 @@ def client(resolver: Any = None, policy: Policy = LOOPBACK, tls: Any = None, **b
     return Client(policy, Bounds(**{"seconds": DEADLINE_SECONDS} | bounds), resolve=resolver or FakeResolver(), tls=tls)
 
 
+# From Python 3.13 on a client refuses an authority that does not state this use of its key.
+SIGNS = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Authority:
     """A certificate authority: contexts of servers, and of clients that trust it."""
@@ -181,6 +188,8 @@ class Authority:
         certificate = (
             _builder(name, name, key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(SIGNS, critical=True)
             .sign(key, hashes.SHA256())
         )
         file = folder / "ca.pem"
@@ -196,6 +205,7 @@ class Authority:
         certificate = (
             _builder(x509.Name([]), self.certificate.subject, key.public_key())
             .add_extension(x509.SubjectAlternativeName([_san(name) for name in names]), critical=True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
             .sign(self.key, hashes.SHA256())
         )
         file = self.file.parent / f"{x509.random_serial_number()}.pem"

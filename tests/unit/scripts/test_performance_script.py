@@ -24,6 +24,7 @@ from tests.performance.table import markdown, printed
 from tests.performance.wire import Request
 from tests.support.loopback import Address, NotLoopback, loopback
 from tests.support.services import ROOT
+from tests.support.tools import needs
 from tests.support.weak_service import WeakService
 
 
@@ -139,6 +140,7 @@ class TestSections:
 
 
 class TestCommand:
+    @needs("matplotlib")
     def test_measures_a_running_server_and_clears_up(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         figures, picture = tmp_path / "f.json", tmp_path / "p.png"
         with WeakService() as service:

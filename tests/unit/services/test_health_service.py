@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def test_the_head_is_that_of_alembic() -> None:
     health_service._head.cache_clear()
-    assert health_service._head() == ScriptDirectory(str(ROOT / "alembic")).get_current_head()
+    assert health_service._head() == ScriptDirectory(str(ROOT / "app" / "migrations")).get_current_head()
 
 
 def test_two_heads_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

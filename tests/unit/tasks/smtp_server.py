@@ -13,13 +13,13 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.tasks.high_priority_tasks import send_email
+from tests.support.tools import imported
 
 DEADLINE_SECONDS = 10
 TOKEN = "an-smtp-password"
@@ -31,7 +31,7 @@ class Mailbox:
     """aiosmtpd's handler: keeps what comes in, and answers the commands of `answers` as told."""
 
     def __init__(self, **answers: str) -> None:
-        self.envelopes: list[Envelope] = []
+        self.envelopes: list[Any] = []
         self.commands: list[str] = []
         self.refused: dict[str, str] = {}
         self._answers = answers
@@ -44,7 +44,7 @@ class Mailbox:
         assert isinstance(message, EmailMessage)
         return message
 
-    async def handle_MAIL(self, server: Any, session: Any, envelope: Envelope, address: str, options: Any) -> str:  # noqa: N802
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
         self.commands.append("MAIL")
         if "MAIL" in self._answers:
             return self._answers["MAIL"]
@@ -52,36 +52,39 @@ class Mailbox:
         envelope.mail_options.extend(options)
         return "250 OK"
 
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Envelope, address: str, options: Any) -> str:  # noqa: N802
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
         self.commands.append("RCPT")
         if address in self.refused:
             return self.refused[address]
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         self.commands.append("DATA")
         if "DATA" in self._answers:
             return self._answers["DATA"]
         self.envelopes.append(envelope)
         return "250 queued"
 
-    async def handle_QUIT(self, server: Any, session: Any, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_QUIT(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         return self._answers.get("QUIT", "221 Bye")
 
 
-def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: LoginPassword) -> AuthResult:
-    return AuthResult(success=data.login == b"mailer" and data.password == TOKEN.encode(), handled=False)
+def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> Any:
+    return imported("aiosmtpd.smtp").AuthResult(
+        success=data.login == b"mailer" and data.password == TOKEN.encode(), handled=False
+    )
 
 
 @contextmanager
 def smtp_server(mailbox: Mailbox, **options: Any) -> Iterator[int]:
     """Serve from a thread with a loop of its own; the value is the port. Everything is closed at the end."""
+    smtp = imported("aiosmtpd.smtp")
     loop = asyncio.new_event_loop()
-    sessions: list[SMTP] = []
+    sessions: list[Any] = []
 
-    def session() -> SMTP:
-        sessions.append(SMTP(mailbox, hostname="localhost", loop=loop, **options))
+    def session() -> Any:
+        sessions.append(smtp.SMTP(mailbox, hostname="localhost", loop=loop, **options))
         return sessions[-1]
 
     server = loop.run_until_complete(loop.create_server(session, "127.0.0.1", 0))
@@ -96,7 +99,7 @@ def smtp_server(mailbox: Mailbox, **options: Any) -> Iterator[int]:
         loop.close()
 
 
-async def _close(server: asyncio.Server, sessions: Sequence[SMTP]) -> None:
+async def _close(server: asyncio.Server, sessions: Sequence[Any]) -> None:
     server.close()
     for session in sessions:
         if session.transport is not None:

@@ -2,10 +2,10 @@
 
 import logging
 
+from alembic import context
 from sqlalchemy import text
 
 import app.models  # noqa: F401 (fills the metadata)
-from alembic import context
 from app.core.config import ConfigurationError
 from app.db.base import Base
 from app.db.session import engine

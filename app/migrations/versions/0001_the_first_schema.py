@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from alembic import op
 from alembic.util import CommandError
 
-from alembic import op
 from app.db.clock import NOW
 from app.db.postgresql.schema import triggers
 from app.db.postgresql.schema.indexes import ODD_ID, SHORT_LIVED_ROWS, TASK_KIND, descending

@@ -1,0 +1,35 @@
+"""Hypothesis as the unit tests use it. Where it is not installed, a property is skipped and its module still runs."""
+
+from typing import Any, Self
+
+from tests.support.tools import needs
+
+try:
+    from hypothesis import HealthCheck, given, settings
+    from hypothesis import strategies as st
+except ModuleNotFoundError:
+
+    class _Absent:
+        """Takes the place of any strategy and setting: they are built while a module is imported."""
+
+        def __getattr__(self, _name: str) -> Self:
+            return self
+
+        def __call__(self, *_args: Any, **_kwargs: Any) -> Self:
+            return self
+
+        __or__ = __call__
+
+    def given(*_args: Any, **_kwargs: Any) -> Any:
+        return needs("hypothesis")
+
+    def settings(*_args: Any, **_kwargs: Any) -> Any:
+        return lambda test: test
+
+    HealthCheck = st = _Absent()
+else:
+    # Hypothesis gives an example 0.2 s, which on a busy machine says something of the machine alone.
+    settings.register_profile("unhurried", settings(), deadline=None)
+    settings.load_profile("unhurried")
+
+__all__ = ["HealthCheck", "given", "settings", "st"]
