@@ -107,4 +107,4 @@ celery_app = Celery(
     loader="app.messaging.loader:Loader",
 )
 celery_app.add_defaults(_configuration)
-celery_app.steps["worker"].add("app.worker.parent.bootsteps:ServiceStep")
+celery_app.steps["worker"].add("app.worker.bootsteps:ServiceStep")

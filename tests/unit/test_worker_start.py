@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 import pytest
-from app.worker.parent.bootsteps import ServiceStep, prepare_fork
 
 from app.celery_app import celery_app
 from app.core.config import ConfigurationError, get_settings
 from app.messaging.loader import Loader
+from app.worker.bootsteps import ServiceStep, prepare_fork
 from tests.support.services import process_environment
 
 
@@ -49,7 +49,7 @@ def test_what_runs_beside_the_worker_starts_after_the_pool_has_forked() -> None:
 def test_what_every_child_does_first_is_done_before_the_fork() -> None:
     """Imported or built after it, it would be each child's own: some megabytes each."""
     program = (
-        "import os, sys; from app.worker.parent.bootsteps import prepare_fork; from app.celery_app import SQLAlchemyTask;"
+        "import os, sys; from app.worker.bootsteps import prepare_fork; from app.celery_app import SQLAlchemyTask;"
         "from kombu.utils.imports import symbol_by_name;"
         "from billiard.util import set_pdeathsig; from app.db.postgresql import attempts, prepared;"
         "prepare_fork();"
