@@ -20,7 +20,7 @@ from app.models.task import Task
 from app.models.user import User
 from app.services.tasks import task_queries
 
-# So much later than `updated_at` says may a change come to be seen: the transactions of ours are shorter.
+# So much later than `updated_at` says may a change come to be seen: the service's transactions are shorter.
 LATE = timedelta(seconds=5)
 # A task's id holds the clock of the API process that made it.
 _CLOCKS_DIFFER = timedelta(minutes=1)

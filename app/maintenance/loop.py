@@ -16,7 +16,7 @@ from app.db.outage import first_line, is_outage
 from app.db.session import SessionLocal
 from app.maintenance import broker_epoch, lease, passes
 from app.maintenance.lease import Lease
-from app.maintenance.lost_messages import Doubt, resend_overtaken
+from app.maintenance.lost_messages import LostMessages, resend_overtaken
 from app.messaging.application import celery_app
 from app.messaging.due import BATCH, mark_dispatched, take_due
 from app.messaging.routing import MESSAGE_PRIORITY
@@ -42,7 +42,7 @@ class Maintenance:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._link = BrokerLink()
-        self._lost_messages = Doubt()
+        self._lost_messages = LostMessages()
         self._next_lost = 0.0
         self._next_fold = 0.0
         self._next_tidy = 0.0

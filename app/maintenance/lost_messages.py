@@ -1,8 +1,8 @@
-"""Single messages that the broker lost: pending rows that it should still hold a message for, and does not.
+"""Finds single messages that the broker lost: pending rows whose message is no longer in the queue.
 
-Messages of one queue and priority leave in the order in which they came (a *line*). Where the broker holds n of them,
-they are those of the n rows that were dispatched last; an older row that is still pending has been overtaken: its
-message is gone, or was popped a moment ago. A timer instead would send an overloaded system several messages a task.
+Messages of one queue and priority (a *line*) are taken in the order in which they were sent. If the broker holds n of
+them, they belong to the n rows that were dispatched last. An older row that is still pending was overtaken: its message
+is lost, or was taken a moment ago. A timer instead would send several messages for each task to an overloaded system.
 """
 
 from dataclasses import dataclass
@@ -19,54 +19,53 @@ from app.db.session import transaction
 from app.maintenance.passes import send_again
 from app.models.task import Task, TaskPriority
 
-# Popping and claiming take milliseconds: what has been out for less may be on its way.
+# Taking a message and claiming its row takes milliseconds; a younger message may still be on its way.
 LOST_AFTER = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
 class Line:
-    """Messages that overtake each other in no case: of one queue, of one priority."""
+    """Messages of one queue and priority: they never overtake each other."""
 
     queue: str
     priority: TaskPriority
 
 
 @dataclass(frozen=True)
-class Front:
-    """The oldest row of a line that is out, when it was seen."""
+class OldestDispatched:
+    """The oldest dispatched row of a line, and when it was read."""
 
     line: Line
     id: UUID
     seen_at: datetime
 
 
-class Doubt:
-    """Remembers the fronts. A line that moves has lost nothing that will not come to its front."""
+class LostMessages:
+    """Remembers the oldest dispatched row of each line. A lost message becomes the oldest row and stays there."""
 
     def __init__(self) -> None:
         self._seen: dict[Line, UUID] = {}
 
-    def stuck(self, db: Session, queues: list[str]) -> list[Front]:
-        """The fronts that have not moved since the last look: an index lookup for each line."""
+    def stuck(self, db: Session, queues: list[str]) -> list[OldestDispatched]:
+        """The oldest dispatched rows that were the oldest at the last call too: one index lookup for each line."""
         lines = [(queue, priority.value) for queue in queues for priority in TaskPriority]
         with transaction(db):
             rows = maintenance.oldest_dispatched(db, lines, LOST_AFTER)
-        fronts = [Front(Line(queue, TaskPriority(name)), task_id, at) for queue, name, task_id, at in rows]
-        stuck = [front for front in fronts if self._seen.get(front.line) == front.id]
-        self._seen = {front.line: front.id for front in fronts}
+        oldest = [OldestDispatched(Line(queue, TaskPriority(name)), id_, at) for queue, name, id_, at in rows]
+        stuck = [row for row in oldest if self._seen.get(row.line) == row.id]
+        self._seen = {row.line: row.id for row in oldest}
         return stuck
 
 
-def resend_overtaken(db: Session, front: Front, depth: int) -> int:
-    """Make the rows due again that the line's `depth` messages cannot be of. Returns how many, at most a batch.
+def resend_overtaken(db: Session, oldest: OldestDispatched, depth: int) -> int:
+    """Make the rows due again that none of the line's `depth` messages belongs to. Returns how many, at most a batch.
 
-    `depth` was read after the front: what was dispatched since then is counted among the messages and not among the
-    rows, which errs on the side of waiting.
+    `depth` was read after the oldest row. Messages sent since then count, and their rows do not: an error only delays.
     """
-    line = (PENDING, DISPATCHED, Task.queue == front.line.queue, Task.priority == front.line.priority)
+    line = (PENDING, DISPATCHED, Task.queue == oldest.line.queue, Task.priority == oldest.line.priority)
     newest_lost = (
         select(Task.dispatched_at)
-        .where(*line, Task.dispatched_at <= front.seen_at)
+        .where(*line, Task.dispatched_at <= oldest.seen_at)
         .order_by(Task.dispatched_at.desc())
         .offset(depth)
         .limit(1)

@@ -19,8 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.catalogue import catalogue
 from app.db.clock import NOW
-from app.maintenance import lost_messages as doubt
-from app.maintenance import passes
+from app.maintenance import lost_messages, passes
 from app.models import WorkerProcess
 from tests.support.both_sides import BothSides
 from tests.support.machine import ONCE_ONLY, Machine, NothingFits
@@ -94,7 +93,7 @@ class Everything(Machine):
             task.resend()
 
     def resend_overtaken(self, messages: int) -> list[ModelTask]:
-        looks = doubt.Doubt()
+        looks = lost_messages.LostMessages()
         looks.stuck(self.db, sorted(set(QUEUES.values())))
         stuck = {front.line.priority: front for front in looks.stuck(self.db, sorted(set(QUEUES.values())))}
         doubtful = [task for task in self.both.live() if task.in_doubt()]
@@ -102,7 +101,7 @@ class Everything(Machine):
         lost = []
         for priority, front in stuck.items():
             overtaken = overtaken_among(self.both.live(), priority, messages)
-            assert doubt.resend_overtaken(self.db, front, messages) == len(overtaken)
+            assert lost_messages.resend_overtaken(self.db, front, messages) == len(overtaken)
             lost += overtaken
         return lost
 
@@ -124,7 +123,7 @@ def _both_sides_agree_on_times(
 ) -> Iterator[None]:
     """Minutes instead of seconds, so that a slow machine changes no decision; and nothing is published for real."""
     times = {"DISPATCH_GRACE_SECONDS": str(GRACE), "WORKER_LEASE_SECONDS": str(LEASE)}
-    monkeypatch.setattr(doubt, "LOST_AFTER", timedelta(seconds=LOST_AFTER))
+    monkeypatch.setattr(lost_messages, "LOST_AFTER", timedelta(seconds=LOST_AFTER))
     monkeypatch.setattr("app.messaging.publisher.publish", BothSides.published.extend)
     with settings(environment(rollback_database, services.flushed_broker(), **times)):
         kind = catalogue()[LONG_RUNNING]

@@ -18,8 +18,7 @@ from sqlalchemy.orm import Session
 from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
 from app.live import queries
-from app.maintenance import lease, passes
-from app.maintenance import lost_messages as doubt
+from app.maintenance import lease, lost_messages, passes
 from app.messaging import due
 from app.messaging.dispatches import Dispatch
 from app.models import Task, WorkerProcess
@@ -96,16 +95,16 @@ def keeper_pass(db: Session) -> None:
     passes.delete_requested(db)
     passes.forget_workers(db)
     passes.anything_due(db)
-    doubt.Doubt().stuck(db, QUEUES)
+    lost_messages.LostMessages().stuck(db, QUEUES)
     taken = due.take_due(db, 5.0)
     due.mark_dispatched(db, taken)
 
 
 def resends(db: Session) -> None:
-    looks = doubt.Doubt()
+    looks = lost_messages.LostMessages()
     looks.stuck(db, QUEUES)
     for front in looks.stuck(db, QUEUES):
-        doubt.resend_overtaken(db, front, 10)
+        lost_messages.resend_overtaken(db, front, 10)
     passes.resend_all(db)
 
 

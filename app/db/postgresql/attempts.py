@@ -68,7 +68,7 @@ _TRACEBACK = bindparam("p_traceback", type_=Text)
 
 
 def _this_attempt() -> tuple[ColumnElement[bool], ...]:
-    """The fence: this task, and this attempt of it."""
+    """The condition on the fencing token: this task, and this attempt of it."""
     return Task.id == bindparam("p_task_id"), Task.attempt == bindparam("p_attempt")
 
 

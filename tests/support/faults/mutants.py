@@ -61,9 +61,9 @@ def no_epoch() -> None:
 
 
 def no_overtaken() -> None:
-    from app.maintenance.lost_messages import Doubt
+    from app.maintenance.lost_messages import LostMessages
 
-    _replace(Doubt, "stuck", lambda *_: [])
+    _replace(LostMessages, "stuck", lambda *_: [])
 
 
 def no_lease() -> None:
