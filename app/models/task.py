@@ -148,7 +148,6 @@ class Task(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
-    note: Mapped[str | None]
 
     __table_args__ = (
         _one_of("status", TaskStatus),

@@ -64,7 +64,6 @@ class TaskCreate(RequestModel):
     retry_backoff_seconds: Seconds | None = Field(
         None, description="Seconds to wait before the second attempt. Doubles with each further attempt.", examples=[5]
     )
-    note: ShortText | None = Field(None, description="A note.", examples=["for Anna"])
     tags: list[Tag] = Field(
         **_EMPTY_LIST, max_length=MAX_TAGS, description="Labels, for filters.", examples=[["nightly"]]
     )
@@ -175,7 +174,6 @@ class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __i
     timeout_seconds: float | None = Field(description="The time limit of one attempt, in seconds.")
     max_attempts: int = Field(description="How often the task may fail before it stays failed.")
     retry_backoff_seconds: float | None = Field(description="Seconds before the second attempt. Doubles each time.")
-    note: str | None = Field(description="A note.")
     tags: list[str] = Field(description="Labels, for filters.")
     metadata: Annotated[dict[str, Any], Shown] = Field(
         validation_alias="metadata_",

@@ -28,7 +28,7 @@ TASK: dict[str, Any] = {
     "timeout_seconds": None,
     "max_attempts": 1,
     "retry_backoff_seconds": None,
-    "note": None, "tags": ["nightly"],
+    "tags": ["nightly"],
     "metadata": {"order": 17},
     "unique_key": None,
     "depends_on": None,
