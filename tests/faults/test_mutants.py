@@ -93,14 +93,14 @@ class TestNoFence:
 class TestNoEpoch:
     def test_leaves_what_a_flush_has_lost(self, scene: Callable[..., Scene]) -> None:
         running = scene(**QUICK)
-        keeper = running.stack.worker(concurrency=1, queues="low_priority", env=mutant("no_epoch", "no_overtaken"))
+        maintenance = running.stack.worker(concurrency=1, queues="low_priority", env=mutant("no_epoch", "no_overtaken"))
         queue_up(running, 20)
         with redis.Redis.from_url(running.stack.broker_url) as broker:
             broker.flushdb()
             running.work()
             with pytest.raises(AssertionError, match="messages to be out again"):
                 wait_for(lambda: messages(broker, "default") == 21, NEVER, "all messages to be out again")
-            keeper.stop()
+            maintenance.stop()
             running.stack.worker(concurrency=1, queues="low_priority", env=mutant("no_overtaken"))
             wait_for(lambda: messages(broker, "default") >= 21, 20, "all messages to be out again")
         running.stack.worker(concurrency=1)
@@ -111,14 +111,14 @@ class TestNoEpoch:
 class TestNoOvertaken:
     def test_leaves_a_task_whose_message_was_lost(self, scene: Callable[..., Scene]) -> None:
         running = scene(**QUICK)
-        keeper = running.stack.worker(concurrency=1, queues="low_priority", env=mutant("no_overtaken"))
+        maintenance = running.stack.worker(concurrency=1, queues="low_priority", env=mutant("no_overtaken"))
         queue_up(running, 1)
         with redis.Redis.from_url(running.stack.broker_url) as broker:
             for queue in [key for key in broker.scan_iter("default*") if broker.type(key) == b"list"]:
                 broker.delete(queue)
         worker = running.stack.worker(concurrency=1, env=mutant("no_overtaken"))
         assert never_ends(running, 15) == {"ends"}
-        for part in (keeper, worker):
+        for part in (maintenance, worker):
             part.stop()
         running.stack.worker(concurrency=1)
         running.check()

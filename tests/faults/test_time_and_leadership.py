@@ -23,7 +23,7 @@ from tests.support.waiting import wait_for
 logger = logging.getLogger(__name__)
 
 LEASE = float(SHORT_LEASE["WORKER_LEASE_SECONDS"])
-# How late a task may start where a promise holds to the second: one keeper pass, one message, and a busy machine.
+# How late a task may start where a promise holds to the second: one maintenance pass, one message, and a busy machine.
 PROMPTLY = 2.0
 # How long a leader may be frozen again and again before it is given the time for a pass.
 REST_SECONDS = 1.0
@@ -198,7 +198,7 @@ class TestTheLeader:
 
     @staticmethod
     def _leads(scene: Scene, part: Part) -> bool:
-        """By the database: the keeper that holds the lease is the one that this part's log names."""
+        """By the database: maintenance that holds the lease is the one that this part's log names."""
         holder = scene.stack.sql("SELECT holder FROM maintenance_lease")
         return bool(holder) and f"maintenance {holder[0][0]} leads" in part.output()
 

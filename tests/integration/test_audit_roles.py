@@ -162,7 +162,7 @@ class TestPruning:
 
 class TestTheService:
     def test_runs_as_the_runtime_role(self, services: Services, roles: dict[str, Role], tmp_path: Path) -> None:
-        """API, worker, keeper and their deeds, with no privilege but those of the document."""
+        """API, worker, maintenance and their deeds, with no privilege but those of the document."""
         with Stack(services, tmp_path, "template1") as stack:
             stack.settings["DATABASE_URL"] = roles["app"].url
             stack.settings["FIRST_ADMIN_USERNAME"] = "chief"

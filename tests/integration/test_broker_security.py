@@ -116,7 +116,7 @@ def _live_events_are_heard(running: Running, broker: BrokerServer) -> None:
 
 
 def _queue_stalls_are_noticed(running: Running) -> None:
-    """The keeper and the stall detector look at queues that nobody serves."""
+    """Maintenance and the stall detector look at queues that nobody serves."""
     (worker,) = [part for part in running.stack.parts if part.name.startswith("worker")]
     assert worker.stop(20) == 0
     waiting = running.create("echo")

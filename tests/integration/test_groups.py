@@ -132,7 +132,7 @@ class TestAnOutage:
         monkeypatch.setattr(new_tasks, "insert_rows", lose)
         with pytest.raises(OperationalError):
             submitter._accept([wanted(user)])
-        assert (stored(user), sent) == (1, [])  # the row is there, and due: the keeper sends its message
+        assert (stored(user), sent) == (1, [])  # the row is there, and due: maintenance sends its message
 
     def test_in_the_midst_of_one_by_one_is_told_to_those_that_it_hits(
         self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch

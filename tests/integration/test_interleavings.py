@@ -1,7 +1,7 @@
 """Every pair of guarded statements on one task, on two real connections, each in the midst of the other.
 
 The first stops before one of its statements, or before its commit, while the second is sent. What comes of it has to be
-what one of the two serial orders gives, which is found by running them: one winner, one history. A pass of the keeper
+what one of the two serial orders gives, which is found by running them: one winner, one history. A pass of maintenance
 may also have passed the row over; it then does at its next turn what the serial order says.
 """
 

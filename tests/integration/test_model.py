@@ -24,7 +24,7 @@ from app.models import WorkerProcess
 from tests.support.both_sides import BothSides
 from tests.support.machine import ONCE_ONLY, Machine, NothingFits
 from tests.support.model import ModelTask
-from tests.support.model_keeper import LEASE, ModelWorker, forgotten_among, lost_among, overtaken_among
+from tests.support.model_maintenance import LEASE, ModelWorker, forgotten_among, lost_among, overtaken_among
 from tests.support.model_row import GRACE, LOST_AFTER, QUEUES
 from tests.support.services import Services, environment
 from tests.support.settings import settings
@@ -35,7 +35,7 @@ STRIDE = 7
 
 
 class Everything(Machine):
-    """The rest of it: time, workers, the keeper's passes."""
+    """The rest of it: time, workers, the maintenance passes."""
 
     STEPS = (
         *("deliver",) * 6, *("take_due",) * 2, "mark_as_sent", "mark_as_sent", "lose_a_message",

@@ -1,4 +1,4 @@
-"""Finished rows slow nothing down: the plans and the times of the keeper's passes and of each step of an attempt.
+"""Finished rows slow nothing down: the plans and the times of the maintenance passes and of each step of an attempt.
 
 The statements are those that the real functions send. A plan is wrong where it reads `tasks` from end to end: by a
 sequential scan, or through an index that holds the finished rows and that no condition narrows.
@@ -88,7 +88,7 @@ def filled(services: Services, finished: int, waiting: int = 3000) -> Iterator[S
 
 
 def keeper_pass(db: Session) -> None:
-    """All that a leading keeper asks of the database, the broker's part left out."""
+    """All that the leading maintenance loop asks of the database, the broker's part left out."""
     lease.acquire(db, new_id())
     passes.rescue_lost(db, silent_too=True)
     passes.revoke_expired(db)

@@ -113,9 +113,9 @@ class Bench:
         return stack
 
     def introduce(self, stack: Stack) -> None:
-        """Let a keeper meet the broker while nothing waits: it sends all again that a broker new to it may have lost."""
+        """Let a maintenance loop meet the broker while nothing waits: it sends all again that a broker new to it may have lost."""
         beat = stack.beat()
-        wait_for(lambda: stack.sql(EPOCH), START_SECONDS, "a keeper to meet the broker")
+        wait_for(lambda: stack.sql(EPOCH), START_SECONDS, "a maintenance loop to meet the broker")
         beat.stop(STOP_SECONDS)
 
     def new_user(self, stack: Stack) -> str:

@@ -1,4 +1,4 @@
-"""What lists, counts, the keeper's pass, claim and finish take while the table of tasks grows."""
+"""What lists, counts, the maintenance pass, claim and finish take while the table of tasks grows."""
 
 import statistics
 import time
@@ -114,8 +114,8 @@ def _steps(db: Session, owner: UUID) -> Iterator[tuple[str, Step]]:
         "count, created_after and a type",
         _count(TaskFilter(user_id=owner, created_after=middle.created_at, task_type="common")),
     )
-    yield "keeper's pass", _keeper
-    yield f"keeper's pass with {EXPIRED} expired", _keeper_with_work(owner)
+    yield "maintenance pass", _maintenance
+    yield f"maintenance pass with {EXPIRED} expired", _maintenance_with_work(owner)
     yield "claim", _claim(owner)
     yield "finish", _finish(owner)
 
@@ -146,7 +146,7 @@ def _count(wanted: TaskFilter) -> Step:
     return lambda _: lambda db: task_service.count(db, wanted)
 
 
-def _keeper(_: Session) -> Callable[[Session], object]:
+def _maintenance(_: Session) -> Callable[[Session], object]:
     """The passes that look at tasks; there is nothing for them to do."""
     return _look
 
@@ -158,7 +158,7 @@ def _look(db: Session) -> None:
     passes.anything_due(db)
 
 
-def _keeper_with_work(owner: UUID) -> Step:
+def _maintenance_with_work(owner: UUID) -> Step:
     def prepared(db: Session) -> Callable[[Session], object]:
         for _ in range(EXPIRED):
             new_task(db, owner)

@@ -20,7 +20,7 @@ from app.models import Task, TaskAttempt, WorkerProcess
 from app.services.execution.attempts import CurrentAttempt, WorkerIdentity, current_attempt
 from tests.support.lawful import unlawful
 from tests.support.model import ModelTask
-from tests.support.model_keeper import ModelWorker
+from tests.support.model_maintenance import ModelWorker
 from tests.support.model_row import Clock
 from tests.support.tasks import new_user
 

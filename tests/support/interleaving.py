@@ -30,7 +30,7 @@ PRESENT = ("cancel_requested_at", "delete_requested_at", "claim_id", "dispatched
 @dataclass(frozen=True)
 class Operation:
     """`call(db)` and what is known of it: whether a worker sends it statement by statement, each its own transaction,
-    and whether it passes over a row that another holds (a pass of the keeper, which comes again)."""
+    and whether it passes over a row that another holds (a pass of maintenance, which comes again)."""
 
     name: str
     call: Callable[[Any], Any]

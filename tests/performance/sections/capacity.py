@@ -105,7 +105,7 @@ def _see(seen: list[tuple[float, "Counter[str]", Statements]], counts: Counts) -
 
 
 def _idle(bench: Bench, worker: Part, counts: Counts) -> Idle:
-    """What goes on a second when nothing is to be done: heartbeats, the keeper, polls of the queues."""
+    """What goes on a second when nothing is to be done: heartbeats, maintenance, polls of the queues."""
     before, meter, begun = counts.now(), _worker_meter(bench, worker), time.perf_counter()
     time.sleep(IDLE_SECONDS)
     cpu, seconds = meter(), time.perf_counter() - begun

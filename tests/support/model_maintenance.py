@@ -1,4 +1,4 @@
-"""Which of the model's tasks and workers a pass of the keeper takes."""
+"""Which of the model's tasks and workers a pass of maintenance takes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
