@@ -18,6 +18,8 @@ from app.worker.parent.process import ParentProcess, parent_process
 from app.worker.parent.quiet import filter_logs
 
 MAINTAIN_SECONDS = 0.5
+# Python 3.12 starts with a few hundred frozen objects, other versions with none.
+_FROZEN_AT_START = gc.get_freeze_count()
 
 
 class ServiceStep(bootsteps.StartStopStep):
@@ -75,7 +77,7 @@ def prepare_fork() -> None:
 
     The objects are frozen: a child's garbage collections would write to all of them.
     """
-    if not gc.get_freeze_count():
+    if gc.get_freeze_count() <= _FROZEN_AT_START:
         with contextlib.suppress(OSError):  # not Linux
             get_pdeathsig()  # billiard's setter, called in every child, loads a whole parser of C by way of cffi
         symbol_by_name(SQLAlchemyTask.RecordRunner)
