@@ -24,7 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     name = parser.parse_args(argv).command
     try:
         COMMANDS[name][0]()
-    except (CommandError, ConfigurationError, ServiceError, SQLAlchemyError) as error:
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (CommandError, ServiceError, SQLAlchemyError) as error:
         # The first line of a database error is the server's message; the statement follows.
         print(f"{name}: {str(error).partition(chr(10))[0]}", file=sys.stderr)
         return 1

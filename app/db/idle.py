@@ -2,7 +2,7 @@
 
 An idle connection has nothing to read. One that is readable, or in error, has been ended: by the server, by a reset,
 or by the kernel's keepalive probes. A connection that was idle for long is replaced in any case, since a proxy may
-acknowledge probes on behalf of a server that it has lost (docs/adr/0029).
+acknowledge probes on behalf of a server that it has lost (docs/adr/0030).
 """
 
 import ctypes

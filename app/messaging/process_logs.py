@@ -49,13 +49,11 @@ def _replace_prints(instance: Any, **_: Any) -> None:
 
         instance.quiet = True
         program.safe_say = lambda message, *_: forms.write_event(message)
-        warnings.showwarning = lambda message, kind, *_: forms.write_event(
-            f"{kind.__name__}: {message}", logging.WARNING
-        )
+        warnings.showwarning = _write_warning
 
 
-def _write_warning(message: Warning | str, kind: type[Warning], *_: Any) -> None:
-    forms.write_event(f"{kind.__name__}: {message}", logging.WARNING)
+def _write_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    forms.write_event(f"{category.__name__}: {message}", logging.WARNING)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class ServiceStep(bootsteps.StartStopStep):
         self.process = ParentProcess(settings)
         parent_process.replace(self.process)
         child_process.replace(ChildProcess(self.process.id, settings))  # for pools that do not fork
-        if worker.quiet:
+        if getattr(worker, "quiet", False):  # only the command has the option
             filter_logs(self.process.table)
         signals.worker_before_create_process.connect(self._before_fork, weak=False)
         signals.worker_process_init.connect(self._in_child, weak=False)

@@ -136,7 +136,7 @@ class TestThroughTheApi:
         running.check()
         assert set(answers) <= {"200 revoked", "202 running", "409 409"}, answers
         ((while_pending,),) = running.stack.sql(
-            "SELECT count(*) FROM witness WHERE old_status = 'pending' AND status = 'revoked'"
+            "SELECT count(*) FROM witness WHERE old->>'status' = 'pending' AND new->>'status' = 'revoked'"
         )
         assert 1 <= while_pending <= answers["200 revoked"]
         assert answers["202 running"] >= 1

@@ -17,6 +17,7 @@ from app.core.ids import new_id
 from app.maintenance import lease, loop, passes
 from app.maintenance.loop import Maintenance
 from app.messaging import due
+from app.messaging.application import celery_app
 from app.messaging.dispatches import Dispatch
 from app.messaging.sending import BrokerLink
 from app.models import Task, WorkerProcess
@@ -221,7 +222,7 @@ class TestResend:
     ) -> None:
         task = new_task(db)
         make_due(db, task)
-        monkeypatch.setenv("CELERY_BROKER_URL", "redis://127.0.0.1:1/0")  # Celery looks there first
+        monkeypatch.setattr(celery_app.conf, "broker_write_url", "redis://127.0.0.1:1/0")
         assert maintenance.run_once(db)
         assert passes.anything_due(db)
         with pytest.raises(Exception, match="refused"):

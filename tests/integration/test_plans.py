@@ -162,7 +162,7 @@ def quota_looks(db: Session) -> None:
     """For whom nearly all of the rows are, and for somebody who has none."""
     busy = db.execute(text("SELECT min(id::text)::uuid FROM users")).scalar_one()
     for user in (busy, new_user(db)):
-        with Quotas().room(db, user, Load(1, 10)):
+        with Quotas().reserved(db, user, Load(1, 10)):
             pass
 
 

@@ -240,9 +240,9 @@ class TestQueuedBytes:
         with SessionLocal() as db:
             claim(db, task_in(db, TaskStatus.PENDING, user, kwargs={"param": "x" * 5000}))
             task_in(db, TaskStatus.PENDING, user, kwargs={"param": "x" * 4000})
-            with pytest.raises(TooManyBytesQueued), Quotas().room(db, user, Load(1, 2000)):
+            with pytest.raises(TooManyBytesQueued), Quotas().reserved(db, user, Load(1, 2000)):
                 raise AssertionError("there is no room")
-            with Quotas().room(db, user, Load(1, 500)):
+            with Quotas().reserved(db, user, Load(1, 500)):
                 pass
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.db.session import engine, group_engine
-from app.messaging.publisher import publisher
+from app.messaging import publisher
 from app.services.tasks import task_creation
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client
 from tests.support.tasks import LONG_RUNNING

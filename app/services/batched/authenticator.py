@@ -1,6 +1,6 @@
 """Authenticates tokens for async callers: tokens that arrive together are looked up in one statement.
 
-Database results are not cached: a revocation takes effect at its commit, as in `auth_service`.
+Database results are not cached: a revocation takes effect at its commit.
 """
 
 from collections.abc import Sequence

@@ -3,9 +3,11 @@
 import os
 import signal
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from billiard import current_process
+from celery import signals
 
 from app.core.config import Settings, get_settings
 from app.core.fork import PerProcess
@@ -40,6 +42,16 @@ def start_child(worker_id: UUID, table: SlotTable, hand_over: HandOver) -> None:
         slot = Slot(table, number, os.getpid())
         signal.signal(STOP_SIGNAL, slot.on_signal)
     child_process.replace(ChildProcess(worker_id, get_settings(), slot, hand_over))
+    signals.task_postrun.connect(clear_slot, weak=False)
+
+
+def clear_slot(task: Any = None, **_: Any) -> None:
+    """Receiver of `task_postrun`: whatever happened to an attempt, this process no longer runs it.
+
+    An attempt whose end could not be written is then an orphan, which the parent ends.
+    """
+    if task is None or not task.request.is_eager:  # the end of a task that the body calls with `apply()` is not its own
+        child_process().slot.idle()
 
 
 def _outside_a_worker() -> ChildProcess:

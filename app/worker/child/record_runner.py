@@ -22,7 +22,7 @@ from app.messaging.task_base import SQLAlchemyTask
 from app.schemas.task_values import MAX_SECONDS
 from app.services.execution.attempts import NextTry, Ticket
 from app.worker.child.attempt_run import AttemptRun, to_json
-from app.worker.child.process import child_process
+from app.worker.child.process import child_process, clear_slot
 from app.worker.shared.delivery import Undeliverable
 
 logger = logging.getLogger(__name__)
@@ -202,11 +202,12 @@ def takes_task_id(task: SQLAlchemyTask) -> bool:
 def may_be_written_later(task: SQLAlchemyTask) -> bool:
     """Whether the parent may write a success some milliseconds later, after the child has gone on.
 
-    Not where Celery calls code of the task's after the body, or stores a result that a client may wait for: all of
-    them may read the row. These are the conditions that Celery's own tracer looks at after each body.
+    Not where Celery runs a user's code after the body, or stores a result that a client may wait for: both may read the
+    row. The service's own receiver reads no row.
     """
     hashable: Any = task
-    return not (signals.task_success.receivers or signals.task_postrun.receivers or _is_followed(hashable))
+    receivers = [*signals.task_success.receivers, *signals.task_postrun.receivers]
+    return all(receiver is clear_slot for _, receiver in receivers) and not _is_followed(hashable)
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
@@ -48,7 +48,7 @@ class Loss:
     task_id: UUID
     pid: int
     overran: float | None
-    how: str = "no child runs it any more"
+    how: str = field(default="no child runs it any more", compare=False)
 
 
 @dataclass(frozen=True)

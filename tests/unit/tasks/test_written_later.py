@@ -7,6 +7,7 @@ import pytest
 from celery import Celery, signals
 
 from app.tasks.base import SQLAlchemyTask
+from app.worker.child.process import clear_slot
 from app.worker.child.record_runner import may_be_written_later
 from tests.unit.tasks.fake_run import Define, FakeRun, end_of
 
@@ -48,6 +49,14 @@ def test_that_of_a_task_without_hooks_may_wait(define: Define) -> None:
 @pytest.mark.parametrize("base", [Succeeding, Returning])
 def test_that_of_a_task_with_hooks_may_not(define: Define, base: type[SQLAlchemyTask]) -> None:
     assert not may_be_written_later(define(body, base=base))
+
+
+def test_the_receiver_of_each_pool_process_is_no_hook(define: Define) -> None:
+    signals.task_postrun.connect(clear_slot, weak=False)
+    try:
+        assert may_be_written_later(define(body))
+    finally:
+        signals.task_postrun.disconnect(clear_slot)
 
 
 @pytest.fixture(params=["task_success", "task_postrun"])

@@ -2,10 +2,13 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from app.core.config import get_settings
 from app.core.ids import new_id
+from app.worker.child.process import ChildProcess, child_process, clear_slot
 from app.worker.child.slot import Slot
 from app.worker.shared.slot_table import Phase, SlotState, SlotTable, Stop
 
@@ -33,6 +36,24 @@ class TestASlot:
         slot.idle()
         assert table.busy() == []
         assert [(state.pid, state.claims) for state in table.used()] == [(PID, 1)]
+
+    @pytest.mark.parametrize("phase", ["claiming", "running", "delivering"])
+    def test_is_clear_after_each_task_whatever_became_of_it(self, table: SlotTable, phase: str) -> None:
+        """Else a claim whose reply was lost, or an end that the database refused, would stay running for ever."""
+        slot = Slot(table, 1, PID)
+        slot.claiming(new_id())
+        if phase != "claiming":
+            slot.running(1)
+        if phase == "delivering":
+            slot.delivering()
+        child_process.replace(ChildProcess(new_id(), get_settings(), slot))
+        try:
+            clear_slot(SimpleNamespace(request=SimpleNamespace(is_eager=True)))  # a task that the body applies
+            assert table.busy() != []
+            clear_slot(SimpleNamespace(request=SimpleNamespace(is_eager=False)))
+        finally:
+            child_process.replace(None)
+        assert table.busy() == []
 
     def test_is_told_of_an_order_for_its_attempt_alone(self, table: SlotTable) -> None:
         slot, task_id = Slot(table, 0, PID), new_id()
