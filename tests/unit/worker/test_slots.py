@@ -5,11 +5,13 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from celery import signals
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.worker.child.process import ChildProcess, child_process, clear_slot
+from app.worker.child.process import ChildProcess, child_process, clear_slot, start_child
 from app.worker.child.slot import Slot
+from app.worker.shared.hand_over import HandOver
 from app.worker.shared.slot_table import Phase, SlotState, SlotTable, Stop
 
 PID = 4711
@@ -54,6 +56,14 @@ class TestASlot:
         finally:
             child_process.replace(None)
         assert table.busy() == []
+
+    def test_is_cleared_by_celery_in_every_pool_process(self, table: SlotTable) -> None:
+        start_child(new_id(), table, HandOver())
+        try:
+            assert [receiver for _, receiver in signals.task_postrun.receivers] == [clear_slot]
+        finally:
+            signals.task_postrun.disconnect(clear_slot)
+            child_process.replace(None)
 
     def test_is_told_of_an_order_for_its_attempt_alone(self, table: SlotTable) -> None:
         slot, task_id = Slot(table, 0, PID), new_id()
