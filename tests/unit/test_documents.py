@@ -1,6 +1,7 @@
 """The documents tell the truth: what they name exists, what they show parses. Cheap checks; no service is needed."""
 
 import ast
+import dataclasses
 import inspect
 import re
 import subprocess
@@ -17,6 +18,7 @@ from app.errors import ServiceError
 from app.launcher.server import parser
 from app.main import app
 from app.models.task import TRANSITIONS
+from app.models.task_filter import TaskFilter
 from app.services.task_service import task_service
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -208,6 +210,12 @@ class TestPythonApi:
             known = set(inspect.signature(getattr(task_service, name)).parameters)
             named = {part.split("=")[0].strip("* ") for part in parameters.split(",")} - {""}
             assert named - known == set(), name
+
+    def test_lists_every_filter(self) -> None:
+        (row,) = re.findall(r"^\| `get_tasks\((.*?)\)` \|(.*)$", text_of(DOCS / "python-api.md"), flags=re.MULTILINE)
+        parameters, returns = row
+        listed = {*parameters.replace("=None", "").split(", "), *BACKTICKED.findall(returns.partition("`filters`:")[2])}
+        assert {field.name for field in dataclasses.fields(TaskFilter)} - listed == set()
 
 
 class TestOperations:

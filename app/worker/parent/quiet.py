@@ -6,19 +6,19 @@ The agent logs in one line what a dead process means for its task.
 import logging
 from functools import partial
 
-from billiard.exceptions import WorkerLostError
 from celery.utils.log import get_multiprocessing_logger
 
 from app.worker.shared.slot_table import Phase, SlotTable
 
 _CHILD_ENDED = "Process %r pid:%r exited with %r"
 _TASK_LOST = "Task handler raised error: %r"
+_REPORTED = "_task_service_reported"
 
 
 def filter_logs(table: SlotTable) -> None:
     """Filter Celery's log of this process from now on. `table` tells which pool process holds an attempt."""
     get_multiprocessing_logger().addFilter(partial(shorten_the_end_of_a_child, table))
-    logging.getLogger("celery.worker.request").addFilter(leave_out_lost_tasks)
+    logging.getLogger("celery.worker.request").addFilter(leave_out_reported)
 
 
 def shorten_the_end_of_a_child(table: SlotTable, record: logging.LogRecord) -> bool:
@@ -32,7 +32,14 @@ def shorten_the_end_of_a_child(table: SlotTable, record: logging.LogRecord) -> b
     return True
 
 
-def leave_out_lost_tasks(record: logging.LogRecord) -> bool:
-    """A logging filter: False for the traceback of a task whose child is gone, which `RecordRequest` has reported."""
-    lost = isinstance(record.args, tuple) and any(isinstance(each, WorkerLostError) for each in record.args)
-    return not (lost and record.msg == _TASK_LOST)
+def mark_reported(error: BaseException) -> None:
+    """Say that another log line reports this end of an attempt, so that Celery's traceback of it can be left out."""
+    vars(error)[_REPORTED] = True
+
+
+def leave_out_reported(record: logging.LogRecord) -> bool:
+    """A logging filter: False for the traceback of an error that was marked by `mark_reported`."""
+    reported = isinstance(record.args, tuple) and any(
+        _REPORTED in getattr(each, "__dict__", ()) for each in record.args
+    )
+    return not (reported and record.msg == _TASK_LOST)

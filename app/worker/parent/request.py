@@ -14,6 +14,7 @@ from app.messaging.guard.messages import RECORD_HEADER
 from app.messaging.reprs import redact_args_of
 from app.worker.parent.agent import Loss
 from app.worker.parent.process import parent_process
+from app.worker.parent.quiet import mark_reported
 from app.worker.shared.slot_table import Stop
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class RecordRequest(Request):
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, LOST):
             self._report(how_it_ended(error), overran=None)
+            mark_reported(error)
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:

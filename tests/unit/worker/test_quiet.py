@@ -39,12 +39,13 @@ class TestTheEndOfAPoolProcess:
         assert line.msg == "pidbox received method %s(%s)"
 
 
-class TestTheTraceback:
-    @pytest.mark.parametrize(
-        ("error", "kept"), [(WorkerLostError(KILLED), False), (ValueError("the body's own"), True)]
-    )
-    def test_is_left_out_for_a_lost_process_alone(self, error: Exception, kept: bool) -> None:
-        assert quiet.leave_out_lost_tasks(record("Task handler raised error: %r", error)) is kept
+def test_the_traceback_of_a_lost_process_is_left_out_once_it_is_reported() -> None:
+    error = WorkerLostError(KILLED)
+    line = record("Task handler raised error: %r", error)
+    assert quiet.leave_out_reported(line), "a task without a record has no other line"
+    quiet.mark_reported(error)
+    assert not quiet.leave_out_reported(line)
+    assert quiet.leave_out_reported(record("another line about %r", error))
 
 
 @pytest.mark.parametrize(
