@@ -183,6 +183,10 @@ class UnknownTask(InvalidInput):
 class InvalidArguments(InvalidInput):
     code, title = "invalid_arguments", "The arguments do not match the parameters of the task"
 
+    def __init__(self, detail: str | None = None, errors: list[FieldError] | None = None) -> None:
+        named = [f"{'.'.join(map(str, each['loc'][1:] or each['loc']))}: {each['msg']}" for each in errors or []][:3]
+        super().__init__(detail or f"{self.title}: {'; '.join(named)}", errors)
+
 
 class InvalidCursor(InvalidInput):
     code, title = "invalid_cursor", "The cursor is not valid: use one of a Link header"

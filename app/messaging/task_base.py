@@ -22,6 +22,7 @@ from app.core.coroutines import coroutine_runner
 from app.db.session import SessionLocal
 from app.messaging.guard.messages import RECORD_HEADER
 from app.messaging.hidden_values import conceal, hide_arguments
+from app.messaging.parameters import arguments_of_body
 
 T = TypeVar("T")
 
@@ -177,7 +178,8 @@ class SQLAlchemyTask(Task):
     def _run_plain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         hide_arguments(self, args, kwargs)
         try:
-            return self.run(*args, **kwargs)
+            converted = arguments_of_body(self, args, kwargs)
+            return self.run(*converted[0], **converted[1])
         except BaseException as error:
             shown = conceal(error)
             if shown is not error:

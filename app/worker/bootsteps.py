@@ -9,6 +9,7 @@ from celery import bootsteps, signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from kombu.utils.imports import symbol_by_name
 
+from app.catalogue import catalogue
 from app.core.config import get_settings
 from app.db.postgresql import attempts
 from app.db.session import end_idle_transactions
@@ -81,6 +82,7 @@ def prepare_fork() -> None:
         with contextlib.suppress(OSError):  # not Linux
             get_pdeathsig()  # billiard's setter, called in every child, loads a whole parser of C by way of cffi
         symbol_by_name(SQLAlchemyTask.RecordRunner)
+        catalogue()  # the model of each signature
         attempts.build_statements()
         gc.collect()
         gc.freeze()

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from app.db.session import SessionLocal
 from app.errors import InvalidTransition
 from app.services.task_service import task_service
-from tests.support.running import TASKS, Running, example_stack, lines, started
+from tests.support.running import TASKS, Running, example_stack, fresh_connections, lines, started
 from tests.support.services import Services
 from tests.support.settings import settings
 from tests.support.waiting import wait_for
@@ -46,6 +48,34 @@ class TestResults:
         assert (ended["status"], ended["result"]) == ("failed", None)
         assert "result" in ended["error"]["message"]
         assert running.http.get(TASKS).status_code == 200
+
+
+class TestArguments:
+    """The body gets what its annotations name; the row keeps the JSON that was sent."""
+
+    GOT = "Order(number=7, currency='EUR') datetime.date(2026, 11, 25)\n"
+
+    def test_over_http(self, running: Running, ledger: Path) -> None:
+        sent = {"order": {"number": 7}, "day": "2026-11-25", "ledger": str(ledger)}
+        ended = running.run("invoice", kwargs=sent)
+        assert ended["result"] == {"order": {"number": 7, "currency": "EUR"}, "weekday": "Wednesday"}
+        assert ended["kwargs"] == sent
+        assert ledger.read_text() == self.GOT
+
+    def test_from_python(self, running: Running, ledger: Path) -> None:
+        me = UUID(running.http.get("/api/v1/users/me").json()["id"])
+        wanted = {"args": [{"number": 7}, "2026-11-25"], "kwargs": {"ledger": str(ledger)}}
+        with settings(running.stack.settings), SessionLocal() as db:
+            task, _ = task_service.create_task(db, "x", "x", "tests.invoice", **wanted, user_id=me)
+        assert running.ended(str(task.id))["status"] == "succeeded"
+        assert ledger.read_text() == self.GOT
+
+    def test_without_a_record(self, running: Running, ledger: Path) -> None:
+        with settings(running.stack.settings), fresh_connections():
+            from tests.support.example_tasks import invoice
+
+            invoice.delay({"number": 7}, date(2026, 11, 25), ledger=str(ledger))
+        assert started(ledger) == [self.GOT.strip()]
 
 
 class TestProgress:

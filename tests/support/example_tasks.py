@@ -9,17 +9,18 @@ import contextlib
 import os
 import signal
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
+from pydantic import BaseModel
 from sqlalchemy import text
 
-from app.celery_app import celery_app
+from app.celery_app import SQLAlchemyTask, celery_app
 from app.messaging.guard.messages import RECORD_HEADER
 from app.services.task_service import task_service
-from app.tasks.base import SQLAlchemyTask
 from tests.support.example_results import RESULTS
 
 NAP = 0.02
@@ -43,6 +44,18 @@ def await_gate(gate: str) -> None:
 def echo(self: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
     """Give everything back."""
     return {"args": list(args), "kwargs": kwargs}
+
+
+class Order(BaseModel):
+    number: int
+    currency: str = "EUR"
+
+
+@celery_app.task(bind=True, name="tests.invoice")
+def invoice(self: Any, order: Order, day: date, *, ledger: str) -> dict[str, Any]:
+    """Tell what the body got."""
+    note(ledger, f"{order!r} {day!r}")
+    return {"order": order, "weekday": day.strftime("%A")}
 
 
 @celery_app.task(bind=True, name="tests.hold")

@@ -15,9 +15,10 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 
 from app.core.backoff import backoff_seconds
-from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
+from app.errors import AttemptHandedBack, AttemptLost, InvalidArguments, TaskCancelled
 from app.messaging.guard.messages import GENERATION_HEADER, RECORD_HEADER
 from app.messaging.hidden_values import conceal, hide_arguments
+from app.messaging.parameters import arguments_of_body
 from app.messaging.task_base import SQLAlchemyTask
 from app.schemas.task_values import MAX_SECONDS
 from app.services.execution.attempts import NextTry, Ticket
@@ -58,7 +59,11 @@ class RecordRunner:
     def run(self, run: AttemptRun) -> Any:
         """Run the body and write how it ended; what is raised from here has Celery report the same end."""
         request = self._task.request
-        args, kwargs = list(request.args), dict(request.kwargs)
+        try:
+            args, kwargs = arguments_of_body(self._task, list(request.args), dict(request.kwargs))
+        except InvalidArguments as error:  # the signature has changed since the task was created
+            run.fail(error)
+            raise
         try:
             with run.body():
                 result = to_json(self._task.run(*args, **kwargs))

@@ -1,0 +1,209 @@
+"""The parameters of a task's body: what its signature says they are, checked and converted by pydantic.
+
+A client sends JSON and the row keeps it. The body gets what its annotations name: a date, an Enum, a model with its
+defaults.
+"""
+
+import functools
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
+from pydantic_core import to_json
+
+from app.core.json_text import dump_json
+from app.core.redaction import holds_mask
+from app.core.validation_errors import MAX_ERRORS, field_errors
+from app.errors import FieldError, InvalidArguments
+
+# Filled by the base class, never by a client.
+FILLED = frozenset({"task_id"})
+_MASKED = "*** hides a secret: send the value itself"
+
+
+class UnusableParameter(Exception):
+    """An annotation with which a task cannot be created. The text names the parameter, the annotation, the remedy."""
+
+
+@dataclass(frozen=True)
+class TaskParameters:
+    """The parameters that a caller fills. `model` has one field for each, under the parameter's name as alias."""
+
+    signature: inspect.Signature
+    model: type[BaseModel] = field(repr=False)
+    json_schema: dict[str, Any] = field(repr=False)
+    # What a `bind=True` body calls its first parameter, mostly `self`.
+    bound_to: str | None
+    # The parameters for which the body gets something else than the JSON that was sent.
+    converted: frozenset[str]
+
+    def check(self, args: list[Any], kwargs: Mapping[str, Any]) -> None:
+        """Raise InvalidArguments, naming the parameter, unless the body can be called with these."""
+        given = [name for name in kwargs if name in FILLED or name == self.bound_to]
+        if given:
+            raise InvalidArguments(
+                errors=[_error(["kwargs", *given], "The service fills this parameter: do not send it", "not_yours")]
+            )
+        values = self._values(self._bind(args, kwargs))
+        masked = [name for name, value in values.items() if holds_mask({name: value})] if holds_mask(values) else ()
+        if masked:
+            raise InvalidArguments(errors=[_error(["kwargs", name], _MASKED, "hidden_value") for name in masked])
+        self._validate(dump_json(values), len(args))
+
+    def convert(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments as the annotations name them, with those that the service fills as they are.
+
+        Raises InvalidArguments, naming the parameter, where they do not fit.
+        """
+        filled = {name: value for name, value in kwargs.items() if name in FILLED}
+        bound = self._bind(args, {name: value for name, value in kwargs.items() if name not in FILLED})
+        # After `.delay()` some are no JSON any more: kombu brings dates, UUIDs and decimals as they are.
+        checked = self._validate(to_json(self._values(bound)), len(args))
+        for name, info in type(checked).model_fields.items():
+            if info.alias in self.converted and info.alias in bound.arguments:
+                bound.arguments[info.alias] = getattr(checked, name)
+        return bound.args, bound.kwargs | filled
+
+    def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+        try:
+            return self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidArguments(errors=[_error(["kwargs", *_named(error)], str(error), "arguments")]) from None
+
+    def _values(self, bound: inspect.BoundArguments) -> dict[str, Any]:
+        values = dict(bound.arguments)
+        stars = {p.kind: p.name for p in self.signature.parameters.values()}
+        extra = dict(values.pop(stars.get(inspect.Parameter.VAR_KEYWORD, ""), {}))
+        # One that is called like the `*args` parameter is no value for it.
+        extra.pop(stars.get(inspect.Parameter.VAR_POSITIONAL), None)
+        return {**extra, **values}
+
+    def _validate(self, text: str | bytes, positional: int) -> BaseModel:
+        try:
+            # As the JSON that it is: strict, so that "30" is no number, yet a date may be written as text.
+            return self.model.model_validate_json(text, strict=True)
+        except ValidationError as error:
+            by_position = set([*self.signature.parameters][:positional])
+            raise InvalidArguments(errors=_errors(error, by_position)) from None
+
+
+@functools.cache
+def parameters_of_task(task: Any) -> TaskParameters:
+    """Read a task's parameters from the signature of its body. Raises UnusableParameter."""
+    signature = inspect.signature(task.run)
+    signature = signature.replace(parameters=[p for p in signature.parameters.values() if p.name not in FILLED])
+    hints = {parameter.name: _hint(task, parameter) for parameter in signature.parameters.values()}
+    try:
+        model = _model(task.name, signature, hints)
+        schema = model.model_json_schema()
+    except PydanticUserError as error:
+        raise _unusable(signature, hints, error) from error
+    stars = {p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD}  # taken as they are
+    converted = {name for name, hint in hints.items() if name not in stars and not _is_as_sent(hint)}
+    return TaskParameters(signature, model, schema, _bound_to(task), frozenset(converted))
+
+
+def arguments_of_body(
+    task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return the arguments of a request as the body's annotations name them. Raises InvalidArguments.
+
+    Nothing is checked or copied where JSON brings them as they are, or where the signature cannot be read.
+    """
+    parameters = _converting(task)
+    return (args, kwargs) if parameters is None else parameters.convert(args, kwargs)
+
+
+@functools.cache
+def _converting(task: Any) -> TaskParameters | None:
+    try:
+        parameters = parameters_of_task(task)
+    except UnusableParameter:
+        return None  # the catalogue has said so
+    return parameters if parameters.converted else None
+
+
+def _hint(task: Any, parameter: inspect.Parameter) -> Any:
+    if parameter.annotation is parameter.empty:
+        return Any
+    function = inspect.unwrap(task.run)
+    holder = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    try:
+        return get_type_hints(holder, getattr(function, "__globals__", {}), include_extras=True)[parameter.name]
+    except Exception as error:
+        remedy = "import it at the top of the module, outside `if TYPE_CHECKING:`"
+        raise UnusableParameter(f"parameter {_written(parameter)} cannot be resolved ({error}): {remedy}") from error
+
+
+def _model(title: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> type[BaseModel]:
+    """A pydantic model with a field a parameter; `**kwargs` lets others in, `*args` is an array of its name."""
+    fields: dict[str, Any] = {}
+    extra = "forbid"
+    for number, parameter in enumerate(signature.parameters.values()):
+        hint: Any = hints[parameter.name]
+        if parameter.kind is parameter.VAR_KEYWORD:
+            extra = "allow"
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            fields[f"p{number}"] = (tuple[hint, ...], Field((), alias=parameter.name))
+        else:
+            default = ... if parameter.default is parameter.empty else parameter.default
+            # By alias: a parameter may be called `json` or `_x`, which a field may not.
+            fields[f"p{number}"] = (hint, Field(default, alias=parameter.name))
+    config = ConfigDict(extra=extra, title=title, protected_namespaces=())  # type: ignore[typeddict-item]
+    return create_model(title.rsplit(".", 1)[-1], __config__=config, **fields)
+
+
+def _unusable(signature: inspect.Signature, hints: Mapping[str, Any], error: PydanticUserError) -> UnusableParameter:
+    """Return the error for the first parameter that pydantic refuses by itself."""
+    remedy = "use a type that JSON can fill, such as a pydantic model or a dataclass, or catalogue=False"
+    for parameter in signature.parameters.values():
+        try:
+            _model("parameter", signature.replace(parameters=[parameter]), hints).model_json_schema()
+        except PydanticUserError as refused:
+            reason = refused.message.partition(". ")[0].partition("\n")[0]
+            return UnusableParameter(f"parameter {_written(parameter)} is no JSON ({reason}): {remedy}")
+    return UnusableParameter(f"its parameters are no JSON ({error.message}): {remedy}")
+
+
+def _written(parameter: inspect.Parameter) -> str:
+    """Return a parameter as its signature writes it, without the default."""
+    annotation = parameter.annotation
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return f"`{parameter.name}: {text}`"
+
+
+def _is_as_sent(hint: Any) -> bool:
+    """Return whether JSON brings the values of this type as they are."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType, list):
+        return all(map(_is_as_sent, parts))
+    if origin is dict:
+        return parts[0] is str and _is_as_sent(parts[1])
+    return origin is Literal or hint in (Any, str, int, bool, list, dict, NoneType)
+
+
+def _bound_to(task: Any) -> str | None:
+    function = inspect.unwrap(task.run)
+    first = next(iter(inspect.signature(getattr(function, "__func__", function)).parameters), None)
+    return None if first in inspect.signature(task.run).parameters else first
+
+
+def _errors(error: ValidationError, by_position: set[str]) -> list[FieldError]:
+    return [
+        refused
+        for each in error.errors(include_url=False, include_context=False)[:MAX_ERRORS]
+        for refused in field_errors([each], "args" if each["loc"][:1] and each["loc"][0] in by_position else "kwargs")
+    ]
+
+
+def _error(loc: list[str | int], message: str, kind: str) -> FieldError:
+    return {"loc": loc, "msg": message, "type": kind}
+
+
+def _named(error: TypeError) -> list[str]:
+    """The parameter that `Signature.bind` complains of: its message quotes the name."""
+    quoted = str(error).split("'")
+    return [quoted[1]] if len(quoted) > 2 else []  # noqa: PLR2004 (text, name, text)

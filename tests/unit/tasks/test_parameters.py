@@ -1,0 +1,173 @@
+"""What a body gets for the JSON that was sent, and which signatures cannot be filled from JSON."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+import pytest
+from celery import Celery
+from pydantic import BaseModel
+
+from app.catalogue import read_tasks
+from app.celery_app import SQLAlchemyTask, celery_app
+from app.errors import InvalidArguments
+from app.messaging.parameters import UnusableParameter, parameters_of_task
+from tests.unit.tasks.fake_run import FakeRun, a_claim, running
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+ORDER_ID = UUID("01a2145c-0307-733a-9b76-8a1b56b28223")
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Order(BaseModel):
+    number: int
+    currency: str = "EUR"
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+class Client:
+    """A plain class: no JSON becomes one."""
+
+
+@pytest.fixture(scope="module")
+def app() -> Celery:
+    return Celery("parameters-test", task_cls=SQLAlchemyTask, set_as_current=False)
+
+
+def task_of(app: Celery, function: Any, **options: Any) -> Any:
+    return app.task(name=f"test.{function.__name__}.{id(function)}", shared=False, **options)(function)
+
+
+def received(app: Celery, annotation: Any, sent: Any) -> Any:
+    """What a body with one parameter of this annotation gets for `sent`, called by a message without a record."""
+
+    def body(value: Any) -> Any:
+        return value
+
+    body.__annotations__["value"] = annotation
+    return task_of(app, body).apply(args=[sent]).get()
+
+
+CONVERTED = [
+    (date, "2026-11-25", date(2026, 11, 25)),
+    (datetime, "2026-11-25T10:00:00Z", datetime(2026, 11, 25, 10, tzinfo=UTC)),
+    (Decimal, "1.10", Decimal("1.10")),
+    (UUID, str(ORDER_ID), ORDER_ID),
+    (Path, "a/b", Path("a/b")),
+    (Colour, "red", Colour.RED),
+    (set[int], [1, 2, 2], {1, 2}),
+    (tuple[int, str], [1, "x"], (1, "x")),
+    (float, 3, 3.0),
+    (Order, {"number": 7}, Order(number=7, currency="EUR")),
+    (list[Order], [{"number": 7}], [Order(number=7)]),
+    (dict[int, date], {"1": "2026-11-25"}, {1: date(2026, 11, 25)}),
+    (Point, {"x": 1}, Point(1, 0)),
+    (date | None, None, None),
+]
+
+
+class TestConversion:
+    @pytest.mark.parametrize(("annotation", "sent", "expected"), CONVERTED, ids=lambda value: str(value)[:30])
+    def test_the_body_gets_what_its_annotation_names(
+        self, app: Celery, annotation: Any, sent: Any, expected: Any
+    ) -> None:
+        got = received(app, annotation, sent)
+        assert (got, type(got)) == (expected, type(expected))
+
+    def test_every_kind_of_parameter_is_converted_and_what_is_not_annotated_stays(self, app: Celery) -> None:
+        def body(self: Any, first: date, /, *days: date, order: Order, plain=None, **rest: Any) -> list[Any]:  # type: ignore[no-untyped-def]
+            return [first, days, order, plain, rest]
+
+        kwargs = {"order": {"number": 1}, "plain": "2026-01-01", "first": "2026-01-01", "task_id": "x"}
+        day = date(2026, 1, 1)
+        assert task_of(app, body, bind=True).apply(args=["2026-01-01", "2026-01-01"], kwargs=kwargs).get() == [
+            day, (day,), Order(number=1), "2026-01-01", {"first": "2026-01-01", "task_id": "x"},
+        ]  # fmt: skip
+
+    def test_with_a_record_too_and_the_record_keeps_the_json(self, app: Celery) -> None:
+        seen: list[Any] = []
+
+        def body(order: Order, day: date = date(2026, 1, 1)) -> dict[str, Any]:
+            seen.extend([order, day])
+            return {"order": order, "day": day}
+
+        claim = a_claim(kwargs={"order": {"number": 7}})
+        run = FakeRun(claim)
+        task = task_of(app, body)
+        with running(task, run):
+            result = task()
+        assert seen == [Order(number=7), date(2026, 1, 1)]
+        assert result == {"order": {"number": 7, "currency": "EUR"}, "day": "2026-01-01"}
+        assert claim.kwargs == {"order": {"number": 7}}
+
+    def test_a_value_that_does_not_fit_fails_without_another_attempt_and_names_the_parameter(self, app: Celery) -> None:
+        def body(day: date) -> None:
+            raise AssertionError("the body must not start")
+
+        run = FakeRun(a_claim(args=["tomorrow"], max_attempts=5, max_attempts_named=True))
+        task = task_of(app, body)
+        with running(task, run), pytest.raises(InvalidArguments, match="day: Input should be a valid date"):
+            task()
+        assert run.ends[0][0] == "failed"
+
+    def test_a_signature_of_json_types_alone_costs_nothing(self, app: Celery) -> None:
+        def body(a: int, b: str | None, c: dict[str, Any], d: list[str], e: Literal["x", 1], f=None) -> None: ...  # type: ignore[no-untyped-def]
+
+        assert not parameters_of_task(task_of(app, body)).converted
+
+    def test_called_as_a_function_nothing_is_touched(self, app: Celery) -> None:
+        def body(day: date) -> Any:
+            return day
+
+        assert task_of(app, body)("tomorrow") == "tomorrow"
+
+
+class TestUnusable:
+    def test_a_name_that_is_imported_for_type_checking_alone(self, app: Celery) -> None:
+        def body(count: int, share: "Fraction") -> None: ...
+
+        with pytest.raises(UnusableParameter, match=r"`share: Fraction` cannot be resolved .* import it at the top"):
+            parameters_of_task(task_of(app, body))
+
+    def test_a_plain_class(self, app: Celery) -> None:
+        def body(count: int, client: Client) -> None: ...
+
+        with pytest.raises(UnusableParameter, match=r"`client: .*Client` is no JSON .* a pydantic model"):
+            parameters_of_task(task_of(app, body))
+
+    def test_it_is_left_out_of_the_catalogue_and_everything_else_stays(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        usable = set(read_tasks()[0])
+
+        def body(client: Client) -> None: ...
+
+        name = "tests.unusable"
+        task = celery_app.task(name=name, shared=False)(body)
+        monkeypatch.setitem(celery_app.tasks, name, task)
+        found, (finding,) = read_tasks.__wrapped__()
+        assert set(found) == usable
+        line = body.__code__.co_firstlineno
+        assert str(finding).startswith(f"task {name} is not in the catalogue: parameter `client: ")
+        assert str(finding).endswith(f"({__file__}:{line})")
+        assert [record.getMessage() for record in caplog.records] == [str(finding)]
+
+    def test_called_by_a_message_it_runs_as_in_celery(self, app: Celery) -> None:
+        def body(client: Client) -> str:
+            return str(client)
+
+        assert task_of(app, body).apply(args=["x"]).get() == "x"
