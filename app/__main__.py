@@ -1,48 +1,61 @@
 """Commands of the service: `python -m app`, or `task-service-server` where the package is installed."""
 
-import argparse
 import sys
 from collections.abc import Callable
+from functools import wraps
 
+import typer
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.catalogue import read_tasks
 from app.core.config import ConfigurationError, get_settings
 from app.db.session import SessionLocal
 from app.errors import InvalidInput, ServiceError
 from app.services.user_service import user_service
 
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command that `argv` (default: the process's arguments) names. Returns its exit code."""
-    parser = argparse.ArgumentParser(prog="task-service-server", description="Commands of the task service.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, (_, summary) in COMMANDS.items():
-        commands.add_parser(name, help=summary)
-    name = parser.parse_args(argv).command
-    try:
-        COMMANDS[name][0]()
-    except ConfigurationError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (CommandError, ServiceError, SQLAlchemyError) as error:
-        # The first line of a database error is the server's message; the statement follows.
-        print(f"{name}: {str(error).partition(chr(10))[0]}", file=sys.stderr)
-        return 1
-    return 0
+cli = typer.Typer(
+    name="task-service-server",
+    help="Commands of the task service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
 
+def told(body: Callable[[], None]) -> Callable[[], None]:
+    """A command whose expected errors are one line each on stderr, and exit code 1."""
+
+    @wraps(body)
+    def run() -> None:
+        try:
+            body()
+        except ConfigurationError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+        except (CommandError, ServiceError, SQLAlchemyError) as error:
+            # The first line of a database error is the server's message; the statement follows.
+            typer.echo(f"{body.__name__.replace('_', '-')}: {str(error).partition(chr(10))[0]}", err=True)
+            raise typer.Exit(1) from None
+
+    return run
+
+
+@cli.command()
+@told
 def migrate() -> None:
-    """Bring the database of DATABASE_URL to the newest schema; the same as `alembic upgrade head` in a checkout."""
+    """Bring the database of DATABASE_URL to the newest schema, as `alembic upgrade head` does in a checkout."""
     config = Config()
     config.set_main_option("script_location", "app:migrations")
     command.upgrade(config, "head")
 
 
+@cli.command()
+@told
 def create_admin() -> None:
-    """Create the administrator of FIRST_ADMIN_*; print `created`, or `exists` where the name is taken."""
+    """Create the administrator that FIRST_ADMIN_* names. Prints `created`, or `exists` if the name is taken."""
     settings = get_settings()
     if settings.first_admin_username is None or settings.first_admin_password is None:
         raise InvalidInput("set FIRST_ADMIN_USERNAME and FIRST_ADMIN_PASSWORD")
@@ -53,13 +66,29 @@ def create_admin() -> None:
             settings.first_admin_password.get_secret_value(),
             settings.first_admin_email,
         )
-    print("created" if created else "exists")
+    typer.echo("created" if created else "exists")
 
 
-COMMANDS: dict[str, tuple[Callable[[], None], str]] = {
-    "migrate": (migrate, "bring the database to the newest schema"),
-    "create-admin": (create_admin, "create the administrator that FIRST_ADMIN_* names, once"),
-}
+@cli.command()
+@told
+def check() -> None:
+    """Read the settings and all tasks. Prints what is wrong, a line each, and exits with 1 if anything is."""
+    found, findings = read_tasks()
+    for finding in findings:
+        typer.echo(finding)
+    typer.echo(f"{len(found)} tasks can be created, {len(findings)} cannot", err=True)
+    if findings:
+        raise typer.Exit(1)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command that `argv` (default: the process's arguments) names. Returns its exit code."""
+    try:
+        cli(argv, prog_name="task-service-server")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
 
 if __name__ == "__main__":
     sys.exit(main())

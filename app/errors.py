@@ -11,7 +11,7 @@
     │                          WeakPassword
     ├── TooManyRequests        TooManyStreams; QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued,
     │                          TooManySubmissions
-    └── Unavailable            DatabaseUnavailable, TookTooLong, NotReady, Overloaded
+    └── Unavailable            DatabaseUnavailable, NotMigrated, TookTooLong, NotReady, Overloaded
 
 Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
 status and renders the answer. What speaks to a task's body stands apart at the end: `ResultTooLarge`, and
@@ -238,6 +238,12 @@ class Unavailable(ServiceError):
 
 class DatabaseUnavailable(Unavailable):
     code, title = "database_unavailable", "The database does not answer: try again later"
+
+
+class NotMigrated(Unavailable):
+    """The database lacks migrations that the code needs. The detail says what to run."""
+
+    code, title = "not_migrated", "The database is not migrated: run `alembic upgrade head`"
 
 
 class TookTooLong(Unavailable):

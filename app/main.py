@@ -18,6 +18,8 @@ from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
 from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
 from app.api.http.openapi import operation_id
+from app.api.http.schema_gate import STATE as SCHEMA_GATE
+from app.api.http.schema_gate import RefuseUnmigrated, SchemaGate
 from app.api.http.shutdown import on_shutdown
 from app.api.routes import add_routes
 from app.catalogue import catalogue
@@ -91,6 +93,7 @@ def create_app() -> FastAPI:
         max_headers=settings.max_headers,
         allowed_hosts=settings.allowed_hosts,
     )
+    app.add_middleware(RefuseUnmigrated)
     app.add_middleware(RequestMetrics)
     app.add_middleware(UnhandledErrors)
     if settings.cors_origins:
@@ -109,18 +112,20 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     optimize_access_log()
     end_idle_transactions()
     _tell_of_an_unbounded_server()
+    if get_settings().celery_broker_url is None:
+        logger.error("CELERY_BROKER_URL is not set: tasks stay pending. Set it in .env, or start with run_server.py")
     async with single_malloc_arena():  # before the first thread has an arena
         limiter = anyio.to_thread.current_default_thread_limiter()
         limiter.total_tokens = get_settings().api_threads
         # Else the first request that shows or takes a task would import them all, and TASK_MODULES may take seconds: in
         # the event loop, or within a transaction, which the server ends after IDLE_MS.
         await anyio.to_thread.run_sync(catalogue)
-        await anyio.to_thread.run_sync(_ensure_first_admin)
+        gate = SchemaGate(get_settings(), on_ready=_ensure_first_admin)
         try:
             hint_sender().start()
-            async with running_watcher() as watcher, _groups() as groups:
+            async with gate.looking(), running_watcher() as watcher, _groups() as groups:
                 with _rarely_collected(), on_shutdown(watcher.close):
-                    yield {"watcher": watcher, **groups}
+                    yield {"watcher": watcher, SCHEMA_GATE: gate, **groups}
         finally:
             await anyio.to_thread.run_sync(hint_sender().stop)
             await anyio.to_thread.run_sync(dispose_engine)
@@ -163,7 +168,7 @@ def _tell_of_an_unbounded_server() -> None:
 
 
 def _ensure_first_admin() -> None:
-    """A database that is down or not migrated must not keep the API from starting: /readyz tells about it."""
+    """A database that is down must not keep the API from starting: /readyz tells about it."""
     settings = get_settings()
     if settings.first_admin_username is None or settings.first_admin_password is None:
         return

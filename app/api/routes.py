@@ -1,12 +1,13 @@
 """All routes under /api/v1."""
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from app.api.endpoints import api_keys, audit, auth, events, sessions, tasks, users, webhooks
+from app.api.http.router import SlashRouter
 
 PREFIX = "/api/v1"
 # In matching order: the busiest first, but `events` before `tasks`, whose `{task_id}` would match it.
-ROUTERS = (
+ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     tasks.router,
     auth.router,
@@ -19,6 +20,9 @@ ROUTERS = (
 
 
 def add_routes(app: FastAPI) -> None:
-    """Add the routes of every router to the application."""
+    """Add the routes of every router to the application. Any router of FastAPI will do."""
     for router in ROUTERS:
-        router.add_to(app, PREFIX)
+        if isinstance(router, SlashRouter):
+            router.add_to(app, PREFIX)
+        else:
+            app.include_router(router, prefix=PREFIX)

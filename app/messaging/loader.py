@@ -6,7 +6,8 @@ from celery import signals
 from celery.loaders.app import AppLoader
 from kombu.utils.imports import symbol_by_name
 
-from app.core.config import ConfigurationError, get_settings
+from app.core.config import ConfigurationError, Settings, get_settings
+from app.db.schema_version import await_schema
 from app.messaging import process_logs
 
 BESIDE_BEAT = "app.beat.process:start"
@@ -16,9 +17,13 @@ class Loader(AppLoader):
     """`loader` of the application."""
 
     def init_worker(self) -> None:
-        """Runs first in a worker and in beat. Ends the process with a line for each setting that is wrong."""
+        """Runs first in a worker and in beat; waits for a database that is not migrated.
+
+        Ends the process with a line for each setting that is wrong.
+        """
         try:
-            _check_settings()
+            settings = _checked_settings()
+            await_schema(settings)
             super().init_worker()
         except ConfigurationError as error:
             raise SystemExit(str(error)) from None
@@ -43,7 +48,7 @@ class Loader(AppLoader):
             ) from error
 
 
-def _check_settings() -> None:
+def _checked_settings() -> Settings:
     """Without a broker's URL Celery would look for RabbitMQ on this machine, without end."""
     settings = get_settings()
     needed = {"DATABASE_URL": settings.database_url, "CELERY_BROKER_URL": settings.celery_broker_url}
@@ -51,3 +56,4 @@ def _check_settings() -> None:
     if missing:
         advice = "put it in .env, or start everything with `python3 run_server.py`"
         raise ConfigurationError(f"{' and '.join(missing)} not set: {advice}")
+    return settings

@@ -3,33 +3,24 @@
 Each check is bounded; no state names an address or a secret.
 """
 
-import ast
-import re
 from collections.abc import Callable
-from functools import lru_cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 from anyio import CapacityLimiter
-from sqlalchemy import column, inspect, select, table
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-import app
 from app.core.config import get_settings
+from app.db.schema_version import schema_fault
 from app.db.session import engine
 from app.errors import NotReady, ServiceError
 
 CHECK_SECONDS = 2.0
 OK = "ok"
 _SILENT = "does not answer"
-_MIGRATIONS = Path(app.__file__).parent / "migrations" / "versions"
-_REVISION = re.compile(r"^(revision|down_revision)\b[^=\n]*=(.+)$", re.MULTILINE)
-
-_VERSION = table("alembic_version", column("version_num"))
-
 Check = Callable[[], str]
 
 
@@ -76,31 +67,12 @@ def check_database() -> str:
 
 def check_migrations() -> str:
     """Return "ok" if the database has the newest migration of the code, otherwise what is missing."""
-    head = _head()
     try:
-        with engine().connect() as connection:
-            if not inspect(connection).has_table(_VERSION.name):
-                return "not migrated: run `alembic upgrade head`"
-            at = connection.scalar(select(_VERSION.c.version_num))
+        return schema_fault() or OK
     except ServiceError as error:
         return error.detail
     except SQLAlchemyError:
         return "unknown: the database does not answer"
-    return OK if at == head else f"at {at}, the code needs {head}"
-
-
-@lru_cache(maxsize=1)
-def _head() -> str:
-    """Return the newest migration. Read from the files, because Alembic would take memory in each API process."""
-    found = [_read(path) for path in _MIGRATIONS.glob("*.py")]
-    (head,) = {revision for revision, _ in found} - {before for _, before in found}
-    return head
-
-
-def _read(path: Path) -> tuple[str, str | None]:
-    """Return a migration's revision and the one before it."""
-    assigned = dict(_REVISION.findall(path.read_text(encoding="utf-8")))
-    return ast.literal_eval(assigned["revision"]), ast.literal_eval(assigned["down_revision"])
 
 
 def check_broker() -> str:

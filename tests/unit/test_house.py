@@ -83,10 +83,10 @@ import app.main
 from datetime import UTC, datetime
 from uuid import uuid4
 from app.core.security import create_access_token, read_access_token
-from app.services import health_service
+from app.db.schema_version import schema_fault
 from app.catalogue import catalogue
 catalogue()
-assert health_service._head()
+assert schema_fault
 read_access_token(create_access_token(uuid4(), uuid4(), datetime.now(UTC)))
 """
 WORKER_START = "import app.celery_app; app.celery_app.celery_app.loader.import_default_modules()"

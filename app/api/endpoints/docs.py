@@ -1,4 +1,4 @@
-"""Serves Swagger UI and the OpenAPI document without a CDN or inline scripts. DOCS_ENABLED=false closes both.
+"""Serves `/`, Swagger UI and the OpenAPI document, without a CDN or inline scripts. DOCS_ENABLED closes the latter two.
 
 The files of Swagger UI come from the package fastapi-swagger, whose code is not used.
 """
@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from app.api.http.openapi import describe
 from app.core.config import get_settings
@@ -59,6 +59,18 @@ router = APIRouter(include_in_schema=False)
 def _require_open() -> None:
     if not get_settings().docs_open:
         raise HTTPException(404, "Not Found")
+
+
+@router.get("/")
+async def root(request: Request) -> Response:
+    """A browser is sent to the documentation; other clients get the name, the version and the links."""
+    base, is_open = request.scope.get("root_path", "").rstrip("/"), get_settings().docs_open
+    if is_open and "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse(f"{base}/docs")
+    links = {"health": f"{base}/healthz", "readiness": f"{base}/readyz"}
+    if is_open:
+        links |= {"documentation": f"{base}/docs", "openapi": f"{base}/openapi.json"}
+    return JSONResponse({"name": request.app.title, "version": request.app.version, "links": links})
 
 
 @router.get("/openapi.json")

@@ -13,7 +13,7 @@ from app.api.http.denials import denial_record_task
 from app.api.http.problems import http_problem, internal_problem, service_problem
 from app.core.validation_errors import field_errors
 from app.db.outage import first_line, is_timeout
-from app.errors import DatabaseUnavailable, InvalidInput, ServiceError, TookTooLong
+from app.errors import DatabaseUnavailable, InvalidInput, NotMigrated, ServiceError, TookTooLong
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +76,11 @@ async def _on_database_down(request: Request, error: Exception) -> Response:
 async def _on_database_error(request: Request, error: Exception) -> Response:
     """Answer 503 for an unmigrated or missing database, and 500 for any other error of a statement."""
     assert isinstance(error, sa_exc.DBAPIError)
-    if error.connection_invalidated or getattr(error.orig, "pgcode", None) in _UNMIGRATED:
+    if error.connection_invalidated:
         return await _on_database_down(request, error)
+    if getattr(error.orig, "pgcode", None) in _UNMIGRATED:
+        logger.error("the database is not migrated: %s", first_line(error))
+        return service_problem(request.scope, NotMigrated(retry_after=DATABASE_RETRY_SECONDS))
     logger.error("unexpected database error", exc_info=error)
     return internal_problem(request.scope)
 

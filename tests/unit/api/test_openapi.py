@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from app.main import create_app
+from app.main import VERSION, create_app
 from app.schemas.task import TaskCreate, TaskRead
 from app.schemas.task_examples import TASK, TASK_CREATE
 from tests.support.settings import settings
@@ -214,6 +214,25 @@ class TestDocs:
         flow = document["components"]["securitySchemes"]["Login"]["flows"]["password"]
         assert flow["tokenUrl"] == "/tasks-service/api/v1/auth/login"
         assert 'src="/tasks-service/docs/start.js"' in client.get("/docs").text
+
+
+class TestRoot:
+    def test_a_browser_is_sent_to_the_documentation(self) -> None:
+        client = TestClient(create_app(), root_path="/below", follow_redirects=False)
+        answer = client.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+        assert (answer.status_code, answer.headers["location"]) == (307, "/below/docs")
+
+    def test_curl_is_told_name_version_and_links_that_work(self, client: TestClient) -> None:
+        told = client.get("/").json()
+        assert (told["name"], told["version"]) == ("Task Service", VERSION)
+        assert {name: client.get(path).status_code for name, path in told["links"].items()} == {
+            "health": 200, "readiness": 503, "documentation": 200, "openapi": 200,
+        }  # fmt: skip
+
+    def test_closed_documentation_is_not_linked(self) -> None:
+        with settings({"DOCS_ENABLED": "false"}):
+            answer = TestClient(create_app()).get("/", headers={"Accept": "text/html"})
+        assert (answer.status_code, set(answer.json()["links"])) == (200, {"health", "readiness"})
 
 
 class TestProbes:

@@ -1,10 +1,12 @@
 """Paths with and without the slash."""
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.testclient import TestClient
 
+from app.api import routes
 from app.api.http.router import SlashRouter
+from app.main import create_app
 
 router = SlashRouter(prefix="/things")
 
@@ -44,3 +46,17 @@ def test_a_path_without_a_slash_has_no_twin(client: TestClient) -> None:
 
 def test_the_schema_shows_the_documented_form_alone(client: TestClient) -> None:
     assert set(client.get("/openapi.json").json()["paths"]) == {"/api/things/", "/api/things/{thing}"}
+
+
+def test_a_plain_router_of_fastapi_is_served_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = APIRouter(prefix="/reports", tags=["reports"])
+
+    @plain.get("/{year}")
+    def get_report(year: int) -> dict[str, int]:
+        return {"year": year}
+
+    monkeypatch.setattr(routes, "ROUTERS", (*routes.ROUTERS, plain))
+    client = TestClient(create_app())
+    assert client.get("/api/v1/reports/2026").json() == {"year": 2026}
+    assert client.get("/api/v1/reports/x").json()["code"] == "validation_error"
+    assert client.get("/openapi.json").json()["paths"]["/api/v1/reports/{year}"]["get"]["operationId"] == "get_report"

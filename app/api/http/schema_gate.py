@@ -1,0 +1,76 @@
+"""Answers 503 `not_migrated` under /api/ until the database has the schema that the code needs."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.http.problems import service_problem
+from app.core.config import Settings
+from app.db.schema_version import LOOK_SECONDS, REPEAT_SECONDS, prepare_schema
+from app.errors import NotMigrated, Unavailable
+
+logger = logging.getLogger(__name__)
+
+STATE = "schema_gate"
+
+
+class SchemaGate:
+    """Looks at the schema until it fits once. `fault` says what is wrong meanwhile; None lets requests pass."""
+
+    def __init__(self, settings: Settings, on_ready: Callable[[], None]) -> None:
+        self.fault: str | None = None
+        self._settings = settings
+        self._on_ready = on_ready
+        self._ready = False
+        self._looks = 0
+
+    @asynccontextmanager
+    async def looking(self) -> AsyncIterator[None]:
+        """Look once before the first request, and then every LOOK_SECONDS until the schema fits."""
+        await anyio.to_thread.run_sync(self._look)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._look_again)
+            yield
+            group.cancel_scope.cancel()
+
+    async def _look_again(self) -> None:
+        while not self._ready:
+            await anyio.sleep(LOOK_SECONDS)
+            await anyio.to_thread.run_sync(self._look)
+
+    def _look(self) -> None:
+        try:
+            self.fault = prepare_schema(self._settings)
+        except SQLAlchemyError:
+            return  # requests meet the same, and say so
+        except Unavailable as error:  # DATABASE_URL is not set, and stays so
+            logger.error("requests are answered with 503: %s", error.detail)  # noqa: TRY400 (one line)
+            self._ready = True
+            return
+        if self.fault is None:
+            self._ready = True
+            self._on_ready()
+        elif self._looks % round(REPEAT_SECONDS / LOOK_SECONDS) == 0:
+            logger.error("requests are answered with 503: %s", self.fault)
+        self._looks += 1
+
+
+class RefuseUnmigrated:
+    """ASGI middleware: asks the gate of the lifespan's state, where there is one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state: dict[str, Any] = scope.get("state", {})
+        fault = state[STATE].fault if STATE in state else None
+        if fault is None or scope["type"] != "http" or not scope["path"].startswith("/api/"):
+            await self.app(scope, receive, send)
+        else:
+            await service_problem(scope, NotMigrated(fault, retry_after=5))(scope, receive, send)

@@ -1,0 +1,96 @@
+"""Compares the schema of the database with the migrations of the code, and creates the schema of an empty database."""
+
+import ast
+import logging
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from sqlalchemy import column, inspect, select, table
+from sqlalchemy.exc import SQLAlchemyError
+
+import app
+from app.core.config import Settings
+from app.db.session import engine
+
+logger = logging.getLogger(__name__)
+
+REMEDY = "run `alembic upgrade head` (`task-service-server migrate` where the package is installed)"
+LOOK_SECONDS = 2.0
+REPEAT_SECONDS = 60.0
+
+_MIGRATIONS = Path(app.__file__).parent / "migrations" / "versions"
+_REVISION = re.compile(r"^(revision|down_revision)\b[^=\n]*=(.+)$", re.MULTILINE)
+_VERSION = table("alembic_version", column("version_num"))
+
+
+def schema_fault() -> str | None:
+    """Return what is wrong with the schema and what to do, in one line; None if the code can use it.
+
+    Raises SQLAlchemyError if the database does not answer, Unavailable without DATABASE_URL.
+    """
+    with engine().connect() as connection:
+        version = None
+        if inspect(connection).has_table(_VERSION.name):
+            version = connection.scalar(select(_VERSION.c.version_num))
+    head, known = _revisions()
+    if version == head:
+        return None
+    if version is None:
+        return f"the database is not migrated: {REMEDY}"
+    if version in known:
+        return f"the database is at migration {version}, the code needs {head}: {REMEDY}"
+    return f"the database is at migration {version}, which this code does not know: deploy the newer code"
+
+
+def prepare_schema(settings: Settings) -> str | None:
+    """Outside of production, create the schema of an empty database. Returns and raises what `schema_fault` does.
+
+    Several processes may start at once: Alembic's environment holds a lock, and the second one finds nothing to do.
+    """
+    fault = schema_fault()
+    if fault is None or settings.app_env == "production" or inspect(engine()).get_table_names():
+        return fault
+    logger.info("the database is empty: creating its schema")
+    # In a process of its own, since Alembic would take memory in each process of the service.
+    done = subprocess.run([sys.executable, "-m", "app", "migrate"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return f"the database cannot be migrated: {done.stderr.strip().rpartition(chr(10))[2]}"
+    return schema_fault()
+
+
+def await_schema(settings: Settings, wait: Callable[[float], object] = time.sleep) -> None:
+    """Return once the code can use the schema, or if the database does not answer. Logs the fault once a minute.
+
+    A database that is down is no reason to wait: everything else here goes on without it, and finds it again.
+    """
+    logged_at: float | None = None
+    while True:
+        try:
+            fault = prepare_schema(settings)
+        except SQLAlchemyError:
+            return
+        if fault is None:
+            return
+        if logged_at is None or time.monotonic() >= logged_at + REPEAT_SECONDS:
+            logged_at = time.monotonic()
+            logger.warning("waiting: %s", fault)
+        wait(LOOK_SECONDS)
+
+
+@lru_cache(maxsize=1)
+def _revisions() -> tuple[str, frozenset[str]]:
+    """Return the newest migration and all of them. Read from the files, because Alembic is not loaded here."""
+    found = [_read(path) for path in _MIGRATIONS.glob("*.py")]
+    (head,) = {revision for revision, _ in found} - {before for _, before in found}
+    return head, frozenset(revision for revision, _ in found)
+
+
+def _read(path: Path) -> tuple[str, str | None]:
+    """Return a migration's revision and the one before it."""
+    assigned = dict(_REVISION.findall(path.read_text(encoding="utf-8")))
+    return ast.literal_eval(assigned["revision"]), ast.literal_eval(assigned["down_revision"])

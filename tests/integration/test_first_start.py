@@ -1,0 +1,90 @@
+"""The owner's steps in the owner's order on an empty database: no part is told to migrate."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from app.db.schema_version import REMEDY
+from tests.support.services import Services
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
+
+WORKER = ("celery", "-A", "app.celery_app", "worker", "-l", "info", "-c", "1")
+BEAT = ("celery", "-A", "app.celery_app", "beat", "-l", "info")
+LOGIN = "/api/v1/auth/login"
+NOBODY = {"username": "no", "password": "body"}
+
+
+@pytest.fixture
+def empty(services: Services, tmp_path: Path) -> Iterator[Stack]:
+    with Stack(services, tmp_path, template="template1") as stack:
+        yield stack
+
+
+def login(stack: Stack) -> httpx.Response:
+    return httpx.post(stack.url + LOGIN, data=NOBODY, timeout=30)
+
+
+def production(stack: Stack) -> dict[str, str]:
+    return {"APP_ENV": "production", "SECRET_KEY": secrets.token_hex(32), "LOG_FORMAT": "text"}
+
+
+class TestInDevelopment:
+    def test_the_api_creates_the_schema_and_answers(self, empty: Stack) -> None:
+        empty.server()
+        assert login(empty).status_code == 401
+        assert empty.server().output().count("creating its schema") == 1
+
+    def test_worker_and_beat_at_once_create_it_once_and_run(self, empty: Stack) -> None:
+        worker, beat = (
+            empty.start_part("worker", WORKER, None),
+            empty.beat(),
+        )
+        worker.await_line(" ready.")
+        assert empty.sql("SELECT count(*) FROM alembic_version")[0][0] == 1
+        assert len(worker.output() + beat.output()) < 10_000
+        assert "Traceback" not in worker.output() + beat.output()
+
+    def test_a_database_with_other_tables_is_left_to_its_owner(self, empty: Stack) -> None:
+        with empty.engine.begin() as connection:
+            connection.execute(text("CREATE TABLE theirs ()"))
+        empty.server()
+        answer = login(empty)
+        assert (answer.status_code, answer.json()["code"]) == (503, "not_migrated")
+        assert REMEDY in answer.json()["detail"]
+
+
+class TestInProduction:
+    def test_each_part_says_what_to_run_once_and_waits_for_it(self, empty: Stack) -> None:
+        empty.server(production(empty))
+        worker = empty.start_part("worker", WORKER, production(empty))
+        schedule = str(empty.directory / "schedule")
+        beat = empty.start_part("beat", [*BEAT, "-s", schedule], production(empty))
+        for part in (worker, beat):
+            part.await_line(f"waiting: the database is not migrated: {REMEDY}")
+        answer = login(empty)
+        assert (answer.status_code, answer.json()["code"]) == (503, "not_migrated")
+        assert answer.headers["retry-after"] == "5"
+        assert httpx.get(empty.url + "/healthz").status_code == 200
+        assert REMEDY in httpx.get(empty.url + "/readyz").json()["checks"]["migrations"]
+
+        migrated = empty.start_part("migrate", ["app", "migrate"], production(empty))
+        assert migrated.process.wait(60) == 0
+        worker.await_line(" ready.")
+        beat.await_line("beat: Starting")
+        wait_for(lambda: login(empty).status_code == 401, 30, "the API to take requests")
+        for part in (worker, beat, empty.server()):
+            assert part.output().count(REMEDY) == 1
+            assert "Traceback" not in part.output()
+
+    def test_one_that_is_behind_is_told_too(self, empty: Stack) -> None:
+        with empty.engine.begin() as connection:
+            connection.execute(
+                text("CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('0')")
+            )
+        empty.server()
+        assert "which this code does not know" in login(empty).json()["detail"]
