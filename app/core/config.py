@@ -8,7 +8,7 @@ import hmac
 import logging
 import secrets
 from functools import cached_property, lru_cache
-from typing import Any, Self
+from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
@@ -40,12 +40,6 @@ class Settings(SettingFields):
         if scheme != "postgresql+psycopg2":
             raise ValueError("DATABASE_URL must be a postgresql:// URL: no other database works yet")
         return SecretStr(f"{scheme}{separator}{rest}")
-
-    @field_validator("secret_key_previous", mode="before")
-    @classmethod
-    def _split_keys(cls, value: Any) -> Any:
-        """Separated by commas or white space, as people write them into an environment variable."""
-        return value.replace(",", " ").split() if isinstance(value, str) else value
 
     @field_validator("outbound_allow", "outbound_deny")
     @classmethod
@@ -148,11 +142,11 @@ def get_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         refused = [
-            f"{_name(problem['loc'])}{line}"
+            f"configuration: {_name(problem['loc'])}{line}{_example(problem['loc'])}"
             for problem in error.errors(include_input=False)
             for line in _plain(problem["msg"]).splitlines()
         ]
-        raise ConfigurationError("\n".join(f"configuration: {line}" for line in refused)) from None
+        raise ConfigurationError("\n".join(dict.fromkeys(refused))) from None
 
 
 def _stretched(key: str) -> str:
@@ -165,3 +159,12 @@ def _plain(message: str) -> str:
 
 def _name(loc: tuple[int | str, ...]) -> str:
     return f"{str(loc[0]).upper()}: " if loc else ""
+
+
+def _example(loc: tuple[int | str, ...]) -> str:
+    """A value that the refused setting takes, as it is written in `.env`: an example of the field, or its default."""
+    field = Settings.model_fields.get(str(loc[0])) if loc else None
+    value = (field.examples or [field.default])[0] if field else None
+    if value is None or value == []:
+        return ""
+    return f" (example: {str(loc[0]).upper()}={str(value).lower() if isinstance(value, bool) else value})"

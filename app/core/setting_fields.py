@@ -4,14 +4,31 @@ docs/configuration.md and .env.example are written from these fields by `python 
 --write`. So a description is plain text that reads well in both: Markdown's backticks are its only markup.
 """
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, StringConstraints
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 # One host, or `*.` and all that are below it. An origin as a browser sends it: no path, not even a slash at the end.
 HostPattern = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9._-]+$|^\[[0-9A-Fa-f:.]+\]$", to_lower=True)]
 Origin = Annotated[str, StringConstraints(pattern=r"^\*$|^https?://[A-Za-z0-9._\[\]:-]+$")]
+T = TypeVar("T")
+
+
+def _split(value: Any) -> Any:
+    """A list as people write it into an environment variable: with commas or spaces, or as JSON."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith("["):
+        return value.replace(",", " ").split()
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError("neither names with commas between them nor a JSON list of texts") from None
+
+
+Listed = Annotated[list[T], NoDecode, BeforeValidator(_split)]
 
 
 class SettingFields(BaseSettings):
@@ -95,7 +112,7 @@ class SettingFields(BaseSettings):
         description="Signs access tokens; the same in every process; at least 32 bytes in production. Make one with:\n"
         '`python3 -c "import secrets; print(secrets.token_hex(32))"`',
     )
-    secret_key_previous: Annotated[list[SecretStr], NoDecode] = Field(
+    secret_key_previous: Listed[SecretStr] = Field(
         [],
         description="Keys that still verify tokens while SECRET_KEY is replaced, separated by commas. They sign "
         "nothing (docs/key-rotation.md).",
@@ -160,14 +177,16 @@ class SettingFields(BaseSettings):
         description="Opens Swagger UI (`/docs`), `/openapi.json` and `/metrics`. Empty: open outside production. "
         "Administrators can always read `/metrics`.",
     )
-    allowed_hosts: list[HostPattern] = Field(
+    allowed_hosts: Listed[HostPattern] = Field(
         [],
-        description='Host names that requests may use: `["tasks.example.com", "*.internal.example.com"]`. Others '
+        examples=["tasks.example.com,*.internal.example.com"],
+        description="Host names that requests may use: `tasks.example.com,*.internal.example.com`. Others "
         "answer 400, except at `/healthz` and `/readyz`. Empty: any well-formed name.",
     )
-    cors_origins: list[Origin] = Field(
+    cors_origins: Listed[Origin] = Field(
         [],
-        description='Origins whose web pages may call the API: `["https://app.example.com"]`. Empty: none.',
+        examples=["https://app.example.com"],
+        description="Origins whose web pages may call the API: `https://app.example.com`. Empty: none.",
     )
 
     events_streams_per_user: int = Field(
@@ -219,8 +238,10 @@ class SettingFields(BaseSettings):
         300_000, ge=0, description="New tasks of one user in a minute; else 429. 0: no limit."
     )
 
-    task_modules: list[str] = Field(
-        [], description='Modules with your tasks, for API and workers: `["mycompany.tasks"]`.'
+    task_modules: Listed[str] = Field(
+        [],
+        examples=["mycompany.tasks"],
+        description="Modules with your tasks, for API and workers: `mycompany.tasks`.",
     )
     worker_heartbeat_seconds: float = Field(3, gt=0, description="Seconds between two heartbeats of a worker.")
     worker_lease_seconds: float = Field(
@@ -267,16 +288,18 @@ class SettingFields(BaseSettings):
     smtp_starttls: bool = Field(False, description="Requires STARTTLS.")
     smtp_from: str = Field("task-service@localhost", description="Sender address of mails.")
 
-    outbound_allow: list[str] = Field(
+    outbound_allow: Listed[str] = Field(
         [],
+        examples=["10.20.0.0/16,build.corp.example"],
         description="Networks and hosts that requests of `fetch_url` and `send_webhook` may reach although they are "
-        'not public: `["10.20.0.0/16", "build.corp.example", "*.lan.example"]`. A named host may resolve to any '
+        "not public: `10.20.0.0/16,build.corp.example,*.lan.example`. A named host may resolve to any "
         "address and use any port. Set it alike for API and workers.",
     )
-    outbound_deny: list[str] = Field(
+    outbound_deny: Listed[str] = Field(
         [],
+        examples=["203.0.113.0/24"],
         description="Networks and hosts that such requests must not reach although they are public. OUTBOUND_ALLOW "
-        'wins: with `["0.0.0.0/0", "::/0"]` here, only what it names can be reached.',
+        "wins: with `0.0.0.0/0,::/0` here, only what it names can be reached.",
     )
     outbound_max_bytes: int = Field(
         50 * 1024 * 1024, ge=1024, description="Largest answer that `fetch_url` reads, in bytes."

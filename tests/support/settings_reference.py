@@ -46,7 +46,8 @@ Settings are environment variables, or lines of a file `.env` in the working dir
 empty value counts as not set. A setting that is refused ends the process with one line that names it.
 [.env.example](../.env.example) holds the same settings as a file to copy. `python3 run_server.py` needs none of them.
 
-Lists are JSON, such as `["a.example", "b.example"]`. Times are numbers of seconds, minutes or days, as the name says.
+Lists have commas between their items, `a.example,b.example`, or are JSON, `["a.example", "b.example"]`. Times are
+numbers of seconds, minutes or days, as the name says.
 """
 PAGE_FOOT = """
 ## Variables of other programs
@@ -94,7 +95,7 @@ def values_of(field: FieldInfo) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(f"`{each}`" for each in get_args(kind))
     if get_origin(kind) is list:
-        return "secrets" if get_args(kind) == (SecretStr,) else "JSON list"
+        return "secrets" if get_args(kind) == (SecretStr,) else "list"
     bounds = [(sign, getattr(each, name)) for each in field.metadata for name, sign in SIGNS if hasattr(each, name)]
     return ", ".join([KINDS[kind], *(f"{sign} {bound:,}" for sign, bound in bounds)])
 
@@ -105,7 +106,7 @@ def example_file() -> str:
     for title, settings in sections():
         lines += ["", f"# ---- {title} ".ljust(WIDTH, "-"), ""]
         for name, field in settings:
-            value = (field.examples or [default_of(field)])[0]
+            value = default_of(field) if field.default is not None else (field.examples or [""])[0]
             lines += [_commented(field.description or ""), f"#{name.upper()}={value}"]
     return "\n".join(lines) + "\n"
 

@@ -42,9 +42,7 @@ class TestExampleFile:
         defaults = Settings()
         shown = {name.lower(): value for name, value in example_lines()}
         given = {name: shown[name] for name, value in defaults if value is not None}
-        for name, value in Settings.model_validate(
-            {name: [] if value == "[]" else value for name, value in given.items()}
-        ):
+        for name, value in Settings.model_validate(given):
             assert value == getattr(defaults, name), name
 
     def test_holds_no_usable_secret(self) -> None:
@@ -180,6 +178,29 @@ class TestSigningKey:
 
     def test_of_a_short_secret_is_the_same_in_every_process(self) -> None:
         assert Settings(secret_key="short").signing_key == Settings(secret_key="short").signing_key
+
+
+class TestWriting:
+    @pytest.mark.parametrize("text", ["a.b,c", " a.b , c,", "a.b c", '["a.b", "c"]'])
+    def test_are_written_with_commas_or_as_json(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("TASK_MODULES", "ALLOWED_HOSTS", "OUTBOUND_ALLOW", "OUTBOUND_DENY"):
+            monkeypatch.setenv(name, text)
+            assert getattr(Settings(), name.lower()) == ["a.b", "c"]
+
+    @pytest.mark.parametrize(
+        ("variables", "line"),
+        [
+            ({"TASK_MODULES": '["a.b"'}, "TASK_MODULES: neither names with commas between them nor a JSON list of texts (example: TASK_MODULES=mycompany.tasks)"),
+            ({"API_THREADS": "many"}, "API_THREADS: Input should be a valid integer, unable to parse string as an integer (example: API_THREADS=4)"),
+            ({"CORS_ORIGINS": "a,b"}, "CORS_ORIGINS: String should match pattern '^\\*$|^https?://[A-Za-z0-9._\\[\\]:-]+$' (example: CORS_ORIGINS=https://app.example.com)"),
+        ],
+    )  # fmt: skip
+    def test_what_is_refused_is_one_line_with_its_name_and_an_example(
+        self, variables: dict[str, str], line: str
+    ) -> None:
+        with pytest.raises(ConfigurationError) as refused, settings(variables):
+            get_settings()
+        assert str(refused.value) == f"configuration: {line}"
 
 
 class TestFormerKeys:
