@@ -14,8 +14,9 @@
     └── Unavailable            DatabaseUnavailable, NotMigrated, TookTooLong, NotReady, Overloaded
 
 Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
-status and renders the answer. What speaks to a task's body stands apart at the end: `ResultTooLarge`, and
-`TaskCancelled`, `AttemptLost`, `AttemptHandedBack`, which are control flow, as `asyncio.CancelledError` is.
+status and renders the answer. What concerns a task's body stands apart at the end: `ReportedFailure`,
+`ResultTooLarge`, and `TaskCancelled`, `AttemptLost`, `AttemptHandedBack`, which are control flow, as
+`asyncio.CancelledError` is.
 """
 
 from typing import ClassVar, TypedDict
@@ -267,6 +268,10 @@ class NotReady(Unavailable):
         failed = "; ".join(f"{name}: {state}" for name, state in checks.items() if state != "ok")
         super().__init__(failed, retry_after=5)
         self.checks = checks
+
+
+class ReportedFailure(Exception):
+    """The body has set its task to failed by `update_task_status`. Celery sees this as the error of the body."""
 
 
 class ResultTooLarge(ValueError):

@@ -11,18 +11,20 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.redacted_text import redact_text
 from app.db.after_commit import after_commit
 from app.db.page import Page
 from app.db.session import transaction
-from app.errors import InvalidTransition, PreconditionFailed, TaskActive, TaskCancelled, TaskNotFound
+from app.errors import InvalidTask, InvalidTransition, PreconditionFailed, TaskActive, TaskCancelled, TaskNotFound
 from app.messaging import publisher
 from app.messaging.dispatches import Dispatch
 from app.models.audit import AuditEvent
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.models.task_filter import TaskFilter
+from app.models.user import User
 from app.schemas.task import TaskCreate
 from app.services.audit import recording as audit
 from app.services.execution.results import check_size
@@ -81,12 +83,23 @@ class TaskService:
     ) -> list[Task]:  # fmt: skip
         """Create all tasks or none, in one statement. Returns them in the given order.
 
-        Raises UnknownTask, InvalidArguments; with `within_quota`, which the API sets, also QuotaExceeded.
+        Raises UnknownTask, InvalidArguments, InvalidTask for an unknown user; with `within_quota`, which the API sets,
+        also QuotaExceeded.
         """
+        user_id = _user_id(user_id)
         rows = task_creation.rows_of(wanted, user_id)
         reservation = quotas.reserved(db, user_id, load_of(wanted)) if within_quota else nullcontext()
-        with reservation, transaction(db, commit=commit):
-            return task_creation.as_tasks(db, task_creation.accept(db, rows))
+        try:
+            with reservation, transaction(db, commit=commit):
+                return task_creation.as_tasks(db, task_creation.accept(db, rows))
+        except IntegrityError as error:
+            if not commit:
+                raise  # it may be about other rows of the caller's transaction, which is still open
+            with transaction(db):
+                exists = db.get(User, user_id) is not None
+            if exists:
+                raise
+            raise InvalidTask(f"There is no user {user_id}") from error
 
     # Read
 
@@ -307,13 +320,25 @@ class TaskService:
 
 
 def _id(task_id: UUID | str) -> UUID:
-    """Return the id as a UUID. Raises TaskNotFound for text that is no UUID."""
+    """Return the id as a UUID. Raises TaskNotFound for what is none."""
     if isinstance(task_id, UUID):
         return task_id
+    if task_id is None:  # what a `task_id=None` parameter holds after `.delay()`
+        raise TaskNotFound(
+            "task_id is None: the body runs without a record, as after .delay(); self.update_progress works"
+        )
     try:
         return UUID(task_id)
-    except ValueError:
-        raise TaskNotFound from None
+    except (ValueError, TypeError, AttributeError):
+        raise TaskNotFound(f"A task_id is a UUID or its text, not {type(task_id).__name__}") from None
+
+
+def _user_id(user_id: UUID | str) -> UUID:
+    """Return the id as a UUID. Raises InvalidTask for what is none."""
+    try:
+        return user_id if isinstance(user_id, UUID) else UUID(user_id)
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidTask(f"user_id is the UUID of a user or its text, not {type(user_id).__name__}") from None
 
 
 def _filter(user_id: UUID | None, status: Any, task_type: str | None, filters: dict[str, Any]) -> TaskFilter:

@@ -105,7 +105,10 @@ class Operations:
         def end(to: str) -> Operation:
             return Operation(
                 f"{to} from outside",
-                lambda db: task_service.update_task_status(db, self.task, to, result="theirs") and to,
+                lambda db: (
+                    task_service.update_task_status(db, self.task, to, result="theirs" if to == "succeeded" else None)
+                    and to
+                ),
             )
 
         return [

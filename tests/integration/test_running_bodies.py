@@ -12,6 +12,7 @@ import pytest
 from app.db.session import SessionLocal
 from app.errors import InvalidTransition
 from app.services.task_service import task_service
+from app.services.tasks.task_reports import NO_REASON
 from tests.support.running import TASKS, Running, example_stack, fresh_connections, lines, started
 from tests.support.services import Services
 from tests.support.settings import settings
@@ -65,7 +66,7 @@ class TestArguments:
     def test_from_python(self, running: Running, ledger: Path) -> None:
         me = UUID(running.http.get("/api/v1/users/me").json()["id"])
         wanted = {"args": [{"number": 7}, "2026-11-25"], "kwargs": {"ledger": str(ledger)}}
-        with settings(running.stack.settings), SessionLocal() as db:
+        with settings(running.stack.settings), fresh_connections(), SessionLocal() as db:
             task, _ = task_service.create_task(db, "x", "x", "tests.invoice", **wanted, user_id=me)
         assert running.ended(str(task.id))["status"] == "succeeded"
         assert ledger.read_text() == self.GOT
@@ -108,8 +109,14 @@ class TestTheBodysOwnEnd:
     @pytest.mark.parametrize("status", ["failed", "revoked"])
     def test_it_may_fail_or_revoke_itself(self, running: Running, status: str) -> None:
         ended = running.run("end_itself", status)
-        assert (ended["status"], ended["result"]) == (status, None)
+        assert (ended["status"], ended["progress"], ended["result"]) == (status, 70, None)
         assert running.outcomes(ended["id"]) == [status]
+
+    def test_a_failure_without_a_reason_says_so_and_celery_says_failed_too(self, running: Running) -> None:
+        ended = running.run("end_itself", "failed")
+        assert ended["error"] == {"type": "Failed", "message": NO_REASON}
+        (worker,) = (part for part in running.stack.parts if part.name.startswith("worker"))
+        worker.await_line(f"raised unexpected: ReportedFailure({NO_REASON!r})"[:60])
 
     @pytest.mark.parametrize("status", ["pending", "no such status"])
     def test_any_other_state_is_an_error(self, running: Running, status: str) -> None:
@@ -129,7 +136,7 @@ class TestFromOutside:
         task_id = running.create("hold_deaf", str(gate), str(ledger), "too late")
         started(ledger)
         with SessionLocal() as db:
-            task_service.update_task_status(db, task_id, status, 70, {"said": "from outside"})
+            task_service.update_task_status(db, task_id, status, 70)
         set_by_us = running.get(task_id)
         gate.touch()
         _see_the_child_free(running, ledger)

@@ -96,6 +96,14 @@ class TestTheOwnersSnippets:
 
 
 class TestCreate:
+    def test_names_a_user_who_is_none(self, db: Session) -> None:
+        named: dict[str, Any] = {"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [1]}
+        for user, says in ((42, "user_id is the UUID of a user or its text, not int"), (new_id(), "There is no user ")):
+            with pytest.raises(InvalidTask, match=says) as refused:
+                task_service.create_task(db, **named, user_id=user)  # type: ignore[arg-type]
+            assert "\n" not in str(refused.value)
+            assert len(str(refused.value)) < 100
+
     def test_refuses_what_is_no_task(self, db: Session) -> None:
         user = new_user(db)
         for error, options in (
@@ -262,6 +270,24 @@ class TestUpdateInABody:
         task_service.update_task_status(db, task.id, "failed", error="no good")
         assert current.settled
         assert task_service.get_task(db, task.id).error == {"type": "Failed", "message": "no good"}
+
+    @pytest.mark.parametrize("status", ["failed", "revoked"])
+    def test_a_result_needs_success_and_says_what_to_give_instead(self, db: Session, in_body: Any, status: str) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        in_body(task)
+        with pytest.raises(
+            InvalidTransition, match=f"requires the status succeeded: give the reason for {status} as error="
+        ):
+            task_service.update_task_status(db, task.id, status, 100, {"result": 1})
+        assert task_service.get_task(db, task.id).status == "running"
+
+    def test_no_task_id_is_named_as_what_it_is(self, db: Session) -> None:
+        without: Any = None
+        with pytest.raises(TaskNotFound, match="task_id is None: the body runs without a record"):
+            task_service.update_task_progress(db, without, 50)
+        wrong: Any = 42
+        with pytest.raises(TaskNotFound, match="A task_id is a UUID or its text, not int"):
+            task_service.get_task(db, wrong)
 
     def test_cannot_speak_once_its_attempt_is_lost(self, db: Session, in_body: Any) -> None:
         task = task_in(db, TaskStatus.RUNNING)

@@ -223,7 +223,8 @@ async def cancel_its_coroutine(self: Any, ledger: str) -> None:
 def end_itself(self: Any, status: str, then_raise: bool = False, task_id: Any = None) -> str:
     """`update_task_progress` and `update_task_status` in the body, as the owner's README has it."""
     task_service.update_task_progress(self.db, task_id, 50, {"status": "processing", "step": 2})
-    task_service.update_task_status(self.db, task_id, status, 100, {"result": "the body's own"})
+    result = {"result": "the body's own"} if status == "succeeded" else None
+    task_service.update_task_status(self.db, task_id, status, 70, result)
     if then_raise:
         raise ValueError("after the end")
     return "the return value, which does not count"

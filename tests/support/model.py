@@ -92,6 +92,8 @@ class ModelTask(ModelRow):
             "failed": lambda: self.fail(attempt, "Failed"),
             "revoked": lambda: self.revoke(attempt, "stopped"),
         }
+        if to in {"failed", "revoked"} and self.holds(attempt):
+            self.progress = 40
         if to in ends and ends[to]():
             return self.status
         return "TaskNotFound" if self.gone else "InvalidTransition"

@@ -32,15 +32,19 @@ class Claim:
 
 @dataclass
 class CurrentAttempt:
-    """The attempt whose body runs in this context; `settled` once the body has ended it by itself."""
+    """The attempt whose body runs in this context.
+
+    Once the body has ended it by itself, it is `settled`, and `failure` is what the body gave as the error.
+    """
 
     task_id: UUID
     attempt: int
     on_settle: Callable[[], None] = lambda: None
     settled: bool = False
+    failure: str | None = None
 
-    def settle(self) -> None:
-        self.settled = True
+    def settle(self, failure: str | None = None) -> None:
+        self.settled, self.failure = True, failure
         self.on_settle()
 
 

@@ -109,6 +109,11 @@ def set_progress(db: Session, task_id: UUID, values: dict[str, Any]) -> bool:
     return _changed(db, task_id, _update(task_id, RUNNING).values({**values, **touched()}))
 
 
+def set_last_progress(db: Session, task_id: UUID, attempt: int, progress: int) -> None:
+    """Set the progress of an attempt whose end is written by the next statement, which counts the version."""
+    db.execute(_update(task_id, RUNNING, Task.attempt == attempt).values(progress=progress))
+
+
 def patch(db: Session, task_id: UUID, version: int, values: dict[str, Any], *, pending_only: bool) -> bool:
     """Change the fields, if the task is still at this version and, with `pending_only`, pending."""
     guard = [Task.version == version, *([PENDING] if pending_only else [])]

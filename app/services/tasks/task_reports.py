@@ -4,6 +4,7 @@ A body reports for its own attempt only. From outside, the running attempt is fe
 None of these functions commits; `task_service` does.
 """
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,9 @@ from app.services.audit import recording as audit
 from app.services.execution import attempts
 from app.services.execution.attempts import AttemptError, CurrentAttempt, current_attempt
 from app.services.tasks import task_changes, task_queries
+
+# The message of a failure for which no reason was given.
+NO_REASON = "update_task_status has set the task to failed, without error='…'"
 
 
 def report_progress(db: Session, task_id: UUID, progress: int, detail: Any | None) -> bool:
@@ -39,6 +43,10 @@ def report_status(
     db: Session, task_id: UUID, to: TaskStatus, progress: int | None, result: Any, error: str | None
 ) -> Task:
     """Set the status: in the task's own body this ends its attempt. Returns the task. Raises InvalidTransition."""
+    if result is not None and to in (TaskStatus.FAILED, TaskStatus.REVOKED):
+        raise InvalidTransition(f"A result requires the status succeeded: give the reason for {to} as error='…'")
+    if error is None and to is TaskStatus.FAILED:
+        error = NO_REASON
     current = _current(task_id)
     if current is not None:
         moved = _end_own_attempt(db, current, to, progress, result, error)
@@ -104,14 +112,17 @@ def _end_own_attempt(
         return True
     if to is TaskStatus.SUCCEEDED:
         ended = attempts.succeed(*attempt, result)
-    elif to is TaskStatus.FAILED:
-        ended = attempts.fail(*attempt, AttemptError("Failed", error))
-    elif to is TaskStatus.REVOKED:
-        ended = attempts.revoke(*attempt, "stopped")
+    elif to in (TaskStatus.FAILED, TaskStatus.REVOKED):
+        if progress is not None:
+            task_changes.set_last_progress(*attempt, progress)
+        failed = to is TaskStatus.FAILED
+        ended = (
+            attempts.fail(*attempt, AttemptError("Failed", error)) if failed else attempts.revoke(*attempt, "stopped")
+        )
     else:
         return False
     if ended:
-        after_commit(db, current.settle)
+        after_commit(db, partial(current.settle, error if to is TaskStatus.FAILED else None))
     return ended
 
 

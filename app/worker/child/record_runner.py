@@ -15,7 +15,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 
 from app.core.backoff import backoff_seconds
-from app.errors import AttemptHandedBack, AttemptLost, InvalidArguments, TaskCancelled
+from app.errors import AttemptHandedBack, AttemptLost, InvalidArguments, ReportedFailure, TaskCancelled
 from app.messaging.guard.messages import GENERATION_HEADER, RECORD_HEADER
 from app.messaging.hidden_values import conceal, hide_arguments
 from app.messaging.parameters import arguments_of_body
@@ -75,6 +75,8 @@ class RecordRunner:
             if shown is not error:
                 raise shown from None
             raise
+        if run.current.failure is not None:
+            raise ReportedFailure(run.current.failure)  # the row says so already: let Celery say the same
         wanted = request.get("retry_wanted")  # `self.retry(throw=False)`
         if wanted is not None:
             self._retry_later(run, wanted[0])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.core.ids import new_id
-from app.services.execution.attempts import Claim, NextTry
+from app.services.execution.attempts import Claim, CurrentAttempt, NextTry
 
 Define = Callable[..., Any]
 
@@ -32,6 +32,7 @@ class FakeRun:
     def __init__(self, claim: Claim | None = None, stop_at: tuple[int, type[BaseException]] | None = None) -> None:
         self.claim = claim or a_claim()
         self.task_id = self.claim.id
+        self.current = CurrentAttempt(self.task_id, 1)
         self.started = False
         self.stopped: type[BaseException] | None = None
         self.reports: list[tuple[int | None, Any]] = []
