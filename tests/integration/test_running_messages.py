@@ -46,6 +46,12 @@ class TestMessages:
         assert running.get(task_id) == before
         assert running.get(other)["status"] == "pending"
 
+    def test_a_worker_with_older_code_names_the_task_that_it_lacks(self, running: Running) -> None:
+        worker = running.stack.worker(concurrency=1, env={"TASK_MODULES": "app.tasks"})
+        task_id = running.create("echo")
+        worker.await_line("unknown task tests.echo; tasks of this name stay pending until a worker knows it")
+        assert running.get(task_id)["status"] == "pending"
+
     def test_without_a_record_it_is_an_ordinary_celery_task(self, running: Running, ledger: Path) -> None:
         running.stack.worker(concurrency=1)
         from tests.support.example_tasks import hold, note_down

@@ -1,9 +1,11 @@
 """An item of Redis, before kombu takes it for a message: is it one at all?
 
-Nothing of its content is ever logged: its sender chose it.
+Nothing of its content is ever logged, but for the name of an unknown task: its sender chose it.
 """
 
 import logging
+import re
+import time
 from itertools import count
 from typing import Any
 
@@ -18,11 +20,40 @@ logger = logging.getLogger(__name__)
 MAX_ITEM_BYTES = 16 * 1024 * 1024
 ENCODINGS = (None, "utf-8", "binary", "us-ascii")
 
+UNKNOWN_REPEAT_SECONDS = 60.0
+MAX_UNKNOWN = 100
+
 _dropped = count(1)
+_TASK_NAME = re.compile(r"[\w.-]{1,200}")
+_unknown_logged: dict[str, float] = {}
 
 
 class Malformed(Exception):
     """Not what it should be; the text says why, without a word of the item's."""
+
+
+class UnknownTaskName(Malformed):
+    """The message of a record whose task this worker does not have."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("unknown task")
+        self.name = name
+
+
+def drop_unknown(problem: UnknownTaskName) -> None:
+    """Count a message for an unknown task, and log a line about it once in UNKNOWN_REPEAT_SECONDS for each name."""
+    count_dropped_item(str(problem))
+    name = problem.name if _TASK_NAME.fullmatch(problem.name) else "(not a task's name)"
+    now = time.monotonic()
+    if now < _unknown_logged.get(name, now):
+        return
+    if len(_unknown_logged) >= MAX_UNKNOWN:
+        _unknown_logged.clear()
+    _unknown_logged[name] = now + UNKNOWN_REPEAT_SECONDS
+    logger.warning(
+        "dropped an item of the task queues: unknown task %s; tasks of this name stay pending until a worker knows it: "
+        "start the workers with the code of the API (same version, same TASK_MODULES)", name
+    )  # fmt: skip
 
 
 def drop(where: str, why: str, size: int | None = None) -> None:

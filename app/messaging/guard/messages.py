@@ -12,7 +12,7 @@ from uuid import UUID
 from celery.utils.time import maybe_iso8601
 from kombu.utils.encoding import bytes_to_str
 
-from app.messaging.guard.items import Malformed
+from app.messaging.guard.items import Malformed, UnknownTaskName
 
 # A message that names a record has these two headers: the task's id and its generation.
 RECORD_HEADER = "task_record"
@@ -119,6 +119,8 @@ def check_message(message: Any, known: Container[str], *, with_results: bool) ->
         raise Malformed("no task message")
     _check_headers(headers)
     name = headers["task"]
+    if name not in known and headers.get(RECORD_HEADER) is not None:
+        raise UnknownTaskName(name)
     if name not in known or not is_wanted(name, with_results=with_results):
         raise Malformed("unknown task")
     if bytes_to_str(message.content_type) != "application/json":

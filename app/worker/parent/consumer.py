@@ -7,7 +7,7 @@ from typing import Any
 from celery.worker import consumer, state
 
 from app.core.config import get_settings
-from app.messaging.guard.items import Malformed, drop
+from app.messaging.guard.items import Malformed, UnknownTaskName, drop, drop_unknown
 from app.messaging.guard.messages import check_message
 from app.messaging.guard.signing import check_task
 
@@ -39,6 +39,10 @@ class Consumer(consumer.Consumer):
                 check_message(message, self.strategies, with_results=with_results)
                 if signed:
                     check_task(message)
+            except UnknownTaskName as problem:
+                drop_unknown(problem)
+                self._acknowledge(message)
+                return
             except Malformed as problem:
                 self._drop(message, str(problem))
                 return
@@ -54,6 +58,9 @@ class Consumer(consumer.Consumer):
 
     def _drop(self, message: Any, why: str) -> None:
         drop(TASK_QUEUES, why, len(message.body) if isinstance(message.body, str | bytes) else None)
+        self._acknowledge(message)
+
+    def _acknowledge(self, message: Any) -> None:
         if not message.acknowledged:
             message.ack_log_error(logger, self.connection_errors)
 

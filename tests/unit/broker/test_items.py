@@ -10,7 +10,16 @@ import pytest
 from kombu.transport.virtual import Message
 from kombu.transport.virtual.base import Channel
 
-from app.messaging.guard.items import MAX_ITEM_BYTES, Malformed, check_item, drop
+from app.messaging.guard import items
+from app.messaging.guard.items import (
+    MAX_ITEM_BYTES,
+    MAX_UNKNOWN,
+    Malformed,
+    UnknownTaskName,
+    check_item,
+    drop,
+    drop_unknown,
+)
 from tests.support import hostile_items as hostile
 from tests.support.properties import given, st
 
@@ -95,3 +104,23 @@ def test_a_drop_is_one_line_that_counts(caplog: pytest.LogCaptureFixture) -> Non
     (line,) = caplog.messages
     assert line.startswith("dropped an item of queue default: no JSON (7 bytes); ")
     assert b'broker_items_dropped_total{reason="no JSON"}' in generate_latest(metrics._registry)
+
+
+def test_an_unknown_task_is_named_with_the_remedy_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("app.messaging.guard.items.time.monotonic", lambda: now)
+    name = "myteam.tasks.added_yesterday"
+    for now in (1000.0, 1008.0, 1059.9, 1060.0, 1068.0):  # noqa: B007 (the clock reads it)
+        drop_unknown(UnknownTaskName(name))
+    drop_unknown(UnknownTaskName("no task\n2026 INFO forged"))
+    assert len(caplog.messages) == 3
+    assert all(f"unknown task {name}; " in line and "TASK_MODULES" in line for line in caplog.messages[:2])
+    assert "forged" not in caplog.messages[2]
+
+
+def test_the_names_that_were_logged_are_bounded() -> None:
+    for number in range(3 * MAX_UNKNOWN):
+        drop_unknown(UnknownTaskName(f"task{number}"))
+    assert len(items._unknown_logged) <= MAX_UNKNOWN

@@ -10,6 +10,7 @@ from celery.worker.request import Request
 from kombu.message import Message
 from kombu.utils.json import dumps, loads
 
+import app.tasks  # noqa: F401 (registers the tasks)
 from app.celery_app import celery_app
 from app.messaging.guard.items import Malformed
 from app.messaging.guard.messages import (
