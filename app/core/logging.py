@@ -28,7 +28,7 @@ from app.core.redacted_text import known_secrets, redact_text
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
-# Functions that return further members of a record, such as the running task.
+# Functions that return further members of a record, such as the running task. Text lines take `task_id` of them.
 Fields = Callable[[logging.LogRecord], dict[str, Any]]
 _fields: list[Fields] = []
 
@@ -48,8 +48,8 @@ _SERVER = ("uvicorn", "uvicorn.access")
 _MIN_SETTING = 12
 
 
-def add_json_fields(fields: Fields) -> None:
-    """Add the members that `fields` returns to each JSON line."""
+def add_fields(fields: Fields) -> None:
+    """Add the members that `fields` returns to each JSON line, and their `task_id` to each text line."""
     if fields not in _fields:
         _fields.append(fields)
 
@@ -235,6 +235,10 @@ class TextFormatter(SafeFormatter):
             safe.args = safe_access_arguments(record)  # the inner formatter builds the line from them
         else:
             safe.msg, safe.args = escape(self.message_text(record)), None
+            for fields in _fields:
+                task_id = fields(record).get("task_id")
+                if task_id is not None and task_id not in safe.msg:
+                    safe.msg += f" [task {task_id}]"
         safe.__dict__.pop("color_message", None)  # uvicorn would log it instead of the message
         return self.inner.format(safe)
 

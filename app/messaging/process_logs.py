@@ -14,6 +14,10 @@ from app.core import logging as forms
 from app.core.config import get_settings
 from app.messaging.hidden_values import result_repr
 
+# In place of a record's arguments, which its message does not have: what events, Flower and log lines show of it.
+RECORD_SHOWN = "task_id="
+ENDED_WITHOUT_RESULT = "ended without a result: the line before says why"
+
 
 def install() -> None:
     """Have Celery's log lines of this process take the service's form. Its worker calls the receivers as it starts."""
@@ -22,10 +26,12 @@ def install() -> None:
     signals.after_setup_task_logger.connect(_on_task_setup, weak=False)
     # Celery has no setting for how the result looks in the line and the event of a success.
     trace.saferepr = result_repr
+    # Celery says «ignored» of each attempt that was cancelled, handed back or lost.
+    trace.log_policy_ignore = trace.log_policy_ignore._replace(description=ENDED_WITHOUT_RESULT)
 
 
 def _on_setup(logger: logging.Logger, **_: Any) -> None:
-    forms.add_json_fields(_fields)
+    forms.add_fields(_fields)
     forms.guard(logger)
     forms.guard(get_multiprocessing_logger())
     forms.log_uncaught_exceptions()
@@ -64,6 +70,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
         about = getattr(record, "data", None)
         if isinstance(about, dict) and "id" in about:
             fields |= {"task": about.get("name"), "celery_id": about["id"]}
+            if str(about.get("kwargs")).startswith(RECORD_SHOWN):
+                fields["task_id"] = about["kwargs"].removeprefix(RECORD_SHOWN)
         return fields
     fields |= {"task": current_task.name, "celery_id": request.id}
     run = request.get("attempt_run")

@@ -71,6 +71,12 @@ class TestCelery:
         done = celery(running, *command)
         assert (done.returncode, "worker1@test: OK" in done.stdout) == (0, True), done.stderr
 
+    def test_a_running_task_is_found_by_its_id(self, running: Running) -> None:
+        task_id = running.create(SLEEP, kwargs={"duration": 300})
+        running.until(task_id, "running")
+        assert f"'task_id': '{task_id}'" in celery(running, "inspect", "active").stdout
+        running.post(task_id, "cancel")
+
     def test_report_tells_the_configuration_and_no_password(self, running: Running) -> None:
         done = celery(running, "report")
         assert "task_default_queue: 'default'" in done.stdout
@@ -105,7 +111,7 @@ class TestFlower:
         wait_for(lambda: flower.get(info).status_code == 200 and flower.get(info).json()["state"] == "SUCCESS",
                  20, "Flower to show the success")  # fmt: skip
         shown = flower.get(info)
-        assert (shown.json()["args"], shown.json()["kwargs"]) == ("", "")
+        assert (shown.json()["args"], shown.json()["kwargs"]) == ("", f"task_id={task['id']}")
         assert SECRET not in shown.text
 
     def test_changes_no_worker(self, running: Running, flower: httpx.Client) -> None:

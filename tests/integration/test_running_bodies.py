@@ -79,6 +79,22 @@ class TestArguments:
         assert started(ledger) == [self.GOT.strip()]
 
 
+class TestLogLines:
+    @pytest.mark.parametrize(("status", "last"), [("succeeded", "succeeded in"), ("failed", "raised unexpected")])
+    def test_celerys_lines_about_a_task_carry_its_id(self, running: Running, status: str, last: str) -> None:
+        task = running.run("end_itself", status)
+        (worker,) = (part for part in running.stack.parts if part.name.startswith("worker"))
+
+        def about() -> list[str]:
+            return [line for line in worker.output().splitlines() if task["celery_id"] in line]
+
+        wait_for(lambda: len(about()) == 2, 10, "the lines of its start and its end")
+        received, ended = about()
+        assert received.endswith(f"received [task {task['id']}]")
+        assert last in ended
+        assert ended.endswith(f"[task {task['id']}]")
+
+
 class TestProgress:
     def test_percent_and_detail_come_back_exactly(self, running: Running, gate: Path) -> None:
         task_id = running.create("report_detail", "exact", str(gate))

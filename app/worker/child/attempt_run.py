@@ -170,12 +170,19 @@ class AttemptRun:
 
     def leave(self) -> None:
         """Write nothing: another attempt holds the task."""
-        logger.info("task %s: attempt %d was lost", self.task_id, self.claim.attempt)
+        logger.info(
+            "task %s: attempt %d no longer holds the task, which was ended or claimed by another: nothing is written",
+            self.task_id, self.claim.attempt,
+        )  # fmt: skip
         self._has_ended()
         self._child.slot.idle()
 
     def hand_back(self) -> None:
-        logger.info("task %s: attempt %d handed back", self.task_id, self.claim.attempt)
+        logger.info(
+            "task %s: attempt %d is handed back: the worker stops, and the task starts again",
+            self.task_id,
+            self.claim.attempt,
+        )
         self._end(lambda db: attempts.hand_back(db, *self._fence, STOP_TEXTS[Stop.HANDED_BACK]))
 
     def revoke(self, reason: str) -> None:

@@ -11,6 +11,7 @@ from celery.worker.request import Request
 from app.core.redacted_text import redact_text
 from app.core.redaction import redact
 from app.messaging.guard.messages import RECORD_HEADER
+from app.messaging.process_logs import RECORD_SHOWN
 from app.messaging.reprs import redact_args_of
 from app.worker.parent.agent import Loss
 from app.worker.parent.process import parent_process
@@ -36,10 +37,14 @@ class RecordRequest(Request):
         # The sender of the message may not have redacted them.
         self._argsrepr = redact_text(self.argsrepr or "")
         self._kwargsrepr = redact_text(self.kwargsrepr or "")
+        if self._record is not None:
+            self._kwargsrepr = f"{RECORD_SHOWN}{self._record}"
 
     def info(self, safe: bool = False) -> Any:
         """What `inspect active` and Flower show."""
         shown = super().info(safe=safe)
+        if self._record is not None:
+            shown["task_id"] = str(self._record)
         return shown if safe else {**shown, "args": redact_args_of(self.task, self.args), "kwargs": redact(self.kwargs)}
 
     def send_event(self, type: str, **fields: Any) -> Any:  # noqa: A002 (Celery's name)
