@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -112,15 +113,13 @@ class Watcher:
 
         Raises TooManyStreams. The caller returns the stream with `leave`.
         """
-
-        async def reload(ids: list[UUID]) -> list[Frame] | None:
-            return await self._reload(user_id, ids)
-
         now = await self._in_thread(queries.now)
         since = moment_of(cursor)
         since = None if since is None else min(since, now)
         user = self.watches.users.get(user_id) or UserWatch(now - LATE)
-        stream = Feed(user_id, credential, self._settings.events_max_seconds, reload, user.shown_until)
+        stream = Feed(
+            user_id, credential, self._settings.events_max_seconds, partial(self._reload, user_id), user.shown_until
+        )
         self._enter(stream)
         self.watches.users[user_id] = user
         user.feeds.add(stream)
