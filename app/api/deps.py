@@ -114,13 +114,11 @@ WatcherDep = Annotated[Watcher, Depends(get_watcher)]
 
 
 async def get_submitter(request: Request) -> Submitter:
-    """Return the submitter of this process."""
     submitter: Submitter = request.state.submitter
     return submitter
 
 
 async def get_task_lookup(request: Request) -> TaskLookup:
-    """Return the task lookup of this process."""
     lookup: TaskLookup = request.state.task_lookup
     return lookup
 

@@ -154,7 +154,6 @@ class LoopTurnBuffer:
         self._is_due = False
 
     def write(self, text: str) -> None:
-        """Buffer the text."""
         self._lines.append(text)
 
     def flush(self) -> None:

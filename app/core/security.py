@@ -93,7 +93,6 @@ def create_access_token(user_id: UUID, session_id: UUID, now: datetime) -> str:
 
 
 def access_token_life() -> timedelta:
-    """Return the lifetime of an access token."""
     return timedelta(minutes=get_settings().access_token_minutes)
 
 

@@ -57,12 +57,10 @@ class Principal:
 
     @classmethod
     def of_session(cls, session: queries.LiveSession, session_id: UUID) -> "Principal":
-        """Return the principal of a login."""
         return cls(session.user_id, session.username, session.role, session_id=session_id)
 
     @classmethod
     def of_key(cls, key: LiveKey) -> "Principal":
-        """Return the principal of an API key."""
         return cls(key.user_id, key.username, key.role, api_key_id=key.id, scopes=frozenset(key.scopes))
 
     @property

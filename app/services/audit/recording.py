@@ -33,17 +33,14 @@ class Subject(NamedTuple):
 
     @classmethod
     def user(cls, user_id: UUID) -> "Subject":
-        """Return a user as the object."""
         return cls("user", str(user_id))
 
     @classmethod
     def api_key(cls, key_id: UUID) -> "Subject":
-        """Return an API key as the object."""
         return cls("api_key", str(key_id))
 
     @classmethod
     def address(cls, address: str) -> "Subject":
-        """Return a network address as the object."""
         return cls("address", address)
 
     @classmethod

@@ -54,11 +54,9 @@ class Load(NamedTuple):
     bytes: int
 
     def plus(self, other: "Load") -> "Load":
-        """Return the sum of both loads."""
         return Load(self.tasks + other.tasks, self.bytes + other.bytes)
 
     def minus(self, other: "Load") -> "Load":
-        """Return the difference of both loads."""
         return Load(self.tasks - other.tasks, self.bytes - other.bytes)
 
 
@@ -66,7 +64,6 @@ NOTHING = Load(0, 0)
 
 
 def load_of(tasks: Sequence[TaskCreate | Task]) -> Load:
-    """Return the load of these tasks."""
     return Load(len(tasks), sum(json_size(task.args) + json_size(task.kwargs) for task in tasks))
 
 

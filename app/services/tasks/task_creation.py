@@ -39,7 +39,6 @@ _INSERT = new_tasks.insert_statement([*_GIVEN, *_DERIVED])
 
 
 def _default(column: Column[Any]) -> Any:
-    """Return the server default of a column."""
     if not isinstance(column.server_default, DefaultClause) or not isinstance(column.server_default.arg, str):
         return None
     text = column.server_default.arg
