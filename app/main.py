@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import anyio.to_thread
@@ -22,7 +23,7 @@ from app.api.http.shutdown import on_shutdown
 from app.api.routes import add_routes
 from app.catalogue import catalogue
 from app.core.allocator import single_malloc_arena
-from app.core.config import ConfigurationError, get_settings
+from app.core.config import ConfigurationError, Settings, get_settings
 from app.core.logging import configure_logging, optimize_access_log
 from app.core.metrics import forget_process
 from app.db.outage import first_line
@@ -79,7 +80,7 @@ def create_app() -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=operation_id,
-        lifespan=_lifespan,
+        lifespan=partial(_lifespan, settings),
     )
     add_problem_handlers(app)
     # The last one added is the outermost.
@@ -103,22 +104,21 @@ def create_app() -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-    del app
-    configure_logging()
+async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    configure_logging(settings)
     optimize_access_log()
     end_idle_transactions()
-    _tell_of_an_unbounded_server()
+    _tell_of_an_unbounded_server(settings)
     async with single_malloc_arena():  # before the first thread has an arena
         limiter = anyio.to_thread.current_default_thread_limiter()
-        limiter.total_tokens = get_settings().api_threads
+        limiter.total_tokens = settings.api_threads
         # Else the first request that shows or takes a task would import them all, and TASK_MODULES may take seconds: in
         # the event loop, or within a transaction, which the server ends after IDLE_MS.
         await anyio.to_thread.run_sync(catalogue)
-        await anyio.to_thread.run_sync(_ensure_first_admin)
+        await anyio.to_thread.run_sync(_ensure_first_admin, settings)
         try:
             hint_sender().start()
-            async with running_watcher() as watcher, _groups() as groups:
+            async with running_watcher(settings) as watcher, _groups() as groups:
                 with _rarely_collected(), on_shutdown(watcher.close):
                     yield {"watcher": watcher, **groups}
         finally:
@@ -152,19 +152,14 @@ async def _groups() -> AsyncIterator[dict[str, Any]]:
             await group.close()
 
 
-def _tell_of_an_unbounded_server() -> None:
+def _tell_of_an_unbounded_server(settings: Settings) -> None:
     """What bounds a request's headers stands in uvicorn's protocol, which only its command line chooses."""
-    if (
-        get_settings().app_env == "production"
-        and "uvicorn" in sys.modules
-        and "app.api.http.protocol" not in sys.modules
-    ):
+    if settings.app_env == "production" and "uvicorn" in sys.modules and "app.api.http.protocol" not in sys.modules:
         logger.warning("headers have no end here: start uvicorn with --http app.api.http.protocol:BoundedProtocol")
 
 
-def _ensure_first_admin() -> None:
+def _ensure_first_admin(settings: Settings) -> None:
     """A database that is down or not migrated must not keep the API from starting: /readyz tells about it."""
-    settings = get_settings()
     if settings.first_admin_username is None or settings.first_admin_password is None:
         return
     try:
@@ -181,7 +176,7 @@ def _ensure_first_admin() -> None:
 
 try:
     if logging.getLogger("uvicorn").handlers:  # its lines take the service's form from the first one on
-        configure_logging()
+        configure_logging(get_settings())
     app = create_app()
 except ConfigurationError as error:
     raise SystemExit(str(error)) from None

@@ -6,7 +6,6 @@ from uuid import UUID
 from sqlalchemy import Select, delete, exists, select
 from sqlalchemy.orm import Session
 
-from app.core.config import get_settings
 from app.db.clock import STATEMENT_TIME
 from app.db.postgresql import maintenance
 from app.db.postgresql.batches import delete_batch
@@ -46,11 +45,10 @@ def resend_all(db: Session) -> int:
             return count
 
 
-def rescue_lost(db: Session, *, silent_too: bool) -> int:
-    """End the attempts of stopped workers and, with `silent_too`, of workers whose lease is over. Returns how many."""
-    lease = timedelta(seconds=get_settings().worker_lease_seconds)
+def rescue_lost(db: Session, *, silent_for: timedelta | None) -> int:
+    """End the attempts of stopped workers, and of workers without a heartbeat for that long. Returns how many."""
     with transaction(db):
-        ids = maintenance.attempts_of_lost_workers(db, lease if silent_too else None, BATCH)
+        ids = maintenance.attempts_of_lost_workers(db, silent_for, BATCH)
         return rescue.lost(db, Task.id.in_(ids)) if ids else 0
 
 
