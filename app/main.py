@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import anyio.to_thread
@@ -24,7 +25,7 @@ from app.api.http.shutdown import on_shutdown
 from app.api.routes import add_routes
 from app.catalogue import catalogue
 from app.core.allocator import single_malloc_arena
-from app.core.config import ConfigurationError, get_settings
+from app.core.config import ConfigurationError, Settings, get_settings
 from app.core.logging import configure_logging, optimize_access_log
 from app.core.metrics import forget_process
 from app.db.outage import first_line
@@ -81,7 +82,7 @@ def create_app() -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=operation_id,
-        lifespan=_lifespan,
+        lifespan=partial(_lifespan, settings),
     )
     add_problem_handlers(app)
     # The last one added is the outermost.
@@ -101,29 +102,29 @@ def create_app() -> FastAPI:
     app.add_middleware(RequestContext, hsts=settings.app_env == "production")
     add_routes(app)
     app.include_router(operations.router)
+    app.include_router(docs.root_router)
     app.include_router(docs.router)
     return app
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-    del app
-    configure_logging()
+async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    configure_logging(settings)
     optimize_access_log()
     end_idle_transactions()
-    _tell_of_an_unbounded_server()
-    if get_settings().celery_broker_url is None:
+    _tell_of_an_unbounded_server(settings)
+    if settings.celery_broker_url is None:
         logger.error("CELERY_BROKER_URL is not set: tasks stay pending. Set it in .env, or start with run_server.py")
     async with single_malloc_arena():  # before the first thread has an arena
         limiter = anyio.to_thread.current_default_thread_limiter()
-        limiter.total_tokens = get_settings().api_threads
+        limiter.total_tokens = settings.api_threads
         # Else the first request that shows or takes a task would import them all, and TASK_MODULES may take seconds: in
         # the event loop, or within a transaction, which the server ends after IDLE_MS.
         await anyio.to_thread.run_sync(catalogue)
-        gate = SchemaGate(get_settings(), on_ready=_ensure_first_admin)
+        gate = SchemaGate(settings, on_ready=partial(_ensure_first_admin, settings))
         try:
             hint_sender().start()
-            async with gate.looking(), running_watcher() as watcher, _groups() as groups:
+            async with gate.looking(), running_watcher(settings) as watcher, _groups() as groups:
                 with _rarely_collected(), on_shutdown(watcher.close):
                     yield {"watcher": watcher, SCHEMA_GATE: gate, **groups}
         finally:
@@ -157,19 +158,14 @@ async def _groups() -> AsyncIterator[dict[str, Any]]:
             await group.close()
 
 
-def _tell_of_an_unbounded_server() -> None:
+def _tell_of_an_unbounded_server(settings: Settings) -> None:
     """What bounds a request's headers stands in uvicorn's protocol, which only its command line chooses."""
-    if (
-        get_settings().app_env == "production"
-        and "uvicorn" in sys.modules
-        and "app.api.http.protocol" not in sys.modules
-    ):
+    if settings.app_env == "production" and "uvicorn" in sys.modules and "app.api.http.protocol" not in sys.modules:
         logger.warning("headers have no end here: start uvicorn with --http app.api.http.protocol:BoundedProtocol")
 
 
-def _ensure_first_admin() -> None:
+def _ensure_first_admin(settings: Settings) -> None:
     """A database that is down must not keep the API from starting: /readyz tells about it."""
-    settings = get_settings()
     if settings.first_admin_username is None or settings.first_admin_password is None:
         return
     try:
@@ -186,7 +182,7 @@ def _ensure_first_admin() -> None:
 
 try:
     if logging.getLogger("uvicorn").handlers:  # its lines take the service's form from the first one on
-        configure_logging()
+        configure_logging(get_settings())
     app = create_app()
 except ConfigurationError as error:
     raise SystemExit(str(error)) from None

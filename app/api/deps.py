@@ -7,6 +7,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import OAuth2PasswordBearer, SecurityScopes
 from sqlalchemy.orm import Session
 
+from app.core.config import Settings, get_settings
 from app.core.origin import Actor, set_actor
 from app.db.session import SessionLocal
 from app.errors import Unauthenticated
@@ -32,6 +33,11 @@ oauth2_scheme = OAuth2PasswordBearer(
 )
 
 
+async def _settings() -> Settings:
+    """Return the settings of this process. `async`, because a thread switch would cost more than the call."""
+    return get_settings()
+
+
 async def get_session() -> AsyncIterator[Session]:
     """Yield the session of one request. It takes a connection at its first statement and returns it at each commit.
 
@@ -42,6 +48,7 @@ async def get_session() -> AsyncIterator[Session]:
         yield db
 
 
+SettingsDep = Annotated[Settings, Depends(_settings)]
 # With scope="function" the session is closed before the response is sent, not after.
 SessionDep = Annotated[Session, Depends(get_session, scope="function")]
 BearerToken = Annotated[str | None, Depends(oauth2_scheme)]
@@ -107,13 +114,11 @@ WatcherDep = Annotated[Watcher, Depends(get_watcher)]
 
 
 async def get_submitter(request: Request) -> Submitter:
-    """Return the submitter of this process."""
     submitter: Submitter = request.state.submitter
     return submitter
 
 
 async def get_task_lookup(request: Request) -> TaskLookup:
-    """Return the task lookup of this process."""
     lookup: TaskLookup = request.state.task_lookup
     return lookup
 

@@ -18,7 +18,6 @@ _SHAPE = re.compile(rf"{MARK}[0-9A-Za-z]{{{_PUBLIC}}}_[0-9A-Za-z]{{{_SECRET + _C
 
 
 def new_api_key() -> str:
-    """Return a new random API key."""
     body = f"{MARK}{_random(_PUBLIC)}_{_random(_SECRET)}"
     return body + _checksum(body)
 

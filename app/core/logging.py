@@ -23,7 +23,7 @@ from typing import Any, TextIO
 
 from pydantic import SecretStr
 
-from app.core.config import Settings, get_settings
+from app.core.config import Settings
 from app.core.redacted_text import known_secrets, redact_text
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
@@ -54,7 +54,7 @@ def add_fields(fields: Fields) -> None:
         _fields.append(fields)
 
 
-def configure_logging() -> None:
+def configure_logging(settings: Settings) -> None:
     """Log to stderr, unless logging is already configured (by pytest, a WSGI host or Celery).
 
     uvicorn's own lines get the same format in either case.
@@ -62,34 +62,34 @@ def configure_logging() -> None:
     root = logging.getLogger()
     if not root.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(formatter(logging.Formatter(_FORMAT)))
+        handler.setFormatter(formatter(logging.Formatter(_FORMAT), settings))
         root.addHandler(handler)
         root.setLevel(logging.INFO)
         log_uncaught_exceptions()
     for name in _SERVER:
-        guard(logging.getLogger(name))
+        guard(logging.getLogger(name), settings)
     # Alembic logs its plugins at INFO when the head is read.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def guard(logger: logging.Logger) -> None:
+def guard(logger: logging.Logger, settings: Settings) -> None:
     """Wrap the formatters of the logger's handlers in a SafeFormatter, unless they are one already."""
     for handler in logger.handlers:
         if not isinstance(handler.formatter, SafeFormatter):
-            handler.setFormatter(formatter(handler.formatter or logging.Formatter()))
+            handler.setFormatter(formatter(handler.formatter or logging.Formatter(), settings))
 
 
-def formatter(inner: logging.Formatter) -> "SafeFormatter":
+def formatter(inner: logging.Formatter, settings: Settings) -> "SafeFormatter":
     """Return the formatter that LOG_FORMAT selects; text lines have the layout of `inner`."""
-    settings = get_settings()
     known_secrets.hide("settings", _secrets_of(settings))
     return JSONFormatter() if settings.logs_json else TextFormatter(inner)
 
 
-def write_event(message: str, level: int = logging.INFO) -> None:
+def write_event(message: str, settings: Settings, level: int = logging.INFO) -> None:
     """Write an event to stderr where no handler may be used: before logging is configured, or in a signal handler."""
     record = logging.LogRecord(__name__, level, __file__, 0, message, None, None)
-    os.write(2, (formatter(logging.Formatter(_FORMAT)).format(record) + "\n").encode("utf-8", "replace"))
+    line = formatter(logging.Formatter(_FORMAT), settings).format(record)
+    os.write(2, f"{line}\n".encode("utf-8", "replace"))
 
 
 def log_uncaught_exceptions() -> None:
@@ -154,7 +154,6 @@ class LoopTurnBuffer:
         self._is_due = False
 
     def write(self, text: str) -> None:
-        """Buffer the text."""
         self._lines.append(text)
 
     def flush(self) -> None:

@@ -50,7 +50,6 @@ _dropped = Counter(
 
 
 def count_dropped_item(reason: str) -> None:
-    """Count a broker item that was dropped."""
     _dropped.labels(reason).inc()
 
 

@@ -123,7 +123,6 @@ class Parameters:
 
     @classmethod
     def of(cls, signature: inspect.Signature) -> "Parameters":
-        """Return the parameter names of a signature."""
         by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         parameters = signature.parameters.values()
         rest = [each.name for each in parameters if each.kind is inspect.Parameter.VAR_POSITIONAL]

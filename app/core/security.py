@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -92,7 +93,6 @@ def create_access_token(user_id: UUID, session_id: UUID, now: datetime) -> str:
 
 
 def access_token_life() -> timedelta:
-    """Return the lifetime of an access token."""
     return timedelta(minutes=get_settings().access_token_minutes)
 
 
@@ -116,9 +116,9 @@ def read_access_token(token: str) -> AccessClaims:
     """Return the claims of a token that this service signed. Raises InvalidToken for any other text."""
     try:
         digest = hashlib.sha256(token.encode()).digest()
-        known = _verified.get(digest)
-        if known is None or known.key not in map(_derive_key, get_settings().accepted_keys):
-            known = _verified[digest] = _verify(token)
+        known, accepted = _verified.get(digest), get_settings().accepted_keys
+        if known is None or known.key not in map(_derive_key, accepted):
+            known = _verified[digest] = _verify(token, accepted)
             while len(_verified) > _REMEMBERED_TOKENS:
                 _verified.pop(next(iter(_verified)), None)
         if not known.not_before - _LEEWAY_SECONDS <= time.time() <= known.expires + _LEEWAY_SECONDS:
@@ -128,11 +128,11 @@ def read_access_token(token: str) -> AccessClaims:
     return known.claims
 
 
-def _verify(token: str) -> _Verified:
+def _verify(token: str, accepted: Sequence[str]) -> _Verified:
     if not _TOKEN_SHAPE.fullmatch(token):
         raise ValueError("shape")
     header, _, signature = token.split(".")
-    key = _find_key(json.loads(_decode(header)))
+    key = _find_key(json.loads(_decode(header)), accepted)
     # Decoders ignore the last two bits of the signature's last character; otherwise each token would have four
     # spellings.
     if _encode(_decode(signature)) != signature:
@@ -149,11 +149,11 @@ def _verify(token: str) -> _Verified:
     return _Verified(read, key, int(claims["nbf"]), int(claims["exp"]))
 
 
-def _find_key(header: Any) -> str:
+def _find_key(header: Any, accepted: Sequence[str]) -> str:
     """Return the accepted key that the header names. `jwk`, `jku`, `x5u`, `crit`, `b64` and the like are refused."""
     if not isinstance(header, dict) or header.keys() != _HEADER_KEYS:
         raise ValueError("header")
-    for secret in get_settings().accepted_keys:
+    for secret in accepted:
         key = _derive_key(secret)
         if header == {"alg": ALGORITHM, "typ": "JWT", "kid": _key_id(key)}:
             return key

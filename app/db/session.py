@@ -4,9 +4,9 @@ A session of `SessionLocal()` binds at its first statement to the engine of the 
 connection that two processes share is corrupted.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
@@ -14,6 +14,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.core.config import get_settings
+from app.core.fork import PerProcess
 from app.db.idle import replace_dead_connections
 from app.db.outage import READ_ONLY
 from app.errors import Unavailable
@@ -22,10 +23,8 @@ from app.errors import Unavailable
 # the maintenance lease, so that a frozen leader does not outlast its lease.
 IDLE_MS = 2000
 
-_engine: Engine | None = None
-_autocommit_engine: Engine | None = None
-_group_engine: Engine | None = None
-_ends_idle_transactions = False
+# PostgreSQL's option for connections that are opened from now on.
+_idle_option = PerProcess(str)
 
 
 def end_idle_transactions() -> None:
@@ -34,48 +33,15 @@ def end_idle_transactions() -> None:
     For processes that run only the service's own code. Call it before the first use of the database. Not for pool
     children and programs that import the service: their transactions may wait for work in between.
     """
-    global _ends_idle_transactions  # noqa: PLW0603 (one per process, forgotten at fork)
-    _ends_idle_transactions = True
-
-
-def engine() -> Engine:
-    """Return this process's engine. Raises Unavailable if DATABASE_URL is not set."""
-    global _engine  # noqa: PLW0603 (one per process, forgotten at fork)
-    if _engine is None:
-        _engine = _build_engine()
-    return _engine
-
-
-def autocommit_engine() -> Engine:
-    """Return an engine on the same pool with each statement as its own transaction.
-
-    It needs one round trip where BEGIN and COMMIT make three.
-    """
-    global _autocommit_engine  # noqa: PLW0603 (one per process, forgotten at fork)
-    if _autocommit_engine is None:
-        _autocommit_engine = engine().execution_options(isolation_level="AUTOCOMMIT")
-    return _autocommit_engine
-
-
-def group_engine() -> Engine:
-    """Return the engine of the `Batcher`s, with its own connections that are always in autocommit.
-
-    Switching a connection to autocommit and back releases the interpreter's lock each time. A thread beside a busy
-    event loop then waits milliseconds to get it back.
-    """
-    global _group_engine  # noqa: PLW0603 (one per process, forgotten at fork)
-    if _group_engine is None:
-        _group_engine = _build_engine(isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
-    return _group_engine
+    _idle_option.replace(f" -c idle_in_transaction_session_timeout={IDLE_MS}")
 
 
 def _build_engine(**more: Any) -> Engine:
     settings = get_settings()
     if settings.database_url is None:
         raise Unavailable("DATABASE_URL is not set: set it in .env, or start with `python3 run_server.py`")
-    options = f"-c timezone=UTC -c statement_timeout={int(settings.database_statement_timeout_seconds * 1000)}"
-    if _ends_idle_transactions:
-        options += f" -c idle_in_transaction_session_timeout={IDLE_MS}"
+    timeout_ms = int(settings.database_statement_timeout_seconds * 1000)
+    options = f"-c timezone=UTC -c statement_timeout={timeout_ms}{_idle_option()}"
     built = create_engine(
         settings.database_url.get_secret_value(),
         # Tasks' arguments and results are parameters, which SQLAlchemy would quote in each error.
@@ -108,27 +74,32 @@ def _discard_read_only_connection(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
+def _drop(parents: Engine) -> None:
+    """Drop the parent's pool without closing it, because its sockets belong to the parent."""
+    parents.dispose(close=False)
+
+
+# Raises Unavailable if DATABASE_URL is not set, as the two below.
+engine = PerProcess(_build_engine, inherit=_drop)
+# An engine on the same pool with each statement as its own transaction: one round trip where BEGIN and COMMIT make
+# three.
+autocommit_engine = PerProcess(lambda: engine().execution_options(isolation_level="AUTOCOMMIT"))
+# The engine of the `Batcher`s, with its own connections that are always in autocommit. Switching a connection to
+# autocommit and back releases the interpreter's lock each time. A thread beside a busy event loop then waits
+# milliseconds to get it back.
+group_engine = PerProcess(
+    partial(_build_engine, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True), inherit=_drop
+)
+
+
 def dispose_engine() -> None:
     """Close this process's connections. The next use builds a new engine, without the idle timeout."""
-    _forget_engines(close=True)
-
-
-def _forget_after_fork() -> None:
-    """Drop the parent's pool without closing it, because its sockets belong to the parent."""
-    _forget_engines(close=False)
-
-
-def _forget_engines(*, close: bool) -> None:
-    global _engine, _autocommit_engine, _group_engine, _ends_idle_transactions  # noqa: PLW0603
-    _ends_idle_transactions = False
-    for each in (_engine, _group_engine):
-        if each is not None:
-            each.dispose(close=close)
-    _engine = _autocommit_engine = _group_engine = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+    for each in (engine, group_engine):
+        if each.made is not None:
+            each.made.dispose()
+        each.replace(None)
+    autocommit_engine.replace(None)
+    _idle_option.replace(None)
 
 
 class _ProcessSession(Session):

@@ -8,24 +8,19 @@ import re
 import secrets
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from app.launcher.embedded import START_SECONDS, EmbeddedServer
 from app.launcher.errors import LauncherError
 from app.launcher.identity import choose_identity
 from app.launcher.pgfiles import binary, environment, number_in, os_locale, reason, remove_tree
-from app.launcher.ports import LOOPBACK, free_loopback_port, is_free
+from app.launcher.ports import LOOPBACK
 from app.launcher.process import ManagedProcess
 from app.launcher.processes import command_line, wait_until
 from app.launcher.secretfile import write_private
 
-START_SECONDS = 60.0
-RETRY_SECONDS = 20.0
-WORTH_RETRYING = re.compile(
-    r"could not bind|Address already in use|pre-existing shared memory|lock file .* already exists"
-)
 NAME = re.compile(r"[a-z_][a-z0-9_]*")
 SETTINGS = {
     "listen_addresses": LOOPBACK,
@@ -41,7 +36,7 @@ NOT_DURABLE = {
 }  # commits still reach the kernel, so only a power cut loses them
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """`EmbeddedPostgres(directory).start()`, then `.url`, then `.stop()`. Also a context manager.
 
     directory  holds all files: `data/`, `password`, `port`, `postgres.log`. Another start on it keeps the data, and the
@@ -56,6 +51,10 @@ class EmbeddedPostgres:
     """
 
     name = "database"
+    program = "PostgreSQL"
+    worth_retrying = re.compile(
+        r"could not bind|Address already in use|pre-existing shared memory|lock file .* already exists"
+    )
 
     def __init__(
         self,
@@ -68,21 +67,11 @@ class EmbeddedPostgres:
     ) -> None:
         if not NAME.fullmatch(database):
             raise ValueError("a database's name has only a-z, 0-9 and _")
-        self.directory = directory.resolve()
+        chosen = {**SETTINGS, **({} if durable else NOT_DURABLE), **(settings or {})}
+        super().__init__(directory, chosen, log or directory.resolve() / "postgres.log")
         self.data = self.directory / "data"
-        self.log = log or self.directory / "postgres.log"
         self.database, self.durable = database, durable
-        self.settings = {**SETTINGS, **({} if durable else NOT_DURABLE), **(settings or {})}
-        self.port = 0
-        self._password = ""
         self._identity = "same"
-        self._process: ManagedProcess | None = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
 
     # -- access ------------------------------------------------------------------------------------------------------
 
@@ -92,22 +81,6 @@ class EmbeddedPostgres:
 
     def url_for(self, database: str) -> str:
         return f"postgresql://{self.database}:{self._password}@{LOOPBACK}:{self.port}/{database}"
-
-    @property
-    def process(self) -> ManagedProcess:
-        if self._process is None:
-            raise RuntimeError("not started")
-        return self._process
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def poll(self) -> int | None:
-        return self._process.poll() if self._process else None
-
-    def tail(self, lines: int = 5) -> list[str]:
-        return self._process.tail(lines) if self._process else []
 
     def sql(self, statement: str, database: str | None = None) -> str:
         """Execute with psql and return its output: a line for each row, fields separated by `|`."""
@@ -207,46 +180,15 @@ class EmbeddedPostgres:
         arguments = command_line(pid)
         return "postgres" in arguments and str(self.data) in arguments
 
-    def _start_on_a_port(self) -> None:
-        """Try until it runs: the port may be taken before the bind, or children of a killed server may still end."""
-        tries = iter(self._ports())
-        why = "it was not ready in time"
-
-        def attempt() -> bool:
-            nonlocal why
-            if self._start_once(next(tries)):
-                return True
-            why = reason(self.process.tail(8))
-            self.process.kill()
-            return not WORTH_RETRYING.search(why)
-
-        wait_until(attempt, RETRY_SECONDS)
-        if self.poll() is not None:
-            raise LauncherError(f"PostgreSQL did not start: {why} ({self.log})")
-
-    def _ports(self) -> Iterator[int]:
-        """Ports to try: always the same after the first start, as other parts know it; else the last run's, or any."""
-        last = number_in(self.directory / "port")
-        while True:
-            yield self.port or (last if last and is_free(LOOPBACK, last) else free_loopback_port())
-
-    def _start_once(self, port: int) -> bool:
+    def _process_on(self, port: int) -> ManagedProcess:
         settings = [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
-        self._process = ManagedProcess(
+        return ManagedProcess(
             [binary("postgres"), "-D", self.data, "-p", str(port), *settings],
             log=self.log, env=environment(), cwd=self.directory, identity=self._identity,
             death_signal=signal.SIGINT,  # PostgreSQL's fast shutdown, when the launcher is killed
         )  # fmt: skip
-        self._process.start()
-        wait_until(lambda: self._ready() or self.poll() is not None, START_SECONDS)
-        if not self._ready():
-            return False
-        if not self.port:
-            write_private(self.directory / "port", str(port))
-        self.port = port
-        return True
 
-    def _ready(self) -> bool:
+    def _ready(self, _port: int) -> bool:
         """Whether the eighth line of this server's postmaster.pid says `ready`, as pg_ctl checks."""
         try:
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -267,7 +209,3 @@ class EmbeddedPostgres:
             )  # immediate shutdown: it signals its children, which run in other sessions
         self._process.kill()
         self._process = None
-
-    def kill(self) -> None:
-        """SIGKILL, for tests of what happens then."""
-        self.process.kill()

@@ -17,7 +17,9 @@ from app.launcher.environment import BROKER, DATABASE, PASSWORD, Environment
 from app.launcher.errors import LauncherError
 from app.launcher.greeting import Admin, base_url, greeting
 from app.launcher.ports import is_free, next_free
+from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.supervisor import StopRequest, Supervisor
+from app.launcher.valkey import EmbeddedValkey
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 # Installed from a wheel there is no checkout: `.env` and `.data` are those of the working directory.
@@ -118,36 +120,23 @@ class Server:
             raise Stopped
 
     def _start_services(self) -> None:
-        values = self.environment.values
-        if DATABASE in values:
-            self.console.say(f"database: the server in {DATABASE}")
-        else:
-            self._start_database()
+        database = EmbeddedPostgres(self.data.path / "postgres", log=self.data.log("database"))
+        self._start_service(DATABASE, database, "embedded PostgreSQL")
         self._check_stop()
-        if BROKER in values:
-            self.console.say(f"broker: the server in {BROKER}")
-        else:
-            self._start_broker()
+        broker = EmbeddedValkey(self.data.path / "valkey", log=self.data.log("broker"))
+        self._start_service(BROKER, broker, "embedded Valkey (Redis)")
         self.environment.write()
         self._check_stop()
 
-    def _start_database(self) -> None:
-        from app.launcher.postgres import EmbeddedPostgres
-
-        database = EmbeddedPostgres(self.data.path / "postgres", log=self.data.log("database"))
-        with self.console.step("database: embedded PostgreSQL") as more:
-            self.supervisor.start(database)
-            more.append(f"127.0.0.1:{database.port}")
-        self.environment.values[DATABASE] = database.url
-
-    def _start_broker(self) -> None:
-        from app.launcher.valkey import EmbeddedValkey
-
-        broker = EmbeddedValkey(self.data.path / "valkey", log=self.data.log("broker"))
-        with self.console.step("broker: embedded Valkey (Redis)") as more:
-            self.supervisor.start(broker)
-            more.append(f"127.0.0.1:{broker.port}")
-        self.environment.values[BROKER] = broker.url
+    def _start_service(self, variable: str, server: EmbeddedPostgres | EmbeddedValkey, what: str) -> None:
+        """Start the server, unless the variable names another one."""
+        if variable in self.environment.values:
+            self.console.say(f"{server.name}: the server in {variable}")
+        else:
+            with self.console.step(f"{server.name}: {what}") as more:
+                self.supervisor.start(server)
+                more.append(f"127.0.0.1:{server.port}")
+            self.environment.values[variable] = server.url
 
     def _run_once(self, name: str, arguments: Sequence[str]) -> list[str]:
         with self.console.step(name):

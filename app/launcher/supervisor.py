@@ -50,11 +50,9 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether a stop was requested."""
         return self._count > 0
 
     def hurry(self) -> bool:
-        """Whether a fast stop was requested."""
         return self._count > 1
 
     def wait(self, seconds: float) -> bool:

@@ -8,21 +8,17 @@ import re
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from app.launcher.embedded import EmbeddedServer
 from app.launcher.errors import LauncherError
-from app.launcher.pgfiles import number_in, package_directory, reason
-from app.launcher.ports import LOOPBACK, free_loopback_port, is_free
+from app.launcher.pgfiles import package_directory
+from app.launcher.ports import LOOPBACK
 from app.launcher.process import ManagedProcess
-from app.launcher.processes import wait_until
 from app.launcher.secretfile import write_private
 
-START_SECONDS = 60.0
-RETRY_SECONDS = 20.0
-PORT_TAKEN = re.compile(r"Address already in use|Failed listening on port")
 SETTINGS = {
     "bind": LOOPBACK,
     "protected-mode": "yes",
@@ -47,7 +43,7 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-class EmbeddedValkey:
+class EmbeddedValkey(EmbeddedServer):
     """`EmbeddedValkey(directory).start()`, then `.url`, then `.stop()`. Also a context manager.
 
     directory  holds all files: `data/` (append-only file), `password`, `port`, `valkey.log`. Another start on it keeps
@@ -60,20 +56,11 @@ class EmbeddedValkey:
     """
 
     name = "broker"
+    program = "Valkey"
+    worth_retrying = re.compile(r"Address already in use|Failed listening on port")
 
     def __init__(self, directory: Path, *, settings: Mapping[str, str] | None = None, log: Path | None = None) -> None:
-        self.directory = directory.resolve()
-        self.log = log or self.directory / "valkey.log"
-        self.settings = {**SETTINGS, **(settings or {})}
-        self.port = 0
-        self._password = ""
-        self._process: ManagedProcess | None = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
+        super().__init__(directory, {**SETTINGS, **(settings or {})}, log or directory.resolve() / "valkey.log")
 
     @property
     def url(self) -> str:
@@ -81,22 +68,6 @@ class EmbeddedValkey:
 
     def url_for(self, database: int) -> str:
         return f"redis://:{self._password}@{LOOPBACK}:{self.port}/{database}"
-
-    @property
-    def process(self) -> ManagedProcess:
-        if self._process is None:
-            raise RuntimeError("not started")
-        return self._process
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def poll(self) -> int | None:
-        return self._process.poll() if self._process else None
-
-    def tail(self, lines: int = 5) -> list[str]:
-        return self._process.tail(lines) if self._process else []
 
     def command(self, line: str) -> str:
         """Send one inline command and return the first line of the answer; "" when there is none."""
@@ -124,49 +95,18 @@ class EmbeddedValkey:
         self._start_on_a_port()
         return self
 
-    def _start_on_a_port(self) -> None:
-        """Try until it runs: the port may be taken before the bind."""
-        tries = iter(self._ports())
-        why = "it was not ready in time"
-
-        def attempt() -> bool:
-            nonlocal why
-            if self._start_once(next(tries)):
-                return True
-            why = reason(self.process.tail(8))
-            self.process.kill()
-            return not PORT_TAKEN.search(why)
-
-        wait_until(attempt, RETRY_SECONDS)
-        if self.poll() is not None:
-            raise LauncherError(f"Valkey did not start: {why} ({self.log})")
-
-    def _ports(self) -> Iterator[int]:
-        """Ports to try: always the same after the first start, as other parts know it; else the last run's, or any."""
-        last = number_in(self.directory / "port")
-        while True:
-            yield self.port or (last if last and is_free(LOOPBACK, last) else free_loopback_port())
-
     def _configuration(self, port: int) -> bytes:
         lines = {**self.settings, "port": str(port), "dir": str(self.directory / "data"), "requirepass": self._password}
         return "".join(f"{name} {_quoted(value)}\n" for name, value in lines.items()).encode(errors="surrogateescape")
 
-    def _start_once(self, port: int) -> bool:
-        self._process = ManagedProcess(
+    def _process_on(self, port: int) -> ManagedProcess:
+        return ManagedProcess(
             [_binary(), "-"],
             log=self.log, cwd=self.directory,
             standard_input=self._configuration(port),  # the command line must not show the password
             death_signal=signal.SIGTERM,  # an orderly end, when the launcher is killed
             pid_file=self.directory / "valkey.pid",
         )  # fmt: skip
-        self._process.start()
-        wait_until(lambda: self._ready(port) or self.poll() is not None, START_SECONDS)
-        if not self._ready(port):
-            return False
-        if not self.port:
-            write_private(self.directory / "port", str(port))
-        self.port = port
-        return True
 
     def _ready(self, port: int) -> bool:
         """Whether this server answers. Another server on the port does not know the password."""
@@ -178,7 +118,3 @@ class EmbeddedValkey:
             return
         self._process.stop(signal.SIGTERM, grace, hurry)
         self._process = None
-
-    def kill(self) -> None:
-        """SIGKILL, for tests of what happens then."""
-        self.process.kill()

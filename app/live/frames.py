@@ -25,7 +25,6 @@ class Frame:
 
     @classmethod
     def of(cls, task: Task) -> "Frame":
-        """Render a task."""
         shown = TaskRead.model_validate(task)
         return cls(task.id, task.version, task.has_ended, shown.model_dump_json().encode("utf-8", "backslashreplace"))
 

@@ -9,12 +9,13 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
 
-from app.core.config import get_settings
+from app.core.config import Settings
 from app.db.outage import first_line, is_passing
 from app.errors import TooManyStreams
 from app.live import queries
@@ -51,7 +52,8 @@ THREADS = 2
 class Watcher:
     """Watches tasks on one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self.watches = Watches()
         self._hinted: set[UUID] = set()
         self._some_hinted = asyncio.Event()
@@ -90,7 +92,7 @@ class Watcher:
 
         Raises TaskNotFound, TooManyStreams. The caller returns the stream with `leave`.
         """
-        stream = TaskStream(user_id, credential, get_settings().events_max_seconds, task_id)
+        stream = TaskStream(user_id, credential, self._settings.events_max_seconds, task_id)
         self._enter(stream)
         self.watches.task(task_id).streams.add(stream)
         try:
@@ -111,16 +113,13 @@ class Watcher:
 
         Raises TooManyStreams. The caller returns the stream with `leave`.
         """
-
-        async def reload(ids: list[UUID]) -> list[Frame] | None:
-            return await self._reload(user_id, ids)
-
         now = await self._in_thread(queries.now)
         since = moment_of(cursor)
         since = None if since is None else min(since, now)
         user = self.watches.users.get(user_id) or UserWatch(now - LATE)
-        seconds = get_settings().events_max_seconds
-        stream = Feed(user_id, credential, seconds, reload, user.shown_until)
+        stream = Feed(
+            user_id, credential, self._settings.events_max_seconds, partial(self._reload, user_id), user.shown_until
+        )
         self._enter(stream)
         self.watches.users[user_id] = user
         user.feeds.add(stream)
@@ -163,7 +162,7 @@ class Watcher:
             watch.release()
 
     def _enter(self, stream: Stream) -> None:
-        settings = get_settings()
+        settings = self._settings
         if self.watches.stream_count(stream.user_id) >= settings.events_streams_per_user:
             raise TooManyStreams(
                 f"You have {settings.events_streams_per_user} open event streams: close one first", retry_after=5
@@ -237,7 +236,7 @@ class Watcher:
             return UNSUBSCRIBED_POLL_SECONDS
         if time.monotonic() - since < SETTLING_SECONDS:
             return SETTLING_POLL_SECONDS
-        return get_settings().events_poll_seconds
+        return self._settings.events_poll_seconds
 
     async def _compare_tasks(self) -> None:
         shown = self.watches.shown()
@@ -318,9 +317,8 @@ class Watcher:
         """Once a second: send heartbeats, and end streams that are old, stuck or no longer authorised."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            heartbeat = get_settings().events_heartbeat_seconds
             for stream in list(self.watches.streams):
-                stream.tick(self._loop.time(), heartbeat)
+                stream.tick(self._loop.time(), self._settings.events_heartbeat_seconds)
             await self._run_through_outage(self._check_credentials)
             self._stop_idle_listener()
 
@@ -357,9 +355,9 @@ class Watcher:
 
 
 @asynccontextmanager
-async def running_watcher() -> AsyncIterator[Watcher]:
+async def running_watcher(settings: Settings) -> AsyncIterator[Watcher]:
     """Run the watcher of this process while the application runs."""
-    watcher = Watcher()
+    watcher = Watcher(settings)
     loops = [
         asyncio.create_task(loop(), name=f"watcher: {loop.__name__}")
         for loop in (watcher.read_hints, watcher.compare, watcher.check_streams)

@@ -35,7 +35,6 @@ class TaskWatch:
             self.release()
 
     def release(self) -> None:
-        """Release the waiting requests."""
         for event in self.waiting:
             event.set()
 
@@ -79,7 +78,6 @@ class UserWatch:
             self.forget(next(iter(self._known)))
 
     def forget(self, task_id: UUID) -> None:
-        """Forget the version that was shown."""
         self._known.pop(task_id, None)
         self._active.discard(task_id)
 
@@ -107,7 +105,6 @@ class Watches:
         return bool(self.tasks or self.users)
 
     def stream_count(self, user_id: UUID) -> int:
-        """Return how many streams the user has open."""
         return self._streams_by_user[user_id]
 
     def task(self, task_id: UUID) -> TaskWatch:
@@ -124,7 +121,6 @@ class Watches:
             del self.tasks[task_id]
 
     def enter(self, stream: Stream) -> None:
-        """Add a stream."""
         self.streams.add(stream)
         self._streams_by_user[stream.user_id] += 1
 

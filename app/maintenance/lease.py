@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app.core.config import get_settings
+from app.core.config import Settings
 from app.db.clock import NOW
 from app.db.postgresql import maintenance
 from app.db.session import transaction
@@ -22,13 +22,12 @@ class Lease:
     broker_epoch: str | None
 
 
-def acquire(db: Session, me: UUID) -> Lease | None:
+def acquire(db: Session, me: UUID, settings: Settings) -> Lease | None:
     """Take or renew the lease; None while another process holds it.
 
     After a third of the workers' lease without a renewal, the database or all processes were away, and every heartbeat
     is stale. Rescuing then waits for one lease, in which living workers send a heartbeat.
     """
-    settings = get_settings()
     with transaction(db):
         row = maintenance.take_lease(
             db,

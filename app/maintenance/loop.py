@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -87,7 +88,7 @@ class Maintenance:
 
     def run_once(self, db: Session) -> bool:
         """One pass, if this process leads; whether it does."""
-        held = lease.acquire(db, self.id)
+        held = lease.acquire(db, self.id, self._settings)
         if (held is not None) != self._leading:
             self._leading = held is not None
             logger.info("maintenance %s %s", self.id, "leads" if held else "stands by")
@@ -104,9 +105,8 @@ class Maintenance:
 
     def _settle(self, db: Session, held: Lease) -> None:
         """The passes that need the database alone."""
-        rescued = passes.rescue_lost(db, silent_too=held.may_rescue)
-        if rescued:
-            logger.warning("maintenance: %d attempts of lost workers ended", rescued)
+        silence = timedelta(seconds=self._settings.worker_lease_seconds)
+        passes.rescue_lost(db, silent_for=silence if held.may_rescue else None)
         passes.revoke_expired(db)
         passes.delete_requested(db)
 

@@ -1,12 +1,12 @@
 """The passes of maintenance over the table. Each is one short transaction, or several in batches, and may run twice."""
 
+import logging
 from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import Select, delete, exists, select
 from sqlalchemy.orm import Session
 
-from app.core.config import get_settings
 from app.db.clock import STATEMENT_TIME
 from app.db.postgresql import maintenance
 from app.db.postgresql.batches import delete_batch
@@ -17,6 +17,8 @@ from app.messaging import hints
 from app.models.task import TERMINAL, Task
 from app.models.worker import WorkerProcess
 from app.services.execution import rescue
+
+logger = logging.getLogger(__name__)
 
 BATCH = 500
 
@@ -46,12 +48,14 @@ def resend_all(db: Session) -> int:
             return count
 
 
-def rescue_lost(db: Session, *, silent_too: bool) -> int:
-    """End the attempts of stopped workers and, with `silent_too`, of workers whose lease is over. Returns how many."""
-    lease = timedelta(seconds=get_settings().worker_lease_seconds)
+def rescue_lost(db: Session, *, silent_for: timedelta | None) -> int:
+    """End the attempts of stopped workers, and of workers without a heartbeat for that long. Returns how many."""
     with transaction(db):
-        ids = maintenance.attempts_of_lost_workers(db, lease if silent_too else None, BATCH)
-        return rescue.lost(db, Task.id.in_(ids)) if ids else 0
+        ids = maintenance.attempts_of_lost_workers(db, silent_for, BATCH)
+        ended = rescue.lost(db, Task.id.in_(ids)) if ids else 0
+    for task_id in ids:
+        logger.warning("maintenance: task %s: its worker is lost, and the attempt has ended", task_id)
+    return ended
 
 
 def revoke_expired(db: Session) -> int:

@@ -6,25 +6,35 @@ no duplicates from a visibility timeout however long a task runs, and no task wa
 (docs/adr/0002).
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import click
-from celery import Celery
+from celery import Celery, signals
 from kombu.entity import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
 from app.core.config import ConfigurationError, Settings, get_settings
-from app.messaging.guard import signing
+from app.messaging.guard.signing import sign_task
 from app.messaging.routing import DEFAULT_QUEUE, MESSAGE_PRIORITY, PRIORITY_STEPS, QUEUES
 from app.models.task import TaskPriority
 
 
 def install() -> None:
-    """Have this process read Redis defensively and sign what it publishes; the second call changes nothing."""
+    """Have this process read Redis defensively and sign what it publishes; the second call changes nothing.
+
+    All that it publishes: submits, maintenance, beat, retries, callbacks and chains.
+    """
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = "app.messaging.guard.transport:Transport"
-    signing.install()
+    signals.before_task_publish.connect(_sign, weak=False, dispatch_uid="task_service.signing")
+
+
+def _sign(headers: dict[str, Any], body: Any, properties: Mapping[str, Any], **_: Any) -> None:
+    settings = get_settings()  # at each message: those of a test may have changed since the signal was connected
+    if settings.sign_messages:
+        sign_task(headers, body, properties, settings.message_keys[0])
 
 
 def _configuration() -> dict[str, Any]:

@@ -5,11 +5,11 @@ Redis has neither: changes are then found by comparing versions (`app/live/watch
 """
 
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
 from typing import Any
 from uuid import UUID
 
 from app.messaging.application import celery_app
+from app.messaging.sending import BrokerLink
 
 NAME = "task_service:live"
 # A listening process renews the key every second.
@@ -37,8 +37,7 @@ class Channel:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._open = ExitStack()
+        self._link = BrokerLink(seconds)
         self._client: Any = None
         self._name = ""
 
@@ -53,14 +52,7 @@ class Channel:
     def client(self) -> Any:
         """The redis-py client, connected now where it is not."""
         if self._client is None:
-            options = {"socket_timeout": self._seconds, "socket_connect_timeout": self._seconds, "max_retries": 0}
-            connection = self._open.enter_context(celery_app.connection_for_write(transport_options=options))
-            try:
-                connection.ensure_connection(max_retries=1, interval_start=0, timeout=self._seconds)
-                self._client = connection.default_channel.client
-            except BaseException:
-                self.close()
-                raise
+            self._client = self._link.connection().default_channel.client
             # Channels know no databases: the number keeps deployments on one server apart.
             self._name = f"{NAME}:{self._client.connection_pool.connection_kwargs.get('db', 0)}"
         return self._client
@@ -87,5 +79,4 @@ class Channel:
 
     def close(self) -> None:
         self._client = None
-        with suppress(Exception):  # a broken connection may fail to close; it is gone either way
-            self._open.close()
+        self._link.close()

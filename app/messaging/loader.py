@@ -30,7 +30,7 @@ class Loader(AppLoader):
 
     def on_worker_init(self) -> None:
         """Runs in a worker and in beat, once the task modules are imported."""
-        process_logs.install()
+        process_logs.install(get_settings())
         signals.beat_init.connect(self._on_beat_init, weak=False)
 
     def _on_beat_init(self, **_: Any) -> None:

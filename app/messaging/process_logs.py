@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from functools import partial
 from typing import Any
 
 from celery import current_task, signals
@@ -11,7 +12,7 @@ from celery.platforms import SecurityWarning
 from celery.utils.log import get_multiprocessing_logger
 
 from app.core import logging as forms
-from app.core.config import get_settings
+from app.core.config import Settings
 from app.messaging.hidden_values import result_repr
 
 # In place of a record's arguments, which its message does not have: what events, Flower and log lines show of it.
@@ -19,47 +20,43 @@ RECORD_SHOWN = "task_id="
 ENDED_WITHOUT_RESULT = "ended without a result: the line before says why"
 
 
-def install() -> None:
+def install(settings: Settings) -> None:
     """Have Celery's log lines of this process take the service's form. Its worker calls the receivers as it starts."""
-    signals.celeryd_init.connect(_replace_prints, weak=False)
-    signals.after_setup_logger.connect(_on_setup, weak=False)
-    signals.after_setup_task_logger.connect(_on_task_setup, weak=False)
+    signals.celeryd_init.connect(partial(_replace_prints, settings), weak=False)
+    signals.after_setup_logger.connect(partial(_on_setup, settings), weak=False)
+    signals.after_setup_task_logger.connect(lambda logger, **_: forms.guard(logger, settings), weak=False)
     # Celery has no setting for how the result looks in the line and the event of a success.
     trace.saferepr = result_repr
     # Celery says «ignored» of each attempt that was cancelled, handed back or lost.
     trace.log_policy_ignore = trace.log_policy_ignore._replace(description=ENDED_WITHOUT_RESULT)
 
 
-def _on_setup(logger: logging.Logger, **_: Any) -> None:
+def _on_setup(settings: Settings, logger: logging.Logger, **_: Any) -> None:
     forms.add_fields(_fields)
-    forms.guard(logger)
-    forms.guard(get_multiprocessing_logger())
+    forms.guard(logger, settings)
+    forms.guard(get_multiprocessing_logger(), settings)
     forms.log_uncaught_exceptions()
     # At this level Alembic logs only that it sets up its plugins.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def _on_task_setup(logger: logging.Logger, **_: Any) -> None:
-    forms.guard(logger)
-
-
-def _replace_prints(instance: Any, **_: Any) -> None:
+def _replace_prints(settings: Settings, instance: Any, **_: Any) -> None:
     """Handle what Celery prints without a logger: banner, early warnings, «Warm shutdown»."""
     if instance.quiet:
         # Celery warns root of pickled messages, which run code; this service accepts only JSON. And at each lost
         # connection of a change in Celery 6, whose setting is made here.
         warnings.simplefilter("ignore", SecurityWarning)
         warnings.simplefilter("ignore", CPendingDeprecationWarning)
-    if get_settings().logs_json:
+    if settings.logs_json:
         from celery.apps import worker as program
 
         instance.quiet = True
-        program.safe_say = lambda message, *_: forms.write_event(message)
-        warnings.showwarning = _write_warning
+        program.safe_say = lambda message, *_: forms.write_event(message, settings)
+        warnings.showwarning = partial(_write_warning, settings)
 
 
-def _write_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    forms.write_event(f"{category.__name__}: {message}", logging.WARNING)
+def _write_warning(settings: Settings, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    forms.write_event(f"{category.__name__}: {message}", settings, logging.WARNING)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -17,8 +17,6 @@ from app.messaging.dispatches import Dispatch
 from app.messaging.guard.messages import GENERATION_HEADER, RECORD_HEADER
 from app.messaging.routing import MESSAGE_PRIORITY
 
-# A broker that is down, frozen or unreachable costs a second and no more (kombu would wait for a minute).
-FAIL_FAST = {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0}
 PERSISTENT = 2
 # No arguments, no callbacks: the row has them.
 _NO_ARGUMENTS = json.dumps([[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
@@ -28,30 +26,41 @@ _declared: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 
 
 class BrokerLink:
-    """A kombu producer on a connection of its own, kept open between uses. Belongs to one thread."""
+    """A connection of its own, kept open between uses, and a kombu producer on it. Belongs to one thread at a time.
 
-    def __init__(self) -> None:
-        self._connection = ExitStack()
+    A broker that is down, frozen or unreachable costs about `seconds` and no more (kombu would wait for a minute).
+    """
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        self._seconds = seconds
+        self._open = ExitStack()
+        self._connection: Any = None
         self._producer: Any = None
 
-    def producer(self) -> Any:
-        """The producer, connected now where it is not. Raises within about a second when there is no broker."""
-        if self._producer is None:
-            connection = celery_app.connection_for_write(transport_options=FAIL_FAST)
-            self._connection.enter_context(connection)
+    def connection(self) -> Any:
+        """kombu's connection, connected now where it is not. Raises redis-py's or kombu's error."""
+        if self._connection is None:
+            options = {"socket_timeout": self._seconds, "socket_connect_timeout": self._seconds, "max_retries": 0}
+            connection = self._open.enter_context(celery_app.connection_for_write(transport_options=options))
             try:
-                connection.ensure_connection(max_retries=1, interval_start=0, timeout=1)
+                connection.ensure_connection(max_retries=1, interval_start=0, timeout=self._seconds)
             except BaseException:
                 self.close()
                 raise
-            self._producer = celery_app.amqp.Producer(connection, auto_declare=False)
+            self._connection = connection
+        return self._connection
+
+    def producer(self) -> Any:
+        """A producer on the connection, which declares no queue. Raises as `connection`."""
+        if self._producer is None:
+            self._producer = celery_app.amqp.Producer(self.connection(), auto_declare=False)
         return self._producer
 
     def close(self) -> None:
         """Let the connection go; the next use opens another."""
-        self._producer = None
+        self._connection = self._producer = None
         with suppress(Exception):  # a broken connection may fail to close; it is gone either way
-            self._connection.close()
+            self._open.close()
 
 
 def send(to: Any, dispatches: Sequence[Dispatch]) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.core.redacted_text import redact_text
 from app.db.after_commit import after_commit
 from app.db.page import Page
@@ -265,7 +266,7 @@ class TaskService:
         queues_again = within_quota and task.status in {TaskStatus.FAILED, TaskStatus.REVOKED}
         reservation = quotas.reserved(db, task.user_id, load_of([task])) if queues_again else nullcontext()
         with reservation, transaction(db, commit=commit):
-            if not task_changes.restart(db, task.id):
+            if not task_changes.restart(db, task.id, get_settings().dispatch_grace_seconds):
                 raise task_changes.refused(db, task.id, "retry")
             task = self.get_task(db, task.id)
             audit.record_task(db, AuditEvent.TASK_RETRIED, task, generation=task.generation)

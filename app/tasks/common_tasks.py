@@ -86,7 +86,7 @@ def fetch_url(
         body,
         json,
         timeout=timeout,
-        max_bytes=max_bytes,
+        max_bytes=min(max_bytes, get_settings().outbound_max_bytes),
         keep_bytes=keep_bytes,
         raise_for_status=raise_for_status,
     )

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.config import get_settings
 from app.core.json_text import dump_json
 from app.outbound import Answer, Bounds, Client
 from app.outbound.errors import Interrupted
@@ -126,7 +125,7 @@ def make_fetch(
         content = dump_json(json).encode()
         if not any(name.lower() == "content-type" for name in named):
             named["content-type"] = "application/json"
-    bounds = Bounds(seconds=more["timeout"], max_bytes=min(more["max_bytes"], get_settings().outbound_max_bytes))
+    bounds = Bounds(seconds=more["timeout"], max_bytes=more["max_bytes"])
     return Fetch(method, url, named, content, bounds, more["keep_bytes"], more["raise_for_status"])
 
 

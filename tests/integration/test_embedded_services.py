@@ -16,7 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.launcher import postgres as postgres_module
+from app.launcher import embedded
 from app.launcher.errors import LauncherError
 from app.launcher.pgfiles import number_in
 from app.launcher.postgres import EmbeddedPostgres
@@ -143,8 +143,8 @@ class TestPostgres:
 
     def test_a_port_taken_between_choice_and_bind_is_tried_again(self, directory, monkeypatch):
         with socket.create_server(("127.0.0.1", 0)) as taken:
-            ports = itertools.chain([taken.getsockname()[1]], iter(postgres_module.free_loopback_port, None))
-            monkeypatch.setattr(postgres_module, "free_loopback_port", lambda: next(ports))
+            ports = itertools.chain([taken.getsockname()[1]], iter(embedded.free_loopback_port, None))
+            monkeypatch.setattr(embedded, "free_loopback_port", lambda: next(ports))
             with EmbeddedPostgres(directory / "pg", durable=False) as started:
                 assert started.port != taken.getsockname()[1]
 

@@ -127,7 +127,7 @@ class Operations:
             Operation("resend", passes.resend_all, skips_locked=True),
             Operation("expire", passes.revoke_expired, skips_locked=True),
             Operation("delete the unwanted", passes.delete_requested, skips_locked=True),
-            Operation("rescue", lambda db: passes.rescue_lost(db, silent_too=False), skips_locked=True),
+            Operation("rescue", lambda db: passes.rescue_lost(db, silent_for=None), skips_locked=True),
         ]
 
 

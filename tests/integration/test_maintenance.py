@@ -27,6 +27,7 @@ from app.services.task_service import task_service
 from tests.support.tasks import claim, new_task, new_user, task_in
 
 GRACE = 5.0
+LEASE = timedelta(seconds=30)
 
 
 @pytest.fixture(autouse=True)
@@ -254,31 +255,31 @@ class TestRescue:
         worker = self.registered(db, heartbeat_at=datetime.now(UTC) - timedelta(seconds=31))
         task = new_task(db)
         claim(db, task, worker)
-        assert passes.rescue_lost(db, silent_too=True) == 0  # it has just claimed: it lives
+        assert passes.rescue_lost(db, silent_for=LEASE) == 0  # it has just claimed: it lives
         self.started_long_ago(db, task)
-        assert passes.rescue_lost(db, silent_too=True) == 1
+        assert passes.rescue_lost(db, silent_for=LEASE) == 1
         assert task_service.get_task(db, task.id).status == "pending"
 
     def test_not_while_an_outage_has_made_every_worker_silent(self, db: Session) -> None:
         worker = self.registered(db, heartbeat_at=datetime.now(UTC) - timedelta(hours=1))
         claim(db, new_task(db), worker)
-        assert passes.rescue_lost(db, silent_too=False) == 0
+        assert passes.rescue_lost(db, silent_for=None) == 0
 
     def test_a_worker_that_has_said_goodbye_holds_nothing(self, db: Session) -> None:
         worker = self.registered(db, stopped_at=datetime.now(UTC))
         claim(db, new_task(db), worker)
-        assert passes.rescue_lost(db, silent_too=False) == 1
+        assert passes.rescue_lost(db, silent_for=None) == 1
 
     def test_a_beating_workers_task_is_left_alone(self, db: Session) -> None:
         claim(db, new_task(db), self.registered(db))
-        assert passes.rescue_lost(db, silent_too=True) == 0
+        assert passes.rescue_lost(db, silent_for=LEASE) == 0
 
     def test_a_worker_that_nobody_knows_is_given_one_lease(self, db: Session) -> None:
         task = new_task(db)
         claim(db, task)
-        assert passes.rescue_lost(db, silent_too=True) == 0
+        assert passes.rescue_lost(db, silent_for=LEASE) == 0
         db.execute(text("UPDATE tasks SET started_at = now() - interval '1 hour' WHERE id = :id"), {"id": task.id})
-        assert passes.rescue_lost(db, silent_too=True) == 1
+        assert passes.rescue_lost(db, silent_for=LEASE) == 1
 
     def test_long_gone_workers_are_forgotten_unless_they_hold_a_task(self, db: Session) -> None:
         ages_ago = datetime.now(UTC) - timedelta(days=2)
@@ -303,31 +304,31 @@ class TestLease:
 
     def test_one_leads_and_the_other_stands_by(self, db: Session, two: tuple[UUID, UUID]) -> None:
         first, second = two
-        assert lease.acquire(db, first) is not None
-        assert lease.acquire(db, second) is None
-        assert lease.acquire(db, first) is not None
+        assert lease.acquire(db, first, get_settings()) is not None
+        assert lease.acquire(db, second, get_settings()) is None
+        assert lease.acquire(db, first, get_settings()) is not None
 
     def test_a_leader_that_stopped_renewing_is_replaced(self, db: Session, two: tuple[UUID, UUID]) -> None:
         first, second = two
-        lease.acquire(db, first)
+        lease.acquire(db, first, get_settings())
         self.expire(db)
-        assert lease.acquire(db, second) is not None
-        assert lease.acquire(db, first) is None
+        assert lease.acquire(db, second, get_settings()) is not None
+        assert lease.acquire(db, first, get_settings()) is None
 
     def test_a_leader_that_stops_lets_go_at_once(self, db: Session, two: tuple[UUID, UUID]) -> None:
         first, second = two
-        lease.acquire(db, first)
+        lease.acquire(db, first, get_settings())
         lease.release(db, first)
-        assert lease.acquire(db, second) is not None
+        assert lease.acquire(db, second, get_settings()) is not None
 
     def test_after_a_gap_nobody_is_rescued_for_one_lease(self, db: Session, two: tuple[UUID, UUID]) -> None:
         first, second = two
-        lease.acquire(db, first)
+        lease.acquire(db, first, get_settings())
         db.execute(text("UPDATE maintenance_lease SET rescue_after = now() - interval '1 s'"))
-        held = lease.acquire(db, first)
+        held = lease.acquire(db, first, get_settings())
         assert held is not None
         assert held.may_rescue
         self.expire(db, seconds=60)
-        held = lease.acquire(db, second)
+        held = lease.acquire(db, second, get_settings())
         assert held is not None
         assert not held.may_rescue

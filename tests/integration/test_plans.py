@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
 from app.live import queries
@@ -89,8 +90,8 @@ def filled(services: Services, finished: int, waiting: int = 3000) -> Iterator[S
 
 def keeper_pass(db: Session) -> None:
     """All that the leading maintenance loop asks of the database, the broker's part left out."""
-    lease.acquire(db, new_id())
-    passes.rescue_lost(db, silent_too=True)
+    lease.acquire(db, new_id(), get_settings())
+    passes.rescue_lost(db, silent_for=timedelta(seconds=30))
     passes.revoke_expired(db)
     passes.delete_requested(db)
     passes.forget_workers(db)

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -152,7 +152,7 @@ def _maintenance(_: Session) -> Callable[[Session], object]:
 
 
 def _look(db: Session) -> None:
-    passes.rescue_lost(db, silent_too=True)
+    passes.rescue_lost(db, silent_for=timedelta(seconds=30))
     passes.revoke_expired(db)
     passes.delete_requested(db)
     passes.anything_due(db)

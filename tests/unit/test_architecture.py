@@ -57,6 +57,34 @@ STRANGERS = (
 # Needs nothing of the service: it makes the environment in which the service runs.
 STANDS_ALONE = "app.launcher"
 
+# Who may ask for the settings; everything else is given them, or the one value that it needs.
+ASKS_FOR_SETTINGS = {
+    # It puts a process together,
+    "app.main",
+    "app.__main__",
+    "app.beat.process",
+    "app.db.postgresql.prepared",
+    "app.db.session",
+    "app.messaging.application",
+    "app.messaging.loader",
+    "app.worker.bootsteps",
+    "app.worker.child.process",
+    # is built by FastAPI, uvicorn, Celery or kombu,
+    "app.api.deps",
+    "app.api.http.protocol",
+    "app.messaging.guard.commands",
+    "app.worker.parent.consumer",
+    # is called by other people's code,
+    "app.core.security",
+    "app.outbound.client",
+    # or by pydantic.
+    "app.outbound.fields",
+    "app.schemas.json_value",
+    "app.schemas.task",
+}
+# Here only what is public.
+PUBLIC_ASKS_FOR_SETTINGS = ("app.services.", "app.tasks.")
+
 
 def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -123,6 +151,26 @@ def test_no_room_takes_a_private_name_of_another() -> None:
         if (name.startswith("_") or found.rpartition(".")[2].startswith("_"))
         and not name.startswith("__")
         and room_of(found) != room_of(module)
+    ] == []
+
+
+def askers(node: ast.AST, inside: str = "") -> Iterator[str]:
+    """The innermost functions that call `get_settings()`; "" for the module itself."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call) and ast.unparse(child.func).rpartition(".")[2] == "get_settings":
+            yield inside
+        yield from askers(child, child.name if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else inside)
+
+
+def test_settings_are_passed_to_what_needs_them() -> None:
+    found = {module: list(askers(ast.parse(path.read_text(encoding="utf-8")))) for module, path in MODULES.items()}
+    assert [module for module in sorted(ASKS_FOR_SETTINGS) if not found[module]] == []  # it may leave the list
+    assert [
+        f"{module}: {function or 'the module itself'}"
+        for module, functions in found.items()
+        if module not in ASKS_FOR_SETTINGS
+        for function in functions
+        if not module.startswith(PUBLIC_ASKS_FOR_SETTINGS) or not function or function.startswith("_")
     ] == []
 
 

@@ -35,7 +35,6 @@ def audit_filter(
     created_after: Annotated[Moment | None, Query(description="Records after this time.")] = None,
     created_before: Annotated[Moment | None, Query(description="Records before this time.")] = None,
 ) -> AuditFilter:
-    """Return the requested filter."""
     return AuditFilter(event, actor_id, object_id, created_after, created_before)
 
 

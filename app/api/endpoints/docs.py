@@ -7,11 +7,11 @@ from copy import deepcopy
 from importlib.resources import files
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from app.api.deps import SettingsDep
 from app.api.http.openapi import describe
-from app.core.config import get_settings
 
 ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -53,48 +53,46 @@ _PAGE = """\
 </html>
 """
 
-router = APIRouter(include_in_schema=False)
 
-
-def _require_open() -> None:
-    if not get_settings().docs_open:
+async def _require_open(settings: SettingsDep) -> None:
+    if not settings.docs_open:
         raise HTTPException(404, "Not Found")
 
 
-@router.get("/")
-async def root(request: Request) -> Response:
+router = APIRouter(include_in_schema=False, dependencies=[Depends(_require_open)])
+root_router = APIRouter(include_in_schema=False)
+
+
+@root_router.get("/")
+async def root(request: Request, settings: SettingsDep) -> Response:
     """A browser is sent to the documentation; other clients get the name, the version and the links."""
-    base, is_open = request.scope.get("root_path", "").rstrip("/"), get_settings().docs_open
-    if is_open and "text/html" in request.headers.get("accept", ""):
+    base = request.scope.get("root_path", "").rstrip("/")
+    if settings.docs_open and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse(f"{base}/docs")
     links = {"health": f"{base}/healthz", "readiness": f"{base}/readyz"}
-    if is_open:
+    if settings.docs_open:
         links |= {"documentation": f"{base}/docs", "openapi": f"{base}/openapi.json"}
     return JSONResponse({"name": request.app.title, "version": request.app.version, "links": links})
 
 
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
-    _require_open()
     return JSONResponse(_describe_here(request))
 
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
-    _require_open()
     page = _PAGE.format(title=request.app.title, base=request.scope.get("root_path", "").rstrip("/"))
     return HTMLResponse(page, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
 
 @router.get("/docs/start.js")
 async def start() -> Response:
-    _require_open()
     return Response(_START, media_type="text/javascript")
 
 
 @router.get("/docs/{name}")
 def asset(name: str) -> Response:
-    _require_open()
     if name not in ASSETS:
         raise HTTPException(404, "Not Found")
     content = (files("fastapi_swagger") / "resources" / name).read_bytes()

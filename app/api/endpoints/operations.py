@@ -3,9 +3,8 @@
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app.api.deps import BearerToken, authenticated
+from app.api.deps import BearerToken, SettingsDep, authenticated
 from app.api.http.problems import problems
-from app.core.config import get_settings
 from app.core.metrics import exposition
 from app.errors import InvalidToken, NotFound, NotReady
 from app.schemas.operations import Health, Readiness
@@ -30,9 +29,9 @@ async def get_readiness() -> Readiness:
     return Readiness(checks=await health_service.readiness())
 
 
-async def require_metrics_access(request: Request, token: BearerToken) -> None:
+async def require_metrics_access(request: Request, token: BearerToken, settings: SettingsDep) -> None:
     """With DOCS_ENABLED=false, only administrators get metrics. For other callers they do not exist (404)."""
-    if get_settings().docs_open:
+    if settings.docs_open:
         return
     try:
         if token is not None and (await authenticated(request, token)).is_admin:

@@ -115,8 +115,8 @@ class Answer:
 class PreparedConnection:
     """A connection whose `execute` works as SQLAlchemy's does, for statements that are built once in a process."""
 
-    def __init__(self, driver: Any) -> None:
-        self._driver = driver
+    def __init__(self, driver: Any, max_idle_seconds: float) -> None:
+        self._driver, self._max_idle_seconds = driver, max_idle_seconds
         self._idle_since = time.monotonic()
         self.pid = os.getpid()  # of the owner; read once, since it takes a system call
         self._known: set[str] = set()
@@ -164,7 +164,7 @@ class PreparedConnection:
     @property
     def is_usable(self) -> bool:
         """Whether the connection has outlived the time since its last use."""
-        return is_usable(self._driver, self._idle_since, get_settings().database_max_idle_seconds)
+        return is_usable(self._driver, self._idle_since, self._max_idle_seconds)
 
     @property
     def is_closed(self) -> bool:
@@ -179,8 +179,8 @@ def _told(error: Exception, what: str) -> BaseException:
     return told
 
 
-# The connection kept for the next statement, and its engine: a process has another engine after a fork.
-_kept: tuple[PreparedConnection, Engine] | None = None
+# The connection kept for the next statement, by its engine: a process has another engine after a fork.
+_kept: dict[Engine, PreparedConnection] = {}
 
 
 @contextmanager
@@ -189,10 +189,12 @@ def prepared_connection() -> Iterator[PreparedConnection]:
 
     Raises SQLAlchemy's errors, a pool's timeout among them.
     """
-    global _kept
     source = engine()
-    kept, _kept = _kept, None
-    connection = _usable(kept, source) or _open(source)
+    connection = _kept.pop(source, None)
+    if connection is None or not connection.is_usable:
+        if connection is not None:
+            connection.close()
+        connection = _open(source)
     try:
         yield connection
     except DBAPIError:
@@ -202,24 +204,11 @@ def prepared_connection() -> Iterator[PreparedConnection]:
         _keep(connection, source)
 
 
-def _usable(kept: tuple[PreparedConnection, Engine] | None, source: Engine) -> PreparedConnection | None:
-    if kept is None or kept[1] is not source:
-        return None
-    connection = kept[0]
-    if connection.is_usable:
-        return connection
-    connection.close()
-    return None
-
-
 def _keep(connection: PreparedConnection, source: Engine) -> None:
-    global _kept  # noqa: PLW0603
     if connection.is_closed:
         return
-    if _kept is None:
-        connection.rest()
-        _kept = connection, source
-    else:  # a timer's thread and the body's thread each opened one
+    connection.rest()
+    if _kept.setdefault(source, connection) is not connection:  # a timer's and the body's thread each opened one
         connection.close()
 
 
@@ -234,12 +223,11 @@ def _open(source: Engine) -> PreparedConnection:
     driver.autocommit = True
     if not event.contains(source, "engine_disposed", _let_go):
         event.listen(source, "engine_disposed", _let_go)
-    return PreparedConnection(driver)
+    return PreparedConnection(driver, get_settings().database_max_idle_seconds)
 
 
 def _let_go(source: Engine) -> None:
     """Close the kept connection with its engine. After a fork the socket is the parent's: forget it without closing."""
-    global _kept
-    kept, _kept = _kept, None
-    if kept is not None and kept[1] is source and kept[0].pid == os.getpid():
-        kept[0].close()
+    kept = _kept.pop(source, None)
+    if kept is not None and kept.pid == os.getpid():
+        kept.close()

@@ -24,9 +24,8 @@ QUESTIONS = frozenset(
 )  # fmt: skip
 
 
-def follows(method: str) -> bool:
-    """Whether a worker follows this command, by REMOTE_CONTROL."""
-    allowed = get_settings().remote_control
+def follows(method: str, allowed: str) -> bool:
+    """Whether a worker with this REMOTE_CONTROL follows the command."""
     return allowed == "full" or (allowed == "read" and method in QUESTIONS)
 
 
@@ -50,11 +49,12 @@ class Node(pidbox.Node):
         clock = message.headers.get("clock") if message is not None else None
         if not isinstance(clock, int | None):
             raise Malformed("a wrong command")
-        method = body["method"]
+        method, settings = body["method"], get_settings()
         if method not in self.handlers:
             raise Malformed("an unknown command")
-        if get_settings().sign_messages:
-            check_command(method, body["arguments"], _addressed(body, self._answered_to(body)))
+        if settings.sign_messages:
+            addressed = _addressed(body, self._answered_to(body))
+            check_command(method, body["arguments"], addressed, settings.message_keys)
         try:
             inspect.signature(self.handlers[method]).bind(self.state, **body["arguments"])
         except TypeError:
@@ -62,10 +62,10 @@ class Node(pidbox.Node):
 
     def handle(self, method: str, arguments: dict[str, Any] | None = None) -> Any:
         """kombu's, which returns the worker's answer. A command that REMOTE_CONTROL leaves out is refused in it."""
-        if follows(method):
+        allowed = get_settings().remote_control
+        if follows(method, allowed):
             return super().handle(method, arguments)
         drop("the control channel", "a command that REMOTE_CONTROL leaves out")
-        allowed = get_settings().remote_control
         return {"error": f"REMOTE_CONTROL={allowed}: this worker does not follow {method}, see docs/operations.md"}
 
     @staticmethod
@@ -90,9 +90,11 @@ class Mailbox(pidbox.Mailbox):
         matcher: str | None = None,
         **options: Any,
     ) -> None:
-        if get_settings().sign_messages:
+        settings = get_settings()
+        if settings.sign_messages:
             body = {"destination": destination, "pattern": pattern, "matcher": matcher, "ticket": reply_ticket}
-            arguments = sign_command(type, arguments, _addressed(body, self.oid if reply_ticket else None))
+            addressed = _addressed(body, self.oid if reply_ticket else None)
+            arguments = sign_command(type, arguments, addressed, settings.message_keys[0])
         named = {"pattern": pattern, "matcher": matcher, **options}
         super()._publish(type, arguments, destination, reply_ticket, *others, **named)
 

@@ -8,14 +8,12 @@ the result goes. Headers that are added on the way (tracing) are neither signed 
 import hashlib
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from celery import signals
 from kombu.utils.encoding import str_to_bytes
 from kombu.utils.json import dumps
 
-from app.core.config import get_settings
 from app.messaging.guard.items import Malformed
 from app.messaging.guard.messages import HEADERS
 
@@ -29,31 +27,31 @@ class Unsigned(Malformed):
     """No signature, or a wrong one."""
 
 
-def sign_task(headers: dict[str, Any], body: Any, properties: Mapping[str, Any]) -> None:
-    """Add the signature to the headers of a message that is about to be published."""
+def sign_task(headers: dict[str, Any], body: Any, properties: Mapping[str, Any], key: bytes) -> None:
+    """Add the key's signature to the headers of a message that is about to be published."""
     wire = dumps(body).encode()  # as kombu's serializer does it a moment later
-    headers[SIGNATURE_HEADER] = _mac(get_settings().message_keys[0], _task_text(headers, wire, properties))
+    headers[SIGNATURE_HEADER] = _mac(key, _task_text(headers, wire, properties))
 
 
-def check_task(message: Any) -> None:
-    """Raise Unsigned unless a key of SECRET_KEY or SECRET_KEY_PREVIOUS has signed this message."""
+def check_task(message: Any, keys: Sequence[bytes]) -> None:
+    """Raise Unsigned unless one of the keys has signed this message."""
     text = _task_text(message.headers, str_to_bytes(message.body), message.properties)
-    _check(message.headers.get(SIGNATURE_HEADER), text)
+    _check(message.headers.get(SIGNATURE_HEADER), text, keys)
 
 
-def sign_command(method: str, arguments: Mapping[str, Any], addressed: Mapping[str, Any]) -> dict[str, Any]:
+def sign_command(method: str, arguments: Mapping[str, Any], addressed: Mapping[str, Any], key: bytes) -> dict[str, Any]:
     """The arguments of a remote control command, with its signature among them."""
     now = time.time()
-    mac = _mac(get_settings().message_keys[0], _command_text(method, arguments, addressed, now))
+    mac = _mac(key, _command_text(method, arguments, addressed, now))
     return {**arguments, COMMAND_SIGNATURE: {"at": now, "mac": mac}}
 
 
-def check_command(method: str, arguments: dict[str, Any], addressed: Mapping[str, Any]) -> None:
-    """Take the signature out of the arguments. Raise Unsigned unless it is right and recent."""
+def check_command(method: str, arguments: dict[str, Any], addressed: Mapping[str, Any], keys: Sequence[bytes]) -> None:
+    """Take the signature out of the arguments. Raise Unsigned unless it is recent and made with one of the keys."""
     signature = arguments.pop(COMMAND_SIGNATURE, None)
     if not isinstance(signature, dict) or not isinstance(signature.get("at"), float):
         raise Unsigned("not signed")
-    _check(signature.get("mac"), _command_text(method, arguments, addressed, signature["at"]))
+    _check(signature.get("mac"), _command_text(method, arguments, addressed, signature["at"]), keys)
     # Between two machines' clocks: PostgreSQL's, which decides about tasks, would cost each command a round trip.
     if abs(time.time() - signature["at"]) > COMMAND_SECONDS:
         raise Unsigned("signed too long ago")
@@ -77,20 +75,9 @@ def _mac(key: bytes, text: bytes) -> str:
     return hmac.new(key, text, hashlib.sha256).hexdigest()
 
 
-def _check(given: Any, text: bytes) -> None:
+def _check(given: Any, text: bytes, keys: Sequence[bytes]) -> None:
     if not isinstance(given, str):
         raise Unsigned("not signed")
-    macs = [_mac(key, text).encode() for key in get_settings().message_keys]
+    macs = [_mac(key, text).encode() for key in keys]
     if not any([hmac.compare_digest(mac, given.encode(errors="replace")) for mac in macs]):  # noqa: C419 (all of them)
         raise Unsigned("a wrong signature")
-
-
-def _before_publish(headers: dict[str, Any], body: Any, properties: Mapping[str, Any], **_: Any) -> None:
-    # Read at each message: the settings of a test may have changed since the signal was connected.
-    if get_settings().sign_messages:
-        sign_task(headers, body, properties)
-
-
-def install() -> None:
-    """Sign all that this process publishes: submits, maintenance, beat, retries, callbacks and chains."""
-    signals.before_task_publish.connect(_before_publish, weak=False, dispatch_uid="task_service.signing")

@@ -55,7 +55,6 @@ def find_key(db: Session, user_id: UUID, key_id: UUID) -> ApiKey | None:
 
 
 def revoke_keys_of(db: Session, user_id: UUID) -> None:
-    """Revoke all keys of the user."""
     db.execute(
         update(ApiKey)
         .where(ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None))

@@ -46,7 +46,10 @@ class ApiKeyService:
         key = new_api_key()
         with transaction(db, commit=commit):
             role = api_keys.lock_owner(db, user_id)
-            self._check(db, user_id, role, scopes, expires_at)
+            self._check(db, role, scopes, expires_at)
+            limit = get_settings().api_keys_per_user
+            if queries.count_live(db, user_id) >= limit:
+                raise ApiKeyLimit(f"You have {limit} working API keys: revoke one first")
             row = ApiKey(
                 user_id=user_id,
                 name=name,
@@ -87,9 +90,7 @@ class ApiKeyService:
             if api_keys.revoke_key(db, key_id):
                 audit.record(db, AuditEvent.API_KEY_REVOKED, Subject.api_key(key_id))
 
-    def _check(
-        self, db: Session, user_id: UUID, role: str | None, scopes: Collection[Scope], expires_at: datetime | None
-    ) -> None:
+    def _check(self, db: Session, role: str | None, scopes: Collection[Scope], expires_at: datetime | None) -> None:
         if role is None:
             raise UserNotFound
         if Scope.ADMIN in scopes and role != Role.ADMIN:
@@ -97,9 +98,6 @@ class ApiKeyService:
         if expires_at is not None and queries.has_passed(db, expires_at):
             refused: FieldError = {"loc": ["expires_at"], "msg": "Must be in the future", "type": "in_the_past"}
             raise InvalidInput("The key would already be expired: choose a later expires_at", [refused])
-        limit = get_settings().api_keys_per_user
-        if queries.count_live(db, user_id) >= limit:
-            raise ApiKeyLimit(f"You have {limit} working API keys: revoke one first")
 
     def _find(self, db: Session, user_id: UUID, key_id: UUID) -> ApiKey:
         found = queries.find_key(db, user_id, key_id)

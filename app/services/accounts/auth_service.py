@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.config import get_settings
+from app.core.config import Settings, get_settings
 from app.core.network_addresses import address_block
 from app.core.origin import Actor
 from app.core.security import (
@@ -57,12 +57,10 @@ class Principal:
 
     @classmethod
     def of_session(cls, session: queries.LiveSession, session_id: UUID) -> "Principal":
-        """Return the principal of a login."""
         return cls(session.user_id, session.username, session.role, session_id=session_id)
 
     @classmethod
     def of_key(cls, key: LiveKey) -> "Principal":
-        """Return the principal of an API key."""
         return cls(key.user_id, key.username, key.role, api_key_id=key.id, scopes=frozenset(key.scopes))
 
     @property
@@ -122,21 +120,22 @@ class AuthService:
         Uses two transactions, because Argon2 runs between them: no lock and no connection is held meanwhile. The second
         checks the limits again, so that parallel guesses cannot exceed the limit.
         """
+        settings = get_settings()
+        window = settings.login_window_seconds
         with transaction(db):
             found = queries.find_credentials(db, _without_nul(login))
-            keys = _failure_keys(login, found, address)
-            self._check_limits(db, keys)
+            keys = _failure_keys(settings, login, found, address)
+            _check_limits(db, keys, window)
         is_correct, renewed = verify_password(password[:_MAX_PASSWORD], found.password_hash if found else None)
         tokens = None
         with transaction(db):
-            self._check_limits(db, keys)
+            _check_limits(db, keys, window)
             if found is not None and is_correct and len(password) <= _MAX_PASSWORD:
-                tokens = self._open_session(db, found, renewed)
+                tokens = self._open_session(db, found, renewed, settings.refresh_token_days)
             if tokens is None:
-                account = Subject.user(found.user_id) if found else Subject.unknown_login(login)
-                self._count_failure(
-                    db, keys, [account, Subject.address(address)], _failure_reason(found, is_correct=is_correct)
-                )
+                account = Subject.user(found.user_id) if found else Subject.unknown_login(login, settings.signing_key)
+                why = _failure_reason(found, is_correct=is_correct)
+                _count_failure(db, keys, [account, Subject.address(address)], why, window)
             else:
                 queries.forget_failures(db, next(iter(keys)))
         if tokens is None:
@@ -177,19 +176,19 @@ class AuthService:
         For changes that ask for the password again.
         """
         settings = get_settings()
+        window = settings.login_window_seconds
         key = queries.failure_key("account", str(user_id))
+        keys = {key: settings.login_attempts}
         with transaction(db):
-            self._check_limits(db, {key: settings.login_attempts})
+            _check_limits(db, keys, window)
             stored = queries.password_hash_of(db, user_id)
         is_correct, _ = verify_password(password, stored)
         with transaction(db):
-            self._check_limits(db, {key: settings.login_attempts})
+            _check_limits(db, keys, window)
             if is_correct:
                 queries.forget_failures(db, key)
             else:
-                self._count_failure(
-                    db, {key: settings.login_attempts}, [Subject.user(user_id)], "wrong password at its change"
-                )
+                _count_failure(db, keys, [Subject.user(user_id)], "wrong password at its change", window)
         return is_correct
 
     def count_registration(self, db: Session, address: str) -> None:
@@ -214,31 +213,15 @@ class AuthService:
                 actor = Actor(key.user_id, key.username)
                 audit.record(db, AuditEvent.API_KEY_USED, Subject.api_key(key.id), actor=actor)
 
-    def _check_limits(self, db: Session, keys: dict[str, int]) -> None:
-        wait = queries.wait_for(db, keys, get_settings().login_window_seconds)
-        if wait is not None:
-            raise TooManyRequests("Too many failed attempts: wait before the next one", retry_after=wait)
-
-    def _count_failure(self, db: Session, keys: dict[str, int], subjects: list[Subject], reason: str) -> None:
-        """Count a failure for each key and record it in the audit. Record the limit too when a key reaches it.
-
-        `subjects` are the subjects of the keys. Refusals after the limit are not recorded, so that a flood of them
-        causes no flood of records.
-        """
-        window = get_settings().login_window_seconds
-        counted = logins.count_failures(db, list(keys), window)
-        audit.record(db, AuditEvent.LOGIN_FAILED, subjects[0], why=reason)
-        for (key, limit), subject in zip(keys.items(), subjects, strict=True):
-            if counted[key] == limit:
-                audit.record(db, AuditEvent.LOGIN_THROTTLED, subject, failures=limit, window_seconds=window)
-
-    def _open_session(self, db: Session, user: queries.Credentials, renewed_hash: str | None) -> Tokens | None:
+    def _open_session(
+        self, db: Session, user: queries.Credentials, renewed_hash: str | None, days: int
+    ) -> Tokens | None:
         now = logins.lock_user_unchanged(db, user.user_id, user.password_hash, to_write=renewed_hash is not None)
         if now is None:
             return None
         if renewed_hash is not None:
             queries.store_password_hash(db, user.user_id, renewed_hash)
-        session = queries.add_session(db, user.user_id, now, get_settings().refresh_token_days)
+        session = queries.add_session(db, user.user_id, now, days)
         actor = Actor(user.user_id, user.username)
         audit.record(db, AuditEvent.LOGIN_SUCCEEDED, Subject.user(user.user_id), actor=actor, session=str(session.id))
         return self._issue(db, user.user_id, session.id, now, session.expires_at)
@@ -268,13 +251,33 @@ class AuthService:
         )
 
 
-def _failure_keys(login: str, found: queries.Credentials | None, address: str) -> dict[str, int]:
+def _check_limits(db: Session, keys: dict[str, int], window_seconds: int) -> None:
+    wait = queries.wait_for(db, keys, window_seconds)
+    if wait is not None:
+        raise TooManyRequests("Too many failed attempts: wait before the next one", retry_after=wait)
+
+
+def _count_failure(
+    db: Session, keys: dict[str, int], subjects: list[Subject], reason: str, window_seconds: int
+) -> None:
+    """Count a failure for each key and record it in the audit. Record the limit too when a key reaches it.
+
+    `subjects` are the subjects of the keys. Refusals after the limit are not recorded, so that a flood of them
+    causes no flood of records.
+    """
+    counted = logins.count_failures(db, list(keys), window_seconds)
+    audit.record(db, AuditEvent.LOGIN_FAILED, subjects[0], why=reason)
+    for (key, limit), subject in zip(keys.items(), subjects, strict=True):
+        if counted[key] == limit:
+            audit.record(db, AuditEvent.LOGIN_THROTTLED, subject, failures=limit, window_seconds=window_seconds)
+
+
+def _failure_keys(settings: Settings, login: str, found: queries.Credentials | None, address: str) -> dict[str, int]:
     """Return the failure count keys with their limits: the account's first, then the address's.
 
     The account counts under its id, so that its name and e-mail address share one limit. An unknown name has a limit
     too, so that throttling does not reveal which accounts exist.
     """
-    settings = get_settings()
     account = str(found.user_id) if found else login.lower()
     return {
         queries.failure_key("account", account): settings.login_attempts,

@@ -47,7 +47,6 @@ def password_hash_of(db: Session, user_id: UUID) -> str | None:
 
 
 def store_password_hash(db: Session, user_id: UUID, password_hash: str) -> None:
-    """Store a new password hash."""
     db.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
 
 
@@ -60,7 +59,6 @@ def add_session(db: Session, user_id: UUID, now: datetime, days: int) -> LoginSe
 
 
 def add_refresh_token(db: Session, digest: bytes, session_id: UUID, expires_at: datetime) -> None:
-    """Add a refresh token to a login."""
     db.add(RefreshToken(digest=digest, session_id=session_id, expires_at=expires_at))
 
 
@@ -129,5 +127,4 @@ def wait_for(db: Session, limits: dict[str, int], window_seconds: int) -> int | 
 
 
 def forget_failures(db: Session, key: str) -> None:
-    """Delete a failure count."""
     db.execute(delete(LoginFailures).where(LoginFailures.key == key))

@@ -40,5 +40,4 @@ def has_active_tasks(db: Session, user_id: UUID) -> bool:
 
 
 def delete_user(db: Session, user_id: UUID) -> None:
-    """Delete the user."""
     db.execute(delete(User).where(User.id == user_id).execution_options(synchronize_session=False))

@@ -11,7 +11,6 @@ from uuid import UUID
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.origin import Actor, current_origin
 from app.models.audit import AuditEvent, AuditOrigin, AuditRecord
@@ -34,24 +33,20 @@ class Subject(NamedTuple):
 
     @classmethod
     def user(cls, user_id: UUID) -> "Subject":
-        """Return a user as the object."""
         return cls("user", str(user_id))
 
     @classmethod
     def api_key(cls, key_id: UUID) -> "Subject":
-        """Return an API key as the object."""
         return cls("api_key", str(key_id))
 
     @classmethod
     def address(cls, address: str) -> "Subject":
-        """Return a network address as the object."""
         return cls("address", address)
 
     @classmethod
-    def unknown_login(cls, typed: str) -> "Subject":
+    def unknown_login(cls, typed: str, key: str) -> "Subject":
         """Return a keyed digest of an unknown name: equal names are equal, and the name cannot be looked up."""
-        key = get_settings().signing_key.encode()
-        return cls("login", hmac.new(key, b"audit:" + typed.lower().encode(), hashlib.sha256).hexdigest()[:32])
+        return cls("login", hmac.new(key.encode(), b"audit:" + typed.lower().encode(), hashlib.sha256).hexdigest()[:32])
 
 
 def record(db: Session, event: AuditEvent, subject: Subject, *, actor: Actor | None = None, **detail: Detail) -> None:

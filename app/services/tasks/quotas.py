@@ -54,11 +54,9 @@ class Load(NamedTuple):
     bytes: int
 
     def plus(self, other: "Load") -> "Load":
-        """Return the sum of both loads."""
         return Load(self.tasks + other.tasks, self.bytes + other.bytes)
 
     def minus(self, other: "Load") -> "Load":
-        """Return the difference of both loads."""
         return Load(self.tasks - other.tasks, self.bytes - other.bytes)
 
 
@@ -66,7 +64,6 @@ NOTHING = Load(0, 0)
 
 
 def load_of(tasks: Sequence[TaskCreate | Task]) -> Load:
-    """Return the load of these tasks."""
     return Load(len(tasks), sum(json_size(task.args) + json_size(task.kwargs) for task in tasks))
 
 
@@ -171,15 +168,14 @@ class Quotas:
 
     def reserve(self, db: Session, user_id: UUID, wanted: Load) -> "Reservation":
         """Return a reservation, which the caller must commit or release. Raises as `reserved` does."""
-        usage = self._usage(user_id)
-        if usage is not None:
-            self._reserve_after_refresh(db, user_id, usage, wanted)
-        return Reservation(usage, wanted)
-
-    def _usage(self, user_id: UUID) -> Usage | None:
         settings = get_settings()
         if not (settings.quota_queued_tasks or settings.quota_queued_bytes or settings.quota_tasks_per_minute):
-            return None
+            return Reservation(None, wanted)
+        usage = self._usage(user_id)
+        self._reserve_after_refresh(db, user_id, usage, wanted, settings)
+        return Reservation(usage, wanted)
+
+    def _usage(self, user_id: UUID) -> Usage:
         with self._lock:
             usage = self._users.setdefault(user_id, Usage())
             self._users.move_to_end(user_id)
@@ -187,22 +183,24 @@ class Quotas:
                 self._users.popitem(last=False)
             return usage
 
-    def _reserve_after_refresh(self, db: Session, user_id: UUID, usage: Usage, wanted: Load) -> None:
-        settings = get_settings()
+    def _reserve_after_refresh(
+        self, db: Session, user_id: UUID, usage: Usage, wanted: Load, settings: Settings
+    ) -> None:
         with usage.lock:
             refusal = _refusal(settings, usage, wanted)
             early = time.monotonic() - usage.queried_at < usage.interval
             if early or (refusal is None and not _needs_refresh(settings, usage)):
                 _reserve(usage, wanted, refusal)
                 return
+        parameters = _parameters(settings, user_id)
         if usage.is_slow and refusal is None:
-            threading.Thread(target=self._refresh_in_background, args=(user_id, usage), daemon=True).start()
+            threading.Thread(target=self._refresh_in_background, args=(usage, parameters), daemon=True).start()
         else:
-            self._refresh(db, user_id, usage)
+            self._refresh(db, usage, parameters)
         with usage.lock:
             _reserve(usage, wanted, _refusal(settings, usage, wanted))
 
-    def _refresh(self, db: Session, user_id: UUID, usage: Usage) -> None:
+    def _refresh(self, db: Session, usage: Usage, parameters: dict[str, Any]) -> None:
         """Query the usage, unless it is too early or another thread does so.
 
         An unknown user's threads wait for the first query.
@@ -215,16 +213,16 @@ class Quotas:
                 return
             with usage.lock:
                 before = usage.committed
-            row = _query_usage(db, user_id)
+            row = _query_usage(db, parameters)
             with usage.lock:
                 _store(usage, row, before, time.monotonic() - begun)
         finally:
             usage.query_lock.release()
 
-    def _refresh_in_background(self, user_id: UUID, usage: Usage) -> None:
+    def _refresh_in_background(self, usage: Usage, parameters: dict[str, Any]) -> None:
         try:
             with SessionLocal() as db:
-                self._refresh(db, user_id, usage)
+                self._refresh(db, usage, parameters)
         except SQLAlchemyError as error:
             logger.warning("cannot refresh the quotas of a user: %s", first_line(error))
 
@@ -235,19 +233,18 @@ def _reserve(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:
     usage.reserved = usage.reserved.plus(wanted)
 
 
-def _query_usage(db: Session, user_id: UUID) -> Look:
+def _query_usage(db: Session, parameters: dict[str, Any]) -> Look:
     """Run the query. Opens and closes its own transaction if there is none, so that no transaction stays idle."""
     begun = not db.in_transaction()
     try:
-        return statements.look(db, **_parameters(user_id))
+        return statements.look(db, **parameters)
     finally:
         if begun:
             db.rollback()
 
 
-def _parameters(user_id: UUID) -> dict[str, Any]:
+def _parameters(settings: Settings, user_id: UUID) -> dict[str, Any]:
     """Return the parameters of the query. Each count stops where its quota is full."""
-    settings = get_settings()
     by_bytes = _NO_LIMIT if settings.quota_queued_bytes else 0
     return {
         "user_id": user_id,

@@ -7,7 +7,6 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, null, update
 from sqlalchemy.orm import Session
 
-from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.postgresql.batches import delete_batch
@@ -33,10 +32,6 @@ ENDED = Task.status.in_(sorted(TERMINAL))
 PURGE_BATCH = 1000
 # Two statements miss where the task moves in between, and are tried again. More misses than this are no race.
 TRIES = 10
-
-
-def _grace() -> timedelta:
-    return timedelta(seconds=get_settings().dispatch_grace_seconds)
 
 
 def _changed(db: Session, task_id: UUID, statement: Update | Delete) -> bool:
@@ -68,8 +63,11 @@ def request_cancel(db: Session, task_id: UUID) -> bool:
     return _changed(db, task_id, statement.values({"cancel_requested_at": NOW, **touched()}))
 
 
-def restart(db: Session, task_id: UUID) -> bool:
-    """Make a failed or revoked task pending again, as a new generation under a new Celery id."""
+def restart(db: Session, task_id: UUID, grace_seconds: float) -> bool:
+    """Make a failed or revoked task pending again, as a new generation under a new Celery id.
+
+    Maintenance sends it where the caller has not within `grace_seconds`.
+    """
     values = {
         "generation": Task.generation + 1,
         "celery_id": new_id(),
@@ -81,7 +79,7 @@ def restart(db: Session, task_id: UUID) -> bool:
         "run_at": None,
         # An `expires_at` in the past would revoke it again at once.
         "expires_at": case((Task.expires_at > NOW, Task.expires_at), else_=null()),
-        "dispatch_at": NOW + _grace(),
+        "dispatch_at": NOW + timedelta(seconds=grace_seconds),
         **NO_ERROR,
     }
     sources = [TaskStatus.FAILED, TaskStatus.REVOKED]

@@ -39,7 +39,6 @@ _INSERT = new_tasks.insert_statement([*_GIVEN, *_DERIVED])
 
 
 def _default(column: Column[Any]) -> Any:
-    """Return the server default of a column."""
     if not isinstance(column.server_default, DefaultClause) or not isinstance(column.server_default.arg, str):
         return None
     text = column.server_default.arg
@@ -87,7 +86,8 @@ def rows_of(wanted: Sequence[TaskCreate], user_id: UUID) -> list[NewTask]:
     Call it before any statement: the first use of the catalogue imports every task, and no transaction may be idle that
     long.
     """
-    return [_row(task, user_id) for task in wanted]
+    grace = get_settings().dispatch_grace_seconds
+    return [_row(task, user_id, grace) for task in wanted]
 
 
 def accept(db: Session | Connection, rows: Sequence[NewTask]) -> list[dict[str, Any]]:
@@ -132,7 +132,7 @@ def _as_inserted(row: NewTask, found: Any) -> dict[str, Any]:
     return {**_DEFAULTS, **row.values, **returned, "metadata_": metadata, "error": None}
 
 
-def _row(wanted: TaskCreate, user_id: UUID) -> NewTask:
+def _row(wanted: TaskCreate, user_id: UUID, grace_seconds: float) -> NewTask:
     kind = find_type(wanted.celery_task_name)
     kind.check(wanted.args, wanted.kwargs)
     task_id = new_id()
@@ -148,6 +148,6 @@ def _row(wanted: TaskCreate, user_id: UUID) -> NewTask:
     }
     values = given | derived
     texts = {name: dump_json(given[name]) for name in _JSON_TEXT if given[name] is not None}
-    text = to_json({**values, **texts, "grace": get_settings().dispatch_grace_seconds})
+    text = to_json({**values, **texts, "grace": grace_seconds})
     del values["metadata"]  # the statement returns it (`new_tasks.DECIDED`)
     return NewTask(task_id, values, text.decode(), len(texts["args"]) + len(texts["kwargs"]))

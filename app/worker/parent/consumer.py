@@ -31,14 +31,15 @@ class Consumer(consumer.Consumer):
         # kombu counts KeyError among them, because of a race of its own: here it comes from a message.
         lost = tuple(error for error in self.connection_errors if error is not KeyError)
         fatal: tuple[type[BaseException], ...] = (*lost, MemoryError)
-        signed = get_settings().sign_messages
+        settings = get_settings()
+        keys = settings.message_keys if settings.sign_messages else None
         with_results = self.app.conf.result_backend is not None
 
         def on_message(message: Any) -> None:
             try:
                 check_message(message, self.strategies, with_results=with_results)
-                if signed:
-                    check_task(message)
+                if keys is not None:
+                    check_task(message, keys)
             except UnknownTaskName as problem:
                 drop_unknown(problem)
                 self._acknowledge(message)

@@ -64,7 +64,7 @@ class StallDetector:
             if not db.scalar(select(waiting)):
                 return False
         try:
-            connection = self._link.producer().connection
+            connection = self._link.connection()
             return not all(is_empty(connection, queue) for queue in queues)
         except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
             logger.warning("worker agent: broker not reachable, nothing can arrive: %s", first_line(error))

@@ -70,7 +70,7 @@ def no_lease() -> None:
     from app.maintenance import passes
 
     rescue_lost = passes.rescue_lost
-    _replace(passes, "rescue_lost", lambda db, **_: rescue_lost(db, silent_too=False))
+    _replace(passes, "rescue_lost", lambda db, **_: rescue_lost(db, silent_for=None))
 
 
 def no_self_fence() -> None:

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from celery.worker.control import Panel
 
-from app.core.config import get_settings
 from app.messaging.guard.commands import QUESTIONS, check_shape, follows
 from app.messaging.guard.items import Malformed
 
@@ -26,9 +25,8 @@ def test_every_command_of_celery_was_thought_about() -> None:
 @pytest.mark.parametrize(
     ("setting", "ping", "shutdown"), [("read", True, False), ("full", True, True), ("off", False, False)]
 )
-def test_the_setting_decides(monkeypatch: pytest.MonkeyPatch, setting: str, ping: bool, shutdown: bool) -> None:
-    monkeypatch.setattr(get_settings(), "remote_control", setting)
-    assert (follows("ping"), follows("shutdown")) == (ping, shutdown)
+def test_the_setting_decides(setting: str, ping: bool, shutdown: bool) -> None:
+    assert (follows("ping", setting), follows("shutdown", setting)) == (ping, shutdown)
 
 
 def test_what_celery_sends_has_the_shape() -> None:

@@ -42,10 +42,14 @@ def secret() -> Iterator[None]:
         yield
 
 
+def keys() -> tuple[bytes, ...]:
+    return get_settings().message_keys
+
+
 def signed(headers: dict[str, Any] = HEADERS, body: Any = BODY, reply_to: str = "") -> Message:
     """As it arrives."""
     ours = dict(headers)
-    sign_task(ours, body, {"reply_to": reply_to})
+    sign_task(ours, body, {"reply_to": reply_to}, keys()[0])
     return arrived(ours, body, reply_to)
 
 
@@ -55,7 +59,7 @@ def arrived(headers: dict[str, Any], body: Any, reply_to: str = "") -> Message:
 
 def is_signed(message: Message) -> bool:
     try:
-        check_task(message)
+        check_task(message, keys())
     except Unsigned:
         return False
     return True
@@ -118,7 +122,7 @@ class TestTasks:
 
     def test_a_command_is_no_task(self) -> None:
         message = signed()
-        message.headers[SIGNATURE_HEADER] = sign_command("ping", {}, {})["signature"]["mac"]
+        message.headers[SIGNATURE_HEADER] = sign_command("ping", {}, {}, keys()[0])["signature"]["mac"]
         assert not is_signed(message)
 
 
@@ -130,14 +134,14 @@ class TestKeys:
 
     def test_an_earlier_one_is_accepted_and_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         message = signed()
-        earlier = get_settings().message_keys
+        earlier = keys()
         with settings({"SECRET_KEY": SECRET_KEY[::-1]}):
-            monkeypatch.setitem(get_settings().__dict__, "message_keys", (*get_settings().message_keys, *earlier))
+            monkeypatch.setitem(get_settings().__dict__, "message_keys", (*keys(), *earlier))
             assert is_signed(message)
             assert signed().headers[SIGNATURE_HEADER] != message.headers[SIGNATURE_HEADER]
 
     def test_it_is_not_the_one_of_the_tokens(self) -> None:
-        assert get_settings().signing_key.encode() not in get_settings().message_keys
+        assert get_settings().signing_key.encode() not in keys()
 
     def test_signing_needs_one_that_all_processes_share(self) -> None:
         with pytest.raises(ValueError, match="SIGN_MESSAGES=true needs SECRET_KEY"):
@@ -149,8 +153,8 @@ ADDRESSED: dict[str, Any] = {"destination": ["worker@x"], "answered_to": "me"}
 
 class TestCommands:
     def test_what_we_sign_is_signed(self) -> None:
-        arguments = loads(dumps(sign_command("query_task", {"ids": ["x"]}, ADDRESSED)))
-        check_command("query_task", arguments, ADDRESSED)
+        arguments = loads(dumps(sign_command("query_task", {"ids": ["x"]}, ADDRESSED, keys()[0])))
+        check_command("query_task", arguments, ADDRESSED, keys())
         assert arguments == {"ids": ["x"]}
 
     @pytest.mark.parametrize(
@@ -162,23 +166,23 @@ class TestCommands:
         ],
     )
     def test_nothing_of_it_may_change(self, method: str, arguments: dict[str, Any], addressed: dict[str, Any]) -> None:
-        signature = sign_command("ping", {"a": 1}, ADDRESSED)["signature"]
+        signature = sign_command("ping", {"a": 1}, ADDRESSED, keys()[0])["signature"]
         with pytest.raises(Unsigned):
-            check_command(method, arguments | {"signature": signature}, addressed)
+            check_command(method, arguments | {"signature": signature}, addressed, keys())
 
     def test_an_old_one_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        arguments = sign_command("ping", {}, {})
+        arguments = sign_command("ping", {}, {}, keys()[0])
         now = time.time()
         monkeypatch.setattr("app.messaging.guard.signing.time.time", lambda: now + COMMAND_SECONDS + 1)
         with pytest.raises(Unsigned, match="too long ago"):
-            check_command("ping", arguments, {})
+            check_command("ping", arguments, {}, keys())
 
     @pytest.mark.parametrize(
         "signature", [None, 1, "x", {}, {"at": "x"}, {"at": 1.0}, {"at": float("nan"), "mac": "x"}]
     )
     def test_anything_else_is_no_signature(self, signature: Any) -> None:
         with pytest.raises(Unsigned):
-            check_command("ping", {"signature": signature}, {})
+            check_command("ping", {"signature": signature}, {}, keys())
 
 
 @pytest.mark.parametrize("on", [True, False])

@@ -161,8 +161,8 @@ class TestConfiguring:
     def test_gives_root_and_server_the_form_once(self, bare: logging.Logger, form: str, kind: type) -> None:
         bare.handlers = []  # pytest has come back with its own
         with settings({"LOG_FORMAT": form}):
-            forms.configure_logging()
-            forms.configure_logging()
+            forms.configure_logging(Settings())
+            forms.configure_logging(Settings())
         (handler,) = bare.handlers
         (server,) = logging.getLogger("uvicorn").handlers
         assert type(handler.formatter) is type(server.formatter) is kind
@@ -170,13 +170,13 @@ class TestConfiguring:
 
     def test_leaves_alone_what_somebody_else_has_set_up(self, bare: logging.Logger) -> None:
         bare.handlers = [logging.NullHandler()]
-        forms.configure_logging()
+        forms.configure_logging(Settings())
         assert bare.handlers[0].formatter is None
 
     def test_the_settings_own_secrets_are_known(self, bare: logging.Logger) -> None:
         url = "postgresql://app:from-the-database-url@127.0.0.1/x"
         with settings({"DATABASE_URL": url, "SECRET_KEY": "k" * 8 + "0123456789", "SMTP_PASSWORD": "short"}):
-            forms.configure_logging()
+            forms.configure_logging(Settings())
         assert known_secrets.redact("a from-the-database-url b kkkkkkkk0123456789 short") == "a *** b *** short"
         known_secrets.forget("settings")
 
@@ -197,7 +197,7 @@ def test_what_ends_a_thread_is_an_event(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_what_is_said_outside_of_logging_is_an_event(capfd: pytest.CaptureFixture[str]) -> None:
     with settings({"LOG_FORMAT": "json"}):
-        forms.write_event("a\nb")
+        forms.write_event("a\nb", Settings())
     known_secrets.forget("settings")
     assert json.loads(capfd.readouterr().err)["message"] == "a\nb"
 

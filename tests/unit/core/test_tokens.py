@@ -95,7 +95,7 @@ class TestRemembered:
         seen: list[str] = []
         verify = security._verify
         monkeypatch.setattr(security, "_verified", {})
-        monkeypatch.setattr(security, "_verify", lambda token: (seen.append(token), verify(token))[1])
+        monkeypatch.setattr(security, "_verify", lambda token, keys: (seen.append(token), verify(token, keys))[1])
         return seen
 
     def test_once(self, verified: list[str]) -> None:
