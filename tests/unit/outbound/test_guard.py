@@ -11,7 +11,8 @@ from app.core.host_rules import HostRules
 from app.outbound import Client, network
 from app.outbound.errors import AddressRefused, CertificateRefused, NotConnected, RedirectRefused
 from app.outbound.policy import Policy
-from tests.unit.outbound.web_server import Authority, FakeResolver, Web, client, redirect, reply, web_server
+from tests.support.tls import Authority
+from tests.unit.outbound.web_server import FakeResolver, Web, client, redirect, reply, web_server
 
 METADATA = "169.254.169.254"
 
@@ -184,59 +185,49 @@ class TestRedirects:
 
 class TestTLS:
     @pytest.fixture
-    def secure(self, authority: Authority) -> Iterator[tuple[Web, list[str | None]]]:
-        context, asked = authority.server("service.example")
-        with web_server(context) as web:
+    def secure(self, authority: Authority) -> Iterator[Web]:
+        with web_server(authority.server(address="service.example")) as web:
             web.answer["/"] = reply(body=b"secret")
-            yield web, asked
+            yield web
 
     def test_certificate_sni_and_host_are_the_names(
-        self, secure: tuple[Web, list[str | None]], authority: Authority, connected: list[object]
+        self, secure: Web, authority: Authority, connected: list[object]
     ) -> None:
-        web, asked = secure
         resolver = FakeResolver(service_example=[["127.0.0.1"]])
-        answer = client(resolver, tls=authority.trusted).request("GET", web.url("/", "service.example", "https"))
+        answer = client(resolver, tls=authority.trusted).request("GET", secure.url("/", "service.example", "https"))
         assert answer.content == b"secret"
-        assert asked == ["service.example"]
-        assert connected == [("127.0.0.1", web.port)]
-        assert web.seen[0].headers["host"] == f"service.example:{web.port}"
+        assert secure.names == ["service.example"]
+        assert connected == [("127.0.0.1", secure.port)]
+        assert secure.seen[0].headers["host"] == f"service.example:{secure.port}"
 
     @pytest.mark.parametrize("host", ["other.example", "127.0.0.1"])
-    def test_another_names_certificate_is_refused(
-        self, secure: tuple[Web, list[str | None]], authority: Authority, host: str
-    ) -> None:
-        web, _ = secure
+    def test_another_names_certificate_is_refused(self, secure: Web, authority: Authority, host: str) -> None:
         resolver = FakeResolver(other_example=[["127.0.0.1"]])
         with pytest.raises(CertificateRefused, match="certificate"):
-            client(resolver, tls=authority.trusted).request("GET", web.url("/", host, "https"))
-        assert web.seen == []
+            client(resolver, tls=authority.trusted).request("GET", secure.url("/", host, "https"))
+        assert secure.seen == []
 
-    def test_an_unknown_authority_is_refused(self, secure: tuple[Web, list[str | None]]) -> None:
-        web, _ = secure
+    def test_an_unknown_authority_is_refused(self, secure: Web) -> None:
+        resolver = FakeResolver(service_example=[["127.0.0.1"]])
         with pytest.raises(CertificateRefused):
-            client(FakeResolver(service_example=[["127.0.0.1"]])).request(
-                "GET", web.url("/", "service.example", "https")
-            )
-        assert web.seen == []
+            client(resolver).request("GET", secure.url("/", "service.example", "https"))
+        assert secure.seen == []
 
     def test_the_machines_authorities_are_the_default(
-        self, secure: tuple[Web, list[str | None]], authority: Authority, monkeypatch: pytest.MonkeyPatch
+        self, secure: Web, authority: Authority, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-        web, _ = secure
         resolver = FakeResolver(service_example=[["127.0.0.1"]])
-        assert client(resolver).request("GET", web.url("/", "service.example", "https")).status == 200
+        assert client(resolver).request("GET", secure.url("/", "service.example", "https")).status == 200
 
     def test_an_address_may_have_a_certificate_too(self, authority: Authority) -> None:
-        context, asked = authority.server("127.0.0.1")
-        with web_server(context) as web:
+        with web_server(authority.server()) as web:
             web.answer["/"] = reply()
             assert client(tls=authority.trusted).request("GET", web.url(scheme="https")).status == 200
-        assert asked == [None]
+        assert web.names == [None]
 
     def test_https_never_becomes_http(self, authority: Authority, web: Web) -> None:
-        context, _ = authority.server("127.0.0.1")
-        with web_server(context) as secure:
+        with web_server(authority.server()) as secure:
             secure.answer["/"] = redirect(web.url())
             with pytest.raises(RedirectRefused, match="plain http"):
                 client(tls=authority.trusted).request("GET", secure.url(scheme="https"))

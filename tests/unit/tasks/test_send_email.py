@@ -10,13 +10,13 @@ from celery.exceptions import Retry
 from app.catalogue import find_type
 from app.core.config import Settings
 from app.errors import TaskCancelled
+from app.launcher.ports import free_loopback_port
 from app.tasks.high_priority_tasks import send_email
 from app.tasks.smtp import MailDeferred, MailRefused
 from tests.unit.tasks.fake_run import FakeRun, a_claim, running
 from tests.unit.tasks.smtp_server import (
     Configure,
     Mailbox,
-    free_port,
     send,
     smtp_server,
     text,
@@ -177,7 +177,7 @@ class TestAsTask:
 
     @pytest.mark.parametrize(("failures", "delay"), [(0, 15), (1, 30), (2, 60)])
     def test_deferred_it_is_retried_after_growing_pauses(self, mail_to: Configure, failures: int, delay: float) -> None:
-        mail_to(free_port())
+        mail_to(free_loopback_port())
         run = self.attempt(failures)
         with running(send_email, run), pytest.raises(Retry):
             send_email(*run.claim.args)
@@ -188,7 +188,7 @@ class TestAsTask:
         assert run.next_try.delay == delay
 
     def test_deferred_for_the_fourth_time_it_fails(self, mail_to: Configure) -> None:
-        mail_to(free_port())
+        mail_to(free_loopback_port())
         run = self.attempt(3)
         with running(send_email, run), pytest.raises(MailDeferred):
             send_email(*run.claim.args)

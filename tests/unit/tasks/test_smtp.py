@@ -4,19 +4,18 @@ import base64
 import logging
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
+from app.launcher.ports import free_loopback_port
 from app.tasks import smtp
 from app.tasks.smtp import MailDeferred, MailRefused
+from tests.support.tls import Authority
 from tests.unit.tasks.smtp_server import (
     TOKEN,
     Configure,
     Mailbox,
     authenticate,
-    certificate,
-    free_port,
     scripted_server,
     send,
     smtp_server,
@@ -81,7 +80,7 @@ class TestRefusals:
 
 class TestNetwork:
     def test_nobody_listening_is_tried_later(self, mail_to: Configure) -> None:
-        port = free_port()
+        port = free_loopback_port()
         mail_to(port)
         with pytest.raises(MailDeferred, match=f"127.0.0.1:{port} is unreachable"):
             send()
@@ -115,15 +114,14 @@ class TestNetwork:
 class TestSecurity:
     @pytest.fixture
     def secured(
-        self, mailbox: Mailbox, mail_to: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, mailbox: Mailbox, mail_to: Configure, authority: Authority, monkeypatch: pytest.MonkeyPatch
     ) -> Iterator[Callable[..., None]]:
         """A server that wants STARTTLS and a login; its certificate is trusted unless told otherwise."""
-        trusted, context = certificate(tmp_path)
-        options = {"tls_context": context, "require_starttls": True, "auth_required": True}
+        options = {"tls_context": authority.server(), "require_starttls": True, "auth_required": True}
         with smtp_server(mailbox, authenticator=authenticate, **options) as port:
 
             def configure(*, trust: bool = True, **more: str) -> None:
-                monkeypatch.setenv("SSL_CERT_FILE", str(trusted) if trust else str(tmp_path / "none.pem"))
+                monkeypatch.setenv("SSL_CERT_FILE", str(authority.file) if trust else "/none.pem")
                 login = {"SMTP_STARTTLS": "true", "SMTP_USERNAME": "mailer", "SMTP_PASSWORD": TOKEN}
                 mail_to(port, **login | more)
 

@@ -1,10 +1,11 @@
-"""Servers for the tests of outgoing requests."""
+"""Servers for the tests of outgoing requests and of mail."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.outbound.web_server import Authority, Web, web_server
+from tests.support.tls import Authority
+from tests.unit.outbound.web_server import Web, web_server
 
 
 @pytest.fixture
@@ -15,4 +16,4 @@ def web() -> Iterator[Web]:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority.make(tmp_path_factory.mktemp("ca"))
+    return Authority(tmp_path_factory.mktemp("ca"))
