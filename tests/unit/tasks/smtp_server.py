@@ -19,13 +19,14 @@ Configure = Callable[..., None]
 
 
 class Mailbox:
-    """aiosmtpd's handler: keeps what comes in, and answers the commands of `answers` as told."""
+    """aiosmtpd's handler: keeps what comes in; answers the commands of `answers` and the recipients of `refused` so."""
 
-    def __init__(self, **answers: str) -> None:
+    def __init__(self) -> None:
+        self.port = 0
         self.envelopes: list[Any] = []
         self.commands: list[str] = []
+        self.answers: dict[str, str] = {}
         self.refused: dict[str, str] = {}
-        self._answers = answers
 
     def message(self) -> EmailMessage:
         """The one that came. (No property: aiosmtpd reads every attribute of its handler.)"""
@@ -37,8 +38,8 @@ class Mailbox:
 
     async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
         self.commands.append("MAIL")
-        if "MAIL" in self._answers:
-            return self._answers["MAIL"]
+        if "MAIL" in self.answers:
+            return self.answers["MAIL"]
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 OK"
@@ -52,13 +53,13 @@ class Mailbox:
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         self.commands.append("DATA")
-        if "DATA" in self._answers:
-            return self._answers["DATA"]
+        if "DATA" in self.answers:
+            return self.answers["DATA"]
         self.envelopes.append(envelope)
         return "250 queued"
 
     async def handle_QUIT(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
-        return self._answers.get("QUIT", "221 Bye")
+        return self.answers.get("QUIT", "221 Bye")
 
 
 def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> Any:
@@ -75,6 +76,7 @@ def smtp_server(mailbox: Mailbox, **options: Any) -> Iterator[int]:
         mailbox, hostname=LOOPBACK, port=free_loopback_port(), **options
     )
     controller.start()
+    mailbox.port = controller.port
     try:
         yield controller.port
     finally:
