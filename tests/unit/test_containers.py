@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.containers import ROOT, compose, dockerfile, image_command, required_variables, resolve
+from tests.support.containers import ROOT, compose, dockerfile, required_variables, resolve
 
 SERVICES: dict[str, Any] = compose()["services"]
 OURS = {name for name, service in SERVICES.items() if service["image"] == "task-service"}
@@ -44,9 +44,6 @@ class TestImage:
         steps = dockerfile()
         compiled = steps.index(("RUN", '["python", "-m", "compileall", "-q", "app"]'))
         assert steps.index(("COPY", "app /srv/app")) < compiled < steps.index(("USER", "app"))
-
-    def test_says_no_more_of_itself_than_it_must(self) -> None:
-        assert "--no-server-header" in image_command()
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +13,13 @@ from app.core.config import ConfigurationError, Settings, get_settings
 from app.main import VERSION
 from tests.support import settings_reference
 from tests.support.settings import settings
+from tests.support.sources import ROOT, text_of
 
-ROOT = Path(__file__).resolve().parents[3]
 GOOD_KEY = "2f1c7e0b9a8d4c6e5f3a1b2c3d4e5f60718293a4"
 
 
 def example_lines() -> list[tuple[str, str]]:
-    return re.findall(r"^#?([A-Z][A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), flags=re.MULTILINE)
+    return re.findall(r"^#?([A-Z][A-Z0-9_]+)=(.*)$", text_of(ROOT / ".env.example"), flags=re.MULTILINE)
 
 
 class TestReference:
@@ -32,8 +31,8 @@ class TestReference:
         assert settings_reference.stale() == []
 
     def test_names_the_other_variables_that_compose_asks_for(self) -> None:
-        page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-        asked = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
+        page = text_of(ROOT / "docs" / "configuration.md")
+        asked = set(re.findall(r"\$\{(\w+)", text_of(ROOT / "docker-compose.yml")))
         assert {name for name in asked if f"`{name}`" not in page} == set()
 
 
@@ -238,4 +237,4 @@ class TestBrokerUrl:
 
 
 def test_the_version_is_the_projects() -> None:
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+    assert tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["version"] == VERSION

@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from app.launcher.process import ManagedProcess
 from app.launcher.processes import PidFile, group_members, identity_of, wait_until
+from tests.support.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print('up', flush=True); time.sleep(600)"
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
