@@ -22,11 +22,6 @@ Fork = Callable[..., int]
 
 
 @pytest.fixture
-def table() -> SlotTable:
-    return SlotTable(4)
-
-
-@pytest.fixture
 def stopper(table: SlotTable) -> BodyStopper:
     return BodyStopper(table, grace_seconds=0.2)
 

@@ -18,10 +18,6 @@ def record(message: str, *args: object) -> logging.LogRecord:
 
 
 class TestTheEndOfAPoolProcess:
-    @pytest.fixture
-    def table(self) -> SlotTable:
-        return SlotTable(1)
-
     def test_is_put_plainly_where_it_held_no_attempt(self, table: SlotTable) -> None:
         table.write(SlotState(0, 4711, 1, Phase.IDLE, 1, new_id()))
         line = record("Process %r pid:%r exited with %r", "ForkPoolWorker-1", 4711, "signal 9 (SIGKILL)")
