@@ -135,10 +135,7 @@ class TestBackAgain:
         assert restore_secrets([a, b], shown[::-1]) == [b, a]
         assert restore_secrets([a, b], shown[1:]) == [b]
         assert restore_secrets([a, b], [*shown, {"host": "c"}]) == [a, b, {"host": "c"}]
-
-    def test_in_a_list_a_changed_item_gets_nobodys(self) -> None:
-        stored = [{"host": "a", "password": "of a"}]
-        assert holds_mask(restore_secrets(stored, [{"host": "evil", "password": MASK}]))
+        assert holds_mask(restore_secrets([a], [{"host": "evil", "password": MASK}]))
 
     def test_in_a_list_twins_keep_their_places(self) -> None:
         stored = [{"password": "1"}, {"password": "2"}]

@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Any, Self
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -21,20 +23,11 @@ class Broker:
         self.has_sent = threading.Semaphore(0)
         monkeypatch.setattr(module, "send", self._send)
         monkeypatch.setattr(module, "mark_dispatched", lambda _, batch: self.marked.append(list(batch)))
-        monkeypatch.setattr(module, "autocommit_engine", lambda: self)
+        monkeypatch.setattr(module, "autocommit_engine", lambda: SimpleNamespace(connect=nullcontext))
 
     def _send(self, _: Any, batch: Sequence[Any]) -> None:
         self.sent += batch
         self.has_sent.release()
-
-    def connect(self) -> Self:
-        return self
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
     def send_each(self, publisher: Publisher, *dispatches: Any) -> None:
         """So that each is a batch of its own."""
