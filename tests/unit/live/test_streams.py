@@ -71,7 +71,7 @@ class TestOneTask:
         assert await stream.next() == b": ping\n\n"
 
     @pytest.mark.parametrize(("seen", "sent"), [(None, ["5"]), (4, ["5"]), (6, ["5"]), (5, [])])
-    async def test_begins_with_the_current_state_unless_that_was_seen(self, seen: int | None, sent: list[str]) -> None:
+    async def test_begins_with_the_current_state_unless_it_was_seen(self, seen: int | None, sent: list[str]) -> None:
         stream = task_stream()
         stream.begin(frame(5), seen)
         assert ids(await stream.next()) == sent
@@ -90,7 +90,7 @@ class TestOneTask:
         assert ids(await stream.next()) == ["6"]
         assert not stream.closed
 
-    async def test_closed_it_sends_nothing_more_and_wakes_who_waits(self) -> None:
+    async def test_closed_it_sends_nothing_more_and_ends_a_wait(self) -> None:
         stream = task_stream()
         await stream.next()
         waiting = asyncio.ensure_future(stream.next())
