@@ -219,12 +219,9 @@ class TestArchitecture:
 class TestDecisions:
     FILES = sorted(path for path in DECISIONS.glob("[0-9]*.md"))
 
-    def test_are_numbered_without_a_gap(self) -> None:
+    def test_are_numbered_without_a_gap_and_all_in_the_index(self) -> None:
         assert [path.name[:4] for path in self.FILES] == [f"{number:04}" for number in range(1, len(self.FILES) + 1)]
-
-    def test_are_all_in_the_index(self) -> None:
-        linked = LINK.findall(text_of(DECISIONS / "README.md"))
-        assert linked == [path.name for path in self.FILES]
+        assert LINK.findall(text_of(DECISIONS / "README.md")) == [path.name for path in self.FILES]
 
     @pytest.mark.parametrize("path", FILES, ids=name_of)
     def test_have_the_four_parts(self, path: Path) -> None:
@@ -248,7 +245,7 @@ class TestTrackedFiles:
 
 
 class TestGuarantees:
-    """docs/guarantees.md promises what a test has seen; a test that is gone proves nothing."""
+    """docs/guarantees.md names a test for each promise."""
 
     NAMED = re.compile(r"`[^`]*::(test_\w+)`")
     PAGE = DOCS / "guarantees.md"

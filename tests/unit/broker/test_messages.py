@@ -11,16 +11,9 @@ from kombu.message import Message
 from kombu.utils.json import dumps, loads
 
 from app.celery_app import celery_app
+from app.messaging.guard import messages
 from app.messaging.guard.items import Malformed
-from app.messaging.guard.messages import (
-    BUILT_INS,
-    BUILT_INS_WITH_RESULTS,
-    HEADERS,
-    MAX_DEPTH,
-    RESERVED,
-    check_message,
-    is_wanted,
-)
+from app.messaging.guard.messages import BUILT_INS, BUILT_INS_WITH_RESULTS, MAX_DEPTH, check_message
 from tests.support.properties import given, st
 from tests.unit.broker.test_items import JSON
 
@@ -58,7 +51,7 @@ def sent() -> Iterator[list[Message]]:
     signals.before_task_publish.disconnect(catch)
 
 
-@given(st.sampled_from([*HEADERS, *RESERVED, "anything"]), JSON)
+@given(st.sampled_from([*messages.HEADERS, *messages.RESERVED, "anything"]), JSON)
 def test_what_passes_makes_a_request(name: str, value: Any) -> None:
     headers = loads(dumps({"task": NAME, "id": "x", name: value}))
     if check(headers):
@@ -106,7 +99,7 @@ def test_celerys_own_tasks_only_where_something_sends_them() -> None:
     assert not check({"task": "celery.group"}, with_results=True)
     registered = {name for name in celery_app.tasks if name.startswith("celery.")}
     assert registered - BUILT_INS - BUILT_INS_WITH_RESULTS == {"celery.group", "celery.chain", "celery.chord"}
-    assert is_wanted(NAME, with_results=False)
+    assert messages.is_wanted(NAME, with_results=False)
 
 
 @pytest.mark.parametrize(("depth", "passes"), [(MAX_DEPTH - 3, True), (MAX_DEPTH, False), (900, False)])

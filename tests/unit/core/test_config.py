@@ -114,6 +114,8 @@ class TestProduction:
 class TestLists:
     @pytest.mark.parametrize("host", ["", "*", "*.", "a b", "https://a", "a/b", "a:80", "a.*", "**.a", "*a.example"])
     def test_a_host_is_a_name_or_a_whole_domain(self, host: str) -> None:
+        good = ["A.example", "*.b.example", "10.0.0.1", "[::1]"]
+        assert Settings(allowed_hosts=good).allowed_hosts == ["a.example", *good[1:]]
         with pytest.raises(ValidationError):
             Settings(allowed_hosts=[host])
 
@@ -121,14 +123,9 @@ class TestLists:
         "origin", ["", "null", "a.example", "https://a.example/", "https://*.a.example", "ftp://a", "https://"]
     )
     def test_an_origin_is_what_a_browser_sends(self, origin: str) -> None:
+        Settings(cors_origins=["http://localhost:3000"])
         with pytest.raises(ValidationError):
             Settings(cors_origins=[origin])
-
-    def test_what_is_good(self) -> None:
-        read = Settings(
-            allowed_hosts=["A.example", "*.b.example", "10.0.0.1", "[::1]"], cors_origins=["http://localhost:3000"]
-        )
-        assert read.allowed_hosts == ["a.example", "*.b.example", "10.0.0.1", "[::1]"]
 
 
 class TestABrokerInProduction:

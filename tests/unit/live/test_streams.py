@@ -34,6 +34,11 @@ def task_stream() -> TaskStream:
     return TaskStream(USER, CREDENTIAL, 3600, UUID(int=7))
 
 
+@pytest.fixture
+async def stream() -> TaskStream:
+    return task_stream()
+
+
 class Reader:
     """Stands for the database: answers with these, and notes what it was asked for."""
 
@@ -52,8 +57,7 @@ def feed(reader: Reader | None = None) -> Feed:
 
 
 class TestOneTask:
-    async def test_sends_the_newest_state_alone_however_many_there_were(self) -> None:
-        stream = task_stream()
+    async def test_sends_the_newest_state_alone_however_many_there_were(self, stream: TaskStream) -> None:
         for version in range(1, 1000):
             stream.offer(frame(version))
         assert ids(await stream.next()) == ["999"]
@@ -61,8 +65,7 @@ class TestOneTask:
         assert ids(await stream.next()) == ["1000"]
         assert await stream.next() is None
 
-    async def test_never_goes_back(self) -> None:
-        stream = task_stream()
+    async def test_never_goes_back(self, stream: TaskStream) -> None:
         stream.offer(frame(5))
         stream.offer(frame(4))
         assert ids(await stream.next()) == ["5"]
@@ -71,27 +74,25 @@ class TestOneTask:
         assert await stream.next() == b": ping\n\n"
 
     @pytest.mark.parametrize(("seen", "sent"), [(None, ["5"]), (4, ["5"]), (6, ["5"]), (5, [])])
-    async def test_begins_with_the_current_state_unless_it_was_seen(self, seen: int | None, sent: list[str]) -> None:
-        stream = task_stream()
+    async def test_begins_with_the_current_state_unless_it_was_seen(
+        self, stream: TaskStream, seen: int | None, sent: list[str]
+    ) -> None:
         stream.begin(frame(5), seen)
         assert ids(await stream.next()) == sent
 
-    async def test_what_was_heard_while_the_first_state_was_read_is_not_undone_by_it(self) -> None:
-        stream = task_stream()
+    async def test_what_was_heard_while_the_first_state_was_read_is_not_undone_by_it(self, stream: TaskStream) -> None:
         stream.offer(frame(6, ended=True))
         stream.begin(frame(5), 5)
         assert ids(await stream.next()) == ["6"]
         assert await stream.next() is None
 
-    async def test_a_retry_that_comes_before_the_end_was_sent_goes_on(self) -> None:
-        stream = task_stream()
+    async def test_a_retry_that_comes_before_the_end_was_sent_goes_on(self, stream: TaskStream) -> None:
         stream.offer(frame(5, ended=True))
         stream.offer(frame(6))
         assert ids(await stream.next()) == ["6"]
         assert not stream.closed
 
-    async def test_closed_it_sends_nothing_more_and_ends_a_wait(self) -> None:
-        stream = task_stream()
+    async def test_closed_it_sends_nothing_more_and_ends_a_wait(self, stream: TaskStream) -> None:
         await stream.next()
         waiting = asyncio.ensure_future(stream.next())
         await asyncio.sleep(0)
@@ -102,8 +103,7 @@ class TestOneTask:
 
 
 class TestTheClock:
-    async def test_a_heartbeat_where_nothing_was_sent_and_an_end(self) -> None:
-        stream = task_stream()
+    async def test_a_heartbeat_where_nothing_was_sent_and_an_end(self, stream: TaskStream) -> None:
         stream.tick(stream.last_sent_at + 14.9, 15)
         assert not stream.ping_due
         stream.tick(stream.last_sent_at + 15, 15)

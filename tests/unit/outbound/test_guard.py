@@ -4,11 +4,12 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from app.core.host_rules import HostRules
-from app.outbound import Client, network
+from app.outbound import Client, WholeAnswer, network
 from app.outbound.errors import AddressRefused, CertificateRefused, NotConnected, RedirectRefused
 from app.outbound.policy import Policy
 from tests.support.tls import Authority
@@ -182,49 +183,49 @@ class TestTLS:
             web.answer["/"] = reply(body=b"secret")
             yield web
 
+    @staticmethod
+    def get(web: Web, host: str = "service.example", tls: Any = None) -> WholeAnswer:
+        names = FakeResolver(service_example=[["127.0.0.1"]], other_example=[["127.0.0.1"]])
+        return client(names, tls=tls).request("GET", web.url("/", host, "https"))
+
     def test_certificate_sni_and_host_are_the_names(
         self, secure: Web, authority: Authority, connected: list[object]
     ) -> None:
-        resolver = FakeResolver(service_example=[["127.0.0.1"]])
-        answer = client(resolver, tls=authority.trusted).request("GET", secure.url("/", "service.example", "https"))
-        assert answer.content == b"secret"
+        assert self.get(secure, tls=authority.trusted).content == b"secret"
         assert secure.names == ["service.example"]
         assert connected == [("127.0.0.1", secure.port)]
         assert secure.seen[0].headers["host"] == f"service.example:{secure.port}"
 
     @pytest.mark.parametrize("host", ["other.example", "127.0.0.1"])
     def test_another_names_certificate_is_refused(self, secure: Web, authority: Authority, host: str) -> None:
-        resolver = FakeResolver(other_example=[["127.0.0.1"]])
         with pytest.raises(CertificateRefused, match="certificate"):
-            client(resolver, tls=authority.trusted).request("GET", secure.url("/", host, "https"))
+            self.get(secure, host, authority.trusted)
         assert secure.seen == []
 
     def test_an_unknown_authority_is_refused(self, secure: Web) -> None:
-        resolver = FakeResolver(service_example=[["127.0.0.1"]])
         with pytest.raises(CertificateRefused):
-            client(resolver).request("GET", secure.url("/", "service.example", "https"))
+            self.get(secure)
         assert secure.seen == []
 
     def test_the_machines_authorities_are_the_default(
         self, secure: Web, authority: Authority, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-        resolver = FakeResolver(service_example=[["127.0.0.1"]])
-        assert client(resolver).request("GET", secure.url("/", "service.example", "https")).status == 200
+        assert self.get(secure).status == 200
 
     def test_an_address_may_have_a_certificate_too(self, authority: Authority) -> None:
         with web_server(authority.server()) as web:
             web.answer["/"] = reply()
-            assert client(tls=authority.trusted).request("GET", web.url(scheme="https")).status == 200
+            assert self.get(web, "127.0.0.1", authority.trusted).status == 200
         assert web.names == [None]
 
     def test_https_never_becomes_http(self, authority: Authority, web: Web) -> None:
         with web_server(authority.server()) as secure:
             secure.answer["/"] = redirect(web.url())
             with pytest.raises(RedirectRefused, match="plain http"):
-                client(tls=authority.trusted).request("GET", secure.url(scheme="https"))
+                self.get(secure, "127.0.0.1", authority.trusted)
         assert web.seen == []
 
     def test_no_tls_where_there_should_be_is_no_connection(self, web: Web) -> None:
         with pytest.raises(NotConnected, match="no TLS"):
-            client(tls=ssl.create_default_context).request("GET", web.url(scheme="https"))
+            self.get(web, "127.0.0.1", ssl.create_default_context)

@@ -1,7 +1,6 @@
 """Real servers on loopback ports (HTTP, HTTPS, and any bytes), and a resolver that answers what the test says."""
 
 import contextlib
-import ipaddress
 import socket
 import ssl
 import threading
@@ -149,15 +148,11 @@ class FakeResolver:
 
     def __call__(self, host: str, port: int) -> list[Address]:
         self.asked.append(host)
-        try:
-            literal = ipaddress.ip_address(host)
-        except ValueError:
-            answers = self.names.get(host)
-            if not answers:
-                raise OSError from None
-            found = answers.pop(0) if len(answers) > 1 else answers[0]
-        else:
-            found = [str(literal)]
+        is_address = ":" in host or host.replace(".", "").isdigit()
+        answers = [[host]] if is_address else self.names.get(host)
+        if not answers:
+            raise OSError
+        found = answers.pop(0) if len(answers) > 1 else answers[0]
         return [
             Address(socket.AF_INET6, (each, port, 0, 0)) if ":" in each else Address(socket.AF_INET, (each, port))
             for each in found

@@ -9,6 +9,7 @@ import pytest
 
 import security_test
 import tests.security  # noqa: F401 (registers the checks)
+from app.launcher.ports import free_loopback_port
 from tests.security.registry import CHECKS, GROUPS, Check, run_one
 from tests.security.target import Target, prepare
 from tests.support.loopback import loopback
@@ -55,7 +56,5 @@ class TestCommand:
         assert "FAIL  A token with the algorithm none is answered 401 — alg none: 200" in capsys.readouterr().out
 
     def test_a_server_that_is_not_there_is_a_line(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with WeakService() as service:
-            url = service.url
-        assert security_test.main([url]) == 2
+        assert security_test.main([f"http://127.0.0.1:{free_loopback_port()}"]) == 2
         assert capsys.readouterr().err.startswith("error: ")

@@ -13,8 +13,6 @@ from app.tasks.high_priority_tasks import send_email
 from tests.support.tools import imported
 from tests.unit.outbound.web_server import DEADLINE_SECONDS, one_connection
 
-TOKEN = "an-smtp-password"
-
 Configure = Callable[..., None]
 
 
@@ -60,12 +58,6 @@ class Mailbox:
 
     async def handle_QUIT(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         return self.answers.get("QUIT", "221 Bye")
-
-
-def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> Any:
-    return imported("aiosmtpd.smtp").AuthResult(
-        success=data.login == b"mailer" and data.password == TOKEN.encode(), handled=False
-    )
 
 
 @contextmanager

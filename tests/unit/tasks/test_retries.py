@@ -120,35 +120,27 @@ class TestHowLong:
         end_of(define(failing, autoretry_for=(OSError,), **options), run, Retry)
         assert run.delay == delay
 
-    def test_a_raised_retry_keeps_its_delay(self, define: Define) -> None:
+    @pytest.mark.parametrize(("when", "least", "most"), [(9, 9, 9), (timedelta(seconds=100), 90, 100)])
+    def test_a_raised_retry_names_a_delay_or_a_time(self, define: Define, when: Any, least: int, most: int) -> None:
         def work(self: Any) -> None:
-            raise Retry(when=9)
+            raise Retry(when=datetime.now(UTC) + when if isinstance(when, timedelta) else when)
 
         run = FakeRun()
         end_of(define(work), run, Retry)
-        assert run.delay == 9
-
-    def test_a_raised_retry_may_name_a_time(self, define: Define) -> None:
-        def work(self: Any) -> None:
-            raise Retry(when=datetime.now(UTC) + timedelta(seconds=100))
-
-        run = FakeRun()
-        end_of(define(work), run, Retry)
-        assert 90 < run.delay <= 100
+        assert least <= run.delay <= most
 
 
 class TestWithWhat:
-    def test_the_same_arguments_unless_others_are_given(self, define: Define) -> None:
+    @pytest.mark.parametrize(
+        ("how", "args", "kwargs"), [({}, None, None), ({"args": (2,), "kwargs": {"a": 2}}, [2], {"a": 2})]
+    )
+    def test_the_same_arguments_unless_others_are_given(
+        self, define: Define, how: dict[str, Any], args: Any, kwargs: Any
+    ) -> None:
         run = FakeRun(a_claim(args=[1], kwargs={"a": 1}))
-        end_of(define(asking()), run, Retry)
+        end_of(define(asking(**how)), run, Retry)
         assert run.next_try is not None
-        assert (run.next_try.args, run.next_try.kwargs) == (None, None)
-
-    def test_other_arguments(self, define: Define) -> None:
-        run = FakeRun(a_claim(args=[1], kwargs={"a": 1}))
-        end_of(define(asking(args=(2,), kwargs={"a": 2})), run, Retry)
-        assert run.next_try is not None
-        assert (run.next_try.args, run.next_try.kwargs) == ([2], {"a": 2})
+        assert (run.next_try.args, run.next_try.kwargs) == (args, kwargs)
 
     def test_without_throwing_the_body_goes_on_and_is_retried_when_it_has_ended(self, define: Define) -> None:
         ended: list[bool] = []
