@@ -14,15 +14,10 @@ from tests.support.services import process_environment
 from tests.support.sources import run_program
 
 
-@pytest.fixture
-def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(get_settings(), "database_url", None)
-    monkeypatch.setattr(get_settings(), "celery_broker_url", None)
-
-
-@pytest.mark.usefixtures("_unset")
-def test_a_worker_and_beat_name_what_is_missing() -> None:
+def test_a_worker_and_beat_name_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Celery would look for a broker on this machine, without end."""
+    for name in ("database_url", "celery_broker_url"):
+        monkeypatch.setattr(get_settings(), name, None)
     with pytest.raises(SystemExit, match=r"DATABASE_URL and CELERY_BROKER_URL not set: .*run_server\.py"):
         Loader(celery_app).init_worker()
 

@@ -42,18 +42,27 @@ async def stream() -> TaskStream:
 class Reader:
     """Stands for the database: answers with these, and notes what it was asked for."""
 
-    def __init__(self, *frames: Frame) -> None:
-        self.frames = {each.task_id: each for each in frames}
+    def __init__(self) -> None:
+        self.frames: dict[UUID, Frame] = {}
         self.asked: list[list[int]] = []
         self.answers = True
+
+    def add(self, *frames: Frame) -> None:
+        self.frames |= {each.task_id: each for each in frames}
 
     async def __call__(self, wanted: list[UUID]) -> list[Frame] | None:
         self.asked.append([each.int for each in wanted])
         return [self.frames[each] for each in wanted if each in self.frames] if self.answers else None
 
 
-def feed(reader: Reader | None = None) -> Feed:
-    return Feed(USER, CREDENTIAL, 3600, reader or Reader(), START)
+@pytest.fixture
+def reader() -> Reader:
+    return Reader()
+
+
+@pytest.fixture
+async def feed(reader: Reader) -> Feed:
+    return Feed(USER, CREDENTIAL, 3600, reader, START)
 
 
 class TestOneTask:
@@ -133,82 +142,76 @@ class TestTheClock:
 
 
 class TestTheFeed:
-    async def test_a_newer_state_takes_the_place_behind_and_not_the_olds(self) -> None:
+    async def test_a_newer_state_takes_the_place_behind_and_not_the_olds(self, feed: Feed) -> None:
         """Else its cursor, which is later, would lead past what waits behind the old one."""
-        stream = feed()
-        stream.offer(frame(1, task=1), at(1))
-        stream.offer(frame(1, task=2), at(2))
-        stream.offer(frame(2, task=1), at(3))
-        assert [moment_of(each) for each in ids(await stream.next())] == [at(2), at(3)]
+        feed.offer(frame(1, task=1), at(1))
+        feed.offer(frame(1, task=2), at(2))
+        feed.offer(frame(2, task=1), at(3))
+        assert [moment_of(each) for each in ids(await feed.next())] == [at(2), at(3)]
 
-    async def test_a_slow_client_costs_no_more_than_its_share_and_gets_the_newest(self) -> None:
-        reader = Reader(*(frame(900, task=task, size=1000) for task in range(200)))
-        stream = feed(reader)
+    async def test_a_slow_client_costs_no_more_than_its_share_and_gets_the_newest(
+        self, feed: Feed, reader: Reader
+    ) -> None:
+        reader.add(*(frame(900, task=task, size=1000) for task in range(200)))
         for version in range(1, 11):
             for task in range(200):
-                stream.offer(frame(version, task=task, size=1000), at(version))
-        held = [each for each, _ in stream._waiting.values() if each is not None]
+                feed.offer(frame(version, task=task, size=1000), at(version))
+        held = [each for each, _ in feed._waiting.values() if each is not None]
         assert sum(len(each.data) for each in held) <= HELD_BYTES
         seen: list[str] = []
         while len(seen) < 200:
-            seen += ids(await stream.next())
+            seen += ids(await feed.next())
         assert len(seen) == 200
         assert {len(each) <= 50 for each in reader.asked} == {True}
         assert sum(map(len, reader.asked)) == 200 - len(held)
-        assert stream._held_bytes == 0
+        assert feed._held_bytes == 0
 
-    async def test_one_that_is_too_far_behind_is_let_go(self) -> None:
-        stream = feed()
+    async def test_one_that_is_too_far_behind_is_let_go(self, feed: Feed) -> None:
         for task in range(MAX_PENDING):
-            stream.offer(frame(1, task=task), START)
-        assert not stream.closed
-        stream.offer(frame(1, task=MAX_PENDING), START)
-        assert stream.closed
+            feed.offer(frame(1, task=task), START)
+        assert not feed.closed
+        feed.offer(frame(1, task=MAX_PENDING), START)
+        assert feed.closed
 
-    async def test_catches_up_first_and_leaves_out_what_is_newer_or_gone(self) -> None:
-        reader = Reader(frame(3, task=1), frame(3, task=2))
-        stream = feed(reader)
-        stream.offer(frame(9, task=2), at(9))
-        stream.catch_up([UUID(int=task) for task in (1, 2, 3)], at(0))
-        stream.open_with(at(0), reset=False)
-        assert ids(await stream.next()) == [cursor_of(at(0))]
-        assert [moment_of(each) for each in ids(await stream.next())] == [at(0), at(9)]
+    async def test_catches_up_first_and_leaves_out_what_is_newer_or_gone(self, feed: Feed, reader: Reader) -> None:
+        reader.add(frame(3, task=1), frame(3, task=2))
+        feed.offer(frame(9, task=2), at(9))
+        feed.catch_up([UUID(int=task) for task in (1, 2, 3)], at(0))
+        feed.open_with(at(0), reset=False)
+        assert ids(await feed.next()) == [cursor_of(at(0))]
+        assert [moment_of(each) for each in ids(await feed.next())] == [at(0), at(9)]
         assert reader.asked == [[1, 3]]
 
-    async def test_what_changes_while_it_is_read_again_comes_in_its_newer_state_alone(self) -> None:
-        stream = feed()
+    async def test_what_changes_while_it_is_read_again_comes_in_its_newer_state_alone(self, feed: Feed) -> None:
 
         async def changing(wanted: list[UUID]) -> list[Frame]:
-            stream.offer(frame(8, task=1), at(8))
+            feed.offer(frame(8, task=1), at(8))
             return [frame(7, task=each.int) for each in wanted]
 
-        stream._reload = changing
-        stream.catch_up([UUID(int=1), UUID(int=2)], at(0))
-        assert [moment_of(each) for each in ids(await stream.next())] == [at(0), at(8)]
+        feed._reload = changing
+        feed.catch_up([UUID(int=1), UUID(int=2)], at(0))
+        assert [moment_of(each) for each in ids(await feed.next())] == [at(0), at(8)]
 
-    async def test_a_database_that_is_away_is_asked_again(self) -> None:
-        reader = Reader(frame(1, task=1))
+    async def test_a_database_that_is_away_is_asked_again(self, feed: Feed, reader: Reader) -> None:
+        reader.add(frame(1, task=1))
         reader.answers = False
-        stream = feed(reader)
-        stream.catch_up([UUID(int=1)], at(0))
-        stream.ping_due = True
-        assert await stream.next() == b": ping\n\n"
+        feed.catch_up([UUID(int=1)], at(0))
+        feed.ping_due = True
+        assert await feed.next() == b": ping\n\n"
         assert reader.asked == [[1]]
         reader.answers = True
-        assert ids(await stream.next()) == [cursor_of(at(0))]
+        assert ids(await feed.next()) == [cursor_of(at(0))]
 
-    async def test_only_an_idle_one_moves_its_cursor_with_a_heartbeat(self) -> None:
-        stream = feed()
-        stream.advance(at(5))
-        stream.advance(at(4))
-        stream.ping_due = True
-        assert ids(await stream.next()) == [cursor_of(at(5))]
-        assert stream._ping() != b": ping\n\n"
-        stream.catch_up([UUID(int=1)], at(0))
-        assert stream._ping() == b": ping\n\n"
+    async def test_only_an_idle_one_moves_its_cursor_with_a_heartbeat(self, feed: Feed) -> None:
+        feed.advance(at(5))
+        feed.advance(at(4))
+        feed.ping_due = True
+        assert ids(await feed.next()) == [cursor_of(at(5))]
+        assert feed._ping() != b": ping\n\n"
+        feed.catch_up([UUID(int=1)], at(0))
+        assert feed._ping() == b": ping\n\n"
 
-    async def test_a_reset_says_so_in_an_event_of_its_own(self) -> None:
-        stream = feed()
-        stream.open_with(None, reset=True)
-        piece: Any = await stream.next()
+    async def test_a_reset_says_so_in_an_event_of_its_own(self, feed: Feed) -> None:
+        feed.open_with(None, reset=True)
+        piece: Any = await feed.next()
         assert b"event: reset\ndata: {}\nid: " in piece
