@@ -163,20 +163,11 @@ class TestValidation:
     @pytest.mark.parametrize(
         "raw",
         [
-            b"[" * 100_000,
-            b"[" * 100_000 + b"]" * 100_000,
-            b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
-            b'{"email": "\xff"}',
-            b'{"count": ' + b"9" * 5000 + b"}",
-            b'{"count": NaN}',
-            b'{"count": 1e400}',
-            b'{"email": "\\ud800"}',
-            b'{"email": "a@example.com", "\\ud800": 1}',
-            b"{",
-            b"",
-            b"null",
+            b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+            b'{"email": "\xff"}', b'{"email": "\\ud800"}', b'{"email": "a@example.com", "\\ud800": 1}',
+            b'{"count": ' + b"9" * 5000 + b"}", b'{"count": NaN}', b'{"count": 1e400}', b"{", b"", b"null",
         ],
-    )
+    )  # fmt: skip
     def test_hostile_json_is_a_clean_4xx(self, client: TestClient, raw: bytes) -> None:
         answer = client.post("/body", content=raw, headers={"Content-Type": "application/json"})
         assert answer.status_code in {400, 422}

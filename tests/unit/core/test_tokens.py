@@ -150,13 +150,10 @@ class TestAttacks:
         key = own_key()
         refused(jwt.encode(claims(), key, algorithm, headers={"kid": security._key_id(key)}))
 
-    def test_a_stripped_signature(self) -> None:
-        head, body, _ = sign(claims()).split(".")
+    def test_a_stripped_signature_and_a_swapped_payload(self) -> None:
+        head, body, signature = sign(claims()).split(".")
         refused(f"{head}.{body}.")
         refused(f"{head}.{body}")
-
-    def test_a_swapped_payload(self) -> None:
-        head, _, signature = sign(claims()).split(".")
         refused(f"{head}.{encode(claims(sub=str(uuid4())))}.{signature}")
 
     def test_any_changed_character(self) -> None:
@@ -214,10 +211,8 @@ class TestAttacks:
         for value in (..., *wrong):
             refused(sign(claims(**{claim: value})))
 
-    def test_an_expired_one(self) -> None:
+    def test_an_expired_one_and_a_refresh_token(self) -> None:
         refused(security.create_access_token(USER, SESSION, now() - timedelta(minutes=17)))
-
-    def test_a_refresh_token(self) -> None:
         refused(security.new_refresh_token())
 
 

@@ -19,12 +19,10 @@ NEW_NODES = (ast.JoinedStr, ast.NamedExpr, ast.AnnAssign, ast.Match, ast.AsyncFu
 class TestBatchFile:
     content = (ROOT / "run_unit_tests.bat").read_bytes()
 
-    def test_has_windows_line_ends_throughout(self) -> None:
+    def test_is_plain_ascii_for_any_code_page_with_windows_line_ends(self) -> None:
+        assert self.content.isascii()
         assert self.content.count(b"\n") == self.content.count(b"\r\n") > 5
         assert self.content.endswith(b"\r\n")
-
-    def test_is_plain_ascii_for_any_code_page(self) -> None:
-        assert self.content.isascii()
 
     @pytest.mark.parametrize("part", ['pushd "%~dp0"', r".venv\Scripts\python.exe", "-m pytest %*", "exit /b %CODE%"])
     def test_runs_pytest_in_its_own_folder_with_the_options_given_and_returns_its_exit_code(self, part: str) -> None:

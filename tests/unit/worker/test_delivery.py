@@ -75,12 +75,6 @@ class TestDeliver:
         assert 10 < statement.calls < 100
         assert isinstance(caught.value.__cause__, OperationalError)
 
-    def test_without_time_it_tries_once(self) -> None:
-        statement = Statement(lost())
-        with pytest.raises(Undeliverable):
-            deliver(statement, 0)
-        assert statement.calls == 1
-
     def test_the_pauses_grow_to_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pauses: list[float] = []
         monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.5)
@@ -88,11 +82,16 @@ class TestDeliver:
         deliver(Statement(*(lost() for _ in range(5))), 3600)
         assert pauses == [0.5, 1, 2, 2, 2]
 
-    @pytest.mark.parametrize("error", [DUPLICATE, ValueError("the statement's own")])
-    def test_an_error_of_the_statement_is_raised_at_once(self, error: Exception) -> None:
+    @pytest.mark.parametrize(
+        ("error", "seconds", "raised"),
+        [(DUPLICATE, 30, IntegrityError), (ValueError("its own"), 30, ValueError), (lost(), 0, Undeliverable)],
+    )
+    def test_an_error_of_the_statement_and_any_without_time_is_raised_at_once(
+        self, error: Exception, seconds: float, raised: type[Exception]
+    ) -> None:
         statement = Statement(error)
-        with pytest.raises(type(error)):
-            deliver(statement, 30)
+        with pytest.raises(raised):
+            deliver(statement, seconds)
         assert statement.calls == 1
 
 
