@@ -76,20 +76,16 @@ def outside() -> list[Path]:
     return found
 
 
-class TestOutsideOfTheRoom:
-    @pytest.mark.parametrize("path", outside(), ids=name_of)
-    def test_every_statement_is_portable(self, path: Path) -> None:
-        assert engine_only(text_of(path)) == []
+@pytest.mark.parametrize("path", outside(), ids=name_of)
+def test_every_statement_outside_of_the_room_is_portable(path: Path) -> None:
+    assert engine_only(text_of(path)) == []
 
 
-class TestTheRoom:
-    def test_its_docstring_tells_of_every_module(self) -> None:
-        modules = {path.relative_to(ROOM).with_suffix("").as_posix() for path in ROOM.rglob("*.py")}
-        expected = {name.removesuffix("/__init__") for name in modules} - {"__init__"}
-        told = {
-            line.split()[0] for line in (room.__doc__ or "").splitlines() if line.startswith("    ") and line[4] != " "
-        }
-        assert told == expected
+def test_the_docstring_of_the_room_tells_of_every_module() -> None:
+    modules = {path.relative_to(ROOM).with_suffix("").as_posix() for path in ROOM.rglob("*.py")}
+    expected = {name.removesuffix("/__init__") for name in modules} - {"__init__"}
+    lines = (room.__doc__ or "").splitlines()
+    assert {line.split()[0] for line in lines if line.startswith("    ") and line[4] != " "} == expected
 
 
 class TestTheRule:

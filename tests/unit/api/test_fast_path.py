@@ -68,11 +68,6 @@ async def get(_user: Reader, part: str) -> str:
     return f"long {part}"
 
 
-@pytest.fixture(scope="module")
-def client() -> TestClient:
-    return TestClient(app, raise_server_exceptions=False)
-
-
 def test_a_body_that_is_understood_is_answered_with_the_scopes_of_the_route(client: TestClient) -> None:
     assert client.post("/parts/", json={"name": "x"}).text == "short x write"
 

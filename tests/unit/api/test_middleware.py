@@ -63,11 +63,6 @@ async def named() -> str:
     return "x"
 
 
-@pytest.fixture(scope="module")
-def client() -> TestClient:
-    return TestClient(app, raise_server_exceptions=False)
-
-
 def call(scope: dict[str, Any], messages: list[Message]) -> list[Message]:
     """The raw protocol, for what a client library would not send."""
     base = {"type": "http", "method": "GET", "query_string": b"", "headers": [], "path": "/id", "scheme": "http"}

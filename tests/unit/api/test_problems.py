@@ -69,11 +69,6 @@ async def put(number: int) -> None: ...
 async def total() -> None: ...
 
 
-@pytest.fixture(scope="module")
-def client() -> TestClient:
-    return TestClient(app, raise_server_exceptions=False)
-
-
 def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"

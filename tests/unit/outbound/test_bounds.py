@@ -111,12 +111,9 @@ class TestGzip:
     @given(st.lists(st.binary(max_size=300), max_size=4), st.integers(1, 40), st.integers(1, 50))
     def test_any_members_in_any_pieces_come_out_whole(self, members: list[bytes], cut: int, room: int) -> None:
         packed = b"".join(map(gzip.compress, members))
-        whole = decoding.PIECE
-        decoding.PIECE = room  # a small piece: its borders are met often
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(decoding, "PIECE", room)  # a small piece: its borders are met often
             pieces = list(decoded((packed[at : at + cut] for at in range(0, len(packed), cut)), "GZIP"))
-        finally:
-            decoding.PIECE = whole
         assert b"".join(pieces) == b"".join(members)
         assert all(len(piece) <= room for piece in pieces)
 

@@ -10,16 +10,10 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from app.catalogue import TaskType, _task_type, catalogue, find_type
 from app.errors import InvalidArguments, UnknownTask
-from app.tasks.base import SQLAlchemyTask
 
 
 class Order(BaseModel):
     number: int
-
-
-@pytest.fixture(scope="module")
-def app() -> Celery:
-    return Celery("catalogue-test", task_cls=SQLAlchemyTask, set_as_current=False)
 
 
 def entry(app: Celery, function: Any, **options: Any) -> TaskType:
