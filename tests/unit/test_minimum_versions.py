@@ -30,7 +30,7 @@ FIXED = [
     ("cryptography", "50.0.0", "CVE-2026-69247", "PKCS#7 decryption tells by its errors"),
     ("pyasn1", "0.6.4", "CVE-2026-59885", "crafted ASN.1 denies service"),
     ("rsa", "4.7", "CVE-2020-25658", "decryption in telling time"),
-    ("ecdsa", "0.13.3", "CVE-2019-14853", "a malformed signature raises what nobody catches"),
+    ("ecdsa", "0.13.3", "CVE-2019-14853", "a malformed signature raises an uncaught error"),
     ("celery", "5.2.2", "CVE-2021-23727", "what lies in the result backend is trusted and may run commands"),
     ("redis", "4.5.4", "CVE-2023-28859", "a cancelled command's answer goes to the next caller"),
     ("sqlalchemy", "1.2.18", "CVE-2019-7164", "SQL through order_by"),

@@ -1,4 +1,4 @@
-"""Group commit: who goes together, who gets what, and what happens to those who leave, fail, or come too late."""
+"""Group commit: which calls go together, what each gets, and what becomes of those that are cancelled, fail or come late."""
 
 import asyncio
 import threading
@@ -119,7 +119,7 @@ async def test_a_caller_that_leaves_does_not_disturb_the_others() -> None:
     await batcher.close()
 
 
-async def test_when_all_who_wait_have_left_nothing_is_done() -> None:
+async def test_a_batch_of_cancelled_calls_is_not_begun() -> None:
     work = Work(held=True)
     batcher = Batcher(work, "test")
     first = submit(batcher, 1)

@@ -50,8 +50,8 @@ def claims(**changes: Any) -> dict[str, Any]:
 
 def sign(body: dict[str, Any], headers: dict[str, Any] | None = None, key: str | None = None) -> str:
     """A token with a right signature, whatever else is wrong with it."""
-    ours = own_key()
-    token: str = jwt.encode(body, key or ours, "HS256", headers={"kid": security._key_id(ours)} | (headers or {}))
+    own = own_key()
+    token: str = jwt.encode(body, key or own, "HS256", headers={"kid": security._key_id(own)} | (headers or {}))
     return token
 
 
@@ -115,7 +115,7 @@ class TestRemembered:
             refused(token)
 
     def test_nothing_that_was_refused(self, verified: list[str]) -> None:
-        refused(sign(claims(iss="somebody")))
+        refused(sign(claims(iss="another-issuer")))
         assert security._verified == {}
 
     def test_so_many_and_no_more(self, verified: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +197,7 @@ class TestAttacks:
     @pytest.mark.parametrize(
         ("claim", "wrong"),
         [
-            ("iss", ["somebody-else", ["task-service"] * 2]),
+            ("iss", ["another-issuer", ["task-service"] * 2]),
             ("aud", ["another-api", None]),
             ("sub", ["not a uuid", 1]),
             ("sid", ["' OR 1=1", None]),

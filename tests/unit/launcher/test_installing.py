@@ -1,4 +1,4 @@
-"""What pip and uv said (outputs of theirs, shortened) becomes one line with the way on."""
+"""An error of pip or uv (real outputs, shortened) becomes one line that says what to do."""
 
 import sys
 from pathlib import Path

@@ -62,7 +62,7 @@ class Mailbox:
 
 @contextmanager
 def smtp_server(mailbox: Mailbox, **options: Any) -> Iterator[int]:
-    """The value is the port."""
+    """aiosmtpd in a thread; the value is the port. Without SMTPUTF8 unless the options say otherwise."""
     options = {"enable_SMTPUTF8": False, "server_hostname": "localhost"} | options
     controller = imported("aiosmtpd.controller").Controller(
         mailbox, hostname=LOOPBACK, port=free_loopback_port(), **options

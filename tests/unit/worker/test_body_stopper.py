@@ -1,4 +1,4 @@
-"""Orders and SIGKILLs to real child processes; what the rows say against what the children do."""
+"""Orders and SIGKILLs to real child processes, and the comparison of the rows with what the children run."""
 
 import os
 import signal
