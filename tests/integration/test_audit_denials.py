@@ -34,7 +34,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Of bounds that are new for each test; it stands still."""
     clock = Clock()
-    monkeypatch.setattr(denials, "_bounds", RateLimit(denials.PER_CALLER, denials.PER_PROCESS, clock))
+    monkeypatch.setattr(denials, "bounds", RateLimit(denials.PER_CALLER, denials.PER_PROCESS, clock))
     return clock
 
 
@@ -125,13 +125,11 @@ class TestWithoutTheDatabase:
         """Closed registration needs no database: nothing but the record asks for one."""
         monkeypatch.setattr(get_settings(), "allow_registration", False)
         with SessionLocal() as db:
-            name = db.scalar(text("SELECT current_database()"))
-        services.postgres.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", database="postgres")
-        leave = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-        services.postgres.sql(leave, database="postgres")
+            name = str(db.scalar(text("SELECT current_database()")))
         before, began = unrecorded("database"), time.monotonic()
         body = {"username": "anna", "email": "anna@example.com", "password": PASSWORD}
-        answers = [client.post(f"{API}/auth/register", json=body) for _ in range(3)]
+        with services.refusing(name):
+            answers = [client.post(f"{API}/auth/register", json=body) for _ in range(3)]
         assert [(each.status_code, each.json()["code"]) for each in answers] == [(403, "registration_closed")] * 3
         assert unrecorded("database") - before == 3
         assert time.monotonic() - began < 20

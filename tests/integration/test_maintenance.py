@@ -1,7 +1,7 @@
 """What is due is sent, what the broker lost is sent again, what a dead worker held is rescued. Real Valkey."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +24,7 @@ from app.models import Task, WorkerProcess
 from app.models.task import TaskStatus
 from app.services.execution.attempts import WorkerIdentity
 from app.services.task_service import task_service
+from tests.support.ahead import Ahead
 from tests.support.tasks import claim, new_task, new_user, task_in
 
 GRACE = 5.0
@@ -48,7 +49,7 @@ def broker(db: Session) -> Iterator[Any]:
 def maintenance(db: Session) -> Iterator[Maintenance]:
     maintenance = Maintenance(get_settings())
     yield maintenance
-    maintenance._link.close()
+    maintenance.close()
 
 
 def make_due(db: Session, task: Task) -> None:
@@ -64,11 +65,18 @@ def sent_long_ago(db: Session, *tasks: Task) -> None:
     db.commit()
 
 
-def look(maintenance: Maintenance, db: Session, times: int = 2) -> None:
-    """So many passes that ask what the broker has lost: the first only remembers what is at the front."""
-    for _ in range(times):
-        maintenance._next_lost = 0
-        maintenance.run_once(db)
+@pytest.fixture
+def look(maintenance: Maintenance, db: Session, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`look(times)`: passes that ask what the broker has lost; the first only remembers what is at the front."""
+    clock = Ahead()
+    monkeypatch.setattr(loop, "time", clock)
+
+    def run(times: int = 2) -> None:
+        for _ in range(times):
+            clock.passes(loop.LOST_SECONDS)
+            maintenance.run_once(db)
+
+    return run
 
 
 def messages(broker: Any) -> int:
@@ -149,7 +157,7 @@ class TestPass:
 
 class TestResend:
     def test_a_broker_that_came_back_empty_gets_everything_again(
-        self, db: Session, maintenance: Maintenance, broker: Any
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Callable[..., None]
     ) -> None:
         tasks = [new_task(db) for _ in range(3)]
         for task in tasks:
@@ -157,23 +165,26 @@ class TestResend:
         maintenance.run_once(db)
         assert messages(broker) == 3
         broker.flushdb()
-        maintenance._next_lost = 0
-        maintenance.run_once(db)
+        look(1)
         assert messages(broker) == 3
 
-    def test_a_message_that_an_empty_queue_has_lost(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
+    def test_a_message_that_an_empty_queue_has_lost(
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Callable[..., None]
+    ) -> None:
         task = new_task(db)
         make_due(db, task)
         maintenance.run_once(db)
         broker.delete("default\x06\x166")
         assert messages(broker) == 0
-        look(maintenance, db)
+        look()
         assert messages(broker) == 0  # out for a moment only: a worker may be about to claim it
         sent_long_ago(db, task)
-        look(maintenance, db)
+        look()
         assert messages(broker) == 1
 
-    def test_messages_that_later_ones_have_overtaken(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
+    def test_messages_that_later_ones_have_overtaken(
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Callable[..., None]
+    ) -> None:
         tasks = [new_task(db) for _ in range(6)]
         for task in tasks:
             make_due(db, task)
@@ -183,13 +194,13 @@ class TestResend:
         lost = self._records(broker, tasks)
         assert lost == {tasks[0].id, tasks[1].id}
         sent_long_ago(db, *tasks)
-        look(maintenance, db, 1)
+        look(1)
         assert messages(broker) == 4  # the front may be about to move
-        look(maintenance, db, 3)
+        look(3)
         assert (messages(broker), self._records(broker, tasks)) == (6, set())
 
     def test_a_lost_message_of_one_priority_is_not_made_up_for_by_another(
-        self, db: Session, maintenance: Maintenance, broker: Any
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Callable[..., None]
     ) -> None:
         critical, high = new_task(db, priority="critical"), new_task(db, priority="high")
         for task in (critical, high):
@@ -197,8 +208,28 @@ class TestResend:
         maintenance.run_once(db)
         broker.delete("high_priority")
         sent_long_ago(db, critical, high)
-        look(maintenance, db)
+        look()
         assert (broker.llen("high_priority"), broker.llen("high_priority\x06\x163")) == (1, 1)
+
+    @pytest.mark.parametrize("queue", ["gpu", "default", "high_priority", "low_priority"])
+    def test_each_declared_queue_and_each_that_a_task_type_names_is_looked_at(
+        self,
+        db: Session,
+        maintenance: Maintenance,
+        broker: Any,
+        look: Callable[..., None],
+        monkeypatch: pytest.MonkeyPatch,
+        queue: str,
+    ) -> None:
+        kinds = {"mine": SimpleNamespace(queue="gpu"), "other": SimpleNamespace(queue=None)}
+        monkeypatch.setattr(loop, "catalogue", lambda: kinds)
+        maintenance.run_once(db)  # it knows the broker now
+        task = new_task(db)
+        db.execute(update(Task).where(Task.id == task.id).values(queue=queue))
+        due.mark_dispatched(db, [Dispatch.of(task)])  # by another process, and the message was lost
+        sent_long_ago(db, task)
+        look()
+        assert broker.llen(f"{queue}\x06\x166") == 1
 
     @staticmethod
     def _records(broker: Any, tasks: list[Task]) -> set[UUID]:
@@ -207,14 +238,14 @@ class TestResend:
         return {task.id for task in tasks} - found
 
     def test_nothing_is_sent_again_while_the_queue_still_holds_messages(
-        self, db: Session, maintenance: Maintenance, broker: Any
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Callable[..., None]
     ) -> None:
         tasks = [new_task(db) for _ in range(3)]
         for task in tasks:
             make_due(db, task)
         maintenance.run_once(db)
         sent_long_ago(db, *tasks)
-        look(maintenance, db, 3)
+        look(3)
         assert messages(broker) == 3
 
     def test_without_a_broker_rows_stay_due(
@@ -227,13 +258,6 @@ class TestResend:
         assert passes.anything_due(db)
         with pytest.raises(Exception, match="refused"):
             BrokerLink().producer()
-
-
-class TestQueues:
-    def test_one_that_a_task_names_for_itself_is_looked_at_as_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        kinds = {"mine": SimpleNamespace(queue="gpu"), "other": SimpleNamespace(queue=None)}
-        monkeypatch.setattr(loop, "catalogue", lambda: kinds)
-        assert set(loop._queues()) >= {"gpu", "default", "high_priority", "low_priority"}
 
 
 class TestRescue:

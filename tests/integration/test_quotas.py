@@ -1,21 +1,19 @@
 """What one user may have queued and send: exact in one process, bounded in two, and nobody else's business."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
-from app.db.session import SessionLocal, engine
+from app.db.session import SessionLocal
 from app.errors import QuotaExceeded, TooManyBytesQueued, TooManyTasksQueued, UnknownTask
 from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
@@ -23,7 +21,9 @@ from app.services.task_service import task_service
 from app.services.tasks import quotas as module
 from app.services.tasks.quotas import Load, Quotas, load_of
 from tests.support.accounts import bearer
+from tests.support.ahead import Ahead
 from tests.support.stack import Stack
+from tests.support.statements import before_each_statement
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client, task_client
 from tests.support.tasks import claim, new_user, task_in
 from tests.support.waiting import wait_for
@@ -69,16 +69,8 @@ def queued(user: UUID) -> int:
 @contextmanager
 def looks(act: Callable[[], object]) -> Iterator[None]:
     """`act` is called whenever the database is about to be asked what a user has queued."""
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if "octet_length" in statement:
-            act()
-
-    event.listen(engine(), "before_cursor_execute", note)
-    try:
+    with before_each_statement(lambda statement, _: act() if "octet_length" in statement else None):
         yield
-    finally:
-        event.remove(engine(), "before_cursor_execute", note)
 
 
 @pytest.fixture
@@ -91,10 +83,9 @@ def looks_at_will(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """`passes(5)`: five seconds later, by this process's clock."""
-    ahead: list[float] = []
-    clock = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + sum(ahead))
+    clock = Ahead()
     monkeypatch.setattr(module, "time", clock)
-    return ahead.append
+    return clock.passes
 
 
 def refused(answer: httpx.Response, code: str) -> int:

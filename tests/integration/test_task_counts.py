@@ -330,6 +330,6 @@ def test_maintenance_folds(db: Session) -> None:
     task_in(db, TaskStatus.SUCCEEDED)
     maintenance = Maintenance(get_settings())
     assert maintenance.run_once(db)
-    maintenance._link.close()
+    maintenance.close()
     assert db.execute(text("SELECT count(*) FROM task_count_changes")).scalar_one() == 0
     assert agrees(db)
