@@ -16,13 +16,10 @@ from tests.support.event_reader import EventReader
 from tests.support.running import TASKS
 from tests.support.services import Services
 from tests.support.settings import settings
+from tests.support.shared import LATER, Person
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
-BODY: dict[str, Any] = {
-    "name": "x", "task_type": "x", "celery_task_name": "app.tasks.common_tasks.long_running_task", "args": [1],
-    "delay_seconds": 3600,
-}  # fmt: skip
 # The look at credentials comes every second; the rest is for a machine that has other things to do.
 SOON = 8
 
@@ -34,26 +31,17 @@ def stack(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield started
 
 
-class Caller:
-    """A new user with an open login, and one who may do things to them."""
+class Caller(Person):
+    """A new user with an open login, and an administrator who may change the user."""
 
     def __init__(self, stack: Stack) -> None:
-        self.stack = stack
-        self.http = stack.api(token="")
-        self.user = accounts.register(self.http)
-        self.token = accounts.login(self.http, self.user["username"])["access_token"]
-        self.http.headers.update(bearer(self.token))
+        super().__init__(stack)
         self.admin = stack.api(role="admin")
 
     @property
     def session(self) -> UUID:
         logins = self.http.get(f"{API}/auth/sessions").json()
         return UUID(next(each["id"] for each in logins if each["current"]))
-
-    def create(self) -> str:
-        answer = self.http.post(TASKS, json=BODY)
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
 
     def key(self, **fields: Any) -> dict[str, Any]:
         answer = self.http.post(f"{API}/auth/api-keys", json={"name": "x", "scopes": ["tasks:read"]} | fields)
@@ -63,7 +51,7 @@ class Caller:
     def administer(self, **changes: Any) -> None:
         assert self.admin.patch(f"{API}/users/{self.user['id']}", json=changes).status_code == 200
 
-    # What takes the right to go on away.
+    # Each of these takes the right to go on away.
 
     def log_out(self) -> None:
         assert self.http.post(f"{API}/auth/logout").status_code == 204
@@ -89,11 +77,10 @@ def caller(stack: Stack) -> Caller:
 
 
 @contextmanager
-def both(stack: Stack, token: str, task_id: str) -> Iterator[tuple[EventReader, EventReader]]:
-    with (
-        EventReader(stack.url, f"{TASKS}{task_id}/events", token) as one,
-        EventReader(stack.url, f"{TASKS}events", token) as every,
-    ):
+def both(caller: Caller, token: str = "") -> Iterator[tuple[EventReader, EventReader]]:
+    """The streams of a new task, and of all tasks of this caller."""
+    caller.token = token or caller.token
+    with caller.follow(caller.create(**LATER)) as one, caller.feed() as every:
         assert (one.status, every.status) == (200, 200)
         yield one, every
 
@@ -113,8 +100,8 @@ class TestTheRightToIt:
     def test_ends_with_the_login(self, stack: Stack, caller: Caller, lose: Callable[[Caller], None]) -> None:
         bystander = Caller(stack)
         with (
-            both(stack, caller.token, caller.create()) as mine,
-            both(stack, bystander.token, bystander.create()) as others,
+            both(caller) as mine,
+            both(bystander) as others,
         ):
             lose(caller)
             for events in mine:
@@ -123,7 +110,7 @@ class TestTheRightToIt:
             for events in others:
                 events.until(lambda each, pings=events.pings: each.pings > pings, "a sign of life")
                 assert not events.ended
-        with EventReader(stack.url, f"{TASKS}events", caller.token) as again:
+        with caller.feed() as again:
             again.await_end(SOON)
             assert again.status == 401
 
@@ -133,24 +120,25 @@ class TestTheRightToIt:
 
             begun = datetime.now(UTC) - access_token_life() + timedelta(seconds=4)
             token = create_access_token(UUID(caller.user["id"]), caller.session, begun)
-        with both(stack, token, caller.create()) as mine:
+        self._ends_in_4_seconds(caller, token)
+
+    def test_ends_with_an_api_key_that_expires(self, caller: Caller) -> None:
+        key = caller.key(expires_at=(datetime.now(UTC) + timedelta(seconds=4)).isoformat())
+        self._ends_in_4_seconds(caller, key["key"])
+
+    @staticmethod
+    def _ends_in_4_seconds(caller: Caller, token: str) -> None:
+        with both(caller, token) as mine:
             for events in mine:
                 events.until(lambda each: each.pings, "a sign of life before")
                 events.await_end(4 + SOON)
 
-    def test_ends_with_an_api_key_that_is_revoked(self, stack: Stack, caller: Caller) -> None:
+    def test_ends_with_an_api_key_that_is_revoked(self, caller: Caller) -> None:
         key = caller.key()
-        with both(stack, key["key"], caller.create()) as mine:
+        with both(caller, key["key"]) as mine:
             assert caller.http.delete(f"{API}/auth/api-keys/{key['id']}").status_code == 204
             for events in mine:
                 events.await_end(SOON)
-
-    def test_ends_with_an_api_key_that_expires(self, stack: Stack, caller: Caller) -> None:
-        key = caller.key(expires_at=(datetime.now(UTC) + timedelta(seconds=4)).isoformat())
-        with both(stack, key["key"], caller.create()) as mine:
-            for events in mine:
-                events.until(lambda each: each.pings, "a sign of life before")
-                events.await_end(4 + SOON)
 
 
 class TestTheServersEnd:
@@ -161,9 +149,9 @@ class TestTheServersEnd:
         with Stack(services, tmp_path) as stack:
             server = stack.server(options=protocol)
             caller = Caller(stack)
-            task_id = caller.create()
+            task_id = caller.create(**LATER)
             waiting = EventReader(stack.url, f"{TASKS}{task_id}?wait=60", caller.token)
-            with both(stack, caller.token, task_id) as streams, ExitStack() as left:
+            with both(caller) as streams, ExitStack() as left:
                 waiting.start()
                 left.push(waiting)
                 for _ in range(5):  # by then the server has read it, too
@@ -184,10 +172,8 @@ class TestASlowClient:
         with Stack(services, tmp_path) as stack:
             server = stack.server()
             caller = Caller(stack)
-            task_id = caller.create()
-            reader = EventReader(stack.url, f"{TASKS}{task_id}/events", caller.token, buffer=2**18)
-            stuck = EventReader(stack.url, f"{TASKS}events", caller.token, buffer=2**18)
-            with reader as slow, stuck as frozen:
+            task_id = caller.create(**LATER)
+            with caller.follow(task_id, buffer=2**18) as slow, caller.feed(buffer=2**18) as frozen:
                 slow.until(lambda each: each.events, "the first state")
                 slow.pause()
                 frozen.pause()
@@ -210,13 +196,13 @@ class TestASlowClient:
         return int(answer.json()["version"])
 
 
-def test_streams_that_end_leave_nothing_behind(stack: Stack, caller: Caller) -> None:
+def test_streams_that_end_leave_nothing_behind(caller: Caller) -> None:
     """Else the limit of streams would be used up by and by; the default one is fifty."""
-    task_id = caller.create()
+    task_id = caller.create(**LATER)
     for _ in range(60):
 
         def opens() -> bool:
-            with EventReader(stack.url, f"{TASKS}{task_id}/events", caller.token) as events:
+            with caller.follow(task_id) as events:
                 return events.status == 200
 
         wait_for(opens, 10, "a stream to open")

@@ -1,7 +1,7 @@
 """Users for tests, made as users are: through the API. Only an administrator's role is set in the database."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -36,6 +36,17 @@ def make_user(http: httpx.Client, promote: Promote, role: str = "user") -> tuple
         promote(user["id"])
         user["role"] = "admin"
     return user, login(http, user["username"])["access_token"]
+
+
+def pages(http: httpx.Client, url: str, token: str, **params: Any) -> Iterator[httpx.Response]:
+    """The pages of a list, by the link from each to the next one."""
+    answer = http.get(url, params=params, headers=bearer(token))
+    while True:
+        assert answer.status_code == 200, answer.text
+        yield answer
+        if "next" not in answer.links:
+            return
+        answer = http.get(answer.links["next"]["url"], headers=bearer(token))
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -31,7 +31,7 @@ from app.models import User
 from tests.support import accounts, guardian, waiting
 from tests.support.running import Running, example_stack
 from tests.support.services import Services, environment
-from tests.support.settings import settings
+from tests.support.settings import on_new_database, settings
 from tests.support.stack import Stack
 from tests.support.task_client import TaskClient, task_client
 from tests.support.tasks import new_login
@@ -92,10 +92,8 @@ def db(services: Services, rollback_database: str) -> Iterator[Session]:
 
 @pytest.fixture
 def fresh_database(services: Services) -> Iterator[None]:
-    name = services.new_database()
-    with settings(environment(services.database_url(name), services.flushed_broker())):
+    with on_new_database(services):
         yield
-    services.drop_database(name)
 
 
 @pytest.fixture

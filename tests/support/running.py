@@ -37,6 +37,11 @@ class Running:
     def http(self) -> httpx.Client:
         return self.stack.api()
 
+    @property
+    def token(self) -> str:
+        """Of the user as whom `http` speaks."""
+        return str(self.http.headers["Authorization"]).removeprefix("Bearer ")
+
     def create(self, name: str, *args: Any, kwargs: dict[str, Any] | None = None, **fields: Any) -> str:
         """A task of `tests.support.example_tasks`; its id."""
         full = name if name.startswith("app.") else f"tests.{name}"
