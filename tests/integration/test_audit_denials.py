@@ -8,16 +8,15 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from app.api.http import denials
 from app.core.config import get_settings
 from app.core.metrics import exposition
-from app.db.session import SessionLocal
 from app.services.tasks.bounds import RateLimit
 from tests.support.accounts import API, PASSWORD, bearer
 from tests.support.audit import recorded
 from tests.support.services import Services
+from tests.support.settings import sql
 from tests.support.task_client import TaskClient
 
 MakeUser = Callable[..., tuple[dict[str, Any], str]]
@@ -111,8 +110,7 @@ class TestWithoutTheDatabase:
         self, client: httpx.Client, make_user: MakeUser, caplog: pytest.LogCaptureFixture
     ) -> None:
         _, token = make_user()
-        with SessionLocal.begin() as db:
-            db.execute(text("ALTER TABLE audit_events RENAME TO elsewhere"))
+        sql("ALTER TABLE audit_events RENAME TO elsewhere")
         before = unrecorded("database")
         answer = client.get(f"{API}/users/", headers=bearer(token))
         assert (answer.status_code, answer.json()["code"]) == (403, "admin_only")
@@ -124,11 +122,9 @@ class TestWithoutTheDatabase:
     ) -> None:
         """Closed registration needs no database: nothing but the record asks for one."""
         monkeypatch.setattr(get_settings(), "allow_registration", False)
-        with SessionLocal() as db:
-            name = str(db.scalar(text("SELECT current_database()")))
         before, began = unrecorded("database"), time.monotonic()
         body = {"username": "anna", "email": "anna@example.com", "password": PASSWORD}
-        with services.refusing(name):
+        with services.refusing(sql("SELECT current_database()")[0][0]):
             answers = [client.post(f"{API}/auth/register", json=body) for _ in range(3)]
         assert [(each.status_code, each.json()["code"]) for each in answers] == [(403, "registration_closed")] * 3
         assert unrecorded("database") - before == 3

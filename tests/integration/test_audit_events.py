@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from app.core.config import get_settings
 from app.db.session import SessionLocal
@@ -18,6 +17,7 @@ from app.services.task_service import task_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, bearer, login, register
 from tests.support.audit import recorded
+from tests.support.settings import sql
 from tests.support.task_client import TaskClient, module_client
 from tests.support.tasks import new_task, new_user, task_in
 
@@ -53,18 +53,17 @@ class TestLogins:
         assert one("login.succeeded", object_id=user["id"]).request_id == answer.headers["x-request-id"]
 
     @pytest.mark.parametrize("why", ["wrong password", "inactive"])
-    def test_a_failed_one_names_the_account_and_nobody_who_did_it(self, client: httpx.Client, why: str) -> None:
+    def test_a_failed_one_names_the_account_and_no_actor(self, client: httpx.Client, why: str) -> None:
         user = register(client)
         if why == "inactive":
-            with SessionLocal.begin() as db:
-                db.execute(text("UPDATE users SET is_active = false WHERE id = :id"), {"id": user["id"]})
+            sql("UPDATE users SET is_active = false WHERE id = :id", id=user["id"])
         password = PASSWORD if why == "inactive" else WRONG
         answer = client.post(f"{API}/auth/login", data={"username": user["username"], "password": password})
         assert answer.status_code == 401
         record = one("login.failed", object_id=user["id"])
         assert (record.actor_id, record.actor_name, record.detail) == (None, None, {"why": why})
 
-    def test_a_name_that_nobody_has_is_not_told(self, client: httpx.Client) -> None:
+    def test_an_unknown_name_is_not_told(self, client: httpx.Client) -> None:
         for typed in ("my-secret-password", "MY-secret-password"):
             client.post(f"{API}/auth/login", data={"username": typed, "password": WRONG})
         records = recorded("login.failed", object_kind="login")[-2:]
@@ -80,8 +79,7 @@ class TestLogins:
         assert len(recorded("login.failed", object_id=user["id"])) == 10
         record = one("login.throttled", object_id=user["id"])
         assert record.detail == {"failures": 10, "window_seconds": 900}
-        with SessionLocal.begin() as db:
-            db.execute(text("UPDATE login_failures SET window_started_at = now() - interval '1 day'"))
+        sql("UPDATE login_failures SET window_started_at = now() - interval '1 day'")
         for _ in range(11):
             client.post(f"{API}/auth/login", data=data)
         assert len(recorded("login.throttled", object_id=user["id"])) == 2
@@ -89,14 +87,12 @@ class TestLogins:
     def test_an_address_is_recorded_as_throttled_once_too(
         self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with SessionLocal.begin() as db:
-            db.execute(text("DELETE FROM login_failures"))
+        sql("DELETE FROM login_failures")
         monkeypatch.setattr(get_settings(), "login_attempts_per_address", 3)
         for number in range(6):
             client.post(f"{API}/auth/login", data={"username": f"nobody{number}", "password": WRONG})
         assert one("login.throttled", object_kind="address").object_id == "testclient"
-        with SessionLocal.begin() as db:
-            db.execute(text("DELETE FROM login_failures"))
+        sql("DELETE FROM login_failures")
 
     def test_a_replayed_token_is_recorded_once(self, client: httpx.Client) -> None:
         user = register(client)
@@ -127,9 +123,8 @@ class TestLogins:
 
 class TestUsers:
     def test_an_administrators_deeds_name_both(self, client: httpx.Client, admin: TaskClient) -> None:
-        token = admin.headers["Authorization"].removeprefix("Bearer ")
         body = {"username": "carol", "email": "carol@example.com", "password": PASSWORD}
-        carol = call(client, "POST", "/users/", token, json=body).json()
+        carol = call(client, "POST", "/users/", admin.token, json=body).json()
         path = f"/users/{carol['id']}"
         for changes in (
             {"role": "admin", "username": "carola"},
@@ -138,8 +133,8 @@ class TestUsers:
             {"username": "carola"},  # nor is this
             {},
         ):
-            assert call(client, "PATCH", path, token, json=changes).status_code == 200
-        assert call(client, "DELETE", path, token).status_code == 204
+            assert call(client, "PATCH", path, admin.token, json=changes).status_code == 200
+        assert call(client, "DELETE", path, admin.token).status_code == 204
         records = recorded(object_id=carol["id"])
         assert [(record.event, record.detail) for record in records] == [
             ("user.created", {"username": "carol", "role": "user", "is_active": True}),
@@ -154,12 +149,11 @@ class TestUsers:
         }
 
     def test_what_is_refused_leaves_no_record(self, client: httpx.Client, admin: TaskClient, tasks: TaskClient) -> None:
-        token = admin.headers["Authorization"].removeprefix("Bearer ")
         taken = {"username": admin.user["username"], "role": "admin"}
         path = f"/users/{tasks.user['id']}"
-        assert call(client, "PATCH", path, token, json=taken).status_code == 409
+        assert call(client, "PATCH", path, admin.token, json=taken).status_code == 409
         tasks.create()
-        assert call(client, "DELETE", path, token).status_code == 409
+        assert call(client, "DELETE", path, admin.token).status_code == 409
         assert [record.event for record in recorded(object_id=tasks.user["id"])] == [
             "user.registered",
             "login.succeeded",
@@ -168,8 +162,7 @@ class TestUsers:
     def test_records_stay_when_the_account_goes(
         self, client: httpx.Client, admin: TaskClient, tasks: TaskClient
     ) -> None:
-        token = admin.headers["Authorization"].removeprefix("Bearer ")
-        assert call(client, "DELETE", f"/users/{tasks.user['id']}", token).status_code == 204
+        assert call(client, "DELETE", f"/users/{tasks.user['id']}", admin.token).status_code == 204
         assert len(recorded(actor_id=tasks.user["id"], actor_name=tasks.user["username"])) == 2
 
     def test_outside_of_http_there_is_an_origin_and_no_actor(self, client: httpx.Client) -> None:
@@ -269,13 +262,11 @@ class TestTransactions:
 
     def test_a_record_that_cannot_be_written_undoes_the_deed(self, tasks: TaskClient) -> None:
         task_id = tasks.create()["id"]
-        with SessionLocal.begin() as db:
-            db.execute(text("ALTER TABLE audit_events ADD CONSTRAINT none CHECK (false) NOT VALID"))
+        sql("ALTER TABLE audit_events ADD CONSTRAINT none CHECK (false) NOT VALID")
         try:
             assert tasks.post(f"{task_id}/cancel").status_code == 500
         finally:
-            with SessionLocal.begin() as db:
-                db.execute(text("ALTER TABLE audit_events DROP CONSTRAINT none"))
+            sql("ALTER TABLE audit_events DROP CONSTRAINT none")
         assert tasks.get(task_id).json()["status"] == "pending"
         assert recorded(object_id=task_id) == []
 
@@ -309,8 +300,7 @@ class TestSecrets:
         client.post(f"{API}/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
         client.post(f"{API}/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
         call(client, "GET", f"/users/{typed}", token)
-        with SessionLocal() as db:
-            told = "\n".join(db.scalars(text("SELECT audit_events::text FROM audit_events")))
+        told = "\n".join(row[0] for row in sql("SELECT audit_events::text FROM audit_events"))
         assert user["id"] in told
         for secret in (PASSWORD, WRONG, typed, token, tokens["refresh_token"], tokens["access_token"], "argon2"):
             assert secret not in told

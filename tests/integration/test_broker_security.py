@@ -103,9 +103,8 @@ def test_tasks_run_over_tls_with_the_user_of_the_document(stack: Stack, broker: 
 
 
 def _live_events_are_heard(running: Running, broker: BrokerServer) -> None:
-    token = str(running.http.headers["Authorization"]).removeprefix("Bearer ")
     channel = "task_service:live:0"
-    with EventReader(running.stack.url, f"{TASKS}events", token) as events, broker.client() as client:
+    with EventReader(running.stack.url, f"{TASKS}events", running.token) as events, broker.client() as client:
         wait_for(lambda: dict(client.pubsub_numsub(channel))[channel.encode()], SECONDS, "the API to listen")
         with client.pubsub() as heard:
             heard.subscribe(channel)
@@ -117,8 +116,7 @@ def _live_events_are_heard(running: Running, broker: BrokerServer) -> None:
 
 def _queue_stalls_are_noticed(running: Running) -> None:
     """Maintenance and the stall detector look at queues that nobody serves."""
-    (worker,) = [part for part in running.stack.parts if part.name.startswith("worker")]
-    assert worker.stop(20) == 0
+    assert running.worker.stop(20) == 0
     waiting = running.create("echo")
     running.stack.sql(
         "UPDATE tasks SET dispatched_at = clock_timestamp() - interval '1 minute' WHERE id = :id", id=waiting

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from app.core.config import get_settings
 from app.core.ids import new_id
@@ -27,6 +27,7 @@ from app.worker.shared.delivery import DELIVERY_LEASES
 from app.worker.shared.hand_over import MAX_BYTES, HandOver
 from tests.support.ahead import Ahead
 from tests.support.services import Services
+from tests.support.settings import sql
 from tests.support.statements import Cursor, noted_connections
 from tests.support.tasks import WORKER, claim, new_task, run_of
 from tests.support.waiting import wait_for
@@ -91,10 +92,9 @@ class TestTogether:
         assert completions.held() == {(one.task_id, 1) for one in results}
         write(completions)
         assert completions.held() == set()
-        with SessionLocal() as db:
-            for one, result in results.items():
-                kept = text("SELECT status, progress, result FROM tasks WHERE id = :id")
-                assert tuple(db.execute(kept, {"id": one.task_id}).one()) == ("succeeded", 100, result)
+        for one, result in results.items():
+            kept = sql("SELECT status, progress, result FROM tasks WHERE id = :id", id=one.task_id)
+            assert kept == [("succeeded", 100, result)]
 
     def test_they_are_one_statement(self, completions: Completions, source: HandOver, batches: list[int]) -> None:
         for _ in range(5):
@@ -162,9 +162,7 @@ class TestNeighbours:
     def test_a_result_that_the_database_refuses_fails_its_task_alone(
         self, completions: Completions, source: HandOver
     ) -> None:
-        with SessionLocal() as db:
-            db.execute(text("ALTER TABLE tasks ADD CONSTRAINT unlucky CHECK (result <> '13')"))
-            db.commit()
+        sql("ALTER TABLE tasks ADD CONSTRAINT unlucky CHECK (result <> '13')")
         refused, taken = success("13"), success("14")
         source.send(refused)
         source.send(taken)
@@ -190,9 +188,7 @@ class TestAnOutage:
         assert completions.held() == {(old.task_id, 1)}
         clock.passes(get_settings().worker_lease_seconds * DELIVERY_LEASES)
         source.send(young)
-        with SessionLocal() as db:
-            name = str(db.scalar(text("SELECT current_database()")))
-        with services.refusing(name):
+        with services.refusing(sql("SELECT current_database()")[0][0]):
             completions.start()
             wait_for(lambda: completions.held() == {(young.task_id, 1)}, 20, "the older one to be given up")
         completions.stop(20)

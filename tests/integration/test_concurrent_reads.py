@@ -34,10 +34,9 @@ def test_many_who_wait_do_not_hold_up_anybody(start: Callable[..., Running]) -> 
     running = start()
     ids = [running.create("echo", run_at="2100-01-01T00:00:00Z") for _ in range(3)]
     ended: list[str] = []
-    token = running.http.headers["Authorization"].removeprefix("Bearer ")
 
     def wait(task_id: str) -> None:
-        client = running.stack.api(token=token)
+        client = running.stack.api(running.token)
         ended.append(client.get(TASKS + task_id, params={"wait": 30}, timeout=60).json()["status"])
 
     waiting = [threading.Thread(target=wait, args=(ids[number % 3],)) for number in range(30)]

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -76,11 +75,3 @@ class TestStack:
     def test_tells_the_log_of_a_part_that_does_not_start(self, stack: Stack) -> None:
         with pytest.raises(AssertionError, match=r"(?s)worker-1 ended with [12].*no-such-option"):
             stack.worker(options=["--no-such-option"])
-
-    def test_starts_a_killed_server_again(self, stack: Stack) -> None:
-        client = stack.api()
-        stack.kill(stack.server())
-        with pytest.raises(httpx.TransportError):
-            client.get("/healthz")
-        stack.server()
-        assert client.get("/healthz").status_code == 200

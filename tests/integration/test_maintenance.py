@@ -28,6 +28,7 @@ from tests.support.ahead import Ahead
 from tests.support.tasks import claim, new_task, new_user, task_in
 
 GRACE = 5.0
+Look = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
@@ -57,16 +58,21 @@ def make_due(db: Session, task: Task) -> None:
     db.commit()
 
 
+def due_task(db: Session, **options: Any) -> Task:
+    task = new_task(db, **options)
+    make_due(db, task)
+    return task
+
+
 def sent_long_ago(db: Session, *tasks: Task) -> None:
     for task in tasks:
-        values = {"dispatched_at": Task.dispatched_at - timedelta(minutes=1)}
-        statement = update(Task).where(Task.id == task.id).values(values)
-        db.execute(statement.execution_options(synchronize_session=False))
+        aged = "UPDATE tasks SET dispatched_at = dispatched_at - interval '1 minute' WHERE id = :id"
+        db.execute(text(aged), {"id": task.id})
     db.commit()
 
 
 @pytest.fixture
-def look(maintenance: Maintenance, db: Session, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def look(maintenance: Maintenance, db: Session, monkeypatch: pytest.MonkeyPatch) -> Look:
     """`look(times)`: passes that ask what the broker has lost; the first only remembers what is at the front."""
     clock = Ahead()
     monkeypatch.setattr(loop, "time", clock)
@@ -119,14 +125,13 @@ class TestDue:
 
 class TestPass:
     def test_sends_what_is_due_and_marks_it(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
-        task = new_task(db)
-        make_due(db, task)
+        task = due_task(db)
         assert maintenance.run_once(db)
         assert messages(broker) == 1
         assert task_service.get_task(db, task.id).dispatched_at is not None
 
     def test_sends_no_arguments(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
-        make_due(db, new_task(db, kwargs={"password": "hunter2"}))
+        due_task(db, kwargs={"password": "hunter2"})
         maintenance.run_once(db)
         content = b"".join(
             item for key in broker.keys("*") if broker.type(key) == b"list" for item in broker.lrange(key, 0, -1)
@@ -157,11 +162,10 @@ class TestPass:
 
 class TestResend:
     def test_a_broker_that_came_back_empty_gets_everything_again(
-        self, db: Session, maintenance: Maintenance, broker: Any, look: Callable[..., None]
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
     ) -> None:
-        tasks = [new_task(db) for _ in range(3)]
-        for task in tasks:
-            make_due(db, task)
+        for _ in range(3):
+            due_task(db)
         maintenance.run_once(db)
         assert messages(broker) == 3
         broker.flushdb()
@@ -169,10 +173,9 @@ class TestResend:
         assert messages(broker) == 3
 
     def test_a_message_that_an_empty_queue_has_lost(
-        self, db: Session, maintenance: Maintenance, broker: Any, look: Callable[..., None]
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
     ) -> None:
-        task = new_task(db)
-        make_due(db, task)
+        task = due_task(db)
         maintenance.run_once(db)
         broker.delete("default\x06\x166")
         assert messages(broker) == 0
@@ -183,11 +186,11 @@ class TestResend:
         assert messages(broker) == 1
 
     def test_messages_that_later_ones_have_overtaken(
-        self, db: Session, maintenance: Maintenance, broker: Any, look: Callable[..., None]
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
     ) -> None:
-        tasks = [new_task(db) for _ in range(6)]
-        for task in tasks:
-            make_due(db, task)
+        tasks = []
+        for _ in range(6):
+            tasks.append(due_task(db))
             maintenance.run_once(db)
         for _ in range(2):  # popped from the end that workers pop from, and never claimed
             broker.rpop("default\x06\x166")
@@ -200,11 +203,9 @@ class TestResend:
         assert (messages(broker), self._records(broker, tasks)) == (6, set())
 
     def test_a_lost_message_of_one_priority_is_not_made_up_for_by_another(
-        self, db: Session, maintenance: Maintenance, broker: Any, look: Callable[..., None]
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
     ) -> None:
-        critical, high = new_task(db, priority="critical"), new_task(db, priority="high")
-        for task in (critical, high):
-            make_due(db, task)
+        critical, high = due_task(db, priority="critical"), due_task(db, priority="high")
         maintenance.run_once(db)
         broker.delete("high_priority")
         sent_long_ago(db, critical, high)
@@ -217,7 +218,7 @@ class TestResend:
         db: Session,
         maintenance: Maintenance,
         broker: Any,
-        look: Callable[..., None],
+        look: Look,
         monkeypatch: pytest.MonkeyPatch,
         queue: str,
     ) -> None:
@@ -238,11 +239,9 @@ class TestResend:
         return {task.id for task in tasks} - found
 
     def test_nothing_is_sent_again_while_the_queue_still_holds_messages(
-        self, db: Session, maintenance: Maintenance, broker: Any, look: Callable[..., None]
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
     ) -> None:
-        tasks = [new_task(db) for _ in range(3)]
-        for task in tasks:
-            make_due(db, task)
+        tasks = [due_task(db) for _ in range(3)]
         maintenance.run_once(db)
         sent_long_ago(db, *tasks)
         look(3)
@@ -251,8 +250,7 @@ class TestResend:
     def test_without_a_broker_rows_stay_due(
         self, db: Session, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        task = new_task(db)
-        make_due(db, task)
+        due_task(db)
         monkeypatch.setattr(celery_app.conf, "broker_write_url", "redis://127.0.0.1:1/0")
         assert maintenance.run_once(db)
         assert passes.anything_due(db)
@@ -261,13 +259,6 @@ class TestResend:
 
 
 class TestRescue:
-    @staticmethod
-    def started_long_ago(db: Session, task: Task) -> None:
-        values = {"started_at": Task.started_at - timedelta(seconds=31)}
-        statement = update(Task).where(Task.id == task.id).values(values)
-        db.execute(statement.execution_options(synchronize_session=False))
-        db.commit()
-
     def registered(self, db: Session, **when: Any) -> WorkerIdentity:
         worker = WorkerIdentity(f"worker-{new_id().hex}@test", new_id(), 1)
         db.add(WorkerProcess(id=worker.id, name=worker.name, pid=1, queues=["default"], concurrency=1, **when))
@@ -279,7 +270,7 @@ class TestRescue:
         task = new_task(db)
         claim(db, task, worker)
         assert passes.rescue_lost(db, silent_too=True) == 0  # it has just claimed: it lives
-        self.started_long_ago(db, task)
+        db.execute(text("UPDATE tasks SET started_at = started_at - interval '31 s' WHERE id = :id"), {"id": task.id})
         assert passes.rescue_lost(db, silent_too=True) == 1
         assert task_service.get_task(db, task.id).status == "pending"
 
@@ -297,7 +288,7 @@ class TestRescue:
         claim(db, new_task(db), self.registered(db))
         assert passes.rescue_lost(db, silent_too=True) == 0
 
-    def test_a_worker_that_nobody_knows_is_given_one_lease(self, db: Session) -> None:
+    def test_an_unknown_worker_is_given_one_lease(self, db: Session) -> None:
         task = new_task(db)
         claim(db, task)
         assert passes.rescue_lost(db, silent_too=True) == 0
@@ -344,7 +335,7 @@ class TestLease:
         lease.release(db, first)
         assert lease.acquire(db, second) is not None
 
-    def test_after_a_gap_nobody_is_rescued_for_one_lease(self, db: Session, two: tuple[UUID, UUID]) -> None:
+    def test_after_a_gap_nothing_is_rescued_for_one_lease(self, db: Session, two: tuple[UUID, UUID]) -> None:
         first, second = two
         lease.acquire(db, first)
         db.execute(text("UPDATE maintenance_lease SET rescue_after = now() - interval '1 s'"))

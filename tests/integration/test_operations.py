@@ -4,28 +4,20 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from app.__main__ import main
 from app.core.config import get_settings
 from app.db.session import SessionLocal
-from app.models import Task
 from tests.support.accounts import bearer
 from tests.support.services import ROOT, process_environment
-from tests.support.settings import settings
+from tests.support.settings import settings, sql
+from tests.support.tasks import new_task
 
 MakeUser = Callable[..., tuple[dict[str, Any], str]]
-
-
-def sql(statement: str) -> None:
-    with SessionLocal.begin() as db:
-        db.execute(text(statement))
 
 
 class TestReadiness:
@@ -56,27 +48,12 @@ class TestReadiness:
 
 
 class TestMetrics:
-    def test_show_the_depth_of_each_queue(self, client: httpx.Client, make_user: MakeUser) -> None:
-        user, _ = make_user()
-        with SessionLocal.begin() as db:
-            now = db.scalar(text("SELECT clock_timestamp()"))
-            for queue, waits in (("default", 100), ("default", 10), ("low_priority", -500)):
-                db.add(
-                    Task(
-                        user_id=user["id"],
-                        name="n",
-                        task_type="t",
-                        celery_task_name="c",
-                        args=[],
-                        kwargs={},
-                        priority="normal",
-                        queue=queue,
-                        celery_id=uuid4(),
-                        dispatch_at=now,
-                        created_at=now - timedelta(seconds=max(waits, 0)),
-                        run_at=now - timedelta(seconds=waits) if waits < 0 else None,
-                    )
-                )
+    def test_show_the_depth_of_each_queue(self, client: httpx.Client) -> None:
+        with SessionLocal() as db:
+            for _ in range(2):
+                new_task(db)
+            new_task(db, priority="low", delay_seconds=500)
+        sql("UPDATE tasks SET created_at = created_at - interval '100 seconds' WHERE queue = 'default'")
         assert client.get("/healthz").status_code == 200
         page = client.get("/metrics").text
         assert 'tasks{queue="default",status="pending"} 2.0' in page

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
@@ -27,8 +27,9 @@ from app.services.execution.attempts import NextTry, Ticket
 from app.services.execution.successes import Success, succeed_together
 from app.services.task_service import task_service
 from app.services.tasks.quotas import Load, Quotas
-from tests.support.services import Services, environment
-from tests.support.settings import settings
+from tests.support.services import Services
+from tests.support.settings import on_new_database
+from tests.support.statements import before_each_statement
 from tests.support.tasks import ERROR, WORKER, claim, new_task, new_user
 
 QUEUES = ["high_priority", "default", "low_priority"]
@@ -73,15 +74,14 @@ def fill(db: Session, finished: int, waiting: int = 3000) -> None:
 
 @contextmanager
 def filled(services: Services, finished: int, waiting: int = 3000) -> Iterator[Session]:
-    name = services.new_database()
-    variables = environment(
-        services.database_url(name), services.flushed_broker(), DATABASE_STATEMENT_TIMEOUT_SECONDS="600"
-    )
-    with pytest.MonkeyPatch.context() as patched, settings(variables), SessionLocal() as db:
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        on_new_database(services, DATABASE_STATEMENT_TIMEOUT_SECONDS="600"),
+        SessionLocal() as db,
+    ):
         patched.setattr("app.messaging.publisher.publish", lambda dispatches: None)
         fill(db, finished, waiting)
         yield db
-    services.drop_database(name)
 
 
 # What is looked at
@@ -186,15 +186,12 @@ def live_looks(db: Session) -> None:
 def statements() -> Iterator[list[tuple[str, Any]]]:
     sent: list[tuple[str, Any]] = []
 
-    def keep(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+    def keep(statement: str, parameters: Any) -> None:
         if " tasks" in statement and (statement, parameters) not in sent:
             sent.append((statement, parameters))
 
-    event.listen(engine(), "before_cursor_execute", keep)
-    try:
+    with before_each_statement(keep):
         yield sent
-    finally:
-        event.remove(engine(), "before_cursor_execute", keep)
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -10,17 +10,12 @@ import pytest
 from app.db.session import SessionLocal
 from app.errors import InvalidTransition
 from app.services.task_service import task_service
-from tests.support.running import TASKS, Running, example_stack, lines, started
-from tests.support.services import Services
+from tests.support.running import TASKS, Running, lines, started
 from tests.support.settings import settings
+from tests.support.shared import module_running
 from tests.support.waiting import wait_for
 
-
-@pytest.fixture(scope="module")
-def running(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with example_stack(services, tmp_path_factory.mktemp("bodies")) as shared:
-        shared.stack.worker(concurrency=2)
-        yield shared
+running = module_running()
 
 
 class TestResults:

@@ -29,8 +29,6 @@ class TestEveryPair:
     def test_the_writer_moves_the_known_ones_and_matches_no_row_elsewhere(
         self, db: Session, source: TaskStatus, to: TaskStatus
     ) -> None:
-        if not any(to in targets for targets in TRANSITIONS.values()):
-            return
         task = task_in(db, source)
         sources = [state for state in TaskStatus if to in TRANSITIONS[state]]
         extra = {"claim_id": new_id()} if to is TaskStatus.RUNNING else {}
@@ -86,14 +84,6 @@ class TestWhatTheDatabaseRefuses:
         task = task_in(db, status)
         with pytest.raises(IntegrityError):
             db.execute(text(f"UPDATE tasks SET {change} WHERE id = :id"), {"id": task.id})
-
-    @pytest.mark.parametrize("status", list(TaskStatus))
-    def test_name_and_tags_may_change_in_every_state(self, db: Session, status: TaskStatus) -> None:
-        task = task_in(db, status)
-        before = task.version
-        changed = task_service.update_task(db, task.id, {"name": "new", "tags": ["x"], "metadata": {"a": 1}})
-        assert (changed.name, changed.tags, changed.metadata_) == ("new", ["x"], {"a": 1})
-        assert changed.version == before + 1
 
     def test_a_cancelled_running_task_cannot_fail(self, db: Session) -> None:
         task = task_in(db, TaskStatus.RUNNING)
@@ -208,12 +198,6 @@ class TestEnds:
             assert rescue.lost(db, Task.id == task.id) == 1
         revoked = task_service.get_task(db, task.id)
         assert (revoked.status, revoked.status_reason, revoked.error) == ("revoked", "cancelled", None)
-
-    def test_a_success_beats_a_request_to_cancel(self, db: Session) -> None:
-        task = task_in(db, TaskStatus.RUNNING)
-        task_service.cancel(db, task.id)
-        assert attempts.succeed(db, task.id, 1, None)
-        assert task_service.get_task(db, task.id).status == "succeeded"
 
 
 class TestLoss:

@@ -26,8 +26,6 @@ from app.models.task_filter import TaskFilter
 from app.services.execution import attempts
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
-from tests.support.services import Services, environment
-from tests.support.settings import settings
 from tests.support.tasks import new_task, new_user, task_in
 
 SCAN = text("SELECT status, count(*) FROM tasks WHERE task_type = 'test' GROUP BY status")
@@ -43,15 +41,6 @@ def agrees(db: Session) -> bool:
         == scanned
         for wanted in FILTERS
     )
-
-
-@pytest.fixture
-def database(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    name = services.new_database()
-    monkeypatch.setattr("app.messaging.publisher.publish", lambda dispatches: None)
-    with settings(environment(services.database_url(name), services.flushed_broker())):
-        yield
-    services.drop_database(name)
 
 
 class TestOneAfterAnother:
@@ -163,8 +152,9 @@ class Crowd:
 
 class TestAtOnce:
     @pytest.mark.timeout(120)
-    @pytest.mark.usefixtures("database")
-    def test_in_every_snapshot_the_numbers_are_those_of_a_scan(self) -> None:
+    @pytest.mark.usefixtures("fresh_database")
+    def test_in_every_snapshot_the_numbers_are_those_of_a_scan(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.messaging.publisher.publish", lambda dispatches: None)
         with SessionLocal() as db:
             users = [new_user(db) for _ in range(3)]
         seen: list[bool] = []

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from app.db.session import engine
+from tests.support.accounts import pages
 from tests.support.services import Services
 from tests.support.task_client import TASKS, TaskClient, module_client, shared_client, stored, task_client
 from tests.support.tasks import LONG_RUNNING
@@ -46,12 +47,10 @@ class TestPages:
     def test_links_lead_to_the_end_without_gaps_or_doubles_while_tasks_arrive(self, tasks: TaskClient) -> None:
         for number in range(25):
             tasks.create(name=f"t{number}")
-        answer = tasks.get(limit=4)
-        seen = names(answer)
-        while (query := following(answer)) is not None:
+        seen = []
+        for page in pages(tasks.http, TASKS, tasks.token, limit=4):
+            seen += names(page)
             tasks.create(name="arrived meanwhile")
-            answer = tasks.get(**query)
-            seen += names(answer)
         assert seen == [f"t{number}" for number in reversed(range(25))]
 
     def test_links_keep_the_filters_and_drop_skip(self, tasks: TaskClient) -> None:
@@ -72,7 +71,8 @@ class TestPages:
         [
             {"limit": 0}, {"limit": 201}, {"limit": "x"}, {"limit": "9" * 5000}, {"skip": -1}, {"skip": 10_001},
             {"cursor": ""}, {"cursor": "x"}, {"cursor": "' OR 1=1 --"}, {"cursor": "z" * 32}, {"cursor": "a" * 5000},
-            {"cursor": "数" * 32}, {"status": "done"}, {"priority": "highest"}, {"name": ""}, {"tag": ""},
+            {"cursor": "数" * 32}, {"cursor": "f" * 33}, {"cursor": "-" * 32}, {"cursor": "%"}, {"status": "done"},
+            {"priority": "highest"}, {"name": ""}, {"tag": ""},
             {"created_after": "yesterday"}, {"created_after": "2026-01-01T00:00:00"}, {"user_id": "me"},
             {"created_after": "0001-01-01T00:00:00+23:59"}, {"created_before": "9999-12-31T23:59:59-23:59"},
             {"priority": "5"}, {"created_before": "99999-01-01T00:00:00Z"}, {"task_type": "x" * 201},
@@ -85,10 +85,10 @@ class TestPages:
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["errors"][0]["loc"][:2] == ["query", next(iter(query))]
 
-    @pytest.mark.parametrize("cursor", ["0" * 32, "f" * 32])
+    @pytest.mark.parametrize("cursor", ["0" * 32, "\u0661" * 32, "f" * 32, "F" * 32, "{" + "f" * 32 + "}"])
     def test_a_cursor_at_either_end_is_harmless(self, tasks: TaskClient, cursor: str) -> None:
         tasks.create(name="a")
-        assert names(tasks.get(cursor=cursor)) == (["a"] if cursor[0] == "f" else [])
+        assert names(tasks.get(cursor=cursor)) == (["a"] if "f" in cursor.lower() else [])
 
     def test_a_cursor_from_another_user_shows_only_ones_own(
         self, client: httpx.Client, make_user: Callable[..., Any], tasks: TaskClient
@@ -195,8 +195,3 @@ class TestWhoseTasks:
         assert names(everybodys)[:2] == ["the administrator's", "a user's"]
         assert admin.get("count", user_id=tasks.user["id"]).json()["total"] == 1
         assert admin.get("count", user_id="all", created_after="2020-01-01T00:00:00Z").json()["total"] >= 2
-
-    def test_without_a_token_nobody_sees_anything(self, client: httpx.Client) -> None:
-        for path in ("", "count"):
-            answer = client.get(TASKS + path)
-            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")

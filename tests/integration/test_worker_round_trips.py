@@ -89,12 +89,8 @@ class TestEachStepIsOneRoundTrip:
             run = run_of(ticket)
         assert run is not None
         assert len(sent) == 1
-
-    def test_a_claim_of_what_there_is_not(self) -> None:
-        ticket = pending()
-        run_of(ticket)
         with statements() as sent:
-            assert run_of(ticket) is None
+            assert run_of(ticket) is None  # it is claimed
         assert len(sent) == 1
 
     def test_progress(self) -> None:

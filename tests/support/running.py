@@ -11,7 +11,7 @@ import redis
 from kombu import pools
 
 from tests.support.services import Services
-from tests.support.stack import Stack
+from tests.support.stack import Part, Stack
 from tests.support.waiting import wait_for
 
 TASKS = "/api/v1/tasks/"
@@ -36,6 +36,11 @@ class Running:
     @cached_property
     def http(self) -> httpx.Client:
         return self.stack.api()
+
+    @property
+    def worker(self) -> Part:
+        """The first worker that was started."""
+        return next(part for part in self.stack.parts if part.name.startswith("worker"))
 
     @property
     def token(self) -> str:

@@ -52,6 +52,11 @@ class TaskClient:
             return str(task_in(db, TaskStatus(status), self.user["id"], **options).id)
 
 
+def without_the_request(answer: httpx.Response) -> dict[str, Any]:
+    """A problem without what tells this request from another one."""
+    return {name: value for name, value in answer.json().items() if name not in {"instance", "request_id"}}
+
+
 def stored(task_id: str) -> Task:
     with SessionLocal() as db:
         task = db.get(Task, task_id)
