@@ -1,6 +1,5 @@
 """API keys against a real PostgreSQL: made, listed, revoked; what becomes of them when their owner changes."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,13 +17,12 @@ from app.models.api_key import Scope
 from app.services.accounts.api_key_service import api_key_service
 from app.services.accounts.auth_service import auth_service
 from app.services.user_service import user_service
-from tests.support.accounts import API, PASSWORD, bearer, login, pages
+from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, pages
 from tests.support.settings import sql
 from tests.support.statements import statements
 from tests.support.task_client import module_client, without_the_request
 
 client = module_client()
-MakeUser = Callable[..., tuple[dict[str, Any], str]]
 KEYS = f"{API}/auth/api-keys"
 READ = ["tasks:read"]
 IN_AN_HOUR = timedelta(hours=1)

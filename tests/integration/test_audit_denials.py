@@ -1,9 +1,8 @@
 """Every 403 is recorded, so many of a flood, and never at the expense of its answer."""
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from types import SimpleNamespace
 from uuid import uuid4
 
 import httpx
@@ -13,27 +12,18 @@ from app.api.http import denials
 from app.core.config import get_settings
 from app.core.metrics import exposition
 from app.services.tasks.bounds import RateLimit
-from tests.support.accounts import API, PASSWORD, bearer
+from tests.support.accounts import API, MakeUser, bearer, sign_up
 from tests.support.audit import recorded
 from tests.support.services import Services
 from tests.support.settings import sql
 from tests.support.task_client import TaskClient
 
-MakeUser = Callable[..., tuple[dict[str, Any], str]]
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
 
 @pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Of bounds that are new for each test; it stands still."""
-    clock = Clock()
-    monkeypatch.setattr(denials, "bounds", RateLimit(denials.PER_CALLER, denials.PER_PROCESS, clock))
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(denials, "bounds", RateLimit(denials.PER_CALLER, denials.PER_PROCESS, lambda: clock.now))
     return clock
 
 
@@ -72,8 +62,7 @@ class TestDenials:
 
     def test_without_a_login_they_name_the_address(self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(get_settings(), "allow_registration", False)
-        body = {"username": "anna", "email": "anna@example.com", "password": PASSWORD}
-        assert client.post(f"{API}/auth/register", json=body).status_code == 403
+        assert sign_up(client, "anna").status_code == 403
         (record,) = recorded("access.denied")
         assert (record.actor_id, record.address) == (None, "testclient")
         assert record.detail == {"code": "registration_closed"}
@@ -86,7 +75,9 @@ class TestDenials:
 
 
 class TestFlood:
-    def test_of_one_caller_makes_so_many_records(self, client: httpx.Client, make_user: MakeUser, clock: Clock) -> None:
+    def test_of_one_caller_makes_so_many_records(
+        self, client: httpx.Client, make_user: MakeUser, clock: SimpleNamespace
+    ) -> None:
         (first, token), (second, other) = make_user(), make_user()
         before = unrecorded("flood")
         with ThreadPoolExecutor(4) as pool:
@@ -123,9 +114,8 @@ class TestWithoutTheDatabase:
         """Closed registration needs no database: nothing but the record asks for one."""
         monkeypatch.setattr(get_settings(), "allow_registration", False)
         before, began = unrecorded("database"), time.monotonic()
-        body = {"username": "anna", "email": "anna@example.com", "password": PASSWORD}
         with services.refusing(sql("SELECT current_database()")[0][0]):
-            answers = [client.post(f"{API}/auth/register", json=body) for _ in range(3)]
+            answers = [sign_up(client, "anna") for _ in range(3)]
         assert [(each.status_code, each.json()["code"]) for each in answers] == [(403, "registration_closed")] * 3
         assert unrecorded("database") - before == 3
         assert time.monotonic() - began < 20

@@ -1,8 +1,8 @@
 """Logins against a real PostgreSQL."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,15 +13,20 @@ from sqlalchemy.orm import Session
 from app.core import security
 from app.core.config import get_settings
 from app.services.accounts.auth_service import auth_service
-from tests.support.accounts import API, PASSWORD, bearer, login, register
+from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, register, sign_up
 from tests.support.settings import sql
+from tests.support.task_client import without_the_request
 
-MakeUser = Callable[..., tuple[dict[str, Any], str]]
+SESSIONS = f"{API}/auth/sessions"
 WRONG = "not the password at all"
 
 
 def me(client: httpx.Client, token: str) -> httpx.Response:
     return client.get(f"{API}/users/me", headers=bearer(token))
+
+
+def stands(client: httpx.Client, token: str) -> bool:
+    return me(client, token).status_code == 200
 
 
 def attempt(client: httpx.Client, username: str, password: str = WRONG) -> httpx.Response:
@@ -34,8 +39,7 @@ def refresh(client: httpx.Client, token: str) -> httpx.Response:
 
 class TestRegistration:
     def test_makes_an_ordinary_user_and_tells_nothing_secret(self, client: httpx.Client) -> None:
-        body = {"username": "Anna", "email": "Anna@Example.com", "password": PASSWORD}
-        answer = client.post(f"{API}/auth/register", json=body)
+        answer = sign_up(client, "Anna", email="Anna@Example.com")
         assert answer.status_code == 201
         user = answer.json()
         assert user.keys() == {"id", "username", "email", "role", "is_active", "created_at", "updated_at"}
@@ -48,14 +52,12 @@ class TestRegistration:
         self, client: httpx.Client, username: str, email: str
     ) -> None:
         register(client, "anna")
-        body = {"username": username, "email": email, "password": PASSWORD}
-        answer = client.post(f"{API}/auth/register", json=body)
+        answer = sign_up(client, username, email=email)
         assert (answer.status_code, answer.json()["code"]) == (409, "user_exists")
 
     @pytest.mark.parametrize("extra", [{"role": "admin"}, {"is_active": True}, {"id": 1}, {"password_hash": "x"}])
     def test_takes_no_field_that_it_does_not_name(self, client: httpx.Client, extra: dict[str, Any]) -> None:
-        body = {"username": "anna", "email": "anna@example.com", "password": PASSWORD} | extra
-        answer = client.post(f"{API}/auth/register", json=body)
+        answer = sign_up(client, "anna", **extra)
         assert answer.status_code == 422
         assert answer.json()["errors"] == [
             {"loc": ["body", *extra], "msg": "Extra inputs are not permitted", "type": "extra_forbidden"}
@@ -158,18 +160,6 @@ class TestRefresh:
         assert me(client, second.json()["access_token"]).status_code == 200
         assert refresh(client, second.json()["refresh_token"]).status_code == 200
 
-    def test_a_replay_ends_the_whole_login(self, client: httpx.Client, make_user: MakeUser) -> None:
-        user, other_login = make_user()
-        first = login(client, user["username"])
-        second = refresh(client, first["refresh_token"]).json()
-        replay = refresh(client, first["refresh_token"])
-        assert replay.status_code == 401
-        assert 'error="invalid_token"' in replay.headers["www-authenticate"]
-        assert refresh(client, second["refresh_token"]).status_code == 401
-        assert me(client, second["access_token"]).status_code == 401
-        assert me(client, first["access_token"]).status_code == 401
-        assert me(client, other_login).status_code == 200
-
     def test_neither_kind_of_token_stands_for_the_other(
         self, client: httpx.Client, user: dict[str, Any], token: str
     ) -> None:
@@ -189,15 +179,69 @@ class TestRefresh:
         assert me(client, tokens["access_token"]).status_code == 401
 
 
-class TestLogout:
-    def test_ends_this_login_and_no_other(self, client: httpx.Client, make_user: MakeUser) -> None:
-        user, other = make_user()
-        tokens = login(client, user["username"])
-        answer = client.post(f"{API}/auth/logout", headers=bearer(tokens["access_token"]))
-        assert (answer.status_code, answer.content) == (204, b"")
-        assert me(client, tokens["access_token"]).status_code == 401
-        assert refresh(client, tokens["refresh_token"]).status_code == 401
-        assert me(client, other).status_code == 200
+def listed(client: httpx.Client, token: str) -> list[dict[str, Any]]:
+    answer = client.get(SESSIONS, headers=bearer(token))
+    assert answer.status_code == 200, answer.text
+    return list(answer.json())
+
+
+class TestListOfLogins:
+    def test_shows_ones_own_newest_first_and_marks_this_one(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, first = make_user()
+        make_user()
+        second = login(client, user["username"])["access_token"]
+        assert [each["current"] for each in listed(client, second)] == [True, False]
+        assert [each["current"] for each in listed(client, first)] == [False, True]
+        assert listed(client, first)[0].keys() == {"id", "created_at", "refreshed_at", "expires_at", "current"}
+
+    def test_tells_when_it_was_refreshed(self, client: httpx.Client, user: dict[str, Any]) -> None:
+        opened = login(client, user["username"])
+        fresh = client.post(f"{API}/auth/refresh", json={"refresh_token": opened["refresh_token"]}).json()
+        newest = listed(client, fresh["access_token"])[0]
+        assert newest["refreshed_at"] > newest["created_at"]
+
+    def test_leaves_out_what_has_ended(self, client: httpx.Client, user: dict[str, Any], token: str) -> None:
+        other = login(client, user["username"])["access_token"]
+        client.post(f"{API}/auth/logout", headers=bearer(other))
+        assert [each["current"] for each in listed(client, token)] == [True]
+
+
+class TestEndingALogin:
+    def test_one_takes_both_of_its_tokens(self, client: httpx.Client, user: dict[str, Any], token: str) -> None:
+        lost = login(client, user["username"])
+        (session,) = (each["id"] for each in listed(client, lost["access_token"]) if each["current"])
+        answers = [client.delete(f"{SESSIONS}/{session}", headers=bearer(token)).status_code for _ in range(2)]
+        assert answers == [204, 404]
+        assert not stands(client, lost["access_token"])
+        again = client.post(f"{API}/auth/refresh", json={"refresh_token": lost["refresh_token"]})
+        assert again.status_code == 401
+        assert len(listed(client, token)) == 1
+
+    def test_all_others_leaves_this_one_and_other_users(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, _ = make_user()
+        stranger, _ = make_user()
+        bystander = login(client, stranger["username"])
+        others = [login(client, user["username"]) for _ in range(2)]
+        mine = login(client, user["username"])
+        assert client.delete(SESSIONS, headers=bearer(mine["access_token"])).status_code == 204
+        assert [stands(client, each["access_token"]) for each in (*others, mine, bystander)] == [
+            False,
+            False,
+            True,
+            True,
+        ]
+
+    def test_another_users_looks_unknown_and_stands(self, client: httpx.Client, make_user: MakeUser) -> None:
+        owner, _ = make_user()
+        opened = login(client, owner["username"])
+        _, token = make_user()
+        foreign, unknown = (
+            client.delete(f"{SESSIONS}/{each}", headers=bearer(token))
+            for each in (listed(client, opened["access_token"])[0]["id"], str(uuid4()))
+        )
+        assert (foreign.status_code, unknown.status_code) == (404, 404)
+        assert without_the_request(foreign) == without_the_request(unknown)
+        assert stands(client, opened["access_token"])
 
 
 class TestPurge:

@@ -24,7 +24,7 @@ from app.worker.child.process import ChildProcess
 from app.worker.parent import completions as module
 from app.worker.parent.completions import Completions
 from app.worker.shared.delivery import DELIVERY_LEASES
-from app.worker.shared.hand_over import MAX_BYTES, HandOver
+from app.worker.shared.hand_over import HandOver
 from tests.support.ahead import Ahead
 from tests.support.services import Services
 from tests.support.settings import sql
@@ -235,18 +235,6 @@ class TestTheThread:
 
 
 class TestHandingOver:
-    def test_a_child_of_no_such_parent_writes_itself(self, source: HandOver) -> None:
-        assert not source.send(Success(new_id(), 1, None))
-
-    def test_a_large_result_is_the_childs_own(self, completions: Completions, source: HandOver) -> None:
-        assert not source.send(Success(new_id(), 1, "9" * MAX_BYTES))
-        assert completions.held() == set()
-
-    def test_a_parent_that_is_gone_is_noticed(self, completions: Completions, source: HandOver) -> None:
-        source.become_child()  # the only reader is gone
-        assert not source.send(Success(new_id(), 1, None))
-        source.close()
-
     def test_a_forked_child_is_heard(self, completions: Completions, source: HandOver) -> None:
         one = success()
         pid = os.fork()
@@ -257,20 +245,6 @@ class TestHandingOver:
         assert completions.held() == {(one.task_id, 1)}
         write(completions)
         assert row(one.task_id).status is TaskStatus.SUCCEEDED
-
-    def test_what_the_agent_has_read_wakes_the_thread(self, completions: Completions, source: HandOver) -> None:
-        source.send(Success(new_id(), 1, None))
-        assert completions.held()
-        assert source.inbox is not None
-        assert source.inbox.recv(9) == b"."
-
-    def test_a_full_inbox_is_no_error_of_whoever_wakes(self, completions: Completions, source: HandOver) -> None:
-        inbox = source.inbox
-        for _ in range(10_000):
-            source.wake()
-        assert inbox is not None
-        assert inbox.recv(9) == b"."
-        assert completions.held() == set()
 
     @pytest.mark.parametrize("at", ["delivering", "send"])
     def test_a_soft_time_limit_that_comes_after_the_body_has_the_child_write_it_itself(

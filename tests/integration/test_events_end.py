@@ -1,5 +1,6 @@
-"""What ends a stream from outside: the loss of the right to it, the server's end; and what a slow client costs."""
+"""What ends a stream: the loss of the right to it, the server's end. And what a slow client and many streams cost."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,9 @@ from tests.support.waiting import wait_for
 
 # The look at credentials comes every second; the rest is for a machine that has other things to do.
 SOON = 8
+STREAMS = 400
+KILOBYTE = 1024
+MOST_EACH = 60 * KILOBYTE
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +198,63 @@ class TestASlowClient:
             answer = caller.http.patch(TASKS + task_id, json={"metadata": {"x": self.METADATA, "number": number}})
             assert answer.status_code == 200
         return int(answer.json()["version"])
+
+
+class Streams:
+    """Open ones, read only where a test asks."""
+
+    def __init__(self, person: Person, opened: ExitStack) -> None:
+        self._person, self._opened = person, opened
+        self.sockets: list[socket.socket] = []
+
+    def open(self, task_id: str) -> None:
+        connection = self._opened.enter_context(socket.create_connection(("127.0.0.1", self._person.stack.port)))
+        connection.settimeout(60)
+        request = f"GET {TASKS}{task_id}/events HTTP/1.1\r\nHost: x\r\n"
+        connection.sendall(f"{request}Authorization: Bearer {self._person.token}\r\n\r\n".encode())
+        self.sockets.append(connection)
+        self.read(connection, b"event: task")
+
+    @staticmethod
+    def read(connection: socket.socket, what: bytes) -> bytes:
+        """Until this comes."""
+        received = b""
+        while what not in received:
+            chunk = connection.recv(65536)
+            assert chunk, received
+            received += chunk
+        return received
+
+
+def test_each_costs_little_and_holds_no_thread_and_no_connection_and_gets_its_events(
+    services: Services, tmp_path: Path
+) -> None:
+    with Stack(services, tmp_path, EVENTS_STREAMS_PER_USER="1000") as stack, ExitStack() as opened:
+        server = psutil.Process(stack.server().pid)
+        person = Person(stack)
+        ids = person.fill(STREAMS)
+        streams = Streams(person, opened)
+        for task_id in ids[:20]:  # the first ones also fill what all share
+            streams.open(task_id)
+        memory, threads = server.memory_info().rss, server.num_threads()
+        for task_id in ids[20:]:
+            streams.open(task_id)
+        assert (server.memory_info().rss - memory) / (STREAMS - 20) < MOST_EACH
+        assert server.num_threads() < threads + 10  # those of the pools start when they are needed
+        # The pool of requests, and two of the watcher; however many streams there are.
+        connections = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        assert stack.sql(connections)[0][0] < 15
+        for task_id in ids:
+            stack.sql(
+                "UPDATE tasks SET name = 'renamed', version = version + 1, updated_at = now() WHERE id = :id",
+                id=task_id,
+            )
+        for connection in streams.sockets:
+            assert b'"name":"renamed"' in streams.read(connection, b"id: 2")
+        assert all(person.http.get("/healthz").is_success for _ in range(10))
+        for connection in streams.sockets:
+            connection.close()
+        wait_for(lambda: len(server.net_connections()) < STREAMS / 2, 20, "the streams to be let go")
 
 
 def test_streams_that_end_leave_nothing_behind(caller: Caller) -> None:

@@ -25,7 +25,7 @@ from app.services.batched.authenticator import Authenticator
 from app.services.batched.submitter import Submitter
 from app.services.tasks import task_creation
 from app.services.tasks.idempotency import Accepted
-from tests.support.accounts import API, bearer
+from tests.support.accounts import API, MakeUser, bearer
 from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.tasks import new_user
 
@@ -182,7 +182,7 @@ def test_too_many_at_once_are_turned_away(tasks: TaskClient, monkeypatch: pytest
 
 
 class TestTokens:
-    def test_each_is_looked_at_for_itself(self, client: httpx.Client, make_user: Callable[..., Any]) -> None:
+    def test_each_is_looked_at_for_itself(self, client: httpx.Client, make_user: MakeUser) -> None:
         (first, mine), (second, theirs), (_, over) = make_user(), make_user(), make_user()
         body = {"name": "machine", "scopes": ["tasks:read"]}
         key = client.post(f"{API}/auth/api-keys", headers=bearer(mine), json=body).json()["key"]
@@ -205,7 +205,7 @@ class TestLogins:
     def test_none_answers_for_anothers_token_or_mistake(
         self,
         client: httpx.Client,
-        make_user: Callable[..., Any],
+        make_user: MakeUser,
         sent: list[Dispatch],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:

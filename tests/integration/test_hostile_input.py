@@ -235,7 +235,7 @@ class TestLargeBodies:
         method = "PATCH" if path == "users/me" else "POST"
         answer = tasks.http.request(method, f"/api/v1/{path}", content=content, headers=tasks.headers | JSON)
         clean(answer)
-        # Without a size it is refused as it is read: not where nobody reads it (no route, or no form).
+        # Without a size it is refused as it is read: not where it is never read (no route, or no form).
         unread = {"nowhere": 404, "auth/login": 422}.get(path) if not sized else None
         assert answer.status_code in {413, unread}
 

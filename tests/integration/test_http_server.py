@@ -221,7 +221,7 @@ class TestMethods:
 
 
 def https_is_remembered(url: str) -> list[bool]:
-    """A proxy on this machine says so with X-Forwarded-Proto; anybody else's word would not count."""
+    """A proxy on this machine says so with X-Forwarded-Proto; from other addresses the header does not count."""
     answers = [
         httpx.get(f"{url}/healthz", headers={"X-Forwarded-Proto": scheme, "Host": HOST}) for scheme in ("http", "https")
     ]

@@ -28,6 +28,7 @@ from tests.support.ahead import Ahead
 from tests.support.tasks import claim, new_task, new_user, task_in
 
 GRACE = 5.0
+FIRST, SECOND = new_id(), new_id()  # processes
 Look = Callable[..., None]
 
 
@@ -312,37 +313,29 @@ class TestLease:
         db.execute(text(statement), {"s": seconds})
         db.commit()
 
-    @pytest.fixture
-    def two(self) -> tuple[UUID, UUID]:
-        return new_id(), new_id()
+    def test_one_leads_and_the_other_stands_by(self, db: Session) -> None:
+        assert lease.acquire(db, FIRST) is not None
+        assert lease.acquire(db, SECOND) is None
+        assert lease.acquire(db, FIRST) is not None
 
-    def test_one_leads_and_the_other_stands_by(self, db: Session, two: tuple[UUID, UUID]) -> None:
-        first, second = two
-        assert lease.acquire(db, first) is not None
-        assert lease.acquire(db, second) is None
-        assert lease.acquire(db, first) is not None
-
-    def test_a_leader_that_stopped_renewing_is_replaced(self, db: Session, two: tuple[UUID, UUID]) -> None:
-        first, second = two
-        lease.acquire(db, first)
+    def test_a_leader_that_stopped_renewing_is_replaced(self, db: Session) -> None:
+        lease.acquire(db, FIRST)
         self.expire(db)
-        assert lease.acquire(db, second) is not None
-        assert lease.acquire(db, first) is None
+        assert lease.acquire(db, SECOND) is not None
+        assert lease.acquire(db, FIRST) is None
 
-    def test_a_leader_that_stops_lets_go_at_once(self, db: Session, two: tuple[UUID, UUID]) -> None:
-        first, second = two
-        lease.acquire(db, first)
-        lease.release(db, first)
-        assert lease.acquire(db, second) is not None
+    def test_a_leader_that_stops_lets_go_at_once(self, db: Session) -> None:
+        lease.acquire(db, FIRST)
+        lease.release(db, FIRST)
+        assert lease.acquire(db, SECOND) is not None
 
-    def test_after_a_gap_nothing_is_rescued_for_one_lease(self, db: Session, two: tuple[UUID, UUID]) -> None:
-        first, second = two
-        lease.acquire(db, first)
+    def test_after_a_gap_nothing_is_rescued_for_one_lease(self, db: Session) -> None:
+        lease.acquire(db, FIRST)
         db.execute(text("UPDATE maintenance_lease SET rescue_after = now() - interval '1 s'"))
-        held = lease.acquire(db, first)
+        held = lease.acquire(db, FIRST)
         assert held is not None
         assert held.may_rescue
         self.expire(db, seconds=60)
-        held = lease.acquire(db, second)
+        held = lease.acquire(db, SECOND)
         assert held is not None
         assert not held.may_rescue

@@ -1,4 +1,4 @@
-"""Beat's schedule with its memory in the database: each period once, whoever sends it."""
+"""Beat's schedule with its memory in the database: each period once, whichever beat sends it."""
 
 from collections.abc import Iterator
 from datetime import timedelta

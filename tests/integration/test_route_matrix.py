@@ -273,7 +273,10 @@ class TestReach:
         assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
         assert world.http.patch(one, headers=full, json={"status": "revoked"}).json()["status"] == "revoked"
 
-    def test_closed_metrics_open_to_the_scope_admin_alone(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_closed_metrics_are_for_administrators(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        user, admin = (world.login(caller)["access_token"] for caller in ("stranger", "admin"))
+        tokens = ["x", user, world.key("admin", "tasks:read"), world.key("admin", "admin"), admin]
         monkeypatch.setattr(get_settings(), "docs_enabled", False)
-        keys = world.key("admin", "tasks:read"), world.key("admin", "admin")
-        assert [world.http.get("/metrics", headers=bearer(key)).status_code for key in keys] == [404, 200]
+        answers = [world.http.get("/metrics", headers=headers) for headers in ({}, *map(bearer, tokens))]
+        assert [each.status_code for each in answers] == [404, 404, 404, 404, 200, 200]
+        assert {each.json()["code"] for each in answers[:4]} == {"not_found"}

@@ -2,13 +2,12 @@
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from tests.support.running import Running, lines, started
+from tests.support.running import Running, Start, lines, started
 from tests.support.shared import module_running
 from tests.support.waiting import wait_for
 
@@ -88,9 +87,7 @@ class TestALivingBody:
         wait_for(lambda: lines(ledger)[1:] == ["went on to its end"], 20, "the body to end")
         assert running.get(task_id)["result"] == "said"
 
-    def test_a_locked_row_silences_no_heartbeat(
-        self, start: Callable[..., Running], ledger: Path, tmp_path: Path, gate: Path
-    ) -> None:
+    def test_a_locked_row_silences_no_heartbeat(self, start: Start, ledger: Path, tmp_path: Path, gate: Path) -> None:
         running = start(**GRACE)
         worker = running.stack.worker(concurrency=2)
         lost = running.create("hold_deaf", str(gate), str(ledger))
@@ -111,9 +108,7 @@ class TestALivingBody:
 
 
 class TestAWorkerThatLeaves:
-    def test_gives_back_what_outlasts_the_grace_time(
-        self, start: Callable[..., Running], ledger: Path, tmp_path: Path
-    ) -> None:
+    def test_gives_back_what_outlasts_the_grace_time(self, start: Start, ledger: Path, tmp_path: Path) -> None:
         running = start(**GRACE, SHUTDOWN_GRACE_SECONDS="2")
         first = running.stack.worker(concurrency=3)
         asleep = running.create("hold_each", str(tmp_path / "gate"), str(ledger))
@@ -139,7 +134,7 @@ class TestAWorkerThatLeaves:
         )
 
     @pytest.mark.parametrize("how", ["asleep", "in a C function"])
-    def test_a_cold_shutdown_gives_everything_back(self, start: Callable[..., Running], ledger: Path, how: str) -> None:
+    def test_a_cold_shutdown_gives_everything_back(self, start: Start, ledger: Path, how: str) -> None:
         running = start(**GRACE)
         worker = running.stack.worker(concurrency=1)
         task_id = running.create("deaf", str(ledger), how)
@@ -149,9 +144,7 @@ class TestAWorkerThatLeaves:
         running.until(task_id, "pending")
         assert running.outcomes(task_id) == ["handed_back"]
 
-    def test_an_end_without_celerys_signal_of_it_gives_back_as_well(
-        self, start: Callable[..., Running], ledger: Path
-    ) -> None:
+    def test_an_end_without_celerys_signal_of_it_gives_back_as_well(self, start: Start, ledger: Path) -> None:
         running = start(**GRACE, SHUTDOWN_GRACE_SECONDS="2")
         worker = running.stack.worker(concurrency=1)
         task_id = running.create("deaf", str(ledger), "asleep")
@@ -162,9 +155,7 @@ class TestAWorkerThatLeaves:
 
 
 class TestAFrozenParent:
-    def test_ends_its_bodies_when_it_wakes_past_its_lease(
-        self, start: Callable[..., Running], tmp_path: Path, ledger: Path
-    ) -> None:
+    def test_ends_its_bodies_when_it_wakes_past_its_lease(self, start: Start, tmp_path: Path, ledger: Path) -> None:
         running = start(**GRACE)
         frozen = running.stack.worker(concurrency=1)
         task_id = running.create("hold_each", str(tmp_path / "gate"), str(ledger))

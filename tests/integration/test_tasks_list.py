@@ -1,7 +1,6 @@
 """GET /tasks/ and /tasks/count: order, pages, filters, and whose tasks they show."""
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -10,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from app.db.session import engine
-from tests.support.accounts import pages
+from tests.support.accounts import MakeUser, pages
 from tests.support.services import Services
 from tests.support.task_client import TASKS, TaskClient, module_client, shared_client, stored, task_client
 from tests.support.tasks import LONG_RUNNING
@@ -88,10 +87,10 @@ class TestPages:
     @pytest.mark.parametrize("cursor", ["0" * 32, "\u0661" * 32, "f" * 32, "F" * 32, "{" + "f" * 32 + "}"])
     def test_a_cursor_at_either_end_is_harmless(self, tasks: TaskClient, cursor: str) -> None:
         tasks.create(name="a")
-        assert names(tasks.get(cursor=cursor)) == (["a"] if "f" in cursor.lower() else [])
+        assert names(tasks.get(cursor=cursor)) == ([] if cursor[0] == "0" else ["a"])
 
     def test_a_cursor_from_another_user_shows_only_ones_own(
-        self, client: httpx.Client, make_user: Callable[..., Any], tasks: TaskClient
+        self, client: httpx.Client, make_user: MakeUser, tasks: TaskClient
     ) -> None:
         other = task_client(client, make_user)
         tasks.create(name="mine")
@@ -158,7 +157,7 @@ class TestFilters:
 class TestTooLong:
     @pytest.mark.parametrize("path", ["", "count"])
     def test_what_takes_too_long_is_stopped_and_said_so(
-        self, services: Services, make_user: Callable[..., Any], path: str
+        self, services: Services, make_user: MakeUser, path: str
     ) -> None:
         """A lock stands in for the many rows that it would take."""
         with shared_client(services, DATABASE_STATEMENT_TIMEOUT_SECONDS="0.5") as hasty:
@@ -173,7 +172,7 @@ class TestTooLong:
 
 class TestWhoseTasks:
     def test_users_see_their_own_and_may_not_ask_for_others(
-        self, client: httpx.Client, make_user: Callable[..., Any], tasks: TaskClient
+        self, client: httpx.Client, make_user: MakeUser, tasks: TaskClient
     ) -> None:
         other = task_client(client, make_user)
         tasks.create(name="mine")
@@ -184,7 +183,7 @@ class TestWhoseTasks:
             assert tasks.get(path, user_id=whose).status_code == 403
 
     def test_administrators_see_their_own_or_anybodys_or_everybodys(
-        self, client: httpx.Client, make_user: Callable[..., Any], tasks: TaskClient
+        self, client: httpx.Client, make_user: MakeUser, tasks: TaskClient
     ) -> None:
         admin = task_client(client, make_user, "admin")
         tasks.create(name="a user's")

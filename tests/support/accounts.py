@@ -11,13 +11,19 @@ PASSWORD = "correct horse battery staple 42"
 _numbers = itertools.count(1)
 
 Promote = Callable[[str], None]
+# The fixture `make_user`.
+MakeUser = Callable[..., tuple[dict[str, Any], str]]
+
+
+def sign_up(http: httpx.Client, username: str, password: str = PASSWORD, **fields: Any) -> httpx.Response:
+    """The answer to a registration; `fields` change or add to its body."""
+    body = {"username": username, "email": f"{username}@example.com", "password": password}
+    return http.post(f"{API}/auth/register", json=body | fields)
 
 
 def register(http: httpx.Client, username: str | None = None, password: str = PASSWORD) -> dict[str, Any]:
     """A new user with a name of its own; the answer's JSON."""
-    username = username or f"user{next(_numbers)}"
-    body = {"username": username, "email": f"{username}@example.com", "password": password}
-    answer = http.post(f"{API}/auth/register", json=body)
+    answer = sign_up(http, username or f"user{next(_numbers)}", password)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 

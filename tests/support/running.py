@@ -1,6 +1,6 @@
 """A shared deployment with the example tasks, and what tests say to it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,10 @@ LOAD_EXAMPLES = {"TASK_MODULES": '["tests.support.example_tasks"]'}
 TERMINAL = ("succeeded", "failed", "revoked")
 # Generous: two cores, shared with whatever else runs on them.
 SECONDS = 40.0
+
+
+# The fixture `start`.
+Start = Callable[..., "Running"]
 
 
 @contextmanager
