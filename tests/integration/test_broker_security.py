@@ -15,7 +15,7 @@ from tests.support.faults.broker_server import BrokerServer
 from tests.support.running import LOAD_EXAMPLES, TASKS, Running
 from tests.support.services import ROOT, Services
 from tests.support.settings import settings
-from tests.support.stack import Part, Stack
+from tests.support.stack import Stack
 from tests.support.tls import LOOPBACK, Authority, TlsEnd
 from tests.support.waiting import wait_for
 
@@ -103,9 +103,8 @@ def test_tasks_run_over_tls_with_the_user_of_the_document(stack: Stack, broker: 
 
 
 def _live_events_are_heard(running: Running, broker: BrokerServer) -> None:
-    token = str(running.http.headers["Authorization"]).removeprefix("Bearer ")
     channel = "task_service:live:0"
-    with EventReader(running.stack.url, f"{TASKS}events", token) as events, broker.client() as client:
+    with EventReader(running.stack.url, f"{TASKS}events", running.token) as events, broker.client() as client:
         wait_for(lambda: dict(client.pubsub_numsub(channel))[channel.encode()], SECONDS, "the API to listen")
         with client.pubsub() as heard:
             heard.subscribe(channel)
@@ -116,9 +115,8 @@ def _live_events_are_heard(running: Running, broker: BrokerServer) -> None:
 
 
 def _queue_stalls_are_noticed(running: Running) -> None:
-    """Maintenance and the stall detector look at queues that nobody serves."""
-    (worker,) = [part for part in running.stack.parts if part.name.startswith("worker")]
-    assert worker.stop(20) == 0
+    """Maintenance and the stall detector look at queues without a worker."""
+    assert running.worker.stop(20) == 0
     waiting = running.create("echo")
     running.stack.sql(
         "UPDATE tasks SET dispatched_at = clock_timestamp() - interval '1 minute' WHERE id = :id", id=waiting
@@ -130,9 +128,9 @@ def _queue_stalls_are_noticed(running: Running) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("FLUSHALL",), ("CONFIG", "GET", "*"), ("KEYS", "*"), ("SCAN", "0"), ("GET", "somebody-elses"), ("CLIENT", "KILL", "x"),
+        ("FLUSHALL",), ("CONFIG", "GET", "*"), ("KEYS", "*"), ("SCAN", "0"), ("GET", "a-key-of-another-application"), ("CLIENT", "KILL", "x"),
         ("ACL", "LIST"), ("PUBLISH", "another", "x"), ("CLIENT", "LIST"), ("MONITOR",), ("SHUTDOWN",),
-        ("EVAL", "return redis.call('GET', 'somebody-elses')", "0"),
+        ("EVAL", "return redis.call('GET', 'a-key-of-another-application')", "0"),
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -149,15 +147,10 @@ def test_the_user_may_do_no_more(broker: BrokerServer, command: tuple[str, ...])
 class TestRefusals:
     """What a worker says, again and again until it is put right, and where a task waits meanwhile."""
 
-    def _worker(self, services: Services, directory: Path, broker_url: str) -> tuple[Stack, Part]:
-        stack = Stack(services, directory, CELERY_BROKER_URL=broker_url, APP_ENV="production")
-        return stack, stack.start_part(
-            "worker", ["celery", "-A", "app.celery_app", "worker", "-l", "info", "-c", "1"], None
-        )
-
     def _says(self, services: Services, directory: Path, broker_url: str, what: str) -> None:
-        stack, worker = self._worker(services, directory, broker_url)
-        with stack:
+        command = ["celery", "-A", "app.celery_app", "worker", "-l", "info", "-c", "1"]
+        with Stack(services, directory, CELERY_BROKER_URL=broker_url, APP_ENV="production") as stack:
+            worker = stack.start_part("worker", command, None)
             wait_for(lambda: what in worker.output() or not worker.running, SECONDS, f"the worker to say {what!r}")
             assert worker.running, worker.tail()
             assert " ready." not in worker.output()

@@ -23,8 +23,8 @@ from app.services.execution.attempts import NextTry, Ticket, WorkerIdentity
 from app.services.execution.successes import Success, succeed_together
 from app.services.task_service import task_service
 from tests.support.interleaving import Ground, Operation, Outcome, control, perform, watched
-from tests.support.services import Services, environment, sqlalchemy_url
-from tests.support.settings import settings
+from tests.support.services import Services, sqlalchemy_url
+from tests.support.settings import on_new_database
 from tests.support.tasks import ERROR, WORKER, claim, new_task
 
 GRACE = 600.0
@@ -130,13 +130,10 @@ class Operations:
 
 @pytest.fixture(scope="module")
 def ground(services: Services) -> Iterator[tuple[Ground, Operations]]:
-    name = services.new_database()
-    url = services.database_url(name)
-    variables = environment(url, services.flushed_broker(), DISPATCH_GRACE_SECONDS=str(GRACE))
     with (
         pytest.MonkeyPatch.context() as patched,
-        settings(variables),
-        control(sqlalchemy_url(url)) as looking,
+        on_new_database(services, DISPATCH_GRACE_SECONDS=str(GRACE)) as name,
+        control(sqlalchemy_url(services.database_url(name))) as looking,
         SessionLocal() as db,
     ):
         patched.setattr("app.messaging.publisher.publish", lambda dispatches: None)
@@ -155,7 +152,6 @@ def ground(services: Services) -> Iterator[tuple[Ground, Operations]]:
             ground.save(state)
         with watched(ground):
             yield ground, operations
-    services.drop_database(name)
 
 
 def _lead(ground: Ground, operations: Operations, way: list[str]) -> None:

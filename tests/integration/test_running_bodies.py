@@ -8,19 +8,13 @@ from typing import Any
 import pytest
 
 from app.db.session import SessionLocal
-from app.errors import InvalidTransition
 from app.services.task_service import task_service
-from tests.support.running import TASKS, Running, example_stack, lines, started
-from tests.support.services import Services
+from tests.support.running import TASKS, Running, lines, started
 from tests.support.settings import settings
+from tests.support.shared import module_running
 from tests.support.waiting import wait_for
 
-
-@pytest.fixture(scope="module")
-def running(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with example_stack(services, tmp_path_factory.mktemp("bodies")) as shared:
-        shared.stack.worker(concurrency=2)
-        yield shared
+running = module_running()
 
 
 class TestResults:
@@ -105,11 +99,6 @@ class TestFromOutside:
         _see_the_child_free(running, ledger)
         assert running.get(task_id) == set_by_us
         assert running.outcomes(task_id) == [status]
-
-    def test_progress_of_what_has_ended_is_refused(self, running: Running) -> None:
-        ended = running.run("echo")
-        with SessionLocal() as db, pytest.raises(InvalidTransition):
-            task_service.update_task_progress(db, ended["id"], 50)
 
     def test_a_body_that_tracks_hears_that_it_was_fenced_off(self, running: Running, gate: Path, ledger: Path) -> None:
         task_id = running.create("hold", str(gate), str(ledger))

@@ -7,6 +7,7 @@ fresh_database  the settings of this process on a database of the test's own, in
 client          starlette's TestClient on `create_app()`, in this process, on a fresh database
 tasks, admin    a new user's and a new administrator's view of the task endpoints; see `tests/support/task_client.py`
 make_user       `make_user(role="user") -> (user, access token)`, seen by `client`; `register_user` makes it through the API
+user, token     one such user, and the access token
 stack           processes on a fresh database; see `tests/support/stack.py`
 start           the same with the example tasks, `start(**settings) -> Running`; see `tests/support/running.py`
 ledger, gate    files by which a test and an example task speak to each other
@@ -31,7 +32,7 @@ from app.models import User
 from tests.support import accounts, guardian, waiting
 from tests.support.running import Running, example_stack
 from tests.support.services import Services, environment
-from tests.support.settings import settings
+from tests.support.settings import on_new_database, settings
 from tests.support.stack import Stack
 from tests.support.task_client import TaskClient, task_client
 from tests.support.tasks import new_login
@@ -92,10 +93,8 @@ def db(services: Services, rollback_database: str) -> Iterator[Session]:
 
 @pytest.fixture
 def fresh_database(services: Services) -> Iterator[None]:
-    name = services.new_database()
-    with settings(environment(services.database_url(name), services.flushed_broker())):
+    with on_new_database(services):
         yield
-    services.drop_database(name)
 
 
 @pytest.fixture
@@ -118,6 +117,21 @@ def make_user(client: TestClient) -> Callable[..., tuple[dict[str, Any], str]]:
         return client.get(f"{accounts.API}/users/me", headers=accounts.bearer(token)).json(), token
 
     return make
+
+
+@pytest.fixture
+def login_of_user(make_user: Callable[..., tuple[dict[str, Any], str]]) -> tuple[dict[str, Any], str]:
+    return make_user()
+
+
+@pytest.fixture
+def user(login_of_user: tuple[dict[str, Any], str]) -> dict[str, Any]:
+    return login_of_user[0]
+
+
+@pytest.fixture
+def token(login_of_user: tuple[dict[str, Any], str]) -> str:
+    return login_of_user[1]
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -103,6 +105,14 @@ class Services:
 
     def drop_database(self, name: str) -> None:
         self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    @contextmanager
+    def refusing(self, name: str) -> Iterator[None]:
+        """All connections to this database end, and it accepts none."""
+        self._execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        yield
+        self._execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
     def database_url(self, name: str) -> str:
         return self.postgres.url_for(name)

@@ -150,6 +150,28 @@ def test_settings_are_passed_to_what_needs_them() -> None:
     ] == []
 
 
+@pytest.mark.parametrize("suite", ["integration", "faults", "security"])
+def test_tests_on_real_services_use_no_private_names(suite: str) -> None:
+    """Neither those of the app nor of what was made from it: such a test would fail at a change that no user notices."""
+    found: list[tuple[str, int, str]] = []
+    for path in sorted((ROOT / "tests" / suite).rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        modules = {alias.asname or alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        for node in nodes:
+            match node:
+                case ast.ImportFrom(module=str(module), names=aliases) if f"{module}.".startswith("app."):
+                    names = [alias.name for alias in aliases]
+                case ast.Attribute(value=owner, attr=name) if ast.unparse(owner) not in {"self", "cls", *modules}:
+                    names = [name]
+                case ast.Call(func=ast.Attribute(attr="setattr"), args=[_, ast.Constant(value=str(name)), *_]):
+                    names = [name]
+                case _:
+                    continue
+            private = [name for name in names if name.startswith("_") and not name.startswith("__")]
+            found += [(path.name, node.lineno, name) for name in private]
+    assert found == []
+
+
 def test_the_launcher_needs_nothing_of_the_service() -> None:
     """But for the settings, which it reads to know what to start."""
     found = {name for module in MODULES if module.startswith(STANDS_ALONE) for name, _ in IMPORTS[module]}
