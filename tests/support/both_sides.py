@@ -14,7 +14,6 @@ from sqlalchemy import select, text
 
 from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
-from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
 from app.messaging.dispatches import Dispatch
 from app.models import Task, TaskAttempt, WorkerProcess
 from app.services.execution.attempts import CurrentAttempt, WorkerIdentity, current_attempt
@@ -22,7 +21,7 @@ from tests.support.lawful import unlawful
 from tests.support.model import ModelTask
 from tests.support.model_maintenance import ModelWorker
 from tests.support.model_row import Clock
-from tests.support.tasks import new_user
+from tests.support.tasks import REFUSALS, new_user
 
 # Real time goes by as well while an example runs: nothing may hang on so little.
 LEEWAY = 100.0
@@ -57,7 +56,7 @@ def answer(action: Callable[[], Any]) -> Any:
     """What it answers; an error by its class's name."""
     try:
         return action()
-    except (InvalidTransition, TaskNotFound, TaskActive, AttemptLost, TaskCancelled) as error:
+    except REFUSALS as error:
         return type(error).__name__
 
 
