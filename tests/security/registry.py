@@ -1,7 +1,7 @@
 """Named checks, grouped by OWASP API Security Top 10 (2023) category."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,10 @@ OUTBOUND = "API7:2023 Server side request forgery"
 MISCONFIGURATION = "API8:2023 Security misconfiguration"
 INJECTION = "Injection and cross-site scripting (Top 10:2025 A05)"
 FORGERY = "Cross-site request forgery and CORS (API8:2023)"
+
+# Statuses: a refusal, and whatever is no error of the server.
+REFUSED = range(400, 500)
+HANDLED = range(500)
 
 
 class CheckFailed(Exception):
@@ -67,6 +71,13 @@ def expect(held: object, seen: str) -> None:
     """Raise CheckFailed with what was seen instead, unless it held."""
     if not held:
         raise CheckFailed(seen)
+
+
+def expect_status(answer: httpx.Response, allowed: int | Container[int], what: str = "") -> httpx.Response:
+    """The answer; raises CheckFailed with what was asked unless its status is allowed."""
+    held = answer.status_code == allowed if isinstance(allowed, int) else answer.status_code in allowed
+    expect(held, f"{what or f'{answer.request.method} {answer.request.url.path}'}: {answer.status_code}")
+    return answer
 
 
 def run_checks(target: Target) -> Iterator[Result]:

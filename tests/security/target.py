@@ -40,7 +40,7 @@ class Target:
     mallory: Account
     task: dict[str, Any]
     admin_token: str | None = None
-    created: list[tuple[str, str]] = field(default_factory=list)
+    created: list[tuple[str, str]] = field(default_factory=list)  # tasks: their ids, and their owners' ids
     keys: list[tuple[str, str]] = field(default_factory=list)
 
     def ask(self, method: str, path: str, token: str | None = None, **options: Any) -> httpx.Response:
@@ -49,7 +49,16 @@ class Target:
         if token is not None:
             headers.setdefault("Authorization", f"Bearer {token}")
         url = path[1:] if path.startswith("//") else API + path
-        return self.http.request(method, url, headers=headers, **options)
+        answer = self.http.request(method, url, headers=headers, **options)
+        if (method, path, answer.status_code) == ("POST", "/tasks/", httpx.codes.CREATED):
+            self.created.append((answer.json()["id"], answer.json()["user_id"]))
+        return answer
+
+    def as_alice(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self.ask(method, path, self.alice.token, **options)
+
+    def as_mallory(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self.ask(method, path, self.mallory.token, **options)
 
     def raw(self, data: bytes) -> bytes:
         """What comes back on a bare connection: for what no library would send. A server may hang up at any point."""
@@ -68,12 +77,9 @@ class Target:
         """Another login of this account."""
         return _login(self.http, account.username, account.password)
 
-    def new_task(self, token: str, **fields: Any) -> httpx.Response:
-        """Create a task that nobody runs before tomorrow; it is deleted at the end."""
-        answer = self.ask("POST", "/tasks/", token, json={**task_body(), **fields})
-        if answer.status_code == httpx.codes.CREATED:
-            self.created.append((answer.json()["id"], token))
-        return answer
+    def new_task(self, owner: Account | None = None, **fields: Any) -> httpx.Response:
+        """Create a task, of Mallory by default, that is due tomorrow; it is deleted at the end."""
+        return self.ask("POST", "/tasks/", (owner or self.mallory).token, json={**task_body(), **fields})
 
     def __enter__(self) -> Self:
         return self
@@ -85,8 +91,9 @@ class Target:
             self.http.close()
 
     def _clear_up(self) -> None:
-        for task_id, token in self.created:
-            self.ask("DELETE", f"/tasks/{task_id}", token, params={"force": "true"})
+        for task_id, owner in self.created:
+            ask = self.as_alice if owner == self.alice.id else self.as_mallory
+            ask("DELETE", f"/tasks/{task_id}", params={"force": "true"})
         for key_id, token in self.keys:
             self.ask("DELETE", f"/auth/api-keys/{key_id}", token)
         for account in (self.alice, self.mallory) if self.admin_token else ():
@@ -110,7 +117,7 @@ def prepare(address: Address, username: str | None, password: str | None) -> Tar
         admin = _login(http, username, password)["access_token"] if username and password else None
         alice, mallory = _account(http, "alice", admin), _account(http, "mallory", admin)
         target = Target(address, http, alice, mallory, {}, admin)
-        created = target.new_task(alice.token)
+        created = target.new_task(alice)
         _need(created, 201, "create a task")
     except BaseException:
         http.close()
