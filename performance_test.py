@@ -26,7 +26,7 @@ from tests.performance import documents, flames, plots
 from tests.performance import table as tables
 from tests.performance.bench import Bench
 from tests.performance.endpoints import measure_endpoints
-from tests.performance.figures import Row, plot, table
+from tests.performance.figures import Row, table
 from tests.performance.findings import Findings
 from tests.performance.machine import machine
 from tests.performance.scenario import CannotMeasure
@@ -178,7 +178,7 @@ def _draw(target: Path, rows: Sequence[Row], title: str, found: Sequence[Finding
         return target.with_name(f"{target.stem}-{name}.png") if single else target / f"{name}.png"
 
     if rows:
-        plot(rows, target if single else where(ENDPOINTS), title)
+        plots.draw_endpoints(rows, target if single else where(ENDPOINTS), title)
     plots.draw(found, where)
 
 

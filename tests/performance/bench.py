@@ -23,7 +23,6 @@ from tests.performance.load import Endpoint, Measured, measure
 from tests.performance.processes import CpuMeter
 from tests.performance.scenario import Account, sign_in
 from tests.performance.sizes import Size
-from tests.performance.wire import Connection
 from tests.support.loopback import Address, loopback
 from tests.support.services import Services, process_environment
 from tests.support.stack import Part, Stack
@@ -127,14 +126,7 @@ class Bench:
         return self.sign_in(self.stack)
 
     def sign_in(self, stack: Stack) -> Account:
-        async def ask() -> Account:
-            connection = Connection(loopback(stack.url))
-            try:
-                return await sign_in(connection, None, None)
-            finally:
-                await connection.close()
-
-        return run(ask())
+        return run(sign_in(loopback(stack.url), None, None))
 
     def filling(self, stack: Stack, user_id: str, name: str, count: int, *args: Any, priority: str = "normal") -> Part:
         """Makes so many pending tasks through the Python API, rows and messages, in a process of its own."""

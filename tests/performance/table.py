@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.performance.capacity_tables import capacity_tables, markdown_table
+from tests.performance.figures import aligned
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, figure
 
@@ -22,24 +23,18 @@ def _rows(found: Sequence[Findings]) -> list[str]:
     rows = [row for findings in found for row in findings.rows]
     if not rows and not any(findings.errors for findings in found):
         return []
-    widths = [
-        min(WIDEST, max([len(HEADS[at]), *(len(cells[at]) for cells in map(_cells, rows))])) for at in range(len(HEADS))
-    ]
-    lines = [_line(HEADS, widths), "─" * (sum(widths) + 2 * len(widths))]
+    head, rule, *lines = aligned(HEADS, [_cells(row) for row in rows], widest=WIDEST)
+    told = [head, rule]
     for findings in found:
         for row in findings.rows:
-            lines.append(_line(_cells(row), widths))
-            lines += [f"      {row.note}"] if row.note else []
-        lines += [f"ERROR in {findings.section}: {error}" for error in findings.errors]
-    return ["\n".join(lines)]
+            told += [lines.pop(0), *([f"      {row.note}"] if row.note else [])]
+        told += [f"ERROR in {findings.section}: {error}" for error in findings.errors]
+    return ["\n".join(told)]
 
 
 def _printed_costs(found: Sequence[Findings]) -> list[str]:
     heads, rows = costs(found)
-    if not rows:
-        return []
-    widths = [max(len(line[at]) for line in (heads, *rows)) for at in range(len(heads))]
-    return ["\n".join(["CPU microseconds each:", *(_line(line, widths) for line in (heads, *rows))])]
+    return ["\n".join(["CPU microseconds each:", *aligned(heads, rows)])] if rows else []
 
 
 def costs(found: Sequence[Findings]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -57,10 +52,6 @@ def costs(found: Sequence[Findings]) -> tuple[tuple[str, ...], list[tuple[str, .
         for section, name, figures in ways
     ]  # fmt: skip
     return ("section", "way", "a second", *parts), rows
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def _cells(row: Comparison) -> tuple[str, ...]:

@@ -11,9 +11,8 @@ from tests.performance.counts import Counts, Statements, by_statement, each
 from tests.performance.drain import all_ended, drain
 from tests.performance.findings import Findings
 from tests.performance.load import Endpoint
-from tests.performance.scenario import API, Account
-from tests.performance.sections.submit import LIMIT_SECONDS, NOOP, QUEUE
-from tests.performance.wire import Request
+from tests.performance.scenario import Account
+from tests.performance.sections.submit import LIMIT_SECONDS, QUEUE, submitting
 from tests.support.loopback import loopback
 from tests.support.running import messages
 from tests.support.stack import Part, Stack
@@ -54,14 +53,12 @@ def measure(bench: Bench) -> Findings:
 
 
 def _submits(bench: Bench, stack: Stack, account: Account, counts: Counts) -> Figures:
-    request = Request("POST", f"{API}/tasks/", NOOP, token=account.token)
-    return _http(bench, stack, Endpoint("POST /tasks/", lambda _: request, expected=201, keep=True), counts)
+    return _http(bench, stack, submitting(account, keep=True), counts)
 
 
 def _reads(bench: Bench, stack: Stack, account: Account, counts: Counts) -> Figures:
     task_id = stack.sql("SELECT id FROM tasks LIMIT 1")[0][0]
-    request = Request("GET", f"{API}/tasks/{task_id}", token=account.token)
-    return _http(bench, stack, Endpoint("GET /tasks/{id}", lambda _: request), counts)
+    return _http(bench, stack, Endpoint.of("GET /tasks/{id}", account.read(f"/tasks/{task_id}")), counts)
 
 
 def _http(bench: Bench, stack: Stack, endpoint: Endpoint, counts: Counts) -> Figures:

@@ -10,12 +10,9 @@ from app.core.allocator import TRIM_SECONDS
 from tests.performance.bench import QUIET, ROOM, Bench, finish
 from tests.performance.drain import all_ended
 from tests.performance.findings import Curve, Findings
-from tests.performance.goals import Comparison, Goal, ratio
-from tests.performance.load import Endpoint
+from tests.performance.goals import Goal, ratio
 from tests.performance.processes import memory
-from tests.performance.scenario import API
-from tests.performance.sections.submit import NOOP
-from tests.performance.wire import Request
+from tests.performance.sections.submit import PING, submitting
 from tests.support.loopback import loopback
 from tests.support.running import messages
 from tests.support.stack import Part
@@ -43,9 +40,8 @@ def _api(bench: Bench, findings: Findings) -> None:
         bare, address = bench.http_server(BARE, {})
         idle = memory(part.pid), memory(bare.pid)
         account = bench.sign_in(stack)
-        request = Request("POST", f"{API}/tasks/", NOOP, token=account.token)
-        bench.slice(loopback(stack.url), Endpoint("POST /tasks/", lambda _: request, expected=201))
-        bench.slice(address, Endpoint("/ping", lambda _: Request("GET", "/ping")))
+        bench.slice(loopback(stack.url), submitting(account))
+        bench.slice(address, PING)
         time.sleep(SETTLED_SECONDS)
         loaded = memory(part.pid), memory(bare.pid)
     _compare(findings, "API process", "bare FastAPI process", {"idle": idle, "after load": loaded})
@@ -68,10 +64,9 @@ def _one_child(bench: Bench, findings: Findings) -> None:
     findings.curves = {"pool child": curve, "plain Celery's child": theirs}
     _compare(findings, "one pool child", "plain Celery's", {"idle": idle, f"after {kept:,} tasks": loaded})
     warm = next((y for x, y in curve if x >= WARM * kept), curve[0][1])
-    findings.rows.append(
-        Comparison(f"memory: one pool child over {kept:,} tasks", "itself after a tenth of them", Goal(at_most=1.05),
-                   [ratio(curve[-1][1], warm)], f"{warm:.1f} → {curve[-1][1]:.1f} MiB")
-    )  # fmt: skip
+    what, against = f"memory: one pool child over {kept:,} tasks", "itself after a tenth of them"
+    note = f"{warm:.1f} → {curve[-1][1]:.1f} MiB"
+    findings.compare(what, against, Goal(at_most=1.05), [ratio(curve[-1][1], warm)], note)
 
 
 def _children(bench: Bench, findings: Findings) -> None:
@@ -99,7 +94,7 @@ def _compare(
         kind = "pss" if "pss" in ours else "uss"
         note = f"{ours[kind]:.0f} against {theirs[kind]:.0f} MiB {kind.upper()}"
         value = ratio(ours[kind], theirs[kind])
-        findings.rows.append(Comparison(f"memory: {what}, {when}", against, Goal(at_most=1.5), [value], note))
+        findings.compare(f"memory: {what}, {when}", against, Goal(at_most=1.5), [value], note)
         findings.details[f"{what}, {when}"] = {"ours": ours, "theirs": theirs}
 
 

@@ -4,9 +4,7 @@ All times are of the machine's one clock. Ours is taken from the 201 to the row'
 it, to the first line of the body; plain Celery's from the call of `apply_async` to the first line of the body.
 """
 
-import json
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,9 +14,9 @@ from tests.performance.bench import QUIET, Bench, run
 from tests.performance.comparators.raw import STAMP
 from tests.performance.figures import percentile
 from tests.performance.findings import Findings
-from tests.performance.goals import Comparison, Goal, ratio
-from tests.performance.scenario import API, Account
-from tests.performance.wire import Connection, Request
+from tests.performance.goals import Goal, ratio
+from tests.performance.scenario import Account, task
+from tests.performance.wire import Connection
 from tests.support.loopback import loopback
 from tests.support.running import lines
 from tests.support.stack import Stack
@@ -54,7 +52,7 @@ def measure(bench: Bench) -> Findings:
         name = f"p{share * 100:.0f}"
         note = f"{_milliseconds(claims, share)} against {_milliseconds(raw, share)} ms; first line of the body {_milliseconds(bodies, share)} ms"
         what, against = f"start: 201 → running, {name}", "apply_async → first line of the body"
-        findings.rows.append(Comparison(what, against, Goal(at_most=most), values, note))
+        findings.compare(what, against, Goal(at_most=most), values, note)
     named = {"201 → running": claims, "201 → first line": bodies, "raw Celery": raw}
     findings.latencies = {name: [value for part in rounds for value in part] for name, rounds in named.items()}
     return findings
@@ -70,13 +68,7 @@ class _Ours:
 
     def __init__(self, stack: Stack, account: Account, ledger: Path) -> None:
         self._stack, self._ledger = stack, ledger
-        body = {
-            "name": "start",
-            "task_type": "performance_test",
-            "celery_task_name": "measured.stamp",
-            "args": [str(ledger)],
-        }
-        self._request = Request("POST", f"{API}/tasks/", json.dumps(body).encode(), token=account.token)
+        self._request = account.submit(task("measured.stamp", str(ledger)))
         self._database = stack.engine.connect()
 
     def start(self) -> tuple[float, float]:
@@ -117,11 +109,7 @@ class _Raw:
 
 def _await_stamp(ledger: Path) -> float:
     """The one line that comes, and the ledger empty again."""
-    (line,) = _poll(lambda: lines(ledger))
+    (line,) = wait_for(lambda: lines(ledger), SECONDS, "the body to begin")
     ledger.unlink()
     time.sleep(PAUSE)
     return float(line)
-
-
-def _poll(found: Callable[[], list[str]]) -> list[str]:
-    return wait_for(found, SECONDS, "the body to begin")
