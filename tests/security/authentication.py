@@ -29,12 +29,7 @@ def malformed_token(target: Target) -> None:
 @check(AUTHENTICATION)
 def wrong_scheme(target: Target) -> None:
     """A good token under another scheme than Bearer is answered 401"""
-    for value in (
-        target.alice.token,
-        f"Basic {target.alice.token}",
-        f"Token {target.alice.token}",
-        "Bearer",
-    ):
+    for value in (target.alice.token, f"Basic {target.alice.token}", f"Token {target.alice.token}", "Bearer"):
         answer = target.ask("GET", "/users/me", headers={"Authorization": value})
         expect_status(answer, 401, f"Authorization: {value[:8]}…")
 

@@ -62,11 +62,7 @@ def no_echo(target: Target) -> None:
 @check(MISCONFIGURATION)
 def security_headers(target: Target) -> None:
     """Every answer forbids sniffing and, by policy, scripts"""
-    for answer in (
-        target.ask("GET", "//healthz"),
-        target.as_alice("GET", "/users/me"),
-        *_errors(target),
-    ):
+    for answer in (target.ask("GET", "//healthz"), target.as_alice("GET", "/users/me"), *_errors(target)):
         where = f"{answer.request.method} {answer.request.url.path}"
         expect(answer.headers.get("X-Content-Type-Options") == "nosniff", f"{where}: no nosniff")
         policy = answer.headers.get("Content-Security-Policy", "")

@@ -28,10 +28,6 @@ class CheckFailed(Exception):
     """The behaviour is weak; the message says what was seen."""
 
 
-class Skipped(Exception):
-    """The check cannot be made on this deployment; the message says why."""
-
-
 @dataclass(frozen=True)
 class Check:
     key: str
@@ -96,8 +92,6 @@ def run_one(each: Check, target: Target) -> Result:
         outcome, detail = "passed", ""
     except CheckFailed as finding:
         outcome, detail = "failed", str(finding)
-    except Skipped as why:
-        outcome, detail = "skipped", str(why)
     except (httpx.HTTPError, OSError, ValueError, LookupError, TypeError) as error:
         # No answer, or one of another shape than the contract's: nothing was proven.
         outcome, detail = "failed", f"{type(error).__name__}: {error}"
