@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +45,7 @@ SELECT id, id::text, id::text, id || '@example.com', id || '@example.com', '!' F
 RETURNING id"""
 
 T = TypeVar("T")
+Served = tuple[Part, Address]
 
 
 class Servers(Services):
@@ -78,7 +80,7 @@ class Bench:
     @cached_property
     def services(self) -> Services:
         servers = Servers(fsync=self._fsync)
-        self._open.callback(servers.dismiss_guardian)
+        self._open.callback(servers.clear_up)
         return self._open.enter_context(servers)
 
     def broker(self, url: str) -> "redis.Redis":
@@ -148,47 +150,46 @@ class Bench:
         part.process.start()
         return part
 
-    def http_server(self, app: str, variables: dict[str, str], options: Sequence[str] = ()) -> tuple[Part, Address]:
-        """Another application on uvicorn, answering; ended with the run."""
+    def listening(self, name: str, module: Callable[[Address], list[str]], variables: dict[str, str]) -> Served:
+        """A process that listens on an address of its own; ended with the run."""
         address = Address("127.0.0.1", free_loopback_port())
-        where = ["--host", address.host, "--port", str(address.port), "--no-server-header", "--ws", "none"]
-        name = app.partition(":")[0].rpartition(".")[2]
-        part = self.part(name, ["uvicorn", app, *where, *QUIET, *options], variables)
+        part = self.part(name, module(address), variables)
         self._open.callback(part.stop)
-        _await_listening(part, address)
+        wait_for(lambda: _listens(address) or not part.running, START_SECONDS, f"{part.name} to listen")
+        assert part.running, f"{part.name} does not start:\n{part.tail()}"
         return part, address
 
+    def http_server(self, app: str, variables: dict[str, str], *options: str) -> Served:
+        """Another application on uvicorn."""
+
+        def module(address: Address) -> list[str]:
+            where = ["--host", address.host, "--port", str(address.port), "--no-server-header", "--ws", "none"]
+            return ["uvicorn", f"tests.performance.comparators.{app}:app", *where, *QUIET, *options]
+
+        return self.listening(app, module, variables)
+
     @cached_property
-    def bare(self) -> tuple[Part, Address]:
+    def bare(self) -> Served:
         """The sync `/ping`, on the same uvicorn with the same protocol as the service."""
-        options = ["--http", "app.api.http.protocol:BoundedProtocol"]
-        return self.http_server("tests.performance.comparators.bare:app", self.stack.settings, options)
+        return self.http_server("bare", self.stack.settings, "--http", "app.api.http.protocol:BoundedProtocol")
 
     @cached_property
-    def handwritten_broker(self) -> str:
-        return self.services.new_broker()
-
-    @cached_property
-    def handwritten(self) -> tuple[Part, Address]:
+    def handwritten(self) -> Served:
         database = self.services.database_url(self.services.new_database("template1"))
-        with psycopg2.connect(database) as connection, connection.cursor() as cursor:
+        with closing(psycopg2.connect(database)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(handwritten_table.TABLE)
             cursor.execute(handwritten_table.INDEX)
-        connection.close()
-        variables = {
-            "HANDWRITTEN_DATABASE": database, "HANDWRITTEN_SECRET": SECRET, "RAW_BROKER": self.handwritten_broker,
-        }  # fmt: skip
-        return self.http_server("tests.performance.comparators.handwritten:app", variables)
+        variables = {"HANDWRITTEN_DATABASE": database, "HANDWRITTEN_SECRET": SECRET}
+        return self.http_server("handwritten", {**variables, "RAW_BROKER": self.services.new_broker()})
 
     @cached_property
-    def flower(self) -> tuple[Part, Address]:
-        address = Address("127.0.0.1", free_loopback_port())
-        words = [f"--port={address.port}", f"--address={address.host}", "--logging=warning"]
+    def flower(self) -> Served:
+        def module(address: Address) -> list[str]:
+            words = [f"--port={address.port}", f"--address={address.host}", "--logging=warning"]
+            return ["celery", "-A", RAW_APP, "flower", *words]
+
         variables = {"RAW_BROKER": self.services.new_broker(), "FLOWER_UNAUTHENTICATED_API": "true"}
-        part = self.part("flower", ["celery", "-A", RAW_APP, "flower", *words], variables)
-        self._open.callback(part.stop)
-        _await_listening(part, address)
-        return part, address
+        return self.listening("flower", module, variables)
 
     @contextmanager
     def raw_worker(self, broker_url: str, concurrency: int = 2, backend: str = "") -> Iterator[Part]:
@@ -239,17 +240,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def _await_listening(part: Part, address: Address) -> None:
-    def listens() -> bool:
-        async def knock() -> bool:
-            try:
-                _, writer = await asyncio.open_connection(address.host, address.port)
-            except OSError:
-                return False
-            writer.close()
-            return True
-
-        return asyncio.run(knock())
-
-    wait_for(lambda: listens() or not part.running, START_SECONDS, f"{part.name} to listen")
-    assert part.running, f"{part.name} does not start:\n{part.tail()}"
+def _listens(address: Address) -> bool:
+    try:
+        socket.create_connection((address.host, address.port), timeout=2).close()
+    except OSError:
+        return False
+    return True

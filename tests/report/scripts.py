@@ -34,7 +34,7 @@ def _security(output: Path) -> int:
             admin, _ = stack.make_user("admin")
             credentials = dict(zip(ADMIN_VARIABLES, (admin["username"], accounts.PASSWORD), strict=True))
             code = _script("security_test.py", stack.url, "--json", str(output), env=credentials)
-        services.dismiss_guardian()
+        services.clear_up()
     return code
 
 

@@ -32,12 +32,13 @@ class Services:
     Databases are copied from the template, 38 ms each, since truncation could hit whatever happens to be configured.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        """Durable: what PostgreSQL has committed is on disk, so a test may kill it."""
         self.directory = Path(tempfile.mkdtemp(prefix="task-service-test-"))
         self.mark = secrets.token_hex(8)
         self._names = (f"test_{number}" for number in itertools.count(1))
         self._brokers = itertools.cycle(BROKERS)
-        self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=False)
+        self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=durable)
         self.valkey = EmbeddedValkey(self.directory / "valkey", settings={"appendonly": "no"})
 
     def __enter__(self) -> Self:
@@ -48,6 +49,7 @@ class Services:
 
     def start(self) -> Self:
         self._start_guardian()
+        self._outer_mark = os.environ.get(guardian.VARIABLE)
         os.environ[guardian.VARIABLE] = self.mark  # every process started from now on inherits it
         try:
             self.postgres.start()
@@ -61,28 +63,27 @@ class Services:
     def stop(self) -> None:
         self.valkey.stop()
         self.postgres.stop(grace=5)
-        os.environ.pop(guardian.VARIABLE, None)
+        if self._outer_mark is None:
+            os.environ.pop(guardian.VARIABLE, None)
+        else:
+            os.environ[guardian.VARIABLE] = self._outer_mark
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def survivors(self) -> list[str]:
-        """What still runs of all that was started, described; the check at the session's end."""
-        return [guardian.describe(pid) for pid in guardian.marked(self.mark)]
-
-    def end_survivors(self) -> None:
+    def clear_up(self) -> list[str]:
+        """After `stop`: end what still runs of all that was started, and the guardian; the survivors, described."""
+        survivors = [guardian.describe(pid) for pid in guardian.marked(self.mark)]
         guardian.end_marked(self.mark)
+        assert self._guardian.stdin is not None
+        self._guardian.stdin.close()
+        self._guardian.wait(timeout=30)  # else there is a ResourceWarning
+        return survivors
 
     def _start_guardian(self) -> None:
         program = [sys.executable, "-I", "-S", guardian.__file__, self.mark, str(self.directory)]
-        # Never closed by us: the kernel does it, however this process ends.
+        # `clear_up` closes its standard input, or else the kernel, however this process ends.
         self._guardian = subprocess.Popen(
             program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
         )
-
-    def dismiss_guardian(self) -> None:
-        """It has nothing to do after a clean end, and a wait for it keeps a ResourceWarning away."""
-        assert self._guardian.stdin is not None
-        self._guardian.stdin.close()
-        self._guardian.wait(timeout=30)
 
     # -- databases ---------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,6 @@ SAMPLES, POLL_SECONDS, LIMIT_SECONDS = 20, 0.05, 3600.0
 WARM = 0.1  # of the tasks: what a child takes with its first ones stays
 CONCURRENCY = 2  # as in the other sections: what children share counts for less, the more they are
 SETTLED_SECONDS = 2 * TRIM_SECONDS  # "after" means after: what is given back once in a while has been
-BARE = "tests.performance.comparators.bare:app"
 
 
 def measure(bench: Bench) -> Findings:
@@ -37,7 +36,7 @@ def measure(bench: Bench) -> Findings:
 def _api(bench: Bench, findings: Findings) -> None:
     with bench.new_stack(**ROOM) as stack:
         part = stack.server(options=QUIET)
-        bare, address = bench.http_server(BARE, {})
+        bare, address = bench.http_server("bare", {})
         idle = memory(part.pid), memory(bare.pid)
         account = bench.sign_in(stack)
         bench.slice(loopback(stack.url), submitting(account))
