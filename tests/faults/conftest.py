@@ -20,11 +20,7 @@ from tests.support.services import Services
 
 
 @pytest.fixture
-def scene(
-    services: Services,
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-) -> Iterator[Callable[..., Scene]]:
+def scene(services: Services, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Scene]]:
     """`scene(SETTING="…")`, on the session's servers; `scene(on=own_services)` on others."""
     numbers = count(1)
     stacks = request.node.stash.setdefault(STARTED, [])
@@ -46,9 +42,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
 
 @pytest.fixture(scope="class")
 def class_scene(
-    services: Services,
-    tmp_path_factory: pytest.TempPathFactory,
-    request: pytest.FixtureRequest,
+    services: Services, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Scene]:
     with fault_scene(services, tmp_path_factory.mktemp("scene")) as built:
         request.node.stash.setdefault(STARTED, []).append(built.stack)

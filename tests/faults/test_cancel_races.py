@@ -1,5 +1,6 @@
 """Row 28: a cancel races the claim and the finish; what was revoked while pending never starts."""
 
+import json
 import random
 import threading
 import time
@@ -22,7 +23,7 @@ from app.services.execution.attempts import Ticket
 from app.services.task_service import task_service
 from tests.support.faults.invariants import Witness
 from tests.support.faults.scene import Scene
-from tests.support.ledger_tasks import append
+from tests.support.ledger import append_line
 from tests.support.settings import settings
 from tests.support.stack import Stack
 from tests.support.tasks import ERROR, LONG_RUNNING, WORKER, new_user
@@ -86,7 +87,7 @@ class Race:
 
     def _note(self, task: Task, attempt: int, event: str) -> None:
         line = {"task_id": str(task.id), "attempt": attempt, "event": event, "pid": 0, "time": time.time()}
-        append(self._ledger, line)
+        append_line(self._ledger, json.dumps(line))
 
 
 class TestAThousandRaces:

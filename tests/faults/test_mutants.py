@@ -146,10 +146,7 @@ class TestNoLease:
 class TestNoSelfFence:
     @pytest.mark.parametrize(
         ("lacking", "lives"),
-        [
-            pytest.param(["no_self_fence"], True, id="mutant"),
-            pytest.param([], False, id="the service as it is"),
-        ],
+        [pytest.param(["no_self_fence"], True, id="mutant"), pytest.param([], False, id="the service as it is")],
     )
     def test_lets_two_attempts_run_at_once(
         self, scene: Callable[..., Scene], services: Services, gate: Path, lacking: list[str], lives: bool
