@@ -10,7 +10,7 @@ from tests.support.faults import followed
 from tests.support.faults.failpoints import failpoints
 from tests.support.faults.proxy import READY, TcpProxy
 from tests.support.faults.scene import Scene
-from tests.support.running import messages
+from tests.support.running import lists, messages
 from tests.support.services import Services
 from tests.support.waiting import wait_for
 
@@ -138,7 +138,7 @@ class TestEachMessageFiftyTimes:
         sent = "SELECT count(*) FROM tasks WHERE dispatched_at IS NOT NULL"
         wait_for(lambda: running.stack.sql(sent)[0][0] == len(ids), 20, "all messages to be out")
         with redis.Redis.from_url(running.stack.broker_url) as broker:
-            for queue in [key for key in broker.scan_iter("default*") if broker.type(key) == b"list"]:
+            for queue in lists(broker, "default"):
                 broker.rpush(queue, *(message for message in broker.lrange(queue, 0, -1) for _ in range(49)))
             assert messages(broker, "default") == 50 * len(ids)
             for _ in range(2):

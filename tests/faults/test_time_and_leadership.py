@@ -57,13 +57,10 @@ class TestWrongClocks:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def scene(
-        cls, services: Services, clocks: tuple[WrongClock, WrongClock], tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[Scene]:
-        with fault_scene(services, tmp_path_factory.mktemp("scene")) as scene:
-            for clock, queues in zip(clocks, cls.QUEUES, strict=True):
-                scene.stack.worker(concurrency=2, queues=queues, env=clock.environment)
-            yield scene
+    def scene(cls, class_scene: Scene, clocks: tuple[WrongClock, WrongClock]) -> Scene:
+        for clock, queues in zip(clocks, cls.QUEUES, strict=True):
+            class_scene.stack.worker(concurrency=2, queues=queues, env=clock.environment)
+        return class_scene
 
     def test_row_24_a_worker_whose_clock_is_2_h_off_keeps_its_tasks_and_times(self, scene: Scene, gate: Path) -> None:
         held = self._hold(scene, gate)

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -68,13 +68,9 @@ class Standby:
     def promote(self) -> None:
         """Make it a server that may be written to; returns when it is one."""
         url = self._primary.url.replace(f":{self._primary.port}/", f":{self.port}/")
-        connection = psycopg2.connect(url)
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_promote(wait => true)")
-                assert cursor.fetchone() == (True,)
-        finally:
-            connection.close()
+        with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_promote(wait => true)")
+            assert cursor.fetchone() == (True,)
 
 
 class ThroughProxy:

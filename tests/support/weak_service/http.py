@@ -54,12 +54,11 @@ class WeakService:
 
     def __init__(self, weak: str = "", broken: str = "") -> None:
         self.weak = weak
-        accounts = Accounts(weak)
-        tasks = Tasks(weak, accounts)
+        made = Accounts(weak), Tasks(weak)
 
         class Handler(_Handler):
             service_weak = weak
-            parts = (accounts, tasks)
+            parts = made
             broken_path = broken
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
