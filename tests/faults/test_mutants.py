@@ -131,7 +131,7 @@ class TestNoLease:
         task_id = running.create("ledger.gate", kwargs={"gate": str(gate)})
         child = running.started(task_id).pid
         freeze(child)  # it says nothing any more either, however its parent ends
-        running.stack.kill(lost)
+        lost.kill()
         other = running.stack.worker(concurrency=1, env=mutant("no_lease"))
         gate.touch()
         assert never_ends(running, 12) == {"ends"}

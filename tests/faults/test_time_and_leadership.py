@@ -157,10 +157,10 @@ class TestTheLeader:
         (other,) = (part for part in workers if part is not leader)
         renewed, rest_at = self._renewed_at(scene), time.monotonic() + REST_SECONDS
         for _ in range(400):
-            scene.stack.kill(leader, signal.SIGSTOP)
+            leader.send(signal.SIGSTOP)
             if self._is_within_a_transaction(scene):
                 break
-            scene.stack.kill(leader, signal.SIGCONT)
+            leader.send(signal.SIGCONT)
             if time.monotonic() > rest_at:  # else, on a busy machine, all this freezing would cost it the lease
                 wait_for(lambda: self._renewed_at(scene) > renewed, 10, "the leader to go on")  # noqa: B023
                 renewed, rest_at = self._renewed_at(scene), time.monotonic() + REST_SECONDS
@@ -182,13 +182,13 @@ class TestTheLeader:
         """How long the other one took to lead; it goes on leading when the first one wakes."""
         assert self._leads(scene, leader)
         begun = time.monotonic()
-        scene.stack.kill(leader, number)
+        leader.send(number)
         try:
             wait_for(lambda: not self._leads(scene, leader), 5, f"a leader after {leader.name}")
             took = time.monotonic() - begun
             wait_for(lambda: self._leads(scene, by), 1, f"{by.name} to say that it leads")
         finally:
-            scene.stack.kill(leader, signal.SIGCONT)
+            leader.send(signal.SIGCONT)
         if number is signal.SIGSTOP:
             wait_for(lambda: " stands by" in leader.output(), 20, "the woken one to stand by")
             assert self._leads(scene, by)
@@ -271,7 +271,7 @@ class TestARestartOfEverything:
                 fields={"priority": "low", "expires_at": self._in(1.5)}
             )  # on a queue nobody serves yet
             for part in parts:
-                scene.stack.kill(part)
+                part.kill()
             broker.kill()
             self._let_time_pass(scene, overdue, expiring)
             broker.restart(empty=True)

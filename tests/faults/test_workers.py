@@ -135,7 +135,7 @@ class TestAParentThatDies:
         children = [scene.started(task_id).pid for task_id in ids]
         scene.stack.worker(concurrency=2, queues=REST)
         killed = time.monotonic()
-        scene.stack.kill(worker)
+        worker.kill()
         wait_for(lambda: gone(*children), 20, "the dead worker's children to be gone")
         for task_id in ids:
             started_again(scene, task_id, killed, within=35)
@@ -149,7 +149,7 @@ class TestAParentThatDies:
         """The broker hands one message to the frozen process, and counts it as delivered."""
         worker = scene.stack.worker(concurrency=1, queues="low_priority")
         ids = self._have_it_pop_one(scene, worker)
-        scene.stack.kill(worker)
+        worker.kill()
         scene.stack.worker(concurrency=1, queues="low_priority")
         assert {scene.ended(task_id)["attempt"] for task_id in ids} == {1}
         scene.check()
@@ -160,12 +160,12 @@ class TestAParentThatDies:
         sent = "SELECT count(*) FROM tasks WHERE dispatched_at IS NOT NULL AND status = 'pending'"
         with redis.Redis.from_url(scene.stack.broker_url) as broker:
             for _ in range(10):
-                scene.stack.kill(worker, signal.SIGSTOP)
+                worker.send(signal.SIGSTOP)
                 ids = [scene.work(fields=LOW) for _ in range(5)]
                 wait_for(lambda: scene.stack.sql(sent)[0][0] == 5, 20, "all messages to be out")
                 if messages(broker, "low_priority") == 4:
                     return ids
-                scene.stack.kill(worker, signal.SIGCONT)
+                worker.send(signal.SIGCONT)
                 wait_for(lambda: not scene.unended(), 20, "these to be done")
         raise AssertionError("the frozen worker never popped a message")
 

@@ -79,7 +79,7 @@ class TestStack:
 
     def test_starts_a_killed_server_again(self, stack: Stack) -> None:
         client = stack.api()
-        stack.kill(stack.server())
+        stack.server().kill()
         with pytest.raises(httpx.TransportError):
             client.get("/healthz")
         stack.server()
