@@ -92,9 +92,8 @@ class Race:
 
 class TestAThousandRaces:
     def test_leave_one_legal_history_each(self, stack: Stack, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            "app.messaging.publisher.publish", lambda dispatches: None
-        )  # the worker below needs no messages
+        # The worker below needs no messages.
+        monkeypatch.setattr("app.messaging.publisher.publish", lambda dispatches: None)
         witness = Witness(stack).install()
         wanted = TaskCreate(name="race", task_type="race", celery_task_name=LONG_RUNNING, args=[1])
         with settings(stack.settings):
@@ -102,7 +101,7 @@ class TestAThousandRaces:
                 tasks = task_service.create_tasks(db, [wanted] * RACES, new_user(db))
             seen = Counter(Race(tasks, ledger).run())
         witness.check([task.id for task in tasks], ledger)
-        # A worker that found nothing was beaten by the client, who knows it; nobody is told of a cancel that came to nothing.
+        # Where a worker found nothing, the client was first and was told so; a cancel that had no effect was refused.
         assert {client for client, worker in seen if worker == "nothing to claim"} == {"revoked"}
         assert {client for client, _ in seen} == {"revoked", "running", "refused"}, seen
         assert {worker for _, worker in seen} == {"nothing to claim", "ran"}, seen

@@ -109,7 +109,7 @@ class TestWrongClocks:
 
     @staticmethod
     def _outlive_the_lease(scene: Scene, held: list[str]) -> None:
-        """Each still runs, as the same attempt, when a lease that nobody renewed would be over."""
+        """Each still runs, as the same attempt, when a lease that was not renewed would be over."""
         age = "SELECT extract(epoch FROM clock_timestamp() - started_at) FROM tasks WHERE id = :id"
         for task_id in held:
             wait_for(lambda: scene.stack.sql(age, id=task_id)[0][0] > LEASE + 2, 30, "a lease to be over")  # noqa: B023
@@ -173,7 +173,7 @@ class TestTheLeader:
 
     @staticmethod
     def _is_within_a_transaction(scene: Scene) -> bool:
-        """Whether the lease is locked by somebody who does not go on. Where it never is, so much the better."""
+        """Whether a session that does not go on has the lease locked. The leader may never do so."""
         idle = """SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
                   WHERE state = 'idle in transaction' AND relation = 'maintenance_lease'::regclass AND mode = 'RowExclusiveLock'"""
         return bool(scene.stack.sql(idle)[0][0])
@@ -267,9 +267,8 @@ class TestARestartOfEverything:
             parts = [worker, scene.stack.beat(), scene.stack.server()]
             to_come = self._to_come(scene)
             overdue = scene.work(fields={"delay_seconds": 1.5})
-            expiring = scene.work(
-                fields={"priority": "low", "expires_at": self._in(1.5)}
-            )  # on a queue nobody serves yet
+            # On a queue that no worker serves yet.
+            expiring = scene.work(fields={"priority": "low", "expires_at": self._in(1.5)})
             for part in parts:
                 part.kill()
             broker.kill()
@@ -296,7 +295,7 @@ class TestARestartOfEverything:
 
     @staticmethod
     def _let_time_pass(scene: Scene, overdue: str, expiring: str) -> None:
-        """Until one is due and the other one has expired, with nobody there to notice."""
+        """Until one is due and the other one has expired, while no process is there to notice."""
         passed = """SELECT count(*) FROM tasks WHERE status = 'pending' AND clock_timestamp() >
                     CASE WHEN id = :overdue THEN run_at WHEN id = :expiring THEN expires_at END"""
         times = {"overdue": overdue, "expiring": expiring}

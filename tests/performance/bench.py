@@ -120,7 +120,7 @@ class Bench:
         beat.stop(STOP_SECONDS)
 
     def new_user(self, stack: Stack) -> str:
-        """The id of one who never logs in: for tasks that are not created over HTTP."""
+        """The id of a user without a login: for tasks that are not created over HTTP."""
         return str(stack.sql(NEW_USER)[0][0])
 
     @cached_property

@@ -22,7 +22,15 @@ SELECT json_agg(json_build_array(query, calls, microseconds)) FROM (
     WHERE toplevel AND dbid = (SELECT oid FROM pg_database WHERE datname = '{database}') GROUP BY query) AS found"""
 RARE = 0.05  # of a statement to one of what is counted: background
 SHORT = 110
-OWN = ("info", "auth", "hello", "client|setinfo", "scan", "type", "llen")  # of this counting, and of whoever watches
+OWN = (
+    "info",
+    "auth",
+    "hello",
+    "client|setinfo",
+    "scan",
+    "type",
+    "llen",
+)  # of this counting, and of other looks at the broker
 
 
 class Counts:

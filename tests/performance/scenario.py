@@ -1,4 +1,4 @@
-"""Who asks for what: an account, a task to read, the endpoints that are measured, and the clearing up."""
+"""What is measured over HTTP: an account, a task to read, the endpoints, and the clearing up."""
 
 import json
 import secrets

@@ -66,15 +66,11 @@ def markdown(found: Sequence[Findings], machine: dict[str, Any]) -> dict[str, st
         f"of {machine['flush_milliseconds']:g} ms, {machine['system']}; "
         f"{machine['versions']}."
     )
-    rows = markdown_table(
-        (*HEADS[:4], "reached", "note"), [_markdown_cells(row) for findings in found for row in findings.rows]
-    )
+    cells = [_markdown_cells(row) for findings in found for row in findings.rows]
+    rows = markdown_table((*HEADS[:4], "reached", "note"), cells)
     spent = costs(found)
-    cpu = (
-        ["CPU microseconds each, by process; the generator is what makes the load:", markdown_table(*spent)]
-        if spent[1]
-        else []
-    )
+    told = "CPU microseconds each, by process; the generator is what makes the load:"
+    cpu = [told, markdown_table(*spent)] if spent[1] else []
     broken = [f"- {findings.section}: {error.splitlines()[0]}" for findings in found for error in findings.errors]
     errors = ["Errors:\n\n" + "\n".join(broken)] if broken else []
     blocks = {}

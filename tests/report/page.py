@@ -45,10 +45,8 @@ def _cards(run: Run) -> str:
     if run.coverage:
         figures.append((f"{run.coverage['percent']:.0f} %", "coverage of app"))
     figures.append((f"{sum(bool(suite.cases) for suite in run.suites)} of {len(run.suites)}", "suites ran"))
-    cards = "".join(
-        f'<div class="card"><b>{value}</b><span class="soft">{name}</span></div>' for value, name in figures
-    )
-    return f'<div class="cards">{cards}</div>'
+    cards = (f'<div class="card"><b>{value}</b><span class="soft">{name}</span></div>' for value, name in figures)
+    return f'<div class="cards">{"".join(cards)}</div>'
 
 
 def _suites(suites: list[SuiteResult]) -> str:

@@ -1,4 +1,4 @@
-"""Who is asking: tokens that must not be believed, logins that must not tell."""
+"""Authentication: tokens that must be refused, logins that must not tell which users exist."""
 
 from tests.security import tokens
 from tests.security.registry import AUTHENTICATION, REFUSED, check, expect, expect_status
@@ -111,8 +111,7 @@ def token_in_the_query(target: Target) -> None:
 def same_answer_for_unknown_users(target: Target) -> None:
     """A wrong password and an unknown user get the same answer"""
     wrong, unknown = (
-        target.ask("POST", "/auth/login", data={"username": name, "password": "not-the-password-1"})
-        for name in (target.mallory.username, "nobody-of-this-name")
+        target.ask_login(name, "not-the-password-1") for name in (target.mallory.username, "nobody-of-this-name")
     )
     expect(wrong.status_code == unknown.status_code == 401, f"{wrong.status_code} and {unknown.status_code}")
     differing = {key for key in wrong.json() if wrong.json()[key] != unknown.json().get(key)} - {"request_id"}
@@ -149,7 +148,7 @@ def short_password(target: Target) -> None:
 
 @check(AUTHENTICATION)
 def common_password(target: Target) -> None:
-    """Passwords that everybody tries first are refused"""
+    """The most common passwords are refused"""
     for password in ("password", "12345678", "qwertyuiop", "Password1", "iloveyou", target.mallory.username):
         body = {"current_password": target.mallory.password, "new_password": password}
         answer = target.as_mallory("PUT", "/users/me/password", json=body)

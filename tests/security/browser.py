@@ -11,9 +11,7 @@ EVIL = "https://evil.example"
 @check(FORGERY)
 def no_session_cookie(target: Target) -> None:
     """A login sets no cookie, so no browser sends credentials by itself"""
-    answer = target.ask(
-        "POST", "/auth/login", data={"username": target.alice.username, "password": target.alice.password}
-    )
+    answer = target.ask_login(target.alice.username, target.alice.password)
     expect("set-cookie" not in answer.headers, "it sets " + answer.headers.get("set-cookie", ""))
 
 

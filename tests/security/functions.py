@@ -21,14 +21,14 @@ def _calls(target: Target) -> list[tuple[str, str, dict[str, Any]]]:
 
 @check(FUNCTIONS)
 def user_administration(target: Target) -> None:
-    """A user who is no administrator administers no users"""
+    """A user without the role of an administrator administers no users"""
     for method, path, options in _calls(target):
         expect_status(target.as_mallory(method, path, **options), {403, 404}, f"{method} {path}")
 
 
 @check(FUNCTIONS)
 def anonymous_administration(target: Target) -> None:
-    """Nobody administers users without a token"""
+    """A request without a token administers no users"""
     for method, path, options in _calls(target):
         expect_status(target.ask(method, path, **options), 401, f"{method} {path}")
 
@@ -44,7 +44,7 @@ def claimed_role(target: Target) -> None:
     }
     expect_status(target.as_mallory("GET", "/users/", headers=claims), {403, 404}, "GET /users/ with claims")
     me = target.as_mallory("GET", "/users/me", headers=claims)
-    expect(me.json()["id"] == target.mallory.id, "GET /users/me with claims is somebody else")
+    expect(me.json()["id"] == target.mallory.id, "GET /users/me with claims is another user")
 
 
 @check(FUNCTIONS)

@@ -85,7 +85,7 @@ def docs_policy(target: Target) -> None:
 def no_store(target: Target) -> None:
     """Answers with tokens or persons are not to be stored"""
     answers = (
-        target.ask("POST", "/auth/login", data={"username": target.alice.username, "password": target.alice.password}),
+        target.ask_login(target.alice.username, target.alice.password),
         target.as_alice("GET", "/users/me"),
     )
     for answer in answers:

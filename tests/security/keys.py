@@ -45,7 +45,7 @@ def key_manages_nothing(target: Target) -> None:
 
 @check(FUNCTIONS)
 def key_of_a_user_is_no_admins(target: Target) -> None:
-    """Nobody makes a key with more rights than their own"""
+    """A user makes no key with more rights than the user has"""
     body = {"name": "more", "scopes": ["admin"]}
     answer = target.as_mallory("POST", KEYS, json=body)
     if answer.status_code == 201:

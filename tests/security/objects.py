@@ -1,4 +1,4 @@
-"""Somebody else's things: they look as if they did not exist, and nothing of theirs can be set."""
+"""Another user's objects: they look as if they did not exist, and none of their fields can be set."""
 
 from typing import Any
 
@@ -81,7 +81,7 @@ def hostile_ids(target: Target) -> None:
 
 @check(PROPERTIES)
 def role_at_registration(target: Target) -> None:
-    """Nobody registers as an administrator"""
+    """A registration gives no role of an administrator"""
     body = {"username": "x-" + target.mallory.username, "email": "x-" + target.mallory.email, "role": "admin"}
     answer = target.ask("POST", "/auth/register", json={**body, "password": target.mallory.password})
     role = answer.json().get("role") if answer.status_code == 201 else "refused"
@@ -90,7 +90,7 @@ def role_at_registration(target: Target) -> None:
 
 @check(PROPERTIES)
 def own_role(target: Target) -> None:
-    """Nobody raises their own role or wakes their own account"""
+    """A user cannot change the own role, id or state"""
     for change in ({"role": "admin"}, {"is_active": True, "role": "admin"}, {"id": target.alice.id}):
         target.as_mallory("PATCH", "/users/me", json=change)
     me = target.as_mallory("GET", "/users/me").json()

@@ -99,9 +99,7 @@ def throttled_logins(target: Target) -> None:
     name = "guessed-" + target.mallory.username
     for number in count():
         headers = {"X-Forwarded-For": f"203.0.113.{number}"}
-        answer = target.ask(
-            "POST", "/auth/login", data={"username": name, "password": f"guess-{number}"}, headers=headers
-        )
+        answer = target.ask_login(name, f"guess-{number}", headers=headers)
         if answer.status_code == 429:
             break
         expect_status(answer, 401, f"guess {number + 1}")

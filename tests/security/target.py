@@ -54,6 +54,9 @@ class Target:
             self.created.append((answer.json()["id"], answer.json()["user_id"]))
         return answer
 
+    def ask_login(self, username: str, password: str, **options: Any) -> httpx.Response:
+        return self.ask("POST", "/auth/login", data={"username": username, "password": password}, **options)
+
     def as_alice(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self.ask(method, path, self.alice.token, **options)
 

@@ -61,7 +61,7 @@ def answer(action: Callable[[], Any]) -> Any:
 
 
 class BothSides:
-    # Filled by whoever stands in for the publisher.
+    # Filled by what replaces the publisher.
     published: ClassVar[list[Dispatch]] = []
 
     def __init__(self) -> None:

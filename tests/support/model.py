@@ -166,13 +166,7 @@ class ModelTask(ModelRow):
         self.version += 1
         return False
 
-    def set_priority(self, priority: str) -> str:
-        return self._edit(priority, self.run_at)
-
-    def set_start(self, run_at: float | None) -> str:
-        return self._edit(self.priority, run_at)
-
-    def _edit(self, priority: str, run_at: float | None) -> str:
+    def edit(self, priority: str, run_at: float | None) -> str:
         if self.gone:
             return "TaskNotFound"
         if self.status != "pending":

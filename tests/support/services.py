@@ -54,7 +54,7 @@ class Services:
         try:
             self.postgres.start()
             self.valkey.start()
-            self._make_template()
+            migrate(self.postgres.create_database(TEMPLATE))
         except BaseException:
             self.stop()
             raise
@@ -86,10 +86,6 @@ class Services:
         )
 
     # -- databases ---------------------------------------------------------------------------------------------------
-
-    def _make_template(self) -> None:
-        url = self.postgres.create_database(TEMPLATE)
-        migrate(url)
 
     def _execute(self, statement: str) -> None:
         engine = create_engine(sqlalchemy_url(self.postgres.url_for("postgres")), poolclass=NullPool)
@@ -141,12 +137,12 @@ def process_environment(settings: dict[str, str]) -> dict[str, str]:
     return {**system, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings}
 
 
-def migrate(database_url: str, revision: str = "head") -> None:
+def migrate(database_url: str) -> None:
     """What a deployment does: alembic in a process of its own, since its env.py reconfigures logging."""
     done = subprocess.run(
-        [sys.executable, "-m", "alembic", "-c", str(ROOT / "alembic.ini"), "upgrade", revision],
+        [sys.executable, "-m", "alembic", "-c", str(ROOT / "alembic.ini"), "upgrade", "head"],
         env=process_environment(environment(database_url, "memory://")),
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
-        raise RuntimeError(f"alembic upgrade {revision} failed:\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"alembic upgrade head failed:\n{done.stdout}{done.stderr}")
