@@ -1,7 +1,7 @@
 """Loaded by schemathesis (SCHEMATHESIS_HOOKS) in its own process; `run.py` gives it its environment.
 
 Every account is made here, through the API, so that an operation may end it: a logout, a changed password, an
-administrator who deactivates himself. After a 401 the calls go on with a new account.
+administrator who deactivates himself. Whoever is then answered 401 goes on as a new one.
 """
 
 import itertools
@@ -26,7 +26,7 @@ ONE_LOGIN = ("DELETE", "/api/v1/auth/sessions/{session_id}")
 ONE_KEY = {(method, "/api/v1/auth/api-keys/{key_id}") for method in ("GET", "DELETE")}
 # What its answers hold is taken for the ids of events: it never gets a task's.
 ONE_TASK = ("GET", "/api/v1/tasks/{task_id}/events")
-# For every check as good as a second, and too long for a test.
+# As good as a second for every check, and nobody has the time.
 LONG_WAITS = {str(seconds) for seconds in range(2, 61)}
 LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
 _turns = itertools.count()
@@ -46,27 +46,21 @@ def _new_login(role: str = "user") -> tuple[str, dict[str, Any]]:
         return user["username"], accounts.login(client, user["username"])
 
 
-def _asked(authorization: str, method: str, path: str, **options: Any) -> Any:
-    with httpx.Client(base_url=f"{URL}/api/v1", timeout=30, headers={"Authorization": authorization}) as client:
-        return client.request(method, path, **options).json()
-
-
-def _login_of(authorization: str) -> str:
-    return str(next(each["id"] for each in _asked(authorization, "GET", "/auth/sessions") if each["current"]))
+def _login_of(token: str) -> str:
+    with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": f"Bearer {token}"}) as client:
+        return str(next(each["id"] for each in client.get("/api/v1/auth/sessions").json() if each["current"]))
 
 
 def _task_of(authorization: str) -> str:
     body = {"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [0]}
-    return str(_asked(authorization, "POST", "/tasks/", json=body).get("id", "unknown"))
+    with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
+        return str(client.post("/api/v1/tasks/", json=body).json().get("id", "unknown"))
 
 
 def _key_of(authorization: str) -> str:
     body = {"name": "x", "scopes": ["tasks:read"]}
-    return str(_asked(authorization, "POST", "/auth/api-keys", json=body).get("id", "unknown"))
-
-
-# Operations whose path names something of the caller's own.
-OWN_IDS = (({ONE_LOGIN}, "session_id", _login_of), (ONE_KEY, "key_id", _key_of), ({ONE_TASK}, "task_id", _task_of))
+    with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
+        return str(client.post("/api/v1/auth/api-keys", json=body).json().get("id", "unknown"))
 
 
 def _names(case: schemathesis.Case) -> tuple[str, str]:
@@ -115,12 +109,16 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         case.query["wait"] = 1
     if case.meta is not None and not case.meta.generation.mode.is_positive:
         return
-    if "Authorization" in case.headers:
-        if _names(case) in ENDS_ITS_TOKEN or _names(case) == ONE_LOGIN:
-            case.headers["Authorization"] = f"Bearer {_new_login(ROLE)[1]['access_token']}"
-        for names, parameter, id_of in OWN_IDS:
-            if _names(case) in names:
-                case.path_parameters[parameter] = id_of(case.headers["Authorization"])
+    if _names(case) in ENDS_ITS_TOKEN and "Authorization" in case.headers:
+        case.headers["Authorization"] = f"Bearer {_new_login(ROLE)[1]['access_token']}"
+    if _names(case) == ONE_LOGIN and "Authorization" in case.headers:
+        token = str(_new_login(ROLE)[1]["access_token"])
+        case.headers["Authorization"] = f"Bearer {token}"
+        case.path_parameters["session_id"] = _login_of(token)
+    if _names(case) in ONE_KEY and "Authorization" in case.headers:
+        case.path_parameters["key_id"] = _key_of(case.headers["Authorization"])
+    if _names(case) == ONE_TASK and "Authorization" in case.headers:
+        case.path_parameters["task_id"] = _task_of(case.headers["Authorization"])
     if isinstance(case.body, dict) and next(_turns) % 2:
         case.body |= _known(case)
 
