@@ -29,6 +29,11 @@ from tests.support.services import Services, process_environment
 from tests.support.stack import Part, Stack
 from tests.support.waiting import wait_for
 
+try:
+    from uvloop import new_event_loop
+except ImportError:
+    from asyncio import new_event_loop  # type: ignore[assignment]
+
 RAW_APP = "tests.performance.comparators.raw"
 SECRET = "of-the-handwritten-endpoint-0123456789abcdef"
 TASK_MODULES = {"TASK_MODULES": '["tests.support.measured_tasks"]'}
@@ -227,17 +232,8 @@ def finish(part: Part) -> None:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """On uvloop where there is one: the generator shares its cores with what it measures."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(work)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 def _listens(address: Address) -> bool:

@@ -9,17 +9,13 @@ from urllib.parse import urlencode
 
 from tests.performance.load import Endpoint, Measured, measure
 from tests.performance.wire import Answer, Request, ask_once
-from tests.support.loopback import Address
+from tests.support.loopback import Address, need
 
 API = "/api/v1"
 LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
 FORM = "application/x-www-form-urlencoded"
 CLEANERS = 8
 HEALTHZ = Endpoint("GET /healthz", lambda _: Request("GET", "/healthz"))
-
-
-class CannotMeasure(Exception):
-    """The server does not let us begin; the message says what it wants."""
 
 
 @dataclass(frozen=True)
@@ -57,23 +53,22 @@ async def sign_in(address: Address, username: str | None, password: str | None) 
         username, password = f"perf-{secrets.token_hex(6)}", secrets.token_urlsafe(18)
         body = {"username": username, "email": f"{username}@example.com", "password": password}
         answer = await ask_once(address, Request("POST", f"{API}/auth/register", json.dumps(body).encode()))
-        _need(answer, 201, "register an account (give --username and --password where registration is closed)")
+        need(
+            answer.status,
+            201,
+            "register an account (give --username and --password where registration is closed)",
+            answer.body.decode(errors="replace"),
+        )
     account = Account(username, password)
     answer = await ask_once(address, account.login())
-    _need(answer, 200, f"log in as {username}")
+    need(answer.status, 200, f"log in as {username}", answer.body.decode(errors="replace"))
     return Account(username, password, answer.json()["access_token"])
 
 
 async def create_one(address: Address, account: Account) -> Answer:
     answer = await ask_once(address, account.create())
-    _need(answer, 201, "create a task")
+    need(answer.status, 201, "create a task", answer.body.decode(errors="replace"))
     return answer
-
-
-def _need(answer: Answer, status: int, what: str) -> None:
-    if answer.status != status:
-        detail = answer.body[:200].decode(errors="replace")
-        raise CannotMeasure(f"the server answered {answer.status} when asked to {what}: {detail}")
 
 
 def endpoints(account: Account, task_id: str) -> list[Endpoint]:

@@ -10,14 +10,10 @@ from typing import Any, Self
 
 import httpx
 
-from tests.support.loopback import Address
+from tests.support.loopback import Address, need
 
 API = "/api/v1"
 SECONDS = 15.0
-
-
-class CannotProbe(Exception):
-    """The server does not let us begin; the message says what it wants."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ def prepare(address: Address, username: str | None, password: str | None) -> Tar
         alice, mallory = _account(http, "alice", admin), _account(http, "mallory", admin)
         target = Target(address, http, alice, mallory, {}, admin)
         created = target.new_task(alice)
-        _need(created, 201, "create a task")
+        need(created.status_code, 201, "create a task", created.text)
     except BaseException:
         http.close()
         raise
@@ -134,11 +130,14 @@ def _account(http: httpx.Client, name: str, admin: str | None) -> Account:
     body = {"username": username, "email": f"{username}@example.com", "password": password}
     if admin:
         answer = http.post(f"{API}/users/", json=body, headers={"Authorization": f"Bearer {admin}"})
-        _need(answer, 201, "create an account as the given user, who must be an administrator")
+        need(answer.status_code, 201, "create an account as the given user, who must be an administrator", answer.text)
     else:
         answer = http.post(f"{API}/auth/register", json=body)
-        _need(
-            answer, 201, "register (where registration is closed, give --username and --password of an administrator)"
+        need(
+            answer.status_code,
+            201,
+            "register (where registration is closed, give --username and --password of an administrator)",
+            answer.text,
         )
     tokens = _login(http, username, password)
     return Account(
@@ -148,10 +147,5 @@ def _account(http: httpx.Client, name: str, admin: str | None) -> Account:
 
 def _login(http: httpx.Client, username: str, password: str) -> dict[str, Any]:
     answer = http.post(f"{API}/auth/login", data={"username": username, "password": password})
-    _need(answer, 200, f"log in as {username}")
+    need(answer.status_code, 200, f"log in as {username}", answer.text)
     return dict(answer.json())
-
-
-def _need(answer: httpx.Response, status: int, what: str) -> None:
-    if answer.status_code != status:
-        raise CannotProbe(f"the server answered {answer.status_code} when asked to {what}: {answer.text[:200]}")
