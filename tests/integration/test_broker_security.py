@@ -12,11 +12,12 @@ import redis
 
 from tests.support.event_reader import EventReader
 from tests.support.faults.broker_server import BrokerServer
+from tests.support.faults.proxy import TcpProxy
 from tests.support.running import LOAD_EXAMPLES, TASKS, Running
 from tests.support.services import ROOT, Services
 from tests.support.settings import settings
 from tests.support.stack import Stack
-from tests.support.tls import LOOPBACK, Authority, TlsEnd
+from tests.support.tls import LOOPBACK, Authority
 from tests.support.waiting import wait_for
 
 DOCUMENT = ROOT / "docs" / "brokers.md"
@@ -44,18 +45,18 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
 
 
 @pytest.fixture(scope="module")
-def door(broker: BrokerServer, authority: Authority) -> Iterator[TlsEnd]:
-    with TlsEnd(broker.port, authority.server()) as end:
+def door(broker: BrokerServer, authority: Authority) -> Iterator[TcpProxy]:
+    with TcpProxy(LOOPBACK, broker.port, authority.server()) as end:
         yield end
 
 
-def url(door: TlsEnd, trusted: Path, password: str = PASSWORD, **more: str) -> str:
+def url(door: TcpProxy, trusted: Path, password: str = PASSWORD, **more: str) -> str:
     options = "".join(f"&{name}={value}" for name, value in more.items())
     return f"rediss://service:{quote(password, safe='')}@{LOOPBACK}:{door.port}/0?ssl_ca_certs={trusted}{options}"
 
 
 @pytest.fixture
-def stack(services: Services, tmp_path: Path, door: TlsEnd, authority: Authority) -> Iterator[Stack]:
+def stack(services: Services, tmp_path: Path, door: TcpProxy, authority: Authority) -> Iterator[Stack]:
     variables = {"APP_ENV": "production", "CELERY_BROKER_URL": url(door, authority.file), **LOAD_EXAMPLES}
     with Stack(services, tmp_path, **variables) as started:
         yield started
@@ -158,21 +159,21 @@ class TestRefusals:
             assert "Cannot connect to redis" in lines[0]
             assert hides_the_password(stack)
 
-    def test_an_authority_that_is_not_trusted(self, services: Services, tmp_path: Path, door: TlsEnd) -> None:
+    def test_an_authority_that_is_not_trusted(self, services: Services, tmp_path: Path, door: TcpProxy) -> None:
         other = Authority(tmp_path / "other", "another authority")
         self._says(services, tmp_path, url(door, other.file), "certificate verify failed")
 
     def test_a_certificate_of_another_host(
         self, services: Services, tmp_path: Path, broker: BrokerServer, authority: Authority
     ) -> None:
-        with TlsEnd(broker.port, authority.server(address="192.0.2.1")) as elsewhere:
+        with TcpProxy(LOOPBACK, broker.port, authority.server(address="192.0.2.1")) as elsewhere:
             self._says(services, tmp_path, url(elsewhere, authority.file), "IP address mismatch")
 
-    def test_a_wrong_password(self, services: Services, tmp_path: Path, door: TlsEnd, authority: Authority) -> None:
+    def test_a_wrong_password(self, services: Services, tmp_path: Path, door: TcpProxy, authority: Authority) -> None:
         self._says(services, tmp_path, url(door, authority.file, PASSWORD + "x"), "invalid username-password pair")
 
     def test_no_verification_only_where_it_is_asked_for(
-        self, door: TlsEnd, authority: Authority, monkeypatch: pytest.MonkeyPatch
+        self, door: TcpProxy, authority: Authority, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """kombu by itself takes any certificate of a `rediss://` URL that does not say otherwise."""
 

@@ -171,7 +171,7 @@ def works(ground: Ground, state: str, operation: Operation) -> bool:
     """Whether it does anything to a task in this state."""
     ground.restore(state)
     before = ground.row()
-    after = ground.alone(state, operation)
+    after = ground.serial(state, operation)
     return (after.row, after.past) != before
 
 
@@ -183,7 +183,7 @@ def possible(ground: Ground, state: str, first: Operation, second: Operation) ->
 
 def is_made_up_for(ground: Ground, state: str, first: Operation, second: Operation, outcome: Outcome) -> bool:
     """Whether the second passed the row over, and comes to the serial outcome at its next turn."""
-    alone = ground.alone(state, first) if second.skips_locked else None
+    alone = ground.serial(state, first) if second.skips_locked else None
     if alone is None or outcome != Outcome((alone.answers[0], 0), alone.row, alone.past):
         return False
     forth = ground.serial(state, first, second)

@@ -117,7 +117,7 @@ class TestAWorkerThatLeaves:
         for path in (ledger, tmp_path / "deaf", tmp_path / "cancelled"):
             started(path)
         assert running.post(cancelled, "cancel").status_code == 202
-        running.stack.kill(first, signal.SIGTERM)
+        first.send(signal.SIGTERM)
         wait_for(lambda: not first.running, 40, "the worker to end")
         rows = "SELECT status, attempt, failures, crashes FROM tasks WHERE id = :id"
         for task_id in (asleep, busy):
@@ -139,7 +139,7 @@ class TestAWorkerThatLeaves:
         worker = running.stack.worker(concurrency=1)
         task_id = running.create("deaf", str(ledger), how)
         started(ledger)
-        running.stack.kill(worker, signal.SIGQUIT)
+        worker.send(signal.SIGQUIT)
         wait_for(lambda: not worker.running, 30, "the worker to end")
         running.until(task_id, "pending")
         assert running.outcomes(task_id) == ["handed_back"]
@@ -149,7 +149,7 @@ class TestAWorkerThatLeaves:
         worker = running.stack.worker(concurrency=1)
         task_id = running.create("deaf", str(ledger), "asleep")
         started(ledger)
-        running.stack.kill(worker, signal.SIGHUP)  # Celery restarts, if it knows how it was started
+        worker.send(signal.SIGHUP)  # Celery restarts, if it knows how it was started
         running.until(task_id, "pending")
         assert running.outcomes(task_id) == ["handed_back"]
 
@@ -161,7 +161,7 @@ class TestAFrozenParent:
         task_id = running.create("hold_each", str(tmp_path / "gate"), str(ledger))
         child = int(started(ledger)[0])
         running.stack.worker(concurrency=1)
-        running.stack.kill(frozen, signal.SIGSTOP)
+        frozen.send(signal.SIGSTOP)
         os.kill(child, signal.SIGSTOP)
         started(ledger, 2)
         os.kill(frozen.pid, signal.SIGCONT)

@@ -27,9 +27,8 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.db.session import SessionLocal, engine
-from app.launcher.postgres import EmbeddedPostgres
 from app.models import User
-from tests.support import accounts, guardian, waiting
+from tests.support import accounts, waiting
 from tests.support.running import Running, example_stack
 from tests.support.services import Services, environment
 from tests.support.settings import on_new_database, settings
@@ -51,27 +50,15 @@ def services() -> Iterator[Services]:
         yield started
 
 
-class DurableServices(Services):
-    """Servers that a test may kill: what PostgreSQL has committed is on disk."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=True)
-
-
 @pytest.fixture(scope="module")
 def own_services(services: Services) -> Iterator[Services]:
-    """For tests that crash or restart a server under their stack: nobody else's data are on these."""
-    sessions_mark = os.environ[guardian.VARIABLE]
-    own = DurableServices()
+    """For tests that crash or restart a server under their stack: other tests have no data on these."""
+    own = Services(durable=True)
     try:
         with own as started:
             yield started
     finally:
-        os.environ[guardian.VARIABLE] = sessions_mark
-        left = own.survivors()
-        own.end_survivors()
-        own.dismiss_guardian()
+        left = own.clear_up()
     assert not left, left
 
 
@@ -218,10 +205,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     try:
         yield
     finally:  # after a Ctrl-C as well, which may have hit a fixture's own clearing up
-        left = [line for services in _running for line in services.survivors()]
-        for services in _running:
-            services.end_survivors()
-            services.dismiss_guardian()
+        left = [line for services in _running for line in services.clear_up()]
         if left:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             if hasattr(session.config, "workeroutput"):

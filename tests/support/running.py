@@ -105,8 +105,13 @@ def _forget_connections() -> None:
 
 
 def messages(broker: redis.Redis, queue: str) -> int:
-    """How many wait in the queue: kombu keeps a list for each message priority."""
-    return sum(int(broker.llen(key)) for key in broker.scan_iter(f"{queue}*") if broker.type(key) == b"list")
+    """How many wait in the queue."""
+    return sum(int(broker.llen(key)) for key in lists(broker, queue))
+
+
+def lists(broker: redis.Redis, queue: str) -> list[bytes]:
+    """kombu's lists of the queue, one for each message priority; those of higher priorities sort first."""
+    return sorted(key for key in broker.scan_iter(f"{queue}*") if broker.type(key) == b"list")
 
 
 def lines(ledger: Path) -> list[str]:

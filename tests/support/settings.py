@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from sqlalchemy import CursorResult, Row, text
 
 from app.core.config import Settings, get_settings
@@ -25,19 +26,17 @@ def forget_the_developers_settings() -> None:
 @contextmanager
 def settings(variables: Mapping[str, str]) -> Iterator[None]:
     """These environment variables for a while; engine and settings are built anew at the start and the end."""
-    before = {name: os.environ.get(name) for name in variables}
     _let_go()
     try:
-        os.environ.update(variables)
-        _point_celery()
-        yield
+        with pytest.MonkeyPatch.context() as patched:
+            for name, value in variables.items():
+                patched.setenv(name, value)
+            _point_celery()
+            try:
+                yield
+            finally:
+                _let_go()
     finally:
-        _let_go()
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
         _point_celery()
         get_settings.cache_clear()
 

@@ -74,7 +74,7 @@ class Stack:
     stack.api(role="admin")     the same as an administrator; `token=` names any other; `token=""` none
     stack.worker(concurrency=2, queues=None, env=…)    a Celery worker that is ready, as a `Part`
     stack.beat()                a beat, as a `Part`
-    stack.kill(part)            SIGKILL by default, or any signal
+    part.kill()            SIGKILL by default, or any signal
     stack.make_user("admin")    (user, access token)
     stack.sql("SELECT …", id=…) rows straight from the database, committed
     stack.logs()                {part: its last lines}
@@ -175,13 +175,6 @@ class Stack:
         part = self.start_part("beat", ["celery", "-A", self.application, "beat", *schedule], env)
         part.await_line("beat: Starting...")
         return part
-
-    def kill(self, part: Part, number: signal.Signals = signal.SIGKILL) -> None:
-        """A signal to one process; SIGKILL returns once it is gone."""
-        if number is signal.SIGKILL:
-            part.kill()
-        else:
-            part.send(number)
 
     def logs(self) -> dict[str, str]:
         return {part.name: part.tail() for part in self.parts}

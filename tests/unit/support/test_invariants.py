@@ -1,5 +1,6 @@
 """The checker of the fault tests, on forged histories: an honest one passes, and every rule is seen to find its lie."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from tests.support.faults.histories import Change, History, Line, PastAttempt, Row, histories, read_ledger
 from tests.support.faults.rules import RULES, violations
 from tests.support.lawful import TERMINAL
-from tests.support.ledger_tasks import append
+from tests.support.ledger import append_line
 
 ID = "01a20ef7-0000-7000-8000-000000000001"
 
@@ -156,5 +157,5 @@ class TestTheEvidence:
 
     def test_comes_from_a_ledger_of_one_line_an_event(self, tmp_path: Any) -> None:
         for line in SUCCEEDED.lines:
-            append(tmp_path / "ledger", vars(line))
+            append_line(tmp_path / "ledger", json.dumps(vars(line)))
         assert read_ledger(tmp_path / "ledger") == SUCCEEDED.lines
