@@ -26,13 +26,12 @@ from tests.performance import documents, flames, plots
 from tests.performance import table as tables
 from tests.performance.bench import Bench
 from tests.performance.endpoints import measure_endpoints
-from tests.performance.figures import Row, plot, table
+from tests.performance.figures import Row, table
 from tests.performance.findings import Findings
 from tests.performance.machine import machine
-from tests.performance.scenario import CannotMeasure
 from tests.performance.sections import NAMES, WAS_STOPPED, measure_all
 from tests.performance.sizes import FULL, MAX_CLIENTS, MAX_REQUESTS, MAX_ROUNDS, MAX_SECONDS, QUICK, Size
-from tests.support.loopback import NotLoopback, loopback
+from tests.support.loopback import CannotBegin, loopback
 
 CANNOT, STOPPED = 2, 130
 ENDPOINTS = "endpoints"
@@ -44,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         chosen = _chosen(options)
         return _measure_url(options) if options.url else _measure_own(options, chosen)
-    except (NotLoopback, CannotMeasure, OSError) as error:
+    except (CannotBegin, OSError) as error:
         sys.stderr.write(f"error: {str(error) or type(error).__name__}\n")
         return CANNOT
     except KeyboardInterrupt:
@@ -83,14 +82,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chosen(options: argparse.Namespace) -> list[str]:
-    """The sections, in their own order. Raises CannotMeasure for one that there is not."""
+    """The sections, in their own order. Raises CannotBegin for one that there is not."""
     known = (ENDPOINTS, *NAMES)
     wanted = options.only.split(",") if options.only else [ENDPOINTS] if options.url else known
     unknown = sorted(set(wanted) - set(known))
     if unknown:
-        raise CannotMeasure(f"no section {', '.join(unknown)}: there are {', '.join(known)}")
+        raise CannotBegin(f"no section {', '.join(unknown)}: there are {', '.join(known)}")
     if options.url and set(wanted) != {ENDPOINTS}:
-        raise CannotMeasure("with a URL there are endpoints alone: the sections start what they compare")
+        raise CannotBegin("with a URL there are endpoints alone: the sections start what they compare")
     return [name for name in known if name in wanted]
 
 
@@ -178,7 +177,7 @@ def _draw(target: Path, rows: Sequence[Row], title: str, found: Sequence[Finding
         return target.with_name(f"{target.stem}-{name}.png") if single else target / f"{name}.png"
 
     if rows:
-        plot(rows, target if single else where(ENDPOINTS), title)
+        plots.draw_endpoints(rows, target if single else where(ENDPOINTS), title)
     plots.draw(found, where)
 
 

@@ -37,7 +37,7 @@ class Batcher(Generic[Item, Result]):
         max_waiting: int = MAX_WAITING,
     ) -> None:
         self._work = work
-        self._max_batch, self._max_waiting = max_batch, max_waiting
+        self._max_batch, self.max_waiting = max_batch, max_waiting
         self._loop = asyncio.get_running_loop()
         # A thread of its own: slow endpoints in the shared pool and other batchers do not delay it.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
@@ -45,12 +45,17 @@ class Batcher(Generic[Item, Result]):
         self._is_due = self._is_closed = False
         self._in_flight: asyncio.Future[Sequence[Result | Exception]] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many items wait for the next batch."""
+        return len(self._waiting)
+
     async def submit(self, item: Item) -> Result:
         """Return the outcome for this item. Raises Overloaded without processing it if too many items wait.
 
         A cancelled caller leaves the queue; a batch in flight continues without it.
         """
-        if self._is_closed or len(self._waiting) >= self._max_waiting:
+        if self._is_closed or len(self._waiting) >= self.max_waiting:
             raise Overloaded(retry_after=RETRY_SECONDS)
         answer: asyncio.Future[Result] = self._loop.create_future()
         self._waiting.append((item, answer))

@@ -63,11 +63,15 @@ class Maintenance:
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
         self._thread = None
-        self._link.close()
+        self.close()
         # The lease runs out by itself: a database that has fallen silent must not keep the process from ending.
         last = threading.Thread(target=self._release, name="maintenance-release", daemon=True)
         last.start()
         last.join(STOP_SECONDS)
+
+    def close(self) -> None:
+        """Close the connection to the broker; after a pass of `run_once` without the thread."""
+        self._link.close()
 
     def _release(self) -> None:
         with suppress(SQLAlchemyError), SessionLocal() as db:

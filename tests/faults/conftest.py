@@ -2,7 +2,7 @@
 
 scene           `scene(**settings) -> Scene`: a deployment with ledger tasks and a witness, nothing started yet
 broker          a Valkey of a file's own, which its tests kill, flush and freeze
-class_scene     one Scene for all tests of a class, which leave it without workers
+class_scene     one Scene for all tests of a class, with the class's SETTINGS
 """
 
 from collections.abc import Callable, Iterator
@@ -20,11 +20,7 @@ from tests.support.services import Services
 
 
 @pytest.fixture
-def scene(
-    services: Services,
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-) -> Iterator[Callable[..., Scene]]:
+def scene(services: Services, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Scene]]:
     """`scene(SETTING="…")`, on the session's servers; `scene(on=own_services)` on others."""
     numbers = count(1)
     stacks = request.node.stash.setdefault(STARTED, [])
@@ -46,10 +42,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
 
 @pytest.fixture(scope="class")
 def class_scene(
-    services: Services,
-    tmp_path_factory: pytest.TempPathFactory,
-    request: pytest.FixtureRequest,
+    services: Services, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Scene]:
-    with fault_scene(services, tmp_path_factory.mktemp("scene")) as built:
+    with fault_scene(services, tmp_path_factory.mktemp("scene"), **getattr(request.cls, "SETTINGS", {})) as built:
         request.node.stash.setdefault(STARTED, []).append(built.stack)
         yield built

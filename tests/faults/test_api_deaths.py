@@ -83,7 +83,7 @@ class TestBetweenCommitAndPublish:
         with self._serving(class_scene, point) as api:
             class_scene.work()
             wait_for(held.exists, 20, "the publisher to be about to send")
-            class_scene.stack.kill(api)
+            api.kill()
             self._starts_in_time(class_scene)
 
     @contextmanager
@@ -93,7 +93,7 @@ class TestBetweenCommitAndPublish:
         try:
             yield api
         finally:
-            running.stack.kill(api)
+            api.kill()
             worker.stop()
 
     def _starts_in_time(self, running: Scene) -> None:

@@ -1,5 +1,6 @@
 """Row 28: a cancel races the claim and the finish; what was revoked while pending never starts."""
 
+import json
 import random
 import threading
 import time
@@ -22,7 +23,7 @@ from app.services.execution.attempts import Ticket
 from app.services.task_service import task_service
 from tests.support.faults.invariants import Witness
 from tests.support.faults.scene import Scene
-from tests.support.ledger_tasks import append
+from tests.support.ledger import append_line
 from tests.support.settings import settings
 from tests.support.stack import Stack
 from tests.support.tasks import ERROR, LONG_RUNNING, WORKER, new_user
@@ -86,14 +87,13 @@ class Race:
 
     def _note(self, task: Task, attempt: int, event: str) -> None:
         line = {"task_id": str(task.id), "attempt": attempt, "event": event, "pid": 0, "time": time.time()}
-        append(self._ledger, line)
+        append_line(self._ledger, json.dumps(line))
 
 
 class TestAThousandRaces:
     def test_leave_one_legal_history_each(self, stack: Stack, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            "app.messaging.publisher.publish", lambda dispatches: None
-        )  # the worker below needs no messages
+        # The worker below needs no messages.
+        monkeypatch.setattr("app.messaging.publisher.publish", lambda dispatches: None)
         witness = Witness(stack).install()
         wanted = TaskCreate(name="race", task_type="race", celery_task_name=LONG_RUNNING, args=[1])
         with settings(stack.settings):
@@ -101,7 +101,7 @@ class TestAThousandRaces:
                 tasks = task_service.create_tasks(db, [wanted] * RACES, new_user(db))
             seen = Counter(Race(tasks, ledger).run())
         witness.check([task.id for task in tasks], ledger)
-        # A worker that found nothing was beaten by the client, who knows it; nobody is told of a cancel that came to nothing.
+        # Where a worker found nothing, the client was first and was told so; a cancel that had no effect was refused.
         assert {client for client, worker in seen if worker == "nothing to claim"} == {"revoked"}
         assert {client for client, _ in seen} == {"revoked", "running", "refused"}, seen
         assert {worker for _, worker in seen} == {"nothing to claim", "ran"}, seen

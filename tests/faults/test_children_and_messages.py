@@ -1,7 +1,8 @@
 """A pool child dies at a named point, the claim's reply is lost, each message comes fifty times."""
 
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import redis
@@ -10,7 +11,7 @@ from tests.support.faults import followed
 from tests.support.faults.failpoints import failpoints
 from tests.support.faults.proxy import READY, TcpProxy
 from tests.support.faults.scene import Scene
-from tests.support.running import messages
+from tests.support.running import lists, messages
 from tests.support.services import Services
 from tests.support.waiting import wait_for
 
@@ -22,22 +23,16 @@ TOGETHER = "app.services.execution.successes:succeed_together"
 CLAIM_STATEMENT = b"EXECUTE task_service_"
 
 
-class Doomed:
-    """A worker of one child, of which the first process that comes to a named point dies; `with` ends it."""
-
-    def __init__(self, running: Scene, at: str, when: str, modules: tuple[str, ...] = (LEDGER,)) -> None:
-        self._once = running.stack.directory / f"died-{len(running.stack.parts)}"
-        point = {"at": at, "when": when, "do": "kill", "once_file": str(self._once)}
-        self._worker = running.stack.worker(concurrency=1, env=failpoints(point, modules=modules))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._worker.stop()
-
-    def await_death(self) -> None:
-        wait_for(self._once.exists, 20, "it to die")
+@contextmanager
+def doomed(running: Scene, at: str, when: str, modules: tuple[str, ...] = (LEDGER,)) -> Iterator[Callable[[], object]]:
+    """A worker of one child, of which the first process that comes to a named point dies; yields a wait for the death."""
+    once = running.stack.directory / f"died-{len(running.stack.parts)}"
+    point = {"at": at, "when": when, "do": "kill", "once_file": str(once)}
+    worker = running.stack.worker(concurrency=1, env=failpoints(point, modules=modules))
+    try:
+        yield lambda: wait_for(once.exists, 20, "it to die")
+    finally:
+        worker.stop()
 
 
 def counts(running: Scene, task_id: str) -> tuple[Any, ...]:
@@ -48,16 +43,16 @@ def counts(running: Scene, task_id: str) -> tuple[Any, ...]:
 class TestAChildDies:
     def test_before_the_claim_the_task_is_still_pending_and_sent_again(self, class_scene: Scene) -> None:
         """Row 5."""
-        with Doomed(class_scene, CLAIM, "before") as doomed:
+        with doomed(class_scene, CLAIM, "before") as await_death:
             task_id = class_scene.work()
-            doomed.await_death()
+            await_death()
             assert counts(class_scene, task_id) == ("pending", 0, 0, 0)
             class_scene.check()
         assert counts(class_scene, task_id) == ("succeeded", 1, 0, 0)
 
     def test_after_the_claims_commit_the_attempt_is_consumed(self, class_scene: Scene) -> None:
         """Row 6."""
-        with Doomed(class_scene, CLAIM, "after"):
+        with doomed(class_scene, CLAIM, "after"):
             task_id = class_scene.work()
             class_scene.check()
         assert counts(class_scene, task_id) == ("succeeded", 2, 1, 0)
@@ -78,9 +73,9 @@ class TestAChildDies:
     ) -> None:
         """Row 8. What was handed over is as good as committed for a child, though not for its parent."""
         modules = (LEDGER,) if finish == HAND_OVER else (LEDGER, followed.MODULE)
-        with Doomed(class_scene, finish, "after", modules) as doomed:
+        with doomed(class_scene, finish, "after", modules) as await_death:
             task_id = class_scene.work(fail=fail)
-            doomed.await_death()
+            await_death()
             # The parent has heard of the loss by the time that its next child has run something.
             class_scene.until(class_scene.work(), "succeeded")
             assert counts(class_scene, task_id) == ended
@@ -92,9 +87,9 @@ class TestAParentDies:
     """With a success in its hands that a child has left it."""
 
     def test_before_it_is_written_the_task_runs_again(self, class_scene: Scene) -> None:
-        with Doomed(class_scene, TOGETHER, "before") as doomed:
+        with doomed(class_scene, TOGETHER, "before") as await_death:
             task_id = class_scene.work()
-            doomed.await_death()
+            await_death()
             other = class_scene.stack.worker(concurrency=1)
             class_scene.check()
             other.stop()
@@ -102,9 +97,9 @@ class TestAParentDies:
         assert class_scene.outcomes(task_id) == ["worker_lost", "succeeded"]
 
     def test_after_it_is_written_it_does_not(self, class_scene: Scene) -> None:
-        with Doomed(class_scene, TOGETHER, "after") as doomed:
+        with doomed(class_scene, TOGETHER, "after") as await_death:
             task_id = class_scene.work()
-            doomed.await_death()
+            await_death()
             class_scene.check()
         assert counts(class_scene, task_id) == ("succeeded", 1, 0, 0)
         assert len(class_scene.lines(task_id, "start")) == 1
@@ -138,7 +133,7 @@ class TestEachMessageFiftyTimes:
         sent = "SELECT count(*) FROM tasks WHERE dispatched_at IS NOT NULL"
         wait_for(lambda: running.stack.sql(sent)[0][0] == len(ids), 20, "all messages to be out")
         with redis.Redis.from_url(running.stack.broker_url) as broker:
-            for queue in [key for key in broker.scan_iter("default*") if broker.type(key) == b"list"]:
+            for queue in lists(broker, "default"):
                 broker.rpush(queue, *(message for message in broker.lrange(queue, 0, -1) for _ in range(49)))
             assert messages(broker, "default") == 50 * len(ids)
             for _ in range(2):

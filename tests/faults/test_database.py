@@ -2,15 +2,13 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
-import httpx
 import pytest
 
+from tests.support.faults.load import repeated
 from tests.support.faults.scene import Scene, fault_scene
 from tests.support.faults.standby import Standby, through_proxy
 from tests.support.fixtures import STARTED
@@ -109,35 +107,10 @@ class TestAFormerPrimary:
         assert running.outcomes(held) == ["succeeded"]
 
 
-class Load:
-    """Posts tasks one after another until it is stopped, through whatever happens to the database."""
-
-    def __init__(self, running: Scene) -> None:
-        self._running = running
-        self._stopping = threading.Event()
-        self.unexpected: list[str] = []
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._running.http.get(TASKS)  # makes the user, in this thread
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join(60)
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                post(self._running)
-            except (AssertionError, httpx.HTTPError) as error:
-                self.unexpected.append(repr(error))
-
-    def more(self, number: int) -> None:
-        """Until so many more have been accepted."""
-        wanted = len(self._running.accepted) + number
-        wait_for(lambda: len(self._running.accepted) >= wanted, 60, f"{number} more tasks to be accepted")
+def await_more(running: Scene, number: int) -> None:
+    """Return when so many more tasks have been accepted."""
+    wanted = len(running.accepted) + number
+    wait_for(lambda: len(running.accepted) >= wanted, 60, f"{number} more tasks to be accepted")
 
 
 class TestFailover:
@@ -154,15 +127,15 @@ class TestFailover:
         ):
             request.node.stash[STARTED] = [running.stack]
             running.stack.worker(concurrency=2)
-            with Load(running) as load:
-                load.more(50)
+            running.http.get(TASKS)  # makes the user, in this thread
+            with repeated(lambda: post(running), lambda: 0):
+                await_more(running, 50)
                 primary.kill()
                 servers.proxy.refuse()
                 accepted = len(running.accepted)
                 standby.promote()
                 servers.proxy.redirect("127.0.0.1", standby.port)
                 servers.proxy.heal()
-                load.more(20)
-            assert load.unexpected == []
+                await_more(running, 20)
             assert len(running.accepted) >= accepted + 20
             running.check()

@@ -89,10 +89,7 @@ class Api:
 def api(
     own_services: Services, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Api]:
-    with (
-        through_proxy(own_services) as servers,
-        fault_scene(servers, tmp_path_factory.mktemp("scene")) as running,
-    ):
+    with through_proxy(own_services) as servers, fault_scene(servers, tmp_path_factory.mktemp("scene")) as running:
         request.node.stash[STARTED] = [running.stack]
         yield Api(running, servers.proxy, own_services.postgres)
 

@@ -17,7 +17,7 @@ from tests.support.faults.failpoints import failpoints
 from tests.support.faults.mutants import mutant
 from tests.support.faults.proxy import TcpProxy
 from tests.support.faults.scene import Scene
-from tests.support.running import messages
+from tests.support.running import lists, messages
 from tests.support.services import Services
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
@@ -114,8 +114,7 @@ class TestNoOvertaken:
         maintenance = running.stack.worker(concurrency=1, queues="low_priority", env=mutant("no_overtaken"))
         queue_up(running, 1)
         with redis.Redis.from_url(running.stack.broker_url) as broker:
-            for queue in [key for key in broker.scan_iter("default*") if broker.type(key) == b"list"]:
-                broker.delete(queue)
+            broker.delete(*lists(broker, "default"))
         worker = running.stack.worker(concurrency=1, env=mutant("no_overtaken"))
         assert never_ends(running, 15) == {"ends"}
         for part in (maintenance, worker):
@@ -132,7 +131,7 @@ class TestNoLease:
         task_id = running.create("ledger.gate", kwargs={"gate": str(gate)})
         child = running.started(task_id).pid
         freeze(child)  # it says nothing any more either, however its parent ends
-        running.stack.kill(lost)
+        lost.kill()
         other = running.stack.worker(concurrency=1, env=mutant("no_lease"))
         gate.touch()
         assert never_ends(running, 12) == {"ends"}
@@ -146,10 +145,7 @@ class TestNoLease:
 class TestNoSelfFence:
     @pytest.mark.parametrize(
         ("lacking", "lives"),
-        [
-            pytest.param(["no_self_fence"], True, id="mutant"),
-            pytest.param([], False, id="the service as it is"),
-        ],
+        [pytest.param(["no_self_fence"], True, id="mutant"), pytest.param([], False, id="the service as it is")],
     )
     def test_lets_two_attempts_run_at_once(
         self, scene: Callable[..., Scene], services: Services, gate: Path, lacking: list[str], lives: bool

@@ -57,13 +57,10 @@ class TestWrongClocks:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def scene(
-        cls, services: Services, clocks: tuple[WrongClock, WrongClock], tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[Scene]:
-        with fault_scene(services, tmp_path_factory.mktemp("scene")) as scene:
-            for clock, queues in zip(clocks, cls.QUEUES, strict=True):
-                scene.stack.worker(concurrency=2, queues=queues, env=clock.environment)
-            yield scene
+    def scene(cls, class_scene: Scene, clocks: tuple[WrongClock, WrongClock]) -> Scene:
+        for clock, queues in zip(clocks, cls.QUEUES, strict=True):
+            class_scene.stack.worker(concurrency=2, queues=queues, env=clock.environment)
+        return class_scene
 
     def test_row_24_a_worker_whose_clock_is_2_h_off_keeps_its_tasks_and_times(self, scene: Scene, gate: Path) -> None:
         held = self._hold(scene, gate)
@@ -112,7 +109,7 @@ class TestWrongClocks:
 
     @staticmethod
     def _outlive_the_lease(scene: Scene, held: list[str]) -> None:
-        """Each still runs, as the same attempt, when a lease that nobody renewed would be over."""
+        """Each still runs, as the same attempt, when a lease that was not renewed would be over."""
         age = "SELECT extract(epoch FROM clock_timestamp() - started_at) FROM tasks WHERE id = :id"
         for task_id in held:
             wait_for(lambda: scene.stack.sql(age, id=task_id)[0][0] > LEASE + 2, 30, "a lease to be over")  # noqa: B023
@@ -160,10 +157,10 @@ class TestTheLeader:
         (other,) = (part for part in workers if part is not leader)
         renewed, rest_at = self._renewed_at(scene), time.monotonic() + REST_SECONDS
         for _ in range(400):
-            scene.stack.kill(leader, signal.SIGSTOP)
+            leader.send(signal.SIGSTOP)
             if self._is_within_a_transaction(scene):
                 break
-            scene.stack.kill(leader, signal.SIGCONT)
+            leader.send(signal.SIGCONT)
             if time.monotonic() > rest_at:  # else, on a busy machine, all this freezing would cost it the lease
                 wait_for(lambda: self._renewed_at(scene) > renewed, 10, "the leader to go on")  # noqa: B023
                 renewed, rest_at = self._renewed_at(scene), time.monotonic() + REST_SECONDS
@@ -176,7 +173,7 @@ class TestTheLeader:
 
     @staticmethod
     def _is_within_a_transaction(scene: Scene) -> bool:
-        """Whether the lease is locked by somebody who does not go on. Where it never is, so much the better."""
+        """Whether a session that does not go on has the lease locked. The leader may never do so."""
         idle = """SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
                   WHERE state = 'idle in transaction' AND relation = 'maintenance_lease'::regclass AND mode = 'RowExclusiveLock'"""
         return bool(scene.stack.sql(idle)[0][0])
@@ -185,13 +182,13 @@ class TestTheLeader:
         """How long the other one took to lead; it goes on leading when the first one wakes."""
         assert self._leads(scene, leader)
         begun = time.monotonic()
-        scene.stack.kill(leader, number)
+        leader.send(number)
         try:
             wait_for(lambda: not self._leads(scene, leader), 5, f"a leader after {leader.name}")
             took = time.monotonic() - begun
             wait_for(lambda: self._leads(scene, by), 1, f"{by.name} to say that it leads")
         finally:
-            scene.stack.kill(leader, signal.SIGCONT)
+            leader.send(signal.SIGCONT)
         if number is signal.SIGSTOP:
             wait_for(lambda: " stands by" in leader.output(), 20, "the woken one to stand by")
             assert self._leads(scene, by)
@@ -270,11 +267,10 @@ class TestARestartOfEverything:
             parts = [worker, scene.stack.beat(), scene.stack.server()]
             to_come = self._to_come(scene)
             overdue = scene.work(fields={"delay_seconds": 1.5})
-            expiring = scene.work(
-                fields={"priority": "low", "expires_at": self._in(1.5)}
-            )  # on a queue nobody serves yet
+            # On a queue that no worker serves yet.
+            expiring = scene.work(fields={"priority": "low", "expires_at": self._in(1.5)})
             for part in parts:
-                scene.stack.kill(part)
+                part.kill()
             broker.kill()
             self._let_time_pass(scene, overdue, expiring)
             broker.restart(empty=True)
@@ -299,7 +295,7 @@ class TestARestartOfEverything:
 
     @staticmethod
     def _let_time_pass(scene: Scene, overdue: str, expiring: str) -> None:
-        """Until one is due and the other one has expired, with nobody there to notice."""
+        """Until one is due and the other one has expired, while no process is there to notice."""
         passed = """SELECT count(*) FROM tasks WHERE status = 'pending' AND clock_timestamp() >
                     CASE WHEN id = :overdue THEN run_at WHEN id = :expiring THEN expires_at END"""
         times = {"overdue": overdue, "expiring": expiring}

@@ -15,9 +15,8 @@ import redis
 
 from tests.support.faults.load import load
 from tests.support.faults.memory import memory_limit
-from tests.support.faults.scene import Scene, fault_scene
+from tests.support.faults.scene import Scene
 from tests.support.running import messages
-from tests.support.services import Services
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
@@ -51,15 +50,21 @@ def started_again(scene: Scene, task_id: str, since: float, within: float) -> No
     scene.started(task_id, 2, seconds=within - (time.monotonic() - since))
 
 
+@pytest.fixture(scope="class")
+def scene(class_scene: Scene) -> Scene:
+    return class_scene
+
+
 class TestAChildThatDies:
     """Under a parent that lives and tells of the loss: no lease has to run out."""
 
+    SETTINGS = DEFAULT_LEASE
+
     @pytest.fixture(scope="class")
     @classmethod
-    def scene(cls, services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-        with fault_scene(services, tmp_path_factory.mktemp("children"), **DEFAULT_LEASE) as scene:
-            scene.stack.worker(concurrency=2, queues=REST)
-            yield scene
+    def scene(cls, class_scene: Scene) -> Scene:
+        class_scene.stack.worker(concurrency=2, queues=REST)
+        return class_scene
 
     def test_row_4_killed_in_its_body_it_is_run_again_within_15_s(self, scene: Scene, gate: Path) -> None:
         task_id = scene.create("ledger.gate", gate=str(gate))
@@ -122,11 +127,7 @@ class TestAChildThatDies:
 
 
 class TestAParentThatDies:
-    @pytest.fixture(scope="class")
-    @classmethod
-    def scene(cls, services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-        with fault_scene(services, tmp_path_factory.mktemp("parents"), **DEFAULT_LEASE) as scene:
-            yield scene
+    SETTINGS = DEFAULT_LEASE
 
     def test_row_9_its_children_go_with_it_and_its_tasks_run_again_within_35_s(self, scene: Scene, gate: Path) -> None:
         worker = scene.stack.worker(concurrency=2)
@@ -134,7 +135,7 @@ class TestAParentThatDies:
         children = [scene.started(task_id).pid for task_id in ids]
         scene.stack.worker(concurrency=2, queues=REST)
         killed = time.monotonic()
-        scene.stack.kill(worker)
+        worker.kill()
         wait_for(lambda: gone(*children), 20, "the dead worker's children to be gone")
         for task_id in ids:
             started_again(scene, task_id, killed, within=35)
@@ -148,7 +149,7 @@ class TestAParentThatDies:
         """The broker hands one message to the frozen process, and counts it as delivered."""
         worker = scene.stack.worker(concurrency=1, queues="low_priority")
         ids = self._have_it_pop_one(scene, worker)
-        scene.stack.kill(worker)
+        worker.kill()
         scene.stack.worker(concurrency=1, queues="low_priority")
         assert {scene.ended(task_id)["attempt"] for task_id in ids} == {1}
         scene.check()
@@ -159,23 +160,17 @@ class TestAParentThatDies:
         sent = "SELECT count(*) FROM tasks WHERE dispatched_at IS NOT NULL AND status = 'pending'"
         with redis.Redis.from_url(scene.stack.broker_url) as broker:
             for _ in range(10):
-                scene.stack.kill(worker, signal.SIGSTOP)
+                worker.send(signal.SIGSTOP)
                 ids = [scene.work(fields=LOW) for _ in range(5)]
                 wait_for(lambda: scene.stack.sql(sent)[0][0] == 5, 20, "all messages to be out")
                 if messages(broker, "low_priority") == 4:
                     return ids
-                scene.stack.kill(worker, signal.SIGCONT)
+                worker.send(signal.SIGCONT)
                 wait_for(lambda: not scene.unended(), 20, "these to be done")
         raise AssertionError("the frozen worker never popped a message")
 
 
 class TestWorkersThatComeBackOrLeave:
-    @pytest.fixture(scope="class")
-    @classmethod
-    def scene(cls, services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-        with fault_scene(services, tmp_path_factory.mktemp("leaving")) as scene:
-            yield scene
-
     def test_row_11_what_a_frozen_one_writes_when_it_wakes_matches_no_row(self, scene: Scene, gate: Path) -> None:
         frozen = scene.stack.worker(concurrency=2)
         # The one has its result to write, the other one its progress first.

@@ -1,40 +1,29 @@
 """Every 403 is recorded, so many of a flood, and never at the expense of its answer."""
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from types import SimpleNamespace
 from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from app.api.http import denials
 from app.core.config import get_settings
 from app.core.metrics import exposition
-from app.db.session import SessionLocal
 from app.services.tasks.bounds import RateLimit
-from tests.support.accounts import API, PASSWORD, bearer
+from tests.support.accounts import API, MakeUser, bearer, sign_up
 from tests.support.audit import recorded
 from tests.support.services import Services
+from tests.support.settings import sql
 from tests.support.task_client import TaskClient
-
-MakeUser = Callable[..., tuple[dict[str, Any], str]]
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Of bounds that are new for each test; it stands still."""
-    clock = Clock()
-    monkeypatch.setattr(denials, "_bounds", RateLimit(denials.PER_CALLER, denials.PER_PROCESS, clock))
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(denials, "bounds", RateLimit(denials.PER_CALLER, denials.PER_PROCESS, lambda: clock.now))
     return clock
 
 
@@ -73,8 +62,7 @@ class TestDenials:
 
     def test_without_a_login_they_name_the_address(self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(get_settings(), "allow_registration", False)
-        body = {"username": "anna", "email": "anna@example.com", "password": PASSWORD}
-        assert client.post(f"{API}/auth/register", json=body).status_code == 403
+        assert sign_up(client, "anna").status_code == 403
         (record,) = recorded("access.denied")
         assert (record.actor_id, record.address) == (None, "testclient")
         assert record.detail == {"code": "registration_closed"}
@@ -87,7 +75,9 @@ class TestDenials:
 
 
 class TestFlood:
-    def test_of_one_caller_makes_so_many_records(self, client: httpx.Client, make_user: MakeUser, clock: Clock) -> None:
+    def test_of_one_caller_makes_so_many_records(
+        self, client: httpx.Client, make_user: MakeUser, clock: SimpleNamespace
+    ) -> None:
         (first, token), (second, other) = make_user(), make_user()
         before = unrecorded("flood")
         with ThreadPoolExecutor(4) as pool:
@@ -111,8 +101,7 @@ class TestWithoutTheDatabase:
         self, client: httpx.Client, make_user: MakeUser, caplog: pytest.LogCaptureFixture
     ) -> None:
         _, token = make_user()
-        with SessionLocal.begin() as db:
-            db.execute(text("ALTER TABLE audit_events RENAME TO elsewhere"))
+        sql("ALTER TABLE audit_events RENAME TO elsewhere")
         before = unrecorded("database")
         answer = client.get(f"{API}/users/", headers=bearer(token))
         assert (answer.status_code, answer.json()["code"]) == (403, "admin_only")
@@ -124,14 +113,9 @@ class TestWithoutTheDatabase:
     ) -> None:
         """Closed registration needs no database: nothing but the record asks for one."""
         monkeypatch.setattr(get_settings(), "allow_registration", False)
-        with SessionLocal() as db:
-            name = db.scalar(text("SELECT current_database()"))
-        services.postgres.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", database="postgres")
-        leave = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-        services.postgres.sql(leave, database="postgres")
         before, began = unrecorded("database"), time.monotonic()
-        body = {"username": "anna", "email": "anna@example.com", "password": PASSWORD}
-        answers = [client.post(f"{API}/auth/register", json=body) for _ in range(3)]
+        with services.refusing(sql("SELECT current_database()")[0][0]):
+            answers = [sign_up(client, "anna") for _ in range(3)]
         assert [(each.status_code, each.json()["code"]) for each in answers] == [(403, "registration_closed")] * 3
         assert unrecorded("database") - before == 3
         assert time.monotonic() - began < 20

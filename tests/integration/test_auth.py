@@ -1,8 +1,8 @@
 """Logins against a real PostgreSQL."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -12,16 +12,21 @@ from sqlalchemy.orm import Session
 
 from app.core import security
 from app.core.config import get_settings
-from app.db.session import SessionLocal
 from app.services.accounts.auth_service import auth_service
-from tests.support.accounts import API, PASSWORD, bearer, login, register
+from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, register, sign_up
+from tests.support.settings import sql
+from tests.support.task_client import without_the_request
 
-MakeUser = Callable[..., tuple[dict[str, Any], str]]
+SESSIONS = f"{API}/auth/sessions"
 WRONG = "not the password at all"
 
 
 def me(client: httpx.Client, token: str) -> httpx.Response:
     return client.get(f"{API}/users/me", headers=bearer(token))
+
+
+def stands(client: httpx.Client, token: str) -> bool:
+    return me(client, token).status_code == 200
 
 
 def attempt(client: httpx.Client, username: str, password: str = WRONG) -> httpx.Response:
@@ -32,15 +37,9 @@ def refresh(client: httpx.Client, token: str) -> httpx.Response:
     return client.post(f"{API}/auth/refresh", json={"refresh_token": token})
 
 
-def sql(statement: str, **parameters: object) -> None:
-    with SessionLocal.begin() as db:
-        db.execute(text(statement), parameters)
-
-
 class TestRegistration:
     def test_makes_an_ordinary_user_and_tells_nothing_secret(self, client: httpx.Client) -> None:
-        body = {"username": "Anna", "email": "Anna@Example.com", "password": PASSWORD}
-        answer = client.post(f"{API}/auth/register", json=body)
+        answer = sign_up(client, "Anna", email="Anna@Example.com")
         assert answer.status_code == 201
         user = answer.json()
         assert user.keys() == {"id", "username", "email", "role", "is_active", "created_at", "updated_at"}
@@ -53,24 +52,12 @@ class TestRegistration:
         self, client: httpx.Client, username: str, email: str
     ) -> None:
         register(client, "anna")
-        body = {"username": username, "email": email, "password": PASSWORD}
-        answer = client.post(f"{API}/auth/register", json=body)
+        answer = sign_up(client, username, email=email)
         assert (answer.status_code, answer.json()["code"]) == (409, "user_exists")
-
-    @pytest.mark.parametrize(
-        "username",
-        ["ab", ".dot", "a" * 65, "аnna", "ａnna", "an\u200bna", "anna\r\n", "anna\n", "an na", "anna\x00", "a@b.cd"],
-    )
-    def test_refuses_names_that_look_like_others(self, client: httpx.Client, username: str) -> None:
-        body = {"username": username, "email": "x@example.com", "password": PASSWORD}
-        answer = client.post(f"{API}/auth/register", json=body)
-        assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
-        assert answer.json()["errors"][0]["loc"] == ["body", "username"]
 
     @pytest.mark.parametrize("extra", [{"role": "admin"}, {"is_active": True}, {"id": 1}, {"password_hash": "x"}])
     def test_takes_no_field_that_it_does_not_name(self, client: httpx.Client, extra: dict[str, Any]) -> None:
-        body = {"username": "anna", "email": "anna@example.com", "password": PASSWORD} | extra
-        answer = client.post(f"{API}/auth/register", json=body)
+        answer = sign_up(client, "anna", **extra)
         assert answer.status_code == 422
         assert answer.json()["errors"] == [
             {"loc": ["body", *extra], "msg": "Extra inputs are not permitted", "type": "extra_forbidden"}
@@ -80,18 +67,6 @@ class TestRegistration:
     def test_takes_passwords_as_they_are(self, client: httpx.Client, password: str) -> None:
         register(client, "anna", password)
         assert login(client, "anna", password)["token_type"] == "bearer"
-
-    def test_of_ten_equal_ones_at_once_one_succeeds(self, client: httpx.Client) -> None:
-        body = {"username": "anna", "email": "anna@example.com", "password": PASSWORD}
-        with ThreadPoolExecutor(10) as pool:
-            answers = list(pool.map(lambda _: client.post(f"{API}/auth/register", json=body).status_code, range(10)))
-        assert sorted(answers) == [201] + [409] * 9
-
-    def test_closed_registration_is_403(self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(get_settings(), "allow_registration", False)
-        body = {"username": "anna", "email": "anna@example.com", "password": PASSWORD}
-        answer = client.post(f"{API}/auth/register", json=body)
-        assert (answer.status_code, answer.json()["code"]) == (403, "registration_closed")
 
 
 class TestLogin:
@@ -120,9 +95,8 @@ class TestLogin:
         assert {each.headers["www-authenticate"] for each in answers} == {"Bearer"}
 
     def test_too_many_failures_of_one_account_are_429_and_leave_open_logins_alone(
-        self, client: httpx.Client, make_user: MakeUser
+        self, client: httpx.Client, user: dict[str, Any], token: str
     ) -> None:
-        user, token = make_user()
         names = [user["username"], user["email"]] * 5
         assert [attempt(client, name).status_code for name in names] == [401] * 10
         refused = attempt(client, user["username"], PASSWORD)
@@ -136,16 +110,14 @@ class TestLogin:
     def test_an_unknown_name_is_throttled_like_a_known_one(self, client: httpx.Client) -> None:
         assert [attempt(client, "nobody").status_code for _ in range(11)] == [401] * 10 + [429]
 
-    def test_the_window_ends(self, client: httpx.Client, make_user: MakeUser) -> None:
-        user, _ = make_user()
+    def test_the_window_ends(self, client: httpx.Client, user: dict[str, Any]) -> None:
         for _ in range(10):
             attempt(client, user["username"])
         sql("UPDATE login_failures SET window_started_at = window_started_at - interval '901 seconds'")
         assert attempt(client, user["username"]).status_code == 401
         assert attempt(client, user["username"], PASSWORD).status_code == 200
 
-    def test_a_success_forgets_the_failures(self, client: httpx.Client, make_user: MakeUser) -> None:
-        user, _ = make_user()
+    def test_a_success_forgets_the_failures(self, client: httpx.Client, user: dict[str, Any]) -> None:
         for _ in range(3):
             assert [attempt(client, user["username"]).status_code for _ in range(9)] == [401] * 9
             login(client, user["username"])
@@ -156,16 +128,14 @@ class TestLogin:
         assert answers == [401] * 5 + [429] * 2
 
     def test_a_burst_of_guesses_gets_no_more_answers_than_the_limit(
-        self, client: httpx.Client, make_user: MakeUser
+        self, client: httpx.Client, user: dict[str, Any]
     ) -> None:
-        user, _ = make_user()
         with ThreadPoolExecutor(30) as pool:
             answers = list(pool.map(lambda _: attempt(client, user["username"]).status_code, range(30)))
         assert set(answers) == {401, 429}
         assert answers.count(401) <= 10 + get_settings().api_threads
 
-    def test_many_right_logins_at_once_are_not_throttled(self, client: httpx.Client, make_user: MakeUser) -> None:
-        user, _ = make_user()
+    def test_many_right_logins_at_once_are_not_throttled(self, client: httpx.Client, user: dict[str, Any]) -> None:
         with ThreadPoolExecutor(16) as pool:
             answers = pool.map(lambda _: attempt(client, user["username"], PASSWORD).status_code, range(24))
             assert set(answers) == {200}
@@ -175,16 +145,14 @@ class TestLogin:
         weak = PasswordHasher(memory_cost=1024, time_cost=1).hash(PASSWORD)
         sql("UPDATE users SET password_hash = :weak", weak=weak)
         login(client, "anna")
-        with SessionLocal() as db:
-            renewed = db.scalar(text("SELECT password_hash FROM users"))
+        ((renewed,),) = sql("SELECT password_hash FROM users")
         assert renewed != weak
         assert "m=19456,t=2,p=1" in renewed
         login(client, "anna")
 
 
 class TestRefresh:
-    def test_gives_a_new_pair(self, client: httpx.Client, make_user: MakeUser) -> None:
-        user, _ = make_user()
+    def test_gives_a_new_pair(self, client: httpx.Client, user: dict[str, Any]) -> None:
         first = login(client, user["username"])
         second = refresh(client, first["refresh_token"])
         assert second.status_code == 200
@@ -192,91 +160,88 @@ class TestRefresh:
         assert me(client, second.json()["access_token"]).status_code == 200
         assert refresh(client, second.json()["refresh_token"]).status_code == 200
 
-    def test_a_replay_ends_the_whole_login(self, client: httpx.Client, make_user: MakeUser) -> None:
-        user, other_login = make_user()
-        first = login(client, user["username"])
-        second = refresh(client, first["refresh_token"]).json()
-        replay = refresh(client, first["refresh_token"])
-        assert replay.status_code == 401
-        assert 'error="invalid_token"' in replay.headers["www-authenticate"]
-        assert refresh(client, second["refresh_token"]).status_code == 401
-        assert me(client, second["access_token"]).status_code == 401
-        assert me(client, first["access_token"]).status_code == 401
-        assert me(client, other_login).status_code == 200
-
-    def test_of_ten_parallel_uses_at_most_one_succeeds(self, client: httpx.Client, make_user: MakeUser) -> None:
-        user, _ = make_user()
-        token = login(client, user["username"])["refresh_token"]
-        with ThreadPoolExecutor(10) as pool:
-            answers = list(pool.map(lambda _: refresh(client, token).status_code, range(10)))
-        assert answers.count(200) <= 1
-        assert set(answers) <= {200, 401}
-
-    def test_an_access_token_is_no_refresh_token(self, client: httpx.Client, make_user: MakeUser) -> None:
-        _, token = make_user()
+    def test_neither_kind_of_token_stands_for_the_other(
+        self, client: httpx.Client, user: dict[str, Any], token: str
+    ) -> None:
         assert refresh(client, token).status_code in {401, 422}
-
-    def test_a_refresh_token_is_no_access_token(self, client: httpx.Client, make_user: MakeUser) -> None:
-        user, _ = make_user()
         assert me(client, login(client, user["username"])["refresh_token"]).status_code == 401
 
-    def test_is_stored_as_a_digest_only(self, client: httpx.Client, make_user: MakeUser) -> None:
-        user, _ = make_user()
+    def test_is_stored_as_a_digest_only(self, client: httpx.Client, user: dict[str, Any]) -> None:
         token = login(client, user["username"])["refresh_token"]
-        with SessionLocal() as db:
-            stored = db.scalars(text("SELECT digest FROM refresh_tokens")).all()
-        assert security.refresh_token_digest(token) in [bytes(digest) for digest in stored]
-        assert all(token.encode() not in bytes(digest) for digest in stored)
+        stored = [bytes(digest) for (digest,) in sql("SELECT digest FROM refresh_tokens")]
+        assert security.refresh_token_digest(token) in stored
+        assert all(token.encode() not in digest for digest in stored)
 
-    def test_ends_with_the_login(self, client: httpx.Client, make_user: MakeUser) -> None:
-        user, _ = make_user()
+    def test_ends_with_the_login(self, client: httpx.Client, user: dict[str, Any]) -> None:
         tokens = login(client, user["username"])
         sql("UPDATE login_sessions SET expires_at = clock_timestamp() - interval '1 second'")
         assert refresh(client, tokens["refresh_token"]).status_code == 401
         assert me(client, tokens["access_token"]).status_code == 401
 
 
-class TestLogout:
-    def test_ends_this_login_and_no_other(self, client: httpx.Client, make_user: MakeUser) -> None:
-        user, other = make_user()
-        tokens = login(client, user["username"])
-        answer = client.post(f"{API}/auth/logout", headers=bearer(tokens["access_token"]))
-        assert (answer.status_code, answer.content) == (204, b"")
-        assert me(client, tokens["access_token"]).status_code == 401
-        assert refresh(client, tokens["refresh_token"]).status_code == 401
-        assert me(client, other).status_code == 200
-
-    def test_needs_a_token(self, client: httpx.Client) -> None:
-        answer = client.post(f"{API}/auth/logout")
-        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+def listed(client: httpx.Client, token: str) -> list[dict[str, Any]]:
+    answer = client.get(SESSIONS, headers=bearer(token))
+    assert answer.status_code == 200, answer.text
+    return list(answer.json())
 
 
-class TestAuthentication:
-    def test_the_databases_clock_ends_a_token(
-        self, client: httpx.Client, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Within the leeway of the hosts' clocks the signature still passes; the database says no."""
+class TestListOfLogins:
+    def test_shows_ones_own_newest_first_and_marks_this_one(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, first = make_user()
+        make_user()
+        second = login(client, user["username"])["access_token"]
+        assert [each["current"] for each in listed(client, second)] == [True, False]
+        assert [each["current"] for each in listed(client, first)] == [False, True]
+        assert listed(client, first)[0].keys() == {"id", "created_at", "refreshed_at", "expires_at", "current"}
+
+    def test_tells_when_it_was_refreshed(self, client: httpx.Client, user: dict[str, Any]) -> None:
+        opened = login(client, user["username"])
+        fresh = client.post(f"{API}/auth/refresh", json={"refresh_token": opened["refresh_token"]}).json()
+        newest = listed(client, fresh["access_token"])[0]
+        assert newest["refreshed_at"] > newest["created_at"]
+
+    def test_leaves_out_what_has_ended(self, client: httpx.Client, user: dict[str, Any], token: str) -> None:
+        other = login(client, user["username"])["access_token"]
+        client.post(f"{API}/auth/logout", headers=bearer(other))
+        assert [each["current"] for each in listed(client, token)] == [True]
+
+
+class TestEndingALogin:
+    def test_one_takes_both_of_its_tokens(self, client: httpx.Client, user: dict[str, Any], token: str) -> None:
+        lost = login(client, user["username"])
+        (session,) = (each["id"] for each in listed(client, lost["access_token"]) if each["current"])
+        answers = [client.delete(f"{SESSIONS}/{session}", headers=bearer(token)).status_code for _ in range(2)]
+        assert answers == [204, 404]
+        assert not stands(client, lost["access_token"])
+        again = client.post(f"{API}/auth/refresh", json={"refresh_token": lost["refresh_token"]})
+        assert again.status_code == 401
+        assert len(listed(client, token)) == 1
+
+    def test_all_others_leaves_this_one_and_other_users(self, client: httpx.Client, make_user: MakeUser) -> None:
+        user, _ = make_user()
+        stranger, _ = make_user()
+        bystander = login(client, stranger["username"])
+        others = [login(client, user["username"]) for _ in range(2)]
+        mine = login(client, user["username"])
+        assert client.delete(SESSIONS, headers=bearer(mine["access_token"])).status_code == 204
+        assert [stands(client, each["access_token"]) for each in (*others, mine, bystander)] == [
+            False,
+            False,
+            True,
+            True,
+        ]
+
+    def test_another_users_looks_unknown_and_stands(self, client: httpx.Client, make_user: MakeUser) -> None:
+        owner, _ = make_user()
+        opened = login(client, owner["username"])
         _, token = make_user()
-        claims = security.read_access_token(token)
-        with SessionLocal() as db:
-            now = db.scalar(text("SELECT clock_timestamp() - interval '15 minutes 5 seconds'"))
-        late = security.create_access_token(claims.user_id, claims.session_id, now)
-        assert security.read_access_token(late).session_id == claims.session_id
-        assert me(client, late).status_code == 401
-
-    def test_a_token_for_another_users_session_is_refused(self, client: httpx.Client, make_user: MakeUser) -> None:
-        first, second = make_user()[1], make_user()[1]
-        mine, theirs = security.read_access_token(first), security.read_access_token(second)
-        with SessionLocal() as db:
-            now = db.scalar(text("SELECT clock_timestamp()"))
-        assert me(client, security.create_access_token(mine.user_id, theirs.session_id, now)).status_code == 401
-
-    @pytest.mark.parametrize("query", ["access_token", "token"])
-    def test_a_token_in_the_query_counts_for_nothing(
-        self, client: httpx.Client, make_user: MakeUser, query: str
-    ) -> None:
-        _, token = make_user()
-        assert client.get(f"{API}/users/me", params={query: token}).status_code == 401
+        foreign, unknown = (
+            client.delete(f"{SESSIONS}/{each}", headers=bearer(token))
+            for each in (listed(client, opened["access_token"])[0]["id"], str(uuid4()))
+        )
+        assert (foreign.status_code, unknown.status_code) == (404, 404)
+        assert without_the_request(foreign) == without_the_request(unknown)
+        assert stands(client, opened["access_token"])
 
 
 class TestPurge:

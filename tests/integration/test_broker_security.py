@@ -12,11 +12,12 @@ import redis
 
 from tests.support.event_reader import EventReader
 from tests.support.faults.broker_server import BrokerServer
+from tests.support.faults.proxy import TcpProxy
 from tests.support.running import LOAD_EXAMPLES, TASKS, Running
 from tests.support.services import ROOT, Services
 from tests.support.settings import settings
-from tests.support.stack import Part, Stack
-from tests.support.tls import LOOPBACK, Authority, TlsEnd
+from tests.support.stack import Stack
+from tests.support.tls import LOOPBACK, Authority
 from tests.support.waiting import wait_for
 
 DOCUMENT = ROOT / "docs" / "brokers.md"
@@ -44,18 +45,18 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
 
 
 @pytest.fixture(scope="module")
-def door(broker: BrokerServer, authority: Authority) -> Iterator[TlsEnd]:
-    with TlsEnd(broker.port, authority.server()) as end:
+def door(broker: BrokerServer, authority: Authority) -> Iterator[TcpProxy]:
+    with TcpProxy(LOOPBACK, broker.port, authority.server()) as end:
         yield end
 
 
-def url(door: TlsEnd, trusted: Path, password: str = PASSWORD, **more: str) -> str:
+def url(door: TcpProxy, trusted: Path, password: str = PASSWORD, **more: str) -> str:
     options = "".join(f"&{name}={value}" for name, value in more.items())
     return f"rediss://service:{quote(password, safe='')}@{LOOPBACK}:{door.port}/0?ssl_ca_certs={trusted}{options}"
 
 
 @pytest.fixture
-def stack(services: Services, tmp_path: Path, door: TlsEnd, authority: Authority) -> Iterator[Stack]:
+def stack(services: Services, tmp_path: Path, door: TcpProxy, authority: Authority) -> Iterator[Stack]:
     variables = {"APP_ENV": "production", "CELERY_BROKER_URL": url(door, authority.file), **LOAD_EXAMPLES}
     with Stack(services, tmp_path, **variables) as started:
         yield started
@@ -103,9 +104,8 @@ def test_tasks_run_over_tls_with_the_user_of_the_document(stack: Stack, broker: 
 
 
 def _live_events_are_heard(running: Running, broker: BrokerServer) -> None:
-    token = str(running.http.headers["Authorization"]).removeprefix("Bearer ")
     channel = "task_service:live:0"
-    with EventReader(running.stack.url, f"{TASKS}events", token) as events, broker.client() as client:
+    with EventReader(running.stack.url, f"{TASKS}events", running.token) as events, broker.client() as client:
         wait_for(lambda: dict(client.pubsub_numsub(channel))[channel.encode()], SECONDS, "the API to listen")
         with client.pubsub() as heard:
             heard.subscribe(channel)
@@ -116,9 +116,8 @@ def _live_events_are_heard(running: Running, broker: BrokerServer) -> None:
 
 
 def _queue_stalls_are_noticed(running: Running) -> None:
-    """Maintenance and the stall detector look at queues that nobody serves."""
-    (worker,) = [part for part in running.stack.parts if part.name.startswith("worker")]
-    assert worker.stop(20) == 0
+    """Maintenance and the stall detector look at queues without a worker."""
+    assert running.worker.stop(20) == 0
     waiting = running.create("echo")
     running.stack.sql(
         "UPDATE tasks SET dispatched_at = clock_timestamp() - interval '1 minute' WHERE id = :id", id=waiting
@@ -130,9 +129,9 @@ def _queue_stalls_are_noticed(running: Running) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("FLUSHALL",), ("CONFIG", "GET", "*"), ("KEYS", "*"), ("SCAN", "0"), ("GET", "somebody-elses"), ("CLIENT", "KILL", "x"),
+        ("FLUSHALL",), ("CONFIG", "GET", "*"), ("KEYS", "*"), ("SCAN", "0"), ("GET", "a-key-of-another-application"), ("CLIENT", "KILL", "x"),
         ("ACL", "LIST"), ("PUBLISH", "another", "x"), ("CLIENT", "LIST"), ("MONITOR",), ("SHUTDOWN",),
-        ("EVAL", "return redis.call('GET', 'somebody-elses')", "0"),
+        ("EVAL", "return redis.call('GET', 'a-key-of-another-application')", "0"),
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -149,15 +148,10 @@ def test_the_user_may_do_no_more(broker: BrokerServer, command: tuple[str, ...])
 class TestRefusals:
     """What a worker says, again and again until it is put right, and where a task waits meanwhile."""
 
-    def _worker(self, services: Services, directory: Path, broker_url: str) -> tuple[Stack, Part]:
-        stack = Stack(services, directory, CELERY_BROKER_URL=broker_url, APP_ENV="production")
-        return stack, stack.start_part(
-            "worker", ["celery", "-A", "app.celery_app", "worker", "-l", "info", "-c", "1"], None
-        )
-
     def _says(self, services: Services, directory: Path, broker_url: str, what: str) -> None:
-        stack, worker = self._worker(services, directory, broker_url)
-        with stack:
+        command = ["celery", "-A", "app.celery_app", "worker", "-l", "info", "-c", "1"]
+        with Stack(services, directory, CELERY_BROKER_URL=broker_url, APP_ENV="production") as stack:
+            worker = stack.start_part("worker", command, None)
 
             def said() -> bool:  # beside the thread that publishes hints, which says it in other words
                 return any(what in line and "Cannot connect to redis" in line for line in worker.output().splitlines())
@@ -167,21 +161,21 @@ class TestRefusals:
             assert " ready." not in worker.output()
             assert hides_the_password(stack)
 
-    def test_an_authority_that_is_not_trusted(self, services: Services, tmp_path: Path, door: TlsEnd) -> None:
+    def test_an_authority_that_is_not_trusted(self, services: Services, tmp_path: Path, door: TcpProxy) -> None:
         other = Authority(tmp_path / "other", "another authority")
         self._says(services, tmp_path, url(door, other.file), "certificate verify failed")
 
     def test_a_certificate_of_another_host(
         self, services: Services, tmp_path: Path, broker: BrokerServer, authority: Authority
     ) -> None:
-        with TlsEnd(broker.port, authority.server(address="192.0.2.1")) as elsewhere:
+        with TcpProxy(LOOPBACK, broker.port, authority.server(address="192.0.2.1")) as elsewhere:
             self._says(services, tmp_path, url(elsewhere, authority.file), "IP address mismatch")
 
-    def test_a_wrong_password(self, services: Services, tmp_path: Path, door: TlsEnd, authority: Authority) -> None:
+    def test_a_wrong_password(self, services: Services, tmp_path: Path, door: TcpProxy, authority: Authority) -> None:
         self._says(services, tmp_path, url(door, authority.file, PASSWORD + "x"), "invalid username-password pair")
 
     def test_no_verification_only_where_it_is_asked_for(
-        self, door: TlsEnd, authority: Authority, monkeypatch: pytest.MonkeyPatch
+        self, door: TcpProxy, authority: Authority, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """kombu by itself takes any certificate of a `rediss://` URL that does not say otherwise."""
 

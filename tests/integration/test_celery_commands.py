@@ -48,8 +48,7 @@ def flower(running: Running) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
         wait_for(lambda: lists_the_worker(client) or not part.running, 45, "Flower to list the worker")
         assert part.running, part.tail()
-        (worker,) = (part for part in running.stack.parts if part.name.startswith("worker"))
-        worker.await_line("Events of group {task} enabled")
+        running.worker.await_line("Events of group {task} enabled")
         part.await_line("Connected to")
         yield client
 

@@ -4,13 +4,12 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from app.core.config import get_settings
 from app.core.ids import new_id
@@ -25,9 +24,10 @@ from app.worker.child.process import ChildProcess
 from app.worker.parent import completions as module
 from app.worker.parent.completions import Completions
 from app.worker.shared.delivery import DELIVERY_LEASES
-from app.worker.shared.hand_over import MAX_BYTES, HandOver
-from tests.support.services import Services, environment
-from tests.support.settings import settings
+from app.worker.shared.hand_over import HandOver
+from tests.support.ahead import Ahead
+from tests.support.services import Services
+from tests.support.settings import sql
 from tests.support.statements import Cursor, noted_connections
 from tests.support.tasks import WORKER, claim, new_task, run_of
 from tests.support.waiting import wait_for
@@ -49,6 +49,23 @@ def completions(fresh_database: None, source: HandOver) -> Iterator[Completions]
     made.stop(0)
 
 
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many successes each statement has written, or tried to."""
+    sizes: list[int] = []
+    together = successes.succeed_together
+    monkeypatch.setattr(successes, "succeed_together", lambda db, ends: sizes.append(len(ends)) or together(db, ends))
+    return sizes
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Ahead:
+    """The thread's."""
+    moved = Ahead()
+    monkeypatch.setattr(module, "time", moved)
+    return moved
+
+
 def success(result: str | None = None) -> Success:
     """Of a task that runs."""
     with SessionLocal() as db:
@@ -62,9 +79,9 @@ def row(task_id: UUID) -> Task:
 
 
 def write(completions: Completions) -> None:
-    """One turn of the thread."""
-    completions.held()
-    completions._write(completions._due())
+    """All that was handed over, as at the worker's end."""
+    completions.start()
+    completions.stop(20)
 
 
 class TestTogether:
@@ -75,19 +92,11 @@ class TestTogether:
         assert completions.held() == {(one.task_id, 1) for one in results}
         write(completions)
         assert completions.held() == set()
-        with SessionLocal() as db:
-            for one, result in results.items():
-                kept = text("SELECT status, progress, result FROM tasks WHERE id = :id")
-                assert tuple(db.execute(kept, {"id": one.task_id}).one()) == ("succeeded", 100, result)
+        for one, result in results.items():
+            kept = sql("SELECT status, progress, result FROM tasks WHERE id = :id", id=one.task_id)
+            assert kept == [("succeeded", 100, result)]
 
-    def test_they_are_one_statement(
-        self, completions: Completions, source: HandOver, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        batches: list[int] = []
-        together = successes.succeed_together
-        monkeypatch.setattr(
-            successes, "succeed_together", lambda db, ends: batches.append(len(ends)) or together(db, ends)
-        )
+    def test_they_are_one_statement(self, completions: Completions, source: HandOver, batches: list[int]) -> None:
         for _ in range(5):
             source.send(success())
         write(completions)
@@ -124,36 +133,36 @@ class TestTogether:
 
 
 class TestNeighbours:
-    def test_a_row_that_somebody_holds_keeps_nobody_else_waiting(
-        self, completions: Completions, source: HandOver
+    def test_a_locked_row_does_not_delay_the_others(
+        self,
+        completions: Completions,
+        source: HandOver,
+        batches: list[int],
+        clock: Ahead,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        stuck, free = success(), success()
-        with SessionLocal() as somebody:
-            somebody.execute(select(Task.id).where(Task.id == stuck.task_id).with_for_update())
-            source.send(stuck)
-            source.send(free)
-            write(completions)
-            assert row(free.task_id).status is TaskStatus.SUCCEEDED
-            assert completions.held() == {(stuck.task_id, 1)}
-            assert completions._due() == []  # for a while: the next ones come together again
-            more = [success() for _ in range(3)]
-            for one in more:
+        monkeypatch.setattr(module, "PAUSE_SECONDS", 1000.0)
+        stuck, *others = (success() for _ in range(5))
+        with SessionLocal() as holder:
+            holder.execute(select(Task.id).where(Task.id == stuck.task_id).with_for_update())
+            for one in (stuck, others[0]):
                 source.send(one)
-            completions.held()
-            assert completions._due() == more
-            write(completions)
-            assert completions.held() == {(stuck.task_id, 1)}
-            somebody.rollback()
-        wait_for(completions._due, 20, "its next turn")
-        write(completions)
-        assert row(stuck.task_id).status is TaskStatus.SUCCEEDED
+            completions.start()
+            wait_for(lambda: completions.held() == {(stuck.task_id, 1)}, 20, "the other one to be written")
+            assert batches == [2, 1, 1]
+            for one in others[1:]:
+                source.send(one)
+            wait_for(lambda: completions.held() == {(stuck.task_id, 1)}, 20, "the others to be written")
+            assert sum(batches[3:]) == 3  # for a while, the one that waits is no part of a batch
+            holder.rollback()
+        clock.passes(1000)
+        completions.stop(20)
+        assert {row(one.task_id).status for one in (stuck, *others)} == {TaskStatus.SUCCEEDED}
 
     def test_a_result_that_the_database_refuses_fails_its_task_alone(
         self, completions: Completions, source: HandOver
     ) -> None:
-        with SessionLocal() as db:
-            db.execute(text("ALTER TABLE tasks ADD CONSTRAINT unlucky CHECK (result <> '13')"))
-            db.commit()
+        sql("ALTER TABLE tasks ADD CONSTRAINT unlucky CHECK (result <> '13')")
         refused, taken = success("13"), success("14")
         source.send(refused)
         source.send(taken)
@@ -166,38 +175,25 @@ class TestNeighbours:
 
 
 class TestAnOutage:
-    @pytest.fixture
-    def outage(self, services: Services) -> AbstractContextManager[None]:
-        """While it is entered, there is no database."""
-        return settings(environment(services.database_url("there_is_no_such_database"), services.flushed_broker()))
-
-    def test_what_came_before_is_written_after_it(
-        self, completions: Completions, source: HandOver, outage: AbstractContextManager[None]
-    ) -> None:
-        one = success("1")
-        source.send(one)
-        with outage:
-            write(completions)
-        assert completions.held() == {(one.task_id, 1)}
-        write(completions)
-        assert row(one.task_id).status is TaskStatus.SUCCEEDED
-
-    def test_what_has_waited_for_ten_leases_is_given_up_and_an_orphan_for_the_agent(
+    def test_what_waits_is_written_after_it_and_what_has_waited_for_ten_leases_is_given_up(
         self,
+        services: Services,
         completions: Completions,
         source: HandOver,
+        clock: Ahead,
         caplog: pytest.LogCaptureFixture,
-        outage: AbstractContextManager[None],
     ) -> None:
-        old, young = success(), success()
+        old, young = success(), success("1")
         source.send(old)
+        assert completions.held() == {(old.task_id, 1)}
+        clock.passes(get_settings().worker_lease_seconds * DELIVERY_LEASES)
         source.send(young)
-        completions.held()
-        completions._waiting[old.task_id, 1].since -= get_settings().worker_lease_seconds * DELIVERY_LEASES
-        with outage:
-            write(completions)
-        assert completions.held() == {(young.task_id, 1)}
+        with services.refusing(sql("SELECT current_database()")[0][0]):
+            completions.start()
+            wait_for(lambda: completions.held() == {(young.task_id, 1)}, 20, "the older one to be given up")
+        completions.stop(20)
         assert f"the end of task {old.task_id} could not be written" in caplog.text
+        assert [row(one.task_id).status for one in (old, young)] == [TaskStatus.RUNNING, TaskStatus.SUCCEEDED]
 
 
 class TestTheThread:
@@ -215,7 +211,7 @@ class TestTheThread:
         completions.stop(20)
         assert {row(one.task_id).status for one in more} == {TaskStatus.SUCCEEDED}
 
-    def test_outlives_an_error_that_nobody_thought_of(
+    def test_outlives_an_unexpected_error(
         self,
         completions: Completions,
         source: HandOver,
@@ -239,18 +235,6 @@ class TestTheThread:
 
 
 class TestHandingOver:
-    def test_a_child_of_no_such_parent_writes_itself(self, source: HandOver) -> None:
-        assert not source.send(Success(new_id(), 1, None))
-
-    def test_a_large_result_is_the_childs_own(self, completions: Completions, source: HandOver) -> None:
-        assert not source.send(Success(new_id(), 1, "9" * MAX_BYTES))
-        assert completions.held() == set()
-
-    def test_a_parent_that_is_gone_is_noticed(self, completions: Completions, source: HandOver) -> None:
-        source.become_child()  # the only reader is gone
-        assert not source.send(Success(new_id(), 1, None))
-        source.close()
-
     def test_a_forked_child_is_heard(self, completions: Completions, source: HandOver) -> None:
         one = success()
         pid = os.fork()
@@ -261,20 +245,6 @@ class TestHandingOver:
         assert completions.held() == {(one.task_id, 1)}
         write(completions)
         assert row(one.task_id).status is TaskStatus.SUCCEEDED
-
-    def test_what_the_agent_has_read_wakes_the_thread(self, completions: Completions, source: HandOver) -> None:
-        source.send(Success(new_id(), 1, None))
-        assert completions.held()
-        assert source.inbox is not None
-        assert source.inbox.recv(9) == b"."
-
-    def test_a_full_inbox_is_no_error_of_whoever_wakes(self, completions: Completions, source: HandOver) -> None:
-        inbox = source.inbox
-        for _ in range(10_000):
-            source.wake()
-        assert inbox is not None
-        assert inbox.recv(9) == b"."
-        assert completions.held() == set()
 
     @pytest.mark.parametrize("at", ["delivering", "send"])
     def test_a_soft_time_limit_that_comes_after_the_body_has_the_child_write_it_itself(
@@ -316,10 +286,9 @@ class TestTheEnd:
         completions.start()
         source.send(Success(new_id(), 1, None))
         assert hangs.wait(20)
-        thread = completions._thread
+        (thread,) = (each for each in threading.enumerate() if each.name == "completions")
         completions.stop(0.1)
         goes_on.set()
-        assert thread is not None
         thread.join(20)
         assert "1 results were not written" in caplog.text
         assert not thread.is_alive()

@@ -1,13 +1,12 @@
 """More readers and waiters at once than threads and connections: all are answered, and none keeps another waiting."""
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
 from tests.support.accounts import bearer
-from tests.support.running import TASKS, Running
+from tests.support.running import TASKS, Start
 from tests.support.stack import Stack
 
 READERS = 32
@@ -30,14 +29,13 @@ def test_many_readers_are_all_answered(stack: Stack) -> None:
             assert [answer.status_code for answer in answers] == [200] * READS, path
 
 
-def test_many_who_wait_do_not_hold_up_anybody(start: Callable[..., Running]) -> None:
+def test_many_who_wait_do_not_hold_up_anybody(start: Start) -> None:
     running = start()
     ids = [running.create("echo", run_at="2100-01-01T00:00:00Z") for _ in range(3)]
     ended: list[str] = []
-    token = running.http.headers["Authorization"].removeprefix("Bearer ")
 
     def wait(task_id: str) -> None:
-        client = running.stack.api(token=token)
+        client = running.stack.api(running.token)
         ended.append(client.get(TASKS + task_id, params={"wait": 30}, timeout=60).json()["status"])
 
     waiting = [threading.Thread(target=wait, args=(ids[number % 3],)) for number in range(30)]

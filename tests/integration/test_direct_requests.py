@@ -1,4 +1,4 @@
-"""The short way of a request and FastAPI's own answer alike. A parameter that nobody knows leads to the long one."""
+"""The short way of a request and FastAPI's own answer alike. An unknown parameter leads to the long one."""
 
 from typing import Any
 from uuid import UUID

@@ -1,5 +1,6 @@
-"""What ends a stream from outside: the loss of the right to it, the server's end; and what a slow client costs."""
+"""What ends a stream: the loss of the right to it, the server's end. And what a slow client and many streams cost."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,15 +17,15 @@ from tests.support.event_reader import EventReader
 from tests.support.running import TASKS
 from tests.support.services import Services
 from tests.support.settings import settings
+from tests.support.shared import LATER, Person
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
-BODY: dict[str, Any] = {
-    "name": "x", "task_type": "x", "celery_task_name": "app.tasks.common_tasks.long_running_task", "args": [1],
-    "delay_seconds": 3600,
-}  # fmt: skip
 # The look at credentials comes every second; the rest is for a machine that has other things to do.
 SOON = 8
+STREAMS = 400
+KILOBYTE = 1024
+MOST_EACH = 60 * KILOBYTE
 
 
 @pytest.fixture(scope="module")
@@ -34,26 +35,17 @@ def stack(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield started
 
 
-class Caller:
-    """A new user with an open login, and one who may do things to them."""
+class Caller(Person):
+    """A new user with an open login, and an administrator who may change the user."""
 
     def __init__(self, stack: Stack) -> None:
-        self.stack = stack
-        self.http = stack.api(token="")
-        self.user = accounts.register(self.http)
-        self.token = accounts.login(self.http, self.user["username"])["access_token"]
-        self.http.headers.update(bearer(self.token))
+        super().__init__(stack)
         self.admin = stack.api(role="admin")
 
     @property
     def session(self) -> UUID:
         logins = self.http.get(f"{API}/auth/sessions").json()
         return UUID(next(each["id"] for each in logins if each["current"]))
-
-    def create(self) -> str:
-        answer = self.http.post(TASKS, json=BODY)
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
 
     def key(self, **fields: Any) -> dict[str, Any]:
         answer = self.http.post(f"{API}/auth/api-keys", json={"name": "x", "scopes": ["tasks:read"]} | fields)
@@ -63,7 +55,7 @@ class Caller:
     def administer(self, **changes: Any) -> None:
         assert self.admin.patch(f"{API}/users/{self.user['id']}", json=changes).status_code == 200
 
-    # What takes the right to go on away.
+    # Each of these takes the right to go on away.
 
     def log_out(self) -> None:
         assert self.http.post(f"{API}/auth/logout").status_code == 204
@@ -89,11 +81,10 @@ def caller(stack: Stack) -> Caller:
 
 
 @contextmanager
-def both(stack: Stack, token: str, task_id: str) -> Iterator[tuple[EventReader, EventReader]]:
-    with (
-        EventReader(stack.url, f"{TASKS}{task_id}/events", token) as one,
-        EventReader(stack.url, f"{TASKS}events", token) as every,
-    ):
+def both(caller: Caller, token: str = "") -> Iterator[tuple[EventReader, EventReader]]:
+    """The streams of a new task, and of all tasks of this caller."""
+    caller.token = token or caller.token
+    with caller.follow(caller.create(**LATER)) as one, caller.feed() as every:
         assert (one.status, every.status) == (200, 200)
         yield one, every
 
@@ -113,8 +104,8 @@ class TestTheRightToIt:
     def test_ends_with_the_login(self, stack: Stack, caller: Caller, lose: Callable[[Caller], None]) -> None:
         bystander = Caller(stack)
         with (
-            both(stack, caller.token, caller.create()) as mine,
-            both(stack, bystander.token, bystander.create()) as others,
+            both(caller) as mine,
+            both(bystander) as others,
         ):
             lose(caller)
             for events in mine:
@@ -123,7 +114,7 @@ class TestTheRightToIt:
             for events in others:
                 events.until(lambda each, pings=events.pings: each.pings > pings, "a sign of life")
                 assert not events.ended
-        with EventReader(stack.url, f"{TASKS}events", caller.token) as again:
+        with caller.feed() as again:
             again.await_end(SOON)
             assert again.status == 401
 
@@ -133,24 +124,25 @@ class TestTheRightToIt:
 
             begun = datetime.now(UTC) - access_token_life() + timedelta(seconds=4)
             token = create_access_token(UUID(caller.user["id"]), caller.session, begun)
-        with both(stack, token, caller.create()) as mine:
+        self._ends_in_4_seconds(caller, token)
+
+    def test_ends_with_an_api_key_that_expires(self, caller: Caller) -> None:
+        key = caller.key(expires_at=(datetime.now(UTC) + timedelta(seconds=4)).isoformat())
+        self._ends_in_4_seconds(caller, key["key"])
+
+    @staticmethod
+    def _ends_in_4_seconds(caller: Caller, token: str) -> None:
+        with both(caller, token) as mine:
             for events in mine:
                 events.until(lambda each: each.pings, "a sign of life before")
                 events.await_end(4 + SOON)
 
-    def test_ends_with_an_api_key_that_is_revoked(self, stack: Stack, caller: Caller) -> None:
+    def test_ends_with_an_api_key_that_is_revoked(self, caller: Caller) -> None:
         key = caller.key()
-        with both(stack, key["key"], caller.create()) as mine:
+        with both(caller, key["key"]) as mine:
             assert caller.http.delete(f"{API}/auth/api-keys/{key['id']}").status_code == 204
             for events in mine:
                 events.await_end(SOON)
-
-    def test_ends_with_an_api_key_that_expires(self, stack: Stack, caller: Caller) -> None:
-        key = caller.key(expires_at=(datetime.now(UTC) + timedelta(seconds=4)).isoformat())
-        with both(stack, key["key"], caller.create()) as mine:
-            for events in mine:
-                events.until(lambda each: each.pings, "a sign of life before")
-                events.await_end(4 + SOON)
 
 
 class TestTheServersEnd:
@@ -161,9 +153,9 @@ class TestTheServersEnd:
         with Stack(services, tmp_path) as stack:
             server = stack.server(options=protocol)
             caller = Caller(stack)
-            task_id = caller.create()
+            task_id = caller.create(**LATER)
             waiting = EventReader(stack.url, f"{TASKS}{task_id}?wait=60", caller.token)
-            with both(stack, caller.token, task_id) as streams, ExitStack() as left:
+            with both(caller) as streams, ExitStack() as left:
                 waiting.start()
                 left.push(waiting)
                 for _ in range(5):  # by then the server has read it, too
@@ -184,10 +176,8 @@ class TestASlowClient:
         with Stack(services, tmp_path) as stack:
             server = stack.server()
             caller = Caller(stack)
-            task_id = caller.create()
-            reader = EventReader(stack.url, f"{TASKS}{task_id}/events", caller.token, buffer=2**18)
-            stuck = EventReader(stack.url, f"{TASKS}events", caller.token, buffer=2**18)
-            with reader as slow, stuck as frozen:
+            task_id = caller.create(**LATER)
+            with caller.follow(task_id, buffer=2**18) as slow, caller.feed(buffer=2**18) as frozen:
                 slow.until(lambda each: each.events, "the first state")
                 slow.pause()
                 frozen.pause()
@@ -210,13 +200,70 @@ class TestASlowClient:
         return int(answer.json()["version"])
 
 
-def test_streams_that_end_leave_nothing_behind(stack: Stack, caller: Caller) -> None:
+class Streams:
+    """Open ones, read only where a test asks."""
+
+    def __init__(self, person: Person, opened: ExitStack) -> None:
+        self._person, self._opened = person, opened
+        self.sockets: list[socket.socket] = []
+
+    def open(self, task_id: str) -> None:
+        connection = self._opened.enter_context(socket.create_connection(("127.0.0.1", self._person.stack.port)))
+        connection.settimeout(60)
+        request = f"GET {TASKS}{task_id}/events HTTP/1.1\r\nHost: x\r\n"
+        connection.sendall(f"{request}Authorization: Bearer {self._person.token}\r\n\r\n".encode())
+        self.sockets.append(connection)
+        self.read(connection, b"event: task")
+
+    @staticmethod
+    def read(connection: socket.socket, what: bytes) -> bytes:
+        """Until this comes."""
+        received = b""
+        while what not in received:
+            chunk = connection.recv(65536)
+            assert chunk, received
+            received += chunk
+        return received
+
+
+def test_each_costs_little_and_holds_no_thread_and_no_connection_and_gets_its_events(
+    services: Services, tmp_path: Path
+) -> None:
+    with Stack(services, tmp_path, EVENTS_STREAMS_PER_USER="1000") as stack, ExitStack() as opened:
+        server = psutil.Process(stack.server().pid)
+        person = Person(stack)
+        ids = person.fill(STREAMS)
+        streams = Streams(person, opened)
+        for task_id in ids[:20]:  # the first ones also fill what all share
+            streams.open(task_id)
+        memory, threads = server.memory_info().rss, server.num_threads()
+        for task_id in ids[20:]:
+            streams.open(task_id)
+        assert (server.memory_info().rss - memory) / (STREAMS - 20) < MOST_EACH
+        assert server.num_threads() < threads + 10  # those of the pools start when they are needed
+        # The pool of requests, and two of the watcher; however many streams there are.
+        connections = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        assert stack.sql(connections)[0][0] < 15
+        for task_id in ids:
+            stack.sql(
+                "UPDATE tasks SET name = 'renamed', version = version + 1, updated_at = now() WHERE id = :id",
+                id=task_id,
+            )
+        for connection in streams.sockets:
+            assert b'"name":"renamed"' in streams.read(connection, b"id: 2")
+        assert all(person.http.get("/healthz").is_success for _ in range(10))
+        for connection in streams.sockets:
+            connection.close()
+        wait_for(lambda: len(server.net_connections()) < STREAMS / 2, 20, "the streams to be let go")
+
+
+def test_streams_that_end_leave_nothing_behind(caller: Caller) -> None:
     """Else the limit of streams would be used up by and by; the default one is fifty."""
-    task_id = caller.create()
+    task_id = caller.create(**LATER)
     for _ in range(60):
 
         def opens() -> bool:
-            with EventReader(stack.url, f"{TASKS}{task_id}/events", caller.token) as events:
+            with caller.follow(task_id) as events:
                 return events.status == 200
 
         wait_for(opens, 10, "a stream to open")

@@ -1,4 +1,4 @@
-"""Each kind of change is told by whoever makes it: here nothing but such a hint can bring an event.
+"""Each process that changes a task sends a hint: here nothing but such a hint can bring an event.
 
 Versions are compared so rarely that no test lives to see it, once the first seconds of the subscription are over.
 """
@@ -12,32 +12,29 @@ import redis
 from tests.support.event_reader import EventReader
 from tests.support.running import TASKS, Running, example_stack, started
 from tests.support.services import Services
+from tests.support.shared import LATER, Person, module_running
 from tests.support.waiting import wait_for
 
-NEVER = {"EVENTS_POLL_SECONDS": "3600", "EVENTS_STREAMS_PER_USER": "100"}
+running = module_running(EVENTS_POLL_SECONDS="3600", EVENTS_STREAMS_PER_USER="100")
 UNHEARD_SECONDS = 0.8
-
-
-@pytest.fixture(scope="module")
-def running(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with example_stack(services, tmp_path_factory.mktemp("hints"), **NEVER) as running:
-        running.stack.server()
-        running.stack.worker(concurrency=2)
-        yield running
+Listen = Callable[[str], EventReader]
 
 
 @pytest.fixture
-def listen(running: Running) -> Iterator[Callable[[str], EventReader]]:
+def listen(running: Running) -> Iterator[Listen]:
     """A stream of the task, once nothing is compared any more; one more stays open, and so does the subscription."""
-    token = str(running.http.headers["Authorization"]).removeprefix("Bearer ")
+
+    def follow(task_id: str) -> EventReader:
+        return EventReader(running.stack.url, f"{TASKS}{task_id}/events", running.token)
+
     untold = running.create("echo", delay_seconds=3600)
-    with EventReader(running.stack.url, f"{TASKS}{untold}/events", token) as events:
+    with follow(untold) as events:
         wait_for(lambda: not _is_compared(running, untold, events), 20, "hints alone to count")
-        yield lambda task_id: EventReader(running.stack.url, f"{TASKS}{task_id}/events", token)
+        yield follow
 
 
 def _is_compared(running: Running, task_id: str, events: EventReader) -> bool:
-    """Whether a change that nobody tells of comes to be known."""
+    """Whether a change without a hint comes to be known."""
     ((version,),) = running.stack.sql(
         "UPDATE tasks SET version = version + 1 WHERE id = :id RETURNING version", id=task_id
     )
@@ -49,23 +46,17 @@ def _is_compared(running: Running, task_id: str, events: EventReader) -> bool:
 
 
 class TestTheWorkerTells:
-    def test_of_claim_progress_and_end(
-        self, running: Running, listen: Callable[[str], EventReader], gate: Path, ledger: Path
-    ) -> None:
+    def test_of_claim_progress_and_end(self, running: Running, listen: Listen, gate: Path, ledger: Path) -> None:
         with listen(running.create("hold", str(gate), str(ledger), delay_seconds=1)) as events:
             events.until(lambda each: each.events[-1].state == ("running", 40), "its progress")
             gate.touch()
             assert events.await_end()[-1].task["status"] == "succeeded"
 
-    def test_of_the_claim_before_any_progress(
-        self, running: Running, listen: Callable[[str], EventReader], gate: Path, ledger: Path
-    ) -> None:
+    def test_of_the_claim_before_any_progress(self, running: Running, listen: Listen, gate: Path, ledger: Path) -> None:
         with listen(running.create("hold_deaf", str(gate), str(ledger), delay_seconds=1)) as events:
             events.await_state("running")
 
-    def test_of_a_failure_and_the_next_attempt(
-        self, running: Running, listen: Callable[[str], EventReader], ledger: Path
-    ) -> None:
+    def test_of_a_failure_and_the_next_attempt(self, running: Running, listen: Listen, ledger: Path) -> None:
         task_id = running.create("fail_until", str(ledger), 2, delay_seconds=1, max_attempts=2, retry_backoff_seconds=1)
         with listen(task_id) as events:
             events.until(
@@ -74,7 +65,7 @@ class TestTheWorkerTells:
             assert events.await_end()[-1].task["status"] == "succeeded"
 
     def test_of_what_its_body_says_through_the_service(
-        self, running: Running, listen: Callable[[str], EventReader], gate: Path, ledger: Path
+        self, running: Running, listen: Listen, gate: Path, ledger: Path
     ) -> None:
         task_id = running.create("end_itself_and_go_on", str(gate), str(ledger), delay_seconds=1)
         with listen(task_id) as events:
@@ -82,18 +73,14 @@ class TestTheWorkerTells:
             assert events.await_end()[-1].task["status"] in {"succeeded", "failed", "revoked"}
             assert not gate.exists()
 
-    def test_of_a_child_that_it_has_lost(
-        self, running: Running, listen: Callable[[str], EventReader], ledger: Path
-    ) -> None:
+    def test_of_a_child_that_it_has_lost(self, running: Running, listen: Listen, ledger: Path) -> None:
         with listen(running.create("kill_itself", str(ledger), delay_seconds=1)) as events:
             last = events.await_end()[-1].task
         assert (last["status"], last["error"]["type"]) == ("failed", "worker_lost")
 
 
 class TestTheApiTells:
-    def test_of_a_change_a_cancellation_and_a_retry(
-        self, running: Running, listen: Callable[[str], EventReader]
-    ) -> None:
+    def test_of_a_change_and_a_cancellation(self, running: Running, listen: Listen) -> None:
         task_id = running.create("echo", delay_seconds=3600)
         with listen(task_id) as events:
             running.http.patch(TASKS + task_id, json={"name": "renamed"})
@@ -101,40 +88,40 @@ class TestTheApiTells:
             running.post(task_id, "cancel")
             assert events.await_end()[-1].task["status"] == "revoked"
 
-    def test_of_a_deletion(self, running: Running, listen: Callable[[str], EventReader]) -> None:
+    def test_of_a_deletion_which_ends_the_stream(self, running: Running, listen: Listen) -> None:
         task_id = running.create("echo", delay_seconds=3600)
         with listen(task_id) as events:
             assert running.http.delete(TASKS + task_id, params={"force": True}).status_code == 204
-            events.await_end()
+            assert [event.task["status"] for event in events.await_end()] == ["pending"]
+        with listen(task_id) as gone:
+            assert gone.status == 404
 
-    def test_those_who_wait(self, running: Running, listen: Callable[[str], EventReader]) -> None:
+    def test_requests_that_wait(self, running: Running, listen: Listen) -> None:
         task_id = running.create("echo", delay_seconds=2)
         with listen(task_id):
             assert running.http.get(TASKS + task_id, params={"wait": 30}).json()["status"] == "succeeded"
 
-    def test_of_new_tasks_and_of_retried_ones(self, running: Running, listen: Callable[[str], EventReader]) -> None:
-        del listen
-        user, token = running.stack.make_user()
-        client = running.stack.api(token)
-        body = {"name": "x", "task_type": "x", "celery_task_name": "tests.echo", "delay_seconds": 3600}
-        with EventReader(running.stack.url, f"{TASKS}events", token) as events:
-            task_id = str(client.post(TASKS, json=body).json()["id"])
+    @pytest.mark.usefixtures("listen")
+    def test_of_new_tasks_and_of_retried_ones(self, running: Running) -> None:
+        person = Person(running.stack)
+        with person.feed() as events:
+            task_id = person.create(**LATER)
             events.await_state("pending", task_id)
-            client.post(f"{TASKS}{task_id}/cancel")
+            person.http.post(f"{TASKS}{task_id}/cancel")
             events.await_state("revoked", task_id)
-            client.post(f"{TASKS}{task_id}/retry")
+            person.http.post(f"{TASKS}{task_id}/retry")
             events.await_state("succeeded", task_id)
-        assert {event.task["user_id"] for event in events.events} == {user["id"]}
+        assert {event.task["user_id"] for event in events.events} == {person.user["id"]}
 
 
-def test_the_keeper_tells_of_what_has_expired(running: Running, listen: Callable[[str], EventReader]) -> None:
+def test_maintenance_tells_of_what_has_expired(running: Running, listen: Listen) -> None:
     ((soon,),) = running.stack.sql("SELECT clock_timestamp() + interval '2 seconds'")
     task_id = running.create("echo", delay_seconds=3600, expires_at=soon.isoformat())
     with listen(task_id) as events:
         assert events.await_end()[-1].task["status_reason"] == "expired"
 
 
-def test_nothing_is_published_while_nobody_listens(services: Services, tmp_path: Path) -> None:
+def test_nothing_is_published_without_a_listener(services: Services, tmp_path: Path) -> None:
     """By Redis's own count of the command. (Celery's own, of its heartbeat, go to channels of other names.)"""
     with example_stack(services, tmp_path) as running:
         running.stack.server()

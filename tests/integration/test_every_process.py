@@ -1,5 +1,5 @@
 """Two API processes in the midst of an exchange of SECRET_KEY, the second without a broker: what one of them ends is
-worthless in the other at once. And a database that is away lets nobody in."""
+worthless in the other at once. And while the database is away, no credentials are accepted."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from tests.support import accounts
 from tests.support.accounts import API, PASSWORD, bearer
 from tests.support.faults.proxy import TcpProxy
 from tests.support.services import Services
-from tests.support.stack import START_SECONDS, Stack
+from tests.support.stack import Stack
 from tests.support.task_client import BODY
 from tests.support.waiting import wait_for
 
@@ -44,21 +44,6 @@ class Deployment:
         return dict(self.here.post(f"{API}/auth/api-keys", headers=bearer(token), json=body).json())
 
 
-def second_server(stack: Stack, **settings: str) -> str:
-    port = free_loopback_port()
-    address = ["--host", "127.0.0.1", "--port", str(port), "--no-server-header"]
-    part = stack.start_part("api", ["uvicorn", "app.main:app", *address], settings)
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=2).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    wait_for(lambda: answers() or not part.running, START_SECONDS, "the second API process")
-    return f"http://127.0.0.1:{port}"
-
-
 @pytest.fixture(scope="module")
 def both(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with (
@@ -68,7 +53,7 @@ def both(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         stack.settings["DATABASE_URL"] = proxy.through(stack.database_url)
         stack.server()
         nowhere = f"redis://127.0.0.1:{free_loopback_port()}/0"
-        url = second_server(stack, SECRET_KEY=OLD, SECRET_KEY_PREVIOUS=NEW, CELERY_BROKER_URL=nowhere)
+        url = stack.another_server({"SECRET_KEY": OLD, "SECRET_KEY_PREVIOUS": NEW, "CELERY_BROKER_URL": nowhere})
         with (
             httpx.Client(base_url=stack.url, timeout=30) as here,
             httpx.Client(base_url=url, timeout=30) as there,
@@ -78,6 +63,10 @@ def both(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def me(client: httpx.Client, token: str) -> int:
     return client.get(f"{API}/users/me", headers=bearer(token)).status_code
+
+
+def refresh(client: httpx.Client, tokens: dict[str, Any]) -> httpx.Response:
+    return client.post(f"{API}/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
 
 
 def kid(token: str) -> str:
@@ -93,8 +82,7 @@ class TestEnded:
         assert (me(both.here, tokens["access_token"]), me(both.there, tokens["access_token"])) == (200, 200)
         assert both.here.post(f"{API}/auth/logout", headers=bearer(tokens["access_token"])).status_code == 204
         assert (me(both.there, tokens["access_token"]), me(both.here, tokens["access_token"])) == (401, 401)
-        refreshed = both.there.post(f"{API}/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
-        assert refreshed.status_code == 401
+        assert refresh(both.there, tokens).status_code == 401
 
     def test_by_a_new_password(self, both: Deployment) -> None:
         user, tokens = both.user()
@@ -104,24 +92,33 @@ class TestEnded:
         assert both.there.put(path, headers=bearer(tokens["access_token"]), json=body).status_code == 204
         for token in (tokens["access_token"], elsewhere["access_token"]):
             assert (me(both.here, token), me(both.there, token)) == (401, 401)
+        assert refresh(both.here, elsewhere).status_code == 401
+        old = {"username": user["username"], "password": PASSWORD}
+        assert both.here.post(f"{API}/auth/login", data=old).status_code == 401
+        assert accounts.login(both.here, user["username"], OTHER_PASSWORD)
 
     @pytest.mark.parametrize("change", [{"role": "admin"}, {"is_active": False}])
     def test_by_an_administrator(self, both: Deployment, change: dict[str, Any]) -> None:
         (user, tokens), (_, admin) = both.user(), both.user("admin")
         key = both.key(tokens["access_token"])["key"]
-        path = f"{API}/users/{user['id']}"
-        assert both.there.patch(path, headers=bearer(admin["access_token"]), json=change).status_code == 200
+        path, headers = f"{API}/users/{user['id']}", bearer(admin["access_token"])
+        assert both.there.patch(path, headers=headers, json={"email": f"{user['id']}@example.com"}).status_code == 200
+        assert me(both.here, tokens["access_token"]) == 200  # any other change leaves the logins open
+        assert both.there.patch(path, headers=headers, json=change).status_code == 200
         assert (me(both.here, tokens["access_token"]), me(both.there, tokens["access_token"])) == (401, 401)
         left = 401 if "is_active" in change else 200
         assert (me(both.here, key), me(both.there, key)) == (left, left)
 
     def test_by_a_replayed_refresh_token(self, both: Deployment) -> None:
-        _, tokens = both.user()
-        used = {"refresh_token": tokens["refresh_token"]}
-        second = both.here.post(f"{API}/auth/refresh", json=used).json()
+        user, first = both.user()
+        other = accounts.login(both.here, user["username"])
+        second = refresh(both.here, first).json()
         assert me(both.there, second["access_token"]) == 200
-        assert both.there.post(f"{API}/auth/refresh", json=used).status_code == 401
-        assert me(both.here, second["access_token"]) == 401
+        replay = refresh(both.there, first)
+        assert (replay.status_code, 'error="invalid_token"' in replay.headers["www-authenticate"]) == (401, True)
+        assert (me(both.here, first["access_token"]), me(both.here, second["access_token"])) == (401, 401)
+        assert refresh(both.here, second).status_code == 401
+        assert me(both.here, other["access_token"]) == 200
 
     def test_a_revoked_key(self, both: Deployment) -> None:
         _, tokens = both.user()
@@ -147,15 +144,13 @@ class TestShared:
         assert kid(tokens["access_token"]) != kid(elsewhere["access_token"])
         assert (me(both.here, elsewhere["access_token"]), me(both.there, tokens["access_token"])) == (200, 200)
         # Refresh tokens know nothing of keys.
-        answer = both.there.post(f"{API}/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+        answer = refresh(both.there, tokens)
         assert kid(answer.json()["access_token"]) == kid(elsewhere["access_token"])
 
     def test_of_ten_uses_of_a_refresh_token_in_both_at_most_one_succeeds(self, both: Deployment) -> None:
         _, tokens = both.user()
-        body = {"refresh_token": tokens["refresh_token"]}
         with ThreadPoolExecutor(10) as pool:
-            clients = [both.here, both.there] * 5
-            answers = list(pool.map(lambda each: each.post(f"{API}/auth/refresh", json=body).status_code, clients))
+            answers = list(pool.map(lambda each: refresh(each, tokens).status_code, [both.here, both.there] * 5))
         assert answers.count(200) <= 1
         assert set(answers) <= {200, 401}
 
@@ -183,7 +178,7 @@ class TestWithoutTheDatabase:
         wait_for(lambda: both.here.get("/readyz").json().get("checks", {}).get("database") == "ok", 30, "the database")
 
     @pytest.mark.usefixtures("away")
-    def test_nobody_is_let_in(self, both: Deployment) -> None:
+    def test_no_credentials_are_accepted(self, both: Deployment) -> None:
         user, tokens = both.user("admin")
         key = both.key(tokens["access_token"], "tasks:read", "admin")["key"]
         assert (me(both.here, tokens["access_token"]), me(both.there, key)) == (200, 200)
@@ -192,7 +187,7 @@ class TestWithoutTheDatabase:
             lambda: both.here.get(f"{API}/users/me", headers=bearer(tokens["access_token"])),
             lambda: both.there.get(f"{API}/users/", headers=bearer(key)),
             lambda: both.there.get(f"{API}/tasks/types", headers=bearer(key)),  # needs no database itself
-            lambda: both.here.post(f"{API}/auth/refresh", json={"refresh_token": tokens["refresh_token"]}),
+            lambda: refresh(both.here, tokens),
             lambda: both.here.post(f"{API}/auth/login", data={"username": user["username"], "password": PASSWORD}),
         ]
         with ThreadPoolExecutor(len(asked)) as pool:

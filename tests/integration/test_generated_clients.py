@@ -129,8 +129,8 @@ class TestClientPackage:
     ) -> None:
         user, _ = running.make_user()
         form = models.LoginForm(username=user["username"], password=accounts.PASSWORD)
-        with package.Client(running.url) as nobody:
-            token = call("auth.login", client=nobody, body=form).access_token
+        with package.Client(running.url) as anonymous:
+            token = call("auth.login", client=anonymous, body=form).access_token
         wanted = models.ApiKeyCreate(name="x", scopes=[models.Scope.TASKSREAD, models.Scope.TASKSWRITE])
         with package.AuthenticatedClient(running.url, token=token) as login:
             key = call("auth.create_api_key", client=login, body=wanted).key

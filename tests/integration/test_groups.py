@@ -1,7 +1,10 @@
-"""Groups: what was submitted together is committed together, and nobody answers for another's row, quota or token."""
+"""Groups: what was submitted together is committed together, and each caller answers for its own row, quota and token."""
 
+import asyncio
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from operator import methodcaller
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,23 +13,24 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from app.core.api_key_tokens import new_api_key
 from app.core.config import get_settings
-from app.core.security import read_access_token
+from app.core.security import access_token_life, create_access_token, read_access_token
 from app.db.postgresql import new_tasks
 from app.db.session import SessionLocal
 from app.errors import InvalidToken, TooManyTasksQueued, UnknownTask
 from app.messaging.dispatches import Dispatch
 from app.schemas.task import TaskCreate
-from app.services.batched import authenticator, submitter
-from app.services.batched.authenticator import _Digest
-from app.services.batched.submitter import _Request, _TokenRequest
+from app.services.batched.authenticator import Authenticator
+from app.services.batched.submitter import Submitter
 from app.services.tasks import task_creation
-from app.services.tasks.quotas import quotas
-from tests.support.accounts import API, bearer
+from app.services.tasks.idempotency import Accepted
+from tests.support.accounts import API, MakeUser, bearer
 from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.tasks import new_user
 
 client = module_client()
+WANTED = TaskCreate.model_validate(BODY)
 FULL: dict[str, Any] = {
     "priority": "critical",
     "kwargs": {"steps": 3, "password": "hunter2", "of": {"1": [1e22, -0.0, "\x00", "数据"]}},
@@ -53,9 +57,22 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Dispatch]:
     return kept
 
 
-def wanted(user_id: UUID, number: int = 1, **fields: Any) -> _Request:
-    tasks = [TaskCreate.model_validate(BODY | fields)] * number
-    return _Request(user_id, task_creation.rows_of(tasks, user_id))
+def together(group: type[Any], *calls: Callable[[Any], Any]) -> list[Any]:
+    """The outcomes of calls that are made in one turn of the event loop, and so are one group."""
+
+    async def run() -> list[Any]:
+        made = group()
+        try:
+            return await asyncio.gather(*(call(made) for call in calls), return_exceptions=True)
+        finally:
+            await made.close()
+
+    return asyncio.run(run())
+
+
+def submitted(*users: UUID) -> list[Any]:
+    """The outcomes of a task of each of these users, all in one group."""
+    return together(Submitter, *(methodcaller("submit", WANTED, user) for user in users))
 
 
 def stored(user_id: UUID) -> int:
@@ -82,14 +99,11 @@ class TestTheAnswer:
 
 class TestNeighbours:
     def test_a_row_that_cannot_be_inserted_fails_alone(self, user: UUID, sent: list[Dispatch]) -> None:
-        nobody = uuid4()
-        outcomes = submitter._accept([wanted(user), wanted(nobody), wanted(user, 2)])
-        first, second, third = outcomes
+        unknown = uuid4()
+        first, second, third = submitted(user, unknown, user)
         assert isinstance(second, IntegrityError)
-        assert isinstance(first, list)
-        assert isinstance(third, list)
-        assert (len(first), len(third), stored(user), stored(nobody)) == (1, 2, 3, 0)
-        assert [each.id for each in sent] == [row["id"] for row in (*first, *third)]
+        assert (stored(user), stored(unknown)) == (2, 0)
+        assert [each.id for each in sent] == [first.task.id, third.task.id]
 
     def test_one_over_its_quota_is_refused_alone(
         self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch
@@ -97,28 +111,30 @@ class TestNeighbours:
         monkeypatch.setattr(get_settings(), "quota_queued_tasks", 2)
         with SessionLocal() as db:
             other = new_user(db)
-        first, second, third, fourth = submitter._accept([wanted(user), wanted(user, 2), wanted(user), wanted(other)])
-        assert isinstance(second, TooManyTasksQueued)
-        assert [type(each) for each in (first, third, fourth)] == [list] * 3
+        outcomes = submitted(user, user, user, other)
+        assert [type(each) for each in outcomes] == [Accepted, Accepted, TooManyTasksQueued, Accepted]
         assert (stored(user), stored(other), len(sent)) == (2, 1, 3)
 
-    def test_what_failed_gives_its_room_back(self, user: UUID, sent: list[Dispatch]) -> None:
-        nobody = uuid4()
-        submitter._accept([wanted(user), wanted(nobody)])
-        usages = [quotas._usage(each) for each in (user, nobody)]
-        assert [(each.reserved.tasks, each.committed.tasks) for each in usages if each] == [(0, 1), (0, 0)]
+    def test_what_failed_gives_its_room_back(
+        self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(get_settings(), "quota_queued_tasks", 1)
+        unknown = uuid4()
+        assert [type(each) for each in submitted(user, unknown)] == [Accepted, IntegrityError]
+        assert [type(each) for each in submitted(user, unknown)] == [TooManyTasksQueued, IntegrityError]
+        assert len(sent) == 1
 
 
 class TestAnOutage:
     def test_is_told_to_all_and_accepts_none(
         self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(new_tasks, "insert_rows", away)
-        with pytest.raises(OperationalError):
-            submitter._accept([wanted(user), wanted(user)])
-        usage = quotas._usage(user)
-        assert usage is not None
-        assert (usage.reserved.tasks, usage.committed.tasks, stored(user), sent) == (0, 0, 0, [])
+        monkeypatch.setattr(get_settings(), "quota_queued_tasks", 2)
+        with monkeypatch.context() as outage:
+            outage.setattr(new_tasks, "insert_rows", away)
+            assert [type(each) for each in submitted(user, user)] == [OperationalError] * 2
+            assert (stored(user), sent) == (0, [])
+        assert [type(each) for each in submitted(user, user, user)] == [Accepted, Accepted, TooManyTasksQueued]
 
     def test_that_takes_the_commits_reply_is_no_acceptance(
         self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch
@@ -130,24 +146,21 @@ class TestAnOutage:
             away()
 
         monkeypatch.setattr(new_tasks, "insert_rows", lose)
-        with pytest.raises(OperationalError):
-            submitter._accept([wanted(user)])
+        assert [type(each) for each in submitted(user)] == [OperationalError]
         assert (stored(user), sent) == (1, [])  # the row is there, and due: maintenance sends its message
 
     def test_in_the_midst_of_one_by_one_is_told_to_those_that_it_hits(
         self, user: UUID, sent: list[Dispatch], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        insert, calls = new_tasks.insert_rows, iter([None, None, None, away])
+        insert = new_tasks.insert_rows
+        calls = iter([insert, insert, insert, away])  # of all three, then of each
 
         def fail_late(*arguments: Any) -> Any:
-            fails = next(calls)
-            return fails() if fails else insert(*arguments)
+            return next(calls)(*arguments)
 
         monkeypatch.setattr(new_tasks, "insert_rows", fail_late)
-        first, second, third = submitter._accept([wanted(user), wanted(uuid4()), wanted(user)])
-        assert isinstance(first, list)
-        assert isinstance(second, IntegrityError)
-        assert isinstance(third, OperationalError)
+        outcomes = submitted(user, uuid4(), user)
+        assert [type(each) for each in outcomes] == [Accepted, IntegrityError, OperationalError]
         assert (stored(user), len(sent)) == (1, 1)
 
     def test_is_a_503_with_a_time_to_wait(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,8 +173,8 @@ class TestAnOutage:
 @pytest.mark.parametrize("group", ["authenticator", "submitter", "task_lookup"])
 def test_too_many_at_once_are_turned_away(tasks: TaskClient, monkeypatch: pytest.MonkeyPatch, group: str) -> None:
     task = tasks.create()
-    batcher = tasks.http.app_state[group]._batcher  # type: ignore[attr-defined]  # (starlette's TestClient)
-    monkeypatch.setattr(batcher, "_max_waiting", 0)
+    batcher = tasks.http.app_state[group].batcher  # type: ignore[attr-defined]  # (starlette's TestClient)
+    monkeypatch.setattr(batcher, "max_waiting", 0)
     answer = tasks.post(body=BODY) if group == "submitter" else tasks.get(task["id"])
     assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "overloaded", "1")
     monkeypatch.undo()
@@ -169,20 +182,21 @@ def test_too_many_at_once_are_turned_away(tasks: TaskClient, monkeypatch: pytest
 
 
 class TestTokens:
-    def test_each_is_looked_at_for_itself(self, client: httpx.Client, make_user: Callable[..., Any]) -> None:
-        from app.core.api_key_tokens import api_key_digest
-
-        (first, mine), (_, theirs), (_, over) = make_user(), make_user(), make_user()
+    def test_each_is_looked_at_for_itself(self, client: httpx.Client, make_user: MakeUser) -> None:
+        (first, mine), (second, theirs), (_, over) = make_user(), make_user(), make_user()
         body = {"name": "machine", "scopes": ["tasks:read"]}
         key = client.post(f"{API}/auth/api-keys", headers=bearer(mine), json=body).json()["key"]
         assert client.post(f"{API}/auth/logout", headers=bearer(over)).status_code == 204
-        one, two, three = map(read_access_token, (mine, theirs, over))
-        crossed = type(one)(one.user_id, two.session_id, one.expires_at)
-        old = type(one)(one.user_id, one.session_id, one.expires_at.replace(year=2020))
-        proofs = [one, three, crossed, _Digest(api_key_digest(key)), _Digest(b"x"), old, two, one]
-        found = authenticator._look_up(proofs)
-        users = [str(each.user_id) if each else None for each in found]
-        assert users == [first["id"], None, None, first["id"], None, None, str(two.user_id), first["id"]]
+        one, two = read_access_token(mine), read_access_token(theirs)
+        now = datetime.now(UTC)
+        anothers_session = create_access_token(one.user_id, two.session_id, now)
+        # Within the leeway of the hosts' clocks its signature still passes; the database's clock says that it has ended.
+        ended = create_access_token(one.user_id, one.session_id, now - access_token_life() - timedelta(seconds=5))
+        assert read_access_token(ended).session_id == one.session_id
+        tokens = [mine, over, anothers_session, key, new_api_key(), ended, theirs, mine]
+        found = together(Authenticator, *(methodcaller("authenticate", token) for token in tokens))
+        refused = [None if isinstance(each, InvalidToken) else str(each.id) for each in found]
+        assert refused == [first["id"], None, None, first["id"], None, None, second["id"], first["id"]]
 
 
 class TestLogins:
@@ -191,14 +205,13 @@ class TestLogins:
     def test_none_answers_for_anothers_token_or_mistake(
         self,
         client: httpx.Client,
-        make_user: Callable[..., Any],
+        make_user: MakeUser,
         sent: list[Dispatch],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         (first, mine), (_, over), (second, theirs) = make_user(), make_user(), make_user()
         assert client.post(f"{API}/auth/logout", headers=bearer(over)).status_code == 204
-        good, odd = TaskCreate.model_validate(BODY), TaskCreate.model_validate(BODY | {"name": "odd"})
-        unknown = TaskCreate.model_validate(BODY | {"celery_task_name": "nobody's"})
+        odd, unknown = (WANTED.model_copy(update=each) for each in ({"name": "odd"}, {"celery_task_name": "unknown"}))
         rows_of = task_creation.rows_of
 
         def fail_at_odd(tasks: list[TaskCreate], user_id: UUID) -> Any:
@@ -207,11 +220,13 @@ class TestLogins:
             return rows_of(tasks, user_id)
 
         monkeypatch.setattr(task_creation, "rows_of", fail_at_odd)
-        one, gone, two = map(read_access_token, (mine, over, theirs))
-        asked = [(good, one), (good, gone), (unknown, one), (odd, one), (good, two)]
-        known = wanted(UUID(first["id"]))
-        outcomes = submitter._identify_and_accept([known, *(_TokenRequest(claims, task) for task, claims in asked)])
-        kinds = [list, list, InvalidToken, UnknownTask, RuntimeError, list]
+        asked = [(WANTED, mine), (WANTED, over), (unknown, mine), (odd, mine), (WANTED, theirs)]
+        outcomes = together(
+            Submitter,
+            methodcaller("submit", WANTED, UUID(first["id"])),
+            *(methodcaller("submit_of_login", task, read_access_token(token)) for task, token in asked),
+        )
+        kinds = [Accepted, Accepted, InvalidToken, UnknownTask, RuntimeError, Accepted]
         assert [type(each) for each in outcomes] == kinds
         assert (stored(UUID(first["id"])), stored(UUID(second["id"])), len(sent)) == (2, 1, 3)
 

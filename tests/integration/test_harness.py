@@ -6,16 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.launcher.processes import group_members
 from tests.support import guardian
-from tests.support.services import ROOT, Services
+from tests.support.services import ROOT
 from tests.support.stack import Stack
-from tests.support.task_client import BODY
 from tests.support.waiting import wait_for
 
 SESSION = """
@@ -62,25 +59,6 @@ def test_a_wait_that_fails_tells_what_it_saw_last() -> None:
 
 
 class TestStack:
-    def test_leaves_no_process_of_a_worker_in_the_middle_of_a_task(self, services: Services, tmp_path: Path) -> None:
-        with Stack(services, tmp_path) as stack:
-            worker, beat = stack.worker(concurrency=1), stack.beat()
-            created = stack.api().post("/api/v1/tasks/", json=BODY | {"args": [600]}).json()
-            query = "SELECT 1 FROM tasks WHERE id = :id AND status = 'running'"
-            wait_for(lambda: stack.sql(query, id=created["id"]), 20, "the task to run")
-            assert worker.children()
-            assert beat.running
-            parts = list(stack.parts)
-        wait_for(lambda: not [group_members(part.pid) for part in parts if group_members(part.pid)], 5, "all to end")
-
     def test_tells_the_log_of_a_part_that_does_not_start(self, stack: Stack) -> None:
         with pytest.raises(AssertionError, match=r"(?s)worker-1 ended with [12].*no-such-option"):
             stack.worker(options=["--no-such-option"])
-
-    def test_starts_a_killed_server_again(self, stack: Stack) -> None:
-        client = stack.api()
-        stack.kill(stack.server())
-        with pytest.raises(httpx.TransportError):
-            client.get("/healthz")
-        stack.server()
-        assert client.get("/healthz").status_code == 200

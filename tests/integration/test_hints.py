@@ -67,17 +67,16 @@ class TestAHint:
         message.ack()
         assert broker.kept() == (0, 0)
 
-    def test_that_was_not_acknowledged_goes_back_with_its_priority_at_the_end(self, broker: Broker) -> None:
+    @pytest.mark.parametrize(("settle", "waiting"), [(None, 1), ("ack", 0), ("reject", 0)])
+    def test_goes_back_at_the_end_with_its_priority_unless_it_was_settled(
+        self, broker: Broker, settle: str | None, waiting: int
+    ) -> None:
         broker.send(**HINT)
-        broker.take()
+        message = broker.take()
+        if settle:
+            getattr(message, settle)()
         broker.consumer.channel.close()
-        assert broker.kept() == (0, 1)
-
-    def test_that_was_acknowledged_does_not(self, broker: Broker) -> None:
-        broker.send(**HINT)
-        broker.take().ack()
-        broker.consumer.channel.close()
-        assert broker.kept() == (0, 0)
+        assert broker.kept() == (0, waiting)
 
     def test_that_is_put_back_waits_again(self, broker: Broker) -> None:
         broker.send(**HINT)
@@ -85,12 +84,6 @@ class TestAHint:
         first.requeue()
         assert broker.kept() == (0, 1)
         assert broker.take().delivery_tag == first.delivery_tag
-
-    def test_that_is_rejected_is_gone(self, broker: Broker) -> None:
-        broker.send(**HINT)
-        broker.take().reject()
-        broker.consumer.channel.close()
-        assert broker.kept() == (0, 0)
 
 
 class TestAnotherMessage:

@@ -14,8 +14,9 @@ import redis
 
 from app.messaging.routing import PRIORITY_STEPS, QUEUES
 from tests.support import hostile_items as hostile
-from tests.support.running import Running, example_stack, lines
+from tests.support.running import Running, example_stack, fresh_connections, lines
 from tests.support.services import Services
+from tests.support.settings import settings
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
@@ -170,9 +171,6 @@ class TestControl:
         serving.drops({name: lambda command=command: serving.tell(command) for name, command in commands.items()})
 
     def test_questions_are_answered(self, serving: Serving) -> None:
-        from tests.support.running import fresh_connections
-        from tests.support.settings import settings
-
         with settings(serving.running.stack.settings), fresh_connections():
             from app.celery_app import celery_app
 

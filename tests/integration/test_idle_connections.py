@@ -1,6 +1,7 @@
 """Connections of each pool, and the worker's own one: used again while they live, replaced where they died idle."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import psycopg2
 import pytest
@@ -9,8 +10,8 @@ from sqlalchemy import Engine, func, select
 from app.db.postgresql.prepared import prepared_connection
 from app.db.session import autocommit_engine, engine, group_engine
 from tests.support.faults.proxy import TcpProxy
-from tests.support.services import Services, environment
-from tests.support.settings import settings
+from tests.support.services import Services
+from tests.support.settings import on_new_database, settings
 from tests.support.waiting import wait_for
 
 PID = select(func.pg_backend_pid())
@@ -73,19 +74,14 @@ def server(services: Services) -> Iterator[Server]:
 @pytest.fixture
 def connect(services: Services) -> Iterator[Callable[..., TcpProxy]]:
     """`connect(SETTING="…")`: the application reaches a database of its own through the proxy that it returns."""
-    name = services.new_database()
-    with TcpProxy("127.0.0.1", services.postgres.port) as proxy:
-        opened = []
+    with TcpProxy("127.0.0.1", services.postgres.port) as proxy, ExitStack() as opened:
 
         def start(**more: str) -> TcpProxy:
-            variables = environment(proxy.through(services.database_url(name)), services.flushed_broker(), **more)
-            opened.append(settings(variables))
-            opened[0].__enter__()
+            name = opened.enter_context(on_new_database(services, **more))
+            opened.enter_context(settings({"DATABASE_URL": proxy.through(services.database_url(name))}))
             return proxy
 
         yield start
-        opened[0].__exit__(None, None, None)
-    services.drop_database(name)
 
 
 def test_a_living_connection_is_used_again(connect: Callable[..., TcpProxy], ask: Callable[[], int]) -> None:

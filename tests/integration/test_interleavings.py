@@ -23,8 +23,8 @@ from app.services.execution.attempts import NextTry, Ticket, WorkerIdentity
 from app.services.execution.successes import Success, succeed_together
 from app.services.task_service import task_service
 from tests.support.interleaving import Ground, Operation, Outcome, control, perform, watched
-from tests.support.services import Services, environment, sqlalchemy_url
-from tests.support.settings import settings
+from tests.support.services import Services, sqlalchemy_url
+from tests.support.settings import on_new_database
 from tests.support.tasks import ERROR, WORKER, claim, new_task
 
 GRACE = 600.0
@@ -133,13 +133,10 @@ class Operations:
 
 @pytest.fixture(scope="module")
 def ground(services: Services) -> Iterator[tuple[Ground, Operations]]:
-    name = services.new_database()
-    url = services.database_url(name)
-    variables = environment(url, services.flushed_broker(), DISPATCH_GRACE_SECONDS=str(GRACE))
     with (
         pytest.MonkeyPatch.context() as patched,
-        settings(variables),
-        control(sqlalchemy_url(url)) as looking,
+        on_new_database(services, DISPATCH_GRACE_SECONDS=str(GRACE)) as name,
+        control(sqlalchemy_url(services.database_url(name))) as looking,
         SessionLocal() as db,
     ):
         patched.setattr("app.messaging.publisher.publish", lambda dispatches: None)
@@ -158,7 +155,6 @@ def ground(services: Services) -> Iterator[tuple[Ground, Operations]]:
             ground.save(state)
         with watched(ground):
             yield ground, operations
-    services.drop_database(name)
 
 
 def _lead(ground: Ground, operations: Operations, way: list[str]) -> None:
@@ -178,7 +174,7 @@ def works(ground: Ground, state: str, operation: Operation) -> bool:
     """Whether it does anything to a task in this state."""
     ground.restore(state)
     before = ground.row()
-    after = ground.alone(state, operation)
+    after = ground.serial(state, operation)
     return (after.row, after.past) != before
 
 
@@ -190,7 +186,7 @@ def possible(ground: Ground, state: str, first: Operation, second: Operation) ->
 
 def is_made_up_for(ground: Ground, state: str, first: Operation, second: Operation, outcome: Outcome) -> bool:
     """Whether the second passed the row over, and comes to the serial outcome at its next turn."""
-    alone = ground.alone(state, first) if second.skips_locked else None
+    alone = ground.serial(state, first) if second.skips_locked else None
     if alone is None or outcome != Outcome((alone.answers[0], 0), alone.row, alone.past):
         return False
     forth = ground.serial(state, first, second)

@@ -134,7 +134,7 @@ class TestLines:
 
 def _events(name: str, log: str) -> list[dict[str, Any]]:
     lines = log.splitlines()
-    if name.startswith("beat"):  # it greets before anybody can ask it not to
+    if name.startswith("beat"):  # its greeting comes before the logging is set up
         lines = [line for line in lines if line.startswith("{")]
     assert [line for line in lines if not line.startswith("{")] == [], name
     return [json.loads(line) for line in lines]

@@ -1,7 +1,7 @@
 """What is due is sent, what the broker lost is sent again, what a dead worker held is rescued. Real Valkey."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -24,10 +24,13 @@ from app.models import Task, WorkerProcess
 from app.models.task import TaskStatus
 from app.services.execution.attempts import WorkerIdentity
 from app.services.task_service import task_service
+from tests.support.ahead import Ahead
 from tests.support.tasks import claim, new_task, new_user, task_in
 
 GRACE = 5.0
 LEASE = timedelta(seconds=30)
+FIRST, SECOND = new_id(), new_id()  # processes
+Look = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +52,7 @@ def broker(db: Session) -> Iterator[Any]:
 def maintenance(db: Session) -> Iterator[Maintenance]:
     maintenance = Maintenance(get_settings())
     yield maintenance
-    maintenance._link.close()
+    maintenance.close()
 
 
 def make_due(db: Session, task: Task) -> None:
@@ -57,19 +60,31 @@ def make_due(db: Session, task: Task) -> None:
     db.commit()
 
 
+def due_task(db: Session, **options: Any) -> Task:
+    task = new_task(db, **options)
+    make_due(db, task)
+    return task
+
+
 def sent_long_ago(db: Session, *tasks: Task) -> None:
     for task in tasks:
-        values = {"dispatched_at": Task.dispatched_at - timedelta(minutes=1)}
-        statement = update(Task).where(Task.id == task.id).values(values)
-        db.execute(statement.execution_options(synchronize_session=False))
+        aged = "UPDATE tasks SET dispatched_at = dispatched_at - interval '1 minute' WHERE id = :id"
+        db.execute(text(aged), {"id": task.id})
     db.commit()
 
 
-def look(maintenance: Maintenance, db: Session, times: int = 2) -> None:
-    """So many passes that ask what the broker has lost: the first only remembers what is at the front."""
-    for _ in range(times):
-        maintenance._next_lost = 0
-        maintenance.run_once(db)
+@pytest.fixture
+def look(maintenance: Maintenance, db: Session, monkeypatch: pytest.MonkeyPatch) -> Look:
+    """`look(times)`: passes that ask what the broker has lost; the first only remembers what is at the front."""
+    clock = Ahead()
+    monkeypatch.setattr(loop, "time", clock)
+
+    def run(times: int = 2) -> None:
+        for _ in range(times):
+            clock.passes(loop.LOST_SECONDS)
+            maintenance.run_once(db)
+
+    return run
 
 
 def messages(broker: Any) -> int:
@@ -112,14 +127,13 @@ class TestDue:
 
 class TestPass:
     def test_sends_what_is_due_and_marks_it(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
-        task = new_task(db)
-        make_due(db, task)
+        task = due_task(db)
         assert maintenance.run_once(db)
         assert messages(broker) == 1
         assert task_service.get_task(db, task.id).dispatched_at is not None
 
     def test_sends_no_arguments(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
-        make_due(db, new_task(db, kwargs={"password": "hunter2"}))
+        due_task(db, kwargs={"password": "hunter2"})
         maintenance.run_once(db)
         content = b"".join(
             item for key in broker.keys("*") if broker.type(key) == b"list" for item in broker.lrange(key, 0, -1)
@@ -150,56 +164,75 @@ class TestPass:
 
 class TestResend:
     def test_a_broker_that_came_back_empty_gets_everything_again(
-        self, db: Session, maintenance: Maintenance, broker: Any
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
     ) -> None:
-        tasks = [new_task(db) for _ in range(3)]
-        for task in tasks:
-            make_due(db, task)
+        for _ in range(3):
+            due_task(db)
         maintenance.run_once(db)
         assert messages(broker) == 3
         broker.flushdb()
-        maintenance._next_lost = 0
-        maintenance.run_once(db)
+        look(1)
         assert messages(broker) == 3
 
-    def test_a_message_that_an_empty_queue_has_lost(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
-        task = new_task(db)
-        make_due(db, task)
+    def test_a_message_that_an_empty_queue_has_lost(
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
+    ) -> None:
+        task = due_task(db)
         maintenance.run_once(db)
         broker.delete("default\x06\x166")
         assert messages(broker) == 0
-        look(maintenance, db)
+        look()
         assert messages(broker) == 0  # out for a moment only: a worker may be about to claim it
         sent_long_ago(db, task)
-        look(maintenance, db)
+        look()
         assert messages(broker) == 1
 
-    def test_messages_that_later_ones_have_overtaken(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
-        tasks = [new_task(db) for _ in range(6)]
-        for task in tasks:
-            make_due(db, task)
+    def test_messages_that_later_ones_have_overtaken(
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
+    ) -> None:
+        tasks = []
+        for _ in range(6):
+            tasks.append(due_task(db))
             maintenance.run_once(db)
         for _ in range(2):  # popped from the end that workers pop from, and never claimed
             broker.rpop("default\x06\x166")
         lost = self._records(broker, tasks)
         assert lost == {tasks[0].id, tasks[1].id}
         sent_long_ago(db, *tasks)
-        look(maintenance, db, 1)
+        look(1)
         assert messages(broker) == 4  # the front may be about to move
-        look(maintenance, db, 3)
+        look(3)
         assert (messages(broker), self._records(broker, tasks)) == (6, set())
 
     def test_a_lost_message_of_one_priority_is_not_made_up_for_by_another(
-        self, db: Session, maintenance: Maintenance, broker: Any
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
     ) -> None:
-        critical, high = new_task(db, priority="critical"), new_task(db, priority="high")
-        for task in (critical, high):
-            make_due(db, task)
+        critical, high = due_task(db, priority="critical"), due_task(db, priority="high")
         maintenance.run_once(db)
         broker.delete("high_priority")
         sent_long_ago(db, critical, high)
-        look(maintenance, db)
+        look()
         assert (broker.llen("high_priority"), broker.llen("high_priority\x06\x163")) == (1, 1)
+
+    @pytest.mark.parametrize("queue", ["gpu", "default", "high_priority", "low_priority"])
+    def test_each_declared_queue_and_each_that_a_task_type_names_is_looked_at(
+        self,
+        db: Session,
+        maintenance: Maintenance,
+        broker: Any,
+        look: Look,
+        monkeypatch: pytest.MonkeyPatch,
+        queue: str,
+    ) -> None:
+        kinds = {"mine": SimpleNamespace(queue="gpu"), "other": SimpleNamespace(queue=None)}
+        monkeypatch.setattr(loop, "catalogue", lambda: kinds)
+        maintenance.run_once(db)  # it knows the broker now
+        task = new_task(db)
+        db.execute(update(Task).where(Task.id == task.id).values(queue=queue))
+        due.mark_dispatched(db, [Dispatch.of(task)])  # by another process, and the message was lost
+        sent_long_ago(db, task)
+        look()
+        assert broker.llen(f"{queue}\x06\x166") == 1
 
     @staticmethod
     def _records(broker: Any, tasks: list[Task]) -> set[UUID]:
@@ -208,21 +241,18 @@ class TestResend:
         return {task.id for task in tasks} - found
 
     def test_nothing_is_sent_again_while_the_queue_still_holds_messages(
-        self, db: Session, maintenance: Maintenance, broker: Any
+        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
     ) -> None:
-        tasks = [new_task(db) for _ in range(3)]
-        for task in tasks:
-            make_due(db, task)
+        tasks = [due_task(db) for _ in range(3)]
         maintenance.run_once(db)
         sent_long_ago(db, *tasks)
-        look(maintenance, db, 3)
+        look(3)
         assert messages(broker) == 3
 
     def test_without_a_broker_rows_stay_due(
         self, db: Session, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        task = new_task(db)
-        make_due(db, task)
+        due_task(db)
         monkeypatch.setattr(celery_app.conf, "broker_write_url", "redis://127.0.0.1:1/0")
         assert maintenance.run_once(db)
         assert passes.anything_due(db)
@@ -230,21 +260,7 @@ class TestResend:
             BrokerLink().producer()
 
 
-class TestQueues:
-    def test_one_that_a_task_names_for_itself_is_looked_at_as_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        kinds = {"mine": SimpleNamespace(queue="gpu"), "other": SimpleNamespace(queue=None)}
-        monkeypatch.setattr(loop, "catalogue", lambda: kinds)
-        assert set(loop._queues()) >= {"gpu", "default", "high_priority", "low_priority"}
-
-
 class TestRescue:
-    @staticmethod
-    def started_long_ago(db: Session, task: Task) -> None:
-        values = {"started_at": Task.started_at - timedelta(seconds=31)}
-        statement = update(Task).where(Task.id == task.id).values(values)
-        db.execute(statement.execution_options(synchronize_session=False))
-        db.commit()
-
     def registered(self, db: Session, **when: Any) -> WorkerIdentity:
         worker = WorkerIdentity(f"worker-{new_id().hex}@test", new_id(), 1)
         db.add(WorkerProcess(id=worker.id, name=worker.name, pid=1, queues=["default"], concurrency=1, **when))
@@ -256,7 +272,7 @@ class TestRescue:
         task = new_task(db)
         claim(db, task, worker)
         assert passes.rescue_lost(db, silent_for=LEASE) == 0  # it has just claimed: it lives
-        self.started_long_ago(db, task)
+        db.execute(text("UPDATE tasks SET started_at = started_at - interval '31 s' WHERE id = :id"), {"id": task.id})
         assert passes.rescue_lost(db, silent_for=LEASE) == 1
         assert task_service.get_task(db, task.id).status == "pending"
 
@@ -274,7 +290,7 @@ class TestRescue:
         claim(db, new_task(db), self.registered(db))
         assert passes.rescue_lost(db, silent_for=LEASE) == 0
 
-    def test_a_worker_that_nobody_knows_is_given_one_lease(self, db: Session) -> None:
+    def test_an_unknown_worker_is_given_one_lease(self, db: Session) -> None:
         task = new_task(db)
         claim(db, task)
         assert passes.rescue_lost(db, silent_for=LEASE) == 0
@@ -298,37 +314,29 @@ class TestLease:
         db.execute(text(statement), {"s": seconds})
         db.commit()
 
-    @pytest.fixture
-    def two(self) -> tuple[UUID, UUID]:
-        return new_id(), new_id()
+    def test_one_leads_and_the_other_stands_by(self, db: Session) -> None:
+        assert lease.acquire(db, FIRST, get_settings()) is not None
+        assert lease.acquire(db, SECOND, get_settings()) is None
+        assert lease.acquire(db, FIRST, get_settings()) is not None
 
-    def test_one_leads_and_the_other_stands_by(self, db: Session, two: tuple[UUID, UUID]) -> None:
-        first, second = two
-        assert lease.acquire(db, first, get_settings()) is not None
-        assert lease.acquire(db, second, get_settings()) is None
-        assert lease.acquire(db, first, get_settings()) is not None
-
-    def test_a_leader_that_stopped_renewing_is_replaced(self, db: Session, two: tuple[UUID, UUID]) -> None:
-        first, second = two
-        lease.acquire(db, first, get_settings())
+    def test_a_leader_that_stopped_renewing_is_replaced(self, db: Session) -> None:
+        lease.acquire(db, FIRST, get_settings())
         self.expire(db)
-        assert lease.acquire(db, second, get_settings()) is not None
-        assert lease.acquire(db, first, get_settings()) is None
+        assert lease.acquire(db, SECOND, get_settings()) is not None
+        assert lease.acquire(db, FIRST, get_settings()) is None
 
-    def test_a_leader_that_stops_lets_go_at_once(self, db: Session, two: tuple[UUID, UUID]) -> None:
-        first, second = two
-        lease.acquire(db, first, get_settings())
-        lease.release(db, first)
-        assert lease.acquire(db, second, get_settings()) is not None
+    def test_a_leader_that_stops_lets_go_at_once(self, db: Session) -> None:
+        lease.acquire(db, FIRST, get_settings())
+        lease.release(db, FIRST)
+        assert lease.acquire(db, SECOND, get_settings()) is not None
 
-    def test_after_a_gap_nobody_is_rescued_for_one_lease(self, db: Session, two: tuple[UUID, UUID]) -> None:
-        first, second = two
-        lease.acquire(db, first, get_settings())
+    def test_after_a_gap_nothing_is_rescued_for_one_lease(self, db: Session) -> None:
+        lease.acquire(db, FIRST, get_settings())
         db.execute(text("UPDATE maintenance_lease SET rescue_after = now() - interval '1 s'"))
-        held = lease.acquire(db, first, get_settings())
+        held = lease.acquire(db, FIRST, get_settings())
         assert held is not None
         assert held.may_rescue
         self.expire(db, seconds=60)
-        held = lease.acquire(db, second, get_settings())
+        held = lease.acquire(db, SECOND, get_settings())
         assert held is not None
         assert not held.may_rescue

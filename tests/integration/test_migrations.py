@@ -10,15 +10,16 @@ from sqlalchemy import create_engine, text
 import app.models  # noqa: F401 (fills the metadata)
 from app.db.base import Base
 from app.launcher.pgfiles import binary
-from tests.support.services import ROOT, Services, environment, process_environment, sqlalchemy_url
+from tests.support.services import ROOT, TEMPLATE, Services, environment, process_environment, sqlalchemy_url
 
 
 @pytest.fixture
-def new_database(services: Services) -> Iterator[Callable[[], str]]:
+def new_database(services: Services) -> Iterator[Callable[..., str]]:
+    """`new_database()` is empty; `new_database(TEMPLATE)` has been migrated."""
     names: list[str] = []
 
-    def new() -> str:
-        names.append(services.new_database("template1"))
+    def new(template: str = "template1") -> str:
+        names.append(services.new_database(template))
         return names[-1]
 
     yield new
@@ -61,27 +62,25 @@ def tables(services: Services, database: str) -> set[str]:
 
 
 class TestMigrations:
-    def test_lead_to_what_the_models_say(self, services: Services, new_database: Callable[[], str]) -> None:
-        migrated, modelled = new_database(), new_database()
-        alembic(services, migrated, "upgrade", "head")
+    def test_lead_to_what_the_models_say(self, services: Services, new_database: Callable[..., str]) -> None:
+        migrated, modelled = new_database(TEMPLATE), new_database()
         engine = create_engine(sqlalchemy_url(services.database_url(modelled)))
         Base.metadata.create_all(engine)
         engine.dispose()
-        ours = dump(services, migrated)
-        assert "tasks_guard" in ours
-        assert "ck_tasks_running_has_claim" in ours
-        assert ours == dump(services, modelled)
+        found = dump(services, migrated)
+        assert "tasks_guard" in found
+        assert "ck_tasks_running_has_claim" in found
+        assert found == dump(services, modelled)
 
-    def test_lead_back_to_nothing_and_forward_again(self, services: Services, new_database: Callable[[], str]) -> None:
-        database = new_database()
-        alembic(services, database, "upgrade", "head")
+    def test_lead_back_to_nothing_and_forward_again(self, services: Services, new_database: Callable[..., str]) -> None:
+        database = new_database(TEMPLATE)
         before = dump(services, database)
         alembic(services, database, "downgrade", "base")
         assert tables(services, database) == {"alembic_version"}
         alembic(services, database, "upgrade", "head")
         assert dump(services, database) == before
 
-    def test_two_starters_at_once_do_no_harm(self, services: Services, new_database: Callable[[], str]) -> None:
+    def test_two_starters_at_once_do_no_harm(self, services: Services, new_database: Callable[..., str]) -> None:
         database = new_database()
         variables = process_environment(environment(services.database_url(database), services.new_broker()))
         command = [sys.executable, "-m", "alembic", "upgrade", "head"]

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from app.core.signatures import InvalidSignature, encode_secret, verify
-from tests.support.running import TASKS, Running, example_stack
-from tests.support.services import Services
+from tests.support.running import TASKS, Running
+from tests.support.shared import module_running
 from tests.support.waiting import wait_for
 from tests.unit.outbound.web_server import Web, redirect, reply, web_server
 
@@ -17,21 +17,9 @@ SECRET = encode_secret(bytes(range(32)))
 ME = "/api/v1/users/me/webhook-secret"
 
 
-@pytest.fixture(scope="module")
-def running(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """With loopback opened, as an operator opens a network of the company's."""
-    allowed = {"OUTBOUND_ALLOW": '["127.0.0.0/8"]', "WEBHOOK_SECRET": SECRET}
-    with example_stack(services, tmp_path_factory.mktemp("outbound"), **allowed) as shared:
-        shared.stack.worker(concurrency=2)
-        yield shared
-
-
-@pytest.fixture(scope="module")
-def guarded(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """As it is installed."""
-    with example_stack(services, tmp_path_factory.mktemp("guarded")) as shared:
-        shared.stack.worker(concurrency=1)
-        yield shared
+# With loopback opened, as an operator opens an internal network; and with the default settings.
+running = module_running(OUTBOUND_ALLOW='["127.0.0.0/8"]', WEBHOOK_SECRET=SECRET)
+guarded = module_running(worker=1)
 
 
 @pytest.fixture
@@ -143,6 +131,3 @@ class TestWebhook:
         ended = running.run(WEBHOOK, web.url(), "a.b", {})
         assert (ended["status"], ended["attempt"]) == ("failed", 1)
         assert ended["error"]["message"] == f"http://127.0.0.1:{web.port} answered 410 Gone"
-
-    def test_the_secret_needs_a_login(self, running: Running) -> None:
-        assert running.stack.api(token="").get(ME).status_code == 401

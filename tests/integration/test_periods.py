@@ -1,4 +1,4 @@
-"""Beat's schedule with its memory in the database: each period once, whoever sends it."""
+"""Beat's schedule with its memory in the database: each period once, whichever beat sends it."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from celery.beat import SchedulingError
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.beat import periods
@@ -15,8 +14,8 @@ from app.beat import scheduler as module
 from app.beat.scheduler import OncePerPeriod
 from app.celery_app import celery_app
 from app.db.session import dispose_engine
-from tests.support.services import Services, environment
-from tests.support.settings import settings
+from tests.support.services import environment
+from tests.support.settings import settings, sql
 
 HOUR = timedelta(hours=1)
 ENTRY = {"task": "tests.nothing", "schedule": HOUR}
@@ -46,16 +45,10 @@ class Beat(OncePerPeriod):
 
 
 @pytest.fixture
-def url(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    name = services.new_database()
+def beats(fresh_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """`beats()` starts one more."""
+    del fresh_database
     monkeypatch.setitem(celery_app.conf, "beat_schedule", {"hourly": ENTRY, "also-hourly": ENTRY})
-    with settings(environment(services.database_url(name), services.flushed_broker())):
-        yield services.database_url(name)
-    services.drop_database(name)
-
-
-@pytest.fixture
-def beats(url: str, tmp_path: Path) -> Iterator[Any]:
     made: list[Beat] = []
 
     def make() -> Beat:
@@ -70,13 +63,10 @@ def beats(url: str, tmp_path: Path) -> Iterator[Any]:
 
 def age(seconds: float, name: str | None = None) -> None:
     """Let the entries have fired so long ago."""
-    from app.db.session import SessionLocal
-
     statement = (
         "UPDATE periods SET fired_at = now() - make_interval(secs => :seconds) WHERE name = coalesce(:name, name)"
     )
-    with SessionLocal.begin() as db:
-        db.execute(text(statement), {"seconds": seconds, "name": name})
+    sql(statement, seconds=seconds, name=name)
 
 
 @pytest.mark.parametrize("backend", [None, "db+sqlite://"])

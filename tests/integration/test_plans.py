@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
@@ -28,8 +28,9 @@ from app.services.execution.attempts import NextTry, Ticket
 from app.services.execution.successes import Success, succeed_together
 from app.services.task_service import task_service
 from app.services.tasks.quotas import Load, Quotas
-from tests.support.services import Services, environment
-from tests.support.settings import settings
+from tests.support.services import Services
+from tests.support.settings import on_new_database
+from tests.support.statements import before_each_statement
 from tests.support.tasks import ERROR, WORKER, claim, new_task, new_user
 
 QUEUES = ["high_priority", "default", "low_priority"]
@@ -74,15 +75,14 @@ def fill(db: Session, finished: int, waiting: int = 3000) -> None:
 
 @contextmanager
 def filled(services: Services, finished: int, waiting: int = 3000) -> Iterator[Session]:
-    name = services.new_database()
-    variables = environment(
-        services.database_url(name), services.flushed_broker(), DATABASE_STATEMENT_TIMEOUT_SECONDS="600"
-    )
-    with pytest.MonkeyPatch.context() as patched, settings(variables), SessionLocal() as db:
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        on_new_database(services, DATABASE_STATEMENT_TIMEOUT_SECONDS="600"),
+        SessionLocal() as db,
+    ):
         patched.setattr("app.messaging.publisher.publish", lambda dispatches: None)
         fill(db, finished, waiting)
         yield db
-    services.drop_database(name)
 
 
 # What is looked at
@@ -160,7 +160,7 @@ def purge(db: Session) -> None:
 
 
 def quota_looks(db: Session) -> None:
-    """For whom nearly all of the rows are, and for somebody who has none."""
+    """Of a user who owns nearly all of the rows, and of one who has none."""
     busy = db.execute(text("SELECT min(id::text)::uuid FROM users")).scalar_one()
     for user in (busy, new_user(db)):
         with Quotas().reserved(db, user, Load(1, 10)):
@@ -168,7 +168,7 @@ def quota_looks(db: Session) -> None:
 
 
 def live_looks(db: Session) -> None:
-    """Of a user for whom nearly all of the rows are, and of one who has none."""
+    """Of a user who owns nearly all of the rows, and of one who has none."""
     busy = db.execute(text("SELECT min(id::text)::uuid FROM users")).scalar_one()
     users = [busy, new_user(db)]
     task = new_task(db).id
@@ -181,21 +181,6 @@ def live_looks(db: Session) -> None:
 
 
 # How it is looked at
-
-
-@contextmanager
-def statements() -> Iterator[list[tuple[str, Any]]]:
-    sent: list[tuple[str, Any]] = []
-
-    def keep(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if " tasks" in statement and (statement, parameters) not in sent:
-            sent.append((statement, parameters))
-
-    event.listen(engine(), "before_cursor_execute", keep)
-    try:
-        yield sent
-    finally:
-        event.remove(engine(), "before_cursor_execute", keep)
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -218,7 +203,8 @@ def goes_through_what_is_active(node: dict[str, Any]) -> bool:
 def wrong_plans(
     db: Session, work: Callable[[Session], None], is_wrong: Callable[[dict[str, Any]], bool] = reads_everything
 ) -> list[str]:
-    with statements() as sent:
+    sent: list[tuple[str, Any]] = []
+    with before_each_statement(lambda *each: sent.append(each) if " tasks" in each[0] and each not in sent else None):
         work(db)
     assert sent
     cursor = db.connection().connection.cursor()
@@ -286,8 +272,8 @@ class TestOneRow:
 
 
 class TestBatches:
-    def test_one_is_no_larger_than_its_limit_whatever_the_planner_thinks(self, db: Session) -> None:
-        """A table that nobody has analysed: a subquery with LIMIT may be run again for each row."""
+    def test_one_is_no_larger_than_its_limit_whatever_the_plan(self, db: Session) -> None:
+        """A table that was never analysed: a subquery with LIMIT may be run again for each row."""
         user = new_user(db)
         for _ in range(5):
             new_task(db, user)

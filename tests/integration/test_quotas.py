@@ -1,21 +1,18 @@
-"""What one user may have queued and send: exact in one process, bounded in two, and nobody else's business."""
+"""What one user may have queued and send: exact in one process, bounded in two, and each user's own."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
-from app.db.session import SessionLocal, engine
+from app.db.session import SessionLocal
 from app.errors import QuotaExceeded, TooManyBytesQueued, TooManyTasksQueued, UnknownTask
 from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
@@ -23,18 +20,22 @@ from app.services.task_service import task_service
 from app.services.tasks import quotas as module
 from app.services.tasks.quotas import Load, Quotas, load_of
 from tests.support.accounts import bearer
+from tests.support.ahead import Ahead
 from tests.support.stack import Stack
-from tests.support.task_client import BODY, TASKS, TaskClient, module_client, task_client
+from tests.support.statements import before_each_statement
+from tests.support.task_client import BODY, TASKS, TaskClient, module_client
 from tests.support.tasks import claim, new_user, task_in
 from tests.support.waiting import wait_for
 
 client = module_client()
+Limits = Callable[..., None]
+Passes = Callable[[float], None]
 WANTED = TaskCreate.model_validate(BODY)
 PENDING = "SELECT count(*) FROM tasks WHERE user_id = :user AND status IN ('pending', 'running')"
 
 
 @pytest.fixture
-def limits(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def limits(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Limits:
     """`limits(queued_tasks=10)`: this quota alone."""
     settings = get_settings()
 
@@ -69,16 +70,8 @@ def queued(user: UUID) -> int:
 @contextmanager
 def looks(act: Callable[[], object]) -> Iterator[None]:
     """`act` is called whenever the database is about to be asked what a user has queued."""
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if "octet_length" in statement:
-            act()
-
-    event.listen(engine(), "before_cursor_execute", note)
-    try:
+    with before_each_statement(lambda statement, _: act() if "octet_length" in statement else None):
         yield
-    finally:
-        event.remove(engine(), "before_cursor_execute", note)
 
 
 @pytest.fixture
@@ -89,12 +82,11 @@ def looks_at_will(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
     """`passes(5)`: five seconds later, by this process's clock."""
-    ahead: list[float] = []
-    clock = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + sum(ahead))
+    clock = Ahead()
     monkeypatch.setattr(module, "time", clock)
-    return ahead.append
+    return clock.passes
 
 
 def refused(answer: httpx.Response, code: str) -> int:
@@ -105,7 +97,7 @@ def refused(answer: httpx.Response, code: str) -> int:
 
 
 class TestQueuedTasks:
-    def test_exactly_so_many_then_429(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+    def test_exactly_so_many_then_429(self, tasks: TaskClient, limits: Limits) -> None:
         limits(queued_tasks=5)
         for _ in range(5):
             tasks.create()
@@ -113,7 +105,7 @@ class TestQueuedTasks:
             assert 1 <= refused(tasks.post(body=BODY), "queued_tasks_quota") <= 60
         assert len(tasks.get().json()) == 5
 
-    def test_running_ones_count_and_ended_ones_do_not(self, user: UUID, limits: Callable[..., None]) -> None:
+    def test_running_ones_count_and_ended_ones_do_not(self, user: UUID, limits: Limits) -> None:
         limits(queued_tasks=2)
         with SessionLocal() as db:
             for status in TaskStatus:
@@ -122,9 +114,7 @@ class TestQueuedTasks:
             task_in(db, TaskStatus.RUNNING, user)
         assert [submit(user) for _ in range(3)] == [True, False, False]
 
-    def test_retry_after_is_when_there_is_room_again(
-        self, tasks: TaskClient, limits: Callable[..., None], passes: Callable[[float], None]
-    ) -> None:
+    def test_retry_after_is_when_there_is_room_again(self, tasks: TaskClient, limits: Limits, passes: Passes) -> None:
         limits(queued_tasks=2)
         first, _ = tasks.create(), tasks.create()
         seconds = refused(tasks.post(body=BODY), "queued_tasks_quota")
@@ -133,32 +123,23 @@ class TestQueuedTasks:
         tasks.create()
         refused(tasks.post(body=BODY), "queued_tasks_quota")
 
-    def test_others_are_not_touched(
-        self, tasks: TaskClient, make_user: Callable[..., Any], limits: Callable[..., None]
+    def test_each_user_has_their_own_and_administrators_too(
+        self, tasks: TaskClient, admin: TaskClient, limits: Limits
     ) -> None:
         limits(queued_tasks=1)
-        tasks.create()
-        refused(tasks.post(body=BODY), "queued_tasks_quota")
-        other = task_client(tasks.http, make_user)
-        other.create()
+        for person in (tasks, admin):
+            person.create()
+            refused(person.post(body=BODY), "queued_tasks_quota")
         assert tasks.get().status_code == 200
 
-    def test_administrators_have_it_too(
-        self, client: httpx.Client, make_user: Callable[..., Any], limits: Callable[..., None]
-    ) -> None:
-        limits(queued_tasks=1)
-        admin = task_client(client, make_user, "admin")
-        admin.create()
-        refused(admin.post(body=BODY), "queued_tasks_quota")
-
-    def test_many_at_once_are_exactly_so_many(self, user: UUID, limits: Callable[..., None]) -> None:
+    def test_many_at_once_are_exactly_so_many(self, user: UUID, limits: Limits) -> None:
         limits(queued_tasks=20)
         with ThreadPoolExecutor(8) as pool:
             accepted = sum(pool.map(lambda _: submit(user), range(60)))
         assert (accepted, queued(user)) == (20, 20)
 
     @pytest.mark.usefixtures("looks_at_will")
-    def test_many_at_once_with_looks_in_between(self, user: UUID, limits: Callable[..., None]) -> None:
+    def test_many_at_once_with_looks_in_between(self, user: UUID, limits: Limits) -> None:
         """A look that is under way while others commit forgets none of them."""
         limits(queued_tasks=60)
         with ThreadPoolExecutor(8) as pool:
@@ -167,7 +148,7 @@ class TestQueuedTasks:
         assert accepted <= 60
         assert [submit(user) for _ in range(61 - accepted)] == [True] * (60 - accepted) + [False]
 
-    def test_nobody_slips_in_before_the_first_look(self, user: UUID, limits: Callable[..., None]) -> None:
+    def test_none_is_accepted_before_the_first_look(self, user: UUID, limits: Limits) -> None:
         limits(queued_tasks=10)
         with SessionLocal() as db:
             task_service.create_tasks(db, [WANTED] * 10, user)
@@ -183,18 +164,18 @@ class TestQueuedTasks:
         with looks(until_four_ask), ThreadPoolExecutor(4) as pool:
             assert sum(pool.map(ask, range(8))) == 0
 
-    def test_a_batch_is_all_or_nothing(self, user: UUID, limits: Callable[..., None]) -> None:
+    def test_a_batch_is_all_or_nothing(self, user: UUID, limits: Limits) -> None:
         limits(queued_tasks=10)
         assert [submit(user, 7), submit(user, 4), submit(user, 3), submit(user)] == [True, False, True, False]
         assert queued(user) == 10
 
-    def test_what_never_fits_names_no_time(self, user: UUID, limits: Callable[..., None]) -> None:
+    def test_what_never_fits_names_no_time(self, user: UUID, limits: Limits) -> None:
         limits(queued_tasks=3)
         with SessionLocal() as db, pytest.raises(TooManyTasksQueued) as refusal:
             task_service.create_tasks(db, [WANTED] * 4, user, within_quota=True)
         assert refusal.value.retry_after is None
 
-    def test_what_was_not_inserted_takes_no_room(self, user: UUID, limits: Callable[..., None]) -> None:
+    def test_what_was_not_inserted_takes_no_room(self, user: UUID, limits: Limits) -> None:
         limits(queued_tasks=2)
         unknown = WANTED.model_copy(update={"celery_task_name": "no.such.task"})
         for _ in range(5):
@@ -202,7 +183,7 @@ class TestQueuedTasks:
                 task_service.create_tasks(db, [unknown], user, within_quota=True)
         assert [submit(user) for _ in range(3)] == [True, True, False]
 
-    def test_a_retry_is_queued_again(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+    def test_a_retry_is_queued_again(self, tasks: TaskClient, limits: Limits) -> None:
         limits(queued_tasks=2)
         failed, done = tasks.task_in("failed"), tasks.task_in("succeeded")
         tasks.create()
@@ -212,30 +193,30 @@ class TestQueuedTasks:
         assert tasks.get(other).json()["status"] == "revoked"
         assert tasks.post(f"{done}/retry").status_code == 409
 
-    def test_zero_is_no_limit(self, user: UUID, limits: Callable[..., None]) -> None:
+    def test_zero_is_no_limit(self, user: UUID, limits: Limits) -> None:
         limits()
         assert all(submit(user, 5) for _ in range(5))
 
-    def test_the_python_api_is_the_operators(self, user: UUID, limits: Callable[..., None]) -> None:
+    def test_the_python_api_is_the_operators(self, user: UUID, limits: Limits) -> None:
         limits(queued_tasks=1)
         with SessionLocal() as db:
             assert len(task_service.create_tasks(db, [WANTED] * 5, user)) == 5
 
 
 class TestQueuedBytes:
-    def test_arguments_count_as_they_are_stored(self, user: UUID, limits: Callable[..., None]) -> None:
+    def test_arguments_count_as_they_are_stored(self, user: UUID, limits: Limits) -> None:
         size = load_of([WANTED]).bytes
         limits(queued_bytes=3 * size + 1)
         assert [submit(user) for _ in range(5)] == [True, True, True, False, False]
 
-    def test_over_http(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+    def test_over_http(self, tasks: TaskClient, limits: Limits) -> None:
         limits(queued_bytes=10_000)
         large = {"kwargs": {"param": "x" * 6000}}
         tasks.create(**large)
         refused(tasks.post(body=BODY | large), "queued_bytes_quota")
         tasks.create()
 
-    def test_a_process_that_starts_counts_what_is_there(self, user: UUID, limits: Callable[..., None]) -> None:
+    def test_a_process_that_starts_counts_what_is_there(self, user: UUID, limits: Limits) -> None:
         limits(queued_bytes=10_000)
         with SessionLocal() as db:
             claim(db, task_in(db, TaskStatus.PENDING, user, kwargs={"param": "x" * 5000}))
@@ -247,17 +228,15 @@ class TestQueuedBytes:
 
 
 class TestTasksPerMinute:
-    def test_ending_or_deleting_them_makes_no_room(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+    def test_ending_or_deleting_them_makes_no_room(self, tasks: TaskClient, limits: Limits) -> None:
         limits(tasks_per_minute=3)
         for _ in range(3):
             assert tasks.post(f"{tasks.create()['id']}/cancel").status_code == 200
         assert 50 <= refused(tasks.post(body=BODY), "tasks_per_minute_quota") <= 61
 
     @pytest.mark.usefixtures("looks_at_will")
-    def test_a_retry_is_one_more_however_often_the_database_is_asked(
-        self, tasks: TaskClient, limits: Callable[..., None]
-    ) -> None:
-        """The row was created once: whoever cancels and retries it in a loop sends many tasks."""
+    def test_a_retry_is_one_more_however_often_the_database_is_asked(self, tasks: TaskClient, limits: Limits) -> None:
+        """The row was created once: a client that cancels and retries it in a loop sends many tasks."""
         limits(tasks_per_minute=4)
         task_id = tasks.create()["id"]
         answers = []
@@ -270,15 +249,13 @@ class TestTasksPerMinute:
         assert 50 <= refused(answers[-1], "tasks_per_minute_quota") <= 61
 
     @pytest.mark.usefixtures("looks_at_will")
-    def test_one_that_is_deleted_was_sent_all_the_same(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
+    def test_one_that_is_deleted_was_sent_all_the_same(self, tasks: TaskClient, limits: Limits) -> None:
         limits(tasks_per_minute=3)
         for _ in range(3):
             assert tasks.delete(tasks.create()["id"], force="true").status_code == 204
         refused(tasks.post(body=BODY), "tasks_per_minute_quota")
 
-    def test_retry_after_is_when_the_oldest_is_a_minute_old(
-        self, user: UUID, limits: Callable[..., None], passes: Callable[[float], None]
-    ) -> None:
+    def test_retry_after_is_when_the_oldest_is_a_minute_old(self, user: UUID, limits: Limits, passes: Passes) -> None:
         limits(tasks_per_minute=3)
         with SessionLocal() as db:
             task_service.create_tasks(db, [WANTED] * 3, user)  # as another process may have accepted them
@@ -299,20 +276,20 @@ class TestTasksPerMinute:
 
 
 class TestIdempotencyKeys:
-    def test_a_repetition_is_answered_when_the_queue_is_full(
-        self, tasks: TaskClient, limits: Callable[..., None]
+    def test_a_repetition_takes_no_room_and_is_answered_when_the_queue_is_full(
+        self, tasks: TaskClient, limits: Limits
     ) -> None:
-        limits(queued_tasks=1)
-        first = tasks.post(body=BODY, headers={"Idempotency-Key": "a"})
-        again = tasks.post(body=BODY, headers={"Idempotency-Key": "a"})
-        assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
-        assert again.headers["idempotency-replayed"] == "true"
+        limits(queued_tasks=2)
+        answers = [tasks.post(body=BODY, headers={"Idempotency-Key": "a"}) for _ in range(5)]
+        tasks.create()
+        refused(tasks.post(body=BODY), "queued_tasks_quota")
+        answers.append(tasks.post(body=BODY, headers={"Idempotency-Key": "a"}))
+        assert {(each.status_code, each.json()["id"]) for each in answers} == {(201, answers[0].json()["id"])}
+        assert answers[-1].headers["idempotency-replayed"] == "true"
         other = tasks.post(body=BODY | {"name": "b"}, headers={"Idempotency-Key": "a"})
         assert other.json()["code"] == "idempotency_key_reused"
 
-    def test_a_refused_one_keeps_its_key(
-        self, tasks: TaskClient, limits: Callable[..., None], passes: Callable[[float], None]
-    ) -> None:
+    def test_a_refused_one_keeps_its_key(self, tasks: TaskClient, limits: Limits, passes: Passes) -> None:
         limits(queued_tasks=1)
         first = tasks.create()
         refused(tasks.post(body=BODY, headers={"Idempotency-Key": "b"}), "queued_tasks_quota")
@@ -320,13 +297,6 @@ class TestIdempotencyKeys:
         passes(module.MIN_INTERVAL_SECONDS)
         accepted = tasks.post(body=BODY, headers={"Idempotency-Key": "b"})
         assert (accepted.status_code, accepted.headers.get("idempotency-replayed")) == (201, None)
-
-    def test_a_repetition_takes_no_room(self, tasks: TaskClient, limits: Callable[..., None]) -> None:
-        limits(queued_tasks=2)
-        for _ in range(5):
-            assert tasks.post(body=BODY, headers={"Idempotency-Key": "c"}).status_code == 201
-        tasks.create()
-        refused(tasks.post(body=BODY), "queued_tasks_quota")
 
 
 class TestCost:
@@ -340,7 +310,7 @@ class TestCost:
 
     @pytest.mark.usefixtures("looks_at_will")
     def test_a_slow_look_is_not_waited_for_and_counts_when_it_is_done(
-        self, user: UUID, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+        self, user: UUID, limits: Limits, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "SLOW_QUERY_SECONDS", 0.0)
         limits(queued_tasks=20)
@@ -380,9 +350,7 @@ class TestTwoProcesses:
         return accepted
 
     @pytest.mark.usefixtures("looks_at_will")
-    def test_one_that_has_not_looked_for_long_overruns_by_a_sixteenth(
-        self, user: UUID, limits: Callable[..., None]
-    ) -> None:
+    def test_one_that_has_not_looked_for_long_overruns_by_a_sixteenth(self, user: UUID, limits: Limits) -> None:
         limits(queued_tasks=64)
         one, other = Quotas(), Quotas()
         with SessionLocal() as db:
@@ -391,9 +359,7 @@ class TestTwoProcesses:
             assert self.fill(other, db, user, 200) <= 64 // 16
             assert self.fill(one, db, user, 1) == self.fill(other, db, user, 1) == 0
 
-    def test_both_stop_within_their_interval(
-        self, user: UUID, limits: Callable[..., None], passes: Callable[[float], None]
-    ) -> None:
+    def test_both_stop_within_their_interval(self, user: UUID, limits: Limits, passes: Passes) -> None:
         limits(queued_tasks=40)
         one, other = Quotas(), Quotas()
         with SessionLocal() as db:

@@ -1,4 +1,4 @@
-"""UPDATEs that nobody thought of: whatever CHECKs and trigger let through is a legal move.
+"""Random UPDATEs: whatever CHECKs and trigger let through is a legal move.
 
 Each starts from what makes a move to some state complete, and then changes columns at random, so that many get far.
 """

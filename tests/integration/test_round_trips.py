@@ -1,17 +1,16 @@
-"""What a request costs in statements: a number that does not depend on the machine, and that nobody should raise unawares.
-
-Held until all of a group have come, the thread of a `Batcher` shows what a group costs.
-"""
+"""What a request costs in statements: a number that does not depend on the machine."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 
 from app.messaging import publisher
-from tests.support.statements import statements
+from tests.support.statements import before_each_statement, statements
 from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.waiting import wait_for
 
@@ -33,17 +32,12 @@ class TestOne:
             tasks.create()
         assert kinds(seen) == ["SELECT login_sessions", "INSERT tasks"]
 
-    def test_read(self, tasks: TaskClient) -> None:
+    @pytest.mark.parametrize(("headers", "status"), [({}, 200), ({"If-None-Match": '"1"'}, 304)])
+    def test_read(self, tasks: TaskClient, headers: dict[str, str], status: int) -> None:
         task = tasks.create()
         assert publisher.flush(10)
         with statements() as seen:
-            assert tasks.get(task["id"]).status_code == 200
-        assert kinds(seen) == ["SELECT login_sessions", "SELECT tasks"]
-
-    def test_an_unchanged_one(self, tasks: TaskClient) -> None:
-        task = tasks.create()
-        with statements() as seen:
-            assert tasks.request("GET", task["id"], headers={"If-None-Match": '"1"'}).status_code == 304
+            assert tasks.request("GET", task["id"], headers=headers).status_code == status
         assert kinds(seen) == ["SELECT login_sessions", "SELECT tasks"]
 
     def test_batch(self, tasks: TaskClient) -> None:
@@ -68,60 +62,46 @@ class TestOne:
         assert len([each for each in seen if each.startswith("UPDATE tasks")]) == 1
 
 
-class Held:
-    """A group's work that waits, once, until all of the group have come."""
+@contextmanager
+def held(kind: str) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """The first statement of this kind sets the first event and then waits for the second one."""
+    begun, go = threading.Event(), threading.Event()
 
-    def __init__(self, work: Callable[[list[Any]], Any]) -> None:
-        self._work = work
-        self.begun, self.go = threading.Event(), threading.Event()
-        self.sizes: list[int] = []
+    def hold(statement: str, _: Any) -> None:
+        if not begun.is_set() and kinds([statement]) == [kind]:
+            begun.set()
+            assert go.wait(30)
 
-    def __call__(self, items: list[Any]) -> Any:
-        self.begun.set()
-        assert self.go.wait(30)
-        self.sizes.append(len(items))
-        return self._work(items)
+    with before_each_statement(hold):
+        yield begun, go
 
 
-class TestManyAtOnce:
-    """One is in flight, GROUP wait behind it: two groups, whatever their number."""
-
-    def _together(self, group: Any, ask: Callable[[], httpx.Response], status: int) -> Held:
-        batcher = group._batcher
-        held = Held(batcher._work)
-        batcher._work = held
-        try:
-            with ThreadPoolExecutor(GROUP + 1) as callers:
-                first = callers.submit(ask)
-                assert held.begun.wait(30)
-                others = [callers.submit(ask) for _ in range(GROUP)]
-                wait_for(lambda: len(batcher._waiting) == GROUP, 30, "all of the group to wait")
-                held.go.set()
-                assert {each.result().status_code for each in (first, *others)} == {status}
-        finally:
-            batcher._work = held._work
-        assert held.sizes == [1, GROUP]
-        return held
-
-    @staticmethod
-    def _group(tasks: TaskClient, name: str) -> Any:
-        return tasks.http.app_state[name]  # type: ignore[attr-defined]  # (starlette's TestClient)
-
-    def test_submits_share_an_insert(self, tasks: TaskClient) -> None:
-        tasks.create()
-        with statements() as seen:
-            self._together(self._group(tasks, "submitter"), lambda: tasks.post(body=BODY), 201)
-        assert kinds(seen).count("INSERT tasks") == 2
-        assert len(tasks.get(limit=200).json()) == GROUP + 2
-
-    def test_tokens_share_a_look(self, tasks: TaskClient) -> None:
-        with statements() as seen:
-            self._together(self._group(tasks, "authenticator"), lambda: tasks.get("types"), 200)
-        assert kinds(seen) == ["SELECT login_sessions"] * 2
-
-    def test_reads_share_a_query(self, tasks: TaskClient) -> None:
-        task = tasks.create()
-        assert publisher.flush(10)
-        with statements() as seen:
-            self._together(self._group(tasks, "task_lookup"), lambda: tasks.get(task["id"]), 200)
-        assert kinds(seen).count("SELECT tasks") == 2
+@pytest.mark.parametrize(
+    ("group", "begins_with", "shared"),
+    [
+        ("submitter", "SELECT login_sessions", "INSERT tasks"),
+        ("authenticator", "SELECT login_sessions", "SELECT login_sessions"),
+        ("task_lookup", "SELECT tasks", "SELECT tasks"),
+    ],
+)
+def test_requests_that_come_while_one_is_in_flight_share_a_statement(
+    tasks: TaskClient, group: str, begins_with: str, shared: str
+) -> None:
+    """One statement for the first request, and one for all that wait behind it, whatever their number."""
+    task = tasks.create()
+    assert publisher.flush(10)
+    batcher = tasks.http.app_state[group].batcher  # type: ignore[attr-defined]  # (starlette's TestClient)
+    ask: Callable[[], httpx.Response] = {
+        "submitter": lambda: tasks.post(body=BODY),
+        "authenticator": lambda: tasks.get("types"),
+        "task_lookup": lambda: tasks.get(task["id"]),
+    }[group]
+    with statements() as seen, held(begins_with) as (begun, go), ThreadPoolExecutor(GROUP + 1) as callers:
+        first = callers.submit(ask)
+        assert begun.wait(30)
+        others = [callers.submit(ask) for _ in range(GROUP)]
+        wait_for(lambda: batcher.waiting == GROUP, 30, "the others to wait")
+        go.set()
+        assert {each.result().is_success for each in (first, *others)} == {True}
+    assert kinds(seen).count(shared) == 2
+    assert len(tasks.get(limit=200).json()) == (GROUP + 2 if group == "submitter" else 1)

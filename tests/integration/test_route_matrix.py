@@ -198,6 +198,7 @@ def test_every_route_has_its_row_and_every_row_its_route() -> None:
 def test_answers_as_the_table_says(world: World, route: str, caller: str, status: int) -> None:
     answer = world.ask(None if caller == "nobody" else world.login(caller)["access_token"], route)
     assert answer.status_code == status, answer.text
+    assert status != 403 or answer.json()["code"] == "admin_only"
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -220,7 +221,10 @@ def test_without_a_known_token_the_answer_asks_for_one(world: World, token: str 
         answer = world.ask(token, route)
         code = "not_authenticated" if token is None else "invalid_token"
         assert (answer.status_code, answer.json()["code"]) == (401, code), route
-        assert answer.headers["www-authenticate"].startswith("Bearer"), route
+        challenge = answer.headers["www-authenticate"]
+        assert challenge == "Bearer" if token is None else challenge.startswith('Bearer error="invalid_token"'), route
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["cache-control"] == "no-store" or "/tasks/" in route, route
 
 
 def test_every_operation_names_its_scope_and_its_403() -> None:
@@ -269,7 +273,10 @@ class TestReach:
         assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
         assert world.http.patch(one, headers=full, json={"status": "revoked"}).json()["status"] == "revoked"
 
-    def test_closed_metrics_open_to_the_scope_admin_alone(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_closed_metrics_are_for_administrators(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        user, admin = (world.login(caller)["access_token"] for caller in ("stranger", "admin"))
+        tokens = ["x", user, world.key("admin", "tasks:read"), world.key("admin", "admin"), admin]
         monkeypatch.setattr(get_settings(), "docs_enabled", False)
-        keys = world.key("admin", "tasks:read"), world.key("admin", "admin")
-        assert [world.http.get("/metrics", headers=bearer(key)).status_code for key in keys] == [404, 200]
+        answers = [world.http.get("/metrics", headers=headers) for headers in ({}, *map(bearer, tokens))]
+        assert [each.status_code for each in answers] == [404, 404, 404, 404, 200, 200]
+        assert {each.json()["code"] for each in answers[:4]} == {"not_found"}

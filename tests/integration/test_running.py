@@ -1,21 +1,15 @@
 """Tasks through real processes: the API, a Celery worker, PostgreSQL and Valkey. One deployment for the whole file."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.running import TASKS, Running, example_stack, lines, started
-from tests.support.services import Services
+from tests.support.running import TASKS, Running, lines, started
+from tests.support.shared import module_running
 from tests.support.waiting import wait_for
 
-
-@pytest.fixture(scope="module")
-def running(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with example_stack(services, tmp_path_factory.mktemp("running")) as shared:
-        shared.stack.worker(concurrency=2)
-        yield shared
+running = module_running()
 
 
 class TestTheOwnersExample:

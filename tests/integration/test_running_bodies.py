@@ -10,20 +10,14 @@ from uuid import UUID
 import pytest
 
 from app.db.session import SessionLocal
-from app.errors import InvalidTransition
 from app.services.task_service import task_service
 from app.services.tasks.task_reports import NO_REASON
-from tests.support.running import TASKS, Running, example_stack, fresh_connections, lines, started
-from tests.support.services import Services
+from tests.support.running import TASKS, Running, fresh_connections, lines, started
 from tests.support.settings import settings
+from tests.support.shared import module_running
 from tests.support.waiting import wait_for
 
-
-@pytest.fixture(scope="module")
-def running(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with example_stack(services, tmp_path_factory.mktemp("bodies")) as shared:
-        shared.stack.worker(concurrency=2)
-        yield shared
+running = module_running()
 
 
 class TestResults:
@@ -158,11 +152,6 @@ class TestFromOutside:
         _see_the_child_free(running, ledger)
         assert running.get(task_id) == set_by_us
         assert running.outcomes(task_id) == [status]
-
-    def test_progress_of_what_has_ended_is_refused(self, running: Running) -> None:
-        ended = running.run("echo")
-        with SessionLocal() as db, pytest.raises(InvalidTransition):
-            task_service.update_task_progress(db, ended["id"], 50)
 
     def test_a_body_that_tracks_hears_that_it_was_fenced_off(self, running: Running, gate: Path, ledger: Path) -> None:
         task_id = running.create("hold", str(gate), str(ledger))

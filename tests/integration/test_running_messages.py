@@ -1,7 +1,7 @@
 """Messages are hints: doubled, forged or plain ones, their order, and the times that rows keep and messages do not."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from tests.support.running import TASKS, Running, fresh_connections, lines, messages, started
+from tests.support.running import TASKS, Running, Start, fresh_connections, lines, messages, started
 from tests.support.services import Services
 from tests.support.settings import settings
 from tests.support.waiting import wait_for
@@ -17,7 +17,7 @@ from tests.support.waiting import wait_for
 
 class TestMessages:
     @pytest.fixture
-    def running(self, start: Callable[..., Running]) -> Iterator[Running]:
+    def running(self, start: Start) -> Iterator[Running]:
         running = start()
         with settings(running.stack.settings), fresh_connections():
             yield running
@@ -31,7 +31,7 @@ class TestMessages:
     def test_a_forged_one_starts_nothing(self, running: Running, ledger: Path) -> None:
         running.stack.server()
         task_id = running.create("note_down", str(ledger), run_at="2100-01-01T00:00:00Z")
-        other = running.create("echo", priority="low")  # due, on a queue that nobody serves
+        other = running.create("echo", priority="low")  # due, on a queue without a worker
         before = running.get(task_id)
         self._send("tests.note_down", task_id)  # not due
         self._send("tests.note_down", other)  # another task's record
@@ -75,9 +75,7 @@ class TestMessages:
 
 
 class TestAResultBackend:
-    def test_is_filled_for_celerys_own_clients_and_for_a_plain_call(
-        self, start: Callable[..., Running], services: Services
-    ) -> None:
+    def test_is_filled_for_celerys_own_clients_and_for_a_plain_call(self, start: Start, services: Services) -> None:
         backend = services.new_broker()
         running = start(CELERY_RESULT_BACKEND=backend)
         running.stack.worker(concurrency=1)
@@ -96,7 +94,7 @@ class TestAResultBackend:
 
 
 class TestPriorities:
-    def test_the_higher_go_first_on_a_worker_without_queues(self, start: Callable[..., Running], ledger: Path) -> None:
+    def test_the_higher_go_first_on_a_worker_without_queues(self, start: Start, ledger: Path) -> None:
         running = start()
         order = ["low", "normal", "high", "critical"]
         ids = [
@@ -112,9 +110,7 @@ class TestPriorities:
 
 
 class TestTimes:
-    def test_nothing_starts_before_its_time_nor_after_its_expiry(
-        self, start: Callable[..., Running], ledger: Path
-    ) -> None:
+    def test_nothing_starts_before_its_time_nor_after_its_expiry(self, start: Start, ledger: Path) -> None:
         running = start()
         expiring = running.create("note_down", str(ledger), "expired", expires_at="2020-01-01T00:00:00Z")
         delayed = running.create("note_down", str(ledger), "delayed", delay_seconds=1.5)

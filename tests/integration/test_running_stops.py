@@ -2,24 +2,17 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from tests.support.running import Running, example_stack, lines, started
-from tests.support.services import Services
-from tests.support.stack import Part
+from tests.support.running import Running, Start, lines, started
+from tests.support.shared import module_running
 from tests.support.waiting import wait_for
 
 GRACE = {"CANCEL_GRACE_SECONDS": "2", "WORKER_LEASE_SECONDS": "6", "WORKER_HEARTBEAT_SECONDS": "1"}
-
-
-@pytest.fixture(scope="module")
-def shared(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Part]]:
-    with example_stack(services, tmp_path_factory.mktemp("stops"), **GRACE) as running:
-        yield running, running.stack.worker(concurrency=2)
+running = module_running(**GRACE)
 
 
 class TestCancel:
@@ -31,24 +24,18 @@ class TestCancel:
         assert running.outcomes(task_id) == ["revoked"]
         return lines(ledger)[1:]
 
-    @pytest.mark.parametrize("how", ["asleep", "in a loop"])
-    def test_raises_in_a_body_that_never_reports(self, shared: tuple[Running, Part], ledger: Path, how: str) -> None:
-        running, worker = shared
-        before = worker.children()
-        assert self.cancelled(running, running.create("deaf", str(ledger), how), ledger) == ["cleaned up"]
-        assert worker.children() == before
-
-    def test_cancels_the_coroutine_of_an_async_body(self, shared: tuple[Running, Part], ledger: Path) -> None:
-        running, worker = shared
-        before = worker.children()
-        assert self.cancelled(running, running.create("deaf_coroutine", str(ledger)), ledger) == ["cleaned up"]
-        assert worker.children() == before
+    @pytest.mark.parametrize(("name", "how"), [("deaf", ["asleep"]), ("deaf", ["in a loop"]), ("deaf_coroutine", [])])
+    def test_raises_in_a_body_that_never_reports(
+        self, running: Running, ledger: Path, name: str, how: list[str]
+    ) -> None:
+        before = running.worker.children()
+        assert self.cancelled(running, running.create(name, str(ledger), *how), ledger) == ["cleaned up"]
+        assert running.worker.children() == before
 
     @pytest.mark.parametrize("how", ["in a C function", "swallowing"])
     def test_kills_what_hears_nothing_less_and_no_other_task(
-        self, shared: tuple[Running, Part], ledger: Path, tmp_path: Path, gate: Path, how: str
+        self, running: Running, ledger: Path, tmp_path: Path, gate: Path, how: str
     ) -> None:
-        running, _ = shared
         neighbour = running.create("hold_deaf", str(gate), str(tmp_path / "neighbour"), "unhurt")
         started(tmp_path / "neighbour")
         assert self.cancelled(running, running.create("deaf", str(ledger), how), ledger) == []
@@ -57,8 +44,7 @@ class TestCancel:
         assert (ended["status"], ended["result"], ended["attempt"]) == ("succeeded", "unhurt", 1)
         assert running.run("echo", 1)["status"] == "succeeded"
 
-    def test_spares_what_ends_in_time(self, shared: tuple[Running, Part], ledger: Path, gate: Path) -> None:
-        running, _ = shared
+    def test_spares_what_ends_in_time(self, running: Running, ledger: Path, gate: Path) -> None:
         for number in range(20):
             line = running.create("note_down", str(ledger), str(number))
             running.post(line, "cancel")
@@ -66,8 +52,7 @@ class TestCancel:
             assert running.ended(line)["status"] in {"succeeded", "revoked"}
             assert running.ended(after)["status"] == "succeeded"
 
-    def test_an_attempt_that_was_ended_from_outside_stops(self, shared: tuple[Running, Part], ledger: Path) -> None:
-        running, _ = shared
+    def test_an_attempt_that_was_ended_from_outside_stops(self, running: Running, ledger: Path) -> None:
         task_id = running.create("deaf", str(ledger), "asleep")
         started(ledger)
         admin = running.stack.api(role="admin")
@@ -85,10 +70,7 @@ class TestALivingBody:
         later = "SELECT max(heartbeat_at) > :before + make_interval(secs => :seconds) FROM worker_processes"
         wait_for(lambda: running.stack.sql(later, before=before, seconds=seconds)[0][0], 30, "heartbeats")
 
-    def test_one_that_applies_another_task_is_still_running(
-        self, shared: tuple[Running, Part], ledger: Path, gate: Path
-    ) -> None:
-        running, _ = shared
+    def test_one_that_applies_another_task_is_still_running(self, running: Running, ledger: Path, gate: Path) -> None:
         task_id = running.create("apply_another", str(gate), str(ledger))
         started(ledger)
         self.looked_at(running)
@@ -96,9 +78,8 @@ class TestALivingBody:
         assert (running.ended(task_id)["status"], running.outcomes(task_id)) == ("succeeded", ["succeeded"])
 
     def test_one_that_has_ended_its_attempt_goes_on_to_its_end(
-        self, shared: tuple[Running, Part], ledger: Path, gate: Path
+        self, running: Running, ledger: Path, gate: Path
     ) -> None:
-        running, _ = shared
         task_id = running.create("end_itself_and_go_on", str(gate), str(ledger))
         started(ledger)
         self.looked_at(running)
@@ -106,9 +87,7 @@ class TestALivingBody:
         wait_for(lambda: lines(ledger)[1:] == ["went on to its end"], 20, "the body to end")
         assert running.get(task_id)["result"] == "said"
 
-    def test_a_row_that_somebody_holds_silences_no_heartbeat(
-        self, start: Callable[..., Running], ledger: Path, tmp_path: Path, gate: Path
-    ) -> None:
+    def test_a_locked_row_silences_no_heartbeat(self, start: Start, ledger: Path, tmp_path: Path, gate: Path) -> None:
         running = start(**GRACE)
         worker = running.stack.worker(concurrency=2)
         lost = running.create("hold_deaf", str(gate), str(ledger))
@@ -129,9 +108,7 @@ class TestALivingBody:
 
 
 class TestAWorkerThatLeaves:
-    def test_gives_back_what_outlasts_the_grace_time(
-        self, start: Callable[..., Running], ledger: Path, tmp_path: Path
-    ) -> None:
+    def test_gives_back_what_outlasts_the_grace_time(self, start: Start, ledger: Path, tmp_path: Path) -> None:
         running = start(**GRACE, SHUTDOWN_GRACE_SECONDS="2")
         first = running.stack.worker(concurrency=3)
         asleep = running.create("hold_each", str(tmp_path / "gate"), str(ledger))
@@ -140,7 +117,7 @@ class TestAWorkerThatLeaves:
         for path in (ledger, tmp_path / "deaf", tmp_path / "cancelled"):
             started(path)
         assert running.post(cancelled, "cancel").status_code == 202
-        running.stack.kill(first, signal.SIGTERM)
+        first.send(signal.SIGTERM)
         wait_for(lambda: not first.running, 40, "the worker to end")
         rows = "SELECT status, attempt, failures, crashes FROM tasks WHERE id = :id"
         for task_id in (asleep, busy):
@@ -157,38 +134,34 @@ class TestAWorkerThatLeaves:
         )
 
     @pytest.mark.parametrize("how", ["asleep", "in a C function"])
-    def test_a_cold_shutdown_gives_everything_back(self, start: Callable[..., Running], ledger: Path, how: str) -> None:
+    def test_a_cold_shutdown_gives_everything_back(self, start: Start, ledger: Path, how: str) -> None:
         running = start(**GRACE)
         worker = running.stack.worker(concurrency=1)
         task_id = running.create("deaf", str(ledger), how)
         started(ledger)
-        running.stack.kill(worker, signal.SIGQUIT)
+        worker.send(signal.SIGQUIT)
         wait_for(lambda: not worker.running, 30, "the worker to end")
         running.until(task_id, "pending")
         assert running.outcomes(task_id) == ["handed_back"]
 
-    def test_an_end_without_celerys_signal_of_it_gives_back_as_well(
-        self, start: Callable[..., Running], ledger: Path
-    ) -> None:
+    def test_an_end_without_celerys_signal_of_it_gives_back_as_well(self, start: Start, ledger: Path) -> None:
         running = start(**GRACE, SHUTDOWN_GRACE_SECONDS="2")
         worker = running.stack.worker(concurrency=1)
         task_id = running.create("deaf", str(ledger), "asleep")
         started(ledger)
-        running.stack.kill(worker, signal.SIGHUP)  # Celery restarts, if it knows how it was started
+        worker.send(signal.SIGHUP)  # Celery restarts, if it knows how it was started
         running.until(task_id, "pending")
         assert running.outcomes(task_id) == ["handed_back"]
 
 
 class TestAFrozenParent:
-    def test_ends_its_bodies_when_it_wakes_past_its_lease(
-        self, start: Callable[..., Running], tmp_path: Path, ledger: Path
-    ) -> None:
+    def test_ends_its_bodies_when_it_wakes_past_its_lease(self, start: Start, tmp_path: Path, ledger: Path) -> None:
         running = start(**GRACE)
         frozen = running.stack.worker(concurrency=1)
         task_id = running.create("hold_each", str(tmp_path / "gate"), str(ledger))
         child = int(started(ledger)[0])
         running.stack.worker(concurrency=1)
-        running.stack.kill(frozen, signal.SIGSTOP)
+        frozen.send(signal.SIGSTOP)
         os.kill(child, signal.SIGSTOP)
         started(ledger, 2)
         os.kill(frozen.pid, signal.SIGCONT)

@@ -1,7 +1,8 @@
 """What the publisher puts into the queues, held against what Celery and kombu put there."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -20,7 +21,7 @@ from tests.support.services import Services, environment
 from tests.support.settings import settings
 
 LONG = "app.tasks.common_tasks.long_running_task"
-# Each message's own; and what `send_task` puts beside the headers though it stands in them, where nobody reads it.
+# Each message's own; and what `send_task` puts beside the headers though it stands in them, where it is not read.
 OWN = {"delivery_tag", "argsrepr", "kwargsrepr"}
 
 
@@ -64,9 +65,20 @@ class WithoutBatches:
         return getattr(self._producer, name)
 
 
+def lists(broker: redis.Redis) -> list[bytes]:
+    return [key for key in broker.scan_iter() if broker.type(key) == b"list"]
+
+
+@contextmanager
+def before_publishing(act: Callable[..., None]) -> Iterator[None]:
+    signals.before_task_publish.connect(act, weak=False)
+    yield
+    signals.before_task_publish.disconnect(act)
+
+
 def popped(broker: redis.Redis) -> tuple[str, dict[str, Any]]:
     """The one message that there is, and the list in which it was."""
-    (key,) = [key for key in broker.scan_iter() if broker.type(key) == b"list"]
+    (key,) = lists(broker)
     assert broker.llen(key) == 1
     message = json.loads(broker.rpop(key))
     message["properties"] = {name: value for name, value in message["properties"].items() if name not in OWN}
@@ -98,13 +110,10 @@ def test_keeps_the_order_and_lets_others_add_headers(broker: redis.Redis, link: 
     def trace(headers: dict[str, Any], **_: Any) -> None:
         headers["traceparent"] = headers["id"]
 
-    signals.before_task_publish.connect(trace, weak=False)
-    try:
-        wanted = [dispatch() for _ in range(5)]
+    wanted = [dispatch() for _ in range(5)]
+    with before_publishing(trace):
         sending.send(link.producer(), wanted)
-    finally:
-        signals.before_task_publish.disconnect(trace)
-    (key,) = [key for key in broker.scan_iter() if broker.type(key) == b"list"]
+    (key,) = lists(broker)
     sent = [json.loads(broker.rpop(key)) for _ in range(broker.llen(key))]
     assert [each["headers"]["id"] for each in sent] == [str(each.celery_id) for each in wanted]
     assert [each["headers"]["traceparent"] for each in sent] == [str(each.celery_id) for each in wanted]
@@ -115,8 +124,9 @@ def test_each_line_keeps_its_own_order(broker: redis.Redis, link: BrokerLink) ->
     kinds = [TaskPriority.LOW, TaskPriority.NORMAL, TaskPriority.LOW, TaskPriority.NORMAL]
     wanted = [dispatch(priority=kind) for kind in kinds]
     sending.send(link.producer(), wanted)
-    lines = [key for key in broker.scan_iter() if broker.type(key) == b"list"]
-    sent = [[json.loads(item)["headers"]["id"] for item in reversed(broker.lrange(key, 0, -1))] for key in lines]
+    sent = [
+        [json.loads(item)["headers"]["id"] for item in reversed(broker.lrange(key, 0, -1))] for key in lists(broker)
+    ]
     low, normal = ([str(each.celery_id) for each in wanted if each.priority is kind] for kind in kinds[:2])
     assert sorted(sent) == sorted([low, normal])
 
@@ -130,12 +140,9 @@ def test_two_messages_share_nothing_that_one_of_them_may_change(broker: redis.Re
         headers["arguments"] = body[1] | {"more": 1}
         body[1]["more"] = len(body[1])
 
-    signals.before_task_publish.connect(trace, weak=False)
-    try:
+    with before_publishing(trace):
         sending.send(link.producer(), [dispatch(), dispatch()])
-    finally:
-        signals.before_task_publish.disconnect(trace)
-    (key,) = [key for key in broker.scan_iter() if broker.type(key) == b"list"]
+    (key,) = lists(broker)
     for item in broker.lrange(key, 0, -1):
         headers = json.loads(item)["headers"]
         assert (headers["baggage"], headers["stamps"], headers["arguments"]) == (1, {"baggage": [1]}, {"more": 1})

@@ -1,4 +1,4 @@
-"""With SIGN_MESSAGES: all that the application sends runs, and nothing that anybody else puts into the broker does."""
+"""With SIGN_MESSAGES: all that the application sends runs, and nothing else in the broker does."""
 
 import json
 import subprocess
@@ -62,7 +62,7 @@ def note_down(publishing: Callable[..., Any], ledger: Path, line: str) -> Any:
     return publishing("tests.note_down", args=(str(ledger), line), immutable=True)
 
 
-class TestOurs:
+class TestSigned:
     def test_a_record_runs(self, running: Running) -> None:
         assert running.run("echo", 1)["result"] == {"args": [1], "kwargs": {}}
 
@@ -87,7 +87,7 @@ class TestOurs:
         assert celery_app.control.ping(timeout=SECONDS, limit=1) == [{"worker1@test": {"ok": "pong"}}]
 
 
-class TestTheirs:
+class TestUnsigned:
     def _refused(self, running: Running, why: str, act: Callable[[], Any]) -> None:
         before = refusals(running, why)
         act()
@@ -95,27 +95,24 @@ class TestTheirs:
         assert running.run("echo")["status"] == "succeeded"
 
     def test_an_unsigned_one_is_dropped(self, running: Running, broker: redis.Redis, ledger: Path) -> None:
-        item = json.dumps(hostile.envelope(hostile.call(ledger))).encode()
-        self._refused(running, "not signed", lambda: broker.lpush("default", item))
+        plain = json.dumps(hostile.envelope(hostile.call(ledger))).encode()
+        for item in (plain, hostile.record_item("0192b3c4-0000-7000-8000-000000000000", 1)):
+            self._refused(running, "not signed", lambda item=item: broker.lpush("default", item))
         assert lines(ledger) == []
-
-    def test_one_that_names_a_record_as_well(self, running: Running, broker: redis.Redis, ledger: Path) -> None:
-        item = hostile.record_item("0192b3c4-0000-7000-8000-000000000000", 1)
-        self._refused(running, "not signed", lambda: broker.lpush("default", item))
 
     def test_one_that_another_key_signed_is_dropped(
         self, running: Running, publishing: Callable[..., Any], ledger: Path
     ) -> None:
         with settings({"SECRET_KEY": "another-secret-0123456789abcdef0123456789"}):
-            theirs = note_down(publishing, ledger, "theirs")
-            self._refused(running, "a wrong signature", theirs.apply_async)
+            forged = note_down(publishing, ledger, "forged")
+            self._refused(running, "a wrong signature", forged.apply_async)
         assert lines(ledger) == []
 
     def test_one_whose_arguments_were_changed_is_dropped(
         self, running: Running, broker: redis.Redis, publishing: Callable[..., Any], ledger: Path
     ) -> None:
-        queue = "parked"  # nobody serves it
-        note_down(publishing, ledger, "ours").apply_async(queue=queue)
+        queue = "parked"  # no worker serves it
+        note_down(publishing, ledger, "signed").apply_async(queue=queue)
         (item,) = (broker.rpop(key) for key in broker.scan_iter(f"{queue}*"))
         message = json.loads(item)
         message["body"] = hostile.envelope(hostile.call(ledger))["body"]
@@ -123,7 +120,7 @@ class TestTheirs:
         assert lines(ledger) == []
         broker.lpush("default", item)  # as it was, it runs: and, being a plain one, as often as it is put there
         broker.lpush("default", item)
-        assert started(ledger, 2) == ["ours", "ours"]
+        assert started(ledger, 2) == ["signed", "signed"]
 
     def test_an_unsigned_command_is_dropped(self, running: Running, broker: redis.Redis) -> None:
         number = running.stack.broker_url.rsplit("/", 1)[1]

@@ -1,13 +1,14 @@
-"""Kept numbers of ended tasks: what a scan would count, in every snapshot, whoever ends, retries, deletes and folds."""
+"""Kept numbers of ended tasks: what a scan would count, in every snapshot, while others end, retry, delete and fold."""
 
 import itertools
 import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -26,8 +27,6 @@ from app.models.task_filter import TaskFilter
 from app.services.execution import attempts
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
-from tests.support.services import Services, environment
-from tests.support.settings import settings
 from tests.support.tasks import new_task, new_user, task_in
 
 SCAN = text("SELECT status, count(*) FROM tasks WHERE task_type = 'test' GROUP BY status")
@@ -43,15 +42,6 @@ def agrees(db: Session) -> bool:
         == scanned
         for wanted in FILTERS
     )
-
-
-@pytest.fixture
-def database(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    name = services.new_database()
-    monkeypatch.setattr("app.messaging.publisher.publish", lambda dispatches: None)
-    with settings(environment(services.database_url(name), services.flushed_broker())):
-        yield
-    services.drop_database(name)
 
 
 class TestOneAfterAnother:
@@ -118,62 +108,44 @@ def end_one(db: Session, chance: random.Random, users: list[UUID]) -> None:
             task_service.delete(db, task.id)
 
 
-class Crowd:
-    """Threads that end, retry, delete, purge and fold until the first ones have done their share."""
+@contextmanager
+def crowd(users: list[UUID]) -> Iterator[Callable[[], bool]]:
+    """Threads that end, retry, delete, purge and fold; whether the first ones still have to do their share."""
+    over = threading.Event()
 
-    def __init__(self, users: list[UUID]) -> None:
-        self.failures: list[Exception] = []
-        self._over = threading.Event()
-        self._enders = [
-            self._thread(lambda db, chance: end_one(db, chance, users), seed, 60) for seed in range(3)
-        ]  # fmt: skip
-        self._others = [
-            self._thread(lambda db, _: task_counts.fold(db), 9),
-            self._thread(lambda db, _: task_counts.fold(db), 9),
-            self._thread(lambda db, chance: task_service.purge_finished(db, chance.random() * 1e-5), 9),
-        ]
+    def repeat(step: Callable[[Session, random.Random], object], seed: int, times: int = sys.maxsize) -> None:
+        chance = random.Random(seed)
+        with SessionLocal() as db:
+            for _ in range(times):
+                if over.is_set():
+                    return
+                step(db, chance)
 
-    def _thread(
-        self, step: Callable[[Session, random.Random], object], seed: int, times: int = sys.maxsize
-    ) -> threading.Thread:
-        return threading.Thread(target=self._repeat, args=(step, random.Random(seed), times))
-
-    def _repeat(self, step: Callable[[Session, random.Random], object], chance: random.Random, times: int) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        enders = [pool.submit(repeat, lambda db, chance: end_one(db, chance, users), seed, 60) for seed in range(3)]
+        others = [pool.submit(repeat, lambda db, _: task_counts.fold(db), 9) for _ in range(2)]
+        purge = pool.submit(repeat, lambda db, chance: task_service.purge_finished(db, chance.random() * 1e-5), 9)
         try:
-            with SessionLocal() as db:
-                while not self._over.is_set() and times:
-                    step(db, chance)
-                    times -= 1
-        except Exception as error:  # noqa: BLE001 (told by the test)
-            self.failures.append(error)
-
-    def __enter__(self) -> Self:
-        for thread in (*self._enders, *self._others):
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in (*self._enders, *self._others):
-            thread.join()
-
-    def goes_on(self) -> bool:
-        return any(thread.is_alive() for thread in self._enders) and not self.failures
+            yield lambda: not all(each.done() for each in enders)
+        finally:
+            over.set()
+    for each in (*enders, *others, purge):
+        each.result()
 
 
 class TestAtOnce:
     @pytest.mark.timeout(120)
-    @pytest.mark.usefixtures("database")
-    def test_in_every_snapshot_the_numbers_are_those_of_a_scan(self) -> None:
+    @pytest.mark.usefixtures("fresh_database")
+    def test_in_every_snapshot_the_numbers_are_those_of_a_scan(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.messaging.publisher.publish", lambda dispatches: None)
         with SessionLocal() as db:
             users = [new_user(db) for _ in range(3)]
         seen: list[bool] = []
         one_snapshot = engine().connect().execution_options(isolation_level="REPEATABLE READ")
-        with one_snapshot as connection, Session(connection) as reader, Crowd(users) as crowd:
-            while crowd.goes_on():
+        with one_snapshot as connection, Session(connection) as reader, crowd(users) as goes_on:
+            while goes_on():
                 seen.append(agrees(reader))
                 reader.rollback()
-        assert crowd.failures == []
         assert len(seen) > 10
         assert all(seen)
         with SessionLocal() as db:
@@ -330,6 +302,6 @@ def test_maintenance_folds(db: Session) -> None:
     task_in(db, TaskStatus.SUCCEEDED)
     maintenance = Maintenance(get_settings())
     assert maintenance.run_once(db)
-    maintenance._link.close()
+    maintenance.close()
     assert db.execute(text("SELECT count(*) FROM task_count_changes")).scalar_one() == 0
     assert agrees(db)

@@ -6,6 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.catalogue import catalogue
+from app.celery_app import celery_app
 from app.db.session import engine, group_engine
 from app.messaging import publisher
 from app.services.tasks import task_creation
@@ -21,6 +23,14 @@ FIELDS = {
     "webhook_url", "id", "celery_id", "user_id", "status", "queue", "progress", "progress_detail", "result", "error",
     "attempt", "worker", "version", "created_at", "updated_at", "started_at", "finished_at", "cancel_requested_at",
 }  # fmt: skip
+# What `apply_async` takes, what Celery writes into headers, and what a row keeps for itself.
+MESSAGE = (
+    "celery_id", "task_id", "queue", "exchange", "routing_key", "headers", "serializer", "compression", "link",
+    "link_error", "callbacks", "errbacks", "chain", "chord", "group", "group_id", "root_id", "parent_id", "reply_to",
+    "eta", "countdown", "expires", "time_limit", "soft_time_limit", "retries", "shadow", "ignore_result", "producer",
+    "connection", "add_to_parent", "stamped_headers", "immutable", "options", "task_record", "task_generation", "task_signature",
+    "generation", "dispatch_at", "claim_id", "attempt", "worker", "status", "user_id", "id",
+)  # fmt: skip
 MARK = "rejected-value-4711"
 
 
@@ -101,15 +111,25 @@ class TestRefused:
         problem = refused(tasks.post(body=BODY | {"celery_task_name": MARK}), "body", "celery_task_name")
         assert problem["code"] == "unknown_task"
 
-    @pytest.mark.parametrize("name", ["celery.backend_cleanup", "app.tasks.common_tasks.purge_finished_tasks"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "celery.backend_cleanup", "celery.chord_unlock", "celery.starmap", "celery.group", "os.system", "",
+            "app.tasks.common_tasks.purge_finished_tasks",
+        ],
+    )  # fmt: skip
     def test_a_task_that_is_not_for_clients(self, tasks: TaskClient, name: str) -> None:
         refused(tasks.post(body=BODY | {"celery_task_name": name}), "body", "celery_task_name")
 
-    @pytest.mark.parametrize(
-        "field", ["unique_key", "depends_on", "webhook_url", "status", "user_id", "id", "queue", "attempt", MARK[:3]]
-    )
-    def test_a_field_that_is_not_the_clients_or_does_not_work_yet(self, tasks: TaskClient, field: str) -> None:
+    @pytest.mark.parametrize("field", ["unique_key", "depends_on", "webhook_url", MARK[:3]])
+    def test_a_field_that_does_not_work_yet_or_is_none(self, tasks: TaskClient, field: str) -> None:
         refused(tasks.post(body=BODY | {field: MARK}), "body", field)
+
+    @pytest.mark.parametrize("value", [MARK, None], ids=["named", "null"])
+    def test_a_field_of_the_message_that_brings_the_task_to_a_worker(self, tasks: TaskClient, value: Any) -> None:
+        for field in MESSAGE:
+            errors = refused(tasks.post(body=BODY | {field: value}))["errors"]
+            assert [(error["loc"], error["type"]) for error in errors] == [(["body", field], "extra_forbidden")]
 
     @pytest.mark.parametrize("field", ["name", "task_type", "celery_task_name"])
     def test_a_missing_field(self, tasks: TaskClient, field: str) -> None:
@@ -121,6 +141,9 @@ class TestRefused:
             ([], {}, "duration"),
             ([MARK], {}, "duration"),
             ([None], {}, "duration"),
+            ([], {"duration": {"a": MARK}}, "duration"),
+            ([1, MARK], {}, "steps"),
+            ([MARK] * 20, {}, None),
             ([1], {"duration": MARK}, "duration"),
             ([1, 2, 3], {}, None),
             ([1], {"steps": "3"}, "steps"),
@@ -224,6 +247,12 @@ def test_types_tell_what_may_be_created(tasks: TaskClient) -> None:
     assert kind["parameters"]["properties"].keys() == {"duration", "steps"}
     assert (kind["default_queue"], kind["parameters"]["additionalProperties"]) == ("default", True)
     assert tasks.http.get(TASKS + "types").status_code == 401
+
+
+def test_none_of_celerys_own_tasks_is_in_the_catalogue() -> None:
+    names = catalogue().keys()
+    assert [name for name in names if name.startswith("celery.")] == []
+    assert celery_app.tasks.keys() - names >= {"celery.starmap", "celery.chord_unlock"}
 
 
 class TestTheCatalogue:

@@ -1,7 +1,6 @@
 """GET /tasks/ and /tasks/count: order, pages, filters, and whose tasks they show."""
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -10,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from app.db.session import engine
+from tests.support.accounts import MakeUser, pages
 from tests.support.services import Services
 from tests.support.task_client import TASKS, TaskClient, module_client, shared_client, stored, task_client
 from tests.support.tasks import LONG_RUNNING
@@ -46,12 +46,10 @@ class TestPages:
     def test_links_lead_to_the_end_without_gaps_or_doubles_while_tasks_arrive(self, tasks: TaskClient) -> None:
         for number in range(25):
             tasks.create(name=f"t{number}")
-        answer = tasks.get(limit=4)
-        seen = names(answer)
-        while (query := following(answer)) is not None:
+        seen = []
+        for page in pages(tasks.http, TASKS, tasks.token, limit=4):
+            seen += names(page)
             tasks.create(name="arrived meanwhile")
-            answer = tasks.get(**query)
-            seen += names(answer)
         assert seen == [f"t{number}" for number in reversed(range(25))]
 
     def test_links_keep_the_filters_and_drop_skip(self, tasks: TaskClient) -> None:
@@ -72,7 +70,8 @@ class TestPages:
         [
             {"limit": 0}, {"limit": 201}, {"limit": "x"}, {"limit": "9" * 5000}, {"skip": -1}, {"skip": 10_001},
             {"cursor": ""}, {"cursor": "x"}, {"cursor": "' OR 1=1 --"}, {"cursor": "z" * 32}, {"cursor": "a" * 5000},
-            {"cursor": "数" * 32}, {"status": "done"}, {"priority": "highest"}, {"name": ""}, {"tag": ""},
+            {"cursor": "数" * 32}, {"cursor": "f" * 33}, {"cursor": "-" * 32}, {"cursor": "%"}, {"status": "done"},
+            {"priority": "highest"}, {"name": ""}, {"tag": ""},
             {"created_after": "yesterday"}, {"created_after": "2026-01-01T00:00:00"}, {"user_id": "me"},
             {"created_after": "0001-01-01T00:00:00+23:59"}, {"created_before": "9999-12-31T23:59:59-23:59"},
             {"priority": "5"}, {"created_before": "99999-01-01T00:00:00Z"}, {"task_type": "x" * 201},
@@ -85,13 +84,13 @@ class TestPages:
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["errors"][0]["loc"][:2] == ["query", next(iter(query))]
 
-    @pytest.mark.parametrize("cursor", ["0" * 32, "f" * 32])
+    @pytest.mark.parametrize("cursor", ["0" * 32, "\u0661" * 32, "f" * 32, "F" * 32, "{" + "f" * 32 + "}"])
     def test_a_cursor_at_either_end_is_harmless(self, tasks: TaskClient, cursor: str) -> None:
         tasks.create(name="a")
-        assert names(tasks.get(cursor=cursor)) == (["a"] if cursor[0] == "f" else [])
+        assert names(tasks.get(cursor=cursor)) == ([] if cursor[0] == "0" else ["a"])
 
     def test_a_cursor_from_another_user_shows_only_ones_own(
-        self, client: httpx.Client, make_user: Callable[..., Any], tasks: TaskClient
+        self, client: httpx.Client, make_user: MakeUser, tasks: TaskClient
     ) -> None:
         other = task_client(client, make_user)
         tasks.create(name="mine")
@@ -158,7 +157,7 @@ class TestFilters:
 class TestTooLong:
     @pytest.mark.parametrize("path", ["", "count"])
     def test_what_takes_too_long_is_stopped_and_said_so(
-        self, services: Services, make_user: Callable[..., Any], path: str
+        self, services: Services, make_user: MakeUser, path: str
     ) -> None:
         """A lock stands in for the many rows that it would take."""
         with shared_client(services, DATABASE_STATEMENT_TIMEOUT_SECONDS="0.5") as hasty:
@@ -173,7 +172,7 @@ class TestTooLong:
 
 class TestWhoseTasks:
     def test_users_see_their_own_and_may_not_ask_for_others(
-        self, client: httpx.Client, make_user: Callable[..., Any], tasks: TaskClient
+        self, client: httpx.Client, make_user: MakeUser, tasks: TaskClient
     ) -> None:
         other = task_client(client, make_user)
         tasks.create(name="mine")
@@ -184,7 +183,7 @@ class TestWhoseTasks:
             assert tasks.get(path, user_id=whose).status_code == 403
 
     def test_administrators_see_their_own_or_anybodys_or_everybodys(
-        self, client: httpx.Client, make_user: Callable[..., Any], tasks: TaskClient
+        self, client: httpx.Client, make_user: MakeUser, tasks: TaskClient
     ) -> None:
         admin = task_client(client, make_user, "admin")
         tasks.create(name="a user's")
@@ -195,8 +194,3 @@ class TestWhoseTasks:
         assert names(everybodys)[:2] == ["the administrator's", "a user's"]
         assert admin.get("count", user_id=tasks.user["id"]).json()["total"] == 1
         assert admin.get("count", user_id="all", created_after="2020-01-01T00:00:00Z").json()["total"] >= 2
-
-    def test_without_a_token_nobody_sees_anything(self, client: httpx.Client) -> None:
-        for path in ("", "count"):
-            answer = client.get(TASKS + path)
-            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")

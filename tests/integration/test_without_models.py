@@ -1,10 +1,9 @@
 """Without scikit-learn, the extra `ml`, the service runs all other tasks and does not offer those that need it."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.running import TASKS, Running
+from tests.support.running import TASKS, Start
 from tests.support.services import ROOT
 
 TRAIN = "app.tasks.model_tasks.train_classifier"
@@ -22,7 +21,7 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutModels
 """
 
 
-def test_the_service_runs_and_leaves_its_tasks_out(start: Callable[..., Running], tmp_path: Path) -> None:
+def test_the_service_runs_and_leaves_its_tasks_out(start: Start, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(HIDE, encoding="utf-8")
     running = start(PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     running.stack.worker()

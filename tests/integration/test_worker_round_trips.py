@@ -39,10 +39,6 @@ def statements() -> Iterator[list[str]]:
     yield Cursor.sent
 
 
-def backend(connection: PreparedConnection) -> int:
-    return int(connection.execute(select(func.pg_backend_pid()), {}).all()[0][0])
-
-
 def pending(**options: Any) -> Ticket:
     with SessionLocal() as db:
         task = new_task(db, **options)
@@ -89,12 +85,8 @@ class TestEachStepIsOneRoundTrip:
             run = run_of(ticket)
         assert run is not None
         assert len(sent) == 1
-
-    def test_a_claim_of_what_there_is_not(self) -> None:
-        ticket = pending()
-        run_of(ticket)
         with statements() as sent:
-            assert run_of(ticket) is None
+            assert run_of(ticket) is None  # it is claimed
         assert len(sent) == 1
 
     def test_progress(self) -> None:
@@ -139,20 +131,17 @@ class TestEachStepIsOneRoundTrip:
 
 
 class TestTheConnection:
-    def test_is_the_same_for_all_statements_of_a_process(self) -> None:
+    def test_is_the_same_for_all_statements_of_a_process_and_takes_no_place_in_the_pool(self) -> None:
         with prepared_connection() as first:
-            pass
+            assert engine().pool.checkedout() == 0  # type: ignore[attr-defined]
         with prepared_connection() as second:
             assert second is first
-
-    def test_takes_no_place_in_the_engines_pool(self) -> None:
-        with prepared_connection():
-            assert engine().pool.checkedout() == 0  # type: ignore[attr-defined]
 
     def test_is_given_up_after_an_error_and_the_next_one_works(self) -> None:
         def end(broken: PreparedConnection) -> None:
             with SessionLocal() as db:
-                db.execute(select(func.pg_terminate_backend(backend(broken), 10_000)))
+                pid = broken.execute(select(func.pg_backend_pid()), {}).all()[0][0]
+                db.execute(select(func.pg_terminate_backend(pid, 10_000)))
             broken.execute(READ_NAME, {})
 
         with pytest.raises(DBAPIError), prepared_connection() as first:

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -23,11 +24,15 @@ from tests.performance.load import Endpoint, Measured, measure
 from tests.performance.processes import CpuMeter
 from tests.performance.scenario import Account, sign_in
 from tests.performance.sizes import Size
-from tests.performance.wire import Connection
 from tests.support.loopback import Address, loopback
 from tests.support.services import Services, process_environment
 from tests.support.stack import Part, Stack
 from tests.support.waiting import wait_for
+
+try:
+    from uvloop import new_event_loop
+except ImportError:
+    from asyncio import new_event_loop  # type: ignore[assignment]
 
 RAW_APP = "tests.performance.comparators.raw"
 SECRET = "of-the-handwritten-endpoint-0123456789abcdef"
@@ -45,6 +50,7 @@ SELECT id, id::text, id::text, id || '@example.com', id || '@example.com', '!' F
 RETURNING id"""
 
 T = TypeVar("T")
+Served = tuple[Part, Address]
 
 
 class Servers(Services):
@@ -79,7 +85,7 @@ class Bench:
     @cached_property
     def services(self) -> Services:
         servers = Servers(fsync=self._fsync)
-        self._open.callback(servers.dismiss_guardian)
+        self._open.callback(servers.clear_up)
         return self._open.enter_context(servers)
 
     def broker(self, url: str) -> "redis.Redis":
@@ -119,7 +125,7 @@ class Bench:
         beat.stop(STOP_SECONDS)
 
     def new_user(self, stack: Stack) -> str:
-        """The id of one who never logs in: for tasks that are not created over HTTP."""
+        """The id of a user without a login: for tasks that are not created over HTTP."""
         return str(stack.sql(NEW_USER)[0][0])
 
     @cached_property
@@ -127,14 +133,7 @@ class Bench:
         return self.sign_in(self.stack)
 
     def sign_in(self, stack: Stack) -> Account:
-        async def ask() -> Account:
-            connection = Connection(loopback(stack.url))
-            try:
-                return await sign_in(connection, None, None)
-            finally:
-                await connection.close()
-
-        return run(ask())
+        return run(sign_in(loopback(stack.url), None, None))
 
     def filling(self, stack: Stack, user_id: str, name: str, count: int, *args: Any, priority: str = "normal") -> Part:
         """Makes so many pending tasks through the Python API, rows and messages, in a process of its own."""
@@ -156,47 +155,46 @@ class Bench:
         part.process.start()
         return part
 
-    def http_server(self, app: str, variables: dict[str, str], options: Sequence[str] = ()) -> tuple[Part, Address]:
-        """Another application on uvicorn, answering; ended with the run."""
+    def listening(self, name: str, module: Callable[[Address], list[str]], variables: dict[str, str]) -> Served:
+        """A process that listens on an address of its own; ended with the run."""
         address = Address("127.0.0.1", free_loopback_port())
-        where = ["--host", address.host, "--port", str(address.port), "--no-server-header", "--ws", "none"]
-        name = app.partition(":")[0].rpartition(".")[2]
-        part = self.part(name, ["uvicorn", app, *where, *QUIET, *options], variables)
+        part = self.part(name, module(address), variables)
         self._open.callback(part.stop)
-        _await_listening(part, address)
+        wait_for(lambda: _listens(address) or not part.running, START_SECONDS, f"{part.name} to listen")
+        assert part.running, f"{part.name} does not start:\n{part.tail()}"
         return part, address
 
+    def http_server(self, app: str, variables: dict[str, str], *options: str) -> Served:
+        """Another application on uvicorn."""
+
+        def module(address: Address) -> list[str]:
+            where = ["--host", address.host, "--port", str(address.port), "--no-server-header", "--ws", "none"]
+            return ["uvicorn", f"tests.performance.comparators.{app}:app", *where, *QUIET, *options]
+
+        return self.listening(app, module, variables)
+
     @cached_property
-    def bare(self) -> tuple[Part, Address]:
+    def bare(self) -> Served:
         """The sync `/ping`, on the same uvicorn with the same protocol as the service."""
-        options = ["--http", "app.api.http.protocol:BoundedProtocol"]
-        return self.http_server("tests.performance.comparators.bare:app", self.stack.settings, options)
+        return self.http_server("bare", self.stack.settings, "--http", "app.api.http.protocol:BoundedProtocol")
 
     @cached_property
-    def handwritten_broker(self) -> str:
-        return self.services.new_broker()
-
-    @cached_property
-    def handwritten(self) -> tuple[Part, Address]:
+    def handwritten(self) -> Served:
         database = self.services.database_url(self.services.new_database("template1"))
-        with psycopg2.connect(database) as connection, connection.cursor() as cursor:
+        with closing(psycopg2.connect(database)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(handwritten_table.TABLE)
             cursor.execute(handwritten_table.INDEX)
-        connection.close()
-        variables = {
-            "HANDWRITTEN_DATABASE": database, "HANDWRITTEN_SECRET": SECRET, "RAW_BROKER": self.handwritten_broker,
-        }  # fmt: skip
-        return self.http_server("tests.performance.comparators.handwritten:app", variables)
+        variables = {"HANDWRITTEN_DATABASE": database, "HANDWRITTEN_SECRET": SECRET}
+        return self.http_server("handwritten", {**variables, "RAW_BROKER": self.services.new_broker()})
 
     @cached_property
-    def flower(self) -> tuple[Part, Address]:
-        address = Address("127.0.0.1", free_loopback_port())
-        words = [f"--port={address.port}", f"--address={address.host}", "--logging=warning"]
+    def flower(self) -> Served:
+        def module(address: Address) -> list[str]:
+            words = [f"--port={address.port}", f"--address={address.host}", "--logging=warning"]
+            return ["celery", "-A", RAW_APP, "flower", *words]
+
         variables = {"RAW_BROKER": self.services.new_broker(), "FLOWER_UNAUTHENTICATED_API": "true"}
-        part = self.part("flower", ["celery", "-A", RAW_APP, "flower", *words], variables)
-        self._open.callback(part.stop)
-        _await_listening(part, address)
-        return part, address
+        return self.listening("flower", module, variables)
 
     @contextmanager
     def raw_worker(self, broker_url: str, concurrency: int = 2, backend: str = "") -> Iterator[Part]:
@@ -234,30 +232,13 @@ def finish(part: Part) -> None:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """On uvloop where there is one: the generator shares its cores with what it measures."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(work)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _listens(address: Address) -> bool:
     try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
-
-
-def _await_listening(part: Part, address: Address) -> None:
-    def listens() -> bool:
-        async def knock() -> bool:
-            try:
-                _, writer = await asyncio.open_connection(address.host, address.port)
-            except OSError:
-                return False
-            writer.close()
-            return True
-
-        return asyncio.run(knock())
-
-    wait_for(lambda: listens() or not part.running, START_SECONDS, f"{part.name} to listen")
-    assert part.running, f"{part.name} does not start:\n{part.tail()}"
+        socket.create_connection((address.host, address.port), timeout=2).close()
+    except OSError:
+        return False
+    return True

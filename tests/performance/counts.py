@@ -1,6 +1,7 @@
 """How many statements and broker commands something took: figures that do not jitter."""
 
 import json
+import time
 from collections import Counter
 
 import redis
@@ -8,8 +9,9 @@ import redis
 from tests.performance.bench import Bench
 from tests.support.stack import Stack
 
-# Microseconds by statement: how often, and how long in all.
+# By statement: how often, and how many microseconds in all.
 Statements = dict[str, tuple[float, float]]
+Seen = tuple[float, "Counter[str]", Statements]  # when, and what was counted by then
 
 STATEMENTS = """
 SELECT coalesce(sum(calls), 0) FROM pg_stat_statements
@@ -20,7 +22,15 @@ SELECT json_agg(json_build_array(query, calls, microseconds)) FROM (
     WHERE toplevel AND dbid = (SELECT oid FROM pg_database WHERE datname = '{database}') GROUP BY query) AS found"""
 RARE = 0.05  # of a statement to one of what is counted: background
 SHORT = 110
-OWN = ("info", "auth", "hello", "client|setinfo", "scan", "type", "llen")  # of this counting, and of whoever watches
+OWN = (
+    "info",
+    "auth",
+    "hello",
+    "client|setinfo",
+    "scan",
+    "type",
+    "llen",
+)  # of this counting, and of other looks at the broker
 
 
 class Counts:
@@ -35,6 +45,9 @@ class Counts:
         """How often each was run so far, and how long it took in all."""
         found = json.loads(self._postgres.sql(BY_STATEMENT.format(database=self._database), "postgres") or "[]")
         return {" ".join(query.split()): (calls, spent) for query, calls, spent in found}
+
+    def seen(self) -> Seen:
+        return time.perf_counter(), self.now(), self.statements()
 
     def now(self) -> "Counter[str]":
         found: Counter[str] = Counter()

@@ -5,7 +5,6 @@ from tests.performance.figures import Row
 from tests.performance.load import Measured, measure
 from tests.performance.scenario import HEALTHZ, Account, clear_up, create_one, endpoints, sign_in
 from tests.performance.sizes import Size
-from tests.performance.wire import Connection
 from tests.support.loopback import Address
 
 
@@ -19,10 +18,8 @@ def measure_endpoints(
 async def _measure_all(
     size: Size, address: Address, username: str | None, password: str | None
 ) -> tuple[list[Row], int]:
-    connection = Connection(address)
-    account = await sign_in(connection, username, password)
-    first = await create_one(connection, account)
-    await connection.close()
+    account = await sign_in(address, username, password)
+    first = await create_one(address, account)
     rows = await _rounds(size, address, account, str(first.json()["id"]))
     created = [first, *(answer for row in rows for answer in row.measured.answers)]
     return rows, await clear_up(address, account, created)

@@ -1,9 +1,8 @@
-"""From latencies to figures, a printed table and a picture."""
+"""From latencies to figures, and tables as text."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tests.performance.load import Measured
@@ -47,46 +46,29 @@ class Row:
 
 def table(rows: Sequence[Row]) -> str:
     """The figures as text, errors included."""
-    cells = [HEADS, *(_cells(row.as_json()) for row in rows)]
-    widths = [max(len(line[at]) for line in cells) for at in range(len(HEADS))]
-    lines = [
-        "  ".join(cell.ljust(width) if at == 0 else cell.rjust(width) for at, (cell, width) in enumerate(zip(line, widths, strict=True)))
-        for line in cells
-    ]  # fmt: skip
+    lines = aligned(HEADS, [_cells(row.as_json()) for row in rows], str.rjust)
     errors = [f"{row.name}: {dict(row.measured.errors)}" for row in rows if row.measured.errors]
-    return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:], *(["", "errors:", *errors] if errors else [])])
+    return "\n".join([*lines, *(["", "errors:", *errors] if errors else [])])
+
+
+def aligned(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    justify: Callable[[str, int], str] = str.ljust,
+    widest: int = 120,
+) -> list[str]:
+    """The lines of a table whose columns are as wide as their widest cell; the second line is a rule."""
+    lines = (heads, *rows)
+    widths = [min(widest, max(map(len, column))) for column in zip(*lines, strict=True)]
+    justified = [
+        [cell.ljust(width) if at == 0 else justify(cell, width) for at, (cell, width) in enumerate(zip(line, widths, strict=True))]
+        for line in lines
+    ]  # fmt: skip
+    first, *others = ["  ".join(line).rstrip() for line in justified]
+    return [first, "─" * (sum(widths) + 2 * len(widths)), *others]
 
 
 def _cells(figures: dict[str, Any]) -> tuple[str, ...]:
     times = (f"{figures['milliseconds'][key]:.1f}" for key in ("p50", "p90", "p99", "max"))
     counted = (str(figures["requests"]), f"{figures['per_second']:.0f}")
     return (figures["name"], *counted, *times, f"{figures['ratio']:.2f}", str(sum(figures["errors"].values())))
-
-
-def plot(rows: Sequence[Row], path: Path, title: str) -> None:
-    """Two panels: how latencies are distributed, and requests per second."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), width_ratios=(3, 2), layout="constrained")
-    for row in rows:
-        ordered = [1000 * value for value in sorted(row.measured.latencies)]
-        if ordered:
-            left.plot(
-                ordered, [(at + 1) / len(ordered) * 100 for at in range(len(ordered))], label=row.name, linewidth=1.6
-            )
-    left.set(xscale="log", xlabel="milliseconds (log)", ylabel="% answered within", ylim=(0, 100.5), title="Latency")
-    left.grid(alpha=0.25, which="both", linewidth=0.5)
-    left.legend(fontsize=8, loc="lower right")
-    names = [row.name for row in rows][::-1]
-    bars = right.barh(names, [row.measured.per_second for row in rows][::-1], color="#3d6fd9")
-    right.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
-    right.set(xlabel="requests per second", title="Throughput")
-    right.margins(x=0.12)
-    right.spines[["top", "right"]].set_visible(False)
-    left.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.performance.goals import Comparison
+from tests.performance.goals import Comparison, Goal
 
 # Points of a curve: (x, y).
 Curve = list[tuple[float, float]]
@@ -20,6 +20,10 @@ class Findings:
     curves: dict[str, Curve] = field(default_factory=dict)
     axes: tuple[str, str] = ("", "")  # of the curves
     seconds: float = 0.0
+
+    def compare(self, what: str, against: str, goal: Goal, values: list[float], note: str = "") -> None:
+        """One more row of the table."""
+        self.rows.append(Comparison(what, against, goal, values, note))
 
     def as_json(self) -> dict[str, Any]:
         return {

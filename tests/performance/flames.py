@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.performance.scenario import CannotMeasure
+from tests.support.loopback import CannotBegin
 from tests.support.services import ROOT
 
 PROGRAM = "py-spy"
@@ -20,9 +20,9 @@ WRITE_SECONDS = 60.0
 
 
 def check() -> None:
-    """Raises CannotMeasure where there is no py-spy."""
+    """Raises CannotBegin where there is no py-spy."""
     if shutil.which(PROGRAM) is None:
-        raise CannotMeasure("--flame needs py-spy on the PATH: pip install py-spy")
+        raise CannotBegin("--flame needs py-spy on the PATH: pip install py-spy")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
@@ -58,7 +59,13 @@ INSERT INTO task_count_changes
 SELECT user_id, status, task_type, celery_task_name, priority, queue, count(*) FROM tasks GROUP BY 1, 2, 3, 4, 5, 6
 """)
 
-Step = Callable[[Session], Callable[[Session], object]]
+
+@dataclass
+class Step:
+    """`act` is measured; it is given what `prepare` returns."""
+
+    act: Callable[[Session, Any], object]
+    prepare: Callable[[Session], Any] = lambda _: None
 
 
 def measure(database_url: str, sizes: Sequence[int], backlog: int) -> list[dict[str, Any]]:
@@ -114,8 +121,8 @@ def _steps(db: Session, owner: UUID) -> Iterator[tuple[str, Step]]:
         "count, created_after and a type",
         _count(TaskFilter(user_id=owner, created_after=middle.created_at, task_type="common")),
     )
-    yield "maintenance pass", _maintenance
-    yield f"maintenance pass with {EXPIRED} expired", _maintenance_with_work(owner)
+    yield "maintenance pass", _maintenance(owner)
+    yield f"maintenance pass with {EXPIRED} expired", _maintenance(owner, EXPIRED)
     yield "claim", _claim(owner)
     yield "finish", _finish(owner)
 
@@ -139,65 +146,55 @@ def _middle(db: Session, owner: UUID) -> Task:
 
 
 def _page(wanted: TaskFilter, before: UUID | None = None, skip: int = 0) -> Step:
-    return lambda _: lambda db: task_service.list_page(db, wanted, 50, before=before, skip=skip)
+    return Step(lambda db, _: task_service.list_page(db, wanted, 50, before=before, skip=skip))
 
 
 def _count(wanted: TaskFilter) -> Step:
-    return lambda _: lambda db: task_service.count(db, wanted)
+    return Step(lambda db, _: task_service.count(db, wanted))
 
 
-def _maintenance(_: Session) -> Callable[[Session], object]:
-    """The passes that look at tasks; there is nothing for them to do."""
-    return _look
+def _maintenance(owner: UUID, expired: int = 0) -> Step:
+    """The passes that look at tasks, with so many to revoke."""
 
-
-def _look(db: Session) -> None:
-    passes.rescue_lost(db, silent_for=timedelta(seconds=30))
-    passes.revoke_expired(db)
-    passes.delete_requested(db)
-    passes.anything_due(db)
-
-
-def _maintenance_with_work(owner: UUID) -> Step:
-    def prepared(db: Session) -> Callable[[Session], object]:
-        for _ in range(EXPIRED):
+    def prepare(db: Session) -> None:
+        for _ in range(expired):
             new_task(db, owner)
         publisher.flush()  # it marks what it has sent: in another order, which may deadlock
         db.execute(_EXPIRE, {"user": owner})
-        return _look_and_fold
 
-    return prepared
+    def act(db: Session, _: Any) -> None:
+        passes.rescue_lost(db, silent_for=timedelta(seconds=30))
+        passes.revoke_expired(db)
+        passes.delete_requested(db)
+        passes.anything_due(db)
+        if expired:
+            task_counts.fold(db)
 
-
-def _look_and_fold(db: Session) -> None:
-    _look(db)
-    task_counts.fold(db)
+    return Step(act, prepare if expired else lambda _: None)
 
 
 def _claim(owner: UUID) -> Step:
-    def prepared(db: Session) -> Callable[[Session], object]:
+    def prepare(db: Session) -> Ticket:
         task = new_task(db, owner)
-        ticket = Ticket(task.id, task.generation, task.celery_task_name)
-        return lambda db: attempts.claim(db, ticket, new_id(), WORKER)
+        return Ticket(task.id, task.generation, task.celery_task_name)
 
-    return prepared
+    return Step(lambda db, ticket: attempts.claim(db, ticket, new_id(), WORKER), prepare)
 
 
 def _finish(owner: UUID) -> Step:
-    def prepared(db: Session) -> Callable[[Session], object]:
+    def prepare(db: Session) -> tuple[UUID, int]:
         task = new_task(db, owner)
-        attempt = claim(db, task).attempt
-        return lambda db: attempts.succeed(db, task.id, attempt, None)
+        return task.id, claim(db, task).attempt
 
-    return prepared
+    return Step(lambda db, mine: attempts.succeed(db, *mine, None), prepare)
 
 
 def _milliseconds(db: Session, step: Step) -> float:
     """Of the step alone, its commit included; what it needs is made ready before."""
-    ready = step(db)
+    prepared = step.prepare(db)
     db.commit()
     publisher.flush()  # what it was given: its thread would share the interpreter
     begun = time.perf_counter()
-    ready(db)
+    step.act(db, prepared)
     db.commit()
     return (time.perf_counter() - begun) * 1000

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Self
 
 from tests.performance.wire import Answer, Connection, Request
 from tests.support.loopback import Address
@@ -45,6 +46,11 @@ class Endpoint:
     expected: int = 200
     keep: bool = False
     share: float = 1.0
+
+    @classmethod
+    def of(cls, name: str, request: Request, expected: int = 200, *, keep: bool = False) -> Self:
+        """One and the same request, again and again."""
+        return cls(name, lambda _: request, expected, keep)
 
 
 async def measure(address: Address, endpoint: Endpoint, clients: int, requests: int, seconds: float) -> Measured:

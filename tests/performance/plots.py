@@ -1,10 +1,12 @@
-"""Pictures of a run, small enough for the documents: goals, latencies, throughput over time, growth."""
+"""Pictures of a run, small enough for the documents: endpoints, goals, latencies, throughput over time, growth."""
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from tests.performance.figures import Row
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison
 
@@ -16,21 +18,48 @@ DPI = 100
 
 def draw(found: Sequence[Findings], where: Callable[[str], Path]) -> list[Path]:
     """Each picture there is material for; `where` turns its name into its path."""
+    pictures = {
+        "goals": _goals(found),
+        "latency": _grid(found, lambda each: any(each.latencies.values()), _latency),
+        "throughput": _grid(found, lambda each: any(each.moments.values()), _throughput),
+        "growth": _grid(found, lambda each: bool(each.curves), _growth, 4.6),
+    }
+    return [_save(figure, where(name)) for name, figure in pictures.items() if figure is not None]
+
+
+def draw_endpoints(rows: Sequence[Row], path: Path, title: str) -> None:
+    """Two panels: how latencies are distributed, and requests per second."""
+    figure, (left, right) = _pyplot().subplots(1, 2, figsize=(12, 4.6), width_ratios=(3, 2), layout="constrained")
+    for row in rows:
+        ordered = [1000 * value for value in sorted(row.measured.latencies)]
+        if ordered:
+            shares = [100 * (at + 1) / len(ordered) for at in range(len(ordered))]
+            left.plot(ordered, shares, label=row.name, linewidth=1.6)
+    left.set(xscale="log", ylim=(0, 100.5))
+    _clean(left, "Latency", "milliseconds (log)", "% answered within")
+    left.legend(fontsize=8, loc="lower right")
+    names = [row.name for row in rows][::-1]
+    bars = right.barh(names, [row.measured.per_second for row in rows][::-1], color=COLOURS[0])
+    right.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
+    _clean(right, "Throughput", "requests per second", "")
+    right.margins(x=0.12)
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def _pyplot() -> Any:
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    drawn = []
-    pictures = {"goals": _goals, "latency": _latency, "throughput": _throughput, "growth": _growth}
-    for name, picture in pictures.items():
-        figure = picture(found, plt)
-        if figure is not None:
-            path = where(name)
-            figure.savefig(path, dpi=DPI)
-            plt.close(figure)
-            drawn.append(path)
-    return drawn
+    return plt
+
+
+def _save(figure: Any, path: Path) -> Path:
+    figure.savefig(path, dpi=DPI)
+    _pyplot().close(figure)
+    return path
 
 
 def _clean(axes: Any, title: str, x: str, y: str) -> None:
@@ -51,16 +80,26 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _panels(plt: Any, titles: Sequence[str], height: float = 2.7) -> tuple[Any, list[Any]]:
-    columns = min(2, len(titles))
-    rows = math.ceil(len(titles) / columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(5.2 * columns if columns > 1 else 7, height * rows), layout="constrained", squeeze=False
-    )
-    panels = list(grid.flat)
-    for spare in panels[len(titles) :]:
-        spare.set_visible(False)
-    return figure, panels
+def _grid(
+    found: Sequence[Findings],
+    has_material: Callable[[Findings], bool],
+    draw_one: Callable[[Any, Findings], None],
+    height: float = 2.7,
+) -> Any:
+    """A panel for each section that has material; None where none has."""
+    shown = list(filter(has_material, found))
+    if not shown:
+        return None
+    columns = min(2, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    size = (5.2 * columns if columns > 1 else 7, height * rows)
+    figure, grid = _pyplot().subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for axes, findings in zip_longest(grid.flat, shown):
+        if findings is None:
+            axes.set_visible(False)
+        else:
+            draw_one(axes, findings)
+    return figure
 
 
 # -- goals: one scale for all rows ---------------------------------------------------------------------------------------
@@ -80,24 +119,19 @@ def _label(row: Comparison) -> str:
     return row.what if row.against == "—" else f"{row.what}\nagainst {row.against}"
 
 
-def _goals(found: Sequence[Findings], plt: Any) -> Any:
+def _goals(found: Sequence[Findings]) -> Any:
     rows = [row for findings in found for row in findings.rows if row.values and row.goal != type(row.goal)()]
     if not rows:
         return None
-    figure, axes = plt.subplots(figsize=(10.4, 0.8 + 0.36 * len(rows)), layout="constrained")
+    figure, axes = _pyplot().subplots(figsize=(10.4, 0.8 + 0.36 * len(rows)), layout="constrained")
     for place, row in enumerate(reversed(rows)):
         points = [min(16.0, max(1 / 32, attained(row, value))) for value in row.values]
         middle = sorted(points)[len(points) // 2]
         colour = COLOURS[2] if row.reached else COLOURS[1]
         axes.plot([min(points), max(points)], [place, place], color=colour, linewidth=5, alpha=0.3)
         axes.plot(middle, place, "o", color=colour, markersize=6)
-        axes.annotate(
-            f"{row.measured}, goal {row.goal}",
-            (1.01, place),
-            xycoords=("axes fraction", "data"),
-            fontsize=7,
-            va="center",
-        )
+        told = f"{row.measured}, goal {row.goal}"
+        axes.annotate(told, (1.01, place), xycoords=("axes fraction", "data"), fontsize=7, va="center")
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log", base=2)
     axes.set_yticks(range(len(rows)), [_label(row) for row in reversed(rows)], fontsize=7)
@@ -123,24 +157,18 @@ def histogram(latencies: Sequence[float], low: float, high: float) -> tuple[list
     return edges, [100 * count / len(latencies) for count in counts]
 
 
-def _latency(found: Sequence[Findings], plt: Any) -> Any:
-    shown = [findings for findings in found if any(findings.latencies.values())]
-    if not shown:
-        return None
-    figure, panels = _panels(plt, [findings.section for findings in shown])
-    for axes, findings in zip(panels, shown, strict=False):
-        named = {name: [max(value, 1e-6) for value in values] for name, values in findings.latencies.items() if values}
-        low, high = min(map(min, named.values())), max(map(max, named.values())) * 1.001
-        for colour, (name, values) in zip(COLOURS, named.items(), strict=False):
-            edges, shares = histogram(values, low, high)
-            axes.stairs(shares, edges, color=colour, linewidth=1.3, label=name)
-            axes.stairs(shares, edges, color=colour, fill=True, alpha=0.12)
-        axes.set_xscale("log")
-        _plain_ticks(axes.xaxis)
-        _clean(axes, findings.section, "milliseconds (logarithmic)", "% of all")
-        axes.set_ylim(bottom=0)
-        axes.legend(fontsize=7, frameon=False)
-    return figure
+def _latency(axes: Any, findings: Findings) -> None:
+    named = {name: [max(value, 1e-6) for value in values] for name, values in findings.latencies.items() if values}
+    low, high = min(map(min, named.values())), max(map(max, named.values())) * 1.001
+    for colour, (name, values) in zip(COLOURS, named.items(), strict=False):
+        edges, shares = histogram(values, low, high)
+        axes.stairs(shares, edges, color=colour, linewidth=1.3, label=name)
+        axes.stairs(shares, edges, color=colour, fill=True, alpha=0.12)
+    axes.set_xscale("log")
+    _plain_ticks(axes.xaxis)
+    _clean(axes, findings.section, "milliseconds (logarithmic)", "% of all")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=7, frameon=False)
 
 
 # -- throughput over time ------------------------------------------------------------------------------------------------
@@ -168,43 +196,29 @@ def _is_short(counts: dict[int, int], at: int) -> bool:
     return first + 2 not in counts or first + 1 not in counts
 
 
-def _throughput(found: Sequence[Findings], plt: Any) -> Any:
-    shown = [findings for findings in found if any(findings.moments.values())]
-    if not shown:
-        return None
-    figure, panels = _panels(plt, [findings.section for findings in shown])
-    for axes, findings in zip(panels, shown, strict=False):
-        named = {name: moments for name, moments in findings.moments.items() if moments}
-        begun = min(map(min, named.values()))
-        width = max(0.1, (max(map(max, named.values())) - begun) / BINS)
-        for colour, (name, moments) in zip(COLOURS, named.items(), strict=False):
-            axes.plot(*rates(moments, begun, width), color=colour, linewidth=1.3, marker=".", markersize=4, label=name)
-        _clean(axes, f"{findings.section}: turn by turn", "seconds of the run", "a second")
-        axes.set_ylim(bottom=0)
-        axes.legend(fontsize=7, frameon=False)
-    return figure
+def _throughput(axes: Any, findings: Findings) -> None:
+    named = {name: moments for name, moments in findings.moments.items() if moments}
+    begun = min(map(min, named.values()))
+    width = max(0.1, (max(map(max, named.values())) - begun) / BINS)
+    for colour, (name, moments) in zip(COLOURS, named.items(), strict=False):
+        axes.plot(*rates(moments, begun, width), color=colour, linewidth=1.3, marker=".", markersize=4, label=name)
+    _clean(axes, f"{findings.section}: turn by turn", "seconds of the run", "a second")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=7, frameon=False)
 
 
 # -- curves --------------------------------------------------------------------------------------------------------------
 
 
-def _growth(found: Sequence[Findings], plt: Any) -> Any:
-    shown = [findings for findings in found if findings.curves]
-    if not shown:
-        return None
-    figure, panels = _panels(plt, [findings.section for findings in shown], 4.6)
-    for axes, findings in zip(panels, shown, strict=False):
-        for at, (name, curve) in enumerate(findings.curves.items()):
-            style = ("-", "--", ":")[at // len(COLOURS) % 3]
-            axes.plot(
-                *zip(*curve, strict=True), color=COLOURS[at % len(COLOURS)], linestyle=style, marker=".", label=name
-            )
-        _clean(axes, findings.section, *findings.axes)
-        if findings.section == "growth":
-            axes.set(xscale="log", yscale="log")
-            _plain_ticks(axes.yaxis)
-        else:
-            axes.set_ylim(bottom=0)
-        # Beside the curves: there are as many of them as lines of text that fit.
-        axes.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
+def _growth(axes: Any, findings: Findings) -> None:
+    for at, (name, curve) in enumerate(findings.curves.items()):
+        style = {"color": COLOURS[at % len(COLOURS)], "linestyle": ("-", "--", ":")[at // len(COLOURS) % 3]}
+        axes.plot(*zip(*curve, strict=True), **style, marker=".", label=name)
+    _clean(axes, findings.section, *findings.axes)
+    if findings.section == "growth":
+        axes.set(xscale="log", yscale="log")
+        _plain_ticks(axes.yaxis)
+    else:
+        axes.set_ylim(bottom=0)
+    # Beside the curves: there are as many of them as lines of text that fit.
+    axes.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -1,4 +1,4 @@
-"""Who asks for what: an account, a task to read, the endpoints that are measured, and the clearing up."""
+"""What is measured over HTTP: an account, a task to read, the endpoints, and the clearing up."""
 
 import json
 import secrets
@@ -8,24 +8,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tests.performance.load import Endpoint, Measured, measure
-from tests.performance.wire import Answer, Connection, Request
-from tests.support.loopback import Address
+from tests.performance.wire import Answer, Request, ask_once
+from tests.support.loopback import Address, need
 
 API = "/api/v1"
-TASK = {
-    "name": "performance test",
-    "task_type": "performance_test",
-    "celery_task_name": "app.tasks.common_tasks.long_running_task",
-    "args": [0],
-    "kwargs": {"steps": 1},
-}
+LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
 FORM = "application/x-www-form-urlencoded"
 CLEANERS = 8
 HEALTHZ = Endpoint("GET /healthz", lambda _: Request("GET", "/healthz"))
-
-
-class CannotMeasure(Exception):
-    """The server does not let us begin; the message says what it wants."""
 
 
 @dataclass(frozen=True)
@@ -42,35 +32,43 @@ class Account:
         return Request("GET", API + path, token=self.token)
 
     def create(self) -> Request:
-        return Request("POST", f"{API}/tasks/", json.dumps(TASK).encode(), token=self.token)
+        return self.submit(task(LONG_RUNNING, 0, name="performance test", kwargs={"steps": 1}))
+
+    def submit(self, body: dict[str, Any], path: str = "/tasks/") -> Request:
+        return Request("POST", API + path, json.dumps(body).encode(), token=self.token)
 
     def delete(self, task_id: str) -> Request:
         return Request("DELETE", f"{API}/tasks/{task_id}?force=true", token=self.token)
 
 
-async def sign_in(connection: Connection, username: str | None, password: str | None) -> Account:
+def task(celery_task_name: str, *args: Any, **fields: Any) -> dict[str, Any]:
+    """What to post for a task."""
+    named = {"name": "measured", "task_type": "performance_test", "celery_task_name": celery_task_name}
+    return {**named, "args": args, **fields}
+
+
+async def sign_in(address: Address, username: str | None, password: str | None) -> Account:
     """The given account, or a new one where registration is open."""
     if not (username and password):
         username, password = f"perf-{secrets.token_hex(6)}", secrets.token_urlsafe(18)
         body = {"username": username, "email": f"{username}@example.com", "password": password}
-        answer = await connection.ask(Request("POST", f"{API}/auth/register", json.dumps(body).encode()))
-        _need(answer, 201, "register an account (give --username and --password where registration is closed)")
+        answer = await ask_once(address, Request("POST", f"{API}/auth/register", json.dumps(body).encode()))
+        need(
+            answer.status,
+            201,
+            "register an account (give --username and --password where registration is closed)",
+            answer.body.decode(errors="replace"),
+        )
     account = Account(username, password)
-    answer = await connection.ask(account.login())
-    _need(answer, 200, f"log in as {username}")
+    answer = await ask_once(address, account.login())
+    need(answer.status, 200, f"log in as {username}", answer.body.decode(errors="replace"))
     return Account(username, password, answer.json()["access_token"])
 
 
-async def create_one(connection: Connection, account: Account) -> Answer:
-    answer = await connection.ask(account.create())
-    _need(answer, 201, "create a task")
+async def create_one(address: Address, account: Account) -> Answer:
+    answer = await ask_once(address, account.create())
+    need(answer.status, 201, "create a task", answer.body.decode(errors="replace"))
     return answer
-
-
-def _need(answer: Answer, status: int, what: str) -> None:
-    if answer.status != status:
-        detail = answer.body[:200].decode(errors="replace")
-        raise CannotMeasure(f"the server answered {answer.status} when asked to {what}: {detail}")
 
 
 def endpoints(account: Account, task_id: str) -> list[Endpoint]:

@@ -9,6 +9,7 @@ from tests.performance.bench import Bench
 from tests.performance.figures import percentile
 from tests.performance.findings import Findings
 from tests.performance.flames import flame
+from tests.performance.goals import ratio
 from tests.performance.load import Endpoint, Measured
 from tests.performance.processes import CpuMeter
 from tests.support.loopback import Address
@@ -64,6 +65,11 @@ def take_turns(bench: Bench, ways: Sequence[Way], settle: Callable[[Way], float]
 def _add(cpu: dict[str, float], meter: CpuMeter) -> None:
     for name, seconds in meter.read().items():
         cpu[name] = cpu.get(name, 0.0) + seconds
+
+
+def rates(ours: Way, other: Way) -> list[float]:
+    """How often as many a second it did as the other way, round by round."""
+    return [ratio(ours.per_second(number), other.per_second(number)) for number in range(len(ours.rounds))]
 
 
 def keep(findings: Findings, ways: Sequence[Way]) -> None:

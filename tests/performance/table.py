@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.performance.capacity_tables import capacity_tables, markdown_table
+from tests.performance.figures import aligned
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, figure
 
@@ -22,24 +23,18 @@ def _rows(found: Sequence[Findings]) -> list[str]:
     rows = [row for findings in found for row in findings.rows]
     if not rows and not any(findings.errors for findings in found):
         return []
-    widths = [
-        min(WIDEST, max([len(HEADS[at]), *(len(cells[at]) for cells in map(_cells, rows))])) for at in range(len(HEADS))
-    ]
-    lines = [_line(HEADS, widths), "─" * (sum(widths) + 2 * len(widths))]
+    head, rule, *lines = aligned(HEADS, [_cells(row) for row in rows], widest=WIDEST)
+    told = [head, rule]
     for findings in found:
         for row in findings.rows:
-            lines.append(_line(_cells(row), widths))
-            lines += [f"      {row.note}"] if row.note else []
-        lines += [f"ERROR in {findings.section}: {error}" for error in findings.errors]
-    return ["\n".join(lines)]
+            told += [lines.pop(0), *([f"      {row.note}"] if row.note else [])]
+        told += [f"ERROR in {findings.section}: {error}" for error in findings.errors]
+    return ["\n".join(told)]
 
 
 def _printed_costs(found: Sequence[Findings]) -> list[str]:
     heads, rows = costs(found)
-    if not rows:
-        return []
-    widths = [max(len(line[at]) for line in (heads, *rows)) for at in range(len(heads))]
-    return ["\n".join(["CPU microseconds each:", *(_line(line, widths) for line in (heads, *rows))])]
+    return ["\n".join(["CPU microseconds each:", *aligned(heads, rows)])] if rows else []
 
 
 def costs(found: Sequence[Findings]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -59,10 +54,6 @@ def costs(found: Sequence[Findings]) -> tuple[tuple[str, ...], list[tuple[str, .
     return ("section", "way", "a second", *parts), rows
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-
 def _cells(row: Comparison) -> tuple[str, ...]:
     return (row.what, row.against, str(row.goal), row.measured, row.verdict)
 
@@ -75,15 +66,11 @@ def markdown(found: Sequence[Findings], machine: dict[str, Any]) -> dict[str, st
         f"of {machine['flush_milliseconds']:g} ms, {machine['system']}; "
         f"{machine['versions']}."
     )
-    rows = markdown_table(
-        (*HEADS[:4], "reached", "note"), [_markdown_cells(row) for findings in found for row in findings.rows]
-    )
+    cells = [_markdown_cells(row) for findings in found for row in findings.rows]
+    rows = markdown_table((*HEADS[:4], "reached", "note"), cells)
     spent = costs(found)
-    cpu = (
-        ["CPU microseconds each, by process; the generator is what makes the load:", markdown_table(*spent)]
-        if spent[1]
-        else []
-    )
+    told = "CPU microseconds each, by process; the generator is what makes the load:"
+    cpu = [told, markdown_table(*spent)] if spent[1] else []
     broken = [f"- {findings.section}: {error.splitlines()[0]}" for findings in found for error in findings.errors]
     errors = ["Errors:\n\n" + "\n".join(broken)] if broken else []
     blocks = {}

@@ -92,3 +92,11 @@ class Connection:
         if self._writer is not None:
             self._writer.close()
         self._reader = self._writer = None
+
+
+async def ask_once(address: Address, request: Request) -> Answer:
+    """One request on a connection of its own."""
+    connection = Connection(address)
+    answer = await connection.ask(request)
+    await connection.close()
+    return answer

@@ -61,9 +61,8 @@ def _coverage(*arguments: str) -> None:
 def summarise(data: dict[str, Any]) -> dict[str, Any]:
     packages: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path, file in data["files"].items():
-        packages["/".join(Path(path).parts[:2]) if Path(path).parent.name != "app" else "app/*.py"].append(
-            file["summary"]
-        )
+        name = "/".join(Path(path).parts[:2]) if Path(path).parent.name != "app" else "app/*.py"
+        packages[name].append(file["summary"])
     rows = [{"name": name, **_total(files)} for name, files in sorted(packages.items())]
     return {"percent": data["totals"]["percent_covered"], "packages": rows}
 

@@ -1,7 +1,7 @@
 """Small pieces of HTML. Whatever comes from a test is escaped here."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tests.report.model import Case
 
@@ -33,23 +33,28 @@ def bar(parts: Iterable[tuple[str, float]]) -> str:
     return f'<div class="bar">{inner}</div>'
 
 
-def row(cells: Sequence[str], numbers: frozenset[int] | set[int] = frozenset()) -> str:
+def with_note(text: str, note: str) -> str:
+    """The text, with a line below it where there is a note."""
+    return esc(text) + (f"<br><span class=soft>{esc(note)}</span>" if note else "")
+
+
+def row(cells: Iterable[str], numbers: Collection[int] = ()) -> str:
     inner = "".join(f"<td{' class=n' if at in numbers else ''}>{cell}</td>" for at, cell in enumerate(cells))
     return f"<tr>{inner}</tr>"
 
 
 def table(
-    heads: Sequence[str],
-    rows: Iterable[str],
-    numbers: frozenset[int] | set[int] = frozenset(),
-    wide: frozenset[int] | set[int] = frozenset(),
+    heads: Sequence[str], rows: Iterable[Iterable[str]], numbers: Collection[int] = (), wide: Collection[int] = ()
 ) -> str:
+    """Rows of cells; `numbers` and `wide` are columns."""
+
     def head(at: int, text: str) -> str:
         kind = " class=n" if at in numbers else " class=w" if at in wide else ""
         return f"<th{kind}>{esc(text)}</th>"
 
     top = "".join(head(at, text) for at, text in enumerate(heads))
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    body = "".join(row(cells, numbers) for cells in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def failures(cases: Sequence[Case]) -> str:

@@ -5,7 +5,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tests.report.markup import bar, esc, row, section, table, tag
+from tests.report.markup import bar, esc, row, section, table, tag, with_note
 
 GOOD_PERCENT, POOR_PERCENT = 85, 60
 
@@ -14,11 +14,8 @@ def coverage_section(data: dict[str, Any] | None) -> str:
     if not data:
         return ""
     rows = [
-        row(
-            [f"<span class=mono>{esc(part['name'])}</span>", str(part["statements"]), str(part["missing"]),
-             f"{part['percent']:.0f} %", bar([(_colour(part["percent"]), part["percent"] / 100)])],
-            numbers={1, 2, 3},
-        )
+        [f"<span class=mono>{esc(part['name'])}</span>", str(part["statements"]), str(part["missing"]),
+         f"{part['percent']:.0f} %", bar([(_colour(part["percent"]), part["percent"] / 100)])]
         for part in data["packages"]
     ]  # fmt: skip
     told = (
@@ -38,14 +35,9 @@ def security_section(data: dict[str, Any] | None) -> str:
         return ""
     body = f"<p class=soft>Black-box probes of <span class=mono>security_test.py</span> against {esc(data['url'])}.</p>"
     for group, checks in groupby(data["checks"], key=lambda check: check["group"]):
-        rows = [row([tag(check["outcome"]), _named(check)]) for check in checks]
+        rows = [row([tag(check["outcome"]), with_note(check["name"], check["detail"])]) for check in checks]
         body += f"<h3>{esc(group)}</h3><table class=checks>{''.join(rows)}</table>"
     return section("Security", body)
-
-
-def _named(check: dict[str, Any]) -> str:
-    told = f"<br><span class=soft>{esc(check['detail'])}</span>" if check["detail"] else ""
-    return esc(check["name"]) + told
 
 
 def performance_section(data: dict[str, Any] | None, plot: Path) -> str:
@@ -60,17 +52,14 @@ def _endpoints(data: dict[str, Any]) -> str:
     if not data["endpoints"]:
         return ""
     rows = [
-        row(
-            [f"<span class=mono>{esc(end['name'])}</span>", str(end["requests"]), f"{end['per_second']:.0f}",
-             *(f"{end['milliseconds'][key]:.1f}" for key in ("p50", "p90", "p99", "max")),
-             f"{end['ratio']:.2f}", f"<b>{sum(end['errors'].values())}</b>" if end["errors"] else "0"],
-            numbers=set(range(1, 9)),
-        )
+        [f"<span class=mono>{esc(end['name'])}</span>", str(end["requests"]), f"{end['per_second']:.0f}",
+         *(f"{end['milliseconds'][key]:.1f}" for key in ("p50", "p90", "p99", "max")),
+         f"{end['ratio']:.2f}", f"<b>{sum(end['errors'].values())}</b>" if end["errors"] else "0"]
         for end in data["endpoints"]
     ]  # fmt: skip
     heads = ["endpoint", "requests", "per second", "p50 ms", "p90", "p99", "max", "vs /healthz", "errors"]
     told = f"<p class=soft>{data['clients']} clients at once; {esc(data['server'])}. Ratios hold, absolute figures drift.</p>"
-    return told + table(heads, rows, numbers=set(range(1, 9)))
+    return told + table(heads, rows, numbers=range(1, 9))
 
 
 def _compared(data: dict[str, Any]) -> str:
@@ -78,15 +67,11 @@ def _compared(data: dict[str, Any]) -> str:
     if not compared:
         return ""
     rows = [
-        row([_what(line), esc(line["against"]), esc(line["goal"]), esc(line["measured"]), _verdict(line)]) for line in compared
+        [with_note(line["what"], line["note"]), *(esc(line[key]) for key in ("against", "goal", "measured")), _verdict(line)]
+        for line in compared
     ]  # fmt: skip
     told = f"<p class=soft>Size {esc(data['size'])}, rounds: {data['machine']['rounds']}. A goal that is not reached fails nothing.</p>"
     return "<h3>Compared</h3>" + told + table(["what", "against", "goal", "measured", ""], rows)
-
-
-def _what(line: dict[str, Any]) -> str:
-    note = f"<br><span class=soft>{esc(line['note'])}</span>" if line["note"] else ""
-    return esc(line["what"]) + note
 
 
 def _verdict(line: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.report.markup import bar, esc, failures, row, seconds, section, table, tag
+from tests.report.markup import bar, esc, failures, seconds, section, table, tag, with_note
 from tests.report.measures import coverage_section, performance_section, security_section
 from tests.report.model import Run, SuiteResult
 
@@ -45,31 +45,22 @@ def _cards(run: Run) -> str:
     if run.coverage:
         figures.append((f"{run.coverage['percent']:.0f} %", "coverage of app"))
     figures.append((f"{sum(bool(suite.cases) for suite in run.suites)} of {len(run.suites)}", "suites ran"))
-    cards = "".join(
-        f'<div class="card"><b>{value}</b><span class="soft">{name}</span></div>' for value, name in figures
-    )
-    return f'<div class="cards">{cards}</div>'
+    cards = (f'<div class="card"><b>{value}</b><span class="soft">{name}</span></div>' for value, name in figures)
+    return f'<div class="cards">{"".join(cards)}</div>'
 
 
 def _suites(suites: list[SuiteResult]) -> str:
-    rows = [_suite(suite) for suite in suites]
     heads = ["suite", "", "passed", "failed", "skipped", "time", ""]
-    return section("Suites", table(heads, rows, numbers={2, 3, 4, 5}, wide={6}))
+    return section("Suites", table(heads, map(_suite, suites), numbers={2, 3, 4, 5}, wide={6}))
 
 
-def _suite(suite: SuiteResult) -> str:
+def _suite(suite: SuiteResult) -> list[str]:
     counts = {kind: suite.count(kind) for kind in ("passed", "failed", "skipped")}
     total = sum(counts.values())
     picture = bar([(kind, count / total) for kind, count in counts.items()]) if total else ""
     note = f'<span class="soft">{esc(suite.note)}</span>' if suite.note else ""
-    cells = [
-        f"<b>{esc(suite.name)}</b>",
-        tag(suite.state),
-        *map(str, counts.values()),
-        seconds(suite.seconds),
-        picture + note,
-    ]
-    return row(cells, numbers={2, 3, 4, 5})
+    name, told = f"<b>{esc(suite.name)}</b>", map(str, counts.values())
+    return [name, tag(suite.state), *told, seconds(suite.seconds), picture + note]
 
 
 def _slowest(run: Run) -> str:
@@ -78,11 +69,8 @@ def _slowest(run: Run) -> str:
     if not cases or not cases[0].seconds:
         return ""
     rows = [
-        row(
-            [esc(case.suite), f"{esc(case.name)}<br><span class='soft'>{esc(case.group)}</span>",
-             seconds(case.seconds), bar([("", case.seconds / cases[0].seconds)])],
-            numbers={2},
-        )
+        [esc(case.suite), with_note(case.name, case.group), seconds(case.seconds),
+         bar([("", case.seconds / cases[0].seconds)])]
         for case in cases
     ]  # fmt: skip
     return section("Slowest tests", table(["suite", "test", "time", ""], rows, numbers={2}, wide={3}))
@@ -90,5 +78,5 @@ def _slowest(run: Run) -> str:
 
 def _skipped(run: Run) -> str:
     cases = [case for case in run.cases("skipped") if case.suite != "security"]
-    rows = [row([esc(case.suite), esc(case.name), esc(case.text)]) for case in cases]
+    rows = [[esc(case.suite), esc(case.name), esc(case.text)] for case in cases]
     return section("Skipped", table(["suite", "test", "why"], rows)) if rows else ""

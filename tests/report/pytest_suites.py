@@ -49,9 +49,8 @@ def _result(name: str, xml: Path, code: int) -> SuiteResult:
         result.note = "no test matches"
     elif code != 0 and not result.count("failed"):
         # A crash, an error at collection, a process left behind: red, though no single test is.
-        result.cases.append(
-            Case(name, "pytest", "the session itself", "failed", 0, f"pytest ended with exit code {code}")
-        )
+        text = f"pytest ended with exit code {code}"
+        result.cases.append(Case(name, "pytest", "the session itself", "failed", 0, text))
     return result
 
 

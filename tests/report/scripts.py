@@ -34,7 +34,7 @@ def _security(output: Path) -> int:
             admin, _ = stack.make_user("admin")
             credentials = dict(zip(ADMIN_VARIABLES, (admin["username"], accounts.PASSWORD), strict=True))
             code = _script("security_test.py", stack.url, "--json", str(output), env=credentials)
-        services.dismiss_guardian()
+        services.clear_up()
     return code
 
 
@@ -52,21 +52,15 @@ def _cases(name: str, output: Path) -> list[Case]:
         return []
     data = json.loads(output.read_text(encoding="utf-8"))
     if name == "security":
-        return [_check(row) for row in data["checks"]]
-    sections = [_section(row) for row in data["sections"]]
-    return [*(_endpoint(row) for row in data["endpoints"]), *sections]
+        return [
+            Case(name, row["group"], row["name"], row["outcome"], row["seconds"], row["detail"])
+            for row in data["checks"]
+        ]
+    endpoints = [_case("endpoint", row["name"], row, f"errors: {row['errors']}") for row in data["endpoints"]]
+    return endpoints + [_case("section", row["section"], row, "\n".join(row["errors"])) for row in data["sections"]]
 
 
-def _check(row: dict[str, Any]) -> Case:
-    return Case("security", row["group"], row["name"], row["outcome"], row["seconds"], row["detail"])
-
-
-def _endpoint(row: dict[str, Any]) -> Case:
-    text = f"errors: {row['errors']}" if row["errors"] else ""
-    return Case("performance", "endpoint", row["name"], "failed" if row["errors"] else "passed", row["seconds"], text)
-
-
-def _section(row: dict[str, Any]) -> Case:
+def _case(kind: str, name: str, row: dict[str, Any], errors: str) -> Case:
     """A goal that is not reached is told in the table and fails nothing."""
     outcome: Outcome = "failed" if row["errors"] else "passed"
-    return Case("performance", "section", row["section"], outcome, row["seconds"], "\n".join(row["errors"]))
+    return Case("performance", kind, name, outcome, row["seconds"], errors if row["errors"] else "")

@@ -1,21 +1,20 @@
-"""Who is asking: tokens that must not be believed, logins that must not tell."""
+"""Authentication: tokens that must be refused, logins that must not tell which users exist."""
 
 from tests.security import tokens
-from tests.security.registry import AUTHENTICATION, check, expect
+from tests.security.registry import AUTHENTICATION, REFUSED, check, expect, expect_status
 from tests.security.target import Target
 
 
 def _refused(target: Target, token: str, what: str) -> None:
     answer = target.ask("GET", "/users/me", headers={"Authorization": b"Bearer " + token.encode()})
-    expect(answer.status_code == 401, f"{what}: {answer.status_code}")
+    expect_status(answer, 401, f"{what}")
 
 
 @check(AUTHENTICATION)
 def no_token(target: Target) -> None:
     """A request without a token is answered 401 with a challenge"""
     for path in ("/users/me", "/tasks/", f"/tasks/{target.task['id']}", "/tasks/count"):
-        answer = target.ask("GET", path)
-        expect(answer.status_code == 401, f"GET {path} without a token: {answer.status_code}")
+        answer = expect_status(target.ask("GET", path), 401, f"GET {path} without a token")
         challenge = answer.headers.get("WWW-Authenticate", "")
         expect(challenge.startswith("Bearer"), f"GET {path}: WWW-Authenticate is {challenge!r}")
 
@@ -30,14 +29,9 @@ def malformed_token(target: Target) -> None:
 @check(AUTHENTICATION)
 def wrong_scheme(target: Target) -> None:
     """A good token under another scheme than Bearer is answered 401"""
-    for value in (
-        target.alice.token,
-        f"Basic {target.alice.token}",
-        f"Token {target.alice.token}",
-        "Bearer",
-    ):
+    for value in (target.alice.token, f"Basic {target.alice.token}", f"Token {target.alice.token}", "Bearer"):
         answer = target.ask("GET", "/users/me", headers={"Authorization": value})
-        expect(answer.status_code == 401, f"Authorization: {value[:8]}…: {answer.status_code}")
+        expect_status(answer, 401, f"Authorization: {value[:8]}…")
 
 
 @check(AUTHENTICATION)
@@ -90,8 +84,7 @@ def key_in_the_header(target: Target) -> None:
 def deep_header(target: Target) -> None:
     """A deeply nested or huge token header is refused without a server error"""
     for token in (tokens.deep_header(), tokens.deep_header(20_000), tokens.encode(b"x" * 30_000) + ".a.b"):
-        answer = target.ask("GET", "/users/me", token)
-        expect(answer.status_code in {400, 401, 413, 431}, f"a token of {len(token)} bytes: {answer.status_code}")
+        expect_status(target.ask("GET", "/users/me", token), {400, 401, 413, 431}, f"a token of {len(token)} bytes")
 
 
 @check(AUTHENTICATION)
@@ -104,23 +97,21 @@ def refresh_as_access(target: Target) -> None:
 def access_as_refresh(target: Target) -> None:
     """An access token is no refresh token"""
     answer = target.ask("POST", "/auth/refresh", json={"refresh_token": target.alice.token})
-    expect(answer.status_code in {401, 422}, f"an access token refreshed: {answer.status_code}")
+    expect_status(answer, {401, 422}, "an access token refreshed")
 
 
 @check(AUTHENTICATION)
 def token_in_the_query(target: Target) -> None:
     """A token in the query string does not authenticate: URLs end up in logs"""
     for name in ("token", "access_token", "authorization"):
-        answer = target.ask("GET", "/users/me", params={name: target.alice.token})
-        expect(answer.status_code == 401, f"?{name}=: {answer.status_code}")
+        expect_status(target.ask("GET", "/users/me", params={name: target.alice.token}), 401, f"?{name}=")
 
 
 @check(AUTHENTICATION)
 def same_answer_for_unknown_users(target: Target) -> None:
     """A wrong password and an unknown user get the same answer"""
     wrong, unknown = (
-        target.ask("POST", "/auth/login", data={"username": name, "password": "not-the-password-1"})
-        for name in (target.mallory.username, "nobody-of-this-name")
+        target.ask_login(name, "not-the-password-1") for name in (target.mallory.username, "nobody-of-this-name")
     )
     expect(wrong.status_code == unknown.status_code == 401, f"{wrong.status_code} and {unknown.status_code}")
     differing = {key for key in wrong.json() if wrong.json()[key] != unknown.json().get(key)} - {"request_id"}
@@ -131,11 +122,10 @@ def same_answer_for_unknown_users(target: Target) -> None:
 def logout_ends_the_login(target: Target) -> None:
     """After a logout its access and refresh tokens are worthless"""
     login = target.login(target.mallory)
-    answer = target.ask("POST", "/auth/logout", login["access_token"])
-    expect(answer.status_code == 204, f"logout: {answer.status_code}")
+    expect_status(target.ask("POST", "/auth/logout", login["access_token"]), 204, "logout")
     _refused(target, login["access_token"], "the access token after logout")
     answer = target.ask("POST", "/auth/refresh", json={"refresh_token": login["refresh_token"]})
-    expect(answer.status_code == 401, f"the refresh token after logout: {answer.status_code}")
+    expect_status(answer, 401, "the refresh token after logout")
 
 
 @check(AUTHENTICATION)
@@ -143,9 +133,9 @@ def replayed_refresh_token(target: Target) -> None:
     """A refresh token works once; its replay ends the whole login"""
     login = target.login(target.mallory)
     fresh = target.ask("POST", "/auth/refresh", json={"refresh_token": login["refresh_token"]})
-    expect(fresh.status_code == 200, f"the first use: {fresh.status_code}")
+    expect_status(fresh, 200, "the first use")
     replay = target.ask("POST", "/auth/refresh", json={"refresh_token": login["refresh_token"]})
-    expect(replay.status_code == 401, f"the second use: {replay.status_code}")
+    expect_status(replay, 401, "the second use")
     _refused(target, fresh.json()["access_token"], "the family's new access token after a replay")
 
 
@@ -153,22 +143,20 @@ def replayed_refresh_token(target: Target) -> None:
 def short_password(target: Target) -> None:
     """A password of less than eight characters is refused"""
     body = {"current_password": target.mallory.password, "new_password": "Ab1!xyz"}
-    answer = target.ask("PUT", "/users/me/password", target.mallory.token, json=body)
-    expect(answer.status_code == 422, f"a new password of 7 characters: {answer.status_code}")
+    expect_status(target.as_mallory("PUT", "/users/me/password", json=body), 422, "a new password of 7 characters")
 
 
 @check(AUTHENTICATION)
 def common_password(target: Target) -> None:
-    """Passwords that everybody tries first are refused"""
+    """The most common passwords are refused"""
     for password in ("password", "12345678", "qwertyuiop", "Password1", "iloveyou", target.mallory.username):
         body = {"current_password": target.mallory.password, "new_password": password}
-        answer = target.ask("PUT", "/users/me/password", target.mallory.token, json=body)
-        expect(answer.status_code == 422, f"{password[:9]!r} as a new password: {answer.status_code}")
+        answer = target.as_mallory("PUT", "/users/me/password", json=body)
+        expect_status(answer, 422, f"{password[:9]!r} as a new password")
 
 
 @check(AUTHENTICATION)
 def password_change_needs_the_old_one(target: Target) -> None:
     """A stolen token alone cannot change the password"""
     body = {"current_password": "not-the-password-1", "new_password": target.mallory.password}
-    answer = target.ask("PUT", "/users/me/password", target.mallory.token, json=body)
-    expect(400 <= answer.status_code < 500, f"with a wrong current password: {answer.status_code}")
+    expect_status(target.as_mallory("PUT", "/users/me/password", json=body), REFUSED, "with a wrong current password")

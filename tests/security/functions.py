@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.security.registry import FUNCTIONS, check, expect
+from tests.security.registry import FUNCTIONS, check, expect, expect_status
 from tests.security.target import Target
 
 
@@ -21,18 +21,16 @@ def _calls(target: Target) -> list[tuple[str, str, dict[str, Any]]]:
 
 @check(FUNCTIONS)
 def user_administration(target: Target) -> None:
-    """A user who is no administrator administers no users"""
+    """A user without the role of an administrator administers no users"""
     for method, path, options in _calls(target):
-        answer = target.ask(method, path, target.mallory.token, **options)
-        expect(answer.status_code in {403, 404}, f"{method} {path}: {answer.status_code}")
+        expect_status(target.as_mallory(method, path, **options), {403, 404}, f"{method} {path}")
 
 
 @check(FUNCTIONS)
 def anonymous_administration(target: Target) -> None:
-    """Nobody administers users without a token"""
+    """A request without a token administers no users"""
     for method, path, options in _calls(target):
-        answer = target.ask(method, path, **options)
-        expect(answer.status_code == 401, f"{method} {path}: {answer.status_code}")
+        expect_status(target.ask(method, path, **options), 401, f"{method} {path}")
 
 
 @check(FUNCTIONS)
@@ -44,10 +42,9 @@ def claimed_role(target: Target) -> None:
         "X-Forwarded-User": "admin",
         "X-Original-URL": "/api/v1/users/",
     }
-    answer = target.ask("GET", "/users/", target.mallory.token, headers=claims)
-    expect(answer.status_code in {403, 404}, f"GET /users/ with claims: {answer.status_code}")
-    me = target.ask("GET", "/users/me", target.mallory.token, headers=claims)
-    expect(me.json()["id"] == target.mallory.id, "GET /users/me with claims is somebody else")
+    expect_status(target.as_mallory("GET", "/users/", headers=claims), {403, 404}, "GET /users/ with claims")
+    me = target.as_mallory("GET", "/users/me", headers=claims)
+    expect(me.json()["id"] == target.mallory.id, "GET /users/me with claims is another user")
 
 
 @check(FUNCTIONS)
@@ -55,8 +52,8 @@ def method_override(target: Target) -> None:
     """A header cannot turn a GET into a DELETE"""
     path = f"/tasks/{target.task['id']}"
     for name in ("X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"):
-        target.ask("GET", path + "?force=true&_method=DELETE", target.alice.token, headers={name: "DELETE"})
-        answer = target.ask("GET", path, target.alice.token)
+        target.as_alice("GET", path + "?force=true&_method=DELETE", headers={name: "DELETE"})
+        answer = target.as_alice("GET", path)
         expect(answer.status_code == 200 and answer.json()["status"] == "pending", f"{name} was obeyed")
 
 

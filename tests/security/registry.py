@@ -1,7 +1,7 @@
 """Named checks, grouped by OWASP API Security Top 10 (2023) category."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,13 +19,13 @@ MISCONFIGURATION = "API8:2023 Security misconfiguration"
 INJECTION = "Injection and cross-site scripting (Top 10:2025 A05)"
 FORGERY = "Cross-site request forgery and CORS (API8:2023)"
 
+# Statuses: a refusal, and whatever is no error of the server.
+REFUSED = range(400, 500)
+HANDLED = range(500)
+
 
 class CheckFailed(Exception):
     """The behaviour is weak; the message says what was seen."""
-
-
-class Skipped(Exception):
-    """The check cannot be made on this deployment; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,13 @@ def expect(held: object, seen: str) -> None:
         raise CheckFailed(seen)
 
 
+def expect_status(answer: httpx.Response, allowed: int | Container[int], what: str = "") -> httpx.Response:
+    """The answer; raises CheckFailed with what was asked unless its status is allowed."""
+    held = answer.status_code == allowed if isinstance(allowed, int) else answer.status_code in allowed
+    expect(held, f"{what or f'{answer.request.method} {answer.request.url.path}'}: {answer.status_code}")
+    return answer
+
+
 def run_checks(target: Target) -> Iterator[Result]:
     """Groups in the order of the categories, checks as they are written."""
     for each in sorted(CHECKS, key=lambda check: list(GROUPS).index(check.group)):
@@ -85,8 +92,6 @@ def run_one(each: Check, target: Target) -> Result:
         outcome, detail = "passed", ""
     except CheckFailed as finding:
         outcome, detail = "failed", str(finding)
-    except Skipped as why:
-        outcome, detail = "skipped", str(why)
     except (httpx.HTTPError, OSError, ValueError, LookupError, TypeError) as error:
         # No answer, or one of another shape than the contract's: nothing was proven.
         outcome, detail = "failed", f"{type(error).__name__}: {error}"

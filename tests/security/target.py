@@ -10,14 +10,10 @@ from typing import Any, Self
 
 import httpx
 
-from tests.support.loopback import Address
+from tests.support.loopback import Address, need
 
 API = "/api/v1"
 SECONDS = 15.0
-
-
-class CannotProbe(Exception):
-    """The server does not let us begin; the message says what it wants."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class Target:
     mallory: Account
     task: dict[str, Any]
     admin_token: str | None = None
-    created: list[tuple[str, str]] = field(default_factory=list)
+    created: list[tuple[str, str]] = field(default_factory=list)  # tasks: their ids, and their owners' ids
     keys: list[tuple[str, str]] = field(default_factory=list)
 
     def ask(self, method: str, path: str, token: str | None = None, **options: Any) -> httpx.Response:
@@ -49,7 +45,19 @@ class Target:
         if token is not None:
             headers.setdefault("Authorization", f"Bearer {token}")
         url = path[1:] if path.startswith("//") else API + path
-        return self.http.request(method, url, headers=headers, **options)
+        answer = self.http.request(method, url, headers=headers, **options)
+        if (method, path, answer.status_code) == ("POST", "/tasks/", httpx.codes.CREATED):
+            self.created.append((answer.json()["id"], answer.json()["user_id"]))
+        return answer
+
+    def ask_login(self, username: str, password: str, **options: Any) -> httpx.Response:
+        return self.ask("POST", "/auth/login", data={"username": username, "password": password}, **options)
+
+    def as_alice(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self.ask(method, path, self.alice.token, **options)
+
+    def as_mallory(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self.ask(method, path, self.mallory.token, **options)
 
     def raw(self, data: bytes) -> bytes:
         """What comes back on a bare connection: for what no library would send. A server may hang up at any point."""
@@ -68,12 +76,9 @@ class Target:
         """Another login of this account."""
         return _login(self.http, account.username, account.password)
 
-    def new_task(self, token: str, **fields: Any) -> httpx.Response:
-        """Create a task that nobody runs before tomorrow; it is deleted at the end."""
-        answer = self.ask("POST", "/tasks/", token, json={**task_body(), **fields})
-        if answer.status_code == httpx.codes.CREATED:
-            self.created.append((answer.json()["id"], token))
-        return answer
+    def new_task(self, owner: Account | None = None, **fields: Any) -> httpx.Response:
+        """Create a task, of Mallory by default, that is due tomorrow; it is deleted at the end."""
+        return self.ask("POST", "/tasks/", (owner or self.mallory).token, json={**task_body(), **fields})
 
     def __enter__(self) -> Self:
         return self
@@ -85,8 +90,9 @@ class Target:
             self.http.close()
 
     def _clear_up(self) -> None:
-        for task_id, token in self.created:
-            self.ask("DELETE", f"/tasks/{task_id}", token, params={"force": "true"})
+        for task_id, owner in self.created:
+            ask = self.as_alice if owner == self.alice.id else self.as_mallory
+            ask("DELETE", f"/tasks/{task_id}", params={"force": "true"})
         for key_id, token in self.keys:
             self.ask("DELETE", f"/auth/api-keys/{key_id}", token)
         for account in (self.alice, self.mallory) if self.admin_token else ():
@@ -110,8 +116,8 @@ def prepare(address: Address, username: str | None, password: str | None) -> Tar
         admin = _login(http, username, password)["access_token"] if username and password else None
         alice, mallory = _account(http, "alice", admin), _account(http, "mallory", admin)
         target = Target(address, http, alice, mallory, {}, admin)
-        created = target.new_task(alice.token)
-        _need(created, 201, "create a task")
+        created = target.new_task(alice)
+        need(created.status_code, 201, "create a task", created.text)
     except BaseException:
         http.close()
         raise
@@ -124,11 +130,14 @@ def _account(http: httpx.Client, name: str, admin: str | None) -> Account:
     body = {"username": username, "email": f"{username}@example.com", "password": password}
     if admin:
         answer = http.post(f"{API}/users/", json=body, headers={"Authorization": f"Bearer {admin}"})
-        _need(answer, 201, "create an account as the given user, who must be an administrator")
+        need(answer.status_code, 201, "create an account as the given user, who must be an administrator", answer.text)
     else:
         answer = http.post(f"{API}/auth/register", json=body)
-        _need(
-            answer, 201, "register (where registration is closed, give --username and --password of an administrator)"
+        need(
+            answer.status_code,
+            201,
+            "register (where registration is closed, give --username and --password of an administrator)",
+            answer.text,
         )
     tokens = _login(http, username, password)
     return Account(
@@ -138,10 +147,5 @@ def _account(http: httpx.Client, name: str, admin: str | None) -> Account:
 
 def _login(http: httpx.Client, username: str, password: str) -> dict[str, Any]:
     answer = http.post(f"{API}/auth/login", data={"username": username, "password": password})
-    _need(answer, 200, f"log in as {username}")
+    need(answer.status_code, 200, f"log in as {username}", answer.text)
     return dict(answer.json())
-
-
-def _need(answer: httpx.Response, status: int, what: str) -> None:
-    if answer.status_code != status:
-        raise CannotProbe(f"the server answered {answer.status_code} when asked to {what}: {answer.text[:200]}")

@@ -68,6 +68,7 @@ def _tasks(mine: _Caller) -> None:
         task_id = mine.task(**fields)
         mine("GET", f"/tasks/{task_id}?wait=30")
         mine("GET", f"/tasks/{task_id}/attempts")
+    mine("GET", f"/tasks/{task_id}", headers={"If-None-Match": "*"})
     mine("GET", f"/tasks/{task_id}/events")
     mine("GET", "/tasks/events")
     pending = mine.task(delay_seconds=3600, expires_at="2100-01-01T00:00:00+02:00", max_attempts=3, metadata={"a": 1})
@@ -78,6 +79,9 @@ def _tasks(mine: _Caller) -> None:
     mine("POST", f"/tasks/{pending}/retry")
     mine("POST", f"/tasks/{pending}/retry")
     mine("DELETE", f"/tasks/{pending}?force=true")
+    running = mine.task(args=[60])
+    mine("GET", f"/tasks/{running}?wait=1")
+    mine("DELETE", f"/tasks/{running}?force=true")
     mine("POST", "/tasks/batch", json={"tasks": [LATER, LATER]})
     for path in ("/tasks/?limit=2", "/tasks/count", "/tasks/types", "/tasks/?cursor=x", "/tasks/?user_id=all"):
         mine("GET", path)

@@ -7,6 +7,7 @@ fresh_database  the settings of this process on a database of the test's own, in
 client          starlette's TestClient on `create_app()`, in this process, on a fresh database
 tasks, admin    a new user's and a new administrator's view of the task endpoints; see `tests/support/task_client.py`
 make_user       `make_user(role="user") -> (user, access token)`, seen by `client`; `register_user` makes it through the API
+user, token     one such user, and the access token
 stack           processes on a fresh database; see `tests/support/stack.py`
 start           the same with the example tasks, `start(**settings) -> Running`; see `tests/support/running.py`
 ledger, gate    files by which a test and an example task speak to each other
@@ -26,12 +27,11 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.db.session import SessionLocal, engine
-from app.launcher.postgres import EmbeddedPostgres
 from app.models import User
-from tests.support import accounts, guardian, waiting
+from tests.support import accounts, waiting
 from tests.support.running import Running, example_stack
 from tests.support.services import Services, environment
-from tests.support.settings import settings
+from tests.support.settings import on_new_database, settings
 from tests.support.stack import Stack
 from tests.support.task_client import TaskClient, task_client
 from tests.support.tasks import new_login
@@ -50,27 +50,15 @@ def services() -> Iterator[Services]:
         yield started
 
 
-class DurableServices(Services):
-    """Servers that a test may kill: what PostgreSQL has committed is on disk."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=True)
-
-
 @pytest.fixture(scope="module")
 def own_services(services: Services) -> Iterator[Services]:
-    """For tests that crash or restart a server under their stack: nobody else's data are on these."""
-    sessions_mark = os.environ[guardian.VARIABLE]
-    own = DurableServices()
+    """For tests that crash or restart a server under their stack: other tests have no data on these."""
+    own = Services(durable=True)
     try:
         with own as started:
             yield started
     finally:
-        os.environ[guardian.VARIABLE] = sessions_mark
-        left = own.survivors()
-        own.end_survivors()
-        own.dismiss_guardian()
+        left = own.clear_up()
     assert not left, left
 
 
@@ -92,10 +80,8 @@ def db(services: Services, rollback_database: str) -> Iterator[Session]:
 
 @pytest.fixture
 def fresh_database(services: Services) -> Iterator[None]:
-    name = services.new_database()
-    with settings(environment(services.database_url(name), services.flushed_broker())):
+    with on_new_database(services):
         yield
-    services.drop_database(name)
 
 
 @pytest.fixture
@@ -118,6 +104,21 @@ def make_user(client: TestClient) -> Callable[..., tuple[dict[str, Any], str]]:
         return client.get(f"{accounts.API}/users/me", headers=accounts.bearer(token)).json(), token
 
     return make
+
+
+@pytest.fixture
+def login_of_user(make_user: Callable[..., tuple[dict[str, Any], str]]) -> tuple[dict[str, Any], str]:
+    return make_user()
+
+
+@pytest.fixture
+def user(login_of_user: tuple[dict[str, Any], str]) -> dict[str, Any]:
+    return login_of_user[0]
+
+
+@pytest.fixture
+def token(login_of_user: tuple[dict[str, Any], str]) -> str:
+    return login_of_user[1]
 
 
 @pytest.fixture
@@ -204,10 +205,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     try:
         yield
     finally:  # after a Ctrl-C as well, which may have hit a fixture's own clearing up
-        left = [line for services in _running for line in services.survivors()]
-        for services in _running:
-            services.end_survivors()
-            services.dismiss_guardian()
+        left = [line for services in _running for line in services.clear_up()]
         if left:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             if hasattr(session.config, "workeroutput"):

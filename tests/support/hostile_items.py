@@ -1,4 +1,4 @@
-"""What somebody who may write to the broker could put there: queue items, control commands, leftovers of acks.
+"""What a client that may write to the broker could put there: queue items, control commands, leftovers of acks.
 
 `COMMANDS` and the kinds of `TASK_ITEMS` are {what it is: how to make it}. An item is made for a ledger:
 had a worker run it, a line would stand there.
@@ -29,7 +29,11 @@ class Touch:
         return exec, (f"open({str(self.ledger)!r}, 'a').write('pickle ran\\n')",)
 
 
-def envelope(body: Any, headers: Any = None, **more: Any) -> dict[str, Any]:
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+def envelope(body: Any, headers: Any = None) -> dict[str, Any]:
     """A task message as kombu writes it to Redis. `body` in bytes stays as it is."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     celery_id = str(uuid4())
@@ -45,8 +49,7 @@ def envelope(body: Any, headers: Any = None, **more: Any) -> dict[str, Any]:
             "priority": 6,
             "body_encoding": "base64",
             "delivery_tag": str(uuid4()),
-        }
-        | more,
+        },
     }
 
 
@@ -55,43 +58,27 @@ def call(ledger: Path, embed: Any = None) -> list[Any]:
     return [[str(ledger), "a hostile item ran"], {}, embed or {}]
 
 
-def without(name: str) -> Make:
+def edited(edit: Callable[[dict[str, Any]], object]) -> Make:
+    """A good message after this edit."""
+
     def make(ledger: Path) -> bytes:
         message = envelope(call(ledger))
-        del message[name]
+        edit(message)
         return json.dumps(message).encode()
 
     return make
 
 
-def replaced(name: str, value: Any) -> Make:
-    return lambda ledger: json.dumps(envelope(call(ledger)) | {name: value}).encode()
+def without(name: str, part: str = "") -> Make:
+    return edited(lambda message: (message[part] if part else message).pop(name))
 
 
-def with_property(name: str, value: Any) -> Make:
-    return lambda ledger: json.dumps(envelope(call(ledger), **{name: value})).encode()
-
-
-def without_property(name: str) -> Make:
-    def make(ledger: Path) -> bytes:
-        message = envelope(call(ledger))
-        del message["properties"][name]
-        return json.dumps(message).encode()
-
-    return make
+def having(name: str, value: Any, part: str = "") -> Make:
+    return edited(lambda message: (message[part] if part else message).update({name: value}))
 
 
 def with_header(name: str, value: Any) -> Make:
-    return lambda ledger: json.dumps(envelope(call(ledger), {name: value})).encode()
-
-
-def without_header(name: str) -> Make:
-    def make(ledger: Path) -> bytes:
-        message = envelope(call(ledger))
-        del message["headers"][name]
-        return json.dumps(message).encode()
-
-    return make
+    return having(name, value, "headers")
 
 
 def with_body(body: Any, **headers: Any) -> Make:
@@ -106,21 +93,19 @@ def typed(content_type: str, body: Callable[[Path], bytes]) -> Make:
     return lambda ledger: json.dumps(envelope(body(ledger)) | {"content-type": content_type}).encode()
 
 
+def command_body(body: Any, headers: Any = None) -> bytes:
+    message = envelope(body)
+    message["headers"] = headers or {}
+    return json.dumps(message).encode()
+
+
 def built_in(name: str, args: list[Any], kwargs: dict[str, Any] | None = None) -> Make:
     return lambda _: json.dumps(envelope([args, kwargs or {}, {}], {"task": name})).encode()
-
-
-def typed_value(kind: Any, value: Any) -> Make:
-    return with_header("task_note", {"__type__": kind, "__value__": value})
 
 
 def compressed(ledger: Path) -> bytes:
     bomb = zlib.compress(b"[" + b" " * (300 * 1024 * 1024) + b"]", 9)
     return json.dumps(envelope(bomb, {"compression": "application/x-gzip"})).encode()
-
-
-def nested(depth: int) -> str:
-    return "[" * depth + "]" * depth
 
 
 def echo_signature(ledger: Path) -> dict[str, Any]:
@@ -147,7 +132,7 @@ RAW: dict[str, Make] = {
 ENVELOPES: dict[str, Make] = {
     **{f"no {name}": without(name) for name in ("body", "headers", "properties", "content-type")},
     **{
-        f"{name} is {value!r}": replaced(name, value)
+        f"{name} is {value!r}": having(name, value)
         for name, value in (
             ("properties", None), ("properties", []), ("properties", 1), ("properties", "x"),
             ("headers", None), ("headers", []), ("headers", [1]), ("headers", 1), ("headers", "x"),
@@ -157,7 +142,7 @@ ENVELOPES: dict[str, Make] = {
         )
     },
     **{
-        f"{name} is {value!r}": with_property(name, value)
+        f"{name} is {value!r}": having(name, value, "properties")
         for name, value in (
             ("body_encoding", "rot13"), ("body_encoding", 1), ("body_encoding", []), ("body_encoding", "utf-8"),
             ("delivery_tag", None), ("delivery_tag", 1), ("delivery_tag", []), ("delivery_tag", {}),
@@ -166,7 +151,7 @@ ENVELOPES: dict[str, Make] = {
             ("priority", "x"), ("priority", []), ("correlation_id", []), ("reply_to", {}),
         )
     },
-    **{f"no {name}": without_property(name) for name in ("delivery_tag", "delivery_info", "body_encoding")},
+    **{f"no {name}": without(name, "properties") for name in ("delivery_tag", "delivery_info", "body_encoding")},
 }  # fmt: skip
 BODIES: dict[str, Make] = {
     **{
@@ -178,10 +163,7 @@ BODIES: dict[str, Make] = {
     "args nested 100,000 deep": with_body(f"[{nested(100_000)}, {{}}, {{}}]".encode()),
     "args nested 600 deep": with_body(f"[{nested(600)}, {{}}, {{}}]".encode()),
     "args hold a number of 5,000 digits": with_body(f"[[{'9' * 5000}], {{}}, {{}}]".encode()),
-    "a protocol 1 message": lambda ledger: json.dumps(
-        envelope({"task": NOTE_DOWN, "id": "x", "args": call(ledger)[0], "kwargs": {}})
-        | {"headers": {}}
-    ).encode(),
+    "a protocol 1 message": lambda ledger: command_body({"task": NOTE_DOWN, "id": "x", "args": call(ledger)[0], "kwargs": {}}),
     "a hybrid message": with_body({"args": 1, "kwargs": 2}),
     "pickle": typed("application/x-python-serialize", lambda ledger: pickle.dumps(Touch(ledger))),
     "pickle said to be JSON": typed(JSON, lambda ledger: pickle.dumps(Touch(ledger))),
@@ -189,13 +171,13 @@ BODIES: dict[str, Make] = {
     "yaml": typed("application/x-yaml", lambda ledger: f"[['{ledger}', yaml], {{}}, {{}}]".encode()),
     "msgpack": typed("application/x-msgpack", lambda _: b"\x93\x90\x80\x80"),
     "text": typed("text/plain", lambda ledger: json.dumps(call(ledger)).encode()),
-    "no content type": lambda ledger: json.dumps(envelope(call(ledger)) | {"content-type": None}).encode(),
+    "no content type": having("content-type", None),
     "a bomb of 300 MB in 300 KB": compressed,
-    "a compression nobody knows": with_header("compression", "no-such"),
+    "an unknown compression": with_header("compression", "no-such"),
     "a compression that is none": with_header("compression", {"x": 1}),
 }  # fmt: skip
 TYPES: dict[str, Make] = {
-    f"__type__ {kind!r} of {value!r}": typed_value(kind, value)
+    f"__type__ {kind!r} of {value!r}": with_header("task_note", {"__type__": kind, "__value__": value})
     for kind, value in (
         ("uuid", 1), ("uuid", {"bytes": 1}), ("uuid", {"int": "x"}), ("datetime", "x"), ("datetime", 1), ("date", []),
         ("time", None), ("decimal", "x"), ("decimal", {}), ("bytes", 1), ("base64", None),
@@ -203,7 +185,7 @@ TYPES: dict[str, Make] = {
     )
 }  # fmt: skip
 HEADERS: dict[str, Make] = {
-    **{f"no header {name}": without_header(name) for name in ("task", "id")},
+    **{f"no header {name}": without(name, "headers") for name in ("task", "id")},
     **{
         f"{name} is {value!r}"[:60]: with_header(name, value)
         for name, value in (
@@ -258,13 +240,8 @@ FOLLOWED: dict[str, Make] = {
     )
 }  # fmt: skip
 TASK_ITEMS = {
-    "raw": RAW,
-    "envelopes": ENVELOPES,
-    "bodies": BODIES,
-    "types": TYPES,
-    "headers": HEADERS,
-    "built-ins": BUILT_INS,
-}
+    "raw": RAW, "envelopes": ENVELOPES, "bodies": BODIES, "types": TYPES, "headers": HEADERS, "built-ins": BUILT_INS,
+}  # fmt: skip
 
 
 def record_item(record: Any, generation: Any, embed: Any = None, **headers: Any) -> bytes:
@@ -275,22 +252,10 @@ def record_item(record: Any, generation: Any, embed: Any = None, **headers: Any)
 
 def command(method: Any, arguments: Any = None, **more: Any) -> bytes:
     """A remote control command as kombu publishes it."""
-    body = {
-        "method": method,
-        "arguments": arguments or {},
-        "destination": None,
-        "pattern": None,
-        "matcher": None,
-    } | more
-    message = envelope(body)
+    anywhere = {"destination": None, "pattern": None, "matcher": None}
+    message = envelope({"method": method, "arguments": arguments or {}, **anywhere, **more})
     message["headers"] = {"clock": 1, "expires": 0}
     message["properties"]["delivery_info"] = {"exchange": "celery.pidbox", "routing_key": ""}
-    return json.dumps(message).encode()
-
-
-def command_body(body: Any, headers: Any = None) -> bytes:
-    message = envelope(body)
-    message["headers"] = headers or {}
     return json.dumps(message).encode()
 
 
@@ -300,13 +265,11 @@ COMMANDS: dict[str, bytes] = {
     **{f"envelope: {name}": make(Path("/nowhere")) for name, make in ENVELOPES.items()},
     **{f"the body is {body!r}": command_body(body) for body in (1, None, "x", [], [1], {})},
     "a clock that is none": command_body({"method": "ping"}, {"clock": "x"}),
-    "a pickle": json.dumps(
-        envelope(pickle.dumps(Touch(Path("/nowhere")))) | {"content-type": "application/x-python-serialize"}
-    ).encode(),
+    "a pickle": typed("application/x-python-serialize", lambda ledger: pickle.dumps(Touch(ledger)))(Path("/nowhere")),
     "no such method": command("no_such"),
     "a method that is none": command([]),
     "arguments that are none": command("ping", [1]),
-    "arguments nobody takes": command("enable_events", {"x": 1}),
+    "unknown arguments": command("enable_events", {"x": 1}),
     "a destination that is none": command("ping", destination=5),
     "a slow pattern": command("ping", pattern=SLOW, matcher="pcre"),
     "a pattern that is none": command("ping", pattern=[], matcher=1),

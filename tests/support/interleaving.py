@@ -5,7 +5,9 @@ is told in a form that can be compared: what both answered, and what the row and
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,10 +15,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, create_engine, event, text
-from sqlalchemy.orm import Session
 
 from app.db.session import SessionLocal, autocommit_engine, engine
-from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
+from tests.support.tasks import REFUSALS
 
 SECONDS = 20.0
 POLL_SECONDS = 0.001
@@ -47,13 +48,12 @@ class Outcome:
 
 @dataclass
 class _Moment:
-    """When the second one is sent: before this statement of the first, or before its commit."""
+    """When the second one is sent: before this statement of the first, or before its commit (None)."""
 
     statement: int | None
     thread: int
     act: Callable[[], None]
     seen: int = 0
-    done: bool = False
 
 
 @dataclass
@@ -94,13 +94,8 @@ class Ground:
 
     # Runs
 
-    def alone(self, state: str, first: Operation) -> Outcome:
-        return self._in_order(state, first, None)
-
-    def serial(self, state: str, first: Operation, second: Operation) -> Outcome:
-        return self._in_order(state, first, second)
-
-    def _in_order(self, state: str, first: Operation, second: Operation | None) -> Outcome:
+    def serial(self, state: str, first: Operation, second: Operation | None = None) -> Outcome:
+        """One after the other, or the first one alone."""
         key = (state, first.name, second.name if second else "")
         if key not in self._serial:
             self.restore(state)
@@ -121,39 +116,28 @@ class Ground:
         self, state: str, first: Operation, second: Operation, moment: int | None, *, autocommit: bool
     ) -> Outcome:
         self.restore(state)
-        answers: dict[str, Any] = {}
-        ended = threading.Event()
+        sent: list[Future[Any]] = []
+        with ThreadPoolExecutor(1) as thread:
 
-        def run() -> None:
+            def send() -> None:
+                if not sent:
+                    sent.append(thread.submit(perform, second))
+                    self._await_end_or_lock(sent[0])
+
+            self._moment = _Moment(moment, threading.get_ident(), send)
             try:
-                answers["second"] = perform(second)
+                answer = perform(first, autocommit=autocommit)
             finally:
-                ended.set()
+                self._moment = None
+            send()  # where the first took another way than alone, and never came to that moment
+            return Outcome((answer, sent[0].result(SECONDS)), *self.row())
 
-        thread = threading.Thread(target=run, daemon=True)
+    def _await_end_or_lock(self, second: Future[Any]) -> None:
+        deadline = time.monotonic() + SECONDS
+        while wait([second], POLL_SECONDS).not_done and not self._waits_for_a_lock():
+            assert time.monotonic() < deadline, "the second one neither ended nor waited"
 
-        def send() -> None:
-            thread.start()
-            self._until(lambda: ended.wait(POLL_SECONDS) or self._somebody_waits())
-
-        self._moment = _Moment(moment, threading.get_ident(), send)
-        try:
-            answers["first"] = perform(first, autocommit=autocommit)
-            sent = self._moment.done
-        finally:
-            self._moment = None
-        if not sent:  # the first took another way than alone, and never came to that moment
-            thread.start()
-        self._until(lambda: ended.wait(POLL_SECONDS))
-        thread.join(SECONDS)
-        return Outcome((answers["first"], answers.get("second", "died")), *self.row())
-
-    def _until(self, condition: Callable[[], bool]) -> None:
-        deadline = datetime.now(UTC).timestamp() + SECONDS
-        while not condition():
-            assert datetime.now(UTC).timestamp() < deadline, "the second one neither ended nor waited"
-
-    def _somebody_waits(self) -> bool:
+    def _waits_for_a_lock(self) -> bool:
         query = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         return self.control.exec_driver_sql(query).first() is not None
 
@@ -166,8 +150,7 @@ class Ground:
         if statement is not None:
             moment.seen += 1
             statement = moment.seen
-        if not moment.done and statement == moment.statement:
-            moment.done = True
+        if statement == moment.statement:
             moment.act()
 
     def before_statement(self, *_: Any) -> None:
@@ -178,24 +161,15 @@ class Ground:
 
 
 def perform(operation: Operation, *, autocommit: bool | None = None) -> Any:
-    """In transactions of its own, or each statement by itself, as a worker does."""
-    if operation.by_worker if autocommit is None else autocommit:
-        with autocommit_engine().connect() as connection:
-            return _answer(operation, connection)
-    with SessionLocal() as db:
+    """In a transaction of its own, or each statement by itself, as a worker does; a refusal by its class's name."""
+    by_statement = operation.by_worker if autocommit is None else autocommit
+    with autocommit_engine().connect() if by_statement else SessionLocal() as db:
         try:
-            return _answer(operation, db)
-        finally:
+            answer = operation.call(db)
             db.commit()
-
-
-def _answer(operation: Operation, db: Any) -> Any:
-    try:
-        return operation.call(db)
-    except (InvalidTransition, TaskNotFound, TaskActive, AttemptLost, TaskCancelled) as error:
-        if isinstance(db, Session):
-            db.rollback()
-        return type(error).__name__
+        except REFUSALS as error:
+            return type(error).__name__
+        return answer
 
 
 @contextmanager

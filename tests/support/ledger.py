@@ -1,4 +1,4 @@
-"""Lines that processes leave for whoever started them."""
+"""Files into which processes write lines for the test that started them."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tasks that keep a ledger outside our database, loaded with TASK_MODULES: what really ran, whatever the rows say.
+"""Tasks that keep a ledger outside the database, loaded with TASK_MODULES: what really ran, whatever the rows say.
 
 A line is JSON, written with one append: the task's id and attempt, `event`, the process and the time. Events: `start`;
 then `end` when the body has done its work, `cancelled`, `lost` (another attempt holds the task), `handed_back` (its
@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,32 +17,17 @@ from typing import Any
 from app.celery_app import celery_app
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
 from app.services.execution.attempts import current_attempt
+from tests.support.ledger import append_line
 
 NAP = 0.02
-
-
-def append(ledger: str | Path, line: dict[str, Any]) -> None:
-    """One write at the file's end: lines of many processes never mix."""
-    handle = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(handle, (json.dumps(line) + "\n").encode())
-    finally:
-        os.close(handle)
+EVENTS = {TaskCancelled: "cancelled", AttemptLost: "lost", AttemptHandedBack: "handed_back"}
 
 
 def note(ledger: str, event: str) -> None:
     current = current_attempt.get()
     assert current is not None, "a ledger task runs with a record"
-    append(
-        ledger,
-        {
-            "task_id": str(current.task_id),
-            "attempt": current.attempt,
-            "event": event,
-            "pid": os.getpid(),
-            "time": time.time(),
-        },
-    )
+    line = {"task_id": str(current.task_id), "attempt": current.attempt, "event": event}
+    append_line(ledger, json.dumps({**line, "pid": os.getpid(), "time": time.time()}))
 
 
 @contextmanager
@@ -51,17 +36,8 @@ def noted(ledger: str) -> Iterator[None]:
     note(ledger, "start")
     try:
         yield
-    except TaskCancelled:
-        note(ledger, "cancelled")
-        raise
-    except AttemptLost:
-        note(ledger, "lost")
-        raise
-    except AttemptHandedBack:
-        note(ledger, "handed_back")
-        raise
-    except BaseException:
-        note(ledger, "failed")
+    except BaseException as error:
+        note(ledger, EVENTS.get(type(error), "failed"))
         raise
     note(ledger, "end")
 
@@ -80,20 +56,13 @@ def work(self: Any, ledger: str, seconds: float = 0.0, steps: int = 1, fail: boo
 @celery_app.task(bind=True, name="ledger.gate")
 def gated(self: Any, ledger: str, gate: str) -> int:
     """Run until the gate opens, asking all the time whether it should; `{attempt}` in its name is this attempt."""
-    with noted(ledger):
-        while not _is_open(gate):
-            self.update_progress(None)
-            time.sleep(NAP)
-    return _attempt()
+    return _wait(ledger, gate, ask=lambda: self.update_progress(None))
 
 
 @celery_app.task(bind=True, name="ledger.deaf")
 def deaf(self: Any, ledger: str, gate: str) -> int:
     """Run until the gate opens, and never ask; `{attempt}` in its name is this attempt."""
-    with noted(ledger):
-        while not _is_open(gate):
-            time.sleep(NAP)
-    return _attempt()
+    return _wait(ledger, gate, ask=lambda: None)
 
 
 @celery_app.task(bind=True, name="ledger.poison")
@@ -123,8 +92,13 @@ def swallow(self: Any, ledger: str, megabytes: int, gate: str) -> int:
     return len(taken)
 
 
-def _is_open(gate: str) -> bool:
-    return Path(gate.replace("{attempt}", str(_attempt()))).exists()
+def _wait(ledger: str, gate: str, ask: Callable[[], None]) -> int:
+    opening = Path(gate.replace("{attempt}", str(_attempt())))
+    with noted(ledger):
+        while not opening.exists():
+            ask()
+            time.sleep(NAP)
+    return _attempt()
 
 
 def _attempt() -> int:

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 
-class NotLoopback(Exception):
+class CannotBegin(Exception):
+    """What was asked cannot be measured or probed; the message says what is missing."""
+
+
+class NotLoopback(CannotBegin):
     """The URL points elsewhere, or is none."""
 
 
@@ -33,6 +37,12 @@ def loopback(url: str) -> Address:
     if not _is_loopback(host):
         raise NotLoopback(f"{host} is not a loopback address: this tool talks to servers on this machine alone")
     return Address(host, port)
+
+
+def need(status: int, wanted: int, what: str, text: str) -> None:
+    """Raise CannotBegin unless the server's answer has the status that the preparations need."""
+    if status != wanted:
+        raise CannotBegin(f"the server answered {status} when asked to {what}: {text[:200]}")
 
 
 def _is_loopback(host: str) -> bool:

@@ -111,14 +111,14 @@ class Machine(RuleBasedStateMachine):
         task, model = self.task_in(pick, "pending")
         priority = PRIORITIES[way % 4]
         got = answer(lambda: task_service.update_task(self.db, task, {"priority": priority}).status)
-        assert got == model.set_priority(priority)
+        assert got == model.edit(priority, model.run_at)
 
     def patch_start(self, pick: int, way: int) -> None:
         task, model = self.task_in(pick, "pending")
         start = (None, -100.0, 2000.0)[way % 3]
         run_at = None if start is None else self.clock.now + start
         got = answer(lambda: task_service.update_task(self.db, task, {"run_at": self.both.at(run_at)}).status)
-        assert got == model.set_start(run_at)
+        assert got == model.edit(model.priority, run_at)
 
     def set_status_from_outside(self, pick: int, way: int) -> None:
         task, model = self.task_in(pick, "running")

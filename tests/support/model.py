@@ -17,7 +17,7 @@ class ModelTask(ModelRow):
     def claim(self, generation: int, claim_id: Any, worker: str, pid: int) -> int | None:
         if self.gone or self.status != "pending" or generation != self.generation or self.waits() or self.expired():
             return None
-        self.status, self.claim_id, self.worker, self.pid, self.error = "running", claim_id, worker, pid, None
+        self.status, self.claim_id, self.worker, self.pid, self.error_type = "running", claim_id, worker, pid, None
         self.attempt += 1
         self.version += 1
         self.started_at = self.clock.now
@@ -66,7 +66,7 @@ class ModelTask(ModelRow):
         self._end_attempt("retried")
         self.failures += 1
         self.max_attempts = max(self.max_attempts, self.failures + 1)
-        self.error, self.run_at = error, self.clock.now + delay
+        self.error_type, self.run_at = error, self.clock.now + delay
         return self._wait(self.run_at)
 
     def hand_back(self, attempt: int) -> bool:
@@ -121,7 +121,7 @@ class ModelTask(ModelRow):
         self.failures = min(self.failures + 1, self.max_attempts)
         if self.failures < self.max_attempts:
             self._end_attempt("retried")
-            self.error, self.run_at = "TimeLimitExceeded", self.clock.now + self.backoff
+            self.error_type, self.run_at = "TimeLimitExceeded", self.clock.now + self.backoff
             self._wait(self.run_at)
         else:
             self._end_attempt("failed")
@@ -129,7 +129,7 @@ class ModelTask(ModelRow):
         return 1
 
     def expire(self) -> int:
-        return int(self._finish("revoked", "expired", self.error))
+        return int(self._finish("revoked", "expired", self.error_type))
 
     # A client's words
 
@@ -137,7 +137,7 @@ class ModelTask(ModelRow):
         if self.gone:
             return "TaskNotFound"
         if self.status == "pending":
-            return self._finish("revoked", "cancelled", self.error)
+            return self._finish("revoked", "cancelled", self.error_type)
         if self.status == "running" and not self.cancel_requested:
             self.cancel_requested = True
             self.version += 1
@@ -150,7 +150,7 @@ class ModelTask(ModelRow):
             return "InvalidTransition"
         self.generation += 1
         self.failures = self.crashes = 0
-        self.result = self.error = self.run_at = None
+        self.result = self.error_type = self.run_at = None
         self.cancel_requested = self.delete_requested = False
         self.expires_at = None if self.expired() else self.expires_at
         self._wait(self.clock.now + GRACE)
@@ -168,13 +168,7 @@ class ModelTask(ModelRow):
         self.version += 1
         return False
 
-    def set_priority(self, priority: str) -> str:
-        return self._edit(priority, self.run_at)
-
-    def set_start(self, run_at: float | None) -> str:
-        return self._edit(self.priority, run_at)
-
-    def _edit(self, priority: str, run_at: float | None) -> str:
+    def edit(self, priority: str, run_at: float | None) -> str:
         if self.gone:
             return "TaskNotFound"
         if self.status != "pending":
@@ -189,7 +183,7 @@ class ModelTask(ModelRow):
         if self.gone:
             return "TaskNotFound"
         if self.status == "pending" and to == "revoked":
-            self._finish("revoked", "stopped", self.error)
+            self._finish("revoked", "stopped", self.error_type)
         elif self.status != "running" or to not in ENDED or (to == "failed" and self.cancel_requested):
             return "InvalidTransition"
         elif to == "succeeded":

@@ -33,8 +33,8 @@ class ModelRow:
     crashes: int = 0
     version: int = 1
     progress: int = 0
-    reason: str | None = None
-    error: str | None = None
+    status_reason: str | None = None
+    error_type: str | None = None
     result: Any = None
     cancel_requested: bool = False
     delete_requested: bool = False
@@ -58,13 +58,6 @@ class ModelRow:
     @property
     def queue(self) -> str:
         return QUEUES[self.priority]
-
-    def seen(self) -> dict[str, Any]:
-        names = (
-            "status", "attempt", "generation", "failures", "crashes", "version", "progress", "error", "result",
-            "reason", "cancel_requested", "delete_requested", "claim_id", "worker", "priority", "queue", "max_attempts",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names}
 
     def history(self) -> list[tuple[int, str]]:
         """Every attempt; the one that runs or succeeded is told by the task itself."""
@@ -98,14 +91,14 @@ class ModelRow:
         self.past.append((self.attempt, outcome))
 
     def _finish(self, status: str, reason: str | None = None, error: str | None = None) -> bool:
-        self.status, self.error, self.claim_id, self.pid = status, error, None, None
-        self.reason = reason or self.reason
+        self.status, self.error_type, self.claim_id, self.pid = status, error, None, None
+        self.status_reason = reason or self.status_reason
         self.version += 1
         self.open_window(None)
         return True
 
     def _wait(self, dispatch_at: float) -> bool:
-        self.status, self.reason, self.claim_id, self.pid, self.progress = "pending", None, None, None, 0
+        self.status, self.status_reason, self.claim_id, self.pid, self.progress = "pending", None, None, None, 0
         self.version += 1
         self.open_window(dispatch_at)
         return True

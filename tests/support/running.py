@@ -1,6 +1,6 @@
 """A shared deployment with the example tasks, and what tests say to it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ import redis
 from kombu import pools
 
 from tests.support.services import Services
-from tests.support.stack import Stack
+from tests.support.stack import Part, Stack
 from tests.support.waiting import wait_for
 
 TASKS = "/api/v1/tasks/"
@@ -19,6 +19,10 @@ LOAD_EXAMPLES = {"TASK_MODULES": '["tests.support.example_tasks"]'}
 TERMINAL = ("succeeded", "failed", "revoked")
 # Generous: two cores, shared with whatever else runs on them.
 SECONDS = 40.0
+
+
+# The fixture `start`.
+Start = Callable[..., "Running"]
 
 
 @contextmanager
@@ -36,6 +40,16 @@ class Running:
     @cached_property
     def http(self) -> httpx.Client:
         return self.stack.api()
+
+    @property
+    def worker(self) -> Part:
+        """The first worker that was started."""
+        return next(part for part in self.stack.parts if part.name.startswith("worker"))
+
+    @property
+    def token(self) -> str:
+        """Of the user as whom `http` speaks."""
+        return str(self.http.headers["Authorization"]).removeprefix("Bearer ")
 
     def create(self, name: str, *args: Any, kwargs: dict[str, Any] | None = None, **fields: Any) -> str:
         """A task of `tests.support.example_tasks`; its id."""
@@ -91,8 +105,13 @@ def _forget_connections() -> None:
 
 
 def messages(broker: redis.Redis, queue: str) -> int:
-    """How many wait in the queue: kombu keeps a list for each message priority."""
-    return sum(int(broker.llen(key)) for key in broker.scan_iter(f"{queue}*") if broker.type(key) == b"list")
+    """How many wait in the queue."""
+    return sum(int(broker.llen(key)) for key in lists(broker, queue))
+
+
+def lists(broker: redis.Redis, queue: str) -> list[bytes]:
+    """kombu's lists of the queue, one for each message priority; those of higher priorities sort first."""
+    return sorted(key for key in broker.scan_iter(f"{queue}*") if broker.type(key) == b"list")
 
 
 def lines(ledger: Path) -> list[str]:

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,12 +34,13 @@ class Services:
     Databases are copied from the template, 38 ms each, since truncation could hit whatever happens to be configured.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        """Durable: what PostgreSQL has committed is on disk, so a test may kill it."""
         self.directory = Path(tempfile.mkdtemp(prefix="task-service-test-"))
         self.mark = secrets.token_hex(8)
         self._names = (f"test_{number}" for number in itertools.count(1))
         self._brokers = itertools.cycle(BROKERS)
-        self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=False)
+        self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=durable)
         self.valkey = EmbeddedValkey(self.directory / "valkey", settings={"appendonly": "no"})
 
     def __enter__(self) -> Self:
@@ -48,11 +51,12 @@ class Services:
 
     def start(self) -> Self:
         self._start_guardian()
+        self._outer_mark = os.environ.get(guardian.VARIABLE)
         os.environ[guardian.VARIABLE] = self.mark  # every process started from now on inherits it
         try:
             self.postgres.start()
             self.valkey.start()
-            self._make_template()
+            migrate(self.postgres.create_database(TEMPLATE))
         except BaseException:
             self.stop()
             raise
@@ -61,34 +65,29 @@ class Services:
     def stop(self) -> None:
         self.valkey.stop()
         self.postgres.stop(grace=5)
-        os.environ.pop(guardian.VARIABLE, None)
+        if self._outer_mark is None:
+            os.environ.pop(guardian.VARIABLE, None)
+        else:
+            os.environ[guardian.VARIABLE] = self._outer_mark
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def survivors(self) -> list[str]:
-        """What still runs of all that was started, described; the check at the session's end."""
-        return [guardian.describe(pid) for pid in guardian.marked(self.mark)]
-
-    def end_survivors(self) -> None:
+    def clear_up(self) -> list[str]:
+        """After `stop`: end what still runs of all that was started, and the guardian; the survivors, described."""
+        survivors = [guardian.describe(pid) for pid in guardian.marked(self.mark)]
         guardian.end_marked(self.mark)
+        assert self._guardian.stdin is not None
+        self._guardian.stdin.close()
+        self._guardian.wait(timeout=30)  # else there is a ResourceWarning
+        return survivors
 
     def _start_guardian(self) -> None:
         program = [sys.executable, "-I", "-S", guardian.__file__, self.mark, str(self.directory)]
-        # Never closed by us: the kernel does it, however this process ends.
+        # `clear_up` closes its standard input, or else the kernel, however this process ends.
         self._guardian = subprocess.Popen(
             program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
         )
 
-    def dismiss_guardian(self) -> None:
-        """It has nothing to do after a clean end, and a wait for it keeps a ResourceWarning away."""
-        assert self._guardian.stdin is not None
-        self._guardian.stdin.close()
-        self._guardian.wait(timeout=30)
-
     # -- databases ---------------------------------------------------------------------------------------------------
-
-    def _make_template(self) -> None:
-        url = self.postgres.create_database(TEMPLATE)
-        migrate(url)
 
     def _execute(self, statement: str) -> None:
         engine = create_engine(sqlalchemy_url(self.postgres.url_for("postgres")), poolclass=NullPool)
@@ -103,6 +102,14 @@ class Services:
 
     def drop_database(self, name: str) -> None:
         self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    @contextmanager
+    def refusing(self, name: str) -> Iterator[None]:
+        """All connections to this database end, and it accepts none."""
+        self._execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        yield
+        self._execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
     def database_url(self, name: str) -> str:
         return self.postgres.url_for(name)
@@ -140,12 +147,12 @@ def process_environment(settings: dict[str, str]) -> dict[str, str]:
     return {**system, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings}
 
 
-def migrate(database_url: str, revision: str = "head") -> None:
+def migrate(database_url: str) -> None:
     """What a deployment does: alembic in a process of its own, since its env.py reconfigures logging."""
     done = subprocess.run(
-        [sys.executable, "-m", "alembic", "-c", str(ROOT / "alembic.ini"), "upgrade", revision],
+        [sys.executable, "-m", "alembic", "-c", str(ROOT / "alembic.ini"), "upgrade", "head"],
         env=process_environment(environment(database_url, "memory://")),
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
-        raise RuntimeError(f"alembic upgrade {revision} failed:\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"alembic upgrade head failed:\n{done.stdout}{done.stderr}")

@@ -2,11 +2,16 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import CursorResult, Row, text
 
 from app.core.config import Settings, get_settings
-from app.db.session import dispose_engine
+from app.db.session import SessionLocal, dispose_engine
+from tests.support.services import Services, environment
 
 
 def forget_the_developers_settings() -> None:
@@ -21,21 +26,35 @@ def forget_the_developers_settings() -> None:
 @contextmanager
 def settings(variables: Mapping[str, str]) -> Iterator[None]:
     """These environment variables for a while; engine and settings are built anew at the start and the end."""
-    before = {name: os.environ.get(name) for name in variables}
     _let_go()
     try:
-        os.environ.update(variables)
-        _point_celery()
-        yield
+        with pytest.MonkeyPatch.context() as patched:
+            for name, value in variables.items():
+                patched.setenv(name, value)
+            _point_celery()
+            try:
+                yield
+            finally:
+                _let_go()
     finally:
-        _let_go()
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
         _point_celery()
         get_settings.cache_clear()
+
+
+@contextmanager
+def on_new_database(services: Services, **more: str) -> Iterator[str]:
+    """This process's settings name a database of its own, which is dropped at the end; its name. `more` are settings."""
+    name = services.new_database()
+    with settings(environment(services.database_url(name), services.flushed_broker(), **more)):
+        yield name
+    services.drop_database(name)
+
+
+def sql(statement: str, **values: Any) -> Sequence[Row[Any]]:
+    """One statement on the database that this process's settings name, committed; its rows, if it gives any."""
+    with SessionLocal.begin() as db:
+        result = db.execute(text(statement), values)
+        return result.all() if isinstance(result, CursorResult) and result.returns_rows else []
 
 
 def _let_go() -> None:

@@ -74,7 +74,7 @@ class Stack:
     stack.api(role="admin")     the same as an administrator; `token=` names any other; `token=""` none
     stack.worker(concurrency=2, queues=None, env=…)    a Celery worker that is ready, as a `Part`
     stack.beat()                a beat, as a `Part`
-    stack.kill(part)            SIGKILL by default, or any signal
+    part.kill()            SIGKILL by default, or any signal
     stack.make_user("admin")    (user, access token)
     stack.sql("SELECT …", id=…) rows straight from the database, committed
     stack.logs()                {part: its last lines}
@@ -119,9 +119,7 @@ class Stack:
             return self._server
         for _ in range(START_TRIES):  # between the choice of a port and the bind another process may take it
             self.port = self.port or free_loopback_port()
-            address = ["--host", "127.0.0.1", "--port", str(self.port), "--no-server-header"]
-            protocol = ["--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none"]
-            part = self.start_part("api", ["uvicorn", "app.main:app", *address, *protocol, *options], env)
+            part = self._uvicorn(self.port, env, options)
             self.await_answer(part)
             if part.running:
                 self._server = part
@@ -129,16 +127,31 @@ class Stack:
             self.port = 0
         raise AssertionError(f"uvicorn does not start:\n{part.tail()}")
 
+    def another_server(self, env: dict[str, str]) -> str:
+        """The URL of one more uvicorn process, with settings of its own; it answers."""
+        port = free_loopback_port()
+        part = self._uvicorn(port, env, [])
+        url = f"http://127.0.0.1:{port}"
+        wait_for(lambda: self._answers(url) or not part.running, START_SECONDS, "another uvicorn to answer")
+        assert part.running, part.tail()
+        return url
+
+    def _uvicorn(self, port: int, env: dict[str, str] | None, options: Sequence[str]) -> Part:
+        address = ["--host", "127.0.0.1", "--port", str(port), "--no-server-header"]
+        protocol = ["--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none"]
+        return self.start_part("api", ["uvicorn", "app.main:app", *address, *protocol, *options], env)
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def await_answer(self, part: Part) -> None:
-        wait_for(lambda: self._answers() or not part.running, START_SECONDS, "uvicorn to answer")
+        wait_for(lambda: self._answers(self.url) or not part.running, START_SECONDS, "uvicorn to answer")
 
-    def _answers(self) -> bool:
+    @staticmethod
+    def _answers(url: str) -> bool:
         try:
-            return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
+            return httpx.get(f"{url}/healthz", timeout=2).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -162,13 +175,6 @@ class Stack:
         part = self.start_part("beat", ["celery", "-A", self.application, "beat", *schedule], env)
         part.await_line("beat: Starting...")
         return part
-
-    def kill(self, part: Part, number: signal.Signals = signal.SIGKILL) -> None:
-        """A signal to one process; SIGKILL returns once it is gone."""
-        if number is signal.SIGKILL:
-            part.kill()
-        else:
-            part.send(number)
 
     def logs(self) -> dict[str, str]:
         return {part.name: part.tail() for part in self.parts}

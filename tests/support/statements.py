@@ -1,6 +1,6 @@
 """What this process says to the database."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -11,21 +11,28 @@ from app.db.session import dispose_engine, engine, group_engine
 
 
 @contextmanager
-def statements() -> Iterator[list[str]]:
-    """The statements from now on, of every connection of the service's own; each is a round trip."""
-    seen: list[str] = []
+def before_each_statement(act: Callable[[str, Any], object]) -> Iterator[None]:
+    """Calls `act(statement, parameters)` before each statement of the service's pools, in the thread that sends it."""
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        seen.append(statement)
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        act(statement, parameters)
 
     engines = (engine(), group_engine())
     for each in engines:
         event.listen(each, "before_cursor_execute", note)
     try:
-        yield seen
+        yield
     finally:
         for each in engines:
             event.remove(each, "before_cursor_execute", note)
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """The statements from now on; each is a round trip."""
+    seen: list[str] = []
+    with before_each_statement(lambda statement, _: seen.append(statement)):
+        yield seen
 
 
 class Cursor(psycopg2.extensions.cursor):

@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 from app.db.session import SessionLocal
 from app.models.task import Task, TaskStatus
 from tests.support.accounts import bearer
-from tests.support.services import Services, environment
-from tests.support.settings import settings
+from tests.support.services import Services
+from tests.support.settings import on_new_database
 from tests.support.tasks import LONG_RUNNING, task_in
 
 TASKS = "/api/v1/tasks/"
@@ -23,7 +23,7 @@ class TaskClient:
     """One user's view: `get`, `post`, … take paths below /api/v1/tasks/."""
 
     def __init__(self, http: httpx.Client, user: dict[str, Any], token: str) -> None:
-        self.http, self.user, self.headers = http, user, bearer(token)
+        self.http, self.user, self.token, self.headers = http, user, token, bearer(token)
 
     def request(self, method: str, path: str = "", **options: Any) -> httpx.Response:
         headers = {**self.headers, **options.pop("headers", {})}
@@ -52,6 +52,11 @@ class TaskClient:
             return str(task_in(db, TaskStatus(status), self.user["id"], **options).id)
 
 
+def without_the_request(answer: httpx.Response) -> dict[str, Any]:
+    """A problem without what tells this request from another one."""
+    return {name: value for name, value in answer.json().items() if name not in {"instance", "request_id"}}
+
+
 def stored(task_id: str) -> Task:
     with SessionLocal() as db:
         task = db.get(Task, task_id)
@@ -64,11 +69,8 @@ def shared_client(services: Services, **more: str) -> Iterator[TestClient]:
     """As the fixture `client`, for all tests of a module: each of them has users of its own. `more` are settings."""
     from app.main import create_app
 
-    name = services.new_database()
-    variables = environment(services.database_url(name), services.flushed_broker(), **more)
-    with settings(variables), TestClient(create_app(), raise_server_exceptions=False) as started:
+    with on_new_database(services, **more), TestClient(create_app(), raise_server_exceptions=False) as started:
         yield started
-    services.drop_database(name)
 
 
 def module_client(**more: str) -> Any:

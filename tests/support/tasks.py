@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.security import create_access_token, hash_password
+from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
 from app.models import Task, User
 from app.models.login import LoginSession
 from app.models.task import TaskStatus
@@ -23,6 +24,8 @@ from tests.support.accounts import PASSWORD
 WORKER = WorkerIdentity("worker@test", new_id(), 4711)
 LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
 ERROR = AttemptError("ValueError", "no", "Traceback: no")
+# What the service raises for an operation that does not fit the task's state.
+REFUSALS = (InvalidTransition, TaskNotFound, TaskActive, AttemptLost, TaskCancelled)
 
 
 @functools.cache

@@ -1,51 +1,27 @@
 """The rooms of `app/` import in one direction; docs/architecture.md draws them."""
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.sources import ROOT, app_files, run_program, text_of
+
 # From the ground up: a room imports itself and rooms above it in this list, also inside functions.
 ROOMS = (
-    "app.errors",
-    "app.core",
-    "app.db.postgresql.schema",
-    "app.db",
-    "app.models",
-    "app.db.postgresql",
-    "app.outbound",
-    "app.messaging.guard",
-    "app.messaging",
-    "app.catalogue",
-    "app.schemas",
-    "app.services.execution",
-    "app.services.audit",
-    "app.services.accounts",
-    "app.services.tasks",
-    "app.services.batched",
-    "app.services",
-    "app.live",
-    "app.maintenance",
-    "app.beat",
-    "app.worker.shared",
-    "app.worker.child",
-    "app.worker.parent",
-    "app.worker",
-    "app.celery_app",
-    "app.celery",
-    "app.tasks",
-    "app.api.http",
-    "app.api",
-    "app.main",
-    "app.migrations",
-    "app.launcher",
-    "app.__main__",
-)
+    "app.errors", "app.core",
+    "app.db.postgresql.schema", "app.db", "app.models", "app.db.postgresql",
+    "app.outbound", "app.messaging.guard", "app.messaging", "app.catalogue", "app.schemas",
+    "app.services.execution", "app.services.audit", "app.services.accounts", "app.services.tasks",
+    "app.services.batched", "app.services",
+    "app.live", "app.maintenance", "app.beat",
+    "app.worker.shared", "app.worker.child", "app.worker.parent", "app.worker",
+    "app.celery_app", "app.celery", "app.tasks",
+    "app.api.http", "app.api", "app.main",
+    "app.migrations", "app.launcher", "app.__main__",
+)  # fmt: skip
 # They stand in one order above, but know nothing of each other.
 STRANGERS = (
     {"app.live", "app.maintenance"},
@@ -90,12 +66,12 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-MODULES = {name_of(path): path for path in sorted((ROOT / "app").rglob("*.py")) if name_of(path) != "app"}
+MODULES = {name_of(path): path for path in app_files() if name_of(path) != "app"}
 
 
 def imported(module: str) -> Iterator[tuple[str, str]]:
     """The modules of the app that a module imports, anywhere in it, each with the name that it takes."""
-    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(text_of(MODULES[module]))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names if alias.name in MODULES)
         elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
@@ -174,6 +150,28 @@ def test_settings_are_passed_to_what_needs_them() -> None:
     ] == []
 
 
+@pytest.mark.parametrize("suite", ["integration", "faults", "security"])
+def test_tests_on_real_services_use_no_private_names(suite: str) -> None:
+    """Neither those of the app nor of what was made from it: such a test would fail at a change that no user notices."""
+    found: list[tuple[str, int, str]] = []
+    for path in sorted((ROOT / "tests" / suite).rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        modules = {alias.asname or alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        for node in nodes:
+            match node:
+                case ast.ImportFrom(module=str(module), names=aliases) if f"{module}.".startswith("app."):
+                    names = [alias.name for alias in aliases]
+                case ast.Attribute(value=owner, attr=name) if ast.unparse(owner) not in {"self", "cls", *modules}:
+                    names = [name]
+                case ast.Call(func=ast.Attribute(attr="setattr"), args=[_, ast.Constant(value=str(name)), *_]):
+                    names = [name]
+                case _:
+                    continue
+            private = [name for name in names if name.startswith("_") and not name.startswith("__")]
+            found += [(path.name, node.lineno, name) for name in private]
+    assert found == []
+
+
 def test_the_launcher_needs_nothing_of_the_service() -> None:
     """But for the settings, which it reads to know what to start."""
     found = {name for module in MODULES if module.startswith(STANDS_ALONE) for name, _ in IMPORTS[module]}
@@ -183,8 +181,7 @@ def test_the_launcher_needs_nothing_of_the_service() -> None:
 def test_the_api_process_loads_no_room_of_the_worker() -> None:
     load = "import sys, app.main; from app.catalogue import catalogue; catalogue()"  # as its start does
     program = f"{load}; print(*[name for name in sys.modules if name.startswith('app.worker')])"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+    assert run_program(program).split() == []
 
 
 def test_services_know_no_http() -> None:
@@ -194,7 +191,7 @@ def test_services_know_no_http() -> None:
     for module, path in MODULES.items():
         if not module.startswith(("app.services", "app.errors", "app.catalogue")):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(ast.parse(text_of(path))):
             if isinstance(node, ast.Dict):
                 keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
                 firsts = [value.elts[:1] for value in node.values if isinstance(value, ast.List)]

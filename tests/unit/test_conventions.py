@@ -1,6 +1,5 @@
 """The files by which other tools know the project agree with it."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +7,14 @@ import pytest
 import yaml
 
 from tests.support.requirements_files import ROOT, beside_the_image, tools
+from tests.support.sources import text_of, tracked_files
 from tests.unit.test_packages import PROJECT
 
 NO_TEXT = {".png", ".svg"}
 
 
 def load(path: str) -> Any:
-    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
-
-
-def tracked() -> list[Path]:
-    """What is in version control; without git nothing."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return [ROOT / name for name in listed.stdout.split("\0") if name]
+    return yaml.safe_load(text_of(ROOT / path))
 
 
 def test_the_public_ci_runs_the_same_script_on_every_python() -> None:
@@ -42,7 +36,7 @@ def test_hooks_of_pre_commit_use_the_tools_of_the_environment() -> None:
 
 @pytest.mark.parametrize("path", [*(ROOT / ".github").rglob("*.yml")], ids=lambda path: path.name)
 def test_github_can_read_it(path: Path) -> None:
-    assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+    assert isinstance(yaml.safe_load(text_of(path)), dict)
 
 
 def test_dependabot_reads_both_requirements_files() -> None:
@@ -52,8 +46,7 @@ def test_dependabot_reads_both_requirements_files() -> None:
 
 
 def test_text_files_keep_to_the_editorconfig() -> None:
-    files = [path for path in tracked() if path.suffix not in NO_TEXT and path.is_file()]
-    contents = {path: path.read_bytes() for path in files}
+    contents = {path: path.read_bytes() for path in tracked_files() if path.suffix not in NO_TEXT}
     assert [path for path, text in contents.items() if text and not text.endswith(b"\n")] == []
     assert [path for path, text in contents.items() if b" \n" in text or b"\t\n" in text] == []
     assert {path.suffix for path, text in contents.items() if b"\r\n" in text} <= {".bat"}

@@ -3,19 +3,15 @@
 import ast
 import functools
 import importlib.metadata
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.services import SECRET_KEY, process_environment
+from tests.support.services import SECRET_KEY
+from tests.support.sources import app_files, name_of, run_program, text_of
 
-ROOT = Path(__file__).resolve().parents[2]
-APP = ROOT / "app"
 # The launcher and the command start processes, which need a whole environment; PROMETHEUS_MULTIPROC_DIR is read by
 # prometheus_client itself, and `metrics.py` asks whether it is there.
 READS_THE_ENVIRONMENT = ("app/core/config.py", "app/launcher/", "app/__main__.py", "app/core/metrics.py")
@@ -24,18 +20,8 @@ BELOW = ("beat", "core", "db", "live", "maintenance", "messaging", "models", "ou
          "worker")  # fmt: skip
 
 
-def sources(*folders: str) -> list[Path]:
-    found = [path for folder in folders for path in sorted((APP / folder).rglob("*.py"))]
-    assert found, f"no sources in {folders}"
-    return found
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(text_of(path))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -48,27 +34,20 @@ def importers(paths: list[Path], *packages: str) -> list[str]:
 
 class TestLayers:
     def test_only_the_api_knows_http(self) -> None:
-        assert importers(sources(*BELOW), "fastapi", "starlette") == []
+        assert importers(app_files(*BELOW), "fastapi", "starlette") == []
 
-    def test_nothing_below_imports_the_api(self) -> None:
-        assert [
-            name_of(path) for path in sources(*BELOW) if any(name.startswith("app.api") for name in imports(path))
-        ] == []
-
-    @pytest.mark.parametrize("folder", ["api", "tasks"])
-    def test_endpoints_and_tasks_never_commit(self, folder: str) -> None:
-        committing = re.compile(r"\.commit\(")
-        assert [name_of(path) for path in sources(folder) if committing.search(path.read_text(encoding="utf-8"))] == []
+    def test_endpoints_and_tasks_never_commit(self) -> None:
+        assert [name_of(path) for path in app_files("api", "tasks") if ".commit(" in text_of(path)] == []
 
     def test_settings_alone_read_the_environment(self) -> None:
         reading = re.compile(r"\bos\.(environ|getenv)\b|from os import .*\b(environ|getenv)\b")
-        found = [name_of(path) for path in sources("") if reading.search(path.read_text(encoding="utf-8"))]
+        found = [name_of(path) for path in app_files() if reading.search(text_of(path))]
         assert [name for name in found if not name.startswith(READS_THE_ENVIRONMENT)] == []
 
 
 class TestDependencies:
     def test_jwt_library_stays_in_one_file(self) -> None:
-        assert importers(sources(""), "jose") == ["app/core/security.py"]
+        assert importers(app_files(), "jose") == ["app/core/security.py"]
 
     def test_passlib_is_the_maintained_one(self) -> None:
         """Both distributions provide `import passlib` and overwrite each other's files without a word."""
@@ -97,16 +76,14 @@ SCIENCE = ("sklearn", "numpy", "scipy", "pandas", "matplotlib", "pyarrow")
 @functools.cache
 def loaded_by(program: str) -> set[str]:
     """The modules, and the packages that they belong to, of a process that has run this."""
-    environment = process_environment({"SECRET_KEY": SECRET_KEY})
-    command = [sys.executable, "-c", f"{program}\nimport sys; print(*sys.modules)"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    return {name for module in done.stdout.split() for name in (module, module.partition(".")[0])}
+    loaded = run_program(f"{program}\nimport sys; print(*sys.modules)", SECRET_KEY=SECRET_KEY).split()
+    return {name for module in loaded for name in (module, module.partition(".")[0])}
 
 
 class TestWhatIsLoaded:
     def test_never_ecdsa(self) -> None:
         """It comes along with python-jose and has timing leaks. No file imports it either."""
-        assert importers(sources(""), "ecdsa") == []
+        assert importers(app_files(), "ecdsa") == []
         assert "ecdsa" not in loaded_by(API_START) | loaded_by(WORKER_START)
 
     def test_the_api_loads_nothing_that_one_task_or_another_process_needs(self) -> None:
@@ -128,8 +105,7 @@ class TestImporting:
 
     @pytest.mark.parametrize("first", ["app.celery_app", "app.tasks.base", "app.tasks.common_tasks", "app.catalogue"])
     def test_a_module_of_tasks_may_import_the_base_and_the_application(self, first: str) -> None:
-        program = f"import {first}; from app.celery_app import SQLAlchemyTask, celery_app; import app.tasks.base"
-        self.run(program)
+        run_program(f"import {first}; from app.celery_app import SQLAlchemyTask, celery_app; import app.tasks.base")
 
     def test_it_reads_no_settings_and_patches_nothing(self) -> None:
         """With settings that are refused: whatever reads them raises."""
@@ -141,12 +117,4 @@ class TestImporting:
             "assert not signals.before_task_publish.receivers and not signals.task_postrun.receivers;"
             "assert not app.celery_app.celery_app.configured"
         )
-        self.run(program, MAX_CRASHES="none")
-
-    @staticmethod
-    def run(program: str, **variables: str) -> None:
-        environment = {**os.environ, **variables}
-        done = subprocess.run(
-            [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        run_program(program, MAX_CRASHES="none")

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import app.db.postgresql as room
+from tests.support.sources import APP, app_files, name_of, text_of
 
-ROOT = Path(__file__).resolve().parents[2]
 ROOM = Path(room.__file__).parent
 # Each engine has migrations of its own.
-MIGRATIONS = ROOT / "app" / "migrations"
+MIGRATIONS = APP / "migrations"
 
 # What every engine has, and spells alike.
 FUNCTIONS = {"coalesce", "count", "length", "lower", "max", "min", "sum", "upper"}
@@ -71,33 +71,21 @@ def _full_name(node: ast.expr, names: dict[str, str]) -> str:
 
 
 def outside() -> list[Path]:
-    found = [
-        path
-        for path in sorted((ROOT / "app").rglob("*.py"))
-        if not (path.is_relative_to(ROOM) or path.is_relative_to(MIGRATIONS))
-    ]
+    found = [path for path in app_files() if not (path.is_relative_to(ROOM) or path.is_relative_to(MIGRATIONS))]
     assert len(found) > 100
     return found
 
 
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+@pytest.mark.parametrize("path", outside(), ids=name_of)
+def test_every_statement_outside_of_the_room_is_portable(path: Path) -> None:
+    assert engine_only(text_of(path)) == []
 
 
-class TestOutsideOfTheRoom:
-    @pytest.mark.parametrize("path", outside(), ids=name_of)
-    def test_every_statement_is_portable(self, path: Path) -> None:
-        assert engine_only(path.read_text(encoding="utf-8")) == []
-
-
-class TestTheRoom:
-    def test_its_docstring_tells_of_every_module(self) -> None:
-        modules = {path.relative_to(ROOM).with_suffix("").as_posix() for path in ROOM.rglob("*.py")}
-        expected = {name.removesuffix("/__init__") for name in modules} - {"__init__"}
-        told = {
-            line.split()[0] for line in (room.__doc__ or "").splitlines() if line.startswith("    ") and line[4] != " "
-        }
-        assert told == expected
+def test_the_docstring_of_the_room_tells_of_every_module() -> None:
+    modules = {path.relative_to(ROOM).with_suffix("").as_posix() for path in ROOM.rglob("*.py")}
+    expected = {name.removesuffix("/__init__") for name in modules} - {"__init__"}
+    lines = (room.__doc__ or "").splitlines()
+    assert {line.split()[0] for line in lines if line.startswith("    ") and line[4] != " "} == expected
 
 
 class TestTheRule:

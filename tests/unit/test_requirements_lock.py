@@ -41,7 +41,7 @@ class TestTheFile:
         assert "\n--only-binary :all:\n" in LOCK.read_text(encoding="utf-8")
 
     def test_names_no_index(self) -> None:
-        """Who installs it decides where from; the hashes say that it is the same."""
+        """The installation chooses the index; the hashes prove that the files are the same."""
         assert re.findall(r"https?:|index-url|find-links|trusted-host|file:|constraint", LOCK.read_text("utf-8")) == []
 
 
@@ -49,9 +49,11 @@ class TestTheFile:
 @pytest.mark.timeout(600)
 def test_pip_can_install_it(tmp_path: Path) -> None:
     """Needs a package index, and a minute: pip downloads every wheel to compare its hash."""
-    ours = {name: value for name, value in os.environ.items() if name not in ("PIP_FIND_LINKS", "PIP_CONSTRAINT")}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("PIP_FIND_LINKS", "PIP_CONSTRAINT")
+    }
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     command = [tmp_path / "venv" / "bin" / "python", "-m", "pip", "install", "--dry-run", "--quiet"]
     options = ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)]
-    done = subprocess.run([*command, *options], cwd=ROOT, env=ours, capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """Queues and message priorities (CONTRACT §3)."""
 
+from app.celery_app import celery_app
 from app.messaging.routing import MESSAGE_PRIORITY, PRIORITY_STEPS, QUEUE_OF, QUEUES
 from app.models.task import TaskPriority
 
@@ -19,21 +20,15 @@ def test_zero_is_the_highest_on_redis_so_critical_overtakes_high() -> None:
 
 
 def test_a_worker_without_q_serves_the_higher_queue_first() -> None:
-    from app.celery_app import celery_app
-
     assert list(celery_app.amqp.queues.consume_from) == list(QUEUES)
     assert celery_app.conf.broker_transport_options["queue_order_strategy"] == "priority"
 
 
 def test_no_message_reaches_two_queues() -> None:
-    from app.celery_app import celery_app
-
     bindings = {(queue.exchange.name, queue.routing_key) for queue in celery_app.conf.task_queues}
     assert len(bindings) == len(QUEUES)
 
 
 def test_only_json_is_taken() -> None:
-    from app.celery_app import celery_app
-
     assert celery_app.conf.accept_content == ["json"]
     assert celery_app.conf.task_acks_late is False

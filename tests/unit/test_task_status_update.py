@@ -23,9 +23,10 @@ def sql(statement: object) -> str:
 
 
 class TestTransitions:
-    def test_every_state_has_a_row_in_the_table(self) -> None:
+    def test_every_state_has_a_row_in_the_table_and_success_is_the_end(self) -> None:
         assert set(TRANSITIONS) == set(TaskStatus)
         assert set(TaskStatus) == TERMINAL | ACTIVE
+        assert not TRANSITIONS[TaskStatus.SUCCEEDED]
 
     @pytest.mark.parametrize(("source", "to"), PAIRS)
     def test_a_statement_can_be_built_for_the_known_moves_alone(self, source: TaskStatus, to: TaskStatus) -> None:
@@ -35,16 +36,11 @@ class TestTransitions:
             with pytest.raises(ValueError, match="no transition"):
                 transition(to, sources=[source])
 
-    def test_one_unknown_source_spoils_the_statement(self) -> None:
+    def test_no_statement_is_built_for_an_unknown_source_among_known_ones_and_for_none(self) -> None:
         with pytest.raises(ValueError, match="succeeded"):
             transition(TaskStatus.PENDING, sources=[TaskStatus.FAILED, TaskStatus.SUCCEEDED])
-
-    def test_a_move_from_nowhere_is_none(self) -> None:
         with pytest.raises(ValueError, match="no transition"):
             transition(TaskStatus.REVOKED, sources=[])
-
-    def test_success_is_the_end(self) -> None:
-        assert not TRANSITIONS[TaskStatus.SUCCEEDED]
 
     def test_each_change_that_a_client_can_see_raises_the_version(self) -> None:
         for to in TaskStatus:
@@ -75,16 +71,14 @@ class TestFence:
 
 
 class TestWhoseUpdate:
-    """`update_task_status` in a running body speaks for that body's attempt, elsewhere for nobody's."""
+    """`update_task_status` in a running body updates that body's attempt, elsewhere no attempt."""
 
-    def test_outside_a_body_there_is_no_attempt(self) -> None:
-        assert _current(uuid4()) is None
-
-    def test_a_body_speaks_for_its_own_task_alone(self) -> None:
-        mine = CurrentAttempt(uuid4(), 3)
-        token = current_attempt.set(mine)
+    def test_a_body_updates_its_own_task_alone(self) -> None:
+        attempt = CurrentAttempt(uuid4(), 3)
+        assert _current(attempt.task_id) is None
+        token = current_attempt.set(attempt)
         try:
-            assert _current(mine.task_id) is mine
+            assert _current(attempt.task_id) is attempt
             assert _current(uuid4()) is None
         finally:
             current_attempt.reset(token)

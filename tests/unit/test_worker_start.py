@@ -11,17 +11,13 @@ from app.core.config import ConfigurationError, get_settings
 from app.messaging.loader import Loader
 from app.worker.bootsteps import ServiceStep, prepare_fork
 from tests.support.services import process_environment
+from tests.support.sources import run_program
 
 
-@pytest.fixture
-def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(get_settings(), "database_url", None)
-    monkeypatch.setattr(get_settings(), "celery_broker_url", None)
-
-
-@pytest.mark.usefixtures("_unset")
-def test_a_worker_and_beat_name_what_is_missing() -> None:
+def test_a_worker_and_beat_name_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Celery would look for a broker on this machine, without end."""
+    for name in ("database_url", "celery_broker_url"):
+        monkeypatch.setattr(get_settings(), name, None)
     with pytest.raises(SystemExit, match=r"DATABASE_URL and CELERY_BROKER_URL not set: .*run_server\.py"):
         Loader(celery_app).init_worker()
 
@@ -58,10 +54,7 @@ def test_what_every_child_does_first_is_done_before_the_fork() -> None:
         "set_pdeathsig(9), attempts.build_statements(), symbol_by_name(SQLAlchemyTask.RecordRunner);"
         "print(*(set(sys.modules) - known), prepared._prepared.cache_info().misses - built)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=process_environment({}), capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["0"]
+    assert run_program(program).split() == ["0"]
 
 
 def test_the_parents_objects_are_frozen_before_its_first_fork() -> None:
@@ -83,6 +76,5 @@ def test_certificates_of_the_broker_are_verified_unless_its_url_says_otherwise()
     program = (
         "from app.celery_app import celery_app as a; print(a.connection_for_read().ssl, a.connection_for_write().ssl)"
     )
-    environment = process_environment({"CELERY_BROKER_URL": "rediss://:password@broker.example:6379/0"})
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.count("CERT_REQUIRED") == 2
+    printed = run_program(program, CELERY_BROKER_URL="rediss://:password@broker.example:6379/0")
+    assert printed.count("CERT_REQUIRED") == 2

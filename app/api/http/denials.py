@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 PER_CALLER, PER_PROCESS = 10, 120
 
-_bounds = RateLimit(PER_CALLER, PER_PROCESS)
+bounds = RateLimit(PER_CALLER, PER_PROCESS)
 # One thread of its own: while the database is down, records must not block the threads that serve requests.
 _one_at_a_time = anyio.CapacityLimiter(1)
 
@@ -35,7 +35,7 @@ def denial_record_task(request: Request, error: ServiceError) -> BackgroundTask 
     """
     if not isinstance(error, Forbidden) or isinstance(error, WrongPassword):
         return None  # `auth_service` records wrong passwords
-    suppressed = _bounds.admit(_caller())
+    suppressed = bounds.admit(_caller())
     if suppressed is None:
         count_unrecorded_denial("flood")
         return None

@@ -34,12 +34,12 @@ class Authenticator:
     """Authenticates tokens. One for each event loop."""
 
     def __init__(self) -> None:
-        self._batcher: Batcher[_Proof, LiveSession | LiveKey | None] = Batcher(_look_up, "authenticator")
+        self.batcher: Batcher[_Proof, LiveSession | LiveKey | None] = Batcher(_look_up, "authenticator")
 
     async def authenticate(self, token: str) -> Principal:
         """Return the user behind this access token or API key. Raises InvalidToken, Overloaded."""
         proof = _proof_of(token)
-        found = await self._batcher.submit(proof)
+        found = await self.batcher.submit(proof)
         if isinstance(found, LiveSession) and isinstance(proof, AccessClaims):
             return Principal.of_session(found, proof.session_id)
         if not isinstance(found, LiveKey):
@@ -51,7 +51,7 @@ class Authenticator:
 
     async def close(self) -> None:
         """Return when all accepted tokens are authenticated."""
-        await self._batcher.close()
+        await self.batcher.close()
 
 
 def login_claims(token: str) -> AccessClaims | None:

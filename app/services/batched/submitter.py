@@ -56,7 +56,7 @@ class Submitter:
     """Accepts tasks. One for each event loop."""
 
     def __init__(self) -> None:
-        self._batcher: Batcher[_Request | _TokenRequest, _Inserted] = Batcher(_identify_and_accept, "submitter")
+        self.batcher: Batcher[_Request | _TokenRequest, _Inserted] = Batcher(_identify_and_accept, "submitter")
 
     async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Accepted:
         """Return the committed task; with a key that already has a task, that task.
@@ -67,7 +67,7 @@ class Submitter:
         if idempotency_key is not None:
             # Not in a batch: the key's lock is held until the commit, so two batches could deadlock.
             return await to_thread.run_sync(partial(_accept_once, wanted, user_id, idempotency_key))
-        (row,) = await self._batcher.submit(_Request(user_id, task_creation.rows_of([wanted], user_id)))
+        (row,) = await self.batcher.submit(_Request(user_id, task_creation.rows_of([wanted], user_id)))
         return Accepted(TaskRead.model_validate(row))
 
     async def submit_of_login(self, wanted: TaskCreate, claims: AccessClaims) -> Accepted:
@@ -75,7 +75,7 @@ class Submitter:
 
         Looks the login up in the batch that inserts the task, which saves one trip to a thread.
         """
-        (row,) = await self._batcher.submit(_TokenRequest(claims, wanted))
+        (row,) = await self.batcher.submit(_TokenRequest(claims, wanted))
         return Accepted(TaskRead.model_validate(row))
 
     async def submit_all(self, wanted: Sequence[TaskCreate], user_id: UUID) -> list[TaskRead]:
@@ -87,7 +87,7 @@ class Submitter:
 
     async def close(self) -> None:
         """Return when all accepted tasks are committed."""
-        await self._batcher.close()
+        await self.batcher.close()
 
 
 def _accept_once(wanted: TaskCreate, user_id: UUID, key: str) -> Accepted:

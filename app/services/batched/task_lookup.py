@@ -15,18 +15,18 @@ class TaskLookup:
     """Reads single tasks. One for each event loop."""
 
     def __init__(self) -> None:
-        self._batcher: Batcher[UUID, dict[str, Any] | None] = Batcher(_read, "task-lookup")
+        self.batcher: Batcher[UUID, dict[str, Any] | None] = Batcher(_read, "task-lookup")
 
     async def read(self, task_id: UUID, owner: UUID | None = None) -> TaskRead:
         """Return the committed task. `owner` limits it to that user's tasks. Raises TaskNotFound, Overloaded."""
-        row = await self._batcher.submit(task_id)
+        row = await self.batcher.submit(task_id)
         if row is None or (owner is not None and row["user_id"] != owner):
             raise TaskNotFound
         return TaskRead.model_validate(row)
 
     async def close(self) -> None:
         """Return when all accepted reads are done."""
-        await self._batcher.close()
+        await self.batcher.close()
 
 
 def _read(ids: list[UUID]) -> Sequence[dict[str, Any] | None]:

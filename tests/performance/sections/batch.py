@@ -1,16 +1,13 @@
 """A thousand tasks in one request: against as many requests."""
 
-import json
 from dataclasses import replace
 
 from tests.performance.bench import Bench
 from tests.performance.findings import Findings
-from tests.performance.goals import Comparison, Goal, ratio
+from tests.performance.goals import Goal, ratio
 from tests.performance.load import Endpoint
-from tests.performance.scenario import API
-from tests.performance.sections.submit import BODY, single, until_messages_are_out
-from tests.performance.slices import Way, keep, take_turns
-from tests.performance.wire import Request
+from tests.performance.sections.submit import NOOP, single, until_messages_are_out
+from tests.performance.slices import Way, keep, rates, take_turns
 from tests.support.loopback import loopback
 
 TASKS = 1_000
@@ -21,20 +18,17 @@ def measure(bench: Bench) -> Findings:
     findings = Findings("batch")
     what, against = f"tasks/s of POST /tasks/batch, {TASKS:,} a request", "single submits"
     address = loopback(bench.stack.url)
-    body = json.dumps({"tasks": [BODY] * TASKS}).encode()
-    request = Request("POST", f"{API}/tasks/batch", body, token=bench.account.token)
-    endpoint = Endpoint("POST /tasks/batch", lambda _: request, expected=201)
+    request = bench.account.submit({"tasks": [NOOP] * TASKS}, "/tasks/batch")
+    endpoint = Endpoint.of("POST /tasks/batch", request, expected=201)
     batches = Way("POST /tasks/batch", address, endpoint, bench.stack.server().pid, TASKS, flame="batch")
     batches.requests, batches.clients = bench.size.batches, CLIENTS
     singles = replace(single(bench), flame="")
     take_turns(bench, [singles, batches], lambda _: until_messages_are_out(bench))
     keep(findings, [singles, batches])
-    rounds = range(bench.size.rounds)
-    values = [ratio(batches.per_second(number), singles.per_second(number)) for number in rounds]
-    findings.rows.append(Comparison(what, against, Goal(at_least=8), values))
-    out = [[_until_out(way, number) for number in rounds] for way in (batches, singles)]
+    findings.compare(what, against, Goal(at_least=8), rates(batches, singles))
+    out = [[_until_out(way, number) for number in range(bench.size.rounds)] for way in (batches, singles)]
     values = [ratio(mine, theirs) for mine, theirs in zip(*out, strict=True)]
-    findings.rows.append(Comparison("the same, until the last message is out", against, Goal(), values))
+    findings.compare("the same, until the last message is out", against, Goal(), values)
     return findings
 
 

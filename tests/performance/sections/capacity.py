@@ -1,19 +1,17 @@
 """CPU time, statements and broker commands of a submit, a read, a claim and finish, and a progress write, by part."""
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from tests.performance import capacity
 from tests.performance.bench import QUIET, Bench
-from tests.performance.counts import Counts, Statements, by_statement, each
+from tests.performance.counts import Counts, Seen, by_statement, each
 from tests.performance.drain import all_ended, drain
 from tests.performance.findings import Findings
 from tests.performance.load import Endpoint
-from tests.performance.scenario import API, Account
-from tests.performance.sections.submit import LIMIT_SECONDS, NOOP, QUEUE
-from tests.performance.wire import Request
+from tests.performance.scenario import Account
+from tests.performance.sections.submit import LIMIT_SECONDS, QUEUE, submitting
 from tests.support.loopback import loopback
 from tests.support.running import messages
 from tests.support.stack import Part, Stack
@@ -54,14 +52,12 @@ def measure(bench: Bench) -> Findings:
 
 
 def _submits(bench: Bench, stack: Stack, account: Account, counts: Counts) -> Figures:
-    request = Request("POST", f"{API}/tasks/", NOOP, token=account.token)
-    return _http(bench, stack, Endpoint("POST /tasks/", lambda _: request, expected=201, keep=True), counts)
+    return _http(bench, stack, submitting(account, keep=True), counts)
 
 
 def _reads(bench: Bench, stack: Stack, account: Account, counts: Counts) -> Figures:
     task_id = stack.sql("SELECT id FROM tasks LIMIT 1")[0][0]
-    request = Request("GET", f"{API}/tasks/{task_id}", token=account.token)
-    return _http(bench, stack, Endpoint("GET /tasks/{id}", lambda _: request), counts)
+    return _http(bench, stack, Endpoint.of("GET /tasks/{id}", account.read(f"/tasks/{task_id}")), counts)
 
 
 def _http(bench: Bench, stack: Stack, endpoint: Endpoint, counts: Counts) -> Figures:
@@ -70,13 +66,12 @@ def _http(bench: Bench, stack: Stack, endpoint: Endpoint, counts: Counts) -> Fig
     bench.slice(address, endpoint, bench.size.clients)
     settled = stack.sql("SELECT count(*) FROM tasks")[0][0]
     _await_messages(bench, stack, settled)
-    statements, before, meter = counts.statements(), counts.now(), bench.meter(API=stack.server().pid)
+    before, meter = counts.seen(), bench.meter(API=stack.server().pid)
     done = bench.slice(address, endpoint, bench.size.calls)
     assert done.latencies, f"{endpoint.name}: {dict(done.errors)}"
     number = len(done.latencies)
     _await_messages(bench, stack, settled + number if endpoint.expected == CREATED else settled)
-    counted = each(before, counts.now(), number, {})
-    return _cpu(meter.read(), number), counted, by_statement(statements, counts.statements(), number)
+    return _figures(meter.read(), before, counts.seen(), number)
 
 
 def _await_messages(bench: Bench, stack: Stack, number: int) -> None:
@@ -88,20 +83,12 @@ def _await_messages(bench: Bench, stack: Stack, number: int) -> None:
 
 def _runs(bench: Bench, stack: Stack, counts: Counts) -> Figures:
     waiting = stack.sql("SELECT count(*) FROM tasks")[0][0]
-    seen: list[tuple[float, Counter[str], Statements]] = []
+    seen: list[Seen] = []
     with bench.worker(stack) as worker:
         broker = bench.broker(stack.broker_url)
-        done = drain(bench, broker, QUEUE, waiting, worker, all_ended(stack), lambda: _see(seen, counts))
-        cpu, counted = _idle(bench, worker, counts)
-    (begun, before, first), (ended, after, last) = seen
-    background = {name: value * (ended - begun) for name, value in counted.items()}
-    spent = {name: value - cpu.get(name, 0.0) * done.seconds for name, value in done.cpu.items()}
-    counted = each(before, after, done.tasks, background)
-    return _cpu(spent, done.tasks), counted, by_statement(first, last, done.tasks)
-
-
-def _see(seen: list[tuple[float, "Counter[str]", Statements]], counts: Counts) -> None:
-    seen.append((time.perf_counter(), counts.now(), counts.statements()))
+        done = drain(bench, broker, QUEUE, waiting, worker, all_ended(stack), lambda: seen.append(counts.seen()))
+        idle = _idle(bench, worker, counts)
+    return _figures(done.cpu, *seen, done.tasks, idle, done.seconds)
 
 
 def _idle(bench: Bench, worker: Part, counts: Counts) -> Idle:
@@ -118,16 +105,13 @@ def _idle(bench: Bench, worker: Part, counts: Counts) -> Idle:
 
 def _reports(bench: Bench, stack: Stack, user: str, counts: Counts) -> Figures:
     with bench.worker(stack, 1, **AT_ONCE) as worker:
-        cpu_idle, idle = _idle(bench, worker, counts)
-        statements, before = counts.statements(), counts.now()
-        meter, begun = _worker_meter(bench, worker), time.perf_counter()
+        idle = _idle(bench, worker, counts)
+        before, meter = counts.seen(), _worker_meter(bench, worker)
         bench.fill(stack, user, "measured.tick", 1, bench.size.calls, 0.0)
         row: Any = wait_for(lambda: (last := stack.sql(WRITTEN)[0]).status == "succeeded" and last, 300, "the reports")
-        cpu, seconds, after = meter(), time.perf_counter() - begun, counts.now()
+        spent, after = meter(), counts.seen()
     written = row.version - 3  # created, claimed, finished
-    spent = {name: value - cpu_idle.get(name, 0.0) * seconds for name, value in cpu.items()}
-    counted = each(before, after, written, {name: value * seconds for name, value in idle.items()})
-    return _cpu(spent, written), counted, by_statement(statements, counts.statements(), written)
+    return _figures(spent, before, after, written, idle, after[0] - before[0])
 
 
 def _worker_meter(bench: Bench, worker: Part) -> Callable[[], dict[str, float]]:
@@ -140,8 +124,12 @@ def _worker_meter(bench: Bench, worker: Part) -> Callable[[], dict[str, float]]:
     return read
 
 
-def _cpu(spent: dict[str, float], number: int) -> dict[str, float]:
-    """Microseconds each, by the model's parts."""
+def _figures(
+    spent: dict[str, float], before: Seen, after: Seen, number: int, idle: Idle = ({}, {}), seconds: float = 0.0
+) -> Figures:
+    """Of each of so many, by the model's parts, less what goes on anyway: in so many seconds of CPU, and between looks."""
     names = {"parent": "worker parent", "children": "worker children"}
-    parts = {names.get(name, name): value for name, value in spent.items()}
-    return {name: round(1e6 * max(0.0, parts[name]) / number, 1) for name in capacity.PARTS if name in parts}
+    parts = {names.get(name, name): value - idle[0].get(name, 0.0) * seconds for name, value in spent.items()}
+    cpu = {name: round(1e6 * max(0.0, parts[name]) / number, 1) for name in capacity.PARTS if name in parts}
+    background = {name: value * (after[0] - before[0]) for name, value in idle[1].items()}
+    return cpu, each(before[1], after[1], number, background), by_statement(before[2], after[2], number)

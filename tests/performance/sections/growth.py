@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.performance.bench import Bench
 from tests.performance.findings import Findings
-from tests.performance.goals import Comparison, Goal, ratio
+from tests.performance.goals import Goal, ratio
 from tests.performance.growth import measure as measure_growth
 
 # By what a line is called: a ratio to the smallest size, or milliseconds at the largest.
@@ -41,4 +41,4 @@ def tell(findings: Findings, lines: list[dict[str, Any]]) -> None:
         values = [ratio(large, small)] if goal.unit == "×" else [large]
         against = f"{curve[0][0]:,.0f} rows" if goal.unit == "×" else "—"
         note = f"{small:.2f} → {large:.2f} ms"
-        findings.rows.append(Comparison(f"{what} at {rows:,.0f} rows", against, goal, values, note))
+        findings.compare(f"{what} at {rows:,.0f} rows", against, goal, values, note)

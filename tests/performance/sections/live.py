@@ -1,7 +1,6 @@
 """Live events with many streams open on one API process: against Redis pub/sub itself, over a restart of it as well."""
 
 import asyncio
-import json
 import resource
 import time
 from itertools import chain
@@ -12,11 +11,11 @@ import redis.asyncio
 from tests.performance.bench import QUIET, Bench, finish, run
 from tests.performance.figures import percentile
 from tests.performance.findings import Findings
-from tests.performance.goals import Comparison, Goal
+from tests.performance.goals import Goal
 from tests.performance.processes import memory
-from tests.performance.scenario import API, Account
+from tests.performance.scenario import API, Account, task
 from tests.performance.sse import Stream
-from tests.performance.wire import Connection, Request
+from tests.performance.wire import ask_once
 from tests.support.loopback import loopback
 from tests.support.stack import Stack
 
@@ -44,7 +43,7 @@ def measure(bench: Bench) -> Findings:
 class _Live:
     def __init__(self, bench: Bench, stack: Stack, account: Account, findings: Findings) -> None:
         self._bench, self._stack, self._findings = bench, stack, findings
-        self._address, self._token = loopback(stack.url), account.token
+        self._address, self._account = loopback(stack.url), account
 
     async def measure(self) -> None:
         open_ones = await self._many()
@@ -64,7 +63,7 @@ class _Live:
         await asyncio.sleep(1)  # what opening them took for a moment is let go
         kilobytes = 1024 * (memory(pid)["rss"] - before) / count
         note = f"{count:,} streams open, by the difference in RSS"
-        self._findings.rows.append(Comparison(MEMORY, "—", Goal(at_most=60, unit="KB"), [kilobytes], note))
+        self._findings.compare(MEMORY, "—", Goal(at_most=60, unit="KB"), [kilobytes], note)
         return found
 
     async def _ticks(self) -> list[float]:
@@ -109,7 +108,7 @@ class _Live:
         against = "Redis publish → subscriber"
         rows = (("p50, above it", Goal(at_most=10, unit="ms"), above), ("p99", Goal(at_most=100, unit="ms"), worst))
         for name, goal, values in rows:
-            self._findings.rows.append(Comparison(f"{EVENT}, {name}", against, goal, values, note))
+            self._findings.compare(f"{EVENT}, {name}", against, goal, values, note)
         self._findings.latencies = {
             "progress → event": [value for ours, _ in rounds for value in ours],
             "Redis pub/sub": [value for _, theirs in rounds for value in theirs],
@@ -134,16 +133,13 @@ class _Live:
         await asyncio.gather(*(stream.close() for stream in streams))
         lost = len(set(ids) - ended)
         what = f"{RESTART} of {count} over a restart of Redis"
-        self._findings.rows.append(Comparison(what, "—", Goal(at_most=0, unit="lost"), [lost]))
+        self._findings.compare(what, "—", Goal(at_most=0, unit="lost"), [lost])
 
     async def _watch(self, task_id: str, note: Any) -> Stream:
-        return await Stream(note).open(self._address, f"{API}/tasks/{task_id}/events", self._token)
+        return await Stream(note).open(self._address, f"{API}/tasks/{task_id}/events", self._account.token)
 
     async def _create(self, name: str, *args: Any, **fields: Any) -> str:
-        body = {"name": name, "task_type": "performance_test", "celery_task_name": name, "args": args, **fields}
-        request = Request("POST", f"{API}/tasks/", json.dumps(body).encode(), token=self._token)
-        connection = Connection(self._address)  # one that is kept would be idle for longer than the server keeps it
-        answer = await connection.ask(request)
-        await connection.close()
+        # A connection that is kept would be idle for longer than the server keeps it.
+        answer = await ask_once(self._address, self._account.submit(task(name, *args, **fields)))
         assert answer.status == 201, answer.body[:200]
         return str(answer.json()["id"])

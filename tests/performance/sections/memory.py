@@ -10,12 +10,9 @@ from app.core.allocator import TRIM_SECONDS
 from tests.performance.bench import QUIET, ROOM, Bench, finish
 from tests.performance.drain import all_ended
 from tests.performance.findings import Curve, Findings
-from tests.performance.goals import Comparison, Goal, ratio
-from tests.performance.load import Endpoint
+from tests.performance.goals import Goal, ratio
 from tests.performance.processes import memory
-from tests.performance.scenario import API
-from tests.performance.sections.submit import NOOP
-from tests.performance.wire import Request
+from tests.performance.sections.submit import PING, submitting
 from tests.support.loopback import loopback
 from tests.support.running import messages
 from tests.support.stack import Part
@@ -26,7 +23,6 @@ SAMPLES, POLL_SECONDS, LIMIT_SECONDS = 20, 0.05, 3600.0
 WARM = 0.1  # of the tasks: what a child takes with its first ones stays
 CONCURRENCY = 2  # as in the other sections: what children share counts for less, the more they are
 SETTLED_SECONDS = 2 * TRIM_SECONDS  # "after" means after: what is given back once in a while has been
-BARE = "tests.performance.comparators.bare:app"
 
 
 def measure(bench: Bench) -> Findings:
@@ -40,12 +36,11 @@ def measure(bench: Bench) -> Findings:
 def _api(bench: Bench, findings: Findings) -> None:
     with bench.new_stack(**ROOM) as stack:
         part = stack.server(options=QUIET)
-        bare, address = bench.http_server(BARE, {})
+        bare, address = bench.http_server("bare", {})
         idle = memory(part.pid), memory(bare.pid)
         account = bench.sign_in(stack)
-        request = Request("POST", f"{API}/tasks/", NOOP, token=account.token)
-        bench.slice(loopback(stack.url), Endpoint("POST /tasks/", lambda _: request, expected=201))
-        bench.slice(address, Endpoint("/ping", lambda _: Request("GET", "/ping")))
+        bench.slice(loopback(stack.url), submitting(account))
+        bench.slice(address, PING)
         time.sleep(SETTLED_SECONDS)
         loaded = memory(part.pid), memory(bare.pid)
     _compare(findings, "API process", "bare FastAPI process", {"idle": idle, "after load": loaded})
@@ -68,10 +63,9 @@ def _one_child(bench: Bench, findings: Findings) -> None:
     findings.curves = {"pool child": curve, "plain Celery's child": theirs}
     _compare(findings, "one pool child", "plain Celery's", {"idle": idle, f"after {kept:,} tasks": loaded})
     warm = next((y for x, y in curve if x >= WARM * kept), curve[0][1])
-    findings.rows.append(
-        Comparison(f"memory: one pool child over {kept:,} tasks", "itself after a tenth of them", Goal(at_most=1.05),
-                   [ratio(curve[-1][1], warm)], f"{warm:.1f} → {curve[-1][1]:.1f} MiB")
-    )  # fmt: skip
+    what, against = f"memory: one pool child over {kept:,} tasks", "itself after a tenth of them"
+    note = f"{warm:.1f} → {curve[-1][1]:.1f} MiB"
+    findings.compare(what, against, Goal(at_most=1.05), [ratio(curve[-1][1], warm)], note)
 
 
 def _children(bench: Bench, findings: Findings) -> None:
@@ -99,7 +93,7 @@ def _compare(
         kind = "pss" if "pss" in ours else "uss"
         note = f"{ours[kind]:.0f} against {theirs[kind]:.0f} MiB {kind.upper()}"
         value = ratio(ours[kind], theirs[kind])
-        findings.rows.append(Comparison(f"memory: {what}, {when}", against, Goal(at_most=1.5), [value], note))
+        findings.compare(f"memory: {what}, {when}", against, Goal(at_most=1.5), [value], note)
         findings.details[f"{what}, {when}"] = {"ours": ours, "theirs": theirs}
 
 

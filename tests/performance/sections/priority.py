@@ -1,14 +1,13 @@
 """How long a critical task waits while many low ones do: against the same on an empty system."""
 
-import json
 from itertools import chain
 
 from tests.performance.bench import QUIET, ROOM, Bench, run
 from tests.performance.figures import percentile
 from tests.performance.findings import Findings
-from tests.performance.goals import Comparison, Goal, ratio
-from tests.performance.scenario import API, Account
-from tests.performance.wire import Connection, Request
+from tests.performance.goals import Goal, ratio
+from tests.performance.scenario import Account, task
+from tests.performance.wire import ask_once
 from tests.support.loopback import loopback
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
@@ -43,7 +42,7 @@ def measure(bench: Bench) -> Findings:
     values = [ratio(max(0.0, behind - RUN_SECONDS), alone) for behind, alone in p99]
     what = f"p99 wait, critical behind {size.waiting:,} low ones, less one run"
     note = f"{_middle(loaded)} against {_middle(empty)} ms at p50; {left:,} low ones still waited at the end"
-    findings.rows.append(Comparison(what, "an empty system", Goal(at_most=2), values, note))
+    findings.compare(what, "an empty system", Goal(at_most=2), values, note)
     findings.latencies = {"critical, empty system": [*chain(*empty)], "critical, low ones wait": [*chain(*loaded)]}
     return findings
 
@@ -55,18 +54,8 @@ def _middle(rounds: list[list[float]]) -> str:
 def _critical(bench: Bench, stack: Stack, account: Account) -> list[float]:
     """Seconds from created to started of so many critical tasks, one after another."""
     after = stack.sql(NEWEST)[0][0]
-    body = {
-        "name": "critical", "task_type": "performance_test", "celery_task_name": "measured.noop", "priority": "critical",
-    }  # fmt: skip
-    request = Request("POST", f"{API}/tasks/", json.dumps(body).encode(), token=account.token)
-
-    async def submit() -> int:
-        connection = Connection(loopback(stack.url))
-        status = (await connection.ask(request)).status
-        await connection.close()
-        return status
-
+    request = account.submit(task("measured.noop", priority="critical"))
     for number in range(bench.size.critical):
-        assert run(submit()) == 201
+        assert run(ask_once(loopback(stack.url), request)).status == 201
         wait_for(lambda n=number: len(stack.sql(WAITED, after=after)) > n, 60, "a critical task to start")
     return [row[0] for row in stack.sql(WAITED, after=after)]

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.performance.bench import Bench
 from tests.performance.findings import Findings
-from tests.performance.goals import Comparison, Goal
+from tests.performance.goals import Goal
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
@@ -32,15 +32,13 @@ def measure(bench: Bench) -> Findings:
     against = "the loop without it"
     for way, what in (("percent", "percent alone"), ("detail", "with a detail")):
         note = "writes included: at most five a second"
-        findings.rows.append(
-            Comparison(f"update_progress, {what}: a call", against, Goal(at_most=2, unit="µs"), costs[way], note)
-        )
+        findings.compare(f"update_progress, {what}: a call", against, Goal(at_most=2, unit="µs"), costs[way], note)
     # The loop without reports writes nothing; the first report and the last one come on top.
     reported = bench.size.loop_seconds * REPORTING
     writes = [(row.version - 1 - CLAIM_AND_FINISH - FIRST_AND_LAST) / reported for row in rows]
-    findings.rows.append(Comparison("writes a second of one task", "—", Goal(at_most=5, unit="/s"), writes))
+    findings.compare("writes a second of one task", "—", Goal(at_most=5, unit="/s"), writes)
     landed = [float(json.loads(row.progress_detail or "null") == LAST) for row in rows]
-    findings.rows.append(Comparison("the last value has landed", "—", Goal(at_least=1, unit="of 1"), landed))
+    findings.compare("the last value has landed", "—", Goal(at_least=1, unit="of 1"), landed)
     findings.details["nanoseconds_a_turn"] = turns
     return findings
 

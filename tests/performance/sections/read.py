@@ -2,27 +2,20 @@
 
 from tests.performance.bench import Bench, run
 from tests.performance.findings import Findings
-from tests.performance.goals import Comparison, Goal, ratio
+from tests.performance.goals import Goal
 from tests.performance.load import Endpoint
-from tests.performance.scenario import API, create_one
 from tests.performance.sections.submit import ping
-from tests.performance.slices import Way, keep, take_turns
-from tests.performance.wire import Connection, Request
+from tests.performance.slices import Way, keep, rates, take_turns
+from tests.performance.wire import ask_once
 from tests.support.loopback import loopback
 
 
 def reading(bench: Bench) -> Way:
     """`GET /tasks/{id}` of one task that waits."""
     address = loopback(bench.stack.url)
-
-    async def create() -> str:
-        connection = Connection(address)
-        answer = await create_one(connection, bench.account)
-        await connection.close()
-        return str(answer.json()["id"])
-
-    request = Request("GET", f"{API}/tasks/{run(create())}", token=bench.account.token)
-    return Way("GET /tasks/{id}", address, Endpoint("GET", lambda _: request), bench.stack.server().pid, flame="read")
+    created = run(ask_once(address, bench.account.create()))
+    endpoint = Endpoint.of("GET", bench.account.read(f"/tasks/{created.json()['id']}"))
+    return Way("GET /tasks/{id}", address, endpoint, bench.stack.server().pid, flame="read")
 
 
 def measure(bench: Bench) -> Findings:
@@ -30,7 +23,6 @@ def measure(bench: Bench) -> Findings:
     ours, bare = reading(bench), ping(bench)
     take_turns(bench, [ours, bare])
     keep(findings, [ours, bare])
-    values = [ratio(ours.per_second(number), bare.per_second(number)) for number in range(bench.size.rounds)]
     what = f"requests/s of GET /tasks/{{id}}, {bench.size.clients} clients"
-    findings.rows.append(Comparison(what, "bare sync /ping", Goal(at_least=0.5), values))
+    findings.compare(what, "bare sync /ping", Goal(at_least=0.5), rates(ours, bare))
     return findings

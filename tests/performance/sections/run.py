@@ -7,7 +7,7 @@ from tests.performance.bench import Bench, finish
 from tests.performance.drain import Drained, all_ended, drain
 from tests.performance.findings import Findings
 from tests.performance.flames import flame
-from tests.performance.goals import Comparison, Goal, ratio
+from tests.performance.goals import Goal, ratio
 from tests.support.services import sqlalchemy_url
 
 OURS, RAW, BACKEND = "ours", "raw Celery, results off", "Celery, database backend, track_started"
@@ -26,7 +26,7 @@ def measure(bench: Bench) -> Findings:
     for other, least in ((RAW, 0.9), (BACKEND, 3.0)):
         pairs = zip(drained[OURS], drained[other], strict=True)
         values = [ratio(mine.per_second, theirs.per_second) for mine, theirs in pairs]
-        findings.rows.append(Comparison("no-op tasks/s through worker -c 2", other, Goal(at_least=least), values))
+        findings.compare("no-op tasks/s through worker -c 2", other, Goal(at_least=least), values)
     for name, rounds in drained.items():
         each = [one.microseconds() for one in rounds]
         findings.details[name] = {

@@ -1,31 +1,31 @@
 """From the answer to the body on an idle worker: against `apply_async` and the first line of plain Celery's body.
 
-All times are of the machine's one clock. Ours is taken from the 201 to the row's `started_at`, and, to be told beside
-it, to the first line of the body; plain Celery's from the call of `apply_async` to the first line of the body.
+All times are of the machine's one clock. The service's is taken from the 201 to the row's `started_at`, and beside it to
+the first line of the body; plain Celery's from the call of `apply_async` to the first line of the body.
 """
 
-import json
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from celery import Celery
+from sqlalchemy import Connection as SqlConnection
 
 from tests.performance.bench import QUIET, Bench, run
 from tests.performance.comparators.raw import STAMP
 from tests.performance.figures import percentile
 from tests.performance.findings import Findings
-from tests.performance.goals import Comparison, Goal, ratio
-from tests.performance.scenario import API, Account
+from tests.performance.goals import Goal, ratio
+from tests.performance.scenario import task
 from tests.performance.wire import Connection, Request
-from tests.support.loopback import loopback
+from tests.support.loopback import Address, loopback
 from tests.support.running import lines
-from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
 PAUSE = 0.02  # an idle worker: the last task's finish is over
 SECONDS = 30.0
+ROW = "SELECT extract(epoch FROM started_at)::float8, finished_at IS NOT NULL FROM tasks WHERE id = %s"
 
 
 def measure(bench: Bench) -> Findings:
@@ -39,13 +39,14 @@ def measure(bench: Bench) -> Findings:
         opened.enter_context(bench.worker(stack))
         opened.enter_context(bench.raw_worker(broker))
         celery = opened.enter_context(Celery("raw", broker=broker))
-        ours = _Ours(stack, account, bench.directory / "ours")
-        opened.callback(ours.close)
-        theirs = _Raw(celery, bench.directory / "raw")
-        for once in (ours.start, theirs.start):  # connections are made, modules imported
+        database = opened.enter_context(stack.engine.connect())
+        request = account.submit(task("measured.stamp", str(bench.directory / "ours")))
+        ours = partial(_start, loopback(stack.url), request, database, bench.directory / "ours")
+        theirs = partial(_start_raw, celery, bench.directory / "raw")
+        for once in (ours, theirs):  # connections are made, modules imported
             once()
         for _ in range(bench.size.rounds):
-            pairs = [(ours.start(), theirs.start()) for _ in range(bench.size.starts)]
+            pairs = [(ours(), theirs()) for _ in range(bench.size.starts)]
             claims.append(sorted(claimed for (claimed, _), _ in pairs))
             bodies.append(sorted(began for (_, began), _ in pairs))
             raw.append(sorted(began for _, began in pairs))
@@ -54,7 +55,7 @@ def measure(bench: Bench) -> Findings:
         name = f"p{share * 100:.0f}"
         note = f"{_milliseconds(claims, share)} against {_milliseconds(raw, share)} ms; first line of the body {_milliseconds(bodies, share)} ms"
         what, against = f"start: 201 → running, {name}", "apply_async → first line of the body"
-        findings.rows.append(Comparison(what, against, Goal(at_most=most), values, note))
+        findings.compare(what, against, Goal(at_most=most), values, note)
     named = {"201 → running": claims, "201 → first line": bodies, "raw Celery": raw}
     findings.latencies = {name: [value for part in rounds for value in part] for name, rounds in named.items()}
     return findings
@@ -65,63 +66,37 @@ def _milliseconds(rounds: list[list[float]], share: float) -> str:
     return f"{1000 * percentile(together, share):.1f}"
 
 
-class _Ours:
-    """Over HTTP, on one connection."""
+def _start(address: Address, request: Request, database: SqlConnection, ledger: Path) -> tuple[float, float]:
+    """Seconds from the 201 to the claim, and to the body."""
 
-    def __init__(self, stack: Stack, account: Account, ledger: Path) -> None:
-        self._stack, self._ledger = stack, ledger
-        body = {
-            "name": "start",
-            "task_type": "performance_test",
-            "celery_task_name": "measured.stamp",
-            "args": [str(ledger)],
-        }
-        self._request = Request("POST", f"{API}/tasks/", json.dumps(body).encode(), token=account.token)
-        self._database = stack.engine.connect()
-
-    def start(self) -> tuple[float, float]:
-        """Seconds from the 201 to the claim, and to the body."""
-        task_id, accepted = run(self._submit())
-        began = _await_stamp(self._ledger)
-        wait_for(lambda: self._row(task_id)[1], SECONDS, "the task to end")
-        return self._row(task_id)[0] - accepted, began - accepted
-
-    async def _submit(self) -> tuple[str, float]:
-        connection = Connection(loopback(self._stack.url))
-        answer = await connection.ask(self._request)
+    async def submit() -> tuple[str, float]:
+        connection = Connection(address)
+        answer = await connection.ask(request)
         accepted = time.time()
         await connection.close()
         return str(answer.json()["id"]), accepted
 
-    def _row(self, task_id: str) -> tuple[float, bool]:
-        found = self._database.exec_driver_sql(
-            "SELECT extract(epoch FROM started_at)::float8, finished_at IS NOT NULL FROM tasks WHERE id = %s",
-            (task_id,),
-        ).one()
-        self._database.rollback()
-        return found[0], found[1]
-
-    def close(self) -> None:
-        self._database.close()
+    task_id, accepted = run(submit())
+    began = _await_stamp(ledger)
+    wait_for(lambda: _row(database, task_id)[1], SECONDS, "the task to end")
+    return _row(database, task_id)[0] - accepted, began - accepted
 
 
-class _Raw:
-    def __init__(self, celery: Celery, ledger: Path) -> None:
-        self._celery, self._ledger = celery, ledger
+def _row(database: SqlConnection, task_id: str) -> tuple[float, bool]:
+    started, ended = database.exec_driver_sql(ROW, (task_id,)).one()
+    database.rollback()
+    return started, ended
 
-    def start(self) -> float:
-        called = time.time()
-        self._celery.send_task(STAMP, args=[str(self._ledger)], ignore_result=True)
-        return _await_stamp(self._ledger) - called
+
+def _start_raw(celery: Celery, ledger: Path) -> float:
+    called = time.time()
+    celery.send_task(STAMP, args=[str(ledger)], ignore_result=True)
+    return _await_stamp(ledger) - called
 
 
 def _await_stamp(ledger: Path) -> float:
     """The one line that comes, and the ledger empty again."""
-    (line,) = _poll(lambda: lines(ledger))
+    (line,) = wait_for(lambda: lines(ledger), SECONDS, "the body to begin")
     ledger.unlink()
     time.sleep(PAUSE)
     return float(line)
-
-
-def _poll(found: Callable[[], list[str]]) -> list[str]:
-    return wait_for(found, SECONDS, "the body to begin")

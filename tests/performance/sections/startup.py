@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from tests.performance.bench import Bench
 from tests.performance.findings import Findings
-from tests.performance.goals import Comparison, Goal
+from tests.performance.goals import Goal
 from tests.performance.processes import cpu_seconds
 from tests.support.services import process_environment
 from tests.support.stack import Part
@@ -27,13 +27,11 @@ def measure(bench: Bench) -> Findings:
             ready["plain Celery"].append(_ready(bench.raw_worker(bench.services.new_broker())))
     ours, bare = imports.values()
     note = f"a bare FastAPI process: {sorted(bare)[len(bare) // 2]:.2f} s"
-    findings.rows.append(Comparison("import of the API process, CPU", "—", Goal(at_most=1, unit="s"), ours, note))
+    findings.compare("import of the API process, CPU", "—", Goal(at_most=1, unit="s"), ours, note)
     theirs = sorted(ready["plain Celery"])[len(bare) // 2]
     note = f"plain Celery: {theirs[0]:.2f} s, {theirs[1]:.2f} s of CPU"
     seconds = [wall for wall, _ in ready["ours"]]
-    findings.rows.append(
-        Comparison("worker -c 2, from its start until ready", "—", Goal(at_most=3, unit="s"), seconds, note)
-    )
+    findings.compare("worker -c 2, from its start until ready", "—", Goal(at_most=3, unit="s"), seconds, note)
     findings.details = {"import_cpu_seconds": imports, "worker_ready_seconds_and_cpu": ready}
     return findings
 

@@ -5,31 +5,28 @@ import json
 from tests.performance.bench import SECRET, Bench
 from tests.performance.comparators.handwritten_table import token_for
 from tests.performance.findings import Findings
-from tests.performance.goals import Comparison, Goal, ratio
+from tests.performance.goals import Goal, ratio
 from tests.performance.load import Endpoint
-from tests.performance.scenario import API
-from tests.performance.slices import Way, keep, seconds_until, take_turns
+from tests.performance.scenario import Account, task
+from tests.performance.slices import Way, keep, rates, seconds_until, take_turns
 from tests.performance.wire import Request
 from tests.support.loopback import loopback
 from tests.support.running import messages
 
-BODY = {
-    "name": "measured",
-    "task_type": "performance_test",
-    "celery_task_name": "measured.noop",
-    "args": [],
-    "kwargs": {},
-}
-NOOP = json.dumps(BODY).encode()
+NOOP = task("measured.noop", kwargs={})
+PING = Endpoint.of("/ping", Request("GET", "/ping"))
 QUEUE = "default"
 LIMIT_SECONDS = 60.0
 
 
+def submitting(account: Account, *, keep: bool = False) -> Endpoint:
+    """`POST /tasks/` as the sections measure it."""
+    return Endpoint.of("POST /tasks/", account.submit(NOOP), expected=201, keep=keep)
+
+
 def single(bench: Bench) -> Way:
-    """`POST /tasks/` as this section measures it."""
-    request = Request("POST", f"{API}/tasks/", NOOP, token=bench.account.token)
-    endpoint = Endpoint("POST /tasks/", lambda _: request, expected=201)
-    return Way("POST /tasks/", loopback(bench.stack.url), endpoint, bench.stack.server().pid, flame="submit")
+    address, endpoint = loopback(bench.stack.url), submitting(bench.account)
+    return Way("POST /tasks/", address, endpoint, bench.stack.server().pid, flame="submit")
 
 
 def until_messages_are_out(bench: Bench) -> float:
@@ -44,7 +41,7 @@ def until_messages_are_out(bench: Bench) -> float:
 
 def ping(bench: Bench) -> Way:
     part, address = bench.bare
-    return Way("bare sync /ping", address, Endpoint("/ping", lambda _: Request("GET", "/ping")), part.pid)
+    return Way("bare sync /ping", address, PING, part.pid)
 
 
 def measure(bench: Bench) -> Findings:
@@ -54,31 +51,27 @@ def measure(bench: Bench) -> Findings:
     ways = [ours, written, flower, bare]
     take_turns(bench, ways, lambda way: until_messages_are_out(bench) if way is ours else 0.0)
     keep(findings, ways)
-    rounds = range(bench.size.rounds)
     rate = f"requests/s of POST /tasks/, {bench.size.clients} clients"
     against = (
         (written, "hand-written endpoint", 5.0), (bare, "bare sync /ping", 0.5), (flower, "Flower's send-task, no record", 3.5)
     )  # fmt: skip
     for way, name, least in against:
-        values = [ratio(ours.per_second(number), way.per_second(number)) for number in rounds]
-        findings.rows.append(Comparison(rate, name, Goal(at_least=least), values))
-    spread = [ratio(ours.latency(number, 0.99), ours.latency(number, 0.5)) for number in rounds]
-    findings.rows.append(Comparison("submit: p99", "its own p50", Goal(at_most=4), spread))
+        findings.compare(rate, name, Goal(at_least=least), rates(ours, way))
+    spread = [ratio(ours.latency(number, 0.99), ours.latency(number, 0.5)) for number in range(bench.size.rounds)]
+    findings.compare("submit: p99", "its own p50", Goal(at_most=4), spread)
     lags = [1000 * lag for lag in ours.lags]
     note = "what the last slice's end still owed the broker"
-    findings.rows.append(
-        Comparison("submit: last message out", "the last 201", Goal(at_most=50, unit="ms"), lags, note)
-    )
+    findings.compare("submit: last message out", "the last 201", Goal(at_most=50, unit="ms"), lags, note)
     return findings
 
 
 def _handwritten(bench: Bench) -> Way:
     part, address = bench.handwritten
-    request = Request("POST", "/jobs", NOOP, token=token_for("somebody", SECRET))
-    return Way("hand-written", address, Endpoint("POST /jobs", lambda _: request, expected=201), part.pid)
+    request = Request("POST", "/jobs", json.dumps(NOOP).encode(), token=token_for("somebody", SECRET))
+    return Way("hand-written", address, Endpoint.of("POST /jobs", request, expected=201), part.pid)
 
 
 def _flower(bench: Bench) -> Way:
     part, address = bench.flower
     request = Request("POST", "/api/task/send-task/raw.noop", json.dumps({"args": []}).encode())
-    return Way("Flower send-task", address, Endpoint("POST send-task", lambda _: request), part.pid)
+    return Way("Flower send-task", address, Endpoint.of("POST send-task", request), part.pid)

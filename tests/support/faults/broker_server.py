@@ -4,58 +4,35 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import redis
 
 from app.launcher.valkey import EmbeddedValkey
-
-# Each is a way to lose everything: without the file there is nothing to read at the next start.
-APPEND_ONLY = {True: {"appendonly": "yes"}, False: {"appendonly": "no"}}
+from tests.support.running import lists, messages
 
 
-class BrokerServer:
+class BrokerServer(EmbeddedValkey):
     """`BrokerServer(directory)`, a context manager; `.url` is what CELERY_BROKER_URL takes.
 
-    durable    with the append-only file, as the service's own; without it each restart comes back empty
     kill()     SIGKILL; connections are refused from then on
-    restart()  what `kill` ended starts again on the same port, once it answers; `empty=True` forgets the file first
+    restart()  starts what `kill` ended again on the same port, once it answers; `empty=True` forgets the file first
     frozen()   SIGSTOP for a while: it accepts connections (the kernel does) and says nothing
-    refusing() nobody listens and all connections are cut, yet nothing is forgotten
+    refusing() it stops listening and cuts all connections, and forgets nothing
     full()     every write that needs memory is refused, as by a Redis at its `maxmemory`
     """
 
-    def __init__(self, directory: Path, *, durable: bool = True) -> None:
-        self.directory = directory
-        self.server = EmbeddedValkey(directory, settings=APPEND_ONLY[durable])
-
-    def __enter__(self) -> Self:
-        self.server.start()
-        return self
-
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._signal(signal.SIGCONT)  # a frozen one hears nothing else
-        self.server.stop(grace=3)
-
-    @property
-    def url(self) -> str:
-        return self.server.url
-
-    @property
-    def port(self) -> int:
-        return self.server.port
+        self.thaw()  # a frozen process handles no other signal
+        self.stop(grace=3)
 
     # -- the process -------------------------------------------------------------------------------------------------
 
-    def kill(self) -> None:
-        self.server.kill()
-
     def restart(self, *, empty: bool = False) -> None:
         if empty:
-            shutil.rmtree(self.server.directory / "data", ignore_errors=True)
-        self.server.start()
+            shutil.rmtree(self.directory / "data", ignore_errors=True)
+        self.start()
 
     def freeze(self) -> None:
         self._signal(signal.SIGSTOP)
@@ -72,8 +49,8 @@ class BrokerServer:
             self.thaw()
 
     def _signal(self, number: signal.Signals) -> None:
-        if self.server.poll() is None:
-            self.server.process.send(number)
+        if self.poll() is None:
+            self.process.send(number)
 
     # -- what it may be told -----------------------------------------------------------------------------------------
 
@@ -119,25 +96,21 @@ class BrokerServer:
     # -- what it holds -----------------------------------------------------------------------------------------------
 
     def messages(self, queue: str = "default") -> int:
-        """How many wait in the queue: kombu keeps a list for each message priority."""
+        """How many wait in the queue."""
         with self.client() as client:
-            return sum(int(client.llen(key)) for key in self._lists(client, queue))
+            return messages(client, queue)
 
     def drop(self, queue: str = "default", limit: int = 1) -> int:
         """Pop the messages that would be next, and throw them away; how many there were."""
         with self.client() as client:
             # As a worker does: from the right. Lists of higher priorities sort first.
-            return sum(client.rpop(key) is not None for _ in range(limit) for key in self._lists(client, queue)[:1])
+            return sum(client.rpop(key) is not None for _ in range(limit) for key in lists(client, queue)[:1])
 
     def drop_every_second(self, queue: str = "default") -> int:
-        """Throw away every second message that waits; how many. For a queue that nobody consumes in the meantime."""
+        """Throw away every second message that waits; how many. For a queue without consumers."""
         with self.client() as client:
-            found = {key: client.lrange(key, 0, -1) for key in self._lists(client, queue)}
+            found = {key: client.lrange(key, 0, -1) for key in lists(client, queue)}
             for key, waiting in found.items():
                 client.delete(key)
                 client.rpush(key, *waiting[::2])
             return sum(len(waiting[1::2]) for waiting in found.values())
-
-    @staticmethod
-    def _lists(client: Any, queue: str) -> list[bytes]:
-        return sorted(key for key in client.scan_iter(f"{queue}*") if client.type(key) == b"list")

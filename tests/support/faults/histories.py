@@ -97,8 +97,8 @@ class History:
     deleted: bool = False
     keeps_ledger: bool = True
 
-    def starts(self, attempt: int | None = None) -> list[Line]:
-        return [line for line in self.lines if line.event == "start" and attempt in (None, line.attempt)]
+    def starts(self) -> list[Line]:
+        return [line for line in self.lines if line.event == "start"]
 
     def body_ended_before(self, change: Change) -> bool:
         """Whether the body of this very attempt had done its work by then; a clock that is hours off decides nothing."""

@@ -31,7 +31,7 @@ _CHANGES = "SELECT seq, extract(epoch FROM at), task_id, old, new FROM witness O
 class Witness:
     """`Witness(stack).install()` before the first task; `check(…)` at the end.
 
-    `witness.of(task_id)` gives one task's history so far, `violations(…)` what `check` would complain of.
+    `violations(…)` is what `check` would complain of.
     """
 
     def __init__(self, stack: Stack) -> None:
@@ -44,9 +44,6 @@ class Witness:
 
     def changes(self) -> list[Change]:
         return [Change(seq, float(at), str(task_id), *rows) for seq, at, task_id, *rows in self._stack.sql(_CHANGES)]
-
-    def of(self, task_id: Any, ledger: Path | None = None) -> History:
-        return self.histories([task_id], ledger)[str(task_id)]
 
     def histories(
         self, accepted: Iterable[Any], ledger: Path | None, deleted: Iterable[Any] = ()

@@ -1,8 +1,9 @@
-"""Short tasks without a pause while a fault happens, each created by a client that takes nothing but a 201."""
+"""Tasks that a client creates without a pause while a fault happens."""
 
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,27 +15,27 @@ PACE_SECONDS = 0.08
 
 
 @contextmanager
-def load(scene: Scene, lengths: Sequence[float] = LENGTHS, **fields: Any) -> Iterator[list[str]]:
-    """The ids, growing until the block is left. What goes wrong in the meantime is raised then."""
-    ids: list[str] = []
-    errors: list[BaseException] = []
+def repeated(act: Callable[[], object], pause: Callable[[], float]) -> Iterator[None]:
+    """Call `act` in a thread again and again until the block is left, which raises what went wrong in it."""
     over = threading.Event()
 
-    def create() -> None:
-        try:
-            for seconds in itertools.cycle(lengths):
-                if over.wait(PACE_SECONDS):
-                    return
-                ids.append(scene.work(seconds=seconds, fields=fields))
-        except BaseException as error:  # noqa: BLE001 (raised below, where the test sees it)
-            errors.append(error)
+    def run() -> None:
+        while not over.wait(pause()):
+            act()
 
-    client = threading.Thread(target=create, name="load")
-    client.start()
-    try:
+    with ThreadPoolExecutor(1, "load") as thread:
+        running = thread.submit(run)
+        try:
+            yield
+        finally:
+            over.set()
+            running.result()
+
+
+@contextmanager
+def load(scene: Scene, lengths: Sequence[float] = LENGTHS, **fields: Any) -> Iterator[list[str]]:
+    """The ids, growing until the block is left. Every answer has to be a 201."""
+    ids: list[str] = []
+    seconds = itertools.cycle(lengths)
+    with repeated(lambda: ids.append(scene.work(seconds=next(seconds), fields=fields)), lambda: PACE_SECONDS):
         yield ids
-    finally:
-        over.set()
-        client.join(60)
-    if errors:
-        raise errors[0]

@@ -1,36 +1,28 @@
-"""A process that may not have more memory than so much: by the kernel where it lets us say so, else by a watcher."""
+"""A process that may have only so much more memory: by the kernel's OOM killer where possible, else by a watcher."""
 
 import os
 import signal
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-CGROUPS = Path("/sys/fs/cgroup")
 WATCH_SECONDS = 0.01
+# Of each version of control groups: its root for memory, the file of the limit, the file of the events.
+CGROUPS = {
+    2: (Path("/sys/fs/cgroup"), "memory.max", "memory.events"),
+    1: (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.oom_control"),
+}
 
 
-class MemoryLimit(ABC):
-    """`how` tells what ends the process, `kills()` how often it has."""
+class CgroupLimit:
+    """The kernel's OOM killer, in a control group for this one process. Only memory that is taken from now on counts."""
 
-    how: str
-
-    @abstractmethod
-    def kills(self) -> int: ...
-
-    @abstractmethod
-    def lift(self) -> None:
-        """Forget it; what it was for has ended."""
-
-
-class _Cgroup(MemoryLimit):
-    """The kernel's own OOM killer, in a control group for this one process. Only what it takes from now on counts."""
-
-    def __init__(self, root: Path, limit: str, events: str, pid: int, size: int) -> None:
+    def __init__(self, version: int, pid: int, size: int) -> None:
+        root, limit, events = CGROUPS[version]
+        self.how = f"the kernel, by a cgroup (version {version})"
         self._group = root / f"task-service-test-{pid}"
         self._events = self._group / events
         self._group.mkdir()
@@ -47,26 +39,12 @@ class _Cgroup(MemoryLimit):
         return int(told["oom_kill"])
 
     def lift(self) -> None:
-        with suppress(OSError):  # somebody is still in it, or it never came to be
+        with suppress(OSError):  # a process is still in it, or it was never made
             self._group.rmdir()
 
 
-class _Version2(_Cgroup):
-    how = "the kernel, by a cgroup (version 2)"
-
-    def __init__(self, pid: int, size: int) -> None:
-        super().__init__(CGROUPS, "memory.max", "memory.events", pid, size)
-
-
-class _Version1(_Cgroup):
-    how = "the kernel, by a cgroup (version 1)"
-
-    def __init__(self, pid: int, size: int) -> None:
-        super().__init__(CGROUPS / "memory", "memory.limit_in_bytes", "memory.oom_control", pid, size)
-
-
-class _Watcher(MemoryLimit):
-    """The signal that the kernel would send, sent by a thread of ours once the process holds so much more."""
+class WatchedLimit:
+    """The signal that the kernel would send, sent by a thread once the process holds so much more."""
 
     how = "a watcher that sends the kernel's signal: no control group can be made here"
 
@@ -95,8 +73,11 @@ class _Watcher(MemoryLimit):
 
 
 @contextmanager
-def memory_limit(pid: int, megabytes: int) -> Iterator[MemoryLimit]:
-    """This process, and what it forks from now on, may take so much more memory; the first way that works here."""
+def memory_limit(pid: int, megabytes: int) -> Iterator[CgroupLimit | WatchedLimit]:
+    """This process, and what it forks from now on, may take so much more memory; the first way that works here.
+
+    `how` tells what ends the process, `kills()` how often it has.
+    """
     limit = _first_that_works(pid, megabytes << 20)
     try:
         yield limit
@@ -104,9 +85,9 @@ def memory_limit(pid: int, megabytes: int) -> Iterator[MemoryLimit]:
         limit.lift()
 
 
-def _first_that_works(pid: int, size: int) -> MemoryLimit:
-    for kind in (_Version2, _Version1):
+def _first_that_works(pid: int, size: int) -> CgroupLimit | WatchedLimit:
+    for version in CGROUPS:
         # Not root, no such controller, or a file system that may only be read.
         with suppress(OSError, KeyError):
-            return kind(pid, size)
-    return _Watcher(pid, size)
+            return CgroupLimit(version, pid, size)
+    return WatchedLimit(pid, size)

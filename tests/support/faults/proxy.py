@@ -4,21 +4,24 @@
         url = proxy.through(postgres.url)
         proxy.freeze(); …; proxy.heal()
 
-Everything happens on one event loop in a thread of its own; the methods may be called from any thread, and return once
-it has happened.
+The proxy runs on one event loop in a thread of its own. Its methods may be called from any thread, and return once the
+loop has done the work. With `tls`, it ends TLS in front of a server that has none (the embedded Valkey), as stunnel does.
 """
 
 import asyncio
 import contextlib
 import ctypes
+import functools
 import re
 import socket
+import ssl
 import struct
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 LOOPBACK = "127.0.0.1"
 # PostgreSQL's ReadyForQuery, outside a transaction: what it ends the reply to a finished COMMIT or autocommit with.
@@ -146,13 +149,13 @@ class _Link:
         self.client.hold(held)
         self.server.hold(held)
 
-    async def deafen(self) -> None:
-        """The kernel drops what the client sends, without an acknowledgement or a reset."""
+    def deafen(self) -> None:
+        """Have the kernel drop what the client sends, without an acknowledgement or a reset."""
         assert self.client.transport is not None
         client = self.client.transport.get_extra_info("socket")
-        # What is not acknowledged would be sent again and again, and keep the client from noticing.
-        while unacknowledged(client):  # noqa: ASYNC110 (the kernel tells nobody)
-            await asyncio.sleep(0.001)
+        # The kernel would send unacknowledged data again and again, so the client would not notice the loss.
+        while unacknowledged(client):
+            time.sleep(0.001)
         program = struct.pack("@HP", 1, ctypes.addressof(_DROP_ALL))
         client.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
@@ -162,20 +165,36 @@ class _Link:
         self.server.reset()
 
     def end(self, *, gently: bool) -> None:
-        """One end has gone: so goes the other."""
+        """Close the other end too."""
         self._proxy.links.discard(self)
         for side in (self.client, self.server):
-            if gently and side.transport is not None:
-                side.transport.close()
-            else:
+            if not gently or side.transport is None:
                 side.reset()
+            elif self._proxy.tls:
+                side.transport.abort()  # without TLS's close message, for which a client may not wait
+            else:
+                side.transport.close()
+
+
+def _on_loop(method: Callable[..., None]) -> Callable[..., None]:
+    """Run the method on the proxy's loop, and wait for one more turn: asyncio closes aborted transports in that turn."""
+
+    @functools.wraps(method)
+    def call(self: "TcpProxy", *args: Any, **options: Any) -> None:
+        async def run() -> None:
+            method(self, *args, **options)
+            await asyncio.sleep(0)
+
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result(20)
+
+    return call
 
 
 class TcpProxy:
     """Forwards a random port of this machine to a server, until told otherwise. A context manager."""
 
-    def __init__(self, upstream_host: str, upstream_port: int) -> None:
-        self.upstream = (upstream_host, upstream_port)
+    def __init__(self, upstream_host: str, upstream_port: int, tls: ssl.SSLContext | None = None) -> None:
+        self.upstream, self.tls = (upstream_host, upstream_port), tls
         self.frozen = False
         self.links: set[_Link] = set()
         self.port = 0
@@ -183,7 +202,7 @@ class TcpProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._listener: socket.socket | None = None
-        # Bound and never listening: it keeps the port ours while nobody listens there.
+        # Bound and never listening: it reserves the port while the proxy refuses connections.
         self._reserve = socket.socket()
         self._reserve.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -192,12 +211,12 @@ class TcpProxy:
         self._reserve.bind((LOOPBACK, 0))
         self.port = self._reserve.getsockname()[1]
         self._thread.start()
-        self._run(self._listen())
+        self.heal()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.refuse()
-        self._run(self._end_tasks())
+        asyncio.run_coroutine_threadsafe(self._end_tasks(), self._loop).result(20)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -211,32 +230,47 @@ class TcpProxy:
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
+    @_on_loop
     def refuse(self) -> None:
-        """Nobody listens: new connections are refused, those there are reset."""
-        self._run(self._refuse())
+        """Stop listening: new connections are refused, those there are reset."""
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+        self._cut()
 
+    @_on_loop
     def freeze(self) -> None:
-        """Connections are accepted and stay open, and nothing passes, on old ones either."""
-        self._run(self._hold(True))
+        """Accept connections and keep them open, and let nothing pass, on old ones either."""
+        self._hold(True)
 
+    @_on_loop
     def cut(self) -> None:
         """Reset every connection; new ones are served."""
-        self._run(self._cut())
+        self._cut()
 
+    @_on_loop
     def forget(self, *, acknowledged: bool) -> None:
-        """Nothing passes on the present connections any more, and they stay open; new ones are served.
+        """Let nothing pass on the present connections any more, and keep them open; new ones are served.
 
         Acknowledged: as a proxy that has lost its way to the server. Otherwise as a firewall that dropped its state,
         on Linux alone.
         """
-        self._run(self._forget(acknowledged=acknowledged))
+        for link in self.links:
+            if acknowledged:
+                link.hold(True)
+            else:
+                link.deafen()
 
+    @_on_loop
     def heal(self) -> None:
-        """As at the start; what froze goes on."""
-        self._run(self._heal())
+        """Work as at the start; what froze goes on."""
+        self._hold(False)
+        if self.refuses:
+            self._listen()
 
     def redirect(self, upstream_host: str, upstream_port: int) -> None:
-        """New connections go to another server; those there are reset."""
+        """Lead new connections to another server; those there are reset."""
         self.upstream = (upstream_host, upstream_port)
         self.cut()
 
@@ -252,9 +286,11 @@ class TcpProxy:
         """Once: the reply to what contains `pattern` is kept back until `release`."""
         return self._add(Reply(pattern, until, dropped=False))
 
+    @_on_loop
     def release(self, reply: Reply) -> None:
         """Let a held reply go."""
-        self._run(self._release(reply))
+        for link in self.links:
+            link.release(reply)
 
     @property
     def refuses(self) -> bool:
@@ -269,31 +305,23 @@ class TcpProxy:
             rule.asked.set()
         return rule
 
-    def spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work, loop=self._loop)
+    def _add(self, rule: Reply) -> Reply:
+        self._rules.append(rule)
+        return rule
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _run(self, work: Awaitable[None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(20)  # type: ignore[arg-type]
-
-    def _add(self, rule: Reply) -> Reply:
-        async def add() -> None:
-            self._rules.append(rule)
-
-        self._run(add())
-        return rule
-
-    async def _listen(self) -> None:
+    def _listen(self) -> None:
         """By hand: an asyncio.Server that is closed in the middle of an accept leaves that connection open."""
-        if self.refuses:
-            listener = socket.socket()
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((LOOPBACK, self.port))
-            listener.listen(100)
-            listener.setblocking(False)
-            self._listener = listener
-            self._loop.add_reader(listener, self._accept, listener)
+        listener = self._listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, self.port))
+        listener.listen(100)
+        listener.setblocking(False)
+        self._loop.add_reader(listener, self._accept, listener)
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
@@ -302,39 +330,17 @@ class TcpProxy:
             self.spawn(self._adopt(connection))
 
     async def _adopt(self, connection: socket.socket) -> None:
-        await self._loop.connect_accepted_socket(lambda: _Link(self).client, connection)
+        with contextlib.suppress(OSError):  # a client that does not trust the certificate
+            await self._loop.connect_accepted_socket(lambda: _Link(self).client, connection, ssl=self.tls)
 
-    async def _refuse(self) -> None:
-        if self._listener is not None:
-            self._loop.remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
-        await self._cut()
-
-    async def _hold(self, held: bool) -> None:
+    def _hold(self, held: bool) -> None:
         self.frozen = held
         for link in self.links:
             link.hold(held)
 
-    async def _cut(self) -> None:
+    def _cut(self) -> None:
         for link in list(self.links):
             link.cut()
-        await asyncio.sleep(0)  # asyncio closes an aborted transport at its loop's next turn
-
-    async def _forget(self, *, acknowledged: bool) -> None:
-        for link in list(self.links):
-            if acknowledged:
-                link.hold(True)
-            else:
-                await link.deafen()
-
-    async def _heal(self) -> None:
-        await self._hold(False)
-        await self._listen()
-
-    async def _release(self, rule: Reply) -> None:
-        for link in list(self.links):
-            link.release(rule)
 
     async def _end_tasks(self) -> None:
         for _ in range(5):  # what was accepted last gets as far as being reset

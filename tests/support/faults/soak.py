@@ -1,16 +1,17 @@
 """Random faults under a mixed load, from a seed: the same seed gives the same faults in the same order.
 
-A fault is a generator: it does its harm, yields, and heals. Two may overlap.
+A fault does its harm and returns what heals it. Two may overlap.
 """
 
 import logging
 import os
 import random
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.support import accounts
 from tests.support.faults.broker_server import BrokerServer
+from tests.support.faults.load import repeated
 from tests.support.faults.proxy import TcpProxy
 from tests.support.faults.scene import Scene
 from tests.support.running import TASKS
@@ -27,14 +29,15 @@ from tests.support.waiting import wait_for
 
 logger = logging.getLogger("soak")
 
-Fault = Iterator[None]
+Heal = Callable[[], object]
+Fault = Callable[[], Heal]
 LOGIN = f"{accounts.API}/auth/login"
 ME = f"{accounts.API}/users/me"
 WORKERS = 2
 CONCURRENCY = 3
 OVERLAPPING = 2
 PAUSE = (0.2, 1.5)
-# A client that creates more than the faults let anybody run proves nothing but that: it waits with so many unended.
+# The client waits while so many tasks are unended: the faults leave no time to run more.
 MOST_UNENDED = 60
 # Lease, heartbeat, crash after crash, a back-off, on a machine that is busy with ten processes.
 SETTLE_SECONDS = 180.0
@@ -46,53 +49,38 @@ BACKENDS = """
 
 
 class Load:
-    """A client that never gives up: it repeats each request under its key until it has its 201, and changes its mind."""
+    """A client that repeats each request under its key until it has its 201, and changes its mind about tasks."""
 
     def __init__(self, scene: Scene, seed: int) -> None:
         self.scene = scene
         self.deleted: list[str] = []
         self.keys = 0
-        self.answers: dict[int, int] = {}
+        self.answers: Counter[int] = Counter()
         self._seed = seed
-        self._username = ""
         self._random = random.Random(seed)
-        self._over = threading.Event()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="load")
+        scene.work()  # makes the client and its token, while all is well
+        self._username = str(scene.http.get(ME).json()["username"])
 
-    def start(self) -> None:
-        """Once all is well: the client and its token are made by the first request."""
-        self.scene.work()
-        self._username = str(self.scene.http.get(ME).json()["username"])
-        self._thread.start()
+    def pause(self) -> float:
+        return self._random.uniform(0.02, 0.2)
+
+    def act(self) -> None:
+        if self._too_many():
+            time.sleep(0.5)
+            return
+        self._create(self._random.choice(WORK)(self._random))
+        if self._random.random() < 0.25:
+            self._change(self._random.choice(self.scene.accepted[-20:]))
 
     def _log_in(self) -> None:
         form = {"username": self._username, "password": accounts.PASSWORD}
         answer = self._until_answered("POST", LOGIN, data=form)
         self.scene.http.headers.update(accounts.bearer(answer.json()["access_token"]))
 
-    def stop(self) -> None:
-        self._over.set()
-        self._thread.join(120)
-        assert not self._thread.is_alive(), "the client still waits for an answer"
-        if self._error is not None:
-            raise self._error
-
-    def _run(self) -> None:
-        try:
-            while not self._over.wait(self._random.uniform(0.02, 0.2)):
-                while self._too_many() and not self._over.wait(0.5):
-                    continue
-                self._create(self._random.choice(WORK)(self._random))
-                if self._random.random() < 0.25:
-                    self._change(self._random.choice(self.scene.accepted[-20:]))
-        except BaseException as error:  # noqa: BLE001 (raised by `stop`, where the test sees it)
-            self._error = error
-
     def _too_many(self) -> bool:
         try:
             return len(self.scene.unended()) >= MOST_UNENDED
-        except OperationalError:  # the witness's own way to the database goes through its crashes as well
+        except OperationalError:  # the test's own connection meets the crashes too
             return True
 
     def _create(self, work: dict[str, Any]) -> None:
@@ -119,7 +107,7 @@ class Load:
         while True:
             with suppress(httpx.TransportError):
                 answer = self.scene.http.request(method, path, timeout=5, **options)
-                self.answers[answer.status_code] = self.answers.get(answer.status_code, 0) + 1
+                self.answers[answer.status_code] += 1
                 in_flight = method == "POST" and path == TASKS and answer.status_code == 409
                 if answer.status_code == 401 and path != LOGIN:
                     self._log_in()  # a token lasts for a quarter of an hour
@@ -154,39 +142,35 @@ class Soak:
         self.scene, self.services, self.broker = scene, services, broker
         self.to_database, self.to_broker = to_database, to_broker
         self.seed = seed
-        self.load = Load(scene, seed)
         self.done: list[str] = []
         self._random = random.Random(seed)
         self._workers: list[Part] = []
-        self._beat: Part | None = None
-        self._open: list[tuple[str, Fault]] = []
+        self._open: list[tuple[str, Heal]] = []
 
     def run(self, seconds: float) -> str:
         """Faults for so long, then peace; everything must end, and every rule hold. What happened, in a line."""
         logger.warning("soak: seed %d, %.0f s", self.seed, seconds)
         self._workers = [self.scene.stack.worker(CONCURRENCY) for _ in range(WORKERS)]
-        self.load.start()
-        try:
+        load = Load(self.scene, self.seed)
+        with repeated(load.act, load.pause):
             until = time.monotonic() + seconds
             while time.monotonic() < until:
                 self._step()
             self._heal()
-        finally:
-            self.load.stop()
-        return self._settle()
+        return self._settle(load)
 
-    def _settle(self) -> str:
+    def _settle(self, load: Load) -> str:
         begun = time.monotonic()
         rows = "SELECT count(*) FROM tasks"
         wait_for(lambda: not self.scene.unended(), SETTLE_SECONDS, "every accepted task to end")
         settled = time.monotonic() - begun
-        kept = len(set(self.scene.accepted) - set(self.load.deleted))
+        kept = len(set(self.scene.accepted) - set(load.deleted))
         wait_for(lambda: self.scene.stack.sql(rows)[0][0] <= kept, 30, "what was deleted to be gone")
         assert self.scene.stack.sql(rows)[0][0] == kept, "a task without a 201, or none for one"
         assert len(set(self.scene.accepted)) == len(self.scene.accepted)
-        self.scene.check(deleted=tuple(self.load.deleted))
+        self.scene.check(deleted=tuple(load.deleted))
         return (
-            f"seed {self.seed}: {len(self.scene.accepted)} tasks, {len(self.done)} faults, answers {self.load.answers}, "
+            f"seed {self.seed}: {len(self.scene.accepted)} tasks, {len(self.done)} faults, answers {dict(load.answers)}, "
             f"settled {settled:.1f} s after the last fault"
         )
 
@@ -195,141 +179,95 @@ class Soak:
         if len(self._open) >= OVERLAPPING or (self._open and self._random.random() < 0.5):
             self._heal(1)
         else:
-            name, fault = self._random.choice(self._faults())
+            taken = {name.split()[0] for name, _ in self._open}
+            faults = self._faults().items()
+            name, fault = self._random.choice([each for each in faults if each[0].split()[0] not in taken])
             logger.warning("soak: %s", name)
             self.done.append(name)
-            opened = fault()
-            next(opened)
-            self._open.append((name, opened))
+            self._open.append((name, fault()))
         time.sleep(self._random.uniform(*PAUSE))
 
     def _heal(self, count: int = OVERLAPPING) -> None:
         # Servers first: a process that is to start needs them.
         self._open.sort(key=lambda each: not each[0].startswith(("broker", "database")))
         for _ in range(min(count, len(self._open))):
-            _, fault = self._open.pop(0)
-            next(fault, None)
+            _, heal = self._open.pop(0)
+            heal()
 
-    def _faults(self) -> list[tuple[str, Callable[[], Fault]]]:
-        taken = {name.split()[0] for name, _ in self._open}
-        return [
-            (name.replace("_", " "), getattr(self, f"_{name}")) for name in FAULTS if name.split("_")[0] not in taken
-        ]
+    def _faults(self) -> dict[str, Fault]:
+        """By name; the first word is what fails, which has one fault at a time."""
+        broker, to_broker, to_database = self.broker, self.to_broker, self.to_database
+        return {
+            "worker loses a child": self._lose_a_child,
+            "worker is killed": lambda: self._end_a_worker(Part.kill),
+            "worker leaves": lambda: self._end_a_worker(lambda worker: worker.send(signal.SIGTERM)),
+            "worker freezes": self._freeze_a_worker,
+            "worker comes and goes with beat": lambda: self.scene.stack.beat().kill,
+            "api is killed": harm(lambda: self.scene.stack.server().kill(), self.scene.stack.server),
+            "broker is flushed": harm(broker.flush),
+            "broker drops messages": harm(self._drop_messages),
+            "broker restarts with its file": harm(broker.kill, broker.restart),
+            "broker restarts empty": harm(broker.kill, partial(broker.restart, empty=True)),
+            "broker freezes": harm(broker.freeze, broker.thaw),
+            "broker is cut off": harm(to_broker.refuse, to_broker.heal),
+            "broker connections break": harm(to_broker.cut),
+            "database backends are terminated": harm(partial(self.scene.stack.sql, BACKENDS)),
+            "database is cut off": harm(to_database.refuse, to_database.heal),
+            "database goes silent": harm(to_database.freeze, to_database.heal),
+            "database crashes": harm(self._crash_the_database, self.services.postgres.start),
+        }
 
-    # -- the worker --------------------------------------------------------------------------------------------------
-
-    def _worker(self) -> Part:
-        return self._random.choice(self._workers)
-
-    def _replace(self, worker: Part) -> None:
-        self._workers.remove(worker)
-        self._workers.append(self.scene.stack.worker(CONCURRENCY))
-
-    def _worker_loses_a_child(self) -> Fault:
-        children = self._worker().children()
+    def _lose_a_child(self) -> Heal:
+        children = self._random.choice(self._workers).children()
         if children:
             _signal(self._random.choice(children), signal.SIGKILL)
-        yield
+        return nothing
 
-    def _worker_is_killed(self) -> Fault:
-        worker = self._worker()
-        worker.kill()
-        yield
-        self._replace(worker)
+    def _end_a_worker(self, end: Callable[[Part], object]) -> Heal:
+        worker = self._random.choice(self._workers)
+        end(worker)
 
-    def _worker_leaves(self) -> Fault:
-        worker = self._worker()
-        worker.send(signal.SIGTERM)
-        yield
-        self._replace(worker)
+        def replace() -> None:
+            self._workers.remove(worker)
+            self._workers.append(self.scene.stack.worker(CONCURRENCY))
 
-    def _worker_freezes(self) -> Fault:
-        worker = self._worker()
-        everybody = [worker.pid, *worker.children()]
+        return replace
+
+    def _freeze_a_worker(self) -> Heal:
+        worker = self._random.choice(self._workers)
+        frozen = [worker.pid, *worker.children()]
         if self._random.random() < 0.5:
-            everybody = everybody[:1]
-        for pid in everybody:
+            frozen = frozen[:1]
+        for pid in frozen:
             _signal(pid, signal.SIGSTOP)
-        yield
-        time.sleep(self._random.choice([0, 0, 7]))  # shorter than the lease, or longer
-        for pid in everybody:
-            _signal(pid, signal.SIGCONT)
 
-    def _worker_comes_and_goes_with_beat(self) -> Fault:
-        self._beat = self.scene.stack.beat()
-        yield
-        self._beat.kill()
+        def thaw() -> None:
+            time.sleep(self._random.choice([0, 0, 7]))  # shorter than the lease, or longer
+            for pid in frozen:
+                _signal(pid, signal.SIGCONT)
 
-    # -- the API -----------------------------------------------------------------------------------------------------
+        return thaw
 
-    def _api_is_killed(self) -> Fault:
-        server = self.scene.stack.server()
-        server.kill()
-        yield
-        self.scene.stack.server()
-
-    # -- Redis -------------------------------------------------------------------------------------------------------
-
-    def _broker_is_flushed(self) -> Fault:
-        self.broker.flush()
-        yield
-
-    def _broker_drops_messages(self) -> Fault:
+    def _drop_messages(self) -> None:
         for queue in ("default", "low_priority", "high_priority"):
             self.broker.drop(queue, 5)
-        yield
 
-    def _broker_restarts_with_its_file(self) -> Fault:
-        self.broker.kill()
-        yield
-        self.broker.restart()
-
-    def _broker_restarts_empty(self) -> Fault:
-        self.broker.kill()
-        yield
-        self.broker.restart(empty=True)
-
-    def _broker_freezes(self) -> Fault:
-        self.broker.freeze()
-        yield
-        self.broker.thaw()
-
-    def _broker_is_cut_off(self) -> Fault:
-        self.to_broker.refuse()
-        yield
-        self.to_broker.heal()
-
-    def _broker_connections_break(self) -> Fault:
-        self.to_broker.cut()
-        yield
-
-    # -- PostgreSQL --------------------------------------------------------------------------------------------------
-
-    def _database_backends_are_terminated(self) -> Fault:
-        self.scene.stack.sql(BACKENDS)
-        yield
-
-    def _database_is_cut_off(self) -> Fault:
-        self.to_database.refuse()
-        yield
-        self.to_database.heal()
-
-    def _database_goes_silent(self) -> Fault:
-        self.to_database.freeze()
-        yield
-        self.to_database.heal()
-
-    def _database_crashes(self) -> Fault:
+    def _crash_the_database(self) -> None:
         server = self.services.postgres
         os.kill(server.pid, signal.SIGQUIT)
         server.process.wait(30)
-        yield
-        server.start()
 
 
-FAULTS = tuple(
-    name.removeprefix("_") for name in vars(Soak) if name.startswith(("_worker_", "_api_", "_broker_", "_database_"))
-)
+def nothing() -> None:
+    """Heal a fault that is over by itself."""
+
+
+def harm(do: Callable[[], object], heal: Heal = nothing) -> Fault:
+    def fault() -> Heal:
+        do()
+        return heal
+
+    return fault
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,7 +36,8 @@ class Standby:
         self._process = self._run("postgres", "-D", self._data, "-p", str(self.port), *settings)
         self._primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
         self._primary.sql("SELECT pg_reload_conf()")
-        wait_for(self._is_synchronous, SECONDS, "the standby to follow")
+        follows = "SELECT sync_state FROM pg_stat_replication"
+        wait_for(lambda: self._primary.sql(follows) == "sync", SECONDS, "the standby to follow")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -53,7 +54,7 @@ class Standby:
         assert copying.wait(SECONDS) == 0, copying.tail()
 
     def _run(self, program: str, *arguments: str | Path) -> ManagedProcess:
-        """As whoever the primary runs as: the files are to be its own."""
+        """As the user of the primary, which has to own the files."""
         process = ManagedProcess(
             [binary(program), *arguments],
             log=self._directory / f"{program}.log", env=environment(), cwd=self._directory,
@@ -62,19 +63,12 @@ class Standby:
         process.start()
         return process
 
-    def _is_synchronous(self) -> bool:
-        return self._primary.sql("SELECT sync_state FROM pg_stat_replication") == "sync"
-
     def promote(self) -> None:
         """Make it a server that may be written to; returns when it is one."""
         url = self._primary.url.replace(f":{self._primary.port}/", f":{self.port}/")
-        connection = psycopg2.connect(url)
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_promote(wait => true)")
-                assert cursor.fetchone() == (True,)
-        finally:
-            connection.close()
+        with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_promote(wait => true)")
+            assert cursor.fetchone() == (True,)
 
 
 class ThroughProxy:

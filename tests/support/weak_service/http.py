@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +16,6 @@ from tests.support.weak_service.tasks import Tasks
 MAX_BODY = 2_000_000
 HOST = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
 TOO_LARGE_HEADERS = 431
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 @dataclass
@@ -25,12 +24,11 @@ class Call:
 
     method: str
     path: str
-    raw_path: str
     query: dict[str, list[str]]
     headers: Any
     body: bytes
     weak: str
-    user: dict[str, Any] | None = field(default=None)
+    user: dict[str, Any] | None = None
 
     def json(self) -> Any:
         """The body's JSON object. Raises Problem: 415 for what a form can send, 422 for what is hardly JSON."""
@@ -56,12 +54,11 @@ class WeakService:
 
     def __init__(self, weak: str = "", broken: str = "") -> None:
         self.weak = weak
-        accounts = Accounts(weak)
-        tasks = Tasks(weak, accounts)
+        made = Accounts(weak), Tasks(weak)
 
         class Handler(_Handler):
             service_weak = weak
-            parts = (accounts, tasks)
+            parts = made
             broken_path = broken
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -103,8 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not HOST.fullmatch(self.headers.get("Host", "")) and weak != "malformed_hosts":
             raise Problem(400, "bad_request")
         call = Call(
-            self.command, unquote(parts.path), self.path, parse_qs(parts.query, keep_blank_values=True),
-            self.headers, self._body(), weak,
+            self.command, unquote(parts.path), parse_qs(parts.query, keep_blank_values=True), self.headers,
+            self._body(), weak,
         )  # fmt: skip
         if weak == "method_override":
             call.method = self.headers.get("X-HTTP-Method-Override", call.method)
@@ -157,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the library says of malformed requests, in our form."""
+        """What the library says of malformed requests, as a problem document."""
         self.close_connection = True
         status = 500 if self.service_weak == "garbage" else code
         if self.service_weak == "header_floods" and code == TOO_LARGE_HEADERS:

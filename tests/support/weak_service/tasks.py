@@ -6,7 +6,7 @@ import uuid
 from fnmatch import fnmatchcase
 from typing import Any
 
-from tests.support.weak_service.accounts import API, Accounts
+from tests.support.weak_service.accounts import API
 from tests.support.weak_service.answers import Problem, Reply
 
 FETCH = "app.tasks.common_tasks.fetch_url"
@@ -16,15 +16,13 @@ ENUMS = {"status": {"pending", "running"}, "priority": {"low", "normal"}}
 
 
 class Tasks:
-    def __init__(self, weak: str, accounts: Accounts) -> None:
-        self.weak, self.accounts = weak, accounts
+    def __init__(self, weak: str) -> None:
+        self.weak = weak
         self.tasks: dict[str, dict[str, Any]] = {}
 
     def answer(self, call: Any) -> Reply:
         path = call.path.removeprefix(API)
         if "\0" in call.path + str(call.query):
-            if self.weak == "nul_characters":
-                raise RuntimeError("text holds a NUL")
             raise Problem(400, "bad_request")
         if path in {"/tasks/", "/tasks/count"}:
             return self._collection(call, path)

@@ -68,11 +68,6 @@ async def get(_user: Reader, part: str) -> str:
     return f"long {part}"
 
 
-@pytest.fixture(scope="module")
-def client() -> TestClient:
-    return TestClient(app, raise_server_exceptions=False)
-
-
 def test_a_body_that_is_understood_is_answered_with_the_scopes_of_the_route(client: TestClient) -> None:
     assert client.post("/parts/", json={"name": "x"}).text == "short x write"
 
@@ -100,26 +95,23 @@ def test_of_parameters_an_id_alone_is_taken(client: TestClient, path: str, text:
     assert client.get(f"/parts/{path}").text == text
 
 
-def test_another_method_is_fastapis_to_refuse(client: TestClient) -> None:
+def test_fastapi_refuses_another_method(client: TestClient) -> None:
     answer = client.post(f"/parts/{ID}", json={"name": "x"})
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
 
 
-def test_below_a_prefix_it_is_the_same() -> None:
+def test_it_answers_below_a_prefix_too() -> None:
     below = TestClient(app, root_path="/svc")
     assert below.get(f"/svc/parts/{ID}").text.startswith("short")
 
 
 def test_its_errors_are_problems_as_all_are(client: TestClient) -> None:
     answer = client.get(f"/parts/{ID}", headers={"missing": "1"})
-    assert (answer.status_code, answer.json()["code"], answer.headers["x-frame-options"]) == (
-        404,
-        "task_not_found",
-        "DENY",
-    )
+    assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found")
+    assert answer.headers["x-frame-options"] == "DENY"
 
 
-def test_what_nobody_foresaw_is_a_500_that_is_counted_for_its_route(client: TestClient) -> None:
+def test_an_unforeseen_error_is_a_500_that_is_counted_for_its_route(client: TestClient) -> None:
     answer = client.get(f"/parts/{ID}", headers={"broken": "1"})
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     counted: Any = exposition(list).decode()

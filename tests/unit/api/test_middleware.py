@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -64,11 +63,6 @@ async def named() -> str:
     return "x"
 
 
-@pytest.fixture(scope="module")
-def client() -> TestClient:
-    return TestClient(app, raise_server_exceptions=False)
-
-
 def call(scope: dict[str, Any], messages: list[Message]) -> list[Message]:
     """The raw protocol, for what a client library would not send."""
     base = {"type": "http", "method": "GET", "query_string": b"", "headers": [], "path": "/id", "scheme": "http"}
@@ -112,19 +106,20 @@ class TestHeaders:
     def test_a_page_may_have_a_policy_of_its_own(self, client: TestClient) -> None:
         assert client.get("/framed").headers["content-security-policy"] == "default-src 'self'"
 
-    @pytest.mark.parametrize("path", ["/api/v1/auth/x", "/api/v1/users/me", "/api/v1/auth/nowhere"])
-    def test_tokens_and_persons_are_not_stored(self, client: TestClient, path: str) -> None:
-        assert client.get(path).headers["cache-control"] == "no-store"
-
-    def test_others_of_the_api_are_nobody_elses(self, client: TestClient) -> None:
-        assert client.get("/api/v1/authors").headers["cache-control"] == "private, no-cache"
-
-    def test_what_is_no_users_may_be_stored(self, client: TestClient) -> None:
-        assert "cache-control" not in client.get("/id").headers
-
-    def test_below_a_prefix_it_is_the_same(self) -> None:
-        below = TestClient(app, root_path="/svc")
-        assert below.get("/svc/api/v1/users/me").headers["cache-control"] == "no-store"
+    @pytest.mark.parametrize(
+        ("path", "stored"),
+        [
+            ("/api/v1/auth/x", "no-store"),
+            ("/api/v1/auth/nowhere", "no-store"),
+            ("/api/v1/users/me", "no-store"),
+            ("/api/v1/authors", "private, no-cache"),
+            ("/id", None),
+        ],
+    )
+    def test_caches_get_no_tokens_and_no_personal_data(self, path: str, stored: str | None) -> None:
+        for prefix in ("", "/svc"):
+            headers = TestClient(app, root_path=prefix).get(f"{prefix}{path}").headers
+            assert headers.get("cache-control") == stored
 
 
 class TestBodyLimit:
@@ -140,65 +135,58 @@ class TestBodyLimit:
 
     @pytest.mark.parametrize("path", ["/length", "/json"])
     def test_a_chunked_body_beyond_it(self, client: TestClient, path: str) -> None:
-        def chunks() -> Iterator[bytes]:
-            for _ in range(10):
-                yield b"x" * 1000
-
-        answer = client.post(path, content=chunks(), headers={"Content-Type": "application/json"})
+        chunks = iter([b"x" * 1000] * 10)
+        answer = client.post(path, content=chunks, headers={"Content-Type": "application/json"})
         assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
-    @pytest.mark.parametrize("header", [(b"expect", b"100-continue"), (b"x-none", b"")])
-    def test_one_that_is_hopelessly_large_is_not_read(
-        self, monkeypatch: pytest.MonkeyPatch, header: tuple[bytes, bytes]
+    @pytest.mark.parametrize(
+        ("drained", "headers", "parts"),
+        [
+            pytest.param(
+                1_000_000, [(b"content-length", b"9999"), (b"expect", b"100-continue")], 0, id="expecting 100"
+            ),
+            pytest.param(4096, [(b"content-length", b"9999")], 0, id="larger than is drained"),
+            pytest.param(4096, [], 20, id="of unknown length"),
+        ],
+    )
+    def test_a_body_far_beyond_it_is_not_read_to_its_end(
+        self, monkeypatch: pytest.MonkeyPatch, drained: int, headers: list[tuple[bytes, bytes]], parts: int
     ) -> None:
-        if header[0] != b"expect":
-            monkeypatch.setattr(middleware, "_DRAIN_BYTES", 4096)
-        sent = call({"headers": [(b"content-length", b"9999"), header]}, [])
+        monkeypatch.setattr(middleware, "_DRAIN_BYTES", drained)
+        part = {"type": "http.request", "body": b"x" * 3000, "more_body": True}
+        sent = call({"method": "POST", "path": "/length", "headers": headers}, [part] * parts)
         assert sent[0]["status"] == 413
         assert (b"connection", b"close") in sent[0]["headers"]
 
-    def test_a_client_that_lies_about_the_rest_does_not_hold_us(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(middleware, "_DRAIN_BYTES", 4096)
-        part = {"type": "http.request", "body": b"x" * 3000, "more_body": True}
-        sent = call({"method": "POST", "path": "/length"}, [part] * 20)
-        assert sent[0]["status"] == 413
-        assert (b"connection", b"close") in sent[0]["headers"]
+
+def refused(scope: dict[str, Any]) -> bool:
+    """Whether the answer is a problem of status 400."""
+    (start, *_) = call(scope, [])
+    return start["status"] == 400 and (b"content-type", b"application/problem+json") in start["headers"]
 
 
 class TestTarget:
-    @pytest.mark.parametrize(
-        "scope",
-        [
-            {"path": "/things/a\x00b"},
-            {"query_string": b"a=%00"},
-            {"query_string": b"a=\xff\xfe"},
-            {"query_string": b"a=\x00"},
-        ],
-    )
-    def test_nul_and_raw_bytes_are_400(self, scope: dict[str, Any]) -> None:
-        sent = call(scope, [])
-        assert sent[0]["status"] == 400
-        assert (b"content-type", b"application/problem+json") in sent[0]["headers"]
+    @pytest.mark.parametrize("query", [b"a=%00", b"a=\xff\xfe", b"a=\x00"])
+    def test_nul_and_raw_bytes_are_400(self, query: bytes) -> None:
+        assert refused({"query_string": query})
+        assert refused({"path": "/things/a\x00b"})
 
 
 class TestHeaderLimit:
     @pytest.mark.parametrize(
-        "headers",
+        "scope",
         [
-            [(b"a", b"x" * 32_768)],
-            [(b"a" * 32_768, b"")],
-            [(b"a", b"x" * 1000)] * 33,
-            [(b"a", b"")] * 101,
+            *({"headers": [header]} for header in [(b"a", b"x" * 32_768), (b"a" * 32_768, b"")]),
+            {"headers": [(b"a", b"x" * 1000)] * 33},
+            {"headers": [(b"a", b"")] * 101},
+            {"path": "/" + "x" * 33_000},
+            {"query_string": b"x" * 33_000},
         ],
     )
-    def test_beyond_it_431(self, headers: list[tuple[bytes, bytes]]) -> None:
-        sent = call({"headers": headers}, [])
+    def test_headers_and_target_beyond_it_are_431(self, scope: dict[str, Any]) -> None:
+        sent = call(scope, [])
         assert sent[0]["status"] == 431
         assert json.loads(sent[1]["body"])["code"] == "headers_too_large"
-
-    @pytest.mark.parametrize("target", [{"path": "/" + "x" * 33_000}, {"query_string": b"x" * 33_000}])
-    def test_the_target_counts_too(self, target: dict[str, Any]) -> None:
-        assert call(target, [])[0]["status"] == 431
 
     def test_within_it(self) -> None:
         headers = [(b"a", b"x" * 327)] * 99
@@ -214,19 +202,15 @@ class TestHost:
         ],
     )  # fmt: skip
     def test_a_malformed_one_is_400(self, host: bytes) -> None:
-        sent = call({"headers": [(b"host", host)]}, [])
-        assert sent[0]["status"] == 400
-        assert (b"content-type", b"application/problem+json") in sent[0]["headers"]
+        assert refused({"headers": [(b"host", host)]})
 
     @pytest.mark.parametrize("host", [b"a", b"A.example:8000", b"127.0.0.1:1", b"[::1]:8000", b"a_b.example.", b"a:0"])
     def test_a_well_formed_one_is_served(self, host: bytes) -> None:
         assert call({"headers": [(b"host", host)]}, [])[0]["status"] == 200
 
-    def test_two_of_them_are_400(self) -> None:
-        assert call({"headers": [(b"host", b"a"), (b"host", b"a")]}, [])[0]["status"] == 400
-
-    def test_http_1_1_needs_one(self) -> None:
-        assert call({"http_version": "1.1"}, [])[0]["status"] == 400
+    def test_http_1_1_needs_exactly_one(self) -> None:
+        assert refused({"headers": [(b"host", b"a"), (b"host", b"a")]})
+        assert refused({"http_version": "1.1"})
         assert call({"http_version": "1.0"}, [])[0]["status"] == 200
 
     @pytest.mark.parametrize(
@@ -240,9 +224,8 @@ class TestHost:
     def test_with_a_list_only_those_of_the_list(self, host: str, served: bool) -> None:
         allowed = ["tasks.example.com", "*.internal.example", "[::1]"]
         client = TestClient(RequestLimits(app, LIMIT, allowed_hosts=allowed))
-        forwarded = {"X-Forwarded-Host": "tasks.example.com"}
-        assert (client.get("/id", headers={"Host": host}).status_code == 200) is served
-        assert (client.get("/id", headers={"Host": host} | forwarded).status_code == 200) is served
+        for forwarded in ({}, {"X-Forwarded-Host": "tasks.example.com"}):
+            assert (client.get("/id", headers={"Host": host} | forwarded).status_code == 200) is served
 
     def test_probes_are_asked_by_address(self) -> None:
         client = TestClient(RequestLimits(app, LIMIT, allowed_hosts=["tasks.example.com"]), root_path="/svc")
@@ -285,8 +268,7 @@ class TestCors:
     )
     def test_no_other_origin(self, client: TestClient, origin: str) -> None:
         assert "access-control-allow-origin" not in client.get("/id", headers={"Origin": origin}).headers
-        asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-        answer = client.options("/id", headers=asked)
+        answer = client.options("/id", headers={"Origin": origin, "Access-Control-Request-Method": "POST"})
         assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
         assert "access-control-allow-origin" not in answer.headers
 
@@ -328,9 +310,7 @@ class TestCharsetOfAForm:
     )  # fmt: skip
     def test_another_than_utf_8_is_400(self, charset: bytes) -> None:
         for kind in (b"multipart/form-data", b"Multipart/Form-Data", b" multipart/form-data"):
-            sent = call({"headers": [(b"content-type", kind + b"; boundary=x; " + charset)]}, [])
-            assert sent[0]["status"] == 400
-            assert (b"content-type", b"application/problem+json") in sent[0]["headers"]
+            assert refused({"headers": [(b"content-type", kind + b"; boundary=x; " + charset)]})
 
     @pytest.mark.parametrize(
         "kind",

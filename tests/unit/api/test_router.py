@@ -26,11 +26,8 @@ async def get_thing(thing: str) -> str:
     return thing
 
 
-@pytest.fixture(scope="module")
-def client() -> TestClient:
-    app = FastAPI(redirect_slashes=False)
-    app.include_router(router, prefix="/api")
-    return TestClient(app, follow_redirects=False)
+app = FastAPI(redirect_slashes=False)
+app.include_router(router, prefix="/api")
 
 
 @pytest.mark.parametrize("path", ["/api/things", "/api/things/"])

@@ -1,24 +1,18 @@
-"""Every way in which we start the API has the bounds and shows no banner."""
+"""Every command that starts the API sets the bounds and shows no banner."""
 
-import json
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-OPTIONS = ["--no-server-header", "--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none"]
+from tests.support.containers import compose, image_command
+from tests.support.sources import APP, text_of
 
-
-def quoted(text: str) -> list[str]:
-    return [json.loads(word) for word in re.findall(r'"[^"]*"', text)]
+OPTIONS = {"--no-server-header", "--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none"}
 
 
 def test_the_image() -> None:
-    command = (ROOT / "Dockerfile").read_text().partition("\nCMD ")[2]
-    assert set(OPTIONS) <= set(quoted(command))
-    assert "uvicorn" not in (ROOT / "docker-compose.yml").read_text().partition("services:")[2]  # the image's command
+    assert set(image_command()) >= OPTIONS
+    assert "uvicorn" not in str(compose()["services"])  # they run the image's command
 
 
 def test_run_server() -> None:
-    source = (ROOT / "app" / "launcher" / "server.py").read_text()
-    command = source.partition('api = ["uvicorn"')[2].partition("]")[0]
-    assert set(OPTIONS) <= set(quoted(command))
+    command = text_of(APP / "launcher" / "server.py").partition('api = ["uvicorn"')[2].partition("]")[0]
+    assert set(re.findall(r'"([^"]*)"', command)) >= OPTIONS

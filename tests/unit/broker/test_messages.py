@@ -12,16 +12,9 @@ from kombu.utils.json import dumps, loads
 
 import app.tasks  # noqa: F401 (registers the tasks)
 from app.celery_app import celery_app
+from app.messaging.guard import messages
 from app.messaging.guard.items import Malformed
-from app.messaging.guard.messages import (
-    BUILT_INS,
-    BUILT_INS_WITH_RESULTS,
-    HEADERS,
-    MAX_DEPTH,
-    RESERVED,
-    check_message,
-    is_wanted,
-)
+from app.messaging.guard.messages import BUILT_INS, BUILT_INS_WITH_RESULTS, MAX_DEPTH, check_message
 from tests.support.properties import given, st
 from tests.unit.broker.test_items import JSON
 
@@ -31,9 +24,8 @@ KNOWN = {NAME, *BUILT_INS, *BUILT_INS_WITH_RESULTS, "celery.group"}
 
 def message(headers: dict[str, Any], body: Any) -> Message:
     raw = body if isinstance(body, bytes) else dumps(body).encode()
-    return Message(
-        raw, content_type="application/json", content_encoding="utf-8", headers=headers, accept={"application/json"}
-    )
+    json = "application/json"
+    return Message(raw, content_type=json, content_encoding="utf-8", headers=headers, accept={json})
 
 
 def check(headers: dict[str, Any], body: Any = ([], {}, None), with_results: bool = False) -> bool:
@@ -60,7 +52,7 @@ def sent() -> Iterator[list[Message]]:
     signals.before_task_publish.disconnect(catch)
 
 
-@given(st.sampled_from([*HEADERS, *RESERVED, "anything"]), JSON)
+@given(st.sampled_from([*messages.HEADERS, *messages.RESERVED, "anything"]), JSON)
 def test_what_passes_makes_a_request(name: str, value: Any) -> None:
     headers = loads(dumps({"task": NAME, "id": "x", name: value}))
     if check(headers):
@@ -95,7 +87,7 @@ def test_what_celery_sends_passes(sent: list[Message]) -> None:
         check_message(each, celery_app.tasks, with_results=True)
 
 
-def test_our_own_pass(sent: list[Message]) -> None:
+def test_what_the_service_sends_passes(sent: list[Message]) -> None:
     headers = {"task_record": str(uuid4()), "task_generation": 1}
     celery_app.send_task(NAME, headers=headers, time_limit=1.5, argsrepr="", kwargsrepr="")
     check_message(sent[0], KNOWN, with_results=False)
@@ -106,9 +98,9 @@ def test_celerys_own_tasks_only_where_something_sends_them() -> None:
     assert not check({"task": "celery.chord_unlock"})
     assert check({"task": "celery.chord_unlock"}, with_results=True)
     assert not check({"task": "celery.group"}, with_results=True)
-    ours = {name for name in celery_app.tasks if name.startswith("celery.")}
-    assert ours - BUILT_INS - BUILT_INS_WITH_RESULTS == {"celery.group", "celery.chain", "celery.chord"}
-    assert is_wanted(NAME, with_results=False)
+    registered = {name for name in celery_app.tasks if name.startswith("celery.")}
+    assert registered - BUILT_INS - BUILT_INS_WITH_RESULTS == {"celery.group", "celery.chain", "celery.chord"}
+    assert messages.is_wanted(NAME, with_results=False)
 
 
 @pytest.mark.parametrize(("depth", "passes"), [(MAX_DEPTH - 3, True), (MAX_DEPTH, False), (900, False)])

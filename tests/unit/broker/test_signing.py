@@ -13,15 +13,8 @@ from kombu.utils.json import dumps, loads
 
 from app.celery_app import celery_app
 from app.core.config import Settings, get_settings
-from app.messaging.guard.signing import (
-    COMMAND_SECONDS,
-    SIGNATURE_HEADER,
-    Unsigned,
-    check_command,
-    check_task,
-    sign_command,
-    sign_task,
-)
+from app.messaging.guard import signing
+from app.messaging.guard.signing import SIGNATURE_HEADER, Unsigned, check_command, sign_command
 from tests.support.properties import HealthCheck, given, st
 from tests.support.properties import settings as property_settings
 from tests.support.services import SECRET_KEY
@@ -48,27 +41,25 @@ def keys() -> tuple[bytes, ...]:
 
 def signed(headers: dict[str, Any] = HEADERS, body: Any = BODY, reply_to: str = "") -> Message:
     """As it arrives."""
-    ours = dict(headers)
-    sign_task(ours, body, {"reply_to": reply_to}, keys()[0])
-    return arrived(ours, body, reply_to)
-
-
-def arrived(headers: dict[str, Any], body: Any, reply_to: str = "") -> Message:
-    return Message(dumps(body), headers=loads(dumps(headers)), properties={"reply_to": reply_to}, postencode="utf-8")
+    sent, properties = dict(headers), {"reply_to": reply_to}
+    signing.sign_task(sent, body, properties, keys()[0])
+    return Message(dumps(body), headers=loads(dumps(sent)), properties=properties, postencode="utf-8")
 
 
 def is_signed(message: Message) -> bool:
     try:
-        check_task(message, keys())
+        signing.check_task(message, keys())
     except Unsigned:
         return False
     return True
 
 
-class TestTasks:
-    def test_what_we_sign_is_signed(self) -> None:
-        assert is_signed(signed())
+@pytest.fixture
+def message() -> Message:
+    return signed()
 
+
+class TestTasks:
     @given(st.lists(JSON, max_size=3), st.dictionaries(st.text(max_size=5), JSON, max_size=3))
     @property_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_whatever_the_arguments(self, args: list[Any], kwargs: dict[str, Any]) -> None:
@@ -87,8 +78,7 @@ class TestTasks:
             ("stamps", {"x": 1}), ("origin", "x"),
         ],
     )  # fmt: skip
-    def test_no_header_may_change(self, name: str, value: Any) -> None:
-        message = signed()
+    def test_no_header_may_change(self, message: Message, name: str, value: Any) -> None:
         message.headers[name] = value
         assert not is_signed(message)
 
@@ -99,29 +89,25 @@ class TestTasks:
             (*BODY[:2], BODY[2] | {"callbacks": [{"task": "tests.other"}]}), (*BODY[:2], BODY[2] | {"chain": [{"task": "x"}]}),
         ],
     )  # fmt: skip
-    def test_no_body_may_change(self, body: Any) -> None:
-        message = signed()
+    def test_no_body_may_change(self, message: Message, body: Any) -> None:
         message.body = dumps(body).encode()
         assert not is_signed(message)
 
-    def test_the_result_goes_nowhere_else(self) -> None:
-        message = signed()
-        message.properties["reply_to"] = "theirs"
+    def test_the_result_goes_nowhere_else(self, message: Message) -> None:
+        message.properties["reply_to"] = "another queue"
         assert not is_signed(message)
 
-    def test_headers_that_others_add_on_the_way_do_not_matter(self) -> None:
-        message = signed()
+    def test_headers_that_others_add_on_the_way_do_not_matter(self, message: Message) -> None:
+        assert is_signed(message)
         message.headers.update(redelivered=True, traceparent="00-…")
         assert is_signed(message)
 
     @pytest.mark.parametrize("signature", [None, "", 1, [], {}, "0" * 64, "\ud800", "é"])
-    def test_anything_else_is_no_signature(self, signature: Any) -> None:
-        message = signed()
+    def test_anything_else_is_no_signature(self, message: Message, signature: Any) -> None:
         message.headers[SIGNATURE_HEADER] = signature
         assert not is_signed(message)
 
-    def test_a_command_is_no_task(self) -> None:
-        message = signed()
+    def test_a_command_is_no_task(self, message: Message) -> None:
         message.headers[SIGNATURE_HEADER] = sign_command("ping", {}, {}, keys()[0])["signature"]["mac"]
         assert not is_signed(message)
 
@@ -152,7 +138,7 @@ ADDRESSED: dict[str, Any] = {"destination": ["worker@x"], "answered_to": "me"}
 
 
 class TestCommands:
-    def test_what_we_sign_is_signed(self) -> None:
+    def test_what_the_service_signs_is_accepted_and_its_signature_taken_out(self) -> None:
         arguments = loads(dumps(sign_command("query_task", {"ids": ["x"]}, ADDRESSED, keys()[0])))
         check_command("query_task", arguments, ADDRESSED, keys())
         assert arguments == {"ids": ["x"]}
@@ -173,7 +159,7 @@ class TestCommands:
     def test_an_old_one_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         arguments = sign_command("ping", {}, {}, keys()[0])
         now = time.time()
-        monkeypatch.setattr("app.messaging.guard.signing.time.time", lambda: now + COMMAND_SECONDS + 1)
+        monkeypatch.setattr(signing.time, "time", lambda: now + signing.COMMAND_SECONDS + 1)
         with pytest.raises(Unsigned, match="too long ago"):
             check_command("ping", arguments, {}, keys())
 

@@ -2,15 +2,13 @@
 
 import asyncio
 import ctypes
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from app.core import allocator
+from tests.support.sources import run_program
 
-ROOT = Path(__file__).resolve().parents[3]
 on_glibc = pytest.mark.skipif(allocator._glibc() is None, reason="there is no glibc here")
 # Prints how many KiB are left of hashes in five threads, at the least of some looks.
 HASHING = """
@@ -42,9 +40,7 @@ asyncio.run(main({block}))
 
 
 def left_of_hashes(block: str) -> int:
-    program = HASHING.replace("{block}", block)
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    return int(run_program(HASHING.replace("{block}", block)))
 
 
 @on_glibc

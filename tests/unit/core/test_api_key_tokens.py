@@ -20,10 +20,11 @@ def test_are_recognisable_and_one_of_a_kind() -> None:
         assert tokens.is_well_formed(key)
 
 
-def test_hold_256_random_bits_beside_what_is_shown() -> None:
+def test_hold_256_random_bits_beside_what_is_shown_and_are_stored_as_a_digest() -> None:
     key = tokens.new_api_key()
     secret = key.removeprefix(tokens.shown_prefix(key) + "_")[: -tokens._CHECKSUM]
     assert len(tokens._ALPHABET) ** len(secret) >= 2**256
+    assert len(tokens.api_key_digest(key)) == 32
     assert len(set(tokens._ALPHABET)) == 62
 
 
@@ -45,10 +46,6 @@ def test_what_is_nearly_a_key_is_none(change) -> None:
 def test_any_text_is_none_and_raises_nothing(text: str) -> None:
     assert not tokens.is_well_formed(text)
     assert not tokens.is_well_formed(tokens.MARK + text)
-
-
-def test_are_stored_as_a_digest() -> None:
-    assert len(tokens.api_key_digest(tokens.new_api_key())) == 32
 
 
 def test_are_no_access_tokens() -> None:

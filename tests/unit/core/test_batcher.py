@@ -1,4 +1,4 @@
-"""Group commit: who goes together, who gets what, and what happens to those who leave, fail, or come too late."""
+"""Group commit: which calls go together, what each gets, and what becomes of those that are cancelled, fail or come late."""
 
 import asyncio
 import threading
@@ -37,17 +37,14 @@ def submit(batcher: Batcher[int, int], *items: int) -> list["asyncio.Task[int]"]
     return [asyncio.create_task(batcher.submit(item)) for item in items]
 
 
-async def test_a_lone_caller_waits_for_nobody() -> None:
-    batcher = Batcher(Work(), "test")
-    assert await batcher.submit(4) == 8
-    await batcher.close()
-
-
-async def test_who_comes_in_the_same_moment_goes_together() -> None:
+@pytest.mark.parametrize(("options", "batches"), [({}, [[1, 2, 3]]), ({"max_batch": 2}, [[1, 2], [3]])])
+async def test_calls_of_the_same_moment_go_together_up_to_the_limit(
+    options: dict[str, int], batches: list[list[int]]
+) -> None:
     work = Work()
-    batcher = Batcher(work, "test")
+    batcher = Batcher(work, "test", **options)
     assert await asyncio.gather(*submit(batcher, 1, 2, 3)) == [2, 4, 6]
-    assert work.batches == [[1, 2, 3]]
+    assert work.batches == batches
     await batcher.close()
 
 
@@ -62,14 +59,6 @@ async def test_the_next_batch_forms_while_one_is_in_flight() -> None:
     work.go.release(2)
     assert await asyncio.gather(*first, *others) == [2, 4, 6, 8]
     assert work.batches == [[1], [2, 3, 4]]
-    await batcher.close()
-
-
-async def test_a_batch_has_an_end() -> None:
-    work = Work()
-    batcher = Batcher(work, "test", max_batch=2)
-    assert await asyncio.gather(*submit(batcher, 1, 2, 3, 4, 5)) == [2, 4, 6, 8, 10]
-    assert work.batches == [[1, 2], [3, 4], [5]]
     await batcher.close()
 
 
@@ -114,7 +103,7 @@ async def test_too_many_are_turned_away_and_the_others_served() -> None:
     await batcher.close()
 
 
-async def test_a_caller_that_leaves_harms_nobody() -> None:
+async def test_a_caller_that_leaves_does_not_disturb_the_others() -> None:
     work = Work(held=True)
     batcher = Batcher(work, "test")
     gone_in_flight, in_flight = submit(batcher, 2, 1)
@@ -130,7 +119,7 @@ async def test_a_caller_that_leaves_harms_nobody() -> None:
     await batcher.close()
 
 
-async def test_when_all_who_wait_have_left_nothing_is_done() -> None:
+async def test_a_batch_of_cancelled_calls_is_not_begun() -> None:
     work = Work(held=True)
     batcher = Batcher(work, "test")
     first = submit(batcher, 1)

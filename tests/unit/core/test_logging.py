@@ -34,6 +34,13 @@ def line(request: pytest.FixtureRequest) -> Callable[..., str]:
     return formatted
 
 
+@pytest.fixture
+def hidden() -> Iterator[None]:
+    known_secrets.hide("test", ["zebra-9931", "0badcafe-2e9b-75a7-91b3-0b3c7380a6d2"])
+    yield
+    known_secrets.forget("test")
+
+
 def caught(message: str) -> Any:
     try:
         try:
@@ -64,12 +71,9 @@ class TestBothForms:
         assert "failed" in first
         assert all(each.startswith("  | ") for each in rest)
 
+    @pytest.mark.usefixtures("hidden")
     def test_secrets_are_hidden_in_message_arguments_and_exception(self, line: Callable[..., str]) -> None:
-        known_secrets.hide("test", ["zebra-9931"])
-        try:
-            written = line("password=%s %s", "hunter2", "zebra-9931", exc_info=caught("token: hunter2 zebra-9931"))
-        finally:
-            known_secrets.forget("test")
+        written = line("password=%s %s", "hunter2", "zebra-9931", exc_info=caught("token: hunter2 zebra-9931"))
         assert "hunter2" not in written
         assert "zebra" not in written
         assert "ValueError" in written
@@ -77,15 +81,12 @@ class TestBothForms:
     def test_arguments_that_do_not_fit_still_make_a_line(self, line: Callable[..., str]) -> None:
         assert "%d its (its arguments do not fit the format)" in line("%d its", "x")
 
-    def test_they_carry_the_request(self, line: Callable[..., str]) -> None:
+    def test_they_carry_the_request_and_keep_other_languages_readable(self, line: Callable[..., str]) -> None:
         token = request_id.set("r-1")
-        try:
-            assert "r-1" in line("hello")
-        finally:
-            request_id.reset(token)
-
-    def test_other_languages_stay_readable(self, line: Callable[..., str]) -> None:
-        assert "数据处理" in line("数据处理")
+        written = line("数据处理")
+        request_id.reset(token)
+        assert "r-1" in written
+        assert "数据处理" in written
 
 
 class TestJSON:
@@ -127,16 +128,12 @@ class TestText:
         ],
         ids=["id", "in a name", "in a query", "known", "known within"],
     )
+    @pytest.mark.usefixtures("hidden")
     def test_an_id_is_no_way_past_what_hides_secrets(self, path: str, shown: str) -> None:
-        """The second time is the one that is remembered."""
-        known_secrets.hide("test", ["0badcafe-2e9b-75a7-91b3-0b3c7380a6d2"])
-        try:
-            for _ in range(2):
-                args = ("127.0.0.1:1", "GET", path, "1.1", 200)
-                access = logging.LogRecord("uvicorn.access", logging.INFO, "", 1, '%s - "%s %s HTTP/%s" %d', args, None)
-                assert forms.safe_access_arguments(access)[2] == shown
-        finally:
-            known_secrets.forget("test")
+        args = ("127.0.0.1:1", "GET", path, "1.1", 200)
+        for _ in range(2):  # the second time is the one that is remembered
+            access = logging.LogRecord("uvicorn.access", logging.INFO, "", 1, '%s - "%s %s HTTP/%s" %d', args, None)
+            assert forms.safe_access_arguments(access)[2] == shown
 
     def test_ignores_what_uvicorn_would_color(self) -> None:
         record = logging.LogRecord("uvicorn.error", logging.INFO, "", 1, "on %s", ("x",), None)
@@ -168,7 +165,7 @@ class TestConfiguring:
         assert type(handler.formatter) is type(server.formatter) is kind
         assert not isinstance(getattr(server.formatter, "inner", None), TextFormatter)
 
-    def test_leaves_alone_what_somebody_else_has_set_up(self, bare: logging.Logger) -> None:
+    def test_leaves_alone_what_was_set_up_before(self, bare: logging.Logger) -> None:
         bare.handlers = [logging.NullHandler()]
         forms.configure_logging(Settings())
         assert bare.handlers[0].formatter is None

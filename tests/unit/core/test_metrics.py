@@ -1,11 +1,9 @@
 """The text of a scrape."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from app.core.metrics import QueueDepth, count_request, exposition
+from tests.support.sources import run_program
 
 
 def test_shows_requests_and_queues() -> None:
@@ -30,11 +28,11 @@ def test_comes_without_the_queues_when_the_database_is_away() -> None:
 
 
 def test_adds_up_several_processes(tmp_path: Path) -> None:
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
+    shared = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     count = "from app.core.metrics import *; count_request('GET', '/x', 200, 0.1)"
     for _ in range(2):
-        subprocess.run([sys.executable, "-c", f"{count}; forget_process()"], check=True, env=environment)
+        run_program(f"{count}; forget_process()", **shared)
     scrape = "print(exposition(lambda: [QueueDepth('default', 3, 1, 0.0)]).decode())"
-    text = subprocess.check_output([sys.executable, "-c", f"{count}; {scrape}"], env=environment, text=True)
+    text = run_program(f"{count}; {scrape}", **shared)
     assert 'http_requests_total{method="GET",route="/x",status="200"} 3.0' in text
     assert 'tasks{queue="default",status="pending"} 3.0' in text

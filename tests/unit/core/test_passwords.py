@@ -8,11 +8,10 @@ from app.core import security
 
 
 class TestPasswords:
-    def test_are_hashed_with_argon2id_at_the_decided_cost(self) -> None:
-        assert security.hash_password("correct horse").startswith("$argon2id$v=19$m=19456,t=2,p=1$")
-
-    def test_are_salted(self) -> None:
-        assert security.hash_password("correct horse") != security.hash_password("correct horse")
+    def test_are_salted_and_hashed_with_argon2id_at_the_decided_cost(self) -> None:
+        first, again = (security.hash_password("correct horse") for _ in range(2))
+        assert first.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+        assert first != again
 
     @pytest.mark.parametrize(
         "password", ["correct horse", "密码密码密码密码", "nul\x00nul\x00", "x" * 1024, "\U0001f600" * 1024]
@@ -30,7 +29,7 @@ class TestPasswords:
         assert renewed is not None
         assert "m=19456,t=2,p=1" in renewed
 
-    def test_of_nobody_cost_as_much_and_never_fit(self) -> None:
+    def test_of_an_unknown_user_cost_as_much_and_never_fit(self) -> None:
         stored = security.hash_password("correct horse")
         security.verify_password("warm", None)
 

@@ -42,6 +42,13 @@ SHOWN = [
         "invalid input syntax for type uuid: ***\nLINE 1: ***",
     ),
     ("Key (email)=(a@b.c) already exists.", "Key (email)=(***)"),
+    # each shape alone: the first look must not let it go
+    ("-----BEGIN RSA PRIVATE KEY----- x", "***"),
+    ("LINE 1: 'x'", "LINE 1: ***"),
+    ("invalid input syntax for uuid: x", "invalid input syntax for uuid: ***"),
+    ("redis://" + "x" * 20 + "@host", "redis://***@host"),
+    ("bearer abcdefgh1", "bearer ***"),
+    ("eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl", "***"),
 ]
 LEFT = [
     "http://host:8000/path?mail=a@b.com",
@@ -88,9 +95,11 @@ class TestKnown:
         yield
         known_secrets.forget("test")
 
-    def test_are_hidden_wherever_they_stand(self) -> None:
+    def test_are_hidden_wherever_they_stand_until_they_are_forgotten(self) -> None:
         assert redact_text("cannot log in with hunter2-and-more!") == "cannot log in with ***!"
         assert redact_text("xhunter2-and-morex") == "x***x"
+        known_secrets.forget("test")
+        assert redact_text("hunter2-and-more") == "hunter2-and-more"
 
     @pytest.mark.parametrize(
         "text", ["it's \"\n é".replace(" é", "é"), "it\\'s \"\\né", "it's \\\"\\n\\u00e9", "it%27s%20%22%0A%C3%A9"]
@@ -100,10 +109,6 @@ class TestKnown:
 
     def test_short_ones_only_as_words_and_the_shortest_not_at_all(self) -> None:
         assert redact_text("pin 1234, id 12345, abc") == "pin ***, id 12345, abc"
-
-    def test_until_they_are_forgotten(self) -> None:
-        known_secrets.forget("test")
-        assert redact_text("hunter2-and-more") == "hunter2-and-more"
 
 
 class TestTheFirstLook:
@@ -118,17 +123,6 @@ class TestTheFirstLook:
     )  # fmt: skip
     def test_lets_no_key_go(self, word: str) -> None:
         assert redact_text(f"{word}='hunter2hunter2'") == f"{word}='***'"
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "-----BEGIN RSA PRIVATE KEY----- x", "LINE 1: 'x'", "invalid input syntax for uuid: x",
-            "Failing row contains (x).", "Key (email)=(x)", "redis://:x@host", "redis://" + "x" * 20 + "@host",
-            "bearer abcdefgh1", "Basic dXNlcjpwYXNz", "eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl", "tsk_" + "x" * 20,
-        ],
-    )  # fmt: skip
-    def test_lets_no_shape_go(self, text: str) -> None:
-        assert redact_text(text) != text
 
     def test_lets_a_usual_line_go_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "_SUBSTITUTIONS", None)

@@ -3,14 +3,12 @@
 import copy
 import inspect
 import json
-import sys
-from collections.abc import Callable
-from types import FrameType
 from typing import Any, ClassVar
 
 import pytest
 
 from app.core.redaction import MASK, Parameters, holds_mask, is_secret, redact, restore_secrets, secrets_in
+from tests.support.calls import calls
 from tests.support.properties import given, st
 
 JSON = st.recursive(
@@ -89,7 +87,7 @@ class TestRedact:
     def test_costs_little(self) -> None:
         """Where nothing is to hide: it walks by levels, and calls nothing of its own for each value."""
         wide = {"rows": [{"id": n, "name": f"name {n}", "score": n / 7} for n in range(20_000)]}
-        assert _calls(lambda: redact(wide)) < 100
+        assert calls(lambda: redact(wide))[0] < 100
         assert redact(wide) is wide
 
 
@@ -135,10 +133,7 @@ class TestBackAgain:
         assert restore_secrets([a, b], shown[::-1]) == [b, a]
         assert restore_secrets([a, b], shown[1:]) == [b]
         assert restore_secrets([a, b], [*shown, {"host": "c"}]) == [a, b, {"host": "c"}]
-
-    def test_in_a_list_a_changed_item_gets_nobodys(self) -> None:
-        stored = [{"host": "a", "password": "of a"}]
-        assert holds_mask(restore_secrets(stored, [{"host": "evil", "password": MASK}]))
+        assert holds_mask(restore_secrets([a], [{"host": "evil", "password": MASK}]))
 
     def test_in_a_list_twins_keep_their_places(self) -> None:
         stored = [{"password": "1"}, {"password": "2"}]
@@ -161,20 +156,3 @@ def _keys(value: Any) -> list[Any]:
         pair = [value.get("name"), value.get("key")] if "value" in value else []
         return [*value, *pair, *(key for inner in value.values() for key in _keys(inner))]
     return [key for inner in value for key in _keys(inner)] if isinstance(value, list) else []
-
-
-def _calls(action: Callable[[], Any]) -> int:
-    """How many Python functions it calls."""
-    counted = 0
-
-    def count(_frame: FrameType, event: str, _argument: Any) -> None:
-        nonlocal counted
-        counted += event == "call"
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        action()
-    finally:
-        sys.setprofile(before)
-    return counted

@@ -18,6 +18,7 @@ from tests.support.settings import settings
 
 KEY = "a-signing-key-for-tests-0123456789abcdef"
 USER, SESSION = uuid4(), uuid4()
+NO_SIGNATURE = "A" * 43
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -40,24 +41,17 @@ def encode(value: object) -> str:
 
 
 def claims(**changes: Any) -> dict[str, Any]:
+    """Those of a good token, but for the changes; `...` leaves one out."""
     issued = int(now().timestamp())
-    base = {
-        "iss": security.ISSUER,
-        "aud": security.AUDIENCE,
-        "sub": str(USER),
-        "sid": str(SESSION),
-        "jti": uuid4().hex,
-        "iat": issued,
-        "nbf": issued,
-        "exp": issued + 900,
-    }
+    base = {"iss": security.ISSUER, "aud": security.AUDIENCE, "sub": str(USER), "sid": str(SESSION)}
+    base |= {"jti": uuid4().hex, "iat": issued, "nbf": issued, "exp": issued + 900}
     return {name: value for name, value in (base | changes).items() if value is not ...}
 
 
 def sign(body: dict[str, Any], headers: dict[str, Any] | None = None, key: str | None = None) -> str:
     """A token with a right signature, whatever else is wrong with it."""
-    ours = own_key()
-    token: str = jwt.encode(body, key or ours, "HS256", headers={"kid": security._key_id(ours)} | (headers or {}))
+    own = own_key()
+    token: str = jwt.encode(body, key or own, "HS256", headers={"kid": security._key_id(own)} | (headers or {}))
     return token
 
 
@@ -67,7 +61,7 @@ def refused(token: str) -> None:
 
 
 class TestGoodTokens:
-    def test_say_whose_they_are(self) -> None:
+    def test_name_their_user_session_and_end(self) -> None:
         read = security.read_access_token(security.create_access_token(USER, SESSION, now()))
         assert (read.user_id, read.session_id) == (USER, SESSION)
         assert timedelta(minutes=14, seconds=58) < read.expires_at - now() <= timedelta(minutes=15)
@@ -88,7 +82,7 @@ class TestGoodTokens:
 
 
 class TestRemembered:
-    """A token that was verified before is not verified again; what changes about it is looked at each time."""
+    """A token that was verified before is not verified again, but its time and its key are checked each time."""
 
     @pytest.fixture
     def verified(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -121,7 +115,7 @@ class TestRemembered:
             refused(token)
 
     def test_nothing_that_was_refused(self, verified: list[str]) -> None:
-        refused(sign(claims(iss="somebody")))
+        refused(sign(claims(iss="another-issuer")))
         assert security._verified == {}
 
     def test_so_many_and_no_more(self, verified: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,23 +140,20 @@ class TestAttacks:
     @pytest.mark.parametrize(
         "algorithm", ["none", "None", "NONE", "nOnE", "", None, "HS384", "HS512", "RS256", ["HS256"]]
     )
-    @pytest.mark.parametrize("signature", ["", "A" * 43])
-    def test_other_algorithms(self, algorithm: object, signature: str) -> None:
+    def test_other_algorithms(self, algorithm: object) -> None:
         header = {"alg": algorithm, "typ": "JWT", "kid": security._key_id(own_key())}
-        refused(f"{encode(header)}.{encode(claims())}.{signature}")
+        for signature in ("", NO_SIGNATURE):
+            refused(f"{encode(header)}.{encode(claims())}.{signature}")
 
     @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
     def test_other_hashes_with_the_right_key(self, algorithm: str) -> None:
         key = own_key()
         refused(jwt.encode(claims(), key, algorithm, headers={"kid": security._key_id(key)}))
 
-    def test_a_stripped_signature(self) -> None:
-        head, body, _ = sign(claims()).split(".")
+    def test_a_stripped_signature_and_a_swapped_payload(self) -> None:
+        head, body, signature = sign(claims()).split(".")
         refused(f"{head}.{body}.")
         refused(f"{head}.{body}")
-
-    def test_a_swapped_payload(self) -> None:
-        head, _, signature = sign(claims()).split(".")
         refused(f"{head}.{encode(claims(sub=str(uuid4())))}.{signature}")
 
     def test_any_changed_character(self) -> None:
@@ -182,70 +173,47 @@ class TestAttacks:
             {"b64": False},
             {"cty": "JWT"},
             {"typ": "JWE"},
-            {"kid": "../../dev/null"},
-            {"kid": "' UNION SELECT 'x"},
-            {"kid": ""},
-            {"kid": None},
-            {"kid": 0},
-            {"kid": ["x"]},
+            {"typ": "x" * 10_000},
+            *({"kid": kid} for kid in ("../../dev/null", "' UNION SELECT 'x", "", None, 0, ["x"])),
         ],
     )
     def test_header_tricks_with_a_right_signature(self, headers: dict[str, Any]) -> None:
         refused(sign(claims(), headers))
 
-    def test_a_deep_header(self) -> None:
-        deep = b'{"alg":"HS256","typ":"JWT","kid":' + b"[" * 1000 + b"]" * 1000 + b"}"
-        refused(f"{encode(deep)}.{encode(claims())}.{'A' * 43}")
-        refused(f"{encode(b'[' * 190)}.{encode(claims())}.{'A' * 43}")
-
-    def test_a_huge_header(self) -> None:
-        refused(sign(claims(), {"typ": "x" * 10_000}))
-
-    @pytest.mark.parametrize("header", [b"[]", b"null", b"1", b'"HS256"', b"{}", b"\xff\xfe" * 10, b"not json at all"])
-    def test_headers_that_are_no_object(self, header: bytes) -> None:
-        refused(f"{encode(header)}.{encode(claims())}.{'A' * 43}")
+    @pytest.mark.parametrize(
+        "header",
+        [
+            *(b"[]", b"null", b"1", b'"HS256"', b"{}", b"\xff\xfe" * 10, b"not json at all", b"[" * 190),
+            b'{"alg":"HS256","typ":"JWT","kid":' + b"[" * 1000 + b"]" * 1000 + b"}",
+        ],
+    )
+    def test_headers_that_are_no_object_or_too_deep(self, header: bytes) -> None:
+        refused(f"{encode(header)}.{encode(claims())}.{NO_SIGNATURE}")
 
     def test_another_key(self) -> None:
         refused(sign(claims(), key="another-key-0123456789-0123456789-0123"))
         refused(sign(claims(), key=KEY))
 
-    @pytest.mark.parametrize("missing", ["exp", "iat", "nbf", "iss", "aud", "sub", "jti", "sid"])
-    def test_a_missing_claim(self, missing: str) -> None:
-        refused(sign(claims(**{missing: ...})))
-
     @pytest.mark.parametrize(
-        "changes",
+        ("claim", "wrong"),
         [
-            {"iss": "somebody-else"},
-            {"iss": ["task-service"] * 2},
-            {"aud": "another-api"},
-            {"aud": None},
-            {"sub": "not a uuid"},
-            {"sub": 1},
-            {"sid": "' OR 1=1"},
-            {"sid": None},
-            {"exp": 1},
-            {"exp": "never"},
-            {"exp": 10**30},
-            {"exp": None},
-            {"exp": [9999999999]},
-            {"nbf": 9999999999},
-            {"iat": "x"},
+            ("iss", ["another-issuer", ["task-service"] * 2]),
+            ("aud", ["another-api", None]),
+            ("sub", ["not a uuid", 1]),
+            ("sid", ["' OR 1=1", None]),
+            ("exp", [1, "never", 10**30, None, [9999999999]]),
+            ("nbf", [9999999999]),
+            ("iat", ["x"]),
+            ("jti", []),
         ],
     )
-    def test_a_wrong_claim(self, changes: dict[str, Any]) -> None:
-        refused(sign(claims(**changes)))
+    def test_a_missing_or_wrong_claim(self, claim: str, wrong: list[Any]) -> None:
+        for value in (..., *wrong):
+            refused(sign(claims(**{claim: value})))
 
-    def test_an_expired_one(self) -> None:
+    def test_an_expired_one_and_a_refresh_token(self) -> None:
         refused(security.create_access_token(USER, SESSION, now() - timedelta(minutes=17)))
-
-    def test_a_refresh_token(self) -> None:
         refused(security.new_refresh_token())
-
-    def test_a_token_of_another_secret(self) -> None:
-        token = security.create_access_token(USER, SESSION, now())
-        with settings({"SECRET_KEY": KEY[::-1]}):
-            refused(token)
 
 
 class TestSeveralKeys:
@@ -266,7 +234,7 @@ class TestSeveralKeys:
             assert security.read_access_token(new).user_id == USER
             refused(old)
 
-    def test_the_next_key_can_be_made_known_before_anybody_signs_with_it(self) -> None:
+    def test_the_next_key_is_accepted_before_it_signs(self) -> None:
         new = self.token_of(self.NEW)
         with settings({"SECRET_KEY": self.OLD, "SECRET_KEY_PREVIOUS": f"another-{KEY},{self.NEW}"}):
             assert security.read_access_token(new).user_id == USER
@@ -292,10 +260,8 @@ class TestSeveralKeys:
 
 
 class TestRefreshTokens:
-    def test_are_256_random_bits(self) -> None:
+    def test_are_256_random_bits_that_are_stored_as_a_digest(self) -> None:
         tokens = {security.new_refresh_token() for _ in range(100)}
         assert len(tokens) == 100
         assert {len(security._decode(token)) for token in tokens} == {32}
-
-    def test_are_stored_as_a_digest(self) -> None:
         assert len(security.refresh_token_digest("x")) == 32

@@ -1,6 +1,6 @@
 """Callbacks follow the outermost commit alone. On SQLite in memory: no server."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -26,36 +26,21 @@ def called() -> list[str]:
 
 
 class TestCommit:
-    def test_runs_after_the_commit_and_not_before(self, db: Session, called: list[str]) -> None:
-        after_commit(db, lambda: called.append("a"))
-        assert called == []
-        db.commit()
-        assert called == ["a"]
-
-    def test_runs_once(self, db: Session, called: list[str]) -> None:
-        after_commit(db, lambda: called.append("a"))
-        db.commit()
-        db.execute(text("INSERT INTO t VALUES (1)"))
-        db.commit()
-        assert called == ["a"]
-
-    def test_keeps_the_order(self, db: Session, called: list[str]) -> None:
+    def test_runs_each_callback_once_in_order_and_not_before(self, db: Session, called: list[str]) -> None:
         for name in "abc":
             after_commit(db, lambda name=name: called.append(name))
+        assert called == []
+        db.commit()
+        db.execute(text("INSERT INTO t VALUES (1)"))
         db.commit()
         assert called == ["a", "b", "c"]
 
 
 class TestRollback:
-    def test_forgets(self, db: Session, called: list[str]) -> None:
+    @pytest.mark.parametrize("end", [Session.rollback, Session.close])
+    def test_forgets(self, db: Session, called: list[str], end: Callable[[Session], None]) -> None:
         after_commit(db, lambda: called.append("a"))
-        db.rollback()
-        db.commit()
-        assert called == []
-
-    def test_closing_the_session_forgets(self, db: Session, called: list[str]) -> None:
-        after_commit(db, lambda: called.append("a"))
-        db.close()
+        end(db)
         db.commit()
         assert called == []
 
@@ -86,15 +71,11 @@ class TestSavepoint:
 
 
 class TestTransaction:
-    def test_commits_by_itself(self, db: Session, called: list[str]) -> None:
-        with transaction(db):
+    @pytest.mark.parametrize("commit", [True, False])
+    def test_commits_by_itself_or_leaves_that_to_the_caller(self, db: Session, called: list[str], commit: bool) -> None:
+        with transaction(db, commit=commit):
             after_commit(db, lambda: called.append("a"))
-        assert called == ["a"]
-
-    def test_leaves_the_commit_to_the_caller_when_told_to(self, db: Session, called: list[str]) -> None:
-        with transaction(db, commit=False):
-            after_commit(db, lambda: called.append("a"))
-        assert called == []
+        assert called == (["a"] if commit else [])
         db.commit()
         assert called == ["a"]
 

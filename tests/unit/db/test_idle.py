@@ -6,8 +6,7 @@ import sqlite3
 import struct
 import sys
 import time
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -36,11 +35,8 @@ class Pair:
             self.server = listener.accept()[0]
         self.connection = Connection(self.own)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.own.close()
+    def reset(self) -> None:
+        self.server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.server.close()
 
     def is_usable(self, idle_seconds: float = 0, max_idle_seconds: float = 60) -> bool:
@@ -49,29 +45,28 @@ class Pair:
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    with Pair() as made:
-        yield made
+    made = Pair()
+    yield made
+    made.own.close()
+    made.server.close()
 
 
 class TestAConnection:
     def test_is_usable_while_nothing_waits_on_it(self, pair: Pair) -> None:
         assert pair.is_usable()
 
-    def test_is_dead_once_the_server_has_closed_it(self, pair: Pair) -> None:
-        pair.server.close()
-        assert not pair.is_usable()
-
-    def test_is_dead_once_the_server_has_reset_it(self, pair: Pair) -> None:
-        pair.server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        pair.server.close()
-        assert not pair.is_usable()
-
-    def test_is_dead_with_a_last_word_of_the_server_on_it(self, pair: Pair) -> None:
-        pair.server.sendall(b"FATAL: terminating connection due to administrator command")
-        assert not pair.is_usable()
-
-    def test_is_dead_when_the_driver_has_closed_it(self, pair: Pair) -> None:
-        pair.own.close()
+    @pytest.mark.parametrize(
+        "end",
+        [
+            lambda pair: pair.server.close(),
+            lambda pair: pair.reset(),
+            lambda pair: pair.server.sendall(b"FATAL: terminating connection due to administrator command"),
+            lambda pair: pair.own.close(),
+        ],
+        ids=["closed by the server", "reset by the server", "with a last message", "closed by the driver"],
+    )
+    def test_is_dead(self, pair: Pair, end: Callable[[Pair], None]) -> None:
+        end(pair)
         assert not pair.is_usable()
 
     def test_is_not_used_again_after_a_long_time(self, pair: Pair) -> None:

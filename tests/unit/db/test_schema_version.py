@@ -6,13 +6,12 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from app.db import schema_version
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.sources import APP
 
 
 def test_the_head_is_that_of_alembic() -> None:
     schema_version._revisions.cache_clear()
-    assert schema_version._revisions()[0] == ScriptDirectory(str(ROOT / "app" / "migrations")).get_current_head()
+    assert schema_version._revisions()[0] == ScriptDirectory(str(APP / "migrations")).get_current_head()
 
 
 def test_two_heads_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,14 +33,11 @@ def test_an_old_one_is_refused(
         migration._check_server()
 
 
-@pytest.mark.parametrize("version", [(17, 0), (18, 6)])
-def test_a_newer_one_is_not(migration: ModuleType, monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...]) -> None:
-    monkeypatch.setattr(migration, "op", server(version))
-    migration._check_server()
-
-
-def test_nobody_is_asked_where_the_statements_are_only_printed(
-    migration: ModuleType, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "newer_or_offline", [server((17, 0)), server((18, 6)), server(None, as_sql=True)], ids=["17", "18", "only printed"]
+)
+def test_a_newer_one_passes_and_offline_no_server_is_asked(
+    migration: ModuleType, monkeypatch: pytest.MonkeyPatch, newer_or_offline: SimpleNamespace
 ) -> None:
-    monkeypatch.setattr(migration, "op", server(None, as_sql=True))
+    monkeypatch.setattr(migration, "op", newer_or_offline)
     migration._check_server()

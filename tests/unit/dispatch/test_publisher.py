@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Any, Self
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,25 +21,19 @@ class Broker:
         self.sent: list[Any] = []
         self.marked: list[list[Any]] = []
         self.has_sent = threading.Semaphore(0)
+        self.away = False
         monkeypatch.setattr(module, "send", self._send)
         monkeypatch.setattr(module, "mark_dispatched", lambda _, batch: self.marked.append(list(batch)))
-        monkeypatch.setattr(module, "autocommit_engine", lambda: self)
+        monkeypatch.setattr(module, "autocommit_engine", lambda: SimpleNamespace(connect=nullcontext))
 
     def _send(self, _: Any, batch: Sequence[Any]) -> None:
+        if self.away:
+            raise OSError("away")
         self.sent += batch
         self.has_sent.release()
 
-    def connect(self) -> Self:
-        return self
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
     def send_each(self, publisher: Publisher, *dispatches: Any) -> None:
-        """So that each is a batch of its own."""
+        """Each as a batch."""
         for dispatch in dispatches:
             publisher.enqueue([dispatch])
             assert self.has_sent.acquire(timeout=SECONDS)
@@ -51,13 +47,11 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 @pytest.fixture
 def publisher(monkeypatch: pytest.MonkeyPatch) -> Publisher:
     monkeypatch.setattr(module.BrokerLink, "producer", lambda _: None)
+    monkeypatch.setattr(module, "MARK_SECONDS", 3600.0)
     return Publisher()
 
 
-def test_what_is_sent_within_a_while_is_marked_together(
-    broker: Broker, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MARK_SECONDS", 3600.0)
+def test_what_is_sent_within_a_while_is_marked_together(broker: Broker, publisher: Publisher) -> None:
     broker.send_each(publisher, 1, 2, 3)
     assert (broker.sent, broker.marked) == ([1, 2, 3], [])
     assert not publisher.flush(0)
@@ -68,7 +62,6 @@ def test_what_is_sent_within_a_while_is_marked_together(
 
 
 def test_a_full_batch_is_marked_before(broker: Broker, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MARK_SECONDS", 3600.0)
     monkeypatch.setattr(module, "BATCH", 2)
     broker.send_each(publisher, 1, 2)
     assert publisher.flush(SECONDS)
@@ -84,13 +77,8 @@ def test_a_steady_stream_does_not_put_the_mark_off(
     assert broker.marked == [[1], [2], [3]]
 
 
-def test_what_cannot_be_sent_is_not_marked(
-    broker: Broker, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any) -> None:
-        raise OSError("away")
-
-    monkeypatch.setattr(module, "send", refuse)
+def test_what_cannot_be_sent_is_not_marked(broker: Broker, publisher: Publisher) -> None:
+    broker.away = True
     publisher.enqueue([1])  # type: ignore[list-item]
     assert publisher.flush(SECONDS)
     assert broker.marked == []

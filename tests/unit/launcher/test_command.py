@@ -53,13 +53,10 @@ def test_one_that_takes_too_long_is_ended(run, monkeypatch):
 
 
 def test_the_addresses_of_manuals_are_no_last_words():
-    refused = [
-        "Traceback",
-        "x.OperationalError: refused",
-        "\tIs it up?",
-        "(Background on this error at: https://x)",
-        "",
-    ]
-    assert last_words(refused) == "x.OperationalError: refused Is it up?"
+    background = "(Background on this error at: https://x)"
+    assert (
+        last_words(["Traceback", "x.OperationalError: refused", "\tIs it up?", background, ""])
+        == "x.OperationalError: refused Is it up?"
+    )
     assert last_words(["noise", "plain"]) == "plain"
     assert last_words([]) == ""

@@ -9,20 +9,15 @@ from app.launcher.datadir import DataDir
 from app.launcher.errors import LauncherError
 
 
-def test_the_directory_is_made_private(tmp_path):
-    with DataDir(tmp_path / "a" / "data") as data:
-        assert stat.S_IMODE(data.path.stat().st_mode) == 0o700
+def test_the_directory_is_made_private_and_is_free_again_afterwards(tmp_path):
+    for _ in range(2):
+        with DataDir(tmp_path / "a" / "data") as data:
+            assert stat.S_IMODE(data.path.stat().st_mode) == 0o700
 
 
-def test_a_second_launcher_is_told_who_holds_it(tmp_path):
+def test_a_second_launcher_gets_the_pid_of_the_first(tmp_path):
     with DataDir(tmp_path / "data"), pytest.raises(LauncherError, match=rf"in use .*\(pid {os.getpid()}\)"):
         DataDir(tmp_path / "data").__enter__()
-
-
-def test_it_is_free_again_afterwards(tmp_path):
-    for _ in range(2):
-        with DataDir(tmp_path / "data"):
-            pass
 
 
 def test_a_place_that_cannot_be_used_is_one_line(tmp_path):

@@ -34,11 +34,12 @@ def test_what_the_environment_gives_wins_over_dotenv_and_both_over_what_was_kept
     assert values["FIRST_ADMIN_USERNAME"] == "boss"
 
 
-def test_a_server_named_in_dotenv_is_used(make, tmp_path):
+def test_a_server_named_in_dotenv_is_used_and_no_other_is_made_up(make, tmp_path):
     (tmp_path / ".env").write_text("DATABASE_URL=postgresql://u:p@h/d\nCELERY_BROKER_URL=\n")
     values = make().values
     assert values[DATABASE] == "postgresql://u:p@h/d"
     assert BROKER not in values
+    assert "CELERY_RESULT_BACKEND" not in values
 
 
 def test_the_embedded_servers_of_an_earlier_start_are_not_taken_for_given(make):
@@ -56,7 +57,3 @@ def test_settings_of_the_service_are_written_and_other_variables_are_not(make, m
     assert read_env(tmp_path / "env")["RETENTION_DAYS"] == "7"
     assert "UNRELATED" not in made.values
     assert made.for_parts()["UNRELATED"] == "1"
-
-
-def test_no_result_backend_is_made_up(make):
-    assert "CELERY_RESULT_BACKEND" not in make().values

@@ -1,18 +1,11 @@
-"""What pip and uv said (outputs of theirs, shortened) becomes one line with the way on."""
+"""An error of pip or uv (real outputs, shortened) becomes one line that says what to do."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-from app.launcher.installing import (
-    CannotInstall,
-    explain,
-    missing_wheel,
-    run_installer,
-    shortened,
-    without_optional,
-)
+from app.launcher.installing import CannotInstall, explain, missing_wheel, run_installer, shortened, without_optional
 
 VENV = Path("/project/.venv")
 PIP_OFFLINE = """\
@@ -61,14 +54,17 @@ def test_the_package_without_a_wheel_is_found_in_the_words_of_both(output, packa
     assert missing_wheel(output) == package
 
 
-def test_a_full_disk_and_a_place_without_rights_are_told_apart():
-    assert explain("OSError: [Errno 28] No space left on device: 'x'", VENV).startswith("the disk is full")
-    assert explain("[Errno 13] Permission denied: '/project/.venv'", VENV).startswith("/project cannot be written to")
-    assert explain("[Errno 30] Read-only file system: '/project/.venv'", VENV).startswith("/project cannot be written")
-
-
-def test_anything_else_is_quoted_by_its_last_line():
-    assert explain("first\nlast", VENV) == "the packages could not be installed: last"
+@pytest.mark.parametrize(
+    ("output", "line"),
+    [
+        ("OSError: [Errno 28] No space left on device: 'x'", "the disk is full"),
+        ("[Errno 13] Permission denied: '/project/.venv'", "/project cannot be written to"),
+        ("[Errno 30] Read-only file system: '/project/.venv'", "/project cannot be written to"),
+        ("first\nlast", "the packages could not be installed: last"),
+    ],
+)
+def test_other_failures_are_told_apart(output, line):
+    assert explain(output, VENV).startswith(line)
 
 
 class TestWithoutOptional:

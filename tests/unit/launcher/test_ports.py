@@ -21,12 +21,9 @@ def taken():
         yield listening.getsockname()[1]
 
 
-def test_a_port_with_a_listener_is_not_free(taken):
-    assert not is_free(LOOPBACK, taken)
-
-
-def test_a_port_listened_on_for_all_addresses_is_not_free():
-    with socket.create_server(("", 0)) as listening:
+@pytest.mark.parametrize("address", [LOOPBACK, ""])
+def test_a_port_with_a_listener_is_not_free(address):
+    with socket.create_server((address, 0)) as listening:
         assert not is_free(LOOPBACK, listening.getsockname()[1])
 
 
@@ -36,12 +33,9 @@ def test_a_free_port_is(taken):
     assert is_free(LOOPBACK, port)
 
 
-def test_the_next_free_port_is_beyond_the_taken_one(taken):
+def test_the_next_free_port_is_beyond_the_taken_one_and_none_is_beyond_the_last(taken):
     found = next_free(LOOPBACK, taken)
     assert found is None or found > taken
-
-
-def test_no_port_is_beyond_the_last():
     assert next_free(LOOPBACK, 65536) is None
 
 

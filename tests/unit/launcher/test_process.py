@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from app.launcher.process import ManagedProcess
 from app.launcher.processes import PidFile, group_members, identity_of, wait_until
+from tests.support.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print('up', flush=True); time.sleep(600)"
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
@@ -54,20 +53,14 @@ def gone(pid):
     return wait_until(lambda: identity_of(pid) is None, 10)
 
 
-def test_its_lines_go_to_the_log_and_to_whoever_listens(start, tmp_path):
+def test_its_lines_go_to_the_log_and_to_the_listener_and_the_tail_is_of_this_run_alone(start, tmp_path):
+    (tmp_path / "log").write_text("an earlier run\n")
     lines = []
     process = start("print('one'); import sys; sys.stderr.write('two')", on_line=lines.append)
     assert process.wait(20) == 0
     assert lines == ["one", "two"]
-    assert (tmp_path / "log").read_text() == "one\ntwo"
+    assert (tmp_path / "log").read_text() == "an earlier run\none\ntwo"
     assert process.tail() == ["one", "two"]
-
-
-def test_the_tail_is_of_this_run_alone(start, tmp_path):
-    (tmp_path / "log").write_text("an earlier run\n")
-    process = start("print('this run')")
-    process.wait(20)
-    assert process.tail() == ["this run"]
 
 
 def test_a_log_that_grew_large_is_put_aside(start, tmp_path):
@@ -89,14 +82,10 @@ def test_a_program_that_cannot_be_run_says_why(tmp_path):
     assert "No such file" in process.tail()[0]
 
 
-def test_one_that_ignores_the_request_is_killed_after_its_grace(start):
+@pytest.mark.parametrize(("grace", "hurry"), [(0.1, False), (600, True)])
+def test_one_that_ignores_the_request_is_killed_after_its_grace_or_in_a_hurry(start, grace, hurry):
     process = started_and_said(start, DEAF, "deaf")
-    assert process.stop(signal.SIGTERM, 0.1) == -signal.SIGKILL
-
-
-def test_hurry_cuts_the_grace_short(start):
-    process = started_and_said(start, DEAF, "deaf")
-    assert process.stop(signal.SIGTERM, 600, hurry=lambda: True) == -signal.SIGKILL
+    assert process.stop(signal.SIGTERM, grace, hurry=lambda: hurry) == -signal.SIGKILL
 
 
 def test_its_children_end_with_it(start):
@@ -140,7 +129,7 @@ class TestPidFile:
         assert PidFile(tmp_path / "pid").end_survivor(signal.SIGTERM, 5)
         assert wait_until(lambda: not group_members(survivor.pid), 10)
 
-    def test_a_number_that_is_somebody_elses_by_now_is_left_alone(self, start, tmp_path):
+    def test_a_pid_that_another_process_has_by_now_is_left_alone(self, start, tmp_path):
         other = started_and_said(start, SLEEP, "up")
         (tmp_path / "pid").write_text(f"{other.pid} another-boot:1\n")
         assert not PidFile(tmp_path / "pid").end_survivor(signal.SIGKILL, 1)

@@ -57,14 +57,22 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def world(clock):
-    console, journal = Console(), []
-    supervisor = Supervisor(console, StopRequest(console))
-    return supervisor, console, journal
+def console():
+    return Console()
 
 
-def test_a_part_that_dies_is_started_again_after_a_pause_with_lines_that_say_so(world, clock):
-    supervisor, console, journal = world
+@pytest.fixture
+def supervisor(console, clock):
+    return Supervisor(console, StopRequest(console))
+
+
+@pytest.fixture
+def journal():
+    """What became of the parts."""
+    return []
+
+
+def test_a_part_that_dies_is_started_again_after_a_pause_with_lines_that_say_so(supervisor, console, journal, clock):
     part = FakePart("beat", journal)
     supervisor.start(part)
     part.code = 3
@@ -79,8 +87,7 @@ def test_a_part_that_dies_is_started_again_after_a_pause_with_lines_that_say_so(
     assert console.lines[-1] == "beat runs again"
 
 
-def test_a_start_that_fails_is_tried_again(world, clock):
-    supervisor, console, journal = world
+def test_a_start_that_fails_is_tried_again(supervisor, console, journal, clock):
     part = FakePart("database", journal)
     supervisor.start(part)
     part.code, part.refuses = -9, True
@@ -100,8 +107,7 @@ def test_pauses_double_to_half_a_minute_and_begin_anew_after_a_steady_minute(clo
     assert watched.died(clock.now + 61) == 1
 
 
-def test_parts_stop_group_by_group(world):
-    supervisor, _console, journal = world
+def test_parts_stop_group_by_group(supervisor, journal):
     for name in ("database", "broker", "api", "worker1", "worker2", "beat"):
         supervisor.start(FakePart(name, journal))
     journal.clear()
@@ -111,8 +117,7 @@ def test_parts_stop_group_by_group(world):
     assert journal[4:] == ["stop broker", "stop database"]
 
 
-def test_a_part_whose_first_start_failed_is_stopped_as_well(world):
-    supervisor, _console, journal = world
+def test_a_part_whose_first_start_failed_is_stopped_as_well(supervisor, journal):
     part = FakePart("database", journal)
     part.refuses = True
     with pytest.raises(LauncherError):

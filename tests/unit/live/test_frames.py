@@ -11,12 +11,9 @@ from app.messaging.channel import MOST_IDS, pack, unpack
 MOMENT = datetime(2026, 11, 25, 1, 2, 3, 456789, tzinfo=UTC)
 
 
-def test_a_cursor_leads_back_to_its_moment() -> None:
-    assert moment_of(cursor_of(MOMENT)) == MOMENT
-
-
 @pytest.mark.parametrize("cursor", [None, "", "-1", "1_0", " 1", "0x1", "G", "F", "f" * 16, "f" * 17, "٣"])
-def test_what_is_none_of_ours_is_no_cursor(cursor: str | None) -> None:
+def test_only_what_cursor_of_made_is_a_cursor(cursor: str | None) -> None:
+    assert moment_of(cursor_of(MOMENT)) == MOMENT
     assert moment_of(cursor) is None
 
 
@@ -28,11 +25,8 @@ def test_a_version_is_digits(event_id: str | None, version: int | None) -> None:
     assert version_of(event_id) == version
 
 
-def test_a_hint_carries_ids_and_nothing_else() -> None:
+@pytest.mark.parametrize("payload", [None, 1, "x" * 16, b"", b"x", b"x" * 17, b"x" * 16 * (MOST_IDS + 1)])
+def test_a_hint_names_the_ids_that_were_packed_and_anything_else_none(payload: object) -> None:
     ids = [new_id() for _ in range(3)]
     assert unpack(pack(ids)) == ids
-
-
-@pytest.mark.parametrize("payload", [None, 1, "x" * 16, b"", b"x", b"x" * 17, b"x" * 16 * (MOST_IDS + 1)])
-def test_what_is_no_hint_of_ours_names_nothing(payload: object) -> None:
     assert unpack(payload) == []

@@ -1,4 +1,4 @@
-"""Hints of changes: none while no process listens, no error of Redis, and none of the body's swallowed."""
+"""Hints of changes: none while no process listens; errors of Redis are swallowed, those of the body are not."""
 
 import os
 import threading
@@ -79,16 +79,16 @@ class TestSending:
 
     @pytest.mark.parametrize("failure", [RedisConnectionError("x"), RedisTimeoutError("x"), OSError("x")], ids=repr)
     def test_a_failure_is_one_line_and_a_pause(
-        self, channel: Channel, caplog: pytest.LogCaptureFixture, failure: Exception
+        self,
+        channel: Channel,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+        failure: Exception,
     ) -> None:
         channel.failure = failure
         for _ in range(10):
             hints.changed(new_id())
         assert (channel.tries, channel.closed, len(caplog.records)) == (1, 1, 1)
-
-    def test_it_is_tried_again_after_the_pause(self, channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
-        channel.failure = RedisConnectionError("x")
-        hints.changed(new_id())
         channel.failure = None
         now = hints.time.monotonic()
         monkeypatch.setattr(hints.time, "monotonic", lambda: now + hints.PAUSE_SECONDS + 1)

@@ -34,26 +34,39 @@ def task_stream() -> TaskStream:
     return TaskStream(USER, CREDENTIAL, 3600, UUID(int=7))
 
 
+@pytest.fixture
+async def stream() -> TaskStream:
+    return task_stream()
+
+
 class Reader:
     """Stands for the database: answers with these, and notes what it was asked for."""
 
-    def __init__(self, *frames: Frame) -> None:
-        self.frames = {each.task_id: each for each in frames}
+    def __init__(self) -> None:
+        self.frames: dict[UUID, Frame] = {}
         self.asked: list[list[int]] = []
         self.answers = True
+
+    def add(self, *frames: Frame) -> None:
+        self.frames |= {each.task_id: each for each in frames}
 
     async def __call__(self, wanted: list[UUID]) -> list[Frame] | None:
         self.asked.append([each.int for each in wanted])
         return [self.frames[each] for each in wanted if each in self.frames] if self.answers else None
 
 
-def feed(reader: Reader | None = None) -> Feed:
-    return Feed(USER, CREDENTIAL, 3600, reader or Reader(), START)
+@pytest.fixture
+def reader() -> Reader:
+    return Reader()
+
+
+@pytest.fixture
+async def feed(reader: Reader) -> Feed:
+    return Feed(USER, CREDENTIAL, 3600, reader, START)
 
 
 class TestOneTask:
-    async def test_sends_the_newest_state_alone_however_many_there_were(self) -> None:
-        stream = task_stream()
+    async def test_sends_the_newest_state_alone_however_many_there_were(self, stream: TaskStream) -> None:
         for version in range(1, 1000):
             stream.offer(frame(version))
         assert ids(await stream.next()) == ["999"]
@@ -61,8 +74,7 @@ class TestOneTask:
         assert ids(await stream.next()) == ["1000"]
         assert await stream.next() is None
 
-    async def test_never_goes_back(self) -> None:
-        stream = task_stream()
+    async def test_never_goes_back(self, stream: TaskStream) -> None:
         stream.offer(frame(5))
         stream.offer(frame(4))
         assert ids(await stream.next()) == ["5"]
@@ -71,27 +83,25 @@ class TestOneTask:
         assert await stream.next() == b": ping\n\n"
 
     @pytest.mark.parametrize(("seen", "sent"), [(None, ["5"]), (4, ["5"]), (6, ["5"]), (5, [])])
-    async def test_begins_with_the_current_state_unless_that_was_seen(self, seen: int | None, sent: list[str]) -> None:
-        stream = task_stream()
+    async def test_begins_with_the_current_state_unless_it_was_seen(
+        self, stream: TaskStream, seen: int | None, sent: list[str]
+    ) -> None:
         stream.begin(frame(5), seen)
         assert ids(await stream.next()) == sent
 
-    async def test_what_was_heard_while_the_first_state_was_read_is_not_undone_by_it(self) -> None:
-        stream = task_stream()
+    async def test_what_was_heard_while_the_first_state_was_read_is_not_undone_by_it(self, stream: TaskStream) -> None:
         stream.offer(frame(6, ended=True))
         stream.begin(frame(5), 5)
         assert ids(await stream.next()) == ["6"]
         assert await stream.next() is None
 
-    async def test_a_retry_that_comes_before_the_end_was_sent_goes_on(self) -> None:
-        stream = task_stream()
+    async def test_a_retry_that_comes_before_the_end_was_sent_goes_on(self, stream: TaskStream) -> None:
         stream.offer(frame(5, ended=True))
         stream.offer(frame(6))
         assert ids(await stream.next()) == ["6"]
         assert not stream.closed
 
-    async def test_closed_it_sends_nothing_more_and_wakes_who_waits(self) -> None:
-        stream = task_stream()
+    async def test_closed_it_sends_nothing_more_and_ends_a_wait(self, stream: TaskStream) -> None:
         await stream.next()
         waiting = asyncio.ensure_future(stream.next())
         await asyncio.sleep(0)
@@ -102,8 +112,7 @@ class TestOneTask:
 
 
 class TestTheClock:
-    async def test_a_heartbeat_where_nothing_was_sent_and_an_end(self) -> None:
-        stream = task_stream()
+    async def test_a_heartbeat_where_nothing_was_sent_and_an_end(self, stream: TaskStream) -> None:
         stream.tick(stream.last_sent_at + 14.9, 15)
         assert not stream.ping_due
         stream.tick(stream.last_sent_at + 15, 15)
@@ -133,82 +142,76 @@ class TestTheClock:
 
 
 class TestTheFeed:
-    async def test_a_newer_state_takes_the_place_behind_and_not_the_olds(self) -> None:
+    async def test_a_newer_state_takes_the_place_behind_and_not_the_olds(self, feed: Feed) -> None:
         """Else its cursor, which is later, would lead past what waits behind the old one."""
-        stream = feed()
-        stream.offer(frame(1, task=1), at(1))
-        stream.offer(frame(1, task=2), at(2))
-        stream.offer(frame(2, task=1), at(3))
-        assert [moment_of(each) for each in ids(await stream.next())] == [at(2), at(3)]
+        feed.offer(frame(1, task=1), at(1))
+        feed.offer(frame(1, task=2), at(2))
+        feed.offer(frame(2, task=1), at(3))
+        assert [moment_of(each) for each in ids(await feed.next())] == [at(2), at(3)]
 
-    async def test_a_slow_client_costs_no_more_than_its_share_and_gets_the_newest(self) -> None:
-        reader = Reader(*(frame(900, task=task, size=1000) for task in range(200)))
-        stream = feed(reader)
+    async def test_a_slow_client_costs_no_more_than_its_share_and_gets_the_newest(
+        self, feed: Feed, reader: Reader
+    ) -> None:
+        reader.add(*(frame(900, task=task, size=1000) for task in range(200)))
         for version in range(1, 11):
             for task in range(200):
-                stream.offer(frame(version, task=task, size=1000), at(version))
-        held = [each for each, _ in stream._waiting.values() if each is not None]
+                feed.offer(frame(version, task=task, size=1000), at(version))
+        held = [each for each, _ in feed._waiting.values() if each is not None]
         assert sum(len(each.data) for each in held) <= HELD_BYTES
         seen: list[str] = []
         while len(seen) < 200:
-            seen += ids(await stream.next())
+            seen += ids(await feed.next())
         assert len(seen) == 200
         assert {len(each) <= 50 for each in reader.asked} == {True}
         assert sum(map(len, reader.asked)) == 200 - len(held)
-        assert stream._held_bytes == 0
+        assert feed._held_bytes == 0
 
-    async def test_one_that_is_too_far_behind_is_let_go(self) -> None:
-        stream = feed()
+    async def test_one_that_is_too_far_behind_is_let_go(self, feed: Feed) -> None:
         for task in range(MAX_PENDING):
-            stream.offer(frame(1, task=task), START)
-        assert not stream.closed
-        stream.offer(frame(1, task=MAX_PENDING), START)
-        assert stream.closed
+            feed.offer(frame(1, task=task), START)
+        assert not feed.closed
+        feed.offer(frame(1, task=MAX_PENDING), START)
+        assert feed.closed
 
-    async def test_catches_up_first_and_leaves_out_what_is_newer_or_gone(self) -> None:
-        reader = Reader(frame(3, task=1), frame(3, task=2))
-        stream = feed(reader)
-        stream.offer(frame(9, task=2), at(9))
-        stream.catch_up([UUID(int=task) for task in (1, 2, 3)], at(0))
-        stream.open_with(at(0), reset=False)
-        assert ids(await stream.next()) == [cursor_of(at(0))]
-        assert [moment_of(each) for each in ids(await stream.next())] == [at(0), at(9)]
+    async def test_catches_up_first_and_leaves_out_what_is_newer_or_gone(self, feed: Feed, reader: Reader) -> None:
+        reader.add(frame(3, task=1), frame(3, task=2))
+        feed.offer(frame(9, task=2), at(9))
+        feed.catch_up([UUID(int=task) for task in (1, 2, 3)], at(0))
+        feed.open_with(at(0), reset=False)
+        assert ids(await feed.next()) == [cursor_of(at(0))]
+        assert [moment_of(each) for each in ids(await feed.next())] == [at(0), at(9)]
         assert reader.asked == [[1, 3]]
 
-    async def test_what_changes_while_it_is_read_again_comes_in_its_newer_state_alone(self) -> None:
-        stream = feed()
+    async def test_what_changes_while_it_is_read_again_comes_in_its_newer_state_alone(self, feed: Feed) -> None:
 
         async def changing(wanted: list[UUID]) -> list[Frame]:
-            stream.offer(frame(8, task=1), at(8))
+            feed.offer(frame(8, task=1), at(8))
             return [frame(7, task=each.int) for each in wanted]
 
-        stream._reload = changing
-        stream.catch_up([UUID(int=1), UUID(int=2)], at(0))
-        assert [moment_of(each) for each in ids(await stream.next())] == [at(0), at(8)]
+        feed._reload = changing
+        feed.catch_up([UUID(int=1), UUID(int=2)], at(0))
+        assert [moment_of(each) for each in ids(await feed.next())] == [at(0), at(8)]
 
-    async def test_a_database_that_is_away_is_asked_again(self) -> None:
-        reader = Reader(frame(1, task=1))
+    async def test_a_database_that_is_away_is_asked_again(self, feed: Feed, reader: Reader) -> None:
+        reader.add(frame(1, task=1))
         reader.answers = False
-        stream = feed(reader)
-        stream.catch_up([UUID(int=1)], at(0))
-        stream.ping_due = True
-        assert await stream.next() == b": ping\n\n"
+        feed.catch_up([UUID(int=1)], at(0))
+        feed.ping_due = True
+        assert await feed.next() == b": ping\n\n"
         assert reader.asked == [[1]]
         reader.answers = True
-        assert ids(await stream.next()) == [cursor_of(at(0))]
+        assert ids(await feed.next()) == [cursor_of(at(0))]
 
-    async def test_only_an_idle_one_moves_its_cursor_with_a_heartbeat(self) -> None:
-        stream = feed()
-        stream.advance(at(5))
-        stream.advance(at(4))
-        stream.ping_due = True
-        assert ids(await stream.next()) == [cursor_of(at(5))]
-        assert stream._ping() != b": ping\n\n"
-        stream.catch_up([UUID(int=1)], at(0))
-        assert stream._ping() == b": ping\n\n"
+    async def test_only_an_idle_one_moves_its_cursor_with_a_heartbeat(self, feed: Feed) -> None:
+        feed.advance(at(5))
+        feed.advance(at(4))
+        feed.ping_due = True
+        assert ids(await feed.next()) == [cursor_of(at(5))]
+        assert feed._ping() != b": ping\n\n"
+        feed.catch_up([UUID(int=1)], at(0))
+        assert feed._ping() == b": ping\n\n"
 
-    async def test_a_reset_says_so_in_an_event_of_its_own(self) -> None:
-        stream = feed()
-        stream.open_with(None, reset=True)
-        piece: Any = await stream.next()
+    async def test_a_reset_says_so_in_an_event_of_its_own(self, feed: Feed) -> None:
+        feed.open_with(None, reset=True)
+        piece: Any = await feed.next()
         assert b"event: reset\ndata: {}\nid: " in piece

@@ -1,4 +1,4 @@
-"""Who is shown what: each version once to each stream, to nobody twice, and not what was deleted."""
+"""What each stream is shown: every version once, and nothing that was deleted."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -41,16 +41,19 @@ class World:
         return [(task.int, frame.version) for task, (frame, _) in self.feeds[user]._waiting.items() if frame]
 
 
-async def test_a_row_goes_to_its_streams_and_to_its_user_alone() -> None:
-    world = World()
+@pytest.fixture
+async def world() -> World:
+    return World()
+
+
+async def test_a_row_goes_to_its_streams_and_to_its_user_alone(world: World) -> None:
     world.watches.show(found(1))
     world.watches.show(found(1, task=8, user=OTHER))
     assert world.stream._frame is not None
     assert (world.waiting(), world.waiting(OTHER)) == ([(7, 1)], [(8, 1)])
 
 
-async def test_what_was_shown_is_no_news_and_what_was_shown_to_one_may_be_news_to_another() -> None:
-    world = World()
+async def test_what_was_shown_is_no_news_and_what_was_shown_to_one_may_be_news_to_another(world: World) -> None:
     watches = world.watches
     watches.show(found(3, rendered=False))
     assert watches.tasks[UUID(int=7)].version == 3
@@ -64,8 +67,7 @@ async def test_what_was_shown_is_no_news_and_what_was_shown_to_one_may_be_news_t
     assert world.waiting() == [(7, 3)]
 
 
-async def test_waiting_requests_are_released_by_the_end_and_by_a_deletion() -> None:
-    world = World()
+async def test_waiting_requests_are_released_by_the_end_and_by_a_deletion(world: World) -> None:
     for number, ends in ((7, True), (8, False)):
         event = asyncio.Event()
         watch = world.watches.task(UUID(int=number))
@@ -80,30 +82,23 @@ async def test_waiting_requests_are_released_by_the_end_and_by_a_deletion() -> N
     assert not world.stream.closed
 
 
-async def test_a_deletion_closes_the_streams_of_the_task_and_not_those_of_its_user() -> None:
-    world = World()
+async def test_a_deletion_alone_closes_the_streams_of_the_task_and_not_those_of_its_user(world: World) -> None:
     world.watches.show(found(1))
+    world.watches.forget([UUID(int=7)], gone=[])  # a row that was not asked for by its id
+    assert not world.stream.closed
     world.watches.forget([UUID(int=7)], gone=[UUID(int=7)])
     assert world.stream.closed
     assert not world.feeds[USER].closed
 
 
-async def test_a_row_that_was_not_asked_for_by_name_closes_nothing() -> None:
-    world = World()
-    world.watches.forget([UUID(int=7)], gone=[])
-    assert not world.stream.closed
-
-
-async def test_what_may_still_change_is_compared_by_the_version_that_was_shown() -> None:
-    world = World()
+async def test_what_may_still_change_is_compared_by_the_version_that_was_shown(world: World) -> None:
     world.watches.show(found(2))
     world.watches.show(found(5, task=8))
     world.watches.show(found(6, task=9, ended=True))
     assert world.watches.shown() == {UUID(int=7): 2, UUID(int=8): 5}
 
 
-async def test_what_is_known_of_a_user_stays_within_its_bound() -> None:
-    world = World()
+async def test_what_is_known_of_a_user_stays_within_its_bound(world: World) -> None:
     for task in range(MAX_KNOWN + 10):
         world.watches.show(found(1, task=task + 100))
     user = world.watches.users[USER]
@@ -111,8 +106,7 @@ async def test_what_is_known_of_a_user_stays_within_its_bound() -> None:
     assert user.is_new(UUID(int=100), 1)
 
 
-async def test_each_event_carries_what_had_been_shown_before_it() -> None:
-    world = World()
+async def test_each_event_carries_what_had_been_shown_before_it(world: World) -> None:
     user, feed = world.watches.users[USER], world.feeds[USER]
     world.watches.show(found(1))
     user.advance(START + timedelta(seconds=4))
@@ -123,8 +117,7 @@ async def test_each_event_carries_what_had_been_shown_before_it() -> None:
     assert moment_of("0") == datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def test_streams_are_counted_by_user_until_they_leave() -> None:
-    world = World()
+async def test_streams_are_counted_by_user_until_they_leave(world: World) -> None:
     world.watches.enter(world.stream)
     world.watches.enter(world.feeds[USER])
     assert (world.watches.stream_count(USER), world.watches.stream_count(OTHER)) == (2, 0)

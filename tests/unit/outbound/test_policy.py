@@ -1,4 +1,4 @@
-"""Which addresses are public: every table of the attackers' trade, and whatever Hypothesis thinks of."""
+"""Which addresses are public: the known ways around such checks, and whatever Hypothesis generates."""
 
 import ipaddress
 
@@ -75,13 +75,12 @@ class TestAddresses:
 
 
 class TestPorts:
-    @pytest.mark.parametrize("port", [1, 22, 23, 25, 110, 389, 445, 465, 587, 993, 1023])
-    def test_other_services_ports_are_refused(self, port: int) -> None:
-        assert "port" in str(NOWHERE.refusal("a.example", port, ipaddress.ip_address("8.8.8.8")))
-
-    @pytest.mark.parametrize("port", [80, 443, 1024, 8080, 8443, 65535])
-    def test_the_webs_are_not(self, port: int) -> None:
-        assert NOWHERE.refusal("a.example", port, ipaddress.ip_address("8.8.8.8")) is None
+    def test_those_of_other_services_are_refused_and_those_of_the_web_are_not(self) -> None:
+        address = ipaddress.ip_address("8.8.8.8")
+        for port in (1, 22, 23, 25, 110, 389, 445, 465, 587, 993, 1023):
+            assert "port" in str(NOWHERE.refusal("a.example", port, address)), port
+        for port in (80, 443, 1024, 8080, 8443, 65535):
+            assert NOWHERE.refusal("a.example", port, address) is None, port
 
 
 def policy(allow: list[str], deny: list[str] | None = None) -> Policy:
@@ -89,14 +88,11 @@ def policy(allow: list[str], deny: list[str] | None = None) -> Policy:
 
 
 class TestExceptions:
-    def test_an_allowed_network_is_reached_on_any_port_and_its_neighbour_is_not(self) -> None:
+    def test_an_allowed_network_is_reached_on_any_port_and_no_neighbour_or_ipv6_form_of_it(self) -> None:
         exception = policy(["10.1.0.0/16"])
         assert exception.refusal("a.example", 22, ipaddress.ip_address("10.1.2.3")) is None
-        assert exception.refusal("a.example", 80, ipaddress.ip_address("10.2.0.1")) is not None
-
-    def test_a_disguise_does_not_get_the_exceptions_of_its_address(self) -> None:
-        for disguise in ("::ffff:10.1.2.3", "64:ff9b::10.1.2.3", "2002:a01:203::"):
-            assert policy(["10.1.0.0/16"]).refusal("a", 80, ipaddress.ip_address(disguise)) is not None
+        for other in ("10.2.0.1", "::ffff:10.1.2.3", "64:ff9b::10.1.2.3", "2002:a01:203::"):
+            assert exception.refusal("a.example", 80, ipaddress.ip_address(other)) is not None, other
 
     @pytest.mark.parametrize(
         ("entry", "host", "allowed"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import performance_test
+from app.launcher.ports import free_loopback_port
 from tests.performance import sections
 from tests.performance.capacity import FULL, Costs, Mix, microseconds, most, one_broker, plan
 from tests.performance.documents import filled
@@ -80,28 +81,29 @@ class TestFigures:
 
 
 class TestMeasure:
+    @staticmethod
+    def measure(url: str, requests: int, seconds: float = 30, endpoint: Endpoint = HEALTHZ) -> Measured:
+        return asyncio.run(measure(loopback(url), endpoint, clients=2, requests=requests, seconds=seconds))
+
     def test_counts_answers_and_their_time(self) -> None:
         with WeakService() as service:
-            result = asyncio.run(measure(loopback(service.url), HEALTHZ, clients=4, requests=40, seconds=30))
+            result = self.measure(service.url, 40)
         assert (len(result.latencies), result.errors) == (40, Counter())
         assert result.per_second > 0
 
     def test_an_unexpected_status_is_an_error(self) -> None:
         endpoint = Endpoint("GET /tasks/", lambda _: Request("GET", "/api/v1/tasks/"))
         with WeakService() as service:
-            result = asyncio.run(measure(loopback(service.url), endpoint, clients=2, requests=10, seconds=30))
+            result = self.measure(service.url, 10, endpoint=endpoint)
         assert (result.errors, result.latencies) == ({"HTTP 401": 10}, [])
 
     def test_gives_up_on_a_server_that_is_gone(self) -> None:
-        with WeakService() as service:
-            address = loopback(service.url)
-        result = asyncio.run(measure(address, HEALTHZ, clients=2, requests=100_000, seconds=30))
+        result = self.measure(f"http://127.0.0.1:{free_loopback_port()}", 100_000)
         assert (sum(result.errors.values()), result.per_second) == (40, 0)
 
     def test_begins_nothing_after_its_seconds(self) -> None:
         with WeakService() as service:
-            result = asyncio.run(measure(loopback(service.url), HEALTHZ, clients=2, requests=100_000, seconds=0.1))
-        assert len(result.latencies) < 100_000
+            assert len(self.measure(service.url, 100_000, seconds=0.1).latencies) < 100_000
 
 
 class TestSections:

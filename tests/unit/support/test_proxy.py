@@ -57,6 +57,12 @@ def ask(client: socket.socket, message: bytes) -> bytes:
     return client.recv(1024)
 
 
+def serves(proxy: TcpProxy, message: bytes = b"new") -> bool:
+    """A new connection."""
+    with connect(proxy) as client:
+        return ask(client, message) == message
+
+
 def silent(client: socket.socket) -> bool:
     client.settimeout(0.2)
     try:
@@ -80,8 +86,7 @@ class TestRefused:
         for _ in range(3):
             proxy.refuse()
             proxy.heal()
-            with connect(proxy) as client:
-                assert ask(client, b"healed") == b"healed"
+            assert serves(proxy)
 
 
 class TestFrozen:
@@ -103,8 +108,7 @@ class TestCut:
         proxy.cut()
         with pytest.raises(ConnectionResetError):
             connected.recv(1)
-        with connect(proxy) as client:
-            assert ask(client, b"new") == b"new"
+        assert serves(proxy)
 
 
 class TestForgotten:
@@ -116,8 +120,7 @@ class TestForgotten:
         connected.sendall(b"lost")
         assert silent(connected)
         assert (unacknowledged(connected) == 0) is acknowledged
-        with connect(proxy) as client:
-            assert ask(client, b"new") == b"new"
+        assert serves(proxy)
         assert heard == [b"hello", b"new"]
 
 
@@ -131,8 +134,7 @@ class TestOneReply:
             ask(connected, b"and COMMIT now")
         reply.wait(10)
         assert heard == [b"hello", b"begin", b"and COMMIT now"]
-        with connect(proxy) as client:
-            assert ask(client, b"COMMIT") == b"COMMIT"
+        assert serves(proxy, b"COMMIT")
 
     def test_is_held_until_it_is_released(self, proxy: TcpProxy, connected: socket.socket) -> None:
         reply = proxy.hold_reply(b"COMMIT")

@@ -13,12 +13,6 @@ from tests.unit.tasks.smtp_server import Configure, Mailbox, smtp_server
 
 
 @pytest.fixture
-def app() -> Celery:
-    """An application of its own: the catalogue lists what is registered with the real one."""
-    return Celery("tests", task_cls="app.tasks.base:SQLAlchemyTask", broker="memory://", set_as_current=False)
-
-
-@pytest.fixture
 def define(app: Celery) -> Define:
     """Makes a task, as the decorator does."""
 

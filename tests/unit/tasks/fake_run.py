@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,17 +14,8 @@ Define = Callable[..., Any]
 
 
 def a_claim(**fields: Any) -> Claim:
-    defaults: dict[str, Any] = {
-        "id": new_id(),
-        "attempt": 1,
-        "args": [],
-        "kwargs": {},
-        "failures": 0,
-        "max_attempts": 1,
-        "max_attempts_named": False,
-        "retry_backoff_seconds": None,
-    }
-    return Claim(**defaults | fields)
+    """The first of one attempt, but for these fields."""
+    return replace(Claim(new_id(), 1, [], {}, 0, 1, max_attempts_named=False, retry_backoff_seconds=None), **fields)
 
 
 class FakeRun:
@@ -72,6 +64,12 @@ class FakeRun:
         self.ends.append(("revoked", reason))
 
     @property
+    def delay(self) -> float:
+        """Seconds until the next attempt."""
+        assert self.next_try is not None
+        return self.next_try.delay
+
+    @property
     def percents(self) -> list[int | None]:
         return [percent for percent, _ in self.reports]
 
@@ -84,13 +82,9 @@ class FakeRun:
 def running(task: Any, run: FakeRun) -> Iterator[None]:
     """As in a pool child that has claimed: `task.run(…)` is its body, `task()` what Celery's tracer calls."""
     task.push_request(
-        called_directly=False,
-        attempt_run=run,
-        args=run.claim.args,
-        kwargs=run.claim.kwargs,
-        retries=run.claim.failures,
-        id=str(new_id()),
-    )
+        called_directly=False, attempt_run=run, retries=run.claim.failures, id=str(new_id()),
+        args=run.claim.args, kwargs=run.claim.kwargs,
+    )  # fmt: skip
     try:
         yield
     finally:

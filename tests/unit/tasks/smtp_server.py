@@ -1,40 +1,30 @@
 """Real SMTP servers on random loopback ports: aiosmtpd, and one that reads its lines from a script."""
 
-import asyncio
-import datetime as dt
-import ipaddress
 import socket
-import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from app.launcher.ports import LOOPBACK, free_loopback_port
 from app.tasks.high_priority_tasks import send_email
 from tests.support.tools import imported
-
-DEADLINE_SECONDS = 10
-TOKEN = "an-smtp-password"
+from tests.unit.outbound.web_server import DEADLINE_SECONDS, one_connection
 
 Configure = Callable[..., None]
 
 
 class Mailbox:
-    """aiosmtpd's handler: keeps what comes in, and answers the commands of `answers` as told."""
+    """aiosmtpd's handler: keeps what comes in; answers the commands of `answers` and the recipients of `refused` so."""
 
-    def __init__(self, **answers: str) -> None:
+    def __init__(self) -> None:
+        self.port = 0
         self.envelopes: list[Any] = []
         self.commands: list[str] = []
+        self.answers: dict[str, str] = {}
         self.refused: dict[str, str] = {}
-        self._answers = answers
 
     def message(self) -> EmailMessage:
         """The one that came. (No property: aiosmtpd reads every attribute of its handler.)"""
@@ -46,8 +36,8 @@ class Mailbox:
 
     async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
         self.commands.append("MAIL")
-        if "MAIL" in self._answers:
-            return self._answers["MAIL"]
+        if "MAIL" in self.answers:
+            return self.answers["MAIL"]
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 OK"
@@ -61,118 +51,43 @@ class Mailbox:
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         self.commands.append("DATA")
-        if "DATA" in self._answers:
-            return self._answers["DATA"]
+        if "DATA" in self.answers:
+            return self.answers["DATA"]
         self.envelopes.append(envelope)
         return "250 queued"
 
     async def handle_QUIT(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
-        return self._answers.get("QUIT", "221 Bye")
-
-
-def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> Any:
-    return imported("aiosmtpd.smtp").AuthResult(
-        success=data.login == b"mailer" and data.password == TOKEN.encode(), handled=False
-    )
+        return self.answers.get("QUIT", "221 Bye")
 
 
 @contextmanager
 def smtp_server(mailbox: Mailbox, **options: Any) -> Iterator[int]:
-    """Serve from a thread with a loop of its own; the value is the port. Everything is closed at the end."""
-    smtp = imported("aiosmtpd.smtp")
-    loop = asyncio.new_event_loop()
-    sessions: list[Any] = []
-
-    def session() -> Any:
-        sessions.append(smtp.SMTP(mailbox, hostname="localhost", loop=loop, **options))
-        return sessions[-1]
-
-    server = loop.run_until_complete(loop.create_server(session, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
+    """aiosmtpd in a thread; the value is the port. Without SMTPUTF8 unless the options say otherwise."""
+    options = {"enable_SMTPUTF8": False, "server_hostname": "localhost"} | options
+    controller = imported("aiosmtpd.controller").Controller(
+        mailbox, hostname=LOOPBACK, port=free_loopback_port(), **options
+    )
+    controller.start()
+    mailbox.port = controller.port
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield controller.port
     finally:
-        asyncio.run_coroutine_threadsafe(_close(server, sessions), loop).result(DEADLINE_SECONDS)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(DEADLINE_SECONDS)
-        loop.close()
+        controller.stop()
 
 
-async def _close(server: asyncio.Server, sessions: Sequence[Any]) -> None:
-    server.close()
-    for session in sessions:
-        if session.transport is not None:
-            session.transport.close()
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
-    await asyncio.sleep(0)  # the transports' own callbacks
-
-
-@contextmanager
-def scripted_server(*lines: bytes) -> Iterator[int]:
+def scripted_server(*lines: bytes) -> AbstractContextManager[int]:
     """Says the first line, then one more after each that it hears, then hangs up. With none it stays silent."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(DEADLINE_SECONDS)
-        done = threading.Event()
-        thread = threading.Thread(target=_speak, args=(listener, lines, done))
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            done.set()
-            thread.join(DEADLINE_SECONDS)
 
-
-def _speak(listener: socket.socket, lines: Sequence[bytes], done: threading.Event) -> None:
-    connection, _ = listener.accept()
-    with connection, connection.makefile("rb") as heard:
-        connection.settimeout(DEADLINE_SECONDS)
-        for number, line in enumerate(lines):
-            if number and not heard.readline():
-                return
-            connection.sendall(line + b"\r\n")
+    def speak(connection: socket.socket, over: threading.Event) -> None:
+        with connection.makefile("rb") as heard:
+            for number, line in enumerate(lines):
+                if number and not heard.readline():
+                    return
+                connection.sendall(line + b"\r\n")
         if not lines:
-            done.wait(DEADLINE_SECONDS)
+            over.wait(DEADLINE_SECONDS)
 
-
-def free_port() -> int:
-    """One where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """A self-signed certificate of 127.0.0.1 and localhost: its file, and a server's context with it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=5))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = signed.public_bytes(serialization.Encoding.PEM)
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    trusted, both = folder / "trusted.pem", folder / "server.pem"
-    trusted.write_bytes(pem)
-    both.write_bytes(secret + pem)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(both)
-    return trusted, context
+    return one_connection(speak)
 
 
 def send(**changes: Any) -> dict[str, Any]:

@@ -16,20 +16,14 @@ class TestLongRunningTask:
         result = long_running_task(0.2, steps=4, param="value")
         assert time.monotonic() - started >= 0.2
         assert result["elapsed"] >= 0.2
-        assert result == {
-            "duration": 0.2,
-            "steps": 4,
-            "elapsed": result["elapsed"],
-            "parameters": {"param": "value"},
-        }
+        del result["elapsed"]
+        assert result == {"duration": 0.2, "steps": 4, "parameters": {"param": "value"}}
 
-    def test_many_steps_do_not_add_to_the_time(self) -> None:
+    @pytest.mark.parametrize(("duration", "steps"), [(0.1, 1000), (0, 3)])
+    def test_many_steps_do_not_add_to_the_time(self, duration: float, steps: int) -> None:
         started = time.monotonic()
-        long_running_task(0.1, steps=1000)
+        assert long_running_task(duration, steps=steps)["steps"] == steps
         assert time.monotonic() - started < 5
-
-    def test_no_time_at_all_is_fine(self) -> None:
-        assert long_running_task(0, steps=3)["steps"] == 3
 
     def test_reports_progress_before_each_step_and_at_the_end(self) -> None:
         run = FakeRun()
@@ -42,18 +36,13 @@ class TestLongRunningTask:
         with pytest.raises(ValueError, match=r"negative|one step"):
             long_running_task(duration, steps=steps)
 
-    def test_a_cancellation_is_heard_within_a_long_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_cancellation_is_heard_within_a_long_step_and_the_progress_stays(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(common_tasks, "MAX_SLEEP_SECONDS", 0.01)
+        run = FakeRun(stop_at=(3, TaskCancelled))
         started = time.monotonic()
-        with running(long_running_task, FakeRun(stop_at=(3, TaskCancelled))), pytest.raises(TaskCancelled):
+        with running(long_running_task, run), pytest.raises(TaskCancelled):
             long_running_task.run(60, steps=1)
         assert time.monotonic() - started < 5
-
-    def test_listening_within_a_step_does_not_touch_the_progress(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(common_tasks, "MAX_SLEEP_SECONDS", 0.01)
-        run = FakeRun()
-        with running(long_running_task, run):
-            long_running_task.run(0.1, steps=1)
-        assert run.percents[0] == 0
-        assert run.percents[-1] == 100
-        assert set(run.percents[1:-1]) == {None}
+        assert run.percents == [0, None, None]

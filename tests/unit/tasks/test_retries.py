@@ -9,6 +9,8 @@ from celery.exceptions import MaxRetriesExceededError, Retry
 from app.core.backoff import backoff_seconds
 from tests.unit.tasks.fake_run import Define, FakeRun, a_claim, end_of
 
+THREE_NAMED = {"max_attempts": 3, "max_attempts_named": True}
+
 
 def asking(**how: Any) -> Any:
     """A body that asks for a retry in this way."""
@@ -23,37 +25,32 @@ def failing(self: Any) -> None:
     raise ConnectionError("away")
 
 
-def delay_of(run: FakeRun) -> float:
-    assert run.next_try is not None
-    return run.next_try.delay
-
-
 class TestHowOften:
     """`failures` is how often the body has failed before this attempt."""
 
-    @pytest.mark.parametrize(("failures", "outcome"), [(0, "retried"), (1, "retried"), (2, "retried"), (3, "failed")])
-    def test_max_retries_is_three_unless_said_otherwise(self, define: Define, failures: int, outcome: str) -> None:
+    @pytest.mark.parametrize(
+        ("how", "options", "claim", "outcome"),
+        [
+            # three unless something else is said
+            ({}, {}, {"failures": 0}, "retried"),
+            ({}, {}, {"failures": 2}, "retried"),
+            ({}, {}, {"failures": 3}, "failed"),
+            # what the decorator says
+            ({}, {"max_retries": 1}, {"failures": 0}, "retried"),
+            ({}, {"max_retries": 1}, {"failures": 1}, "failed"),
+            ({}, {"max_retries": None}, {"failures": 500}, "retried"),
+            # the call beats the decorator
+            ({"max_retries": 1}, {"max_retries": 9}, {"failures": 1}, "failed"),
+            # a named number of attempts beats both
+            ({"max_retries": 1}, {"max_retries": 9}, {"failures": 1, **THREE_NAMED}, "retried"),
+            ({"max_retries": 1}, {"max_retries": 9}, {"failures": 2, **THREE_NAMED}, "failed"),
+        ],
+    )
+    def test_a_body_that_asks(
+        self, define: Define, how: dict[str, Any], options: dict[str, Any], claim: dict[str, Any], outcome: str
+    ) -> None:
         raises = Retry if outcome == "retried" else MaxRetriesExceededError
-        assert end_of(define(asking()), FakeRun(a_claim(failures=failures)), raises)[0] == outcome
-
-    @pytest.mark.parametrize(("failures", "outcome"), [(0, "retried"), (1, "failed")])
-    def test_the_decorators_max_retries(self, define: Define, failures: int, outcome: str) -> None:
-        task = define(asking(), max_retries=1)
-        raises = Retry if outcome == "retried" else MaxRetriesExceededError
-        assert end_of(task, FakeRun(a_claim(failures=failures)), raises)[0] == outcome
-
-    def test_max_retries_none_goes_on_for_ever(self, define: Define) -> None:
-        assert end_of(define(asking(), max_retries=None), FakeRun(a_claim(failures=500)), Retry)[0] == "retried"
-
-    def test_the_calls_max_retries_beats_the_decorators(self, define: Define) -> None:
-        task = define(asking(max_retries=1), max_retries=9)
-        assert end_of(task, FakeRun(a_claim(failures=1)), MaxRetriesExceededError)[0] == "failed"
-
-    @pytest.mark.parametrize(("failures", "outcome"), [(1, "retried"), (2, "failed")])
-    def test_a_named_number_of_attempts_beats_both(self, define: Define, failures: int, outcome: str) -> None:
-        claim = a_claim(failures=failures, max_attempts=3, max_attempts_named=True)
-        raises = Retry if outcome == "retried" else MaxRetriesExceededError
-        assert end_of(define(asking(max_retries=1), max_retries=9), FakeRun(claim), raises)[0] == outcome
+        assert end_of(define(asking(**how), **options), FakeRun(a_claim(**claim)), raises)[0] == outcome
 
     def test_at_the_limit_the_error_that_was_given_is_raised(self, define: Define) -> None:
         task = define(asking(exc=ConnectionError("away")), max_retries=0)
@@ -61,25 +58,23 @@ class TestHowOften:
         assert outcome == "failed"
         assert str(error) == "away"
 
-    @pytest.mark.parametrize(("failures", "outcome"), [(2, "retried"), (3, "failed")])
-    def test_autoretry_for(self, define: Define, failures: int, outcome: str) -> None:
-        task = define(failing, autoretry_for=(OSError,))
+    @pytest.mark.parametrize(
+        ("options", "claim", "outcome"),
+        [
+            ({}, {"failures": 2, "max_attempts": 4}, "retried"),
+            ({}, {"failures": 3, "max_attempts": 4}, "failed"),
+            ({"retry_kwargs": {"max_retries": 1}}, {"failures": 0, "max_attempts": 4}, "retried"),
+            ({"retry_kwargs": {"max_retries": 1}}, {"failures": 1, "max_attempts": 4}, "failed"),
+            ({"retry_kwargs": {"max_retries": 6}}, {"failures": 5, "max_attempts": 6}, "retried"),
+            ({"retry_kwargs": {"max_retries": 6}}, {"failures": 6, "max_attempts": 7}, "failed"),
+            ({}, {"failures": 1, **THREE_NAMED}, "retried"),
+            ({}, {"failures": 2, **THREE_NAMED}, "failed"),
+        ],
+    )
+    def test_autoretry_for(self, define: Define, options: dict[str, Any], claim: dict[str, Any], outcome: str) -> None:
+        task = define(failing, autoretry_for=(OSError,), **options)
         raises = Retry if outcome == "retried" else ConnectionError
-        assert end_of(task, FakeRun(a_claim(failures=failures, max_attempts=4)), raises)[0] == outcome
-
-    @pytest.mark.parametrize("limit", [1, 6])
-    def test_autoretry_with_a_limit_in_retry_kwargs(self, define: Define, limit: int) -> None:
-        task = define(failing, autoretry_for=(OSError,), retry_kwargs={"max_retries": limit})
-        before, last = (FakeRun(a_claim(failures=n, max_attempts=max(4, n + 1))) for n in (limit - 1, limit))
-        assert end_of(task, before, Retry)[0] == "retried"
-        assert end_of(task, last, ConnectionError)[0] == "failed"
-
-    @pytest.mark.parametrize(("failures", "outcome"), [(0, "retried"), (1, "failed")])
-    def test_autoretry_with_a_named_number(self, define: Define, failures: int, outcome: str) -> None:
-        task = define(failing, autoretry_for=(OSError,))
-        claim = a_claim(failures=failures, max_attempts=2, max_attempts_named=True)
-        raises = Retry if outcome == "retried" else ConnectionError
-        assert end_of(task, FakeRun(claim), raises)[0] == outcome
+        assert end_of(task, FakeRun(a_claim(**claim)), raises)[0] == outcome
 
 
 class TestHowLong:
@@ -102,60 +97,50 @@ class TestHowLong:
     ) -> None:
         run = FakeRun(a_claim(failures=1))
         end_of(define(asking(**how), **options), run, Retry)
-        assert delay_of(run) == delay
+        assert run.delay == delay
 
     @pytest.mark.parametrize("how", [{}, {"countdown": 5}, {"eta": datetime(2099, 1, 1, tzinfo=UTC)}])
     def test_the_requests_back_off_beats_all(self, define: Define, how: dict[str, Any]) -> None:
         run = FakeRun(a_claim(failures=2, retry_backoff_seconds=3))
         end_of(define(asking(**how), retry_backoff=60, retry_jitter=False), run, Retry)
-        assert delay_of(run) == 12
+        assert run.delay == 12
 
     @pytest.mark.parametrize("zone", [UTC, None])
     def test_an_eta_becomes_a_delay(self, define: Define, zone: Any) -> None:
         eta = (datetime.now(UTC) + timedelta(seconds=100)).replace(tzinfo=zone)  # Celery reads a naive one as UTC
         run = FakeRun(a_claim())
         end_of(define(asking(eta=eta)), run, Retry)
-        assert 90 < delay_of(run) <= 100
+        assert 90 < run.delay <= 100
 
-    def test_autoretry_backs_off(self, define: Define) -> None:
+    @pytest.mark.parametrize(("options", "delay"), [({"retry_backoff": 5, "retry_jitter": False}, 20), ({}, 180)])
+    def test_autoretry_backs_off_or_takes_the_default(
+        self, define: Define, options: dict[str, Any], delay: float
+    ) -> None:
         run = FakeRun(a_claim(failures=2))
-        end_of(define(failing, autoretry_for=(OSError,), retry_backoff=5, retry_jitter=False), run, Retry)
-        assert delay_of(run) == 20
+        end_of(define(failing, autoretry_for=(OSError,), **options), run, Retry)
+        assert run.delay == delay
 
-    def test_autoretry_without_back_off_takes_the_default_delay(self, define: Define) -> None:
-        run = FakeRun(a_claim(failures=2))
-        end_of(define(failing, autoretry_for=(OSError,)), run, Retry)
-        assert delay_of(run) == 180
-
-    def test_a_raised_retry_keeps_its_delay(self, define: Define) -> None:
+    @pytest.mark.parametrize(("when", "least", "most"), [(9, 9, 9), (timedelta(seconds=100), 90, 100)])
+    def test_a_raised_retry_names_a_delay_or_a_time(self, define: Define, when: Any, least: int, most: int) -> None:
         def work(self: Any) -> None:
-            raise Retry(when=9)
+            raise Retry(when=datetime.now(UTC) + when if isinstance(when, timedelta) else when)
 
         run = FakeRun()
         end_of(define(work), run, Retry)
-        assert delay_of(run) == 9
-
-    def test_a_raised_retry_may_name_a_time(self, define: Define) -> None:
-        def work(self: Any) -> None:
-            raise Retry(when=datetime.now(UTC) + timedelta(seconds=100))
-
-        run = FakeRun()
-        end_of(define(work), run, Retry)
-        assert 90 < delay_of(run) <= 100
+        assert least <= run.delay <= most
 
 
 class TestWithWhat:
-    def test_the_same_arguments_unless_others_are_given(self, define: Define) -> None:
+    @pytest.mark.parametrize(
+        ("how", "args", "kwargs"), [({}, None, None), ({"args": (2,), "kwargs": {"a": 2}}, [2], {"a": 2})]
+    )
+    def test_the_same_arguments_unless_others_are_given(
+        self, define: Define, how: dict[str, Any], args: Any, kwargs: Any
+    ) -> None:
         run = FakeRun(a_claim(args=[1], kwargs={"a": 1}))
-        end_of(define(asking()), run, Retry)
+        end_of(define(asking(**how)), run, Retry)
         assert run.next_try is not None
-        assert (run.next_try.args, run.next_try.kwargs) == (None, None)
-
-    def test_other_arguments(self, define: Define) -> None:
-        run = FakeRun(a_claim(args=[1], kwargs={"a": 1}))
-        end_of(define(asking(args=(2,), kwargs={"a": 2})), run, Retry)
-        assert run.next_try is not None
-        assert (run.next_try.args, run.next_try.kwargs) == ([2], {"a": 2})
+        assert (run.next_try.args, run.next_try.kwargs) == (args, kwargs)
 
     def test_without_throwing_the_body_goes_on_and_is_retried_when_it_has_ended(self, define: Define) -> None:
         ended: list[bool] = []
@@ -168,7 +153,7 @@ class TestWithWhat:
         run = FakeRun()
         assert end_of(define(work), run, Retry)[0] == "retried"
         assert ended == [True]
-        assert delay_of(run) == 4
+        assert run.delay == 4
 
     def test_the_error_that_was_given_is_the_attempts(self, define: Define) -> None:
         error = ConnectionError("away")

@@ -4,23 +4,24 @@ import base64
 import logging
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.launcher.ports import free_loopback_port
 from app.tasks import smtp
 from app.tasks.smtp import MailDeferred, MailRefused
-from tests.unit.tasks.smtp_server import (
-    TOKEN,
-    Configure,
-    Mailbox,
-    authenticate,
-    certificate,
-    free_port,
-    scripted_server,
-    send,
-    smtp_server,
-)
+from tests.support.tls import Authority
+from tests.support.tools import imported
+from tests.unit.tasks.smtp_server import Configure, Mailbox, scripted_server, send, smtp_server
+
+TOKEN = "an-smtp-password"
+
+
+def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> Any:
+    return imported("aiosmtpd.smtp").AuthResult(
+        success=data.login == b"mailer" and data.password == TOKEN.encode(), handled=False
+    )
 
 
 class TestRefusals:
@@ -56,43 +57,44 @@ class TestRefusals:
     @pytest.mark.parametrize("command", ["MAIL", "DATA"])
     @pytest.mark.parametrize(("answer", "error"), [("451 busy", MailDeferred), ("554 spam", MailRefused)])
     def test_the_answer_to_sender_and_message_decides(
-        self, mail_to: Configure, command: str, answer: str, error: type[Exception]
+        self, server: Mailbox, command: str, answer: str, error: type[Exception]
     ) -> None:
-        with smtp_server(Mailbox(**{command: answer})) as port:
-            mail_to(port)
-            with pytest.raises(error, match=f"127.0.0.1:{port} answered {answer}"):
-                send()
-
-    @pytest.mark.parametrize(("greeting", "error"), [(b"421 busy", MailDeferred), (b"554 go away", MailRefused)])
-    def test_the_greeting_decides(self, mail_to: Configure, greeting: bytes, error: type[Exception]) -> None:
-        with scripted_server(greeting) as port:
-            mail_to(port)
-            with pytest.raises(error, match=greeting.decode()):
-                send()
+        server.answers = {command: answer}
+        with pytest.raises(error, match=f"127.0.0.1:{server.port} answered {answer}"):
+            send()
 
     @pytest.mark.parametrize("answer", ["421 shutting down", "500 what"])
-    def test_an_odd_goodbye_does_not_undo_the_sending(self, mail_to: Configure, answer: str) -> None:
-        mailbox = Mailbox(QUIT=answer)
-        with smtp_server(mailbox) as port:
-            mail_to(port)
-            assert send()["accepted"] == ["ann@example.org"]
-        assert len(mailbox.envelopes) == 1
+    def test_an_odd_goodbye_does_not_undo_the_sending(self, server: Mailbox, answer: str) -> None:
+        server.answers = {"QUIT": answer}
+        assert send()["accepted"] == ["ann@example.org"]
+        assert len(server.envelopes) == 1
 
 
 class TestNetwork:
-    def test_nobody_listening_is_tried_later(self, mail_to: Configure) -> None:
-        port = free_port()
-        mail_to(port)
-        with pytest.raises(MailDeferred, match=f"127.0.0.1:{port} is unreachable"):
+    @pytest.mark.parametrize("host", ["127.0.0.1", "mail.invalid"])
+    def test_a_server_that_is_unreachable_is_tried_later(self, mail_to: Configure, host: str) -> None:
+        port = free_loopback_port()
+        mail_to(port, SMTP_HOST=host)
+        with pytest.raises(MailDeferred, match=f"{host}:{port} is unreachable"):
             send()
 
-    def test_a_server_that_hangs_up_is_tried_later(self, mail_to: Configure) -> None:
-        with scripted_server(b"220 hello") as port:
+    @pytest.mark.parametrize(
+        ("greeting", "error", "says"),
+        [
+            (b"220 hello", MailDeferred, "closed the connection"),
+            (b"421 busy", MailDeferred, "421 busy"),
+            (b"554 go away", MailRefused, "554 go away"),
+        ],
+    )
+    def test_a_server_greets_and_hangs_up(
+        self, mail_to: Configure, greeting: bytes, error: type[Exception], says: str
+    ) -> None:
+        with scripted_server(greeting) as port:
             mail_to(port)
-            with pytest.raises(MailDeferred, match="closed the connection"):
+            with pytest.raises(error, match=says):
                 send()
 
-    def test_a_server_that_hangs_up_after_the_mail_has_it(self, mail_to: Configure) -> None:
+    def test_a_server_that_hangs_up_after_it_took_the_mail_has_it(self, mail_to: Configure) -> None:
         ehlo, mail, rcpt, data, text = b"250 me", b"250 ok", b"250 ok", b"354 go", b"250 queued"
         # The script takes the message, one small segment, for a line; after its answer to it, it hangs up.
         with scripted_server(b"220 hello", ehlo, mail, rcpt, data, text) as port:
@@ -106,33 +108,22 @@ class TestNetwork:
             with pytest.raises(MailDeferred, match="timed out"):
                 send()
 
-    def test_a_name_that_does_not_resolve_is_tried_later(self, mail_to: Configure) -> None:
-        mail_to(25, SMTP_HOST="mail.invalid")
-        with pytest.raises(MailDeferred, match=r"mail\.invalid:25 is unreachable"):
-            send()
-
 
 class TestSecurity:
     @pytest.fixture
     def secured(
-        self, mailbox: Mailbox, mail_to: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, mailbox: Mailbox, mail_to: Configure, authority: Authority, monkeypatch: pytest.MonkeyPatch
     ) -> Iterator[Callable[..., None]]:
         """A server that wants STARTTLS and a login; its certificate is trusted unless told otherwise."""
-        trusted, context = certificate(tmp_path)
-        options = {"tls_context": context, "require_starttls": True, "auth_required": True}
+        options = {"tls_context": authority.server(), "require_starttls": True, "auth_required": True}
         with smtp_server(mailbox, authenticator=authenticate, **options) as port:
 
             def configure(*, trust: bool = True, **more: str) -> None:
-                monkeypatch.setenv("SSL_CERT_FILE", str(trusted) if trust else str(tmp_path / "none.pem"))
+                monkeypatch.setenv("SSL_CERT_FILE", str(authority.file) if trust else "/none.pem")
                 login = {"SMTP_STARTTLS": "true", "SMTP_USERNAME": "mailer", "SMTP_PASSWORD": TOKEN}
                 mail_to(port, **login | more)
 
             yield configure
-
-    def test_starttls_and_login(self, secured: Callable[..., None], mailbox: Mailbox) -> None:
-        secured()
-        assert send()["accepted"] == ["ann@example.org"]
-        assert len(mailbox.envelopes) == 1
 
     def test_a_wrong_password_fails_for_good_and_is_shown_nowhere(
         self, secured: Callable[..., None], mailbox: Mailbox
@@ -145,7 +136,7 @@ class TestSecurity:
         assert wrong not in told
         assert base64.b64encode(f"\0mailer\0{wrong}".encode()).decode() not in told
 
-    def test_a_certificate_that_nobody_vouches_for_gets_neither_password_nor_mail(
+    def test_a_server_with_an_untrusted_certificate_gets_neither_password_nor_mail(
         self, secured: Callable[..., None], mailbox: Mailbox
     ) -> None:
         secured(trust=False)
@@ -158,29 +149,26 @@ class TestSecurity:
         with pytest.raises((MailRefused, MailDeferred)):
             send()
 
-    def test_a_server_without_starttls_gets_no_mail(self, mailbox: Mailbox, mail_to: Configure) -> None:
-        with smtp_server(mailbox) as port:
-            mail_to(port, SMTP_STARTTLS="true")
-            with pytest.raises(MailRefused, match="STARTTLS"):
-                send()
-        assert mailbox.commands == []
-
-    def test_a_server_without_login_is_refused(self, mailbox: Mailbox, mail_to: Configure) -> None:
-        with smtp_server(mailbox) as port:
-            mail_to(port, SMTP_USERNAME="mailer", SMTP_PASSWORD=TOKEN)
-            with pytest.raises(MailRefused, match="AUTH"):
-                send()
+    @pytest.mark.parametrize(
+        ("variables", "says"),
+        [
+            ({"SMTP_STARTTLS": "true"}, "STARTTLS"),
+            ({"SMTP_USERNAME": "mailer", "SMTP_PASSWORD": TOKEN}, "AUTH"),
+            ({"SMTP_USERNAME": "mailer"}, "SMTP_USERNAME is set without SMTP_PASSWORD"),
+        ],
+    )
+    def test_a_setting_that_the_server_or_another_setting_lacks_is_refused_before_the_mail(
+        self, server: Mailbox, mail_to: Configure, variables: dict[str, str], says: str
+    ) -> None:
+        mail_to(server.port, **variables)
+        with pytest.raises(MailRefused, match=says):
+            send()
+        assert server.commands == []
 
     def test_login_without_tls_where_the_server_takes_it(self, mailbox: Mailbox, mail_to: Configure) -> None:
         with smtp_server(mailbox, authenticator=authenticate, auth_require_tls=False) as port:
             mail_to(port, SMTP_USERNAME="mailer", SMTP_PASSWORD=TOKEN)
             assert send()["accepted"] == ["ann@example.org"]
-
-    def test_a_user_without_a_password_is_a_setting_to_correct(self, mail_to: Configure, mailbox: Mailbox) -> None:
-        with smtp_server(mailbox) as port:
-            mail_to(port, SMTP_USERNAME="mailer")
-            with pytest.raises(MailRefused, match="SMTP_USERNAME is set without SMTP_PASSWORD"):
-                send()
 
     def test_a_password_outside_ascii_is_refused_without_quoting_it(self, secured: Callable[..., None]) -> None:
         secured(SMTP_PASSWORD="pässword")
@@ -189,12 +177,13 @@ class TestSecurity:
         assert "xe4" not in str(caught.value)
         assert caught.value.__cause__ is None
 
-    def test_neither_text_nor_addresses_nor_password_are_logged(
-        self, secured: Callable[..., None], caplog: pytest.LogCaptureFixture
+    def test_after_starttls_and_login_neither_text_nor_addresses_nor_password_are_logged(
+        self, secured: Callable[..., None], mailbox: Mailbox, caplog: pytest.LogCaptureFixture
     ) -> None:
         secured()
         with caplog.at_level(logging.DEBUG, logger="app"):
-            send(subject="a-secret-subject", body="a-secret-body", html="a-secret-html")
+            sent = send(subject="a-secret-subject", body="a-secret-body", html="a-secret-html")
+        assert (sent["accepted"], len(mailbox.envelopes)) == (["ann@example.org"], 1)
         own = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("app"))
         assert "accepted for 1 of 1 recipients" in own
         assert not re.search(f"a-secret|ann@|{TOKEN}", own)

@@ -21,10 +21,6 @@ def kinds(value: Any) -> set[type]:
     return {type(value)}.union(*(kinds(part) for part in inside))
 
 
-def without_time(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in result.items() if name != "seconds"}
-
-
 class TestResult:
     @pytest.mark.parametrize("dataset", get_args(Dataset))
     def test_every_data_set_is_learnt_well(self, dataset: str) -> None:
@@ -65,7 +61,7 @@ class TestResult:
             train_classifier("wine", "random_forest", random_state=state, parameters={"n_estimators": 5})
             for state in (7, 7, 8)
         )
-        assert without_time(first) == without_time(again)
+        assert first | {"seconds": 0} == again | {"seconds": 0}
         assert first["cross_validation"] != other["cross_validation"]
 
     def test_warnings_are_in_the_result_once_with_their_count(self) -> None:
@@ -108,9 +104,7 @@ class TestParameters:
             ({"dataset": "iris", "test_size": 2.0}, "test_size"),
         ],
     )
-    def test_what_a_plain_delay_lets_through_is_refused_by_the_body(
-        self, arguments: dict[str, Any], message: str
-    ) -> None:
+    def test_the_body_refuses_what_delay_does_not_check(self, arguments: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             train_classifier(**arguments)
 

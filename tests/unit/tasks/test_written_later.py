@@ -1,6 +1,5 @@
 """Which successes the parent may write after the child has gone on, and which the child writes first."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,65 +19,38 @@ def hears(**_: Any) -> None:
     """A receiver."""
 
 
-class Succeeding(SQLAlchemyTask):
-    abstract = True
-
-    def on_success(self, *_: Any) -> None:
-        """A hook."""
-
-
-class Returning(SQLAlchemyTask):
-    abstract = True
-
-    def after_return(self, *_: Any) -> None:
-        """A hook."""
-
-
-class Starting(SQLAlchemyTask):
-    abstract = True
-
-    def before_start(self, *_: Any) -> None:
-        """A hook that has run by then."""
+@pytest.mark.parametrize(
+    ("hook", "later"), [(None, True), ("before_start", True), ("on_success", False), ("after_return", False)]
+)
+def test_the_parent_writes_the_success_of_a_task_without_a_hook_that_follows_it(
+    define: Define, hook: str | None, later: bool
+) -> None:
+    hooks = {hook: lambda *_: None} if hook else {}
+    task = define(body, base=type("Hooked", (SQLAlchemyTask,), {"abstract": True, **hooks}))
+    run = FakeRun()
+    assert may_be_written_later(task) is later
+    assert end_of(task, run) == ("succeeded", None)
+    assert run.left_to_the_parent is later
 
 
-def test_that_of_a_task_without_hooks_may_wait(define: Define) -> None:
-    assert may_be_written_later(define(body))
-    assert may_be_written_later(define(body, base=Starting))
-
-
-@pytest.mark.parametrize("base", [Succeeding, Returning])
-def test_that_of_a_task_with_hooks_may_not(define: Define, base: type[SQLAlchemyTask]) -> None:
-    assert not may_be_written_later(define(body, base=base))
-
-
-def test_the_receiver_of_each_pool_process_is_no_hook(define: Define) -> None:
-    signals.task_postrun.connect(clear_slot, weak=False)
+@pytest.mark.parametrize(
+    ("signal", "receiver", "later"),
+    [
+        (signals.task_success, hears, False),
+        (signals.task_postrun, hears, False),
+        (signals.task_postrun, clear_slot, True),  # every pool process connects it
+    ],
+)
+def test_the_child_writes_it_where_a_signal_has_another_receiver(
+    define: Define, signal: Any, receiver: Any, later: bool
+) -> None:
+    signal.connect(receiver, weak=False)
     try:
-        assert may_be_written_later(define(body))
+        assert may_be_written_later(define(body)) is later
     finally:
-        signals.task_postrun.disconnect(clear_slot)
+        signal.disconnect(receiver)
 
 
-@pytest.fixture(params=["task_success", "task_postrun"])
-def _receiver(request: pytest.FixtureRequest) -> Iterator[None]:
-    signal = getattr(signals, request.param)
-    signal.connect(hears)
-    yield
-    signal.disconnect(hears)
-
-
-@pytest.mark.usefixtures("_receiver")
-def test_nor_where_signals_have_receivers(define: Define) -> None:
-    assert not may_be_written_later(define(body))
-
-
-def test_nor_where_celery_stores_a_result(app: Celery, define: Define) -> None:
+def test_the_child_writes_it_where_celery_stores_a_result(app: Celery, define: Define) -> None:
     app.conf.result_backend = "cache+memory://"
     assert not may_be_written_later(define(body))
-
-
-@pytest.mark.parametrize(("base", "later"), [(SQLAlchemyTask, True), (Succeeding, False)])
-def test_only_what_may_wait_is_left_to_the_parent(define: Define, base: type[SQLAlchemyTask], later: bool) -> None:
-    run = FakeRun()
-    assert end_of(define(body, base=base), run) == ("succeeded", None)
-    assert run.left_to_the_parent is later

@@ -24,8 +24,7 @@ def completions(hand_over: HandOver) -> Completions:
 
 
 @pytest.fixture
-def agent(completions: Completions) -> Agent:
-    table = SlotTable(1)
+def agent(completions: Completions, table: SlotTable) -> Agent:
     return Agent(new_id(), get_settings(), table, BodyStopper(table, grace_seconds=5), completions)
 
 

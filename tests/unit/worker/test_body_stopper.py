@@ -1,4 +1,4 @@
-"""Orders and SIGKILLs to real child processes; what the rows say against what the children do."""
+"""Orders and SIGKILLs to real child processes, and the comparison of the rows with what the children run."""
 
 import os
 import signal
@@ -19,11 +19,6 @@ from app.worker.shared.slot_table import STOP_SIGNAL, Phase, SlotState, SlotTabl
 from tests.support.waiting import wait_for
 
 Fork = Callable[..., int]
-
-
-@pytest.fixture
-def table() -> SlotTable:
-    return SlotTable(4)
 
 
 @pytest.fixture
@@ -94,7 +89,9 @@ class TestStop:
         pid = os.fork()
         if pid == 0:
             os._exit(0)
+        wait_for(lambda: has_ended(pid), what="the child to end")  # a zombie has ended
         os.waitpid(pid, 0)
+        assert has_ended(pid)
         gone = SlotState(0, pid, 1, Phase.RUNNING, 1, new_id())
         table.write(gone)
         stopper.stop(gone, Stop.CANCELLED)
@@ -119,16 +116,6 @@ class TestKill:
         pid = fork(new_id(), Phase.DELIVERING)
         stopper.kill(table.busy()[0], Stop.CANCELLED)
         assert not has_ended(pid)
-
-
-class TestHasEnded:
-    def test_a_zombie_has(self) -> None:
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        wait_for(lambda: has_ended(pid), what="the child to end")
-        os.waitpid(pid, 0)
-        assert has_ended(pid)
 
 
 class TestTheHeartbeatGuard:
@@ -158,25 +145,27 @@ class TestHeldAttempts:
     def state(self, phase: Phase, attempt: int = 1) -> SlotState:
         return SlotState(0, os.getpid(), 1, phase, attempt, self.TASK)
 
+    def row(self, pid: int | None = None, *, cancelled: bool = False) -> HeldAttempt:
+        return HeldAttempt(self.TASK, 1, pid or os.getpid(), cancelled=cancelled)
+
     def test_the_bodies_that_were_cancelled(self) -> None:
-        rows = [HeldAttempt(self.TASK, 1, 1, cancelled=True), HeldAttempt(new_id(), 1, 1, cancelled=True)]
+        rows = [self.row(cancelled=True), HeldAttempt(new_id(), 1, 1, cancelled=True)]
         running = self.state(Phase.RUNNING)
         assert held_attempts.cancelled(rows, [running]) == [running]
         assert held_attempts.cancelled(rows, [self.state(Phase.RUNNING, attempt=2)]) == []
         assert held_attempts.cancelled(rows, [self.state(Phase.DELIVERING)]) == []
-        assert held_attempts.cancelled([HeldAttempt(self.TASK, 1, 1, cancelled=False)], [running]) == []
+        assert held_attempts.cancelled([self.row()], [running]) == []
 
-    def test_the_bodies_whose_attempt_is_another_ones_now(self) -> None:
+    def test_the_bodies_whose_row_has_another_attempt_now(self) -> None:
         running = self.state(Phase.RUNNING)
-        ours = [HeldAttempt(self.TASK, 1, 1, cancelled=False)]
         assert held_attempts.lost([], [running], [running]) == [running]
-        assert held_attempts.lost(ours, [running], [running]) == []
+        assert held_attempts.lost([self.row()], [running], [running]) == []
         assert held_attempts.lost([], [], [running]) == []  # claimed after the rows were read
         assert held_attempts.lost([], [running], [self.state(Phase.DELIVERING)]) == []  # ended meanwhile
 
-    def test_the_rows_that_nobody_runs(self, fork: Fork, table: SlotTable) -> None:
+    def test_the_rows_without_a_process_that_runs_them(self, fork: Fork, table: SlotTable) -> None:
         pid = fork(self.TASK)
-        row = HeldAttempt(self.TASK, 1, pid, cancelled=False)
+        row = self.row(pid)
         assert held_attempts.orphans([row], table.busy(), set()) == []
         other = SlotState(0, pid, 2, Phase.RUNNING, 1, new_id())
         assert held_attempts.orphans([row], [other], set()) == [row]
@@ -186,19 +175,13 @@ class TestHeldAttempts:
         assert held_attempts.orphans([row], [], set()) == [row]
         assert held_attempts.orphans([row], table.busy(), set()) == [row]
 
-    def test_what_was_handed_over_is_nobodys_to_run_any_more_and_still_no_orphan(self) -> None:
-        row = HeldAttempt(self.TASK, 1, os.getpid(), cancelled=False)
-        left = [SlotState(0, os.getpid(), 1, Phase.IDLE, 0, UUID(int=0))]
-        assert held_attempts.orphans([row], left, {(self.TASK, 1)}) == []
-        assert held_attempts.orphans([row], left, {(self.TASK, 2)}) == [row]
+    def test_an_idle_slot_holds_no_row_but_what_was_handed_over_is_no_orphan(self, table: SlotTable) -> None:
+        slot, row = Slot(table, 0, os.getpid()), self.row()
+        slot.claiming(self.TASK)
+        slot.idle()
+        assert held_attempts.orphans([row], list(table.used()), {(self.TASK, 1)}) == []
+        assert held_attempts.orphans([row], list(table.used()), {(self.TASK, 2)}) == [row]
+        assert held_attempts.orphans([row], list(table.used()), set()) == [row]
 
     def test_a_pool_without_children_is_never_in_doubt(self) -> None:
-        assert held_attempts.orphans([HeldAttempt(self.TASK, 1, os.getpid(), cancelled=False)], [], set()) == []
-
-
-def test_an_idle_slot_holds_nothing(table: SlotTable) -> None:
-    slot = Slot(table, 0, os.getpid())
-    slot.claiming(TestHeldAttempts.TASK)
-    slot.idle()
-    row = HeldAttempt(TestHeldAttempts.TASK, 1, os.getpid(), cancelled=False)
-    assert held_attempts.orphans([row], list(table.used()), set()) == [row]
+        assert held_attempts.orphans([self.row()], [], set()) == []

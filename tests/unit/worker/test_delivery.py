@@ -1,6 +1,6 @@
 """Statements that outlast an outage. The engine is SQLite: what is tested is when to try again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import psycopg2
@@ -14,6 +14,8 @@ from sqlalchemy.pool import QueuePool
 from app.db.outage import is_outage, is_passing
 from app.worker.shared import delivery
 from app.worker.shared.delivery import Undeliverable, deliver
+
+DUPLICATE = IntegrityError("INSERT", {}, psycopg2.IntegrityError("duplicate"))
 
 
 def lost() -> OperationalError:
@@ -73,12 +75,6 @@ class TestDeliver:
         assert 10 < statement.calls < 100
         assert isinstance(caught.value.__cause__, OperationalError)
 
-    def test_without_time_it_tries_once(self) -> None:
-        statement = Statement(lost())
-        with pytest.raises(Undeliverable):
-            deliver(statement, 0)
-        assert statement.calls == 1
-
     def test_the_pauses_grow_to_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pauses: list[float] = []
         monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.5)
@@ -87,77 +83,54 @@ class TestDeliver:
         assert pauses == [0.5, 1, 2, 2, 2]
 
     @pytest.mark.parametrize(
-        "error",
-        [
-            IntegrityError("INSERT", {}, psycopg2.IntegrityError("duplicate")),
-            ValueError("the statement's own"),
-        ],
+        ("error", "seconds", "raised"),
+        [(DUPLICATE, 30, IntegrityError), (ValueError("its own"), 30, ValueError), (lost(), 0, Undeliverable)],
     )
-    def test_an_error_of_the_statement_is_raised_at_once(self, error: Exception) -> None:
+    def test_an_error_of_the_statement_and_any_without_time_is_raised_at_once(
+        self, error: Exception, seconds: float, raised: type[Exception]
+    ) -> None:
         statement = Statement(error)
-        with pytest.raises(type(error)):
-            deliver(statement, 30)
+        with pytest.raises(raised):
+            deliver(statement, seconds)
         assert statement.calls == 1
 
 
 class TestIsOutage:
     @pytest.mark.parametrize(
-        "make",
+        "error",
         [
-            lost,
-            lambda: PoolTimeout("QueuePool limit reached"),
-            lambda: InterfaceError("SELECT 1", {}, psycopg2.InterfaceError("connection already closed")),
-            lambda: said(errors.AdminShutdown, "57P01"),
-            lambda: said(errors.CrashShutdown, "57P02"),
-            lambda: said(errors.CannotConnectNow, "57P03"),
-            lambda: said(errors.ReadOnlySqlTransaction, "25006"),
-            lambda: said(errors.TooManyConnections, "53300"),
-            lambda: said(errors.ConnectionFailure, "08006"),
-            lambda: DBAPIError("SELECT 1", {}, psycopg2.DatabaseError("odd"), connection_invalidated=True),
+            lost(),
+            PoolTimeout("QueuePool limit reached"),
+            InterfaceError("SELECT 1", {}, psycopg2.InterfaceError("connection already closed")),
+            said(errors.AdminShutdown, "57P01"),
+            said(errors.CrashShutdown, "57P02"),
+            said(errors.CannotConnectNow, "57P03"),
+            said(errors.ReadOnlySqlTransaction, "25006"),
+            said(errors.TooManyConnections, "53300"),
+            said(errors.ConnectionFailure, "08006"),
+            DBAPIError("SELECT 1", {}, psycopg2.DatabaseError("odd"), connection_invalidated=True),
         ],
     )
-    def test_the_server_or_the_way_to_it(self, make: Callable[[], Exception]) -> None:
-        assert is_outage(make())
+    def test_the_server_or_the_way_to_it(self, error: Exception) -> None:
+        assert is_outage(error)
+        assert is_passing(error)
 
     @pytest.mark.parametrize(
-        "make",
+        ("error", "passing"),
         [
-            lambda: said(errors.QueryCanceled, "57014"),
-            lambda: said(psycopg2.OperationalError, "57014"),
-            lambda: said(errors.LockNotAvailable, "55P03"),
-            lambda: said(errors.DeadlockDetected, "40P01"),
-            lambda: said(errors.UndefinedTable, "42P01"),
-            lambda: IntegrityError("INSERT", {}, psycopg2.IntegrityError("duplicate")),
-            lambda: DBAPIError("SELECT 1", {}, psycopg2.ProgrammingError("syntax")),
-            lambda: ConnectionError("not the database's"),
-            lambda: ValueError("no"),
+            (said(errors.QueryCanceled, "57014"), True),
+            (said(psycopg2.OperationalError, "57014"), True),
+            (said(errors.LockNotAvailable, "55P03"), True),
+            (said(errors.DeadlockDetected, "40P01"), True),
+            (said(errors.UndefinedTable, "42P01"), False),
+            (DUPLICATE, False),
+            (DBAPIError("SELECT 1", {}, psycopg2.ProgrammingError("syntax")), False),
+            (ConnectionError("not the database's"), False),
+            (ValueError("no"), False),
         ],
     )
-    def test_everything_else(self, make: Callable[[], Exception]) -> None:
-        assert not is_outage(make())
-
-
-class TestIsPassing:
-    @pytest.mark.parametrize(
-        "make",
-        [
-            lost,
-            lambda: said(errors.QueryCanceled, "57014"),
-            lambda: said(errors.LockNotAvailable, "55P03"),
-            lambda: said(errors.DeadlockDetected, "40P01"),
-            lambda: said(errors.AdminShutdown, "57P01"),
-        ],
-    )
-    def test_what_may_go_well_the_next_time(self, make: Callable[[], Exception]) -> None:
-        assert is_passing(make())
-
-    @pytest.mark.parametrize(
-        "make",
-        [
-            lambda: said(errors.UndefinedTable, "42P01"),
-            lambda: IntegrityError("INSERT", {}, psycopg2.IntegrityError("duplicate")),
-            lambda: ValueError("no"),
-        ],
-    )
-    def test_what_will_not(self, make: Callable[[], Exception]) -> None:
-        assert not is_passing(make())
+    def test_everything_else_which_may_go_well_the_next_time_all_the_same(
+        self, error: Exception, passing: bool
+    ) -> None:
+        assert not is_outage(error)
+        assert is_passing(error) is passing

@@ -1,7 +1,8 @@
 """Progress is coalesced, its last value lands, and its answers reach the body."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,9 +12,7 @@ from app.worker.child import progress as module
 from app.worker.child.progress import ProgressReporter
 from tests.support.waiting import wait_for
 
-NEVER = 3600.0
 PLAIN_BYTES = 600
-SOON = 0.05
 
 
 class Writes:
@@ -41,136 +40,126 @@ def timers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
 
 
-@pytest.fixture
-def reporter(writes: Writes) -> Iterator[Callable[[float], ProgressReporter]]:
-    """Makes reporters, closes them, and sees that no timer outlives them."""
-    made: list[ProgressReporter] = []
-
-    def make(interval: float) -> ProgressReporter:
-        made.append(ProgressReporter(writes, interval, PLAIN_BYTES))
-        return made[-1]
-
+@contextmanager
+def closed(progress: ProgressReporter) -> Iterator[ProgressReporter]:
+    """Closes it at the end, and sees that no timer outlives it."""
     before = timers()
-    yield make
-    for each in made:
-        each.close()
+    yield progress
+    progress.close()
     wait_for(lambda: set(timers()) <= set(before), what="the timers' end")
 
 
-Make = Callable[[float], ProgressReporter]
+@pytest.fixture
+def progress(writes: Writes) -> Iterator[ProgressReporter]:
+    """Its timer does not fire within the test."""
+    with closed(ProgressReporter(writes, 3600.0, PLAIN_BYTES)) as made:
+        yield made
 
 
+@pytest.fixture
+def prompt(writes: Writes) -> Iterator[ProgressReporter]:
+    """Its timer fires soon."""
+    with closed(ProgressReporter(writes, 0.05, PLAIN_BYTES)) as made:
+        yield made
+
+
+@pytest.fixture
 def running(progress: ProgressReporter) -> ProgressReporter:
-    """With its timer on: 0 was written, 1 waits."""
-    progress.report(0, None)
-    progress.report(1, None)
+    """Its timer is on: 0 was written, 1 waits."""
+    report(progress, 0, 1)
     return progress
 
 
+def report(progress: ProgressReporter, *percents: int) -> None:
+    for percent in percents:
+        progress.report(percent, None)
+
+
 class TestWriting:
-    def test_the_first_report_is_written_at_once_by_the_caller(self, reporter: Make, writes: Writes) -> None:
-        reporter(NEVER).report(10, {"step": 1})
+    def test_the_first_report_is_written_at_once_by_the_caller(
+        self, progress: ProgressReporter, writes: Writes
+    ) -> None:
+        progress.report(10, {"step": 1})
         assert writes.values == [(10, {"step": 1})]
         assert writes.threads == [threading.get_ident()]
 
-    def test_what_follows_within_the_interval_is_one_write(self, reporter: Make, writes: Writes) -> None:
-        progress = reporter(NEVER)
-        for percent in range(50):
-            progress.report(percent, None)
+    def test_what_follows_within_the_interval_is_one_write(self, progress: ProgressReporter, writes: Writes) -> None:
+        report(progress, *range(50))
         assert writes.values == [(0, None)]
         progress.close()
         assert writes.values == [(0, None), (49, None)]
 
-    def test_the_last_value_lands_without_another_report(self, reporter: Make, writes: Writes) -> None:
-        progress = reporter(SOON)
-        progress.report(1, None)
-        progress.report(2, None)
-        progress.report(3, None)
+    def test_the_last_value_lands_without_another_report(self, prompt: ProgressReporter, writes: Writes) -> None:
+        report(prompt, 1, 2, 3)
         wait_for(lambda: (3, None) in writes.values, what="the timer's write")
         assert (2, None) not in writes.values
         assert writes.threads[-1] != threading.get_ident()
 
-    def test_percent_and_detail_are_kept_apart(self, reporter: Make, writes: Writes) -> None:
-        progress = reporter(NEVER)
-        progress.report(1, None)
-        progress.report(20, None)
+    def test_percent_and_detail_are_kept_apart(self, progress: ProgressReporter, writes: Writes) -> None:
+        report(progress, 1, 20)
         progress.report(None, {"step": 2})
         progress.report(None, None)
         progress.close()
         assert writes.values[-1] == (20, {"step": 2})
 
-    def test_a_detail_changed_afterwards_is_written_as_it_was(self, reporter: Make, writes: Writes) -> None:
-        progress = reporter(NEVER)
+    @pytest.mark.parametrize("method", ["report", "keep"])
+    def test_a_detail_changed_afterwards_is_written_as_it_was(
+        self, running: ProgressReporter, writes: Writes, method: str
+    ) -> None:
         detail = {"step": 1}
-        progress.report(0, None)
-        progress.report(1, detail)
+        assert getattr(running, method)(1, detail) is not False
         detail["step"] = 99
-        progress.close()
+        running.close()
         assert writes.values[-1] == (1, {"step": 1})
 
-    def test_nothing_new_is_not_written_again(self, reporter: Make, writes: Writes) -> None:
-        progress = reporter(NEVER)
-        progress.report(1, None)
+    def test_nothing_new_is_not_written_again(self, progress: ProgressReporter, writes: Writes) -> None:
+        report(progress, 1)
         progress.close()
         progress.close()
         assert writes.values == [(1, None)]
 
     @pytest.mark.parametrize("percent", [-1, 101])
     def test_a_percent_out_of_range_is_refused_and_not_written(
-        self, reporter: Make, writes: Writes, percent: int
+        self, progress: ProgressReporter, writes: Writes, percent: int
     ) -> None:
         with pytest.raises(ValueError, match="between 0 and 100"):
-            reporter(NEVER).report(percent, None)
+            report(progress, percent)
         assert writes.values == []
 
 
 class TestKeeping:
-    """What `keep` takes while the timer runs; whoever is told False makes the report in the ordinary way."""
+    """`keep` takes reports while the timer runs; where it returns False, the caller has to call `report`."""
 
-    def test_without_a_timer_nothing_is_kept(self, reporter: Make, writes: Writes) -> None:
-        progress = reporter(NEVER)
+    def test_without_a_timer_nothing_is_kept(self, progress: ProgressReporter, writes: Writes) -> None:
         assert not progress.keep(1, None)
         progress.close()
         assert writes.values == []
 
-    def test_the_last_one_is_written(self, reporter: Make, writes: Writes) -> None:
-        progress = running(reporter(NEVER))
-        assert progress.keep(30, {"step": 3})
-        assert progress.keep(40, None)
-        assert progress.keep(None, {"step": 4})
-        assert progress.keep(None, None)
-        progress.close()
+    def test_the_last_one_is_written(self, running: ProgressReporter, writes: Writes) -> None:
+        for percent, detail in ((30, {"step": 3}), (40, None), (None, {"step": 4}), (None, None)):
+            assert running.keep(percent, detail)
+        running.close()
         assert writes.values == [(0, None), (40, {"step": 4})]
 
-    def test_the_timer_writes_it(self, reporter: Make, writes: Writes) -> None:
-        progress = running(reporter(SOON))
-        progress.keep(7, None)
+    def test_the_timer_writes_it(self, prompt: ProgressReporter, writes: Writes) -> None:
+        report(prompt, 0, 1)
+        prompt.keep(7, None)
         wait_for(lambda: writes.values[-1] == (7, None), what="the timer's write")
 
     def test_one_that_comes_as_the_timer_takes_what_waits_is_told_so(
-        self, reporter: Make, writes: Writes, monkeypatch: pytest.MonkeyPatch
+        self, running: ProgressReporter, writes: Writes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        progress = running(reporter(NEVER))
-
         def meanwhile(*_: object) -> bool:
-            assert progress._timer is not None
-            progress._timer.cancel()
-            progress._on_timer()
+            assert running._timer is not None
+            running._timer.cancel()
+            running._on_timer()
             return True
 
         monkeypatch.setattr(module, "is_plainly_small", meanwhile)
-        assert not progress.keep(2, {"step": 2})
-        progress.report(2, {"step": 2})
-        progress.close()
+        assert not running.keep(2, {"step": 2})
+        running.report(2, {"step": 2})
+        running.close()
         assert writes.values[-1] == (2, {"step": 2})
-
-    def test_a_detail_changed_afterwards_is_written_as_it_was(self, reporter: Make, writes: Writes) -> None:
-        progress = running(reporter(NEVER))
-        detail = {"step": 1}
-        assert progress.keep(1, detail)
-        detail["step"] = 99
-        progress.close()
-        assert writes.values[-1] == (1, {"step": 1})
 
     @pytest.mark.parametrize(
         ("percent", "detail"),
@@ -190,23 +179,20 @@ class TestKeeping:
         ],
     )
     def test_what_is_not_obviously_fine_is_left_to_report(
-        self, reporter: Make, writes: Writes, percent: int, detail: Any
+        self, running: ProgressReporter, writes: Writes, percent: int, detail: Any
     ) -> None:
-        progress = running(reporter(NEVER))
-        assert not progress.keep(percent, detail)
-        progress.close()
+        assert not running.keep(percent, detail)
+        running.close()
         assert writes.values == [(0, None), (1, None)]
 
-    def test_once_it_is_told_to_stop_nothing_is_kept(self, reporter: Make) -> None:
-        progress = running(reporter(NEVER))
-        progress.stop(TaskCancelled)
-        assert not progress.keep(2, None)
+    def test_once_it_is_told_to_stop_nothing_is_kept(self, running: ProgressReporter) -> None:
+        running.stop(TaskCancelled)
+        assert not running.keep(2, None)
 
     def test_a_timer_that_cannot_start_keeps_no_report_waiting(
-        self, reporter: Make, writes: Writes, monkeypatch: pytest.MonkeyPatch
+        self, progress: ProgressReporter, writes: Writes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        progress = reporter(NEVER)
-        progress.report(0, None)
+        report(progress, 0)
 
         def cannot(_: object) -> None:
             raise RuntimeError("can't start new thread")
@@ -214,90 +200,71 @@ class TestKeeping:
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", cannot)
             with pytest.raises(RuntimeError, match="can't start"):
-                progress.report(1, None)
+                report(progress, 1)
         assert not progress.keep(2, None)
         progress.close()
         assert writes.values[-1] == (1, None)
 
 
 class TestTimer:
-    def test_closing_leaves_no_timer_behind(self, reporter: Make, writes: Writes) -> None:
-        progress = reporter(NEVER)
+    def test_is_one_however_many_reports_wait(self, progress: ProgressReporter) -> None:
         before = len(timers())
-        progress.report(1, None)
-        progress.report(2, None)
-        progress.report(3, None)
-        assert len(timers()) == before + 1  # one, however many reports wait
-        progress.close()
-        wait_for(lambda: len(timers()) == before, what="the timer's end")
+        report(progress, 1, 2, 3)
+        assert len(timers()) == before + 1  # the fixture sees that it ends
 
     def test_a_write_that_fails_in_the_timer_does_not_end_the_reporting(
-        self, reporter: Make, writes: Writes, caplog: pytest.LogCaptureFixture
+        self, prompt: ProgressReporter, writes: Writes, caplog: pytest.LogCaptureFixture
     ) -> None:
-        progress = reporter(SOON)
-        progress.report(1, None)
+        report(prompt, 1)
         writes.answer = RuntimeError("the database is odd")
-        progress.report(2, None)
+        report(prompt, 2)
         wait_for(lambda: "progress could not be written" in caplog.text, what="the log line")
         writes.answer = False
-        progress.report(3, None)
+        report(prompt, 3)
         wait_for(lambda: (3, None) in writes.values, what="the next value")
 
-    def test_closing_never_raises(self, reporter: Make, writes: Writes, caplog: pytest.LogCaptureFixture) -> None:
-        progress = reporter(NEVER)
-        progress.report(1, None)
-        progress.report(2, None)
+    def test_closing_never_raises(
+        self, running: ProgressReporter, writes: Writes, caplog: pytest.LogCaptureFixture
+    ) -> None:
         writes.answer = RuntimeError("the database is odd")
-        progress.close()
+        running.close()
         assert "progress could not be written" in caplog.text
 
 
 class TestAnswers:
-    def test_a_cancellation_is_heard_at_the_very_call(self, reporter: Make, writes: Writes) -> None:
-        progress = reporter(NEVER)
-        writes.answer = True
+    @pytest.fixture(params=[(True, TaskCancelled), (AttemptLost(), AttemptLost)], ids=["cancelled", "lost"])
+    def answer(self, request: pytest.FixtureRequest) -> tuple[bool | Exception, type[Exception]]:
+        """What the write answers or raises, and what the body gets."""
+        return request.param
+
+    def test_is_heard_at_the_very_call_and_nothing_more_is_written(
+        self, progress: ProgressReporter, writes: Writes, answer: Any
+    ) -> None:
+        writes.answer, raised = answer
         for percent in (1, 2):
-            with pytest.raises(TaskCancelled):
-                progress.report(percent, None)
+            with pytest.raises(raised):
+                report(progress, percent)
         progress.close()
         assert writes.values == [(1, None)]
 
-    def test_what_the_timer_hears_is_raised_at_the_next_call(self, reporter: Make, writes: Writes) -> None:
-        progress = reporter(SOON)
-        progress.report(1, None)
-        writes.answer = True
-        progress.report(2, None)
+    def test_that_the_timer_hears_is_raised_at_the_next_call(
+        self, prompt: ProgressReporter, writes: Writes, answer: Any
+    ) -> None:
+        report(prompt, 1)
+        writes.answer, raised = answer
+        report(prompt, 2)
         wait_for(lambda: len(writes.values) == 2, what="the timer's write")
-        with pytest.raises(TaskCancelled):
-            wait_for(lambda: progress.report(3, None), what="the timer's answer")
-        assert (3, None) not in writes.values
-
-    def test_asking_alone_hears_it_too(self, reporter: Make, writes: Writes) -> None:
-        writes.answer = True
-        with pytest.raises(TaskCancelled):
-            reporter(NEVER).report(None, None)
-        assert writes.values == [(None, None)]
-
-    def test_a_lost_attempt_is_heard_and_writes_nothing_more(self, reporter: Make, writes: Writes) -> None:
-        progress = reporter(NEVER)
-        writes.answer = AttemptLost()
-        for _ in range(2):
-            with pytest.raises(AttemptLost):
-                progress.report(1, None)
-        progress.close()
-        assert writes.values == [(1, None)]
-
-    def test_a_lost_attempt_heard_by_the_timer_is_raised_at_the_next_call(self, reporter: Make, writes: Writes) -> None:
-        progress = reporter(SOON)
-        progress.report(1, None)
-        writes.answer = AttemptLost()
-        progress.report(2, None)
-        wait_for(lambda: len(writes.values) == 2, what="the timer's write")
-        with pytest.raises(AttemptLost):
-            wait_for(lambda: progress.report(3, None), what="the lost attempt")
+        with pytest.raises(raised):
+            wait_for(lambda: report(prompt, 3), what="the timer's answer")
         assert writes.values == [(1, None), (2, None)]
 
-    def test_another_error_reaches_the_caller(self, reporter: Make, writes: Writes) -> None:
+    def test_is_heard_by_asking_alone(self, progress: ProgressReporter, writes: Writes) -> None:
+        writes.answer = True
+        with pytest.raises(TaskCancelled):
+            progress.report(None, None)
+        assert writes.values == [(None, None)]
+
+    def test_that_is_another_error_reaches_the_caller(self, progress: ProgressReporter, writes: Writes) -> None:
         writes.answer = TypeError("the detail is not JSON")
         with pytest.raises(TypeError, match="not JSON"):
-            reporter(NEVER).report(1, {"a": object()})
+            progress.report(1, {"a": object()})

@@ -1,8 +1,6 @@
-"""What a report costs that is not written, counted in calls: seconds jitter."""
+"""What a report costs that is not written."""
 
-import sys
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +11,7 @@ from app.core.config import get_settings
 from app.services.execution.attempts import Claim
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.process import ChildProcess
+from tests.support.calls import calls
 from tests.support.settings import settings
 
 NEVER = "3600"
@@ -44,21 +43,6 @@ def task(written: list[tuple[int | None, Any]], monkeypatch: pytest.MonkeyPatch)
         yield reports
         reports.pop_request()
         run._progress.close()
-
-
-def calls(function: Callable[[], None]) -> tuple[int, int]:
-    """How many functions of Python and of C the call of this one leads to."""
-    events: list[str] = []
-
-    def note(_frame: FrameType, event: str, _argument: object) -> None:
-        events.append(event)
-
-    sys.setprofile(note)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return events.count("call") - 1, events.count("c_call") - 1  # without the function itself, and without `setprofile`
 
 
 @pytest.mark.parametrize("detail", [None, {"step": 2}, {"step": 2, "of": 9, "file": "a.csv", "done": 0.5}])

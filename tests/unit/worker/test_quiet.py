@@ -18,20 +18,13 @@ def record(message: str, *args: object) -> logging.LogRecord:
 
 
 class TestTheEndOfAPoolProcess:
-    @pytest.fixture
-    def table(self) -> SlotTable:
-        return SlotTable(1)
-
-    def test_is_put_plainly_where_it_held_no_attempt(self, table: SlotTable) -> None:
-        table.write(SlotState(0, 4711, 1, Phase.IDLE, 1, new_id()))
+    def test_is_put_plainly_where_it_held_no_attempt_and_else_left_to_the_agent(self, table: SlotTable) -> None:
         line = record("Process %r pid:%r exited with %r", "ForkPoolWorker-1", 4711, "signal 9 (SIGKILL)")
+        table.write(SlotState(0, 4711, 1, Phase.RUNNING, 1, new_id()))
+        assert not quiet.shorten_the_end_of_a_child(table, line)
+        table.write(SlotState(0, 4711, 1, Phase.IDLE, 1, new_id()))
         assert quiet.shorten_the_end_of_a_child(table, line)
         assert line.getMessage() == "process 4711 ended (signal 9 (SIGKILL)): a new one takes its place"
-
-    def test_is_left_to_the_agent_where_it_held_one(self, table: SlotTable) -> None:
-        table.write(SlotState(0, 4711, 1, Phase.RUNNING, 1, new_id()))
-        line = record("Process %r pid:%r exited with %r", "ForkPoolWorker-1", 4711, "signal 9 (SIGKILL)")
-        assert not quiet.shorten_the_end_of_a_child(table, line)
 
     def test_changes_no_other_line(self, table: SlotTable) -> None:
         line = record("pidbox received method %s(%s)", "ping", {})

@@ -17,11 +17,6 @@ from app.worker.shared.slot_table import Phase, SlotState, SlotTable, Stop
 PID = 4711
 
 
-@pytest.fixture
-def table() -> SlotTable:
-    return SlotTable(4)
-
-
 class TestASlot:
     def test_shows_what_its_child_holds(self, table: SlotTable) -> None:
         slot, task_id = Slot(table, 2, PID), new_id()
@@ -66,8 +61,9 @@ class TestASlot:
             child_process.replace(None)
 
     def test_is_told_of_an_order_for_its_attempt_alone(self, table: SlotTable) -> None:
-        slot, task_id = Slot(table, 0, PID), new_id()
-        slot.claiming(task_id)
+        slot = Slot(table, 0, PID)
+        assert slot.order() is None
+        slot.claiming(new_id())
         slot.running(1)
         (state,) = table.busy()
         table.order(state, Stop.CANCELLED)
@@ -77,9 +73,6 @@ class TestASlot:
         slot.claiming(new_id())
         slot.running(1)
         assert slot.order() is None
-
-    def test_an_idle_one_has_no_order(self, table: SlotTable) -> None:
-        assert Slot(table, 0, PID).order() is None
 
     def test_without_a_number_nothing_is_written(self, table: SlotTable) -> None:
         slot = Slot()
@@ -127,30 +120,20 @@ class TestReading:
 class TestListening:
     @pytest.fixture
     def slot(self, table: SlotTable) -> Slot:
-        mine = Slot(table, 0, os.getpid())
-        mine.claiming(new_id())
-        mine.running(1)
-        return mine
+        own = Slot(table, 0, os.getpid())
+        own.claiming(new_id())
+        own.running(1)
+        return own
 
-    def test_a_signal_without_an_order_does_nothing(self, slot: Slot) -> None:
+    def test_an_order_is_heard_once_and_a_signal_without_one_never(self, slot: Slot, table: SlotTable) -> None:
         heard: list[Stop] = []
         with slot.listening(heard.append):
             slot.on_signal()
-        assert heard == []
-
-    def test_an_order_is_heard_once(self, slot: Slot, table: SlotTable) -> None:
-        heard: list[Stop] = []
-        with slot.listening(heard.append):
+            assert heard == []
             table.order(table.busy()[0], Stop.HANDED_BACK)
             slot.on_signal()
             slot.on_signal()
         assert heard == [Stop.HANDED_BACK]
-
-    def test_an_order_that_is_older_than_the_body_is_heard_at_its_start(self, slot: Slot, table: SlotTable) -> None:
-        table.order(table.busy()[0], Stop.CANCELLED)
-        heard: list[Stop] = []
-        with slot.listening(heard.append):
-            assert heard == [Stop.CANCELLED]
 
     def test_what_the_listener_raises_goes_through_the_body(self, slot: Slot, table: SlotTable) -> None:
         def refuse(why: Stop) -> None:
@@ -160,10 +143,12 @@ class TestListening:
         with pytest.raises(KeyError), slot.listening(refuse):
             raise AssertionError("the body never starts")
 
-    def test_between_two_bodies_no_order_is_heard(self, slot: Slot, table: SlotTable) -> None:
+    def test_an_order_between_two_bodies_is_heard_at_the_start_of_the_next(self, slot: Slot, table: SlotTable) -> None:
         heard: list[Stop] = []
         with slot.listening(heard.append):
             pass
-        table.order(table.busy()[0], Stop.LOST)
+        table.order(table.busy()[0], Stop.CANCELLED)
         slot.on_signal()
         assert heard == []
+        with slot.listening(heard.append):
+            assert heard == [Stop.CANCELLED]

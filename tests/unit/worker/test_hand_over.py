@@ -1,0 +1,58 @@
+"""How a child hands a success to its parent; tests/integration/test_completions.py has what the parent does with it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from app.core.ids import new_id
+from app.services.execution.successes import Success
+from app.worker.parent.completions import Completions
+from app.worker.shared.hand_over import MAX_BYTES, HandOver
+
+
+@pytest.fixture
+def source() -> Iterator[HandOver]:
+    opened = HandOver()
+    opened.open()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def completions(source: HandOver) -> Completions:
+    """Of the parent, whose thread has not been started."""
+    return Completions(source, 60)
+
+
+def success(result: str | None = None) -> Success:
+    return Success(new_id(), 1, result)
+
+
+def test_a_child_whose_parent_takes_nothing_writes_itself() -> None:
+    assert not HandOver().send(success())
+
+
+def test_a_large_result_is_the_childs_own(completions: Completions, source: HandOver) -> None:
+    assert not source.send(success("9" * MAX_BYTES))
+    assert completions.held() == set()
+
+
+def test_a_parent_that_is_gone_is_noticed(source: HandOver) -> None:
+    source.become_child()  # the only reader is gone
+    assert not source.send(success())
+
+
+def test_what_the_agent_has_read_wakes_the_thread(completions: Completions, source: HandOver) -> None:
+    source.send(success())
+    assert completions.held()
+    assert source.inbox is not None
+    assert source.inbox.recv(9) == b"."
+
+
+def test_a_full_inbox_is_no_error_of_whoever_wakes(completions: Completions, source: HandOver) -> None:
+    inbox = source.inbox
+    for _ in range(10_000):
+        source.wake()
+    assert inbox is not None
+    assert inbox.recv(9) == b"."
+    assert completions.held() == set()
