@@ -1,5 +1,6 @@
 """Commands of the service: `python -m app`, or `task-service-server` where the package is installed."""
 
+import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -14,6 +15,7 @@ from app.catalogue import read_tasks
 from app.core.config import ConfigurationError, get_settings
 from app.db.session import SessionLocal
 from app.errors import InvalidInput, ServiceError
+from app.messaging.loader import check_task_modules
 from app.services.user_service import user_service
 
 cli = typer.Typer(
@@ -73,10 +75,13 @@ def create_admin() -> None:
 @told
 def check() -> None:
     """Read the settings and all tasks. Prints what is wrong, a line each, and exits with 1 if anything is."""
+    check_task_modules(get_settings())
+    logging.disable(logging.ERROR)  # they are printed below
     found, findings = read_tasks()
+    logging.disable(logging.NOTSET)
     for finding in findings:
         typer.echo(finding)
-    typer.echo(f"{len(found)} tasks can be created, {len(findings)} cannot", err=True)
+    typer.echo(f"{len(found)} tasks can be created", err=True)
     if findings:
         raise typer.Exit(1)
 

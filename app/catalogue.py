@@ -13,6 +13,7 @@ from typing import Any
 from app.core.redaction import Parameters
 from app.errors import UnknownTask
 from app.messaging.application import celery_app
+from app.messaging.loader import Finding
 from app.messaging.parameters import TaskParameters, UnusableParameter, parameters_of_task
 from app.messaging.routing import DEFAULT_QUEUE
 
@@ -47,31 +48,19 @@ def redact_args(celery_task_name: str, args: list[Any]) -> list[Any]:
     return (kind.positions if kind else Parameters()).redact(args)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A task that cannot be created because of its signature. `reason` names the parameter and the remedy."""
-
-    celery_task_name: str
-    place: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"task {self.celery_task_name} is not in the catalogue: {self.reason} ({self.place})"
-
-
 @functools.cache
 def read_tasks() -> tuple[dict[str, TaskType], list[Finding]]:
     """Import all task modules. Returns the tasks that may be created, by name, and those that are left out."""
     celery_app.loader.import_default_modules()
     found: dict[str, TaskType] = {}
-    findings: list[Finding] = []
+    findings: list[Finding] = list(celery_app.loader.findings)
     for name, task in sorted(celery_app.tasks.items()):
         if not getattr(task, "catalogue", False) or name.startswith("celery."):
             continue
         try:
             found[name] = _task_type(task)
         except UnusableParameter as error:
-            findings.append(Finding(name, _place(task), str(error)))
+            findings.append(Finding(f"task {name} is not in the catalogue", str(error), _place(task)))
             logger.warning("%s", findings[-1])
     return found, findings
 

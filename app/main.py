@@ -33,6 +33,7 @@ from app.db.session import SessionLocal, dispose_engine, end_idle_transactions
 from app.errors import ServiceError
 from app.live.watcher import running_watcher
 from app.messaging.hints import hint_sender
+from app.messaging.loader import check_task_modules
 from app.services.batched.authenticator import Authenticator
 from app.services.batched.submitter import Submitter
 from app.services.batched.task_lookup import TaskLookup
@@ -69,6 +70,7 @@ TAGS = [
 def create_app() -> FastAPI:
     """An application on the settings of this process."""
     settings = get_settings()
+    check_task_modules(settings)
     app = FastAPI(
         title="Task Service",
         summary="Background tasks over HTTP, on Celery and PostgreSQL.",

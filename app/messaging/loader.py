@@ -1,5 +1,9 @@
 """Celery's loader: what a worker and beat do before their own start, and the import of the task modules."""
 
+import logging
+import traceback
+from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from celery import signals
@@ -7,14 +11,33 @@ from celery.loaders.app import AppLoader
 from kombu.utils.imports import symbol_by_name
 
 from app.core.config import ConfigurationError, Settings, get_settings
+from app.db.outage import first_line
 from app.db.schema_version import await_schema
 from app.messaging import process_logs
+
+logger = logging.getLogger(__name__)
 
 BESIDE_BEAT = "app.beat.process:start"
 
 
+@dataclass(frozen=True)
+class Finding:
+    """Tasks that are left out. `reason` says why and what to do, `place` is the file and line."""
+
+    what: str
+    reason: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason} ({self.place})"
+
+
 class Loader(AppLoader):
     """`loader` of the application."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.findings: list[Finding] = []
 
     def init_worker(self) -> None:
         """Runs first in a worker and in beat; waits for a database that is not migrated.
@@ -37,15 +60,46 @@ class Loader(AppLoader):
         symbol_by_name(BESIDE_BEAT)()
 
     def import_task_module(self, module: str) -> Any:
-        """In the API as well, whose catalogue needs the tasks. Raises ConfigurationError for one of TASK_MODULES."""
+        """Import a module of tasks, in the API as well, whose catalogue needs them.
+
+        A module that raises an error is left out, with a line of the log: everything else goes on.
+        """
         try:
             return super().import_task_module(module)
-        except ImportError as error:
-            if module not in get_settings().task_modules:
-                raise
-            raise ConfigurationError(
-                f"TASK_MODULES names {module}, which cannot be imported: {error} (is its folder on PYTHONPATH?)"
-            ) from error
+        except Exception as error:  # noqa: BLE001 (a user's module raises what it likes)
+            finding = Finding(f"module {module} cannot be imported, its tasks are left out", *_told(error))
+            if finding not in self.findings:
+                self.findings.append(finding)
+                logger.error("%s", finding)  # noqa: TRY400 (one line, which names the place)
+            return None
+
+
+def check_task_modules(settings: Settings) -> None:
+    """Raise ConfigurationError for a module of TASK_MODULES that does not exist. Imports none, but for its package."""
+    missing = [module for module in settings.task_modules if not _exists(module)]
+    if missing:
+        raise ConfigurationError(f"TASK_MODULES names {missing[0]}, which does not exist: is its folder on PYTHONPATH?")
+
+
+def _exists(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError as error:
+        return not f"{module}.".startswith(f"{error.name}.")
+    except Exception:  # noqa: BLE001 (its package raises an error: the import of the module will tell it)
+        return True
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """Return an import's error in one line, and the file and line where it was raised."""
+    place = "an unknown place"
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f"{error.filename}:{error.lineno}"
+    else:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+        if frames:
+            place = f"{frames[-1].filename}:{frames[-1].lineno}"
+    return f"{type(error).__name__}: {first_line(error)}", place
 
 
 def _checked_settings() -> Settings:
@@ -56,4 +110,5 @@ def _checked_settings() -> Settings:
     if missing:
         advice = "put it in .env, or start everything with `python3 run_server.py`"
         raise ConfigurationError(f"{' and '.join(missing)} not set: {advice}")
+    check_task_modules(settings)
     return settings

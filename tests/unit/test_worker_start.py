@@ -3,14 +3,15 @@
 import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from app.celery_app import celery_app
 from app.core.config import ConfigurationError, get_settings
-from app.messaging.loader import Loader
+from app.messaging.loader import Loader, check_task_modules
 from app.worker.bootsteps import ServiceStep, prepare_fork
-from tests.support.services import process_environment
+from tests.support.services import ROOT, process_environment
 from tests.support.sources import run_program
 
 
@@ -22,10 +23,42 @@ def test_a_worker_and_beat_name_what_is_missing(monkeypatch: pytest.MonkeyPatch)
         Loader(celery_app).init_worker()
 
 
-def test_a_module_that_cannot_be_imported_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_does_not_exist_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(get_settings(), "task_modules", ["no_such_company.tasks"])
     with pytest.raises(ConfigurationError, match=r"TASK_MODULES names no_such_company\.tasks.*PYTHONPATH"):
-        celery_app.loader.import_task_module("no_such_company.tasks")
+        check_task_modules(get_settings())
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("def body(order: Order): ...", "NameError: name 'Order' is not defined"),
+        ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("def body(:", "SyntaxError: "),
+    ],
+)
+def test_a_module_that_raises_is_left_out_with_one_line_and_check_exits_with_1(
+    tmp_path: Path, source: str, why: str
+) -> None:
+    (tmp_path / "theirs.py").write_text(
+        "from app.celery_app import celery_app\n"
+        "@celery_app.task(name='theirs.good')\n"
+        f"def good() -> None: ...\n{source}\n"
+    )
+    (tmp_path / "fine.py").write_text(
+        "from app.celery_app import celery_app\n@celery_app.task(name='fine.task')\ndef task() -> None: ...\n"
+    )
+    environment = process_environment({"TASK_MODULES": "theirs,fine", "PYTHONPATH": f"{ROOT}:{tmp_path}"})
+    command = [sys.executable, "-m", "app", "check"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"module theirs cannot be imported, its tasks are left out: {why}")
+    assert line.endswith(f"({tmp_path / 'theirs.py'}:4)")
+    program = "from app.catalogue import catalogue; print('fine.task' in catalogue())"
+    read = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert read.stdout == "True\n"
+    assert read.stderr.splitlines() == [line]
 
 
 def test_a_setting_that_is_refused_is_a_line_of_celerys_command() -> None:
