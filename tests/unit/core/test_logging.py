@@ -108,6 +108,19 @@ class TestJSON:
         assert record.__dict__ == before
 
 
+class TestTheTaskOfALine:
+    ID = "01a2145c-0307-733a-9b76-8a1b56b28223"
+
+    @pytest.fixture(autouse=True)
+    def fields(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(forms, "_fields", [])
+        forms.add_fields(lambda _: {"task_id": self.ID})
+
+    def test_is_named_in_both_forms_and_in_text_once(self, line: Callable[..., str]) -> None:
+        for message in ("Task x received", f"task {self.ID}: attempt 1 is killed"):
+            assert line(message).count(self.ID) == 1 + ('"task_id"' in line(message) and self.ID in message)
+
+
 class TestText:
     def test_keeps_the_look_of_celery_and_of_uvicorn(self) -> None:
         record = logging.LogRecord("celery", logging.INFO, "", 1, "worker1 ready.", (), None)
