@@ -15,6 +15,8 @@ from tests.support.running import lists, messages
 from tests.support.services import Services
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.long
+
 LEDGER = "tests.support.ledger_tasks"
 CLAIM = "app.services.execution.attempts:claim"
 HAND_OVER = "app.worker.shared.hand_over:HandOver.send"

@@ -21,6 +21,8 @@ from tests.support.services import Services
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.long
+
 logger = logging.getLogger(__name__)
 
 LEASE = float(SHORT_LEASE["WORKER_LEASE_SECONDS"])

@@ -20,6 +20,8 @@ from tests.support.running import messages
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.long
+
 logger = logging.getLogger(__name__)
 
 # As deployed: where a criterion counts in seconds of the default lease, and where the lease must play no part.
@@ -30,7 +32,8 @@ LOW, REST = {"priority": "low"}, "high_priority,default"
 
 def gone(*pids: int) -> bool:
     """Whether none of them runs any more."""
-    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+    running = [process for process in psutil.process_iter(["status"]) if process.pid in pids]
+    return all(process.info["status"] == psutil.STATUS_ZOMBIE for process in running)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from tests.support.services import ROOT, Services, process_environment
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.long
+
 SLEEP = "app.tasks.common_tasks.long_running_task"
 SLOTS = 2
 SECRET = "not-for-the-broker-0123456789"

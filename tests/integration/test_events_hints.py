@@ -15,6 +15,8 @@ from tests.support.services import Services
 from tests.support.shared import LATER, Person, module_running
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.long
+
 running = module_running(EVENTS_POLL_SECONDS="3600", EVENTS_STREAMS_PER_USER="100")
 UNHEARD_SECONDS = 0.8
 Listen = Callable[[str], EventReader]

@@ -27,6 +27,8 @@ from tests.support.services import Services, sqlalchemy_url
 from tests.support.settings import on_new_database
 from tests.support.tasks import ERROR, WORKER, claim, new_task
 
+pytestmark = pytest.mark.long
+
 GRACE = 600.0
 ALIVE = WorkerIdentity("alive@test", new_id(), 4712)
 # How the task comes into a state, from pending: Python for the service, SQL for what only time does.

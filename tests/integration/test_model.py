@@ -30,6 +30,8 @@ from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.tasks import LONG_RUNNING
 
+pytestmark = pytest.mark.long
+
 # From one step to the next to try; shares no factor with their number.
 STRIDE = 7
 

@@ -14,6 +14,8 @@ from tests.support.services import Services
 from tests.support.settings import settings
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.long
+
 
 class TestMessages:
     @pytest.fixture

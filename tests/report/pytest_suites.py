@@ -14,7 +14,8 @@ NOTHING_COLLECTED = 5
 NO_SEPARATE_CACHE = ("-p", "no:cacheprovider")
 # Most tests wait for processes to start, to notice, to end. A file stays in one process: its fixtures are shared.
 # One that dies (a test past its time limit ends its process) ends the run: restarted, it left the others waiting for ever.
-PARALLEL = ("--max-worker-restart", "0", "--dist", "loadfile", "-n")
+# In the order of `tests/conftest.py`: by the number of tests, as xdist would have it, the longest files came last.
+PARALLEL = ("--max-worker-restart", "0", "--dist", "loadfile", "--no-loadscope-reorder", "-n")
 
 
 @dataclass(frozen=True)

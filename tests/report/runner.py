@@ -17,8 +17,8 @@ from tests.report.children import stop_on_sigterm
 from tests.report.model import REPORTS, Run, SuiteResult
 
 SUITES = (*pytest_suites.NAMES, *scripts.NAMES)
-# One more than cores is enough to keep them busy; each has a PostgreSQL and a Valkey of its own.
-JOBS = min(4, (os.cpu_count() or 1) + 1)
+# Many tests wait: twice as many as cores keep them busy. Each has a PostgreSQL and a Valkey of its own.
+JOBS = min(4, 2 * (os.cpu_count() or 1))
 LABEL = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "absent": "absent"}
 
 
