@@ -7,7 +7,10 @@
     python performance_test.py http://127.0.0.1:8000     the endpoints of a server that runs on this machine
 
 With a URL: percentiles and requests per second of each endpoint and its ratio to a bare /healthz, measured turn by turn
-with it. Without one, on servers and processes of its own: the same, and the sections below, each against its comparator
+with it. Its tasks are removed at the end, after Ctrl-C too, and so is its account, where an administrator is known:
+FIRST_ADMIN_USERNAME and FIRST_ADMIN_PASSWORD in the environment, in .env or from run_server.py. Else a line names it.
+
+Without a URL, on servers and processes of its own: the same, and the sections below, each against its comparator
 (plain Celery, a hand-written endpoint, Flower, a bare FastAPI application, Redis pub/sub), which are carried along.
 On a shared machine ratios hold and absolute figures drift. A goal that is not reached is told and fails nothing; errors
 are counted and shown, and make the exit code 1. Load goes to loopback addresses alone and is bounded in count and time.
@@ -17,10 +20,13 @@ import argparse
 import compileall
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import httpx
 
 from tests.performance import documents, flames, plots
 from tests.performance import table as tables
@@ -31,6 +37,7 @@ from tests.performance.findings import Findings
 from tests.performance.machine import machine
 from tests.performance.sections import NAMES, WAS_STOPPED, measure_all
 from tests.performance.sizes import FULL, MAX_CLIENTS, MAX_REQUESTS, MAX_ROUNDS, MAX_SECONDS, QUICK, Size
+from tests.support.leftovers import Credentials, known_administrators
 from tests.support.loopback import CannotBegin, loopback
 
 CANNOT, STOPPED = 2, 130
@@ -43,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         chosen = _chosen(options)
         return _measure_url(options) if options.url else _measure_own(options, chosen)
-    except (CannotBegin, OSError) as error:
+    except (CannotBegin, httpx.HTTPError, OSError) as error:
         sys.stderr.write(f"error: {str(error) or type(error).__name__}\n")
         return CANNOT
     except KeyboardInterrupt:
@@ -65,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--requests", type=int, help="of each endpoint and round, at most (2000; without a URL 800)")
     parser.add_argument("--seconds", type=float, help="for each endpoint and round, at most (10; without a URL 4)")
     parser.add_argument("--rounds", type=int, help="how often all take their turn (2; without a URL 1; full: 5)")
-    parser.add_argument("--username", default=os.environ.get("TEST_USERNAME"), help="or TEST_USERNAME; else registers")
+    parser.add_argument(
+        "--username", default=os.environ.get("TEST_USERNAME"), help="or TEST_USERNAME; else a new account"
+    )
     parser.add_argument("--password", default=os.environ.get("TEST_PASSWORD"), help="or TEST_PASSWORD")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument(
@@ -109,7 +118,8 @@ def _size(options: argparse.Namespace) -> Size:
 
 def _measure_url(options: argparse.Namespace) -> int:
     size = _size(options)
-    rows, left = measure_endpoints(size, loopback(options.url), options.username, options.password)
+    given = Credentials(options.username, options.password) if options.username and options.password else None
+    rows, left = measure_endpoints(size, loopback(options.url), given, known_administrators())
     return _report(options, size, options.url, (rows, left), [])
 
 
@@ -124,7 +134,8 @@ def _measure_own(options: argparse.Namespace, chosen: Sequence[str]) -> int:
     with Bench(size, options.flame, fsync=not options.no_fsync) as bench:
         measured: tuple[list[Row], int] = ([], 0)
         if ENDPOINTS in chosen:
-            measured = measure_endpoints(size, loopback(bench.stack.url), None, None)
+            account = Credentials(bench.account.username, bench.account.password)
+            measured = measure_endpoints(size, loopback(bench.stack.url), account, [])
         sections = [name for name in chosen if name != ENDPOINTS]
         found = measure_all(bench, sections, lambda line: print(line, flush=True))
     return _report(options, size, "one uvicorn process of its own, no worker", measured, found)
@@ -139,8 +150,6 @@ def _report(
         print(f"\n{size.clients} clients; {server}\n\n{table(rows)}\n")
     if found:
         print(f"\n{tables.printed(found)}\n")
-    if left:
-        print(f"{left} of the created tasks could not be deleted again: they have the type performance_test")
     if options.json:
         figures = {
             "server": server, "clients": size.clients, "size": size.name, "machine": where,
@@ -182,4 +191,5 @@ def _draw(target: Path, rows: Sequence[Row], title: str, found: Sequence[Finding
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it clears up then too
     sys.exit(main(sys.argv[1:]))

@@ -2,15 +2,18 @@
 """Probes a running server of this machine from outside: `python security_test.py http://127.0.0.1:8000`.
 
 XSS, CSRF, injection, authentication, authorisation, limits, error hygiene: named checks, grouped by OWASP API Security
-category, each in `tests/security/`. Two accounts are registered for it; where registration is closed, give the name and
-password of an administrator. What it creates it deletes again, but for the two accounts without an administrator. Its
-last check runs into the login throttle on purpose: for a while this address may be slowed down. Exit code 0 when all
-checks pass, 1 when one fails, 2 when it could not begin. Only loopback addresses are probed.
+category, each in `tests/security/`. An administrator makes two accounts for it, and deletes them at the end with all
+that is theirs, after Ctrl-C too: the one that is given, else that of FIRST_ADMIN_USERNAME and FIRST_ADMIN_PASSWORD in
+the environment, in .env or from run_server.py. Where none is known the accounts are registered; their tasks, keys and
+logins are removed, and a line names the accounts, which stay. The last check runs into the login throttle on purpose:
+for a while this address may be slowed down. Exit code 0 when all checks pass, 1 when one fails, 2 when it could not
+begin, 130 after Ctrl-C. Only loopback addresses are probed.
 """
 
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,22 +25,23 @@ from tests.security.registry import Result, run_checks
 from tests.security.target import Target, prepare
 from tests.support.loopback import CannotBegin, loopback
 
-CANNOT = 2
+CANNOT, STOPPED = 2, 130
 MARKS = {"passed": "ok", "failed": "FAIL"}
 
 
 def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     try:
-        address = loopback(options.url)
-        target = prepare(address, options.username, options.password)
+        with prepare(loopback(options.url), options.username, options.password) as target:
+            results = _run(target)
     except (CannotBegin, httpx.HTTPError) as error:
         sys.stderr.write(f"error: {error}\n")
         return CANNOT
-    with target:
-        results = _run(target)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return STOPPED
     if options.json:
-        document = {"url": address.url, "checks": [result.as_json() for result in results]}
+        document = {"url": target.address.url, "checks": [result.as_json() for result in results]}
         options.json.write_text(json.dumps(document, indent=2), encoding="utf-8")
     return 1 if any(result.outcome == "failed" for result in results) else 0
 
@@ -67,4 +71,5 @@ def _run(target: Target) -> list[Result]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it clears up then too
     sys.exit(main(sys.argv[1:]))

@@ -184,6 +184,55 @@ class TestEnds:
         assert (revoked.status, revoked.status_reason, revoked.error) == ("revoked", "cancelled", None)
 
 
+class TestWhatCounts:
+    """As the table of docs/writing-tasks.md says."""
+
+    def counts(self, db: Session, task: Task) -> tuple[str, int, int, int, int]:
+        now = task_service.get_task(db, task.id)
+        return now.status.value, now.attempt, now.failures, now.crashes, now.max_attempts
+
+    def test_a_claim_counts_as_an_attempt_and_its_end_at_most_as_one_thing(self, db: Session) -> None:
+        task = new_task(db)
+        assert self.counts(db, task) == ("pending", 0, 0, 0, 1)
+        assert (claim(db, task).failures, self.counts(db, task)) == (0, ("running", 1, 0, 0, 1))
+        rescue.lost(db, Task.id == task.id)
+        claim(db, task)
+        attempts.hand_back(db, task.id, 2, "the worker shut down")
+        assert self.counts(db, task) == ("pending", 2, 0, 1, 1)
+        assert claim(db, task).failures == 0  # self.request.retries
+        attempts.retry_later(db, task.id, 3, ERROR, NextTry(0))  # by the body, beyond the one attempt of the default
+        assert self.counts(db, task) == ("pending", 3, 1, 1, 2)
+        assert claim(db, task).failures == 1
+        attempts.fail(db, task.id, 4, ERROR)
+        assert self.counts(db, task) == ("failed", 4, 2, 1, 2)
+        ends = ["worker_lost", "handed_back", "retried", "failed"]
+        assert [outcome for _, outcome in outcomes(db, task)] == ends
+
+    def test_a_retry_through_the_api_starts_failures_and_losses_anew_and_goes_on_with_attempts(
+        self, db: Session
+    ) -> None:
+        task = new_task(db)
+        claim(db, task)
+        rescue.lost(db, Task.id == task.id)
+        claim(db, task)
+        attempts.retry_later(db, task.id, 2, ERROR, NextTry(0))
+        claim(db, task)
+        attempts.fail(db, task.id, 3, ERROR)
+        task_service.retry_task(db, task.id)
+        assert self.counts(db, task) == ("pending", 3, 0, 0, 2)
+        task = task_service.get_task(db, task.id)
+        assert claim(db, task).failures == 0
+        assert outcomes(db, task)[-1] == (4, "running")
+
+    @pytest.mark.parametrize(("lost", "outcome"), [(False, "revoked"), (True, "worker_lost")])
+    def test_a_cancelled_attempt_counts_as_an_attempt_alone(self, db: Session, lost: bool, outcome: str) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        task_service.cancel(db, task.id)
+        _ = rescue.lost(db, Task.id == task.id) if lost else attempts.fail(db, task.id, 1, ERROR)
+        assert self.counts(db, task) == ("revoked", 1, 0, 0, 1)
+        assert outcomes(db, task) == [(1, outcome)]
+
+
 class TestLoss:
     def test_the_third_one_fails_the_task(self, db: Session) -> None:
         task = new_task(db)

@@ -133,7 +133,7 @@ class Bench:
         return self.sign_in(self.stack)
 
     def sign_in(self, stack: Stack) -> Account:
-        return run(sign_in(loopback(stack.url), None, None))
+        return run(sign_in(loopback(stack.url)))
 
     def filling(self, stack: Stack, user_id: str, name: str, count: int, *args: Any, priority: str = "normal") -> Part:
         """Makes so many pending tasks through the Python API, rows and messages, in a process of its own."""

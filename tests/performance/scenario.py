@@ -1,20 +1,19 @@
-"""What is measured over HTTP: an account, a task to read, the endpoints, and the clearing up."""
+"""What is measured over HTTP: an account, a task to read, and the endpoints."""
 
 import json
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.performance.load import Endpoint, Measured, measure
+from tests.performance.load import Endpoint
 from tests.performance.wire import Answer, Request, ask_once
 from tests.support.loopback import Address, need
 
 API = "/api/v1"
 LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
 FORM = "application/x-www-form-urlencoded"
-CLEANERS = 8
+LOGIN = "POST /auth/login"
 HEALTHZ = Endpoint("GET /healthz", lambda _: Request("GET", "/healthz"))
 
 
@@ -23,6 +22,7 @@ class Account:
     username: str
     password: str
     token: str = ""
+    label: str = "performance test"  # the name of its tasks
 
     def login(self) -> Request:
         form = urlencode({"username": self.username, "password": self.password}).encode()
@@ -32,13 +32,10 @@ class Account:
         return Request("GET", API + path, token=self.token)
 
     def create(self) -> Request:
-        return self.submit(task(LONG_RUNNING, 0, name="performance test", kwargs={"steps": 1}))
+        return self.submit(task(LONG_RUNNING, 0, name=self.label, kwargs={"steps": 1}))
 
     def submit(self, body: dict[str, Any], path: str = "/tasks/") -> Request:
         return Request("POST", API + path, json.dumps(body).encode(), token=self.token)
-
-    def delete(self, task_id: str) -> Request:
-        return Request("DELETE", f"{API}/tasks/{task_id}?force=true", token=self.token)
 
 
 def task(celery_task_name: str, *args: Any, **fields: Any) -> dict[str, Any]:
@@ -47,18 +44,12 @@ def task(celery_task_name: str, *args: Any, **fields: Any) -> dict[str, Any]:
     return {**named, "args": args, **fields}
 
 
-async def sign_in(address: Address, username: str | None, password: str | None) -> Account:
-    """The given account, or a new one where registration is open."""
-    if not (username and password):
-        username, password = f"perf-{secrets.token_hex(6)}", secrets.token_urlsafe(18)
-        body = {"username": username, "email": f"{username}@example.com", "password": password}
-        answer = await ask_once(address, Request("POST", f"{API}/auth/register", json.dumps(body).encode()))
-        need(
-            answer.status,
-            201,
-            "register an account (give --username and --password where registration is closed)",
-            answer.body.decode(errors="replace"),
-        )
+async def sign_in(address: Address) -> Account:
+    """A new account, on a service of the run's own."""
+    username, password = f"perf-{secrets.token_hex(6)}", secrets.token_urlsafe(18)
+    body = {"username": username, "email": f"{username}@example.com", "password": password}
+    answer = await ask_once(address, Request("POST", f"{API}/auth/register", json.dumps(body).encode()))
+    need(answer.status, 201, "register an account", answer.body.decode(errors="replace"))
     account = Account(username, password)
     answer = await ask_once(address, account.login())
     need(answer.status, 200, f"log in as {username}", answer.body.decode(errors="replace"))
@@ -78,17 +69,5 @@ def endpoints(account: Account, task_id: str) -> list[Endpoint]:
         Endpoint("GET /tasks/", lambda _: account.read("/tasks/")),
         Endpoint("GET /tasks/count", lambda _: account.read("/tasks/count")),
         Endpoint("POST /tasks/", lambda _: account.create(), expected=201, keep=True),
-        Endpoint("POST /auth/login", lambda _: account.login(), share=0.1),
+        Endpoint(LOGIN, lambda _: account.login(), keep=True, share=0.1),
     ]
-
-
-async def clear_up(address: Address, account: Account, answers: Sequence[Answer]) -> int:
-    """Delete the tasks that were created; how many of them are left."""
-    ids: list[Any] = [answer.json()["id"] for answer in answers]
-    deleted: Measured = await measure(
-        address,
-        Endpoint("DELETE", lambda number: account.delete(ids[number]), expected=204),
-        CLEANERS, len(ids), 120,
-    )  # fmt: skip
-    accepted = deleted.errors["HTTP 202"]  # still running: deleted at its end
-    return len(ids) - len(deleted.latencies) - accepted

@@ -3,7 +3,8 @@
 import time
 
 from tests.security.registry import HANDLED, INJECTION, REFUSED, check, expect, expect_status
-from tests.security.target import API, Target
+from tests.security.target import Target
+from tests.support.leftovers import API
 
 SQL = (
     "' OR '1'='1",

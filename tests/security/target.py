@@ -1,6 +1,5 @@
 """The server that is probed: two accounts on it, a task of one of them, and ways to ask."""
 
-import secrets
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,9 +9,9 @@ from typing import Any, Self
 
 import httpx
 
+from tests.support.leftovers import API, Credentials, Leftovers, known_administrators
 from tests.support.loopback import Address, need
 
-API = "/api/v1"
 SECONDS = 15.0
 
 
@@ -28,16 +27,15 @@ class Account:
 
 @dataclass
 class Target:
-    """Alice owns `task`; Mallory wants it. `admin` is there where an administrator's credentials were given."""
+    """Alice owns `task`; Mallory wants it. What a check makes beside, on a server that is weak, is noted as well."""
 
     address: Address
     http: httpx.Client
     alice: Account
     mallory: Account
-    task: dict[str, Any]
-    admin_token: str | None = None
+    leftovers: Leftovers
+    task: dict[str, Any] = field(default_factory=dict)
     created: list[tuple[str, str]] = field(default_factory=list)  # tasks: their ids, and their owners' ids
-    keys: list[tuple[str, str]] = field(default_factory=list)
 
     def ask(self, method: str, path: str, token: str | None = None, **options: Any) -> httpx.Response:
         """One request to a path below the API (or to any path that begins with `//`), with a bearer token or without."""
@@ -46,9 +44,16 @@ class Target:
             headers.setdefault("Authorization", f"Bearer {token}")
         url = path[1:] if path.startswith("//") else API + path
         answer = self.http.request(method, url, headers=headers, **options)
-        if (method, path, answer.status_code) == ("POST", "/tasks/", httpx.codes.CREATED):
-            self.created.append((answer.json()["id"], answer.json()["user_id"]))
+        if (method, answer.status_code) == ("POST", httpx.codes.CREATED):
+            self._note(path, options, answer)
         return answer
+
+    def _note(self, path: str, options: dict[str, Any], answer: httpx.Response) -> None:
+        if path == "/tasks/":
+            self.created.append((answer.json()["id"], answer.json()["user_id"]))
+        elif path in {"/auth/register", "/users/"}:
+            body = options["json"]
+            self.leftovers.note(Credentials(body["username"], body["password"]), answer.json()["id"])
 
     def ask_login(self, username: str, password: str, **options: Any) -> httpx.Response:
         return self.ask("POST", "/auth/login", data={"username": username, "password": password}, **options)
@@ -74,7 +79,7 @@ class Target:
 
     def login(self, account: Account) -> dict[str, Any]:
         """Another login of this account."""
-        return _login(self.http, account.username, account.password)
+        return self.leftovers.log_in(Credentials(account.username, account.password))
 
     def new_task(self, owner: Account | None = None, **fields: Any) -> httpx.Response:
         """Create a task, of Mallory by default, that is due tomorrow; it is deleted at the end."""
@@ -84,19 +89,7 @@ class Target:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        try:
-            self._clear_up()
-        finally:
-            self.http.close()
-
-    def _clear_up(self) -> None:
-        for task_id, owner in self.created:
-            ask = self.as_alice if owner == self.alice.id else self.as_mallory
-            ask("DELETE", f"/tasks/{task_id}", params={"force": "true"})
-        for key_id, token in self.keys:
-            self.ask("DELETE", f"/auth/api-keys/{key_id}", token)
-        for account in (self.alice, self.mallory) if self.admin_token else ():
-            self.ask("DELETE", f"/users/{account.id}", self.admin_token)
+        self.leftovers.clear_up()
 
 
 def task_body() -> dict[str, Any]:
@@ -110,42 +103,29 @@ def task_body() -> dict[str, Any]:
 
 
 def prepare(address: Address, username: str | None, password: str | None) -> Target:
-    """Make the two accounts, by registration or as the administrator whose credentials were given, and the task."""
-    http = httpx.Client(base_url=address.url, timeout=SECONDS, trust_env=False)
+    """Make the two accounts and the task: as the given administrator, as the service's first one, or by registration."""
+    leftovers = Leftovers.at(address)
     try:
-        admin = _login(http, username, password)["access_token"] if username and password else None
-        alice, mallory = _account(http, "alice", admin), _account(http, "mallory", admin)
-        target = Target(address, http, alice, mallory, {}, admin)
-        created = target.new_task(alice)
+        if username and password:
+            leftovers.use_administrator(Credentials(username, password))
+        else:
+            leftovers.find_administrator(known_administrators())
+        target = Target(
+            address, leftovers.http, _account(leftovers, "alice"), _account(leftovers, "mallory"), leftovers
+        )
+        created = target.new_task(target.alice)
         need(created.status_code, 201, "create a task", created.text)
     except BaseException:
-        http.close()
+        leftovers.clear_up()
         raise
     target.task = created.json()
     return target
 
 
-def _account(http: httpx.Client, name: str, admin: str | None) -> Account:
-    username, password = f"{name}-{secrets.token_hex(5)}", secrets.token_urlsafe(18)
-    body = {"username": username, "email": f"{username}@example.com", "password": password}
-    if admin:
-        answer = http.post(f"{API}/users/", json=body, headers={"Authorization": f"Bearer {admin}"})
-        need(answer.status_code, 201, "create an account as the given user, who must be an administrator", answer.text)
-    else:
-        answer = http.post(f"{API}/auth/register", json=body)
-        need(
-            answer.status_code,
-            201,
-            "register (where registration is closed, give --username and --password of an administrator)",
-            answer.text,
-        )
-    tokens = _login(http, username, password)
+def _account(leftovers: Leftovers, name: str) -> Account:
+    user, credentials = leftovers.new_account(name)
+    tokens = leftovers.log_in(credentials)
     return Account(
-        answer.json()["id"], username, body["email"], password, tokens["access_token"], tokens["refresh_token"]
-    )
-
-
-def _login(http: httpx.Client, username: str, password: str) -> dict[str, Any]:
-    answer = http.post(f"{API}/auth/login", data={"username": username, "password": password})
-    need(answer.status_code, 200, f"log in as {username}", answer.text)
-    return dict(answer.json())
+        user["id"], user["username"], user["email"], credentials.password, tokens["access_token"],
+        tokens["refresh_token"],
+    )  # fmt: skip

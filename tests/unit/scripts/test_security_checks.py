@@ -57,4 +57,14 @@ class TestCommand:
 
     def test_a_server_that_is_not_there_is_a_line(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert security_test.main([f"http://127.0.0.1:{free_loopback_port()}"]) == 2
-        assert capsys.readouterr().err.startswith("error: ")
+        said = capsys.readouterr()
+        assert said.err.startswith("error: ")
+        assert said.out == ""
+
+    def test_names_the_accounts_that_it_cannot_delete(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with WeakService() as service:
+            assert security_test.main([service.url]) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left behind: ")]
+        assert "alice-" in line
+        assert "mallory-" in line
+        assert "DELETE /api/v1/users/ID" in line

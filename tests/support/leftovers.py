@@ -1,0 +1,244 @@
+"""What a script makes on a running service, and its removal. Nothing is made that `clear_up` does not ask for again.
+
+An administrator deletes the accounts with all that is theirs. Without one they stay, and a line says so: the service
+lets nobody delete the own account.
+"""
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import httpx
+
+from app.launcher.envfile import read_env
+from tests.support.loopback import Address, need
+from tests.support.services import ROOT
+
+API = "/api/v1"
+ANSWER_SECONDS = 15.0
+CLEAR_UP_SECONDS = 120.0
+PAUSE_SECONDS = 0.2
+CLEANERS = 8
+PAGE = 200
+NAMES = ("FIRST_ADMIN_USERNAME", "FIRST_ADMIN_PASSWORD")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    username: str
+    password: str
+
+    @classmethod
+    def of(cls, values: Mapping[str, str]) -> Self | None:
+        """The first administrator's, as the service itself is given them."""
+        username, password = (values.get(name) for name in NAMES)
+        return cls(username, password) if username and password else None
+
+
+def known_administrators() -> list[Credentials]:
+    """Who may be one here: named by the environment or `.env`, or made by `run_server.py`."""
+    sources = ({**read_env(ROOT / ".env"), **os.environ}, read_env(ROOT / ".data" / "env"))
+    return [found for source in sources if (found := Credentials.of(source))]
+
+
+@dataclass
+class Leftovers:
+    """The accounts that were asked for, each noted before its request: an answer may get lost, the account not."""
+
+    http: httpx.Client
+    admin: Credentials | None = None
+    admin_token: str | None = None
+    accounts: dict[str, Credentials] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+    borrowed: Credentials | None = None  # an account of the user's own: it stays, and so do the tasks of other names
+    label: str = ""
+    logins: list[str] = field(default_factory=list)  # of the borrowed account
+    tasks: int = 0  # that could not be deleted
+
+    @classmethod
+    def at(cls, address: Address, **more: Any) -> Self:
+        return cls(httpx.Client(base_url=address.url, timeout=ANSWER_SECONDS, trust_env=False), **more)
+
+    # -- making ------------------------------------------------------------------------------------------------------
+
+    def find_administrator(self, candidates: Sequence[Credentials]) -> None:
+        """Whoever of them can log in and is one."""
+        for each in candidates:
+            answer = self._login(each)
+            token = str(answer.json()["access_token"]) if answer.status_code == httpx.codes.OK else ""
+            if token and self._ask("GET", "/users/me", token).json().get("role") == "admin":
+                self.admin, self.admin_token = each, token
+                return
+
+    def use_administrator(self, admin: Credentials) -> None:
+        """The one that the user has named. Raises CannotBegin; whether it is one, the first account tells."""
+        self.admin, self.admin_token = admin, self.log_in(admin)["access_token"]
+
+    def log_in(self, credentials: Credentials) -> dict[str, Any]:
+        answer = self._login(credentials)
+        need(answer.status_code, httpx.codes.OK, f"log in as {credentials.username}", answer.text)
+        return dict(answer.json())
+
+    def new_account(self, name: str) -> tuple[dict[str, Any], Credentials]:
+        """The user and the password, made by the administrator or, where none is known, by registration."""
+        credentials = Credentials(f"{name}-{secrets.token_hex(5)}", secrets.token_urlsafe(18))
+        body = {**vars(credentials), "email": f"{credentials.username}@example.com"}
+        self.note(credentials, "id unknown")
+        path = "/users/" if self.admin else "/auth/register"
+        try:
+            answer = self._ask("POST", path, self.admin_token, json=body)
+        except httpx.ConnectError:
+            del self.accounts[credentials.username]  # never asked for
+            raise
+        if answer.is_client_error:
+            del self.accounts[credentials.username]  # refused
+        closed = "register (where registration is closed, give --username and --password of an administrator)"
+        made_by_admin = "create an account as the given user, who must be an administrator"
+        need(answer.status_code, httpx.codes.CREATED, made_by_admin if self.admin else closed, answer.text)
+        user = dict(answer.json())
+        self.note(credentials, user["id"])
+        return user, credentials
+
+    def note(self, credentials: Credentials, user_id: str) -> None:
+        """An account of this name is, or may be, of this run."""
+        self.accounts[credentials.username] = credentials
+        self.ids[credentials.username] = user_id
+
+    # -- clearing up -------------------------------------------------------------------------------------------------
+
+    def clear_up(self) -> None:
+        """Remove everything, or say in a line what stays. A server that is gone is such a line, no error."""
+        deadline = time.monotonic() + CLEAR_UP_SECONDS
+        try:
+            if self.borrowed:
+                with _told():
+                    self._give_back(self.borrowed, deadline)
+            if self.admin:
+                with _told():
+                    token = self._token_of(self.admin, self.admin_token)
+                    self._delete_accounts(token, deadline)
+                    self._ask("POST", "/auth/logout", token)
+            for credentials in [*self.accounts.values()] if not self.admin else ():
+                with _told():
+                    self._empty_account(credentials, deadline)
+        finally:
+            self._tell()
+            self.http.close()
+
+    def _delete_tasks(self, token: str, deadline: float, **params: str) -> None:
+        """Delete the tasks in this list until it is empty. A running one goes when it has ended."""
+        with ThreadPoolExecutor(CLEANERS) as pool:
+            while ids := self._list_tasks(token, params):
+                statuses = list(pool.map(lambda each: self._delete_task(each, token), ids))
+                refused = sum(status not in {202, 204, 404} for status in statuses)
+                if refused == len(ids) or time.monotonic() > deadline:
+                    self.tasks += len(ids)
+                    return
+                if not {204, 404} & set(statuses):
+                    time.sleep(PAUSE_SECONDS)
+
+    def _delete_accounts(self, admin: str, deadline: float) -> None:
+        found = self._find_users(admin)
+        for username in [*self.accounts]:
+            if username not in found or self._delete_account(found[username], admin, deadline):
+                del self.accounts[username]
+
+    def _delete_account(self, user_id: str, admin: str, deadline: float) -> bool:
+        while True:
+            self._delete_tasks(admin, deadline, user_id=user_id)
+            status = self._ask("DELETE", f"/users/{user_id}", admin).status_code
+            if status != httpx.codes.CONFLICT or self.tasks or time.monotonic() > deadline:
+                return status == httpx.codes.NO_CONTENT
+            # A request that was cut off has still made a task.
+
+    def _find_users(self, admin: str) -> dict[str, str]:
+        """Ids by the names that were noted. They are among the newest: the list ends with the first one made."""
+        found: dict[str, str] = {}
+        first = next(iter(self.accounts), None)
+        for page in self._pages("/users/", admin, {}) if first else ():
+            found |= {user["username"]: user["id"] for user in page if user["username"] in self.accounts}
+            if first in found:
+                break
+        return found
+
+    def _empty_account(self, credentials: Credentials, deadline: float) -> None:
+        """Remove what the owner of an account may remove: the tasks, the API keys, the logins."""
+        answer = self._login(credentials)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            del self.accounts[credentials.username]  # never made
+            return
+        token = answer.raise_for_status().json()["access_token"]
+        self.ids[credentials.username] = self._ask("GET", "/users/me", token).json()["id"]
+        self._delete_tasks(token, deadline)
+        for page in self._pages("/auth/api-keys", token, {}):
+            for key in page:
+                self._ask("DELETE", f"/auth/api-keys/{key['id']}", token)
+        self._ask("DELETE", "/auth/sessions", token)
+        self._ask("POST", "/auth/logout", token)
+
+    def _give_back(self, account: Credentials, deadline: float) -> None:
+        """Remove what was made in an account of the user's own."""
+        token = self._token_of(account, None)
+        self._delete_tasks(token, deadline, name=self.label)
+        with ThreadPoolExecutor(CLEANERS) as pool:
+            list(pool.map(lambda each: self._ask("POST", "/auth/logout", each), [*self.logins, token]))
+
+    def _tell(self) -> None:
+        if self.tasks:
+            _say(f"left behind: {self.tasks} tasks that could not be deleted")
+        if self.accounts:
+            named = ", ".join(f"{username} ({self.ids[username]})" for username in self.accounts)
+            itself = " The script does it itself with FIRST_ADMIN_USERNAME and FIRST_ADMIN_PASSWORD in .env"
+            _say(
+                f"left behind: the accounts {named}, whose passwords nobody has. An administrator removes each with "
+                f"DELETE {API}/users/ID.{'' if self.admin else itself}"
+            )
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+
+    def _ask(self, method: str, path: str, token: str | None, **options: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return self.http.request(method, API + path, headers=headers, **options)
+
+    def _login(self, credentials: Credentials) -> httpx.Response:
+        return self.http.post(f"{API}/auth/login", data=vars(credentials))
+
+    def _token_of(self, account: Credentials, token: str | None) -> str:
+        """This one while it is good, else a new one: a measurement may outlast it."""
+        if token and self._ask("GET", "/users/me", token).status_code == httpx.codes.OK:
+            return token
+        return str(self._login(account).raise_for_status().json()["access_token"])
+
+    def _list_tasks(self, token: str, params: Mapping[str, str]) -> list[str]:
+        return [task["id"] for page in self._pages("/tasks/", token, params) for task in page]
+
+    def _delete_task(self, task_id: str, token: str) -> int:
+        return self._ask("DELETE", f"/tasks/{task_id}", token, params={"force": "true"}).status_code
+
+    def _pages(self, path: str, token: str, params: Mapping[str, str]) -> Iterator[list[dict[str, Any]]]:
+        answer = self._ask("GET", path, token, params={**params, "limit": PAGE})
+        while True:
+            answer.raise_for_status()
+            yield answer.json()
+            if "next" not in answer.links:
+                return
+            answer = self.http.get(answer.links["next"]["url"], headers={"Authorization": f"Bearer {token}"})
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, ValueError, LookupError) as error:  # no answer, or one of another shape
+        _say(f"clearing up ended early: {type(error).__name__}: {error}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
