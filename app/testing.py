@@ -150,6 +150,8 @@ class UnwrittenAttempt:
     reports: list[Report] = field(default_factory=list)
     # How it ended, and with what: a result, an error, a reason.
     ends: list[tuple[Outcome, Any]] = field(default_factory=list)
+    # The error as the row shows it.
+    shown: AttemptError | None = None
     next_try: NextTry | None = None
     left_to_the_parent: bool = False
 
@@ -172,7 +174,6 @@ class UnwrittenAttempt:
     def told(self) -> TaskRun:
         """What has become of it."""
         ((outcome, with_what),) = self.ends
-        ended_badly = isinstance(with_what, BaseException)
         percents = [report.percent for report in self.reports if report.percent is not None]
         details = [report.detail for report in self.reports if report.detail is not None]
         succeeded = outcome == "succeeded"
@@ -181,8 +182,8 @@ class UnwrittenAttempt:
             status=STATUS_AFTER[outcome],
             outcome=outcome,
             result=with_what if succeeded else None,
-            error=describe(with_what) if ended_badly else None,
-            exception=with_what if ended_badly else None,
+            error=self.shown,
+            exception=with_what if isinstance(with_what, BaseException) else None,
             progress=ALL if succeeded else percents[-1] if percents else 0,
             progress_detail=details[-1] if details else None,
             reports=self.reports,
@@ -218,14 +219,20 @@ class UnwrittenAttempt:
         self.left_to_the_parent = later
 
     def fail(self, error: BaseException) -> None:
-        self.ends.append(("revoked", "cancelled") if self._is_cancelled else ("failed", error))
+        self._end_badly("failed", error)
 
     def retry_later(self, error: BaseException | None, following: NextTry) -> None:
+        if self._end_badly("retried", error):
+            self.next_try = following
+
+    def _end_badly(self, outcome: Outcome, error: BaseException | None) -> bool:
+        """Note the error while its secrets are known. False where a cancellation makes it a revocation."""
         if self._is_cancelled:
-            self.ends.append(("revoked", "cancelled"))
-            return
-        self.ends.append(("retried", error))
-        self.next_try = following
+            self.revoke("cancelled")
+            return False
+        self.shown = None if error is None else describe(error)
+        self.ends.append((outcome, error))
+        return True
 
     def revoke(self, reason: str) -> None:
         self.ends.append(("revoked", reason))

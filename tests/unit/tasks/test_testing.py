@@ -129,6 +129,18 @@ class TestFailure:
         assert (run.error.type, run.error.message) == ("ValueError", "no ***")
         assert isinstance(run.exception, ValueError)
 
+    def test_a_secret_is_hidden_wherever_the_exception_keeps_it(self, define: Define) -> None:
+        class Refused(Exception):
+            def __str__(self) -> str:
+                return "correct-horse-battery was refused"
+
+        def work(self: Any, password: str) -> None:
+            raise Refused
+
+        run = run_task(define(work), "correct-horse-battery")
+        assert run.error is not None
+        assert run.error.message == "*** was refused"
+
     @pytest.mark.parametrize(
         ("failures", "status", "retry"), [(0, "pending", 5), (1, "pending", 10), (2, "failed", None)]
     )
