@@ -58,7 +58,7 @@ def read_tasks() -> tuple[dict[str, TaskType], list[Finding]]:
         if not getattr(task, "catalogue", False) or name.startswith("celery."):
             continue
         try:
-            found[name] = _task_type(task)
+            found[name] = type_of(task)
         except UnusableParameter as error:
             findings.append(Finding(f"task {name} is not in the catalogue", str(error), _place(task)))
             logger.warning("%s", findings[-1])
@@ -86,7 +86,8 @@ def find_type(celery_task_name: str) -> TaskType:
     return found
 
 
-def _task_type(task: Any) -> TaskType:
+def type_of(task: Any) -> TaskType:
+    """The entry of one task. Raises UnusableParameter."""
     parameters = parameters_of_task(task)
     summary, _, description = (inspect.getdoc(task) or task.name).partition("\n")
     attempts, named = _attempts(task)

@@ -241,7 +241,7 @@ class SettingFields(BaseSettings):
     task_modules: Listed[str] = Field(
         [],
         examples=["mycompany.tasks"],
-        description="Modules with your tasks, for API and workers: `mycompany.tasks`.",
+        description="Modules with your tasks, for API, workers and beat: `mycompany.tasks`.",
     )
     worker_heartbeat_seconds: float = Field(3, gt=0, description="Seconds between two heartbeats of a worker.")
     worker_lease_seconds: float = Field(

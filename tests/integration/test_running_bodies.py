@@ -73,6 +73,42 @@ class TestArguments:
         assert started(ledger) == [self.GOT.strip()]
 
 
+class TestAppTesting:
+    """`app.testing` tells of a body what the record says once a worker has run it."""
+
+    CASES = (
+        *(("return_result", kind) for kind in ("dataclass", "exact", "set", "int_keys", "nan", "object", "surrogate")),
+        *(("report_detail", kind, "GATE") for kind in ("exact", "dataclass", "nan", "surrogate_key")),
+        ("echo", 1, ["x", {"y": None}]),
+        ("invoice", {"number": 7}, "2026-11-25"),
+        ("retry_with_what_is_not_json",),
+        ("retry_at_the_end_of_time",),
+        ("hooked", "LEDGER", "fail"),
+        ("stumble",),
+    )
+
+    @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case[:2])))
+    def test_agrees_with_a_worker(self, running: Running, tmp_path: Path, gate: Path, case: tuple[Any, ...]) -> None:
+        from app.testing import run_task
+        from tests.support import example_tasks
+
+        def filled(ledger: str) -> tuple[list[Any], dict[str, Any]]:
+            files = {"GATE": str(gate), "LEDGER": str(tmp_path / ledger)}
+            args = [files.get(value, value) if isinstance(value, str) else value for value in case[1:]]
+            return args, {"ledger": str(tmp_path / ledger)} if case[0] == "invoice" else {}
+
+        gate.touch()
+        args, kwargs = filled("worker")
+        record = running.run(case[0], *args, kwargs=kwargs)
+        args, kwargs = filled("testing")
+        run = run_task(getattr(example_tasks, case[0]), *args, **kwargs)
+        error = None if run.error is None else {"type": run.error.type, "message": run.error.message}
+        told = [run.status, run.result, run.progress, run.progress_detail, error]
+        said = [record[name] for name in ("status", "result", "progress", "progress_detail", "error")]
+        assert json.dumps(told) == json.dumps(said)
+        assert lines(tmp_path / "testing") == lines(tmp_path / "worker")
+
+
 class TestLogLines:
     @pytest.mark.parametrize(("status", "last"), [("succeeded", "succeeded in"), ("failed", "raised unexpected")])
     def test_celerys_lines_about_a_task_carry_its_id(self, running: Running, status: str, last: str) -> None:

@@ -18,7 +18,7 @@ ROOMS = (
     "app.services.batched", "app.services",
     "app.live", "app.maintenance", "app.beat",
     "app.worker.shared", "app.worker.child", "app.worker.parent", "app.worker",
-    "app.celery_app", "app.celery", "app.tasks",
+    "app.celery_app", "app.celery", "app.tasks", "app.testing",
     "app.api.http", "app.api", "app.main",
     "app.migrations", "app.launcher", "app.__main__",
 )  # fmt: skip

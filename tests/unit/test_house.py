@@ -112,7 +112,7 @@ class TestImporting:
     def test_it_reads_no_settings_and_patches_nothing(self) -> None:
         """With settings that are refused: whatever reads them raises."""
         program = (
-            "import app.celery_app, app.tasks, app.worker.bootsteps, app.catalogue, app.beat.scheduler;"
+            "import app.celery_app, app.tasks, app.worker.bootsteps, app.catalogue, app.beat.scheduler, app.testing;"
             "from celery.app import trace; from celery.utils.saferepr import saferepr; from celery import signals;"
             "from kombu.transport import TRANSPORT_ALIASES;"
             "assert trace.saferepr is saferepr and 'app' not in TRANSPORT_ALIASES['redis'];"

@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 from pydantic import AfterValidator, BaseModel, Field
 
-from app.catalogue import TaskType, _task_type, catalogue, find_type
+from app.catalogue import TaskType, catalogue, find_type, type_of
 from app.errors import InvalidArguments, UnknownTask
 from tests.support.sources import SHIPPED_TASKS
 
@@ -18,7 +18,7 @@ class Order(BaseModel):
 
 
 def entry(app: Celery, function: Any, **options: Any) -> TaskType:
-    return _task_type(app.task(name=f"test.{function.__name__}.{id(function)}", shared=False, **options)(function))
+    return type_of(app.task(name=f"test.{function.__name__}.{id(function)}", shared=False, **options)(function))
 
 
 class TestSchema:

@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 
 from tests.support.settings import settings
-from tests.unit.tasks.fake_run import Define
+from tests.unit.tasks.claimed import Define
 from tests.unit.tasks.smtp_server import Configure, Mailbox, smtp_server
 
 

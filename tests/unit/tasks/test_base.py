@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Reject
 
 from app.core.coroutines import CoroutineRunner, coroutine_runner
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
-from app.services.execution.attempts import Claim
+from app.testing import TaskRun, TaskRunner, run_task
 from app.worker.child.record_runner import takes_task_id
-from tests.unit.tasks.fake_run import Define, FakeRun, a_claim, end_of, running
+from tests.unit.tasks.claimed import Define, claimed
 
 
 @pytest.fixture
@@ -75,16 +75,15 @@ class TestAsyncBody:
             raise ConnectionError("away")
 
         task = define(flaky, autoretry_for=(ConnectionError,), retry_backoff=True)
-        assert end_of(task, FakeRun(a_claim(max_attempts=4)), raises=Retry)[0] == "retried"
+        assert run_task(task).outcome == "retried"
 
     def test_a_cancellation_ends_it(self, define: Define) -> None:
         async def count(self: Any) -> None:
             for _ in self.track(range(5)):
                 await asyncio.sleep(0)
 
-        run = FakeRun(stop_at=(2, TaskCancelled))
-        assert end_of(define(count), run, raises=Ignore) == ("revoked", "cancelled")
-        assert run.percents == [0, 20]
+        run = TaskRunner(cancel_after=2).run(define(count))
+        assert (run.status, run.percents) == ("revoked", [0, 20])
 
 
 class TestTrack:
@@ -104,9 +103,7 @@ class TestTrack:
             for _ in self.track(iterable, total):
                 pass
 
-        run = FakeRun()
-        end_of(define(work), run)
-        assert run.percents == percents
+        assert run_task(define(work)).percents == percents
 
     def test_the_report_comes_before_the_item(self, define: Define) -> None:
         done: list[int] = []
@@ -114,7 +111,7 @@ class TestTrack:
         def work(self: Any) -> None:
             done.extend(self.track(range(10)))
 
-        end_of(define(work), FakeRun(stop_at=(4, TaskCancelled)), raises=Ignore)
+        TaskRunner(cancel_after=4).run(define(work))
         assert done == [0, 1, 2]
 
     def test_fractions_are_cut(self, define: Define) -> None:
@@ -122,9 +119,7 @@ class TestTrack:
             self.update_progress(33.9, {"a": 1})
             self.update_progress(None)
 
-        run = FakeRun()
-        end_of(define(work), run)
-        assert run.reports == [(33, {"a": 1}), (None, None)]
+        assert run_task(define(work)).reports == [(33, {"a": 1}), (None, None)]
 
 
 class TestTaskId:
@@ -145,68 +140,75 @@ class TestEnd:
         def work(self: Any, day: str) -> dict[str, Any]:
             return {"day": datetime(2026, 11, 24, tzinfo=UTC), "given": day}
 
-        run = FakeRun(a_claim(args=["today"]))
-        assert end_of(define(work), run) == ("succeeded", {"day": "2026-11-24T00:00:00Z", "given": "today"})
+        run = run_task(define(work), "today")
+        assert (run.status, run.result) == ("succeeded", {"day": "2026-11-24T00:00:00Z", "given": "today"})
 
     @pytest.mark.parametrize("result", [object(), float("nan"), {"a": float("inf")}])
     def test_a_result_that_is_no_json_fails_it(self, define: Define, result: Any) -> None:
         def work(self: Any) -> Any:
             return result
 
-        outcome, error = end_of(define(work), FakeRun(), raises=(TypeError, ValueError))
-        assert outcome == "failed"
-        assert isinstance(error, TypeError | ValueError)
+        run = run_task(define(work))
+        assert run.outcome == "failed"
+        assert isinstance(run.exception, TypeError | ValueError)
 
     @pytest.mark.parametrize(
         ("raised", "end"),
         [
             (TaskCancelled(), ("revoked", "cancelled")),
             (Ignore(), ("revoked", "ignored")),
-            (AttemptLost(), ("left", None)),
-            (AttemptHandedBack(), ("handed back", None)),
+            (AttemptLost(), ("lost", None)),
+            (AttemptHandedBack(), ("handed_back", None)),
         ],
     )
     def test_an_order_that_the_body_raises(self, define: Define, raised: Exception, end: tuple[str, str]) -> None:
         def work(self: Any) -> None:
             raise raised
 
-        assert end_of(define(work), FakeRun(), raises=Ignore) == end
+        attempt = claimed()
+        assert attempt.trace(define(work)) == "IGNORED"
+        assert attempt.ends == [end]
 
     def test_a_body_told_to_stop_that_makes_an_error_of_it_is_handed_back_all_the_same(self, define: Define) -> None:
         def work(self: Any) -> None:
-            run.stopped = AttemptHandedBack
+            attempt.stopped = AttemptHandedBack
             raise ValueError("on its way out")
 
-        run = FakeRun()
-        assert end_of(define(work), run, raises=Ignore) == ("handed back", None)
+        attempt = claimed()
+        assert attempt.trace(define(work)) == "IGNORED"
+        assert attempt.ends == [("handed_back", None)]
 
     def test_the_bodys_own_exit_fails_it(self, define: Define) -> None:
         def work(self: Any) -> None:
             sys.exit("as a script ends")
 
-        outcome, error = end_of(define(work), FakeRun(), raises=RuntimeError)
+        attempt = claimed()
+        assert attempt.trace(define(work)) == "FAILURE"
+        ((outcome, error),) = attempt.ends
         assert (outcome, str(error)) == ("failed", "as a script ends")
 
     def test_an_exit_that_a_signal_raised_is_left_to_the_parent(self, define: Define) -> None:
         def work(self: Any) -> None:
             sys.exit(-(256 - 15))  # as billiard's handler of SIGTERM does
 
-        run = FakeRun()
-        with running(task := define(work), run), pytest.raises(SystemExit):
-            task()
-        assert run.ends == []
+        attempt = claimed()
+        with pytest.raises(SystemExit):
+            attempt.trace(define(work))
+        assert attempt.ends == []
 
     def test_a_rejection_fails_it(self, define: Define) -> None:
         def work(self: Any) -> None:
             raise Reject("no")
 
-        assert end_of(define(work), FakeRun(), raises=Reject)[0] == "failed"
+        attempt = claimed()
+        assert attempt.trace(define(work)) == "REJECTED"
+        assert attempt.ends[0][0] == "failed"
 
     def test_a_body_may_call_its_own_task_as_a_function(self, define: Define) -> None:
         def factorial(self: Any, number: int) -> int:
             return 1 if number < 2 else number * self(number - 1)
 
-        assert end_of(define(factorial), FakeRun(a_claim(args=[4]))) == ("succeeded", 24)
+        assert run_task(define(factorial), 4).result == 24
 
 
 class TestACoroutineThatNeverBegan:
@@ -240,31 +242,34 @@ class TestACoroutineThatNeverBegan:
 class TestPlainErrors:
     """What the body raises where Celery was not asked for a retry."""
 
-    def attempt(self, define: Define, claim: Claim, **options: Any) -> FakeRun:
+    def attempt(self, define: Define, options: dict[str, Any], **of_attempt: Any) -> TaskRun:
         def work(self: Any) -> None:
             raise KeyError("x")
 
-        run = FakeRun(claim)
-        end_of(define(work, **options), run, raises=(Retry, KeyError))
-        return run
+        return TaskRunner(**of_attempt).run(define(work, **options))
 
     def test_with_named_attempts_left_it_is_retried_after_the_back_off(self, define: Define) -> None:
-        claim = a_claim(max_attempts=3, max_attempts_named=True, failures=1, retry_backoff_seconds=8)
-        run = self.attempt(define, claim, retry_jitter=False)
-        assert (run.ends[0][0], run.delay) == ("retried", 16)
+        options = {"retry_jitter": False}
+        run = self.attempt(define, options, max_attempts=3, failures=1, retry_backoff_seconds=8)
+        assert (run.outcome, run.retry) == ("retried", 16)
 
-    @pytest.mark.parametrize(
-        "claim", [a_claim(), a_claim(max_attempts=3, max_attempts_named=True, failures=2)], ids=["only one", "named"]
-    )
-    def test_at_the_last_attempt_it_fails(self, define: Define, claim: Claim) -> None:
-        assert self.attempt(define, claim).ends[0][0] == "failed"
+    @pytest.mark.parametrize("of_attempt", [{}, {"max_attempts": 3, "failures": 2}], ids=["only one", "named"])
+    def test_at_the_last_attempt_it_fails(self, define: Define, of_attempt: dict[str, int]) -> None:
+        assert self.attempt(define, {}, **of_attempt).outcome == "failed"
 
     def test_what_autoretry_does_not_list_fails_at_once_as_in_celery(self, define: Define) -> None:
-        claim = a_claim(max_attempts=4)  # max_retries + 1: the request names no number
-        assert self.attempt(define, claim, autoretry_for=(OSError,)).ends[0][0] == "failed"
+        assert self.attempt(define, {"autoretry_for": (OSError,)}).outcome == "failed"
 
     @pytest.mark.parametrize("kind", [tuple, list])
     def test_what_is_not_to_be_retried_fails_whatever_is_named(self, define: Define, kind: type) -> None:
-        claim = a_claim(max_attempts=9, max_attempts_named=True)
         options = {"autoretry_for": kind([Exception]), "dont_autoretry_for": kind([LookupError])}
-        assert self.attempt(define, claim, **options).ends[0][0] == "failed"
+        assert self.attempt(define, options, max_attempts=9).outcome == "failed"
+
+    @pytest.mark.parametrize(("named", "state", "outcome"), [(2, "RETRY", "retried"), (1, "FAILURE", "failed")])
+    def test_celery_sees_the_same_end(self, define: Define, named: int, state: str, outcome: str) -> None:
+        def work(self: Any) -> None:
+            raise KeyError("x")
+
+        attempt = claimed(max_attempts=named, max_attempts_named=True)
+        assert attempt.trace(define(work)) == state
+        assert attempt.ends[0][0] == outcome

@@ -10,17 +10,16 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from celery.exceptions import Retry
 
 from app.catalogue import find_type
-from app.errors import InvalidArguments, TaskCancelled
-from app.outbound import Failed, OutboundError, Refused
+from app.errors import InvalidArguments
+from app.outbound import Failed, Refused
 from app.tasks.common_tasks import fetch_url
-from app.tasks.fetching import NotRepeated
 from app.tasks.http_status import AnsweredLater, AnsweredNo
+from app.testing import TaskRun, TaskRunner, run_task
 from tests.support.settings import settings
 from tests.unit.outbound.web_server import Web, raw_server, redirect, reply
-from tests.unit.tasks.fake_run import FakeRun, a_claim, end_of, running
+from tests.unit.tasks.claimed import claimed
 
 
 @pytest.fixture
@@ -29,15 +28,12 @@ def web(web: Web) -> Iterator[Web]:
         yield web
 
 
-def attempt(url: str, failures: int = 0, **kwargs: Any) -> FakeRun:
-    run = FakeRun(a_claim(args=[url], kwargs=kwargs, failures=failures, max_attempts=4))
-    end_of(fetch_url, run, raises=(Retry, OutboundError, AnsweredLater, AnsweredNo, NotRepeated))
-    return run
+def attempt(url: str, failures: int = 0, **kwargs: Any) -> TaskRun:
+    return TaskRunner(failures=failures).run(fetch_url, url, **kwargs)
 
 
-def ending(run: FakeRun) -> tuple[str, type[BaseException]]:
-    ((outcome, error),) = run.ends
-    return outcome, type(error)
+def ending(run: TaskRun) -> tuple[str, type[BaseException]]:
+    return run.outcome, type(run.exception)
 
 
 class TestResult:
@@ -137,9 +133,7 @@ class TestRequest:
 class TestProgress:
     def test_is_in_bytes(self, web: Web) -> None:
         web.answer["/"] = reply(body=b"x" * 400_000)
-        run = FakeRun()
-        with running(fetch_url, run):
-            fetch_url.run(web.url())
+        run = run_task(fetch_url, web.url())
         assert run.details[-1] == {"bytes": 400_000, "total": 400_000}
         percents = [percent for percent in run.percents if percent is not None]
         assert percents == sorted(percents)
@@ -150,10 +144,9 @@ class TestProgress:
         with (
             settings({"OUTBOUND_ALLOW": '["127.0.0.1"]'}),
             raw_server(b"HTTP/1.1 200 OK\r\n\r\n", pause=0.01, forever=b"x" * 1000) as port,
-            running(fetch_url, FakeRun(stop_at=(3, TaskCancelled))),
-            pytest.raises(TaskCancelled),
         ):
-            fetch_url.run(f"http://127.0.0.1:{port}/")
+            run = TaskRunner(cancel_after=3).run(fetch_url, f"http://127.0.0.1:{port}/")
+        assert (run.status, len(run.reports)) == ("revoked", 3)
 
 
 class TestStatus:
@@ -162,8 +155,8 @@ class TestStatus:
         web.answer["/s?token=secret"] = reply(status, b"secret")
         run = attempt(web.url("/s?token=secret"))
         assert ending(run) == ("failed", AnsweredNo)
-        assert str(run.ends[0][1]).startswith(f"http://127.0.0.1:{web.port} answered {status} ")
-        assert "secret" not in str(run.ends[0][1])
+        assert str(run.exception).startswith(f"http://127.0.0.1:{web.port} answered {status} ")
+        assert "secret" not in str(run.exception)
 
     @pytest.mark.parametrize(("failures", "delay"), [(0, 5), (1, 10), (2, 20)])
     @pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599])
@@ -173,7 +166,7 @@ class TestStatus:
         web.answer["/"] = reply(status)
         run = attempt(web.url(), failures)
         assert ending(run) == ("retried", AnsweredLater)
-        assert run.delay == delay
+        assert run.retry == delay
 
     def test_for_the_fourth_time_it_fails(self, web: Web) -> None:
         web.answer["/"] = reply(503, Retry_After="60")
@@ -182,11 +175,11 @@ class TestStatus:
     @pytest.mark.parametrize(("asked", "delay"), [("60", 60), ("1", 5), ("999999999", 3600), ("soon", 5), ("-1", 5)])
     def test_retry_after_is_honoured_within_an_hour(self, web: Web, asked: str, delay: float) -> None:
         web.answer["/"] = reply(503, Retry_After=asked)
-        assert attempt(web.url()).delay == delay
+        assert attempt(web.url()).retry == delay
 
     def test_retry_after_may_be_a_date(self, web: Web) -> None:
         web.answer["/"] = reply(429, Retry_After=format_datetime(datetime.now(UTC) + timedelta(minutes=5), usegmt=True))
-        assert 250 < attempt(web.url()).delay <= 300
+        assert 250 < (attempt(web.url()).retry or 0) <= 300
 
     @pytest.mark.parametrize("status", [404, 429, 500])
     def test_any_is_a_result_where_that_was_asked_for(self, web: Web, status: int) -> None:
@@ -198,29 +191,32 @@ class TestStatus:
 class TestRetries:
     def test_no_connection_is_retried_whatever_the_method(self, web: Web) -> None:
         for method in ("GET", "POST"):
-            ((outcome, error),) = attempt("http://no-such-host.invalid/", method=method).ends
-            assert (outcome, isinstance(error, Failed)) == ("retried", True)
+            run = attempt("http://no-such-host.invalid/", method=method)
+            assert (run.outcome, isinstance(run.exception, Failed)) == ("retried", True)
 
     def test_half_an_answer_is_retried_but_not_after_a_post(self, web: Web) -> None:
         half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
         for method, outcome in (("GET", "retried"), ("PUT", "retried"), ("POST", "failed"), ("PATCH", "failed")):
             with raw_server(half) as port:
-                assert attempt(f"http://127.0.0.1:{port}/", method=method).ends[0][0] == outcome
+                assert attempt(f"http://127.0.0.1:{port}/", method=method).outcome == outcome
 
     @pytest.mark.parametrize(
         ("status", "outcome"), [(503, "retried"), (429, "retried"), (500, "failed"), (502, "failed")]
     )
     def test_a_post_is_repeated_where_nothing_was_done(self, web: Web, status: int, outcome: str) -> None:
         web.answer["/"] = reply(status)
-        assert attempt(web.url(), method="POST").ends[0][0] == outcome
+        assert attempt(web.url(), method="POST").outcome == outcome
 
     @pytest.mark.parametrize(
         "url", ["http://127.0.0.2/", "http://10.0.0.1/", "ftp://127.0.0.1/", "http://localhost:22/"]
     )
     def test_refused_it_fails_at_once_even_with_attempts_named(self, web: Web, url: str) -> None:
-        run = FakeRun(a_claim(args=[url], max_attempts=9, max_attempts_named=True))
+        attempt = claimed(args=[url], max_attempts=9, max_attempts_named=True)
         with settings({"OUTBOUND_ALLOW": "[]"}):
-            assert end_of(fetch_url, run, raises=(InvalidArguments, Refused))[0] == "failed"
+            attempt.trace(fetch_url)
+        outcome, error = ending(attempt.told())
+        assert outcome == "failed"
+        assert issubclass(error, InvalidArguments | Refused)
 
     def test_the_catalogue_says_how_often(self) -> None:
         found = find_type(fetch_url.name)

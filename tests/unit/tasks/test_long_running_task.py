@@ -4,10 +4,9 @@ import time
 
 import pytest
 
-from app.errors import TaskCancelled
 from app.tasks import common_tasks
 from app.tasks.common_tasks import long_running_task
-from tests.unit.tasks.fake_run import FakeRun, running
+from app.testing import TaskRunner, run_task
 
 
 class TestLongRunningTask:
@@ -26,9 +25,7 @@ class TestLongRunningTask:
         assert time.monotonic() - started < 5
 
     def test_reports_progress_before_each_step_and_at_the_end(self) -> None:
-        run = FakeRun()
-        with running(long_running_task, run):
-            long_running_task.run(0, steps=4)
+        run = run_task(long_running_task, 0, steps=4)
         assert run.percents == [0, 25, 50, 75, 100]
 
     @pytest.mark.parametrize(("duration", "steps"), [(-1, 10), (1, 0), (1, -5)])
@@ -40,9 +37,7 @@ class TestLongRunningTask:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(common_tasks, "MAX_SLEEP_SECONDS", 0.01)
-        run = FakeRun(stop_at=(3, TaskCancelled))
         started = time.monotonic()
-        with running(long_running_task, run), pytest.raises(TaskCancelled):
-            long_running_task.run(60, steps=1)
+        run = TaskRunner(cancel_after=3).run(long_running_task, 60, steps=1)
         assert time.monotonic() - started < 5
-        assert run.percents == [0, None, None]
+        assert (run.status, run.percents) == ("revoked", [0, None, None])

@@ -16,7 +16,7 @@ from app.catalogue import read_tasks
 from app.celery_app import SQLAlchemyTask, celery_app
 from app.errors import InvalidArguments
 from app.messaging.parameters import UnusableParameter, parameters_of_task
-from tests.unit.tasks.fake_run import FakeRun, a_claim, running
+from tests.unit.tasks.claimed import claimed
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -105,24 +105,21 @@ class TestConversion:
             seen.extend([order, day])
             return {"order": order, "day": day}
 
-        claim = a_claim(kwargs={"order": {"number": 7}})
-        run = FakeRun(claim)
-        task = task_of(app, body)
-        with running(task, run):
-            result = task()
+        attempt = claimed(kwargs={"order": {"number": 7}})
+        attempt.trace(task_of(app, body))
         assert seen == [Order(number=7), date(2026, 1, 1)]
-        assert result == {"order": {"number": 7, "currency": "EUR"}, "day": "2026-01-01"}
-        assert claim.kwargs == {"order": {"number": 7}}
+        assert attempt.told().result == {"order": {"number": 7, "currency": "EUR"}, "day": "2026-01-01"}
+        assert attempt.claim.kwargs == {"order": {"number": 7}}
 
     def test_a_value_that_does_not_fit_fails_without_another_attempt_and_names_the_parameter(self, app: Celery) -> None:
         def body(day: date) -> None:
             raise AssertionError("the body must not start")
 
-        run = FakeRun(a_claim(args=["tomorrow"], max_attempts=5, max_attempts_named=True))
-        task = task_of(app, body)
-        with running(task, run), pytest.raises(InvalidArguments, match="day: Input should be a valid date"):
-            task()
-        assert run.ends[0][0] == "failed"
+        attempt = claimed(args=["tomorrow"], max_attempts=5, max_attempts_named=True)
+        assert attempt.trace(task_of(app, body)) == "FAILURE"
+        ((outcome, error),) = attempt.ends
+        assert (outcome, type(error)) == ("failed", InvalidArguments)
+        assert "day: Input should be a valid date" in str(error)
 
     def test_a_signature_of_json_types_alone_costs_nothing(self, app: Celery) -> None:
         def body(a: int, b: str | None, c: dict[str, Any], d: list[str], e: Literal["x", 1], f=None) -> None: ...  # type: ignore[no-untyped-def]

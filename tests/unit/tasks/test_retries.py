@@ -7,9 +7,10 @@ import pytest
 from celery.exceptions import MaxRetriesExceededError, Retry
 
 from app.core.backoff import backoff_seconds
-from tests.unit.tasks.fake_run import Define, FakeRun, a_claim, end_of
+from app.testing import TaskRunner, run_task
+from tests.unit.tasks.claimed import Define
 
-THREE_NAMED = {"max_attempts": 3, "max_attempts_named": True}
+THREE_NAMED = {"max_attempts": 3}
 
 
 def asking(**how: Any) -> Any:
@@ -49,32 +50,33 @@ class TestHowOften:
     def test_a_body_that_asks(
         self, define: Define, how: dict[str, Any], options: dict[str, Any], claim: dict[str, Any], outcome: str
     ) -> None:
-        raises = Retry if outcome == "retried" else MaxRetriesExceededError
-        assert end_of(define(asking(**how), **options), FakeRun(a_claim(**claim)), raises)[0] == outcome
+        run = TaskRunner(**claim).run(define(asking(**how), **options))
+        assert run.outcome == outcome
+        assert type(run.exception) is (Retry if outcome == "retried" else MaxRetriesExceededError)
 
     def test_at_the_limit_the_error_that_was_given_is_raised(self, define: Define) -> None:
         task = define(asking(exc=ConnectionError("away")), max_retries=0)
-        outcome, error = end_of(task, FakeRun(), ConnectionError)
-        assert outcome == "failed"
-        assert str(error) == "away"
+        run = run_task(task)
+        assert run.outcome == "failed"
+        assert str(run.exception) == "away"
 
     @pytest.mark.parametrize(
         ("options", "claim", "outcome"),
         [
-            ({}, {"failures": 2, "max_attempts": 4}, "retried"),
-            ({}, {"failures": 3, "max_attempts": 4}, "failed"),
-            ({"retry_kwargs": {"max_retries": 1}}, {"failures": 0, "max_attempts": 4}, "retried"),
-            ({"retry_kwargs": {"max_retries": 1}}, {"failures": 1, "max_attempts": 4}, "failed"),
-            ({"retry_kwargs": {"max_retries": 6}}, {"failures": 5, "max_attempts": 6}, "retried"),
-            ({"retry_kwargs": {"max_retries": 6}}, {"failures": 6, "max_attempts": 7}, "failed"),
+            ({}, {"failures": 2}, "retried"),
+            ({}, {"failures": 3}, "failed"),
+            ({"retry_kwargs": {"max_retries": 1}}, {"failures": 0}, "retried"),
+            ({"retry_kwargs": {"max_retries": 1}}, {"failures": 1}, "failed"),
+            ({"retry_kwargs": {"max_retries": 6}}, {"failures": 5}, "retried"),
+            ({"retry_kwargs": {"max_retries": 6}}, {"failures": 6}, "failed"),
             ({}, {"failures": 1, **THREE_NAMED}, "retried"),
             ({}, {"failures": 2, **THREE_NAMED}, "failed"),
         ],
     )
     def test_autoretry_for(self, define: Define, options: dict[str, Any], claim: dict[str, Any], outcome: str) -> None:
         task = define(failing, autoretry_for=(OSError,), **options)
-        raises = Retry if outcome == "retried" else ConnectionError
-        assert end_of(task, FakeRun(a_claim(**claim)), raises)[0] == outcome
+        run = TaskRunner(**claim).run(task)
+        assert (run.outcome, type(run.exception)) == (outcome, ConnectionError)
 
 
 class TestHowLong:
@@ -95,39 +97,31 @@ class TestHowLong:
     def test_the_call_then_the_decorator_then_the_default(
         self, define: Define, how: dict[str, Any], options: dict[str, Any], delay: float
     ) -> None:
-        run = FakeRun(a_claim(failures=1))
-        end_of(define(asking(**how), **options), run, Retry)
-        assert run.delay == delay
+        assert TaskRunner(failures=1).run(define(asking(**how), **options)).retry == delay
 
     @pytest.mark.parametrize("how", [{}, {"countdown": 5}, {"eta": datetime(2099, 1, 1, tzinfo=UTC)}])
     def test_the_requests_back_off_beats_all(self, define: Define, how: dict[str, Any]) -> None:
-        run = FakeRun(a_claim(failures=2, retry_backoff_seconds=3))
-        end_of(define(asking(**how), retry_backoff=60, retry_jitter=False), run, Retry)
-        assert run.delay == 12
+        task = define(asking(**how), retry_backoff=60, retry_jitter=False)
+        assert TaskRunner(failures=2, retry_backoff_seconds=3).run(task).retry == 12
 
     @pytest.mark.parametrize("zone", [UTC, None])
     def test_an_eta_becomes_a_delay(self, define: Define, zone: Any) -> None:
         eta = (datetime.now(UTC) + timedelta(seconds=100)).replace(tzinfo=zone)  # Celery reads a naive one as UTC
-        run = FakeRun(a_claim())
-        end_of(define(asking(eta=eta)), run, Retry)
-        assert 90 < run.delay <= 100
+        assert 90 < (run_task(define(asking(eta=eta))).retry or 0) <= 100
 
     @pytest.mark.parametrize(("options", "delay"), [({"retry_backoff": 5, "retry_jitter": False}, 20), ({}, 180)])
     def test_autoretry_backs_off_or_takes_the_default(
         self, define: Define, options: dict[str, Any], delay: float
     ) -> None:
-        run = FakeRun(a_claim(failures=2))
-        end_of(define(failing, autoretry_for=(OSError,), **options), run, Retry)
-        assert run.delay == delay
+        task = define(failing, autoretry_for=(OSError,), **options)
+        assert TaskRunner(failures=2).run(task).retry == delay
 
     @pytest.mark.parametrize(("when", "least", "most"), [(9, 9, 9), (timedelta(seconds=100), 90, 100)])
     def test_a_raised_retry_names_a_delay_or_a_time(self, define: Define, when: Any, least: int, most: int) -> None:
         def work(self: Any) -> None:
             raise Retry(when=datetime.now(UTC) + when if isinstance(when, timedelta) else when)
 
-        run = FakeRun()
-        end_of(define(work), run, Retry)
-        assert least <= run.delay <= most
+        assert least <= (run_task(define(work)).retry or 0) <= most
 
 
 class TestWithWhat:
@@ -137,8 +131,7 @@ class TestWithWhat:
     def test_the_same_arguments_unless_others_are_given(
         self, define: Define, how: dict[str, Any], args: Any, kwargs: Any
     ) -> None:
-        run = FakeRun(a_claim(args=[1], kwargs={"a": 1}))
-        end_of(define(asking(**how)), run, Retry)
+        run = run_task(define(asking(**how)), 1, a=1)
         assert run.next_try is not None
         assert (run.next_try.args, run.next_try.kwargs) == (args, kwargs)
 
@@ -150,14 +143,14 @@ class TestWithWhat:
             ended.append(True)
             return "not the result"
 
-        run = FakeRun()
-        assert end_of(define(work), run, Retry)[0] == "retried"
+        run = run_task(define(work))
         assert ended == [True]
-        assert run.delay == 4
+        assert (run.outcome, run.retry, run.result) == ("retried", 4, None)
 
     def test_the_error_that_was_given_is_the_attempts(self, define: Define) -> None:
         error = ConnectionError("away")
-        assert end_of(define(asking(exc=error)), FakeRun(), Retry) == ("retried", error)
+        run = run_task(define(asking(exc=error)))
+        assert (run.outcome, run.exception) == ("retried", error)
 
 
 class TestBackOff:

@@ -6,15 +6,14 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
-from celery.exceptions import Retry
 
 from app.catalogue import find_type
 from app.core.config import Settings
-from app.errors import TaskCancelled
 from app.launcher.ports import free_loopback_port
 from app.tasks.high_priority_tasks import send_email
 from app.tasks.smtp import MailDeferred, MailRefused
-from tests.unit.tasks.fake_run import FakeRun, a_claim, end_of, running
+from app.testing import TaskRun, TaskRunner
+from tests.unit.tasks.claimed import claimed
 from tests.unit.tasks.smtp_server import Configure, Mailbox, send, smtp_server, text
 
 TASK_ID = "019aa8a4-9f6e-7c31-8f0e-2f1f6f3a0b11"
@@ -147,39 +146,38 @@ class TestInput:
 
 class TestAsTask:
     def test_progress_tells_the_stage(self, server: Mailbox) -> None:
-        run = FakeRun()
-        with running(send_email, run):
-            send_email.run("ann@example.org", "Hi", "text")
+        run = self.run()
         assert run.reports == [(10, {"stage": "connect"}), (50, {"stage": "send"})]
 
     def test_cancelled_before_sending_it_sends_nothing_and_hangs_up(self, server: Mailbox) -> None:
-        with running(send_email, FakeRun(stop_at=(2, TaskCancelled))), pytest.raises(TaskCancelled):
-            send_email.run("ann@example.org", "Hi", "text")
+        assert self.run(cancel_after=2).status == "revoked"
         assert server.commands == []
 
     def test_it_goes_to_the_high_queue(self) -> None:
         assert find_type(send_email.name).queue == "high_priority"
 
-    def run(self, failures: int = 0) -> FakeRun:
-        return FakeRun(a_claim(args=["ann@example.org", "Hi", "text"], failures=failures, max_attempts=4))
+    def run(self, **options: int) -> TaskRun:
+        return TaskRunner(**options).run(send_email, "ann@example.org", "Hi", "text")
 
     @pytest.mark.parametrize(("failures", "delay"), [(0, 15), (1, 30), (2, 60)])
     def test_deferred_it_is_retried_after_growing_pauses(self, mail_to: Configure, failures: int, delay: float) -> None:
         mail_to(free_loopback_port())
-        run = self.run(failures)
-        outcome, error = end_of(send_email, run, raises=Retry)
-        assert (outcome, type(error), run.delay) == ("retried", MailDeferred, delay)
+        run = self.run(failures=failures)
+        assert (run.outcome, type(run.exception), run.retry) == ("retried", MailDeferred, delay)
 
     def test_deferred_for_the_fourth_time_it_fails(self, mail_to: Configure) -> None:
         mail_to(free_loopback_port())
-        assert end_of(send_email, self.run(failures=3), raises=MailDeferred)[0] == "failed"
+        run = self.run(failures=3)
+        assert (run.outcome, type(run.exception)) == ("failed", MailDeferred)
 
     def test_refused_it_fails_at_once(self, server: Mailbox) -> None:
         server.refused = {"ann@example.org": "550 no"}
-        assert end_of(send_email, self.run(), raises=MailRefused)[0] == "failed"
+        run = self.run()
+        assert (run.outcome, type(run.exception)) == ("failed", MailRefused)
 
     def test_without_an_address_it_fails_at_once_even_with_attempts_named(self, server: Mailbox) -> None:
-        run = FakeRun(a_claim(args=["no address", "Hi", "text"], max_attempts=9, max_attempts_named=True))
-        outcome, error = end_of(send_email, run, raises=ValueError)
-        assert outcome == "failed"
+        attempt = claimed(args=["no address", "Hi", "text"], max_attempts=9, max_attempts_named=True)
+        assert attempt.trace(send_email) == "FAILURE"
+        ((outcome, error),) = attempt.ends
+        assert (outcome, isinstance(error, ValueError)) == ("failed", True)
         assert "e-mail" in str(error)

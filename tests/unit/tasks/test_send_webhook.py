@@ -6,35 +6,36 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from celery.exceptions import Retry
 
 from app.catalogue import find_type
 from app.core.ids import new_id
 from app.core.signatures import encode_secret, verify
 from app.errors import InvalidArguments, WebhooksOff
-from app.outbound import OutboundError, Refused
+from app.outbound import Refused
+from app.services.accounts.webhook_secrets import service_keys
+from app.tasks import high_priority_tasks
 from app.tasks.high_priority_tasks import send_webhook
-from app.tasks.http_status import AnsweredLater, AnsweredNo
+from app.tasks.http_status import AnsweredNo
 from app.tasks.webhook import make_webhook
+from app.testing import TaskRun, TaskRunner
 from tests.support.settings import settings
 from tests.unit.outbound.web_server import Web, redirect, reply
-from tests.unit.tasks.fake_run import FakeRun, a_claim, end_of
 
 NEW, OLD = encode_secret(bytes(range(32))), encode_secret(bytes(range(32, 64)))
 ALLOWED = {"OUTBOUND_ALLOW": '["127.0.0.1"]', "WEBHOOK_SECRET": f"{NEW} {OLD}"}
 
 
 @pytest.fixture
-def web(web: Web) -> Iterator[Web]:
+def web(web: Web, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """With the service's own keys: whose the task is, and so which keys sign it, a row would say."""
+    monkeypatch.setattr(high_priority_tasks, "_webhook_keys", lambda _: service_keys())
     with settings(ALLOWED):
         web.answer["/"] = reply(204)
         yield web
 
 
-def attempt(url: str, failures: int = 0) -> FakeRun:
-    run = FakeRun(a_claim(args=[url, "a.b", {}], failures=failures, max_attempts=10))
-    end_of(send_webhook, run, raises=(Retry, OutboundError, AnsweredLater, AnsweredNo))
-    return run
+def attempt(url: str, failures: int = 0) -> TaskRun:
+    return TaskRunner(failures=failures).run(send_webhook, url, "a.b", {})
 
 
 class TestWhatArrives:
@@ -78,13 +79,13 @@ class TestAnswers:
     @pytest.mark.parametrize("status", [300, 304, 400, 401, 404, 410, 413, 422])
     def test_others_that_stay_end_it_at_once(self, web: Web, status: int) -> None:
         web.answer["/"] = reply(status, b"" if status == 304 else b"secret")
-        ((outcome, error),) = attempt(web.url()).ends
-        assert (outcome, type(error)) == ("failed", AnsweredNo)
-        assert "secret" not in str(error)
+        run = attempt(web.url())
+        assert (run.outcome, type(run.exception)) == ("failed", AnsweredNo)
+        assert "secret" not in str(run.exception)
 
     def test_redirects_are_not_followed(self, web: Web) -> None:
         web.answer |= {"/": redirect("/b", 307), "/b": reply(200)}
-        assert attempt(web.url()).ends[0][0] == "failed"
+        assert attempt(web.url()).outcome == "failed"
         assert [seen.path for seen in web.seen] == ["/"]
 
     @pytest.mark.parametrize(("failures", "delay"), [(0, 15), (1, 30), (7, 1920), (8, 3600)])
@@ -92,15 +93,15 @@ class TestAnswers:
     def test_those_that_may_pass_are_tried_again(self, web: Web, status: int, failures: int, delay: float) -> None:
         web.answer["/"] = reply(status)
         run = attempt(web.url(), failures)
-        assert (run.ends[0][0], run.delay) == ("retried", delay)
+        assert (run.outcome, run.retry) == ("retried", delay)
 
     def test_so_is_no_answer_until_the_tenth_time(self, web: Web) -> None:
-        assert attempt("http://no-such-host.invalid/").ends[0][0] == "retried"
-        assert attempt("http://no-such-host.invalid/", 9).ends[0][0] == "failed"
+        assert attempt("http://no-such-host.invalid/").outcome == "retried"
+        assert attempt("http://no-such-host.invalid/", 9).outcome == "failed"
 
     def test_retry_after_is_honoured(self, web: Web) -> None:
         web.answer["/"] = reply(429, Retry_After="120")
-        assert attempt(web.url()).delay == 120
+        assert attempt(web.url()).retry == 120
 
 
 class TestInput:

@@ -6,11 +6,10 @@ from typing import Any, get_args
 import pytest
 
 from app.catalogue import find_type
-from app.errors import TaskCancelled
 from app.tasks import model_tasks
 from app.tasks.classifiers import HYPERPARAMETERS, Model
 from app.tasks.model_tasks import Dataset, train_classifier
-from tests.unit.tasks.fake_run import FakeRun, running
+from app.testing import TaskRunner, run_task
 
 PLAIN = {dict, list, str, int, float, bool, type(None)}
 
@@ -123,20 +122,17 @@ class TestParameters:
 
 class TestProgress:
     def test_each_fold_reports_its_accuracy(self) -> None:
-        run = FakeRun()
-        with running(train_classifier, run):
-            result = train_classifier.run("iris", folds=3)
+        run = run_task(train_classifier, "iris", folds=3)
         folds = [detail for detail in run.details if "fold" in detail]
         assert [detail["fold"] for detail in folds] == [1, 2, 3]
-        assert [detail["accuracy"] for detail in folds] == result["cross_validation"]["folds"]
+        assert [detail["accuracy"] for detail in folds] == run.result["cross_validation"]["folds"]
         assert run.percents == [0, 30, 60, 90, 90]
 
     def test_a_cancellation_ends_it_between_two_folds(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fitted: list[str] = []
         make = model_tasks.make_estimator
         monkeypatch.setattr(model_tasks, "make_estimator", lambda *a: fitted.append(a[0]) or make(*a))
-        with running(train_classifier, FakeRun(stop_at=(3, TaskCancelled))), pytest.raises(TaskCancelled):
-            train_classifier.run("iris", folds=5)
+        assert TaskRunner(cancel_after=3).run(train_classifier, "iris", folds=5).status == "revoked"
         assert len(fitted) == 2
 
 

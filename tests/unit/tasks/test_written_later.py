@@ -8,7 +8,7 @@ from celery import Celery, signals
 from app.tasks.base import SQLAlchemyTask
 from app.worker.child.process import clear_slot
 from app.worker.child.record_runner import may_be_written_later
-from tests.unit.tasks.fake_run import Define, FakeRun, end_of
+from tests.unit.tasks.claimed import Define, claimed
 
 
 def body(_: Any) -> None:
@@ -27,10 +27,11 @@ def test_the_parent_writes_the_success_of_a_task_without_a_hook_that_follows_it(
 ) -> None:
     hooks = {hook: lambda *_: None} if hook else {}
     task = define(body, base=type("Hooked", (SQLAlchemyTask,), {"abstract": True, **hooks}))
-    run = FakeRun()
+    attempt = claimed()
     assert may_be_written_later(task) is later
-    assert end_of(task, run) == ("succeeded", None)
-    assert run.left_to_the_parent is later
+    assert attempt.trace(task) == "SUCCESS"
+    assert attempt.ends == [("succeeded", None)]
+    assert attempt.left_to_the_parent is later
 
 
 @pytest.mark.parametrize(
