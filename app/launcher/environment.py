@@ -11,6 +11,7 @@ HEADING = """\
 The environment in which run_server.py started the service. Each start writes it anew. It holds secrets.
 In a shell: set -a; . THIS_FILE; set +a"""
 DATABASE, BROKER, PASSWORD = "DATABASE_URL", "CELERY_BROKER_URL", "FIRST_ADMIN_PASSWORD"
+IMPORT_PATH = "PYTHONPATH"  # no setting, but TASK_MODULES may be found there alone
 DEFAULTS = {"FIRST_ADMIN_USERNAME": "admin", "FIRST_ADMIN_EMAIL": "admin@example.com"}
 
 
@@ -22,7 +23,9 @@ class Environment:
         in_environment = {name: value for name, value in os.environ.items() if value}
         self.given = {**read_env(root / ".env"), **in_environment}
         self.kept = read_env(env_file)
-        self.values = {**{name: value for name, value in in_environment.items() if name in _known()}}
+        self.values = {name: value for name, value in in_environment.items() if name in _known()}
+        if IMPORT_PATH in in_environment:
+            self.values[IMPORT_PATH] = _absolute(in_environment[IMPORT_PATH])
         for name in (DATABASE, BROKER, "CELERY_RESULT_BACKEND"):
             if name in self.given:
                 self.values[name] = self.given[name]
@@ -54,6 +57,11 @@ class Environment:
         """The complete environment of a part. Parts run in the project's root, where Python finds `app`."""
         inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", "PYTHONHOME")}
         return {**inherited, **self.values, "PYTHONUNBUFFERED": "1"}
+
+
+def _absolute(import_path: str) -> str:
+    """The same folders for a process with another working directory."""
+    return os.pathsep.join(str(Path.cwd() / folder) for folder in import_path.split(os.pathsep))
 
 
 def _known() -> set[str]:

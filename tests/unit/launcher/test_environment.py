@@ -10,7 +10,7 @@ NAMES = ("DATABASE_URL", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "SECRET_K
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
-    for name in (*NAMES, "FIRST_ADMIN_USERNAME", "FIRST_ADMIN_EMAIL", PASSWORD):
+    for name in (*NAMES, "FIRST_ADMIN_USERNAME", "FIRST_ADMIN_EMAIL", PASSWORD, "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
     return lambda: Environment(tmp_path, tmp_path / "env")
 
@@ -57,3 +57,19 @@ def test_settings_of_the_service_are_written_and_other_variables_are_not(make, m
     assert read_env(tmp_path / "env")["RETENTION_DAYS"] == "7"
     assert "UNRELATED" not in made.values
     assert made.for_parts()["UNRELATED"] == "1"
+
+
+def test_the_import_path_is_written_for_any_working_directory(make, monkeypatch, tmp_path):
+    """A shell that sources the file finds the modules that TASK_MODULES names."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "mine:/srv/theirs")
+    monkeypatch.setenv("TASK_MODULES", "myteam.tasks")
+    made = make()
+    made.write()
+    kept = read_env(tmp_path / "env")
+    assert kept["TASK_MODULES"] == "myteam.tasks"
+    assert kept["PYTHONPATH"] == made.for_parts()["PYTHONPATH"] == f"{tmp_path}/mine:/srv/theirs"
+
+
+def test_an_import_path_that_was_not_set_is_not_made_up(make):
+    assert "PYTHONPATH" not in make().values
