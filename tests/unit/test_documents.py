@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import re
 from collections.abc import Iterator
@@ -104,6 +105,13 @@ class TestEveryDocument:
     def test_python_blocks_parse(self, path: Path) -> None:
         for source in blocks(path, "python"):
             ast.parse(source)
+
+    def test_what_python_blocks_import_of_the_service_exists(self, path: Path) -> None:
+        for source in blocks(path, "python"):
+            for node in ast.walk(ast.parse(source)):
+                if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "app":
+                    module = importlib.import_module(str(node.module))
+                    assert [each.name for each in node.names if not hasattr(module, each.name)] == []
 
     def test_diagrams_are_of_a_known_kind(self, path: Path) -> None:
         for diagram in blocks(path, "mermaid"):
