@@ -1,15 +1,17 @@
 """What README.md and docs/*.md show is run as a reader pastes it: in order, one clean shell for each document."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from tests.support.documented import ANOTHER_WORKER, DEVELOPMENT, MODULES, PAGES, PRODUCTION, Deployment
-from tests.support.pages import ANSWERS, PROGRAMS, Block, like, without
+from tests.support.documented import ANOTHER_WORKER, DEVELOPMENT, FOLDER, MODULES, PAGES, PRODUCTION, Deployment
+from tests.support.pages import ANSWERS, PROGRAMS, Block, Page, like, without
 from tests.support.reader import Reader
 from tests.support.running import SECONDS, TASKS
 from tests.support.services import Services
@@ -27,11 +29,14 @@ STARTED = {
         "celery -A app.celery_app beat",
         "celery -q -A app.celery_app beat",
     ),
+    "recipes.md": (f"PYTHONPATH={FOLDER} TASK_MODULES=myteam.nightly python3 run_server.py",),
     "webhooks.md": ("OUTBOUND_ALLOW=127.0.0.0/8 python3 run_server.py",),
-    "writing-tasks.md": ("PYTHONPATH=/srv/mine TASK_MODULES=myteam.tasks python3 run_server.py",),
+    "writing-tasks.md": (f"PYTHONPATH={FOLDER} TASK_MODULES=myteam.tasks python3 run_server.py",),
 }
 INSTALLED = "changes .venv: its packages are of tests/requirements.txt"
 SUITE = "a suite of its own"
+FLASK = "needs Flask, a framework of the reader's own: in no requirements file of the service"
+DJANGO = FLASK.replace("Flask", "Django")
 LEFT_OUT = {
     "clients.md": {
         "pip install openapi-python-client": INSTALLED,
@@ -56,6 +61,13 @@ LEFT_OUT = {
         "celery -A app flower": "does not end: test_celery_commands.py",
     },
     "performance.md": {"python performance_test.py": SUITE},
+    "recipes.md": {
+        "flask --app shop run --port 8002": FLASK,
+        "curl -X POST http://localhost:8002/reports": FLASK,
+        "python orders.py table": DJANGO,
+        "python orders.py runserver 8003": DJANGO,
+        "curl -X POST http://localhost:8003/orders": DJANGO,
+    },
     "SECURITY.md": {
         "python security_test.py": SUITE,
         "python3 run_tests.py --suite security": SUITE,
@@ -64,6 +76,8 @@ LEFT_OUT = {
         "bandit -c pyproject.toml -r app": ".ci/run",
     },
 }
+# Programs that therefore are saved, and not run.
+ONLY_SAVED = {"recipes.md": {"shop.py": FLASK, "orders.py": DJANGO}}
 WITHOUT_NODE = {"events.md": {"BASE=http://localhost:8000 TOKEN=$TOKEN ID=$ID node follow.mjs": "there is no node"}}
 TOOLS = shutil.which("curl") and shutil.which("openssl")
 # Blocks that are no commands.
@@ -136,12 +150,15 @@ def test_a_page_runs_and_prints_what_it_shows(reader: Reader, name: str) -> None
 class TestNothingIsLeftOutInSilence:
     @pytest.mark.parametrize("name", PAGES)
     def test_every_block_is_pasted_or_named(self, name: str) -> None:
+        only_saved = set()
         for block in PAGES[name].blocks:
-            if block.language in PROGRAMS:
-                assert block.file or name in MODULES, f"where is it saved? {block.text}"
-                assert name in MODULES or any(each.runs(str(block.file)) for each in PAGES[name].blocks), block.file
-            elif block.language not in ("bash", *ANSWERS):
+            if block.language in PROGRAMS and not (name in MODULES and block.belongs_to(MODULES[name])):
+                assert block.file, f"where is it saved? {block.text}"
+                if not any(each.runs(block.file, LEFT_OUT.get(name, {})) for each in PAGES[name].blocks):
+                    only_saved.add(block.file)
+            elif block.language not in ("bash", *ANSWERS, *PROGRAMS):
                 assert block.language in NO_COMMANDS
+        assert only_saved == ONLY_SAVED.get(name, {}).keys()
         answers = sum(block.language in ANSWERS for block in PAGES[name].blocks)
         below = sum(block.answer is not None and block.language == "bash" for block in PAGES[name].blocks)
         assert answers - below == (name in ALONE)
@@ -152,7 +169,7 @@ class TestNothingIsLeftOutInSilence:
             assert not_pasted(name).keys() == set().union(*(without(text, not_pasted(name))[1] for text in shells)), (
                 name
             )
-        assert {*ALONE, *MODULES} <= PAGES.keys()
+        assert {*ALONE, *MODULES, *ONLY_SAVED} <= PAGES.keys()
         used = {block.language for page in PAGES.values() for block in page.blocks}
         assert set(NO_COMMANDS) - used == set()
 
@@ -176,19 +193,59 @@ def test_the_task_of_the_readme_runs(deployment: Deployment) -> None:
 
 
 @pytest.mark.usefixtures("stack")
+class TestRecipes:
+    """The periodic tasks of docs/recipes.md. test_periodic_recipe.py sees them fire."""
+
+    def test_beat_has_the_entries(self, stack: Stack) -> None:
+        names = {row[0] for row in stack.sql("SELECT name FROM periods")}
+        assert {"myteam: report", "myteam: tidy", "purge-finished-tasks"} <= names
+
+    def test_only_the_task_with_a_record_is_in_the_catalogue(self, deployment: Deployment) -> None:
+        listed = {each["celery_task_name"] for each in deployment.http.get(f"{TASKS}types").json()}
+        written = set(re.findall(r'name="(myteam\.\w+)"', PAGES["recipes.md"].module(MODULES["recipes.md"])))
+        assert written == {"myteam.report", "myteam.start_report", "myteam.tidy"}
+        assert written & listed == {"myteam.report"}
+
+    def test_the_report_ends_with_its_result(self, deployment: Deployment) -> None:
+        assert deployment.result("myteam.report", day="2026-11-24") == {"day": "2026-11-24"}
+
+    def test_the_periodic_task_creates_the_report_of_yesterday(self, deployment: Deployment, reader: Reader) -> None:
+        """With the command of the page."""
+        (call,) = (b.text for b in PAGES["recipes.md"].blocks if b.text.startswith("celery -A app call "))
+        newest = {"task_type": "report", "celery_task_name": "myteam.report", "limit": 1}
+        before = [task["id"] for task in deployment.http.get(TASKS, params=newest).json()]
+        reader.shell(f". .venv/bin/activate\nset -a; . .data/env\n{call}")
+        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+
+        def created() -> list[dict[str, Any]]:
+            return [task for task in deployment.http.get(TASKS, params=newest).json() if task["id"] not in before]
+
+        wait_for(lambda: created() and created()[0]["status"] == "succeeded", SECONDS, "the report")
+        (task,) = created()
+        assert (task["name"], task["args"]) == (f"report of {yesterday}", [str(yesterday)])
+
+
+def invoice_of(page: Page) -> tuple[dict[str, Any], str]:
+    """The arguments and the result that the page names."""
+    ((arguments, result),) = re.findall(r"The arguments `(\{[^`]+\})` give the result `([^`]+)`", page.text)
+    return json.loads(arguments), result
+
+
+@pytest.mark.usefixtures("stack")
 class TestWritingTasks:
     """The tasks of docs/writing-tasks.md end as the page says."""
 
     PAGE = PAGES["writing-tasks.md"]
+    INVOICE = invoice_of(PAGE)
     RESULTS: ClassVar[dict[str, tuple[dict[str, Any], Any]]] = {
         "resize": ({"names": ["a", "b"]}, {"done": ["a-m", "b-m"]}),
-        "flaky": ({}, 2), "auto": ({}, 1), "by_hand": ({}, 1),
+        "invoice": INVOICE, "flaky": ({}, 2), "auto": ({}, 1), "by_hand": ({}, 1),
         "bounded": ({}, "stopped early"), "fetch_all": ({}, [0, 1, 4]),
     }  # fmt: skip
     OTHERS = ("patient", "count_tasks", "announced", "count_lines")
 
     def test_each_of_them_is_in_the_catalogue_and_tried_below(self, deployment: Deployment) -> None:
-        written = set(re.findall(r'name="(myteam\.\w+)"', self.PAGE.programs()))
+        written = set(re.findall(r'name="(myteam\.\w+)"', self.PAGE.module(MODULES[self.PAGE.name])))
         assert written == {f"myteam.{name}" for name in (*self.RESULTS, *self.OTHERS)}
         assert written <= {each["celery_task_name"] for each in deployment.http.get(f"{TASKS}types").json()}
 
@@ -227,6 +284,31 @@ class TestWritingTasks:
         with web_server() as web:
             web.answer["/"] = reply(body=b"one\ntwo\n")
             assert deployment.result("myteam.count_lines", url=web.url()) == 2
+
+    def test_an_invoice_is_the_same_from_python(self, deployment: Deployment, reader: Reader) -> None:
+        """Created with `task_service`, sent without a record, and called as a function."""
+        arguments, result = self.INVOICE
+        (sent,) = re.findall(r"`(invoice\.delay\([^`]+\))`", self.PAGE.prose())
+        program = f"""
+from myteam.tasks import *
+from app.db.session import SessionLocal
+from app.models import User
+from app.services.task_service import task_service
+
+with SessionLocal() as db:
+    owner = db.scalars(select(User).where(User.username == "admin")).one()
+    print(task_service.create_task(db, "a", "a", "myteam.invoice", kwargs={arguments}, user_id=owner.id)[0].id)
+print({sent}.id)
+print(invoice(Order(number=7), date(2026, 11, 25)))
+"""
+        printed = reader.shell(f"set -a; . .data/env\n.venv/bin/python - <<'END OF FILE'\n{program}END OF FILE")
+        created, message, called = printed.splitlines()
+        assert called == result
+        at = f"{TASKS}{created}"
+        assert deployment.http.get(at, params={"wait": 60}).json()["result"] == result
+        ended = re.compile(rf"{message}\] succeeded in .*: '{re.escape(result)}'")
+        workers = [part for part in deployment.stack.parts if part.name.startswith("worker")]
+        wait_for(lambda: any(ended.search(part.output()) for part in workers), SECONDS, "the message without a record")
 
     def test_without_a_record_it_is_a_function(self, reader: Reader) -> None:
         """In a shell that has sourced `.data/env`, which holds PYTHONPATH."""

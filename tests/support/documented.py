@@ -17,7 +17,8 @@ from tests.support.stack import Part, Stack
 
 PAGES = {name: Page(name) for name in ("README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md")))}
 # Python that is a module of tasks, which a worker loads.
-MODULES = {"README.md": "example", "writing-tasks.md": "myteam.tasks"}
+MODULES = {"README.md": "example", "recipes.md": "myteam.nightly", "writing-tasks.md": "myteam.tasks"}
+FOLDER = "/srv/mine"  # where the pages keep modules of tasks
 # In the page that starts servers: where it starts those for production, those for development, and one more worker.
 PRODUCTION, DEVELOPMENT, ANOTHER_WORKER = "--workers 2", "--reload", "-Q low_priority"
 READY = {"uvicorn": "Application startup complete.", "worker": " ready.", "beat": "beat: Starting..."}
@@ -33,7 +34,7 @@ class Deployment:
         for name, module in MODULES.items():
             file = self.mine / f"{module.replace('.', '/')}.py"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(PAGES[name].programs(), encoding="utf-8")
+            file.write_text(PAGES[name].module(module), encoding="utf-8")
         self.values, self.env = self._environment()
         self.http = httpx.Client(base_url=self.stack.url, timeout=70)
         self.prepared = ""  # what the commands printed that go before the servers
@@ -41,8 +42,9 @@ class Deployment:
 
     def _environment(self) -> tuple[dict[str, str], str]:
         """What run_server.py gives its parts, and what it writes to `.data/env`."""
-        shown = PAGES["writing-tasks.md"].variables("python3 run_server.py")
-        assert shown["TASK_MODULES"] == MODULES["writing-tasks.md"]
+        for name in ("recipes.md", "writing-tasks.md"):
+            shown = PAGES[name].variables("python3 run_server.py")
+            assert shown == {"PYTHONPATH": FOLDER, "TASK_MODULES": MODULES[name]}
         given = {**PAGES["webhooks.md"].variables("python3 run_server.py"), **self.stack.settings}
         given |= {"PYTHONPATH": str(self.mine), "TASK_MODULES": ",".join(MODULES.values())}
         with pytest.MonkeyPatch.context() as patch:
@@ -55,7 +57,7 @@ class Deployment:
     def reader(self, folder: Path) -> Reader:
         shorter = {'"args": [60]': '"args": [2]'}
         port = {f"127.0.0.1{to}9000": f"127.0.0.1{to}{self.receiver_port}" for to in (":", '", ')}
-        return Reader(folder, self.stack.url, self.env, {**shorter, **port})
+        return Reader(folder, self.stack.url, self.env, {**shorter, **port, FOLDER: str(self.mine)})
 
     def start(self) -> None:
         with_database = [words for words in self._shown(PRODUCTION) if words[0] in ("alembic", "python")]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.support.services import ROOT
 from tests.support.sources import text_of
@@ -27,8 +28,16 @@ class Block:
     file: str | None = None
     answer: str | None = None
 
-    def runs(self, file: str) -> bool:
-        return self.language == "bash" and file in self.text
+    def runs(self, file: str, left_out: Mapping[str, str] = MappingProxyType({})) -> bool:
+        """Names the file, or the folder of one with a whole path."""
+        folders = [str(folder) for folder in Path(file).parents] if file.startswith("/") else []
+        text, _ = without(self.text, left_out)
+        return self.language == "bash" and (file in text or not {*folders}.isdisjoint(text.split()))
+
+    def belongs_to(self, module: str) -> bool:
+        """Python that is saved as this module, or whose page names no file."""
+        file = f"/{module.replace('.', '/')}.py"
+        return self.language == "python" and (self.file is None or self.file.endswith(file))
 
 
 class Page:
@@ -50,9 +59,9 @@ class Page:
     def prose(self) -> str:
         return FENCE.sub("", self.text)
 
-    def programs(self, language: str = "python") -> str:
-        """The blocks of this language as one module."""
-        return "\n\n".join(block.text for block in self.blocks if block.language == language)
+    def module(self, name: str) -> str:
+        """The blocks of this module."""
+        return "\n\n".join(block.text for block in self.blocks if block.belongs_to(name))
 
     def variables(self, command: str) -> dict[str, str]:
         """What the page sets for the command on the command's own line."""

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import re
 from collections.abc import Iterator
@@ -105,6 +106,13 @@ class TestEveryDocument:
         for source in blocks(path, "python"):
             ast.parse(source)
 
+    def test_what_python_blocks_import_of_the_service_exists(self, path: Path) -> None:
+        for source in blocks(path, "python"):
+            for node in ast.walk(ast.parse(source)):
+                if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "app":
+                    module = importlib.import_module(str(node.module))
+                    assert [each.name for each in node.names if not hasattr(module, each.name)] == []
+
     def test_diagrams_are_of_a_known_kind(self, path: Path) -> None:
         for diagram in blocks(path, "mermaid"):
             assert diagram.split(maxsplit=1)[0] in {"flowchart", "stateDiagram-v2", "sequenceDiagram"}
@@ -146,10 +154,9 @@ class TestCommands:
 
     def test_scripts_that_are_run_exist(self) -> None:
         scripts = re.findall(r"(?:python3?|^\$) ([\w.-]+\.py)|`(run_unit_tests\.bat)", self.TEXT, flags=re.MULTILINE)
-        saved = {"snippet.py", *re.findall(r"Saved as `([\w.-]+\.py)`", self.TEXT)}
         assert scripts
         missing = {name for pair in scripts for name in pair if name and not (ROOT / name).is_file()}
-        assert missing <= {*saved, *SAVED.findall(self.TEXT)}
+        assert missing <= set(SAVED.findall(self.TEXT))
 
     def test_tests_that_are_run_exist(self) -> None:
         named = re.findall(r"pytest [^`\n]*?(tests/[\w/.]+)", text_of(README))
