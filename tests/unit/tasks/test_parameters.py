@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 from celery import Celery
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from app.catalogue import read_tasks
 from app.celery_app import SQLAlchemyTask, celery_app
@@ -43,6 +43,13 @@ class Point:
 
 class Login(BaseModel):
     password: SecretStr
+
+
+def _not_now(_: Any) -> Any:
+    raise ConnectionError("not now")
+
+
+Unsettled = Annotated[int, AfterValidator(_not_now)]
 
 
 class Quarrelsome:
@@ -134,6 +141,16 @@ class TestConversion:
         ((outcome, error),) = attempt.ends
         assert (outcome, type(error)) == ("failed", InvalidArguments)
         assert "day: Input should be a valid date" in str(error)
+
+    def test_an_error_of_a_types_own_ends_the_attempt_as_one_of_the_body_and_may_be_retried(self, app: Celery) -> None:
+        def body(value: Unsettled) -> None:
+            raise AssertionError("the body must not start")
+
+        for attempts, end in ((1, "failed"), (2, "retried")):
+            attempt = claimed(args=[1], max_attempts=attempts, max_attempts_named=True)
+            attempt.trace(task_of(app, body))
+            ((outcome, error),) = attempt.ends
+            assert (outcome, str(error)) == (end, "not now")
 
     def test_only_what_is_converted_is_checked_and_the_rest_arrives_as_it_is(self, app: Celery) -> None:
         def body(count: int, day: date, blob=None) -> list[Any]:  # type: ignore[no-untyped-def]
