@@ -80,7 +80,9 @@ class RecordRunner:
                 raise shown from None
             raise
         if run.current.failure is not None:
-            raise ReportedFailure(run.current.failure)  # the row says so already: let Celery say the same
+            reported = ReportedFailure(run.current.failure)
+            run.fail(reported)  # the row says so already, which ends the reports of progress as well
+            raise reported  # let Celery say the same
         wanted = request.get("retry_wanted")  # `self.retry(throw=False)`
         if wanted is not None:
             self._retry_later(run, wanted[0])
