@@ -13,6 +13,7 @@ from kombu.utils.imports import symbol_by_name
 from app.core.config import ConfigurationError, Settings, get_settings
 from app.db.outage import first_line
 from app.db.schema_version import await_schema
+from app.db.session import dispose_engine
 from app.messaging import process_logs
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Loader(AppLoader):
         try:
             settings = _checked_settings()
             await_schema(settings)
+            dispose_engine()  # worker and beat set a time after which the server ends idle transactions
             super().init_worker()
         except ConfigurationError as error:
             raise SystemExit(str(error)) from None

@@ -8,7 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from app.celery_app import celery_app
 from app.db.schema_version import REMEDY
+from app.db.session import engine
 from tests.support.services import Services
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
@@ -56,6 +58,13 @@ class TestInDevelopment:
         answer = login(empty)
         assert (answer.status_code, answer.json()["code"]) == (503, "not_migrated")
         assert REMEDY in answer.json()["detail"]
+
+
+@pytest.mark.usefixtures("fresh_database")
+def test_the_look_leaves_no_engine_behind() -> None:
+    """It would be one whose idle transactions the server never ends: worker and beat ask for that only later."""
+    celery_app.loader.init_worker()
+    assert engine.made is None
 
 
 class TestInProduction:
