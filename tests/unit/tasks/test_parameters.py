@@ -167,6 +167,26 @@ class TestConversion:
         assert task_of(app, body).apply(args=[Login(password=SecretStr("secret"))]).get() == "secret"
         assert task_of(app, body).apply(args=[{"password": "secret"}]).get() == "secret"
 
+    def test_a_retry_with_converted_arguments_sends_the_json_that_becomes_the_same(self, app: Celery) -> None:
+        def body(self: Any, order: Order, day: date) -> None:
+            self.retry(args=[], kwargs={"order": order, "day": day})
+
+        attempt = claimed(args=[{"number": 7}, "2026-01-01"])
+        assert attempt.trace(task_of(app, body, bind=True)) == "RETRY"
+        following = attempt.told().next_try
+        assert following is not None
+        assert following.kwargs == {"order": {"number": 7, "currency": "EUR"}, "day": "2026-01-01"}
+
+    def test_a_retry_that_would_lose_a_secret_fails_and_says_so(self, app: Celery) -> None:
+        def body(self: Any, login: Login) -> None:
+            self.retry(kwargs={"login": login})
+
+        attempt = claimed(kwargs={"login": {"password": "secret"}})
+        assert attempt.trace(task_of(app, body, bind=True)) == "FAILURE"
+        ((outcome, error),) = attempt.ends
+        assert outcome == "failed"
+        assert "the retry's kwargs is not JSON: pydantic masks the value of a SecretStr" in str(error)
+
     @pytest.mark.parametrize("sent", [b"\xff\x00", Decimal("1.10"), date(2026, 1, 1), float("inf")])
     def test_what_kombu_brings_fits_its_own_annotation(self, app: Celery, sent: Any) -> None:
         assert received(app, type(sent), sent) == sent
