@@ -1,6 +1,8 @@
 """The owner's steps in the owner's order on an empty database: no part is told to migrate."""
 
+import re
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from app.celery_app import celery_app
-from app.db.schema_version import REMEDY
+from app.db.schema_version import LOOK_SECONDS, REMEDY
 from app.db.session import engine
 from tests.support.services import Services
 from tests.support.stack import Stack
@@ -50,6 +52,22 @@ class TestInDevelopment:
         assert empty.sql("SELECT count(*) FROM alembic_version")[0][0] == 1
         assert len(worker.output() + beat.output()) < 10_000
         assert "Traceback" not in worker.output() + beat.output()
+
+    def test_a_role_that_may_not_create_tables_is_told_and_tries_seldom(self, empty: Stack) -> None:
+        """Each try is a process of Python's, in every part and each of their processes."""
+        empty.sql("CREATE ROLE reader LOGIN PASSWORD 'reader'")
+        empty.sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        reader = {"DATABASE_URL": re.sub(r"//[^@/]*@", "//reader:reader@", empty.database_url)}
+        try:
+            empty.server(reader)
+            answer = login(empty)
+            assert (answer.status_code, answer.json()["code"]) == (503, "not_migrated")
+            assert "permission denied for schema public" in answer.json()["detail"]
+            time.sleep(2 * LOOK_SECONDS + 1)
+            assert empty.server().output().count("creating its schema") == 1
+        finally:
+            empty.server().stop()
+            empty.sql("DROP ROLE reader")
 
     def test_a_database_with_other_tables_is_left_to_its_owner(self, empty: Stack) -> None:
         with empty.engine.begin() as connection:
