@@ -10,10 +10,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.celery_app import celery_app
 from app.db.schema_version import LOOK_SECONDS, REMEDY
-from app.db.session import engine
 from tests.support.services import Services
+from tests.support.sources import run_program
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
@@ -78,11 +77,16 @@ class TestInDevelopment:
         assert REMEDY in answer.json()["detail"]
 
 
-@pytest.mark.usefixtures("fresh_database")
-def test_the_look_leaves_no_engine_behind() -> None:
+def test_the_look_leaves_no_engine_behind(services: Services, tmp_path: Path) -> None:
     """It would be one whose idle transactions the server never ends: worker and beat ask for that only later."""
-    celery_app.loader.init_worker()
-    assert engine.made is None
+    program = """
+from app.celery_app import celery_app
+from app.db.session import engine
+celery_app.loader.init_worker()
+print(engine.made)
+"""
+    with Stack(services, tmp_path) as stack:
+        assert run_program(program, **stack.settings) == "None\n"
 
 
 class TestInProduction:
