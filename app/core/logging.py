@@ -237,7 +237,7 @@ class TextFormatter(SafeFormatter):
             for fields in _fields:
                 task_id = fields(record).get("task_id")
                 if task_id is not None and task_id not in safe.msg:
-                    safe.msg += f" [task {task_id}]"
+                    safe.msg += f" [task {escape(task_id)}]"
         safe.__dict__.pop("color_message", None)  # uvicorn would log it instead of the message
         return self.inner.format(safe)
 

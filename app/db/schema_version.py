@@ -25,6 +25,8 @@ REPEAT_SECONDS = 60.0
 
 _MIGRATIONS = Path(app.__file__).parent / "migrations" / "versions"
 _REVISION = re.compile(r"^(revision|down_revision)\b[^=\n]*=(.+)$", re.MULTILINE)
+# When the creation has last failed, and why: it is tried once in REPEAT_SECONDS, since each try costs a process.
+_failed_creations: list[tuple[float, str]] = []
 _VERSION = table("alembic_version", column("version_num"))
 
 
@@ -51,15 +53,20 @@ def prepare_schema(settings: Settings) -> str | None:
     """Outside of production, create the schema of an empty database. Returns and raises what `schema_fault` does.
 
     Several processes may start at once: Alembic's environment holds a lock, and the second one finds nothing to do.
+    After a failure it is tried again once in REPEAT_SECONDS.
     """
     fault = schema_fault()
     if fault is None or settings.app_env == "production" or inspect(engine()).get_table_names():
         return fault
+    if _failed_creations and time.monotonic() < _failed_creations[-1][0] + REPEAT_SECONDS:
+        return _failed_creations[-1][1]
     logger.info("the database is empty: creating its schema")
     # In a process of its own, since Alembic would take memory in each process of the service.
     done = subprocess.run([sys.executable, "-m", "app", "migrate"], capture_output=True, text=True, check=False)
     if done.returncode:
-        return f"the database cannot be migrated: {done.stderr.strip().rpartition(chr(10))[2]}"
+        fault = f"the database cannot be migrated: {done.stderr.strip().rpartition(chr(10))[2]}"
+        _failed_creations[:] = [(time.monotonic(), fault)]
+        return fault
     return schema_fault()
 
 

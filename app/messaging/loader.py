@@ -13,6 +13,7 @@ from kombu.utils.imports import symbol_by_name
 from app.core.config import ConfigurationError, Settings, get_settings
 from app.db.outage import first_line
 from app.db.schema_version import await_schema
+from app.db.session import dispose_engine
 from app.messaging import process_logs
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Loader(AppLoader):
         try:
             settings = _checked_settings()
             await_schema(settings)
+            dispose_engine()  # worker and beat set a time after which the server ends idle transactions
             super().init_worker()
         except ConfigurationError as error:
             raise SystemExit(str(error)) from None
@@ -62,11 +64,15 @@ class Loader(AppLoader):
     def import_task_module(self, module: str) -> Any:
         """Import a module of tasks, in the API as well, whose catalogue needs them.
 
-        A module that raises an error is left out, with a line of the log: everything else goes on.
+        A module that raises an error, or calls `sys.exit()`, is left out, with a line of the log: everything else goes
+        on.
         """
         try:
             return super().import_task_module(module)
-        except Exception as error:  # noqa: BLE001 (a user's module raises what it likes)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a user's module raises what it likes)
+            # Those above the error: what their bodies use may be below it.
+            for name in [name for name, task in self.app.tasks.items() if task.__module__ == module]:
+                self.app.tasks.unregister(name)
             finding = Finding(f"module {module} cannot be imported, its tasks are left out", *_told(error))
             if finding not in self.findings:
                 self.findings.append(finding)
@@ -86,11 +92,11 @@ def _exists(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError as error:
         return not f"{module}.".startswith(f"{error.name}.")
-    except Exception:  # noqa: BLE001 (its package raises an error: the import of the module will tell it)
+    except (Exception, SystemExit):  # noqa: BLE001 (its package raises an error: the import of the module will tell it)
         return True
 
 
-def _told(error: Exception) -> tuple[str, str]:
+def _told(error: BaseException) -> tuple[str, str]:
     """Return an import's error in one line, and the file and line where it was raised."""
     place = "an unknown place"
     if isinstance(error, SyntaxError) and error.filename:

@@ -6,13 +6,13 @@ defaults.
 
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import NoneType, SimpleNamespace, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
-from pydantic_core import to_json
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError, create_model
+from pydantic_core import PydanticSerializationError, to_json
 
 from app.core.json_text import dump_json
 from app.core.redaction import holds_mask
@@ -37,8 +37,10 @@ class TaskParameters:
     json_schema: dict[str, Any] = field(repr=False)
     # What a `bind=True` body calls its first parameter, mostly `self`.
     bound_to: str | None
-    # The parameters for which the body gets something else than the JSON that was sent.
-    converted: frozenset[str]
+    # Of the body itself, `task_id` included.
+    of_body: inspect.Signature
+    # For the parameters for which the body gets something else than the JSON that was sent.
+    converters: Mapping[str, TypeAdapter[Any]] = field(repr=False)
 
     def check(self, args: list[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise InvalidArguments, naming the parameter, unless the body can be called with these."""
@@ -53,19 +55,26 @@ class TaskParameters:
             raise InvalidArguments(errors=[_error(["kwargs", name], _MASKED, "hidden_value") for name in masked])
         self._validate(dump_json(values), len(args))
 
-    def convert(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments as the annotations name them, with those that the service fills as they are.
+    def convert(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Return the arguments as the annotations name them. Raises InvalidArguments, naming the parameter.
 
-        Raises InvalidArguments, naming the parameter, where they do not fit.
+        Only what is converted is checked. Arguments that the signature does not take are left to the body: a decorator
+        may add some, and Python says what is missing.
         """
-        filled = {name: value for name, value in kwargs.items() if name in FILLED}
-        bound = self._bind(args, {name: value for name, value in kwargs.items() if name not in FILLED})
-        # After `.delay()` some are no JSON any more: kombu brings dates, UUIDs and decimals as they are.
-        checked = self._validate(to_json(self._values(bound)), len(args))
-        for name, info in type(checked).model_fields.items():
-            if info.alias in self.converted and info.alias in bound.arguments:
-                bound.arguments[info.alias] = getattr(checked, name)
-        return bound.args, bound.kwargs | filled
+        try:
+            bound = self.of_body.bind(*args, **kwargs)
+        except TypeError:
+            return args, kwargs
+        refused: list[FieldError] = []
+        by_position = [*self.of_body.parameters][: len(args)]
+        for name in self.converters.keys() & bound.arguments.keys():
+            try:
+                bound.arguments[name] = _converted(self.converters[name], bound.arguments[name])
+            except ValidationError as error:
+                refused += _errors(error, by_position, name)
+        if refused:
+            raise InvalidArguments(errors=refused[:MAX_ERRORS])
+        return bound.args, bound.kwargs
 
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
         try:
@@ -81,29 +90,34 @@ class TaskParameters:
         extra.pop(stars.get(inspect.Parameter.VAR_POSITIONAL), None)
         return {**extra, **values}
 
-    def _validate(self, text: str | bytes, positional: int) -> BaseModel:
+    def _validate(self, text: str, positional: int) -> None:
         try:
             # As the JSON that it is: strict, so that "30" is no number, yet a date may be written as text.
-            return self.model.model_validate_json(text, strict=True)
+            self.model.model_validate_json(text, strict=True)
         except ValidationError as error:
-            by_position = set([*self.signature.parameters][:positional])
-            raise InvalidArguments(errors=_errors(error, by_position)) from None
+            raise InvalidArguments(errors=_errors(error, [*self.signature.parameters][:positional])) from None
 
 
 @functools.cache
 def parameters_of_task(task: Any) -> TaskParameters:
     """Read a task's parameters from the signature of its body. Raises UnusableParameter."""
-    signature = inspect.signature(task.run)
-    signature = signature.replace(parameters=[p for p in signature.parameters.values() if p.name not in FILLED])
+    try:
+        of_body = inspect.signature(task.run)
+    except (TypeError, ValueError) as error:
+        raise UnusableParameter(f"its parameters cannot be read ({error}): write a function around it") from error
+    signature = of_body.replace(parameters=[p for p in of_body.parameters.values() if p.name not in FILLED])
     hints = {parameter.name: _hint(task, parameter) for parameter in signature.parameters.values()}
     try:
         model = _model(task.name, signature, hints)
         schema = model.model_json_schema()
-    except PydanticUserError as error:
+        converters = {
+            p.name: _converter(hints[p.name], several=p.kind is p.VAR_POSITIONAL)
+            for p in signature.parameters.values()
+            if p.kind is not p.VAR_KEYWORD and not _is_as_sent(hints[p.name])  # `**kwargs` are taken as they are
+        }
+    except Exception as error:  # beside pydantic's own errors those of a type that describes itself to pydantic
         raise _unusable(signature, hints, error) from error
-    stars = {p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD}  # taken as they are
-    converted = {name for name, hint in hints.items() if name not in stars and not _is_as_sent(hint)}
-    return TaskParameters(signature, model, schema, _bound_to(task), frozenset(converted))
+    return TaskParameters(signature, model, schema, _bound_to(task), of_body, converters)
 
 
 def arguments_of_body(
@@ -111,7 +125,8 @@ def arguments_of_body(
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the arguments of a request as the body's annotations name them. Raises InvalidArguments.
 
-    Nothing is checked or copied where JSON brings them as they are, or where the signature cannot be read.
+    Nothing is checked or copied where JSON brings them as they are, or where the signature cannot be read. A validator
+    of the user's may raise anything else.
     """
     parameters = _converting(task)
     return (args, kwargs) if parameters is None else parameters.convert(args, kwargs)
@@ -123,7 +138,7 @@ def _converting(task: Any) -> TaskParameters | None:
         parameters = parameters_of_task(task)
     except UnusableParameter:
         return None  # the catalogue has said so
-    return parameters if parameters.converted else None
+    return parameters if parameters.converters else None
 
 
 def _hint(task: Any, parameter: inspect.Parameter) -> Any:
@@ -132,10 +147,22 @@ def _hint(task: Any, parameter: inspect.Parameter) -> Any:
     function = inspect.unwrap(task.run)
     holder = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     try:
-        return get_type_hints(holder, getattr(function, "__globals__", {}), include_extras=True)[parameter.name]
+        hint = get_type_hints(holder, getattr(function, "__globals__", {}), include_extras=True)[parameter.name]
     except Exception as error:
         remedy = "import it at the top of the module, outside `if TYPE_CHECKING:`"
         raise UnusableParameter(f"parameter {_written(parameter)} cannot be resolved ({error}): {remedy}") from error
+    return _kept(hint)
+
+
+def _kept(hint: Any) -> Any:
+    """Return `list[X]` for `Iterable[X]`, of which pydantic makes a generator that can be read once."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return Annotated[(_kept(parts[0]), *parts[1:])]
+    if origin is Iterable or hint is Iterable:
+        element: Any = parts[0] if parts else Any
+        return list[element]
+    return hint
 
 
 def _model(title: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> type[BaseModel]:
@@ -156,16 +183,42 @@ def _model(title: str, signature: inspect.Signature, hints: Mapping[str, Any]) -
     return create_model(title.rsplit(".", 1)[-1], __config__=config, **fields)
 
 
-def _unusable(signature: inspect.Signature, hints: Mapping[str, Any], error: PydanticUserError) -> UnusableParameter:
+def _unusable(signature: inspect.Signature, hints: Mapping[str, Any], error: Exception) -> UnusableParameter:
     """Return the error for the first parameter that pydantic refuses by itself."""
     remedy = "use a type that JSON can fill, such as a pydantic model or a dataclass, or catalogue=False"
     for parameter in signature.parameters.values():
         try:
             _model("parameter", signature.replace(parameters=[parameter]), hints).model_json_schema()
-        except PydanticUserError as refused:
-            reason = refused.message.partition(". ")[0].partition("\n")[0]
-            return UnusableParameter(f"parameter {_written(parameter)} is no JSON ({reason}): {remedy}")
-    return UnusableParameter(f"its parameters are no JSON ({error.message}): {remedy}")
+        except Exception as refused:  # noqa: BLE001 (as above)
+            return UnusableParameter(f"parameter {_written(parameter)} is no JSON ({_reason(refused)}): {remedy}")
+    return UnusableParameter(f"its parameters are no JSON ({_reason(error)}): {remedy}")
+
+
+def _reason(error: Exception) -> str:
+    """Return the first sentence of an error."""
+    text = error.message if isinstance(error, PydanticUserError) else f"{type(error).__name__}: {error}"
+    return text.partition(". ")[0].partition("\n")[0]
+
+
+def _converter(hint: Any, *, several: bool) -> TypeAdapter[Any]:
+    """Return what checks and converts the value of a parameter, or the `several` values of `*args`."""
+    return TypeAdapter(tuple[hint, ...] if several else hint)
+
+
+def _converted(converter: TypeAdapter[Any], value: Any) -> Any:
+    """Return what the annotation makes of an argument. Raises ValidationError."""
+    try:
+        text = dump_json(value)
+    except (TypeError, ValueError):
+        # From no row. After `.delay()` kombu brings dates, UUIDs, decimals and bytes, after `.apply()` it is anything.
+        try:
+            return converter.validate_python(value, strict=True)
+        except ValidationError as error:
+            try:
+                return converter.validate_json(to_json(value), strict=True)
+            except PydanticSerializationError:
+                raise error from None
+    return converter.validate_json(text, strict=True)
 
 
 def _written(parameter: inspect.Parameter) -> str:
@@ -191,10 +244,15 @@ def _bound_to(task: Any) -> str | None:
     return None if first in inspect.signature(task.run).parameters else first
 
 
-def _errors(error: ValidationError, by_position: set[str]) -> list[FieldError]:
+def _errors(error: ValidationError, by_position: Sequence[str], *parameter: str) -> list[FieldError]:
+    """Return pydantic's errors. `parameter` is the one whose value was checked, where it was checked alone."""
+    located: list[dict[str, Any]] = [
+        {**each, "loc": (*parameter, *each["loc"])}
+        for each in error.errors(include_url=False, include_context=False)[:MAX_ERRORS]
+    ]
     return [
         refused
-        for each in error.errors(include_url=False, include_context=False)[:MAX_ERRORS]
+        for each in located
         for refused in field_errors([each], "args" if each["loc"][:1] and each["loc"][0] in by_position else "kwargs")
     ]
 

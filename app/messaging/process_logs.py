@@ -4,6 +4,7 @@ import logging
 import warnings
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from celery import current_task, signals
 from celery.app import trace
@@ -67,9 +68,20 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
         about = getattr(record, "data", None)
         if isinstance(about, dict) and "id" in about:
             fields |= {"task": about.get("name"), "celery_id": about["id"]}
-            if str(about.get("kwargs")).startswith(RECORD_SHOWN):
-                fields["task_id"] = about["kwargs"].removeprefix(RECORD_SHOWN)
+            record_id = _shown_record(about.get("kwargs"))
+            if record_id is not None:
+                fields["task_id"] = record_id
         return fields
     fields |= {"task": current_task.name, "celery_id": request.id}
     run = request.get("attempt_run")
     return fields if run is None else fields | {"task_id": str(run.task_id), "attempt": run.claim.attempt}
+
+
+def _shown_record(kwargs: Any) -> str | None:
+    """Return the id of the record that the worker shows in place of the arguments."""
+    if not isinstance(kwargs, str) or not kwargs.startswith(RECORD_SHOWN):
+        return None
+    try:
+        return str(UUID(kwargs.removeprefix(RECORD_SHOWN)))
+    except ValueError:
+        return None

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import get_settings
+from app.db.outage import is_passing
 from app.db.schema_version import schema_fault
 from app.db.session import engine
 from app.errors import NotReady, ServiceError
@@ -71,8 +72,10 @@ def check_migrations() -> str:
         return schema_fault() or OK
     except ServiceError as error:
         return error.detail
-    except SQLAlchemyError:
-        return "unknown: the database does not answer"
+    except SQLAlchemyError as error:
+        if is_passing(error):
+            return "unknown: the database does not answer"
+        return "unknown: this role cannot read the table alembic_version"
 
 
 def check_broker() -> str:

@@ -152,8 +152,7 @@ class TaskService:
         Raises ValueError for a number outside 0–100 or a detail of more than MAX_RESULT_BYTES, InvalidTransition if the
         task does not run; in a body also TaskCancelled, AttemptLost.
         """
-        if not 0 <= progress <= 100:  # noqa: PLR2004 (percent)
-            raise ValueError(f"progress must be between 0 and 100, not {progress}")
+        _check_percent(progress)
         check_size(detail, "progress detail")
         task_id = _id(task_id)
         with transaction(db, commit=commit):
@@ -177,8 +176,10 @@ class TaskService:
 
         From outside, the running attempt is fenced off: its later writes do not count. Raises InvalidTransition for any
         other move (only a worker's claim sets `running`), TypeError or ValueError for a result that is not JSON,
-        ResultTooLarge.
+        ResultTooLarge, ValueError for a progress outside 0–100.
         """
+        if progress is not None:
+            _check_percent(progress)
         task_id, to = _id(task_id), TaskStatus(status)
         error = None if error is None else redact_text(error)
         check_size(result)
@@ -318,6 +319,11 @@ class TaskService:
     def _dispatch(self, db: Session, dispatches: list[Dispatch]) -> None:
         if dispatches:
             after_commit(db, lambda: publisher.publish(dispatches))
+
+
+def _check_percent(progress: int) -> None:
+    if not 0 <= progress <= 100:  # noqa: PLR2004 (percent)
+        raise ValueError(f"progress must be between 0 and 100, not {progress}")
 
 
 def _id(task_id: UUID | str) -> UUID:

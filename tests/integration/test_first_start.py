@@ -1,6 +1,8 @@
 """The owner's steps in the owner's order on an empty database: no part is told to migrate."""
 
+import re
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +10,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.db.schema_version import REMEDY
+from app.db.schema_version import LOOK_SECONDS, REMEDY
 from tests.support.services import Services
+from tests.support.sources import run_program
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
@@ -49,6 +52,22 @@ class TestInDevelopment:
         assert len(worker.output() + beat.output()) < 10_000
         assert "Traceback" not in worker.output() + beat.output()
 
+    def test_a_role_that_may_not_create_tables_is_told_and_tries_seldom(self, empty: Stack) -> None:
+        """Each try is a process of Python's, in every part and each of their processes."""
+        empty.sql("CREATE ROLE reader LOGIN PASSWORD 'reader'")
+        empty.sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        reader = {"DATABASE_URL": re.sub(r"//[^@/]*@", "//reader:reader@", empty.database_url)}
+        try:
+            empty.server(reader)
+            answer = login(empty)
+            assert (answer.status_code, answer.json()["code"]) == (503, "not_migrated")
+            assert "permission denied for schema public" in answer.json()["detail"]
+            time.sleep(2 * LOOK_SECONDS + 1)
+            assert empty.server().output().count("creating its schema") == 1
+        finally:
+            empty.server().stop()
+            empty.sql("DROP ROLE reader")
+
     def test_a_database_with_other_tables_is_left_to_its_owner(self, empty: Stack) -> None:
         with empty.engine.begin() as connection:
             connection.execute(text("CREATE TABLE theirs ()"))
@@ -56,6 +75,18 @@ class TestInDevelopment:
         answer = login(empty)
         assert (answer.status_code, answer.json()["code"]) == (503, "not_migrated")
         assert REMEDY in answer.json()["detail"]
+
+
+def test_the_look_leaves_no_engine_behind(services: Services, tmp_path: Path) -> None:
+    """It would be one whose idle transactions the server never ends: worker and beat ask for that only later."""
+    program = """
+from app.celery_app import celery_app
+from app.db.session import engine
+celery_app.loader.init_worker()
+print(engine.made)
+"""
+    with Stack(services, tmp_path) as stack:
+        assert run_program(program, **stack.settings) == "None\n"
 
 
 class TestInProduction:

@@ -25,8 +25,11 @@ class TestReadiness:
     @pytest.mark.parametrize(
         ("statement", "state"),
         [
-            ("UPDATE alembic_version SET version_num = '0000'", "at 0000, the code needs "),
-            ("DROP TABLE alembic_version", "not migrated: run `alembic upgrade head`"),
+            (
+                "UPDATE alembic_version SET version_num = '0000'",
+                "the database is at migration 0000, which this code does not know",
+            ),
+            ("DROP TABLE alembic_version", "the database is not migrated: run `alembic upgrade head`"),
         ],
     )
     def test_other_migrations_are_named(self, client: httpx.Client, statement: str, state: str) -> None:
@@ -39,7 +42,7 @@ class TestReadiness:
     def test_an_unmigrated_database_is_503(self, client: httpx.Client) -> None:
         sql("DROP TABLE login_failures")
         answer = client.post("/api/v1/auth/login", data={"username": "anna", "password": "whatever"})
-        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+        assert (answer.status_code, answer.json()["code"]) == (503, "not_migrated")
 
 
 class TestMetrics:

@@ -262,6 +262,16 @@ class TestUpdateInABody:
             task_service.update_task_status(db, task.id, status, 100, {"result": 1})
         assert task_service.get_task(db, task.id).status == "running"
 
+    @pytest.mark.parametrize("status", ["failed", "revoked", "succeeded"])
+    def test_a_progress_that_is_no_percentage_is_refused_before_it_is_written(
+        self, db: Session, in_body: Any, status: str
+    ) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        in_body(task)
+        with pytest.raises(ValueError, match="progress must be between 0 and 100, not 101"):
+            task_service.update_task_status(db, task.id, status, 101)
+        assert task_service.get_task(db, task.id).status == "running"
+
     def test_no_task_id_is_named_as_what_it_is(self, db: Session) -> None:
         without: Any = None
         with pytest.raises(TaskNotFound, match="task_id is None: the body runs without a record"):

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.http.problems import service_problem
 from app.core.config import Settings
+from app.db.outage import first_line, is_passing
 from app.db.schema_version import LOOK_SECONDS, REPEAT_SECONDS, prepare_schema
 from app.errors import NotMigrated, Unavailable
 
@@ -45,10 +46,20 @@ class SchemaGate:
             await anyio.to_thread.run_sync(self._look)
 
     def _look(self) -> None:
+        """Whatever goes wrong here, the API starts and the next look comes."""
+        try:
+            self._compare()
+        except Exception:  # noqa: BLE001 (it would end the lifespan's task group, silently)
+            self._tell("the schema could not be compared with the code, requests pass as before", exc_info=True)
+
+    def _compare(self) -> None:
         try:
             self.fault = prepare_schema(self._settings)
-        except SQLAlchemyError:
-            return  # requests meet the same, and say so
+        except SQLAlchemyError as error:
+            if is_passing(error):
+                return  # requests meet the same, and say so
+            # Such as a role that may not read `alembic_version`: requests need other tables.
+            logger.warning("the schema is not compared with the code: %s", first_line(error))
         except Unavailable as error:  # DATABASE_URL is not set, and stays so
             logger.error("requests are answered with 503: %s", error.detail)  # noqa: TRY400 (one line)
             self._ready = True
@@ -56,8 +67,13 @@ class SchemaGate:
         if self.fault is None:
             self._ready = True
             self._on_ready()
-        elif self._looks % round(REPEAT_SECONDS / LOOK_SECONDS) == 0:
-            logger.error("requests are answered with 503: %s", self.fault)
+        else:
+            self._tell("requests are answered with 503: %s", self.fault)
+
+    def _tell(self, text: str, *args: Any, exc_info: bool = False) -> None:
+        """Log an error, once in REPEAT_SECONDS."""
+        if self._looks % round(REPEAT_SECONDS / LOOK_SECONDS) == 0:
+            logger.error(text, *args, exc_info=exc_info)
         self._looks += 1
 
 

@@ -24,6 +24,7 @@ UNKNOWN_REPEAT_SECONDS = 60.0
 MAX_UNKNOWN = 100
 
 _dropped = count(1)
+_MORE_NAMES = f"(more than {MAX_UNKNOWN} names in a minute)"
 _TASK_NAME = re.compile(r"[\w.-]{1,200}")
 _unknown_logged: dict[str, float] = {}
 
@@ -45,10 +46,13 @@ def drop_unknown(problem: UnknownTaskName) -> None:
     count_dropped_item(str(problem))
     name = problem.name if _TASK_NAME.fullmatch(problem.name) else "(not a task's name)"
     now = time.monotonic()
+    if name not in _unknown_logged and len(_unknown_logged) >= MAX_UNKNOWN:
+        for old in [old for old, until in _unknown_logged.items() if until <= now]:
+            del _unknown_logged[old]
+        if len(_unknown_logged) >= MAX_UNKNOWN:
+            name = _MORE_NAMES
     if now < _unknown_logged.get(name, now):
         return
-    if len(_unknown_logged) >= MAX_UNKNOWN:
-        _unknown_logged.clear()
     _unknown_logged[name] = now + UNKNOWN_REPEAT_SECONDS
     logger.warning(
         "dropped an item of the task queues: unknown task %s; tasks of this name stay pending until a worker knows it: "

@@ -32,6 +32,8 @@ from app.worker.shared.slot_table import STOP_TEXTS, Stop
 
 logger = logging.getLogger(__name__)
 
+# What pydantic makes of a SecretStr and a SecretBytes.
+SHOWN_SECRET = '"**********"'  # noqa: S105
 BODY_STOPS: dict[Stop, type[BodyStop]] = {
     Stop.CANCELLED: TaskCancelled,
     Stop.LOST: AttemptLost,
@@ -232,11 +234,14 @@ def _patience(child: ChildProcess, seconds: float) -> float:
 def to_json(value: Any, what: str = "result", *, arguments: bool = False) -> Any:
     """A body's return value as plain JSON (dates, UUIDs, dataclasses and pydantic models included).
 
-    Raises TypeError or ValueError where it cannot be JSON, NaN and infinity included; ResultTooLarge.
+    Raises TypeError or ValueError where it cannot be JSON, NaN and infinity included; ResultTooLarge. With `arguments`,
+    which a body is to get again, also where a secret would be lost.
     """
     try:
         plain = to_jsonable_python(value)
         check_size(plain, what, arguments=arguments)
+        if arguments and SHOWN_SECRET in dump_json(plain):
+            raise ValueError("pydantic masks the value of a SecretStr or SecretBytes, take it with get_secret_value()")
     except ResultTooLarge:
         raise
     except PydanticSerializationError as error:

@@ -59,24 +59,30 @@ class RecordRunner:
     def run(self, run: AttemptRun) -> Any:
         """Run the body and write how it ended; what is raised from here has Celery report the same end."""
         request = self._task.request
-        try:
-            args, kwargs = arguments_of_body(self._task, list(request.args), dict(request.kwargs))
-        except InvalidArguments as error:  # the signature has changed since the task was created
-            run.fail(error)
-            raise
+        unfit: InvalidArguments | None = None
         try:
             with run.body():
+                try:
+                    args, kwargs = arguments_of_body(self._task, list(request.args), dict(request.kwargs))
+                except InvalidArguments as error:  # the signature has changed since the task was created
+                    unfit = error
+                    raise
                 result = to_json(self._task.run(*args, **kwargs))
         except BaseException as error:
             if ends_the_process(error):
                 raise  # its parent writes the end
-            self.end_badly(run, error)
+            if error is unfit:
+                run.fail(error)  # it would not fit the next time either
+            else:
+                self.end_badly(run, error)
             shown = conceal(error)
             if shown is not error:
                 raise shown from None
             raise
         if run.current.failure is not None:
-            raise ReportedFailure(run.current.failure)  # the row says so already: let Celery say the same
+            reported = ReportedFailure(run.current.failure)
+            run.fail(reported)  # the row says so already, which ends the reports of progress as well
+            raise reported  # let Celery say the same
         wanted = request.get("retry_wanted")  # `self.retry(throw=False)`
         if wanted is not None:
             self._retry_later(run, wanted[0])

@@ -1,7 +1,7 @@
 """Celery's consumer, behind a check of each message, on any broker (docs/adr/0020)."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery.worker import consumer, state
@@ -41,8 +41,7 @@ class Consumer(consumer.Consumer):
                 if keys is not None:
                     check_task(message, keys)
             except UnknownTaskName as problem:
-                drop_unknown(problem)
-                self._acknowledge(message)
+                self._drop_unknown(message, problem, keys)
                 return
             except Malformed as problem:
                 self._drop(message, str(problem))
@@ -56,6 +55,17 @@ class Consumer(consumer.Consumer):
                 self._drop(message, f"{type(error).__name__} while it was received")
 
         return on_message
+
+    def _drop_unknown(self, message: Any, problem: UnknownTaskName, keys: Sequence[bytes] | None) -> None:
+        """Name the task, in a line of which no stranger is the author."""
+        try:
+            if keys is not None:
+                check_task(message, keys)
+        except Malformed as unsigned:
+            self._drop(message, str(unsigned))
+            return
+        drop_unknown(problem)
+        self._acknowledge(message)
 
     def _drop(self, message: Any, why: str) -> None:
         drop(TASK_QUEUES, why, len(message.body) if isinstance(message.body, str | bytes) else None)

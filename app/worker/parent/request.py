@@ -39,6 +39,8 @@ class RecordRequest(Request):
         self._kwargsrepr = redact_text(self.kwargsrepr or "")
         if self._record is not None:
             self._kwargsrepr = f"{RECORD_SHOWN}{self._record}"
+        elif self._kwargsrepr.startswith(RECORD_SHOWN):
+            self._kwargsrepr = ""  # the sender's own text, which would have log lines name a record
 
     def info(self, safe: bool = False) -> Any:
         """What `inspect active` and Flower show."""

@@ -109,6 +109,7 @@ def test_a_drop_is_one_line_that_counts(caplog: pytest.LogCaptureFixture) -> Non
 def test_an_unknown_task_is_named_with_the_remedy_once_a_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(items, "_unknown_logged", {})
     now = 1000.0
     monkeypatch.setattr("app.messaging.guard.items.time.monotonic", lambda: now)
     name = "myteam.tasks.added_yesterday"
@@ -120,7 +121,17 @@ def test_an_unknown_task_is_named_with_the_remedy_once_a_minute(
     assert "forged" not in caplog.messages[2]
 
 
-def test_the_names_that_were_logged_are_bounded() -> None:
-    for number in range(3 * MAX_UNKNOWN):
-        drop_unknown(UnknownTaskName(f"task{number}"))
-    assert len(items._unknown_logged) <= MAX_UNKNOWN
+def test_whoever_makes_up_names_fills_neither_memory_nor_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(items, "_unknown_logged", {})
+    now = 1000.0
+    monkeypatch.setattr("app.messaging.guard.items.time.monotonic", lambda: now)
+    for _ in range(2):
+        for number in range(3 * MAX_UNKNOWN):
+            drop_unknown(UnknownTaskName(f"task{number}"))
+    assert len(items._unknown_logged) == len(caplog.messages) == MAX_UNKNOWN + 1
+    assert f"more than {MAX_UNKNOWN} names" in caplog.messages[-1]
+    now += 60
+    drop_unknown(UnknownTaskName("another"))
+    assert "another" in caplog.messages[-1]

@@ -53,6 +53,16 @@ class TestCalledDirectly:
             define(flaky, autoretry_for=(ConnectionError,))()
 
 
+def test_an_attempt_that_its_body_has_failed_reports_no_more(define: Define) -> None:
+    attempt = claimed()
+
+    def body(self: Any) -> None:
+        attempt.current.settle("the reason")  # as `update_task_status` does
+
+    assert attempt.trace(define(body)) == "FAILURE"
+    assert [(outcome, str(error)) for outcome, error in attempt.ends] == [("failed", "the reason")]
+
+
 @pytest.mark.usefixtures("_close_the_loop")
 class TestAsyncBody:
     @pytest.mark.parametrize("bind", [True, False])

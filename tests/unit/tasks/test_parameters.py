@@ -1,16 +1,18 @@
 """What a body gets for the JSON that was sent, and which signatures cannot be filled from JSON."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
 from celery import Celery
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from app.catalogue import read_tasks
 from app.celery_app import SQLAlchemyTask, celery_app
@@ -37,6 +39,25 @@ class Order(BaseModel):
 class Point:
     x: int
     y: int = 0
+
+
+class Login(BaseModel):
+    password: SecretStr
+
+
+def _not_now(_: Any) -> Any:
+    raise ConnectionError("not now")
+
+
+Unsettled = Annotated[int, AfterValidator(_not_now)]
+
+
+class Quarrelsome:
+    """Describes itself to pydantic with an error of its own."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        raise KeyError("schema")
 
 
 class Client:
@@ -121,10 +142,79 @@ class TestConversion:
         assert (outcome, type(error)) == ("failed", InvalidArguments)
         assert "day: Input should be a valid date" in str(error)
 
+    def test_an_error_of_a_types_own_ends_the_attempt_as_one_of_the_body_and_may_be_retried(self, app: Celery) -> None:
+        def body(value: Unsettled) -> None:
+            raise AssertionError("the body must not start")
+
+        for attempts, end in ((1, "failed"), (2, "retried")):
+            attempt = claimed(args=[1], max_attempts=attempts, max_attempts_named=True)
+            attempt.trace(task_of(app, body))
+            ((outcome, error),) = attempt.ends
+            assert (outcome, str(error)) == (end, "not now")
+
+    def test_only_what_is_converted_is_checked_and_the_rest_arrives_as_it_is(self, app: Celery) -> None:
+        def body(count: int, day: date, blob=None) -> list[Any]:  # type: ignore[no-untyped-def]
+            return [count, day, blob]
+
+        for blob in (b"\xff\x00", "\ud800", float("inf"), {1, 2}):
+            got = task_of(app, body).apply(args=["30", "2026-01-01", blob]).get()
+            assert got == ["30", date(2026, 1, 1), blob]
+
+    def test_objects_arrive_as_they_are_with_what_json_would_not_show(self, app: Celery) -> None:
+        def body(login: Login) -> Any:
+            return login.password.get_secret_value()
+
+        assert task_of(app, body).apply(args=[Login(password=SecretStr("secret"))]).get() == "secret"
+        assert task_of(app, body).apply(args=[{"password": "secret"}]).get() == "secret"
+
+    def test_a_retry_with_converted_arguments_sends_the_json_that_becomes_the_same(self, app: Celery) -> None:
+        def body(self: Any, order: Order, day: date) -> None:
+            self.retry(args=[], kwargs={"order": order, "day": day})
+
+        attempt = claimed(args=[{"number": 7}, "2026-01-01"])
+        assert attempt.trace(task_of(app, body, bind=True)) == "RETRY"
+        following = attempt.told().next_try
+        assert following is not None
+        assert following.kwargs == {"order": {"number": 7, "currency": "EUR"}, "day": "2026-01-01"}
+
+    def test_a_retry_that_would_lose_a_secret_fails_and_says_so(self, app: Celery) -> None:
+        def body(self: Any, login: Login) -> None:
+            self.retry(kwargs={"login": login})
+
+        attempt = claimed(kwargs={"login": {"password": "secret"}})
+        assert attempt.trace(task_of(app, body, bind=True)) == "FAILURE"
+        ((outcome, error),) = attempt.ends
+        assert outcome == "failed"
+        assert "the retry's kwargs is not JSON: pydantic masks the value of a SecretStr" in str(error)
+
+    @pytest.mark.parametrize("sent", [b"\xff\x00", Decimal("1.10"), date(2026, 1, 1), float("inf")])
+    def test_what_kombu_brings_fits_its_own_annotation(self, app: Celery, sent: Any) -> None:
+        assert received(app, type(sent), sent) == sent
+
+    def test_the_task_id_may_be_given_by_position(self, app: Celery) -> None:
+        def body(share: float, task_id: Any = None) -> list[Any]:
+            return [share, task_id]
+
+        assert task_of(app, body).apply(args=[1, "x"]).get() == [1.0, "x"]
+
+    def test_a_decorator_may_fill_a_parameter(self, app: Celery) -> None:
+        def connected(function: Any) -> Any:
+            return wraps(function)(lambda *args: function("connection", *args))
+
+        @connected
+        def body(connection: str, day: date) -> list[Any]:
+            return [connection, day]
+
+        assert task_of(app, body).apply(args=["2026-01-01"]).get() == ["connection", "2026-01-01"]
+
+    @pytest.mark.parametrize("annotation", [Iterable, Iterable[int], Annotated[Iterable[int], Field(min_length=1)]])
+    def test_an_iterable_is_a_list_that_can_be_counted_and_read_twice(self, app: Celery, annotation: Any) -> None:
+        assert received(app, annotation, [1, 2]) == [1, 2]
+
     def test_a_signature_of_json_types_alone_costs_nothing(self, app: Celery) -> None:
         def body(a: int, b: str | None, c: dict[str, Any], d: list[str], e: Literal["x", 1], f=None) -> None: ...  # type: ignore[no-untyped-def]
 
-        assert not parameters_of_task(task_of(app, body)).converted
+        assert not parameters_of_task(task_of(app, body)).converters
 
     def test_called_as_a_function_nothing_is_touched(self, app: Celery) -> None:
         def body(day: date) -> Any:
@@ -144,6 +234,23 @@ class TestUnusable:
         def body(count: int, client: Client) -> None: ...
 
         with pytest.raises(UnusableParameter, match=r"`client: .*Client` is no JSON .* a pydantic model"):
+            parameters_of_task(task_of(app, body))
+
+    @pytest.mark.parametrize(
+        ("annotation", "reason"),
+        [
+            (Quarrelsome, "KeyError: 'schema'"),
+            (Annotated[str, Field(pattern="(")], "SchemaError: "),
+            (Annotated[int | str, Field(discriminator="kind")], "TypeError: "),
+        ],
+    )
+    def test_whatever_a_type_raises_when_it_is_asked_for_its_schema(
+        self, app: Celery, annotation: Any, reason: str
+    ) -> None:
+        def body(value: Any) -> None: ...
+
+        body.__annotations__["value"] = annotation
+        with pytest.raises(UnusableParameter, match=f"`value: .*` is no JSON .{reason}"):
             parameters_of_task(task_of(app, body))
 
     def test_it_is_left_out_of_the_catalogue_and_everything_else_stays(

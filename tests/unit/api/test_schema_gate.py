@@ -1,0 +1,69 @@
+"""The gate goes on looking, whatever it meets."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import psycopg2
+import pytest
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from app.api.http import schema_gate
+from app.api.http.schema_gate import SchemaGate
+from app.core.config import get_settings
+
+Meets = Callable[[Any], SchemaGate]
+
+
+class NotPermitted(Exception):
+    """As psycopg2 raises it, which sets the SQLSTATE of a real answer alone."""
+
+    pgcode = "42501"
+
+
+@pytest.fixture
+def ready() -> list[bool]:
+    return []
+
+
+@pytest.fixture
+def meets(monkeypatch: pytest.MonkeyPatch, ready: list[bool]) -> Meets:
+    gate = SchemaGate(get_settings(), on_ready=lambda: ready.append(True))
+
+    def look(outcome: Any) -> SchemaGate:
+        def prepare(_: Any) -> Any:
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        monkeypatch.setattr(schema_gate, "prepare_schema", prepare)
+        gate._look()
+        return gate
+
+    return look
+
+
+def test_an_outage_is_left_to_the_requests(meets: Meets, ready: list[bool], caplog: pytest.LogCaptureFixture) -> None:
+    gate = meets(OperationalError("SELECT", {}, psycopg2.OperationalError("no route to host")))
+    assert (gate.fault, ready, caplog.records) == (None, [], [])
+    assert meets(None).fault is None
+    assert ready == [True]
+
+
+def test_a_role_that_may_not_read_the_version_serves_all_the_same(
+    meets: Meets, ready: list[bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = meets(ProgrammingError("SELECT", {}, NotPermitted("permission denied for table alembic_version")))
+    assert (gate.fault, ready) == (None, [True])
+    assert caplog.messages == ["the schema is not compared with the code: permission denied for table alembic_version"]
+
+
+def test_any_other_error_is_told_once_and_the_next_look_comes(
+    meets: Meets, ready: list[bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert meets("not migrated").fault == "not migrated"
+    caplog.clear()
+    with caplog.at_level(logging.ERROR):
+        assert meets(OSError("no memory for another process")).fault == "not migrated"
+    assert meets(None).fault is None
+    assert ready == [True]
