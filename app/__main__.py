@@ -49,6 +49,7 @@ def told(body: Callable[[], None]) -> Callable[[], None]:
 @told
 def migrate() -> None:
     """Bring the database of DATABASE_URL to the newest schema, as `alembic upgrade head` does in a checkout."""
+    get_settings()  # Alembic's environment would end the process without a word of what is wrong
     config = Config()
     config.set_main_option("script_location", "app:migrations")
     command.upgrade(config, "head")

@@ -81,7 +81,7 @@ def find_type(celery_task_name: str) -> TaskType:
     """The catalogue's entry. Raises UnknownTask, naming the field."""
     found = catalogue().get(celery_task_name)
     if found is None:
-        message = "The task is not in GET /tasks/types"
+        message = "The task is not in GET /api/v1/tasks/types; if it is yours, `python -m app check` says why"
         raise UnknownTask(errors=[{"loc": ["celery_task_name"], "msg": message, "type": "unknown_task"}])
     return found
 

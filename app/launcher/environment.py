@@ -12,6 +12,9 @@ The environment in which run_server.py started the service. Each start writes it
 In a shell: set -a; . THIS_FILE; set +a"""
 DATABASE, BROKER, PASSWORD = "DATABASE_URL", "CELERY_BROKER_URL", "FIRST_ADMIN_PASSWORD"
 IMPORT_PATH = "PYTHONPATH"  # no setting, but TASK_MODULES may be found there alone
+# Which of these name servers that run_server.py has started itself: in a shell that has sourced the file of an earlier
+# start, they are gone.
+EMBEDDED = "RUN_SERVER_EMBEDDED"
 DEFAULTS = {"FIRST_ADMIN_USERNAME": "admin", "FIRST_ADMIN_EMAIL": "admin@example.com"}
 
 
@@ -20,9 +23,12 @@ class Environment:
 
     def __init__(self, root: Path, env_file: Path) -> None:
         self.root, self.env_file = root, env_file
-        in_environment = {name: value for name, value in os.environ.items() if value}
-        self.given = {**read_env(root / ".env"), **in_environment}
         self.kept = read_env(env_file)
+        in_environment = {name: value for name, value in os.environ.items() if value}
+        for name in in_environment.pop(EMBEDDED, "").split():
+            if in_environment.get(name) == self.kept.get(name):
+                in_environment.pop(name, None)
+        self.given = {**read_env(root / ".env"), **in_environment}
         self.values = {name: value for name, value in in_environment.items() if name in _known()}
         if IMPORT_PATH in in_environment:
             self.values[IMPORT_PATH] = _absolute(in_environment[IMPORT_PATH])
@@ -48,6 +54,11 @@ class Environment:
     def password_is_new(self) -> bool:
         """Whether it was generated now. An administrator that exists already has another password then."""
         return PASSWORD not in self.given and PASSWORD not in self.kept
+
+    def name_embedded(self, name: str, url: str) -> None:
+        """Have this variable name a server that was started for this run."""
+        self.values[name] = url
+        self.values[EMBEDDED] = " ".join([*self.values.get(EMBEDDED, "").split(), name])
 
     def write(self) -> None:
         """Replace `<data-dir>/env`."""

@@ -73,7 +73,8 @@ class Loader(AppLoader):
             # Those above the error: what their bodies use may be below it.
             for name in [name for name, task in self.app.tasks.items() if task.__module__ == module]:
                 self.app.tasks.unregister(name)
-            finding = Finding(f"module {module} cannot be imported, its tasks are left out", *_told(error))
+            rest = " and those of the modules that it imports from there on" if module == "app.tasks" else ""
+            finding = Finding(f"module {module} cannot be imported, its tasks{rest} are left out", *_told(error))
             if finding not in self.findings:
                 self.findings.append(finding)
                 logger.error("%s", finding)  # noqa: TRY400 (one line, which names the place)
@@ -84,7 +85,10 @@ def check_task_modules(settings: Settings) -> None:
     """Raise ConfigurationError for a module of TASK_MODULES that does not exist. Imports none, but for its package."""
     missing = [module for module in settings.task_modules if not _exists(module)]
     if missing:
-        raise ConfigurationError(f"TASK_MODULES names {missing[0]}, which does not exist: is its folder on PYTHONPATH?")
+        raise ConfigurationError(
+            f"TASK_MODULES names {missing[0]}, which does not exist: write it with dots, and have "
+            "the folder above it on PYTHONPATH, in the environment (`.env` is too late for that)"
+        )
 
 
 def _exists(module: str) -> bool:
@@ -105,7 +109,8 @@ def _told(error: BaseException) -> tuple[str, str]:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
         if frames:
             place = f"{frames[-1].filename}:{frames[-1].lineno}"
-    return f"{type(error).__name__}: {first_line(error)}", place
+    said = error.msg if isinstance(error, SyntaxError) else first_line(error)
+    return f"{type(error).__name__}: {said}", place
 
 
 def _checked_settings() -> Settings:

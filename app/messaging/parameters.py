@@ -106,6 +106,8 @@ def parameters_of_task(task: Any) -> TaskParameters:
     except (TypeError, ValueError) as error:
         raise UnusableParameter(f"its parameters cannot be read ({error}): write a function around it") from error
     signature = of_body.replace(parameters=[p for p in of_body.parameters.values() if p.name not in FILLED])
+    if "self" in signature.parameters:
+        raise UnusableParameter("its first parameter is `self`: write bind=True in the decorator")
     hints = {parameter.name: _hint(task, parameter) for parameter in signature.parameters.values()}
     try:
         model = _model(task.name, signature, hints)
@@ -149,7 +151,7 @@ def _hint(task: Any, parameter: inspect.Parameter) -> Any:
     try:
         hint = get_type_hints(holder, getattr(function, "__globals__", {}), include_extras=True)[parameter.name]
     except Exception as error:
-        remedy = "import it at the top of the module, outside `if TYPE_CHECKING:`"
+        remedy = "correct the name, or import it at the top of the module, outside `if TYPE_CHECKING:`"
         raise UnusableParameter(f"parameter {_written(parameter)} cannot be resolved ({error}): {remedy}") from error
     return _kept(hint)
 

@@ -180,7 +180,9 @@ class TaskService:
         """
         if progress is not None:
             _check_percent(progress)
-        task_id, to = _id(task_id), TaskStatus(status)
+        task_id, to = _id(task_id), _status(status)
+        if error is not None and not isinstance(error, str):
+            raise TypeError(f"error is a text, such as error='no such picture', not {type(error).__name__}")
         error = None if error is None else redact_text(error)
         check_size(result)
         with transaction(db, commit=commit):
@@ -324,6 +326,13 @@ class TaskService:
 def _check_percent(progress: int) -> None:
     if not 0 <= progress <= 100:  # noqa: PLR2004 (percent)
         raise ValueError(f"progress must be between 0 and 100, not {progress}")
+
+
+def _status(status: TaskStatus | str) -> TaskStatus:
+    try:
+        return TaskStatus(status)
+    except ValueError:
+        raise ValueError(f"status is one of {', '.join(TaskStatus)}, not {str(status)[:50]!r}") from None
 
 
 def _id(task_id: UUID | str) -> UUID:

@@ -10,3 +10,5 @@ if find_spec("sklearn") is not None:  # the extra `ml`: without it the catalogue
     from app.tasks import model_tasks
 
     __all__ += ["model_tasks"]
+
+# Import your own modules below this line: one that raises an error then takes none of the tasks above with it.
