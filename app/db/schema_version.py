@@ -31,32 +31,43 @@ _VERSION = table("alembic_version", column("version_num"))
 
 
 def schema_fault() -> str | None:
-    """Return what is wrong with the schema and what to do, in one line; None if the code can use it.
+    """Return what is wrong with the schema and what to do, in one line; None if it is that of the code.
 
     Raises SQLAlchemyError if the database does not answer, Unavailable without DATABASE_URL.
     """
+    return _compare()[0]
+
+
+def _compare() -> tuple[str | None, bool]:
+    """Return what is wrong, and whether the code can work all the same: on the schema of a newer version."""
     with engine().connect() as connection:
         version = None
         if inspect(connection).has_table(_VERSION.name):
             version = connection.scalar(select(_VERSION.c.version_num))
     head, known = _revisions()
     if version == head:
-        return None
+        return None, True
     if version is None:
-        return f"the database is not migrated: {REMEDY}"
+        return f"the database is not migrated: {REMEDY}", False
     if version in known:
-        return f"the database is at migration {version}, the code needs {head}: {REMEDY}"
-    return f"the database is at migration {version}, which this code does not know: deploy the newer code"
+        return f"the database is at migration {version}, the code needs {head}: {REMEDY}", False
+    return f"the database is at migration {version}, which this code does not know: deploy the newer code", True
 
 
 def prepare_schema(settings: Settings) -> str | None:
-    """Outside of production, create the schema of an empty database. Returns and raises what `schema_fault` does.
+    """Outside of production, create the schema of an empty database. Raises what `schema_fault` raises.
+
+    Returns why the code cannot work on the schema, and what to do, or None.
 
     Several processes may start at once: Alembic's environment holds a lock, and the second one finds nothing to do.
     After a failure it is tried again once in REPEAT_SECONDS.
     """
-    fault = schema_fault()
-    if fault is None or settings.app_env == "production" or inspect(engine()).get_table_names():
+    fault, works = _compare()
+    if works:
+        if fault is not None:  # while a deploy replaces one process after another, or after a rollback
+            logger.warning("%s", fault)
+        return None
+    if settings.app_env == "production" or inspect(engine()).get_table_names():
         return fault
     if _failed_creations and time.monotonic() < _failed_creations[-1][0] + REPEAT_SECONDS:
         return _failed_creations[-1][1]

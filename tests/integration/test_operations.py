@@ -93,9 +93,10 @@ class TestCreateAdmin:
         assert said.count("\n") == 1
         assert "short" not in said
 
-    def test_a_refused_setting_is_one_line_before_anything_starts(self) -> None:
+    @pytest.mark.parametrize("name", ["create-admin", "migrate", "check"])
+    def test_a_refused_setting_is_one_line_before_anything_starts(self, name: str) -> None:
         variables = process_environment({"API_THREADS": "many"})
-        command = [sys.executable, "-m", "app", "create-admin"]
+        command = [sys.executable, "-m", "app", name]
         ended = subprocess.run(
             command, check=False, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60
         )

@@ -272,6 +272,16 @@ class TestUpdateInABody:
             task_service.update_task_status(db, task.id, status, 101)
         assert task_service.get_task(db, task.id).status == "running"
 
+    def test_a_status_or_an_error_that_is_none_is_named(self, db: Session) -> None:
+        task = task_in(db, TaskStatus.RUNNING)
+        with pytest.raises(
+            ValueError, match="status is one of pending, running, succeeded, failed, revoked, not 'done'"
+        ):
+            task_service.update_task_status(db, task.id, "done")
+        error: Any = {"type": "x"}
+        with pytest.raises(TypeError, match="error is a text, such as error='no such picture', not dict"):
+            task_service.update_task_status(db, task.id, "failed", error=error)
+
     def test_no_task_id_is_named_as_what_it_is(self, db: Session) -> None:
         without: Any = None
         with pytest.raises(TaskNotFound, match="task_id is None: the body runs without a record"):

@@ -49,6 +49,19 @@ def test_the_embedded_servers_of_an_earlier_start_are_not_taken_for_given(make):
     assert DATABASE not in make().values
 
 
+def test_nor_are_they_in_a_shell_that_has_sourced_their_file(make, monkeypatch):
+    first = make()
+    first.name_embedded(DATABASE, "postgresql://embedded")
+    first.values[BROKER] = "redis://theirs"
+    first.write()
+    for name, value in first.values.items():
+        monkeypatch.setenv(name, value)
+    assert DATABASE not in make().values
+    assert make().values[BROKER] == "redis://theirs"
+    monkeypatch.setenv(DATABASE, "postgresql://another")
+    assert make().values[DATABASE] == "postgresql://another"
+
+
 def test_settings_of_the_service_are_written_and_other_variables_are_not(make, monkeypatch, tmp_path):
     monkeypatch.setenv("RETENTION_DAYS", "7")
     monkeypatch.setenv("UNRELATED", "1")

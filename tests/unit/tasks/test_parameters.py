@@ -230,6 +230,12 @@ class TestUnusable:
         with pytest.raises(UnusableParameter, match=r"`share: Fraction` cannot be resolved .* import it at the top"):
             parameters_of_task(task_of(app, body))
 
+    def test_self_without_bind(self, app: Celery) -> None:
+        def body(self: Any, count: int) -> None: ...
+
+        with pytest.raises(UnusableParameter, match="`self`: write bind=True"):
+            parameters_of_task(task_of(app, body))
+
     def test_a_plain_class(self, app: Celery) -> None:
         def body(count: int, client: Client) -> None: ...
 
