@@ -27,6 +27,7 @@ from tests.support.task_client import BODY, shared_client
 
 CALLERS = ("nobody", "owner", "stranger", "admin")
 MATRIX = """
+    GET    /                                      200  200  200  200  open
     GET    /healthz                               200  200  200  200  open
     GET    /readyz                                200  200  200  200  open
     GET    /metrics                               200  200  200  200  open

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -15,6 +14,7 @@ from app.services.tasks.task_reports import NO_REASON
 from tests.support.running import TASKS, Running, fresh_connections, lines, started
 from tests.support.settings import settings
 from tests.support.shared import module_running
+from tests.support.sources import run_program
 from tests.support.waiting import wait_for
 
 running = module_running()
@@ -58,11 +58,18 @@ class TestArguments:
         assert ledger.read_text() == self.GOT
 
     def test_from_python(self, running: Running, ledger: Path) -> None:
-        me = UUID(running.http.get("/api/v1/users/me").json()["id"])
-        wanted = {"args": [{"number": 7}, "2026-11-25"], "kwargs": {"ledger": str(ledger)}}
-        with settings(running.stack.settings), fresh_connections(), SessionLocal() as db:
-            task, _ = task_service.create_task(db, "x", "x", "tests.invoice", **wanted, user_id=me)
-        assert running.ended(str(task.id))["status"] == "succeeded"
+        me = running.http.get("/api/v1/users/me").json()["id"]
+        program = f"""
+from app.db.session import SessionLocal
+from app.services.task_service import task_service
+with SessionLocal() as db:
+    task, _ = task_service.create_task(
+        db, "x", "x", "tests.invoice", [{{"number": 7}}, "2026-11-25"], {{"ledger": {str(ledger)!r}}}, user_id={me!r}
+    )
+print(task.id)
+"""
+        task_id = run_program(program, **running.stack.settings).strip()
+        assert running.ended(task_id)["status"] == "succeeded"
         assert ledger.read_text() == self.GOT
 
     def test_without_a_record(self, running: Running, ledger: Path) -> None:
