@@ -136,7 +136,7 @@ class Server:
             with self.console.step(f"{server.name}: {what}") as more:
                 self.supervisor.start(server)
                 more.append(f"127.0.0.1:{server.port}")
-            self.environment.values[variable] = server.url
+            self.environment.name_embedded(variable, server.url)
 
     def _run_once(self, name: str, arguments: Sequence[str]) -> list[str]:
         with self.console.step(name):

@@ -72,15 +72,19 @@ class Server:
         return int(child)
 
 
-@contextmanager
-def run_server(services: Services, directory: Path, *options: str) -> Iterator[Server]:
+def on(services: Services) -> dict[str, str]:
+    """Settings that name the servers of the suite."""
     database = services.database_url(services.new_database())
-    settings = environment(database, services.new_broker(), LOG_FORMAT="text", **ADMIN)
+    return environment(database, services.new_broker(), LOG_FORMAT="text", **ADMIN)
+
+
+@contextmanager
+def run_server(settings: dict[str, str], directory: Path, *options: str) -> Iterator[Server]:
     port, data = free_loopback_port(), directory / "data"
     places = ["--data-dir", str(data), "--port", str(port), "--concurrency", "1"]
     process = ManagedProcess(
         [sys.executable, "run_server.py", *places, *options],
-        log=directory / "output.log", env=process_environment(settings), cwd=ROOT, death_signal=signal.SIGTERM,
+        log=directory / f"output-{port}.log", env=process_environment(settings), cwd=ROOT, death_signal=signal.SIGTERM,
     )  # fmt: skip
     process.start()
     try:
@@ -96,7 +100,7 @@ def run_server(services: Services, directory: Path, *options: str) -> Iterator[S
 
 @pytest.fixture(scope="class")
 def quiet(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with run_server(services, tmp_path_factory.mktemp("quiet")) as server:
+    with run_server(on(services), tmp_path_factory.mktemp("quiet")) as server:
         yield server
 
 
@@ -127,7 +131,7 @@ class TestWithoutOptions:
 
 
 def test_verbose_shows_all(services: Services, tmp_path: Path) -> None:
-    with run_server(services, tmp_path, "--verbose") as server:
+    with run_server(on(services), tmp_path, "--verbose") as server:
         for banner in BANNER:
             assert banner in server.output()
         assert (SUPERUSER in server.output()) is (os.geteuid() == 0)
@@ -137,3 +141,12 @@ def test_verbose_shows_all(services: Services, tmp_path: Path) -> None:
         assert server.lines("Traceback")
         assert server.lines("exited with 'signal 9 (SIGKILL)'", str(child))
         wait_for(lambda: server.lines(f"ended with its process {child}"), SECONDS, "the line of what follows")
+
+
+def test_a_shell_that_has_sourced_the_environment_of_an_earlier_start_can_start_again(tmp_path: Path) -> None:
+    """The servers that the file names are gone."""
+    with run_server(ADMIN, tmp_path, "--no-worker", "--no-beat") as first:
+        sourced = read_env(first.data / "env")
+    with run_server(sourced, tmp_path, "--no-worker", "--no-beat") as second:
+        assert second.lines("database: embedded PostgreSQL")
+        assert second.lines("broker: embedded Valkey")
