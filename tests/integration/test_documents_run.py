@@ -19,6 +19,8 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 from tests.unit.outbound.web_server import reply, web_server
 
+pytestmark = pytest.mark.timeout(360)  # the first page waits for the deployment as well
+
 # Commands that are not pasted, by their beginning. These the fixture `deployment` runs, or makes use of their variables:
 STARTED = {
     "deployment.md": (

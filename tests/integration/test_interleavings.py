@@ -27,7 +27,7 @@ from tests.support.services import Services, sqlalchemy_url
 from tests.support.settings import on_new_database
 from tests.support.tasks import ERROR, WORKER, claim, new_task
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(360)]
 
 GRACE = 600.0
 ALIVE = WorkerIdentity("alive@test", new_id(), 4712)

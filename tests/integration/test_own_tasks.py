@@ -59,6 +59,7 @@ def purge_my_folder(path, *more):
 '''
 NAMES = {"app.tasks.example_task", "app.tasks.count_task", "purge_my_folder"}
 # Those that read the catalogue, the tasks or the sources.
+pytestmark = pytest.mark.long
 READERS = ("services", "api", "test_documents.py", "test_conventions.py", "test_house.py", "test_architecture.py",
            "test_routing.py", "tasks/test_parameters.py")  # fmt: skip
 
@@ -88,16 +89,10 @@ def test_they_are_offered_and_run(running: Running) -> None:
     assert running.run("app.tasks.count_task")["result"] == {"home": True, "step": 1}
 
 
+@pytest.mark.timeout(600)
 def test_the_projects_unit_tests_do_not_judge_them(checkout: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        *(f"tests/unit/{each}" for each in READERS),
-    ]
+    folders = [f"tests/unit/{each}" for each in READERS]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *folders]
     environment = process_environment({"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"})
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
