@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,8 +24,6 @@ REPEAT_SECONDS = 60.0
 
 _MIGRATIONS = Path(app.__file__).parent / "migrations" / "versions"
 _REVISION = re.compile(r"^(revision|down_revision)\b[^=\n]*=(.+)$", re.MULTILINE)
-# When the creation has last failed, and why: it is tried once in REPEAT_SECONDS, since each try costs a process.
-_failed_creations: list[tuple[float, str]] = []
 _VERSION = table("alembic_version", column("version_num"))
 
 
@@ -54,50 +51,71 @@ def _compare() -> tuple[str | None, bool]:
     return f"the database is at migration {version}, which this code does not know: deploy the newer code", True
 
 
-def prepare_schema(settings: Settings) -> str | None:
-    """Outside of production, create the schema of an empty database. Raises what `schema_fault` raises.
+class OncePerMinute:
+    """Whether a text is to be logged: a new one at once, the same one again after REPEAT_SECONDS."""
 
-    Returns why the code cannot work on the schema, and what to do, or None.
+    def __init__(self) -> None:
+        self._next: dict[str, float] = {}
 
-    Several processes may start at once: Alembic's environment holds a lock, and the second one finds nothing to do.
-    After a failure it is tried again once in REPEAT_SECONDS.
-    """
-    fault, works = _compare()
-    if works:
-        if fault is not None:  # while a deploy replaces one process after another, or after a rollback
-            logger.warning("%s", fault)
-        return None
-    if settings.app_env == "production" or inspect(engine()).get_table_names():
-        return fault
-    if _failed_creations and time.monotonic() < _failed_creations[-1][0] + REPEAT_SECONDS:
-        return _failed_creations[-1][1]
-    logger.info("the database is empty: creating its schema")
-    # In a process of its own, since Alembic would take memory in each process of the service.
-    done = subprocess.run([sys.executable, "-m", "app", "migrate"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        fault = f"the database cannot be migrated: {done.stderr.strip().rpartition(chr(10))[2]}"
-        _failed_creations[:] = [(time.monotonic(), fault)]
-        return fault
-    return schema_fault()
+    def is_due(self, text: str) -> bool:
+        now = time.monotonic()
+        if now < self._next.get(text, now):
+            return False
+        self._next = {each: at for each, at in self._next.items() if at > now} | {text: now + REPEAT_SECONDS}
+        return True
 
 
-def await_schema(settings: Settings, wait: Callable[[float], object] = time.sleep) -> None:
+class SchemaPreparation:
+    """What a process does about the schema at its start. It asks again while there is a fault."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._may_create = settings.app_env != "production"
+        self._failure = ""
+        self._next_try = 0.0
+
+    def fault(self) -> str | None:
+        """Outside of production, create the schema of an empty database. Raises what `schema_fault` raises.
+
+        Returns why the code cannot work on the schema, and what to do, or None.
+
+        Several processes may start at once: Alembic's environment holds a lock, and the second one finds nothing to do.
+        After a failure it is tried again once in REPEAT_SECONDS, since each try costs a process.
+        """
+        fault, works = _compare()
+        if works:
+            if fault is not None:  # while a deploy replaces one process after another, or after a rollback
+                logger.warning("%s", fault)
+            return None
+        if not self._may_create or inspect(engine()).get_table_names():
+            return fault
+        if time.monotonic() < self._next_try:
+            return self._failure
+        logger.info("the database is empty: creating its schema")
+        # In a process of its own, since Alembic would take memory in each process of the service.
+        done = subprocess.run([sys.executable, "-m", "app", "migrate"], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return schema_fault()
+        self._failure = f"the database cannot be migrated: {done.stderr.strip().rpartition(chr(10))[2]}"
+        self._next_try = time.monotonic() + REPEAT_SECONDS
+        return self._failure
+
+
+def await_schema(settings: Settings) -> None:
     """Return once the code can use the schema, or if the database does not answer. Logs the fault once a minute.
 
     A database that is down is no reason to wait: everything else here goes on without it, and finds it again.
     """
-    logged_at: float | None = None
+    preparation, told = SchemaPreparation(settings), OncePerMinute()
     while True:
         try:
-            fault = prepare_schema(settings)
+            fault = preparation.fault()
         except SQLAlchemyError:
             return
         if fault is None:
             return
-        if logged_at is None or time.monotonic() >= logged_at + REPEAT_SECONDS:
-            logged_at = time.monotonic()
+        if told.is_due(fault):
             logger.warning("waiting: %s", fault)
-        wait(LOOK_SECONDS)
+        time.sleep(LOOK_SECONDS)
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,6 @@
 
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.db.schema_version import LOOK_SECONDS, REMEDY
+from app.db.schema_version import REMEDY
 from tests.support.services import Services
 from tests.support.sources import run_program
 from tests.support.stack import Stack
@@ -62,7 +61,6 @@ class TestInDevelopment:
             answer = login(empty)
             assert (answer.status_code, answer.json()["code"]) == (503, "not_migrated")
             assert "permission denied for schema public" in answer.json()["detail"]
-            time.sleep(2 * LOOK_SECONDS + 1)
             assert empty.server().output().count("creating its schema") == 1
         finally:
             empty.server().stop()

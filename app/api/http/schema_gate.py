@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.http.problems import service_problem
 from app.core.config import Settings
 from app.db.outage import first_line, is_passing
-from app.db.schema_version import LOOK_SECONDS, REPEAT_SECONDS, prepare_schema
+from app.db.schema_version import LOOK_SECONDS, OncePerMinute, SchemaPreparation
 from app.errors import NotMigrated, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -26,10 +26,10 @@ class SchemaGate:
 
     def __init__(self, settings: Settings, on_ready: Callable[[], None]) -> None:
         self.fault: str | None = None
-        self._settings = settings
+        self._preparation = SchemaPreparation(settings)
+        self._told = OncePerMinute()
         self._on_ready = on_ready
         self._ready = False
-        self._looks = 0
 
     @asynccontextmanager
     async def looking(self) -> AsyncIterator[None]:
@@ -54,7 +54,7 @@ class SchemaGate:
 
     def _compare(self) -> None:
         try:
-            self.fault = prepare_schema(self._settings)
+            self.fault = self._preparation.fault()
         except SQLAlchemyError as error:
             if is_passing(error):
                 return  # requests meet the same, and say so
@@ -68,13 +68,11 @@ class SchemaGate:
             self._ready = True
             self._on_ready()
         else:
-            self._tell("requests are answered with 503: %s", self.fault)
+            self._tell(f"requests are answered with 503: {self.fault}")
 
-    def _tell(self, text: str, *args: Any, exc_info: bool = False) -> None:
-        """Log an error, once in REPEAT_SECONDS."""
-        if self._looks % round(REPEAT_SECONDS / LOOK_SECONDS) == 0:
-            logger.error(text, *args, exc_info=exc_info)
-        self._looks += 1
+    def _tell(self, text: str, *, exc_info: bool = False) -> None:
+        if self._told.is_due(text):
+            logger.error("%s", text, exc_info=exc_info)
 
 
 class RefuseUnmigrated:

@@ -106,14 +106,22 @@ def test_a_drop_is_one_line_that_counts(caplog: pytest.LogCaptureFixture) -> Non
     assert b'broker_items_dropped_total{reason="no JSON"}' in generate_latest(metrics._registry)
 
 
-def test_an_unknown_task_is_named_with_the_remedy_once_a_minute(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(items, "_unknown_logged", {})
+class Clock:
     now = 1000.0
-    monkeypatch.setattr("app.messaging.guard.items.time.monotonic", lambda: now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Of the lines about unknown tasks, of which none has been written yet."""
+    made = Clock()
+    monkeypatch.setattr(items, "_unknown_logged", {})
+    monkeypatch.setattr("app.messaging.guard.items.time.monotonic", lambda: made.now)
+    return made
+
+
+def test_an_unknown_task_is_named_with_the_remedy_once_a_minute(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     name = "myteam.tasks.added_yesterday"
-    for now in (1000.0, 1008.0, 1059.9, 1060.0, 1068.0):  # noqa: B007 (the clock reads it)
+    for clock.now in (1000.0, 1008.0, 1059.9, 1060.0, 1068.0):
         drop_unknown(UnknownTaskName(name))
     drop_unknown(UnknownTaskName("no task\n2026 INFO forged"))
     assert len(caplog.messages) == 3
@@ -121,17 +129,12 @@ def test_an_unknown_task_is_named_with_the_remedy_once_a_minute(
     assert "forged" not in caplog.messages[2]
 
 
-def test_whoever_makes_up_names_fills_neither_memory_nor_log(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(items, "_unknown_logged", {})
-    now = 1000.0
-    monkeypatch.setattr("app.messaging.guard.items.time.monotonic", lambda: now)
+def test_whoever_makes_up_names_fills_neither_memory_nor_log(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     for _ in range(2):
         for number in range(3 * MAX_UNKNOWN):
             drop_unknown(UnknownTaskName(f"task{number}"))
     assert len(items._unknown_logged) == len(caplog.messages) == MAX_UNKNOWN + 1
     assert f"more than {MAX_UNKNOWN} names" in caplog.messages[-1]
-    now += 60
+    clock.now += 60
     drop_unknown(UnknownTaskName("another"))
     assert "another" in caplog.messages[-1]

@@ -1,7 +1,10 @@
 """Where the migrations end, without Alembic."""
 
+import secrets
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
@@ -9,8 +12,10 @@ from sqlalchemy import Engine, StaticPool, create_engine, text
 
 from app.core.config import Settings
 from app.db import schema_version
-from app.db.schema_version import REMEDY
+from app.db.schema_version import REMEDY, REPEAT_SECONDS, SchemaPreparation
 from tests.support.sources import APP
+
+STRICT: dict[str, Any] = {"secret_key": secrets.token_hex(32)}
 
 
 def test_the_head_is_that_of_alembic() -> None:
@@ -60,4 +65,27 @@ class TestStates:
             if version is not None:
                 connection.execute(text("INSERT INTO alembic_version VALUES (:version)"), {"version": version})
         assert schema_version.schema_fault() == says
-        assert schema_version.prepare_schema(Settings()) == (None if works else says)
+        assert SchemaPreparation(Settings()).fault() == (None if works else says)
+
+    def test_a_creation_that_failed_is_tried_again_once_a_minute(
+        self, database: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each try is a process of Python's, in every part and each of their processes."""
+        tries: list[list[str]] = []
+        now = 1000.0
+
+        def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+            tries.append(command)
+            return subprocess.CompletedProcess(command, 1, "", "a line\nmigrate: permission denied\n")
+
+        monkeypatch.setattr(schema_version.subprocess, "run", run)
+        monkeypatch.setattr(schema_version.time, "monotonic", lambda: now)
+        preparation = SchemaPreparation(Settings())
+        for now, tried in ((1000.0, 1), (1002.0, 1), (1000.0 + REPEAT_SECONDS - 1, 1), (1000.0 + REPEAT_SECONDS, 2)):  # noqa: B007 (the clock reads it)
+            assert preparation.fault() == "the database cannot be migrated: migrate: permission denied"
+            assert len(tries) == tried
+        assert (
+            SchemaPreparation(Settings(app_env="production", **STRICT)).fault()
+            == f"the database is not migrated: {REMEDY}"
+        )
+        assert len(tries) == 2
