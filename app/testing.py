@@ -28,7 +28,7 @@ from app.messaging.hidden_values import hide_arguments
 from app.messaging.task_base import SQLAlchemyTask
 from app.models.task import TaskStatus
 from app.services.execution.attempts import AttemptError, Claim, CurrentAttempt, NextTry, current_attempt
-from app.services.execution.results import check_size
+from app.services.execution.results import check_percent, check_size
 from app.services.tasks.task_creation import parse
 from app.worker.child.record_runner import takes_task_id
 from app.worker.shared.error_text import describe
@@ -207,8 +207,8 @@ class UnwrittenAttempt:
             current_attempt.reset(token)
 
     def report(self, percent: int | None, detail: Any | None = None) -> None:
-        if percent is not None and not 0 <= percent <= ALL:
-            raise ValueError(f"progress must be between 0 and 100, not {percent}")
+        if percent is not None:
+            check_percent(percent)
         check_size(detail, "progress detail")
         self.reports.append(Report(percent, _as_stored(detail)))
         if self._is_cancelled:

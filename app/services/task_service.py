@@ -28,7 +28,7 @@ from app.models.task_filter import TaskFilter
 from app.models.user import User
 from app.schemas.task import TaskCreate
 from app.services.audit import recording as audit
-from app.services.execution.results import check_size
+from app.services.execution.results import check_percent, check_size
 from app.services.tasks import (
     task_changes,
     task_counts,
@@ -152,7 +152,7 @@ class TaskService:
         Raises ValueError for a number outside 0–100 or a detail of more than MAX_RESULT_BYTES, InvalidTransition if the
         task does not run; in a body also TaskCancelled, AttemptLost.
         """
-        _check_percent(progress)
+        check_percent(progress)
         check_size(detail, "progress detail")
         task_id = _id(task_id)
         with transaction(db, commit=commit):
@@ -179,7 +179,7 @@ class TaskService:
         ResultTooLarge, ValueError for a progress outside 0–100.
         """
         if progress is not None:
-            _check_percent(progress)
+            check_percent(progress)
         task_id, to = _id(task_id), _status(status)
         if error is not None and not isinstance(error, str):
             raise TypeError(f"error is a text, such as error='no such picture', not {type(error).__name__}")
@@ -321,11 +321,6 @@ class TaskService:
     def _dispatch(self, db: Session, dispatches: list[Dispatch]) -> None:
         if dispatches:
             after_commit(db, lambda: publisher.publish(dispatches))
-
-
-def _check_percent(progress: int) -> None:
-    if not 0 <= progress <= 100:  # noqa: PLR2004 (percent)
-        raise ValueError(f"progress must be between 0 and 100, not {progress}")
 
 
 def _status(status: TaskStatus | str) -> TaskStatus:

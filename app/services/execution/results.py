@@ -1,4 +1,4 @@
-"""How large what a body says may be: its result, the detail of its progress, the arguments of its retry."""
+"""What a body may say: a percentage, and how large its result, detail of progress and arguments of a retry may be."""
 
 from math import isfinite
 from typing import Any
@@ -6,6 +6,12 @@ from typing import Any
 from app.core.config import get_settings
 from app.core.json_text import json_size
 from app.errors import ResultTooLarge
+
+
+def check_percent(progress: int) -> None:
+    """Raise ValueError for a progress outside 0–100."""
+    if not 0 <= progress <= 100:  # noqa: PLR2004 (percent)
+        raise ValueError(f"progress must be between 0 and 100, not {progress}")
 
 
 def check_size(value: Any, what: str = "result", *, arguments: bool = False) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
-from app.services.execution.results import is_plainly_small
+from app.services.execution.results import check_percent, is_plainly_small
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +63,8 @@ class ProgressReporter:
         """Note the value. Raises the reason given to `stop`, TaskCancelled or AttemptLost; ValueError outside 0–100."""
         if self._stop is not None:
             raise self._stop
-        if percent is not None and not 0 <= percent <= 100:  # noqa: PLR2004 (percent)
-            raise ValueError(f"progress must be between 0 and 100, not {percent}")
+        if percent is not None:
+            check_percent(percent)
         with self._lock:
             self._merge(percent, dict(detail) if isinstance(detail, dict) else detail)
             now = time.monotonic()
