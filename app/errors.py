@@ -10,7 +10,7 @@
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                          WeakPassword
     ├── TooManyRequests        TooManyStreams; QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued,
-    │                          TooManySubmissions
+    │                          TooManySubmissions, TooManyBytesStored
     └── Unavailable            DatabaseUnavailable, NotMigrated, TookTooLong, NotReady, Overloaded
 
 Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
@@ -231,6 +231,12 @@ class TooManyBytesQueued(QuotaExceeded):
 
 class TooManySubmissions(QuotaExceeded):
     code, title = "tasks_per_minute_quota", "You created too many tasks in the last minute"
+
+
+class TooManyBytesStored(QuotaExceeded):
+    """No wait helps, unless RETENTION_BYTES is set: something has to be deleted. `detail` says what that frees."""
+
+    code, title = "stored_bytes_quota", "You keep too many bytes: delete tasks that have ended"
 
 
 class Unavailable(ServiceError):

@@ -238,6 +238,13 @@ class SettingFields(BaseSettings):
         300_000, ge=0, description="New tasks of one user in a minute; else 429. 0: no limit."
     )
 
+    quota_stored_bytes: int = Field(
+        10 * 1024**3,
+        ge=0,
+        description="Bytes that one user may keep: 1 KiB for each task, its arguments, metadata and result, and what "
+        "its attempts left; else 429. Tasks that have been accepted run on and write their results. 0: no limit.",
+    )
+
     task_modules: Listed[str] = Field(
         [],
         examples=["mycompany.tasks"],
@@ -279,6 +286,12 @@ class SettingFields(BaseSettings):
     )
 
     retention_days: float = Field(30, gt=0, description="Days after which an ended task is deleted.")
+    retention_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes of one user's ended tasks above which those that ended first are deleted, but none within "
+        "an hour of its end. Counted as in QUOTA_STORED_BYTES. 0: no limit.",
+    )
     login_retention_days: float = Field(30, gt=0, description="Days after which an ended login or API key is deleted.")
 
     smtp_host: str = Field("localhost", description="Mail server of the task `send_email`.")

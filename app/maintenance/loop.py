@@ -31,6 +31,7 @@ STANDBY_SECONDS = 1.0
 # Not at every pass.
 LOST_SECONDS = 2.0
 FOLD_SECONDS = 2.0
+TRIM_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 
 
@@ -46,6 +47,7 @@ class Maintenance:
         self._lost_messages = LostMessages()
         self._next_lost = 0.0
         self._next_fold = 0.0
+        self._next_trim = 0.0
         self._next_tidy = 0.0
         self._leading = False
 
@@ -101,6 +103,7 @@ class Maintenance:
         self._settle(db, held)
         self._dispatch(db, held)
         self._fold(db)
+        self._trim(db)
         if time.monotonic() >= self._next_tidy:
             self._next_tidy = time.monotonic() + TIDY_SECONDS
             passes.forget_workers(db)
@@ -157,6 +160,13 @@ class Maintenance:
         self._next_fold = time.monotonic() + FOLD_SECONDS
         while task_counts.fold(db) == task_counts.FOLD_BATCH and not self._stopping.is_set():
             pass
+
+    def _trim(self, db: Session) -> None:
+        """Delete what users keep beyond RETENTION_BYTES: one batch of each, and the next at the next pass."""
+        limit = self._settings.retention_bytes
+        if limit and time.monotonic() >= self._next_trim:
+            more = passes.trim_stored(db, limit)
+            self._next_trim = time.monotonic() + (0 if more else TRIM_SECONDS)
 
     def _send_due(self, db: Session, to: Any) -> None:
         grace = self._settings.dispatch_grace_seconds

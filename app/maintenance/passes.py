@@ -8,7 +8,7 @@ from sqlalchemy import Select, delete, exists, select
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
-from app.db.postgresql import maintenance
+from app.db.postgresql import maintenance, retention
 from app.db.postgresql.batches import delete_batch
 from app.db.postgresql.maintenance import DISPATCHED, PENDING, RUNNING
 from app.db.rows import changed_rows
@@ -21,6 +21,11 @@ from app.services.execution import rescue
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+# Deleting large values takes time: one batch of a user's tasks deletes at most so many bytes, or one task.
+TRIM_BYTES = 64 * 1024**2
+TRIM_USERS = 10
+# However little a user may keep: a client has this long to read a result.
+SPARED = timedelta(hours=1)
 
 # Rows of workers that stopped this long ago are of no use.
 FORGET_WORKERS_AFTER = timedelta(days=1)
@@ -71,6 +76,27 @@ def delete_requested(db: Session) -> int:
     ended = Task.status.in_(sorted(TERMINAL))
     with transaction(db):
         return delete_batch(db, Task, Task.delete_requested_at.is_not(None), ended, limit=BATCH)
+
+
+def trim_stored(db: Session, limit: int) -> bool:
+    """Delete the tasks that ended first, of users whose ended tasks take more than `limit` bytes.
+
+    Deletes one batch of each of a few users, and returns whether it may have left more to delete. A task stays for an
+    hour after its end, also if it alone is larger than `limit`; then all that ended before it goes.
+    """
+    with transaction(db):
+        found = retention.users_beyond(db, limit, TRIM_USERS)
+    more = len(found) == TRIM_USERS
+    for user_id, stored in found:
+        wanted = min(stored - limit, TRIM_BYTES)
+        with transaction(db):
+            deleted, freed = retention.delete_oldest(db, user_id, wanted, SPARED, BATCH)
+        more = more or deleted == BATCH or (freed >= wanted and stored - freed > limit)
+        if deleted:
+            logger.info(
+                "maintenance: %d tasks of user %s deleted by RETENTION_BYTES: %d bytes", deleted, user_id, freed
+            )
+    return more
 
 
 def forget_workers(db: Session) -> int:

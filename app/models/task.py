@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Float, ForeignKey, Integer, Text
+from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Integer, Text
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -141,6 +141,10 @@ class Task(Base):
     dispatch_at: Mapped[datetime | None]
     dispatched_at: Mapped[datetime | None]
     delete_requested_at: Mapped[datetime | None]
+    # Bytes of the name, tags and metadata, of the rows of `task_attempts`, and of whatever else is kept for the task
+    # outside of `args`, `kwargs`, `progress_detail`, `result` and `error_message`, whose size the database knows.
+    # Whoever writes or deletes such a thing changes this number in the same transaction.
+    attached_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
     version: Mapped[int] = mapped_column(server_default="1")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)

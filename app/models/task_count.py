@@ -10,6 +10,7 @@ If SQL by hand changes what an ended task is counted under, the trigger moves th
 from sqlalchemy import BigInteger, Column, Integer, Table, Text, Uuid
 
 from app.db.base import Base
+from app.db.postgresql.schema import triggers
 from app.db.postgresql.schema.indexes import SHORT_LIVED_ROWS
 
 KIND = ("task_type", "celery_task_name", "priority", "queue")
@@ -37,5 +38,18 @@ task_count_changes = Table(
     Base.metadata,
     *_key(*COUNTED_UNDER, primary_key=False),
     Column("number", Integer, nullable=False),
+    # What the tasks take (`schema/sizes.py`). A trigger adds it to `stored_bytes` when the row is folded.
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
     **SHORT_LIVED_ROWS,
+)
+triggers.install_with(task_count_changes, task_count_changes.name)
+
+# What a user keeps, by kind; exact together with the bytes of the changes that are not folded. Kinds that are not of
+# tasks have rows of their own.
+stored_bytes = Table(
+    "stored_bytes",
+    Base.metadata,
+    Column("user_id", Uuid(), primary_key=True),
+    Column("kind", Text(), primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
 )

@@ -38,7 +38,8 @@ from app.services.tasks import (
     task_queries,
     task_reports,
 )
-from app.services.tasks.quotas import load_of, quotas
+from app.services.tasks.load import load_of
+from app.services.tasks.quotas import quotas
 
 
 class TaskService:

@@ -27,7 +27,8 @@ from app.services.execution import attempts, rescue
 from app.services.execution.attempts import NextTry, Ticket
 from app.services.execution.successes import Success, succeed_together
 from app.services.task_service import task_service
-from app.services.tasks.quotas import Load, Quotas
+from app.services.tasks.load import Load
+from app.services.tasks.quotas import Quotas
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.statements import before_each_statement

@@ -18,7 +18,9 @@ from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
 from app.services.task_service import task_service
 from app.services.tasks import quotas as module
-from app.services.tasks.quotas import Load, Quotas, load_of
+from app.services.tasks import submission_window
+from app.services.tasks.load import Load, load_of
+from app.services.tasks.quotas import Quotas
 from tests.support.accounts import bearer
 from tests.support.ahead import Ahead
 from tests.support.stack import Stack
@@ -40,7 +42,7 @@ def limits(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Limits:
     settings = get_settings()
 
     def limit(**named: int) -> None:
-        for name in ("queued_tasks", "queued_bytes", "tasks_per_minute"):
+        for name in ("queued_tasks", "queued_bytes", "tasks_per_minute", "stored_bytes"):
             monkeypatch.setattr(settings, f"quota_{name}", named.get(name, 0))
 
     limit()
@@ -85,7 +87,8 @@ def looks_at_will(monkeypatch: pytest.MonkeyPatch) -> None:
 def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
     """`passes(5)`: five seconds later, by this process's clock."""
     clock = Ahead()
-    monkeypatch.setattr(module, "time", clock)
+    for each in (module, submission_window):
+        monkeypatch.setattr(each, "time", clock)
     return clock.passes
 
 

@@ -56,7 +56,8 @@ _EXPIRE = text("UPDATE tasks SET expires_at = clock_timestamp() WHERE user_id = 
 # The trigger would write a change for each row.
 _SUMS = text("""
 INSERT INTO task_count_changes
-SELECT user_id, status, task_type, celery_task_name, priority, queue, count(*) FROM tasks GROUP BY 1, 2, 3, 4, 5, 6
+SELECT user_id, status, task_type, celery_task_name, priority, queue, count(*), 1024 * count(*)
+FROM tasks GROUP BY 1, 2, 3, 4, 5, 6
 """)
 
 
@@ -85,7 +86,7 @@ def measure(database_url: str, sizes: Sequence[int], backlog: int) -> list[dict[
 
 
 def _fill(db: Session, owner: UUID, other: UUID, present: int, size: int) -> None:
-    db.execute(text("TRUNCATE task_totals, task_counts, task_count_changes"))
+    db.execute(text("TRUNCATE task_totals, task_counts, task_count_changes, stored_bytes"))
     db.execute(text("ALTER TABLE tasks DISABLE TRIGGER USER"))
     db.execute(_ROWS, {"owner": owner, "other": other, "first": present + 1, "last": size})
     db.execute(_SUMS)

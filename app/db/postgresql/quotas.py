@@ -1,4 +1,4 @@
-"""What a user has queued and has submitted lately, counted up to where a quota is full."""
+"""What a user has queued, has submitted lately and keeps, counted up to where a quota is full."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -6,16 +6,24 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.db.postgresql.schema.sizes import task_bytes
+
 # By indexes that lead to this user's rows alone: at most `queued` rows of each unfinished status, and no row of the
 # last minute with an id below `oldest`.
-_LOOK = text("""
-SELECT queued.tasks, queued.bytes, recent.tasks, recent.seconds FROM (
-    SELECT count(*) AS tasks, coalesce(sum(octet_length(args) + octet_length(kwargs)), 0)::bigint AS bytes
-    FROM (
-        (SELECT args, kwargs FROM tasks WHERE user_id = :user_id AND status = 'pending' ORDER BY id DESC LIMIT :queued)
-        UNION ALL
-        (SELECT args, kwargs FROM tasks WHERE user_id = :user_id AND status = 'running' ORDER BY id DESC LIMIT :queued)
-    ) AS active
+_QUEUED = f"""
+    SELECT octet_length(args) + octet_length(kwargs) AS arguments, {task_bytes("tasks")} AS stored
+    FROM tasks WHERE user_id = :user_id AND status = '{{}}' ORDER BY id DESC LIMIT :queued
+"""  # noqa: S608 (constants)
+# What a user keeps besides: the sums of each kind, and what is not added to them yet. A table of files, say, that keeps
+# no sums is one UNION more.
+_KEPT = """
+    SELECT bytes FROM stored_bytes WHERE user_id = :user_id
+    UNION ALL SELECT bytes FROM task_count_changes WHERE user_id = :user_id
+"""
+_LOOK = text(f"""
+SELECT queued.tasks, queued.bytes, queued.stored, recent.tasks, recent.seconds, ended.bytes FROM (
+    SELECT count(*) AS tasks, coalesce(sum(arguments), 0)::bigint AS bytes, coalesce(sum(stored), 0)::bigint AS stored
+    FROM (({_QUEUED.format("pending")}) UNION ALL ({_QUEUED.format("running")})) AS active
 ) AS queued, (
     SELECT count(*) AS tasks,
         coalesce(extract(epoch FROM min(created_at) + :window * interval '1 second' - clock_timestamp()), 0)::float
@@ -23,17 +31,25 @@ SELECT queued.tasks, queued.bytes, recent.tasks, recent.seconds FROM (
     FROM tasks
     WHERE :rated AND user_id = :user_id AND id > CAST(:oldest AS uuid)
         AND created_at > statement_timestamp() - :window * interval '1 second'
-) AS recent
-""")
+) AS recent, (
+    SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM ({_KEPT}) AS kept
+) AS ended
+""")  # noqa: S608 (constants)  # nosec B608
 
 
 class Look(NamedTuple):
-    """Queued tasks, bytes of their arguments; tasks of the last window, seconds until the oldest of them leaves it."""
+    """What was found.
+
+    Queued tasks, bytes of their arguments, all their bytes; tasks of the last window, seconds until the oldest of them
+    leaves it; bytes of what else the user keeps.
+    """
 
     tasks: int
     bytes: int
+    stored: int
     recent: int
     recent_seconds: float
+    ended: int
 
 
 def look(db: Session, *, user_id: UUID, queued: int, rated: bool, window: int, oldest: UUID) -> Look:

@@ -37,12 +37,12 @@ SELECT count(*) FROM taken
 """)  # noqa: S608 (names of columns)  # nosec B608
 
 
-def _forget(table: str) -> TextClause:
-    rows = f"SELECT ctid FROM {table} WHERE number = 0 LIMIT {FORGET_BATCH} FOR UPDATE SKIP LOCKED"  # noqa: S608  # nosec B608
-    return text(f"DELETE FROM {table} WHERE ctid = ANY(ARRAY({rows})) AND number = 0")  # noqa: S608  # nosec B608
+def _forget(table: str, sum_: str = "number") -> TextClause:
+    rows = f"SELECT ctid FROM {table} WHERE {sum_} = 0 LIMIT {FORGET_BATCH} FOR UPDATE SKIP LOCKED"  # noqa: S608  # nosec B608
+    return text(f"DELETE FROM {table} WHERE ctid = ANY(ARRAY({rows})) AND {sum_} = 0")  # noqa: S608  # nosec B608
 
 
-_FORGET = (_forget("task_counts"), _forget("task_totals"))
+_FORGET = (_forget("task_counts"), _forget("task_totals"), _forget("stored_bytes", "bytes"))
 
 
 def fold(db: Session, limit: int) -> int:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     Update,
     cast,
+    func,
     insert,
     literal,
     literal_column,
@@ -33,6 +34,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql import operators
 
 from app.db.clock import NOW
+from app.db.postgresql.schema.sizes import ATTEMPT_BYTES
 from app.models.task import TRANSITIONS, AttemptOutcome, Task, TaskAttempt, TaskStatus
 
 NO_ERROR = {"error_type": None, "error_message": None}
@@ -87,6 +89,7 @@ def transition(
     a success needs none: the row of the task tells it. Raises ValueError for a move that TRANSITIONS does not have.
     """
     known = frozenset(sources)
+    attempt = {} if ended is None else {"attached_bytes": Task.attached_bytes + _bytes_of(ended)}
     unknown = sorted(source for source in known if to not in TRANSITIONS[source])
     if unknown or not known:
         raise ValueError(f"no transition from {unknown} to {to}")
@@ -94,7 +97,7 @@ def transition(
     statement = (
         update(Task)
         .where(comes_from, *where)
-        .values({"status": to.value, **_entering(to), **(values or {}), **touched()})
+        .values({"status": to.value, **_entering(to), **attempt, **(values or {}), **touched()})
         .returning(*returning)
         .execution_options(synchronize_session=False)
     )
@@ -187,6 +190,15 @@ def _with_history(statement: Update, ended: AttemptEnd) -> Select[Any]:
     )
     history = insert(TaskAttempt).from_select(_HISTORY, attempt).cte("history")
     return select(moved).add_cte(history)
+
+
+def _bytes_of(ended: AttemptEnd) -> ColumnElement[int]:
+    """What the row of the ended attempt takes. A quota counts it with its task."""
+    total: ColumnElement[int] = literal(ATTEMPT_BYTES)
+    for value in (ended.error_message, ended.traceback):
+        if value is not None:
+            total = total + func.coalesce(func.octet_length(_expression(value)), 0)
+    return total
 
 
 def _expression(value: str | ColumnElement[Any] | None) -> ColumnElement[Any]:

@@ -36,7 +36,7 @@ def upgrade() -> None:
     _create_counts()
     _create_operations()
     _create_audit()
-    for statements in triggers.CREATE.values():
+    for statements in triggers.FIRST.values():
         for statement in statements:
             op.execute(statement)
 

@@ -22,7 +22,8 @@ from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.login_queries import LiveSession, live_sessions_of_tokens
 from app.services.tasks import task_creation
 from app.services.tasks.idempotency import Accepted, create_once
-from app.services.tasks.quotas import Load, Reservation, quotas
+from app.services.tasks.load import Load, sum_of
+from app.services.tasks.quotas import Reservation, quotas
 from app.services.tasks.task_creation import NewTask
 
 # Errors that the values of a row cause. Any other error concerns all rows.
@@ -38,7 +39,7 @@ class _Request:
 
     @property
     def load(self) -> Load:
-        return Load(len(self.rows), sum(row.size for row in self.rows))
+        return sum_of(row.load for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)

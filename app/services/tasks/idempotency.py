@@ -20,7 +20,8 @@ from app.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, IdempotentT
 from app.models.idempotency import IdempotencyKey
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.tasks import task_creation
-from app.services.tasks.quotas import load_of, quotas
+from app.services.tasks.load import load_of
+from app.services.tasks.quotas import quotas
 from app.services.tasks.task_queries import find
 
 LIFETIME = timedelta(hours=24)

@@ -1,17 +1,18 @@
-"""The quotas of a user: queued tasks, bytes of their arguments, tasks a minute.
+"""The quotas of a user: queued tasks, bytes of their arguments, tasks a minute, bytes of all that is kept.
 
 There is no statement for each task and no row that all tasks update. Each process remembers the last count from the
 database for a user and adds the tasks that it has accepted since. It counts again when these have used a sixteenth of
 the remaining quota, so that several processes together exceed a quota by little (docs/adr/0021). Within one process a
-quota is exact.
+quota is exact. What tasks write while they run is known only to the database: its sum of ended tasks is read again
+after STORED_SECONDS (docs/adr/0038).
 """
 
 import logging
 import math
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -22,18 +23,22 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
 from app.core.ids import first_id_at
-from app.core.json_text import json_size
 from app.db.outage import first_line
 from app.db.postgresql import quotas as statements
 from app.db.postgresql.quotas import Look
 from app.db.session import SessionLocal
-from app.errors import QuotaExceeded, TooManyBytesQueued, TooManySubmissions, TooManyTasksQueued
-from app.models.task import Task
-from app.schemas.task import TaskCreate
+from app.errors import (
+    QuotaExceeded,
+    TooManyBytesQueued,
+    TooManyBytesStored,
+    TooManySubmissions,
+    TooManyTasksQueued,
+)
+from app.services.tasks.load import NOTHING, Load
+from app.services.tasks.submission_window import WINDOW_SECONDS, SubmissionWindow
 
 logger = logging.getLogger(__name__)
 
-WINDOW_SECONDS = 60
 # The query may take at most this share of the time: one of 100 ms is repeated after two seconds at the earliest. A
 # query slower than SLOW_QUERY_SECONDS (some ten thousand rows) is repeated in the background.
 MIN_INTERVAL_SECONDS, QUERY_TIME_SHARE, SLOW_QUERY_SECONDS = 1.0, 0.05, 0.05
@@ -41,59 +46,14 @@ REFRESH_SHARE = 16
 # Fixed Retry-After: the drain time is unknown.
 QUEUE_RETRY_SECONDS = 5
 MAX_USERS = 10_000
+# Results of a gigabyte a second, more than a database writes, exceed a quota by 10 GB until it is noticed.
+STORED_SECONDS = 10.0
+# Maintenance deletes by RETENTION_BYTES every few seconds, but nothing that has just ended.
+STORED_RETRY_SECONDS = 60
 
 # Allows for processes whose clocks made older ids.
 _SLACK_SECONDS = 60
 _NO_LIMIT = 2**62
-
-
-class Load(NamedTuple):
-    """An amount of work: a number of tasks, and the bytes of their arguments."""
-
-    tasks: int
-    bytes: int
-
-    def plus(self, other: "Load") -> "Load":
-        return Load(self.tasks + other.tasks, self.bytes + other.bytes)
-
-    def minus(self, other: "Load") -> "Load":
-        return Load(self.tasks - other.tasks, self.bytes - other.bytes)
-
-
-NOTHING = Load(0, 0)
-
-
-def load_of(tasks: Sequence[TaskCreate | Task]) -> Load:
-    return Load(len(tasks), sum(json_size(task.args) + json_size(task.kwargs) for task in tasks))
-
-
-class SubmissionWindow:
-    """The tasks that this process accepted in the last minute, counted by the second.
-
-    The rows do not show all: a retried task counts again, and a deleted task still counts.
-    """
-
-    def __init__(self) -> None:
-        self._seconds: deque[list[int]] = deque()  # [second of the monotonic clock, tasks]
-        self._total = 0
-
-    def add(self, tasks: int) -> None:
-        """Count tasks that were accepted now."""
-        second = int(time.monotonic())
-        if not self._seconds or self._seconds[-1][0] != second:
-            self._seconds.append([second, 0])
-        self._seconds[-1][1] += tasks
-        self._total += tasks
-
-    def tasks(self) -> int:
-        """Return how many tasks were accepted in the last minute."""
-        while self._seconds and self._seconds[0][0] <= time.monotonic() - WINDOW_SECONDS - 1:
-            self._total -= self._seconds.popleft()[1]
-        return self._total
-
-    def seconds_until_drop(self) -> float:
-        """Return the seconds until the oldest of them leave the window."""
-        return self._seconds[0][0] + WINDOW_SECONDS + 1 - time.monotonic() if self._seconds else 0
 
 
 @dataclass
@@ -103,6 +63,9 @@ class Usage:
     lock: threading.Lock = field(default_factory=threading.Lock)
     query_lock: threading.Lock = field(default_factory=threading.Lock)
     queued: Load = NOTHING
+    # Bytes of the ended tasks, and when they were read.
+    ended: int = 0
+    ended_at: float = -math.inf
     recent: int = 0
     # Seconds from the query until the oldest task of the last minute leaves the window.
     recent_seconds: float = 0
@@ -156,7 +119,8 @@ class Quotas:
     def reserved(self, db: Session, user_id: UUID, wanted: Load) -> Iterator[None]:
         """Reserve quota for the transaction of the block. All tasks or none.
 
-        Raises TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, each with the seconds to wait.
+        Raises TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, each with the seconds to wait, and
+        TooManyBytesStored.
         """
         reservation = self.reserve(db, user_id, wanted)
         try:
@@ -169,7 +133,7 @@ class Quotas:
     def reserve(self, db: Session, user_id: UUID, wanted: Load) -> "Reservation":
         """Return a reservation, which the caller must commit or release. Raises as `reserved` does."""
         settings = get_settings()
-        if not (settings.quota_queued_tasks or settings.quota_queued_bytes or settings.quota_tasks_per_minute):
+        if not _limits_anything(settings):
             return Reservation(None, wanted)
         usage = self._usage(user_id)
         self._reserve_after_refresh(db, user_id, usage, wanted, settings)
@@ -189,11 +153,14 @@ class Quotas:
         with usage.lock:
             refusal = _refusal(settings, usage, wanted)
             early = time.monotonic() - usage.queried_at < usage.interval
-            if early or (refusal is None and not _needs_refresh(settings, usage)):
+            enough = early or (refusal is None and not _needs_refresh(settings, usage))
+            if enough and not _needs_sum(settings, usage):
                 _reserve(usage, wanted, refusal)
                 return
         parameters = _parameters(settings, user_id)
-        if usage.is_slow and refusal is None:
+        if enough:
+            self._refresh_sum(db, usage, parameters)
+        elif usage.is_slow and refusal is None:
             threading.Thread(target=self._refresh_in_background, args=(usage, parameters), daemon=True).start()
         else:
             self._refresh(db, usage, parameters)
@@ -218,6 +185,14 @@ class Quotas:
                 _store(usage, row, before, time.monotonic() - begun)
         finally:
             usage.query_lock.release()
+
+    def _refresh_sum(self, db: Session, usage: Usage, parameters: dict[str, Any]) -> None:
+        """Read the sum over the ended tasks alone. Those that ended since the query count twice until the next one."""
+        with usage.lock:
+            usage.ended_at = time.monotonic()  # other threads need not
+        row = _query_usage(db, {**parameters, "queued": 0, "rated": False})
+        with usage.lock:
+            usage.ended = row.ended
 
     def _refresh_in_background(self, usage: Usage, parameters: dict[str, Any]) -> None:
         try:
@@ -245,7 +220,7 @@ def _query_usage(db: Session, parameters: dict[str, Any]) -> Look:
 
 def _parameters(settings: Settings, user_id: UUID) -> dict[str, Any]:
     """Return the parameters of the query. Each count stops where its quota is full."""
-    by_bytes = _NO_LIMIT if settings.quota_queued_bytes else 0
+    by_bytes = _NO_LIMIT if settings.quota_queued_bytes or settings.quota_stored_bytes else 0
     return {
         "user_id": user_id,
         "queued": settings.quota_queued_tasks + 1 if settings.quota_queued_tasks else by_bytes,
@@ -260,9 +235,10 @@ def _store(usage: Usage, row: Look, before: Load, query_seconds: float) -> None:
 
     It includes what was committed before the query, but not what was committed or reserved since.
     """
-    usage.queued, usage.recent, usage.recent_seconds = Load(row.tasks, row.bytes), row.recent, row.recent_seconds
+    usage.queued, usage.ended = Load(row.tasks, row.bytes, row.stored), row.ended
+    usage.recent, usage.recent_seconds = row.recent, row.recent_seconds
     usage.committed = usage.committed.minus(before)
-    usage.queried_at = time.monotonic()
+    usage.queried_at = usage.ended_at = time.monotonic()
     usage.interval = max(MIN_INTERVAL_SECONDS, query_seconds / QUERY_TIME_SHARE)
     usage.is_slow = query_seconds > SLOW_QUERY_SECONDS
 
@@ -282,7 +258,20 @@ def _refusal(settings: Settings, usage: Usage, wanted: Load) -> QuotaExceeded | 
     if size and usage.queued.bytes + added.bytes + wanted.bytes > size:
         seconds = _queue_seconds(usage) if wanted.bytes <= size else None
         return TooManyBytesQueued(f"{size} bytes of arguments of pending and running tasks", retry_after=seconds)
+    kept = usage.ended + usage.queued.stored + added.stored
+    if settings.quota_stored_bytes and kept + wanted.stored > settings.quota_stored_bytes:
+        return _too_much_stored(settings, usage, kept)
     return None
+
+
+def _too_much_stored(settings: Settings, usage: Usage, kept: int) -> TooManyBytesStored:
+    """Say what is kept, and what the user can do. Only RETENTION_BYTES makes room soon without them."""
+    frees_itself = 0 < settings.retention_bytes < usage.ended
+    return TooManyBytesStored(
+        f"{kept} of {settings.quota_stored_bytes} bytes are kept; "
+        f"deleting all tasks that have ended frees {usage.ended}",
+        retry_after=STORED_RETRY_SECONDS if frees_itself else None,
+    )
 
 
 def _window_seconds(usage: Usage, wanted: Load, *, by_window: bool) -> int:
@@ -310,9 +299,23 @@ def _needs_refresh(settings: Settings, usage: Usage) -> bool:
         (settings.quota_queued_tasks, usage.queued.tasks, added.tasks),
         (settings.quota_queued_bytes, usage.queued.bytes, added.bytes),
         (settings.quota_tasks_per_minute, usage.recent, added.tasks),
+        (settings.quota_stored_bytes, usage.ended + usage.queued.stored, added.stored),
     )
     return not usage.is_known or any(
         quota and used * REFRESH_SHARE > max(0, quota - known) for quota, known, used in quota_usage
+    )
+
+
+def _needs_sum(settings: Settings, usage: Usage) -> bool:
+    return settings.quota_stored_bytes > 0 and time.monotonic() - usage.ended_at >= STORED_SECONDS
+
+
+def _limits_anything(settings: Settings) -> bool:
+    return bool(
+        settings.quota_queued_tasks
+        or settings.quota_queued_bytes
+        or settings.quota_tasks_per_minute
+        or settings.quota_stored_bytes
     )
 
 

@@ -8,8 +8,8 @@ from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, null, 
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.clock import NOW, STATEMENT_TIME
-from app.db.postgresql.batches import delete_batch
+from app.db.clock import NOW
+from app.db.postgresql import retention
 from app.db.postgresql.transitions import (
     CANCELLED,
     CANCELLED_REASON,
@@ -112,8 +112,16 @@ def set_last_progress(db: Session, task_id: UUID, attempt: int, progress: int) -
     db.execute(_update(task_id, RUNNING, Task.attempt == attempt).values(progress=progress))
 
 
-def patch(db: Session, task_id: UUID, version: int, values: dict[str, Any], *, pending_only: bool) -> bool:
-    """Change the fields, if the task is still at this version and, with `pending_only`, pending."""
+def patch(
+    db: Session, task_id: UUID, version: int, values: dict[str, Any], *, pending_only: bool, more_bytes: int = 0
+) -> bool:
+    """Change the fields, if the task is still at this version and, with `pending_only`, pending.
+
+    `more_bytes` is what they take in addition, or a negative number. A task from before bytes were counted may hold
+    less than it counts.
+    """
+    if more_bytes:
+        values = {**values, "attached_bytes": func.greatest(Task.attached_bytes + more_bytes, 0)}
     guard = [Task.version == version, *([PENDING] if pending_only else [])]
     return _changed(db, task_id, _update(task_id, *guard).values({**values, **touched()}))
 
@@ -144,7 +152,7 @@ def request_delete(db: Session, task_id: UUID) -> bool:
 
 def delete_finished_before(db: Session, age: timedelta) -> int:
     """Delete one batch of the tasks that ended longer ago than `age`. Returns how many."""
-    return delete_batch(db, Task, Task.finished_at < STATEMENT_TIME - age, limit=PURGE_BATCH, guard=ENDED)
+    return retention.delete_older(db, age, PURGE_BATCH)
 
 
 def _update(task_id: UUID, *guard: ColumnElement[bool]) -> Update:

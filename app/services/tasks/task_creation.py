@@ -29,11 +29,12 @@ from app.messaging.dispatches import Dispatch
 from app.messaging.routing import QUEUE_OF
 from app.models.task import Task
 from app.schemas.task import TaskCreate
+from app.services.tasks.load import Load, attached_bytes, load_of_row
 
 _TABLE = Base.metadata.tables[Task.__tablename__]
 # The columns that take a field of the request as it is, and those that are computed.
 _GIVEN = [name for name in TaskCreate.model_fields if name in _TABLE.c]
-_DERIVED = ("id", "celery_id", "user_id", "queue", "max_attempts_named", "rerun_lost")
+_DERIVED = ("id", "celery_id", "user_id", "queue", "max_attempts_named", "rerun_lost", "attached_bytes")
 _JSON_TEXT = [name for name in _GIVEN if isinstance(_TABLE.c[name].type, JSONText)]
 _INSERT = new_tasks.insert_statement([*_GIVEN, *_DERIVED])
 
@@ -62,12 +63,12 @@ _DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A row to insert: its values, their JSON for the database, and the size of its arguments in bytes."""
+    """A row to insert: its values, their JSON for the database, and what the quotas count of it."""
 
     id: UUID
     values: dict[str, Any]
     text: str
-    size: int
+    load: Load
 
 
 def parse(fields: dict[str, Any]) -> TaskCreate:
@@ -145,9 +146,11 @@ def _row(wanted: TaskCreate, user_id: UUID, grace_seconds: float) -> NewTask:
         "max_attempts": wanted.max_attempts or kind.max_attempts,
         "max_attempts_named": wanted.max_attempts is not None or kind.max_attempts_named,
         "rerun_lost": kind.rerun_lost,
+        "attached_bytes": attached_bytes(wanted.name, wanted.tags, wanted.metadata),
     }
     values = given | derived
     texts = {name: dump_json(given[name]) for name in _JSON_TEXT if given[name] is not None}
     text = to_json({**values, **texts, "grace": grace_seconds})
     del values["metadata"]  # the statement returns it (`new_tasks.DECIDED`)
-    return NewTask(task_id, values, text.decode(), len(texts["args"]) + len(texts["kwargs"]))
+    load = load_of_row(len(texts["args"]) + len(texts["kwargs"]), derived["attached_bytes"])
+    return NewTask(task_id, values, text.decode(), load)

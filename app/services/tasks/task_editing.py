@@ -12,6 +12,7 @@ from app.messaging.dispatches import Dispatch
 from app.messaging.routing import QUEUE_OF
 from app.models.task import Task, TaskStatus
 from app.services.tasks import task_changes
+from app.services.tasks.load import attached_bytes
 
 PENDING_ONLY = frozenset({"priority", "run_at", "expires_at"})
 MOVES_DISPATCH = frozenset({"priority", "run_at"})
@@ -36,7 +37,10 @@ def edit(db: Session, task: Task, changes: dict[str, Any]) -> bool:
         raise InvalidTransition(
             f"{', '.join(sorted(pending_only))} can change only while pending; the task is {task.status}"
         )
-    return task_changes.patch(db, task.id, task.version, _values(task, changes), pending_only=bool(pending_only))
+    values = _values(task, changes)
+    return task_changes.patch(
+        db, task.id, task.version, values, pending_only=bool(pending_only), more_bytes=_more_bytes(task, values)
+    )
 
 
 def due_now(task: Task, changes: dict[str, Any]) -> list[Dispatch]:
@@ -56,6 +60,15 @@ def _values(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
     if MOVES_DISPATCH & values.keys():
         values |= task_changes.due_values(values)
     return values
+
+
+def _more_bytes(task: Task, values: dict[str, Any]) -> int:
+    """Return by how much the change makes the fields larger that `tasks.attached_bytes` counts."""
+    before = {"name": task.name, "tags": task.tags, "metadata_": task.metadata_}
+    if not before.keys() & values.keys():
+        return 0
+    name, tags, metadata = (values.get(field, value) for field, value in before.items())
+    return attached_bytes(name, tags, metadata) - attached_bytes(task.name, task.tags, task.metadata_)
 
 
 def _unmasked(stored: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:

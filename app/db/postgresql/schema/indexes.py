@@ -42,7 +42,8 @@ def task_indexes() -> tuple[Index, ...]:
         ),
         _partial("ix_tasks_expiring", "expires_at", where="status = 'pending' AND expires_at IS NOT NULL"),
         _partial("ix_tasks_running", "worker_id", where="status = 'running'"),
-        _partial("ix_tasks_finished", "finished_at", where="finished_at IS NOT NULL"),
+        # Retention: the oldest ended tasks of one user.
+        _partial("ix_tasks_ended", "user_id", "finished_at", where="finished_at IS NOT NULL"),
         _partial("ix_tasks_delete_requested", "id", where="delete_requested_at IS NOT NULL"),
     )
 

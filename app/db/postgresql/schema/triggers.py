@@ -2,11 +2,21 @@
 
 from sqlalchemy import DDL, FromClause, event
 
-from app.db.postgresql.schema import audit, counts, guard
+from app.db.postgresql.schema import audit, counts, first_counts, guard
 
 # By the table that the triggers stand on: what to execute after it is created, and after it is dropped.
-CREATE = {"tasks": (*guard.CREATE, *counts.CREATE), "audit_events": audit.CREATE}
-DROP = {"tasks": (*guard.DROP, *counts.DROP), "audit_events": audit.DROP}
+CREATE = {
+    "tasks": (*guard.CREATE, *counts.CREATE),
+    "task_count_changes": counts.CREATE_FOLDING,
+    "audit_events": audit.CREATE,
+}
+DROP = {
+    "tasks": (*guard.DROP, *counts.DROP),
+    "task_count_changes": counts.DROP_FOLDING,
+    "audit_events": audit.DROP,
+}
+# As the first migration creates them, on tables without the columns that came later.
+FIRST = {"tasks": (*guard.CREATE, *first_counts.CREATE), "audit_events": audit.CREATE}
 
 
 def install_with(table: FromClause, name: str) -> None:

@@ -1,0 +1,56 @@
+"""What tasks take of their user's quotas: their number, the bytes of their arguments, and all bytes that are kept."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from app.core.json_text import json_size
+from app.db.postgresql.schema.sizes import ROW_BYTES
+from app.models.task import Task
+from app.schemas.task import TaskCreate
+
+
+class Load(NamedTuple):
+    """A number of tasks, the bytes of their arguments, and all bytes that their rows keep."""
+
+    tasks: int
+    bytes: int
+    stored: int = 0
+
+    def plus(self, other: "Load") -> "Load":
+        return Load(self.tasks + other.tasks, self.bytes + other.bytes, self.stored + other.stored)
+
+    def minus(self, other: "Load") -> "Load":
+        return Load(self.tasks - other.tasks, self.bytes - other.bytes, self.stored - other.stored)
+
+
+NOTHING = Load(0, 0)
+
+
+def load_of(tasks: Iterable[TaskCreate | Task]) -> Load:
+    """Return the load of these tasks together. A task that is retried keeps its row, and counts as a new one."""
+    return sum_of(
+        load_of_row(
+            json_size(task.args) + json_size(task.kwargs),
+            attached_bytes(task.name, task.tags, task.metadata if isinstance(task, TaskCreate) else task.metadata_),
+        )
+        for task in tasks
+    )
+
+
+def load_of_row(arguments: int, attached: int) -> Load:
+    """Return the load of a new row, of so many bytes of arguments and `attached_bytes`."""
+    return Load(1, arguments, ROW_BYTES + arguments + attached)
+
+
+def sum_of(loads: Iterable[Load]) -> Load:
+    """Return all loads together."""
+    total = NOTHING
+    for load in loads:
+        total = total.plus(load)
+    return total
+
+
+def attached_bytes(name: str, tags: Sequence[str], metadata: Mapping[str, Any]) -> int:
+    """Return the bytes of these fields, which `tasks.attached_bytes` holds for a new task."""
+    fields = len(name.encode()) + sum(len(tag.encode()) for tag in tags)
+    return fields + json_size(metadata) if metadata else fields
