@@ -1,6 +1,7 @@
 """What is due is sent, what the broker lost is sent again, what a dead worker held is rescued. Real Valkey."""
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -14,6 +15,8 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
+from app.db.postgresql import quotas as quota_statements
+from app.db.postgresql import retention
 from app.maintenance import lease, loop, passes
 from app.maintenance.loop import Maintenance
 from app.messaging import due
@@ -24,6 +27,7 @@ from app.models import Task, WorkerProcess
 from app.models.task import TaskStatus
 from app.services.execution.attempts import WorkerIdentity
 from app.services.task_service import task_service
+from app.services.tasks import task_changes, task_counts
 from tests.support.ahead import Ahead
 from tests.support.tasks import claim, new_task, new_user, task_in
 
@@ -304,6 +308,97 @@ class TestRescue:
         claim(db, new_task(db), holder)
         assert passes.forget_workers(db) == 1
         assert db.get(WorkerProcess, holder.id) is not None
+
+
+class TestRetentionBytes:
+    """What a user keeps beyond RETENTION_BYTES is deleted: what ended first, and nothing that has just ended."""
+
+    KIB = 1024
+
+    def ended(self, db: Session, user: UUID, hours_ago: float, size: int = 9 * 1024) -> UUID:
+        task = task_in(db, TaskStatus.REVOKED, user, kwargs={"param": "x" * size})
+        # No trigger: an ended task keeps its time.
+        db.execute(text("ALTER TABLE tasks DISABLE TRIGGER USER"))
+        aged = "UPDATE tasks SET finished_at = now() - make_interval(hours => 0, secs => :seconds) WHERE id = :id"
+        db.execute(text(aged), {"id": task.id, "seconds": hours_ago * 3600})
+        db.execute(text("ALTER TABLE tasks ENABLE TRIGGER USER"))
+        db.commit()
+        return task.id
+
+    def left(self, db: Session) -> set[UUID]:
+        return {*db.scalars(text("SELECT id FROM tasks WHERE finished_at IS NOT NULL"))}
+
+    def test_what_ended_first_goes_first_whenever_it_was_created(self, db: Session) -> None:
+        user = new_user(db)
+        tasks = {hours: self.ended(db, user, hours) for hours in (2, 5, 3, 4)}  # 10 KiB and some bytes each
+        assert not passes.trim_stored(db, 25 * self.KIB)
+        assert self.left(db) == {tasks[2], tasks[3]}
+
+    def test_of_others_nothing_goes(self, db: Session) -> None:
+        modest, greedy = new_user(db), new_user(db)
+        kept = self.ended(db, modest, 100)
+        many = [self.ended(db, greedy, hours) for hours in (4, 3, 2)]
+        waiting = new_task(db, greedy).id
+        passes.trim_stored(db, 15 * self.KIB)
+        assert self.left(db) == {kept, many[-1]}
+        assert task_service.get_task(db, waiting).status is TaskStatus.PENDING
+
+    def test_whether_the_changes_are_folded_makes_no_difference(self, db: Session) -> None:
+        user = new_user(db)
+        tasks = [self.ended(db, user, hours) for hours in (9, 8, 7, 6)]
+        for folds in (False, True):
+            for _ in range(3):  # the second pass knows what the first has deleted
+                passes.trim_stored(db, 35 * self.KIB)
+            assert self.left(db) == {*tasks[1:]}
+            if not folds:
+                task_counts.fold(db)
+
+    def test_a_task_that_has_just_ended_stays_and_a_giant_too(self, db: Session) -> None:
+        user = new_user(db)
+        self.ended(db, user, 2)
+        fresh, giant = self.ended(db, user, 0.9), self.ended(db, user, 0.5, size=200 * self.KIB)
+        assert not passes.trim_stored(db, 50 * self.KIB)
+        assert self.left(db) == {fresh, giant}
+
+    def test_a_batch_is_bounded_in_tasks_and_in_bytes(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        user = new_user(db)
+        tasks = [self.ended(db, user, hours) for hours in (9, 8, 7, 6, 5)]
+        monkeypatch.setattr(passes, "BATCH", 2)
+        assert passes.trim_stored(db, 1)
+        assert self.left(db) == {*tasks[2:]}
+        monkeypatch.setattr(passes, "BATCH", 500)
+        monkeypatch.setattr(passes, "TRIM_BYTES", 5 * self.KIB)
+        assert passes.trim_stored(db, 1)
+        assert self.left(db) == {*tasks[3:]}
+
+    def test_the_leader_does_it_where_it_is_set(
+        self, db: Session, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        user = new_user(db)
+        old = self.ended(db, user, 2)
+        maintenance.run_once(db)
+        assert self.left(db) == {old}
+        monkeypatch.setattr(get_settings(), "retention_bytes", 5 * self.KIB)
+        maintenance.run_once(db)
+        assert self.left(db) == set()
+
+    def test_large_values_are_not_read(self, db: Session) -> None:
+        """Neither by the quotas, nor by the triggers, nor by the retention that deletes nothing."""
+        user = new_user(db)
+        noise = "".join(chr(33 + byte % 90) for byte in random.Random(1).randbytes(200_000))
+        for _ in range(3):
+            self.ended(db, user, 0.5, size=0)
+            db.execute(text("UPDATE tasks SET tags = tags"))
+        task = new_task(db, user, kwargs={"param": noise})
+        read = "SELECT coalesce(seq_scan, 0) + coalesce(idx_scan, 0) FROM pg_stat_xact_all_tables WHERE relid = "
+        toast = "(SELECT reltoastrelid FROM pg_class WHERE relname = 'tasks')"
+        before = db.execute(text(read + toast)).scalar_one()
+        task_changes.revoke_pending(db, task.id)
+        quota_statements.look(db, user_id=user, queued=100, rated=True, window=60, oldest=UUID(int=0))
+        retention.delete_oldest(db, user, 10**9, timedelta(hours=1), 100)
+        assert db.execute(text(read + toast)).scalar_one() == before
+        db.execute(text("SELECT md5(kwargs) FROM tasks"))
+        assert db.execute(text(read + toast)).scalar_one() > before  # so would a read be seen
 
 
 class TestLease:

@@ -1,9 +1,11 @@
 """What one user may have queued and send: exact in one process, bounded in two, and each user's own."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import ClassVar
 from uuid import UUID
 
 import httpx
@@ -12,10 +14,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
+from app.db.postgresql.schema.sizes import ROW_BYTES
 from app.db.session import SessionLocal
-from app.errors import QuotaExceeded, TooManyBytesQueued, TooManyTasksQueued, UnknownTask
+from app.errors import QuotaExceeded, TooManyBytesQueued, TooManyBytesStored, TooManyTasksQueued, UnknownTask
 from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
+from app.services.execution import attempts
 from app.services.task_service import task_service
 from app.services.tasks import quotas as module
 from app.services.tasks import submission_window
@@ -228,6 +232,95 @@ class TestQueuedBytes:
                 raise AssertionError("there is no room")
             with Quotas().reserved(db, user, Load(1, 500)):
                 pass
+
+
+class TestStoredBytes:
+    """What is kept after the end counts as well: a task that is created and cancelled in a loop stops at the quota."""
+
+    LARGE: ClassVar = {"kwargs": {"param": "x" * 9000}}
+
+    def test_cancelled_tasks_count_until_they_are_deleted(
+        self, tasks: TaskClient, limits: Limits, passes: Passes
+    ) -> None:
+        limits(stored_bytes=50_000)
+        kept = []
+        while (answer := tasks.post(body=BODY | self.LARGE)).status_code == 201 and len(kept) < 9:
+            kept.append(answer.json()["id"])
+            assert tasks.post(f"{kept[-1]}/cancel").status_code == 200
+        assert len(kept) == 4
+        passes(module.MIN_INTERVAL_SECONDS)  # the figures are those of the last look
+        answer = tasks.post(body=BODY | self.LARGE)
+        assert (answer.status_code, answer.json()["code"]) == (429, "stored_bytes_quota")
+        assert "retry-after" not in answer.headers  # no wait frees anything
+        figures = [int(number) for number in re.findall(r"\d+", answer.json()["detail"])]
+        assert 4 * (ROW_BYTES + 9000) < figures[0] < 50_000
+        assert figures[1] == 50_000
+        assert figures[2] == figures[0]  # nothing is queued: all of it can be deleted
+        assert tasks.delete(kept[0]).status_code == 204
+        passes(module.MIN_INTERVAL_SECONDS)
+        tasks.create(**self.LARGE)
+
+    def test_what_waits_or_runs_counts_and_cannot_be_deleted(self, user: UUID, limits: Limits) -> None:
+        limits(stored_bytes=30_000)
+        with SessionLocal() as db:
+            task_in(db, TaskStatus.SUCCEEDED, user, kwargs={"param": "x" * 6000})
+            claim(db, task_in(db, TaskStatus.PENDING, user, kwargs={"param": "x" * 9000}))
+            task_in(db, TaskStatus.PENDING, user, metadata={"m": "x" * 9000})
+            with pytest.raises(TooManyBytesStored) as refusal, Quotas().reserved(db, user, Load(1, 0, 5000)):
+                raise AssertionError("there is no room")
+            with Quotas().reserved(db, user, Load(1, 0, 500)):
+                pass
+        kept, _, freeable = (int(number) for number in re.findall(r"\d+", str(refusal.value)))
+        assert 27_000 < kept < 28_000
+        assert 7000 < freeable < 7200
+
+    def test_a_batch_and_a_retry_are_refused_too(self, tasks: TaskClient, limits: Limits, passes: Passes) -> None:
+        failed = tasks.task_in("failed")
+        limits(stored_bytes=20_000)
+        passes(module.STORED_SECONDS)
+        batch = {"tasks": [BODY | {"metadata": {"m": "x" * 6000}}] * 3}
+        assert tasks.post("batch", body=batch).json()["code"] == "stored_bytes_quota"
+        assert tasks.post(body=BODY | self.LARGE).status_code == 201
+        assert tasks.post(body=BODY | {"kwargs": {"param": "x" * 6000}}).status_code == 201
+        with SessionLocal() as db:
+            task_in(db, TaskStatus.SUCCEEDED, tasks.get(failed).json()["user_id"], kwargs={"param": "x" * 6000})
+        passes(module.STORED_SECONDS)
+        assert tasks.post(f"{failed}/retry").json()["code"] == "stored_bytes_quota"
+        assert tasks.get(failed).json()["status"] == "failed"
+
+    def test_a_result_counts_once_it_is_written_and_is_never_refused(
+        self, user: UUID, limits: Limits, passes: Passes
+    ) -> None:
+        limits(stored_bytes=100_000)
+        assert submit(user, 2)
+        with SessionLocal() as db:
+            for task in task_service.get_tasks(db, user):
+                attempts.succeed(db, task.id, claim(db, task).attempt, "x" * 60_000)
+                db.commit()
+        assert submit(user)  # not known yet
+        passes(module.STORED_SECONDS)
+        assert not submit(user)
+
+    def test_who_waits_for_retention_is_told_when_to_come_again(
+        self, tasks: TaskClient, limits: Limits, passes: Passes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limits(stored_bytes=20_000)
+        monkeypatch.setattr(get_settings(), "retention_bytes", 5000)
+        assert tasks.post(f"{tasks.create(**self.LARGE)['id']}/cancel").status_code == 200
+        passes(module.MIN_INTERVAL_SECONDS)
+        answer = tasks.post(body=BODY | {"kwargs": {"param": "x" * 15_000}})
+        assert refused(answer, "stored_bytes_quota") == module.STORED_RETRY_SECONDS
+
+    def test_a_submit_has_no_statement_more(self, user: UUID, limits: Limits, passes: Passes) -> None:
+        """The sum is read again after some seconds, and only the sum."""
+        limits(stored_bytes=10**9)
+        seen: list[bool] = []
+        with looks(lambda: seen.append(True)):
+            assert all(submit(user) for _ in range(20))
+            assert len(seen) == 1
+            passes(module.STORED_SECONDS)
+            assert all(submit(user) for _ in range(20))
+        assert len(seen) == 2
 
 
 class TestTasksPerMinute:

@@ -18,24 +18,39 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.db.postgresql import task_pages as page_statements
 from app.db.postgresql import task_time_counts
+from app.db.postgresql.schema.sizes import ATTEMPT_BYTES, ROW_BYTES, task_bytes
 from app.db.session import SessionLocal, engine
 from app.errors import TaskNotFound
 from app.maintenance.loop import Maintenance
 from app.models import User
-from app.models.task import TaskStatus
+from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter
-from app.services.execution import attempts
+from app.services.execution import attempts, rescue
+from app.services.execution.attempts import AttemptError, NextTry
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
-from tests.support.tasks import new_task, new_user, task_in
+from tests.support.tasks import claim, new_task, new_user, task_in
 
 SCAN = text("SELECT status, count(*) FROM tasks WHERE task_type = 'test' GROUP BY status")
+# What is kept by user, as the sums tell and as the rows tell: those that differ.
+WRONG_BYTES = text(f"""
+WITH kept AS (
+    SELECT user_id, sum(bytes) AS bytes FROM (
+        SELECT user_id, bytes FROM stored_bytes UNION ALL SELECT user_id, bytes FROM task_count_changes
+    ) AS sums GROUP BY user_id HAVING sum(bytes) <> 0
+), scanned AS (
+    SELECT user_id, sum({task_bytes("tasks")}) AS bytes FROM tasks WHERE finished_at IS NOT NULL GROUP BY user_id
+)
+SELECT * FROM kept FULL JOIN scanned USING (user_id) WHERE kept.bytes IS DISTINCT FROM scanned.bytes
+""")
 ENDS = (TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.REVOKED)
 FILTERS = [TaskFilter(), TaskFilter(task_type="test")]
 
 
 def agrees(db: Session) -> bool:
-    """Both in one snapshot."""
+    """Numbers and bytes, all in one snapshot."""
+    if db.execute(WRONG_BYTES).all():
+        return False
     scanned = {str(status): number for status, number in db.execute(SCAN)}
     return all(
         {name: number for name, number in task_counts.count(db, wanted).items() if number and name != "total"}
@@ -52,6 +67,10 @@ class TestOneAfterAnother:
         task_service.retry_task(db, tasks[TaskStatus.FAILED].id)
         yield
         task_service.update_task(db, tasks[TaskStatus.SUCCEEDED].id, {"name": "another", "tags": ["x"]})
+        yield
+        task_service.update_task(db, tasks[TaskStatus.SUCCEEDED].id, {"metadata": {"x": "é" * 50_000}})
+        yield
+        task_service.update_task(db, tasks[TaskStatus.SUCCEEDED].id, {"name": "more", "metadata": {}})
         yield
         db.execute(text("UPDATE tasks SET queue = 'elsewhere' WHERE status = 'succeeded'"))
         db.commit()
@@ -99,9 +118,77 @@ class TestOneAfterAnother:
         assert agrees(db)
 
 
+class TestBytes:
+    """The rows' own numbers are right: an ended task counts all that is kept of it."""
+
+    def stored(self, db: Session, user: UUID) -> int:
+        everything = "SELECT user_id, bytes FROM stored_bytes UNION ALL SELECT user_id, bytes FROM task_count_changes"
+        found = db.execute(text(f"SELECT sum(bytes) FROM ({everything}) AS s WHERE user_id = :user"), {"user": user})
+        return int(found.scalar_one() or 0)
+
+    def test_of_a_task_are_its_values_and_its_attempts(self, db: Session) -> None:
+        user = new_user(db)
+        task = new_task(
+            db, user, args=[1.5], kwargs={"param": "k" * 5000}, metadata={"m": "m" * 200}, tags=["tag"], name="né",
+            max_attempts=2,
+        )  # fmt: skip
+        assert self.stored(db, user) == 0
+        first = claim(db, task)
+        attempts.report_progress(db, task.id, first.attempt, 10, {"at": "p" * 300})
+        error = AttemptError("ValueError", "m" * 40, "t" * 3000)
+        attempts.retry_later(db, task.id, first.attempt, error, NextTry(0))
+        second = claim(db, task_service.get_task(db, task.id))
+        attempts.succeed(db, task.id, second.attempt, "r" * 7000)
+        db.commit()
+        values = [
+            *("[1.5]", '{"param":"' + "k" * 5000 + '"}', '{"m":"' + "m" * 200 + '"}', "tag"),
+            *("né", "m" * 40, "t" * 3000, '"' + "r" * 7000 + '"'),
+        ]
+        assert self.stored(db, user) == ROW_BYTES + ATTEMPT_BYTES + sum(len(value.encode()) for value in values)
+        task_service.update_task(db, task.id, {"metadata": {}})
+        assert self.stored(db, user) == ROW_BYTES + ATTEMPT_BYTES + sum(
+            len(value.encode()) for value in values if not value.startswith('{"m"')
+        )
+        task_service.delete(db, task.id)
+        assert self.stored(db, user) == 0
+
+    def test_every_way_to_end_an_attempt_counts_its_row(self, db: Session) -> None:
+        user = new_user(db)
+        ends: list[Callable[[UUID, int], object]] = [
+            lambda task, attempt: attempts.fail(db, task, attempt, AttemptError("E", "message", "traceback")),
+            lambda task, attempt: attempts.revoke(db, task, attempt, "ignored"),
+            lambda task, _: task_service.update_task_status(db, task, "failed", error="because"),
+            lambda task, _: task_service.update_task_status(db, task, "revoked"),
+            lambda task, _: rescue.lost(db, Task.id == task),
+            lambda task, attempt: attempts.hand_back(db, task, attempt, "shutting down"),
+        ]
+        for end in ends:
+            task = new_task(db, user)
+            end(task.id, claim(db, task).attempt)
+            db.commit()
+        wrong = text("""
+            SELECT id, attached_bytes, kept FROM tasks, LATERAL (
+                SELECT sum(256 + octet_length(coalesce(error_message, '')) + octet_length(coalesce(traceback, ''))) AS kept
+                FROM task_attempts WHERE task_id = id
+            ) AS of_attempts WHERE attached_bytes IS DISTINCT FROM kept + octet_length(name)
+        """)
+        assert db.execute(wrong).all() == []
+
+    def test_a_task_from_before_they_were_counted_never_counts_less_than_nothing(self, db: Session) -> None:
+        task = task_in(db, TaskStatus.SUCCEEDED, metadata={"m": "m" * 1000})
+        db.execute(text("UPDATE tasks SET attached_bytes = 0"))
+        db.commit()
+        task_service.update_task(db, task.id, {"metadata": {}})
+        assert db.execute(text("SELECT attached_bytes FROM tasks")).scalars().all() == [0]
+        assert agrees(db)
+
+
 def end_one(db: Session, chance: random.Random, users: list[UUID]) -> None:
     with suppress(TaskNotFound):  # purged meanwhile
-        task = task_in(db, chance.choice(ENDS), chance.choice(users))
+        size = {"kwargs": {"param": "x" * chance.randrange(6000)}, "metadata": {"x": "x" * chance.randrange(3000)}}
+        task = task_in(db, chance.choice(ENDS), chance.choice(users), **size)
+        if chance.random() < 0.3:
+            task_service.update_task(db, task.id, {"metadata": {"x": "y" * chance.randrange(9000)}})
         if chance.random() < 0.5 and task.status is not TaskStatus.SUCCEEDED:
             task_service.retry_task(db, task.id)
         elif chance.random() < 0.5:

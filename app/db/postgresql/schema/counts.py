@@ -6,20 +6,23 @@ lose them, not even that of an older release.
 
 from app.db.postgresql.schema.sizes import ENDED_TASKS, task_bytes
 
+# The bytes are computed by assignments: as parameters of an INSERT, which PostgreSQL plans anew the first five times in
+# each session, the large values themselves would be read.
 # One row for each changed task, written by the statement that changes the task. OLD is null for an INSERT.
 _COLUMNS = "user_id, status, task_type, celery_task_name, priority, queue, number, bytes"
 _COUNT = f"""
 CREATE FUNCTION tasks_count() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE size bigint;
 BEGIN
     IF OLD.finished_at IS NOT NULL THEN
+        size := {task_bytes("OLD")};
         INSERT INTO task_count_changes ({_COLUMNS}) VALUES (
-            OLD.user_id, OLD.status, OLD.task_type, OLD.celery_task_name, OLD.priority, OLD.queue, -1,
-            -({task_bytes("OLD")}));
+            OLD.user_id, OLD.status, OLD.task_type, OLD.celery_task_name, OLD.priority, OLD.queue, -1, -size);
     END IF;
     IF NEW.finished_at IS NOT NULL THEN
+        size := {task_bytes("NEW")};
         INSERT INTO task_count_changes ({_COLUMNS}) VALUES (
-            NEW.user_id, NEW.status, NEW.task_type, NEW.celery_task_name, NEW.priority, NEW.queue, 1,
-            {task_bytes("NEW")});
+            NEW.user_id, NEW.status, NEW.task_type, NEW.celery_task_name, NEW.priority, NEW.queue, 1, size);
     END IF;
     RETURN NULL;
 END

@@ -5,8 +5,8 @@ compresses the text. What the expression reads of an ended task changes only tog
 same bytes are added when a task ends and taken away when it is deleted.
 """
 
-# A row without its large values, its entries in all indexes, and its share of page headers and free space: measured as
-# 0.9 to 1.1 KiB for tasks without arguments.
+# A row without its large values, its entries in all indexes, and what its updates leave behind: measured as 950 bytes
+# for 20,000 tasks that were created, claimed and ended, and as 630 for rows that were inserted as ended ones.
 ROW_BYTES = 1024
 # The row of an attempt in `task_attempts`, without its texts.
 ATTEMPT_BYTES = 256
