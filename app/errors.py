@@ -9,7 +9,7 @@
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                          WeakPassword
-    ├── TooManyRequests        TooManyStreams; QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued,
+    ├── TooManyRequests        TooManyStreams, TooManyDeeds; QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued,
     │                          TooManySubmissions, TooManyBytesStored
     └── Unavailable            DatabaseUnavailable, NotMigrated, TookTooLong, NotReady, Overloaded
 
@@ -213,6 +213,21 @@ class TooManyRequests(ServiceError):
 
 class TooManyStreams(TooManyRequests):
     code, title = "too_many_streams", "Too many open event streams: close one first"
+
+
+class TooManyDeeds(TooManyRequests):
+    """The user caused so many audit records that the next deed is refused. Nothing was done.
+
+    `limit` is the number of deeds in the window; `first` marks the first refusal of it, which is recorded.
+    """
+
+    code, title = "too_many_recorded_actions", "You did too much that the audit records: try again later"
+
+    def __init__(
+        self, detail: str | None = None, *, retry_after: int | None = None, limit: int = 0, first: bool = False
+    ) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.limit, self.first = limit, first
 
 
 class QuotaExceeded(TooManyRequests):

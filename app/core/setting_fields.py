@@ -245,6 +245,16 @@ class SettingFields(BaseSettings):
         "its attempts left; else 429. Tasks that have been accepted run on and write their results. 0: no limit.",
     )
 
+    audited_deeds_per_minute: int = Field(
+        1000,
+        ge=0,
+        description="Actions of one user in a minute that the audit records, such as cancellations, deletions, changes "
+        "of accounts and denied requests; else 429. Each API process counts for itself. 0: no limit.",
+    )
+    audited_deeds_per_day: int = Field(
+        50_000, ge=0, description="The same in a day: some 30 MB of the audit. 0: no limit."
+    )
+
     task_modules: Listed[str] = Field(
         [],
         examples=["mycompany.tasks"],

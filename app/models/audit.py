@@ -39,6 +39,10 @@ class AuditEvent(StrEnum):
     USER_DEACTIVATED = "user.deactivated"
     USER_DELETED = "user.deleted"
     ACCESS_DENIED = "access.denied"
+    # Once for each user and window: from here on what is recorded is refused until the window is over.
+    DEEDS_THROTTLED = "deeds.throttled"
+    # Records older than the named time were deleted.
+    AUDIT_PRUNED = "audit.pruned"
     TASK_CANCELLED = "task.cancelled"
     TASK_RETRIED = "task.retried"
     TASK_DELETED = "task.deleted"

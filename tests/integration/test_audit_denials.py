@@ -1,6 +1,8 @@
-"""Every 403 is recorded, so many of a flood, and never at the expense of its answer."""
+"""Every 403 is recorded, and never at the expense of its answer; what exceeds a limit is refused, and none left out."""
 
 import time
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from uuid import uuid4
@@ -8,10 +10,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from app.api.http import denials
 from app.core.config import get_settings
 from app.core.metrics import exposition
-from app.services.tasks.bounds import RateLimit
+from app.services.audit import audit_service as audit_module
+from app.services.audit import recording
+from app.services.audit.deeds import DeedLimits
 from tests.support.accounts import API, MakeUser, bearer, sign_up
 from tests.support.audit import recorded
 from tests.support.services import Services
@@ -21,10 +24,18 @@ from tests.support.task_client import TaskClient
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Of bounds that are new for each test; it stands still."""
+    """Of limits that are new for each test; it stands still."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(denials, "bounds", RateLimit(denials.PER_CALLER, denials.PER_PROCESS, lambda: clock.now))
+    limits = DeedLimits(lambda: clock.now)
+    for module in (recording, audit_module):
+        monkeypatch.setattr(module, "deed_limits", limits)
     return clock
+
+
+@pytest.fixture
+def limit(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """`limit(10)`: so many recorded deeds a minute."""
+    return lambda number: monkeypatch.setattr(get_settings(), "audited_deeds_per_minute", number)
 
 
 def unrecorded(why: str) -> float:
@@ -75,23 +86,75 @@ class TestDenials:
 
 
 class TestFlood:
-    def test_of_one_caller_makes_so_many_records(
-        self, client: httpx.Client, make_user: MakeUser, clock: SimpleNamespace
+    def test_of_denials_is_refused_beyond_the_limit_and_every_denial_is_recorded(
+        self, client: httpx.Client, make_user: MakeUser, clock: SimpleNamespace, limit: Callable[[int], None]
     ) -> None:
         (first, token), (second, other) = make_user(), make_user()
-        before = unrecorded("flood")
+        limit(10)
         with ThreadPoolExecutor(4) as pool:
-            answers = list(
-                pool.map(lambda _: client.get(f"{API}/users/", headers=bearer(token)).status_code, range(40))
-            )
-        assert answers == [403] * 40
+            answers = list(pool.map(lambda _: client.get(f"{API}/users/", headers=bearer(token)), range(40)))
+        assert Counter(answer.status_code for answer in answers) == {403: 10, 429: 30}
+        refused = next(answer for answer in answers if answer.status_code == 429)
+        assert (refused.json()["code"], refused.headers["retry-after"]) == ("too_many_recorded_actions", "60")
         assert client.get(f"{API}/users/", headers=bearer(other)).status_code == 403
-        assert len(recorded("access.denied", actor_id=first["id"])) == denials.PER_CALLER
+        assert len(recorded("access.denied", actor_id=first["id"])) == 10
         assert len(recorded("access.denied", actor_id=second["id"])) == 1
-        assert unrecorded("flood") - before == 40 - denials.PER_CALLER
+        (throttle,) = recorded("deeds.throttled")
+        assert (str(throttle.actor_id), throttle.object_id, throttle.detail) == (
+            first["id"],
+            first["id"],
+            {"deeds": 10},
+        )
         clock.now = 60.0
-        client.get(f"{API}/users/", headers=bearer(token))
-        assert recorded("access.denied")[-1].detail["left_out"] == 40 - denials.PER_CALLER
+        assert client.get(f"{API}/users/", headers=bearer(token)).status_code == 403
+        assert len(recorded("access.denied", actor_id=first["id"])) == 11
+
+    def test_of_deeds_is_refused_and_what_is_refused_is_not_done(
+        self, tasks: TaskClient, clock: SimpleNamespace, limit: Callable[[int], None]
+    ) -> None:
+        limit(3)
+        ids = [tasks.create()["id"] for _ in range(5)]
+        answers = [tasks.post(f"{task_id}/cancel").status_code for task_id in ids]
+        assert answers == [200, 200, 200, 429, 429]
+        assert [tasks.get(task_id).json()["status"] for task_id in ids[2:]] == ["revoked", "pending", "pending"]
+        assert tasks.delete(ids[0]).status_code == tasks.post(f"{ids[0]}/retry").status_code == 429
+        assert len(recorded("task.cancelled")) == 3
+        assert len(recorded("deeds.throttled")) == 1
+        assert tasks.create()["status"] == "pending"  # what is not recorded goes on
+        clock.now = 60.0
+        assert tasks.post(f"{ids[3]}/cancel").status_code == 200
+        assert tasks.delete(ids[0]).status_code == 204
+
+    def test_of_renaming_oneself_is_refused(
+        self, client: httpx.Client, make_user: MakeUser, limit: Callable[[int], None]
+    ) -> None:
+        user, token = make_user()
+        limit(4)
+        answers = [
+            client.patch(f"{API}/users/me", json={"username": f"{user['username']}-{n}"}, headers=bearer(token))
+            for n in range(8)
+        ]
+        assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 4
+        me = client.get(f"{API}/users/me", headers=bearer(token)).json()
+        assert me["username"] == f"{user['username']}-3"
+        assert len(recorded("user.profile_changed")) == 4
+
+    def test_does_not_keep_anybody_from_logging_out(
+        self, client: httpx.Client, make_user: MakeUser, limit: Callable[[int], None]
+    ) -> None:
+        _, token = make_user()
+        limit(1)
+        assert [client.get(f"{API}/users/", headers=bearer(token)).status_code for _ in range(2)] == [403, 429]
+        assert client.post(f"{API}/auth/logout", headers=bearer(token)).status_code == 204
+
+    def test_of_strangers_is_refused_to_all_of_them(
+        self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(get_settings(), "allow_registration", False)
+        monkeypatch.setattr("app.services.audit.deeds.ANONYMOUS_PER_MINUTE", 3)
+        assert [sign_up(client, "anna").status_code for _ in range(5)] == [403] * 3 + [429] * 2
+        assert len(recorded("access.denied")) == 3
+        assert [record.object_kind for record in recorded("deeds.throttled")] == ["address"]
 
 
 class TestWithoutTheDatabase:

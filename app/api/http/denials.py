@@ -1,6 +1,11 @@
-"""Records each 403 in the audit, after the response is sent."""
+"""Records each 403 in the audit after the response is sent, and the first refusal of who caused too many records.
+
+A denied request counts as a deed (`services/audit/deeds.py`): beyond the limit it is answered with 429.
+"""
 
 import logging
+from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 import anyio
@@ -11,43 +16,39 @@ from starlette.background import BackgroundTask
 
 from app.api.http.middleware import route_template
 from app.core.metrics import count_unrecorded_denial
-from app.core.origin import current_origin
 from app.db.outage import first_line
 from app.db.session import SessionLocal
-from app.errors import Forbidden, ServiceError, WrongPassword
+from app.errors import Forbidden, ServiceError, TooManyDeeds, WrongPassword
 from app.services.audit.audit_service import audit_service
-from app.services.tasks.bounds import RateLimit
 
 logger = logging.getLogger(__name__)
 
-PER_CALLER, PER_PROCESS = 10, 120
-
-bounds = RateLimit(PER_CALLER, PER_PROCESS)
 # One thread of its own: while the database is down, records must not block the threads that serve requests.
 _one_at_a_time = anyio.CapacityLimiter(1)
 
 
-def denial_record_task(request: Request, error: ServiceError) -> BackgroundTask | None:
-    """Return the task that records a denied request once the response is sent.
+class Answer(NamedTuple):
+    """The error to answer with, and what records it once the response is sent."""
 
-    Takes the request and the error it was answered with. Returns None if the error is no denial or the rate limit is
-    reached.
-    """
-    if not isinstance(error, Forbidden) or isinstance(error, WrongPassword):
-        return None  # `auth_service` records wrong passwords
-    suppressed = bounds.admit(_caller())
-    if suppressed is None:
-        count_unrecorded_denial("flood")
-        return None
+    error: ServiceError
+    record: BackgroundTask | None = None
+
+
+def answer_to(request: Request, error: ServiceError) -> Answer:
+    """Return the error, or in place of a denial beyond the caller's limit TooManyDeeds; and the record of either."""
+    denied = isinstance(error, Forbidden) and not isinstance(error, WrongPassword)  # `auth_service` records those
+    if denied:
+        try:
+            audit_service.count_denial()
+        except TooManyDeeds as refusal:
+            error, denied = refusal, False
     route = f"{request.method} {route_template(request.scope)}"
-    return BackgroundTask(_record, route, error.code, _ids(request), suppressed)
-
-
-def _caller() -> str:
-    origin = current_origin.get()
-    if origin is None:
-        return ""
-    return str(origin.actor.id) if origin.actor else f"address {origin.address}"
+    if denied:
+        write = partial(audit_service.record_denial, route=route, code=error.code, ids=_ids(request))
+        return Answer(error, BackgroundTask(_record, route, write))
+    if isinstance(error, TooManyDeeds) and error.first:
+        return Answer(error, BackgroundTask(_record, route, partial(audit_service.record_throttle, limit=error.limit)))
+    return Answer(error)
 
 
 def _ids(request: Request) -> dict[str, str]:
@@ -61,14 +62,14 @@ def _ids(request: Request) -> dict[str, str]:
     return found
 
 
-async def _record(route: str, code: str, ids: dict[str, str], suppressed: int) -> None:
-    await to_thread.run_sync(_write, route, code, ids, suppressed, limiter=_one_at_a_time)
+async def _record(route: str, write: partial[None]) -> None:
+    await to_thread.run_sync(_write, route, write, limiter=_one_at_a_time)
 
 
-def _write(route: str, code: str, ids: dict[str, str], suppressed: int) -> None:
+def _write(route: str, write: partial[None]) -> None:
     try:
         with SessionLocal() as db:
-            audit_service.record_denial(db, route, code, ids, suppressed)
+            write(db)
     except (SQLAlchemyError, ServiceError) as error:
         count_unrecorded_denial("database")
         logger.warning("denial of %s not recorded: %s", route, first_line(error))

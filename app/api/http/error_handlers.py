@@ -9,7 +9,7 @@ from fastapi.routing import iter_route_contexts
 from sqlalchemy import exc as sa_exc
 from starlette.exceptions import HTTPException
 
-from app.api.http.denials import denial_record_task
+from app.api.http.denials import answer_to
 from app.api.http.problems import http_problem, internal_problem, service_problem
 from app.core.validation_errors import field_errors
 from app.db.outage import first_line, is_timeout
@@ -39,8 +39,9 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
+    error, record = answer_to(request, error)
     answer = service_problem(request.scope, error)
-    answer.background = denial_record_task(request, error)
+    answer.background = record
     return answer
 
 

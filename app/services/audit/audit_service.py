@@ -10,11 +10,14 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
+from app.core.origin import current_origin
 from app.db.page import Page, page_of
 from app.db.session import transaction
 from app.errors import InvalidCursor
 from app.models.audit import AuditEvent, AuditRecord
 from app.services.audit import recording as audit
+from app.services.audit.deeds import ANONYMOUS, deed_limits
 from app.services.audit.recording import Subject
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -84,11 +87,23 @@ class AuditService:
             found = list(db.scalars(statement.limit(limit + 1)))
         return page_of(found, limit, lambda record: AuditPosition(record.at, record.id))
 
-    def record_denial(self, db: Session, route: str, code: str, ids: dict[str, str], suppressed: int) -> None:
-        """Record that the caller was denied access (403) to `route`; `suppressed` earlier denials were not recorded."""
-        more = {"left_out": suppressed} if suppressed else {}
+    def count_denial(self) -> None:
+        """Count a denied request (403) of the caller, or of whoever has no account. Raises TooManyDeeds."""
+        origin = current_origin.get()
+        deed_limits.admit(str(origin.actor.id) if origin and origin.actor else ANONYMOUS, get_settings())
+
+    def record_denial(self, db: Session, route: str, code: str, ids: dict[str, str]) -> None:
+        """Record that the caller was denied access (403) to `route`."""
         with transaction(db):
-            audit.record(db, AuditEvent.ACCESS_DENIED, Subject("route", route), actor=None, code=code, **ids, **more)
+            audit.record(db, AuditEvent.ACCESS_DENIED, Subject("route", route), actor=None, code=code, **ids)
+
+    def record_throttle(self, db: Session, limit: int) -> None:
+        """Record that the caller's deeds are refused from here on, because they reached `limit` in their window."""
+        with transaction(db):
+            origin = current_origin.get()
+            address = (origin and origin.address) or "unknown"
+            who = Subject.user(origin.actor.id) if origin and origin.actor else Subject.address(address)
+            audit.record(db, AuditEvent.DEEDS_THROTTLED, who, deeds=limit)
 
 
 audit_service = AuditService()

@@ -11,10 +11,12 @@ from uuid import UUID
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.origin import Actor, current_origin
 from app.models.audit import AuditEvent, AuditOrigin, AuditRecord
 from app.models.task import Task
+from app.services.audit.deeds import NEVER_REFUSED, deed_limits
 from app.services.execution.attempts import current_attempt
 
 MAX_NAME, MAX_OBJECT, MAX_ADDRESS, MAX_TEXT = 128, 128, 64, 200
@@ -52,13 +54,17 @@ class Subject(NamedTuple):
 def record(db: Session, event: AuditEvent, subject: Subject, *, actor: Actor | None = None, **detail: Detail) -> None:
     """Record an action on `subject` by `actor`, by default the user of the request. The caller commits.
 
-    Outside HTTP there is no actor: the origin shows whether a task's body or other Python code acted.
+    Outside HTTP there is no actor: the origin shows whether a task's body or other Python code acted. Raises
+    TooManyDeeds if the user has caused too many records; then the caller's transaction is rolled back, and with it the
+    action.
     """
     request, body = current_origin.get(), current_attempt.get()
     if request is None and body is not None:
         detail = {**detail, "by_task": str(body.task_id)}
     origin = AuditOrigin.HTTP if request else AuditOrigin.WORKER if body else AuditOrigin.PYTHON
     actor = actor or (request.actor if request else None)
+    if request and actor and event not in NEVER_REFUSED:
+        deed_limits.admit(str(actor.id), get_settings())
     values: dict[str, Any] = {
         "id": new_id(),
         "event": event.value,

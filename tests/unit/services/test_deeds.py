@@ -1,0 +1,91 @@
+"""A user causes so many records of the audit and no more; what exceeds that is refused, and said once."""
+
+import pytest
+
+from app.core.config import Settings
+from app.errors import TooManyDeeds
+from app.services.audit.deeds import (
+    ANONYMOUS,
+    ANONYMOUS_PER_MINUTE,
+    DAY,
+    MAX_CALLERS,
+    MINUTE,
+    NEVER_REFUSED,
+    DeedLimits,
+)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def settings(minute: int = 3, day: int = 0) -> Settings:
+    return Settings(audited_deeds_per_minute=minute, audited_deeds_per_day=day)
+
+
+def refusal(limits: DeedLimits, caller: str, bounds: Settings) -> TooManyDeeds:
+    with pytest.raises(TooManyDeeds) as refused:
+        limits.admit(caller, bounds)
+    return refused.value
+
+
+class TestDeedLimits:
+    def test_so_many_a_minute_and_the_first_refusal_is_marked(self) -> None:
+        clock = Clock()
+        limits = DeedLimits(clock)
+        for _ in range(3):
+            limits.admit("anna", settings())
+        clock.now += 20
+        refused = [refusal(limits, "anna", settings()) for _ in range(3)]
+        assert [each.first for each in refused] == [True, False, False]
+        assert {(each.limit, each.retry_after) for each in refused} == {(3, MINUTE - 20)}
+        limits.admit("bob", settings())
+        clock.now += MINUTE - 20
+        limits.admit("anna", settings())
+
+    def test_so_many_a_day(self) -> None:
+        clock = Clock()
+        limits = DeedLimits(clock)
+        for _ in range(5):
+            limits.admit("anna", settings(minute=2, day=5))
+            clock.now += MINUTE
+        refused = refusal(limits, "anna", settings(minute=2, day=5))
+        assert refused.retry_after == DAY - 5 * MINUTE
+        clock.now += DAY
+        limits.admit("anna", settings(minute=2, day=5))
+
+    def test_what_is_refused_does_not_count(self) -> None:
+        limits = DeedLimits(Clock())
+        limits.admit("anna", settings(minute=1))
+        refusal(limits, "anna", settings(minute=1))
+        limits.admit("anna", settings(minute=2))
+
+    def test_zero_is_no_limit(self) -> None:
+        limits = DeedLimits(Clock())
+        for _ in range(1000):
+            limits.admit("anna", settings(0))
+
+    @pytest.mark.parametrize("minute", [0, 10**6])
+    def test_whoever_has_no_account_shares_one_count(self, minute: int) -> None:
+        limits = DeedLimits(Clock())
+        for _ in range(ANONYMOUS_PER_MINUTE):
+            limits.admit(ANONYMOUS, settings(minute))
+        assert refusal(limits, ANONYMOUS, settings(minute)).limit == ANONYMOUS_PER_MINUTE
+
+    def test_remembers_no_more_callers_than_so_many(self) -> None:
+        limits = DeedLimits(Clock())
+        for number in range(MAX_CALLERS + 10):
+            limits.admit(f"user {number}", settings(1))
+        limits.admit("user 0", settings(1))  # forgotten
+        refusal(limits, f"user {MAX_CALLERS}", settings(1))
+
+
+def test_only_these_are_never_refused() -> None:
+    """A new event is limited by itself. One that is not needs a reason beside its name in `deeds.py`."""
+    assert sorted(NEVER_REFUSED) == [
+        *("access.denied", "api_key.revoked", "api_key.used", "audit.pruned", "deeds.throttled"),
+        *("login.failed", "login.throttled", "logout", "session.ended", "token.replayed"),
+    ]
