@@ -3,7 +3,9 @@
 import logging
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
+from typing import Annotated, ParamSpec
 
 import typer
 from alembic import command
@@ -16,6 +18,7 @@ from app.core.config import ConfigurationError, get_settings
 from app.db.session import SessionLocal
 from app.errors import InvalidInput, ServiceError
 from app.messaging.loader import check_task_modules
+from app.services.audit.audit_service import audit_service
 from app.services.user_service import user_service
 
 cli = typer.Typer(
@@ -27,13 +30,16 @@ cli = typer.Typer(
 )
 
 
-def told(body: Callable[[], None]) -> Callable[[], None]:
+P = ParamSpec("P")
+
+
+def told(body: Callable[P, None]) -> Callable[P, None]:
     """A command whose expected errors are one line each on stderr, and exit code 1."""
 
     @wraps(body)
-    def run() -> None:
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            body()
+            body(*args, **kwargs)
         except ConfigurationError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(1) from None
@@ -85,6 +91,27 @@ def check() -> None:
     typer.echo(f"{len(found)} tasks can be created", err=True)
     if findings:
         raise typer.Exit(1)
+
+
+@cli.command()
+@told
+def prune_audit(
+    older_than: Annotated[float, typer.Option(min=1, help="Age in days; younger records stay.", metavar="DAYS")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
+    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Records that one transaction deletes.")] = 10_000,
+) -> None:
+    """Delete old audit records. DATABASE_URL has to name the role that owns the tables (docs/database-roles.md).
+
+    Each batch leaves a record of how many it deleted. Whatever writes to the audit waits for the batch under way.
+    """
+    with SessionLocal() as db:
+        number, before = audit_service.count_older(db, timedelta(days=older_than))
+        if not dry_run:
+            number = 0
+            for deleted in audit_service.prune(db, before, batch):
+                number += deleted
+                typer.echo(f"{number} records deleted", err=True)
+    typer.echo(f"{number} records {'are' if dry_run else 'were'} older than {before:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,17 +1,22 @@
 """The audit can only be added to: as the role that owns it, as a superuser, and as docs/database-roles.md sets it up."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
+from app.db.postgresql import audit as statements
 from tests.support.accounts import API
-from tests.support.services import ROOT, Services, migrate, sqlalchemy_url
+from tests.support.services import ROOT, Services, environment, migrate, process_environment, sqlalchemy_url
 from tests.support.stack import Stack
 from tests.support.tasks import LONG_RUNNING
 from tests.support.waiting import wait_for
@@ -36,8 +41,12 @@ CHANGES = [
     "DO $$ BEGIN DELETE FROM audit_events; END $$",
 ]
 BY_PRIVILEGE, BY_TRIGGER = "permission denied for table audit_events", "audit_events is append-only"
+PROTECTION = """
+    SELECT tgenabled, relacl::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+    WHERE tgname = 'audit_events_append_only'
+"""
 DOCUMENT = (ROOT / "docs" / "database-roles.md").read_text(encoding="utf-8")
-ONCE, AT_EVERY_RELEASE, PRUNING = re.findall(r"^```sql\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+ONCE, AT_EVERY_RELEASE = re.findall(r"^```sql\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
 
 
 class Role:
@@ -142,22 +151,59 @@ class TestRuntimeRole:
         assert BY_PRIVILEGE in roles["app"].refused("DELETE FROM audit_events")
 
 
+def prune(role: Role, *options: str) -> subprocess.CompletedProcess[str]:
+    """`python -m app prune-audit` as this role of the database."""
+    command = [sys.executable, "-m", "app", "prune-audit", *options]
+    variables = process_environment(environment(role.url, "memory://"))
+    return subprocess.run(command, check=False, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60)
+
+
 class TestPruning:
-    def test_deletes_what_is_old_and_leaves_the_guard_in_place(self, roles: dict[str, Role]) -> None:
+    def test_deletes_what_is_old_says_so_in_the_audit_and_leaves_the_guard_in_place(
+        self, roles: dict[str, Role]
+    ) -> None:
         owner = roles["owner"]
-        owner.run(DATED_ROW)
-        before = owner.run("SELECT tgenabled FROM pg_trigger WHERE tgname = 'audit_events_append_only'")
-        privileges = owner.run("SELECT relacl::text FROM pg_class WHERE relname = 'audit_events'")
-        owner.run(PRUNING)
+        for _ in range(5):
+            owner.run(DATED_ROW)
+        before = owner.run(PROTECTION)
+        counted = prune(owner, "--older-than", "400", "--dry-run")
+        assert counted.stdout.startswith("5 records are older than "), counted.stderr
+        assert len(owner.run("SELECT 1 FROM audit_events WHERE at < '2021-01-01'")) == 5
+        done = prune(owner, "--older-than", "400", "--batch", "2")
+        assert (done.returncode, done.stdout[:23]) == (0, "5 records were older th"), done.stderr
         assert owner.run("SELECT count(*) FROM audit_events WHERE at < '2021-01-01'") == [(0,)]
         assert len(owner.run(f"SELECT 1 FROM audit_events WHERE id = {ID}")) == 1
-        assert owner.run("SELECT tgenabled FROM pg_trigger WHERE tgname = 'audit_events_append_only'") == before
-        assert before == [("A",)]
-        assert owner.run("SELECT relacl::text FROM pg_class WHERE relname = 'audit_events'") == privileges
+        said = owner.run("SELECT origin, detail::json FROM audit_events WHERE event = 'audit.pruned' ORDER BY at")
+        assert [(origin, detail["deleted"], detail["role"]) for origin, detail in said] == [
+            ("python", deleted, "tasks_owner") for deleted in (2, 2, 1)
+        ]
+        assert re.match(r"20\d\d-\d\d-\d\dT.*\+00:00$", said[0][1]["before"])
+        assert owner.run(PROTECTION) == before
+        assert before[0][0] == "A"
         assert BY_PRIVILEGE in owner.refused("DELETE FROM audit_events")
-        assert BY_PRIVILEGE in roles["app"].refused(
-            PRUNING.partition("GRANT")[2].partition(";")[2].partition("REVOKE")[0]
-        )
+
+    def test_is_refused_to_the_services_role(self, roles: dict[str, Role]) -> None:
+        roles["owner"].run(DATED_ROW)
+        number, before = roles["app"].run("SELECT count(*) FROM audit_events"), roles["owner"].run(PROTECTION)
+        refused = prune(roles["app"], "--older-than", "400")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "prune-audit: " in refused.stderr
+        assert "must be owner of table audit_events" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+        assert roles["app"].run("SELECT count(*) FROM audit_events") == number
+        assert roles["owner"].run(PROTECTION) == before
+        prune(roles["owner"], "--older-than", "400")
+
+    def test_killed_in_a_batch_it_leaves_the_guard_and_the_records(self, roles: dict[str, Role]) -> None:
+        owner = roles["owner"]
+        owner.run(DATED_ROW)
+        before = owner.run(PROTECTION)
+        with create_engine(sqlalchemy_url(owner.url)).connect() as connection, Session(connection) as db:
+            assert statements.delete_before(db, datetime.now(UTC) - timedelta(days=400), 10) == 1
+            connection.invalidate()  # as if the process had died
+        assert owner.run(PROTECTION) == before
+        assert owner.run("SELECT count(*) FROM audit_events WHERE at < '2021-01-01'") == [(1,)]
+        prune(owner, "--older-than", "400")
 
 
 class TestTheService:

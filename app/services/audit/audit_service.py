@@ -1,7 +1,7 @@
-"""Reads the audit for administrators, and records denials, which have no transaction of their own."""
+"""Reads the audit for administrators, records denials, which have no transaction of their own, and prunes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.origin import current_origin
 from app.db.page import Page, page_of
+from app.db.postgresql import audit as statements
 from app.db.session import transaction
 from app.errors import InvalidCursor
 from app.models.audit import AuditEvent, AuditRecord
@@ -104,6 +105,31 @@ class AuditService:
             address = (origin and origin.address) or "unknown"
             who = Subject.user(origin.actor.id) if origin and origin.actor else Subject.address(address)
             audit.record(db, AuditEvent.DEEDS_THROTTLED, who, deeds=limit)
+
+    def count_older(self, db: Session, age: timedelta) -> tuple[int, datetime]:
+        """Return how many records are older than `age`, and the time before which they were written."""
+        with transaction(db):
+            before = statements.moment(db, age)
+            return statements.count_before(db, before), before
+
+    def prune(self, db: Session, before: datetime, batch: int) -> Iterator[int]:
+        """Delete the records before this time, the oldest first, and yield the number of each batch.
+
+        A batch is one transaction, which records what it deleted. Only the role that owns the tables may: else raises
+        ProgrammingError, and deletes nothing.
+        """
+        while True:
+            with transaction(db):
+                deleted = statements.delete_before(db, before, batch)
+                if deleted:
+                    by = statements.role(db)
+                    about = Subject("audit", "audit_events")
+                    audit.record(
+                        db, AuditEvent.AUDIT_PRUNED, about, deleted=deleted, before=before.isoformat(), role=by
+                    )
+            yield deleted
+            if deleted < batch:
+                return
 
 
 audit_service = AuditService()
