@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, text
 
 import app.models  # noqa: F401 (fills the metadata)
 from app.db.base import Base
+from app.db.postgresql.schema.sizes import task_bytes
 from app.launcher.pgfiles import binary
 from tests.support.services import ROOT, TEMPLATE, Services, environment, process_environment, sqlalchemy_url
 
@@ -87,3 +88,48 @@ class TestMigrations:
         starters = [subprocess.Popen(command, cwd=ROOT, env=variables) for _ in range(2)]
         assert [starter.wait(60) for starter in starters] == [0, 0]
         assert "tasks" in tables(services, database)
+
+
+class TestStoredBytes:
+    """The migration that counts them: on rows that are there, and below processes that still run the code before."""
+
+    ROWS = """
+        INSERT INTO users (id, username, username_normalized, email, email_normalized, password_hash)
+        SELECT gen_random_uuid(), n, n, n, n, '!' FROM unnest(ARRAY['anna', 'bob']) AS n;
+        INSERT INTO tasks (id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue,
+            status, finished_at, dispatch_at, attempt, result)
+        SELECT gen_random_uuid(), gen_random_uuid(), users.id, 'n', 't', 'c', '[1]', '{}', 'normal', 'default',
+            'succeeded', now(), NULL, 1, repeat('x', n * 1000) FROM generate_series(1, 5) AS n, users;
+        CREATE ROLE anybody;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO anybody;
+    """
+    SCANNED = f"SELECT user_id, sum({task_bytes('tasks')}) FROM tasks GROUP BY user_id ORDER BY 1"
+    # As the code before the migration folds: without a word of bytes.
+    AS_BEFORE = """
+        SET ROLE anybody;
+        UPDATE tasks SET queue = 'other';
+        DELETE FROM tasks WHERE length(result) = 2000;
+        DELETE FROM task_count_changes;
+    """
+
+    def test_are_those_of_the_rows_and_processes_of_the_code_before_go_on(
+        self, services: Services, new_database: Callable[..., str]
+    ) -> None:
+        database = new_database("template1")
+        alembic(services, database, "upgrade", "0001")
+        services.postgres.sql(self.ROWS, database=database)
+        alembic(services, database, "upgrade", "head")
+        engine = create_engine(sqlalchemy_url(services.database_url(database)))
+        sums = text("SELECT user_id, bytes FROM stored_bytes ORDER BY 1")
+        try:
+            with engine.begin() as connection:
+                filled = connection.execute(sums).all()
+                assert filled == connection.execute(text(self.SCANNED)).all()
+                assert len(filled) == 2
+            services.postgres.sql(self.AS_BEFORE, database=database)
+            with engine.begin() as connection:
+                assert connection.execute(sums).all() == connection.execute(text(self.SCANNED)).all() != filled
+        finally:
+            engine.dispose()
+            services.drop_database(database)
+            services.postgres.sql("DROP ROLE anybody", database="postgres")
