@@ -260,7 +260,7 @@ class SettingFields(BaseSettings):
         "of accounts and denied requests; else 429. Each API process counts for itself. 0: no limit.",
     )
     audited_deeds_per_day: int = Field(
-        50_000, ge=0, description="The same in a day: some 30 MB of the audit. 0: no limit."
+        50_000, ge=0, description="The same in a day: some 40 MB of the audit. 0: no limit."
     )
 
     task_modules: Listed[str] = Field(

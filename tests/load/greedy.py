@@ -106,8 +106,12 @@ async def _until_stdin_closes(behave: Behaviour, side: Side) -> None:
     if work.done():
         await work
         await stop
-    work.cancel()
-    await asyncio.gather(work, return_exceptions=True)
+    # Again and again: `wait_for` of Python 3.11 swallows a cancellation that arrives together with the answer.
+    this = asyncio.current_task()
+    while others := [each for each in asyncio.all_tasks() if each is not this]:
+        for each in others:
+            each.cancel()
+        await asyncio.wait(others, timeout=0.1)
 
 
 if __name__ == "__main__":
