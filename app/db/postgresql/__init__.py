@@ -10,7 +10,10 @@ engine SQL outside of this package. What stands here, and why:
     schema/indexes          partial, descending and inverted indexes, indexes by expression
     schema/triggers         DDL that goes with a table
     schema/guard            the trigger that guards the state machine
-    schema/counts           the triggers that count ended tasks
+    schema/counts           the triggers that count ended tasks and their bytes
+    schema/first_counts     the triggers of the first migration
+    schema/sizes            the bytes of a task: octet_length()
+    schema/grants           privileges of a table that a migration adds
     schema/audit            the trigger and privileges that keep the audit append-only
     prepared                PREPARE and EXECUTE on one psycopg2 connection a process; SET LOCAL in the same message
     transitions             UPDATE … RETURNING within a CTE: a task's move and its attempt's history in one round trip;
@@ -33,6 +36,8 @@ engine SQL outside of this package. What stands here, and why:
     logins                  row locks, RETURNING, ON CONFLICT, arrays as parameters
     api_keys                row locks that spare foreign keys, RETURNING, arrays as parameters
     users                   row locks, RETURNING, ON CONFLICT
+    audit                   deleting old records: ALTER TABLE … DISABLE TRIGGER, GRANT
+    retention               deleting by age and by bytes: LATERAL, SKIP LOCKED, window functions
     quotas                  a user's load, by two index scans with LIMIT in one statement
     queue_depths            aggregates with FILTER, SET LOCAL statement_timeout
     live                    changes that no hint has told of: unnest(), LATERAL

@@ -121,7 +121,8 @@ def patch(
     less than it counts.
     """
     if more_bytes:
-        values = {**values, "attached_bytes": func.greatest(Task.attached_bytes + more_bytes, 0)}
+        attached = Task.attached_bytes + more_bytes
+        values = {**values, "attached_bytes": case((attached > 0, attached), else_=0)}
     guard = [Task.version == version, *([PENDING] if pending_only else [])]
     return _changed(db, task_id, _update(task_id, *guard).values({**values, **touched()}))
 
