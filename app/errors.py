@@ -9,7 +9,7 @@
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                          WeakPassword
-    ├── TooManyRequests        TooManyStreams; QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued,
+    ├── TooManyRequests        TooManyStreams, TooManyInProgress; QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued,
     │                          TooManySubmissions
     └── Unavailable            DatabaseUnavailable, NotMigrated, TookTooLong, NotReady, Overloaded
 
@@ -213,6 +213,12 @@ class TooManyRequests(ServiceError):
 
 class TooManyStreams(TooManyRequests):
     code, title = "too_many_streams", "Too many open event streams: close one first"
+
+
+class TooManyInProgress(TooManyRequests):
+    """One user has too many requests in progress on this process, or too many bytes of bodies and unread answers."""
+
+    code, title = "too_many_in_progress", "Too many of your requests are in progress: wait for their answers"
 
 
 class QuotaExceeded(TooManyRequests):

@@ -27,6 +27,7 @@ from app.errors import (
     PreconditionFailed,
     ServiceError,
     TookTooLong,
+    TooManyInProgress,
     TooManyRequests,
     Unauthenticated,
     Unavailable,
@@ -186,6 +187,8 @@ def problems(*errors: int | type[ServiceError], database: bool = True) -> dict[i
     everywhere = [status for status in _EVERYWHERE if database or status != HTTPStatus.SERVICE_UNAVAILABLE]
     if database:
         errors = (*errors, Overloaded, TookTooLong)
+    if HTTPStatus.UNAUTHORIZED in errors:
+        errors = (*errors, TooManyInProgress)
     examples: dict[int, dict[str, dict[str, Any]]] = {}
     for error in (*errors, *everywhere):
         example = _example(error)
