@@ -152,8 +152,8 @@ class RequestMetrics:
 class RequestLimits:
     """Refuses malformed and oversized requests before routing.
 
-    400: a NUL or raw bytes in the target, a bad Host, a repeated field, a bad form charset. 413: the body is too large. 431: too many or
-    too large headers. The limits are exact; `BoundedProtocol` limits how much the server reads at all.
+    400: a NUL or raw bytes in the target, a bad Host, a repeated field, a bad form charset. 413: the body is too large.
+    431: too many or too large headers. The limits are exact; `BoundedProtocol` limits how much the server reads at all.
     """
 
     def __init__(

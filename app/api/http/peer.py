@@ -4,31 +4,35 @@ A transfer that does not wait for its client costs a few comparisons and no time
 """
 
 from asyncio import Transport
-from collections.abc import Callable
+from typing import Protocol
 from uuid import UUID
 
+from app.api.http.kernel_buffers import abort
 from app.api.http.minimum_rate import MinimumRate
 from app.api.http.peers import Owner, Peers
+
+
+class BodyReader(Protocol):
+    """The other side of a body's transfer."""
+
+    def is_reading(self) -> bool:
+        """Return whether the server takes more of the body."""
+        ...
+
+    def refuse_slow_body(self) -> None:
+        """End a body that came too slowly."""
 
 
 class Peer:
     """The part of one connection."""
 
-    __slots__ = ("_arrived", "_body", "_body_rate", "_counted", "_has_request", "_is_reading", "_of", "_on_slow_body",
-                 "_send_rate", "_transport", "_unread", "_unsent", "address", "owner", "since")  # fmt: skip
+    __slots__ = (
+        "_arrived", "_body", "_body_rate", "_has_request", "_of", "_reader", "_send_rate", "_transport", "_unread",
+        "_unsent", "address", "owner", "since",
+    )  # fmt: skip
 
-    def __init__(
-        self,
-        of: Peers,
-        transport: Transport,
-        address: str,
-        *,
-        is_reading: Callable[[], bool],
-        on_slow_body: Callable[[], None],
-    ) -> None:
-        """`is_reading` says whether the server takes more of a body; `on_slow_body` refuses a body that is too slow."""
+    def __init__(self, of: Peers, transport: Transport, address: str) -> None:
         self._of, self._transport, self.address = of, transport, address
-        self._is_reading, self._on_slow_body = is_reading, on_slow_body
         self.owner: Owner = address
         self.since = of.loop.time()
         self._has_request = False  # of a user
@@ -36,6 +40,7 @@ class Peer:
         self._unsent = self._unread = 0  # bytes held of the answer; bytes of it that the client has not taken
         self._body_rate: MinimumRate | None = None
         self._send_rate: MinimumRate | None = None
+        self._reader: BodyReader | None = None
 
     @property
     def is_unread(self) -> bool:
@@ -62,9 +67,10 @@ class Peer:
         self._body += count
         self._of.hold(self.owner, count)
 
-    def body_waits(self, count: int) -> None:
+    def body_waits(self, count: int, reader: BodyReader) -> None:
         """Note that so many bytes of a body have arrived, and that more must come."""
         self._arrived += count
+        self._reader = reader
         if self._body_rate is None:
             self._body_rate = self._new_rate()
             self._of.wait_for(self)
@@ -72,7 +78,7 @@ class Peer:
 
     def body_complete(self) -> None:
         """Note that the client need not send more of the body."""
-        self._body_rate, self._arrived = None, 0
+        self._body_rate, self._reader, self._arrived = None, None, 0
         self._stop_waiting()
 
     def answer_waits(self) -> None:
@@ -110,24 +116,23 @@ class Peer:
             if not self._send_rate.moved(taken, now):
                 self.end()
                 return
-        if self._body_rate is not None:
+        if self._body_rate is not None and self._reader is not None:
             arrived, self._arrived = self._arrived, 0
-            if not self._is_reading():
+            if not self._reader.is_reading():
                 self._body_rate.excuse(now)
             elif not self._body_rate.moved(arrived, now):
-                self.body_complete()
-                self._on_slow_body()
+                self._reader.refuse_slow_body()
 
     def end(self) -> None:
         """Abort the connection, and release what it holds."""
-        self._transport.abort()
+        abort(self._transport)
         self.lost()
 
     def lost(self) -> None:
         """Release what the connection holds."""
-        self._body_rate = None
+        if self._body_rate is not None:
+            self.body_complete()
         self.answer_sent()
-        self._stop_waiting()
         self.response_complete()
 
     def _forget_owner(self) -> None:

@@ -90,7 +90,13 @@ class Peers:
 
     @property
     def held_bytes(self) -> int:
+        """The bytes of bodies and unread answers of all connections."""
         return self._bytes_in_all
+
+    @property
+    def owners(self) -> int:
+        """The number of users and addresses that hold any of them, or have requests in progress."""
+        return len(self._bytes.keys() | self._requests.keys())
 
     def begin(self, owner: Owner, held: int) -> None:
         """Count a request of this user, of whose body so many bytes are held already.

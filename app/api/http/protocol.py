@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from app.api.http.joined_writes import JoinedWrites
-from app.api.http.kernel_buffers import bound_kernel_buffers
+from app.api.http.kernel_buffers import bound_kernel_buffer
 from app.api.http.peer import Peer
 from app.api.http.peers import SET_USER, Limits, Peers, Waiting
 from app.api.http.raw_problems import raw_problem
@@ -60,9 +60,8 @@ class BoundedProtocol(StandardHttp):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # `pause_writing` tells of each answer that the kernel did not take
-        bound_kernel_buffers(transport, self._peers.limits.seconds)
-        address = self.client[0] if self.client else ""
-        self.peer = Peer(self._peers, transport, address, is_reading=self._is_reading, on_slow_body=self._on_slow_body)
+        bound_kernel_buffer(transport, self._peers.limits.seconds)
+        self.peer = Peer(self._peers, transport, self.client[0] if self.client else "")
         # ABORT lets an event stream close a connection whose client stops reading (`app/api/http/sse.py`).
         self._extensions = {ABORT: {"call": transport.abort}, SET_USER: {"call": self.peer.set_user}}
         self._start_timer()
@@ -110,7 +109,7 @@ class BoundedProtocol(StandardHttp):
         if self._is_responding:
             self.peer.body_arrived(count)
         if self._receiving:
-            self.peer.body_waits(count)
+            self.peer.body_waits(count, self)
 
     def _refuse_malformed(self) -> None:
         # A target that is too long for the parser arrived in one read.
@@ -207,9 +206,11 @@ class BoundedProtocol(StandardHttp):
         return not (self._is_responding or self._receiving or self.flow.write_paused)
 
     def _idle_peers(self) -> list[Waiting]:
-        return [each.peer for each in self.connections if isinstance(each, BoundedProtocol) and each.is_idle]
+        """Return the other connections without a request."""
+        others = (each for each in self.connections if isinstance(each, BoundedProtocol) and each is not self)
+        return [each.peer for each in others if each.is_idle]
 
-    def _is_reading(self) -> bool:
+    def is_reading(self) -> bool:
         return not (self.flow.read_paused or self.cycle.waiting_for_100_continue)
 
     # Refusals
@@ -229,7 +230,7 @@ class BoundedProtocol(StandardHttp):
             return
         self._refuse(408, f"The header fields were not complete within {self._max_seconds:g} seconds")
 
-    def _on_slow_body(self) -> None:
+    def refuse_slow_body(self) -> None:
         limits = self._peers.limits
         self._refuse(408, f"The body came slower than {limits.bytes_per_second:g} bytes a second, or not at all for "
                           f"{limits.seconds:g} seconds")  # fmt: skip

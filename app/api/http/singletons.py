@@ -15,8 +15,8 @@ SINGLETONS = {
 
 def refuse_repeated(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
     """Return why the fields are refused, or None. The names are in lower case."""
-    names = [name for name, _ in headers]
-    if len(set(names)) == len(names):
+    if len(dict(headers)) == len(headers):  # nothing is repeated; the fastest way to see it
         return None
+    names = [name for name, _ in headers]
     repeated = next((name for name in SINGLETONS if names.count(name) > 1), None)
     return None if repeated is None else f"The request must have at most one {SINGLETONS[repeated]} header"
