@@ -57,9 +57,10 @@ class Peer:
             return
         self._of.begin(user, self._body)
         self._has_request = True
-        if self._body:
-            self._of.release(self.owner, self._body)
-            self._of.hold(user, self._body)
+        held = self._body + self._unsent  # an answer without a body is sent after its response is complete
+        if held:
+            self._of.release(self.owner, held)
+            self._of.hold(user, held)
         self.owner = user
 
     def body_arrived(self, count: int) -> None:

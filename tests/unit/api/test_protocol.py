@@ -191,12 +191,14 @@ class TestUnreadAnswers:
             connection.sendall(request(b"GET /bytes/%d" % ANSWER) * 3 + LAST)
             assert statuses(read_all(connection)) == [200] * 4
 
-    def test_no_further_request_is_begun_before_its_client_reads(self, server: ProtocolServer) -> None:
+    @pytest.mark.parametrize("at_once", [2, 3, 1])
+    def test_no_further_request_is_begun_before_its_client_reads(self, server: ProtocolServer, at_once: int) -> None:
         begun = server.begun.count("/bytes/9000000")
+        one = request(b"GET /bytes/9000000")
         with server.connect(receive_buffer=4096) as connection:
-            connection.sendall(request(b"GET /bytes/9000000"))
+            connection.sendall(one * at_once)
             wait_for(lambda: server.peers.held_bytes > 0, 10, "the answer to wait")
-            connection.sendall(request(b"GET /bytes/9000000") * 2)
+            connection.sendall(one * 2)
             wait_for(lambda: not server.state.connections, 20, "the connection to end")
         assert server.begun.count("/bytes/9000000") == begun + 1
 

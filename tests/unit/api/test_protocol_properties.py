@@ -157,3 +157,9 @@ def test_what_is_whole_is_answered_in_order(parts: list[bytes], sizes: list[int]
 @given(anything, cuts, reading)
 def test_anything_for_longer(parts: list[bytes], pieces: list[tuple[int, float]], a_second: int | None) -> None:
     check_anything(parts, pieces, a_second)
+
+
+def test_bytes_change_their_owner_with_the_request() -> None:
+    """The head of an answer to HEAD is sent after the next request has begun."""
+    pipelined = b"HEAD /answer HTTP/1.1\r\nHost: a\r\n\r\nGET /user/length HTTP/1.1\r\nHost: a\r\n\r\n"
+    held_while_talking(pipelined, [], 0)
