@@ -9,8 +9,8 @@
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                          WeakPassword
-    ├── TooManyRequests        TooManyStreams, TooManyDeeds; QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued,
-    │                          TooManySubmissions, TooManyBytesStored
+    ├── TooManyRequests        TooManyStreams, TooManyDeeds, TooManyInProgress; QuotaExceeded: TooManyTasksQueued,
+    │                          TooManyBytesQueued, TooManySubmissions, TooManyBytesStored
     └── Unavailable            DatabaseUnavailable, NotMigrated, TookTooLong, NotReady, Overloaded
 
 Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
@@ -234,6 +234,12 @@ class TooManyDeeds(TooManyRequests):
     ) -> None:
         super().__init__(detail, retry_after=retry_after)
         self.limit, self.first = limit, first
+
+
+class TooManyInProgress(TooManyRequests):
+    """One user has too many requests in progress on this process, or too many bytes of bodies and unread answers."""
+
+    code, title = "too_many_in_progress", "Too many of your requests are in progress: wait for their answers"
 
 
 class QuotaExceeded(TooManyRequests):

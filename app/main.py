@@ -28,6 +28,7 @@ from app.core.allocator import single_malloc_arena
 from app.core.config import ConfigurationError, Settings, get_settings
 from app.core.logging import configure_logging, optimize_access_log
 from app.core.metrics import forget_process
+from app.core.open_files import raise_open_files_limit
 from app.db.outage import first_line
 from app.db.session import SessionLocal, dispose_engine, end_idle_transactions
 from app.errors import ServiceError
@@ -113,6 +114,7 @@ def create_app() -> FastAPI:
 async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     configure_logging(settings)
     optimize_access_log()
+    raise_open_files_limit()
     end_idle_transactions()
     _tell_of_an_unbounded_server(settings)
     if settings.celery_broker_url is None:

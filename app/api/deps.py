@@ -7,6 +7,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import OAuth2PasswordBearer, SecurityScopes
 from sqlalchemy.orm import Session
 
+from app.api.http.peers import count_for_user
 from app.core.config import Settings, get_settings
 from app.core.origin import Actor, set_actor
 from app.db.session import SessionLocal
@@ -57,12 +58,13 @@ BearerToken = Annotated[str | None, Depends(oauth2_scheme)]
 async def authenticated(request: Request, token: str | None, *scopes: str) -> Principal:
     """Return the user behind the token, as the database knows it now, and set it as the request's actor.
 
-    Raises Unauthenticated, InvalidToken, InsufficientScope.
+    Raises Unauthenticated, InvalidToken, InsufficientScope, TooManyInProgress, Overloaded.
     """
     if token is None:
         raise Unauthenticated
     authenticator: Authenticator = request.state.authenticator
     user = await authenticator.authenticate(token)
+    count_for_user(request, user.id)
     set_actor(Actor(user.id, user.username))
     for scope in scopes:
         user.check_scope(scope)

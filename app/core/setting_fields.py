@@ -180,6 +180,42 @@ class SettingFields(BaseSettings):
     header_timeout_seconds: float = Field(
         20, gt=0, description="Seconds within which the header fields must be complete; else 408."
     )
+    transfer_timeout_seconds: float = Field(
+        20,
+        gt=0,
+        description="Seconds without a byte after which a body that does not arrive answers 408, and the connection of "
+        "a client that does not read its answer is closed.",
+    )
+    transfer_min_bytes_per_second: float = Field(
+        2048,
+        gt=0,
+        description="Least rate at which a client sends a body or reads an answer that does not fit into the "
+        "connection's buffers. A slower transfer ends some time after TRANSFER_TIMEOUT_SECONDS.",
+    )
+    requests_per_user: int = Field(
+        1000,
+        ge=1,
+        description="Requests of one user in progress on one API process, `?wait=` and event streams included; else "
+        "429. At most half of MAX_CONNECTIONS.",
+    )
+    buffered_bytes_per_user: int = Field(
+        32 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bytes of bodies and unread answers that one API process keeps for one user. Beyond, new requests "
+        "answer 429, and the answers that wait longest to be read are cut off.",
+    )
+    buffered_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="The same for all users together. Beyond, large bodies answer 503, and the transfers of the user "
+        "with most bytes are cut off.",
+    )
+    max_connections: int | None = Field(
+        None,
+        ge=16,
+        description="Connections of one API process. Beyond, idle ones are closed, first those of the address that has "
+        "most of them. Empty: the limit of open files (`ulimit -n`) less 128.",
+    )
     docs_enabled: bool | None = Field(
         None,
         description="Opens Swagger UI (`/docs`), `/openapi.json` and `/metrics`. Empty: open outside production. "

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -15,9 +16,10 @@ from tests.support import accounts
 from tests.support.services import Services
 from tests.support.stack import Stack
 from tests.support.task_client import BODY
+from tests.support.waiting import wait_for
 
 MEGABYTE = 1_000_000
-HEADER_TIMEOUT = 2.0
+HEADER_TIMEOUT = TRANSFER_TIMEOUT = 2.0
 HOST = "tasks.example.com"
 ORIGIN = "https://app.example.com"
 
@@ -25,7 +27,12 @@ ORIGIN = "https://app.example.com"
 @pytest.fixture(scope="module")
 def stack(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     directory = tmp_path_factory.mktemp("server")
-    named = {"ALLOWED_HOSTS": f'["{HOST}"]', "CORS_ORIGINS": f'["{ORIGIN}"]'}
+    named = {
+        "ALLOWED_HOSTS": f'["{HOST}"]',
+        "CORS_ORIGINS": f'["{ORIGIN}"]',
+        "TRANSFER_TIMEOUT_SECONDS": str(TRANSFER_TIMEOUT),
+        "QUOTA_TASKS_PER_MINUTE": "0",
+    }
     with Stack(services, directory, HEADER_TIMEOUT_SECONDS=str(HEADER_TIMEOUT), **named) as started:
         started.server()
         yield started
@@ -155,6 +162,74 @@ class TestSlowHeaders:
         begun = time.monotonic()
         assert api.get(f"/api/v1/tasks/{task}?wait={HEADER_TIMEOUT * 2}").status_code == 200
         assert time.monotonic() - begun >= HEADER_TIMEOUT * 2
+
+
+def post(api: httpx.Client, *headers: str) -> bytes:
+    lines = [
+        "POST /api/v1/tasks/ HTTP/1.1",
+        f"Host: {HOST}",
+        f"Authorization: {api.headers['Authorization']}",
+        *headers,
+    ]
+    return "\r\n".join([*lines, "Content-Type: application/json", "", ""]).encode()
+
+
+class TestSlowBodies:
+    @pytest.mark.parametrize("token", [True, False])
+    @pytest.mark.parametrize("sent", [[], [b"{"], [b"{"] * 40], ids=["nothing", "half", "a byte at a time"])
+    def test_are_answered_408(self, stack: Stack, api: httpx.Client, sent: list[bytes], token: bool) -> None:
+        head = post(api, "Content-Length: 1000")
+        if not token:
+            head = head.replace(b"Authorization", b"Anonymous")
+        status, answer = talk(stack, [head, *sent], pause=0.1)
+        assert (status, problem(answer)["code"]) in {(408, "request_timeout"), (401, "not_authenticated")}
+        assert not token or status == 408
+
+    def test_a_slow_honest_client_is_not(self, stack: Stack, api: httpx.Client) -> None:
+        """100 kB/s, for longer than a client may be silent."""
+        body = b" " * 400_000 + json.dumps(BODY).encode()
+        pieces = [body[at : at + 10_000] for at in range(0, len(body), 10_000)]
+        status, answer = talk(stack, [post(api, f"Content-Length: {len(body)}"), *pieces], pause=0.1)
+        assert status == 201, answer
+
+
+class TestRepeatedFields:
+    """RFC 9110 §5.3: a sender must not repeat a field that has one value."""
+
+    @pytest.mark.parametrize("name", ["Authorization", "Idempotency-Key", "Content-Type", "Last-Event-ID", "Origin"])
+    @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+    def test_are_refused_on_each_way_and_whatever_their_values(
+        self, stack: Stack, api: httpx.Client, name: str, method: str
+    ) -> None:
+        for values in (("a", "a"), ("a", "b"), (api.headers["Authorization"], "b")):
+            headers = [*api.headers.items(), ("Content-Type", "application/json"), *((name, value) for value in values)]
+            path = "/api/v1/tasks/" if method == "POST" else f"/api/v1/tasks/{uuid4()}"
+            for way in (path, "/api/v1/tasks/?limit=1"):
+                answer = httpx.request(method, f"{stack.url}{way}", headers=headers, content=json.dumps(BODY))
+                assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+                assert answer.json()["detail"] == f"The request must have at most one {name} header"
+
+
+class TestUnreadAnswers:
+    def test_are_ended_and_the_users_next_request_is_served(self, stack: Stack, api: httpx.Client) -> None:
+        process = psutil.Process(stack.server().pid)
+        for _ in range(12):
+            task = {**BODY, "args": [1], "metadata": {"text": "x" * 60_000}}
+            assert api.post("/api/v1/tasks/", json=task).status_code == 201
+        page = (
+            START.replace(b"/healthz", b"/api/v1/tasks/?limit=200")
+            + f"Authorization: {api.headers['Authorization']}\r\n\r\n".encode()
+        )
+        files = process.num_fds()
+        with contextlib.ExitStack() as opened:
+            for _ in range(20):
+                connection = opened.enter_context(socket.socket())
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                connection.connect(("127.0.0.1", stack.port))
+                connection.sendall(page)
+            wait_for(lambda: process.num_fds() >= files + 20, 20, "the connections to be accepted")
+            wait_for(lambda: process.num_fds() < files + 5, 60, "the connections to be ended")
+        assert api.get("/api/v1/tasks/?limit=1").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from app.api.deps import SessionDep, SubmitterDep, TaskLookupDep, TaskReader, Ta
 from app.api.http.etags import check_if_match, etag, not_modified
 from app.api.http.fast_path import bearer_token, has_header, json_body, read_fast
 from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
+from app.api.http.peers import count_for_user
 from app.api.http.problems import problems
 from app.api.http.rendering import rendered
 from app.api.http.router import SlashRouter
@@ -100,6 +101,7 @@ async def _create_fast(request: Request, scopes: Sequence[str]) -> Response | No
     submitter: Submitter = request.state.submitter
     claims = login_claims(token)
     if claims is not None:  # scopes limit API keys alone
+        count_for_user(request, claims.user_id)
         return _created(request, await submitter.submit_of_login(body, claims))
     user = await authenticated(request, token, *scopes)
     return await create_task(request, user, submitter, body)

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.http.forms import refuse_charset
 from app.api.http.hosts import refuse_host
 from app.api.http.problems import http_problem, internal_problem
+from app.api.http.singletons import refuse_repeated
 from app.core.logging import request_id
 from app.core.metrics import count_request
 from app.core.origin import Origin, current_origin
@@ -151,8 +152,8 @@ class RequestMetrics:
 class RequestLimits:
     """Refuses malformed and oversized requests before routing.
 
-    400: a NUL or raw bytes in the target, a bad Host, a bad form charset. 413: the body is too large. 431: too many or
-    too large headers. The limits are exact; `BoundedProtocol` limits how much the server reads at all.
+    400: a NUL or raw bytes in the target, a bad Host, a repeated field, a bad form charset. 413: the body is too large.
+    431: too many or too large headers. The limits are exact; `BoundedProtocol` limits how much the server reads at all.
     """
 
     def __init__(
@@ -210,7 +211,7 @@ class RequestLimits:
             return 431, f"There are more than {self.max_headers} header fields"
         if _malformed_target(scope):
             return 400, "The path or query contains a NUL or an unescaped byte"
-        reason = refuse_host(scope, self.allowed_hosts) or refuse_charset(headers)
+        reason = refuse_host(scope, self.allowed_hosts) or refuse_repeated(headers) or refuse_charset(headers)
         return None if reason is None else (400, reason)
 
     def _too_large(self) -> str:

@@ -28,6 +28,7 @@ from app.errors import (
     ServiceError,
     TookTooLong,
     TooManyDeeds,
+    TooManyInProgress,
     TooManyRequests,
     Unauthenticated,
     Unavailable,
@@ -189,6 +190,8 @@ def problems(*errors: int | type[ServiceError], database: bool = True) -> dict[i
         errors = (*errors, Overloaded, TookTooLong)
     if any(not isinstance(error, int) and issubclass(error, Forbidden) for error in errors):
         errors = (*errors, TooManyDeeds)
+    if HTTPStatus.UNAUTHORIZED in errors:
+        errors = (*errors, TooManyInProgress)
     examples: dict[int, dict[str, dict[str, Any]]] = {}
     for error in (*errors, *everywhere):
         example = _example(error)

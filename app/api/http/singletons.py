@@ -1,0 +1,22 @@
+"""Refuses header fields that occur twice although they have one value (RFC 9110 §5.3).
+
+Two programs on a request's way may each take another one of the two: a proxy checks the first, the service obeys the
+last.
+"""
+
+from collections.abc import Sequence
+
+# Host and Content-Length are checked elsewhere: by `hosts.py` and by the parser.
+SINGLETONS = {
+    name.lower().encode(): name
+    for name in ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Origin")
+}
+
+
+def refuse_repeated(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+    """Return why the fields are refused, or None. The names are in lower case."""
+    if len(dict(headers)) == len(headers):  # nothing is repeated; the fastest way to see it
+        return None
+    names = [name for name, _ in headers]
+    repeated = next((name for name in SINGLETONS if names.count(name) > 1), None)
+    return None if repeated is None else f"The request must have at most one {SINGLETONS[repeated]} header"
