@@ -17,6 +17,7 @@ from app.launcher.errors import LauncherError
 from app.launcher.identity import choose_identity
 from app.launcher.logfile import to_stderr
 from app.launcher.pgfiles import binary, environment, number_in, os_locale, reason, remove_tree
+from app.launcher.pglog import LOG_SETTINGS, ROLE_SETTINGS, StatementFilter
 from app.launcher.ports import LOOPBACK
 from app.launcher.process import ManagedProcess
 from app.launcher.processes import command_line, wait_until
@@ -28,6 +29,7 @@ SETTINGS = {
     "unix_socket_directories": "",  # a socket's path may not exceed 107 bytes
     "max_connections": "200",
     "log_checkpoints": "off",
+    **LOG_SETTINGS,
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
@@ -122,6 +124,9 @@ class EmbeddedPostgres(EmbeddedServer):
         self._start_on_a_port()
         try:
             self.create_database(self.database)
+            self.sql(
+                "".join(f"ALTER ROLE {self.database} SET {name} = {value};" for name, value in ROLE_SETTINGS.items())
+            )
         except LauncherError:
             self.stop()
             raise
@@ -188,7 +193,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return ManagedProcess(
             [binary("postgres"), "-D", self.data, "-p", str(port), *settings],
             log=self.log, env=environment(), cwd=self.directory, identity=self._identity,
-            on_line=discard_line, tell=self._tell,
+            on_line=discard_line, tell=self._tell, is_kept=StatementFilter().is_kept,
             death_signal=signal.SIGINT,  # PostgreSQL's fast shutdown, when the launcher is killed
         )  # fmt: skip
 

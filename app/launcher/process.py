@@ -59,10 +59,10 @@ _SPAWNER = _Spawner()
 class ManagedProcess:
     """One program, which can be started again after it ended.
 
-    `log` receives its output, and `on_line` each line of it. With `on_line`, the log is bounded as `LogFile` says, the
-    program's pipe is read whatever becomes of the log, and `tell` gets a line about one that cannot be written. Without,
-    the program writes into the file itself. With `pid_file`, the next launcher ends a child that survived this one.
-    `child.py` describes `identity` and `death_signal`.
+    `log` receives its output, and `on_line` each line of it. With `on_line`, the log is bounded as `LogFile` says, its
+    pipe is read whatever becomes of the log, `tell` gets a line about one that cannot be written, and lines for which
+    `is_kept` is false are forgotten. Without, the program writes into the file itself. With `pid_file`, the next
+    launcher ends a child that survived this one. `child.py` describes `identity` and `death_signal`.
     """
 
     def __init__(
@@ -76,13 +76,14 @@ class ManagedProcess:
         death_signal: signal.Signals = signal.SIGKILL,
         on_line: Callable[[str], None] | None = None,
         tell: Callable[[str], None] = to_stderr,
+        is_kept: Callable[[bytes], bool] = lambda _line: True,
         standard_input: bytes = b"",
         pid_file: Path | None = None,
     ) -> None:
         self.argv = [str(part) for part in argv]
         self.log, self.env, self.cwd = log, env, cwd
         self.identity, self.death_signal = identity, death_signal
-        self.on_line, self.tell, self.standard_input = on_line, tell, standard_input
+        self.on_line, self.tell, self.is_kept, self.standard_input = on_line, tell, is_kept, standard_input
         self.pid_file = PidFile(pid_file) if pid_file else None
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
@@ -140,6 +141,8 @@ class ManagedProcess:
     def _read(self, stream: IO[bytes], on_line: Callable[[str], None]) -> None:
         with stream, contextlib.closing(LogFile(self.log, self.tell)) as log:
             while line := stream.readline(LINE_BYTES):
+                if not self.is_kept(line):
+                    continue
                 log.write(line)
                 text = line.decode(errors="replace").rstrip("\r\n")
                 self._last_lines.append(text[:TAIL_BYTES])
