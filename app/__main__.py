@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
+from typing import Annotated, ParamSpec
 
 import typer
 from alembic import command
@@ -13,10 +14,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.catalogue import read_tasks
 from app.core.config import ConfigurationError, get_settings
-from app.db.session import SessionLocal
+from app.db.postgresql.roles import grant_to_service
+from app.db.session import SessionLocal, engine
 from app.errors import InvalidInput, ServiceError
 from app.messaging.loader import check_task_modules
 from app.services.user_service import user_service
+
+P = ParamSpec("P")
 
 cli = typer.Typer(
     name="task-service-server",
@@ -27,13 +31,13 @@ cli = typer.Typer(
 )
 
 
-def told(body: Callable[[], None]) -> Callable[[], None]:
+def told(body: Callable[P, None]) -> Callable[P, None]:
     """A command whose expected errors are one line each on stderr, and exit code 1."""
 
     @wraps(body)
-    def run() -> None:
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            body()
+            body(*args, **kwargs)
         except ConfigurationError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(1) from None
@@ -53,6 +57,15 @@ def migrate() -> None:
     config = Config()
     config.set_main_option("script_location", "app:migrations")
     command.upgrade(config, "head")
+
+
+@cli.command()
+@told
+def grant(role: Annotated[str, typer.Argument(help="The role of API, workers and beat.")]) -> None:
+    """Let ROLE run the service on the tables of DATABASE_URL, which another role owns. Run it after each migration."""
+    get_settings()
+    with engine().begin() as connection:
+        grant_to_service(connection, role)
 
 
 @cli.command()
