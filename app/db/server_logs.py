@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.outage import first_line
-from app.db.postgresql.server_logs import exposing_settings
+from app.db.postgresql.schema.server_logs import exposing_settings
 
 logger = logging.getLogger(__name__)
 
