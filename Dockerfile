@@ -1,6 +1,8 @@
 # One image for API, workers, beat and migrations. docker-compose.yml sets the command of each.
 
-FROM python:3.13-slim AS packages
+# A digest pins the base: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:…
+ARG PYTHON_IMAGE=python:3.13-slim
+FROM ${PYTHON_IMAGE} AS packages
 # The packages that the service needs at run time, each file checked by its hash (`make lock`).
 COPY requirements.lock /tmp/
 RUN python -m venv /venv \
@@ -8,7 +10,7 @@ RUN python -m venv /venv \
        -r /tmp/requirements.lock \
     && /venv/bin/pip uninstall --yes pip
 
-FROM python:3.13-slim
+FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --home-dir /srv --shell /usr/sbin/nologin app \
     && install --directory --owner app /data
 COPY --from=packages /venv /venv

@@ -35,12 +35,18 @@ test: ## run every suite and write reports/index.html
 
 # The result must not depend on this machine: its constraints and local wheels are ignored, and uv does not read pip's
 # settings. Locked versions stay; `make lock UPGRADE=--upgrade` takes the newest that the direct dependencies allow.
-lock: ## write requirements.lock: every package of the image, with the hashes of its files
+COMPILE := env -u UV_CONSTRAINT -u UV_OVERRIDE -u UV_FIND_LINKS .data/lock/bin/uv pip compile --quiet --no-config \
+	--universal --python-version 3.11 --only-binary :all: --emit-build-options --generate-hashes \
+	--custom-compile-command 'make lock'
+
+lock: ## write requirements.lock (the image's packages) and requirements-dev.lock (the others), with hashes
 	$(PYTHON) -m venv --clear .data/lock
 	.data/lock/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: $(UV)
-	sed '/^# ----/,$$d' requirements.txt | env -u UV_CONSTRAINT -u UV_OVERRIDE -u UV_FIND_LINKS .data/lock/bin/uv \
-		pip compile --quiet --no-config --universal --python-version 3.11 --only-binary :all: --emit-build-options \
-		--generate-hashes --custom-compile-command 'make lock' $(UPGRADE) --output-file requirements.lock -
+	sed '/^# ----/,$$d' requirements.txt | $(COMPILE) $(UPGRADE) --output-file requirements.lock -
+	$(COMPILE) $(UPGRADE) --constraint requirements.lock --output-file requirements-dev.lock requirements.txt \
+		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock)
+	$(PYTHON) -c "from app.launcher.locks import *; print(MARK + digest(open('requirements.txt').read()))" \
+		>> requirements-dev.lock
 	rm -r .data/lock
 
 sbom: venv ## write reports/sbom.json: the image's packages as CycloneDX

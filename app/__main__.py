@@ -15,11 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.catalogue import read_tasks
 from app.core.config import ConfigurationError, get_settings
-from app.db.session import SessionLocal
+from app.db.postgresql.roles import grant_to_service
+from app.db.session import SessionLocal, engine
 from app.errors import InvalidInput, ServiceError
 from app.messaging.loader import check_task_modules
 from app.services.audit.audit_service import audit_service
 from app.services.user_service import user_service
+
+P = ParamSpec("P")
 
 cli = typer.Typer(
     name="task-service-server",
@@ -28,9 +31,6 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-P = ParamSpec("P")
 
 
 def told(body: Callable[P, None]) -> Callable[P, None]:
@@ -59,6 +59,15 @@ def migrate() -> None:
     config = Config()
     config.set_main_option("script_location", "app:migrations")
     command.upgrade(config, "head")
+
+
+@cli.command()
+@told
+def grant(role: Annotated[str, typer.Argument(help="The role of API, workers and beat.")]) -> None:
+    """Let ROLE run the service on the tables of DATABASE_URL, which another role owns. Run it after each migration."""
+    get_settings()
+    with engine().begin() as connection:
+        grant_to_service(connection, role)
 
 
 @cli.command()

@@ -24,6 +24,7 @@ from typing import Any, TextIO
 from pydantic import SecretStr
 
 from app.core.config import Settings
+from app.core.log_repeats import RepeatFilter
 from app.core.redacted_text import known_secrets, redact_text
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
@@ -57,7 +58,8 @@ def add_fields(fields: Fields) -> None:
 def configure_logging(settings: Settings) -> None:
     """Log to stderr, unless logging is already configured (by pytest, a WSGI host or Celery).
 
-    uvicorn's own lines get the same format in either case.
+    uvicorn's own lines get the same format in either case, and no handler repeats a warning without end. For an API
+    process: a worker's errors of one text, such as those of failing tasks, all count.
     """
     root = logging.getLogger()
     if not root.handlers:
@@ -68,6 +70,9 @@ def configure_logging(settings: Settings) -> None:
         log_uncaught_exceptions()
     for name in _SERVER:
         guard(logging.getLogger(name), settings)
+    for each in {each for logger in (root, *map(logging.getLogger, _SERVER)) for each in logger.handlers}:
+        if not any(isinstance(present, RepeatFilter) for present in each.filters):
+            each.addFilter(RepeatFilter())
     # Alembic logs its plugins at INFO when the head is read.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 

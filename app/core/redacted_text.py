@@ -28,6 +28,14 @@ _SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str
     # PostgreSQL's messages quote refused rows, values and statements; psycopg2 puts values into statements.
     (re.compile(r"(\bLINE \d{1,6}: )[^\n]+"), rf"\g<1>{MASK}"),
     (re.compile(r"(invalid input (?:syntax|value) for [\w ]{1,60}: )[^\n]+"), rf"\g<1>{MASK}"),
+    (
+        re.compile(
+            r"(\bat or near |field value out of range: |malformed [\w ]{1,30} literal: |JSON data, line \d{1,6}: )"
+            r"[^\n]+"
+        ),
+        rf"\g<1>{MASK}",
+    ),
+    (re.compile(r"(\bvalue )\"[^\"\n]{0,400}+\"(?= is out of range)"), rf"\g<1>{MASK}"),
     (re.compile(r"(Failing row contains \().*?(?:\)\.(?=\s|\Z)|\Z)", re.DOTALL), rf"\g<1>{MASK})."),
     (re.compile(r"(Key \([^()\n]{0,500}\)=\()[^\n]*"), rf"\g<1>{MASK})"),
     # `://user:password@host`; digits behind the colon are a port, not a password. A token may stand in place of the
@@ -114,7 +122,8 @@ known_secrets = KnownSecrets()
 
 # In lower case. No pattern above matches ASCII text without one of these markers, and most log lines have none.
 _MARKERS = (
-    "-----begin ", "line ", "invalid input ", "failing row ", "key (", "://", "bearer", "basic", "tsk_",
+    "-----begin ", "line ", "invalid input ", "at or near", "out of range", "malformed ",
+    "failing row ", "key (", "://", "bearer", "basic", "tsk_",
     "passw", "phrase", "passcode", "pwd", "secret", "token", "authori", "credential", "cookie", "key",
 )  # fmt: skip
 _JWT = re.compile("e[yw]")

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import app
 from app.core.config import Settings
+from app.db.server_logs import tell_of_values_in_logs
 from app.db.session import engine
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class SchemaPreparation:
         """
         fault, works = _compare()
         if works:
+            tell_of_values_in_logs(engine())
             if fault is not None:  # while a deploy replaces one process after another, or after a rollback
                 logger.warning("%s", fault)
             return None

@@ -44,6 +44,7 @@ class Workshop:
             env=self.environment.for_parts(),
             cwd=self.root,
             on_line=on_line,
+            tell=self.console.say,
             death_signal=death,
             pid_file=self.data.pid_file(name),
         )

@@ -18,6 +18,10 @@ START_SECONDS = 60.0
 RETRY_SECONDS = 20.0
 
 
+def discard_line(_line: str) -> None:
+    """For a server's lines, which its log alone shows."""
+
+
 class EmbeddedServer(ABC):
     """Base of `EmbeddedPostgres` and `EmbeddedValkey`, whose docstrings tell how to use them."""
 
@@ -26,9 +30,9 @@ class EmbeddedServer(ABC):
     # What the log ends with where another try may help.
     worth_retrying: ClassVar[re.Pattern[str]]
 
-    def __init__(self, directory: Path, settings: Mapping[str, str], log: Path) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, str], log: Path, tell: Callable[[str], None]) -> None:
         self.directory = directory.resolve()
-        self.log = log
+        self.log, self._tell = log, tell
         self.settings = settings
         self.port = 0
         self._password = ""

@@ -26,6 +26,8 @@ NO_WHEEL = re.compile(
     r"failed to build `?([\w.-]+)",
     re.IGNORECASE,
 )
+OTHER_HASH = re.compile(r"do not match the hashes|hash mismatch for", re.IGNORECASE)
+ENTRY = re.compile(r"^(?=[A-Za-z0-9])", re.MULTILINE)
 DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 READ_ONLY = re.compile(
     r"read-only file system|permission denied|operation not permitted|access is denied", re.IGNORECASE
@@ -128,12 +130,11 @@ def without_optional(requirements: Sequence[Path], output: str) -> Reduced | Non
     package = missing_wheel(output)
     if package not in OPTIONAL or NETWORK.search(output):
         return None
-    lines = [line for path in requirements for line in path.read_text(encoding="utf-8").splitlines()]
-    kept = [line for line in lines if re.split(r"[=<>~!\[; ]", line.strip())[0].lower() not in OPTIONAL]
+    text = "".join(path.read_text(encoding="utf-8").removesuffix("\n") + "\n" for path in requirements)
+    entries = ENTRY.split(text)  # of a lock, with the hashes
+    kept = [entry for entry in entries if re.split(r"[=<>~!\[; ]", entry.strip())[0].lower() not in OPTIONAL]
     variables = " and ".join(OPTIONAL.values())
-    return Reduced(
-        "\n".join(kept) + "\n", f"{package} does not exist for this platform: name servers in {variables} (.env)"
-    )
+    return Reduced("".join(kept), f"{package} does not exist for this platform: name servers in {variables} (.env)")
 
 
 def explain(output: str, venv: Path) -> str:
@@ -141,6 +142,12 @@ def explain(output: str, venv: Path) -> str:
     words = output.strip().splitlines() or ["no output"]
     if DISK_FULL.search(output) or f"[Errno {errno.ENOSPC}]" in output:
         return f"the disk is full: {venv} needs about 600 MB; make room and run this again"
+    if OTHER_HASH.search(output):
+        return (
+            "a package of the index is not the one that the locks name by its hash: name another index in "
+            "PIP_INDEX_URL or pip.conf, or delete requirements-dev.lock to install what this one has, without hashes "
+            f"({words[-1].strip()[:300]})"
+        )
     if NETWORK.search(output):
         return (
             "the package index cannot be reached: check the network or the proxy (HTTPS_PROXY), or name another index "

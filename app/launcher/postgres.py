@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from app.launcher.embedded import START_SECONDS, EmbeddedServer
+from app.launcher.embedded import START_SECONDS, EmbeddedServer, discard_line
 from app.launcher.errors import LauncherError
 from app.launcher.identity import choose_identity
+from app.launcher.logfile import to_stderr
 from app.launcher.pgfiles import binary, environment, number_in, os_locale, reason, remove_tree
+from app.launcher.pglog import LOG_SETTINGS, ROLE_SETTINGS, StatementFilter
 from app.launcher.ports import LOOPBACK
 from app.launcher.process import ManagedProcess
 from app.launcher.processes import command_line, wait_until
@@ -27,6 +29,7 @@ SETTINGS = {
     "unix_socket_directories": "",  # a socket's path may not exceed 107 bytes
     "max_connections": "200",
     "log_checkpoints": "off",
+    **LOG_SETTINGS,
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
@@ -44,6 +47,7 @@ class EmbeddedPostgres(EmbeddedServer):
     database   is created at the first start. A superuser of the same name (`app`) owns it.
     durable    False for tests: no fsync. Committed data survive a `kill -9`, but not a power cut.
     settings   more settings of postgresql.conf, by name.
+    tell       gets a line about a log that cannot be written.
 
     `url` is `postgresql://app:PASSWORD@127.0.0.1:PORT/app`. `url_for("other")` is the URL of another database.
     `create_database("other", template="app")` copies a database in about 40 ms. `sql("SELECT …")` returns psql's rows.
@@ -64,11 +68,12 @@ class EmbeddedPostgres(EmbeddedServer):
         durable: bool = True,
         settings: Mapping[str, str] | None = None,
         log: Path | None = None,
+        tell: Callable[[str], None] = to_stderr,
     ) -> None:
         if not NAME.fullmatch(database):
             raise ValueError("a database's name has only a-z, 0-9 and _")
         chosen = {**SETTINGS, **({} if durable else NOT_DURABLE), **(settings or {})}
-        super().__init__(directory, chosen, log or directory.resolve() / "postgres.log")
+        super().__init__(directory, chosen, log or directory.resolve() / "postgres.log", tell)
         self.data = self.directory / "data"
         self.database, self.durable = database, durable
         self._identity = "same"
@@ -119,6 +124,9 @@ class EmbeddedPostgres(EmbeddedServer):
         self._start_on_a_port()
         try:
             self.create_database(self.database)
+            self.sql(
+                "".join(f"ALTER ROLE {self.database} SET {name} = {value};" for name, value in ROLE_SETTINGS.items())
+            )
         except LauncherError:
             self.stop()
             raise
@@ -185,6 +193,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return ManagedProcess(
             [binary("postgres"), "-D", self.data, "-p", str(port), *settings],
             log=self.log, env=environment(), cwd=self.directory, identity=self._identity,
+            on_line=discard_line, tell=self._tell, is_kept=StatementFilter().is_kept,
             death_signal=signal.SIGINT,  # PostgreSQL's fast shutdown, when the launcher is killed
         )  # fmt: skip
 

@@ -120,10 +120,11 @@ class Server:
             raise Stopped
 
     def _start_services(self) -> None:
-        database = EmbeddedPostgres(self.data.path / "postgres", log=self.data.log("database"))
+        say = self.console.say
+        database = EmbeddedPostgres(self.data.path / "postgres", log=self.data.log("database"), tell=say)
         self._start_service(DATABASE, database, "embedded PostgreSQL")
         self._check_stop()
-        broker = EmbeddedValkey(self.data.path / "valkey", log=self.data.log("broker"))
+        broker = EmbeddedValkey(self.data.path / "valkey", log=self.data.log("broker"), tell=say)
         self._start_service(BROKER, broker, "embedded Valkey (Redis)")
         self.environment.write()
         self._check_stop()
@@ -254,6 +255,8 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         console.error(f"{error} (is the disk full, or the directory not writable?)")
         return 1
+    finally:
+        console.flush()
     return 0
 
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from app.launcher.embedded import EmbeddedServer
+from app.launcher.embedded import EmbeddedServer, discard_line
 from app.launcher.errors import LauncherError
+from app.launcher.logfile import to_stderr
 from app.launcher.pgfiles import package_directory
 from app.launcher.ports import LOOPBACK
 from app.launcher.process import ManagedProcess
@@ -49,6 +50,7 @@ class EmbeddedValkey(EmbeddedServer):
     directory  holds all files: `data/` (append-only file), `password`, `port`, `valkey.log`. Another start on it keeps
                the data, and the port if that is still free. A `kill -9` loses the last second's data at most.
     settings   more settings of valkey.conf, by name (`{"appendonly": "no"}`).
+    tell       gets a line about a log that cannot be written.
 
     `url` is `redis://:PASSWORD@127.0.0.1:PORT/0`. `url_for(3)` is the URL of another of its 16 databases.
     `command("PING")` sends one inline command and returns the first line of the answer.
@@ -59,8 +61,15 @@ class EmbeddedValkey(EmbeddedServer):
     program = "Valkey"
     worth_retrying = re.compile(r"Address already in use|Failed listening on port")
 
-    def __init__(self, directory: Path, *, settings: Mapping[str, str] | None = None, log: Path | None = None) -> None:
-        super().__init__(directory, {**SETTINGS, **(settings or {})}, log or directory.resolve() / "valkey.log")
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        tell: Callable[[str], None] = to_stderr,
+    ) -> None:
+        super().__init__(directory, {**SETTINGS, **(settings or {})}, log or directory.resolve() / "valkey.log", tell)
 
     @property
     def url(self) -> str:
@@ -104,6 +113,7 @@ class EmbeddedValkey(EmbeddedServer):
             [_binary(), "-"],
             log=self.log, cwd=self.directory,
             standard_input=self._configuration(port),  # the command line must not show the password
+            on_line=discard_line, tell=self._tell,
             death_signal=signal.SIGTERM,  # an orderly end, when the launcher is killed
             pid_file=self.directory / "valkey.pid",
         )  # fmt: skip

@@ -17,6 +17,7 @@ from pathlib import Path
 from app.launcher.errors import LauncherError
 from app.launcher.filelock import locked_directory
 from app.launcher.installing import DISK_FULL, CannotInstall, explain, run_installer, without_optional
+from app.launcher.locks import LOCKS, REQUIREMENTS, why_unlocked
 
 STAMP = ".requirements-stamp"
 HALF_MADE = ".being-made"
@@ -54,7 +55,10 @@ def runs_in(venv: Path) -> bool:
 
 def expected_stamp(venv: Path, requirements: Sequence[str]) -> list[str]:
     """The lines that the stamp must hold: a digest of each file, the Python, the place (scripts name it)."""
-    digests = [f"{name} {hashlib.sha256((venv.parent / name).read_bytes()).hexdigest()}" for name in requirements]
+    locks = [name for name in LOCKS if REQUIREMENTS in requirements and (venv.parent / name).exists()]
+    digests = [
+        f"{name} {hashlib.sha256((venv.parent / name).read_bytes()).hexdigest()}" for name in (*requirements, *locks)
+    ]
     return [f"{sys.implementation.cache_tag} {sysconfig.get_platform()}", str(venv), *digests]
 
 
@@ -166,7 +170,24 @@ def _install(venv: Path, uv: str | None, requirements: Sequence[str], say: Say, 
     else:
         quiet = ["--disable-pip-version-check", "--no-input", "--no-compile"]  # as uv: half a minute less, once
         command = [python, "-m", "pip", "install", *quiet, "--only-binary", ":all:"]
-    files = [venv.parent / name for name in requirements]
+    for files, options in _steps(venv.parent, requirements, say):
+        _install_files(venv, [*command, *options], files, say, lock)
+
+
+def _steps(root: Path, requirements: Sequence[str], say: Say) -> list[tuple[list[Path], list[str]]]:
+    """What to install one after the other, with the installer's options: from the locks what they cover."""
+    files = [root / name for name in requirements]
+    if REQUIREMENTS not in requirements:
+        return [(files, [])]
+    if why := why_unlocked(root):
+        say(f"{why}: installing {REQUIREMENTS} without comparing hashes")
+        return [(files, [])]
+    rest = [path for path in files if path != root / REQUIREMENTS]
+    steps = [([root / name for name in LOCKS], ["--require-hashes"])]
+    return [*steps, (rest, [])] if rest else steps
+
+
+def _install_files(venv: Path, command: list[str], files: Sequence[Path], say: Say, lock: int | None) -> None:
     try:
         run_installer([*command, *_options(files)], say, lock)
     except CannotInstall as error:

@@ -68,6 +68,12 @@ class Role:
         return str(refusal.value.orig)
 
 
+def grant(url: str, role: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "app", "grant", role]
+    settings = process_environment(environment(url, "memory://"))
+    return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="module")
 def roles(services: Services) -> Iterator[dict[str, Role]]:
     """What the document says, done; and one record."""
@@ -77,7 +83,7 @@ def roles(services: Services) -> Iterator[dict[str, Role]]:
         "app": Role(services, "tasks_app", "choose-another", "tasks"),
     }
     migrate(found["owner"].url)
-    found["owner"].run(AT_EVERY_RELEASE)
+    grant(found["owner"].url, "tasks_app")
     found["owner"].run(ROW.format(id=ID))
     yield found
     services.drop_database("tasks")
@@ -93,6 +99,32 @@ def superuser(services: Services) -> Iterator[Role]:
     role.run(ROW.format(id=ID))
     yield role
     services.drop_database(name)
+
+
+class TestTheCommand:
+    def test_grants_what_the_document_says_and_revokes_what_was_more(self, roles: dict[str, Role]) -> None:
+        privileges = "SELECT relname, relacl::text, (SELECT array_agg(attacl::text ORDER BY attname) FROM pg_attribute WHERE attrelid = c.oid AND attacl IS NOT NULL) FROM pg_class c WHERE relacl IS NOT NULL ORDER BY 1"
+        by_command = roles["owner"].run(privileges)
+        roles["owner"].run(AT_EVERY_RELEASE)
+        assert roles["owner"].run(privileges) == by_command
+        roles["owner"].run("GRANT DELETE ON audit_events TO tasks_app")
+        assert grant(roles["owner"].url, "tasks_app").returncode == 0
+        assert roles["owner"].run(privileges) == by_command
+
+    @pytest.mark.parametrize(
+        ("name", "role", "says"),
+        [
+            ("owner", "nobody_of_that_name", 'role "nobody_of_that_name" does not exist'),
+            ("owner", 'x; DROP TABLE "tasks', 'role "x; DROP TABLE "tasks" does not exist'),
+            ("app", "tasks_app", "grant: run this as the role that owns the tables"),
+            ("owner", "tasks_owner", "grant: tasks_owner owns the tables: the service needs a role of its own"),
+        ],
+    )
+    def test_says_in_a_line_why_not(self, roles: dict[str, Role], name: str, role: str, says: str) -> None:
+        done = grant(roles[name].url, role)
+        assert done.returncode == 1
+        assert says in done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 class TestChanges:

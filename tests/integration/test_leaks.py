@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import redis
+from sqlalchemy import text
 
 from tests.support.running import Running, fresh_connections, started
 from tests.support.services import Services
 from tests.support.settings import settings
 from tests.support.stack import Stack
+from tests.support.tasks import LONG_RUNNING
 from tests.support.waiting import wait_for
 
 SECRET = "gx7!Kq'vé\"2026-hunter2"
@@ -50,7 +52,29 @@ def failed(running: Running, ledger: Path) -> dict[str, Any]:
 
 
 def read_logs(stack: Stack) -> dict[str, str]:
-    return {part.name: part.output() for part in stack.parts}
+    """Of the parts, and of the servers that they use."""
+    servers = {
+        each.program: each.log.read_text(encoding="utf-8") for each in (stack.services.postgres, stack.services.valkey)
+    }
+    return {part.name: part.output() for part in stack.parts} | servers
+
+
+class TestAStoppedStatement:
+    """psycopg2 puts the values into the statement, which PostgreSQL would log with its error."""
+
+    def test_of_a_new_task_leaves_no_value_in_a_log(self, services: Services, tmp_path: Path) -> None:
+        with Stack(services, tmp_path, DATABASE_STATEMENT_TIMEOUT_SECONDS="0.3") as stack:
+            running = Running(stack)
+            assert running.http.get(TASKS).status_code == 200
+            body = {"name": "n", "task_type": "t", "celery_task_name": LONG_RUNNING, "args": [0]}
+            with stack.engine.begin() as holder:
+                holder.execute(text("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE"))
+                answer = running.http.post(TASKS, json=body | {"kwargs": {"password": SECRET, "api_key": OTHER}})
+            assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+            assert "canceling statement due to statement timeout" in stack.server().output()
+            assert "the database's log may hold" not in stack.server().output()
+            for name, log in read_logs(stack).items():
+                assert leaks(log) == [], name
 
 
 class TestAFailedTask:
@@ -116,7 +140,7 @@ class TestLines:
     def test_are_json_objects_where_that_is_wanted(self, running: Running, failed: dict[str, Any]) -> None:
         if running.stack.settings["LOG_FORMAT"] != "json":
             pytest.skip("the other form")
-        events = {name: _events(name, log) for name, log in read_logs(running.stack).items()}
+        events = {part.name: _events(part.name, part.output()) for part in running.stack.parts}
         for name, found in events.items():
             assert found, name
             for event in found:

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from tests.report.model import REPORTS, ROOT
 from tests.support.requirements_files import Pin, direct, locked
 
-PYTHON = re.compile(r"^FROM python:(\d+\.\d+)", re.MULTILINE)
+PYTHON = re.compile(r"^ARG PYTHON_IMAGE=python:(\d+\.\d+)", re.MULTILINE)
 
 
 def image_python() -> str:

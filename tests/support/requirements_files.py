@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements.txt"
 TESTS = ROOT / "tests" / "requirements.txt"
 LOCK = ROOT / "requirements.lock"
+DEV_LOCK = ROOT / "requirements-dev.lock"
 DASHES = "# ----"
 
 
@@ -46,8 +47,8 @@ def _pins(text: str) -> dict[str, Version]:
     return {canonicalize_name(each.name): _exactly(each) for each in map(Requirement, filter(None, bare))}
 
 
-def locked() -> list[Pin]:
-    entries = re.split(r"^(?=[A-Za-z0-9])", LOCK.read_text(encoding="utf-8"), flags=re.MULTILINE)
+def locked(lock: Path = LOCK) -> list[Pin]:
+    entries = re.split(r"^(?=[A-Za-z0-9])", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return [_pin(entry) for entry in entries[1:]]  # the first is the head of the file
 
 

@@ -57,7 +57,8 @@ PAGE_FOOT = """
 | `PROMETHEUS_MULTIPROC_DIR` | prometheus_client | An empty directory, shared by all API and worker processes: `/metrics` then adds their counts up ([operations](operations.md#metrics)). |
 | `FORWARDED_ALLOW_IPS` | uvicorn, `run_server.py` | Addresses of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` count ([deployment](deployment.md#behind-a-proxy)). |
 | `SSL_CERT_FILE` | OpenSSL | The certificate authorities that outbound requests trust, in place of the machine's. |
-| `POSTGRES_PASSWORD`, `VALKEY_PASSWORD` | `docker-compose.yml` | Passwords of the two servers: letters and digits. |
+| `POSTGRES_PASSWORD`, `POSTGRES_APP_PASSWORD`, `VALKEY_PASSWORD` | `docker-compose.yml` | Passwords, letters and digits: of the role that owns the tables, of the role that runs the service ([two database roles](database-roles.md)), of the broker. |
+| `PYTHON_IMAGE`, `POSTGRES_IMAGE`, `VALKEY_IMAGE` | `docker-compose.yml` | Base images, for example with a digest. |
 | `API_PORT`, `WORKER_CONCURRENCY` | `docker-compose.yml` | The published port (8000), and the tasks that each worker runs at once (2). |
 
 This page and `.env.example` are written from `app/core/setting_fields.py`:

@@ -1,5 +1,6 @@
 """What Dockerfile and docker-compose.yml promise; `tests/integration/test_sealed_image.py` shows that the service can live so."""
 
+import re
 from typing import Any
 
 import pytest
@@ -68,13 +69,60 @@ class TestEveryContainer:
         for volume in SERVICES[name].get("volumes", []):
             assert volume.split(":")[0] in compose()["volumes"], volume
 
+    def test_has_a_log_with_an_end(self, name: str) -> None:
+        """Without options, Docker's grows until the disk is full."""
+        assert SERVICES[name]["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+
+    def test_takes_no_inline_configuration(self, name: str) -> None:
+        """Docker Compose copies it into the container, which fails where the root is read-only; podman does not mind."""
+        assert "configs" not in SERVICES[name]
+
+
+class TestBaseImages:
+    def test_can_be_pinned_by_digest(self) -> None:
+        pinned = "postgres:18@sha256:" + "0" * 64
+        assert resolve(SERVICES["postgres"]["image"], {"POSTGRES_IMAGE": pinned}) == pinned
+        assert resolve(SERVICES["valkey"]["image"], {"VALKEY_IMAGE": pinned}) == pinned
+        for name in OWN:
+            arguments = SERVICES[name]["build"]["args"]
+            assert resolve(arguments["PYTHON_IMAGE"], {"PYTHON_IMAGE": pinned}) == pinned
+
+    def test_have_one_default_each(self) -> None:
+        froms = [text for name, text in dockerfile() if name == "FROM"]
+        assert froms == ["${PYTHON_IMAGE} AS packages", "${PYTHON_IMAGE}"]
+        ((_, default),) = [each for each in dockerfile() if each[0] == "ARG"]
+        assert default == "PYTHON_IMAGE=" + resolve(SERVICES["api"]["build"]["args"]["PYTHON_IMAGE"], {})
+
+
+class TestRoles:
+    """docs/database-roles.md says what each is for."""
+
+    def test_the_owner_migrates_and_another_role_runs_the_service(self) -> None:
+        given = {name: f"the-{name}" for name in required_variables()}
+        for name in OWN:
+            url = resolve(SERVICES[name]["environment"]["DATABASE_URL"], given)
+            role = "tasks_owner:the-POSTGRES_PASSWORD" if name == "migrate" else "tasks_app:the-POSTGRES_APP_PASSWORD"
+            assert url == f"postgresql://{role}@postgres:5432/tasks"
+
+    def test_the_documents_statements_make_them(self) -> None:
+        """But for the passwords, and the superuser's, which the document leaves to the administrator."""
+        script = SERVICES["postgres"]["entrypoint"][2].partition("<<SQL\n")[2].partition("SQL\n")[0]
+        document = (ROOT / "docs" / "database-roles.md").read_text(encoding="utf-8")
+        (once, *_) = re.findall(r"^```sql\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+        written = {
+            re.sub(r"PASSWORD '.*'", "PASSWORD", line) for line in once.splitlines() if not line.startswith("--")
+        }
+        made = {re.sub(r"PASSWORD '.*'", "PASSWORD", line) for line in script.splitlines()}
+        assert made - written == {"ALTER ROLE postgres PASSWORD NULL;"}
+        assert written - made == set()
+
 
 class TestCompose:
     def test_publishes_the_api_alone(self) -> None:
         assert [name for name, service in SERVICES.items() if "ports" in service] == ["api"]
 
     def test_has_no_password_of_its_own(self) -> None:
-        assert {"SECRET_KEY", "POSTGRES_PASSWORD"} <= required_variables()
+        assert required_variables() == {"SECRET_KEY", "POSTGRES_PASSWORD", "POSTGRES_APP_PASSWORD", "VALKEY_PASSWORD"}
 
     def test_starts_in_production_with_the_required_variables_alone(self) -> None:
         given = dict.fromkeys(required_variables(), "x")

@@ -1,4 +1,4 @@
-"""requirements.lock is what the image installs: every package pinned, every file by its hash, and in step with requirements.txt."""
+"""The locks: every package pinned, every file by its hash, in step with requirements.txt. The image installs the first."""
 
 import os
 import re
@@ -8,10 +8,37 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.requirements_files import LOCK, ROOT, beside_the_image, direct, locked, tools
+from app.launcher.locks import why_unlocked
+from tests.support.requirements_files import DEV_LOCK, LOCK, ROOT, beside_the_image, direct, locked, tools
 
 # Python 3.12 and newer take another numpy and scipy than 3.11.
 MARKED_TWICE = {"numpy", "scipy"}
+
+
+class TestTheOtherFile:
+    """What requirements.txt names beside the image's packages, and what these need."""
+
+    def test_pins_what_requirements_txt_pins(self) -> None:
+        pins = {pin.name: pin.version for pin in locked(DEV_LOCK) if pin.name in beside_the_image()}
+        assert pins == beside_the_image()
+
+    def test_has_hashes_of_every_package_and_repeats_none(self) -> None:
+        assert [pin.name for pin in locked(DEV_LOCK) if not pin.hashes] == []
+        assert {pin.name for pin in locked(DEV_LOCK)} & {pin.name for pin in locked()} == set()
+
+    def test_is_that_of_requirements_txt(self) -> None:
+        """Else `run_server.py` installs without comparing hashes. After a change: `make lock`."""
+        assert why_unlocked(ROOT) == ""
+
+
+@pytest.mark.parametrize("lock", [LOCK, DEV_LOCK])
+class TestBothFiles:
+    def test_refuse_source_distributions_by_themselves(self, lock: Path) -> None:
+        assert "\n--only-binary :all:\n" in lock.read_text(encoding="utf-8")
+
+    def test_name_no_index(self, lock: Path) -> None:
+        """The installation chooses the index; the hashes prove that the files are the same."""
+        assert re.findall(r"https?:|index-url|find-links|trusted-host|file:|constraint", lock.read_text("utf-8")) == []
 
 
 class TestTheFile:
@@ -37,23 +64,25 @@ class TestTheFile:
         assert "libpass" in names
         assert "passlib" not in names
 
-    def test_refuses_source_distributions_by_itself(self) -> None:
-        assert "\n--only-binary :all:\n" in LOCK.read_text(encoding="utf-8")
-
-    def test_names_no_index(self) -> None:
-        """The installation chooses the index; the hashes prove that the files are the same."""
-        assert re.findall(r"https?:|index-url|find-links|trusted-host|file:|constraint", LOCK.read_text("utf-8")) == []
-
 
 @pytest.mark.full
 @pytest.mark.timeout(600)
-def test_pip_can_install_it(tmp_path: Path) -> None:
+def test_pip_can_install_them(tmp_path: Path) -> None:
     """Needs a package index, and a minute: pip downloads every wheel to compare its hash."""
     environment = {
         name: value for name, value in os.environ.items() if name not in ("PIP_FIND_LINKS", "PIP_CONSTRAINT")
     }
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     command = [tmp_path / "venv" / "bin" / "python", "-m", "pip", "install", "--dry-run", "--quiet"]
-    options = ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)]
+    options = [
+        "--disable-pip-version-check",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "-r",
+        str(LOCK),
+        "-r",
+        str(DEV_LOCK),
+    ]
     done = subprocess.run([*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

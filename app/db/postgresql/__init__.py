@@ -15,6 +15,7 @@ engine SQL outside of this package. What stands here, and why:
     schema/sizes            the bytes of a task: octet_length()
     schema/grants           privileges of a table that a migration adds
     schema/audit            the trigger and privileges that keep the audit append-only
+    schema/server_logs      settings that let values of statements into the server's log; used by `app.db.server_logs`
     prepared                PREPARE and EXECUTE on one psycopg2 connection a process; SET LOCAL in the same message
     transitions             UPDATE … RETURNING within a CTE: a task's move and its attempt's history in one round trip;
                             conditions that keep the planner off partial indexes
@@ -35,6 +36,7 @@ engine SQL outside of this package. What stands here, and why:
     idempotency             an advisory lock of the transaction, ON CONFLICT with a condition
     logins                  row locks, RETURNING, ON CONFLICT, arrays as parameters
     api_keys                row locks that spare foreign keys, RETURNING, arrays as parameters
+    roles                   the privileges of the role that runs the service
     users                   row locks, RETURNING, ON CONFLICT
     audit                   deleting old records: ALTER TABLE … DISABLE TRIGGER, GRANT
     retention               deleting by age and by bytes: LATERAL, SKIP LOCKED, window functions

@@ -42,6 +42,12 @@ SHOWN = [
         "invalid input syntax for type uuid: ***\nLINE 1: ***",
     ),
     ("Key (email)=(a@b.c) already exists.", "Key (email)=(***)"),
+    ('syntax error at or near "x"', "syntax error at or near ***"),
+    ('unterminated quoted string at or near "\'x"', "unterminated quoted string at or near ***"),
+    ('date/time field value out of range: "x"', "date/time field value out of range: ***"),
+    ('value "99999999999" is out of range for type integer', "value *** is out of range for type integer"),
+    ('malformed array literal: "x"', "malformed array literal: ***"),
+    ('CONTEXT:  JSON data, line 1: {"x', "CONTEXT:  JSON data, line 1: ***"),
     # each shape alone: the first look must not let it go
     ("-----BEGIN RSA PRIVATE KEY----- x", "***"),
     ("LINE 1: 'x'", "LINE 1: ***"),
@@ -64,7 +70,7 @@ LEFT = [
 ]
 HOSTILE = [
     "password=", "password='", "password='\\", "'password': ", "://", "://:", "://a:b", "eyJ", "eyJ-", "eyJaaaaaaaaa.",
-    "Bearer ", "Basic a", "tsk_", "-----BEGIN PRIVATE KEY-----", "-", "Failing row contains (", "Key (", "LINE 1", "invalid input syntax for ", "token",
+    "Bearer ", "Basic a", "tsk_", "-----BEGIN PRIVATE KEY-----", "-", "Failing row contains (", "Key (", "LINE 1", "at or near ", 'value "', "malformed ", "invalid input syntax for ", "token",
     "token-", "token: ", "--token ", "a", "\\", '"\\', "password\\", "token\"' ", "x.token:", "\n |a.b.Token:", "A.",
     "Cookie:\n", "password=(", "a:", " ", "\n",
 ]  # fmt: skip

