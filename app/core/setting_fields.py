@@ -40,8 +40,8 @@ class SettingFields(BaseSettings):
     app_env: Literal["development", "production"] = Field(
         "development",
         description="`production` logs JSON, closes docs and metrics, and refuses unsafe settings at the start: "
-        "a missing, short or placeholder SECRET_KEY, a Redis without a password, `*` in CORS_ORIGINS, DEBUG, and a "
-        "remote DATABASE_URL without a password, `sslcert=`, `passfile=` or `service=`.",
+        "a missing, short or placeholder SECRET_KEY, a weak FIRST_ADMIN_PASSWORD, a Redis without a password, `*` in "
+        "CORS_ORIGINS, DEBUG, and a remote DATABASE_URL without a password, `sslcert=`, `passfile=` or `service=`.",
     )
     log_format: Literal["text", "json"] | None = Field(
         None,
@@ -146,7 +146,9 @@ class SettingFields(BaseSettings):
         None, description="Name of the first administrator, created at the start unless the name exists."
     )
     first_admin_password: SecretStr | None = Field(
-        None, description="Password of the first administrator, 8 characters or more."
+        None,
+        description="Password of the first administrator: 15 characters or more, not easy to guess. A weak one creates "
+        "nobody, and production refuses it.",
     )
     first_admin_email: str | None = Field(
         None, description="E-mail address of the first administrator. Empty: `<username>@localhost`."

@@ -7,6 +7,7 @@ from app.models.idempotency import IdempotencyKey
 from app.models.login import LoginFailures, LoginSession, RefreshToken
 from app.models.maintenance import MaintenanceLease
 from app.models.period import Period
+from app.models.second_factor import RecoveryCode, SecondFactor
 from app.models.task import Task, TaskAttempt
 from app.models.user import User
 from app.models.worker import WorkerProcess
@@ -19,7 +20,9 @@ __all__ = [
     "LoginSession",
     "MaintenanceLease",
     "Period",
+    "RecoveryCode",
     "RefreshToken",
+    "SecondFactor",
     "Task",
     "TaskAttempt",
     "User",

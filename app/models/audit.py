@@ -31,6 +31,12 @@ class AuditEvent(StrEnum):
     LOGOUT = "logout"
     SESSION_ENDED = "session.ended"
     PASSWORD_CHANGED = "password.changed"  # noqa: S105 (no password)
+    SECOND_FACTOR_BEGUN = "second_factor.begun"
+    SECOND_FACTOR_SET = "second_factor.set"
+    SECOND_FACTOR_REMOVED = "second_factor.removed"
+    # By an administrator.
+    SECOND_FACTOR_RESET = "second_factor.reset"
+    RECOVERY_CODE_USED = "recovery_code.used"
     USER_REGISTERED = "user.registered"
     USER_CREATED = "user.created"
     USER_PROFILE_CHANGED = "user.profile_changed"

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.core.common_passwords import is_common, is_one_of
 from app.core.config import get_settings
 from app.core.origin import Actor
 from app.core.security import hash_password
@@ -33,6 +32,7 @@ from app.services.accounts import api_key_queries
 from app.services.accounts import user_queries as queries
 from app.services.accounts.auth_service import auth_service
 from app.services.accounts.login_queries import revoke_sessions_of
+from app.services.accounts.passwords import check_strength
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 
@@ -46,8 +46,8 @@ class UserService:
         """Register a user. Raises RegistrationClosed, WeakPassword, TooManyRequests, UserExists."""
         if not get_settings().allow_registration:
             raise RegistrationClosed
-        _check_strength(password, username, email, field="password")
-        auth_service.count_registration(db, address)
+        auth_service.count_registration(db, address)  # before the check of the password, which costs time too
+        check_strength(password, username, email, field="password")
         password_hash = hash_password(password)
         with transaction(db):
             user = self._insert(db, username, email, password_hash)
@@ -70,7 +70,7 @@ class UserService:
 
         Of concurrent calls with the same name or address, one succeeds and the others raise UserExists.
         """
-        _check_strength(password, username, email, field="password")
+        check_strength(password, username, email, field="password")
         password_hash = hash_password(password)  # before the transaction: slow, and needs no connection
         with transaction(db, commit=commit):
             user = self._insert(db, username, email, password_hash, role=role.value, is_active=is_active)
@@ -129,7 +129,7 @@ class UserService:
         if not auth_service.check_password(db, user_id, current):
             raise WrongPassword
         user = self.get_user(db, user_id)
-        _check_strength(new, user.username, user.email, field="new_password")
+        check_strength(new, user.username, user.email, field="new_password")
         password_hash = hash_password(new)
         with transaction(db):
             self._lock(db, user_id, with_admins=False)
@@ -217,17 +217,6 @@ class UserService:
             if getattr(error.orig, "pgcode", None) != users.UNIQUE_VIOLATION:
                 raise
             raise UserExists from None
-
-
-def _check_strength(password: str, username: str, email: str, *, field: str) -> None:
-    """Raise WeakPassword if the password is easy to guess. The error never repeats the password."""
-    if is_one_of(password, (username, email)):
-        kind, message = "password_is_name", "The password is the user's own name or e-mail address"
-    elif is_common(password):
-        kind, message = "password_common", "The password is too common"
-    else:
-        return
-    raise WeakPassword(message, [{"loc": [field], "msg": message, "type": kind}])
 
 
 def _record_changes(db: Session, user_id: UUID, changes: dict[str, tuple[Any, Any]]) -> None:

@@ -110,7 +110,7 @@ class TestLogins:
     def test_a_password_change_and_the_refused_one_before_it(self, client: httpx.Client, make_user: MakeUser) -> None:
         user, token = make_user()
         for current, status in ((WRONG, 403), (PASSWORD, 204)):
-            body = {"current_password": current, "new_password": "a new password, longer"}
+            body = {"current_password": current, "new_password": f"{PASSWORD}, another"}
             assert call(client, "PUT", "/users/me/password", token, json=body).status_code == status
         refused = one("login.failed", object_id=user["id"])
         assert str(refused.actor_id) == user["id"]
@@ -165,8 +165,8 @@ class TestUsers:
 
     def test_outside_of_http_there_is_an_origin_and_no_actor(self, client: httpx.Client) -> None:
         with SessionLocal() as db:
-            user_service.ensure_first_admin(db, "chief", "a good password")
-            assert not user_service.ensure_first_admin(db, "chief", "a good password")
+            user_service.ensure_first_admin(db, "chief", PASSWORD)
+            assert not user_service.ensure_first_admin(db, "chief", PASSWORD)
         (record,) = [each for each in recorded("user.created") if each.detail["username"] == "chief"]
         assert (record.origin, record.actor_id, record.address, record.request_id) == ("python", None, None, None)
 

@@ -14,7 +14,7 @@ import pytest
 
 from app.launcher.ports import free_loopback_port
 from tests.support import accounts
-from tests.support.accounts import API, PASSWORD, bearer
+from tests.support.accounts import API, OTHER_PASSWORD, PASSWORD, bearer
 from tests.support.faults.proxy import TcpProxy
 from tests.support.services import Services
 from tests.support.stack import Stack
@@ -22,7 +22,6 @@ from tests.support.task_client import BODY
 from tests.support.waiting import wait_for
 
 OLD, NEW = "an-old-signing-key-0123456789abcdef0123", "the-new-signing-key-fedcba98765432100"
-OTHER_PASSWORD = "another good long password"
 
 
 @dataclass

@@ -10,6 +10,7 @@ import pytest
 from app.__main__ import main
 from app.core.config import get_settings
 from app.db.session import SessionLocal
+from tests.support.accounts import PASSWORD
 from tests.support.services import ROOT, process_environment
 from tests.support.settings import settings, sql
 from tests.support.tasks import new_task
@@ -65,7 +66,7 @@ class TestMetrics:
 
 class TestCreateAdmin:
     def test_says_created_then_exists(self, client: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
-        named = {"FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": "a-good-password"}
+        named = {"FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": PASSWORD}
         url = get_settings().database_url
         assert url is not None
         with settings({"DATABASE_URL": url.get_secret_value(), **named}):
@@ -77,8 +78,8 @@ class TestCreateAdmin:
         [
             ("create-admin", "", "", "FIRST_ADMIN_USERNAME"),
             ("create-admin", "chief", "short", "FIRST_ADMIN_PASSWORD"),
-            ("create-admin", "a b", "a-good-password", "FIRST_ADMIN_USERNAME"),
-            ("create-admin", "chief", "a-good-password", "DATABASE_URL is not set"),
+            ("create-admin", "a b", PASSWORD, "FIRST_ADMIN_USERNAME"),
+            ("create-admin", "chief", PASSWORD, "DATABASE_URL is not set"),
             ("migrate", "", "", "migrate: DATABASE_URL is not set"),
         ],
     )

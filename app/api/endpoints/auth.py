@@ -7,7 +7,15 @@ from fastapi import Form, status
 from app.api.deps import ClientAddress, LoginUser, SessionDep
 from app.api.http.problems import problems
 from app.api.http.router import SlashRouter
-from app.errors import InvalidCredentials, InvalidToken, LoginOnly, RegistrationClosed, UserExists, WeakPassword
+from app.errors import (
+    InvalidCredentials,
+    InvalidToken,
+    LoginOnly,
+    RegistrationClosed,
+    SecondFactorRequired,
+    UserExists,
+    WeakPassword,
+)
 from app.models.user import User as UserRow
 from app.schemas.auth import LoginForm, RefreshRequest, TokenPair
 from app.schemas.user import Registration, User
@@ -36,15 +44,18 @@ def register(db: SessionDep, body: Registration, address: ClientAddress) -> User
     "/login",
     response_model=TokenPair,
     response_description="The tokens of a new login",
-    responses=problems(InvalidCredentials, 429),
+    responses=problems(InvalidCredentials, SecondFactorRequired, 429),
 )
 def login(db: SessionDep, form: Annotated[LoginForm, Form()], address: ClientAddress) -> Tokens:
     """Log in with a username or an e-mail address, and a password.
 
+    An account with a second factor needs `otp` too. The right password without it, or with a wrong one, is answered 401
+    `second_factor_required`.
+
     After too many failed attempts for an account or from an address, logins answer 429 until `Retry-After` has passed.
     Open logins keep working.
     """
-    return auth_service.login(db, form.username, form.password, address)
+    return auth_service.login(db, form.username, form.password, address, form.otp)
 
 
 @router.post(

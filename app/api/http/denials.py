@@ -14,7 +14,7 @@ from app.core.metrics import count_unrecorded_denial
 from app.core.origin import current_origin
 from app.db.outage import first_line
 from app.db.session import SessionLocal
-from app.errors import Forbidden, ServiceError, WrongPassword
+from app.errors import Forbidden, ServiceError, WrongOneTimeCode, WrongPassword
 from app.services.audit.audit_service import audit_service
 from app.services.tasks.bounds import RateLimit
 
@@ -33,8 +33,8 @@ def denial_record_task(request: Request, error: ServiceError) -> BackgroundTask 
     Takes the request and the error it was answered with. Returns None if the error is no denial or the rate limit is
     reached.
     """
-    if not isinstance(error, Forbidden) or isinstance(error, WrongPassword):
-        return None  # `auth_service` records wrong passwords
+    if not isinstance(error, Forbidden) or isinstance(error, WrongPassword | WrongOneTimeCode):
+        return None  # recorded where they are counted
     suppressed = bounds.admit(_caller())
     if suppressed is None:
         count_unrecorded_denial("flood")

@@ -24,12 +24,21 @@ from app.core.security import (
 )
 from app.db.postgresql import api_keys, logins
 from app.db.session import transaction
-from app.errors import AdminOnly, InsufficientScope, InvalidCredentials, InvalidToken, LoginOnly, TooManyRequests
+from app.errors import (
+    AdminOnly,
+    InsufficientScope,
+    InvalidCredentials,
+    InvalidToken,
+    LoginOnly,
+    SecondFactorRequired,
+    TooManyRequests,
+)
 from app.models.api_key import ALL_SCOPES, Scope
 from app.models.audit import AuditEvent
 from app.models.user import Role
 from app.services.accounts import login_queries as queries
 from app.services.accounts.api_key_queries import LiveKey
+from app.services.accounts.second_factor import Factor, check_code
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 
@@ -114,8 +123,10 @@ class PurgedLogins:
 class AuthService:
     """Authenticates users and manages their logins. Each public method states its transactions."""
 
-    def login(self, db: Session, login: str, password: str, address: str) -> Tokens:
-        """Create a login for a username or an e-mail address. Raises InvalidCredentials, TooManyRequests.
+    def login(self, db: Session, login: str, password: str, address: str, otp: str = "") -> Tokens:
+        """Create a login for a username or an e-mail address.
+
+        Raises InvalidCredentials, SecondFactorRequired, TooManyRequests.
 
         Uses two transactions, because Argon2 runs between them: no lock and no connection is held meanwhile. The second
         checks the limits again, so that parallel guesses cannot exceed the limit.
@@ -127,19 +138,20 @@ class AuthService:
             keys = _failure_keys(settings, login, found, address)
             _check_limits(db, keys, window)
         is_correct, renewed = verify_password(password[:_MAX_PASSWORD], found.password_hash if found else None)
-        tokens = None
+        tokens, factor = None, Factor.NOT_SET
         with transaction(db):
             _check_limits(db, keys, window)
             if found is not None and is_correct and len(password) <= _MAX_PASSWORD:
-                tokens = self._open_session(db, found, renewed, settings.refresh_token_days)
-            if tokens is None:
+                tokens, factor = self._open_session(db, found, renewed, otp, settings)
+            # A missing code is how a client learns that one is needed; it neither counts nor forgets.
+            if tokens is None and factor is not Factor.MISSING:
                 account = Subject.user(found.user_id) if found else Subject.unknown_login(login, settings.signing_key)
-                why = _failure_reason(found, is_correct=is_correct)
+                why = _failure_reason(found, factor, is_correct=is_correct)
                 _count_failure(db, keys, [account, Subject.address(address)], why, window)
-            else:
+            elif tokens is not None:
                 queries.forget_failures(db, next(iter(keys)))
         if tokens is None:
-            raise InvalidCredentials
+            raise InvalidCredentials if factor is Factor.NOT_SET else SecondFactorRequired
         return tokens
 
     def refresh(self, db: Session, refresh_token: str) -> Tokens:
@@ -214,17 +226,21 @@ class AuthService:
                 audit.record(db, AuditEvent.API_KEY_USED, Subject.api_key(key.id), actor=actor)
 
     def _open_session(
-        self, db: Session, user: queries.Credentials, renewed_hash: str | None, days: int
-    ) -> Tokens | None:
+        self, db: Session, user: queries.Credentials, renewed_hash: str | None, otp: str, settings: Settings
+    ) -> tuple[Tokens | None, Factor]:
         now = logins.lock_user_unchanged(db, user.user_id, user.password_hash, to_write=renewed_hash is not None)
         if now is None:
-            return None
+            return None, Factor.NOT_SET
+        actor = Actor(user.user_id, user.username)
+        # Under the lock: a second factor that is being set ends this login, or is seen here.
+        factor = check_code(db, settings.accepted_keys, actor, otp)
+        if factor not in {Factor.NOT_SET, Factor.PASSED}:
+            return None, factor
         if renewed_hash is not None:
             queries.store_password_hash(db, user.user_id, renewed_hash)
-        session = queries.add_session(db, user.user_id, now, days)
-        actor = Actor(user.user_id, user.username)
+        session = queries.add_session(db, user.user_id, now, settings.refresh_token_days)
         audit.record(db, AuditEvent.LOGIN_SUCCEEDED, Subject.user(user.user_id), actor=actor, session=str(session.id))
-        return self._issue(db, user.user_id, session.id, now, session.expires_at)
+        return self._issue(db, user.user_id, session.id, now, session.expires_at), factor
 
     def _rotate(self, db: Session, digest: bytes) -> Tokens | None:
         session_id = logins.use_refresh_token(db, digest)
@@ -285,12 +301,14 @@ def _failure_keys(settings: Settings, login: str, found: queries.Credentials | N
     }
 
 
-def _failure_reason(found: queries.Credentials | None, *, is_correct: bool) -> str:
+def _failure_reason(found: queries.Credentials | None, factor: Factor, *, is_correct: bool) -> str:
     """Return why the login failed. Only for the audit: the caller must not learn it."""
     if found is None:
         return "unknown name"
     if not is_correct:
         return "wrong password"
+    if factor is Factor.WRONG:
+        return "wrong one-time code"
     return "changed meanwhile" if found.is_active else "inactive"
 
 
