@@ -46,8 +46,8 @@ Password = Annotated[
     str,
     Field(
         max_length=MAX_PASSWORD,
-        description="15 to 1024 characters, used unchanged. An answer 422 `weak_password` refuses what is easy to guess, "
-        "with advice. Examples are common words, patterns, the username and the e-mail address.",
+        description="15 to 1024 characters, used unchanged. An answer 422 `weak_password` refuses what is easy to "
+        "guess, with advice. Examples are common words, patterns, the username and the e-mail address.",
         examples=["correct horse battery staple"],
         # The service checks the length with the rest, so that a short password is `weak_password` as well.
         json_schema_extra={"format": "password", "minLength": MIN_LENGTH},

@@ -64,7 +64,8 @@ class TestRegistration:
         ]
 
     @pytest.mark.parametrize(
-        "password", ["pass\x00word, and more", "我喜欢在早上喝一杯热咖啡然后去上班", "\U0001f600 horses" * 128]
+        "password",
+        ["pass\x00word, and more", "我喜欢在早上喝一杯热咖啡然后去上班", "\U0001f600 eats purple horses " * 40],
     )
     def test_takes_passwords_as_they_are(self, client: httpx.Client, password: str) -> None:
         register(client, "anna", password)
