@@ -4,7 +4,7 @@ from app.models import task_count as _task_count  # noqa: F401 (its tables)
 from app.models.api_key import ApiKey
 from app.models.audit import AuditRecord
 from app.models.idempotency import IdempotencyKey
-from app.models.login import LoginFailures, LoginSession, RefreshToken
+from app.models.login import LoginBlock, LoginSession, RefreshToken, ThrottleCount
 from app.models.maintenance import MaintenanceLease
 from app.models.period import Period
 from app.models.task import Task, TaskAttempt
@@ -15,13 +15,14 @@ __all__ = [
     "ApiKey",
     "AuditRecord",
     "IdempotencyKey",
-    "LoginFailures",
+    "LoginBlock",
     "LoginSession",
     "MaintenanceLease",
     "Period",
     "RefreshToken",
     "Task",
     "TaskAttempt",
+    "ThrottleCount",
     "User",
     "WorkerProcess",
 ]
