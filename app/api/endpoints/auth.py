@@ -41,10 +41,10 @@ def register(db: SessionDep, body: Registration, address: ClientAddress, _turn: 
 def login(db: SessionDep, form: Annotated[LoginForm, Form()], address: ClientAddress, _turn: PasswordTurn) -> Tokens:
     """Log in with a username or an e-mail address, and a password.
 
-    After ten failed attempts for an account from one address, its logins from there answer 429 until `Retry-After` has
-    passed; each further failure doubles the wait. After a hundred failures in a row, wherever from, this holds for the
-    account at every address where it has not signed in before. Too many failures from one address slow down all other
-    accounts there. Open logins keep working. Too many successful logins answer 429 too.
+    After ten failures of an account from one address, its logins from there answer 429 until `Retry-After` has passed.
+    Each further failure doubles the wait. After a hundred failures in a row, other addresses answer so too, unless the
+    account has signed in from there. Too many failures from one address slow down the accounts that are new there. Too
+    many successful logins answer 429 too. Open logins keep working.
     """
     return auth_service.login(db, form.username, form.password, address)
 

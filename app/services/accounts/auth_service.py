@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.core.config import get_settings
+from app.core.config import Settings, get_settings
 from app.core.origin import Actor
 from app.core.security import (
     access_token_life,
@@ -145,8 +145,9 @@ class AuthService:
 
         Raises InvalidToken, and TooManyRequests, which leaves the token unused.
         """
+        settings = get_settings()
         with transaction(db):
-            tokens = self._rotate(db, refresh_token_digest(refresh_token))
+            tokens = self._rotate(db, refresh_token_digest(refresh_token), settings)
         # Raised after the commit, so that the revocation caused by a replay persists.
         if tokens is None:
             raise InvalidToken
@@ -214,7 +215,7 @@ class AuthService:
         audit.record(db, AuditEvent.LOGIN_SUCCEEDED, Subject.user(user.user_id), actor=actor, session=str(session.id))
         return self._issue(db, user.user_id, session.id, now, session.expires_at)
 
-    def _rotate(self, db: Session, digest: bytes) -> Tokens | None:
+    def _rotate(self, db: Session, digest: bytes, settings: Settings) -> Tokens | None:
         session_id = logins.use_refresh_token(db, digest)
         if session_id is None:
             replayed = queries.session_of_refresh_token(db, digest)
@@ -226,7 +227,6 @@ class AuthService:
         session = queries.live_session(db, session_id)
         if session is None:
             return None
-        settings = get_settings()
         login_throttle.count_deed(db, settings, "refreshes", {str(session_id): settings.logins_per_account})
         return self._issue(db, session.user_id, session_id, session.now, session.expires_at)
 
