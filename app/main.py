@@ -19,9 +19,11 @@ from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
 from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
 from app.api.http.openapi import operation_id
+from app.api.http.proxies import UntrustedProxies
 from app.api.http.schema_gate import STATE as SCHEMA_GATE
 from app.api.http.schema_gate import RefuseUnmigrated, SchemaGate
 from app.api.http.shutdown import on_shutdown
+from app.api.http.turns import Turns
 from app.api.routes import add_routes
 from app.catalogue import catalogue
 from app.core.allocator import single_malloc_arena
@@ -129,9 +131,11 @@ async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str
         gate = SchemaGate(settings, on_ready=partial(_on_ready, settings))
         try:
             hint_sender().start()
+            proxies = UntrustedProxies() if settings.app_env == "production" else None
+            state = {SCHEMA_GATE: gate, "password_turns": Turns(), "untrusted_proxies": proxies}
             async with gate.looking(), running_watcher(settings) as watcher, _groups() as groups:
                 with _rarely_collected(), on_shutdown(watcher.close):
-                    yield {"watcher": watcher, SCHEMA_GATE: gate, **groups}
+                    yield {"watcher": watcher, **state, **groups}
         finally:
             await anyio.to_thread.run_sync(hint_sender().stop)
             await anyio.to_thread.run_sync(dispose_engine)

@@ -7,7 +7,10 @@ from fastapi import Depends, Request, Security
 from fastapi.security import OAuth2PasswordBearer, SecurityScopes
 from sqlalchemy.orm import Session
 
+from app.api.http.proxies import UntrustedProxies
+from app.api.http.turns import Turns
 from app.core.config import Settings, get_settings
+from app.core.network_addresses import address_block
 from app.core.origin import Actor, set_actor
 from app.db.session import SessionLocal
 from app.errors import Unauthenticated
@@ -132,7 +135,21 @@ async def get_client_address(request: Request) -> str:
 
     Behind a proxy, uvicorn's --forwarded-allow-ips names the proxies whose `X-Forwarded-For` counts.
     """
+    proxies: UntrustedProxies | None = request.state.untrusted_proxies
+    if proxies is not None:
+        proxies.look(request)
     return request.client.host if request.client else "unknown"
 
 
 ClientAddress = Annotated[str, Depends(get_client_address)]
+
+
+async def take_turn(request: Request, address: ClientAddress) -> AsyncIterator[None]:
+    """Wait for a turn of this address block to hash a password, and hold it for the endpoint. Raises Overloaded."""
+    turns: Turns = request.state.password_turns
+    async with turns.turn(address_block(address)):
+        yield
+
+
+# For each endpoint that hashes a password, behind the parameter that authenticates the user.
+PasswordTurn = Annotated[None, Depends(take_turn, scope="function")]

@@ -5,7 +5,7 @@ from app.models.api_key import ApiKey
 from app.models.audit import AuditRecord
 from app.models.daily_count import DailyCount
 from app.models.idempotency import IdempotencyKey
-from app.models.login import LoginFailures, LoginSession, RefreshToken
+from app.models.login import LoginBlock, LoginSession, RefreshToken, ThrottleCount
 from app.models.maintenance import MaintenanceLease
 from app.models.period import Period
 from app.models.second_factor import RecoveryCode, SecondFactor
@@ -18,7 +18,7 @@ __all__ = [
     "AuditRecord",
     "DailyCount",
     "IdempotencyKey",
-    "LoginFailures",
+    "LoginBlock",
     "LoginSession",
     "MaintenanceLease",
     "Period",
@@ -27,6 +27,7 @@ __all__ = [
     "SecondFactor",
     "Task",
     "TaskAttempt",
+    "ThrottleCount",
     "User",
     "WorkerProcess",
 ]

@@ -25,7 +25,7 @@ class AuditEvent(StrEnum):
 
     LOGIN_SUCCEEDED = "login.succeeded"
     LOGIN_FAILED = "login.failed"
-    # Once for each account or address and window: from here on its logins are refused until the window is over.
+    # Once for each account or address: from here on its logins have to wait, longer with each failure.
     LOGIN_THROTTLED = "login.throttled"
     TOKEN_REPLAYED = "token.replayed"  # noqa: S105 (no password)
     LOGOUT = "logout"
@@ -40,6 +40,8 @@ class AuditEvent(StrEnum):
     USER_REGISTERED = "user.registered"
     USER_CREATED = "user.created"
     USER_PROFILE_CHANGED = "user.profile_changed"
+    # A registration or a change of the own profile was refused, which tells that the name or the address is taken.
+    USER_NAME_TAKEN = "user.name_taken"
     USER_ROLE_CHANGED = "user.role_changed"
     USER_ACTIVATED = "user.activated"
     USER_DEACTIVATED = "user.deactivated"

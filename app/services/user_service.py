@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.core.network_addresses import address_block
 from app.core.origin import Actor
 from app.core.security import hash_password
 from app.db.page import Page, page_of
@@ -28,7 +29,7 @@ from app.errors import (
 from app.models.audit import AuditEvent
 from app.models.user import Role, User
 from app.schemas.user import FirstAdmin
-from app.services.accounts import api_key_queries
+from app.services.accounts import api_key_queries, login_throttle
 from app.services.accounts import user_queries as queries
 from app.services.accounts.auth_service import auth_service
 from app.services.accounts.login_queries import revoke_sessions_of
@@ -46,13 +47,22 @@ class UserService:
         """Register a user. Raises RegistrationClosed, WeakPassword, TooManyRequests, UserExists."""
         if not get_settings().allow_registration:
             raise RegistrationClosed
-        auth_service.count_registration(db, address)  # before the check of the password, which costs time too
+        settings = get_settings()
+        with transaction(db):
+            limits = {address_block(address): settings.registrations_per_address}
+            login_throttle.count_deed(db, settings, "registrations from this address", limits)
+        # Counted before, as it takes time whatever comes of it.
         check_strength(password, username, email, field="password")
         password_hash = hash_password(password)
-        with transaction(db):
-            user = self._insert(db, username, email, password_hash)
-            actor = Actor(user.id, user.username)
-            audit.record(db, AuditEvent.USER_REGISTERED, Subject.user(user.id), actor=actor)
+        try:
+            with transaction(db):
+                user = self._insert(db, username, email, password_hash)
+                login_throttle.remember_block(db, settings, user.id, address)
+                actor = Actor(user.id, user.username)
+                audit.record(db, AuditEvent.USER_REGISTERED, Subject.user(user.id), actor=actor)
+        except UserExists:
+            _record_taken_name(db, Subject.address(address))
+            raise
         return user
 
     def create_user(
@@ -119,6 +129,25 @@ class UserService:
             _record_changes(db, user_id, {name: (old, getattr(user, name)) for name, old in before.items()})
             return user
 
+    def update_profile(self, db: Session, user_id: UUID, changes: dict[str, Any], address: str) -> User:
+        """Change the own `username`, `email`. Raises UserNotFound, UserExists, TooManyRequests.
+
+        Each change is counted, for the user and for the address block, before it is made: a refused one tells that the
+        name is taken.
+        """
+        settings = get_settings()
+        limits = {
+            str(user_id): settings.account_changes_per_user,
+            address_block(address): settings.registrations_per_address,
+        }
+        with transaction(db):
+            login_throttle.count_deed(db, settings, "changes of the profile", limits if changes else {})
+        try:
+            return self.update_user(db, user_id, changes)
+        except UserExists:
+            _record_taken_name(db, Subject.user(user_id))
+            raise
+
     def change_password(
         self, db: Session, user_id: UUID, current: str, new: str, *, revoke_api_keys: bool = False
     ) -> None:
@@ -128,7 +157,11 @@ class UserService:
         """
         if not auth_service.check_password(db, user_id, current):
             raise WrongPassword
-        user = self.get_user(db, user_id)
+        settings = get_settings()
+        with transaction(db):
+            limits = {str(user_id): settings.account_changes_per_user}
+            login_throttle.count_deed(db, settings, "changes of the password", limits)
+            user = self.get_user(db, user_id, commit=False)
         check_strength(new, user.username, user.email, field="new_password")
         password_hash = hash_password(new)
         with transaction(db):
@@ -217,6 +250,12 @@ class UserService:
             if getattr(error.orig, "pgcode", None) != users.UNIQUE_VIOLATION:
                 raise
             raise UserExists from None
+
+
+def _record_taken_name(db: Session, subject: Subject) -> None:
+    """Record a refusal in a transaction of its own: that of the change was rolled back."""
+    with transaction(db):
+        audit.record(db, AuditEvent.USER_NAME_TAKEN, subject)
 
 
 def _record_changes(db: Session, user_id: UUID, changes: dict[str, tuple[Any, Any]]) -> None:

@@ -2,7 +2,7 @@
 
 from fastapi import status
 
-from app.api.deps import AdminUser, LoginUser, SessionDep
+from app.api.deps import AdminUser, LoginUser, PasswordTurn, SessionDep
 from app.api.endpoints.users import UserId
 from app.api.http.problems import problems
 from app.api.http.router import SlashRouter
@@ -30,7 +30,7 @@ router = SlashRouter(prefix="/users", tags=["users"])
     response_description="The secret, which only this answer shows",
     responses=problems(401, LoginOnly, WrongPassword, SecondFactorSet, SecondFactorOff, 429),
 )
-def begin_totp(db: SessionDep, user: LoginUser, body: TotpBegin) -> NewFactor:
+def begin_totp(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: TotpBegin) -> NewFactor:
     """Begin to set up a second factor. Add the secret to an authenticator app, then confirm with a code of it.
 
     Until then logins go on as before. Called again before that, it makes another secret.
@@ -58,7 +58,7 @@ def confirm_totp(db: SessionDep, user: LoginUser, body: TotpConfirm) -> Recovery
     response_description="The second factor is removed; the password is enough",
     responses=problems(401, LoginOnly, WrongPassword, WrongOneTimeCode, SecondFactorNotFound, 429),
 )
-def remove_totp(db: SessionDep, user: LoginUser, body: TotpRemoval) -> None:
+def remove_totp(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: TotpRemoval) -> None:
     """Remove your second factor, with its recovery codes. To use another device, remove it and set up a new one."""
     totp_service.remove(db, user, body.current_password, body.otp)
 

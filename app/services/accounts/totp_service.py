@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core import one_time_codes
-from app.core.config import Settings, get_settings
+from app.core.config import get_settings
 from app.core.encryption import Undecryptable, decrypt
 from app.core.origin import Actor
 from app.db.postgresql import logins, users
@@ -19,13 +19,12 @@ from app.errors import (
     SecondFactorNotFound,
     SecondFactorOff,
     SecondFactorSet,
-    TooManyRequests,
     UserNotFound,
     WrongOneTimeCode,
     WrongPassword,
 )
 from app.models.audit import AuditEvent
-from app.services.accounts import login_queries
+from app.services.accounts import login_queries, login_throttle
 from app.services.accounts import second_factor_queries as queries
 from app.services.accounts.auth_service import Principal, auth_service
 from app.services.accounts.second_factor import Factor, check_code, encrypt_secret, find_step
@@ -58,6 +57,8 @@ class TotpService:
         secret = one_time_codes.new_secret()
         encrypted = encrypt_secret(settings.accepted_keys, user.id, secret)
         with transaction(db):
+            limits = {str(user.id): settings.account_changes_per_user}
+            login_throttle.count_deed(db, settings, "changes of the second factor", limits)
             self._lock(db, user.id)
             stored = queries.find_factor(db, user.id)
             if stored is not None and stored.confirmed_at is not None:
@@ -74,10 +75,10 @@ class TotpService:
         Raises SecondFactorNotFound, SecondFactorSet, WrongOneTimeCode, TooManyRequests.
         """
         settings = get_settings()
-        codes = one_time_codes.new_recovery_codes()
+        codes, attempt = one_time_codes.new_recovery_codes(), login_throttle.code_check(settings, user.id)
         with transaction(db):
             self._lock(db, user.id)
-            _check_guesses(db, settings, user.id)
+            attempt.check(db)
             stored = queries.find_factor(db, user.id)
             if stored is None:
                 raise SecondFactorNotFound
@@ -85,9 +86,10 @@ class TotpService:
                 raise SecondFactorSet
             step = find_step(settings.accepted_keys, stored, one_time_codes.normalized(otp))
             if step is None:
-                _count_wrong_code(db, settings, user.id, "wrong code at its confirmation")
+                attempt.fail(db, "wrong one-time code at its confirmation")
             else:
                 digests = [one_time_codes.recovery_digest(one_time_codes.normalized(code)) for code in codes]
+                attempt.succeed(db)
                 queries.confirm(db, user.id, step, digests)
                 logins.revoke_open_sessions(db, user.id, "second factor set", but=user.session_id)
                 audit.record(db, AuditEvent.SECOND_FACTOR_SET, Subject.user(user.id))
@@ -101,19 +103,21 @@ class TotpService:
         Raises WrongPassword, WrongOneTimeCode, SecondFactorNotFound, TooManyRequests.
         """
         settings = get_settings()
+        attempt = login_throttle.code_check(settings, user.id)
         if not auth_service.check_password(db, user.id, current_password):
             raise WrongPassword
         with transaction(db):
             self._lock(db, user.id)
-            _check_guesses(db, settings, user.id)
+            attempt.check(db)
             checked = check_code(db, settings.accepted_keys, Actor(user.id, user.username), otp)
             if checked is Factor.NOT_SET:
                 raise SecondFactorNotFound
             if checked is Factor.PASSED:
+                attempt.succeed(db)
                 queries.delete_factor(db, user.id)
                 audit.record(db, AuditEvent.SECOND_FACTOR_REMOVED, Subject.user(user.id))
             else:
-                _count_wrong_code(db, settings, user.id, "wrong code at its removal")
+                attempt.fail(db, "wrong one-time code at its removal")
         if checked is not Factor.PASSED:
             raise WrongOneTimeCode
 
@@ -160,26 +164,6 @@ def _renew(db: Session, keys: list[str], stored: queries.StoredFactor) -> bool:
     return queries.replace_secret(
         db, stored.user_id, stored.secret, encrypt_secret(keys, stored.user_id, plain.decode())
     )
-
-
-def _guesses(user_id: UUID) -> str:
-    """Return the key under which wrong codes are counted where a login has asked for one.
-
-    Of its own: the right password, which is asked for at the same time, must not reset the count.
-    """
-    return login_queries.failure_key("one-time code", str(user_id))
-
-
-def _check_guesses(db: Session, settings: Settings, user_id: UUID) -> None:
-    limits = {_guesses(user_id): settings.login_attempts}
-    wait = login_queries.wait_for(db, limits, settings.login_window_seconds)
-    if wait is not None:
-        raise TooManyRequests("Too many wrong codes: wait before the next one", retry_after=wait)
-
-
-def _count_wrong_code(db: Session, settings: Settings, user_id: UUID, reason: str) -> None:
-    logins.count_failures(db, [_guesses(user_id)], settings.login_window_seconds)
-    audit.record(db, AuditEvent.LOGIN_FAILED, Subject.user(user_id), why=reason)
 
 
 totp_service = TotpService()
