@@ -1,4 +1,4 @@
-"""Run as `python -m app.core.password_guesses`: says how easily a password is guessed. `password_strength` starts it.
+"""Says how easily a password is guessed. Run by its path: `password_strength` starts it.
 
 A process of its own, because zxcvbn is pure Python and keeps 14 MiB of word lists: neither the interpreter's lock nor
 the memory of a serving process is taken. It reads `{"password": …, "own_words": […]}` and writes
