@@ -20,6 +20,7 @@ from app.api.http.fast_path import FastPath
 from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
 from app.api.http.openapi import operation_id
 from app.api.http.proxies import UntrustedProxies
+from app.api.http.refusals import Refusals
 from app.api.http.schema_gate import STATE as SCHEMA_GATE
 from app.api.http.schema_gate import RefuseUnmigrated, SchemaGate
 from app.api.http.shutdown import on_shutdown
@@ -132,7 +133,7 @@ async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str
         try:
             hint_sender().start()
             proxies = UntrustedProxies() if settings.app_env == "production" else None
-            state = {SCHEMA_GATE: gate, "password_turns": Turns(), "untrusted_proxies": proxies}
+            state = {SCHEMA_GATE: gate, "password_turns": Turns(), "refusals": Refusals(), "untrusted_proxies": proxies}
             async with gate.looking(), running_watcher(settings) as watcher, _groups() as groups:
                 with _rarely_collected(), on_shutdown(watcher.close):
                     yield {"watcher": watcher, **state, **groups}

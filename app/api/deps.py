@@ -8,12 +8,13 @@ from fastapi.security import OAuth2PasswordBearer, SecurityScopes
 from sqlalchemy.orm import Session
 
 from app.api.http.proxies import UntrustedProxies
+from app.api.http.refusals import Refusals
 from app.api.http.turns import Turns
 from app.core.config import Settings, get_settings
 from app.core.network_addresses import address_block
 from app.core.origin import Actor, set_actor
 from app.db.session import SessionLocal
-from app.errors import Unauthenticated
+from app.errors import TooManyRequests, Unauthenticated
 from app.live.watcher import Watcher
 from app.models.api_key import Scope
 from app.services.accounts.auth_service import Principal
@@ -153,3 +154,20 @@ async def take_turn(request: Request, address: ClientAddress) -> AsyncIterator[N
 
 # For each endpoint that hashes a password, behind the parameter that authenticates the user.
 PasswordTurn = Annotated[None, Depends(take_turn, scope="function")]
+
+
+async def take_login_turn(request: Request, address: ClientAddress) -> AsyncIterator[None]:
+    """As `take_turn`, unless this login has to wait. Raises TooManyRequests besides."""
+    refusals: Refusals = request.state.refusals
+    turns: Turns = request.state.password_turns
+    block, name = address_block(address), str((await request.form()).get("username", ""))  # FastAPI has read it
+    refusals.check(block, name)
+    async with turns.turn(block):
+        try:
+            yield
+        except TooManyRequests as refusal:
+            refusals.note(block, name, refusal)
+            raise
+
+
+LoginTurn = Annotated[None, Depends(take_login_turn, scope="function")]

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
 from app.core.config import get_settings
 from app.db.session import SessionLocal
@@ -16,9 +17,10 @@ from app.services.task_service import task_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, register
 from tests.support.audit import recorded
-from tests.support.settings import end_waits, sql
+from tests.support.settings import sql
 from tests.support.task_client import TaskClient, module_client
 from tests.support.tasks import new_task, new_user, task_in
+from tests.support.throttle import end_waits, end_windows
 
 client = module_client()
 WRONG = "hunter2-hunter2-hunter2"
@@ -69,7 +71,7 @@ class TestLogins:
         assert records[0].object_id == records[1].object_id
         assert len(records[0].object_id) == 32
 
-    def test_throttling_is_recorded_once_until_it_is_over_however_many_are_refused(self, client: httpx.Client) -> None:
+    def test_throttling_is_recorded_once_until_it_is_over_however_many_are_refused(self, client: TestClient) -> None:
         user = register(client)
         data = {"username": user["username"], "password": WRONG}
         answers = [client.post(f"{API}/auth/login", data=data).status_code for _ in range(15)]
@@ -77,10 +79,10 @@ class TestLogins:
         assert len(recorded("login.failed", object_id=user["id"])) == 10
         record = one("login.throttled", object_id=user["id"])
         assert record.detail == {"failures": 10, "longest_wait_seconds": 900}
-        end_waits()
+        end_waits(client)
         assert client.post(f"{API}/auth/login", data=data).status_code == 401
         assert len(recorded("login.throttled", object_id=user["id"])) == 1
-        sql("UPDATE login_failures SET window_started_at = now() - interval '2 days'")
+        end_windows(client, 2 * 86_400)
         for _ in range(11):
             client.post(f"{API}/auth/login", data=data)
         assert len(recorded("login.throttled", object_id=user["id"])) == 2

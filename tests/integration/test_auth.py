@@ -9,13 +9,15 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+from starlette.testclient import TestClient
 
 from app.core import security
 from app.core.config import get_settings
 from app.services.accounts.auth_service import auth_service
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, register, sign_up
-from tests.support.settings import end_waits, sql
+from tests.support.settings import sql
 from tests.support.task_client import without_the_request
+from tests.support.throttle import end_waits
 
 SESSIONS = f"{API}/auth/sessions"
 WRONG = "not the password at all"
@@ -113,12 +115,12 @@ class TestLogin:
     def test_an_unknown_name_is_throttled_like_a_known_one(self, client: httpx.Client) -> None:
         assert [attempt(client, "nobody").status_code for _ in range(11)] == [401] * 10 + [429]
 
-    def test_the_wait_ends(self, client: httpx.Client, user: dict[str, Any]) -> None:
+    def test_the_wait_ends(self, client: TestClient, user: dict[str, Any]) -> None:
         for _ in range(10):
             attempt(client, user["username"])
-        end_waits()
+        end_waits(client)
         assert attempt(client, user["username"]).status_code == 401
-        end_waits()
+        end_waits(client)
         assert attempt(client, user["username"], PASSWORD).status_code == 200
 
     def test_a_success_forgets_the_failures(self, client: httpx.Client, user: dict[str, Any]) -> None:

@@ -17,8 +17,9 @@ from app.main import create_app
 from app.services.accounts.auth_service import auth_service
 from tests.support.accounts import API, PASSWORD, bearer, login, register, sign_up
 from tests.support.audit import recorded
-from tests.support.settings import end_waits, sql
+from tests.support.settings import sql
 from tests.support.task_client import without_the_request
+from tests.support.throttle import end_waits, end_windows
 
 WRONG = "not the password at all"
 HOME, ELSEWHERE, ATTACKER = "192.0.2.1", "198.51.100.7", "203.0.113.9"
@@ -34,27 +35,27 @@ def client(fresh_database: None) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def anna(client: httpx.Client) -> dict[str, Any]:
+def anna(client: TestClient) -> dict[str, Any]:
     """A user, without the address from which the account was made."""
     user = register(client, "anna")
     sql("DELETE FROM login_blocks")
     return user
 
 
-def attempt(client: httpx.Client, name: str, password: str = WRONG, *, address: str = ATTACKER) -> httpx.Response:
+def attempt(client: TestClient, name: str, password: str = WRONG, *, address: str = ATTACKER) -> httpx.Response:
     data = {"username": name, "password": password}
     return client.post(f"{API}/auth/login", data=data, headers={"X-Forwarded-For": address})
 
 
-def fail(client: httpx.Client, name: str, times: int, address: str = ATTACKER) -> None:
+def fail(client: TestClient, name: str, times: int, address: str = ATTACKER) -> None:
     """So many failures, with the waits between them left out."""
     for number in range(times):
         answer = attempt(client, name, address=address)
         assert answer.status_code == 401, (number, answer.text)
-        end_waits()
+        end_waits(client)
 
 
-def fail_from_everywhere(client: httpx.Client, name: str, times: int) -> None:
+def fail_from_everywhere(client: TestClient, name: str, times: int) -> None:
     for number in range(times):
         fail(client, name, 1, f"203.0.113.{number}")
 
@@ -66,22 +67,22 @@ def wait_of(answer: httpx.Response) -> int:
 
 class TestOneAccountFromOneAddress:
     @pytest.mark.parametrize("name", ["anna", "nobody"])
-    def test_waits_longer_with_each_failure(self, client: httpx.Client, anna: dict[str, Any], name: str) -> None:
+    def test_waits_longer_with_each_failure(self, client: TestClient, anna: dict[str, Any], name: str) -> None:
         assert anna["username"] == "anna"
         fail(client, name, 9)
         waits = []
         for _ in range(12):
             assert attempt(client, name).status_code == 401
             waits.append(wait_of(attempt(client, name)))
-            end_waits()
+            end_waits(client)
         assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
 
-    def test_a_refused_guess_does_not_make_the_wait_longer(self, client: httpx.Client, anna: dict[str, Any]) -> None:
+    def test_a_refused_guess_does_not_make_the_wait_longer(self, client: TestClient, anna: dict[str, Any]) -> None:
         fail(client, anna["username"], 14)
         assert attempt(client, anna["username"]).status_code == 401
         assert max(wait_of(attempt(client, anna["username"])) for _ in range(10)) == 32
 
-    def test_the_user_signs_in_from_another_address(self, client: httpx.Client, anna: dict[str, Any]) -> None:
+    def test_the_user_signs_in_from_another_address(self, client: TestClient, anna: dict[str, Any]) -> None:
         for _ in range(15):
             attempt(client, anna["username"])
         wait_of(attempt(client, anna["username"], PASSWORD))
@@ -89,22 +90,32 @@ class TestOneAccountFromOneAddress:
             assert attempt(client, name, PASSWORD, address=HOME).status_code == 200
         wait_of(attempt(client, anna["email"], PASSWORD))
 
-    def test_addresses_of_one_ipv6_network_are_one(self, client: httpx.Client, anna: dict[str, Any]) -> None:
+    def test_addresses_of_one_ipv6_network_are_one(self, client: TestClient, anna: dict[str, Any]) -> None:
         answers = [attempt(client, "anna", address=f"2001:db8:0:1::{number}").status_code for number in range(1, 12)]
         assert (answers, anna["username"]) == ([401] * 10 + [429], "anna")
         assert attempt(client, "anna", address="2001:db8:0:2::1").status_code == 401
 
-    def test_a_success_ends_the_row(self, client: httpx.Client, anna: dict[str, Any]) -> None:
+    def test_a_refusal_is_answered_from_memory_until_its_wait_is_over(
+        self, client: TestClient, anna: dict[str, Any]
+    ) -> None:
+        fail(client, anna["username"], 14)
+        assert attempt(client, anna["username"]).status_code == 401
+        assert wait_of(attempt(client, anna["username"])) == 32
+        sql("DROP TABLE login_failures")
+        assert 1 <= wait_of(attempt(client, anna["username"], PASSWORD)) <= 32
+        assert attempt(client, anna["email"], PASSWORD).status_code == 503
+
+    def test_a_success_ends_the_row(self, client: TestClient, anna: dict[str, Any]) -> None:
         for _ in range(3):
             fail(client, anna["username"], 9)
             assert attempt(client, anna["username"], PASSWORD).status_code == 200
 
-    def test_failures_are_forgotten_after_a_quiet_day(self, client: httpx.Client, anna: dict[str, Any]) -> None:
+    def test_failures_are_forgotten_after_a_quiet_day(self, client: TestClient, anna: dict[str, Any]) -> None:
         fail(client, anna["username"], 20)
-        sql("UPDATE login_failures SET window_started_at = window_started_at - interval '25 hours'")
+        end_windows(client, 25 * 3600)
         assert [attempt(client, anna["username"]).status_code for _ in range(11)] == [401] * 10 + [429]
 
-    def test_parallel_guesses_get_no_more_answers_than_the_limit(self, client: httpx.Client) -> None:
+    def test_parallel_guesses_get_no_more_answers_than_the_limit(self, client: TestClient) -> None:
         """The right password among them is one of these answers."""
         register(client, "anna")
         passwords = [WRONG] * 29
@@ -114,7 +125,7 @@ class TestOneAccountFromOneAddress:
         assert answers.count(429) >= 10, answers
         assert answers.count(401) <= 10 + 10 * answers.count(200)
 
-    def test_nor_do_those_of_many_processes(self, client: httpx.Client) -> None:
+    def test_nor_do_those_of_many_processes(self, client: TestClient) -> None:
         """Past the turns of one process: all guesses see the limit before it is reached."""
         del client
 
@@ -133,7 +144,7 @@ class TestOneAccountFromOneAddress:
 
 class TestOneAccountFromEverywhere:
     def test_after_a_hundred_failures_in_a_row_only_known_addresses_are_free(
-        self, client: httpx.Client, anna: dict[str, Any]
+        self, client: TestClient, anna: dict[str, Any]
     ) -> None:
         name = anna["username"]
         assert attempt(client, name, PASSWORD, address=HOME).status_code == 200
@@ -143,12 +154,12 @@ class TestOneAccountFromEverywhere:
         assert attempt(client, name, PASSWORD, address=HOME).status_code == 200
         # The user's success gives those who guess nothing back.
         wait_of(attempt(client, name, address="203.0.113.201"))
-        end_waits()
+        end_waits(client)
         assert attempt(client, name, address="203.0.113.202").status_code == 401
         assert wait_of(attempt(client, name, address="203.0.113.203")) == 2
         assert [each.detail["failures"] for each in recorded("login.throttled", object_id=anna["id"])] == [100]
 
-    def test_the_user_who_has_waited_makes_the_address_known(self, client: httpx.Client, anna: dict[str, Any]) -> None:
+    def test_the_user_who_has_waited_makes_the_address_known(self, client: TestClient, anna: dict[str, Any]) -> None:
         name = anna["username"]
         fail_from_everywhere(client, name, 100)
         assert attempt(client, name, PASSWORD, address=ELSEWHERE).status_code == 200
@@ -156,13 +167,13 @@ class TestOneAccountFromEverywhere:
         wait_of(attempt(client, name, PASSWORD, address=HOME))
         assert attempt(client, name, PASSWORD, address=ELSEWHERE).status_code == 200
 
-    def test_a_success_in_between_makes_two_rows(self, client: httpx.Client, anna: dict[str, Any]) -> None:
+    def test_a_success_in_between_makes_two_rows(self, client: TestClient, anna: dict[str, Any]) -> None:
         fail_from_everywhere(client, anna["username"], 60)
         assert attempt(client, anna["username"], PASSWORD, address=HOME).status_code == 200
         fail_from_everywhere(client, anna["username"], 60)
         assert attempt(client, anna["username"], address=ATTACKER).status_code == 401
 
-    def test_an_unknown_account_is_refused_alike(self, client: httpx.Client, anna: dict[str, Any]) -> None:
+    def test_an_unknown_account_is_refused_alike(self, client: TestClient, anna: dict[str, Any]) -> None:
         answers = []
         for name in (anna["username"], "nobody"):
             fail_from_everywhere(client, name, 99)
@@ -175,7 +186,7 @@ class TestOneAccountFromEverywhere:
             assert one.headers.get("retry-after") == other.headers.get("retry-after")
 
     def test_a_known_address_outlives_a_rotation_of_the_key(
-        self, client: httpx.Client, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+        self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert attempt(client, anna["username"], PASSWORD, address=HOME).status_code == 200
         fail_from_everywhere(client, anna["username"], 100)
@@ -184,7 +195,7 @@ class TestOneAccountFromEverywhere:
         monkeypatch.setitem(settings.__dict__, "accepted_keys", ["a-new-key" * 4, settings.signing_key])
         assert attempt(client, anna["username"], PASSWORD, address=HOME).status_code == 200
 
-    def test_addresses_are_stored_as_digests(self, client: httpx.Client, anna: dict[str, Any]) -> None:
+    def test_addresses_are_stored_as_digests(self, client: TestClient, anna: dict[str, Any]) -> None:
         attempt(client, anna["username"], PASSWORD, address=HOME)
         ((block,),) = sql("SELECT block FROM login_blocks")
         assert (len(bytes(block)), HOME.encode() in bytes(block)) == (32, False)
@@ -192,11 +203,11 @@ class TestOneAccountFromEverywhere:
 
 class TestOneAddress:
     @pytest.fixture(autouse=True)
-    def _five(self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _five(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(get_settings(), "login_attempts_per_address", 5)
 
     def test_its_failures_do_not_lock_out_who_signed_in_from_there(
-        self, client: httpx.Client, anna: dict[str, Any]
+        self, client: TestClient, anna: dict[str, Any]
     ) -> None:
         register(client, "bob")
         assert attempt(client, "anna", PASSWORD, address=HOME).status_code == 200
@@ -206,19 +217,19 @@ class TestOneAddress:
         assert attempt(client, "bob", PASSWORD, address=ELSEWHERE).status_code == 200
         assert anna["username"] == "anna"
 
-    def test_is_slowed_more_with_each_failure_until_its_window_is_over(self, client: httpx.Client) -> None:
+    def test_is_slowed_more_with_each_failure_until_its_window_is_over(self, client: TestClient) -> None:
         waits = []
         for number in range(4):
             fail(client, f"nobody{number}", 1)
         for number in range(4, 8):
             assert attempt(client, f"nobody{number}").status_code == 401
             waits.append(wait_of(attempt(client, "somebody")))
-            end_waits()
+            end_waits(client)
         assert waits == [1, 2, 4, 8]
-        sql("UPDATE login_failures SET window_started_at = window_started_at - interval '901 seconds'")
+        end_windows(client)
         assert [attempt(client, f"person{number}").status_code for number in range(6)] == [401] * 5 + [429]
 
-    def test_an_account_that_registered_there_is_known_there(self, client: httpx.Client) -> None:
+    def test_an_account_that_registered_there_is_known_there(self, client: TestClient) -> None:
         body = {"username": "carla", "email": "carla@example.com", "password": PASSWORD}
         headers = {"X-Forwarded-For": HOME}
         assert client.post(f"{API}/auth/register", json=body, headers=headers).status_code == 201
@@ -228,7 +239,7 @@ class TestOneAddress:
 
 
 class TestSuccessfulLogins:
-    def test_of_one_account_are_limited(self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_of_one_account_are_limited(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(get_settings(), "logins_per_account", 5)
         register(client, "anna")
         register(client, "bob")
@@ -240,11 +251,11 @@ class TestSuccessfulLogins:
         # A stranger does not learn from another address that the account is there.
         assert attempt(client, "anna", address=ELSEWHERE).status_code == 401
         wait_of(attempt(client, "anna", PASSWORD, address=ELSEWHERE))
-        sql("UPDATE login_failures SET window_started_at = window_started_at - interval '901 seconds'")
+        end_windows(client)
         assert attempt(client, "anna", PASSWORD).status_code == 200
 
     def test_of_one_address_are_limited_but_for_the_first_of_each_account(
-        self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(get_settings(), "logins_per_address", 4)
         monkeypatch.setattr(get_settings(), "login_attempts", 2)
@@ -255,7 +266,7 @@ class TestSuccessfulLogins:
         assert attempt(client, "anna", PASSWORD, address=ELSEWHERE).status_code == 200
 
     def test_refreshes_of_one_login_are_limited_and_the_token_stays_unused(
-        self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(get_settings(), "logins_per_account", 3)
         register(client, "anna")
@@ -265,20 +276,18 @@ class TestSuccessfulLogins:
             statuses.append(answer.status_code)
             token = answer.json().get("refresh_token", token)
         assert statuses == [200] * 3 + [429]
-        sql("UPDATE login_failures SET window_started_at = window_started_at - interval '901 seconds'")
+        end_windows(client)
         assert client.post(f"{API}/auth/refresh", json={"refresh_token": token}).status_code == 200
 
 
 class TestPasswordChecks:
     def change(
-        self, client: httpx.Client, token: str, current: str, new: str = "a new password, longer"
+        self, client: TestClient, token: str, current: str, new: str = "a new password, longer"
     ) -> httpx.Response:
         body = {"current_password": current, "new_password": new}
         return client.put(f"{API}/users/me/password", headers=bearer(token), json=body)
 
-    def test_a_user_changes_the_password_while_others_guess_it(
-        self, client: httpx.Client, anna: dict[str, Any]
-    ) -> None:
+    def test_a_user_changes_the_password_while_others_guess_it(self, client: TestClient, anna: dict[str, Any]) -> None:
         token = attempt(client, anna["username"], PASSWORD, address=HOME).json()["access_token"]
         for address in (ATTACKER, HOME):
             for _ in range(12):
@@ -287,17 +296,17 @@ class TestPasswordChecks:
         assert attempt(client, anna["username"], address="203.0.113.222").status_code == 401
         assert self.change(client, token, PASSWORD).status_code == 204
 
-    def test_have_a_count_of_their_own(self, client: httpx.Client, anna: dict[str, Any]) -> None:
+    def test_have_a_count_of_their_own(self, client: TestClient, anna: dict[str, Any]) -> None:
         token = login(client, anna["username"])["access_token"]
         assert [self.change(client, token, WRONG).status_code for _ in range(10)] == [403] * 10
         assert wait_of(self.change(client, token, PASSWORD)) == 1
         assert attempt(client, anna["username"], PASSWORD).status_code == 200
-        end_waits()
+        end_waits(client)
         assert self.change(client, token, WRONG).status_code == 403
         assert wait_of(self.change(client, token, PASSWORD)) == 2
 
     def test_parallel_guesses_get_no_more_answers_than_the_limit(
-        self, client: httpx.Client, anna: dict[str, Any]
+        self, client: TestClient, anna: dict[str, Any]
     ) -> None:
         token = login(client, anna["username"])["access_token"]
         with ThreadPoolExecutor(20) as pool:
@@ -307,16 +316,16 @@ class TestPasswordChecks:
 
 class TestChanges:
     @pytest.fixture
-    def token(self, client: httpx.Client, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
+    def token(self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setattr(get_settings(), "account_changes_per_user", 3)
         return str(login(client, anna["username"])["access_token"])
 
-    def change(self, client: httpx.Client, token: str, address: str = HOME, **fields: Any) -> httpx.Response:
+    def change(self, client: TestClient, token: str, address: str = HOME, **fields: Any) -> httpx.Response:
         headers = {**bearer(token), "X-Forwarded-For": address}
         return client.patch(f"{API}/users/me", headers=headers, json=fields)
 
     def test_of_a_name_are_limited_whether_it_is_taken_or_not(
-        self, client: httpx.Client, anna: dict[str, Any], token: str
+        self, client: TestClient, anna: dict[str, Any], token: str
     ) -> None:
         register(client, "bob")
         emails = ["bob@example.com", "free@example.com", "bob@example.com"]
@@ -329,7 +338,7 @@ class TestChanges:
         assert len(recorded("user.profile_changed", object_id=anna["id"])) == 1
 
     def test_of_names_from_one_address_are_limited_too(
-        self, client: httpx.Client, token: str, monkeypatch: pytest.MonkeyPatch
+        self, client: TestClient, token: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(get_settings(), "registrations_per_address", 4)
         register(client, "bob")
@@ -342,7 +351,7 @@ class TestChanges:
         assert self.change(client, token, ELSEWHERE, email="mail9@example.com").status_code == 200
         assert sign_up(client, "carla").status_code == 201  # has a count of its own
 
-    def test_registrations_of_taken_names_are_recorded(self, client: httpx.Client, anna: dict[str, Any]) -> None:
+    def test_registrations_of_taken_names_are_recorded(self, client: TestClient, anna: dict[str, Any]) -> None:
         answer = client.post(
             f"{API}/auth/register",
             json={"username": anna["username"], "email": "other@example.com", "password": PASSWORD},
@@ -353,7 +362,7 @@ class TestChanges:
         assert (record.object_id, record.actor_id) == (ATTACKER, None)
 
     def test_new_keys_and_new_passwords_are_limited_each_by_itself(
-        self, client: httpx.Client, anna: dict[str, Any], token: str
+        self, client: TestClient, anna: dict[str, Any], token: str
     ) -> None:
         def new_key(token: str) -> int:
             body = {"name": "machine", "scopes": ["tasks:read"]}

@@ -22,8 +22,9 @@ from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login
 from tests.support.audit import recorded
 from tests.support.second_factors import TOTP, begin, present_code, set_up, unused_code, wrong_code
 from tests.support.services import SECRET_KEY, Services
-from tests.support.settings import prolong_waits, settings, sql
+from tests.support.settings import settings, sql
 from tests.support.task_client import shared_client
+from tests.support.throttle import prolong_waits
 from tests.support.waiting import wait_for
 
 WRONG = "not the password at all"

@@ -2,7 +2,6 @@
 
 import pytest
 
-from app.api.http.turns import AT_ONCE
 from tests.load.duel import BOUND, Duel
 from tests.load.greedy import Side
 from tests.performance.wire import Request
@@ -27,11 +26,9 @@ def test_valid_logins_leave_others_alone(duel: Duel, path: str) -> None:
     seen = duel.compare(logs_in, request, name=name, password=PASSWORD)
     assert set(seen.taken) == {"200"}, str(seen)
     assert seen.ratio <= BOUND, str(seen)
-    print(AT_ONCE, seen)
 
 
 def test_guesses_leave_others_alone(duel: Duel) -> None:
     seen = duel.compare(logs_in, duel.modest_request("GET", f"{API}/tasks/"), name="nobody", password="a guess")
     assert seen.taken["401"] < seen.taken["429"], str(seen)
     assert seen.ratio <= BOUND, str(seen)
-    print(seen)

@@ -57,16 +57,6 @@ def sql(statement: str, **values: Any) -> Sequence[Row[Any]]:
         return result.all() if isinstance(result, CursorResult) and result.returns_rows else []
 
 
-def end_waits() -> None:
-    """Let the waits of all throttled logins be over; what was counted stays."""
-    sql("UPDATE login_failures SET blocked_until = clock_timestamp()")
-
-
-def prolong_waits() -> None:
-    """Let the waits of all throttled logins last for another hour, whatever time a test takes."""
-    sql("UPDATE login_failures SET blocked_until = blocked_until + interval '1 hour'")
-
-
 def _let_go() -> None:
     """Drop what this process built from other settings, once its publisher has sent what it has."""
     publisher = sys.modules.get("app.messaging.publisher")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Form, status
 
-from app.api.deps import ClientAddress, LoginUser, PasswordTurn, SessionDep
+from app.api.deps import ClientAddress, LoginTurn, LoginUser, PasswordTurn, SessionDep
 from app.api.http.problems import problems
 from app.api.http.router import SlashRouter
 from app.errors import (
@@ -46,7 +46,7 @@ def register(db: SessionDep, body: Registration, address: ClientAddress, _turn: 
     response_description="The tokens of a new login",
     responses=problems(InvalidCredentials, SecondFactorRequired, 429),
 )
-def login(db: SessionDep, form: Annotated[LoginForm, Form()], address: ClientAddress, _turn: PasswordTurn) -> Tokens:
+def login(db: SessionDep, form: Annotated[LoginForm, Form()], address: ClientAddress, _turn: LoginTurn) -> Tokens:
     """Log in with a username or an e-mail address, and a password.
 
     An account with a second factor needs `otp` too. The right password without it, or with a wrong one, is answered 401

@@ -15,7 +15,7 @@ from app.errors import Overloaded
 # One core of a process: the event loop and other requests have the others. More logins need more processes.
 AT_ONCE = 1
 # Above these, callers would wait too long and get Overloaded.
-MAX_WAITING, MAX_WAITING_OF_ONE = 1000, 100
+MAX_WAITING, MAX_WAITING_OF_ONE = 2000, 300
 RETRY_SECONDS = 5
 
 

@@ -1,7 +1,7 @@
 """Counts of the throttle: rows that are inserted and locked in one statement (ON CONFLICT, RETURNING)."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -22,6 +22,7 @@ class Count(NamedTuple):
     blocked_until: datetime | None
 
 
+_ANY_TIME = datetime.max.replace(tzinfo=UTC)
 _COLUMNS = (
     ThrottleCount.key,
     ThrottleCount.number,
@@ -31,9 +32,9 @@ _COLUMNS = (
 
 
 def read_counts(db: Session, keys: Collection[str]) -> tuple[dict[str, Count], datetime]:
-    """Return the counts that exist under these keys, and the database's time."""
-    rows = db.execute(select(*_COLUMNS).where(ThrottleCount.key.in_(keys))).all()
-    return {row.key: Count(*row[1:]) for row in rows}, db.scalars(select(NOW)).one()
+    """Return the counts that exist under these keys, and the database's time (any time, where there is no count)."""
+    rows = db.execute(select(*_COLUMNS, NOW).where(ThrottleCount.key.in_(keys))).all()
+    return {row.key: Count(*row[1:4]) for row in rows}, max((row[4] for row in rows), default=_ANY_TIME)
 
 
 def lock_counts(db: Session, keys: Collection[str]) -> tuple[dict[str, Count], datetime]:

@@ -30,6 +30,7 @@ ONE_TASK = ("GET", "/api/v1/tasks/{task_id}/events")
 LONG_WAITS = {str(seconds) for seconds in range(2, 61)}
 # Each call is about a second factor of its own.
 CONFIRMS, REMOVES = ("POST", "/api/v1/users/me/totp/confirm"), ("DELETE", "/api/v1/users/me/totp")
+RESETS = ("DELETE", "/api/v1/users/{user_id}/totp")
 LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
 _turns = itertools.count()
 
@@ -74,6 +75,13 @@ def _one_time_code(token: str, *, confirmed: bool) -> dict[str, str]:
             otp = second_factors.present_code(second_factors.begin(client, token))
     password = {"current_password": accounts.PASSWORD} if confirmed else {}
     return {**password, "otp": otp} if next(_turns) % 2 else {}
+
+
+def _user_with_a_second_factor() -> str:
+    token = str(_new_login()[1]["access_token"])
+    with httpx.Client(base_url=URL, timeout=30) as client:
+        second_factors.begin(client, token)
+        return str(client.get("/api/v1/users/me", headers=accounts.bearer(token)).json()["id"])
 
 
 def _names(case: schemathesis.Case) -> tuple[str, str]:
@@ -137,6 +145,8 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         case.headers["Authorization"] = f"Bearer {token}"
         case.body |= _one_time_code(token, confirmed=_names(case) == REMOVES)
         return
+    if _names(case) == RESETS and next(_turns) % 2:
+        case.path_parameters["user_id"] = _user_with_a_second_factor()
     if isinstance(case.body, dict) and next(_turns) % 2:
         case.body |= _known(case)
 
@@ -145,7 +155,7 @@ def _known(case: schemathesis.Case) -> dict[str, str]:
     """Values for fields of this body."""
     match _names(case):
         case "PUT", "/api/v1/users/me/password":
-            return {"current_password": accounts.PASSWORD}
+            return {"current_password": accounts.PASSWORD, "new_password": accounts.OTHER_PASSWORD}
         case "POST", "/api/v1/users/me/totp":
             return {"current_password": accounts.PASSWORD}
         case "POST", "/api/v1/auth/login":
@@ -153,4 +163,5 @@ def _known(case: schemathesis.Case) -> dict[str, str]:
         case "POST", "/api/v1/auth/refresh":
             return {"refresh_token": str(_new_login()[1]["refresh_token"])}
     fresh = f"conformance-{secrets.token_hex(6)}"
-    return {field: fresh + end for field, end in (("username", ""), ("email", "@example.com")) if field in case.body}
+    known = {"username": fresh, "email": f"{fresh}@example.com", "password": accounts.PASSWORD}
+    return {field: value for field, value in known.items() if field in case.body}
