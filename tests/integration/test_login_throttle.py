@@ -3,6 +3,8 @@
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event, Lock
 from typing import Any
 
 import httpx
@@ -14,12 +16,16 @@ from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.errors import InvalidCredentials, TooManyRequests
 from app.main import create_app
+from app.services.accounts import auth_service as auth_service_module
 from app.services.accounts.auth_service import auth_service
 from tests.support.accounts import API, PASSWORD, bearer, login, register, sign_up
 from tests.support.audit import recorded
+from tests.support.services import Services
 from tests.support.settings import sql
+from tests.support.stack import Stack
 from tests.support.task_client import without_the_request
 from tests.support.throttle import end_waits, end_windows
+from tests.support.waiting import wait_for as wait_until
 
 WRONG = "not the password at all"
 HOME, ELSEWHERE, ATTACKER = "192.0.2.1", "198.51.100.7", "203.0.113.9"
@@ -42,7 +48,7 @@ def anna(client: TestClient) -> dict[str, Any]:
     return user
 
 
-def attempt(client: TestClient, name: str, password: str = WRONG, *, address: str = ATTACKER) -> httpx.Response:
+def attempt(client: httpx.Client, name: str, password: str = WRONG, *, address: str = ATTACKER) -> httpx.Response:
     data = {"username": name, "password": password}
     return client.post(f"{API}/auth/login", data=data, headers={"X-Forwarded-For": address})
 
@@ -238,6 +244,34 @@ class TestOneAddress:
         assert attempt(client, "carla", PASSWORD, address=HOME).status_code == 200
 
 
+class TestDeployments:
+    """uvicorn takes the address from X-Forwarded-For if the peer is on this machine."""
+
+    def test_a_restart_forgets_nothing(self, stack: Stack) -> None:
+        user, _ = stack.make_user()
+        with httpx.Client(base_url=stack.url, timeout=30) as client:
+            for _ in range(16):
+                assert attempt(client, user["username"]).status_code == 401
+                stack.sql("UPDATE login_failures SET blocked_until = NULL")
+            assert attempt(client, user["username"]).status_code == 401
+        stack.server().kill()
+        stack.server()
+        with httpx.Client(base_url=stack.url, timeout=30) as client:
+            assert 60 <= wait_of(attempt(client, user["username"], PASSWORD)) <= 128
+            assert attempt(client, user["username"], PASSWORD, address=HOME).status_code == 200
+
+    @pytest.mark.parametrize(("trusted", "lines"), [("10.1.2.3", 1), ("127.0.0.1", 0)])
+    def test_production_tells_of_a_proxy_that_is_not_trusted(
+        self, services: Services, tmp_path: Path, trusted: str, lines: int
+    ) -> None:
+        with Stack(services, tmp_path, APP_ENV="production") as other:
+            part = other.server(options=["--forwarded-allow-ips", trusted])
+            with httpx.Client(base_url=other.url, timeout=30) as client:
+                for number in range(3):
+                    assert attempt(client, f"nobody{number}").status_code == 401
+            assert part.output().count("Name the proxy in FORWARDED_ALLOW_IPS") == lines
+
+
 class TestSuccessfulLogins:
     def test_of_one_account_are_limited(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(get_settings(), "logins_per_account", 5)
@@ -278,6 +312,40 @@ class TestSuccessfulLogins:
         assert statuses == [200] * 3 + [429]
         end_windows(client)
         assert client.post(f"{API}/auth/refresh", json={"refresh_token": token}).status_code == 200
+
+
+class TestHashing:
+    def test_one_password_is_hashed_at_a_time_and_who_waits_holds_no_thread(
+        self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        token = login(client, anna["username"])["access_token"]
+        may_end, lock, hashing, most = Event(), Lock(), 0, 0
+        verify = auth_service_module.verify_password
+
+        def slow(password: str, stored: str | None) -> tuple[bool, str | None]:
+            nonlocal hashing, most
+            with lock:
+                hashing += 1
+                most = max(most, hashing)
+            assert may_end.wait(30)
+            with lock:
+                hashing -= 1
+            return verify(password, stored)
+
+        monkeypatch.setattr(auth_service_module, "verify_password", slow)
+        body = {"current_password": PASSWORD, "new_password": "a new password, longer"}
+        with ThreadPoolExecutor(3 * get_settings().api_threads) as pool:
+            logins = [pool.submit(attempt, client, anna["username"], PASSWORD) for _ in range(10)]
+            change = pool.submit(client.put, f"{API}/users/me/password", headers=bearer(token), json=body)
+            try:
+                wait_until(lambda: hashing == 1, 30, "a password is hashed")
+                for _ in range(5):
+                    assert client.get(f"{API}/tasks/", headers=bearer(token)).status_code == 200
+            finally:
+                may_end.set()
+            assert {each.result().status_code for each in logins} <= {200, 401}
+            assert change.result().status_code in {204, 401}
+        assert most == 1
 
 
 class TestPasswordChecks:

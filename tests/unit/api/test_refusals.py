@@ -18,8 +18,7 @@ def refused(known: Refusals, block: str, name: str) -> int | None:
     try:
         known.check(block, name)
     except TooManyRequests as refusal:
-        assert refusal.detail == "wait"
-        return refusal.retry_after
+        return refusal.retry_after if refusal.detail == "wait" else -1
     return None
 
 
