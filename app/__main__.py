@@ -20,6 +20,8 @@ from app.db.session import SessionLocal, engine
 from app.errors import InvalidInput, ServiceError
 from app.messaging.loader import check_task_modules
 from app.services.audit.audit_service import audit_service
+from app.services.accounts.passwords import check_first_admin
+from app.services.accounts.totp_service import totp_service
 from app.services.user_service import user_service
 
 P = ParamSpec("P")
@@ -77,6 +79,7 @@ def create_admin() -> None:
     settings = get_settings()
     if settings.first_admin_username is None or settings.first_admin_password is None:
         raise InvalidInput("set FIRST_ADMIN_USERNAME and FIRST_ADMIN_PASSWORD")
+    check_first_admin(settings)
     with SessionLocal() as db:
         created = user_service.ensure_first_admin(
             db,
@@ -85,6 +88,14 @@ def create_admin() -> None:
             settings.first_admin_email,
         )
     typer.echo("created" if created else "exists")
+
+
+@cli.command()
+@told
+def renew_encryption() -> None:
+    """Encrypt with SECRET_KEY the secrets that a key of SECRET_KEY_PREVIOUS has encrypted. Prints their number."""
+    with SessionLocal() as db:
+        typer.echo(totp_service.renew_encryption(db))
 
 
 @cli.command()

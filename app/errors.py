@@ -1,11 +1,14 @@
 """All errors that the service raises deliberately, in one tree.
 
     ServiceError
-    ├── Unauthenticated        InvalidCredentials, InvalidToken
-    ├── Forbidden              AdminOnly, InsufficientScope, LoginOnly, RegistrationClosed, WrongPassword
-    ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound
+    ├── Unauthenticated        InvalidCredentials, InvalidToken, SecondFactorRequired
+    ├── Forbidden              AdminOnly, InsufficientScope, LoginOnly, RegistrationClosed, WrongPassword,
+    │                          WrongOneTimeCode
+    ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound,
+    │                          SecondFactorNotFound
     ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
-    │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, WebhooksOff
+    │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, WebhooksOff, SecondFactorSet,
+    │                          SecondFactorOff
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                          WeakPassword
@@ -57,6 +60,12 @@ class InvalidToken(Unauthenticated):
     code, title = "invalid_token", "The token is invalid, expired or revoked"
 
 
+class SecondFactorRequired(Unauthenticated):
+    """The password was right. No code came with it, or one that is wrong or was used before."""
+
+    code, title = "second_factor_required", "This account needs a one-time code: send an unused one as otp"
+
+
 class Forbidden(ServiceError):
     code, title = "forbidden", "This is not allowed"
 
@@ -97,6 +106,12 @@ class WrongPassword(Forbidden):
     code, title = "wrong_password", "The current password is wrong"
 
 
+class WrongOneTimeCode(Forbidden):
+    """Not a 401: the token is valid, and the client must keep it."""
+
+    code, title = "wrong_otp", "The one-time code is wrong or was used before"
+
+
 class NotFound(ServiceError):
     code, title = "not_found", "Not found"
 
@@ -115,6 +130,10 @@ class SessionNotFound(NotFound):
 
 class ApiKeyNotFound(NotFound):
     code, title = "api_key_not_found", "The API key does not exist"
+
+
+class SecondFactorNotFound(NotFound):
+    code, title = "second_factor_not_found", "No second factor is set up"
 
 
 class Conflict(ServiceError):
@@ -163,6 +182,16 @@ class WebhooksOff(Conflict):
     """Webhooks are never sent unsigned."""
 
     code, title = "webhooks_off", "Webhooks are off: the operator must set WEBHOOK_SECRET"
+
+
+class SecondFactorSet(Conflict):
+    code, title = "second_factor_set", "A second factor is in force: remove it first"
+
+
+class SecondFactorOff(Conflict):
+    """A key that this process made up would be gone at its end, and with it every second factor."""
+
+    code, title = "second_factor_off", "Second factors are off: the operator must set SECRET_KEY"
 
 
 class PreconditionFailed(ServiceError):

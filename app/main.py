@@ -19,9 +19,12 @@ from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
 from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
 from app.api.http.openapi import operation_id
+from app.api.http.proxies import UntrustedProxies
+from app.api.http.refusals import Refusals
 from app.api.http.schema_gate import STATE as SCHEMA_GATE
 from app.api.http.schema_gate import RefuseUnmigrated, SchemaGate
 from app.api.http.shutdown import on_shutdown
+from app.api.http.turns import Turns
 from app.api.routes import add_routes
 from app.catalogue import catalogue
 from app.core.allocator import single_malloc_arena
@@ -35,6 +38,8 @@ from app.errors import ServiceError
 from app.live.watcher import running_watcher
 from app.messaging.hints import hint_sender
 from app.messaging.loader import check_task_modules
+from app.services.accounts.passwords import check_first_admin
+from app.services.accounts.totp_service import totp_service
 from app.services.batched.authenticator import Authenticator
 from app.services.batched.submitter import Submitter
 from app.services.batched.task_lookup import TaskLookup
@@ -72,6 +77,7 @@ def create_app() -> FastAPI:
     """An application on the settings of this process."""
     settings = get_settings()
     check_task_modules(settings)
+    check_first_admin(settings)
     app = FastAPI(
         title="Task Service",
         summary="Background tasks over HTTP, on Celery and PostgreSQL.",
@@ -125,12 +131,14 @@ async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str
         # Else the first request that shows or takes a task would import them all, and TASK_MODULES may take seconds: in
         # the event loop, or within a transaction, which the server ends after IDLE_MS.
         await anyio.to_thread.run_sync(catalogue)
-        gate = SchemaGate(settings, on_ready=partial(_ensure_first_admin, settings))
+        gate = SchemaGate(settings, on_ready=partial(_on_ready, settings))
         try:
             hint_sender().start()
+            proxies = UntrustedProxies() if settings.app_env == "production" else None
+            state = {SCHEMA_GATE: gate, "password_turns": Turns(), "refusals": Refusals(), "untrusted_proxies": proxies}
             async with gate.looking(), running_watcher(settings) as watcher, _groups() as groups:
                 with _rarely_collected(), on_shutdown(watcher.close):
-                    yield {"watcher": watcher, SCHEMA_GATE: gate, **groups}
+                    yield {"watcher": watcher, **state, **groups}
         finally:
             await anyio.to_thread.run_sync(hint_sender().stop)
             await anyio.to_thread.run_sync(dispose_engine)
@@ -166,6 +174,24 @@ def _tell_of_an_unbounded_server(settings: Settings) -> None:
     """What bounds a request's headers stands in uvicorn's protocol, which only its command line chooses."""
     if settings.app_env == "production" and "uvicorn" in sys.modules and "app.api.http.protocol" not in sys.modules:
         logger.warning("headers have no end here: start uvicorn with --http app.api.http.protocol:BoundedProtocol")
+
+
+def _on_ready(settings: Settings) -> None:
+    """What waits for the schema: the first administrator, and the keys of a rotation."""
+    _ensure_first_admin(settings)
+    if settings.secret_key_previous:
+        _renew_encryption()
+
+
+def _renew_encryption() -> None:
+    try:
+        with SessionLocal() as db:
+            renewed = totp_service.renew_encryption(db)
+    except (ServiceError, SQLAlchemyError) as error:
+        logger.warning("secrets were not encrypted with the new SECRET_KEY: %s", first_line(error))
+    else:
+        if renewed:
+            logger.info("%d secrets of second factors are now encrypted with the new SECRET_KEY", renewed)
 
 
 def _ensure_first_admin(settings: Settings) -> None:

@@ -8,10 +8,14 @@ from fastapi.security import OAuth2PasswordBearer, SecurityScopes
 from sqlalchemy.orm import Session
 
 from app.api.http.peers import count_for_user
+from app.api.http.proxies import UntrustedProxies
+from app.api.http.refusals import Refusals
+from app.api.http.turns import Turns
 from app.core.config import Settings, get_settings
+from app.core.network_addresses import address_block
 from app.core.origin import Actor, set_actor
 from app.db.session import SessionLocal
-from app.errors import Unauthenticated
+from app.errors import TooManyRequests, Unauthenticated
 from app.live.watcher import Watcher
 from app.models.api_key import Scope
 from app.services.accounts.auth_service import Principal
@@ -134,7 +138,38 @@ async def get_client_address(request: Request) -> str:
 
     Behind a proxy, uvicorn's --forwarded-allow-ips names the proxies whose `X-Forwarded-For` counts.
     """
+    proxies: UntrustedProxies | None = request.state.untrusted_proxies
+    if proxies is not None:
+        proxies.look(request)
     return request.client.host if request.client else "unknown"
 
 
 ClientAddress = Annotated[str, Depends(get_client_address)]
+
+
+async def take_turn(request: Request, address: ClientAddress) -> AsyncIterator[None]:
+    """Wait for a turn of this address block to hash a password, and hold it for the endpoint. Raises Overloaded."""
+    turns: Turns = request.state.password_turns
+    async with turns.turn(address_block(address)):
+        yield
+
+
+# For each endpoint that hashes a password, behind the parameter that authenticates the user.
+PasswordTurn = Annotated[None, Depends(take_turn, scope="function")]
+
+
+async def take_login_turn(request: Request, address: ClientAddress) -> AsyncIterator[None]:
+    """As `take_turn`, unless this login has to wait. Raises TooManyRequests besides."""
+    refusals: Refusals = request.state.refusals
+    turns: Turns = request.state.password_turns
+    block, name = address_block(address), str((await request.form()).get("username", ""))  # FastAPI has read it
+    refusals.check(block, name)
+    async with turns.turn(block):
+        try:
+            yield
+        except TooManyRequests as refusal:
+            refusals.note(block, name, refusal)
+            raise
+
+
+LoginTurn = Annotated[None, Depends(take_login_turn, scope="function")]

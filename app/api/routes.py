@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, FastAPI
 
-from app.api.endpoints import api_keys, audit, auth, events, sessions, tasks, users, webhooks
+from app.api.endpoints import api_keys, audit, auth, events, sessions, tasks, totp, users, webhooks
 from app.api.http.router import SlashRouter
 
 PREFIX = "/api/v1"
@@ -14,6 +14,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     sessions.router,
     api_keys.router,
     users.router,
+    totp.router,
     webhooks.router,
     audit.router,
 )

@@ -48,8 +48,8 @@ class SettingFields(BaseSettings):
     app_env: Literal["development", "production"] = Field(
         "development",
         description="`production` logs JSON, closes docs and metrics, and refuses unsafe settings at the start: "
-        "a missing, short or placeholder SECRET_KEY, a Redis without a password, `*` in CORS_ORIGINS, DEBUG, and a "
-        "remote DATABASE_URL without a password, `sslcert=`, `passfile=` or `service=`.",
+        "a missing, short or placeholder SECRET_KEY, a weak FIRST_ADMIN_PASSWORD, a Redis without a password, `*` in "
+        "CORS_ORIGINS, DEBUG, and a remote DATABASE_URL without a password, `sslcert=`, `passfile=` or `service=`.",
     )
     log_format: Literal["text", "json"] | None = Field(
         None,
@@ -131,20 +131,54 @@ class SettingFields(BaseSettings):
     )
     allow_registration: bool = Field(True, description="Lets anyone register. Administrators can always create users.")
     login_attempts: int = Field(
-        10, ge=1, description="Failed logins of one account within LOGIN_WINDOW_SECONDS before it answers 429."
+        10,
+        ge=1,
+        description="Failed logins of one account from one address before it answers 429. The wait is a second and "
+        "doubles with each failure up to LOGIN_WINDOW_SECONDS, and holds for this account from this address alone. An "
+        "IPv6 address stands for its /64 network.",
+    )
+    login_attempts_per_account: int = Field(
+        100,
+        ge=1,
+        description="Failed logins of one account in a row, wherever from, before it answers 429 with such a wait at "
+        "each address from which it has not signed in within LOGIN_RETENTION_DAYS.",
     )
     login_attempts_per_address: int = Field(
         100,
         ge=1,
-        description="Failed logins from one address within LOGIN_WINDOW_SECONDS before it answers 429. The address is "
-        "the connection's peer. Behind a proxy, name the proxy in FORWARDED_ALLOW_IPS, or all clients share its "
-        "address.",
+        description="Failed logins from one address within LOGIN_WINDOW_SECONDS before it answers 429 with such a "
+        "wait, except to accounts that have signed in from there. The address is the connection's peer. Behind a "
+        "proxy, name the proxy in FORWARDED_ALLOW_IPS, or all clients share its address.",
+    )
+    logins_per_account: int = Field(
+        100,
+        ge=1,
+        description="Successful logins of one account within LOGIN_WINDOW_SECONDS before it answers 429; also "
+        "refreshes of one login.",
+    )
+    logins_per_address: int = Field(
+        1000,
+        ge=1,
+        description="Successful logins from one address within LOGIN_WINDOW_SECONDS before it answers 429, except to "
+        "the first LOGIN_ATTEMPTS logins of each account.",
     )
     login_window_seconds: int = Field(
-        900, ge=1, description="Length in seconds of the window in which logins and registrations are counted."
+        900,
+        ge=1,
+        description="Length in seconds of the window in which logins, registrations and changes of accounts are "
+        "counted; also the longest wait after failed logins.",
     )
     registrations_per_address: int = Field(
-        100, ge=1, description="Registrations from one address within LOGIN_WINDOW_SECONDS before it answers 429."
+        100,
+        ge=1,
+        description="Registrations from one address within LOGIN_WINDOW_SECONDS before it answers 429, whether the "
+        "name was taken or not. Counted apart: changes of names and e-mail addresses from one address.",
+    )
+    account_changes_per_user: int = Field(
+        50,
+        ge=1,
+        description="Changes of the own name and e-mail address, taken ones included, within LOGIN_WINDOW_SECONDS "
+        "before they answer 429. Counted apart, with the same limit: changes of the own password, new API keys.",
     )
     api_keys_per_user: int = Field(
         50, ge=1, description="API keys that one user may have, without revoked and expired ones."
@@ -154,7 +188,9 @@ class SettingFields(BaseSettings):
         None, description="Name of the first administrator, created at the start unless the name exists."
     )
     first_admin_password: SecretStr | None = Field(
-        None, description="Password of the first administrator, 8 characters or more."
+        None,
+        description="Password of the first administrator: 15 characters or more, not easy to guess. A weak one creates "
+        "nobody, and production refuses it.",
     )
     first_admin_email: str | None = Field(
         None, description="E-mail address of the first administrator. Empty: `<username>@localhost`."

@@ -5,9 +5,10 @@ from app.models.api_key import ApiKey
 from app.models.audit import AuditRecord
 from app.models.daily_count import DailyCount
 from app.models.idempotency import IdempotencyKey
-from app.models.login import LoginFailures, LoginSession, RefreshToken
+from app.models.login import LoginBlock, LoginSession, RefreshToken, ThrottleCount
 from app.models.maintenance import MaintenanceLease
 from app.models.period import Period
+from app.models.second_factor import RecoveryCode, SecondFactor
 from app.models.task import Task, TaskAttempt
 from app.models.user import User
 from app.models.worker import WorkerProcess
@@ -17,13 +18,16 @@ __all__ = [
     "AuditRecord",
     "DailyCount",
     "IdempotencyKey",
-    "LoginFailures",
+    "LoginBlock",
     "LoginSession",
     "MaintenanceLease",
     "Period",
+    "RecoveryCode",
     "RefreshToken",
+    "SecondFactor",
     "Task",
     "TaskAttempt",
+    "ThrottleCount",
     "User",
     "WorkerProcess",
 ]

@@ -25,15 +25,23 @@ class AuditEvent(StrEnum):
 
     LOGIN_SUCCEEDED = "login.succeeded"
     LOGIN_FAILED = "login.failed"
-    # Once for each account or address and window: from here on its logins are refused until the window is over.
+    # Once for each account or address: from here on its logins have to wait, longer with each failure.
     LOGIN_THROTTLED = "login.throttled"
     TOKEN_REPLAYED = "token.replayed"  # noqa: S105 (no password)
     LOGOUT = "logout"
     SESSION_ENDED = "session.ended"
     PASSWORD_CHANGED = "password.changed"  # noqa: S105 (no password)
+    SECOND_FACTOR_BEGUN = "second_factor.begun"
+    SECOND_FACTOR_SET = "second_factor.set"
+    SECOND_FACTOR_REMOVED = "second_factor.removed"
+    # By an administrator.
+    SECOND_FACTOR_RESET = "second_factor.reset"
+    RECOVERY_CODE_USED = "recovery_code.used"
     USER_REGISTERED = "user.registered"
     USER_CREATED = "user.created"
     USER_PROFILE_CHANGED = "user.profile_changed"
+    # A registration or a change of the own profile was refused, which tells that the name or the address is taken.
+    USER_NAME_TAKEN = "user.name_taken"
     USER_ROLE_CHANGED = "user.role_changed"
     USER_ACTIVATED = "user.activated"
     USER_DEACTIVATED = "user.deactivated"

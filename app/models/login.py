@@ -1,4 +1,4 @@
-"""Logins: one session (`sid`) per login, its rotating refresh tokens, and the count of failed attempts."""
+"""Logins: one session (`sid`) per login, its rotating refresh tokens, and what throttles attempts."""
 
 from datetime import datetime
 from uuid import UUID
@@ -44,12 +44,28 @@ class RefreshToken(Base):
     used_at: Mapped[datetime | None]
 
 
-class LoginFailures(Base):
-    """Failed logins of one account or address, or its registrations, in the current window; shared by every process."""
+class ThrottleCount(Base):
+    """How often something happened lately under a key, such as failed logins of an account; shared by every process.
+
+    `services/accounts/login_throttle.py` gives the numbers their meaning. Table and columns keep the names of their
+    first use, because processes of the code before work on them during an upgrade.
+    """
 
     __tablename__ = "login_failures"
     __table_args__ = (Index(None, "window_started_at"),)
 
     key: Mapped[str] = mapped_column(primary_key=True)
-    failures: Mapped[int]
-    window_started_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    number: Mapped[int] = mapped_column("failures")
+    started_at: Mapped[datetime] = mapped_column("window_started_at", server_default=NOW)
+    blocked_until: Mapped[datetime | None]
+
+
+class LoginBlock(Base):
+    """An address block from which an account has signed in, as a keyed digest."""
+
+    __tablename__ = "login_blocks"
+    __table_args__ = (Index(None, "signed_in_at"),)
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    block: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    signed_in_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -21,6 +21,12 @@ class LoginForm(BaseModel):
         examples=["correct horse battery staple"],
         json_schema_extra={"format": "password"},
     )
+    otp: str = Field(
+        "",
+        max_length=64,
+        description="A code of the authenticator or a recovery code, where the account has a second factor.",
+        examples=["492039"],
+    )
     grant_type: Annotated[str, Field(pattern="^(password)?$")] | None = Field(
         None, description="`password`, empty or omitted.", examples=["password"]
     )

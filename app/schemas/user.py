@@ -8,10 +8,11 @@ from pydantic import AfterValidator, ConfigDict, EmailStr, Field
 from pydantic_core import PydanticCustomError
 
 from app.core.email_addresses import ascii_address
+from app.core.password_strength import MIN_LENGTH
 from app.models.user import Role
 from app.schemas.base import PatchModel, RequestModel, ResponseModel
 
-MIN_PASSWORD, MAX_PASSWORD = 8, 1024
+MAX_PASSWORD = 1024
 
 # ASCII only, so that look-alikes of other names cannot be registered. Case does not matter.
 Username = Annotated[
@@ -44,10 +45,19 @@ Email = Annotated[
 Password = Annotated[
     str,
     Field(
-        min_length=MIN_PASSWORD,
         max_length=MAX_PASSWORD,
-        description="8 to 1024 characters, used unchanged. Common passwords, the username and the e-mail address are "
-        "refused.",
+        description="15 to 1024 characters, used unchanged. An answer 422 `weak_password` refuses what is easy to "
+        "guess, with advice. Examples are common words, patterns, the username and the e-mail address.",
+        examples=["correct horse battery staple"],
+        # The service checks the length with the rest, so that a short password is `weak_password` as well.
+        json_schema_extra={"format": "password", "minLength": MIN_LENGTH},
+    ),
+]
+CurrentPassword = Annotated[
+    str,
+    Field(
+        max_length=MAX_PASSWORD,
+        description="The present password.",
         examples=["correct horse battery staple"],
         json_schema_extra={"format": "password"},
     ),
@@ -98,12 +108,7 @@ class UserUpdate(ProfileUpdate):
 class PasswordChange(RequestModel):
     """A change of your password."""
 
-    current_password: str = Field(
-        max_length=MAX_PASSWORD,
-        description="The present password.",
-        examples=["correct horse battery staple"],
-        json_schema_extra={"format": "password"},
-    )
+    current_password: CurrentPassword
     new_password: Password
     revoke_api_keys: bool = Field(
         False, description="Revoke all your API keys too. Otherwise they keep working.", examples=[False]

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.core.common_passwords import is_common, is_one_of
 from app.core.config import get_settings
+from app.core.network_addresses import address_block
 from app.core.origin import Actor
 from app.core.security import hash_password
 from app.db.page import Page, page_of
@@ -29,10 +29,11 @@ from app.errors import (
 from app.models.audit import AuditEvent
 from app.models.user import Role, User
 from app.schemas.user import FirstAdmin
-from app.services.accounts import api_key_queries
+from app.services.accounts import api_key_queries, login_throttle
 from app.services.accounts import user_queries as queries
 from app.services.accounts.auth_service import auth_service
 from app.services.accounts.login_queries import revoke_sessions_of
+from app.services.accounts.passwords import check_strength
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 
@@ -46,13 +47,22 @@ class UserService:
         """Register a user. Raises RegistrationClosed, WeakPassword, TooManyRequests, UserExists."""
         if not get_settings().allow_registration:
             raise RegistrationClosed
-        _check_strength(password, username, email, field="password")
-        auth_service.count_registration(db, address)
-        password_hash = hash_password(password)
+        settings = get_settings()
         with transaction(db):
-            user = self._insert(db, username, email, password_hash)
-            actor = Actor(user.id, user.username)
-            audit.record(db, AuditEvent.USER_REGISTERED, Subject.user(user.id), actor=actor)
+            limits = {address_block(address): settings.registrations_per_address}
+            login_throttle.count_deed(db, settings, "registrations from this address", limits)
+        # Counted before, as it takes time whatever comes of it.
+        check_strength(password, username, email, field="password")
+        password_hash = hash_password(password)
+        try:
+            with transaction(db):
+                user = self._insert(db, username, email, password_hash)
+                login_throttle.remember_block(db, settings, user.id, address)
+                actor = Actor(user.id, user.username)
+                audit.record(db, AuditEvent.USER_REGISTERED, Subject.user(user.id), actor=actor)
+        except UserExists:
+            _record_taken_name(db, Subject.address(address))
+            raise
         return user
 
     def create_user(
@@ -70,7 +80,7 @@ class UserService:
 
         Of concurrent calls with the same name or address, one succeeds and the others raise UserExists.
         """
-        _check_strength(password, username, email, field="password")
+        check_strength(password, username, email, field="password")
         password_hash = hash_password(password)  # before the transaction: slow, and needs no connection
         with transaction(db, commit=commit):
             user = self._insert(db, username, email, password_hash, role=role.value, is_active=is_active)
@@ -119,6 +129,25 @@ class UserService:
             _record_changes(db, user_id, {name: (old, getattr(user, name)) for name, old in before.items()})
             return user
 
+    def update_profile(self, db: Session, user_id: UUID, changes: dict[str, Any], address: str) -> User:
+        """Change the own `username`, `email`. Raises UserNotFound, UserExists, TooManyRequests.
+
+        Each change is counted, for the user and for the address block, before it is made: a refused one tells that the
+        name is taken.
+        """
+        settings = get_settings()
+        limits = {
+            str(user_id): settings.account_changes_per_user,
+            address_block(address): settings.registrations_per_address,
+        }
+        with transaction(db):
+            login_throttle.count_deed(db, settings, "changes of the profile", limits if changes else {})
+        try:
+            return self.update_user(db, user_id, changes)
+        except UserExists:
+            _record_taken_name(db, Subject.user(user_id))
+            raise
+
     def change_password(
         self, db: Session, user_id: UUID, current: str, new: str, *, revoke_api_keys: bool = False
     ) -> None:
@@ -128,8 +157,12 @@ class UserService:
         """
         if not auth_service.check_password(db, user_id, current):
             raise WrongPassword
-        user = self.get_user(db, user_id)
-        _check_strength(new, user.username, user.email, field="new_password")
+        settings = get_settings()
+        with transaction(db):
+            limits = {str(user_id): settings.account_changes_per_user}
+            login_throttle.count_deed(db, settings, "changes of the password", limits)
+            user = self.get_user(db, user_id, commit=False)
+        check_strength(new, user.username, user.email, field="new_password")
         password_hash = hash_password(new)
         with transaction(db):
             self._lock(db, user_id, with_admins=False)
@@ -219,15 +252,10 @@ class UserService:
             raise UserExists from None
 
 
-def _check_strength(password: str, username: str, email: str, *, field: str) -> None:
-    """Raise WeakPassword if the password is easy to guess. The error never repeats the password."""
-    if is_one_of(password, (username, email)):
-        kind, message = "password_is_name", "The password is the user's own name or e-mail address"
-    elif is_common(password):
-        kind, message = "password_common", "The password is too common"
-    else:
-        return
-    raise WeakPassword(message, [{"loc": [field], "msg": message, "type": kind}])
+def _record_taken_name(db: Session, subject: Subject) -> None:
+    """Record a refusal in a transaction of its own: that of the change was rolled back."""
+    with transaction(db):
+        audit.record(db, AuditEvent.USER_NAME_TAKEN, subject)
 
 
 def _record_changes(db: Session, user_id: UUID, changes: dict[str, tuple[Any, Any]]) -> None:

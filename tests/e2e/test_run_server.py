@@ -15,7 +15,7 @@ from app.launcher.envfile import read_env
 from app.launcher.ports import free_loopback_port
 from app.launcher.process import ManagedProcess
 from app.launcher.processes import group_members
-from tests.support.accounts import bearer, login
+from tests.support.accounts import PASSWORD, bearer, login
 from tests.support.running import TASKS
 from tests.support.services import ROOT, Services, environment, process_environment
 from tests.support.waiting import wait_for
@@ -24,7 +24,7 @@ START_SECONDS = 90.0
 SECONDS = 40.0
 STARTED = "Ctrl-C stops everything."
 # As `environment()` has them for other tests; an administrator is made at the first start.
-ADMIN = {"FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": "correct horse battery staple 42"}
+ADMIN = {"FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": PASSWORD}
 BANNER = ("[config]", "--------------", "celery beat v")
 SUPERUSER = "superuser privileges"
 

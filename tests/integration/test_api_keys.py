@@ -17,7 +17,7 @@ from app.models.api_key import Scope
 from app.services.accounts.api_key_service import api_key_service
 from app.services.accounts.auth_service import auth_service
 from app.services.user_service import user_service
-from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, pages
+from tests.support.accounts import API, OTHER_PASSWORD, PASSWORD, MakeUser, bearer, login, pages
 from tests.support.settings import sql
 from tests.support.statements import statements
 from tests.support.task_client import module_client, without_the_request
@@ -262,11 +262,11 @@ class TestTheOwner:
         self, client: httpx.Client, user: dict[str, Any], token: str, revoke: bool
     ) -> None:
         key = new_key(client, token)["key"]
-        body = {"current_password": PASSWORD, "new_password": "another good long password"}
+        body = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
         body |= {"revoke_api_keys": True} if revoke else {}
         assert client.put(f"{API}/users/me/password", headers=bearer(token), json=body).status_code == 204
         assert works(client, key) is not revoke
-        again = login(client, user["username"], "another good long password")["access_token"]
+        again = login(client, user["username"], OTHER_PASSWORD)["access_token"]
         assert client.post(f"{API}/auth/logout", headers=bearer(again)).status_code == 204
         assert works(client, key) is not revoke
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from app.db.postgresql import audit as statements
-from tests.support.accounts import API
+from tests.support.accounts import API, PASSWORD
 from tests.support.services import ROOT, Services, environment, migrate, process_environment, sqlalchemy_url
 from tests.support.stack import Stack
 from tests.support.tasks import LONG_RUNNING
@@ -244,13 +244,11 @@ class TestTheService:
         with Stack(services, tmp_path, "template1") as stack:
             stack.settings["DATABASE_URL"] = roles["app"].url
             stack.settings["FIRST_ADMIN_USERNAME"] = "chief"
-            stack.settings["FIRST_ADMIN_PASSWORD"] = "a good password"
+            stack.settings["FIRST_ADMIN_PASSWORD"] = PASSWORD
             stack.server()
             with stack.api(token="") as http:
                 assert http.get("/readyz").json()["checks"]["migrations"] == "ok"
-                tokens = http.post(
-                    f"{API}/auth/login", data={"username": "chief", "password": "a good password"}
-                ).json()
+                tokens = http.post(f"{API}/auth/login", data={"username": "chief", "password": PASSWORD}).json()
                 http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
                 body = {"name": "n", "task_type": "t", "celery_task_name": LONG_RUNNING}
                 short = http.post(f"{API}/tasks/", json=body | {"args": [0]}).json()["id"]
@@ -265,7 +263,7 @@ class TestTheService:
                 wait_for(lambda: http.get(f"{API}/tasks/{long}").status_code == 404, 60, "the long one to be gone")
                 user = http.post(
                     f"{API}/users/",
-                    json={"username": "anna", "email": "anna@example.com", "password": "a good password"},
+                    json={"username": "anna", "email": "anna@example.com", "password": PASSWORD},
                 ).json()
                 assert http.patch(f"{API}/users/{user['id']}", json={"role": "admin"}).status_code == 200
                 assert http.delete(f"{API}/users/{user['id']}").status_code == 204

@@ -10,6 +10,7 @@ import pytest
 from app.__main__ import main
 from app.core.config import get_settings
 from app.db.session import SessionLocal
+from tests.support.accounts import PASSWORD
 from tests.support.services import ROOT, process_environment
 from tests.support.settings import settings, sql
 from tests.support.tasks import new_task
@@ -65,7 +66,7 @@ class TestMetrics:
 
 class TestCreateAdmin:
     def test_says_created_then_exists(self, client: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
-        named = {"FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": "a-good-password"}
+        named = {"FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": PASSWORD}
         url = get_settings().database_url
         assert url is not None
         with settings({"DATABASE_URL": url.get_secret_value(), **named}):
@@ -76,9 +77,9 @@ class TestCreateAdmin:
         ("command", "username", "password", "says"),
         [
             ("create-admin", "", "", "FIRST_ADMIN_USERNAME"),
-            ("create-admin", "chief", "short", "FIRST_ADMIN_PASSWORD"),
-            ("create-admin", "a b", "a-good-password", "FIRST_ADMIN_USERNAME"),
-            ("create-admin", "chief", "a-good-password", "DATABASE_URL is not set"),
+            ("create-admin", "chief", "", "FIRST_ADMIN_PASSWORD"),
+            ("create-admin", "a b", PASSWORD, "FIRST_ADMIN_USERNAME"),
+            ("create-admin", "chief", PASSWORD, "DATABASE_URL is not set"),
             ("migrate", "", "", "migrate: DATABASE_URL is not set"),
         ],
     )
@@ -91,7 +92,29 @@ class TestCreateAdmin:
         said = capsys.readouterr().err
         assert says in said
         assert said.count("\n") == 1
-        assert "short" not in said
+
+    @pytest.mark.parametrize(
+        ("more", "says"),
+        [
+            ({}, "create-admin: FIRST_ADMIN_PASSWORD: The password is too easy to guess. "),
+            (
+                {"APP_ENV": "production", "SECRET_KEY": "0123456789abcdef" * 4, "ALLOW_PASSWORDLESS_BROKER": "true"},
+                "configuration: APP_ENV=production refuses this FIRST_ADMIN_PASSWORD. ",
+            ),
+        ],
+    )
+    def test_a_weak_password_is_one_line_that_does_not_show_it(
+        self, client: httpx.Client, capsys: pytest.CaptureFixture[str], more: dict[str, str], says: str
+    ) -> None:
+        named = {"FIRST_ADMIN_USERNAME": "chief", "FIRST_ADMIN_PASSWORD": "passwordpassword"}
+        url = get_settings().database_url
+        assert url is not None
+        with settings({"DATABASE_URL": url.get_secret_value(), **named, **more}):
+            assert main(["create-admin"]) == 1
+        said = capsys.readouterr()
+        assert said.err.startswith(says)
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert "passwordpassword" not in said.err
 
     @pytest.mark.parametrize("name", ["create-admin", "migrate", "check"])
     def test_a_refused_setting_is_one_line_before_anything_starts(self, name: str) -> None:

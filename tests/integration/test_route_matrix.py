@@ -22,6 +22,7 @@ from app.db.session import SessionLocal
 from app.main import create_app
 from tests.support import accounts
 from tests.support.accounts import API, PASSWORD, bearer
+from tests.support.second_factors import begin
 from tests.support.services import Services
 from tests.support.task_client import BODY, shared_client
 
@@ -51,12 +52,16 @@ MATRIX = """
     GET    /api/v1/users/me                       401  200  200  200  any
     PATCH  /api/v1/users/me                       401  200  200  200  login
     PUT    /api/v1/users/me/password              401  204  204  204  login
+    POST   /api/v1/users/me/totp                  401  201  201  201  login
+    POST   /api/v1/users/me/totp/confirm          401  404  404  404  login
+    DELETE /api/v1/users/me/totp                  401  404  404  404  login
     GET    /api/v1/users/me/webhook-secret        401  409  409  409  login
     GET    /api/v1/users/                         401  403  403  200  admin
     POST   /api/v1/users/                         401  403  403  201  admin
     GET    /api/v1/users/{user_id}                401  403  403  200  admin
     PATCH  /api/v1/users/{user_id}                401  403  403  200  admin
     DELETE /api/v1/users/{user_id}                401  403  403  204  admin
+    DELETE /api/v1/users/{user_id}/totp           401  403  403  204  admin
 
     POST   /api/v1/tasks/                         401  201  201  201  tasks:write
     POST   /api/v1/tasks/batch                    401  201  201  201  tasks:write
@@ -133,8 +138,11 @@ class World:
         logins = self.http.get(f"{API}/auth/sessions", headers=bearer(self.login("owner")["access_token"])).json()
         return str(next(each["id"] for each in logins if each["current"]))
 
-    def user_id(self, _route: str) -> str:
-        answer = self.call("admin", "POST", f"{API}/users/", json=self.somebody_new())
+    def user_id(self, route: str) -> str:
+        body = self.somebody_new()
+        answer = self.call("admin", "POST", f"{API}/users/", json=body)
+        if route.endswith("/totp"):
+            begin(self.http, accounts.login(self.http, body["username"])["access_token"])
         return str(answer.json()["id"])
 
     @staticmethod
@@ -152,6 +160,9 @@ class World:
             "POST /api/v1/auth/api-keys": lambda: {"json": {"name": "another", "scopes": ["tasks:read"]}},
             "PATCH /api/v1/users/me": lambda: {"json": {}},
             "PUT /api/v1/users/me/password": lambda: {"json": {"current_password": PASSWORD, "new_password": PASSWORD}},
+            "POST /api/v1/users/me/totp": lambda: {"json": {"current_password": PASSWORD}},
+            "POST /api/v1/users/me/totp/confirm": lambda: self.without_second_factors(otp="000000"),
+            "DELETE /api/v1/users/me/totp": lambda: self.without_second_factors(otp="0", current_password=PASSWORD),
             "POST /api/v1/users/": lambda: {"json": self.somebody_new()},
             "PATCH /api/v1/users/{user_id}": lambda: {"json": {}},
             "POST /api/v1/tasks/": lambda: {"json": A_TASK},
@@ -159,6 +170,13 @@ class World:
             "PATCH /api/v1/tasks/{task_id}": lambda: {"json": {"name": "changed"}},
         }
         return sent.get(route, dict)()
+
+    @staticmethod
+    def without_second_factors(**body: str) -> dict[str, Any]:
+        """Such a call ends before it changes anything: whoever had a second factor could not log in again here."""
+        with SessionLocal.begin() as db:
+            db.execute(text("DELETE FROM second_factors"))
+        return {"json": body}
 
     def somebody_new(self) -> dict[str, Any]:
         name = f"new{next(self._numbers)}"

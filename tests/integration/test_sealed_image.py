@@ -22,7 +22,7 @@ from tests.support.stack import Part, Stack
 from tests.support.waiting import wait_for
 
 SERVICES: dict[str, Any] = containers.compose()["services"]
-ADMIN_PASSWORD = "correct horse battery staple 42"
+ADMIN_PASSWORD = accounts.PASSWORD
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts and namespaces of Linux")
 

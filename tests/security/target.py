@@ -77,6 +77,10 @@ class Target:
                     answer += piece
         return answer
 
+    def new_account(self, name: str) -> Account:
+        """A further account, for a check that leaves it changed."""
+        return _account(self.leftovers, name)
+
     def login(self, account: Account) -> dict[str, Any]:
         """Another login of this account."""
         return self.leftovers.log_in(Credentials(account.username, account.password))

@@ -8,6 +8,7 @@ import httpx
 
 API = "/api/v1"
 PASSWORD = "correct horse battery staple 42"
+OTHER_PASSWORD = "another good long password"
 _numbers = itertools.count(1)
 
 Promote = Callable[[str], None]

@@ -6,6 +6,7 @@ from uuid import uuid4
 import httpx
 
 from tests.support.accounts import API, PASSWORD, bearer, login, register
+from tests.support.second_factors import present_code
 from tests.support.stack import Stack
 
 LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
@@ -14,10 +15,11 @@ LATER = TASK | {"delay_seconds": 3600}
 SETTINGS = {"WEBHOOK_SECRET": "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0ISE="}
 CODES = {
     *("bad_request", "method_not_allowed", "body_too_large", "headers_too_large", "not_found"),
-    *("not_authenticated", "invalid_token", "invalid_credentials"),
-    *("admin_only", "insufficient_scope", "login_only", "wrong_password"),
-    *("task_not_found", "user_not_found", "session_not_found", "api_key_not_found"),
+    *("not_authenticated", "invalid_token", "invalid_credentials", "second_factor_required"),
+    *("admin_only", "insufficient_scope", "login_only", "wrong_password", "wrong_otp"),
+    *("task_not_found", "user_not_found", "session_not_found", "api_key_not_found", "second_factor_not_found"),
     *("invalid_transition", "task_active", "user_exists", "user_has_tasks", "last_admin", "precondition_failed"),
+    *("second_factor_set",),
     *("validation_error", "unknown_task", "invalid_arguments", "invalid_cursor", "weak_password"),
     *("idempotency_key_reused", "idempotent_task_deleted"),
 }
@@ -33,6 +35,7 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     _task_errors(http, mine)
     _users(boss)
     _credentials(mine, user)
+    _second_factor(boss, mine, user)
     _logins(http, mine)
     boss("GET", "/audit")
 
@@ -125,6 +128,23 @@ def _credentials(mine: _Caller, user: dict[str, Any]) -> None:
     mine("PATCH", "/users/me", json={"email": f"{user['username']}@example.org"})
     mine("GET", "/users/me/webhook-secret")
     mine("GET", "/users/")
+
+
+def _second_factor(boss: _Caller, mine: _Caller, user: dict[str, Any]) -> None:
+    begun = {"current_password": PASSWORD}
+    mine("DELETE", "/users/me/totp", json=begun | {"otp": "000000"})
+    secret = mine("POST", "/users/me/totp", json=begun).json()["secret"]
+    for otp in ("x", present_code(secret)):
+        codes = mine("POST", "/users/me/totp/confirm", json={"otp": otp}).json().get("recovery_codes")
+    mine("POST", "/users/me/totp", json=begun)
+    form = {"username": mine.username, "password": PASSWORD}
+    for otp in ("", codes[0]):
+        mine.http.post(f"{API}/auth/login", data=form | {"otp": otp})
+    for otp in ("x", codes[1]):
+        mine("DELETE", "/users/me/totp", json=begun | {"otp": otp})
+    mine("POST", "/users/me/totp", json=begun)
+    boss("DELETE", f"/users/{user['id']}/totp")
+    mine.tokens = login(mine.http, mine.username)
 
 
 def _logins(http: httpx.Client, mine: _Caller) -> None:

@@ -96,9 +96,9 @@ class TestWhatIsLoaded:
         never = {*SCIENCE, *LISTS, "jose", "passlib", "argon2", "httpx", "fastapi", "alembic"}
         assert never & loaded_by(WORKER_START) == set()
 
-    def test_what_common_passwords_were_read_from_is_not_kept(self) -> None:
-        """Ten megabytes more, in every process in which a password was ever set."""
-        program = "from app.core.common_passwords import is_common; assert is_common('password')"
+    def test_the_word_lists_of_passwords_are_loaded_in_no_process_that_sets_one(self) -> None:
+        """Fourteen megabytes more, in every process in which a password was ever set."""
+        program = "from app.core.password_strength import weakness; assert weakness('passwordpassword', [])"
         assert set(LISTS) & loaded_by(program) == set()
 
 

@@ -24,13 +24,13 @@ KeyId = Annotated[UUID, Path(description="The key's id.", examples=["019a1f3c-7b
     response_model=ApiKeyCreated,
     status_code=status.HTTP_201_CREATED,
     response_description="The new key, which only this answer shows",
-    responses=problems(401, LoginOnly, AdminOnly, ApiKeyLimit),
+    responses=problems(401, LoginOnly, AdminOnly, ApiKeyLimit, 429),
 )
 def create_api_key(db: SessionDep, user: LoginUser, body: ApiKeyCreate) -> ApiKeyCreated:
     """Create an API key for a program. Store it now: the service keeps a digest and cannot show the key again.
 
     The key works until it expires or is revoked. Logouts and password changes do not end it. Its rights never exceed
-    your own rights at the time of a request.
+    your own rights at the time of a request. Too many new keys: 429.
     """
     made = api_key_service.create_key(db, user.id, body.name, body.scopes, body.expires_at)
     return ApiKeyCreated.of(made.row, made.key)

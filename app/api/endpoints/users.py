@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import Path, Request, Response, status
 
-from app.api.deps import AdminUser, CurrentUser, LoginUser, SessionDep
+from app.api.deps import AdminUser, ClientAddress, CurrentUser, LoginUser, PasswordTurn, SessionDep
 from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
 from app.api.http.problems import problems
 from app.api.http.router import SlashRouter
@@ -37,11 +37,14 @@ def get_me(db: SessionDep, user: CurrentUser) -> UserRow:
 
 
 @router.patch(
-    "/me", response_model=User, response_description="The changed user", responses=problems(401, LoginOnly, UserExists)
+    "/me",
+    response_model=User,
+    response_description="The changed user",
+    responses=problems(401, LoginOnly, UserExists, 429),
 )
-def update_me(db: SessionDep, user: LoginUser, body: ProfileUpdate) -> UserRow:
-    """Change your username or e-mail address. Omitted fields keep their values."""
-    return user_service.update_user(db, user.id, body.model_dump(exclude_unset=True))
+def update_me(db: SessionDep, user: LoginUser, body: ProfileUpdate, address: ClientAddress) -> UserRow:
+    """Change your username or e-mail address. Omitted fields keep their values. Too many changes: 429."""
+    return user_service.update_profile(db, user.id, body.model_dump(exclude_unset=True), address)
 
 
 @router.put(
@@ -50,7 +53,7 @@ def update_me(db: SessionDep, user: LoginUser, body: ProfileUpdate) -> UserRow:
     response_description="The password has changed; log in again",
     responses=problems(401, LoginOnly, WrongPassword, WeakPassword, 429),
 )
-def change_my_password(db: SessionDep, user: LoginUser, body: PasswordChange) -> None:
+def change_my_password(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: PasswordChange) -> None:
     """Change your password. All your logins end, including this one. Your API keys end only if you ask for it."""
     user_service.change_password(
         db, user.id, body.current_password, body.new_password, revoke_api_keys=body.revoke_api_keys
@@ -85,7 +88,7 @@ def list_users(
     response_description="The new user",
     responses=problems(401, AdminOnly, InsufficientScope, UserExists, WeakPassword),
 )
-def create_user(db: SessionDep, _admin: AdminUser, body: UserCreate) -> UserRow:
+def create_user(db: SessionDep, _admin: AdminUser, _turn: PasswordTurn, body: UserCreate) -> UserRow:
     """Create a user of any role. This works while registration is closed too. Administrators only."""
     return user_service.create_user(db, **body.model_dump())
 

@@ -18,7 +18,7 @@ from app.api.http.middleware import route_template
 from app.core.metrics import count_unrecorded_denial
 from app.db.outage import first_line
 from app.db.session import SessionLocal
-from app.errors import Forbidden, ServiceError, TooManyDeeds, WrongPassword
+from app.errors import Forbidden, ServiceError, TooManyDeeds, WrongOneTimeCode, WrongPassword
 from app.services.audit.audit_service import audit_service
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ class Answer(NamedTuple):
 
 def answer_to(request: Request, error: ServiceError) -> Answer:
     """Return the error, or in place of a denial beyond the caller's limit TooManyDeeds; and the record of either."""
-    denied = isinstance(error, Forbidden) and not isinstance(error, WrongPassword)  # `auth_service` records those
+    # Wrong passwords and codes are recorded where they are counted.
+    denied = isinstance(error, Forbidden) and not isinstance(error, WrongPassword | WrongOneTimeCode)
     if denied:
         try:
             audit_service.count_denial()

@@ -34,7 +34,8 @@ engine SQL outside of this package. What stands here, and why:
     task_time_counts        counts within a time of creation, read from an index of ids
     new_tasks               inserting tasks: all rows as one JSON parameter (json_to_recordset), RETURNING
     idempotency             an advisory lock of the transaction, ON CONFLICT with a condition
-    logins                  row locks, RETURNING, ON CONFLICT, arrays as parameters
+    logins                  row locks, RETURNING, arrays as parameters
+    throttle                counts that are inserted and locked in one statement: ON CONFLICT, RETURNING
     api_keys                row locks that spare foreign keys, RETURNING, arrays as parameters
     roles                   the privileges of the role that runs the service
     users                   row locks, RETURNING, ON CONFLICT

@@ -1,17 +1,17 @@
-"""Logins: locking (FOR SHARE, SKIP LOCKED), RETURNING, arrays as parameters, ON CONFLICT."""
+"""Logins: locking (FOR SHARE, SKIP LOCKED), RETURNING, arrays as parameters."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Uuid, any_, bindparam, case, delete, select, update
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy import Connection, Row, Uuid, any_, bindparam, delete, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.postgresql.batches import batch
-from app.models.login import LOGIN_STANDS, SESSION_OPEN, LoginFailures, LoginSession, RefreshToken
+from app.models.login import LOGIN_STANDS, SESSION_OPEN, LoginSession, RefreshToken
 from app.models.user import User
 
 
@@ -69,23 +69,6 @@ def revoke_open_sessions(
     return list(db.scalars(sessions.values(revoked_at=NOW, revoked_why=why).returning(LoginSession.id)))
 
 
-def count_failures(db: Session, keys: Collection[str], window_seconds: int) -> dict[str, int]:
-    """Count one failure for each key, in a new window where the old one is over. Returns the number for each key.
-
-    The keys are sorted, so that two calls never deadlock.
-    """
-    statement = insert(LoginFailures).values([{"key": key, "failures": 1} for key in sorted(keys)])
-    over = LoginFailures.window_started_at < NOW - timedelta(seconds=window_seconds)
-    counted = statement.on_conflict_do_update(
-        index_elements=[LoginFailures.key],
-        set_={
-            "failures": case((over, 1), else_=LoginFailures.failures + 1),
-            "window_started_at": case((over, NOW), else_=LoginFailures.window_started_at),
-        },
-    ).returning(LoginFailures.key, LoginFailures.failures)
-    return {row.key: row.failures for row in db.execute(counted)}
-
-
 def delete_ended_sessions(db: Session, older_than: timedelta, limit: int) -> int:
     """Delete a batch of logins that ended so long ago, with their refresh tokens. Returns how many.
 
@@ -93,10 +76,3 @@ def delete_ended_sessions(db: Session, older_than: timedelta, limit: int) -> int
     """
     ids = batch(select(LoginSession.id).where(LoginSession.expires_at < STATEMENT_TIME - older_than), limit)
     return len(db.execute(delete(LoginSession).where(LoginSession.id.in_(ids)).returning(LoginSession.id)).all())
-
-
-def delete_old_failures(db: Session, window_seconds: int, limit: int) -> int:
-    """Delete a batch of counts whose window is over. Returns how many."""
-    over = LoginFailures.window_started_at < STATEMENT_TIME - timedelta(seconds=window_seconds)
-    keys = batch(select(LoginFailures.key).where(over), limit)
-    return len(db.execute(delete(LoginFailures).where(LoginFailures.key.in_(keys)).returning(LoginFailures.key)).all())

@@ -13,7 +13,7 @@ from app.db.postgresql.schema import counts, first_counts, grants
 from app.db.postgresql.schema.sizes import ENDED_TASKS, task_bytes
 
 revision: str = "0004"
-down_revision: str | None = "0006"
+down_revision: str | None = "0003"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -17,6 +17,7 @@ from app.models.api_key import ApiKey, Scope
 from app.models.audit import AuditEvent
 from app.models.user import Role
 from app.services.accounts import api_key_queries as queries
+from app.services.accounts.login_throttle import count_deed
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 
@@ -42,14 +43,16 @@ class ApiKeyService:
         *,
         commit: bool = True,
     ) -> NewApiKey:
-        """Create a key of this user. Raises InvalidInput, AdminOnly, ApiKeyLimit, UserNotFound."""
+        """Create a key of this user. Raises InvalidInput, AdminOnly, ApiKeyLimit, TooManyRequests, UserNotFound."""
         key = new_api_key()
         with transaction(db, commit=commit):
             role = api_keys.lock_owner(db, user_id)
             self._check(db, role, scopes, expires_at)
-            limit = get_settings().api_keys_per_user
+            settings = get_settings()
+            limit = settings.api_keys_per_user
             if queries.count_live(db, user_id) >= limit:
                 raise ApiKeyLimit(f"You have {limit} working API keys: revoke one first")
+            count_deed(db, settings, "new API keys", {str(user_id): settings.account_changes_per_user})
             row = ApiKey(
                 user_id=user_id,
                 name=name,

@@ -13,7 +13,6 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
-from app.core.network_addresses import address_block
 from app.core.origin import Actor
 from app.core.security import (
     access_token_life,
@@ -22,14 +21,23 @@ from app.core.security import (
     refresh_token_digest,
     verify_password,
 )
-from app.db.postgresql import api_keys, logins
+from app.db.postgresql import api_keys, logins, throttle
 from app.db.session import transaction
-from app.errors import AdminOnly, InsufficientScope, InvalidCredentials, InvalidToken, LoginOnly, TooManyRequests
+from app.errors import (
+    AdminOnly,
+    InsufficientScope,
+    InvalidCredentials,
+    InvalidToken,
+    LoginOnly,
+    SecondFactorRequired,
+)
 from app.models.api_key import ALL_SCOPES, Scope
 from app.models.audit import AuditEvent
 from app.models.user import Role
 from app.services.accounts import login_queries as queries
+from app.services.accounts import login_throttle
 from app.services.accounts.api_key_queries import LiveKey
+from app.services.accounts.second_factor import Factor, check_code
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 
@@ -107,45 +115,51 @@ class PurgedLogins:
     """The rows that one call of `purge_expired_logins` deleted. All zero: nothing is left to delete."""
 
     sessions: int
-    failures: int
+    counts: int
+    blocks: int
     api_keys: int
 
 
 class AuthService:
     """Authenticates users and manages their logins. Each public method states its transactions."""
 
-    def login(self, db: Session, login: str, password: str, address: str) -> Tokens:
-        """Create a login for a username or an e-mail address. Raises InvalidCredentials, TooManyRequests.
+    def login(self, db: Session, login: str, password: str, address: str, otp: str = "") -> Tokens:
+        """Create a login for a username or an e-mail address.
+
+        Raises InvalidCredentials, SecondFactorRequired, TooManyRequests.
 
         Uses two transactions, because Argon2 runs between them: no lock and no connection is held meanwhile. The second
-        checks the limits again, so that parallel guesses cannot exceed the limit.
+        checks the limits again, so that parallel guesses cannot exceed them.
         """
         settings = get_settings()
-        window = settings.login_window_seconds
         with transaction(db):
             found = queries.find_credentials(db, _without_nul(login))
-            keys = _failure_keys(settings, login, found, address)
-            _check_limits(db, keys, window)
+            attempt = login_throttle.login_attempt(db, settings, login, found.user_id if found else None, address)
+            attempt.check(db)
         is_correct, renewed = verify_password(password[:_MAX_PASSWORD], found.password_hash if found else None)
-        tokens = None
+        tokens, factor = None, Factor.NOT_SET
         with transaction(db):
-            _check_limits(db, keys, window)
             if found is not None and is_correct and len(password) <= _MAX_PASSWORD:
-                tokens = self._open_session(db, found, renewed, settings.refresh_token_days)
-            if tokens is None:
-                account = Subject.user(found.user_id) if found else Subject.unknown_login(login, settings.signing_key)
-                why = _failure_reason(found, is_correct=is_correct)
-                _count_failure(db, keys, [account, Subject.address(address)], why, window)
+                tokens, factor = self._open_session(db, found, renewed, otp, settings)
+            if found is not None and tokens is not None:
+                attempt.succeed(db)
+                login_throttle.remember_block(db, settings, found.user_id, address)
+            elif factor is Factor.MISSING:  # how a client learns that a code is needed
+                attempt.leave_open(db)
             else:
-                queries.forget_failures(db, next(iter(keys)))
+                attempt.fail(db, _failure_reason(found, factor, is_correct=is_correct))
         if tokens is None:
-            raise InvalidCredentials
+            raise InvalidCredentials if factor is Factor.NOT_SET else SecondFactorRequired
         return tokens
 
     def refresh(self, db: Session, refresh_token: str) -> Tokens:
-        """Return a new pair of tokens for an unused refresh token. Raises InvalidToken. A used token ends its login."""
+        """Return a new pair of tokens for an unused refresh token. A used token ends its login.
+
+        Raises InvalidToken, and TooManyRequests, which leaves the token unused.
+        """
+        settings = get_settings()
         with transaction(db):
-            tokens = self._rotate(db, refresh_token_digest(refresh_token))
+            tokens = self._rotate(db, refresh_token_digest(refresh_token), settings)
         # Raised after the commit, so that the revocation caused by a replay persists.
         if tokens is None:
             raise InvalidToken
@@ -161,50 +175,37 @@ class AuthService:
                 audit.record(db, AuditEvent.LOGOUT, Subject.user(user_id), session=str(user.session_id))
 
     def purge_expired_logins(self, db: Session) -> PurgedLogins:
-        """Delete a batch of logins and keys that ended LOGIN_RETENTION_DAYS ago, and of expired failure counts."""
+        """Delete a batch of what is older than LOGIN_RETENTION_DAYS, and of counts that have no meaning any more.
+
+        Deletes ended logins, ended API keys, and address blocks from which an account has not signed in for so long.
+        """
         settings = get_settings()
+        retention = timedelta(days=settings.login_retention_days)
         with transaction(db):
             return PurgedLogins(
-                sessions=logins.delete_ended_sessions(db, timedelta(days=settings.login_retention_days), PURGE_BATCH),
-                failures=logins.delete_old_failures(db, settings.login_window_seconds, PURGE_BATCH),
-                api_keys=api_keys.delete_ended_keys(db, timedelta(days=settings.login_retention_days), PURGE_BATCH),
+                sessions=logins.delete_ended_sessions(db, retention, PURGE_BATCH),
+                counts=throttle.delete_old_counts(db, login_throttle.longest_memory(settings), PURGE_BATCH),
+                blocks=throttle.delete_old_blocks(db, retention, PURGE_BATCH),
+                api_keys=api_keys.delete_ended_keys(db, retention, PURGE_BATCH),
             )
 
     def check_password(self, db: Session, user_id: UUID, password: str) -> bool:
-        """Return whether this is the user's password, with the limits of a login.
+        """Return whether this is the user's password. For changes that ask for the password again.
 
-        For changes that ask for the password again.
+        Raises TooManyRequests after too many failures. They are counted apart from those of logins: who guesses at the
+        login must not keep the user from a change.
         """
-        settings = get_settings()
-        window = settings.login_window_seconds
-        key = queries.failure_key("account", str(user_id))
-        keys = {key: settings.login_attempts}
+        attempt = login_throttle.password_check(get_settings(), user_id)
         with transaction(db):
-            _check_limits(db, keys, window)
+            attempt.check(db)
             stored = queries.password_hash_of(db, user_id)
         is_correct, _ = verify_password(password, stored)
         with transaction(db):
-            _check_limits(db, keys, window)
             if is_correct:
-                queries.forget_failures(db, key)
+                attempt.succeed(db)
             else:
-                _count_failure(db, keys, [Subject.user(user_id)], "wrong password at its change", window)
+                attempt.fail(db, "wrong password at its change")
         return is_correct
-
-    def count_registration(self, db: Session, address: str) -> None:
-        """Count a registration from this address, because it hashes a password.
-
-        Raises TooManyRequests, and then counts nothing.
-
-        Counts first and checks then, so that concurrent registrations cannot exceed the limit.
-        """
-        settings = get_settings()
-        key = queries.failure_key("registration", address_block(address))
-        with transaction(db):
-            logins.count_failures(db, [key], settings.login_window_seconds)
-            wait = queries.wait_for(db, {key: settings.registrations_per_address + 1}, settings.login_window_seconds)
-            if wait is not None:
-                raise TooManyRequests("Too many registrations from this address: try again later", retry_after=wait)
 
     def note_use(self, db: Session, key: LiveKey) -> None:
         """Record that a key is used, at most once a minute, for its owner and the audit."""
@@ -214,19 +215,23 @@ class AuthService:
                 audit.record(db, AuditEvent.API_KEY_USED, Subject.api_key(key.id), actor=actor)
 
     def _open_session(
-        self, db: Session, user: queries.Credentials, renewed_hash: str | None, days: int
-    ) -> Tokens | None:
+        self, db: Session, user: queries.Credentials, renewed_hash: str | None, otp: str, settings: Settings
+    ) -> tuple[Tokens | None, Factor]:
         now = logins.lock_user_unchanged(db, user.user_id, user.password_hash, to_write=renewed_hash is not None)
         if now is None:
-            return None
+            return None, Factor.NOT_SET
+        actor = Actor(user.user_id, user.username)
+        # Under the lock: a second factor that is being set ends this login, or is seen here.
+        factor = check_code(db, settings.accepted_keys, actor, otp)
+        if factor not in {Factor.NOT_SET, Factor.PASSED}:
+            return None, factor
         if renewed_hash is not None:
             queries.store_password_hash(db, user.user_id, renewed_hash)
-        session = queries.add_session(db, user.user_id, now, days)
-        actor = Actor(user.user_id, user.username)
+        session = queries.add_session(db, user.user_id, now, settings.refresh_token_days)
         audit.record(db, AuditEvent.LOGIN_SUCCEEDED, Subject.user(user.user_id), actor=actor, session=str(session.id))
-        return self._issue(db, user.user_id, session.id, now, session.expires_at)
+        return self._issue(db, user.user_id, session.id, now, session.expires_at), factor
 
-    def _rotate(self, db: Session, digest: bytes) -> Tokens | None:
+    def _rotate(self, db: Session, digest: bytes, settings: Settings) -> Tokens | None:
         session_id = logins.use_refresh_token(db, digest)
         if session_id is None:
             replayed = queries.session_of_refresh_token(db, digest)
@@ -238,6 +243,7 @@ class AuthService:
         session = queries.live_session(db, session_id)
         if session is None:
             return None
+        login_throttle.count_deed(db, settings, "refreshes", {str(session_id): settings.logins_per_account})
         return self._issue(db, session.user_id, session_id, session.now, session.expires_at)
 
     def _issue(self, db: Session, user_id: UUID, session_id: UUID, now: datetime, until: datetime) -> Tokens:
@@ -251,46 +257,14 @@ class AuthService:
         )
 
 
-def _check_limits(db: Session, keys: dict[str, int], window_seconds: int) -> None:
-    wait = queries.wait_for(db, keys, window_seconds)
-    if wait is not None:
-        raise TooManyRequests("Too many failed attempts: wait before the next one", retry_after=wait)
-
-
-def _count_failure(
-    db: Session, keys: dict[str, int], subjects: list[Subject], reason: str, window_seconds: int
-) -> None:
-    """Count a failure for each key and record it in the audit. Record the limit too when a key reaches it.
-
-    `subjects` are the subjects of the keys. Refusals after the limit are not recorded, so that a flood of them
-    causes no flood of records.
-    """
-    counted = logins.count_failures(db, list(keys), window_seconds)
-    audit.record(db, AuditEvent.LOGIN_FAILED, subjects[0], why=reason)
-    for (key, limit), subject in zip(keys.items(), subjects, strict=True):
-        if counted[key] == limit:
-            audit.record(db, AuditEvent.LOGIN_THROTTLED, subject, failures=limit, window_seconds=window_seconds)
-
-
-def _failure_keys(settings: Settings, login: str, found: queries.Credentials | None, address: str) -> dict[str, int]:
-    """Return the failure count keys with their limits: the account's first, then the address's.
-
-    The account counts under its id, so that its name and e-mail address share one limit. An unknown name has a limit
-    too, so that throttling does not reveal which accounts exist.
-    """
-    account = str(found.user_id) if found else login.lower()
-    return {
-        queries.failure_key("account", account): settings.login_attempts,
-        queries.failure_key("address", address_block(address)): settings.login_attempts_per_address,
-    }
-
-
-def _failure_reason(found: queries.Credentials | None, *, is_correct: bool) -> str:
+def _failure_reason(found: queries.Credentials | None, factor: Factor, *, is_correct: bool) -> str:
     """Return why the login failed. Only for the audit: the caller must not learn it."""
     if found is None:
         return "unknown name"
     if not is_correct:
         return "wrong password"
+    if factor is Factor.WRONG:
+        return "wrong one-time code"
     return "changed meanwhile" if found.is_active else "inactive"
 
 

@@ -1,22 +1,21 @@
-"""Queries of logins: sessions, refresh tokens and failure counts. None of them commits.
+"""Queries of logins: credentials, sessions and refresh tokens. None of them commits.
 
 The database's clock decides about expiry. PostgreSQL-only statements are in `app/db/postgresql/logins.py`.
 """
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import Connection, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.core.email_addresses import spellings
 from app.core.security import AccessClaims
 from app.db.clock import NOW
 from app.db.postgresql import logins
-from app.models.login import LoginFailures, LoginSession, RefreshToken
+from app.models.login import LoginSession, RefreshToken
 from app.models.user import User
 
 
@@ -107,24 +106,3 @@ def revoke_sessions_of(db: Session, user_id: UUID, reason: str) -> None:
         .where(LoginSession.user_id == user_id, LoginSession.revoked_at.is_(None))
         .values(revoked_at=NOW, revoked_why=reason)
     )
-
-
-def failure_key(kind: str, name: str) -> str:
-    """Return the key of a failure count. Hashed, because users type passwords as names, and to bound its length."""
-    return f"{kind}:{hashlib.sha256(name.encode()).hexdigest()}"
-
-
-def wait_for(db: Session, limits: dict[str, int], window_seconds: int) -> int | None:
-    """Return the seconds until all of these keys may try again, or None if they may now."""
-    counted = select(LoginFailures.key, LoginFailures.failures, LoginFailures.window_started_at, NOW)
-    ages = {
-        key: (now - started_at).total_seconds()
-        for key, failures, started_at, now in db.execute(counted.where(LoginFailures.key.in_(limits)))
-        if failures >= limits[key]
-    }
-    waits = [max(1, window_seconds - int(age)) for age in ages.values() if age < window_seconds]
-    return max(waits) if waits else None
-
-
-def forget_failures(db: Session, key: str) -> None:
-    db.execute(delete(LoginFailures).where(LoginFailures.key == key))

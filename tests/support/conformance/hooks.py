@@ -13,7 +13,7 @@ import httpx
 import psycopg2
 import schemathesis
 
-from tests.support import accounts
+from tests.support import accounts, second_factors
 
 URL = os.environ["CONFORMANCE_URL"]
 DATABASE_URL = os.environ["CONFORMANCE_DATABASE_URL"]
@@ -28,6 +28,9 @@ ONE_KEY = {(method, "/api/v1/auth/api-keys/{key_id}") for method in ("GET", "DEL
 ONE_TASK = ("GET", "/api/v1/tasks/{task_id}/events")
 # As good as a second for every check, and nobody has the time.
 LONG_WAITS = {str(seconds) for seconds in range(2, 61)}
+# Each call is about a second factor of its own.
+CONFIRMS, REMOVES = ("POST", "/api/v1/users/me/totp/confirm"), ("DELETE", "/api/v1/users/me/totp")
+RESETS = ("DELETE", "/api/v1/users/{user_id}/totp")
 LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
 _turns = itertools.count()
 
@@ -61,6 +64,24 @@ def _key_of(authorization: str) -> str:
     body = {"name": "x", "scopes": ["tasks:read"]}
     with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
         return str(client.post("/api/v1/auth/api-keys", json=body).json().get("id", "unknown"))
+
+
+def _one_time_code(token: str, *, confirmed: bool) -> dict[str, str]:
+    """What the body takes to succeed, every second time."""
+    with httpx.Client(base_url=URL, timeout=30) as client:
+        if confirmed:
+            otp = second_factors.set_up(client, token)[1][0]
+        else:
+            otp = second_factors.present_code(second_factors.begin(client, token))
+    password = {"current_password": accounts.PASSWORD} if confirmed else {}
+    return {**password, "otp": otp} if next(_turns) % 2 else {}
+
+
+def _user_with_a_second_factor() -> str:
+    token = str(_new_login()[1]["access_token"])
+    with httpx.Client(base_url=URL, timeout=30) as client:
+        second_factors.begin(client, token)
+        return str(client.get("/api/v1/users/me", headers=accounts.bearer(token)).json()["id"])
 
 
 def _names(case: schemathesis.Case) -> tuple[str, str]:
@@ -119,6 +140,13 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         case.path_parameters["key_id"] = _key_of(case.headers["Authorization"])
     if _names(case) == ONE_TASK and "Authorization" in case.headers:
         case.path_parameters["task_id"] = _task_of(case.headers["Authorization"])
+    if _names(case) in {CONFIRMS, REMOVES} and "Authorization" in case.headers and isinstance(case.body, dict):
+        token = str(_new_login(ROLE)[1]["access_token"])
+        case.headers["Authorization"] = f"Bearer {token}"
+        case.body |= _one_time_code(token, confirmed=_names(case) == REMOVES)
+        return
+    if _names(case) == RESETS and next(_turns) % 2:
+        case.path_parameters["user_id"] = _user_with_a_second_factor()
     if isinstance(case.body, dict) and next(_turns) % 2:
         case.body |= _known(case)
 
@@ -127,10 +155,13 @@ def _known(case: schemathesis.Case) -> dict[str, str]:
     """Values for fields of this body."""
     match _names(case):
         case "PUT", "/api/v1/users/me/password":
+            return {"current_password": accounts.PASSWORD, "new_password": accounts.OTHER_PASSWORD}
+        case "POST", "/api/v1/users/me/totp":
             return {"current_password": accounts.PASSWORD}
         case "POST", "/api/v1/auth/login":
             return {"username": _new_login()[0], "password": accounts.PASSWORD}
         case "POST", "/api/v1/auth/refresh":
             return {"refresh_token": str(_new_login()[1]["refresh_token"])}
     fresh = f"conformance-{secrets.token_hex(6)}"
-    return {field: fresh + end for field, end in (("username", ""), ("email", "@example.com")) if field in case.body}
+    known = {"username": fresh, "email": f"{fresh}@example.com", "password": accounts.PASSWORD}
+    return {field: value for field, value in known.items() if field in case.body}

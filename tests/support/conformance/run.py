@@ -15,7 +15,9 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 ALL_PHASES = "examples,coverage,fuzzing,stateful"
 # Nobody may be throttled: every guess and every login comes from one address.
 # A stream ends at once here: schemathesis reads an answer to its end.
-SETTINGS = {"LOGIN_ATTEMPTS": "1000000", "LOGIN_ATTEMPTS_PER_ADDRESS": "1000000", "EVENTS_MAX_SECONDS": "0.05"}
+THROTTLES = ("LOGIN_ATTEMPTS", "LOGIN_ATTEMPTS_PER_ACCOUNT", "LOGIN_ATTEMPTS_PER_ADDRESS", "LOGINS_PER_ACCOUNT",
+             "LOGINS_PER_ADDRESS", "ACCOUNT_CHANGES_PER_USER")  # fmt: skip
+SETTINGS = {**dict.fromkeys(THROTTLES, "1000000"), "EVENTS_MAX_SECONDS": "0.05"}
 
 
 @dataclass(frozen=True)

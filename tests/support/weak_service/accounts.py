@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 from urllib.parse import parse_qs
 
+import pyotp
 from jose import JWTError, jwt
 
 from tests.support.weak_service.answers import Problem, Reply
@@ -17,7 +18,8 @@ from tests.support.weak_service.keys import Keys
 SHAPE = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 API = "/api/v1"
 ATTEMPTS = 10
-COMMON = {"password", "12345678", "qwertyuiop", "Password1", "iloveyou"}
+MIN_PASSWORD = 15
+GUESSED = re.compile(r"(\D+)\1+|\d+|qwerty.*")
 PUBLIC = ("id", "username", "email", "role")
 
 
@@ -79,6 +81,8 @@ class Accounts:
             return self._me(call)
         if path == "/users/me/password":
             return self._password(call)
+        if path.startswith("/users/me/totp"):
+            return self._totp(call, path)
         claims = self.weak == "claimed_role" and call.headers.get("X-Role") == "admin"
         if call.user["role"] != "admin" and not claims and self.weak != "user_administration":
             raise Problem(403, "admin_only")
@@ -95,15 +99,28 @@ class Accounts:
 
     def _password(self, call: Any) -> Reply:
         body = call.json()
-        if len(body["new_password"]) < 8 and self.weak != "short_password":
-            raise Problem(422, "validation_error")
-        easy = body["new_password"] in {*COMMON, self.users[call.user["sub"]]["username"]}
+        new, user = body["new_password"], self.users[call.user["sub"]]
+        if len(new) < MIN_PASSWORD and self.weak != "short_password":
+            raise Problem(422, "weak_password")
+        easy = GUESSED.fullmatch(new) or new.rstrip("1") in {user["username"].rstrip("1"), user["email"]}
         if easy and self.weak != "common_password":
             raise Problem(422, "weak_password")
-        known = body["current_password"] == self.users[call.user["sub"]]["password"]
+        known = body["current_password"] == user["password"]
         if not known and self.weak != "password_change_needs_the_old_one":
             raise Problem(403, "wrong_password")
         return Reply(204, None)
+
+    def _totp(self, call: Any, path: str) -> Reply:
+        user, body = self.users[call.user["sub"]], call.json()
+        if not path.endswith("/confirm"):
+            if body["current_password"] != user["password"]:
+                raise Problem(403, "wrong_password")
+            user["pending"] = pyotp.random_base32()
+            return Reply(201, {"secret": user["pending"], "uri": "otpauth://totp/x"})
+        if body["otp"] != pyotp.TOTP(user["pending"]).now():
+            raise Problem(403, "wrong_otp")
+        user["codes"] = {secrets.token_hex(15) for _ in range(10)}
+        return Reply(200, {"recovery_codes": [*user["codes"]]})
 
     # -- logins ------------------------------------------------------------------------------------------------------
 
@@ -123,6 +140,11 @@ class Accounts:
             self.failures[key] += 1
             told = "no_such_user" if user is None and self.weak == "same_answer_for_unknown_users" else "wrong"
             raise Problem(401, told)
+        if "codes" in user and self.weak != "second_factor":
+            otp = form.get("otp", [""])[0]
+            if otp not in user["codes"]:
+                raise Problem(401, "second_factor_required")
+            user["codes"].remove(otp)
         return self._tokens(user["id"], secrets.token_hex(8))
 
     def _tokens(self, user_id: str, sid: str) -> Reply:

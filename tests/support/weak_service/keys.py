@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support.weak_service.answers import Problem, Reply
 
-LOGIN_ONLY = re.compile(r"/auth/(api-keys|sessions)|/users/me/password")
+LOGIN_ONLY = re.compile(r"/auth/(api-keys|sessions)|/users/me/(password|totp)")
 
 
 class Keys:

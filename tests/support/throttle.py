@@ -1,0 +1,25 @@
+"""Time, as far as the throttle of logins knows it: what its table says, and what the application remembers of it."""
+
+from starlette.testclient import TestClient
+
+from tests.support.settings import sql
+
+
+def end_waits(client: TestClient) -> None:
+    """Let the waits of all throttled logins be over; what was counted stays."""
+    sql("UPDATE login_failures SET blocked_until = clock_timestamp()")
+    client.app_state["refusals"].clear()
+
+
+def end_windows(client: TestClient, seconds: float = 901) -> None:
+    """Let so much time pass for all that is counted; by default the longest wait is over then."""
+    sql(
+        "UPDATE login_failures SET window_started_at = window_started_at - make_interval(secs => :seconds)",
+        seconds=seconds,
+    )
+    client.app_state["refusals"].clear()
+
+
+def prolong_waits() -> None:
+    """Let the waits of all throttled logins last for another hour, whatever time a test takes."""
+    sql("UPDATE login_failures SET blocked_until = blocked_until + interval '1 hour'")
