@@ -19,9 +19,9 @@ from app.db.postgresql.roles import grant_to_service
 from app.db.session import SessionLocal, engine
 from app.errors import InvalidInput, ServiceError
 from app.messaging.loader import check_task_modules
-from app.services.audit.audit_service import audit_service
 from app.services.accounts.passwords import check_first_admin
 from app.services.accounts.totp_service import totp_service
+from app.services.audit.audit_service import audit_service
 from app.services.user_service import user_service
 
 P = ParamSpec("P")
