@@ -18,6 +18,7 @@ SHAPE = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 API = "/api/v1"
 ATTEMPTS = 10
 COMMON = {"password", "12345678", "qwertyuiop", "Password1", "iloveyou"}
+CHANGES = 50
 PUBLIC = ("id", "username", "email", "role")
 
 
@@ -31,6 +32,7 @@ class Accounts:
         self.refresh: dict[str, tuple[str, str]] = {}
         self.used: dict[str, str] = {}
         self.failures: Counter[str] = Counter()
+        self.changes: Counter[str] = Counter()
 
     def answer(self, call: Any) -> Reply | None:
         """None for a path of another part."""
@@ -88,8 +90,11 @@ class Accounts:
         user = self.users[call.user["sub"]]
         if call.method == "PATCH":
             body = call.json()
-            if self.weak != "own_role":
+            if not body.keys() <= {"email"} and self.weak != "own_role":
                 raise Problem(422, "validation_error")
+            self.changes[user["id"]] += 1
+            if self.changes[user["id"]] > CHANGES and self.weak != "probed_addresses":
+                raise Problem(429, "too_many_requests", retry_after=60)
             user.update(body)
         return Reply(200, self._shown(user))
 
@@ -100,6 +105,9 @@ class Accounts:
         easy = body["new_password"] in {*COMMON, self.users[call.user["sub"]]["username"]}
         if easy and self.weak != "common_password":
             raise Problem(422, "weak_password")
+        locked = self.failures[self.users[call.user["sub"]]["username"]] >= ATTEMPTS
+        if locked and self.weak == "guesses_and_the_users_password":
+            raise Problem(429, "too_many_requests", retry_after=60)
         known = body["current_password"] == self.users[call.user["sub"]]["password"]
         if not known and self.weak != "password_change_needs_the_old_one":
             raise Problem(403, "wrong_password")
