@@ -151,7 +151,7 @@ class SettingFields(BaseSettings):
         "proxy, name the proxy in FORWARDED_ALLOW_IPS, or all clients share its address.",
     )
     logins_per_account: int = Field(
-        100,
+        300,
         ge=1,
         description="Successful logins of one account within LOGIN_WINDOW_SECONDS before it answers 429; also "
         "refreshes of one login.",

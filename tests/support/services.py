@@ -135,8 +135,9 @@ def sqlalchemy_url(url: str) -> str:
 def environment(database_url: str, broker_url: str, **more: str) -> dict[str, str]:
     """The settings of a part under test: nothing of the developer's own, whatever `.env` or shell says."""
     named = {"DATABASE_URL": database_url, "CELERY_BROKER_URL": broker_url, "SECRET_KEY": SECRET_KEY}
-    # All users of a test come from one address.
-    return {**named, "APP_ENV": "development", "REGISTRATIONS_PER_ADDRESS": "100000", **more}
+    # All users of a test come from one address, and some log in for each request.
+    roomy = {"REGISTRATIONS_PER_ADDRESS": "100000", "LOGINS_PER_ACCOUNT": "100000", "LOGINS_PER_ADDRESS": "100000"}
+    return {**named, "APP_ENV": "development", **roomy, **more}
 
 
 def process_environment(settings: dict[str, str]) -> dict[str, str]:

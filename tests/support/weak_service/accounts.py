@@ -20,6 +20,7 @@ API = "/api/v1"
 ATTEMPTS = 10
 MIN_PASSWORD = 15
 GUESSED = re.compile(r"(\D+)\1+|\d+|qwerty.*")
+CHANGES = 50
 PUBLIC = ("id", "username", "email", "role")
 
 
@@ -33,6 +34,7 @@ class Accounts:
         self.refresh: dict[str, tuple[str, str]] = {}
         self.used: dict[str, str] = {}
         self.failures: Counter[str] = Counter()
+        self.changes: Counter[str] = Counter()
 
     def answer(self, call: Any) -> Reply | None:
         """None for a path of another part."""
@@ -92,8 +94,11 @@ class Accounts:
         user = self.users[call.user["sub"]]
         if call.method == "PATCH":
             body = call.json()
-            if self.weak != "own_role":
+            if not body.keys() <= {"email"} and self.weak != "own_role":
                 raise Problem(422, "validation_error")
+            self.changes[user["id"]] += 1
+            if self.changes[user["id"]] > CHANGES and self.weak != "probed_addresses":
+                raise Problem(429, "too_many_requests", retry_after=60)
             user.update(body)
         return Reply(200, self._shown(user))
 
@@ -105,6 +110,9 @@ class Accounts:
         easy = GUESSED.fullmatch(new) or new.rstrip("1") in {user["username"].rstrip("1"), user["email"]}
         if easy and self.weak != "common_password":
             raise Problem(422, "weak_password")
+        locked = self.failures[user["username"]] >= ATTEMPTS
+        if locked and self.weak == "guesses_and_the_users_password":
+            raise Problem(429, "too_many_requests", retry_after=60)
         known = body["current_password"] == user["password"]
         if not known and self.weak != "password_change_needs_the_old_one":
             raise Problem(403, "wrong_password")
