@@ -5,6 +5,7 @@ import pyotp
 from tests.security import tokens
 from tests.security.registry import AUTHENTICATION, REFUSED, check, expect, expect_status
 from tests.security.target import Target
+from tests.support.leftovers import API
 
 
 def _refused(target: Target, token: str, what: str) -> None:
@@ -34,6 +35,15 @@ def wrong_scheme(target: Target) -> None:
     for value in (target.alice.token, f"Basic {target.alice.token}", f"Token {target.alice.token}", "Bearer"):
         answer = target.ask("GET", "/users/me", headers={"Authorization": value})
         expect_status(answer, 401, f"Authorization: {value[:8]}…")
+
+
+@check(AUTHENTICATION)
+def repeated_authorization(target: Target) -> None:
+    """Two Authorization fields are answered 400: a proxy may check another one than the service obeys"""
+    good, other = f"Bearer {target.alice.token}", f"Bearer {target.mallory.token}"
+    for first, second in ((good, "Bearer x"), ("Bearer x", good), (good, other), (good, good)):
+        headers = [("Authorization", first), ("Authorization", second)]
+        expect_status(target.http.get(f"{API}/users/me", headers=headers), 400, "two Authorization fields")
 
 
 @check(AUTHENTICATION)

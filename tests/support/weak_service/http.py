@@ -99,6 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
         weak, parts = self.service_weak, urlsplit(self.path)
         if not HOST.fullmatch(self.headers.get("Host", "")) and weak != "malformed_hosts":
             raise Problem(400, "bad_request")
+        if len(self.headers.get_all("Authorization", [])) > 1 and weak != "repeated_authorization":
+            raise Problem(400, "bad_request")
         call = Call(
             self.command, unquote(parts.path), parse_qs(parts.query, keep_blank_values=True), self.headers,
             self._body(), weak,
