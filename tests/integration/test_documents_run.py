@@ -93,7 +93,7 @@ NO_COMMANDS = {
     "http": "what a receiver gets: test_outbound.py",
     "mermaid": "a diagram",
     "nginx": "needs nginx and a certificate",
-    "sql": "test_audit_roles.py",
+    "sql": "test_audit_roles.py, test_task_counts.py",
 }
 # Blocks that stand below no command.
 ALONE = {"architecture.md": "the map of folders", "operations.md": "a line of the log"}

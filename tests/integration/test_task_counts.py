@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from app.services.execution import attempts, rescue
 from app.services.execution.attempts import AttemptError, NextTry
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
+from tests.support.services import ROOT
 from tests.support.tasks import claim, new_task, new_user, task_in
 
 SCAN = text("SELECT status, count(*) FROM tasks WHERE task_type = 'test' GROUP BY status")
@@ -151,6 +153,20 @@ class TestBytes:
         )
         task_service.delete(db, task.id)
         assert self.stored(db, user) == 0
+
+    def test_the_query_of_the_document_shows_who_keeps_how_much(self, db: Session) -> None:
+        document = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+        (query,) = re.findall(r"^```sql\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+        small, large = new_user(db), new_user(db)
+        for user, size in ((small, 10), (large, 30_000)):
+            task_in(db, TaskStatus.REVOKED, user, kwargs={"param": "x" * size})
+            task_counts.fold(db)
+        task_in(db, TaskStatus.REVOKED, small)  # not folded
+        found = db.execute(text(query)).all()
+        assert [(name, size.split()[1]) for name, size in found] == [
+            (f"user-{large.hex}", "kB"),
+            (f"user-{small.hex}", "bytes"),
+        ]
 
     def test_every_way_to_end_an_attempt_counts_its_row(self, db: Session) -> None:
         user = new_user(db)
