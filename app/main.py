@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import get_scoped_user
 from app.api.endpoints import docs, operations
+from app.api.http.body_route import LARGE_BODIES, bound_bodies, large_body_limiter
 from app.api.http.cors import Cors
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
@@ -106,6 +107,7 @@ def create_app() -> FastAPI:
     app.include_router(operations.router)
     app.include_router(docs.root_router)
     app.include_router(docs.router)
+    bound_bodies(app.router.routes, settings)
     return app
 
 
@@ -128,7 +130,7 @@ async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str
             hint_sender().start()
             async with gate.looking(), running_watcher(settings) as watcher, _groups() as groups:
                 with _rarely_collected(), on_shutdown(watcher.close):
-                    yield {"watcher": watcher, SCHEMA_GATE: gate, **groups}
+                    yield {"watcher": watcher, SCHEMA_GATE: gate, LARGE_BODIES: large_body_limiter(), **groups}
         finally:
             await anyio.to_thread.run_sync(hint_sender().stop)
             await anyio.to_thread.run_sync(dispose_engine)

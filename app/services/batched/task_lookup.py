@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from anyio import to_thread
+
 from app.core.batcher import Batcher
+from app.core.json_text import SMALL_BYTES
 from app.db.session import group_engine
 from app.errors import TaskNotFound
 from app.schemas.task import TaskRead
@@ -22,7 +25,9 @@ class TaskLookup:
         row = await self.batcher.submit(task_id)
         if row is None or (owner is not None and row["user_id"] != owner):
             raise TaskNotFound
-        return TaskRead.model_validate(row)
+        if row["json_bytes"] <= SMALL_BYTES:
+            return TaskRead.model_validate(row)
+        return await to_thread.run_sync(TaskRead.model_validate, row)
 
     async def close(self) -> None:
         """Return when all accepted reads are done."""

@@ -1,0 +1,152 @@
+"""Routes that read a body: the token first, a limit for each route, and no long work in the event loop.
+
+The token's signature is checked before anything is read, and the token is authenticated before a large body is read. A
+large body is parsed and validated in a thread. Its number of JSON values is limited, because `json.loads` holds the
+interpreter's lock for the whole call: a long call would stop the event loop from any thread.
+"""
+
+import json
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
+
+from app.api.deps import authenticated, oauth2_scheme
+from app.api.http.body_limits import content_length, limited, refuse_length
+from app.core.config import Settings
+from app.core.json_text import SMALL_BYTES, has_more_values
+from app.errors import Unauthenticated
+from app.services.batched.authenticator import check_signature
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+# What most routes need: names, addresses and passwords, also if each character is an escape of six bytes.
+DEFAULT_BYTES = 16 * 1024
+MAX_VALUES = 100_000
+# The key in `request.state` of the limiter of the threads that parse large bodies.
+LARGE_BODIES = "large_bodies"
+
+_LIMIT = "body_limit"
+
+
+def body_limit(limit: Callable[[Settings], int]) -> Callable[[Endpoint], Endpoint]:
+    """Let this endpoint's bodies have up to `limit(settings)` bytes, and never more than MAX_BODY_BYTES."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        endpoint.__dict__[_LIMIT] = limit
+        return endpoint
+
+    return mark
+
+
+def bound_bodies(routes: Iterable[BaseRoute], settings: Settings) -> None:
+    """Set the limits of all routes that read a body.
+
+    Raises TypeError for a route that reads a body without limits, because its router has another route class.
+    """
+    for route in routes:
+        if not isinstance(route, APIRoute) or route.body_field is None:
+            continue
+        if not isinstance(route, BodyRoute):
+            raise TypeError(f"{route.path}: a route with a body needs route_class=BodyRoute")
+        wanted = route.endpoint.__dict__.get(_LIMIT, lambda _: DEFAULT_BYTES)
+        route.max_bytes = min(wanted(settings), settings.max_body_bytes)
+        route.max_values = settings.max_json_values
+
+
+def large_body_limiter() -> CapacityLimiter:
+    """Return the limiter of the threads that parse large bodies: one thread, which competes with the event loop."""
+    return CapacityLimiter(1)
+
+
+class BodyRoute(APIRoute):
+    """A route whose body is bounded before it is read. `bound_bodies` sets the limits."""
+
+    max_bytes = DEFAULT_BYTES
+    max_values = MAX_VALUES
+
+    def get_route_handler(self) -> Handler:
+        """Return FastAPI's handler, behind the checks of this route."""
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+        needs_token = _asks_for_token(self.dependant)
+
+        async def handle_bounded(request: Request) -> Response:
+            if needs_token:
+                await _check_token(request)
+            too_large = await refuse_length(request.scope, request.receive, self.max_bytes)
+            if too_large is not None:
+                raise too_large
+            bounded = _BoundedRequest(request, self)
+            try:
+                return await handle(bounded)
+            except RequestValidationError as error:
+                raise bounded.explained(error) from None
+
+        return handle_bounded
+
+
+class _BoundedRequest(Request):
+    """Reads no more than the route's limit, and parses and validates a large body in a thread."""
+
+    def __init__(self, request: Request, route: BodyRoute) -> None:
+        super().__init__(request.scope, limited(request.receive, route.max_bytes))
+        self._route = route
+        self._refused: list[Any] = []
+
+    async def json(self) -> Any:
+        """Return the JSON of the body, of a large one the validated model, which pydantic takes as it is.
+
+        Raises JSONDecodeError, and ValueError for what is no text and for numbers of too many digits.
+        """
+        body = await self.body()
+        if len(body) <= SMALL_BYTES:
+            return json.loads(body)
+        limiter = self.scope.get("state", {}).get(LARGE_BODIES)
+        return await to_thread.run_sync(partial(self._validated, body), limiter=limiter)
+
+    def explained(self, error: RequestValidationError) -> RequestValidationError:
+        """Return the error with the errors of the large body, which was validated before."""
+        if not self._refused:
+            return error
+        elsewhere = [each for each in error.errors() if each["loc"][0] != "body"]
+        return RequestValidationError([*elsewhere, *self._refused])
+
+    def _validated(self, body: bytes) -> Any:
+        """Return the model, or an object that pydantic refuses in its place, after FastAPI has checked the rights."""
+        most = self._route.max_values
+        if has_more_values(body, most):
+            message = f"The body has more than {most} JSON values"
+            self._refused = [{"type": "too_many_values", "loc": ("body",), "msg": message, "input": None}]
+            return object()
+        assert self._route.body_field is not None
+        model, errors = self._route.body_field.validate(json.loads(body), {}, loc=("body",))
+        self._refused = errors
+        return object() if errors else model
+
+
+async def _check_token(request: Request) -> None:
+    """Raise Unauthenticated or InvalidToken before the body is read.
+
+    A token's signature, or an API key's checksum, is checked without the database. Before a body that is large, or of
+    unknown length, the token is authenticated, too; after it once more, because reading may take long.
+    """
+    token = await oauth2_scheme(request)
+    if token is None:
+        raise Unauthenticated
+    check_signature(token)
+    length = content_length(request.scope)
+    if length is None or length > SMALL_BYTES:
+        await authenticated(request, token)
+
+
+def _asks_for_token(dependant: Dependant) -> bool:
+    return any(each.call is oauth2_scheme or _asks_for_token(each) for each in dependant.dependencies)
