@@ -9,7 +9,8 @@ from tests.report import coverage_data
 from tests.report.children import run_child
 from tests.report.model import ROOT, Case, SuiteResult
 
-NAMES = ("unit", "integration", "e2e", "faults")
+NAMES = ("unit", "integration", "e2e", "faults", "load")
+ALONE = ("load",)  # what else runs at that time would be measured with it
 NOTHING_COLLECTED = 5
 NO_SEPARATE_CACHE = ("-p", "no:cacheprovider")
 # Most tests wait for processes to start, to notice, to end. A file stays in one process: its fixtures are shared.
@@ -37,7 +38,7 @@ def run(name: str, reports: Path, options: Options) -> SuiteResult:
     selection = [
         *(["-k", options.keyword] if options.keyword else []),
         *(["--full"] if options.full else []),
-        *([*PARALLEL, str(options.jobs)] if options.jobs > 1 else []),
+        *([*PARALLEL, str(options.jobs)] if options.jobs > 1 and name not in ALONE else []),
     ]
     command = [sys.executable, *measured, "-m", "pytest", str(folder), "-q", f"--junitxml={xml}", *NO_SEPARATE_CACHE]
     return _result(name, xml, run_child([*command, *selection], {"PYTHONPATH": str(ROOT)}))

@@ -150,7 +150,7 @@ def test_settings_are_passed_to_what_needs_them() -> None:
     ] == []
 
 
-@pytest.mark.parametrize("suite", ["integration", "faults", "security"])
+@pytest.mark.parametrize("suite", ["integration", "faults", "load", "security"])
 def test_tests_on_real_services_use_no_private_names(suite: str) -> None:
     """Neither those of the app nor of what was made from it: such a test would fail at a change that no user notices."""
     found: list[tuple[str, int, str]] = []

@@ -49,7 +49,7 @@ from app.schemas.task import (
 from app.services.batched.authenticator import login_claims
 from app.services.batched.submitter import Submitter
 from app.services.task_service import task_service
-from app.services.tasks.idempotency import Accepted
+from app.services.tasks.idempotency import Accepted, AcceptedBatch
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
 
@@ -74,26 +74,21 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern="^[ -~]*$",
-        description="Makes it safe to repeat this request within 24 hours. The same key with the same body returns the "
-        "task of the first request. Choose a new value for each task, such as a random UUID, in printable ASCII.",
+        description="Makes it safe to repeat this request within 24 hours. The same key with the same body returns "
+        "what the first one created. Choose a new value for each request in printable ASCII, such as a random UUID.",
         examples=["0f8fad5b-d9cb-469f-a165-70867728950e"],
     ),
 ]
 
 _ETAG: dict[str, Any] = {"ETag": {"description": "The task's version, in quotes", "schema": {"type": "string"}}}
 _REPLAYED = "Idempotency-Replayed"
-_CREATED: dict[int | str, dict[str, Any]] = {
-    201: {
-        "headers": {
-            "Location": {"description": "The URL of the task", "schema": {"type": "string"}},
-            **_ETAG,
-            _REPLAYED: {
-                "description": "`true` if an earlier request with this key created the task. Otherwise absent",
-                "schema": {"type": "string", "const": "true"},
-            },
-        }
+_REPLAYED_HEADER: dict[str, Any] = {
+    _REPLAYED: {
+        "description": "`true` if an earlier request with this key was accepted. Otherwise absent",
+        "schema": {"type": "string", "const": "true"},
     }
 }
+_LOCATION: dict[str, Any] = {"Location": {"description": "The URL of the task", "schema": {"type": "string"}}}
 _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted)
 _QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions)
 
@@ -123,13 +118,13 @@ async def _create_fast(request: Request, scopes: Sequence[str]) -> Response | No
 
 
 def _created(request: Request, accepted: Accepted) -> Response:
-    headers = {
-        "Location": f"{request.scope['path'].rstrip('/')}/{accepted.task.id}",
-        "ETag": etag(accepted.task.version),
-    }
-    if accepted.replayed:
-        headers[_REPLAYED] = "true"
+    location = f"{request.scope['path'].rstrip('/')}/{accepted.task.id}"
+    headers = {"Location": location, "ETag": etag(accepted.task.version), **_replayed(accepted)}
     return rendered(accepted.task, status.HTTP_201_CREATED, headers)
+
+
+def _replayed(accepted: Accepted | AcceptedBatch) -> dict[str, str]:
+    return {_REPLAYED: "true"} if accepted.replayed else {}
 
 
 async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:
@@ -146,7 +141,7 @@ async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:
     response_model=TaskRead,
     response_description="The task is committed and will run",
     responses={
-        **_CREATED,
+        201: {"headers": {**_LOCATION, **_ETAG, **_REPLAYED_HEADER}},
         **problems(
             401, InsufficientScope, InvalidInput, UnknownTask, InvalidArguments, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS
         ),
@@ -174,16 +169,24 @@ async def create_task(
     status_code=status.HTTP_201_CREATED,
     response_model=TaskBatchRead,
     response_description="All tasks are committed and will run",
-    responses=problems(401, InsufficientScope, InvalidInput, UnknownTask, InvalidArguments, *_QUOTA_PROBLEMS),
+    responses={
+        201: {"headers": _REPLAYED_HEADER},
+        **problems(
+            401, InsufficientScope, InvalidInput, UnknownTask, InvalidArguments, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS
+        ),
+    },
 )
 @body_limit(lambda settings: settings.max_body_bytes)
-async def create_tasks(user: TaskWriter, submitter: SubmitterDep, body: TaskBatchCreate) -> Response:
+async def create_tasks(
+    user: TaskWriter, submitter: SubmitterDep, body: TaskBatchCreate, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Create up to 1,000 tasks in one transaction: all are accepted, or none.
 
     An error names the place of the refused field, such as `["body", "tasks", 3, "kwargs", "step"]`. Each task counts
-    against the quotas.
+    against the quotas. An `Idempotency-Key` makes it safe to repeat the request: the same tasks are answered.
     """
-    return rendered(TaskBatchRead(tasks=await submitter.submit_all(body.tasks, user.id)), status.HTTP_201_CREATED)
+    accepted = await submitter.submit_all(body.tasks, user.id, idempotency_key)
+    return rendered(TaskBatchRead(tasks=accepted.tasks), status.HTTP_201_CREATED, _replayed(accepted))
 
 
 @router.get(

@@ -22,7 +22,7 @@ from app.errors import InvalidInput, InvalidToken, QuotaExceeded
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.login_queries import LiveSession, live_sessions_of_tokens
 from app.services.tasks import task_creation
-from app.services.tasks.idempotency import Accepted, create_once
+from app.services.tasks.idempotency import Accepted, AcceptedBatch, create_batch_once, create_once
 from app.services.tasks.quotas import Load, Reservation, quotas
 from app.services.tasks.task_creation import NewTask
 
@@ -83,12 +83,14 @@ class Submitter:
         (row,) = await self.batcher.submit(_TokenRequest(claims, wanted))
         return Accepted(TaskRead.model_validate(row))
 
-    async def submit_all(self, wanted: Sequence[TaskCreate], user_id: UUID) -> list[TaskRead]:
+    async def submit_all(
+        self, wanted: Sequence[TaskCreate], user_id: UUID, idempotency_key: str | None = None
+    ) -> AcceptedBatch:
         """Return all committed tasks in the given order, or raise as `submit` and accept none.
 
         The location of an error names the index of its task.
         """
-        return await to_thread.run_sync(partial(_accept_all, wanted, user_id))
+        return await to_thread.run_sync(partial(_accept_all, wanted, user_id, idempotency_key))
 
     async def close(self) -> None:
         """Return when all accepted tasks are committed."""
@@ -100,12 +102,15 @@ def _accept_once(wanted: TaskCreate, user_id: UUID, key: str) -> Accepted:
         return create_once(db, wanted, user_id, key)
 
 
-def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID) -> list[TaskRead]:
-    request = _Request(user_id, [_row_of(at, task, user_id) for at, task in enumerate(wanted)])
-    (outcome,) = _accept([request])
+def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID, key: str | None) -> AcceptedBatch:
+    rows = [_row_of(at, task, user_id) for at, task in enumerate(wanted)]
+    if key is not None:
+        with SessionLocal() as db:
+            return create_batch_once(db, wanted, rows, user_id, key)
+    (outcome,) = _accept([_Request(user_id, rows)])
     if isinstance(outcome, Exception):
         raise outcome
-    return [TaskRead.model_validate(row) for row in outcome]
+    return AcceptedBatch([TaskRead.model_validate(row) for row in outcome])
 
 
 def _row_of(at: int, task: TaskCreate, user_id: UUID) -> NewTask:

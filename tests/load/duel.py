@@ -1,0 +1,141 @@
+"""Measures the modest client without and with the greedy client, by turns."""
+
+import asyncio
+import math
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Any
+
+from tests.load.greedy import Behaviour, Side, greedy_client
+from tests.performance.processes import memory
+from tests.performance.wire import Connection, Request
+from tests.support.accounts import API
+from tests.support.loopback import loopback
+from tests.support.stack import Stack
+from tests.support.tasks import LONG_RUNNING
+
+# A machine that others use disturbs single rounds: only a ratio that stays beyond the bound is believed.
+ROUNDS = 3
+MOST_ROUNDS = 7
+SECONDS = 2.5
+PACE_SECONDS = 0.01
+SAMPLE_SECONDS = 0.05
+PERCENTILE = 0.99
+# What the modest client feels may be so many times what it feels without the greedy one.
+BOUND = 3.0
+
+
+@dataclass
+class Comparison:
+    """Latencies in seconds. `taken` is what the greedy client counted; `peak_mib` the API process's memory beside it."""
+
+    quiet: list[float] = field(default_factory=list)
+    beside: list[float] = field(default_factory=list)
+    taken: Counter[str] = field(default_factory=Counter)
+    base_mib: float = 0.0
+    peak_mib: float = 0.0
+
+    @property
+    def ratio(self) -> float:
+        """The median over the rounds of p99 with over p99 without the greedy client."""
+        return statistics.median(with_ / without for with_, without in zip(self.beside, self.quiet, strict=True))
+
+    @property
+    def rounds(self) -> int:
+        return len(self.quiet)
+
+    def __str__(self) -> str:
+        spans = ", ".join(
+            f"{1000 * without:.1f} → {1000 * with_:.1f} ms"
+            for without, with_ in zip(self.quiet, self.beside, strict=True)
+        )
+        taken = ", ".join(f"{what}: {number}" for what, number in sorted(self.taken.items()))
+        return (
+            f"p99 × {self.ratio:.2f} ({spans}); memory {self.base_mib:.0f} → {self.peak_mib:.0f} MiB; greedy: {taken}"
+        )
+
+
+class Duel:
+    """One API process and two users of it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.greedy = stack.api(stack.make_user()[1])
+        self.modest = stack.api(stack.make_user()[1])
+        self.address = loopback(stack.url)
+        self.pid = stack.server().pid
+
+    def token(self, *, greedy: bool) -> str:
+        client = self.greedy if greedy else self.modest
+        return client.headers["Authorization"].removeprefix("Bearer ")
+
+    def modest_get(self) -> Request:
+        """A task of the modest user, asked for by its id."""
+        body = {"name": "modest", "task_type": "load", "celery_task_name": LONG_RUNNING, "args": [1]}
+        answer = self.modest.post(f"{API}/tasks/", json=body)
+        assert answer.status_code == 201, answer.text
+        return self.modest_request("GET", f"{API}/tasks/{answer.json()['id']}")
+
+    def modest_request(self, method: str, path: str, body: bytes = b"") -> Request:
+        return Request(method, path, body, token=self.token(greedy=False))
+
+    def compare(self, behave: Behaviour, request: Request, **given: Any) -> Comparison:
+        """Both clients by turns; `given` is handed to the behaviour. Each answer to the modest client must be a 2xx."""
+        seen = Comparison(base_mib=memory(self.pid)["rss"])
+        self._percentile(request)  # warm
+        while seen.rounds < ROUNDS or (seen.ratio > BOUND and seen.rounds < MOST_ROUNDS):
+            seen.quiet.append(self._percentile(request))
+            side = Side(self.address, self.token(greedy=True), given)
+            with greedy_client(behave, side) as taken, self._peak(seen):
+                self._percentile(request, SECONDS / 2)  # until the greedy client is at it
+                seen.beside.append(self._percentile(request))
+            seen.taken += taken
+        return seen
+
+    def _percentile(self, request: Request, seconds: float = SECONDS) -> float:
+        latencies = sorted(asyncio.run(_ask_steadily(self.stack, request, seconds)))
+        return latencies[math.ceil(PERCENTILE * len(latencies)) - 1]
+
+    @contextmanager
+    def _peak(self, seen: Comparison) -> Iterator[None]:
+        """Follow the API process's memory during the block."""
+        over = Event()
+
+        def follow() -> None:
+            while not over.wait(SAMPLE_SECONDS):
+                seen.peak_mib = max(seen.peak_mib, memory(self.pid)["rss"])
+
+        follower = Thread(target=follow)
+        follower.start()
+        try:
+            yield
+        finally:
+            over.set()
+            follower.join()
+
+
+async def _ask_steadily(stack: Stack, request: Request, seconds: float) -> list[float]:
+    """One request each hundredth of a second, or as soon as the last one is answered; latencies in seconds.
+
+    A request that had to wait for a late answer counts from when it was due, else one long answer would hide many.
+    """
+    connection = Connection(loopback(stack.url))
+    latencies: list[float] = []
+    begun = time.perf_counter()
+    due = begun
+    while due < begun + seconds:
+        early = due - time.perf_counter()
+        if early > 0:
+            await asyncio.sleep(early)
+        sent = time.perf_counter() if early > 0 else due
+        answer = await connection.ask(request)
+        assert answer.status // 100 == 2, answer
+        latencies.append(time.perf_counter() - sent)
+        due += PACE_SECONDS
+    await connection.close()
+    return latencies

@@ -1,0 +1,34 @@
+"""Event streams: how many one user may hold, and what they cost the others."""
+
+import asyncio
+
+from app.core.setting_fields import SettingFields
+from tests.load.duel import BOUND, Duel
+from tests.load.greedy import Side
+from tests.performance.wire import Request
+from tests.support.accounts import API
+
+WANTED = 200
+ALLOWED = SettingFields.model_fields["events_streams_per_user"].default
+MIB_A_STREAM = 0.2
+
+
+async def opens_streams(side: Side) -> None:
+    """More streams than are allowed, none of which is read."""
+    request = Request("GET", f"{API}/tasks/events", token=side.token).encode(side.address.host)
+    writers = []
+    for _ in range(WANTED):
+        reader, writer = await asyncio.open_connection(side.address.host, side.address.port, limit=64)
+        writers.append(writer)
+        writer.write(request)
+        status = await reader.read(len("HTTP/1.1 200"))
+        side.count(status.decode()[-3:])
+    await asyncio.Event().wait()
+
+
+def test_streams_of_one_user_are_bounded_and_leave_others_alone(duel: Duel) -> None:
+    seen = duel.compare(opens_streams, duel.modest_get())
+    assert seen.taken["200"] == seen.rounds * ALLOWED, str(seen)
+    assert seen.taken["429"] == seen.rounds * (WANTED - ALLOWED), str(seen)
+    assert seen.ratio <= BOUND, str(seen)
+    assert seen.peak_mib - seen.base_mib < MIB_A_STREAM * ALLOWED, str(seen)
