@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
@@ -30,8 +30,8 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 # What most routes need: names, addresses and passwords, also if each character is an escape of six bytes.
 DEFAULT_BYTES = 16 * 1024
 MAX_VALUES = 100_000
-# The key in `request.state` of the limiter of the threads that parse large bodies.
-LARGE_BODIES = "large_bodies"
+# The key in `request.state` of the limiter of the threads that work on large JSON.
+LARGE_JSON = "large_json"
 
 _LIMIT = "body_limit"
 
@@ -59,11 +59,6 @@ def bound_bodies(routes: Iterable[BaseRoute], settings: Settings) -> None:
         wanted = route.endpoint.__dict__.get(_LIMIT, lambda _: DEFAULT_BYTES)
         route.max_bytes = min(wanted(settings), settings.max_body_bytes)
         route.max_values = settings.max_json_values
-
-
-def large_body_limiter() -> CapacityLimiter:
-    """Return the limiter of the threads that parse large bodies: one thread, which competes with the event loop."""
-    return CapacityLimiter(1)
 
 
 class BodyRoute(APIRoute):
@@ -110,7 +105,7 @@ class _BoundedRequest(Request):
         body = await self.body()
         if len(body) <= SMALL_BYTES:
             return json.loads(body)
-        limiter = self.scope.get("state", {}).get(LARGE_BODIES)
+        limiter = self.scope.get("state", {}).get(LARGE_JSON)
         return await to_thread.run_sync(partial(self._validated, body), limiter=limiter)
 
     def explained(self, error: RequestValidationError) -> RequestValidationError:

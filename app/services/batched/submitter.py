@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from app.core.batcher import Batcher
@@ -54,10 +54,11 @@ _Inserted = list[dict[str, Any]]
 
 
 class Submitter:
-    """Accepts tasks. One for each event loop."""
+    """Accepts tasks. One for each event loop. `large` limits the threads that work on large arguments."""
 
-    def __init__(self) -> None:
+    def __init__(self, large: CapacityLimiter | None = None) -> None:
         self.batcher: Batcher[_Request | _TokenRequest, _Inserted] = Batcher(_identify_and_accept, "submitter")
+        self._large = large
 
     async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Accepted:
         """Return the committed task; with a key that already has a task, that task.
@@ -71,9 +72,9 @@ class Submitter:
         if json_size(wanted.args) + json_size(wanted.kwargs) <= SMALL_BYTES:
             (row,) = await self.batcher.submit(_Request(user_id, task_creation.rows_of([wanted], user_id)))
             return Accepted(TaskRead.model_validate(row))
-        rows = await to_thread.run_sync(task_creation.rows_of, [wanted], user_id)
+        rows = await to_thread.run_sync(task_creation.rows_of, [wanted], user_id, limiter=self._large)
         (row,) = await self.batcher.submit(_Request(user_id, rows))
-        return Accepted(await to_thread.run_sync(TaskRead.model_validate, row))
+        return Accepted(await to_thread.run_sync(TaskRead.model_validate, row, limiter=self._large))
 
     async def submit_of_login(self, wanted: TaskCreate, claims: AccessClaims) -> Accepted:
         """Return the committed task of the user behind this token, for small arguments. Raises InvalidToken besides.

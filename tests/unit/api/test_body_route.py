@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from pydantic import Field
 from starlette.testclient import TestClient
@@ -17,11 +18,10 @@ from starlette.types import Message
 from app.api.deps import CurrentUser
 from app.api.http.body_route import (
     DEFAULT_BYTES,
-    LARGE_BODIES,
+    LARGE_JSON,
     BodyRoute,
     body_limit,
     bound_bodies,
-    large_body_limiter,
 )
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.middleware import RequestLimits
@@ -78,7 +78,7 @@ async def guarded(_user: CurrentUser, thing: Thing, number: int = 0) -> str:
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-    yield {"authenticator": authenticator, LARGE_BODIES: large_body_limiter()}
+    yield {"authenticator": authenticator, LARGE_JSON: CapacityLimiter(1)}
 
 
 def make_app() -> FastAPI:
