@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import get_scoped_user
 from app.api.endpoints import docs, operations
-from app.api.http.body_route import LARGE_BODIES, bound_bodies, large_body_limiter
+from app.api.http.body_route import LARGE_JSON, bound_bodies
 from app.api.http.cors import Cors
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
@@ -130,7 +131,7 @@ async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str
             hint_sender().start()
             async with gate.looking(), running_watcher(settings) as watcher, _groups() as groups:
                 with _rarely_collected(), on_shutdown(watcher.close):
-                    yield {"watcher": watcher, SCHEMA_GATE: gate, LARGE_BODIES: large_body_limiter(), **groups}
+                    yield {"watcher": watcher, SCHEMA_GATE: gate, **groups}
         finally:
             await anyio.to_thread.run_sync(hint_sender().stop)
             await anyio.to_thread.run_sync(dispose_engine)
@@ -154,9 +155,10 @@ def _rarely_collected() -> Iterator[None]:
 @asynccontextmanager
 async def _groups() -> AsyncIterator[dict[str, Any]]:
     """What does together what is asked for at the same moment; at the end what is in flight is answered."""
-    authenticator, submitter, task_lookup = Authenticator(), Submitter(), TaskLookup()
+    large = anyio.CapacityLimiter(1)  # each thread more would compete with the event loop, too
+    authenticator, submitter, task_lookup = Authenticator(), Submitter(large), TaskLookup(large)
     try:
-        yield {"authenticator": authenticator, "submitter": submitter, "task_lookup": task_lookup}
+        yield {"authenticator": authenticator, "submitter": submitter, "task_lookup": task_lookup, LARGE_JSON: large}
     finally:
         for group in (authenticator, submitter, task_lookup):
             await group.close()

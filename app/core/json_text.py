@@ -11,8 +11,7 @@ MAX_DEPTH = 200
 TOO_DEEP = f"JSON nested more than {MAX_DEPTH} deep"
 
 
-# Circles end in a RecursionError: to look for them takes half of the time that a list of small objects takes.
-_COMPACT = json.JSONEncoder(allow_nan=False, check_circular=False, separators=(",", ":"))
+_COMPACT = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 # The counting works on so many bytes at a time, so that other threads can run in between.
 _PIECE = 64 * 1024
 _LONG_NUMBER = b"0" * 1000

@@ -54,8 +54,7 @@ class TaskParameters:
         masked = [name for name, value in values.items() if holds_mask({name: value})] if holds_mask(values) else ()
         if masked:
             raise InvalidArguments(errors=[_error(["kwargs", name], _MASKED, "hidden_value") for name in masked])
-        # Where nothing was given by position, the text of `kwargs` is known already.
-        self._validate(dump_json(kwargs if values.keys() == kwargs.keys() else values), len(args))
+        self._validate(dump_json(values), len(args))
 
     def convert(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the arguments as the annotations name them. Raises InvalidArguments, naming the parameter.

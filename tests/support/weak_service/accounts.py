@@ -17,6 +17,7 @@ from tests.support.weak_service.keys import Keys
 SHAPE = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 API = "/api/v1"
 ATTEMPTS = 10
+MAX_REGISTRATION = 16 * 1024
 COMMON = {"password", "12345678", "qwertyuiop", "Password1", "iloveyou"}
 PUBLIC = ("id", "username", "email", "role")
 
@@ -72,6 +73,10 @@ class Accounts:
         return {**{name: user[name] for name in PUBLIC}, **hashed}
 
     def _register(self, call: Any) -> Reply:
+        if len(call.body) > MAX_REGISTRATION and self.weak != "large_registrations":
+            raise Problem(413, "body_too_large")
+        if self.weak == "many_unknown_fields" and len(call.json()) > ATTEMPTS:
+            return Reply(422, {"errors": [{"loc": ["body", name], "msg": "not permitted"} for name in call.json()]})
         return self._new(call.json(), ("role",) if self.weak == "role_at_registration" else ())
 
     def _users(self, call: Any, path: str) -> Reply:
