@@ -13,7 +13,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.api.deps import get_scoped_user
+from app.api.deps import check_token, get_scoped_user, oauth2_scheme
 from app.api.endpoints import docs, operations
 from app.api.http.body_route import LARGE_JSON, bound_bodies
 from app.api.http.cors import Cors
@@ -108,7 +108,7 @@ def create_app() -> FastAPI:
     app.include_router(operations.router)
     app.include_router(docs.root_router)
     app.include_router(docs.router)
-    bound_bodies(app.router.routes, settings)
+    bound_bodies(app.router.routes, settings, oauth2_scheme, check_token)
     return app
 
 

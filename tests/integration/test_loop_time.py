@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from app.api.deps import check_token, oauth2_scheme
 from app.api.http.body_route import BodyRoute, bound_bodies
 from app.api.routes import add_routes
 from app.core.config import Settings
@@ -41,7 +42,7 @@ def routes() -> list[BodyRoute]:
     """Every route that reads a body, under the path of the documentation."""
     app = FastAPI()
     add_routes(app)
-    bound_bodies(app.router.routes, Settings())
+    bound_bodies(app.router.routes, Settings(), oauth2_scheme, check_token)
     return [
         route
         for route in app.router.routes

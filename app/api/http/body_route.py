@@ -6,7 +6,7 @@ interpreter's lock for the whole call: a long call would stop the event loop fro
 """
 
 import json
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,15 +17,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
-from app.api.deps import authenticated, oauth2_scheme
 from app.api.http.body_limits import content_length, limited, refuse_length
 from app.core.config import Settings
 from app.core.json_text import SMALL_BYTES, has_more_values
-from app.errors import Unauthenticated
-from app.services.batched.authenticator import check_signature
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+# Takes the request, and whether to ask the database.
+TokenCheck = Callable[[Request, bool], Awaitable[None]]
 
 # What most routes need: names, addresses and passwords, also if each character is an escape of six bytes.
 DEFAULT_BYTES = 16 * 1024
@@ -46,10 +45,14 @@ def body_limit(limit: Callable[[Settings], int]) -> Callable[[Endpoint], Endpoin
     return mark
 
 
-def bound_bodies(routes: Iterable[BaseRoute], settings: Settings) -> None:
-    """Set the limits of all routes that read a body.
+def bound_bodies(
+    routes: Iterable[BaseRoute], settings: Settings, scheme: Callable[..., Any], check_token: TokenCheck
+) -> None:
+    """Set the limits of all routes that read a body, and the check of those that depend on the token of `scheme`.
 
-    Raises TypeError for a route that reads a body without limits, because its router has another route class.
+    Before a body is read, `check_token` checks the token's signature. Before a large body, or one of unknown length, it
+    is told to ask the database, too; after such a body the endpoint's own dependency asks again, since reading may take
+    long. Raises TypeError for a route that reads a body without limits, because its router has another route class.
     """
     for route in routes:
         if not isinstance(route, APIRoute) or route.body_field is None:
@@ -59,24 +62,26 @@ def bound_bodies(routes: Iterable[BaseRoute], settings: Settings) -> None:
         wanted = route.endpoint.__dict__.get(_LIMIT, lambda _: DEFAULT_BYTES)
         route.max_bytes = min(wanted(settings), settings.max_body_bytes)
         route.max_values = settings.max_json_values
+        route.check_token = check_token if _depends_on(route.dependant, scheme) else None
 
 
 class BodyRoute(APIRoute):
-    """A route whose body is bounded before it is read. `bound_bodies` sets the limits."""
+    """A route whose body is bounded before it is read. `bound_bodies` sets the limits and the check of the token."""
 
     max_bytes = DEFAULT_BYTES
     max_values = MAX_VALUES
+    check_token: TokenCheck | None = None
 
     def get_route_handler(self) -> Handler:
         """Return FastAPI's handler, behind the checks of this route."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
-        needs_token = _asks_for_token(self.dependant)
 
         async def handle_bounded(request: Request) -> Response:
-            if needs_token:
-                await _check_token(request)
+            if self.check_token is not None:
+                length = content_length(request.scope)
+                await self.check_token(request, length is None or length > SMALL_BYTES)
             too_large = await refuse_length(request.scope, request.receive, self.max_bytes)
             if too_large is not None:
                 raise too_large
@@ -128,20 +133,5 @@ class _BoundedRequest(Request):
         return object() if errors else model
 
 
-async def _check_token(request: Request) -> None:
-    """Raise Unauthenticated or InvalidToken before the body is read.
-
-    A token's signature, or an API key's checksum, is checked without the database. Before a body that is large, or of
-    unknown length, the token is authenticated, too; after it once more, because reading may take long.
-    """
-    token = await oauth2_scheme(request)
-    if token is None:
-        raise Unauthenticated
-    check_signature(token)
-    length = content_length(request.scope)
-    if length is None or length > SMALL_BYTES:
-        await authenticated(request, token)
-
-
-def _asks_for_token(dependant: Dependant) -> bool:
-    return any(each.call is oauth2_scheme or _asks_for_token(each) for each in dependant.dependencies)
+def _depends_on(dependant: Dependant, wanted: Callable[..., Any]) -> bool:
+    return any(each.call is wanted or _depends_on(each, wanted) for each in dependant.dependencies)

@@ -55,17 +55,15 @@ class Authenticator:
 
 
 def login_claims(token: str) -> AccessClaims | None:
-    """Return the claims of an access token, None for a well-formed API key. Raises InvalidToken."""
+    """Return the claims of an access token, None for a well-formed API key. Asks no database.
+
+    Raises InvalidToken for a wrong signature or checksum.
+    """
     if not looks_like_api_key(token):
         return read_access_token(token)
     if not is_well_formed(token):
         raise InvalidToken
     return None
-
-
-def check_signature(token: str) -> None:
-    """Raise InvalidToken unless an access token's signature, or an API key's checksum, is right. Asks no database."""
-    login_claims(token)
 
 
 def _proof_of(token: str) -> _Proof:

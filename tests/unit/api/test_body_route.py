@@ -15,7 +15,7 @@ from pydantic import Field
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from app.api.deps import CurrentUser
+from app.api.deps import CurrentUser, check_token, oauth2_scheme
 from app.api.http.body_route import (
     DEFAULT_BYTES,
     LARGE_JSON,
@@ -86,7 +86,9 @@ def make_app() -> FastAPI:
     add_problem_handlers(made)
     made.add_middleware(RequestLimits, max_body_bytes=LIMIT * 2)
     router.add_to(made, "")
-    bound_bodies(made.router.routes, Settings(max_json_values=VALUES, max_body_bytes=LIMIT * 2))
+    bound_bodies(
+        made.router.routes, Settings(max_json_values=VALUES, max_body_bytes=LIMIT * 2), oauth2_scheme, check_token
+    )
     return made
 
 
@@ -181,7 +183,7 @@ class TestLimit:
 
     def test_never_exceeds_that_of_all_bodies(self) -> None:
         small = make_app()
-        bound_bodies(small.router.routes, Settings(max_body_bytes=1024))
+        bound_bodies(small.router.routes, Settings(max_body_bytes=1024), oauth2_scheme, check_token)
         assert {route.max_bytes for route in small.router.routes if isinstance(route, BodyRoute)} == {1024}
 
     def test_a_route_without_one_stops_the_start(self) -> None:
@@ -191,12 +193,12 @@ class TestLimit:
         async def create(thing: Thing) -> None: ...
 
         with pytest.raises(TypeError, match="route_class=BodyRoute"):
-            bound_bodies(unbounded.router.routes, Settings())
+            bound_bodies(unbounded.router.routes, Settings(), oauth2_scheme, check_token)
 
     def test_of_routes_without_a_token_is_kilobytes(self) -> None:
         whole = FastAPI()
         add_routes(whole)
-        bound_bodies(whole.router.routes, Settings())
+        bound_bodies(whole.router.routes, Settings(), oauth2_scheme, check_token)
         found = {
             route.path: route.max_bytes
             for route in whole.router.routes
