@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.api.deps import get_scoped_user
+from app.api.deps import check_token, get_scoped_user, oauth2_scheme
 from app.api.endpoints import docs, operations
+from app.api.http.body_route import LARGE_JSON, bound_bodies
 from app.api.http.cors import Cors
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
@@ -113,6 +115,7 @@ def create_app() -> FastAPI:
     app.include_router(operations.router)
     app.include_router(docs.root_router)
     app.include_router(docs.router)
+    bound_bodies(app.router.routes, settings, oauth2_scheme, check_token)
     return app
 
 
@@ -162,9 +165,10 @@ def _rarely_collected() -> Iterator[None]:
 @asynccontextmanager
 async def _groups() -> AsyncIterator[dict[str, Any]]:
     """What does together what is asked for at the same moment; at the end what is in flight is answered."""
-    authenticator, submitter, task_lookup = Authenticator(), Submitter(), TaskLookup()
+    large = anyio.CapacityLimiter(1)  # each thread more would compete with the event loop, too
+    authenticator, submitter, task_lookup = Authenticator(), Submitter(large), TaskLookup(large)
     try:
-        yield {"authenticator": authenticator, "submitter": submitter, "task_lookup": task_lookup}
+        yield {"authenticator": authenticator, "submitter": submitter, "task_lookup": task_lookup, LARGE_JSON: large}
     finally:
         for group in (authenticator, submitter, task_lookup):
             await group.close()

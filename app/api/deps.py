@@ -19,7 +19,7 @@ from app.errors import TooManyRequests, Unauthenticated
 from app.live.watcher import Watcher
 from app.models.api_key import Scope
 from app.services.accounts.auth_service import Principal
-from app.services.batched.authenticator import Authenticator
+from app.services.batched.authenticator import Authenticator, login_claims
 from app.services.batched.submitter import Submitter
 from app.services.batched.task_lookup import TaskLookup
 
@@ -73,6 +73,19 @@ async def authenticated(request: Request, token: str | None, *scopes: str) -> Pr
     for scope in scopes:
         user.check_scope(scope)
     return user
+
+
+async def check_token(request: Request, ask_database: bool) -> None:
+    """Check the token before the body is read: its signature, or an API key's checksum.
+
+    With `ask_database`, authenticate it too. Raises Unauthenticated, InvalidToken.
+    """
+    token = await oauth2_scheme(request)
+    if token is None:
+        raise Unauthenticated
+    login_claims(token)
+    if ask_database:
+        await authenticated(request, token)
 
 
 async def get_current_user(request: Request, token: BearerToken) -> Principal:

@@ -20,7 +20,7 @@ def _number(value: object) -> object:
 
 
 PriorityFilter = Annotated[PriorityIn, BeforeValidator(_number)]
-Status = Annotated[list[TaskStatus], Query(description="Tasks in any of these states. Repeatable.")]
+Status = Annotated[list[TaskStatus], Query(max_length=20, description="Tasks in any of these states. Repeatable.")]
 Tags = Annotated[list[Tag], Query(max_length=20, description="Tasks with all of these tags. Repeatable.")]
 Whose = Annotated[
     UUID | Literal["all"] | None,

@@ -34,6 +34,8 @@ _NAMES, _VALUE = ("name", "key"), "value"
 _MAX_DEPTH = 250
 # Up to this many keys are checked one by one, because most are cached. More keys are checked with one search.
 _FEW = 40
+# So many keys are checked with one search.
+_PART = 1000
 _CONTAINERS = (dict, list, tuple)
 
 
@@ -177,7 +179,10 @@ def _names_secret(objects: Sequence[Mapping[Any, Any]]) -> bool:
         names.update(name for name in beside if isinstance(name, str))
     if len(names) <= _FEW:
         return any(map(is_secret, names))
-    return _SECRET.search(_plain("\n".join(map(str, names)))) is not None
+    texts = list(map(str, names))
+    # In parts: a search does not let other threads run.
+    parts = (texts[at : at + _PART] for at in range(0, len(texts), _PART))
+    return any(_SECRET.search(_plain("\n".join(part))) for part in parts)
 
 
 def _redacted(value: Any, depth: int) -> Any:

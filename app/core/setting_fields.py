@@ -202,7 +202,17 @@ class SettingFields(BaseSettings):
         description="Threads of one API process for ordinary requests. Tokens, submits and single reads have one "
         "thread each besides. More threads make a process slower, not faster (docs/performance.md).",
     )
-    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="Largest request body, in bytes; else 413.")
+    max_body_bytes: int = Field(
+        2 * 1024 * 1024,
+        ge=1024,
+        description="Largest request body, in bytes; else 413. Bodies about users and logins have lower limits "
+        "(docs/http-api.md).",
+    )
+    max_json_values: int = Field(
+        100_000,
+        ge=1000,
+        description="Most values of a JSON body larger than 16 KiB; else 422. Arrays and objects count twice.",
+    )
     max_json_depth: int = Field(
         64, ge=1, le=200, description="Deepest nesting of JSON in arguments, results and metadata; else 422."
     )

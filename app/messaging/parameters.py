@@ -21,6 +21,7 @@ from app.errors import FieldError, InvalidArguments
 
 # Filled by the base class, never by a client.
 FILLED = frozenset({"task_id"})
+_MAX_LISTED = 1000
 _MASKED = "*** hides a secret: send the value itself"
 
 
@@ -247,7 +248,12 @@ def _bound_to(task: Any) -> str | None:
 
 
 def _errors(error: ValidationError, by_position: Sequence[str], *parameter: str) -> list[FieldError]:
-    """Return pydantic's errors. `parameter` is the one whose value was checked, where it was checked alone."""
+    """Return pydantic's errors. `parameter` is the one whose value was checked, where it was checked alone.
+
+    pydantic can only list all errors, and would hold the interpreter's lock for so long: many are one error.
+    """
+    if error.error_count() > _MAX_LISTED:
+        return [_error(["kwargs", *parameter], f"The arguments have {error.error_count()} errors", "too_many_errors")]
     located: list[dict[str, Any]] = [
         {**each, "loc": (*parameter, *each["loc"])}
         for each in error.errors(include_url=False, include_context=False)[:MAX_ERRORS]

@@ -1,16 +1,41 @@
 """The base classes of request and response bodies."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, PydanticKnownError
+
+from app.core.validation_errors import MAX_ERRORS
+
+Item = TypeVar("Item", bound=BaseModel)
+
+
+# Far more than any body has. pydantic would make an error of each unknown field.
+MAX_FIELDS = 100
 
 
 class RequestModel(BaseModel):
-    """A request body. An unknown field is an error."""
+    """A request body. An unknown field is an error; more than MAX_FIELDS fields are one error."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _limit_fields(cls, data: Any) -> Any:
+        if isinstance(data, dict) and len(data) > MAX_FIELDS:
+            raise PydanticCustomError(
+                "too_many_fields", "The object has more than {limit} fields", {"limit": MAX_FIELDS}
+            )
+        return data
 
 
 class ResponseModel(BaseModel):
@@ -44,3 +69,33 @@ class PatchModel(RequestModel):
             kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"} or name in cls.nullable]
             field.update(kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
         return described
+
+
+def validate_items(model: type[Item], items: list[Any], limit: int) -> list[Item]:
+    """Return the items as instances of `model`. Raises ValidationError with the errors of the first invalid items.
+
+    Stops at MAX_ERRORS: pydantic would hold the interpreter's lock until it has made the errors of all items.
+    """
+    if len(items) > limit:
+        context = {"field_type": "List", "max_length": limit, "actual_length": len(items)}
+        raise PydanticKnownError("too_long", context)
+    valid: list[Item] = []
+    errors: list[InitErrorDetails] = []
+    for at, item in enumerate(items):
+        try:
+            valid.append(model.model_validate(item))
+        except ValidationError as refused:
+            errors += [
+                {
+                    # The rendered message, in which nothing is left to fill in.
+                    "type": PydanticCustomError(each["type"], each["msg"]),
+                    "loc": (at, *each["loc"]),
+                    "input": each["input"],
+                }
+                for each in refused.errors(include_url=False)
+            ]
+            if len(errors) >= MAX_ERRORS:
+                break
+    if errors:
+        raise ValidationError.from_exception_data(model.__name__, errors)
+    return valid

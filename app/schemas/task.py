@@ -4,7 +4,14 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -12,7 +19,7 @@ from app.catalogue import redact_args
 from app.core.config import get_settings
 from app.core.json_text import dumped, json_size
 from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
-from app.schemas.base import PatchModel, RequestModel, ResponseModel
+from app.schemas.base import PatchModel, RequestModel, ResponseModel, validate_items
 from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag, check_bytes
 from app.schemas.task_examples import TASK, TASK_CREATE
 from app.schemas.task_values import MAX_SECONDS, Moment, NotMasked, Number, PriorityIn, Seconds, Shown, ShownText
@@ -94,6 +101,11 @@ class TaskBatchCreate(RequestModel):
     tasks: list[TaskCreate] = Field(
         min_length=1, max_length=MAX_BATCH, description="Tasks, each as in `POST /tasks/`.", examples=[[TASK_CREATE]]
     )
+
+    @field_validator("tasks", mode="wrap")
+    @classmethod
+    def _one_by_one(cls, tasks: Any, validate: ValidatorFunctionWrapHandler) -> list[TaskCreate]:
+        return validate_items(TaskCreate, tasks, MAX_BATCH) if isinstance(tasks, list) and tasks else validate(tasks)
 
 
 class TaskPatch(PatchModel):

@@ -12,6 +12,7 @@ JSON = {"Content-Type": "application/json"}
 MAX_GUESSES = 110
 MAX_CHANGES = 120
 LARGE = 12_000_000
+SHORT_ANSWER = 20_000
 
 
 def _clean(target: Target, what: str, content: bytes, method: str = "POST", path: str = "/tasks/") -> None:
@@ -46,6 +47,29 @@ def large_bodies_in_chunks(target: Target) -> None:
     body = _task_with({"x": "x" * LARGE})
     chunks = (body[at : at + 65536] for at in range(0, len(body), 65536))
     expect_status(target.as_mallory("POST", "/tasks/", content=chunks, headers=JSON), REFUSED)
+
+
+@check(RESOURCES)
+def large_registrations(target: Target) -> None:
+    """A registration of 200 KB is refused unread: nobody needs a token for it"""
+    body = {"username": "x", "email": "x@example.com", "password": "x" * 200_000}
+    expect_status(target.ask("POST", "/auth/register", json=body), 413)
+
+
+@check(RESOURCES)
+def many_unknown_fields(target: Target) -> None:
+    """A body with a thousand unknown fields is refused in a few words"""
+    answer = target.ask("POST", "/auth/register", json={f"x{number}": 1 for number in range(1000)})
+    expect_status(answer, REFUSED)
+    expect(len(answer.content) < SHORT_ANSWER, f"an answer of {len(answer.content)} bytes")
+
+
+@check(RESOURCES)
+def large_bodies_without_a_token(target: Target) -> None:
+    """Without a valid token a large body is not looked at: 401"""
+    content = b"{" * 1_000_000
+    for token in (None, "x.y.z", "tsk_x"):
+        expect_status(target.ask("POST", "/tasks/", token, content=content, headers=JSON), 401, f"token {token}")
 
 
 @check(RESOURCES)

@@ -95,6 +95,7 @@ class Stack:
         self._tokens: dict[str, str] = {}
         self.port = 0
         self.python, self.application = sys.executable, "app.celery_app"  # what the parts are started with
+        self.server_application = "app.main:app"
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +140,7 @@ class Stack:
     def _uvicorn(self, port: int, env: dict[str, str] | None, options: Sequence[str]) -> Part:
         address = ["--host", "127.0.0.1", "--port", str(port), "--no-server-header"]
         protocol = ["--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none"]
-        return self.start_part("api", ["uvicorn", "app.main:app", *address, *protocol, *options], env)
+        return self.start_part("api", ["uvicorn", self.server_application, *address, *protocol, *options], env)
 
     @property
     def url(self) -> str:

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import Header, Path, Query, Request, Response, status
 
 from app.api.deps import SessionDep, SubmitterDep, TaskLookupDep, TaskReader, TaskWriter, WatcherDep, authenticated
+from app.api.http.body_route import body_limit
 from app.api.http.etags import check_if_match, etag, not_modified
 from app.api.http.fast_path import bearer_token, has_header, json_body, read_fast
 from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
@@ -16,6 +17,7 @@ from app.api.http.rendering import rendered
 from app.api.http.router import SlashRouter
 from app.api.task_filters import TaskFilterDep
 from app.catalogue import TaskType
+from app.core.config import Settings
 from app.errors import (
     AdminOnly,
     IdempotencyKeyInFlight,
@@ -55,6 +57,10 @@ from app.services.tasks.permissions import check_may_create, types_for
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
 
 MAX_WAIT_SECONDS = 60
+# The limits of arguments, metadata and results are those of the stored text. In a body each character may be an escape.
+LONGEST_ESCAPE = 6
+# All other fields of a task: three short texts and fifty tags of characters that take two escapes each.
+FIELDS_BYTES = 96 * 1024
 
 TaskId = Annotated[UUID, Path(description="The task's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
 Wait = Annotated[
@@ -91,15 +97,24 @@ _CREATE_PROBLEMS = (TaskNotAllowed, InvalidInput, UnknownTask, InvalidArguments)
 _QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions)
 
 
+def _task_bytes(settings: Settings) -> int:
+    return FIELDS_BYTES + LONGEST_ESCAPE * (settings.max_arguments_bytes + settings.max_metadata_bytes)
+
+
+def _patch_bytes(settings: Settings) -> int:
+    """Return the limit for metadata, a result and a progress detail."""
+    return FIELDS_BYTES + LONGEST_ESCAPE * (settings.max_metadata_bytes + 2 * settings.max_result_bytes)
+
+
 async def _create_fast(request: Request, scopes: Sequence[str]) -> Response | None:
     token = bearer_token(request)
     if token is None or request.scope["query_string"] or has_header(request, b"idempotency-key"):
         return None
+    claims = login_claims(token)  # before the body is read
     body = await json_body(request, TaskCreate)
     if body is None:
         return None
     submitter: Submitter = request.state.submitter
-    claims = login_claims(token)
     if claims is not None:  # scopes limit API keys alone
         count_for_user(request, claims.user_id)
         return _created(request, await submitter.submit_of_login(body, claims))
@@ -136,6 +151,7 @@ async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:
     },
 )
 @read_fast(_create_fast)
+@body_limit(_task_bytes)
 async def create_task(
     request: Request,
     user: TaskWriter,
@@ -162,6 +178,7 @@ async def create_task(
         **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS),
     },
 )
+@body_limit(lambda settings: settings.max_body_bytes)
 async def create_tasks(
     user: TaskWriter, submitter: SubmitterDep, body: TaskBatchCreate, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -263,6 +280,7 @@ async def get_task(
         **problems(401, InsufficientScope, AdminOnly, TaskNotFound, InvalidTransition, PreconditionFailed),
     },
 )
+@body_limit(_patch_bytes)
 def update_task(
     response: Response, db: SessionDep, user: TaskWriter, task_id: TaskId, body: TaskPatch, if_match: IfMatch = None
 ) -> Task:

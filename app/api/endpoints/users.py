@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import Path, Request, Response, status
 
 from app.api.deps import AdminUser, ClientAddress, CurrentUser, LoginUser, PasswordTurn, SessionDep
+from app.api.http.body_route import body_limit
 from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
 from app.api.http.problems import problems
 from app.api.http.router import SlashRouter
@@ -26,6 +27,9 @@ from app.schemas.user import PasswordChange, ProfileUpdate, User, UserCreate, Us
 from app.services.user_service import user_service
 
 router = SlashRouter(prefix="/users", tags=["users"])
+
+# Two passwords of which each character takes two escapes.
+PASSWORDS_BYTES = 32 * 1024
 
 UserId = Annotated[UUID, Path(description="The user's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
 
@@ -53,6 +57,7 @@ def update_me(db: SessionDep, user: LoginUser, body: ProfileUpdate, address: Cli
     response_description="The password has changed; log in again",
     responses=problems(401, LoginOnly, WrongPassword, WeakPassword, 429),
 )
+@body_limit(lambda _: PASSWORDS_BYTES)
 def change_my_password(db: SessionDep, user: LoginUser, _turn: PasswordTurn, body: PasswordChange) -> None:
     """Change your password. All your logins end, including this one. Your API keys end only if you ask for it."""
     user_service.change_password(

@@ -18,6 +18,9 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.http.body_limits import content_length
+from app.core.json_text import SMALL_BYTES
+
 FastReader = Callable[[Request, Sequence[str]], Awaitable[Response | None]]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -127,8 +130,14 @@ def bearer_token(request: Request) -> str | None:
 
 
 async def json_body(request: Request, model: type[BaseModel]) -> Any:
-    """Return the body as an instance of `model`, or None if it is not valid JSON of that model."""
+    """Return the body as an instance of `model`, or None if it is large or is not valid JSON of that model.
+
+    A large body is not read: FastAPI's route parses it in a thread.
+    """
     if header(request, b"content-type") != "application/json":
+        return None
+    length = content_length(request.scope)
+    if length is None or length > SMALL_BYTES:
         return None
     try:
         return model.model_validate(json.loads(await request.body()))

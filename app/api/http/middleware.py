@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from itertools import chain
 from time import perf_counter
 
-import anyio
 import uuid_utils
-from fastapi import HTTPException
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.http.body_limits import closing_unless_read, limited, refuse_length
 from app.api.http.forms import refuse_charset
 from app.api.http.hosts import refuse_host
 from app.api.http.problems import http_problem, internal_problem
@@ -33,12 +31,6 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 # shared cache may keep them, and the user's own cache revalidates with the ETag each time.
 _NO_STORE = re.compile(r"(/api/v1/auth|/api/v1/users|/api/v1/audit)(/|$)")
 _API = "/api/v1/"
-# Limits of the part of a refused body that is read and discarded, so that the client receives the response, not a
-# reset.
-_DRAIN_BYTES = 32 * 1024 * 1024
-_DRAIN_SECONDS = 10.0
-_LENGTH_DIGITS = 18
-_CLOSE = {"Connection": "close"}
 
 # One year, without subdomains: they may belong to other services.
 HSTS = "max-age=31536000"
@@ -152,8 +144,9 @@ class RequestMetrics:
 class RequestLimits:
     """Refuses malformed and oversized requests before routing.
 
-    400: a NUL or raw bytes in the target, a bad Host, a repeated field, a bad form charset. 413: the body is too large.
-    431: too many or too large headers. The limits are exact; `BoundedProtocol` limits how much the server reads at all.
+    400: a NUL or raw bytes in the target, a bad Host, a repeated field, a bad form charset. 413: the body is too large;
+    a route may have a lower limit (`BodyRoute`). 431: too many or too large headers. The limits are exact;
+    `BoundedProtocol` limits how much the server reads at all.
     """
 
     def __init__(
@@ -179,28 +172,13 @@ class RequestLimits:
         if refused is not None:
             await http_problem(scope, *refused)(scope, receive, send)
             return
-        length = _content_length(scope)
-        if length > self.max_body_bytes:
-            # With `Expect: 100-continue` the client has sent nothing yet, and reading would request the whole body.
-            cannot_drain = length > _DRAIN_BYTES or "expect" in Headers(scope=scope)
-            drained = not cannot_drain and await _drain(receive)
-            refusal = http_problem(scope, 413, self._too_large(), None if drained else _CLOSE)
+        too_large = await refuse_length(scope, receive, self.max_body_bytes)
+        if too_large is not None:
+            refusal = http_problem(scope, too_large.status_code, too_large.detail, too_large.headers)
             await refusal(scope, receive, send)
             return
-        read = 0
-
-        async def receive_within_limit() -> Message:
-            nonlocal read
-            message = await receive()
-            if message["type"] == "http.request":
-                read += len(message.get("body", b""))
-                if read > self.max_body_bytes:
-                    # FastAPI passes an HTTPException on while it reads the body.
-                    drained = not message.get("more_body", False) or await _drain(receive)
-                    raise HTTPException(413, self._too_large(), None if drained else _CLOSE)
-            return message
-
-        await self.app(scope, receive_within_limit, send)
+        receive, send = closing_unless_read(scope, receive, send)
+        await self.app(scope, limited(receive, self.max_body_bytes), send)
 
     def _refuse_head(self, scope: Scope) -> tuple[int, str] | None:
         headers = scope["headers"]
@@ -213,9 +191,6 @@ class RequestLimits:
             return 400, "The path or query contains a NUL or an unescaped byte"
         reason = refuse_host(scope, self.allowed_hosts) or refuse_repeated(headers) or refuse_charset(headers)
         return None if reason is None else (400, reason)
-
-    def _too_large(self) -> str:
-        return f"The body is larger than {self.max_body_bytes} bytes"
 
 
 def _cache_control(path: str) -> list[tuple[bytes, bytes]]:
@@ -231,26 +206,6 @@ def _malformed_target(scope: Scope) -> bool:
     """
     query: bytes = scope["query_string"]
     return "\x00" in scope["path"] or b"%00" in query or b"\x00" in query or not query.isascii()
-
-
-def _content_length(scope: Scope) -> int:
-    """Return Content-Length in bytes, 0 if there is none. The server has already refused values that are not digits."""
-    value = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    if not value.isdigit():
-        return 0
-    return int(value[:_LENGTH_DIGITS])  # still above any limit; Python parses at most 4300 digits
-
-
-async def _drain(receive: Receive) -> bool:
-    """Read and discard the rest of the body. Returns False if it is too large, too slow, or the client is gone."""
-    dropped = 0
-    with anyio.move_on_after(_DRAIN_SECONDS):
-        while dropped <= _DRAIN_BYTES:
-            message = await receive()
-            dropped += len(message.get("body", b""))
-            if not message.get("more_body", False):
-                return bool(message["type"] == "http.request")
-    return False
 
 
 def route_template(scope: Scope) -> str:

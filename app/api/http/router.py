@@ -12,6 +12,8 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from sqlalchemy.orm import Session
 
+from app.api.http.body_route import BodyRoute
+
 
 class SlashRouter(APIRouter):
     """Serves each route whose path ends in `/` also without the slash.
@@ -21,7 +23,7 @@ class SlashRouter(APIRouter):
 
     def __init__(self, **options: Any) -> None:
         self._added: list[tuple[str, Callable[..., Any], dict[str, Any]]] = []
-        super().__init__(redirect_slashes=False, **options)
+        super().__init__(redirect_slashes=False, route_class=BodyRoute, **options)
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         """Add a route, and a second one without the trailing slash."""
@@ -40,7 +42,8 @@ class SlashRouter(APIRouter):
         """
         for path, endpoint, options in self._added:
             tags = [*self.tags, *(options.get("tags") or ())]
-            app.router.add_api_route(prefix + self.prefix + path, endpoint, **(options | {"tags": tags}))
+            more = {"tags": tags, "route_class_override": self.route_class}
+            app.router.add_api_route(prefix + self.prefix + path, endpoint, **(options | more))
 
     def _add(self, path: str, endpoint: Callable[..., Any], options: dict[str, Any]) -> None:
         self._added.append((path, endpoint, options))

@@ -55,17 +55,20 @@ class Authenticator:
 
 
 def login_claims(token: str) -> AccessClaims | None:
-    """Return the claims of an access token, None for an API key. Raises InvalidToken."""
-    return None if looks_like_api_key(token) else read_access_token(token)
+    """Return the claims of an access token, None for a well-formed API key. Asks no database.
+
+    Raises InvalidToken for a wrong signature or checksum.
+    """
+    if not looks_like_api_key(token):
+        return read_access_token(token)
+    if not is_well_formed(token):
+        raise InvalidToken
+    return None
 
 
 def _proof_of(token: str) -> _Proof:
     claims = login_claims(token)
-    if claims is not None:
-        return claims
-    if not is_well_formed(token):
-        raise InvalidToken
-    return _Digest(api_key_digest(token))
+    return _Digest(api_key_digest(token)) if claims is None else claims
 
 
 def _look_up(proofs: list[_Proof]) -> Sequence[LiveSession | LiveKey | None]:

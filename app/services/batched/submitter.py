@@ -11,10 +11,11 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from app.core.batcher import Batcher
+from app.core.json_text import SMALL_BYTES, json_size
 from app.core.security import AccessClaims
 from app.db.session import SessionLocal, group_engine
 from app.errors import InvalidInput, InvalidToken, QuotaExceeded
@@ -55,10 +56,11 @@ _Inserted = list[dict[str, Any]]
 
 
 class Submitter:
-    """Accepts tasks. One for each event loop."""
+    """Accepts tasks. One for each event loop. `large` limits the threads that work on large arguments."""
 
-    def __init__(self) -> None:
+    def __init__(self, large: CapacityLimiter | None = None) -> None:
         self.batcher: Batcher[_Request | _TokenRequest, _Inserted] = Batcher(_identify_and_accept, "submitter")
+        self._large = large
 
     async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Accepted:
         """Return the committed task; with a key that already has a task, that task.
@@ -69,11 +71,15 @@ class Submitter:
         if idempotency_key is not None:
             # Not in a batch: the key's lock is held until the commit, so two batches could deadlock.
             return await to_thread.run_sync(partial(_accept_once, wanted, user_id, idempotency_key))
-        (row,) = await self.batcher.submit(_Request(user_id, task_creation.rows_of([wanted], user_id)))
-        return Accepted(TaskRead.model_validate(row))
+        if json_size(wanted.args) + json_size(wanted.kwargs) <= SMALL_BYTES:
+            (row,) = await self.batcher.submit(_Request(user_id, task_creation.rows_of([wanted], user_id)))
+            return Accepted(TaskRead.model_validate(row))
+        rows = await to_thread.run_sync(task_creation.rows_of, [wanted], user_id, limiter=self._large)
+        (row,) = await self.batcher.submit(_Request(user_id, rows))
+        return Accepted(await to_thread.run_sync(TaskRead.model_validate, row, limiter=self._large))
 
     async def submit_of_login(self, wanted: TaskCreate, claims: AccessClaims) -> Accepted:
-        """Return the committed task of the user behind this token. Raises InvalidToken besides.
+        """Return the committed task of the user behind this token, for small arguments. Raises InvalidToken besides.
 
         Looks the login up in the batch that inserts the task, which saves one trip to a thread.
         """

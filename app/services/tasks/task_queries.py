@@ -1,12 +1,15 @@
 """Reading one task, and its attempts. Pages: task_pages.py; numbers: task_counts.py."""
 
 from collections.abc import Collection, Sequence
+from functools import reduce
+from operator import add
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.orm import Session
 
+from app.db.base import JSONText
 from app.db.postgresql.conditions import is_one_of
 from app.errors import TaskNotFound
 from app.models.task import AttemptOutcome, Task, TaskAttempt, TaskStatus
@@ -40,11 +43,20 @@ def find_all(db: Session, ids: Sequence[UUID]) -> list[Task]:
 
 
 # Columns rather than objects: what one task costs is a third of it.
-_SNAPSHOTS = select(*(Task.__table__.c[name] for name in SHOWN)).where(is_one_of(Task.__table__.c.id, "ids"))
+_COLUMNS = Task.__table__.c
+# Their text is ASCII, so its length is its size.
+_JSON_TEXT = [column for column in _COLUMNS if isinstance(column.type, JSONText) and column.name in SHOWN]
+_SNAPSHOTS = select(
+    *(_COLUMNS[name] for name in SHOWN),
+    reduce(add, (func.coalesce(func.length(column), 0) for column in _JSON_TEXT)).label("json_bytes"),
+).where(is_one_of(_COLUMNS.id, "ids"))
 
 
 def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
-    """The committed rows of these tasks, by their id, each as `TaskRead` takes it. One query for all of them."""
+    """The committed rows of these tasks, by their id, each as `TaskRead` takes it. One query for all of them.
+
+    `json_bytes` is the size of arguments, result and progress detail.
+    """
     rows = connection.execute(_SNAPSHOTS, {"ids": list(ids)}).mappings()
     return {row["id"]: as_shown(dict(row)) for row in rows}
 

@@ -21,6 +21,7 @@ ATTEMPTS = 10
 MIN_PASSWORD = 15
 GUESSED = re.compile(r"(\D+)\1+|\d+|qwerty.*")
 CHANGES = 50
+MAX_REGISTRATION = 16 * 1024
 PUBLIC = ("id", "username", "email", "role")
 
 
@@ -76,6 +77,10 @@ class Accounts:
         return {**{name: user[name] for name in PUBLIC}, **hashed}
 
     def _register(self, call: Any) -> Reply:
+        if len(call.body) > MAX_REGISTRATION and self.weak != "large_registrations":
+            raise Problem(413, "body_too_large")
+        if self.weak == "many_unknown_fields" and len(call.json()) > ATTEMPTS:
+            return Reply(422, {"errors": [{"loc": ["body", name], "msg": "not permitted"} for name in call.json()]})
         return self._new(call.json(), ("role",) if self.weak == "role_at_registration" else ())
 
     def _users(self, call: Any, path: str) -> Reply:

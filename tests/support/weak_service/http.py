@@ -107,6 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         )  # fmt: skip
         if weak == "method_override":
             call.method = self.headers.get("X-HTTP-Method-Override", call.method)
+        if weak == "large_bodies_without_a_token" and call.path == "/api/v1/tasks/" and len(call.body) > MAX_BODY // 10:
+            call.json()
         if weak == "path_traversal" and ".." in call.path:
             return Reply(200, "root:x:0:0:root:/root:/bin/sh", kind="text/plain")
         if weak == "no_debug_pages" and call.path == "/.env":

@@ -72,6 +72,12 @@ class TestRedact:
             assert secret in secrets_in(wrapped)
             assert secret not in secrets_in(redact(wrapped))
 
+    @pytest.mark.parametrize("at", [0, 999, 1000, 2500, 2999])
+    def test_hides_it_among_thousands_of_keys(self, at: int) -> None:
+        keys = [f"k{number}" for number in range(3000)]
+        keys[at] = "password"
+        assert [key for key, shown in redact(dict.fromkeys(keys, "x")).items() if shown == MASK] == ["password"]
+
     def test_survives_depth_and_circles(self) -> None:
         deep: Any = {"password": "x"}
         for _ in range(200):

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from app.core.validation_errors import MAX_ERRORS
 from app.models.task import TaskPriority
-from app.schemas.task import TaskCreate, TaskPatch
+from app.schemas.task import TaskBatchCreate, TaskCreate, TaskPatch
 from app.schemas.task_values import Moment
 
 NEEDED: dict[str, Any] = {"name": "n", "task_type": "t", "celery_task_name": "c"}
 
 
-def refusal(model: type[TaskCreate | TaskPatch], **fields: Any) -> str:
+def refusal(model: type[TaskCreate | TaskBatchCreate | TaskPatch], **fields: Any) -> str:
     """The type of the first error."""
     with pytest.raises(ValidationError) as caught:
         model(**fields)
@@ -60,3 +61,26 @@ class TestTheDocument:
     def test_keeps_the_limits_of_numbers(self) -> None:
         schema = TaskCreate.model_json_schema()["properties"]["timeout_seconds"]
         assert schema["anyOf"][0] == {"type": "number", "exclusiveMinimum": 0, "maximum": 366 * 24 * 3600}
+
+
+class TestBatch:
+    def test_errors_end_with_the_first_tasks_that_have_enough(self) -> None:
+        with pytest.raises(ValidationError) as refused:
+            TaskBatchCreate(tasks=[NEEDED, {}] * 500)  # type: ignore[list-item]
+        places = [each["loc"][1] for each in refused.value.errors()]
+        assert MAX_ERRORS <= len(places) <= MAX_ERRORS + len(NEEDED)
+        assert places == sorted(places)
+        assert {place % 2 for place in places} == {1}
+
+    def test_an_error_is_that_of_a_task_alone(self) -> None:
+        wrong = {**NEEDED, "tags": ["x" * 101, "{type}"], "priority": "soon", "args": [float("nan")], "more": 1}
+        with pytest.raises(ValidationError) as alone:
+            TaskCreate(**wrong)
+        with pytest.raises(ValidationError) as among:
+            TaskBatchCreate(tasks=[NEEDED, wrong])  # type: ignore[list-item]
+        expected = [(("tasks", 1, *each["loc"]), each["msg"], each["type"]) for each in alone.value.errors()]
+        assert [(each["loc"], each["msg"], each["type"]) for each in among.value.errors()] == expected
+
+    @pytest.mark.parametrize(("tasks", "kind"), [([], "too_short"), ([NEEDED] * 1001, "too_long"), ("x", "list_type")])
+    def test_its_size_is_looked_at_first(self, tasks: Any, kind: str) -> None:
+        assert refusal(TaskBatchCreate, tasks=tasks) == kind

@@ -101,6 +101,16 @@ CONVERTED = [
 ]
 
 
+def test_thousands_of_errors_are_one(app: Celery) -> None:
+    def body(numbers: list[int]) -> None: ...
+
+    parameters = parameters_of_task(task_of(app, body))
+    for sent, kind in ((["x"], "int_type"), (["x"] * 5000, "too_many_errors")):
+        with pytest.raises(InvalidArguments) as refused:
+            parameters.check([], {"numbers": sent})
+        assert [(each["loc"][0], each["type"]) for each in refused.value.errors] == [("kwargs", kind)]
+
+
 class TestConversion:
     @pytest.mark.parametrize(("annotation", "sent", "expected"), CONVERTED, ids=lambda value: str(value)[:30])
     def test_the_body_gets_what_its_annotation_names(

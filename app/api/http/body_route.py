@@ -1,0 +1,137 @@
+"""Routes that read a body: the token first, a limit for each route, and no long work in the event loop.
+
+The token's signature is checked before anything is read, and the token is authenticated before a large body is read. A
+large body is parsed and validated in a thread. Its number of JSON values is limited, because `json.loads` holds the
+interpreter's lock for the whole call: a long call would stop the event loop from any thread.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any, TypeVar
+
+from anyio import to_thread
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
+
+from app.api.http.body_limits import content_length, limited, refuse_length
+from app.core.config import Settings
+from app.core.json_text import SMALL_BYTES, has_more_values
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+# Takes the request, and whether to ask the database.
+TokenCheck = Callable[[Request, bool], Awaitable[None]]
+
+# What most routes need: names, addresses and passwords, also if each character is an escape of six bytes.
+DEFAULT_BYTES = 16 * 1024
+MAX_VALUES = 100_000
+# The key in `request.state` of the limiter of the threads that work on large JSON.
+LARGE_JSON = "large_json"
+
+_LIMIT = "body_limit"
+
+
+def body_limit(limit: Callable[[Settings], int]) -> Callable[[Endpoint], Endpoint]:
+    """Let this endpoint's bodies have up to `limit(settings)` bytes, and never more than MAX_BODY_BYTES."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        endpoint.__dict__[_LIMIT] = limit
+        return endpoint
+
+    return mark
+
+
+def bound_bodies(
+    routes: Iterable[BaseRoute], settings: Settings, scheme: Callable[..., Any], check_token: TokenCheck
+) -> None:
+    """Set the limits of all routes that read a body, and the check of those that depend on the token of `scheme`.
+
+    Before a body is read, `check_token` checks the token's signature. Before a large body, or one of unknown length, it
+    is told to ask the database, too; after such a body the endpoint's own dependency asks again, since reading may take
+    long. Raises TypeError for a route that reads a body without limits, because its router has another route class.
+    """
+    for route in routes:
+        if not isinstance(route, APIRoute) or route.body_field is None:
+            continue
+        if not isinstance(route, BodyRoute):
+            raise TypeError(f"{route.path}: a route with a body needs route_class=BodyRoute")
+        wanted = route.endpoint.__dict__.get(_LIMIT, lambda _: DEFAULT_BYTES)
+        route.max_bytes = min(wanted(settings), settings.max_body_bytes)
+        route.max_values = settings.max_json_values
+        route.check_token = check_token if _depends_on(route.dependant, scheme) else None
+
+
+class BodyRoute(APIRoute):
+    """A route whose body is bounded before it is read. `bound_bodies` sets the limits and the check of the token."""
+
+    max_bytes = DEFAULT_BYTES
+    max_values = MAX_VALUES
+    check_token: TokenCheck | None = None
+
+    def get_route_handler(self) -> Handler:
+        """Return FastAPI's handler, behind the checks of this route."""
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def handle_bounded(request: Request) -> Response:
+            if self.check_token is not None:
+                length = content_length(request.scope)
+                await self.check_token(request, length is None or length > SMALL_BYTES)
+            too_large = await refuse_length(request.scope, request.receive, self.max_bytes)
+            if too_large is not None:
+                raise too_large
+            bounded = _BoundedRequest(request, self)
+            try:
+                return await handle(bounded)
+            except RequestValidationError as error:
+                raise bounded.explained(error) from None
+
+        return handle_bounded
+
+
+class _BoundedRequest(Request):
+    """Reads no more than the route's limit, and parses and validates a large body in a thread."""
+
+    def __init__(self, request: Request, route: BodyRoute) -> None:
+        super().__init__(request.scope, limited(request.receive, route.max_bytes))
+        self._route = route
+        self._refused: list[Any] = []
+
+    async def json(self) -> Any:
+        """Return the JSON of the body, of a large one the validated model, which pydantic takes as it is.
+
+        Raises JSONDecodeError, and ValueError for what is no text and for numbers of too many digits.
+        """
+        body = await self.body()
+        if len(body) <= SMALL_BYTES:
+            return json.loads(body)
+        limiter = self.scope.get("state", {}).get(LARGE_JSON)
+        return await to_thread.run_sync(partial(self._validated, body), limiter=limiter)
+
+    def explained(self, error: RequestValidationError) -> RequestValidationError:
+        """Return the error with the errors of the large body, which was validated before."""
+        if not self._refused:
+            return error
+        elsewhere = [each for each in error.errors() if each["loc"][0] != "body"]
+        return RequestValidationError([*elsewhere, *self._refused])
+
+    def _validated(self, body: bytes) -> Any:
+        """Return the model, or an object that pydantic refuses in its place, after FastAPI has checked the rights."""
+        most = self._route.max_values
+        if has_more_values(body, most):
+            message = f"The body has more than {most} JSON values"
+            self._refused = [{"type": "too_many_values", "loc": ("body",), "msg": message, "input": None}]
+            return object()
+        assert self._route.body_field is not None
+        model, errors = self._route.body_field.validate(json.loads(body), {}, loc=("body",))
+        self._refused = errors
+        return object() if errors else model
+
+
+def _depends_on(dependant: Dependant, wanted: Callable[..., Any]) -> bool:
+    return any(each.call is wanted or _depends_on(each, wanted) for each in dependant.dependencies)
