@@ -9,8 +9,8 @@
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                          WeakPassword
-    ├── TooManyRequests        TooManyStreams; QuotaExceeded: TooManyTasksQueued, TooManyBytesQueued,
-    │                          TooManySubmissions
+    ├── TooManyRequests        TooManyStreams, TooManyWaiting; QuotaExceeded: TooManyTasksQueued,
+    │                          TooManyBytesQueued, TooManySubmissions
     └── Unavailable            DatabaseUnavailable, NotMigrated, TookTooLong, NotReady, Overloaded
 
 Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
@@ -213,6 +213,12 @@ class TooManyRequests(ServiceError):
 
 class TooManyStreams(TooManyRequests):
     code, title = "too_many_streams", "Too many open event streams: close one first"
+
+
+class TooManyWaiting(TooManyRequests):
+    """The request was refused before it did anything."""
+
+    code, title = "too_many_waiting", "Too many of your requests are waiting: wait for their answers first"
 
 
 class QuotaExceeded(TooManyRequests):

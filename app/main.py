@@ -26,6 +26,7 @@ from app.api.routes import add_routes
 from app.catalogue import catalogue
 from app.core.allocator import single_malloc_arena
 from app.core.config import ConfigurationError, Settings, get_settings
+from app.core.fair_threads import FairThreads
 from app.core.logging import configure_logging, optimize_access_log
 from app.core.metrics import forget_process
 from app.db.outage import first_line
@@ -118,15 +119,15 @@ async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str
     if settings.celery_broker_url is None:
         logger.error("CELERY_BROKER_URL is not set: tasks stay pending. Set it in .env, or start with run_server.py")
     async with single_malloc_arena():  # before the first thread has an arena
-        limiter = anyio.to_thread.current_default_thread_limiter()
-        limiter.total_tokens = settings.api_threads
+        # What is not asked for by a user's request: the metrics, the first look at the catalogue.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = settings.api_threads
         # Else the first request that shows or takes a task would import them all, and TASK_MODULES may take seconds: in
         # the event loop, or within a transaction, which the server ends after IDLE_MS.
         await anyio.to_thread.run_sync(catalogue)
         gate = SchemaGate(settings, on_ready=partial(_ensure_first_admin, settings))
         try:
             hint_sender().start()
-            async with gate.looking(), running_watcher(settings) as watcher, _groups() as groups:
+            async with gate.looking(), running_watcher(settings) as watcher, _groups(settings) as groups:
                 with _rarely_collected(), on_shutdown(watcher.close):
                     yield {"watcher": watcher, SCHEMA_GATE: gate, **groups}
         finally:
@@ -150,11 +151,20 @@ def _rarely_collected() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _groups() -> AsyncIterator[dict[str, Any]]:
-    """What does together what is asked for at the same moment; at the end what is in flight is answered."""
-    authenticator, submitter, task_lookup = Authenticator(), Submitter(), TaskLookup()
+async def _groups(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    """The threads, and what does together what is asked for at the same moment.
+
+    At the end what is in flight is answered.
+    """
+    threads = FairThreads(settings.api_threads, settings.api_waiting_per_user)
+    authenticator, submitter, task_lookup = Authenticator(threads), Submitter(threads), TaskLookup(threads)
     try:
-        yield {"authenticator": authenticator, "submitter": submitter, "task_lookup": task_lookup}
+        yield {
+            "threads": threads,
+            "authenticator": authenticator,
+            "submitter": submitter,
+            "task_lookup": task_lookup,
+        }
     finally:
         for group in (authenticator, submitter, task_lookup):
             await group.close()

@@ -62,8 +62,9 @@ async def authenticated(request: Request, token: str | None, *scopes: str) -> Pr
     if token is None:
         raise Unauthenticated
     authenticator: Authenticator = request.state.authenticator
-    user = await authenticator.authenticate(token)
+    user = await authenticator.authenticate(token, address_of(request))
     set_actor(Actor(user.id, user.username))
+    request.scope["state"]["principal"] = user  # what a long wait is compared with (`app/api/http/turns.py`)
     for scope in scopes:
         user.check_scope(scope)
     return user
@@ -127,12 +128,16 @@ SubmitterDep = Annotated[Submitter, Depends(get_submitter)]
 TaskLookupDep = Annotated[TaskLookup, Depends(get_task_lookup)]
 
 
-async def get_client_address(request: Request) -> str:
+def address_of(request: Request) -> str:
     """Return the peer's address, "unknown" without one. Clients can forge headers, so none is read.
 
     Behind a proxy, uvicorn's --forwarded-allow-ips names the proxies whose `X-Forwarded-For` counts.
     """
     return request.client.host if request.client else "unknown"
+
+
+async def get_client_address(request: Request) -> str:
+    return address_of(request)
 
 
 ClientAddress = Annotated[str, Depends(get_client_address)]

@@ -9,10 +9,11 @@ from fastapi import Header, Path, Query, Request, Response, status
 from app.api.deps import SessionDep, SubmitterDep, TaskLookupDep, TaskReader, TaskWriter, WatcherDep, authenticated
 from app.api.http.etags import check_if_match, etag, not_modified
 from app.api.http.fast_path import bearer_token, has_header, json_body, read_fast
-from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
+from app.api.http.paging import LINK_HEADER, MAX_LIMIT, Cursor, Limit, Skip, read_cursor, read_number
 from app.api.http.problems import problems
-from app.api.http.rendering import rendered
+from app.api.http.rendering import ListRenderer, json_response, rendered, to_json
 from app.api.http.router import SlashRouter
+from app.api.http.turns import costly
 from app.api.task_filters import TaskFilterDep
 from app.catalogue import TaskType, catalogue
 from app.errors import (
@@ -33,6 +34,7 @@ from app.errors import (
     TooManyTasksQueued,
     UnknownTask,
 )
+from app.models.api_key import Scope
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.schemas.task import (
     TaskAttemptRead,
@@ -47,7 +49,9 @@ from app.schemas.task import (
 from app.services.batched.authenticator import login_claims
 from app.services.batched.submitter import Submitter
 from app.services.task_service import task_service
+from app.services.tasks import task_counts, task_pages
 from app.services.tasks.idempotency import Accepted
+from app.services.tasks.task_attempts import number_of
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
 
@@ -74,6 +78,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+_TASKS, _ATTEMPTS = ListRenderer(TaskRead), ListRenderer(TaskAttemptRead)
 _ETAG: dict[str, Any] = {"ETag": {"description": "The task's version, in quotes", "schema": {"type": "string"}}}
 _REPLAYED = "Idempotency-Replayed"
 _CREATED: dict[int | str, dict[str, Any]] = {
@@ -122,7 +127,9 @@ async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:
     if token is None or request.scope["query_string"] or has_header(request, b"if-none-match"):
         return None
     user = await authenticated(request, token, *scopes)
-    return await get_task(user, request.state.task_lookup, request.state.watcher, UUID(request.path_params["task_id"]))
+    return await get_task(
+        request, user, request.state.task_lookup, request.state.watcher, UUID(request.path_params["task_id"])
+    )
 
 
 @router.post(
@@ -160,13 +167,13 @@ async def create_task(
     response_description="All tasks are committed and will run",
     responses=problems(401, InsufficientScope, InvalidInput, UnknownTask, InvalidArguments, *_QUOTA_PROBLEMS),
 )
-async def create_tasks(user: TaskWriter, submitter: SubmitterDep, body: TaskBatchCreate) -> Response:
+def create_tasks(user: TaskWriter, submitter: SubmitterDep, body: TaskBatchCreate) -> Response:
     """Create up to 1,000 tasks in one transaction: all are accepted, or none.
 
     An error names the place of the refused field, such as `["body", "tasks", 3, "kwargs", "step"]`. Each task counts
     against the quotas.
     """
-    return rendered(TaskBatchRead(tasks=await submitter.submit_all(body.tasks, user.id)), status.HTTP_201_CREATED)
+    return rendered(TaskBatchRead(tasks=submitter.submit_all(body.tasks, user.id)), status.HTTP_201_CREATED)
 
 
 @router.get(
@@ -175,36 +182,37 @@ async def create_tasks(user: TaskWriter, submitter: SubmitterDep, body: TaskBatc
     response_description="Tasks, newest first",
     responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, AdminOnly, InvalidCursor)},
 )
+@costly(lambda arguments: task_pages.reads_many(arguments["wanted"], arguments["skip"]))
 def list_tasks(
     request: Request,
-    response: Response,
     db: SessionDep,
     wanted: TaskFilterDep,
     limit: Limit = 50,
     skip: Skip = 0,
     cursor: Cursor = None,
-) -> list[Task]:
+) -> Response:
     """List tasks, newest first. The `Link` header names the next page.
 
-    With a selective filter, a page can be short or empty and still have a `next` link. Follow the links until there is
-    none.
+    A page ends at `limit` tasks and at 1 MiB, with one task at least. With a selective filter it can be short or empty,
+    too, and still have a `next` link. Follow the links until there is none. With `skip`, add the number of tasks that
+    you received, not `limit`.
     """
-    tasks, last = task_service.list_page(db, wanted, limit, before=read_cursor(cursor), skip=skip)
-    set_next_link(request, response, last)
-    return tasks
+    page = task_service.show_page(db, wanted, limit, before=read_cursor(cursor), skip=skip)
+    return _TASKS.page(request, page, lambda task: task["id"])
 
 
 @router.get(
     "/count", response_description="The numbers of tasks", responses=problems(401, InsufficientScope, AdminOnly)
 )
+@costly(lambda arguments: task_counts.reads_many(arguments["wanted"]))
 def count_tasks(db: SessionDep, wanted: TaskFilterDep) -> TaskCounts:
     """Count tasks, in total and by status. The filters are those of the list, and the numbers are exact.
 
     Counts by status, type, task, priority and queue are fast for any number of tasks. So are counts by time, alone or
-    with a status. Other filters and combinations read each candidate task, and can be slow. A query that exceeds the
-    database's time limit answers 503 `took_too_long`.
+    with a status. Other filters and combinations read each candidate task, and can be slow. One such count of a user
+    runs at a time. A query that exceeds the database's time limit answers 503 `took_too_long`.
     """
-    return TaskCounts(**task_service.count(db, wanted))
+    return TaskCounts(**task_service.show_counts(db, wanted))
 
 
 @router.get(
@@ -230,6 +238,7 @@ def list_task_types(_user: TaskReader) -> list[TaskType]:
 )
 @read_fast(_get_fast)
 async def get_task(
+    request: Request,
     user: TaskReader,
     lookup: TaskLookupDep,
     watcher: WatcherDep,
@@ -237,15 +246,18 @@ async def get_task(
     wait: Wait = 0,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Get a task. With `wait`, the answer comes when the task ends or the time is over."""
-    task = await lookup.read(task_id, user.owner)
-    if wait and task.status not in TERMINAL:
+    """Get a task. With `wait`, the answer comes when the task ends or the time is over.
+
+    Your login or API key is checked again after the wait.
+    """
+    found = await lookup.read(task_id, user)
+    if wait and found.task.status not in TERMINAL:
         await watcher.wait_for_end(task_id, wait)
-        task = await lookup.read(task_id, user.owner)
-    headers = {"ETag": etag(task.version)}
-    if not_modified(if_none_match, task.version):
+        found = await lookup.read(task_id, await authenticated(request, bearer_token(request), Scope.TASKS_READ))
+    headers = {"ETag": etag(found.task.version)}
+    if not_modified(if_none_match, found.task.version):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
-    return rendered(task, headers=headers)
+    return json_response(found.json or to_json(found.task), headers)
 
 
 @router.patch(
@@ -323,8 +335,19 @@ def delete_task(db: SessionDep, user: TaskWriter, task_id: TaskId, force: Force 
     "/{task_id}/attempts",
     response_model=list[TaskAttemptRead],
     response_description="The attempts, oldest first",
-    responses=problems(401, InsufficientScope, TaskNotFound),
+    responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, TaskNotFound, InvalidCursor)},
 )
-def list_task_attempts(db: SessionDep, user: TaskReader, task_id: TaskId) -> list[Any]:
-    """List the attempts to run a task, including the current one."""
-    return task_service.get_attempts(db, task_id, owner=user.owner)
+def list_task_attempts(
+    request: Request,
+    db: SessionDep,
+    user: TaskReader,
+    task_id: TaskId,
+    limit: Limit = MAX_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """List the attempts to run a task, including the current one.
+
+    A page ends at `limit` attempts and at 1 MiB; the `Link` header then names the next page.
+    """
+    page = task_service.list_attempts(db, task_id, limit, owner=user.owner, after=read_number(cursor))
+    return _ATTEMPTS.page(request, page, number_of)

@@ -6,8 +6,9 @@ from uuid import UUID
 from fastapi import Path, Request, Response, status
 
 from app.api.deps import AdminUser, CurrentUser, LoginUser, SessionDep
-from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
+from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor
 from app.api.http.problems import problems
+from app.api.http.rendering import ListRenderer
 from app.api.http.router import SlashRouter
 from app.errors import (
     AdminOnly,
@@ -27,6 +28,7 @@ from app.services.user_service import user_service
 
 router = SlashRouter(prefix="/users", tags=["users"])
 
+_USERS = ListRenderer(User)
 UserId = Annotated[UUID, Path(description="The user's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
 
 
@@ -65,17 +67,15 @@ def change_my_password(db: SessionDep, user: LoginUser, body: PasswordChange) ->
 )
 def list_users(
     request: Request,
-    response: Response,
     db: SessionDep,
     _admin: AdminUser,
     limit: Limit = 50,
     skip: Skip = 0,
     cursor: Cursor = None,
-) -> list[UserRow]:
+) -> Response:
     """List all users, newest first. The `Link` header names the next page. Administrators only."""
     page = user_service.list_users(db, limit=limit, skip=skip, before=read_cursor(cursor))
-    set_next_link(request, response, page.last)
-    return page.items
+    return _USERS.page(request, page, lambda user: user.id)
 
 
 @router.post(

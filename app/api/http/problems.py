@@ -28,6 +28,7 @@ from app.errors import (
     ServiceError,
     TookTooLong,
     TooManyRequests,
+    TooManyWaiting,
     Unauthenticated,
     Unavailable,
 )
@@ -185,7 +186,7 @@ def problems(*errors: int | type[ServiceError], database: bool = True) -> dict[i
     """
     everywhere = [status for status in _EVERYWHERE if database or status != HTTPStatus.SERVICE_UNAVAILABLE]
     if database:
-        errors = (*errors, Overloaded, TookTooLong)
+        errors = (*errors, Overloaded, TookTooLong, TooManyWaiting)
     examples: dict[int, dict[str, dict[str, Any]]] = {}
     for error in (*errors, *everywhere):
         example = _example(error)

@@ -207,7 +207,7 @@ class TestBreakage:
 class TestDeclarations:
     def test_list_the_errors_and_what_any_route_may_answer(self) -> None:
         declared = problems(401, errors.TaskNotFound, errors.TaskActive, errors.InvalidTransition)
-        assert list(declared) == [400, 401, 404, 409, 413, 422, 431, 500, 503]
+        assert list(declared) == [400, 401, 404, 409, 413, 422, 429, 431, 500, 503]
         content = declared[409]["content"]["application/problem+json"]
         assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
         assert set(content["examples"]) == {"task_active", "invalid_transition"}
