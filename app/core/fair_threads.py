@@ -1,12 +1,14 @@
 """Threads that users share fairly: a queue for each user, and turns among them (fair queuing, Nagle, RFC 970).
 
 Belongs to one event loop. Calls beyond the free threads wait; the next thread goes to the user whose turn it is, not to
-the call that came first. A user holds at most half of the threads. A *costly* call also waits until its user has no
-other costly call in progress and until fewer than half of the threads work on costly calls. So plain calls find a
-thread while costly ones run, and one user's calls delay another's by about one call.
+the call that came first. A user who is alone holds all threads but one, which is free for the next user; beside others,
+half of them. A *costly* call also waits until its user has no other costly call in progress, and until fewer than half
+of the threads work on costly calls. So plain calls find a thread while costly ones run. Calls are costly when their
+caller says so, and while the user's last call took COSTLY_SECONDS of a processor or more.
 """
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
@@ -22,6 +24,8 @@ MAX_WAITING = 1024
 RETRY_SECONDS = 1
 # How often a waiting call looks whether its caller is still there, and after which wait its rights are checked again.
 LOOK_SECONDS = 1.0
+# The event loop shares the interpreter's lock with the threads: several that compute hold it up.
+COSTLY_SECONDS = 0.01
 
 
 class CallerGone(Exception):
@@ -31,13 +35,21 @@ class CallerGone(Exception):
 class _User:
     """The calls of one user: how many run, and the turns of those that wait, plain and costly ones."""
 
-    __slots__ = ("costly", "costly_running", "name", "plain", "running")
+    __slots__ = ("costly", "costly_running", "last_seconds", "name", "plain", "running")
 
     def __init__(self, name: Hashable) -> None:
         self.name = name
         self.running = self.costly_running = 0
+        self.last_seconds = 0.0
         self.plain: deque[asyncio.Future[None]] = deque()
         self.costly: deque[asyncio.Future[None]] = deque()
+
+    def timed(self, function: Callable[[], Result]) -> Result:
+        begun = time.thread_time()
+        try:
+            return function()
+        finally:
+            self.last_seconds = time.thread_time() - begun
 
     @property
     def waiting(self) -> int:
@@ -49,12 +61,13 @@ async def _never() -> bool:
 
 
 class FairThreads:
-    """`threads` threads. At most `waiting_per_user` calls of one user wait for them."""
+    """`threads` threads, and one more. At most `waiting_per_user` calls of one user wait for them."""
 
     def __init__(self, threads: int, waiting_per_user: int, max_waiting: int = MAX_WAITING) -> None:
-        self._limiter = CapacityLimiter(threads)
-        self._free = threads
-        self._share = self._costly_free = max(1, threads // 2)
+        self._limiter = CapacityLimiter(threads + 1)
+        self._free = threads + 1
+        self._alone, self._share = threads, max(1, (threads + 1) // 2)
+        self._costly_free = max(1, threads // 2)
         self._waiting_per_user, self._max_waiting = waiting_per_user, max_waiting
         self.waiting = 0
         self._users: dict[Hashable, _User] = {}
@@ -81,6 +94,7 @@ class FairThreads:
         held = self._users.get(user)
         if held is None:
             held = self._users[user] = _User(user)
+        is_costly = is_costly or held.last_seconds >= COSTLY_SECONDS
         waited_long = False
         if self._may_run(held, is_costly=is_costly):
             self._begin(held, is_costly=is_costly)
@@ -89,12 +103,12 @@ class FairThreads:
         try:
             if waited_long and check_again is not None:
                 await check_again()
-            return await to_thread.run_sync(function, limiter=self._limiter)
+            return await to_thread.run_sync(held.timed, function, limiter=self._limiter)
         finally:
             self._end(held, is_costly=is_costly)
 
     def _may_run(self, user: _User, *, is_costly: bool) -> bool:
-        if not self._free or user.running >= self._share:
+        if not self._free or user.running >= (self._alone if len(self._users) == 1 else self._share):
             return False
         return not is_costly or (self._costly_free > 0 and not user.costly_running)
 
@@ -111,13 +125,17 @@ class FairThreads:
         if is_costly:
             self._costly_free += 1
             user.costly_running -= 1
+        self._take_in(user)
+        self._forget_if_idle(user)
+        if self.waiting:
+            self._begin_next()
+
+    def _take_in(self, user: _User) -> None:
+        """Give the user's waiting calls a turn again."""
         if user.plain:
             self._plain_turns.setdefault(user.name, user)
         if user.costly:
             self._costly_turns.setdefault(user.name, user)
-        if self.waiting:
-            self._begin_next()
-        self._forget_if_idle(user)
 
     async def _wait(self, user: _User, *, is_costly: bool, is_gone: Callable[[], Awaitable[bool]]) -> bool:
         """Return when the call has its turn; True if that took LOOK_SECONDS or more."""
@@ -176,5 +194,8 @@ class FairThreads:
         return False
 
     def _forget_if_idle(self, user: _User) -> None:
-        if not user.running and not user.waiting:
-            self._users.pop(user.name, None)
+        if user.running or user.waiting:
+            return
+        self._users.pop(user.name, None)
+        if len(self._users) == 1:  # the one who is left may hold more
+            self._take_in(*self._users.values())

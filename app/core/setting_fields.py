@@ -163,8 +163,8 @@ class SettingFields(BaseSettings):
         4,
         ge=1,
         description="Threads of one API process for ordinary requests. Tokens, submits and single reads have one "
-        "thread each besides. More threads make a process slower, not faster (docs/performance.md). One user holds at "
-        "most half of them.",
+        "thread each besides, and one is kept for another user. More threads make a process slower, not faster "
+        "(docs/performance.md). Beside other users, one user holds at most half of them.",
     )
     api_waiting_per_user: int = Field(
         100,

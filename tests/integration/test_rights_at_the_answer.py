@@ -128,14 +128,16 @@ class TestAWaitForATask:
 class TestAWaitForAThread:
     @pytest.fixture
     def held(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Any:
-        """The only thread, until the test sets the event."""
+        """Both threads, until the test sets the event."""
         monkeypatch.setattr(fair_threads, "LOOK_SECONDS", 0.01)
         gate = threading.Event()
         assert client.portal is not None
-        holding = client.portal.start_task_soon(client.app_state["threads"].run, "another", gate.wait)
+        run = client.app_state["threads"].run
+        holding = [client.portal.start_task_soon(run, user, gate.wait) for user in ("another", "a third")]
         yield gate
         gate.set()
-        holding.result(SECONDS)
+        for each in holding:
+            each.result(SECONDS)
 
     def list_meanwhile(self, caller: TaskClient, held: threading.Event, lose: Callable[[], None]) -> httpx.Response:
         threads = caller.http.app_state["threads"]  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ A page reads LOOK rows and no more. With a filter that few tasks fit it may be s
 to continue from. A caller that continues misses nothing. (docs/adr/0026)
 """
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -50,7 +51,8 @@ def shown(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = 
     if not ids:
         return Page([], edge)
     # The owner of a task never changes: a page without other filters is always the same statement.
-    statement = _ROWS if wanted == TaskFilter(wanted.user_id) else page_statement(SHOWN, conditions(wanted))
+    changeable = conditions(replace(wanted, user_id=None))
+    statement = page_statement(SHOWN, changeable) if changeable else _ROWS
     found = page_rows(db, statement, ids, MAX_PAGE_BYTES)
     if found.is_cut:
         edge = found.rows[-1]["id"]
