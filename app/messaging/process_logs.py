@@ -18,6 +18,8 @@ from app.messaging.hidden_values import result_repr
 
 # In place of a record's arguments, which its message does not have: what events, Flower and log lines show of it.
 RECORD_SHOWN = "task_id="
+# Without Celery's `: %(return_value)s`: a result is its user's, and logs are kept and read elsewhere.
+SUCCEEDED = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
 ENDED_WITHOUT_RESULT = "ended without a result: the line before says why"
 
 
@@ -26,8 +28,9 @@ def install(settings: Settings) -> None:
     signals.celeryd_init.connect(partial(_replace_prints, settings), weak=False)
     signals.after_setup_logger.connect(partial(_on_setup, settings), weak=False)
     signals.after_setup_task_logger.connect(lambda logger, **_: forms.guard(logger, settings), weak=False)
-    # Celery has no setting for how the result looks in the line and the event of a success.
+    # Celery has no setting for how the result looks in the event of a success, and for the line that shows it.
     trace.saferepr = result_repr
+    trace.LOG_SUCCESS = SUCCEEDED
     # Celery says «ignored» of each attempt that was cancelled, handed back or lost.
     trace.log_policy_ignore = trace.log_policy_ignore._replace(description=ENDED_WITHOUT_RESULT)
 

@@ -1,4 +1,4 @@
-"""Idempotency keys: a user's request under a key, and the task that it created."""
+"""Idempotency keys: a user's request under a key, and the tasks that it created."""
 
 from datetime import datetime
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base
+from app.db.base import Base, JSONText
 from app.db.clock import NOW
 
 
@@ -19,6 +19,8 @@ class IdempotencyKey(Base):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
-    # NULL once the task has been deleted.
+    # NULL once the task has been deleted, and for a batch.
     task_id: Mapped[UUID | None] = mapped_column(ForeignKey("tasks.id", ondelete="SET NULL"))
+    # The tasks of a batch in the order of the request. No foreign key: a deleted one is found missing.
+    task_ids: Mapped[list[str] | None] = mapped_column(JSONText)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)

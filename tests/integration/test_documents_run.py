@@ -308,7 +308,7 @@ print(invoice(Order(number=7), date(2026, 11, 25)))
         assert called == result
         at = f"{TASKS}{created}"
         assert deployment.http.get(at, params={"wait": 60}).json()["result"] == result
-        ended = re.compile(rf"{message}\] succeeded in .*: '{re.escape(result)}'")
+        ended = re.compile(rf"{message}\] succeeded in ")
         workers = [part for part in deployment.stack.parts if part.name.startswith("worker")]
         wait_for(lambda: any(ended.search(part.output()) for part in workers), SECONDS, "the message without a record")
 

@@ -15,7 +15,7 @@ from sqlalchemy import Transaction, func, select, text, update
 from app.db.session import SessionLocal, engine
 from app.models import IdempotencyKey
 from app.schemas.task import TaskCreate
-from app.services.tasks import idempotency
+from app.services.tasks import idempotency, task_creation
 from tests.support.accounts import MakeUser, bearer
 from tests.support.faults.failpoints import failpoints
 from tests.support.services import Services
@@ -221,6 +221,59 @@ class TestInFlight:
         outer.rollback()
         second = created(send(tasks))
         assert (ids(tasks), second != task_id) == ({second}, True)
+
+
+class TestABatch:
+    """The rules are those of one task; what differs is that several tasks are answered."""
+
+    THREE: tuple[dict[str, Any], ...] = ({}, {"name": "second"}, {"priority": "low"})
+
+    def send(self, tasks: TaskClient, *fields: dict[str, Any], key: str = KEY) -> httpx.Response:
+        return tasks.post("batch", {"tasks": [BODY | each for each in fields]}, headers={"Idempotency-Key": key})
+
+    @staticmethod
+    def ids_of(answer: httpx.Response) -> list[str]:
+        assert answer.status_code == 201, answer.text
+        return [task["id"] for task in answer.json()["tasks"]]
+
+    def test_answers_the_first_tasks_in_their_order(self, tasks: TaskClient) -> None:
+        first = self.send(tasks, *self.THREE)
+        tasks.post(f"{self.ids_of(first)[1]}/cancel")
+        again = self.send(tasks, *self.THREE)
+        assert (self.ids_of(again), ids(tasks)) == (self.ids_of(first), set(self.ids_of(first)))
+        assert [answer.headers.get("Idempotency-Replayed") for answer in (first, again)] == [None, "true"]
+        assert [task["status"] for task in again.json()["tasks"]] == ["pending", "revoked", "pending"]
+
+    def test_another_batch_under_its_key_is_refused(self, tasks: TaskClient) -> None:
+        first = self.ids_of(self.send(tasks, *self.THREE))
+        for other in (self.THREE[::-1], self.THREE[:2], [*self.THREE, {}]):
+            assert refused(self.send(tasks, *other)) == (422, "idempotency_key_reused")
+        assert ids(tasks) == set(first)
+
+    def test_of_one_task_is_not_that_task(self, tasks: TaskClient) -> None:
+        created(send(tasks))
+        assert refused(self.send(tasks, {})) == (422, "idempotency_key_reused")
+
+    def test_of_which_a_task_was_deleted_is_not_created_again(self, tasks: TaskClient) -> None:
+        first = self.ids_of(self.send(tasks, *self.THREE))
+        assert tasks.delete(first[2], force=True).status_code == 204
+        assert refused(self.send(tasks, *self.THREE)) == (409, "idempotent_task_deleted")
+        assert ids(tasks) == set(first[:2])
+
+    def test_that_is_refused_leaves_the_key_free(self, tasks: TaskClient) -> None:
+        assert self.send(tasks, {}, {"celery_task_name": "no such"}).status_code == 422
+        assert len(self.ids_of(self.send(tasks, *self.THREE))) == len(self.THREE)
+
+    def test_that_another_request_holds_is_in_flight(self, tasks: TaskClient) -> None:
+        wanted = [TaskCreate.model_validate(BODY)] * 2
+        user = UUID(tasks.user["id"])
+        with engine().connect() as connection, connection.begin() as outer:
+            with SessionLocal(bind=connection, join_transaction_mode="create_savepoint") as db:
+                rows = task_creation.rows_of(wanted, user)
+                idempotency.create_batch_once(db, wanted, rows, user, KEY)
+            assert refused(self.send(tasks, {}, {})) == (409, "idempotency_key_in_flight")
+            outer.rollback()
+        assert len(self.ids_of(self.send(tasks, {}, {}))) == 2
 
 
 class TestRaces:

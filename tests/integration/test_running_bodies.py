@@ -129,6 +129,7 @@ class TestLogLines:
         received, ended = about()
         assert received.endswith(f"received [task {task['id']}]")
         assert last in ended
+        assert "the return value" not in ended
         assert ended.endswith(f"[task {task['id']}]")
 
 

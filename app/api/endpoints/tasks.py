@@ -15,7 +15,7 @@ from app.api.http.rendering import ListRenderer, json_response, rendered, to_jso
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import TaskFilterDep
-from app.catalogue import TaskType, catalogue
+from app.catalogue import TaskType
 from app.errors import (
     AdminOnly,
     IdempotencyKeyInFlight,
@@ -28,6 +28,7 @@ from app.errors import (
     InvalidTransition,
     PreconditionFailed,
     TaskActive,
+    TaskNotAllowed,
     TaskNotFound,
     TooManyBytesQueued,
     TooManySubmissions,
@@ -50,7 +51,8 @@ from app.services.batched.authenticator import login_claims
 from app.services.batched.submitter import Submitter
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
-from app.services.tasks.idempotency import Accepted
+from app.services.tasks.idempotency import Accepted, AcceptedBatch
+from app.services.tasks.permissions import check_may_create, types_for
 from app.services.tasks.task_attempts import number_of
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
@@ -72,8 +74,8 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern="^[ -~]*$",
-        description="Makes it safe to repeat this request within 24 hours. The same key with the same body returns the "
-        "task of the first request. Choose a new value for each task, such as a random UUID, in printable ASCII.",
+        description="Makes it safe to repeat this request within 24 hours. The same key with the same body returns "
+        "what the first one created. Choose a new value for each request in printable ASCII, such as a random UUID.",
         examples=["0f8fad5b-d9cb-469f-a165-70867728950e"],
     ),
 ]
@@ -81,19 +83,15 @@ IdempotencyKey = Annotated[
 _TASKS, _ATTEMPTS = ListRenderer(TaskRead), ListRenderer(TaskAttemptRead)
 _ETAG: dict[str, Any] = {"ETag": {"description": "The task's version, in quotes", "schema": {"type": "string"}}}
 _REPLAYED = "Idempotency-Replayed"
-_CREATED: dict[int | str, dict[str, Any]] = {
-    201: {
-        "headers": {
-            "Location": {"description": "The URL of the task", "schema": {"type": "string"}},
-            **_ETAG,
-            _REPLAYED: {
-                "description": "`true` if an earlier request with this key created the task. Otherwise absent",
-                "schema": {"type": "string", "const": "true"},
-            },
-        }
+_REPLAYED_HEADER: dict[str, Any] = {
+    _REPLAYED: {
+        "description": "`true` if an earlier request with this key was accepted. Otherwise absent",
+        "schema": {"type": "string", "const": "true"},
     }
 }
+_LOCATION: dict[str, Any] = {"Location": {"description": "The URL of the task", "schema": {"type": "string"}}}
 _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted)
+_CREATE_PROBLEMS = (TaskNotAllowed, InvalidInput, UnknownTask, InvalidArguments)
 _QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions)
 
 
@@ -113,13 +111,13 @@ async def _create_fast(request: Request, scopes: Sequence[str]) -> Response | No
 
 
 def _created(request: Request, accepted: Accepted) -> Response:
-    headers = {
-        "Location": f"{request.scope['path'].rstrip('/')}/{accepted.task.id}",
-        "ETag": etag(accepted.task.version),
-    }
-    if accepted.replayed:
-        headers[_REPLAYED] = "true"
+    location = f"{request.scope['path'].rstrip('/')}/{accepted.task.id}"
+    headers = {"Location": location, "ETag": etag(accepted.task.version), **_replayed(accepted)}
     return rendered(accepted.task, status.HTTP_201_CREATED, headers)
+
+
+def _replayed(accepted: Accepted | AcceptedBatch) -> dict[str, str]:
+    return {_REPLAYED: "true"} if accepted.replayed else {}
 
 
 async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:
@@ -138,10 +136,8 @@ async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:
     response_model=TaskRead,
     response_description="The task is committed and will run",
     responses={
-        **_CREATED,
-        **problems(
-            401, InsufficientScope, InvalidInput, UnknownTask, InvalidArguments, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS
-        ),
+        201: {"headers": {**_LOCATION, **_ETAG, **_REPLAYED_HEADER}},
+        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS),
     },
 )
 @read_fast(_create_fast)
@@ -157,6 +153,7 @@ async def create_task(
     If a request times out, repeat it with the same `Idempotency-Key`: only one task is created. In a 429, `code` names
     the exhausted quota, and `Retry-After` says when to try again.
     """
+    check_may_create([body.celery_task_name], user.id, user.role)
     return _created(request, await submitter.submit(body, user.id, idempotency_key))
 
 
@@ -165,15 +162,22 @@ async def create_task(
     status_code=status.HTTP_201_CREATED,
     response_model=TaskBatchRead,
     response_description="All tasks are committed and will run",
-    responses=problems(401, InsufficientScope, InvalidInput, UnknownTask, InvalidArguments, *_QUOTA_PROBLEMS),
+    responses={
+        201: {"headers": _REPLAYED_HEADER},
+        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS),
+    },
 )
-def create_tasks(user: TaskWriter, submitter: SubmitterDep, body: TaskBatchCreate) -> Response:
+def create_tasks(
+    user: TaskWriter, submitter: SubmitterDep, body: TaskBatchCreate, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Create up to 1,000 tasks in one transaction: all are accepted, or none.
 
     An error names the place of the refused field, such as `["body", "tasks", 3, "kwargs", "step"]`. Each task counts
-    against the quotas.
+    against the quotas. An `Idempotency-Key` makes it safe to repeat the request: the same tasks are answered.
     """
-    return rendered(TaskBatchRead(tasks=submitter.submit_all(body.tasks, user.id)), status.HTTP_201_CREATED)
+    check_may_create([task.celery_task_name for task in body.tasks], user.id, user.role)
+    accepted = submitter.submit_all(body.tasks, user.id, idempotency_key)
+    return rendered(TaskBatchRead(tasks=accepted.tasks), status.HTTP_201_CREATED, _replayed(accepted))
 
 
 @router.get(
@@ -221,9 +225,9 @@ def count_tasks(db: SessionDep, wanted: TaskFilterDep) -> TaskCounts:
     response_description="The tasks that can be created",
     responses=problems(401, InsufficientScope),
 )
-def list_task_types(_user: TaskReader) -> list[TaskType]:
-    """List the tasks that can be created, with the JSON Schema of their parameters."""
-    return list(catalogue().values())
+def list_task_types(user: TaskReader) -> list[TaskType]:
+    """List the tasks that you can create, with the JSON Schema of their parameters."""
+    return types_for(user.id, user.role)
 
 
 @router.get(
@@ -308,11 +312,15 @@ def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: T
     status_code=status.HTTP_202_ACCEPTED,
     response_model=TaskRead,
     response_description="The task is pending again, under the same id",
-    responses=problems(401, InsufficientScope, TaskNotFound, InvalidTransition, *_QUOTA_PROBLEMS),
+    responses=problems(401, InsufficientScope, TaskNotAllowed, TaskNotFound, InvalidTransition, *_QUOTA_PROBLEMS),
 )
 def retry_task(db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
     """Run a failed or revoked task again. `attempt` keeps counting; the number of failures starts at zero."""
-    return task_service.retry_task(db, task_id, owner=user.owner, within_quota=True)
+
+    def check(task: Task) -> None:
+        check_may_create([task.celery_task_name], user.id, user.role)
+
+    return task_service.retry_task(db, task_id, owner=user.owner, within_quota=True, check=check)
 
 
 @router.delete(

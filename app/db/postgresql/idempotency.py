@@ -1,7 +1,9 @@
 """Idempotency keys: a transaction's advisory lock, ON CONFLICT with a condition, RETURNING."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, ColumnElement, Interval, bindparam, delete, func, select, tuple_
@@ -15,23 +17,28 @@ from app.models.idempotency import IdempotencyKey
 
 # For the table rather than the model, and built once: building it for each request took 3 ms.
 _TABLE = Base.metadata.tables[IdempotencyKey.__tablename__]
+# What says which tasks the request created.
+CREATED = ("task_id", "task_ids")
 _LIFETIME = bindparam("lifetime", type_=Interval)
-_ROW = [bindparam(name, type_=_TABLE.c[name].type) for name in ("user_id", "key", "fingerprint", "task_id")]
+_ROW = [bindparam(name, type_=_TABLE.c[name].type) for name in ("user_id", "key", "fingerprint", *CREATED)]
 _FREE = select(*_ROW, STATEMENT_TIME).where(func.pg_try_advisory_xact_lock(bindparam("lock", type_=BigInteger)))
 _INSERT = insert(_TABLE).from_select([*(value.key for value in _ROW), "created_at"], _FREE)
 _TAKE = _INSERT.on_conflict_do_update(
     index_elements=[_TABLE.c.user_id, _TABLE.c.key],
-    set_={name: _INSERT.excluded[name] for name in ("fingerprint", "task_id", "created_at")},
+    set_={name: _INSERT.excluded[name] for name in ("fingerprint", *CREATED, "created_at")},
     where=_TABLE.c.created_at <= STATEMENT_TIME - _LIFETIME,
 ).returning(_TABLE.c.key)
 
 
-def take_key(db: Session, user_id: UUID, key: str, fingerprint: bytes, task_id: UUID, *, lifetime: timedelta) -> bool:
-    """Record the key for this task. Never waits: a lock that the transaction holds tells a key in use from a free one.
+def take_key(
+    db: Session, user_id: UUID, key: str, fingerprint: bytes, created: Mapping[str, Any], *, lifetime: timedelta
+) -> bool:
+    """Record the key for what the request `created`, the columns of CREATED.
 
-    Returns False where another transaction holds the key, or a younger record than `lifetime` has it.
+    Never waits: a lock that the transaction holds tells a key in use from a free one. Returns False where another
+    transaction holds the key, or a younger record than `lifetime` has it.
     """
-    values = {"user_id": user_id, "key": key, "fingerprint": fingerprint, "task_id": task_id}
+    values = {"user_id": user_id, "key": key, "fingerprint": fingerprint, **created}
     taken = db.execute(_TAKE, {**values, "lifetime": lifetime, "lock": _lock_number(user_id, key)})
     return taken.first() is not None
 

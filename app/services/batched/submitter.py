@@ -21,7 +21,8 @@ from app.errors import InvalidInput, InvalidToken, QuotaExceeded
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.login_queries import LiveSession, live_sessions_of_tokens
 from app.services.tasks import task_creation
-from app.services.tasks.idempotency import Accepted, create_once
+from app.services.tasks.idempotency import Accepted, AcceptedBatch, create_batch_once, create_once
+from app.services.tasks.permissions import check_may_create
 from app.services.tasks.quotas import Load, Reservation, quotas
 from app.services.tasks.task_creation import NewTask
 
@@ -79,12 +80,14 @@ class Submitter:
         (row,) = await self.batcher.submit(_TokenRequest(claims, wanted), claims.user_id)
         return Accepted(TaskRead.model_validate(row))
 
-    def submit_all(self, wanted: Sequence[TaskCreate], user_id: UUID) -> list[TaskRead]:
-        """Return all committed tasks in the given order, or raise QuotaExceeded, UnknownTask or InvalidArguments.
+    def submit_all(
+        self, wanted: Sequence[TaskCreate], user_id: UUID, idempotency_key: str | None = None
+    ) -> AcceptedBatch:
+        """Return all committed tasks in the given order, or raise as `submit` does. For a thread.
 
-        Then none is accepted; the location of an error names the index of its task. For a thread.
+        Then none is accepted; the location of an error names the index of its task.
         """
-        return _accept_all(wanted, user_id)
+        return _accept_all(wanted, user_id, idempotency_key)
 
     async def close(self) -> None:
         """Return when all accepted tasks are committed."""
@@ -96,12 +99,15 @@ def _accept_once(wanted: TaskCreate, user_id: UUID, key: str) -> Accepted:
         return create_once(db, wanted, user_id, key)
 
 
-def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID) -> list[TaskRead]:
-    request = _Request(user_id, [_row_of(at, task, user_id) for at, task in enumerate(wanted)])
-    (outcome,) = _accept([request])
+def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID, key: str | None) -> AcceptedBatch:
+    rows = [_row_of(at, task, user_id) for at, task in enumerate(wanted)]
+    if key is not None:
+        with SessionLocal() as db:
+            return create_batch_once(db, wanted, rows, user_id, key)
+    (outcome,) = _accept([_Request(user_id, rows)])
     if isinstance(outcome, Exception):
         raise outcome
-    return [TaskRead.model_validate(row) for row in outcome]
+    return AcceptedBatch([TaskRead.model_validate(row) for row in outcome])
 
 
 def _row_of(at: int, task: TaskCreate, user_id: UUID) -> NewTask:
@@ -132,6 +138,7 @@ def _identified_request(item: _TokenRequest, session: LiveSession | None) -> _Re
     if session is None:
         return InvalidToken()
     try:
+        check_may_create([item.wanted.celery_task_name], session.user_id, session.role)
         return _Request(session.user_id, task_creation.rows_of([item.wanted], session.user_id))
     except Exception as problem:  # noqa: BLE001 (any error concerns this caller only)
         return problem

@@ -1,13 +1,15 @@
-"""Idempotency keys: a request that is repeated with its key returns the task of the first request.
+"""Idempotency keys: a request that is repeated with its key returns the tasks of the first request.
 
-The key is committed together with its task. A lock held until that commit distinguishes a key in use from a free one
+The key is committed together with its tasks. A lock held until that commit distinguishes a key in use from a free one
 (docs/adr/0011).
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -19,9 +21,9 @@ from app.db.session import transaction
 from app.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, IdempotentTaskDeleted, QuotaExceeded
 from app.models.idempotency import IdempotencyKey
 from app.schemas.task import TaskCreate, TaskRead
-from app.services.tasks import task_creation
-from app.services.tasks.quotas import load_of, quotas
-from app.services.tasks.task_queries import find
+from app.services.tasks import task_creation, task_queries
+from app.services.tasks.quotas import Load, quotas
+from app.services.tasks.task_creation import NewTask
 
 LIFETIME = timedelta(hours=24)
 # A request takes milliseconds, so it has ended after this time unless its process or connection hangs.
@@ -43,28 +45,53 @@ class Accepted:
     replayed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class AcceptedBatch:
+    """The accepted tasks of a batch, in the order of the request. `replayed` as in Accepted."""
+
+    tasks: list[TaskRead]
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Keyed:
+    """A request under a key: what it means, and the rows that it wants."""
+
+    user_id: UUID
+    key: str
+    fingerprint: bytes
+    rows: Sequence[NewTask]
+    is_batch: bool
+
+    @property
+    def load(self) -> Load:
+        return Load(len(self.rows), sum(row.size for row in self.rows))
+
+    @property
+    def created(self) -> dict[str, Any]:
+        """The columns that say which tasks were created."""
+        if self.is_batch:
+            return {"task_id": None, "task_ids": [str(row.id) for row in self.rows]}
+        return {"task_id": self.rows[0].id, "task_ids": None}
+
+
 def create_once(db: Session, wanted: TaskCreate, user_id: UUID, key: str) -> Accepted:
     """Create a task for this key, or return the task that the key already has. A key expires after LIFETIME.
 
     Above a quota, only an existing task is returned. Raises IdempotencyKeyReused, IdempotencyKeyInFlight,
     IdempotentTaskDeleted, QuotaExceeded, UnknownTask, InvalidArguments.
     """
-    fingerprint = fingerprint_of(wanted)
     rows = task_creation.rows_of([wanted], user_id)
-    try:
-        with quotas.reserved(db, user_id, load_of([wanted])), transaction(db):
-            (task,) = task_creation.accept(db, rows)
-            if not keys.take_key(db, user_id, key, fingerprint, task["id"], lifetime=LIFETIME):
-                raise _KeyTaken
-            return Accepted(TaskRead.model_validate(task))
-    except _KeyTaken:
-        with transaction(db):
-            return _replayed(db, user_id, key, fingerprint)
-    except QuotaExceeded:
-        with transaction(db):
-            if _find(db, user_id, key) is None:
-                raise
-            return _replayed(db, user_id, key, fingerprint)
+    (task,), replayed = _once(db, _Keyed(user_id, key, fingerprint_of(wanted), rows, is_batch=False))
+    return Accepted(task, replayed)
+
+
+def create_batch_once(
+    db: Session, wanted: Sequence[TaskCreate], rows: Sequence[NewTask], user_id: UUID, key: str
+) -> AcceptedBatch:
+    """Create all tasks of a batch, or none, as `create_once` does; `rows` are those of `wanted`."""
+    fingerprint = hashlib.sha256(b"batch " + b"".join(map(fingerprint_of, wanted))).digest()
+    return AcceptedBatch(*_once(db, _Keyed(user_id, key, fingerprint, rows, is_batch=True)))
 
 
 def fingerprint_of(wanted: TaskCreate) -> bytes:
@@ -87,20 +114,41 @@ def prune(db: Session) -> int:
             return total
 
 
-def _find(db: Session, user_id: UUID, key: str) -> IdempotencyKey | None:
-    return db.scalars(
-        select(IdempotencyKey).where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key, ~_EXPIRED)
-    ).one_or_none()
+def _once(db: Session, request: _Keyed) -> tuple[list[TaskRead], bool]:
+    """Return the tasks, and whether an earlier request created them."""
+    try:
+        with quotas.reserved(db, request.user_id, request.load), transaction(db):
+            tasks = task_creation.accept(db, request.rows)
+            taken = keys.take_key(
+                db, request.user_id, request.key, request.fingerprint, request.created, lifetime=LIFETIME
+            )
+            if not taken:
+                raise _KeyTaken
+            return [TaskRead.model_validate(task) for task in tasks], False
+    except _KeyTaken:
+        with transaction(db):
+            return _replayed(db, request), True
+    except QuotaExceeded:
+        with transaction(db):
+            if _find(db, request) is None:
+                raise
+            return _replayed(db, request), True
 
 
-def _replayed(db: Session, user_id: UUID, key: str, fingerprint: bytes) -> Accepted:
-    """Return the committed task of a key that is already taken."""
-    found = _find(db, user_id, key)
+def _find(db: Session, request: _Keyed) -> IdempotencyKey | None:
+    same = (IdempotencyKey.user_id == request.user_id, IdempotencyKey.key == request.key)
+    return db.scalars(select(IdempotencyKey).where(*same, ~_EXPIRED)).one_or_none()
+
+
+def _replayed(db: Session, request: _Keyed) -> list[TaskRead]:
+    """Return the committed tasks of a key that is already taken."""
+    found = _find(db, request)
     if found is None:  # not yet committed, or rolled back
         raise IdempotencyKeyInFlight(retry_after=RETRY_SECONDS)
-    if found.fingerprint != fingerprint:
+    if found.fingerprint != request.fingerprint:
         raise IdempotencyKeyReused
-    task = find(db, found.task_id) if found.task_id is not None else None
-    if task is None:
+    ids = [found.task_id] if found.task_ids is None else [UUID(text) for text in found.task_ids]
+    tasks = task_queries.find_all(db, [task_id for task_id in ids if task_id is not None])
+    if len(tasks) < len(ids):
         raise IdempotentTaskDeleted
-    return Accepted(TaskRead.model_validate(task), replayed=True)
+    return [TaskRead.model_validate(task) for task in tasks]

@@ -1,6 +1,6 @@
 """Reading one task. Its attempts: task_attempts.py; pages: task_pages.py; numbers: task_counts.py."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +34,12 @@ def read(db: Session, task_id: UUID, owner: UUID | None = None) -> Task:
     if task is None:
         raise TaskNotFound
     return task
+
+
+def find_all(db: Session, ids: Sequence[UUID]) -> list[Task]:
+    """Those of the tasks that exist, as they are committed now, in the order of `ids`."""
+    found = {task.id: task for task in db.scalars(_fresh(select(Task).where(Task.id.in_(ids))))}
+    return [found[task_id] for task_id in ids if task_id in found]
 
 
 # Columns rather than objects: what one task costs is a third of it.

@@ -126,7 +126,7 @@ class TestDocument:
             for *_, operation in operations(document)
             if "Retry-After" in operation["responses"].get("409", {}).get("headers", {})
         ]
-        assert with_time == ["create_task"]
+        assert with_time == ["create_task", "create_tasks"]
 
     def test_enumerations_are_named_components(self, document: dict[str, Any]) -> None:
         """Code generators make one class of each; an inline one becomes a class for each place that has it."""

@@ -172,7 +172,18 @@ class TestStatus:
         web.answer["/"] = reply(503, Retry_After="60")
         assert ending(attempt(web.url(), 3)) == ("failed", AnsweredLater)
 
-    @pytest.mark.parametrize(("asked", "delay"), [("60", 60), ("1", 5), ("999999999", 3600), ("soon", 5), ("-1", 5)])
+    @pytest.mark.parametrize(
+        ("asked", "delay"),
+        [
+            ("60", 60),
+            ("1", 5),
+            ("999999999", 3600),
+            ("soon", 5),
+            ("-1", 5),
+            ("9" * 400, 3600),
+            ("Fri, 13 Nov 999999999999999999999 00:00:00 GMT", 5),
+        ],
+    )
     def test_retry_after_is_honoured_within_an_hour(self, web: Web, asked: str, delay: float) -> None:
         web.answer["/"] = reply(503, Retry_After=asked)
         assert attempt(web.url()).retry == delay
