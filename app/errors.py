@@ -5,7 +5,7 @@
     ├── Forbidden              AdminOnly, InsufficientScope, LoginOnly, RegistrationClosed, WrongPassword
     ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound
     ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
-    │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, WebhooksOff
+    │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, ReplayTooLarge, WebhooksOff
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                          WeakPassword
@@ -157,6 +157,12 @@ class IdempotentTaskDeleted(Conflict):
     """The task is not created again: a late repetition must not run a deleted task."""
 
     code, title = "idempotent_task_deleted", "The task of this Idempotency-Key was deleted"
+
+
+class ReplayTooLarge(Conflict):
+    """The batch was accepted by the first request. Its tasks have grown since, by their results."""
+
+    code, title = "replay_too_large", "The batch was accepted before; its tasks are too large now for one answer"
 
 
 class WebhooksOff(Conflict):

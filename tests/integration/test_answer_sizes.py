@@ -24,7 +24,7 @@ from app.services.task_service import task_service
 from app.worker.shared.error_text import MESSAGE_LIMIT, TRACEBACK_LIMIT
 from tests.support.accounts import API, bearer, pages
 from tests.support.task_client import TASKS, TaskClient, module_client
-from tests.support.tasks import ERROR, claim, new_login, new_task, retried
+from tests.support.tasks import ERROR, LONG_RUNNING, claim, new_login, new_task, retried
 
 client = module_client(QUOTA_QUEUED_BYTES="0", API_KEYS_PER_USER="200")
 
@@ -252,3 +252,18 @@ def test_large_answers_are_rendered_outside_of_the_event_loop(
         loop = client.portal.call(time.thread_time) - loop
         everything = time.process_time() - everything
         assert loop < everything / 3, path
+
+
+def test_a_repeated_batch_whose_tasks_have_grown_is_refused(tasks: TaskClient) -> None:
+    body = {"tasks": [{"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [1]}] * 20}
+    key = {"Idempotency-Key": "grown"}
+    assert tasks.post("batch", body, headers=key).status_code == 201
+    again = tasks.post("batch", body, headers=key)
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
+    with SessionLocal() as db:
+        for created in again.json()["tasks"]:
+            task = task_service.get_task(db, UUID(created["id"]))
+            attempts.succeed(db, task.id, claim(db, task).attempt, "x" * (RESULT - 10))
+            db.commit()
+    refused = tasks.post("batch", body, headers=key)
+    assert (refused.status_code, refused.json()["code"]) == (409, "replay_too_large")

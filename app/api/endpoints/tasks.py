@@ -27,6 +27,7 @@ from app.errors import (
     InvalidInput,
     InvalidTransition,
     PreconditionFailed,
+    ReplayTooLarge,
     TaskActive,
     TaskNotAllowed,
     TaskNotFound,
@@ -164,7 +165,7 @@ async def create_task(
     response_description="All tasks are committed and will run",
     responses={
         201: {"headers": _REPLAYED_HEADER},
-        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS),
+        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, ReplayTooLarge, *_QUOTA_PROBLEMS),
     },
 )
 def create_tasks(

@@ -72,6 +72,15 @@ def page_statement(columns: Sequence[str], conditions: Sequence[ColumnElement[bo
     )
 
 
+def bytes_of(db: Session, ids: Sequence[UUID]) -> int:
+    """About how many bytes these tasks take in an answer."""
+    found: int | None = db.execute(_BYTES_OF, {"ids": list(ids)}).scalar_one()
+    return found or 0
+
+
+_BYTES_OF = select(func.sum(TASK_BYTES)).where(is_one_of(_TABLE.c.id, "ids"))
+
+
 def page_rows(
     db: Session,
     statement: Select[Any],
