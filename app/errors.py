@@ -7,13 +7,13 @@
     ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound,
     │                          SecondFactorNotFound
     ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
-    │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, WebhooksOff, SecondFactorSet,
-    │                          SecondFactorOff
+    │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, ReplayTooLarge, WebhooksOff,
+    │                          SecondFactorSet, SecondFactorOff
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                          WeakPassword
-    ├── TooManyRequests        TooManyStreams, TooManyDeeds, TooManyInProgress; QuotaExceeded: TooManyTasksQueued,
-    │                          TooManyBytesQueued, TooManySubmissions, TooManyBytesStored
+    ├── TooManyRequests        TooManyStreams, TooManyDeeds, TooManyInProgress, TooManyWaiting; QuotaExceeded:
+    │                          TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored
     └── Unavailable            DatabaseUnavailable, NotMigrated, TookTooLong, NotReady, Overloaded
 
 Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
@@ -178,6 +178,12 @@ class IdempotentTaskDeleted(Conflict):
     code, title = "idempotent_task_deleted", "The task of this Idempotency-Key was deleted"
 
 
+class ReplayTooLarge(Conflict):
+    """The batch was accepted by the first request. Its tasks have grown since, by their results."""
+
+    code, title = "replay_too_large", "The batch was accepted before; its tasks are too large now for one answer"
+
+
 class WebhooksOff(Conflict):
     """Webhooks are never sent unsigned."""
 
@@ -269,6 +275,12 @@ class TooManyInProgress(TooManyRequests):
     """One user has too many requests in progress on this process, or too many bytes of bodies and unread answers."""
 
     code, title = "too_many_in_progress", "Too many of your requests are in progress: wait for their answers"
+
+
+class TooManyWaiting(TooManyRequests):
+    """The request was refused before it did anything."""
+
+    code, title = "too_many_waiting", "Too many of your requests are waiting: wait for their answers first"
 
 
 class QuotaExceeded(TooManyRequests):

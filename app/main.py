@@ -21,16 +21,17 @@ from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.fast_path import FastPath
 from app.api.http.middleware import RequestContext, RequestLimits, RequestMetrics, UnhandledErrors
 from app.api.http.openapi import operation_id
+from app.api.http.password_turns import PasswordTurns
 from app.api.http.proxies import UntrustedProxies
 from app.api.http.refusals import Refusals
 from app.api.http.schema_gate import STATE as SCHEMA_GATE
 from app.api.http.schema_gate import RefuseUnmigrated, SchemaGate
 from app.api.http.shutdown import on_shutdown
-from app.api.http.turns import Turns
 from app.api.routes import add_routes
 from app.catalogue import catalogue
 from app.core.allocator import single_malloc_arena
 from app.core.config import ConfigurationError, Settings, get_settings
+from app.core.fair_threads import FairThreads
 from app.core.logging import configure_logging, optimize_access_log
 from app.core.metrics import forget_process
 from app.core.open_files import raise_open_files_limit
@@ -129,8 +130,8 @@ async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str
     if settings.celery_broker_url is None:
         logger.error("CELERY_BROKER_URL is not set: tasks stay pending. Set it in .env, or start with run_server.py")
     async with single_malloc_arena():  # before the first thread has an arena
-        limiter = anyio.to_thread.current_default_thread_limiter()
-        limiter.total_tokens = settings.api_threads
+        # What is not asked for by a user's request: the metrics, the first look at the catalogue.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = settings.api_threads
         # Else the first request that shows or takes a task would import them all, and TASK_MODULES may take seconds: in
         # the event loop, or within a transaction, which the server ends after IDLE_MS.
         await anyio.to_thread.run_sync(catalogue)
@@ -138,8 +139,13 @@ async def _lifespan(settings: Settings, _app: FastAPI) -> AsyncIterator[dict[str
         try:
             hint_sender().start()
             proxies = UntrustedProxies() if settings.app_env == "production" else None
-            state = {SCHEMA_GATE: gate, "password_turns": Turns(), "refusals": Refusals(), "untrusted_proxies": proxies}
-            async with gate.looking(), running_watcher(settings) as watcher, _groups() as groups:
+            state = {
+                SCHEMA_GATE: gate,
+                "password_turns": PasswordTurns(),
+                "refusals": Refusals(),
+                "untrusted_proxies": proxies,
+            }
+            async with gate.looking(), running_watcher(settings) as watcher, _groups(settings) as groups:
                 with _rarely_collected(), on_shutdown(watcher.close):
                     yield {"watcher": watcher, **state, **groups}
         finally:
@@ -163,12 +169,21 @@ def _rarely_collected() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _groups() -> AsyncIterator[dict[str, Any]]:
-    """What does together what is asked for at the same moment; at the end what is in flight is answered."""
-    large = anyio.CapacityLimiter(1)  # each thread more would compete with the event loop, too
-    authenticator, submitter, task_lookup = Authenticator(), Submitter(large), TaskLookup(large)
+async def _groups(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    """The threads, and what does together what is asked for at the same moment.
+
+    At the end what is in flight is answered.
+    """
+    threads = FairThreads(settings.api_threads, settings.api_waiting_per_user)
+    authenticator, submitter, task_lookup = Authenticator(threads), Submitter(threads), TaskLookup(threads)
     try:
-        yield {"authenticator": authenticator, "submitter": submitter, "task_lookup": task_lookup, LARGE_JSON: large}
+        yield {
+            "threads": threads,
+            "authenticator": authenticator,
+            "submitter": submitter,
+            "task_lookup": task_lookup,
+            LARGE_JSON: anyio.CapacityLimiter(1),  # each thread more would compete with the event loop, too
+        }
     finally:
         for group in (authenticator, submitter, task_lookup):
             await group.close()

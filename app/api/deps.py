@@ -7,10 +7,10 @@ from fastapi import Depends, Request, Security
 from fastapi.security import OAuth2PasswordBearer, SecurityScopes
 from sqlalchemy.orm import Session
 
+from app.api.http.password_turns import PasswordTurns
 from app.api.http.peers import count_for_user
 from app.api.http.proxies import UntrustedProxies
 from app.api.http.refusals import Refusals
-from app.api.http.turns import Turns
 from app.core.config import Settings, get_settings
 from app.core.network_addresses import address_block
 from app.core.origin import Actor, set_actor
@@ -67,9 +67,10 @@ async def authenticated(request: Request, token: str | None, *scopes: str) -> Pr
     if token is None:
         raise Unauthenticated
     authenticator: Authenticator = request.state.authenticator
-    user = await authenticator.authenticate(token)
+    user = await authenticator.authenticate(token, address_of(request))
     count_for_user(request, user.id)
     set_actor(Actor(user.id, user.username))
+    request.scope["state"]["principal"] = user  # what a long wait is compared with (`app/api/http/turns.py`)
     for scope in scopes:
         user.check_scope(scope)
     return user
@@ -146,7 +147,7 @@ SubmitterDep = Annotated[Submitter, Depends(get_submitter)]
 TaskLookupDep = Annotated[TaskLookup, Depends(get_task_lookup)]
 
 
-async def get_client_address(request: Request) -> str:
+def address_of(request: Request) -> str:
     """Return the peer's address, "unknown" without one. Clients can forge headers, so none is read.
 
     Behind a proxy, uvicorn's --forwarded-allow-ips names the proxies whose `X-Forwarded-For` counts.
@@ -157,12 +158,16 @@ async def get_client_address(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
+async def get_client_address(request: Request) -> str:
+    return address_of(request)
+
+
 ClientAddress = Annotated[str, Depends(get_client_address)]
 
 
 async def take_turn(request: Request, address: ClientAddress) -> AsyncIterator[None]:
     """Wait for a turn of this address block to hash a password, and hold it for the endpoint. Raises Overloaded."""
-    turns: Turns = request.state.password_turns
+    turns: PasswordTurns = request.state.password_turns
     async with turns.turn(address_block(address)):
         yield
 
@@ -174,7 +179,7 @@ PasswordTurn = Annotated[None, Depends(take_turn, scope="function")]
 async def take_login_turn(request: Request, address: ClientAddress) -> AsyncIterator[None]:
     """As `take_turn`, unless this login has to wait. Raises TooManyRequests besides."""
     refusals: Refusals = request.state.refusals
-    turns: Turns = request.state.password_turns
+    turns: PasswordTurns = request.state.password_turns
     block, name = address_block(address), str((await request.form()).get("username", ""))  # FastAPI has read it
     refusals.check(block, name)
     async with turns.turn(block):

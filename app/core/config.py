@@ -119,6 +119,11 @@ class Settings(SettingFields):
         return tuple(hmac.digest(key.encode(), b"task_service: messages", "sha256") for key in self.accepted_keys)
 
     @property
+    def costly_read_seconds(self) -> float:
+        """The time of a statement that reads many rows."""
+        return min(self.database_costly_read_seconds, self.database_statement_timeout_seconds)
+
+    @property
     def docs_open(self) -> bool:
         """Swagger UI and metrics are open outside production unless DOCS_ENABLED says otherwise."""
         return self.app_env != "production" if self.docs_enabled is None else self.docs_enabled

@@ -88,6 +88,13 @@ class SettingFields(BaseSettings):
         "`took_too_long`.",
     )
 
+    database_costly_read_seconds: float = Field(
+        10,
+        gt=0,
+        description="As DATABASE_STATEMENT_TIMEOUT_SECONDS, for reads that look at many rows: lists by `name` or `tag` "
+        "or with a large `skip`, counts by `name`, `tag` or times. The shorter of the two holds.",
+    )
+
     celery_broker_url: SecretStr | None = Field(
         None,
         examples=["redis://:password@localhost:6379/0"],
@@ -200,7 +207,14 @@ class SettingFields(BaseSettings):
         4,
         ge=1,
         description="Threads of one API process for ordinary requests. Tokens, submits and single reads have one "
-        "thread each besides. More threads make a process slower, not faster (docs/performance.md).",
+        "thread each besides, and one is kept for another user. More threads make a process slower, not faster "
+        "(docs/performance.md). Beside other users, one user holds at most half of them.",
+    )
+    api_waiting_per_user: int = Field(
+        100,
+        ge=1,
+        description="Requests of one user, without a login of one address, that may wait for a thread of one API "
+        "process; else 429 `too_many_waiting`.",
     )
     max_body_bytes: int = Field(
         2 * 1024 * 1024,

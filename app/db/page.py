@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+# A page ends at so many bytes of its items, at least one of them.
+MAX_PAGE_BYTES = 1024 * 1024
+
 Item = TypeVar("Item")
 Position = TypeVar("Position")
 

@@ -1,11 +1,13 @@
 """One committed state of a task, rendered once for all streams that send it."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from app.models.task import Task
+from app.models.task import TERMINAL
 from app.schemas.task import TaskRead
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,9 +26,11 @@ class Frame:
     data: bytes
 
     @classmethod
-    def of(cls, task: Task) -> "Frame":
-        shown = TaskRead.model_validate(task)
-        return cls(task.id, task.version, task.has_ended, shown.model_dump_json().encode("utf-8", "backslashreplace"))
+    def of(cls, row: Mapping[str, Any]) -> "Frame":
+        """Render a row, as `TaskRead` takes it."""
+        shown = TaskRead.model_validate(row)
+        data = shown.model_dump_json().encode("utf-8", "backslashreplace")
+        return cls(shown.id, shown.version, shown.status in TERMINAL, data)
 
     def event(self, event_id: str) -> bytes:
         """Return the frame as a server-sent event. JSON escapes line breaks, so the data is one line."""

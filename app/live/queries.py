@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import or_, select, true, union_all
@@ -10,13 +11,15 @@ from sqlalchemy.orm import Session
 
 from app.core.ids import first_id_at
 from app.db.clock import NOW
+from app.db.page import MAX_PAGE_BYTES
 from app.db.postgresql import live
 from app.db.postgresql.conditions import is_one_of
+from app.db.postgresql.task_rows import page_rows, page_statement
 from app.db.session import SessionLocal, autocommit_engine
 from app.live.frames import Frame
 from app.models.api_key import KEY_STANDS, ApiKey
 from app.models.login import LOGIN_STANDS, LoginSession
-from app.models.task import Task
+from app.models.task import TERMINAL, Task
 from app.models.user import User
 from app.services.tasks import task_queries
 
@@ -54,25 +57,36 @@ def _autocommit() -> Session:
 
 def read(task_id: UUID, owner: UUID | None) -> Found:
     """One task as `owner` may see it. Raises TaskNotFound."""
-    with _autocommit() as db:
-        return _found(task_queries.read(db, task_id, owner), lambda *_: True)
+    with autocommit_engine().connect() as connection:
+        return _found(task_queries.snapshot(connection, task_id, owner), lambda *_: True)
 
 
-_ROWS = select(Task).where(
-    is_one_of(Task.id, "ids"), or_(is_one_of(Task.id, "watched"), is_one_of(Task.user_id, "users"))
+_ROWS = page_statement(
+    task_queries.SHOWN, [or_(is_one_of(Task.__table__.c.id, "watched"), is_one_of(Task.__table__.c.user_id, "users"))]
 )
 
 
-def read_rows(ids: Sequence[UUID], watched: Sequence[UUID], users: Sequence[UUID], is_news: IsNews) -> list[Found]:
-    """Those of `ids` that are watched by name or by their user; rendered where they are news."""
+def read_rows(
+    ids: Sequence[UUID],
+    watched: Sequence[UUID],
+    users: Sequence[UUID],
+    is_news: IsNews,
+    most_bytes: int = MAX_PAGE_BYTES,
+) -> tuple[list[Found], Sequence[UUID]]:
+    """Those of `ids` that are watched by name or by their user; rendered where they are news.
+
+    Reads about `most_bytes`, one row at least. Returns the rows, in the order of `ids`, and the ids that are left.
+    """
     with _autocommit() as db:
-        rows = db.scalars(_ROWS, {"ids": ids, "watched": watched, "users": users})
-        return [_found(task, is_news) for task in rows]
+        page = page_rows(db, _ROWS, ids, most_bytes, {"watched": watched, "users": users})
+    found = [_found(task_queries.as_shown(row), is_news) for row in page.rows]
+    return found, ids[ids.index(found[-1].task_id) + 1 :] if page.is_cut else ()
 
 
-def _found(task: Task, is_news: IsNews) -> Found:
-    news = is_news(task.id, task.user_id, task.version)
-    return Found(task.id, task.user_id, task.version, task.has_ended, Frame.of(task) if news else None)
+def _found(row: dict[str, Any], is_news: IsNews) -> Found:
+    task_id, user_id, version = row["id"], row["user_id"], row["version"]
+    news = is_news(task_id, user_id, version)
+    return Found(task_id, user_id, version, row["status"] in TERMINAL, Frame.of(row) if news else None)
 
 
 _VERSIONS = select(Task.id, Task.version).where(is_one_of(Task.id, "ids"))

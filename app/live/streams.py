@@ -9,6 +9,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from app.live.frames import Frame, cursor_of
@@ -28,8 +29,17 @@ STALL_SECONDS = 60.0
 # The reconnection delay for EventSource in milliseconds. Random, so that clients do not all reconnect at once.
 _RETRY_MS = (1000, 3000)
 
-# Reads tasks again. Returns None if the database is unavailable: the stream then retries.
-Reload = Callable[[list[UUID]], Awaitable[list[Frame] | None]]
+
+class Reloaded(NamedTuple):
+    """The states of the first `number` of the tasks; whose state is missing was deleted."""
+
+    frames: list[Frame]
+    number: int
+
+
+# Reads tasks again: as many as fit into HELD_BYTES, at least one. Returns None if the database is unavailable: the
+# stream then retries.
+Reload = Callable[[list[UUID]], Awaitable[Reloaded | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,13 +252,13 @@ class Feed(Stream):
                 break
             ids.append(task_id)
         cursors = {task_id: self._waiting[task_id][1] for task_id in ids}
-        frames = await self._reload(ids)
-        if frames is None:
+        reloaded = await self._reload(ids)
+        if reloaded is None:
             asyncio.get_running_loop().call_later(READ_RETRY_SECONDS, self.wake)
             return
-        read = {frame.task_id: frame for frame in frames}
+        read = {frame.task_id: frame for frame in reloaded.frames}
         head: dict[UUID, tuple[Frame | None, datetime]] = {}
-        for task_id in ids:
+        for task_id in ids[: reloaded.number]:
             waits = self._waiting.get(task_id)
             if waits is None or waits[0] is not None or waits[1] != cursors[task_id]:
                 continue  # a newer state has arrived

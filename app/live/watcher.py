@@ -22,7 +22,7 @@ from app.live import queries
 from app.live.frames import Frame, moment_of
 from app.live.listener import Listener
 from app.live.queries import LATE
-from app.live.streams import Credential, Feed, Stream, TaskStream
+from app.live.streams import HELD_BYTES, Credential, Feed, Reloaded, Stream, TaskStream
 from app.live.watches import UserWatch, Watches
 
 logger = logging.getLogger(__name__)
@@ -274,24 +274,27 @@ class Watcher:
     async def _read_batch(self, batch: Sequence[UUID]) -> None:
         async with self._reading:  # one at a time, so that states are passed on in the order of reading
             watched = [task_id for task_id in batch if task_id in self.watches.tasks]
-            arguments = (batch, watched, list(self.watches.users), self.watches.is_new)
-            found = await self._in_thread(queries.read_rows, *arguments)
-            for each in found:
-                self.watches.show(each)
-            missing = set(batch) - {each.task_id for each in found}
+            missing, left = set(batch), batch
+            while left:  # more than once where the rows are large
+                arguments = (left, watched, list(self.watches.users), self.watches.is_new)
+                found, left = await self._in_thread(queries.read_rows, *arguments)
+                for each in found:
+                    self.watches.show(each)
+                missing -= {each.task_id for each in found}
             self.watches.forget(missing, gone=missing & set(watched))
 
-    async def _reload(self, user_id: UUID, ids: list[UUID]) -> list[Frame] | None:
+    async def _reload(self, user_id: UUID, ids: list[UUID]) -> Reloaded | None:
         """Read tasks again for a feed that could not keep their states. Returns None if the database is unavailable."""
         frames: list[Frame] = []
+        left: Sequence[UUID] = ()
 
         async def read() -> None:
+            nonlocal left
             everything: queries.IsNews = lambda *_: True  # noqa: E731
-            for found in await self._in_thread(queries.read_rows, ids, (), [user_id], everything):
-                assert found.frame is not None
-                frames.append(found.frame)
+            found, left = await self._in_thread(queries.read_rows, ids, (), [user_id], everything, HELD_BYTES)
+            frames.extend(each.frame for each in found if each.frame is not None)
 
-        return frames if await self._run_through_outage(read) else None
+        return Reloaded(frames, len(ids) - len(left)) if await self._run_through_outage(read) else None
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)

@@ -18,6 +18,7 @@ from app.core.config import get_settings
 from app.core.redacted_text import redact_text
 from app.db.after_commit import after_commit
 from app.db.page import Page
+from app.db.postgresql.reads import limit_read
 from app.db.session import transaction
 from app.errors import InvalidTask, InvalidTransition, PreconditionFailed, TaskActive, TaskCancelled, TaskNotFound
 from app.messaging import publisher
@@ -30,6 +31,7 @@ from app.schemas.task import TaskCreate
 from app.services.audit import recording as audit
 from app.services.execution.results import check_percent, check_size
 from app.services.tasks import (
+    task_attempts,
     task_changes,
     task_counts,
     task_creation,
@@ -133,6 +135,23 @@ class TaskService:
         """
         return task_pages.page(db, wanted, limit, before=before, skip=skip)
 
+    def show_page(
+        self, db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0
+    ) -> Page[dict[str, Any], UUID]:
+        """As `list_page`, each task as `TaskRead` takes it. The page ends at MAX_PAGE_BYTES, with one task at least.
+
+        A page that reads many rows has DATABASE_COSTLY_READ_SECONDS.
+        """
+        if task_pages.reads_many(wanted, skip):
+            limit_read(db, get_settings().costly_read_seconds)
+        return task_pages.shown(db, wanted, limit, before=before, skip=skip)
+
+    def show_counts(self, db: Session, wanted: TaskFilter) -> dict[str, int]:
+        """As `count`. A count that reads many rows has DATABASE_COSTLY_READ_SECONDS."""
+        if task_counts.reads_many(wanted):
+            limit_read(db, get_settings().costly_read_seconds)
+        return task_counts.count(db, wanted)
+
     def count(self, db: Session, wanted: TaskFilter) -> dict[str, int]:
         """Return the exact number of tasks, in total and by status."""
         return task_counts.count(db, wanted)
@@ -141,7 +160,16 @@ class TaskService:
         self, db: Session, task_id: UUID, *, owner: UUID | None = None
     ) -> list[TaskAttempt | dict[str, Any]]:
         """Return all attempts, oldest first, the current one included. Raises TaskNotFound."""
-        return task_queries.attempts(db, self.get_task(db, task_id, owner=owner))
+        return task_attempts.attempts(db, self.get_task(db, task_id, owner=owner))
+
+    def list_attempts(
+        self, db: Session, task_id: UUID, limit: int, *, owner: UUID | None = None, after: int = 0
+    ) -> Page[TaskAttempt | dict[str, Any], int]:
+        """Return a page of the attempts after number `after`, oldest first. It ends at MAX_PAGE_BYTES.
+
+        Raises TaskNotFound.
+        """
+        return task_attempts.page(db, self.get_task(db, task_id, owner=owner), limit, after)
 
     # Report: from a running body, or from outside
 

@@ -17,7 +17,7 @@ ROOM = Path(room.__file__).parent
 MIGRATIONS = APP / "migrations"
 
 # What every engine has, and spells alike.
-FUNCTIONS = {"coalesce", "count", "length", "lower", "max", "min", "sum", "upper"}
+FUNCTIONS = {"coalesce", "count", "length", "lower", "max", "min", "octet_length", "sum", "upper"}
 DRIVERS = ("sqlalchemy.dialects", "psycopg", "psycopg2")
 NAMES = {"ARRAY", "TextClause", "all_", "any_", "lateral", "literal_column", "text"}
 METHODS = {

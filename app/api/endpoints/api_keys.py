@@ -6,8 +6,9 @@ from uuid import UUID
 from fastapi import Path, Request, Response, status
 
 from app.api.deps import LoginUser, SessionDep
-from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
+from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor
 from app.api.http.problems import problems
+from app.api.http.rendering import ListRenderer
 from app.api.http.router import SlashRouter
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, InvalidCursor, LoginOnly
 from app.models.api_key import ApiKey
@@ -16,6 +17,7 @@ from app.services.accounts.api_key_service import api_key_service
 
 router = SlashRouter(prefix="/auth/api-keys", tags=["auth"])
 
+_KEYS = ListRenderer(ApiKeyRead)
 KeyId = Annotated[UUID, Path(description="The key's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
 
 
@@ -44,17 +46,15 @@ def create_api_key(db: SessionDep, user: LoginUser, body: ApiKeyCreate) -> ApiKe
 )
 def list_api_keys(
     request: Request,
-    response: Response,
     db: SessionDep,
     user: LoginUser,
     limit: Limit = 50,
     skip: Skip = 0,
     cursor: Cursor = None,
-) -> list[ApiKey]:
+) -> Response:
     """List your API keys, newest first. The list includes recently revoked and expired keys."""
-    keys, last = api_key_service.list_keys(db, user.id, limit=limit, skip=skip, before=read_cursor(cursor))
-    set_next_link(request, response, last)
-    return keys
+    page = api_key_service.list_keys(db, user.id, limit=limit, skip=skip, before=read_cursor(cursor))
+    return _KEYS.page(request, page, lambda key: key.id)
 
 
 @router.get(

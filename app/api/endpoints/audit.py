@@ -6,17 +6,19 @@ from uuid import UUID
 from fastapi import Depends, Query, Request, Response
 
 from app.api.deps import AdminUser, SessionDep
-from app.api.http.paging import LINK_HEADER, Cursor, Limit, set_next_link
+from app.api.http.paging import LINK_HEADER, Cursor, Limit
 from app.api.http.problems import problems
+from app.api.http.rendering import ListRenderer
 from app.api.http.router import SlashRouter
 from app.errors import AdminOnly, InsufficientScope, InvalidCursor
-from app.models.audit import AuditEvent, AuditRecord
+from app.models.audit import AuditEvent
 from app.schemas.audit import AuditRecordRead
 from app.schemas.task_values import Moment
-from app.services.audit.audit_service import AuditFilter, audit_service
+from app.services.audit.audit_service import AuditFilter, AuditPosition, audit_service
 
 router = SlashRouter(prefix="/audit", tags=["audit"])
 
+_RECORDS = ListRenderer(AuditRecordRead)
 _ID = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
 
 
@@ -47,17 +49,15 @@ def audit_filter(
 @router.get("/", include_in_schema=False, response_model=list[AuditRecordRead])
 def list_audit_records(
     request: Request,
-    response: Response,
     db: SessionDep,
     _admin: AdminUser,
     wanted: Annotated[AuditFilter, Depends(audit_filter)],
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> list[AuditRecord]:
+) -> Response:
     """List audit records, newest first. The `Link` header names the next page. Administrators only.
 
     A record is committed together with the change that it describes. The service never changes or deletes records.
     """
     page = audit_service.list_page(db, wanted, limit, cursor)
-    set_next_link(request, response, None if page.last is None else str(page.last))
-    return page.items
+    return _RECORDS.page(request, page, lambda record: str(AuditPosition(record.at, record.id)))

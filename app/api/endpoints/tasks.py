@@ -10,11 +10,12 @@ from app.api.deps import SessionDep, SubmitterDep, TaskLookupDep, TaskReader, Ta
 from app.api.http.body_route import body_limit
 from app.api.http.etags import check_if_match, etag, not_modified
 from app.api.http.fast_path import bearer_token, has_header, json_body, read_fast
-from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
+from app.api.http.paging import LINK_HEADER, MAX_LIMIT, Cursor, Limit, Skip, read_cursor, read_number
 from app.api.http.peers import count_for_user
 from app.api.http.problems import problems
-from app.api.http.rendering import rendered
+from app.api.http.rendering import ListRenderer, json_response, rendered, to_json
 from app.api.http.router import SlashRouter
+from app.api.http.turns import costly
 from app.api.task_filters import TaskFilterDep
 from app.catalogue import TaskType
 from app.core.config import Settings
@@ -29,6 +30,7 @@ from app.errors import (
     InvalidInput,
     InvalidTransition,
     PreconditionFailed,
+    ReplayTooLarge,
     TaskActive,
     TaskNotAllowed,
     TaskNotFound,
@@ -37,6 +39,7 @@ from app.errors import (
     TooManyTasksQueued,
     UnknownTask,
 )
+from app.models.api_key import Scope
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.schemas.task import (
     TaskAttemptRead,
@@ -51,8 +54,10 @@ from app.schemas.task import (
 from app.services.batched.authenticator import login_claims
 from app.services.batched.submitter import Submitter
 from app.services.task_service import task_service
+from app.services.tasks import task_counts, task_pages
 from app.services.tasks.idempotency import Accepted, AcceptedBatch
 from app.services.tasks.permissions import check_may_create, types_for
+from app.services.tasks.task_attempts import number_of
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
 
@@ -83,6 +88,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+_TASKS, _ATTEMPTS = ListRenderer(TaskRead), ListRenderer(TaskAttemptRead)
 _ETAG: dict[str, Any] = {"ETag": {"description": "The task's version, in quotes", "schema": {"type": "string"}}}
 _REPLAYED = "Idempotency-Replayed"
 _REPLAYED_HEADER: dict[str, Any] = {
@@ -137,7 +143,9 @@ async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:
     if token is None or request.scope["query_string"] or has_header(request, b"if-none-match"):
         return None
     user = await authenticated(request, token, *scopes)
-    return await get_task(user, request.state.task_lookup, request.state.watcher, UUID(request.path_params["task_id"]))
+    return await get_task(
+        request, user, request.state.task_lookup, request.state.watcher, UUID(request.path_params["task_id"])
+    )
 
 
 @router.post(
@@ -175,11 +183,11 @@ async def create_task(
     response_description="All tasks are committed and will run",
     responses={
         201: {"headers": _REPLAYED_HEADER},
-        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS),
+        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, ReplayTooLarge, *_QUOTA_PROBLEMS),
     },
 )
 @body_limit(lambda settings: settings.max_body_bytes)
-async def create_tasks(
+def create_tasks(
     user: TaskWriter, submitter: SubmitterDep, body: TaskBatchCreate, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Create up to 1,000 tasks in one transaction: all are accepted, or none.
@@ -188,7 +196,7 @@ async def create_tasks(
     against the quotas. An `Idempotency-Key` makes it safe to repeat the request: the same tasks are answered.
     """
     check_may_create([task.celery_task_name for task in body.tasks], user.id, user.role)
-    accepted = await submitter.submit_all(body.tasks, user.id, idempotency_key)
+    accepted = submitter.submit_all(body.tasks, user.id, idempotency_key)
     return rendered(TaskBatchRead(tasks=accepted.tasks), status.HTTP_201_CREATED, _replayed(accepted))
 
 
@@ -198,36 +206,37 @@ async def create_tasks(
     response_description="Tasks, newest first",
     responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, AdminOnly, InvalidCursor)},
 )
+@costly(lambda arguments: task_pages.reads_many(arguments["wanted"], arguments["skip"]))
 def list_tasks(
     request: Request,
-    response: Response,
     db: SessionDep,
     wanted: TaskFilterDep,
     limit: Limit = 50,
     skip: Skip = 0,
     cursor: Cursor = None,
-) -> list[Task]:
+) -> Response:
     """List tasks, newest first. The `Link` header names the next page.
 
-    With a selective filter, a page can be short or empty and still have a `next` link. Follow the links until there is
-    none.
+    A page ends at `limit` tasks and at 1 MiB, with one task at least. With a selective filter it can be short or empty,
+    too, and still have a `next` link. Follow the links until there is none. With `skip`, add the number of tasks that
+    you received, not `limit`.
     """
-    tasks, last = task_service.list_page(db, wanted, limit, before=read_cursor(cursor), skip=skip)
-    set_next_link(request, response, last)
-    return tasks
+    page = task_service.show_page(db, wanted, limit, before=read_cursor(cursor), skip=skip)
+    return _TASKS.page(request, page, lambda task: task["id"])
 
 
 @router.get(
     "/count", response_description="The numbers of tasks", responses=problems(401, InsufficientScope, AdminOnly)
 )
+@costly(lambda arguments: task_counts.reads_many(arguments["wanted"]))
 def count_tasks(db: SessionDep, wanted: TaskFilterDep) -> TaskCounts:
     """Count tasks, in total and by status. The filters are those of the list, and the numbers are exact.
 
     Counts by status, type, task, priority and queue are fast for any number of tasks. So are counts by time, alone or
-    with a status. Other filters and combinations read each candidate task, and can be slow. A query that exceeds the
-    database's time limit answers 503 `took_too_long`.
+    with a status. Other filters and combinations read each candidate task, and can be slow. One such count of a user
+    runs at a time. A query that exceeds the database's time limit answers 503 `took_too_long`.
     """
-    return TaskCounts(**task_service.count(db, wanted))
+    return TaskCounts(**task_service.show_counts(db, wanted))
 
 
 @router.get(
@@ -253,6 +262,7 @@ def list_task_types(user: TaskReader) -> list[TaskType]:
 )
 @read_fast(_get_fast)
 async def get_task(
+    request: Request,
     user: TaskReader,
     lookup: TaskLookupDep,
     watcher: WatcherDep,
@@ -260,15 +270,18 @@ async def get_task(
     wait: Wait = 0,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Get a task. With `wait`, the answer comes when the task ends or the time is over."""
-    task = await lookup.read(task_id, user.owner)
-    if wait and task.status not in TERMINAL:
+    """Get a task. With `wait`, the answer comes when the task ends or the time is over.
+
+    Your login or API key is checked again after the wait.
+    """
+    found = await lookup.read(task_id, user)
+    if wait and found.task.status not in TERMINAL:
         await watcher.wait_for_end(task_id, wait)
-        task = await lookup.read(task_id, user.owner)
-    headers = {"ETag": etag(task.version)}
-    if not_modified(if_none_match, task.version):
+        found = await lookup.read(task_id, await authenticated(request, bearer_token(request), Scope.TASKS_READ))
+    headers = {"ETag": etag(found.task.version)}
+    if not_modified(if_none_match, found.task.version):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
-    return rendered(task, headers=headers)
+    return json_response(found.json or to_json(found.task), headers)
 
 
 @router.patch(
@@ -351,8 +364,19 @@ def delete_task(db: SessionDep, user: TaskWriter, task_id: TaskId, force: Force 
     "/{task_id}/attempts",
     response_model=list[TaskAttemptRead],
     response_description="The attempts, oldest first",
-    responses=problems(401, InsufficientScope, TaskNotFound),
+    responses={200: {"headers": LINK_HEADER}, **problems(401, InsufficientScope, TaskNotFound, InvalidCursor)},
 )
-def list_task_attempts(db: SessionDep, user: TaskReader, task_id: TaskId) -> list[Any]:
-    """List the attempts to run a task, including the current one."""
-    return task_service.get_attempts(db, task_id, owner=user.owner)
+def list_task_attempts(
+    request: Request,
+    db: SessionDep,
+    user: TaskReader,
+    task_id: TaskId,
+    limit: Limit = MAX_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """List the attempts to run a task, including the current one.
+
+    A page ends at `limit` attempts and at 1 MiB; the `Link` header then names the next page.
+    """
+    page = task_service.list_attempts(db, task_id, limit, owner=user.owner, after=read_number(cursor))
+    return _ATTEMPTS.page(request, page, number_of)

@@ -7,8 +7,9 @@ from fastapi import Path, Request, Response, status
 
 from app.api.deps import AdminUser, ClientAddress, CurrentUser, LoginUser, PasswordTurn, SessionDep
 from app.api.http.body_route import body_limit
-from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor, set_next_link
+from app.api.http.paging import LINK_HEADER, Cursor, Limit, Skip, read_cursor
 from app.api.http.problems import problems
+from app.api.http.rendering import ListRenderer
 from app.api.http.router import SlashRouter
 from app.errors import (
     AdminOnly,
@@ -31,6 +32,7 @@ router = SlashRouter(prefix="/users", tags=["users"])
 # Two passwords of which each character takes two escapes.
 PASSWORDS_BYTES = 32 * 1024
 
+_USERS = ListRenderer(User)
 UserId = Annotated[UUID, Path(description="The user's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
 
 
@@ -73,17 +75,15 @@ def change_my_password(db: SessionDep, user: LoginUser, _turn: PasswordTurn, bod
 )
 def list_users(
     request: Request,
-    response: Response,
     db: SessionDep,
     _admin: AdminUser,
     limit: Limit = 50,
     skip: Skip = 0,
     cursor: Cursor = None,
-) -> list[UserRow]:
+) -> Response:
     """List all users, newest first. The `Link` header names the next page. Administrators only."""
     page = user_service.list_users(db, limit=limit, skip=skip, before=read_cursor(cursor))
-    set_next_link(request, response, page.last)
-    return page.items
+    return _USERS.page(request, page, lambda user: user.id)
 
 
 @router.post(

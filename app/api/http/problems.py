@@ -30,6 +30,7 @@ from app.errors import (
     TooManyDeeds,
     TooManyInProgress,
     TooManyRequests,
+    TooManyWaiting,
     Unauthenticated,
     Unavailable,
 )
@@ -187,7 +188,7 @@ def problems(*errors: int | type[ServiceError], database: bool = True) -> dict[i
     """
     everywhere = [status for status in _EVERYWHERE if database or status != HTTPStatus.SERVICE_UNAVAILABLE]
     if database:
-        errors = (*errors, Overloaded, TookTooLong)
+        errors = (*errors, Overloaded, TookTooLong, TooManyWaiting)
     if any(not isinstance(error, int) and issubclass(error, Forbidden) for error in errors):
         errors = (*errors, TooManyDeeds)
     if HTTPStatus.UNAUTHORIZED in errors:

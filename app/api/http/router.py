@@ -4,15 +4,14 @@ A redirect would cost the client a round trip, and some clients drop the Authori
 the slash is the documented one.
 """
 
-import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from sqlalchemy.orm import Session
 
 from app.api.http.body_route import BodyRoute
+from app.api.http.turns import in_turn
 
 
 class SlashRouter(APIRouter):
@@ -26,9 +25,9 @@ class SlashRouter(APIRouter):
         super().__init__(redirect_slashes=False, route_class=BodyRoute, **options)
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        """Add a route, and a second one without the trailing slash."""
+        """Add a route, and a second one without the trailing slash. A plain function runs in its caller's turn."""
         if not inspect.iscoroutinefunction(endpoint):
-            endpoint = _releasing(endpoint)
+            endpoint = in_turn(endpoint, options.get("status_code"), options.get("response_model"))
         self._add(path, endpoint, options)
         twin = path.removesuffix("/")
         # Without a prefix the path would be empty, which a route may not be.
@@ -48,22 +47,3 @@ class SlashRouter(APIRouter):
     def _add(self, path: str, endpoint: Callable[..., Any], options: dict[str, Any]) -> None:
         self._added.append((path, endpoint, options))
         super().add_api_route(path, endpoint, **options)
-
-
-def _releasing(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """Close the session when the endpoint returns, before FastAPI renders the response.
-
-    Rendering waits for another thread of the pool. A request that kept its connection while it waited for a thread
-    would deadlock with requests that hold a thread and wait for a connection.
-    """
-
-    @functools.wraps(endpoint)
-    def call(**arguments: Any) -> Any:
-        try:
-            return endpoint(**arguments)
-        finally:
-            db = arguments.get("db")
-            if isinstance(db, Session):
-                db.close()
-
-    return call

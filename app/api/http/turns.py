@@ -1,71 +1,142 @@
-"""Lets requests that hash a password come by turns, a few at a time.
+"""Runs the functions of plain `def` endpoints in the threads that users share fairly (`app/core/fair_threads.py`).
 
-Argon2id takes about 30 ms of a core and 19 MiB. Without a bound of their own, logins would take all threads and all
-cores of a process. A request that waits for its turn holds no thread and no connection to the database.
+FastAPI would call such a function in a thread, validate its result in a second one, and render it in the event loop.
+Here one thread does all three, so a large answer does not hold up other requests.
 """
 
-from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import inspect
+from collections.abc import Callable, Hashable
+from functools import partial, update_wrapper
+from http import HTTPStatus
+from typing import Any, TypeVar, get_type_hints
 
-import anyio
+from fastapi import Request, Response
+from fastapi.datastructures import DefaultPlaceholder
+from pydantic import TypeAdapter
+from sqlalchemy.orm import Session
 
-from app.errors import Overloaded
+from app.api.http.fast_path import bearer_token
+from app.core.fair_threads import CallerGone, FairThreads
+from app.core.network_addresses import address_block
+from app.core.origin import current_origin
+from app.errors import InvalidToken
+from app.services.batched.authenticator import Authenticator
 
-# One core of a process: the event loop and other requests have the others. More logins need more processes.
-AT_ONCE = 1
-# Above these, callers would wait too long and get Overloaded.
-MAX_WAITING, MAX_WAITING_OF_ONE = 2000, 300
-RETRY_SECONDS = 5
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+# Whether a request reads many rows, by the arguments of its endpoint.
+IsCostly = Callable[[dict[str, Any]], bool]
+
+_IS_COSTLY = "is_costly"
+# The client has left and receives nothing; the status stands in the metrics. nginx has the same.
+CLIENT_CLOSED_REQUEST = 499
 
 
-class Turns:
-    """Admits `at_once` callers at a time. Those who wait are admitted by turns of their keys, within a key in order.
+def costly(when: IsCostly) -> Callable[[Endpoint], Endpoint]:
+    """Run this endpoint's requests as costly calls where `when` says so, given the endpoint's arguments."""
 
-    For one event loop.
+    def mark(endpoint: Endpoint) -> Endpoint:
+        endpoint.__dict__[_IS_COSTLY] = when
+        return endpoint
+
+    return mark
+
+
+def in_turn(endpoint: Callable[..., Any], status: int | None, response_model: Any) -> Callable[..., Any]:
+    """Return a coroutine function that calls `endpoint` in a thread, and there renders its result with the model.
+
+    The endpoint's signature is kept; where it has no `request` parameter, one is added. Without a model, its return
+    annotation is the model.
     """
+    signature = inspect.signature(endpoint)
+    parameters = list(signature.parameters.values())
+    takes_request = "request" in signature.parameters
+    if not takes_request:
+        parameters.insert(0, inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request))
+        parameters.sort(key=lambda each: each.kind)
+    is_costly: IsCostly = endpoint.__dict__.get(_IS_COSTLY, lambda _: False)
+    render = _renderer(endpoint, status or HTTPStatus.OK, response_model)
 
-    def __init__(self, at_once: int = AT_ONCE) -> None:
-        self._free = at_once
-        # The keys in the order of their turns. No key has an empty queue.
-        self._waiting: dict[str, deque[anyio.Event]] = {}
-
-    @asynccontextmanager
-    async def turn(self, key: str) -> AsyncIterator[None]:
-        """Wait for a turn and hold it. Raises Overloaded if too many callers wait."""
-        await self._take(key)
+    async def call(**arguments: Any) -> Response:
+        request = arguments["request"] if takes_request else arguments.pop("request")
+        threads: FairThreads = request.state.threads
         try:
-            yield
-        finally:
-            self._pass_on()
+            return await threads.run(
+                caller(),
+                partial(_answer, endpoint, arguments, render),
+                is_costly=is_costly(arguments),
+                is_gone=partial(_is_gone, request),
+                check_again=partial(check_rights_again, request),
+            )
+        except CallerGone:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
 
-    async def _take(self, key: str) -> None:
-        if self._free:
-            self._free -= 1
-            return
-        queue = self._waiting.get(key, deque())
-        if len(queue) >= MAX_WAITING_OF_ONE or sum(map(len, self._waiting.values())) >= MAX_WAITING:
-            raise Overloaded(retry_after=RETRY_SECONDS)
-        admitted = anyio.Event()
-        queue.append(admitted)
-        self._waiting[key] = queue
-        try:
-            await admitted.wait()
-        except BaseException:  # cancelled: the turn that was given meanwhile goes to the next one
-            if admitted.is_set():
-                self._pass_on()
-            else:
-                queue.remove(admitted)
-                if not queue:
-                    del self._waiting[key]
-            raise
+    update_wrapper(call, endpoint)
+    del call.__wrapped__  # type: ignore[attr-defined]  # FastAPI would take it for what it calls
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return call
 
-    def _pass_on(self) -> None:
-        if not self._waiting:
-            self._free += 1
-            return
-        key = next(iter(self._waiting))
-        queue = self._waiting.pop(key)
-        queue.popleft().set()
-        if queue:
-            self._waiting[key] = queue  # behind the other keys
+
+def caller() -> Hashable:
+    """Return by whom the current request takes its turn: the user's id, or the address block without a login."""
+    origin = current_origin.get()
+    if origin is None:
+        return None
+    return origin.actor.id if origin.actor is not None else address_block(origin.address or "")
+
+
+async def check_rights_again(request: Request) -> None:
+    """Authenticate a request again that has waited: rights are those at the moment of the answer.
+
+    Raises InvalidToken if the login or the API key has ended, or now has another role or scopes. Does nothing for a
+    request without credentials.
+    """
+    before = request.scope["state"].get("principal")
+    token = bearer_token(request)
+    if before is None or token is None:
+        return
+    authenticator: Authenticator = request.state.authenticator
+    now = await authenticator.authenticate(token, request.client.host if request.client else "")
+    if (now.id, now.role, now.scopes) != (before.id, before.role, before.scopes):
+        raise InvalidToken
+
+
+async def _is_gone(request: Request) -> bool:
+    # Asked twice: the first message of a request without a body is its end.
+    return await request.is_disconnected() or await request.is_disconnected()
+
+
+def _answer(
+    endpoint: Callable[..., Any], arguments: dict[str, Any], render: Callable[[Any, Response | None], Response]
+) -> Response:
+    """Call the endpoint, close its session, so that its connection is free, and render its result."""
+    try:
+        result = endpoint(**arguments)
+    finally:
+        db = arguments.get("db")
+        if isinstance(db, Session):
+            db.close()
+    return result if isinstance(result, Response) else render(result, arguments.get("response"))
+
+
+def _renderer(
+    endpoint: Callable[..., Any], status: int, response_model: Any
+) -> Callable[[Any, Response | None], Response]:
+    if response_model is None or isinstance(response_model, DefaultPlaceholder):
+        response_model = get_type_hints(endpoint).get("return")
+    if response_model is None or response_model is type(None) or _is_response(response_model):
+        return lambda _result, _given: Response(status_code=status)
+    adapter = TypeAdapter(response_model)
+
+    def render(result: Any, given: Response | None) -> Response:
+        content = adapter.dump_json(adapter.validate_python(result, from_attributes=True))
+        answer = Response(content, status_code=status, media_type="application/json")
+        if given is not None:
+            answer.status_code = given.status_code or status
+            answer.raw_headers.extend(given.raw_headers)
+        return answer
+
+    return render
+
+
+def _is_response(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, Response)

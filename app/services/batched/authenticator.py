@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from anyio import to_thread
-
 from app.core.api_key_tokens import api_key_digest, is_well_formed, looks_like_api_key
 from app.core.batcher import Batcher
+from app.core.fair_threads import FairThreads
+from app.core.network_addresses import address_block
 from app.core.security import AccessClaims, read_access_token
 from app.db.session import SessionLocal, group_engine
 from app.errors import InvalidToken
@@ -33,20 +33,26 @@ _Proof = AccessClaims | _Digest
 class Authenticator:
     """Authenticates tokens. One for each event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: FairThreads) -> None:
+        self._threads = threads
         self.batcher: Batcher[_Proof, LiveSession | LiveKey | None] = Batcher(_look_up, "authenticator")
 
-    async def authenticate(self, token: str) -> Principal:
-        """Return the user behind this access token or API key. Raises InvalidToken, Overloaded."""
+    async def authenticate(self, token: str, address: str) -> Principal:
+        """Return the user behind this access token or API key. `address` is the client's.
+
+        Raises InvalidToken, TooManyWaiting, Overloaded.
+        """
         proof = _proof_of(token)
-        found = await self.batcher.submit(proof)
+        # Anybody can make up API keys, so those take turns by address. Nobody can make up a signed token.
+        user = proof.user_id if isinstance(proof, AccessClaims) else address_block(address)
+        found = await self.batcher.submit(proof, user)
         if isinstance(found, LiveSession) and isinstance(proof, AccessClaims):
             return Principal.of_session(found, proof.session_id)
         if not isinstance(found, LiveKey):
             raise InvalidToken
         if found.use_is_stale:
             # In the caller's context: the audit records where the key was used.
-            await to_thread.run_sync(partial(_note_use, found))
+            await self._threads.run(found.user_id, partial(_note_use, found))
         return Principal.of_key(found)
 
     async def close(self) -> None:

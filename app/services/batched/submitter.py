@@ -11,10 +11,10 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from anyio import CapacityLimiter, to_thread
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from app.core.batcher import Batcher
+from app.core.fair_threads import FairThreads
 from app.core.json_text import SMALL_BYTES, json_size
 from app.core.security import AccessClaims
 from app.db.session import SessionLocal, group_engine
@@ -56,44 +56,45 @@ _Inserted = list[dict[str, Any]]
 
 
 class Submitter:
-    """Accepts tasks. One for each event loop. `large` limits the threads that work on large arguments."""
+    """Accepts tasks. One for each event loop. Large arguments are worked on in `threads`."""
 
-    def __init__(self, large: CapacityLimiter | None = None) -> None:
+    def __init__(self, threads: FairThreads) -> None:
+        self._threads = threads
         self.batcher: Batcher[_Request | _TokenRequest, _Inserted] = Batcher(_identify_and_accept, "submitter")
-        self._large = large
 
     async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Accepted:
         """Return the committed task; with a key that already has a task, that task.
 
-        Raises QuotaExceeded, UnknownTask, InvalidArguments, Overloaded; with a key also IdempotencyKeyReused,
-        IdempotencyKeyInFlight, IdempotentTaskDeleted.
+        Raises QuotaExceeded, UnknownTask, InvalidArguments, TooManyWaiting, Overloaded; with a key also
+        IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted.
         """
         if idempotency_key is not None:
             # Not in a batch: the key's lock is held until the commit, so two batches could deadlock.
-            return await to_thread.run_sync(partial(_accept_once, wanted, user_id, idempotency_key))
+            return await self._threads.run(user_id, partial(_accept_once, wanted, user_id, idempotency_key))
         if json_size(wanted.args) + json_size(wanted.kwargs) <= SMALL_BYTES:
-            (row,) = await self.batcher.submit(_Request(user_id, task_creation.rows_of([wanted], user_id)))
+            rows = task_creation.rows_of([wanted], user_id)
+            (row,) = await self.batcher.submit(_Request(user_id, rows), user_id)
             return Accepted(TaskRead.model_validate(row))
-        rows = await to_thread.run_sync(task_creation.rows_of, [wanted], user_id, limiter=self._large)
-        (row,) = await self.batcher.submit(_Request(user_id, rows))
-        return Accepted(await to_thread.run_sync(TaskRead.model_validate, row, limiter=self._large))
+        rows = await self._threads.run(user_id, partial(task_creation.rows_of, [wanted], user_id))
+        (row,) = await self.batcher.submit(_Request(user_id, rows), user_id)
+        return Accepted(await self._threads.run(user_id, partial(TaskRead.model_validate, row)))
 
     async def submit_of_login(self, wanted: TaskCreate, claims: AccessClaims) -> Accepted:
         """Return the committed task of the user behind this token, for small arguments. Raises InvalidToken besides.
 
         Looks the login up in the batch that inserts the task, which saves one trip to a thread.
         """
-        (row,) = await self.batcher.submit(_TokenRequest(claims, wanted))
+        (row,) = await self.batcher.submit(_TokenRequest(claims, wanted), claims.user_id)
         return Accepted(TaskRead.model_validate(row))
 
-    async def submit_all(
+    def submit_all(
         self, wanted: Sequence[TaskCreate], user_id: UUID, idempotency_key: str | None = None
     ) -> AcceptedBatch:
-        """Return all committed tasks in the given order, or raise as `submit` and accept none.
+        """Return all committed tasks in the given order, or raise as `submit` does. For a thread.
 
-        The location of an error names the index of its task.
+        Then none is accepted; the location of an error names the index of its task.
         """
-        return await to_thread.run_sync(partial(_accept_all, wanted, user_id, idempotency_key))
+        return _accept_all(wanted, user_id, idempotency_key)
 
     async def close(self) -> None:
         """Return when all accepted tasks are committed."""

@@ -17,8 +17,15 @@ from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
 from app.db.postgresql import idempotency as keys
+from app.db.postgresql.task_rows import bytes_of
 from app.db.session import transaction
-from app.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, IdempotentTaskDeleted, QuotaExceeded
+from app.errors import (
+    IdempotencyKeyInFlight,
+    IdempotencyKeyReused,
+    IdempotentTaskDeleted,
+    QuotaExceeded,
+    ReplayTooLarge,
+)
 from app.models.idempotency import IdempotencyKey
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.tasks import task_creation, task_queries
@@ -30,6 +37,8 @@ LIFETIME = timedelta(hours=24)
 # A request takes milliseconds, so it has ended after this time unless its process or connection hangs.
 RETRY_SECONDS = 1
 PRUNE_BATCH = 1000
+# A new batch takes about as much as its request, and a kilobyte for each task. Its results may take a gigabyte.
+MAX_REPLAY_BYTES = 8 * 1024 * 1024
 
 _EXPIRED = IdempotencyKey.created_at <= STATEMENT_TIME - LIFETIME
 
@@ -90,7 +99,10 @@ def create_once(db: Session, wanted: TaskCreate, user_id: UUID, key: str) -> Acc
 def create_batch_once(
     db: Session, wanted: Sequence[TaskCreate], rows: Sequence[NewTask], user_id: UUID, key: str
 ) -> AcceptedBatch:
-    """Create all tasks of a batch, or none, as `create_once` does; `rows` are those of `wanted`."""
+    """Create all tasks of a batch, or none, as `create_once` does; `rows` are those of `wanted`.
+
+    Raises ReplayTooLarge besides, where the tasks of the earlier request take more than MAX_REPLAY_BYTES now.
+    """
     fingerprint = hashlib.sha256(b"batch " + b"".join(map(fingerprint_of, wanted))).digest()
     return AcceptedBatch(*_once(db, _Keyed(user_id, key, fingerprint, rows, is_batch=True)))
 
@@ -149,6 +161,8 @@ def _replayed(db: Session, request: _Keyed) -> list[TaskRead]:
     if found.fingerprint != request.fingerprint:
         raise IdempotencyKeyReused
     ids = [found.task_id] if found.task_ids is None else [UUID(text) for text in found.task_ids]
+    if len(ids) > 1 and bytes_of(db, [task_id for task_id in ids if task_id is not None]) > MAX_REPLAY_BYTES:
+        raise ReplayTooLarge
     tasks = task_queries.find_all(db, [task_id for task_id in ids if task_id is not None])
     if len(tasks) < len(ids):
         raise IdempotentTaskDeleted

@@ -3,6 +3,7 @@
 from sqlalchemy.orm import Session
 
 from app.db.postgresql import task_counts
+from app.db.postgresql.task_filter import of_rows
 from app.db.session import transaction
 from app.models.task import TaskStatus
 from app.models.task_filter import TaskFilter
@@ -20,6 +21,11 @@ def forget_zeros(db: Session) -> None:
     """Delete sums that are 0, such as those of deleted users."""
     with transaction(db):
         task_counts.forget_zeros(db)
+
+
+def reads_many(wanted: TaskFilter) -> bool:
+    """Whether the number is counted from rows or entries of an index, and not read from the sums."""
+    return bool(of_rows(wanted))
 
 
 def count(db: Session, wanted: TaskFilter) -> dict[str, int]:

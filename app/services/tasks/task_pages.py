@@ -4,21 +4,35 @@ A page reads LOOK rows and no more. With a filter that few tasks fit it may be s
 to continue from. A caller that continues misses nothing. (docs/adr/0026)
 """
 
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.page import Page
+from app.db.page import MAX_PAGE_BYTES, Page
 from app.db.postgresql.task_filter import conditions
 from app.db.postgresql.task_pages import page_ids
+from app.db.postgresql.task_rows import page_rows, page_statement
 from app.models.task import Task
 from app.models.task_filter import TaskFilter
+from app.services.tasks.task_queries import SHOWN, as_shown
 
 LOOK = 10_000
 UNLIMITED = 2**31
 
+# From here on, skipped rows count as many.
+MANY_SKIPPED = 1000
+
 TaskPage = Page[Task, UUID]
+# Each task as `TaskRead` takes it.
+ShownPage = Page[dict[str, Any], UUID]
+
+
+def reads_many(wanted: TaskFilter, skip: int = 0) -> bool:
+    """Whether a page looks at many rows for each that it shows."""
+    return bool(wanted.name or wanted.tag) or skip >= MANY_SKIPPED
 
 
 def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> TaskPage:
@@ -27,12 +41,22 @@ def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = N
     `before` is that id of the previous page. With `skip` the number of rows to read is unlimited: no cursor could say
     how many are still to be skipped.
     """
-    look = UNLIMITED if skip else LOOK
-    ids, edge = page_ids(db, wanted, limit + 1, before=before, skip=skip, look=look)
-    if len(ids) > limit:
-        ids = ids[:limit]
-        edge = ids[-1]
+    ids, edge = _ids(db, wanted, limit, before, skip)
     return Page(_tasks(db, wanted, ids), edge)
+
+
+def shown(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> ShownPage:
+    """As `page`, and cut to MAX_PAGE_BYTES, at least one task: neither the database nor this process reads more."""
+    ids, edge = _ids(db, wanted, limit, before, skip)
+    if not ids:
+        return Page([], edge)
+    # The owner of a task never changes: a page without other filters is always the same statement.
+    changeable = conditions(replace(wanted, user_id=None))
+    statement = page_statement(SHOWN, changeable) if changeable else _ROWS
+    found = page_rows(db, statement, ids, MAX_PAGE_BYTES)
+    if found.is_cut:
+        edge = found.rows[-1]["id"]
+    return Page([as_shown(row) for row in found.rows], edge)
 
 
 def first(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list[Task]:
@@ -44,6 +68,18 @@ def first(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list
         more, edge = page(db, wanted, limit - len(tasks), before=edge)
         tasks += more
     return tasks
+
+
+def _ids(db: Session, wanted: TaskFilter, limit: int, before: UUID | None, skip: int) -> tuple[list[UUID], UUID | None]:
+    look = UNLIMITED if skip else LOOK
+    ids, edge = page_ids(db, wanted, limit + 1, before=before, skip=skip, look=look)
+    if len(ids) > limit:
+        ids = ids[:limit]
+        edge = ids[-1]
+    return ids, edge
+
+
+_ROWS = page_statement(SHOWN)
 
 
 def _tasks(db: Session, wanted: TaskFilter, ids: list[UUID]) -> list[Task]:

@@ -1,22 +1,23 @@
-"""Reading one task, and its attempts. Pages: task_pages.py; numbers: task_counts.py."""
+"""Reading one task. Its attempts: task_attempts.py; pages: task_pages.py; numbers: task_counts.py."""
 
 from collections.abc import Collection, Sequence
-from functools import reduce
-from operator import add
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, bindparam, select
 from sqlalchemy.orm import Session
 
-from app.db.base import JSONText
+from app.core.json_text import SMALL_BYTES
 from app.db.postgresql.conditions import is_one_of
+from app.db.postgresql.task_rows import TASK_BYTES
 from app.errors import TaskNotFound
-from app.models.task import AttemptOutcome, Task, TaskAttempt, TaskStatus
+from app.models.task import Task
 from app.schemas.task import TaskRead
 
 # The columns that clients see: those of the schema, `error` being two of them.
 _ERROR = ("error_type", "error_message")
+# Larger tasks are not read together with others, whose answers would wait for them.
+MAX_GROUPED_BYTES = SMALL_BYTES
 SHOWN = [column.name for column in Task.__table__.c if column.name in {*TaskRead.model_fields, *_ERROR}]
 
 
@@ -43,22 +44,29 @@ def find_all(db: Session, ids: Sequence[UUID]) -> list[Task]:
 
 
 # Columns rather than objects: what one task costs is a third of it.
-_COLUMNS = Task.__table__.c
-# Their text is ASCII, so its length is its size.
-_JSON_TEXT = [column for column in _COLUMNS if isinstance(column.type, JSONText) and column.name in SHOWN]
-_SNAPSHOTS = select(
-    *(_COLUMNS[name] for name in SHOWN),
-    reduce(add, (func.coalesce(func.length(column), 0) for column in _JSON_TEXT)).label("json_bytes"),
-).where(is_one_of(_COLUMNS.id, "ids"))
+_SNAPSHOT = select(*(Task.__table__.c[name] for name in SHOWN))
+_SNAPSHOTS = _SNAPSHOT.where(is_one_of(Task.__table__.c.id, "ids"), TASK_BYTES <= MAX_GROUPED_BYTES)
+_ONE_SNAPSHOT = _SNAPSHOT.where(Task.__table__.c.id == bindparam("one"))
+# The owner is part of the statement: whether another user's task is large must not be seen by the time.
+_OWN_SNAPSHOT = _ONE_SNAPSHOT.where(Task.__table__.c.user_id == bindparam("owner"))
 
 
 def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
     """The committed rows of these tasks, by their id, each as `TaskRead` takes it. One query for all of them.
 
-    `json_bytes` is the size of arguments, result and progress detail.
+    Tasks of more than MAX_GROUPED_BYTES are left out.
     """
     rows = connection.execute(_SNAPSHOTS, {"ids": list(ids)}).mappings()
     return {row["id"]: as_shown(dict(row)) for row in rows}
+
+
+def snapshot(connection: Connection, task_id: UUID, owner: UUID | None = None) -> dict[str, Any]:
+    """The same for one task of any size. Raises TaskNotFound."""
+    statement = _ONE_SNAPSHOT if owner is None else _OWN_SNAPSHOT
+    row = connection.execute(statement, {"one": task_id, "owner": owner}).mappings().one_or_none()
+    if row is None:
+        raise TaskNotFound
+    return as_shown(dict(row))
 
 
 def as_shown(row: dict[str, Any]) -> dict[str, Any]:
@@ -67,26 +75,6 @@ def as_shown(row: dict[str, Any]) -> dict[str, Any]:
     kind, message = row.pop("error_type"), row.pop("error_message")
     row["error"] = None if kind is None else {"type": kind, "message": message}
     return row
-
-
-def attempts(db: Session, task: Task) -> list[TaskAttempt | dict[str, Any]]:
-    """Every attempt, oldest first. One that runs or has succeeded is told by the task's own row."""
-    statement = select(TaskAttempt).where(TaskAttempt.task_id == task.id).order_by(TaskAttempt.number)
-    past: list[TaskAttempt | dict[str, Any]] = list(db.scalars(statement))
-    if task.status in {TaskStatus.RUNNING, TaskStatus.SUCCEEDED}:
-        past.append(
-            {
-                "number": task.attempt,
-                "worker": task.worker,
-                "started_at": task.started_at,
-                "finished_at": task.finished_at,
-                "outcome": AttemptOutcome(task.status.value),
-                "error_type": None,
-                "error_message": None,
-                "traceback": None,
-            }
-        )
-    return past
 
 
 def _fresh(statement: Select[Any]) -> Select[Any]:

@@ -97,10 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self) -> Reply:
         weak, parts = self.service_weak, urlsplit(self.path)
-        if not HOST.fullmatch(self.headers.get("Host", "")) and weak != "malformed_hosts":
-            raise Problem(400, "bad_request")
-        if len(self.headers.get_all("Authorization", [])) > 1 and weak != "repeated_authorization":
-            raise Problem(400, "bad_request")
+        self._check_fields()
         call = Call(
             self.command, unquote(parts.path), parse_qs(parts.query, keep_blank_values=True), self.headers,
             self._body(), weak,
@@ -122,6 +119,13 @@ class _Handler(BaseHTTPRequestHandler):
         if call.path == "/docs":
             return self._docs()
         return self.parts[0].answer(call) or self.parts[1].answer(call)
+
+    def _check_fields(self) -> None:
+        weak = self.service_weak
+        if not HOST.fullmatch(self.headers.get("Host", "")) and weak != "malformed_hosts":
+            raise Problem(400, "bad_request")
+        if len(self.headers.get_all("Authorization", [])) > 1 and weak != "repeated_authorization":
+            raise Problem(400, "bad_request")
 
     def _docs(self) -> Reply:
         scripts = "'self' 'unsafe-inline'" if self.service_weak == "docs_policy" else "'self'"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.core.batcher import Batcher
-from app.errors import Overloaded
+from app.errors import Overloaded, TooManyWaiting
 
 pytestmark = pytest.mark.anyio
 SECONDS = 10
@@ -157,3 +157,37 @@ async def test_closing_starts_what_was_just_about_to_be() -> None:
     await asyncio.sleep(0)  # it is taken, and its batch has not begun
     await batcher.close()
     assert await taken == 2
+
+
+async def submit_of(batcher: Batcher[int, int], user: str, *items: int) -> list["asyncio.Task[int]"]:
+    tasks = [asyncio.create_task(batcher.submit(item, user)) for item in items]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_users_take_turns_where_more_wait_than_a_batch_holds() -> None:
+    work = Work(held=True)
+    batcher = Batcher(work, "test", max_batch=3)
+    calls = submit(batcher, 0)
+    await until_begun(work)
+    calls += await submit_of(batcher, "greedy", 1, 2, 3, 4, 5)
+    calls += await submit_of(batcher, "modest", 6, 7)
+    work.go.release(4)
+    await asyncio.gather(*calls)
+    assert work.batches == [[0], [1, 6, 2], [7, 3, 4], [5]]
+    assert batcher.waiting == 0
+    await batcher.close()
+
+
+async def test_one_user_fills_half_of_the_places_and_others_still_find_one() -> None:
+    work = Work(held=True)
+    batcher = Batcher(work, "test", max_waiting=4)
+    calls = submit(batcher, 0)
+    await until_begun(work)
+    calls += await submit_of(batcher, "greedy", 1, 2)
+    with pytest.raises(TooManyWaiting):
+        await batcher.submit(3, "greedy")
+    calls += await submit_of(batcher, "modest", 4)
+    work.go.release(2)
+    assert await asyncio.gather(*calls) == [0, 2, 4, 8]
+    await batcher.close()

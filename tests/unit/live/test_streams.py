@@ -9,7 +9,7 @@ import pytest
 
 from app.live import streams
 from app.live.frames import Frame, cursor_of, moment_of
-from app.live.streams import HELD_BYTES, MAX_PENDING, STALL_SECONDS, Credential, Feed, TaskStream
+from app.live.streams import HELD_BYTES, MAX_PENDING, READ_BATCH, STALL_SECONDS, Credential, Feed, Reloaded, TaskStream
 
 pytestmark = pytest.mark.anyio
 START = datetime(2026, 11, 25, tzinfo=UTC)
@@ -46,13 +46,17 @@ class Reader:
         self.frames: dict[UUID, Frame] = {}
         self.asked: list[list[int]] = []
         self.answers = True
+        self.at_once = READ_BATCH
 
     def add(self, *frames: Frame) -> None:
         self.frames |= {each.task_id: each for each in frames}
 
-    async def __call__(self, wanted: list[UUID]) -> list[Frame] | None:
+    async def __call__(self, wanted: list[UUID]) -> Reloaded | None:
         self.asked.append([each.int for each in wanted])
-        return [self.frames[each] for each in wanted if each in self.frames] if self.answers else None
+        read = wanted[: self.at_once]
+        return (
+            Reloaded([self.frames[each] for each in read if each in self.frames], len(read)) if self.answers else None
+        )
 
 
 @pytest.fixture
@@ -184,13 +188,22 @@ class TestTheFeed:
 
     async def test_what_changes_while_it_is_read_again_comes_in_its_newer_state_alone(self, feed: Feed) -> None:
 
-        async def changing(wanted: list[UUID]) -> list[Frame]:
+        async def changing(wanted: list[UUID]) -> Reloaded:
             feed.offer(frame(8, task=1), at(8))
-            return [frame(7, task=each.int) for each in wanted]
+            return Reloaded([frame(7, task=each.int) for each in wanted], len(wanted))
 
         feed._reload = changing
         feed.catch_up([UUID(int=1), UUID(int=2)], at(0))
         assert [moment_of(each) for each in ids(await feed.next())] == [at(0), at(8)]
+
+    async def test_what_does_not_fit_into_one_reading_keeps_its_place(self, feed: Feed, reader: Reader) -> None:
+        reader.add(*(frame(1, task=task) for task in (1, 3, 4)))
+        reader.at_once = 2
+        feed.catch_up([UUID(int=task) for task in (1, 2, 3, 4)], at(0))
+        feed.offer(frame(9, task=5), at(9))
+        sent = [moment_of(each) for _ in range(2) for each in ids(await feed.next())]
+        assert sent == [at(0), at(0), at(0), at(9)]
+        assert reader.asked == [[1, 2, 3, 4], [3, 4]]
 
     async def test_a_database_that_is_away_is_asked_again(self, feed: Feed, reader: Reader) -> None:
         reader.add(frame(1, task=1))

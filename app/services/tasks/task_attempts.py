@@ -1,0 +1,76 @@
+"""Reading the attempts of a task, oldest first: all of them, or a page."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, func, literal, or_, select
+from sqlalchemy.orm import Session
+
+from app.db.page import MAX_PAGE_BYTES, Page
+from app.models.task import AttemptOutcome, Task, TaskAttempt, TaskStatus
+
+Attempt = TaskAttempt | dict[str, Any]
+
+# What an attempt takes in an answer besides its texts.
+_FIXED_BYTES = 300
+
+
+def attempts(db: Session, task: Task) -> list[Attempt]:
+    """Every attempt, the current one included."""
+    statement = select(TaskAttempt).where(TaskAttempt.task_id == task.id).order_by(TaskAttempt.number)
+    return [*db.scalars(statement), *_of_row(task)]
+
+
+def page(db: Session, task: Task, limit: int, after: int) -> Page[Attempt, int]:
+    """At most `limit` attempts after number `after` and at most MAX_PAGE_BYTES of them, at least one."""
+    size = _bytes()
+    through = func.sum(size).over(order_by=TaskAttempt.number)
+    found = (
+        select(TaskAttempt.number, size.label("bytes"), through.label("through"), func.count().over().label("all"))
+        .where(TaskAttempt.task_id == task.id, TaskAttempt.number > after)
+        .order_by(TaskAttempt.number)
+        .limit(limit + 1)
+        .subquery()
+    )
+    statement = (
+        select(TaskAttempt, found.c.all)
+        .join(found, TaskAttempt.number == found.c.number)
+        .where(TaskAttempt.task_id == task.id, or_(found.c.through <= MAX_PAGE_BYTES, found.c.through == found.c.bytes))
+        .order_by(TaskAttempt.number)
+    )
+    rows = db.execute(statement).all()
+    past: list[Attempt] = [row[0] for row in rows[:limit]]
+    left_out = bool(rows) and rows[0][1] > len(past)
+    if left_out or len(past) == limit:
+        is_last = not left_out and not _of_row(task)
+        return Page(past, None if is_last else rows[len(past) - 1][0].number)
+    current = [each for each in _of_row(task) if each["number"] > after]
+    return Page([*past, *current], None)
+
+
+def number_of(attempt: Attempt) -> int:
+    """The attempt's number, which is its place in the list."""
+    number: int = attempt["number"] if isinstance(attempt, dict) else attempt.number
+    return number
+
+
+def _bytes() -> ColumnElement[int]:
+    texts = (TaskAttempt.worker, TaskAttempt.error_type, TaskAttempt.error_message, TaskAttempt.traceback)
+    return sum((func.coalesce(func.octet_length(text), 0) for text in texts), start=literal(_FIXED_BYTES, Integer))
+
+
+def _of_row(task: Task) -> list[dict[str, Any]]:
+    """The attempt that runs or has succeeded, which the task's own row tells."""
+    if task.status not in {TaskStatus.RUNNING, TaskStatus.SUCCEEDED}:
+        return []
+    return [
+        {
+            "number": task.attempt,
+            "worker": task.worker,
+            "started_at": task.started_at,
+            "finished_at": task.finished_at,
+            "outcome": AttemptOutcome(task.status.value),
+            "error_type": None,
+            "error_message": None,
+            "traceback": None,
+        }
+    ]

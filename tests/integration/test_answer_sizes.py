@@ -1,0 +1,269 @@
+"""Every answer has a bound in bytes, whatever its user has stored, and is rendered outside of the event loop."""
+
+import json
+import random
+import time
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import insert, text
+from starlette.testclient import TestClient
+
+from app.core.ids import new_id
+from app.core.setting_fields import SettingFields
+from app.db.page import MAX_PAGE_BYTES
+from app.db.session import SessionLocal
+from app.live import queries
+from app.models.audit import MAX_DETAIL, AuditRecord
+from app.models.login import LoginSession
+from app.models.task import TaskAttempt
+from app.models.task_filter import TaskFilter
+from app.services.execution import attempts
+from app.services.task_service import task_service
+from app.worker.shared.error_text import MESSAGE_LIMIT, TRACEBACK_LIMIT
+from tests.support.accounts import API, bearer, pages
+from tests.support.task_client import TASKS, TaskClient, module_client
+from tests.support.tasks import ERROR, LONG_RUNNING, claim, new_login, new_task, retried
+
+client = module_client(QUOTA_QUEUED_BYTES="0", API_KEYS_PER_USER="200")
+
+DEFAULTS = {name: SettingFields.model_fields[name].default for name in SettingFields.model_fields}
+ARGUMENTS, METADATA, RESULT = (DEFAULTS[f"max_{name}_bytes"] for name in ("arguments", "metadata", "result"))
+# One task with everything as large as it may be, and what stands around the values.
+LARGEST_TASK = ARGUMENTS + METADATA + 2 * RESULT + 64 * 1024
+WIDE = "\N{LINEAR B SYLLABLE B008 A}"  # four bytes
+# Streams end by themselves only with their task. Their pieces: `test_events_end.py`.
+STREAMS = {"/api/v1/tasks/events", "/api/v1/tasks/{task_id}/events"}
+
+
+def make_hostile(user: dict[str, Any]) -> dict[str, Any]:
+    """Fill each list of this user with rows that are as large as the service lets them become. Returns ids for paths."""
+    user_id = UUID(user["id"])
+    with SessionLocal() as db:
+        many = {"name": WIDE * 200, "task_type": WIDE * 200, "tags": [f"{n:03}" + WIDE * 97 for n in range(50)]}
+        for _ in range(12):
+            new_task(db, user_id, kwargs={"x": "y" * (ARGUMENTS - 200)}, **many)
+        wordy = new_task(db, user_id, metadata={"x": "m" * (METADATA - 200)}, **many)
+        largest = new_task(db, user_id, kwargs={"x": "y" * (ARGUMENTS - 200)})
+        attempt = claim(db, largest).attempt
+        attempts.report_progress(db, largest.id, attempt, 50, ["p" * (RESULT - 10)])
+        attempts.succeed(db, largest.id, attempt, [{}] * (RESULT // 3 - 10))
+        db.commit()
+        past = {"worker": "w", "outcome": "retried", "error_type": "E", "error_message": WIDE * MESSAGE_LIMIT}
+        db.execute(
+            insert(TaskAttempt),
+            [
+                {"task_id": wordy.id, "number": n, "traceback": WIDE * TRACEBACK_LIMIT, **moments(db), **past}
+                for n in range(1, 41)
+            ],
+        )
+        keep = {"user_id": user_id, "expires_at": moments(db)["started_at"].replace(year=2100)}
+        db.execute(insert(LoginSession), [{"id": new_id(), **keep} for _ in range(2000)])
+        wide = {"event": "user.created", "origin": "http", "object_kind": "user", "object_id": "x" * 128}
+        detail = {"x": "d" * (MAX_DETAIL - 10)}
+        named = {"actor_name": WIDE * 128, "actor_id": user_id, "detail": detail, "request_id": "r" * 64}
+        db.execute(insert(AuditRecord), [{"id": new_id(), **wide, **named} for _ in range(400)])
+        db.commit()
+    return {"task_id": largest.id, "wordy": wordy.id, "user_id": user_id}
+
+
+def moments(db: Any) -> dict[str, Any]:
+    now = db.execute(text("SELECT now()")).scalar_one()
+    return {"started_at": now, "finished_at": now}
+
+
+@pytest.fixture(scope="module")
+def hostile(client: TestClient) -> tuple[TaskClient, dict[str, Any]]:
+    """An administrator whose lists are full."""
+    with SessionLocal() as db:
+        token = new_login(db, "admin")
+    user = client.get(f"{API}/users/me", headers=bearer(token)).json()
+    for number in range(200):
+        key = {"name": f"{number:03}" + WIDE * 97, "scopes": ["tasks:read", "tasks:write", "admin"]}
+        answer = client.post(f"{API}/auth/api-keys", json=key, headers=bearer(token))
+        assert answer.status_code == 201, answer.text
+    return TaskClient(client, user, token), make_hostile(user)
+
+
+def paths_to_get(client: TestClient) -> list[str]:
+    document = client.get("/openapi.json").json()
+    return sorted(path for path, calls in document["paths"].items() if "get" in calls and path not in STREAMS)
+
+
+def test_no_route_answers_with_more_than_its_bound(
+    client: TestClient, hostile: tuple[TaskClient, dict[str, Any]]
+) -> None:
+    caller, ids = hostile
+    key_id = client.get(f"{API}/auth/api-keys", headers=caller.headers).json()[0]["id"]
+    for path in paths_to_get(client):
+        for task_id in (ids["task_id"], ids["wordy"]):
+            url = path.format(task_id=task_id, user_id=ids["user_id"], key_id=key_id)
+            query = {"limit": 200} if "limit" in parameters(client, path) else {}
+            answer = client.get(url, params=query, headers=caller.headers)
+            assert answer.status_code in {200, 404, 409}, f"{url}: {answer.text[:200]}"
+            found = json.loads(answer.content) if "json" in answer.headers["content-type"] else None
+            several = isinstance(found, list) and len(found) > 1
+            assert len(answer.content) <= (MAX_PAGE_BYTES if several else LARGEST_TASK), url
+
+
+def parameters(client: TestClient, path: str) -> set[str]:
+    call = client.get("/openapi.json").json()["paths"][path]["get"]
+    return {each["name"] for each in call.get("parameters", ())}
+
+
+class TestPages:
+    def test_of_tasks_end_at_a_mebibyte_and_lead_to_the_end(self, hostile: tuple[TaskClient, dict[str, Any]]) -> None:
+        caller, ids = hostile
+        seen = []
+        for page in pages(caller.http, TASKS, caller.token, limit=200):
+            assert len(page.json()) == 1 or len(page.content) <= MAX_PAGE_BYTES
+            seen += [each["id"] for each in page.json()]
+        assert len(seen) == len(set(seen)) == 14
+        assert seen == sorted(seen, reverse=True)
+        assert {str(ids["task_id"]), str(ids["wordy"])} <= set(seen)
+
+    def test_of_tasks_hold_one_at_least(self, hostile: tuple[TaskClient, dict[str, Any]]) -> None:
+        caller, ids = hostile
+        (first,) = caller.get(limit=200).json()
+        assert first["id"] == str(ids["task_id"])
+
+    def test_with_skip_continue_after_the_number_received(self, hostile: tuple[TaskClient, dict[str, Any]]) -> None:
+        caller, _ = hostile
+        seen: list[str] = []
+        while found := caller.get(limit=200, skip=len(seen)).json():
+            seen += [each["id"] for each in found]
+        assert len(seen) == len(set(seen)) == 14
+
+    def test_with_a_filter_are_cut_alike(self, hostile: tuple[TaskClient, dict[str, Any]]) -> None:
+        caller, _ = hostile
+        answer = caller.get(limit=200, tag="000" + WIDE * 97)
+        assert 1 <= len(answer.json()) < 13
+        assert len(answer.content) <= MAX_PAGE_BYTES
+        assert "next" in answer.links
+
+    def test_read_no_more_than_they_show(self, hostile: tuple[TaskClient, dict[str, Any]]) -> None:
+        """Neither does the database send it: a page is not cut after everything was read."""
+        caller, _ = hostile
+        with SessionLocal() as db:
+            page = task_service.show_page(db, TaskFilter(UUID(caller.user["id"])), 200, skip=1)
+        assert page.last is not None
+        assert len(page.items) > 1
+        assert sum(len(json.dumps(each, default=str)) for each in page.items) < 2 * MAX_PAGE_BYTES
+
+    @pytest.mark.parametrize("compressible", [True, False])
+    def test_count_metadata_and_tags_as_they_are_shown(self, tasks: TaskClient, *, compressible: bool) -> None:
+        """A compressed value takes a hundredth of its text in the row."""
+        rng = random.Random(5)
+        letters = "x" if compressible else "abcdefghijklmnopqrstuvwxyz0123456789"
+        with SessionLocal() as db:
+            for _ in range(40):
+                value = {"x": "".join(rng.choices(letters, k=METADATA - 200))}
+                new_task(db, UUID(tasks.user["id"]), metadata=value)
+            page = task_service.show_page(db, TaskFilter(UUID(tasks.user["id"])), 200)
+        assert 10 < len(page.items) < 20
+        assert len(tasks.get(limit=200).content) <= MAX_PAGE_BYTES
+
+    def test_whose_text_is_longer_than_its_columns_are_cut_as_well(self, tasks: TaskClient) -> None:
+        """`""` below the name of a secret is shown as `"***"`."""
+        with SessionLocal() as db:
+            for _ in range(10):
+                new_task(db, UUID(tasks.user["id"]), kwargs={"x": [{"pwd": ""}] * 22_000})
+        shown = [each["id"] for page in pages(tasks.http, TASKS, tasks.token, limit=200) for each in page.json()]
+        assert len(shown) == len(set(shown)) == 10
+        assert len(tasks.get(limit=200).content) <= MAX_PAGE_BYTES
+
+    def test_of_attempts_end_at_a_mebibyte_and_lead_to_the_end(
+        self, hostile: tuple[TaskClient, dict[str, Any]]
+    ) -> None:
+        caller, ids = hostile
+        numbers = []
+        for page in pages(caller.http, f"{TASKS}{ids['wordy']}/attempts", caller.token):
+            assert len(page.json()) == 1 or len(page.content) <= MAX_PAGE_BYTES
+            numbers += [each["number"] for each in page.json()]
+        assert numbers == list(range(1, 41))
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 200])
+    @pytest.mark.parametrize("state", ["pending", "running", "succeeded", "failed"])
+    def test_of_attempts_have_the_current_one_at_the_end(self, tasks: TaskClient, state: str, limit: int) -> None:
+        with SessionLocal() as db:
+            task = new_task(db, UUID(tasks.user["id"]), max_attempts=5)
+            for _ in range(2):
+                claim(db, task)
+                db.refresh(task)
+                retried(db, task)
+                db.refresh(task)
+            if state != "pending":
+                attempt = claim(db, task).attempt
+                if state == "succeeded":
+                    attempts.succeed(db, task.id, attempt, 1)
+                if state == "failed":
+                    attempts.fail(db, task.id, attempt, ERROR)
+                db.commit()
+        found = list(pages(tasks.http, f"{TASKS}{task.id}/attempts", tasks.token, limit=limit))
+        numbers = [each["number"] for page in found for each in page.json()]
+        assert numbers == list(range(1, 3 if state == "pending" else 4))
+        assert all(len(page.json()) <= limit for page in found)
+        assert all(page.json() for page in found)
+
+    @pytest.mark.parametrize("cursor", ["x", "-1", "1" * 10, "\u0661", " 1", ""])
+    def test_of_attempts_refuse_other_cursors(self, tasks: TaskClient, cursor: str) -> None:
+        answer = tasks.get(f"{tasks.task_in('failed')}/attempts", cursor=cursor)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
+
+
+class TestEvents:
+    def test_rows_for_streams_are_read_in_pieces(self, hostile: tuple[TaskClient, dict[str, Any]]) -> None:
+        caller, _ = hostile
+        user = UUID(caller.user["id"])
+        with SessionLocal() as db:
+            ids = [task.id for task in task_service.get_tasks(db, user, limit=50)]
+        random.Random(1).shuffle(ids)
+        left, seen, readings = ids, [], 0
+        while left:
+            found, left = queries.read_rows(left, [], [user], lambda *_: True)
+            frames = [each.frame for each in found if each.frame]
+            assert len(frames) == 1 or sum(len(frame.data) for frame in frames) <= MAX_PAGE_BYTES
+            seen += [each.task_id for each in found]
+            readings += 1
+        assert seen == ids
+        assert readings > 3
+
+    def test_a_deleted_row_ends_the_reading_of_no_other(self, tasks: TaskClient) -> None:
+        with SessionLocal() as db:
+            ids = [new_task(db, UUID(tasks.user["id"])).id for _ in range(3)]
+        ids.insert(1, new_id())
+        found, left = queries.read_rows(ids, ids, [], lambda *_: True)
+        assert [each.task_id for each in found] == [ids[0], *ids[2:]]
+        assert not left
+
+
+def test_large_answers_are_rendered_outside_of_the_event_loop(
+    client: TestClient, hostile: tuple[TaskClient, dict[str, Any]]
+) -> None:
+    """The loop only hands the bytes on: most of the work is other threads'."""
+    caller, ids = hostile
+    assert client.portal is not None
+    for path in (f"{TASKS}?limit=200&skip=1", f"{TASKS}{ids['task_id']}", f"{TASKS}{ids['wordy']}/attempts"):
+        caller.get(path.removeprefix(TASKS))  # warm
+        loop, everything = client.portal.call(time.thread_time), time.process_time()
+        for _ in range(5):
+            assert caller.http.get(path, headers=caller.headers).status_code == 200
+        loop = client.portal.call(time.thread_time) - loop
+        everything = time.process_time() - everything
+        assert loop < everything / 3, path
+
+
+def test_a_repeated_batch_whose_tasks_have_grown_is_refused(tasks: TaskClient) -> None:
+    body = {"tasks": [{"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [1]}] * 20}
+    key = {"Idempotency-Key": "grown"}
+    assert tasks.post("batch", body, headers=key).status_code == 201
+    again = tasks.post("batch", body, headers=key)
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
+    with SessionLocal() as db:
+        for created in again.json()["tasks"]:
+            task = task_service.get_task(db, UUID(created["id"]))
+            attempts.succeed(db, task.id, claim(db, task).attempt, "x" * (RESULT - 10))
+            db.commit()
+    refused = tasks.post("batch", body, headers=key)
+    assert (refused.status_code, refused.json()["code"]) == (409, "replay_too_large")

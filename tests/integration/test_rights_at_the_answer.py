@@ -1,0 +1,174 @@
+"""Whoever loses a right while a request waits gets no answer by it: not after `?wait=`, nor after a wait for a thread."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy import update
+from starlette.testclient import TestClient
+
+from app.core import fair_threads
+from app.db.session import SessionLocal
+from app.models.login import LoginSession
+from app.services.accounts.session_service import session_service
+from app.services.task_service import task_service
+from app.services.user_service import user_service
+from tests.support.accounts import API, PASSWORD, MakeUser, bearer
+from tests.support.task_client import TASKS, TaskClient, module_client, task_client
+from tests.support.waiting import wait_for
+
+client = module_client(API_THREADS="1")
+SECONDS = 30
+
+
+def log_out(caller: TaskClient, admin: TaskClient) -> None:
+    assert caller.http.post(f"{API}/auth/logout", headers=caller.headers).status_code == 204
+
+
+def change_the_password(caller: TaskClient, admin: TaskClient) -> None:
+    passwords = {"current_password": PASSWORD, "new_password": f"{PASSWORD} another"}
+    answer = caller.http.put(f"{API}/users/me/password", json=passwords, headers=caller.headers)
+    assert answer.status_code == 204, answer.text
+
+
+def be_deactivated(caller: TaskClient, admin: TaskClient) -> None:
+    administer(caller, admin, is_active=False)
+
+
+def get_another_role(caller: TaskClient, admin: TaskClient) -> None:
+    administer(caller, admin, role="user" if caller.user["role"] == "admin" else "admin")
+
+
+def let_the_login_expire(caller: TaskClient, admin: TaskClient) -> None:
+    with SessionLocal.begin() as db:
+        login = update(LoginSession).where(LoginSession.user_id == UUID(caller.user["id"]))
+        db.execute(login.values(expires_at=LoginSession.created_at))
+
+
+def administer(caller: TaskClient, admin: TaskClient, **changes: Any) -> None:
+    answer = admin.http.patch(f"{API}/users/{caller.user['id']}", json=changes, headers=admin.headers)
+    assert answer.status_code == 200, answer.text
+
+
+class Waiting:
+    """A request with `?wait=` for a task of somebody, which has been let in and now waits."""
+
+    def __init__(self, caller: TaskClient, task_id: str, token: str = "") -> None:
+        self.caller, self.task_id = caller, task_id
+        headers = bearer(token or caller.token)
+        self._pool = ThreadPoolExecutor(1)
+        self._answer: Future[httpx.Response] = self._pool.submit(
+            caller.http.get, f"{TASKS}{task_id}", params={"wait": SECONDS}, headers=headers
+        )
+        wait_for(self._is_watched, SECONDS, "the request to wait")
+
+    def _is_watched(self) -> bool:
+        http = self.caller.http
+        assert isinstance(http, TestClient)
+        watch = http.app_state["watcher"].watches.tasks.get(UUID(self.task_id))
+        return watch is not None and bool(watch.waiting)
+
+    def answer(self) -> httpx.Response:
+        """The answer, once the task has ended."""
+        with SessionLocal() as db:
+            task_service.cancel(db, UUID(self.task_id))
+        answer = self._answer.result(SECONDS)
+        self._pool.shutdown()
+        return answer
+
+
+class TestAWaitForATask:
+    @pytest.mark.parametrize(
+        "lose",
+        [log_out, change_the_password, be_deactivated, get_another_role, let_the_login_expire],
+        ids=lambda lose: str(lose.__name__),
+    )
+    def test_ends_with_401_for_a_login_that_has_ended(
+        self, tasks: TaskClient, admin: TaskClient, lose: Callable[[TaskClient, TaskClient], None]
+    ) -> None:
+        waiting = Waiting(tasks, tasks.create(delay_seconds=3600)["id"])
+        lose(tasks, admin)
+        answer = waiting.answer()
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+    def test_ends_with_401_for_an_api_key_that_was_revoked(self, tasks: TaskClient) -> None:
+        key = new_key(tasks)
+        waiting = Waiting(tasks, tasks.create(delay_seconds=3600)["id"], key["key"])
+        assert tasks.http.delete(f"{API}/auth/api-keys/{key['id']}", headers=tasks.headers).status_code == 204
+        assert waiting.answer().status_code == 401
+
+    def test_ends_with_401_for_an_api_key_of_a_user_who_was_deactivated(
+        self, tasks: TaskClient, admin: TaskClient
+    ) -> None:
+        waiting = Waiting(tasks, tasks.create(delay_seconds=3600)["id"], new_key(tasks)["key"])
+        be_deactivated(tasks, admin)
+        assert waiting.answer().status_code == 401
+
+    def test_ends_with_404_for_an_api_key_of_a_former_administrator(
+        self, client: httpx.Client, make_user: MakeUser, tasks: TaskClient, admin: TaskClient
+    ) -> None:
+        former = task_client(client, make_user, "admin")
+        key = new_key(former, scopes=["tasks:read", "admin"])["key"]
+        task_id = tasks.create(delay_seconds=3600)["id"]
+        waiting = Waiting(former, task_id, key)
+        get_another_role(former, admin)
+        answer = waiting.answer()
+        assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found")
+
+    def test_ends_with_the_task_for_whoever_kept_the_right(self, tasks: TaskClient) -> None:
+        answer = Waiting(tasks, tasks.create(delay_seconds=3600)["id"]).answer()
+        assert (answer.status_code, answer.json()["status"]) == (200, "revoked")
+
+
+class TestAWaitForAThread:
+    @pytest.fixture
+    def held(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Any:
+        """Both threads, until the test sets the event."""
+        monkeypatch.setattr(fair_threads, "LOOK_SECONDS", 0.01)
+        gate = threading.Event()
+        assert client.portal is not None
+        run = client.app_state["threads"].run
+        holding = [client.portal.start_task_soon(run, user, gate.wait) for user in ("another", "a third")]
+        yield gate
+        gate.set()
+        for each in holding:
+            each.result(SECONDS)
+
+    def list_meanwhile(self, caller: TaskClient, held: threading.Event, lose: Callable[[], None]) -> httpx.Response:
+        threads = caller.http.app_state["threads"]  # type: ignore[attr-defined]
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(caller.get)
+            wait_for(lambda: threads.waiting, SECONDS, "the request to wait for a thread")
+            held.wait(0.1)  # longer than LOOK_SECONDS: it has waited long
+            lose()
+            held.set()
+            return answer.result(SECONDS)
+
+    def test_ends_with_401_for_a_login_that_has_ended(self, tasks: TaskClient, held: threading.Event) -> None:
+        def lose() -> None:
+            with SessionLocal() as db:
+                session_service.end_other_sessions(db, UUID(tasks.user["id"]), None)
+
+        assert self.list_meanwhile(tasks, held, lose).status_code == 401
+
+    def test_ends_with_401_for_another_role(self, admin: TaskClient, held: threading.Event) -> None:
+        def lose() -> None:
+            with SessionLocal() as db:
+                user_service.update_user(db, UUID(admin.user["id"]), {"role": "user"})
+
+        assert self.list_meanwhile(admin, held, lose).status_code == 401
+
+    def test_ends_with_the_list_for_whoever_kept_the_right(self, tasks: TaskClient, held: threading.Event) -> None:
+        assert self.list_meanwhile(tasks, held, lambda: None).json() == []
+
+
+def new_key(caller: TaskClient, scopes: list[str] | None = None) -> dict[str, Any]:
+    body = {"name": "x", "scopes": scopes or ["tasks:read"]}
+    answer = caller.http.post(f"{API}/auth/api-keys", json=body, headers=caller.headers)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
