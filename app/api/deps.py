@@ -152,13 +152,14 @@ def address_of(request: Request) -> str:
 
     Behind a proxy, uvicorn's --forwarded-allow-ips names the proxies whose `X-Forwarded-For` counts.
     """
-    proxies: UntrustedProxies | None = request.state.untrusted_proxies
-    if proxies is not None:
-        proxies.look(request)
     return request.client.host if request.client else "unknown"
 
 
 async def get_client_address(request: Request) -> str:
+    """Return the peer's address, for what is counted by it. Warns of a proxy that is not trusted."""
+    proxies: UntrustedProxies | None = getattr(request.state, "untrusted_proxies", None)  # not there without a start
+    if proxies is not None:
+        proxies.look(request)
     return address_of(request)
 
 

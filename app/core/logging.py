@@ -58,19 +58,20 @@ def add_fields(fields: Fields) -> None:
 def configure_logging(settings: Settings) -> None:
     """Log to stderr, unless logging is already configured (by pytest, a WSGI host or Celery).
 
-    uvicorn's own lines get the same format in either case, and no handler repeats a warning without end. For an API
-    process: a worker's errors of one text, such as those of failing tasks, all count.
+    uvicorn's own lines get the same format in either case, and neither they nor the service's repeat a warning without
+    end. For an API process: a worker's errors of one text, such as those of failing tasks, all count.
     """
     root = logging.getLogger()
     if not root.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(formatter(logging.Formatter(_FORMAT), settings))
+        handler.addFilter(RepeatFilter())
         root.addHandler(handler)
         root.setLevel(logging.INFO)
         log_uncaught_exceptions()
     for name in _SERVER:
         guard(logging.getLogger(name), settings)
-    for each in {each for logger in (root, *map(logging.getLogger, _SERVER)) for each in logger.handlers}:
+    for each in {each for name in _SERVER for each in logging.getLogger(name).handlers}:
         if not any(isinstance(present, RepeatFilter) for present in each.filters):
             each.addFilter(RepeatFilter())
     # Alembic logs its plugins at INFO when the head is read.

@@ -35,6 +35,7 @@ from app.errors import (
     TaskNotAllowed,
     TaskNotFound,
     TooManyBytesQueued,
+    TooManyBytesStored,
     TooManySubmissions,
     TooManyTasksQueued,
     UnknownTask,
@@ -100,7 +101,7 @@ _REPLAYED_HEADER: dict[str, Any] = {
 _LOCATION: dict[str, Any] = {"Location": {"description": "The URL of the task", "schema": {"type": "string"}}}
 _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted)
 _CREATE_PROBLEMS = (TaskNotAllowed, InvalidInput, UnknownTask, InvalidArguments)
-_QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions)
+_QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored)
 
 
 def _task_bytes(settings: Settings) -> int:

@@ -54,7 +54,7 @@ class Authenticator:
         self.asked: list[str] = []
         self.revoked = False
 
-    async def authenticate(self, token: str) -> Principal:
+    async def authenticate(self, token: str, _address: str = "") -> Principal:
         self.asked.append(token)
         if self.revoked:
             raise InvalidToken

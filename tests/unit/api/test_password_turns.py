@@ -4,18 +4,18 @@ import asyncio
 
 import pytest
 
-from app.api.http import turns
-from app.api.http.turns import Turns
+from app.api.http import password_turns
+from app.api.http.password_turns import PasswordTurns
 from app.errors import Overloaded
 
 pytestmark = pytest.mark.anyio
 
 
 class Line:
-    """Callers of one `Turns`; `admitted` names them in the order of their turns. A caller holds its turn until `end`."""
+    """Callers of one `PasswordTurns`; `admitted` names them in the order of their turns. A caller holds its turn until `end`."""
 
     def __init__(self, at_once: int = 1) -> None:
-        self.turns = Turns(at_once)
+        self.turns = PasswordTurns(at_once)
         self.admitted: list[str] = []
         self._ends: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -92,8 +92,8 @@ async def test_a_turn_that_is_given_to_who_has_left_goes_to_the_next() -> None:
 
 
 async def test_too_many_callers_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "MAX_WAITING_OF_ONE", 2)
-    monkeypatch.setattr(turns, "MAX_WAITING", 3)
+    monkeypatch.setattr(password_turns, "MAX_WAITING_OF_ONE", 2)
+    monkeypatch.setattr(password_turns, "MAX_WAITING", 3)
     line = Line()
     await line.come("a1", "a2", "a3")
     for name, waiting in (("a", ["b1"]), ("b", [])):
