@@ -76,13 +76,18 @@ def create_admin() -> None:
 @told
 def check() -> None:
     """Read the settings and all tasks. Prints what is wrong, a line each, and exits with 1 if anything is."""
-    check_task_modules(get_settings())
+    settings = get_settings()
+    check_task_modules(settings)
     logging.disable(logging.ERROR)  # they are printed below
     found, findings = read_tasks()
     logging.disable(logging.NOTSET)
     for finding in findings:
         typer.echo(finding)
-    typer.echo(f"{len(found)} tasks can be created", err=True)
+    closed = {name: kind.missing_settings(settings) for name, kind in found.items()}
+    for name, missing in closed.items():
+        if missing:
+            typer.echo(f"{name} cannot be created until {' and '.join(missing)} are set", err=True)
+    typer.echo(f"{sum(not missing for missing in closed.values())} tasks can be created", err=True)
     if findings:
         raise typer.Exit(1)
 

@@ -9,7 +9,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
+from app.core.config import Settings, get_settings
 from app.core.redaction import Parameters
 from app.errors import UnknownTask
 from app.messaging.application import celery_app
@@ -34,12 +36,24 @@ class TaskType:
     max_attempts: int
     max_attempts_named: bool
     rerun_lost: bool
+    needs_settings: tuple[str, ...]
+    users_setting: str | None
     task_parameters: TaskParameters = field(repr=False)
     positions: Parameters = field(repr=False)
 
     def check(self, args: list[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise InvalidArguments, naming the parameter, unless the body can be called with these."""
         self.task_parameters.check(args, kwargs)
+
+    def missing_settings(self, settings: Settings) -> list[str]:
+        """Return the names of the settings that the operator has to set before anyone can create the task."""
+        return [name.upper() for name in self.needs_settings if not getattr(settings, name)]
+
+    def may_be_created_by(self, user_id: UUID, role: str, settings: Settings) -> bool:
+        """Return whether the user may create the task, if its settings are there."""
+        if self.users_setting is None:
+            return True
+        return not {"*", f"role:{role}", str(user_id)}.isdisjoint(getattr(settings, self.users_setting))
 
 
 def redact_args(celery_task_name: str, args: list[Any]) -> list[Any]:
@@ -78,9 +92,9 @@ def _place(task: Any) -> str:
 
 
 def find_type(celery_task_name: str) -> TaskType:
-    """The catalogue's entry. Raises UnknownTask, naming the field."""
+    """The catalogue's entry. Raises UnknownTask, naming the field, also for a task that lacks its settings."""
     found = catalogue().get(celery_task_name)
-    if found is None:
+    if found is None or (found.needs_settings and found.missing_settings(get_settings())):
         message = "The task is not in GET /api/v1/tasks/types; if it is yours, `python -m app check` says why"
         raise UnknownTask(errors=[{"loc": ["celery_task_name"], "msg": message, "type": "unknown_task"}])
     return found
@@ -102,6 +116,8 @@ def type_of(task: Any) -> TaskType:
         max_attempts=attempts,
         max_attempts_named=named,
         rerun_lost=task.rerun_lost,
+        needs_settings=task.needs_settings,
+        users_setting=task.users_setting,
         task_parameters=parameters,
         positions=Parameters.of(parameters.signature),
     )

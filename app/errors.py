@@ -65,6 +65,12 @@ class AdminOnly(Forbidden):
     code, title = "admin_only", "Only administrators can do this"
 
 
+class TaskNotAllowed(Forbidden):
+    """The operator has listed who may create this task, and the user is not among them."""
+
+    code, title = "task_not_allowed", "You may not create this task"
+
+
 class InsufficientScope(Forbidden):
     """The API key is valid but lacks a scope."""
 
@@ -293,6 +299,10 @@ class TaskCancelled(BaseException):
 
 class AttemptLost(BaseException):
     """Raised in a body whose attempt no longer holds the task. The service refuses its writes."""
+
+
+class DailyLimitReached(Exception):
+    """A user's tasks have done enough on the outside for today: the attempt fails, and is not repeated."""
 
 
 class AttemptHandedBack(BaseException):

@@ -13,6 +13,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 # One host, or `*.` and all that are below it. An origin as a browser sends it: no path, not even a slash at the end.
 HostPattern = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[A-Za-z0-9._-]+$|^\[[0-9A-Fa-f:.]+\]$", to_lower=True)]
 Origin = Annotated[str, StringConstraints(pattern=r"^\*$|^https?://[A-Za-z0-9._\[\]:-]+$")]
+# Everyone, a role, or one user by the id: a name can be changed by its owner, and then taken by another user.
+Users = Annotated[
+    str, StringConstraints(pattern=r"^\*$|^role:(user|admin)$|^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+]
+# One mail domain, `*.` and all that are below it, or `*` for any.
+MailDomain = Annotated[
+    str, StringConstraints(pattern=r"^\*$|^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", to_lower=True)
+]
 T = TypeVar("T")
 
 
@@ -317,7 +325,21 @@ class SettingFields(BaseSettings):
     retention_days: float = Field(30, gt=0, description="Days after which an ended task is deleted.")
     login_retention_days: float = Field(30, gt=0, description="Days after which an ended login or API key is deleted.")
 
-    smtp_host: str = Field("localhost", description="Mail server of the task `send_email`.")
+    mail_domains: Listed[MailDomain] = Field(
+        [],
+        examples=["example.com,*.example.org"],
+        description="Domains to which `send_email` may send: `example.com,*.example.org`; `*`: any. Without this and "
+        "SMTP_HOST the task cannot be created.",
+    )
+    mail_users: Listed[Users] = Field(
+        ["role:admin"],
+        examples=["role:admin,01a213c6-3f81-74c8-aeeb-c2736bdaeb8c"],
+        description="Users who may create `send_email`: `role:admin`, `role:user`, ids of users, or `*` for everyone.",
+    )
+    mail_recipients_per_day: int = Field(
+        100, ge=0, description="Recipients of one user's mails in a day, UTC; then `send_email` fails. 0: no limit."
+    )
+    smtp_host: str | None = Field(None, description="Mail server of the task `send_email`. Empty: no mails.")
     smtp_port: int = Field(25, ge=1, le=65535, description="Port of the mail server.")
     smtp_username: str | None = Field(None, description="User name at the mail server. Empty: no login.")
     smtp_password: SecretStr | None = Field(None, description="Password at the mail server.")
@@ -336,6 +358,17 @@ class SettingFields(BaseSettings):
         examples=["203.0.113.0/24"],
         description="Networks and hosts that such requests must not reach although they are public. OUTBOUND_ALLOW "
         "wins: with `0.0.0.0/0,::/0` here, only what it names can be reached.",
+    )
+    outbound_users: Listed[Users] = Field(
+        ["*"],
+        examples=["role:admin"],
+        description="Users who may create `fetch_url` and `send_webhook`, as in MAIL_USERS.",
+    )
+    outbound_requests_per_day: int = Field(
+        100_000,
+        ge=0,
+        description="Requests of `fetch_url` and `send_webhook` of one user in a day, UTC, repeated attempts included; "
+        "then they fail. 0: no limit.",
     )
     outbound_max_bytes: int = Field(
         50 * 1024 * 1024, ge=1024, description="Largest answer that `fetch_url` reads, in bytes."

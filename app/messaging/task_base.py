@@ -31,7 +31,9 @@ class SQLAlchemyTask(Task):
     """Celery's Task with a record in the database.
 
     Options of the decorator beyond Celery's own: `max_attempts` (how often the body may fail), `rerun_lost` (False:
-    a lost worker fails the task instead of running it again), `catalogue` (False: not to be created through the API).
+    a lost worker fails the task instead of running it again), `catalogue` (False: not to be created through the API),
+    `needs_settings` (names of settings without which it cannot be created), `users_setting` (the name of the setting
+    that lists who may create it), `daily_limit` (a `DailyLimit` of what one user's attempts may do in a day).
     """
 
     abstract = True
@@ -42,6 +44,9 @@ class SQLAlchemyTask(Task):
     max_attempts: int | None = None
     rerun_lost: bool = True
     catalogue: bool = True
+    needs_settings: tuple[str, ...] = ()
+    users_setting: str | None = None
+    daily_limit: Any = None
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

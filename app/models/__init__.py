@@ -3,6 +3,7 @@
 from app.models import task_count as _task_count  # noqa: F401 (its tables)
 from app.models.api_key import ApiKey
 from app.models.audit import AuditRecord
+from app.models.daily_count import DailyCount
 from app.models.idempotency import IdempotencyKey
 from app.models.login import LoginFailures, LoginSession, RefreshToken
 from app.models.maintenance import MaintenanceLease
@@ -14,6 +15,7 @@ from app.models.worker import WorkerProcess
 __all__ = [
     "ApiKey",
     "AuditRecord",
+    "DailyCount",
     "IdempotencyKey",
     "LoginFailures",
     "LoginSession",

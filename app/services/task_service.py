@@ -259,13 +259,16 @@ class TaskService:
 
     def retry_task(
         self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True,
-        within_quota: bool = False,
+        within_quota: bool = False, check: Callable[[Task], None] | None = None,
     ) -> Task:  # fmt: skip
         """Run a failed or revoked task again under the same id. It counts again in its owner's quotas.
 
-        Raises TaskNotFound, InvalidTransition; with `within_quota` also QuotaExceeded.
+        `check` is called with the task before anything is changed; its exceptions are passed on. Raises TaskNotFound,
+        InvalidTransition; with `within_quota` also QuotaExceeded.
         """
         task = self.get_task(db, task_id, owner=owner)
+        if check is not None:
+            check(task)
         queues_again = within_quota and task.status in {TaskStatus.FAILED, TaskStatus.REVOKED}
         reservation = quotas.reserved(db, task.user_id, load_of([task])) if queues_again else nullcontext()
         with reservation, transaction(db, commit=commit):

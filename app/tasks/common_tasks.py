@@ -11,6 +11,8 @@ from app.celery_app import celery_app
 from app.core.config import get_settings
 from app.outbound import Failed, Refused
 from app.outbound.fields import PublicURL, RequestHeaders
+from app.services.execution import daily_limits
+from app.services.execution.daily_limits import OUTBOUND_REQUESTS
 from app.services.task_service import task_service
 from app.services.tasks import idempotency
 from app.tasks.fetching import NotRepeated, make_fetch
@@ -47,6 +49,8 @@ def _wait_until(task: Any, moment: float) -> None:
     name="app.tasks.common_tasks.fetch_url",
     autoretry_for=(Failed, AnsweredLater),
     dont_autoretry_for=(Refused, AnsweredNo, NotRepeated, ValueError),
+    users_setting="outbound_users",
+    daily_limit=OUTBOUND_REQUESTS,
     retry_backoff=5,
     retry_backoff_max=600,
     retry_jitter=False,
@@ -98,11 +102,12 @@ def fetch_url(
 
 @celery_app.task(bind=True, name="app.tasks.common_tasks.purge_finished_tasks", catalogue=False)
 def purge_finished_tasks(self: Any) -> dict[str, int]:
-    """Delete the tasks that ended more than RETENTION_DAYS ago, and expired idempotency keys.
+    """Delete the tasks that ended more than RETENTION_DAYS ago, expired idempotency keys and counts of past days.
 
     Started by beat. May run twice.
     """
     deleted = task_service.purge_finished(self.db, get_settings().retention_days)
+    daily_limits.prune(self.db)
     return {"deleted": deleted, "idempotency_keys": idempotency.prune(self.db)}
 
 

@@ -4,7 +4,8 @@ import logging
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from app.celery_app import celery_app
 from app.core.config import get_settings
@@ -14,10 +15,11 @@ from app.messaging.routing import HIGH_QUEUE
 from app.outbound import Failed, Refused
 from app.outbound.fields import PublicURL
 from app.services.accounts import webhook_secrets
+from app.services.execution.daily_limits import OUTBOUND_REQUESTS, DailyLimit
 from app.tasks import smtp
 from app.tasks.base import SQLAlchemyTask
 from app.tasks.http_status import AnsweredLater, AnsweredNo, retry_after_delay
-from app.tasks.mail import Draft, compose
+from app.tasks.mail import Draft, compose, recipient_refusal
 from app.tasks.smtp import MailDeferred, MailRefused
 from app.tasks.webhook import make_webhook
 
@@ -25,12 +27,30 @@ logger = logging.getLogger(__name__)
 
 PERCENT = {"connect": 10, "send": 50}
 
+
+def _as_list(to: str | list[str]) -> list[str]:
+    return [to] if isinstance(to, str) else to
+
+
+def _checked_recipients(to: str | list[str]) -> str | list[str]:
+    for address in _as_list(to):
+        reason = recipient_refusal(address, get_settings().mail_domains)
+        if reason is not None:
+            raise PydanticCustomError("recipient_refused", "{why}", {"why": reason})
+    return to
+
+
 # RFC 5321's maximal length of an address.
 Address = Annotated[str, Field(min_length=3, max_length=254)]
 Addresses = Annotated[list[Address], Field(min_length=1, max_length=100)]
+Recipients = Annotated[Address | Addresses, AfterValidator(_checked_recipients)]
 Event = Annotated[
     str, Field(max_length=200, pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$", examples=["invoice.paid", "report.ready"])
 ]
+
+
+def _recipients(to: str | list[str], *_: Any, **__: Any) -> int:
+    return len(_as_list(to))
 
 
 class HighPriorityTask(SQLAlchemyTask):
@@ -46,6 +66,9 @@ class HighPriorityTask(SQLAlchemyTask):
     base=HighPriorityTask,
     autoretry_for=(MailDeferred,),
     dont_autoretry_for=(MailRefused, ValueError),
+    needs_settings=("smtp_host", "mail_domains"),
+    users_setting="mail_users",
+    daily_limit=DailyLimit("recipients of mails", "mail_recipients_per_day", _recipients),
     # 15, 30, 60 seconds: enough for a mail server to restart. Without Celery's jitter, which may shorten a delay to
     # zero.
     retry_backoff=15,
@@ -54,7 +77,7 @@ class HighPriorityTask(SQLAlchemyTask):
 )
 def send_email(
     self: Any,
-    to: Address | Addresses,
+    to: Recipients,
     subject: Annotated[str, Field(max_length=500)],
     body: str,
     html: str | None = None,
@@ -64,17 +87,17 @@ def send_email(
     """Send an e-mail through the SMTP server of the settings.
 
     `to` is an address or a list of up to 100 (all visible to each other), `body` the plain text, `html` an alternative
-    to it. The task succeeds once the server accepts the mail for at least one recipient; `refused` lists the others
-    with the server's code and reason. If it accepts no recipient, a permanent refusal (5xx) or an invalid address fails
-    the task at once. An unreachable server or a temporary refusal (4xx) is retried three times, after 15, 30 and 60
-    seconds unless the request says otherwise.
+    to it. Only the domains of the service's MAIL_DOMAINS can be reached. The task succeeds once the server accepts the
+    mail for at least one recipient; `refused` lists the others with the server's code and reason. If it accepts no
+    recipient, a permanent refusal (5xx) or an invalid address fails the task at once. An unreachable server or a
+    temporary refusal (4xx) is retried three times, after 15, 30 and 60 seconds unless the request says otherwise. The
+    recipients of each attempt count towards the day's limit of their sender.
 
     If a worker dies after the server accepted the mail and before the result is stored, the mail is sent again. It has
     the same Message-ID, made from the task's id, so that mail programs can recognise the duplicate.
     """
     settings = get_settings()
-    recipients = [to] if isinstance(to, str) else to
-    mail = compose(Draft(settings.smtp_from, recipients, subject, body, html, reply_to), task_id)
+    mail = compose(Draft(settings.smtp_from, _as_list(to), subject, body, html, reply_to), task_id)
     refused = smtp.deliver(mail, settings, lambda stage: self.update_progress(PERCENT[stage], {"stage": stage}))
     accepted = [address for address in mail.recipients.values() if address not in refused]
     logger.info("mail %s accepted for %d of %d recipients", mail.message_id, len(accepted), len(mail.recipients))
@@ -87,6 +110,8 @@ def send_email(
     base=HighPriorityTask,
     autoretry_for=(Failed, AnsweredLater),
     dont_autoretry_for=(Refused, AnsweredNo, WebhooksOff, ValueError),
+    users_setting="outbound_users",
+    daily_limit=OUTBOUND_REQUESTS,
     # 15 seconds, then doubled each time, up to an hour: gives up after about two hours.
     retry_backoff=15,
     retry_backoff_max=3600,

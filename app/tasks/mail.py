@@ -33,6 +33,22 @@ class Mail:
     recipients: dict[str, str]
 
 
+def recipient_refusal(address: str, domains: Sequence[str]) -> str | None:
+    """Return why a mail may not go to this address, None if it may. `domains` as in MAIL_DOMAINS.
+
+    The reason repeats nothing of the address.
+    """
+    try:
+        domain = _checked(address, "to").domain
+    except ValueError:
+        return "not an e-mail address"
+    above = domain.split(".")[1:]
+    wild = [f"*.{'.'.join(above[start:])}" for start in range(len(above))]
+    if {"*", domain, *wild}.isdisjoint(domains):
+        return "the domain is not among those to which the operator allows mails (MAIL_DOMAINS)"
+    return None
+
+
 @dataclass(frozen=True)
 class Draft:
     """The unchecked input of the client and the settings."""

@@ -31,6 +31,8 @@ def deliver(mail: Mail, settings: Settings, report: Callable[[str], None]) -> Re
     `report` is called with each stage before it begins, and may raise to stop. It is not called after the server has
     accepted the mail. Raises MailDeferred or MailRefused if the server accepted no recipient.
     """
+    if settings.smtp_host is None:
+        raise MailRefused("SMTP_HOST is not set: the service sends no mails")
     with _translated_errors(settings):
         report("connect")
         server = smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=TIMEOUT_SECONDS)

@@ -32,7 +32,7 @@ SECTIONS = {
     "max_arguments_bytes": "Limits of one task and of one user",
     "task_modules": "Tasks and workers",
     "retention_days": "Retention",
-    "smtp_host": "E-mail (the task send_email)",
+    "mail_domains": "E-mail (the task send_email)",
     "outbound_allow": "Requests to URLs that users name (the tasks fetch_url and send_webhook)",
 }
 ENV_HEAD = """\
@@ -83,6 +83,8 @@ def sections() -> Iterator[tuple[str, list[Named]]]:
 
 def default_of(field: FieldInfo) -> str:
     """The default as an environment variable would hold it; "" where there is none."""
+    if NoDecode in field.metadata and field.default:
+        return ",".join(field.default)
     if field.default is None or NoDecode in field.metadata:
         return ""
     return field.default if isinstance(field.default, str) else json.dumps(field.default)

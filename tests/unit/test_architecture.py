@@ -51,12 +51,14 @@ ASKS_FOR_SETTINGS = {
     "app.messaging.guard.commands",
     "app.worker.parent.consumer",
     # is called by other people's code,
+    "app.catalogue",
     "app.core.security",
     "app.outbound.client",
     # or by pydantic.
     "app.outbound.fields",
     "app.schemas.json_value",
     "app.schemas.task",
+    "app.tasks.high_priority_tasks",
 }
 # Here only what is public.
 PUBLIC_ASKS_FOR_SETTINGS = ("app.services.", "app.tasks.")

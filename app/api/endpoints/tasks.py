@@ -15,7 +15,7 @@ from app.api.http.problems import problems
 from app.api.http.rendering import rendered
 from app.api.http.router import SlashRouter
 from app.api.task_filters import TaskFilterDep
-from app.catalogue import TaskType, catalogue
+from app.catalogue import TaskType
 from app.errors import (
     AdminOnly,
     IdempotencyKeyInFlight,
@@ -28,6 +28,7 @@ from app.errors import (
     InvalidTransition,
     PreconditionFailed,
     TaskActive,
+    TaskNotAllowed,
     TaskNotFound,
     TooManyBytesQueued,
     TooManySubmissions,
@@ -49,6 +50,7 @@ from app.services.batched.authenticator import login_claims
 from app.services.batched.submitter import Submitter
 from app.services.task_service import task_service
 from app.services.tasks.idempotency import Accepted, AcceptedBatch
+from app.services.tasks.permissions import check_may_create, types_for
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
 
@@ -85,6 +87,7 @@ _REPLAYED_HEADER: dict[str, Any] = {
 }
 _LOCATION: dict[str, Any] = {"Location": {"description": "The URL of the task", "schema": {"type": "string"}}}
 _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted)
+_CREATE_PROBLEMS = (TaskNotAllowed, InvalidInput, UnknownTask, InvalidArguments)
 _QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions)
 
 
@@ -129,9 +132,7 @@ async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:
     response_description="The task is committed and will run",
     responses={
         201: {"headers": {**_LOCATION, **_ETAG, **_REPLAYED_HEADER}},
-        **problems(
-            401, InsufficientScope, InvalidInput, UnknownTask, InvalidArguments, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS
-        ),
+        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS),
     },
 )
 @read_fast(_create_fast)
@@ -147,6 +148,7 @@ async def create_task(
     If a request times out, repeat it with the same `Idempotency-Key`: only one task is created. In a 429, `code` names
     the exhausted quota, and `Retry-After` says when to try again.
     """
+    check_may_create([body.celery_task_name], user.id, user.role)
     return _created(request, await submitter.submit(body, user.id, idempotency_key))
 
 
@@ -157,9 +159,7 @@ async def create_task(
     response_description="All tasks are committed and will run",
     responses={
         201: {"headers": _REPLAYED_HEADER},
-        **problems(
-            401, InsufficientScope, InvalidInput, UnknownTask, InvalidArguments, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS
-        ),
+        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS),
     },
 )
 async def create_tasks(
@@ -170,6 +170,7 @@ async def create_tasks(
     An error names the place of the refused field, such as `["body", "tasks", 3, "kwargs", "step"]`. Each task counts
     against the quotas. An `Idempotency-Key` makes it safe to repeat the request: the same tasks are answered.
     """
+    check_may_create([task.celery_task_name for task in body.tasks], user.id, user.role)
     accepted = await submitter.submit_all(body.tasks, user.id, idempotency_key)
     return rendered(TaskBatchRead(tasks=accepted.tasks), status.HTTP_201_CREATED, _replayed(accepted))
 
@@ -218,9 +219,9 @@ def count_tasks(db: SessionDep, wanted: TaskFilterDep) -> TaskCounts:
     response_description="The tasks that can be created",
     responses=problems(401, InsufficientScope),
 )
-def list_task_types(_user: TaskReader) -> list[TaskType]:
-    """List the tasks that can be created, with the JSON Schema of their parameters."""
-    return list(catalogue().values())
+def list_task_types(user: TaskReader) -> list[TaskType]:
+    """List the tasks that you can create, with the JSON Schema of their parameters."""
+    return types_for(user.id, user.role)
 
 
 @router.get(
@@ -301,11 +302,15 @@ def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: T
     status_code=status.HTTP_202_ACCEPTED,
     response_model=TaskRead,
     response_description="The task is pending again, under the same id",
-    responses=problems(401, InsufficientScope, TaskNotFound, InvalidTransition, *_QUOTA_PROBLEMS),
+    responses=problems(401, InsufficientScope, TaskNotAllowed, TaskNotFound, InvalidTransition, *_QUOTA_PROBLEMS),
 )
 def retry_task(db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
     """Run a failed or revoked task again. `attempt` keeps counting; the number of failures starts at zero."""
-    return task_service.retry_task(db, task_id, owner=user.owner, within_quota=True)
+
+    def check(task: Task) -> None:
+        check_may_create([task.celery_task_name], user.id, user.role)
+
+    return task_service.retry_task(db, task_id, owner=user.owner, within_quota=True, check=check)
 
 
 @router.delete(

@@ -20,6 +20,7 @@ engine SQL outside of this package. What stands here, and why:
     batches                 FOR UPDATE SKIP LOCKED within a CTE: rows shared out among processes
     dispatching             taking due rows and marking them as sent: RETURNING, unnest() WITH ORDINALITY
     maintenance             the leader's lease (ON CONFLICT), rows of lost workers, the oldest messages (LATERAL)
+    daily_counts            a count within a limit: ON CONFLICT with a condition, RETURNING
     workers                 a worker's heartbeat (ON CONFLICT), SET LOCAL lock_timeout
     periods                 beat's schedule: ON CONFLICT, RETURNING
     conditions              `column = ANY(array)`: one statement for any number of values

@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import errorcodes
-from sqlalchemy import Engine, Select, Update, event
+from sqlalchemy import Engine, Insert, Select, Update, event
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import DBAPIError
 
@@ -39,7 +39,7 @@ Process = Callable[[Any], Any]
 class Prepared:
     """A statement as PostgreSQL prepares it: constants stand in the text, a caller's values are $1, $2, …"""
 
-    def __init__(self, statement: Update | Select[Any]) -> None:
+    def __init__(self, statement: Insert | Update | Select[Any]) -> None:
         compiled = statement.compile(dialect=_DIALECT)
         names: list[str] = compiled.positiontup or []
         binds = {name: compiled.binds[name] for name in names}
@@ -87,11 +87,11 @@ def _literal(value: Any) -> str:
 
 
 @lru_cache(maxsize=64)
-def _prepared(statement: Update | Select[Any]) -> Prepared:
+def _prepared(statement: Insert | Update | Select[Any]) -> Prepared:
     return Prepared(statement)
 
 
-def build(*statements: Update | Select[Any]) -> None:
+def build(*statements: Insert | Update | Select[Any]) -> None:
     """Compile these before a fork, so that the children need not."""
     for statement in statements:
         _prepared(statement)
@@ -122,7 +122,7 @@ class PreparedConnection:
         self._known: set[str] = set()
         self._may_prepare = True
 
-    def execute(self, statement: Update | Select[Any], parameters: Mapping[str, Any]) -> Answer:
+    def execute(self, statement: Insert | Update | Select[Any], parameters: Mapping[str, Any]) -> Answer:
         """One round trip, one transaction. Raises SQLAlchemy's DBAPIError."""
         prepared = _prepared(statement)
         values = prepared.values(parameters)

@@ -22,6 +22,7 @@ from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.login_queries import LiveSession, live_sessions_of_tokens
 from app.services.tasks import task_creation
 from app.services.tasks.idempotency import Accepted, AcceptedBatch, create_batch_once, create_once
+from app.services.tasks.permissions import check_may_create
 from app.services.tasks.quotas import Load, Reservation, quotas
 from app.services.tasks.task_creation import NewTask
 
@@ -136,6 +137,7 @@ def _identified_request(item: _TokenRequest, session: LiveSession | None) -> _Re
     if session is None:
         return InvalidToken()
     try:
+        check_may_create([item.wanted.celery_task_name], session.user_id, session.role)
         return _Request(session.user_id, task_creation.rows_of([item.wanted], session.user_id))
     except Exception as problem:  # noqa: BLE001 (any error concerns this caller only)
         return problem

@@ -20,7 +20,7 @@ from app.core.json_text import dump_json
 from app.db.postgresql.prepared import PreparedConnection
 from app.errors import AttemptHandedBack, AttemptLost, ResultTooLarge, TaskCancelled
 from app.messaging import hints
-from app.services.execution import attempts
+from app.services.execution import attempts, daily_limits
 from app.services.execution.attempts import AttemptError, Claim, CurrentAttempt, NextTry, Ticket, current_attempt
 from app.services.execution.results import check_size
 from app.services.execution.successes import Success
@@ -120,6 +120,15 @@ class AttemptRun:
             self._writing = False
         if self.stopped is not None:  # told so by a signal, after the reporter had looked
             raise self.stopped
+
+    def count(self, what: str, amount: int, setting: str) -> None:
+        """Count what the body is about to do against its owner's daily limit, the value of that setting.
+
+        Raises DailyLimitReached, Undeliverable without a database.
+        """
+        limit: int = getattr(self._child.settings, setting)
+        if limit:
+            deliver(lambda db: daily_limits.count(db, self.task_id, what, amount, limit), self._seconds)
 
     def _write_progress(self, percent: int | None, detail: Any | None) -> bool:
         task_id, attempt = self.claim.id, self.claim.attempt

@@ -6,6 +6,7 @@
 import functools
 import inspect
 import logging
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -15,13 +16,21 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import maybe_make_aware
 
 from app.core.backoff import backoff_seconds
-from app.errors import AttemptHandedBack, AttemptLost, InvalidArguments, ReportedFailure, TaskCancelled
+from app.errors import (
+    AttemptHandedBack,
+    AttemptLost,
+    DailyLimitReached,
+    InvalidArguments,
+    ReportedFailure,
+    TaskCancelled,
+)
 from app.messaging.guard.messages import GENERATION_HEADER, RECORD_HEADER
 from app.messaging.hidden_values import conceal, hide_arguments
 from app.messaging.parameters import arguments_of_body
 from app.messaging.task_base import SQLAlchemyTask
 from app.schemas.task_values import MAX_SECONDS
 from app.services.execution.attempts import NextTry, Ticket
+from app.services.execution.daily_limits import DailyLimit
 from app.worker.child.attempt_run import AttemptRun, to_json
 from app.worker.child.process import child_process, clear_slot
 from app.worker.shared.delivery import Undeliverable
@@ -67,6 +76,7 @@ class RecordRunner:
                 except InvalidArguments as error:  # the signature has changed since the task was created
                     unfit = error
                     raise
+                self._count(run, args, kwargs)
                 result = to_json(self._task.run(*args, **kwargs))
         except BaseException as error:
             if ends_the_process(error):
@@ -89,6 +99,12 @@ class RecordRunner:
             raise wanted[0]
         run.succeed(result, later=may_be_written_later(self._task))
         return result
+
+    def _count(self, run: AttemptRun, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Count what the body is about to do. Raises DailyLimitReached."""
+        limit: DailyLimit | None = self._task.daily_limit
+        if limit is not None:
+            run.count(limit.what, limit.amount(*args, **kwargs), limit.setting)
 
     def end_badly(self, run: AttemptRun, error: BaseException) -> None:
         """Write how an attempt ended that has raised `error`. Returns where Celery is to see that very error."""
@@ -142,7 +158,7 @@ class RecordRunner:
     def _fail_or_retry(self, run: AttemptRun, error: BaseException) -> None:
         # Without a named number, retrying is up to Celery's `autoretry_for`, which has run by now.
         last = not run.claim.max_attempts_named or run.claim.failures + 1 >= run.claim.max_attempts
-        if last or isinstance(error, tuple(self._task.dont_autoretry_for)):
+        if last or isinstance(error, (*self._task.dont_autoretry_for, DailyLimitReached)):
             run.fail(error)
             return
         delay = self._delay(run, None)

@@ -29,7 +29,12 @@ def mail_to() -> Iterator[Configure]:
     with ExitStack() as stack:
 
         def configure(port: int, **more: str) -> None:
-            variables = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(port), "SMTP_FROM": "robot@example.com"}
+            variables = {
+                "SMTP_HOST": "127.0.0.1",
+                "SMTP_PORT": str(port),
+                "SMTP_FROM": "robot@example.com",
+                "MAIL_DOMAINS": "*",
+            }
             stack.enter_context(settings(variables | more))
 
         yield configure

@@ -1,0 +1,50 @@
+"""What one user's tasks may do on the outside in a day, counted in the database and so over all workers.
+
+A task names its limit with the option `daily_limit`. Each attempt is counted before its body runs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from app.db.postgresql import daily_counts
+from app.db.rows import changed_rows
+from app.db.session import transaction
+from app.errors import DailyLimitReached
+from app.models.daily_count import DailyCount
+
+
+def _one(*_: Any, **__: Any) -> int:
+    return 1
+
+
+@dataclass(frozen=True)
+class DailyLimit:
+    """`what` is counted in plain words; `setting` is the name of the setting that holds a user's limit (0: none).
+
+    `amount` is called with the body's arguments, and returns by how much the attempt counts.
+    """
+
+    what: str
+    setting: str
+    amount: Callable[..., int] = _one
+
+
+OUTBOUND_REQUESTS = DailyLimit("outbound requests", "outbound_requests_per_day")
+
+
+def count(db: daily_counts.Executor, task_id: UUID, what: str, amount: int, limit: int) -> None:
+    """Count `amount` more for the task's owner. Raises DailyLimitReached if the day's sum would exceed `limit`."""
+    if not daily_counts.count_for_owner(db, task_id, what, amount, limit):
+        raise DailyLimitReached(f"{limit} {what} a day are the limit of each user; the day ends at 00:00 UTC")
+
+
+def prune(db: Session) -> int:
+    """Delete the counts of past days. Returns their number."""
+    with transaction(db):
+        return changed_rows(db.execute(delete(DailyCount).where(DailyCount.day < datetime.now(UTC).date())))
