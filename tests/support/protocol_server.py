@@ -20,6 +20,7 @@ from app.api.http.peers import SET_USER, Peers
 from app.api.http.protocol import BoundedProtocol
 from app.core.config import Settings, get_settings
 from app.errors import ServiceError
+from tests.support.waiting import wait_for
 
 GREEDY = UUID(int=1)
 SECONDS = 20.0
@@ -50,6 +51,7 @@ class ProtocolServer:
 
     @property
     def peers(self) -> Peers:
+        wait_for(lambda: "peers" in self.state.__dict__, SECONDS, "the first connection to be accepted")
         peers: Peers = self.state.__dict__["peers"]
         return peers
 

@@ -31,19 +31,37 @@ UPGRADES = {
 }
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ProtocolServer]:
-    with protocol_server(header_timeout_seconds=5.0, **LIMITS) as started:
-        yield started
-        assert started.records.lines == []
-        assert started.errors == []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(server: ProtocolServer) -> Iterator[None]:
-    yield
+def checked(server: ProtocolServer) -> Iterator[ProtocolServer]:
+    """The server, which holds nothing after the test and has logged nothing."""
+    yield server
     wait_for(lambda: not server.state.connections, 20, "every connection to end")
     assert (server.peers.held_bytes, server.peers.owners) == (0, 0)
+    assert server.records.lines == []
+    assert server.errors == []
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[ProtocolServer]:
+    with protocol_server(header_timeout_seconds=5.0) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def impatient_one() -> Iterator[ProtocolServer]:
+    with protocol_server(**LIMITS) as server:
+        yield server
+
+
+@pytest.fixture
+def server(started: ProtocolServer) -> Iterator[ProtocolServer]:
+    """With the default limits of a transfer."""
+    yield from checked(started)
+
+
+@pytest.fixture
+def impatient(impatient_one: ProtocolServer) -> Iterator[ProtocolServer]:
+    """Ends a transfer after a second."""
+    yield from checked(impatient_one)
 
 
 def request(line: bytes, *headers: bytes, body: bytes = b"") -> bytes:
@@ -166,22 +184,22 @@ class TestStandard:
 
 
 class TestUnreadAnswers:
-    def test_end_and_their_memory_returns(self, server: ProtocolServer) -> None:
-        connections = [server.connect(receive_buffer=4096) for _ in range(10)]
+    def test_end_and_their_memory_returns(self, impatient: ProtocolServer) -> None:
+        connections = [impatient.connect(receive_buffer=4096) for _ in range(10)]
         for connection in connections:
             connection.sendall(request(b"GET /user/bytes/%d" % ANSWER))
-        wait_for(lambda: server.peers.held_bytes > 10 * (ANSWER - KERNEL), 10, "the answers to wait")
-        wait_for(lambda: not server.state.connections, 20, "the connections to end")
-        assert server.peers.held_bytes == 0
+        wait_for(lambda: impatient.peers.held_bytes > 10 * (ANSWER - KERNEL), 10, "the answers to wait")
+        wait_for(lambda: not impatient.state.connections, 20, "the connections to end")
+        assert impatient.peers.held_bytes == 0
         for connection in connections:
             assert len(read_all(connection)) < ANSWER  # the kernel has dropped what it kept
             connection.close()
 
-    def test_a_trickle_ends_too(self, server: ProtocolServer) -> None:
-        with server.connect(receive_buffer=4096) as connection:
+    def test_a_trickle_ends_too(self, impatient: ProtocolServer) -> None:
+        with impatient.connect(receive_buffer=4096) as connection:
             connection.sendall(request(b"GET /bytes/%d" % ANSWER))
             read = 0
-            while server.state.connections:
+            while impatient.state.connections:
                 read += len(_read(connection, 1000))
                 time.sleep(0.01)  # 100 kB/s, a tenth of what is asked
         assert read < ANSWER
@@ -192,15 +210,15 @@ class TestUnreadAnswers:
             assert statuses(read_all(connection)) == [200] * 4
 
     @pytest.mark.parametrize("at_once", [2, 3, 1])
-    def test_no_further_request_is_begun_before_its_client_reads(self, server: ProtocolServer, at_once: int) -> None:
-        begun = server.begun.count("/bytes/9000000")
+    def test_no_further_request_is_begun_before_its_client_reads(self, impatient: ProtocolServer, at_once: int) -> None:
+        begun = impatient.begun.count("/bytes/9000000")
         one = request(b"GET /bytes/9000000")
-        with server.connect(receive_buffer=4096) as connection:
+        with impatient.connect(receive_buffer=4096) as connection:
             connection.sendall(one * at_once)
-            wait_for(lambda: server.peers.held_bytes > 0, 10, "the answer to wait")
+            wait_for(lambda: impatient.peers.held_bytes > 0, 10, "the answer to wait")
             connection.sendall(one * 2)
-            wait_for(lambda: not server.state.connections, 20, "the connection to end")
-        assert server.begun.count("/bytes/9000000") == begun + 1
+            wait_for(lambda: not impatient.state.connections, 20, "the connection to end")
+        assert impatient.begun.count("/bytes/9000000") == begun + 1
 
 
 def _read(connection: socket.socket, count: int) -> bytes:
@@ -212,17 +230,17 @@ def _read(connection: socket.socket, count: int) -> bytes:
 
 class TestHalfSentBodies:
     @pytest.mark.parametrize("sent", [b"", b"half"])
-    def test_are_408_and_end(self, server: ProtocolServer, sent: bytes) -> None:
-        answer = server.ask(request(b"POST /length", b"Content-Length: 10\r\n") + sent)
+    def test_are_408_and_end(self, impatient: ProtocolServer, sent: bytes) -> None:
+        answer = impatient.ask(request(b"POST /length", b"Content-Length: 10\r\n") + sent)
         assert statuses(answer) == [408]
         assert b'"code":"request_timeout"' in answer
 
-    def test_chunked_ones_too(self, server: ProtocolServer) -> None:
-        answer = server.ask(request(b"POST /length", b"Transfer-Encoding: chunked\r\n") + b"3\r\nabc\r\n")
+    def test_chunked_ones_too(self, impatient: ProtocolServer) -> None:
+        answer = impatient.ask(request(b"POST /length", b"Transfer-Encoding: chunked\r\n") + b"3\r\nabc\r\n")
         assert statuses(answer) == [408]
 
-    def test_those_that_were_answered_already_end(self, server: ProtocolServer) -> None:
-        with server.connect() as connection:
+    def test_those_that_were_answered_already_end(self, impatient: ProtocolServer) -> None:
+        with impatient.connect() as connection:
             connection.sendall(request(b"POST /early", b"Content-Length: 10\r\n") + b"half")
             assert statuses(read_all(connection)) == [200]
 
