@@ -31,12 +31,10 @@ def test_strangers_who_register_leave_others_alone(duel: Duel) -> None:
     seen = duel.compare(registers_with_unknown_fields, duel.modest_get())
     assert seen.taken["413"] > 0, str(seen)
     assert seen.taken["422"] > 0, str(seen)
-
     assert seen.ratio <= BOUND, str(seen)
 
 
 def test_strangers_with_a_bad_token_leave_others_alone(duel: Duel) -> None:
     seen = duel.compare(submits_with_a_bad_token, duel.modest_get())
     assert seen.taken["401"] > 0, str(seen)
-
     assert seen.ratio <= BOUND, str(seen)
