@@ -24,14 +24,15 @@ from tests.support.waiting import wait_for
 SECONDS = 150.0
 PRIORITIES = ("low", "normal", "high", "critical")
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     if reason := why_not():
         pytest.skip(f"no containers here: {reason}")
-    with tempfile.TemporaryDirectory(prefix="compose-", ignore_cleanup_errors=True) as temporary:
+    # Not /tmp, which may be memory: the images take 3 GB.
+    with tempfile.TemporaryDirectory(prefix="compose-", dir="/var/tmp", ignore_cleanup_errors=True) as temporary:
         try:
             with Engine(Path(os.environ.get("COMPOSE_TEST_HOME", temporary))) as started:
                 make_base_images(started)

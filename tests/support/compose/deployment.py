@@ -71,7 +71,7 @@ class Deployment:
 
     def exec(self, service: str, *command: str) -> str:
         """Run a command in a service's first container; its stdout."""
-        return self.compose("exec", "-T", service, *command)
+        return self.engine.run("podman", "exec", self.containers(service)[0], *command)
 
     def environment_of(self, service: str) -> dict[str, str]:
         """The variables with which the first container of a service was made."""
