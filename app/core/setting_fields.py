@@ -350,13 +350,13 @@ class SettingFields(BaseSettings):
     )
 
     audited_deeds_per_minute: int = Field(
-        1000,
+        30_000,
         ge=0,
         description="Actions of one user in a minute that the audit records, such as cancellations, deletions, changes "
         "of accounts and denied requests; else 429. Each API process counts for itself. 0: no limit.",
     )
     audited_deeds_per_day: int = Field(
-        50_000, ge=0, description="The same in a day: some 40 MB of the audit. 0: no limit."
+        200_000, ge=0, description="The same in a day: some 150 MB of the audit. 0: no limit."
     )
 
     task_modules: Listed[str] = Field(
