@@ -12,7 +12,7 @@ MALFORMED = b"\0\r\n\r\n"
 
 
 async def sends_malformed_requests(side: Side) -> None:
-    """One after the other, each on a connection of its own, which the server closes, and warns."""
+    """One after the other, each on a connection of its own, which the server closes."""
     while True:
         reader, writer = await asyncio.open_connection(side.address.host, side.address.port)
         writer.write(MALFORMED)
