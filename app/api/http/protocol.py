@@ -176,6 +176,8 @@ class BoundedProtocol(StandardHttp):
         super().on_response_complete()
         if self.transport.is_closing():
             return
+        if self._awaits_head:
+            self._unset_keepalive_if_required()  # a part of the next head is here: its own timer runs
         if self.pipeline:
             self.flow.pause_reading()
         elif self._refusal is not None and not self._is_responding:

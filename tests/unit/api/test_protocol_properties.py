@@ -146,7 +146,8 @@ def test_anything_is_answered_or_ended(
 
 
 # A byte of the last head arrives before the server stops reading, and the rest waits for longer than a head may take.
-BEHIND = [b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"] * 4 + [b"GET /length HTTP/1.1\r\nHost: a\r\n\r\n"]
+WAIT = b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"
+BEHIND = [WAIT] * 4 + [b"GET /length HTTP/1.1\r\nHost: a\r\n\r\n"]
 
 
 @settings(max_examples=SHORT)
@@ -188,3 +189,14 @@ def test_a_head_is_not_late_while_the_server_does_not_read() -> None:
     server.loop.run_until_complete(asyncio.sleep(0))
     assert statuses(client.received) == [200, 200]
     server.loop.close()
+
+
+def test_a_part_of_a_head_before_an_answer_has_the_time_of_a_head() -> None:
+    """Not that of an idle connection, which is shorter."""
+    head = b"GET /length HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    almost = LIMITS.header_timeout_seconds - 1
+    for pause, expected in ((almost, [200, 200]), (almost + 2, [200, 408])):
+        with quiet_server() as server:
+            client = server.connect()
+            server.loop.run_until_complete(talk(client, WAIT + head, [(len(WAIT) + 1, 0.0), (1, pause)], None))
+        assert statuses(client.received) == expected
