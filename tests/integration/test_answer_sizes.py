@@ -26,7 +26,7 @@ from tests.support.accounts import API, bearer, pages
 from tests.support.task_client import TASKS, TaskClient, module_client
 from tests.support.tasks import ERROR, LONG_RUNNING, claim, new_login, new_task, retried
 
-client = module_client(QUOTA_QUEUED_BYTES="0", API_KEYS_PER_USER="200")
+client = module_client(QUOTA_QUEUED_BYTES="0", API_KEYS_PER_USER="200", ACCOUNT_CHANGES_PER_USER="300")
 
 DEFAULTS = {name: SettingFields.model_fields[name].default for name in SettingFields.model_fields}
 ARGUMENTS, METADATA, RESULT = (DEFAULTS[f"max_{name}_bytes"] for name in ("arguments", "metadata", "result"))

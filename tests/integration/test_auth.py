@@ -92,7 +92,7 @@ class TestLogin:
             attempt(client, "nobody"),
             attempt(client, "idle", PASSWORD),
             attempt(client, "an\x00na"),
-            attempt(client, "anna", "x" * 100_000),
+            attempt(client, "anna", "x" * 10_000),
         ]
         bodies = [{k: v for k, v in each.json().items() if k != "request_id"} for each in answers]
         assert [each.status_code for each in answers] == [401] * len(answers)

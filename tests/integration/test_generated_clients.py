@@ -185,8 +185,7 @@ def _type(models: ModuleType, schema: dict[str, Any]) -> Any:
 def unavailable(recorder: Recorder) -> None:
     """Answers of a service whose database and broker are gone."""
     gone = {"DATABASE_URL": "postgresql://x@127.0.0.1:1/x", "CELERY_BROKER_URL": "redis://127.0.0.1:1/0"}
-    with settings(gone):
-        http = TestClient(create_app())
+    with settings(gone), TestClient(create_app()) as http:
         http.event_hooks = {"response": [recorder]}
         http.get("/readyz")
         http.post(f"{accounts.API}/auth/login", data={"username": "x", "password": "x"})

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.core.api_key_tokens import new_api_key
 from app.core.config import get_settings
+from app.core.fair_threads import FairThreads
 from app.core.security import access_token_life, create_access_token, read_access_token
 from app.db.postgresql import new_tasks
 from app.db.session import SessionLocal
@@ -61,7 +62,7 @@ def together(group: type[Any], *calls: Callable[[Any], Any]) -> list[Any]:
     """The outcomes of calls that are made in one turn of the event loop, and so are one group."""
 
     async def run() -> list[Any]:
-        made = group()
+        made = group(FairThreads(4, 100))
         try:
             return await asyncio.gather(*(call(made) for call in calls), return_exceptions=True)
         finally:
@@ -194,7 +195,7 @@ class TestTokens:
         ended = create_access_token(one.user_id, one.session_id, now - access_token_life() - timedelta(seconds=5))
         assert read_access_token(ended).session_id == one.session_id
         tokens = [mine, over, anothers_session, key, new_api_key(), ended, theirs, mine]
-        found = together(Authenticator, *(methodcaller("authenticate", token) for token in tokens))
+        found = together(Authenticator, *(methodcaller("authenticate", token, "127.0.0.1") for token in tokens))
         refused = [None if isinstance(each, InvalidToken) else str(each.id) for each in found]
         assert refused == [first["id"], None, None, first["id"], None, None, second["id"], first["id"]]
 

@@ -9,6 +9,9 @@ import secrets
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from string import Template
+from subprocess import CompletedProcess
 from typing import Any
 
 import httpx
@@ -34,16 +37,31 @@ class Container:
         self.stack = stack
         self.given = {name: secrets.token_hex(32) for name in containers.required_variables()}
         self.given |= {"FIRST_ADMIN_PASSWORD": ADMIN_PASSWORD}
-        self.sealed = Sealed(stack.directory, self.settings("migrate"))
+        self.sealed = Sealed(stack.directory)
+
+    def make_roles(self) -> None:
+        """As PostgreSQL's container does when its volume is empty; the test's superuser keeps its password."""
+        script = Template(containers.roles_script()).substitute(self.given)
+        script = script.replace("ALTER ROLE postgres PASSWORD NULL;", "")
+        self.stack.services.postgres.sql(script, database="postgres")
+
+    def drop_roles(self) -> None:
+        self.stack.services.drop_database("tasks")
+        self.stack.services.postgres.sql("DROP ROLE IF EXISTS tasks_app, tasks_owner", database="postgres")
 
     def settings(self, service: str) -> dict[str, str]:
         said = {k: containers.resolve(str(v), self.given) for k, v in SERVICES[service]["environment"].items()}
-        return {**said, "DATABASE_URL": self.stack.database_url, "CELERY_BROKER_URL": self.stack.broker_url}
+        here = f"@127.0.0.1:{self.stack.services.postgres.port}/"
+        database = said["DATABASE_URL"].replace("@postgres:5432/", here)
+        return {**said, "DATABASE_URL": database, "CELERY_BROKER_URL": self.stack.broker_url}
+
+    def run(self, service: str, *command: str) -> CompletedProcess[str]:
+        return self.sealed.run(*command, settings=self.settings(service))
 
     def start(self, service: str, *command: str) -> Part:
         words = command or tuple(shlex.split(containers.resolve(SERVICES[service]["command"], self.given)))
         log = self.stack.directory / f"{service}.log"
-        part = Part(service, self.sealed.argv(*words), log, self.sealed.environment)
+        part = Part(service, self.sealed.argv(*words), log, self.sealed.environment(self.settings(service)))
         self.stack.parts.append(part)
         part.process.start()
         return part
@@ -55,18 +73,20 @@ class Container:
 
     def is_healthy(self, service: str) -> bool:
         check = [containers.resolve(word, self.given) for word in shell(SERVICES[service]["healthcheck"]["test"])]
-        return self.sealed.run(*check).returncode == 0
+        return self.run(service, *check).returncode == 0
 
 
 @pytest.fixture(scope="module")
 def container(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    with Stack(services, tmp_path_factory.mktemp("sealed"), template="template1") as stack:
+    directory = tmp_path_factory.mktemp("sealed")
+    with ExitStack() as after, Stack(services, directory, template="template1") as stack:
         started = Container(stack)
         if why_not := started.sealed.why_not():
             pytest.skip(f"this machine allows no mounts: {why_not}")
-        migrated = started.sealed.run(
-            *(containers.resolve(word, started.given) for word in SERVICES["migrate"]["command"])
-        )
+        after.callback(started.drop_roles)
+        started.make_roles()
+        command = [containers.resolve(word, started.given) for word in SERVICES["migrate"]["command"]]
+        migrated = started.run("migrate", *command)
         assert migrated.returncode == 0, migrated.stderr
         yield started
 
@@ -85,19 +105,19 @@ class TestTheSeal:
 
     @pytest.mark.parametrize("path", ["/x", "/srv/x", "/srv/app/x", "/etc/x", "/usr/x"])
     def test_nothing_can_be_written(self, container: Container, path: str) -> None:
-        done = container.sealed.run("touch", path)
+        done = container.run("api", "touch", path)
         assert done.returncode != 0
         assert "Read-only file system" in done.stderr or "Permission denied" in done.stderr
 
     def test_nor_in_the_environment_of_the_packages(self, container: Container) -> None:
-        assert container.sealed.run("touch", str(container.sealed.venv / "x")).returncode != 0
+        assert container.run("api", "touch", str(container.sealed.venv / "x")).returncode != 0
 
     @pytest.mark.parametrize("path", ["/tmp/x", "/data/x"])
     def test_but_here(self, container: Container, path: str) -> None:
-        assert container.sealed.run("sh", "-c", f"touch {path} && rm {path}").returncode == 0
+        assert container.run("api", "sh", "-c", f"touch {path} && rm {path}").returncode == 0
 
     def test_the_user_can_do_nothing_special(self, container: Container) -> None:
-        status = container.sealed.run("cat", "/proc/self/status").stdout
+        status = container.run("api", "cat", "/proc/self/status").stdout
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         assert {fields[name] for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
         assert fields["NoNewPrivs"] == "1"
@@ -109,6 +129,13 @@ class TestTheService:
     def test_is_ready(self, api: httpx.Client) -> None:
         answer = api.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+
+    def test_has_the_role_that_owns_nothing(self, container: Container, api: httpx.Client) -> None:
+        assert api.get("/readyz").status_code == 200
+        names = (
+            "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = 'tasks' AND backend_type = 'client backend'"
+        )
+        assert container.stack.services.postgres.sql(names, database="postgres") == "tasks_app"
 
     def test_runs_tasks(self, container: Container, api: httpx.Client) -> None:
         worker = container.start("worker")

@@ -38,6 +38,12 @@ def required_variables() -> set[str]:
     return {found["name"] for found in VARIABLE.finditer(text) if found["kind"] == "?"}
 
 
+def roles_script() -> str:
+    """The SQL that PostgreSQL's container runs on an empty volume; `$NAME` stands for the shell's variables."""
+    script: str = compose()["services"]["postgres"]["entrypoint"][2]
+    return script.partition("<<SQL\n")[2].partition("SQL\n")[0].replace("$$", "$")
+
+
 def resolve(text: str, variables: Mapping[str, str]) -> str:
     """`${NAME:-default}`, `${NAME:?why}` and `$$`, as docker compose does it; KeyError where one is missing."""
 

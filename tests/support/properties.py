@@ -5,7 +5,7 @@ from typing import Any, Self
 from tests.support.tools import needs
 
 try:
-    from hypothesis import HealthCheck, given, settings
+    from hypothesis import HealthCheck, example, given, settings
     from hypothesis import strategies as st
 except ModuleNotFoundError:
 
@@ -23,6 +23,9 @@ except ModuleNotFoundError:
     def given(*_args: Any, **_kwargs: Any) -> Any:
         return needs("hypothesis")
 
+    def example(*_args: Any, **_kwargs: Any) -> Any:
+        return lambda test: test
+
     def settings(*_args: Any, **_kwargs: Any) -> Any:
         return lambda test: test
 
@@ -32,4 +35,4 @@ else:
     settings.register_profile("unhurried", settings(), deadline=None)
     settings.load_profile("unhurried")
 
-__all__ = ["HealthCheck", "given", "settings", "st"]
+__all__ = ["HealthCheck", "example", "given", "settings", "st"]

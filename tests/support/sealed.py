@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.support import guardian
@@ -17,9 +17,9 @@ NAMESPACES = (UNSHARE, "--mount", *(() if os.geteuid() == 0 else ("--user", "--m
 
 
 class Sealed:
-    """`argv(…)` starts a command sealed, `environment` is all that it gets; `why_not()` tells where that is impossible."""
+    """`argv(…)` starts a command sealed, `environment(…)` is all that it gets; `why_not()` tells where that is impossible."""
 
-    def __init__(self, directory: Path, settings: dict[str, str]) -> None:
+    def __init__(self, directory: Path) -> None:
         self.root, self.data = directory / "root", directory / "data"
         self.root.mkdir()
         self.data.mkdir()
@@ -30,16 +30,18 @@ class Sealed:
         variables = {"PATH": f"{self.venv}/bin:/usr/bin:/bin", "HOME": "/srv", "LANG": "C.UTF-8"}
         variables |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         # By this mark the session finds what is left of its processes.
-        self.environment = {**variables, guardian.VARIABLE: os.environ[guardian.VARIABLE], **settings}
+        self._variables = {**variables, guardian.VARIABLE: os.environ[guardian.VARIABLE]}
+
+    def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
+        return {**self._variables, **settings}
 
     def argv(self, *command: str) -> list[str]:
         places = [self.root, self.data, ROOT, self.venv, Path(sys.base_prefix).resolve()]
         return [*NAMESPACES, "sh", str(SCRIPT), *map(str, places), str(self.user), *command]
 
-    def run(self, *command: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.argv(*command), env=self.environment, capture_output=True, text=True, check=False, timeout=seconds
-        )
+    def run(self, *command: str, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        given = self.environment(settings)
+        return subprocess.run(self.argv(*command), env=given, capture_output=True, text=True, check=False, timeout=60)
 
     def why_not(self) -> str:
         """Empty where commands can be sealed; some containers allow no mounts."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.containers import ROOT, compose, dockerfile, required_variables, resolve
+from tests.support.containers import ROOT, compose, dockerfile, required_variables, resolve, roles_script
 
 SERVICES: dict[str, Any] = compose()["services"]
 OWN = {name for name, service in SERVICES.items() if service["image"] == "task-service"}
@@ -106,13 +106,12 @@ class TestRoles:
 
     def test_the_documents_statements_make_them(self) -> None:
         """But for the passwords, and the superuser's, which the document leaves to the administrator."""
-        script = SERVICES["postgres"]["entrypoint"][2].partition("<<SQL\n")[2].partition("SQL\n")[0]
         document = (ROOT / "docs" / "database-roles.md").read_text(encoding="utf-8")
         (once, *_) = re.findall(r"^```sql\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
         written = {
             re.sub(r"PASSWORD '.*'", "PASSWORD", line) for line in once.splitlines() if not line.startswith("--")
         }
-        made = {re.sub(r"PASSWORD '.*'", "PASSWORD", line) for line in script.splitlines()}
+        made = {re.sub(r"PASSWORD '.*'", "PASSWORD", line) for line in roles_script().splitlines()}
         assert made - written == {"ALTER ROLE postgres PASSWORD NULL;"}
         assert written - made == set()
 

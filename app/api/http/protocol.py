@@ -2,11 +2,11 @@
 
 Selected with `--http app.api.http.protocol:BoundedProtocol`. uvicorn's own protocol buffers a header line without limit
 and copies it at each read, which blocks the event loop (docs/adr/0022). It waits for ever for a body and for a client
-that does not read, and parses any number of pipelined requests at once. The
-application runs only after the head is complete, so it cannot prevent this. Here:
+that does not read, and parses any number of pipelined requests at once. The application runs only after the head is
+complete, so it cannot prevent this. Here:
 
 - a head above MAX_HEADER_BYTES is refused with 431, and a head that is not complete within HEADER_TIMEOUT_SECONDS with
-  408. `RequestLimits` counts exactly what arrives in one read.
+  408. Time in which the server does not read does not count. `RequestLimits` counts exactly what arrives in one read.
 - a body or an answer below the minimum rate ends: `app/api/http/peers.py`.
 - the next request is parsed once there is at most one before it, and all answers before that were sent.
 """
@@ -22,6 +22,7 @@ from app.api.http.kernel_buffers import bound_kernel_buffer
 from app.api.http.peer import Peer
 from app.api.http.peers import SET_USER, Limits, Peers, Waiting
 from app.api.http.raw_problems import raw_problem
+from app.api.http.reading import Reading
 from app.api.http.sse import ABORT
 from app.api.http.standard_http import StandardHttp
 from app.core.config import get_settings
@@ -59,6 +60,7 @@ class BoundedProtocol(StandardHttp):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
+        self.flow = Reading(transport, self._stop_timer, self._reading_resumed)
         transport.set_write_buffer_limits(high=0)  # `pause_writing` tells of each answer that the kernel did not take
         bound_kernel_buffer(transport, self._peers.limits.seconds)
         self.peer = Peer(self._peers, transport, self.client[0] if self.client else "")
@@ -103,6 +105,11 @@ class BoundedProtocol(StandardHttp):
         if arrived:
             self._count_body(arrived)
         if self._timer is None and (self._awaits_head or not (self._is_responding or self._receiving)):
+            self._start_timer()
+
+    def _reading_resumed(self) -> None:
+        # A head of which a part arrived before reading was paused: the client gets its time now.
+        if self._awaits_head and self._timer is None and self._discarded_bytes is None:
             self._start_timer()
 
     def _count_body(self, count: int) -> None:
@@ -169,6 +176,8 @@ class BoundedProtocol(StandardHttp):
         super().on_response_complete()
         if self.transport.is_closing():
             return
+        if self._awaits_head:
+            self._unset_keepalive_if_required()  # a part of the next head is here: its own timer runs
         if self.pipeline:
             self.flow.pause_reading()
         elif self._refusal is not None and not self._is_responding:
@@ -216,6 +225,8 @@ class BoundedProtocol(StandardHttp):
     # Refusals
 
     def _start_timer(self) -> None:
+        if self.flow.read_paused:
+            return  # the time in which the server does not read is not the client's
         self._timer = self.loop.call_later(self._max_seconds, self._on_header_timeout)
 
     def _stop_timer(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from app.api.http.peers import SET_USER
 from app.core.config import get_settings
-from tests.support.properties import given, settings, st
+from tests.support.properties import example, given, settings, st
 from tests.support.protocol_server import GREEDY, Records, statuses
 from tests.support.virtual_time import ClientSide, VirtualServer
 
@@ -145,7 +145,13 @@ def test_anything_is_answered_or_ended(
     check_anything(parts, pieces, a_second)
 
 
+# A byte of the last head arrives before the server stops reading, and the rest waits for longer than a head may take.
+WAIT = b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"
+BEHIND = [WAIT] * 4 + [b"GET /length HTTP/1.1\r\nHost: a\r\n\r\n"]
+
+
 @settings(max_examples=SHORT)
+@example(BEHIND, [158])
 @given(st.lists(st.sampled_from(WHOLE), max_size=12), st.lists(st.integers(1, 3000), max_size=20))
 def test_what_is_whole_is_answered_in_order(parts: list[bytes], sizes: list[int]) -> None:
     check_whole(parts, sizes)
@@ -163,3 +169,34 @@ def test_bytes_change_their_owner_with_the_request() -> None:
     """The head of an answer to HEAD is sent after the next request has begun."""
     pipelined = b"HEAD /answer HTTP/1.1\r\nHost: a\r\n\r\nGET /user/length HTTP/1.1\r\nHost: a\r\n\r\n"
     held_while_talking(pipelined, [], 0)
+
+
+def test_a_head_is_not_late_while_the_server_does_not_read() -> None:
+    """Here because a body waits for the application."""
+
+    async def late(scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "POST":
+            await asyncio.sleep(10 * LIMITS.header_timeout_seconds)
+        await answer(scope, receive, send)
+
+    server = VirtualServer(late)
+    client = server.connect()
+    body = b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 80000\r\n\r\n" + b"y" * 80_000
+    head = b"GET /length HTTP/1.1\r\nHost: a\r\n\r\n"
+    client.send(body + head[:1])
+    client.send(head[1:])
+    server.loop.run_until_complete(client.closed.wait())
+    server.loop.run_until_complete(asyncio.sleep(0))
+    assert statuses(client.received) == [200, 200]
+    server.loop.close()
+
+
+def test_a_part_of_a_head_before_an_answer_has_the_time_of_a_head() -> None:
+    """Not that of an idle connection, which is shorter."""
+    head = b"GET /length HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    almost = LIMITS.header_timeout_seconds - 1
+    for pause, expected in ((almost, [200, 200]), (almost + 2, [200, 408])):
+        with quiet_server() as server:
+            client = server.connect()
+            server.loop.run_until_complete(talk(client, WAIT + head, [(len(WAIT) + 1, 0.0), (1, pause)], None))
+        assert statuses(client.received) == expected
