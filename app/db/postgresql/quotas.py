@@ -13,7 +13,7 @@ from app.db.postgresql.schema.sizes import task_bytes
 _QUEUED = f"""
     SELECT octet_length(args) + octet_length(kwargs) AS arguments, {task_bytes("tasks")} AS stored
     FROM tasks WHERE user_id = :user_id AND status = '{{}}' ORDER BY id DESC LIMIT :queued
-"""  # noqa: S608 (constants)
+"""  # noqa: S608 (constants)  # nosec B608
 # What a user keeps besides: the sums of each kind, and what is not added to them yet. A table of files, say, that keeps
 # no sums is one UNION more.
 _KEPT = """

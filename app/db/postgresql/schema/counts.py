@@ -27,7 +27,7 @@ BEGIN
     RETURN NULL;
 END
 $$
-"""  # noqa: S608 (constants)
+"""  # noqa: S608 (constants)  # nosec B608
 # One DELETE may remove thousands of tasks: one row of sums for each statement.
 _UNCOUNT = f"""
 CREATE FUNCTION tasks_uncount() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -38,7 +38,7 @@ BEGIN
     RETURN NULL;
 END
 $$
-"""  # noqa: S608 (constants)
+"""  # noqa: S608 (constants)  # nosec B608
 _FORGET = """
 CREATE FUNCTION tasks_count_forget() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -79,7 +79,7 @@ BEGIN
     RETURN NULL;
 END
 $$
-"""  # noqa: S608 (constants)
+"""  # noqa: S608 (constants)  # nosec B608
 _STORE_TRIGGER = """
 CREATE TRIGGER task_count_changes_folded AFTER DELETE ON task_count_changes REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT EXECUTE FUNCTION task_count_changes_fold()

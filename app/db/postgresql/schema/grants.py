@@ -20,4 +20,4 @@ BEGIN
     END LOOP;
 END
 $$
-"""  # noqa: S608 (constants)
+"""  # noqa: S608 (constants)  # nosec B608
