@@ -105,7 +105,8 @@ async def test_waiting_calls_begin_by_turns_of_users_not_by_arrival() -> None:
         work.let_go(begun)
     work.let_go()
     await asyncio.gather(*calls)
-    assert work.begun == ["first", "second", "g0", "m0", "t0", "g1", "m1", "g2"]
+    assert set(work.begun[:2]) == {"first", "second"}  # in two threads at once
+    assert work.begun[2:] == ["g0", "m0", "t0", "g1", "m1", "g2"]
 
 
 async def test_a_user_has_one_costly_call_and_all_users_half_of_the_threads() -> None:
