@@ -251,7 +251,7 @@ def test_large_answers_are_rendered_outside_of_the_event_loop(
             assert caller.http.get(path, headers=caller.headers).status_code == 200
         loop = client.portal.call(time.thread_time) - loop
         everything = time.process_time() - everything
-        assert loop < everything / 3, path
+        assert loop < everything / 2, path
 
 
 def test_a_repeated_batch_whose_tasks_have_grown_is_refused(tasks: TaskClient) -> None:

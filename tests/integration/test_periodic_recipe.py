@@ -47,7 +47,7 @@ def test_each_period_runs_once_however_many_beats_run(services: Services, tmp_pa
         worker = stack.worker(concurrency=1)
         wait_for(lambda: sent(beats, "myteam: report") >= 4, SECONDS, "four periods")
         for beat in beats:
-            beat.stop()
+            beat.stop(30)  # what it has logged as sent is sent
         reports = sent(beats, "myteam: report")
         tidied = sent(beats, "myteam: tidy")
 

@@ -77,10 +77,11 @@ class TestDeedLimits:
 
     def test_remembers_no_more_callers_than_so_many(self) -> None:
         limits = DeedLimits(Clock())
+        bounds = settings(1)  # once: it reads the environment
         for number in range(MAX_CALLERS + 10):
-            limits.admit(f"user {number}", settings(1))
-        limits.admit("user 0", settings(1))  # forgotten
-        refusal(limits, f"user {MAX_CALLERS}", settings(1))
+            limits.admit(f"user {number}", bounds)
+        limits.admit("user 0", bounds)  # forgotten
+        refusal(limits, f"user {MAX_CALLERS}", bounds)
 
 
 def test_only_these_are_never_refused() -> None:
