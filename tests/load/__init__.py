@@ -17,5 +17,5 @@ are measured by turns in one run, so that the speed of the machine cancels out; 
 greedy process has the lowest scheduling priority: it takes what the server gives it, not the modest client's processor.
 `Comparison.peak_mib` is the most memory that the API process had beside the greedy client.
 
-The suite runs alone and in one process: `pytest tests/load`.
+The suite runs alone and in one process: `pytest tests/load`; with `--full` more cases.
 """

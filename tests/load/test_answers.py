@@ -51,6 +51,7 @@ def test_large_pages_leave_others_the_event_loop(filled: Duel) -> None:
     assert seen.ratio <= BUSY_BOUND, str(seen)
 
 
+@pytest.mark.full
 def test_large_pages_that_nobody_reads_hold_little_memory(filled: Duel) -> None:
     seen = filled.compare(holds, filled.modest_get())
     assert seen.taken["200"] == seen.rounds * HOLDERS, str(seen)

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 
+import pytest
+
 from tests.load.duel import BOUND, Duel
 from tests.load.greedy import Side
 from tests.performance.wire import Request
@@ -12,6 +14,7 @@ from tests.support.tasks import LONG_RUNNING
 HELD_MIB = 24
 SETTINGS = {
     "TRANSFER_TIMEOUT_SECONDS": "1",
+    "TRANSFER_MIN_BYTES_PER_SECOND": "16384",
     "BUFFERED_BYTES_PER_USER": str(8 * 1024 * 1024),
     "QUOTA_TASKS_PER_MINUTE": "0",
     "MAX_CONNECTIONS": "200",
@@ -102,6 +105,7 @@ def test_half_sent_bodies_are_bounded_and_leave_others_alone(duel: Duel) -> None
     assert seen.peak_mib - seen.base_mib < HELD_MIB, str(seen)
 
 
+@pytest.mark.full
 def test_idle_connections_are_bounded_and_leave_others_alone(duel: Duel) -> None:
     """The modest client's connection is idle at times too, and comes from the same address; it stays: it is the newest."""
     seen = duel.compare(opens_connections, duel.modest_get())

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from tests.load.duel import BUSY_BOUND, Duel
 from tests.load.greedy import Side
 from tests.performance.wire import Request
@@ -34,6 +36,7 @@ def test_strangers_who_register_leave_others_alone(duel: Duel) -> None:
     assert seen.ratio <= BUSY_BOUND, str(seen)
 
 
+@pytest.mark.full
 def test_strangers_with_a_bad_token_leave_others_alone(duel: Duel) -> None:
     seen = duel.compare(submits_with_a_bad_token, duel.modest_get())
     assert seen.taken["401"] > 0, str(seen)

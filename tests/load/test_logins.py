@@ -18,7 +18,7 @@ async def logs_in(side: Side) -> None:
     await side.repeat(Request("POST", f"{API}/auth/login", body, FORM), side.given["connections"])
 
 
-@pytest.mark.parametrize("path", ["/tasks/", ""])
+@pytest.mark.parametrize("path", ["/tasks/", pytest.param("", marks=pytest.mark.full)])
 def test_valid_logins_leave_others_alone(duel: Duel, path: str) -> None:
     request = duel.modest_request("GET", API + path) if path else duel.modest_get()
     name = duel.greedy.get(f"{API}/users/me").json()["username"]
@@ -27,6 +27,7 @@ def test_valid_logins_leave_others_alone(duel: Duel, path: str) -> None:
     assert seen.ratio <= BOUND, str(seen)
 
 
+@pytest.mark.full
 def test_guesses_leave_others_alone(duel: Duel) -> None:
     request = duel.modest_request("GET", f"{API}/tasks/")
     seen = duel.compare(logs_in, request, name="nobody", password="a guess", connections=GUESSERS)

@@ -6,6 +6,8 @@ import math
 import time
 from typing import Any
 
+import pytest
+
 from tests.load.duel import BOUND, Duel
 from tests.load.greedy import Side
 from tests.performance.wire import Answer, Connection, Request
@@ -64,6 +66,7 @@ def test_large_tasks_that_are_created_and_cancelled_stop_at_the_quota(duel: Duel
     assert seen.ratio <= BOUND, str(seen)
 
 
+@pytest.mark.full
 def test_deeds_that_the_audit_records_stop_at_their_limit(duel: Duel) -> None:
     began = time.monotonic()
     seen = duel.compare(cancels_and_retries_in_a_loop, duel.modest_get())
