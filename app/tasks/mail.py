@@ -11,6 +11,8 @@ from email.utils import make_msgid, parseaddr
 
 from email_validator import EmailNotValidError, validate_email
 
+from app.core.host_rules import HostRules
+
 # 7-bit: base64 or quoted-printable, because not every server accepts 8-bit lines.
 POLICY = SMTP.clone(cte_type="7bit")
 LINE_BREAKING = frozenset({"Cc", "Zl", "Zp"})
@@ -42,9 +44,7 @@ def recipient_refusal(address: str, domains: Sequence[str]) -> str | None:
         domain = _checked(address, "to").domain
     except ValueError:
         return "not an e-mail address"
-    above = domain.split(".")[1:]
-    wild = [f"*.{'.'.join(above[start:])}" for start in range(len(above))]
-    if {"*", domain, *wild}.isdisjoint(domains):
+    if "*" not in domains and not HostRules(names=frozenset(domains)).contains_name(domain):
         return "the domain is not among those to which the operator allows mails (MAIL_DOMAINS)"
     return None
 

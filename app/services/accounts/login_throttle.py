@@ -182,9 +182,7 @@ def login_attempt(db: Session, settings: Settings, login: str, user_id: UUID | N
 
 def password_check(settings: Settings, user_id: UUID) -> Attempt:
     """Return the attempt of a user who is logged in to show the password again. It shares no count with logins."""
-    window = timedelta(seconds=settings.login_window_seconds)
-    limit = _row("password check", str(user_id), settings.login_attempts, window)
-    return Attempt(failures={limit: Subject.user(user_id)})
+    return _check_again("password check", settings, user_id)
 
 
 def code_check(settings: Settings, user_id: UUID) -> Attempt:
@@ -192,9 +190,7 @@ def code_check(settings: Settings, user_id: UUID) -> Attempt:
 
     It shares no count with the password, which is shown at the same time: a right one must not end the wrong codes.
     """
-    window = timedelta(seconds=settings.login_window_seconds)
-    limit = _row("code check", str(user_id), settings.login_attempts, window)
-    return Attempt(failures={limit: Subject.user(user_id)})
+    return _check_again("code check", settings, user_id)
 
 
 def count_deed(db: Session, settings: Settings, deed: str, limits: Mapping[str, int]) -> None:
@@ -226,6 +222,12 @@ def remember_block(db: Session, settings: Settings, user_id: UUID, address: str)
 def longest_memory(settings: Settings) -> timedelta:
     """Return the time after which no count has a meaning any more."""
     return FORGOTTEN_AFTER + timedelta(seconds=settings.login_window_seconds)
+
+
+def _check_again(kind: str, settings: Settings, user_id: UUID) -> Attempt:
+    window = timedelta(seconds=settings.login_window_seconds)
+    limit = _row(kind, str(user_id), settings.login_attempts, window)
+    return Attempt(failures={limit: Subject.user(user_id)})
 
 
 def _row(kind: str, name: str, free: int, longest_wait: timedelta) -> Limit:

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Executable, delete, func, insert, or_, select, update
+from sqlalchemy import Executable, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW
+from app.db.rows import changed_rows
 from app.models.second_factor import RecoveryCode, SecondFactor
 
 RENEWAL_BATCH = 500
@@ -85,6 +85,4 @@ def replace_secret(db: Session, user_id: UUID, old: bytes, new: bytes) -> bool:
 
 
 def _changed(db: Session, statement: Executable) -> bool:
-    result: Any = db.execute(statement, execution_options={"synchronize_session": False})
-    assert isinstance(result, CursorResult)
-    return result.rowcount > 0
+    return changed_rows(db.execute(statement, execution_options={"synchronize_session": False})) > 0
