@@ -12,10 +12,9 @@ from app.models import DailyCount
 from app.services.execution import daily_limits
 from app.services.task_service import task_service
 from tests.support.accounts import MakeUser
-from tests.support.running import Running
+from tests.support.running import Running, example_stack
 from tests.support.services import Services
 from tests.support.settings import settings
-from tests.support.shared import module_running
 from tests.support.task_client import TaskClient, module_client, task_client
 from tests.unit.outbound.web_server import Web, reply, web_server
 from tests.unit.tasks.smtp_server import Mailbox, smtp_server
@@ -142,11 +141,15 @@ class TestADay:
     def running(
         cls, services: Services, tmp_path_factory: pytest.TempPathFactory, mailbox: Mailbox
     ) -> Iterator[Running]:
-        make: Any = module_running(
-            SMTP_HOST="127.0.0.1", SMTP_PORT=str(mailbox.port), MAIL_DOMAINS="*", MAIL_USERS="*",
-            MAIL_RECIPIENTS_PER_DAY=str(A_DAY), OUTBOUND_REQUESTS_PER_DAY=str(A_DAY), OUTBOUND_ALLOW="127.0.0.0/8",
-        ).__wrapped__  # fmt: skip
-        yield from make(services, tmp_path_factory)
+        variables = {
+            "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(mailbox.port), "MAIL_DOMAINS": "*", "MAIL_USERS": "*",
+            "MAIL_RECIPIENTS_PER_DAY": str(A_DAY), "OUTBOUND_REQUESTS_PER_DAY": str(A_DAY),
+            "OUTBOUND_ALLOW": "127.0.0.0/8",
+        }  # fmt: skip
+        with example_stack(services, tmp_path_factory.mktemp("outside"), **variables) as started:
+            started.stack.server()
+            started.stack.worker()
+            yield started
 
     def test_more_recipients_than_the_limit_get_no_mail(self, running: Running, mailbox: Mailbox) -> None:
         ended = [running.run(MAIL, to, "Hi", "text") for to in (["a@b.example", "b@b.example"], "c@b.example")]

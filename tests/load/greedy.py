@@ -41,6 +41,17 @@ class Side:
         """Send the request again and again on so many connections, and count the answers by their status."""
         await asyncio.gather(*(self._repeat(request) for _ in range(connections)))
 
+    async def hold(self, request: Request, connections: int) -> None:
+        """Send the request on so many connections, count the status of each answer, and read nothing else of it."""
+        encoded = request.encode(self.address.host)
+        writers = []
+        for _ in range(connections):
+            reader, writer = await asyncio.open_connection(self.address.host, self.address.port, limit=64)
+            writers.append(writer)
+            writer.write(encoded)
+            self.count((await reader.read(len("HTTP/1.1 200"))).decode()[-3:])
+        await asyncio.Event().wait()
+
     async def _repeat(self, request: Request) -> None:
         connection = Connection(self.address)
         while True:

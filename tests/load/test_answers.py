@@ -26,14 +26,7 @@ async def reads(side: Side) -> None:
 
 async def holds(side: Side) -> None:
     """Ask for pages, and read nothing but the head of each answer."""
-    request = Request("GET", f"{API}/tasks/?limit=200", token=side.token).encode(side.address.host)
-    writers = []
-    for _ in range(HOLDERS):
-        reader, writer = await asyncio.open_connection(side.address.host, side.address.port, limit=64)
-        writer.write(request)
-        side.count((await reader.read(len("HTTP/1.1 200"))).decode()[-3:])
-        writers.append(writer)
-    await asyncio.Event().wait()
+    await side.hold(Request("GET", f"{API}/tasks/?limit=200", token=side.token), HOLDERS)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Event streams: how many one user may hold, and what they cost the others."""
 
-import asyncio
-
 from app.core.setting_fields import SettingFields
 from tests.load.duel import BOUND, Duel
 from tests.load.greedy import Side
@@ -15,15 +13,7 @@ MIB_A_STREAM = 0.2
 
 async def opens_streams(side: Side) -> None:
     """More streams than are allowed, none of which is read."""
-    request = Request("GET", f"{API}/tasks/events", token=side.token).encode(side.address.host)
-    writers = []
-    for _ in range(WANTED):
-        reader, writer = await asyncio.open_connection(side.address.host, side.address.port, limit=64)
-        writers.append(writer)
-        writer.write(request)
-        status = await reader.read(len("HTTP/1.1 200"))
-        side.count(status.decode()[-3:])
-    await asyncio.Event().wait()
+    await side.hold(Request("GET", f"{API}/tasks/events", token=side.token), WANTED)
 
 
 def test_streams_of_one_user_are_bounded_and_leave_others_alone(duel: Duel) -> None:

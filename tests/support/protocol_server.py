@@ -12,7 +12,6 @@ from unittest.mock import patch
 from uuid import UUID
 
 import uvloop
-from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from app.api.http import protocol
@@ -20,6 +19,7 @@ from app.api.http.peers import SET_USER, Peers
 from app.api.http.protocol import BoundedProtocol
 from app.core.config import Settings, get_settings
 from app.errors import ServiceError
+from tests.support.virtual_time import protocol_config
 from tests.support.waiting import wait_for
 
 GREEDY = UUID(int=1)
@@ -88,16 +88,7 @@ class ProtocolServer:
         self._loop.close()
 
     async def _serve(self) -> None:
-        config = Config(
-            self._answer,
-            http=BoundedProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            interface="asgi3",
-            proxy_headers=False,
-        )
-        config.load()
+        config = protocol_config(self._answer)
         loop = asyncio.get_running_loop()
 
         def protocol_of() -> BoundedProtocol:

@@ -118,22 +118,28 @@ class ClientSide(asyncio.Transport):
             self.loop.call_soon(self.protocol.connection_lost, None)
 
 
+def protocol_config(app: Callable[..., Any]) -> Config:
+    """uvicorn's configuration of the service's protocol around an ASGI application, loaded."""
+    config = Config(
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        interface="asgi3",
+        proxy_headers=False,
+    )
+    config.load()
+    return config
+
+
 class VirtualServer:
     """Connections to the service's protocol around an ASGI application, in virtual time."""
 
     def __init__(self, app: Callable[..., Any]) -> None:
         self.loop = VirtualLoop()
         self.state = ServerState()
-        self._config = Config(
-            app,
-            http=BoundedProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            interface="asgi3",
-            proxy_headers=False,
-        )
-        self._config.load()
+        self._config = protocol_config(app)
 
     @property
     def peers(self) -> Peers:
