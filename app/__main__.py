@@ -22,6 +22,7 @@ from app.messaging.loader import check_task_modules
 from app.services.accounts.passwords import check_first_admin
 from app.services.accounts.totp_service import totp_service
 from app.services.audit.audit_service import audit_service
+from app.services.execution.queue_shares import check_queue_shares
 from app.services.user_service import user_service
 
 P = ParamSpec("P")
@@ -109,6 +110,7 @@ def check() -> None:
     logging.disable(logging.NOTSET)
     for finding in findings:
         typer.echo(finding)
+    check_queue_shares(settings.queue_shares)
     closed = {name: kind.missing_settings(settings) for name, kind in found.items()}
     for name, missing in closed.items():
         if missing:

@@ -38,6 +38,8 @@ class TaskType:
     rerun_lost: bool
     needs_settings: tuple[str, ...]
     users_setting: str | None
+    limit: str | None
+    limit_key: str | None
     task_parameters: TaskParameters = field(repr=False)
     positions: Parameters = field(repr=False)
 
@@ -85,6 +87,11 @@ def catalogue() -> dict[str, TaskType]:
     return read_tasks()[0]
 
 
+def known_queues() -> set[str]:
+    """The queues that are declared, and those that tasks name for themselves."""
+    return {*celery_app.amqp.queues, *(kind.queue for kind in catalogue().values() if kind.queue)}
+
+
 def _place(task: Any) -> str:
     """Return file and line of a task's body, as an editor opens it."""
     code = inspect.unwrap(task.run).__code__
@@ -118,6 +125,8 @@ def type_of(task: Any) -> TaskType:
         rerun_lost=task.rerun_lost,
         needs_settings=task.needs_settings,
         users_setting=task.users_setting,
+        limit=task.limit,
+        limit_key=task.limit_key,
         task_parameters=parameters,
         positions=Parameters.of(parameters.signature),
     )

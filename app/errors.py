@@ -2,13 +2,13 @@
 
     ServiceError
     ├── Unauthenticated        InvalidCredentials, InvalidToken, SecondFactorRequired
-    ├── Forbidden              AdminOnly, InsufficientScope, LoginOnly, RegistrationClosed, WrongPassword,
-    │                          WrongOneTimeCode
+    ├── Forbidden              AdminOnly, TaskNotAllowed, PriorityNotAllowed, InsufficientScope, LoginOnly,
+    │                          RegistrationClosed, WrongPassword, WrongOneTimeCode
     ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound,
-    │                          SecondFactorNotFound
+    │                          SecondFactorNotFound, QueueNotFound, WorkerNotFound
     ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
-    │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, ReplayTooLarge, WebhooksOff,
-    │                          SecondFactorSet, SecondFactorOff
+    │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, ReplayTooLarge, UniqueKeyTaken,
+    │                          KeptTasksTooLarge, WebhooksOff, SecondFactorSet, SecondFactorOff
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
     │                          WeakPassword
@@ -23,6 +23,7 @@ status and renders the answer. What concerns a task's body stands apart at the e
 """
 
 from typing import ClassVar, TypedDict
+from uuid import UUID
 
 
 class FieldError(TypedDict):
@@ -78,6 +79,12 @@ class TaskNotAllowed(Forbidden):
     """The operator has listed who may create this task, and the user is not among them."""
 
     code, title = "task_not_allowed", "You may not create this task"
+
+
+class PriorityNotAllowed(Forbidden):
+    """An administrator has limited the priorities that the user may give to tasks."""
+
+    code, title = "priority_not_allowed", "You may not give a task this priority"
 
 
 class InsufficientScope(Forbidden):
@@ -136,6 +143,18 @@ class SecondFactorNotFound(NotFound):
     code, title = "second_factor_not_found", "No second factor is set up"
 
 
+class QueueNotFound(NotFound):
+    code, title = "queue_not_found", "The queue does not exist"
+
+
+class WorkerNotFound(NotFound):
+    code, title = "worker_not_found", "There is no live worker of this name"
+
+
+class LimitNotFound(NotFound):
+    code, title = "limit_not_found", "The limit does not exist"
+
+
 class Conflict(ServiceError):
     code, title = "conflict", "Conflict"
 
@@ -184,6 +203,32 @@ class ReplayTooLarge(Conflict):
     code, title = "replay_too_large", "The batch was accepted before; its tasks are too large now for one answer"
 
 
+class UniqueKeyTaken(Conflict):
+    """Nothing was created or changed. `task_id` has the key; it is None if two tasks of one batch ask for the key."""
+
+    code, title = "unique_key_taken", "Another task has this unique_key"
+
+    def __init__(self, detail: str | None = None, *, task_id: UUID | None = None) -> None:
+        super().__init__(detail)
+        self.task_id = task_id
+
+
+class LimitReached(Conflict):
+    """`on_excess: "reject"`: the task would have had to wait. Nothing was created."""
+
+    code, title = "limit_reached", "The limit is reached: try again later"
+
+
+class LimitUsed(Conflict):
+    code, title = "limit_used", "Pending or running tasks name the limit"
+
+
+class KeptTasksTooLarge(Conflict):
+    """`on_conflict: "return"` would answer more than a batch may take. Nothing was created."""
+
+    code, title = "kept_tasks_too_large", "The tasks that have the keys are too large for one answer: send fewer"
+
+
 class WebhooksOff(Conflict):
     """Webhooks are never sent unsigned."""
 
@@ -228,6 +273,14 @@ class InvalidArguments(InvalidInput):
     def __init__(self, detail: str | None = None, errors: list[FieldError] | None = None) -> None:
         named = [f"{'.'.join(map(str, each['loc'][1:] or each['loc']))}: {each['msg']}" for each in errors or []][:3]
         super().__init__(detail or f"{self.title}: {'; '.join(named)}", errors)
+
+
+class UnknownLimit(InvalidInput):
+    code, title = "unknown_limit", "There is no such limit: see GET /limits/"
+
+
+class InvalidLimit(InvalidInput):
+    code, title = "invalid_limit", "The limit is not valid"
 
 
 class InvalidCursor(InvalidInput):

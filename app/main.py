@@ -27,6 +27,7 @@ from app.api.http.refusals import Refusals
 from app.api.http.schema_gate import STATE as SCHEMA_GATE
 from app.api.http.schema_gate import RefuseUnmigrated, SchemaGate
 from app.api.http.shutdown import on_shutdown
+from app.api.http.telemetry import telemetry
 from app.api.routes import add_routes
 from app.catalogue import catalogue
 from app.core.allocator import single_malloc_arena
@@ -35,6 +36,7 @@ from app.core.fair_threads import FairThreads
 from app.core.logging import configure_logging, optimize_access_log
 from app.core.metrics import forget_process
 from app.core.open_files import raise_open_files_limit
+from app.core.version import VERSION
 from app.db.outage import first_line
 from app.db.session import SessionLocal, dispose_engine, end_idle_transactions
 from app.errors import ServiceError
@@ -54,7 +56,6 @@ logger = logging.getLogger(__name__)
 # thousand tasks again and again while that is being read.
 GC_THRESHOLDS = (20_000, 20, 20)
 
-VERSION = "0.1.0"  # as in pyproject.toml; a test holds them together
 DESCRIPTION = """\
 Create background tasks, follow their progress, cancel them and retry them. Celery runs the tasks; PostgreSQL stores
 their state.
@@ -71,6 +72,9 @@ TAGS = [
     {"name": "auth", "description": "Registration, logins and their tokens, API keys."},
     {"name": "users", "description": "Your profile. For administrators: all users."},
     {"name": "tasks", "description": "Create tasks, follow their progress, cancel them and retry them."},
+    {"name": "queues", "description": "What waits and runs in each queue. For administrators: pause and resume."},
+    {"name": "workers", "description": "The worker processes and what they run, for administrators."},
+    {"name": "limits", "description": "How many tasks run or start at most. For administrators: set and delete."},
     {"name": "audit", "description": "The audit log, for administrators."},
     {"name": "operations", "description": "Probes and metrics for operators."},
 ]
@@ -82,6 +86,7 @@ def create_app() -> FastAPI:
     check_task_modules(settings)
     check_first_admin(settings)
     app = FastAPI(
+        telemetry=telemetry(),
         title="Task Service",
         summary="Background tasks over HTTP, on Celery and PostgreSQL.",
         description=DESCRIPTION,

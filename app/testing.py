@@ -145,6 +145,7 @@ class UnwrittenAttempt:
     claim: Claim
     cancel_after: int | None = None
     started: bool = False
+    is_bound: bool = False
     # What the orders of a worker would set.
     stopped: type[BaseException] | None = None
     reports: list[Report] = field(default_factory=list)

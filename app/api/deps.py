@@ -152,7 +152,8 @@ def address_of(request: Request) -> str:
 
     Behind a proxy, uvicorn's --forwarded-allow-ips names the proxies whose `X-Forwarded-For` counts.
     """
-    return request.client.host if request.client else "unknown"
+    client = request.scope.get("client")  # `request.client` builds an object
+    return client[0] if client else "unknown"
 
 
 async def get_client_address(request: Request) -> str:

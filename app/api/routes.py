@@ -2,7 +2,20 @@
 
 from fastapi import APIRouter, FastAPI
 
-from app.api.endpoints import api_keys, audit, auth, events, sessions, tasks, totp, users, webhooks
+from app.api.endpoints import (
+    api_keys,
+    audit,
+    auth,
+    events,
+    limits,
+    queues,
+    sessions,
+    tasks,
+    totp,
+    users,
+    webhooks,
+    workers,
+)
 from app.api.http.router import SlashRouter
 
 PREFIX = "/api/v1"
@@ -16,6 +29,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     users.router,
     totp.router,
     webhooks.router,
+    queues.router,
+    workers.router,
+    limits.router,
     audit.router,
 )
 

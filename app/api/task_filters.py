@@ -7,7 +7,7 @@ from fastapi import Depends, Query
 from pydantic import BeforeValidator
 
 from app.api.deps import TaskReader
-from app.models.task import TaskPriority, TaskStatus
+from app.models.task import TaskPriority, TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
 from app.schemas.json_value import ShortText, Tag
 from app.schemas.task_values import Moment, PriorityIn
@@ -37,6 +37,7 @@ def task_filter(
     queue: Annotated[ShortText | None, Query(description="Tasks in this queue.")] = None,
     tag: Tags = [],  # noqa: B006
     name: Annotated[ShortText | None, Query(description="Tasks whose name contains this text, ignoring case.")] = None,
+    waiting_for: Annotated[WaitingReason | None, Query(description="Pending tasks that wait for this reason.")] = None,
     created_after: Annotated[Moment | None, Query(description="Tasks created after this time.")] = None,
     created_before: Annotated[Moment | None, Query(description="Tasks created before this time.")] = None,
     user_id: Whose = None,
@@ -44,13 +45,15 @@ def task_filter(
     """Return the requested filter. Raises AdminOnly or InsufficientScope for tasks of other users."""
     return TaskFilter(
         user_id=_visible_owner(user, user_id),
-        status=status,
+        # All of them are pending: an index serves that.
+        status=status or ([TaskStatus.PENDING] if waiting_for else []),
         task_type=task_type,
         celery_task_name=celery_task_name,
         priority=None if priority is None else TaskPriority(priority),
         queue=queue,
         tag=tag,
         name=name,
+        waiting_for=waiting_for,
         created_after=created_after,
         created_before=created_before,
     )

@@ -2,15 +2,16 @@
 
 While one batch runs, the next one collects. There is no timer, so a lone caller never waits for others. Each caller
 gets its own result or exception. Where more items wait than a batch holds, users take turns in filling it (round
-robin). One user's items are at most half of those that may wait.
+robin), and one user's items are at most half of those that may wait. Otherwise a batch costs nothing for its users.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from app.core.prompt_threads import PromptThreads
 from app.errors import Overloaded, TooManyWaiting
 
 Item = TypeVar("Item")
@@ -20,6 +21,10 @@ MAX_BATCH = 128
 # Above this, callers would wait too long and get Overloaded.
 MAX_WAITING = 1024
 RETRY_SECONDS = 1
+
+
+# The user, the item, and the future of its outcome.
+_Waiting = tuple[Hashable, Item, "asyncio.Future[Result]"]
 
 
 class Batcher(Generic[Item, Result]):
@@ -33,20 +38,25 @@ class Batcher(Generic[Item, Result]):
         self,
         work: Callable[[list[Item]], Sequence[Result | Exception]],
         name: str,
+        prompt: PromptThreads | None = None,
         *,
         max_batch: int = MAX_BATCH,
         max_waiting: int = MAX_WAITING,
     ) -> None:
-        self._work = work
+        self._work, self._prompt = work, prompt or PromptThreads()
         self._max_batch, self.max_waiting = max_batch, max_waiting
         self._loop = asyncio.get_running_loop()
         # A thread of its own: slow endpoints in the shared pool and other batchers do not delay it.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
-        # By user, in the order of their turns. `waiting` counts the items of all of them.
-        self._waiting: dict[Hashable, deque[tuple[Item, asyncio.Future[Result]]]] = {}
-        self.waiting = 0
-        self._is_due = self._is_closed = False
-        self._in_flight: asyncio.Future[Sequence[Result | Exception]] | None = None
+        self._waiting: list[_Waiting[Item, Result]] = []
+        self._of_users: Counter[Hashable] | None = None  # how many of them, counted while half of the places are taken
+        self._is_due = self._is_in_flight = self._is_prompt = self._is_closed = False
+        self._all_done: asyncio.Future[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """The number of items that wait for a batch."""
+        return len(self._waiting)
 
     async def submit(self, item: Item, user: Hashable = None) -> Result:
         """Return the outcome for this item of `user`; None stands for nobody in particular.
@@ -54,17 +64,14 @@ class Batcher(Generic[Item, Result]):
         Raises Overloaded without processing the item if too many items wait, or too many of this user. A cancelled
         caller leaves the queue; a batch in flight continues without it.
         """
-        if self._is_closed or self.waiting >= self.max_waiting:
+        waiting = len(self._waiting)
+        if self._is_closed or waiting >= self.max_waiting:
             raise Overloaded(retry_after=RETRY_SECONDS)
-        mine = self._waiting.get(user)
-        if mine is None:
-            mine = self._waiting[user] = deque()
-        elif user is not None and 2 * len(mine) >= self.max_waiting:
-            raise TooManyWaiting(retry_after=RETRY_SECONDS)
+        if 2 * waiting >= self.max_waiting:
+            self._count(user)
         answer: asyncio.Future[Result] = self._loop.create_future()
-        mine.append((item, answer))
-        self.waiting += 1
-        if self._in_flight is None and not self._is_due:
+        self._waiting.append((user, item, answer))
+        if not (self._is_in_flight or self._is_due):
             # Starts in the next turn of the event loop, so that items of the same turn join the batch.
             self._is_due = True
             self._loop.call_soon(self._start)
@@ -73,50 +80,48 @@ class Batcher(Generic[Item, Result]):
     async def close(self) -> None:
         """Accept no more items, and return when every accepted item has its outcome."""
         self._is_closed = True
-        while self._in_flight is not None or self.waiting:
-            if self._in_flight is None:
-                self._start()
-            else:
-                await asyncio.wait([self._in_flight])
-                await asyncio.sleep(0)  # let `_finish` run
+        self._start()
+        if self._is_in_flight:
+            self._all_done = self._loop.create_future()
+            await self._all_done
         self._executor.shutdown()
 
     def _start(self) -> None:
         self._is_due = False
-        if self._in_flight is not None:
+        if self._is_in_flight:
             return
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
-        while self.waiting and len(batch) < self._max_batch:
-            item, answer = self._take()
-            if not answer.done():  # cancelled while it waited
-                batch.append((item, answer))
+        waiting = [each for each in self._waiting if not each[2].done()]  # the others were cancelled meanwhile
+        if len(waiting) > self._max_batch:
+            waiting = _by_turns(waiting)
+        batch, self._waiting, self._of_users = waiting[: self._max_batch], waiting[self._max_batch :], None
         if not batch:
             return
-        self._in_flight = self._loop.run_in_executor(self._executor, self._work, [item for item, _ in batch])
-        self._in_flight.add_done_callback(lambda done: self._finish([answer for _, answer in batch], done))
+        self._is_in_flight, self._is_prompt = True, len(batch) == 1
+        if self._is_prompt:
+            self._prompt.begin()
+        self._executor.submit(self._run, [item for _, item, _ in batch], [answer for *_, answer in batch])
 
-    def _take(self) -> "tuple[Item, asyncio.Future[Result]]":
-        """The next item of the user whose turn it is; then it is the next user's."""
-        user = next(iter(self._waiting))
-        mine = self._waiting[user]
-        taken = mine.popleft()
-        self.waiting -= 1
-        if len(self._waiting) > 1 or not mine:
-            del self._waiting[user]
-            if mine:
-                self._waiting[user] = mine
-        return taken
+    def _run(self, items: list[Item], answers: "list[asyncio.Future[Result]]") -> None:
+        """Process a batch, in the thread. asyncio's own future would cost the callers one more turn of the loop."""
+        try:
+            outcomes: Sequence[Result | BaseException] = self._work(items)
+        except BaseException as problem:  # noqa: BLE001 (it is raised to the callers)
+            outcomes = [problem] * len(items)
+        self._loop.call_soon_threadsafe(self._finish, answers, outcomes)
 
-    def _finish(
-        self, answers: list["asyncio.Future[Result]"], done: "asyncio.Future[Sequence[Result | Exception]]"
-    ) -> None:
-        self._in_flight = None
+    def _count(self, user: Hashable) -> None:
+        """Count one more item of a user. Raises TooManyWaiting where half of the places are that user's."""
+        if self._of_users is None:
+            self._of_users = Counter(user for user, _, _ in self._waiting)
+        if user is not None and 2 * self._of_users[user] >= self.max_waiting:
+            raise TooManyWaiting(retry_after=RETRY_SECONDS)
+        self._of_users[user] += 1
+
+    def _finish(self, answers: "list[asyncio.Future[Result]]", outcomes: Sequence[Result | BaseException]) -> None:
+        self._is_in_flight = False
+        if self._is_prompt:
+            self._prompt.end()
         self._start()  # first, so that the thread is busy while the outcomes are delivered
-        if done.cancelled():
-            outcomes: Sequence[Result | BaseException] = [Overloaded(retry_after=RETRY_SECONDS) for _ in answers]
-        else:
-            problem = done.exception()
-            outcomes = done.result() if problem is None else [problem] * len(answers)
         if len(outcomes) != len(answers):
             outcomes = [RuntimeError(f"{len(outcomes)} outcomes for {len(answers)} items") for _ in answers]
         for answer, outcome in zip(answers, outcomes, strict=True):
@@ -126,3 +131,17 @@ class Batcher(Generic[Item, Result]):
                 answer.set_exception(outcome)
             else:
                 answer.set_result(outcome)
+        if self._all_done is not None and not self._is_in_flight:
+            self._all_done.set_result(None)
+
+
+def _by_turns(waiting: "list[_Waiting[Item, Result]]") -> "list[_Waiting[Item, Result]]":
+    """Return the first item of each user, then the second of each, and so on; within these in the given order."""
+    seen: Counter[Hashable] = Counter()
+    rounds: list[list[_Waiting[Item, Result]]] = []
+    for each in waiting:
+        if seen[each[0]] == len(rounds):
+            rounds.append([])
+        rounds[seen[each[0]]].append(each)
+        seen[each[0]] += 1
+    return [each for one_round in rounds for each in one_round]

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from app.core.prompt_threads import PromptThreads
 from app.errors import Overloaded, TooManyWaiting
 
 Result = TypeVar("Result")
@@ -64,6 +65,7 @@ class FairThreads:
     """`threads` threads, and one more. At most `waiting_per_user` calls of one user wait for them."""
 
     def __init__(self, threads: int, waiting_per_user: int, max_waiting: int = MAX_WAITING) -> None:
+        self.prompt = PromptThreads()
         self._limiter = CapacityLimiter(threads + 1)
         self._free = threads + 1
         self._alone, self._share = threads, max(1, (threads + 1) // 2)
@@ -103,7 +105,11 @@ class FairThreads:
         try:
             if waited_long and check_again is not None:
                 await check_again()
-            return await to_thread.run_sync(held.timed, function, limiter=self._limiter)
+            self.prompt.begin()
+            try:
+                return await to_thread.run_sync(held.timed, function, limiter=self._limiter)
+            finally:
+                self.prompt.end()
         finally:
             self._end(held, is_costly=is_costly)
 

@@ -35,3 +35,9 @@ def set_actor(actor: Actor) -> None:
     origin = current_origin.get()
     if origin is not None:
         origin.actor = actor
+
+
+def current_actor() -> Actor | None:
+    """Return the user of the current request; None outside HTTP, and before the token is verified."""
+    origin = current_origin.get()
+    return None if origin is None else origin.actor

@@ -36,7 +36,23 @@ def _split(value: Any) -> Any:
         raise ValueError("neither names with commas between them nor a JSON list of texts") from None
 
 
+def _by_name(value: Any) -> Any:
+    """`a:6,b:3` as a mapping. A name that stands there twice would lose a value without a word."""
+    if not isinstance(value, str):
+        return value
+    pairs = [each.strip().rpartition(":") for each in value.split(",") if each.strip()]
+    names = [name.strip() for name, _, _ in pairs]
+    if not all(names):
+        raise ValueError("names with a colon and a number each, and commas between them")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{twice[0]} stands there twice")
+    return {name.strip(): number.strip() for name, _, number in pairs}
+
+
 Listed = Annotated[list[T], NoDecode, BeforeValidator(_split)]
+Share = Annotated[int, Field(ge=1, le=1000)]
+Shares = Annotated[dict[str, Share], NoDecode, BeforeValidator(_by_name)]
 
 
 class SettingFields(BaseSettings):
@@ -349,6 +365,13 @@ class SettingFields(BaseSettings):
         "its attempts left; else 429. Tasks that have been accepted run on and write their results. 0: no limit.",
     )
 
+    quota_running_tasks: int = Field(
+        0,
+        ge=0,
+        description="Tasks of one user that run at the same time; the others wait (`waiting_for` `limit`). Holds for "
+        "administrators and the Python API too. Set the same value for all processes. 0: no limit.",
+    )
+
     audited_deeds_per_minute: int = Field(
         30_000,
         ge=0,
@@ -364,12 +387,26 @@ class SettingFields(BaseSettings):
         examples=["mycompany.tasks"],
         description="Modules with your tasks, for API, workers and beat: `mycompany.tasks`.",
     )
+    queue_shares: Shares = Field(
+        {},
+        examples=["high_priority:6,default:3,low_priority:1"],
+        description="Shares of the queues in the tasks that a worker starts, 1 to 1000 each, while all have some "
+        "ready: `high_priority:6,default:3,low_priority:1`. An empty queue gives its share to the others. A queue that "
+        "is not named has the share 1. Empty: strict order, so a lower queue waits until no task of a higher one is "
+        "ready.",
+    )
     worker_heartbeat_seconds: float = Field(3, gt=0, description="Seconds between two heartbeats of a worker.")
     worker_lease_seconds: float = Field(
         30, gt=0, description="Seconds without a heartbeat after which a worker is lost and its tasks run again."
     )
     cancel_grace_seconds: float = Field(
         5, gt=0, description="Seconds that a cancelled body has to end after the exception, before SIGKILL."
+    )
+    task_time_limit_seconds: float = Field(
+        86_400,
+        ge=0,
+        description="Hard time limit of an attempt whose task names none: no `timeout_seconds` in the request, no "
+        "`time_limit` of the task or of Celery. For tasks with a record. 0: no limit.",
     )
     shutdown_grace_seconds: float = Field(
         20,
@@ -387,13 +424,8 @@ class SettingFields(BaseSettings):
     maintenance_interval_seconds: float = Field(
         0.5,
         gt=0,
-        description="Seconds between two passes of the maintenance loop, which sends due tasks, resends lost messages "
-        "and rescues tasks of lost workers.",
-    )
-    dispatch_grace_seconds: float = Field(
-        5,
-        gt=0,
-        description="Seconds after a submit before the maintenance loop sends a message that the API process did not.",
+        description="Seconds between two passes of the maintenance loop, which wakes slots for due tasks and rescues "
+        "tasks of lost workers.",
     )
     progress_interval_seconds: float = Field(
         0.2, gt=0, description="Seconds between two writes of one task's progress."

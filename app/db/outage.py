@@ -8,8 +8,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 READ_ONLY = "25006"
 _OUTAGES = ("08", READ_ONLY, "53", "57P")
 _TIMEOUT = "57014"
+_LOCKED = "55P03"
 # Also temporary: transaction rollback (deadlock), lock not available, statement timeout.
-_PASSING = (*_OUTAGES, "40", "55P03", _TIMEOUT)
+_PASSING = (*_OUTAGES, "40", _LOCKED, _TIMEOUT)
 
 
 def first_line(error: BaseException) -> str:
@@ -30,6 +31,11 @@ def is_passing(error: Exception) -> bool:
 def is_timeout(error: Exception) -> bool:
     """Return whether the statement was cancelled, by `statement_timeout` or by an administrator."""
     return _state(error) == _TIMEOUT
+
+
+def is_locked(error: Exception) -> bool:
+    """Return whether the statement gave up after `lock_timeout`: another transaction holds what it needs."""
+    return _state(error) == _LOCKED
 
 
 def _is_connection(error: Exception) -> bool:

@@ -16,6 +16,7 @@ from app.launcher.datadir import DataDir
 from app.launcher.environment import BROKER, DATABASE, PASSWORD, Environment
 from app.launcher.errors import LauncherError
 from app.launcher.greeting import Admin, base_url, greeting
+from app.launcher.parts import EXPRESS, api_command, beat_command, worker_commands
 from app.launcher.ports import is_free, next_free
 from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.supervisor import StopRequest, Supervisor
@@ -28,7 +29,7 @@ DEFAULT_PORT = 8000
 READY_SECONDS = 120.0
 ALLOWED_DEATHS = 3
 BANNER_SECONDS = 15.0  # the greeting waits at most so long for the ready lines of workers and beat
-STOP_ORDER = (["api"], ["beat"], ["worker"], ["broker"], ["database"])
+STOP_ORDER = (["api"], ["beat"], ["worker", EXPRESS], ["broker"], ["database"])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--port", type=port_number, metavar="N", help=f"default: {DEFAULT_PORT}, or the next free one")
     made.add_argument("--data-dir", type=Path, metavar="DIR", default=ROOT / ".data", help="default: %(default)s")
     made.add_argument("--api-workers", type=count, default=1, metavar="N", help="API processes (default: 1)")
-    made.add_argument("--workers", type=count, default=1, metavar="N", help="Celery worker processes (default: 1)")
+    made.add_argument("--workers", type=count, default=1, metavar="N",
+                      help="Celery worker processes (default: 1), beside one for urgent tasks alone")  # fmt: skip
     children = max(2, os.cpu_count() or 1)
     made.add_argument("--concurrency", type=count, default=children, metavar="N",
                       help="tasks that each worker runs at once (default: %(default)s)")  # fmt: skip
@@ -160,25 +162,14 @@ class Server:
         return Admin(username, state, None, where)
 
     def _start_parts(self) -> None:
-        options = self.options
-        api = ["uvicorn", "app.main:app", "--host", options.host, "--port", str(self.port), "--no-server-header",
-               "--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none", "--no-access-log",
-               "--timeout-graceful-shutdown", "5"]  # fmt: skip
-        if not os.environ.get("FORWARDED_ALLOW_IPS"):
-            # uvicorn would trust any client of this machine to name its address, by which logins are throttled.
-            api.append("--no-proxy-headers")
-        if options.api_workers > 1:
-            api += ["--workers", str(options.api_workers)]
-        self.parts = parts = [CommandPart(self.shop, "api", api, grace=10)]
-        celery = ["celery", "-A", "app.celery_app", *([] if options.verbose else ["--quiet"])]
-        for number in range(0 if options.no_worker else options.workers):
-            name = f"worker{number + 1}"
-            arguments = [*celery, "worker", "-l", "info", "-n", f"{name}@%h", "-c", str(options.concurrency)]
-            parts.append(
+        options, shop = self.options, self.shop
+        self.parts = [CommandPart(shop, "api", api_command(options, self.port), grace=10)]
+        for name, command in worker_commands(options).items():
+            self.parts.append(
                 CommandPart(
-                    self.shop,
+                    shop,
                     name,
-                    arguments,
+                    command,
                     grace=60,
                     death=signal.SIGKILL,
                     before_kill=signal.SIGQUIT,
@@ -186,17 +177,9 @@ class Server:
                 )
             )
         if not options.no_beat:
-            schedule = str(self.data.path / "beat" / "schedule")
-            parts.append(
-                CommandPart(
-                    self.shop,
-                    "beat",
-                    [*celery, "beat", "-l", "info", "-s", schedule],
-                    grace=5,
-                    ready="beat: Starting...",
-                )
-            )
-        for part in parts:
+            command = beat_command(options, self.data.path / "beat" / "schedule")
+            self.parts.append(CommandPart(shop, "beat", command, grace=5, ready="beat: Starting..."))
+        for part in self.parts:
             self.supervisor.start(part)
 
     def _wait_until_ready(self) -> None:

@@ -19,7 +19,6 @@ class Lease:
     """What the leader knows at the start of a pass."""
 
     may_rescue: bool
-    broker_epoch: str | None
 
 
 def acquire(db: Session, me: UUID, settings: Settings) -> Lease | None:
@@ -29,24 +28,16 @@ def acquire(db: Session, me: UUID, settings: Settings) -> Lease | None:
     is stale. Rescuing then waits for one lease, in which living workers send a heartbeat.
     """
     with transaction(db):
-        row = maintenance.take_lease(
+        may_rescue = maintenance.take_lease(
             db,
             me,
             timedelta(seconds=settings.maintenance_lease_seconds),
             timedelta(seconds=settings.worker_lease_seconds),
         )
-    return None if row is None else Lease(*row)
+    return None if may_rescue is None else Lease(may_rescue)
 
 
 def release(db: Session, me: UUID) -> None:
     """Let another process take the lease at once."""
     with transaction(db):
         db.execute(update(MaintenanceLease).where(MaintenanceLease.holder == me).values({"expires_at": NOW}))
-
-
-def keep_epoch(db: Session, epoch: str) -> None:
-    """Store the broker's epoch, once every message that the earlier broker held is due again."""
-    with transaction(db):
-        db.execute(
-            update(MaintenanceLease).where(MaintenanceLease.id == maintenance.LEASE_ROW).values({"broker_epoch": epoch})
-        )

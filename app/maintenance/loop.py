@@ -1,27 +1,23 @@
 """The maintenance thread: stand by, lead, make one pass after another."""
 
 import logging
+import math
 import threading
 import time
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.catalogue import catalogue
 from app.core.config import Settings
 from app.core.ids import new_id
 from app.db.outage import first_line, is_outage
 from app.db.session import SessionLocal
-from app.maintenance import broker_epoch, lease, passes
+from app.maintenance import lease, limits, passes, running_quota
 from app.maintenance.lease import Lease
-from app.maintenance.lost_messages import LostMessages, resend_overtaken
-from app.messaging.application import celery_app
-from app.messaging.due import BATCH, mark_dispatched, take_due
-from app.messaging.routing import MESSAGE_PRIORITY
-from app.messaging.sending import BrokerLink, send
+from app.messaging.sending import BrokerLink
+from app.messaging.wakeups import wake
 from app.services.tasks import task_counts
 
 logger = logging.getLogger(__name__)
@@ -29,10 +25,11 @@ logger = logging.getLogger(__name__)
 STOP_SECONDS = 5.0
 STANDBY_SECONDS = 1.0
 # Not at every pass.
-LOST_SECONDS = 2.0
 FOLD_SECONDS = 2.0
 TRIM_SECONDS = 2.0
 TIDY_SECONDS = 60.0
+# Between two admissions within one pass, at least.
+ADMISSION_SECONDS = 0.02
 
 
 class Maintenance:
@@ -44,12 +41,11 @@ class Maintenance:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._link = BrokerLink()
-        self._lost_messages = LostMessages()
-        self._next_lost = 0.0
         self._next_fold = 0.0
         self._next_trim = 0.0
         self._next_tidy = 0.0
         self._leading = False
+        self._next_start = math.inf
 
     def start(self) -> None:
         """Run in a thread of this process until `stop`."""
@@ -82,6 +78,7 @@ class Maintenance:
     def _run(self) -> None:
         while not self._stopping.is_set():
             led = False
+            self._next_start = math.inf
             try:
                 with SessionLocal() as db:
                     led = self.run_once(db)
@@ -90,7 +87,26 @@ class Maintenance:
                     logger.warning("maintenance: the database is not reachable: %s", first_line(error))
                 else:
                     logger.exception("maintenance: a pass failed")
-            self._stopping.wait(self._settings.maintenance_interval_seconds if led else STANDBY_SECONDS)
+            self._wait(self._settings.maintenance_interval_seconds if led else STANDBY_SECONDS)
+
+    def _wait(self, seconds: float) -> None:
+        """Until the next pass. Meanwhile admit tasks to limits, whenever a rate allows the next start."""
+        until = time.monotonic() + seconds
+        while not self._stopping.wait(max(0.0, min(until, self._next_start) - time.monotonic())):
+            if time.monotonic() >= until:
+                return
+            self._next_start = math.inf
+            try:
+                with SessionLocal() as db:
+                    self._start_after(limits.admit_all(db))
+            except Exception as error:
+                if is_outage(error):
+                    return
+                logger.exception("maintenance: admission to limits failed")
+
+    def _start_after(self, seconds: float | None) -> None:
+        """Note when a rate allows the next start, if tasks wait for it."""
+        self._next_start = math.inf if seconds is None else time.monotonic() + max(seconds, ADMISSION_SECONDS)
 
     def run_once(self, db: Session) -> bool:
         """One pass, if this process leads; whether it does."""
@@ -101,57 +117,47 @@ class Maintenance:
         if held is None:
             return False
         self._settle(db, held)
-        self._dispatch(db, held)
+        self._wake(db, held)
         self._fold(db)
         self._trim(db)
         if time.monotonic() >= self._next_tidy:
             self._next_tidy = time.monotonic() + TIDY_SECONDS
             passes.forget_workers(db)
+            passes.forget_claimed_turns(db)
             task_counts.forget_zeros(db)
         return True
 
     def _settle(self, db: Session, held: Lease) -> None:
         """The passes that need the database alone."""
-        silence = timedelta(seconds=self._settings.worker_lease_seconds)
-        passes.rescue_lost(db, silent_for=silence if held.may_rescue else None)
+        passes.rescue_lost(db, silent_for=self._silence(held))
         passes.revoke_expired(db)
         passes.delete_requested(db)
 
-    def _dispatch(self, db: Session, held: Lease) -> None:
-        """The passes that need the broker. Without it the rows stay due, and the next pass tries again."""
-        look = time.monotonic() >= self._next_lost
-        if not look and not passes.anything_due(db):
+    def _silence(self, held: Lease) -> timedelta | None:
+        """After so long without a heartbeat a worker is lost; None while none counts as lost for its silence."""
+        return timedelta(seconds=self._settings.worker_lease_seconds) if held.may_rescue else None
+
+    def _wake(self, db: Session, held: Lease) -> None:
+        """Place what has become due, admit what has a limit, and wake a slot for each queue with ready rows.
+
+        Whatever is lost on the way (a wake-up, the broker's content, a process between commit and wake-up) costs one
+        pass. Without the broker the rows stay ready, and the next pass tries again.
+        """
+        quota = self._settings.quota_running_tasks
+        running_quota.hold(db, quota)
+        passes.place_due(db)
+        self._start_after(limits.settle(db, quota, silent_for=self._silence(held)))
+        limits.hold_unknown(db)
+        ready = passes.ready_queues(db)
+        if not ready:
             return
         try:
             to = self._link.producer()
-            if look:
-                self._next_lost = time.monotonic() + LOST_SECONDS
-                self._resend(db, held, to.connection)
-            self._send_due(db, to)
-        except SQLAlchemyError:
-            raise
+            for queue in ready:
+                wake(to, queue)
         except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
             logger.warning("maintenance: broker not reachable: %s", first_line(error))
             self._link.close()
-
-    def _resend(self, db: Session, held: Lease, connection: Any) -> None:
-        """Send again the rows whose messages the broker has lost: all of them, or those that were overtaken."""
-        epoch = broker_epoch.epoch(connection)
-        if epoch is None:
-            return
-        if epoch != held.broker_epoch:
-            again = passes.resend_all(db)
-            level = logging.WARNING if again else logging.INFO
-            logger.log(level, "maintenance: the broker is new or came back empty, %d messages sent again", again)
-            lease.keep_epoch(db, epoch)
-            return
-        for front in self._lost_messages.stuck(db, _queues()):
-            line = front.line
-            lost = resend_overtaken(
-                db, front, broker_epoch.depth(connection, line.queue, MESSAGE_PRIORITY[line.priority])
-            )
-            if lost:
-                logger.warning("maintenance: %d lost messages of %s (%s) sent again", lost, line.queue, line.priority)
 
     def _fold(self, db: Session) -> None:
         """Add up the counts' increments: they are exact without it, but each read would add up more."""
@@ -167,17 +173,3 @@ class Maintenance:
         if limit and time.monotonic() >= self._next_trim:
             more = passes.trim_stored(db, limit)
             self._next_trim = time.monotonic() + (0 if more else TRIM_SECONDS)
-
-    def _send_due(self, db: Session, to: Any) -> None:
-        grace = self._settings.dispatch_grace_seconds
-        while dispatches := take_due(db, grace):
-            send(to, dispatches)
-            mark_dispatched(db, dispatches)
-            if len(dispatches) < BATCH or self._stopping.is_set():
-                return
-
-
-def _queues() -> list[str]:
-    """Those that are declared, and those that tasks name for themselves."""
-    own = {kind.queue for kind in catalogue().values() if kind.queue}
-    return sorted({*celery_app.amqp.queues, *own})

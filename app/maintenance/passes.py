@@ -4,13 +4,16 @@ import logging
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Select, delete, exists, select
+from sqlalchemy import delete, exists
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.catalogue import known_queues
 from app.db.clock import STATEMENT_TIME
-from app.db.postgresql import maintenance, retention
+from app.db.outage import is_locked
+from app.db.postgresql import claim_holds, maintenance, retention, turns
 from app.db.postgresql.batches import delete_batch
-from app.db.postgresql.maintenance import DISPATCHED, PENDING, RUNNING
+from app.db.postgresql.maintenance import RUNNING
 from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.messaging import hints
@@ -31,26 +34,43 @@ SPARED = timedelta(hours=1)
 FORGET_WORKERS_AFTER = timedelta(days=1)
 
 
-def anything_due(db: Session) -> bool:
-    """Whether a message is due for any row."""
+def place_due(db: Session) -> None:
+    """Give every pending task that has become due its turn, in batches.
+
+    A transaction that holds the turns of its users, and is not over yet, delays the tasks of those users alone.
+    """
+    if _place_all(db):
+        return
     with transaction(db):
-        return bool(db.scalar(select(exists().where(PENDING, Task.dispatch_at <= STATEMENT_TIME))))
+        users = turns.users_to_place(db)
+    for user_id in users:
+        _place_all(db, user_id)
 
 
-def send_again(db: Session, ids: Select[UUID]) -> int:
-    """Make a batch of these pending rows due again. Returns how many."""
+def _place_all(db: Session, user_id: UUID | None = None) -> bool:
+    """Place all that is due, of all users or of this one. Returns False where another transaction is in the way."""
+    placed = turns.PLACE_BATCH
+    try:
+        while placed == turns.PLACE_BATCH:
+            with transaction(db):
+                placed = turns.place_due(db, user_id)
+    except OperationalError as error:
+        if not is_locked(error):
+            raise
+        return False
+    return True
+
+
+def forget_claimed_turns(db: Session) -> int:
+    """Delete the turns that claims have passed: one for each line says where it stands. Returns how many."""
     with transaction(db):
-        return maintenance.make_due_again(db, ids, BATCH)
+        return turns.forget_claimed_turns(db)
 
 
-def resend_all(db: Session) -> int:
-    """Make every dispatched row due again: the broker has lost all messages. Returns how many."""
-    count = 0
-    while True:
-        taken = send_again(db, select(Task.id).where(PENDING, DISPATCHED))
-        count += taken
-        if taken < BATCH:
-            return count
+def ready_queues(db: Session) -> list[str]:
+    """The queues in which a task could start now."""
+    with transaction(db):
+        return turns.ready_queues(db, sorted(known_queues() - claim_holds.paused_queues(db)))
 
 
 def rescue_lost(db: Session, *, silent_for: timedelta | None) -> int:
@@ -100,8 +120,13 @@ def trim_stored(db: Session, limit: int) -> bool:
 
 
 def forget_workers(db: Session) -> int:
-    """Delete the rows of workers that stopped long ago and hold no task. Returns how many."""
+    """Delete the rows of workers that stopped long ago and hold no task, and drains of workers that are gone.
+
+    Returns how many workers.
+    """
     holds = exists().where(RUNNING, Task.worker_id == WorkerProcess.id)
     statement = delete(WorkerProcess).where(WorkerProcess.heartbeat_at < STATEMENT_TIME - FORGET_WORKERS_AFTER, ~holds)
     with transaction(db):
-        return changed_rows(db.execute(statement.execution_options(synchronize_session=False)))
+        forgotten = changed_rows(db.execute(statement.execution_options(synchronize_session=False)))
+        claim_holds.forget_drains(db)
+    return forgotten

@@ -78,6 +78,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "broker_transport_options": {
             "priority_steps": PRIORITY_STEPS,
             "queue_order_strategy": "priority",
+            "service_queues": QUEUES,
             # On a connection that has died silently, the worker's event loop would wait without end when it publishes
             # its heartbeat; neither kombu's health checks nor the restart of the consumer would run.
             "socket_timeout": 5,

@@ -55,6 +55,8 @@ def conceal(error: BaseException) -> BaseException:
 
 def result_repr(result: Any, *limits: Any) -> str:
     """A result as Celery's lines and events show it. In place of `saferepr` in `celery.app.trace`."""
+    if result is None:  # of most tasks
+        return "None"
     # Redacted before it is cut: a part of a secret would not be recognised.
     return redact_text(saferepr(_redacted(redact(result)), *limits))
 

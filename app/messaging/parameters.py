@@ -135,6 +135,31 @@ def arguments_of_body(
     return (args, kwargs) if parameters is None else parameters.convert(args, kwargs)
 
 
+def without_filled(task: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Return the arguments of a message of no record without what only the service fills (`FILLED`).
+
+    A body takes that for its own record's, so each has its default here, or None, whatever the sender wrote.
+    """
+    defaults = _filled(task)
+    if not defaults:
+        return args, kwargs
+    place = {at: name for name, (at, _) in defaults.items() if at is not None}
+    args = [defaults[place[at]][1] if at in place else value for at, value in enumerate(args)]
+    return args, {name: defaults[name][1] if name in defaults else value for name, value in kwargs.items()}
+
+
+@functools.cache
+def _filled(task: Any) -> dict[str, tuple[int | None, Any]]:
+    """The body's parameters among `FILLED`: {name: (position, None where by name alone; default)}."""
+    found = {}
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    for at, parameter in enumerate(inspect.signature(task.run).parameters.values()):
+        if parameter.name in FILLED:
+            default = None if parameter.default is parameter.empty else parameter.default
+            found[parameter.name] = at if parameter.kind in by_position else None, default
+    return found
+
+
 @functools.cache
 def _converting(task: Any) -> TaskParameters | None:
     try:

@@ -4,9 +4,9 @@ import logging
 import warnings
 from functools import partial
 from typing import Any
-from uuid import UUID
 
-from celery import current_task, signals
+from celery import signals
+from celery._state import get_current_task
 from celery.app import trace
 from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
@@ -16,8 +16,6 @@ from app.core import logging as forms
 from app.core.config import Settings
 from app.messaging.hidden_values import result_repr
 
-# In place of a record's arguments, which its message does not have: what events, Flower and log lines show of it.
-RECORD_SHOWN = "task_id="
 # Without Celery's `: %(return_value)s`: a result is its user's, and logs are kept and read elsewhere.
 SUCCEEDED = "Task %(name)s[%(id)s] succeeded in %(runtime)ss"
 ENDED_WITHOUT_RESULT = "ended without a result: the line before says why"
@@ -66,25 +64,13 @@ def _write_warning(settings: Settings, message: Warning | str, category: type[Wa
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     """The task that runs here, or the one that a line of Celery's parent process is about."""
     fields: dict[str, Any] = {"process": record.processName}
-    request = current_task.request if current_task else None
-    if request is None or request.id is None:
+    task = get_current_task()
+    request = None if task is None else task.request
+    if task is None or request is None or request.id is None:
         about = getattr(record, "data", None)
         if isinstance(about, dict) and "id" in about:
             fields |= {"task": about.get("name"), "celery_id": about["id"]}
-            record_id = _shown_record(about.get("kwargs"))
-            if record_id is not None:
-                fields["task_id"] = record_id
         return fields
-    fields |= {"task": current_task.name, "celery_id": request.id}
+    fields |= {"task": task.name, "celery_id": request.id}
     run = request.get("attempt_run")
     return fields if run is None else fields | {"task_id": str(run.task_id), "attempt": run.claim.attempt}
-
-
-def _shown_record(kwargs: Any) -> str | None:
-    """Return the id of the record that the worker shows in place of the arguments."""
-    if not isinstance(kwargs, str) or not kwargs.startswith(RECORD_SHOWN):
-        return None
-    try:
-        return str(UUID(kwargs.removeprefix(RECORD_SHOWN)))
-    except ValueError:
-        return None

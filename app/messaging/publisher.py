@@ -1,7 +1,6 @@
-"""Sends what a commit has made due, off the request path: one background thread a process.
+"""Wakes slots for what a commit has made ready, off the request path: one background thread a process.
 
-Creating a task never waits for the broker. What this thread cannot send stays due in its row, and maintenance sends
-it as soon as it can: after the grace time, or when the broker is back.
+Creating a task never waits for the broker. Where the broker cannot be reached, maintenance wakes slots once it can.
 """
 
 import atexit
@@ -11,117 +10,95 @@ import concurrent.futures.thread  # noqa: F401
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from queue import Empty, SimpleQueue
-
-from sqlalchemy.exc import SQLAlchemyError
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 from app.core.fork import PerProcess
 from app.db.outage import first_line
-from app.db.session import autocommit_engine
-from app.messaging.dispatches import Dispatch
-from app.messaging.due import mark_dispatched
-from app.messaging.sending import BrokerLink, send
+from app.messaging.sending import BrokerLink
+from app.messaging.wakeups import send, wake
 
 logger = logging.getLogger(__name__)
 
-# Each batch waits a few times for the interpreter's lock, however many are in it.
-BATCH = 500
 IDLE_SECONDS = 30.0
 PAUSE_SECONDS = 1.0
 FLUSH_SECONDS = 2.0
-# Nothing waits for a mark, and a mark for each batch was half of the thread's work: those of so long are one statement.
-MARK_SECONDS = 0.05
+# For so long the queue is not asked again for its length: only other processes can have made it longer than is known.
+TRUSTED_SECONDS = 1.0
+# Wake-ups for a queue in which many rows may have become ready at once.
+MANY = 4
 
 
 class Publisher:
-    """A queue of dispatches and the thread that sends them, started at the first of them."""
+    """The queues with new rows, and the thread that sends their wake-ups, started at the first of them."""
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[Dispatch] = SimpleQueue()
-        self._lock = threading.Lock()
+        self._ready: Counter[str] = Counter()
+        self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._idle = threading.Event()
-        self._idle.set()
+        self._is_sending = False
         self._link = BrokerLink()
         self._broker_down_until = 0.0
-        self._sent: list[Dispatch] = []  # and not marked yet
-        self._mark_at = 0.0
+        self._rooms: dict[str, tuple[int, float]] = {}  # how many more may be sent to a queue, until when
 
-    def enqueue(self, dispatches: Sequence[Dispatch]) -> None:
-        """Have these sent soon. Never blocks, never raises an error of the broker."""
-        with self._lock:
-            self._idle.clear()
-            for dispatch in dispatches:
-                self._queue.put(dispatch)
+    def enqueue(self, queues: Iterable[str]) -> None:
+        """Have slots woken for a row in each of these queues. Never blocks, never raises an error of the broker."""
+        with self._changed:
+            self._ready.update(queues)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
                 self._thread.start()
+            self._changed.notify_all()
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
-        """Wait until all is sent and marked or given up, for at most `seconds`; True when it is."""
-        return self._idle.wait(seconds)
+        """Wait until all wake-ups are sent or given up, for at most `seconds`; True when they are."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not (self._ready or self._is_sending), seconds)
 
     def _run(self) -> None:
-        while True:
-            batch = self._next_batch()
-            if batch:
-                self._deliver(batch)
-            if self._sent:
-                if time.monotonic() >= self._mark_at or len(self._sent) >= BATCH:
-                    self._mark()
-            elif not batch:
-                self._link.close()
-                if self._may_end():
-                    return
+        while (ready := self._next()) is not None:
+            self._send(ready)
 
-    def _deliver(self, batch: list[Dispatch]) -> None:
+    def _next(self) -> "Counter[str] | None":
+        """The queues with new rows; None when none has come for a while: then the thread ends."""
+        with self._changed:
+            self._is_sending = False
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: bool(self._ready), IDLE_SECONDS):
+                self._link.close()
+                self._thread = None
+                return None
+            ready, self._ready = self._ready, Counter()
+            self._is_sending = True
+            return ready
+
+    def _send(self, ready: "Counter[str]") -> None:
         if time.monotonic() < self._broker_down_until:
             return
         # An idle connection may be dead although the broker is up: the second try opens another.
         for _ in range(2):
             try:
-                send(self._link.producer(), batch)
+                producer = self._link.producer()
+                for queue, number in ready.items():
+                    self._wake(producer, queue, number)
             except Exception as error:  # noqa: BLE001 (redis-py's and kombu's errors share no base; all are logged)
                 self._link.close()
                 problem = error
             else:
-                if not self._sent:
-                    self._mark_at = time.monotonic() + MARK_SECONDS
-                self._sent += batch
                 return
         self._broker_down_until = time.monotonic() + PAUSE_SECONDS
-        logger.warning("broker not reachable, %d dispatches left to maintenance: %s", len(batch), first_line(problem))
+        logger.warning("broker not reachable, waking slots is left to maintenance: %s", first_line(problem))
 
-    def _mark(self) -> None:
-        batch, self._sent = self._sent, []
-        try:
-            with autocommit_engine().connect() as connection:
-                mark_dispatched(connection, batch)
-        except SQLAlchemyError as error:
-            # Sent but not marked: they are sent once more after the grace time, which is harmless.
-            logger.warning("%d dispatches could not be marked: %s", len(batch), first_line(error))
-
-    def _next_batch(self) -> list[Dispatch]:
-        """What waits, at most a batch; empty when nothing has come for a while, or it is time to mark what was sent."""
-        with self._lock:
-            if self._queue.empty() and not self._sent:
-                self._idle.set()
-        seconds = max(0.0, self._mark_at - time.monotonic()) if self._sent else IDLE_SECONDS
-        try:
-            batch = [self._queue.get(timeout=seconds)]
-        except Empty:
-            return []
-        while len(batch) < BATCH and not self._queue.empty():
-            batch.append(self._queue.get_nowait())
-        return batch
-
-    def _may_end(self) -> bool:
-        with self._lock:
-            if not self._queue.empty():
-                return False
-            self._thread = None
-            return True
+    def _wake(self, producer: Any, queue: str, number: int) -> None:
+        """Ask for the length of the queue now and then only: a question delays a task that an idle slot waits for."""
+        room, until = self._rooms.pop(queue, (0, 0.0))
+        if number <= room and time.monotonic() < until:
+            send(producer, queue, number)
+            self._rooms[queue] = (room - number, until)
+        else:
+            asked_at = time.monotonic()
+            self._rooms[queue] = (wake(producer, queue, number).room, asked_at + TRUSTED_SECONDS)
 
 
 def _make() -> Publisher:
@@ -138,12 +115,16 @@ def _flush() -> None:
 _publisher = PerProcess(_make)
 
 
-def publish(dispatches: Sequence[Dispatch]) -> None:
-    """Have this process's publisher send these soon. Never blocks, never raises an error of the broker."""
-    if dispatches:
-        _publisher().enqueue(dispatches)
+def publish(queues: Iterable[str]) -> None:
+    """Have this process's publisher wake a slot for a row in each of these queues.
+
+    Never blocks, never raises an error of the broker.
+    """
+    queues = list(queues)
+    if queues:
+        _publisher().enqueue(queues)
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> bool:
-    """Wait for at most `seconds` until all is sent and marked, or given up; True when it is."""
+    """Wait for at most `seconds` until all wake-ups are sent or given up; True when they are."""
     return _publisher().flush(seconds)

@@ -3,7 +3,6 @@
 import base64
 import functools
 import json
-from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,10 +11,8 @@ from celery import signals
 from celery.utils.nodenames import anon_nodename
 
 from app.core.fork import PerProcess
+from app.core.ids import new_id
 from app.messaging.application import celery_app
-from app.messaging.dispatches import Dispatch
-from app.messaging.guard.messages import GENERATION_HEADER, RECORD_HEADER
-from app.messaging.routing import MESSAGE_PRIORITY
 
 PERSISTENT = 2
 # No arguments, no callbacks: the row has them.
@@ -63,60 +60,33 @@ class BrokerLink:
             self._open.close()
 
 
-def send(to: Any, dispatches: Sequence[Dispatch]) -> None:
-    """Publish the messages: those of one queue and priority in their order and in one round trip.
-
-    Raises redis-py's or kombu's error where one cannot be sent.
+def send_wakeup(to: Any, name: str, queue: str, priority: int, number: int) -> None:
+    """Publish so many messages of the task `name`, without arguments. Raises redis-py's or kombu's error.
 
     Like `celery_app.send_task`, but without what these messages never have: routes, links, stamps, a result to wait
     for, a choice of serializers. It takes a quarter of the CPU, in a thread that shares it with the event loop.
     """
-    if not hasattr(to.channel, "put_all"):
-        _send_one_by_one(to, dispatches)
+    if not hasattr(to.channel, "put_all"):  # any other transport than `app.messaging.guard.transport`
+        for _ in range(number):
+            celery_app.send_task(
+                name, queue=queue, priority=priority, argsrepr="", kwargsrepr="", producer=to, retry=False
+            )
         return
-    messages = [(dispatch.queue, _message(dispatch)) for dispatch in dispatches]
     declared = _declared.setdefault(to, set())
-    for queue in {queue for queue, _ in messages} - declared:
+    if queue not in declared:
         to.maybe_declare(celery_app.amqp.queues[queue])
         declared.add(queue)
-    to.channel.put_all(messages)
+    to.channel.put_all((queue, _message(name, queue, priority)) for _ in range(number))
 
 
-def _send_one_by_one(to: Any, dispatches: Sequence[Dispatch]) -> None:
-    """For any other transport than `app.messaging.guard.transport`; a test compares `_message` with it."""
-    for dispatch in dispatches:
-        celery_app.send_task(
-            dispatch.celery_task_name,
-            task_id=str(dispatch.celery_id),
-            queue=dispatch.queue,
-            priority=MESSAGE_PRIORITY[dispatch.priority],
-            time_limit=dispatch.timeout_seconds,
-            headers={RECORD_HEADER: str(dispatch.id), GENERATION_HEADER: dispatch.generation},
-            argsrepr="",
-            kwargsrepr="",
-            producer=to,
-            retry=False,
-        )
-
-
-def _message(dispatch: Dispatch) -> dict[str, Any]:
+def _message(name: str, queue: str, priority: int) -> dict[str, Any]:
     """As Celery and kombu write it for Redis; a test compares the two."""
-    name, task = dispatch.celery_task_name, celery_app.tasks.get(dispatch.celery_task_name)
-    soft_limit = task.soft_time_limit if task is not None else None
-    common, beside = _common(name, celery_app.thread_oid, dispatch.timeout_seconds, soft_limit, _origin())
-    identifier = str(dispatch.celery_id)
+    common, beside = _common(name, celery_app.thread_oid, _origin())
+    identifier = str(new_id())
     # Copied: a receiver of the signal may change them, and another message must not change with it.
-    headers = {
-        **common,
-        "timelimit": [*common["timelimit"]],
-        "stamps": {},
-        "id": identifier,
-        "root_id": identifier,
-        RECORD_HEADER: str(dispatch.id),
-        GENERATION_HEADER: dispatch.generation,
-    }
+    headers = {**common, "timelimit": [*common["timelimit"]], "stamps": {}, "id": identifier, "root_id": identifier}
     properties = {**beside, "correlation_id": identifier}
-    to_queue = {"exchange": "", "routing_key": dispatch.queue}
+    to_queue = {"exchange": "", "routing_key": queue}
     # Signs it, with SIGN_MESSAGES, and lets tracing add headers.
     signals.before_task_publish.send(
         sender=name,
@@ -136,27 +106,17 @@ def _message(dispatch: Dispatch) -> dict[str, Any]:
             **properties,
             "delivery_mode": PERSISTENT,
             "delivery_info": to_queue,
-            "priority": MESSAGE_PRIORITY[dispatch.priority],
+            "priority": priority,
             "body_encoding": "base64",
         },
     }
 
 
-@functools.lru_cache(maxsize=1024)
-def _common(
-    name: str, reply_to: str, limit: float | None, soft_limit: float | None, origin: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
+@functools.lru_cache(maxsize=16)
+def _common(name: str, reply_to: str, origin: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The headers and properties of all messages that differ only in their ids: making them took most of the time."""
     headers, properties, _, _ = celery_app.amqp.as_task_v2(
-        "",
-        name,
-        reply_to=reply_to,
-        time_limit=limit,
-        soft_time_limit=soft_limit,
-        argsrepr="",
-        kwargsrepr="",
-        ignore_result=None,
-        origin=origin,
+        "", name, reply_to=reply_to, argsrepr="", kwargsrepr="", ignore_result=None, origin=origin
     )
     return headers, properties
 

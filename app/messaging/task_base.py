@@ -20,9 +20,9 @@ from sqlalchemy.orm import Session
 
 from app.core.coroutines import coroutine_runner
 from app.db.session import SessionLocal
-from app.messaging.guard.messages import RECORD_HEADER
+from app.messaging.guard.messages import BUILT_INS
 from app.messaging.hidden_values import conceal, hide_arguments
-from app.messaging.parameters import arguments_of_body
+from app.messaging.parameters import arguments_of_body, without_filled
 
 T = TypeVar("T")
 
@@ -33,7 +33,8 @@ class SQLAlchemyTask(Task):
     Options of the decorator beyond Celery's own: `max_attempts` (how often the body may fail), `rerun_lost` (False:
     a lost worker fails the task instead of running it again), `catalogue` (False: not to be created through the API),
     `needs_settings` (names of settings without which it cannot be created), `users_setting` (the name of the setting
-    that lists who may create it), `daily_limit` (a `DailyLimit` of what one user's attempts may do in a day).
+    that lists who may create it), `daily_limit` (a `DailyLimit` of what one user's attempts may do in a day), `limit`
+    and `limit_key` (the name of a limit of `/limits/`, and a key of it, where the request names none).
     """
 
     abstract = True
@@ -47,6 +48,8 @@ class SQLAlchemyTask(Task):
     needs_settings: tuple[str, ...] = ()
     users_setting: str | None = None
     daily_limit: Any = None
+    limit: str | None = None
+    limit_key: str | None = None
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -101,20 +104,24 @@ class SQLAlchemyTask(Task):
     # For Celery
 
     def before_start(self, task_id: str, args: Any, kwargs: dict[str, Any]) -> None:
-        """Claim the record that the message names; the row's arguments take the place of the message's."""
+        """Take the arguments of the claimed record."""
         super().before_start(task_id, args, kwargs)
-        self._claim()
+        self._bind()
 
     # Positional only: a client's keyword argument may be called `self`.
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if self.request.called_directly:
+        request = self.request
+        if request.called_directly:
+            caller = _task_stack.top
+            if caller is not None and caller.name in BUILT_INS:  # `celery.starmap` calls what its message names
+                args, kwargs = without_filled(self, args, kwargs)  # type: ignore[assignment]
             return self.call_directly(args, kwargs)
-        self._claim()  # where a `before_start` of the task's own did not call super
-        run = self._run
+        run = request.get("attempt_run")
         if run is None:
             return self._run_plain(args, kwargs)
         if run.started:
             return self.call_directly(args, kwargs)  # the body calls its own task as a function
+        self._bind()  # where a `before_start` of the task's own did not call super
         return self._records.run(run)
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
@@ -175,12 +182,15 @@ class SQLAlchemyTask(Task):
     def _records(self) -> Any:
         return symbol_by_name(self.RecordRunner)(self)
 
-    def _claim(self) -> None:
+    def _bind(self) -> None:
         request = self.request
-        if request.get(RECORD_HEADER) is not None and request.get("attempt_run") is None:
-            self._records.claim()
+        run = request.get("attempt_run")
+        if run is not None and not run.is_bound:
+            self._records.bind(run)
 
     def _run_plain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self.request.is_eager:
+            args, kwargs = without_filled(self, args, kwargs)  # type: ignore[assignment]
         hide_arguments(self, args, kwargs)
         try:
             converted = arguments_of_body(self, args, kwargs)

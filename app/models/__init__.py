@@ -3,21 +3,29 @@
 from app.models import task_count as _task_count  # noqa: F401 (its tables)
 from app.models.api_key import ApiKey
 from app.models.audit import AuditRecord
+from app.models.claim_hold import ClaimHold, HoldKind
 from app.models.daily_count import DailyCount
 from app.models.idempotency import IdempotencyKey
+from app.models.limit import Limit, LimitPlace
 from app.models.login import LoginBlock, LoginSession, RefreshToken, ThrottleCount
 from app.models.maintenance import MaintenanceLease
 from app.models.period import Period
 from app.models.second_factor import RecoveryCode, SecondFactor
 from app.models.task import Task, TaskAttempt
+from app.models.turns import ClaimedTurn, UserTurn
 from app.models.user import User
 from app.models.worker import WorkerProcess
 
 __all__ = [
     "ApiKey",
     "AuditRecord",
+    "ClaimHold",
+    "ClaimedTurn",
     "DailyCount",
+    "HoldKind",
     "IdempotencyKey",
+    "Limit",
+    "LimitPlace",
     "LoginBlock",
     "LoginSession",
     "MaintenanceLease",
@@ -29,5 +37,6 @@ __all__ = [
     "TaskAttempt",
     "ThrottleCount",
     "User",
+    "UserTurn",
     "WorkerProcess",
 ]

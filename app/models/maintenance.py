@@ -23,4 +23,3 @@ class MaintenanceLease(Base):
     # No attempt is rescued before this: after an outage every heartbeat is stale.
     rescue_after: Mapped[datetime]
     # The random value that the broker held when its content was last known to be whole.
-    broker_epoch: Mapped[str | None]

@@ -20,7 +20,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Integer, Text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, column_property, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from app.core.ids import new_id
@@ -29,8 +29,13 @@ from app.db.clock import NOW
 from app.db.postgresql.schema import triggers
 from app.db.postgresql.schema.indexes import task_indexes
 from app.db.postgresql.schema.types import NO_TEXTS, JsonObject, TextList
+from app.db.postgresql.schema.waiting import WAITS_COLUMN
 
 MAX_CRASHES = 3
+ACTIVE_KEY_UNTIL_THE_END = """
+    CASE WHEN unique_key IS NULL OR finished_at IS NOT NULL THEN active_key IS NULL
+    ELSE active_key IS NOT NULL AND active_key = unique_key END
+"""
 
 
 class TaskStatus(StrEnum):
@@ -58,6 +63,43 @@ class TaskPriority(StrEnum):
     NORMAL = "normal"
     HIGH = "high"
     CRITICAL = "critical"
+
+    def is_above(self, other: "TaskPriority") -> bool:
+        """Return whether this is the higher priority. `<` and `>` compare the letters."""
+        order = list(TaskPriority)
+        return order.index(self) > order.index(other)
+
+
+class OnConflict(StrEnum):
+    """What a request does whose `unique_key` another task of the user holds."""
+
+    REJECT = "reject"
+    RETURN = "return"
+    REPLACE = "replace"
+
+
+class Held(StrEnum):
+    """Why no claim may take a task that is due. Such rows stand in no index that a claim reads."""
+
+    USER = "user"
+    """As many tasks of its user have places as QUOTA_RUNNING_TASKS allows."""
+    LIMIT = "limit"
+    """It has no place of its limit yet."""
+    LIMIT_KEY = "limit_key"
+    """Its key of the limit is full: the next of its key goes back to `limit` once a place of the key is free."""
+    NAME = "name"
+    """No live worker of its queue knows the task."""
+
+
+class WaitingReason(StrEnum):
+    """Why a pending task does not run, in this order: the first that holds."""
+
+    SCHEDULE = "schedule"
+    RETRY = "retry"
+    PAUSED = "paused"
+    LIMIT = "limit"
+    NO_WORKER = "no_worker"
+    TURN = "turn"
 
 
 class AttemptOutcome(StrEnum):
@@ -90,7 +132,7 @@ def _one_of(column: str, kind: type[StrEnum]) -> CheckConstraint:
 
 
 class Task(Base):
-    """One accepted task. The row decides; a message only asks a worker to look at the row now."""
+    """One accepted task. The row decides; a message only wakes a slot of a worker, which then looks for rows."""
 
     __tablename__ = "tasks"
 
@@ -124,6 +166,17 @@ class Task(Base):
     # The request or the decorator sets max_attempts: then `self.retry()` obeys it rather than max_retries.
     max_attempts_named: Mapped[bool] = mapped_column(server_default="false")
     rerun_lost: Mapped[bool] = mapped_column(server_default="true")
+    # As requested. `active_key` is the unique_key until the task has ended, and NULL from then on: a unique index holds
+    # it. `transition()` writes it with the status.
+    unique_key: Mapped[str | None]
+    on_conflict: Mapped[OnConflict | None] = mapped_column(_Named(OnConflict))
+    active_key: Mapped[str | None]
+    # A limit by its name, and a key of it. A task with a limit is held until it has a place.
+    limit: Mapped[str | None]
+    limit_key: Mapped[str | None]
+    # It needs a place of its user (QUOTA_RUNNING_TASKS), before that of a limit.
+    user_limited: Mapped[bool | None]
+    held: Mapped[Held | None] = mapped_column(_Named(Held))
 
     # Fencing. `attempt` counts starts and only rises; reports of progress and end name their attempt.
     attempt: Mapped[int] = mapped_column(server_default="0")
@@ -134,12 +187,12 @@ class Task(Base):
     failures: Mapped[int] = mapped_column(server_default="0")
     crashes: Mapped[int] = mapped_column(server_default="0")
 
-    # Dispatch, which no client sees. `generation` rises with each retry through the API, which sets a new celery_id;
-    # sending again within one generation keeps both.
+    # What no client sees. `generation` rises with each retry through the API, which sets a new celery_id.
     celery_id: Mapped[UUID]
     generation: Mapped[int] = mapped_column(server_default="1")
-    dispatch_at: Mapped[datetime | None]
-    dispatched_at: Mapped[datetime | None]
+    due_at: Mapped[datetime | None]
+    # The place in the line of its queue and priority; null until the task is due, and while it is not pending.
+    turn: Mapped[float | None] = mapped_column(Float)
     delete_requested_at: Mapped[datetime | None]
     # Bytes of the name, tags and metadata, of the rows of `task_attempts`, and of whatever else is kept for the task
     # outside of `args`, `kwargs`, `progress_detail`, `result` and `error_message`, whose size the database knows.
@@ -153,14 +206,25 @@ class Task(Base):
     finished_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
 
+    # Why it waits, as far as the database knows: `schedule`, `retry`, `paused`, a `Held` but `name`, or `ready`; NULL
+    # unless it is pending.
+    waits: Mapped[str | None] = column_property(WAITS_COLUMN)
+
     __table_args__ = (
         _one_of("status", TaskStatus),
         _one_of("priority", TaskPriority),
         CheckConstraint("(status = 'running') = (claim_id IS NOT NULL)", name="running_has_claim"),
-        CheckConstraint("(status = 'pending') = (dispatch_at IS NOT NULL)", name="pending_has_dispatch"),
+        CheckConstraint("(status = 'pending') = (due_at IS NOT NULL)", name="pending_is_due"),
+        CheckConstraint("turn IS NULL OR status = 'pending'", name="turn"),
         CheckConstraint(
             "(status IN ('succeeded', 'failed', 'revoked')) = (finished_at IS NOT NULL)",
             name="terminal_has_finish",
+        ),
+        _one_of("on_conflict", OnConflict),
+        CheckConstraint(ACTIVE_KEY_UNTIL_THE_END, name="active_key"),
+        CheckConstraint(
+            f"held IS NULL OR status = 'pending' AND held IN ({', '.join(repr(str(kind)) for kind in Held)})",
+            name="held",
         ),
         CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
         CheckConstraint("max_attempts >= 1 AND failures BETWEEN 0 AND max_attempts", name="failures"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from app.models.task import TaskPriority, TaskStatus
+from app.models.task import TaskPriority, TaskStatus, WaitingReason
 
 
 @dataclass(frozen=True)
@@ -20,5 +20,6 @@ class TaskFilter:
     queue: str | None = None
     tag: Sequence[str] = ()
     name: str | None = None
+    waiting_for: WaitingReason | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None

@@ -10,6 +10,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.core.ids import new_id
 from app.db.base import Base
 from app.db.clock import NOW
+from app.models.task import TaskPriority
+
+MAX_WEIGHT = 100
 
 
 class Role(StrEnum):
@@ -19,7 +22,11 @@ class Role(StrEnum):
 
 class User(Base):
     __tablename__ = "users"
-    __table_args__ = (CheckConstraint("role IN ('user', 'admin')", name="role"),)
+    __table_args__ = (
+        CheckConstraint("role IN ('user', 'admin')", name="role"),
+        CheckConstraint(f"weight BETWEEN 1 AND {MAX_WEIGHT}", name="weight"),
+        CheckConstraint("max_priority IN ('low', 'normal', 'high', 'critical')", name="max_priority"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     username: Mapped[str]
@@ -30,5 +37,9 @@ class User(Base):
     password_hash: Mapped[str]
     role: Mapped[str] = mapped_column(server_default=Role.USER.value)
     is_active: Mapped[bool] = mapped_column(server_default="true")
+    # The user's share of the starts in a line, beside those of the others who have tasks ready there.
+    weight: Mapped[int] = mapped_column(server_default="1")
+    # The highest priority that the user may give to tasks.
+    max_priority: Mapped[str] = mapped_column(server_default=TaskPriority.CRITICAL.value)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -1,14 +1,23 @@
 """Worker processes and their heartbeat: one row for each Celery worker, whatever the number of its tasks."""
 
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Index
+from sqlalchemy import BigInteger, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base
 from app.db.clock import NOW
 from app.db.postgresql.schema.types import TextList
+
+
+class WorkerState(StrEnum):
+    """`draining`: it takes nothing more, and leaves. `lost`: it has sent no heartbeat for the time of the lease."""
+
+    ALIVE = "alive"
+    DRAINING = "draining"
+    LOST = "lost"
 
 
 class WorkerProcess(Base):
@@ -22,6 +31,12 @@ class WorkerProcess(Base):
     pid: Mapped[int]
     queues: Mapped[list[str]] = mapped_column(TextList)
     concurrency: Mapped[int]
+    # The tasks that it can run, sorted; NULL for all.
+    task_names: Mapped[list[str] | None] = mapped_column(TextList)
+    # As of the last heartbeat: attempts that its children have begun, and the resident memory of all its processes.
+    processed: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    version: Mapped[str | None]
     started_at: Mapped[datetime] = mapped_column(server_default=NOW)
     heartbeat_at: Mapped[datetime] = mapped_column(server_default=NOW)
     stopped_at: Mapped[datetime | None]

@@ -75,6 +75,9 @@ def _within_result(value: Any) -> Any:
     return value
 
 
+# Names of limits stand in URLs, and before a colon.
+LIMIT_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
+LimitName = Annotated[str, StringConstraints(pattern=LIMIT_NAME)]
 JSONValue = Annotated[Any, AfterValidator(_json_value), AfterValidator(_within_result)]
 JSONArray = Annotated[list[Any], AfterValidator(_json_value), AfterValidator(_within_arguments)]
 JSONObject = Annotated[dict[str, Any], AfterValidator(_json_value)]

@@ -1,5 +1,7 @@
 """The body of every error (RFC 9457)."""
 
+from uuid import UUID
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -28,4 +30,9 @@ class Problem(BaseModel):
     errors: list[FieldProblem] | None = Field(default=None, description="The refused fields. Only with status 422.")
     checks: dict[str, str] | None = Field(
         default=None, description="Each checked part with `ok` or its fault. Only with the code `not_ready`."
+    )
+    task_id: UUID | None = Field(
+        default=None,
+        description="The task that has the key. Only with the code `unique_key_taken`. null if the key stands twice in "
+        "one batch.",
     )

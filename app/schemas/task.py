@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -18,9 +19,19 @@ from pydantic_core import PydanticCustomError
 from app.catalogue import redact_args
 from app.core.config import get_settings
 from app.core.json_text import dumped, json_size
-from app.models.task import AttemptOutcome, TaskPriority, TaskStatus
+from app.core.served_tasks import served_tasks
+from app.models.task import AttemptOutcome, Held, OnConflict, TaskPriority, TaskStatus, WaitingReason
 from app.schemas.base import PatchModel, RequestModel, ResponseModel, validate_items
-from app.schemas.json_value import JSONArray, JSONObject, JSONValue, SearchableObject, ShortText, Tag, check_bytes
+from app.schemas.json_value import (
+    JSONArray,
+    JSONObject,
+    JSONValue,
+    LimitName,
+    SearchableObject,
+    ShortText,
+    Tag,
+    check_bytes,
+)
 from app.schemas.task_examples import TASK, TASK_CREATE
 from app.schemas.task_values import MAX_SECONDS, Moment, NotMasked, Number, PriorityIn, Seconds, Shown, ShownText
 
@@ -77,6 +88,25 @@ class TaskCreate(RequestModel):
     metadata: Annotated[SearchableObject, NotMasked] = Field(
         **_EMPTY_OBJECT, description="Your own data, a JSON object.", examples=[{"order": 17}]
     )
+    unique_key: ShortText | None = Field(
+        None, description="Of your pending and running tasks, one at most has this key.", examples=["report 2030-01-01"]
+    )
+    on_conflict: OnConflict = Field(
+        OnConflict.REJECT,
+        description="If another task has the `unique_key`: `reject` the request (409), `return` that task, or "
+        "`replace` it. A replaced task is pending and keeps its id and `celery_task_name`. Only with `unique_key`.",
+    )
+
+    limit: LimitName | None = Field(
+        None,
+        description="A limit on how many tasks run or start: one of `GET /limits/`. Default: the task's own.",
+        examples=[None],
+    )
+    limit_key: ShortText | None = Field(
+        None,
+        description="A key of the limit, such as the name of a customer. All users share the keys.",
+        examples=[None],
+    )
 
     @field_validator("kwargs")
     @classmethod
@@ -87,11 +117,13 @@ class TaskCreate(RequestModel):
         return value
 
     @model_validator(mode="after")
-    def _one_start(self) -> Self:
+    def _fields_fit_together(self) -> Self:
         if self.run_at is not None and self.delay_seconds is not None:
             raise PydanticCustomError("start_given_twice", "Send run_at or delay_seconds, not both")
         if self.run_at is not None and self.expires_at is not None and self.expires_at <= self.run_at:
             raise PydanticCustomError("expires_before_start", "expires_at must be later than run_at")
+        if self.unique_key is None and "on_conflict" in self.model_fields_set:
+            raise PydanticCustomError("on_conflict_without_key", "on_conflict requires a unique_key")
         return self
 
 
@@ -153,6 +185,52 @@ class TaskError(ResponseModel):
     )
 
 
+class WaitingFor(ResponseModel):
+    """Why a pending task does not run yet: the first reason that holds."""
+
+    reason: WaitingReason = Field(
+        description="`schedule`: until its time. `retry`: until its back-off is over. `paused`: its queue is paused. "
+        "`limit`: its limit, or its key of it, is full. "
+        "`no_worker`: no live worker serves the queue and knows the task; may lag by one heartbeat. `turn`: it is "
+        "next in line when a slot is free.",
+        examples=["schedule"],
+    )
+    until: datetime | None = Field(None, description="For `schedule` and `retry`: the time, in UTC.")
+    key: str | None = Field(
+        None,
+        description="For `paused`: the queue. For `limit`: `name` or `name:limit_key`; `QUOTA_RUNNING_TASKS` while as "
+        "many tasks of the owner run as this setting allows.",
+        examples=[None],
+    )
+    blocked_by: list[UUID] | None = Field(None, description="Always null in this version.")
+
+
+# Made once: most pending tasks wait for one of the two.
+_TURN, _NO_WORKER = (WaitingFor(reason=reason) for reason in (WaitingReason.TURN, WaitingReason.NO_WORKER))
+
+
+# As many of its owner's tasks run as QUOTA_RUNNING_TASKS allows.
+_OF_USER = WaitingFor(reason=WaitingReason.LIMIT, key="QUOTA_RUNNING_TASKS")
+
+
+def _explain(waits: str | None, info: ValidationInfo) -> WaitingFor | None:
+    """Make a `WaitingFor` of what the database knows (`Task.waits`), and of which tasks the live workers can run."""
+    if waits is None:
+        return None
+    task = info.data
+    if waits == "ready":
+        served = served_tasks().can_run(task.get("queue", ""), task.get("celery_task_name", ""))
+        return _TURN if served else _NO_WORKER
+    if waits == WaitingReason.PAUSED:
+        return WaitingFor(reason=WaitingReason.PAUSED, key=task.get("queue"))
+    if waits == Held.USER:
+        return _OF_USER
+    if waits in {Held.LIMIT, Held.LIMIT_KEY}:
+        key = task.get("limit") if waits == Held.LIMIT else f"{task.get('limit')}:{task.get('limit_key')}"
+        return WaitingFor(reason=WaitingReason.LIMIT, key=key)
+    return WaitingFor(reason=WaitingReason(waits), until=task.get("run_at"))
+
+
 class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __init__ its own kwargs
     """A task. Answers and events show committed states only."""
 
@@ -191,7 +269,10 @@ class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __i
         validation_alias="metadata_",
         description="The owner's own data. `***` hides values below keys that name a secret.",
     )
-    unique_key: str | None = Field(None, description="Always null in this version.")
+    unique_key: str | None = Field(description="The key that no other pending or running task of the owner has.")
+    on_conflict: OnConflict | None = Field(description="As requested. null without a `unique_key`.")
+    limit: str | None = Field(None, description="The limit that the task needs a place of to run.")
+    limit_key: str | None = Field(None, description="The key of the limit.")
     depends_on: list[UUID] | None = Field(None, description="Always null in this version.")
     webhook_url: str | None = Field(None, description="Always null in this version.")
     attempt: int = Field(description="The number of starts so far, including lost ones.", examples=[1])
@@ -202,6 +283,11 @@ class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __i
     started_at: datetime | None = Field(description="When the last attempt started, in UTC.")
     finished_at: datetime | None = Field(description="When the task ended, in UTC.")
     cancel_requested_at: datetime | None = Field(description="When cancellation was requested, in UTC.")
+    waiting_for: Annotated[WaitingFor | None, BeforeValidator(_explain)] = Field(
+        None,
+        validation_alias="waits",
+        description="Why the task does not run yet. null unless it is pending. It changes neither `version` nor ETag.",
+    )
 
     @field_validator("args")
     @classmethod
@@ -224,6 +310,14 @@ class TaskCounts(ResponseModel):
     succeeded: int = Field(0, description="Tasks that succeeded.", examples=[5])
     failed: int = Field(0, description="Tasks that failed.", examples=[0])
     revoked: int = Field(0, description="Tasks that were revoked.", examples=[0])
+
+
+class TaskCountsByReason(TaskCounts):
+    """The same, with what the pending tasks wait for."""
+
+    waiting_for: dict[WaitingReason, int] = Field(
+        description="The pending tasks by the reason for which they wait.", examples=[{"schedule": 1}]
+    )
 
 
 class TaskAttemptRead(ResponseModel):

@@ -31,6 +31,9 @@ TASK: dict[str, Any] = {
     "tags": ["nightly"],
     "metadata": {"order": 17},
     "unique_key": None,
+    "on_conflict": None,
+    "limit": None,
+    "limit_key": None,
     "depends_on": None,
     "webhook_url": None,
     "attempt": 1,
@@ -41,4 +44,5 @@ TASK: dict[str, Any] = {
     "started_at": "2026-11-24T12:00:00Z",
     "finished_at": None,
     "cancel_requested_at": None,
+    "waiting_for": None,
 }

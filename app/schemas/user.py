@@ -1,7 +1,7 @@
 """Request and response bodies of users."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, EmailStr, Field
@@ -9,8 +9,10 @@ from pydantic_core import PydanticCustomError
 
 from app.core.email_addresses import ascii_address
 from app.core.password_strength import MIN_LENGTH
-from app.models.user import Role
+from app.models.task import TaskPriority
+from app.models.user import MAX_WEIGHT, Role
 from app.schemas.base import PatchModel, RequestModel, ResponseModel
+from app.schemas.task_values import Number
 
 MAX_PASSWORD = 1024
 
@@ -66,6 +68,15 @@ RoleField = Annotated[Role, Field(description="An `admin` can read and change ev
 ActiveField = Annotated[
     bool, Field(description="An inactive user cannot log in, and has no valid tokens.", examples=[True])
 ]
+_MAX_PRIORITY = (
+    "The highest priority that the user may give to tasks; above it: 403 `priority_not_allowed`. Tasks that exist keep "
+    "their priority."
+)
+_WEIGHT = (
+    "The user's share of the starts within a queue and a priority, beside those of the others. With weight 2 it is "
+    "twice that of weight 1. A change holds for tasks that become due from then on."
+)
+Weight = Annotated[int, Field(ge=1, le=MAX_WEIGHT, description=_WEIGHT, examples=[1]), Number]
 
 
 class Registration(RequestModel):
@@ -81,6 +92,8 @@ class UserCreate(Registration):
 
     role: RoleField = Role.USER
     is_active: ActiveField = True
+    max_priority: TaskPriority = Field(TaskPriority.CRITICAL, description=_MAX_PRIORITY, examples=["normal"])
+    weight: Weight = 1
 
 
 class FirstAdmin(RequestModel):
@@ -103,6 +116,8 @@ class UserUpdate(ProfileUpdate):
 
     role: RoleField | None = None
     is_active: ActiveField | None = None
+    max_priority: TaskPriority | None = Field(None, description=_MAX_PRIORITY, examples=["normal"])
+    weight: Weight | None = None
 
 
 class PasswordChange(RequestModel):
@@ -115,22 +130,21 @@ class PasswordChange(RequestModel):
     )
 
 
+_USER: dict[str, Any] = {
+    "id": "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11",
+    "username": "anna",
+    "email": "anna@example.com",
+    "role": "user",
+    "is_active": True,
+    "created_at": "2026-11-24T12:00:00Z",
+    "updated_at": "2026-11-24T12:00:00Z",
+}
+
+
 class User(ResponseModel):
     """A user."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "id": "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11",
-                "username": "anna",
-                "email": "anna@example.com",
-                "role": "user",
-                "is_active": True,
-                "created_at": "2026-11-24T12:00:00Z",
-                "updated_at": "2026-11-24T12:00:00Z",
-            }
-        },
-    )
+    model_config = ConfigDict(json_schema_extra={"example": _USER})
 
     id: UUID = Field(description="The user's id, a UUID version 7: ids sort by creation time.")
     username: str = Field(description="The username, in the case in which it was registered.")
@@ -139,3 +153,12 @@ class User(ResponseModel):
     is_active: ActiveField
     created_at: datetime = Field(description="When the user was created, in UTC.")
     updated_at: datetime = Field(description="When the profile, the role or the password last changed, in UTC.")
+
+
+class ManagedUser(User):
+    """A user, as administrators see it."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {**_USER, "max_priority": "normal", "weight": 1}})
+
+    max_priority: TaskPriority = Field(description=_MAX_PRIORITY)
+    weight: Weight

@@ -16,13 +16,10 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
-from app.db.after_commit import after_commit
 from app.db.page import Page
 from app.db.postgresql.reads import limit_read
 from app.db.session import transaction
 from app.errors import InvalidTask, InvalidTransition, PreconditionFailed, TaskActive, TaskCancelled, TaskNotFound
-from app.messaging import publisher
-from app.messaging.dispatches import Dispatch
 from app.models.audit import AuditEvent
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.models.task_filter import TaskFilter
@@ -30,7 +27,12 @@ from app.models.user import User
 from app.schemas.task import TaskCreate
 from app.services.audit import recording as audit
 from app.services.execution.results import check_percent, check_size
+from app.services.operations import limits, queues, workers
+from app.services.operations.limits import LimitState
+from app.services.operations.queues import PauseState, QueueState
+from app.services.operations.workers import WorkerInfo
 from app.services.tasks import (
+    limited_tasks,
     task_attempts,
     task_changes,
     task_counts,
@@ -39,8 +41,10 @@ from app.services.tasks import (
     task_pages,
     task_queries,
     task_reports,
+    unique_keys,
 )
 from app.services.tasks.load import load_of
+from app.services.tasks.permissions import check_priorities
 from app.services.tasks.quotas import quotas
 
 
@@ -65,7 +69,8 @@ class TaskService:
     ) -> tuple[Task, str]:
         """Create a task and have it run; `options` as in TaskCreate. Returns the task and its Celery id.
 
-        Raises InvalidTask, UnknownTask, InvalidArguments.
+        With a `unique_key` and `on_conflict`, it may be a task that was there before. Raises InvalidTask, UnknownTask,
+        InvalidArguments, PriorityNotAllowed, UniqueKeyTaken, UnknownLimit, LimitReached.
         """
         wanted = task_creation.parse(
             {
@@ -87,14 +92,19 @@ class TaskService:
     ) -> list[Task]:  # fmt: skip
         """Create all tasks or none, in one statement. Returns them in the given order.
 
-        Raises UnknownTask, InvalidArguments, InvalidTask for an unknown user; with `within_quota`, which the API sets,
-        also QuotaExceeded.
+        Raises UnknownTask, InvalidArguments, PriorityNotAllowed, UniqueKeyTaken, UnknownLimit, LimitReached,
+        InvalidTask for an unknown user; with `within_quota`, which the API sets, also QuotaExceeded.
         """
         user_id = _user_id(user_id)
         rows = task_creation.rows_of(wanted, user_id)
-        reservation = quotas.reserved(db, user_id, load_of(wanted)) if within_quota else nullcontext()
         try:
+            if unique_keys.has_keys(wanted):
+                with transaction(db, commit=commit):
+                    check_priorities(db, wanted, user_id)
+                return unique_keys.create_tasks(db, user_id, wanted, rows, commit=commit, within_quota=within_quota)
+            reservation = quotas.reserved(db, user_id, load_of(wanted)) if within_quota else nullcontext()
             with reservation, transaction(db, commit=commit):
+                check_priorities(db, wanted, user_id)
                 return task_creation.as_tasks(db, task_creation.accept(db, rows))
         except IntegrityError as error:
             if not commit:
@@ -146,11 +156,15 @@ class TaskService:
             limit_read(db, get_settings().costly_read_seconds)
         return task_pages.shown(db, wanted, limit, before=before, skip=skip)
 
-    def show_counts(self, db: Session, wanted: TaskFilter) -> dict[str, int]:
-        """As `count`. A count that reads many rows has DATABASE_COSTLY_READ_SECONDS."""
-        if task_counts.reads_many(wanted):
+    def show_counts(self, db: Session, wanted: TaskFilter, *, by_reason: bool = False) -> dict[str, Any]:
+        """As `count`; with `by_reason` also for what the pending ones wait.
+
+        A count that reads many rows has DATABASE_COSTLY_READ_SECONDS.
+        """
+        if by_reason or task_counts.reads_many(wanted):
             limit_read(db, get_settings().costly_read_seconds)
-        return task_counts.count(db, wanted)
+        counts = task_counts.count(db, wanted)
+        return {**counts, "waiting_for": task_counts.by_reason(db, wanted)} if by_reason else counts
 
     def count(self, db: Session, wanted: TaskFilter) -> dict[str, int]:
         """Return the exact number of tasks, in total and by status."""
@@ -250,7 +264,8 @@ class TaskService:
             task = self.get_task(db, task.id)
             if state:
                 audit.record_task(db, AuditEvent.TASK_STATE_SET, task, fields=sorted(state), status=task.status.value)
-            self._dispatch(db, task_editing.due_now(task, fields))
+            if task_editing.MOVES_TURN & fields.keys():
+                task_creation.wake_if_due(db, task.id, task.queue)
         return task
 
     def cancel(self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> Task:
@@ -293,19 +308,22 @@ class TaskService:
         """Run a failed or revoked task again under the same id. It counts again in its owner's quotas.
 
         `check` is called with the task before anything is changed; its exceptions are passed on. Raises TaskNotFound,
-        InvalidTransition; with `within_quota` also QuotaExceeded.
+        InvalidTransition, UniqueKeyTaken, UnknownLimit; with `within_quota` also QuotaExceeded.
         """
         task = self.get_task(db, task_id, owner=owner)
+        task_id = task.id
         if check is not None:
             check(task)
         queues_again = within_quota and task.status in {TaskStatus.FAILED, TaskStatus.REVOKED}
         reservation = quotas.reserved(db, task.user_id, load_of([task])) if queues_again else nullcontext()
         with reservation, transaction(db, commit=commit):
-            if not task_changes.restart(db, task.id, get_settings().dispatch_grace_seconds):
+            if task.limit is not None:
+                limited_tasks.keep(db, [task.limit])
+            if not unique_keys.take_again(db, task, lambda: task_changes.restart(db, task_id)):
                 raise task_changes.refused(db, task.id, "retry")
             task = self.get_task(db, task.id)
             audit.record_task(db, AuditEvent.TASK_RETRIED, task, generation=task.generation)
-            self._dispatch(db, [Dispatch.of(task)])
+            task_creation.wake_if_due(db, task.id, task.queue)
         return task
 
     def delete(
@@ -350,9 +368,69 @@ class TaskService:
             if deleted < task_changes.PURGE_BATCH:
                 return total
 
-    def _dispatch(self, db: Session, dispatches: list[Dispatch]) -> None:
-        if dispatches:
-            after_commit(db, lambda: publisher.publish(dispatches))
+    # Queues
+
+    def list_queues(self, db: Session, *, to_admin: bool = True) -> list[QueueState]:
+        """Return every queue, with what waits and runs in it. Has DATABASE_COSTLY_READ_SECONDS."""
+        limit_read(db, get_settings().costly_read_seconds)
+        return queues.read_all(db, to_admin=to_admin)
+
+    def pause_queue(self, db: Session, name: str, reason: str | None = None, *, commit: bool = True) -> PauseState:
+        """Let no task of this queue begin, from the commit on, until `resume_queue`. What runs goes on.
+
+        Paused again, a queue takes the new reason. All claims of all queues wait from this call to the commit. Raises
+        QueueNotFound.
+        """
+        with transaction(db, commit=commit):
+            return queues.pause(db, name, reason)
+
+    def resume_queue(self, db: Session, name: str, *, commit: bool = True) -> PauseState:
+        """Let the tasks of this queue begin again: several slots are woken for them.
+
+        Raises QueueNotFound.
+        """
+        with transaction(db, commit=commit):
+            return queues.resume(db, name)
+
+    # Limits
+
+    def list_limits(self, db: Session) -> list[LimitState]:
+        """Return all limits, by name."""
+        return limits.read_all(db)
+
+    def get_limit(self, db: Session, name: str) -> LimitState:
+        """Return one of them. Raises LimitNotFound."""
+        return limits.read(db, name)
+
+    def put_limit(self, db: Session, name: str, *, commit: bool = True, **bounds: Any) -> LimitState:
+        """Make a limit, or replace its bounds: the fields of LimitWrite. What runs goes on. Raises InvalidLimit."""
+        wanted = limits.parse(name, bounds)
+        with transaction(db, commit=commit):
+            return limits.put(db, name, wanted)
+
+    def delete_limit(self, db: Session, name: str, *, commit: bool = True) -> None:
+        """Delete a limit. Raises LimitNotFound, LimitUsed if a pending or running task names it."""
+        with transaction(db, commit=commit):
+            limits.remove(db, name)
+
+    # Workers
+
+    def list_workers(self, db: Session) -> list[WorkerInfo]:
+        """Return the workers that have not stopped, by name, with the tasks that they run."""
+        return workers.read_all(db)
+
+    def get_worker(self, db: Session, name: str) -> WorkerInfo:
+        """Return one of them. Raises WorkerNotFound."""
+        return workers.read(db, name)
+
+    def drain_worker(self, db: Session, name: str, *, commit: bool = True) -> WorkerInfo:
+        """Let this worker begin nothing, from the commit on, and leave once what it runs has ended.
+
+        What outlasts SHUTDOWN_GRACE_SECONDS is handed back. All claims wait from this call to the commit. Raises
+        WorkerNotFound.
+        """
+        with transaction(db, commit=commit):
+            return workers.drain(db, name)
 
 
 def _status(status: TaskStatus | str) -> TaskStatus:

@@ -27,6 +27,7 @@ from app.errors import (
     WrongPassword,
 )
 from app.models.audit import AuditEvent
+from app.models.task import TaskPriority
 from app.models.user import Role, User
 from app.schemas.user import FirstAdmin
 from app.services.accounts import api_key_queries, login_throttle
@@ -74,6 +75,8 @@ class UserService:
         *,
         role: Role = Role.USER,
         is_active: bool = True,
+        max_priority: TaskPriority = TaskPriority.CRITICAL,
+        weight: int = 1,
         commit: bool = True,
     ) -> User:
         """Create a user. Raises UserExists, WeakPassword.
@@ -83,14 +86,19 @@ class UserService:
         check_strength(password, username, email, field="password")
         password_hash = hash_password(password)  # before the transaction: slow, and needs no connection
         with transaction(db, commit=commit):
-            user = self._insert(db, username, email, password_hash, role=role.value, is_active=is_active)
+            rights: dict[str, Any] = {
+                "role": role.value,
+                "is_active": is_active,
+                "max_priority": max_priority.value,
+                "weight": weight,
+            }
+            user = self._insert(db, username, email, password_hash, **rights)
             audit.record(
                 db,
                 AuditEvent.USER_CREATED,
                 Subject.user(user.id),
                 username=user.username,
-                role=user.role,
-                is_active=user.is_active,
+                **rights,
             )
         return user
 
@@ -111,7 +119,9 @@ class UserService:
         return page_of(found, limit, lambda user: user.id)
 
     def update_user(self, db: Session, user_id: UUID, changes: dict[str, Any], *, commit: bool = True) -> User:
-        """Change `username`, `email`, `role`, `is_active`. Raises UserNotFound, UserExists, LastAdmin.
+        """Change `username`, `email`, `role`, `is_active`, `max_priority`, `weight`.
+
+        Raises UserNotFound, UserExists, LastAdmin.
 
         A new role or a deactivation ends all logins of the user.
         """
@@ -265,6 +275,12 @@ def _record_changes(db: Session, user_id: UUID, changes: dict[str, tuple[Any, An
     if "role" in changed:
         before, after = changed.pop("role")
         audit.record(db, AuditEvent.USER_ROLE_CHANGED, subject, before=str(before), after=str(after))
+    if "max_priority" in changed:
+        before, after = changed.pop("max_priority")
+        audit.record(db, AuditEvent.USER_MAX_PRIORITY_CHANGED, subject, before=str(before), after=str(after))
+    if "weight" in changed:
+        before, after = changed.pop("weight")
+        audit.record(db, AuditEvent.USER_WEIGHT_CHANGED, subject, before=before, after=after)
     if "is_active" in changed:
         _, active = changed.pop("is_active")
         audit.record(db, AuditEvent.USER_ACTIVATED if active else AuditEvent.USER_DEACTIVATED, subject)

@@ -2,7 +2,6 @@
 
 import logging
 from typing import Annotated, Any
-from uuid import UUID
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -15,6 +14,7 @@ from app.messaging.routing import HIGH_QUEUE
 from app.outbound import Failed, Refused
 from app.outbound.fields import PublicURL
 from app.services.accounts import webhook_secrets
+from app.services.execution.attempts import current_attempt
 from app.services.execution.daily_limits import OUTBOUND_REQUESTS, DailyLimit
 from app.tasks import smtp
 from app.tasks.base import SQLAlchemyTask
@@ -133,15 +133,20 @@ def send_webhook(
     """
     webhook = make_webhook(event, payload, task_id)
     try:
-        result = webhook.deliver(url, _webhook_keys(task_id))
+        result = webhook.deliver(url, _webhook_keys())
     except AnsweredLater as error:
         retry_after_delay(self, error)
     logger.info("webhook %s delivered", webhook.id)
     return result
 
 
-def _webhook_keys(task_id: str | None) -> list[bytes]:
-    if task_id is None:
+def _webhook_keys() -> list[bytes]:
+    """Those of the user whose claimed task runs here; the service's own for a message of no record.
+
+    Never by an argument: whoever may write to the broker chooses the arguments of plain messages.
+    """
+    attempt = current_attempt.get()
+    if attempt is None:
         return webhook_secrets.service_keys()
     with SessionLocal() as db:
-        return webhook_secrets.keys_for_task(db, UUID(task_id))
+        return webhook_secrets.keys_for_task(db, attempt.task_id)

@@ -7,18 +7,25 @@ from typing import Any
 from billiard.util import get_pdeathsig
 from celery import bootsteps, signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.utils.time import rate
 from kombu.utils.imports import symbol_by_name
 
 from app.catalogue import catalogue
-from app.core.config import get_settings
-from app.db.postgresql import attempts
+from app.core.config import ConfigurationError, get_settings
+from app.db.postgresql import attempts, claims
 from app.db.session import end_idle_transactions
+from app.messaging import wakeups
 from app.messaging.task_base import SQLAlchemyTask
+from app.services.execution.queue_shares import check_queue_shares
 from app.worker.child.process import ChildProcess, child_process, start_child
+from app.worker.child.taker import Taker, trace_with
+from app.worker.child.tasks_left import count_tasks
 from app.worker.parent.process import ParentProcess, parent_process
 from app.worker.parent.quiet import filter_logs
+from app.worker.shared.rate_limits import RateLimits
 
 MAINTAIN_SECONDS = 0.5
+NO_LIMIT = 1e9  # seconds: None would have the pool apply its own
 # Python 3.12 starts with a few hundred frozen objects, other versions with none.
 _FROZEN_AT_START = gc.get_freeze_count()
 
@@ -31,9 +38,17 @@ class ServiceStep(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         settings = get_settings()
+        try:
+            check_queue_shares(settings.queue_shares)
+        except ConfigurationError as error:
+            raise SystemExit(str(error)) from None
+        self._worker = worker
         self.process = ParentProcess(settings)
         parent_process.replace(self.process)
-        child_process.replace(ChildProcess(self.process.id, settings))  # for pools that do not fork
+        self._rate_limits = RateLimits(_periods(worker))
+        child_process.replace(  # for pools that do not fork
+            ChildProcess(self.process.id, settings, of_worker=self.process.table, rate_limits=self._rate_limits)
+        )
         if getattr(worker, "quiet", False):  # only the command has the option
             filter_logs(self.process.table)
         signals.worker_before_create_process.connect(self._before_fork, weak=False)
@@ -42,14 +57,28 @@ class ServiceStep(bootsteps.StartStopStep):
         signals.worker_shutdown.connect(self._on_shutdown, weak=False)
 
     def start(self, worker: Any) -> None:
+        if worker.time_limit or worker.soft_time_limit:
+            # Those of each row, which the parent sees to. The pool's own would end a wake-up after several rows.
+            worker.app.tasks[wakeups.NAME].time_limit = worker.app.tasks[wakeups.NAME].soft_time_limit = NO_LIMIT
         if isinstance(worker.pool, PreforkPool):  # in other pools bodies run in this very process
             end_idle_transactions()
+        else:
+            self._take_records()
         self.process.start(worker)
 
     def close(self, _worker: Any) -> None:
         """Also where Celery sends no signal of the shutdown: after SIGHUP and `control.shutdown()`."""
         if not self.process.agent.is_leaving:
             self.process.shut_down()
+
+    def terminate(self, worker: Any) -> None:
+        """A cold shutdown, of whose end Celery sends no signal. The bodies end first, then their tasks are given back.
+
+        In other pools than that of processes, bodies may run on until the process ends: another worker waits the lease.
+        """
+        if isinstance(worker.pool, PreforkPool):
+            worker.pool.terminate()
+            self.process.stop()
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
         """Look after the pool more often than Celery's five seconds: a dead child is a lost attempt."""
@@ -62,7 +91,17 @@ class ServiceStep(bootsteps.StartStopStep):
         prepare_fork()
 
     def _in_child(self, **_: Any) -> None:
-        start_child(self.process.id, self.process.table, self.process.hand_over)
+        process = self.process
+        start_child(process.id, process.table, process.hand_over, count_tasks(), self._rate_limits)
+        self._take_records()
+
+    def _take_records(self) -> None:
+        """Have wake-ups run the loop that takes rows, in the place of Celery's tracer. Celery has built that one."""
+        app, worker = self._worker.app, self._worker
+        limit = worker.time_limit or child_process().settings.task_time_limit_seconds
+        queues = tuple(app.amqp.queues.consume_from)
+        taker = Taker(app, worker.hostname, child_process(), queues, limit, worker.soft_time_limit)
+        app.tasks[wakeups.NAME].__trace__ = trace_with(taker)
 
     def _on_shutting_down(self, how: str, **_: Any) -> None:
         """SIGTERM shuts down warm, SIGQUIT cold."""
@@ -71,6 +110,14 @@ class ServiceStep(bootsteps.StartStopStep):
     def _on_shutdown(self, **_: Any) -> None:
         # Not in the step's `stop`: that comes before the pool has drained.
         self.process.stop()
+
+
+def _periods(worker: Any) -> dict[str, float]:
+    """The seconds between two starts of each task with a `rate_limit`."""
+    if worker.disable_rate_limits:
+        return {}
+    rates = {name: rate(task.rate_limit) for name, task in worker.app.tasks.items()}
+    return {name: 1 / per_second for name, per_second in rates.items() if per_second}
 
 
 def prepare_fork() -> None:
@@ -84,5 +131,6 @@ def prepare_fork() -> None:
         symbol_by_name(SQLAlchemyTask.RecordRunner)
         catalogue()  # the model of each signature
         attempts.build_statements()
+        claims.build_statements()
         gc.collect()
         gc.freeze()

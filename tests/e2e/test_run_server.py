@@ -30,7 +30,7 @@ SUPERUSER = "superuser privileges"
 
 
 class Server:
-    """A `run_server.py` that is up, with one pool process."""
+    """A `run_server.py` that is up, with one pool process beside that of the express slot."""
 
     def __init__(self, process: ManagedProcess, data: Path, http: httpx.Client) -> None:
         self.process, self.data, self.http = process, data, http
@@ -65,7 +65,7 @@ class Server:
         return task if (task["status"], task["attempt"]) == (status, attempt) else {}
 
     def kill_pool_process(self) -> int:
-        """SIGKILL to the one there is; its process id."""
+        """SIGKILL to the one of `worker1`; its process id."""
         worker = int((self.data / "run" / "worker1.pid").read_text(encoding="ascii").split()[0])
         [child] = wait_for(lambda: [pid for pid in group_members(worker) if pid != worker], SECONDS, "a pool process")
         os.kill(child, signal.SIGKILL)
@@ -107,8 +107,8 @@ def quiet(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Itera
 class TestWithoutOptions:
     def test_the_start_shows_no_banner_and_no_warning(self, quiet: Server) -> None:
         start = quiet.output().partition(STARTED)[0]
-        assert "worker1@" in start
-        assert "beat: Starting..." in start
+        for expected in ("worker1@", "express@", "beat: Starting..."):
+            assert expected in start
         for unwanted in (*BANNER, SUPERUSER, "Warning", "Traceback"):
             assert unwanted not in start
 

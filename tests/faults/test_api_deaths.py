@@ -7,12 +7,13 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+import redis
 
 from tests.support.faults.api_forks import ForkedApi, Forks
 from tests.support.faults.failpoints import failpoints
 from tests.support.faults.proxy import READY, TcpProxy
 from tests.support.faults.scene import Scene
-from tests.support.running import TASKS
+from tests.support.running import TASKS, messages
 from tests.support.services import Services
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
@@ -20,7 +21,7 @@ from tests.support.waiting import wait_for
 INSERT = b"INSERT INTO tasks"
 IN_TRANSACTION = b"Z\0\0\0\5T"  # PostgreSQL's ReadyForQuery, inside a transaction
 STARTS_WITHIN = 10.0
-# After the answer is out nothing but the publishing is left to break: every fourth call of it will do.
+# After the answer is out nothing but the wake-up is left to break: every fourth call of it will do.
 STRIDE = {False: 1, True: 4}
 
 
@@ -59,13 +60,14 @@ class TestAnyMoment:
             wait_for(lambda: api.has_died, 20, "the API to have died")
             return None
         assert answer.status_code == 201, answer.text
-        sent = "SELECT 1 FROM tasks WHERE id = :id AND dispatched_at IS NOT NULL"
-        wait_for(lambda: api.has_died or running.stack.sql(sent, id=answer.json()["id"]), 20, "its message to be out")
+        with redis.Redis.from_url(running.stack.broker_url) as broker:
+            wait_for(lambda: api.has_died or messages(broker, "default"), 20, "its wake-up to be out")
+            broker.flushdb()  # the next one is to be seen
         return str(answer.json()["id"])
 
 
 class TestBetweenCommitAndPublish:
-    """Row 2: the row is there, its message never was."""
+    """Row 2: the row is there, and no wake-up was sent."""
 
     def test_a_task_whose_api_died_unanswered_starts(self, class_scene: Scene) -> None:
         once = class_scene.stack.directory / "died"
@@ -77,9 +79,9 @@ class TestBetweenCommitAndPublish:
             assert once.exists()
             self._starts_in_time(class_scene)
 
-    def test_an_accepted_task_whose_api_died_before_the_message_starts(self, class_scene: Scene) -> None:
+    def test_an_accepted_task_whose_api_died_before_the_wake_up_starts(self, class_scene: Scene) -> None:
         held = class_scene.stack.directory / "held"
-        point = {"do": f"wait:{held}-never", "at": "app.messaging.publisher:send", "once_file": str(held)}
+        point = {"do": f"wait:{held}-never", "at": "app.messaging.publisher:wake", "once_file": str(held)}
         with self._serving(class_scene, point) as api:
             class_scene.work()
             wait_for(held.exists, 20, "the publisher to be about to send")
@@ -97,7 +99,7 @@ class TestBetweenCommitAndPublish:
             worker.stop()
 
     def _starts_in_time(self, running: Scene) -> None:
-        """The newest row, which no message was ever sent for."""
+        """The newest row, for which no API process has woken anybody."""
         newest = "SELECT id, extract(epoch FROM created_at) FROM tasks ORDER BY id DESC LIMIT 1"
         ((task_id, created_at),) = running.stack.sql(newest)
         assert running.started(str(task_id)).time - float(created_at) <= STARTS_WITHIN

@@ -14,12 +14,13 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
+from app.db.postgresql.claims import Names
 from app.db.session import SessionLocal, autocommit_engine
 from app.errors import InvalidTransition
 from app.models.task import Task
 from app.schemas.task import TaskCreate
 from app.services.execution import attempts
-from app.services.execution.attempts import Ticket
+from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from tests.support.faults.invariants import Witness
 from tests.support.faults.scene import Scene
@@ -71,9 +72,11 @@ class Race:
 
     def _work(self, db: Connection, task: Task, how: int) -> str:
         """Claim and run it; then fail, or look for a cancellation before the end, or do not."""
-        claim = attempts.claim(db, Ticket(task.id, 1, task.celery_task_name), new_id(), WORKER)
-        if claim is None:
+        line = Claims([(queue_of(task), task.priority.value)])
+        claims = line.next(db, Names([task.celery_task_name], []), new_id(), WORKER)
+        if not claims:
             return "nothing to claim"
+        (claim,) = claims
         fence = (db, task.id, claim.attempt)
         self._note(task, claim.attempt, "start")
         if how == 0:
@@ -90,15 +93,21 @@ class Race:
         append_line(self._ledger, json.dumps(line))
 
 
+def queue_of(task: Task) -> str:
+    """A queue of its own: a claim takes the first task of a line."""
+    return f"race-{task.id}"
+
+
 class TestAThousandRaces:
     def test_leave_one_legal_history_each(self, stack: Stack, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        # The worker below needs no messages.
-        monkeypatch.setattr("app.messaging.publisher.publish", lambda dispatches: None)
+        # The worker below needs no wake-ups.
+        monkeypatch.setattr("app.messaging.publisher.publish", lambda queues: None)
         witness = Witness(stack).install()
         wanted = TaskCreate(name="race", task_type="race", celery_task_name=LONG_RUNNING, args=[1])
         with settings(stack.settings):
             with SessionLocal() as db:
                 tasks = task_service.create_tasks(db, [wanted] * RACES, new_user(db))
+            stack.sql("UPDATE tasks SET queue = 'race-' || id")
             seen = Counter(Race(tasks, ledger).run())
         witness.check([task.id for task in tasks], ledger)
         # Where a worker found nothing, the client was first and was told so; a cancel that had no effect was refused.

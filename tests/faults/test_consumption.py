@@ -37,7 +37,7 @@ def test_an_idle_or_busy_worker_is_left_alone(scene: Callable[..., Scene], tmp_p
     held = quiet.create("ledger.gate", gate=str(gate))
     quiet.started(held)
     waiting = quiet.work()  # behind the one that is held, for longer than a stall takes to be noticed
-    aged = "UPDATE tasks SET dispatched_at = dispatched_at - interval '1 minute' WHERE status = 'pending'"
+    aged = "UPDATE tasks SET due_at = due_at - interval '1 minute' WHERE status = 'pending'"
     quiet.stack.sql(aged)
     beats = "SELECT heartbeat_at > started_at + interval '20 seconds' FROM worker_processes"
     wait_for(lambda: quiet.stack.sql(beats)[0][0], 40, "many looks at what arrives")

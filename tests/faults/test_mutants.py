@@ -12,18 +12,20 @@ import httpx
 import pytest
 import redis
 
+from app.messaging.wakeups import MOST_OUT
 from tests.support.faults import followed
+from tests.support.faults.batches import attempts_begun, batch_of_ten, begun_by_a_frozen_process, counts
 from tests.support.faults.failpoints import failpoints
 from tests.support.faults.mutants import mutant
 from tests.support.faults.proxy import TcpProxy
 from tests.support.faults.scene import Scene
-from tests.support.running import lists, messages
+from tests.support.running import TASKS, messages
 from tests.support.services import Services
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
 # Shorter than elsewhere: what does not happen has to be waited for.
-QUICK = {"DISPATCH_GRACE_SECONDS": "1", "WORKER_LEASE_SECONDS": "3", "WORKER_HEARTBEAT_SECONDS": "0.5"}
+QUICK = {"WORKER_LEASE_SECONDS": "3", "WORKER_HEARTBEAT_SECONDS": "0.5"}
 NEVER = 8.0
 
 
@@ -43,10 +45,10 @@ def freeze(*pids: int) -> None:
         os.kill(pid, signal.SIGSTOP)
 
 
-class TestNoRedispatch:
-    def test_leaves_a_task_whose_message_was_never_sent(self, scene: Callable[..., Scene]) -> None:
+class TestNoWakeUps:
+    def test_leaves_a_task_for_which_none_was_sent(self, scene: Callable[..., Scene]) -> None:
         running = scene(**QUICK)
-        worker = running.stack.worker(concurrency=1, env=mutant("no_redispatch"))
+        worker = running.stack.worker(concurrency=1, env=mutant("no_wake_ups"))
         running.stack.server(env=failpoints({"at": "app.messaging.publisher:publish", "do": "kill"}))
         with pytest.raises(httpx.TransportError):
             running.work()
@@ -56,6 +58,62 @@ class TestNoRedispatch:
         worker.stop()
         running.stack.worker(concurrency=1)
         running.check()
+
+    @pytest.mark.full
+    def test_leaves_what_a_flush_has_lost(self, scene: Callable[..., Scene]) -> None:
+        running = scene(**QUICK)
+        for _ in range(20):
+            running.work()
+        with redis.Redis.from_url(running.stack.broker_url) as broker:
+            wait_for(lambda: messages(broker, "default") >= MOST_OUT, 20, "the wake-ups to be out")
+            broker.flushdb()
+        worker = running.stack.worker(concurrency=1, env=mutant("no_wake_ups"))
+        assert never_ends(running) == {"ends"}
+        worker.stop()
+        running.stack.worker(concurrency=1)
+        running.check()
+
+
+@pytest.mark.full
+class TestNoTurns:
+    @pytest.mark.parametrize(
+        ("lacking", "place"),
+        [pytest.param(["no_turns"], 30, id="mutant"), pytest.param([], 1, id="the service as it is")],
+    )
+    def test_has_a_user_wait_for_all_that_another_has_queued(
+        self, scene: Callable[..., Scene], lacking: list[str], place: int
+    ) -> None:
+        running = scene(**QUICK)
+        for _ in range(30):
+            running.work(seconds=0.02)
+        _, token = running.stack.make_user()
+        with running.stack.api(token=token) as other:
+            answer = other.post(TASKS, json=running.body("ledger.work", seconds=0.02))
+            assert answer.status_code == 201, answer.text
+        running.accepted.append(answer.json()["id"])
+        running.stack.worker(concurrency=1, env=mutant(*lacking))
+        running.check()
+        assert [line.task_id for line in running.lines(event="start")].index(running.accepted[-1]) == place
+
+
+class TestNoPause:
+    def test_lets_a_task_of_a_paused_queue_start(self, scene: Callable[..., Scene]) -> None:
+        """Neither at the claim, which looks first, nor at the row, whose trigger has the last word."""
+        running = scene(**QUICK)
+        worker = running.stack.worker(concurrency=1)
+        running.stack.server()
+        with running.stack.api(role="admin") as admin:
+            assert admin.post("/api/v1/queues/default/pause", json={"reason": "a test"}).status_code == 200
+        waits = running.work()
+        other = running.work(fields={"priority": "low"})
+        assert running.ended(other)["status"] == "succeeded"
+        assert running.lines(waits) == []
+        worker.stop()
+        running.stack.sql("ALTER TABLE tasks DISABLE TRIGGER tasks_held")
+        running.stack.worker(concurrency=1, env=mutant("no_pause"))
+        other = running.work()  # whose wake-up the broker has: maintenance wakes nobody for a paused queue
+        running.started(waits)
+        running.started(other)
 
 
 class TestNoFence:
@@ -85,42 +143,7 @@ class TestNoFence:
         wait_for(lambda: running.status(task_id) == "succeeded" or "no longer held it" in frozen.output(), 20, "it")
         gate.with_name(f"{gate.name}-2").touch()
         wait_for(lambda: not running.unended(), 20, "the task to end")
-        wait_for(lambda: len(running.lines(task_id, "end")) == 2, 20, "the second attempt's body to end")
         assert broken(running) == rules
-
-
-@pytest.mark.full
-class TestNoEpoch:
-    def test_leaves_what_a_flush_has_lost(self, scene: Callable[..., Scene]) -> None:
-        running = scene(**QUICK)
-        maintenance = running.stack.worker(concurrency=1, queues="low_priority", env=mutant("no_epoch", "no_overtaken"))
-        queue_up(running, 20)
-        with redis.Redis.from_url(running.stack.broker_url) as broker:
-            broker.flushdb()
-            running.work()
-            with pytest.raises(AssertionError, match="messages to be out again"):
-                wait_for(lambda: messages(broker, "default") == 21, NEVER, "all messages to be out again")
-            maintenance.stop()
-            running.stack.worker(concurrency=1, queues="low_priority", env=mutant("no_overtaken"))
-            wait_for(lambda: messages(broker, "default") >= 21, 20, "all messages to be out again")
-        running.stack.worker(concurrency=1)
-        running.check()
-
-
-@pytest.mark.full
-class TestNoOvertaken:
-    def test_leaves_a_task_whose_message_was_lost(self, scene: Callable[..., Scene]) -> None:
-        running = scene(**QUICK)
-        maintenance = running.stack.worker(concurrency=1, queues="low_priority", env=mutant("no_overtaken"))
-        queue_up(running, 1)
-        with redis.Redis.from_url(running.stack.broker_url) as broker:
-            broker.delete(*lists(broker, "default"))
-        worker = running.stack.worker(concurrency=1, env=mutant("no_overtaken"))
-        assert never_ends(running, 15) == {"ends"}
-        for part in (maintenance, worker):
-            part.stop()
-        running.stack.worker(concurrency=1)
-        running.check()
 
 
 @pytest.mark.full
@@ -169,8 +192,31 @@ def is_alive(child: int, of: Part) -> bool:
     return child in of.children()
 
 
-def queue_up(running: Scene, number: int) -> None:
-    for _ in range(number):
-        running.work()
-    sent = "SELECT count(*) FROM tasks WHERE dispatched_at IS NOT NULL"
-    wait_for(lambda: running.stack.sql(sent)[0][0] == number, 20, "all messages to be out")
+@pytest.mark.full
+class TestNoBeginRule:
+    def test_lets_a_process_that_was_frozen_begin_what_has_run_elsewhere(
+        self, scene: Callable[..., Scene], gate: Path
+    ) -> None:
+        running = scene(**QUICK)
+        running.stack.worker(concurrency=2, env=mutant("no_begin_rule"))
+        assert [2, 1] in begun_by_a_frozen_process(running, gate)
+
+
+@pytest.mark.full
+class TestEndsInTheChild:
+    def test_runs_again_what_had_ended_before_its_process_died(self, scene: Callable[..., Scene]) -> None:
+        running = scene(**QUICK)
+        running.stack.worker(concurrency=1, env=mutant("ends_in_the_child"))
+        ids = batch_of_ten(running, {3: {"die": 1}})
+        wait_for(lambda: not running.unended(), 40, "all to end")
+        assert [attempts_begun(running, task_id) for task_id in ids[:3]] == [[1, 2]] * 3
+
+
+@pytest.mark.full
+class TestNoLastRow:
+    def test_blames_the_neighbours_of_a_task_that_kills_its_process(self, scene: Callable[..., Scene]) -> None:
+        running = scene(**QUICK)
+        running.stack.worker(concurrency=1, env=mutant("no_last_row"))
+        ids = batch_of_ten(running, {3: {"die": 1}})
+        wait_for(lambda: not running.unended(), 40, "all to end")
+        assert [counts(running, task_id)[2] for task_id in ids] == [0, 0, 0, *[1] * 7]

@@ -5,7 +5,7 @@ The seed is printed; SOAK_SEED=… replays its faults in their order, SOAK_SECON
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,35 +14,35 @@ import pytest
 from tests.support.faults.broker_server import BrokerServer
 from tests.support.faults.proxy import TcpProxy
 from tests.support.faults.scene import Scene
-from tests.support.faults.soak import SETTINGS, Soak
+from tests.support.faults.soak import FREEZING, SETTINGS, Soak
 from tests.support.services import Services
 
-Soaks = Callable[[int], Soak]
+Soaks = Callable[..., Soak]
 
 
 @pytest.fixture
 def soak(scene: Callable[..., Scene], own_services: Services, tmp_path: Path) -> Iterator[Soaks]:
-    """`soak(seed)`: servers of its own, behind proxies that API, workers and beat go through and the witness does not."""
+    """`soak(seed, without=…)`: servers of its own, behind proxies that API, workers and beat go through and the witness does not."""
     with ExitStack() as opened:
 
-        def build(seed: int) -> Soak:
+        def build(seed: int, without: Collection[str]) -> Soak:
             broker = opened.enter_context(BrokerServer(tmp_path / "broker"))
             to_broker = opened.enter_context(TcpProxy("127.0.0.1", broker.port))
             to_database = opened.enter_context(TcpProxy("127.0.0.1", own_services.postgres.port))
             built = scene(on=own_services, **SETTINGS)
             built.stack.settings["DATABASE_URL"] = to_database.through(built.stack.database_url)
             built.stack.settings["CELERY_BROKER_URL"] = to_broker.through(broker.url)
-            return Soak(built, own_services, broker, to_database, to_broker, seed)
+            return Soak(built, own_services, broker, to_database, to_broker, seed, without)
 
         yield build
 
 
-def run(soak: Soaks, seconds: float, capsys: pytest.CaptureFixture[str]) -> None:
+def run(soak: Soaks, seconds: float, capsys: pytest.CaptureFixture[str], without: Collection[str] = ()) -> None:
     seed = int(os.environ.get("SOAK_SEED") or secrets.randbelow(1_000_000))
     seconds = float(os.environ.get("SOAK_SECONDS") or seconds)
     with capsys.disabled():
         print(f"\nsoak: SOAK_SEED={seed}, {seconds:.0f} s", flush=True)  # noqa: T201 (what replays it)
-    told = soak(seed).run(seconds)
+    told = soak(seed, without).run(seconds)
     with capsys.disabled():
         print(f"soak: {told}", flush=True)  # noqa: T201
 
@@ -56,3 +56,9 @@ def test_half_a_minute_of_random_faults(soak: Soaks, capsys: pytest.CaptureFixtu
 @pytest.mark.timeout(4 * 3600)
 def test_half_an_hour_of_random_faults(soak: Soaks, capsys: pytest.CaptureFixture[str]) -> None:
     run(soak, 1800, capsys)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(4 * 3600)
+def test_an_hour_of_kills_with_never_one_body_too_many(soak: Soaks, capsys: pytest.CaptureFixture[str]) -> None:
+    run(soak, 3600, capsys, FREEZING)

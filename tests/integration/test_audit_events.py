@@ -134,17 +134,26 @@ class TestUsers:
             {"is_active": False},
             {"is_active": True, "role": "admin"},  # the role is no change
             {"username": "carola"},  # nor is this
+            {"max_priority": "high"},
+            {"max_priority": "high"},
+            {"weight": 7},
+            {"weight": 7},
             {},
         ):
             assert call(client, "PATCH", path, admin.token, json=changes).status_code == 200
         assert call(client, "DELETE", path, admin.token).status_code == 204
         records = recorded(object_id=carol["id"])
         assert [(record.event, record.detail) for record in records] == [
-            ("user.created", {"username": "carol", "role": "user", "is_active": True}),
+            (
+                "user.created",
+                {"username": "carol", "role": "user", "is_active": True, "max_priority": "critical", "weight": 1},
+            ),
             ("user.role_changed", {"before": "user", "after": "admin"}),
             ("user.profile_changed", {"fields": ["username"]}),
             ("user.deactivated", {}),
             ("user.activated", {}),
+            ("user.max_priority_changed", {"before": "critical", "after": "high"}),
+            ("user.weight_changed", {"before": 1, "after": 7}),
             ("user.deleted", {"username": "carola", "role": "admin"}),
         ]
         assert {(str(record.actor_id), record.actor_name) for record in records} == {

@@ -10,6 +10,8 @@ import httpx
 import pytest
 import redis
 
+from app.messaging.guard.key_types import put_aside
+from app.messaging.routing import QUEUES
 from tests.support.event_reader import EventReader
 from tests.support.faults.broker_server import BrokerServer
 from tests.support.faults.proxy import TcpProxy
@@ -96,6 +98,11 @@ def test_tasks_run_over_tls_with_the_user_of_the_document(stack: Stack, broker: 
             assert connection.as_uri().startswith("redis")
             assert PASSWORD not in connection.as_uri()
             assert celery_app.control.ping(timeout=SECONDS, limit=1, connection=connection) != []
+    with broker.client() as client:
+        for key in ("default", "default\x06\x166", "_kombu.binding.default", "unacked", "unacked_index"):
+            client.delete(key)
+            client.set(key, "of another type")
+    assert running.run("echo")["status"] == "succeeded"
     _live_events_are_heard(running, broker)
     _queue_stalls_are_noticed(running)
     assert denied(broker) == []
@@ -121,9 +128,7 @@ def _queue_stalls_are_noticed(running: Running) -> None:
     """Maintenance and the stall detector look at queues without a worker."""
     assert running.worker.stop(20) == 0
     waiting = running.create("echo")
-    running.stack.sql(
-        "UPDATE tasks SET dispatched_at = clock_timestamp() - interval '1 minute' WHERE id = :id", id=waiting
-    )
+    running.stack.sql("UPDATE tasks SET due_at = clock_timestamp() - interval '1 minute' WHERE id = :id", id=waiting)
     running.stack.worker(concurrency=1)
     assert running.ended(waiting)["status"] == "succeeded"
 
@@ -145,6 +150,25 @@ def test_the_user_may_do_no_more(broker: BrokerServer, command: tuple[str, ...])
         ),
     ):
         client.execute_command(*command)
+
+
+def test_a_user_of_an_earlier_document_is_told_what_is_missing(
+    broker: BrokerServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The key stays, and the queue waits, as it did then."""
+    _, *words = acl_user()
+    with broker.client() as client:
+        client.execute_command(
+            "ACL", "SETUSER", "earlier", *(word for word in words if word not in ("+type", "+rename"))
+        )
+        client.set("low_priority\x06\x166", "of another type")
+        pool = redis.ConnectionPool(port=broker.port, username="earlier", password=PASSWORD)
+        assert not put_aside(pool, ["low_priority\x06\x166"], QUEUES)
+        pool.disconnect()
+        assert "let the broker's user run TYPE and RENAME" in caplog.text
+        assert client.delete("low_priority\x06\x166") == 1
+        client.execute_command("ACL", "DELUSER", "earlier")
+        client.execute_command("ACL", "LOG", "RESET")
 
 
 class TestRefusals:

@@ -17,7 +17,6 @@ from app.db.postgresql.prepared import prepared_connection
 from app.db.session import SessionLocal
 from app.models.task import Task, TaskStatus
 from app.services.execution import successes
-from app.services.execution.attempts import Ticket
 from app.services.execution.successes import Success
 from app.services.task_service import task_service
 from app.worker.child.process import ChildProcess
@@ -29,7 +28,7 @@ from tests.support.ahead import Ahead
 from tests.support.services import Services
 from tests.support.settings import sql
 from tests.support.statements import Cursor, noted_connections
-from tests.support.tasks import WORKER, claim, new_task, run_of
+from tests.support.tasks import WORKER, claim, new_task, next_run
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("fresh_database")
@@ -253,7 +252,7 @@ class TestHandingOver:
         with SessionLocal() as db:
             task = new_task(db)
         child = ChildProcess(WORKER.id, get_settings())
-        run = run_of(Ticket(task.id, 1, task.celery_task_name), child)
+        run = next_run(child)
         assert run is not None
         signals_to_come = [SoftTimeLimitExceeded()]
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tests.support.documented import ANOTHER_WORKER, DEVELOPMENT, FOLDER, MODULES, PAGES, PRODUCTION, Deployment
+from tests.support.documented import DEVELOPMENT, FOLDER, MODULES, MORE_WORKERS, PAGES, PRODUCTION, Deployment
 from tests.support.pages import ANSWERS, PROGRAMS, Block, Page, like, without
 from tests.support.reader import Reader
 from tests.support.running import SECONDS, TASKS
@@ -184,7 +184,7 @@ class TestDeployment:
     def test_no_block_of_servers_is_overlooked(self) -> None:
         blocks = [block.text for block in PAGES["deployment.md"].blocks if block.language == "bash"]
         servers = [text for text in blocks if without(text, dict.fromkeys(STARTED["deployment.md"], ""))[1]]
-        assert len(servers) == len((PRODUCTION, DEVELOPMENT, ANOTHER_WORKER))
+        assert len(servers) == len((PRODUCTION, DEVELOPMENT, *MORE_WORKERS))
 
     def test_the_first_administrator_is_created(self, deployment: Deployment) -> None:
         assert deployment.prepared.endswith("created\n")

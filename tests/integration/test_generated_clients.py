@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import reduce
 from importlib import import_module
+from operator import or_
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -176,7 +178,9 @@ def parse(models: ModuleType, answer: Answer) -> None:
 
 
 def _type(models: ModuleType, schema: dict[str, Any]) -> Any:
-    """The generated class that a `$ref` names, or a list of such."""
+    """The generated class that a `$ref` names, a list of such, or one of several."""
+    if "anyOf" in schema:
+        return reduce(or_, [_type(models, each) for each in schema["anyOf"]])
     if schema.get("type") == "array":
         return list[_type(models, schema["items"])]
     return getattr(models, schema["$ref"].rpartition("/")[2])

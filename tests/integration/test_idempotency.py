@@ -189,9 +189,13 @@ class TestInFlight:
     """A request whose transaction is open on another connection: undecided."""
 
     @pytest.fixture
-    def undecided(self, tasks: TaskClient) -> Iterator[tuple[Transaction, str]]:
+    def undecided(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Transaction, str]]:
         with engine().connect() as connection, connection.begin() as outer:
-            with SessionLocal(bind=connection, join_transaction_mode="create_savepoint") as db:
+            with (
+                monkeypatch.context() as not_committed,
+                SessionLocal(bind=connection, join_transaction_mode="create_savepoint") as db,
+            ):
+                not_committed.setattr("app.db.postgresql.turns.place", lambda *_: 0)  # which follows a commit
                 wanted = TaskCreate.model_validate(BODY)
                 accepted = idempotency.create_once(db, wanted, UUID(tasks.user["id"]), KEY)
             yield outer, str(accepted.task.id)

@@ -1,8 +1,8 @@
-"""What is due is sent, what the broker lost is sent again, what a dead worker held is rescued. Real Valkey."""
+"""What is due gets its turn, slots are woken for what is ready, what a dead worker held is rescued. Real Valkey."""
 
-import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,42 +13,61 @@ import redis
 from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
+from app import catalogue
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.postgresql import quotas as quota_statements
-from app.db.postgresql import retention
-from app.maintenance import lease, loop, passes
+from app.db.postgresql import retention, turns
+from app.db.postgresql.claims import MOST_ROWS, Names
+from app.db.session import SessionLocal
+from app.maintenance import lease, passes
 from app.maintenance.loop import Maintenance
-from app.messaging import due
 from app.messaging.application import celery_app
-from app.messaging.dispatches import Dispatch
-from app.messaging.sending import BrokerLink
+from app.messaging.wakeups import MOST_OUT
 from app.models import Task, WorkerProcess
-from app.models.task import TaskStatus
+from app.models.task import TaskPriority, TaskStatus
+from app.schemas.task import TaskCreate
+from app.services.execution import claims
 from app.services.execution.attempts import WorkerIdentity
+from app.services.execution.claims import FULL_LOOK_SECONDS, Claims
+from app.services.operations import queues
 from app.services.task_service import task_service
-from app.services.tasks import task_changes, task_counts
+from app.services.tasks import task_changes, task_counts, task_creation
 from tests.support.ahead import Ahead
-from tests.support.tasks import claim, new_task, new_user, task_in
+from tests.support.services import Services
+from tests.support.settings import on_new_database
+from tests.support.tasks import LONG_RUNNING, WORKER, claim, new_task, new_user, task_in
 
-GRACE = 5.0
 LEASE = timedelta(seconds=30)
+# Turns; further than claims look back.
+FAR = 100.0
 FIRST, SECOND = new_id(), new_id()  # processes
-Look = Callable[..., None]
+NAMES = Names([LONG_RUNNING], [LONG_RUNNING])
+TASK = TaskCreate(name="a task", task_type="test", celery_task_name=LONG_RUNNING, args=[1])
+# kombu's lists of a queue: of usual wake-ups, and of the one that goes ahead of a backlog.
+USUAL, AHEAD = "default\x06\x166", "default"
 
 
 @pytest.fixture(autouse=True)
-def unpublished(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The API process died between commit and publish: everything is left to maintenance."""
-    monkeypatch.setattr("app.messaging.publisher.publish", lambda dispatches: None)
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The API process died between commit and wake-up: everything is left to maintenance. The queues it had named."""
+    queues: list[str] = []
+    monkeypatch.setattr("app.messaging.publisher.publish", queues.extend)
+    return queues
+
+
+@contextmanager
+def a_broker() -> Iterator[Any]:
+    url = get_settings().celery_broker_url
+    assert url is not None
+    with redis.Redis.from_url(url.get_secret_value()) as client:
+        yield client
 
 
 @pytest.fixture
 def broker(db: Session) -> Iterator[Any]:
     """A client of the broker that this test's settings name."""
-    url = get_settings().celery_broker_url
-    assert url is not None
-    with redis.Redis.from_url(url.get_secret_value()) as client:
+    with a_broker() as client:
         yield client
 
 
@@ -59,95 +78,98 @@ def maintenance(db: Session) -> Iterator[Maintenance]:
     maintenance.close()
 
 
-def make_due(db: Session, task: Task) -> None:
-    db.execute(update(Task).where(Task.id == task.id).values(dispatch_at=datetime.now(UTC) - timedelta(seconds=1)))
+def make_due(db: Session, *tasks: Task) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    db.execute(update(Task).where(Task.id.in_([task.id for task in tasks])).values(due_at=past, run_at=past))
     db.commit()
 
 
-def due_task(db: Session, **options: Any) -> Task:
-    task = new_task(db, **options)
+def due_later(db: Session, **options: Any) -> Task:
+    """A task that has become due after it was created: it has no turn yet."""
+    task = new_task(db, delay_seconds=3600, **options)
     make_due(db, task)
     return task
 
 
-def sent_long_ago(db: Session, *tasks: Task) -> None:
-    for task in tasks:
-        aged = "UPDATE tasks SET dispatched_at = dispatched_at - interval '1 minute' WHERE id = :id"
-        db.execute(text(aged), {"id": task.id})
-    db.commit()
+def has_turn(db: Session, task: Task) -> bool:
+    return task_service.get_task(db, task.id).turn is not None
 
 
-@pytest.fixture
-def look(maintenance: Maintenance, db: Session, monkeypatch: pytest.MonkeyPatch) -> Look:
-    """`look(times)`: passes that ask what the broker has lost; the first only remembers what is at the front."""
-    clock = Ahead()
-    monkeypatch.setattr(loop, "time", clock)
+def next_ids(db: Session, taker: Claims | None = None, *, number: int = 1) -> list[UUID]:
+    """What a pool process that was woken gets: so many tasks at least, if there are so many."""
+    taker = taker or usual_lines()
+    ids: list[UUID] = []
+    while len(ids) < number:
+        found = taker.next(db, NAMES, new_id(), WORKER)
+        db.commit()
+        if not found:
+            break
+        ids += [claimed.id for claimed in found]
+    return ids
 
-    def run(times: int = 2) -> None:
-        for _ in range(times):
-            clock.passes(loop.LOST_SECONDS)
-            maintenance.run_once(db)
 
-    return run
+def usual_lines() -> Claims:
+    """A pool process that never finds anything in its first line."""
+    return Claims([("high_priority", TaskPriority.CRITICAL.value), ("default", TaskPriority.NORMAL.value)])
+
+
+def many(db: Session, user: UUID, number: int) -> None:
+    """So many ready tasks of the user."""
+    task_service.create_tasks(db, [TASK] * number, user)
 
 
 def messages(broker: Any) -> int:
     return sum(broker.llen(key) for key in broker.keys("*") if broker.type(key) == b"list")
 
 
-class TestDue:
-    def test_a_row_is_taken_once_a_window(self, db: Session) -> None:
-        task = new_task(db)
-        assert due.take_due(db, GRACE) == []
-        make_due(db, task)
-        assert [taken.id for taken in due.take_due(db, GRACE)] == [task.id]
-        assert due.take_due(db, GRACE) == []
-
-    def test_what_was_sent_is_pushed_far_out_and_no_client_sees_it(self, db: Session) -> None:
-        task = new_task(db)
-        version, window = task.version, Dispatch.of(task)
-        due.mark_dispatched(db, [window])
-        marked = task_service.get_task(db, task.id)
-        assert marked.dispatched_at is not None
-        assert marked.dispatch_at > window.dispatch_at
-        assert marked.version == version
-
-    def test_a_mark_for_an_older_window_does_nothing(self, db: Session) -> None:
-        task = new_task(db)
-        window = Dispatch.of(task)
-        later = datetime.now(UTC) + timedelta(hours=3)
-        task_service.update_task(db, task.id, {"run_at": later})
-        due.mark_dispatched(db, [window])
-        moved = task_service.get_task(db, task.id)
-        assert (moved.dispatch_at, moved.dispatched_at) == (later, None)
-
-    def test_a_mark_after_the_claim_does_nothing(self, db: Session) -> None:
-        task = new_task(db)
-        window = Dispatch.of(task)
-        claim(db, task)
-        due.mark_dispatched(db, [window])
-        assert task_service.get_task(db, task.id).dispatch_at is None
-
-
-class TestPass:
-    def test_sends_what_is_due_and_marks_it(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
-        task = due_task(db)
-        assert maintenance.run_once(db)
-        assert messages(broker) == 1
-        assert task_service.get_task(db, task.id).dispatched_at is not None
-
-    def test_sends_no_arguments(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
-        due_task(db, kwargs={"password": "hunter2"})
+class TestPlace:
+    def test_a_task_that_becomes_due_gets_its_turn_and_no_client_sees_it(
+        self, db: Session, maintenance: Maintenance
+    ) -> None:
+        task = due_later(db)
+        version, updated = task_service.get_task(db, task.id).version, task.updated_at
+        assert not has_turn(db, task)
         maintenance.run_once(db)
-        content = b"".join(
-            item for key in broker.keys("*") if broker.type(key) == b"list" for item in broker.lrange(key, 0, -1)
-        )
-        assert b"hunter2" not in content
+        placed = task_service.get_task(db, task.id)
+        assert placed.turn is not None
+        assert (placed.version, placed.updated_at) == (version, updated)
 
-    def test_leaves_the_rest_of_the_time_alone(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
-        new_task(db, delay_seconds=60)
+    def test_every_one_does_within_one_pass_however_many_there_are(self, db: Session, maintenance: Maintenance) -> None:
+        users = [new_user(db) for _ in range(3)]
+        number = 2 * turns.PLACE_BATCH + 7
+        for nth in range(number):
+            new_task(db, users[nth % 3], delay_seconds=3600)
+        db.execute(text("UPDATE tasks SET run_at = now() - interval '1 s', due_at = now() - interval '1 s'"))
+        db.commit()
         maintenance.run_once(db)
+        left, different = db.execute(
+            text("SELECT count(*) FILTER (WHERE turn IS NULL), count(DISTINCT (user_id, turn)) FROM tasks")
+        ).one()
+        assert (left, different) == (0, number)
+
+    def test_so_does_a_task_that_came_back(self, db: Session, maintenance: Maintenance) -> None:
+        lost, retried = new_task(db), new_task(db)
+        for task in (lost, retried):
+            claim(db, task)
+        passes.rescue_lost(db, silent_for=timedelta(0))
+        assert not has_turn(db, lost)
+        maintenance.run_once(db)
+        assert has_turn(db, lost)
+        assert has_turn(db, retried)
+
+    def test_not_before_its_time(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
+        task = new_task(db, delay_seconds=60)
+        maintenance.run_once(db)
+        assert not has_turn(db, task)
         assert messages(broker) == 0
+
+    def test_the_users_turns_go_on_where_they_were(self, db: Session, maintenance: Maintenance) -> None:
+        user = new_user(db)
+        first, second = (new_task(db, user).id for _ in range(2))
+        late = due_later(db, user_id=user).id
+        maintenance.run_once(db)
+        other = new_task(db).id
+        assert next_ids(db, number=4) == [first, other, second, late]
 
     def test_revokes_what_has_expired(self, db: Session, maintenance: Maintenance) -> None:
         task = new_task(db, expires_at="2020-01-01T00:00:00Z")
@@ -166,102 +188,224 @@ class TestPass:
         assert task_service.get_task_count(db, user) == 0
 
 
-class TestResend:
-    def test_a_broker_that_came_back_empty_gets_everything_again(
-        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
+class TestWake:
+    def test_a_queue_with_ready_rows_gets_a_wakeup_in_each_pass(
+        self, db: Session, maintenance: Maintenance, broker: Any
     ) -> None:
         for _ in range(3):
-            due_task(db)
-        maintenance.run_once(db)
-        assert messages(broker) == 3
-        broker.flushdb()
-        look(1)
-        assert messages(broker) == 3
+            new_task(db)
+        for out in range(1, 4):
+            assert maintenance.run_once(db)
+            assert (broker.llen(USUAL), messages(broker)) == (out, out)
 
-    def test_a_message_that_an_empty_queue_has_lost(
-        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
-    ) -> None:
-        task = due_task(db)
-        maintenance.run_once(db)
-        broker.delete("default\x06\x166")
-        assert messages(broker) == 0
-        look()
-        assert messages(broker) == 0  # out for a moment only: a worker may be about to claim it
-        sent_long_ago(db, task)
-        look()
-        assert messages(broker) == 1
-
-    def test_messages_that_later_ones_have_overtaken(
-        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
-    ) -> None:
-        tasks = []
-        for _ in range(6):
-            tasks.append(due_task(db))
+    def test_not_where_enough_are_out(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
+        """Then one goes ahead: the messages may be those of plain tasks."""
+        new_task(db)
+        for _ in range(MOST_OUT + 4):
             maintenance.run_once(db)
-        for _ in range(2):  # popped from the end that workers pop from, and never claimed
-            broker.rpop("default\x06\x166")
-        lost = self._records(broker, tasks)
-        assert lost == {tasks[0].id, tasks[1].id}
-        sent_long_ago(db, *tasks)
-        look(1)
-        assert messages(broker) == 4  # the front may be about to move
-        look(3)
-        assert (messages(broker), self._records(broker, tasks)) == (6, set())
+        assert (broker.llen(USUAL), broker.llen(AHEAD)) == (MOST_OUT, 1)
 
-    def test_a_lost_message_of_one_priority_is_not_made_up_for_by_another(
-        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
-    ) -> None:
-        critical, high = due_task(db, priority="critical"), due_task(db, priority="high")
+    def test_not_where_no_task_could_start(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
+        new_task(db, delay_seconds=3600)
+        for status in (TaskStatus.RUNNING, TaskStatus.SUCCEEDED, TaskStatus.REVOKED):
+            task_in(db, status)
         maintenance.run_once(db)
-        broker.delete("high_priority")
-        sent_long_ago(db, critical, high)
-        look()
-        assert (broker.llen("high_priority"), broker.llen("high_priority\x06\x163")) == (1, 1)
+        assert messages(broker) == 0
+        new_task(db, priority="low")
+        maintenance.run_once(db)
+        assert (broker.llen("low_priority\x06\x166"), messages(broker)) == (1, 1)
+
+    def test_what_has_become_due_is_woken_for_in_the_same_pass(
+        self, db: Session, maintenance: Maintenance, broker: Any
+    ) -> None:
+        due_later(db)
+        maintenance.run_once(db)
+        assert broker.llen(USUAL) == 1
+
+    def test_sends_no_arguments_and_names_no_row(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
+        task = new_task(db, kwargs={"password": "hunter2"})
+        maintenance.run_once(db)
+        content = b"".join(
+            item for key in broker.keys("*") if broker.type(key) == b"list" for item in broker.lrange(key, 0, -1)
+        )
+        assert content
+        for told in ("hunter2", str(task.id), str(task.celery_id)):
+            assert told.encode() not in content
 
     @pytest.mark.parametrize("queue", ["gpu", "default", "high_priority", "low_priority"])
     def test_each_declared_queue_and_each_that_a_task_type_names_is_looked_at(
-        self,
-        db: Session,
-        maintenance: Maintenance,
-        broker: Any,
-        look: Look,
-        monkeypatch: pytest.MonkeyPatch,
-        queue: str,
+        self, db: Session, maintenance: Maintenance, broker: Any, monkeypatch: pytest.MonkeyPatch, queue: str
     ) -> None:
-        kinds = {"mine": SimpleNamespace(queue="gpu"), "other": SimpleNamespace(queue=None)}
-        monkeypatch.setattr(loop, "catalogue", lambda: kinds)
-        maintenance.run_once(db)  # it knows the broker now
+        kinds = {**catalogue.catalogue(), "mine": SimpleNamespace(queue="gpu"), "other": SimpleNamespace(queue=None)}
+        monkeypatch.setattr(catalogue, "catalogue", lambda: kinds)
         task = new_task(db)
         db.execute(update(Task).where(Task.id == task.id).values(queue=queue))
-        due.mark_dispatched(db, [Dispatch.of(task)])  # by another process, and the message was lost
-        sent_long_ago(db, task)
-        look()
+        maintenance.run_once(db)
         assert broker.llen(f"{queue}\x06\x166") == 1
 
-    @staticmethod
-    def _records(broker: Any, tasks: list[Task]) -> set[UUID]:
-        """The tasks that the default queue holds no message for."""
-        found = {UUID(json.loads(item)["headers"]["task_record"]) for item in broker.lrange("default\x06\x166", 0, -1)}
-        return {task.id for task in tasks} - found
 
-    def test_nothing_is_sent_again_while_the_queue_still_holds_messages(
-        self, db: Session, maintenance: Maintenance, broker: Any, look: Look
-    ) -> None:
-        tasks = [due_task(db) for _ in range(3)]
+class TestLostWakeups:
+    """Whatever becomes of the broker, the next pass wakes again."""
+
+    def test_the_broker_was_emptied(self, db: Session, maintenance: Maintenance, broker: Any) -> None:
+        new_task(db)
         maintenance.run_once(db)
-        sent_long_ago(db, *tasks)
-        look(3)
-        assert messages(broker) == 3
+        broker.flushdb()
+        maintenance.run_once(db)
+        assert broker.llen(USUAL) == 1
 
-    def test_without_a_broker_rows_stay_due(
-        self, db: Session, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
+    def test_the_broker_started_again_and_came_back_empty(
+        self, db: Session, maintenance: Maintenance, broker: Any
     ) -> None:
-        due_task(db)
-        monkeypatch.setattr(celery_app.conf, "broker_write_url", "redis://127.0.0.1:1/0")
-        assert maintenance.run_once(db)
-        assert passes.anything_due(db)
-        with pytest.raises(Exception, match="refused"):
-            BrokerLink().producer()
+        """Every connection to it has ended."""
+        new_task(db)
+        maintenance.run_once(db)
+        broker.flushdb()
+        broker.client_kill_filter(_type="normal", skipme=True)
+        maintenance.run_once(db)
+        assert broker.llen(USUAL) == 1
+
+    def test_the_broker_could_not_be_reached(
+        self, db: Session, maintenance: Maintenance, broker: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        late = due_later(db)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(celery_app.conf, "broker_write_url", "redis://127.0.0.1:1/0")
+            assert maintenance.run_once(db)
+        assert "broker not reachable" in caplog.text
+        assert has_turn(db, late)
+        maintenance.run_once(db)
+        assert broker.llen(USUAL) == 1
+
+    def test_a_paused_queue_gets_none_and_runs_what_waited_once_it_is_resumed(
+        self, db: Session, maintenance: Maintenance, broker: Any, woken: list[str]
+    ) -> None:
+        ready, late = new_task(db).id, due_later(db).id
+        queues.pause(db, "default", None)
+        db.commit()
+        woken.clear()
+        maintenance.run_once(db)
+        assert messages(broker) == 0
+        assert next_ids(db) == []
+        queues.resume(db, "default")
+        db.commit()
+        assert set(woken) == {"default"}
+        maintenance.run_once(db)
+        assert broker.llen(USUAL) == 1
+        assert next_ids(db, number=2) == [ready, late]
+
+
+@pytest.fixture
+def committed(services: Services) -> Iterator[tuple[Session, Maintenance]]:
+    """On a database of its own, in which other transactions commit. A statement may wait for seconds, and then fails."""
+    with on_new_database(services, DATABASE_STATEMENT_TIMEOUT_SECONDS="5"), SessionLocal() as db:
+        maintenance = Maintenance(get_settings())
+        yield db, maintenance
+        maintenance.close()
+
+
+class TestLateCommit:
+    """A process freezes between its INSERT and the commit: the turn is of the time of the INSERT."""
+
+    MANY = 30 * MOST_ROWS
+
+    @contextmanager
+    def a_late_one(self, user: UUID) -> Iterator[tuple[Session, UUID]]:
+        """The session of a submit that is not committed yet, and its task."""
+        (row,) = task_creation.rows_of([TASK], user)
+        with SessionLocal() as late:
+            task_creation.accept(late.connection(), [row])  # as a group of submits, which takes turns at once
+            yield late, row.id
+
+    def clock_after(self, db: Session, taker: Claims, number: int) -> float:
+        """The turn that the claims have reached, once they have taken so many tasks."""
+        assert len(next_ids(db, taker, number=number)) >= number
+        clock = "SELECT max(turn) FROM claimed_turns WHERE queue = 'default' AND priority = 'normal'"
+        return float(db.execute(text(clock)).scalar_one())
+
+    def test_one_with_a_turn_that_claims_have_passed_is_next_after_at_most_a_second(
+        self, committed: tuple[Session, Maintenance], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        db, maintenance = committed
+        maintenance.run_once(db)
+        ahead = Ahead()
+        monkeypatch.setattr(claims, "time", ahead)
+        taker = usual_lines()
+        user, busy = new_user(db), new_user(db)
+        with self.a_late_one(user) as (late, task):
+            many(db, busy, self.MANY)
+            clock = self.clock_after(db, taker, self.MANY - 5 * MOST_ROWS)
+            late.commit()
+        turn = task_service.get_task(db, task).turn
+        assert turn is not None
+        assert turn < clock - FAR
+        found = []
+        for _ in range(3):  # however often it looks meanwhile
+            ahead.passes(FULL_LOOK_SECONDS / 2)
+            found += next_ids(db, taker)
+        assert task in found
+
+    def test_beside_a_free_slot_the_next_pass_finds_it(self, committed: tuple[Session, Maintenance]) -> None:
+        db, maintenance = committed
+        maintenance.run_once(db)
+        taker = usual_lines()
+        user, busy = new_user(db), new_user(db)
+        with a_broker() as broker, self.a_late_one(user) as (late, task):
+            many(db, busy, self.MANY)
+            clock = self.clock_after(db, taker, self.MANY)
+            maintenance.run_once(db)
+            assert messages(broker) == 0
+            assert next_ids(db, taker) == []
+            late.commit()
+            maintenance.run_once(db)
+            assert broker.llen(USUAL) == 1
+        turn = task_service.get_task(db, task).turn
+        assert turn is not None
+        assert turn < clock - FAR
+        assert next_ids(db, taker) == [task]
+
+    def test_a_callers_own_transaction_holds_up_nobody_and_its_task_takes_its_turn_after_the_commit(
+        self, committed: tuple[Session, Maintenance]
+    ) -> None:
+        db, maintenance = committed
+        maintenance.run_once(db)
+        taker, user = usual_lines(), new_user(db)
+        mine = due_later(db, user_id=user)
+        with SessionLocal() as caller:
+            (late,) = task_service.create_tasks(caller, [TASK], user, commit=False)
+            many(db, user, 2 * MOST_ROWS)
+            assert len(next_ids(db, taker, number=2 * MOST_ROWS)) == 2 * MOST_ROWS
+            maintenance.run_once(db)
+            caller.commit()
+        assert next_ids(db, taker, number=2) == [mine.id, late.id]
+
+    def test_until_then_the_pass_places_all_tasks_but_those_of_its_user(
+        self, committed: tuple[Session, Maintenance]
+    ) -> None:
+        """The transaction holds the user's place in the line, and may do so until its connection ends."""
+        db, maintenance = committed
+        user, other = new_user(db), new_user(db)
+        new_task(db, user)
+        mine, theirs = due_later(db, user_id=user), due_later(db, user_id=other)
+        with self.a_late_one(user) as (late, _):
+            assert maintenance.run_once(db)
+            assert (has_turn(db, mine), has_turn(db, theirs)) == (False, True)
+            db.commit()
+            late.commit()
+        maintenance.run_once(db)
+        assert has_turn(db, mine)
+
+    def test_also_where_it_is_the_first_of_its_user_in_that_line(self, committed: tuple[Session, Maintenance]) -> None:
+        db, maintenance = committed
+        user, other = new_user(db), new_user(db)
+        mine, theirs = due_later(db, user_id=user), due_later(db, user_id=other)
+        with self.a_late_one(user) as (late, _):
+            assert maintenance.run_once(db)
+            assert (has_turn(db, mine), has_turn(db, theirs)) == (False, True)
+            db.commit()
+            late.commit()
+        maintenance.run_once(db)
+        assert has_turn(db, mine)
 
 
 class TestRescue:

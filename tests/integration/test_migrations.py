@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import IntegrityError
 
 import app.models  # noqa: F401 (fills the metadata)
 from app.db.base import Base
@@ -133,3 +134,46 @@ class TestStoredBytes:
             engine.dispose()
             services.drop_database(database)
             services.postgres.sql("DROP ROLE anybody", database="postgres")
+
+
+class TestUniqueKeys:
+    """The migration that adds them: on rows that are there, and back with rows that have keys."""
+
+    ROWS = """
+        INSERT INTO users (id, username, username_normalized, email, email_normalized, password_hash)
+        VALUES (gen_random_uuid(), 'anna', 'anna', 'anna', 'anna', '!');
+        INSERT INTO tasks (id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue,
+            status, attempt, claim_id, dispatch_at, finished_at)
+        SELECT gen_random_uuid(), gen_random_uuid(), users.id, status, 't', 'c', '[1]', '{}', 'normal', 'default',
+            status, 1, CASE status WHEN 'running' THEN gen_random_uuid() END,
+            CASE status WHEN 'pending' THEN now() END, CASE WHEN status IN ('succeeded', 'failed') THEN now() END
+        FROM users, unnest(ARRAY['pending', 'running', 'succeeded', 'failed']) AS status, generate_series(1, 3);
+    """
+    TAKE = "UPDATE tasks SET unique_key = 'k', active_key = 'k' WHERE id = (SELECT id FROM tasks WHERE name = '{}' {})"
+    END = "UPDATE tasks SET status = 'failed', claim_id = NULL, finished_at = now() {} WHERE active_key = 'k'"
+    ALL = "SELECT id, name, status FROM tasks ORDER BY id"
+
+    def test_come_to_rows_and_go_from_them(self, services: Services, new_database: Callable[..., str]) -> None:
+        database = new_database("template1")
+        alembic(services, database, "upgrade", "0006")
+        services.postgres.sql(self.ROWS, database=database)
+        engine = create_engine(sqlalchemy_url(services.database_url(database)), isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                rows = connection.execute(text(self.ALL)).all()
+                assert len(rows) == 12
+                alembic(services, database, "upgrade", "head")
+                columns = text("SELECT DISTINCT unique_key, on_conflict, active_key FROM tasks")
+                assert connection.execute(columns).all() == [(None, None, None)]
+                connection.execute(text(self.TAKE.format("running", "LIMIT 1")))
+                for refused in (self.TAKE.format("pending", "LIMIT 1"), self.TAKE.format("failed", "LIMIT 1")):
+                    with pytest.raises(IntegrityError, match="active_key"):
+                        connection.execute(text(refused))
+                with pytest.raises(IntegrityError, match="ck_tasks_active_key"):
+                    connection.execute(text(self.END.format("")))
+                connection.execute(text(self.END.format(", active_key = NULL")))
+                connection.execute(text(self.TAKE.format("pending", "LIMIT 1")))
+                alembic(services, database, "downgrade", "0006")
+                assert {row.id for row in connection.execute(text(self.ALL))} == {row.id for row in rows}
+        finally:
+            engine.dispose()

@@ -1,7 +1,7 @@
 """Random sequences of everything that may happen to tasks, on a real PostgreSQL, against the model of them.
 
-Messages are kept and delivered again at will, attempts go on speaking after they were lost, replies get lost, the clock
-moves by hours (by SQL: the rows' times go back), and after each step every row says what the model says.
+Slots are woken at will, attempts go on speaking after they were lost, replies get lost, queues are paused, the clock moves
+by hours (by SQL: the rows' times go back), and after each step every row says what the model says.
 """
 
 from collections.abc import Iterator
@@ -10,22 +10,19 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, note
-from hypothesis import settings as profile
+from hypothesis import note
 from hypothesis import strategies as st
-from hypothesis.stateful import rule, run_state_machine_as_test
+from hypothesis.stateful import rule
 from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.catalogue import catalogue
 from app.db.clock import NOW
-from app.maintenance import lost_messages, passes
+from app.maintenance import passes
 from app.models import WorkerProcess
 from tests.support.both_sides import BothSides
-from tests.support.machine import ONCE_ONLY, Machine, NothingFits
-from tests.support.model import ModelTask
-from tests.support.model_maintenance import LEASE, ModelWorker, forgotten_among, lost_among, overtaken_among
-from tests.support.model_row import GRACE, LOST_AFTER, QUEUES
+from tests.support.machine import ONCE_ONLY, Machine, NothingFits, run_machine
+from tests.support.model_maintenance import LEASE, ModelWorker, forgotten_among, lost_among
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.tasks import LONG_RUNNING
@@ -40,13 +37,11 @@ class Everything(Machine):
     """The rest of it: time, workers, the maintenance passes."""
 
     STEPS = (
-        *("deliver",) * 6, *("take_due",) * 2, "mark_as_sent", "mark_as_sent", "lose_a_message",
-        "ask_what_became_of_the_claim",
+        *("take_rows",) * 6, *("wake_pass",) * 4, *("give_back",) * 2, "ask_what_became_of_the_claim", "pause_or_resume",
         *("speak",) * 5, "body_speaks_of_itself", *("parent_speaks_for_a_dead_child",) * 4,
         "create", "create", "cancel", "cancel", *("retry",) * 3, "delete", "patch_priority", "patch_start",
         "set_status_from_outside",
-        *("time_goes_by",) * 2, "worker_beats", "worker_says_goodbye", "rescue_pass", "resend_pass", "resend_pass",
-        "tidying_passes",
+        *("time_goes_by",) * 2, "worker_beats", "worker_says_goodbye", "rescue_pass", "tidying_passes",
     )  # fmt: skip
 
     @rule(what=st.integers(0, len(STEPS) - 1), pick=st.integers(0, 6), way=st.integers(0, 7))
@@ -87,29 +82,6 @@ class Everything(Machine):
             task.lose() for task in lost
         )
 
-    def resend_pass(self, pick: int, way: int) -> None:
-        """The broker came back empty, or holds fewer messages of each priority than rows wait for."""
-        if pick % 2 == 0:
-            lost = [task for task in self.both.live() if task.dispatched_at is not None]
-            assert passes.resend_all(self.db) == len(lost)
-        else:
-            lost = self.resend_overtaken(way % 3)
-        for task in lost:
-            task.resend()
-
-    def resend_overtaken(self, messages: int) -> list[ModelTask]:
-        looks = lost_messages.LostMessages()
-        looks.stuck(self.db, sorted(set(QUEUES.values())))
-        stuck = {front.line.priority: front for front in looks.stuck(self.db, sorted(set(QUEUES.values())))}
-        doubtful = [task for task in self.both.live() if task.in_doubt()]
-        assert {str(priority) for priority in stuck} == {task.priority for task in doubtful}
-        lost = []
-        for priority, front in stuck.items():
-            overtaken = overtaken_among(self.both.live(), priority, messages)
-            assert lost_messages.resend_overtaken(self.db, front, messages) == len(overtaken)
-            lost += overtaken
-        return lost
-
     def tidying_passes(self, pick: int, way: int) -> None:
         del pick, way
         expired = [task for task in self.both.live() if task.status == "pending" and task.expired()]
@@ -127,8 +99,7 @@ def _both_sides_agree_on_times(
     services: Services, rollback_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """Minutes instead of seconds, so that a slow machine changes no decision; and nothing is published for real."""
-    times = {"DISPATCH_GRACE_SECONDS": str(GRACE), "WORKER_LEASE_SECONDS": str(LEASE)}
-    monkeypatch.setattr(lost_messages, "LOST_AFTER", timedelta(seconds=LOST_AFTER))
+    times = {"WORKER_LEASE_SECONDS": str(LEASE)}
     monkeypatch.setattr("app.messaging.publisher.publish", BothSides.published.extend)
     with settings(environment(rollback_database, services.flushed_broker(), **times)):
         kind = catalogue()[LONG_RUNNING]
@@ -136,29 +107,14 @@ def _both_sides_agree_on_times(
         yield
 
 
-def run(examples: int, steps: int, *, derandomize: bool) -> None:
-    run_state_machine_as_test(
-        Everything,
-        settings=profile(
-            max_examples=examples,
-            stateful_step_count=steps,
-            derandomize=derandomize,
-            database=None,
-            deadline=None,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
 @pytest.mark.usefixtures("_both_sides_agree_on_times")
 class TestModel:
     @pytest.mark.timeout(600)
     def test_the_rows_do_what_the_model_does_whatever_happens(self) -> None:
         """The same sequences each time."""
-        run(120, 50, derandomize=True)
+        run_machine(Everything, 80, 50, derandomize=True)
 
     @pytest.mark.full
     @pytest.mark.timeout(3600)
     def test_the_rows_do_what_the_model_does_in_sequences_never_tried_before(self) -> None:
-        run(2500, 80, derandomize=False)
+        run_machine(Everything, 2500, 80, derandomize=False)

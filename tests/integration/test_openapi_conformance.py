@@ -47,8 +47,9 @@ class TestConformance:
         assert len(found.report["valid_rates"]) == found.report["operations"]["total"]
         assert found.never_reached == set()
 
+    @pytest.mark.full
     def test_as_a_user(self, running: Stack) -> None:
-        """The random phases would find nothing here that they do not find there."""
+        """The random phases would find nothing here that they do not find there. Roles: `test_route_matrix.py`."""
         conforming(running, "user", seed=SEED, examples=EXAMPLES, seconds=SECONDS, phases="examples,coverage")
 
 

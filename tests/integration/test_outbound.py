@@ -1,13 +1,18 @@
 """fetch_url and send_webhook as users meet them: through the API, run by a real worker."""
 
+import json
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
 from app.core.signatures import InvalidSignature, encode_secret, verify
-from tests.support.running import TASKS, Running
+from tests.support.hostile_items import envelope
+from tests.support.running import TASKS, Running, lines
 from tests.support.shared import module_running
 from tests.support.waiting import wait_for
 from tests.unit.outbound.web_server import Web, redirect, reply, web_server
@@ -131,3 +136,47 @@ class TestWebhook:
         ended = running.run(WEBHOOK, web.url(), "a.b", {})
         assert (ended["status"], ended["attempt"]) == ("failed", 1)
         assert ended["error"]["message"] == f"http://127.0.0.1:{web.port} answered 410 Gone"
+
+
+def put_plain(running: Running, name: str, args: list[Any], kwargs: dict[str, Any]) -> None:
+    """A message of no record, as anyone who may write to the broker can put it there."""
+    with redis.Redis.from_url(running.stack.broker_url) as broker:
+        broker.lpush("default", json.dumps(envelope([args, kwargs, {}], {"task": name})))
+
+
+class TestMessagesOfNoRecord:
+    """They act for no user: what belongs to one comes from a claimed row alone."""
+
+    @pytest.mark.parametrize("way", ["keyword", "position", "starmap", "chunks"])
+    def test_are_never_signed_with_the_secret_of_a_user_whose_task_they_name(
+        self, running: Running, web: Web, way: str
+    ) -> None:
+        web.answer["/forged"] = reply(204)
+        victims = running.create("echo")
+        running.ended(victims)
+        url, kind = web.url("/forged"), {"task": WEBHOOK, "args": [], "kwargs": {}, "options": {}}
+        calls: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
+            "keyword": (WEBHOOK, [url, "a.b", {}], {"task_id": victims}),
+            "position": (WEBHOOK, [url, "a.b", {}, victims], {}),
+            "starmap": ("celery.starmap", [], {"task": kind, "it": [[url, "a.b", {}, victims]]}),
+            "chunks": ("celery.chunks", [kind, [[url, "a.b", {}, victims]], 1], {}),
+        }
+        put_plain(running, *calls[way])
+        wait_for(lambda: web.seen, 20, "the webhook")
+        seen = web.seen[0]
+        assert seen.headers["webhook-id"] != victims
+        verify(SECRET, seen.headers, seen.body)  # the service's own
+        with pytest.raises(InvalidSignature):
+            verify(running.http.get(ME).json()["secret"], seen.headers, seen.body)
+
+    def test_fill_no_id_into_a_body(self, running: Running, tmp_path: Path) -> None:
+        """Which would take it for its own record's, and act for that one's user."""
+        victims = running.create("echo")
+        ledger = tmp_path / "ledger"
+        put_plain(running, "tests.tell_task_id", [str(ledger), victims], {})
+        put_plain(running, "tests.tell_task_id", [str(ledger)], {"task_id": victims})
+        wait_for(lambda: len(lines(ledger)) == 2, 20, "both bodies")
+        assert lines(ledger) == ["None", "None"]
+        own = running.create("tell_task_id", str(ledger))
+        running.ended(own)
+        assert lines(ledger)[2:] == [own]

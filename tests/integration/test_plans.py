@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -17,15 +18,18 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.postgresql import retention
+from app.db.postgresql import maintenance, retention, turns
+from app.db.postgresql.claims import MOST_ROWS, LinesToServe, give_back
+from app.db.postgresql.claims import claim_next as claim_rows
+from app.db.postgresql.prepared import Answer, Prepared
 from app.db.session import SessionLocal, engine
 from app.live import queries
-from app.maintenance import lease, lost_messages, passes
-from app.messaging import due
-from app.messaging.dispatches import Dispatch
+from app.maintenance import lease, passes
+from app.messaging.routing import QUEUES
 from app.models import Task, WorkerProcess
 from app.services.execution import attempts, rescue
-from app.services.execution.attempts import NextTry, Ticket
+from app.services.execution.attempts import NextTry
+from app.services.execution.claims import Claims
 from app.services.execution.successes import Success, succeed_together
 from app.services.task_service import task_service
 from app.services.tasks.load import Load
@@ -33,13 +37,12 @@ from app.services.tasks.quotas import Quotas
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.statements import before_each_statement
-from tests.support.tasks import ERROR, WORKER, claim, new_task, new_user
+from tests.support.tasks import ERROR, LONG_RUNNING, WORKER, claim, claim_next, lines_of, names, new_task, new_user
 
-QUEUES = ["high_priority", "default", "low_priority"]
-SMALL, BIG = 20_000, 1_000_000
+SMALL, BIG = 50_000, 1_000_000
 # Partial indexes: only rows that wait, run, or are to be deleted stand in them.
 ACTIVE_ONLY = {
-    "ix_tasks_due", "ix_tasks_dispatched", "ix_tasks_expiring", "ix_tasks_running", "ix_tasks_delete_requested",
+    "ix_tasks_ready", "ix_tasks_unplaced", "ix_tasks_expiring", "ix_tasks_running", "ix_tasks_delete_requested",
 }  # fmt: skip
 SCANS = {"Index Scan", "Index Only Scan", "Bitmap Index Scan"}
 # How often a measured step is repeated, and how much slower a hundred times the finished rows may make it: what reads
@@ -47,27 +50,32 @@ SCANS = {"Index Scan", "Index Only Scan", "Bitmap Index Scan"}
 REPEATS, RATIO = 30, 8.0
 
 FINISHED = """
-    status, started_at, finished_at, attempt, dispatch_at, progress) SELECT uuidv7(- n * interval '1 second'), uuidv7(), {kept},
+    status, started_at, finished_at, attempt, due_at, progress) SELECT uuidv7(- n * interval '1 second'), uuidv7(), {kept},
     CASE n % 10 WHEN 0 THEN 'failed' WHEN 1 THEN 'revoked' ELSE 'succeeded' END,
     now() - n * interval '1 second', now() - n * interval '1 second', 1, NULL, 100
 """
 WAITING = """
-    status, dispatch_at, dispatched_at, expires_at) SELECT uuidv7(), uuidv7(), {kept}, 'pending',
-    now() + CASE WHEN n % 10 = 0 THEN interval '-1 second' ELSE interval '1 hour' END,
-    CASE WHEN n % 2 = 1 THEN now() - n * interval '1 second' END,
+    status, due_at, turn, expires_at) SELECT uuidv7(), uuidv7(), {kept}, 'pending',
+    now() + CASE WHEN n % 10 = 1 THEN interval '1 hour' ELSE interval '-1 second' END,
+    CASE WHEN n % 10 <> 1 AND n % 100 <> 0 THEN n END,
     CASE n % 20 WHEN 0 THEN now() - interval '1 second' WHEN 1 THEN now() + interval '1 hour' END
 """
 KEPT = "user_id, name, task_type, celery_task_name, args, kwargs, priority, queue"
 
 
+def add(db: Session, columns: str, number: int) -> None:
+    """So many rows like the first one."""
+    source = f"FROM (SELECT * FROM tasks ORDER BY id LIMIT 1) like_it, generate_series(1, {number}) n"
+    db.execute(text(f"INSERT INTO tasks (id, celery_id, {KEPT}, {columns.format(kept=KEPT)} {source}"))
+
+
 def fill(db: Session, finished: int, waiting: int = 3000) -> None:
-    """So many finished rows, and some thousands that wait: due, sent, expired or none of it."""
-    like = new_task(db, new_user(db)).id
+    """So many finished rows, and some thousands that wait: ready, due and without a turn, expired or none of it."""
+    new_task(db, new_user(db))
     for columns, number in ((FINISHED, finished), (WAITING, waiting)):
-        source = f"FROM tasks, generate_series(1, {number}) n WHERE id = '{like}'"
-        db.execute(text(f"INSERT INTO tasks (id, celery_id, {KEPT}, {columns.format(kept=KEPT)} {source}"))
+        add(db, columns, number)
     # As a worker's row looks once it has said goodbye: what it holds is rescued.
-    db.add(WorkerProcess(id=WORKER.id, name=WORKER.name, pid=1, queues=QUEUES, concurrency=1))
+    db.add(WorkerProcess(id=WORKER.id, name=WORKER.name, pid=1, queues=list(QUEUES), concurrency=1))
     db.commit()
     with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET statement_timeout = 0"))
@@ -82,7 +90,7 @@ def filled(services: Services, finished: int, waiting: int = 3000) -> Iterator[S
         on_new_database(services, DATABASE_STATEMENT_TIMEOUT_SECONDS="600"),
         SessionLocal() as db,
     ):
-        patched.setattr("app.messaging.publisher.publish", lambda dispatches: None)
+        patched.setattr("app.messaging.publisher.publish", lambda queues: None)
         fill(db, finished, waiting)
         yield db
 
@@ -97,18 +105,17 @@ def keeper_pass(db: Session) -> None:
     passes.revoke_expired(db)
     passes.delete_requested(db)
     passes.forget_workers(db)
-    passes.anything_due(db)
-    lost_messages.LostMessages().stuck(db, QUEUES)
-    taken = due.take_due(db, 5.0)
-    due.mark_dispatched(db, taken)
+    passes.place_due(db)
+    passes.ready_queues(db)
 
 
-def resends(db: Session) -> None:
-    looks = lost_messages.LostMessages()
-    looks.stuck(db, QUEUES)
-    for front in looks.stuck(db, QUEUES):
-        lost_messages.resend_overtaken(db, front, 10)
-    passes.resend_all(db)
+def claims(db: Session) -> None:
+    """A first look, one from a floor, and one that finds nothing."""
+    own = Claims(lines_of())
+    for _ in range(2):
+        assert claim_next(db, short=[LONG_RUNNING], claims=own)
+    claim_next(db, "high_priority")
+    own.find(db, new_id(), WORKER)
 
 
 def an_attempt(db: Session, end: Callable[[Task, int], Any]) -> Task:
@@ -133,8 +140,7 @@ def attempts_to_every_end(db: Session) -> None:
         lambda task, _: rescue.lost(db, Task.id == task.id, *child),
         lambda task, _: rescue.overran(db, 1.0, Task.id == task.id, *child),
         lambda task, _: rescue.handed_back(db, "why", Task.id == task.id, *child),
-        lambda task, _: attempts.find_claim(db, task.id, new_id()),
-        lambda task, _: attempts.claim(db, Ticket(task.id, 1, task.celery_task_name), new_id(), WORKER),
+        lambda task, mine: give_back(db, [(task.id, mine, 1.0)]),
     ]
     for end in ends:
         an_attempt(db, end)
@@ -152,8 +158,10 @@ def clients(db: Session) -> None:
     task_service.delete(db, task.id)
 
 
-def marks(db: Session) -> None:
-    due.mark_dispatched(db, [Dispatch.of(new_task(db))])
+def place(db: Session) -> None:
+    tasks = [new_task(db, commit=False).id for _ in range(2)]
+    db.commit()
+    turns.place(db, tasks)
 
 
 def purge(db: Session) -> None:
@@ -238,7 +246,7 @@ def median(db: Session, work: Callable[[Session], Any]) -> float:
     return statistics.median(times)
 
 
-WORK = [keeper_pass, resends, attempts_to_every_end, clients, purge, trim, quota_looks, live_looks]
+WORK = [keeper_pass, claims, attempts_to_every_end, clients, purge, trim, quota_looks, live_looks]
 NAMES = [work.__name__ for work in WORK]
 
 
@@ -251,6 +259,21 @@ def small(services: Services) -> Iterator[Session]:
 @pytest.fixture(scope="module")
 def quiet(services: Services) -> Iterator[Session]:
     with filled(services, SMALL, waiting=0) as db:
+        yield db
+
+
+@pytest.fixture(scope="module")
+def crowded(services: Services) -> Iterator[Session]:
+    with filled(services, SMALL, waiting=60_000) as db:
+        yield db
+
+
+@pytest.fixture(scope="module")
+def surprised(services: Services) -> Iterator[Session]:
+    with filled(services, SMALL, waiting=0) as db:
+        db.execute(text("ALTER TABLE tasks SET (autovacuum_enabled = false)"))
+        add(db, WAITING, 60_000)
+        db.commit()
         yield db
 
 
@@ -275,9 +298,93 @@ class TestPlans:
 class TestOneRow:
     """While the statistics know of nothing that waits or runs, as after a quiet night; then a hundred thousand come."""
 
-    @pytest.mark.parametrize("work", [attempts_to_every_end, clients, marks], ids=lambda work: work.__name__)
+    @pytest.mark.parametrize("work", [attempts_to_every_end, clients, place], ids=lambda work: work.__name__)
     def test_is_found_by_its_id(self, quiet: Session, work: Callable[[Session], None]) -> None:
         assert wrong_plans(quiet, work, goes_through_what_is_active) == []
+
+
+def analysed(db: Session, statement: str, values: Any) -> list[dict[str, Any]]:
+    """The nodes of its plan, executed; what it did is undone."""
+    cursor = db.connection().connection.cursor()
+    cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values)
+    found = list(nodes(cursor.fetchone()[0][0]["Plan"]))
+    db.rollback()
+    return found
+
+
+def sent_by(db: Session, work: Callable[[Session], object]) -> tuple[str, Any]:
+    """The statement that it sends about tasks; what it did is undone."""
+    sent: list[tuple[str, Any]] = []
+    with before_each_statement(lambda *each: sent.append(each) if " tasks" in each[0] else None):
+        work(db)
+    db.rollback()
+    (only,) = sent
+    return only
+
+
+def rows_read(found: list[dict[str, Any]], index: str) -> int:
+    """Through this index, of all loops; also those that a filter threw away."""
+    scans = [node for node in found if node.get("Index Name") == index]
+    assert scans, [(node["Node Type"], node.get("Index Name")) for node in found]
+    # PostgreSQL tells the average of the loops, rounded.
+    return round(
+        sum((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in scans)
+    )
+
+
+def sorted_rows(found: list[dict[str, Any]]) -> float:
+    """How many rows the largest sort was given."""
+    return max((node["Actual Rows"] * node["Actual Loops"] for node in found if "Sort" in node["Node Type"]), default=0)
+
+
+class NotSent:
+    """In place of a worker's connection: the statement, as it prepares it, and its values."""
+
+    def execute(self, statement: Any, parameters: dict[str, Any]) -> Answer:
+        self.prepared = Prepared(statement)
+        self.values = self.prepared.values(parameters)
+        return Answer([])
+
+
+class TestRowsRead:
+    """Where tens of thousands of tasks are ready in one line, and hundreds are due without a turn."""
+
+    @pytest.fixture(params=["crowd", "crowd that came after the last look of autovacuum"])
+    def crowd(self, request: pytest.FixtureRequest) -> Session:
+        which: Session = request.getfixturevalue("crowded" if request.param == "crowd" else "surprised")
+        return which
+
+    @pytest.mark.parametrize("floor", [float("-inf"), 10_000.0])
+    @pytest.mark.parametrize("limit", [1, MOST_ROWS])
+    def test_a_claim_reads_those_that_it_takes(self, crowd: Session, floor: float, limit: int) -> None:
+        """By the plan for any values, which a worker's prepared statement has from its sixth execution on."""
+        child: Any = NotSent()
+        queues, priorities = zip(*lines_of(), strict=True)
+        lines = LinesToServe([*queues], [*priorities], [(floor, UUID(int=0))] * len(queues))
+        claim_rows(child, limit, lines, names(LONG_RUNNING), new_id(), WORKER)
+        cursor = crowd.connection().connection.cursor()
+        cursor.execute(f"PREPARE {child.prepared.name} AS {child.prepared.text}")
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        found = analysed(crowd, child.prepared.call, child.values)
+        crowd.connection().connection.cursor().execute(f"DEALLOCATE {child.prepared.name}")
+        assert limit <= rows_read(found, "ix_tasks_ready") <= 2 * limit  # some have expired
+        assert sorted_rows(found) <= limit
+        (written,) = [node for node in found if node.get("Operation") == "Update" and node["Relation Name"] == "tasks"]
+        assert rows_read(list(nodes(written)), "pk_tasks") == limit
+        (scan,) = [node for node in found if node.get("Index Name") == "ix_tasks_ready"]
+        for column in ("queue", "priority", "turn"):
+            assert column in scan["Index Cond"]
+        assert {"Limit", "LockRows"} <= {node["Node Type"] for node in found}
+
+    def test_placing_reads_one_batch(self, crowd: Session) -> None:
+        found = analysed(crowd, *sent_by(crowd, turns.place_due))
+        assert rows_read(found, "ix_tasks_unplaced") == turns.PLACE_BATCH
+        assert rows_read(found, "pk_tasks") == turns.PLACE_BATCH
+        assert sorted_rows(found) <= turns.PLACE_BATCH
+
+    def test_the_look_for_ready_queues_reads_one_of_each(self, crowd: Session) -> None:
+        found = analysed(crowd, *sent_by(crowd, lambda db: turns.ready_queues(db, [*QUEUES, "another"])))
+        assert rows_read(found, "ix_tasks_ready") == 1
 
 
 class TestBatches:
@@ -285,9 +392,8 @@ class TestBatches:
         """A table that was never analysed: a subquery with LIMIT may be run again for each row."""
         user = new_user(db)
         for _ in range(5):
-            new_task(db, user)
-        db.execute(text("UPDATE tasks SET dispatch_at = now() - interval '1 hour'"))
-        assert [len(due.take_due(db, 5.0, 2)) for _ in range(4)] == [2, 2, 1, 0]
+            new_task(db, user, expires_at="2020-01-01T00:00:00Z")
+        assert [len(maintenance.revoke_expired(db, 2)) for _ in range(4)] == [2, 2, 1, 0]
 
 
 @pytest.mark.full

@@ -33,8 +33,10 @@ VALUES = {
     "claim_id": ["NULL", "gen_random_uuid()"],
     "celery_id": ["gen_random_uuid()"],
     "finished_at": ["NULL", "now()", "finished_at + interval '1 second'"],
-    "dispatch_at": ["NULL", "now()"],
-    "dispatched_at": ["NULL", "now()"],
+    "active_key": ["NULL", "unique_key", "'another'"],
+    "unique_key": ["NULL", "'another'"],
+    "due_at": ["NULL", "now()"],
+    "turn": ["NULL", "1", "turn + 1"],
     "run_at": ["NULL", "now() + interval '1 hour'"],
     "cancel_requested_at": ["NULL", "now()"],
     "delete_requested_at": ["NULL", "now()"],
@@ -60,8 +62,10 @@ def completing(source: str, to: str) -> dict[str, str]:
     columns = {
         "status": f"'{to}'",
         "claim_id": "coalesce(claim_id, gen_random_uuid())" if to == "running" else "NULL",
-        "dispatch_at": "coalesce(dispatch_at, now())" if to == "pending" else "NULL",
+        "due_at": "coalesce(due_at, now())" if to == "pending" else "NULL",
+        "turn": "turn" if to == "pending" else "NULL",
         "finished_at": "coalesce(finished_at, now())" if to in ENDED else "NULL",
+        "active_key": "NULL" if to in ENDED else "unique_key",
     }
     if (source, to) == ("pending", "running"):
         columns["attempt"] = "attempt + 1"
@@ -74,6 +78,7 @@ def prepared(db: Session) -> list[UUID]:
     """A task in every state, and some with a past."""
     user = new_user(db)
     ids = [task_in(db, status, user, max_attempts=3).id for status in TaskStatus]
+    ids += [task_in(db, status, user, max_attempts=3, unique_key=status).id for status in TaskStatus]
     cancelled = task_in(db, TaskStatus.RUNNING, user)
     task_service.cancel(db, cancelled.id)
     tried, lost = new_task(db, user, max_attempts=3), new_task(db, user, max_attempts=3)

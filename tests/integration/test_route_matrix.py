@@ -18,8 +18,10 @@ from sqlalchemy import text
 
 from app.api.http.openapi import describe
 from app.core.config import get_settings
+from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.main import create_app
+from app.models import WorkerProcess
 from tests.support import accounts
 from tests.support.accounts import API, PASSWORD, bearer
 from tests.support.second_factors import begin
@@ -76,6 +78,19 @@ MATRIX = """
     POST   /api/v1/tasks/{task_id}/retry          401  202  404  202  tasks:write
     GET    /api/v1/tasks/{task_id}/attempts       401  200  404  200  tasks:read
     GET    /api/v1/tasks/{task_id}/events         401  200  404  200  tasks:read
+
+    GET    /api/v1/queues/                        401  200  200  200  tasks:read
+    POST   /api/v1/queues/{name}/pause            401  403  403  200  admin
+    POST   /api/v1/queues/{name}/resume           401  403  403  200  admin
+
+    GET    /api/v1/workers/                       401  403  403  200  admin
+    GET    /api/v1/workers/{name}                 401  403  403  200  admin
+    POST   /api/v1/workers/{name}/drain           401  403  403  200  admin
+
+    GET    /api/v1/limits/                        401  200  200  200  tasks:read
+    GET    /api/v1/limits/{name}                  401  403  403  200  admin
+    PUT    /api/v1/limits/{name}                  401  403  403  200  admin
+    DELETE /api/v1/limits/{name}                  401  403  403  204  admin
 
     GET    /api/v1/audit                          401  403  403  200  admin
 """
@@ -145,9 +160,24 @@ class World:
             begin(self.http, accounts.login(self.http, body["username"])["access_token"])
         return str(answer.json()["id"])
 
-    @staticmethod
-    def name(_route: str) -> str:
-        return "swagger-ui.css"
+    def name(self, route: str) -> str:
+        if "/queues/" in route:
+            return "low_priority"
+        if "/limits/" in route:
+            return self.limit()
+        return self.worker() if "/workers/" in route else "swagger-ui.css"
+
+    def limit(self) -> str:
+        name = f"limit-{next(self._numbers)}"
+        assert self.call("admin", "PUT", f"{API}/limits/{name}", json={"concurrency": 1}).status_code == 200
+        return name
+
+    def worker(self) -> str:
+        """One that lives."""
+        name = f"worker{next(self._numbers)}@test"
+        with SessionLocal.begin() as db:
+            db.add(WorkerProcess(id=new_id(), name=name, pid=1, queues=["default"], concurrency=1))
+        return name
 
     # What is sent along.
 
@@ -167,6 +197,8 @@ class World:
             "PATCH /api/v1/users/{user_id}": lambda: {"json": {}},
             "POST /api/v1/tasks/": lambda: {"json": A_TASK},
             "POST /api/v1/tasks/batch": lambda: {"json": {"tasks": [A_TASK]}},
+            "POST /api/v1/queues/{name}/pause": lambda: {"json": {"reason": "a test"}},
+            "PUT /api/v1/limits/{name}": lambda: {"json": {"concurrency": 1}},
             "PATCH /api/v1/tasks/{task_id}": lambda: {"json": {"name": "changed"}},
         }
         return sent.get(route, dict)()

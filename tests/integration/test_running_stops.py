@@ -2,12 +2,15 @@
 
 import os
 import signal
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from tests.support.running import Running, Start, lines, started
+from tests.support.example_tasks import hold_deaf
+from tests.support.running import Running, Start, fresh_connections, lines, started
+from tests.support.settings import settings
 from tests.support.shared import module_running
 from tests.support.waiting import wait_for
 
@@ -109,6 +112,58 @@ class TestALivingBody:
         assert running.ended(lost)["status"] == "succeeded"
 
 
+class TestTheDefaultTimeLimit:
+    LIMIT = "2"
+
+    def test_ends_what_names_no_limit_and_nothing_else(
+        self, start: Start, ledger: Path, tmp_path: Path, gate: Path
+    ) -> None:
+        running = start(**GRACE, TASK_TIME_LIMIT_SECONDS=self.LIMIT)
+        running.stack.worker(concurrency=3)
+        by_request = running.create("hold_deaf", str(gate), str(tmp_path / "named"), "unhurt", timeout_seconds=600)
+        with settings(running.stack.settings), fresh_connections():
+            hold_deaf.delay(str(gate), str(tmp_path / "plain"))
+        for name in ("named", "plain"):
+            started(tmp_path / name)
+        # Those have run for longer than the limit when these have ended.
+        hung = running.create("deaf", str(ledger), "in a C function", max_attempts=2, retry_backoff_seconds=0)
+        ended = running.ended(hung)
+        assert (ended["status"], ended["attempt"], ended["timeout_seconds"]) == ("failed", 2, None)
+        assert ended["error"] == {"type": "TimeLimitExceeded", "message": "hard time limit (2 s) exceeded"}
+        assert running.outcomes(hung) == ["retried", "failed"]
+        for attempt in running.attempts(hung):
+            began, over = (datetime.fromisoformat(attempt[name]) for name in ("started_at", "finished_at"))
+            assert over - began > timedelta(seconds=float(self.LIMIT))
+        gate.touch()
+        ended = running.ended(by_request)
+        assert (ended["result"], running.outcomes(by_request)) == ("unhurt", ["succeeded"])
+        assert len(lines(tmp_path / "plain")) == 1
+        running.worker.await_line("killed at its time limit")
+
+    def test_may_be_none_and_a_request_may_name_one(
+        self, start: Start, ledger: Path, tmp_path: Path, gate: Path
+    ) -> None:
+        running = start(**GRACE, TASK_TIME_LIMIT_SECONDS="0")
+        running.stack.worker(concurrency=2)
+        endless = running.create("hold_deaf", str(gate), str(ledger))
+        named = running.create("hold_deaf", str(gate), str(tmp_path / "named"), timeout_seconds=1)
+        for path in (ledger, tmp_path / "named"):
+            started(path)
+        assert running.ended(named)["error"]["message"] == "hard time limit (1 s) exceeded"
+        gate.touch()
+        assert (running.ended(endless)["status"], running.outcomes(endless)) == ("succeeded", ["succeeded"])
+
+    def test_gives_way_to_celerys_option(self, start: Start, ledger: Path, tmp_path: Path, gate: Path) -> None:
+        running = start(**GRACE, TASK_TIME_LIMIT_SECONDS=self.LIMIT)
+        running.stack.worker(concurrency=1, queues="default", options=["--time-limit", "600"])
+        running.stack.worker(concurrency=1, queues="low_priority")
+        longer = running.create("hold_deaf", str(gate), str(ledger))
+        started(ledger)
+        assert running.run("hold_deaf", str(gate), str(tmp_path / "low"), priority="low")["status"] == "failed"
+        gate.touch()
+        assert (running.ended(longer)["status"], running.outcomes(longer)) == ("succeeded", ["succeeded"])
+
+
 class TestAWorkerThatLeaves:
     def test_gives_back_what_outlasts_the_grace_time(self, start: Start, ledger: Path, tmp_path: Path) -> None:
         running = start(**GRACE, SHUTDOWN_GRACE_SECONDS="2")
@@ -143,8 +198,8 @@ class TestAWorkerThatLeaves:
         started(ledger)
         worker.send(signal.SIGQUIT)
         wait_for(lambda: not worker.running, 30, "the worker to end")
-        running.until(task_id, "pending")
-        assert running.outcomes(task_id) == ["handed_back"]
+        assert running.stack.sql("SELECT count(*) FROM worker_processes WHERE stopped_at IS NOT NULL")[0][0] == 1
+        assert (running.status(task_id), running.outcomes(task_id)) == ("pending", ["handed_back"])
 
     def test_an_end_without_celerys_signal_of_it_gives_back_as_well(self, start: Start, ledger: Path) -> None:
         running = start(**GRACE, SHUTDOWN_GRACE_SECONDS="2")

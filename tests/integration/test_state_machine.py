@@ -8,13 +8,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
+from app.db.postgresql import turns
 from app.db.postgresql.transitions import transition
 from app.errors import AttemptLost
 from app.models.task import TERMINAL, TRANSITIONS, AttemptOutcome, Task, TaskStatus
 from app.services.execution import attempts, rescue
-from app.services.execution.attempts import NextTry, Ticket
+from app.services.execution.attempts import NextTry
 from app.services.task_service import task_service
-from tests.support.tasks import ERROR, WORKER, claim, new_task, task_in
+from tests.support.tasks import ERROR, WORKER, claim, claim_next, new_task, task_in
 
 PAIRS = list(itertools.product(TaskStatus, TaskStatus))
 
@@ -45,7 +46,7 @@ class TestEveryPair:
         statement = """
             UPDATE tasks SET status = :to,
                 claim_id = CASE WHEN :to = 'running' THEN gen_random_uuid() END,
-                dispatch_at = CASE WHEN :to = 'pending' THEN now() END,
+                due_at = CASE WHEN :to = 'pending' THEN now() END, turn = NULL,
                 finished_at = CASE WHEN :to IN ('succeeded', 'failed', 'revoked') THEN now() END
             WHERE id = :id
         """
@@ -58,17 +59,19 @@ class TestWhatTheDatabaseRefuses:
         ("status", "change"),
         [
             (TaskStatus.PENDING, "attempt = attempt + 1"),
-            (TaskStatus.PENDING, "dispatch_at = NULL"),
+            (TaskStatus.PENDING, "due_at = NULL"),
             (TaskStatus.PENDING, "claim_id = gen_random_uuid()"),
             (TaskStatus.PENDING, "generation = 2"),
             (TaskStatus.PENDING, "finished_at = now()"),
-            (TaskStatus.PENDING, "status = 'running', dispatch_at = NULL, claim_id = gen_random_uuid()"),
+            (TaskStatus.PENDING, "status = 'running', due_at = NULL, turn = NULL, claim_id = gen_random_uuid()"),
             (TaskStatus.PENDING, "version = version - 1"),
             (TaskStatus.PENDING, "version = version + 2"),
             (TaskStatus.PENDING, "celery_task_name = 'other'"),
             (TaskStatus.PENDING, "progress = 101"),
             (TaskStatus.PENDING, "priority = 'urgent'"),
             (TaskStatus.RUNNING, "attempt = 0"),
+            (TaskStatus.RUNNING, "turn = 1"),
+            (TaskStatus.RUNNING, "due_at = now()"),
             (TaskStatus.RUNNING, "failures = 1"),
             (TaskStatus.RUNNING, "claim_id = gen_random_uuid()"),
             (TaskStatus.RUNNING, "status = 'failed', finished_at = now()"),
@@ -76,8 +79,11 @@ class TestWhatTheDatabaseRefuses:
             (TaskStatus.SUCCEEDED, "finished_at = now()"),
             (TaskStatus.FAILED, "error_type = 'Other'"),
             (TaskStatus.FAILED, "progress = 1"),
-            (TaskStatus.FAILED, "status = 'pending', finished_at = NULL, dispatch_at = now()"),
+            (TaskStatus.FAILED, "status = 'pending', finished_at = NULL, due_at = now()"),
             (TaskStatus.FAILED, "crashes = 4"),
+            (TaskStatus.PENDING, "active_key = 'a key'"),
+            (TaskStatus.PENDING, "unique_key = 'a key'"),
+            (TaskStatus.SUCCEEDED, "unique_key = 'a key', active_key = 'a key'"),
         ],
     )
     def test_a_change_that_no_statement_of_ours_makes(self, db: Session, status: TaskStatus, change: str) -> None:
@@ -95,34 +101,20 @@ class TestWhatTheDatabaseRefuses:
 
 class TestClaim:
     def test_raises_the_attempt_and_gives_the_rows_arguments(self, db: Session) -> None:
-        task = new_task(db, args=[1e22, 3], kwargs={"x": [-0.0, "\0", 1e22]})
-        taken = claim(db, task)
-        assert (taken.attempt, taken.args) == (1, [1e22, 3])
+        task = new_task(db, args=[1e22, 3], kwargs={"x": [-0.0, "\0", 1e22]}, priority="low", timeout_seconds=1.5)
+        (taken,) = claim_next(db)
+        assert (taken.id, taken.attempt, taken.args) == (task.id, 1, [1e22, 3])
         assert repr(taken.kwargs) == repr({"x": [-0.0, "\0", 1e22]})
+        assert (taken.celery_task_name, taken.celery_id) == (task.celery_task_name, task.celery_id)
+        assert (taken.queue, taken.priority, taken.timeout_seconds) == ("low_priority", "low", 1.5)
         running = task_service.get_task(db, task.id)
         assert (running.status, running.worker, running.worker_pid) == ("running", WORKER.name, WORKER.pid)
+        assert (running.due_at, running.turn) == (None, None)
 
-    @pytest.mark.parametrize(("generation", "name"), [(2, None), (1, "app.tasks.other")])
-    def test_a_message_of_another_generation_or_task_finds_nothing(
-        self, db: Session, generation: int, name: str | None
-    ) -> None:
-        task = new_task(db)
-        ticket = Ticket(task.id, generation, name or task.celery_task_name)
-        assert attempts.claim(db, ticket, new_id(), WORKER) is None
-
-    def test_nothing_starts_before_its_time_or_after_it(self, db: Session) -> None:
-        early = new_task(db, delay_seconds=60)
-        late = new_task(db, expires_at="2020-01-01T00:00:00Z")
-        for task in (early, late):
-            ticket = Ticket(task.id, 1, task.celery_task_name)
-            assert attempts.claim(db, ticket, new_id(), WORKER) is None
-
-    def test_a_lost_reply_is_found_again_by_its_claim_id(self, db: Session) -> None:
-        task, mine = new_task(db), new_id()
-        ticket = Ticket(task.id, 1, task.celery_task_name)
-        first = attempts.claim(db, ticket, mine, WORKER)
-        assert attempts.find_claim(db, task.id, mine) == first
-        assert attempts.find_claim(db, task.id, new_id()) is None
+    def test_comes_neither_before_its_time_nor_after_it(self, db: Session) -> None:
+        new_task(db, delay_seconds=60)
+        new_task(db, expires_at="2020-01-01T00:00:00Z")
+        assert claim_next(db) == []
 
 
 class TestFence:
@@ -160,9 +152,10 @@ class TestEnds:
         attempts.retry_later(db, task.id, 1, ERROR, NextTry(60))
         pending = task_service.get_task(db, task.id)
         assert (pending.status, pending.failures, pending.progress) == ("pending", 1, 0)
-        assert pending.run_at == pending.dispatch_at
+        assert pending.run_at == pending.due_at
         assert pending.run_at > pending.updated_at
-        assert attempts.claim(db, Ticket(task.id, 1, task.celery_task_name), new_id(), WORKER) is None
+        turns.place_due(db)
+        assert claim_next(db) == []
 
     def test_a_retry_may_change_the_arguments(self, db: Session) -> None:
         task = task_in(db, TaskStatus.RUNNING, max_attempts=2)

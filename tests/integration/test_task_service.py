@@ -18,18 +18,17 @@ from app.errors import (
     TaskNotFound,
     UnknownTask,
 )
-from app.messaging.dispatches import Dispatch
 from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
 from app.services.execution.attempts import CurrentAttempt, current_attempt
 from app.services.task_service import TaskService, task_service
-from tests.support.tasks import LONG_RUNNING, claim, new_task, new_user, task_in
+from tests.support.tasks import LONG_RUNNING, claim_next, new_task, new_user, task_in
 
 
 @pytest.fixture
-def published(monkeypatch: pytest.MonkeyPatch) -> list[Dispatch]:
-    """What would have been sent, instead of sending it."""
-    sent: list[Dispatch] = []
+def published(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The queues in which slots would have been woken, instead of waking them."""
+    sent: list[str] = []
     monkeypatch.setattr("app.messaging.publisher.publish", sent.extend)
     return sent
 
@@ -120,25 +119,31 @@ class TestCreate:
                 new_task(db, user, **options)
         assert task_service.get_task_count(db, user) == 0
 
-    def test_a_task_due_now_is_published_once_committed(self, db: Session, published: list[Dispatch]) -> None:
-        task = new_task(db)
-        assert [(sent.id, sent.dispatch_at) for sent in published] == [(task.id, task.dispatch_at)]
+    def test_of_a_task_due_now_wakes_a_slot_once_committed(self, db: Session, published: list[str]) -> None:
+        now = new_task(db)
+        assert now.run_at is None
+        assert now.turn is not None
+        assert published == ["default"]
         new_task(db, delay_seconds=0)
-        assert len(published) == 2
+        new_task(db, priority="low")
+        assert published == ["default", "default", "low_priority"]
 
-    def test_a_task_for_later_is_left_to_the_keeper(self, db: Session, published: list[Dispatch]) -> None:
+    def test_of_a_task_for_later_leaves_turn_and_wake_up_to_maintenance(
+        self, db: Session, published: list[str]
+    ) -> None:
         task = new_task(db, delay_seconds=60)
         assert published == []
-        assert task.run_at == task.dispatch_at
+        assert task.run_at == task.due_at
+        assert task.turn is None
 
-    def test_many_at_once_keep_their_order(self, db: Session, published: list[Dispatch]) -> None:
+    def test_many_at_once_keep_their_order(self, db: Session, published: list[str]) -> None:
         user = new_user(db)
         wanted = [TaskCreate(name=str(n), task_type="t", celery_task_name=LONG_RUNNING, args=[n]) for n in range(300)]
         tasks = task_service.create_tasks(db, wanted, user)
         assert [task.name for task in tasks] == [str(n) for n in range(300)]
         assert len(published) == 300
 
-    def test_one_bad_among_many_refuses_all(self, db: Session, published: list[Dispatch]) -> None:
+    def test_one_bad_among_many_refuses_all(self, db: Session, published: list[str]) -> None:
         user = new_user(db)
         good = TaskCreate(name="a", task_type="t", celery_task_name=LONG_RUNNING, args=[1])
         with pytest.raises(InvalidArguments):
@@ -147,7 +152,7 @@ class TestCreate:
         assert published == []
 
     def test_in_the_callers_transaction_nothing_is_sent_before_its_commit(
-        self, db: Session, published: list[Dispatch]
+        self, db: Session, published: list[str]
     ) -> None:
         user = new_user(db)
         rolled_back = new_task(db, user, commit=False).id
@@ -158,7 +163,8 @@ class TestCreate:
         committed = new_task(db, user, commit=False).id
         assert published == []
         db.commit()
-        assert [sent.id for sent in published] == [committed]
+        assert published == ["default"]
+        assert [row.id for row in claim_next(db)] == [committed]
 
 
 class TestRead:
@@ -324,7 +330,7 @@ class TestCancel:
 
 class TestRetry:
     @pytest.mark.parametrize("status", [TaskStatus.FAILED, TaskStatus.REVOKED])
-    def test_starts_a_new_generation(self, db: Session, status: TaskStatus, published: list[Dispatch]) -> None:
+    def test_starts_a_new_generation(self, db: Session, status: TaskStatus, published: list[str]) -> None:
         task = task_in(db, status)
         before, celery_id, version = task.attempt, task.celery_id, task.version
         published.clear()
@@ -332,8 +338,8 @@ class TestRetry:
         assert (again.status, again.attempt, again.failures, again.crashes) == ("pending", before, 0, 0)
         assert (again.error, again.finished_at, again.version) == (None, None, version + 1)
         assert again.celery_id != celery_id
-        assert [(sent.id, sent.generation) for sent in published] == [(task.id, 2)]
-        assert claim(db, again).attempt == before + 1
+        assert (again.generation, published) == (2, ["default"])
+        assert [(row.id, row.attempt) for row in claim_next(db)] == [(task.id, before + 1)]
 
     def test_an_expiry_that_has_gone_by_does_not_revoke_it_again(self, db: Session) -> None:
         task = task_in(db, TaskStatus.REVOKED, expires_at="2020-01-01T00:00:00Z")
@@ -367,20 +373,23 @@ class TestDelete:
 
 
 class TestEdit:
-    def test_a_new_priority_moves_a_pending_task_to_its_queue(self, db: Session, published: list[Dispatch]) -> None:
+    def test_a_new_priority_moves_a_pending_task_to_its_queue(self, db: Session, published: list[str]) -> None:
         task = new_task(db)
         published.clear()
         moved = task_service.update_task(db, task.id, {"priority": "critical"})
         assert (moved.priority, moved.queue) == ("critical", "high_priority")
-        assert [sent.queue for sent in published] == ["high_priority"]
+        assert published == ["high_priority"]
+        assert [row.id for row in claim_next(db, "high_priority")] == [task.id]
 
-    def test_a_later_start_takes_the_message_back(self, db: Session, published: list[Dispatch]) -> None:
+    def test_a_later_start_takes_the_turn_away(self, db: Session, published: list[str]) -> None:
         task = new_task(db)
         published.clear()
         later = datetime.now(UTC) + timedelta(hours=2)
         moved = task_service.update_task(db, task.id, {"run_at": later})
-        assert (moved.run_at, moved.dispatch_at, moved.dispatched_at) == (later, later, None)
+        assert (moved.run_at, moved.due_at, moved.turn) == (later, later, None)
         assert published == []
+        assert claim_next(db) == []
         sooner = task_service.update_task(db, task.id, {"run_at": None})
         assert sooner.run_at is None
-        assert len(published) == 1
+        assert published == ["default"]
+        assert [row.id for row in claim_next(db)] == [task.id]

@@ -9,8 +9,8 @@ import pytest
 from app.catalogue import catalogue
 from app.celery_app import celery_app
 from app.db.session import engine, group_engine
-from app.messaging import publisher
 from app.services.tasks import task_creation
+from tests.support.settings import settings
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client
 from tests.support.tasks import LONG_RUNNING
 
@@ -19,8 +19,8 @@ client = module_client()
 # CONTRACT: every one of them is there from the first release, null where nothing fills it yet.
 FIELDS = {
     "name", "task_type", "celery_task_name", "args", "kwargs", "priority", "run_at", "delay_seconds", "expires_at",
-    "timeout_seconds", "max_attempts", "retry_backoff_seconds", "tags", "metadata", "unique_key", "depends_on",
-    "webhook_url", "id", "celery_id", "user_id", "status", "queue", "progress", "progress_detail", "result", "error",
+    "timeout_seconds", "max_attempts", "retry_backoff_seconds", "tags", "metadata", "unique_key", "on_conflict",
+    "depends_on", "webhook_url", "id", "celery_id", "user_id", "status", "queue", "progress", "progress_detail", "result", "error",
     "attempt", "worker", "version", "created_at", "updated_at", "started_at", "finished_at", "cancel_requested_at",
 }  # fmt: skip
 # What `apply_async` takes, what Celery writes into headers, and what a row keeps for itself.
@@ -29,7 +29,7 @@ MESSAGE = (
     "link_error", "callbacks", "errbacks", "chain", "chord", "group", "group_id", "root_id", "parent_id", "reply_to",
     "eta", "countdown", "expires", "time_limit", "soft_time_limit", "retries", "shadow", "ignore_result", "producer",
     "connection", "add_to_parent", "stamped_headers", "immutable", "options", "task_record", "task_generation", "task_signature",
-    "generation", "dispatch_at", "claim_id", "attempt", "worker", "status", "user_id", "id",
+    "generation", "due_at", "claim_id", "attempt", "worker", "status", "user_id", "id",
 )  # fmt: skip
 MARK = "rejected-value-4711"
 
@@ -59,7 +59,10 @@ class TestAccepted:
         assert (task["status"], task["attempt"], task["max_attempts"]) == ("pending", 0, 1)
         assert task["id"][14] == "7"
         assert task["created_at"].endswith("Z")
-        nothing_yet = ("unique_key", "depends_on", "webhook_url", "worker", "error", "result", "started_at", "run_at")
+        nothing_yet = (
+            *("unique_key", "on_conflict", "depends_on", "webhook_url"),
+            *("worker", "error", "result", "started_at", "run_at"),
+        )
         assert [task[name] for name in nothing_yet] == [None] * len(nothing_yet)
 
     @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ class TestRefused:
     def test_a_task_that_is_not_for_clients(self, tasks: TaskClient, name: str) -> None:
         refused(tasks.post(body=BODY | {"celery_task_name": name}), "body", "celery_task_name")
 
-    @pytest.mark.parametrize("field", ["unique_key", "depends_on", "webhook_url", MARK[:3]])
+    @pytest.mark.parametrize("field", ["depends_on", "webhook_url", MARK[:3]])
     def test_a_field_that_does_not_work_yet_or_is_none(self, tasks: TaskClient, field: str) -> None:
         refused(tasks.post(body=BODY | {field: MARK}), "body", field)
 
@@ -249,6 +252,17 @@ def test_types_tell_what_may_be_created(tasks: TaskClient) -> None:
     assert tasks.http.get(TASKS + "types").status_code == 401
 
 
+@pytest.mark.parametrize(("setting", "shown"), [(None, 86_400), ("60", 60), ("0", None)])
+def test_types_tell_the_time_limit_in_force(tasks: TaskClient, setting: str | None, shown: float | None) -> None:
+    def limits() -> dict[str, float | None]:
+        return {kind["celery_task_name"]: kind["time_limit"] for kind in tasks.get("types").json()}
+
+    named = {name: kind.time_limit for name, kind in catalogue().items() if kind.time_limit}
+    with settings({} if setting is None else {"TASK_TIME_LIMIT_SECONDS": setting}):
+        assert limits() == {name: named.get(name, shown) for name in limits()}
+        assert limits()[LONG_RUNNING] == shown
+
+
 def test_none_of_celerys_own_tasks_is_in_the_catalogue() -> None:
     names = catalogue().keys()
     assert [name for name in names if name.startswith("celery.")] == []
@@ -261,7 +275,6 @@ class TestTheCatalogue:
         self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
     ) -> None:
         """The first look imports every task: the server would end a transaction that sat idle through it."""
-        assert publisher.flush(10)  # which holds one while it marks what another test has sent
         held = []
         find = task_creation.find_type
 

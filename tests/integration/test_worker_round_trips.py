@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import timedelta
+from typing import Any, ClassVar
 from uuid import UUID
 
 import psycopg2
@@ -10,18 +11,22 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from app.core.config import get_settings
+from app.core.ids import new_id
 from app.db.postgresql.prepared import Prepared, PreparedConnection, prepared_connection
 from app.db.session import SessionLocal, dispose_engine, engine
 from app.errors import AttemptLost
 from app.messaging import publisher
-from app.models.task import Task, TaskStatus
-from app.services.execution.attempts import NextTry, Ticket
+from app.models.task import Task, TaskAttempt, TaskStatus
+from app.services.execution.attempts import NextTry
+from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from app.worker.child.attempt_run import AttemptRun
+from app.worker.child.process import ChildProcess
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.statements import Cursor, noted_connections
-from tests.support.tasks import new_task, run_of
+from tests.support.tasks import LONG_RUNNING, WORKER, lines_of, names, new_task, next_run
 
 READ_NAME = select(Task.name).where(Task.name == "it's 100% «constant»")
 
@@ -39,15 +44,15 @@ def statements() -> Iterator[list[str]]:
     yield Cursor.sent
 
 
-def pending(**options: Any) -> Ticket:
+def pending(**options: Any) -> None:
     with SessionLocal() as db:
-        task = new_task(db, **options)
-        publisher.flush()  # it says in a statement of its own that the message is out
-        return Ticket(task.id, task.generation, task.celery_task_name)
+        new_task(db, **options)
+    publisher.flush()
 
 
 def claimed(**options: Any) -> AttemptRun:
-    run = run_of(pending(**options))
+    pending(**options)
+    run = next_run()
     assert run is not None
     return run
 
@@ -69,6 +74,7 @@ def _warm(drivers: list[Any]) -> None:
     """A process that has run a task to each of its ends: its statements are prepared."""
     del drivers
     claimed().succeed(1)
+    assert next_run() is None
     claimed().fail(ValueError("no"))
     claimed().retry_later(None, NextTry(60))
     run = claimed()
@@ -80,14 +86,24 @@ def _warm(drivers: list[Any]) -> None:
 @pytest.mark.usefixtures("_warm")
 class TestEachStepIsOneRoundTrip:
     def test_a_claim(self) -> None:
-        ticket = pending()
+        pending()
         with statements() as sent:
-            run = run_of(ticket)
+            run = next_run()
         assert run is not None
         assert len(sent) == 1
         with statements() as sent:
-            assert run_of(ticket) is None  # it is claimed
-        assert len(sent) == 1
+            assert next_run() is None
+        assert len(sent) == 1  # it has looked without floors at once
+
+    def test_a_claim_of_ten_rows(self) -> None:
+        for _ in range(11):
+            pending()
+        claims = Claims(lines_of("default"))
+        with prepared_connection() as connection:
+            claims.next(connection, names(LONG_RUNNING), new_id(), WORKER)  # one: now it knows that they are short
+            with statements() as sent:
+                found = claims.next(connection, names(LONG_RUNNING), new_id(), WORKER)
+        assert (len(found), sum(each.startswith("EXECUTE") for each in sent)) == (10, 1)
 
     def test_progress(self) -> None:
         run = claimed()
@@ -120,14 +136,54 @@ class TestEachStepIsOneRoundTrip:
         assert status_of(run.task_id) is TaskStatus.REVOKED
 
     def test_a_whole_task_that_reports_nothing_takes_two(self) -> None:
-        ticket = pending()
+        pending()
         with statements() as sent:
-            run = run_of(ticket)
+            run = next_run()
             assert run is not None
             with run.body():
                 pass
             run.succeed(None)
         assert [each.partition("_")[0] for each in sent] == ["EXECUTE task", "EXECUTE task"]
+
+
+class TestTheBegin:
+    """In a batch a body begins after its claim: each end writes it, in the same statement."""
+
+    ENDS: ClassVar[dict[str, Callable[[AttemptRun], None]]] = {
+        "success": lambda run: run.succeed(1),
+        "failure": lambda run: run.fail(ValueError("no")),
+        "retry": lambda run: run.retry_later(None, NextTry(60)),
+        "hand-back": lambda run: run.hand_back(),
+        "revocation": lambda run: run.revoke("ignored"),
+    }
+    AFTER = 0.25
+
+    def _ends_as_begun(self, run: AttemptRun, end: Callable[[AttemptRun], None]) -> None:
+        started = select(Task.started_at).where(Task.id == run.task_id)
+        with SessionLocal() as db:
+            claimed_at = db.scalars(started).one()
+        child = ChildProcess(WORKER.id, get_settings(), pid=WORKER.pid)
+        end(AttemptRun(run.claim, child, self.AFTER))
+        with SessionLocal() as db:
+            begun_at = db.scalars(started).one()
+            kept = select(TaskAttempt.started_at).where(TaskAttempt.task_id == run.task_id)
+            assert begun_at == claimed_at + timedelta(seconds=self.AFTER)
+            assert db.scalars(kept).all() in ([], [begun_at])
+
+    @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+    def test_is_written_by_each_end(self, end: Callable[[AttemptRun], None]) -> None:
+        self._ends_as_begun(claimed(), end)
+
+    @pytest.mark.parametrize("end", [ENDS["failure"], ENDS["retry"], ENDS["hand-back"]])
+    def test_also_of_what_was_cancelled(self, end: Callable[[AttemptRun], None]) -> None:
+        self._ends_as_begun(cancelled(), end)
+
+    def test_also_where_the_body_ends_its_attempt_itself(self) -> None:
+        def end(run: AttemptRun) -> None:
+            with run.body(), SessionLocal() as db:
+                task_service.update_task_status(db, run.task_id, "succeeded")
+
+        self._ends_as_begun(claimed(), end)
 
 
 class TestTheConnection:

@@ -8,7 +8,7 @@ from tests.performance.wire import Request
 from tests.support.accounts import API, PASSWORD
 
 CONNECTIONS = 16
-GUESSERS = 1
+GUESSERS = 4
 FORM = "application/x-www-form-urlencoded"
 
 

@@ -35,9 +35,9 @@ except ImportError:
     from asyncio import new_event_loop  # type: ignore[assignment]
 
 RAW_APP = "tests.performance.comparators.raw"
+PROCRASTINATE_APP = "tests.performance.comparators.procrastinating.app"
 SECRET = "of-the-handwritten-endpoint-0123456789abcdef"
 TASK_MODULES = {"TASK_MODULES": '["tests.support.measured_tasks"]'}
-EPOCH = "SELECT 1 FROM maintenance_lease WHERE broker_epoch IS NOT NULL"
 # Quotas are checked, and not met: nothing runs what is submitted.
 ROOM = {"QUOTA_QUEUED_TASKS": "100000000", "QUOTA_TASKS_PER_MINUTE": "100000000", "QUOTA_QUEUED_BYTES": str(1 << 40)}
 QUIET = ("--log-level", "warning", "--no-access-log")
@@ -118,12 +118,6 @@ class Bench:
         stack.server(options=QUIET)
         return stack
 
-    def introduce(self, stack: Stack) -> None:
-        """Let a maintenance loop meet the broker while nothing waits: it sends all again that a broker new to it may have lost."""
-        beat = stack.beat()
-        wait_for(lambda: stack.sql(EPOCH), START_SECONDS, "a maintenance loop to meet the broker")
-        beat.stop(STOP_SECONDS)
-
     def new_user(self, stack: Stack) -> str:
         """The id of a user without a login: for tasks that are not created over HTTP."""
         return str(stack.sql(NEW_USER)[0][0])
@@ -135,13 +129,15 @@ class Bench:
     def sign_in(self, stack: Stack) -> Account:
         return run(sign_in(loopback(stack.url)))
 
-    def filling(self, stack: Stack, user_id: str, name: str, count: int, *args: Any, priority: str = "normal") -> Part:
-        """Makes so many pending tasks through the Python API, rows and messages, in a process of its own."""
+    def filling(
+        self, stack: Stack, user_id: str, name: str, count: int, *args: Any, priority: str = "normal", **variables: str
+    ) -> Part:
+        """Makes so many pending tasks through the Python API, in a process of its own."""
         words = [str(count), user_id, name, priority, *map(repr, args)]
-        return self.part("fill", ["tests.performance.fill", *words], stack.settings)
+        return self.part("fill", ["tests.performance.fill", *words], {**stack.settings, **variables})
 
-    def fill(self, stack: Stack, user_id: str, name: str, count: int, *args: Any, priority: str = "normal") -> None:
-        finish(self.filling(stack, user_id, name, count, *args, priority=priority))
+    def fill(self, stack: Stack, user_id: str, name: str, count: int, *args: Any, **options: str) -> None:
+        finish(self.filling(stack, user_id, name, count, *args, **options))
 
     def filling_raw(self, broker_url: str, count: int, **variables: str) -> Part:
         words = ["tests.performance.comparators.fill", str(count)]
@@ -206,6 +202,21 @@ class Bench:
             yield part
         finally:
             part.stop(STOP_SECONDS)
+
+    def filling_procrastinate(self, database_url: str, count: int) -> Part:
+        words = [PROCRASTINATE_APP.rpartition(".")[0], str(count)]
+        return self.part("fill-procrastinate", words, {"PROCRASTINATE_DATABASE": database_url})
+
+    @contextmanager
+    def procrastinate_workers(self, database_url: str, number: int) -> Iterator[list[Part]]:
+        words = ["procrastinate", "-a", PROCRASTINATE_APP, "worker", "--concurrency", "1"]
+        variables = {"PROCRASTINATE_DATABASE": database_url}
+        parts = [self.part("procrastinate-worker", words, variables) for _ in range(number)]
+        try:
+            yield parts
+        finally:
+            for part in parts:
+                part.stop(STOP_SECONDS)
 
     # -- measuring ---------------------------------------------------------------------------------------------------
 

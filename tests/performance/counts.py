@@ -7,6 +7,7 @@ from collections import Counter
 import redis
 
 from tests.performance.bench import Bench
+from tests.performance.drain import LOOK
 from tests.support.stack import Stack
 
 # By statement: how often, and how many microseconds in all.
@@ -15,7 +16,8 @@ Seen = tuple[float, "Counter[str]", Statements]  # when, and what was counted by
 
 STATEMENTS = """
 SELECT coalesce(sum(calls), 0) FROM pg_stat_statements
-WHERE toplevel AND dbid = (SELECT oid FROM pg_database WHERE datname = '{database}')"""
+WHERE toplevel AND NOT starts_with(query, 'SELECT {look}')
+AND dbid = (SELECT oid FROM pg_database WHERE datname = '{database}')"""
 BY_STATEMENT = """
 SELECT json_agg(json_build_array(query, calls, microseconds)) FROM (
     SELECT query, sum(calls) AS calls, sum(total_exec_time) * 1000 AS microseconds FROM pg_stat_statements
@@ -51,7 +53,9 @@ class Counts:
 
     def now(self) -> "Counter[str]":
         found: Counter[str] = Counter()
-        found["SQL statements"] = int(self._postgres.sql(STATEMENTS.format(database=self._database), "postgres"))
+        found["SQL statements"] = int(
+            self._postgres.sql(STATEMENTS.format(database=self._database, look=LOOK), "postgres")
+        )
         for command, figures in self._broker.info("commandstats").items():
             name = command.removeprefix("cmdstat_")
             if name not in OWN:

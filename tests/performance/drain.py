@@ -1,7 +1,7 @@
 """Draining a queue that was filled before: how fast, and with how much CPU."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from redis import Redis
@@ -10,10 +10,16 @@ from tests.performance.bench import Bench
 from tests.support.running import messages
 from tests.support.stack import Part, Stack
 
-SETTLED = 0.9  # what a worker does first, when its children are still young, is left out
+# What a worker does first, when its children are still young, is left out: a tenth, or so many of a long backlog.
+SETTLED, SETTLED_TASKS = 0.9, 1_000
 POLL_SECONDS = 0.02
+# Of the time: to count a long backlog takes milliseconds of the server that is measured. A short one ends too soon.
+POLL_SHARE, LONG = 0.02, 10_000
 LIMIT_SECONDS = 1800.0
-ENDED = "SELECT count(*) FROM tasks WHERE status IN ('pending', 'running')"
+# Marked, so that `counts.py` leaves these looks out.
+LOOK = "/* a look of the measurement */"
+ENDED = f"SELECT {LOOK} count(*) FROM tasks WHERE status IN ('pending', 'running')"
+PENDING = f"SELECT {LOOK} count(*) FROM tasks WHERE status = 'pending'"
 
 
 @dataclass
@@ -34,28 +40,47 @@ class Drained:
 
 
 def drain(
-    bench: Bench, broker: "Redis", queue: str, count: int, worker: Part, ended: Callable[[], bool] = lambda: True,
-    look: Callable[[], None] = lambda: None,
+    bench: Bench, waiting: Callable[[], int], count: int, workers: Sequence[Part],
+    ended: Callable[[], bool] = lambda: True, look: Callable[[], None] = lambda: None, seconds: float = LIMIT_SECONDS,
 ) -> Drained:  # fmt: skip
-    """From the moment when a tenth is gone until nothing waits and what `ended` looks at is over too.
+    """From the moment when a tenth is gone, or SETTLED_TASKS, until nothing waits and what `ended` looks at is over too.
 
-    `look` is called at both ends.
+    Ends after `seconds` at the latest, and then counts what is gone. `look` is called at both ends.
     """
     deadline = time.monotonic() + LIMIT_SECONDS
-    while (waiting := messages(broker, queue)) > count * SETTLED:
-        assert waiting <= count, f"{waiting} messages wait for {count} tasks: some were sent twice"
-        _nap(deadline, worker)
+    while (left := waiting()) > max(count * SETTLED, count - SETTLED_TASKS):
+        assert left <= count, f"{left} wait of {count}"
+        _nap(deadline, workers)
     look()
-    begun, first = time.perf_counter(), messages(broker, queue)
-    meter = bench.meter(worker=worker.pid, parent=(worker.pid, False))
+    begun, first = time.perf_counter(), waiting()
+    parts = {f"{name} {at}": who for at, each in enumerate(workers) for name, who in _parts(each).items()}
+    meter = bench.meter(**parts)
     moments = [(begun, first)]
-    while moments[-1][1] or not ended():
-        _nap(deadline, worker)
-        moments.append((time.perf_counter(), messages(broker, queue)))
-    seconds, cpu = time.perf_counter() - begun, meter.read()
+    took = 0.0
+    while moments[-1][0] < begun + seconds and (moments[-1][1] or not ended()):
+        _nap(deadline, workers, took / POLL_SHARE if moments[-1][1] > LONG else 0.0)
+        asked = time.perf_counter()
+        moments.append((asked, waiting()))
+        took = time.perf_counter() - asked
+    spent, cpu = moments[-1][0] - begun, meter.read()
     look()
-    cpu["children"] = cpu.pop("worker") - cpu["parent"]
-    return Drained(first, seconds, cpu, moments)
+    cpu["parent"] = sum(cpu.pop(f"parent {at}") for at in range(len(workers)))
+    cpu["children"] = sum(cpu.pop(f"worker {at}") for at in range(len(workers))) - cpu["parent"]
+    return Drained(first - moments[-1][1], spent, cpu, moments)
+
+
+def _parts(worker: Part) -> dict[str, int | tuple[int, bool]]:
+    return {"worker": worker.pid, "parent": (worker.pid, False)}
+
+
+def in_broker(broker: "Redis", queue: str) -> Callable[[], int]:
+    """How many messages wait in the queue."""
+    return lambda: messages(broker, queue)
+
+
+def pending(stack: Stack) -> Callable[[], int]:
+    """How many rows are pending."""
+    return lambda: int(stack.sql(PENDING)[0][0])
 
 
 def all_ended(stack: Stack) -> Callable[[], bool]:
@@ -63,7 +88,9 @@ def all_ended(stack: Stack) -> Callable[[], bool]:
     return lambda: stack.sql(ENDED)[0][0] == 0
 
 
-def _nap(deadline: float, worker: Part) -> None:
-    assert worker.running, f"{worker.name} ended:\n{worker.tail()}"
-    assert time.monotonic() < deadline, f"{worker.name} still has a queue after {LIMIT_SECONDS:g} s:\n{worker.tail()}"
-    time.sleep(POLL_SECONDS)
+def _nap(deadline: float, workers: Sequence[Part], seconds: float = 0.0) -> None:
+    for worker in workers:
+        assert worker.running, f"{worker.name} ended:\n{worker.tail()}"
+        late = f"{worker.name} still has a queue after {LIMIT_SECONDS:g} s:\n{worker.tail()}"
+        assert time.monotonic() < deadline, late
+    time.sleep(max(POLL_SECONDS, seconds))

@@ -13,18 +13,19 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
+from app.db.postgresql.claims import Names
 from app.db.session import SessionLocal, engine
 from app.maintenance import passes
 from app.messaging import publisher
-from app.models.task import Task, TaskStatus
+from app.models.task import Task, TaskPriority, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.services.execution import attempts
-from app.services.execution.attempts import Ticket
+from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
 from tests.support.services import environment
 from tests.support.settings import settings
-from tests.support.tasks import WORKER, claim, new_task, new_user
+from tests.support.tasks import LONG_RUNNING, WORKER, claim, new_task, new_user
 
 REPEATS = 15
 # Ended tasks, a second apart. One user owns a fifth of them; of these every thousandth is of a rare type, every
@@ -32,7 +33,7 @@ REPEATS = 15
 _ROWS = text("""
 INSERT INTO tasks (
     id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue, tags,
-    status, created_at, started_at, finished_at, attempt, dispatch_at, progress
+    status, created_at, started_at, finished_at, attempt, due_at, progress
 )
 SELECT
     uuidv7(at - clock_timestamp()), uuidv7(), CASE WHEN n % 5 = 0 THEN CAST(:owner AS uuid) ELSE :other END,
@@ -45,11 +46,11 @@ FROM generate_series(CAST(:first AS int), :last) AS n,
 # And what waits, of one user.
 _WAITING = text("""
 INSERT INTO tasks (
-    id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue, dispatch_at, dispatched_at
+    id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue, due_at, turn
 )
 SELECT uuidv7(), uuidv7(), :user, 'a task', 'common', 'app.tasks.common_tasks.long_running_task', '[1]', '{}', 'normal',
-    'default', now() + interval '1 hour', now()
-FROM generate_series(1, :number)
+    'default', now(), n
+FROM generate_series(1, :number) AS n
 """)
 EXPIRED = 20
 _EXPIRE = text("UPDATE tasks SET expires_at = clock_timestamp() WHERE user_id = :user AND status = 'pending'")
@@ -160,14 +161,14 @@ def _maintenance(owner: UUID, expired: int = 0) -> Step:
     def prepare(db: Session) -> None:
         for _ in range(expired):
             new_task(db, owner)
-        publisher.flush()  # it marks what it has sent: in another order, which may deadlock
         db.execute(_EXPIRE, {"user": owner})
 
     def act(db: Session, _: Any) -> None:
         passes.rescue_lost(db, silent_for=timedelta(seconds=30))
         passes.revoke_expired(db)
         passes.delete_requested(db)
-        passes.anything_due(db)
+        passes.place_due(db)
+        passes.ready_queues(db)
         if expired:
             task_counts.fold(db)
 
@@ -175,11 +176,13 @@ def _maintenance(owner: UUID, expired: int = 0) -> Step:
 
 
 def _claim(owner: UUID) -> Step:
-    def prepare(db: Session) -> Ticket:
-        task = new_task(db, owner)
-        return Ticket(task.id, task.generation, task.celery_task_name)
+    claims = Claims([("default", priority.value) for priority in reversed(TaskPriority)])
+    names = Names([LONG_RUNNING], [LONG_RUNNING])
 
-    return Step(lambda db, ticket: attempts.claim(db, ticket, new_id(), WORKER), prepare)
+    def act(db: Session, _: Any) -> None:
+        assert claims.next(db, names, new_id(), WORKER), "nothing was ready"
+
+    return Step(act, lambda db: new_task(db, owner))
 
 
 def _finish(owner: UUID) -> Step:

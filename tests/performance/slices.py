@@ -1,8 +1,7 @@
 """HTTP load turn by turn: each way in its slice, round after round, so that what drifts drifts for all."""
 
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.performance.bench import Bench
@@ -28,7 +27,6 @@ class Way:
     clients: int | None = None
     flame: str = ""  # the name of its picture, if one is wanted
     rounds: list[Measured] = field(default_factory=list)
-    lags: list[float] = field(default_factory=list)  # seconds, of each round
     cpu: dict[str, float] = field(default_factory=dict)
 
     def per_second(self, number: int) -> float:
@@ -42,19 +40,15 @@ class Way:
         return sum(len(measured.latencies) for measured in self.rounds) * self.each
 
 
-def take_turns(bench: Bench, ways: Sequence[Way], settle: Callable[[Way], float] = lambda _: 0.0) -> None:
-    """A short slice to warm each up, then the rounds. `settle` waits for what a slice has left to do, so
-    that the next one does not pay for it, and says how long that took; its CPU is that slice's.
-    """
+def take_turns(bench: Bench, ways: Sequence[Way]) -> None:
+    """A short slice to warm each up, then the rounds."""
     for way in ways:
         clients = way.clients or bench.size.clients
         bench.slice(way.address, way.endpoint, max(clients, (way.requests or bench.size.requests) // 8), clients)
-        settle(way)
     for _ in range(bench.size.rounds):
         for way in ways:
             meter = bench.meter(server=way.pid)
             way.rounds.append(bench.slice(way.address, way.endpoint, way.requests, way.clients))
-            way.lags.append(settle(way))
             _add(way.cpu, meter)
     for way in ways:
         if way.flame and bench.flames:
@@ -88,13 +82,3 @@ def keep(findings: Findings, ways: Sequence[Way]) -> None:
         errors = sum((measured.errors for measured in way.rounds), Counter[str]())
         if errors:
             findings.errors.append(f"{way.name}: {dict(errors)}")
-
-
-def seconds_until(condition: Callable[[], bool], limit: float) -> float | None:
-    """How long it took to come true, looked at closely; None after `limit`."""
-    begun = time.perf_counter()
-    while not condition():
-        if time.perf_counter() - begun > limit:
-            return None
-        time.sleep(0.002)
-    return time.perf_counter() - begun

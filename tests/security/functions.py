@@ -15,6 +15,8 @@ def _calls(target: Target) -> list[tuple[str, str, dict[str, Any]]]:
         ("GET", user, {}),
         ("PATCH", user, {"json": {"is_active": False}}),
         ("PATCH", f"/users/{target.mallory.id}", {"json": {"role": "admin"}}),
+        ("PATCH", f"/users/{target.mallory.id}", {"json": {"max_priority": "critical"}}),
+        ("PATCH", f"/users/{target.mallory.id}", {"json": {"weight": 100}}),
         ("DELETE", user, {}),
     ]
 
@@ -63,3 +65,12 @@ def audit_is_for_administrators(target: Target) -> None:
     for token, expected in ((None, {401}), (target.mallory.token, {403, 404})):
         answer = target.ask("GET", "/audit", token)
         expect(answer.status_code in expected, f"GET /audit: {answer.status_code}")
+
+
+@check(FUNCTIONS)
+def queues_and_workers_are_steered_by_administrators(target: Target) -> None:
+    """Queues and workers are steered, and workers shown, by administrators alone"""
+    # Calls that do no harm to a service which follows them.
+    for method, path in (("POST", "/queues/default/resume"), ("GET", "/workers/"), ("POST", "/workers/none/drain")):
+        expect_status(target.ask(method, path), 401, f"{method} {path}")
+        expect_status(target.as_mallory(method, path), {403, 404}, f"{method} {path}")

@@ -72,6 +72,19 @@ def foreign_unchanged(target: Target) -> None:
 
 
 @check(OBJECTS)
+def foreign_unique_key(target: Target) -> None:
+    """Another user's unique_key is free: it tells of no task, returns none and replaces none"""
+    key = f"security test of {target.alice.id}"
+    theirs = expect_status(target.new_task(target.alice, unique_key=key), 201, "their task")
+    for on_conflict, allowed in (("reject", 201), ("return", 200), ("replace", 200)):
+        answer = expect_status(target.new_task(unique_key=key, on_conflict=on_conflict), allowed, on_conflict)
+        owner = answer.json()["user_id"]
+        expect(owner == target.mallory.id, f"{on_conflict}: answered a task of {owner}")
+    now = target.as_alice("GET", f"/tasks/{theirs.json()['id']}").json()
+    expect(now["version"] == theirs.json()["version"], "their task has changed")
+
+
+@check(OBJECTS)
 def hostile_ids(target: Target) -> None:
     """Ids that are none are answered 404 or 422, however long"""
     for task_id in ("0", "-1", "1" * 5000, "../users/me", "%00", "'", "null", "{}", UNKNOWN + "'"):

@@ -4,8 +4,9 @@ Each instance is one transaction that `close` rolls back: commits are savepoints
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
@@ -14,9 +15,9 @@ from sqlalchemy import select, text
 
 from app.core.ids import new_id
 from app.db.session import SessionLocal, engine
-from app.messaging.dispatches import Dispatch
 from app.models import Task, TaskAttempt, WorkerProcess
 from app.services.execution.attempts import CurrentAttempt, WorkerIdentity, current_attempt
+from app.services.execution.claims import ReadyClaim
 from tests.support.lawful import unlawful
 from tests.support.model import ModelTask
 from tests.support.model_maintenance import ModelWorker
@@ -25,7 +26,7 @@ from tests.support.tasks import REFUSALS, new_user
 
 # Real time goes by as well while an example runs: nothing may hang on so little.
 LEEWAY = 100.0
-MOMENTS = ("run_at", "expires_at", "dispatch_at", "dispatched_at")
+MOMENTS = ("run_at", "expires_at", "due_at")
 COMPARED = (
     "status", "attempt", "generation", "failures", "crashes", "version", "progress", "result", "status_reason",
     "error_type", "claim_id", "worker", "priority", "queue", "max_attempts",
@@ -34,22 +35,20 @@ ASKED = ("cancel_requested", "delete_requested")
 COLUMNS = Task.__table__.columns
 
 
-@dataclass
-class Message:
-    """What was published once; it may be delivered any number of times, or never."""
-
-    dispatch: Dispatch
-    window: int
-
-
 @dataclass(frozen=True)
 class Attempt:
     """What a worker knows of an attempt that it started, whatever has become of it since."""
 
-    task: UUID
-    number: int
-    claim_id: UUID
+    claim: ReadyClaim
     worker: WorkerIdentity
+
+    @property
+    def task(self) -> UUID:
+        return self.claim.id
+
+    @property
+    def number(self) -> int:
+        return self.claim.attempt
 
 
 def answer(action: Callable[[], Any]) -> Any:
@@ -61,8 +60,8 @@ def answer(action: Callable[[], Any]) -> Any:
 
 
 class BothSides:
-    # Filled by what replaces the publisher.
-    published: ClassVar[list[Dispatch]] = []
+    # The queues in which slots were to be woken; filled by what replaces the publisher.
+    published: ClassVar[list[str]] = []
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -70,9 +69,12 @@ class BothSides:
         self.workers: dict[str, ModelWorker] = {}
         self.identities = [WorkerIdentity(name, new_id(), 0) for name in ("one@host", "two@host")]
         self.pids = itertools.count(100)
-        self.sent: list[Message] = []
+        self.paused: set[str] = set()
+        # Of a resumed queue.
+        self.woken: list[str] = []
         self.started: list[Attempt] = []
-        self.unanswered: list[Attempt] = []
+        # Claims whose reply was lost.
+        self.unanswered: list[tuple[UUID, WorkerIdentity]] = []
         self.rows: dict[UUID, dict[str, Any]] = {}
         self.published.clear()
         self.connection = engine().connect()
@@ -118,8 +120,6 @@ class BothSides:
         columns = [*MOMENTS, "started_at"]
         self._move_back("tasks", columns, back)
         self._move_back("worker_processes", ["heartbeat_at"], back)
-        for message in self.sent:
-            message.dispatch = replace(message.dispatch, dispatch_at=message.dispatch.dispatch_at - back)
 
     def _move_back(self, table: str, columns: list[str], back: timedelta) -> None:
         changes = ", ".join(f"{column} = {column} - :back" for column in columns)
@@ -129,7 +129,7 @@ class BothSides:
     # Comparing
 
     def compare(self) -> None:
-        """Every row, its past and every published message say what the model says; every change was lawful."""
+        """Every row, its past and the queues that were named to wake slots are the model's; every change was lawful."""
         real = {row["id"]: dict(row) for row in self.connection.execute(select(*COLUMNS)).mappings()}
         assert set(real) == {task_id for task_id, task in self.model.items() if not task.gone}
         pasts = self._pasts()
@@ -139,10 +139,11 @@ class BothSides:
             seen = {name: row[name] for name in COMPARED} | asked
             assert seen == {name: getattr(model, name) for name in seen}, f"task {task_id}"
             self._compare_moments(row, model)
+            assert (row["turn"] is not None) == model.placed
             assert pasts.get(task_id, []) == model.past
             assert [number for number, _ in model.history()] == list(range(1, model.attempt + 1))
             assert unlawful(self.rows.get(task_id, row), row) == []
-        self._collect(real)
+        self._compare_wakeups()
         self.rows = real
         workers = self.connection.execute(select(WorkerProcess.name)).scalars()
         assert set(workers) == set(self.workers)
@@ -162,11 +163,8 @@ class BothSides:
             if said is not None:
                 assert abs((real - now).total_seconds() - (said - self.clock.now)) < LEEWAY, name
 
-    def _collect(self, real: dict[UUID, dict[str, Any]]) -> None:
-        """Keep what was published since: each for the very window that its row has now."""
-        for dispatch in self.published:
-            row, model = real[dispatch.id], self.model[dispatch.id]
-            for name in ("generation", "celery_id", "queue", "celery_task_name", "dispatch_at"):
-                assert getattr(dispatch, name) == row[name], name
-            self.sent.append(Message(dispatch, model.window))
-        self.published.clear()
+    def _compare_wakeups(self) -> None:
+        said = self.woken + [queue for task in self.model.values() for queue in task.woken]
+        assert Counter(self.published) == Counter(said)
+        for queues in (self.published, self.woken, *(task.woken for task in self.model.values())):
+            queues.clear()

@@ -19,8 +19,8 @@ PAGES = {name: Page(name) for name in ("README.md", *sorted(path.name for path i
 # Python that is a module of tasks, which a worker loads.
 MODULES = {"README.md": "example", "recipes.md": "myteam.nightly", "writing-tasks.md": "myteam.tasks"}
 FOLDER = "/srv/mine"  # where the pages keep modules of tasks
-# In the page that starts servers: where it starts those for production, those for development, and one more worker.
-PRODUCTION, DEVELOPMENT, ANOTHER_WORKER = "--workers 2", "--reload", "-Q low_priority"
+# In the page that starts servers: where it starts those for production, those for development, and more workers.
+PRODUCTION, DEVELOPMENT, MORE_WORKERS = "--workers 2", "--reload", ("-Q high_priority", "-Q low_priority")
 READY = {"uvicorn": "Application startup complete.", "worker": " ready.", "beat": "beat: Starting..."}
 
 
@@ -63,7 +63,7 @@ class Deployment:
         with_database = [words for words in self._shown(PRODUCTION) if words[0] in ("alembic", "python")]
         script = "\n".join([". .venv/bin/activate", "set -a; . .data/env", *map(" ".join, with_database)])
         self.prepared = self.reader(self.directory / "project").shell(script)
-        self.servers([*self._shown(PRODUCTION), *self._shown(ANOTHER_WORKER)], self.stack.port)
+        self.servers([words for block in (PRODUCTION, *MORE_WORKERS) for words in self._shown(block)], self.stack.port)
         pair = login(self.http, self.values["FIRST_ADMIN_USERNAME"], self.values[PASSWORD])
         self.http.headers.update(bearer(pair["access_token"]))
 

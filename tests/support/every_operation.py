@@ -8,6 +8,7 @@ import httpx
 from tests.support.accounts import API, PASSWORD, bearer, login, register
 from tests.support.second_factors import present_code
 from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 
 LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
 TASK: dict[str, Any] = {"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [0]}
@@ -21,6 +22,7 @@ CODES = {
     *("invalid_transition", "task_active", "user_exists", "user_has_tasks", "last_admin", "precondition_failed"),
     *("second_factor_set",),
     *("validation_error", "unknown_task", "invalid_arguments", "invalid_cursor", "weak_password"),
+    *("queue_not_found", "worker_not_found"),
     *("idempotency_key_reused", "idempotent_task_deleted"),
 }
 
@@ -38,6 +40,8 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     _second_factor(boss, mine, user)
     _logins(http, mine)
     boss("GET", "/audit")
+    _queues_and_workers(stack, boss)
+    _limits(boss)
 
 
 class _Caller:
@@ -64,6 +68,36 @@ def _operations(http: httpx.Client) -> None:
     http.get("/healthz?x=%00")
     http.post(f"{API}/auth/login", content=b"x" * 3_000_000)
     http.get("/healthz", headers={"X-Long": "x" * 40_000})
+
+
+def _limits(boss: _Caller) -> None:
+    boss("PUT", "/limits/one", json={"concurrency": 1, "rate": {"count": 1, "period_seconds": 60}})
+    boss("PUT", "/limits/none", json={})
+    for path in ("/limits/", "/limits/one", "/limits/none"):
+        boss("GET", path)
+    held = [boss.task(limit="one") for _ in range(2)]
+    boss("GET", f"/tasks/{held[1]}")
+    boss("POST", "/tasks/", json=TASK | {"limit": "none"})
+    boss("DELETE", "/limits/one")
+    for task_id in held:
+        boss("POST", f"/tasks/{task_id}/cancel")
+    boss("DELETE", "/limits/none")
+    wait_for(lambda: boss("DELETE", "/limits/one").is_success, 30, "the limit to be of no use to anybody")
+
+
+def _queues_and_workers(stack: Stack, boss: _Caller) -> None:
+    boss("POST", "/queues/default/pause", json={"reason": "a test"})
+    paused, later = boss.task(), boss.task(delay_seconds=3600)
+    for path in (f"/tasks/{paused}", f"/tasks/{later}", "/tasks/count?by=waiting_for", "/queues/"):
+        boss("GET", path)
+    boss("POST", "/queues/default/resume")
+    boss("POST", "/queues/nowhere/resume")
+    # Not the one that runs the other tests' tasks.
+    row = "(gen_random_uuid(), 'idle@test', 1, '{}', 1)"
+    stack.sql(f"INSERT INTO worker_processes (id, name, pid, queues, concurrency) VALUES {row}")
+    for path in ("/workers/", "/workers/idle@test", "/workers/none"):
+        boss("GET", path)
+    boss("POST", "/workers/idle@test/drain")
 
 
 def _tasks(mine: _Caller) -> None:

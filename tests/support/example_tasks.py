@@ -12,14 +12,12 @@ import time
 from datetime import date
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
 from pydantic import BaseModel
 from sqlalchemy import text
 
 from app.celery_app import SQLAlchemyTask, celery_app
-from app.messaging.guard.messages import RECORD_HEADER
 from app.services.task_service import task_service
 from tests.support.example_results import RESULTS
 
@@ -97,6 +95,31 @@ def hold_deaf_and_fail(self: Any, gate: str, ledger: str) -> None:
 def note_down(self: Any, ledger: str, line: str = "") -> int:
     """One line, no more."""
     return note(ledger, line)
+
+
+@celery_app.task(bind=True, name="tests.note_process")
+def note_process(self: Any, ledger: str) -> None:
+    """One line with the number of the process."""
+    note(ledger, os.getpid())
+
+
+@celery_app.task(bind=True, name="tests.note_time")
+def note_time(self: Any, ledger: str, task_id: str = "none") -> None:
+    """One line with the time at which the body began, then a millisecond."""
+    note(ledger, f"{task_id} {time.time()}")
+    time.sleep(0.001)
+
+
+@celery_app.task(bind=True, name="tests.limited", rate_limit="2/s")
+def limited(self: Any, ledger: str, task_id: str = "none") -> None:
+    """One line with the time at which the body began."""
+    note(ledger, f"{task_id} {time.time()}")
+
+
+@celery_app.task(bind=True, name="tests.tell_task_id")
+def tell_task_id(self: Any, ledger: str, task_id: str | None = None) -> None:
+    """Note down the id that the service has filled in."""
+    note(ledger, task_id)
 
 
 @celery_app.task(bind=True, name="tests.fail_until")
@@ -240,7 +263,7 @@ class Hooked(SQLAlchemyTask):
         note(args[0], f"before_start {args[1:]} {kwargs}")
 
     def on_success(self, retval: Any, task_id: str, args: Any, kwargs: dict[str, Any]) -> None:
-        row = task_service.get_task(self.db, UUID(self.request.get(RECORD_HEADER)))
+        row = task_service.get_task(self.db, self.request.attempt_run.task_id)
         note(args[0], f"on_success {args[1:]} {kwargs} {retval}, the row {row.status}")
 
     def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: dict[str, Any], einfo: Any) -> None:

@@ -26,8 +26,10 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from app.core.served_tasks import ServedTasks, served_tasks
 from app.db.session import SessionLocal, engine
 from app.models import User
+from app.services.operations import admitter
 from tests.support import accounts, waiting
 from tests.support.running import Running, example_stack
 from tests.support.services import Services, environment
@@ -225,3 +227,13 @@ def pytest_testnodedown(node: Any) -> None:
 
 def _tell(left: list[str]) -> None:
     os.write(2, ("\nERROR: processes left behind:\n" + "\n".join(left) + "\n").encode())
+
+
+@pytest.fixture
+def fresh_picture(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The workers are read at every look, and no picture of another test's is kept."""
+    served_tasks.replace(None)
+    monkeypatch.setattr(ServedTasks, "is_due", lambda _: True)
+    yield
+    admitter.flush()
+    served_tasks.replace(None)

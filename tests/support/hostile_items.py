@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from app.messaging.guard.messages import WAKEUP
+
 NOTE_DOWN = "tests.note_down"
 JSON = "application/json"
 QUEUE = "default"
 Make = Callable[[Path], bytes]
+# The most digits that Python reads: one more than this number has cannot be written again.
+HUGE = 10**4300 - 1
 
 
 class Touch:
@@ -89,6 +93,11 @@ def with_embed(**embed: Any) -> Make:
     return lambda ledger: json.dumps(envelope(call(ledger, embed))).encode()
 
 
+def wakeup(body: Any = ([], {}, {}), **headers: Any) -> bytes:
+    """A wake-up for the processes of a worker."""
+    return json.dumps(envelope(body, {"task": WAKEUP, **headers})).encode()
+
+
 def typed(content_type: str, body: Callable[[Path], bytes]) -> Make:
     return lambda ledger: json.dumps(envelope(body(ledger)) | {"content-type": content_type}).encode()
 
@@ -148,9 +157,16 @@ ENVELOPES: dict[str, Make] = {
             ("delivery_tag", None), ("delivery_tag", 1), ("delivery_tag", []), ("delivery_tag", {}),
             ("delivery_info", None), ("delivery_info", 1), ("delivery_info", []), ("delivery_info", "x"),
             ("delivery_info", {"exchange": [], "routing_key": {}}),
-            ("priority", "x"), ("priority", []), ("correlation_id", []), ("reply_to", {}),
+            ("priority", "x"), ("priority", []), ("priority", -1), ("priority", 1000), ("correlation_id", []),
+            ("reply_to", {}), ("delivery_info", {"exchange": "", "routing_key": QUEUE, "redelivered": [1]}),
         )
     },
+    **{
+        f"a long {name}": having(name, "x" * 1000, "properties") for name in ("delivery_tag", "correlation_id", "reply_to")
+    },
+    "a priority of 4,300 digits": having("priority", HUGE, "properties"),
+    "a clock of 4,300 digits": having("clock", HUGE, "headers"),
+    "a negative clock": having("clock", -1, "headers"),
     **{f"no {name}": without(name, "properties") for name in ("delivery_tag", "delivery_info", "body_encoding")},
 }  # fmt: skip
 BODIES: dict[str, Make] = {
@@ -210,10 +226,25 @@ HEADERS: dict[str, Make] = {
         for name in ("callbacks", "errbacks", "chain", "chord")
         for value in (1, "x", [1], [[]], {"task": 1}, [{"task": []}])
     },
+    **{
+        f"{name} has 4,300 digits": with_header(name, HUGE)
+        for name in ("retries", "group_index", "timelimit", "task_note", "x")
+    },
+    **{f"{name} is of the year {year}": with_header(name, f"{year}-01-01T00:00:00+14:00") for name in ("eta", "expires") for year in ("0001", "9999")},
+    "numbers in a header": with_header("x", {"a": [HUGE]}),
+    "a header nested 700 deep": with_header("x", json.loads(nested(700))),
+    "stamps nested 700 deep": with_header("stamps", {"x": json.loads(nested(700))}),
     "an embed that is unknown": with_embed(unknown=1),
-    "a time limit of a record that is none": lambda ledger: json.dumps(
-        envelope([[], {}, {}], {"task_record": "no uuid", "task_generation": 1, "timelimit": [0.1, 0.1]})
-    ).encode(),
+    "a record, which no message names": with_header("task_record", "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"),
+    "a wake-up with a time limit": lambda ledger: wakeup([[], {}, {}], timelimit=[0.1, 0.1]),
+    "a wake-up with arguments": lambda ledger: wakeup([[str(ledger)], {}, {}]),
+    **{
+        f"a wake-up with the header {name}": lambda ledger, name=name, value=value: wakeup(**{name: value})
+        for name, value in (
+            ("eta", "2100-01-01T00:00:00"), ("expires", "2020-01-01T00:00:00"), ("group", "x"), ("shadow", "another name"),
+        )
+    },
+    "a wake-up that something follows": lambda ledger: wakeup([[], {}, {"callbacks": [echo_signature(ledger)]}]),
 }  # fmt: skip
 BUILT_INS: dict[str, Make] = {
     "celery.chord_unlock": built_in("celery.chord_unlock", ["group", {"task": NOTE_DOWN}], {"result": []}),
@@ -244,12 +275,6 @@ TASK_ITEMS = {
 }  # fmt: skip
 
 
-def record_item(record: Any, generation: Any, embed: Any = None, **headers: Any) -> bytes:
-    """A message that names a record."""
-    named = {"task_record": record, "task_generation": generation, **headers}
-    return json.dumps(envelope([[], {}, embed or {}], named)).encode()
-
-
 def command(method: Any, arguments: Any = None, **more: Any) -> bytes:
     """A remote control command as kombu publishes it."""
     anywhere = {"destination": None, "pattern": None, "matcher": None}
@@ -264,6 +289,12 @@ COMMANDS: dict[str, bytes] = {
     **{f"raw: {name}": make(Path("/nowhere")) for name, make in RAW.items()},
     **{f"envelope: {name}": make(Path("/nowhere")) for name, make in ENVELOPES.items()},
     **{f"the body is {body!r}": command_body(body) for body in (1, None, "x", [], [1], {})},
+    "a clock of 4,300 digits": command_body({"method": "ping", "arguments": {}}, {"clock": HUGE}),
+    "a number of 4,300 digits": command("query_task", {"ids": [HUGE]}),
+    "a long text": command("query_task", {"ids": ["x" * 1000]}),
+    "arguments nested 50 deep": command("query_task", {"ids": json.loads(nested(50))}),
+    "2,000 ids": command("query_task", {"ids": ["x" * 50] * 2000}),
+    "a long ticket": command("ping", ticket="x" * 1000),
     "a clock that is none": command_body({"method": "ping"}, {"clock": "x"}),
     "a pickle": typed("application/x-python-serialize", lambda ledger: pickle.dumps(Touch(ledger)))(Path("/nowhere")),
     "no such method": command("no_such"),

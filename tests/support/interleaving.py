@@ -25,13 +25,13 @@ TOLD = (
     "status", "attempt", "generation", "failures", "crashes", "version", "progress", "status_reason", "error_type",
     "result", "max_attempts", "priority", "queue",
 )  # fmt: skip
-PRESENT = ("cancel_requested_at", "delete_requested_at", "claim_id", "dispatched_at", "finished_at", "run_at")
+PRESENT = ("cancel_requested_at", "delete_requested_at", "claim_id", "turn", "finished_at", "run_at")
 
 
 @dataclass(frozen=True)
 class Operation:
     """`call(db)` and what is known of it: whether a worker sends it statement by statement, each its own transaction,
-    and whether it passes over a row that another holds (a pass of maintenance, which comes again)."""
+    and whether it passes over a row that another holds (a claim, or a pass of maintenance, which comes again)."""
 
     name: str
     call: Callable[[Any], Any]
@@ -87,9 +87,9 @@ class Ground:
             return None, past
         told = {name: found[name] for name in TOLD} | {name: found[name] is not None for name in PRESENT}
         told["celery_id"] = found["celery_id"] == self.celery_id
-        # To ten minutes: due, within the grace time, in an hour.
-        at = found["dispatch_at"]
-        told["dispatch"] = None if at is None else round((at - datetime.now(UTC)).total_seconds() / 600)
+        # To ten minutes: it is due, or will be in an hour.
+        at = found["due_at"]
+        told["due"] = None if at is None else round((at - datetime.now(UTC)).total_seconds() / 600)
         return told, past
 
     # Runs

@@ -37,8 +37,11 @@ def unfit(row: Row) -> list[str]:
     status = row["status"]
     rules = {
         "running without a claim, or a claim without running": (status == "running") == (row["claim_id"] is not None),
-        "pending without a dispatch, or the reverse": (status == "pending") == (row["dispatch_at"] is not None),
+        "pending without a time when it is due, or the reverse": (status == "pending") == (row["due_at"] is not None),
+        "a turn of what does not wait": status == "pending" or row["turn"] is None,
         "ended without a finish, or the reverse": (status in TERMINAL) == (row["finished_at"] is not None),
+        "a key after the end, or none before it": row["active_key"]
+        == (None if status in TERMINAL else row["unique_key"]),
         "progress is no percentage": 0 <= row["progress"] <= 100,
         "more failures than attempts allowed": 0 <= row["failures"] <= row["max_attempts"],
         "more crashes than the cap": 0 <= row["crashes"] <= MAX_CRASHES,

@@ -5,14 +5,15 @@ then `end` when the body has done its work, `cancelled`, `lost` (another attempt
 worker shuts down) or `failed`. A body that died has a start alone.
 """
 
+import fcntl
 import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from app.celery_app import celery_app
 from app.errors import AttemptHandedBack, AttemptLost, TaskCancelled
@@ -53,6 +54,28 @@ def work(self: Any, ledger: str, seconds: float = 0.0, steps: int = 1, fail: boo
     return _attempt()
 
 
+@celery_app.task(bind=True, name="ledger.placed")
+def placed(self: Any, ledger: str, places: int, seconds: float) -> int:
+    """Hold one of so many places for so long. The file `…-crowded` names the attempts that found none free.
+
+    A place is a lock of a file, which the kernel takes back when the process ends, however it does.
+    """
+    with noted(ledger), ExitStack() as opened:
+        files = [opened.enter_context(Path(f"{ledger}-place-{number}").open("w")) for number in range(places)]
+        if not any(_locks(file) for file in files):
+            append_line(f"{ledger}-crowded", f"{self.request.attempt_run.task_id} {_attempt()}")
+        time.sleep(seconds)
+    return _attempt()
+
+
+def _locks(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @celery_app.task(bind=True, name="ledger.gate")
 def gated(self: Any, ledger: str, gate: str) -> int:
     """Run until the gate opens, asking all the time whether it should; `{attempt}` in its name is this attempt."""
@@ -71,6 +94,17 @@ def poison(self: Any, ledger: str, times: int = 99) -> int:
     with noted(ledger):
         if _attempt() <= times:
             os.kill(os.getpid(), signal.SIGKILL)
+    return _attempt()
+
+
+@celery_app.task(bind=True, name="ledger.quick")
+def quick(self: Any, ledger: str, die: int = 0, gate: str | None = None) -> int:
+    """Be short, so that several are claimed at once; unless it dies in its first attempts, or waits for a gate."""
+    with noted(ledger):
+        if _attempt() <= die:
+            os.kill(os.getpid(), signal.SIGKILL)
+        while gate is not None and not Path(gate).exists():
+            time.sleep(NAP)
     return _attempt()
 
 

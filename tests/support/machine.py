@@ -1,25 +1,32 @@
-"""Everything that clients, messages and attempts may do to tasks, as steps of a Hypothesis state machine.
+"""Everything that clients, slots and attempts may do to tasks, as steps of a Hypothesis state machine.
 
-Messages are kept and delivered again at will, and attempts go on speaking after they were lost. There is one rule, whose
-first argument names the step: with a rule a step, Hypothesis would leave half of them out of each sequence, and hardly
-any sequence would reach a third loss or a retry's second message.
+Slots are woken at will, and attempts go on speaking after they were lost. There is one rule, whose first argument names
+the step: with a rule a step, Hypothesis would leave half of them out of each sequence, and hardly any sequence would
+reach a third loss.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from uuid import UUID
 
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, run_state_machine_as_test
+from sqlalchemy import select, text
 
 from app.core.ids import new_id
-from app.messaging.due import mark_dispatched, take_due
+from app.db.postgresql.claims import MOST_ROWS, Names
+from app.maintenance import passes
+from app.messaging.publisher import MANY
 from app.models import Task
 from app.services.execution import attempts, rescue
-from app.services.execution.attempts import AttemptError, NextTry, Ticket
+from app.services.execution.attempts import AttemptError, NextTry
+from app.services.execution.claims import Claims, give_back
+from app.services.operations import queues
 from app.services.task_service import task_service
-from tests.support.both_sides import Attempt, BothSides, Message, answer
+from tests.support.both_sides import Attempt, BothSides, answer
 from tests.support.model import ModelTask
-from tests.support.model_row import GRACE, PRIORITIES
+from tests.support.model_row import PRIORITIES, QUEUES
 from tests.support.tasks import LONG_RUNNING
 
 T = TypeVar("T")
@@ -28,8 +35,13 @@ STATUSES = ("revoked", "succeeded", "failed", "pending", "running")
 ERROR = AttemptError("ValueError", "no", "Traceback: no")
 BACKOFF = 700.0
 MOST_TASKS = 3
+# The transaction of an example does not end with a pass of maintenance, which sets the timeout.
+KEEP_WAITING = text("SET LOCAL lock_timeout = 0")
 # A pick below this is one that fits, where there is one: most steps are to change something.
 FITTING = 5
+# The queues in the order of service, and the priorities of each in theirs.
+SERVED = ["high_priority", "default", "low_priority"]
+LINES_OF = {queue: [name for name in reversed(PRIORITIES) if QUEUES[name] == queue] for queue in SERVED}
 
 
 class NothingFits(Exception):
@@ -85,12 +97,13 @@ class Machine(RuleBasedStateMachine):
     ) -> None:
         run_at = None if starts is None else self.clock.now + starts
         expires_at = None if expires is None or (starts and starts >= expires) else self.clock.now + expires
+        name = LONG_RUNNING if rerun_lost else ONCE_ONLY
         task, _ = task_service.create_task(
             self.db, name="a task", task_type="test", args=[1], priority=priority, max_attempts=max_attempts,
-            celery_task_name=LONG_RUNNING if rerun_lost else ONCE_ONLY, retry_backoff_seconds=BACKOFF,
+            celery_task_name=name, retry_backoff_seconds=BACKOFF,
             run_at=self.both.at(run_at), expires_at=self.both.at(expires_at), user_id=self.both.user,
         )  # fmt: skip
-        model = ModelTask(self.clock, priority, max_attempts, rerun_lost, BACKOFF, run_at, expires_at)
+        model = ModelTask(self.clock, name, priority, max_attempts, rerun_lost, BACKOFF, run_at, expires_at)
         self.model[task.id] = model
 
     def cancel(self, pick: int, way: int) -> None:
@@ -127,61 +140,94 @@ class Machine(RuleBasedStateMachine):
         got = answer(lambda: task_service.update_task_status(self.db, task, to, result=given).status)
         assert got == model.set_status(to)
 
-    # Messages: sent, lost, doubled, late
+    # Slots: woken at any time
 
-    def take_due(self, pick: int, way: int) -> None:
-        del way
-        limit = 1 if pick == 0 else 500
-        due = {task_id: task.dispatch_at or 0 for task_id, task in self.model.items() if task.due()}
-        if not due and pick < FITTING:
+    def take_rows(self, pick: int, way: int) -> None:
+        """A slot claims the next rows, of all queues or of one. Who is next is read from the turns."""
+        served = SERVED if pick <= FITTING else SERVED[way % 3 :][:1]
+        known = [LONG_RUNNING] if way == FITTING else [LONG_RUNNING, ONCE_ONLY]
+        short = known if pick % 3 else []
+        expected = self._next_of(served, known, short)
+        if not expected and pick < FITTING:
             raise NothingFits
-        taken = take_due(self.db, GRACE, limit)
-        ids = {dispatch.id for dispatch in taken}
-        assert (len(ids), ids - due.keys()) == (min(limit, len(due)), set())
-        # The oldest first.
-        assert all(due[left] >= max(due[mine] for mine in ids) for left in due.keys() - ids if ids)
-        for task_id in ids:
-            self.model[task_id].take()
-        self.both.published.extend(taken)
+        mine, who = new_id(), self.both.identities[way % 2]._replace(pid=next(self.both.pids))
+        taker = Claims([(queue, priority) for queue in served for priority in LINES_OF[queue]])
+        found = self.both.commit(lambda: taker.next(self.db, Names(known, short), mine, who))
+        assert [claim.id for claim in found] in (
+            expected,
+            expected[:1],
+        )  # all that may share a claim, or the first alone
+        for claim in found:
+            assert claim.turn == self.both.rows[claim.id]["turn"]
+            assert claim.attempt == self.model[claim.id].claim(mine, who.name, who.pid)
+        if not found or way > FITTING:  # the reply was lost
+            self.both.unanswered.append((mine, who))
+        else:
+            self.both.started += [Attempt(claim, who) for claim in found]
 
-    def mark_as_sent(self, pick: int, way: int) -> None:
-        """However late: by then the row may have another window."""
-        del way
-        message = choose(pick, self.both.sent, lambda _: True)
-        mark_dispatched(self.db, [message.dispatch])
-        self.model[message.dispatch.id].mark(message.window)
+    def _next_of(self, served: list[str], known: list[str], short: list[str]) -> list[UUID]:
+        """The first task that may start, and those behind it as long as all may share its claim."""
 
-    def lose_a_message(self, pick: int, way: int) -> None:
-        del way
-        self.both.sent.remove(choose(pick, self.both.sent, lambda _: True))
+        def place(task_id: UUID) -> tuple[int, int, float, UUID]:
+            model = self.model[task_id]
+            line = served.index(model.queue), -PRIORITIES.index(model.priority)
+            return *line, self.both.rows[task_id]["turn"], task_id
 
-    def _can_start(self, message: Message) -> bool:
-        model = self.model[message.dispatch.id]
-        fits = model.status == "pending" and model.generation == message.dispatch.generation
-        return fits and not (model.waits() or model.expired() or model.gone)
+        def shares(task_id: UUID) -> bool:
+            return self.model[task_id].name in short and self.model[task_id].may_share_a_claim()
 
-    def deliver(self, pick: int, way: int) -> None:
-        """The message stays: it may come again, as often as it likes."""
-        message = choose(pick, self.both.sent, self._can_start)
-        dispatch, mine = message.dispatch, new_id()
-        who = self.both.identities[way % 2]._replace(pid=next(self.both.pids))
-        ticket = Ticket(dispatch.id, dispatch.generation, dispatch.celery_task_name)
-        claimed = self.both.commit(lambda: attempts.claim(self.db, ticket, mine, who))
-        number = self.model[dispatch.id].claim(dispatch.generation, mine, who.name, who.pid)
-        assert (claimed.attempt if claimed else None) == number
-        if number is not None:
-            reply_was_lost = way > FITTING
-            known = self.both.unanswered if reply_was_lost else self.both.started
-            known.append(Attempt(dispatch.id, number, mine, who))
+        open_queues = {*served} - self.both.paused
+        ready = [
+            task_id
+            for task_id, model in self.model.items()
+            if model.may_start() and model.queue in open_queues and model.name in known
+        ]
+        ready = sorted(ready, key=place)[:MOST_ROWS]
+        return [*itertools.takewhile(shares, ready)] or ready[:1]
 
     def ask_what_became_of_the_claim(self, pick: int, way: int) -> None:
         del pick, way
-        attempt = choose(0, self.both.unanswered, lambda _: True)
-        self.both.unanswered.remove(attempt)
-        found = self.both.commit(lambda: attempts.find_claim(self.db, attempt.task, attempt.claim_id))
-        assert (found.attempt if found else None) == self.model[attempt.task].find_claim(attempt.claim_id)
-        if found:
-            self.both.started.append(attempt)
+        mine, who = choose(0, self.both.unanswered, lambda _: True)
+        self.both.unanswered.remove((mine, who))
+        found = self.both.commit(lambda: Claims([]).find(self.db, mine, who))
+        said = {(task_id, model.attempt) for task_id, model in self.model.items() if model.claim_id == mine}
+        assert {(claim.id, claim.attempt) for claim in found} == said
+        self.both.started += [Attempt(claim, who) for claim in found]
+
+    def give_back(self, pick: int, way: int) -> None:
+        """What was claimed and not begun; also one that was lost since."""
+        del way
+        attempt = self.attempt(pick)
+        held = self.model[attempt.task].holds(attempt.number)
+        self.both.commit(lambda: give_back(self.db, [attempt.claim]))
+        self.model[attempt.task].give_back(attempt.number)
+        if held and self.model[attempt.task].placed:
+            turn = select(Task.turn).where(Task.id == attempt.task)
+            assert self.db.scalar(turn) == (attempt.claim.turn or 0.0)
+
+    def wake_pass(self, pick: int, way: int) -> None:
+        """Maintenance gives turns to what has become due, and wakes slots where a task is ready."""
+        del way
+        unplaced = [model for model in self.model.values() if model.unplaced()]
+        if not unplaced and pick < FITTING:
+            raise NothingFits
+        passes.place_due(self.db)
+        self.db.execute(KEEP_WAITING)
+        for model in unplaced:
+            model.place()
+        ready = {model.queue for model in self.model.values() if model.waits_for_a_slot()}
+        assert {*passes.ready_queues(self.db)} == ready - self.both.paused
+
+    def pause_or_resume(self, pick: int, way: int) -> None:
+        del pick
+        queue = SERVED[way % 3]
+        if queue in self.both.paused:
+            queues.resume(self.db, queue)
+            self.both.woken += [queue] * MANY
+        else:
+            queues.pause(self.db, queue, None)
+        self.db.commit()
+        self.both.paused ^= {queue}
 
     # Attempts, those that were lost included
 
@@ -227,3 +273,19 @@ class Machine(RuleBasedStateMachine):
             (lambda: rescue.handed_back(self.db, "why", *child), lambda: int(model.hand_back(model.attempt))),
         ][max(0, way - 5)]
         assert self.both.commit(real) == (said() if not model.gone and model.pid == who.pid else 0)
+
+
+def run_machine(machine: type[RuleBasedStateMachine], examples: int, steps: int, *, derandomize: bool) -> None:
+    """Run so many sequences of so many steps; with `derandomize` the same ones each time."""
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            derandomize=derandomize,
+            database=None,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -6,7 +6,7 @@ the test began, and moves only when the test says so.
 
 from typing import Any
 
-from tests.support.model_row import ENDED, FAR, GRACE, MAX_CRASHES, ModelRow
+from tests.support.model_row import ENDED, MAX_CRASHES, ModelRow
 
 
 class ModelTask(ModelRow):
@@ -14,18 +14,27 @@ class ModelTask(ModelRow):
 
     # A worker's words
 
-    def claim(self, generation: int, claim_id: Any, worker: str, pid: int) -> int | None:
-        if self.gone or self.status != "pending" or generation != self.generation or self.waits() or self.expired():
-            return None
+    def claim(self, claim_id: Any, worker: str, pid: int) -> int:
+        """Whether it may start, and comes before the others, is for the caller to know."""
         self.status, self.claim_id, self.worker, self.pid, self.error_type = "running", claim_id, worker, pid, None
         self.attempt += 1
         self.version += 1
         self.started_at = self.clock.now
-        self.open_window(None)
+        self.due_at, self.placed = None, False
         return self.attempt
 
-    def find_claim(self, claim_id: Any) -> int | None:
-        return self.attempt if not self.gone and self.claim_id == claim_id else None
+    def may_share_a_claim(self) -> bool:
+        """It has cost no process, and may run again if its neighbour does."""
+        return self.crashes == 0 and self.rerun_lost
+
+    def give_back(self, attempt: int) -> None:
+        """Claimed, and not begun: it has its turn again."""
+        if not self.holds(attempt):
+            return
+        if not self._obeys():
+            self._end_attempt("handed_back")
+            self._wait(self.clock.now)
+            self.placed = True
 
     def hear(self, attempt: int) -> bool | str:
         return self.cancel_requested if self.holds(attempt) else "AttemptLost"
@@ -153,7 +162,8 @@ class ModelTask(ModelRow):
         self.result = self.error_type = self.run_at = None
         self.cancel_requested = self.delete_requested = False
         self.expires_at = None if self.expired() else self.expires_at
-        self._wait(self.clock.now + GRACE)
+        self._wait(self.clock.now)
+        self.line_up()
         return "pending"
 
     def delete(self, *, force: bool) -> bool | str:
@@ -175,7 +185,7 @@ class ModelTask(ModelRow):
             return "InvalidTransition"
         self.priority, self.run_at = priority, run_at
         self.version += 1
-        self.open_window(run_at if run_at is not None and self.waits() else self.clock.now)
+        self.line_up()
         return "pending"
 
     def set_status(self, to: str) -> str:
@@ -195,14 +205,7 @@ class ModelTask(ModelRow):
             self._finish(to, reason, "Failed" if to == "failed" else None)
         return to
 
-    # Dispatch: no client sees it
+    # Maintenance: no client sees it
 
-    def take(self) -> None:
-        self.open_window(self.clock.now + GRACE)
-
-    def mark(self, window: int) -> None:
-        if not self.gone and self.status == "pending" and self.window == window:
-            self.open_window(self.clock.now + FAR, self.clock.now)
-
-    def resend(self) -> None:
-        self.open_window(self.clock.now)
+    def place(self) -> None:
+        self.placed = True

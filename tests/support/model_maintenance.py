@@ -31,10 +31,3 @@ def forgotten_among(tasks: Iterable[ModelTask], workers: dict[str, ModelWorker],
     holders = {task.worker for task in tasks if task.status == "running"}
     old = clock.now - FORGET
     return [name for name, worker in workers.items() if worker.heartbeat < old and name not in holders]
-
-
-def overtaken_among(tasks: Iterable[ModelTask], priority: str, messages: int) -> list[ModelTask]:
-    """Those of a priority whose message was lost: the broker holds so many, which are of those sent last."""
-    out = [task for task in tasks if task.priority == priority and task.dispatched_at is not None]
-    out.sort(key=lambda task: task.window)
-    return [task for task in out[: max(0, len(out) - messages)] if task.in_doubt()]

@@ -1,16 +1,12 @@
 """The row of the model: its columns, what can be told from them, and the three ways in which it moves."""
 
-import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
-GRACE, FAR, LOST_AFTER = 600.0, 3600.0, 300.0
 MAX_CRASHES = 3
 PRIORITIES = ("low", "normal", "high", "critical")
 QUEUES = dict(zip(PRIORITIES, ("low_priority", "default", "high_priority", "high_priority"), strict=True))
 ENDED = frozenset({"succeeded", "failed", "revoked"})
-
-_windows = itertools.count(1)
 
 
 class Clock:
@@ -20,6 +16,7 @@ class Clock:
 @dataclass
 class ModelRow:
     clock: Clock
+    name: str
     priority: str
     max_attempts: int
     rerun_lost: bool
@@ -42,16 +39,16 @@ class ModelRow:
     worker: str | None = None
     pid: int | None = None
     started_at: float = 0.0
-    dispatch_at: float | None = None
-    dispatched_at: float | None = None
-    # Names the present value of `dispatch_at`, whatever the clock does to it.
-    window: int = 0
+    due_at: float | None = None
+    # Whether it has a turn in its line.
+    placed: bool = False
     gone: bool = False
     past: list[tuple[int, str]] = field(default_factory=list)
+    # The queues in which a slot was to be woken for it, since this was last looked at.
+    woken: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        later = self.run_at is not None and self.run_at > self.clock.now
-        self.open_window(self.run_at if later else self.clock.now + GRACE)
+        self.line_up()
 
     # What it is
 
@@ -66,12 +63,15 @@ class ModelRow:
     def has_ended(self) -> bool:
         return self.status in ENDED
 
-    def due(self) -> bool:
-        return not self.gone and self.dispatch_at is not None and self.dispatch_at <= self.clock.now
+    def unplaced(self) -> bool:
+        """It has become due, and has no turn yet."""
+        return not self.gone and not self.placed and self.due_at is not None and self.due_at <= self.clock.now
 
-    def in_doubt(self) -> bool:
-        """Its message has been out for a while."""
-        return self.dispatched_at is not None and self.dispatched_at < self.clock.now - LOST_AFTER
+    def waits_for_a_slot(self) -> bool:
+        return not self.gone and self.status == "pending" and self.placed
+
+    def may_start(self) -> bool:
+        return self.waits_for_a_slot() and not self.expired()
 
     def expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= self.clock.now
@@ -84,8 +84,12 @@ class ModelRow:
 
     # Moves
 
-    def open_window(self, dispatch_at: float | None, dispatched_at: float | None = None) -> None:
-        self.dispatch_at, self.dispatched_at, self.window = dispatch_at, dispatched_at, next(_windows)
+    def line_up(self) -> None:
+        """A client's word has made it pending: it gets a turn now or, if it starts later, once it is due."""
+        self.placed = not self.waits()
+        self.due_at = self.clock.now if self.placed else self.run_at
+        if self.placed:
+            self.woken.append(self.queue)
 
     def _end_attempt(self, outcome: str) -> None:
         self.past.append((self.attempt, outcome))
@@ -94,11 +98,12 @@ class ModelRow:
         self.status, self.error_type, self.claim_id, self.pid = status, error, None, None
         self.status_reason = reason or self.status_reason
         self.version += 1
-        self.open_window(None)
+        self.due_at, self.placed = None, False
         return True
 
-    def _wait(self, dispatch_at: float) -> bool:
+    def _wait(self, due_at: float) -> bool:
+        """It gets its turn from maintenance, once it is due."""
         self.status, self.status_reason, self.claim_id, self.pid, self.progress = "pending", None, None, None, 0
         self.version += 1
-        self.open_window(dispatch_at)
+        self.due_at, self.placed = due_at, False
         return True

@@ -84,7 +84,7 @@ def sections() -> Iterator[tuple[str, list[Named]]]:
 
 def default_of(field: FieldInfo) -> str:
     """The default as an environment variable would hold it; "" where there is none."""
-    if NoDecode in field.metadata and field.default:
+    if NoDecode in field.metadata and isinstance(field.default, list) and field.default:
         return ",".join(field.default)
     if field.default is None or NoDecode in field.metadata:
         return ""
@@ -99,6 +99,8 @@ def values_of(field: FieldInfo) -> str:
         return ", ".join(f"`{each}`" for each in get_args(kind))
     if get_origin(kind) is list:
         return "secrets" if get_args(kind) == (SecretStr,) else "list"
+    if get_origin(kind) is dict:
+        return "names with numbers"
     bounds = [(sign, getattr(each, name)) for each in field.metadata for name, sign in SIGNS if hasattr(each, name)]
     return ", ".join([KINDS[kind], *(f"{sign} {bound:,}" for sign, bound in bounds)])
 

@@ -57,7 +57,7 @@ class Person:
 
 FILL = """
     INSERT INTO tasks (id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue, celery_id, status,
-                       dispatch_at)
+                       due_at)
     SELECT gen_random_uuid(), :user, 'x', 'x', 'tests.echo', '[]', '{}', 'low', 'low_priority', gen_random_uuid(),
            'pending', now() + interval '1 day'
     FROM generate_series(1, :number) RETURNING id

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import psycopg2.extensions
 from sqlalchemy import event
 
+from app.db.postgresql.prepared import Prepared, PreparedConnection
 from app.db.session import dispose_engine, engine, group_engine
 
 
@@ -17,12 +18,19 @@ def before_each_statement(act: Callable[[str, Any], object]) -> Iterator[None]:
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
         act(statement, parameters)
 
-    engines = (engine(), group_engine())
+    engines, plain = (engine(), group_engine()), PreparedConnection.execute
+
+    def execute(self: PreparedConnection, statement: Any, parameters: Any) -> Any:
+        act(Prepared(statement).text, parameters)
+        return plain(self, statement, parameters)
+
     for each in engines:
         event.listen(each, "before_cursor_execute", note)
+    PreparedConnection.execute = execute  # type: ignore[method-assign]
     try:
         yield
     finally:
+        PreparedConnection.execute = plain  # type: ignore[method-assign]
         for each in engines:
             event.remove(each, "before_cursor_execute", note)
 

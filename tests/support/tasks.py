@@ -1,21 +1,29 @@
 """Rows to test with: users and tasks in any state, made as the service makes them."""
 
 import functools
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.catalogue import catalogue
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.security import create_access_token, hash_password
+from app.db.postgresql.attempts import CLAIMED
+from app.db.postgresql.claims import Names
+from app.db.postgresql.prepared import prepared_connection
+from app.db.postgresql.transitions import transition
 from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
+from app.messaging.routing import QUEUES
 from app.models import Task, User
 from app.models.login import LoginSession
-from app.models.task import TaskStatus
+from app.models.task import TaskPriority, TaskStatus
 from app.services.execution import attempts
-from app.services.execution.attempts import AttemptError, Claim, NextTry, Ticket, WorkerIdentity
+from app.services.execution.attempts import AttemptError, Claim, NextTry, WorkerIdentity
+from app.services.execution.claims import Claims, ReadyClaim
 from app.services.task_service import task_service
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.process import ChildProcess
@@ -70,16 +78,38 @@ def new_task(db: Session, user_id: UUID | None = None, **options: Any) -> Task:
 
 def claim(db: Session, task: Task, worker: WorkerIdentity = WORKER) -> Claim:
     """Its next attempt, running."""
-    claimed = attempts.claim(db, Ticket(task.id, task.generation, task.celery_task_name), new_id(), worker)
-    assert claimed is not None
+    values = {"claim_id": new_id(), "worker": worker.name, "worker_id": worker.id, "worker_pid": worker.pid}
+    statement = transition(
+        TaskStatus.RUNNING, Task.id == task.id, sources=[TaskStatus.PENDING], values=values, returning=CLAIMED
+    )
+    claimed = Claim(*db.execute(statement).one())
     db.commit()
     return claimed
 
 
-def run_of(ticket: Ticket, child: ChildProcess | None = None) -> AttemptRun | None:
-    """What a child of `WORKER` gets when it claims."""
+def lines_of(*queues: str) -> list[tuple[str, str]]:
+    """The lines of these queues (of all, if none is named), in the order in which a worker serves them."""
+    return [(queue, priority.value) for queue in queues or QUEUES for priority in reversed(TaskPriority)]
+
+
+def names(*short: str) -> Names:
+    """What a pool process knows; these tasks were short when it ran them last."""
+    return Names(sorted(catalogue()), list(short))
+
+
+def claim_next(db: Session, *queues: str, short: Sequence[str] = (), claims: Claims | None = None) -> list[ReadyClaim]:
+    """What a pool process of `WORKER` gets that looks into these queues: its first look, without `claims`."""
+    found = (claims or Claims(lines_of(*queues))).next(db, names(*short), new_id(), WORKER)
+    db.commit()
+    return found
+
+
+def next_run(child: ChildProcess | None = None, queue: str = "default") -> AttemptRun | None:
+    """What a child of `WORKER` runs when it takes the next task of the queue."""
     child = child or ChildProcess(WORKER.id, get_settings(), pid=WORKER.pid)
-    return AttemptRun.claim_for(ticket, child, WORKER.name)
+    with prepared_connection() as db:
+        found = Claims(lines_of(queue)).next(db, names(), new_id(), child.identity(WORKER.name))
+    return AttemptRun(found[0], child) if found else None
 
 
 def task_in(db: Session, status: TaskStatus, user_id: UUID | None = None, **options: Any) -> Task:

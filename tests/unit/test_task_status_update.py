@@ -7,13 +7,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.dialects import postgresql
 
-from app.db.postgresql import attempts
+from app.db.postgresql import attempts, claims
 from app.db.postgresql.transitions import transition
 from app.models.task import ACTIVE, TERMINAL, TRANSITIONS, TaskStatus
 from app.services.execution.attempts import CurrentAttempt, current_attempt
 from app.services.tasks import task_changes
 from app.services.tasks.task_reports import _current
 
+# A state of a row that the statement names by its id.
+OF_THE_STATE = r"\(CAST\(tasks\.status AS TEXT\) \|\| ''\) (IN \(|= )"
 PAIRS = list(itertools.product(TaskStatus, TaskStatus))
 
 
@@ -53,12 +55,21 @@ class TestFence:
     def test_what_a_worker_writes_names_its_attempt_and_wants_it_running(self, name: str) -> None:
         text = sql(getattr(attempts, name))
         assert "tasks.attempt = %(p_attempt)s" in text
-        assert re.search(r"\(CAST\(tasks\.status AS TEXT\) \|\| ''\) (IN \(|= )", text)
+        assert re.search(OF_THE_STATE, text)
 
-    def test_a_claim_takes_only_what_is_due_and_of_its_generation_and_name(self) -> None:
-        text = sql(attempts.CLAIM)
-        for part in ("tasks.generation = ", "tasks.celery_task_name = ", "tasks.run_at", "tasks.expires_at"):
-            assert part in text.partition("WHERE")[2]
+    @pytest.mark.parametrize("name", ["GIVE_BACK", "REVOKE_NOT_BEGUN"])
+    def test_a_row_that_was_not_begun_is_given_back_of_its_attempt(self, name: str) -> None:
+        text = sql(getattr(claims, name))
+        assert "tasks.attempt = given_back.attempt" in text
+        assert re.search(OF_THE_STATE, text)
+
+    def test_a_claim_takes_only_what_is_pending_placed_not_expired_and_known(self) -> None:
+        text = sql(claims.claim_statement(1))
+        found, _, written = text.partition(") AS next_rows")
+        within = found.partition("WHERE row.queue = ")[2]
+        for part in ("row.status = ", "row.turn IS NOT NULL", "row.expires_at", "row.celery_task_name = ANY"):
+            assert part in within
+        assert re.search(OF_THE_STATE, written)
 
     def test_an_attempt_that_did_not_succeed_writes_its_history_in_the_same_statement(self) -> None:
         assert "INSERT INTO task_attempts" in sql(attempts.FAIL)
@@ -84,8 +95,8 @@ class TestWhoseUpdate:
             current_attempt.reset(token)
 
 
-class TestDispatchWindow:
-    def test_a_new_time_opens_a_new_window(self) -> None:
+class TestTurn:
+    def test_is_lost_with_a_new_time(self) -> None:
         values = task_changes.due_values({"run_at": None})
-        assert values["dispatched_at"] is None
-        assert "dispatch_at" in values
+        assert values["turn"] is None
+        assert "due_at" in values

@@ -72,6 +72,18 @@ def test_a_setting_that_is_refused_is_a_line_of_celerys_command() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_worker_and_the_check_refuse_shares_of_a_queue_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(get_settings(), "queue_shares", {"fast": 1})
+    with pytest.raises(SystemExit, match=r"^configuration: QUEUE_SHARES: no queue fast"):
+        ServiceStep(object())
+    environment = process_environment({"QUEUE_SHARES": "default:3,fast:1"})
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "check"], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    expected = "configuration: QUEUE_SHARES: no queue fast (there are default, high_priority, low_priority)\n"
+    assert (done.returncode, done.stderr) == (1, expected)
+
+
 def test_what_runs_beside_the_worker_starts_after_the_pool_has_forked() -> None:
     assert celery_app.steps["worker"] == {f"{ServiceStep.__module__}:{ServiceStep.__name__}"}
     assert ServiceStep.requires == ("celery.worker.components:Pool",)

@@ -1,7 +1,7 @@
 """Endpoints of tasks: create, list, follow, change, cancel, retry, delete."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Header, Path, Query, Request, Response, status
@@ -29,7 +29,10 @@ from app.errors import (
     InvalidCursor,
     InvalidInput,
     InvalidTransition,
+    KeptTasksTooLarge,
+    LimitReached,
     PreconditionFailed,
+    PriorityNotAllowed,
     ReplayTooLarge,
     TaskActive,
     TaskNotAllowed,
@@ -38,6 +41,8 @@ from app.errors import (
     TooManyBytesStored,
     TooManySubmissions,
     TooManyTasksQueued,
+    UniqueKeyTaken,
+    UnknownLimit,
     UnknownTask,
 )
 from app.models.api_key import Scope
@@ -47,6 +52,7 @@ from app.schemas.task import (
     TaskBatchCreate,
     TaskBatchRead,
     TaskCounts,
+    TaskCountsByReason,
     TaskCreate,
     TaskPatch,
     TaskRead,
@@ -54,10 +60,11 @@ from app.schemas.task import (
 )
 from app.services.batched.authenticator import login_claims
 from app.services.batched.submitter import Submitter
+from app.services.batched.task_lookup import ReadTask, TaskLookup
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
 from app.services.tasks.idempotency import Accepted, AcceptedBatch
-from app.services.tasks.permissions import check_may_create, types_for
+from app.services.tasks.permissions import check_may_create, check_priority, types_for
 from app.services.tasks.task_attempts import number_of
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
@@ -65,7 +72,7 @@ router = SlashRouter(prefix="/tasks", tags=["tasks"])
 MAX_WAIT_SECONDS = 60
 # The limits of arguments, metadata and results are those of the stored text. In a body each character may be an escape.
 LONGEST_ESCAPE = 6
-# All other fields of a task: three short texts and fifty tags of characters that take two escapes each.
+# All other fields of a task: four short texts and fifty tags of characters that take two escapes each.
 FIELDS_BYTES = 96 * 1024
 
 TaskId = Annotated[UUID, Path(description="The task's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
@@ -76,6 +83,7 @@ Wait = Annotated[
 IfNoneMatch = Annotated[str | None, Header(description="An ETag. The answer is 304 if the task still has it.")]
 IfMatch = Annotated[str | None, Header(description="An ETag. The answer is 412 if the task has another one.")]
 Force = Annotated[bool, Query(description="Delete a pending task too. Stop a running task, then delete it.")]
+CountBy = Annotated[Literal["waiting_for"] | None, Query(description="Count the pending tasks by this, too.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -100,7 +108,9 @@ _REPLAYED_HEADER: dict[str, Any] = {
 }
 _LOCATION: dict[str, Any] = {"Location": {"description": "The URL of the task", "schema": {"type": "string"}}}
 _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted)
-_CREATE_PROBLEMS = (TaskNotAllowed, InvalidInput, UnknownTask, InvalidArguments)
+_RIGHTS_PROBLEMS = (TaskNotAllowed, PriorityNotAllowed)
+_CREATE_PROBLEMS = (*_RIGHTS_PROBLEMS, InvalidInput, UnknownTask, InvalidArguments, UnknownLimit, LimitReached)
+_PATCH_PROBLEMS = (AdminOnly, PriorityNotAllowed, TaskNotFound, InvalidTransition, PreconditionFailed)
 _QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored)
 
 
@@ -119,7 +129,7 @@ async def _create_fast(request: Request, scopes: Sequence[str]) -> Response | No
         return None
     claims = login_claims(token)  # before the body is read
     body = await json_body(request, TaskCreate)
-    if body is None:
+    if body is None or body.unique_key is not None:
         return None
     submitter: Submitter = request.state.submitter
     if claims is not None:  # scopes limit API keys alone
@@ -132,7 +142,7 @@ async def _create_fast(request: Request, scopes: Sequence[str]) -> Response | No
 def _created(request: Request, accepted: Accepted) -> Response:
     location = f"{request.scope['path'].rstrip('/')}/{accepted.task.id}"
     headers = {"Location": location, "ETag": etag(accepted.task.version), **_replayed(accepted)}
-    return rendered(accepted.task, status.HTTP_201_CREATED, headers)
+    return rendered(accepted.task, status.HTTP_201_CREATED if accepted.is_new else status.HTTP_200_OK, headers)
 
 
 def _replayed(accepted: Accepted | AcceptedBatch) -> dict[str, str]:
@@ -143,10 +153,16 @@ async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:
     token = bearer_token(request)
     if token is None or request.scope["query_string"] or has_header(request, b"if-none-match"):
         return None
-    user = await authenticated(request, token, *scopes)
-    return await get_task(
-        request, user, request.state.task_lookup, request.state.watcher, UUID(request.path_params["task_id"])
-    )
+    claims, task_id = login_claims(token), UUID(request.path_params["task_id"])
+    lookup: TaskLookup = request.state.task_lookup
+    if claims is None:
+        return _shown(await lookup.read(task_id, await authenticated(request, token, *scopes)))
+    count_for_user(request, claims.user_id)  # scopes limit API keys alone
+    return _shown(await lookup.read_of_login(task_id, claims))
+
+
+def _shown(found: ReadTask) -> Response:
+    return json_response(found.json or to_json(found.task), {"ETag": etag(found.task.version)})
 
 
 @router.post(
@@ -155,8 +171,13 @@ async def _get_fast(request: Request, scopes: Sequence[str]) -> Response | None:
     response_model=TaskRead,
     response_description="The task is committed and will run",
     responses={
+        200: {
+            "model": TaskRead,
+            "description": "The task that has the `unique_key`, as it was or replaced, by `on_conflict`",
+            "headers": {**_LOCATION, **_ETAG},
+        },
         201: {"headers": {**_LOCATION, **_ETAG, **_REPLAYED_HEADER}},
-        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, *_QUOTA_PROBLEMS),
+        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, UniqueKeyTaken, *_QUOTA_PROBLEMS),
     },
 )
 @read_fast(_create_fast)
@@ -171,9 +192,10 @@ async def create_task(
     """Create a task. After the answer 201 the task is committed to the database and cannot be lost.
 
     If a request times out, repeat it with the same `Idempotency-Key`: only one task is created. In a 429, `code` names
-    the exhausted quota, and `Retry-After` says when to try again.
+    the exhausted quota, and `Retry-After` says when to try again. Of your pending and running tasks, one at most has a
+    `unique_key`. `on_conflict` says what happens if another task has it; a 409 names that task as `task_id`.
     """
-    check_may_create([body.celery_task_name], user.id, user.role)
+    check_may_create([body], user.id, user.role, user.max_priority)
     return _created(request, await submitter.submit(body, user.id, idempotency_key))
 
 
@@ -184,7 +206,10 @@ async def create_task(
     response_description="All tasks are committed and will run",
     responses={
         201: {"headers": _REPLAYED_HEADER},
-        **problems(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, ReplayTooLarge, *_QUOTA_PROBLEMS),
+        **problems(
+            *(401, InsufficientScope, *_CREATE_PROBLEMS, *_KEY_PROBLEMS, ReplayTooLarge),
+            *(UniqueKeyTaken, KeptTasksTooLarge, *_QUOTA_PROBLEMS),
+        ),
     },
 )
 @body_limit(lambda settings: settings.max_body_bytes)
@@ -194,9 +219,10 @@ def create_tasks(
     """Create up to 1,000 tasks in one transaction: all are accepted, or none.
 
     An error names the place of the refused field, such as `["body", "tasks", 3, "kwargs", "step"]`. Each task counts
-    against the quotas. An `Idempotency-Key` makes it safe to repeat the request: the same tasks are answered.
+    against the quotas. An `Idempotency-Key` makes it safe to repeat the request: the same tasks are answered. A
+    `unique_key` that stands twice in the batch counts as taken by the first of the two.
     """
-    check_may_create([task.celery_task_name for task in body.tasks], user.id, user.role)
+    check_may_create(body.tasks, user.id, user.role, user.max_priority)
     accepted = submitter.submit_all(body.tasks, user.id, idempotency_key)
     return rendered(TaskBatchRead(tasks=accepted.tasks), status.HTTP_201_CREATED, _replayed(accepted))
 
@@ -229,15 +255,18 @@ def list_tasks(
 @router.get(
     "/count", response_description="The numbers of tasks", responses=problems(401, InsufficientScope, AdminOnly)
 )
-@costly(lambda arguments: task_counts.reads_many(arguments["wanted"]))
-def count_tasks(db: SessionDep, wanted: TaskFilterDep) -> TaskCounts:
+@costly(lambda arguments: bool(arguments["by"]) or task_counts.reads_many(arguments["wanted"]))
+def count_tasks(db: SessionDep, wanted: TaskFilterDep, by: CountBy = None) -> TaskCountsByReason | TaskCounts:
     """Count tasks, in total and by status. The filters are those of the list, and the numbers are exact.
+
+    With `by=waiting_for`, the answer also says for which reasons the pending tasks wait.
 
     Counts by status, type, task, priority and queue are fast for any number of tasks. So are counts by time, alone or
     with a status. Other filters and combinations read each candidate task, and can be slow. One such count of a user
     runs at a time. A query that exceeds the database's time limit answers 503 `took_too_long`.
     """
-    return TaskCounts(**task_service.show_counts(db, wanted))
+    counts = task_service.show_counts(db, wanted, by_reason=by is not None)
+    return TaskCounts(**counts) if by is None else TaskCountsByReason(**counts)
 
 
 @router.get(
@@ -279,20 +308,17 @@ async def get_task(
     if wait and found.task.status not in TERMINAL:
         await watcher.wait_for_end(task_id, wait)
         found = await lookup.read(task_id, await authenticated(request, bearer_token(request), Scope.TASKS_READ))
-    headers = {"ETag": etag(found.task.version)}
     if not_modified(if_none_match, found.task.version):
+        headers = {"ETag": etag(found.task.version)}
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
-    return json_response(found.json or to_json(found.task), headers)
+    return _shown(found)
 
 
 @router.patch(
     "/{task_id}",
     response_model=TaskRead,
     response_description="The changed task",
-    responses={
-        200: {"headers": _ETAG},
-        **problems(401, InsufficientScope, AdminOnly, TaskNotFound, InvalidTransition, PreconditionFailed),
-    },
+    responses={200: {"headers": _ETAG}, **problems(401, InsufficientScope, *_PATCH_PROBLEMS)},
 )
 @body_limit(_patch_bytes)
 def update_task(
@@ -300,6 +326,7 @@ def update_task(
 ) -> Task:
     """Change a task. Omitted fields keep their values. Some fields can change only while the task is pending."""
     changes = body.model_dump(exclude_unset=True)
+    check_priority(changes.get("priority"), user.max_priority)
     task = task_service.update_task(
         db,
         task_id,
@@ -334,13 +361,27 @@ def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: T
     status_code=status.HTTP_202_ACCEPTED,
     response_model=TaskRead,
     response_description="The task is pending again, under the same id",
-    responses=problems(401, InsufficientScope, TaskNotAllowed, TaskNotFound, InvalidTransition, *_QUOTA_PROBLEMS),
+    responses=problems(
+        *(
+            401,
+            InsufficientScope,
+            *_RIGHTS_PROBLEMS,
+            TaskNotFound,
+            InvalidTransition,
+            UniqueKeyTaken,
+            UnknownLimit,
+            *_QUOTA_PROBLEMS,
+        )
+    ),
 )
 def retry_task(db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
-    """Run a failed or revoked task again. `attempt` keeps counting; the number of failures starts at zero."""
+    """Run a failed or revoked task again. `attempt` keeps counting; the number of failures starts at zero.
+
+    It takes its `unique_key` again, unless another task has it.
+    """
 
     def check(task: Task) -> None:
-        check_may_create([task.celery_task_name], user.id, user.role)
+        check_may_create([task], user.id, user.role, user.max_priority)
 
     return task_service.retry_task(db, task_id, owner=user.owner, within_quota=True, check=check)
 

@@ -24,7 +24,7 @@ from app.errors import (
     WrongPassword,
 )
 from app.models.user import User as UserRow
-from app.schemas.user import PasswordChange, ProfileUpdate, User, UserCreate, UserUpdate
+from app.schemas.user import ManagedUser, PasswordChange, ProfileUpdate, User, UserCreate, UserUpdate
 from app.services.user_service import user_service
 
 router = SlashRouter(prefix="/users", tags=["users"])
@@ -32,7 +32,7 @@ router = SlashRouter(prefix="/users", tags=["users"])
 # Two passwords of which each character takes two escapes.
 PASSWORDS_BYTES = 32 * 1024
 
-_USERS = ListRenderer(User)
+_USERS = ListRenderer(ManagedUser)
 UserId = Annotated[UUID, Path(description="The user's id.", examples=["019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"])]
 
 
@@ -69,7 +69,7 @@ def change_my_password(db: SessionDep, user: LoginUser, _turn: PasswordTurn, bod
 
 @router.get(
     "/",
-    response_model=list[User],
+    response_model=list[ManagedUser],
     response_description="Users, newest first",
     responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InsufficientScope, InvalidCursor)},
 )
@@ -88,7 +88,7 @@ def list_users(
 
 @router.post(
     "/",
-    response_model=User,
+    response_model=ManagedUser,
     status_code=status.HTTP_201_CREATED,
     response_description="The new user",
     responses=problems(401, AdminOnly, InsufficientScope, UserExists, WeakPassword),
@@ -100,7 +100,7 @@ def create_user(db: SessionDep, _admin: AdminUser, _turn: PasswordTurn, body: Us
 
 @router.get(
     "/{user_id}",
-    response_model=User,
+    response_model=ManagedUser,
     response_description="The user",
     responses=problems(401, AdminOnly, InsufficientScope, UserNotFound),
 )
@@ -111,7 +111,7 @@ def get_user(db: SessionDep, _admin: AdminUser, user_id: UserId) -> UserRow:
 
 @router.patch(
     "/{user_id}",
-    response_model=User,
+    response_model=ManagedUser,
     response_description="The changed user",
     responses=problems(401, AdminOnly, InsufficientScope, UserNotFound, UserExists, LastAdmin),
 )

@@ -15,14 +15,11 @@ _HOST = re.compile(rb"(?:(?P<name>[A-Za-z0-9_.-]{1,253})|\[(?P<ipv6>[0-9A-Fa-f:.
 _MAX_PORT = 65535
 
 
-def refuse_host(scope: Scope, allowed: Sequence[str]) -> str | None:
-    """Return why the Host is refused, or None. X-Forwarded-Host is not read."""
-    given = [value for name, value in scope["headers"] if name == b"host"]
-    if len(given) > 1 or (not given and scope.get("http_version") == "1.1"):
-        return "The request must have exactly one Host header"
-    if not given:
-        return None
-    host = _parse(given[0])
+def refuse_host(scope: Scope, given: bytes | None, allowed: Sequence[str]) -> str | None:
+    """Return why the Host header is refused, or None. X-Forwarded-Host is not read."""
+    if given is None:
+        return "The request must have a Host header" if scope.get("http_version") == "1.1" else None
+    host = _parse(given)
     if host is None:
         return "The Host header is malformed"
     path = scope["path"].removeprefix(scope.get("root_path", ""))

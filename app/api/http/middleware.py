@@ -7,7 +7,7 @@ through and hold no body. `FastPath` runs inside them.
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from time import perf_counter
 
@@ -29,7 +29,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Responses with tokens or personal data must not be stored. All other responses of the API belong to one user: no
 # shared cache may keep them, and the user's own cache revalidates with the ETag each time.
-_NO_STORE = re.compile(r"(/api/v1/auth|/api/v1/users|/api/v1/audit)(/|$)")
+_NO_STORE = re.compile(r"(/api/v1/auth|/api/v1/users|/api/v1/audit|/api/v1/queues|/api/v1/workers|/api/v1/limits)(/|$)")
 _API = "/api/v1/"
 
 # One year, without subdomains: they may belong to other services.
@@ -168,20 +168,25 @@ class RequestLimits:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        refused = self._refuse_head(scope)
+        headers = scope["headers"]
+        fields: dict[bytes, bytes] = dict(headers)
+        refused = self._refuse_head(scope, headers, fields)
         if refused is not None:
             await http_problem(scope, *refused)(scope, receive, send)
             return
-        too_large = await refuse_length(scope, receive, self.max_body_bytes)
-        if too_large is not None:
-            refusal = http_problem(scope, too_large.status_code, too_large.detail, too_large.headers)
-            await refusal(scope, receive, send)
-            return
-        receive, send = closing_unless_read(scope, receive, send)
+        if b"content-length" in fields:
+            too_large = await refuse_length(scope, receive, self.max_body_bytes)
+            if too_large is not None:
+                refusal = http_problem(scope, too_large.status_code, too_large.detail, too_large.headers)
+                await refusal(scope, receive, send)
+                return
+        if b"expect" in fields:
+            receive, send = closing_unless_read(scope, receive, send)
         await self.app(scope, limited(receive, self.max_body_bytes), send)
 
-    def _refuse_head(self, scope: Scope) -> tuple[int, str] | None:
-        headers = scope["headers"]
+    def _refuse_head(
+        self, scope: Scope, headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]
+    ) -> tuple[int, str] | None:
         size = len(scope["path"]) + len(scope["query_string"]) + sum(map(len, chain.from_iterable(headers)))
         if size > self.max_header_bytes:
             return 431, f"The request line and the header fields are larger than {self.max_header_bytes} bytes"
@@ -189,7 +194,9 @@ class RequestLimits:
             return 431, f"There are more than {self.max_headers} header fields"
         if _malformed_target(scope):
             return 400, "The path or query contains a NUL or an unescaped byte"
-        reason = refuse_host(scope, self.allowed_hosts) or refuse_repeated(headers) or refuse_charset(headers)
+        reason = refuse_repeated(headers, fields) or refuse_host(scope, fields.get(b"host"), self.allowed_hosts)
+        if b"content-type" in fields:
+            reason = reason or refuse_charset(fields[b"content-type"])
         return None if reason is None else (400, reason)
 
 

@@ -82,9 +82,9 @@ class Peers:
 
     def __init__(self, loop: AbstractEventLoop, limits: Limits) -> None:
         self.limits, self.loop = limits, loop
-        self._bytes: Counter[Owner] = Counter()
+        self._bytes: dict[Owner, int] = {}
         self._bytes_in_all = 0
-        self._requests: Counter[Owner] = Counter()
+        self._requests: dict[Owner, int] = {}
         self._waiting: dict[Waiting, None] = {}  # those that wait for their client, the longest wait first
         self._ticker: TimerHandle | None = None
 
@@ -103,16 +103,17 @@ class Peers:
 
         Raises TooManyInProgress if the user has too many requests or bytes in progress, Overloaded if the process has.
         """
-        if self._requests[owner] >= self.limits.requests_per_user:
+        requests = self._requests.get(owner, 0)
+        if requests >= self.limits.requests_per_user:
             raise TooManyInProgress(retry_after=RETRY_SECONDS)
-        if self._bytes[owner] + held > self.limits.bytes_per_user:
+        if self._bytes.get(owner, 0) + held > self.limits.bytes_per_user:
             raise TooManyInProgress(
                 "The bodies that you send and the answers that you do not read are too large in total",
                 retry_after=RETRY_SECONDS,
             )
         if held and self._bytes_in_all > self.limits.bytes_in_all:
             raise Overloaded(retry_after=RETRY_SECONDS)
-        self._requests[owner] += 1
+        self._requests[owner] = requests + 1
 
     def end(self, owner: Owner) -> None:
         """Count a request of this user no longer."""
@@ -120,7 +121,7 @@ class Peers:
 
     def hold(self, owner: Owner, count: int) -> None:
         """Count bytes that are held for an owner."""
-        self._bytes[owner] += count
+        self._bytes[owner] = self._bytes.get(owner, 0) + count
         self._bytes_in_all += count
 
     def release(self, owner: Owner, count: int) -> None:
@@ -139,9 +140,9 @@ class Peers:
 
     def enforce(self, owner: Owner) -> None:
         """End the transfers that wait longest: unread answers of an owner, then, if the process holds too much, any."""
-        if self._bytes[owner] > self.limits.bytes_per_user:
+        if self._holds_more_than_a_user_may(owner):
             unread = [each for each in self._waiting if each.owner == owner and each.is_unread]
-            self._end_first(unread, lambda: self._bytes[owner] > self.limits.bytes_per_user)
+            self._end_first(unread, lambda: self._holds_more_than_a_user_may(owner))
         while self._bytes_in_all > self.limits.bytes_in_all:
             heaviest = self._heaviest_waiting()
             if heaviest is None:
@@ -162,12 +163,15 @@ class Peers:
             peer.end()
         return True
 
+    def _holds_more_than_a_user_may(self, owner: Owner) -> bool:
+        return self._bytes.get(owner, 0) > self.limits.bytes_per_user
+
     def _holds_too_much(self) -> bool:
         return self._bytes_in_all > self.limits.bytes_in_all
 
     def _heaviest_waiting(self) -> Owner | None:
         owners = {each.owner for each in self._waiting}
-        return max(owners, key=lambda owner: self._bytes[owner], default=None)
+        return max(owners, key=lambda owner: self._bytes.get(owner, 0), default=None)
 
     def _end_first(self, peers: list[Waiting], goes_on: Callable[[], bool]) -> None:
         for peer in peers:
@@ -184,7 +188,9 @@ class Peers:
             self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
 
 
-def _take(counts: Counter[Owner], owner: Owner, count: int) -> None:
-    counts[owner] -= count
-    if counts[owner] <= 0:
-        del counts[owner]
+def _take(counts: dict[Owner, int], owner: Owner, count: int) -> None:
+    left = counts.get(owner, 0) - count
+    if left > 0:
+        counts[owner] = left
+    else:
+        counts.pop(owner, None)  # not there if several have held nothing

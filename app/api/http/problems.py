@@ -33,6 +33,7 @@ from app.errors import (
     TooManyWaiting,
     Unauthenticated,
     Unavailable,
+    UniqueKeyTaken,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -127,8 +128,16 @@ def service_problem(scope: Scope, error: ServiceError, errors: Sequence[FieldErr
         detail=error.detail,
         errors=located(error) if errors is None and isinstance(error, InvalidInput) else errors,
         headers=headers,
-        extensions={"checks": error.checks} if isinstance(error, NotReady) else None,
+        extensions=_extensions(error),
     )
+
+
+def _extensions(error: ServiceError) -> dict[str, Any] | None:
+    if isinstance(error, NotReady):
+        return {"checks": error.checks}
+    if isinstance(error, UniqueKeyTaken):
+        return {"task_id": None if error.task_id is None else str(error.task_id)}
+    return None
 
 
 def internal_problem(scope: Scope) -> Response:
@@ -232,4 +241,6 @@ def _example(error: int | type[ServiceError]) -> dict[str, Any]:
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         missing = {"loc": ["body", "name"], "msg": "Field required", "type": "missing"}
         example["errors"] = [missing]
+    if error is UniqueKeyTaken:
+        example["task_id"] = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"
     return example

@@ -10,6 +10,9 @@ engine SQL outside of this package. What stands here, and why:
     schema/indexes          partial, descending and inverted indexes, indexes by expression
     schema/triggers         DDL that goes with a table
     schema/guard            the trigger that guards the state machine
+    schema/holds            the trigger that lets no task of a paused queue begin: FOR KEY SHARE, snapshots in functions
+    schema/limits           the trigger by which a claim takes the place of a task with a limit
+    schema/waiting          why a task waits: statement_timestamp()
     schema/counts           the triggers that count ended tasks and their bytes
     schema/first_counts     the triggers of the first migration
     schema/sizes            the bytes of a task: octet_length()
@@ -19,12 +22,18 @@ engine SQL outside of this package. What stands here, and why:
     prepared                PREPARE and EXECUTE on one psycopg2 connection a process; SET LOCAL in the same message
     transitions             UPDATE … RETURNING within a CTE: a task's move and its attempt's history in one round trip;
                             conditions that keep the planner off partial indexes
-    attempts                claim, progress and ends of attempts: statements built and compiled once, with least(),
+    attempts                progress and ends of attempts: statements built and compiled once, with least(),
                             greatest(), intervals, and a list of rows as one JSON parameter
     batches                 FOR UPDATE SKIP LOCKED within a CTE: rows shared out among processes
-    dispatching             taking due rows and marking them as sent: RETURNING, unnest() WITH ORDINALITY
-    maintenance             the leader's lease (ON CONFLICT), rows of lost workers, the oldest messages (LATERAL)
+    claims                  the next rows of a worker's lines: LATERAL, SKIP LOCKED, unnest() WITH ORDINALITY
+    maintenance             the leader's lease (ON CONFLICT), rows of lost workers
     daily_counts            a count within a limit: ON CONFLICT with a condition, RETURNING
+    turns                   places in the lines, given in one statement: ON CONFLICT in a CTE, window functions
+    claim_holds             paused queues and draining workers: LOCK TABLE, ON CONFLICT, RETURNING
+    limits                  places of limits: row locks that spare submits, aggregates with FILTER
+    held_tasks              rows that no claim may take: LATERAL over lines and keys, SKIP LOCKED
+    user_places             the same by user, for QUOTA_RUNNING_TASKS; an advisory lock of the transaction for each
+    waiting                 why tasks wait, for conditions and counts: arrays as parameters
     workers                 a worker's heartbeat (ON CONFLICT), SET LOCAL lock_timeout
     periods                 beat's schedule: ON CONFLICT, RETURNING
     conditions              `column = ANY(array)`: one statement for any number of values
@@ -35,6 +44,7 @@ engine SQL outside of this package. What stands here, and why:
     task_counts             exact counts; folding changes into sums in one statement (DELETE and INSERT within CTEs)
     task_time_counts        counts within a time of creation, read from an index of ids
     new_tasks               inserting tasks: all rows as one JSON parameter (json_to_recordset), RETURNING
+    unique_keys             who has one of many keys (an array as parameter), the name of a violated index
     idempotency             an advisory lock of the transaction, ON CONFLICT with a condition
     logins                  row locks, RETURNING, arrays as parameters
     throttle                counts that are inserted and locked in one statement: ON CONFLICT, RETURNING

@@ -21,16 +21,16 @@ _USE_IS_STALE = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < NOW - U
 
 # Built once: each request of an API key executes it.
 _STANDING = (
-    select(ApiKey.id, ApiKey.scopes, User.id, User.username, User.role, _USE_IS_STALE, ApiKey.digest)
+    select(ApiKey.id, ApiKey.scopes, User.id, User.username, User.role, User.max_priority, _USE_IS_STALE, ApiKey.digest)
     .join(User, User.id == ApiKey.user_id)
     .where(KEY_STANDS, ApiKey.digest == any_(bindparam("digests", type_=ARRAY(LargeBinary))))
 )
 
 
 def standing_keys(db: Session | Connection, digests: Collection[bytes]) -> Sequence[Row[*tuple[Any, ...]]]:
-    """The keys of these digests that stand: (id, scopes, user id, name, role, whether its use is to be noted, digest).
+    """The keys of these digests that stand. One statement text for any number of digests.
 
-    One statement text for any number of digests.
+    Each is (id, scopes, user id, name, role, highest priority, whether its use is to be noted, digest).
     """
     return db.execute(_STANDING, {"digests": list(digests)}).all()
 

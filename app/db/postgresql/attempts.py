@@ -1,7 +1,8 @@
 """The statements that each task costs: claim, progress, end. Built once, so that each is compiled and prepared once.
 
 The functions take a session or a connection and commit nothing. Each sends one statement, fenced by the number of the
-attempt; one that ends an attempt returns False where the attempt no longer held the task.
+attempt; one that ends an attempt returns False where the attempt no longer held the task. `begun_after` is how many
+seconds after the claim the body began.
 """
 
 import json
@@ -30,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.db.base import JSONText
-from app.db.clock import NOW, STATEMENT_TIME, seconds
+from app.db.clock import STATEMENT_TIME, seconds
 from app.db.postgresql.prepared import SET_LOCAL, PreparedConnection, build
 from app.db.postgresql.transitions import (
     CANCELLED,
@@ -48,7 +49,6 @@ Executor = Session | Connection | PreparedConnection
 Statement = Update | Select[Any]
 # Type, message and traceback of an error.
 Error = tuple[str | None, str | None, str | None]
-NONE: Error = (None, None, None)
 
 _RUNNING = (TaskStatus.RUNNING,)
 CLAIMED = (
@@ -65,6 +65,8 @@ CLAIMED = (
 _ERROR_TYPE = bindparam("p_error_type", type_=Text)
 _ERROR_MESSAGE = bindparam("p_error_message", type_=Text)
 _TRACEBACK = bindparam("p_traceback", type_=Text)
+# In a batch, a body begins up to 100 ms after the claim.
+_BEGUN = {"started_at": Task.started_at + seconds(bindparam("p_begun_after", type_=Float))}
 
 
 def _this_attempt() -> tuple[ColumnElement[bool], ...]:
@@ -74,54 +76,6 @@ def _this_attempt() -> tuple[ColumnElement[bool], ...]:
 
 def _ended(outcome: AttemptOutcome) -> AttemptEnd:
     return AttemptEnd(outcome, _ERROR_TYPE, _ERROR_MESSAGE, _TRACEBACK)
-
-
-CLAIM = transition(
-    TaskStatus.RUNNING,
-    Task.id == bindparam("p_task_id"),
-    Task.generation == bindparam("p_generation"),
-    Task.celery_task_name == bindparam("p_name"),
-    func.coalesce(Task.run_at, NOW) <= NOW,
-    func.coalesce(Task.expires_at, "infinity") > NOW,
-    sources=[TaskStatus.PENDING],
-    values={
-        "claim_id": bindparam("p_claim_id"),
-        "worker": bindparam("p_worker"),
-        "worker_id": bindparam("p_worker_id"),
-        "worker_pid": bindparam("p_worker_pid"),
-    },
-    returning=CLAIMED,
-)
-_FIND_CLAIM = select(*CLAIMED).where(Task.claim_id == bindparam("p_claim_id"), Task.id == bindparam("p_task_id"))
-
-
-def claim_task(
-    db: Executor,
-    task: tuple[UUID, int, str],
-    claim_id: UUID,
-    worker: tuple[str, UUID, int],
-) -> Sequence[Any] | None:
-    """Take a task: `task` is its id, generation and Celery name, `worker` the worker's name, id and the child's pid.
-
-    Returns the values of CLAIMED; None where the task is not pending, not due, expired, or of another generation.
-    """
-    task_id, generation, name = task
-    worker_name, worker_id, worker_pid = worker
-    values = {
-        "p_task_id": task_id,
-        "p_generation": generation,
-        "p_name": name,
-        "p_claim_id": claim_id,
-        "p_worker": worker_name,
-        "p_worker_id": worker_id,
-        "p_worker_pid": worker_pid,
-    }
-    return db.execute(CLAIM, values).one_or_none()
-
-
-def find_claim(db: Executor, task_id: UUID, claim_id: UUID) -> Sequence[Any] | None:
-    """The values of CLAIMED of the running task that was claimed under this id, or None."""
-    return db.execute(_FIND_CLAIM, {"p_task_id": task_id, "p_claim_id": claim_id}).one_or_none()
 
 
 PROGRESS = (
@@ -160,19 +114,19 @@ SUCCEED = transition(
     TaskStatus.SUCCEEDED,
     *_this_attempt(),
     sources=_RUNNING,
-    values={"result": bindparam("p_result", type_=JSONText), "progress": 100},
+    values={"result": bindparam("p_result", type_=JSONText), "progress": 100, **_BEGUN},
     returning=(Task.id,),
 )
 
 
-def succeed(db: Executor, task_id: UUID, attempt: int, result: Any) -> bool:
+def succeed(db: Executor, task_id: UUID, attempt: int, result: Any, begun_after: float) -> bool:
     """End the attempt in success. It wins over a requested cancellation."""
-    return _matches(db, SUCCEED, task_id, attempt, {"p_result": result})
+    return _matches(db, SUCCEED, task_id, attempt, begun_after, {"p_result": result})
 
 
 def build_statements() -> None:
     """Compile the statements that every pool child needs, before the fork, so that the children inherit them."""
-    build(CLAIM, SUCCEED)
+    build(SUCCEED)
 
 
 FAIL = transition(
@@ -184,6 +138,7 @@ FAIL = transition(
         "error_type": _ERROR_TYPE,
         "error_message": _ERROR_MESSAGE,
         "failures": func.least(Task.failures + 1, Task.max_attempts),
+        **_BEGUN,
     },
     ended=_ended(AttemptOutcome.FAILED),
 )
@@ -199,10 +154,11 @@ RETRY_LATER = transition(
         # `self.retry()` may go on past the default of one attempt: the row then says so.
         "max_attempts": func.greatest(Task.max_attempts, Task.failures + 2),
         "run_at": STATEMENT_TIME + seconds(bindparam("p_delay", type_=Float)),
-        "dispatch_at": STATEMENT_TIME + seconds(bindparam("p_delay", type_=Float)),
+        "due_at": STATEMENT_TIME + seconds(bindparam("p_delay", type_=Float)),
         # `self.retry(args=…)` changes the arguments of the next attempt.
         "args": func.coalesce(bindparam("p_args", type_=JSONText), Task.args),
         "kwargs": func.coalesce(bindparam("p_kwargs", type_=JSONText), Task.kwargs),
+        **_BEGUN,
     },
     ended=_ended(AttemptOutcome.RETRIED),
 )
@@ -211,13 +167,14 @@ _HAND_BACK = transition(
     *_this_attempt(),
     NOT_CANCELLED,
     sources=_RUNNING,
+    values=_BEGUN,
     ended=_ended(AttemptOutcome.HANDED_BACK),
 )
 REVOKE = transition(
     TaskStatus.REVOKED,
     *_this_attempt(),
     sources=_RUNNING,
-    values={"status_reason": bindparam("p_reason", type_=Text), **NO_ERROR},
+    values={"status_reason": bindparam("p_reason", type_=Text), **NO_ERROR, **_BEGUN},
     ended=_ended(AttemptOutcome.REVOKED),
 )
 REVOKE_CANCELLED = transition(
@@ -225,14 +182,14 @@ REVOKE_CANCELLED = transition(
     *_this_attempt(),
     CANCELLED,
     sources=_RUNNING,
-    values=CANCELLED_REASON,
+    values={**CANCELLED_REASON, **_BEGUN},
     ended=_ended(AttemptOutcome.REVOKED),
 )
 
 
-def fail(db: Executor, task_id: UUID, attempt: int, error: Error) -> bool:
+def fail(db: Executor, task_id: UUID, attempt: int, error: Error, begun_after: float) -> bool:
     """End the attempt in failure, unless a cancellation was requested."""
-    return _matches(db, FAIL, task_id, attempt, _error(error))
+    return _matches(db, FAIL, task_id, attempt, begun_after, _error(error))
 
 
 def retry_later(
@@ -243,32 +200,37 @@ def retry_later(
     delay: float,
     args: list[Any] | None,
     kwargs: dict[str, Any] | None,
+    begun_after: float,
 ) -> bool:
     """End the attempt; the task is pending and due in `delay` seconds. Not where a cancellation was requested.
 
     `args` and `kwargs` replace the stored ones; None keeps them.
     """
     later = {"p_delay": delay, "p_args": args, "p_kwargs": kwargs}
-    return _matches(db, RETRY_LATER, task_id, attempt, _error(error) | later)
+    return _matches(db, RETRY_LATER, task_id, attempt, begun_after, _error(error) | later)
 
 
-def hand_back(db: Executor, task_id: UUID, attempt: int, why: str) -> bool:
+def hand_back(db: Executor, task_id: UUID, attempt: int, why: str, begun_after: float) -> bool:
     """End the attempt without a failure; the task is pending and due. Not where a cancellation was requested."""
-    return _matches(db, _HAND_BACK, task_id, attempt, _error((None, why, None)))
+    return _matches(db, _HAND_BACK, task_id, attempt, begun_after, _error((None, why, None)))
 
 
-def revoke(db: Executor, task_id: UUID, attempt: int, reason: str) -> bool:
+def revoke(db: Executor, task_id: UUID, attempt: int, reason: str, begun_after: float) -> bool:
     """End the attempt and the task in `revoked`."""
-    return _matches(db, REVOKE, task_id, attempt, _error((None, reason, None)) | {"p_reason": reason})
+    values = _error((None, reason, None)) | {"p_reason": reason}
+    return _matches(db, REVOKE, task_id, attempt, begun_after, values)
 
 
-def revoke_cancelled(db: Executor, task_id: UUID, attempt: int, error: Error = NONE) -> bool:
+def revoke_cancelled(db: Executor, task_id: UUID, attempt: int, error: Error, begun_after: float) -> bool:
     """End the attempt and the task in `revoked`, where a cancellation was requested."""
-    return _matches(db, REVOKE_CANCELLED, task_id, attempt, _error(error))
+    return _matches(db, REVOKE_CANCELLED, task_id, attempt, begun_after, _error(error))
 
 
-def _matches(db: Executor, statement: Statement, task_id: UUID, attempt: int, values: dict[str, Any]) -> bool:
-    return db.execute(statement, {"p_task_id": task_id, "p_attempt": attempt, **values}).one_or_none() is not None
+def _matches(
+    db: Executor, statement: Statement, task_id: UUID, attempt: int, begun_after: float, values: dict[str, Any]
+) -> bool:
+    this = {"p_task_id": task_id, "p_attempt": attempt, "p_begun_after": begun_after}
+    return db.execute(statement, this | values).one_or_none() is not None
 
 
 def _error(error: Error) -> dict[str, Any]:
@@ -278,7 +240,9 @@ def _error(error: Error) -> dict[str, Any]:
 
 _ENDED = (
     func.json_to_recordset(cast(bindparam("p_successes", type_=Text), JSON))
-    .table_valued(column("task_id", Uuid), column("attempt", Integer), column("result", Text))
+    .table_valued(
+        column("task_id", Uuid), column("attempt", Integer), column("result", Text), column("begun_after", Float)
+    )
     .render_derived(name="ended", with_types=True)
 )
 # The plan finds each row by its key, however small the table was when PostgreSQL made the plan. And one locked row must
@@ -292,16 +256,20 @@ SUCCEED_TOGETHER = transition(
     Task.id == _ENDED.c.task_id,
     Task.attempt == _ENDED.c.attempt,
     sources=_RUNNING,
-    values={"result": _ENDED.c.result, "progress": 100},
+    values={"result": _ENDED.c.result, "progress": 100, "started_at": Task.started_at + seconds(_ENDED.c.begun_after)},
     returning=(Task.id,),
 ).execution_options(**{SET_LOCAL: _BY_KEY})
 
 
-def succeed_together(db: Executor, successes: Sequence[tuple[UUID, int, str | None]]) -> set[UUID]:
-    """`succeed` for several tasks in one statement: each is a task's id, its attempt, and the JSON text of its result.
+def succeed_together(db: Executor, successes: Sequence[tuple[UUID, int, str | None, float]]) -> set[UUID]:
+    """`succeed` for several tasks in one statement: each is a task's id, its attempt, the JSON text of its result, and
+    `begun_after`.
 
     Returns the ids of the tasks whose attempt still held them. Only a PreparedConnection sends the settings of the
     statement; a session waits for locked rows instead.
     """
-    rows = [{"task_id": str(task_id), "attempt": attempt, "result": result} for task_id, attempt, result in successes]
+    rows = [
+        {"task_id": str(task_id), "attempt": attempt, "result": result, "begun_after": begun_after}
+        for task_id, attempt, result, begun_after in successes
+    ]
     return {task_id for (task_id,) in db.execute(SUCCEED_TOGETHER, {"p_successes": json.dumps(rows)}).all()}

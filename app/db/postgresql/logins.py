@@ -36,7 +36,7 @@ def use_refresh_token(db: Session, digest: bytes) -> UUID | None:
 
 # Built once: building it for each request would cost a quarter of the request.
 _STANDING = (
-    select(User.id, User.username, User.role, LoginSession.expires_at, NOW, LoginSession.id)
+    select(User.id, User.username, User.role, User.max_priority, LoginSession.expires_at, NOW, LoginSession.id)
     .select_from(LoginSession)
     .join(User, User.id == LoginSession.user_id)
     .where(LOGIN_STANDS, LoginSession.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
@@ -44,9 +44,9 @@ _STANDING = (
 
 
 def standing_logins(db: Session | Connection, ids: Collection[UUID]) -> Sequence[Row[*tuple[Any, ...]]]:
-    """The logins of these session ids that stand: (user id, name, role, end of the login, database's time, session id).
+    """The logins of these session ids that stand. One statement text for any number of ids.
 
-    One statement text for any number of ids.
+    Each is (user id, name, role, highest priority, end of the login, database's time, session id).
     """
     return db.execute(_STANDING, {"ids": list(ids)}).all()
 

@@ -1,9 +1,9 @@
-"""One autocommit connection for each worker process, with its statements prepared on it.
+"""Statements prepared on autocommit connections: one connection for each worker process, and those of group commits.
 
-Each task costs a claim and an end. What SQLAlchemy adds to a statement (a checkout, the compiled cache, a change of the
-isolation level, which is a round trip, and a result) costs several times as much as psycopg2 itself. A prepared
-statement costs PostgreSQL a third (docs/adr/0027). The statements are SQLAlchemy's, its errors are raised, and the
-connections come from its engine.
+Each task costs an insert, a claim and an end. What SQLAlchemy adds to a statement (a checkout, the compiled cache, a
+change of the isolation level, which is a round trip, and a result) costs several times as much as psycopg2 itself. A
+prepared statement costs PostgreSQL a third (docs/adr/0027). The statements are SQLAlchemy's, its errors are raised, and
+the connections come from its engine.
 """
 
 import hashlib
@@ -17,12 +17,14 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import errorcodes
-from sqlalchemy import Engine, Insert, Select, Update, event
+from sqlalchemy import Connection, Engine, Insert, Select, Update, event
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import get_settings
 from app.db.idle import is_usable
+from app.db.outage import is_outage
 from app.db.session import engine
 
 _DIALECT: Any = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
@@ -61,7 +63,9 @@ class Prepared:
             lambda found: f"%({given[int(found.group(1)) - 1]})s", self.text.replace("%", "%%")
         )
         self._given = [(name, binds[name].type.bind_processor(_DIALECT)) for name in given]
-        processes = [column.type.result_processor(_DIALECT, None) for column in statement.exported_columns]
+        types = [column.type for column in statement.exported_columns]
+        # The driver has read JSONB already.
+        processes = [None if isinstance(each, JSONB) else each.result_processor(_DIALECT, None) for each in types]
         self._results = [(at, process) for at, process in enumerate(processes) if process is not None]
 
     def values(self, parameters: Mapping[str, Any]) -> list[Any]:
@@ -202,6 +206,26 @@ def prepared_connection() -> Iterator[PreparedConnection]:
         raise
     finally:
         _keep(connection, source)
+
+
+def execute_prepared(
+    connection: Connection, statement: Insert | Update | Select[Any], parameters: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    """As `connection.execute` for a connection in autocommit, with the statement prepared on it: it is planned once.
+
+    Raises SQLAlchemy's DBAPIError. A connection that fails goes back to no pool.
+    """
+    kept = connection.info.get(PreparedConnection)
+    if kept is None:
+        kept = PreparedConnection(connection.connection.driver_connection, get_settings().database_max_idle_seconds)
+        connection.info[PreparedConnection] = kept
+    try:
+        return kept.execute(statement, parameters).all()
+    except DBAPIError as error:
+        if is_outage(error):
+            connection.invalidate(error)
+            error.connection_invalidated = True  # as SQLAlchemy says it
+        raise
 
 
 def _keep(connection: PreparedConnection, source: Engine) -> None:

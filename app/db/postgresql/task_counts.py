@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Table, TextClause, func, literal, select, text, union_all
 from sqlalchemy.orm import Session
 
-from app.db.postgresql import task_time_counts
+from app.db.postgresql import task_time_counts, waiting
 from app.db.postgresql.task_filter import conditions, of_kind, of_rows
-from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus
+from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus, WaitingReason
 from app.models.task_count import COUNTED_UNDER, KIND, task_count_changes, task_counts, task_totals
 from app.models.task_filter import TaskFilter
 
@@ -66,6 +66,14 @@ def count_by_status(db: Session, wanted: TaskFilter) -> dict[str, int]:
     else:
         statement = _from_rows(wanted)
     return {str(status): int(number) for status, number in db.execute(statement)}
+
+
+def count_by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
+    """How many of the pending tasks wait for each reason. Reads each of them."""
+    reason = waiting.reason().label("reason")
+    pending = (Task.status == TaskStatus.PENDING.value, *conditions(wanted))
+    rows = db.execute(select(reason, func.count()).where(*pending).group_by(reason))
+    return {WaitingReason(name): int(number) for name, number in rows}
 
 
 def _from_rows(wanted: TaskFilter) -> Select[*tuple[Any, ...]]:

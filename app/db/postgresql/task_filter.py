@@ -6,8 +6,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, case, literal, literal_column, select, text
 
 from app.core.ids import FIRST_ID, LAST_ID, first_id_at, last_id_at
+from app.db.postgresql import waiting
 from app.db.postgresql.schema.indexes import ODD_ID
-from app.models.task import Task
+from app.models.task import Task, TaskStatus, WaitingReason
 from app.models.task_count import KIND
 from app.models.task_filter import TaskFilter
 
@@ -42,6 +43,8 @@ def of_rows(wanted: TaskFilter) -> Conditions:
         found += [Task.tags.contains(list(wanted.tag)), Task.tags != literal_column("'{}'", Task.tags.type)]
     if wanted.name:
         found.append(Task.name.icontains(wanted.name, autoescape=True))
+    if wanted.waiting_for is not None:
+        found += [Task.status == TaskStatus.PENDING.value, waiting.reason() == WaitingReason(wanted.waiting_for).value]
     if wanted.created_after is not None:
         found.append(Task.created_at > wanted.created_after)
     if wanted.created_before is not None:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Select,
     Text,
     Update,
+    case,
     cast,
     func,
     insert,
@@ -35,12 +36,16 @@ from sqlalchemy.sql import operators
 
 from app.db.clock import NOW
 from app.db.postgresql.schema.sizes import ATTEMPT_BYTES
-from app.models.task import TRANSITIONS, AttemptOutcome, Task, TaskAttempt, TaskStatus
+from app.models.task import TRANSITIONS, AttemptOutcome, Held, Task, TaskAttempt, TaskStatus
 
 NO_ERROR = {"error_type": None, "error_message": None}
 CANCELLED_REASON = {"status_reason": "cancelled", **NO_ERROR}
 NOT_CANCELLED = Task.cancel_requested_at.is_(None)
 CANCELLED = Task.cancel_requested_at.is_not(None)
+# A task that waits anew needs its places anew: that of its user first, if it needs one.
+_HELD_BY_LIMIT = (Task.limit.is_not(None), Held.LIMIT.value)
+HELD_BY_LIMIT = case(_HELD_BY_LIMIT)
+HELD_ANEW = case((Task.user_limited.is_(True), Held.USER.value), _HELD_BY_LIMIT)
 
 _state_as_text = cast(Task.status, Text).op("||")(literal_column("''"))
 _RETURNED = (
@@ -166,14 +171,13 @@ def _comes_from(sources: frozenset[TaskStatus]) -> ColumnElement[bool]:
 def _entering(to: TaskStatus) -> dict[str, Any]:
     """The columns that the state itself decides, as the CHECKs of the table demand."""
     if to is TaskStatus.RUNNING:
-        started = {"attempt": Task.attempt + 1, "started_at": NOW, "dispatch_at": None, "dispatched_at": None}
-        return {**started, **NO_ERROR}
-    left: dict[str, Any] = {"claim_id": None, "worker_pid": None, "dispatched_at": None}
+        return {"attempt": Task.attempt + 1, "started_at": NOW, "due_at": None, "turn": None, **NO_ERROR}
+    left: dict[str, Any] = {"claim_id": None, "worker_pid": None, "turn": None}
     if to is TaskStatus.PENDING:
-        left["status_reason"] = None
+        left |= {"status_reason": None, "active_key": Task.unique_key, "held": HELD_ANEW}
         # Progress belongs to an attempt: the next attempt starts at 0.
-        return {**left, "dispatch_at": NOW, "finished_at": None, "progress": 0, "progress_detail": None}
-    return {**left, "dispatch_at": None, "finished_at": NOW}
+        return {**left, "due_at": NOW, "finished_at": None, "progress": 0, "progress_detail": None}
+    return {**left, "due_at": None, "finished_at": NOW, "active_key": None, "held": None}
 
 
 def _with_history(statement: Update, ended: AttemptEnd) -> Select[Any]:

@@ -9,12 +9,17 @@ from typing import Any
 
 from celery.app.control import Control as CeleryControl
 from kombu import pidbox
+from kombu.clocks import LamportClock
 
 from app.core.config import get_settings
-from app.messaging.guard.items import Malformed, drop
+from app.messaging.guard.items import LARGEST_NUMBER, MAX_TEXT, Malformed, drop
 from app.messaging.guard.signing import check_command, sign_command
 
-MAX_TEXT = 255
+# A thousand ids.
+MAX_COMMAND_BYTES = 64 * 1024
+MAX_COMMAND_DEPTH = 5
+# Of `revoke_by_stamped_headers`, which Celery keeps for good; it forgets the oldest ids of `revoke` by itself.
+MAX_STAMPS = 10_000
 # They change nothing that a task would notice: the events are for monitors such as Flower.
 QUESTIONS = frozenset(
     {
@@ -27,6 +32,16 @@ QUESTIONS = frozenset(
 def follows(method: str, allowed: str) -> bool:
     """Whether a worker with this REMOTE_CONTROL follows the command."""
     return allowed == "full" or (allowed == "read" and method in QUESTIONS)
+
+
+class Clock(LamportClock):
+    """A logical clock that follows nobody: workers do not talk to each other, so strangers alone would set it.
+
+    One number of 4,300 digits, the most that Python reads, would be one too long to be written into any answer.
+    """
+
+    def adjust(self, other: int) -> int:  # noqa: ARG002 (kombu's)
+        return self.forward()
 
 
 class Node(pidbox.Node):
@@ -45,10 +60,9 @@ class Node(pidbox.Node):
         return super().handle_message(body, message)
 
     def _check(self, body: Any, message: Any) -> None:
+        if message is not None and len(message.body) > MAX_COMMAND_BYTES:
+            raise Malformed("a command that is too large")
         check_shape(body, self.mailbox.reply_exchange.name)
-        clock = message.headers.get("clock") if message is not None else None
-        if not isinstance(clock, int | None):
-            raise Malformed("a wrong command")
         method, settings = body["method"], get_settings()
         if method not in self.handlers:
             raise Malformed("an unknown command")
@@ -63,10 +77,17 @@ class Node(pidbox.Node):
     def handle(self, method: str, arguments: dict[str, Any] | None = None) -> Any:
         """kombu's, which returns the worker's answer. A command that REMOTE_CONTROL leaves out is refused in it."""
         allowed = get_settings().remote_control
-        if follows(method, allowed):
+        if not follows(method, allowed):
+            drop("the control channel", "a command that REMOTE_CONTROL leaves out")
+            return {"error": f"REMOTE_CONTROL={allowed}: this worker does not follow {method}, see docs/operations.md"}
+        try:
             return super().handle(method, arguments)
-        drop("the control channel", "a command that REMOTE_CONTROL leaves out")
-        return {"error": f"REMOTE_CONTROL={allowed}: this worker does not follow {method}, see docs/operations.md"}
+        except Exception as error:  # noqa: BLE001 (kombu would log a traceback for what the sender wrote)
+            drop("the control channel", f"{type(error).__name__} in a command")
+            return {"error": repr(error)[:MAX_TEXT]}
+        finally:
+            if method == "revoke_by_stamped_headers":
+                _forget_old_stamps()
 
     @staticmethod
     def _answered_to(body: dict[str, Any]) -> str | None:
@@ -78,6 +99,10 @@ class Mailbox(pidbox.Mailbox):
     """The sender's end: signs what it sends, with SIGN_MESSAGES."""
 
     node_cls = Node
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.clock = Clock()
 
     def _publish(
         self,
@@ -121,8 +146,11 @@ def check_shape(body: Any, replies: str) -> None:
     """Raise Malformed unless it is a command as kombu publishes it, whose answer goes to the `replies` exchange."""
     if not isinstance(body, dict) or not isinstance(body.get("method"), str):
         raise Malformed("no command")
-    if not isinstance(body.get("arguments"), dict) or not isinstance(body.get("ticket"), str | None):
+    ticket = body.get("ticket")
+    if not isinstance(body.get("arguments"), dict) or not (ticket is None or _is_text(ticket)):
         raise Malformed("a wrong command")
+    if not _are_bounded(body["arguments"]):
+        raise Malformed("a command with wrong arguments")
     destination, pattern, matcher = (body.get(name) for name in ("destination", "pattern", "matcher"))
     if destination is not None and not (isinstance(destination, list) and all(map(_is_text, destination))):
         raise Malformed("a wrong command")
@@ -137,6 +165,25 @@ def _is_reply_address(value: Any, replies: str) -> bool:
     if value is None:
         return True
     return isinstance(value, dict) and value.get("exchange") == replies and _is_text(value.get("routing_key"))
+
+
+def _are_bounded(value: Any, depth: int = 0) -> bool:
+    """Arguments of which each text is short, and each number one that can be written again."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        return depth < MAX_COMMAND_DEPTH and all(_are_bounded(each, depth + 1) for each in value)
+    if isinstance(value, str):
+        return _is_text(value)
+    return not isinstance(value, int | float) or abs(value) <= LARGEST_NUMBER
+
+
+def _forget_old_stamps() -> None:
+    from celery.worker import state  # a part of the worker: senders of commands do without
+
+    kept = state.revoked_stamps
+    while kept and sum(len(stamps) if isinstance(stamps, list) else 1 for stamps in kept.values()) > MAX_STAMPS:
+        kept.pop(next(iter(kept)))
 
 
 def _is_text(value: Any) -> bool:

@@ -1,10 +1,10 @@
 """An item of Redis, before kombu takes it for a message: is it one at all?
 
-Nothing of its content is ever logged, but for the name of an unknown task: its sender chose it.
+Nothing of its content is ever logged: its sender chose it.
 """
 
 import logging
-import re
+import threading
 import time
 from itertools import count
 from typing import Any
@@ -20,51 +20,59 @@ logger = logging.getLogger(__name__)
 MAX_ITEM_BYTES = 16 * 1024 * 1024
 ENCODINGS = (None, "utf-8", "binary", "us-ascii")
 
-UNKNOWN_REPEAT_SECONDS = 60.0
-MAX_UNKNOWN = 100
+# What a client of the broker makes a process log: so many lines at once, then one in a second (about 10 MB a day).
+MOST_LINES = 500
+LINES_A_SECOND = 1.0
+# A short text, such as a name or an id; a number.
+MAX_TEXT = 255
+LARGEST_NUMBER = 2**53
+MAX_PRIORITY = 255
 
 _dropped = count(1)
-_MORE_NAMES = f"(more than {MAX_UNKNOWN} names in a minute)"
-_TASK_NAME = re.compile(r"[\w.-]{1,200}")
-_unknown_logged: dict[str, float] = {}
+
+
+class Lines:
+    """Lines of the log of one kind, which any client of the broker can cause.
+
+    Beyond MOST_LINES at once no more than one in a second is written (a token bucket). Each kind has its own, so that a
+    flood of one does not hide another.
+    """
+
+    def __init__(self, log: logging.Logger, level: int) -> None:
+        self._log, self._level = log, level
+        self._left, self._since = float(MOST_LINES), time.monotonic()
+        self._lock = threading.Lock()
+
+    def write(self, text: str, *values: Any) -> None:
+        if self._may_be_written():
+            self._log.log(self._level, text, *values)
+
+    def _may_be_written(self) -> bool:
+        with self._lock:
+            now = time.monotonic()
+            self._left = min(float(MOST_LINES), self._left + (now - self._since) * LINES_A_SECOND)
+            self._since = now
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
+
+
+_lines = Lines(logger, logging.WARNING)
 
 
 class Malformed(Exception):
     """Not what it should be; the text says why, without a word of the item's."""
 
 
-class UnknownTaskName(Malformed):
-    """The message of a record whose task this worker does not have."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__("unknown task")
-        self.name = name
-
-
-def drop_unknown(problem: UnknownTaskName) -> None:
-    """Count a message for an unknown task, and log a line about it once in UNKNOWN_REPEAT_SECONDS for each name."""
-    count_dropped_item(str(problem))
-    name = problem.name if _TASK_NAME.fullmatch(problem.name) else "(not a task's name)"
-    now = time.monotonic()
-    if name not in _unknown_logged and len(_unknown_logged) >= MAX_UNKNOWN:
-        for old in [old for old, until in _unknown_logged.items() if until <= now]:
-            del _unknown_logged[old]
-        if len(_unknown_logged) >= MAX_UNKNOWN:
-            name = _MORE_NAMES
-    if now < _unknown_logged.get(name, now):
-        return
-    _unknown_logged[name] = now + UNKNOWN_REPEAT_SECONDS
-    logger.warning(
-        "dropped an item of the task queues: unknown task %s; tasks of this name stay pending until a worker knows it: "
-        "start the workers with the code of the API (same version, same TASK_MODULES)", name
-    )  # fmt: skip
-
-
 def drop(where: str, why: str, size: int | None = None) -> None:
-    """Log one line about an item that is left out, and count it. `size` in bytes."""
+    """Log one line about an item that is left out, and count it. `size` in bytes.
+
+    In a flood most lines are left out: the next one has the number.
+    """
     count_dropped_item(why)
     length = "" if size is None else f" ({size} bytes)"
-    logger.warning("dropped an item of %s: %s%s; %d dropped so far", where, why, length, next(_dropped))
+    _lines.write("dropped an item of %s: %s%s; %d dropped so far", where, why, length, next(_dropped))
 
 
 def too_raw(item: bytes) -> str:
@@ -106,6 +114,8 @@ def check_envelope(envelope: Any) -> None:
     properties, headers = envelope.get("properties"), envelope.get("headers")
     if not isinstance(properties, dict) or not isinstance(headers, dict):
         raise Malformed("no message")
+    if not _is_number(headers.get("clock")):
+        raise Malformed("a clock that is no number, or too large")
     if headers.get("compression") is not None:
         raise Malformed("compressed")  # 300 KB may hold 300 MB, and kombu unpacks all of it
     if not isinstance(envelope.get("body"), str) or not isinstance(envelope.get("content-type"), str | None):
@@ -121,11 +131,22 @@ def _are_properties(properties: dict[str, Any]) -> bool:
     tag = properties.get("delivery_tag")
     return (
         isinstance(tag, str)
-        and bool(tag)
+        and 0 < len(tag) <= MAX_TEXT
         and properties.get("body_encoding") in (None, "base64", "utf-8")
-        and isinstance(properties.get("priority"), int | None)
+        and _is_number(properties.get("priority"), MAX_PRIORITY)
         and isinstance(route, dict)
-        and isinstance(route.get("exchange"), str | None)
-        and isinstance(route.get("routing_key"), str | None)
-        and all(isinstance(properties.get(name), str | None) for name in ("correlation_id", "reply_to"))
+        and _is_text(route.get("exchange"))
+        and _is_text(route.get("routing_key"))
+        and isinstance(route.get("redelivered"), bool | None)
+        and _is_text(properties.get("correlation_id"))
+        and _is_text(properties.get("reply_to"))
     )
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and len(value) <= MAX_TEXT)
+
+
+def _is_number(value: Any, largest: int = LARGEST_NUMBER) -> bool:
+    """A whole number, or none. Python reads 4,300 digits, and fails to write one more."""
+    return value is None or (isinstance(value, int) and 0 <= value <= largest)

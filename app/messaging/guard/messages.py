@@ -5,23 +5,24 @@ log, an exception after the task was reserved keeps a place of the worker for go
 """
 
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
+from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from celery.utils.time import maybe_iso8601
 from kombu.utils.encoding import bytes_to_str
 
-from app.messaging.guard.items import Malformed, UnknownTaskName
+from app.messaging.guard.items import LARGEST_NUMBER, Malformed
 
-# A message that names a record has these two headers: the task's id and its generation.
-RECORD_HEADER = "task_record"
-GENERATION_HEADER = "task_generation"
+# The name of the messages that have a pool process look for rows (`app/messaging/wakeups.py`).
+WAKEUP = "task_service.wakeup"
 MAX_NAME = 255
 MAX_REPR = 4096
 # Parent and child exchange pickles, whose depth is bounded by Python's recursion limit.
 MAX_DEPTH = 200
 LARGEST = 2**31 - 1
+# A year beside them leaves room for every zone.
+EARLIEST_YEAR, LATEST_YEAR = 1970, 9998
 
 # What Celery itself sends: for `task.map()`, `starmap()` and `chunks()`; for chords, and for the upkeep of a result
 # backend, where one is configured. The others (celery.group, celery.chain, celery.chord) only exist to be called.
@@ -42,9 +43,21 @@ def _is_line(value: Any) -> bool:
 def _is_time(value: Any) -> bool:
     """ISO 8601. Celery raises an error on any other text, the empty one included."""
     try:
-        return _is_line(value) and maybe_iso8601(value) is not None
-    except ValueError:
+        moment_of(value) if _is_line(value) else moment_of("")
+    except (ValueError, OverflowError):
         return False
+    return True
+
+
+def moment_of(text: str) -> float:
+    """An ETA or expiry in seconds since 1970, as Celery reads it: UTC where it names no zone.
+
+    Raises ValueError, OverflowError for one that Celery could not take either.
+    """
+    moment: datetime | None = maybe_iso8601(text)
+    if moment is None or not EARLIEST_YEAR <= moment.year <= LATEST_YEAR:
+        raise ValueError("no time")
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _is_repr(value: Any) -> bool:
@@ -70,19 +83,33 @@ def _are_lines(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_line, value))
 
 
-def _is_record(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and bool(UUID(value))
-    except ValueError:
-        return False
-
-
 def _is_flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
 def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
+    return isinstance(value, dict) and _is_harmless(value)
+
+
+def _is_harmless(value: Any) -> bool:
+    """Of a header that only other code knows, such as tracing: no number and no depth that fails later."""
+    if isinstance(value, str):
+        return True
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH or not all(map(_is_bounded, level)):
+            return False
+        level = [item for each in level if isinstance(each, list | dict) for item in _items(each)]
+    return True
+
+
+def _items(holder: Any) -> Iterable[Any]:
+    return [*holder, *holder.values()] if isinstance(holder, dict) else holder
+
+
+def _is_bounded(value: Any) -> bool:
+    return not isinstance(value, int) or abs(value) <= LARGEST_NUMBER
 
 
 # Every header that has a meaning to Celery or this service; null counts as absent.
@@ -97,19 +124,19 @@ HEADERS: dict[str, Callable[[Any], bool]] = {
     "ignore_result": _is_flag,
     "stamped_headers": _are_lines,
     "stamps": _is_object,
-    RECORD_HEADER: _is_record,
-    GENERATION_HEADER: _is_count,
 }
-# Celery's own attributes of a running request: a message that names one would overwrite it.
+# Attributes of a running request, Celery's and the service's: a message that names one would overwrite it. The last two
+# named a record: no message does (docs/adr/0043).
 RESERVED = frozenset(
     {
         "args", "kwargs", "callbacks", "errbacks", "chain", "chord", "called_directly", "is_eager", "hostname",
         "delivery_info", "properties", "reply_to", "correlation_id", "headers", "loglevel", "logfile", "taskset",
         "utc", "attempt_run", "db_session", "retry_wanted",
+        "task_record", "task_generation",
     }
 )  # fmt: skip
-# A message that names a record holds nothing else: the row has the rest.
-NOT_FOR_RECORDS = ("eta", "expires", "group", "shadow", "stamped_headers")
+# A wake-up has none of these: the rows have limits of their own.
+NOT_IN_WAKEUPS = ("eta", "expires", "group", "shadow", "stamped_headers")
 
 
 def check_message(message: Any, known: Container[str], *, with_results: bool) -> None:
@@ -119,8 +146,6 @@ def check_message(message: Any, known: Container[str], *, with_results: bool) ->
         raise Malformed("no task message")
     _check_headers(headers)
     name = headers["task"]
-    if name not in known and headers.get(RECORD_HEADER) is not None:
-        raise UnknownTaskName(name)
     if name not in known or not is_wanted(name, with_results=with_results):
         raise Malformed("unknown task")
     if bytes_to_str(message.content_type) != "application/json":
@@ -130,17 +155,17 @@ def check_message(message: Any, known: Container[str], *, with_results: bool) ->
     except Exception:  # noqa: BLE001 (kombu's decoders raise errors of any kind)
         raise Malformed("a body that is no JSON") from None
     _check_body(message.body, body)
-    if headers.get(RECORD_HEADER) is not None:
-        _check_record(headers, body)
+    if name == WAKEUP:
+        _check_wakeup(headers, body)
 
 
 def _check_headers(headers: dict[str, Any]) -> None:
     if headers.get("id") is None or headers.get("task") is None or not RESERVED.isdisjoint(headers):
         raise Malformed("wrong headers")
     for name, value in headers.items():
-        fits = HEADERS.get(name) if value is not None else None
+        fits = HEADERS.get(name, _is_harmless) if value is not None else None
         if fits is not None and not fits(value):
-            raise Malformed(f"wrong header {name}")
+            raise Malformed(f"wrong header {name}" if name in HEADERS else "a wrong header of another's")
     if headers.get("retries", 0) is None:
         raise Malformed("wrong header retries")  # Celery adds one to it
 
@@ -186,8 +211,10 @@ def _check_depth(body: Any) -> None:
         level = [item for holder in holders for item in holder if isinstance(item, list | dict)]
 
 
-def _check_record(headers: dict[str, Any], body: list[Any]) -> None:
+def _check_wakeup(headers: dict[str, Any], body: list[Any]) -> None:
+    """A time limit would end the process in the middle of a row, an ETA keep the wake-up in a worker's memory."""
     args, kwargs, embed = body
-    said = (args, kwargs, *(embed or {}).values(), *(headers.get(name) for name in NOT_FOR_RECORDS))
+    limits = headers.get("timelimit") or ()
+    said = (args, kwargs, *limits, *(embed or {}).values(), *(headers.get(name) for name in NOT_IN_WAKEUPS))
     if any(said):
-        raise Malformed("a record's message that says more than which record")
+        raise Malformed("a wake-up that says more than its name")

@@ -4,43 +4,58 @@ In kombu 5.7 an item that is not a message raises an exception in the worker's e
 next such item ends the next worker. Here it is dropped, and kombu sees an empty queue (docs/adr/0020).
 """
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from queue import Empty
 from typing import Any
 
+import redis as redis_py
 import uuid_utils
+from kombu.asynchronous.hub import get_event_loop
 from kombu.transport import redis, virtual
 from pydantic_core import to_json
 
 from app.messaging.guard.items import Malformed, check_envelope, check_item, drop, parse, too_raw, why_unread
-from app.messaging.guard.messages import RECORD_HEADER
+from app.messaging.guard.key_types import MAILBOX, TypedRedis, is_wrong_type, put_aside
+from app.messaging.guard.messages import WAKEUP
+from app.messaging.guard.replies import TOO_LARGE, BoundedParser
 
 # Of kombu's errors of a connection, this one is also what a malformed item raises.
 _AMBIGUOUS = (KeyError,)
+# How often a process looks for messages that nobody acknowledged, and how many it puts back: each takes 0.3 ms.
+RESTORE_SECONDS = 10.0
+MOST_RESTORED = 200
+# Messages of the control channel for each turn of the event loop, which reads one of the queues in a turn.
+MOST_HEARD = 20
 
 
 class QoS(redis.QoS):
     """Puts back from a hash, which may hold anything as well, what a worker took and never acknowledged.
 
-    A message that names a record is kept in memory alone: the row brings it back, and far sooner than the hash would,
-    whose two transactions were half of what a worker's event loop did for each task (docs/adr/0027).
+    A wake-up is kept in memory alone: maintenance wakes a slot again, and far sooner than the hash would, whose two
+    transactions are half of what a worker's event loop does for each task (docs/adr/0027).
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._restore_at = 0.0
+
     def append(self, message: Any, delivery_tag: str) -> None:
-        if _names_record(message):
+        if _is_wakeup(message):
             virtual.QoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        if self._is_hint(delivery_tag):
+        if self._is_in_memory(delivery_tag):
             virtual.QoS.ack(self, delivery_tag)
         else:
             super().ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        if not self._is_hint(delivery_tag):
+        if not self._is_in_memory(delivery_tag):
             super().reject(delivery_tag, requeue)
             return
         if requeue:
@@ -49,22 +64,45 @@ class QoS(redis.QoS):
         virtual.QoS.ack(self, delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
-        """At the end of the channel: messages that no child has taken go back to their queue."""
-        hints = [message for message in self._delivered.values() if _names_record(message)]
-        for message in hints:
+        """At the end of the channel: wake-ups that no child has taken go back to their queue."""
+        wakeups = [message for message in self._delivered.values() if _is_wakeup(message)]
+        for message in wakeups:
             self._delivered.pop(message.delivery_tag)
         with self.channel.conn_or_acquire(client) as connection:
-            for message in hints:
+            for message in wakeups:
                 self._put_back(message, connection)
             super().restore_unacked(connection)
 
-    def _is_hint(self, delivery_tag: str) -> bool:
+    def _is_in_memory(self, delivery_tag: str) -> bool:
         message = self._delivered.get(delivery_tag)
-        return message is not None and _names_record(message)
+        return message is not None and _is_wakeup(message)
 
     def _put_back(self, message: Any, client: Any, leftmost: bool = False) -> None:
         route, raw = message.delivery_info, message._raw  # noqa: SLF001 (as kombu's own QoS)
         self.channel._do_restore_message(raw, route["exchange"], route["routing_key"], client, leftmost)  # noqa: SLF001
+
+    def postpone(self, message: Any, until: float) -> None:
+        """Keep the message in the broker alone; it is back in its queue at about `until` (seconds since 1970)."""
+        with self.channel.conn_or_acquire() as client:
+            client.zadd(self.unacked_index_key, {message.delivery_tag: until - self.visibility_timeout})
+        virtual.QoS.ack(self, message.delivery_tag)
+
+    def restore_visible(self, *_: Any, **__: Any) -> None:
+        """Put back what is due, the longest due first; a bounded number each time.
+
+        Without kombu's lock: a key that never expires would hold it for ever, and each message is put back in a
+        transaction of its own, which only one process can win.
+        """
+        if time.monotonic() < self._restore_at:
+            return
+        self._restore_at = time.monotonic() + RESTORE_SECONDS / 2
+        with self.channel.conn_or_acquire() as client:
+            due = client.zrange(
+                self.unacked_index_key, "-inf", time.time() - self.visibility_timeout,
+                byscore=True, offset=0, num=MOST_RESTORED,
+            )  # fmt: skip
+            for tag in due:
+                self.restore_by_tag(tag, client)
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         with self.channel.conn_or_acquire(client) as connection:
@@ -76,8 +114,8 @@ class QoS(redis.QoS):
             super().restore_by_tag(tag, connection, leftmost)
 
 
-def _names_record(message: Any) -> bool:
-    return message.headers.get(RECORD_HEADER) is not None
+def _is_wakeup(message: Any) -> bool:
+    return bool(message.headers.get("task") == WAKEUP)
 
 
 def _is_restorable(kept: bytes) -> bool:
@@ -94,9 +132,13 @@ class Channel(redis.Channel):
     """Looks at each item of a queue (BRPOP) and of a channel (SUBSCRIBE) before it is taken for a message."""
 
     QoS = QoS
+    # Whose keys may be repaired, beside those of the queues that are read here.
+    service_queues: Sequence[str] = ()
+    from_transport_options = (*redis.Channel.from_transport_options, "service_queues")  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._came: tuple[str, int] | None = None
+        self._rest_is_due = False
         super().__init__(*args, **kwargs)
 
     def _next_delivery_tag(self) -> str:
@@ -122,14 +164,35 @@ class Channel(redis.Channel):
         client = super()._create_client(asynchronous)
         # redis-py hands each answer to the callback of its command; kombu takes None for an empty queue.
         client.set_response_callback("BRPOP", self._popped)
+        client.queues = self.service_queues
         return client
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        return {**super()._connparams(asynchronous), "parser_class": BoundedParser}
+
+    def _get_client(self) -> Any:
+        kind = super()._get_client()
+        return TypedRedis if kind is redis_py.StrictRedis else kind
+
+    def _lookup(self, exchange: str, routing_key: str, default: Any = None) -> list[str]:
+        """kombu reads all bindings of the exchange, whatever stands there. An answer's queue is known by its name."""
+        if not (exchange.startswith("reply.") and exchange.endswith(MAILBOX)):
+            queues: list[str] = super()._lookup(exchange, routing_key, default)
+            return queues
+        queue = f"{routing_key}.{exchange}"
+        bound = self._writer.sismember(self.keyprefix_queue % exchange, self.sep.join((routing_key, "", queue)))
+        return [queue] if bound else []
+
+    def get_table(self, exchange: str) -> list[tuple[str, ...]]:
+        """kombu's, without what is no binding: one such text would fail every message to the exchange."""
+        return [binding for binding in super().get_table(exchange) if len(binding) == 3]  # noqa: PLR2004
 
     def _popped(self, answer: Any, **_: Any) -> tuple[bytes, bytes] | None:
         if not answer:
             return None
         key, item = answer
         self._came = f"queue {key.decode(errors='replace').partition(self.sep)[0]}", len(item)
-        why = too_raw(item)
+        why = "too large" if item == TOO_LARGE else too_raw(item)
         if why:
             self._drop(why)
             return None
@@ -140,11 +203,52 @@ class Channel(redis.Channel):
         self._came = None
         try:
             return super()._brpop_read(**options)
+        except redis_py.ResponseError as error:
+            if not is_wrong_type(error) or not self._put_aside():
+                raise
+            return True
         except Exception as error:
             if self._came is None or not self.connection.is_of_the_message(error):
                 raise
             self._drop(why_unread(error))
             return True
+
+    def _put_aside(self) -> bool:
+        """Repair the keys of the queues that are read here. Returns whether they can be read again."""
+        queues = set(self.active_queues)
+        keys = [self._q_for_pri(queue, priority) for queue in queues for priority in self.priority_steps]
+        return put_aside(self.pool, keys, queues)
+
+    def close(self) -> None:
+        """kombu's, which gives up where the read under way fails: then it has closed nothing.
+
+        Celery drops the connection's transport, closes again, and a worker ended with an AttributeError.
+        """
+        try:
+            super().close()
+        except self.connection_errors:
+            if not self.closed:
+                super().close()
+
+    def _receive(self) -> bool:
+        """As kombu's, which would go on for as long as somebody sends, and read no queue in the meantime."""
+        client, heard = self.subclient, False
+        for _ in range(MOST_HEARD):
+            with suppress(Empty):
+                heard = bool(self._receive_one(client)) or heard
+            if client.connection is None or not client.connection.can_read(timeout=0):
+                return heard
+        loop = get_event_loop()
+        if loop is not None and not self._rest_is_due:
+            self._rest_is_due = True
+            loop.call_soon(self._receive_rest)  # the rest may be in the client's memory, where no poll sees it
+        return heard
+
+    def _receive_rest(self) -> None:
+        self._rest_is_due = False
+        connection = self.subclient.connection
+        if not self._closing and connection is not None and connection.can_read(timeout=0):
+            self._receive()
 
     def _drop(self, why: str) -> None:
         if self._came is not None:

@@ -22,6 +22,7 @@ class LiveKey:
     user_id: UUID
     username: str
     role: str
+    max_priority: str
     use_is_stale: bool
 
 

@@ -59,17 +59,19 @@ class Principal:
     id: UUID
     username: str
     role: str
+    max_priority: str
     session_id: UUID | None = None
     api_key_id: UUID | None = None
     scopes: Collection[str] = ALL_SCOPES
 
     @classmethod
     def of_session(cls, session: queries.LiveSession, session_id: UUID) -> "Principal":
-        return cls(session.user_id, session.username, session.role, session_id=session_id)
+        return cls(session.user_id, session.username, session.role, session.max_priority, session_id=session_id)
 
     @classmethod
     def of_key(cls, key: LiveKey) -> "Principal":
-        return cls(key.user_id, key.username, key.role, api_key_id=key.id, scopes=frozenset(key.scopes))
+        scopes = frozenset(key.scopes)
+        return cls(key.user_id, key.username, key.role, key.max_priority, api_key_id=key.id, scopes=scopes)
 
     @property
     def is_admin(self) -> bool:

@@ -73,6 +73,7 @@ class LiveSession:
     user_id: UUID
     username: str
     role: str
+    max_priority: str
     expires_at: datetime
     now: datetime
 

@@ -33,6 +33,11 @@ def username_exists(db: Session, username: str) -> bool:
     return bool(found)
 
 
+def max_priority_of(db: Session, user_id: UUID) -> str | None:
+    """Return the highest priority that the user may give to tasks, or None if there is no such user."""
+    return db.scalar(select(User.max_priority).where(User.id == user_id))
+
+
 def has_active_tasks(db: Session, user_id: UUID) -> bool:
     """Return whether the user has pending or running tasks."""
     found = db.scalar(select(exists().where(Task.user_id == user_id, Task.status.in_(sorted(ACTIVE)))))

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.core.origin import current_origin
+from app.core.origin import current_actor, current_origin
 from app.db.page import Page, page_of
 from app.db.postgresql import audit as statements
 from app.db.session import transaction
@@ -90,8 +90,8 @@ class AuditService:
 
     def count_denial(self) -> None:
         """Count a denied request (403) of the caller, or of whoever has no account. Raises TooManyDeeds."""
-        origin = current_origin.get()
-        deed_limits.admit(str(origin.actor.id) if origin and origin.actor else ANONYMOUS, get_settings())
+        actor = current_actor()
+        deed_limits.admit(str(actor.id) if actor else ANONYMOUS, get_settings())
 
     def record_denial(self, db: Session, route: str, code: str, ids: dict[str, str]) -> None:
         """Record that the caller was denied access (403) to `route`."""
@@ -101,9 +101,9 @@ class AuditService:
     def record_throttle(self, db: Session, limit: int) -> None:
         """Record that the caller's deeds are refused from here on, because they reached `limit` in their window."""
         with transaction(db):
-            origin = current_origin.get()
+            origin, actor = current_origin.get(), current_actor()
             address = (origin and origin.address) or "unknown"
-            who = Subject.user(origin.actor.id) if origin and origin.actor else Subject.address(address)
+            who = Subject.user(actor.id) if actor else Subject.address(address)
             audit.record(db, AuditEvent.DEEDS_THROTTLED, who, deeds=limit)
 
     def count_older(self, db: Session, age: timedelta) -> tuple[int, datetime]:

@@ -46,6 +46,18 @@ class Subject(NamedTuple):
         return cls("address", address)
 
     @classmethod
+    def queue(cls, name: str) -> "Subject":
+        return cls("queue", name)
+
+    @classmethod
+    def limit(cls, name: str) -> "Subject":
+        return cls("limit", name)
+
+    @classmethod
+    def worker(cls, name: str) -> "Subject":
+        return cls("worker", name)
+
+    @classmethod
     def unknown_login(cls, typed: str, key: str) -> "Subject":
         """Return a keyed digest of an unknown name: equal names are equal, and the name cannot be looked up."""
         return cls("login", hmac.new(key.encode(), b"audit:" + typed.lower().encode(), hashlib.sha256).hexdigest()[:32])

@@ -35,7 +35,7 @@ class Authenticator:
 
     def __init__(self, threads: FairThreads) -> None:
         self._threads = threads
-        self.batcher: Batcher[_Proof, LiveSession | LiveKey | None] = Batcher(_look_up, "authenticator")
+        self.batcher: Batcher[_Proof, LiveSession | LiveKey | None] = Batcher(_look_up, "authenticator", threads.prompt)
 
     async def authenticate(self, token: str, address: str) -> Principal:
         """Return the user behind this access token or API key. `address` is the client's.

@@ -17,11 +17,11 @@ from app.core.batcher import Batcher
 from app.core.fair_threads import FairThreads
 from app.core.json_text import SMALL_BYTES, json_size
 from app.core.security import AccessClaims
-from app.db.session import SessionLocal, group_engine
-from app.errors import InvalidInput, InvalidToken, QuotaExceeded
+from app.db.session import SessionLocal, group_engine, transaction
+from app.errors import InvalidInput, InvalidToken, QuotaExceeded, ServiceError
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.accounts.login_queries import LiveSession, live_sessions_of_tokens
-from app.services.tasks import task_creation
+from app.services.tasks import task_creation, unique_keys
 from app.services.tasks.idempotency import Accepted, AcceptedBatch, create_batch_once, create_once
 from app.services.tasks.load import Load, sum_of
 from app.services.tasks.permissions import check_may_create
@@ -38,6 +38,10 @@ class _Request:
 
     user_id: UUID
     rows: list[NewTask]
+
+    @property
+    def is_limited(self) -> bool:
+        return any(row.limit is not None for row in self.rows)
 
     @property
     def load(self) -> Load:
@@ -60,16 +64,19 @@ class Submitter:
 
     def __init__(self, threads: FairThreads) -> None:
         self._threads = threads
-        self.batcher: Batcher[_Request | _TokenRequest, _Inserted] = Batcher(_identify_and_accept, "submitter")
+        self.batcher: Batcher[_Request | _TokenRequest, _Inserted] = Batcher(
+            _identify_and_accept, "submitter", threads.prompt
+        )
 
     async def submit(self, wanted: TaskCreate, user_id: UUID, idempotency_key: str | None = None) -> Accepted:
         """Return the committed task; with a key that already has a task, that task.
 
         Raises QuotaExceeded, UnknownTask, InvalidArguments, TooManyWaiting, Overloaded; with a key also
-        IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted.
+        IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted; with a unique_key also UniqueKeyTaken.
         """
-        if idempotency_key is not None:
-            # Not in a batch: the key's lock is held until the commit, so two batches could deadlock.
+        if idempotency_key is not None or wanted.unique_key is not None:
+            # Not in a batch: the key's lock is held until the commit, so two batches could deadlock. And a batch would
+            # wait for another transaction that takes the same unique_key.
             return await self._threads.run(user_id, partial(_accept_once, wanted, user_id, idempotency_key))
         if json_size(wanted.args) + json_size(wanted.kwargs) <= SMALL_BYTES:
             rows = task_creation.rows_of([wanted], user_id)
@@ -101,9 +108,13 @@ class Submitter:
         await self.batcher.close()
 
 
-def _accept_once(wanted: TaskCreate, user_id: UUID, key: str) -> Accepted:
+def _accept_once(wanted: TaskCreate, user_id: UUID, key: str | None) -> Accepted:
     with SessionLocal() as db:
-        return create_once(db, wanted, user_id, key)
+        if key is not None:
+            return create_once(db, wanted, user_id, key)
+        rows = task_creation.rows_of([wanted], user_id)
+        (placed,) = unique_keys.create(db, user_id, [wanted], rows, within_quota=True)
+        return Accepted(TaskRead.model_validate(placed.task), is_new=placed.is_new)
 
 
 def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID, key: str | None) -> AcceptedBatch:
@@ -111,6 +122,10 @@ def _accept_all(wanted: Sequence[TaskCreate], user_id: UUID, key: str | None) ->
     if key is not None:
         with SessionLocal() as db:
             return create_batch_once(db, wanted, rows, user_id, key)
+    if unique_keys.has_keys(wanted):
+        with SessionLocal() as db:
+            placed = unique_keys.create(db, user_id, wanted, rows, within_quota=True)
+            return AcceptedBatch([TaskRead.model_validate(each.task) for each in placed])
     (outcome,) = _accept([_Request(user_id, rows)])
     if isinstance(outcome, Exception):
         raise outcome
@@ -145,7 +160,7 @@ def _identified_request(item: _TokenRequest, session: LiveSession | None) -> _Re
     if session is None:
         return InvalidToken()
     try:
-        check_may_create([item.wanted.celery_task_name], session.user_id, session.role)
+        check_may_create([item.wanted], session.user_id, session.role, session.max_priority)
         return _Request(session.user_id, task_creation.rows_of([item.wanted], session.user_id))
     except Exception as problem:  # noqa: BLE001 (any error concerns this caller only)
         return problem
@@ -177,6 +192,10 @@ def _insert(requests: list[_Request]) -> list[_Inserted | Exception]:
 
     Raises other errors; then no request is accepted.
     """
+    limited = [request for request in requests if request.is_limited]
+    if limited:
+        plain = iter(_insert([request for request in requests if not request.is_limited]))
+        return [_insert_limited(request) if request.is_limited else next(plain) for request in requests]
     if not requests:
         return []
     try:
@@ -191,6 +210,15 @@ def _insert_alone(request: _Request) -> _Inserted | Exception:
     try:
         return _commit([request])[0]
     except SQLAlchemyError as problem:
+        return problem
+
+
+def _insert_limited(request: _Request) -> _Inserted | Exception:
+    """In a transaction of its own, which may have to wait for the limit."""
+    try:
+        with SessionLocal() as db, transaction(db):
+            return task_creation.accept(db, request.rows)
+    except (ServiceError, SQLAlchemyError) as problem:
         return problem
 
 

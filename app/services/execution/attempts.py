@@ -2,7 +2,8 @@
 
 The functions take a session or a connection and commit nothing: the worker calls them on an autocommit connection
 (`app/db/postgresql/prepared.py`, one round trip each), `task_service` calls them in its own transaction. A function
-that ends an attempt returns False where the attempt no longer held the task: then nothing was written.
+that ends an attempt returns False where the attempt no longer held the task: then nothing was written. `begun_after` is
+how many seconds after its claim the body began; the end writes it to `started_at`.
 """
 
 from collections.abc import Callable
@@ -42,6 +43,7 @@ class CurrentAttempt:
     on_settle: Callable[[], None] = lambda: None
     settled: bool = False
     failure: str | None = None
+    begun_after: float = 0.0
 
     def settle(self, failure: str | None = None) -> None:
         self.settled, self.failure = True, failure
@@ -67,14 +69,6 @@ class AttemptError(NamedTuple):
     traceback: str | None = None
 
 
-class Ticket(NamedTuple):
-    """The content of a message: look at this row. The rest comes with the claim."""
-
-    task_id: UUID
-    generation: int
-    celery_task_name: str
-
-
 @dataclass(frozen=True)
 class NextTry:
     """When the next attempt is due (seconds from now) and, where they change, its arguments."""
@@ -82,18 +76,6 @@ class NextTry:
     delay: float
     args: list[Any] | None = None
     kwargs: dict[str, Any] | None = None
-
-
-def claim(db: Executor, ticket: Ticket, claim_id: UUID, worker: WorkerIdentity) -> Claim | None:
-    """Take the task, or None: it is not pending, not due, expired, or of another generation."""
-    row = statements.claim_task(db, ticket, claim_id, worker)
-    return None if row is None else Claim(*row)
-
-
-def find_claim(db: Executor, task_id: UUID, claim_id: UUID) -> Claim | None:
-    """The claim made earlier under this id: for a caller that did not receive the reply to the COMMIT."""
-    row = statements.find_claim(db, task_id, claim_id)
-    return None if row is None else Claim(*row)
 
 
 def report_progress(db: Executor, task_id: UUID, attempt: int, progress: int | None, detail: Any | None) -> bool:
@@ -115,34 +97,37 @@ def _is_requested(cancellation: Cancellation, task_id: UUID, attempt: int) -> bo
     return cancellation[0] is not None
 
 
-def succeed(db: Executor, task_id: UUID, attempt: int, result: Any) -> bool:
+def succeed(db: Executor, task_id: UUID, attempt: int, result: Any, begun_after: float = 0.0) -> bool:
     """End the attempt in success, also where a cancellation was requested meanwhile."""
-    return statements.succeed(db, task_id, attempt, result)
+    return statements.succeed(db, task_id, attempt, result, begun_after)
 
 
-def fail(db: Executor, task_id: UUID, attempt: int, error: AttemptError) -> bool:
+def fail(db: Executor, task_id: UUID, attempt: int, error: AttemptError, begun_after: float = 0.0) -> bool:
     """End the attempt in failure; in `revoked` where a cancellation was requested."""
     # A request to cancel is never withdrawn, so the second statement matches what the first one excludes.
-    return statements.fail(db, task_id, attempt, error) or statements.revoke_cancelled(db, task_id, attempt, error)
+    this = (db, task_id, attempt, error, begun_after)
+    return statements.fail(*this) or statements.revoke_cancelled(*this)
 
 
-def retry_later(db: Executor, task_id: UUID, attempt: int, error: AttemptError, following: NextTry) -> bool:
+def retry_later(
+    db: Executor, task_id: UUID, attempt: int, error: AttemptError, following: NextTry, begun_after: float = 0.0
+) -> bool:
     """Give the task back as pending until it is due again; `revoked` where a cancellation was requested."""
     return statements.retry_later(
-        db, task_id, attempt, error, following.delay, following.args, following.kwargs
-    ) or statements.revoke_cancelled(db, task_id, attempt, error)
+        db, task_id, attempt, error, following.delay, following.args, following.kwargs, begun_after
+    ) or statements.revoke_cancelled(db, task_id, attempt, error, begun_after)
 
 
-def revoke(db: Executor, task_id: UUID, attempt: int, reason: str) -> bool:
+def revoke(db: Executor, task_id: UUID, attempt: int, reason: str, begun_after: float = 0.0) -> bool:
     """End the attempt in `revoked`: its body saw the cancellation, or asked for it."""
-    return statements.revoke(db, task_id, attempt, reason)
+    return statements.revoke(db, task_id, attempt, reason, begun_after)
 
 
-def hand_back(db: Executor, task_id: UUID, attempt: int, why: str) -> bool:
+def hand_back(db: Executor, task_id: UUID, attempt: int, why: str, begun_after: float = 0.0) -> bool:
     """Give the task back as pending, due now; `revoked` where a cancellation was requested.
 
     It counts neither as a failure nor as a crash; `why` is for the attempt's history.
     """
-    return statements.hand_back(db, task_id, attempt, why) or statements.revoke_cancelled(
-        db, task_id, attempt, AttemptError(None, why)
+    return statements.hand_back(db, task_id, attempt, why, begun_after) or statements.revoke_cancelled(
+        db, task_id, attempt, AttemptError(None, why), begun_after
     )

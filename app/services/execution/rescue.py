@@ -64,7 +64,7 @@ def overran(db: Executor, limit: float, *attempts: Condition) -> int:
         "failures": case((Task.failures < Task.max_attempts, Task.failures + 1), else_=Task.max_attempts),
     }
     due = STATEMENT_TIME + seconds(func.coalesce(Task.retry_backoff_seconds, 1))
-    retried = {**failed, "run_at": due, "dispatch_at": due}
+    retried = {**failed, "run_at": due, "due_at": due}
     return _end(
         db,
         attempts,

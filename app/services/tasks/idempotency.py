@@ -23,12 +23,14 @@ from app.errors import (
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,
     IdempotentTaskDeleted,
+    LimitReached,
     QuotaExceeded,
     ReplayTooLarge,
+    UniqueKeyTaken,
 )
 from app.models.idempotency import IdempotencyKey
 from app.schemas.task import TaskCreate, TaskRead
-from app.services.tasks import task_creation, task_queries
+from app.services.tasks import task_creation, task_queries, unique_keys
 from app.services.tasks.load import Load, sum_of
 from app.services.tasks.quotas import quotas
 from app.services.tasks.task_creation import NewTask
@@ -49,10 +51,14 @@ class _KeyTaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An accepted task. `replayed`: an earlier request with the same key created it."""
+    """An accepted task. `replayed`: an earlier request with the same key created it.
+
+    Not `is_new`: it was there before this request, and had its `unique_key`.
+    """
 
     task: TaskRead
     replayed: bool = False
+    is_new: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class _Keyed:
     user_id: UUID
     key: str
     fingerprint: bytes
+    wanted: Sequence[TaskCreate]
     rows: Sequence[NewTask]
     is_batch: bool
 
@@ -77,23 +84,31 @@ class _Keyed:
     def load(self) -> Load:
         return sum_of(row.load for row in self.rows)
 
-    @property
-    def created(self) -> dict[str, Any]:
+    def created(self, ids: Sequence[UUID]) -> dict[str, Any]:
         """The columns that say which tasks were created."""
         if self.is_batch:
-            return {"task_id": None, "task_ids": [str(row.id) for row in self.rows]}
-        return {"task_id": self.rows[0].id, "task_ids": None}
+            return {"task_id": None, "task_ids": [str(task_id) for task_id in ids]}
+        return {"task_id": ids[0], "task_ids": None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """The tasks as `TaskRead` takes them. `replayed`: an earlier request created them."""
+
+    tasks: Sequence[Any]
+    replayed: bool = False
+    all_new: bool = True
 
 
 def create_once(db: Session, wanted: TaskCreate, user_id: UUID, key: str) -> Accepted:
     """Create a task for this key, or return the task that the key already has. A key expires after LIFETIME.
 
     Above a quota, only an existing task is returned. Raises IdempotencyKeyReused, IdempotencyKeyInFlight,
-    IdempotentTaskDeleted, QuotaExceeded, UnknownTask, InvalidArguments.
+    IdempotentTaskDeleted, QuotaExceeded, UnknownTask, InvalidArguments, UniqueKeyTaken.
     """
     rows = task_creation.rows_of([wanted], user_id)
-    (task,), replayed = _once(db, _Keyed(user_id, key, fingerprint_of(wanted), rows, is_batch=False))
-    return Accepted(task, replayed)
+    outcome = _once(db, _Keyed(user_id, key, fingerprint_of(wanted), [wanted], rows, is_batch=False))
+    return Accepted(TaskRead.model_validate(outcome.tasks[0]), outcome.replayed, is_new=outcome.all_new)
 
 
 def create_batch_once(
@@ -104,7 +119,8 @@ def create_batch_once(
     Raises ReplayTooLarge besides, where the tasks of the earlier request take more than MAX_REPLAY_BYTES now.
     """
     fingerprint = hashlib.sha256(b"batch " + b"".join(map(fingerprint_of, wanted))).digest()
-    return AcceptedBatch(*_once(db, _Keyed(user_id, key, fingerprint, rows, is_batch=True)))
+    outcome = _once(db, _Keyed(user_id, key, fingerprint, wanted, rows, is_batch=True))
+    return AcceptedBatch([TaskRead.model_validate(task) for task in outcome.tasks], outcome.replayed)
 
 
 def fingerprint_of(wanted: TaskCreate) -> bytes:
@@ -127,25 +143,40 @@ def prune(db: Session) -> int:
             return total
 
 
-def _once(db: Session, request: _Keyed) -> tuple[list[TaskRead], bool]:
-    """Return the tasks, and whether an earlier request created them."""
+def _once(db: Session, request: _Keyed) -> _Outcome:
     try:
+        if unique_keys.has_keys(request.wanted):
+            return _once_with_unique_keys(db, request)
         with quotas.reserved(db, request.user_id, request.load), transaction(db):
             tasks = task_creation.accept(db, request.rows)
-            taken = keys.take_key(
-                db, request.user_id, request.key, request.fingerprint, request.created, lifetime=LIFETIME
-            )
-            if not taken:
-                raise _KeyTaken
-            return [TaskRead.model_validate(task) for task in tasks], False
+            _take_key(db, request, [row.id for row in request.rows])
+            return _Outcome(tasks)
     except _KeyTaken:
         with transaction(db):
-            return _replayed(db, request), True
-    except QuotaExceeded:
+            return _replayed(db, request)
+    except (QuotaExceeded, UniqueKeyTaken, LimitReached):
         with transaction(db):
             if _find(db, request) is None:
                 raise
-            return _replayed(db, request), True
+            return _replayed(db, request)
+
+
+def _once_with_unique_keys(db: Session, request: _Keyed) -> _Outcome:
+    placed = unique_keys.create(
+        db,
+        request.user_id,
+        request.wanted,
+        request.rows,
+        within_quota=True,
+        then=lambda placed: _take_key(db, request, [each.id for each in placed]),
+    )
+    return _Outcome([each.task for each in placed], all_new=all(each.is_new for each in placed))
+
+
+def _take_key(db: Session, request: _Keyed, ids: Sequence[UUID]) -> None:
+    created = request.created(ids)
+    if not keys.take_key(db, request.user_id, request.key, request.fingerprint, created, lifetime=LIFETIME):
+        raise _KeyTaken
 
 
 def _find(db: Session, request: _Keyed) -> IdempotencyKey | None:
@@ -153,7 +184,7 @@ def _find(db: Session, request: _Keyed) -> IdempotencyKey | None:
     return db.scalars(select(IdempotencyKey).where(*same, ~_EXPIRED)).one_or_none()
 
 
-def _replayed(db: Session, request: _Keyed) -> list[TaskRead]:
+def _replayed(db: Session, request: _Keyed) -> _Outcome:
     """Return the committed tasks of a key that is already taken."""
     found = _find(db, request)
     if found is None:  # not yet committed, or rolled back
@@ -166,4 +197,4 @@ def _replayed(db: Session, request: _Keyed) -> list[TaskRead]:
     tasks = task_queries.find_all(db, [task_id for task_id in ids if task_id is not None])
     if len(tasks) < len(ids):
         raise IdempotentTaskDeleted
-    return [TaskRead.model_validate(task) for task in tasks]
+    return _Outcome(tasks, replayed=True)

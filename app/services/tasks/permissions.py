@@ -1,30 +1,71 @@
-"""Who may create which task: a task of the catalogue may name a setting that lists its users.
+"""Who may create which task, and with which priority.
 
-Python code that calls `task_service` is trusted, as with quotas.
+A task of the catalogue may name a setting that lists its users. Administrators set the highest priority of each user.
+
+What a request of the API does is checked against its caller. Python code that calls `task_service` is trusted, as with
+quotas, but for one thing: the tasks that it creates keep to the highest priority of the user whose they will be.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Protocol
 from uuid import UUID
+
+from sqlalchemy.orm import Session
 
 from app.catalogue import TaskType, catalogue
 from app.core.config import get_settings
-from app.errors import TaskNotAllowed
+from app.errors import PriorityNotAllowed, TaskNotAllowed
+from app.models.task import TaskPriority
+from app.services.accounts.user_queries import max_priority_of
 
 
-def check_may_create(celery_task_names: Iterable[str], user_id: UUID, role: str) -> None:
-    """Raise TaskNotAllowed unless a user with this id and role may create these tasks. Ignores unknown names."""
+class Wanted(Protocol):
+    """A task to be created, or one that is to run again."""
+
+    @property
+    def celery_task_name(self) -> str: ...
+
+    @property
+    def priority(self) -> TaskPriority: ...
+
+
+def check_may_create(tasks: Iterable[Wanted], user_id: UUID, role: str, max_priority: str) -> None:
+    """Raise TaskNotAllowed or PriorityNotAllowed unless a user with these properties may create these tasks.
+
+    Ignores unknown names.
+    """
     known = catalogue()
-    for name in celery_task_names:
+    for task in tasks:
+        name = task.celery_task_name
         kind = known.get(name)
         if kind is not None and kind.users_setting and not kind.may_be_created_by(user_id, role, get_settings()):
             raise TaskNotAllowed(f"You may not create {name}: ask the operator")
+        check_priority(task.priority, max_priority)
+
+
+def check_priority(priority: TaskPriority | None, max_priority: str) -> None:
+    """Raise PriorityNotAllowed for a priority above the highest one that its user may give. None is none."""
+    if priority is None or max_priority == TaskPriority.CRITICAL:  # nearly everyone
+        return
+    if priority.is_above(TaskPriority(max_priority)):
+        raise PriorityNotAllowed(f"Your tasks may have the priority {max_priority} at most, and not {priority}")
+
+
+def check_priorities(db: Session, tasks: Iterable[Wanted], user_id: UUID) -> None:
+    """Check the tasks against the highest priority that the user's row says. Raises PriorityNotAllowed."""
+    max_priority = max_priority_of(db, user_id)
+    if max_priority is not None:  # else the INSERT finds that there is no such user
+        for task in tasks:
+            check_priority(task.priority, max_priority)
 
 
 def types_for(user_id: UUID, role: str) -> list[TaskType]:
-    """Return the tasks that a user with this id and role may create now, by name."""
+    """Return the tasks that a user with this id and role may create now, by name, with their time limits."""
     settings = get_settings()
+    default = settings.task_time_limit_seconds or None
     return [
-        kind
+        kind if kind.time_limit else replace(kind, time_limit=default)
         for kind in catalogue().values()
         if not kind.missing_settings(settings) and kind.may_be_created_by(user_id, role, settings)
     ]

@@ -7,12 +7,15 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, null, update
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.clock import NOW
-from app.db.postgresql import retention
+from app.db.postgresql import limits, retention
 from app.db.postgresql.transitions import (
     CANCELLED,
     CANCELLED_REASON,
+    HELD_ANEW,
+    HELD_BY_LIMIT,
     NO_ERROR,
     NOT_CANCELLED,
     AttemptEnd,
@@ -23,7 +26,7 @@ from app.db.postgresql.transitions import (
 from app.db.rows import changed_rows
 from app.errors import InvalidTransition
 from app.messaging import hints
-from app.models.task import TERMINAL, AttemptOutcome, Task, TaskStatus
+from app.models.task import TERMINAL, AttemptOutcome, Held, Task, TaskStatus
 from app.services.tasks import task_queries
 
 # For statements that name their task.
@@ -63,12 +66,12 @@ def request_cancel(db: Session, task_id: UUID) -> bool:
     return _changed(db, task_id, statement.values({"cancel_requested_at": NOW, **touched()}))
 
 
-def restart(db: Session, task_id: UUID, grace_seconds: float) -> bool:
-    """Make a failed or revoked task pending again, as a new generation under a new Celery id.
-
-    Maintenance sends it where the caller has not within `grace_seconds`.
-    """
+def restart(db: Session, task_id: UUID) -> bool:
+    """Make a failed or revoked task pending again, as a new generation under a new Celery id."""
+    by_user = get_settings().quota_running_tasks > 0
     values = {
+        "user_limited": by_user or None,
+        "held": Held.USER.value if by_user else HELD_BY_LIMIT,
         "generation": Task.generation + 1,
         "celery_id": new_id(),
         "failures": 0,
@@ -79,7 +82,6 @@ def restart(db: Session, task_id: UUID, grace_seconds: float) -> bool:
         "run_at": None,
         # An `expires_at` in the past would revoke it again at once.
         "expires_at": case((Task.expires_at > NOW, Task.expires_at), else_=null()),
-        "dispatch_at": NOW + timedelta(seconds=grace_seconds),
         **NO_ERROR,
     }
     sources = [TaskStatus.FAILED, TaskStatus.REVOKED]
@@ -117,6 +119,7 @@ def patch(
 ) -> bool:
     """Change the fields, if the task is still at this version and, with `pending_only`, pending.
 
+    With `held` among them the task waits for its places anew, and has none meanwhile.
     `more_bytes` is what they take in addition, or a negative number. A task from before bytes were counted may hold
     less than it counts.
     """
@@ -124,14 +127,17 @@ def patch(
         attached = Task.attached_bytes + more_bytes
         values = {**values, "attached_bytes": case((attached > 0, attached), else_=0)}
     guard = [Task.version == version, *([PENDING] if pending_only else [])]
-    return _changed(db, task_id, _update(task_id, *guard).values({**values, **touched()}))
+    changed = _changed(db, task_id, _update(task_id, *guard).values({**values, **touched()}))
+    if changed and "held" in values:
+        limits.release(db, limits.of_task(task_id), limits.UNCLAIMED)
+    return changed
 
 
 def due_values(values: dict[str, Any]) -> dict[str, Any]:
-    """The values for the dispatch of a pending task whose `priority` or `run_at` changes: a new window."""
+    """The values of a pending task whose `priority` or `run_at` changes: it takes a new turn once it is due."""
     run_at = values.get("run_at", Task.run_at)
     later = func.coalesce(run_at, NOW) > NOW
-    return {"dispatched_at": None, "dispatch_at": case((later, run_at), else_=NOW)}
+    return {"turn": None, "held": HELD_ANEW, "due_at": case((later, run_at), else_=NOW)}
 
 
 def delete_ended(db: Session, task_id: UUID, *, pending_too: bool) -> bool:

@@ -5,8 +5,9 @@ from sqlalchemy.orm import Session
 from app.db.postgresql import task_counts
 from app.db.postgresql.task_filter import of_rows
 from app.db.session import transaction
-from app.models.task import TaskStatus
+from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
+from app.services.operations.live_workers import look
 
 FOLD_BATCH = 5000
 
@@ -23,6 +24,12 @@ def forget_zeros(db: Session) -> None:
         task_counts.forget_zeros(db)
 
 
+def by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
+    """How many pending tasks wait for each reason that any waits for."""
+    look(db)
+    return task_counts.count_by_reason(db, wanted)
+
+
 def reads_many(wanted: TaskFilter) -> bool:
     """Whether the number is counted from rows or entries of an index, and not read from the sums."""
     return bool(of_rows(wanted))
@@ -30,5 +37,7 @@ def reads_many(wanted: TaskFilter) -> bool:
 
 def count(db: Session, wanted: TaskFilter) -> dict[str, int]:
     """How many tasks there are, in all (`total`) and of each status. Exact."""
+    if wanted.waiting_for is not None:
+        look(db)
     by_status = task_counts.count_by_status(db, wanted)
     return {"total": sum(by_status.values()), **{str(status): by_status.get(status, 0) for status in TaskStatus}}

@@ -1,4 +1,4 @@
-"""The changes that a PATCH may make, and how a change of a pending task affects its dispatch."""
+"""The changes that a PATCH may make, and how a change of a pending task affects its turn."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,14 +8,13 @@ from sqlalchemy.orm import Session
 from app.catalogue import catalogue
 from app.core.redaction import holds_mask, restore_secrets
 from app.errors import InvalidTask, InvalidTransition
-from app.messaging.dispatches import Dispatch
 from app.messaging.routing import QUEUE_OF
 from app.models.task import Task, TaskStatus
 from app.services.tasks import task_changes
 from app.services.tasks.load import attached_bytes
 
 PENDING_ONLY = frozenset({"priority", "run_at", "expires_at"})
-MOVES_DISPATCH = frozenset({"priority", "run_at"})
+MOVES_TURN = frozenset({"priority", "run_at"})
 STATE = frozenset({"status", "progress", "progress_detail", "result"})
 
 
@@ -43,13 +42,6 @@ def edit(db: Session, task: Task, changes: dict[str, Any]) -> bool:
     )
 
 
-def due_now(task: Task, changes: dict[str, Any]) -> list[Dispatch]:
-    """Return the message that a change of `priority` or `run_at` requires, unless the task has to wait."""
-    if not MOVES_DISPATCH & changes.keys() or task.dispatch_at == task.run_at:
-        return []
-    return [Dispatch.of(task)]
-
-
 def _values(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
     values = {"metadata_" if name == "metadata" else name: value for name, value in changes.items()}
     if "metadata_" in values:
@@ -57,7 +49,7 @@ def _values(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
     if "priority" in values:
         kind = catalogue().get(task.celery_task_name)
         values["queue"] = (kind.queue if kind else None) or QUEUE_OF[values["priority"]]
-    if MOVES_DISPATCH & values.keys():
+    if MOVES_TURN & values.keys():
         values |= task_changes.due_values(values)
     return values
 

@@ -17,6 +17,8 @@ from app.db.postgresql.task_pages import page_ids
 from app.db.postgresql.task_rows import page_rows, page_statement
 from app.models.task import Task
 from app.models.task_filter import TaskFilter
+from app.services.operations.live_workers import look as look_at_workers
+from app.services.operations.live_workers import look_for
 from app.services.tasks.task_queries import SHOWN, as_shown
 
 LOOK = 10_000
@@ -32,7 +34,7 @@ ShownPage = Page[dict[str, Any], UUID]
 
 def reads_many(wanted: TaskFilter, skip: int = 0) -> bool:
     """Whether a page looks at many rows for each that it shows."""
-    return bool(wanted.name or wanted.tag) or skip >= MANY_SKIPPED
+    return bool(wanted.name or wanted.tag or wanted.waiting_for) or skip >= MANY_SKIPPED
 
 
 def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> TaskPage:
@@ -56,6 +58,7 @@ def shown(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = 
     found = page_rows(db, statement, ids, MAX_PAGE_BYTES)
     if found.is_cut:
         edge = found.rows[-1]["id"]
+    look_for(db, (row["waits"] for row in found.rows))
     return Page([as_shown(row) for row in found.rows], edge)
 
 
@@ -72,6 +75,8 @@ def first(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list
 
 def _ids(db: Session, wanted: TaskFilter, limit: int, before: UUID | None, skip: int) -> tuple[list[UUID], UUID | None]:
     look = UNLIMITED if skip else LOOK
+    if wanted.waiting_for is not None:
+        look_at_workers(db)
     ids, edge = page_ids(db, wanted, limit + 1, before=before, skip=skip, look=look)
     if len(ids) > limit:
         ids = ids[:limit]
@@ -87,4 +92,6 @@ def _tasks(db: Session, wanted: TaskFilter, ids: list[UUID]) -> list[Task]:
     if not ids:
         return []
     statement = select(Task).where(Task.id.in_(ids), *conditions(wanted)).order_by(Task.id.desc())
-    return list(db.scalars(statement.execution_options(populate_existing=True)))
+    tasks = list(db.scalars(statement.execution_options(populate_existing=True)))
+    look_for(db, (task.waits for task in tasks))
+    return tasks

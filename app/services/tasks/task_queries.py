@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 
 from app.core.json_text import SMALL_BYTES
 from app.db.postgresql.conditions import is_one_of
-from app.db.postgresql.task_rows import TASK_BYTES
+from app.db.postgresql.task_rows import LARGE_BYTES, WAITS
 from app.errors import TaskNotFound
 from app.models.task import Task
 from app.schemas.task import TaskRead
+from app.services.operations.live_workers import look_for
 
 # The columns that clients see: those of the schema, `error` being two of them.
 _ERROR = ("error_type", "error_message")
@@ -26,7 +27,10 @@ def find(db: Session, task_id: UUID, owner: UUID | None = None) -> Task | None:
     statement = select(Task).where(Task.id == task_id)
     if owner is not None:
         statement = statement.where(Task.user_id == owner)
-    return db.scalars(_fresh(statement)).one_or_none()
+    task = db.scalars(_fresh(statement)).one_or_none()
+    if task is not None:
+        look_for(db, [task.waits])
+    return task
 
 
 def read(db: Session, task_id: UUID, owner: UUID | None = None) -> Task:
@@ -40,12 +44,13 @@ def read(db: Session, task_id: UUID, owner: UUID | None = None) -> Task:
 def find_all(db: Session, ids: Sequence[UUID]) -> list[Task]:
     """Those of the tasks that exist, as they are committed now, in the order of `ids`."""
     found = {task.id: task for task in db.scalars(_fresh(select(Task).where(Task.id.in_(ids))))}
+    look_for(db, (task.waits for task in found.values()))
     return [found[task_id] for task_id in ids if task_id in found]
 
 
 # Columns rather than objects: what one task costs is a third of it.
-_SNAPSHOT = select(*(Task.__table__.c[name] for name in SHOWN))
-_SNAPSHOTS = _SNAPSHOT.where(is_one_of(Task.__table__.c.id, "ids"), TASK_BYTES <= MAX_GROUPED_BYTES)
+_SNAPSHOT = select(*(Task.__table__.c[name] for name in SHOWN), WAITS)
+_SNAPSHOTS = _SNAPSHOT.where(is_one_of(Task.__table__.c.id, "ids"), LARGE_BYTES <= MAX_GROUPED_BYTES)
 _ONE_SNAPSHOT = _SNAPSHOT.where(Task.__table__.c.id == bindparam("one"))
 # The owner is part of the statement: whether another user's task is large must not be seen by the time.
 _OWN_SNAPSHOT = _ONE_SNAPSHOT.where(Task.__table__.c.user_id == bindparam("owner"))
@@ -54,9 +59,10 @@ _OWN_SNAPSHOT = _ONE_SNAPSHOT.where(Task.__table__.c.user_id == bindparam("owner
 def snapshots(connection: Connection, ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
     """The committed rows of these tasks, by their id, each as `TaskRead` takes it. One query for all of them.
 
-    Tasks of more than MAX_GROUPED_BYTES are left out.
+    Tasks whose large values have more than MAX_GROUPED_BYTES are left out.
     """
-    rows = connection.execute(_SNAPSHOTS, {"ids": list(ids)}).mappings()
+    rows = connection.execute(_SNAPSHOTS, {"ids": list(ids)}).mappings().all()
+    look_for(connection, (row["waits"] for row in rows))
     return {row["id"]: as_shown(dict(row)) for row in rows}
 
 
@@ -66,6 +72,7 @@ def snapshot(connection: Connection, task_id: UUID, owner: UUID | None = None) -
     row = connection.execute(statement, {"one": task_id, "owner": owner}).mappings().one_or_none()
     if row is None:
         raise TaskNotFound
+    look_for(connection, [row["waits"]])
     return as_shown(dict(row))
 
 

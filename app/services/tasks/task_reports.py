@@ -111,13 +111,15 @@ def _end_own_attempt(
         attempts.report_progress(*attempt, progress, result)
         return True
     if to is TaskStatus.SUCCEEDED:
-        ended = attempts.succeed(*attempt, result)
+        ended = attempts.succeed(*attempt, result, current.begun_after)
     elif to in (TaskStatus.FAILED, TaskStatus.REVOKED):
         if progress is not None:
             task_changes.set_last_progress(*attempt, progress)
         failed = to is TaskStatus.FAILED
         ended = (
-            attempts.fail(*attempt, AttemptError("Failed", error)) if failed else attempts.revoke(*attempt, "stopped")
+            attempts.fail(*attempt, AttemptError("Failed", error), current.begun_after)
+            if failed
+            else attempts.revoke(*attempt, "stopped", current.begun_after)
         )
     else:
         return False

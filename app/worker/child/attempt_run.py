@@ -15,15 +15,16 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from app.core.coroutines import coroutine_runner
-from app.core.ids import new_id
 from app.core.json_text import dump_json
 from app.db.postgresql.prepared import PreparedConnection
 from app.errors import AttemptHandedBack, AttemptLost, ResultTooLarge, TaskCancelled
 from app.messaging import hints
 from app.services.execution import attempts, daily_limits
-from app.services.execution.attempts import AttemptError, Claim, CurrentAttempt, NextTry, Ticket, current_attempt
+from app.services.execution.attempts import AttemptError, CurrentAttempt, NextTry, current_attempt
+from app.services.execution.claims import ReadyClaim
 from app.services.execution.results import check_size
 from app.services.execution.successes import Success
+from app.services.operations import admitter
 from app.worker.child.process import ChildProcess
 from app.worker.child.progress import BodyStop, ProgressReporter
 from app.worker.shared.delivery import DELIVERY_LEASES, Undeliverable, deliver
@@ -43,44 +44,24 @@ BODY_STOPS: dict[Stop, type[BodyStop]] = {
 
 
 class AttemptRun:
-    """A claimed attempt in this child. What it writes is fenced: once the attempt is lost it writes nothing."""
+    """A claimed attempt in this child. What it writes is fenced: once the attempt is lost it writes nothing.
 
-    def __init__(self, claim: Claim, child: ChildProcess) -> None:
+    `begun_after`: how many seconds after the claim it begins.
+    """
+
+    def __init__(self, claim: ReadyClaim, child: ChildProcess, begun_after: float = 0.0) -> None:
         self.claim = claim
         self._child = child
-        self.current = CurrentAttempt(claim.id, claim.attempt, on_settle=child.slot.settled)
-        self.started = False
+        self.current = CurrentAttempt(claim.id, claim.attempt, on_settle=child.slot.settled, begun_after=begun_after)
+        self.is_bound = self.started = self.was_revoked = False
         # Why it was told to stop, and whether that has to wait until a statement of this class is through.
         self.stopped: type[BodyStop] | None = None
         self._writing = False
         settings = child.settings
-        self._seconds = _patience(child, settings.worker_lease_seconds * DELIVERY_LEASES)
+        self._seconds = patience(child, settings.worker_lease_seconds * DELIVERY_LEASES)
         self._progress = ProgressReporter(
             self._write_progress, settings.progress_interval_seconds, settings.max_result_bytes
         )
-
-    @classmethod
-    def claim_for(cls, ticket: Ticket, child: ChildProcess, node_name: str) -> "AttemptRun | None":
-        """Claim the ticket's task; None when there is nothing to claim. Raises Undeliverable without a database."""
-        claim_id, worker, tried = new_id(), child.identity(node_name), False
-
-        def take(db: PreparedConnection) -> Claim | None:
-            nonlocal tried
-            again, tried = tried, True
-            claimed = attempts.claim(db, ticket, claim_id, worker)
-            if claimed is None and again:
-                # The first try may have been committed, and only its reply lost.
-                return attempts.find_claim(db, ticket.task_id, claim_id)
-            return claimed
-
-        child.slot.claiming(ticket.task_id)
-        claim = deliver(take, _patience(child, child.settings.worker_lease_seconds))
-        if claim is None:
-            child.slot.idle()
-            return None
-        child.slot.running(claim.attempt)
-        hints.changed(claim.id)
-        return cls(claim, child)
 
     @contextmanager
     def body(self) -> Iterator[None]:
@@ -95,6 +76,8 @@ class AttemptRun:
 
     def _stop(self, why: Stop) -> None:
         """Runs in the signal's handler, wherever the body is."""
+        if why is Stop.SOFT_TIME_LIMIT:
+            raise SoftTimeLimitExceeded
         self.stopped = BODY_STOPS[why]
         self._progress.stop(self.stopped)
         if not self._writing and not coroutine_runner().cancel():
@@ -156,7 +139,7 @@ class AttemptRun:
         if later and self._hand_over(result):
             return
         try:
-            self._end(lambda db: attempts.succeed(db, *self._fence, result))
+            self._end(lambda db: attempts.succeed(db, *self._fence, result, self.current.begun_after))
         except SQLAlchemyError as error:  # not an outage, which is waited out: the database refuses this result
             logger.exception("the result of task %s could not be stored", self.task_id)
             self.fail(error)
@@ -165,19 +148,19 @@ class AttemptRun:
         try:
             self._has_ended()
             text = None if result is None else dump_json(result)
-            sent = not self.current.settled and self._child.hand_over.send(Success(*self._fence, text))
+            sent = not self.current.settled and self._child.hand_over.send(
+                Success(*self._fence, text, self.current.begun_after, self.claim.is_limited)
+            )
         except SoftTimeLimitExceeded:
             return False  # if it was sent after all, it is written twice: the second one finds nothing
-        if sent:
-            self._child.slot.idle()
         return sent
 
     def fail(self, error: BaseException) -> None:
-        self._end(lambda db: attempts.fail(db, *self._fence, describe(error)))
+        self._end(lambda db: attempts.fail(db, *self._fence, describe(error), self.current.begun_after))
 
     def retry_later(self, error: BaseException | None, following: NextTry) -> None:
         why = AttemptError(None, None) if error is None else describe(error)
-        self._end(lambda db: attempts.retry_later(db, *self._fence, why, following))
+        self._end(lambda db: attempts.retry_later(db, *self._fence, why, following, self.current.begun_after))
 
     def leave(self) -> None:
         """Write nothing: another attempt holds the task."""
@@ -186,7 +169,7 @@ class AttemptRun:
             self.task_id, self.claim.attempt,
         )  # fmt: skip
         self._has_ended()
-        self._child.slot.idle()
+        self._free_place()
 
     def hand_back(self) -> None:
         logger.info(
@@ -194,11 +177,14 @@ class AttemptRun:
             self.task_id,
             self.claim.attempt,
         )
-        self._end(lambda db: attempts.hand_back(db, *self._fence, STOP_TEXTS[Stop.HANDED_BACK]))
+        self._end(
+            lambda db: attempts.hand_back(db, *self._fence, STOP_TEXTS[Stop.HANDED_BACK], self.current.begun_after)
+        )
 
     def revoke(self, reason: str) -> None:
         logger.info("task %s: attempt %d %s", self.task_id, self.claim.attempt, reason)
-        self._end(lambda db: attempts.revoke(db, *self._fence, reason))
+        self.was_revoked = True
+        self._end(lambda db: attempts.revoke(db, *self._fence, reason, self.current.begun_after))
 
     @property
     def _fence(self) -> tuple[UUID, int]:
@@ -215,12 +201,17 @@ class AttemptRun:
             # reports the attempt lost as soon as the database is back.
             logger.exception("the end of task %s could not be written", self.task_id)
             raise SystemExit(1) from None
-        self._child.slot.idle()
+        self._free_place()
         if self.current.settled:
             return
         hints.changed(self.task_id)
         if not held:
             logger.warning("attempt %d of task %s no longer held it: nothing written", self.claim.attempt, self.task_id)
+
+    def _free_place(self) -> None:
+        """The body has ended, whoever has ended the attempt."""
+        if self.claim.is_limited:
+            admitter.bodies_ended([self._fence])
 
     def _delivered(self, write: Callable[[PreparedConnection], bool]) -> bool:
         self._has_ended()
@@ -231,7 +222,7 @@ class AttemptRun:
         self._progress.close()
 
 
-def _patience(child: ChildProcess, seconds: float) -> float:
+def patience(child: ChildProcess, seconds: float) -> float:
     """For how many seconds to go on trying to reach the database.
 
     Without a slot for ever: the parent would not notice that this process gave up an outcome, or a claim whose reply

@@ -3,18 +3,18 @@
 import os
 import signal
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from billiard import current_process
-from celery import signals
 
 from app.core.config import Settings, get_settings
 from app.core.fork import PerProcess
 from app.core.ids import new_id
 from app.services.execution.attempts import WorkerIdentity
 from app.worker.child.slot import Slot
+from app.worker.child.tasks_left import TasksLeft
 from app.worker.shared.hand_over import HandOver
+from app.worker.shared.rate_limits import RateLimits
 from app.worker.shared.slot_table import STOP_SIGNAL, SlotTable
 
 
@@ -26,14 +26,28 @@ class ChildProcess:
     settings: Settings
     slot: Slot = field(default_factory=Slot)
     hand_over: HandOver = field(default_factory=HandOver)
+    tasks_left: TasksLeft = field(default_factory=TasksLeft)
+    of_worker: SlotTable = field(default_factory=lambda: SlotTable(0))
+    """What the parent says to all its children."""
+    rate_limits: RateLimits = field(default_factory=lambda: RateLimits({}))
     pid: int = field(default_factory=os.getpid)  # asked once: it is a system call
+
+    def is_leaving(self) -> bool:
+        """Whether the worker shuts down: this process takes nothing more."""
+        return self.of_worker.is_leaving
+
+    def is_cut_off(self) -> bool:
+        """Whether the worker's heartbeats do not get through: a row that it took would soon be another worker's."""
+        return self.of_worker.is_cut_off
 
     def identity(self, node_name: str) -> WorkerIdentity:
         """This process as a claim names it: the node's name, the worker's incarnation, the process id."""
         return WorkerIdentity(node_name, self.worker_id, self.pid)
 
 
-def start_child(worker_id: UUID, table: SlotTable, hand_over: HandOver) -> None:
+def start_child(
+    worker_id: UUID, table: SlotTable, hand_over: HandOver, tasks_left: TasksLeft, rate_limits: RateLimits
+) -> None:
     """Runs in a forked child: take the slot of its index, which no other living child has."""
     hand_over.become_child()
     slot = Slot()
@@ -41,17 +55,9 @@ def start_child(worker_id: UUID, table: SlotTable, hand_over: HandOver) -> None:
     if STOP_SIGNAL is not None and number is not None and number < len(table):
         slot = Slot(table, number, os.getpid())
         signal.signal(STOP_SIGNAL, slot.on_signal)
-    child_process.replace(ChildProcess(worker_id, get_settings(), slot, hand_over))
-    signals.task_postrun.connect(clear_slot, weak=False)
-
-
-def clear_slot(task: Any = None, **_: Any) -> None:
-    """Receiver of `task_postrun`: whatever happened to an attempt, this process no longer runs it.
-
-    An attempt whose end could not be written is then an orphan, which the parent ends.
-    """
-    if task is None or not task.request.is_eager:  # the end of a task that the body calls with `apply()` is not its own
-        child_process().slot.idle()
+    child_process.replace(
+        ChildProcess(worker_id, get_settings(), slot, hand_over, tasks_left, of_worker=table, rate_limits=rate_limits)
+    )
 
 
 def _outside_a_worker() -> ChildProcess:

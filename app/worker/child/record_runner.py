@@ -9,7 +9,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from celery import signals
 from celery.exceptions import Ignore, Reject, Retry
@@ -24,16 +23,13 @@ from app.errors import (
     ReportedFailure,
     TaskCancelled,
 )
-from app.messaging.guard.messages import GENERATION_HEADER, RECORD_HEADER
 from app.messaging.hidden_values import conceal, hide_arguments
 from app.messaging.parameters import arguments_of_body
 from app.messaging.task_base import SQLAlchemyTask
 from app.schemas.task_values import MAX_SECONDS
-from app.services.execution.attempts import NextTry, Ticket
+from app.services.execution.attempts import NextTry
 from app.services.execution.daily_limits import DailyLimit
 from app.worker.child.attempt_run import AttemptRun, to_json
-from app.worker.child.process import child_process, clear_slot
-from app.worker.shared.delivery import Undeliverable
 
 logger = logging.getLogger(__name__)
 
@@ -44,20 +40,11 @@ class RecordRunner:
     def __init__(self, task: SQLAlchemyTask) -> None:
         self._task = task
 
-    def claim(self) -> None:
-        """Claim the row that the request names. Raises Ignore where another process has the task."""
+    def bind(self, run: AttemptRun) -> None:
+        """Give the request the arguments of the claimed row."""
         request = self._task.request
-        try:
-            ticket = Ticket(UUID(request.get(RECORD_HEADER)), int(request.get(GENERATION_HEADER)), self._task.name)
-            run = AttemptRun.claim_for(ticket, child_process(), request.hostname)
-        except Undeliverable as error:
-            logger.warning("task %s not claimed, maintenance sends it again: %s", request.get(RECORD_HEADER), error)
-            raise Ignore from error
-        if run is None:
-            raise Ignore
+        run.is_bound = True
         hide_arguments(self._task, run.claim.args, run.claim.kwargs)
-        request.attempt_run = run
-        request.retries = run.claim.failures
         # In place: these are the objects that Celery hands to the body and to every hook.
         request.args[:] = run.claim.args
         request.kwargs.clear()
@@ -232,11 +219,10 @@ def may_be_written_later(task: SQLAlchemyTask) -> bool:
     """Whether the parent may write a success some milliseconds later, after the child has gone on.
 
     Not where Celery runs a user's code after the body, or stores a result that a client may wait for: both may read the
-    row. The service's own receiver reads no row.
+    row.
     """
     hashable: Any = task
-    receivers = [*signals.task_success.receivers, *signals.task_postrun.receivers]
-    return all(receiver is clear_slot for _, receiver in receivers) and not _is_followed(hashable)
+    return not (signals.task_success.receivers or signals.task_postrun.receivers or _is_followed(hashable))
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from app.worker.shared.slot_table import NO_TASK, Phase, SlotState, SlotTable, Stop
+from app.worker.shared.slot_table import NO_LIMITS, NO_TASK, Deadlines, Phase, SlotState, SlotTable, Stop
 
 Listener = Callable[[Stop], None]
 
@@ -14,9 +14,13 @@ class Slot:
 
     def __init__(self, table: SlotTable | None = None, number: int = 0, pid: int = 0) -> None:
         self._table, self._number, self._pid = table, number, pid
-        self._claims = 0
+        self._claims, self._claimed_at, self._left, self._begun = 0, 0.0, 0, 0
+        self._named: tuple[int, UUID] = (-1, NO_TASK)
         self._state: tuple[UUID, int] = (NO_TASK, 0)
         self._listener: Listener | None = None
+        if table is not None:
+            table.take_over(number)
+            self._begun = table.read(number).begun
         self.idle()
 
     @property
@@ -25,14 +29,28 @@ class Slot:
         return self._table is not None
 
     def idle(self) -> None:
+        """This process holds no row any more: one that says so is an orphan."""
+        self._left = 0
         self._write(Phase.IDLE, NO_TASK, 0)
 
-    def claiming(self, task_id: UUID) -> None:
+    def claiming(self) -> None:
         self._claims += 1
-        self._write(Phase.CLAIMING, task_id, 0)
+        self._left = 0
+        self._write(Phase.CLAIMING, NO_TASK, 0)
 
-    def running(self, attempt: int) -> None:
-        self._write(Phase.RUNNING, self._state[0], attempt)
+    def running(
+        self,
+        task_id: UUID,
+        attempt: int,
+        deadlines: Deadlines = NO_LIMITS,
+        claimed_at: float = 0.0,
+        left: int = 0,
+        named: tuple[int, UUID] = (-1, NO_TASK),
+    ) -> None:
+        """`claimed_at` and `left` as in `SlotState`; `named` are its `task_name` and `celery_id`."""
+        self._claimed_at, self._left, self._named = claimed_at, left, named
+        self._begun += 1
+        self._write(Phase.RUNNING, task_id, attempt, deadlines)
 
     def settled(self) -> None:
         self._write(Phase.SETTLED, *self._state)
@@ -62,10 +80,13 @@ class Slot:
         listener = self._listener
         why = None if listener is None else self.order()
         if listener is not None and why is not None:
-            self._listener = None  # first: what the listener raises must not meet a second order on its way out
+            if why is not Stop.SOFT_TIME_LIMIT:  # which a body may catch, and go on until another order
+                self._listener = None  # first: what the listener raises must not meet a second order on its way out
             listener(why)
 
-    def _write(self, phase: Phase, task_id: UUID, attempt: int) -> None:
+    def _write(self, phase: Phase, task_id: UUID, attempt: int, deadlines: Deadlines = NO_LIMITS) -> None:
         self._state = (task_id, attempt)
         if self._table is not None:
-            self._table.write(SlotState(self._number, self._pid, self._claims, phase, attempt, task_id))
+            extra = (deadlines, self._claimed_at, self._left, self._begun, *self._named)
+            state = SlotState(self._number, self._pid, self._claims, phase, attempt, task_id, *extra)
+            self._table.write(state)

@@ -1,10 +1,12 @@
 """The worker's parent process and the database: its heartbeat, the losses of its children, the bodies to be stopped.
 
-A thread of its own, because Celery's event loop must not wait for a database. Every few seconds one UPDATE, and, while
-anything runs, one query a second, whatever the number of tasks.
+A thread of its own, because Celery's event loop must not wait for a database. Every few seconds one UPDATE. Every
+second one query for a drain and, while anything runs, another one for its rows, whatever the number of tasks.
 """
 
 import logging
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -12,43 +14,54 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
-from sqlalchemy import Row, select
+from celery.worker import state as celery_state
+from sqlalchemy import Row, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings
+from app.core.version import VERSION
 from app.db.outage import first_line, is_outage, is_passing
-from app.db.postgresql import workers
+from app.db.postgresql import claim_holds, limits, workers
+from app.db.postgresql.claims import NOT_BEGUN
 from app.db.session import SessionLocal, transaction
+from app.messaging.application import celery_app
+from app.messaging.guard.messages import WAKEUP
+from app.models.claim_hold import HoldKind
 from app.models.task import Task, TaskStatus
 from app.services.execution import rescue
+from app.services.operations import admission, admitter
 from app.worker.parent import held_attempts
-from app.worker.parent.body_stopper import BodyStopper, living
+from app.worker.parent.body_stopper import BodyStopper, has_ended, living
 from app.worker.parent.completions import Completions
 from app.worker.parent.heartbeat_guard import HeartbeatGuard
 from app.worker.parent.held_attempts import HeldAttempt
+from app.worker.parent.memory import memory_of
 from app.worker.parent.stall_detector import StallDetector
 from app.worker.shared.delivery import DELIVERY_LEASES
-from app.worker.shared.slot_table import STOP_TEXTS, SlotTable, Stop
+from app.worker.shared.slot_table import STOP_TEXTS, SlotState, SlotTable, Stop
 
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 LOOK_SECONDS = 1.0
-_OUTCOME = select(Task.status, Task.attempt, Task.error_message)
+_OUTCOME = select(Task.id, Task.status, Task.attempt, Task.error_message)
 _FOLLOWS = {TaskStatus.PENDING: "the task runs again", TaskStatus.REVOKED: "the task is revoked"}
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The child that ran this task's attempt is gone.
+    """The child with this process id is gone, or runs this task no longer; `how` is for the log."""
 
-    `overran` is the attempt's hard time limit in seconds, where that killed it; `how` is for the log.
-    """
-
-    task_id: UUID
     pid: int
-    overran: float | None
+    task_id: UUID | None = None
     how: str = field(default="no child runs it any more", compare=False)
+
+
+@dataclass(frozen=True)
+class Unbegun:
+    """The child runs one row, and has not begun others of the same claim in time."""
+
+    seen: SlotState
 
 
 @dataclass(frozen=True)
@@ -81,9 +94,10 @@ class Agent:
         self._guard = HeartbeatGuard(stopper, table, settings.worker_lease_seconds)
         self._stall: StallDetector | None = None
         self._node: Node | None = None
-        self._losses: SimpleQueue[Loss] = SimpleQueue()
-        self._unwritten: list[Loss] = []
+        self._losses: SimpleQueue[Loss | Unbegun] = SimpleQueue()
+        self._unwritten: list[Loss | Unbegun] = []
         self._suspects: set[HeldAttempt] = set()
+        self._suspected_places: set[HeldAttempt] = set()
         self._next_beat = 0.0
         self._hand_back_at: float | None = None
         self._leaves_at_once = False
@@ -102,8 +116,13 @@ class Agent:
         """Have the row say what became of the attempt, as soon as the database can be reached. Never blocks."""
         self._losses.put(loss)
 
+    def take_back(self, seen: SlotState) -> None:
+        """Give the rows back that the child holds beside the one that it runs. Never blocks."""
+        self._losses.put(Unbegun(seen))
+
     def shut_down(self, grace_seconds: float) -> None:
         """The worker takes no more tasks: give back what still runs after so many seconds. For a signal's handler."""
+        self._table.leave()
         self._hand_back_at = time.monotonic() + grace_seconds
         self._leaves_at_once = not grace_seconds
 
@@ -137,6 +156,7 @@ class Agent:
                 self._attempt(self._restart_if_stalled)
             elif self._table.busy():
                 self._attempt(self._look)
+            self._attempt(self._leave_if_drained)
             self._attempt(self._write_losses)
             self._wait(LOOK_SECONDS)
 
@@ -169,11 +189,31 @@ class Agent:
             "pid": self._node.pid,
             "queues": list(self._node.queues()),
             "concurrency": self._node.concurrency,
+            "task_names": sorted(celery_app.tasks),  # as its children claim them
+            "version": VERSION,
         }
+        children = [state.pid for state in living(self._table.used())]
+        changing = {"processed": self._processed(), "memory_bytes": memory_of(children)}
         with SessionLocal() as db, transaction(db):
-            workers.beat(db, self._worker_id, row)
+            workers.beat(db, self._worker_id, row, changing)
         self._guard.beaten(begun)
         self._next_beat = begun + self._settings.worker_heartbeat_seconds
+
+    def _processed(self) -> int:
+        """How many tasks were begun: plain messages, and rows, of which the slots tell."""
+        plain = celery_state.all_total_count[0] - celery_state.total_count[WAKEUP]
+        return int(plain) + sum(state.begun for state in self._table.used())
+
+    def _leave_if_drained(self) -> None:
+        """Leave as after SIGTERM, once somebody has drained this worker. Until then each claim of it is refused."""
+        if self.is_leaving:
+            return
+        with SessionLocal() as db, transaction(db):
+            drained = claim_holds.is_held(db, HoldKind.WORKER, str(self._worker_id))
+        if drained:
+            logger.warning("this worker is drained: it takes no more tasks, and leaves")
+            self.shut_down(self._settings.shutdown_grace_seconds)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _restart_if_stalled(self) -> None:
         assert self._node is not None
@@ -185,9 +225,10 @@ class Agent:
 
     def _look(self) -> None:
         """Compare the rows of this worker with its children, and stop what must not go on."""
+        assert self._node is not None
         before = living(self._table.busy())
         with SessionLocal() as db:
-            held = held_attempts.read(db, self._worker_id)
+            held, places = held_attempts.read(db, self._worker_id)
         after = living(self._table.busy())
         for state in held_attempts.cancelled(held, after):
             self._stopper.stop(state, Stop.CANCELLED)
@@ -198,15 +239,25 @@ class Agent:
                 if state.in_body:
                     self._stopper.stop(state, Stop.HANDED_BACK)
         self._stopper.forget(after)
-        self._end_orphans(held_attempts.orphans(held, list(self._table.used()), self._completions.held()))
+        slots, handed_over = list(self._table.used()), self._completions.held()
+        self._end_orphans(held_attempts.orphans(held, slots, handed_over))
+        self._free_places(held_attempts.orphans(places, slots, handed_over))
 
     def _end_orphans(self, orphans: list[HeldAttempt]) -> None:
         again = [row for row in orphans if row in self._suspects]
         self._suspects = set(orphans)
         for row in again:
-            loss = Loss(row.task_id, row.pid, overran=None)
+            loss = Loss(row.pid, row.task_id)
             if loss not in self._unwritten:  # it may have to wait for long, and each entry costs a try at every look
                 self._unwritten.append(loss)
+
+    def _free_places(self, orphans: list[HeldAttempt]) -> None:
+        """Free the places of limits whose bodies no child runs any more, whatever became of their tasks."""
+        again = [(place.task_id, place.attempt) for place in orphans if place in self._suspected_places]
+        self._suspected_places = set(orphans)
+        if again:
+            with SessionLocal() as db:
+                admission.free(db, limits.of_attempts(again))
 
     # -- what was lost -----------------------------------------------------------------------------------------------
 
@@ -217,38 +268,75 @@ class Agent:
             except Empty:
                 break
         for loss in list(self._unwritten):
-            if self._still_holds(loss):
+            if isinstance(loss, Loss) and self._still_holds(loss):
                 continue
             try:
-                self._write_loss(loss)
+                if isinstance(loss, Unbegun):
+                    self._write_unbegun(loss.seen)
+                else:
+                    self._write_loss(loss)
             except DBAPIError as error:
                 if is_outage(error):
                     raise
-                logger.warning("the loss of task %s could not be written yet: %s", loss.task_id, first_line(error))
+                logger.warning("the end of an attempt could not be written yet: %s", first_line(error))
             else:
                 self._unwritten.remove(loss)
 
     def _still_holds(self, loss: Loss) -> bool:
         """The child was told to end and is not gone yet: until then no other worker may start the task."""
-        busy = any((state.pid, state.task_id) == (loss.pid, loss.task_id) for state in living(self._table.busy()))
-        return busy or any(loss.task_id == task_id for task_id, _ in self._completions.held())
+        return any(
+            state.pid == loss.pid and loss.task_id in {None, state.task_id} for state in living(self._table.busy())
+        )
 
     def _write_loss(self, loss: Loss) -> None:
-        # This task, run by this worker, in the child that is gone: another attempt of it matches nothing here.
-        attempt = (Task.id == loss.task_id, Task.worker_id == self._worker_id, Task.worker_pid == loss.pid)
-        why = self._stopper.why_ended(loss.task_id, loss.pid)
+        # Run by this worker, in the child that is gone: another attempt of a task matches nothing here.
+        attempt = [Task.worker_id == self._worker_id, Task.worker_pid == loss.pid]
+        if loss.task_id is not None:
+            attempt.append(Task.id == loss.task_id)
+        handed_over = [task_id for task_id, _ in self._completions.held()]
+        if handed_over:
+            attempt.append(Task.id.not_in(handed_over))
+        why = self._stopper.why_ended(loss.pid)
         if why is None and self._hand_back_at is not None:
             why = Stop.HANDED_BACK  # a signal to the whole group has reached the child as well
         with SessionLocal() as db, transaction(db):
             workers.limit_lock_waits(db)
-            if loss.overran is not None:
-                ended = rescue.overran(db, loss.overran, *attempt)
+            begun = self._table.last_of(loss.pid)
+            held = list(db.scalars(select(Task.id).where(*attempt, Task.status == TaskStatus.RUNNING.value)))
+            if begun is not None and (loss.task_id is None or has_ended(loss.pid)):
+                # Only the row that had begun counts the loss; what was claimed with it has done nothing.
+                rescue.handed_back(db, NOT_BEGUN, *attempt, Task.id != begun.task_id)
+            if why is Stop.OVERRAN:
+                rescue.overran(db, self._stopper.limit_of(loss.pid), *attempt)
             elif why is not None:
-                ended = rescue.handed_back(db, STOP_TEXTS[why], *attempt)
+                rescue.handed_back(db, STOP_TEXTS[why], *attempt)
             else:
-                ended = rescue.lost(db, *attempt)
-            outcome = db.execute(_OUTCOME.where(Task.id == loss.task_id)).one() if ended else None
-        _tell(loss, loss.how if why is None else STOP_TEXTS[why], outcome)
+                rescue.lost(db, *attempt)
+            of_task = [] if loss.task_id is None else [limits.of_task(loss.task_id)]
+            freed = admission.release(db, limits.of_worker(self._worker_id, loss.pid, *of_task))
+            outcomes = db.execute(_OUTCOME.where(Task.id.in_(held))).all()
+        admitter.admit_soon(freed)
+        for outcome in outcomes:
+            _tell(loss, loss.how if why is None else STOP_TEXTS[why], outcome)
+
+    def _write_unbegun(self, seen: SlotState) -> None:
+        with SessionLocal() as db:
+            rows, _ = held_attempts.read(db, self._worker_id)
+            # After the rows: if the child has made no claim since, they are of this claim, and none of them begins
+            # any more. If it has, it has given them back itself.
+            state = self._table.read(seen.slot)
+            if (state.pid, state.claims) != (seen.pid, seen.claims):
+                return
+            begun = {(state.task_id, state.attempt), *self._completions.held()}
+            claimed = [(row.task_id, row.attempt) for row in rows if row.pid == seen.pid]
+            unbegun = [attempt for attempt in claimed if attempt not in begun]
+            if not unbegun:
+                return
+            with transaction(db):
+                workers.limit_lock_waits(db)
+                rescue.handed_back(db, NOT_BEGUN, tuple_(Task.id, Task.attempt).in_(unbegun))
+                freed = admission.release(db, limits.of_attempts(unbegun))
+        admitter.admit_soon(freed)
 
     def _say_goodbye(self) -> None:
         """Give back what is left (its children are gone by now) and say that this worker beats no more."""
@@ -256,20 +344,20 @@ class Agent:
         with SessionLocal() as db, transaction(db):
             workers.limit_lock_waits(db)
             rescue.handed_back(db, STOP_TEXTS[Stop.HANDED_BACK], Task.worker_id == self._worker_id)
+            freed = admission.release(db, limits.of_worker(self._worker_id))
             workers.say_stopped(db, self._worker_id)
+            claim_holds.forget(db, HoldKind.WORKER, str(self._worker_id))
+        admitter.admit_soon(freed)
 
 
-def _tell(loss: Loss, why: str, outcome: Row[TaskStatus, int, str | None] | None) -> None:
+def _tell(loss: Loss, why: str, outcome: Row[UUID, TaskStatus, int, str | None]) -> None:
     """Log in one line which child died, and what follows for its task."""
-    if outcome is None:
-        logger.warning("process %d ended (%s): it no longer held an attempt of task %s", loss.pid, why, loss.task_id)
-        return
-    status, attempt, error = outcome
+    task_id, status, attempt, error = outcome
     has_failed = status == TaskStatus.FAILED
     logger.log(
         logging.ERROR if has_failed else logging.WARNING,
         "task %s: attempt %d ended with its process %d (%s): %s",
-        loss.task_id,
+        task_id,
         attempt,
         loss.pid,
         why,

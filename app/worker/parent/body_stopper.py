@@ -25,9 +25,10 @@ class BodyStopper:
         self._table = table
         self._grace_seconds = grace_seconds
         self._lock = threading.Lock()
-        # Since when an attempt is ordered to stop (monotonic seconds), and which child was ended for which task.
+        # Since when an attempt is ordered to stop (monotonic seconds), and why a child (process id) was ended.
         self._orders: dict[tuple[UUID, int], float] = {}
-        self._ended: dict[tuple[UUID, int], Stop] = {}
+        self._ended: dict[int, Stop] = {}
+        self._limits: dict[int, float] = {}
 
     def stop(self, state: SlotState, why: Stop) -> None:
         """Have this attempt stop: call it again and again until the attempt is gone from the table."""
@@ -48,16 +49,27 @@ class BodyStopper:
         with self._lock:
             self._kill(state, why)
 
-    def note_ended(self, task_id: UUID, pid: int, why: Stop) -> None:
-        """Note that this worker itself ends the child (process id) that runs this task.
+    def note_ended(self, pid: int, why: Stop) -> None:
+        """Note that this worker itself ends the child with this process id.
 
         Takes no lock: a signal's handler calls it.
         """
-        self._ended[task_id, pid] = why
+        self._ended[pid] = why
 
-    def why_ended(self, task_id: UUID, pid: int) -> Stop | None:
-        """Why this worker itself ended this child while it ran this task; None if it did not."""
-        return self._ended.get((task_id, pid))
+    def why_ended(self, pid: int) -> Stop | None:
+        """Why this worker itself ended the child with this process id; None if it did not."""
+        return self._ended.get(pid)
+
+    def limit_of(self, pid: int) -> float:
+        """The hard time limit, in seconds, of the body that this child ran when it was killed."""
+        return self._limits[pid]
+
+    def interrupt(self, state: SlotState) -> None:
+        """Raise SoftTimeLimitExceeded in the body of this attempt, unless it has been told to stop."""
+        with self._lock:
+            if (state.task_id, state.attempt) not in self._orders and not has_ended(state.pid):
+                self._table.order(state, Stop.SOFT_TIME_LIMIT)
+                _send(state.pid, STOP_SIGNAL)
 
     def forget(self, busy: list[SlotState]) -> None:
         """Drop the orders of attempts that are gone."""
@@ -74,7 +86,8 @@ class BodyStopper:
             _send(state.pid, signal.SIGCONT)
             return
         logger.warning("task %s: attempt %d is killed: %s", state.task_id, state.attempt, why.name.lower())
-        self._ended[state.task_id, state.pid] = why
+        self._ended[state.pid] = why
+        self._limits[state.pid] = state.deadlines.limit
         _send(state.pid, signal.SIGKILL)
 
 

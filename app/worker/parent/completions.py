@@ -23,6 +23,7 @@ from app.db.postgresql.prepared import prepared_connection
 from app.messaging import hints
 from app.services.execution import attempts, successes
 from app.services.execution.successes import Success
+from app.services.operations import admitter
 from app.worker.shared.error_text import describe
 from app.worker.shared.hand_over import HandOver
 
@@ -132,6 +133,7 @@ class Completions:
             held = successes.succeed_together(connection, batch)
         self._written(batch)
         hints.changed(*held)
+        admitter.bodies_ended([success[:2] for success in batch if success.is_limited])
         for success in batch:
             if success.task_id not in held:
                 logger.warning(
@@ -161,9 +163,11 @@ class Completions:
             # The database refuses this result whenever it is written.
             logger.exception("the result of task %s could not be stored", success.task_id)
             with prepared_connection() as connection:
-                attempts.fail(connection, success.task_id, success.attempt, describe(error))
+                attempts.fail(connection, success.task_id, success.attempt, describe(error), success.begun_after)
             self._written([success])
             hints.changed(success.task_id)
+            if success.is_limited:
+                admitter.bodies_ended([(success.task_id, success.attempt)])
 
     def _postpone(self, success: Success) -> None:
         """Have the others written together again meanwhile."""

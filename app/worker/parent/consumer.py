@@ -1,19 +1,25 @@
 """Celery's consumer, behind a check of each message, on any broker (docs/adr/0020)."""
 
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from typing import Any
 
 from celery.worker import consumer, state
 
 from app.core.config import get_settings
-from app.messaging.guard.items import Malformed, UnknownTaskName, drop, drop_unknown
-from app.messaging.guard.messages import check_message
+from app.messaging.guard.items import Malformed, drop
+from app.messaging.guard.messages import WAKEUP, check_message, moment_of
 from app.messaging.guard.signing import check_task
 
 logger = logging.getLogger(__name__)
 
 TASK_QUEUES = "the task queues"
+# Plain messages with an ETA that a worker keeps: so many, of this size at most, and for so long. Others stay in the
+# broker until then (docs/brokers.md).
+MAX_SCHEDULED = 1000
+MAX_SCHEDULED_BYTES = 64 * 1024
+KEPT_SECONDS = 300.0
 # What workers tell each other is not needed here, and every client of the broker could forge it: Mingle takes over the
 # ids that another «worker» calls revoked, Gossip reads all events. As `--without-mingle --without-gossip`.
 NOT_NEEDED = {"without_mingle": True, "without_gossip": True}
@@ -24,6 +30,14 @@ class Consumer(consumer.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **(kwargs | NOT_NEEDED))
+
+    def update_strategies(self) -> None:
+        """Celery's, which makes a new tracer for each task. A pool that does not fork runs wake-ups by the old one."""
+        wakeup = self.app.tasks[WAKEUP]
+        loop = wakeup.__trace__
+        super().update_strategies()
+        if loop is not None:
+            wakeup.__trace__ = loop
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Celery's handler, behind the checks. It raises nothing but the loss of a connection."""
@@ -40,11 +54,10 @@ class Consumer(consumer.Consumer):
                 check_message(message, self.strategies, with_results=with_results)
                 if keys is not None:
                     check_task(message, keys)
-            except UnknownTaskName as problem:
-                self._drop_unknown(message, problem, keys)
-                return
             except Malformed as problem:
                 self._drop(message, str(problem))
+                return
+            if message.headers.get("eta") is not None and self._leave_for_later(message):
                 return
             try:
                 handle(message)
@@ -56,22 +69,23 @@ class Consumer(consumer.Consumer):
 
         return on_message
 
-    def _drop_unknown(self, message: Any, problem: UnknownTaskName, keys: Sequence[bytes] | None) -> None:
-        """Name the task, in a line of which no stranger is the author."""
-        try:
-            if keys is not None:
-                check_task(message, keys)
-        except Malformed as unsigned:
-            self._drop(message, str(unsigned))
-            return
-        drop_unknown(problem)
-        self._acknowledge(message)
+    def _leave_for_later(self, message: Any) -> bool:
+        """Leave a message with an ETA to the broker, where a worker would keep it for long, or keep too much."""
+        due, size = moment_of(message.headers["eta"]), len(message.body)
+        seconds = due - time.time()
+        full = len(state.scheduled_requests) >= MAX_SCHEDULED or size > MAX_SCHEDULED_BYTES
+        if seconds <= 0 or not (full or seconds > KEPT_SECONDS):
+            return False
+        postpone = getattr(message.channel.qos, "postpone", None)
+        if postpone is not None:
+            postpone(message, due if full else due - KEPT_SECONDS / 2)
+            return True
+        if full:  # another broker than Redis has no place for it
+            self._drop(message, f"an ETA beyond the {MAX_SCHEDULED} that a worker keeps")
+        return full
 
     def _drop(self, message: Any, why: str) -> None:
         drop(TASK_QUEUES, why, len(message.body) if isinstance(message.body, str | bytes) else None)
-        self._acknowledge(message)
-
-    def _acknowledge(self, message: Any) -> None:
         if not message.acknowledged:
             message.ack_log_error(logger, self.connection_errors)
 

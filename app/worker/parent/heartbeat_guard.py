@@ -2,7 +2,8 @@
 
 Two thirds of the lease after the last heartbeat that got through. A thread apart from the one that beats, which may
 hang on a connection that has gone silent. A child whose body has ended is left alone: it runs nothing twice, and the
-database refuses an outcome that comes too late.
+database refuses an outcome that comes too late. Until a heartbeat gets through again, the children take nothing: one of
+them may reach the database before its parent does.
 """
 
 import logging
@@ -42,7 +43,8 @@ class HeartbeatGuard:
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_SECONDS):
             silent = time.monotonic() - self._last_beat
-            if silent > self._allowed:
+            self._table.is_cut_off = silent > self._allowed
+            if self._table.is_cut_off:
                 self._end_bodies(silent)
 
     def _end_bodies(self, silent: float) -> None:

@@ -7,14 +7,18 @@ from uuid import UUID
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
+from app.db.postgresql import limits
 from app.db.session import transaction
 from app.models.task import Task, TaskStatus
 from app.worker.parent.body_stopper import has_ended
 from app.worker.shared.slot_table import Phase, SlotState
 
-_RUNNING_HERE = select(Task.id, Task.attempt, Task.worker_pid, Task.cancel_requested_at.is_not(None)).where(
-    Task.worker_id == bindparam("p_worker_id"), Task.status == TaskStatus.RUNNING.value
-)
+_RUNNING_HERE = select(
+    Task.id,
+    Task.attempt,
+    Task.worker_pid,
+    Task.cancel_requested_at.is_not(None),
+).where(Task.worker_id == bindparam("p_worker_id"), Task.status == TaskStatus.RUNNING.value)
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ class HeldAttempt:
     cancelled: bool
 
 
-def read(db: Session, worker_id: UUID) -> list[HeldAttempt]:
-    """All of this worker's rows: one query on the partial index of running tasks."""
+def read(db: Session, worker_id: UUID) -> tuple[list[HeldAttempt], list[HeldAttempt]]:
+    """All of this worker's rows, and the attempts for which it has places of limits: two queries on partial indexes."""
     with transaction(db):
         rows = db.execute(_RUNNING_HERE, {"p_worker_id": worker_id})
-        return [HeldAttempt(task_id, attempt, pid or 0, asked) for task_id, attempt, pid, asked in rows]
+        held = [HeldAttempt(task_id, attempt, pid or 0, asked) for task_id, attempt, pid, asked in rows]
+        places = limits.claimed_by(db, worker_id)
+        return held, [HeldAttempt(task_id, attempt, pid or 0, cancelled=False) for task_id, attempt, pid in places]
 
 
 def cancelled(held: list[HeldAttempt], busy: list[SlotState]) -> list[SlotState]:
@@ -55,11 +61,14 @@ def orphans(held: list[HeldAttempt], slots: list[SlotState], handed_over: set[tu
     slots), so an orphan that is one at the next look as well is a real one. A process without a slot that lives tells
     nothing: it may be in a pool without forks.
     """
-    tasks = {state.pid: state.task_id for state in slots}
-    return [row for row in held if (row.task_id, row.attempt) not in handed_over and _is_orphan(row, tasks)]
+    by_pid = {state.pid: state for state in slots}
+    return [row for row in held if (row.task_id, row.attempt) not in handed_over and _is_orphan(row, by_pid)]
 
 
-def _is_orphan(row: HeldAttempt, tasks: dict[int, UUID]) -> bool:
-    if row.pid in tasks:
-        return tasks[row.pid] != row.task_id or has_ended(row.pid)
+def _is_orphan(row: HeldAttempt, by_pid: dict[int, SlotState]) -> bool:
+    state = by_pid.get(row.pid)
+    if state is not None:
+        # What was claimed with the row that runs is taken back elsewhere.
+        may_hold_it = state.phase is Phase.CLAIMING or state.task_id == row.task_id or bool(state.left)
+        return not may_hold_it or has_ended(row.pid)
     return row.pid != os.getpid() and has_ended(row.pid)

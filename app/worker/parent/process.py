@@ -12,6 +12,7 @@ from app.messaging.hints import hint_sender
 from app.worker.parent.agent import Agent, Node
 from app.worker.parent.body_stopper import BodyStopper
 from app.worker.parent.completions import Completions
+from app.worker.parent.time_limits import TimeLimits
 from app.worker.shared.delivery import DELIVERY_LEASES
 from app.worker.shared.hand_over import HandOver
 from app.worker.shared.slot_table import SlotTable
@@ -28,6 +29,7 @@ class ParentProcess:
         self.stopper = BodyStopper(self.table, settings.cancel_grace_seconds)
         self._completions = Completions(self.hand_over, settings.worker_lease_seconds * DELIVERY_LEASES)
         self.agent = Agent(self.id, settings, self.table, self.stopper, self._completions)
+        self._time_limits = TimeLimits(self.table, self.stopper, self.agent.take_back)
         self._maintenance = Maintenance(settings)
         self._hints = hint_sender()  # made here, for the children to inherit its memory
 
@@ -44,6 +46,7 @@ class ParentProcess:
                 partial(_restart_consumer, worker),
             )
         )
+        self._time_limits.start()
         self._maintenance.start()
         self._hints.start()
 
@@ -55,6 +58,7 @@ class ParentProcess:
         """Stop the threads, once the pool has drained: until then the worker must go on beating."""
         self._maintenance.stop()
         self._completions.stop(self.agent.patience)  # before the agent hands back what is left
+        self._time_limits.stop()
         self.agent.stop()
         self._hints.stop()
 

@@ -3,20 +3,18 @@
 import logging
 import re
 from typing import Any
-from uuid import UUID
 
 from billiard.exceptions import Terminated, WorkerLostError
 from celery.worker.request import Request
 
 from app.core.redacted_text import redact_text
 from app.core.redaction import redact
-from app.messaging.guard.messages import RECORD_HEADER
-from app.messaging.process_logs import RECORD_SHOWN
+from app.messaging import wakeups
 from app.messaging.reprs import redact_args_of
 from app.worker.parent.agent import Loss
 from app.worker.parent.process import parent_process
 from app.worker.parent.quiet import mark_reported
-from app.worker.shared.slot_table import Stop
+from app.worker.shared.slot_table import SlotState, Stop
 
 logger = logging.getLogger(__name__)
 
@@ -37,16 +35,16 @@ class RecordRequest(Request):
         # The sender of the message may not have redacted them.
         self._argsrepr = redact_text(self.argsrepr or "")
         self._kwargsrepr = redact_text(self.kwargsrepr or "")
-        if self._record is not None:
-            self._kwargsrepr = f"{RECORD_SHOWN}{self._record}"
-        elif self._kwargsrepr.startswith(RECORD_SHOWN):
-            self._kwargsrepr = ""  # the sender's own text, which would have log lines name a record
+        if self._takes_records:
+            parent_process().table.sends_events = sends_task_events(self._eventer)
 
     def info(self, safe: bool = False) -> Any:
         """What `inspect active` and Flower show."""
         shown = super().info(safe=safe)
-        if self._record is not None:
-            shown["task_id"] = str(self._record)
+        row = self._row()
+        if row is not None:
+            shown["name"] = shown["type"] = sorted(self._app.tasks)[row.task_name]
+            shown["id"], shown["task_id"] = str(row.celery_id), str(row.task_id)
         return shown if safe else {**shown, "args": redact_args_of(self.task, self.args), "kwargs": redact(self.kwargs)}
 
     def send_event(self, type: str, **fields: Any) -> Any:  # noqa: A002 (Celery's name)
@@ -60,38 +58,42 @@ class RecordRequest(Request):
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, LOST):
-            self._report(how_it_ended(error), overran=None)
+            self._report(how_it_ended(error))
             mark_reported(error)
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
-    def on_timeout(self, soft: bool, timeout: float) -> Any:
-        if not soft:
-            self._report("killed at its time limit", overran=float(timeout))
-        return super().on_timeout(soft, timeout)
-
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> Any:
         """A cold shutdown ends the child under the task: no fault of the task's."""
-        record = self._record
-        if record is not None and self.worker_pid is not None:
+        if self._takes_records and self.worker_pid is not None:
             parent = parent_process()
             parent.agent.shut_down(0)  # Celery sends its signal of a shutdown only once the pool has drained
-            parent.stopper.note_ended(record, self.worker_pid, Stop.HANDED_BACK)
+            parent.stopper.note_ended(self.worker_pid, Stop.HANDED_BACK)
         return super().cancel(pool, signal, emit_retry)
 
-    def _report(self, how: str, overran: float | None) -> None:
-        record = self._record
-        if record is None:
+    def _report(self, how: str) -> None:
+        if not self._takes_records:
             logger.error(
                 "task %s[%s] ended with its process %s (%s): without a record, it does not run again",
                 self.name, self.id, self.worker_pid, how,
             )  # fmt: skip
         elif self.worker_pid is not None:
-            parent_process().agent.report(Loss(record, self.worker_pid, overran, how))
+            parent_process().agent.report(Loss(self.worker_pid, how=how))
 
     @property
-    def _record(self) -> UUID | None:
-        record = self.request_dict.get(RECORD_HEADER)
-        return None if record is None else UUID(record)
+    def _takes_records(self) -> bool:
+        return bool(self.name == wakeups.NAME)
+
+    def _row(self) -> SlotState | None:
+        """The slot of the row that the process of this wake-up runs now."""
+        if not self._takes_records:
+            return None
+        slots = parent_process().table.busy()
+        return next((state for state in slots if state.pid == self.worker_pid and state.in_body), None)
+
+
+def sends_task_events(eventer: Any) -> bool:
+    """Whether Celery's event dispatcher sends the events of tasks now: `worker -E`, or the command `enable_events`."""
+    return bool(eventer and eventer.enabled and (not eventer.groups or "task" in eventer.groups))
 
 
 def how_it_ended(error: BaseException) -> str:

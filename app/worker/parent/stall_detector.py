@@ -12,8 +12,8 @@ from app.db.clock import STATEMENT_TIME
 from app.db.outage import first_line
 from app.db.postgresql.maintenance import PENDING
 from app.db.session import SessionLocal, transaction
-from app.maintenance.broker_epoch import is_empty
 from app.messaging.sending import BrokerLink
+from app.messaging.wakeups import is_empty
 from app.models.task import Task
 from app.worker.parent.body_stopper import living
 from app.worker.shared.slot_table import SlotTable
@@ -57,7 +57,8 @@ class StallDetector:
         queues = self._queues()
         waiting = exists().where(
             PENDING,
-            Task.dispatched_at < STATEMENT_TIME - timedelta(seconds=STALL_SECONDS),
+            Task.due_at < STATEMENT_TIME - timedelta(seconds=STALL_SECONDS),
+            Task.turn.is_not(None),
             Task.queue.in_(queues),
         )
         with SessionLocal() as db, transaction(db):

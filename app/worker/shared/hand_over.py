@@ -1,8 +1,10 @@
-"""How a pool child tells its parent of a success: one datagram on a socket pair that was made before the fork."""
+"""How a pool child tells its parent of a success: one packet on a socket pair that was made before the fork."""
 
 import os
+import select
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from uuid import UUID
@@ -13,8 +15,16 @@ from app.services.execution.successes import Success
 MAX_BYTES = 32 * 1024
 # How long the child waits for a parent that does not read.
 SEND_SECONDS = 1.0
-_HEAD = struct.Struct("=16sq?")  # task, attempt, whether a result follows
+_HEAD = struct.Struct("=16sqd??")  # task, attempt, begun_after, whether it has a place of a limit, and a result
 _WAKE = b"."  # shorter than any success
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    """Packets that are bounded by bytes. Linux keeps 10 datagrams, and the children would wait for the parent."""
+    try:
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError:  # macOS has none of this kind
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 
 
 class HandOver:
@@ -26,9 +36,9 @@ class HandOver:
     def open(self) -> None:
         """Make the sockets, before a fork."""
         if self._ends is None:
-            inbox, outbox = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            inbox, outbox = _pair()
             inbox.setblocking(False)
-            outbox.settimeout(SEND_SECONDS)
+            outbox.setblocking(False)
             self._ends = inbox, outbox
 
     def close(self) -> None:
@@ -51,14 +61,23 @@ class HandOver:
         if self._ends is None:
             return False
         result = b"" if success.result is None else success.result.encode()
-        message = _HEAD.pack(success.task_id.bytes, success.attempt, success.result is not None) + result
+        head = (success.task_id.bytes, success.attempt, success.begun_after, success.is_limited)
+        message = _HEAD.pack(*head, success.result is not None) + result
         if len(message) > MAX_BYTES:
             return False
-        try:
-            self._ends[1].send(message)
-        except OSError:
-            return False
-        return True
+        deadline = time.monotonic() + SEND_SECONDS
+        while True:
+            try:
+                self._ends[1].send(message)
+            except BlockingIOError:
+                # Only where it is full: Linux calls a socket writable while a quarter of its room is in use, so a wait
+                # before each packet would be one for the parent.
+                if not select.select([], [self._ends[1]], [], max(0.0, deadline - time.monotonic()))[1]:
+                    return False
+            except OSError:
+                return False
+            else:
+                return True
 
     def wake(self) -> None:
         """Wake the thread that waits for the inbox. A full inbox needs no waking."""
@@ -74,5 +93,6 @@ class HandOver:
             except BlockingIOError:
                 return
             if message != _WAKE:
-                task, attempt, has_result = _HEAD.unpack_from(message)
-                yield Success(UUID(bytes=task), attempt, message[_HEAD.size :].decode() if has_result else None)
+                task, attempt, begun_after, is_limited, has_result = _HEAD.unpack_from(message)
+                result = message[_HEAD.size :].decode() if has_result else None
+                yield Success(UUID(bytes=task), attempt, result, begun_after, is_limited)

@@ -5,12 +5,14 @@ the parent sees its children without asking them, which a body in a tight loop w
 attempt, so it can never stop the next one.
 """
 
+import math
 import mmap
 import signal
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 from uuid import UUID
 
 SLOTS = 256
@@ -19,14 +21,17 @@ SLOTS = 256
 STOP_SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
 NO_TASK = UUID(int=0)
 
-# pid, claims so far, phase, attempt, task
-_STATE = struct.Struct("=qqqq16s")
+# pid, claims so far, phase, attempt, rows left, rows begun so far, name, soft and hard deadline, hard limit,
+# time of the claim, task, its Celery id
+_STATE = struct.Struct("=qqqqqqqdddd16s16s")
 # why, attempt, task
 _ORDER = struct.Struct("=qq16s")
-# A slot: how often it was written, its state twice (the even and the odd time), its order. Whole words, so that the
-# number is written at once.
+# A slot: how often it was written, its state twice (the even and the odd time), its order, and the last state of the
+# child that had it before. Whole words, so that the number is written at once. In front, of the whole worker: whether
+# it leaves, whether it sends events of tasks, and whether its heartbeats get through.
 _WORD = 8
-_SLOT = _WORD + 2 * _STATE.size + _ORDER.size
+_FRONT = 3 * _WORD
+_SLOT = _WORD + 3 * _STATE.size + _ORDER.size
 
 
 class Phase(IntEnum):
@@ -34,7 +39,7 @@ class Phase(IntEnum):
 
     IDLE = 0
     CLAIMING = 1
-    """Written before the claim is sent: a row that says running is never missing from the table."""
+    """Written before the claim is sent: a row that says running may be this child's."""
     RUNNING = 2
     """Its body runs: written after the claim's commit."""
     DELIVERING = 3
@@ -53,6 +58,9 @@ class Stop(IntEnum):
     """The worker shuts down and gives the task back."""
     NO_HEARTBEAT = 4
     """The worker cannot reach the database: another one may soon start the task."""
+    OVERRAN = 5
+    """The attempt is over its hard time limit."""
+    SOFT_TIME_LIMIT = 6
 
 
 # As the history of the attempts shows it.
@@ -61,7 +69,20 @@ STOP_TEXTS = {
     Stop.LOST: "the attempt no longer held the task",
     Stop.HANDED_BACK: "its worker was shut down",
     Stop.NO_HEARTBEAT: "its worker could not reach the database",
+    Stop.OVERRAN: "killed at its time limit",
 }
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Monotonic seconds, infinite where there is no limit; `limit` is the hard time limit in seconds."""
+
+    soft: float = math.inf
+    hard: float = math.inf
+    limit: float = math.inf
+
+
+NO_LIMITS = Deadlines()
 
 
 @dataclass(frozen=True)
@@ -74,6 +95,16 @@ class SlotState:
     phase: Phase
     attempt: int
     task_id: UUID
+    deadlines: Deadlines = NO_LIMITS
+    claimed_at: float = 0.0
+    """Monotonic seconds, before the claim was sent by which the child holds this row."""
+    left: int = 0
+    """The rows of the same claim that come after this one."""
+    begun: int = 0
+    """The rows that were begun in this slot, by whichever child had it."""
+    task_name: int = -1
+    """The place of the task's name among all in their order: parent and children have the same."""
+    celery_id: UUID = NO_TASK
 
     @property
     def in_body(self) -> bool:
@@ -87,29 +118,69 @@ class SlotTable:
     """`slots` slots. A child writes its own state, the parent its own orders: each field has one writer."""
 
     def __init__(self, slots: int = SLOTS) -> None:
-        self._memory = mmap.mmap(-1, slots * _SLOT)  # shared and anonymous: forked children see the same pages
+        self._memory = mmap.mmap(-1, _FRONT + slots * _SLOT)  # shared and anonymous: forked children see the same pages
         self._words = memoryview(self._memory).cast("Q")
         self._slots = slots
 
     def __len__(self) -> int:
         return self._slots
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the worker shuts down: its children take nothing more."""
+        return bool(self._words[0])
+
+    def leave(self) -> None:
+        """By the parent."""
+        self._words[0] = 1
+
+    @property
+    def sends_events(self) -> bool:
+        """Whether somebody wants the events of tasks: `worker -E`, or the command `enable_events`."""
+        return bool(self._words[1])
+
+    @sends_events.setter
+    def sends_events(self, wanted: bool) -> None:
+        """By the parent."""
+        self._words[1] = wanted
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether no heartbeat of the worker gets through: a task that it took would be ended and started again."""
+        return bool(self._words[2])
+
+    @is_cut_off.setter
+    def is_cut_off(self, silent: bool) -> None:
+        """By the parent."""
+        self._words[2] = silent
+
+    def take_over(self, slot: int) -> None:
+        """By a new child, before it writes: keep the state of the child that had the slot, for `last_of`."""
+        _STATE.pack_into(self._memory, _before_at(slot), *_packed(self.read(slot)))
+
+    def last_of(self, pid: int) -> SlotState | None:
+        """The last state that this child wrote, also if the next one has taken its slot over."""
+        for slot in range(self._slots):
+            for state in (self.read(slot), _unpacked(slot, _STATE.unpack_from(self._memory, _before_at(slot)))):
+                if state.pid == pid:
+                    return state
+        return None
+
     def write(self, state: SlotState) -> None:
         """By the child: first the copy that is not current, then the number that makes it the current one."""
-        times = self._words[state.slot * _SLOT // _WORD] + 1
-        values = (state.pid, state.claims, int(state.phase), state.attempt, state.task_id.bytes)
-        _STATE.pack_into(self._memory, _state_at(state.slot, times), *values)
-        self._words[state.slot * _SLOT // _WORD] = times
+        number = _slot_at(state.slot) // _WORD
+        times = self._words[number] + 1
+        _STATE.pack_into(self._memory, _state_at(state.slot, times), *_packed(state))
+        self._words[number] = times
 
     def read(self, slot: int) -> SlotState:
         """The slot's state. A child that was stopped in the middle of a write leaves the one before."""
-        number = slot * _SLOT // _WORD
+        number = _slot_at(slot) // _WORD
         while True:
             times = self._words[number]
             state = _STATE.unpack_from(self._memory, _state_at(slot, times))
             if self._words[number] == times:  # else the copy may have been overwritten meanwhile
-                pid, claims, phase, attempt, task_id = state
-                return SlotState(slot, pid, claims, Phase(phase), attempt, UUID(bytes=task_id))
+                return _unpacked(slot, state)
 
     def used(self) -> Iterator[SlotState]:
         """The slots that any child has ever written."""
@@ -130,9 +201,30 @@ class SlotTable:
         return Stop(why) if (task, meant) == (task_id.bytes, attempt) and why else None
 
 
+def _packed(state: SlotState) -> tuple[Any, ...]:
+    ends = state.deadlines
+    numbers = (state.pid, state.claims, int(state.phase), state.attempt, state.left, state.begun, state.task_name)
+    return *numbers, ends.soft, ends.hard, ends.limit, state.claimed_at, state.task_id.bytes, state.celery_id.bytes
+
+
+def _unpacked(slot: int, packed: tuple[Any, ...]) -> SlotState:
+    pid, claims, phase, attempt, left, begun, name, *ends, claimed_at, task_id, celery_id = packed
+    task, limits = UUID(bytes=task_id), Deadlines(*ends)
+    about = (limits, claimed_at, left, begun, name, UUID(bytes=celery_id))
+    return SlotState(slot, pid, claims, Phase(phase), attempt, task, *about)
+
+
+def _slot_at(slot: int) -> int:
+    return _FRONT + slot * _SLOT
+
+
 def _state_at(slot: int, times: int) -> int:
-    return slot * _SLOT + _WORD + times % 2 * _STATE.size
+    return _slot_at(slot) + _WORD + times % 2 * _STATE.size
 
 
 def _order_at(slot: int) -> int:
-    return slot * _SLOT + _WORD + 2 * _STATE.size
+    return _slot_at(slot) + _WORD + 2 * _STATE.size
+
+
+def _before_at(slot: int) -> int:
+    return _order_at(slot) + _ORDER.size

@@ -10,7 +10,8 @@ from tests.performance.findings import Findings
 
 # In the order in which they are measured: what is sensitive to a busy machine before what fills tables.
 NAMES = (
-    "submit", "batch", "read", "start", "run", "progress", "live", "priority", "memory", "startup", "capacity", "growth",
+    "submit", "batch", "read", "start", "run", "progress", "live", "priority", "turns", "memory", "startup", "capacity", "growth",
+    "claim",
 )  # fmt: skip
 
 WAS_STOPPED = "stopped"

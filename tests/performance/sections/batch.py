@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from tests.performance.bench import Bench
 from tests.performance.findings import Findings
-from tests.performance.goals import Goal, ratio
+from tests.performance.goals import Goal
 from tests.performance.load import Endpoint
-from tests.performance.sections.submit import NOOP, single, until_messages_are_out
+from tests.performance.sections.submit import NOOP, single
 from tests.performance.slices import Way, keep, rates, take_turns
 from tests.support.loopback import loopback
 
@@ -23,15 +23,7 @@ def measure(bench: Bench) -> Findings:
     batches = Way("POST /tasks/batch", address, endpoint, bench.stack.server().pid, TASKS, flame="batch")
     batches.requests, batches.clients = bench.size.batches, CLIENTS
     singles = replace(single(bench), flame="")
-    take_turns(bench, [singles, batches], lambda _: until_messages_are_out(bench))
+    take_turns(bench, [singles, batches])
     keep(findings, [singles, batches])
     findings.compare(what, against, Goal(at_least=8), rates(batches, singles))
-    out = [[_until_out(way, number) for number in range(bench.size.rounds)] for way in (batches, singles)]
-    values = [ratio(mine, theirs) for mine, theirs in zip(*out, strict=True)]
-    findings.compare("the same, until the last message is out", against, Goal(), values)
     return findings
-
-
-def _until_out(way: Way, number: int) -> float:
-    done = way.rounds[number]
-    return len(done.latencies) * way.each / (done.seconds + way.lags[number])

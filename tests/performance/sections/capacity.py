@@ -7,18 +7,16 @@ from typing import Any
 from tests.performance import capacity
 from tests.performance.bench import QUIET, Bench
 from tests.performance.counts import Counts, Seen, by_statement, each
-from tests.performance.drain import all_ended, drain
+from tests.performance.drain import all_ended, drain, pending
 from tests.performance.findings import Findings
 from tests.performance.load import Endpoint
 from tests.performance.scenario import Account
-from tests.performance.sections.submit import LIMIT_SECONDS, QUEUE, submitting
+from tests.performance.sections.submit import submitting
 from tests.support.loopback import loopback
-from tests.support.running import messages
 from tests.support.stack import Part, Stack
 from tests.support.waiting import wait_for
 
-CREATED = 201
-IDLE_SECONDS, MARK_SECONDS = 2.0, 0.1
+IDLE_SECONDS, WAKE_SECONDS = 2.0, 0.1  # after an answer wake-ups are sent
 AT_ONCE = {"PROGRESS_INTERVAL_SECONDS": "0.0001"}  # every report is written: its cost, not its coalescing
 MIX = capacity.Mix(reads=2, reports=0, body_seconds=0)
 WRITTEN = "SELECT status, version FROM tasks ORDER BY id DESC LIMIT 1"
@@ -32,7 +30,6 @@ def measure(bench: Bench) -> Findings:
     findings = Findings("capacity")
     with bench.new_stack() as stack:
         stack.server(options=QUIET)
-        bench.introduce(stack)
         account, user = bench.sign_in(stack), bench.new_user(stack)
         counts = Counts(bench, stack)
         figures = {"submit": _submits(bench, stack, account, counts), "read": _reads(bench, stack, account, counts)}
@@ -64,29 +61,19 @@ def _http(bench: Bench, stack: Stack, endpoint: Endpoint, counts: Counts) -> Fig
     """Without a worker nothing else goes on."""
     address = loopback(stack.url)
     bench.slice(address, endpoint, bench.size.clients)
-    settled = stack.sql("SELECT count(*) FROM tasks")[0][0]
-    _await_messages(bench, stack, settled)
+    time.sleep(WAKE_SECONDS)
     before, meter = counts.seen(), bench.meter(API=stack.server().pid)
     done = bench.slice(address, endpoint, bench.size.calls)
     assert done.latencies, f"{endpoint.name}: {dict(done.errors)}"
-    number = len(done.latencies)
-    _await_messages(bench, stack, settled + number if endpoint.expected == CREATED else settled)
-    return _figures(meter.read(), before, counts.seen(), number)
-
-
-def _await_messages(bench: Bench, stack: Stack, number: int) -> None:
-    """Until so many messages are out, and marked; asked of the broker, where looking is not counted."""
-    broker = bench.broker(stack.broker_url)
-    wait_for(lambda: messages(broker, QUEUE) >= number, LIMIT_SECONDS, f"{number} messages")
-    time.sleep(MARK_SECONDS)
+    time.sleep(WAKE_SECONDS)
+    return _figures(meter.read(), before, counts.seen(), len(done.latencies))
 
 
 def _runs(bench: Bench, stack: Stack, counts: Counts) -> Figures:
     waiting = stack.sql("SELECT count(*) FROM tasks")[0][0]
     seen: list[Seen] = []
     with bench.worker(stack) as worker:
-        broker = bench.broker(stack.broker_url)
-        done = drain(bench, broker, QUEUE, waiting, worker, all_ended(stack), lambda: seen.append(counts.seen()))
+        done = drain(bench, pending(stack), waiting, [worker], all_ended(stack), lambda: seen.append(counts.seen()))
         idle = _idle(bench, worker, counts)
     return _figures(done.cpu, *seen, done.tasks, idle, done.seconds)
 

@@ -2,13 +2,12 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-
-from redis import Redis
 
 from app.core.allocator import TRIM_SECONDS
 from tests.performance.bench import QUIET, ROOM, Bench, finish
-from tests.performance.drain import all_ended
+from tests.performance.drain import all_ended, in_broker, pending
 from tests.performance.findings import Curve, Findings
 from tests.performance.goals import Goal, ratio
 from tests.performance.processes import memory
@@ -55,9 +54,9 @@ def _one_child(bench: Bench, findings: Findings) -> None:
         ours = opened.enter_context(bench.worker(stack, 1))
         raw = opened.enter_context(bench.raw_worker(raw_url, 1))
         idle = memory(_child(ours)), memory(_child(raw))
-        theirs = _through(bench.filling_raw(raw_url, kept), bench.broker(raw_url), "celery", raw, kept)
+        theirs = _through(bench.filling_raw(raw_url, kept), in_broker(bench.broker(raw_url), "celery"), raw, kept)
         filling = bench.filling(stack, user, "measured.noop", kept)
-        curve = _through(filling, bench.broker(stack.broker_url), "default", ours, kept)
+        curve = _through(filling, pending(stack), ours, kept)
         wait_for(all_ended(stack), 60, "the last task to end")
         loaded = memory(_child(ours)), memory(_child(raw))
     findings.curves = {"pool child": curve, "plain Celery's child": theirs}
@@ -97,17 +96,16 @@ def _compare(
         findings.details[f"{what}, {when}"] = {"ours": ours, "theirs": theirs}
 
 
-def _through(filling: Part, broker: "Redis", queue: str, worker: Part, count: int) -> Curve:
+def _through(filling: Part, waiting: Callable[[], int], worker: Part, count: int) -> Curve:
     """Until all of it has been filled and taken: the child's memory over the tasks that it has taken."""
     curve: Curve = []
     taken, child, deadline = 0, _child(worker), time.monotonic() + LIMIT_SECONDS
-    while filling.running or messages(broker, queue):
+    while filling.running or waiting():
         time.sleep(POLL_SECONDS)
         alive = worker.running and time.monotonic() < deadline
         assert alive, f"{taken} of {count} tasks taken:\n{worker.tail()}"
-        waiting = messages(broker, queue)
         if not filling.running:
-            taken = count - waiting
+            taken = count - waiting()
         if not curve or taken - curve[-1][0] >= count / SAMPLES:
             curve.append((taken, _own(memory(child))))
     finish(filling)

@@ -1,32 +1,62 @@
-"""No-op tasks through `worker -c 2`: ours with claim, finish and history, against plain Celery without and with results."""
+"""No-op tasks out of a backlog through two processes: ours with claim, finish and history, against what has less.
 
-from contextlib import nullcontext
+That is plain Celery without and with results, and procrastinate, whose tasks are rows of PostgreSQL too.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 
+import psycopg2
+
 from tests.performance.bench import Bench, finish
-from tests.performance.drain import Drained, all_ended, drain
+from tests.performance.comparators import procrastinating
+from tests.performance.drain import Drained, all_ended, drain, in_broker, pending
 from tests.performance.findings import Findings
 from tests.performance.flames import flame
 from tests.performance.goals import Goal, ratio
 from tests.support.services import sqlalchemy_url
+from tests.support.stack import Part
 
 OURS, RAW, BACKEND = "ours", "raw Celery, results off", "Celery, database backend, track_started"
+PROCRASTINATE = "procrastinate, two processes"
+GOALS = {RAW: 4.0, BACKEND: 12.0, PROCRASTINATE: 10.0}
+LIMITED, LIMITED_GOAL = "ours, with a limit", 0.7
+# One task of a key at a time; those of the busy ones have to be passed over.
+KEYS, BUSY_KEYS = 1000, 10
+CPU_GOAL = 0.35
+# The places of the busy keys are another worker's, which lives.
+_BUSY = (
+    """INSERT INTO worker_processes (id, name, pid, queues, concurrency, version, heartbeat_at)
+    VALUES (gen_random_uuid(), 'busy@bench', 1, '{}', 1, '', now() + interval '1 day')""",
+    """INSERT INTO limit_places (task_id, attempt, limit_name, limit_key, started_at, worker_id, worker_pid)
+    SELECT gen_random_uuid(), 1, 'bench', 'key-' || number, now(), worker.id, 1
+    FROM generate_series(0, :number - 1) AS number, worker_processes AS worker WHERE worker.name = 'busy@bench'""",
+)
+_BEHIND = """SELECT count(*) FROM tasks
+    WHERE limit_key IN (SELECT limit_key FROM limit_places WHERE worker_id IS NOT NULL)"""
 RAW_QUEUE = "celery"
 
 
 def measure(bench: Bench) -> Findings:
     findings = Findings("run")
-    ways = {OURS: _ours, RAW: _raw, BACKEND: _backend}
+    ways = {OURS: _ours, LIMITED: _limited, RAW: _raw, BACKEND: _backend, PROCRASTINATE: _procrastinate}
     drained: dict[str, list[Drained]] = {name: [] for name in ways}
     for _ in range(bench.size.rounds):
         for name, way in ways.items():
             drained[name].append(way(bench))
     if bench.flames:
         _ours(bench, bench.flames / "run.svg")
-    for other, least in ((RAW, 0.9), (BACKEND, 3.0)):
+    for other, least in GOALS.items():
         pairs = zip(drained[OURS], drained[other], strict=True)
         values = [ratio(mine.per_second, theirs.per_second) for mine, theirs in pairs]
         findings.compare("no-op tasks/s through worker -c 2", other, Goal(at_least=least), values)
+    shares = [ratio(it.per_second, free.per_second) for it, free in zip(drained[LIMITED], drained[OURS], strict=True)]
+    findings.compare(
+        "no-op tasks/s, one at a time of each of 1,000 keys, 10 of them busy", OURS, Goal(at_least=LIMITED_GOAL), shares
+    )
+    costs = [ratio(_cost(mine), _cost(theirs)) for mine, theirs in zip(drained[OURS], drained[RAW], strict=True)]
+    findings.compare("CPU of a no-op task, all parts", RAW, Goal(at_most=CPU_GOAL), costs)
     for name, rounds in drained.items():
         each = [one.microseconds() for one in rounds]
         findings.details[name] = {
@@ -35,6 +65,18 @@ def measure(bench: Bench) -> Findings:
         }
         findings.moments[name] = [moment for one in rounds for moment in _done(one)]
     return findings
+
+
+def _drain(
+    bench: Bench, waiting: Callable[[], int], workers: Sequence[Part], ended: Callable[[], bool] = lambda: True
+) -> Drained:
+    return drain(bench, waiting, bench.size.drained, workers, ended, seconds=bench.size.drain_seconds)
+
+
+def _cost(drained: Drained) -> float:
+    """CPU microseconds of a task in the workers and both servers."""
+    each = drained.microseconds()
+    return sum(each[part] for part in ("parent", "children", "PostgreSQL", "broker"))
 
 
 def _done(drained: Drained) -> list[float]:
@@ -48,23 +90,52 @@ def _done(drained: Drained) -> list[float]:
 
 def _ours(bench: Bench, picture: Path | None = None) -> Drained:
     with bench.new_stack() as stack:
-        bench.introduce(stack)
         bench.fill(stack, bench.new_user(stack), "measured.noop", bench.size.drained)
-        broker = bench.broker(stack.broker_url)
         with bench.worker(stack) as worker, flame(picture, worker.pid) if picture else nullcontext():
-            return drain(bench, broker, "default", bench.size.drained, worker, all_ended(stack))
+            return _drain(bench, pending(stack), [worker], all_ended(stack))
+
+
+def _limited(bench: Bench) -> Drained:
+    with bench.new_stack() as stack:
+        stack.sql("INSERT INTO limits (name, concurrency_per_key) VALUES ('bench', 1)")
+        for statement in _BUSY:
+            stack.sql(statement, number=BUSY_KEYS)
+        variables = {"FILL_LIMIT": "bench", "FILL_KEYS": str(KEYS)}
+        bench.fill(stack, bench.new_user(stack), "measured.noop", bench.size.drained, **variables)
+        busy = stack.sql(_BEHIND)[0][0]
+        waiting = pending(stack)
+        with bench.worker(stack) as worker:
+            return _drain(bench, lambda: waiting() - busy, [worker])
 
 
 def _raw(bench: Bench, backend: str = "") -> Drained:
     url = bench.services.new_broker()
     finish(bench.filling_raw(url, bench.size.drained, RAW_BACKEND=backend))
     with bench.raw_worker(url, backend=backend) as worker:
-        return drain(bench, bench.broker(url), RAW_QUEUE, bench.size.drained, worker)
+        return _drain(bench, in_broker(bench.broker(url), RAW_QUEUE), [worker])
 
 
 def _backend(bench: Bench) -> Drained:
     database = bench.services.new_database("template1")
     try:
         return _raw(bench, f"db+{sqlalchemy_url(bench.services.database_url(database))}")
+    finally:
+        bench.services.drop_database(database)
+
+
+def _procrastinate(bench: Bench) -> Drained:
+    database = bench.services.new_database("template1")
+    url = bench.services.database_url(database)
+    try:
+        finish(bench.filling_procrastinate(url, bench.size.drained))
+        with closing(psycopg2.connect(url)) as connection, bench.procrastinate_workers(url, 2) as workers:
+            connection.autocommit = True
+
+            def waiting() -> int:
+                with connection.cursor() as cursor:
+                    cursor.execute(procrastinating.WAITING)
+                    return int(cursor.fetchone()[0])  # type: ignore[index]  # (a count is one row)
+
+            return _drain(bench, waiting, workers)
     finally:
         bench.services.drop_database(database)

@@ -8,15 +8,12 @@ from tests.performance.findings import Findings
 from tests.performance.goals import Goal, ratio
 from tests.performance.load import Endpoint
 from tests.performance.scenario import Account, task
-from tests.performance.slices import Way, keep, rates, seconds_until, take_turns
+from tests.performance.slices import Way, keep, rates, take_turns
 from tests.performance.wire import Request
 from tests.support.loopback import loopback
-from tests.support.running import messages
 
 NOOP = task("measured.noop", kwargs={})
 PING = Endpoint.of("/ping", Request("GET", "/ping"))
-QUEUE = "default"
-LIMIT_SECONDS = 60.0
 
 
 def submitting(account: Account, *, keep: bool = False) -> Endpoint:
@@ -29,16 +26,6 @@ def single(bench: Bench) -> Way:
     return Way("POST /tasks/", address, endpoint, bench.stack.server().pid, flame="submit")
 
 
-def until_messages_are_out(bench: Bench) -> float:
-    """Seconds until the broker holds a message for each task that was accepted. No worker takes any."""
-    broker = bench.broker(bench.stack.broker_url)
-    accepted = bench.stack.sql("SELECT count(*) FROM tasks")[0][0]
-    lag = seconds_until(lambda: messages(broker, QUEUE) >= accepted, LIMIT_SECONDS)
-    sent = messages(broker, QUEUE)
-    assert lag is not None, f"of {accepted} accepted tasks {sent} have a message {LIMIT_SECONDS:g} s later"
-    return lag
-
-
 def ping(bench: Bench) -> Way:
     part, address = bench.bare
     return Way("bare sync /ping", address, PING, part.pid)
@@ -49,7 +36,7 @@ def measure(bench: Bench) -> Findings:
     ours, bare, written = single(bench), ping(bench), _handwritten(bench)
     flower = _flower(bench)
     ways = [ours, written, flower, bare]
-    take_turns(bench, ways, lambda way: until_messages_are_out(bench) if way is ours else 0.0)
+    take_turns(bench, ways)
     keep(findings, ways)
     rate = f"requests/s of POST /tasks/, {bench.size.clients} clients"
     against = (
@@ -59,9 +46,6 @@ def measure(bench: Bench) -> Findings:
         findings.compare(rate, name, Goal(at_least=least), rates(ours, way))
     spread = [ratio(ours.latency(number, 0.99), ours.latency(number, 0.5)) for number in range(bench.size.rounds)]
     findings.compare("submit: p99", "its own p50", Goal(at_most=4), spread)
-    lags = [1000 * lag for lag in ours.lags]
-    note = "what the last slice's end still owed the broker"
-    findings.compare("submit: last message out", "the last 201", Goal(at_most=50, unit="ms"), lags, note)
     return findings
 
 

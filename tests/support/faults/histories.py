@@ -1,7 +1,7 @@
 """What was seen of the tasks: every change in the database, the rows at the end, and the ledger of the bodies."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,22 @@ class Line:
 
     def __str__(self) -> str:
         return f"body  {self.event}, attempt {self.attempt} in process {self.pid}"
+
+
+def most_at_once(lines: Iterable[Line], ids: Collection[str], died: Mapping[int, float]) -> int:
+    """How many bodies of these ran at the same time at most; `died`: when a process was killed."""
+    own = [line for line in lines if line.task_id in ids]
+    ends = {(line.task_id, line.attempt): line.time for line in own if line.event != "start"}
+    changes = []
+    for line in own:
+        if line.event == "start":
+            end = ends.get((line.task_id, line.attempt))
+            changes += [(line.time, 1), (died[line.pid] if end is None else end, -1)]
+    running = most = 0
+    for _, change in sorted(changes):
+        running += change
+        most = max(most, running)
+    return most
 
 
 @dataclass(frozen=True)

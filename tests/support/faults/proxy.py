@@ -75,8 +75,10 @@ class _Side(asyncio.Protocol):
 
     def reset(self) -> None:
         if self.transport is not None:
-            with contextlib.suppress(OSError):
-                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            end = self.transport.get_extra_info("socket")
+            if end is not None:  # else TLS has closed it
+                with contextlib.suppress(OSError):
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.abort()
 
 
@@ -166,7 +168,6 @@ class _Link:
 
     def end(self, *, gently: bool) -> None:
         """Close the other end too."""
-        self._proxy.links.discard(self)
         for side in (self.client, self.server):
             if not gently or side.transport is None:
                 side.reset()
@@ -174,6 +175,8 @@ class _Link:
                 side.transport.abort()  # without TLS's close message, for which a client may not wait
             else:
                 side.transport.close()
+        # asyncio closes the sockets in its next turn: a test that waits for this finds the client's end closed.
+        asyncio.get_running_loop().call_soon(self._proxy.links.discard, self)
 
 
 def _on_loop(method: Callable[..., None]) -> Callable[..., None]:

@@ -52,6 +52,14 @@ class Scene(Running):
         self.accepted.append(str(answer.json()["id"]))
         return self.accepted[-1]
 
+    def create_together(self, *bodies: dict[str, Any]) -> list[str]:
+        """Create several in one transaction; their ids, in this order."""
+        answer = self.http.post(f"{TASKS}batch", json={"tasks": list(bodies)})
+        assert answer.status_code == 201, answer.text
+        ids = [str(task["id"]) for task in answer.json()["tasks"]]
+        self.accepted += ids
+        return ids
+
     def work(self, **options: Any) -> str:
         return self.create("ledger.work", **options)
 

@@ -9,9 +9,10 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -37,6 +38,11 @@ WORKERS = 2
 CONCURRENCY = 3
 OVERLAPPING = 2
 PAUSE = (0.2, 1.5)
+# At most so many bodies at the same time.
+LIMIT, PLACES = "soak", 2
+LIMITS = f"{accounts.API}/limits/"
+# A body that is frozen holds its place for the witness, and has lost it for the service.
+FREEZING = ("worker freezes",)
 # The client waits while so many tasks are unended: the faults leave no time to run more.
 MOST_UNENDED = 60
 # Lease, heartbeat, crash after crash, a back-off, on a machine that is busy with ten processes.
@@ -59,6 +65,8 @@ class Load:
         self._seed = seed
         self._random = random.Random(seed)
         scene.work()  # makes the client and its token, while all is well
+        answer = scene.stack.api(role="admin").put(f"{LIMITS}{LIMIT}", json={"concurrency": PLACES})
+        assert answer.status_code == 200, answer.text
         self._username = str(scene.http.get(ME).json()["username"])
 
     def pause(self) -> float:
@@ -120,6 +128,7 @@ def _fields(**fields: Any) -> dict[str, Any]:
     return {"fields": fields}
 
 
+LIMITED = _fields(limit=LIMIT)
 WORK: list[Callable[[random.Random], dict[str, Any]]] = [
     lambda _: {"task": "ledger.work"},
     lambda _: {"task": "ledger.work"},
@@ -128,20 +137,27 @@ WORK: list[Callable[[random.Random], dict[str, Any]]] = [
     lambda _: {"task": "ledger.work", "fail": True, **_fields(max_attempts=3, retry_backoff_seconds=1)},
     lambda r: {"task": "ledger.work", **_fields(delay_seconds=r.uniform(0, 5))},
     lambda r: {"task": "ledger.poison", "times": r.choice([1, 2, 99])},
+    lambda _: {"task": "ledger.quick"},
+    lambda r: {"task": "ledger.quick", "die": r.choice([0, 0, 1, 99])},
     lambda _: {"task": "ledger.spin", **_fields(timeout_seconds=2)},
+    lambda r: {"task": "ledger.placed", "places": PLACES, "seconds": r.uniform(0, 0.5), **LIMITED},
+    lambda r: {"task": "ledger.placed", "places": PLACES, "seconds": r.uniform(0, 3), **LIMITED},
 ]
 
 
 class Soak:
-    """`Soak(scene, services, broker, database_proxy, broker_proxy, seed).run(seconds)`."""
+    """`Soak(scene, services, broker, database_proxy, broker_proxy, seed).run(seconds)`.
+
+    `without` names faults that are left out. Without those that freeze a body, the limit is looked at too.
+    """
 
     def __init__(
         self, scene: Scene, services: Services, broker: BrokerServer, to_database: TcpProxy, to_broker: TcpProxy,
-        seed: int,
+        seed: int, without: Collection[str] = (),
     ) -> None:  # fmt: skip
         self.scene, self.services, self.broker = scene, services, broker
         self.to_database, self.to_broker = to_database, to_broker
-        self.seed = seed
+        self.seed, self._without = seed, without
         self.done: list[str] = []
         self._random = random.Random(seed)
         self._workers: list[Part] = []
@@ -169,6 +185,10 @@ class Soak:
         assert self.scene.stack.sql(rows)[0][0] == kept, "a task without a 201, or none for one"
         assert len(set(self.scene.accepted)) == len(self.scene.accepted)
         self.scene.check(deleted=tuple(load.deleted))
+        crowded = Path(f"{self.scene.ledger}-crowded")
+        assert not (set(FREEZING) <= set(self._without) and crowded.exists()), (
+            f"too many at once: {crowded.read_text()}"
+        )
         return (
             f"seed {self.seed}: {len(self.scene.accepted)} tasks, {len(self.done)} faults, answers {dict(load.answers)}, "
             f"settled {settled:.1f} s after the last fault"
@@ -181,7 +201,8 @@ class Soak:
         else:
             taken = {name.split()[0] for name, _ in self._open}
             faults = self._faults().items()
-            name, fault = self._random.choice([each for each in faults if each[0].split()[0] not in taken])
+            barred = taken | set(self._without)
+            name, fault = self._random.choice([each for each in faults if not {each[0], each[0].split()[0]} & barred])
             logger.warning("soak: %s", name)
             self.done.append(name)
             self._open.append((name, fault()))

@@ -25,6 +25,14 @@ MAX_REGISTRATION = 16 * 1024
 PUBLIC = ("id", "username", "email", "role")
 
 
+# What administrators alone reach, and the check of that.
+ADMINISTRATORS = {
+    "/audit": "audit_is_for_administrators",
+    "/queues": "queues_and_workers_are_steered_by_administrators",
+    "/workers": "queues_and_workers_are_steered_by_administrators",
+}
+
+
 class Accounts:
     def __init__(self, weak: str) -> None:
         self.weak = weak
@@ -43,7 +51,7 @@ class Accounts:
         public = {"/auth/register": self._register, "/auth/login": self._login, "/auth/refresh": self._refresh}
         if path in public and call.method == "POST":
             return public[path](call)
-        if not path.startswith(("/users", "/auth", "/tasks", "/audit")):
+        if not path.startswith(("/users", "/auth", "/tasks", "/audit", "/queues", "/workers")):
             raise Problem(404, "not_found", call.path)
         if path.startswith("/users/") and path != "/users/me" and self.weak == "anonymous_administration":
             return Reply(200, {})
@@ -55,11 +63,14 @@ class Accounts:
             return Reply(204, None)
         if path.startswith(("/auth/api-keys", "/auth/sessions")):
             return self.keys.answer(call, path, self.sessions)
-        if path == "/audit":
-            if self.weak != "audit_is_for_administrators":
-                raise Problem(403, "admin_only")
-            return Reply(200, [])
+        if path.startswith(tuple(ADMINISTRATORS)):
+            return self._for_administrators(path)
         return self._users(call, path) if path.startswith("/users") else None
+
+    def _for_administrators(self, path: str) -> Reply:
+        if self.weak != next(weak for part, weak in ADMINISTRATORS.items() if path.startswith(part)):
+            raise Problem(403, "admin_only")
+        return Reply(200, [])
 
     # -- users -------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from tests.support.weak_service.answers import Problem, Reply
 FETCH = "app.tasks.common_tasks.fetch_url"
 MAX_ARGUMENTS = 300_000
 FIELDS = {"name", "task_type", "celery_task_name", "args", "kwargs", "tags", "metadata", "run_at"}
+FIELDS |= {"unique_key", "on_conflict"}
 ENUMS = {"status": {"pending", "running"}, "priority": {"low", "normal"}}
 
 
@@ -94,11 +95,27 @@ class Tasks:
         }
         if len(repr(body.get("kwargs"))) > MAX_ARGUMENTS and self.weak != "large_arguments":
             raise Problem(422, "validation_error")
+        holder = self._holder(call, body)
+        if holder is not None:
+            if body.get("on_conflict", "reject") == "reject":
+                raise Problem(409, "unique_key_taken")
+            return Reply(200, holder)
         task = {**defaults, **body}
         if "kwargs" in task and self.weak != "secrets_in_answers":
             task["kwargs"] = dict.fromkeys(task["kwargs"], "***")
         self.tasks[task["id"]] = task
         return Reply(201, task)
+
+    def _holder(self, call: Any, body: dict[str, Any]) -> dict[str, Any] | None:
+        """The task that has the key of the body."""
+        everyones = self.weak == "foreign_unique_key"
+        same = (
+            task
+            for task in self.tasks.values()
+            if task.get("unique_key") == body.get("unique_key", "")
+            and (everyones or task["user_id"] == call.user["sub"])
+        )
+        return next(same, None)
 
     def _check_fetch(self, url: str, headers: dict[str, str] | None = None) -> None:
         """As good as the checks need it: nothing is fetched here."""

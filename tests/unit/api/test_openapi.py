@@ -117,7 +117,12 @@ class TestDocument:
         assert "Idempotency-Replayed" in answers["201"]["headers"]
         assert answers["409"]["headers"].keys() == {"Retry-After"}
         conflict, invalid = (answers[status]["content"]["application/problem+json"] for status in ("409", "422"))
-        assert conflict["examples"].keys() == {"idempotency_key_in_flight", "idempotent_task_deleted"}
+        assert conflict["examples"].keys() == {
+            "idempotency_key_in_flight",
+            "idempotent_task_deleted",
+            "limit_reached",
+            "unique_key_taken",
+        }
         assert "idempotency_key_reused" in invalid["examples"]
 
     def test_only_what_may_be_repeated_names_a_time_in_its_409(self, document: dict[str, Any]) -> None:
@@ -132,7 +137,8 @@ class TestDocument:
         """Code generators make one class of each; an inline one becomes a class for each place that has it."""
         components = document["components"]["schemas"]
         named = {name for name, schema in components.items() if "enum" in schema}
-        assert named == {"TaskPriority", "TaskStatus", "AttemptOutcome", "Role", "Scope", "AuditEvent", "AuditOrigin"}
+        of_tasks = {"TaskPriority", "TaskStatus", "AttemptOutcome", "OnConflict", "WaitingReason"}
+        assert named == of_tasks | {"Role", "Scope", "AuditEvent", "AuditOrigin", "WorkerState", "OnExcess"}
         assert [each for each in objects(document) if "enum" in each and each not in components.values()] == []
 
     def test_event_streams_are_text(self, document: dict[str, Any]) -> None:

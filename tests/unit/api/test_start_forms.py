@@ -1,9 +1,8 @@
 """Every command that starts the API sets the bounds and shows no banner."""
 
-import re
-
+from app.launcher.parts import api_command
+from app.launcher.server import parser
 from tests.support.containers import compose, image_command
-from tests.support.sources import APP, text_of
 
 OPTIONS = {"--no-server-header", "--http", "app.api.http.protocol:BoundedProtocol", "--ws", "none"}
 
@@ -14,5 +13,4 @@ def test_the_image() -> None:
 
 
 def test_run_server() -> None:
-    command = text_of(APP / "launcher" / "server.py").partition('api = ["uvicorn"')[2].partition("]")[0]
-    assert set(re.findall(r'"([^"]*)"', command)) >= OPTIONS
+    assert set(api_command(parser().parse_args([]), 8000)) >= OPTIONS

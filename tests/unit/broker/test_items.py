@@ -13,12 +13,10 @@ from kombu.transport.virtual.base import Channel
 from app.messaging.guard import items
 from app.messaging.guard.items import (
     MAX_ITEM_BYTES,
-    MAX_UNKNOWN,
+    MOST_LINES,
     Malformed,
-    UnknownTaskName,
     check_item,
     drop,
-    drop_unknown,
 )
 from tests.support import hostile_items as hostile
 from tests.support.properties import given, st
@@ -112,29 +110,25 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Of the lines about unknown tasks, of which none has been written yet."""
     made = Clock()
-    monkeypatch.setattr(items, "_unknown_logged", {})
     monkeypatch.setattr("app.messaging.guard.items.time.monotonic", lambda: made.now)
     return made
 
 
-def test_an_unknown_task_is_named_with_the_remedy_once_a_minute(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
-    name = "myteam.tasks.added_yesterday"
-    for clock.now in (1000.0, 1008.0, 1059.9, 1060.0, 1068.0):
-        drop_unknown(UnknownTaskName(name))
-    drop_unknown(UnknownTaskName("no task\n2026 INFO forged"))
-    assert len(caplog.messages) == 3
-    assert all(f"unknown task {name}; " in line and "TASK_MODULES" in line for line in caplog.messages[:2])
-    assert "forged" not in caplog.messages[2]
-
-
-def test_whoever_makes_up_names_fills_neither_memory_nor_log(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
-    for _ in range(2):
-        for number in range(3 * MAX_UNKNOWN):
-            drop_unknown(UnknownTaskName(f"task{number}"))
-    assert len(items._unknown_logged) == len(caplog.messages) == MAX_UNKNOWN + 1
-    assert f"more than {MAX_UNKNOWN} names" in caplog.messages[-1]
-    clock.now += 60
-    drop_unknown(UnknownTaskName("another"))
-    assert "another" in caplog.messages[-1]
+def test_a_flood_is_a_number_of_lines_and_then_one_a_second(
+    caplog: pytest.LogCaptureFixture, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(items, "_lines", items.Lines(items.logger, logging.WARNING))
+    for _ in range(2 * MOST_LINES):
+        drop("queue x", "no JSON", 1)
+    assert len(caplog.messages) == MOST_LINES
+    clock.now += 1.5
+    for _ in range(100):
+        drop("queue x", "no JSON", 1)
+    assert len(caplog.messages) == MOST_LINES + 1
+    told = [int(line.rsplit("; ", 1)[1].split()[0]) for line in caplog.messages]
+    assert told[-1] == told[0] + 2 * MOST_LINES
+    clock.now += 10 * MOST_LINES
+    for _ in range(2 * MOST_LINES):
+        drop("queue x", "no JSON", 1)
+    assert len(caplog.messages) == 2 * MOST_LINES + 1

@@ -1,6 +1,8 @@
 """What passes the checks of a task message, Celery can make a request of; what Celery itself sends passes."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +16,7 @@ import app.tasks  # noqa: F401 (registers the tasks)
 from app.celery_app import celery_app
 from app.messaging.guard import messages
 from app.messaging.guard.items import Malformed
-from app.messaging.guard.messages import BUILT_INS, BUILT_INS_WITH_RESULTS, MAX_DEPTH, check_message
+from app.messaging.guard.messages import BUILT_INS, BUILT_INS_WITH_RESULTS, MAX_DEPTH, WAKEUP, check_message, moment_of
 from tests.support.properties import given, st
 from tests.unit.broker.test_items import JSON
 
@@ -88,9 +90,28 @@ def test_what_celery_sends_passes(sent: list[Message]) -> None:
 
 
 def test_what_the_service_sends_passes(sent: list[Message]) -> None:
-    headers = {"task_record": str(uuid4()), "task_generation": 1}
-    celery_app.send_task(NAME, headers=headers, time_limit=1.5, argsrepr="", kwargsrepr="")
-    check_message(sent[0], KNOWN, with_results=False)
+    celery_app.send_task(WAKEUP, argsrepr="", kwargsrepr="")
+    check_message(sent[0], KNOWN | {WAKEUP}, with_results=False)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"timelimit": [0.1, None]}, ([], {}, None)), ({"timelimit": [None, 0.1]}, ([], {}, None)),
+        ({"eta": "2100-01-01T00:00:00"}, ([], {}, None)), ({"expires": "2000-01-01T00:00:00"}, ([], {}, None)),
+        ({}, ([1], {}, None)), ({}, ([], {"a": 1}, None)), ({}, ([], {}, {"chain": [{"task": NAME}]})),
+    ],
+)  # fmt: skip
+def test_a_wakeup_says_nothing_but_its_name(headers: dict[str, Any], body: Any) -> None:
+    for name, passes in ((WAKEUP, False), (NAME, True)):
+        said = message({"task": name, "id": "x", **headers}, body)
+        with nullcontext() if passes else pytest.raises(Malformed, match="wake-up"):
+            check_message(said, {NAME, WAKEUP}, with_results=False)
+
+
+def test_no_message_names_a_record() -> None:
+    assert not check({"task_record": str(uuid4())})
+    assert not check({"task_generation": 1})
 
 
 def test_celerys_own_tasks_only_where_something_sends_them() -> None:
@@ -113,3 +134,16 @@ def test_depth(depth: int, passes: bool) -> None:
 
 def test_many_brackets_are_not_depth() -> None:
     assert check({}, ([[[1], {"a": 2}] * 1000], {}, None))
+
+
+@pytest.mark.parametrize("text", ["2099-01-01T00:00:00", "2099-01-01T00:00:00Z", "2099-01-01T02:00:00+02:00"])
+def test_a_time_without_a_zone_is_utc(text: str) -> None:
+    assert moment_of(text) == datetime(2099, 1, 1, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize("text", ["", "x", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1969-01-01"])
+def test_a_time_that_no_clock_can_show_is_none(text: str) -> None:
+    assert not check({"eta": text})
+    assert not check({"expires": text})
+    with pytest.raises((ValueError, OverflowError)):
+        moment_of(text)

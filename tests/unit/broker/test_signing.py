@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from celery import signals
@@ -21,10 +21,9 @@ from tests.support.services import SECRET_KEY
 from tests.support.settings import settings
 from tests.unit.broker.test_items import JSON
 
-RECORD = str(UUID(int=7))
 HEADERS: dict[str, Any] = {
     "lang": "py", "task": "tests.echo", "id": "an id", "root_id": "an id", "parent_id": None, "retries": 0,
-    "timelimit": [None, 2.5], "task_record": RECORD, "task_generation": 1, "eta": None, "group": None,
+    "timelimit": [None, 2.5], "eta": None, "group": None,
 }  # fmt: skip
 BODY: Any = ([1, "x"], {"y": 2}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
 
@@ -71,8 +70,7 @@ class TestTasks:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            ("task", "tests.other"), ("id", "another id"), ("task_record", str(UUID(int=8))), ("task_generation", 2),
-            ("task_record", None), ("timelimit", [None, 0.1]), ("eta", "2100-01-01T00:00:00"), ("retries", 5),
+            ("task", "tests.other"), ("id", "another id"), ("timelimit", [None, 0.1]), ("eta", "2100-01-01T00:00:00"), ("retries", 5),
             ("group", "a group"), ("parent_id", "x"), ("expires", "2020-01-01T00:00:00"), ("ignore_result", True),
             ("root_id", "x"), ("shadow", "x"), ("lang", "c"), ("argsrepr", "x"), ("replaced_task_nesting", 1),
             ("stamps", {"x": 1}), ("origin", "x"),

@@ -1,12 +1,15 @@
 """Group commit: which calls go together, what each gets, and what becomes of those that are cancelled, fail or come late."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Sequence
 
 import pytest
 
 from app.core.batcher import Batcher
+from app.core.prompt_threads import SECONDS as SWITCH_SECONDS
+from app.core.prompt_threads import PromptThreads
 from app.errors import Overloaded, TooManyWaiting
 
 pytestmark = pytest.mark.anyio
@@ -159,6 +162,22 @@ async def test_closing_starts_what_was_just_about_to_be() -> None:
     assert await taken == 2
 
 
+async def test_a_group_of_one_gets_the_interpreter_soon_and_a_larger_one_as_usual() -> None:
+    intervals: list[float] = []
+
+    def work(items: list[int]) -> list[int]:
+        intervals.append(sys.getswitchinterval())
+        return items
+
+    usual = sys.getswitchinterval()
+    batcher = Batcher(work, "test", PromptThreads())
+    await batcher.submit(1)
+    await asyncio.gather(*submit(batcher, 1, 2))
+    assert intervals == [pytest.approx(SWITCH_SECONDS), pytest.approx(usual)]
+    assert sys.getswitchinterval() == usual
+    await batcher.close()
+
+
 async def submit_of(batcher: Batcher[int, int], user: str, *items: int) -> list["asyncio.Task[int]"]:
     tasks = [asyncio.create_task(batcher.submit(item, user)) for item in items]
     await asyncio.sleep(0)
@@ -175,7 +194,6 @@ async def test_users_take_turns_where_more_wait_than_a_batch_holds() -> None:
     work.go.release(4)
     await asyncio.gather(*calls)
     assert work.batches == [[0], [1, 6, 2], [7, 3, 4], [5]]
-    assert batcher.waiting == 0
     await batcher.close()
 
 
@@ -188,6 +206,11 @@ async def test_one_user_fills_half_of_the_places_and_others_still_find_one() -> 
     with pytest.raises(TooManyWaiting):
         await batcher.submit(3, "greedy")
     calls += await submit_of(batcher, "modest", 4)
+    with pytest.raises(TooManyWaiting):
+        await batcher.submit(5, "greedy")
+    work.go.release(1)
+    await until_begun(work)  # all places are free again
+    calls += await submit_of(batcher, "greedy", 6, 7)
     work.go.release(2)
-    assert await asyncio.gather(*calls) == [0, 2, 4, 8]
+    assert await asyncio.gather(*calls) == [0, 2, 4, 8, 12, 14]
     await batcher.close()

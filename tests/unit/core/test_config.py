@@ -188,6 +188,11 @@ class TestWriting:
         [
             ({"TASK_MODULES": '["a.b"'}, "TASK_MODULES: neither names with commas between them nor a JSON list of texts (example: TASK_MODULES=mycompany.tasks)"),
             ({"API_THREADS": "many"}, "API_THREADS: Input should be a valid integer, unable to parse string as an integer (example: API_THREADS=4)"),
+            ({"QUEUE_SHARES": "default"}, "QUEUE_SHARES: names with a colon and a number each, and commas between them (example: QUEUE_SHARES=high_priority:6,default:3,low_priority:1)"),
+            ({"QUEUE_SHARES": "default:1,default:2"}, "QUEUE_SHARES: default stands there twice (example: QUEUE_SHARES=high_priority:6,default:3,low_priority:1)"),
+            ({"QUEUE_SHARES": "default:0"}, "QUEUE_SHARES: Input should be greater than or equal to 1 (example: QUEUE_SHARES=high_priority:6,default:3,low_priority:1)"),
+            ({"QUEUE_SHARES": "default:1001"}, "QUEUE_SHARES: Input should be less than or equal to 1000 (example: QUEUE_SHARES=high_priority:6,default:3,low_priority:1)"),
+            ({"QUEUE_SHARES": "default:few"}, "QUEUE_SHARES: Input should be a valid integer, unable to parse string as an integer (example: QUEUE_SHARES=high_priority:6,default:3,low_priority:1)"),
             ({"CORS_ORIGINS": "a,b"}, "CORS_ORIGINS: String should match pattern '^\\*$|^https?://[A-Za-z0-9._\\[\\]:-]+$' (example: CORS_ORIGINS=https://app.example.com)"),
         ],
     )  # fmt: skip
@@ -197,6 +202,11 @@ class TestWriting:
         with pytest.raises(ConfigurationError) as refused, settings(variables):
             get_settings()
         assert str(refused.value) == f"configuration: {line}"
+
+    @pytest.mark.parametrize("text", ["default:3,low_priority:1", " default : 3 , low_priority:1,"])
+    def test_shares_are_names_with_numbers(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("QUEUE_SHARES", text)
+        assert Settings().queue_shares == {"default": 3, "low_priority": 1}
 
 
 class TestFormerKeys:

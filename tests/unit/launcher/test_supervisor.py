@@ -6,6 +6,7 @@ import pytest
 
 from app.launcher import supervisor as module
 from app.launcher.errors import LauncherError
+from app.launcher.server import STOP_ORDER
 from app.launcher.supervisor import StopRequest, Supervisor, Watched, how_it_ended
 
 
@@ -87,6 +88,18 @@ def test_a_part_that_dies_is_started_again_after_a_pause_with_lines_that_say_so(
     assert console.lines[-1] == "beat runs again"
 
 
+def test_a_part_that_ends_by_itself_is_started_again_too(supervisor, console, journal, clock):
+    """Such as a worker that was drained."""
+    part = FakePart("worker1", journal)
+    supervisor.start(part)
+    part.code = 0
+    supervisor.look()
+    clock.now += 1.1
+    supervisor.look()
+    assert journal == ["start worker1", "start worker1"]
+    assert console.lines[-1] == "worker1 runs again"
+
+
 def test_a_start_that_fails_is_tried_again(supervisor, console, journal, clock):
     part = FakePart("database", journal)
     supervisor.start(part)
@@ -108,12 +121,12 @@ def test_pauses_double_to_half_a_minute_and_begin_anew_after_a_steady_minute(clo
 
 
 def test_parts_stop_group_by_group(supervisor, journal):
-    for name in ("database", "broker", "api", "worker1", "worker2", "beat"):
+    for name in ("database", "broker", "api", "worker1", "express", "beat"):
         supervisor.start(FakePart(name, journal))
     journal.clear()
-    supervisor.stop(["api"], ["beat"], ["worker"], ["broker"], ["database"])
+    supervisor.stop(*STOP_ORDER)
     assert journal[:2] == ["stop api", "stop beat"]
-    assert sorted(journal[2:4]) == ["stop worker1", "stop worker2"]
+    assert sorted(journal[2:4]) == ["stop express", "stop worker1"]
     assert journal[4:] == ["stop broker", "stop database"]
 
 

@@ -51,6 +51,28 @@ class TestNumbers:
         assert (task.max_attempts, task.priority) == (3, TaskPriority.HIGH)
 
 
+class TestUniqueKey:
+    @pytest.mark.parametrize("on_conflict", ["reject", "return", "replace"])
+    def test_has_one_of_three_conflicts(self, on_conflict: str) -> None:
+        task = TaskCreate.model_validate(NEEDED | {"unique_key": "a key", "on_conflict": on_conflict})
+        assert (task.unique_key, task.on_conflict) == ("a key", on_conflict)
+        assert TaskCreate(**NEEDED, unique_key="a key").on_conflict == "reject"
+        assert refusal(TaskCreate, **NEEDED, unique_key="a key", on_conflict="ignore") == "enum"
+
+    @pytest.mark.parametrize("key", [{}, {"unique_key": None}])
+    @pytest.mark.parametrize("on_conflict", ["reject", "return", "replace"])
+    def test_is_required_by_a_conflict(self, key: dict[str, None], on_conflict: str) -> None:
+        assert refusal(TaskCreate, **NEEDED, **key, on_conflict=on_conflict) == "on_conflict_without_key"
+
+    @pytest.mark.parametrize(
+        ("key", "kind"),
+        [("", "string_too_short"), ("x" * 201, "string_too_long"), ("a\0b", "string_nul"), (17, "string_type")],
+    )
+    def test_is_a_short_text(self, key: Any, kind: str) -> None:
+        assert refusal(TaskCreate, **NEEDED, unique_key=key) == kind
+        assert TaskCreate(**NEEDED, unique_key="👍" * 200).unique_key == "👍" * 200
+
+
 class TestTheDocument:
     def test_offers_null_where_it_is_taken_and_nowhere_else(self) -> None:
         schema = TaskPatch.model_json_schema()["properties"]

@@ -10,11 +10,11 @@ import pytest
 from tests.support.faults.failpoints import failpoints
 from tests.support.services import ROOT
 
-# A function that another module has imported by name, a classmethod, a method.
+# A function that another module has imported by name, and a classmethod.
 BACKOFF = "app.core.backoff:backoff_seconds"
-CLAIM = "app.worker.child.attempt_run:AttemptRun.claim_for"
+QUEUE = "app.services.audit.recording:Subject.queue"
 PROGRAM = """
-import app.core.backoff, app.worker.child.record_runner, tests.support.faults.failpoints
+import app.core.backoff, app.services.audit.recording, app.worker.child.record_runner, tests.support.faults.failpoints
 for call in (lambda: app.worker.child.record_runner.backoff_seconds(1, 0, maximum=600, jitter=False),) * 2 + ({more}):
     try:
         print(call())
@@ -44,7 +44,7 @@ def test_a_point_raises_so_many_times_in_every_module_that_imported_the_function
     gate = tmp_path / "gate"
     gate.touch()
     raising = {"at": BACKOFF, "do": "raise:celery.exceptions.Ignore", "times": 2}
-    method = {"at": CLAIM, "do": "raise:KeyError"}
+    method = {"at": QUEUE, "do": "raise:KeyError"}
     waiting = {"at": BACKOFF, "do": f"wait:{gate}"}
-    more = "lambda: app.worker.child.record_runner.AttemptRun.claim_for(None, None, None),"
+    more = "lambda: app.services.audit.recording.Subject.queue(None),"
     assert run(raising, waiting, method, more=more) == (0, ["Ignore", "Ignore", "KeyError"])

@@ -17,6 +17,7 @@ ID = "01a20ef7-0000-7000-8000-000000000001"
 ROW = {
     "id": ID, "user_id": "u", "celery_task_name": "t", "celery_id": "c1", "attempt": 0, "generation": 1, "version": 1,
     "failures": 0, "crashes": 0, "max_attempts": 3, "progress": 0, "cancel_requested_at": None,
+    "unique_key": "a key",
     **dict.fromkeys(("progress_detail", "result", "error_type", "error_message", "args", "kwargs")),
 }  # fmt: skip
 
@@ -31,8 +32,10 @@ def changes(*states: str) -> list[Change]:
             **(old or ROW),
             "status": status,
             "claim_id": "a claim" if status == "running" else None,
-            "dispatch_at": "soon" if status == "pending" else None,
+            "due_at": "soon" if status == "pending" else None,
+            "turn": 1.0 if status == "pending" else None,
             "finished_at": "now" if status in TERMINAL else None,
+            "active_key": None if status in TERMINAL else "a key",
         }
         new["attempt"] += status == "running" and old is not None and old["status"] == "pending"
         new["failures"] += how in ("failed)", "retried)")
@@ -101,6 +104,10 @@ LIES: dict[str, list[History]] = {
         with_change(SUCCEEDED, 2, attempt=2),
         with_change(SUCCEEDED, 1, claim_id=None),
         with_change(SUCCEEDED, 2, claim_id="a claim"),
+        with_change(SUCCEEDED, 0, due_at=None),
+        with_change(SUCCEEDED, 1, turn=2.0),
+        with_change(SUCCEEDED, 1, active_key=None),
+        with_change(SUCCEEDED, 2, active_key="a key"),
         with_change(SUCCEEDED, 2, version=3),
         with_change(RETRIED, 6, failures=4),
         with_change(RETRIED, 2, crashes=4),

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from app.catalogue import read_tasks
 from app.celery_app import SQLAlchemyTask, celery_app
 from app.errors import InvalidArguments
-from app.messaging.parameters import UnusableParameter, parameters_of_task
+from app.messaging.parameters import UnusableParameter, parameters_of_task, without_filled
 from tests.unit.tasks.claimed import claimed
 
 if TYPE_CHECKING:
@@ -291,3 +291,29 @@ class TestUnusable:
             return str(client)
 
         assert task_of(app, body).apply(args=["x"]).get() == "x"
+
+
+class TestWithoutARecord:
+    """What only the service fills has its default, wherever the sender put a value."""
+
+    def test_an_id_by_keyword_or_position_is_left_out(self, app: Celery) -> None:
+        def body(value: int, task_id: str = "none", other: int = 1) -> None: ...
+
+        task = task_of(app, body)
+        assert without_filled(task, [1, "another's", 2], {}) == ([1, "none", 2], {})
+        assert without_filled(task, [1], {"task_id": "another's", "other": 3}) == ([1], {"task_id": "none", "other": 3})
+
+    def test_without_a_default_it_is_none(self, app: Celery) -> None:
+        def body(task_id: str, *rest: int) -> None: ...
+
+        assert without_filled(task_of(app, body), ["another's", 2], {}) == ([None, 2], {})
+
+    def test_no_other_argument_is_touched(self, app: Celery) -> None:
+        def body(first: int, *rest: int, task_id: str | None = None, **more: int) -> None: ...
+
+        args = [1, 2, 3]
+        assert without_filled(task_of(app, body), args, {"task_id": "x", "y": 1}) == (args, {"task_id": None, "y": 1})
+
+        def bare(value: int, **more: int) -> None: ...
+
+        assert without_filled(task_of(app, bare), args, {"task_id": "x"}) == (args, {"task_id": "x"})

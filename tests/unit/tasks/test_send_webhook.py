@@ -28,7 +28,7 @@ ALLOWED = {"OUTBOUND_ALLOW": '["127.0.0.1"]', "WEBHOOK_SECRET": f"{NEW} {OLD}"}
 @pytest.fixture
 def web(web: Web, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     """With the service's own keys: whose the task is, and so which keys sign it, a row would say."""
-    monkeypatch.setattr(high_priority_tasks, "_webhook_keys", lambda _: service_keys())
+    monkeypatch.setattr(high_priority_tasks, "_webhook_keys", service_keys)
     with settings(ALLOWED):
         web.answer["/"] = reply(204)
         yield web

@@ -1,11 +1,16 @@
 """What the agent remembers between two looks; the rest of it needs a database and is tested on real workers."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+from uuid import UUID
+
 import pytest
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.services.execution.successes import Success
-from app.worker.parent.agent import Agent, Loss
+from app.worker.child.slot import Slot
+from app.worker.parent.agent import Agent
 from app.worker.parent.body_stopper import BodyStopper
 from app.worker.parent.completions import Completions
 from app.worker.parent.held_attempts import HeldAttempt
@@ -14,17 +19,8 @@ from app.worker.shared.slot_table import SlotTable
 
 
 @pytest.fixture
-def hand_over() -> HandOver:
-    return HandOver()
-
-
-@pytest.fixture
-def completions(hand_over: HandOver) -> Completions:
-    return Completions(hand_over, give_up_seconds=300)
-
-
-@pytest.fixture
-def agent(completions: Completions, table: SlotTable) -> Agent:
+def agent(table: SlotTable) -> Agent:
+    completions = Completions(HandOver(), give_up_seconds=300)
     return Agent(new_id(), get_settings(), table, BodyStopper(table, grace_seconds=5), completions)
 
 
@@ -41,16 +37,52 @@ class TestOrphans:
         """Each entry costs a wait for the row's lock, and the heartbeat waits behind them."""
         for _ in range(50):
             agent._end_orphans([self.ROW])
-        assert [loss.task_id for loss in agent._unwritten] == [self.ROW.task_id]
+        assert [getattr(loss, "task_id", None) for loss in agent._unwritten] == [self.ROW.task_id]
 
 
-class TestLosses:
-    def test_a_loss_waits_until_what_the_child_had_handed_over_is_written(
-        self, agent: Agent, completions: Completions, hand_over: HandOver
-    ) -> None:
-        hand_over.open()
-        loss = Loss(new_id(), 4711, overran=None)
-        assert not agent._still_holds(loss)
-        assert hand_over.send(Success(loss.task_id, 1, None))
-        assert agent._still_holds(loss)
-        completions.stop(0)
+class TestTakingBack:
+    """Rows that a child has claimed and not begun in time."""
+
+    PID = 4711
+
+    @pytest.fixture
+    def claimed(self, agent: Agent, table: SlotTable, monkeypatch: pytest.MonkeyPatch) -> "Claimed":
+        return Claimed(agent, Slot(table, 0, self.PID), table, monkeypatch)
+
+    def test_takes_what_stands_behind_the_row_that_runs(self, claimed: "Claimed") -> None:
+        claimed.take_back()
+        assert claimed.given_back == [(task_id, 1) for task_id in claimed.ids[1:]]
+
+    def test_takes_nothing_from_a_child_that_goes_on_to_its_next_claim_meanwhile(self, claimed: "Claimed") -> None:
+        """It has given the rows back itself, and what the database says now may be of the next claim, and run."""
+        claimed.meanwhile = claimed.slot.claiming
+        claimed.take_back()
+        assert claimed.given_back == []
+
+
+class Claimed:
+    """A child with three rows, of which it runs the first, and a database that says so."""
+
+    def __init__(self, agent: Agent, slot: Slot, table: SlotTable, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.agent, self.slot, self.table = agent, slot, table
+        self.ids = [new_id() for _ in range(3)]
+        self.meanwhile: Callable[[], None] = lambda: None
+        self.given_back: list[tuple[UUID, int]] = []
+        slot.claiming()
+        slot.running(self.ids[0], 1, left=2)
+        nothing = lambda *_, **__: nullcontext(None)  # noqa: E731
+        for name in ("SessionLocal", "transaction", "workers.limit_lock_waits", "admitter.admit_soon"):
+            monkeypatch.setattr(f"app.worker.parent.agent.{name}", nothing)
+        monkeypatch.setattr("app.worker.parent.agent.admission.release", lambda *_: {})
+        monkeypatch.setattr("app.worker.parent.agent.held_attempts.read", self._read)
+        monkeypatch.setattr("app.worker.parent.agent.rescue.handed_back", self._handed_back)
+
+    def take_back(self) -> None:
+        self.agent._write_unbegun(self.table.read(0))
+
+    def _read(self, *_: object) -> tuple[list[HeldAttempt], list[HeldAttempt]]:
+        self.meanwhile()
+        return [HeldAttempt(task_id, 1, TestTakingBack.PID, cancelled=False) for task_id in self.ids], []
+
+    def _handed_back(self, _db: object, _why: str, condition: Any) -> None:
+        self.given_back = next(iter(condition.compile().params.values()))

@@ -63,14 +63,14 @@ class TestStop:
         stopper.stop(held, Stop.CANCELLED)
         assert table.ordered(0, task_id, 1) is Stop.CANCELLED
         assert not has_ended(pid)
-        assert stopper.why_ended(task_id, pid) is None
+        assert stopper.why_ended(pid) is None
 
         def stopped() -> bool:
             stopper.stop(held, Stop.CANCELLED)
             return has_ended(pid)
 
         wait_for(stopped, what="the child to be killed")
-        assert stopper.why_ended(task_id, pid) is Stop.CANCELLED
+        assert stopper.why_ended(pid) is Stop.CANCELLED
 
     def test_an_order_that_is_forgotten_begins_anew(self, table: SlotTable, stopper: BodyStopper, fork: Fork) -> None:
         pid = fork(new_id())
@@ -103,14 +103,13 @@ class TestKill:
     def test_spares_a_child_that_has_gone_on_to_another_task(
         self, table: SlotTable, stopper: BodyStopper, fork: Fork
     ) -> None:
-        first = new_id()
-        pid = fork(first)
+        pid = fork(new_id())
         (held,) = table.busy()
         table.write(SlotState(0, pid, 2, Phase.RUNNING, 1, new_id()))
         stopper.kill(held, Stop.CANCELLED)
         assert not has_ended(pid)
         wait_for(lambda: state(pid) == "S", what="the child to go on")
-        assert stopper.why_ended(first, pid) is None
+        assert stopper.why_ended(pid) is None
 
     def test_spares_a_body_that_has_ended(self, table: SlotTable, stopper: BodyStopper, fork: Fork) -> None:
         pid = fork(new_id(), Phase.DELIVERING)
@@ -133,7 +132,11 @@ class TestTheHeartbeatGuard:
             while time.monotonic() < until:  # longer than two thirds of the lease of 0.9 s
                 guard.beaten(time.monotonic())
                 assert not has_ended(pid)
+                assert not table.is_cut_off
             wait_for(lambda: has_ended(pid), what="the body to be ended")
+            assert table.is_cut_off
+            guard.beaten(time.monotonic())
+            wait_for(lambda: not table.is_cut_off, what="the children to take rows again")
         finally:
             guard.stop()
         assert table.read(1) == delivering
@@ -177,7 +180,7 @@ class TestHeldAttempts:
 
     def test_an_idle_slot_holds_no_row_but_what_was_handed_over_is_no_orphan(self, table: SlotTable) -> None:
         slot, row = Slot(table, 0, os.getpid()), self.row()
-        slot.claiming(self.TASK)
+        slot.running(self.TASK, 1)
         slot.idle()
         assert held_attempts.orphans([row], list(table.used()), {(self.TASK, 1)}) == []
         assert held_attempts.orphans([row], list(table.used()), {(self.TASK, 2)}) == [row]

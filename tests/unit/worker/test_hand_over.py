@@ -1,5 +1,6 @@
 """How a child hands a success to its parent; tests/integration/test_completions.py has what the parent does with it."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -56,3 +57,25 @@ def test_a_full_inbox_is_no_error_of_whoever_wakes(completions: Completions, sou
     assert inbox is not None
     assert inbox.recv(9) == b"."
     assert completions.held() == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS keeps few datagrams")
+def test_a_hundred_wait_for_no_parent(
+    completions: Completions, source: HandOver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent reads some fifty times a second: children that waited for it ran half as many tasks."""
+    monkeypatch.setattr("app.worker.shared.hand_over.SEND_SECONDS", 0)
+    sent = [success() for _ in range(100)]
+    assert all(source.send(each) for each in sent)
+    assert completions.held() == {(each.task_id, each.attempt) for each in sent}
+
+
+def test_one_that_finds_no_room_is_the_childs_own(
+    completions: Completions, source: HandOver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.worker.shared.hand_over.SEND_SECONDS", 0.01)
+    sent = 0
+    while source.send(success()):
+        sent += 1
+    assert len(completions.held()) == sent
+    assert source.send(success())

@@ -1,4 +1,4 @@
-"""What the parent shows of a request: the record that it names, and nothing that its sender made up."""
+"""What the parent shows of a request: nothing that its sender made up, and the row that a woken process runs."""
 
 import logging
 from types import SimpleNamespace
@@ -10,12 +10,12 @@ import pytest
 from app.celery_app import celery_app
 from app.core.logging import TextFormatter
 from app.messaging import process_logs
-from app.messaging.guard.messages import RECORD_HEADER
+from app.messaging.guard.messages import WAKEUP
+from app.worker.parent.process import parent_process
 from app.worker.parent.request import RecordRequest
+from app.worker.shared.slot_table import Phase, SlotState, SlotTable
 
 TASK = UUID("01a2145c-0307-733a-9b76-8a1b56b28223")
-FORGED = f"task_id={TASK}"
-BROKEN = "task_id=x\nERROR another line \x1b[31m"
 
 
 def request_of(**headers: Any) -> RecordRequest:
@@ -26,23 +26,32 @@ def request_of(**headers: Any) -> RecordRequest:
     )
 
 
-def line_about(kwargs: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def test_no_text_of_a_sender_gets_into_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.core.logging._fields", [process_logs._fields])
     record = logging.LogRecord("celery", logging.INFO, __file__, 1, "received", (), None)
-    record.data = {"id": "one", "name": "celery.ping", "kwargs": kwargs}
-    return TextFormatter(logging.Formatter("%(message)s")).format(record)
+    for kwargs in (f"task_id={TASK}", "task_id=x\nERROR another line \x1b[31m"):
+        record.data = {"id": "one", "name": "celery.ping", "kwargs": kwargs}
+        assert TextFormatter(logging.Formatter("%(message)s")).format(record) == "received"
 
 
-def test_a_record_is_shown_in_place_of_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = request_of(**{RECORD_HEADER: str(TASK)}).kwargsrepr
-    assert shown == FORGED
-    assert line_about(shown, monkeypatch) == f"received [task {TASK}]"
-
-
-def test_a_message_without_a_record_cannot_name_one() -> None:
-    assert request_of(kwargsrepr=FORGED).kwargsrepr == ""
-    assert request_of(kwargsrepr="{'a': 1}").kwargsrepr == "{'a': 1}"
-
-
-def test_no_text_of_a_sender_gets_into_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert line_about(BROKEN, monkeypatch) == "received"
+@pytest.mark.parametrize(
+    ("name", "pid", "phase", "shown"),
+    [
+        (WAKEUP, 7, Phase.RUNNING, {"task_id": str(TASK), "name": "celery.map", "type": "celery.map"}),
+        (WAKEUP, 7, Phase.DELIVERING, {}),
+        (WAKEUP, 8, Phase.RUNNING, {}),
+        ("celery.ping", 7, Phase.RUNNING, {}),
+    ],
+)
+def test_a_wakeup_shows_the_row_that_its_process_runs(
+    monkeypatch: pytest.MonkeyPatch, name: str, pid: int, phase: Phase, shown: dict[str, str]
+) -> None:
+    table = SlotTable(1)
+    table.write(SlotState(0, 7, 1, phase, 1, TASK, task_name=sorted(celery_app.tasks).index("celery.map")))
+    monkeypatch.setattr(parent_process, "_made", SimpleNamespace(table=table))
+    request = request_of(task=name)
+    request.worker_pid = pid
+    info = request.info()
+    assert {key: info.get(key) for key in ("task_id", "name", "type")} == {
+        "task_id": None, "name": name, "type": name, **shown
+    }  # fmt: skip

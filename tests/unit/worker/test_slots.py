@@ -2,17 +2,12 @@
 
 import os
 import time
-from types import SimpleNamespace
 
 import pytest
-from celery import signals
 
-from app.core.config import get_settings
 from app.core.ids import new_id
-from app.worker.child.process import ChildProcess, child_process, clear_slot, start_child
 from app.worker.child.slot import Slot
-from app.worker.shared.hand_over import HandOver
-from app.worker.shared.slot_table import Phase, SlotState, SlotTable, Stop
+from app.worker.shared.slot_table import NO_TASK, Deadlines, Phase, SlotState, SlotTable, Stop
 
 PID = 4711
 
@@ -21,63 +16,53 @@ class TestASlot:
     def test_shows_what_its_child_holds(self, table: SlotTable) -> None:
         slot, task_id = Slot(table, 2, PID), new_id()
         assert table.busy() == []
-        slot.claiming(task_id)
-        assert table.busy() == [SlotState(2, PID, 1, Phase.CLAIMING, 0, task_id)]
-        slot.running(7)
+        slot.claiming()
+        assert table.busy() == [SlotState(2, PID, 1, Phase.CLAIMING, 0, NO_TASK)]
+        slot.running(task_id, 7, Deadlines(2.0, 3.0, 1.5), claimed_at=1.0, left=4, named=(6, NO_TASK))
         (state,) = table.busy()
         assert state.runs(task_id, 7)
         assert not state.runs(task_id, 6)
+        assert table.busy() == [
+            SlotState(2, PID, 1, Phase.RUNNING, 7, task_id, Deadlines(2.0, 3.0, 1.5), 1.0, left=4, begun=1, task_name=6)
+        ]
         slot.delivering()
-        assert table.busy() == [SlotState(2, PID, 1, Phase.DELIVERING, 7, task_id)]
+        assert [(state.phase, state.task_id, state.attempt) for state in table.busy()] == [
+            (Phase.DELIVERING, task_id, 7)
+        ]
         assert not table.busy()[0].runs(task_id, 7)
         slot.idle()
         assert table.busy() == []
-        assert [(state.pid, state.claims) for state in table.used()] == [(PID, 1)]
+        assert [(state.pid, state.claims, state.begun) for state in table.used()] == [(PID, 1, 1)]
 
-    @pytest.mark.parametrize("phase", ["claiming", "running", "delivering"])
-    def test_is_clear_after_each_task_whatever_became_of_it(self, table: SlotTable, phase: str) -> None:
-        """Else a claim whose reply was lost, or an end that the database refused, would stay running for ever."""
-        slot = Slot(table, 1, PID)
-        slot.claiming(new_id())
-        if phase != "claiming":
-            slot.running(1)
-        if phase == "delivering":
-            slot.delivering()
-        child_process.replace(ChildProcess(new_id(), get_settings(), slot))
-        try:
-            clear_slot(SimpleNamespace(request=SimpleNamespace(is_eager=True)))  # a task that the body applies
-            assert table.busy() != []
-            clear_slot(SimpleNamespace(request=SimpleNamespace(is_eager=False)))
-        finally:
-            child_process.replace(None)
-        assert table.busy() == []
-
-    def test_is_cleared_by_celery_in_every_pool_process(self, table: SlotTable) -> None:
-        start_child(new_id(), table, HandOver())
-        try:
-            assert [receiver for _, receiver in signals.task_postrun.receivers] == [clear_slot]
-        finally:
-            signals.task_postrun.disconnect(clear_slot)
-            child_process.replace(None)
+    def test_the_next_child_goes_on_counting_and_leaves_the_last_state_to_be_read(self, table: SlotTable) -> None:
+        slot, task_id = Slot(table, 2, PID), new_id()
+        for attempt in (1, 2):
+            slot.running(task_id, attempt)
+        following = Slot(table, 2, PID + 1)
+        following.running(new_id(), 1)
+        assert [state.begun for state in table.used()] == [3]
+        last = table.last_of(PID)
+        assert last is not None
+        assert last.runs(task_id, 2)
+        assert table.last_of(PID + 2) is None
 
     def test_is_told_of_an_order_for_its_attempt_alone(self, table: SlotTable) -> None:
         slot = Slot(table, 0, PID)
         assert slot.order() is None
-        slot.claiming(new_id())
-        slot.running(1)
+        task_id = new_id()
+        slot.running(task_id, 1)
         (state,) = table.busy()
         table.order(state, Stop.CANCELLED)
         assert slot.order() is Stop.CANCELLED
-        slot.running(2)  # the same task's next attempt
+        slot.running(task_id, 2)  # the same task's next attempt
         assert slot.order() is None
-        slot.claiming(new_id())
-        slot.running(1)
+        slot.running(new_id(), 1)
         assert slot.order() is None
 
     def test_without_a_number_nothing_is_written(self, table: SlotTable) -> None:
         slot = Slot()
-        slot.claiming(new_id())
-        slot.running(1)
+        slot.claiming()
+        slot.running(new_id(), 1)
         assert (list(table.used()), slot.order()) == ([], None)
 
     def test_is_seen_across_a_fork(self, table: SlotTable) -> None:
@@ -85,8 +70,8 @@ class TestASlot:
         pid = os.fork()
         if pid == 0:
             slot = Slot(table, 3, os.getpid())
-            slot.claiming(task_id)
-            slot.running(5)
+            slot.claiming()
+            slot.running(task_id, 5)
             os._exit(0)
         os.waitpid(pid, 0)
         assert [state for state in table.busy() if state.runs(task_id, 5)] == table.busy() != []
@@ -102,8 +87,8 @@ class TestReading:
             slot = Slot(table, 0, os.getpid())
             while True:
                 for attempt, task_id in enumerate(ids, 1):
-                    slot.claiming(task_id)
-                    slot.running(attempt)
+                    slot.claiming()
+                    slot.running(task_id, attempt)
         try:
             until = time.monotonic() + 0.5
             seen = set()
@@ -121,8 +106,7 @@ class TestListening:
     @pytest.fixture
     def slot(self, table: SlotTable) -> Slot:
         own = Slot(table, 0, os.getpid())
-        own.claiming(new_id())
-        own.running(1)
+        own.running(new_id(), 1)
         return own
 
     def test_an_order_is_heard_once_and_a_signal_without_one_never(self, slot: Slot, table: SlotTable) -> None:

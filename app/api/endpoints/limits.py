@@ -1,0 +1,72 @@
+"""Endpoints of limits: list, read, set, delete."""
+
+from typing import Annotated
+
+from fastapi import Path
+
+from app.api.deps import AdminUser, SessionDep, TaskReader
+from app.api.http.problems import problems
+from app.api.http.router import SlashRouter
+from app.errors import AdminOnly, InsufficientScope, LimitNotFound, LimitUsed
+from app.schemas.json_value import LIMIT_NAME
+from app.schemas.limit import LimitRead, LimitWrite
+from app.services.operations.limits import LimitState
+from app.services.task_service import task_service
+
+router = SlashRouter(prefix="/limits", tags=["limits"])
+
+Name = Annotated[
+    str,
+    Path(
+        pattern=LIMIT_NAME,
+        description="The limit's name: letters, digits, `_`, `.` and `-`.",
+        examples=["licences"],
+    ),
+]
+
+
+@router.get(
+    "/",
+    response_model=list[LimitRead],
+    response_description="All limits",
+    responses=problems(401, InsufficientScope),
+)
+def list_limits(db: SessionDep, _user: TaskReader) -> list[LimitState]:
+    """List the limits on how many tasks run or start, by name."""
+    return task_service.list_limits(db)
+
+
+@router.get(
+    "/{name}",
+    response_model=LimitRead,
+    response_description="The limit",
+    responses=problems(401, AdminOnly, InsufficientScope, LimitNotFound),
+)
+def get_limit(db: SessionDep, _admin: AdminUser, name: Name) -> LimitState:
+    """Return one limit. Administrators only."""
+    return task_service.get_limit(db, name)
+
+
+@router.put(
+    "/{name}",
+    response_model=LimitRead,
+    response_description="The limit, as it is now",
+    responses=problems(401, AdminOnly, InsufficientScope),
+)
+def put_limit(db: SessionDep, _admin: AdminUser, name: Name, body: LimitWrite) -> LimitState:
+    """Make a limit, or replace its bounds: what is not named bounds nothing. Administrators only.
+
+    A limit that is lowered stops nothing that runs. Tasks wait until there is room for them.
+    """
+    return task_service.put_limit(db, name, **body.model_dump())
+
+
+@router.delete(
+    "/{name}",
+    status_code=204,
+    response_description="The limit is deleted",
+    responses=problems(401, AdminOnly, InsufficientScope, LimitNotFound, LimitUsed),
+)
+def delete_limit(db: SessionDep, _admin: AdminUser, name: Name) -> None:
+    """Delete a limit that no pending or running task names. Administrators only."""
+    task_service.delete_limit(db, name)

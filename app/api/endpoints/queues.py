@@ -1,0 +1,56 @@
+"""Endpoints of queues: list, pause, resume."""
+
+from typing import Annotated
+
+from fastapi import Path
+
+from app.api.deps import AdminUser, SessionDep, TaskReader
+from app.api.http.problems import problems
+from app.api.http.router import SlashRouter
+from app.api.http.turns import costly
+from app.errors import AdminOnly, InsufficientScope, QueueNotFound
+from app.schemas.queue import QueuePause, QueuePauseRead, QueueRead
+from app.services.operations.queues import PauseState, QueueState
+from app.services.task_service import task_service
+
+router = SlashRouter(prefix="/queues", tags=["queues"])
+
+QueueName = Annotated[str, Path(max_length=200, description="The queue's name.", examples=["default"])]
+
+
+@router.get(
+    "/",
+    response_model=list[QueueRead],
+    response_description="All queues",
+    responses=problems(401, InsufficientScope),
+)
+@costly(lambda _: True)
+def list_queues(db: SessionDep, user: TaskReader) -> list[QueueState]:
+    """List the queues: what waits and runs in each, whether it is paused, and how many workers serve it."""
+    return task_service.list_queues(db, to_admin=user.is_admin)
+
+
+@router.post(
+    "/{name}/pause",
+    response_model=QueuePauseRead,
+    response_description="The paused queue",
+    responses=problems(401, AdminOnly, InsufficientScope, QueueNotFound),
+)
+def pause_queue(db: SessionDep, _admin: AdminUser, name: QueueName, body: QueuePause) -> PauseState:
+    """Pause a queue. From the answer on none of its tasks starts. What runs goes on, and submitting stays possible.
+
+    The pause lasts until the queue is resumed, also over restarts of all servers. If the queue is already paused, the
+    new reason replaces the old one. Administrators only.
+    """
+    return task_service.pause_queue(db, name, body.reason)
+
+
+@router.post(
+    "/{name}/resume",
+    response_model=QueuePauseRead,
+    response_description="The resumed queue",
+    responses=problems(401, AdminOnly, InsufficientScope, QueueNotFound),
+)
+def resume_queue(db: SessionDep, _admin: AdminUser, name: QueueName) -> PauseState:
+    """Resume a queue: its waiting tasks start within seconds, in their order. Administrators only."""
+    return task_service.resume_queue(db, name)

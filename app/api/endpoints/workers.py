@@ -1,0 +1,56 @@
+"""Endpoints of workers: list, one, drain."""
+
+from typing import Annotated
+
+from fastapi import Path
+
+from app.api.deps import AdminUser, SessionDep
+from app.api.http.problems import problems
+from app.api.http.router import SlashRouter
+from app.errors import AdminOnly, InsufficientScope, WorkerNotFound
+from app.schemas.worker import WorkerRead
+from app.services.operations.workers import WorkerInfo
+from app.services.task_service import task_service
+
+router = SlashRouter(prefix="/workers", tags=["workers"])
+
+WorkerName = Annotated[
+    str, Path(max_length=200, description="Celery's name of the node.", examples=["worker1@host"])
+]  # fmt: skip
+
+
+@router.get(
+    "/",
+    response_model=list[WorkerRead],
+    response_description="All workers, by name",
+    responses=problems(401, AdminOnly, InsufficientScope),
+)
+def list_workers(db: SessionDep, _admin: AdminUser) -> list[WorkerInfo]:
+    """List the workers and what they run. One that has stopped is not listed. Administrators only."""
+    return task_service.list_workers(db)
+
+
+@router.get(
+    "/{name}",
+    response_model=WorkerRead,
+    response_description="The worker",
+    responses=problems(401, AdminOnly, InsufficientScope, WorkerNotFound),
+)
+def get_worker(db: SessionDep, _admin: AdminUser, name: WorkerName) -> WorkerInfo:
+    """Get a worker. Administrators only."""
+    return task_service.get_worker(db, name)
+
+
+@router.post(
+    "/{name}/drain",
+    response_model=WorkerRead,
+    response_description="The worker, which takes no more tasks",
+    responses=problems(401, AdminOnly, InsufficientScope, WorkerNotFound),
+)
+def drain_worker(db: SessionDep, _admin: AdminUser, name: WorkerName) -> WorkerInfo:
+    """Drain a worker: it starts nothing more and ends when what it runs has ended.
+
+    What runs longer than `SHUTDOWN_GRACE_SECONDS` is handed back and starts on another worker. Under `run_server.py` a
+    fresh one takes its place. Administrators only.
+    """
+    return task_service.drain_worker(db, name)

@@ -1,0 +1,247 @@
+"""The claim: the next rows of a worker's lines, in the order of their turns."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Float,
+    Integer,
+    Select,
+    Text,
+    Update,
+    Uuid,
+    any_,
+    bindparam,
+    cast,
+    column,
+    exists,
+    func,
+    literal_column,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from app.db.base import Base
+from app.db.clock import NOW
+from app.db.postgresql.attempts import CLAIMED, Executor
+from app.db.postgresql.prepared import build
+from app.db.postgresql.transitions import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd, transition
+from app.models.claim_hold import ClaimHold, HoldKind
+from app.models.task import AttemptOutcome, Task, TaskStatus
+from app.models.turns import ClaimedTurn
+
+_TASKS = Base.metadata.tables[Task.__tablename__]
+_CLAIMED_TURNS = Base.metadata.tables[ClaimedTurn.__tablename__]
+# What the child needs beside the columns of CLAIMED.
+ROUTED = (
+    Task.celery_task_name,
+    Task.celery_id,
+    Task.queue,
+    Task.priority,
+    Task.timeout_seconds,
+    Task.limit,
+    Task.user_limited,
+)
+
+
+# In one claim. More gain little, and keep rows from other slots.
+MOST_ROWS = 10
+PICKED = ("id", "turn", "queue", "priority", "place")
+
+
+@dataclass(frozen=True)
+class LinesToServe:
+    """Lines in the order of service. `floors`: no ready row stands below, as far as this process knows: turn and id.
+
+    Many users may have the same turn: the ids tell which of those rows are gone.
+    """
+
+    queues: list[str]
+    priorities: list[str]
+    floors: Sequence[tuple[float, UUID]]
+
+
+@dataclass(frozen=True)
+class Names:
+    """The tasks that a process knows, and those of them that take milliseconds."""
+
+    known: list[str]
+    short: list[str]
+
+
+@lru_cache(maxsize=8)
+def claim_statement(limit: int) -> Select[Any] | Update:
+    """The claim of at most `limit` rows; build it once.
+
+    The limit stands in the text: PostgreSQL's generic plan for a parameter expects a tenth of the table, and reads the
+    primary key. The rows of a line are read only if those of the lines before did not suffice.
+    """
+    lines = (
+        func.unnest(
+            cast(bindparam("p_queues"), ARRAY(Text)),
+            cast(bindparam("p_priorities"), ARRAY(Text)),
+            cast(bindparam("p_floors"), ARRAY(Float)),
+            cast(bindparam("p_floor_ids"), ARRAY(Uuid)),
+        )
+        .table_valued(
+            column("queue", Text),
+            column("priority", Text),
+            column("floor", Float),
+            column("floor_id", Uuid),
+            with_ordinality="place",
+            name="line",
+        )
+        .render_derived()
+    )
+    most: ColumnElement[int] = literal_column(str(limit))
+    row = _TASKS.alias("row")
+    # One that has cost a process already, or may not run twice, is claimed alone.
+    is_short = (
+        (row.c.celery_task_name == any_(cast(bindparam("p_short"), ARRAY(Text))))
+        & (row.c.crashes == 0)
+        & row.c.rerun_lost
+    )
+    # Once for each line. The trigger `tasks_held` refuses what is picked while the pause is being committed.
+    is_paused = exists().where(ClaimHold.kind == HoldKind.QUEUE.value, ClaimHold.name == lines.c.queue).correlate(lines)
+    next_rows = (
+        select(row.c.id, row.c.turn, is_short.label("is_short"))
+        .where(
+            row.c.queue == lines.c.queue,
+            row.c.priority == lines.c.priority,
+            row.c.status == TaskStatus.PENDING.value,
+            row.c.turn.is_not(None),
+            row.c.held.is_(None),
+            tuple_(row.c.turn, row.c.id) >= tuple_(lines.c.floor, lines.c.floor_id),
+            ~is_paused,
+            row.c.celery_task_name == any_(cast(bindparam("p_names"), ARRAY(Text))),
+            func.coalesce(row.c.expires_at, "infinity") > NOW,
+        )
+        .order_by(row.c.turn, row.c.id)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+        .lateral("next_rows")
+    )
+    found = (
+        select(next_rows, lines.c.queue, lines.c.priority, lines.c.place)
+        .select_from(lines.join(next_rows, true()))
+        .limit(most)
+        .cte("found")
+    )
+    # The first one, and those behind it as long as each is short. The others stay where they are.
+    in_order = (found.c.place, found.c.turn, found.c.id)
+    number = func.row_number().over(order_by=in_order)
+    all_short = func.bool_and(found.c.is_short).over(order_by=in_order, rows=(None, 0))
+    ranked = select(found, number.label("number"), all_short.label("all_short")).subquery("ranked")
+    kept = (ranked.c.number == 1) | ranked.c.all_short
+    picked = select(*(ranked.c[name] for name in PICKED)).where(kept).cte("picked")
+    claim = transition(
+        TaskStatus.RUNNING,
+        _TASKS.c.id == picked.c.id,
+        sources=[TaskStatus.PENDING],
+        values={
+            "claim_id": bindparam("p_claim_id"),
+            "worker": bindparam("p_worker"),
+            "worker_id": bindparam("p_worker_id"),
+            "worker_pid": bindparam("p_worker_pid"),
+        },
+        returning=(*CLAIMED, *ROUTED, picked.c.place, picked.c.turn),
+    )
+    return claim.add_cte(_ticked(picked))
+
+
+def _ticked(picked: Any) -> Any:
+    """Put the clocks of the lines on."""
+    of_line = (picked.c.queue, picked.c.priority)
+    top = select(*of_line, func.max(picked.c.turn)).group_by(*of_line)
+    new = insert(_CLAIMED_TURNS).from_select(["queue", "priority", "turn"], top)
+    return new.on_conflict_do_nothing().cte("ticked")
+
+
+def claim_next(
+    db: Executor,
+    limit: int,
+    lines: LinesToServe,
+    names: Names,
+    claim_id: UUID,
+    worker: tuple[str, UUID, int],
+) -> list[Any]:
+    """Claim the first ready row of these lines, and those behind it, at most `limit`, as long as all are short.
+
+    Each has the columns CLAIMED and ROUTED, the place of its line among `lines` (from 1), and its turn.
+    """
+    worker_name, worker_id, worker_pid = worker
+    values = {
+        "p_queues": lines.queues,
+        "p_priorities": lines.priorities,
+        "p_floors": [turn for turn, _ in lines.floors],
+        "p_floor_ids": [task_id for _, task_id in lines.floors],
+        "p_names": names.known,
+        "p_short": names.short,
+        "p_claim_id": claim_id,
+        "p_worker": worker_name,
+        "p_worker_id": worker_id,
+        "p_worker_pid": worker_pid,
+    }
+    rows = db.execute(claim_statement(limit), values).all()
+    return sorted(rows, key=lambda row: (row[-2], row[-1], row[0]))
+
+
+_FIND = (
+    select(*CLAIMED, *ROUTED)
+    .where(
+        Task.claim_id == bindparam("p_claim_id"),
+        Task.worker_id == bindparam("p_worker_id"),
+        Task.status == TaskStatus.RUNNING.value,
+    )
+    .order_by(Task.id)
+)
+
+
+def find_claim(db: Executor, claim_id: UUID, worker_id: UUID) -> Sequence[Any]:
+    """The values of CLAIMED and ROUTED of the running tasks that this worker claimed under this id."""
+    return db.execute(_FIND, {"p_claim_id": claim_id, "p_worker_id": worker_id}).all()
+
+
+_GIVEN_BACK = (
+    func.json_to_recordset(cast(bindparam("p_rows", type_=Text), JSON))
+    .table_valued(column("task_id", Uuid), column("attempt", Integer), column("turn", Float))
+    .render_derived(name="given_back", with_types=True)
+)
+_OF_ROW = (Task.id == _GIVEN_BACK.c.task_id, Task.attempt == _GIVEN_BACK.c.attempt)
+NOT_BEGUN = "claimed, and not begun"
+GIVE_BACK = transition(
+    TaskStatus.PENDING,
+    *_OF_ROW,
+    NOT_CANCELLED,
+    sources=[TaskStatus.RUNNING],
+    values={"turn": _GIVEN_BACK.c.turn},
+    ended=AttemptEnd(AttemptOutcome.HANDED_BACK, None, NOT_BEGUN),
+)
+REVOKE_NOT_BEGUN = transition(
+    TaskStatus.REVOKED,
+    *_OF_ROW,
+    CANCELLED,
+    sources=[TaskStatus.RUNNING],
+    values=CANCELLED_REASON,
+    ended=AttemptEnd(AttemptOutcome.REVOKED, None, NOT_BEGUN),
+)
+
+
+def give_back(db: Executor, rows: Sequence[tuple[UUID, int, float]]) -> None:
+    """Make claimed tasks pending again that were not begun: each is a task's id, its attempt, and the turn it had."""
+    given = [{"task_id": str(task_id), "attempt": attempt, "turn": turn} for task_id, attempt, turn in rows]
+    for statement in (GIVE_BACK, REVOKE_NOT_BEGUN):
+        db.execute(statement, {"p_rows": json.dumps(given)})
+
+
+def build_statements() -> None:
+    """Compile what every pool child needs, before the fork."""
+    build(claim_statement(1), claim_statement(MOST_ROWS))

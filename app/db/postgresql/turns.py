@@ -1,0 +1,182 @@
+"""Turns: start-time fair queueing of pending tasks (Goyal, Vin, Cheng: Start-Time Fair Queueing, SIGCOMM 1996).
+
+A task's turn is `max(the line's clock, the user's last turn) + 1 / weight`. A line is a queue and a priority; its clock
+is the highest turn that was claimed. So a user's first task stands behind one task of each other user, whatever these
+have queued, and a user who was away has saved nothing up.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Float,
+    FromClause,
+    Subquery,
+    Text,
+    Update,
+    Uuid,
+    any_,
+    bindparam,
+    cast,
+    column,
+    delete,
+    exists,
+    func,
+    select,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.orm import Session
+
+from app.db.base import Base
+from app.db.clock import STATEMENT_TIME
+from app.db.postgresql.schema.types import TextList
+from app.db.postgresql.transitions import in_state
+from app.db.rows import changed_rows
+from app.models.task import Task, TaskStatus
+from app.models.turns import ClaimedTurn, UserTurn
+from app.models.user import User
+
+_TASKS = Base.metadata.tables[Task.__tablename__]
+_CLAIMED = Base.metadata.tables[ClaimedTurn.__tablename__]
+_LAST = Base.metadata.tables[UserTurn.__tablename__]
+_USERS = Base.metadata.tables[User.__tablename__]
+_LINE = ("user_id", "queue", "priority")
+
+
+def clock_of(row: FromClause) -> ColumnElement[float]:
+    """The highest turn that was claimed from the line of this row, which has queue and priority; 0 before any was."""
+    of_line = (_CLAIMED.c.queue == row.c.queue, _CLAIMED.c.priority == row.c.priority)
+    return func.coalesce(select(func.max(_CLAIMED.c.turn)).where(*of_line).scalar_subquery(), 0.0)
+
+
+def turns_of(rows: FromClause | CTE, is_due: ColumnElement[bool]) -> Subquery:
+    """Give the due ones of these rows their turns: a subquery of `id` and `turn`, which raises the users' last turns.
+
+    `rows` has id, user_id, queue and priority. The tasks of one user are placed in the order of their ids. The last
+    turn of each user and line is locked until the commit, in one order for all transactions.
+    """
+    line = [rows.c[name] for name in _LINE]
+    placed = (
+        select(rows.c.id, *line, func.row_number().over(partition_by=line, order_by=rows.c.id).label("nth"))
+        .where(is_due)
+        .cte("placed")
+    )
+    weight = cast(func.coalesce(func.min(_USERS.c.weight), 1), Float).label("weight")
+    of_line = [placed.c[name] for name in _LINE]
+    wanted = (
+        select(*of_line, func.count().label("number"), weight)
+        .select_from(placed.outerjoin(_USERS, _USERS.c.id == placed.c.user_id))
+        .group_by(*of_line)
+        .cte("wanted")
+    )
+    own = [wanted.c[name] for name in _LINE]
+    at = select(*own, wanted.c.number, wanted.c.weight, clock_of(wanted).label("clock")).cte("at")
+    first = insert(_LAST).from_select(
+        [*_LINE, "clock", "last"],
+        select(*(at.c[name] for name in _LINE), at.c.clock, at.c.clock + at.c.number / at.c.weight).order_by(
+            *(at.c[name] for name in _LINE)
+        ),  # of the locks
+    )
+    new = first.excluded
+    given = (
+        first.on_conflict_do_update(
+            index_elements=[_LAST.c[name] for name in _LINE],
+            set_={"last": func.greatest(_LAST.c.last, new.clock) + (new.last - new.clock), "clock": new.clock},
+        )
+        .returning(*(_LAST.c[name] for name in _LINE), _LAST.c.last)
+        .cte("given")
+    )
+    turn = given.c.last - (wanted.c.number - placed.c.nth) / wanted.c.weight
+    same = [placed.c[name] == wanted.c[name] for name in _LINE]
+    also = [placed.c[name] == given.c[name] for name in _LINE]
+    return select(placed.c.id, turn.label("turn")).where(*same, *also).subquery("turns")
+
+
+_DUE = (_TASKS.c.turn.is_(None), _TASKS.c.due_at <= STATEMENT_TIME)
+_UNPLACED = (_TASKS.c.status == TaskStatus.PENDING.value, *_DUE)
+
+
+def _place_statement(limit: int, *which: ColumnElement[bool]) -> Update:
+    due = (
+        select(_TASKS.c.id, *(_TASKS.c[name] for name in _LINE))
+        .where(*which)
+        .order_by(_TASKS.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    turns = turns_of(due, due.c.id.is_not(None))
+    return update(_TASKS).where(_TASKS.c.id == turns.c.id).values(turn=turns.c.turn)
+
+
+PLACE_BATCH = 500
+_PLACE = _place_statement(PLACE_BATCH, *_UNPLACED)
+_PLACE_OF_USER = _place_statement(PLACE_BATCH, *_UNPLACED, _TASKS.c.user_id == bindparam("p_user_id"))
+_PLACE_THESE = _place_statement(
+    PLACE_BATCH,
+    _TASKS.c.id == any_(bindparam("p_task_ids", type_=ARRAY(Uuid))),
+    in_state(TaskStatus.PENDING),
+    *_DUE,
+)
+# A process that froze in the middle of a submit holds the turns of its users until its connection ends.
+_LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '200ms'")
+
+
+def place_due(db: Session, user_id: UUID | None = None) -> int:
+    """Give a batch of the pending tasks that have become due their turn, of all users or of this one.
+
+    Returns how many. Raises OperationalError (`is_locked`) where another transaction holds the turns of one of the
+    users.
+    """
+    db.execute(_LOCK_TIMEOUT)
+    if user_id is None:
+        return changed_rows(db.execute(_PLACE))
+    return changed_rows(db.execute(_PLACE_OF_USER, {"p_user_id": user_id}))
+
+
+def users_to_place(db: Session) -> list[UUID]:
+    """The users of the tasks that `place_due` has left to do."""
+    return list(db.scalars(select(_TASKS.c.user_id).where(*_UNPLACED).distinct()))
+
+
+def place(db: Session, task_ids: Sequence[UUID]) -> int:
+    """Give those of these tasks their turns that are pending and due and have none. Returns how many."""
+    batches = [task_ids[at : at + PLACE_BATCH] for at in range(0, len(task_ids), PLACE_BATCH)]
+    return sum(changed_rows(db.execute(_PLACE_THESE, {"p_task_ids": batch})) for batch in batches)
+
+
+def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:
+    """Those of the queues in which a task could start now. One index lookup for each."""
+    names = (
+        func.unnest(bindparam("p_queues", type_=TextList))
+        .table_valued(column("name", Text), name="queue")
+        .render_derived()
+    )
+    # In the order of the index: as a plain EXISTS, PostgreSQL would read all that is ready, or the whole table.
+    first = (
+        select(_TASKS.c.id)
+        .where(
+            _TASKS.c.queue == names.c.name,
+            _TASKS.c.status == TaskStatus.PENDING.value,
+            _TASKS.c.turn.is_not(None),
+            _TASKS.c.held.is_(None),
+        )
+        .order_by(_TASKS.c.priority, _TASKS.c.turn, _TASKS.c.id)
+        .limit(1)
+        .lateral("first")
+    )
+    ready = select(names.c.name).select_from(names.join(first, true()))
+    return list(db.scalars(ready, {"p_queues": list(queues)}))
+
+
+def forget_claimed_turns(db: Session) -> int:
+    """Delete what lies below the clocks of the lines. Returns how many rows."""
+    higher = _CLAIMED.alias("higher")
+    same = (higher.c.queue == _CLAIMED.c.queue, higher.c.priority == _CLAIMED.c.priority)
+    is_passed = exists().where(*same, higher.c.turn > _CLAIMED.c.turn)
+    return changed_rows(db.execute(delete(_CLAIMED).where(is_passed)))

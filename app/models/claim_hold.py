@@ -1,0 +1,33 @@
+"""What no worker may claim: the tasks of a paused queue, and any task for a worker that drains."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base
+from app.db.clock import NOW
+
+
+class HoldKind(StrEnum):
+    QUEUE = "queue"
+    WORKER = "worker"
+
+
+class ClaimHold(Base):
+    """One queue (by its name) or one start of a worker (by its id). Nearly always the table is empty.
+
+    A trigger on `tasks` reads it at each claim (`app/db/postgresql/schema/holds.py`).
+    """
+
+    __tablename__ = "claim_holds"
+    __table_args__ = (CheckConstraint(f"kind IN ({', '.join(repr(str(kind)) for kind in HoldKind)})", name="kind"),)
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime] = mapped_column(server_default=NOW)
+    reason: Mapped[str | None]
+    # Who asked for it; NULL for Python code, and once the user is deleted.
+    held_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))

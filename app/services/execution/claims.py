@@ -1,0 +1,115 @@
+"""The next tasks that a worker may run."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from app.db.postgresql import claims as statements
+from app.db.postgresql.attempts import Executor
+from app.db.postgresql.claims import MOST_ROWS, Names
+from app.services.execution.attempts import Claim, WorkerIdentity
+from app.services.execution.queue_shares import QueueShares
+
+# A floor is the turn that was claimed so long ago, or up to twice as long: of a submit, between its look at the clock
+# and its commit, pass milliseconds. In turns there is no such bound: one turn of 10,000 users is 10,000 claims.
+SLACK_SECONDS = 0.1
+# A row may come in below: it was committed later, or its worker gave it back. A look without floors finds it.
+FULL_LOOK_SECONDS = 1.0
+NO_FLOOR = (float("-inf"), UUID(int=0))
+
+
+@dataclass(frozen=True)
+class ReadyClaim(Claim):
+    """A claimed attempt, and what a message of its own would have said. `turn` is the place that it had in its line."""
+
+    celery_task_name: str
+    celery_id: UUID
+    queue: str
+    priority: str
+    timeout_seconds: float | None
+    limit: str | None
+    user_limited: bool | None
+    turn: float | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it has places to free: of a limit, of its user."""
+        return self.limit is not None or bool(self.user_limited)
+
+
+class Claims:
+    """Of one process: where it looks for the next rows. `lines` are queues and priorities in the order of service.
+
+    Claims leave dead entries in the index until it is vacuumed. So each look begins a little below the
+    last claim.
+
+    `shares` are those of QUEUE_SHARES. Without any the order of the queues is strict.
+    """
+
+    def __init__(self, lines: Sequence[tuple[str, str]], shares: Mapping[str, int] | None = None) -> None:
+        self._queues = [queue for queue, _ in lines]
+        self._priorities = [priority for _, priority in lines]
+        self._shares = QueueShares(self._queues, shares) if shares else None
+        self._no_floors = [NO_FLOOR] * len(lines)
+        # The last claimed turn of each line, with its row: now, when the floors were raised last, and the time before.
+        self._last, self._passed, self._floors = (list(self._no_floors) for _ in range(3))
+        self._full_look_at = self._raise_at = 0.0
+        self._last_name = ""
+
+    def next(
+        self, db: Executor, names: Names, claim_id: UUID, worker: WorkerIdentity, *, is_woken: bool = True
+    ) -> list[ReadyClaim]:
+        """Claim the first ready row, and as many behind it as are short; none if there is none.
+
+        A process that was not woken for this, and goes on after its last row, looks below the floors once a second.
+        """
+        if self._shares:
+            self._arrange(self._shares.order())
+        now = time.monotonic()
+        if now >= self._raise_at:
+            self._raise_at = now + SLACK_SECONDS
+            self._floors, self._passed = self._passed, list(self._last)
+        if now < self._full_look_at and self._floors != self._no_floors:
+            found = self._claim(db, names, claim_id, worker, self._floors)
+            if found or not is_woken:
+                return found
+        self._full_look_at = now + FULL_LOOK_SECONDS
+        return self._claim(db, names, claim_id, worker, self._no_floors)
+
+    def find(self, db: Executor, claim_id: UUID, worker: WorkerIdentity) -> list[ReadyClaim]:
+        """The claims made earlier under this id: for a caller that did not receive the reply to the COMMIT."""
+        return [ReadyClaim(*row) for row in statements.find_claim(db, claim_id, worker.id)]
+
+    def _claim(
+        self, db: Executor, names: Names, claim_id: UUID, worker: WorkerIdentity, floors: Sequence[tuple[float, UUID]]
+    ) -> list[ReadyClaim]:
+        lines = statements.LinesToServe(self._queues, self._priorities, floors)
+        found = []
+        # A claim locks as many rows as it may take, and one beside it takes those behind them. Of long tasks it takes
+        # one, and the others must not be passed over.
+        limit = MOST_ROWS if self._last_name in names.short else 1
+        for *values, place, turn in statements.claim_next(db, limit, lines, names, claim_id, worker):
+            self._last[place - 1] = (turn, values[0])
+            claim: tuple[Any, ...] = (*values, turn)
+            found.append(ReadyClaim(*claim))
+        if found:
+            self._last_name = found[-1].celery_task_name
+        if self._shares:
+            self._shares.started(claim.queue for claim in found)
+        return found
+
+    def _arrange(self, queues: Sequence[str]) -> None:
+        """Put the lines of these queues in this order; those of one queue stay in theirs."""
+        at = sorted(range(len(self._queues)), key=lambda number: queues.index(self._queues[number]))
+        self._queues = [self._queues[number] for number in at]
+        self._priorities = [self._priorities[number] for number in at]
+        of_lines = (self._last, self._passed, self._floors)
+        self._last, self._passed, self._floors = ([each[number] for number in at] for each in of_lines)
+
+
+def give_back(db: Executor, claims: Sequence[ReadyClaim]) -> None:
+    """Make claimed tasks pending again whose bodies were not begun. Neither a failure nor a crash is counted."""
+    # Found again after a lost reply, a claim has lost its turn: it goes to the front.
+    statements.give_back(db, [(claim.id, claim.attempt, claim.turn or 0.0) for claim in claims])

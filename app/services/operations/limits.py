@@ -1,0 +1,105 @@
+"""Limits: which there are, and their change."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from app.core.validation_errors import field_errors
+from app.db.after_commit import after_commit
+from app.db.clock import NOW
+from app.db.postgresql import limits
+from app.errors import InvalidLimit, LimitNotFound, LimitUsed
+from app.models.audit import AuditEvent
+from app.models.limit import Limit, OnExcess, Rate
+from app.schemas.json_value import LIMIT_NAME
+from app.schemas.limit import LimitWrite
+from app.services.audit import recording as audit
+from app.services.audit.recording import Subject
+from app.services.operations import admitter
+
+
+@dataclass
+class LimitState:
+    """A limit as `GET /limits/` shows it."""
+
+    name: str
+    concurrency: int | None
+    concurrency_per_key: int | None
+    rate: Rate | None
+    rate_per_key: Rate | None
+    on_excess: OnExcess
+    running: int
+    created_at: datetime
+    updated_at: datetime
+
+
+def parse(name: str, fields: dict[str, Any]) -> LimitWrite:
+    """Return the bounds. Raises InvalidLimit, which names the invalid fields."""
+    if not re.fullmatch(LIMIT_NAME, name):
+        error = {"loc": ["name"], "msg": f"A name of a limit matches {LIMIT_NAME}", "type": "string_pattern_mismatch"}
+        raise InvalidLimit(errors=[error])  # type: ignore[list-item]
+    try:
+        return LimitWrite.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidLimit(errors=field_errors(error.errors(include_url=False, include_context=False))) from None
+
+
+def read_all(db: Session) -> list[LimitState]:
+    """All limits, by name."""
+    running = limits.running_by_limit(db)
+    found = db.scalars(select(Limit).order_by(Limit.name).execution_options(populate_existing=True))
+    return [_state_of(limit, running.get(limit.name, 0)) for limit in found]
+
+
+def read(db: Session, name: str) -> LimitState:
+    """One of them. Raises LimitNotFound."""
+    found = db.get(Limit, name, populate_existing=True)
+    if found is None:
+        raise LimitNotFound
+    return _state_of(found, limits.running(db, name))
+
+
+def put(db: Session, name: str, wanted: LimitWrite) -> LimitState:
+    """Make the limit, or replace its bounds. What runs goes on. The caller commits; then tasks are admitted."""
+    limit = limits.lock(db, name)
+    if limit is None:
+        limits.insert_missing(db, name)
+        limit = limits.lock(db, name)
+        assert limit is not None
+    limit.concurrency, limit.concurrency_per_key = wanted.concurrency, wanted.concurrency_per_key
+    limit.on_excess = wanted.on_excess.value
+    for field, rate in (("rate", wanted.rate), ("rate_per_key", wanted.rate_per_key)):
+        setattr(limit, f"{field}_count", None if rate is None else rate.count)
+        setattr(limit, f"{field}_period_seconds", None if rate is None else rate.period_seconds)
+    limit.updated_at = NOW
+    db.flush()
+    audit.record(db, AuditEvent.LIMIT_SET, Subject.limit(name), actor=None, **_told(wanted))
+    after_commit(db, lambda: admitter.admit_soon({name: ()}))
+    return read(db, name)
+
+
+def remove(db: Session, name: str) -> None:
+    """Delete the limit. The caller commits. Raises LimitNotFound, and LimitUsed while a task names it that goes on."""
+    limit = limits.lock(db, name, alone=True)
+    if limit is None:
+        raise LimitNotFound
+    if limits.is_used(db, name):
+        raise LimitUsed
+    limits.forget_places(db, name)
+    db.execute(delete(Limit).where(Limit.name == name).execution_options(synchronize_session=False))
+    db.expunge(limit)
+    audit.record(db, AuditEvent.LIMIT_DELETED, Subject.limit(name))
+
+
+def _state_of(limit: Limit, running: int) -> LimitState:
+    bounds = (limit.concurrency, limit.concurrency_per_key, limit.rate, limit.rate_per_key)
+    return LimitState(limit.name, *bounds, OnExcess(limit.on_excess), running, limit.created_at, limit.updated_at)
+
+
+def _told(wanted: LimitWrite) -> dict[str, str]:
+    return {name: str(value) for name, value in wanted.model_dump(mode="json", exclude_none=True).items()}

@@ -1,0 +1,100 @@
+"""Queues: what waits and runs in each, pause and resume."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.catalogue import known_queues
+from app.core.origin import current_actor
+from app.db.after_commit import after_commit
+from app.db.postgresql import claim_holds, queue_depths, workers
+from app.errors import QueueNotFound
+from app.messaging import publisher
+from app.messaging.routing import QUEUES
+from app.models.audit import AuditEvent
+from app.models.claim_hold import HoldKind
+from app.services.audit import recording as audit
+from app.services.audit.recording import Subject
+from app.services.operations.live_workers import lease
+
+
+@dataclass
+class PauseState:
+    """Whether a queue is paused, and by whom, when and why."""
+
+    name: str
+    paused: bool = False
+    paused_reason: str | None = None
+    paused_by: UUID | None = None
+    paused_at: datetime | None = None
+
+
+@dataclass
+class QueueState(PauseState):
+    """A queue as `GET /queues/` shows it. Ages are in seconds."""
+
+    pending: int = 0
+    ready: int = 0
+    running: int = 0
+    oldest_ready_seconds: float | None = None
+    started_per_minute: int = 0
+    workers: int = 0
+    slots: int = 0
+
+
+def read_all(db: Session, *, to_admin: bool = True) -> list[QueueState]:
+    """Every queue that is known or has a task, a worker or a pause. `paused_by` is for administrators."""
+    queues: dict[str, QueueState] = {}
+
+    def of(name: str) -> QueueState:
+        return queues.setdefault(name, QueueState(name))
+
+    for name in (*QUEUES, *sorted(known_queues())):
+        of(name)
+    for name, pending, ready, age in queue_depths.read_waiting(db):
+        queue = of(name)
+        queue.pending, queue.ready = pending, ready
+        queue.oldest_ready_seconds = None if age is None else float(age)
+    for name, running in queue_depths.read_running(db):
+        of(name).running = running
+    for name, starts in queue_depths.read_starts(db):
+        of(name).started_per_minute = starts
+    for worker in workers.live(db, lease()):
+        for name in worker.queues:
+            of(name).workers += 1
+            of(name).slots += worker.concurrency
+    for name, since, reason, held_by in claim_holds.held(db, HoldKind.QUEUE):
+        queue = of(name)
+        queue.paused, queue.paused_at, queue.paused_reason = True, since, reason
+        queue.paused_by = held_by if to_admin else None
+    return list(queues.values())
+
+
+def pause(db: Session, name: str, reason: str | None) -> PauseState:
+    """Hold the queue's tasks. The caller commits at once: all claims wait until then. Raises QueueNotFound."""
+    _check_known(db, name)
+    actor = current_actor()
+    by = actor.id if actor else None
+    audit.record(db, AuditEvent.QUEUE_PAUSED, Subject.queue(name), reason=reason or "")
+    since = claim_holds.hold(db, HoldKind.QUEUE, name, reason, by)
+    return PauseState(name, paused=True, paused_reason=reason, paused_by=by, paused_at=since)
+
+
+def resume(db: Session, name: str) -> PauseState:
+    """Lift the hold. The caller commits. Raises QueueNotFound."""
+    _check_known(db, name)
+    if claim_holds.is_held(db, HoldKind.QUEUE, name):
+        claim_holds.forget(db, HoldKind.QUEUE, name)
+        audit.record(db, AuditEvent.QUEUE_RESUMED, Subject.queue(name))
+        after_commit(db, lambda: publisher.publish([name] * publisher.MANY))
+    return PauseState(name)
+
+
+def _check_known(db: Session, name: str) -> None:
+    """Raise QueueNotFound, unless the queue is declared, served or paused, or has tasks. Counts nothing."""
+    if name in known_queues() or any(name in worker.queues for worker in workers.live(db, lease())):
+        return
+    if not claim_holds.is_held(db, HoldKind.QUEUE, name) and not queue_depths.has_unfinished(db, name):
+        raise QueueNotFound

@@ -1,0 +1,90 @@
+"""Workers: which there are, what they run, and their drain."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.core.origin import current_actor
+from app.db.postgresql import claim_holds, workers
+from app.errors import WorkerNotFound
+from app.models.audit import AuditEvent
+from app.models.claim_hold import HoldKind
+from app.models.worker import WorkerProcess, WorkerState
+from app.services.audit import recording as audit
+from app.services.audit.recording import Subject
+from app.services.operations.live_workers import lease
+
+
+@dataclass
+class WorkerInfo:
+    """A worker as `GET /workers/` shows it. `running` are rows of its running tasks."""
+
+    name: str
+    host: str
+    pid: int
+    queues: list[str]
+    concurrency: int
+    running: Sequence[Any]
+    started_at: datetime
+    last_heartbeat_at: datetime
+    state: WorkerState
+    processed: int
+    version: str | None
+    memory_bytes: int | None
+
+
+def read_all(db: Session, name: str | None = None) -> list[WorkerInfo]:
+    """All workers that have not stopped, by name; with `name` that one alone."""
+    found = workers.not_stopped(db, lease(), name)
+    running: dict[Any, list[Any]] = {}
+    for task in workers.running_on(db, [worker.id for worker, _ in found]):
+        running.setdefault(task.worker_id, []).append(task)
+    draining = {held for held, *_ in claim_holds.held(db, HoldKind.WORKER)}
+    return [
+        _state_of(worker, running.get(worker.id, []), lost=lost, draining=str(worker.id) in draining)
+        for worker, lost in found
+    ]
+
+
+def read(db: Session, name: str) -> WorkerInfo:
+    """One of them. Raises WorkerNotFound."""
+    for worker in read_all(db, name):
+        return worker
+    raise WorkerNotFound
+
+
+def drain(db: Session, name: str) -> WorkerInfo:
+    """Have the worker take nothing more, and leave. The caller commits at once: all claims wait until then.
+
+    A second time does nothing. Raises WorkerNotFound, also for a worker that is lost.
+    """
+    for worker, lost in workers.not_stopped(db, lease(), name):
+        if lost:
+            break
+        if not claim_holds.is_held(db, HoldKind.WORKER, str(worker.id)):
+            actor = current_actor()
+            audit.record(db, AuditEvent.WORKER_DRAINED, Subject.worker(name))
+            claim_holds.hold(db, HoldKind.WORKER, str(worker.id), None, actor.id if actor else None)
+        return read(db, name)
+    raise WorkerNotFound
+
+
+def _state_of(worker: WorkerProcess, running: list[Any], *, lost: bool, draining: bool) -> WorkerInfo:
+    state = WorkerState.LOST if lost else WorkerState.DRAINING if draining else WorkerState.ALIVE
+    return WorkerInfo(
+        name=worker.name,
+        host=worker.name.partition("@")[2],
+        pid=worker.pid,
+        queues=worker.queues,
+        concurrency=worker.concurrency,
+        running=running,
+        started_at=worker.started_at,
+        last_heartbeat_at=worker.heartbeat_at,
+        state=state,
+        processed=worker.processed,
+        version=worker.version,
+        memory_bytes=worker.memory_bytes,
+    )

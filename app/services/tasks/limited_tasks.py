@@ -1,0 +1,141 @@
+"""What a submit asks of the limits that its tasks name: that they exist, and what `on_excess` says of too many.
+
+Waiting is no matter of the submit: a task with a limit is inserted as held, and admitted after the commit
+(`app/services/operations/admission.py`).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.catalogue import TaskType
+from app.core.config import get_settings
+from app.db.postgresql import held_tasks, limits
+from app.db.postgresql.schema.limits import USER_LIMIT
+from app.errors import InvalidTask, LimitReached, UnknownLimit
+from app.models.audit import AuditEvent
+from app.models.limit import Limit, OnExcess
+from app.models.task import Held, Task
+from app.schemas.task import TaskCreate
+from app.services.audit import recording as audit
+from app.services.tasks import task_changes, task_queries
+
+Row = dict[str, Any]
+Place = tuple[str, str | None]
+
+
+def limit_for(wanted: TaskCreate, kind: TaskType) -> tuple[str | None, str | None]:
+    """The limit and its key that the request names, else the decorator. Raises InvalidTask for a key alone."""
+    limit = wanted.limit or kind.limit
+    if limit is None and wanted.limit_key is not None:
+        error = {"loc": ["limit_key"], "msg": "limit_key requires a limit", "type": "limit_key_without_limit"}
+        raise InvalidTask("limit_key requires a limit", errors=[error])  # type: ignore[list-item]
+    of_kind = kind.limit_key if limit == kind.limit else None
+    return limit, wanted.limit_key or of_kind
+
+
+def held_by(row: Row) -> Row:
+    """The columns of a new task for its user's quota and its limit: what it needs, and for which of them it waits."""
+    by_user = get_settings().quota_running_tasks > 0
+    if by_user:
+        return {"user_limited": True, "held": Held.USER}
+    return {} if row.get("limit") is None else {"held": Held.LIMIT}
+
+
+def first_place(user_id: UUID, limit: str | None, user_limited: bool | None) -> Place | None:
+    """The name and the key of what admits a task first; None for a task that needs no place."""
+    if user_limited:
+        return USER_LIMIT, str(user_id)
+    return None if limit is None else (limit, None)
+
+
+def first_place_of(db: Session, task_id: UUID) -> Place | None:
+    """The same of the task with this id."""
+    found = db.execute(select(Task.user_id, Task.limit, Task.user_limited).where(Task.id == task_id)).one_or_none()
+    return None if found is None else first_place(*found)
+
+
+def check(db: Session, rows: Sequence[Row]) -> None:
+    """Look at new tasks of one user before they are inserted: cancel others, or refuse, as their limits say.
+
+    Raises UnknownLimit, LimitReached. In the transaction that inserts them.
+    """
+    found = keep(db, [row["limit"] for row in rows])
+    for name in sorted(found):
+        if found[name].on_excess == OnExcess.WAIT:
+            continue
+        limit = limits.lock(db, name)
+        if limit is not None:
+            _Excess(db, limit).check([row for row in rows if row["limit"] == name])
+
+
+def keep(db: Session, names: Sequence[str]) -> dict[str, Limit]:
+    """Find these limits, and have none of them deleted until the commit. Raises UnknownLimit."""
+    found = limits.keep(db, set(names))
+    for name in names:
+        if name not in found:
+            message = f"There is no limit {name[:100]}: an administrator makes one with PUT /limits/{{name}}"
+            raise UnknownLimit(message, errors=[{"loc": ["limit"], "msg": message, "type": "unknown_limit"}])
+    return found
+
+
+class _Excess:
+    """New tasks of one user under one limit, which this transaction has locked."""
+
+    def __init__(self, db: Session, limit: Limit) -> None:
+        self._db, self._limit = db, limit
+        self._new: Counter[str | None] = Counter()
+
+    def check(self, rows: Sequence[Row]) -> None:
+        starts = limits.usage(self._db, self._limit).starts
+        for row in rows:
+            key = row["limit_key"]
+            full = self._full(row["user_id"], key)
+            if full is not None:
+                self._exceeded(row["user_id"], *full)
+            elif self._limit.on_excess == OnExcess.REJECT and self._has_no_start(row, starts):
+                raise LimitReached(f"The rate of limit {self._limit.name} allows no start now")
+            self._new[None] += 1
+            if key is not None:
+                self._new[key] += 1
+
+    def _full(self, user_id: UUID, key: str | None) -> tuple[str | None] | None:
+        """In a tuple, the key that is full, or None for the whole limit; None where there is room."""
+        bounds = ((None, self._limit.concurrency), (key, self._limit.concurrency_per_key if key else None))
+        for of, most in bounds:
+            if most is not None and self._own(user_id, of) >= most:
+                return (of,)
+        return None
+
+    def _own(self, user_id: UUID, key: str | None) -> int:
+        """What runs, whoever's it is, and the user's own that wait."""
+        name = self._limit.name
+        return (
+            limits.running(self._db, name, key) + held_tasks.own_pending(self._db, name, user_id, key) + self._new[key]
+        )
+
+    def _has_no_start(self, row: Row, starts: int) -> bool:
+        rate, by_key, key = self._limit.rate, self._limit.rate_per_key, row["limit_key"]
+        if row["run_at"] is not None or row["delay_seconds"]:
+            return False
+        if rate is not None and starts + self._new[None] >= rate.count:
+            return True
+        if by_key is None or key is None:
+            return False
+        used = limits.usage_of_keys(self._db, self._limit, [key]).get(key)
+        return (used.starts if used else 0) + self._new[key] >= by_key.count
+
+    def _exceeded(self, user_id: UUID, key: str | None) -> None:
+        name = self._limit.name if key is None else f"{self._limit.name}:{key}"
+        if self._limit.on_excess == OnExcess.REJECT:
+            raise LimitReached(f"Limit {name}: what runs and your own waiting tasks are as many as it allows")
+        oldest = held_tasks.own_oldest(self._db, self._limit.name, user_id, key)
+        if oldest is None:
+            return
+        task = task_queries.read(self._db, oldest)
+        if task_changes.revoke_pending(self._db, oldest):
+            audit.record_task(self._db, AuditEvent.TASK_CANCELLED, task, was="pending", by_limit=self._limit.name)

@@ -1,0 +1,215 @@
+"""The loop of a pool process that was woken: it takes ready rows, a few at a time, until none is left.
+
+It stands in the place of the wake-up's own tracer. Each row runs under Celery's tracer of its task, as if a message of
+its own had come: signals, hooks, `self.request` and results are those of the task. After SLICE_SECONDS the process
+returns to Celery's loop, and another wake-up goes to the end of the line, so that plain messages get their turn.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from app.core.ids import new_id
+from app.db.postgresql.claims import MOST_ROWS, Names
+from app.db.postgresql.limits import BEGIN_SECONDS
+from app.db.postgresql.prepared import PreparedConnection
+from app.messaging import hints, publisher
+from app.models.task import TaskPriority
+from app.services.execution.claims import Claims, ReadyClaim, give_back
+from app.services.operations import admitter
+from app.worker.child.attempt_run import AttemptRun, patience
+from app.worker.child.events import TaskEvents
+from app.worker.child.process import ChildProcess
+from app.worker.shared.delivery import Undeliverable, deliver
+from app.worker.shared.rate_limits import Taken
+from app.worker.shared.slot_table import Deadlines
+
+logger = logging.getLogger(__name__)
+
+SLICE_SECONDS = 0.3
+# Rows of tasks that take less on average are claimed together.
+SHORT_SECONDS = 0.005
+# How many of the last runs the average is of, about.
+WEIGHT = 8
+
+
+class Taker:
+    """Of one process. `queues` are those that its worker serves, in the order of service.
+
+    `default_limit` is the hard time limit, in seconds, of attempts for which neither request nor task names one;
+    `default_soft_limit` the soft one of those for which the task names none.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        node_name: str,
+        child: ChildProcess,
+        queues: Sequence[str],
+        default_limit: float | None,
+        default_soft_limit: float | None = None,
+    ) -> None:
+        self._default_limit, self._default_soft_limit = default_limit or math.inf, default_soft_limit or math.inf
+        self._app, self._node_name, self._child = app, node_name, child
+        self._worker = child.identity(node_name)
+        self._patience = patience(child, child.settings.worker_lease_seconds)
+        lines = [(queue, priority.value) for queue in queues for priority in reversed(TaskPriority)]
+        self._claims = Claims(lines, child.settings.queue_shares)
+        self._queues, self._wakes_at = queues, 0.0
+        self._known = sorted(app.tasks)
+        self._places = {name: place for place, name in enumerate(self._known)}
+        self._events = TaskEvents(app, node_name, child.of_worker)
+        self._is_woken = True  # and has not claimed since
+        self._durations: dict[str, float] = {}  # of each task's last runs, in seconds
+
+    def serve(self) -> None:
+        """Take rows until none is ready, or for SLICE_SECONDS."""
+        until = time.monotonic() + SLICE_SECONDS
+        self._is_woken = True
+        while not self._child.is_leaving():
+            claimed_at = time.monotonic()
+            try:
+                claims = self._claim()
+            except Undeliverable as error:
+                logger.warning("no task claimed, maintenance wakes a slot again: %s", error)
+                return
+            if not claims:
+                return
+            self._is_woken = False
+            is_over = self._run_all(claims, claimed_at) >= until
+            is_spent = self._child.tasks_left.number <= 0
+            if is_over or is_spent or self._child.is_leaving():
+                publisher.publish([claims[-1].queue])  # for another slot, or this one in its next turn
+                if is_spent:
+                    publisher.flush()  # the process ends
+                return
+
+    def rest(self) -> None:
+        """Say that this process runs nothing: what it held and did not end is then an orphan, which the parent ends."""
+        self._child.slot.idle()
+
+    def _claim(self) -> list[ReadyClaim]:
+        """Claim the next rows. Raises Undeliverable without a database."""
+        claim_id, tried = new_id(), False
+        limits = self._child.rate_limits
+        taken = limits.take()
+        names = self._names(taken)
+
+        def take(db: PreparedConnection) -> list[ReadyClaim]:
+            nonlocal tried
+            again, tried = tried, True
+            # The first try may have been committed, and only its reply lost.
+            found = self._claims.find(db, claim_id, self._worker) if again else []
+            if not found and self._child.is_cut_off():
+                raise Undeliverable("no heartbeat of this worker gets through")
+            return found or self._claims.next(db, names, claim_id, self._worker, is_woken=self._is_woken)
+
+        self._child.slot.claiming()
+        claims: list[ReadyClaim] = []
+        try:
+            claims = deliver(take, self._patience)
+        finally:
+            limits.give_back(taken, claims[0].celery_task_name if claims else None)
+        self._wake_at(taken.next_at)
+        hints.changed(*(claim.id for claim in claims))
+        return claims
+
+    def _names(self, taken: Taken) -> Names:
+        """What to claim: near its last task the process takes one row at a time, and never two for one token."""
+        known = [name for name in self._known if name not in taken.missing] if taken.missing else self._known
+        if self._child.tasks_left.number < MOST_ROWS:
+            return Names(known, [])
+        limited = self._child.rate_limits.names
+        return Names(
+            known, [name for name, took in self._durations.items() if took < SHORT_SECONDS and name not in limited]
+        )
+
+    def _wake_at(self, moment: float) -> None:
+        """Have a process woken then (monotonic seconds): a row may wait whose name has no token before."""
+        now = time.monotonic()
+        if now < self._wakes_at <= moment or moment == math.inf:
+            return
+        self._wakes_at = moment
+        timer = threading.Timer(moment - now, publisher.publish, [self._queues])
+        timer.daemon = True
+        timer.start()
+
+    def _run_all(self, claims: list[ReadyClaim], claimed_at: float) -> float:
+        """Run the claimed rows, and give those back that cannot begin in time. Returns the time (monotonic seconds)."""
+        if self._durations.get(claims[0].celery_task_name, SHORT_SECONDS) >= SHORT_SECONDS:
+            publisher.publish([claims[0].queue])  # this slot is busy: another one looks for the rows behind this one
+        now = received_at = time.monotonic()
+        for number, claim in enumerate(claims):
+            left, named = len(claims) - number - 1, (self._places[claim.celery_task_name], claim.celery_id)
+            self._child.slot.running(claim.id, claim.attempt, self._deadlines(claim), claimed_at, left, named)
+            # After the slot says so: the parent takes back only what it does not find there (`agent.py`).
+            now = time.monotonic()
+            # A limit with a rate counts the claim as the start.
+            if (number or claim.limit is not None) and now - claimed_at > BEGIN_SECONDS:
+                self._give_back(claims[number:])
+                break
+            self._trace(AttemptRun(claim, self._child, now - received_at if number else 0.0))
+            ended = time.monotonic()
+            before = self._durations.get(claim.celery_task_name, ended - now)
+            self._durations[claim.celery_task_name] = before + (ended - now - before) / WEIGHT
+            now = ended
+        return now
+
+    def _give_back(self, claims: Sequence[ReadyClaim]) -> None:
+        self._is_woken = True  # they stand below the floors
+        try:
+            deliver(lambda db: give_back(db, claims), self._patience)
+        except Undeliverable as error:
+            logger.warning("%d tasks were not given back, the agent does: %s", len(claims), error)
+        admitter.bodies_ended([(claim.id, claim.attempt) for claim in claims if claim.is_limited])
+        hints.changed(*(claim.id for claim in claims))
+
+    def _deadlines(self, claim: ReadyClaim) -> Deadlines:
+        task, now = self._app.tasks[claim.celery_task_name], time.monotonic()
+        hard = claim.timeout_seconds or task.time_limit or self._default_limit
+        return Deadlines(now + (task.soft_time_limit or self._default_soft_limit), now + hard, hard)
+
+    def _trace(self, run: AttemptRun) -> None:
+        claim = run.claim
+        task = self._app.tasks[claim.celery_task_name]
+        identifier = str(claim.celery_id)
+        request = {
+            "id": identifier,
+            "root_id": identifier,
+            "correlation_id": identifier,
+            "task": claim.celery_task_name,
+            "lang": "py",
+            "hostname": self._node_name,
+            "is_eager": False,
+            "retries": claim.failures,
+            "timelimit": [claim.timeout_seconds, task.soft_time_limit],
+            "headers": {},  # or Celery would look for those that are not its own among all of these
+            "delivery_info": {"exchange": "", "routing_key": claim.queue, "priority": 0, "redelivered": False},
+            "argsrepr": "",
+            "kwargsrepr": "",
+            "attempt_run": run,
+        }
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        self._events.begun(run, request)
+        _, problem, runtime, shown = task.__trace__(identifier, args, kwargs, request)
+        self._events.ended(run, problem, runtime, shown)
+
+
+def trace_with(taker: Taker) -> Any:
+    """Return what stands in the place of the wake-up's tracer, with the signature and the result of Celery's."""
+
+    def trace(_uuid: str, _args: Any, _kwargs: Any, _request: Any = None) -> tuple[Any, None, float, str]:
+        begun = time.monotonic()
+        try:
+            taker.serve()
+        except Exception:
+            taker.rest()
+            raise
+        taker.rest()  # not where the process ends: the slot says which attempt has ended it
+        return None, None, time.monotonic() - begun, "None"
+
+    return trace

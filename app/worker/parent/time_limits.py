@@ -1,0 +1,57 @@
+"""What a child's slot shows to be over: the time limits of a body, and the time to begin what was claimed with it.
+
+Celery knows the time limits of a message, and a wake-up has none.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from app.worker.parent.body_stopper import BodyStopper
+from app.worker.shared.slot_table import SlotState, SlotTable, Stop
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.1
+TAKE_BACK_SECONDS = 0.2
+
+
+class TimeLimits:
+    """A thread of the parent that compares the deadlines in the slots with the time."""
+
+    def __init__(self, table: SlotTable, stopper: BodyStopper, take_back: Callable[[SlotState], None]) -> None:
+        self._table, self._stopper, self._take_back = table, stopper, take_back
+        self._taken_back: dict[int, float] = {}
+        self._interrupted: dict[int, tuple[UUID, int]] = {}
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        self._stopping.clear()
+        threading.Thread(target=self._run, name="time-limits", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            self.look(time.monotonic())
+
+    def look(self, now: float) -> None:
+        """Interrupt or kill the bodies whose time is over at `now` (monotonic seconds)."""
+        for state in self._table.busy():
+            # Twice the child's own time: what it has not begun by then, it gives back itself, if it comes to that.
+            if state.left and now >= state.claimed_at + TAKE_BACK_SECONDS != self._taken_back.get(state.slot):
+                self._taken_back[state.slot] = state.claimed_at + TAKE_BACK_SECONDS
+                self._take_back(state)
+            if not state.in_body:
+                continue
+            if now >= state.deadlines.hard:
+                limit = state.deadlines.limit
+                logger.error("task %s: hard time limit (%gs) exceeded, its process is killed", state.task_id, limit)
+                self._stopper.kill(state, Stop.OVERRAN)
+            elif now >= state.deadlines.soft and self._interrupted.get(state.slot) != (state.task_id, state.attempt):
+                self._interrupted[state.slot] = state.task_id, state.attempt
+                logger.warning("task %s: soft time limit exceeded", state.task_id)
+                self._stopper.interrupt(state)

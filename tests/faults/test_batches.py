@@ -1,0 +1,175 @@
+"""Faults in the middle of a batch: ten tasks that one process has claimed at once, of which some have ended."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.faults.batches import (
+    attempts_begun,
+    batch_of_ten,
+    begun_by_a_frozen_process,
+    counts,
+    gated,
+    open_gate,
+)
+from tests.support.faults.failpoints import failpoints
+from tests.support.faults.scene import Scene
+from tests.support.services import Services
+from tests.support.stack import Part
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.long
+
+logger = logging.getLogger(__name__)
+
+# As deployed: the lease must play no part.
+DEFAULT_LEASE = {"WORKER_LEASE_SECONDS": "30", "WORKER_HEARTBEAT_SECONDS": "3"}
+SUCCEEDED_AT_ONCE = ("succeeded", 1, 0, 0)
+SUCCEEDED_AFTER_A_HAND_BACK = ("succeeded", 2, 0, 0)
+
+
+class TestAChild:
+    SETTINGS = DEFAULT_LEASE
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def scene(cls, class_scene: Scene) -> Scene:
+        class_scene.stack.worker(concurrency=2, queues="high_priority,default")
+        return class_scene
+
+    def test_killed_after_the_third_end_costs_one_row_a_crash_and_no_row_its_end(self, scene: Scene) -> None:
+        ids = batch_of_ten(scene, {3: {"die": 1}})
+        scene.check()
+        assert [counts(scene, task_id) for task_id in ids[:3]] == [SUCCEEDED_AT_ONCE] * 3
+        assert counts(scene, ids[3]) == ("succeeded", 2, 1, 0)
+        assert scene.outcomes(ids[3]) == ["worker_lost", "succeeded"]
+        assert [counts(scene, task_id) for task_id in ids[4:]] == [SUCCEEDED_AFTER_A_HAND_BACK] * 6
+        for task_id in ids[4:]:
+            assert scene.outcomes(task_id) == ["handed_back", "succeeded"]
+            assert attempts_begun(scene, task_id) == [2]
+
+    def test_that_a_poison_task_kills_blames_no_neighbour(self, scene: Scene) -> None:
+        ids = batch_of_ten(scene, {5: {"die": 99}})
+        scene.check()
+        assert counts(scene, ids[5]) == ("failed", 3, 3, 0)
+        assert scene.outcomes(ids[5]) == ["worker_lost"] * 3
+        for task_id in ids[:5] + ids[6:]:
+            assert counts(scene, task_id)[0] == "succeeded"
+            assert counts(scene, task_id)[2:] == (0, 0)
+            assert len(attempts_begun(scene, task_id)) == 1
+
+    def test_that_dies_before_celery_knows_what_it_took_blames_no_neighbour(self, scene: Scene) -> None:
+        """No loss is reported, another process has its slot, and the agent's looks find its rows."""
+        unknown = {"at": "celery.worker.request:Request.on_accepted", "do": "raise:RuntimeError", "times": 1000}
+        # As where another process has the slot before the rows could be taken back.
+        not_taken_back = {"at": "app.worker.parent.time_limits:TimeLimits.look", "do": "raise:SystemExit"}
+        points = failpoints(unknown, not_taken_back)
+        worker = scene.stack.worker(concurrency=1, queues="low_priority", env=points)
+        ids = batch_of_ten(scene, {3: {"die": 1}}, priority="low")
+        scene.check()
+        worker.stop()
+        assert [counts(scene, task_id)[2] for task_id in ids] == [0, 0, 0, 1, *[0] * 6]
+
+    def test_ended_by_sigterm_costs_the_row_that_it_runs_a_crash(self, scene: Scene) -> None:
+        """Python ends it by SystemExit, on whose way out Celery tells that the task is over."""
+        held = gated(scene)
+        ids = batch_of_ten(scene, {2: held})
+        os.kill(scene.started(ids[2]).pid, signal.SIGTERM)
+        scene.started(ids[2], 2)
+        open_gate(held)
+        scene.check()
+        assert counts(scene, ids[2]) == ("succeeded", 2, 1, 0)
+        assert [counts(scene, task_id)[2] for task_id in ids] == [0, 0, 1, *[0] * 7]
+
+    def test_in_a_long_body_keeps_no_row_from_another_slot(self, scene: Scene) -> None:
+        """It was short by history."""
+        held = gated(scene)
+        ids = batch_of_ten(scene, {2: held})
+        begun = scene.started(ids[2])
+        others = [scene.started(task_id) for task_id in ids[3:]]
+        took = max(line.time for line in others) - begun.time
+        logger.info("behind a long body: all begun in another slot after %.2f s", took)
+        assert took < 5  # about half a second on a machine that has nothing else to do
+        assert {line.pid for line in others}.isdisjoint({begun.pid})
+        assert scene.status(ids[2]) == "running"
+        open_gate(held)
+        scene.check()
+        assert [counts(scene, task_id) for task_id in ids] == [
+            *[SUCCEEDED_AT_ONCE] * 3,
+            *[SUCCEEDED_AFTER_A_HAND_BACK] * 7,
+        ]
+
+    def test_that_was_frozen_begins_nothing_after_its_time(self, scene: Scene, gate: Path) -> None:
+        assert begun_by_a_frozen_process(scene, gate) == [[2]] * 7
+
+
+class TestAParent:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def workers(cls, class_scene: Scene) -> list[Part]:
+        return [class_scene.stack.worker(concurrency=1) for _ in range(2)]
+
+    def test_killed_leaves_the_written_ends_and_the_rest_runs_again(
+        self, class_scene: Scene, workers: list[Part]
+    ) -> None:
+        held = gated(class_scene)
+        ids = batch_of_ten(class_scene, {2: held})
+        victim = self._worker_of(class_scene, ids[2], workers)
+        for task_id in ids[:2]:
+            class_scene.ended(task_id)
+        victim.kill()
+        class_scene.started(ids[2], 2)
+        open_gate(held)
+        class_scene.check()
+        assert [counts(class_scene, task_id) for task_id in ids[:2]] == [SUCCEEDED_AT_ONCE] * 2
+        assert counts(class_scene, ids[2]) == ("succeeded", 2, 1, 0)
+        # Those that the parent had not given back by then count its loss; nobody is left to say that they had not begun.
+        assert {counts(class_scene, task_id)[:2] for task_id in ids[3:]} == {("succeeded", 2)}
+        workers.remove(victim)
+        workers.append(class_scene.stack.worker(concurrency=1))
+
+    def test_told_to_leave_ends_the_short_rows_or_gives_them_back(
+        self, class_scene: Scene, workers: list[Part]
+    ) -> None:
+        held = gated(class_scene)
+        ids = batch_of_ten(class_scene, {2: held})
+        leaving = self._worker_of(class_scene, ids[2], workers)
+        leaving.send(signal.SIGTERM)
+        open_gate(held)
+        wait_for(lambda: not leaving.running, 30, "it to leave")
+        assert leaving.process.poll() == 0
+        class_scene.check()
+        for task_id in ids:
+            status, attempt, crashes, failures = counts(class_scene, task_id)
+            assert (status, crashes, failures) == ("succeeded", 0, 0)
+            assert attempts_begun(class_scene, task_id) == [attempt]
+
+    @staticmethod
+    def _worker_of(scene: Scene, task_id: str, workers: list[Part]) -> Part:
+        child = scene.started(task_id).pid
+        return next(worker for worker in workers if child in worker.children())
+
+
+class TestTheDatabase:
+    def test_restarted_in_the_middle_costs_no_end(self, scene: Callable[..., Scene], own_services: Services) -> None:
+        running = scene(on=own_services, **DEFAULT_LEASE)
+        running.stack.worker(concurrency=2)
+        held = gated(running)
+        ids = batch_of_ten(running, {2: held})
+        running.started(ids[2])
+        postgres = own_services.postgres
+        os.kill(postgres.pid, signal.SIGKILL)
+        open_gate(held)
+        wait_for(lambda: running.lines(ids[2], "end"), 20, "the body to end while the database is away")
+        assert postgres.process.wait(30) is not None
+        postgres.start()
+        wait_for(lambda: running.http.get("/readyz").status_code == 200, 40, "the API to be ready again")
+        running.check()
+        assert [counts(running, task_id) for task_id in ids[:3]] == [SUCCEEDED_AT_ONCE] * 3
+        for task_id in ids[3:]:
+            assert counts(running, task_id)[::2] == ("succeeded", 0)
+            assert len(attempts_begun(running, task_id)) == 1

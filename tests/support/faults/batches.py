@@ -1,0 +1,103 @@
+"""Ten tasks that one process has claimed at once, in their order."""
+
+import itertools
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from tests.support.faults.scene import Scene
+from tests.support.waiting import wait_for
+
+NUMBER = 10
+TRIES = 30
+SECONDS = 40.0
+_CLAIMED_WITH = """
+    SELECT count(*) FROM witness
+    WHERE new->>'claim_id' = (
+        SELECT new->>'claim_id' FROM witness
+        WHERE task_id = :id AND old->>'status' = 'pending' AND new->>'status' = 'running' ORDER BY seq LIMIT 1
+    ) AND old->>'status' = 'pending' AND new->>'status' = 'running'
+"""
+_COUNTS = "SELECT status, attempt, crashes, failures FROM tasks WHERE id = :id"
+_gates = itertools.count()
+
+
+def batch_of_ten(scene: Scene, special: dict[int, dict[str, Any]] | None = None, priority: str = "normal") -> list[str]:
+    """Ten `ledger.quick` that were claimed together; those at some places have options of their own.
+
+    A process claims together what was short before. So the first ones that it takes are short ones, and where a few are
+    claimed apart, because the machine was slow for a moment, they end, and ten others are made.
+    """
+    if special:
+        batch_of_ten(scene, priority=priority)
+    for _ in range(TRIES):
+        options = [(special or {}).get(at, {}) for at in range(NUMBER)]
+        bodies = [scene.body("ledger.quick", **each, fields={"priority": priority}) for each in options]
+        ids = scene.create_together(*bodies)
+        if wait_for(lambda: claimed_with(scene, ids[0]), SECONDS, "the first one to be claimed") == NUMBER:  # noqa: B023
+            return ids
+        for each in options:
+            open_gate(each)
+        wait_for(lambda: not scene.unended(), SECONDS, "all of them to end")
+        for each in options:
+            new_gate(scene, each)
+    raise AssertionError(f"no process claimed {NUMBER} tasks at once in {TRIES} tries")
+
+
+def gated(scene: Scene) -> dict[str, Any]:
+    """Options of one that waits for a gate of its own, until `open_gate(options)`."""
+    options: dict[str, Any] = {"gate": ""}
+    new_gate(scene, options)
+    return options
+
+
+def new_gate(scene: Scene, options: dict[str, Any]) -> None:
+    if "gate" in options:
+        options["gate"] = str(scene.stack.directory / f"gate-of-batch-{next(_gates)}")
+
+
+def open_gate(options: dict[str, Any]) -> None:
+    if "gate" in options:
+        Path(options["gate"]).touch()
+
+
+def begun_by_a_frozen_process(scene: Scene, gate: Path) -> list[list[int]]:
+    """Freeze the process of a batch in its third body until the other seven have run elsewhere.
+
+    Returns the attempts of each of the seven that have begun, once the process has woken and gone on. The scene has two
+    processes.
+    """
+    held = gated(scene)
+    ids = batch_of_ten(scene, {2: held})
+    child = scene.started(ids[2]).pid
+    os.kill(child, signal.SIGSTOP)
+    try:
+        for task_id in ids[3:]:
+            scene.ended(task_id)
+        open_gate(held)
+    finally:
+        os.kill(child, signal.SIGCONT)
+    scene.ended(ids[2])
+    # Both processes have taken something else since: what the one had claimed before is behind it.
+    later = [scene.create("ledger.deaf", gate=str(gate)) for _ in range(2)]
+    assert child in {scene.started(task_id).pid for task_id in later}
+    gate.touch()
+    scene.check()
+    assert counts(scene, ids[2]) == ("succeeded", 1, 0, 0)
+    return [attempts_begun(scene, task_id) for task_id in ids[3:]]
+
+
+def claimed_with(scene: Scene, task_id: str) -> int:
+    """How many tasks were claimed by the claim that was the task's first one; 0 before it."""
+    return int(scene.stack.sql(_CLAIMED_WITH, id=task_id)[0][0])
+
+
+def counts(scene: Scene, task_id: str) -> tuple[Any, ...]:
+    """Its status, attempt, crashes and failures."""
+    return tuple(scene.stack.sql(_COUNTS, id=task_id)[0])
+
+
+def attempts_begun(scene: Scene, task_id: str) -> list[int]:
+    """The attempts whose body has begun, in the order of the ledger."""
+    return [line.attempt for line in scene.lines(task_id, "start")]
