@@ -105,6 +105,11 @@ def restore_secrets(stored: Any, sent: Any) -> Any:
     return sent
 
 
+def _restored_as(name: str, stored: Any, sent: Any) -> Any:
+    """Return the argument `sent` of a parameter, with the secrets of the one that is stored."""
+    return restore_secrets({name: stored}, {name: sent})[name]
+
+
 def _stored_item(sent: Any, at: int, stored: list[Any]) -> Any:
     """Return the stored item that was shown as this one, at the same index or as the only match.
 
@@ -140,6 +145,26 @@ class Parameters:
             shown: list[Any] = redact(list(args))
             return shown
         return [MASK if hides(self._name(at), value) else redact(value) for at, value in enumerate(args)]
+
+    def restore(self, stored: Sequence[Any], sent: Sequence[Any]) -> list[Any]:
+        """Return the arguments of `sent` with each `***` replaced by the secret that `stored` has in the same place.
+
+        A named parameter has one position. What `*args` collects can move: a secret in it is found by what is shown
+        beside it, or by its index while the number of these arguments is the same.
+        """
+        named = len(self.names)
+        # An argument that was not stored is as one without a secret.
+        before = [*stored[:named], *[None] * named][:named]
+        of_names = [_restored_as(*each) for each in zip(self.names, before, sent, strict=False)]
+        old, new = list(stored[named:]), list(sent[named:])
+        if is_secret(self.rest) and len(old) == len(new):
+            return of_names + [_restored_as(self.rest, *each) for each in zip(old, new, strict=True)]
+        rest: list[Any] = restore_secrets(old, new)
+        return of_names + rest
+
+    def masked(self, args: Sequence[Any]) -> list[int]:
+        """Return the positions at which `***` stands in place of a secret."""
+        return [at for at, value in enumerate(args) if holds_mask({self._name(at): value})]
 
     def secrets_in(self, args: Sequence[Any]) -> Iterator[str]:
         """Yield the texts and numbers that `redact` would hide."""

@@ -55,6 +55,7 @@ class AuditEvent(StrEnum):
     AUDIT_PRUNED = "audit.pruned"
     TASK_CANCELLED = "task.cancelled"
     TASK_RETRIED = "task.retried"
+    TASK_RUN_NOW = "task.run_now"
     TASK_DELETED = "task.deleted"
     TASK_STATE_SET = "task.state_set"
     QUEUE_PAUSED = "queue.paused"

@@ -174,6 +174,8 @@ class Task(Base):
     # A limit by its name, and a key of it. A task with a limit is held until it has a place.
     limit: Mapped[str | None]
     limit_key: Mapped[str | None]
+    # The ended task that this one repeats with changes. No foreign key: the fact outlives that task.
+    retry_of: Mapped[UUID | None]
     # It needs a place of its user (QUOTA_RUNNING_TASKS), before that of a limit.
     user_limited: Mapped[bool | None]
     held: Mapped[Held | None] = mapped_column(_Named(Held))

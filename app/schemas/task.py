@@ -13,7 +13,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.catalogue import redact_args
@@ -21,11 +20,10 @@ from app.core.config import get_settings
 from app.core.json_text import dumped, json_size
 from app.core.served_tasks import served_tasks
 from app.models.task import AttemptOutcome, Held, OnConflict, TaskPriority, TaskStatus, WaitingReason
-from app.schemas.base import PatchModel, RequestModel, ResponseModel, validate_items
+from app.schemas.base import RequestModel, ResponseModel, validate_items
 from app.schemas.json_value import (
     JSONArray,
     JSONObject,
-    JSONValue,
     LimitName,
     SearchableObject,
     ShortText,
@@ -33,7 +31,7 @@ from app.schemas.json_value import (
     check_bytes,
 )
 from app.schemas.task_examples import TASK, TASK_CREATE
-from app.schemas.task_values import MAX_SECONDS, Moment, NotMasked, Number, PriorityIn, Seconds, Shown, ShownText
+from app.schemas.task_values import Attempts, Moment, NotMasked, PriorityIn, Seconds, Shown, ShownText, TimeLimit
 
 MAX_TAGS = 50
 MAX_BATCH = 1000
@@ -73,10 +71,10 @@ class TaskCreate(RequestModel):
     expires_at: Moment | None = Field(
         None, description="The task is revoked if it has not started by this time.", examples=["2030-01-02T08:00:00Z"]
     )
-    timeout_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS), Number] | None = Field(
+    timeout_seconds: TimeLimit | None = Field(
         None, description="The time limit of one attempt, in seconds. Its process is killed then.", examples=[600]
     )
-    max_attempts: Annotated[int, Field(ge=1, le=100), Number] | None = Field(
+    max_attempts: Attempts | None = Field(
         None, description="How often the task may fail before it stays failed. Default: the task's own.", examples=[3]
     )
     retry_backoff_seconds: Seconds | None = Field(
@@ -138,42 +136,6 @@ class TaskBatchCreate(RequestModel):
     @classmethod
     def _one_by_one(cls, tasks: Any, validate: ValidatorFunctionWrapHandler) -> list[TaskCreate]:
         return validate_items(TaskCreate, tasks, MAX_BATCH) if isinstance(tasks, list) and tasks else validate(tasks)
-
-
-class TaskPatch(PatchModel):
-    """Changes of a task. Omitted fields keep their values.
-
-    `priority`, `run_at` and `expires_at` can change while the task is pending. Only administrators can set `status`,
-    `progress`, `progress_detail` and `result`. The state machine applies to them too.
-    """
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "a better name", "tags": ["nightly"]}]})
-
-    nullable = frozenset({"run_at", "expires_at", "progress_detail", "result"})
-
-    name: ShortText | SkipJsonSchema[None] = Field(None, description="A name for people.", examples=["better"])
-    tags: list[Tag] | SkipJsonSchema[None] = Field(None, max_length=MAX_TAGS, description="Replaces the tags.")
-    metadata: SearchableObject | SkipJsonSchema[None] = Field(
-        None,
-        description="Replaces the metadata. A `***` keeps the secret that it hides.",
-    )
-    priority: PriorityIn | SkipJsonSchema[None] = Field(
-        None, description="Moves a pending task to the queue of this priority."
-    )
-    run_at: Moment | None = Field(None, description="The earliest start; null: as soon as possible.")
-    expires_at: Moment | None = Field(None, description="The latest start; null: none.")
-    status: TaskStatus | SkipJsonSchema[None] = Field(
-        None, description="Administrators: `revoked`, `succeeded` or `failed`.", examples=["revoked"]
-    )
-    progress: Annotated[int, Field(ge=0, le=100), Number] | SkipJsonSchema[None] = Field(
-        None, description="Administrators: the progress in percent."
-    )
-    progress_detail: Annotated[JSONValue, NotMasked] = Field(
-        None, description="Administrators: details of the progress, any JSON."
-    )
-    result: Annotated[JSONValue, NotMasked] = Field(
-        None, description="Administrators: the result, any JSON. Only with status `succeeded`."
-    )
 
 
 class TaskError(ResponseModel):
@@ -287,6 +249,9 @@ class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __i
         None,
         validation_alias="waits",
         description="Why the task does not run yet. null unless it is pending. It changes neither `version` nor ETag.",
+    )
+    retry_of: UUID | None = Field(
+        None, description="The ended task that this one repeats with changes. That task may be deleted by now."
     )
 
     @field_validator("args")

@@ -45,4 +45,5 @@ TASK: dict[str, Any] = {
     "finished_at": None,
     "cancel_requested_at": None,
     "waiting_for": None,
+    "retry_of": None,
 }

@@ -64,6 +64,8 @@ def _a_number(value: Any) -> Any:
 
 Number = BeforeValidator(_a_number)
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS), Number]
+TimeLimit = Annotated[float, Field(gt=0, le=MAX_SECONDS), Number]
+Attempts = Annotated[int, Field(ge=1, le=100), Number]
 
 # Answers show `***` below keys that name a secret (password, token, api_key, …). The row and the task keep the value.
 Shown = AfterValidator(redact)

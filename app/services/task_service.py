@@ -6,7 +6,7 @@ TaskNotFound, like a task that does not exist.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -41,10 +41,11 @@ from app.services.tasks import (
     task_pages,
     task_queries,
     task_reports,
+    task_retrying,
     unique_keys,
 )
 from app.services.tasks.load import load_of
-from app.services.tasks.permissions import check_priorities
+from app.services.tasks.permissions import Wanted, check_priorities
 from app.services.tasks.quotas import quotas
 
 
@@ -243,19 +244,21 @@ class TaskService:
         check_admin: Callable[[str], None] | None = None,
         check_version: Callable[[int], None] | None = None,
         commit: bool = True,
+        within_quota: bool = False,
     ) -> Task:
-        """Change the fields that PATCH may change (TaskPatch). Raises TaskNotFound, InvalidTransition.
+        """Change the fields that PATCH may change (TaskPatch).
 
-        `check_version` is called with the version that is changed. `check_admin` is called with a description if the
-        change sets the task's state. Their exceptions are passed on.
+        Raises TaskNotFound, InvalidTransition, InvalidTask, InvalidArguments, UnknownTask; with `within_quota`
+        QuotaExceeded for larger arguments. `check_version` is called with the version that is changed. `check_admin` is
+        called with a description if the change sets the task's state. Their exceptions are passed on.
         """
         fields, state = task_editing.split(changes, check_admin)
-        with transaction(db, commit=commit):
+        with ExitStack() as until_commit, transaction(db, commit=commit):
             for _ in range(task_changes.TRIES):
                 task = self.get_task(db, task_id, owner=owner)
                 if check_version is not None:
                     check_version(task.version)
-                if not fields or task_editing.edit(db, task, fields):
+                if not fields or task_editing.edit(db, task, fields, until_commit if within_quota else None):
                     break
             else:
                 raise PreconditionFailed
@@ -303,7 +306,7 @@ class TaskService:
 
     def retry_task(
         self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True,
-        within_quota: bool = False, check: Callable[[Task], None] | None = None,
+        within_quota: bool = False, check: Callable[[Wanted], None] | None = None,
     ) -> Task:  # fmt: skip
         """Run a failed or revoked task again under the same id. It counts again in its owner's quotas.
 
@@ -323,6 +326,36 @@ class TaskService:
                 raise task_changes.refused(db, task.id, "retry")
             task = self.get_task(db, task.id)
             audit.record_task(db, AuditEvent.TASK_RETRIED, task, generation=task.generation)
+            task_creation.wake_if_due(db, task.id, task.queue)
+        return task
+
+    def retry_with_changes(
+        self, db: Session, task_id: UUID, changes: dict[str, Any], *, owner: UUID | None = None, commit: bool = True,
+        within_quota: bool = False, check: Callable[[Wanted], None] | None = None,
+    ) -> tuple[Task, bool]:  # fmt: skip
+        """Create a new task of the same user that repeats an ended one, with some fields replaced (TaskRetry).
+
+        Returns it, and whether it is new: not if another task has the `unique_key`, and `on_conflict` allows it.
+        `check` is called with the request for the new task; its exceptions are passed on. Raises TaskNotFound,
+        InvalidTransition, and as `create_tasks` does; with `within_quota` also QuotaExceeded.
+        """
+        old = self.get_task(db, _id(task_id), owner=owner)
+        wanted = task_retrying.request_of(old, changes)
+        if check is not None:
+            check(wanted)
+        return task_retrying.create(db, old, wanted, commit=commit, within_quota=within_quota)
+
+    def run_now(self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> Task:
+        """Make a pending task due that waits for its time or its back-off. Pauses, limits and quotas hold as before.
+
+        Raises TaskNotFound, InvalidTransition for any other task.
+        """
+        with transaction(db, commit=commit):
+            task = self.get_task(db, task_id, owner=owner)
+            if not task_changes.run_now(db, task.id):
+                raise task_changes.not_waiting(db, task.id)
+            task = self.get_task(db, task.id)
+            audit.record_task(db, AuditEvent.TASK_RUN_NOW, task)
             task_creation.wake_if_due(db, task.id, task.queue)
         return task
 

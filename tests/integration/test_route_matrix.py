@@ -76,6 +76,7 @@ MATRIX = """
     DELETE /api/v1/tasks/{task_id}                401  204  404  204  tasks:write
     POST   /api/v1/tasks/{task_id}/cancel         401  200  404  200  tasks:write
     POST   /api/v1/tasks/{task_id}/retry          401  202  404  202  tasks:write
+    POST   /api/v1/tasks/{task_id}/run-now        401  200  404  200  tasks:write
     GET    /api/v1/tasks/{task_id}/attempts       401  200  404  200  tasks:read
     GET    /api/v1/tasks/{task_id}/events         401  200  404  200  tasks:read
 

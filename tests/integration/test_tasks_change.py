@@ -79,9 +79,16 @@ class TestPatch:
         assert answer.headers["etag"] == f'"{expected["version"]}"'
 
     @pytest.mark.parametrize(
-        "change", [{"priority": "high"}, {"run_at": "2100-01-01T00:00:00Z"}, {"expires_at": "2100-01-01T00:00:00Z"}]
-    )
-    def test_when_and_how_soon_change_while_pending_alone(self, tasks: TaskClient, change: dict[str, Any]) -> None:
+        "change",
+        [
+            {"priority": "high"}, {"run_at": "2100-01-01T00:00:00Z"}, {"expires_at": "2100-01-01T00:00:00Z"},
+            {"args": [2.5]}, {"kwargs": {"steps": 2}}, {"timeout_seconds": 5.5}, {"max_attempts": 3},
+            {"retry_backoff_seconds": 0.5},
+        ],
+    )  # fmt: skip
+    def test_what_it_runs_with_and_when_change_while_pending_alone(
+        self, tasks: TaskClient, change: dict[str, Any]
+    ) -> None:
         answer = tasks.patch(tasks.task_in("pending"), change)
         assert answer.status_code == 200
         assert {name: answer.json()[name] for name in change} == change
@@ -112,7 +119,7 @@ class TestPatch:
     @pytest.mark.parametrize(
         "change",
         [
-            {"unknown": 1}, {"args": [1]}, {"user_id": "x"}, {"celery_task_name": "x"}, {"name": None}, {"tags": None},
+            {"unknown": 1}, {"args": None}, {"kwargs": [1]}, {"timeout_seconds": 0}, {"user_id": "x"}, {"celery_task_name": "x"}, {"name": None}, {"tags": None},
             {"metadata": None}, {"priority": None}, {"priority": "no"}, {"run_at": "soon"}, {"name": "\0"},
             {"run_at": "9999-12-31T23:59:59-23:59"}, {"progress": 101}, {"progress": 1.5}, {"status": "done"},
             {"metadata": {"a": "\0"}},

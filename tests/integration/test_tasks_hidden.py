@@ -20,6 +20,9 @@ CALLS: list[tuple[str, str, Any]] = [
     ("DELETE", "?force=true", None),
     ("POST", "/cancel", None),
     ("POST", "/retry", None),
+    ("POST", "/retry", {"args": [1]}),
+    ("POST", "/run-now", None),
+    ("PATCH", "", {"args": ["not valid"]}),
     ("GET", "/attempts", None),
 ]
 

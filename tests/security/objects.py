@@ -15,6 +15,8 @@ CALLS: tuple[tuple[str, str, Any], ...] = (
     ("DELETE", "?force=true", None),
     ("POST", "/cancel", None),
     ("POST", "/retry", None),
+    ("POST", "/retry", {"args": [1]}),
+    ("POST", "/run-now", None),
     ("GET", "/attempts", None),
 )
 SAME_BUT_FOR = {"instance", "request_id"}

@@ -113,6 +113,11 @@ def _tasks(mine: _Caller) -> None:
     mine("PATCH", f"/tasks/{pending}", json={"name": "y"}, headers={"If-Match": '"0"'})
     mine("DELETE", f"/tasks/{pending}")
     mine("POST", f"/tasks/{pending}/cancel")
+    mine("POST", f"/tasks/{pending}/retry", json={"args": [0], "delay_seconds": 3600, "unique_key": "again"})
+    again = mine("POST", f"/tasks/{pending}/retry", json={"unique_key": "again", "on_conflict": "return"}).json()["id"]
+    mine("PATCH", f"/tasks/{again}", json={"kwargs": {"steps": 2}, "timeout_seconds": 60, "max_attempts": None})
+    mine("POST", f"/tasks/{again}/run-now")
+    mine("POST", f"/tasks/{pending}/run-now")
     mine("POST", f"/tasks/{pending}/retry")
     mine("POST", f"/tasks/{pending}/retry")
     mine("DELETE", f"/tasks/{pending}?force=true")

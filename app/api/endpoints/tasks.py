@@ -54,17 +54,17 @@ from app.schemas.task import (
     TaskCounts,
     TaskCountsByReason,
     TaskCreate,
-    TaskPatch,
     TaskRead,
     TaskTypeRead,
 )
+from app.schemas.task_changes import TaskPatch, TaskRetry, named_in
 from app.services.batched.authenticator import login_claims
 from app.services.batched.submitter import Submitter
 from app.services.batched.task_lookup import ReadTask, TaskLookup
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
 from app.services.tasks.idempotency import Accepted, AcceptedBatch
-from app.services.tasks.permissions import check_may_create, check_priority, types_for
+from app.services.tasks.permissions import Wanted, check_may_create, check_priority, types_for
 from app.services.tasks.task_attempts import number_of
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
@@ -110,7 +110,10 @@ _LOCATION: dict[str, Any] = {"Location": {"description": "The URL of the task", 
 _KEY_PROBLEMS = (IdempotencyKeyReused, IdempotencyKeyInFlight, IdempotentTaskDeleted)
 _RIGHTS_PROBLEMS = (TaskNotAllowed, PriorityNotAllowed)
 _CREATE_PROBLEMS = (*_RIGHTS_PROBLEMS, InvalidInput, UnknownTask, InvalidArguments, UnknownLimit, LimitReached)
-_PATCH_PROBLEMS = (AdminOnly, PriorityNotAllowed, TaskNotFound, InvalidTransition, PreconditionFailed)
+_PATCH_PROBLEMS = (
+    *(AdminOnly, PriorityNotAllowed, TaskNotFound, InvalidTransition, PreconditionFailed),
+    *(InvalidInput, UnknownTask, InvalidArguments, TooManyBytesQueued, TooManyBytesStored),
+)
 _QUOTA_PROBLEMS = (TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored)
 
 
@@ -119,8 +122,8 @@ def _task_bytes(settings: Settings) -> int:
 
 
 def _patch_bytes(settings: Settings) -> int:
-    """Return the limit for metadata, a result and a progress detail."""
-    return FIELDS_BYTES + LONGEST_ESCAPE * (settings.max_metadata_bytes + 2 * settings.max_result_bytes)
+    """Return the limit for arguments, metadata, a result and a progress detail."""
+    return _task_bytes(settings) + LONGEST_ESCAPE * 2 * settings.max_result_bytes
 
 
 async def _create_fast(request: Request, scopes: Sequence[str]) -> Response | None:
@@ -324,8 +327,11 @@ async def get_task(
 def update_task(
     response: Response, db: SessionDep, user: TaskWriter, task_id: TaskId, body: TaskPatch, if_match: IfMatch = None
 ) -> Task:
-    """Change a task. Omitted fields keep their values. Some fields can change only while the task is pending."""
-    changes = body.model_dump(exclude_unset=True)
+    """Change a task. Omitted fields keep their values. Some fields can change only while the task is pending.
+
+    New arguments are checked as those of a new task. A `***` keeps the secret that stands there.
+    """
+    changes = named_in(body)
     check_priority(changes.get("priority"), user.max_priority)
     task = task_service.update_task(
         db,
@@ -334,6 +340,7 @@ def update_task(
         owner=user.owner,
         check_admin=user.check_admin,
         check_version=lambda version: check_if_match(if_match, version),
+        within_quota=True,
     )
     response.headers["ETag"] = etag(task.version)
     return task
@@ -361,29 +368,71 @@ def cancel_task(response: Response, db: SessionDep, user: TaskWriter, task_id: T
     status_code=status.HTTP_202_ACCEPTED,
     response_model=TaskRead,
     response_description="The task is pending again, under the same id",
-    responses=problems(
-        *(
-            401,
-            InsufficientScope,
-            *_RIGHTS_PROBLEMS,
-            TaskNotFound,
-            InvalidTransition,
-            UniqueKeyTaken,
-            UnknownLimit,
+    responses={
+        200: {
+            "model": TaskRead,
+            "description": "The task that has the `unique_key` of the body, as it was or replaced, by `on_conflict`",
+            "headers": {**_LOCATION, **_ETAG},
+        },
+        201: {
+            "model": TaskRead,
+            "description": "The new task that repeats the old one with the changes of the body",
+            "headers": {**_LOCATION, **_ETAG},
+        },
+        **problems(
+            *(401, InsufficientScope, *_CREATE_PROBLEMS, TaskNotFound, InvalidTransition, UniqueKeyTaken),
             *_QUOTA_PROBLEMS,
-        )
-    ),
+        ),
+    },
 )
-def retry_task(db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
+@body_limit(_task_bytes)
+def retry_task(
+    request: Request,
+    response: Response,
+    db: SessionDep,
+    user: TaskWriter,
+    task_id: TaskId,
+    body: TaskRetry | None = None,
+) -> Task:
     """Run a failed or revoked task again. `attempt` keeps counting; the number of failures starts at zero.
 
     It takes its `unique_key` again, unless another task has it.
+
+    With a body that names a field, a new task is created instead, with `retry_of`, and the old one stays. It may have
+    succeeded, too. The fields of the body replace those of the old task, and are checked as in `POST /tasks/`; a `***`
+    keeps the secret that stands there. The rest is copied, but for `unique_key`, `run_at`, `delay_seconds` and
+    `expires_at`. Each such request creates a task, also with an `Idempotency-Key`: a `unique_key` avoids that.
     """
 
-    def check(task: Task) -> None:
-        check_may_create([task], user.id, user.role, user.max_priority)
+    def check(wanted: Wanted) -> None:
+        check_may_create([wanted], user.id, user.role, user.max_priority)
 
-    return task_service.retry_task(db, task_id, owner=user.owner, within_quota=True, check=check)
+    changes = named_in(body)
+    if not changes:
+        return task_service.retry_task(db, task_id, owner=user.owner, within_quota=True, check=check)
+    task, is_new = task_service.retry_with_changes(
+        db, task_id, changes, owner=user.owner, within_quota=True, check=check
+    )
+    response.status_code = status.HTTP_201_CREATED if is_new else status.HTTP_200_OK
+    tasks = request.scope["path"].rstrip("/").rsplit("/", 2)[0]
+    response.headers["Location"] = f"{tasks}/{task.id}"
+    response.headers["ETag"] = etag(task.version)
+    return task
+
+
+@router.post(
+    "/{task_id}/run-now",
+    response_model=TaskRead,
+    response_description="The task is due: it starts when a slot is free and nothing else holds it",
+    responses=problems(401, InsufficientScope, TaskNotFound, InvalidTransition),
+)
+def run_task_now(db: SessionDep, user: TaskWriter, task_id: TaskId) -> Task:
+    """Make a pending task due now that waits for its time or for the pause after a failed attempt.
+
+    Its `waiting_for` is `schedule` or `retry`; any other task answers 409. `run_at` becomes the time of the call. A
+    paused queue, limits and quotas hold as before, and it takes its turn like any task that becomes due.
+    """
+    return task_service.run_now(db, task_id, owner=user.owner)
 
 
 @router.delete(

@@ -50,6 +50,12 @@ def sum_of(loads: Iterable[Load]) -> Load:
     return total
 
 
+def growth(before: Load, after: Load) -> Load:
+    """Return what a change of a task adds: bytes, and no task. Never less than nothing."""
+    more = after.minus(before)
+    return Load(0, max(more.bytes, 0), max(more.stored, 0))
+
+
 def attached_bytes(name: str, tags: Sequence[str], metadata: Mapping[str, Any]) -> int:
     """Return the bytes of these fields, which `tasks.attached_bytes` holds for a new task."""
     fields = len(name.encode()) + sum(len(tag.encode()) for tag in tags)

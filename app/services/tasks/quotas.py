@@ -101,6 +101,13 @@ class Reservation(NamedTuple):
                 self.usage.committed = self.usage.committed.plus(self.wanted)
                 self.usage.window.add(self.wanted.tasks)
 
+    def end(self, error: type[BaseException] | None, *_: object) -> None:
+        """Commit, or release after an error. For `ExitStack.push`."""
+        if error is None:
+            self.commit()
+        else:
+            self.release()
+
     def release(self) -> None:
         """Return the quota: the tasks are not committed, as far as is known."""
         if self.usage is not None:

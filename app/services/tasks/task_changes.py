@@ -1,5 +1,6 @@
 """The statements of `task_service`'s changes. Each is guarded, returns whether it matched, and commits nothing."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.clock import NOW
+from app.db.clock import NOW, STATEMENT_TIME
 from app.db.postgresql import limits, retention
 from app.db.postgresql.transitions import (
     CANCELLED,
@@ -26,7 +27,7 @@ from app.db.postgresql.transitions import (
 from app.db.rows import changed_rows
 from app.errors import InvalidTransition
 from app.messaging import hints
-from app.models.task import TERMINAL, AttemptOutcome, Held, Task, TaskStatus
+from app.models.task import TERMINAL, AttemptOutcome, Held, Task, TaskStatus, WaitingReason
 from app.services.tasks import task_queries
 
 # For statements that name their task.
@@ -51,6 +52,13 @@ def _hinted(db: Session, task_id: UUID, *, matched: bool) -> bool:
 def refused(db: Session, task_id: UUID, what: str) -> InvalidTransition:
     """The error to raise where a guarded statement matched no row. Raises TaskNotFound where there is no task."""
     return InvalidTransition(f"Cannot {what} a task that is {task_queries.read(db, task_id).status}")
+
+
+def not_waiting(db: Session, task_id: UUID) -> InvalidTransition:
+    """The error to raise where `run_now` matched no row. Raises TaskNotFound where there is no task."""
+    status = task_queries.read(db, task_id).status
+    state = "due already" if status is TaskStatus.PENDING else status.value
+    return InvalidTransition(f"Only a pending task that waits for its time or its back-off can run now; it is {state}")
 
 
 def revoke_pending(db: Session, task_id: UUID, reason: str = "cancelled") -> bool:
@@ -127,6 +135,17 @@ def patch(
         attached = Task.attached_bytes + more_bytes
         values = {**values, "attached_bytes": case((attached > 0, attached), else_=0)}
     guard = [Task.version == version, *([PENDING] if pending_only else [])]
+    return _set(db, task_id, guard, values)
+
+
+def run_now(db: Session, task_id: UUID) -> bool:
+    """Make a pending task due that waits for its time or its back-off. It takes a new turn."""
+    guard = [PENDING, Task.waits.in_([WaitingReason.SCHEDULE.value, WaitingReason.RETRY.value])]
+    start = {"run_at": STATEMENT_TIME}
+    return _set(db, task_id, guard, {**start, **due_values(start)})
+
+
+def _set(db: Session, task_id: UUID, guard: Sequence[ColumnElement[bool]], values: dict[str, Any]) -> bool:
     changed = _changed(db, task_id, _update(task_id, *guard).values({**values, **touched()}))
     if changed and "held" in values:
         limits.release(db, limits.of_task(task_id), limits.UNCLAIMED)

@@ -45,13 +45,15 @@ _TABLE = Base.metadata.tables[Task.__tablename__]
 _OF_KEY = ("unique_key", "on_conflict", "active_key")
 # The columns of a task that needs places, which others do not pay for either.
 _OF_LIMIT = ("limit", "limit_key", "user_limited", "held")
-_OF_SOME = {*_OF_KEY, *_OF_LIMIT}
+# The column of a task that repeats another one.
+_OF_RETRY = ("retry_of",)
+_OF_SOME = {*_OF_KEY, *_OF_LIMIT, *_OF_RETRY}
 # The columns that take a field of the request as it is, and those that are computed.
 _GIVEN = [name for name in TaskCreate.model_fields if name in _TABLE.c and name not in _OF_SOME]
 _DERIVED = ("id", "celery_id", "user_id", "queue", "max_attempts_named", "rerun_lost", "attached_bytes")
 _JSON_TEXT = [name for name in _GIVEN if isinstance(_TABLE.c[name].type, JSONText)]
 _INSERT = new_tasks.insert_statement([*_GIVEN, *_DERIVED])
-_INSERT_ALL = new_tasks.insert_statement([*_GIVEN, *_DERIVED, *_OF_KEY, *_OF_LIMIT])
+_INSERT_ALL = new_tasks.insert_statement([*_GIVEN, *_DERIVED, *_OF_KEY, *_OF_LIMIT, *_OF_RETRY])
 
 
 def _default(column: Column[Any]) -> Any:
@@ -104,13 +106,15 @@ def parse(fields: dict[str, Any]) -> TaskCreate:
         raise InvalidTask(f"The task is not valid: {names}" if names else None, refused) from None
 
 
-def rows_of(wanted: Sequence[TaskCreate], user_id: UUID) -> list[NewTask]:
+def rows_of(wanted: Sequence[TaskCreate], user_id: UUID, *, retry_of: UUID | None = None) -> list[NewTask]:
     """Check the tasks against the catalogue and return the rows to insert. Raises UnknownTask, InvalidArguments.
+
+    `retry_of` is the task that they repeat.
 
     Call it before any statement: the first use of the catalogue imports every task, and no transaction may be idle that
     long.
     """
-    return [_row(task, user_id) for task in wanted]
+    return [_row(task, user_id, retry_of) for task in wanted]
 
 
 def accept(db: Session | Connection, rows: Sequence[NewTask]) -> list[dict[str, Any]]:
@@ -213,7 +217,7 @@ def _as_inserted(row: NewTask, found: Any) -> dict[str, Any]:
     return {**_DEFAULTS, **row.values, **returned, "metadata_": metadata, "error": None, "waits": waits}
 
 
-def _row(wanted: TaskCreate, user_id: UUID) -> NewTask:
+def _row(wanted: TaskCreate, user_id: UUID, retry_of: UUID | None) -> NewTask:
     kind = find_type(wanted.celery_task_name)
     kind.check(wanted.args, wanted.kwargs)
     task_id = new_id()
@@ -236,6 +240,8 @@ def _row(wanted: TaskCreate, user_id: UUID) -> NewTask:
     if limit is not None:
         values |= {"limit": limit, "limit_key": limit_key}
     values |= limited_tasks.held_by(values)
+    if retry_of is not None:
+        values["retry_of"] = retry_of
     has_more = len(values) > plain
     texts = {name: dump_json(given[name]) for name in _JSON_TEXT if given[name] is not None}
     text = to_json({**values, **texts})

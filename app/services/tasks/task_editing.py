@@ -1,19 +1,24 @@
 """The changes that a PATCH may make, and how a change of a pending task affects its turn."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.catalogue import catalogue
-from app.core.redaction import holds_mask, restore_secrets
+from app.catalogue import catalogue, find_type
+from app.core.json_text import json_size
 from app.errors import InvalidTask, InvalidTransition
 from app.messaging.routing import QUEUE_OF
 from app.models.task import Task, TaskStatus
 from app.services.tasks import task_changes
-from app.services.tasks.load import attached_bytes
+from app.services.tasks.load import Load, attached_bytes, growth, load_of_row
+from app.services.tasks.quotas import quotas
+from app.services.tasks.task_requests import ARGUMENTS, checked, restored
 
-PENDING_ONLY = frozenset({"priority", "run_at", "expires_at"})
+# What a submit checks is checked in the same way.
+AS_SUBMITTED = ARGUMENTS | {"timeout_seconds", "max_attempts", "retry_backoff_seconds"}
+PENDING_ONLY = AS_SUBMITTED | {"priority", "run_at", "expires_at"}
 MOVES_TURN = frozenset({"priority", "run_at"})
 STATE = frozenset({"status", "progress", "progress_detail", "result"})
 
@@ -29,29 +34,75 @@ def split(changes: dict[str, Any], check_admin: Callable[[str], None] | None) ->
     return {name: value for name, value in changes.items() if name not in STATE}, state
 
 
-def edit(db: Session, task: Task, changes: dict[str, Any]) -> bool:
-    """Change this version of the task. Returns False if it has changed since. Raises InvalidTransition, InvalidTask."""
+def edit(db: Session, task: Task, changes: dict[str, Any], until_commit: ExitStack | None = None) -> bool:
+    """Change this version of the task. Returns False if it has changed since.
+
+    With `until_commit`, larger arguments take from the quota of the task's user; the caller closes it after the commit.
+    Raises InvalidTransition, InvalidTask, InvalidArguments, UnknownTask, QuotaExceeded.
+    """
     pending_only = PENDING_ONLY & changes.keys()
     if pending_only and task.status is not TaskStatus.PENDING:
         raise InvalidTransition(
             f"{', '.join(sorted(pending_only))} can change only while pending; the task is {task.status}"
         )
     values = _values(task, changes)
-    return task_changes.patch(
-        db, task.id, task.version, values, pending_only=bool(pending_only), more_bytes=_more_bytes(task, values)
-    )
+    with ExitStack() as reserved:
+        reservation = None
+        if until_commit is not None and ARGUMENTS & values.keys():
+            reservation = quotas.reserve(db, task.user_id, _more_arguments(task, values))
+            reserved.callback(reservation.release)
+        more = _more_bytes(task, values)
+        changed = task_changes.patch(
+            db, task.id, task.version, values, pending_only=bool(pending_only), more_bytes=more
+        )
+        if changed and until_commit is not None and reservation is not None:
+            reserved.pop_all()
+            until_commit.push(reservation.end)
+    return changed
 
 
 def _values(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
-    values = {"metadata_" if name == "metadata" else name: value for name, value in changes.items()}
-    if "metadata_" in values:
-        values["metadata_"] = _unmasked(task.metadata_, values["metadata_"])
+    values = restored(task, changes)
+    if "metadata" in values:
+        values["metadata_"] = values.pop("metadata")
+    as_submitted = {name: value for name, value in changes.items() if name in AS_SUBMITTED}
+    if as_submitted:
+        values |= checked(task, as_submitted)
+    if "max_attempts" in values:
+        values |= _attempts(task, values["max_attempts"])
     if "priority" in values:
         kind = catalogue().get(task.celery_task_name)
         values["queue"] = (kind.queue if kind else None) or QUEUE_OF[values["priority"]]
     if MOVES_TURN & values.keys():
         values |= task_changes.due_values(values)
     return values
+
+
+def _attempts(task: Task, wanted: int | None) -> dict[str, Any]:
+    """Return the columns of `max_attempts`. Failed attempts stay counted, and one more is left.
+
+    Raises InvalidTask for fewer, UnknownTask if the task's own number is wanted, and there is no such task any more.
+    """
+    least = task.failures + 1
+    if wanted is None:
+        kind = find_type(task.celery_task_name)
+        return {"max_attempts": max(kind.max_attempts, least), "max_attempts_named": kind.max_attempts_named}
+    if wanted < least:
+        message = f"The task has failed {task.failures} times: send {least} or more"
+        raise InvalidTask(errors=[{"loc": ["max_attempts"], "msg": message, "type": "too_few_attempts"}])
+    return {"max_attempts": wanted, "max_attempts_named": True}
+
+
+def _more_arguments(task: Task, values: dict[str, Any]) -> Load:
+    """Return what the change adds to the quotas of queued and of kept bytes."""
+    before, after = (
+        load_of_row(json_size(args) + json_size(kwargs), 0)
+        for args, kwargs in (
+            (task.args, task.kwargs),
+            (values.get("args", task.args), values.get("kwargs", task.kwargs)),
+        )
+    )
+    return growth(before, after)
 
 
 def _more_bytes(task: Task, values: dict[str, Any]) -> int:
@@ -61,12 +112,3 @@ def _more_bytes(task: Task, values: dict[str, Any]) -> int:
         return 0
     name, tags, metadata = (values.get(field, value) for field, value in before.items())
     return attached_bytes(name, tags, metadata) - attached_bytes(task.name, task.tags, task.metadata_)
-
-
-def _unmasked(stored: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
-    """Restore the secrets of a client that sends back redacted metadata. Raises InvalidTask for other masks."""
-    values: dict[str, Any] = restore_secrets(stored, sent)
-    if holds_mask(values):
-        problem = "*** replaces a hidden value, but none is stored here: send the value itself"
-        raise InvalidTask(errors=[{"loc": ["metadata"], "msg": problem, "type": "hidden_value"}])
-    return values

@@ -9,7 +9,7 @@ from app.db.clock import STATEMENT_TIME
 from app.models.task import Task
 from app.schemas.task import TaskCreate
 from app.services.tasks import limited_tasks, task_changes
-from app.services.tasks.load import NOTHING, Load, attached_bytes, load_of
+from app.services.tasks.load import Load, attached_bytes, growth, load_of
 from app.services.tasks.task_creation import NewTask, wake, wake_if_due
 
 _AS_GIVEN = (
@@ -21,8 +21,7 @@ _AS_DERIVED = ("queue", "max_attempts_named", "rerun_lost")
 
 def added_load(task: Task, wanted: TaskCreate) -> Load:
     """Return what the replacement adds to the quotas: bytes, and no task. Never less than nothing."""
-    more = load_of([wanted]).minus(load_of([task]))
-    return Load(0, max(more.bytes, 0), max(more.stored, 0)) if more.stored > 0 or more.bytes > 0 else NOTHING
+    return growth(load_of([task]), load_of([wanted]))
 
 
 def replace(db: Session, task: Task, wanted: TaskCreate, row: NewTask) -> bool:
@@ -54,7 +53,7 @@ def replace(db: Session, task: Task, wanted: TaskCreate, row: NewTask) -> bool:
 def _values(task: Task, wanted: TaskCreate, row: NewTask) -> dict[str, Any]:
     values = {name: getattr(wanted, name) for name in _AS_GIVEN} | {name: row.values[name] for name in _AS_DERIVED}
     values["metadata_"] = wanted.metadata
-    values |= {name: row.values.get(name) for name in ("limit", "limit_key", "user_limited")}
+    values |= {name: row.values.get(name) for name in ("limit", "limit_key", "user_limited", "retry_of")}
     # Failed attempts stay counted: one more attempt is left in any case.
     values["max_attempts"] = max(row.values["max_attempts"], task.failures + 1)
     values["run_at"] = wanted.run_at

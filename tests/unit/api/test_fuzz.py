@@ -14,7 +14,8 @@ from app.core import json_text
 from app.core.json_text import dump_json, has_more_values
 from app.errors import InvalidCursor, PreconditionFailed
 from app.live.frames import cursor_of, moment_of, version_of
-from app.schemas.task import TaskBatchCreate, TaskCreate, TaskPatch
+from app.schemas.task import TaskBatchCreate, TaskCreate
+from app.schemas.task_changes import TaskPatch, TaskRetry
 from app.services.audit.audit_service import AuditPosition
 from tests.support.properties import given, settings, st
 from tests.support.tools import needs
@@ -79,7 +80,7 @@ class TestNumberOfValues:
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)
-@pytest.mark.parametrize("model", [TaskCreate, TaskBatchCreate, TaskPatch])
+@pytest.mark.parametrize("model", [TaskCreate, TaskBatchCreate, TaskPatch, TaskRetry])
 def test_a_body_is_valid_or_refused_and_its_arguments_come_back(model: Any, examples: int) -> None:
     task = {"name": "x", "task_type": "x", "celery_task_name": "x"}
 

@@ -156,6 +156,38 @@ class TestPositions:
         assert list(parameters.secrets_in(["anna", "x", ["y"]])) == ["x", "y"]
         assert Parameters().redact(["x", {"token": "y"}]) == ["x", {"token": MASK}]
 
+    def test_give_the_secrets_back(self) -> None:
+        def body(host: str, password: str, config: dict[str, Any], *tokens: str) -> None: ...
+
+        parameters = Parameters.of(inspect.signature(body))
+        stored = ["a", "x", {"pwd": "y", "port": 1}, "t1", "t2"]
+        shown = parameters.redact(stored)
+        assert parameters.restore(stored, shown) == stored
+        # A parameter has one place, whatever else changes.
+        changed = ["b", MASK, {"pwd": MASK, "port": 2}, "t3", MASK]
+        assert parameters.restore(stored, changed) == ["b", "x", {"pwd": "y", "port": 2}, "t3", "t2"]
+        assert parameters.restore(stored, ["b", "z"]) == ["b", "z"]
+
+    def test_give_no_secret_to_another_argument(self) -> None:
+        def body(host: str, password: str = "", *tokens: str) -> None: ...
+
+        parameters = Parameters.of(inspect.signature(body))
+        for stored, sent, left in (
+            (["a"], ["a", MASK], [1]),  # none was stored
+            (["a", "x", "t1", "t2"], ["a", MASK, MASK], [2]),  # of two, which one?
+            (["a", "x"], [MASK, MASK], []),  # three stars for a host
+        ):
+            restored = parameters.restore(stored, sent)
+            assert parameters.masked(restored) == left
+        assert restored == [MASK, "x"]
+
+        def rest(*servers: dict[str, str]) -> None: ...
+
+        parameters = Parameters.of(inspect.signature(rest))
+        a, b = {"host": "a", "password": "of a"}, {"host": "b", "password": "of b"}
+        assert parameters.restore([a, b], redact([b])) == [b]
+        assert holds_mask(parameters.restore([a, b], [{"host": "evil", "password": MASK}]))
+
 
 def _keys(value: Any) -> list[Any]:
     if isinstance(value, dict):

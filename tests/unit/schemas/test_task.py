@@ -1,20 +1,21 @@
 """Of a task's fields only what the OpenAPI document offers is taken: pydantic by itself would guess more."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from app.core.validation_errors import MAX_ERRORS
 from app.models.task import TaskPriority
-from app.schemas.task import TaskBatchCreate, TaskCreate, TaskPatch
+from app.schemas.task import TaskBatchCreate, TaskCreate
+from app.schemas.task_changes import TaskPatch, TaskRetry
 from app.schemas.task_values import Moment
 
 NEEDED: dict[str, Any] = {"name": "n", "task_type": "t", "celery_task_name": "c"}
 
 
-def refusal(model: type[TaskCreate | TaskBatchCreate | TaskPatch], **fields: Any) -> str:
+def refusal(model: type[TaskCreate | TaskBatchCreate | TaskPatch | TaskRetry], **fields: Any) -> str:
     """The type of the first error."""
     with pytest.raises(ValidationError) as caught:
         model(**fields)
@@ -74,11 +75,19 @@ class TestUniqueKey:
 
 
 class TestTheDocument:
-    def test_offers_null_where_it_is_taken_and_nowhere_else(self) -> None:
-        schema = TaskPatch.model_json_schema()["properties"]
+    @pytest.mark.parametrize("model", [TaskPatch, TaskRetry])
+    def test_offers_null_where_it_is_taken_and_nowhere_else(self, model: type[TaskPatch | TaskRetry]) -> None:
+        schema = model.model_json_schema()["properties"]
         nullable = {name for name, field in schema.items() if {"type": "null"} in field.get("anyOf", [])}
-        assert nullable == {"run_at", "expires_at"}  # progress_detail and result are any JSON
-        assert all(TaskPatch(**{name: None}).model_fields_set == {name} for name in TaskPatch.nullable)
+        assert nullable == model.nullable - {"progress_detail", "result"}  # these are any JSON
+        assert all(model(**{name: None}).model_fields_set == {name} for name in model.nullable)
+        assert all(refusal(model, **{name: None}) == "null_not_allowed" for name in schema.keys() - model.nullable)
+
+    def test_lets_a_retry_name_all_that_a_submit_names(self) -> None:
+        assert TaskRetry.model_fields.keys() == TaskCreate.model_fields.keys()
+        assert TaskRetry.nullable <= {
+            name for name, field in TaskCreate.model_fields.items() if type(None) in get_args(field.annotation)
+        }
 
     def test_keeps_the_limits_of_numbers(self) -> None:
         schema = TaskCreate.model_json_schema()["properties"]["timeout_seconds"]

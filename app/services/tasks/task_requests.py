@@ -1,0 +1,82 @@
+"""What a stored task says as a request, with some of its fields replaced by what a client sends.
+
+A client sends back what an answer showed: `***` stands for the secret that is stored in the same place.
+"""
+
+from typing import Any
+
+from app.catalogue import catalogue, find_type
+from app.core.redaction import MASK, Parameters, holds_mask, restore_secrets
+from app.errors import InvalidTask
+from app.models.task import Task
+from app.schemas.task import TaskCreate
+from app.services.tasks.task_creation import parse
+
+ARGUMENTS = frozenset({"args", "kwargs"})
+# A new task that repeats an old one has these only if the request names them.
+_NOT_COPIED = frozenset({"run_at", "delay_seconds", "expires_at", "depends_on", "unique_key", "on_conflict"})
+_COPIED = [name for name in TaskCreate.model_fields if name not in _NOT_COPIED]
+_IDENTITY = ("name", "task_type", "celery_task_name")
+
+
+def repeated(task: Task, changes: dict[str, Any]) -> TaskCreate:
+    """Return the request for a new task: this one's, with the changes. Raises InvalidTask."""
+    if changes.get("celery_task_name", task.celery_task_name) != task.celery_task_name:
+        message = "A retry runs the same task: create another one with POST /tasks/"
+        raise _refused(["celery_task_name"], message, "another_task")
+    request = {name: _requested(task, name) for name in _COPIED} | restored(task, changes)
+    if request["limit"] is None and "limit_key" not in changes:
+        request["limit_key"] = None
+    return parse(request)
+
+
+def checked(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the changes of a task that has not started, as a submit would take them.
+
+    Raises InvalidTask, UnknownTask, InvalidArguments.
+    """
+    stored = {*_IDENTITY, *(ARGUMENTS if ARGUMENTS & changes.keys() else ())}
+    wanted = parse({name: getattr(task, name) for name in stored} | restored(task, changes))
+    if ARGUMENTS & changes.keys():
+        find_type(task.celery_task_name).check(wanted.args, wanted.kwargs)
+    return {name: getattr(wanted, name) for name in changes}
+
+
+def restored(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the changes with the secrets that the client saw as `***`.
+
+    Raises InvalidTask for a mask where nothing is stored.
+    """
+    values = dict(changes)
+    for name, stored in (("metadata", task.metadata_), ("kwargs", task.kwargs)):
+        if name in values:
+            values[name] = restore_secrets(stored, values[name])
+            if holds_mask(values[name]):
+                raise _hidden([name])
+    if isinstance(values.get("args"), list | tuple):
+        kind = catalogue().get(task.celery_task_name)
+        positions = kind.positions if kind else Parameters()
+        values["args"] = positions.restore(task.args, values["args"])
+        for at in positions.masked(values["args"]):
+            raise _hidden(["args", at])
+    return values
+
+
+def _requested(task: Task, name: str) -> Any:
+    """Return the field as the request for this task had it, as far as the row tells."""
+    if name == "metadata":
+        return task.metadata_
+    if name == "max_attempts":
+        kind = catalogue().get(task.celery_task_name)
+        is_default = not task.max_attempts_named or (kind is not None and kind.max_attempts == task.max_attempts)
+        return None if is_default else task.max_attempts
+    return getattr(task, name)
+
+
+def _hidden(where: list[str | int]) -> InvalidTask:
+    message = f"{MASK} replaces a hidden value, but none is stored here: send the value itself"
+    return _refused(where, message, "hidden_value")
+
+
+def _refused(where: list[str | int], message: str, kind: str) -> InvalidTask:
+    return InvalidTask(errors=[{"loc": where, "msg": message, "type": kind}])
