@@ -133,6 +133,11 @@ class Machine(RuleBasedStateMachine):
         got = answer(lambda: task_service.update_task(self.db, task, {"run_at": self.both.at(run_at)}).status)
         assert got == model.edit(model.priority, run_at)
 
+    def run_now(self, pick: int, way: int) -> None:
+        del way
+        task, model = self.task_in(pick, "pending")
+        assert answer(lambda: task_service.run_now(self.db, task).status) == model.run_now()
+
     def set_status_from_outside(self, pick: int, way: int) -> None:
         task, model = self.task_in(pick, "running")
         to = STATUSES[way % 5]

@@ -399,8 +399,8 @@ def retry_task(
     It takes its `unique_key` again, unless another task has it.
 
     With a body that names a field, a new task is created instead, with `retry_of`, and the old one stays. It may have
-    succeeded, too. The fields of the body replace those of the old task, and are checked as in `POST /tasks/`; a `***`
-    keeps the secret that stands there. The rest is copied, but for `unique_key`, `run_at`, `delay_seconds` and
+    succeeded, too. The fields of the body replace those of the old task. The whole is checked as in `POST /tasks/`. A
+    `***` keeps the secret that stands there. The rest is copied, but for `unique_key`, `run_at`, `delay_seconds` and
     `expires_at`. Each such request creates a task, also with an `Idempotency-Key`: a `unique_key` avoids that.
     """
 
