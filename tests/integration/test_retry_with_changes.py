@@ -207,6 +207,9 @@ class TestWhatIsRefused:
         assert again(tasks, task_id, {"priority": "high"}, 403)["code"] == "priority_not_allowed"
         assert again(admin, task_id, {"priority": "high"}, 403)["code"] == "priority_not_allowed"
         assert again(tasks, task_id, {"priority": "normal"})["priority"] == "normal"
+        # An administrator is bound by the own limit, too.
+        sql("UPDATE users SET max_priority = 'low' WHERE id = :id", id=admin.user["id"])
+        assert again(admin, task_id, {"priority": "normal"}, 403)["code"] == "priority_not_allowed"
 
     def test_what_exceeds_a_quota(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
         task_id = tasks.task_in("failed")
