@@ -36,7 +36,8 @@ class Field:
     description: str
     default: str
     value: str
-    choices: tuple[str, ...] = ()
+    choices: Mapping[str, Any]
+    """What each choice, as typed, stands for."""
     step: str = "any"
 
 
@@ -53,11 +54,11 @@ def fields_of(kind: TaskType, values: Mapping[str, Any]) -> list[Field]:
 
 def _field(name: str, schema: dict[str, Any], required: bool, values: Mapping[str, Any]) -> Field:
     kind, step = "json", "any"
-    choices: tuple[str, ...] = ()
+    choices: dict[str, Any] = {}
     if "enum" in schema:
-        kind, choices = "choice", tuple(_typed(each) for each in schema["enum"])
+        kind, choices = "choice", {_typed(each): each for each in schema["enum"]}
     elif schema.get("type") == "boolean":
-        kind, choices = "choice", ("true", "false")
+        kind, choices = "choice", {"true": True, "false": False}
     elif schema.get("type") in {"integer", "number"}:
         kind, step = "number", "1" if schema["type"] == "integer" else "any"
     elif schema.get("type") == "string":
@@ -93,7 +94,11 @@ def task_of(kind: TaskType, form: Mapping[str, str]) -> dict[str, Any]:
     for name, how in OPTIONS.items():
         _read(task, (name,), how, form.get(name, ""), problems)
     for field in fields_of(kind, {}):
-        _read(task["kwargs"], ("kwargs", field.name), field.kind, form.get(PREFIX + field.name, ""), problems)
+        typed = form.get(PREFIX + field.name, "")
+        if typed in field.choices:
+            task["kwargs"][field.name] = field.choices[typed]
+        else:
+            _read(task["kwargs"], ("kwargs", field.name), field.kind, typed, problems)
     if problems:
         raise InvalidTask(errors=problems)
     return task
@@ -112,10 +117,7 @@ def _read(
         try:
             into[place[-1]] = json.loads(typed)
         except ValueError as error:
-            if kind == "choice":  # a choice among texts
-                into[place[-1]] = typed
-            else:
-                problems.append({"loc": list(place), "msg": f"is not JSON: {error}", "type": "json_invalid"})
+            problems.append({"loc": list(place), "msg": f"is not JSON: {error}", "type": "json_invalid"})
 
 
 def body_of(typed: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ function paint(task) {
   row.dataset.version = task.version;
   // A state with other deeds, or with a result to show: the server renders it.
   if (row.id && row.querySelector("[data-status]").dataset.status !== task.status) return refresh();
-  const words = JSON.parse(row.closest("[data-words]").dataset.words);
+  const words = wordsOf(row);
   const status = row.querySelector('[data-field="status"]');
   status.dataset.status = task.status;
   status.textContent = words[task.cancel_requested_at && task.status === "running" ? "stopping" : task.status];
@@ -43,11 +43,19 @@ function paint(task) {
   bar.setAttribute("aria-valuenow", task.progress);
   write(row, "percent", `${task.progress} %`);
   write(row, "attempt", task.attempt);
+  const ran = (Date.now() - Date.parse(task.started_at)) / 1000;
+  const left = (ran * (100 - task.progress)) / task.progress;
+  const known = task.status === "running" && task.progress > 0 && task.progress < 100;
+  write(row, "left", known ? words.left.replace("{time}", brief(left, words)) : "");
   const lasts = row.querySelector('[data-field="duration"]');
   if (lasts) {
     setOrDelete(lasts.dataset, "since", task.started_at);
     setOrDelete(lasts.dataset, "until", task.finished_at);
   }
+}
+
+function wordsOf(element) {
+  return JSON.parse(element.closest("[data-words]").dataset.words);
 }
 
 function write(row, field, text) {
@@ -142,14 +150,14 @@ function dress() {
   if (local) for (const time of document.querySelectorAll("time")) time.textContent = clock.format(new Date(time.dateTime));
 }
 
-function brief(seconds) {
-  if (seconds < 10) return `${Math.max(seconds, 0).toFixed(1)} s`;
+function brief(seconds, words) {
+  if (seconds < 10) return `${Math.max(seconds, 0).toFixed(1)} ${words.s}`;
   const units = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
   const first = units.findIndex(([, size]) => seconds >= size);
   return units.slice(first, first + 2).map(([name, size]) => {
     const number = Math.floor(seconds / size);
     seconds -= number * size;
-    return `${number} ${name}`;
+    return `${number} ${words[name]}`;
   }).join(" ");
 }
 
@@ -157,7 +165,7 @@ setInterval(() => {
   if (document.hidden) return;
   for (const cell of document.querySelectorAll('[data-field="duration"][data-since]')) {
     const until = cell.dataset.until ? Date.parse(cell.dataset.until) : Date.now();
-    cell.textContent = brief((until - Date.parse(cell.dataset.since)) / 1000);
+    cell.textContent = brief((until - Date.parse(cell.dataset.since)) / 1000, wordsOf(cell));
   }
 }, 1000);
 

@@ -10,6 +10,7 @@ from app.api.deps import SessionDep
 from app.api.http.body_route import body_limit
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
+from app.catalogue import find_type
 from app.core.config import Settings
 from app.errors import Conflict, InvalidInput, ServiceError
 from app.models.task import TaskPriority
@@ -22,6 +23,8 @@ from app.web.task_form import body_of, fields_of, task_of
 
 router = SlashRouter()
 
+# What a newcomer tries first: it needs nothing and shows its progress.
+_FIRST = "app.tasks.common_tasks.long_running_task"
 # Each byte of a form may be escaped as three.
 _ESCAPED = 3
 _FIELDS_BYTES = 64 * 1024
@@ -50,8 +53,7 @@ def create_task(
     form: Annotated[dict[str, str], Depends(_typed)],
 ) -> Response:
     try:
-        kind = next((each for each in types_for(user.id, user.role) if each.celery_task_name == name), None)
-        task = body_of(form["json"]) if form.get("by") == "json" or kind is None else task_of(kind, form)
+        task = body_of(form.get("json", "")) if form.get("by") == "json" else task_of(find_type(name), form)
         wanted = task_creation.parse(task)
         check_may_create([wanted], user.id, user.role, user.max_priority)
         (created,) = task_service.create_tasks(db, [wanted], user.id, within_quota=True)
@@ -64,13 +66,15 @@ def _form(
     request: Request, user: PageUser, name: str | None, typed: Mapping[str, Any], error: ServiceError | None = None
 ) -> Response:
     kinds = types_for(user.id, user.role)
-    kind = next((each for each in kinds if each.celery_task_name == name), kinds[0] if kinds else None)
+    by_name = {each.celery_task_name: each for each in kinds}
+    kind = by_name.get(name or _FIRST) or next(iter(kinds), None)
     values = {
         "kinds": kinds,
         "kind": kind,
         "fields": fields_of(kind, _arguments(typed)) if kind else [],
         "typed": typed,
         "json": typed.get("json") or _example(kind.celery_task_name if kind else ""),
+        "name": typed.get("name") or (kind.celery_task_name.rpartition(".")[2] if kind else ""),
         "priorities": [priority.value for priority in TaskPriority],
         "error": error,
         "reasons": error.errors if isinstance(error, InvalidInput) else [],
