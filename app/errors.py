@@ -3,7 +3,7 @@
     ServiceError
     ├── Unauthenticated        InvalidCredentials, InvalidToken, SecondFactorRequired
     ├── Forbidden              AdminOnly, TaskNotAllowed, PriorityNotAllowed, InsufficientScope, LoginOnly,
-    │                          RegistrationClosed, WrongPassword, WrongOneTimeCode
+    │                          RegistrationClosed, WrongPassword, WrongOneTimeCode, CrossOrigin
     ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound,
     │                          SecondFactorNotFound, QueueNotFound, WorkerNotFound
     ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
@@ -117,6 +117,12 @@ class WrongOneTimeCode(Forbidden):
     """Not a 401: the token is valid, and the client must keep it."""
 
     code, title = "wrong_otp", "The one-time code is wrong or was used before"
+
+
+class CrossOrigin(Forbidden):
+    """A form of the pages that none of them sent: another site, or a program without a browser's headers."""
+
+    code, title = "cross_origin", "The form was not sent from a page of this service"
 
 
 class NotFound(ServiceError):

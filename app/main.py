@@ -49,6 +49,7 @@ from app.services.batched.authenticator import Authenticator
 from app.services.batched.submitter import Submitter
 from app.services.batched.task_lookup import TaskLookup
 from app.services.user_service import user_service
+from app.web.application import create_pages
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +123,8 @@ def create_app() -> FastAPI:
     app.include_router(docs.root_router)
     app.include_router(docs.router)
     bound_bodies(app.router.routes, settings, oauth2_scheme, check_token)
+    if settings.web_ui:
+        app.mount("/ui", create_pages(settings))
     return app
 
 

@@ -1,6 +1,7 @@
 """The dependencies of the endpoints, as annotated types."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
@@ -11,6 +12,7 @@ from app.api.http.password_turns import PasswordTurns
 from app.api.http.peers import count_for_user
 from app.api.http.proxies import UntrustedProxies
 from app.api.http.refusals import Refusals
+from app.api.http.turns import Authenticate
 from app.core.config import Settings, get_settings
 from app.core.network_addresses import address_block
 from app.core.origin import Actor, set_actor
@@ -67,12 +69,19 @@ async def authenticated(request: Request, token: str | None, *scopes: str) -> Pr
     if token is None:
         raise Unauthenticated
     authenticator: Authenticator = request.state.authenticator
-    user = await authenticator.authenticate(token, address_of(request))
-    count_for_user(request, user.id)
-    set_actor(Actor(user.id, user.username))
-    request.scope["state"]["principal"] = user  # what a long wait is compared with (`app/api/http/turns.py`)
+    user = await act_as_user(request, partial(authenticator.authenticate, token, address_of(request)))
     for scope in scopes:
         user.check_scope(scope)
+    return user
+
+
+async def act_as_user(request: Request, authenticate: Authenticate) -> Principal:
+    """Authenticate the request's user, set them as its actor, and return them. Raises TooManyInProgress besides."""
+    user = await authenticate()
+    count_for_user(request, user.id)
+    set_actor(Actor(user.id, user.username))
+    # What a long wait is compared with (`app/api/http/turns.py`).
+    request.scope["state"].update(principal=user, authenticate=authenticate)
     return user
 
 

@@ -25,6 +25,8 @@ from app.errors import InvalidToken
 
 ISSUER = "task-service"
 AUDIENCE = "task-service-api"
+# Of the cookie of the pages. Neither kind of token is accepted in the place of the other.
+PAGES_AUDIENCE = "task-service-pages"
 ALGORITHM = "HS256"
 
 # OWASP's second choice of Argon2id parameters: 19 MiB for each hash, so that several fit in memory at once.
@@ -76,16 +78,25 @@ def _dummy_hash() -> str:
 
 def create_access_token(user_id: UUID, session_id: UUID, now: datetime) -> str:
     """Return a token for one login that expires after ACCESS_TOKEN_MINUTES. It holds no personal data."""
+    return _sign(AUDIENCE, user_id, session_id, now, now + access_token_life())
+
+
+def create_page_token(user_id: UUID, session_id: UUID, now: datetime, until: datetime) -> str:
+    """Return the token of the pages' cookie for one login, with which it expires. The API does not accept it."""
+    return _sign(PAGES_AUDIENCE, user_id, session_id, now, until)
+
+
+def _sign(audience: str, user_id: UUID, session_id: UUID, now: datetime, until: datetime) -> str:
     issued = int(now.timestamp())
     claims = {
         "iss": ISSUER,
-        "aud": AUDIENCE,
+        "aud": audience,
         "sub": str(user_id),
         "sid": str(session_id),
         "jti": uuid4().hex,
         "iat": issued,
         "nbf": issued,
-        "exp": issued + int(access_token_life().total_seconds()),
+        "exp": issued + int((until - now).total_seconds()),
     }
     key = _derive_key(get_settings().signing_key)
     token: str = jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": _key_id(key)})
@@ -109,16 +120,25 @@ class _Verified:
     expires: int
 
 
-_verified: dict[bytes, _Verified] = {}
+_verified: dict[tuple[str, bytes], _Verified] = {}
 
 
 def read_access_token(token: str) -> AccessClaims:
     """Return the claims of a token that this service signed. Raises InvalidToken for any other text."""
+    return _read(token, AUDIENCE)
+
+
+def read_page_token(token: str) -> AccessClaims:
+    """Return the claims of a token of `create_page_token`. Raises InvalidToken for any other text."""
+    return _read(token, PAGES_AUDIENCE)
+
+
+def _read(token: str, audience: str) -> AccessClaims:
     try:
-        digest = hashlib.sha256(token.encode()).digest()
-        known, accepted = _verified.get(digest), get_settings().accepted_keys
+        name = audience, hashlib.sha256(token.encode()).digest()
+        known, accepted = _verified.get(name), get_settings().accepted_keys
         if known is None or known.key not in map(_derive_key, accepted):
-            known = _verified[digest] = _verify(token, accepted)
+            known = _verified[name] = _verify(token, audience, accepted)
             while len(_verified) > _REMEMBERED_TOKENS:
                 _verified.pop(next(iter(_verified)), None)
         if not known.not_before - _LEEWAY_SECONDS <= time.time() <= known.expires + _LEEWAY_SECONDS:
@@ -128,7 +148,7 @@ def read_access_token(token: str) -> AccessClaims:
     return known.claims
 
 
-def _verify(token: str, accepted: Sequence[str]) -> _Verified:
+def _verify(token: str, audience: str, accepted: Sequence[str]) -> _Verified:
     if not _TOKEN_SHAPE.fullmatch(token):
         raise ValueError("shape")
     header, _, signature = token.split(".")
@@ -141,7 +161,7 @@ def _verify(token: str, accepted: Sequence[str]) -> _Verified:
         token,
         key,
         algorithms=["HS256"],
-        audience=AUDIENCE,
+        audience=audience,
         issuer=ISSUER,
         options={f"require_{name}": True for name in _REQUIRED} | {"leeway": _LEEWAY_SECONDS},
     )

@@ -297,6 +297,7 @@ class SettingFields(BaseSettings):
         description="Opens Swagger UI (`/docs`), `/openapi.json` and `/metrics`. Empty: open outside production. "
         "Administrators can always read `/metrics`.",
     )
+    web_ui: bool = Field(True, description="Serves the web pages at `/ui/`.")
     allowed_hosts: Listed[HostPattern] = Field(
         [],
         examples=["tasks.example.com,*.internal.example.com"],

@@ -48,6 +48,7 @@ def greeting(url: str, admin: Admin, env_file: Path) -> list[str]:
     password = admin.password or admin.where
     return [
         "",
+        f"  pages       {url}/ui/",
         f"  API         {url}/api/v1",
         f"  docs        {url}/docs",
         f"  health      {url}/healthz   {url}/readyz",

@@ -157,6 +157,10 @@ class TaskService:
             limit_read(db, get_settings().costly_read_seconds)
         return task_pages.shown(db, wanted, limit, before=before, skip=skip)
 
+    def longest_running(self, db: Session, limit: int, *, owner: UUID | None = None) -> list[Task]:
+        """Return the running tasks whose attempt began first; `owner` limits them to that user's."""
+        return task_queries.longest_running(db, limit, owner)
+
     def show_counts(self, db: Session, wanted: TaskFilter, *, by_reason: bool = False) -> dict[str, Any]:
         """As `count`; with `by_reason` also for what the pending ones wait.
 

@@ -51,7 +51,7 @@ class Running:
         """Of the user as whom `http` speaks."""
         return str(self.http.headers["Authorization"]).removeprefix("Bearer ")
 
-    def create(self, name: str, *args: Any, kwargs: dict[str, Any] | None = None, **fields: Any) -> str:
+    def create(self, name: str, /, *args: Any, kwargs: dict[str, Any] | None = None, **fields: Any) -> str:
         """A task of `tests.support.example_tasks`; its id."""
         full = name if name.startswith("app.") else f"tests.{name}"
         body = {"name": name, "task_type": "test", "celery_task_name": full, "args": [*args], "kwargs": kwargs or {}}

@@ -65,11 +65,13 @@ root_router = APIRouter(include_in_schema=False)
 
 @root_router.get("/")
 async def root(request: Request, settings: SettingsDep) -> Response:
-    """A browser is sent to the documentation; other clients get the name, the version and the links."""
+    """A browser is sent to the pages, or to the documentation; other clients get name, version and links."""
     base = request.scope.get("root_path", "").rstrip("/")
-    if settings.docs_open and "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse(f"{base}/docs")
+    if "text/html" in request.headers.get("accept", "") and (settings.web_ui or settings.docs_open):
+        return RedirectResponse(f"{base}/ui/" if settings.web_ui else f"{base}/docs")
     links = {"health": f"{base}/healthz", "readiness": f"{base}/readyz"}
+    if settings.web_ui:
+        links["pages"] = f"{base}/ui/"
     if settings.docs_open:
         links |= {"documentation": f"{base}/docs", "openapi": f"{base}/openapi.json"}
     return JSONResponse({"name": request.app.title, "version": request.app.version, "links": links})

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 DATABASE_RETRY_SECONDS = 5
 TOO_LONG = "The query exceeded the time limit: use narrower filters or a shorter time range"
 
+_DOWN = (sa_exc.OperationalError, sa_exc.InterfaceError, sa_exc.TimeoutError)
 # PostgreSQL's codes for a missing table and a missing column: the database is not migrated.
 _UNMIGRATED = frozenset({"42P01", "42703"})
 
@@ -29,9 +30,8 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    for kind in (sa_exc.OperationalError, sa_exc.InterfaceError, sa_exc.TimeoutError):
-        app.add_exception_handler(kind, _on_database_down)
-    app.add_exception_handler(sa_exc.DBAPIError, _on_database_error)
+    for kind in (*_DOWN, sa_exc.DBAPIError):
+        app.add_exception_handler(kind, _on_database_error)
 
 
 # The handlers are `async`, so that Starlette calls them directly: a sync handler would wait for a thread.
@@ -64,26 +64,29 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return http_problem(request.scope, error.status_code, str(error.detail), headers)
 
 
-async def _on_database_down(request: Request, error: Exception) -> Response:
+async def _on_database_error(request: Request, error: Exception) -> Response:
+    expected = database_error(request, error)
+    return internal_problem(request.scope) if expected is None else service_problem(request.scope, expected)
+
+
+def database_error(request: Request, error: Exception) -> ServiceError | None:
+    """Return the error to answer with, and log it: 503 for a database that is down, slow, missing or not migrated.
+
+    None for any other error of a statement, which is unexpected.
+    """
+    if getattr(getattr(error, "orig", None), "pgcode", None) in _UNMIGRATED:
+        logger.error("the database is not migrated: %s", first_line(error))
+        return NotMigrated(retry_after=DATABASE_RETRY_SECONDS)
+    if not isinstance(error, _DOWN) and not getattr(error, "connection_invalidated", False):
+        logger.error("unexpected database error", exc_info=error)
+        return None
     if is_timeout(error) and request.method == "GET" and request.scope["query_string"]:
         # No Retry-After for a filtered read: it would take as long again. Any other stopped statement waited for a
         # lock.
         logger.warning("statement stopped by the time limit: %s", first_line(error))
-        return service_problem(request.scope, TookTooLong(TOO_LONG))
+        return TookTooLong(TOO_LONG)
     logger.error("database unavailable: %s", first_line(error))
-    return service_problem(request.scope, DatabaseUnavailable(retry_after=DATABASE_RETRY_SECONDS))
-
-
-async def _on_database_error(request: Request, error: Exception) -> Response:
-    """Answer 503 for an unmigrated or missing database, and 500 for any other error of a statement."""
-    assert isinstance(error, sa_exc.DBAPIError)
-    if error.connection_invalidated:
-        return await _on_database_down(request, error)
-    if getattr(error.orig, "pgcode", None) in _UNMIGRATED:
-        logger.error("the database is not migrated: %s", first_line(error))
-        return service_problem(request.scope, NotMigrated(retry_after=DATABASE_RETRY_SECONDS))
-    logger.error("unexpected database error", exc_info=error)
-    return internal_problem(request.scope)
+    return DatabaseUnavailable(retry_after=DATABASE_RETRY_SECONDS)
 
 
 def _allowed_methods(request: Request) -> str:

@@ -222,4 +222,7 @@ def route_template(scope: Scope) -> str:
     """
     context = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     template = getattr(context, "path_format", None)
-    return template if isinstance(template, str) else "unmatched"
+    if not isinstance(template, str):
+        return "unmatched"
+    root = str(scope.get("root_path", ""))
+    return root.removeprefix(scope.get("app_root_path", root)) + template  # of a mounted application

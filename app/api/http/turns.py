@@ -5,7 +5,7 @@ Here one thread does all three, so a large answer does not hold up other request
 """
 
 import inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from functools import partial, update_wrapper
 from http import HTTPStatus
 from typing import Any, TypeVar, get_type_hints
@@ -15,14 +15,15 @@ from fastapi.datastructures import DefaultPlaceholder
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
-from app.api.http.fast_path import bearer_token
 from app.core.fair_threads import CallerGone, FairThreads
 from app.core.network_addresses import address_block
 from app.core.origin import current_origin
 from app.errors import InvalidToken
-from app.services.batched.authenticator import Authenticator
+from app.services.accounts.auth_service import Principal
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+# Authenticates the credentials of a request, with its token or its cookie.
+Authenticate = Callable[[], Awaitable[Principal]]
 # Whether a request reads many rows, by the arguments of its endpoint.
 IsCostly = Callable[[dict[str, Any]], bool]
 
@@ -91,11 +92,10 @@ async def check_rights_again(request: Request) -> None:
     request without credentials.
     """
     before = request.scope["state"].get("principal")
-    token = bearer_token(request)
-    if before is None or token is None:
+    if before is None:
         return
-    authenticator: Authenticator = request.state.authenticator
-    now = await authenticator.authenticate(token, request.client.host if request.client else "")
+    authenticate: Authenticate = request.scope["state"]["authenticate"]
+    now = await authenticate()
     if (now.id, now.role, now.scopes) != (before.id, before.role, before.scopes):
         raise InvalidToken
 

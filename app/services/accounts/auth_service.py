@@ -5,9 +5,10 @@ effect at once in every process. Each refresh token of a login is valid once, an
 authenticated here too; `api_key_service` creates them.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -17,6 +18,7 @@ from app.core.origin import Actor
 from app.core.security import (
     access_token_life,
     create_access_token,
+    create_page_token,
     new_refresh_token,
     refresh_token_digest,
     verify_password,
@@ -113,6 +115,19 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class PageLogin:
+    """The token of a login for the pages' cookie, and when the login ends."""
+
+    token: str
+    expires_at: datetime
+
+
+Issued = TypeVar("Issued", Tokens, PageLogin)
+# Makes what the client gets of a new login: of its user, its id, now, and its end.
+Issue = Callable[[Session, UUID, UUID, datetime, datetime], Issued]
+
+
+@dataclass(frozen=True, slots=True)
 class PurgedLogins:
     """The rows that one call of `purge_expired_logins` deleted. All zero: nothing is left to delete."""
 
@@ -133,26 +148,35 @@ class AuthService:
         Uses two transactions, because Argon2 runs between them: no lock and no connection is held meanwhile. The second
         checks the limits again, so that parallel guesses cannot exceed them.
         """
+        return self._login(db, login, password, address, otp, self._issue)
+
+    def login_to_pages(self, db: Session, login: str, password: str, address: str, otp: str = "") -> PageLogin:
+        """As `login`, for the cookie of the pages. No other token of this login exists."""
+        return self._login(db, login, password, address, otp, _issue_to_pages)
+
+    def _login(
+        self, db: Session, login: str, password: str, address: str, otp: str, issue: Issue[Issued]
+    ) -> Issued:  # fmt: skip
         settings = get_settings()
         with transaction(db):
             found = queries.find_credentials(db, _without_nul(login))
             attempt = login_throttle.login_attempt(db, settings, login, found.user_id if found else None, address)
             attempt.check(db)
         is_correct, renewed = verify_password(password[:_MAX_PASSWORD], found.password_hash if found else None)
-        tokens, factor = None, Factor.NOT_SET
+        issued, factor = None, Factor.NOT_SET
         with transaction(db):
             if found is not None and is_correct and len(password) <= _MAX_PASSWORD:
-                tokens, factor = self._open_session(db, found, renewed, otp, settings)
-            if found is not None and tokens is not None:
+                issued, factor = self._open_session(db, found, renewed, otp, settings, issue)
+            if found is not None and issued is not None:
                 attempt.succeed(db)
                 login_throttle.remember_block(db, settings, found.user_id, address)
             elif factor is Factor.MISSING:  # how a client learns that a code is needed
                 attempt.leave_open(db)
             else:
                 attempt.fail(db, _failure_reason(found, factor, is_correct=is_correct))
-        if tokens is None:
+        if issued is None:
             raise InvalidCredentials if factor is Factor.NOT_SET else SecondFactorRequired
-        return tokens
+        return issued
 
     def refresh(self, db: Session, refresh_token: str) -> Tokens:
         """Return a new pair of tokens for an unused refresh token. A used token ends its login.
@@ -217,8 +241,14 @@ class AuthService:
                 audit.record(db, AuditEvent.API_KEY_USED, Subject.api_key(key.id), actor=actor)
 
     def _open_session(
-        self, db: Session, user: queries.Credentials, renewed_hash: str | None, otp: str, settings: Settings
-    ) -> tuple[Tokens | None, Factor]:
+        self,
+        db: Session,
+        user: queries.Credentials,
+        renewed_hash: str | None,
+        otp: str,
+        settings: Settings,
+        issue: Issue[Issued],
+    ) -> tuple[Issued | None, Factor]:
         now = logins.lock_user_unchanged(db, user.user_id, user.password_hash, to_write=renewed_hash is not None)
         if now is None:
             return None, Factor.NOT_SET
@@ -231,7 +261,7 @@ class AuthService:
             queries.store_password_hash(db, user.user_id, renewed_hash)
         session = queries.add_session(db, user.user_id, now, settings.refresh_token_days)
         audit.record(db, AuditEvent.LOGIN_SUCCEEDED, Subject.user(user.user_id), actor=actor, session=str(session.id))
-        return self._issue(db, user.user_id, session.id, now, session.expires_at), factor
+        return issue(db, user.user_id, session.id, now, session.expires_at), factor
 
     def _rotate(self, db: Session, digest: bytes, settings: Settings) -> Tokens | None:
         session_id = logins.use_refresh_token(db, digest)
@@ -257,6 +287,10 @@ class AuthService:
             refresh_token=refresh_token,
             expires_in=int(access_token_life().total_seconds()),
         )
+
+
+def _issue_to_pages(_db: Session, user_id: UUID, session_id: UUID, now: datetime, until: datetime) -> PageLogin:
+    return PageLogin(create_page_token(user_id, session_id, now, until), until)
 
 
 def _failure_reason(found: queries.Credentials | None, factor: Factor, *, is_correct: bool) -> str:

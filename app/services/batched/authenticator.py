@@ -11,7 +11,7 @@ from app.core.api_key_tokens import api_key_digest, is_well_formed, looks_like_a
 from app.core.batcher import Batcher
 from app.core.fair_threads import FairThreads
 from app.core.network_addresses import address_block
-from app.core.security import AccessClaims, read_access_token
+from app.core.security import AccessClaims, read_access_token, read_page_token
 from app.db.session import SessionLocal, group_engine
 from app.errors import InvalidToken
 from app.services.accounts import api_key_queries, login_queries
@@ -42,7 +42,16 @@ class Authenticator:
 
         Raises InvalidToken, TooManyWaiting, Overloaded.
         """
-        proof = _proof_of(token)
+        return await self._authenticate(_proof_of(token), address)
+
+    async def authenticate_page(self, token: str, address: str) -> Principal:
+        """Return the user behind the pages' cookie. `address` is the client's.
+
+        Raises InvalidToken, TooManyWaiting, Overloaded.
+        """
+        return await self._authenticate(read_page_token(token), address)
+
+    async def _authenticate(self, proof: _Proof, address: str) -> Principal:
         # Anybody can make up API keys, so those take turns by address. Nobody can make up a signed token.
         user = proof.user_id if isinstance(proof, AccessClaims) else address_block(address)
         found = await self.batcher.submit(proof, user)

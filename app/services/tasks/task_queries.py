@@ -11,7 +11,7 @@ from app.core.json_text import SMALL_BYTES
 from app.db.postgresql.conditions import is_one_of
 from app.db.postgresql.task_rows import LARGE_BYTES, WAITS
 from app.errors import TaskNotFound
-from app.models.task import Task
+from app.models.task import Task, TaskStatus
 from app.schemas.task import TaskRead
 from app.services.operations.live_workers import look_for
 
@@ -46,6 +46,12 @@ def find_all(db: Session, ids: Sequence[UUID]) -> list[Task]:
     found = {task.id: task for task in db.scalars(_fresh(select(Task).where(Task.id.in_(ids))))}
     look_for(db, (task.waits for task in found.values()))
     return [found[task_id] for task_id in ids if task_id in found]
+
+
+def longest_running(db: Session, limit: int, owner: UUID | None = None) -> list[Task]:
+    """The running tasks whose attempt began first. As many run as there are slots, and an index has them."""
+    statement = select(Task).where(Task.status == TaskStatus.RUNNING).order_by(Task.started_at, Task.id).limit(limit)
+    return list(db.scalars(_fresh(statement if owner is None else statement.where(Task.user_id == owner))))
 
 
 # Columns rather than objects: what one task costs is a third of it.

@@ -1,0 +1,77 @@
+"""Who may use a page: the login behind the cookie, and no other site on the reader's behalf."""
+
+from functools import partial
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyCookie
+
+from app.api.deps import act_as_user, address_of
+from app.core.security import read_page_token
+from app.errors import AdminOnly, CrossOrigin, InvalidToken, Unauthenticated
+from app.live.streams import Credential
+from app.services.accounts.auth_service import Principal
+from app.services.batched.authenticator import Authenticator
+from app.web.cookies import session_token
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+# Only a name for the dependency that reads the cookie: `bound_bodies` looks for it.
+cookie_scheme = APIKeyCookie(name="session", auto_error=False)
+
+
+async def check_same_origin(request: Request) -> None:
+    """Raise CrossOrigin for a change that no page of this origin sent (OWASP: Cross-Site Request Forgery Prevention).
+
+    Browsers send Origin with each POST, and all current ones Sec-Fetch-Site too. Origin is compared by its host:
+    behind a proxy that ends TLS, the service does not know its own scheme.
+    """
+    if request.method in _SAFE:
+        return
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    same_host = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+    if (site is None and origin is None) or site not in {None, "same-origin"} or not same_host:
+        raise CrossOrigin
+
+
+def page_token(request: Request) -> str:
+    """Return the token of the cookie. Raises Unauthenticated."""
+    token = session_token(request)
+    if not token:
+        raise Unauthenticated
+    return token
+
+
+async def page_user(request: Request, _scheme: Annotated[str | None, Depends(cookie_scheme)] = None) -> Principal:
+    """Return the user who is signed in. Raises Unauthenticated, InvalidToken."""
+    authenticator: Authenticator = request.state.authenticator
+    authenticate = partial(authenticator.authenticate_page, page_token(request), address_of(request))
+    return await act_as_user(request, authenticate)
+
+
+async def check_cookie(request: Request, ask_database: bool) -> None:
+    """Check the cookie before a body is read, as `deps.check_token` does with tokens."""
+    read_page_token(page_token(request))
+    if ask_database:
+        await page_user(request)
+
+
+PageUser = Annotated[Principal, Depends(page_user)]
+
+
+async def page_admin(user: PageUser) -> Principal:
+    """Return the administrator who is signed in. Raises AdminOnly."""
+    if not user.is_admin:
+        raise AdminOnly
+    return user
+
+
+PageAdmin = Annotated[Principal, Depends(page_admin)]
+
+
+def credential_of(request: Request, user: Principal) -> Credential:
+    """Return the login that a stream ends with."""
+    if user.session_id is None:
+        raise InvalidToken
+    expires_at = read_page_token(page_token(request)).expires_at
+    return Credential(user.session_id, is_key=False, role=user.role, expires_at=expires_at)

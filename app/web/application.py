@@ -1,0 +1,99 @@
+"""The application of the pages, which the service mounts at `/ui`."""
+
+import logging
+from urllib.parse import quote
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from sqlalchemy import exc as sa_exc
+from starlette.exceptions import HTTPException
+
+from app.api.http.body_route import bound_bodies
+from app.api.http.denials import answer_to
+from app.api.http.error_handlers import database_error
+from app.api.http.problems import HTTP_PROBLEMS, status_of
+from app.api.http.router import SlashRouter
+from app.core.config import Settings
+from app.core.validation_errors import field_errors
+from app.errors import InvalidInput, ServiceError, Unauthenticated
+from app.web import static_files
+from app.web.access import check_cookie, check_same_origin, cookie_scheme
+from app.web.rendering import HEADERS, base_of, page
+from app.web.views import account, administration, new_task, overview, queues, sign_in, tasks
+
+logger = logging.getLogger(__name__)
+
+ROUTERS = (overview, tasks, new_task, queues, administration, account, sign_in)
+
+
+def create_pages(settings: Settings) -> FastAPI:
+    """Return the pages, on the state of the application that mounts them."""
+    pages = FastAPI(
+        openapi_url=None, redirect_slashes=False, dependencies=[Depends(check_same_origin)]
+    )  # fmt: skip
+    for view in ROUTERS:
+        router: SlashRouter = view.router
+        router.add_to(pages, "")
+    pages.include_router(static_files.router)
+    pages.add_exception_handler(ServiceError, _on_service_error)
+    pages.add_exception_handler(RequestValidationError, _on_validation_error)
+    pages.add_exception_handler(HTTPException, _on_http_exception)
+    for kind in (sa_exc.DBAPIError, sa_exc.TimeoutError):
+        pages.add_exception_handler(kind, _on_database_error)
+    bound_bodies(pages.router.routes, settings, cookie_scheme, check_cookie)
+    return pages
+
+
+# `async`, so that Starlette calls them directly: a sync handler would wait for a thread.
+
+
+async def _on_service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    if isinstance(error, Unauthenticated):
+        return _to_sign_in(request)
+    error, record = answer_to(request, error)
+    answer = _error_page(request, status_of(type(error)), error.title, error.detail, _reasons(error))
+    if error.retry_after is not None:
+        answer.headers["Retry-After"] = str(error.retry_after)
+    answer.background = record
+    return answer
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    if any(each["loc"][0] == "path" for each in error.errors()):
+        return _error_page(request, 404, *HTTP_PROBLEMS[404])
+    refused = InvalidInput(errors=field_errors(error.errors()))
+    return _error_page(request, 422, refused.title, refused.detail, _reasons(refused))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    _, title = HTTP_PROBLEMS.get(error.status_code, ("", str(error.detail)))
+    return _error_page(request, error.status_code, title, str(error.detail))
+
+
+async def _on_database_error(request: Request, error: Exception) -> Response:
+    expected = database_error(request, error)
+    if expected is not None:
+        return await _on_service_error(request, expected)
+    return _error_page(request, 500, "Internal server error", "The log of the service has the cause.")
+
+
+def _to_sign_in(request: Request) -> Response:
+    """Have the reader sign in and come back. A form's page is lost by that, and what was typed into it."""
+    base = base_of(request)
+    back = request.url.path.removeprefix(base) if request.method == "GET" else "/"
+    query = f"?{request.url.query}" if request.url.query and request.method == "GET" else ""
+    return RedirectResponse(f"{base}/sign-in?next={quote(back + query, safe='/')}", status_code=303, headers=HEADERS)
+
+
+def _reasons(error: ServiceError) -> list[str]:
+    fields = error.errors if isinstance(error, InvalidInput) else []
+    return [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in fields]
+
+
+def _error_page(request: Request, status: int, title: str, detail: str, reasons: list[str] | None = None) -> Response:
+    values = {"title": title, "detail": detail, "reasons": reasons or [], "status": status}
+    return page(request, "error.html", values, status)

@@ -1,0 +1,64 @@
+"""The two languages of the pages: their texts, numbers and durations."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from io import BytesIO
+
+from babel import Locale
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
+
+NAMES = {"en": "English", "zh": "中文"}
+DEFAULT = "en"
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+@dataclass(frozen=True)
+class Language:
+    """One language. `texts` are translations by the English text, which is the message's id."""
+
+    code: str
+    locale: Locale
+    texts: dict[str, str]
+
+    def gettext(self, text: str) -> str:
+        """Return the text in this language; the English one where a translation is missing."""
+        return self.texts.get(text) or text
+
+    def number(self, value: float) -> str:
+        return format_decimal(value, locale=self.locale)
+
+
+@cache
+def language(code: str) -> Language:
+    """Return the language with this code of NAMES."""
+    texts: dict[str, str] = {}
+    if code != DEFAULT:
+        catalog = read_po(BytesIO((files("app.web") / "translations" / f"{code}.po").read_bytes()))
+        texts = {message.id: str(message.string) for message in catalog if isinstance(message.id, str) and message.id}
+    return Language(code, Locale.parse(code), texts)
+
+
+def negotiate(chosen: str | None, accept_language: str) -> Language:
+    """Return the reader's choice, else the first of Accept-Language (RFC 9110 §12.5.4) that there is."""
+    if chosen in NAMES:
+        return language(chosen)
+    wanted = [part.split(";")[0].strip()[:2].lower() for part in accept_language.split(",")[:20]]
+    return language(next((code for code in wanted if code in NAMES), DEFAULT))
+
+
+def duration(seconds: float | None, gettext: Callable[[str], str]) -> str:
+    """Return a duration as its two largest units: `3 m 12 s`; below ten seconds with a decimal."""
+    if seconds is None:
+        return ""
+    if seconds < 10:  # noqa: PLR2004 (seconds)
+        return f"{max(seconds, 0):.1f} {gettext('s')}"
+    rest = int(seconds)
+    parts: list[str] = []
+    for name, size in _UNITS:
+        number, rest = divmod(rest, size)
+        if number or parts:
+            parts.append(f"{number} {gettext(name)}")
+    return " ".join(parts[:2])

@@ -1,0 +1,99 @@
+"""Renders the templates, with what every page shows: the reader, the choices, the way to the static files."""
+
+import json
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from app.core.version import VERSION
+from app.web import languages
+from app.web.languages import Language
+from app.web.static_files import static_version
+
+THEMES = ("system", "light", "dark")
+TIMES = ("utc", "local")
+# `same-origin`: with the API's `no-referrer`, browsers would send `Origin: null` with forms.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+@cache
+def _environment(code: str) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("app.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    chosen = languages.language(code)
+    environment.install_gettext_callables(chosen.gettext, _plural(chosen), newstyle=True)  # type: ignore[attr-defined]
+    environment.filters |= {
+        "number": chosen.number,
+        "duration": lambda seconds: languages.duration(seconds, chosen.gettext),
+        "iso": _iso,
+        "clock": _clock,
+        "pretty": lambda value: json.dumps(value, ensure_ascii=False, indent=2),
+        "part": lambda value: quote(str(value), safe=""),
+    }
+    return environment
+
+
+def page(request: Request, template: str, values: dict[str, Any], status: int = 200) -> Response:
+    """Return the page of a template, which is given these values."""
+    chosen = language_of(request)
+    html = _environment(chosen.code).get_template(template).render(_shell(request, chosen) | values)
+    return HTMLResponse(html, status_code=status, headers=HEADERS)
+
+
+def redirect(request: Request, path: str) -> Response:
+    """Send the browser to a page below `/ui` after a change, with a GET."""
+    return RedirectResponse(base_of(request) + path, status_code=303, headers=HEADERS)
+
+
+def base_of(request: Request) -> str:
+    """Return the path of the pages as the browser sees it, without a slash at the end."""
+    return str(request.scope.get("root_path", "")).rstrip("/")
+
+
+def language_of(request: Request) -> Language:
+    return languages.negotiate(request.cookies.get("language"), request.headers.get("accept-language", ""))
+
+
+def _shell(request: Request, chosen: Language) -> dict[str, Any]:
+    base, theme, times = base_of(request), request.cookies.get("theme"), request.cookies.get("times")
+    return {
+        "user": request.scope["state"].get("principal"),
+        "base": base,
+        "static": f"{base}/static/{static_version()}",
+        "here": request.url.path.removeprefix(base) + (f"?{request.url.query}" if request.url.query else ""),
+        "language": chosen.code,
+        "languages": languages.NAMES,
+        "theme": theme if theme in THEMES else THEMES[0],
+        "themes": THEMES,
+        "times": times if times in TIMES else TIMES[0],
+        "now": datetime.now(UTC),
+        "version": VERSION,
+    }
+
+
+def _plural(chosen: Language) -> Any:
+    return lambda one, many, number: chosen.gettext(one if number == 1 else many)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _clock(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,210 @@
+// What moves on a page: states as they are committed, durations, and keys. Without it every page works, and stands still.
+
+const main = document.getElementById("main");
+const badge = document.querySelector("[data-live]");
+const spoken = badge?.textContent;
+
+// ---- rows: the newest state of each task, painted once a frame --------------------------------------------------------
+
+const newest = new Map();
+const unknown = new Set();
+let frame = 0;
+
+function take(event) {
+  const task = JSON.parse(event.data);
+  const known = newest.get(task.id);
+  if (known && known.version >= task.version) return;
+  newest.set(task.id, task);
+  frame ||= requestAnimationFrame(paintAll);
+}
+
+function paintAll() {
+  frame = 0;
+  for (const task of newest.values()) paint(task);
+  newest.clear();
+}
+
+function paint(task) {
+  const row = document.querySelector(`[data-task-id="${CSS.escape(task.id)}"]`);
+  if (!row) {
+    if (!unknown.has(task.id) && Date.parse(task.created_at) > opened) unknown.add(task.id);
+    return showUnknown();
+  }
+  if (Number(row.dataset.version) >= task.version) return;
+  row.dataset.version = task.version;
+  // A state with other deeds, or with a result to show: the server renders it.
+  if (row.id && row.querySelector("[data-status]").dataset.status !== task.status) return refresh();
+  const words = wordsOf(row);
+  const status = row.querySelector('[data-field="status"]');
+  status.dataset.status = task.status;
+  status.textContent = words[task.cancel_requested_at && task.status === "running" ? "stopping" : task.status];
+  const bar = row.querySelector('[data-field="progress"]');
+  bar.value = task.progress;
+  bar.setAttribute("aria-valuenow", task.progress);
+  write(row, "percent", `${task.progress} %`);
+  write(row, "attempt", task.attempt);
+  const ran = (Date.now() - Date.parse(task.started_at)) / 1000;
+  const left = (ran * (100 - task.progress)) / task.progress;
+  const known = task.status === "running" && task.progress > 0 && task.progress < 100;
+  write(row, "left", known ? words.left.replace("{time}", brief(left, words)) : "");
+  const lasts = row.querySelector('[data-field="duration"]');
+  if (lasts) {
+    setOrDelete(lasts.dataset, "since", task.started_at);
+    setOrDelete(lasts.dataset, "until", task.finished_at);
+  }
+}
+
+function wordsOf(element) {
+  return JSON.parse(element.closest("[data-words]").dataset.words);
+}
+
+function write(row, field, text) {
+  const cell = row.querySelector(`[data-field="${field}"]`);
+  if (cell) cell.textContent = text;
+}
+
+function setOrDelete(data, name, value) {
+  if (value) data[name] = value;
+  else delete data[name];
+}
+
+function showUnknown() {
+  const note = document.querySelector("[data-new]");
+  if (!note || !unknown.size) return;
+  note.hidden = false;
+  note.querySelector("[data-new-count]").textContent = unknown.size;
+}
+
+// ---- the stream of this page, one at most; a hidden page has none -------------------------------------------------------
+
+const opened = Date.now() - 1000;
+let source = null;
+
+function follow() {
+  if (!main.dataset.events || document.hidden || source) return;
+  source = new EventSource(main.dataset.events);
+  source.addEventListener("task", take);
+  source.addEventListener("reset", refresh);
+  source.addEventListener("open", () => show("live"));
+  source.addEventListener("error", () => {
+    // 204 after the last state, or a login that has ended: the browser does not try again.
+    if (source?.readyState === EventSource.CLOSED) stop("paused");
+    else show("stale");
+  });
+}
+
+function stop(state) {
+  source?.close();
+  source = null;
+  show(state);
+}
+
+function show(state) {
+  if (!badge || !main.dataset.events) return;
+  badge.hidden = false;
+  badge.dataset.live = state;
+  badge.textContent = state === "live" ? spoken : badge.dataset[state];
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return stop("paused");
+  refresh();
+  follow();
+});
+
+// ---- parts that the server renders again ---------------------------------------------------------------------------------
+
+let refreshing = false;
+
+async function refresh() {
+  if (refreshing || document.hidden) return;
+  refreshing = true;
+  try {
+    for (const part of document.querySelectorAll("[data-refreshed]")) {
+      if (part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) return;
+    }
+    const answer = await fetch(location.href);
+    if (answer.redirected) return location.assign(answer.url); // the login has ended
+    if (!answer.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of document.querySelectorAll("[data-refreshed]")) {
+      const next = fresh.getElementById(part.id);
+      if (next) part.replaceWith(next);
+    }
+    main.dataset.events = fresh.getElementById("main").dataset.events ?? "";
+    if (!main.dataset.events) stop("paused");
+    dress();
+  } finally {
+    refreshing = false;
+  }
+}
+
+if (main.dataset.refresh) setInterval(refresh, Number(main.dataset.refresh));
+
+// ---- times ----------------------------------------------------------------------------------------------------------------
+
+const local = document.documentElement.dataset.times === "local";
+const clock = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
+
+function dress() {
+  if (local) for (const time of document.querySelectorAll("time")) time.textContent = clock.format(new Date(time.dateTime));
+}
+
+function brief(seconds, words) {
+  if (seconds < 10) return `${Math.max(seconds, 0).toFixed(1)} ${words.s}`;
+  const units = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
+  const first = units.findIndex(([, size]) => seconds >= size);
+  return units.slice(first, first + 2).map(([name, size]) => {
+    const number = Math.floor(seconds / size);
+    seconds -= number * size;
+    return `${number} ${words[name]}`;
+  }).join(" ");
+}
+
+setInterval(() => {
+  if (document.hidden) return;
+  for (const cell of document.querySelectorAll('[data-field="duration"][data-since]')) {
+    const until = cell.dataset.until ? Date.parse(cell.dataset.until) : Date.now();
+    cell.textContent = brief((until - Date.parse(cell.dataset.since)) / 1000, wordsOf(cell));
+  }
+}, 1000);
+
+// ---- keys -----------------------------------------------------------------------------------------------------------------
+
+const keys = document.getElementById("keys");
+const base = document.querySelector(".brand").getAttribute("href");
+const places = { o: "", t: "tasks", q: "queues" };
+let before = "";
+
+function move(step) {
+  const links = [...document.querySelectorAll("tr[data-task-id] a.name")];
+  const at = links.findIndex((link) => link.closest("tr").contains(document.activeElement));
+  links[Math.min(Math.max(at + step, 0), links.length - 1)]?.focus();
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
+  const key = event.key;
+  if (before === "g" && key in places) location.assign(base + places[key]);
+  else if (key === "/") document.querySelector("[data-search]")?.focus();
+  else if (key === "j") move(1);
+  else if (key === "k") move(-1);
+  else if (key === "n") location.assign(`${base}new`);
+  else if (key === "?") keys.showModal();
+  else {
+    before = key;
+    return;
+  }
+  before = "";
+  event.preventDefault();
+});
+
+const help = document.querySelector("[data-help]");
+help.hidden = false;
+help.addEventListener("click", () => keys.showModal());
+for (const select of document.querySelectorAll("[data-submits]")) {
+  select.addEventListener("change", () => select.form.requestSubmit());
+}
+
+dress();
+follow();

@@ -1,0 +1,131 @@
+"""The form of a new task: its fields from the JSON Schema of the task's parameters, and what was typed as JSON.
+
+A field left empty is left out, so that the parameter's default holds. A parameter that is no plain text, number or
+choice is typed as JSON.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.catalogue import TaskType
+from app.errors import FieldError, InvalidTask
+
+PREFIX = "kwargs."
+# The fields of TaskCreate that the form has besides, and what each is typed as.
+OPTIONS = {
+    "name": "text",
+    "task_type": "text",
+    "priority": "text",
+    "tags": "list",
+    "delay_seconds": "number",
+    "timeout_seconds": "number",
+    "max_attempts": "number",
+    "metadata": "json",
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One parameter: `kind` is `text`, `number`, `choice` or `json`. `default` and `value` are as typed."""
+
+    name: str
+    kind: str
+    required: bool
+    description: str
+    default: str
+    value: str
+    choices: Mapping[str, Any]
+    """What each choice, as typed, stands for."""
+    step: str = "any"
+
+
+def fields_of(kind: TaskType, values: Mapping[str, Any]) -> list[Field]:
+    """Return the fields for the task's parameters, filled with these values."""
+    schema = kind.parameters
+    required = set(schema.get("required", ()))
+    definitions = schema.get("$defs", {})
+    return [
+        _field(name, _resolved(each, definitions), name in required, values)
+        for name, each in schema.get("properties", {}).items()
+    ]
+
+
+def _field(name: str, schema: dict[str, Any], required: bool, values: Mapping[str, Any]) -> Field:
+    kind, step = "json", "any"
+    choices: dict[str, Any] = {}
+    if "enum" in schema:
+        kind, choices = "choice", {_typed(each): each for each in schema["enum"]}
+    elif schema.get("type") == "boolean":
+        kind, choices = "choice", {"true": True, "false": False}
+    elif schema.get("type") in {"integer", "number"}:
+        kind, step = "number", "1" if schema["type"] == "integer" else "any"
+    elif schema.get("type") == "string":
+        kind = "text"
+    return Field(
+        name,
+        kind,
+        required,
+        schema.get("description", ""),
+        _typed(schema["default"]) if schema.get("default") is not None else "",
+        _typed(values[name]) if name in values else "",
+        choices,
+        step,
+    )
+
+
+def _resolved(schema: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Follow a reference, and take `X | null` for X: the form leaves a field out in place of null."""
+    if "$ref" in schema:
+        schema = {**definitions.get(schema["$ref"].rpartition("/")[2], {}), **schema}
+    options = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    return {**_resolved(options[0], definitions), **schema} if len(options) == 1 else schema
+
+
+def _typed(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def task_of(kind: TaskType, form: Mapping[str, str]) -> dict[str, Any]:
+    """Return the task as TaskCreate takes it. Raises InvalidTask, naming the fields whose JSON or number is none."""
+    problems: list[FieldError] = []
+    task: dict[str, Any] = {"celery_task_name": kind.celery_task_name, "kwargs": {}}
+    for name, how in OPTIONS.items():
+        _read(task, (name,), how, form.get(name, ""), problems)
+    for field in fields_of(kind, {}):
+        typed = form.get(PREFIX + field.name, "")
+        if typed in field.choices:
+            task["kwargs"][field.name] = field.choices[typed]
+        else:
+            _read(task["kwargs"], ("kwargs", field.name), field.kind, typed, problems)
+    if problems:
+        raise InvalidTask(errors=problems)
+    return task
+
+
+def _read(
+    into: dict[str, Any], place: tuple[str, ...], kind: str, typed: str, problems: list[FieldError]
+) -> None:  # fmt: skip
+    if not typed.strip():
+        return
+    if kind == "text":
+        into[place[-1]] = typed
+    elif kind == "list":
+        into[place[-1]] = [part.strip() for part in typed.split(",") if part.strip()]
+    else:
+        try:
+            into[place[-1]] = json.loads(typed)
+        except ValueError as error:
+            problems.append({"loc": list(place), "msg": f"is not JSON: {error}", "type": "json_invalid"})
+
+
+def body_of(typed: str) -> dict[str, Any]:
+    """Return the JSON of a whole task. Raises InvalidTask."""
+    try:
+        task = json.loads(typed)
+    except ValueError as error:
+        raise InvalidTask(f"This is not JSON: {error}") from None
+    if not isinstance(task, dict):
+        raise InvalidTask("A task is a JSON object")
+    return task

@@ -1,0 +1,92 @@
+"""Sign in and out, and the reader's choices of language, theme and times."""
+
+import re
+from typing import Annotated
+
+from fastapi import Form, Query, Request, Response
+
+from app.api.deps import ClientAddress, LoginTurn, SessionDep
+from app.api.http.problems import status_of
+from app.api.http.router import SlashRouter
+from app.errors import InvalidCredentials, SecondFactorRequired, TooManyRequests
+from app.services.accounts.auth_service import auth_service
+from app.web import cookies, languages
+from app.web.access import PageUser
+from app.web.rendering import THEMES, TIMES, page, redirect
+
+router = SlashRouter()
+
+# A page of this application: the path below `/ui` before which the browser's host stands in any case.
+_NEXT = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+Next = Annotated[str, Query(alias="next", max_length=2000)]
+CHOICES = {"language": tuple(languages.NAMES), "theme": THEMES, "times": TIMES}
+
+
+@router.get("/sign-in")
+def sign_in_page(request: Request, next_page: Next = "/") -> Response:
+    return _form(request, next_page)
+
+
+@router.post("/sign-in")
+def sign_in(
+    request: Request,
+    db: SessionDep,
+    username: Annotated[str, Form(max_length=320)],
+    password: Annotated[str, Form(max_length=4096)],
+    address: ClientAddress,
+    _turn: LoginTurn,
+    otp: Annotated[str, Form(max_length=64)] = "",
+    next_page: Annotated[str, Form(alias="next", max_length=2000)] = "/",
+) -> Response:
+    if not cookies.may_sign_in(request):
+        return _form(request, next_page, username, status=403)
+    try:
+        login = auth_service.login_to_pages(db, username, password, address, otp)
+    except (InvalidCredentials, SecondFactorRequired, TooManyRequests) as error:
+        answer = _form(request, next_page, username, error=error, status=status_of(type(error)))
+        if error.retry_after is not None:
+            answer.headers["Retry-After"] = str(error.retry_after)
+        return answer
+    answer = redirect(request, _checked(next_page))
+    cookies.set_session(request, answer, login.token, login.expires_at)
+    return answer
+
+
+@router.post("/sign-out")
+def sign_out(request: Request, db: SessionDep, user: PageUser) -> Response:
+    auth_service.logout(db, user)
+    answer = redirect(request, "/sign-in")
+    cookies.delete_session(request, answer)
+    # What the browser has kept of the pages is not shown to the next reader (W3C Clear Site Data).
+    answer.headers["Clear-Site-Data"] = '"cache", "storage"'
+    return answer
+
+
+@router.post("/choices/{name}")
+async def choose(
+    request: Request,
+    name: str,
+    value: Annotated[str, Form(max_length=20)],
+    next_page: Annotated[str, Form(alias="next", max_length=2000)] = "/",
+) -> Response:
+    answer = redirect(request, _checked(next_page))
+    if value in CHOICES.get(name, ()):
+        cookies.set_choice(request, answer, name, value)
+    return answer
+
+
+def _form(
+    request: Request, next_page: str, username: str = "", *, error: Exception | None = None, status: int = 200
+) -> Response:
+    values = {
+        "next": _checked(next_page),
+        "username": username,
+        "error": error,
+        "needs_code": isinstance(error, SecondFactorRequired),
+        "may_sign_in": cookies.may_sign_in(request),
+    }
+    return page(request, "sign_in.html", values, status)
+
+
+def _checked(next_page: str) -> str:
+    return next_page if _NEXT.fullmatch(next_page) else "/"

@@ -1,0 +1,116 @@
+"""The list of tasks, a task, what can be done to it, and the streams of both."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import Header, Query, Request, Response
+
+from app.api.deps import SessionDep, WatcherDep
+from app.api.http.paging import read_cursor
+from app.api.http.router import SlashRouter
+from app.api.http.sse import EventStream
+from app.api.http.turns import costly
+from app.live.frames import version_of
+from app.models.task import Task, TaskStatus
+from app.services.task_service import task_service
+from app.services.tasks import task_counts, task_pages
+from app.services.tasks.permissions import check_may_create
+from app.web.access import PageUser, credential_of
+from app.web.rendering import page, redirect
+from app.web.shown_tasks import left_of, possible, seconds_of, shown
+from app.web.task_search import Search, parse
+
+router = SlashRouter()
+
+ROWS = 50
+ATTEMPTS = 50
+Text = Annotated[str, Query(alias="q", max_length=2000)]
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
+
+
+@router.get("/tasks")
+@costly(lambda arguments: bool(arguments["text"]))
+def list_tasks(
+    request: Request, db: SessionDep, user: PageUser, text: Text = "", cursor: Annotated[str | None, Query()] = None
+) -> Response:
+    now = datetime.now(UTC)
+    search = parse(text, user, now)
+    wanted = search.filter(user)
+    found = task_service.show_page(db, wanted, ROWS, before=read_cursor(cursor))
+    next_page = None if found.last is None else "/tasks?" + urlencode({"q": search.text, "cursor": found.last.hex})
+    values = {
+        "search": search,
+        "statuses": [status.value for status in TaskStatus],
+        "tasks": shown(found.items),
+        "seconds_of": seconds_of,
+        "left_of": left_of,
+        "counts": _counts(db, search, user),
+        "next_page": next_page,
+        "is_first": cursor is None,
+        "now": now,
+    }
+    return page(request, "tasks.html", values)
+
+
+def _counts(db: SessionDep, search: Search, user: PageUser) -> dict[str, int] | None:
+    """Return the numbers of the tabs: of the same search with each status. None where that would read the rows."""
+    others = Search(search.text, {name: value for name, value in search.fields.items() if name != "status"})
+    wanted = others.filter(user)
+    if task_counts.reads_many(wanted) or task_pages.reads_many(wanted):
+        return None
+    return task_service.show_counts(db, wanted)
+
+
+@router.get("/events")
+async def follow_tasks(
+    request: Request, user: PageUser, watcher: WatcherDep, last_event_id: LastEventId = None
+) -> Response:
+    return EventStream(await watcher.feed(user.id, credential_of(request, user), last_event_id), watcher.leave)
+
+
+@router.get("/tasks/{task_id}")
+def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
+    (task,) = shown([task_service.get_task(db, task_id, owner=user.owner)])
+    attempts = task_service.list_attempts(db, task_id, ATTEMPTS, owner=user.owner)
+    now = datetime.now(UTC)
+    values = {
+        "task": task,
+        "attempts": attempts.items,
+        "more_attempts": attempts.last is not None,
+        "possible": possible(task),
+        "seconds": seconds_of(task, now),
+        "left": left_of(task, now),
+    }
+    return page(request, "task.html", values)
+
+
+@router.get("/tasks/{task_id}/events")
+async def follow_task(
+    request: Request, user: PageUser, watcher: WatcherDep, task_id: UUID, last_event_id: LastEventId = None
+) -> Response:
+    credential, seen = credential_of(request, user), version_of(last_event_id)
+    stream = await watcher.follow(task_id, user.id, user.owner, credential, seen)
+    return Response(status_code=204) if stream is None else EventStream(stream, watcher.leave)
+
+
+@router.post("/tasks/{task_id}/cancel")
+def cancel_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
+    task_service.cancel(db, task_id, owner=user.owner)
+    return redirect(request, f"/tasks/{task_id}")
+
+
+@router.post("/tasks/{task_id}/retry")
+def retry_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
+    def check(task: Task) -> None:
+        check_may_create([task], user.id, user.role, user.max_priority)
+
+    task_service.retry_task(db, task_id, owner=user.owner, within_quota=True, check=check)
+    return redirect(request, f"/tasks/{task_id}")
+
+
+@router.post("/tasks/{task_id}/delete")
+def delete_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
+    task_service.delete(db, task_id, owner=user.owner)
+    return redirect(request, "/tasks")

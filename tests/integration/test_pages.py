@@ -1,0 +1,318 @@
+"""The pages at `/ui/` over HTTP: who may see and do what, and what no other site can make a reader do."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.cookies import SimpleCookie
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import httpx
+import pyotp
+import pytest
+from fastapi.testclient import TestClient
+
+from app.core.security import create_page_token, read_access_token, read_page_token
+from app.errors import InvalidToken
+from tests.support.accounts import API, PASSWORD, bearer, login, register
+from tests.support.services import Services
+from tests.support.settings import on_new_database
+from tests.support.task_client import TaskClient
+
+HTTPS, LOOPBACK = "https://tasks.example.com", "http://127.0.0.1:8000"
+SAME = {"Sec-Fetch-Site": "same-origin"}
+PAGES = ("/", "/tasks", "/new", "/queues", "/account")
+OF_ADMINS = ("/users", "/audit")
+
+
+class Reader:
+    """A browser without JavaScript: keeps cookies, follows no redirect, sends what browsers send with forms."""
+
+    def __init__(self, client: TestClient, origin: str = HTTPS) -> None:
+        self._client, self.origin = client, origin
+        self.cookies: dict[str, str] = {}
+
+    def request(self, method: str, path: str, headers: dict[str, str], **options: Any) -> httpx.Response:
+        if self.cookies:
+            headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items()), **headers}
+        self._client.cookies.clear()
+        answer = self._client.request(method, self.origin + path, headers=headers, follow_redirects=False, **options)
+        for line in answer.headers.get_list("set-cookie"):
+            for name, morsel in SimpleCookie(line).items():
+                self.cookies[name] = morsel.value
+                if morsel["max-age"] == "0":
+                    del self.cookies[name]
+        return answer
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return self.request("GET", f"/ui{path}", headers)
+
+    def post(self, path: str, headers: dict[str, str] | None = None, **form: Any) -> httpx.Response:
+        return self.request("POST", f"/ui{path}", SAME if headers is None else headers, data=form)
+
+    def sign_in(self, username: str, password: str = PASSWORD, **more: str) -> httpx.Response:
+        return self.post("/sign-in", username=username, password=password, **more)
+
+
+@pytest.fixture
+def account(client: TestClient) -> dict[str, Any]:
+    return register(client)
+
+
+@pytest.fixture
+def reader(client: TestClient, account: dict[str, Any]) -> Reader:
+    """Signed in over https."""
+    found = Reader(client)
+    assert found.sign_in(account["username"]).status_code == 303
+    return found
+
+
+class TestSignIn:
+    def test_over_https_the_cookie_belongs_to_this_host_alone(
+        self, client: TestClient, account: dict[str, Any]
+    ) -> None:  # fmt: skip
+        answer = Reader(client).sign_in(account["username"], next="/tasks?q=status%3Afailed")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/ui/tasks?q=status%3Afailed")
+        name, _, rest = answer.headers["set-cookie"].partition("=")
+        parts = {part.strip().lower() for part in rest.split(";")[1:]}
+        assert name == "__Host-session"
+        assert {"secure", "httponly", "samesite=lax", "path=/"} <= parts
+        assert not any(part.startswith("domain") for part in parts)
+
+    def test_over_plain_http_only_a_loopback_address_signs_in(
+        self, client: TestClient, account: dict[str, Any]
+    ) -> None:  # fmt: skip
+        here = Reader(client, LOOPBACK)
+        assert here.sign_in(account["username"]).headers["set-cookie"].startswith("session=")
+        assert here.get("/tasks").status_code == 200
+        for origin, headers in (("http://tasks.example.com", {}), (LOOPBACK, {"X-Forwarded-For": "192.0.2.1"})):
+            elsewhere = Reader(client, origin)
+            answer = elsewhere.post("/sign-in", SAME | headers, username=account["username"], password=PASSWORD)
+            assert answer.status_code == 403
+            assert "https is needed" in answer.text
+            assert "set-cookie" not in answer.headers
+
+    def test_a_wrong_password_is_told_and_leaves_the_name(self, client: TestClient, account: dict[str, Any]) -> None:
+        answer = Reader(client).sign_in(account["username"], "wrong")
+        assert answer.status_code == 401
+        assert "The username or the password is wrong" in answer.text
+        assert f'value="{account["username"]}"' in answer.text
+        assert "set-cookie" not in answer.headers
+
+    def test_a_second_factor_is_asked_for(self, client: TestClient, account: dict[str, Any]) -> None:
+        headers = bearer(login(client, account["username"])["access_token"])
+        secret = client.post(
+            f"{API}/users/me/totp", json={"current_password": PASSWORD}, headers=headers
+        ).json()["secret"]  # fmt: skip
+        confirmed = client.post(
+            f"{API}/users/me/totp/confirm", json={"otp": pyotp.TOTP(secret).now()}, headers=headers
+        )  # fmt: skip
+        code = confirmed.json()["recovery_codes"][0]
+        browser = Reader(client)
+        asked = browser.sign_in(account["username"])
+        assert asked.status_code == 401
+        assert 'name="otp"' in asked.text
+        assert browser.sign_in(account["username"], otp="000000").status_code == 401
+        assert browser.sign_in(account["username"], otp=code).status_code == 303
+
+    def test_nobody_is_led_elsewhere(self, client: TestClient, account: dict[str, Any]) -> None:
+        browser = Reader(client)
+        for wanted in ("https://evil.example", "//evil.example", "/\\evil.example", "evil", "/a b", "/\n"):
+            assert 'name="next" value="/"' in browser.get(f"/sign-in?{urlencode({'next': wanted})}").text
+            assert browser.sign_in(account["username"], next=wanted).headers["location"] == "/ui/"
+
+    def test_a_session_that_was_planted_is_not_taken_over(self, client: TestClient, account: dict[str, Any]) -> None:
+        attacker = register(client)
+        planted = Reader(client)
+        planted.sign_in(attacker["username"])
+        before = planted.cookies["__Host-session"]
+        planted.sign_in(account["username"])
+        assert planted.cookies["__Host-session"] != before
+        assert account["username"] in planted.get("/account").text
+
+    def test_after_the_sign_out_the_cookie_is_worth_nothing(self, reader: Reader) -> None:
+        kept = reader.cookies["__Host-session"]
+        answer = reader.post("/sign-out")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/ui/sign-in")
+        assert "cache" in answer.headers["clear-site-data"]
+        assert "__Host-session" not in reader.cookies
+        answer = reader.get("/tasks", Cookie=f"__Host-session={kept}")
+        assert answer.headers["location"] == "/ui/sign-in?next=/tasks"
+
+    def test_a_login_that_has_ended_leads_to_the_sign_in_and_back(
+        self, client: TestClient, reader: Reader, account: dict[str, Any]
+    ) -> None:  # fmt: skip
+        headers = bearer(login(client, account["username"])["access_token"])
+        assert client.delete(f"{API}/auth/sessions", headers=headers).status_code == 204
+        answer = reader.get("/tasks?q=status:failed")
+        assert answer.status_code == 303
+        assert answer.headers["location"] == "/ui/sign-in?next=/tasks%3Fq%3Dstatus%3Afailed"
+        assert reader.post(f"/tasks/{uuid4()}/cancel").headers["location"] == "/ui/sign-in?next=/"
+
+
+class TestTheCookie:
+    def test_the_api_does_not_read_it(self, client: TestClient, reader: Reader) -> None:
+        token = reader.cookies["__Host-session"]
+        assert reader.request("GET", f"{API}/users/me", {}).status_code == 401
+        assert client.get(f"{API}/users/me", headers=bearer(token)).status_code == 401
+        with pytest.raises(InvalidToken):
+            read_access_token(token)
+
+    def test_the_pages_read_no_bearer_token(self, client: TestClient, account: dict[str, Any]) -> None:
+        token = login(client, account["username"])["access_token"]
+        browser = Reader(client)
+        assert browser.get("/tasks", Authorization=f"Bearer {token}").status_code == 303
+        assert browser.get("/tasks", Cookie=f"__Host-session={token}").status_code == 303
+        with pytest.raises(InvalidToken):
+            read_page_token(token)
+
+    def test_a_name_of_the_other_scheme_is_not_read(self, reader: Reader) -> None:
+        token = reader.cookies["__Host-session"]
+        reader.cookies.clear()
+        assert reader.get("/tasks", Cookie=f"session={token}").status_code == 303
+
+    def test_it_names_its_own_login_alone(self, client: TestClient, reader: Reader) -> None:
+        mine = read_page_token(reader.cookies["__Host-session"])
+        others = read_access_token(login(client, register(client)["username"])["access_token"])
+        forged = create_page_token(mine.user_id, others.session_id, datetime.now(UTC), mine.expires_at)
+        assert reader.get("/tasks", Cookie=f"__Host-session={forged}").status_code == 303
+
+
+class TestOtherSites:
+    def test_a_form_of_another_site_changes_nothing(self, reader: Reader) -> None:
+        for headers in (
+            {},
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},
+            {"Origin": HTTPS, "Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+            {"Sec-Fetch-Site": "none"},
+        ):
+            for path in ("/new", f"/tasks/{uuid4()}/cancel", "/sign-out", "/sign-in", "/choices/theme"):
+                answer = reader.post(path, headers, name="x", celery_task_name="x", value="dark")
+                assert answer.status_code == 403, (path, headers)
+        assert reader.get("/tasks").status_code == 200  # still signed in
+
+    def test_a_form_of_the_pages_works(self, reader: Reader) -> None:
+        for headers in ({"Origin": HTTPS}, SAME, {"Origin": HTTPS, **SAME}):
+            assert reader.post("/choices/theme", headers, value="dark").status_code == 303
+
+    def test_no_page_can_be_framed_or_kept_or_load_from_elsewhere(self, reader: Reader) -> None:
+        for path in (*PAGES, "/sign-in", f"/tasks/{uuid4()}"):
+            headers = reader.get(path).headers
+            policy = headers["content-security-policy"]
+            assert "frame-ancestors 'none'" in policy
+            assert "script-src 'self'" in policy
+            assert "unsafe" not in policy
+            assert headers["cache-control"] == "no-store"
+            assert headers["x-frame-options"] == "DENY"
+
+
+class TestRights:
+    def test_nobody_sees_a_page_without_signing_in(self, client: TestClient) -> None:
+        for path in (*PAGES, *OF_ADMINS, f"/tasks/{uuid4()}", "/events"):
+            assert Reader(client).get(path).status_code == 303, path
+
+    def test_another_users_task_does_not_exist(self, tasks: TaskClient, reader: Reader) -> None:
+        task = tasks.create()
+        for answer in (
+            reader.get(f"/tasks/{task['id']}"),
+            reader.get(f"/tasks/{task['id']}/events"),
+            *(reader.post(f"/tasks/{task['id']}/{deed}") for deed in ("cancel", "retry", "delete")),
+        ):
+            assert answer.status_code == 404
+            assert task["name"] not in answer.text
+        assert task["id"] not in reader.get("/tasks").text
+        assert tasks.get(task["id"]).json()["status"] == "pending"
+
+    def test_ordinary_users_do_not_administrate(self, reader: Reader) -> None:
+        for path in OF_ADMINS:
+            assert reader.get(path).status_code == 403
+        for path in ("/queues/default/pause", "/queues/default/resume", "/workers/w@h/drain", f"/users/{uuid4()}"):
+            assert reader.post(path, reason="x", role="admin").status_code == 403, path
+        assert "Users" not in reader.get("/").text
+
+
+class TestTasks:
+    def test_from_the_form_to_its_end(self, reader: Reader) -> None:
+        form = {"celery_task_name": "app.tasks.common_tasks.long_running_task", "name": "a <b>bold</b> name"}
+        created = reader.post("/new", **form, task_type="manual", **{"kwargs.duration": "5"})
+        assert created.status_code == 303, created.text
+        path = created.headers["location"].removeprefix("/ui")
+        shown = reader.get(path).text
+        assert "<h1><bdi>a &lt;b&gt;bold&lt;/b&gt; name</bdi></h1>" in shown
+        assert 'aria-valuenow="0"' in shown
+        assert 'data-status="pending"' in shown
+        assert deeds(shown) == ["cancel"]
+        assert reader.post(f"{path}/cancel").status_code == 303
+        shown = reader.get(path).text
+        assert 'data-status="revoked"' in shown
+        assert deeds(shown) == ["retry", "delete"]
+        assert reader.post(f"{path}/retry").status_code == 303
+        assert reader.post(f"{path}/delete").status_code == 409
+        assert reader.post(f"{path}/cancel").status_code == 303
+        assert reader.post(f"{path}/delete").headers["location"] == "/ui/tasks"
+        assert reader.get(path).status_code == 404
+
+    def test_what_is_wrong_with_a_form_is_told_and_nothing_typed_is_lost(self, reader: Reader) -> None:
+        form = {"celery_task_name": "app.tasks.common_tasks.long_running_task", "name": "kept", "task_type": "manual"}
+        answer = reader.post("/new", **form, **{"kwargs.duration": "soon", "kwargs.steps": "7"})
+        assert answer.status_code == 422
+        assert "duration" in answer.text
+        assert 'value="kept"' in answer.text
+        assert 'value="7"' in answer.text
+        answer = reader.post("/new", by="json", celery_task_name="x", json='{"name": ')
+        assert answer.status_code == 422
+        assert "{&#34;name&#34;:" in answer.text
+
+    def test_a_search_lists_what_it_counts(self, tasks: TaskClient, client: TestClient) -> None:
+        browser = Reader(client)
+        assert browser.sign_in(tasks.user["username"]).status_code == 303
+        first, second = tasks.create(tags=["a b"]), tasks.create()
+        assert tasks.post(f"{second['id']}/cancel").status_code == 200
+        assert listed(browser.get("/tasks").text) == [second["id"], first["id"]]
+        for search, found in (("status:revoked", second), ('tag:"a b"', first)):
+            assert listed(browser.get(f"/tasks?q={search}").text) == [found["id"]]
+        assert "Not understood" in browser.get("/tasks?q=status:x").text
+
+    def test_a_page_speaks_the_readers_language(self, reader: Reader) -> None:
+        assert "还没有任务" in reader.get("/tasks", **{"Accept-Language": "zh-CN"}).text
+        assert reader.post("/choices/language", value="zh", next="/tasks").headers["location"] == "/ui/tasks"
+        assert '<html lang="zh"' in reader.get("/tasks").text
+        reader.post("/choices/language", value="xx")
+        assert '<html lang="zh"' in reader.get("/tasks").text
+
+
+def test_the_files_of_the_pages_are_kept_by_browsers(reader: Reader) -> None:
+    for path in re.findall(r'(?:src|href)="/ui(/static/[^"]+)"', reader.get("/").text):
+        answer = reader.get(path, **{"Accept-Encoding": "gzip"})
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
+        assert answer.headers["content-encoding"] == "gzip"
+    assert reader.get("/static/x/secret.py").status_code == 404
+
+
+@pytest.fixture
+def without_pages(services: Services) -> Iterator[TestClient]:
+    with on_new_database(services, WEB_UI="false"):
+        from app.main import create_app
+
+        with TestClient(create_app()) as client:
+            yield client
+
+
+def test_without_web_ui_there_are_no_pages(without_pages: TestClient) -> None:
+    assert without_pages.get("/ui/").status_code == 404
+    root = without_pages.get("/", headers={"Accept": "text/html"}, follow_redirects=False)
+    assert root.headers["location"] == "/docs"
+    assert "pages" not in without_pages.get("/").json()["links"]
+
+
+def deeds(page: str) -> list[str]:
+    return re.findall(r'action="/ui/tasks/[0-9a-f-]+/(\w+)"', page)
+
+
+def listed(page: str) -> list[str]:
+    return re.findall(r'<tr data-task-id="([0-9a-f-]+)"', page)

@@ -1,0 +1,45 @@
+"""Makes the pictures of README.md from the real pages: `python -m tests.support.screenshots`."""
+
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.support.accounts import PASSWORD
+from tests.support.browser import Scheme, Visitor, running_browser
+from tests.support.running import Running
+from tests.support.services import ROOT, Services
+from tests.support.stack import Stack
+from tests.support.tasks import LONG_RUNNING
+
+IMAGES = ROOT / "docs" / "img"
+MAX_BYTES = 200_000
+PERCENT = 40
+
+
+def main() -> None:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Services() as services,
+        running_browser() as browser,
+        Stack(services, Path(directory)) as stack,
+    ):
+        running = Running(stack)
+        stack.worker()
+        username = running.http.get("/api/v1/users/me").json()["username"]
+        schemes: tuple[Scheme, ...] = ("light", "dark")
+        for scheme in schemes:
+            task = running.create(LONG_RUNNING, 20, name="Monthly report", tags=["nightly", "reports"])
+            visitor = Visitor(browser, stack.url, scheme=scheme, width=960)
+            visitor.sign_in(username, PASSWORD)
+            visitor.page.goto(f"tasks/{task}")
+            expect(visitor.page.get_by_text(f"{PERCENT} %")).to_be_visible(timeout=30_000)
+            visitor.page.screenshot(path=IMAGES / f"task-{scheme}.png", full_page=True)
+            visitor.close()
+            running.post(task, "cancel")
+    for image in IMAGES.glob("task-*.png"):
+        assert image.stat().st_size < MAX_BYTES, image
+
+
+if __name__ == "__main__":
+    main()

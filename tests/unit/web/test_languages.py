@@ -1,0 +1,74 @@
+"""The texts of the pages in both languages."""
+
+from collections.abc import Iterator
+from importlib.resources import files
+
+import pytest
+from jinja2 import Environment
+
+from app.models.task import AttemptOutcome, TaskStatus, WaitingReason
+from app.models.worker import WorkerState
+from app.web.languages import duration, language, negotiate
+
+
+def texts_of_templates() -> Iterator[str]:
+    environment = Environment(extensions=["jinja2.ext.i18n"], autoescape=True)
+    for template in (files("app.web") / "templates").iterdir():
+        for _, _, text in environment.extract_translations(template.read_text(encoding="utf-8")):
+            if isinstance(text, str):
+                yield text
+
+
+def test_every_text_of_the_templates_is_translated() -> None:
+    missing = sorted(set(texts_of_templates()) - language("zh").texts.keys())
+    assert missing == []
+
+
+@pytest.mark.parametrize("words", [TaskStatus, AttemptOutcome, WorkerState, WaitingReason])
+def test_every_state_is_translated(words: type[TaskStatus]) -> None:
+    known = language("zh").texts
+    assert [word.value for word in words if word.value not in known] == []
+
+
+def test_no_translation_is_of_a_text_that_is_gone() -> None:
+    spoken = {*texts_of_templates(), "s", "m", "h", "d"}
+    for words in (TaskStatus, AttemptOutcome, WorkerState, WaitingReason):
+        spoken |= {word.value for word in words}
+    from app import errors
+    from app.api.http.problems import HTTP_PROBLEMS
+
+    spoken |= {each.title for each in vars(errors).values() if hasattr(each, "title")}
+    spoken |= {title for _, title in HTTP_PROBLEMS.values()}
+    assert sorted(language("zh").texts.keys() - spoken) == []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "accepted", "code"),
+    [
+        (None, "zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        (None, "fr-FR,en;q=0.5", "en"),
+        (None, "fr", "en"),
+        (None, "", "en"),
+        ("zh", "en", "zh"),
+        ("xx", "zh", "zh"),
+    ],
+)
+def test_the_choice_wins_over_the_browsers_languages(chosen: str | None, accepted: str, code: str) -> None:
+    assert negotiate(chosen, accepted).code == code
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (None, ""),
+        (0, "0.0 s"),
+        (-3, "0.0 s"),
+        (9.96, "10.0 s"),
+        (10, "10 s"),
+        (192, "3 m 12 s"),
+        (3600, "1 h 0 m"),
+        (90061, "1 d 1 h"),
+    ],
+)
+def test_a_duration_is_its_two_largest_units(seconds: float | None, shown: str) -> None:
+    assert duration(seconds, str) == shown

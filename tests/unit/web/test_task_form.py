@@ -1,0 +1,66 @@
+"""The form of a new task."""
+
+import enum
+from typing import Any
+
+import pytest
+
+from app.catalogue import TaskType, type_of
+from app.errors import InvalidTask
+from app.messaging.application import celery_app
+from app.web.task_form import body_of, fields_of, task_of
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@pytest.fixture(scope="module")
+def kind() -> TaskType:
+    @celery_app.task(bind=True, name="tests.form_of_a_task", lazy=False)
+    def paint(
+        self: Any, size: int, title: str = "x", *, colour: Colour = Colour.RED, wet: bool = False, ratio: float | None = None, points: list[int] = []  # noqa: B006
+    ) -> None:  # fmt: skip
+        """Paint."""
+
+    found = type_of(celery_app.tasks["tests.form_of_a_task"])
+    del celery_app.tasks["tests.form_of_a_task"]
+    return found
+
+
+def test_each_parameter_is_a_field_of_its_kind(kind: TaskType) -> None:
+    shown = {
+        field.name: (field.kind, field.required, field.default, tuple(field.choices)) for field in fields_of(kind, {})
+    }
+    assert shown == {
+        "size": ("number", True, "", ()),
+        "title": ("text", False, "x", ()),
+        "colour": ("choice", False, "red", ("red", "blue")),
+        "wet": ("choice", False, "false", ("true", "false")),
+        "ratio": ("number", False, "", ()),
+        "points": ("json", False, "[]", ()),
+    }
+
+
+def test_what_was_typed_is_a_task(kind: TaskType) -> None:
+    form = {
+        "name": "n", "task_type": "t", "tags": "a, b ,", "delay_seconds": "", "max_attempts": "3",
+        "kwargs.size": "4", "kwargs.title": "true", "kwargs.colour": "blue", "kwargs.wet": "true", "kwargs.points": "[1, 2]",
+    }  # fmt: skip
+    assert task_of(kind, form) == {
+        "celery_task_name": "tests.form_of_a_task", "name": "n", "task_type": "t", "tags": ["a", "b"], "max_attempts": 3,
+        "kwargs": {"size": 4, "title": "true", "colour": "blue", "wet": True, "points": [1, 2]},
+    }  # fmt: skip
+
+
+def test_what_is_no_json_is_told_by_its_field(kind: TaskType) -> None:
+    with pytest.raises(InvalidTask) as refused:
+        task_of(kind, {"kwargs.size": "four", "kwargs.points": "[1,", "metadata": "{"})
+    assert [error["loc"] for error in refused.value.errors] == [["metadata"], ["kwargs", "size"], ["kwargs", "points"]]
+
+
+@pytest.mark.parametrize("typed", ["", "{", "[]", "1", "null"])
+def test_a_task_as_json_is_an_object(typed: str) -> None:
+    with pytest.raises(InvalidTask):
+        body_of(typed)

@@ -1,0 +1,82 @@
+"""The search of the list of tasks."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from app.errors import AdminOnly
+from app.models.task import TaskPriority, TaskStatus, WaitingReason
+from app.services.accounts.auth_service import Principal
+from app.web.task_search import Search, parse
+
+NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
+USER = Principal(uuid4(), "anna", "user", "critical")
+ADMIN = Principal(uuid4(), "chief", "admin", "critical")
+SOMEONE = uuid4()
+
+
+def fields(text: str) -> dict[str, object]:
+    search = parse(text, USER, NOW)
+    assert search.problems == []
+    return search.fields
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("", {}),
+        ("report", {"name": "report"}),
+        ('name:"monthly report"', {"name": "monthly report"}),
+        ('"monthly report"', {"name": "monthly report"}),
+        ("status:failed status:revoked", {"status": [TaskStatus.FAILED, TaskStatus.REVOKED]}),
+        ("tag:a tag:b", {"tag": ["a", "b"]}),
+        ("queue:default type:import task:app.x", {"queue": "default", "task_type": "import", "celery_task_name": "app.x"}),
+        ("priority:high", {"priority": TaskPriority.HIGH}),
+        ("waiting:paused", {"waiting_for": WaitingReason.PAUSED}),
+        ("after:24h", {"created_after": NOW - timedelta(hours=24)}),
+        ("before:2030-01-01", {"created_before": datetime(2030, 1, 1, tzinfo=UTC)}),
+        ("user:me", {"user_id": USER.id}),
+    ],
+)  # fmt: skip
+def test_a_search_is_a_filter(text: str, meant: dict[str, object]) -> None:
+    assert fields(text) == meant
+
+
+@pytest.mark.parametrize("word", ["status:done", "priority:9", "waiting:x", "after:soon", "user:anna", "colour:red"])
+def test_a_word_that_means_nothing_is_told_and_left_out(word: str) -> None:
+    search = parse(f"queue:default {word}", USER, NOW)
+    assert search.problems == [word]
+    assert search.fields == {"queue": "default"}
+
+
+def test_each_chip_leads_to_the_search_without_it() -> None:
+    search = parse('status:failed name:"a b" tag:x', USER, NOW)
+    assert [(chip.text, chip.rest) for chip in search.chips] == [
+        ("status:failed", 'name:"a b" tag:x'),
+        ('name:"a b"', "status:failed tag:x"),
+        ("tag:x", 'status:failed name:"a b"'),
+    ]
+
+
+def test_a_tab_replaces_the_status_alone() -> None:
+    search = parse("status:failed tag:x", USER, NOW)
+    assert search.with_status("running") == "tag:x status:running"
+    assert search.with_status(None) == "tag:x"
+
+
+def test_users_see_their_own_tasks_and_administrators_all() -> None:
+    assert parse("", USER, NOW).filter(USER).user_id == USER.id
+    assert parse("", ADMIN, NOW).filter(ADMIN).user_id is None
+    assert parse(f"user:{SOMEONE}", ADMIN, NOW).filter(ADMIN).user_id == SOMEONE
+    with pytest.raises(AdminOnly):
+        parse(f"user:{SOMEONE}", USER, NOW).filter(USER)
+
+
+def test_what_waits_is_pending() -> None:
+    assert Search("", {"waiting_for": WaitingReason.TURN}).filter(USER).status == [TaskStatus.PENDING]
+
+
+def test_a_search_is_bounded_and_has_no_nul() -> None:
+    assert len(parse("a" * 5000, USER, NOW).text) == 500
+    assert "\x00" not in parse("a\x00b", USER, NOW).text
