@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from app.models.task import TERMINAL, Task, TaskStatus
+from app.models.task import TERMINAL, Task, TaskStatus, WaitingReason
 from app.schemas.task import TaskRead
 
+_FOR_A_TIME = frozenset({WaitingReason.SCHEDULE, WaitingReason.RETRY})
 _ENDED_BADLY = frozenset({TaskStatus.FAILED, TaskStatus.REVOKED})
 
 
@@ -19,7 +20,8 @@ def possible(task: TaskRead) -> set[str]:
     """Return the deeds that are possible in the task's state, and would do something."""
     if task.status in TERMINAL:
         return {"delete", "change"} | ({"retry"} if task.status in _ENDED_BADLY else set())
-    return set() if task.cancel_requested_at else {"cancel"}
+    waits = task.waiting_for.reason if task.waiting_for else None
+    return (set() if task.cancel_requested_at else {"cancel"}) | ({"run-now"} if waits in _FOR_A_TIME else set())
 
 
 def seconds_of(task: TaskRead, now: datetime | None = None) -> float | None:

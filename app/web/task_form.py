@@ -11,6 +11,7 @@ from typing import Any
 
 from app.catalogue import TaskType
 from app.errors import FieldError, InvalidTask
+from app.schemas.task import TaskRead
 
 PREFIX = "kwargs."
 # The fields of TaskCreate that the form has besides, and what each is typed as.
@@ -118,6 +119,21 @@ def _read(
             into[place[-1]] = json.loads(typed)
         except ValueError as error:
             problems.append({"loc": list(place), "msg": f"is not JSON: {error}", "type": "json_invalid"})
+
+
+def arguments_in(form: Mapping[str, str]) -> dict[str, str]:
+    """Return what the form has for the parameters, by their names."""
+    return {name.removeprefix(PREFIX): value for name, value in form.items() if name.startswith(PREFIX)}
+
+
+def typed_of(task: TaskRead, kind: TaskType) -> dict[str, str]:
+    """Return a task as if it had been typed into the form, and as JSON. Positional arguments go to their names."""
+    fields = task.model_dump(mode="json", include={*OPTIONS, "args", "kwargs"}, exclude_none=True)
+    names = kind.parameters.get("properties", {})
+    arguments = {**dict(zip(names, task.args, strict=False)), **task.kwargs}
+    typed = {PREFIX + name: _typed(value) for name, value in arguments.items()}
+    typed |= {name: _typed(fields[name]) for name, how in OPTIONS.items() if name in fields and how != "list"}
+    return typed | {"tags": ", ".join(task.tags), "json": json.dumps(fields, ensure_ascii=False, indent=2)}
 
 
 def body_of(typed: str) -> dict[str, Any]:

@@ -249,12 +249,33 @@ class TestTasks:
         assert reader.post(f"{path}/cancel").status_code == 303
         shown = reader.get(path).text
         assert 'data-status="revoked"' in shown
-        assert deeds(shown) == ["retry", "delete"]
+        assert deeds(shown) == ["change", "retry", "delete"]
         assert reader.post(f"{path}/retry").status_code == 303
         assert reader.post(f"{path}/delete").status_code == 409
         assert reader.post(f"{path}/cancel").status_code == 303
         assert reader.post(f"{path}/delete").headers["location"] == "/ui/tasks"
         assert reader.get(path).status_code == 404
+
+    def test_an_ended_task_is_repeated_with_changes(self, tasks: TaskClient, client: TestClient) -> None:
+        browser = Reader(client)
+        browser.sign_in(tasks.user["username"])
+        kwargs = {"duration": 3, "steps": 7, "password": "hunter2"}
+        old = tasks.create(name="old", args=[], kwargs=kwargs, tags=["a", "b"], delay_seconds=600)
+        path = f"/tasks/{old['id']}"
+        assert deeds(browser.get(path).text) == ["run-now", "cancel"]
+        assert browser.post(f"{path}/change", celery_task_name=old["celery_task_name"]).status_code == 409
+        assert browser.post(f"{path}/run-now").status_code == 303
+        assert deeds(browser.get(path).text) == ["cancel"]
+        browser.post(f"{path}/cancel")
+        form = browser.get(f"{path}/change").text
+        for shown in ('value="3"', 'value="7"', 'value="a, b"', 'value="old"'):
+            assert shown in form, shown
+        assert "hunter2" not in form
+        changed = {"name": "new", "task_type": "t", "kwargs.duration": "0", "kwargs.steps": "7"}
+        answer = browser.post(f"{path}/change", celery_task_name=old["celery_task_name"], **changed)
+        assert answer.status_code == 303, answer.text
+        new = tasks.get(answer.headers["location"].rpartition("/")[2]).json()
+        assert (new["name"], new["retry_of"], new["kwargs"]["duration"]) == ("new", old["id"], 0)
 
     def test_what_is_wrong_with_a_form_is_told_and_nothing_typed_is_lost(self, reader: Reader) -> None:
         form = {"celery_task_name": "app.tasks.common_tasks.long_running_task", "name": "kept", "task_type": "manual"}
@@ -311,7 +332,7 @@ def test_without_web_ui_there_are_no_pages(without_pages: TestClient) -> None:
 
 
 def deeds(page: str) -> list[str]:
-    return re.findall(r'action="/ui/tasks/[0-9a-f-]+/(\w+)"', page)
+    return re.findall(r'action="/ui/tasks/[0-9a-f-]+/([\w-]+)"', page)
 
 
 def listed(page: str) -> list[str]:

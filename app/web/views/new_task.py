@@ -1,8 +1,9 @@
-"""Creates a task: by a form that is made of the task's parameters, or by the JSON that the API takes."""
+"""Creates a task, or repeats one with changes: by a form made of the parameters, or by the JSON that the API takes."""
 
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Depends, Form, Query, Request, Response
 
@@ -16,10 +17,11 @@ from app.errors import Conflict, InvalidInput, ServiceError
 from app.models.task import TaskPriority
 from app.services.task_service import task_service
 from app.services.tasks import task_creation
-from app.services.tasks.permissions import check_may_create, types_for
-from app.web.access import PageUser
+from app.services.tasks.permissions import types_for
+from app.web.access import PageUser, rights_of
 from app.web.rendering import page, redirect
-from app.web.task_form import body_of, fields_of, task_of
+from app.web.shown_tasks import shown
+from app.web.task_form import arguments_in, body_of, fields_of, task_of, typed_of
 
 router = SlashRouter()
 
@@ -34,44 +36,75 @@ def _form_bytes(settings: Settings) -> int:
     return _FIELDS_BYTES + _ESCAPED * (settings.max_arguments_bytes + settings.max_metadata_bytes)
 
 
+async def _typed(request: Request) -> dict[str, str]:
+    return {name: str(value) for name, value in (await request.form()).items()}
+
+
+Typed = Annotated[dict[str, str], Depends(_typed)]
+KindName = Annotated[str, Form(alias="celery_task_name", max_length=200)]
+
+
 @router.get("/new")
 def new_task(request: Request, user: PageUser, name: Annotated[str | None, Query(alias="task")] = None) -> Response:
     return _form(request, user, name, {})
 
 
-async def _typed(request: Request) -> dict[str, str]:
-    return {name: str(value) for name, value in (await request.form()).items()}
-
-
 @router.post("/new")
 @body_limit(_form_bytes)
-def create_task(
-    request: Request,
-    db: SessionDep,
-    user: PageUser,
-    name: Annotated[str, Form(alias="celery_task_name", max_length=200)],
-    form: Annotated[dict[str, str], Depends(_typed)],
-) -> Response:
+def create_task(request: Request, db: SessionDep, user: PageUser, name: KindName, form: Typed) -> Response:
     try:
-        task = body_of(form.get("json", "")) if form.get("by") == "json" else task_of(find_type(name), form)
-        wanted = task_creation.parse(task)
-        check_may_create([wanted], user.id, user.role, user.max_priority)
+        wanted = task_creation.parse(_task(name, form))
+        rights_of(user)(wanted)
         (created,) = task_service.create_tasks(db, [wanted], user.id, within_quota=True)
     except (InvalidInput, Conflict) as error:
         return _form(request, user, name, form, error)
     return redirect(request, f"/tasks/{created.id}")
 
 
-def _form(
-    request: Request, user: PageUser, name: str | None, typed: Mapping[str, Any], error: ServiceError | None = None
+@router.get("/tasks/{task_id}/change")
+def change_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
+    (task,) = shown([task_service.get_task(db, task_id, owner=user.owner)])
+    return _form(request, user, task.celery_task_name, typed_of(task, find_type(task.celery_task_name)), of=task_id)
+
+
+@router.post("/tasks/{task_id}/change")
+@body_limit(_form_bytes)
+def retry_with_changes(
+    request: Request, db: SessionDep, user: PageUser, task_id: UUID, name: KindName, form: Typed
 ) -> Response:
-    kinds = types_for(user.id, user.role)
-    by_name = {each.celery_task_name: each for each in kinds}
-    kind = by_name.get(name or _FIRST) or next(iter(kinds), None)
+    """Repeat an ended task as a new one. `***` keeps the secret that it hides."""
+    try:
+        # The form has all parameters by name: positional arguments would give them twice.
+        changes = {"args": [], **_task(name, form)}
+        created, _ = task_service.retry_with_changes(
+            db, task_id, changes, owner=user.owner, within_quota=True, check=rights_of(user)
+        )
+    except (InvalidInput, Conflict) as error:
+        return _form(request, user, name, form, error, of=task_id)
+    return redirect(request, f"/tasks/{created.id}")
+
+
+def _task(name: str, form: Mapping[str, str]) -> dict[str, Any]:
+    return body_of(form.get("json", "")) if form.get("by") == "json" else task_of(find_type(name), form)
+
+
+def _form(
+    request: Request,
+    user: PageUser,
+    name: str | None,
+    typed: Mapping[str, str],
+    error: ServiceError | None = None,
+    of: UUID | None = None,
+) -> Response:
+    """Return the form with what was typed; of a task that is repeated, for its kind alone."""
+    by_name = {each.celery_task_name: each for each in types_for(user.id, user.role)}
+    kind = by_name.get(name or _FIRST) or next(iter(by_name.values()), None)
     values = {
-        "kinds": kinds,
+        "kinds": [] if of else [*by_name],
         "kind": kind,
-        "fields": fields_of(kind, _arguments(typed)) if kind else [],
+        "action": f"/tasks/{of}/change" if of else "/new",
+        "of": of,
+        "fields": fields_of(kind, arguments_in(typed)) if kind else [],
         "typed": typed,
         "json": typed.get("json") or _example(kind.celery_task_name if kind else ""),
         "name": typed.get("name") or (kind.celery_task_name.rpartition(".")[2] if kind else ""),
@@ -80,10 +113,6 @@ def _form(
         "reasons": error.errors if isinstance(error, InvalidInput) else [],
     }
     return page(request, "new_task.html", values, 200 if error is None else status_of(type(error)))
-
-
-def _arguments(typed: Mapping[str, str]) -> dict[str, str]:
-    return {name.removeprefix("kwargs."): value for name, value in typed.items() if name.startswith("kwargs.")}
 
 
 def _example(celery_task_name: str) -> str:

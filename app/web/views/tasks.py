@@ -13,11 +13,10 @@ from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.http.turns import costly
 from app.live.frames import version_of
-from app.models.task import Task, TaskStatus
+from app.models.task import TaskStatus
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
-from app.services.tasks.permissions import check_may_create
-from app.web.access import PageUser, credential_of
+from app.web.access import PageUser, credential_of, rights_of
 from app.web.rendering import page, redirect
 from app.web.shown_tasks import left_of, possible, seconds_of, shown
 from app.web.task_search import Search, parse
@@ -101,12 +100,15 @@ def cancel_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID)
     return redirect(request, f"/tasks/{task_id}")
 
 
+@router.post("/tasks/{task_id}/run-now")
+def run_task_now(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
+    task_service.run_now(db, task_id, owner=user.owner)
+    return redirect(request, f"/tasks/{task_id}")
+
+
 @router.post("/tasks/{task_id}/retry")
 def retry_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
-    def check(task: Task) -> None:
-        check_may_create([task], user.id, user.role, user.max_priority)
-
-    task_service.retry_task(db, task_id, owner=user.owner, within_quota=True, check=check)
+    task_service.retry_task(db, task_id, owner=user.owner, within_quota=True, check=rights_of(user))
     return redirect(request, f"/tasks/{task_id}")
 
 
