@@ -81,8 +81,8 @@ class BulkRead(BulkAccepted):
     done: int = Field(description="Tasks that were changed, or were already as wanted.", examples=[1990])
     failed: int = Field(description="Tasks at which the service failed unexpectedly. Its log says why.", examples=[0])
     skipped: dict[str, int] = Field(
-        description="Tasks that were left as they are, by the `code` that the call for one task would answer: "
-        "`task_not_found` (unknown ids and others' tasks, too), `invalid_transition`, `task_active`, …",
+        description="Tasks that were left as they are, by the `code` that the call for one task would answer. "
+        "Unknown ids and others' tasks are `task_not_found`.",
         examples=[{"invalid_transition": 10}],
     )
     created_at: datetime = Field(description="When it was accepted, in UTC.")

@@ -12,6 +12,7 @@ from app.services.task_service import task_service
 from tests.support.bulk import counts, ended, preview, revoke_many, start, start_filter
 from tests.support.settings import sql
 from tests.support.task_client import TaskClient, module_client
+from tests.support.tasks import claim
 
 client = module_client()
 ALL = [status.value for status in TaskStatus]
@@ -119,8 +120,6 @@ class TestADeed:
         task_id = tasks.create()["id"]
         accepted = start_filter(tasks, "cancel", status="pending")
         with SessionLocal() as db:
-            from tests.support.tasks import claim
-
             claim(db, task_service.get_task(db, UUID(task_id)))
         assert ended(tasks, accepted)["done"] == 1
         assert tasks.get(task_id).json()["cancel_requested_at"]
@@ -148,8 +147,8 @@ class TestARetry:
     def test_asks_for_rights_and_limits_as_the_single_call_does(self, tasks: TaskClient) -> None:
         with SessionLocal() as db:
             task_service.put_limit(db, "gone", concurrency=1)
-        high, limited, plain = tasks.task_in("revoked", priority="high"), tasks.task_in("revoked", limit="gone"), None
-        plain = tasks.task_in("revoked")
+        fields: tuple[dict[str, str], ...] = ({"priority": "high"}, {"limit": "gone"}, {})
+        high, limited, plain = (tasks.task_in("revoked", **each) for each in fields)
         with SessionLocal() as db:
             task_service.delete_limit(db, "gone")
         sql("UPDATE users SET max_priority = 'normal' WHERE id = :id", id=tasks.user["id"])

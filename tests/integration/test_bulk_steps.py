@@ -45,7 +45,7 @@ class TestABatch:
         revoke_many(tasks, 150)
         accepted = start_filter(tasks, "retry", status="revoked")
         with monkeypatch.context() as patched, SessionLocal() as db:
-            patched.setattr(steps, "_put_back", lambda *_: 1 / 0)
+            patched.setattr(steps, "put_back", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 steps.step(db, UUID(accepted["id"]))
             run(rounds=2)  # logs it, and goes on

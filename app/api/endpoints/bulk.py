@@ -27,7 +27,7 @@ from app.schemas.bulk import MAX_TOKEN, BulkAccepted, BulkPreview, BulkRead, Bul
 from app.services.accounts.auth_service import Principal
 from app.services.task_service import task_service
 
-router = SlashRouter(prefix="/tasks/bulk", tags=["bulk"])
+router = SlashRouter(prefix="/tasks/bulk", tags=["tasks"])
 
 # A token, and a filter or 1,000 ids.
 BODY_BYTES = 2 * MAX_TOKEN

@@ -66,26 +66,29 @@ def start(db: Session, deed: Deed, caller: Caller, selection: Selection | None, 
     matching tasks, within DATABASE_COSTLY_READ_SECONDS. Raises TokenExpired, TokenMismatch, AdminOnly,
     TooManyBulkDeeds.
     """
-    limit_read(db, get_settings().costly_read_seconds)
+    settings = get_settings()
+    most = settings.quota_bulk_deeds if caller.within_quota else 0
+    limit_read(db, settings.costly_read_seconds)
     if text is None:
         if selection is None:
             raise InvalidInput("Name tasks by their ids, or by a filter")
-        return _accept(db, new_id(), deed, caller, selection, None)
-    token = tokens.unseal(text, caller.user_id, get_settings().accepted_keys, _now(db))
+        return _accept(db, new_id(), deed, caller, selection, most)
+    token = tokens.unseal(text, caller.user_id, settings.accepted_keys, _now(db))
     shown = Selection.of_token(token)
     if token.deed is not deed or (
         selection is not None and (selection.canonical, selection.ids) != (shown.canonical, shown.ids)
     ):
         raise TokenMismatch
     known = db.get(BulkDeed, token.id, populate_existing=True)
-    return known or _accept(db, token.id, deed, caller, shown, Task.created_at <= token.at)
+    return known or _accept(db, token.id, deed, caller, shown, most, Task.created_at <= token.at)
 
 
 def _accept(
-    db: Session, deed_id: UUID, deed: Deed, caller: Caller, selection: Selection, until: ColumnElement[bool] | None
-) -> BulkDeed:
+    db: Session, deed_id: UUID, deed: Deed, caller: Caller, selection: Selection, most: int,
+    until: ColumnElement[bool] | None = None,
+) -> BulkDeed:  # fmt: skip
     selection.check_owner(caller.user_id, as_admin=caller.as_admin)
-    _check_number(db, caller)
+    _check_number(db, caller.user_id, most)
     rights = {"user_id": caller.user_id, "as_admin": caller.as_admin, "within_quota": caller.within_quota}
     try:
         with db.begin_nested():
@@ -102,11 +105,10 @@ def _accept(
     return _read(db, deed_id)
 
 
-def _check_number(db: Session, caller: Caller) -> None:
+def _check_number(db: Session, user_id: UUID, most: int) -> None:
     """Raise TooManyBulkDeeds. Requests at the same time may exceed the number by theirs."""
-    most = get_settings().quota_bulk_deeds if caller.within_quota else 0
     running = select(func.count()).select_from(BulkDeed)
-    running = running.where(BulkDeed.state == DeedState.RUNNING.value, BulkDeed.user_id == caller.user_id)
+    running = running.where(BulkDeed.state == DeedState.RUNNING.value, BulkDeed.user_id == user_id)
     if most and db.scalars(running).one() >= most:
         raise TooManyBulkDeeds(f"{most} running bulk operations", retry_after=RETRY_SECONDS)
 

@@ -60,7 +60,7 @@ def step(db: Session, deed_id: UUID) -> bool:
         ids = unpack_ids(batch.task_ids)
         outcome = perform(db, Deed(deed.deed), doer, ids)
         _count(db, deed, outcome)
-        _put_back(db, deed_id, batch.number, outcome.left)
+        put_back(db, deed_id, batch.number, outcome.left)
         return len(outcome.left) < len(ids)
 
 
@@ -80,7 +80,7 @@ def _count(db: Session, deed: BulkDeed, outcome: Outcome) -> None:
     db.execute(statement.execution_options(synchronize_session=False))
 
 
-def _put_back(db: Session, deed_id: UUID, number: int, left: list[UUID]) -> None:
+def put_back(db: Session, deed_id: UUID, number: int, left: list[UUID]) -> None:
     """Delete the batch, or put what is left of it behind all others."""
     this = (BulkBatch.deed_id == deed_id, BulkBatch.number == number)
     if not left:

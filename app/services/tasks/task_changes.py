@@ -88,17 +88,17 @@ def _cancel_request(which: ColumnElement[bool]) -> Update:
 
 def restart(db: Session, task_id: UUID) -> bool:
     """Make a failed or revoked task pending again, as a new generation under a new Celery id."""
-    return _restart(db, Task.id == task_id, new_id())
+    return _restart(db, Task.id == task_id, new_id(), by_user=get_settings().quota_running_tasks > 0)
 
 
 def restart_all(db: Session, ids: Sequence[UUID]) -> None:
     """The same for these tasks, in one statement. None of them has a `unique_key`."""
     if ids:
-        _restart(db, Task.id.in_(ids), case({each: new_id() for each in ids}, value=Task.id))
+        celery_ids = case({each: new_id() for each in ids}, value=Task.id)
+        _restart(db, Task.id.in_(ids), celery_ids, by_user=get_settings().quota_running_tasks > 0)
 
 
-def _restart(db: Session, which: ColumnElement[bool], celery_id: UUID | ColumnElement[UUID]) -> bool:
-    by_user = get_settings().quota_running_tasks > 0
+def _restart(db: Session, which: ColumnElement[bool], celery_id: UUID | ColumnElement[UUID], *, by_user: bool) -> bool:
     values = {
         "user_limited": by_user or None,
         "held": Held.USER.value if by_user else HELD_BY_LIMIT,
