@@ -22,7 +22,7 @@ from app.services.tasks import task_counts, task_pages
 
 SAMPLE = 10
 # Of the filter, in one record of the audit.
-MAX_TOLD_BYTES = 2000
+MAX_TOLD, MAX_TOLD_BYTES = 20, 2000
 _FILTER = TypeAdapter(TaskFilter)
 
 
@@ -102,11 +102,11 @@ class Selection:
         if self.ids is not None:
             return {"ids": len(self.ids)}
         told: list[str] = []
-        for name, value in (self.canonical or {}).items():
+        for name, value in {"user_id": "all", **(self.canonical or {})}.items():
             told += [f"{name}={each}" for each in (value if isinstance(value, list) else [value])]
-        while json_size(told) > MAX_TOLD_BYTES:
+        while len(told) > MAX_TOLD or json_size(told) > MAX_TOLD_BYTES:
             told = [*told[: len(told) // 2], "…"]
-        return {"filter": told or ["user_id=all"]}
+        return {"filter": told}
 
     def _of_ids(self, owner: UUID | None) -> list[ColumnElement[bool]]:
         return [Task.id.in_(self.ids or ()), *([] if owner is None else [Task.user_id == owner])]
