@@ -5,15 +5,17 @@
     ├── Forbidden              AdminOnly, TaskNotAllowed, PriorityNotAllowed, InsufficientScope, LoginOnly,
     │                          RegistrationClosed, WrongPassword, WrongOneTimeCode, CrossOrigin
     ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound,
-    │                          SecondFactorNotFound, QueueNotFound, WorkerNotFound
+    │                          SecondFactorNotFound, QueueNotFound, WorkerNotFound, LimitNotFound,
+    │                          BulkDeedNotFound
     ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
     │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, ReplayTooLarge, UniqueKeyTaken,
-    │                          KeptTasksTooLarge, WebhooksOff, SecondFactorSet, SecondFactorOff
+    │                          KeptTasksTooLarge, WebhooksOff, SecondFactorSet, SecondFactorOff, BulkDeedOver
     ├── PreconditionFailed
     ├── InvalidInput           UnknownTask, InvalidArguments, InvalidCursor, InvalidTask, IdempotencyKeyReused,
-    │                          WeakPassword
+    │                          WeakPassword, PreviewRequired, TokenExpired, TokenMismatch
     ├── TooManyRequests        TooManyStreams, TooManyDeeds, TooManyInProgress, TooManyWaiting; QuotaExceeded:
-    │                          TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored
+    │                          TooManyTasksQueued, TooManyBytesQueued, TooManySubmissions, TooManyBytesStored,
+    │                          TooManyBulkDeeds
     └── Unavailable            DatabaseUnavailable, NotMigrated, TookTooLong, NotReady, Overloaded
 
 Each has a stable `code` and a `title`. Services raise these and know no HTTP: `app/api/http/problems.py` gives the
@@ -161,6 +163,10 @@ class LimitNotFound(NotFound):
     code, title = "limit_not_found", "The limit does not exist"
 
 
+class BulkDeedNotFound(NotFound):
+    code, title = "bulk_deed_not_found", "The bulk operation does not exist, or ended long ago"
+
+
 class Conflict(ServiceError):
     code, title = "conflict", "Conflict"
 
@@ -251,6 +257,10 @@ class SecondFactorOff(Conflict):
     code, title = "second_factor_off", "Second factors are off: the operator must set SECRET_KEY"
 
 
+class BulkDeedOver(Conflict):
+    code, title = "bulk_deed_over", "The bulk operation has finished: nothing is left to abort"
+
+
 class PreconditionFailed(ServiceError):
     code, title = "precondition_failed", "The resource has another ETag now: read it again"
 
@@ -305,6 +315,31 @@ class IdempotencyKeyReused(InvalidInput):
 
 class WeakPassword(InvalidInput):
     code, title = "weak_password", "The password is too easy to guess"
+
+
+class PreviewRequired(InvalidInput):
+    """A filter alone may match anything: its caller has to see how many tasks first."""
+
+    code, title = "preview_required", "Send the filter with dry_run first, then the token of that answer"
+
+    def __init__(self) -> None:
+        super().__init__(errors=[{"loc": ["token"], "msg": self.title, "type": self.code}])
+
+
+class TokenExpired(InvalidInput):
+    """The token is older than ten minutes, or none of this user's."""
+
+    code, title = "token_expired", "The token is too old or unknown: send the filter with dry_run again"
+
+    def __init__(self) -> None:
+        super().__init__(errors=[{"loc": ["token"], "msg": self.title, "type": self.code}])
+
+
+class TokenMismatch(InvalidInput):
+    code, title = "token_mismatch", "The token is for another operation, filter or list of ids"
+
+    def __init__(self) -> None:
+        super().__init__(errors=[{"loc": ["token"], "msg": self.title, "type": self.code}])
 
 
 class TooManyRequests(ServiceError):
@@ -364,6 +399,10 @@ class TooManyBytesStored(QuotaExceeded):
     """No wait helps, unless RETENTION_BYTES is set: something has to be deleted. `detail` says what that frees."""
 
     code, title = "stored_bytes_quota", "You keep too many bytes: delete tasks that have ended"
+
+
+class TooManyBulkDeeds(QuotaExceeded):
+    code, title = "bulk_deeds_quota", "Too many of your bulk operations are running: wait until one has ended"
 
 
 class Unavailable(ServiceError):

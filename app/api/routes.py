@@ -6,6 +6,7 @@ from app.api.endpoints import (
     api_keys,
     audit,
     auth,
+    bulk,
     events,
     limits,
     queues,
@@ -19,9 +20,10 @@ from app.api.endpoints import (
 from app.api.http.router import SlashRouter
 
 PREFIX = "/api/v1"
-# In matching order: the busiest first, but `events` before `tasks`, whose `{task_id}` would match it.
+# In matching order: the busiest first, but `events` and `bulk` before `tasks`, whose `{task_id}` would match them.
 ROUTERS: tuple[APIRouter, ...] = (
     events.router,
+    bulk.router,
     tasks.router,
     auth.router,
     sessions.router,

@@ -1,15 +1,17 @@
 """The query parameters of lists and counts of tasks, and the users whose tasks a caller may read."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Depends, Query
 from pydantic import BeforeValidator
 
 from app.api.deps import TaskReader
-from app.models.task import TaskPriority, TaskStatus, WaitingReason
+from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
 from app.schemas.json_value import ShortText, Tag
+from app.schemas.task_filter import MAX_VALUES, TaskFilterIn
 from app.schemas.task_values import Moment, PriorityIn
 from app.services.accounts.auth_service import Principal
 
@@ -19,44 +21,64 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 1 else value
 
 
+def _query(name: str) -> Any:
+    """The parameter that has the meaning of this field of a filter in a body."""
+    return Query(description=TaskFilterIn.model_fields[name].description)
+
+
+def _repeatable(name: str) -> Any:
+    return Query(max_length=MAX_VALUES, description=f"{TaskFilterIn.model_fields[name].description} Repeatable.")
+
+
 PriorityFilter = Annotated[PriorityIn, BeforeValidator(_number)]
-Status = Annotated[list[TaskStatus], Query(max_length=20, description="Tasks in any of these states. Repeatable.")]
-Tags = Annotated[list[Tag], Query(max_length=20, description="Tasks with all of these tags. Repeatable.")]
-Whose = Annotated[
-    UUID | Literal["all"] | None,
-    Query(description="Administrators: the tasks of this user, or of `all` users. Default: your tasks."),
-]
+Status = Annotated[list[TaskStatus], _repeatable("status")]
+Tags = Annotated[list[Tag], _repeatable("tag")]
+Whose = Annotated[UUID | Literal["all"] | None, _query("user_id")]
 
 
 def task_filter(
     user: TaskReader,
     status: Status = [],  # noqa: B006 (FastAPI copies it)
-    task_type: Annotated[ShortText | None, Query(description="Tasks with this task_type.")] = None,
-    celery_task_name: Annotated[ShortText | None, Query(description="Tasks that run this task.")] = None,
-    priority: Annotated[PriorityFilter | None, Query(description="Tasks with this priority.")] = None,
-    queue: Annotated[ShortText | None, Query(description="Tasks in this queue.")] = None,
+    task_type: Annotated[ShortText | None, _query("task_type")] = None,
+    celery_task_name: Annotated[ShortText | None, _query("celery_task_name")] = None,
+    priority: Annotated[PriorityFilter | None, _query("priority")] = None,
+    queue: Annotated[ShortText | None, _query("queue")] = None,
     tag: Tags = [],  # noqa: B006
-    name: Annotated[ShortText | None, Query(description="Tasks whose name contains this text, ignoring case.")] = None,
-    waiting_for: Annotated[WaitingReason | None, Query(description="Pending tasks that wait for this reason.")] = None,
-    created_after: Annotated[Moment | None, Query(description="Tasks created after this time.")] = None,
-    created_before: Annotated[Moment | None, Query(description="Tasks created before this time.")] = None,
+    name: Annotated[ShortText | None, _query("name")] = None,
+    waiting_for: Annotated[WaitingReason | None, _query("waiting_for")] = None,
+    created_after: Annotated[Moment | None, _query("created_after")] = None,
+    created_before: Annotated[Moment | None, _query("created_before")] = None,
     user_id: Whose = None,
 ) -> TaskFilter:
     """Return the requested filter. Raises AdminOnly or InsufficientScope for tasks of other users."""
-    return TaskFilter(
-        user_id=_visible_owner(user, user_id),
-        # All of them are pending: an index serves that.
-        status=status or ([TaskStatus.PENDING] if waiting_for else []),
+    return filter_of(
+        user,
+        user_id,
+        status,
+        waiting_for=waiting_for,
         task_type=task_type,
         celery_task_name=celery_task_name,
-        priority=None if priority is None else TaskPriority(priority),
+        priority=priority,
         queue=queue,
         tag=tag,
         name=name,
-        waiting_for=waiting_for,
         created_after=created_after,
         created_before=created_before,
     )
+
+
+def filter_of(
+    user: Principal,
+    user_id: UUID | Literal["all"] | None = None,
+    status: Sequence[TaskStatus] = (),
+    *,
+    waiting_for: WaitingReason | None = None,
+    **fields: Any,
+) -> TaskFilter:
+    """Return the filter of these values. Raises AdminOnly or InsufficientScope for tasks of other users."""
+    # All that wait are pending: an index serves that.
+    states = status or ([TaskStatus.PENDING] if waiting_for else [])
+    return TaskFilter(user_id=_visible_owner(user, user_id), status=states, waiting_for=waiting_for, **fields)
 
 
 def _visible_owner(user: Principal, wanted: UUID | Literal["all"] | None) -> UUID | None:

@@ -373,6 +373,10 @@ class SettingFields(BaseSettings):
         "administrators and the Python API too. Set the same value for all processes. 0: no limit.",
     )
 
+    quota_bulk_deeds: int = Field(
+        10, ge=0, description="Running bulk operations of one user (`POST /tasks/bulk/…`); else 429. 0: no limit."
+    )
+
     audited_deeds_per_minute: int = Field(
         30_000,
         ge=0,

@@ -15,9 +15,11 @@ from app.core.ids import new_id
 from app.db.outage import first_line, is_outage
 from app.db.session import SessionLocal
 from app.maintenance import lease, limits, passes, running_quota
+from app.maintenance.bulk import BulkRunner
 from app.maintenance.lease import Lease
 from app.messaging.sending import BrokerLink
 from app.messaging.wakeups import wake
+from app.services.bulk import steps
 from app.services.tasks import task_counts
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class Maintenance:
         self._next_tidy = 0.0
         self._leading = False
         self._next_start = math.inf
+        self._bulk = BulkRunner(lambda: self._leading)
 
     def start(self) -> None:
         """Run in a thread of this process until `stop`."""
@@ -53,12 +56,14 @@ class Maintenance:
             self._stopping.clear()
             self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
             self._thread.start()
+            self._bulk.start()
 
     def stop(self) -> None:
         """Stop after the pass under way and let another process lead at once."""
         if self._thread is None:
             return
         self._stopping.set()
+        self._bulk.stop()
         self._thread.join(STOP_SECONDS)
         self._thread = None
         self.close()
@@ -125,6 +130,7 @@ class Maintenance:
             passes.forget_workers(db)
             passes.forget_claimed_turns(db)
             task_counts.forget_zeros(db)
+            steps.forget_finished(db)
         return True
 
     def _settle(self, db: Session, held: Lease) -> None:

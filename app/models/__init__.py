@@ -3,6 +3,7 @@
 from app.models import task_count as _task_count  # noqa: F401 (its tables)
 from app.models.api_key import ApiKey
 from app.models.audit import AuditRecord
+from app.models.bulk_deed import BulkBatch, BulkDeed
 from app.models.claim_hold import ClaimHold, HoldKind
 from app.models.daily_count import DailyCount
 from app.models.idempotency import IdempotencyKey
@@ -19,6 +20,8 @@ from app.models.worker import WorkerProcess
 __all__ = [
     "ApiKey",
     "AuditRecord",
+    "BulkBatch",
+    "BulkDeed",
     "ClaimHold",
     "ClaimedTurn",
     "DailyCount",

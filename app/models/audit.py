@@ -58,6 +58,10 @@ class AuditEvent(StrEnum):
     TASK_RUN_NOW = "task.run_now"
     TASK_DELETED = "task.deleted"
     TASK_STATE_SET = "task.state_set"
+    # One for many tasks: when it is accepted, when a caller aborts it, and at its end.
+    BULK_STARTED = "bulk.started"
+    BULK_ABORTED = "bulk.aborted"
+    BULK_ENDED = "bulk.ended"
     QUEUE_PAUSED = "queue.paused"
     QUEUE_RESUMED = "queue.resumed"
     LIMIT_SET = "limit.set"

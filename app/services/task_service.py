@@ -19,13 +19,25 @@ from app.core.redacted_text import redact_text
 from app.db.page import Page
 from app.db.postgresql.reads import limit_read
 from app.db.session import transaction
-from app.errors import InvalidTask, InvalidTransition, PreconditionFailed, TaskActive, TaskCancelled, TaskNotFound
+from app.errors import (
+    InvalidInput,
+    InvalidTask,
+    InvalidTransition,
+    PreconditionFailed,
+    TaskActive,
+    TaskCancelled,
+    TaskNotFound,
+)
 from app.models.audit import AuditEvent
+from app.models.bulk_deed import BulkDeed, Deed
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.models.user import User
 from app.schemas.task import TaskCreate
 from app.services.audit import recording as audit
+from app.services.bulk import deeds
+from app.services.bulk.deeds import Caller, Preview
+from app.services.bulk.selection import Selection
 from app.services.execution.results import check_percent, check_size
 from app.services.operations import limits, queues, workers
 from app.services.operations.limits import LimitState
@@ -404,6 +416,48 @@ class TaskService:
             total += deleted
             if deleted < task_changes.PURGE_BATCH:
                 return total
+
+    # Change many
+
+    def preview_bulk(
+        self, db: Session, deed: Deed | str, *, user_id: UUID, ids: Sequence[UUID] | None = None,
+        wanted: TaskFilter | None = None, as_admin: bool = False,
+    ) -> Preview:  # fmt: skip
+        """Return how many tasks `start_bulk` would change, ten of them at most, and a token for it.
+
+        `deed` is `cancel`, `retry` or `delete`. `wanted` counts within DATABASE_COSTLY_READ_SECONDS. Raises AdminOnly
+        for the tasks of others without `as_admin`.
+        """
+        selection = Selection.of(wanted, ids)
+        if selection is None:
+            raise InvalidInput("Name tasks by their ids, or by a filter")
+        return deeds.preview(db, Deed(deed), Caller(_user_id(user_id), as_admin), selection)
+
+    def start_bulk(
+        self, db: Session, deed: Deed | str, *, user_id: UUID, ids: Sequence[UUID] | None = None,
+        wanted: TaskFilter | None = None, token: str | None = None, as_admin: bool = False,
+        within_quota: bool = False, commit: bool = True,
+    ) -> BulkDeed:  # fmt: skip
+        """Cancel, retry or delete the tasks with these ids, or all that match the filter or token now.
+
+        Returns at once; maintenance does it, and `get_bulk` tells how far it is. It ends even if processes are killed.
+        With a `token`, tasks that were created after its preview stay as they are, and the same token again returns the
+        same deed. `within_quota` is set by the API. Raises TokenExpired, TokenMismatch, AdminOnly, TooManyBulkDeeds.
+        """
+        caller = Caller(_user_id(user_id), as_admin, within_quota)
+        with transaction(db, commit=commit):
+            return deeds.start(db, Deed(deed), caller, Selection.of(wanted, ids), token)
+
+    def get_bulk(self, db: Session, deed_id: UUID, *, owner: UUID | None = None) -> BulkDeed:
+        """Return the deed with its counts, for a week after its end. Raises BulkDeedNotFound."""
+        return deeds.read(db, deed_id, owner)
+
+    def abort_bulk(
+        self, db: Session, deed_id: UUID, *, owner: UUID | None = None, commit: bool = True
+    ) -> BulkDeed:  # fmt: skip
+        """Stop a deed: what is done stays done. Raises BulkDeedNotFound, BulkDeedOver if it has finished."""
+        with transaction(db, commit=commit):
+            return deeds.abort(db, deed_id, owner)
 
     # Queues
 

@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -80,6 +81,12 @@ MATRIX = """
     GET    /api/v1/tasks/{task_id}/attempts       401  200  404  200  tasks:read
     GET    /api/v1/tasks/{task_id}/events         401  200  404  200  tasks:read
 
+    POST   /api/v1/tasks/bulk/cancel              401  202  202  202  tasks:write
+    POST   /api/v1/tasks/bulk/retry               401  202  202  202  tasks:write
+    POST   /api/v1/tasks/bulk/delete              401  202  202  202  tasks:write
+    GET    /api/v1/tasks/bulk/{deed_id}           401  200  404  200  tasks:read
+    POST   /api/v1/tasks/bulk/{deed_id}/abort     401  200  404  200  tasks:write
+
     GET    /api/v1/queues/                        401  200  200  200  tasks:read
     POST   /api/v1/queues/{name}/pause            401  403  403  200  admin
     POST   /api/v1/queues/{name}/resume           401  403  403  200  admin
@@ -103,6 +110,7 @@ CELLS = [
     for route, row in ROWS.items()
     for caller, status in zip(CALLERS, row[:-1], strict=True)
 ]
+NO_TASK = {"ids": [str(UUID(int=0))]}
 A_TASK = BODY | {"delay_seconds": 3600}
 
 
@@ -146,6 +154,14 @@ class World:
         if route.endswith("/retry") or route.startswith("DELETE"):
             assert self.call("owner", "POST", f"{API}/tasks/{task_id}/cancel").status_code == 200
         return task_id
+
+    def deed_id(self, _route: str) -> str:
+        """One that runs: nothing does it here."""
+        with SessionLocal.begin() as db:
+            db.execute(text("DELETE FROM bulk_deeds"))  # QUOTA_BULK_DEEDS of them may run
+        answer = self.call("owner", "POST", f"{API}/tasks/bulk/cancel", json=NO_TASK)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
 
     def key_id(self, _route: str) -> str:
         return self.made("/auth/api-keys", name="of the owner", scopes=["tasks:read"])
@@ -198,6 +214,7 @@ class World:
             "PATCH /api/v1/users/{user_id}": lambda: {"json": {}},
             "POST /api/v1/tasks/": lambda: {"json": A_TASK},
             "POST /api/v1/tasks/batch": lambda: {"json": {"tasks": [A_TASK]}},
+            **{f"POST /api/v1/tasks/bulk/{deed}": lambda: {"json": NO_TASK} for deed in ("cancel", "retry", "delete")},
             "POST /api/v1/queues/{name}/pause": lambda: {"json": {"reason": "a test"}},
             "PUT /api/v1/limits/{name}": lambda: {"json": {"concurrency": 1}},
             "PATCH /api/v1/tasks/{task_id}": lambda: {"json": {"name": "changed"}},

@@ -50,6 +50,26 @@ def foreign_looks_unknown(target: Target) -> None:
 
 
 @check(OBJECTS)
+def foreign_in_bulk(target: Target) -> None:
+    """Another user's task looks unknown to a bulk operation, and so does another user's bulk operation"""
+    task_id = target.task["id"]
+    shown = [
+        expect_status(
+            target.as_mallory("POST", "/tasks/bulk/delete", json={"ids": [each], "dry_run": True}), 200
+        ).json()
+        for each in (task_id, UNKNOWN)
+    ]
+    seen = [(each["matched"], each["sample"]) for each in shown]
+    expect(seen == [(0, [])] * 2, f"a dry run shows {seen}")
+    for wanted in ({"user_id": target.alice.id}, {"user_id": "all"}):
+        body = {"filter": wanted, "dry_run": True}
+        expect_status(target.as_mallory("POST", "/tasks/bulk/cancel", json=body), 403, f"{wanted}")
+    theirs = expect_status(target.as_alice("POST", "/tasks/bulk/cancel", json={"ids": [UNKNOWN]}), 202).json()["id"]
+    expect_unknown(target, "GET", "/tasks/bulk/{}", theirs)
+    expect_unknown(target, "POST", "/tasks/bulk/{}/abort", theirs)
+
+
+@check(OBJECTS)
 def foreign_in_lists(target: Target) -> None:
     """Another user's task is in no list and no count, whatever the filter"""
     for params in ({}, {"user_id": target.alice.id}, {"user_id": "all"}, {"task_type": target.task["task_type"]}):

@@ -13,6 +13,7 @@ from tests.support.waiting import wait_for
 LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
 TASK: dict[str, Any] = {"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [0]}
 LATER = TASK | {"delay_seconds": 3600}
+DEEDS = ("cancel", "retry", "delete")
 SETTINGS = {"WEBHOOK_SECRET": "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0ISE="}
 CODES = {
     *("bad_request", "method_not_allowed", "body_too_large", "headers_too_large", "not_found"),
@@ -24,6 +25,7 @@ CODES = {
     *("validation_error", "unknown_task", "invalid_arguments", "invalid_cursor", "weak_password"),
     *("queue_not_found", "worker_not_found"),
     *("idempotency_key_reused", "idempotent_task_deleted"),
+    *("bulk_deed_not_found", "bulk_deed_over", "preview_required", "token_expired", "token_mismatch"),
 }
 
 
@@ -35,6 +37,7 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     _operations(http)
     _tasks(mine)
     _task_errors(http, mine)
+    _bulk(mine)
     _users(boss)
     _credentials(mine, user)
     _second_factor(boss, mine, user)
@@ -138,6 +141,21 @@ def _task_errors(http: httpx.Client, mine: _Caller) -> None:
     mine("POST", "/tasks/", json=TASK, headers=once)
     mine("DELETE", f"/tasks/{task_id}?force=true")
     mine("POST", "/tasks/", json=LATER, headers=once)
+
+
+def _bulk(mine: _Caller) -> None:
+    wanted = {"filter": {"status": ["failed", "succeeded"], "tag": "x"}}
+    tokens = {deed: mine("POST", f"/tasks/bulk/{deed}", json=wanted | {"dry_run": True}) for deed in DEEDS}
+    mine("POST", "/tasks/bulk/cancel", json={"token": tokens["delete"].json()["token"]})
+    for deed, answer in tokens.items():
+        accepted = mine("POST", f"/tasks/bulk/{deed}", json={"token": answer.json()["token"]}).json()
+    for body in (wanted, {"token": "x"}, {}):
+        mine("POST", "/tasks/bulk/cancel", json=body)
+    mine("POST", "/tasks/bulk/cancel", json={"ids": [str(uuid4())]})
+    one = f"/tasks/bulk/{accepted['id']}"
+    wait_for(lambda: mine("GET", one).json()["state"] == "finished", 30, "a bulk operation to end")
+    mine("POST", f"{one}/abort")
+    mine("GET", f"/tasks/bulk/{uuid4()}")
 
 
 def _users(boss: _Caller) -> None:

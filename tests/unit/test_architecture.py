@@ -15,7 +15,7 @@ ROOMS = (
     "app.db.postgresql.schema", "app.db", "app.models", "app.db.postgresql",
     "app.outbound", "app.messaging.guard", "app.messaging", "app.catalogue", "app.schemas",
     "app.services.execution", "app.services.audit", "app.services.accounts", "app.services.operations",
-    "app.services.tasks", "app.services.batched", "app.services",
+    "app.services.tasks", "app.services.batched", "app.services.bulk", "app.services",
     "app.live", "app.maintenance", "app.beat",
     "app.worker.shared", "app.worker.child", "app.worker.parent", "app.worker",
     "app.celery_app", "app.celery", "app.tasks", "app.testing",

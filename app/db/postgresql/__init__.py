@@ -25,6 +25,7 @@ engine SQL outside of this package. What stands here, and why:
     attempts                progress and ends of attempts: statements built and compiled once, with least(),
                             greatest(), intervals, and a list of rows as one JSON parameter
     batches                 FOR UPDATE SKIP LOCKED within a CTE: rows shared out among processes
+    bulk                    the tasks of a bulk deed: string_agg() of ids, window functions, SKIP LOCKED
     claims                  the next rows of a worker's lines: LATERAL, SKIP LOCKED, unnest() WITH ORDINALITY
     maintenance             the leader's lease (ON CONFLICT), rows of lost workers
     daily_counts            a count within a limit: ON CONFLICT with a condition, RETURNING

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BinaryExpression,
+    BindParameter,
     Column,
     ColumnElement,
     Connection,
@@ -98,7 +99,7 @@ def transition(
     unknown = sorted(source for source in known if to not in TRANSITIONS[source])
     if unknown or not known:
         raise ValueError(f"no transition from {unknown} to {to}")
-    comes_from = in_state(*known) if any(map(_names_one, where)) else _comes_from(known)
+    comes_from = in_state(*known) if any(map(_names_tasks, where)) else _comes_from(known)
     statement = (
         update(Task)
         .where(comes_from, *where)
@@ -151,10 +152,14 @@ def touched() -> dict[str, Any]:
     return {"version": Task.version + 1, "updated_at": NOW}
 
 
-def _names_one(condition: ColumnElement[bool]) -> bool:
+def _names_tasks(condition: ColumnElement[bool]) -> bool:
+    """Whether the condition names tasks by their ids: one, or a list."""
     return (
         isinstance(condition, BinaryExpression)
-        and condition.operator is operators.eq
+        and (
+            condition.operator is operators.eq
+            or (condition.operator is operators.in_op and isinstance(condition.right, BindParameter))
+        )
         and isinstance(condition.left, Column)
         and condition.left.name == "id"
         and condition.left.table is Task.__table__

@@ -58,6 +58,10 @@ class Subject(NamedTuple):
         return cls("worker", name)
 
     @classmethod
+    def bulk_deed(cls, deed_id: UUID) -> "Subject":
+        return cls("bulk_deed", str(deed_id))
+
+    @classmethod
     def unknown_login(cls, typed: str, key: str) -> "Subject":
         """Return a keyed digest of an unknown name: equal names are equal, and the name cannot be looked up."""
         return cls("login", hmac.new(key.encode(), b"audit:" + typed.lower().encode(), hashlib.sha256).hexdigest()[:32])

@@ -5,7 +5,7 @@ Waiting is no matter of the submit: a task with a limit is inserted as held, and
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -53,10 +53,10 @@ def first_place(user_id: UUID, limit: str | None, user_limited: bool | None) -> 
     return None if limit is None else (limit, None)
 
 
-def first_place_of(db: Session, task_id: UUID) -> Place | None:
-    """The same of the task with this id."""
-    found = db.execute(select(Task.user_id, Task.limit, Task.user_limited).where(Task.id == task_id)).one_or_none()
-    return None if found is None else first_place(*found)
+def first_places_of(db: Session, ids: Collection[UUID]) -> dict[UUID, Place | None]:
+    """The same of the tasks with these ids, by id."""
+    found = db.execute(select(Task.id, Task.user_id, Task.limit, Task.user_limited).where(Task.id.in_(ids)))
+    return {row.id: first_place(row.user_id, row.limit, row.user_limited) for row in found}
 
 
 def check(db: Session, rows: Sequence[Row]) -> None:

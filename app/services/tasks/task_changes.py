@@ -22,6 +22,7 @@ from app.db.postgresql.transitions import (
     AttemptEnd,
     in_state,
     move_task,
+    move_tasks,
     touched,
 )
 from app.db.rows import changed_rows
@@ -68,20 +69,48 @@ def revoke_pending(db: Session, task_id: UUID, reason: str = "cancelled") -> boo
     return _hinted(db, task_id, matched=revoked)
 
 
+def revoke_all_pending(db: Session, ids: Sequence[UUID]) -> None:
+    """The same for those of these tasks that are pending, in one statement."""
+    values = {"status_reason": "cancelled"}
+    sources = [TaskStatus.PENDING]
+    hints.changes(db, *move_tasks(db, TaskStatus.REVOKED, Task.id.in_(ids), sources=sources, values=values))
+
+
 def request_cancel(db: Session, task_id: UUID) -> bool:
     """Ask the running attempt to stop. False where nothing runs, or it was asked before."""
-    statement = _update(task_id, RUNNING, Task.cancel_requested_at.is_(None))
-    return _changed(db, task_id, statement.values({"cancel_requested_at": NOW, **touched()}))
+    return _changed(db, task_id, _cancel_request(Task.id == task_id))
+
+
+def request_all_cancels(db: Session, ids: Sequence[UUID]) -> None:
+    """The same for these tasks, in one statement."""
+    db.execute(_cancel_request(Task.id.in_(ids)))
+    hints.changes(db, *ids)
+
+
+def _cancel_request(which: ColumnElement[bool]) -> Update:
+    running = update(Task).where(which, RUNNING, Task.cancel_requested_at.is_(None))
+    values = {"cancel_requested_at": NOW, **touched()}
+    return running.values(values).execution_options(synchronize_session=False)
 
 
 def restart(db: Session, task_id: UUID) -> bool:
     """Make a failed or revoked task pending again, as a new generation under a new Celery id."""
-    by_user = get_settings().quota_running_tasks > 0
+    return _restart(db, Task.id == task_id, new_id(), by_user=get_settings().quota_running_tasks > 0)
+
+
+def restart_all(db: Session, ids: Sequence[UUID]) -> None:
+    """The same for these tasks, in one statement. None of them has a `unique_key`."""
+    if ids:
+        celery_ids = case({each: new_id() for each in ids}, value=Task.id)
+        _restart(db, Task.id.in_(ids), celery_ids, by_user=get_settings().quota_running_tasks > 0)
+
+
+def _restart(db: Session, which: ColumnElement[bool], celery_id: UUID | ColumnElement[UUID], *, by_user: bool) -> bool:
     values = {
         "user_limited": by_user or None,
         "held": Held.USER.value if by_user else HELD_BY_LIMIT,
         "generation": Task.generation + 1,
-        "celery_id": new_id(),
+        "celery_id": celery_id,
         "failures": 0,
         "crashes": 0,
         "result": None,
@@ -92,8 +121,9 @@ def restart(db: Session, task_id: UUID) -> bool:
         "expires_at": case((Task.expires_at > NOW, Task.expires_at), else_=null()),
         **NO_ERROR,
     }
-    sources = [TaskStatus.FAILED, TaskStatus.REVOKED]
-    return _hinted(db, task_id, matched=move_task(db, TaskStatus.PENDING, task_id, sources=sources, values=values))
+    moved = move_tasks(db, TaskStatus.PENDING, which, sources=[TaskStatus.FAILED, TaskStatus.REVOKED], values=values)
+    hints.changes(db, *moved)
+    return bool(moved)
 
 
 def end_running(db: Session, task_id: UUID, to: TaskStatus, values: dict[str, Any], why: str | None) -> bool:
@@ -164,6 +194,12 @@ def delete_ended(db: Session, task_id: UUID, *, pending_too: bool) -> bool:
     allowed = ENDED | PENDING if pending_too else ENDED
     statement = delete(Task).where(Task.id == task_id, allowed).execution_options(synchronize_session=False)
     return _changed(db, task_id, statement)
+
+
+def delete_all_ended(db: Session, ids: Sequence[UUID]) -> None:
+    """Delete those of these tasks that have ended, in one statement."""
+    db.execute(delete(Task).where(Task.id.in_(ids), ENDED).execution_options(synchronize_session=False))
+    hints.changes(db, *ids)
 
 
 def request_delete(db: Session, task_id: UUID) -> bool:

@@ -5,7 +5,7 @@ field that both `TaskCreate` and the table have is written as given.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -152,13 +152,20 @@ def wake_if_due(db: Session, task_id: UUID, queue: str) -> None:
 
     A task that needs a place is admitted first.
     """
-    due = [(task_id, queue, limited_tasks.first_place_of(db, task_id))]
-    after_commit(db, partial(_place, db.get_bind(), due))
+    wake_all_due(db, {task_id: queue})
+
+
+def wake_all_due(db: Session, queues: Mapping[UUID, str]) -> None:
+    """The same for several tasks, by their queues."""
+    if queues:
+        places = limited_tasks.first_places_of(db, queues)
+        due = [(task_id, queue, places.get(task_id)) for task_id, queue in queues.items()]
+        after_commit(db, partial(_place, db.get_bind(), due))
 
 
 def wake(db: Session, task_id: UUID, queue: str) -> None:
     """After the commit, have a slot look at this queue for the task, or what admits the task admit tasks first."""
-    due = [(queue, limited_tasks.first_place_of(db, task_id))]
+    due = [(queue, limited_tasks.first_places_of(db, [task_id]).get(task_id))]
     after_commit(db, lambda: _wake(due))
 
 

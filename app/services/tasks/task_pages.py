@@ -4,6 +4,7 @@ A page reads LOOK rows and no more. With a filter that few tasks fit it may be s
 to continue from. A caller that continues misses nothing. (docs/adr/0026)
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -60,6 +61,13 @@ def shown(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = 
         edge = found.rows[-1]["id"]
     look_for(db, (row["waits"] for row in found.rows))
     return Page([as_shown(row) for row in found.rows], edge)
+
+
+def shown_of(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:
+    """These tasks in this order, as `shown` gives them: as many as MAX_PAGE_BYTES take."""
+    found = page_rows(db, _ROWS, ids, MAX_PAGE_BYTES)
+    look_for(db, (row["waits"] for row in found.rows))
+    return [as_shown(row) for row in found.rows]
 
 
 def first(db: Session, wanted: TaskFilter, limit: int, *, skip: int = 0) -> list[Task]:

@@ -8,7 +8,7 @@ index or the version of a task tells it, and all of it is done again.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
@@ -35,6 +35,16 @@ _FASTER = "Other requests with the same unique_key were faster: try again"
 
 class _Overtaken(Exception):
     """Another transaction was faster. Rolls back, and never leaves this module."""
+
+
+class Keyed(Protocol):
+    """A task, or what is known of its row."""
+
+    @property
+    def user_id(self) -> UUID: ...
+
+    @property
+    def unique_key(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +129,7 @@ def create_tasks(
     return tasks
 
 
-def take_again(db: Session, task: Task, restart: Callable[[], bool]) -> bool:
+def take_again(db: Session, task: Keyed, restart: Callable[[], bool]) -> bool:
     """Call `restart`, which makes an ended task pending, and return its answer.
 
     Raises UniqueKeyTaken if another task has the key meanwhile, and leaves the transaction as it was.

@@ -7,6 +7,7 @@ administrator who deactivates himself. Whoever is then answered 401 goes on as a
 import itertools
 import os
 import secrets
+import uuid
 from typing import Any
 
 import httpx
@@ -26,6 +27,8 @@ ONE_LOGIN = ("DELETE", "/api/v1/auth/sessions/{session_id}")
 ONE_KEY = {(method, "/api/v1/auth/api-keys/{key_id}") for method in ("GET", "DELETE")}
 # What its answers hold is taken for the ids of events: it never gets a task's.
 ONE_TASK = ("GET", "/api/v1/tasks/{task_id}/events")
+# Made for the call: schemathesis takes other ids for it.
+ONE_DEED = {("GET", "/api/v1/tasks/bulk/{deed_id}"), ("POST", "/api/v1/tasks/bulk/{deed_id}/abort")}
 # As good as a second for every check, and nobody has the time.
 LONG_WAITS = {str(seconds) for seconds in range(2, 61)}
 # Each call is about a second factor of its own.
@@ -58,6 +61,12 @@ def _task_of(authorization: str) -> str:
     body = {"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [0]}
     with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
         return str(client.post("/api/v1/tasks/", json=body).json().get("id", "unknown"))
+
+
+def _deed_of(authorization: str) -> str:
+    body = {"ids": [str(uuid.uuid4())]}
+    with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
+        return str(client.post("/api/v1/tasks/bulk/cancel", json=body).json().get("id", "unknown"))
 
 
 def _key_of(authorization: str) -> str:
@@ -136,10 +145,8 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         token = str(_new_login(ROLE)[1]["access_token"])
         case.headers["Authorization"] = f"Bearer {token}"
         case.path_parameters["session_id"] = _login_of(token)
-    if _names(case) in ONE_KEY and "Authorization" in case.headers:
-        case.path_parameters["key_id"] = _key_of(case.headers["Authorization"])
-    if _names(case) == ONE_TASK and "Authorization" in case.headers:
-        case.path_parameters["task_id"] = _task_of(case.headers["Authorization"])
+    if "Authorization" in case.headers:
+        case.path_parameters |= _own(_names(case), case.headers["Authorization"])
     if _names(case) in {CONFIRMS, REMOVES} and "Authorization" in case.headers and isinstance(case.body, dict):
         token = str(_new_login(ROLE)[1]["access_token"])
         case.headers["Authorization"] = f"Bearer {token}"
@@ -149,6 +156,15 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         case.path_parameters["user_id"] = _user_with_a_second_factor()
     if isinstance(case.body, dict) and next(_turns) % 2:
         case.body |= _known(case)
+
+
+def _own(names: tuple[str, str], authorization: str) -> dict[str, str]:
+    """The id of an object of the caller's, for paths that get no other."""
+    if names in ONE_KEY:
+        return {"key_id": _key_of(authorization)}
+    if names in ONE_DEED:
+        return {"deed_id": _deed_of(authorization)}
+    return {"task_id": _task_of(authorization)} if names == ONE_TASK else {}
 
 
 def _known(case: schemathesis.Case) -> dict[str, str]:

@@ -1,0 +1,76 @@
+"""The tasks of bulk deeds: all that match, in one statement, and the rows of a batch that nobody else holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Integer, LargeBinary, column, func, insert, literal, select, true
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.orm import Session
+
+from app.models.bulk_deed import BATCH, ID_BYTES, BulkBatch, BulkDeed, DeedState
+from app.models.task import Task, TaskPriority, TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class LockedTask:
+    """What a deed has to know of a task. Its row is locked until the commit."""
+
+    id: UUID
+    user_id: UUID
+    status: TaskStatus
+    cancel_requested_at: datetime | None
+    celery_task_name: str
+    priority: TaskPriority
+    queue: str
+    unique_key: str | None
+    limit: str | None
+    arguments_bytes: int
+    attached_bytes: int
+
+
+_COLUMNS = (
+    Task.id,
+    Task.user_id,
+    Task.status,
+    Task.cancel_requested_at,
+    Task.celery_task_name,
+    Task.priority,
+    Task.queue,
+    Task.unique_key,
+    Task.limit,
+    func.octet_length(Task.args) + func.octet_length(Task.kwargs),
+    Task.attached_bytes,
+)
+
+
+def collect(db: Session, deed_id: UUID, conditions: Sequence[ColumnElement[bool]]) -> int:
+    """Write the ids of all tasks that match now to the batches of the deed, the oldest first. Returns how many.
+
+    One value holds them all, and is then cut: an index gives the ids in their order, and nothing is sorted.
+    """
+    packed = func.string_agg(
+        func.uuid_send(Task.id), aggregate_order_by(literal(b"", LargeBinary), Task.id), type_=LargeBinary
+    )
+    found = select(packed.label("ids")).where(*conditions).subquery("found")
+    size = BATCH * ID_BYTES
+    last = (func.octet_length(found.c.ids, type_=Integer) - 1) // size
+    numbers = func.generate_series(0, last).table_valued(column("number", Integer)).render_derived()
+    part = func.substring(found.c.ids, numbers.c.number * size + 1, size)
+    batches = select(literal(deed_id), numbers.c.number, part).select_from(found.join(numbers, true()))
+    db.execute(insert(BulkBatch).from_select(["deed_id", "number", "task_ids"], batches))
+    total = func.coalesce(func.sum(func.octet_length(BulkBatch.task_ids)), 0)
+    return int(db.scalars(select(total).where(BulkBatch.deed_id == deed_id)).one()) // ID_BYTES
+
+
+def lock_running(db: Session, deed_id: UUID) -> BulkDeed | None:
+    """Lock the deed, unless it is over or another process holds it."""
+    deed = select(BulkDeed).where(BulkDeed.id == deed_id, BulkDeed.state == DeedState.RUNNING.value)
+    return db.scalars(deed.with_for_update(skip_locked=True).execution_options(populate_existing=True)).one_or_none()
+
+
+def lock_tasks(db: Session, ids: Sequence[UUID], owner: UUID | None) -> list[LockedTask]:
+    """Lock those of the tasks that no other transaction has locked. `owner` limits them to that user's."""
+    found = select(*_COLUMNS).where(Task.id.in_(ids), *([] if owner is None else [Task.user_id == owner]))
+    return [LockedTask(*row) for row in db.execute(found.order_by(Task.id).with_for_update(skip_locked=True))]

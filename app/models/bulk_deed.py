@@ -1,0 +1,80 @@
+"""Bulk deeds: what is done to many tasks at the request of one user, and the tasks that are still to be done."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.ids import new_id
+from app.db.base import Base, JSONText
+from app.db.clock import NOW
+
+# How many tasks one transaction does.
+BATCH = 100
+ID_BYTES = 16
+
+
+class Deed(StrEnum):
+    CANCEL = "cancel"
+    RETRY = "retry"
+    DELETE = "delete"
+
+
+class DeedState(StrEnum):
+    RUNNING = "running"
+    FINISHED = "finished"
+    ABORTED = "aborted"
+
+
+class BulkDeed(Base):
+    """One accepted request. Its counts move in the transactions that do the tasks."""
+
+    __tablename__ = "bulk_deeds"
+
+    # A token decides it: the same token makes the same row.
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    deed: Mapped[str]
+    # It may reach the tasks of others, as long as its user is an administrator.
+    as_admin: Mapped[bool] = mapped_column(server_default="false")
+    # It came through the API: the quotas hold, and its user must be allowed to create what is retried.
+    within_quota: Mapped[bool] = mapped_column(server_default="false")
+    state: Mapped[str] = mapped_column(server_default=DeedState.RUNNING.value)
+    matched: Mapped[int] = mapped_column(server_default="0")
+    done: Mapped[int] = mapped_column(server_default="0")
+    failed: Mapped[int] = mapped_column(server_default="0")
+    # How many tasks were left as they are, by the code of the error that the call for one task answers.
+    skipped: Mapped[dict[str, int]] = mapped_column(JSONText, server_default="{}")
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(f"deed IN ({', '.join(repr(str(deed)) for deed in Deed)})", name="deed"),
+        CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeedState)})", name="state"),
+        CheckConstraint("(state = 'running') = (finished_at IS NULL)", name="finished_at"),
+        Index("ix_bulk_deeds_state", "state", "user_id", "created_at"),
+        Index("ix_bulk_deeds_user", "user_id"),
+    )
+
+
+class BulkBatch(Base):
+    """Tasks of a deed that are still to be done, as their ids one after the other. Deleted once they are done."""
+
+    __tablename__ = "bulk_batches"
+
+    deed_id: Mapped[UUID] = mapped_column(ForeignKey("bulk_deeds.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    task_ids: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+def pack_ids(ids: Iterable[UUID]) -> bytes:
+    """Return the ids as the bytes that a batch holds."""
+    return b"".join(each.bytes for each in ids)
+
+
+def unpack_ids(packed: bytes) -> list[UUID]:
+    """Return the ids of such bytes."""
+    return [UUID(bytes=bytes(packed[at : at + ID_BYTES])) for at in range(0, len(packed), ID_BYTES)]

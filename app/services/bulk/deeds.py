@@ -1,0 +1,163 @@
+"""Bulk deeds: preview, accept, read and abort. `steps.py` does them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.core.ids import new_id
+from app.db.clock import NOW
+from app.db.postgresql.reads import limit_read
+from app.db.rows import changed_rows
+from app.errors import BulkDeedNotFound, BulkDeedOver, InvalidInput, TokenMismatch, TooManyBulkDeeds
+from app.models.audit import AuditEvent
+from app.models.bulk_deed import BulkBatch, BulkDeed, Deed, DeedState
+from app.models.task import Task
+from app.services.audit import recording as audit
+from app.services.audit.recording import Subject
+from app.services.bulk import token as tokens
+from app.services.bulk.selection import Selection
+from app.services.bulk.token import Token
+
+RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a deed would be done to: the number of tasks, a few of them as `TaskRead` takes them, and the token."""
+
+    matched: int
+    sample: list[dict[str, Any]]
+    token: str
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks for a deed, and with which rights."""
+
+    user_id: UUID
+    as_admin: bool = False
+    within_quota: bool = False
+
+    @property
+    def owner(self) -> UUID | None:
+        return None if self.as_admin else self.user_id
+
+
+def preview(db: Session, deed: Deed, caller: Caller, selection: Selection) -> Preview:
+    """Count the tasks, and show a few. Tasks that are created from now on will not be touched. Raises AdminOnly."""
+    selection.check_owner(caller.user_id, as_admin=caller.as_admin)
+    if selection.reads_many():
+        limit_read(db, get_settings().costly_read_seconds)
+    token = Token(new_id(), deed, _now(db), selection.canonical, selection.ids)
+    text = tokens.seal(token, caller.user_id, get_settings().accepted_keys)
+    return Preview(selection.count(db, caller.owner), selection.sample(db, caller.owner), text)
+
+
+def start(db: Session, deed: Deed, caller: Caller, selection: Selection | None, text: str | None) -> BulkDeed:
+    """Accept a deed: from the commit on, it will be done to the tasks that match now. The caller commits.
+
+    The token `text` needs no selection, or the same. A token that was accepted before returns its deed. Reads all
+    matching tasks, within DATABASE_COSTLY_READ_SECONDS. Raises TokenExpired, TokenMismatch, AdminOnly,
+    TooManyBulkDeeds.
+    """
+    settings = get_settings()
+    most = settings.quota_bulk_deeds if caller.within_quota else 0
+    limit_read(db, settings.costly_read_seconds)
+    if text is None:
+        if selection is None:
+            raise InvalidInput("Name tasks by their ids, or by a filter")
+        return _accept(db, new_id(), deed, caller, selection, most)
+    token = tokens.unseal(text, caller.user_id, settings.accepted_keys, _now(db))
+    shown = Selection.of_token(token)
+    if token.deed is not deed or (
+        selection is not None and (selection.canonical, selection.ids) != (shown.canonical, shown.ids)
+    ):
+        raise TokenMismatch
+    known = db.get(BulkDeed, token.id, populate_existing=True)
+    return known or _accept(db, token.id, deed, caller, shown, most, Task.created_at <= token.at)
+
+
+def _accept(
+    db: Session, deed_id: UUID, deed: Deed, caller: Caller, selection: Selection, most: int,
+    until: ColumnElement[bool] | None = None,
+) -> BulkDeed:  # fmt: skip
+    selection.check_owner(caller.user_id, as_admin=caller.as_admin)
+    _check_number(db, caller.user_id, most)
+    rights = {"user_id": caller.user_id, "as_admin": caller.as_admin, "within_quota": caller.within_quota}
+    try:
+        with db.begin_nested():
+            db.execute(insert(BulkDeed), {"id": deed_id, "deed": deed.value, **rights})
+    except IntegrityError:  # the same token at the same time, whose transaction was faster
+        known = db.get(BulkDeed, deed_id, populate_existing=True)
+        if known is None:
+            raise
+        return known
+    matched = selection.collect(db, deed_id, caller.owner, until)
+    db.execute(_update(BulkDeed.id == deed_id).values(matched=matched))
+    about = Subject.bulk_deed(deed_id)
+    audit.record(db, AuditEvent.BULK_STARTED, about, deed=deed.value, matched=matched, **selection.told())
+    return _read(db, deed_id)
+
+
+def _check_number(db: Session, user_id: UUID, most: int) -> None:
+    """Raise TooManyBulkDeeds. Requests at the same time may exceed the number by theirs."""
+    running = select(func.count()).select_from(BulkDeed)
+    running = running.where(BulkDeed.state == DeedState.RUNNING.value, BulkDeed.user_id == user_id)
+    if most and db.scalars(running).one() >= most:
+        raise TooManyBulkDeeds(f"{most} running bulk operations", retry_after=RETRY_SECONDS)
+
+
+def read(db: Session, deed_id: UUID, owner: UUID | None) -> BulkDeed:
+    """Return the deed as it is committed. `owner` limits it to that user's. Raises BulkDeedNotFound."""
+    found = db.get(BulkDeed, deed_id, populate_existing=True)
+    if found is None or (owner is not None and found.user_id != owner):
+        raise BulkDeedNotFound
+    return found
+
+
+def abort(db: Session, deed_id: UUID, owner: UUID | None) -> BulkDeed:
+    """End the deed: what is done stays done. Waits for the batch under way. Raises BulkDeedNotFound, BulkDeedOver."""
+    deed = read(db, deed_id, owner)
+    if end(db, deed_id, DeedState.ABORTED):
+        deed = _read(db, deed_id)
+        audit.record(db, AuditEvent.BULK_ABORTED, Subject.bulk_deed(deed_id), **counts(deed))
+        return deed
+    deed = read(db, deed_id, owner)
+    if deed.state == DeedState.FINISHED:
+        raise BulkDeedOver
+    return deed
+
+
+def end(db: Session, deed_id: UUID, state: DeedState) -> bool:
+    """End a running deed, and forget what is left to do. False if it does not run."""
+    running = _update(BulkDeed.id == deed_id, BulkDeed.state == DeedState.RUNNING.value)
+    if not changed_rows(db.execute(running.values(state=state.value, finished_at=NOW))):
+        return False
+    rest = delete(BulkBatch).where(BulkBatch.deed_id == deed_id)
+    db.execute(rest.execution_options(synchronize_session=False))
+    return True
+
+
+def counts(deed: BulkDeed) -> dict[str, Any]:
+    """What the audit tells of the deed's course."""
+    skipped = [f"{code}={number}" for code, number in sorted(deed.skipped.items())]
+    return {"deed": deed.deed, "matched": deed.matched, "done": deed.done, "failed": deed.failed, "skipped": skipped}
+
+
+def _read(db: Session, deed_id: UUID) -> BulkDeed:
+    return db.get_one(BulkDeed, deed_id, populate_existing=True)
+
+
+def _update(*which: ColumnElement[bool]) -> Any:
+    return update(BulkDeed).where(*which).execution_options(synchronize_session=False)
+
+
+def _now(db: Session) -> datetime:
+    moment: datetime = db.execute(select(NOW)).scalar_one()
+    return moment

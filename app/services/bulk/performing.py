@@ -1,0 +1,165 @@
+"""What a deed does to a batch of tasks: what the call for one task does, with its statements and its errors."""
+
+import logging
+from collections import Counter
+from collections.abc import Container, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.outage import first_line, is_outage, is_passing
+from app.db.postgresql import bulk, limits
+from app.db.postgresql.bulk import LockedTask
+from app.errors import InvalidTransition, ServiceError, TaskActive, TaskNotFound, UnknownLimit
+from app.models.bulk_deed import Deed
+from app.models.task import TERMINAL, Task, TaskStatus
+from app.models.user import Role
+from app.services.tasks import task_changes, task_creation, unique_keys
+from app.services.tasks.load import load_of_row
+from app.services.tasks.permissions import check_may_create
+from app.services.tasks.quotas import quotas
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Doer:
+    """For whom a deed is done, with the rights of this moment."""
+
+    user_id: UUID
+    role: str
+    max_priority: str
+    as_admin: bool
+    within_quota: bool
+
+    @property
+    def owner(self) -> UUID | None:
+        return None if self.as_admin and self.role == Role.ADMIN else self.user_id
+
+
+@dataclass
+class Outcome:
+    """What became of the tasks. `left` are those that another transaction had locked."""
+
+    done: int = 0
+    failed: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    left: list[UUID] = field(default_factory=list)
+
+    def skip(self, error: ServiceError | type[ServiceError]) -> None:
+        self.skipped[error.code] += 1
+
+    def add(self, other: "Outcome") -> None:
+        self.done += other.done
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.left += other.left
+
+
+def perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcome:
+    """Do the deed to these tasks. If a statement fails, do it to each of them alone, so that one costs no other."""
+    try:
+        with db.begin_nested():
+            return _perform(db, deed, doer, ids)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        if len(ids) > 1:
+            logger.warning("bulk %s: %d tasks one by one, after: %s", deed, len(ids), first_line(error))
+        elif is_passing(error):
+            return Outcome(left=list(ids))
+        else:
+            logger.exception("bulk %s: task %s failed", deed, ids[0])
+            return Outcome(failed=1)
+    outcome = Outcome()
+    for each in ids:
+        outcome.add(perform(db, deed, doer, [each]))
+    return outcome
+
+
+def _perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcome:
+    tasks = bulk.lock_tasks(db, ids, doer.owner)
+    outcome = Outcome()
+    missing = set(ids) - {task.id for task in tasks}
+    if missing:
+        own = [] if doer.owner is None else [Task.user_id == doer.owner]
+        outcome.left = list(db.scalars(select(Task.id).where(Task.id.in_(missing), *own)))
+        outcome.skipped.update({TaskNotFound.code: len(missing) - len(outcome.left)})
+    if deed is Deed.CANCEL:
+        _cancel(db, tasks, outcome)
+    elif deed is Deed.DELETE:
+        _delete(db, tasks, outcome)
+    else:
+        _retry(db, doer, tasks, outcome)
+    outcome.skipped += Counter()  # drops zeros
+    return outcome
+
+
+def _cancel(db: Session, tasks: Sequence[LockedTask], outcome: Outcome) -> None:
+    task_changes.revoke_all_pending(db, [task.id for task in tasks if task.status is TaskStatus.PENDING])
+    running = [task for task in tasks if task.status is TaskStatus.RUNNING]
+    task_changes.request_all_cancels(db, [task.id for task in running if task.cancel_requested_at is None])
+    for task in tasks:
+        if task.status in {TaskStatus.SUCCEEDED, TaskStatus.FAILED}:
+            outcome.skip(InvalidTransition)
+        else:
+            outcome.done += 1
+
+
+def _delete(db: Session, tasks: Sequence[LockedTask], outcome: Outcome) -> None:
+    ended = [task.id for task in tasks if task.status in TERMINAL]
+    task_changes.delete_all_ended(db, ended)
+    outcome.done += len(ended)
+    outcome.skipped[TaskActive.code] += len(tasks) - len(ended)
+
+
+def _retry(db: Session, doer: Doer, tasks: Sequence[LockedTask], outcome: Outcome) -> None:
+    """Quotas first: their count of the database must not hold what this transaction changes."""
+    known = limits.keep(db, {task.limit for task in tasks if task.limit is not None})
+    restarted: list[LockedTask] = []
+    with ExitStack() as reserved:
+        plain: list[LockedTask] = []
+        keyed: list[tuple[LockedTask, ExitStack]] = []
+        for task in tasks:
+            own = ExitStack()
+            try:
+                _check(doer, task, known)
+                if doer.within_quota:
+                    load = load_of_row(task.arguments_bytes, task.attached_bytes)
+                    own.enter_context(quotas.reserved(db, task.user_id, load))
+            except ServiceError as error:
+                outcome.skip(error)
+                continue
+            reserved.push(own)
+            if task.unique_key is None:
+                plain.append(task)
+            else:
+                keyed.append((task, own))
+        task_changes.restart_all(db, [task.id for task in plain])
+        restarted += plain
+        for task, own in keyed:
+            try:
+                with own:
+                    _restart_keyed(db, task)
+                restarted.append(task)
+            except ServiceError as error:
+                outcome.skip(error)
+    outcome.done += len(restarted)
+    task_creation.wake_all_due(db, {task.id: task.queue for task in restarted})
+
+
+def _check(doer: Doer, task: LockedTask, known_limits: Container[str]) -> None:
+    if task.status not in {TaskStatus.FAILED, TaskStatus.REVOKED}:
+        raise InvalidTransition
+    if doer.within_quota:
+        check_may_create([task], doer.user_id, doer.role, doer.max_priority)
+    if task.limit is not None and task.limit not in known_limits:
+        raise UnknownLimit
+
+
+def _restart_keyed(db: Session, task: LockedTask) -> None:
+    if not unique_keys.take_again(db, task, lambda: task_changes.restart(db, task.id)):
+        raise InvalidTransition

@@ -1,0 +1,168 @@
+"""How bulk operations are done: batch by batch, whatever is killed; aborted, in turns, around what is locked."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from app.core.config import get_settings
+from app.db.session import SessionLocal
+from app.maintenance.loop import Maintenance
+from app.models.audit import AuditRecord
+from app.services.bulk import steps
+from app.services.tasks import task_changes
+from tests.support.bulk import counts, ended, preview, revoke_many, run, start, start_filter
+from tests.support.services import ROOT, process_environment
+from tests.support.settings import sql
+from tests.support.task_client import TaskClient, module_client
+from tests.support.tasks import new_login
+from tests.support.waiting import wait_for
+
+client = module_client()
+RUNNER = """
+from app.db.session import SessionLocal
+from app.maintenance.bulk import BulkRunner
+with SessionLocal() as db:
+    while True:
+        BulkRunner(lambda: True).round(db)
+"""
+
+
+def generations(tasks: TaskClient) -> dict[int, int]:
+    rows = sql("SELECT generation, count(*) FROM tasks WHERE user_id = :id GROUP BY 1", id=tasks.user["id"])
+    return {int(generation): int(number) for generation, number in rows}
+
+
+class TestABatch:
+    def test_that_is_undone_is_done_again_and_counted_once(
+        self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        revoke_many(tasks, 150)
+        accepted = start_filter(tasks, "retry", status="revoked")
+        with monkeypatch.context() as patched, SessionLocal() as db:
+            patched.setattr(steps, "put_back", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                steps.step(db, UUID(accepted["id"]))
+            run(rounds=2)  # logs it, and goes on
+        assert counts(tasks, accepted, "running")["done"] == 0
+        assert generations(tasks) == {1: 150}
+        run(rounds=1)
+        assert counts(tasks, accepted, "running")["done"] == 100
+        assert ended(tasks, accepted)["done"] == 150
+        assert generations(tasks) == {2: 150}
+
+    def test_of_a_killed_process_is_lost_nowhere(self, tasks: TaskClient) -> None:
+        revoke_many(tasks, 1500)
+        accepted = start_filter(tasks, "retry", status="revoked")
+        settings = get_settings()
+        assert settings.database_url is not None
+        environment = process_environment({"DATABASE_URL": settings.database_url.get_secret_value()})
+        with subprocess.Popen([sys.executable, "-c", RUNNER], cwd=ROOT, env=environment) as process:
+            try:
+                wait_for(lambda: counts(tasks, accepted, "running")["done"] >= 200, 60, "some batches")
+            finally:
+                process.kill()
+        assert counts(tasks, accepted, "running")["done"] < 1500
+        assert ended(tasks, accepted) == {"matched": 1500, "done": 1500, "failed": 0, "skipped": {}}
+        assert generations(tasks) == {2: 1500}
+
+    def test_with_a_task_that_fails_costs_no_other(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        ids = [tasks.create()["id"] for _ in range(3)]
+        revoke = task_changes.revoke_all_pending
+
+        def failing(db: Session, wanted: Sequence[UUID]) -> None:
+            revoke(db, wanted)
+            if UUID(ids[1]) in wanted:
+                db.execute(text("SELECT 1 / 0"))
+
+        monkeypatch.setattr(task_changes, "revoke_all_pending", failing)
+        accepted = start(tasks, "cancel", ids=ids)
+        assert ended(tasks, accepted) == {"matched": 3, "done": 2, "failed": 1, "skipped": {}}
+        assert [tasks.get(each).json()["status"] for each in ids] == ["revoked", "pending", "revoked"]
+
+    def test_leaves_out_what_another_transaction_has_locked_and_comes_back(self, tasks: TaskClient) -> None:
+        ids = [tasks.create()["id"] for _ in range(3)]
+        accepted = start(tasks, "cancel", ids=ids)
+        with SessionLocal() as other:
+            other.execute(text("SELECT 1 FROM tasks WHERE id = :id FOR UPDATE"), {"id": ids[0]})
+            run()  # ends: nothing moves any more
+            assert counts(tasks, accepted, "running")["done"] == 2
+        assert ended(tasks, accepted)["done"] == 3
+
+
+class TestTurns:
+    def test_are_taken_by_users_and_not_by_deeds(self, tasks: TaskClient, admin: TaskClient) -> None:
+        revoke_many(tasks, 250)
+        revoke_many(admin, 50)
+        first, second = (start_filter(tasks, "delete", status="revoked") for _ in range(2))
+        short = start_filter(admin, "delete", status="revoked")
+        run(rounds=1)
+        assert [counts(who, deed, "running")["done"] for who, deed in ((tasks, first), (tasks, second), (admin, short))] == [
+            100, 0, 50,
+        ]  # fmt: skip
+        assert ended(admin, short)["done"] == 50
+        assert counts(tasks, second)["skipped"] == {"task_not_found": 250}
+
+
+class TestAnAbort:
+    def test_keeps_what_is_done_and_does_nothing_more(self, tasks: TaskClient, admin: TaskClient) -> None:
+        revoke_many(tasks, 150)
+        accepted = start_filter(tasks, "delete", status="revoked")
+        run(rounds=1)
+        path = f"bulk/{accepted['id']}"
+        with SessionLocal() as db:
+            stranger = TaskClient(tasks.http, {}, new_login(db))
+        for answer in (stranger.get(path), stranger.post(f"{path}/abort"), tasks.get(f"bulk/{UUID(int=1)}")):
+            assert (answer.status_code, answer.json()["code"]) == (404, "bulk_deed_not_found")
+        assert admin.get(path).json()["state"] == "running"
+        for _ in range(2):
+            aborted = tasks.post(f"{path}/abort")
+            assert (aborted.status_code, aborted.json()["state"], aborted.json()["done"]) == (200, "aborted", 100)
+        run()
+        assert counts(tasks, accepted, "aborted")["done"] == 100
+        assert tasks.get("count").json()["total"] == 50
+        assert sql("SELECT count(*) FROM bulk_batches WHERE deed_id = :id", id=accepted["id"])[0][0] == 0
+        done = start(tasks, "delete", ids=[str(UUID(int=1))])
+        run()
+        assert tasks.post(f"bulk/{done['id']}/abort").json()["code"] == "bulk_deed_over"
+
+
+def test_the_audit_tells_of_the_deed_and_not_of_each_task(tasks: TaskClient) -> None:
+    ids = [tasks.create(tags=["é" * 100])["id"] for _ in range(2)]
+    accepted = start(
+        tasks, "cancel", token=preview(tasks, "cancel", tag=[f"{n}" + "é" * 90 for n in range(20)])["token"]
+    )
+    run()
+    by_ids = start(tasks, "cancel", ids=ids)
+    run()
+    with SessionLocal() as db:
+        told = list(db.scalars(select(AuditRecord).order_by(AuditRecord.id)))
+    mine = [each for each in told if str(each.actor_id) == tasks.user["id"]]
+    assert [(each.event, each.object_id) for each in mine] == [
+        (event, deed["id"]) for deed in (accepted, by_ids) for event in ("bulk.started", "bulk.ended")
+    ]
+    assert mine[0].detail["filter"][-1] == "…"
+    assert mine[2].detail == {"deed": "cancel", "matched": 2, "ids": 2}
+    ended_detail: dict[str, Any] = {"deed": "cancel", "matched": 2, "done": 2, "failed": 0, "skipped": []}
+    assert mine[3].detail == ended_detail | {"state": "finished"}
+    assert mine[3].actor_name == tasks.user["username"]
+
+
+def test_the_process_that_leads_maintenance_does_them_and_forgets_old_ones(tasks: TaskClient) -> None:
+    old = start(tasks, "cancel", ids=[str(UUID(int=1))])
+    run()
+    sql("UPDATE bulk_deeds SET finished_at = finished_at - interval '8 days' WHERE id = :id", id=old["id"])
+    accepted = start(tasks, "cancel", ids=[tasks.create()["id"]])
+    leader = Maintenance(get_settings())
+    leader.start()
+    try:
+        wait_for(lambda: tasks.get(f"bulk/{accepted['id']}").json()["state"] == "finished", 30, "the end")
+        wait_for(lambda: tasks.get(f"bulk/{old['id']}").status_code == 404, 30, "to be forgotten")
+    finally:
+        leader.stop()
+    assert counts(tasks, accepted)["done"] == 1

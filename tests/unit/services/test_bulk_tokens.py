@@ -1,0 +1,106 @@
+"""The token of a bulk preview, and the filter that it binds."""
+
+import inspect
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.api.task_filters import task_filter
+from app.core.json_text import json_size
+from app.errors import TokenExpired
+from app.models.bulk_deed import Deed, pack_ids, unpack_ids
+from app.models.task import TaskPriority, TaskStatus, WaitingReason
+from app.models.task_filter import TaskFilter
+from app.schemas.task_filter import TaskFilterIn
+from app.services.bulk.selection import MAX_TOLD_BYTES, Selection
+from app.services.bulk.token import LIFETIME, Token, seal, unseal
+
+USER = uuid4()
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+KEYS = ["k" * 32, "old" * 16]
+WHOLE = TaskFilter(
+    user_id=USER,
+    status=[TaskStatus.FAILED, TaskStatus.REVOKED],
+    task_type="type",
+    celery_task_name="name",
+    priority=TaskPriority.HIGH,
+    queue="queue",
+    tag=["b", "a"],
+    name="ü\N{ROCKET}",
+    waiting_for=WaitingReason.TURN,
+    created_after=NOW,
+    created_before=NOW + timedelta(days=1),
+)
+
+
+def token(selection: Selection) -> Token:
+    return Token(uuid4(), Deed.RETRY, NOW, selection.canonical, selection.ids)
+
+
+class TestToken:
+    @pytest.mark.parametrize(
+        "selection",
+        [Selection(WHOLE), Selection(TaskFilter()), Selection(ids=(USER, UUID(int=0)))],
+        ids=["filter", "everything", "ids"],
+    )
+    def test_gives_back_what_it_binds(self, selection: Selection) -> None:
+        made = token(selection)
+        read = unseal(seal(made, USER, KEYS), USER, KEYS, NOW + LIFETIME)
+        assert (read.id, read.deed, read.at, read.filter) == (made.id, made.deed, made.at, made.filter)
+        again = Selection.of_token(read)
+        assert (again.canonical, again.ids) == (selection.canonical, selection.ids)
+
+    def test_of_a_former_key_is_good_until_that_key_is_dropped(self) -> None:
+        text = seal(token(Selection(WHOLE)), USER, KEYS[1:])
+        assert unseal(text, USER, KEYS, NOW).deed is Deed.RETRY
+        with pytest.raises(TokenExpired):
+            unseal(text, USER, KEYS[:1], NOW)
+
+    @pytest.mark.parametrize(
+        ("user", "now"), [(uuid4(), NOW), (USER, NOW + LIFETIME + timedelta(microseconds=1))], ids=["user", "late"]
+    )
+    def test_of_another_user_or_too_late_is_refused(self, user: UUID, now: datetime) -> None:
+        with pytest.raises(TokenExpired):
+            unseal(seal(token(Selection(WHOLE)), USER, KEYS), user, KEYS, now)
+
+    def test_that_has_changed_anywhere_is_refused(self) -> None:
+        text = seal(token(Selection(ids=(USER,))), USER, KEYS)
+        for at in range(len(text)):
+            changed = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
+            if at == len(text) - 1:  # its last bits may carry nothing
+                changed = text[:-1]
+            with pytest.raises(TokenExpired):
+                unseal(changed, USER, KEYS, NOW)
+
+
+class TestFilter:
+    def test_is_one_however_it_is_written(self) -> None:
+        other = {"tag": ("a", "b", "a"), "status": [TaskStatus.REVOKED, TaskStatus.FAILED]}
+        written = TaskFilter(**{**WHOLE.__dict__, **other})
+        assert Selection(written).canonical == Selection(WHOLE).canonical
+        assert Selection(TaskFilter(status=[], tag=())).canonical == {}
+
+    @pytest.mark.parametrize(
+        "change", [{"user_id": None}, {"status": [TaskStatus.FAILED]}, {"tag": []}, {"name": "ü"}, {"queue": None}]
+    )
+    def test_differs_with_each_value(self, change: dict[str, Any]) -> None:
+        assert Selection(TaskFilter(**{**WHOLE.__dict__, **change})).canonical != Selection(WHOLE).canonical
+
+    def test_of_a_body_has_the_parameters_of_the_list(self) -> None:
+        of_list = set(inspect.signature(task_filter).parameters) - {"user"}
+        assert set(TaskFilterIn.model_fields) == of_list == set(TaskFilter.__dataclass_fields__)
+
+    def test_is_told_to_the_audit_within_a_bound(self) -> None:
+        assert "queue=queue" in Selection(WHOLE).told()["filter"]
+        assert Selection(TaskFilter()).told() == {"filter": ["user_id=all"]}
+        told = Selection(TaskFilter(user_id=USER, tag=[f"{n}" + "\N{ROCKET}" * 98 for n in range(20)])).told()["filter"]
+        assert json_size(told) <= MAX_TOLD_BYTES
+        assert told[-1] == "…"
+
+
+def test_ids_are_packed_and_unpacked() -> None:
+    ids = [uuid4() for _ in range(3)]
+    assert unpack_ids(pack_ids(ids)) == ids
+    assert unpack_ids(b"") == []
