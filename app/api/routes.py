@@ -8,6 +8,7 @@ from app.api.endpoints import (
     auth,
     events,
     limits,
+    logs,
     queues,
     sessions,
     tasks,
@@ -22,6 +23,7 @@ PREFIX = "/api/v1"
 # In matching order: the busiest first, but `events` before `tasks`, whose `{task_id}` would match it.
 ROUTERS: tuple[APIRouter, ...] = (
     events.router,
+    logs.router,
     tasks.router,
     auth.router,
     sessions.router,
