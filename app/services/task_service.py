@@ -380,7 +380,7 @@ class TaskService:
             with transaction(db):
                 deleted = task_changes.delete_finished_before(db, timedelta(days=days))
             total += deleted
-            if deleted < task_changes.PURGE_BATCH:
+            if not deleted:
                 return total
 
     # Queues

@@ -1,5 +1,7 @@
 """Tasks that log and print, loaded with TASK_MODULES."""
 
+# ruff: noqa: T201
+
 import asyncio
 import logging
 import os

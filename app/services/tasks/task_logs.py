@@ -1,6 +1,5 @@
 """Reading the log lines of a task, oldest first, in pages."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -37,8 +36,8 @@ def page(
     db: Session, task_id: UUID, wanted: LogFilter, limit: int, after: int, most_bytes: int = MAX_PAGE_BYTES
 ) -> Page[TaskLog, int]:
     """At most `limit` lines after number `after` and about `most_bytes` of them, at least one."""
-    rows: Sequence[tuple[TaskLog, int]] = db.execute(_page(task_id, wanted, limit, after, most_bytes)).tuples().all()
-    lines = [line for line, _ in rows[:limit]]
+    rows = db.execute(_page(task_id, wanted, limit, after, most_bytes)).all()
+    lines = [row[0] for row in rows[:limit]]
     is_cut = bool(rows) and rows[0][1] > len(lines)
     return Page(lines, lines[-1].seq if is_cut else None)
 
