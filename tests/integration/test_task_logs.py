@@ -1,13 +1,14 @@
 """What bodies log, through real processes: lines by attempt, live, redacted, within bounds."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.event_reader import EventReader
-from tests.support.running import TASKS, Running, Start
-from tests.support.shared import module_running
+from tests.support.running import TASKS, Running, example_stack
+from tests.support.services import Services
+from tests.support.shared import LATER, Person, module_running
 from tests.support.waiting import wait_for
 
 MODULES = '["tests.support.logging_tasks"]'
@@ -143,7 +144,7 @@ class TestFollowing:
             gate.touch()
             assert [event.task["message"] for event in events.await_end()] == ["before", "behind"]
 
-    def test_ends_with_the_login_and_with_the_task(self, running: Running) -> None:
+    def test_ends_as_the_task_is_deleted_and_as_the_login_ends(self, running: Running) -> None:
         task_id = running.create("log_in_threads", delay_seconds=3600)
         with follow(running, task_id) as events:
             running.http.delete(TASKS + task_id, params={"force": True})
@@ -151,12 +152,24 @@ class TestFollowing:
         with follow(running, task_id) as gone:
             gone.await_end()
             assert gone.status == 404
+        person = Person(running.stack)
+        task_id = person.create(**LATER)
+        with EventReader(running.stack.url, f"{TASKS}{task_id}/logs?follow=true", person.token) as events:
+            person.http.post("/api/v1/auth/logout")
+            assert events.await_end() == []
 
 
-def test_a_body_logs_on_while_the_database_is_down(own_services: Any, tmp_path: Path, gate: Path) -> None:
-    raise NotImplementedError
-
-
-@pytest.mark.parametrize("variables", [{"TASK_LOG_LEVEL": "OFF"}])
-def test_off(start: Start, variables: dict[str, str]) -> None:
-    raise NotImplementedError
+def test_a_body_logs_on_while_the_database_is_down(own_services: Services, tmp_path: Path, gate: Path) -> None:
+    with example_stack(own_services, tmp_path, TASK_MODULES=MODULES) as running:
+        worker = running.stack.worker(concurrency=1)
+        task_id = running.create("log_before_and_behind", str(gate))
+        wait_for(lambda: lines(running, task_id), 30, "the first line")
+        server = own_services.postgres
+        os.kill(server.pid, signal.SIGQUIT)
+        assert server.process.wait(30) is not None
+        gate.touch()
+        wait_for(gate.with_name(f"{gate.name}-behind").exists, 30, "the body to go on")
+        wait_for(lambda: "database not reachable" in worker.output(), 30, "its end to wait")
+        server.start()
+        assert running.ended(task_id)["status"] == "succeeded"
+        assert messages(running, task_id) == ["before", "behind"]

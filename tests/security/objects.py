@@ -16,6 +16,8 @@ CALLS: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/cancel", None),
     ("POST", "/retry", None),
     ("GET", "/attempts", None),
+    ("GET", "/logs", None),
+    ("GET", "/logs?follow=true", None),
 )
 SAME_BUT_FOR = {"instance", "request_id"}
 

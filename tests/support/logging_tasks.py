@@ -59,6 +59,7 @@ def log_before_and_behind(self: Any, gate: str, *, fail: bool = False) -> None:
     log.info("before")
     await_gate(gate)
     log.warning("behind")
+    Path(f"{gate}-behind").touch()
     if fail:
         raise ValueError("behind the gate")
 

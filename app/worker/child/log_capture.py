@@ -1,4 +1,4 @@
-"""Finds what bodies log and print, in a process that runs them (docs/adr/0046).
+"""Finds what bodies log and print, in a process that runs them (docs/adr/0044).
 
 `logging.Logger.callHandlers` is where each record passes that its logger lets through, whatever handlers there are and
 whether it propagates. `sys.stdout` and `sys.stderr` are wrapped. Both go on as before: the worker's own log stays as it

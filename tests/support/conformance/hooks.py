@@ -24,8 +24,8 @@ ENDS_ITS_TOKEN = {("POST", "/api/v1/auth/logout"), ("PUT", "/api/v1/users/me/pas
 ONE_LOGIN = ("DELETE", "/api/v1/auth/sessions/{session_id}")
 # The account may be another one than that which made the key of an earlier answer.
 ONE_KEY = {(method, "/api/v1/auth/api-keys/{key_id}") for method in ("GET", "DELETE")}
-# What its answers hold is taken for the ids of events: it never gets a task's.
-ONE_TASK = ("GET", "/api/v1/tasks/{task_id}/events")
+# What their answers hold is taken for the ids of events: they never get a task's. And this task ends, as their streams do.
+ONE_TASK = {("GET", f"/api/v1/tasks/{{task_id}}/{what}") for what in ("events", "logs")}
 # As good as a second for every check, and nobody has the time.
 LONG_WAITS = {str(seconds) for seconds in range(2, 61)}
 # Each call is about a second factor of its own.
@@ -95,6 +95,7 @@ def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, 
     streams = {
         "/api/v1/tasks/events": _event(["task", "reset"], {"anyOf": [task, nothing]}),
         "/api/v1/tasks/{task_id}/events": _event(["task"], task),
+        "/api/v1/tasks/{task_id}/logs": _event(["log"], {"$ref": "#/components/schemas/TaskLogRead"}),
     }
     for path, event in streams.items():
         raw_schema["paths"][path]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"] = event
@@ -138,7 +139,7 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         case.path_parameters["session_id"] = _login_of(token)
     if _names(case) in ONE_KEY and "Authorization" in case.headers:
         case.path_parameters["key_id"] = _key_of(case.headers["Authorization"])
-    if _names(case) == ONE_TASK and "Authorization" in case.headers:
+    if _names(case) in ONE_TASK and "Authorization" in case.headers:
         case.path_parameters["task_id"] = _task_of(case.headers["Authorization"])
     if _names(case) in {CONFIRMS, REMOVES} and "Authorization" in case.headers and isinstance(case.body, dict):
         token = str(_new_login(ROLE)[1]["access_token"])
