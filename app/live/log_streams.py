@@ -52,17 +52,16 @@ class LogStream(Stream):
         self.wake()
 
     async def _prepare(self) -> None:
-        if self._piece is not None or not self._is_due:
-            return
-        self._is_due = False
-        piece = await self._read(self._last)
-        if piece is None:
-            asyncio.get_running_loop().call_later(READ_RETRY_SECONDS, self.tell)
-        else:
+        while self._piece is None and self._is_due:  # again where it was told of more while it read
+            self._is_due = False
+            piece = await self._read(self._last)
+            if piece is None:
+                asyncio.get_running_loop().call_later(READ_RETRY_SECONDS, self.tell)
+                return
             self._put(piece)
 
     def _put(self, piece: LogPiece) -> None:
-        self._piece, self._last = piece, piece.last
+        self._piece, self._last = piece if piece.events or piece.ended else None, piece.last
         self._is_due = self._is_due or piece.more
 
     def _take(self) -> bytes | None:

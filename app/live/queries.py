@@ -40,13 +40,17 @@ IsNews = Callable[[UUID, UUID, int], bool]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A row that was read. `frame` where it is news to a stream; who merely waits needs none."""
+    """A row that was read. `frame` where it is news to a stream; who merely waits needs none.
+
+    `attached_bytes` changes with each write of log lines.
+    """
 
     task_id: UUID
     user_id: UUID
     version: int
     ended: bool
     frame: Frame | None
+    attached_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,8 @@ def read(task_id: UUID, owner: UUID | None) -> Found:
 
 
 _ROWS = page_statement(
-    task_queries.SHOWN, [or_(is_one_of(Task.__table__.c.id, "watched"), is_one_of(Task.__table__.c.user_id, "users"))]
+    [*task_queries.SHOWN, "attached_bytes"],
+    [or_(is_one_of(Task.__table__.c.id, "watched"), is_one_of(Task.__table__.c.user_id, "users"))],
 )
 
 
@@ -91,8 +96,9 @@ def read_rows(
 
 def _found(row: dict[str, Any], is_news: IsNews) -> Found:
     task_id, user_id, version = row["id"], row["user_id"], row["version"]
-    news = is_news(task_id, user_id, version)
-    return Found(task_id, user_id, version, row["status"] in TERMINAL, Frame.of(row) if news else None)
+    news, attached_bytes = is_news(task_id, user_id, version), row.pop("attached_bytes", None)
+    frame = Frame.of(row) if news else None
+    return Found(task_id, user_id, version, row["status"] in TERMINAL, frame, attached_bytes)
 
 
 _VERSIONS = select(Task.id, Task.version, Task.attached_bytes).where(is_one_of(Task.id, "ids"))

@@ -231,12 +231,7 @@ class Watcher:
 
     def _hint(self, task_ids: Iterable[UUID]) -> None:
         by_user = bool(self.watches.users) and len(self._hinted) < MAX_HINTS
-        for each in task_ids:
-            watch = self.watches.tasks.get(each)
-            if watch is not None:
-                watch.tell_of_lines()
-            if by_user or watch is not None:
-                self._hinted.add(each)
+        self._hinted.update(each for each in task_ids if by_user or each in self.watches.tasks)
         if self._hinted:
             self._some_hinted.set()
 

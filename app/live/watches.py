@@ -28,6 +28,8 @@ class TaskWatch:
 
     def show(self, found: Found) -> None:
         """Offer a row that was read to the streams; release the waiting requests if the task has ended."""
+        if found.attached_bytes is not None:
+            self.compare_bytes(found.attached_bytes)
         if found.version <= self.version:
             return
         self.version = found.version

@@ -29,8 +29,9 @@ logger = logging.getLogger(__name__)
 # The log of the attempt whose body runs in this context.
 body_log: ContextVar[AttemptLog | None] = ContextVar("body_log", default=None)
 _OF_THREAD = "_task_service_log"
-# What the service itself logs while a body runs is not the body's. Tasks that ship with it are.
-_SERVICE, _BODIES = "app.", "app.tasks."
+# What the service itself logs while a body runs is not the body's. Tasks that ship with it are, and uncaught exceptions
+# of threads.
+_SERVICE, _BODIES = "app.", ("app.tasks.", "app.core.logging")
 # The loggers whose level the worker's `-l` sets, which is about the worker's log.
 _SET_BY_WORKER = ("", "celery", "celery.task")
 
