@@ -37,9 +37,10 @@ _SET_BY_WORKER = ("", "celery", "celery.task")
 
 
 class _Process:
-    """Whether bodies run in this process. Of one that a body has forked nobody would write the lines."""
+    """What this process has. Of one that a body has forked nobody would write the lines."""
 
     runs_bodies = True
+    capture: "LogCapture | None" = None
 
 
 def _in_forked() -> None:
@@ -79,7 +80,13 @@ class LogCapture:
         self._undo: list[Callable[[], None]] = []
 
     def install(self) -> None:
-        """Once in a process, after Celery has set up its log."""
+        """Begin, after Celery has set up its log. In the place of what was installed in this process before.
+
+        In Celery's pool `solo` the worker itself is told that it is a process of the pool.
+        """
+        if _Process.capture is not None:
+            _Process.capture.remove()
+        _Process.capture = self
         self._replace(logging.Logger, "callHandlers", self._call_handlers(logging.Logger.callHandlers))
         set_by_worker = {each: each.level for each in map(_logger, _SET_BY_WORKER) if each.level > self._level}
         if set_by_worker:
@@ -94,7 +101,8 @@ class LogCapture:
             os.register_at_fork(after_in_child=_in_forked)
 
     def remove(self) -> None:
-        """Put everything back. Forked processes stay without."""
+        """Put everything back."""
+        _Process.capture = None
         while self._undo:
             self._undo.pop()()
 

@@ -435,6 +435,16 @@ class TestBounds:
         assert len(messages(log)) > 20
 
 
+def test_installed_again_it_keeps_each_line_once(
+    install: Callable[[], None], body: Body, logger: logging.Logger
+) -> None:
+    install()
+    log = body()
+    logger.info("a record")
+    print("a line")
+    assert messages(log) == ["a record", "a line"]
+
+
 def test_everything_is_put_back() -> None:
     before = (logging.Logger.callHandlers, logging.Logger.isEnabledFor, threading.Thread.start, sys.stdout, sys.stderr)
     capture = LogCapture(logging.DEBUG)
