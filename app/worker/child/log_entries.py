@@ -6,7 +6,6 @@ secrets, JSON) is left to `line_of`, in the thread that writes: of the lines tha
 
 import json
 import logging
-import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from celery.exceptions import SoftTimeLimitExceeded
 
 from app.core.json_text import dump_json
+from app.core.logging import traceback_of
 from app.core.redacted_text import redact_text
 from app.core.redaction import redact
 from app.services.execution.kept_logs import LogLine
@@ -48,7 +48,9 @@ class Entry(NamedTuple):
 def entry_of(record: logging.LogRecord) -> Entry:
     """The entry of a record. Raises what a signal raises, and nothing that the record's own objects do."""
     message = _message(record)
-    trace = _trace(record) if record.exc_info or record.exc_text or record.stack_info else ""
+    trace = ""
+    if record.exc_info or record.exc_text or record.stack_info:
+        trace = traceback_of(record)[-SEARCHED * TRACEBACK_BYTES :]
     fields = _NO_FIELDS if len(record.__dict__) == _PLAIN else _fields(record)
     size = len(message) + len(trace) + (FIELDS_BYTES if fields else 0)
     return Entry(record.created, record.levelno, record.name, message, trace, fields, size)
@@ -78,16 +80,6 @@ def _message(record: logging.LogRecord) -> str:
     except Exception:  # noqa: BLE001 (a failing `__str__`, arguments that do not fit: the line is kept all the same)
         text = f"{_shown(record.msg)} (its arguments do not fit the format)"
     return text[: SEARCHED * MESSAGE_BYTES]
-
-
-def _trace(record: logging.LogRecord) -> str:
-    text = record.exc_text or ""
-    if record.exc_info and not text:
-        kind, error, at = record.exc_info
-        text = "".join(traceback.format_exception(kind, error, at)) if kind else ""
-    if record.stack_info:
-        text = f"{text}\n{record.stack_info}"
-    return text.strip("\n")[-SEARCHED * TRACEBACK_BYTES :]
 
 
 def _cut(text: str, most: int) -> str:
