@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
+from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.db.outage import first_line, is_outage
@@ -136,26 +137,28 @@ class AttemptLog:
         return self._waiting is not None
 
     def write(self, db: PreparedConnection) -> None:
-        """Write all lines that wait. Raises SQLAlchemy's errors; the lines are then still there for the next try.
+        """Write the lines that wait. Raises SQLAlchemy's errors; the lines are then still there for the next try.
 
         Returns once they are committed, also those that another thread writes at this moment.
         """
-        while self._waiting is not None:
-            with self._writing:
-                # What was taken before, and could not be written, goes first: meanwhile newer lines wait in bounds.
-                if not self._unwritten and not self._take():
-                    return
-                try:
-                    if self._kept is not None and not self._kept.write(db, self._unwritten):
-                        self._kept = None  # the task was deleted
-                except IntegrityError:
-                    self._kept = None  # deleted at this moment
-                self._unwritten = []
+        if self._waiting is None:
+            return
+        with self._writing:
+            # What was taken before, and could not be written, goes first: meanwhile newer lines wait in bounds.
+            if not self._unwritten and not self._take():
+                return
+            try:
+                if self._kept is not None and not self._kept.write(db, self._unwritten):
+                    self._kept = None  # the task was deleted
+            except IntegrityError:
+                self._kept = None  # deleted at this moment
+            self._unwritten = []
 
     def write_rest(self, db: PreparedConnection) -> None:
-        """As `write`, before the statement that ends the attempt: only an outage is raised, which meets both alike."""
+        """Write all of them, before the statement that ends the attempt. Raises an outage alone, which meets both."""
         try:
-            self.write(db)
+            for _ in range(2):  # what could not be written before, and what has waited meanwhile
+                self.write(db)
         except DBAPIError as error:
             if is_outage(error):
                 raise
@@ -180,7 +183,7 @@ class AttemptLog:
             self._is_waiting = False
         if not entries or self._kept is None:
             return False
-        lines = [line_of(entry) for entry in entries]
+        lines = [line for entry in entries if (line := self._line(entry))]
         first, free = len(lines), self.bounds.bytes - MESSAGE_BYTES
         # From the newest: as they are stored they take more than in memory, and one batch must fit into the limit.
         while first and lines[first - 1].bytes <= free:
@@ -190,7 +193,16 @@ class AttemptLog:
             text = f"{dropped} lines before this one are missing: they came faster than they could be written"
             lines[:first] = [line_of(printed(entries[0].at, logging.WARNING, OWN, text))]
         self._unwritten = self._kept.numbered(lines)
-        return True
+        return bool(lines)
+
+    def _line(self, entry: Entry) -> LogLine | None:
+        try:
+            return line_of(entry)
+        except SoftTimeLimitExceeded:
+            raise  # by a signal
+        except Exception:
+            logger.exception("a log line of task %s was not kept", self.task_id)
+            return None
 
 
 # Of threads that begin to log at the same time.

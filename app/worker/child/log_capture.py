@@ -130,11 +130,10 @@ class LogCapture:
         return call
 
     def _keep(self, log: AttemptLog, record: logging.LogRecord) -> None:
-        name = record.name
-        if record.levelno < self._level or (name.startswith(_SERVICE) and not name.startswith(_BODIES)):
-            return
         try:
-            log.add(entry_of(record))
+            name = record.name
+            if record.levelno >= self._level and (not name.startswith(_SERVICE) or name.startswith(_BODIES)):
+                log.add(entry_of(record))
         except SoftTimeLimitExceeded:
             raise  # by a signal, and the body's to handle
         except Exception:

@@ -5,8 +5,6 @@ import threading
 import time
 from collections import deque
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from app.db.outage import first_line
 from app.messaging import hints
 from app.worker.child.attempt_log import AttemptLog
@@ -69,7 +67,7 @@ class LogFlusher:
         except Undeliverable as error:
             logger.warning("log lines of task %s wait: %s", log.task_id, error)
             return False
-        except SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 (the other logs' lines are still to be written)
             log.give_up(first_line(error))
         else:
             hints.changed(log.task_id)

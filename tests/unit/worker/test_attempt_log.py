@@ -107,7 +107,7 @@ class TestWriting:
                 log.write(DB)
             add(log, "b")
         table.error = None
-        log.write(DB)
+        log.write_rest(DB)
         assert table.messages == ["a", "b", "b"]
         assert [number & 7 for number, _ in table.written] == [1, 2, 3]
 
@@ -147,6 +147,29 @@ class TestWriting:
         add(log, "of a thread that was left behind")
         log.write(DB)
         assert table.batches == 0
+
+    def test_takes_one_batch_at_a_time_and_at_the_end_all(self, table: Table) -> None:
+        """A body that logs without end would keep the flusher from every other body."""
+        log = new_log()
+        add(log, "a")
+        table.error = AWAY
+        with pytest.raises(OperationalError):
+            log.write(DB)
+        table.error = None
+        add(log, "b")
+        log.write(DB)
+        assert table.messages == ["a"]
+        log.close()
+        log.write_rest(DB)
+        assert table.messages == ["a", "b"]
+
+    def test_leaves_out_what_cannot_be_stored(self, table: Table, caplog: pytest.LogCaptureFixture) -> None:
+        log = new_log()
+        log.add(printed(0.0, logging.INFO, "stdout", "a")._replace(at=float("nan")))
+        add(log, "b")
+        log.write(DB)
+        assert table.messages == ["b"]
+        assert "a log line of task 00000000-0000-0000-0000-000000000001 was not kept" in caplog.text
 
 
 class TestBeforeTheEnd:
