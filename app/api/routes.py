@@ -9,6 +9,7 @@ from app.api.endpoints import (
     bulk,
     events,
     limits,
+    logs,
     queues,
     sessions,
     tasks,
@@ -24,6 +25,7 @@ PREFIX = "/api/v1"
 ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     bulk.router,
+    logs.router,
     tasks.router,
     auth.router,
     sessions.router,

@@ -25,6 +25,10 @@ class ConfigurationError(Exception):
     """Settings that are refused, missing or name what cannot be imported: a line for each of them, without values."""
 
 
+# The longest line that is kept, and some more.
+LEAST_LOG_BYTES = 64 * 1024
+
+
 class Settings(SettingFields):
     """The settings, checked."""
 
@@ -45,6 +49,14 @@ class Settings(SettingFields):
     @classmethod
     def _name_places(cls, value: list[str]) -> list[str]:
         HostRules.of(value)
+        return value
+
+    @field_validator("task_log_bytes")
+    @classmethod
+    def _holds_log_lines(cls, value: int) -> int:
+        """One line may be as long as a message, a traceback and its fields together."""
+        if 0 < value < LEAST_LOG_BYTES:
+            raise ValueError(f"0 keeps no log lines; else it is {LEAST_LOG_BYTES} at least")
         return value
 
     @field_validator("webhook_secret")

@@ -196,6 +196,17 @@ def optimize_access_log() -> None:
             atexit.register(lines.write_buffered)
 
 
+def traceback_of(record: logging.LogRecord) -> str:
+    """Return the traceback as it is, and the stack if requested; "" without either."""
+    text = record.exc_text or ""
+    if record.exc_info and not text:
+        kind, error, at = record.exc_info
+        text = "".join(traceback.format_exception(kind, error, at)) if kind else ""
+    if record.stack_info:
+        text = f"{text}\n{record.stack_info}"
+    return text.strip("\n")
+
+
 class SafeFormatter(logging.Formatter):
     """Base of both formats: the message and the exception, without secrets."""
 
@@ -210,16 +221,9 @@ class SafeFormatter(logging.Formatter):
         return redact_text(message[:_LIMIT])
 
     def exception_text(self, record: logging.LogRecord) -> str:
-        """Return the traceback, and the stack if requested; "" without either."""
-        text = record.exc_text or ""
-        if record.exc_info and not text:
-            kind, error, at = record.exc_info
-            text = "".join(traceback.format_exception(kind, error, at)) if kind else ""
-        if record.stack_info:
-            text = f"{text}\n{record.stack_info}"
-        if not text:
-            return ""
-        return redact_text(text.strip("\n")[-_LIMIT:])
+        """Return the traceback, and the stack if requested, without secrets; "" without either."""
+        text = traceback_of(record)
+        return redact_text(text[-_LIMIT:]) if text else ""
 
 
 class TextFormatter(SafeFormatter):

@@ -435,6 +435,17 @@ class SettingFields(BaseSettings):
     progress_interval_seconds: float = Field(
         0.2, gt=0, description="Seconds between two writes of one task's progress."
     )
+    task_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "OFF"] = Field(
+        "INFO",
+        description="What bodies log at this level and above is kept with the task; printed lines have the level INFO, "
+        "those to stderr WARNING. `OFF` keeps nothing. What the worker itself logs does not change.",
+    )
+    task_log_bytes: int = Field(
+        1024 * 1024,
+        ge=0,
+        description="Bytes of log lines that are kept for one task, the newest ones: 0 for none, else 65536 at least. "
+        "They count in QUOTA_STORED_BYTES and RETENTION_BYTES.",
+    )
 
     retention_days: float = Field(30, gt=0, description="Days after which an ended task is deleted.")
     retention_bytes: int = Field(

@@ -17,16 +17,22 @@ from app.db.postgresql.conditions import is_one_of
 from app.db.postgresql.task_rows import page_rows, page_statement
 from app.db.session import SessionLocal, autocommit_engine
 from app.live.frames import Frame
+from app.live.log_streams import LogPiece, event_of
+from app.live.streams import HELD_BYTES
 from app.models.api_key import KEY_STANDS, ApiKey
 from app.models.login import LOGIN_STANDS, LoginSession
 from app.models.task import TERMINAL, Task
 from app.models.user import User
-from app.services.tasks import task_queries
+from app.services.tasks import task_logs, task_queries
+from app.services.tasks.task_logs import LogFilter
 
 # So much later than `updated_at` says may a change come to be seen: the service's transactions are shorter.
 LATE = timedelta(seconds=5)
 # A task's id holds the clock of the API process that made it.
 _CLOCKS_DIFFER = timedelta(minutes=1)
+
+# Log lines that are read at once.
+LOG_LINES = 500
 
 # Whether this version of a task is news to anybody.
 IsNews = Callable[[UUID, UUID, int], bool]
@@ -34,13 +40,17 @@ IsNews = Callable[[UUID, UUID, int], bool]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A row that was read. `frame` where it is news to a stream; who merely waits needs none."""
+    """A row that was read. `frame` where it is news to a stream; who merely waits needs none.
+
+    `attached_bytes` changes with each write of log lines.
+    """
 
     task_id: UUID
     user_id: UUID
     version: int
     ended: bool
     frame: Frame | None
+    attached_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,8 @@ def read(task_id: UUID, owner: UUID | None) -> Found:
 
 
 _ROWS = page_statement(
-    task_queries.SHOWN, [or_(is_one_of(Task.__table__.c.id, "watched"), is_one_of(Task.__table__.c.user_id, "users"))]
+    [*task_queries.SHOWN, "attached_bytes"],
+    [or_(is_one_of(Task.__table__.c.id, "watched"), is_one_of(Task.__table__.c.user_id, "users"))],
 )
 
 
@@ -85,17 +96,26 @@ def read_rows(
 
 def _found(row: dict[str, Any], is_news: IsNews) -> Found:
     task_id, user_id, version = row["id"], row["user_id"], row["version"]
-    news = is_news(task_id, user_id, version)
-    return Found(task_id, user_id, version, row["status"] in TERMINAL, Frame.of(row) if news else None)
+    news, attached_bytes = is_news(task_id, user_id, version), row.pop("attached_bytes", None)
+    frame = Frame.of(row) if news else None
+    return Found(task_id, user_id, version, row["status"] in TERMINAL, frame, attached_bytes)
 
 
-_VERSIONS = select(Task.id, Task.version).where(is_one_of(Task.id, "ids"))
+_VERSIONS = select(Task.id, Task.version, Task.attached_bytes).where(is_one_of(Task.id, "ids"))
 
 
-def versions(ids: Sequence[UUID]) -> dict[UUID, int]:
-    """Where these tasks stand; who is missing is gone."""
+def versions(ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
+    """Where these tasks stand, and the bytes that are kept with them; who is missing is gone."""
     with autocommit_engine().connect() as db:
-        return {row.id: row.version for row in db.execute(_VERSIONS, {"ids": ids})}
+        return {row.id: (row.version, row.attached_bytes) for row in db.execute(_VERSIONS, {"ids": ids})}
+
+
+def read_logs(task_id: UUID, owner: UUID | None, wanted: LogFilter, after: int) -> LogPiece:
+    """The next log lines, as many as a stream keeps. Raises TaskNotFound."""
+    with _autocommit() as db:
+        found = task_logs.so_far(db, task_id, owner, wanted, LOG_LINES, after, HELD_BYTES)
+    last = found.lines[-1].seq if found.lines else after
+    return LogPiece(b"".join(map(event_of, found.lines)), last, found.more, found.ended)
 
 
 def now() -> datetime:

@@ -147,6 +147,11 @@ def _retry_field() -> bytes:
     return b"retry: %d\n" % random.randint(*_RETRY_MS)  # noqa: S311 (no secret)
 
 
+def opening(*, is_empty: bool) -> bytes:
+    """Return what stands in front of the first piece, where that is an event; else it is a piece by itself."""
+    return _retry_field() + (b": connected\n\n" if is_empty else b"")
+
+
 class TaskStream(Stream):
     """The stream of one task: its newest state, until a final state has been sent."""
 
@@ -178,7 +183,7 @@ class TaskStream(Stream):
         frame, self._frame = self._frame, None
         if frame is not None and frame.ended:
             self.closed = True
-        prefix = b"" if self._opened else _retry_field() + (b"" if frame else b": connected\n\n")
+        prefix = b"" if self._opened else opening(is_empty=frame is None)
         self._opened = True
         return prefix + (frame.event(str(frame.version)) if frame else b"") or None
 

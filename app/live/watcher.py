@@ -17,13 +17,15 @@ from anyio import CapacityLimiter, to_thread
 
 from app.core.config import Settings
 from app.db.outage import first_line, is_passing
-from app.errors import TooManyStreams
+from app.errors import TaskNotFound, TooManyStreams
 from app.live import queries
 from app.live.frames import Frame, moment_of
 from app.live.listener import Listener
+from app.live.log_streams import LogPiece, LogStream
 from app.live.queries import LATE
 from app.live.streams import HELD_BYTES, Credential, Feed, Reloaded, Stream, TaskStream
 from app.live.watches import UserWatch, Watches
+from app.services.tasks.task_logs import LogFilter
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +110,28 @@ class Watcher:
             raise
         return stream
 
+    async def follow_logs(
+        self, task_id: UUID, user_id: UUID, owner: UUID | None, credential: Credential, wanted: LogFilter, after: int
+    ) -> LogStream | None:
+        """Return a stream of the task's log lines after number `after`, or None if the task has ended without any.
+
+        Raises TaskNotFound, TooManyStreams. The caller returns the stream with `leave`.
+        """
+        read = partial(self._read_logs, task_id, owner, wanted)
+        stream = LogStream(user_id, credential, self._settings.events_max_seconds, task_id, read)
+        self._enter(stream)
+        self.watches.task(task_id).logs.add(stream)
+        try:
+            first = await self._in_thread(queries.read_logs, task_id, owner, wanted, after)
+        except BaseException:
+            self.leave(stream)
+            raise
+        if first.ended and not first.events:
+            self.leave(stream)
+            return None
+        stream.begin(first)
+        return stream
+
     async def feed(self, user_id: UUID, credential: Credential, cursor: str | None) -> Feed:
         """Return a stream of the changes of the user's tasks, from the cursor on if there is one.
 
@@ -151,6 +175,11 @@ class Watcher:
             watch = self.watches.tasks.get(stream.task_id)
             if watch is not None:
                 watch.streams.discard(stream)
+            self._drop_watch(stream.task_id)
+        elif isinstance(stream, LogStream):
+            watch = self.watches.tasks.get(stream.task_id)
+            if watch is not None:
+                watch.logs.discard(stream)
             self._drop_watch(stream.task_id)
 
     def close(self) -> None:
@@ -244,7 +273,10 @@ class Watcher:
         for at in range(0, len(ids), VERSIONS):
             batch = ids[at : at + VERSIONS]
             found = await self._in_thread(queries.versions, batch)
-            await self._read_and_show([each for each in batch if found.get(each) != shown[each]])
+            for task_id, (_, attached_bytes) in found.items():
+                if task_id in self.watches.tasks:
+                    self.watches.tasks[task_id].compare_bytes(attached_bytes)
+            await self._read_and_show([each for each in batch if found.get(each, (None,))[0] != shown[each]])
 
     async def _compare_users(self) -> None:
         users = list(self.watches.users.items())
@@ -295,6 +327,20 @@ class Watcher:
             frames.extend(each.frame for each in found if each.frame is not None)
 
         return Reloaded(frames, len(ids) - len(left)) if await self._run_through_outage(read) else None
+
+    async def _read_logs(self, task_id: UUID, owner: UUID | None, wanted: LogFilter, after: int) -> LogPiece | None:
+        """Read the next lines for a stream. Returns None if the database is unavailable."""
+        piece: LogPiece | None = None
+
+        async def read() -> None:
+            nonlocal piece
+            try:
+                piece = await self._in_thread(queries.read_logs, task_id, owner, wanted, after)
+            except TaskNotFound:  # deleted, or no longer the reader's
+                piece = LogPiece(b"", after, ended=True)
+
+        await self._run_through_outage(read)
+        return piece
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)

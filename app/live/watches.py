@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from uuid import UUID
 
+from app.live.log_streams import LogStream
 from app.live.queries import Found
 from app.live.streams import Feed, Stream, TaskStream
 
@@ -14,17 +15,21 @@ MAX_KNOWN = 2000
 
 
 class TaskWatch:
-    """One task that streams show or that requests wait for."""
+    """One task that streams show, whose log they show, or that requests wait for."""
 
-    __slots__ = ("streams", "version", "waiting")
+    __slots__ = ("_attached_bytes", "logs", "streams", "version", "waiting")
 
     def __init__(self) -> None:
         self.streams: set[TaskStream] = set()
+        self.logs: set[LogStream] = set()
+        self._attached_bytes = 0
         self.waiting: set[asyncio.Event] = set()
         self.version = 0
 
     def show(self, found: Found) -> None:
         """Offer a row that was read to the streams; release the waiting requests if the task has ended."""
+        if found.attached_bytes is not None:
+            self.compare_bytes(found.attached_bytes)
         if found.version <= self.version:
             return
         self.version = found.version
@@ -33,6 +38,18 @@ class TaskWatch:
                 stream.offer(found.frame)
         if found.ended:
             self.release()
+            self.tell_of_lines()
+
+    def tell_of_lines(self) -> None:
+        """New log lines may be there, or no more will come."""
+        for stream in self.logs:
+            stream.tell()
+
+    def compare_bytes(self, attached_bytes: int) -> None:
+        """Tell of lines if what is kept with the task has changed: its lines are a part of that."""
+        if attached_bytes != self._attached_bytes:
+            self._attached_bytes = attached_bytes
+            self.tell_of_lines()
 
     def release(self) -> None:
         for event in self.waiting:
@@ -41,7 +58,7 @@ class TaskWatch:
     def end(self) -> None:
         """End all streams and waits: the task was deleted."""
         self.release()
-        for stream in list(self.streams):
+        for stream in [*self.streams, *self.logs]:
             stream.close()
 
 
@@ -117,7 +134,7 @@ class Watches:
     def drop_idle(self, task_id: UUID) -> None:
         """Remove the watch of a task without streams and waiting requests."""
         watch = self.tasks.get(task_id)
-        if watch is not None and not watch.streams and not watch.waiting:
+        if watch is not None and not watch.streams and not watch.logs and not watch.waiting:
             del self.tasks[task_id]
 
     def enter(self, stream: Stream) -> None:

@@ -13,6 +13,7 @@ from app.models.maintenance import MaintenanceLease
 from app.models.period import Period
 from app.models.second_factor import RecoveryCode, SecondFactor
 from app.models.task import Task, TaskAttempt
+from app.models.task_log import TaskLog
 from app.models.turns import ClaimedTurn, UserTurn
 from app.models.user import User
 from app.models.worker import WorkerProcess
@@ -38,6 +39,7 @@ __all__ = [
     "SecondFactor",
     "Task",
     "TaskAttempt",
+    "TaskLog",
     "ThrottleCount",
     "User",
     "UserTurn",

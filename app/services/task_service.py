@@ -32,6 +32,7 @@ from app.models.audit import AuditEvent
 from app.models.bulk_deed import BulkDeed, Deed
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.models.task_filter import TaskFilter
+from app.models.task_log import LogLevel, TaskLog
 from app.models.user import User
 from app.schemas.task import TaskCreate
 from app.services.audit import recording as audit
@@ -50,6 +51,7 @@ from app.services.tasks import (
     task_counts,
     task_creation,
     task_editing,
+    task_logs,
     task_pages,
     task_queries,
     task_reports,
@@ -201,6 +203,19 @@ class TaskService:
         Raises TaskNotFound.
         """
         return task_attempts.page(db, self.get_task(db, task_id, owner=owner), limit, after)
+
+    def list_logs(
+        self, db: Session, task_id: UUID, limit: int = 200, *, owner: UUID | None = None, after: int = 0,
+        attempt: int | None = None, level: LogLevel | str | None = None,
+    ) -> Page[TaskLog, int]:  # fmt: skip
+        """Return a page of what the task's bodies logged after number `after`, oldest first. It ends at MAX_PAGE_BYTES.
+
+        `level` is the lowest one. Raises TaskNotFound.
+        """
+        task_id = _id(task_id)
+        task_logs.check_task(db, task_id, owner)
+        wanted = task_logs.LogFilter(attempt, None if level is None else LogLevel(level))
+        return task_logs.page(db, task_id, wanted, limit, after)
 
     # Report: from a running body, or from outside
 
@@ -414,7 +429,7 @@ class TaskService:
             with transaction(db):
                 deleted = task_changes.delete_finished_before(db, timedelta(days=days))
             total += deleted
-            if deleted < task_changes.PURGE_BATCH:
+            if not deleted:
                 return total
 
     # Change many

@@ -19,6 +19,7 @@ from app.messaging.task_base import SQLAlchemyTask
 from app.services.execution.queue_shares import check_queue_shares
 from app.worker.child.process import ChildProcess, child_process, start_child
 from app.worker.child.taker import Taker, trace_with
+from app.worker.child.task_logs import TaskLogs
 from app.worker.child.tasks_left import count_tasks
 from app.worker.parent.process import ParentProcess, parent_process
 from app.worker.parent.quiet import filter_logs
@@ -47,7 +48,13 @@ class ServiceStep(bootsteps.StartStopStep):
         parent_process.replace(self.process)
         self._rate_limits = RateLimits(_periods(worker))
         child_process.replace(  # for pools that do not fork
-            ChildProcess(self.process.id, settings, of_worker=self.process.table, rate_limits=self._rate_limits)
+            ChildProcess(
+                self.process.id,
+                settings,
+                of_worker=self.process.table,
+                rate_limits=self._rate_limits,
+                logs=TaskLogs.of(settings),
+            )
         )
         if getattr(worker, "quiet", False):  # only the command has the option
             filter_logs(self.process.table)
@@ -96,7 +103,12 @@ class ServiceStep(bootsteps.StartStopStep):
         self._take_records()
 
     def _take_records(self) -> None:
-        """Have wake-ups run the loop that takes rows, in the place of Celery's tracer. Celery has built that one."""
+        """Have wake-ups run the loop that takes rows, in the place of Celery's tracer. Celery has built that one.
+
+        From now on this process runs bodies, and keeps what they log. Celery has set up its log.
+        """
+        if logs := child_process().logs:
+            logs.install()
         app, worker = self._worker.app, self._worker
         limit = worker.time_limit or child_process().settings.task_time_limit_seconds
         queues = tuple(app.amqp.queues.consume_from)
@@ -110,6 +122,8 @@ class ServiceStep(bootsteps.StartStopStep):
     def _on_shutdown(self, **_: Any) -> None:
         # Not in the step's `stop`: that comes before the pool has drained.
         self.process.stop()
+        if logs := child_process().logs:  # of a pool that does not fork: this process may go on
+            logs.remove()
 
 
 def _periods(worker: Any) -> dict[str, float]:

@@ -17,7 +17,8 @@ from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.long
 
-running = module_running(EVENTS_POLL_SECONDS="3600", EVENTS_STREAMS_PER_USER="100")
+MODULES = '["tests.support.example_tasks", "tests.support.logging_tasks"]'
+running = module_running(EVENTS_POLL_SECONDS="3600", EVENTS_STREAMS_PER_USER="100", TASK_MODULES=MODULES)
 UNHEARD_SECONDS = 0.8
 Listen = Callable[[str], EventReader]
 
@@ -74,6 +75,14 @@ class TestTheWorkerTells:
             started(ledger)
             assert events.await_end()[-1].task["status"] in {"succeeded", "failed", "revoked"}
             assert not gate.exists()
+
+    @pytest.mark.usefixtures("listen")
+    def test_of_what_its_body_logs(self, running: Running, gate: Path) -> None:
+        task_id = running.create("log_before_and_behind", str(gate), delay_seconds=1)
+        with EventReader(running.stack.url, f"{TASKS}{task_id}/logs?follow=true", running.token) as events:
+            events.until(lambda each: each.events, "the first line")
+            gate.touch()
+            assert [event.task["message"] for event in events.await_end()] == ["before", "behind"]
 
     def test_of_a_child_that_it_has_lost(self, running: Running, listen: Listen, ledger: Path) -> None:
         with listen(running.create("kill_itself", str(ledger), delay_seconds=1)) as events:

@@ -30,10 +30,12 @@ from app.models import Task, WorkerProcess
 from app.services.execution import attempts, rescue
 from app.services.execution.attempts import NextTry
 from app.services.execution.claims import Claims
+from app.services.execution.kept_logs import KeptLogs, LogLine
 from app.services.execution.successes import Success, succeed_together
 from app.services.task_service import task_service
 from app.services.tasks.load import Load
 from app.services.tasks.quotas import Quotas
+from app.services.tasks.task_logs import LogFilter
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.statements import before_each_statement
@@ -197,6 +199,18 @@ def live_looks(db: Session) -> None:
     queries.read_rows([task], [task], users, lambda *_: True)
 
 
+def log_lines(db: Session) -> None:
+    """Of a second attempt, within its limit and beyond it; and their readers."""
+    task = new_task(db)
+    line = LogLine("2026-11-25T10:30:00Z", 20, "a.logger", "x" * 100, "{}")
+    kept = KeptLogs(task.id, 2, 2 * line.bytes)
+    for _ in range(3):
+        kept.write(db, kept.numbered([line]))
+    db.commit()
+    task_service.list_logs(db, task.id, owner=task.user_id)
+    queries.read_logs(task.id, task.user_id, LogFilter(), 0)
+
+
 # How it is looked at
 
 
@@ -246,7 +260,7 @@ def median(db: Session, work: Callable[[Session], Any]) -> float:
     return statistics.median(times)
 
 
-WORK = [keeper_pass, claims, attempts_to_every_end, clients, purge, trim, quota_looks, live_looks]
+WORK = [keeper_pass, claims, attempts_to_every_end, clients, purge, trim, quota_looks, live_looks, log_lines]
 NAMES = [work.__name__ for work in WORK]
 
 

@@ -80,6 +80,7 @@ MATRIX = """
     POST   /api/v1/tasks/{task_id}/run-now        401  200  404  200  tasks:write
     GET    /api/v1/tasks/{task_id}/attempts       401  200  404  200  tasks:read
     GET    /api/v1/tasks/{task_id}/events         401  200  404  200  tasks:read
+    GET    /api/v1/tasks/{task_id}/logs           401  200  404  200  tasks:read
 
     POST   /api/v1/tasks/bulk/cancel              401  202  202  202  tasks:write
     POST   /api/v1/tasks/bulk/retry               401  202  202  202  tasks:write
@@ -325,7 +326,14 @@ class TestReach:
         listed = {task["id"] for task in world.http.get(f"{API}/tasks/?limit=200", headers=bearer(key)).json()}
         assert listed & {mine, theirs} == {mine}
         assert world.call("stranger", "GET", f"{API}/tasks/{mine}").status_code == 200
-        for method, path in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/attempts")):
+        for method, path in (
+            ("GET", ""),
+            ("PATCH", ""),
+            ("DELETE", ""),
+            ("POST", "/cancel"),
+            ("GET", "/attempts"),
+            ("GET", "/logs"),
+        ):
             answer = world.http.request(method, f"{API}/tasks/{theirs}{path}", headers=bearer(key), json={})
             assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found")
         assert world.http.get(f"{API}/tasks/?user_id=all", headers=bearer(key)).json()["code"] == "admin_only"

@@ -18,6 +18,8 @@ CALLS: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/retry", {"args": [1]}),
     ("POST", "/run-now", None),
     ("GET", "/attempts", None),
+    ("GET", "/logs", None),
+    ("GET", "/logs?follow=true", None),
 )
 SAME_BUT_FOR = {"instance", "request_id"}
 

@@ -108,6 +108,8 @@ def _tasks(mine: _Caller) -> None:
         task_id = mine.task(**fields)
         mine("GET", f"/tasks/{task_id}?wait=30")
         mine("GET", f"/tasks/{task_id}/attempts")
+        for query in ("", "?follow=true"):
+            mine("GET", f"/tasks/{task_id}/logs{query}")
     mine("GET", f"/tasks/{task_id}", headers={"If-None-Match": "*"})
     mine("GET", f"/tasks/{task_id}/events")
     mine("GET", "/tasks/events")

@@ -27,7 +27,7 @@ Start = Callable[..., "Running"]
 
 @contextmanager
 def example_stack(services: Services, directory: Path, **settings: str) -> Iterator["Running"]:
-    with Stack(services, directory, **LOAD_EXAMPLES, **settings) as stack:
+    with Stack(services, directory, **{**LOAD_EXAMPLES, **settings}) as stack:
         yield Running(stack)
 
 

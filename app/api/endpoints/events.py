@@ -36,7 +36,7 @@ _HEADERS = {
 }
 
 
-def _stream(example: str, events: str) -> dict[int | str, dict[str, Any]]:
+def stream_answer(example: str, events: str) -> dict[int | str, dict[str, Any]]:
     """Return the 200 answer. Its schema is a string: code generators cannot parse a stream, but can return its text."""
     schema = {
         "type": "string",
@@ -51,7 +51,7 @@ def _stream(example: str, events: str) -> dict[int | str, dict[str, Any]]:
     status_code=status.HTTP_200_OK,
     response_class=EventStream,
     responses={
-        **_stream(
+        **stream_answer(
             f"retry: 2100\n: connected\nid: 6447e5a0c1b2d\n\nevent: task\nid: 6447e5a0c1b2d\ndata: {_DATA}\n\n",
             "`data` of `event: task` is a `TaskRead` as JSON. `data` of `event: reset` is `{}`.",
         ),
@@ -70,7 +70,7 @@ async def follow_tasks(
     The stream ends when the login or API key that opened it ends. Open one stream for a whole page: browsers allow six
     connections to a host over HTTP/1.1.
     """
-    feed = await watcher.feed(user.id, _credential(user, token), last_event_id)
+    feed = await watcher.feed(user.id, credential_of(user, token), last_event_id)
     return EventStream(feed, watcher.leave)
 
 
@@ -79,7 +79,7 @@ async def follow_tasks(
     status_code=status.HTTP_200_OK,
     response_class=EventStream,
     responses={
-        **_stream(
+        **stream_answer(
             f"retry: 2100\nevent: task\nid: 22\ndata: {_DATA}\n\n", "`event` is `task`; `data` is a `TaskRead` as JSON."
         ),
         204: {"description": "The task has ended and you have its last state; an EventSource stops"},
@@ -96,13 +96,13 @@ async def follow_task(
     The stream also ends when the login or API key that opened it ends.
     """
     seen = version_of(last_event_id)
-    stream = await watcher.follow(task_id, user.id, user.owner, _credential(user, token), seen)
+    stream = await watcher.follow(task_id, user.id, user.owner, credential_of(user, token), seen)
     if stream is None:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     return EventStream(stream, watcher.leave)
 
 
-def _credential(user: Principal, token: str | None) -> Credential:
+def credential_of(user: Principal, token: str | None) -> Credential:
     """Return the login or API key that opened the stream, its rights, and its expiry."""
     if user.api_key_id is not None:
         return Credential(user.api_key_id, is_key=True, role=user.role, expires_at=None)

@@ -44,7 +44,7 @@ def read_number(cursor: str | None) -> int:
     return int(cursor)
 
 
-def set_next_link(request: Request, response: Response, last: Position) -> None:
+def set_next_link(request: Request, response: Response, last: Position, parameter: str = "cursor") -> None:
     """Set the `Link` header to the page that starts after `last`. Without `last` there is no next page.
 
     Keeps all query parameters except `skip`, which the cursor replaces. The URL is absolute, because common clients
@@ -53,7 +53,7 @@ def set_next_link(request: Request, response: Response, last: Position) -> None:
     if last is None:
         return
     cursor = last.hex if isinstance(last, UUID) else str(last)
-    url = request.url.remove_query_params("skip").include_query_params(cursor=cursor)
+    url = request.url.remove_query_params("skip").include_query_params(**{parameter: cursor})
     # The client controls the Host header, so characters that could close the `<…>` are escaped.
     response.headers["Link"] = f'<{quote(str(url), safe=_URL_CHARACTERS)}>; rel="next"'
 

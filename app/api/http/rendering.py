@@ -32,15 +32,22 @@ class ListRenderer:
     def __init__(self, model: Any) -> None:
         self._adapter: TypeAdapter[list[BaseModel]] = TypeAdapter(list[model])
 
-    def page(self, request: Request, page: Page[Any, Any], position: Callable[[Any], Position]) -> Response:
+    def page(
+        self,
+        request: Request,
+        page: Page[Any, Any],
+        position: Callable[[Any], Position],
+        parameter: str = "cursor",
+    ) -> Response:
         """Return the page as a JSON array of at most MAX_PAGE_BYTES, with one item at least, and the `Link` header.
 
-        Items beyond are left to the next page, which starts after the `position` of the last item.
+        Items beyond are left to the next page, which starts after the `position` of the last item. `parameter` is that
+        of the query which names it.
         """
         body, number = self._rendered(page.items)
         last = page.last if number == len(page.items) else position(page.items[number - 1])
         response = Response(body, media_type=MEDIA_TYPE)
-        set_next_link(request, response, last)
+        set_next_link(request, response, last, parameter)
         return response
 
     def _rendered(self, items: Sequence[Any]) -> tuple[bytes, int]:

@@ -42,6 +42,7 @@ engine SQL outside of this package. What stands here, and why:
     task_pages              the ids of a page: UNION ALL of index scans, LATERAL by kind of task, window functions
     task_rows               the rows of a page, cut to a number of bytes: octet_length, pg_column_size, window functions
     reads                   set_config() of a transaction: a time limit, no parallel workers
+    task_logs               adding, deleting and counting log lines in one statement: ON CONFLICT, CTEs
     task_counts             exact counts; folding changes into sums in one statement (DELETE and INSERT within CTEs)
     task_time_counts        counts within a time of creation, read from an index of ids
     new_tasks               inserting tasks: all rows as one JSON parameter (json_to_recordset), RETURNING

@@ -15,13 +15,16 @@ from app.db.rows import changed_rows
 _OWNERS = "SELECT user_id FROM task_totals UNION SELECT user_id FROM task_count_changes"
 _OLDER = text(f"""
 WITH old AS (
-    SELECT of_user.id FROM ({_OWNERS}) AS owners CROSS JOIN LATERAL (
-        SELECT id FROM tasks
+    SELECT of_user.id, of_user.bytes FROM ({_OWNERS}) AS owners CROSS JOIN LATERAL (
+        SELECT id, {task_bytes("tasks")} AS bytes FROM tasks
         WHERE user_id = owners.user_id AND finished_at < statement_timestamp() - :age
         ORDER BY finished_at LIMIT :limit FOR UPDATE SKIP LOCKED
     ) AS of_user LIMIT :limit
+), summed AS (
+    SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM old
 )
-DELETE FROM tasks WHERE id IN (SELECT id FROM old) AND finished_at < statement_timestamp() - :age
+DELETE FROM tasks
+WHERE id IN (SELECT id FROM summed WHERE before < :bytes) AND finished_at < statement_timestamp() - :age
 """)  # noqa: S608 (constants)  # nosec B608
 
 _BEYOND = text(f"""
@@ -53,9 +56,12 @@ class Stored(NamedTuple):
     bytes: int
 
 
-def delete_older(db: Session, age: timedelta, limit: int) -> int:
-    """Delete at most `limit` of the tasks that ended longer ago than `age`. Returns how many."""
-    return changed_rows(db.execute(_OLDER, {"age": age, "limit": limit}))
+def delete_older(db: Session, age: timedelta, limit: int, most_bytes: int) -> int:
+    """Delete tasks that ended longer ago than `age`: at most `limit`, of about `most_bytes`, one at least.
+
+    Returns how many, 0 once none is left.
+    """
+    return changed_rows(db.execute(_OLDER, {"age": age, "limit": limit, "bytes": most_bytes}))
 
 
 def users_beyond(db: Session, limit: int, users: int) -> Sequence[Stored]:

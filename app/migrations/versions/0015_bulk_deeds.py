@@ -9,7 +9,7 @@ from app.db.clock import NOW
 from app.db.postgresql.schema import grants
 
 revision: str = "0015"
-down_revision: str | None = "0012"
+down_revision: str | None = "0014"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

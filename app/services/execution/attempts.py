@@ -36,11 +36,13 @@ class CurrentAttempt:
     """The attempt whose body runs in this context.
 
     Once the body has ended it by itself, it is `settled`, and `failure` is what the body gave as the error.
+    `before_end` is called before the body does so.
     """
 
     task_id: UUID
     attempt: int
     on_settle: Callable[[], None] = lambda: None
+    before_end: Callable[[], object] = lambda: None
     settled: bool = False
     failure: str | None = None
     begun_after: float = 0.0

@@ -35,6 +35,8 @@ from app.services.tasks import task_queries
 PENDING, RUNNING = in_state(TaskStatus.PENDING), in_state(TaskStatus.RUNNING)
 ENDED = Task.status.in_(sorted(TERMINAL))
 PURGE_BATCH = 1000
+# What is kept with a task is deleted with it: each may have thousands of log lines.
+PURGE_BYTES = 64 * 1024 * 1024
 # Two statements miss where the task moves in between, and are tried again. More misses than this are no race.
 TRIES = 10
 
@@ -213,8 +215,8 @@ def request_delete(db: Session, task_id: UUID) -> bool:
 
 
 def delete_finished_before(db: Session, age: timedelta) -> int:
-    """Delete one batch of the tasks that ended longer ago than `age`. Returns how many."""
-    return retention.delete_older(db, age, PURGE_BATCH)
+    """Delete one batch of the tasks that ended longer ago than `age`. Returns how many, 0 once none is left."""
+    return retention.delete_older(db, age, PURGE_BATCH, PURGE_BYTES)
 
 
 def _update(task_id: UUID, *guard: ColumnElement[bool]) -> Update:

@@ -110,6 +110,7 @@ def _end_own_attempt(
     if to is TaskStatus.RUNNING:
         attempts.report_progress(*attempt, progress, result)
         return True
+    current.before_end()
     if to is TaskStatus.SUCCEEDED:
         ended = attempts.succeed(*attempt, result, current.begun_after)
     elif to in (TaskStatus.FAILED, TaskStatus.REVOKED):

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from app.services.execution.claims import ReadyClaim
 from app.services.execution.results import check_size
 from app.services.execution.successes import Success
 from app.services.operations import admitter
+from app.worker.child.log_capture import body_log
 from app.worker.child.process import ChildProcess
 from app.worker.child.progress import BodyStop, ProgressReporter
 from app.worker.shared.delivery import DELIVERY_LEASES, Undeliverable, deliver
@@ -52,7 +54,10 @@ class AttemptRun:
     def __init__(self, claim: ReadyClaim, child: ChildProcess, begun_after: float = 0.0) -> None:
         self.claim = claim
         self._child = child
-        self.current = CurrentAttempt(claim.id, claim.attempt, on_settle=child.slot.settled, begun_after=begun_after)
+        self.current = CurrentAttempt(
+            claim.id, claim.attempt, child.slot.settled, before_end=self._write_log, begun_after=begun_after
+        )
+        self._log = None if child.logs is None else child.logs.of_attempt(claim.id, claim.attempt)
         self.is_bound = self.started = self.was_revoked = False
         # Why it was told to stop, and whether that has to wait until a statement of this class is through.
         self.stopped: type[BodyStop] | None = None
@@ -65,13 +70,14 @@ class AttemptRun:
 
     @contextmanager
     def body(self) -> Iterator[None]:
-        """Around the body: `current_attempt` names this attempt, and an order to stop it is raised in it."""
+        """Around the body: `current_attempt` names it, what it logs is kept, an order to stop is raised in it."""
         self.started = True
-        token = current_attempt.set(self.current)
+        token, log_token = current_attempt.set(self.current), body_log.set(self._log)
         try:
             with self._child.slot.listening(self._stop):
                 yield
         finally:
+            body_log.reset(log_token)
             current_attempt.reset(token)
 
     def _stop(self, why: Stop) -> None:
@@ -147,6 +153,8 @@ class AttemptRun:
     def _hand_over(self, result: Any) -> bool:
         try:
             self._has_ended()
+            if not self._write_log():
+                return False  # without a database: the end waits for it, and the lines with the end
             text = None if result is None else dump_json(result)
             sent = not self.current.settled and self._child.hand_over.send(
                 Success(*self._fence, text, self.current.begun_after, self.claim.is_limited)
@@ -169,6 +177,7 @@ class AttemptRun:
             self.task_id, self.claim.attempt,
         )  # fmt: skip
         self._has_ended()
+        self._write_log()
         self._free_place()
 
     def hand_back(self) -> None:
@@ -215,11 +224,33 @@ class AttemptRun:
 
     def _delivered(self, write: Callable[[PreparedConnection], bool]) -> bool:
         self._has_ended()
-        return self.current.settled or deliver(write, self._seconds)
+        if self.current.settled:
+            self._write_log()
+            return True
+        return deliver(partial(self._write_log_and_end, write), self._seconds)
+
+    def _write_log_and_end(self, write: Callable[[PreparedConnection], bool], db: PreparedConnection) -> bool:
+        """The last lines are there before anybody sees the end."""
+        if self._log is not None and self._log.is_open:
+            self._log.write_rest(db)
+        return write(db)
+
+    def _write_log(self) -> bool:
+        """Write the lines that wait, if there are any. Returns False without a database."""
+        if self._log is None or not self._log.is_open:
+            return True
+        try:
+            deliver(self._log.write_rest, seconds=0)
+        except Undeliverable as error:
+            logger.warning("log lines of task %s wait: %s", self.task_id, error)
+            return False
+        return True
 
     def _has_ended(self) -> None:
         self._child.slot.delivering()
         self._progress.close()
+        if self._log is not None:
+            self._log.close()
 
 
 def patience(child: ChildProcess, seconds: float) -> float:

@@ -12,6 +12,7 @@ from app.core.fork import PerProcess
 from app.core.ids import new_id
 from app.services.execution.attempts import WorkerIdentity
 from app.worker.child.slot import Slot
+from app.worker.child.task_logs import TaskLogs
 from app.worker.child.tasks_left import TasksLeft
 from app.worker.shared.hand_over import HandOver
 from app.worker.shared.rate_limits import RateLimits
@@ -30,6 +31,8 @@ class ChildProcess:
     of_worker: SlotTable = field(default_factory=lambda: SlotTable(0))
     """What the parent says to all its children."""
     rate_limits: RateLimits = field(default_factory=lambda: RateLimits({}))
+    logs: TaskLogs | None = None
+    """Where the lines of bodies go; None where none are kept."""
     pid: int = field(default_factory=os.getpid)  # asked once: it is a system call
 
     def is_leaving(self) -> bool:
@@ -49,6 +52,7 @@ def start_child(
     worker_id: UUID, table: SlotTable, hand_over: HandOver, tasks_left: TasksLeft, rate_limits: RateLimits
 ) -> None:
     """Runs in a forked child: take the slot of its index, which no other living child has."""
+    settings = get_settings()
     hand_over.become_child()
     slot = Slot()
     number = getattr(current_process(), "index", None)
@@ -56,7 +60,16 @@ def start_child(
         slot = Slot(table, number, os.getpid())
         signal.signal(STOP_SIGNAL, slot.on_signal)
     child_process.replace(
-        ChildProcess(worker_id, get_settings(), slot, hand_over, tasks_left, of_worker=table, rate_limits=rate_limits)
+        ChildProcess(
+            worker_id,
+            settings,
+            slot,
+            hand_over,
+            tasks_left,
+            of_worker=table,
+            rate_limits=rate_limits,
+            logs=TaskLogs.of(settings),
+        )
     )
 
 

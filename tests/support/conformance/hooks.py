@@ -25,8 +25,8 @@ ENDS_ITS_TOKEN = {("POST", "/api/v1/auth/logout"), ("PUT", "/api/v1/users/me/pas
 ONE_LOGIN = ("DELETE", "/api/v1/auth/sessions/{session_id}")
 # The account may be another one than that which made the key of an earlier answer.
 ONE_KEY = {(method, "/api/v1/auth/api-keys/{key_id}") for method in ("GET", "DELETE")}
-# What its answers hold is taken for the ids of events: it never gets a task's.
-ONE_TASK = ("GET", "/api/v1/tasks/{task_id}/events")
+# What their answers hold is taken for the ids of events: they never get a task's. And this task ends, as their streams do.
+ONE_TASK = {("GET", f"/api/v1/tasks/{{task_id}}/{what}") for what in ("events", "logs")}
 # Made for the call: schemathesis takes other ids for it.
 ONE_DEED = {("GET", "/api/v1/tasks/bulk/{deed_id}"), ("POST", "/api/v1/tasks/bulk/{deed_id}/abort")}
 # As good as a second for every check, and nobody has the time.
@@ -104,6 +104,7 @@ def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, 
     streams = {
         "/api/v1/tasks/events": _event(["task", "reset"], {"anyOf": [task, nothing]}),
         "/api/v1/tasks/{task_id}/events": _event(["task"], task),
+        "/api/v1/tasks/{task_id}/logs": _event(["log"], {"$ref": "#/components/schemas/TaskLogRead"}),
     }
     for path, event in streams.items():
         raw_schema["paths"][path]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"] = event
@@ -164,7 +165,7 @@ def _own(names: tuple[str, str], authorization: str) -> dict[str, str]:
         return {"key_id": _key_of(authorization)}
     if names in ONE_DEED:
         return {"deed_id": _deed_of(authorization)}
-    return {"task_id": _task_of(authorization)} if names == ONE_TASK else {}
+    return {"task_id": _task_of(authorization)} if names in ONE_TASK else {}
 
 
 def _known(case: schemathesis.Case) -> dict[str, str]:

@@ -10,6 +10,8 @@ same bytes are added when a task ends and taken away when it is deleted.
 ROW_BYTES = 1024
 # The row of an attempt in `task_attempts`, without its texts.
 ATTEMPT_BYTES = 256
+# A line in `task_logs`, with its entry in the index and without its texts.
+LOG_LINE_BYTES = 128
 # The kind of `stored_bytes` that holds the sum over a user's ended tasks.
 ENDED_TASKS = "ended_tasks"
 

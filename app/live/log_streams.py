@@ -1,0 +1,74 @@
+"""The stream of one task's log lines. Keeps one piece of them, and reads the next one once that is sent."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from app.live.streams import READ_RETRY_SECONDS, Credential, Stream, opening
+from app.models.task_log import TaskLog
+from app.schemas.task_log import TaskLogRead
+
+
+@dataclass(frozen=True, slots=True)
+class LogPiece:
+    """Rendered lines up to the number `last`; whether there are more, and whether the task has ended with these."""
+
+    events: bytes
+    last: int
+    more: bool = False
+    ended: bool = False
+
+
+# Reads the lines after this number. Returns None if the database is unavailable: the stream then retries.
+ReadLogs = Callable[[int], Awaitable[LogPiece | None]]
+
+
+def event_of(line: TaskLog) -> bytes:
+    """Return the line as a server-sent event. JSON escapes line breaks, so the data is one line."""
+    data = TaskLogRead.model_validate(line).model_dump_json().encode("utf-8", "backslashreplace")
+    return b"event: log\nid: %d\ndata: %b\n\n" % (line.seq, data)
+
+
+class LogStream(Stream):
+    """Sends the lines after `begin`'s, until the task has ended."""
+
+    __slots__ = ("_is_due", "_last", "_opened", "_piece", "_read", "task_id")
+
+    def __init__(self, user_id: UUID, credential: Credential, seconds: float, task_id: UUID, read: ReadLogs) -> None:
+        super().__init__(user_id, credential, seconds)
+        self.task_id, self._read = task_id, read
+        self._piece: LogPiece | None = None
+        self._last = 0
+        self._is_due = self._opened = False
+
+    def begin(self, first: LogPiece) -> None:
+        """Start with these lines."""
+        self._put(first)
+
+    def tell(self) -> None:
+        """There may be new lines, or the task has ended."""
+        self._is_due = True
+        self.wake()
+
+    async def _prepare(self) -> None:
+        while self._piece is None and self._is_due:  # again where it was told of more while it read
+            self._is_due = False
+            piece = await self._read(self._last)
+            if piece is None:
+                asyncio.get_running_loop().call_later(READ_RETRY_SECONDS, self.tell)
+                return
+            self._put(piece)
+
+    def _put(self, piece: LogPiece) -> None:
+        self._piece, self._last = piece if piece.events or piece.ended else None, piece.last
+        self._is_due = self._is_due or piece.more
+
+    def _take(self) -> bytes | None:
+        piece, self._piece = self._piece, None
+        if piece is not None and piece.ended:
+            self.closed = True
+        events = piece.events if piece is not None else b""
+        prefix = b"" if self._opened else opening(is_empty=not events)
+        self._opened = True
+        return prefix + events or None

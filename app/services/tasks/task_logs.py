@@ -1,0 +1,92 @@
+"""Reading the log lines of a task, oldest first, in pages."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Integer, Select, exists, func, literal, or_, select
+from sqlalchemy.orm import Session
+
+from app.db.page import MAX_PAGE_BYTES, Page
+from app.errors import TaskNotFound
+from app.models.task import TERMINAL, Task
+from app.models.task_log import LogLevel, TaskLog
+
+# What a line takes in an answer besides its texts.
+_FIXED_BYTES = 160
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Which lines: of one attempt, of this level and above."""
+
+    attempt: int | None = None
+    level: LogLevel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogsSoFar:
+    """Lines, whether there are more now, and whether these are all that there will be."""
+
+    lines: list[TaskLog]
+    more: bool
+    ended: bool
+
+
+def page(
+    db: Session, task_id: UUID, wanted: LogFilter, limit: int, after: int, most_bytes: int = MAX_PAGE_BYTES
+) -> Page[TaskLog, int]:
+    """At most `limit` lines after number `after` and about `most_bytes` of them, at least one."""
+    rows = db.execute(_page(task_id, wanted, limit, after, most_bytes)).all()
+    lines = [row[0] for row in rows[:limit]]
+    is_cut = bool(rows) and rows[0][1] > len(lines)
+    return Page(lines, lines[-1].seq if is_cut else None)
+
+
+def check_task(db: Session, task_id: UUID, owner: UUID | None) -> None:
+    """Raise TaskNotFound unless `owner` may see the task: the lines alone do not tell."""
+    conditions = [Task.id == task_id] if owner is None else [Task.id == task_id, Task.user_id == owner]
+    if not db.scalar(select(exists().where(*conditions))):
+        raise TaskNotFound
+
+
+def so_far(
+    db: Session, task_id: UUID, owner: UUID | None, wanted: LogFilter, limit: int, after: int, most_bytes: int
+) -> LogsSoFar:
+    """The next lines for a reader that follows, on a session in autocommit.
+
+    Raises TaskNotFound, also once the task is deleted.
+    """
+    statement = select(Task.status).where(Task.id == task_id)
+    status = db.scalar(statement if owner is None else statement.where(Task.user_id == owner))
+    if status is None:
+        raise TaskNotFound
+    # After the status: what a task logged is committed before its end is.
+    found = page(db, task_id, wanted, limit, after, most_bytes)
+    more = found.last is not None
+    return LogsSoFar(found.items, more, ended=status in TERMINAL and not more)
+
+
+def _page(task_id: UUID, wanted: LogFilter, limit: int, after: int, most_bytes: int) -> Select[TaskLog, int]:
+    size = _bytes()
+    conditions = [TaskLog.task_id == task_id, TaskLog.seq > after]
+    if wanted.attempt is not None:
+        conditions.append(TaskLog.attempt == wanted.attempt)
+    if wanted.level is not None:
+        conditions.append(TaskLog.level >= wanted.level.number)
+    # The window counts the first lines alone: no page reads all that are left.
+    first = (
+        select(TaskLog.seq, size.label("bytes")).where(*conditions).order_by(TaskLog.seq).limit(limit + 1).subquery()
+    )
+    through = func.sum(first.c.bytes).over(order_by=first.c.seq)
+    found = select(first, through.label("through"), func.count().over().label("of_all")).subquery()
+    return (
+        select(TaskLog, found.c.of_all)
+        .join(found, TaskLog.seq == found.c.seq)
+        .where(TaskLog.task_id == task_id, or_(found.c.through <= most_bytes, found.c.through == found.c.bytes))
+        .order_by(TaskLog.seq)
+    )
+
+
+def _bytes() -> ColumnElement[int]:
+    texts = (TaskLog.logger, TaskLog.message, TaskLog.fields)
+    return sum((func.octet_length(text) for text in texts), start=literal(_FIXED_BYTES, Integer))

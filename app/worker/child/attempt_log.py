@@ -1,0 +1,210 @@
+"""The log of one attempt: lines wait in memory, in bounds, until the flusher or the end of the attempt writes them.
+
+The body only adds a line to a list. Where it is faster than the database, the oldest lines that wait are dropped, and a
+line says how many. Whatever fails here fails neither the body nor its end.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+from uuid import UUID
+
+from celery.exceptions import SoftTimeLimitExceeded
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from app.db.outage import first_line, is_outage
+from app.db.postgresql.prepared import PreparedConnection
+from app.services.execution.kept_logs import KeptLogs, LogLine
+from app.worker.child.log_entries import MESSAGE_BYTES, SEARCHED, Entry, line_of, printed
+
+logger = logging.getLogger(__name__)
+
+# What waits in memory at most, besides the bytes of TASK_LOG_BYTES.
+MAX_WAITING = 10_000
+# Lines that are begun and not ended: one for each stream and thread.
+MAX_BEGUN = 100
+LONGEST_LINE = SEARCHED * MESSAGE_BYTES
+# The logger of the line that says what is missing.
+OWN = "task_service"
+
+
+class Bounds(NamedTuple):
+    """`level` and `bytes` as in TASK_LOG_LEVEL and TASK_LOG_BYTES."""
+
+    level: int
+    bytes: int
+
+
+class AttemptLog:
+    """`wake` is called when lines begin to wait. Each attempt has one, and most never log: made in no time."""
+
+    __slots__ = (
+        "_begun", "_closed", "_dropped", "_is_waiting", "_kept", "_lock", "_size", "_unwritten", "_waiting", "_wake",
+        "_writing", "attempt", "bounds", "task_id",
+    )  # fmt: skip
+
+    def __init__(self, task_id: UUID, attempt: int, bounds: Bounds, wake: Callable[["AttemptLog"], None]) -> None:
+        self.task_id, self.attempt, self.bounds = task_id, attempt, bounds
+        self._wake = wake
+        self._waiting: deque[Entry] | None = None
+        self._closed = False
+
+    def _open(self) -> None:
+        """Make what only an attempt needs that logs."""
+        with _opening:
+            if self._waiting is None:
+                self._make()
+
+    def _make(self) -> None:
+        # Re-entrant: a signal's handler, which may log, may interrupt its holder.
+        self._lock = threading.RLock()
+        self._writing = threading.Lock()
+        self._begun: dict[tuple[str, int], str] = {}
+        self._unwritten: list[tuple[int, LogLine]] = []
+        self._size = self._dropped = 0
+        self._is_waiting = False
+        self._kept: KeptLogs | None = KeptLogs(self.task_id, self.attempt, self.bounds.bytes)
+        self._waiting = deque()  # last: another thread takes it for open then
+
+    # In the body's threads
+
+    def add(self, entry: Entry) -> None:
+        """Keep a line. Never waits for the database."""
+        if self._waiting is None:
+            self._open()
+        with self._lock:
+            if not self._closed:
+                self._add(entry)
+
+    def print(self, stream: str, level: int, text: str) -> None:
+        """Keep the lines that `text` ends, and what it begins until its end comes.
+
+        After a carriage return the line is written anew, as on a terminal: of a progress bar the last state is left.
+        """
+        if self._waiting is None:
+            self._open()
+        of_thread = (stream, threading.get_ident())
+        with self._lock:
+            if self._closed:
+                return
+            *ended, begun = text.split("\n")
+            for part in ended:
+                line = self._begun.pop(of_thread, "") + part.removesuffix("\r")
+                self._add(printed(time.time(), level, stream, line.rpartition("\r")[2][:LONGEST_LINE]))
+            if begun:
+                line = self._begun.pop(of_thread, "") + begun
+                before, again, after = line.rpartition("\r")
+                # A return at the end has not overwritten anything yet.
+                line = after if after or not again else before.rpartition("\r")[2] + "\r"
+                self._begun[of_thread] = line[:LONGEST_LINE]
+                if len(self._begun) > MAX_BEGUN:
+                    self._end_lines()
+
+    def _end_lines(self) -> None:
+        begun, self._begun = self._begun, {}
+        for (stream, _), text in begun.items():
+            self._add(printed(time.time(), STREAM_LEVELS[stream], stream, text.removesuffix("\r")))
+
+    def _add(self, entry: Entry) -> None:
+        assert self._waiting is not None
+        self._waiting.append(entry)
+        self._size += entry.size
+        while len(self._waiting) > MAX_WAITING or (self._size > self.bounds.bytes and len(self._waiting) > 1):
+            self._size -= self._waiting.popleft().size
+            self._dropped += 1
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._wake(self)
+
+    # Writing
+
+    def close(self) -> None:
+        """The body has ended: nothing is added any more. What waits stays until it is written."""
+        if self._waiting is None:
+            self._closed = True  # a thread that goes on finds it so
+            return
+        with self._lock:
+            if not self._closed:
+                self._end_lines()
+                self._closed = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the body has logged anything."""
+        return self._waiting is not None
+
+    def write(self, db: PreparedConnection) -> None:
+        """Write the lines that wait. Raises SQLAlchemy's errors; the lines are then still there for the next try.
+
+        Returns once they are committed, also those that another thread writes at this moment.
+        """
+        if self._waiting is None:
+            return
+        with self._writing:
+            # What was taken before, and could not be written, goes first: meanwhile newer lines wait in bounds.
+            if not self._unwritten and not self._take():
+                return
+            try:
+                if self._kept is not None and not self._kept.write(db, self._unwritten):
+                    self._kept = None  # the task was deleted
+            except IntegrityError:
+                self._kept = None  # deleted at this moment
+            self._unwritten = []
+
+    def write_rest(self, db: PreparedConnection) -> None:
+        """Write all of them, before the statement that ends the attempt. Raises an outage alone, which meets both."""
+        try:
+            for _ in range(2):  # what could not be written before, and what has waited meanwhile
+                self.write(db)
+        except DBAPIError as error:
+            if is_outage(error):
+                raise
+            self.give_up(first_line(error))
+
+    def give_up(self, why: str) -> None:
+        """Forget the lines that wait, and say so in the worker's log."""
+        with self._writing, self._lock:
+            assert self._waiting is not None
+            number = len(self._waiting) + len(self._unwritten)
+            self._waiting.clear()
+            self._unwritten = []
+            self._size = 0
+            self._is_waiting = False
+        logger.warning("%d log lines of task %s were not written: %s", number, self.task_id, why)
+
+    def _take(self) -> bool:
+        """Make what waits ready to be written. Returns whether there is anything."""
+        with self._lock:
+            entries, self._waiting = self._waiting, deque()
+            dropped, self._dropped, self._size = self._dropped, 0, 0
+            self._is_waiting = False
+        if not entries or self._kept is None:
+            return False
+        lines = [line for entry in entries if (line := self._line(entry))]
+        first, free = len(lines), self.bounds.bytes - MESSAGE_BYTES
+        # From the newest: as they are stored they take more than in memory, and one batch must fit into the limit.
+        while first and lines[first - 1].bytes <= free:
+            first -= 1
+            free -= lines[first].bytes
+        if dropped := dropped + first:
+            text = f"{dropped} lines before this one are missing: they came faster than they could be written"
+            lines[:first] = [line_of(printed(entries[0].at, logging.WARNING, OWN, text))]
+        self._unwritten = self._kept.numbered(lines)
+        return bool(lines)
+
+    def _line(self, entry: Entry) -> LogLine | None:
+        try:
+            return line_of(entry)
+        except SoftTimeLimitExceeded:
+            raise  # by a signal
+        except Exception:
+            logger.exception("a log line of task %s was not kept", self.task_id)
+            return None
+
+
+# Of threads that begin to log at the same time.
+_opening = threading.RLock()
+STREAM_LEVELS = {"stdout": logging.INFO, "stderr": logging.WARNING}

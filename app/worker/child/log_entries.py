@@ -1,0 +1,147 @@
+"""What a body logs: from a record of `logging` to the line that is stored.
+
+`entry_of` runs in the body's thread, where the arguments of the record still have their values. What costs more (hiding
+secrets, JSON) is left to `line_of`, in the thread that writes: of the lines that come too fast most never get there.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from celery.exceptions import SoftTimeLimitExceeded
+
+from app.core.json_text import dump_json
+from app.core.logging import traceback_of
+from app.core.redacted_text import redact_text
+from app.core.redaction import redact
+from app.services.execution.kept_logs import LogLine
+from app.worker.shared.error_text import clean
+
+MESSAGE_BYTES = 8 * 1024
+TRACEBACK_BYTES = 16 * 1024
+FIELDS_BYTES = 4 * 1024
+LOGGER_LENGTH = 200
+# Secrets are looked for in so many times what is kept: a part of a secret would not be recognised.
+SEARCHED = 5
+_MOST_ITEMS, _MOST_DEPTH, _TEXT_LENGTH = 50, 5, 1024
+_LARGE = 2**63
+_NO_FIELDS: Mapping[str, Any] = {}
+# What `logging` and its formatters put into each record. What else is in it came as `extra`.
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_PLAIN = len(logging.makeLogRecord({}).__dict__)
+
+
+class Entry(NamedTuple):
+    """A line as the body wrote it. `size` is about what it takes in memory."""
+
+    at: float
+    level: int
+    logger: str
+    message: str
+    trace: str
+    fields: Mapping[str, Any]
+    size: int
+
+
+def entry_of(record: logging.LogRecord) -> Entry:
+    """The entry of a record. Raises what a signal raises, and nothing that the record's own objects do."""
+    message = _message(record)
+    trace = ""
+    if record.exc_info or record.exc_text or record.stack_info:
+        trace = traceback_of(record)[-SEARCHED * TRACEBACK_BYTES :]
+    fields = _NO_FIELDS if len(record.__dict__) == _PLAIN else _fields(record)
+    size = len(message) + len(trace) + (FIELDS_BYTES if fields else 0)
+    return Entry(record.created, record.levelno, record.name, message, trace, fields, size)
+
+
+def printed(at: float, level: int, stream: str, text: str) -> Entry:
+    """The entry of a line that was printed."""
+    return Entry(at, level, stream, text, "", _NO_FIELDS, len(text))
+
+
+def line_of(entry: Entry) -> LogLine:
+    """The entry as it is stored."""
+    message = _cut(clean(redact_text(entry.message)), MESSAGE_BYTES)
+    if entry.trace:
+        trace = clean(redact_text(entry.trace)).encode()[-TRACEBACK_BYTES:].decode(errors="ignore")
+        message = f"{message}\n{trace}" if message else trace
+    at = datetime.fromtimestamp(entry.at, UTC).isoformat()
+    level = min(max(entry.level, 0), 1000)  # the column's type ends somewhere
+    return LogLine(at, level, clean(entry.logger)[:LOGGER_LENGTH], message, _json(entry.fields))
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        text = record.getMessage()
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:  # noqa: BLE001 (a failing `__str__`, arguments that do not fit: the line is kept all the same)
+        text = f"{_shown(record.msg)} (its arguments do not fit the format)"
+    return text[: SEARCHED * MESSAGE_BYTES]
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) * 4 <= most:  # a character has four bytes at most
+        return text
+    encoded = text.encode()
+    if len(encoded) <= most:
+        return text
+    return f"{encoded[:most].decode(errors='ignore')} … (cut: the line was longer than {most} bytes)"
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
+    extra = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+    found: Mapping[str, Any] = _plain(extra, _MOST_DEPTH)
+    return found
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """A bounded copy as JSON has it: what it lacks is shown as text."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float) and -_LARGE < value < _LARGE:  # not where it is NaN
+        return float(value) if isinstance(value, float) else int(value)
+    if isinstance(value, dict) and depth:
+        items = list(value.items())[:_MOST_ITEMS]
+        return {_shown(key)[:_TEXT_LENGTH]: _plain(inner, depth - 1) for key, inner in items}
+    if isinstance(value, list | tuple) and depth:
+        return [_plain(inner, depth - 1) for inner in value[:_MOST_ITEMS]]
+    return _shown(value)[: SEARCHED * _TEXT_LENGTH]
+
+
+def _shown(value: Any) -> str:
+    try:
+        return str(value)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:  # noqa: BLE001 (a `__str__` may raise anything)
+        return f"({type(value).__name__}: it cannot be shown)"
+
+
+def _json(fields: Mapping[str, Any]) -> str:
+    if not fields:
+        return "{}"
+    shown = {_text(name): _redacted(value) for name, value in redact(dict(fields)).items()}
+    text = dump_json(shown)
+    dropped = 0
+    while len(text) > FIELDS_BYTES:
+        largest = max(shown, key=lambda name: len(json.dumps(shown[name])))
+        del shown[largest]
+        dropped += 1
+        text = dump_json({**shown, "…": f"{dropped} left out: larger than {FIELDS_BYTES} bytes together"})
+    return text
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, dict):
+        return {_text(name): _redacted(inner) for name, inner in value.items()}
+    return [_redacted(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _text(text: str) -> str:
+    shown = clean(redact_text(text))
+    return shown if len(shown) <= _TEXT_LENGTH else f"{shown[:_TEXT_LENGTH]}…"

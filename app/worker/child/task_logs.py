@@ -1,0 +1,36 @@
+"""The logs of the bodies that one process runs."""
+
+import logging
+from uuid import UUID
+
+from app.core.config import Settings
+from app.worker.child.attempt_log import AttemptLog, Bounds
+from app.worker.child.log_capture import LogCapture
+from app.worker.child.log_flusher import LogFlusher
+
+
+class TaskLogs:
+    """Keeps what bodies log, between `install` and `remove`."""
+
+    def __init__(self, bounds: Bounds, interval: float) -> None:
+        self._bounds = bounds
+        self._wake = LogFlusher(interval).wake
+        self._capture = LogCapture(bounds.level)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "TaskLogs | None":
+        """Return None where the settings say that nothing is kept."""
+        if settings.task_log_level == "OFF" or not settings.task_log_bytes:
+            return None
+        bounds = Bounds(logging.getLevelNamesMapping()[settings.task_log_level], settings.task_log_bytes)
+        return cls(bounds, settings.progress_interval_seconds)
+
+    def install(self) -> None:
+        """Begin, once Celery has set up the log of this process."""
+        self._capture.install()
+
+    def remove(self) -> None:
+        self._capture.remove()
+
+    def of_attempt(self, task_id: UUID, attempt: int) -> AttemptLog:
+        return AttemptLog(task_id, attempt, self._bounds, self._wake)

@@ -1,0 +1,97 @@
+"""A stream of log lines sends each piece once, and misses no news that comes while it reads."""
+
+import asyncio
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+
+from app.live import log_streams
+from app.live.log_streams import LogPiece, LogStream
+from app.live.queries import Found
+from app.live.streams import Credential
+from app.live.watches import Watches
+
+pytestmark = pytest.mark.anyio
+USER, TASK = UUID(int=1), UUID(int=7)
+CREDENTIAL = Credential(UUID(int=3), is_key=False, role="user", expires_at=None)
+
+
+class Lines:
+    """What the stream reads: the pieces in turn, then nothing. None: the database is away."""
+
+    def __init__(self, *pieces: LogPiece | None) -> None:
+        self.pieces = list(pieces)
+        self.asked: list[int] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+        self.stream = LogStream(USER, CREDENTIAL, 3600, TASK, self._read)
+
+    async def _read(self, after: int) -> LogPiece | None:
+        self.asked.append(after)
+        await asyncio.sleep(0)
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
+        return self.pieces.pop(0) if self.pieces else LogPiece(b"", after)
+
+    async def all(self) -> list[bytes]:
+        sent = []
+        while (piece := await asyncio.wait_for(self.stream.next(), 30)) is not None:
+            sent.append(piece)
+        return sent
+
+
+async def test_pieces_follow_each_other_until_the_task_has_ended() -> None:
+    lines = Lines(LogPiece(b"b", 2, more=True), LogPiece(b"c", 3, ended=True))
+    lines.stream.begin(LogPiece(b"a", 1, more=True))
+    first, *rest = await lines.all()
+    assert first.startswith(b"retry: ")
+    assert first.endswith(b"\na")
+    assert (rest, lines.asked) == ([b"b", b"c"], [1, 2])
+
+
+async def test_without_a_line_it_says_that_it_is_connected_and_ends_with_the_task() -> None:
+    lines = Lines(LogPiece(b"", 0, ended=True))
+    lines.stream.begin(LogPiece(b"", 0))
+    opened = await lines.stream.next()
+    assert opened is not None
+    assert opened.endswith(b": connected\n\n")
+    lines.stream.tell()
+    assert await lines.all() == []
+
+
+async def test_news_that_come_while_it_reads_are_read() -> None:
+    lines = Lines(LogPiece(b"", 1), LogPiece(b"b", 2, ended=True))
+    lines.stream.begin(LogPiece(b"a", 1))
+    await lines.stream.next()
+    lines.meanwhile = lines.stream.tell
+    lines.stream.tell()
+    assert await lines.all() == [b"b"]
+
+
+async def test_an_outage_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_streams, "READ_RETRY_SECONDS", 0.01)
+    lines = Lines(None, None, LogPiece(b"b", 2, ended=True))
+    lines.stream.begin(LogPiece(b"a", 1))
+    await lines.stream.next()
+    lines.stream.tell()
+    assert (await lines.all(), lines.asked) == ([b"b"], [1, 1, 1])
+
+
+async def test_it_is_told_once_of_each_change_of_what_is_kept_and_of_the_end() -> None:
+    lines, watches = Lines(), Watches()
+    watches.task(TASK).logs.add(lines.stream)
+
+    def is_told(version: int, attached_bytes: int, *, ended: bool = False) -> bool:
+        lines.stream._is_due = False
+        watches.show(Found(TASK, USER, version, ended, None, attached_bytes))
+        return lines.stream._is_due
+
+    assert is_told(1, 100)
+    assert not is_told(2, 100)
+    assert is_told(2, 200)
+    assert is_told(3, 200, ended=True)
+    watches.drop_idle(TASK)
+    assert TASK in watches.tasks
+    watches.tasks[TASK].logs.clear()
+    watches.drop_idle(TASK)
+    assert TASK not in watches.tasks

@@ -1,0 +1,232 @@
+"""Lines wait, are written together, survive an outage, and never fail the attempt."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import pytest
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from app.services.execution.kept_logs import KeptLogs, LogLine
+from app.worker.child import log_flusher
+from app.worker.child.attempt_log import AttemptLog, Bounds
+from app.worker.child.log_entries import printed
+from app.worker.child.log_flusher import LogFlusher
+from app.worker.shared.delivery import Undeliverable
+from tests.support.waiting import wait_for
+
+BYTES = 64 * 1024
+AWAY = OperationalError("write", None, psycopg2.OperationalError("server closed the connection"))
+REFUSED = DBAPIError("write", None, psycopg2.ProgrammingError("refused"))
+DELETED = IntegrityError("write", None, psycopg2.IntegrityError("no such task"))
+
+
+class Table:
+    """In place of the database: keeps the lines, or raises and waits as told."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[int, str]] = []
+        self.batches = 0
+        self.error: Exception | None = None
+        self.is_there = True
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def write(self, _kept: KeptLogs, _db: Any, lines: Sequence[tuple[int, LogLine]]) -> bool:
+        assert self.gate.wait(30)
+        if self.error is not None:
+            raise self.error
+        self.batches += 1
+        self.written += [(number, line.message) for number, line in lines]
+        return self.is_there
+
+    @property
+    def messages(self) -> list[str]:
+        return [message for _, message in self.written]
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> Table:
+    made = Table()
+
+    def write(kept: KeptLogs, db: Any, lines: Sequence[tuple[int, LogLine]]) -> bool:
+        return made.write(kept, db, lines)
+
+    monkeypatch.setattr(KeptLogs, "write", write)
+
+    def deliver(statement: Any, seconds: float) -> None:
+        assert seconds == 0
+        if made.error is AWAY:
+            raise Undeliverable("away")
+        statement(None)
+
+    monkeypatch.setattr(log_flusher, "deliver", deliver)
+    return made
+
+
+def new_log(attempt: int = 1, wake: Any = lambda _: None) -> AttemptLog:
+    return AttemptLog(UUID(int=1), attempt, Bounds(logging.INFO, BYTES), wake)
+
+
+def add(log: AttemptLog, *texts: str) -> None:
+    for text in texts:
+        log.add(printed(0.0, logging.INFO, "stdout", text))
+
+
+DB: Any = None
+
+
+class TestWriting:
+    def test_numbers_lines_by_the_attempt(self, table: Table) -> None:
+        log = new_log(attempt=3)
+        add(log, "a", "b")
+        log.write(DB)
+        add(log, "c")
+        log.write(DB)
+        assert table.written == [((3 << 32) + 1, "a"), ((3 << 32) + 2, "b"), ((3 << 32) + 3, "c")]
+        assert table.batches == 2
+
+    def test_wakes_the_flusher_once_for_lines_that_wait_together(self, table: Table) -> None:
+        woken: list[AttemptLog] = []
+        log = new_log(wake=woken.append)
+        add(log, "a", "b")
+        assert woken == [log]
+        log.write(DB)
+        add(log, "c")
+        assert woken == [log, log]
+
+    def test_keeps_what_could_not_be_written_with_its_numbers(self, table: Table) -> None:
+        log = new_log()
+        add(log, "a")
+        table.error = AWAY
+        for _ in range(2):
+            with pytest.raises(OperationalError):
+                log.write(DB)
+            add(log, "b")
+        table.error = None
+        log.write_rest(DB)
+        assert table.messages == ["a", "b", "b"]
+        assert [number & 7 for number, _ in table.written] == [1, 2, 3]
+
+    def test_waits_for_what_another_thread_is_writing(self, table: Table) -> None:
+        """Else the end of the attempt would be committed before its last lines."""
+        log = new_log()
+        add(log, "a")
+        table.gate.clear()
+        flusher = threading.Thread(target=log.write, args=(DB,))
+        flusher.start()
+        wait_for(log._writing.locked, 30, "the flusher to write")
+        log.close()
+        end = threading.Thread(target=log.write_rest, args=(DB,))
+        end.start()
+        end.join(0.05)
+        assert end.is_alive()
+        table.gate.set()
+        for each in (flusher, end):
+            each.join(30)
+        assert table.messages == ["a"]
+
+    def test_ends_with_what_was_printed_last_and_takes_nothing_more(self, table: Table) -> None:
+        log = new_log()
+        log.print("stdout", logging.INFO, "begun")
+        log.close()
+        log.close()
+        add(log, "late")
+        log.print("stdout", logging.INFO, "later\n")
+        log.write_rest(DB)
+        assert table.messages == ["begun"]
+
+    def test_costs_no_statement_where_nothing_was_logged(self, table: Table) -> None:
+        log = new_log()
+        log.close()
+        assert not log.is_open
+        log.write_rest(DB)
+        add(log, "of a thread that was left behind")
+        log.write(DB)
+        assert table.batches == 0
+
+    def test_takes_one_batch_at_a_time_and_at_the_end_all(self, table: Table) -> None:
+        """A body that logs without end would keep the flusher from every other body."""
+        log = new_log()
+        add(log, "a")
+        table.error = AWAY
+        with pytest.raises(OperationalError):
+            log.write(DB)
+        table.error = None
+        add(log, "b")
+        log.write(DB)
+        assert table.messages == ["a"]
+        log.close()
+        log.write_rest(DB)
+        assert table.messages == ["a", "b"]
+
+    def test_leaves_out_what_cannot_be_stored(self, table: Table, caplog: pytest.LogCaptureFixture) -> None:
+        log = new_log()
+        log.add(printed(0.0, logging.INFO, "stdout", "a")._replace(at=float("nan")))
+        add(log, "b")
+        log.write(DB)
+        assert table.messages == ["b"]
+        assert "a log line of task 00000000-0000-0000-0000-000000000001 was not kept" in caplog.text
+
+
+class TestBeforeTheEnd:
+    def test_an_outage_is_the_ends_as_well(self, table: Table) -> None:
+        log = new_log()
+        add(log, "a")
+        table.error = AWAY
+        with pytest.raises(OperationalError):
+            log.write_rest(DB)
+        table.error = None
+        log.write_rest(DB)
+        assert table.messages == ["a"]
+
+    def test_a_refusal_costs_the_lines_and_not_the_end(self, table: Table, caplog: pytest.LogCaptureFixture) -> None:
+        log = new_log()
+        add(log, "a", "b")
+        table.error = REFUSED
+        log.write_rest(DB)
+        assert "2 log lines of task 00000000-0000-0000-0000-000000000001 were not written: refused" in caplog.text
+        table.error = None
+        log.write_rest(DB)
+        assert table.messages == []
+
+    @pytest.mark.parametrize("how", ["no row", "at this moment"])
+    def test_a_deleted_task_has_no_lines(self, table: Table, how: str) -> None:
+        log = new_log()
+        add(log, "a")
+        table.is_there, table.error = how != "no row", DELETED if how == "at this moment" else None
+        log.write_rest(DB)
+        batches, table.error = table.batches, None
+        add(log, "b")
+        log.write_rest(DB)
+        assert table.batches == batches
+
+
+class TestTheFlusher:
+    def test_writes_the_lines_of_running_bodies(self, table: Table) -> None:
+        flusher = LogFlusher(interval=0.01)
+        log = new_log(wake=flusher.wake)
+        for number in range(3):
+            add(log, str(number))
+            wait_for(lambda: len(table.written) == number + 1, 30, "the line")  # noqa: B023 (called at once)
+
+    def test_goes_on_after_an_outage_and_after_a_refusal(
+        self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(log_flusher, "PAUSE_SECONDS", 0.01)
+        flusher = LogFlusher(interval=0.01)
+        log, other = new_log(wake=flusher.wake), new_log(wake=flusher.wake)
+        table.error = AWAY
+        add(log, "a")
+        wait_for(lambda: "wait: away" in caplog.text, 30, "the first try")
+        table.error = None
+        wait_for(lambda: table.messages == ["a"], 30, "the line")
+        table.error = REFUSED
+        add(other, "b")
+        wait_for(lambda: "1 log lines" in caplog.text, 30, "the refusal")
+        table.error = None
+        add(other, "c")
+        wait_for(lambda: table.messages == ["a", "c"], 30, "the next line")
