@@ -5,7 +5,8 @@
     ├── Forbidden              AdminOnly, TaskNotAllowed, PriorityNotAllowed, InsufficientScope, LoginOnly,
     │                          RegistrationClosed, WrongPassword, WrongOneTimeCode
     ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound,
-    │                          SecondFactorNotFound, QueueNotFound, WorkerNotFound
+    │                          SecondFactorNotFound, QueueNotFound, WorkerNotFound, LimitNotFound,
+    │                          ErrorGroupNotFound
     ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
     │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, ReplayTooLarge, UniqueKeyTaken,
     │                          KeptTasksTooLarge, WebhooksOff, SecondFactorSet, SecondFactorOff
@@ -153,6 +154,10 @@ class WorkerNotFound(NotFound):
 
 class LimitNotFound(NotFound):
     code, title = "limit_not_found", "The limit does not exist"
+
+
+class ErrorGroupNotFound(NotFound):
+    code, title = "error_group_not_found", "There is no such group of failures"
 
 
 class Conflict(ServiceError):

@@ -6,10 +6,12 @@ from app.api.endpoints import (
     api_keys,
     audit,
     auth,
+    errors,
     events,
     limits,
     queues,
     sessions,
+    stats,
     tasks,
     totp,
     users,
@@ -32,6 +34,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     queues.router,
     workers.router,
     limits.router,
+    stats.router,
+    errors.router,
     audit.router,
 )
 

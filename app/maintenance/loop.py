@@ -18,6 +18,7 @@ from app.maintenance import lease, limits, passes, running_quota
 from app.maintenance.lease import Lease
 from app.messaging.sending import BrokerLink
 from app.messaging.wakeups import wake
+from app.services.operations import error_adding, stats_adding
 from app.services.tasks import task_counts
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 STOP_SECONDS = 5.0
 STANDBY_SECONDS = 1.0
 # Not at every pass.
-FOLD_SECONDS = 2.0
 TRIM_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 # Between two admissions within one pass, at least.
@@ -41,7 +41,6 @@ class Maintenance:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._link = BrokerLink()
-        self._next_fold = 0.0
         self._next_trim = 0.0
         self._next_tidy = 0.0
         self._leading = False
@@ -125,6 +124,8 @@ class Maintenance:
             passes.forget_workers(db)
             passes.forget_claimed_turns(db)
             task_counts.forget_zeros(db)
+            stats_adding.forget(db)
+            error_adding.forget(db)
         return True
 
     def _settle(self, db: Session, held: Lease) -> None:
@@ -160,12 +161,13 @@ class Maintenance:
             self._link.close()
 
     def _fold(self, db: Session) -> None:
-        """Add up the counts' increments: they are exact without it, but each read would add up more."""
-        if time.monotonic() < self._next_fold:
-            return
-        self._next_fold = time.monotonic() + FOLD_SECONDS
-        while task_counts.fold(db) == task_counts.FOLD_BATCH and not self._stopping.is_set():
-            pass
+        """Add up what tasks have left behind. Counts are exact without; numbers by time and groups lag."""
+        for add, batch in (
+            (task_counts.fold, task_counts.FOLD_BATCH),
+            (stats_adding.add_submissions, stats_adding.FOLD_BATCH),
+        ):
+            while add(db) == batch and not self._stopping.is_set():
+                pass
 
     def _trim(self, db: Session) -> None:
         """Delete what users keep beyond RETENTION_BYTES: one batch of each, and the next at the next pass."""
