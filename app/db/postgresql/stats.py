@@ -25,7 +25,7 @@ def bucket_of(column: str) -> str:
     """The bucket of a duration in seconds (`app/core/duration_buckets.py`), as SQL; NULL without one."""
     doublings = f"ln({column} / {SHORTEST_SECONDS}) / ln(2)"
     within = f"least({LAST}, 1 + floor({PER_DOUBLING} * {doublings}))"
-    return f"CASE WHEN {column} < {SHORTEST_SECONDS} THEN 0 ELSE {within} END::integer"
+    return f"CASE WHEN {column} < {SHORTEST_SECONDS} THEN 0 WHEN {column} IS NOT NULL THEN {within} END::integer"
 
 
 _TAKE = text(f"""

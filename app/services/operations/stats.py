@@ -1,7 +1,7 @@
 """What happened when, as `GET /stats` shows it: numbers by step of time and key, percentiles of durations."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -111,7 +111,8 @@ def _series(db: Session, steps: _Steps, key: ColumnElement[str]) -> list[Series]
     numbers = [columns[name] for name in STAT_NUMBERS]
     within = steps.conditions(columns)
     size = func.sum(sum(numbers[1:], start=numbers[0]))
-    largest = list(db.scalars(select(key).where(*within).group_by(key).order_by(size.desc(), key).limit(LARGEST)))
+    named = select(key).where(*within, key != OTHER).group_by(key)
+    largest = list(db.scalars(named.order_by(size.desc(), key).limit(LARGEST)))
     shown = case((key.in_(largest), key), else_=OTHER).label("key")
     rows = select(shown, columns.at, *numbers).where(*within).subquery()
     sums = [func.sum(rows.c[name]) for name in STAT_NUMBERS]
@@ -120,9 +121,7 @@ def _series(db: Session, steps: _Steps, key: ColumnElement[str]) -> list[Series]
         series = found.setdefault(name, Series(name, *([0] * steps.number for _ in STAT_NUMBERS)))
         for what, each in zip(STAT_NUMBERS, counted, strict=True):
             getattr(series, what)[steps.place(at)] = int(each)
-    order: Callable[[str], int] = {name: place for place, name in enumerate(largest)}.__getitem__
-    rest = [found[OTHER]] if OTHER in found and OTHER not in largest else []
-    return [found[name] for name in sorted(found.keys() & set(largest), key=order)] + rest
+    return [found[name] for name in (*largest, OTHER) if name in found]
 
 
 def _durations(db: Session, steps: _Steps, measure: str) -> list[Mapping[int, int]]:

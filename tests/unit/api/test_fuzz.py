@@ -15,7 +15,7 @@ from app.core.json_text import dump_json, has_more_values
 from app.errors import InvalidCursor, PreconditionFailed
 from app.live.frames import cursor_of, moment_of, version_of
 from app.schemas.task import TaskBatchCreate, TaskCreate, TaskPatch
-from app.services.audit.audit_service import AuditPosition
+from app.db.page import TimePosition
 from tests.support.properties import given, settings, st
 from tests.support.tools import needs
 
@@ -113,10 +113,10 @@ class TestCursors:
     def test_of_the_audit(self, examples: int) -> None:
         def check(cursor: str) -> None:
             try:
-                found = AuditPosition.parse(cursor)
+                found = TimePosition.parse(cursor)
             except InvalidCursor:
                 return
-            assert AuditPosition.parse(str(found)) == found
+            assert TimePosition.parse(str(found)) == found
 
         fuzz(examples, check, self.TEXTS)
 
