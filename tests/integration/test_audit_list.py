@@ -8,9 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from app.db.page import TimePosition
 from app.db.session import SessionLocal, engine
 from app.models.audit import AuditEvent
-from app.db.page import TimePosition
 from app.services.audit.audit_service import AuditFilter, audit_service
 from tests.support.accounts import pages
 from tests.support.settings import sql

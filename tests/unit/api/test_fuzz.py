@@ -12,10 +12,10 @@ from app.api.http.etags import check_if_match, etag, not_modified
 from app.api.http.paging import read_cursor
 from app.core import json_text
 from app.core.json_text import dump_json, has_more_values
+from app.db.page import TimePosition
 from app.errors import InvalidCursor, PreconditionFailed
 from app.live.frames import cursor_of, moment_of, version_of
 from app.schemas.task import TaskBatchCreate, TaskCreate, TaskPatch
-from app.db.page import TimePosition
 from tests.support.properties import given, settings, st
 from tests.support.tools import needs
 

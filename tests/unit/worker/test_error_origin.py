@@ -14,7 +14,7 @@ from app.worker.shared.error_text import describe
 
 
 def raised(body: Callable[[], Any]) -> BaseException:
-    with pytest.raises(Exception) as caught:  # noqa: PT011 (any)
+    with pytest.raises(Exception) as caught:
         body()
     return caught.value
 
