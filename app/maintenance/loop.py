@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 STANDBY_SECONDS = 1.0
+# Of one pass, at most, and one batch of each kind.
+FOLD_SECONDS = 0.2
 # Not at every pass.
 TRIM_SECONDS = 2.0
 TIDY_SECONDS = 60.0
@@ -161,12 +163,16 @@ class Maintenance:
             self._link.close()
 
     def _fold(self, db: Session) -> None:
-        """Add up what tasks have left behind. Counts are exact without; numbers by time and groups lag."""
+        """Add up what tasks have left behind, in batches. Counts are exact without; numbers by time and groups lag.
+
+        What is left after FOLD_SECONDS is for the next passes: no due task waits for it.
+        """
         for add, batch in (
             (task_counts.fold, task_counts.FOLD_BATCH),
             (stats_adding.add_submissions, stats_adding.FOLD_BATCH),
         ):
-            while add(db) == batch and not self._stopping.is_set():
+            until = time.monotonic() + FOLD_SECONDS
+            while add(db) == batch and time.monotonic() < until and not self._stopping.is_set():
                 pass
 
     def _trim(self, db: Session) -> None:

@@ -29,8 +29,9 @@ class ErrorGroupRead(ResponseModel):
     """Failures of one user's task that have the same cause, as far as the service can tell."""
 
     fingerprint: str = Field(
-        description="Made of the user, the task, the error's type, the innermost frame in the task's own code (module "
-        "and function), and the message without numbers, ids and quoted values.",
+        description="Made of user, task, type of the error, place in the code, and message. The place is module and "
+        "function of the innermost frame in the task's own code. Numbers, ids and quoted values of the message do not "
+        "count.",
         examples=[EXAMPLE],
     )
     user_id: UUID = Field(description="Whose tasks they are.")

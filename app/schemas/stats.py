@@ -63,8 +63,8 @@ class StatsRead(ResponseModel):
         "for each step; keys without any number are left out."
     )
     wait_seconds: StatsPercentiles = Field(
-        description="How long the tasks that ended waited: from when they were due to the start of the last attempt. "
-        "Without tasks that were retried by a request."
+        description="How long the tasks that ended waited. It is the time from when a task was due to the start of its "
+        "last attempt. Tasks that a request retried are left out."
     )
     run_seconds: StatsPercentiles = Field(description="How long their last attempts ran.")
     over_time: StatsOverTime = Field(description="The same of each step, for charts.")

@@ -37,7 +37,7 @@ def get_stats(
     by: By = StatsKey.TYPE,
     user_id: WhoseByDefaultAll = None,
 ) -> Stats:
-    """Show how many tasks were created and ended in each step of time, how long they waited and how long they ran.
+    """Show how many tasks were created and ended in each step of time, and how long they waited and ran.
 
     The numbers lag by one pass of maintenance, half a second. They tell what happened: a task that was deleted or
     retried later still counts.

@@ -25,6 +25,7 @@ engine SQL outside of this package. What stands here, and why:
     fingerprints            sha256(), encode(): the group of a failure, made in the statement that fails the task
     attempts                progress and ends of attempts: statements built and compiled once, with least(),
                             greatest(), intervals, and a list of rows as one JSON parameter
+    adding                  rows as one JSON parameter (json_to_recordset), added to those that are there: ON CONFLICT
     batches                 FOR UPDATE SKIP LOCKED within a CTE: rows shared out among processes
     claims                  the next rows of a worker's lines: LATERAL, SKIP LOCKED, unnest() WITH ORDINALITY
     maintenance             the leader's lease (ON CONFLICT), rows of lost workers

@@ -5,37 +5,41 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import case, func, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, case, func, select, text
 from sqlalchemy.orm import Session
 
 from app.db.base import Base
 from app.db.clock import STATEMENT_TIME
+from app.db.postgresql.adding import Columns, Rows, add_rows, adding
 from app.db.postgresql.batches import delete_batch
 from app.db.rows import changed_rows
 from app.models.error_group import ErrorGroup, ErrorState, error_times
 from app.models.user import User
 
 _GROUPS = Base.metadata.tables[ErrorGroup.__tablename__]
-_NEW = insert(_GROUPS)
-_KEY = [_GROUPS.c.fingerprint]
-_ADDED = {"count": _GROUPS.c.count + _NEW.excluded.count}
-_REOPENS = (_GROUPS.c.state == ErrorState.RESOLVED) & (
-    func.coalesce(_GROUPS.c.state_set_at, _GROUPS.c.last_seen) < _NEW.excluded.last_seen
-)
-_SEEN = {
-    "first_seen": func.least(_GROUPS.c.first_seen, _NEW.excluded.first_seen),
-    "last_seen": func.greatest(_GROUPS.c.last_seen, _NEW.excluded.last_seen),
-    "message": _NEW.excluded.message,
-    "state": case((_REOPENS, ErrorState.OPEN.value), else_=_GROUPS.c.state),
-}
-_FAILURES = _NEW.on_conflict_do_update(index_elements=_KEY, set_={**_ADDED, **_SEEN})
-_MOVES = _NEW.on_conflict_do_update(index_elements=_KEY, set_=_ADDED)
-_NEW_TIMES = insert(error_times)
-_TIMES = _NEW_TIMES.on_conflict_do_update(
-    index_elements=list(error_times.primary_key.columns),
-    set_={"number": error_times.c.number + _NEW_TIMES.excluded.number},
-)
+_COLUMNS = (
+    *("fingerprint", "user_id", "celery_task_name", "error_type"),
+    *("message", "first_seen", "last_seen", "count"),
+)  # fmt: skip
+
+
+def _seen_again(old: Columns, new: Columns) -> dict[str, ColumnElement[Any]]:
+    set_after = func.coalesce(old.state_set_at, old.last_seen) < new.last_seen
+    reopens = (old.state == ErrorState.RESOLVED) & set_after
+    return {
+        "count": old["count"] + new["count"],
+        "first_seen": func.least(old.first_seen, new.first_seen),
+        "last_seen": func.greatest(old.last_seen, new.last_seen),
+        "message": new.message,
+        "state": case((reopens, ErrorState.OPEN.value), else_=old.state),
+    }
+
+
+_FAILURES = adding(_GROUPS, _COLUMNS, _seen_again)
+_MOVES = adding(_GROUPS, _COLUMNS, lambda old, new: {"count": old["count"] + new["count"]})
+_TIMES = adding(
+    error_times, ("fingerprint", "at", "number"), lambda old, new: {"number": old.number + new.number}
+)  # fmt: skip
 
 
 def keep_users(db: Session, users: Sequence[UUID]) -> set[UUID]:
@@ -44,25 +48,19 @@ def keep_users(db: Session, users: Sequence[UUID]) -> set[UUID]:
     return set(db.scalars(found.with_for_update(read=True, key_share=True)))
 
 
-def add_failures(db: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Make or raise the groups of these failures, and reopen resolved ones. Each row has the group's columns.
-
-    In one order for all callers, so that two at once do not deadlock.
-    """
-    if rows:
-        db.execute(_FAILURES, rows)
+def add_failures(db: Session, rows: Rows) -> None:
+    """Make or raise the groups of these failures, and reopen resolved ones. Each row has the group's columns."""
+    add_rows(db, _FAILURES, rows)
 
 
-def add_moves(db: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Add numbers alone: of tasks that are failed no more. The rows and their order are as for `add_failures`."""
-    if rows:
-        db.execute(_MOVES, rows)
+def add_moves(db: Session, rows: Rows) -> None:
+    """Add numbers alone: of tasks that are failed no more. The rows are as for `add_failures`."""
+    add_rows(db, _MOVES, rows)
 
 
-def add_times(db: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Add failures to their hours: `fingerprint`, `at`, `number`. Ordered as well."""
-    if rows:
-        db.execute(_TIMES, rows)
+def add_times(db: Session, rows: Rows) -> None:
+    """Add failures to their hours: `fingerprint`, `at`, `number`."""
+    add_rows(db, _TIMES, rows)
 
 
 _NEWEST = text("""

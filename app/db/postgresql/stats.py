@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Table, TextClause, text
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.orm import Session
 
 from app.core.duration_buckets import LAST, PER_DOUBLING, SHORTEST_SECONDS
+from app.db.postgresql.adding import Rows, add_rows, adding
 from app.db.rows import changed_rows
 from app.models.task_stats import KEPT, STAT_KIND, STAT_NUMBERS, task_durations, task_stats
 
@@ -47,26 +48,23 @@ def take_submissions(db: Session, limit: int) -> Sequence[Any]:
     return db.execute(_TAKE, {"batch": limit}).all()
 
 
-def _adding(table: Table, numbers: Sequence[str]) -> Insert:
-    statement = insert(table)
-    added = {name: table.c[name] + statement.excluded[name] for name in numbers}
-    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
+def _summing(table: Table, key: Sequence[str], numbers: Sequence[str]) -> Insert:
+    return adding(table, [*key, *numbers], lambda old, new: {name: old[name] + new[name] for name in numbers})
 
 
-_ADD_STATS = _adding(task_stats, STAT_NUMBERS)
-_ADD_DURATIONS = _adding(task_durations, ["number"])
+_STEP = ("user_id", "step_seconds", "at")
+_ADD_STATS = _summing(task_stats, [*_STEP, *STAT_KIND], STAT_NUMBERS)
+_ADD_DURATIONS = _summing(task_durations, [*_STEP, "measure", "bucket"], ["number"])
 
 
-def add_stats(db: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Add these numbers. In one order for all callers, so that two at once do not deadlock."""
-    if rows:
-        db.execute(_ADD_STATS, rows)
+def add_stats(db: Session, rows: Rows) -> None:
+    """Add these numbers. Each row has all columns."""
+    add_rows(db, _ADD_STATS, rows)
 
 
-def add_durations(db: Session, rows: Sequence[dict[str, Any]]) -> None:
+def add_durations(db: Session, rows: Rows) -> None:
     """As `add_stats`, for durations."""
-    if rows:
-        db.execute(_ADD_DURATIONS, rows)
+    add_rows(db, _ADD_DURATIONS, rows)
 
 
 def _forget(table: str) -> TextClause:

@@ -14,7 +14,7 @@ from app.db.postgresql.task_counts import Ended
 from app.db.session import transaction
 from app.models.task_stats import ALL_USERS, KEPT, KINDS, MEASURES, OTHER, STAT_KIND, STAT_NUMBERS, task_stats
 
-FOLD_BATCH = 5000
+FOLD_BATCH = 1000
 FORGET_BATCH = 5000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP_KEY = ("user_id", "step_seconds", "at")

@@ -12,7 +12,7 @@ from app.models.task_filter import TaskFilter
 from app.services.operations import error_adding, stats_adding
 from app.services.operations.live_workers import look
 
-FOLD_BATCH = 5000
+FOLD_BATCH = 1000
 
 
 def fold(db: Session) -> int:
