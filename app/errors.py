@@ -6,7 +6,7 @@
     │                          RegistrationClosed, WrongPassword, WrongOneTimeCode, CrossOrigin
     ├── NotFound               TaskNotFound, UserNotFound, ApiKeyNotFound, SessionNotFound,
     │                          SecondFactorNotFound, QueueNotFound, WorkerNotFound, LimitNotFound,
-    │                          BulkDeedNotFound
+    │                          BulkDeedNotFound, ErrorGroupNotFound
     ├── Conflict               InvalidTransition, TaskActive, UserExists, UserHasTasks, LastAdmin, ApiKeyLimit,
     │                          IdempotencyKeyInFlight, IdempotentTaskDeleted, ReplayTooLarge, UniqueKeyTaken,
     │                          KeptTasksTooLarge, WebhooksOff, SecondFactorSet, SecondFactorOff, BulkDeedOver
@@ -165,6 +165,10 @@ class LimitNotFound(NotFound):
 
 class BulkDeedNotFound(NotFound):
     code, title = "bulk_deed_not_found", "The bulk operation does not exist, or ended long ago"
+
+
+class ErrorGroupNotFound(NotFound):
+    code, title = "error_group_not_found", "There is no such group of failures"
 
 
 class Conflict(ServiceError):

@@ -76,6 +76,8 @@ TAGS = [
     {"name": "queues", "description": "What waits and runs in each queue. For administrators: pause and resume."},
     {"name": "workers", "description": "The worker processes and what they run, for administrators."},
     {"name": "limits", "description": "How many tasks run or start at most. For administrators: set and delete."},
+    {"name": "stats", "description": "What was created and what ended by time, how long tasks waited and ran."},
+    {"name": "errors", "description": "Failures in groups: resolve, ignore, reopen."},
     {"name": "audit", "description": "The audit log, for administrators."},
     {"name": "operations", "description": "Probes and metrics for operators."},
 ]

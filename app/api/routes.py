@@ -7,11 +7,13 @@ from app.api.endpoints import (
     audit,
     auth,
     bulk,
+    errors,
     events,
     limits,
     logs,
     queues,
     sessions,
+    stats,
     tasks,
     totp,
     users,
@@ -36,6 +38,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     queues.router,
     workers.router,
     limits.router,
+    stats.router,
+    errors.router,
     audit.router,
 )
 

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator
 from app.api.deps import TaskReader
 from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
+from app.schemas.error_group import Fingerprint
 from app.schemas.json_value import ShortText, Tag
 from app.schemas.task_filter import MAX_VALUES, TaskFilterIn
 from app.schemas.task_values import Moment, PriorityIn
@@ -34,10 +35,15 @@ PriorityFilter = Annotated[PriorityIn, BeforeValidator(_number)]
 Status = Annotated[list[TaskStatus], _repeatable("status")]
 Tags = Annotated[list[Tag], _repeatable("tag")]
 Whose = Annotated[UUID | Literal["all"] | None, _query("user_id")]
+WhoseByDefaultAll = Annotated[
+    UUID | Literal["all"] | None,
+    Query(description="Administrators: those of this user; by default, and with `all`, of all users."),
+]
 
 
 def task_filter(
     user: TaskReader,
+    *,
     status: Status = [],  # noqa: B006 (FastAPI copies it)
     task_type: Annotated[ShortText | None, _query("task_type")] = None,
     celery_task_name: Annotated[ShortText | None, _query("celery_task_name")] = None,
@@ -46,6 +52,7 @@ def task_filter(
     tag: Tags = [],  # noqa: B006
     name: Annotated[ShortText | None, _query("name")] = None,
     waiting_for: Annotated[WaitingReason | None, _query("waiting_for")] = None,
+    error: Annotated[Fingerprint | None, _query("error")] = None,
     created_after: Annotated[Moment | None, _query("created_after")] = None,
     created_before: Annotated[Moment | None, _query("created_before")] = None,
     user_id: Whose = None,
@@ -56,6 +63,7 @@ def task_filter(
         user_id,
         status,
         waiting_for=waiting_for,
+        error=error,
         task_type=task_type,
         celery_task_name=celery_task_name,
         priority=priority,
@@ -73,12 +81,15 @@ def filter_of(
     status: Sequence[TaskStatus] = (),
     *,
     waiting_for: WaitingReason | None = None,
+    error: str | None = None,
     **fields: Any,
 ) -> TaskFilter:
     """Return the filter of these values. Raises AdminOnly or InsufficientScope for tasks of other users."""
-    # All that wait are pending: an index serves that.
-    states = status or ([TaskStatus.PENDING] if waiting_for else [])
-    return TaskFilter(user_id=_visible_owner(user, user_id), status=states, waiting_for=waiting_for, **fields)
+    # All that wait are pending, and all that have a fingerprint are failed: an index serves that.
+    states = status or ([TaskStatus.PENDING] if waiting_for else [TaskStatus.FAILED] if error else [])
+    # A fingerprint is of one user: an administrator need not name them.
+    owner = visible_to_admin(user, user_id) if error else _visible_owner(user, user_id)
+    return TaskFilter(user_id=owner, status=states, waiting_for=waiting_for, error=error, **fields)
 
 
 def _visible_owner(user: Principal, wanted: UUID | Literal["all"] | None) -> UUID | None:
@@ -86,6 +97,11 @@ def _visible_owner(user: Principal, wanted: UUID | Literal["all"] | None) -> UUI
         return user.id
     user.check_admin("see the tasks of others")
     return None if wanted == "all" else wanted
+
+
+def visible_to_admin(user: Principal, wanted: UUID | Literal["all"] | None) -> UUID | None:
+    """As for tasks, but administrators see what is of all users if they name none."""
+    return _visible_owner(user, "all" if wanted is None and user.is_admin else wanted)
 
 
 TaskFilterDep = Annotated[TaskFilter, Depends(task_filter)]

@@ -1,7 +1,12 @@
 """One page of a list, as every service returns it (keyset pagination)."""
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Generic, NamedTuple, TypeVar
+from uuid import UUID
+
+from app.errors import InvalidCursor
 
 # A page ends at so many bytes of its items, at least one of them.
 MAX_PAGE_BYTES = 1024 * 1024
@@ -15,6 +20,32 @@ class Page(NamedTuple, Generic[Item, Position]):
 
     items: list[Item]
     last: Position | None
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# Microseconds since the epoch, then the id.
+_TIME_CURSOR = re.compile(r"([0-9a-f]{16})([0-9a-f]{32})")
+
+
+class TimePosition(NamedTuple):
+    """A position in a list that is sorted by the database's time, then by an id. As text it is the cursor."""
+
+    at: datetime
+    id: UUID
+
+    def __str__(self) -> str:
+        return f"{(self.at - _EPOCH) // _MICROSECOND:016x}{self.id.hex}"
+
+    @classmethod
+    def parse(cls, cursor: str) -> "TimePosition":
+        """Return the position of a cursor. Raises InvalidCursor."""
+        try:
+            if (found := _TIME_CURSOR.fullmatch(cursor)) is None:
+                raise ValueError
+            return cls(_EPOCH + int(found[1], 16) * _MICROSECOND, UUID(hex=found[2]))
+        except (ValueError, OverflowError):
+            raise InvalidCursor from None
 
 
 def page_of(found: list[Item], limit: int, position: Callable[[Item], Position]) -> Page[Item, Position]:

@@ -20,14 +20,16 @@ from app.maintenance.lease import Lease
 from app.messaging.sending import BrokerLink
 from app.messaging.wakeups import wake
 from app.services.bulk import steps
+from app.services.operations import error_adding, stats_adding
 from app.services.tasks import task_counts
 
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 STANDBY_SECONDS = 1.0
+# Of one pass, at most, and one batch of each kind.
+FOLD_SECONDS = 0.2
 # Not at every pass.
-FOLD_SECONDS = 2.0
 TRIM_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 # Between two admissions within one pass, at least.
@@ -43,7 +45,6 @@ class Maintenance:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._link = BrokerLink()
-        self._next_fold = 0.0
         self._next_trim = 0.0
         self._next_tidy = 0.0
         self._leading = False
@@ -131,6 +132,8 @@ class Maintenance:
             passes.forget_claimed_turns(db)
             task_counts.forget_zeros(db)
             steps.forget_finished(db)
+            stats_adding.forget(db)
+            error_adding.forget(db)
         return True
 
     def _settle(self, db: Session, held: Lease) -> None:
@@ -166,12 +169,17 @@ class Maintenance:
             self._link.close()
 
     def _fold(self, db: Session) -> None:
-        """Add up the counts' increments: they are exact without it, but each read would add up more."""
-        if time.monotonic() < self._next_fold:
-            return
-        self._next_fold = time.monotonic() + FOLD_SECONDS
-        while task_counts.fold(db) == task_counts.FOLD_BATCH and not self._stopping.is_set():
-            pass
+        """Add up what tasks have left behind, in batches. Counts are exact without; numbers by time and groups lag.
+
+        What is left after FOLD_SECONDS is for the next passes: no due task waits for it.
+        """
+        for add, batch in (
+            (task_counts.fold, task_counts.FOLD_BATCH),
+            (stats_adding.add_submissions, stats_adding.FOLD_BATCH),
+        ):
+            until = time.monotonic() + FOLD_SECONDS
+            while add(db) == batch and time.monotonic() < until and not self._stopping.is_set():
+                pass
 
     def _trim(self, db: Session) -> None:
         """Delete what users keep beyond RETENTION_BYTES: one batch of each, and the next at the next pass."""

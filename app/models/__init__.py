@@ -1,11 +1,13 @@
 """Tables. Importing this package fills `Base.metadata`."""
 
 from app.models import task_count as _task_count  # noqa: F401 (its tables)
+from app.models import task_stats as _task_stats  # noqa: F401 (its tables)
 from app.models.api_key import ApiKey
 from app.models.audit import AuditRecord
 from app.models.bulk_deed import BulkBatch, BulkDeed
 from app.models.claim_hold import ClaimHold, HoldKind
 from app.models.daily_count import DailyCount
+from app.models.error_group import ErrorGroup, ErrorState
 from app.models.idempotency import IdempotencyKey
 from app.models.limit import Limit, LimitPlace
 from app.models.login import LoginBlock, LoginSession, RefreshToken, ThrottleCount
@@ -26,6 +28,8 @@ __all__ = [
     "ClaimHold",
     "ClaimedTurn",
     "DailyCount",
+    "ErrorGroup",
+    "ErrorState",
     "HoldKind",
     "IdempotencyKey",
     "Limit",

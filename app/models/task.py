@@ -156,6 +156,8 @@ class Task(Base):
     result: Mapped[Any | None] = mapped_column(JSONText)
     error_type: Mapped[str | None]
     error_message: Mapped[str | None]
+    # The group of failures that it belongs to, while it is failed (`app/models/error_group.py`).
+    error_fingerprint: Mapped[str | None]
 
     run_at: Mapped[datetime | None]
     delay_seconds: Mapped[float | None] = mapped_column(Float)
@@ -228,6 +230,7 @@ class Task(Base):
             f"held IS NULL OR status = 'pending' AND held IN ({', '.join(repr(str(kind)) for kind in Held)})",
             name="held",
         ),
+        CheckConstraint("(status = 'failed') = (error_fingerprint IS NOT NULL)", name="error_fingerprint"),
         CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
         CheckConstraint("max_attempts >= 1 AND failures BETWEEN 0 AND max_attempts", name="failures"),
         CheckConstraint(f"crashes BETWEEN 0 AND {MAX_CRASHES}", name="crashes"),

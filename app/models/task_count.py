@@ -7,13 +7,15 @@ into the two tables of sums, in one statement. In any snapshot a number is its s
 If SQL by hand changes what an ended task is counted under, the trigger moves the count.
 """
 
-from sqlalchemy import BigInteger, Column, Integer, Table, Text, Uuid
+from sqlalchemy import BigInteger, Column, Float, Integer, Table, Text, Uuid
 
-from app.db.base import Base
+from app.db.base import Base, UTCDateTime
 from app.db.postgresql.schema import triggers
+from app.db.postgresql.schema.counts import KIND
 from app.db.postgresql.schema.indexes import SHORT_LIVED_ROWS
 
-KIND = ("task_type", "celery_task_name", "priority", "queue")
+__all__ = ["COUNTED_UNDER", "KIND", "stored_bytes", "task_count_changes", "task_counts", "task_totals"]
+
 COUNTED_UNDER = ("user_id", "status", *KIND)
 
 
@@ -40,6 +42,14 @@ task_count_changes = Table(
     Column("number", Integer, nullable=False),
     # What the tasks take (`schema/sizes.py`). A trigger adds it to `stored_bytes` when the row is folded.
     Column("bytes", BigInteger, nullable=False, server_default="0"),
+    # Where the task has ended by this change: when, and in seconds how long it waited and ran, as far as that is known.
+    Column("ended_at", UTCDateTime),
+    Column("waited", Float),
+    Column("ran", Float),
+    # Of failed tasks.
+    Column("error", Text),
+    Column("error_type", Text),
+    Column("error_message", Text),
     **SHORT_LIVED_ROWS,
 )
 triggers.install_with(task_count_changes, task_count_changes.name)

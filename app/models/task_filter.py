@@ -21,5 +21,7 @@ class TaskFilter:
     tag: Sequence[str] = ()
     name: str | None = None
     waiting_for: WaitingReason | None = None
+    # A fingerprint.
+    error: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None

@@ -220,6 +220,9 @@ class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __i
     )
     result: Annotated[Any | None, Shown] = Field(description="The return value of the task. null unless it succeeded.")
     error: TaskError | None = Field(description="The error of the last attempt. null unless it failed.")
+    error_fingerprint: str | None = Field(
+        description="The group of failures that the task belongs to: one of `GET /errors/`. null unless it failed."
+    )
     run_at: datetime | None = Field(description="The earliest start, as requested.")
     delay_seconds: float | None = Field(description="The delay in seconds, as requested.")
     expires_at: datetime | None = Field(description="The latest start. The task is revoked then.")

@@ -22,6 +22,7 @@ TASK: dict[str, Any] = {
     "progress_detail": {"step": 30},
     "result": None,
     "error": None,
+    "error_fingerprint": None,
     "run_at": None,
     "delay_seconds": None,
     "expires_at": None,

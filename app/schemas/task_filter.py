@@ -9,6 +9,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from app.models.task import TaskStatus, WaitingReason
 from app.schemas.base import RequestModel
+from app.schemas.error_group import Fingerprint
 from app.schemas.json_value import ShortText, Tag
 from app.schemas.task_values import Moment, PriorityIn
 
@@ -46,6 +47,11 @@ class TaskFilterIn(RequestModel):
     name: ShortText | None = Field(None, description="Tasks whose name contains this text, ignoring case.")
     waiting_for: WaitingReason | None = Field(
         None, description="Pending tasks that wait for this reason.", examples=[None]
+    )
+    error: Fingerprint | None = Field(
+        None,
+        description="Tasks that are failed with this error: a `fingerprint` of `GET /errors/`.",
+        examples=[None],
     )
     created_after: Moment | None = Field(None, description="Tasks created after this time.")
     created_before: Moment | None = Field(None, description="Tasks created before this time.")

@@ -7,7 +7,7 @@ TaskNotFound, like a task that does not exist.
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
-from app.db.page import Page
+from app.db.page import Page, TimePosition
 from app.db.postgresql.reads import limit_read
 from app.db.session import transaction
 from app.errors import (
@@ -30,6 +30,7 @@ from app.errors import (
 )
 from app.models.audit import AuditEvent
 from app.models.bulk_deed import BulkDeed, Deed
+from app.models.error_group import ErrorState
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.models.task_log import LogLevel, TaskLog
@@ -40,9 +41,11 @@ from app.services.bulk import deeds
 from app.services.bulk.deeds import Caller, Preview
 from app.services.bulk.selection import Selection
 from app.services.execution.results import check_percent, check_size
-from app.services.operations import limits, queues, workers
+from app.services.operations import error_groups, limits, queues, stats, workers
+from app.services.operations.error_groups import ErrorFilter, ErrorGroupState
 from app.services.operations.limits import LimitState
 from app.services.operations.queues import PauseState, QueueState
+from app.services.operations.stats import Stats, StatsKey, StatsWindow
 from app.services.operations.workers import WorkerInfo
 from app.services.tasks import (
     limited_tasks,
@@ -518,6 +521,54 @@ class TaskService:
         """Delete a limit. Raises LimitNotFound, LimitUsed if a pending or running task names it."""
         with transaction(db, commit=commit):
             limits.remove(db, name)
+
+    # Stats and errors
+
+    def get_stats(self, db: Session, user_id: UUID | None = None, *, window: str = "1h", by: str = "type") -> Stats:
+        """Return what happened to the tasks of a user, or of all users: `window` 1h, 24h or 7d, `by` type, queue or
+        priority. Has DATABASE_COSTLY_READ_SECONDS. Raises ValueError for another window or key.
+        """  # fmt: skip
+        limit_read(db, get_settings().costly_read_seconds)
+        return stats.read(db, user_id, StatsWindow(window), StatsKey(by))
+
+    def list_error_groups(
+        self, db: Session, wanted: ErrorFilter | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[ErrorGroupState, TimePosition]:
+        """Return a page of groups of failures, the one that failed last first; without a filter those of all users.
+
+        Has DATABASE_COSTLY_READ_SECONDS. Raises InvalidCursor.
+        """
+        limit_read(db, get_settings().costly_read_seconds)
+        return error_groups.read_page(db, wanted or ErrorFilter(), limit, cursor)
+
+    def get_error_group(self, db: Session, fingerprint: str, *, owner: UUID | None = None) -> ErrorGroupState:
+        """Return one of them. Raises ErrorGroupNotFound."""
+        return error_groups.read(db, fingerprint, owner)
+
+    def resolve_error_group(
+        self, db: Session, fingerprint: str, *, owner: UUID | None = None, commit: bool = True
+    ) -> ErrorGroupState:
+        """Mark a group as resolved, until it fails again. Raises ErrorGroupNotFound."""
+        with transaction(db, commit=commit):
+            return error_groups.set_state(db, fingerprint, ErrorState.RESOLVED, owner)
+
+    def ignore_error_group(
+        self, db: Session, fingerprint: str, until: datetime | None = None, *, owner: UUID | None = None,
+        commit: bool = True,
+    ) -> ErrorGroupState:  # fmt: skip
+        """Ignore a group until a time, or until it is reopened.
+
+        Raises ErrorGroupNotFound, InvalidInput for a time that has passed.
+        """
+        with transaction(db, commit=commit):
+            return error_groups.set_state(db, fingerprint, ErrorState.IGNORED, owner, until)
+
+    def reopen_error_group(
+        self, db: Session, fingerprint: str, *, owner: UUID | None = None, commit: bool = True
+    ) -> ErrorGroupState:
+        """Reopen a resolved or ignored group. Raises ErrorGroupNotFound."""
+        with transaction(db, commit=commit):
+            return error_groups.set_state(db, fingerprint, ErrorState.OPEN, owner)
 
     # Workers
 

@@ -13,9 +13,11 @@ from starlette.testclient import TestClient
 from app.core.ids import new_id
 from app.core.setting_fields import SettingFields
 from app.db.page import MAX_PAGE_BYTES
+from app.db.postgresql.schema.counts import MESSAGE_CHARACTERS
 from app.db.session import SessionLocal
 from app.live import queries
 from app.models.audit import MAX_DETAIL, AuditRecord
+from app.models.error_group import ErrorGroup
 from app.models.login import LoginSession
 from app.models.task import TaskAttempt
 from app.models.task_filter import TaskFilter
@@ -64,6 +66,10 @@ def make_hostile(user: dict[str, Any]) -> dict[str, Any]:
         detail = {"x": "d" * (MAX_DETAIL - 10)}
         named = {"actor_name": WIDE * 128, "actor_id": user_id, "detail": detail, "request_id": "r" * 64}
         db.execute(insert(AuditRecord), [{"id": new_id(), **wide, **named} for _ in range(400)])
+        seen = {"first_seen": moments(db)["started_at"], "last_seen": moments(db)["started_at"]}
+        of_task = {"celery_task_name": "n" * 200, "error_type": "E" * 4000, "message": WIDE * MESSAGE_CHARACTERS}
+        groups = [{"fingerprint": f"{n:032x}", "user_id": user_id, "number": 1, **of_task, **seen} for n in range(300)]
+        db.execute(insert(ErrorGroup), groups)
         db.commit()
     return {"task_id": largest.id, "wordy": wordy.id, "user_id": user_id}
 
@@ -98,7 +104,8 @@ def test_no_route_answers_with_more_than_its_bound(
     key_id = client.get(f"{API}/auth/api-keys", headers=caller.headers).json()[0]["id"]
     for path in paths_to_get(client):
         for task_id in (ids["task_id"], ids["wordy"]):
-            url = path.format(task_id=task_id, user_id=ids["user_id"], key_id=key_id, name="none")
+            named = {"key_id": key_id, "name": "none", "fingerprint": f"{7:032x}"}
+            url = path.format(task_id=task_id, user_id=ids["user_id"], **named)
             query = {"limit": 200} if "limit" in parameters(client, path) else {}
             answer = client.get(url, params=query, headers=caller.headers)
             assert answer.status_code in {200, 404, 409}, f"{url}: {answer.text[:200]}"

@@ -8,9 +8,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from app.db.page import TimePosition
 from app.db.session import SessionLocal, engine
 from app.models.audit import AuditEvent
-from app.services.audit.audit_service import AuditFilter, AuditPosition, audit_service
+from app.services.audit.audit_service import AuditFilter, audit_service
 from tests.support.accounts import pages
 from tests.support.settings import sql
 from tests.support.statements import before_each_statement
@@ -105,8 +106,8 @@ class TestPages:
         assert answer.json()["errors"][0]["loc"] == ["query", "cursor"]
 
     def test_a_cursor_says_the_place_to_the_microsecond(self) -> None:
-        place = AuditPosition(datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC), uuid4())
-        assert AuditPosition.parse(str(place)) == place
+        place = TimePosition(datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC), uuid4())
+        assert TimePosition.parse(str(place)) == place
         assert len(str(place)) == 48
 
 
@@ -179,7 +180,7 @@ class TestPlans:
     def test_each_filter_has_its_index(self, wanted: AuditFilter, index: str, paged: bool) -> None:
         sent: list[tuple[str, Any]] = []
         with before_each_statement(lambda *each: sent.append(each)), SessionLocal() as db:
-            cursor = str(AuditPosition(datetime.now(UTC), uuid4())) if paged else None
+            cursor = str(TimePosition(datetime.now(UTC), uuid4())) if paged else None
             audit_service.list_page(db, wanted, 50, cursor)
         ((statement, parameters),) = sent
         with engine().connect() as connection:

@@ -150,7 +150,7 @@ class TestUniqueKeys:
         FROM users, unnest(ARRAY['pending', 'running', 'succeeded', 'failed']) AS status, generate_series(1, 3);
     """
     TAKE = "UPDATE tasks SET unique_key = 'k', active_key = 'k' WHERE id = (SELECT id FROM tasks WHERE name = '{}' {})"
-    END = "UPDATE tasks SET status = 'failed', claim_id = NULL, finished_at = now() {} WHERE active_key = 'k'"
+    END = "UPDATE tasks SET status = 'revoked', claim_id = NULL, finished_at = now() {} WHERE active_key = 'k'"
     ALL = "SELECT id, name, status FROM tasks ORDER BY id"
 
     def test_come_to_rows_and_go_from_them(self, services: Services, new_database: Callable[..., str]) -> None:

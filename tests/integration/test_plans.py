@@ -52,8 +52,9 @@ SCANS = {"Index Scan", "Index Only Scan", "Bitmap Index Scan"}
 REPEATS, RATIO = 30, 8.0
 
 FINISHED = """
-    status, started_at, finished_at, attempt, due_at, progress) SELECT uuidv7(- n * interval '1 second'), uuidv7(), {kept},
-    CASE n % 10 WHEN 0 THEN 'failed' WHEN 1 THEN 'revoked' ELSE 'succeeded' END,
+    status, error_fingerprint, started_at, finished_at, attempt, due_at, progress)
+    SELECT uuidv7(- n * interval '1 second'), uuidv7(), {kept},
+    CASE n % 10 WHEN 0 THEN 'failed' WHEN 1 THEN 'revoked' ELSE 'succeeded' END, CASE n % 10 WHEN 0 THEN md5('x') END,
     now() - n * interval '1 second', now() - n * interval '1 second', 1, NULL, 100
 """
 WAITING = """

@@ -23,11 +23,14 @@ from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.main import create_app
 from app.models import WorkerProcess
+from app.models.task import TaskStatus
+from app.services.tasks import task_counts
 from tests.support import accounts
 from tests.support.accounts import API, PASSWORD, bearer
 from tests.support.second_factors import begin
 from tests.support.services import Services
 from tests.support.task_client import BODY, shared_client
+from tests.support.tasks import task_in
 
 CALLERS = ("nobody", "owner", "stranger", "admin")
 MATRIX = """
@@ -100,6 +103,14 @@ MATRIX = """
     GET    /api/v1/limits/{name}                  401  403  403  200  admin
     PUT    /api/v1/limits/{name}                  401  403  403  200  admin
     DELETE /api/v1/limits/{name}                  401  403  403  204  admin
+
+    GET    /api/v1/stats                          401  200  200  200  tasks:read
+
+    GET    /api/v1/errors/                        401  200  200  200  tasks:read
+    GET    /api/v1/errors/{fingerprint}           401  200  404  200  tasks:read
+    POST   /api/v1/errors/{fingerprint}/resolve   401  200  404  200  tasks:write
+    POST   /api/v1/errors/{fingerprint}/ignore    401  200  404  200  tasks:write
+    POST   /api/v1/errors/{fingerprint}/reopen    401  200  404  200  tasks:write
 
     GET    /api/v1/audit                          401  403  403  200  admin
 """
@@ -184,6 +195,17 @@ class World:
         if "/limits/" in route:
             return self.limit()
         return self.worker() if "/workers/" in route else "swagger-ui.css"
+
+    def fingerprint(self, _route: str) -> str:
+        """A group with one failed task."""
+        with SessionLocal() as db:
+            owner = db.execute(
+                text("SELECT id FROM users WHERE username = :n"), {"n": self._users["owner"]}
+            ).scalar_one()
+            found = task_in(db, TaskStatus.FAILED, owner).error_fingerprint
+            task_counts.fold(db)
+        assert found is not None
+        return found
 
     def limit(self) -> str:
         name = f"limit-{next(self._numbers)}"

@@ -33,13 +33,14 @@ REPEATS = 15
 _ROWS = text("""
 INSERT INTO tasks (
     id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue, tags,
-    status, created_at, started_at, finished_at, attempt, due_at, progress
+    status, error_fingerprint, created_at, started_at, finished_at, attempt, due_at, progress
 )
 SELECT
     uuidv7(at - clock_timestamp()), uuidv7(), CASE WHEN n % 5 = 0 THEN CAST(:owner AS uuid) ELSE :other END,
     'a task ' || n, CASE WHEN n % 5000 = 0 THEN 'rare' ELSE 'common' END, 'app.tasks.common_tasks.long_running_task',
     '[1]', '{}', 'normal', 'default', CAST(CASE WHEN n % 500 = 0 THEN '{tagged}' ELSE '{}' END AS text[]),
-    CASE n % 7 WHEN 0 THEN 'failed' WHEN 1 THEN 'revoked' ELSE 'succeeded' END, at, at, at, 1, NULL, 100
+    CASE n % 7 WHEN 0 THEN 'failed' WHEN 1 THEN 'revoked' ELSE 'succeeded' END,
+    CASE n % 7 WHEN 0 THEN md5('x') END, at, at, at, 1, NULL, 100
 FROM generate_series(CAST(:first AS int), :last) AS n,
     LATERAL (SELECT now() - (10000000 - n) * interval '1 second' AS at) AS moment
 """)

@@ -23,7 +23,7 @@ CODES = {
     *("invalid_transition", "task_active", "user_exists", "user_has_tasks", "last_admin", "precondition_failed"),
     *("second_factor_set",),
     *("validation_error", "unknown_task", "invalid_arguments", "invalid_cursor", "weak_password"),
-    *("queue_not_found", "worker_not_found"),
+    *("queue_not_found", "worker_not_found", "error_group_not_found"),
     *("idempotency_key_reused", "idempotent_task_deleted"),
     *("bulk_deed_not_found", "bulk_deed_over", "preview_required", "token_expired", "token_mismatch"),
 }
@@ -45,6 +45,7 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     boss("GET", "/audit")
     _queues_and_workers(stack, boss)
     _limits(boss)
+    _stats_and_errors(mine)
 
 
 class _Caller:
@@ -86,6 +87,21 @@ def _limits(boss: _Caller) -> None:
         boss("POST", f"/tasks/{task_id}/cancel")
     boss("DELETE", "/limits/none")
     wait_for(lambda: boss("DELETE", "/limits/one").is_success, 30, "the limit to be of no use to anybody")
+
+
+def _stats_and_errors(mine: _Caller) -> None:
+    mine("GET", "/stats?window=24h&by=queue")
+    failed = mine.task(args=[-1])
+    mine("GET", f"/tasks/{failed}?wait=30")
+    wait_for(lambda: mine("GET", "/errors/").json(), 30, "the failure to be in a group")
+    (group, *_) = mine("GET", "/errors/").json()
+    path = f"/errors/{group['fingerprint']}"
+    for deed in ("resolve", "ignore", "reopen"):
+        mine("POST", f"{path}/{deed}")
+    mine("POST", f"{path}/ignore", json={"until": "2099-01-01T00:00:00Z"})
+    mine("GET", path)
+    mine("GET", f"/errors/{'0' * 32}")
+    mine("GET", f"/tasks/?error={group['fingerprint']}")
 
 
 def _queues_and_workers(stack: Stack, boss: _Caller) -> None:

@@ -10,11 +10,12 @@ from app.api.http.paging import LINK_HEADER, Cursor, Limit
 from app.api.http.problems import problems
 from app.api.http.rendering import ListRenderer
 from app.api.http.router import SlashRouter
+from app.db.page import TimePosition
 from app.errors import AdminOnly, InsufficientScope, InvalidCursor
 from app.models.audit import AuditEvent
 from app.schemas.audit import AuditRecordRead
 from app.schemas.task_values import Moment
-from app.services.audit.audit_service import AuditFilter, AuditPosition, audit_service
+from app.services.audit.audit_service import AuditFilter, audit_service
 
 router = SlashRouter(prefix="/audit", tags=["audit"])
 
@@ -60,4 +61,4 @@ def list_audit_records(
     A record is committed together with the change that it describes. The service never changes or deletes records.
     """
     page = audit_service.list_page(db, wanted, limit, cursor)
-    return _RECORDS.page(request, page, lambda record: str(AuditPosition(record.at, record.id)))
+    return _RECORDS.page(request, page, lambda record: str(TimePosition(record.at, record.id)))

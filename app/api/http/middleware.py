@@ -29,7 +29,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Responses with tokens or personal data must not be stored. All other responses of the API belong to one user: no
 # shared cache may keep them, and the user's own cache revalidates with the ETag each time.
-_NO_STORE = re.compile(r"(/api/v1/auth|/api/v1/users|/api/v1/audit|/api/v1/queues|/api/v1/workers|/api/v1/limits)(/|$)")
+_NO_STORE = re.compile(r"/api/v1/(auth|users|audit|queues|workers|limits|stats|errors)(/|$)")
 _API = "/api/v1/"
 
 # One year, without subdomains: they may belong to other services.

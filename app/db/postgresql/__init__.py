@@ -14,7 +14,7 @@ engine SQL outside of this package. What stands here, and why:
     schema/limits           the trigger by which a claim takes the place of a task with a limit
     schema/waiting          why a task waits: statement_timestamp()
     schema/counts           the triggers that count ended tasks and their bytes
-    schema/first_counts     the triggers of the first migration
+    schema/first_counts     the triggers of the first migration, and of the fourth one
     schema/sizes            the bytes of a task: octet_length()
     schema/grants           privileges of a table that a migration adds
     schema/audit            the trigger and privileges that keep the audit append-only
@@ -22,8 +22,10 @@ engine SQL outside of this package. What stands here, and why:
     prepared                PREPARE and EXECUTE on one psycopg2 connection a process; SET LOCAL in the same message
     transitions             UPDATE … RETURNING within a CTE: a task's move and its attempt's history in one round trip;
                             conditions that keep the planner off partial indexes
+    fingerprints            sha256(), encode(): the group of a failure, made in the statement that fails the task
     attempts                progress and ends of attempts: statements built and compiled once, with least(),
                             greatest(), intervals, and a list of rows as one JSON parameter
+    adding                  rows as one JSON parameter (json_to_recordset), added to those that are there: ON CONFLICT
     batches                 FOR UPDATE SKIP LOCKED within a CTE: rows shared out among processes
     bulk                    the tasks of a bulk deed: string_agg() of ids, window functions, SKIP LOCKED
     claims                  the next rows of a worker's lines: LATERAL, SKIP LOCKED, unnest() WITH ORDINALITY
@@ -44,6 +46,8 @@ engine SQL outside of this package. What stands here, and why:
     reads                   set_config() of a transaction: a time limit, no parallel workers
     task_logs               adding, deleting and counting log lines in one statement: ON CONFLICT, CTEs
     task_counts             exact counts; folding changes into sums in one statement (DELETE and INSERT within CTEs)
+    stats                   adding to numbers by time: ON CONFLICT, DELETE … RETURNING, date_bin()
+    error_groups            adding failures to their groups: ON CONFLICT, FOR KEY SHARE, LATERAL, window functions
     task_time_counts        counts within a time of creation, read from an index of ids
     new_tasks               inserting tasks: all rows as one JSON parameter (json_to_recordset), RETURNING
     unique_keys             who has one of many keys (an array as parameter), the name of a violated index

@@ -39,6 +39,7 @@ from app.db.postgresql.transitions import (
     NO_ERROR,
     NOT_CANCELLED,
     AttemptEnd,
+    failure,
     in_state,
     touched,
     transition,
@@ -135,8 +136,7 @@ FAIL = transition(
     NOT_CANCELLED,
     sources=_RUNNING,
     values={
-        "error_type": _ERROR_TYPE,
-        "error_message": _ERROR_MESSAGE,
+        **failure(_ERROR_TYPE, _ERROR_MESSAGE, bindparam("p_error_key", type_=Text)),
         "failures": func.least(Task.failures + 1, Task.max_attempts),
         **_BEGUN,
     },
@@ -187,9 +187,9 @@ REVOKE_CANCELLED = transition(
 )
 
 
-def fail(db: Executor, task_id: UUID, attempt: int, error: Error, begun_after: float) -> bool:
-    """End the attempt in failure, unless a cancellation was requested."""
-    return _matches(db, FAIL, task_id, attempt, begun_after, _error(error))
+def fail(db: Executor, task_id: UUID, attempt: int, error: Error, key: str, begun_after: float) -> bool:
+    """End the attempt in failure, unless a cancellation was requested. `key` groups it with others."""
+    return _matches(db, FAIL, task_id, attempt, begun_after, _error(error) | {"p_error_key": key})
 
 
 def retry_later(

@@ -7,7 +7,21 @@ would differ with the number of rows.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Connection, Insert, Text, bindparam, case, cast, column, func, insert, select
+from sqlalchemy import (
+    CTE,
+    JSON,
+    Boolean,
+    Connection,
+    Insert,
+    Text,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.orm import Session
 
 from app.db.base import Base
@@ -16,6 +30,7 @@ from app.db.postgresql.prepared import execute_prepared
 from app.db.postgresql.task_rows import WAITS
 from app.db.postgresql.turns import turns_of
 from app.models.task import Task
+from app.models.task_stats import STAT_KIND, task_submissions
 
 _TABLE = Base.metadata.tables[Task.__tablename__]
 # What the database decides. JSONB has its own form of numbers, so `metadata` is answered as it stands in the row.
@@ -39,7 +54,16 @@ def insert_statement(names: Sequence[str]) -> Insert:
         *(rows.c[name] for name in given), start, due, STATEMENT_TIME, STATEMENT_TIME, turns.c.turn
     ).select_from(rows.outerjoin(turns, turns.c.id == rows.c.id))
     columns = [*given, "run_at", "due_at", "created_at", "updated_at", "turn"]
-    return insert(_TABLE).from_select(columns, values).returning(*(_TABLE.c[name] for name in DECIDED), WAITS)
+    inserted = insert(_TABLE).from_select(columns, values).returning(*(_TABLE.c[name] for name in DECIDED), WAITS)
+    return inserted.add_cte(_counted(rows))
+
+
+def _counted(rows: CTE) -> CTE:
+    """Count the new tasks: a row for each kind, in the same statement. No submit waits for another one's row."""
+    kind = [rows.c[name] for name in ("user_id", *STAT_KIND)]
+    sums = select(*kind, STATEMENT_TIME, func.count()).group_by(*kind)
+    names = ["user_id", *STAT_KIND, "at", "number"]
+    return insert(task_submissions).from_select(names, sums).cte("counted")
 
 
 def insert_rows(

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, Table, TextClause, func, literal, select, text, union_all
 from sqlalchemy.orm import Session
 
 from app.db.postgresql import task_time_counts, waiting
+from app.db.postgresql.stats import bucket_of, step_of
 from app.db.postgresql.task_filter import conditions, of_kind, of_rows
+from app.models.error_group import ErrorGroup
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus, WaitingReason
 from app.models.task_count import COUNTED_UNDER, KIND, task_count_changes, task_counts, task_totals
 from app.models.task_filter import TaskFilter
@@ -22,7 +26,7 @@ _FOLD = text(f"""
 WITH taken AS (
     DELETE FROM task_count_changes WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM task_count_changes LIMIT :batch FOR UPDATE SKIP LOCKED
-    )) RETURNING {_BY}, number
+    )) RETURNING {_BY}, number, ended_at, waited, ran, error, error_type, error_message
 ), kinds AS (
     INSERT INTO task_counts ({_BY}, number)
     SELECT {_BY}, sum(number) FROM taken GROUP BY {_BY} HAVING sum(number) <> 0 ORDER BY {_BY}
@@ -33,7 +37,12 @@ WITH taken AS (
     SELECT user_id, status, sum(number) FROM taken GROUP BY 1, 2 HAVING sum(number) <> 0 ORDER BY 1, 2
     ON CONFLICT (user_id, status) DO UPDATE SET number = task_totals.number + excluded.number
 )
-SELECT count(*) FROM taken
+SELECT (SELECT count(*) FROM taken), statement_timestamp(), told.* FROM (SELECT 1) AS once LEFT JOIN (
+    SELECT {_BY}, {step_of("ended_at")}, {bucket_of("waited")}, {bucket_of("ran")}, error,
+        sum(number)::bigint, count(ended_at), min(ended_at), max(ended_at), max(error_type), max(error_message)
+    FROM taken WHERE ended_at IS NOT NULL OR error IS NOT NULL
+    GROUP BY {_BY}, {step_of("ended_at")}, {bucket_of("waited")}, {bucket_of("ran")}, error
+) AS told ON true
 """)  # noqa: S608 (names of columns)  # nosec B608
 
 
@@ -45,10 +54,42 @@ def _forget(table: str, sum_: str = "number") -> TextClause:
 _FORGET = (_forget("task_counts"), _forget("task_totals"), _forget("stored_bytes", "bytes"))
 
 
-def fold(db: Session, limit: int) -> int:
-    """Add a batch of at most `limit` changes to the sums. Returns how many."""
-    taken: int = db.execute(_FOLD, {"batch": limit}).scalar_one()
-    return taken
+class Ended(NamedTuple):
+    """Changes that are alike, added up: of tasks that have ended, and of tasks that are failed or no longer failed."""
+
+    user_id: UUID
+    status: str
+    task_type: str
+    celery_task_name: str
+    priority: str
+    queue: str
+    # The begin of the shortest step; NULL for changes that are no end. And buckets of durations.
+    at: datetime | None
+    wait_bucket: int | None
+    run_bucket: int | None
+    error: str | None
+    # By how much the number of ended tasks changes, and how many of the changes are ends.
+    number: int
+    ends: int
+    first_end: datetime | None
+    last_end: datetime | None
+    error_type: str | None
+    error_message: str | None
+
+
+class Folded(NamedTuple):
+    """How many changes were taken, the time now, and what they say besides."""
+
+    taken: int
+    now: datetime
+    ended: list[Ended]
+
+
+def fold(db: Session, limit: int) -> Folded:
+    """Add a batch of at most `limit` changes to the sums."""
+    rows = db.execute(_FOLD, {"batch": limit}).all()
+    taken, now, *_ = rows[0]
+    return Folded(taken, now, [Ended(*row[2:]) for row in rows if row[2] is not None])
 
 
 def forget_zeros(db: Session) -> None:
@@ -59,7 +100,9 @@ def forget_zeros(db: Session) -> None:
 
 def count_by_status(db: Session, wanted: TaskFilter) -> dict[str, int]:
     """How many tasks there are of each status that has any. Exact: one statement, one snapshot."""
-    if not of_rows(wanted):
+    if wanted == TaskFilter(error=wanted.error, user_id=wanted.user_id, status=wanted.status) and wanted.error:
+        statement = _added_up([*_of_error(wanted)])
+    elif not of_rows(wanted):
         statement = _added_up([*_ended(wanted), *_active(wanted)])
     elif task_time_counts.serves(wanted):
         statement = _added_up([*_within_time(db, wanted)])
@@ -102,6 +145,21 @@ def _within_time(db: Session, wanted: TaskFilter) -> Iterator[Select[*tuple[Any,
 def _ended(wanted: TaskFilter) -> Iterator[Select[*tuple[Any, ...]]]:
     for table in (task_counts if of_kind(wanted) else task_totals, task_count_changes):
         yield select(table.c.status, table.c.number).where(*counted(table, wanted))
+
+
+def _of_error(wanted: TaskFilter) -> Iterator[Select[*tuple[Any, ...]]]:
+    """The tasks that are failed with this error: the number of its group and the changes not folded yet."""
+    failed = literal(TaskStatus.FAILED.value).label("status")
+    statuses = set(wanted.status) or set(TaskStatus)
+    changes = task_count_changes.c
+    for table, fingerprint, number in (
+        (ErrorGroup.__table__, ErrorGroup.fingerprint, ErrorGroup.number.label("number")),
+        (task_count_changes, changes.error, changes.number),
+    ):
+        of_error = [fingerprint == wanted.error, literal(TaskStatus.FAILED in statuses)]
+        if wanted.user_id is not None:
+            of_error.append(table.c.user_id == wanted.user_id)
+        yield select(failed, number).where(*of_error)
 
 
 def counted(table: Table, wanted: TaskFilter) -> list[ColumnElement[bool]]:

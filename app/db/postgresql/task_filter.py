@@ -45,6 +45,8 @@ def of_rows(wanted: TaskFilter) -> Conditions:
         found.append(Task.name.icontains(wanted.name, autoescape=True))
     if wanted.waiting_for is not None:
         found += [Task.status == TaskStatus.PENDING.value, waiting.reason() == WaitingReason(wanted.waiting_for).value]
+    if wanted.error is not None:
+        found.append(Task.error_fingerprint == wanted.error)
     if wanted.created_after is not None:
         found.append(Task.created_at > wanted.created_after)
     if wanted.created_before is not None:

@@ -58,12 +58,14 @@ def page_ids(
 
 
 def _start(wanted: TaskFilter, before: UUID | None) -> list[ColumnElement[bool]]:
-    return [*of_owner(wanted), *of_ids(wanted), *([] if before is None else [Task.id < before])]
+    # A fingerprint is of one user: its index leads to the tasks, and the owner is looked up.
+    whose = of_owner(wanted) if wanted.error is None else [Task.error_fingerprint == wanted.error]
+    return [*whose, *of_ids(wanted), *([] if before is None else [Task.id < before])]
 
 
 def number_of_kinds(db: Session, wanted: TaskFilter, need: int) -> int | None:
     """How many kinds of ended tasks fit; None where streams by kind are of no use, or there are too many."""
-    if wanted.user_id is None or not of_kind(wanted):
+    if wanted.user_id is None or wanted.error is not None or not of_kind(wanted):
         return None
     most = min(MAX_KINDS, MAX_IDS // need)
     number = len(db.execute(_kinds(wanted, most + 1).limit(most + 1)).all())
@@ -86,7 +88,9 @@ def _streams(
     wanted: TaskFilter, kinds: int | None, start: list[ColumnElement[bool]], need: int, look: int
 ) -> Iterator[Select[Any]]:
     rest = [*of_kind(wanted), *of_rows(wanted)]
-    if wanted.user_id is None or (of_kind(wanted) and kinds is None):
+    if wanted.error is not None:
+        rest += of_owner(wanted)
+    if wanted.error is not None or wanted.user_id is None or (of_kind(wanted) and kinds is None):
         states = [Task.status.in_(sorted(set(wanted.status)))] if wanted.status else []
         yield _stream(start, [*states, *rest], need, look)
         return

@@ -57,7 +57,7 @@ def outside(wanted: TaskFilter) -> Iterator[TaskFilter]:
 
 def serves(wanted: TaskFilter) -> bool:
     """Whether the filter names a user and times alone, and the edges do not meet."""
-    if wanted.user_id is None or of_kind(wanted) or wanted.tag or wanted.name or wanted.waiting_for:
+    if wanted.user_id is None or of_kind(wanted) or wanted.tag or wanted.name or wanted.waiting_for or wanted.error:
         return False
     if wanted.created_after is None or wanted.created_before is None:
         return wanted.created_after is not wanted.created_before

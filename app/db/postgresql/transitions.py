@@ -36,6 +36,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql import operators
 
 from app.db.clock import NOW
+from app.db.postgresql.fingerprints import fingerprint_of
 from app.db.postgresql.schema.sizes import ATTEMPT_BYTES
 from app.models.task import TRANSITIONS, AttemptOutcome, Held, Task, TaskAttempt, TaskStatus
 
@@ -136,6 +137,14 @@ def move_tasks(
     return [row.id for row in db.execute(statement)]
 
 
+def failure(
+    error_type: str | ColumnElement[Any], message: str | ColumnElement[Any] | None, key: str | ColumnElement[Any]
+) -> dict[str, Any]:
+    """The columns of a move to `failed`. `key` groups it with failures alike (`app/core/error_keys.py`)."""
+    fingerprint = fingerprint_of(Task.user_id, Task.celery_task_name, error_type, key)
+    return {"error_type": error_type, "error_message": message, "error_fingerprint": fingerprint}
+
+
 def in_state(*states: TaskStatus) -> ColumnElement[bool]:
     """A condition on the status of a task that the statement names by its id: no partial index can serve it.
 
@@ -179,9 +188,11 @@ def _entering(to: TaskStatus) -> dict[str, Any]:
         return {"attempt": Task.attempt + 1, "started_at": NOW, "due_at": None, "turn": None, **NO_ERROR}
     left: dict[str, Any] = {"claim_id": None, "worker_pid": None, "turn": None}
     if to is TaskStatus.PENDING:
-        left |= {"status_reason": None, "active_key": Task.unique_key, "held": HELD_ANEW}
+        left |= {"status_reason": None, "active_key": Task.unique_key, "held": HELD_ANEW, "error_fingerprint": None}
         # Progress belongs to an attempt: the next attempt starts at 0.
         return {**left, "due_at": NOW, "finished_at": None, "progress": 0, "progress_detail": None}
+    if to is TaskStatus.FAILED:
+        left["error_fingerprint"] = fingerprint_of(Task.user_id, Task.celery_task_name, "", "")  # see `failure`
     return {**left, "due_at": None, "finished_at": NOW, "active_key": None, "held": None}
 
 

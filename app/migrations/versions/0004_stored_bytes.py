@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column("bytes", sa.BigInteger(), nullable=False),
     )
     op.execute(grants.like("tasks", "stored_bytes"))
-    for statement in (*counts.REMOVE, *counts.CREATE, *counts.CREATE_FOLDING):
+    for statement in (*counts.REMOVE, *first_counts.WITH_BYTES, *counts.CREATE_FOLDING):
         op.execute(statement)
     sums = f"SELECT user_id, '{ENDED_TASKS}', sum({task_bytes('tasks')}) FROM tasks WHERE {ENDED} GROUP BY user_id"  # noqa: S608 (constants)  # nosec B608
     op.execute(f"INSERT INTO stored_bytes (user_id, kind, bytes) {sums}")

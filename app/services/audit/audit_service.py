@@ -1,10 +1,8 @@
 """Reads the audit for administrators, records denials, which have no transaction of their own, and prunes."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, select, tuple_
@@ -12,19 +10,13 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.origin import current_actor, current_origin
-from app.db.page import Page, page_of
+from app.db.page import Page, TimePosition, page_of
 from app.db.postgresql import audit as statements
 from app.db.session import transaction
-from app.errors import InvalidCursor
 from app.models.audit import AuditEvent, AuditRecord
 from app.services.audit import recording as audit
 from app.services.audit.deeds import ANONYMOUS, deed_limits
 from app.services.audit.recording import Subject
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-# Microseconds since the epoch, then the id.
-_CURSOR = re.compile(r"([0-9a-f]{16})([0-9a-f]{32})")
 
 
 @dataclass(frozen=True)
@@ -53,40 +45,20 @@ class AuditFilter:
         return found
 
 
-class AuditPosition(NamedTuple):
-    """A record's position in the list: the database's time, then the id. As text it is the cursor."""
-
-    at: datetime
-    id: UUID
-
-    def __str__(self) -> str:
-        return f"{(self.at - _EPOCH) // _MICROSECOND:016x}{self.id.hex}"
-
-    @classmethod
-    def parse(cls, cursor: str) -> "AuditPosition":
-        """Return the position of a cursor. Raises InvalidCursor."""
-        try:
-            if (found := _CURSOR.fullmatch(cursor)) is None:
-                raise ValueError
-            return cls(_EPOCH + int(found[1], 16) * _MICROSECOND, UUID(hex=found[2]))
-        except (ValueError, OverflowError):
-            raise InvalidCursor from None
-
-
 class AuditService:
     """Reads the audit, and records denials."""
 
     def list_page(
         self, db: Session, wanted: AuditFilter, limit: int = 50, cursor: str | None = None
-    ) -> Page[AuditRecord, AuditPosition]:
+    ) -> Page[AuditRecord, TimePosition]:
         """Return a page of records, newest first. Raises InvalidCursor."""
         statement = select(AuditRecord).where(*wanted.conditions())
         if cursor is not None:
-            statement = statement.where(tuple_(AuditRecord.at, AuditRecord.id) < tuple_(*AuditPosition.parse(cursor)))
+            statement = statement.where(tuple_(AuditRecord.at, AuditRecord.id) < tuple_(*TimePosition.parse(cursor)))
         statement = statement.order_by(AuditRecord.at.desc(), AuditRecord.id.desc())
         with transaction(db):
             found = list(db.scalars(statement.limit(limit + 1)))
-        return page_of(found, limit, lambda record: AuditPosition(record.at, record.id))
+        return page_of(found, limit, lambda record: TimePosition(record.at, record.id))
 
     def count_denial(self) -> None:
         """Count a denied request (403) of the caller, or of whoever has no account. Raises TooManyDeeds."""

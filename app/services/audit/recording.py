@@ -54,6 +54,10 @@ class Subject(NamedTuple):
         return cls("limit", name)
 
     @classmethod
+    def error(cls, fingerprint: str) -> "Subject":
+        return cls("error", fingerprint)
+
+    @classmethod
     def worker(cls, name: str) -> "Subject":
         return cls("worker", name)
 

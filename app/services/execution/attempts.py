@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from app.core.error_keys import error_key
 from app.db.postgresql import attempts as statements
 from app.db.postgresql.attempts import Cancellation, Executor
 from app.errors import AttemptLost
@@ -64,11 +65,15 @@ class WorkerIdentity(NamedTuple):
 
 
 class AttemptError(NamedTuple):
-    """Why an attempt ended, as `attempts` will show it."""
+    """Why an attempt ended, as `attempts` will show it.
+
+    `key` groups it with failures alike (`app/core/error_keys.py`); without one the message does.
+    """
 
     type: str | None
     message: str | None
     traceback: str | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,9 +111,11 @@ def succeed(db: Executor, task_id: UUID, attempt: int, result: Any, begun_after:
 
 def fail(db: Executor, task_id: UUID, attempt: int, error: AttemptError, begun_after: float = 0.0) -> bool:
     """End the attempt in failure; in `revoked` where a cancellation was requested."""
+    key = error_key(error.message) if error.key is None else error.key
     # A request to cancel is never withdrawn, so the second statement matches what the first one excludes.
-    this = (db, task_id, attempt, error, begun_after)
-    return statements.fail(*this) or statements.revoke_cancelled(*this)
+    return statements.fail(db, task_id, attempt, error[:3], key, begun_after) or statements.revoke_cancelled(
+        db, task_id, attempt, error[:3], begun_after
+    )
 
 
 def retry_later(
@@ -116,8 +123,8 @@ def retry_later(
 ) -> bool:
     """Give the task back as pending until it is due again; `revoked` where a cancellation was requested."""
     return statements.retry_later(
-        db, task_id, attempt, error, following.delay, following.args, following.kwargs, begun_after
-    ) or statements.revoke_cancelled(db, task_id, attempt, error, begun_after)
+        db, task_id, attempt, error[:3], following.delay, following.args, following.kwargs, begun_after
+    ) or statements.revoke_cancelled(db, task_id, attempt, error[:3], begun_after)
 
 
 def revoke(db: Executor, task_id: UUID, attempt: int, reason: str, begun_after: float = 0.0) -> bool:
@@ -131,5 +138,5 @@ def hand_back(db: Executor, task_id: UUID, attempt: int, why: str, begun_after: 
     It counts neither as a failure nor as a crash; `why` is for the attempt's history.
     """
     return statements.hand_back(db, task_id, attempt, why, begun_after) or statements.revoke_cancelled(
-        db, task_id, attempt, AttemptError(None, why), begun_after
+        db, task_id, attempt, (None, why, None), begun_after
     )

@@ -11,8 +11,16 @@ from sqlalchemy import ColumnElement, Connection, case, func
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.core.error_keys import error_key
 from app.db.clock import STATEMENT_TIME, seconds
-from app.db.postgresql.transitions import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd, move_tasks
+from app.db.postgresql.transitions import (
+    CANCELLED,
+    CANCELLED_REASON,
+    NOT_CANCELLED,
+    AttemptEnd,
+    failure,
+    move_tasks,
+)
 from app.messaging import hints
 from app.models.task import AttemptOutcome, Task, TaskStatus
 
@@ -32,7 +40,7 @@ def lost(db: Executor, *attempts: Condition) -> int:
     why = case((Task.rerun_lost, "the worker was lost as often as allowed"), else_="the worker was lost")
     ended = AttemptEnd(AttemptOutcome.WORKER_LOST, "worker_lost", "the worker process was lost")
     crashed: Values = {"crashes": Task.crashes + 1}
-    failed = {**crashed, "error_type": "worker_lost", "error_message": why}
+    failed = {**crashed, **failure("worker_lost", why, why)}
     return _end(
         db,
         attempts,
@@ -59,12 +67,12 @@ def overran(db: Executor, limit: float, *attempts: Condition) -> int:
     """The attempts were killed at their hard time limit of `limit` seconds: a failure. Returns how many were ended."""
     again = Task.failures + 1 < Task.max_attempts
     error = ("TimeLimitExceeded", f"hard time limit ({limit:g} s) exceeded")
-    failed: Values = {
-        **dict(zip(("error_type", "error_message"), error, strict=True)),
-        "failures": case((Task.failures < Task.max_attempts, Task.failures + 1), else_=Task.max_attempts),
+    counted: Values = {
+        "failures": case((Task.failures < Task.max_attempts, Task.failures + 1), else_=Task.max_attempts)
     }
+    failed = {**counted, **failure(*error, error_key(error[1]))}
     due = STATEMENT_TIME + seconds(func.coalesce(Task.retry_backoff_seconds, 1))
-    retried = {**failed, "run_at": due, "due_at": due}
+    retried = {**counted, "error_type": error[0], "error_message": error[1], "run_at": due, "due_at": due}
     return _end(
         db,
         attempts,

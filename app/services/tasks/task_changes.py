@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, null, 
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.core.error_keys import error_key
 from app.core.ids import new_id
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.postgresql import limits, retention
@@ -20,6 +21,7 @@ from app.db.postgresql.transitions import (
     NO_ERROR,
     NOT_CANCELLED,
     AttemptEnd,
+    failure,
     in_state,
     move_task,
     move_tasks,
@@ -133,7 +135,7 @@ def end_running(db: Session, task_id: UUID, to: TaskStatus, values: dict[str, An
     ended, guard = None, []
     if to is TaskStatus.FAILED:
         ended = AttemptEnd(AttemptOutcome.FAILED, "Failed", why or "set from outside")
-        values = {**values, "error_type": "Failed", "error_message": why}
+        values = {**values, **failure("Failed", why, error_key(why))}
         guard = [NOT_CANCELLED]
     elif to is TaskStatus.REVOKED:
         ended = AttemptEnd(AttemptOutcome.REVOKED, None, why)

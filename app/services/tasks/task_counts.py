@@ -1,5 +1,7 @@
 """Exact numbers of tasks, and the upkeep of the sums behind them."""
 
+from dataclasses import replace
+
 from sqlalchemy.orm import Session
 
 from app.db.postgresql import task_counts
@@ -7,15 +9,22 @@ from app.db.postgresql.task_filter import of_rows
 from app.db.session import transaction
 from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
+from app.services.operations import error_adding, stats_adding
 from app.services.operations.live_workers import look
 
-FOLD_BATCH = 5000
+FOLD_BATCH = 1000
 
 
 def fold(db: Session) -> int:
-    """Add a batch of changes to the sums. Returns how many; fewer than FOLD_BATCH were all there were."""
+    """Add a batch of changes to the sums, to the numbers by time, and to the groups of failures.
+
+    Returns how many; fewer than FOLD_BATCH were all there were.
+    """
     with transaction(db):
-        return task_counts.fold(db, FOLD_BATCH)
+        folded = task_counts.fold(db, FOLD_BATCH)
+        stats_adding.add_ended(db, folded.now, folded.ended)
+        error_adding.add(db, folded.now, folded.ended)
+        return folded.taken
 
 
 def forget_zeros(db: Session) -> None:
@@ -32,7 +41,7 @@ def by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
 
 def reads_many(wanted: TaskFilter) -> bool:
     """Whether the number is counted from rows or entries of an index, and not read from the sums."""
-    return bool(of_rows(wanted))
+    return bool(of_rows(replace(wanted, error=None)))
 
 
 def count(db: Session, wanted: TaskFilter) -> dict[str, int]:

@@ -2,8 +2,10 @@
 
 import traceback
 
+from app.core.error_keys import error_key
 from app.core.redacted_text import redact_text
 from app.services.execution.attempts import AttemptError
+from app.worker.shared.error_origin import origin_of
 
 MESSAGE_LIMIT = 2_000
 TRACEBACK_LIMIT = 20_000
@@ -16,8 +18,9 @@ def describe(error: BaseException) -> AttemptError:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     # Cut last: a part of a secret would not be recognised.
-    message = redact_text(_message(error)[:REDACTED_LIMIT])
-    return AttemptError(name, clean(message)[:MESSAGE_LIMIT], clean(redact_text(text))[-TRACEBACK_LIMIT:])
+    message = clean(redact_text(_message(error)[:REDACTED_LIMIT]))[:MESSAGE_LIMIT]
+    key = error_key(message, clean(origin_of(error)))
+    return AttemptError(name, message, clean(redact_text(text))[-TRACEBACK_LIMIT:], key)
 
 
 def _message(error: BaseException) -> str:

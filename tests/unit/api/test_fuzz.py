@@ -12,11 +12,11 @@ from app.api.http.etags import check_if_match, etag, not_modified
 from app.api.http.paging import read_cursor
 from app.core import json_text
 from app.core.json_text import dump_json, has_more_values
+from app.db.page import TimePosition
 from app.errors import InvalidCursor, PreconditionFailed
 from app.live.frames import cursor_of, moment_of, version_of
 from app.schemas.task import TaskBatchCreate, TaskCreate
 from app.schemas.task_changes import TaskPatch, TaskRetry
-from app.services.audit.audit_service import AuditPosition
 from tests.support.properties import given, settings, st
 from tests.support.tools import needs
 
@@ -114,10 +114,10 @@ class TestCursors:
     def test_of_the_audit(self, examples: int) -> None:
         def check(cursor: str) -> None:
             try:
-                found = AuditPosition.parse(cursor)
+                found = TimePosition.parse(cursor)
             except InvalidCursor:
                 return
-            assert AuditPosition.parse(str(found)) == found
+            assert TimePosition.parse(str(found)) == found
 
         fuzz(examples, check, self.TEXTS)
 

@@ -1,40 +1,83 @@
 """The triggers on `tasks` that record each change of the number and the bytes of ended tasks in `task_count_changes`.
 
+The row of a task that ends also says when, how long it waited and ran, and with which error: `/stats` and `/errors/`
+are made of these rows. In rows that only move a count, `ended_at` is NULL.
+
 The bytes of changes that are folded into the sums are added to `stored_bytes` by a trigger of their own. So no fold can
 lose them, not even that of an older release.
 """
 
+from app.db.postgresql.schema.first_counts import DELETED, INSERTED, TRUNCATED
 from app.db.postgresql.schema.sizes import ENDED_TASKS, task_bytes
+
+KIND = ("task_type", "celery_task_name", "priority", "queue")
+MESSAGE_CHARACTERS = 500
 
 # The bytes are computed by assignments: as parameters of an INSERT, which PostgreSQL plans anew the first five times in
 # each session, the large values themselves would be read.
 # One row for each changed task, written by the statement that changes the task. OLD is null for an INSERT.
-_COLUMNS = "user_id, status, task_type, celery_task_name, priority, queue, number, bytes"
+_COLUMNS = (
+    "user_id, status, task_type, celery_task_name, priority, queue, number, bytes, error, error_type, error_message"
+)
+_ENTERS = "ended_at, waited, ran"
+
+
+def _values(row: str) -> str:
+    """What a row of changes says of an ended task."""
+    kind = ", ".join(f"{row}.{name}" for name in ("user_id", "status", *KIND))
+    sign = "-" if row == "OLD" else ""
+    return f"{kind}, {sign}1, {sign}size, {row}.error_fingerprint, error_type, error_message"
+
+
+def _error_of(row: str) -> str:
+    """Successes do not pay for the texts of an error."""
+    return f"""
+        IF {row}.error_fingerprint IS NOT NULL THEN
+            error_type := {row}.error_type;
+            error_message := left({row}.error_message, {MESSAGE_CHARACTERS});
+        END IF;"""
+
+
+# A task that is retried through the API was due at a time that nothing tells any more.
 _COUNT = f"""
 CREATE FUNCTION tasks_count() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE size bigint;
+DECLARE
+    size bigint;
+    ended_at timestamptz;
+    waited float8;
+    ran float8;
+    error_type text;
+    error_message text;
 BEGIN
     IF OLD.finished_at IS NOT NULL THEN
-        size := {task_bytes("OLD")};
-        INSERT INTO task_count_changes ({_COLUMNS}) VALUES (
-            OLD.user_id, OLD.status, OLD.task_type, OLD.celery_task_name, OLD.priority, OLD.queue, -1, -size);
+        size := {task_bytes("OLD")};{_error_of("OLD")}
+        INSERT INTO task_count_changes ({_COLUMNS}) VALUES ({_values("OLD")});
+    ELSE
+        ended_at := NEW.finished_at;
+        IF OLD.status = 'running' THEN
+            ran := extract(epoch FROM NEW.finished_at - NEW.started_at);
+            IF NEW.generation = 1 THEN
+                waited := extract(epoch FROM NEW.started_at - greatest(NEW.created_at, NEW.run_at));
+            END IF;
+        END IF;
     END IF;
     IF NEW.finished_at IS NOT NULL THEN
-        size := {task_bytes("NEW")};
-        INSERT INTO task_count_changes ({_COLUMNS}) VALUES (
-            NEW.user_id, NEW.status, NEW.task_type, NEW.celery_task_name, NEW.priority, NEW.queue, 1, size);
+        size := {task_bytes("NEW")};{_error_of("NEW")}
+        INSERT INTO task_count_changes ({_COLUMNS}, {_ENTERS}) VALUES ({_values("NEW")}, {_ENTERS});
     END IF;
     RETURN NULL;
 END
 $$
 """  # noqa: S608 (constants)  # nosec B608
-# One DELETE may remove thousands of tasks: one row of sums for each statement.
+# One DELETE may remove thousands of tasks: one row of sums for each statement, and each error.
 _UNCOUNT = f"""
 CREATE FUNCTION tasks_uncount() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO task_count_changes ({_COLUMNS})
-        SELECT user_id, status, task_type, celery_task_name, priority, queue, -count(*), -sum({task_bytes("gone")})
-        FROM gone WHERE finished_at IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6;
+        SELECT user_id, status, {", ".join(KIND)}, -count(*), -sum({task_bytes("gone")}), error_fingerprint,
+            CASE WHEN error_fingerprint IS NOT NULL THEN max(error_type) END,
+            CASE WHEN error_fingerprint IS NOT NULL THEN left(max(error_message), {MESSAGE_CHARACTERS}) END
+        FROM gone WHERE finished_at IS NOT NULL GROUP BY user_id, status, {", ".join(KIND)}, error_fingerprint;
     RETURN NULL;
 END
 $$
@@ -42,31 +85,16 @@ $$
 _FORGET = """
 CREATE FUNCTION tasks_count_forget() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    TRUNCATE task_totals, task_counts, task_count_changes, stored_bytes;
+    TRUNCATE task_totals, task_counts, task_count_changes, stored_bytes, error_groups, error_times;
     RETURN NULL;
 END
 $$
 """
-# The WHEN clauses keep the function from running for submit, claim and progress.
-_TRIGGERS = (
-    """
-CREATE TRIGGER tasks_count_inserted AFTER INSERT ON tasks FOR EACH ROW
-    WHEN (NEW.finished_at IS NOT NULL) EXECUTE FUNCTION tasks_count()
-""",
-    """
+_UPDATED = """
 CREATE TRIGGER tasks_count_updated
-    AFTER UPDATE OF status, task_type, celery_task_name, priority, queue, attached_bytes ON tasks
+    AFTER UPDATE OF status, task_type, celery_task_name, priority, queue, attached_bytes, error_fingerprint ON tasks
     FOR EACH ROW WHEN (OLD.finished_at IS NOT NULL OR NEW.finished_at IS NOT NULL) EXECUTE FUNCTION tasks_count()
-""",
-    """
-CREATE TRIGGER tasks_count_deleted AFTER DELETE ON tasks REFERENCING OLD TABLE AS gone
-    FOR EACH STATEMENT EXECUTE FUNCTION tasks_uncount()
-""",
-    """
-CREATE TRIGGER tasks_count_truncated AFTER TRUNCATE ON tasks
-    FOR EACH STATEMENT EXECUTE FUNCTION tasks_count_forget()
-""",
-)
+"""
 
 # One row of changes names one user several times: one row of sums for each. Sorted, so that two folds at once do not
 # deadlock.
@@ -85,7 +113,7 @@ CREATE TRIGGER task_count_changes_folded AFTER DELETE ON task_count_changes REFE
     FOR EACH STATEMENT EXECUTE FUNCTION task_count_changes_fold()
 """
 
-CREATE = (_COUNT, _UNCOUNT, _FORGET, *_TRIGGERS)
+CREATE = (_COUNT, _UNCOUNT, _FORGET, INSERTED, _UPDATED, DELETED, TRUNCATED)
 # The triggers go with their table.
 DROP = ("DROP FUNCTION IF EXISTS tasks_count(), tasks_uncount(), tasks_count_forget()",)
 CREATE_FOLDING = (_STORE, _STORE_TRIGGER)

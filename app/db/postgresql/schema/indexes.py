@@ -37,6 +37,8 @@ def task_indexes() -> tuple[Index, ...]:
         Index("ix_tasks_user_status", "user_id", "status", descending("id")),
         # Newest first, of one user and kind: an entry is written when the task ends.
         _partial("ix_tasks_kind", "user_id", text(TASK_KIND), descending("id"), where="finished_at IS NOT NULL"),
+        # The tasks of one group of failures, newest first: an entry is written when the task fails.
+        _partial("ix_tasks_error", "error_fingerprint", descending("id"), where="error_fingerprint IS NOT NULL"),
         # An id tells the time of creation, unless a wrong clock made it: those ids stand here.
         _partial("ix_tasks_odd_ids", "user_id", where=ODD_ID),
         _partial("ix_tasks_tags", "tags", where="tags <> '{}'", postgresql_using="gin"),
@@ -86,6 +88,12 @@ def place_indexes() -> tuple[Index, ...]:
         Index("ix_limit_places_limit", "limit_name", "limit_key"),
         _partial("ix_limit_places_worker", "worker_id", where="worker_id IS NOT NULL AND ended_at IS NULL"),
     )
+
+
+def error_group_indexes() -> tuple[Index, ...]:
+    """New objects for the `error_groups` table: those of one user, and of all, in the order of a page."""
+    newest = [descending("last_seen"), descending("fingerprint")]
+    return (Index("ix_error_groups_user", "user_id", *newest), Index("ix_error_groups_seen", *newest))
 
 
 def audit_indexes() -> tuple[Index, ...]:

@@ -1,0 +1,98 @@
+"""Endpoints of failures in groups: list, read, resolve, ignore, reopen."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Path, Query, Request, Response
+
+from app.api.deps import SessionDep, TaskReader, TaskWriter
+from app.api.http.paging import LINK_HEADER, Cursor, Limit
+from app.api.http.problems import problems
+from app.api.http.rendering import ListRenderer
+from app.api.http.router import SlashRouter
+from app.api.http.turns import costly
+from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
+from app.errors import AdminOnly, ErrorGroupNotFound, InsufficientScope, InvalidCursor
+from app.models.error_group import ErrorState
+from app.schemas.error_group import EXAMPLE, FINGERPRINT, ErrorGroupIgnore, ErrorGroupRead
+from app.schemas.json_value import ShortText
+from app.services.accounts.auth_service import Principal
+from app.services.operations import error_groups
+from app.services.operations.error_groups import ErrorFilter, ErrorGroupState
+from app.services.task_service import task_service
+
+router = SlashRouter(prefix="/errors", tags=["errors"])
+
+_GROUPS = ListRenderer(ErrorGroupRead)
+Fingerprint = Annotated[
+    str, Path(pattern=FINGERPRINT, description="The fingerprint of the group.", examples=[EXAMPLE])
+]  # fmt: skip
+State = Annotated[ErrorState | None, Query(description="Groups in this state.")]
+TaskName = Annotated[ShortText | None, Query(description="Groups of this task.")]
+_PROBLEMS = problems(401, InsufficientScope, ErrorGroupNotFound)
+
+
+def _owner(user: Principal) -> UUID | None:
+    """Return whose groups the caller reaches; None for those of all users."""
+    return None if user.is_admin else user.id
+
+
+@router.get(
+    "/",
+    response_model=list[ErrorGroupRead],
+    response_description="Groups, the one that failed last first",
+    responses={200: {"headers": LINK_HEADER}, **problems(401, AdminOnly, InsufficientScope, InvalidCursor)},
+)
+@costly(lambda _: True)
+def list_error_groups(
+    request: Request,
+    db: SessionDep,
+    user: TaskReader,
+    state: State = None,
+    celery_task_name: TaskName = None,
+    user_id: WhoseByDefaultAll = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """List failures in groups, the last one first. The `Link` header names the next page.
+
+    A new group appears after one pass of maintenance, half a second. A group without a failed task stays for 30 days.
+    """
+    wanted = ErrorFilter(visible_to_admin(user, user_id), state, celery_task_name)
+    page = task_service.list_error_groups(db, wanted, limit, cursor)
+    return _GROUPS.page(request, page, lambda group: str(error_groups.position(group)))
+
+
+@router.get(
+    "/{fingerprint}", response_model=ErrorGroupRead, response_description="The group", responses=_PROBLEMS
+)  # fmt: skip
+def get_error_group(db: SessionDep, user: TaskReader, fingerprint: Fingerprint) -> ErrorGroupState:
+    """Return one group of failures."""
+    return task_service.get_error_group(db, fingerprint, owner=_owner(user))
+
+
+@router.post(
+    "/{fingerprint}/resolve", response_model=ErrorGroupRead, response_description="The group", responses=_PROBLEMS
+)
+def resolve_error_group(db: SessionDep, user: TaskWriter, fingerprint: Fingerprint) -> ErrorGroupState:
+    """Mark a group as resolved. A new failure reopens it."""
+    return task_service.resolve_error_group(db, fingerprint, owner=_owner(user))
+
+
+@router.post(
+    "/{fingerprint}/ignore", response_model=ErrorGroupRead, response_description="The group", responses=_PROBLEMS
+)
+def ignore_error_group(
+    db: SessionDep, user: TaskWriter, fingerprint: Fingerprint, body: ErrorGroupIgnore | None = None
+) -> ErrorGroupState:
+    """Ignore a group until a time, or until it is reopened. New failures count, and do not reopen it."""
+    until = None if body is None else body.until
+    return task_service.ignore_error_group(db, fingerprint, until, owner=_owner(user))
+
+
+@router.post(
+    "/{fingerprint}/reopen", response_model=ErrorGroupRead, response_description="The group", responses=_PROBLEMS
+)
+def reopen_error_group(db: SessionDep, user: TaskWriter, fingerprint: Fingerprint) -> ErrorGroupState:
+    """Reopen a resolved or ignored group."""
+    return task_service.reopen_error_group(db, fingerprint, owner=_owner(user))

@@ -1,0 +1,84 @@
+"""Adding to the numbers of `app/models/task_stats.py`, and taking the rows of new tasks away."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Table, TextClause, text
+from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.orm import Session
+
+from app.core.duration_buckets import LAST, PER_DOUBLING, SHORTEST_SECONDS
+from app.db.postgresql.adding import Rows, add_rows, adding
+from app.db.rows import changed_rows
+from app.models.task_stats import KEPT, STAT_KIND, STAT_NUMBERS, task_durations, task_stats
+
+# The shortest step; Python adds up the longer ones.
+SHORTEST_STEP = min(KEPT)
+_KIND = ", ".join(STAT_KIND)
+
+
+def step_of(column: str) -> str:
+    """The begin of the shortest step that a time is in, as SQL."""
+    return f"date_bin('{SHORTEST_STEP} seconds', {column}, 'epoch')"
+
+
+def bucket_of(column: str) -> str:
+    """The bucket of a duration in seconds (`app/core/duration_buckets.py`), as SQL; NULL without one."""
+    doublings = f"ln({column} / {SHORTEST_SECONDS}) / ln(2)"
+    within = f"least({LAST}, 1 + floor({PER_DOUBLING} * {doublings}))"
+    return f"CASE WHEN {column} < {SHORTEST_SECONDS} THEN 0 WHEN {column} IS NOT NULL THEN {within} END::integer"
+
+
+_TAKE = text(f"""
+WITH taken AS (
+    DELETE FROM task_submissions WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM task_submissions LIMIT :batch FOR UPDATE SKIP LOCKED
+    )) RETURNING user_id, at, {_KIND}, number
+)
+SELECT statement_timestamp(), count(*), user_id, {step_of("at")}, {_KIND}, sum(number)::bigint
+FROM taken GROUP BY user_id, {step_of("at")}, {_KIND}
+""")  # noqa: S608 (names of columns)  # nosec B608
+
+
+def take_submissions(db: Session, limit: int) -> Sequence[Any]:
+    """Take at most `limit` rows of new tasks away.
+
+    Returns their sums: the time now, how many rows, the user, the begin of the shortest step, the kind, how many tasks.
+    """
+    return db.execute(_TAKE, {"batch": limit}).all()
+
+
+def _summing(table: Table, key: Sequence[str], numbers: Sequence[str]) -> Insert:
+    return adding(table, [*key, *numbers], lambda old, new: {name: old[name] + new[name] for name in numbers})
+
+
+_STEP = ("user_id", "step_seconds", "at")
+_ADD_STATS = _summing(task_stats, [*_STEP, *STAT_KIND], STAT_NUMBERS)
+_ADD_DURATIONS = _summing(task_durations, [*_STEP, "measure", "bucket"], ["number"])
+
+
+def add_stats(db: Session, rows: Rows) -> None:
+    """Add these numbers. Each row has all columns."""
+    add_rows(db, _ADD_STATS, rows)
+
+
+def add_durations(db: Session, rows: Rows) -> None:
+    """As `add_stats`, for durations."""
+    add_rows(db, _ADD_DURATIONS, rows)
+
+
+def _forget(table: str) -> TextClause:
+    old = f"SELECT ctid FROM {table} WHERE step_seconds = :step AND at < statement_timestamp() - :kept"  # noqa: S608  # nosec B608
+    return text(f"DELETE FROM {table} WHERE ctid = ANY(ARRAY({old} LIMIT :batch FOR UPDATE SKIP LOCKED))")  # noqa: S608  # nosec B608
+
+
+_FORGET = tuple(_forget(table.name) for table in (task_stats, task_durations))
+
+
+def forget(db: Session, batch: int) -> int:
+    """Delete rows that no window shows any more: of each table and step at most `batch`. Returns how many in all."""
+    return sum(
+        changed_rows(db.execute(statement, {"step": step, "kept": kept, "batch": batch}))
+        for statement in _FORGET
+        for step, kept in KEPT.items()
+    )

@@ -1,0 +1,152 @@
+"""What happened when, as `GET /stats` shows it: numbers by step of time and key, percentiles of durations."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy.orm import Session
+
+from app.core.duration_buckets import percentiles
+from app.db.clock import STATEMENT_TIME
+from app.models.task_stats import ALL_USERS, MEASURES, OTHER, STAT_NUMBERS, task_durations, task_stats
+from app.services.operations.stats_adding import begin_of_step
+
+
+class StatsWindow(StrEnum):
+    HOUR = "1h"
+    DAY = "24h"
+    WEEK = "7d"
+
+
+class StatsKey(StrEnum):
+    TYPE = "type"
+    QUEUE = "queue"
+    PRIORITY = "priority"
+
+
+# Seconds of a step, and how many steps.
+WINDOWS = {StatsWindow.HOUR: (60, 60), StatsWindow.DAY: (900, 96), StatsWindow.WEEK: (3600, 168)}
+COLUMNS = {StatsKey.TYPE: "task_type", StatsKey.QUEUE: "queue", StatsKey.PRIORITY: "priority"}
+LARGEST = 50
+PERCENTS = (50, 95, 99)
+
+Percentiles = dict[str, Any]
+
+
+@dataclass
+class Series:
+    """The numbers of one key, one for each step, the oldest first."""
+
+    key: str
+    submitted: list[int]
+    succeeded: list[int]
+    failed: list[int]
+    revoked: list[int]
+
+
+@dataclass
+class Stats:
+    """What happened in a window. `over_time` has the percentiles of each step."""
+
+    from_: datetime
+    to: datetime
+    step_seconds: int
+    series: list[Series]
+    wait_seconds: Percentiles
+    run_seconds: Percentiles
+    over_time: dict[str, Percentiles]
+
+
+@dataclass
+class _Steps:
+    """The steps of a window, which ends with the step that is not over yet."""
+
+    user_id: UUID
+    seconds: int
+    number: int
+    now: datetime
+    end: datetime = field(init=False)
+    begin: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.end = begin_of_step(self.now, self.seconds) + timedelta(seconds=self.seconds)
+        self.begin = self.end - timedelta(seconds=self.seconds * self.number)
+
+    def conditions(self, columns: Any) -> tuple[ColumnElement[bool], ...]:
+        return (
+            columns.user_id == self.user_id,
+            columns.step_seconds == self.seconds,
+            columns.at >= self.begin,
+            columns.at < self.end,
+        )
+
+    def place(self, at: datetime) -> int:
+        return (at - self.begin) // timedelta(seconds=self.seconds)
+
+
+def read(db: Session, user_id: UUID | None, window: StatsWindow, by: StatsKey) -> Stats:
+    """The numbers of a user's tasks, or of all users'. They lag by one pass of maintenance."""
+    seconds, number = WINDOWS[window]
+    now = db.execute(select(STATEMENT_TIME)).scalar_one()
+    steps = _Steps(user_id or ALL_USERS, seconds, number, now)
+    waited, ran = (_durations(db, steps, measure) for measure in MEASURES)
+    return Stats(
+        from_=steps.begin,
+        to=steps.end,
+        step_seconds=seconds,
+        series=_series(db, steps, task_stats.c[COLUMNS[by]]),
+        wait_seconds=_in_all(waited),
+        run_seconds=_in_all(ran),
+        over_time={"wait_seconds": _over_time(waited), "run_seconds": _over_time(ran)},
+    )
+
+
+def _series(db: Session, steps: _Steps, key: ColumnElement[str]) -> list[Series]:
+    columns = task_stats.c
+    numbers = [columns[name] for name in STAT_NUMBERS]
+    within = steps.conditions(columns)
+    size = func.sum(sum(numbers[1:], start=numbers[0]))
+    named = select(key).where(*within, key != OTHER).group_by(key)
+    largest = list(db.scalars(named.order_by(size.desc(), key).limit(LARGEST)))
+    shown = case((key.in_(largest), key), else_=OTHER).label("key")
+    rows = select(shown, columns.at, *numbers).where(*within).subquery()
+    sums = [func.sum(rows.c[name]) for name in STAT_NUMBERS]
+    found: dict[str, Series] = {}
+    for name, at, *counted in db.execute(select(rows.c.key, rows.c.at, *sums).group_by(rows.c.key, rows.c.at)):
+        series = found.setdefault(name, Series(name, *([0] * steps.number for _ in STAT_NUMBERS)))
+        for what, each in zip(STAT_NUMBERS, counted, strict=True):
+            getattr(series, what)[steps.place(at)] = int(each)
+    return [found[name] for name in (*largest, OTHER) if name in found]
+
+
+def _durations(db: Session, steps: _Steps, measure: str) -> list[Mapping[int, int]]:
+    """How many durations of each step are in each bucket."""
+    columns = task_durations.c
+    found: list[dict[int, int]] = [{} for _ in range(steps.number)]
+    rows = select(columns.at, columns.bucket, columns.number).where(
+        *steps.conditions(columns), columns.measure == measure
+    )
+    for at, bucket, number in db.execute(rows):
+        found[steps.place(at)][bucket] = number
+    return list(found)
+
+
+def _in_all(steps: Sequence[Mapping[int, int]]) -> Percentiles:
+    total: dict[int, int] = defaultdict(int)
+    for step in steps:
+        for bucket, number in step.items():
+            total[bucket] += number
+    return _named(percentiles(total, PERCENTS))
+
+
+def _over_time(steps: Sequence[Mapping[int, int]]) -> Percentiles:
+    return _named([list(each) for each in zip(*(percentiles(step, PERCENTS) for step in steps), strict=True)])
+
+
+def _named(values: Sequence[Any]) -> Percentiles:
+    return {f"p{percent}": value for percent, value in zip(PERCENTS, values, strict=True)}

@@ -1,0 +1,134 @@
+"""Adds what was created and what has ended to the numbers behind `GET /stats`. Maintenance does so."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db.postgresql import stats as statements
+from app.db.postgresql.task_counts import Ended
+from app.db.session import transaction
+from app.models.task_stats import ALL_USERS, KEPT, KINDS, MEASURES, OTHER, STAT_KIND, STAT_NUMBERS, task_stats
+
+FOLD_BATCH = 1000
+FORGET_BATCH = 5000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STEP_KEY = ("user_id", "step_seconds", "at")
+
+
+class Step(NamedTuple):
+    """Whose step of time."""
+
+    user_id: UUID
+    seconds: int
+    at: datetime
+
+
+Kind = tuple[str, ...]
+_Numbers = dict[tuple[Step, Kind], Counter[str]]
+_Durations = Counter[tuple[Step, str, int]]
+
+
+def begin_of_step(moment: datetime, seconds: int) -> datetime:
+    """The begin of the step that a time is in. All steps are counted from midnight in UTC."""
+    return moment - (moment - _EPOCH) % timedelta(seconds=seconds)
+
+
+def add_submissions(db: Session) -> int:
+    """Add a batch of the tasks that were created. Returns its rows; fewer than FOLD_BATCH were all there were."""
+    taken, numbers = 0, _Numbers()
+    with transaction(db):
+        for now, rows, user_id, at, *kind, number in statements.take_submissions(db, FOLD_BATCH):
+            taken += rows
+            for step in _steps(now, user_id, at):
+                numbers.setdefault((step, tuple(kind)), Counter())["submitted"] += number
+        _add(db, numbers)
+    return taken
+
+
+def add_ended(db: Session, now: datetime, changes: Iterable[Ended]) -> None:
+    """Add the tasks that have ended, and their durations. The caller commits."""
+    numbers, durations = _Numbers(), _Durations()
+    for change in changes:
+        if change.at is None:
+            continue
+        kind = tuple(getattr(change, name) for name in STAT_KIND)
+        for step in _steps(now, change.user_id, change.at):
+            numbers.setdefault((step, kind), Counter())[change.status] += change.ends
+            for measure, bucket in zip(MEASURES, (change.wait_bucket, change.run_bucket), strict=True):
+                if bucket is not None:
+                    durations[step, measure, bucket] += change.ends
+    _add(db, numbers)
+    rows = [
+        {**dict(zip(_STEP_KEY, step, strict=True)), "measure": measure, "bucket": bucket, "number": number}
+        for (step, measure, bucket), number in sorted(durations.items())
+    ]
+    statements.add_durations(db, rows)
+
+
+def forget(db: Session) -> int:
+    """Delete a batch of what no window shows any more. Returns how many rows."""
+    with transaction(db):
+        return statements.forget(db, FORGET_BATCH)
+
+
+def _steps(now: datetime, user_id: UUID, at: datetime) -> Iterator[Step]:
+    """The steps in which it counts. Rows that are put into the table by hand may be older than what is kept."""
+    for seconds, kept in KEPT.items():
+        begin = begin_of_step(at, seconds)
+        if begin > now - kept:
+            yield Step(user_id, seconds, begin)
+            yield Step(ALL_USERS, seconds, begin)
+
+
+def _add(db: Session, numbers: _Numbers) -> None:
+    rows = [
+        {
+            **dict(zip(_STEP_KEY, step, strict=True)),
+            **dict(zip(STAT_KIND, kind, strict=True)),
+            **{name: counted[name] for name in STAT_NUMBERS},
+        }
+        for (step, kind), counted in sorted(_bounded(db, numbers).items())
+    ]
+    statements.add_stats(db, rows)
+
+
+def _bounded(db: Session, numbers: _Numbers) -> _Numbers:
+    """The same with at most about KINDS kinds in each step: further task types count under OTHER.
+
+    A user may have as many task types as tasks. Nobody's numbers, and not those of all users, become dear by that.
+    """
+    wanted = Counter(step for step, _ in numbers)
+    kept = dict(_kept_kinds(db, wanted))
+    crowded = {step for step, number in wanted.items() if number + kept.get(step, 0) > KINDS}
+    bounded: _Numbers = {}
+    room: dict[Step, set[Kind]] = {step: _kinds_of(db, step) for step in crowded}
+    for (step, kind), counted in sorted(numbers.items()):
+        allowed = room.get(step)
+        if allowed is not None and kind not in allowed:
+            if len(allowed) < KINDS:
+                allowed.add(kind)
+            else:
+                kind = (OTHER, *kind[1:])  # noqa: PLW2901 (the queue and the priority stay)
+        bounded.setdefault((step, kind), Counter()).update(counted)
+    return bounded
+
+
+def _kept_kinds(db: Session, steps: Iterable[Step]) -> Iterator[tuple[Step, int]]:
+    """How many kinds are kept for each of these steps, and for others of the same users and times."""
+    if not steps:
+        return
+    users, seconds, times = ({step[at] for step in steps} for at in range(len(_STEP_KEY)))
+    columns = [task_stats.c[name] for name in _STEP_KEY]
+    of_steps = (columns[0].in_(users), columns[1].in_(seconds), columns[2].in_(times))
+    for *step, number in db.execute(select(*columns, func.count()).where(*of_steps).group_by(*columns)):
+        yield Step(*step), number
+
+
+def _kinds_of(db: Session, step: Step) -> set[Kind]:
+    of_step = [task_stats.c[name] == value for name, value in zip(_STEP_KEY, step, strict=True)]
+    return {tuple(row) for row in db.execute(select(*(task_stats.c[name] for name in STAT_KIND)).where(*of_step))}
