@@ -20,11 +20,11 @@ from app.errors import InvalidInput, ServiceError, Unauthenticated
 from app.web import static_files
 from app.web.access import check_cookie, check_same_origin, cookie_scheme
 from app.web.rendering import HEADERS, base_of, page
-from app.web.views import account, administration, new_task, overview, queues, sign_in, tasks
+from app.web.views import account, administration, bulk, errors, new_task, overview, queues, sign_in, tasks
 
 logger = logging.getLogger(__name__)
 
-ROUTERS = (overview, tasks, new_task, queues, administration, account, sign_in)
+ROUTERS = (overview, tasks, new_task, bulk, errors, queues, administration, account, sign_in)
 
 
 def create_pages(settings: Settings) -> FastAPI:

@@ -4,6 +4,7 @@ A word without a key is a part of the name. A value with spaces stands in quotes
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,12 +26,14 @@ _FIELDS = {
     "status": "status",
     "priority": "priority",
     "waiting": "waiting_for",
+    "error": "error",
     "after": "created_after",
     "before": "created_before",
     "user": "user_id",
 }
 _LISTS = frozenset({"tag", "status"})
 _AGO = re.compile(r"([0-9]{1,5})([mhd])")
+_FINGERPRINT = re.compile("[0-9a-f]{32}")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -62,6 +65,8 @@ class Search:
             user.check_admin("see the tasks of others")
         if "waiting_for" in fields:  # all of them are pending: an index serves that
             fields.setdefault("status", [TaskStatus.PENDING])
+        if "error" in fields:
+            fields.setdefault("status", [TaskStatus.FAILED])
         return TaskFilter(user_id=wanted or user.owner, **fields)
 
     def with_status(self, status: str | None) -> str:
@@ -97,19 +102,25 @@ def parse(text: str, user: Principal, now: datetime) -> Search:
 
 def _meaning(key: str, value: str, user: Principal, now: datetime) -> Any:
     """Return the value as the filter takes it. Raises ValueError."""
-    match key:
-        case "status":
-            return TaskStatus(value)
-        case "priority":
-            return TaskPriority(value)
-        case "waiting":
-            return WaitingReason(value)
-        case "user":
-            return user.id if value == "me" else UUID(value)
-        case "after" | "before":
-            return _moment(value, now)
-        case _:
-            return value
+    if key in _MEANINGS:
+        return _MEANINGS[key](value)
+    if key == "user":
+        return user.id if value == "me" else UUID(value)
+    return _moment(value, now) if key in {"after", "before"} else value
+
+
+def _fingerprint(value: str) -> str:
+    if not _FINGERPRINT.fullmatch(value):
+        raise ValueError(value)
+    return value
+
+
+_MEANINGS: dict[str, Callable[[str], Any]] = {
+    "status": TaskStatus,
+    "priority": TaskPriority,
+    "waiting": WaitingReason,
+    "error": _fingerprint,
+}
 
 
 def _moment(value: str, now: datetime) -> datetime:

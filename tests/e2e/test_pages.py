@@ -147,6 +147,61 @@ def test_rows_change_in_place_and_new_ones_wait_behind_a_note(site: Site, gate: 
     expect(page.locator(f"tr[data-task-id='{another}']")).to_be_visible()
 
 
+def test_a_deed_is_done_to_all_that_a_search_finds_and_not_to_the_page(site: Site) -> None:
+    account = site.stack.make_user()[0]
+    api = site.api(account)
+    kept = api.create("echo", name="kept", delay_seconds=3600)
+    body = {"name": "many", "task_type": "t", "celery_task_name": "tests.echo", "delay_seconds": 3600}
+    for _ in range(2):
+        assert api.http.post(f"{API}/tasks/batch", json={"tasks": [body] * 1000}).status_code == 201
+    page = site.visit(account).page
+    page.goto("tasks?q=many")
+    page.get_by_role("button", name="Cancel …").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Cancel: 2,000 tasks")
+    page.get_by_role("button", name="Cancel: 2,000 tasks").click()
+    expect(page.locator("#deed [data-status]")).to_have_attribute("data-status", "finished", timeout=60_000)
+    counts = api.http.get(f"{API}/tasks/count").json()
+    assert (counts["revoked"], counts["pending"]) == (2000, 1)
+    page.goto("tasks?q=status:pending")
+    page.locator(f"tr[data-task-id='{kept}'] [data-select]").check()
+    page.get_by_role("button", name="Cancel …").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Cancel: 1 tasks")
+    expect(page.get_by_text("The selected tasks.")).to_be_visible()
+
+
+def test_three_failures_are_one_group_that_is_tried_again(site: Site, tmp_path: Path) -> None:
+    account = site.stack.make_user()[0]
+    api = site.api(account)
+    for number in range(3):
+        api.ended(api.create("retry_with_what_is_not_json", name=f"fails {number}"))
+    page = site.visit(account).page
+    page.goto("errors")
+    group = page.locator(".group")
+    link = group.get_by_role("link", name="3 failed tasks")
+    wait_for(lambda: page.reload() and link.count() == 1, 20, "the group of the three")
+    link.click()
+    expect(page.locator("tr[data-task-id]")).to_have_count(3)
+    page.go_back()
+    group.get_by_role("button", name="Retry all").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Retry: 3 tasks")
+    page.goto("errors")
+    group.get_by_role("button", name="Resolve").click()
+    expect(page.get_by_text("No failures here.")).to_be_visible()
+    page.get_by_role("link", name="resolved").click()
+    expect(group).to_have_count(1)
+
+
+def test_the_log_of_a_body_is_followed(site: Site, gate: Path) -> None:
+    task = site.api(site.user).create("talk", str(gate))
+    page = site.visit(site.user).page
+    page.goto(f"tasks/{task}")
+    log = page.locator(".log")
+    expect(log).to_contain_text("before the gate")
+    gate.touch()
+    expect(page.locator(".heading [data-status]")).to_have_attribute("data-status", "succeeded")
+    expect(log.locator("li .message")).to_have_text(["before the gate", "behind the gate"])
+
+
 def test_a_paused_queue_says_why_its_tasks_wait(site: Site) -> None:
     page = site.visit(site.admin).page
     page.goto("queues")
@@ -245,7 +300,8 @@ def test_every_page_can_be_used_by_everybody(site: Site, language: str, scheme: 
     for each in (task, failed):
         api.ended(each)
     visitor = site.visit(site.admin, language=language, scheme=scheme, width=width)
-    for path in ("", "tasks", f"tasks/{task}", f"tasks/{failed}", "new", "queues", "users", "audit", "account", "x"):
+    paths = ("", "tasks", f"tasks/{task}", f"tasks/{failed}", "new", f"tasks/{failed}/change", "errors", "queues")
+    for path in (*paths, "users", "audit", "account", "x"):
         visitor.page.goto(path)
         assert visitor.findings() == [], path
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

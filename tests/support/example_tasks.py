@@ -6,6 +6,7 @@ ran from what the rows say. A gate is a file whose appearance lets a body go on:
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import time
@@ -65,6 +66,14 @@ def hold(self: Any, gate: str, ledger: str, task_id: str = "none") -> dict[str, 
         self.update_progress(None)
         time.sleep(NAP)
     return {"task_id": task_id, "pid": os.getpid()}
+
+
+@celery_app.task(bind=True, name="tests.talk")
+def talk(self: Any, gate: str) -> None:
+    """Log a line before the gate opens, and print one behind it."""
+    logging.getLogger("tests.talk").info("before the gate")
+    await_gate(gate)
+    print("behind the gate")  # noqa: T201
 
 
 @celery_app.task(bind=True, name="tests.hold_deaf")

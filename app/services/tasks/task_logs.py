@@ -42,6 +42,12 @@ def page(
     return Page(lines, lines[-1].seq if is_cut else None)
 
 
+def newest(db: Session, task_id: UUID, limit: int) -> list[TaskLog]:
+    """At most `limit` lines, the last ones, oldest first."""
+    statement = select(TaskLog).where(TaskLog.task_id == task_id).order_by(TaskLog.seq.desc()).limit(limit)
+    return list(db.scalars(statement))[::-1]
+
+
 def check_task(db: Session, task_id: UUID, owner: UUID | None) -> None:
     """Raise TaskNotFound unless `owner` may see the task: the lines alone do not tell."""
     conditions = [Task.id == task_id] if owner is None else [Task.id == task_id, Task.user_id == owner]

@@ -117,7 +117,8 @@ document.addEventListener("visibilitychange", () => {
 let refreshing = false;
 
 async function refresh() {
-  if (refreshing || document.hidden) return;
+  // A selection freezes what is selected.
+  if (refreshing || document.hidden || document.querySelector("[data-select]:checked")) return;
   refreshing = true;
   try {
     for (const part of document.querySelectorAll("[data-refreshed]")) {
@@ -141,13 +142,40 @@ async function refresh() {
 
 if (main.dataset.refresh) setInterval(refresh, Number(main.dataset.refresh));
 
+// ---- the lines of a body, asked for while it runs ----------------------------------------------------------------------
+
+let asking = false;
+
+async function followLines() {
+  const log = document.querySelector("[data-logs][data-follows]");
+  if (!log || asking || document.hidden) return;
+  asking = true;
+  try {
+    const list = log.querySelector(".log");
+    const after = list.lastElementChild?.dataset.seq ?? 0;
+    const answer = await fetch(`${log.dataset.logs}?after=${after}`);
+    if (!answer.ok || answer.redirected) return;
+    const lines = new DOMParser().parseFromString(await answer.text(), "text/html").querySelectorAll("li");
+    const atEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 4;
+    list.append(...lines);
+    if (atEnd) list.scrollTop = list.scrollHeight;
+  } finally {
+    asking = false;
+  }
+}
+
+if (document.querySelector("[data-follows]")) setInterval(followLines, 500);
+
 // ---- times ----------------------------------------------------------------------------------------------------------------
 
 const local = document.documentElement.dataset.times === "local";
 const clock = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 
 function dress() {
-  if (local) for (const time of document.querySelectorAll("time")) time.textContent = clock.format(new Date(time.dateTime));
+  if (local) for (const time of document.querySelectorAll("time")) {
+    const shown = clock.format(new Date(time.dateTime));
+    time.textContent = "clock" in time.dataset ? shown.slice(11) : shown;
+  }
 }
 
 function brief(seconds, words) {
@@ -173,7 +201,7 @@ setInterval(() => {
 
 const keys = document.getElementById("keys");
 const base = document.querySelector(".brand").getAttribute("href");
-const places = { o: "", t: "tasks", q: "queues" };
+const places = { o: "", t: "tasks", q: "queues", e: "errors" };
 let before = "";
 
 function move(step) {
@@ -189,6 +217,7 @@ document.addEventListener("keydown", (event) => {
   else if (key === "/") document.querySelector("[data-search]")?.focus();
   else if (key === "j") move(1);
   else if (key === "k") move(-1);
+  else if (key === "x") document.activeElement.closest("tr")?.querySelector("[data-select]")?.click();
   else if (key === "n") location.assign(`${base}new`);
   else if (key === "?") keys.showModal();
   else {

@@ -14,17 +14,20 @@ from app.api.http.sse import EventStream
 from app.api.http.turns import costly
 from app.live.frames import version_of
 from app.models.task import TaskStatus
+from app.schemas.task_log import TaskLogRead
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
 from app.web.access import PageUser, credential_of, rights_of
 from app.web.rendering import page, redirect
 from app.web.shown_tasks import left_of, possible, seconds_of, shown
 from app.web.task_search import Search, parse
+from app.web.views.bulk import STATES
 
 router = SlashRouter()
 
 ROWS = 50
 ATTEMPTS = 50
+LINES = 500
 Text = Annotated[str, Query(alias="q", max_length=2000)]
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
 
@@ -43,6 +46,7 @@ def list_tasks(
         "search": search,
         "statuses": [status.value for status in TaskStatus],
         "tasks": shown(found.items),
+        "possible_deeds": _possible(search),
         "seconds_of": seconds_of,
         "left_of": left_of,
         "counts": _counts(db, search, user),
@@ -62,6 +66,12 @@ def _counts(db: SessionDep, search: Search, user: PageUser) -> dict[str, int] | 
     return task_service.show_counts(db, wanted)
 
 
+def _possible(search: Search) -> list[str]:
+    """Return the bulk deeds that would do something in the states that the search names."""
+    wanted = set(search.fields.get("status", TaskStatus))
+    return [deed.value for deed, states in STATES.items() if wanted & set(states)]
+
+
 @router.get("/events")
 async def follow_tasks(
     request: Request, user: PageUser, watcher: WatcherDep, last_event_id: LastEventId = None
@@ -74,8 +84,11 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -
     (task,) = shown([task_service.get_task(db, task_id, owner=user.owner)])
     attempts = task_service.list_attempts(db, task_id, ATTEMPTS, owner=user.owner)
     now = datetime.now(UTC)
+    logs = task_service.newest_logs(db, task_id, LINES, owner=user.owner)
     values = {
         "task": task,
+        "logs": [TaskLogRead.model_validate(line) for line in logs],
+        "is_cut": len(logs) == LINES,
         "attempts": attempts.items,
         "more_attempts": attempts.last is not None,
         "possible": possible(task),
@@ -83,6 +96,19 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -
         "left": left_of(task, now),
     }
     return page(request, "task.html", values)
+
+
+@router.get("/tasks/{task_id}/logs")
+def show_lines(
+    request: Request,
+    db: SessionDep,
+    user: PageUser,
+    task_id: UUID,
+    after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
+) -> Response:
+    """The lines after that number, for a page that is open."""
+    found = task_service.list_logs(db, task_id, LINES, owner=user.owner, after=after)
+    return page(request, "lines.html", {"logs": [TaskLogRead.model_validate(line) for line in found.items]})
 
 
 @router.get("/tasks/{task_id}/events")

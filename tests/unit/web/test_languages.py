@@ -6,6 +6,7 @@ from importlib.resources import files
 import pytest
 from jinja2 import Environment
 
+from app.models.error_group import ErrorState
 from app.models.task import AttemptOutcome, TaskStatus, WaitingReason
 from app.models.worker import WorkerState
 from app.web.languages import duration, language, negotiate
@@ -24,7 +25,10 @@ def test_every_text_of_the_templates_is_translated() -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("words", [TaskStatus, AttemptOutcome, WorkerState, WaitingReason])
+STATES = (TaskStatus, AttemptOutcome, WorkerState, WaitingReason, ErrorState)
+
+
+@pytest.mark.parametrize("words", STATES)
 def test_every_state_is_translated(words: type[TaskStatus]) -> None:
     known = language("zh").texts
     assert [word.value for word in words if word.value not in known] == []
@@ -32,7 +36,7 @@ def test_every_state_is_translated(words: type[TaskStatus]) -> None:
 
 def test_no_translation_is_of_a_text_that_is_gone() -> None:
     spoken = {*texts_of_templates(), "s", "m", "h", "d"}
-    for words in (TaskStatus, AttemptOutcome, WorkerState, WaitingReason):
+    for words in STATES:
         spoken |= {word.value for word in words}
     from app import errors
     from app.api.http.problems import HTTP_PROBLEMS
