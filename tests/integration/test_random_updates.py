@@ -46,6 +46,7 @@ VALUES = {
     "result": ["NULL", "'1'"],
     "error_type": ["NULL", "'Other'"],
     "error_message": ["NULL", "'other'"],
+    "error_fingerprint": ["NULL", "md5('other')"],
     "args": ["'[2]'"],
     "kwargs": ["'{\"steps\": 2}'"],
     "celery_task_name": ["'other'"],
@@ -66,6 +67,7 @@ def completing(source: str, to: str) -> dict[str, str]:
         "turn": "turn" if to == "pending" else "NULL",
         "finished_at": "coalesce(finished_at, now())" if to in ENDED else "NULL",
         "active_key": "NULL" if to in ENDED else "unique_key",
+        "error_fingerprint": "coalesce(error_fingerprint, md5('x'))" if to == "failed" else "NULL",
     }
     if (source, to) == ("pending", "running"):
         columns["attempt"] = "attempt + 1"

@@ -42,6 +42,8 @@ def unfit(row: Row) -> list[str]:
         "ended without a finish, or the reverse": (status in TERMINAL) == (row["finished_at"] is not None),
         "a key after the end, or none before it": row["active_key"]
         == (None if status in TERMINAL else row["unique_key"]),
+        "failed without a group, or a group without failed": (status == "failed")
+        == (row["error_fingerprint"] is not None),
         "progress is no percentage": 0 <= row["progress"] <= 100,
         "more failures than attempts allowed": 0 <= row["failures"] <= row["max_attempts"],
         "more crashes than the cap": 0 <= row["crashes"] <= MAX_CRASHES,

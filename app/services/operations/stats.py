@@ -72,10 +72,13 @@ class _Steps:
     now: datetime
     end: datetime = field(init=False)
     begin: datetime = field(init=False)
+    # The number of each step: thousands of rows are put into their places.
+    places: dict[datetime, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.end = begin_of_step(self.now, self.seconds) + timedelta(seconds=self.seconds)
         self.begin = self.end - timedelta(seconds=self.seconds * self.number)
+        self.places = {self.begin + timedelta(seconds=self.seconds * at): at for at in range(self.number)}
 
     def conditions(self, columns: Any) -> tuple[ColumnElement[bool], ...]:
         return (
@@ -84,9 +87,6 @@ class _Steps:
             columns.at >= self.begin,
             columns.at < self.end,
         )
-
-    def place(self, at: datetime) -> int:
-        return (at - self.begin) // timedelta(seconds=self.seconds)
 
 
 def read(db: Session, user_id: UUID | None, window: StatsWindow, by: StatsKey) -> Stats:
@@ -116,12 +116,15 @@ def _series(db: Session, steps: _Steps, key: ColumnElement[str]) -> list[Series]
     shown = case((key.in_(largest), key), else_=OTHER).label("key")
     rows = select(shown, columns.at, *numbers).where(*within).subquery()
     sums = [func.sum(rows.c[name]) for name in STAT_NUMBERS]
-    found: dict[str, Series] = {}
-    for name, at, *counted in db.execute(select(rows.c.key, rows.c.at, *sums).group_by(rows.c.key, rows.c.at)):
-        series = found.setdefault(name, Series(name, *([0] * steps.number for _ in STAT_NUMBERS)))
-        for what, each in zip(STAT_NUMBERS, counted, strict=True):
-            getattr(series, what)[steps.place(at)] = int(each)
-    return [found[name] for name in (*largest, OTHER) if name in found]
+    found: dict[str, list[list[int]]] = {}
+    for name, at, *counted in db.execute(select(rows.c.key, rows.c.at, *sums).group_by(rows.c.key, rows.c.at)).all():
+        lists = found.get(name)
+        if lists is None:
+            lists = found[name] = [[0] * steps.number for _ in STAT_NUMBERS]
+        place = steps.places[at]
+        for each, number in zip(lists, counted, strict=True):
+            each[place] = int(number)
+    return [Series(name, *found[name]) for name in (*largest, OTHER) if name in found]
 
 
 def _durations(db: Session, steps: _Steps, measure: str) -> list[Mapping[int, int]]:
@@ -131,8 +134,8 @@ def _durations(db: Session, steps: _Steps, measure: str) -> list[Mapping[int, in
     rows = select(columns.at, columns.bucket, columns.number).where(
         *steps.conditions(columns), columns.measure == measure
     )
-    for at, bucket, number in db.execute(rows):
-        found[steps.place(at)][bucket] = number
+    for at, bucket, number in db.execute(rows).all():
+        found[steps.places[at]][bucket] = number
     return list(found)
 
 
