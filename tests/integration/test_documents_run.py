@@ -247,6 +247,7 @@ class TestWritingTasks:
         "resize": ({"names": ["a", "b"]}, {"done": ["a-m", "b-m"]}),
         "invoice": INVOICE, "flaky": ({}, 2), "auto": ({}, 1), "by_hand": ({}, 1),
         "bounded": ({}, "stopped early"), "fetch_all": ({}, [0, 1, 4]),
+        "load_rows": ({}, 3),
     }  # fmt: skip
     OTHERS = ("patient", "count_tasks", "announced", "count_lines")
 
@@ -274,6 +275,13 @@ class TestWritingTasks:
         wait_for(lambda: deployment.http.get(at).json()["status"] == "running", SECONDS, "the task to run")
         assert deployment.http.post(f"{at}/cancel").status_code == 202
         assert deployment.ended(task)["status"] == "revoked"
+
+    def test_what_a_body_logs_is_kept(self, deployment: Deployment) -> None:
+        task = deployment.create("myteam.load_rows")
+        deployment.ended(task)
+        lines = deployment.http.get(f"{TASKS}{task.json()['id']}/logs").json()
+        kept = [(line["logger"], line["message"], line["fields"]) for line in lines]
+        assert kept == [("myteam.tasks", "loading 3 rows", {"rows": 3}), ("stdout", "done", {})]
 
     def test_the_database_is_at_hand(self, deployment: Deployment) -> None:
         counted = deployment.result("myteam.count_tasks")

@@ -86,8 +86,8 @@ async def list_task_logs(
     A page ends at `limit` lines and at 1 MiB; the `Link` header then names the next page. The newest `TASK_LOG_BYTES`
     of a task are kept. A line is written within a second, and before the end of its attempt can be seen.
 
-    With `follow=true`, the answer is a stream of the lines after `after` or `Last-Event-ID`, and ends with the task;
-    `limit` means nothing. It also ends when the login or API key that opened it ends.
+    With `follow=true`, the answer is a stream of the lines behind `after` or `Last-Event-ID`, without a `limit`.
+    The stream ends after the last line, once the task has ended. It also ends with the login or API key that opened it.
     """
     wanted = LogFilter(attempt, level)
     if not follow:
