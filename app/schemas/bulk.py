@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.models.bulk_deed import Deed, DeedState
@@ -32,7 +32,7 @@ class BulkRequest(RequestModel):
     filter: TaskFilterIn | None = Field(
         None, description="All tasks that match, as in the list, on whatever page.", examples=[None]
     )
-    dry_run: bool = Field(
+    dry_run: StrictBool = Field(
         False, description="Only say how many tasks match, show some, and give a token.", examples=[False]
     )
     token: str | None = Field(

@@ -49,6 +49,8 @@ class TestARequest:
             {"filter": {"tag": ["x"] * 21}, "dry_run": True},
             {"filter": PENDING, "dry_run": True, "token": "x"},
             {"ids": [str(uuid4())], "force": True},
+            {"ids": [str(uuid4())], "dry_run": 0},
+            {"ids": [str(uuid4())], "dry_run": None},
         ],
     )
     def test_that_is_not_clear_is_refused(self, tasks: TaskClient, body: dict[str, Any]) -> None:

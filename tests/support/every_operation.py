@@ -173,7 +173,13 @@ def _bulk(mine: _Caller) -> None:
     one = f"/tasks/bulk/{accepted['id']}"
     wait_for(lambda: mine("GET", one).json()["state"] == "finished", 30, "a bulk operation to end")
     mine("POST", f"{one}/abort")
+    wait_for(lambda: _aborted(mine), 30, "a bulk operation that runs")
     mine("GET", f"/tasks/bulk/{uuid4()}")
+
+
+def _aborted(mine: _Caller) -> bool:
+    accepted = mine("POST", "/tasks/bulk/cancel", json={"ids": [str(uuid4())]}).json()
+    return mine("POST", f"/tasks/bulk/{accepted['id']}/abort").is_success
 
 
 def _users(boss: _Caller) -> None:
