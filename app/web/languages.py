@@ -50,15 +50,16 @@ def negotiate(chosen: str | None, accept_language: str) -> Language:
 
 
 def duration(seconds: float | None, gettext: Callable[[str], str]) -> str:
-    """Return a duration as its two largest units: `3 m 12 s`; below ten seconds with a decimal."""
+    """Return a duration as `12 ms`, `3.2 s`, or its two largest units: `3 m 12 s`."""
     if seconds is None:
         return ""
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f} {gettext('ms')}"
     if seconds < 10:  # noqa: PLR2004 (seconds)
-        return f"{max(seconds, 0):.1f} {gettext('s')}"
+        return f"{seconds:.1f} {gettext('s')}"
     rest = int(seconds)
     parts: list[str] = []
     for name, size in _UNITS:
         number, rest = divmod(rest, size)
-        if number or parts:
-            parts.append(f"{number} {gettext(name)}")
-    return " ".join(parts[:2])
+        parts += [f"{number} {gettext(name)}"] if number or parts else []
+    return " ".join(part for part in parts[:2] if not part.startswith("0 "))

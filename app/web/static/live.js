@@ -179,14 +179,15 @@ function dress() {
 }
 
 function brief(seconds, words) {
-  if (seconds < 10) return `${Math.max(seconds, 0).toFixed(1)} ${words.s}`;
+  if (seconds < 1) return `${(Math.max(seconds, 0) * 1000).toFixed(0)} ${words.ms}`;
+  if (seconds < 10) return `${seconds.toFixed(1)} ${words.s}`;
   const units = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
   const first = units.findIndex(([, size]) => seconds >= size);
   return units.slice(first, first + 2).map(([name, size]) => {
     const number = Math.floor(seconds / size);
     seconds -= number * size;
     return `${number} ${words[name]}`;
-  }).join(" ");
+  }).filter((part) => !part.startsWith("0 ")).join(" ");
 }
 
 setInterval(() => {

@@ -35,7 +35,7 @@ def test_every_state_is_translated(words: type[TaskStatus]) -> None:
 
 
 def test_no_translation_is_of_a_text_that_is_gone() -> None:
-    spoken = {*texts_of_templates(), "s", "m", "h", "d"}
+    spoken = {*texts_of_templates(), "ms", "s", "m", "h", "d"}
     for words in STATES:
         spoken |= {word.value for word in words}
     from app import errors
@@ -65,12 +65,15 @@ def test_the_choice_wins_over_the_browsers_languages(chosen: str | None, accepte
     ("seconds", "shown"),
     [
         (None, ""),
-        (0, "0.0 s"),
-        (-3, "0.0 s"),
+        (0, "0 ms"),
+        (-3, "0 ms"),
+        (0.0123, "12 ms"),
+        (1, "1.0 s"),
         (9.96, "10.0 s"),
         (10, "10 s"),
         (192, "3 m 12 s"),
-        (3600, "1 h 0 m"),
+        (3600, "1 h"),
+        (3605, "1 h"),
         (90061, "1 d 1 h"),
     ],
 )
