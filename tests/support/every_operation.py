@@ -35,6 +35,7 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     _operations(http)
     _tasks(mine)
     _task_errors(http, mine)
+    _stats_and_errors(mine)
     _users(boss)
     _credentials(mine, user)
     _second_factor(boss, mine, user)
@@ -42,7 +43,6 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     boss("GET", "/audit")
     _queues_and_workers(stack, boss)
     _limits(boss)
-    _stats_and_errors(mine)
 
 
 class _Caller:

@@ -26,6 +26,7 @@ ONE_LOGIN = ("DELETE", "/api/v1/auth/sessions/{session_id}")
 ONE_KEY = {(method, "/api/v1/auth/api-keys/{key_id}") for method in ("GET", "DELETE")}
 # What its answers hold is taken for the ids of events: it never gets a task's.
 ONE_TASK = ("GET", "/api/v1/tasks/{task_id}/events")
+ONE_GROUP = "/api/v1/errors/{fingerprint}"
 # As good as a second for every check, and nobody has the time.
 LONG_WAITS = {str(seconds) for seconds in range(2, 61)}
 # Each call is about a second factor of its own.
@@ -58,6 +59,20 @@ def _task_of(authorization: str) -> str:
     body = {"name": "x", "task_type": "x", "celery_task_name": LONG_RUNNING, "args": [0]}
     with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
         return str(client.post("/api/v1/tasks/", json=body).json().get("id", "unknown"))
+
+
+def _group_of(authorization: str) -> str:
+    """The fingerprint of a new group of failures. Without a login that is valid any more: of none."""
+    fingerprint = secrets.token_hex(16)
+    with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
+        user_id = client.get("/api/v1/users/me").json().get("id")
+    columns = "fingerprint, user_id, celery_task_name, error_type, first_seen, last_seen, count"
+    statement = (
+        f"INSERT INTO error_groups ({columns}) SELECT %s, id, 'x', 'E', now(), now(), 0 FROM users WHERE id = %s"
+    )
+    with psycopg2.connect(DATABASE_URL) as connection, connection.cursor() as cursor:
+        cursor.execute(statement, (fingerprint, user_id))
+    return fingerprint
 
 
 def _key_of(authorization: str) -> str:
@@ -123,6 +138,17 @@ class OneAccount:
             case.headers["Authorization"] = f"Bearer {data}"
 
 
+def _name_what_is_there(case: schemathesis.Case) -> None:
+    """No answer that is taken for the parameter names such a thing."""
+    authorization = case.headers.get("Authorization")
+    if authorization is None:
+        return
+    if case.path.startswith(ONE_GROUP):
+        case.path_parameters["fingerprint"] = _group_of(authorization)
+    if _names(case) == ONE_TASK:
+        case.path_parameters["task_id"] = _task_of(authorization)
+
+
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
     """Well-formed bodies get what no generator can guess: every second one right credentials, and names not yet taken."""
@@ -138,8 +164,7 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         case.path_parameters["session_id"] = _login_of(token)
     if _names(case) in ONE_KEY and "Authorization" in case.headers:
         case.path_parameters["key_id"] = _key_of(case.headers["Authorization"])
-    if _names(case) == ONE_TASK and "Authorization" in case.headers:
-        case.path_parameters["task_id"] = _task_of(case.headers["Authorization"])
+    _name_what_is_there(case)
     if _names(case) in {CONFIRMS, REMOVES} and "Authorization" in case.headers and isinstance(case.body, dict):
         token = str(_new_login(ROLE)[1]["access_token"])
         case.headers["Authorization"] = f"Bearer {token}"
