@@ -251,7 +251,7 @@ class TestBounds:
 
 @pytest.mark.full
 class TestAMillion:
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def filled(self, services: Services) -> Iterator[Session]:
         with on_new_database(services, DATABASE_STATEMENT_TIMEOUT_SECONDS="600"), SessionLocal() as db:
             yield db

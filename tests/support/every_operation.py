@@ -38,6 +38,7 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     _tasks(mine)
     _task_errors(http, mine)
     _bulk(mine)
+    _stats_and_errors(mine)
     _users(boss)
     _credentials(mine, user)
     _second_factor(boss, mine, user)
@@ -45,7 +46,6 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     boss("GET", "/audit")
     _queues_and_workers(stack, boss)
     _limits(boss)
-    _stats_and_errors(mine)
 
 
 class _Caller:

@@ -8,7 +8,7 @@ authenticated here too; `api_key_service` creates them.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -122,6 +122,14 @@ class PageLogin:
     expires_at: datetime
 
 
+class _Typed(NamedTuple):
+    """What a user has typed to log in."""
+
+    login: str
+    password: str
+    otp: str
+
+
 Issued = TypeVar("Issued", Tokens, PageLogin)
 # Makes what the client gets of a new login: of its user, its id, now, and its end.
 Issue = Callable[[Session, UUID, UUID, datetime, datetime], Issued]
@@ -148,16 +156,14 @@ class AuthService:
         Uses two transactions, because Argon2 runs between them: no lock and no connection is held meanwhile. The second
         checks the limits again, so that parallel guesses cannot exceed them.
         """
-        return self._login(db, login, password, address, otp, self._issue)
+        return self._login(db, get_settings(), _Typed(login, password, otp), address, self._issue)
 
     def login_to_pages(self, db: Session, login: str, password: str, address: str, otp: str = "") -> PageLogin:
         """As `login`, for the cookie of the pages. No other token of this login exists."""
-        return self._login(db, login, password, address, otp, _issue_to_pages)
+        return self._login(db, get_settings(), _Typed(login, password, otp), address, _issue_to_pages)
 
-    def _login(
-        self, db: Session, login: str, password: str, address: str, otp: str, issue: Issue[Issued]
-    ) -> Issued:  # fmt: skip
-        settings = get_settings()
+    def _login(self, db: Session, settings: Settings, typed: _Typed, address: str, issue: Issue[Issued]) -> Issued:
+        login, password, otp = typed
         with transaction(db):
             found = queries.find_credentials(db, _without_nul(login))
             attempt = login_throttle.login_attempt(db, settings, login, found.user_id if found else None, address)

@@ -29,6 +29,7 @@ ONE_KEY = {(method, "/api/v1/auth/api-keys/{key_id}") for method in ("GET", "DEL
 ONE_TASK = {("GET", f"/api/v1/tasks/{{task_id}}/{what}") for what in ("events", "logs")}
 # Made for the call: schemathesis takes other ids for it.
 ONE_DEED = {("GET", "/api/v1/tasks/bulk/{deed_id}"), ("POST", "/api/v1/tasks/bulk/{deed_id}/abort")}
+ONE_GROUP = "/api/v1/errors/{fingerprint}"
 # As good as a second for every check, and nobody has the time.
 LONG_WAITS = {str(seconds) for seconds in range(2, 61)}
 # Each call is about a second factor of its own.
@@ -67,6 +68,20 @@ def _deed_of(authorization: str) -> str:
     body = {"ids": [str(uuid.uuid4())]}
     with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
         return str(client.post("/api/v1/tasks/bulk/cancel", json=body).json().get("id", "unknown"))
+
+
+def _group_of(authorization: str) -> str:
+    """The fingerprint of a new group of failures. Without a login that is valid any more: of none."""
+    fingerprint = secrets.token_hex(16)
+    with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
+        user_id = client.get("/api/v1/users/me").json().get("id")
+    columns = "fingerprint, user_id, celery_task_name, error_type, first_seen, last_seen, count"
+    statement = (
+        f"INSERT INTO error_groups ({columns}) SELECT %s, id, 'x', 'E', now(), now(), 0 FROM users WHERE id = %s"
+    )
+    with psycopg2.connect(DATABASE_URL) as connection, connection.cursor() as cursor:
+        cursor.execute(statement, (fingerprint, user_id))
+    return fingerprint
 
 
 def _key_of(authorization: str) -> str:
@@ -165,6 +180,8 @@ def _own(names: tuple[str, str], authorization: str) -> dict[str, str]:
         return {"key_id": _key_of(authorization)}
     if names in ONE_DEED:
         return {"deed_id": _deed_of(authorization)}
+    if names[1].startswith(ONE_GROUP):
+        return {"fingerprint": _group_of(authorization)}
     return {"task_id": _task_of(authorization)} if names in ONE_TASK else {}
 
 
