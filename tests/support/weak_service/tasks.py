@@ -20,6 +20,7 @@ class Tasks:
     def __init__(self, weak: str) -> None:
         self.weak = weak
         self.tasks: dict[str, dict[str, Any]] = {}
+        self.deeds: dict[str, str] = {}
 
     def answer(self, call: Any) -> Reply:
         path = call.path.removeprefix(API)
@@ -27,6 +28,8 @@ class Tasks:
             raise Problem(400, "bad_request")
         if path in {"/tasks/", "/tasks/count"}:
             return self._collection(call, path)
+        if path.startswith("/tasks/bulk/"):
+            return self._bulk(call, path.removeprefix("/tasks/bulk/"))
         _, _, task_id, *rest = path.split("/")
         return self._one(call, task_id, "/".join(rest))
 
@@ -126,6 +129,25 @@ class Tasks:
         ):
             if refused and self.weak != weak:
                 raise Problem(422, "url_refused")
+
+    # -- bulk operations ---------------------------------------------------------------------------------------------
+
+    def _bulk(self, call: Any, path: str) -> Reply:
+        if path not in {"cancel", "retry", "delete"}:
+            if self.deeds.get(path.removesuffix("/abort")) != call.user["sub"]:
+                raise Problem(404, "bulk_deed_not_found")
+            return Reply(200, {"id": path})
+        body = call.json()
+        if "filter" in body:
+            raise Problem(403, "admin_only")
+        everyones = self.weak == "foreign_in_bulk"
+        found = [self.tasks[each] for each in body["ids"] if each in self.tasks]
+        own = [task for task in found if everyones or task["user_id"] == call.user["sub"]]
+        if body.get("dry_run"):
+            return Reply(200, {"matched": len(own), "sample": own, "token": "x"})
+        deed_id = str(uuid.uuid4())
+        self.deeds[deed_id] = call.user["sub"]
+        return Reply(202, {"id": deed_id, "matched": len(own)})
 
     # -- one task ----------------------------------------------------------------------------------------------------
 
