@@ -531,9 +531,11 @@ class TaskService:
     # Stats and errors
 
     def get_stats(self, db: Session, user_id: UUID | None = None, *, window: str = "1h", by: str = "type") -> Stats:
-        """Return what happened to the tasks of a user, or of all users: `window` 1h, 24h or 7d, `by` type, queue or
-        priority. Has DATABASE_COSTLY_READ_SECONDS. Raises ValueError for another window or key.
-        """  # fmt: skip
+        """Return what happened to the tasks of a user, or of all users, by step of time.
+
+        `window`: 1h, 24h or 7d. `by`: type, queue or priority. Has DATABASE_COSTLY_READ_SECONDS. Raises ValueError for
+        another window or key.
+        """
         limit_read(db, get_settings().costly_read_seconds)
         return stats.read(db, user_id, StatsWindow(window), StatsKey(by))
 

@@ -46,9 +46,9 @@ def page_token(request: Request) -> str:
 
 async def page_user(request: Request, _scheme: Annotated[str | None, Depends(cookie_scheme)] = None) -> Principal:
     """Return the user who is signed in. Raises Unauthenticated, InvalidToken."""
+    token = page_token(request)
     authenticator: Authenticator = request.state.authenticator
-    authenticate = partial(authenticator.authenticate_page, page_token(request), address_of(request))
-    return await act_as_user(request, authenticate)
+    return await act_as_user(request, partial(authenticator.authenticate_page, token, address_of(request)))
 
 
 async def check_cookie(request: Request, ask_database: bool) -> None:

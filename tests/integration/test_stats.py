@@ -258,7 +258,7 @@ class TestAMillion:
 
     @pytest.mark.timeout(900)
     def test_rows_are_added_up_and_nothing_is_lost(self, filled: Session) -> None:
-        """Milliseconds: docs/adr/0044."""
+        """Milliseconds: docs/adr/0047."""
         user = new_user(filled)
         sql(FILL, user=user)
         fold(filled)

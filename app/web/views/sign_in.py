@@ -23,7 +23,7 @@ CHOICES = {"language": tuple(languages.NAMES), "theme": THEMES, "times": TIMES}
 
 
 @router.get("/sign-in")
-def sign_in_page(request: Request, next_page: Next = "/") -> Response:
+async def sign_in_page(request: Request, next_page: Next = "/") -> Response:
     return _form(request, next_page)
 
 

@@ -203,20 +203,22 @@ class TestDocs:
 
 
 class TestRoot:
-    def test_a_browser_is_sent_to_the_documentation(self) -> None:
-        client = TestClient(create_app(), root_path="/below", follow_redirects=False)
-        answer = client.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
-        assert (answer.status_code, answer.headers["location"]) == (307, "/below/docs")
+    @pytest.mark.parametrize(("pages", "path"), [("true", "/below/ui/"), ("false", "/below/docs")])
+    def test_a_browser_is_sent_to_the_pages_or_the_documentation(self, pages: str, path: str) -> None:
+        with settings({"WEB_UI": pages}):
+            client = TestClient(create_app(), root_path="/below", follow_redirects=False)
+            answer = client.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+        assert (answer.status_code, answer.headers["location"]) == (307, path)
 
     def test_curl_is_told_name_version_and_links_that_work(self, client: TestClient) -> None:
         told = client.get("/").json()
         assert (told["name"], told["version"]) == ("Task Service", VERSION)
         assert {name: client.get(path).status_code for name, path in told["links"].items()} == {
-            "health": 200, "readiness": 503, "documentation": 200, "openapi": 200,
+            "health": 200, "readiness": 503, "pages": 200, "documentation": 200, "openapi": 200,
         }  # fmt: skip
 
     def test_closed_documentation_is_not_linked(self) -> None:
-        with settings({"DOCS_ENABLED": "false"}):
+        with settings({"DOCS_ENABLED": "false", "WEB_UI": "false"}):
             answer = TestClient(create_app()).get("/", headers={"Accept": "text/html"})
         assert (answer.status_code, set(answer.json()["links"])) == (200, {"health", "readiness"})
 

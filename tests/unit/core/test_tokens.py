@@ -89,7 +89,7 @@ class TestRemembered:
         seen: list[str] = []
         verify = security._verify
         monkeypatch.setattr(security, "_verified", {})
-        monkeypatch.setattr(security, "_verify", lambda token, keys: (seen.append(token), verify(token, keys))[1])
+        monkeypatch.setattr(security, "_verify", lambda token, *more: (seen.append(token), verify(token, *more))[1])
         return seen
 
     def test_once(self, verified: list[str]) -> None:

@@ -18,7 +18,7 @@ ROW = {
     "id": ID, "user_id": "u", "celery_task_name": "t", "celery_id": "c1", "attempt": 0, "generation": 1, "version": 1,
     "failures": 0, "crashes": 0, "max_attempts": 3, "progress": 0, "cancel_requested_at": None,
     "unique_key": "a key",
-    **dict.fromkeys(("progress_detail", "result", "error_type", "error_message", "args", "kwargs")),
+    **dict.fromkeys(("error_fingerprint", "progress_detail", "result", "error_type", "error_message", "args", "kwargs")),
 }  # fmt: skip
 
 
@@ -36,6 +36,7 @@ def changes(*states: str) -> list[Change]:
             "turn": 1.0 if status == "pending" else None,
             "finished_at": "now" if status in TERMINAL else None,
             "active_key": None if status in TERMINAL else "a key",
+            "error_fingerprint": "of a group" if status == "failed" else None,
         }
         new["attempt"] += status == "running" and old is not None and old["status"] == "pending"
         new["failures"] += how in ("failed)", "retried)")
