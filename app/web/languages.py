@@ -1,14 +1,10 @@
-"""The two languages of the pages: their texts, numbers and durations."""
+"""The two languages of the pages: their texts and durations. Both write numbers alike."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from io import BytesIO
-
-from babel import Locale
-from babel.messages.pofile import read_po
-from babel.numbers import format_decimal
 
 NAMES = {"en": "English", "zh": "中文"}
 DEFAULT = "en"
@@ -20,25 +16,19 @@ class Language:
     """One language. `texts` are translations by the English text, which is the message's id."""
 
     code: str
-    locale: Locale
     texts: dict[str, str]
 
     def gettext(self, text: str) -> str:
         """Return the text in this language; the English one where a translation is missing."""
         return self.texts.get(text) or text
 
-    def number(self, value: float) -> str:
-        return format_decimal(value, locale=self.locale)
-
 
 @cache
 def language(code: str) -> Language:
     """Return the language with this code of NAMES."""
-    texts: dict[str, str] = {}
-    if code != DEFAULT:
-        catalog = read_po(BytesIO((files("app.web") / "translations" / f"{code}.po").read_bytes()))
-        texts = {message.id: str(message.string) for message in catalog if isinstance(message.id, str) and message.id}
-    return Language(code, Locale.parse(code), texts)
+    if code == DEFAULT:
+        return Language(code, {})
+    return Language(code, json.loads((files("app.web") / "translations" / f"{code}.json").read_text(encoding="utf-8")))
 
 
 def negotiate(chosen: str | None, accept_language: str) -> Language:

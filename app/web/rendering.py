@@ -39,7 +39,7 @@ def _environment(code: str) -> Environment:
     chosen = languages.language(code)
     environment.install_gettext_callables(chosen.gettext, _plural(chosen), newstyle=True)  # type: ignore[attr-defined]
     environment.filters |= {
-        "number": chosen.number,
+        "number": "{:,}".format,
         "duration": lambda seconds: languages.duration(seconds, chosen.gettext),
         "iso": _iso,
         "clock": _clock,

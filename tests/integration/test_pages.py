@@ -306,6 +306,47 @@ class TestTasks:
         assert '<html lang="zh"' in reader.get("/tasks").text
 
 
+class TestWhatOtherDashboardsAreBlamedFor:
+    """Each is a complaint of the users of another one."""
+
+    def test_a_number_and_the_list_behind_it_mean_the_same_tasks(self, tasks: TaskClient, client: TestClient) -> None:
+        browser = Reader(client)
+        browser.sign_in(tasks.user["username"])
+        for status in ("failed", "failed", "revoked", "succeeded"):
+            tasks.task_in(status)
+        numbers = re.findall(r'href="/ui(/tasks\?q=status:\w+)"><b>(\d+)</b>', browser.get("/").text)
+        assert len(numbers) == 5
+        assert {path: len(listed(browser.get(path).text)) for path, _ in numbers} == {
+            path: int(number) for path, number in numbers
+        }
+
+    def test_what_is_asked_to_stop_and_still_runs_is_not_called_cancelled(
+        self, tasks: TaskClient, client: TestClient
+    ) -> None:  # fmt: skip
+        browser = Reader(client)
+        browser.sign_in(tasks.user["username"])
+        path = f"/tasks/{tasks.task_in('running')}"
+        assert browser.post(f"{path}/cancel").status_code == 303
+        shown = browser.get(path).text
+        assert 'data-status="running">stopping<' in shown
+        assert deeds(shown) == []
+
+    def test_only_deeds_that_can_work_are_offered(self, tasks: TaskClient, client: TestClient) -> None:
+        browser = Reader(client)
+        browser.sign_in(tasks.user["username"])
+        offered = {
+            "pending": ["cancel"],
+            "running": ["cancel"],
+            "succeeded": ["change", "delete"],
+            "failed": ["change", "retry", "delete"],
+            "revoked": ["change", "retry", "delete"],
+        }
+        for status, possible in offered.items():
+            assert deeds(browser.get(f"/tasks/{tasks.task_in(status)}").text) == possible
+            of_many = re.findall(r'formaction="/ui/bulk/(\w+)/preview"', browser.get(f"/tasks?q=status:{status}").text)
+            assert of_many == [deed for deed in possible if deed != "change"]
+
+
 def test_the_files_of_the_pages_are_kept_by_browsers(reader: Reader) -> None:
     for path in re.findall(r'(?:src|href)="/ui(/static/[^"]+)"', reader.get("/").text):
         answer = reader.get(path, **{"Accept-Encoding": "gzip"})

@@ -16,6 +16,7 @@ from tests.support.running import Running
 from tests.support.services import ROOT, Services, process_environment
 from tests.support.stack import Stack
 
+OF_PAGES = {".html", ".css", ".js", ".svg", ".json"}
 SLEEP = "app.tasks.common_tasks.long_running_task"
 TRAIN = "app.tasks.model_tasks.train_classifier"
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
@@ -81,6 +82,7 @@ def works(stack: Stack, python: Path, tmp_path: Path) -> Running:
     running = Running(stack)
     assert running.run(SLEEP, kwargs={"duration": 0.1})["status"] == "succeeded"
     assert httpx.get(f"{stack.url}/readyz").status_code == 200
+    assert httpx.get(f"{stack.url}/ui/sign-in").status_code == 200
     return running
 
 
@@ -88,7 +90,10 @@ class TestTheWheel:
     def test_holds_code_and_no_more(self, wheel: Path) -> None:
         names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
         assert {Path(name).parts[0] for name in names} == {"app"}
-        assert {name for name in names if not name.endswith(".py")} == {"app/py.typed"}
+        of_pages = {
+            str(path.relative_to(ROOT)) for path in (ROOT / "app" / "web").rglob("*.*") if path.suffix in OF_PAGES
+        }
+        assert {name for name in names if not name.endswith(".py")} == {"app/py.typed"} | of_pages
         code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "app").rglob("*.py")}
         assert code <= set(names)
 

@@ -77,6 +77,14 @@ async def root(request: Request, settings: SettingsDep) -> Response:
     return JSONResponse({"name": request.app.title, "version": request.app.version, "links": links})
 
 
+@root_router.get("/ui")
+async def pages(request: Request, settings: SettingsDep) -> Response:
+    """The pages begin behind the slash."""
+    if not settings.web_ui:
+        raise HTTPException(404, "Not Found")
+    return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/ui/")
+
+
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
     return JSONResponse(_describe_here(request))
