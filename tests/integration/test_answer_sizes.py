@@ -4,7 +4,7 @@ import json
 import random
 import time
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import insert, text
@@ -104,7 +104,7 @@ def test_no_route_answers_with_more_than_its_bound(
     key_id = client.get(f"{API}/auth/api-keys", headers=caller.headers).json()[0]["id"]
     for path in paths_to_get(client):
         for task_id in (ids["task_id"], ids["wordy"]):
-            named = {"key_id": key_id, "name": "none", "fingerprint": f"{7:032x}"}
+            named = {"key_id": key_id, "name": "none", "fingerprint": f"{7:032x}", "deed_id": uuid4()}
             url = path.format(task_id=task_id, user_id=ids["user_id"], **named)
             query = {"limit": 200} if "limit" in parameters(client, path) else {}
             answer = client.get(url, params=query, headers=caller.headers)

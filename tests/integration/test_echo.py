@@ -26,8 +26,9 @@ def routes() -> list[tuple[str, str]]:
 
 
 def resolved(schema: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in schema:
-        schema = known[schema["$ref"].rpartition("/")[2]]
+    """Follow references. A body that may be left out is null or an object: the object."""
+    while "$ref" in schema or "anyOf" in schema:
+        schema = schema["anyOf"][0] if "anyOf" in schema else known[schema["$ref"].rpartition("/")[2]]
     return schema
 
 

@@ -7,7 +7,7 @@ makes then, so that neither the load nor the speed of the machine counts.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import httpx
@@ -110,7 +110,8 @@ def path_of(route: APIRoute) -> str:
 
 def model_of(route: APIRoute) -> type[BaseModel]:
     assert route.body_field is not None
-    model = route.body_field.field_info.annotation
+    annotation = route.body_field.field_info.annotation
+    model = get_args(annotation)[0] if get_args(annotation) else annotation  # a body that may be left out
     assert isinstance(model, type)
     assert issubclass(model, BaseModel)
     return model

@@ -29,6 +29,7 @@ ONE_KEY = {(method, "/api/v1/auth/api-keys/{key_id}") for method in ("GET", "DEL
 ONE_TASK = {("GET", f"/api/v1/tasks/{{task_id}}/{what}") for what in ("events", "logs")}
 # Made for the call: schemathesis takes other ids for it.
 ONE_DEED = {("GET", "/api/v1/tasks/bulk/{deed_id}"), ("POST", "/api/v1/tasks/bulk/{deed_id}/abort")}
+ONE_WORKER = "/api/v1/workers/{name}"
 ONE_GROUP = "/api/v1/errors/{fingerprint}"
 # As good as a second for every check, and nobody has the time.
 LONG_WAITS = {str(seconds) for seconds in range(2, 61)}
@@ -82,6 +83,15 @@ def _group_of(authorization: str) -> str:
     with psycopg2.connect(DATABASE_URL) as connection, connection.cursor() as cursor:
         cursor.execute(statement, (fingerprint, user_id))
     return fingerprint
+
+
+def _worker() -> str:
+    """The name of a new worker, which serves nothing. The real one leaves as soon as it is drained."""
+    name = f"worker-{secrets.token_hex(4)}@nowhere"
+    with psycopg2.connect(DATABASE_URL) as connection, connection.cursor() as cursor:
+        statement = "INSERT INTO worker_processes (id, name, pid, queues, concurrency) VALUES (%s, %s, 1, '{}', 1)"
+        cursor.execute(statement, (str(uuid.uuid4()), name))
+    return name
 
 
 def _key_of(authorization: str) -> str:
@@ -182,6 +192,8 @@ def _own(names: tuple[str, str], authorization: str) -> dict[str, str]:
         return {"deed_id": _deed_of(authorization)}
     if names[1].startswith(ONE_GROUP):
         return {"fingerprint": _group_of(authorization)}
+    if names[1].startswith(ONE_WORKER):
+        return {"name": _worker()}
     return {"task_id": _task_of(authorization)} if names in ONE_TASK else {}
 
 
