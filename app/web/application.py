@@ -83,6 +83,8 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
 
 def _to_sign_in(request: Request) -> Response:
     """Have the reader sign in and come back. A form's page is lost by that, and what was typed into it."""
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return Response(status_code=401, headers=HEADERS)  # an EventSource ends then, and follows no redirect
     base = base_of(request)
     back = request.url.path.removeprefix(base) if request.method == "GET" else "/"
     query = f"?{request.url.query}" if request.url.query and request.method == "GET" else ""
