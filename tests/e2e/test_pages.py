@@ -56,7 +56,7 @@ def whole_site(services: Services, tmp_path_factory: pytest.TempPathFactory) -> 
     if reason := why_not():
         pytest.skip(f"no browser here: {reason}")
     directory = tmp_path_factory.mktemp("pages")
-    with running_browser() as browser, Stack(services, directory, **LOAD_EXAMPLES) as stack:
+    with running_browser() as browser, Stack(services, directory, WEB_UI="true", **LOAD_EXAMPLES) as stack:
         stack.server()
         stack.worker(concurrency=2)
         yield Site(browser, stack)

@@ -56,6 +56,12 @@ class Reader:
 
 
 @pytest.fixture
+def fresh_database(services: Services) -> Iterator[None]:
+    with on_new_database(services, WEB_UI="true"):
+        yield
+
+
+@pytest.fixture
 def account(client: TestClient) -> dict[str, Any]:
     return register(client)
 

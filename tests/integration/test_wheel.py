@@ -66,7 +66,7 @@ def beside_the_tests_packages(wheel: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def stack(services: Services, tmp_path: Path) -> Iterator[Stack]:
     """On an empty database, with nothing of the checkout on the import path."""
-    with Stack(services, tmp_path, template="template1", PYTHONPATH="") as started:
+    with Stack(services, tmp_path, template="template1", PYTHONPATH="", WEB_UI="true") as started:
         started.application = "app"
         yield started
 

@@ -1,5 +1,6 @@
 """The suites that pytest runs, each in a process of its own, their outcome read back from JUnit XML."""
 
+import os
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from tests.report.model import ROOT, Case, SuiteResult
 
 NAMES = ("unit", "integration", "e2e", "faults", "load")
 ALONE = ("load",)  # what else runs at that time would be measured with it
+# They measure times of processes that start, die and freeze: with more jobs than cores they start too late to tell.
+TIMED = ("faults",)
 NOTHING_COLLECTED = 5
 NO_SEPARATE_CACHE = ("-p", "no:cacheprovider")
 # Most tests wait for processes to start, to notice, to end. A file stays in one process: its fixtures are shared.
@@ -35,10 +38,11 @@ def run(name: str, reports: Path, options: Options) -> SuiteResult:
         return SuiteResult(name, note="absent: it has no tests yet")
     xml = reports / f"{name}.xml"
     measured = coverage_data.command(reports) if options.coverage else []
+    jobs = min(options.jobs, os.cpu_count() or 1) if name in TIMED else options.jobs
     selection = [
         *(["-k", options.keyword] if options.keyword else []),
         *(["--full"] if options.full else []),
-        *([*PARALLEL, str(options.jobs)] if options.jobs > 1 and name not in ALONE else []),
+        *([*PARALLEL, str(jobs)] if jobs > 1 and name not in ALONE else []),
     ]
     command = [sys.executable, *measured, "-m", "pytest", str(folder), "-q", f"--junitxml={xml}", *NO_SEPARATE_CACHE]
     return _result(name, xml, run_child([*command, *selection], {"PYTHONPATH": str(ROOT)}))

@@ -22,7 +22,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as directory,
         Services() as services,
         running_browser() as browser,
-        Stack(services, Path(directory)) as stack,
+        Stack(services, Path(directory), WEB_UI="true") as stack,
     ):
         running = Running(stack)
         stack.worker()

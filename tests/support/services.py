@@ -137,7 +137,8 @@ def environment(database_url: str, broker_url: str, **more: str) -> dict[str, st
     named = {"DATABASE_URL": database_url, "CELERY_BROKER_URL": broker_url, "SECRET_KEY": SECRET_KEY}
     # All users of a test come from one address, and some log in for each request.
     roomy = {"REGISTRATIONS_PER_ADDRESS": "100000", "LOGINS_PER_ACCOUNT": "100000", "LOGINS_PER_ADDRESS": "100000"}
-    return {**named, "APP_ENV": "development", **roomy, **more}
+    # The tests of the pages turn them on: hundreds of processes would pay for them at their start.
+    return {**named, "APP_ENV": "development", "WEB_UI": "false", **roomy, **more}
 
 
 def process_environment(settings: dict[str, str]) -> dict[str, str]:
