@@ -15,7 +15,7 @@ from tests.support.accounts import API
 from tests.support.tasks import LONG_RUNNING
 
 MIB = 1024**2
-QUOTA, DEEDS = 40 * MIB, 300
+QUOTA, DEEDS = 20 * MIB, 300
 SETTINGS = {"QUOTA_STORED_BYTES": str(QUOTA), "AUDITED_DEEDS_PER_MINUTE": str(DEEDS)}
 VALUE_BYTES = 250_000
 # Nobody else submits so much that the quota would be looked at late.
