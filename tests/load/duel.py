@@ -29,8 +29,8 @@ PERCENTILE = 0.99
 # What the modest client feels may be so many times what it feels without the greedy one.
 BOUND = 3.0
 # Beside a client that keeps the process's one core, or the machine's network, busy without a pause. Such a client takes
-# the p99 of another process of the same machine to 1.5 to 2.8 times, too. On a slow machine 6.2 was seen.
-BUSY_BOUND = 8.0
+# the p99 of another process of the same machine to 1.5 to 2.8 times, too.
+BUSY_BOUND = 6.0
 
 
 @dataclass

@@ -11,7 +11,7 @@ from tests.report.children import run_child
 from tests.report.model import ROOT, Case, SuiteResult
 
 NAMES = ("unit", "integration", "e2e", "faults", "load")
-ALONE = ("load",)  # what else runs at that time would be measured with it
+ALONE = ("load",)  # what else runs at that time would be measured with it, and so would the measuring of coverage
 # They measure times of processes that start, die and freeze: with more jobs than cores they start too late to tell.
 TIMED = ("faults",)
 NOTHING_COLLECTED = 5
@@ -37,7 +37,7 @@ def run(name: str, reports: Path, options: Options) -> SuiteResult:
     if not any(folder.rglob("test_*.py")):
         return SuiteResult(name, note="absent: it has no tests yet")
     xml = reports / f"{name}.xml"
-    measured = coverage_data.command(reports) if options.coverage else []
+    measured = coverage_data.command(reports) if options.coverage and name not in ALONE else []
     jobs = min(options.jobs, os.cpu_count() or 1) if name in TIMED else options.jobs
     selection = [
         *(["-k", options.keyword] if options.keyword else []),
