@@ -4,11 +4,17 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from app.models.task import TERMINAL, Task, TaskStatus, WaitingReason
+from app.models.bulk_deed import Deed
+from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus, WaitingReason
 from app.schemas.task import TaskRead
 
 _FOR_A_TIME = frozenset({WaitingReason.SCHEDULE, WaitingReason.RETRY})
-_ENDED_BADLY = frozenset({TaskStatus.FAILED, TaskStatus.REVOKED})
+# The states in which a deed does something.
+STATES_OF: dict[Deed, list[TaskStatus]] = {
+    Deed.CANCEL: sorted(ACTIVE),
+    Deed.RETRY: [TaskStatus.FAILED, TaskStatus.REVOKED],
+    Deed.DELETE: sorted(TERMINAL),
+}
 
 
 def shown(tasks: Iterable[Task | dict[str, Any]]) -> list[TaskRead]:
@@ -18,10 +24,12 @@ def shown(tasks: Iterable[Task | dict[str, Any]]) -> list[TaskRead]:
 
 def possible(task: TaskRead) -> set[str]:
     """Return the deeds that are possible in the task's state, and would do something."""
+    found = {deed.value for deed, states in STATES_OF.items() if task.status in states}
     if task.status in TERMINAL:
-        return {"delete", "change"} | ({"retry"} if task.status in _ENDED_BADLY else set())
-    waits = task.waiting_for.reason if task.waiting_for else None
-    return (set() if task.cancel_requested_at else {"cancel"}) | ({"run-now"} if waits in _FOR_A_TIME else set())
+        found.add("change")
+    if task.waiting_for and task.waiting_for.reason in _FOR_A_TIME:
+        found.add("run-now")
+    return found - {"cancel"} if task.cancel_requested_at and task.status in ACTIVE else found
 
 
 def seconds_of(task: TaskRead, now: datetime | None = None) -> float | None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from app.api.task_filters import filter_of
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
 from app.services.accounts.auth_service import Principal
@@ -60,14 +61,8 @@ class Search:
         Raises AdminOnly for the tasks of others.
         """
         fields = dict(self.fields)
-        wanted = fields.pop("user_id", None)
-        if wanted not in {None, user.id}:
-            user.check_admin("see the tasks of others")
-        if "waiting_for" in fields:  # all of them are pending: an index serves that
-            fields.setdefault("status", [TaskStatus.PENDING])
-        if "error" in fields:
-            fields.setdefault("status", [TaskStatus.FAILED])
-        return TaskFilter(user_id=wanted or user.owner, **fields)
+        wanted = fields.pop("user_id", "all" if user.is_admin else None)
+        return filter_of(user, wanted, **fields)
 
     def with_status(self, status: str | None) -> str:
         """Return the search for tasks of this status, or of any."""

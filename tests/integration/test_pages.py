@@ -312,6 +312,15 @@ class TestTasks:
         assert '<html lang="zh"' in reader.get("/tasks").text
 
 
+def test_a_search_that_is_not_understood_is_no_reason_to_delete_more(tasks: TaskClient, client: TestClient) -> None:
+    browser = Reader(client)
+    browser.sign_in(tasks.user["username"])
+    tasks.task_in("failed")
+    answer = browser.post("/bulk/delete/preview", q="staus:failed")
+    assert (answer.status_code, 'name="token"' in answer.text) == (422, False)
+    assert "staus:failed" in answer.text
+
+
 class TestWhatOtherDashboardsAreBlamedFor:
     """Each is a complaint of the users of another one."""
 

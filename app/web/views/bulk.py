@@ -13,23 +13,17 @@ from app.api.deps import SessionDep
 from app.api.http.body_route import body_limit
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
+from app.errors import InvalidInput
 from app.models.bulk_deed import Deed, DeedState
-from app.models.task import TERMINAL, TaskStatus
 from app.services.task_service import task_service
 from app.web.access import PageUser
 from app.web.rendering import page, redirect
-from app.web.shown_tasks import shown
+from app.web.shown_tasks import STATES_OF, shown
 from app.web.task_search import parse
 
 router = SlashRouter()
 
 FORM_BYTES = 256 * 1024
-# The states in which a deed would do something: a search that names no state is for these alone.
-STATES: dict[Deed, list[TaskStatus]] = {
-    Deed.CANCEL: [TaskStatus.PENDING, TaskStatus.RUNNING],
-    Deed.RETRY: [TaskStatus.FAILED, TaskStatus.REVOKED],
-    Deed.DELETE: sorted(TERMINAL),
-}
 
 
 @router.post("/bulk/{deed}/preview")
@@ -44,7 +38,9 @@ def preview(
     ids: Annotated[list[UUID], Form(max_length=1000)] = [],  # noqa: B006 (FastAPI copies it)
 ) -> Response:
     search = parse(text, user, datetime.now(UTC))
-    search.fields.setdefault("status", STATES[deed])
+    if search.problems:  # without them the search would find more than was meant
+        raise InvalidInput(f"Not understood: {' '.join(search.problems)}")
+    search.fields.setdefault("status", STATES_OF[deed])
     which = {"ids": ids} if ids else {"wanted": search.filter(user)}
     found = task_service.preview_bulk(db, deed, user_id=user.id, as_admin=user.is_admin, **which)
     values = {

@@ -19,9 +19,8 @@ from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
 from app.web.access import PageUser, credential_of, rights_of
 from app.web.rendering import page, redirect
-from app.web.shown_tasks import left_of, possible, seconds_of, shown
+from app.web.shown_tasks import STATES_OF, left_of, possible, seconds_of, shown
 from app.web.task_search import Search, parse
-from app.web.views.bulk import STATES
 
 router = SlashRouter()
 
@@ -69,7 +68,7 @@ def _counts(db: SessionDep, search: Search, user: PageUser) -> dict[str, int] | 
 def _possible(search: Search) -> list[str]:
     """Return the bulk deeds that would do something in the states that the search names."""
     wanted = set(search.fields.get("status", TaskStatus))
-    return [deed.value for deed, states in STATES.items() if wanted & set(states)]
+    return [deed.value for deed, states in STATES_OF.items() if wanted & set(states)]
 
 
 @router.get("/events")
