@@ -188,7 +188,8 @@ class TestWorkersThatComeBackOrLeave:
     def test_row_11_what_a_frozen_one_writes_when_it_wakes_matches_no_row(self, scene: Scene, gate: Path) -> None:
         frozen = scene.stack.worker(concurrency=2)
         # The one has its result to write, the other one its progress first.
-        late, telling = scene.create("ledger.deaf", gate=str(gate)), scene.work(seconds=6)
+        late = scene.create("ledger.deaf", gate=str(gate))
+        telling = scene.create("ledger.gate", gate=f"{gate}-{{attempt}}")
         children = [scene.started(task_id).pid for task_id in (late, telling)]
         with asleep(frozen.pid):
             with asleep(*children):
@@ -204,6 +205,7 @@ class TestWorkersThatComeBackOrLeave:
             assert scene.status(telling) == "running"
         frozen.await_line(f"attempt 1 of task {late} no longer held it")
         assert scene.get(late) == before
+        gate.with_name(f"{gate.name}-2").touch()
         ended = scene.ended(telling)
         assert (ended["status"], ended["attempt"], ended["result"]) == ("succeeded", 2, 2)
         other.send(signal.SIGTERM)  # whatever comes now is for the one that woke up
