@@ -33,11 +33,11 @@ def event_of(line: TaskLog) -> bytes:
 class LogStream(Stream):
     """Sends the lines after `begin`'s, until the task has ended."""
 
-    __slots__ = ("_is_due", "_last", "_opened", "_piece", "_read", "task_id")
+    __slots__ = ("_is_due", "_last", "_opened", "_piece", "_read")
 
     def __init__(self, user_id: UUID, credential: Credential, seconds: float, task_id: UUID, read: ReadLogs) -> None:
-        super().__init__(user_id, credential, seconds)
-        self.task_id, self._read = task_id, read
+        super().__init__(user_id, credential, seconds, [task_id])
+        self._read = read
         self._piece: LogPiece | None = None
         self._last = 0
         self._is_due = self._opened = False

@@ -101,6 +101,16 @@ def _found(row: dict[str, Any], is_news: IsNews) -> Found:
     return Found(task_id, user_id, version, row["status"] in TERMINAL, frame, attached_bytes)
 
 
+_SEEN_BY = select(Task.id).where(is_one_of(Task.id, "ids"))
+
+
+def seen_by(owner: UUID | None, ids: Collection[UUID]) -> list[UUID]:
+    """Those of the tasks that `owner` may see: their own, or all where it is None."""
+    wanted = _SEEN_BY if owner is None else _SEEN_BY.where(Task.user_id == owner)
+    with autocommit_engine().connect() as db:
+        return list(db.execute(wanted, {"ids": list(ids)}).scalars())
+
+
 _VERSIONS = select(Task.id, Task.version, Task.attached_bytes).where(is_one_of(Task.id, "ids"))
 
 

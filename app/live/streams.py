@@ -6,9 +6,9 @@ therefore gets fewer events and uses no more memory.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -25,6 +25,9 @@ READ_RETRY_SECONDS = 0.5
 # Seconds after which a stream is aborted whose client does not read: first for a closed stream, then for an open one.
 CLOSE_GRACE_SECONDS = 1.0
 STALL_SECONDS = 60.0
+
+# The cursor of streams that are not resumed: a client that comes back is sent all states.
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The reconnection delay for EventSource in milliseconds. Random, so that clients do not all reconnect at once.
 _RETRY_MS = (1000, 3000)
@@ -67,11 +70,14 @@ class Stream:
         "ends_at",
         "last_sent_at",
         "ping_due",
+        "task_ids",
         "user_id",
     )
 
-    def __init__(self, user_id: UUID, credential: Credential, seconds: float) -> None:
+    def __init__(self, user_id: UUID, credential: Credential, seconds: float, task_ids: Collection[UUID] = ()) -> None:
         self.user_id, self.credential = user_id, credential
+        # The tasks that it follows by their ids.
+        self.task_ids = task_ids
         self.closed = self.ping_due = False
         self._wake = asyncio.Event()
         self._abort: Callable[[], None] | None = None
@@ -155,11 +161,10 @@ def opening(*, is_empty: bool) -> bytes:
 class TaskStream(Stream):
     """The stream of one task: its newest state, until a final state has been sent."""
 
-    __slots__ = ("_frame", "_opened", "_version", "task_id")
+    __slots__ = ("_frame", "_opened", "_version")
 
     def __init__(self, user_id: UUID, credential: Credential, seconds: float, task_id: UUID) -> None:
-        super().__init__(user_id, credential, seconds)
-        self.task_id = task_id
+        super().__init__(user_id, credential, seconds, [task_id])
         self._version = 0
         self._frame: Frame | None = None
         self._opened = False
@@ -178,6 +183,10 @@ class TaskStream(Stream):
         if frame.version > self._version:
             self._frame, self._version = frame, frame.version
             self._wake.set()
+
+    def end_task(self) -> None:
+        """End: the task was deleted."""
+        self.close()
 
     def _take(self) -> bytes | None:
         frame, self._frame = self._frame, None
@@ -294,3 +303,24 @@ class Feed(Stream):
         if self._waiting:
             return PING
         return b": ping\nid: %b\n\n" % cursor_of(self.cursor).encode()
+
+
+class RowsStream(Feed):
+    """The stream of some tasks, which a page shows: the newest state of each, for as long as the page is open."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, user_id: UUID, credential: Credential, seconds: float, task_ids: Collection[UUID], read_again: Reload
+    ) -> None:
+        super().__init__(user_id, credential, seconds, read_again, NEVER)
+        self.task_ids = task_ids
+        self.open_with(None, reset=False)
+        self.catch_up(task_ids, NEVER)
+
+    def offer(self, frame: Frame, cursor: datetime = NEVER) -> None:
+        """Add a state."""
+        super().offer(frame, cursor)
+
+    def end_task(self) -> None:
+        """A task was deleted: the others go on."""

@@ -7,7 +7,7 @@ whether each stream may stay open. Without streams and waiting requests they are
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
@@ -23,7 +23,7 @@ from app.live.frames import Frame, moment_of
 from app.live.listener import Listener
 from app.live.log_streams import LogPiece, LogStream
 from app.live.queries import LATE
-from app.live.streams import HELD_BYTES, Credential, Feed, Reloaded, Stream, TaskStream
+from app.live.streams import HELD_BYTES, Credential, Feed, Reloaded, RowsStream, Stream, TaskStream
 from app.live.watches import UserWatch, Watches
 from app.services.tasks.task_logs import LogFilter
 
@@ -110,6 +110,21 @@ class Watcher:
             raise
         return stream
 
+    async def follow_rows(
+        self, task_ids: Collection[UUID], user_id: UUID, owner: UUID | None, credential: Credential
+    ) -> RowsStream:
+        """Return a stream of the states of those of the tasks that `owner` may see, beginning with the current ones.
+
+        Raises TooManyStreams. The caller returns the stream with `leave`.
+        """
+        ids = await self._in_thread(queries.seen_by, owner, task_ids)
+        reload = partial(self._reload, ids, ())
+        stream = RowsStream(user_id, credential, self._settings.events_max_seconds, ids, reload)
+        self._enter(stream)
+        for task_id in ids:
+            self.watches.task(task_id).streams.add(stream)
+        return stream
+
     async def follow_logs(
         self, task_id: UUID, user_id: UUID, owner: UUID | None, credential: Credential, wanted: LogFilter, after: int
     ) -> LogStream | None:
@@ -141,9 +156,8 @@ class Watcher:
         since = moment_of(cursor)
         since = None if since is None else min(since, now)
         user = self.watches.users.get(user_id) or UserWatch(now - LATE)
-        stream = Feed(
-            user_id, credential, self._settings.events_max_seconds, partial(self._reload, user_id), user.shown_until
-        )
+        reload = partial(self._reload, (), [user_id])
+        stream = Feed(user_id, credential, self._settings.events_max_seconds, reload, user.shown_until)
         self._enter(stream)
         self.watches.users[user_id] = user
         user.feeds.add(stream)
@@ -171,16 +185,10 @@ class Watcher:
                 if not user.feeds:
                     del self.watches.users[stream.user_id]
             self._drop_watch(None)
-        elif isinstance(stream, TaskStream):
-            watch = self.watches.tasks.get(stream.task_id)
-            if watch is not None:
-                watch.streams.discard(stream)
-            self._drop_watch(stream.task_id)
-        elif isinstance(stream, LogStream):
-            watch = self.watches.tasks.get(stream.task_id)
-            if watch is not None:
-                watch.logs.discard(stream)
-            self._drop_watch(stream.task_id)
+        for task_id in stream.task_ids:
+            if task_id in self.watches.tasks:
+                self.watches.tasks[task_id].leave(stream)
+            self._drop_watch(task_id)
 
     def close(self) -> None:
         """End all streams and waits, and refuse new ones. Call it in the event loop."""
@@ -315,15 +323,15 @@ class Watcher:
                 missing -= {each.task_id for each in found}
             self.watches.forget(missing, gone=missing & set(watched))
 
-    async def _reload(self, user_id: UUID, ids: list[UUID]) -> Reloaded | None:
-        """Read tasks again for a feed that could not keep their states. Returns None if the database is unavailable."""
+    async def _reload(self, watched: Collection[UUID], users: Sequence[UUID], ids: list[UUID]) -> Reloaded | None:
+        """Read tasks again for a stream that did not keep their states. Returns None if the database is unavailable."""
         frames: list[Frame] = []
         left: Sequence[UUID] = ()
 
         async def read() -> None:
             nonlocal left
             everything: queries.IsNews = lambda *_: True  # noqa: E731
-            found, left = await self._in_thread(queries.read_rows, ids, (), [user_id], everything, HELD_BYTES)
+            found, left = await self._in_thread(queries.read_rows, ids, watched, users, everything, HELD_BYTES)
             frames.extend(each.frame for each in found if each.frame is not None)
 
         return Reloaded(frames, len(ids) - len(left)) if await self._run_through_outage(read) else None

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from app.live.log_streams import LogStream
 from app.live.queries import Found
-from app.live.streams import Feed, Stream, TaskStream
+from app.live.streams import Feed, RowsStream, Stream, TaskStream
 
 # The number of tasks of a user whose versions are remembered. Other tasks may be shown twice.
 MAX_KNOWN = 2000
@@ -20,7 +20,7 @@ class TaskWatch:
     __slots__ = ("_attached_bytes", "logs", "streams", "version", "waiting")
 
     def __init__(self) -> None:
-        self.streams: set[TaskStream] = set()
+        self.streams: set[TaskStream | RowsStream] = set()
         self.logs: set[LogStream] = set()
         self._attached_bytes = 0
         self.waiting: set[asyncio.Event] = set()
@@ -40,6 +40,10 @@ class TaskWatch:
             self.release()
             self.tell_of_lines()
 
+    def leave(self, stream: Stream) -> None:
+        self.streams.discard(stream)
+        self.logs.discard(stream)
+
     def tell_of_lines(self) -> None:
         """New log lines may be there, or no more will come."""
         for stream in self.logs:
@@ -58,8 +62,10 @@ class TaskWatch:
     def end(self) -> None:
         """End all streams and waits: the task was deleted."""
         self.release()
-        for stream in [*self.streams, *self.logs]:
-            stream.close()
+        for stream in list(self.streams):
+            stream.end_task()
+        for lines in list(self.logs):
+            lines.close()
 
 
 class UserWatch:

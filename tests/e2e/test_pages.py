@@ -130,16 +130,20 @@ def test_a_running_task_is_cancelled_and_tried_again(site: Site, gate: Path, tmp
     expect(page.locator(".attempts li")).to_have_count(2)
 
 
-def test_rows_change_in_place_and_new_ones_wait_behind_a_note(site: Site, gate: Path, tmp_path: Path) -> None:
-    api = site.api(site.stack.make_user()[0])
+@pytest.mark.parametrize("reader", ["the owner", "an administrator"])
+def test_rows_change_in_place_and_new_ones_wait_behind_a_note(
+    site: Site, gate: Path, tmp_path: Path, reader: str
+) -> None:
+    owner = site.stack.make_user()[0]
+    api = site.api(owner)
     task = api.create("hold", str(gate), str(tmp_path / "ledger"))
-    page = site.visit({"username": api.http.get(f"{API}/users/me").json()["username"]}).page
-    page.goto("tasks")
+    page = site.visit(site.admin if reader == "an administrator" else owner).page
+    page.goto(f"tasks?q=user:{owner['id']}" if reader == "an administrator" else "tasks")
     row = page.locator(f"tr[data-task-id='{task}']")
     expect(row.locator("[data-status]")).to_have_attribute("data-status", "running")
     row.evaluate("(row) => { row.marked = true }")
     another = api.create("echo")
-    expect(page.locator("[data-new]")).to_contain_text("1 new")
+    expect(page.locator("[data-new]")).to_contain_text("1 new", timeout=15_000)
     gate.touch()
     expect(row.locator("[data-status]")).to_have_attribute("data-status", "succeeded")
     assert row.evaluate("(row) => row.marked"), "the row was replaced"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pyotp
@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from app.core.security import create_page_token, read_access_token, read_page_token
 from app.errors import InvalidToken
+from app.live import queries
 from tests.support.accounts import API, PASSWORD, bearer, login, register
 from tests.support.services import Services
 from tests.support.settings import on_new_database
@@ -232,6 +233,12 @@ class TestRights:
             assert task["name"] not in answer.text
         assert task["id"] not in reader.get("/tasks").text
         assert tasks.get(task["id"]).json()["status"] == "pending"
+
+    def test_a_stream_of_rows_follows_those_that_its_reader_may_see(self, tasks: TaskClient) -> None:
+        task, unknown = UUID(tasks.create()["id"]), uuid4()
+        owner = UUID(tasks.get(str(task)).json()["user_id"])
+        assert queries.seen_by(owner, [task, unknown]) == queries.seen_by(None, [task, unknown]) == [task]
+        assert queries.seen_by(uuid4(), [task]) == []
 
     def test_ordinary_users_do_not_administrate(self, reader: Reader) -> None:
         for path in OF_ADMINS:

@@ -7,7 +7,6 @@ const spoken = badge?.textContent;
 // ---- rows: the newest state of each task, painted once a frame --------------------------------------------------------
 
 const newest = new Map();
-const unknown = new Set();
 let frame = 0;
 
 function take(event) {
@@ -26,11 +25,7 @@ function paintAll() {
 
 function paint(task) {
   const row = document.querySelector(`[data-task-id="${CSS.escape(task.id)}"]`);
-  if (!row) {
-    if (!unknown.has(task.id) && Date.parse(task.created_at) > opened) unknown.add(task.id);
-    return showUnknown();
-  }
-  if (Number(row.dataset.version) >= task.version) return;
+  if (!row || Number(row.dataset.version) >= task.version) return;
   row.dataset.version = task.version;
   // A state with other deeds, or with a result to show: the server renders it.
   if (row.id && row.querySelector("[data-status]").dataset.status !== task.status) return refresh();
@@ -68,23 +63,17 @@ function setOrDelete(data, name, value) {
   else delete data[name];
 }
 
-function showUnknown() {
-  const note = document.querySelector("[data-new]");
-  if (!note || !unknown.size) return;
-  note.hidden = false;
-  note.querySelector("[data-new-count]").textContent = unknown.size;
-}
-
 // ---- the stream of this page, one at most; a hidden page has none -------------------------------------------------------
 
-const opened = Date.now() - 1000;
 let source = null;
 
 function follow() {
-  if (!main.dataset.events || document.hidden || source) return;
-  source = new EventSource(main.dataset.events);
+  const wanted = document.querySelector("[data-events]")?.dataset.events;
+  if (!wanted) return stop("paused");
+  if (document.hidden || source?.url === new URL(wanted, location).href) return;
+  source?.close();
+  source = new EventSource(wanted);
   source.addEventListener("task", take);
-  source.addEventListener("reset", refresh);
   source.addEventListener("open", () => show("live"));
   source.addEventListener("error", () => {
     // 204 after the last state, or a login that has ended: the browser does not try again.
@@ -94,13 +83,12 @@ function follow() {
 }
 
 function stop(state) {
+  if (source) show(state);
   source?.close();
   source = null;
-  show(state);
 }
 
 function show(state) {
-  if (!badge || !main.dataset.events) return;
   badge.hidden = false;
   badge.dataset.live = state;
   badge.textContent = state === "live" ? spoken : badge.dataset[state];
@@ -130,14 +118,24 @@ async function refresh() {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-refreshed]")) {
       const next = fresh.getElementById(part.id);
-      if (next) part.replaceWith(next);
+      if (next && !stays(part, next)) part.replaceWith(next);
     }
-    main.dataset.events = fresh.getElementById("main").dataset.events ?? "";
-    if (!main.dataset.events) stop("paused");
     dress();
+    follow();
   } finally {
     refreshing = false;
   }
+}
+
+// Rows that are followed keep their places; newer ones wait behind a note. The ids of tasks are in the order of time.
+function stays(part, next) {
+  const note = document.querySelector("[data-new]");
+  const first = part.querySelector("[data-task-id]")?.dataset.taskId;
+  if (part.id !== "rows" || !source || !first) return false;
+  const newer = [...next.querySelectorAll("[data-task-id]")].filter((row) => row.dataset.taskId > first).length;
+  note.hidden = !newer;
+  note.querySelector("[data-new-count]").textContent = newer;
+  return true;
 }
 
 if (main.dataset.refresh) setInterval(refresh, Number(main.dataset.refresh));

@@ -1,6 +1,7 @@
 """What a stream still has to send: the newest state of each task, in an order from which a cursor can resume."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,17 @@ import pytest
 
 from app.live import streams
 from app.live.frames import Frame, cursor_of, moment_of
-from app.live.streams import HELD_BYTES, MAX_PENDING, READ_BATCH, STALL_SECONDS, Credential, Feed, Reloaded, TaskStream
+from app.live.streams import (
+    HELD_BYTES,
+    MAX_PENDING,
+    READ_BATCH,
+    STALL_SECONDS,
+    Credential,
+    Feed,
+    Reloaded,
+    RowsStream,
+    TaskStream,
+)
 
 pytestmark = pytest.mark.anyio
 START = datetime(2026, 11, 25, tzinfo=UTC)
@@ -228,3 +239,18 @@ class TestTheFeed:
         feed.open_with(None, reset=True)
         piece: Any = await feed.next()
         assert b"event: reset\ndata: {}\nid: " in piece
+
+
+async def test_rows_of_a_page_begin_with_their_states_and_go_on_with_the_newest(reader: Reader) -> None:
+    def state(task: int, version: int) -> Frame:
+        return Frame(UUID(int=task), version, False, b"%d.%d" % (task, version))
+
+    reader.add(state(1, 3), state(2, 5))
+    rows = RowsStream(USER, CREDENTIAL, 3600, [UUID(int=task) for task in (1, 2, 3)], reader)
+    rows.offer(state(2, 6))
+    assert b": connected" in (await rows.next() or b"")
+    assert re.findall(rb"data: (.+)", await rows.next() or b"") == [b"1.3", b"2.6"]
+    for version in range(7, 20):
+        rows.offer(state(1, version))
+    assert re.findall(rb"data: (.+)", await rows.next() or b"") == [b"1.19"]
+    assert reader.asked == [[1, 3]]

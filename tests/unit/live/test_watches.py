@@ -8,7 +8,7 @@ import pytest
 
 from app.live.frames import Frame, moment_of
 from app.live.queries import Found
-from app.live.streams import Credential, Feed, TaskStream
+from app.live.streams import Credential, Feed, Reloaded, RowsStream, TaskStream
 from app.live.watches import MAX_KNOWN, UserWatch, Watches
 
 pytestmark = pytest.mark.anyio
@@ -34,8 +34,8 @@ class World:
             self.watches.users[user] = UserWatch(START)
             self.watches.users[user].feeds.add(feed)
 
-    async def _nothing(self, _: list[UUID]) -> list[Frame]:
-        return []
+    async def _nothing(self, ids: list[UUID]) -> Reloaded:
+        return Reloaded([], len(ids))
 
     def waiting(self, user: UUID = USER) -> list[tuple[int, int]]:
         return [(task.int, frame.version) for task, (frame, _) in self.feeds[user]._waiting.items() if frame]
@@ -89,6 +89,20 @@ async def test_a_deletion_alone_closes_the_streams_of_the_task_and_not_those_of_
     world.watches.forget([UUID(int=7)], gone=[UUID(int=7)])
     assert world.stream.closed
     assert not world.feeds[USER].closed
+
+
+async def test_rows_of_a_page_go_on_without_the_one_that_was_deleted(world: World) -> None:
+    rows = RowsStream(USER, CREDENTIAL, 3600, [UUID(int=7), UUID(int=8)], world._nothing)
+    for task_id in rows.task_ids:
+        world.watches.task(task_id).streams.add(rows)
+    world.watches.forget([UUID(int=7)], gone=[UUID(int=7)])
+    assert not rows.closed
+    world.watches.show(found(2, task=8))
+    assert [frame.version for frame, _ in rows._waiting.values() if frame] == [2]
+    for task_id in rows.task_ids:
+        world.watches.tasks[task_id].leave(rows)
+        world.watches.drop_idle(task_id)
+    assert not world.watches.tasks.keys() & {UUID(int=8)}
 
 
 async def test_what_may_still_change_is_compared_by_the_version_that_was_shown(world: World) -> None:
