@@ -49,7 +49,7 @@ from app.services.batched.authenticator import Authenticator
 from app.services.batched.submitter import Submitter
 from app.services.batched.task_lookup import TaskLookup
 from app.services.user_service import user_service
-from app.web.application import create_pages
+from app.web.application import create_pages, internal_page
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def create_app() -> FastAPI:
     app.include_router(docs.router)
     bound_bodies(app.router.routes, settings, oauth2_scheme, check_token)
     if settings.web_ui:
-        app.mount("/ui", create_pages(settings))
+        app.mount("/ui", UnhandledErrors(create_pages(settings), internal_page))
     return app
 
 

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from sqlalchemy import exc as sa_exc
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from app.api.http.body_route import bound_bodies
 from app.api.http.denials import answer_to
@@ -29,9 +30,7 @@ ROUTERS = (overview, tasks, new_task, bulk, errors, queues, administration, acco
 
 def create_pages(settings: Settings) -> FastAPI:
     """Return the pages, on the state of the application that mounts them."""
-    pages = FastAPI(
-        openapi_url=None, redirect_slashes=False, dependencies=[Depends(check_same_origin)]
-    )  # fmt: skip
+    pages = FastAPI(openapi_url=None, redirect_slashes=False, dependencies=[Depends(check_same_origin)])
     for view in ROUTERS:
         router: SlashRouter = view.router
         router.add_to(pages, "")
@@ -43,6 +42,11 @@ def create_pages(settings: Settings) -> FastAPI:
         pages.add_exception_handler(kind, _on_database_error)
     bound_bodies(pages.router.routes, settings, cookie_scheme, check_cookie)
     return pages
+
+
+def internal_page(scope: Scope) -> Response:
+    """Return the answer to what nobody expected."""
+    return _error_page(Request(scope), 500, "Internal server error", "The log of the service has the cause.")
 
 
 # `async`, so that Starlette calls them directly: a sync handler would wait for a thread.
@@ -78,7 +82,7 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
     expected = database_error(request, error)
     if expected is not None:
         return await _on_service_error(request, expected)
-    return _error_page(request, 500, "Internal server error", "The log of the service has the cause.")
+    return internal_page(request.scope)
 
 
 def _to_sign_in(request: Request) -> Response:

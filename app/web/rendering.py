@@ -1,5 +1,6 @@
 """Renders the templates, with what every page shows: the reader, the choices, the way to the static files."""
 
+import gzip
 import json
 from datetime import UTC, datetime
 from functools import cache
@@ -17,6 +18,7 @@ from app.web.static_files import static_version
 
 THEMES = ("system", "light", "dark")
 TIMES = ("utc", "local")
+_LEVEL = 4  # of gzip: a third of the time of the default, and a tenth more bytes
 # `same-origin`: with the API's `no-referrer`, browsers would send `Origin: null` with forms.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -50,10 +52,13 @@ def _environment(code: str) -> Environment:
 
 
 def page(request: Request, template: str, values: dict[str, Any], status: int = 200) -> Response:
-    """Return the page of a template, which is given these values."""
+    """Return the page of a template, which is given these values; compressed here, and not in the event loop."""
     chosen = language_of(request)
-    html = _environment(chosen.code).get_template(template).render(_shell(request, chosen) | values)
-    return HTMLResponse(html, status_code=status, headers=HEADERS)
+    html = _environment(chosen.code).get_template(template).render(_shell(request, chosen) | values).encode()
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        compressed = gzip.compress(html, _LEVEL, mtime=0)
+        return HTMLResponse(compressed, status, HEADERS | {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+    return HTMLResponse(html, status, HEADERS)
 
 
 def redirect(request: Request, path: str) -> Response:

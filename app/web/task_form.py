@@ -105,9 +105,7 @@ def task_of(kind: TaskType, form: Mapping[str, str]) -> dict[str, Any]:
     return task
 
 
-def _read(
-    into: dict[str, Any], place: tuple[str, ...], kind: str, typed: str, problems: list[FieldError]
-) -> None:  # fmt: skip
+def _read(into: dict[str, Any], place: tuple[str, ...], kind: str, typed: str, problems: list[FieldError]) -> None:
     if not typed.strip():
         return
     if kind == "text":

@@ -89,6 +89,7 @@ def test_they_are_offered_and_run(running: Running) -> None:
     assert running.run("app.tasks.count_task")["result"] == {"home": True, "step": 1}
 
 
+@pytest.mark.full
 @pytest.mark.timeout(600)
 def test_the_projects_unit_tests_do_not_judge_them(checkout: Path) -> None:
     folders = [f"tests/unit/{each}" for each in READERS]

@@ -278,7 +278,7 @@ class TestWhoRunsNext:
     @pytest.mark.timeout(600)
     def test_a_claim_takes_the_rows_that_the_model_names(self) -> None:
         """The same sequences each time."""
-        run_machine(Turns, 36, 40, derandomize=True)
+        run_machine(Turns, 24, 40, derandomize=True)
 
     @pytest.mark.full
     @pytest.mark.timeout(3600)

@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--suite", action="append", choices=SUITES, help="only this suite; may be repeated")
     parser.add_argument("-k", dest="keyword", metavar="EXPRESSION", help="only tests that match, as pytest's -k")
     parser.add_argument("--full", action="store_true", help="the long tests as well: soaks, growth, five-run medians")
-    parser.add_argument("--no-coverage", action="store_true", help="do not measure coverage: a little faster")
+    parser.add_argument("--coverage", action="store_true", help="measure coverage too: half as long again")
     parser.add_argument(
         "--jobs", type=int, default=JOBS, metavar="N", help=f"processes that share the tests of a suite ({JOBS})"
     )
@@ -72,7 +72,7 @@ def _run(name: str, options: argparse.Namespace) -> SuiteResult:
     _say(f"\n── {name} {'─' * (70 - len(name))}")
     begun = time.monotonic()
     if name in pytest_suites.NAMES:
-        chosen = pytest_suites.Options(options.keyword, options.full, not options.no_coverage, options.jobs)
+        chosen = pytest_suites.Options(options.keyword, options.full, options.coverage, options.jobs)
         result = pytest_suites.run(name, REPORTS, chosen)
     elif options.keyword:
         result = SuiteResult(name, note="-k selects among pytest's tests only")

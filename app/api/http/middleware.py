@@ -7,7 +7,7 @@ through and hold no body. `FastPath` runs inside them.
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from time import perf_counter
 
@@ -87,13 +87,13 @@ class RequestContext:
 
 
 class UnhandledErrors:
-    """Converts unhandled exceptions to a problem with status 500.
+    """Converts unhandled exceptions to an answer with status 500: a problem, unless `answer` makes another.
 
     Runs inside `Cors`, so that these responses get its headers.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, answer: Callable[[Scope], ASGIApp] = internal_problem) -> None:
+        self.app, self.answer = app, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -112,7 +112,7 @@ class UnhandledErrors:
             logger.exception("unhandled exception in %s %s", scope["method"], route_template(scope))
             if started:
                 raise  # the response has begun: only closing the connection tells the client
-            await internal_problem(scope)(scope, receive, send)
+            await self.answer(scope)(scope, receive, send)
 
 
 class RequestMetrics:

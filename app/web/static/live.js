@@ -27,6 +27,7 @@ function paint(task) {
   const row = document.querySelector(`[data-task-id="${CSS.escape(task.id)}"]`);
   if (!row || Number(row.dataset.version) >= task.version) return;
   row.dataset.version = task.version;
+  draw(task);
   // A state with other deeds, or with a result to show: the server renders it.
   if (row.id && row.querySelector("[data-status]").dataset.status !== task.status) return refresh();
   const words = wordsOf(row);
@@ -47,6 +48,20 @@ function paint(task) {
     setOrDelete(lasts.dataset, "since", task.started_at);
     setOrDelete(lasts.dataset, "until", task.finished_at);
   }
+}
+
+// The picture of the progress, of what this page has seen of the attempt that runs.
+const course = [];
+
+function draw(task) {
+  const picture = document.querySelector("[data-course]");
+  if (!picture || !task.started_at) return;
+  const at = Date.now() - Date.parse(task.started_at);
+  if (course.length && course.at(-1).at > at) course.length = 0;
+  course.push({ at, progress: task.progress });
+  const points = course.map((each) => `${((600 * each.at) / Math.max(at, 1)).toFixed(1)} ${100 - each.progress}`);
+  picture.querySelector("path").setAttribute("d", `M${points.join("L")}`);
+  picture.hidden = course.length < 2;
 }
 
 function wordsOf(element) {
@@ -219,6 +234,7 @@ document.addEventListener("keydown", (event) => {
   else if (key === "x") document.activeElement.closest("tr")?.querySelector("[data-select]")?.click();
   else if (key === "n") location.assign(`${base}new`);
   else if (key === "?") keys.showModal();
+  else if (document.querySelector(`button[data-key="${CSS.escape(key)}"]`)) document.querySelector(`button[data-key="${CSS.escape(key)}"]`).click();
   else {
     before = key;
     return;

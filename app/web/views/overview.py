@@ -29,9 +29,12 @@ def overview(
 ) -> Response:
     stats = task_service.get_stats(db, user.owner, window=window)
     open_groups = ErrorFilter(user_id=user.owner, state=ErrorState.OPEN)
+    queues = task_service.list_queues(db, to_admin=user.is_admin)
+    deepest = max((queue.ready + queue.running for queue in queues), default=0)
     values = {
         "counts": task_service.show_counts(db, TaskFilter(user_id=user.owner)),
-        "queues": task_service.list_queues(db, to_admin=user.is_admin),
+        "queues": [(each, charts.row({"running": each.running, "ready": each.ready}, deepest)) for each in queues],
+        "oldest": max((each.oldest_ready_seconds or 0 for each in queues), default=0),
         "longest": shown(task_service.longest_running(db, LONGEST, owner=user.owner)),
         "groups": task_service.list_error_groups(db, open_groups, GROUPS).items,
         "window": window.value,
@@ -46,9 +49,11 @@ def _pictures(stats: Stats) -> dict[str, Any]:
     """The numbers of all kinds of tasks together, and the pictures of them."""
     ends = {
         kind: [sum(numbers) for numbers in zip(*(getattr(each, kind) for each in stats.series), strict=True)]
-        for kind in ("succeeded", "failed", "revoked")
+        for kind in ("succeeded", "failed", "revoked", "submitted")
     }
-    bars, highest = charts.columns(ends)
+    totals = {kind: sum(numbers) for kind, numbers in ends.items()}
+    submitted = ends.pop("submitted")
+    bars, highest = charts.columns(ends, beside=submitted)
     durations = {}
     for name in ("wait_seconds", "run_seconds"):
         lines = {percent: stats.over_time[name][percent] for percent in ("p50", "p95")}
@@ -58,5 +63,5 @@ def _pictures(stats: Stats) -> dict[str, Any]:
             "highest": top,
             "of_all": getattr(stats, name),
         }
-    totals = {kind: sum(numbers) for kind, numbers in ends.items()}
-    return {"ends": totals, "bars": bars, "highest": highest, "durations": durations}
+    arrivals = charts.line(submitted, highest)
+    return {"totals": totals, "bars": bars, "arrivals": arrivals, "highest": highest, "durations": durations}

@@ -14,10 +14,13 @@ from app.api.http.sse import EventStream
 from app.api.http.turns import costly
 from app.live.frames import version_of
 from app.models.task import TaskStatus
+from app.schemas.task import TaskAttemptRead
 from app.schemas.task_log import TaskLogRead
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
+from app.web import charts
 from app.web.access import PageUser, credential_of, rights_of
+from app.web.curl import curl_of
 from app.web.rendering import page, redirect
 from app.web.shown_tasks import STATES_OF, left_of, possible, seconds_of, shown
 from app.web.task_search import Search, parse
@@ -86,18 +89,22 @@ async def follow_rows(
 @router.get("/tasks/{task_id}")
 def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
     (task,) = shown([task_service.get_task(db, task_id, owner=user.owner)])
-    attempts = task_service.list_attempts(db, task_id, ATTEMPTS, owner=user.owner)
+    found = task_service.list_attempts(db, task_id, ATTEMPTS, owner=user.owner)
+    attempts = [TaskAttemptRead.model_validate(each, from_attributes=True) for each in found.items]
     now = datetime.now(UTC)
+    spans = [(each.outcome.value, each.started_at, each.finished_at or now) for each in attempts]
     logs = task_service.newest_logs(db, task_id, LINES, owner=user.owner)
     values = {
         "task": task,
         "logs": [TaskLogRead.model_validate(line) for line in logs],
         "is_cut": len(logs) == LINES,
-        "attempts": attempts.items,
-        "more_attempts": attempts.last is not None,
+        "attempts": attempts,
+        "more_attempts": found.last is not None,
         "possible": possible(task),
         "seconds": seconds_of(task, now),
         "left": left_of(task, now),
+        "timeline": charts.timeline(task.created_at, spans, task.finished_at or now),
+        "curl": curl_of(request, task),
     }
     return page(request, "task.html", values)
 
