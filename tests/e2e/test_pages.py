@@ -1,17 +1,20 @@
 """The pages at `/ui/` in a real browser, on real processes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import pyotp
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
-from tests.support.accounts import API, PASSWORD, login
-from tests.support.browser import NARROW, WIDE, Visitor, running_browser, why_not
-from tests.support.running import LOAD_EXAMPLES, Running
-from tests.support.services import Services
-from tests.support.stack import Stack
+from tests.support.accounts import API, PASSWORD
+from tests.support.browser import NARROW, WIDE
+from tests.support.site import Site
+from tests.support.stack import node_name
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(300)
@@ -19,65 +22,6 @@ pytestmark = pytest.mark.timeout(300)
 UGLY = 'x"><script>document.title="taken"</script><img src=x onerror=document.title="taken">'
 LONG = "an endless name " * 12
 ARABIC = "مهمة التقرير الشهري"
-
-
-class Site:
-    """The service with one worker, an administrator and a browser. `visit` opens the pages as a new visitor."""
-
-    def __init__(self, browser: Browser, stack: Stack) -> None:
-        self.browser, self.stack = browser, stack
-        self.user, self.admin = (stack.make_user(role)[0] for role in ("user", "admin"))
-        self.visitors: list[Visitor] = []
-
-    def visit(self, account: dict[str, Any] | None = None, **options: Any) -> Visitor:
-        visitor = Visitor(self.browser, self.stack.url, **options)
-        self.visitors.append(visitor)
-        if account is not None:
-            visitor.sign_in(account["username"], PASSWORD)
-        return visitor
-
-    def api(self, account: dict[str, Any]) -> Running:
-        """What tests do as this user over the API."""
-        running = Running(self.stack)
-        running.http = self.stack.api(login(self.stack.api(""), account["username"])["access_token"])
-        return running
-
-    def leave(self) -> list[str]:
-        """Close all visitors; what their pages complained of."""
-        complaints = [line for visitor in self.visitors for line in visitor.complaints]
-        for visitor in self.visitors:
-            visitor.close()
-        self.visitors.clear()
-        return complaints
-
-
-@pytest.fixture(scope="module")
-def whole_site(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    if reason := why_not():
-        pytest.skip(f"no browser here: {reason}")
-    directory = tmp_path_factory.mktemp("pages")
-    with running_browser() as browser, Stack(services, directory, WEB_UI="true", **LOAD_EXAMPLES) as stack:
-        stack.server()
-        stack.worker(concurrency=2)
-        yield Site(browser, stack)
-
-
-@pytest.fixture
-def site(whole_site: Site) -> Iterator[Site]:
-    """No page may violate its policy, ask another host, or fail in its script: looked at after every test."""
-    yield whole_site
-    assert whole_site.leave() == []
-
-
-Held = Callable[..., str]
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Path]:
-    """Bodies wait until this file is there, at the latest when the test ends."""
-    found = tmp_path / "gate"
-    yield found
-    found.touch()
 
 
 def test_a_newcomers_first_minute(site: Site) -> None:
@@ -151,50 +95,6 @@ def test_rows_change_in_place_and_new_ones_wait_behind_a_note(
     expect(page.locator(f"tr[data-task-id='{another}']")).to_be_visible()
 
 
-def test_a_deed_is_done_to_all_that_a_search_finds_and_not_to_the_page(site: Site) -> None:
-    account = site.stack.make_user()[0]
-    api = site.api(account)
-    kept = api.create("echo", name="kept", delay_seconds=3600)
-    body = {"name": "many", "task_type": "t", "celery_task_name": "tests.echo", "delay_seconds": 3600}
-    for _ in range(2):
-        assert api.http.post(f"{API}/tasks/batch", json={"tasks": [body] * 1000}).status_code == 201
-    page = site.visit(account).page
-    page.goto("tasks?q=many")
-    page.get_by_role("button", name="Cancel …").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Cancel: 2,000 tasks")
-    page.get_by_role("button", name="Cancel: 2,000 tasks").click()
-    expect(page.locator("#deed [data-status]")).to_have_attribute("data-status", "finished", timeout=60_000)
-    counts = api.http.get(f"{API}/tasks/count").json()
-    assert (counts["revoked"], counts["pending"]) == (2000, 1)
-    page.goto("tasks?q=status:pending")
-    page.locator(f"tr[data-task-id='{kept}'] [data-select]").check()
-    page.get_by_role("button", name="Cancel …").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Cancel: 1 tasks")
-    expect(page.get_by_text("The selected tasks.")).to_be_visible()
-
-
-def test_three_failures_are_one_group_that_is_tried_again(site: Site, tmp_path: Path) -> None:
-    account = site.stack.make_user()[0]
-    api = site.api(account)
-    for number in range(3):
-        api.ended(api.create("retry_with_what_is_not_json", name=f"fails {number}"))
-    page = site.visit(account).page
-    page.goto("errors")
-    group = page.locator(".group")
-    link = group.get_by_role("link", name="3 failed tasks")
-    wait_for(lambda: page.reload() and link.count() == 1, 20, "the group of the three")
-    link.click()
-    expect(page.locator("tr[data-task-id]")).to_have_count(3)
-    page.go_back()
-    group.get_by_role("button", name="Retry all").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Retry: 3 tasks")
-    page.goto("errors")
-    group.get_by_role("button", name="Resolve").click()
-    expect(page.get_by_text("No failures here.")).to_be_visible()
-    page.get_by_role("link", name="resolved").click()
-    expect(group).to_have_count(1)
-
-
 def test_the_log_of_a_body_is_followed(site: Site, gate: Path) -> None:
     task = site.api(site.user).create("talk", str(gate))
     page = site.visit(site.user).page
@@ -206,19 +106,93 @@ def test_the_log_of_a_body_is_followed(site: Site, gate: Path) -> None:
     expect(log.locator("li .message")).to_have_text(["before the gate", "behind the gate"])
 
 
-def test_a_paused_queue_says_why_its_tasks_wait(site: Site) -> None:
+def test_a_worker_is_drained_and_leaves_the_list(site: Site) -> None:
+    worker = site.stack.worker(concurrency=1)
     page = site.visit(site.admin).page
     page.goto("queues")
-    queue = page.locator(".card", has=page.get_by_role("heading", name="low_priority"))
-    queue.get_by_label("Reason").fill("database maintenance")
-    queue.get_by_role("button", name="Pause").click()
-    expect(queue.locator("[data-status=paused]")).to_be_visible()
-    task = site.api(site.user).create("echo", priority="low")
-    waiting = site.visit(site.user).page
-    waiting.goto(f"tasks/{task}")
-    expect(waiting.get_by_text("Its queue is paused:")).to_be_visible()
-    queue.get_by_role("button", name="Resume").click()
-    expect(waiting.locator(".heading [data-status]")).to_have_attribute("data-status", "succeeded")
+    row = page.locator("#workers tr", has_text=node_name(worker))
+    row.get_by_role("button", name="Drain").click()
+    expect(row).to_have_count(0, timeout=60_000)
+    wait_for(lambda: not worker.running, 30, "the worker to leave")
+
+
+def test_a_second_factor_is_asked_for(site: Site) -> None:
+    account = site.stack.make_user()[0]
+    api = site.api(account)
+    secret = api.http.post(f"{API}/users/me/totp", json={"current_password": PASSWORD}).json()["secret"]
+    code = pyotp.TOTP(secret)
+    confirmed = api.http.post(f"{API}/users/me/totp/confirm", json={"otp": code.now()})
+    assert confirmed.status_code == 200, confirmed.text
+    page = site.visit().page
+    page.goto("sign-in?next=/queues")
+    page.get_by_label("Username").fill(account["username"])
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_label("One-time code").fill(confirmed.json()["recovery_codes"][0])
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/ui/queues")
+
+
+def test_two_tabs_show_the_same_and_end_together(site: Site, gate: Path, tmp_path: Path) -> None:
+    task = site.api(site.user).create("hold", str(gate), str(tmp_path / "ledger"))
+    visitor = site.visit(site.user)
+    first, second = visitor.page, visitor.context.new_page()
+    for page in (first, second):
+        page.goto(f"tasks/{task}")
+        expect(page.locator(".heading [data-status]")).to_have_attribute("data-status", "running")
+    first.get_by_role("button", name="Cancel").click()
+    for page in (first, second):
+        expect(page.locator(".heading [data-status]")).to_have_attribute("data-status", "revoked")
+    first.locator("summary", has_text=site.user["username"]).click()
+    first.get_by_role("button", name="Sign out").click()
+    expect(first.get_by_label("Password")).to_be_visible()
+    second.get_by_role("link", name="Queues").click()
+    expect(second.get_by_label("Password")).to_be_visible()
+    second.go_back()
+    expect(second.locator("h1")).to_have_text("Sign in")
+
+
+@contextmanager
+def another_site(html: str) -> Iterator[str]:
+    """The address of a page on another port of this host: another origin of the same site, so cookies are sent there."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(html.encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_another_site_changes_nothing_and_shows_nothing(site: Site) -> None:
+    api = site.api(site.user)
+    task = api.create("echo", delay_seconds=3600)
+    action = f"{site.stack.url}/ui/tasks/{task}/cancel"
+    html = f"""<form method=post action="{action}"><button>send</button></form><iframe src="{site.stack.url}/ui/"></iframe>
+    <p id=read></p><script>fetch("{site.stack.url}/ui/tasks", {{credentials: "include"}})
+    .then((answer) => answer.text()).then((text) => read.textContent = text, () => read.textContent = "refused")</script>"""
+    visitor = site.visit(site.user)
+    with another_site(html) as address:
+        visitor.page.goto(address)
+        expect(visitor.page.locator("#read")).to_have_text("refused")
+        frame = visitor.page.frames[1]
+        assert "Overview" not in (frame.content() if frame.url.startswith("http") else "")
+        with visitor.page.expect_response(action) as answer:
+            visitor.page.get_by_role("button", name="send").click()
+        assert answer.value.status == 403
+    assert api.get(task)["status"] == "pending"
+    visitor.complaints.clear()  # the browser tells of what it refused
 
 
 def test_a_login_that_ends_leads_back_to_the_same_page(site: Site) -> None:

@@ -39,7 +39,7 @@ def _security(output: Path) -> int:
 
 
 def _performance(output: Path, reports: Path, full: bool) -> int:
-    size = ["--full"] if full else ["--requests", "600", "--seconds", "4"]
+    size = ["--full"] if full else ["--requests", "300", "--seconds", "2"]
     return _script("performance_test.py", "--json", str(output), "--plot", str(reports / "performance.png"), *size)
 
 

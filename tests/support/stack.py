@@ -67,6 +67,11 @@ class Part:
         assert needle in self.output(), f"{self.name} ended with {self.process.poll()}:\n{self.tail()}"
 
 
+def node_name(worker: Part) -> str:
+    """Celery's name of a worker that `Stack.worker` has started."""
+    return f"{worker.name.replace('-', '')}@test"
+
+
 class Stack:
     """Starts nothing by itself. `close()` ends all of it, whatever state it is in, and drops the database.
 
