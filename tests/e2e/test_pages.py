@@ -255,16 +255,28 @@ def test_the_keyboard_alone_is_enough(site: Site) -> None:
 
 def test_what_users_write_is_never_run(site: Site) -> None:
     api = site.api(site.user)
-    task = api.create("echo", UGLY, name=UGLY, tags=[UGLY[:60]], metadata={UGLY: UGLY})
-    failed = api.create("retry_with_what_is_not_json", name=ARABIC)
+    task = api.create("echo", UGLY, name=UGLY, tags=[UGLY[:60]], metadata={UGLY: UGLY}, task_type=UGLY)
+    failed = api.create("say_and_fail", UGLY, name=UGLY)
     for each in (task, failed):
         api.ended(each)
+    wait_for(lambda: api.http.get(f"{API}/errors/").json(), 30, "the group of the failure")
     for account in (site.user, site.admin):
         page = site.visit(account).page
-        for path in ("", "tasks", f"tasks/{task}", f"tasks/{failed}", "tasks?q=" + UGLY.replace(" ", "+"), "queues"):
+        for path in (
+            "",
+            "tasks",
+            f"tasks/{task}",
+            f"tasks/{failed}",
+            "tasks?q=" + UGLY.replace(" ", "+"),
+            "errors",
+            "audit",
+        ):
             page.goto(path)
             assert page.title() != "taken"
-            assert page.locator("main img").count() == 0
+            assert page.locator("main img, main script").count() == 0
+    page.goto(f"tasks/{failed}")
+    for place in ("h1", ".problem", ".log", ".attempts"):
+        expect(page.locator(place).first).to_contain_text("<script>")
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,15 @@ def talk(self: Any, gate: str) -> None:
     print("behind the gate")  # noqa: T201
 
 
+@celery_app.task(bind=True, name="tests.say_and_fail")
+def say_and_fail(self: Any, words: str) -> None:
+    """Say it wherever a body can: in its log, its output, its progress and its error."""
+    logging.getLogger(words).warning(words, extra={"field": words})
+    print(words)  # noqa: T201
+    self.update_progress(50, {words: words})
+    raise ValueError(words)
+
+
 @celery_app.task(bind=True, name="tests.hold_deaf")
 def hold_deaf(self: Any, gate: str, ledger: str, answer: Any = None) -> Any:
     """Run until the gate opens, without ever asking whether it should."""

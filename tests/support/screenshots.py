@@ -3,14 +3,13 @@
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import expect
-
 from tests.support.accounts import PASSWORD
 from tests.support.browser import Scheme, Visitor, running_browser
 from tests.support.running import Running
 from tests.support.services import ROOT, Services
 from tests.support.stack import Stack
 from tests.support.tasks import LONG_RUNNING
+from tests.support.waiting import wait_for
 
 IMAGES = ROOT / "docs" / "img"
 MAX_BYTES = 200_000
@@ -33,7 +32,8 @@ def main() -> None:
             visitor = Visitor(browser, stack.url, scheme=scheme, width=960)
             visitor.sign_in(username, PASSWORD)
             visitor.page.goto(f"tasks/{task}")
-            expect(visitor.page.get_by_text(f"{PERCENT} %")).to_be_visible(timeout=30_000)
+            bar = visitor.page.get_by_role("progressbar")
+            wait_for(lambda: int(bar.get_attribute("aria-valuenow") or 0) >= PERCENT, 30, "the progress")  # noqa: B023
             visitor.page.screenshot(path=IMAGES / f"task-{scheme}.png", full_page=True)
             visitor.close()
             running.post(task, "cancel")
