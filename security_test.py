@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Probes a running server of this machine from outside: `python security_test.py http://127.0.0.1:8000`.
 
-XSS, CSRF, injection, authentication, authorisation, limits, error hygiene: named checks, grouped by OWASP API Security
-category, each in `tests/security/`. An administrator makes two accounts for it, and deletes them at the end with all
-that is theirs, after Ctrl-C too: the one that is given, else that of FIRST_ADMIN_USERNAME and FIRST_ADMIN_PASSWORD in
-the environment, in .env or from run_server.py. Where none is known the accounts are registered; their tasks, keys and
-logins are removed, and a line names the accounts, which stay. The last check runs into the login throttle on purpose:
-for a while this address may be slowed down. Exit code 0 when all checks pass, 1 when one fails, 2 when it could not
-begin, 130 after Ctrl-C. Only loopback addresses are probed.
+XSS, CSRF, injection, authentication, authorisation, limits, error hygiene, of the API and of the pages at `/ui/`: named
+checks, grouped by OWASP API Security category, each in `tests/security/`. An administrator makes two accounts for it,
+and deletes them at the end with all that is theirs, after Ctrl-C too: the one that is given, else that of
+FIRST_ADMIN_USERNAME and FIRST_ADMIN_PASSWORD in the environment, in .env or from run_server.py. Where none is known the
+accounts are registered; their tasks, keys and logins are removed, and a line names the accounts, which stay. The last
+check runs into the login throttle on purpose: for a while this address may be slowed down. Exit code 0 when all checks
+pass, 1 when one fails, 2 when it could not begin, 130 after Ctrl-C. Only loopback addresses are probed.
 """
 
 import argparse

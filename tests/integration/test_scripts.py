@@ -86,7 +86,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def by_hand(services: Services, clone: Path, tmp_path: Path) -> Iterator[ByHand]:
-    with Stack(services, tmp_path) as stack:
+    with Stack(services, tmp_path, WEB_UI="true") as stack:  # as by default: the checks probe the pages as well
         yield ByHand(stack, clone)
 
 

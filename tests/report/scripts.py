@@ -30,7 +30,7 @@ def _security(output: Path) -> int:
     from tests.support.stack import Stack
 
     with tempfile.TemporaryDirectory() as directory, Services() as services:
-        with Stack(services, Path(directory)) as stack:
+        with Stack(services, Path(directory), WEB_UI="true") as stack:
             admin, _ = stack.make_user("admin")
             credentials = dict(zip(ADMIN_VARIABLES, (admin["username"], accounts.PASSWORD), strict=True))
             code = _script("security_test.py", stack.url, "--json", str(output), env=credentials)

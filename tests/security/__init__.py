@@ -10,5 +10,6 @@ from tests.security import (  # noqa: F401 (imported for their registration)
     injection,
     keys,
     objects,
+    pages,
     resources,
 )

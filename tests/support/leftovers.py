@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Self
 
 import httpx
@@ -75,7 +76,9 @@ class Leftovers:
 
     @classmethod
     def at(cls, address: Address, **more: Any) -> Self:
-        return cls(httpx.Client(base_url=address.url, timeout=ANSWER_SECONDS, trust_env=False), **more)
+        # It keeps no cookie: a sign-in to the pages would go along with all that is asked later.
+        none = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        return cls(httpx.Client(base_url=address.url, timeout=ANSWER_SECONDS, trust_env=False, cookies=none), **more)
 
     # -- making ------------------------------------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ class Accounts:
     def answer(self, call: Any) -> Reply | None:
         """None for a path of another part."""
         path = call.path.removeprefix(API)
-        public = {"/auth/register": self._register, "/auth/login": self._login, "/auth/refresh": self._refresh}
+        public = {"/auth/register": self._register, "/auth/login": self.login, "/auth/refresh": self._refresh}
         if path in public and call.method == "POST":
             return public[path](call)
         if not path.startswith(("/users", "/auth", "/tasks", "/audit", "/queues", "/workers")):
@@ -148,7 +148,8 @@ class Accounts:
 
     # -- logins ------------------------------------------------------------------------------------------------------
 
-    def _login(self, call: Any) -> Reply:
+    def login(self, call: Any) -> Reply:
+        """Tokens for the form. Raises Problem."""
         form = parse_qs(call.body.decode(), keep_blank_values=True)
         name, password = form.get("username", [""])[0], form.get("password", [""])[0]
         if "\0" in name + password and self.weak != "nul_characters":

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.support.weak_service.accounts import Accounts
 from tests.support.weak_service.answers import Problem, Reply
+from tests.support.weak_service.pages import Pages
 from tests.support.weak_service.tasks import Tasks
 
 MAX_BODY = 2_000_000
@@ -54,7 +55,8 @@ class WeakService:
 
     def __init__(self, weak: str = "", broken: str = "") -> None:
         self.weak = weak
-        made = Accounts(weak), Tasks(weak)
+        accounts, tasks = Accounts(weak), Tasks(weak)
+        made = Pages(weak, accounts, tasks), accounts, tasks
 
         class Handler(_Handler):
             service_weak = weak
@@ -84,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 10
     wbufsize = 65536  # head and body in one segment: two would wait for a delayed acknowledgement, 40 ms
     service_weak = broken_path = ""
-    parts: tuple[Accounts, Tasks]
+    parts: tuple[Pages, Accounts, Tasks]
 
     def _answer(self) -> None:
         try:
@@ -118,7 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
             return Reply(200, {"status": "ok"})
         if call.path == "/docs":
             return self._docs()
-        return self.parts[0].answer(call) or self.parts[1].answer(call)
+        pages, accounts, tasks = self.parts
+        return pages.answer(call) or accounts.answer(call) or tasks.answer(call)
 
     def _check_fields(self) -> None:
         weak = self.service_weak

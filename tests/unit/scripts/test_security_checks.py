@@ -35,6 +35,12 @@ def test_every_check_has_a_key_of_its_own_and_a_group_of_the_report() -> None:
     assert {check.group for check in CHECKS} == set(GROUPS)
 
 
+def test_where_the_pages_are_turned_off_there_is_nothing_to_probe() -> None:
+    of_pages = [check for check in CHECKS if check.run.__module__ == "tests.security.pages"]
+    with target_of("without_pages") as target:
+        assert {run_one(check, target).outcome for check in of_pages} == {"passed"}
+
+
 def test_an_answer_of_another_shape_is_a_failure_not_a_crash() -> None:
     check = Check("odd", GROUPS[0], "odd", lambda target: target.ask("GET", "//docs").json())
     with target_of("") as target:
