@@ -7,14 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.core import security
+from tests.support.light_hashes import light_hashes
 
 
 @pytest.fixture(scope="package", autouse=True)
 def _light_hashes() -> Iterator[None]:
-    light = security._passwords.copy(argon2__memory_cost=64, argon2__time_cost=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(security, "_passwords", light)
-        security._dummy_hash.cache_clear()
+    with light_hashes():
         yield
-    security._dummy_hash.cache_clear()
