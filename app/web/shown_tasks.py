@@ -34,7 +34,7 @@ def possible(task: TaskRead) -> set[str]:
 
 def seconds_of(task: TaskRead, now: datetime | None = None) -> float | None:
     """Return how long the last attempt has run, or ran; None where none began."""
-    if task.started_at is None:
+    if task.started_at is None or task.status is TaskStatus.PENDING:
         return None
     return ((task.finished_at or now or datetime.now(UTC)) - task.started_at).total_seconds()
 

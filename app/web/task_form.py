@@ -50,6 +50,7 @@ def fields_of(kind: TaskType, values: Mapping[str, Any]) -> list[Field]:
     return [
         _field(name, _resolved(each, definitions), name in required, values)
         for name, each in schema.get("properties", {}).items()
+        if name != kind.positions.rest  # `*names`: by JSON alone
     ]
 
 
@@ -125,12 +126,19 @@ def arguments_in(form: Mapping[str, str]) -> dict[str, str]:
 
 
 def typed_of(task: TaskRead, kind: TaskType) -> dict[str, str]:
-    """Return a task as if it had been typed into the form, and as JSON. Positional arguments go to their names."""
-    fields = task.model_dump(mode="json", include={*OPTIONS, "args", "kwargs"}, exclude_none=True)
-    names = kind.parameters.get("properties", {})
+    """Return a task as if it had been typed into the form, and as JSON. Positional arguments go to their names.
+
+    What the form cannot say stands in the JSON alone: `by` is `json` then. The task does not wait as the old one did.
+    """
+    fields = task.model_dump(mode="json", include={*OPTIONS, "args", "kwargs"} - {"delay_seconds"}, exclude_none=True)
+    names = {each.name: each.kind for each in fields_of(kind, {})}
     arguments = {**dict(zip(names, task.args, strict=False)), **task.kwargs}
     typed = {PREFIX + name: _typed(value) for name, value in arguments.items()}
     typed |= {name: _typed(fields[name]) for name, how in OPTIONS.items() if name in fields and how != "list"}
+    # An empty field is left out, and so cannot say null or "".
+    is_said = len(task.args) <= len(names) and arguments.keys() <= names.keys()
+    is_said = is_said and not any(value is None or value == "" for value in arguments.values())
+    typed |= {} if is_said else {"by": "json"}
     return typed | {"tags": ", ".join(task.tags), "json": json.dumps(fields, ensure_ascii=False, indent=2)}
 
 

@@ -1,5 +1,7 @@
 """The pages at `/ui/` over HTTP: who may see and do what, and what no other site can make a reader do."""
 
+import html
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,9 +16,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.core.security import create_page_token, read_access_token, read_page_token
+from app.db.session import SessionLocal
 from app.errors import InvalidToken
 from app.live import queries
-from tests.support.accounts import API, PASSWORD, bearer, login, register
+from app.models.task import Task
+from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, register
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.task_client import TaskClient
@@ -272,8 +276,8 @@ class TestTasks:
     def test_an_ended_task_is_repeated_with_changes(self, tasks: TaskClient, client: TestClient) -> None:
         browser = Reader(client)
         browser.sign_in(tasks.user["username"])
-        kwargs = {"duration": 3, "steps": 7, "password": "hunter2"}
-        old = tasks.create(name="old", args=[], kwargs=kwargs, tags=["a", "b"], delay_seconds=600)
+        kwargs = {"duration": 3, "steps": 7}
+        old = tasks.create(name="old", args=[], kwargs=kwargs, tags=["a", "b"], delay_seconds=600, max_attempts=5)
         path = f"/tasks/{old['id']}"
         assert deeds(browser.get(path).text) == ["run-now", "cancel"]
         assert browser.post(f"{path}/change", celery_task_name=old["celery_task_name"]).status_code == 409
@@ -283,12 +287,47 @@ class TestTasks:
         form = browser.get(f"{path}/change").text
         for shown in ('value="3"', 'value="7"', 'value="a, b"', 'value="old"'):
             assert shown in form, shown
-        assert "hunter2" not in form
         changed = {"name": "new", "task_type": "t", "kwargs.duration": "0", "kwargs.steps": "7"}
         answer = browser.post(f"{path}/change", celery_task_name=old["celery_task_name"], **changed)
         assert answer.status_code == 303, answer.text
         new = tasks.get(answer.headers["location"].rpartition("/")[2]).json()
         assert (new["name"], new["retry_of"], new["kwargs"]["duration"]) == ("new", old["id"], 0)
+        assert (new["tags"], new["delay_seconds"], new["max_attempts"]) == ([], None, 1)  # as they were left: empty
+
+    def test_what_the_form_cannot_say_is_repeated_by_json_with_its_secrets(
+        self, tasks: TaskClient, client: TestClient
+    ) -> None:
+        browser = Reader(client)
+        browser.sign_in(tasks.user["username"])
+        kwargs = {"duration": 3, "customer": "ACME", "password": "hunter2"}
+        old = tasks.create(name="old", args=[], kwargs=kwargs, delay_seconds=600)
+        browser.post(f"/tasks/{old['id']}/cancel")
+        form = browser.get(f"/tasks/{old['id']}/change").text
+        assert "By JSON" in form
+        assert "By form" not in form
+        assert "hunter2" not in form
+        typed = html.unescape(re.search('<textarea id="json"[^>]*>(.*?)</textarea>', form, re.DOTALL)[1])  # type: ignore[index]
+        changed = json.loads(typed)
+        changed["kwargs"]["customer"] = "another"
+        answer = browser.post(
+            f"/tasks/{old['id']}/change", by="json", celery_task_name=old["celery_task_name"], json=json.dumps(changed)
+        )
+        assert answer.status_code == 303, answer.text
+        new = UUID(answer.headers["location"].rpartition("/")[2])
+        with SessionLocal() as db:
+            assert db.get_one(Task, new).kwargs == {**kwargs, "customer": "another"}
+
+    def test_a_refused_user_is_told_beside_the_form(self, client: TestClient, make_user: MakeUser) -> None:
+        browser = Reader(client)
+        account, _ = make_user("admin")
+        browser.sign_in(account["username"])
+        for form in (
+            {"username": account["username"], "email": "b@example.com", "password": PASSWORD},
+            {"username": "another", "email": "b@example.com", "password": "password1"},
+        ):
+            answer = browser.post("/users", **form)
+            assert answer.status_code in {409, 422}
+            assert "New user" in answer.text
 
     def test_what_is_wrong_with_a_form_is_told_and_nothing_typed_is_lost(self, reader: Reader) -> None:
         form = {"celery_task_name": "app.tasks.common_tasks.long_running_task", "name": "kept", "task_type": "manual"}

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, Literal
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 WIDE, NARROW = 1280, 390
+SECONDS = 20  # generous: a machine with two cores runs all that the pages show
 Scheme = Literal["light", "dark"]
 
 
@@ -27,6 +28,7 @@ def _program() -> str | None:
 
 @contextmanager
 def running_browser() -> Iterator[Browser]:
+    expect.set_options(timeout=SECONDS * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_program(), args=["--no-sandbox"])
         yield browser
@@ -48,7 +50,7 @@ class Visitor:
             viewport={"width": width, "height": 800},
             java_script_enabled=scripts,
         )
-        self.context.set_default_timeout(20_000)
+        self.context.set_default_timeout(SECONDS * 1000)
         self.complaints: list[str] = []
         self.context.on("weberror", lambda error: self.complaints.append(f"error: {error.error}"))
         self.context.on("console", lambda said: self._hear(said.type, said.text))

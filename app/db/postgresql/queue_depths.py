@@ -11,8 +11,8 @@ from app.db.clock import NOW, STATEMENT_TIME
 from app.models.task import Task, TaskStatus
 from app.models.user import User
 
-# A delayed task waits from the time at which it is due.
-_DUE_SINCE = func.greatest(Task.created_at, Task.run_at)
+# A delayed or retried task waits from the time at which it is due.
+_DUE_SINCE = Task.due_at
 _PENDING = (
     select(
         Task.queue,

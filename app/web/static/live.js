@@ -26,27 +26,33 @@ function paintAll() {
 function paint(task) {
   const row = document.querySelector(`[data-task-id="${CSS.escape(task.id)}"]`);
   if (!row || Number(row.dataset.version) >= task.version) return;
-  row.dataset.version = task.version;
-  draw(task);
-  // A state with other deeds, or with a result to show: the server renders it.
-  if (row.id && row.querySelector("[data-status]").dataset.status !== task.status) return refresh();
   const words = wordsOf(row);
   const status = row.querySelector('[data-field="status"]');
+  const word = words[task.cancel_requested_at && task.status === "running" ? "stopping" : task.status];
+  const detail = JSON.stringify(task.progress_detail, null, 2);
+  // Another state, attempt or detail has other deeds, facts or parts: the server renders them.
+  if (row.id && (status.textContent !== word || Number(row.dataset.attempt) !== task.attempt ||
+    (task.progress_detail && !row.querySelector('[data-field="detail"]')))) return refresh();
+  row.dataset.version = task.version;
+  draw(task);
   status.dataset.status = task.status;
-  status.textContent = words[task.cancel_requested_at && task.status === "running" ? "stopping" : task.status];
+  status.textContent = word;
   const bar = row.querySelector('[data-field="progress"]');
   bar.value = task.progress;
   bar.setAttribute("aria-valuenow", task.progress);
   write(row, "percent", `${task.progress} %`);
   write(row, "attempt", task.attempt);
+  write(row, "detail", detail);
+  write(row, "why", words[task.waiting_for?.reason] ?? "");
   const ran = (Date.now() - Date.parse(task.started_at)) / 1000;
   const left = (ran * (100 - task.progress)) / task.progress;
   const known = task.status === "running" && task.progress > 0 && task.progress < 100;
   write(row, "left", known ? words.left.replace("{time}", brief(left, words)) : "");
   const lasts = row.querySelector('[data-field="duration"]');
   if (lasts) {
-    setOrDelete(lasts.dataset, "since", task.started_at);
-    setOrDelete(lasts.dataset, "until", task.finished_at);
+    lasts.dataset.since = (task.status !== "pending" && task.started_at) || "";
+    lasts.dataset.until = task.finished_at ?? "";
+    lasts.textContent = lasts.dataset.since && lasts.textContent;
   }
 }
 
@@ -57,7 +63,8 @@ function draw(task) {
   const picture = document.querySelector("[data-course]");
   if (!picture || !task.started_at) return;
   const at = Date.now() - Date.parse(task.started_at);
-  if (course.length && course.at(-1).at > at) course.length = 0;
+  if (course.at(-1)?.at > at) course.length = 0;
+  if (course.at(-1)?.progress === task.progress) return;
   course.push({ at, progress: task.progress });
   const points = course.map((each) => `${((600 * each.at) / Math.max(at, 1)).toFixed(1)} ${100 - each.progress}`);
   picture.querySelector("path").setAttribute("d", `M${points.join("L")}`);
@@ -73,11 +80,6 @@ function write(row, field, text) {
   if (cell) cell.textContent = text;
 }
 
-function setOrDelete(data, name, value) {
-  if (value) data[name] = value;
-  else delete data[name];
-}
-
 // ---- the stream of this page, one at most; a hidden page has none -------------------------------------------------------
 
 let source = null;
@@ -91,9 +93,10 @@ function follow() {
   source.addEventListener("task", take);
   source.addEventListener("open", () => show("live"));
   source.addEventListener("error", () => {
-    // 204 after the last state, or a login that has ended: the browser does not try again.
-    if (source?.readyState === EventSource.CLOSED) stop("paused");
-    else show("stale");
+    // 204 after the last state, a login that has ended, or no room for a stream: the browser does not try again.
+    if (source?.readyState !== EventSource.CLOSED) return show("stale");
+    stop("paused");
+    setTimeout(refresh, AGAIN_MS);
   });
 }
 
@@ -117,46 +120,72 @@ document.addEventListener("visibilitychange", () => {
 
 // ---- parts that the server renders again ---------------------------------------------------------------------------------
 
+const AGAIN_MS = 2000;
+const POLL_MS = 5000;
 let refreshing = false;
+let again = false;
 
 async function refresh() {
+  if (refreshing) again = true;
   // A selection freezes what is selected.
   if (refreshing || document.hidden || document.querySelector("[data-select]:checked")) return;
   refreshing = true;
   try {
-    for (const part of document.querySelectorAll("[data-refreshed]")) {
-      if (part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) return;
-    }
     const answer = await fetch(location.href);
     if (answer.redirected) return location.assign(answer.url); // the login has ended
-    if (!answer.ok) return;
+    if (answer.status === 404) return location.reload(); // what it showed was deleted
+    if (!answer.ok) throw new Error(answer.status);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-refreshed]")) {
       const next = fresh.getElementById(part.id);
-      if (next && !stays(part, next)) part.replaceWith(next);
+      if (next && !isTyped(part) && !stays(part, next)) replace(part, next);
     }
     dress();
     follow();
+    if (document.querySelector("[data-refresh]")) show("live");
+  } catch {
+    show("stale");
+    if (!document.querySelector("[data-refresh]")) setTimeout(refresh, AGAIN_MS);
   } finally {
     refreshing = false;
+    if (again) refresh();
+    again = false;
   }
+}
+
+function isTyped(part) {
+  return [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((each) => each.value !== each.defaultValue);
+}
+
+// The focus stays on the link or button that leads to the same.
+function replace(part, next) {
+  const leadsTo = (each) => each.href ?? (each.form ? each.form.action + each.textContent : null);
+  const focused = part.contains(document.activeElement) ? leadsTo(document.activeElement) : null;
+  part.replaceWith(next);
+  if (focused) [...next.querySelectorAll("a, button")].find((each) => leadsTo(each) === focused)?.focus({ preventScroll: true });
 }
 
 // Rows that are followed keep their places; newer ones wait behind a note. The ids of tasks are in the order of time.
 function stays(part, next) {
   const note = document.querySelector("[data-new]");
   const first = part.querySelector("[data-task-id]")?.dataset.taskId;
+  if (part.id === "rows" && !first && next.querySelector("[data-task-id]")) location.reload(); // now with deeds
   if (part.id !== "rows" || !source || !first) return false;
   const newer = [...next.querySelectorAll("[data-task-id]")].filter((row) => row.dataset.taskId > first).length;
   note.hidden = !newer;
-  note.querySelector("[data-new-count]").textContent = newer;
+  note.querySelector("[data-new-count]").textContent = newer < 50 ? newer : "50+";
   return true;
 }
 
-if (main.dataset.refresh) setInterval(refresh, Number(main.dataset.refresh));
+(function poll(isFirst) {
+  const every = document.querySelector("[data-refresh]")?.dataset.refresh;
+  if (every && !isFirst) refresh();
+  setTimeout(poll, Number(every ?? POLL_MS));
+})(true);
 
 // ---- the lines of a body, asked for while it runs ----------------------------------------------------------------------
 
+const LINES = 2000;
 let asking = false;
 
 async function followLines() {
@@ -171,6 +200,8 @@ async function followLines() {
     const lines = new DOMParser().parseFromString(await answer.text(), "text/html").querySelectorAll("li");
     const atEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 4;
     list.append(...lines);
+    while (list.children.length > LINES) list.firstElementChild.remove();
+    if (lines.length) dress(list);
     if (atEnd) list.scrollTop = list.scrollHeight;
   } finally {
     asking = false;
@@ -184,11 +215,12 @@ if (document.querySelector("[data-follows]")) setInterval(followLines, 500);
 const local = document.documentElement.dataset.times === "local";
 const clock = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 
-function dress() {
-  if (local) for (const time of document.querySelectorAll("time")) {
+function dress(within = document) {
+  if (local) for (const time of within.querySelectorAll("time")) {
     const shown = clock.format(new Date(time.dateTime));
     time.textContent = "clock" in time.dataset ? shown.slice(11) : shown;
   }
+  for (const log of within.querySelectorAll(".log")) log.scrollTop = log.scrollHeight;
 }
 
 function brief(seconds, words) {
@@ -205,7 +237,7 @@ function brief(seconds, words) {
 
 setInterval(() => {
   if (document.hidden) return;
-  for (const cell of document.querySelectorAll('[data-field="duration"][data-since]')) {
+  for (const cell of document.querySelectorAll('[data-field="duration"][data-since^="2"]')) {
     const until = cell.dataset.until ? Date.parse(cell.dataset.until) : Date.now();
     cell.textContent = brief((until - Date.parse(cell.dataset.since)) / 1000, wordsOf(cell));
   }
@@ -225,20 +257,22 @@ function move(step) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || keys.open) return;
+  if (event.target.matches("input:not([type=checkbox]), select, textarea")) return;
   const key = event.key;
+  const button = document.querySelector(`button[data-key="${CSS.escape(key)}"]`);
+  const search = document.querySelector("[data-search]");
   if (before === "g" && key in places) location.assign(base + places[key]);
-  else if (key === "/") document.querySelector("[data-search]")?.focus();
+  else if (key === "/") search ? search.focus() : location.assign(`${base}tasks`);
   else if (key === "j") move(1);
   else if (key === "k") move(-1);
   else if (key === "x") document.activeElement.closest("tr")?.querySelector("[data-select]")?.click();
   else if (key === "n") location.assign(`${base}new`);
   else if (key === "?") keys.showModal();
-  else if (document.querySelector(`button[data-key="${CSS.escape(key)}"]`)) document.querySelector(`button[data-key="${CSS.escape(key)}"]`).click();
-  else {
-    before = key;
-    return;
-  }
+  else if (button) {
+    // A button with an address of its own leads to a preview.
+    if (button.hasAttribute("formaction") || confirm(`${button.textContent.trim()}?`)) button.click();
+  } else return (before = key);
   before = "";
   event.preventDefault();
 });
@@ -246,9 +280,6 @@ document.addEventListener("keydown", (event) => {
 const help = document.querySelector("[data-help]");
 help.hidden = false;
 help.addEventListener("click", () => keys.showModal());
-for (const select of document.querySelectorAll("[data-submits]")) {
-  select.addEventListener("change", () => select.form.requestSubmit());
-}
 
 dress();
 follow();

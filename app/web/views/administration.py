@@ -5,12 +5,15 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Form, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from app.api.deps import PasswordTurn, SessionDep
 from app.api.endpoints.users import PASSWORDS_BYTES
 from app.api.http.body_route import body_limit
 from app.api.http.paging import read_cursor
+from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
+from app.errors import InvalidInput, ServiceError, UserExists, WeakPassword
 from app.models.audit import AuditEvent
 from app.models.task import TaskPriority
 from app.models.user import Role
@@ -28,14 +31,20 @@ Cursor = Annotated[str | None, Query(max_length=64)]
 
 @router.get("/users")
 def list_users(request: Request, db: SessionDep, _admin: PageAdmin, cursor: Cursor = None) -> Response:
+    return _users(request, db, cursor)
+
+
+def _users(request: Request, db: Session, cursor: str | None = None, error: ServiceError | None = None) -> Response:
     found = user_service.list_users(db, limit=ROWS, before=read_cursor(cursor))
     values = {
         "users": found.items,
         "roles": [role.value for role in Role],
         "priorities": [priority.value for priority in TaskPriority],
         "next_page": None if found.last is None else f"/users?cursor={found.last.hex}",
+        "error": error,
+        "reasons": error.errors if isinstance(error, InvalidInput) else [],
     }
-    return page(request, "users.html", values)
+    return page(request, "users.html", values, 200 if error is None else status_of(type(error)))
 
 
 @router.post("/users")
@@ -47,7 +56,10 @@ def create_user(
     _turn: PasswordTurn,
     body: Annotated[UserCreate, Form()],
 ) -> Response:
-    user_service.create_user(db, **body.model_dump())
+    try:
+        user_service.create_user(db, **body.model_dump())
+    except (UserExists, WeakPassword) as error:
+        return _users(request, db, error=error)
     return redirect(request, "/users")
 
 

@@ -13,7 +13,7 @@ from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
 from app.catalogue import find_type
 from app.core.config import Settings
-from app.errors import Conflict, InvalidInput, ServiceError
+from app.errors import Conflict, Forbidden, InvalidInput, QuotaExceeded, ServiceError
 from app.models.task import TaskPriority
 from app.services.task_service import task_service
 from app.services.tasks import task_creation
@@ -30,6 +30,8 @@ _FIRST = "app.tasks.common_tasks.long_running_task"
 # Each byte of a form may be escaped as three.
 _ESCAPED = 3
 _FIELDS_BYTES = 64 * 1024
+# What the reader can put right in the form.
+_REFUSALS = (InvalidInput, Conflict, Forbidden, QuotaExceeded)
 
 
 def _form_bytes(settings: Settings) -> int:
@@ -56,7 +58,7 @@ def create_task(request: Request, db: SessionDep, user: PageUser, name: KindName
         wanted = task_creation.parse(_task(name, form))
         rights_of(user)(wanted)
         (created,) = task_service.create_tasks(db, [wanted], user.id, within_quota=True)
-    except (InvalidInput, Conflict) as error:
+    except _REFUSALS as error:
         return _form(request, user, name, form, error)
     return redirect(request, f"/tasks/{created.id}")
 
@@ -74,12 +76,13 @@ def retry_with_changes(
 ) -> Response:
     """Repeat an ended task as a new one. `***` keeps the secret that it hides."""
     try:
-        # The form has all parameters by name: positional arguments would give them twice.
-        changes = {"args": [], **_task(name, form)}
+        changes = _task(name, form)
+        if form.get("by") != "json":  # it has all parameters by name, and what is empty in it is to be empty
+            changes = {"args": [], "tags": [], "timeout_seconds": None, "max_attempts": None, **changes}
         created, _ = task_service.retry_with_changes(
             db, task_id, changes, owner=user.owner, within_quota=True, check=rights_of(user)
         )
-    except (InvalidInput, Conflict) as error:
+    except _REFUSALS as error:
         return _form(request, user, name, form, error, of=task_id)
     return redirect(request, f"/tasks/{created.id}")
 
@@ -104,6 +107,7 @@ def _form(
         "kind": kind,
         "action": f"/tasks/{of}/change" if of else "/new",
         "of": of,
+        "by_form": of is None or typed.get("by") != "json",
         "fields": fields_of(kind, arguments_in(typed)) if kind else [],
         "typed": typed,
         "json": typed.get("json") or _example(kind.celery_task_name if kind else ""),

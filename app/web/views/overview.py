@@ -34,6 +34,7 @@ def overview(
     values = {
         "counts": task_service.show_counts(db, TaskFilter(user_id=user.owner)),
         "queues": [(each, charts.row({"running": each.running, "ready": each.ready}, deepest)) for each in queues],
+        "ready": sum(each.ready for each in queues),
         "oldest": max((each.oldest_ready_seconds or 0 for each in queues), default=0),
         "longest": shown(task_service.longest_running(db, LONGEST, owner=user.owner)),
         "groups": task_service.list_error_groups(db, open_groups, GROUPS).items,
@@ -60,7 +61,6 @@ def _pictures(stats: Stats) -> dict[str, Any]:
         top = charts.highest_of(*lines.values())
         durations[name] = {
             "paths": {percent: charts.line(values, top) for percent, values in lines.items()},
-            "highest": top,
             "of_all": getattr(stats, name),
         }
     arrivals = charts.line(submitted, highest)

@@ -12,6 +12,7 @@ from app.api.http.paging import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.http.turns import costly
+from app.api.task_search import Search, parse
 from app.live.frames import version_of
 from app.models.task import TaskStatus
 from app.schemas.task import TaskAttemptRead
@@ -23,7 +24,6 @@ from app.web.access import PageUser, credential_of, rights_of
 from app.web.curl import curl_of
 from app.web.rendering import page, redirect
 from app.web.shown_tasks import STATES_OF, left_of, possible, seconds_of, shown
-from app.web.task_search import Search, parse
 
 router = SlashRouter()
 
@@ -89,9 +89,11 @@ async def follow_rows(
 @router.get("/tasks/{task_id}")
 def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -> Response:
     (task,) = shown([task_service.get_task(db, task_id, owner=user.owner)])
-    found = task_service.list_attempts(db, task_id, ATTEMPTS, owner=user.owner)
+    earlier = max(task.attempt - ATTEMPTS, 0)
+    found = task_service.list_attempts(db, task_id, ATTEMPTS, owner=user.owner, after=earlier)
     attempts = [TaskAttemptRead.model_validate(each, from_attributes=True) for each in found.items]
     now = datetime.now(UTC)
+    begin = attempts[0].started_at if earlier and attempts else task.created_at
     spans = [(each.outcome.value, each.started_at, each.finished_at or now) for each in attempts]
     logs = task_service.newest_logs(db, task_id, LINES, owner=user.owner)
     values = {
@@ -99,11 +101,12 @@ def show_task(request: Request, db: SessionDep, user: PageUser, task_id: UUID) -
         "logs": [TaskLogRead.model_validate(line) for line in logs],
         "is_cut": len(logs) == LINES,
         "attempts": attempts,
-        "more_attempts": found.last is not None,
+        "earlier_attempts": earlier,
+        "begin": begin,
         "possible": possible(task),
         "seconds": seconds_of(task, now),
         "left": left_of(task, now),
-        "timeline": charts.timeline(task.created_at, spans, task.finished_at or now),
+        "timeline": charts.timeline(begin, spans, task.finished_at or now),
         "curl": curl_of(request, task),
     }
     return page(request, "task.html", values)

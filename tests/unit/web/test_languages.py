@@ -34,15 +34,23 @@ def test_every_state_is_translated(words: type[TaskStatus]) -> None:
     assert [word.value for word in words if word.value not in known] == []
 
 
+def test_every_error_is_translated() -> None:
+    assert sorted(error_titles() - language("zh").texts.keys()) == []
+
+
+def error_titles() -> set[str]:
+    from app import errors
+    from app.api.http.problems import HTTP_PROBLEMS
+
+    titles = {each.title for each in vars(errors).values() if isinstance(getattr(each, "title", None), str)}
+    return titles | {title for _, title in HTTP_PROBLEMS.values()} | {"Internal server error"}
+
+
 def test_no_translation_is_of_a_text_that_is_gone() -> None:
     spoken = {*texts_of_templates(), "ms", "s", "m", "h", "d"}
     for words in STATES:
         spoken |= {word.value for word in words}
-    from app import errors
-    from app.api.http.problems import HTTP_PROBLEMS
-
-    spoken |= {each.title for each in vars(errors).values() if hasattr(each, "title")}
-    spoken |= {title for _, title in HTTP_PROBLEMS.values()}
+    spoken |= error_titles()
     assert sorted(language("zh").texts.keys() - spoken) == []
 
 

@@ -1,6 +1,7 @@
 """The form of a new task."""
 
 import enum
+import json
 from typing import Any
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from app.catalogue import TaskType, type_of
 from app.errors import InvalidTask
 from app.messaging.application import celery_app
-from app.web.task_form import body_of, fields_of, task_of
+from app.schemas.task import TaskRead
+from app.schemas.task_examples import TASK
+from app.web.task_form import body_of, fields_of, task_of, typed_of
 
 
 class Colour(enum.Enum):
@@ -58,6 +61,53 @@ def test_what_is_no_json_is_told_by_its_field(kind: TaskType) -> None:
     with pytest.raises(InvalidTask) as refused:
         task_of(kind, {"kwargs.size": "four", "kwargs.points": "[1,", "metadata": "{"})
     assert [error["loc"] for error in refused.value.errors] == [["metadata"], ["kwargs", "size"], ["kwargs", "points"]]
+
+
+def repeated(kind: TaskType, **fields: Any) -> dict[str, str]:
+    task = {
+        **TASK,
+        "metadata_": {},
+        "args": [],
+        "kwargs": {},
+        "delay_seconds": 60,
+        "celery_task_name": kind.celery_task_name,
+    }
+    return typed_of(TaskRead.model_validate({**task, **fields}), kind)
+
+
+def test_a_task_that_is_repeated_fills_the_form_and_does_not_wait_again(kind: TaskType) -> None:
+    typed = repeated(kind, args=[4], kwargs={"title": "a", "points": [1]}, tags=["x", "y"])
+    given = {name: value for name, value in typed.items() if name.startswith("kwargs.")}
+    assert given == {"kwargs.size": "4", "kwargs.title": "a", "kwargs.points": "[1]"}
+    assert (typed["tags"], typed.get("delay_seconds"), typed.get("by")) == ("x, y", None, None)
+    assert "delay_seconds" not in typed["json"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kwargs": {"size": 1, "customer": "ACME"}},
+        {"args": [1, "x", "red", True, 0.5, [], "one more"]},
+        {"kwargs": {"size": 1, "ratio": None}},
+        {"kwargs": {"size": 1, "title": ""}},
+    ],
+)
+def test_what_the_form_cannot_say_stands_in_the_json_alone(kind: TaskType, fields: dict[str, Any]) -> None:
+    typed = repeated(kind, **fields)
+    assert typed["by"] == "json"
+    for name, value in fields.items():
+        assert json.loads(typed["json"])[name] == value
+
+
+def test_several_positional_arguments_are_no_field() -> None:
+    @celery_app.task(bind=True, name="tests.form_of_several", lazy=False)
+    def several(self: Any, first: int, *others: int) -> None: ...
+
+    found = type_of(celery_app.tasks["tests.form_of_several"])
+    del celery_app.tasks["tests.form_of_several"]
+    assert [field.name for field in fields_of(found, {})] == ["first"]
+    assert repeated(found, args=[1, 2, 3])["by"] == "json"
+    assert repeated(found, args=[1]).get("by") is None
 
 
 @pytest.mark.parametrize("typed", ["", "{", "[]", "1", "null"])

@@ -5,10 +5,10 @@ from uuid import uuid4
 
 import pytest
 
+from app.api.task_search import Search, parse
 from app.errors import AdminOnly
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
 from app.services.accounts.auth_service import Principal
-from app.web.task_search import Search, parse
 
 NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
 USER = Principal(uuid4(), "anna", "user", "critical")
@@ -29,6 +29,8 @@ def fields(text: str) -> dict[str, object]:
         ("report", {"name": "report"}),
         ('name:"monthly report"', {"name": "monthly report"}),
         ('"monthly report"', {"name": "monthly report"}),
+        ("nightly tag:a report", {"name": "nightly report", "tag": ["a"]}),
+        ("queue:default queue:default", {"queue": "default"}),
         ("status:failed status:revoked", {"status": [TaskStatus.FAILED, TaskStatus.REVOKED]}),
         ("tag:a tag:b", {"tag": ["a", "b"]}),
         ("queue:default type:import task:app.x", {"queue": "default", "task_type": "import", "celery_task_name": "app.x"}),
@@ -48,6 +50,12 @@ def test_a_word_that_means_nothing_is_told_and_left_out(word: str) -> None:
     search = parse(f"queue:default {word}", USER, NOW)
     assert search.problems == [word]
     assert search.fields == {"queue": "default"}
+
+
+@pytest.mark.parametrize("text", ["queue:a queue:b", "priority:high priority:low", "name:a b"])
+def test_a_key_that_a_task_has_once_is_asked_for_once(text: str) -> None:
+    """Whichever was meant: a bulk deed on this search is refused."""
+    assert parse(text, USER, NOW).problems == [text.split()[1]]
 
 
 def test_each_chip_leads_to_the_search_without_it() -> None:

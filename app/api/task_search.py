@@ -1,6 +1,6 @@
-"""The search of the list of tasks: `status:failed tag:nightly report` as a filter, and as chips.
+"""A search for tasks as a person writes it: `status:failed tag:nightly report` as a filter, and as chips.
 
-A word without a key is a part of the name. A value with spaces stands in quotes: `name:"monthly report"`.
+Words without a key are a part of the name. A value with spaces stands in quotes: `name:"monthly report"`.
 """
 
 import re
@@ -74,24 +74,24 @@ def parse(text: str, user: Principal, now: datetime) -> Search:
     """Return what this search means. A word that means nothing is one of its `problems`."""
     search = Search(text[:MAX_LENGTH].replace("\x00", " ").strip())
     tokens = [
-        (match[0], match[1] or "name", match[2] if match[2] is not None else match[3])
-        for match in _TOKEN.finditer(search.text)
+        (match[0], match[1], match[2] if match[2] is not None else match[3]) for match in _TOKEN.finditer(search.text)
     ]
+    words = " ".join(value for _, key, value in tokens if key is None)
     for at, (whole, key, value) in enumerate(tokens):
         rest = " ".join(other for number, (other, *_) in enumerate(tokens) if number != at)
         search.chips.append(Chip(whole, rest))
-        name = _FIELDS.get(key)
+        name = _FIELDS.get(key or "name")
         try:
             if name is None:
                 raise ValueError(key)
-            meant = _meaning(key, value, user, now)
+            meant = _meaning(key, value, user, now) if key else words
         except ValueError:
             search.problems.append(whole)
             continue
         if name in _LISTS:
             search.fields.setdefault(name, []).append(meant)
-        else:
-            search.fields[name] = meant
+        elif search.fields.setdefault(name, meant) != meant:  # a task has one of each
+            search.problems.append(whole)
     return search
 
 
