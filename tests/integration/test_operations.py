@@ -52,7 +52,11 @@ class TestMetrics:
             for _ in range(2):
                 new_task(db)
             new_task(db, priority="low", delay_seconds=500)
-        sql("UPDATE tasks SET created_at = created_at - interval '100 seconds' WHERE queue = 'default'")
+        # One has waited since then; the other was tried again just now.
+        sql("UPDATE tasks SET created_at = created_at - interval '1 day' WHERE queue = 'default'")
+        sql(
+            "UPDATE tasks SET due_at = due_at - interval '100 seconds' WHERE id = (SELECT id FROM tasks ORDER BY id LIMIT 1)"
+        )
         assert client.get("/healthz").status_code == 200
         page = client.get("/metrics").text
         assert 'tasks{queue="default",status="pending"} 2.0' in page
