@@ -19,6 +19,7 @@ from app.db.outage import first_line, is_outage
 from app.db.postgresql.prepared import PreparedConnection
 from app.services.execution.kept_logs import KeptLogs, LogLine
 from app.worker.child.log_entries import MESSAGE_BYTES, SEARCHED, Entry, line_of, printed
+from app.worker.child.private_key_lines import PrivateKeyLines, Source
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ class AttemptLog:
     """`wake` is called when lines begin to wait. Each attempt has one, and most never log: made in no time."""
 
     __slots__ = (
-        "_begun", "_closed", "_dropped", "_is_waiting", "_kept", "_lock", "_size", "_unwritten", "_waiting", "_wake",
-        "_writing", "attempt", "bounds", "task_id",
+        "_begun", "_closed", "_dropped", "_is_waiting", "_kept", "_lock", "_private_keys", "_size", "_unwritten",
+        "_waiting", "_wake", "_writing", "attempt", "bounds", "task_id",
     )  # fmt: skip
 
     def __init__(self, task_id: UUID, attempt: int, bounds: Bounds, wake: Callable[["AttemptLog"], None]) -> None:
@@ -62,7 +63,8 @@ class AttemptLog:
         # Re-entrant: a signal's handler, which may log, may interrupt its holder.
         self._lock = threading.RLock()
         self._writing = threading.Lock()
-        self._begun: dict[tuple[str, int], str] = {}
+        self._begun: dict[Source, str] = {}
+        self._private_keys = PrivateKeyLines()
         self._unwritten: list[tuple[int, LogLine]] = []
         self._size = self._dropped = 0
         self._is_waiting = False
@@ -86,27 +88,30 @@ class AttemptLog:
         """
         if self._waiting is None:
             self._open()
-        of_thread = (stream, threading.get_ident())
+        source = (stream, threading.get_ident())
         with self._lock:
             if self._closed:
                 return
             *ended, begun = text.split("\n")
             for part in ended:
-                line = self._begun.pop(of_thread, "") + part.removesuffix("\r")
-                self._add(printed(time.time(), level, stream, line.rpartition("\r")[2][:LONGEST_LINE]))
+                self._end_line(source, level, self._begun.pop(source, "") + part.removesuffix("\r"))
             if begun:
-                line = self._begun.pop(of_thread, "") + begun
+                line = self._begun.pop(source, "") + begun
                 before, again, after = line.rpartition("\r")
                 # A return at the end has not overwritten anything yet.
                 line = after if after or not again else before.rpartition("\r")[2] + "\r"
-                self._begun[of_thread] = line[:LONGEST_LINE]
+                self._begun[source] = line[:LONGEST_LINE]
                 if len(self._begun) > MAX_BEGUN:
                     self._end_lines()
 
     def _end_lines(self) -> None:
         begun, self._begun = self._begun, {}
-        for (stream, _), text in begun.items():
-            self._add(printed(time.time(), STREAM_LEVELS[stream], stream, text.removesuffix("\r")))
+        for source, text in begun.items():
+            self._end_line(source, STREAM_LEVELS[source[0]], text.removesuffix("\r"))
+
+    def _end_line(self, source: Source, level: int, line: str) -> None:
+        shown = self._private_keys.hide(source, line.rpartition("\r")[2][:LONGEST_LINE])
+        self._add(printed(time.time(), level, source[0], shown))
 
     def _add(self, entry: Entry) -> None:
         assert self._waiting is not None

@@ -10,11 +10,13 @@ import psycopg2
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
+from app.core.redacted_text import known_secrets
 from app.services.execution.kept_logs import KeptLogs, LogLine
 from app.worker.child import log_flusher
 from app.worker.child.attempt_log import AttemptLog, Bounds
 from app.worker.child.log_entries import printed
 from app.worker.child.log_flusher import LogFlusher
+from app.worker.child.private_key_lines import LONGEST_KEY
 from app.worker.shared.delivery import Undeliverable
 from tests.support.waiting import wait_for
 
@@ -170,6 +172,57 @@ class TestWriting:
         log.write(DB)
         assert table.messages == ["b"]
         assert "a log line of task 00000000-0000-0000-0000-000000000001 was not kept" in caplog.text
+
+
+class TestPrintedSecrets:
+    """`print` takes a text apart: what a secret of several lines looks like is to be told of its lines."""
+
+    PEM = "-----BEGIN RSA PRIVATE KEY-----\r\nMIIEow\r\n\r\nabc==\r\n-----END RSA PRIVATE KEY-----"
+
+    @staticmethod
+    def printed(table: Table, *texts: str, stream: str = "stdout") -> list[str]:
+        log = new_log()
+        for text in texts:
+            log.print(stream, logging.INFO, text)
+        log.close()
+        log.write_rest(DB)
+        return table.messages
+
+    @pytest.mark.parametrize("stream", ["stdout", "stderr"])
+    def test_a_private_key_is_hidden_to_its_end(self, table: Table, stream: str) -> None:
+        texts = self.printed(table, f"the key: {self.PEM} ended\n", "another line", stream=stream)
+        assert texts == ["the key: ***", "***", "***", "***", "*** ended", "another line"]
+
+    def test_so_is_one_without_an_end(self, table: Table) -> None:
+        assert self.printed(table, self.PEM.partition("abc")[0], "rest") == ["***"] * 4
+
+    def test_so_is_the_next_key(self, table: Table) -> None:
+        texts = self.printed(table, f"{self.PEM} {self.PEM}\n", "another line")
+        assert texts == ["***"] * 4 + ["*** ***"] + ["***"] * 4 + ["another line"]
+
+    def test_a_mention_of_how_one_begins_costs_a_bounded_number_of_lines(self, table: Table) -> None:
+        texts = self.printed(table, "not a key: -----BEGIN PRIVATE KEY-----\n", "line\n" * (LONGEST_KEY + 1))
+        assert texts == ["not a key: ***", *["***"] * LONGEST_KEY, "line"]
+
+    def test_another_stream_and_another_thread_go_on(self, table: Table) -> None:
+        log = new_log()
+        log.print("stdout", logging.INFO, "-----BEGIN PRIVATE KEY-----\n")
+        log.print("stderr", logging.INFO, "of stderr\n")
+        thread = threading.Thread(target=log.print, args=("stdout", logging.INFO, "of a thread\n"))
+        thread.start()
+        thread.join()
+        log.print("stdout", logging.INFO, "MIIEow\n")
+        log.write_rest(DB)
+        assert table.messages == ["***", "of stderr", "of a thread", "***"]
+
+    def test_a_secret_argument_of_several_lines_is_hidden(self, table: Table) -> None:
+        secret = "first: hunter2\nsecond: hunter2\n"
+        known_secrets.hide("a test", [secret])
+        try:
+            texts = self.printed(table, f"config:\n{secret}")
+        finally:
+            known_secrets.forget("a test")
+        assert texts == ["config:", "***", "***"]
 
 
 class TestBeforeTheEnd:
