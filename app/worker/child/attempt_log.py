@@ -65,7 +65,7 @@ class AttemptLog:
         self._writing = threading.Lock()
         self._begun: dict[Source, str] = {}
         self._private_keys = PrivateKeyLines()
-        self._unwritten: list[tuple[int, LogLine]] = []
+        self._unwritten: deque[list[tuple[int, LogLine]]] = deque()  # batches
         self._size = self._dropped = 0
         self._is_waiting = False
         self._kept: KeptLogs | None = KeptLogs(self.task_id, self.attempt, self.bounds.bytes)
@@ -153,11 +153,11 @@ class AttemptLog:
             if not self._unwritten and not self._take():
                 return
             try:
-                if self._kept is not None and not self._kept.write(db, self._unwritten):
+                if self._kept is not None and not self._kept.write(db, self._unwritten[0]):
                     self._kept = None  # the task was deleted
             except IntegrityError:
                 self._kept = None  # deleted at this moment
-            self._unwritten = []
+            self._unwritten.popleft()
 
     def write_rest(self, db: PreparedConnection) -> None:
         """Write all of them, before the statement that ends the attempt. Raises an outage alone, which meets both."""
@@ -169,19 +169,28 @@ class AttemptLog:
                 raise
             self.give_up(first_line(error))
 
+    def hide_secrets(self) -> None:
+        """Of a body that has ended: hide the secrets in what waits to be written later.
+
+        While the request exists: with it the values of the secret arguments are forgotten.
+        """
+        if self._closed:
+            with self._writing:
+                self._take()
+
     def give_up(self, why: str) -> None:
         """Forget the lines that wait, and say so in the worker's log."""
         with self._writing, self._lock:
             assert self._waiting is not None
-            number = len(self._waiting) + len(self._unwritten)
+            number = len(self._waiting) + sum(map(len, self._unwritten))
             self._waiting.clear()
-            self._unwritten = []
+            self._unwritten.clear()
             self._size = 0
             self._is_waiting = False
         logger.warning("%d log lines of task %s were not written: %s", number, self.task_id, why)
 
     def _take(self) -> bool:
-        """Make what waits ready to be written. Returns whether there is anything."""
+        """Make a batch of what waits, ready to be written. Returns whether there is anything."""
         with self._lock:
             entries, self._waiting = self._waiting, deque()
             dropped, self._dropped, self._size = self._dropped, 0, 0
@@ -197,7 +206,8 @@ class AttemptLog:
         if dropped := dropped + first:
             text = f"{dropped} lines before this one are missing: they came faster than they could be written"
             lines[:first] = [line_of(printed(entries[0].at, logging.WARNING, OWN, text))]
-        self._unwritten = self._kept.numbered(lines)
+        if lines:
+            self._unwritten.append(self._kept.numbered(lines))
         return bool(lines)
 
     def _line(self, entry: Entry) -> LogLine | None:

@@ -243,6 +243,7 @@ class AttemptRun:
             deliver(self._log.write_rest, seconds=0)
         except Undeliverable as error:
             logger.warning("log lines of task %s wait: %s", self.task_id, error)
+            self._log.hide_secrets()
             return False
         return True
 

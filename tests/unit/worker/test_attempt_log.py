@@ -258,6 +258,37 @@ class TestBeforeTheEnd:
         assert table.batches == batches
 
 
+class TestBehindTheEnd:
+    """What could not be written at the end is written by the flusher."""
+
+    def test_secrets_are_hidden_that_are_forgotten_by_then(self, table: Table) -> None:
+        woken: list[AttemptLog] = []
+        log = new_log(wake=woken.append)
+        known_secrets.hide("a test", ["hunter2-and-more"])
+        add(log, "first: hunter2-and-more")
+        table.error = AWAY
+        with pytest.raises(OperationalError):
+            log.write(DB)
+        add(log, "second: hunter2-and-more")
+        log.close()
+        log.hide_secrets()
+        known_secrets.forget("a test")
+        table.error = None
+        for each in woken:  # as the flusher does
+            each.write(DB)
+        assert table.messages == ["first: ***", "second: ***"]
+        assert [number & 7 for number, _ in table.written] == [1, 2]
+
+    def test_while_the_body_runs_lines_wait_in_bounds_as_before(self, table: Table) -> None:
+        log = new_log()
+        for _ in range(3):
+            add(log, "x" * BYTES)
+            log.hide_secrets()
+        log.write_rest(DB)
+        assert len(table.written) == 2
+        assert table.messages[0].startswith("2 lines before this one are missing")
+
+
 class TestTheFlusher:
     def test_writes_the_lines_of_running_bodies(self, table: Table) -> None:
         flusher = LogFlusher(interval=0.01)
