@@ -5,6 +5,7 @@ line says how many. Whatever fails here fails neither the body nor its end.
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from uuid import UUID
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from app.db.outage import first_line, is_outage
+from app.db.outage import first_line, is_outage, is_passing
 from app.db.postgresql.prepared import PreparedConnection
 from app.services.execution.kept_logs import KeptLogs, LogLine
 from app.worker.child.log_entries import MESSAGE_BYTES, SEARCHED, Entry, line_of, printed
@@ -28,6 +29,9 @@ MAX_WAITING = 10_000
 # Lines that are begun and not ended: one for each stream and thread.
 MAX_BEGUN = 100
 LONGEST_LINE = SEARCHED * MESSAGE_BYTES
+# How long an end is tried again with its lines, where something other than an outage passes. Usually it meets both (a
+# lock on the row); what meets the lines alone must not cost the end.
+PATIENT_SECONDS = 20.0
 # The logger of the line that says what is missing.
 OWN = "task_service"
 
@@ -43,8 +47,8 @@ class AttemptLog:
     """`wake` is called when lines begin to wait. Each attempt has one, and most never log: made in no time."""
 
     __slots__ = (
-        "_begun", "_closed", "_dropped", "_is_waiting", "_kept", "_lock", "_private_keys", "_size", "_unwritten",
-        "_waiting", "_wake", "_writing", "attempt", "bounds", "task_id",
+        "_begun", "_closed", "_dropped", "_is_waiting", "_kept", "_lock", "_patient_until", "_private_keys", "_size",
+        "_unwritten", "_waiting", "_wake", "_writing", "attempt", "bounds", "task_id",
     )  # fmt: skip
 
     def __init__(self, task_id: UUID, attempt: int, bounds: Bounds, wake: Callable[["AttemptLog"], None]) -> None:
@@ -68,6 +72,7 @@ class AttemptLog:
         self._unwritten: deque[list[tuple[int, LogLine]]] = deque()  # batches
         self._size = self._dropped = 0
         self._is_waiting = False
+        self._patient_until = math.inf
         self._kept: KeptLogs | None = KeptLogs(self.task_id, self.attempt, self.bounds.bytes)
         self._waiting = deque()  # last: another thread takes it for open then
 
@@ -135,6 +140,7 @@ class AttemptLog:
             if not self._closed:
                 self._end_lines()
                 self._closed = True
+                self._patient_until = time.monotonic() + PATIENT_SECONDS
 
     @property
     def is_open(self) -> bool:
@@ -160,12 +166,15 @@ class AttemptLog:
             self._unwritten.popleft()
 
     def write_rest(self, db: PreparedConnection) -> None:
-        """Write all of them, before the statement that ends the attempt. Raises an outage alone, which meets both."""
+        """Write all of them, before the statement that ends the attempt.
+
+        Raises an outage and, PATIENT_SECONDS long, what else passes: the lines are then still there.
+        """
         try:
             for _ in range(2):  # what could not be written before, and what has waited meanwhile
                 self.write(db)
         except DBAPIError as error:
-            if is_outage(error):
+            if is_outage(error) or (is_passing(error) and time.monotonic() < self._patient_until):
                 raise
             self.give_up(first_line(error))
 

@@ -12,17 +12,21 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from app.core.redacted_text import known_secrets
 from app.services.execution.kept_logs import KeptLogs, LogLine
-from app.worker.child import log_flusher
+from app.worker.child import attempt_log, log_flusher
 from app.worker.child.attempt_log import AttemptLog, Bounds
 from app.worker.child.log_entries import printed
 from app.worker.child.log_flusher import LogFlusher
 from app.worker.child.private_key_lines import LONGEST_KEY
 from app.worker.shared.delivery import Undeliverable
+from tests.support.database_errors import said
 from tests.support.waiting import wait_for
 
 BYTES = 64 * 1024
 AWAY = OperationalError("write", None, psycopg2.OperationalError("server closed the connection"))
 REFUSED = DBAPIError("write", None, psycopg2.ProgrammingError("refused"))
+# The row is locked, the statement took too long, a deadlock.
+STATES = ["55P03", "57014", "40P01"]
+PASSING = [said(psycopg2.OperationalError, state) for state in STATES]
 DELETED = IntegrityError("write", None, psycopg2.IntegrityError("no such task"))
 
 
@@ -235,6 +239,31 @@ class TestBeforeTheEnd:
         table.error = None
         log.write_rest(DB)
         assert table.messages == ["a"]
+
+    @pytest.mark.parametrize("error", PASSING, ids=STATES)
+    def test_so_is_what_passes_by_itself(self, table: Table, error: DBAPIError) -> None:
+        log = new_log()
+        add(log, "a")
+        log.close()
+        table.error = error
+        with pytest.raises(DBAPIError):
+            log.write_rest(DB)
+        table.error = None
+        log.write_rest(DB)
+        assert table.messages == ["a"]
+
+    def test_what_passes_too_late_costs_the_lines_and_not_the_end(
+        self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(attempt_log, "PATIENT_SECONDS", 0.0)
+        log = new_log()
+        add(log, "a")
+        table.error = PASSING[0]
+        with pytest.raises(DBAPIError):
+            log.write_rest(DB)  # in the body, which does not wait for it
+        log.close()
+        log.write_rest(DB)
+        assert "1 log lines of task" in caplog.text
 
     def test_a_refusal_costs_the_lines_and_not_the_end(self, table: Table, caplog: pytest.LogCaptureFixture) -> None:
         log = new_log()
