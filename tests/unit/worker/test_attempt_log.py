@@ -343,3 +343,25 @@ class TestTheFlusher:
         table.error = None
         add(other, "c")
         wait_for(lambda: table.messages == ["a", "c"], 30, "the next line")
+
+    def test_goes_on_after_an_error_that_nobody_expects(
+        self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(log_flusher, "PAUSE_SECONDS", 0.01)
+
+        def fails(*_: object) -> None:
+            raise ValueError("unexpected")
+
+        flusher = LogFlusher(interval=0.01)
+        log, other = new_log(wake=flusher.wake), new_log(wake=flusher.wake)
+        with monkeypatch.context() as patched:
+            patched.setattr(log_flusher.hints, "changed", fails)
+            add(log, "a")
+            add(other, "b")
+            wait_for(lambda: caplog.text.count("no hint that task") == 2, 30, "both hints")
+        assert sorted(table.messages) == ["a", "b"]
+        with monkeypatch.context() as patched:
+            patched.setattr(flusher, "flush", fails)
+            add(log, "c")
+            wait_for(lambda: "log lines wait: an unexpected error" in caplog.text, 30, "the error")
+        wait_for(lambda: table.messages[2:] == ["c"], 30, "the line after it")
