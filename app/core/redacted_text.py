@@ -15,16 +15,11 @@ from urllib.parse import quote
 from app.core.redaction import KEY_WORDS, MASK, counts
 
 _BASE64URL = "[A-Za-z0-9_-]"
+PRIVATE_KEY_BEGINS = r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----"
+PRIVATE_KEY_ENDS = r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----"
 _SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     # A private key without its end marker hides the rest of the text.
-    (
-        re.compile(
-            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----.*?"
-            r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----|\Z)",
-            re.DOTALL,
-        ),
-        MASK,
-    ),
+    (re.compile(rf"{PRIVATE_KEY_BEGINS}.*?(?:{PRIVATE_KEY_ENDS}|\Z)", re.DOTALL), MASK),
     # PostgreSQL's messages quote refused rows, values and statements; psycopg2 puts values into statements.
     (re.compile(r"(\bLINE \d{1,6}: )[^\n]+"), rf"\g<1>{MASK}"),
     (re.compile(r"(invalid input (?:syntax|value) for [\w ]{1,60}: )[^\n]+"), rf"\g<1>{MASK}"),
@@ -77,6 +72,8 @@ _LINE = re.compile(r"[^\n]+")
 _EXCEPTION = re.compile(r"(?:\A|\n)[ |]*(?:[a-z_][\w]*\.)+[A-Z]\w*\Z")
 
 _SHORT, _LONG = 4, 8
+# By what stands at the end of such a line the patterns find the secret behind it.
+_ANNOUNCES = re.compile(r"(?:-----(?:BEGIN|END) [A-Z0-9 ]+-----|[:{(\[])\Z")
 
 
 class KnownSecrets:
@@ -93,7 +90,8 @@ class KnownSecrets:
 
     def hide(self, owner: str, values: Iterable[str]) -> None:
         """Hide these values from now on, instead of those that `owner` hid before."""
-        forms = sorted({form for value in values for form in _forms(value)}, key=len, reverse=True)
+        parts = {part for value in values for part in (value, value.strip(), *_lines(value))}
+        forms = sorted({form for part in parts for form in _forms(part)}, key=len, reverse=True)
         with self._lock:
             self._by_owner = {**self._by_owner, owner: tuple(forms)}
 
@@ -142,6 +140,15 @@ def redact_text(text: str) -> str:
 def _may_hold_secret(text: str) -> bool:
     lowered = text.lower()
     return any([sign in lowered for sign in _MARKERS]) or _JWT.search(text) is not None  # noqa: C419 (faster with a list)
+
+
+def _lines(value: str) -> list[str]:
+    """Return the lines of a value that are secrets of their own: where text is printed, each line stands alone.
+
+    Not the short ones, such as `{` or `true`, and none that announces a secret.
+    """
+    lines = [line.strip() for line in value.splitlines()]
+    return [line for line in lines if len(line) >= _LONG and not _ANNOUNCES.search(line)]
 
 
 def _forms(value: str) -> set[str]:

@@ -113,6 +113,11 @@ class TestWhatIsKept:
         running.ended(task_id)
         assert messages(running, task_id) == ["before its end"]
 
+    def test_comes_behind_its_end_where_the_body_has_locked_its_row(self, running: Running) -> None:
+        task_id = running.create("log_and_end_behind_a_lock")
+        assert running.ended(task_id)["status"] == "succeeded"
+        wait_for(lambda: messages(running, task_id) == ["before its end"], 30, "the line")
+
     def test_is_deleted_with_the_task(self, running: Running) -> None:
         task = running.run("log_in_threads")
         assert running.http.delete(TASKS + task["id"]).status_code == 204

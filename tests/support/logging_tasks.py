@@ -80,6 +80,14 @@ def log_and_end_itself(self: Any, gate: str, task_id: str = "") -> None:
     await_gate(gate)
 
 
+@celery_app.task(bind=True, name="tests.log_and_end_behind_a_lock")
+def log_and_end_behind_a_lock(self: Any, task_id: str = "") -> None:
+    """End the attempt in the transaction that has locked its row before."""
+    task_service.update_task_progress(self.db, task_id, 50, commit=False)
+    log.info("before its end")
+    task_service.update_task_status(self.db, task_id, "succeeded")
+
+
 @celery_app.task(bind=True, name="tests.log_in_threads")
 async def log_in_threads(self: Any) -> None:
     """Log in each kind of thread."""

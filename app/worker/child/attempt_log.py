@@ -5,6 +5,7 @@ line says how many. Whatever fails here fails neither the body nor its end.
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -15,10 +16,11 @@ from uuid import UUID
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from app.db.outage import first_line, is_outage
+from app.db.outage import first_line, is_outage, is_passing
 from app.db.postgresql.prepared import PreparedConnection
 from app.services.execution.kept_logs import KeptLogs, LogLine
 from app.worker.child.log_entries import MESSAGE_BYTES, SEARCHED, Entry, line_of, printed
+from app.worker.child.private_key_lines import PrivateKeyLines, Source
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,9 @@ MAX_WAITING = 10_000
 # Lines that are begun and not ended: one for each stream and thread.
 MAX_BEGUN = 100
 LONGEST_LINE = SEARCHED * MESSAGE_BYTES
+# How long an end is tried again with its lines, where something other than an outage passes. Usually it meets both (a
+# lock on the row); what meets the lines alone must not cost the end.
+PATIENT_SECONDS = 20.0
 # The logger of the line that says what is missing.
 OWN = "task_service"
 
@@ -42,8 +47,8 @@ class AttemptLog:
     """`wake` is called when lines begin to wait. Each attempt has one, and most never log: made in no time."""
 
     __slots__ = (
-        "_begun", "_closed", "_dropped", "_is_waiting", "_kept", "_lock", "_size", "_unwritten", "_waiting", "_wake",
-        "_writing", "attempt", "bounds", "task_id",
+        "_begun", "_closed", "_dropped", "_is_waiting", "_kept", "_lock", "_patient_until", "_private_keys", "_size",
+        "_unwritten", "_waiting", "_wake", "_writing", "attempt", "bounds", "task_id",
     )  # fmt: skip
 
     def __init__(self, task_id: UUID, attempt: int, bounds: Bounds, wake: Callable[["AttemptLog"], None]) -> None:
@@ -62,10 +67,12 @@ class AttemptLog:
         # Re-entrant: a signal's handler, which may log, may interrupt its holder.
         self._lock = threading.RLock()
         self._writing = threading.Lock()
-        self._begun: dict[tuple[str, int], str] = {}
-        self._unwritten: list[tuple[int, LogLine]] = []
+        self._begun: dict[Source, str] = {}
+        self._private_keys = PrivateKeyLines()
+        self._unwritten: deque[list[tuple[int, LogLine]]] = deque()  # batches
         self._size = self._dropped = 0
         self._is_waiting = False
+        self._patient_until = math.inf
         self._kept: KeptLogs | None = KeptLogs(self.task_id, self.attempt, self.bounds.bytes)
         self._waiting = deque()  # last: another thread takes it for open then
 
@@ -86,27 +93,30 @@ class AttemptLog:
         """
         if self._waiting is None:
             self._open()
-        of_thread = (stream, threading.get_ident())
+        source = (stream, threading.get_ident())
         with self._lock:
             if self._closed:
                 return
             *ended, begun = text.split("\n")
             for part in ended:
-                line = self._begun.pop(of_thread, "") + part.removesuffix("\r")
-                self._add(printed(time.time(), level, stream, line.rpartition("\r")[2][:LONGEST_LINE]))
+                self._end_line(source, level, self._begun.pop(source, "") + part.removesuffix("\r"))
             if begun:
-                line = self._begun.pop(of_thread, "") + begun
+                line = self._begun.pop(source, "") + begun
                 before, again, after = line.rpartition("\r")
                 # A return at the end has not overwritten anything yet.
                 line = after if after or not again else before.rpartition("\r")[2] + "\r"
-                self._begun[of_thread] = line[:LONGEST_LINE]
+                self._begun[source] = line[:LONGEST_LINE]
                 if len(self._begun) > MAX_BEGUN:
                     self._end_lines()
 
     def _end_lines(self) -> None:
         begun, self._begun = self._begun, {}
-        for (stream, _), text in begun.items():
-            self._add(printed(time.time(), STREAM_LEVELS[stream], stream, text.removesuffix("\r")))
+        for source, text in begun.items():
+            self._end_line(source, STREAM_LEVELS[source[0]], text.removesuffix("\r"))
+
+    def _end_line(self, source: Source, level: int, line: str) -> None:
+        shown = self._private_keys.hide(source, line.rpartition("\r")[2][:LONGEST_LINE])
+        self._add(printed(time.time(), level, source[0], shown))
 
     def _add(self, entry: Entry) -> None:
         assert self._waiting is not None
@@ -130,6 +140,7 @@ class AttemptLog:
             if not self._closed:
                 self._end_lines()
                 self._closed = True
+                self._patient_until = time.monotonic() + PATIENT_SECONDS
 
     @property
     def is_open(self) -> bool:
@@ -148,35 +159,47 @@ class AttemptLog:
             if not self._unwritten and not self._take():
                 return
             try:
-                if self._kept is not None and not self._kept.write(db, self._unwritten):
+                if self._kept is not None and not self._kept.write(db, self._unwritten[0]):
                     self._kept = None  # the task was deleted
             except IntegrityError:
                 self._kept = None  # deleted at this moment
-            self._unwritten = []
+            self._unwritten.popleft()
 
     def write_rest(self, db: PreparedConnection) -> None:
-        """Write all of them, before the statement that ends the attempt. Raises an outage alone, which meets both."""
+        """Write all of them, before the statement that ends the attempt.
+
+        Raises an outage and, PATIENT_SECONDS long, what else passes: the lines are then still there.
+        """
         try:
             for _ in range(2):  # what could not be written before, and what has waited meanwhile
                 self.write(db)
         except DBAPIError as error:
-            if is_outage(error):
+            if is_outage(error) or (is_passing(error) and time.monotonic() < self._patient_until):
                 raise
             self.give_up(first_line(error))
+
+    def hide_secrets(self) -> None:
+        """Of a body that has ended: hide the secrets in what waits to be written later.
+
+        While the request exists: with it the values of the secret arguments are forgotten.
+        """
+        if self._closed:
+            with self._writing:
+                self._take()
 
     def give_up(self, why: str) -> None:
         """Forget the lines that wait, and say so in the worker's log."""
         with self._writing, self._lock:
             assert self._waiting is not None
-            number = len(self._waiting) + len(self._unwritten)
+            number = len(self._waiting) + sum(map(len, self._unwritten))
             self._waiting.clear()
-            self._unwritten = []
+            self._unwritten.clear()
             self._size = 0
             self._is_waiting = False
         logger.warning("%d log lines of task %s were not written: %s", number, self.task_id, why)
 
     def _take(self) -> bool:
-        """Make what waits ready to be written. Returns whether there is anything."""
+        """Make a batch of what waits, ready to be written. Returns whether there is anything."""
         with self._lock:
             entries, self._waiting = self._waiting, deque()
             dropped, self._dropped, self._size = self._dropped, 0, 0
@@ -192,7 +215,8 @@ class AttemptLog:
         if dropped := dropped + first:
             text = f"{dropped} lines before this one are missing: they came faster than they could be written"
             lines[:first] = [line_of(printed(entries[0].at, logging.WARNING, OWN, text))]
-        self._unwritten = self._kept.numbered(lines)
+        if lines:
+            self._unwritten.append(self._kept.numbered(lines))
         return bool(lines)
 
     def _line(self, entry: Entry) -> LogLine | None:

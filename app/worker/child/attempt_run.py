@@ -154,7 +154,7 @@ class AttemptRun:
         try:
             self._has_ended()
             if not self._write_log():
-                return False  # without a database: the end waits for it, and the lines with the end
+                return False  # the end waits for the database or a lock as well, and the lines with the end
             text = None if result is None else dump_json(result)
             sent = not self.current.settled and self._child.hand_over.send(
                 Success(*self._fence, text, self.current.begun_after, self.claim.is_limited)
@@ -236,13 +236,18 @@ class AttemptRun:
         return write(db)
 
     def _write_log(self) -> bool:
-        """Write the lines that wait, if there are any. Returns False without a database."""
+        """Write the lines that wait, if there are any. Returns False where they go on to wait.
+
+        Without a database, and while the row is locked: also by the body itself, which ends its attempt in a
+        transaction that has changed the row before.
+        """
         if self._log is None or not self._log.is_open:
             return True
         try:
             deliver(self._log.write_rest, seconds=0)
         except Undeliverable as error:
             logger.warning("log lines of task %s wait: %s", self.task_id, error)
+            self._log.hide_secrets()
             return False
         return True
 

@@ -47,7 +47,12 @@ class LogFlusher:
             time.sleep(pause)
             self._some.clear()
             begun = time.monotonic()
-            failed = not self.flush()
+            try:
+                failed = not self.flush()
+            except Exception:  # no other thread would ever write the lines of this process
+                logger.exception("log lines wait: an unexpected error")
+                self._some.set()
+                failed = True
             pause = PAUSE_SECONDS if failed else max(self._interval, SHARE * (time.monotonic() - begun))
 
     def flush(self) -> bool:
@@ -69,6 +74,9 @@ class LogFlusher:
             return False
         except Exception as error:  # noqa: BLE001 (the other logs' lines are still to be written)
             log.give_up(first_line(error))
-        else:
+            return True
+        try:
             hints.changed(log.task_id)
+        except Exception:  # the lines are written: who follows finds them a little later
+            logger.exception("no hint that task %s has new log lines", log.task_id)
         return True

@@ -117,6 +117,39 @@ class TestKnown:
         assert redact_text("pin 1234, id 12345, abc") == "pin ***, id 12345, abc"
 
 
+class TestKnownOfSeveralLines:
+    """Where text is printed, each line of a secret stands alone."""
+
+    @pytest.fixture(autouse=True)
+    def known(self) -> Iterator[None]:
+        config = 'password: {\n  first of all: hunter2\r\n\tit\'s "a" secret\n  name:\n}'
+        known_secrets.hide("test", [PEM, config, "hunter2-and-more\n", "a-pin-1\n"])
+        yield
+        known_secrets.forget("test")
+
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("  | first of all: hunter2", "  | ***"),
+            ('it\'s "a" secret', "***"),
+            ("'it\\'s \"a\" secret'", "'***'"),
+            ("with hunter2-and-more!", "with ***!"),
+            ("a-pin-1, a-pin-12", "***, a-pin-12"),
+            (f"key={PEM} after", "key=*** after"),
+        ],
+    )
+    def test_are_hidden_line_by_line(self, text: str, shown: str) -> None:
+        assert redact_text(text) == shown
+
+    def test_short_lines_are_not(self) -> None:
+        assert redact_text("abc name: }") == "abc name: }"
+
+    def test_let_the_patterns_find_other_secrets(self) -> None:
+        assert redact_text(PEM.replace("MIIEow", "other")) == "***"
+        assert redact_text("password: other") == "password: ***"
+        assert redact_text("password: {'other': 1}") == "password: ***"
+
+
 class TestTheFirstLook:
     """Most texts are let go after it: it must not let go of what a pattern would have found."""
 

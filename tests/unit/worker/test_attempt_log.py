@@ -10,17 +10,23 @@ import psycopg2
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
+from app.core.redacted_text import known_secrets
 from app.services.execution.kept_logs import KeptLogs, LogLine
-from app.worker.child import log_flusher
+from app.worker.child import attempt_log, log_flusher
 from app.worker.child.attempt_log import AttemptLog, Bounds
 from app.worker.child.log_entries import printed
 from app.worker.child.log_flusher import LogFlusher
+from app.worker.child.private_key_lines import LONGEST_KEY
 from app.worker.shared.delivery import Undeliverable
+from tests.support.database_errors import said
 from tests.support.waiting import wait_for
 
 BYTES = 64 * 1024
 AWAY = OperationalError("write", None, psycopg2.OperationalError("server closed the connection"))
 REFUSED = DBAPIError("write", None, psycopg2.ProgrammingError("refused"))
+# The row is locked, the statement took too long, a deadlock.
+STATES = ["55P03", "57014", "40P01"]
+PASSING = [said(psycopg2.OperationalError, state) for state in STATES]
 DELETED = IntegrityError("write", None, psycopg2.IntegrityError("no such task"))
 
 
@@ -172,6 +178,57 @@ class TestWriting:
         assert "a log line of task 00000000-0000-0000-0000-000000000001 was not kept" in caplog.text
 
 
+class TestPrintedSecrets:
+    """`print` takes a text apart: what a secret of several lines looks like is to be told of its lines."""
+
+    PEM = "-----BEGIN RSA PRIVATE KEY-----\r\nMIIEow\r\n\r\nabc==\r\n-----END RSA PRIVATE KEY-----"
+
+    @staticmethod
+    def printed(table: Table, *texts: str, stream: str = "stdout") -> list[str]:
+        log = new_log()
+        for text in texts:
+            log.print(stream, logging.INFO, text)
+        log.close()
+        log.write_rest(DB)
+        return table.messages
+
+    @pytest.mark.parametrize("stream", ["stdout", "stderr"])
+    def test_a_private_key_is_hidden_to_its_end(self, table: Table, stream: str) -> None:
+        texts = self.printed(table, f"the key: {self.PEM} ended\n", "another line", stream=stream)
+        assert texts == ["the key: ***", "***", "***", "***", "*** ended", "another line"]
+
+    def test_so_is_one_without_an_end(self, table: Table) -> None:
+        assert self.printed(table, self.PEM.partition("abc")[0], "rest") == ["***"] * 4
+
+    def test_so_is_the_next_key(self, table: Table) -> None:
+        texts = self.printed(table, f"{self.PEM} {self.PEM}\n", "another line")
+        assert texts == ["***"] * 4 + ["*** ***"] + ["***"] * 4 + ["another line"]
+
+    def test_a_mention_of_how_one_begins_costs_a_bounded_number_of_lines(self, table: Table) -> None:
+        texts = self.printed(table, "not a key: -----BEGIN PRIVATE KEY-----\n", "line\n" * (LONGEST_KEY + 1))
+        assert texts == ["not a key: ***", *["***"] * LONGEST_KEY, "line"]
+
+    def test_another_stream_and_another_thread_go_on(self, table: Table) -> None:
+        log = new_log()
+        log.print("stdout", logging.INFO, "-----BEGIN PRIVATE KEY-----\n")
+        log.print("stderr", logging.INFO, "of stderr\n")
+        thread = threading.Thread(target=log.print, args=("stdout", logging.INFO, "of a thread\n"))
+        thread.start()
+        thread.join()
+        log.print("stdout", logging.INFO, "MIIEow\n")
+        log.write_rest(DB)
+        assert table.messages == ["***", "of stderr", "of a thread", "***"]
+
+    def test_a_secret_argument_of_several_lines_is_hidden(self, table: Table) -> None:
+        secret = "first: hunter2\nsecond: hunter2\n"
+        known_secrets.hide("a test", [secret])
+        try:
+            texts = self.printed(table, f"config:\n{secret}")
+        finally:
+            known_secrets.forget("a test")
+        assert texts == ["config:", "***", "***"]
+
+
 class TestBeforeTheEnd:
     def test_an_outage_is_the_ends_as_well(self, table: Table) -> None:
         log = new_log()
@@ -182,6 +239,31 @@ class TestBeforeTheEnd:
         table.error = None
         log.write_rest(DB)
         assert table.messages == ["a"]
+
+    @pytest.mark.parametrize("error", PASSING, ids=STATES)
+    def test_so_is_what_passes_by_itself(self, table: Table, error: DBAPIError) -> None:
+        log = new_log()
+        add(log, "a")
+        log.close()
+        table.error = error
+        with pytest.raises(DBAPIError):
+            log.write_rest(DB)
+        table.error = None
+        log.write_rest(DB)
+        assert table.messages == ["a"]
+
+    def test_what_passes_too_late_costs_the_lines_and_not_the_end(
+        self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(attempt_log, "PATIENT_SECONDS", 0.0)
+        log = new_log()
+        add(log, "a")
+        table.error = PASSING[0]
+        with pytest.raises(DBAPIError):
+            log.write_rest(DB)  # in the body, which does not wait for it
+        log.close()
+        log.write_rest(DB)
+        assert "1 log lines of task" in caplog.text
 
     def test_a_refusal_costs_the_lines_and_not_the_end(self, table: Table, caplog: pytest.LogCaptureFixture) -> None:
         log = new_log()
@@ -203,6 +285,37 @@ class TestBeforeTheEnd:
         add(log, "b")
         log.write_rest(DB)
         assert table.batches == batches
+
+
+class TestBehindTheEnd:
+    """What could not be written at the end is written by the flusher."""
+
+    def test_secrets_are_hidden_that_are_forgotten_by_then(self, table: Table) -> None:
+        woken: list[AttemptLog] = []
+        log = new_log(wake=woken.append)
+        known_secrets.hide("a test", ["hunter2-and-more"])
+        add(log, "first: hunter2-and-more")
+        table.error = AWAY
+        with pytest.raises(OperationalError):
+            log.write(DB)
+        add(log, "second: hunter2-and-more")
+        log.close()
+        log.hide_secrets()
+        known_secrets.forget("a test")
+        table.error = None
+        for each in woken:  # as the flusher does
+            each.write(DB)
+        assert table.messages == ["first: ***", "second: ***"]
+        assert [number & 7 for number, _ in table.written] == [1, 2]
+
+    def test_while_the_body_runs_lines_wait_in_bounds_as_before(self, table: Table) -> None:
+        log = new_log()
+        for _ in range(3):
+            add(log, "x" * BYTES)
+            log.hide_secrets()
+        log.write_rest(DB)
+        assert len(table.written) == 2
+        assert table.messages[0].startswith("2 lines before this one are missing")
 
 
 class TestTheFlusher:
@@ -230,3 +343,25 @@ class TestTheFlusher:
         table.error = None
         add(other, "c")
         wait_for(lambda: table.messages == ["a", "c"], 30, "the next line")
+
+    def test_goes_on_after_an_error_that_nobody_expects(
+        self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(log_flusher, "PAUSE_SECONDS", 0.01)
+
+        def fails(*_: object) -> None:
+            raise ValueError("unexpected")
+
+        flusher = LogFlusher(interval=0.01)
+        log, other = new_log(wake=flusher.wake), new_log(wake=flusher.wake)
+        with monkeypatch.context() as patched:
+            patched.setattr(log_flusher.hints, "changed", fails)
+            add(log, "a")
+            add(other, "b")
+            wait_for(lambda: caplog.text.count("no hint that task") == 2, 30, "both hints")
+        assert sorted(table.messages) == ["a", "b"]
+        with monkeypatch.context() as patched:
+            patched.setattr(flusher, "flush", fails)
+            add(log, "c")
+            wait_for(lambda: "log lines wait: an unexpected error" in caplog.text, 30, "the error")
+        wait_for(lambda: table.messages[2:] == ["c"], 30, "the line after it")

@@ -14,19 +14,13 @@ from sqlalchemy.pool import QueuePool
 from app.db.outage import is_outage, is_passing
 from app.worker.shared import delivery
 from app.worker.shared.delivery import Undeliverable, deliver
+from tests.support.database_errors import said
 
 DUPLICATE = IntegrityError("INSERT", {}, psycopg2.IntegrityError("duplicate"))
 
 
 def lost() -> OperationalError:
     return OperationalError("SELECT 1", {}, psycopg2.OperationalError("server closed the connection unexpectedly"))
-
-
-def said(kind: type[psycopg2.Error], state: str) -> DBAPIError:
-    """An error that the server answered, with its SQLSTATE."""
-    error = kind("said the server")
-    error.__setstate__({"pgcode": state})
-    return OperationalError("SELECT 1", {}, error)
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ def kept(log: AttemptLog) -> list[LogLine]:
     """Its lines as they would be written, once the body has ended."""
     log.close()
     if log.is_open:
-        log._take()
-        return [line for _, line in log._unwritten]
+        log.hide_secrets()
+        return [line for batch in log._unwritten for _, line in batch]
     return []
 
 
