@@ -13,6 +13,7 @@ from app.services.operations import error_adding, stats_adding
 from app.services.operations.live_workers import look
 
 FOLD_BATCH = 1000
+FORGET_BATCH = task_counts.FORGET_BATCH
 
 
 def fold(db: Session) -> int:
@@ -27,10 +28,10 @@ def fold(db: Session) -> int:
         return folded.taken
 
 
-def forget_zeros(db: Session) -> None:
-    """Delete sums that are 0, such as those of deleted users."""
+def forget_zeros(db: Session) -> int:
+    """Delete a batch of the sums that are 0, such as those of deleted users. Returns how many."""
     with transaction(db):
-        task_counts.forget_zeros(db)
+        return task_counts.forget_zeros(db)
 
 
 def by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
