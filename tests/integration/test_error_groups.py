@@ -24,7 +24,7 @@ from app.services.execution.attempts import AttemptError, NextTry
 from app.services.operations import error_adding
 from app.services.operations.error_groups import ErrorFilter, ErrorGroupState
 from app.services.task_service import task_service
-from app.services.tasks import task_counts
+from app.services.tasks import task_counts, task_pages
 from tests.support.accounts import API, pages
 from tests.support.settings import sql
 from tests.support.task_client import TaskClient, module_client
@@ -330,6 +330,21 @@ class TestOverHttp:
             answer = tasks.get(error=wrong)
             assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["query", "error"])
         assert tasks.get(error=NOWHERE).json() == []
+
+    def test_another_users_tasks_are_not_looked_at(
+        self, tasks: TaskClient, make_user: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A page that ends after LOOK rows names the last of them, and so tells that there are as many."""
+        monkeypatch.setattr(task_pages, "LOOK", 2)
+        for _ in range(3):
+            tasks.task_in("failed")
+        fingerprint = tasks.get().json()[0]["error_fingerprint"]
+        stranger = TaskClient(tasks.http, *make_user())
+        for params in ({}, {"tag": "x"}, {"status": "failed"}, {"task_type": "test"}):
+            assert "link" in tasks.get(error=fingerprint, **params, limit=1).headers
+            answer = stranger.get(error=fingerprint, **params)
+            assert (answer.json(), answer.headers.get("link")) == ([], None)
+            assert stranger.get("count", error=fingerprint, **params).json()["total"] == 0
 
     def test_states_are_set_and_recorded_once(self, tasks: TaskClient, ask: Callable[..., httpx.Response]) -> None:
         tasks.task_in("failed")
