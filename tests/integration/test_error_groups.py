@@ -12,9 +12,11 @@ import pytest
 from sqlalchemy import delete, text
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.core.error_keys import error_key
 from app.db.session import SessionLocal
 from app.errors import ErrorGroupNotFound, InvalidInput
+from app.maintenance.loop import Maintenance
 from app.models import User
 from app.models.error_group import FORGET_AFTER, MOST_FORGETTABLE, TIMES_KEPT, ErrorState
 from app.models.task import Task, TaskStatus
@@ -482,6 +484,23 @@ class TestAtOnce:
             (group,) = groups(db, user).values()
             assert agrees(db, user)
         assert (counted, group.count, sum(group.last_24h)) == (total, total, total)
+
+    @pytest.mark.usefixtures("fresh_database")
+    def test_a_user_who_is_being_deleted_holds_up_no_pass(self) -> None:
+        """Their tasks may take long. Meanwhile their failures wait, and everything else of a pass is done."""
+        with SessionLocal() as db, SessionLocal() as deletion:
+            user = new_user(db)
+            failed(db, user)
+            deletion.execute(text("SELECT 1 FROM users WHERE id = :user FOR UPDATE"), {"user": user})
+            db.execute(text("SET statement_timeout = '5s'"))
+            maintenance = Maintenance(get_settings())
+            assert maintenance.run_once(db)
+            assert groups(db, user, folded=False) == {}
+            assert task_service.get_task_count(db, user, status="failed") == 1
+            deletion.rollback()
+            assert maintenance.run_once(db)
+            maintenance.close()
+            assert len(groups(db, user, folded=False)) == 1
 
 
 def test_a_filter_by_error_alone_is_counted_from_the_sums() -> None:
