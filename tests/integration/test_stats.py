@@ -14,8 +14,9 @@ from app.core.duration_buckets import LAST, start_of
 from app.core.ids import new_id
 from app.db.postgresql.stats import bucket_of
 from app.db.session import SessionLocal
-from app.models.task import TaskStatus
+from app.models.task import Task, TaskStatus
 from app.models.task_stats import ALL_USERS, KEPT, KINDS, OTHER, task_durations, task_stats
+from app.services.execution import rescue
 from app.services.operations import stats_adding
 from app.services.operations.stats import LARGEST, WINDOWS, StatsWindow
 from app.services.task_service import task_service
@@ -169,6 +170,22 @@ class TestDurations:
                 "p99": pytest.approx(rare, rel=0.1),
             }
             assert [each for each in stats["over_time"][name]["p99"] if each] == [pytest.approx(rare, rel=0.1)]
+
+    @pytest.mark.parametrize("end", [rescue.lost, lambda db, *which: rescue.handed_back(db, "stopped", *which)])
+    def test_an_attempt_that_came_to_nothing_is_no_wait(
+        self, tasks: TaskClient, ask: Callable[..., Any], end: Callable[..., int]
+    ) -> None:
+        with SessionLocal() as db:
+            task = new_task(db, UUID(tasks.user["id"]))
+            claim(db, task)
+            assert end(db, Task.id == task.id) == 1
+            claim(db, task)
+            created = "UPDATE tasks SET created_at = created_at - interval '1000 s' WHERE id = :id"
+            ended = "UPDATE task_attempts SET finished_at = finished_at - interval '10 s' WHERE task_id = :id"
+            for statement in (created, ended):
+                db.execute(text(statement), {"id": task.id})
+            task_service.update_task_status(db, task.id, "succeeded")
+        assert ask(tasks)["wait_seconds"]["p99"] == pytest.approx(10, rel=0.1)
 
     def test_what_never_ran_or_was_due_at_an_unknown_time_is_left_out(self, db: Session) -> None:
         user = new_user(db)
