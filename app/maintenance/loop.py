@@ -173,6 +173,7 @@ class Maintenance:
 
     def _tidy(self, db: Session) -> None:
         """Delete what is of no use any more. Where more of it may be left, the next pass goes on."""
+        self._next_tidy = time.monotonic() + TIDY_SECONDS
         passes.forget_workers(db)
         passes.forget_claimed_turns(db)
         left = [
@@ -181,7 +182,8 @@ class Maintenance:
             self._in_batches(db, stats_adding.forget, stats_adding.FORGET_BATCH),
             self._in_batches(db, error_adding.forget, error_adding.FORGET_BATCH),
         ]
-        self._next_tidy = time.monotonic() + (0 if any(left) else TIDY_SECONDS)
+        if any(left):
+            self._next_tidy = 0.0
 
     def _in_batches(self, db: Session, do: Callable[[Session], int], batch: int) -> bool:
         """Do one batch after another until one is not full, for BATCHES_SECONDS. Returns whether more may be left."""
