@@ -88,6 +88,7 @@ class Stream:
     async def next(self) -> bytes | None:
         """Return the next piece once there is one, None at the end."""
         while not self.closed:
+            self._wake.clear()  # before looking: what comes meanwhile is looked at in the next round
             await self._prepare()
             piece = self._take()
             if piece is not None:
@@ -97,7 +98,6 @@ class Stream:
             if self.ping_due:
                 self.ping_due = False
                 return self._ping()
-            self._wake.clear()
             await self._wake.wait()
         return None
 
@@ -265,7 +265,7 @@ class Feed(Stream):
             if frame is not None or len(ids) == READ_BATCH:
                 break
             ids.append(task_id)
-        cursors = {task_id: self._waiting[task_id][1] for task_id in ids}
+        asked = {task_id: self._waiting[task_id] for task_id in ids}
         reloaded = await self._reload(ids)
         if reloaded is None:
             asyncio.get_running_loop().call_later(READ_RETRY_SECONDS, self.wake)
@@ -273,14 +273,16 @@ class Feed(Stream):
         read = {frame.task_id: frame for frame in reloaded.frames}
         head: dict[UUID, tuple[Frame | None, datetime]] = {}
         for task_id in ids[: reloaded.number]:
-            waits = self._waiting.get(task_id)
-            if waits is None or waits[0] is not None or waits[1] != cursors[task_id]:
-                continue  # a newer state has arrived
+            waits = asked[task_id]
+            if self._waiting.get(task_id) is not waits:
+                continue  # a newer state has arrived: another tuple, even where its frame was not kept
             del self._waiting[task_id]
             if task_id in read:  # otherwise it was deleted
                 head[task_id] = (read[task_id], waits[1])
                 self._held_bytes += len(read[task_id].data)
         self._waiting = head | self._waiting
+        if self._is_unread():  # none of these can be sent: the next ones have to be read
+            self.wake()
 
     def _take(self) -> bytes | None:
         if self._opening:

@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -27,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 STANDBY_SECONDS = 1.0
-# Of one pass, at most, and one batch of each kind.
-FOLD_SECONDS = 0.2
+# For the batches of one kind within one pass, at most, and at least one batch.
+BATCHES_SECONDS = 0.2
 # Not at every pass.
 TRIM_SECONDS = 2.0
 TIDY_SECONDS = 60.0
@@ -127,13 +128,7 @@ class Maintenance:
         self._fold(db)
         self._trim(db)
         if time.monotonic() >= self._next_tidy:
-            self._next_tidy = time.monotonic() + TIDY_SECONDS
-            passes.forget_workers(db)
-            passes.forget_claimed_turns(db)
-            task_counts.forget_zeros(db)
-            steps.forget_finished(db)
-            stats_adding.forget(db)
-            error_adding.forget(db)
+            self._tidy(db)
         return True
 
     def _settle(self, db: Session, held: Lease) -> None:
@@ -171,15 +166,32 @@ class Maintenance:
     def _fold(self, db: Session) -> None:
         """Add up what tasks have left behind, in batches. Counts are exact without; numbers by time and groups lag.
 
-        What is left after FOLD_SECONDS is for the next passes: no due task waits for it.
+        What is left after BATCHES_SECONDS is for the next passes: no due task waits for it.
         """
-        for add, batch in (
-            (task_counts.fold, task_counts.FOLD_BATCH),
-            (stats_adding.add_submissions, stats_adding.FOLD_BATCH),
-        ):
-            until = time.monotonic() + FOLD_SECONDS
-            while add(db) == batch and time.monotonic() < until and not self._stopping.is_set():
-                pass
+        self._in_batches(db, task_counts.fold, task_counts.FOLD_BATCH)
+        self._in_batches(db, stats_adding.add_submissions, stats_adding.FOLD_BATCH)
+
+    def _tidy(self, db: Session) -> None:
+        """Delete what is of no use any more. Where more of it may be left, the next pass goes on."""
+        self._next_tidy = time.monotonic() + TIDY_SECONDS
+        passes.forget_workers(db)
+        passes.forget_claimed_turns(db)
+        left = [
+            self._in_batches(db, task_counts.forget_zeros, task_counts.FORGET_BATCH),
+            self._in_batches(db, steps.forget_finished, steps.FORGET_BATCH),
+            self._in_batches(db, stats_adding.forget, stats_adding.FORGET_BATCH),
+            self._in_batches(db, error_adding.forget, error_adding.FORGET_BATCH),
+        ]
+        if any(left):
+            self._next_tidy = 0.0
+
+    def _in_batches(self, db: Session, do: Callable[[Session], int], batch: int) -> bool:
+        """Do one batch after another until one is not full, for BATCHES_SECONDS. Returns whether more may be left."""
+        until = time.monotonic() + BATCHES_SECONDS
+        while do(db) >= batch:
+            if time.monotonic() >= until or self._stopping.is_set():
+                return True
+        return False
 
     def _trim(self, db: Session) -> None:
         """Delete what users keep beyond RETENTION_BYTES: one batch of each, and the next at the next pass."""

@@ -17,6 +17,8 @@ ALL_USERS = UUID(int=0)
 # What further task types count under, once a user has KINDS within one step.
 OTHER = "other"
 KINDS = 100
+# Of these one user may fill so many in the numbers of all users: others have room as well.
+KINDS_OF_ONE = 50
 # Each step, in seconds, and for how long its rows are kept.
 KEPT = {60: timedelta(hours=2), 900: timedelta(hours=26), 3600: timedelta(days=8)}
 STAT_KIND = ("task_type", "queue", "priority")

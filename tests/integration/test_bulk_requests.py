@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.db.session import SessionLocal
@@ -16,6 +17,7 @@ from app.models.audit import AuditRecord
 from app.models.task_filter import TaskFilter
 from app.services.bulk import token as tokens
 from app.services.task_service import task_service
+from app.services.tasks import task_pages
 from tests.support.bulk import counts, ended, preview, start
 from tests.support.settings import sql
 from tests.support.task_client import TaskClient, module_client
@@ -106,6 +108,25 @@ class TestAPreview:
         dry = tasks.post("bulk/cancel", {"ids": [task["id"] for task in made], "dry_run": True}).json()
         assert (dry["matched"], len(dry["sample"])) == (12, 10)
         assert {task["status"] for task in tasks.get().json()} == {"pending"}
+
+    def test_of_nothing_reads_the_tasks_once(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each page of a search that finds nothing reads LOOK rows, until there are no more."""
+        for _ in range(3):
+            tasks.create(name="a task")
+        searched: list[TaskFilter] = []
+        search = task_pages.shown
+
+        def noting(db: Session, wanted: TaskFilter, *args: Any, **options: Any) -> Any:
+            searched.append(wanted)
+            return search(db, wanted, *args, **options)
+
+        monkeypatch.setattr(task_pages, "shown", noting)
+        user_id = UUID(tasks.user["id"])
+        with SessionLocal() as db:
+            for name, matched in (("a task", 3), ("nothing", 0)):
+                shown = task_service.preview_bulk(db, "cancel", user_id=user_id, wanted=TaskFilter(user_id, name=name))
+                assert (shown.matched, len(shown.sample)) == (matched, matched)
+        assert [wanted.name for wanted in searched] == ["a task"]
 
 
 class TestAToken:

@@ -94,6 +94,20 @@ class TestABatch:
             assert counts(tasks, accepted, "running")["done"] == 2
         assert ended(tasks, accepted)["done"] == 3
 
+    def test_deletes_no_more_bytes_than_a_purge_at_once(
+        self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ids = [tasks.task_in("succeeded") for _ in range(5)]
+        sql("UPDATE tasks SET attached_bytes = attached_bytes + 10000 WHERE user_id = :id", id=tasks.user["id"])
+        monkeypatch.setattr(task_changes, "PURGE_BYTES", 20_000)
+        accepted = start(tasks, "delete", ids=ids)
+        done = []
+        for _ in range(3):
+            run(rounds=1)
+            done.append(counts(tasks, accepted, "running")["done"])
+        assert done == [2, 4, 5]
+        assert ended(tasks, accepted) == {"matched": 5, "done": 5, "failed": 0, "skipped": {}}
+
 
 class TestTurns:
     def test_are_taken_by_users_and_not_by_deeds(self, tasks: TaskClient, admin: TaskClient) -> None:

@@ -12,9 +12,11 @@ import pytest
 from sqlalchemy import delete, text
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.core.error_keys import error_key
 from app.db.session import SessionLocal
 from app.errors import ErrorGroupNotFound, InvalidInput
+from app.maintenance.loop import Maintenance
 from app.models import User
 from app.models.error_group import FORGET_AFTER, MOST_FORGETTABLE, TIMES_KEPT, ErrorState
 from app.models.task import Task, TaskStatus
@@ -24,7 +26,7 @@ from app.services.execution.attempts import AttemptError, NextTry
 from app.services.operations import error_adding
 from app.services.operations.error_groups import ErrorFilter, ErrorGroupState
 from app.services.task_service import task_service
-from app.services.tasks import task_counts
+from app.services.tasks import task_counts, task_pages
 from tests.support.accounts import API, pages
 from tests.support.settings import sql
 from tests.support.task_client import TaskClient, module_client
@@ -331,6 +333,21 @@ class TestOverHttp:
             assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["query", "error"])
         assert tasks.get(error=NOWHERE).json() == []
 
+    def test_another_users_tasks_are_not_looked_at(
+        self, tasks: TaskClient, make_user: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A page that ends after LOOK rows names the last of them, and so tells that there are as many."""
+        monkeypatch.setattr(task_pages, "LOOK", 2)
+        for _ in range(3):
+            tasks.task_in("failed")
+        fingerprint = tasks.get().json()[0]["error_fingerprint"]
+        stranger = TaskClient(tasks.http, *make_user())
+        for params in ({}, {"tag": "x"}, {"status": "failed"}, {"task_type": "test"}):
+            assert "link" in tasks.get(error=fingerprint, **params, limit=1).headers
+            answer = stranger.get(error=fingerprint, **params)
+            assert (answer.json(), answer.headers.get("link")) == ([], None)
+            assert stranger.get("count", error=fingerprint, **params).json()["total"] == 0
+
     def test_states_are_set_and_recorded_once(self, tasks: TaskClient, ask: Callable[..., httpx.Response]) -> None:
         tasks.task_in("failed")
         (group,) = ask(tasks).json()
@@ -467,6 +484,23 @@ class TestAtOnce:
             (group,) = groups(db, user).values()
             assert agrees(db, user)
         assert (counted, group.count, sum(group.last_24h)) == (total, total, total)
+
+    @pytest.mark.usefixtures("fresh_database")
+    def test_a_user_who_is_being_deleted_holds_up_no_pass(self) -> None:
+        """Their tasks may take long. Meanwhile their failures wait, and everything else of a pass is done."""
+        with SessionLocal() as db, SessionLocal() as deletion:
+            user = new_user(db)
+            failed(db, user)
+            deletion.execute(text("SELECT 1 FROM users WHERE id = :user FOR UPDATE"), {"user": user})
+            db.execute(text("SET statement_timeout = '5s'"))
+            maintenance = Maintenance(get_settings())
+            assert maintenance.run_once(db)
+            assert groups(db, user, folded=False) == {}
+            assert task_service.get_task_count(db, user, status="failed") == 1
+            deletion.rollback()
+            assert maintenance.run_once(db)
+            maintenance.close()
+            assert len(groups(db, user, folded=False)) == 1
 
 
 def test_a_filter_by_error_alone_is_counted_from_the_sums() -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 import redis
-from sqlalchemy import text, update
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from app import catalogue
@@ -26,11 +26,12 @@ from app.messaging.application import celery_app
 from app.messaging.wakeups import MOST_OUT
 from app.models import Task, WorkerProcess
 from app.models.task import TaskPriority, TaskStatus
+from app.models.task_stats import ALL_USERS, task_durations
 from app.schemas.task import TaskCreate
 from app.services.execution import claims
 from app.services.execution.attempts import WorkerIdentity
 from app.services.execution.claims import FULL_LOOK_SECONDS, Claims
-from app.services.operations import queues
+from app.services.operations import queues, stats_adding
 from app.services.task_service import task_service
 from app.services.tasks import task_changes, task_counts, task_creation
 from tests.support.ahead import Ahead
@@ -543,6 +544,35 @@ class TestRetentionBytes:
         assert db.execute(text(read + toast)).scalar_one() == before
         db.execute(text("SELECT md5(kwargs) FROM tasks"))
         assert db.execute(text(read + toast)).scalar_one() > before  # so would a read be seen
+
+
+class TestTidying:
+    """Of what no window shows any more, beyond one batch."""
+
+    @pytest.fixture(autouse=True)
+    def old_rows(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stats_adding, "FORGET_BATCH", 2)
+        long_ago = {"user_id": ALL_USERS, "step_seconds": 60, "at": datetime.now(UTC) - timedelta(days=1)}
+        rows = [{**long_ago, "measure": "run", "bucket": bucket, "number": 1} for bucket in range(7)]
+        db.execute(insert(task_durations), rows)
+        db.commit()
+
+    def left(self, db: Session) -> int:
+        return db.scalars(select(func.count()).select_from(task_durations)).one()
+
+    def test_one_pass_deletes_batch_after_batch(self, db: Session, maintenance: Maintenance) -> None:
+        maintenance.run_once(db)
+        assert self.left(db) == 0
+
+    def test_what_takes_longer_is_left_to_the_next_passes(
+        self, db: Session, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.maintenance.loop.BATCHES_SECONDS", 0)
+        left = []
+        for _ in range(4):
+            maintenance.run_once(db)
+            left.append(self.left(db))
+        assert left == [5, 3, 1, 0]
 
 
 class TestLease:

@@ -14,8 +14,9 @@ from app.core.duration_buckets import LAST, start_of
 from app.core.ids import new_id
 from app.db.postgresql.stats import bucket_of
 from app.db.session import SessionLocal
-from app.models.task import TaskStatus
-from app.models.task_stats import ALL_USERS, KEPT, KINDS, OTHER, task_durations, task_stats
+from app.models.task import Task, TaskStatus
+from app.models.task_stats import ALL_USERS, KEPT, KINDS, KINDS_OF_ONE, OTHER, task_durations, task_stats
+from app.services.execution import rescue
 from app.services.operations import stats_adding
 from app.services.operations.stats import LARGEST, WINDOWS, StatsWindow
 from app.services.task_service import task_service
@@ -170,6 +171,22 @@ class TestDurations:
             }
             assert [each for each in stats["over_time"][name]["p99"] if each] == [pytest.approx(rare, rel=0.1)]
 
+    @pytest.mark.parametrize("end", [rescue.lost, lambda db, *which: rescue.handed_back(db, "stopped", *which)])
+    def test_an_attempt_that_came_to_nothing_is_no_wait(
+        self, tasks: TaskClient, ask: Callable[..., Any], end: Callable[..., int]
+    ) -> None:
+        with SessionLocal() as db:
+            task = new_task(db, UUID(tasks.user["id"]))
+            claim(db, task)
+            assert end(db, Task.id == task.id) == 1
+            claim(db, task)
+            created = "UPDATE tasks SET created_at = created_at - interval '1000 s' WHERE id = :id"
+            ended = "UPDATE task_attempts SET finished_at = finished_at - interval '10 s' WHERE task_id = :id"
+            for statement in (created, ended):
+                db.execute(text(statement), {"id": task.id})
+            task_service.update_task_status(db, task.id, "succeeded")
+        assert ask(tasks)["wait_seconds"]["p99"] == pytest.approx(10, rel=0.1)
+
     def test_what_never_ran_or_was_due_at_an_unknown_time_is_left_out(self, db: Session) -> None:
         user = new_user(db)
         task_in(db, TaskStatus.REVOKED, user)  # never started
@@ -202,13 +219,32 @@ class TestBounds:
         assert (stats.series[-1].key, sum(stats.series[-1].submitted)) == ("other", KINDS - LARGEST + 30)
         assert sum(sum(each.submitted) for each in stats.series) == KINDS + 31
         assert totals(task_service.get_stats(db, user, by="priority"))["low"][0] == (KINDS + 30) // 2
-        for owner in (user, ALL_USERS):
+        for owner, most in ((user, KINDS), (ALL_USERS, KINDS_OF_ONE)):
             rows = select(task_stats.c.task_type).where(
                 task_stats.c.user_id == owner, task_stats.c.step_seconds == 3600
             )
             kinds = list(db.scalars(rows))
-            assert len(kinds) == KINDS + kinds.count(OTHER)
+            assert len(kinds) == most + kinds.count(OTHER)
             assert kinds.count(OTHER) == 2
+
+    def test_a_user_with_many_types_leaves_room_for_those_of_others(self, db: Session) -> None:
+        many, few, more = (new_user(db) for _ in range(3))
+        for first in (0, 40, 80):
+            for number in range(first, first + 40):
+                new_task(db, many, task_type=f"type {number}")
+            fold(db)
+        for number in (1, 2, 119):  # the last one of them is not among those of all users
+            new_task(db, few, task_type=f"type {number}")
+        new_task(db, few, task_type="their own")
+        fold(db)
+        for number in range(KINDS):  # two such users fill the numbers of all users, and no more than that
+            new_task(db, more, task_type=f"another {number}")
+        fold(db)
+        columns = task_stats.c
+        of_all = (columns.user_id == ALL_USERS, columns.step_seconds == 3600)
+        found = {row.task_type: row.submitted for row in db.execute(select(task_stats).where(*of_all))}
+        assert (found["type 1"], found["type 119"], found["their own"]) == (2, 1, 1)
+        assert (len(found), sum(found.values())) == (KINDS, 120 + 4 + KINDS)
 
     def test_the_fifty_largest_are_shown_and_the_rest_is_other(self, db: Session) -> None:
         user = new_user(db)

@@ -29,7 +29,7 @@ engine SQL outside of this package. What stands here, and why:
     batches                 FOR UPDATE SKIP LOCKED within a CTE: rows shared out among processes
     bulk                    the tasks of a bulk deed: string_agg() of ids, window functions, SKIP LOCKED
     claims                  the next rows of a worker's lines: LATERAL, SKIP LOCKED, unnest() WITH ORDINALITY
-    maintenance             the leader's lease (ON CONFLICT), rows of lost workers
+    maintenance             the leader's lease (ON CONFLICT), rows of lost workers, SET LOCAL lock_timeout
     daily_counts            a count within a limit: ON CONFLICT with a condition, RETURNING
     turns                   places in the lines, given in one statement: ON CONFLICT in a CTE, window functions
     claim_holds             paused queues and draining workers: LOCK TABLE, ON CONFLICT, RETURNING

@@ -5,10 +5,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, LargeBinary, column, func, insert, literal, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    column,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
+from app.db.postgresql.schema.sizes import task_bytes
 from app.models.bulk_deed import BATCH, ID_BYTES, BulkBatch, BulkDeed, DeedState
 from app.models.task import Task, TaskPriority, TaskStatus
 
@@ -28,6 +41,7 @@ class LockedTask:
     limit: str | None
     arguments_bytes: int
     attached_bytes: int
+    stored_bytes: int
 
 
 _COLUMNS = (
@@ -42,6 +56,7 @@ _COLUMNS = (
     Task.limit,
     func.octet_length(Task.args) + func.octet_length(Task.kwargs),
     Task.attached_bytes,
+    literal_column(task_bytes(Task.__tablename__), BigInteger),
 )
 
 

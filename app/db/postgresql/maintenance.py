@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, case, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -17,6 +17,15 @@ from app.models.worker import WorkerProcess
 LEASE_ROW = 1
 PENDING = Task.status == TaskStatus.PENDING.value
 RUNNING = Task.status == TaskStatus.RUNNING.value
+_LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '200ms'")
+
+
+def wait_briefly(db: Session) -> None:
+    """Let the statements of this transaction raise OperationalError (`is_locked`) where others keep them waiting.
+
+    A pass must not stand still for one transaction that is not over.
+    """
+    db.execute(_LOCK_TIMEOUT)
 
 
 def take_lease(db: Session, me: UUID, lease: timedelta, rescue_pause: timedelta) -> bool | None:

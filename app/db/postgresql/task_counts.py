@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.db.postgresql import task_time_counts, waiting
 from app.db.postgresql.stats import bucket_of, step_of
 from app.db.postgresql.task_filter import conditions, of_kind, of_rows
+from app.db.rows import changed_rows
 from app.models.error_group import ErrorGroup
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus, WaitingReason
 from app.models.task_count import COUNTED_UNDER, KIND, task_count_changes, task_counts, task_totals
@@ -92,10 +93,12 @@ def fold(db: Session, limit: int) -> Folded:
     return Folded(taken, now, [Ended(*row[2:]) for row in rows if row[2] is not None])
 
 
-def forget_zeros(db: Session) -> None:
-    """Delete a batch of the sums that are 0, such as those of deleted users."""
-    for statement in _FORGET:
-        db.execute(statement)
+def forget_zeros(db: Session) -> int:
+    """Delete a batch of the sums that are 0, such as those of deleted users: FORGET_BATCH of each table at most.
+
+    Returns how many in all.
+    """
+    return sum(changed_rows(db.execute(statement)) for statement in _FORGET)
 
 
 def count_by_status(db: Session, wanted: TaskFilter) -> dict[str, int]:

@@ -45,12 +45,25 @@ def of_rows(wanted: TaskFilter) -> Conditions:
         found.append(Task.name.icontains(wanted.name, autoescape=True))
     if wanted.waiting_for is not None:
         found += [Task.status == TaskStatus.PENDING.value, waiting.reason() == WaitingReason(wanted.waiting_for).value]
-    if wanted.error is not None:
-        found.append(Task.error_fingerprint == wanted.error)
+    found += of_error(wanted)
     if wanted.created_after is not None:
         found.append(Task.created_at > wanted.created_after)
     if wanted.created_before is not None:
         found.append(Task.created_at < wanted.created_before)
+    return found
+
+
+def of_error(wanted: TaskFilter) -> Conditions:
+    """The conditions on the fingerprint. It is of one user, whom each of its tasks names.
+
+    Where that is not the user of the filter, no row is read: how many there are is for their owner alone to know.
+    """
+    if wanted.error is None:
+        return []
+    found: Conditions = [Task.error_fingerprint == wanted.error]
+    if wanted.user_id is not None:
+        owner = select(_OTHER.c.user_id).where(_OTHER.c.error_fingerprint == wanted.error)
+        found.append(owner.order_by(_OTHER.c.id.desc()).limit(1).scalar_subquery() == wanted.user_id)
     return found
 
 

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from app.db.postgresql.schema.indexes import TASK_KIND
 from app.db.postgresql.task_counts import counted
-from app.db.postgresql.task_filter import of_ids, of_kind, of_owner, of_rows
+from app.db.postgresql.task_filter import of_error, of_ids, of_kind, of_owner, of_rows
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus
 from app.models.task_count import task_count_changes, task_counts
 from app.models.task_filter import TaskFilter
@@ -58,8 +58,7 @@ def page_ids(
 
 
 def _start(wanted: TaskFilter, before: UUID | None) -> list[ColumnElement[bool]]:
-    # A fingerprint is of one user: its index leads to the tasks, and the owner is looked up.
-    whose = of_owner(wanted) if wanted.error is None else [Task.error_fingerprint == wanted.error]
+    whose = of_error(wanted) or of_owner(wanted)
     return [*whose, *of_ids(wanted), *([] if before is None else [Task.id < before])]
 
 
@@ -88,8 +87,6 @@ def _streams(
     wanted: TaskFilter, kinds: int | None, start: list[ColumnElement[bool]], need: int, look: int
 ) -> Iterator[Select[Any]]:
     rest = [*of_kind(wanted), *of_rows(wanted)]
-    if wanted.error is not None:
-        rest += of_owner(wanted)
     if wanted.error is not None or wanted.user_id is None or (of_kind(wanted) and kinds is None):
         states = [Task.status.in_(sorted(set(wanted.status)))] if wanted.status else []
         yield _stream(start, [*states, *rest], need, look)

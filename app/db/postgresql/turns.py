@@ -25,7 +25,6 @@ from sqlalchemy import (
     exists,
     func,
     select,
-    text,
     true,
     update,
 )
@@ -34,6 +33,7 @@ from sqlalchemy.orm import Session
 
 from app.db.base import Base
 from app.db.clock import STATEMENT_TIME
+from app.db.postgresql.maintenance import wait_briefly
 from app.db.postgresql.schema.types import TextList
 from app.db.postgresql.transitions import in_state
 from app.db.rows import changed_rows
@@ -123,8 +123,6 @@ _PLACE_THESE = _place_statement(
     in_state(TaskStatus.PENDING),
     *_DUE,
 )
-# A process that froze in the middle of a submit holds the turns of its users until its connection ends.
-_LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '200ms'")
 
 
 def place_due(db: Session, user_id: UUID | None = None) -> int:
@@ -133,7 +131,8 @@ def place_due(db: Session, user_id: UUID | None = None) -> int:
     Returns how many. Raises OperationalError (`is_locked`) where another transaction holds the turns of one of the
     users.
     """
-    db.execute(_LOCK_TIMEOUT)
+    # A process that froze in the middle of a submit holds the turns of its users until its connection ends.
+    wait_briefly(db)
     if user_id is None:
         return changed_rows(db.execute(_PLACE))
     return changed_rows(db.execute(_PLACE_OF_USER, {"p_user_id": user_id}))

@@ -56,7 +56,9 @@ def preview(db: Session, deed: Deed, caller: Caller, selection: Selection) -> Pr
         limit_read(db, get_settings().costly_read_seconds)
     token = Token(new_id(), deed, _now(db), selection.canonical, selection.ids)
     text = tokens.seal(token, caller.user_id, get_settings().accepted_keys)
-    return Preview(selection.count(db, caller.owner), selection.sample(db, caller.owner), text)
+    matched = selection.count(db, caller.owner)
+    # With nothing to find, the search for a sample would read all tasks again.
+    return Preview(matched, selection.sample(db, caller.owner) if matched else [], text)
 
 
 def start(db: Session, deed: Deed, caller: Caller, selection: Selection | None, text: str | None) -> BulkDeed:

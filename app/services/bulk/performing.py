@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import accumulate, islice
 from uuid import UUID
 
 from sqlalchemy import select
@@ -42,7 +43,7 @@ class Doer:
 
 @dataclass
 class Outcome:
-    """What became of the tasks. `left` are those that another transaction had locked."""
+    """What became of the tasks. `left` are those that another transaction had locked, and what was too much at once."""
 
     done: int = 0
     failed: int = 0
@@ -110,9 +111,13 @@ def _cancel(db: Session, tasks: Sequence[LockedTask], outcome: Outcome) -> None:
 
 
 def _delete(db: Session, tasks: Sequence[LockedTask], outcome: Outcome) -> None:
-    ended = [task.id for task in tasks if task.status in TERMINAL]
-    task_changes.delete_all_ended(db, ended)
-    outcome.done += len(ended)
+    """What is kept with a task is deleted with it: of many bytes, a part is left to a later step."""
+    ended = [task for task in tasks if task.status in TERMINAL]
+    bytes_before = accumulate((task.stored_bytes for task in ended), initial=0)
+    number = sum(size < task_changes.PURGE_BYTES for size in islice(bytes_before, len(ended)))
+    task_changes.delete_all_ended(db, [task.id for task in ended[:number]])
+    outcome.done += number
+    outcome.left += [task.id for task in ended[number:]]
     outcome.skipped[TaskActive.code] += len(tasks) - len(ended)
 
 

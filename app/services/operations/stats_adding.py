@@ -1,7 +1,7 @@
 """Adds what was created and what has ended to the numbers behind `GET /stats`. Maintenance does so."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -12,7 +12,17 @@ from sqlalchemy.orm import Session
 from app.db.postgresql import stats as statements
 from app.db.postgresql.task_counts import Ended
 from app.db.session import transaction
-from app.models.task_stats import ALL_USERS, KEPT, KINDS, MEASURES, OTHER, STAT_KIND, STAT_NUMBERS, task_stats
+from app.models.task_stats import (
+    ALL_USERS,
+    KEPT,
+    KINDS,
+    KINDS_OF_ONE,
+    MEASURES,
+    OTHER,
+    STAT_KIND,
+    STAT_NUMBERS,
+    task_stats,
+)
 
 FOLD_BATCH = 1000
 FORGET_BATCH = 5000
@@ -26,6 +36,10 @@ class Step(NamedTuple):
     user_id: UUID
     seconds: int
     at: datetime
+
+    def of_all(self) -> "Step":
+        """The same step of all users."""
+        return self._replace(user_id=ALL_USERS)
 
 
 Kind = tuple[str, ...]
@@ -61,7 +75,8 @@ def add_ended(db: Session, now: datetime, changes: Iterable[Ended]) -> None:
             numbers.setdefault((step, kind), Counter())[change.status] += change.ends
             for measure, bucket in zip(MEASURES, (change.wait_bucket, change.run_bucket), strict=True):
                 if bucket is not None:
-                    durations[step, measure, bucket] += change.ends
+                    for whose in (step, step.of_all()):
+                        durations[whose, measure, bucket] += change.ends
     _add(db, numbers)
     rows = [
         {**dict(zip(_STEP_KEY, step, strict=True)), "measure": measure, "bucket": bucket, "number": number}
@@ -77,48 +92,51 @@ def forget(db: Session) -> int:
 
 
 def _steps(now: datetime, user_id: UUID, at: datetime) -> Iterator[Step]:
-    """The steps in which it counts. Rows that are put into the table by hand may be older than what is kept."""
+    """The user's steps in which it counts. Rows that are put into the table by hand may be older than what is kept."""
     for seconds, kept in KEPT.items():
         begin = begin_of_step(at, seconds)
         if begin > now - kept:
             yield Step(user_id, seconds, begin)
-            yield Step(ALL_USERS, seconds, begin)
 
 
 def _add(db: Session, numbers: _Numbers) -> None:
+    """Add these numbers of users, and those of all users with them."""
+    steps = {step for step, _ in numbers}
+    kept = dict(_kept_kinds(db, steps | {step.of_all() for step in steps}))
+    shares = _bounded(db, numbers, kept, KINDS_OF_ONE, of_all=True)
+    summed = _bounded(db, numbers, kept, KINDS) | _bounded(db, shares, kept, KINDS)
     rows = [
         {
             **dict(zip(_STEP_KEY, step, strict=True)),
             **dict(zip(STAT_KIND, kind, strict=True)),
             **{name: counted[name] for name in STAT_NUMBERS},
         }
-        for (step, kind), counted in sorted(_bounded(db, numbers).items())
+        for (step, kind), counted in sorted(summed.items())
     ]
     statements.add_stats(db, rows)
 
 
-def _bounded(db: Session, numbers: _Numbers) -> _Numbers:
-    """The same with at most about KINDS kinds in each step: further task types count under OTHER.
+def _bounded(db: Session, numbers: _Numbers, kept: Mapping[Step, int], most: int, *, of_all: bool = False) -> _Numbers:
+    """The same with at most about `most` kinds in each step: further task types count under OTHER.
 
     A user may have as many task types as tasks. Nobody's numbers, and not those of all users, become dear by that.
+    With `of_all`, the numbers for all users: each user may add so many kinds to those that are there.
     """
     wanted = Counter(step for step, _ in numbers)
-    kept = dict(_kept_kinds(db, wanted))
-    crowded = {step for step, number in wanted.items() if number + kept.get(step, 0) > KINDS}
+    room = {step: most - kept.get(step, 0) for step in wanted}
+    to = {step: step.of_all() if of_all else step for step in wanted}
+    known = {step: _kinds_of(db, to[step]) for step, number in wanted.items() if number > room[step]}
     bounded: _Numbers = {}
-    room: dict[Step, set[Kind]] = {step: _kinds_of(db, step) for step in crowded}
     for (step, kind), counted in sorted(numbers.items()):
-        allowed = room.get(step)
-        if allowed is not None and kind not in allowed:
-            if len(allowed) < KINDS:
-                allowed.add(kind)
-            else:
+        if step in known and kind not in known[step]:
+            room[step] -= 1
+            if room[step] < 0:
                 kind = (OTHER, *kind[1:])  # noqa: PLW2901 (the queue and the priority stay)
-        bounded.setdefault((step, kind), Counter()).update(counted)
+        bounded.setdefault((to[step], kind), Counter()).update(counted)
     return bounded
 
 
-def _kept_kinds(db: Session, steps: Iterable[Step]) -> Iterator[tuple[Step, int]]:
+def _kept_kinds(db: Session, steps: Collection[Step]) -> Iterator[tuple[Step, int]]:
     """How many kinds are kept for each of these steps, and for others of the same users and times."""
     if not steps:
         return

@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.db.outage import is_locked
 from app.db.postgresql import task_counts
+from app.db.postgresql.maintenance import wait_briefly
 from app.db.postgresql.task_filter import of_rows
 from app.db.session import transaction
 from app.models.task import TaskStatus, WaitingReason
@@ -13,24 +16,32 @@ from app.services.operations import error_adding, stats_adding
 from app.services.operations.live_workers import look
 
 FOLD_BATCH = 1000
+FORGET_BATCH = task_counts.FORGET_BATCH
 
 
 def fold(db: Session) -> int:
     """Add a batch of changes to the sums, to the numbers by time, and to the groups of failures.
 
-    Returns how many; fewer than FOLD_BATCH were all there were.
+    Returns how many; fewer than FOLD_BATCH were all there were, or all that can be done now: the deletion of a user may
+    take long, and keeps the groups of that user locked.
     """
-    with transaction(db):
-        folded = task_counts.fold(db, FOLD_BATCH)
-        stats_adding.add_ended(db, folded.now, folded.ended)
-        error_adding.add(db, folded.now, folded.ended)
-        return folded.taken
+    try:
+        with transaction(db):
+            wait_briefly(db)
+            folded = task_counts.fold(db, FOLD_BATCH)
+            stats_adding.add_ended(db, folded.now, folded.ended)
+            error_adding.add(db, folded.now, folded.ended)
+            return folded.taken
+    except OperationalError as error:
+        if not is_locked(error):
+            raise
+        return 0
 
 
-def forget_zeros(db: Session) -> None:
-    """Delete sums that are 0, such as those of deleted users."""
+def forget_zeros(db: Session) -> int:
+    """Delete a batch of the sums that are 0, such as those of deleted users. Returns how many."""
     with transaction(db):
-        task_counts.forget_zeros(db)
+        return task_counts.forget_zeros(db)
 
 
 def by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:

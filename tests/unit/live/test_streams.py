@@ -207,6 +207,30 @@ class TestTheFeed:
         feed.catch_up([UUID(int=1), UUID(int=2)], at(0))
         assert [moment_of(each) for each in ids(await feed.next())] == [at(0), at(8)]
 
+    async def test_so_it_does_where_the_newer_state_is_not_kept(self) -> None:
+        """The stream of a page has one cursor for all states: no cursor tells that the state is newer."""
+
+        async def changing(wanted: list[UUID]) -> Reloaded:
+            asked.append([each.int for each in wanted])
+            if len(asked) == 1:
+                rows.offer(frame(6, task=1, ended=True, size=HELD_BYTES))
+            return Reloaded([frame(len(asked), task=each.int) for each in wanted], len(wanted))
+
+        asked: list[list[int]] = []
+        rows = RowsStream(USER, CREDENTIAL, 3600, [UUID(int=1), UUID(int=2)], changing)
+        await rows.next()  # the opening
+        rows.offer(frame(1, task=3))  # takes bytes, so that the large state is not kept
+        pieces = [await asyncio.wait_for(rows.next(), 1) or b"" for _ in range(2)]
+        assert [piece.count(b"data: ") for piece in pieces] == [2, 1]
+        assert asked == [[1, 2], [1]]
+
+    @pytest.mark.parametrize("gone", [1, READ_BATCH])
+    async def test_reads_on_where_nothing_of_a_reading_can_be_sent(self, feed: Feed, reader: Reader, gone: int) -> None:
+        reader.at_once = 1
+        reader.add(frame(1, task=gone + 1))
+        feed.catch_up([UUID(int=task) for task in range(1, gone + 2)], at(0))
+        assert ids(await asyncio.wait_for(feed.next(), 1)) == [cursor_of(at(0))]
+
     async def test_what_does_not_fit_into_one_reading_keeps_its_place(self, feed: Feed, reader: Reader) -> None:
         reader.add(*(frame(1, task=task) for task in (1, 3, 4)))
         reader.at_once = 2

@@ -38,11 +38,13 @@ def _error_of(row: str) -> str:
         END IF;"""
 
 
-# A task that is retried through the API was due at a time that nothing tells any more.
+# A task that is retried through the API was due at a time that nothing tells any more. The loss or return of an attempt
+# moves no `run_at`; its row tells when the task was due again.
 _COUNT = f"""
-CREATE FUNCTION tasks_count() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION tasks_count() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     size bigint;
+    due timestamptz;
     ended_at timestamptz;
     waited float8;
     ran float8;
@@ -57,7 +59,13 @@ BEGIN
         IF OLD.status = 'running' THEN
             ran := extract(epoch FROM NEW.finished_at - NEW.started_at);
             IF NEW.generation = 1 THEN
-                waited := extract(epoch FROM NEW.started_at - greatest(NEW.created_at, NEW.run_at));
+                due := greatest(NEW.created_at, NEW.run_at);
+                IF NEW.attempt > 1 THEN
+                    due := greatest(due, (
+                        SELECT finished_at FROM task_attempts WHERE task_id = NEW.id AND number = NEW.attempt - 1
+                    ));
+                END IF;
+                waited := extract(epoch FROM NEW.started_at - due);
             END IF;
         END IF;
     END IF;
@@ -118,5 +126,7 @@ CREATE = (_COUNT, _UNCOUNT, _FORGET, INSERTED, _UPDATED, DELETED, TRUNCATED)
 DROP = ("DROP FUNCTION IF EXISTS tasks_count(), tasks_uncount(), tasks_count_forget()",)
 CREATE_FOLDING = (_STORE, _STORE_TRIGGER)
 DROP_FOLDING = ("DROP FUNCTION IF EXISTS task_count_changes_fold()",)
+# For a migration that changes this function alone: it locks no table.
+REPLACE = _COUNT
 # For a migration that changes the functions or the triggers: before CREATE.
 REMOVE = ("DROP FUNCTION IF EXISTS tasks_count(), tasks_uncount(), tasks_count_forget() CASCADE",)
