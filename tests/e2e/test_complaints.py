@@ -5,7 +5,6 @@
 
 import os
 import signal
-import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +32,7 @@ PATHS = (
     "errors",
     "queues",
 )
-FEW, MANY, REPEATS, RATIO = 100, 100_000, 15, 5.0
+FEW, MANY, REPEATS, RATIO = 100, 100_000, 25, 5.0
 COPIES = """INSERT INTO tasks (id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue,
     status, error_fingerprint, started_at, finished_at, attempt, progress)
 SELECT uuidv7(- n * interval '1 second'), uuidv7(), user_id, name, task_type, celery_task_name, args, kwargs, priority, queue,
@@ -46,15 +45,15 @@ def deeds(page: Page) -> set[str]:
     return set(page.locator(".heading .deeds button").all_inner_texts())
 
 
-def medians(browser: httpx.Client) -> dict[str, float]:
-    """Seconds of each page, of many that are asked for in turn."""
+def quickest(browser: httpx.Client) -> dict[str, float]:
+    """Seconds of each page, the least of many that are asked for in turn: what else runs here only adds to them."""
     taken: dict[str, list[float]] = {path: [] for path in PATHS}
     for _ in range(REPEATS):
         for path, seconds in taken.items():
             begun = time.perf_counter()
             assert browser.get(path).status_code == 200
             seconds.append(time.perf_counter() - begun)
-    return {path: statistics.median(seconds) for path, seconds in taken.items()}
+    return {path: min(seconds) for path, seconds in taken.items()}
 
 
 @pytest.fixture
@@ -78,9 +77,9 @@ def fill(stack: Stack, task_id: str, number: int) -> None:
 def test_1_pages_stay_quick_where_there_are_many_tasks(site: Site, browser: httpx.Client) -> None:
     task = site.api(site.user).create("echo", delay_seconds=3600)
     fill(site.stack, task, FEW)
-    few = medians(browser)
+    few = quickest(browser)
     fill(site.stack, task, MANY)
-    many = medians(browser)
+    many = quickest(browser)
     slower = {path: many[path] / few[path] for path in PATHS}
     assert max(slower.values()) < RATIO, (slower, many)
     assert f"all <b>{MANY + FEW + 1:,}" in browser.get("tasks").text

@@ -86,7 +86,11 @@ let source = null;
 
 function follow() {
   const wanted = document.querySelector("[data-events]")?.dataset.events;
-  if (!wanted) return stop("paused");
+  if (!wanted) {
+    stop("paused");
+    if (badge && !document.querySelector("[data-refresh]")) badge.hidden = true; // nothing moves any more
+    return;
+  }
   if (document.hidden || source?.url === new URL(wanted, location).href) return;
   source?.close();
   source = new EventSource(wanted);
@@ -130,11 +134,11 @@ async function refresh() {
   // A selection freezes what is selected.
   if (refreshing || document.hidden || document.querySelector("[data-select]:checked")) return;
   refreshing = true;
-  try {
-    const answer = await fetch(location.href);
-    if (answer.redirected) return location.assign(answer.url); // the login has ended
-    if (answer.status === 404) return location.reload(); // what it showed was deleted
-    if (!answer.ok) throw new Error(answer.status);
+  const answer = await fetch(location.href).catch(() => null);
+  if (answer?.redirected) return location.assign(answer.url); // the login has ended
+  if (answer?.status === 404) return location.reload(); // what it showed was deleted
+  const isPolled = document.querySelector("[data-refresh]");
+  if (answer?.ok) {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-refreshed]")) {
       const next = fresh.getElementById(part.id);
@@ -142,15 +146,14 @@ async function refresh() {
     }
     dress();
     follow();
-    if (document.querySelector("[data-refresh]")) show("live");
-  } catch {
+    if (isPolled) show("live");
+  } else {
     show("stale");
-    if (!document.querySelector("[data-refresh]")) setTimeout(refresh, AGAIN_MS);
-  } finally {
-    refreshing = false;
-    if (again) refresh();
-    again = false;
+    if (!isPolled) setTimeout(refresh, AGAIN_MS);
   }
+  refreshing = false;
+  if (again) refresh();
+  again = false;
 }
 
 function isTyped(part) {
