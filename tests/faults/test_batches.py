@@ -62,6 +62,7 @@ class TestAChild:
             assert counts(scene, task_id)[2:] == (0, 0)
             assert len(attempts_begun(scene, task_id)) == 1
 
+    @pytest.mark.full
     def test_that_dies_before_celery_knows_what_it_took_blames_no_neighbour(self, scene: Scene) -> None:
         """No loss is reported, another process has its slot, and the agent's looks find its rows."""
         unknown = {"at": "celery.worker.request:Request.on_accepted", "do": "raise:RuntimeError", "times": 1000}

@@ -24,6 +24,8 @@ from tests.support.services import Services
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
+# They show that the checks of this suite find what they look for: those change seldom.
+pytestmark = pytest.mark.full
 # Shorter than elsewhere: what does not happen has to be waited for.
 QUICK = {"WORKER_LEASE_SECONDS": "3", "WORKER_HEARTBEAT_SECONDS": "0.5"}
 NEVER = 8.0
@@ -59,7 +61,6 @@ class TestNoWakeUps:
         running.stack.worker(concurrency=1)
         running.check()
 
-    @pytest.mark.full
     def test_leaves_what_a_flush_has_lost(self, scene: Callable[..., Scene]) -> None:
         running = scene(**QUICK)
         for _ in range(20):
@@ -74,7 +75,6 @@ class TestNoWakeUps:
         running.check()
 
 
-@pytest.mark.full
 class TestNoTurns:
     @pytest.mark.parametrize(
         ("lacking", "place"),
@@ -121,7 +121,7 @@ class TestNoFence:
         ("lacking", "rules"),
         [
             pytest.param(["no_fence"], {"success_is_the_attempts_own"}, id="mutant"),
-            pytest.param([], set(), marks=pytest.mark.full, id="the service as it is"),
+            pytest.param([], set(), id="the service as it is"),
         ],
     )
     def test_lets_a_presumed_dead_worker_finish_anothers_attempt(
@@ -146,7 +146,6 @@ class TestNoFence:
         assert broken(running) == rules
 
 
-@pytest.mark.full
 class TestNoLease:
     def test_leaves_a_task_with_a_worker_that_is_gone(self, scene: Callable[..., Scene], gate: Path) -> None:
         running = scene(**QUICK)
@@ -164,7 +163,6 @@ class TestNoLease:
         running.check()
 
 
-@pytest.mark.full
 class TestNoSelfFence:
     @pytest.mark.parametrize(
         ("lacking", "lives"),
@@ -192,7 +190,6 @@ def is_alive(child: int, of: Part) -> bool:
     return child in of.children()
 
 
-@pytest.mark.full
 class TestNoBeginRule:
     def test_lets_a_process_that_was_frozen_begin_what_has_run_elsewhere(
         self, scene: Callable[..., Scene], gate: Path
@@ -202,7 +199,6 @@ class TestNoBeginRule:
         assert [2, 1] in begun_by_a_frozen_process(running, gate)
 
 
-@pytest.mark.full
 class TestEndsInTheChild:
     def test_runs_again_what_had_ended_before_its_process_died(self, scene: Callable[..., Scene]) -> None:
         running = scene(**QUICK)
@@ -212,7 +208,6 @@ class TestEndsInTheChild:
         assert [attempts_begun(running, task_id) for task_id in ids[:3]] == [[1, 2]] * 3
 
 
-@pytest.mark.full
 class TestNoLastRow:
     def test_blames_the_neighbours_of_a_task_that_kills_its_process(self, scene: Callable[..., Scene]) -> None:
         running = scene(**QUICK)
