@@ -107,8 +107,8 @@ class SettingFields(BaseSettings):
     database_costly_read_seconds: float = Field(
         10,
         gt=0,
-        description="As DATABASE_STATEMENT_TIMEOUT_SECONDS, for reads that look at many rows: lists by `name` or `tag` "
-        "or with a large `skip`, counts by `name`, `tag` or times. The shorter of the two holds.",
+        description="As DATABASE_STATEMENT_TIMEOUT_SECONDS, for reads that look at many rows, such as lists and "
+        "counts by `name` or `tag`; docs/http-api.md lists them. The shorter of the two holds.",
     )
 
     celery_broker_url: SecretStr | None = Field(

@@ -199,7 +199,7 @@ class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __i
     model_config = ConfigDict(json_schema_extra={"examples": [TASK]})
 
     id: UUID = Field(description="The task's id, a UUID version 7: ids sort by creation time.")
-    celery_id: UUID = Field(description="The id of the Celery message. A retry through the API changes it.")
+    celery_id: UUID = Field(description="The id by which Celery knows the task. A retry through the API changes it.")
     user_id: UUID = Field(description="The owner's id.")
     name: str = Field(description="A name for people.")
     task_type: str = Field(description="The owner's own category.")

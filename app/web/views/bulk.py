@@ -13,7 +13,7 @@ from app.api.deps import SessionDep
 from app.api.http.body_route import body_limit
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
-from app.api.task_search import parse
+from app.api.task_search import MAX_LENGTH, parse
 from app.errors import InvalidInput
 from app.models.bulk_deed import Deed, DeedState
 from app.services.task_service import task_service
@@ -34,7 +34,7 @@ def preview(
     db: SessionDep,
     user: PageUser,
     deed: Deed,
-    text: Annotated[str, Form(alias="q", max_length=2000)] = "",
+    text: Annotated[str, Form(alias="q", max_length=MAX_LENGTH)] = "",
     ids: Annotated[list[UUID], Form(max_length=1000)] = [],  # noqa: B006 (FastAPI copies it)
 ) -> Response:
     search = parse(text, user, datetime.now(UTC))

@@ -12,7 +12,7 @@ from app.api.http.paging import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.http.turns import costly
-from app.api.task_search import Search, parse
+from app.api.task_search import MAX_LENGTH, Search, parse
 from app.live.frames import version_of
 from app.models.task import TaskStatus
 from app.schemas.task import TaskAttemptRead
@@ -30,7 +30,7 @@ router = SlashRouter()
 ROWS = 50
 ATTEMPTS = 50
 LINES = 500
-Text = Annotated[str, Query(alias="q", max_length=2000)]
+Text = Annotated[str, Query(alias="q", max_length=MAX_LENGTH)]
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
 
 
