@@ -311,18 +311,13 @@ def test_an_overview_says_when_it_is_stale(site: Site) -> None:
     visitor.complaints.clear()  # the browser tells of the refused connections
 
 
-def test_a_task_that_is_deleted_under_its_open_page_is_gone(site: Site, gate: Path, tmp_path: Path) -> None:
-    api = site.api(site.user)
-    task = api.create("hold", str(gate), str(tmp_path / "ledger"))
+def test_a_task_that_is_deleted_under_its_open_page_is_gone(site: Site) -> None:
+    """While it waits or runs: the page of an ended task asks for nothing any more."""
+    task = site.api(site.user).create("echo", delay_seconds=3600)
     page = site.visit(site.user).page
     page.goto(f"tasks/{task}")
-    expect(page.locator(".heading [data-status]")).to_have_attribute("data-status", "running")
-    gate.touch()
-    expect(page.locator(".heading [data-status]")).to_have_attribute("data-status", "succeeded")
-    waiting = api.create("echo", delay_seconds=3600)
-    page.goto(f"tasks/{waiting}")
-    api.post(waiting, "cancel")
-    assert api.http.delete(f"{API}/tasks/{waiting}").status_code == 204
+    expect(page.locator(".why")).to_contain_text("Waits for its time:")
+    site.stack.sql("DELETE FROM tasks WHERE id = :id", id=task)  # as with its user
     expect(page.locator("h1")).to_have_text("The task does not exist")
 
 
