@@ -9,7 +9,7 @@ from typing import Any
 
 import pyotp
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.support.accounts import API, PASSWORD
 from tests.support.browser import NARROW, WIDE
@@ -59,12 +59,18 @@ def test_a_newcomers_first_minute(site: Site) -> None:
     expect(page.get_by_label("Password")).to_be_visible()
 
 
-def test_a_running_task_is_cancelled_and_tried_again(site: Site, gate: Path, tmp_path: Path) -> None:
+def running_task(site: Site, gate: Path, tmp_path: Path) -> tuple[str, Page]:
+    """A task that runs until the gate opens, and its page."""
     task = site.api(site.user).create("hold", str(gate), str(tmp_path / "ledger"))
     page = site.visit(site.user).page
     page.goto(f"tasks/{task}")
+    expect(page.locator(".heading [data-status]")).to_have_attribute("data-status", "running")
+    return task, page
+
+
+def test_a_running_task_is_cancelled_and_tried_again(site: Site, gate: Path, tmp_path: Path) -> None:
+    _, page = running_task(site, gate, tmp_path)
     status = page.locator(".heading [data-status]")
-    expect(status).to_have_attribute("data-status", "running")
     page.get_by_role("button", name="Cancel").click()
     expect(status).to_have_attribute("data-status", "revoked")
     expect(page.get_by_text("cancelled")).to_be_visible()
@@ -253,11 +259,8 @@ def test_the_keyboard_alone_is_enough(site: Site) -> None:
 
 
 def test_the_keys_cancel_and_retry_after_a_question(site: Site, gate: Path, tmp_path: Path) -> None:
-    task = site.api(site.user).create("hold", str(gate), str(tmp_path / "ledger"))
-    page = site.visit(site.user).page
-    page.goto(f"tasks/{task}")
+    task, page = running_task(site, gate, tmp_path)
     status = page.locator(".heading [data-status]")
-    expect(status).to_have_attribute("data-status", "running")
     page.keyboard.press("?")
     page.keyboard.press("c")  # the list of keys is open: nothing behind it is reached
     page.keyboard.press("Escape")

@@ -1,6 +1,5 @@
 // What moves on a page: states as they are committed, durations, and keys. Without it every page works, and stands still.
 
-const main = document.getElementById("main");
 const badge = document.querySelector("[data-live]");
 const spoken = badge?.textContent;
 

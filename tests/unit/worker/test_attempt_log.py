@@ -230,27 +230,26 @@ class TestPrintedSecrets:
 
 
 class TestBeforeTheEnd:
-    def test_an_outage_is_the_ends_as_well(self, table: Table) -> None:
-        log = new_log()
-        add(log, "a")
-        table.error = AWAY
-        with pytest.raises(OperationalError):
+    @staticmethod
+    def write_at_the_second_try(log: AttemptLog, table: Table, error: DBAPIError, raised: type[DBAPIError]) -> None:
+        table.error = error
+        with pytest.raises(raised):
             log.write_rest(DB)
         table.error = None
         log.write_rest(DB)
         assert table.messages == ["a"]
+
+    def test_an_outage_is_the_ends_as_well(self, table: Table) -> None:
+        log = new_log()
+        add(log, "a")
+        self.write_at_the_second_try(log, table, AWAY, OperationalError)
 
     @pytest.mark.parametrize("error", PASSING, ids=STATES)
     def test_so_is_what_passes_by_itself(self, table: Table, error: DBAPIError) -> None:
         log = new_log()
         add(log, "a")
         log.close()
-        table.error = error
-        with pytest.raises(DBAPIError):
-            log.write_rest(DB)
-        table.error = None
-        log.write_rest(DB)
-        assert table.messages == ["a"]
+        self.write_at_the_second_try(log, table, error, DBAPIError)
 
     def test_what_passes_too_late_costs_the_lines_and_not_the_end(
         self, table: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
