@@ -57,7 +57,7 @@ class ServiceStep(bootsteps.StartStopStep):
             )
         )
         if getattr(worker, "quiet", False):  # only the command has the option
-            filter_logs(self.process.table)
+            filter_logs(self.process.table, self.process.agent.child_ended)
         signals.worker_before_create_process.connect(self._before_fork, weak=False)
         signals.worker_process_init.connect(self._in_child, weak=False)
         signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -31,14 +32,15 @@ from app.models.task import Task, TaskStatus
 from app.services.execution import rescue
 from app.services.operations import admission, admitter
 from app.worker.parent import held_attempts
-from app.worker.parent.body_stopper import BodyStopper, has_ended, living
+from app.worker.parent.body_stopper import BodyStopper, has_ended, how_ended, living
 from app.worker.parent.completions import Completions
 from app.worker.parent.heartbeat_guard import HeartbeatGuard
 from app.worker.parent.held_attempts import HeldAttempt
 from app.worker.parent.memory import memory_of
+from app.worker.parent.quiet import PROCESS_ENDED
 from app.worker.parent.stall_detector import StallDetector
 from app.worker.shared.delivery import DELIVERY_LEASES
-from app.worker.shared.slot_table import STOP_TEXTS, SlotState, SlotTable, Stop
+from app.worker.shared.slot_table import SLOTS, STOP_TEXTS, SlotState, SlotTable, Stop
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +52,15 @@ _FOLLOWS = {TaskStatus.PENDING: "the task runs again", TaskStatus.REVOKED: "the 
 
 @dataclass(frozen=True)
 class Loss:
-    """The child with this process id is gone, or runs this task no longer; `how` is for the log."""
+    """The child with this process id is gone, or runs this task no longer; `how` is for the log.
+
+    `is_told`: the log gets a line also where the child had no attempt.
+    """
 
     pid: int
     task_id: UUID | None = None
     how: str = field(default="no child runs it any more", compare=False)
+    is_told: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,7 @@ class Agent:
         self._unwritten: list[Loss | Unbegun] = []
         self._suspects: set[HeldAttempt] = set()
         self._suspected_places: set[HeldAttempt] = set()
+        self._told: deque[int] = deque(maxlen=SLOTS)  # the children that the log has told of last
         self._next_beat = 0.0
         self._hand_back_at: float | None = None
         self._leaves_at_once = False
@@ -115,6 +122,10 @@ class Agent:
     def report(self, loss: Loss) -> None:
         """Have the row say what became of the attempt, as soon as the database can be reached. Never blocks."""
         self._losses.put(loss)
+
+    def child_ended(self, pid: int, how: str) -> None:
+        """As `report`, and have the log tell of the child's end if it had no attempt. Never blocks."""
+        self._losses.put(Loss(pid, how=how, is_told=True))
 
     def take_back(self, seen: SlotState) -> None:
         """Give the rows back that the child holds beside the one that it runs. Never blocks."""
@@ -247,7 +258,7 @@ class Agent:
         again = [row for row in orphans if row in self._suspects]
         self._suspects = set(orphans)
         for row in again:
-            loss = Loss(row.pid, row.task_id)
+            loss = Loss(row.pid, row.task_id, how_ended(row.pid) or Loss.how)
             if loss not in self._unwritten:  # it may have to wait for long, and each entry costs a try at every look
                 self._unwritten.append(loss)
 
@@ -318,6 +329,10 @@ class Agent:
         admitter.admit_soon(freed)
         for outcome in outcomes:
             _tell(loss, loss.how if why is None else STOP_TEXTS[why], outcome)
+        if loss.is_told and not outcomes and loss.pid not in self._told:
+            logger.error(PROCESS_ENDED, loss.pid, loss.how)
+        if outcomes:
+            self._told.append(loss.pid)
 
     def _write_unbegun(self, seen: SlotState) -> None:
         with SessionLocal() as db:

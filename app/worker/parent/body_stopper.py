@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from uuid import UUID
 
+from billiard.common import human_status
+
 from app.worker.shared.slot_table import STOP_SIGNAL, SlotState, SlotTable, Stop
 
 logger = logging.getLogger(__name__)
@@ -110,6 +112,19 @@ def has_ended(pid: int) -> bool:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return True
+
+
+def how_ended(pid: int) -> str | None:
+    """How this child ended, as Celery puts it; None while it runs, and once the pool has reaped it."""
+    if not hasattr(os, "waitid"):
+        return None
+    try:
+        end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    if end is None:
+        return None
+    return str(human_status(end.si_status if end.si_code == os.CLD_EXITED else -end.si_status))
 
 
 def _exists(pid: int) -> bool:

@@ -4,6 +4,7 @@ The agent logs in one line what a dead process means for its task.
 """
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
 from celery.utils.log import get_multiprocessing_logger
@@ -13,22 +14,29 @@ from app.worker.shared.slot_table import Phase, SlotTable
 _CHILD_ENDED = "Process %r pid:%r exited with %r"
 _TASK_LOST = "Task handler raised error: %r"
 _REPORTED = "_task_service_reported"
+PROCESS_ENDED = "process %s ended (%s): a new one takes its place"
 
 
-def filter_logs(table: SlotTable) -> None:
-    """Filter Celery's log of this process from now on. `table` tells which pool process holds an attempt."""
-    get_multiprocessing_logger().addFilter(partial(shorten_the_end_of_a_child, table))
+def filter_logs(table: SlotTable, report: Callable[[int, str], None]) -> None:
+    """Filter Celery's log of this process from now on. `table` tells which pool process may hold an attempt.
+
+    `report` has the agent log the end of such a process: it gets the process id, and how the process ended.
+    """
+    get_multiprocessing_logger().addFilter(partial(shorten_the_end_of_a_child, table, report))
     logging.getLogger("celery.worker.request").addFilter(leave_out_reported)
 
 
-def shorten_the_end_of_a_child(table: SlotTable, record: logging.LogRecord) -> bool:
+def shorten_the_end_of_a_child(
+    table: SlotTable, report: Callable[[int, str], None], record: logging.LogRecord
+) -> bool:  # fmt: skip
     """A logging filter: whether the line is kept. The line of a process that held no attempt is put in plain words."""
     if record.msg != _CHILD_ENDED or not isinstance(record.args, tuple):
         return True
     _, pid, status = record.args
     if any(slot.pid == pid and slot.phase is not Phase.IDLE for slot in table.used()):
-        return False  # the agent logs what became of the attempt
-    record.msg, record.args = "process %s ended (%s): a new one takes its place", (pid, status)
+        report(int(str(pid)), str(status))  # only the database knows whether a process that was claiming had an attempt
+        return False
+    record.msg, record.args = PROCESS_ENDED, (pid, status)
     return True
 
 

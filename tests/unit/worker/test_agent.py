@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
+from unittest.mock import MagicMock
 from uuid import UUID
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.worker.child.slot import Slot
-from app.worker.parent.agent import Agent
+from app.worker.parent.agent import Agent, Loss
 from app.worker.parent.body_stopper import BodyStopper
 from app.worker.parent.completions import Completions
 from app.worker.parent.held_attempts import HeldAttempt
@@ -38,6 +39,48 @@ class TestOrphans:
         for _ in range(50):
             agent._end_orphans([self.ROW])
         assert [getattr(loss, "task_id", None) for loss in agent._unwritten] == [self.ROW.task_id]
+
+
+class TestTheEndOfAProcess:
+    """`celery --quiet` leaves it to the agent to tell of a child that may have had an attempt."""
+
+    PID = 4711
+
+    @pytest.fixture
+    def database(self, monkeypatch: pytest.MonkeyPatch) -> MagicMock:
+        """Its rows of the lost attempt are `database.execute.return_value.all.return_value`."""
+        session = MagicMock()
+        monkeypatch.setattr("app.worker.parent.agent.SessionLocal", lambda: nullcontext(session))
+        for name in ("transaction", "workers.limit_lock_waits", "admitter.admit_soon", "rescue.lost"):
+            monkeypatch.setattr(f"app.worker.parent.agent.{name}", lambda *_, **__: nullcontext(None))
+        monkeypatch.setattr("app.worker.parent.agent.admission.release", lambda *_: {})
+        return session
+
+    def lines(self, agent: Agent, caplog: pytest.LogCaptureFixture) -> list[str]:
+        caplog.clear()
+        agent._write_losses()
+        return [line for line in caplog.messages if str(self.PID) in line]
+
+    def test_is_told_where_it_had_no_attempt(
+        self, agent: Agent, database: MagicMock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        database.execute.return_value.all.return_value = []
+        agent.child_ended(self.PID, "signal 9 (SIGKILL)")
+        agent.report(Loss(self.PID, how="signal 9 (SIGKILL)"))
+        assert self.lines(agent, caplog) == [
+            f"process {self.PID} ended (signal 9 (SIGKILL)): a new one takes its place"
+        ]
+
+    def test_is_told_once_with_what_follows_for_its_task(
+        self, agent: Agent, database: MagicMock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        database.execute.return_value.all.return_value = [(new_id(), "pending", 1, None)]
+        agent.report(Loss(self.PID, new_id(), "signal 9 (SIGKILL)"))
+        [line] = self.lines(agent, caplog)
+        assert line.endswith(f"ended with its process {self.PID} (signal 9 (SIGKILL)): the task runs again")
+        database.execute.return_value.all.return_value = []
+        agent.child_ended(self.PID, "signal 9 (SIGKILL)")
+        assert self.lines(agent, caplog) == []
 
 
 class TestTakingBack:

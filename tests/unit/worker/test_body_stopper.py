@@ -12,7 +12,7 @@ import pytest
 from app.core.ids import new_id
 from app.worker.child.slot import Slot
 from app.worker.parent import body_stopper, heartbeat_guard, held_attempts
-from app.worker.parent.body_stopper import BodyStopper, has_ended
+from app.worker.parent.body_stopper import BodyStopper, has_ended, how_ended
 from app.worker.parent.heartbeat_guard import HeartbeatGuard
 from app.worker.parent.held_attempts import HeldAttempt
 from app.worker.shared.slot_table import STOP_SIGNAL, Phase, SlotState, SlotTable, Stop
@@ -188,3 +188,17 @@ class TestHeldAttempts:
 
     def test_a_pool_without_children_is_never_in_doubt(self) -> None:
         assert held_attempts.orphans([self.row()], [], set()) == []
+
+
+@pytest.mark.parametrize(
+    ("end", "told"), [(lambda: os._exit(3), "exitcode 3"), (lambda: os.kill(os.getpid(), signal.SIGKILL), "SIGKILL")]
+)
+def test_how_a_child_ended_is_known_until_it_is_reaped(end: Callable[[], None], told: str) -> None:
+    assert how_ended(os.getpid()) is None
+    pid = os.fork()
+    if pid == 0:
+        end()
+    wait_for(lambda: has_ended(pid), what="the child's end")
+    assert told in str(how_ended(pid))
+    os.waitpid(pid, 0)
+    assert how_ended(pid) is None

@@ -20,16 +20,23 @@ def record(message: str, *args: object) -> logging.LogRecord:
 class TestTheEndOfAPoolProcess:
     def test_is_put_plainly_where_it_held_no_attempt_and_else_left_to_the_agent(self, table: SlotTable) -> None:
         line = record("Process %r pid:%r exited with %r", "ForkPoolWorker-1", 4711, "signal 9 (SIGKILL)")
-        table.write(SlotState(0, 4711, 1, Phase.RUNNING, 1, new_id()))
-        assert not quiet.shorten_the_end_of_a_child(table, line)
+        reported: list[tuple[int, str]] = []
+        for phase in (Phase.RUNNING, Phase.CLAIMING):  # a claim may have been committed, or not have been sent
+            table.write(SlotState(0, 4711, 1, phase, 1, new_id()))
+            assert not quiet.shorten_the_end_of_a_child(table, lambda *end: reported.append(end), line)
+        assert reported == [(4711, "signal 9 (SIGKILL)")] * 2
         table.write(SlotState(0, 4711, 1, Phase.IDLE, 1, new_id()))
-        assert quiet.shorten_the_end_of_a_child(table, line)
+        assert quiet.shorten_the_end_of_a_child(table, unexpected, line)
         assert line.getMessage() == "process 4711 ended (signal 9 (SIGKILL)): a new one takes its place"
 
     def test_changes_no_other_line(self, table: SlotTable) -> None:
         line = record("pidbox received method %s(%s)", "ping", {})
-        assert quiet.shorten_the_end_of_a_child(table, line)
+        assert quiet.shorten_the_end_of_a_child(table, unexpected, line)
         assert line.msg == "pidbox received method %s(%s)"
+
+
+def unexpected(pid: int, how: str) -> None:
+    raise AssertionError(f"{pid} is reported: {how}")
 
 
 def test_the_traceback_of_a_lost_process_is_left_out_once_it_is_reported() -> None:
