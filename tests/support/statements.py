@@ -12,8 +12,11 @@ from app.db.session import dispose_engine, engine, group_engine
 
 
 @contextmanager
-def before_each_statement(act: Callable[[str, Any], object]) -> Iterator[None]:
-    """Calls `act(statement, parameters)` before each statement of the service's pools, in the thread that sends it."""
+def before_each_statement(act: Callable[[str, Any], object], *, with_settings: bool = False) -> Iterator[None]:
+    """Calls `act(statement, parameters)` before each statement of the service's pools, in the thread that sends it.
+
+    `with_settings`: a prepared statement comes with the SET LOCAL that are sent in its message.
+    """
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
         act(statement, parameters)
@@ -21,7 +24,9 @@ def before_each_statement(act: Callable[[str, Any], object]) -> Iterator[None]:
     engines, plain = (engine(), group_engine()), PreparedConnection.execute
 
     def execute(self: PreparedConnection, statement: Any, parameters: Any) -> Any:
-        act(Prepared(statement).text, parameters)
+        prepared = Prepared(statement)
+        settings = prepared.call.partition("EXECUTE ")[0] if with_settings else ""
+        act(settings + prepared.text, parameters)
         return plain(self, statement, parameters)
 
     for each in engines:
