@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.catalogue import read_tasks
 from app.core.config import ConfigurationError, get_settings
-from app.db.postgresql.roles import grant_to_service
 from app.db.session import SessionLocal, engine
+from app.db.sql import roles
 from app.errors import InvalidInput, ServiceError
 from app.messaging.loader import check_task_modules
 from app.services.accounts.passwords import check_first_admin
@@ -70,7 +70,7 @@ def grant(role: Annotated[str, typer.Argument(help="The role of API, workers and
     """Let ROLE run the service on the tables of DATABASE_URL, which another role owns. Run it after each migration."""
     get_settings()
     with engine().begin() as connection:
-        grant_to_service(connection, role)
+        roles.grant_to_service(connection, role)
 
 
 @cli.command()

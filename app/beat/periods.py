@@ -6,9 +6,9 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW
-from app.db.postgresql import periods
 from app.db.rows import changed_rows
 from app.db.session import transaction
+from app.db.sql import periods
 from app.models.period import Period
 
 

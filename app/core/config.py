@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
-from app.core import production
+from app.core import engines, production
 from app.core.host_rules import HostRules
 from app.core.setting_fields import SettingFields
 from app.core.signatures import decode_secret
@@ -34,16 +34,8 @@ class Settings(SettingFields):
 
     @field_validator("database_url")
     @classmethod
-    def _use_psycopg2(cls, value: SecretStr | None) -> SecretStr | None:
-        """A plain `postgresql://` means psycopg2 here; SQLAlchemy 2.1 would take psycopg 3."""
-        if value is None:
-            return None
-        scheme, separator, rest = value.get_secret_value().partition("://")
-        if scheme in {"postgresql", "postgres"}:
-            scheme = "postgresql+psycopg2"
-        if scheme != "postgresql+psycopg2":
-            raise ValueError("DATABASE_URL must be a postgresql:// URL: no other database works yet")
-        return SecretStr(f"{scheme}{separator}{rest}")
+    def _name_a_driver(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else SecretStr(engines.with_driver(value.get_secret_value()))
 
     @field_validator("outbound_allow", "outbound_deny")
     @classmethod
@@ -114,6 +106,13 @@ class Settings(SettingFields):
     def accepted_keys(self) -> list[str]:
         """What access tokens may be signed with: `signing_key`, and SECRET_KEY_PREVIOUS, which signs nothing."""
         return [self.signing_key, *(_stretched(key.get_secret_value()) for key in self.secret_key_previous)]
+
+    @property
+    def database_engine(self) -> str:
+        """POSTGRESQL, MYSQL or SQLITE of `app/core/engines.py`; PostgreSQL where no database is named."""
+        return (
+            engines.POSTGRESQL if self.database_url is None else engines.engine_of(self.database_url.get_secret_value())
+        )
 
     @property
     def logs_json(self) -> bool:

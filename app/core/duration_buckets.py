@@ -13,6 +13,13 @@ LONGEST_SECONDS = 30 * 86_400
 LAST = 1 + math.floor(PER_DOUBLING * math.log2(LONGEST_SECONDS / SHORTEST_SECONDS))
 
 
+def bucket_of(seconds: float) -> int:
+    """The bucket of a duration."""
+    if seconds < SHORTEST_SECONDS:
+        return 0
+    return min(LAST, 1 + math.floor(PER_DOUBLING * math.log2(seconds / SHORTEST_SECONDS)))
+
+
 def start_of(bucket: int) -> float:
     """The shortest duration of a bucket, in seconds."""
     return 0.0 if bucket == 0 else SHORTEST_SECONDS * 2 ** ((bucket - 1) / PER_DOUBLING)

@@ -10,9 +10,11 @@ MIN_SECRET_BYTES = 32
 MIN_SECRET_CHARACTERS = 8
 PLACEHOLDERS = frozenset({"your-secret-key", "changeme", "change-me", "secret", "secret-key", "default"})
 
-# URL parameters that libpq accepts instead of a password. PGPASSWORD and ~/.pgpass are not visible here: name a
-# passfile.
-_OTHER_CREDENTIALS = frozenset({"password", "passfile", "sslcert", "service", "gssencmode"})
+# URL parameters that libpq, and then PyMySQL, accept instead of a password. PGPASSWORD, ~/.pgpass and ~/.my.cnf are not
+# visible here: name a passfile, or a `read_default_file`.
+_OTHER_CREDENTIALS = frozenset(
+    {"password", "passfile", "sslcert", "service", "gssencmode", "passwd", "ssl_cert", "read_default_file"}
+)
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
 
@@ -73,6 +75,8 @@ def _is_open(url: str) -> bool:
     """Return whether only the network protects this database. A socket's folder is as local as localhost."""
     parts = urlsplit(url)
     options = parse_qs(parts.query)
+    if "unix_socket" in options:  # PyMySQL uses it whatever the host
+        return False
     hosts = options.get("host", [parts.hostname or ""])
     local = all(host in _LOCAL or host.startswith("/") for names in hosts for host in names.split(","))
     return not (local or parts.password or _OTHER_CREDENTIALS & options.keys())

@@ -65,7 +65,8 @@ class SettingFields(BaseSettings):
         "development",
         description="`production` logs JSON, closes docs and metrics, and refuses unsafe settings at the start: "
         "a missing, short or placeholder SECRET_KEY, a weak FIRST_ADMIN_PASSWORD, a Redis without a password, `*` in "
-        "CORS_ORIGINS, DEBUG, and a remote DATABASE_URL without a password, `sslcert=`, `passfile=` or `service=`.",
+        "CORS_ORIGINS, DEBUG, and a remote DATABASE_URL without a password, `sslcert=`, `passfile=` or `service=` "
+        "(MySQL: `ssl_cert=` or `read_default_file=`).",
     )
     log_format: Literal["text", "json"] | None = Field(
         None,
@@ -77,8 +78,11 @@ class SettingFields(BaseSettings):
     database_url: SecretStr | None = Field(
         None,
         examples=["postgresql://user:password@localhost:5432/dbname"],
-        description="PostgreSQL 17 or later. `postgresql://` selects the driver psycopg2. libpq's parameters may "
-        "follow, such as `?sslmode=verify-full`. Not needed with `run_server.py`, which starts a server of its own.",
+        description="The database, and with it the engine (docs/servers.md): PostgreSQL 17 or later (`postgresql://`), "
+        "MariaDB 10.6 or MySQL 8.0.19 or later (`mysql://`, with the extra `mysql`), or a file of SQLite 3.45 or later "
+        "(`sqlite:////var/lib/task-service/tasks.db`, an absolute path). Parameters of libpq or PyMySQL may follow, "
+        "such as `?sslmode=verify-full` or `?ssl_ca=/etc/ssl/ca.pem`. Not needed with `run_server.py`, which has a "
+        "database of its own.",
     )
     database_pool_size: int = Field(
         5,
@@ -100,8 +104,8 @@ class SettingFields(BaseSettings):
     database_statement_timeout_seconds: float = Field(
         30,
         gt=0,
-        description="Seconds after which PostgreSQL stops a statement. A list or count that takes longer answers 503 "
-        "`took_too_long`.",
+        description="Seconds after which the database stops a statement (MySQL, unlike MariaDB: a read). A list or "
+        "count that takes longer answers 503 `took_too_long`.",
     )
 
     database_costly_read_seconds: float = Field(

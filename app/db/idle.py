@@ -38,7 +38,7 @@ def is_usable(connection: Any, idle_since: float, max_idle_seconds: float) -> bo
     `idle_since` is when it was last used, by `time.monotonic()`. A driver whose connections have no `fileno()` is not
     checked.
     """
-    fileno = getattr(connection, "fileno", None)
+    fileno = getattr(getattr(connection, "_sock", connection), "fileno", None)  # PyMySQL's connection has a socket
     if fileno is None:
         return True
     if time.monotonic() - idle_since > max_idle_seconds:

@@ -3,8 +3,13 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
+
+from sqlalchemy import Boolean, ColumnElement, tuple_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
 
 from app.errors import InvalidCursor
 
@@ -46,6 +51,32 @@ class TimePosition(NamedTuple):
             return cls(_EPOCH + int(found[1], 16) * _MICROSECOND, UUID(hex=found[2]))
         except (ValueError, OverflowError):
             raise InvalidCursor from None
+
+
+class Behind(ColumnElement[bool]):
+    """These columns, which sort a list in falling order, are behind this position."""
+
+    _traverse_internals = [  # noqa: RUF012 (SQLAlchemy's)
+        ("first", InternalTraversal.dp_clauseelement),
+        ("row", InternalTraversal.dp_clauseelement),
+    ]
+    type = Boolean()
+
+    def __init__(self, columns: tuple[Any, ...], position: tuple[Any, ...]) -> None:
+        self.first: ColumnElement[bool] = columns[0] <= position[0]
+        # A plain tuple: each value is written as its column's type has it.
+        self.row: ColumnElement[bool] = tuple_(*columns) < tuple(position)
+
+
+@compiles(Behind)
+def _with_a_range(element: Behind, compiler: SQLCompiler, **options: Any) -> str:
+    """MySQL and SQLite do not look up a row of values in an index of falling order."""
+    return f"{compiler.process(element.first, **options)} AND {compiler.process(element.row, **options)}"
+
+
+@compiles(Behind, "postgresql")
+def _as_row(element: Behind, compiler: SQLCompiler, **options: Any) -> str:
+    return str(compiler.process(element.row, **options))
 
 
 def page_of(found: list[Item], limit: int, position: Callable[[Item], Position]) -> Page[Item, Position]:

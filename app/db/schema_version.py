@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import app
 from app.core.config import Settings
 from app.db.server_logs import tell_of_values_in_logs
+from app.db.server_version import version_fault
 from app.db.session import engine
 
 logger = logging.getLogger(__name__)
@@ -29,11 +30,16 @@ _VERSION = table("alembic_version", column("version_num"))
 
 
 def schema_fault() -> str | None:
-    """Return what is wrong with the schema and what to do, in one line; None if it is that of the code.
+    """Return what is wrong with the server or the schema and what to do, in one line; None if it is that of the code.
 
     Raises SQLAlchemyError if the database does not answer, Unavailable without DATABASE_URL.
     """
-    return _compare()[0]
+    return _server_fault() or _compare()[0]
+
+
+def _server_fault() -> str | None:
+    with engine().connect() as connection:
+        return version_fault(connection)
 
 
 def _compare() -> tuple[str | None, bool]:
@@ -77,11 +83,13 @@ class SchemaPreparation:
     def fault(self) -> str | None:
         """Outside of production, create the schema of an empty database. Raises what `schema_fault` raises.
 
-        Returns why the code cannot work on the schema, and what to do, or None.
+        Returns why the code cannot work on the server or the schema, and what to do, or None.
 
         Several processes may start at once: Alembic's environment holds a lock, and the second one finds nothing to do.
         After a failure it is tried again once in REPEAT_SECONDS, since each try costs a process.
         """
+        if (too_old := _server_fault()) is not None:
+            return too_old
         fault, works = _compare()
         if works:
             tell_of_values_in_logs(engine())

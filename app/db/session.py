@@ -9,22 +9,21 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy import Engine, Pool, create_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.core.config import get_settings
 from app.core.fork import PerProcess
+from app.db import connecting
 from app.db.idle import replace_dead_connections
-from app.db.outage import READ_ONLY
 from app.errors import Unavailable
 
 # A process that is frozen between two statements keeps its locks until the server ends its transaction. Shorter than
 # the maintenance lease, so that a frozen leader does not outlast its lease.
 IDLE_MS = 2000
 
-# PostgreSQL's option for connections that are opened from now on.
-_idle_option = PerProcess(str)
+# The limit for connections that are opened from now on.
+_idle_ms: PerProcess[int | None] = PerProcess(lambda: None)
 
 
 def end_idle_transactions() -> None:
@@ -33,15 +32,17 @@ def end_idle_transactions() -> None:
     For processes that run only the service's own code. Call it before the first use of the database. Not for pool
     children and programs that import the service: their transactions may wait for work in between.
     """
-    _idle_option.replace(f" -c idle_in_transaction_session_timeout={IDLE_MS}")
+    _idle_ms.replace(IDLE_MS)
 
 
-def _build_engine(**more: Any) -> Engine:
+def build_engine(always_autocommit: bool = False, statement_seconds: float | None = None) -> Engine:
+    """A new engine for the settings' database. `statement_seconds`: in the place of their limit for a statement."""
     settings = get_settings()
+    if statement_seconds is not None:
+        settings = settings.model_copy(update={"database_statement_timeout_seconds": statement_seconds})
     if settings.database_url is None:
         raise Unavailable("DATABASE_URL is not set: set it in .env, or start with `python3 run_server.py`")
-    timeout_ms = int(settings.database_statement_timeout_seconds * 1000)
-    options = f"-c timezone=UTC -c statement_timeout={timeout_ms}{_idle_option()}"
+    its = connecting.of(settings.database_engine)
     built = create_engine(
         settings.database_url.get_secret_value(),
         # Tasks' arguments and results are parameters, which SQLAlchemy would quote in each error.
@@ -52,44 +53,33 @@ def _build_engine(**more: Any) -> Engine:
         # The connection used last: in turn, each of a quiet pool would be idle for long enough to be replaced.
         pool_use_lifo=True,
         echo=settings.debug,
-        # Times are in UTC, a lost server is detected, and every statement has a time limit.
-        connect_args={
-            "connect_timeout": settings.database_connect_timeout_seconds,
-            "options": options,
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 10_000,
-        },
-        **more,
+        **its.options(settings, _idle_ms()),
+        **(its.ALWAYS_AUTOCOMMIT if always_autocommit else {}),
     )
-    event.listen(built, "handle_error", _discard_read_only_connection)
+    its.prepare(built, settings, _idle_ms())
     replace_dead_connections(built, settings.database_max_idle_seconds)
     return built
 
 
-def _discard_read_only_connection(context: ExceptionContext) -> None:
-    """Discard a read-only connection: the next one may lead to the new primary."""
-    if getattr(context.original_exception, "pgcode", None) == READ_ONLY:
-        context.is_disconnect = True
+# What a forked child has inherited. SQLite must not close a file that another process opened: it would let go of locks.
+_of_parents: list[Pool] = []
 
 
 def _drop(parents: Engine) -> None:
-    """Drop the parent's pool without closing it, because its sockets belong to the parent."""
+    """Drop the parent's pool without closing it, because its sockets and files belong to the parent."""
+    _of_parents.append(parents.pool)
     parents.dispose(close=False)
 
 
 # Raises Unavailable if DATABASE_URL is not set, as the two below.
-engine = PerProcess(_build_engine, inherit=_drop)
+engine = PerProcess(build_engine, inherit=_drop)
 # An engine on the same pool with each statement as its own transaction: one round trip where BEGIN and COMMIT make
 # three.
-autocommit_engine = PerProcess(lambda: engine().execution_options(isolation_level="AUTOCOMMIT"))
+autocommit_engine = PerProcess(lambda: engine().execution_options(**connecting.of(engine().dialect.name).AUTOCOMMIT))
 # The engine of the `Batcher`s, with its own connections that are always in autocommit. Switching a connection to
 # autocommit and back releases the interpreter's lock each time. A thread beside a busy event loop then waits
 # milliseconds to get it back.
-group_engine = PerProcess(
-    partial(_build_engine, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True), inherit=_drop
-)
+group_engine = PerProcess(partial(build_engine, always_autocommit=True), inherit=_drop)
 
 
 def dispose_engine() -> None:
@@ -99,7 +89,7 @@ def dispose_engine() -> None:
             each.made.dispose()
         each.replace(None)
     autocommit_engine.replace(None)
-    _idle_option.replace(None)
+    _idle_ms.replace(None)
 
 
 class _ProcessSession(Session):

@@ -12,10 +12,8 @@ from sqlalchemy.orm import Session
 from app.core.ids import first_id_at
 from app.db.clock import NOW
 from app.db.page import MAX_PAGE_BYTES
-from app.db.postgresql import live
-from app.db.postgresql.conditions import is_one_of
-from app.db.postgresql.task_rows import page_rows, page_statement
 from app.db.session import SessionLocal, autocommit_engine
+from app.db.sql import conditions, live, task_rows
 from app.live.frames import Frame
 from app.live.log_streams import LogPiece, event_of
 from app.live.streams import HELD_BYTES
@@ -71,9 +69,14 @@ def read(task_id: UUID, owner: UUID | None) -> Found:
         return _found(task_queries.snapshot(connection, task_id, owner), lambda *_: True)
 
 
-_ROWS = page_statement(
+_ROWS = task_rows.page_statement(
     [*task_queries.SHOWN, "attached_bytes"],
-    [or_(is_one_of(Task.__table__.c.id, "watched"), is_one_of(Task.__table__.c.user_id, "users"))],
+    [
+        or_(
+            conditions.is_one_of(Task.__table__.c.id, "watched"),
+            conditions.is_one_of(Task.__table__.c.user_id, "users"),
+        )
+    ],
 )
 
 
@@ -89,7 +92,7 @@ def read_rows(
     Reads about `most_bytes`, one row at least. Returns the rows, in the order of `ids`, and the ids that are left.
     """
     with _autocommit() as db:
-        page = page_rows(db, _ROWS, ids, most_bytes, {"watched": watched, "users": users})
+        page = task_rows.page_rows(db, _ROWS, ids, most_bytes, {"watched": watched, "users": users})
     found = [_found(task_queries.as_shown(row), is_news) for row in page.rows]
     return found, ids[ids.index(found[-1].task_id) + 1 :] if page.is_cut else ()
 
@@ -101,7 +104,7 @@ def _found(row: dict[str, Any], is_news: IsNews) -> Found:
     return Found(task_id, user_id, version, row["status"] in TERMINAL, frame, attached_bytes)
 
 
-_SEEN_BY = select(Task.id).where(is_one_of(Task.id, "ids"))
+_SEEN_BY = select(Task.id).where(conditions.is_one_of(Task.id, "ids"))
 
 
 def seen_by(owner: UUID | None, ids: Collection[UUID]) -> list[UUID]:
@@ -111,7 +114,7 @@ def seen_by(owner: UUID | None, ids: Collection[UUID]) -> list[UUID]:
         return list(db.execute(wanted, {"ids": list(ids)}).scalars())
 
 
-_VERSIONS = select(Task.id, Task.version, Task.attached_bytes).where(is_one_of(Task.id, "ids"))
+_VERSIONS = select(Task.id, Task.version, Task.attached_bytes).where(conditions.is_one_of(Task.id, "ids"))
 
 
 def versions(ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
@@ -153,10 +156,12 @@ def changed_since(user_id: UUID, since: datetime, limit: int) -> list[UUID]:
 _SESSIONS = (
     select(LoginSession.id, User.role)
     .join(User, User.id == LoginSession.user_id)
-    .where(LOGIN_STANDS, is_one_of(LoginSession.id, "sessions"))
+    .where(LOGIN_STANDS, conditions.is_one_of(LoginSession.id, "sessions"))
 )
 _KEYS = (
-    select(ApiKey.id, User.role).join(User, User.id == ApiKey.user_id).where(KEY_STANDS, is_one_of(ApiKey.id, "keys"))
+    select(ApiKey.id, User.role)
+    .join(User, User.id == ApiKey.user_id)
+    .where(KEY_STANDS, conditions.is_one_of(ApiKey.id, "keys"))
 )
 _STANDING = union_all(_SESSIONS, _KEYS).subquery()
 # The time comes along even where nothing else does.

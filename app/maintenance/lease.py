@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.db.clock import NOW
-from app.db.postgresql import maintenance
 from app.db.session import transaction
+from app.db.sql import maintenance
 from app.models.maintenance import MaintenanceLease
 
 

@@ -10,9 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.served_tasks import served_tasks
-from app.db.postgresql import held_tasks, limits, user_places
-from app.db.postgresql.held_tasks import Lines
 from app.db.session import transaction
+from app.db.sql import held_tasks, limits, user_places
 from app.maintenance import running_quota
 from app.models.limit import Limit
 from app.models.task import TaskPriority
@@ -115,7 +114,9 @@ def hold_unknown(db: Session) -> None:
         lines = [(queue, priority.value) for queue in queues for priority in TaskPriority]
         for _ in range(MOST_ROUNDS):
             with transaction(db):
-                held = held_tasks.hold_unknown(db, Lines([q for q, _ in lines], [p for _, p in lines]), names)
+                held = held_tasks.hold_unknown(
+                    db, held_tasks.Lines([q for q, _ in lines], [p for _, p in lines]), names
+                )
             if not held:
                 break
             logger.warning("maintenance: %d tasks of %s wait: no live worker knows them", held, ", ".join(queues))

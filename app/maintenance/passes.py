@@ -11,11 +11,9 @@ from sqlalchemy.orm import Session
 from app.catalogue import known_queues
 from app.db.clock import STATEMENT_TIME
 from app.db.outage import is_locked
-from app.db.postgresql import claim_holds, maintenance, retention, turns
-from app.db.postgresql.batches import delete_batch
-from app.db.postgresql.maintenance import RUNNING
 from app.db.rows import changed_rows
 from app.db.session import transaction
+from app.db.sql import batches, claim_holds, maintenance, retention, turns
 from app.messaging import hints
 from app.models.task import TERMINAL, Task
 from app.models.worker import WorkerProcess
@@ -95,7 +93,7 @@ def delete_requested(db: Session) -> int:
     """Delete ended tasks whose deletion was requested while they ran. Returns how many."""
     ended = Task.status.in_(sorted(TERMINAL))
     with transaction(db):
-        return delete_batch(db, Task, Task.delete_requested_at.is_not(None), ended, limit=BATCH)
+        return batches.delete_batch(db, Task, Task.delete_requested_at.is_not(None), ended, limit=BATCH)
 
 
 def trim_stored(db: Session, limit: int) -> bool:
@@ -124,7 +122,7 @@ def forget_workers(db: Session) -> int:
 
     Returns how many workers.
     """
-    holds = exists().where(RUNNING, Task.worker_id == WorkerProcess.id)
+    holds = exists().where(maintenance.RUNNING, Task.worker_id == WorkerProcess.id)
     statement = delete(WorkerProcess).where(WorkerProcess.heartbeat_at < STATEMENT_TIME - FORGET_WORKERS_AFTER, ~holds)
     with transaction(db):
         forgotten = changed_rows(db.execute(statement.execution_options(synchronize_session=False)))

@@ -7,8 +7,8 @@ import logging
 
 from sqlalchemy.orm import Session
 
-from app.db.postgresql import limits, user_places
 from app.db.session import transaction
+from app.db.sql import limits, user_places
 from app.services.operations.user_admission import UserAdmission, batches
 
 logger = logging.getLogger(__name__)

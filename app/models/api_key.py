@@ -4,13 +4,13 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, and_, or_
+from sqlalchemy import ForeignKey, Index, and_, or_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
 from app.db.base import Base
 from app.db.clock import NOW
-from app.db.postgresql.schema.types import TextList, subset_check
+from app.db.columns import Digest, TextList, subset_check
 from app.models.user import User
 
 
@@ -30,7 +30,7 @@ class ApiKey(Base):
 
     __tablename__ = "api_keys"
     __table_args__ = (
-        CheckConstraint(subset_check("scopes", list(Scope)), name="scopes"),
+        subset_check("scopes", list(Scope), "scopes"),
         Index("ix_api_keys_user_id_id", "user_id", "id"),
     )
 
@@ -38,7 +38,7 @@ class ApiKey(Base):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     name: Mapped[str]
     prefix: Mapped[str]
-    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    digest: Mapped[bytes] = mapped_column(Digest, unique=True)
     scopes: Mapped[list[str]] = mapped_column(TextList)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     expires_at: Mapped[datetime | None]

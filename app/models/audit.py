@@ -12,10 +12,11 @@ from sqlalchemy import CheckConstraint, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
-from app.db.base import Base, JSONText
+from app.db import triggers
+from app.db.base import Base
 from app.db.clock import NOW
-from app.db.postgresql.schema import triggers
-from app.db.postgresql.schema.indexes import audit_indexes
+from app.db.columns import EmptyJsonObject, JSONText
+from app.db.indexes import audit_indexes
 
 MAX_DETAIL = 4096
 
@@ -97,7 +98,7 @@ class AuditRecord(Base):
     object_id: Mapped[str] = mapped_column(String(128))
     address: Mapped[str | None] = mapped_column(String(64))
     request_id: Mapped[str | None] = mapped_column(String(64))
-    detail: Mapped[dict[str, Any]] = mapped_column(JSONText, server_default="{}")
+    detail: Mapped[dict[str, Any]] = mapped_column(JSONText, server_default=EmptyJsonObject())
 
     __table_args__ = (
         CheckConstraint(f"octet_length(detail) <= {MAX_DETAIL}", name="detail"),

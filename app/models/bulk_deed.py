@@ -5,12 +5,13 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary
+from sqlalchemy import CheckConstraint, ForeignKey, Index, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
-from app.db.base import Base, JSONText
+from app.db.base import Base
 from app.db.clock import NOW
+from app.db.columns import Bytes, EmptyJsonObject, JSONText, Word
 
 # How many tasks one transaction does.
 BATCH = 100
@@ -37,17 +38,17 @@ class BulkDeed(Base):
     # A token decides it: the same token makes the same row.
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    deed: Mapped[str]
+    deed: Mapped[str] = mapped_column(Word)
     # It may reach the tasks of others, as long as its user is an administrator.
-    as_admin: Mapped[bool] = mapped_column(server_default="false")
+    as_admin: Mapped[bool] = mapped_column(server_default=false())
     # It came through the API: the quotas hold, and its user must be allowed to create what is retried.
-    within_quota: Mapped[bool] = mapped_column(server_default="false")
-    state: Mapped[str] = mapped_column(server_default=DeedState.RUNNING.value)
+    within_quota: Mapped[bool] = mapped_column(server_default=false())
+    state: Mapped[str] = mapped_column(Word, server_default=DeedState.RUNNING.value)
     matched: Mapped[int] = mapped_column(server_default="0")
     done: Mapped[int] = mapped_column(server_default="0")
     failed: Mapped[int] = mapped_column(server_default="0")
     # How many tasks were left as they are, by the code of the error that the call for one task answers.
-    skipped: Mapped[dict[str, int]] = mapped_column(JSONText, server_default="{}")
+    skipped: Mapped[dict[str, int]] = mapped_column(JSONText, server_default=EmptyJsonObject())
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     finished_at: Mapped[datetime | None]
 
@@ -67,7 +68,7 @@ class BulkBatch(Base):
 
     deed_id: Mapped[UUID] = mapped_column(ForeignKey("bulk_deeds.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
-    task_ids: Mapped[bytes] = mapped_column(LargeBinary)
+    task_ids: Mapped[bytes] = mapped_column(Bytes)
 
 
 def pack_ids(ids: Iterable[UUID]) -> bytes:

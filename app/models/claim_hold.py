@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base
 from app.db.clock import NOW
+from app.db.columns import ShortText, Word
 
 
 class HoldKind(StrEnum):
@@ -25,8 +26,8 @@ class ClaimHold(Base):
     __tablename__ = "claim_holds"
     __table_args__ = (CheckConstraint(f"kind IN ({', '.join(repr(str(kind)) for kind in HoldKind)})", name="kind"),)
 
-    kind: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(Word, primary_key=True)
+    name: Mapped[str] = mapped_column(ShortText, primary_key=True)
     since: Mapped[datetime] = mapped_column(server_default=NOW)
     reason: Mapped[str | None]
     # Who asked for it; NULL for Python code, and once the user is deleted.

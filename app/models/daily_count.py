@@ -7,6 +7,7 @@ from sqlalchemy import BigInteger, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base
+from app.db.columns import Word
 
 
 class DailyCount(Base):
@@ -15,6 +16,6 @@ class DailyCount(Base):
     __tablename__ = "daily_counts"
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    what: Mapped[str] = mapped_column(primary_key=True)
+    what: Mapped[str] = mapped_column(Word, primary_key=True)
     day: Mapped[date] = mapped_column(primary_key=True)
     used: Mapped[int] = mapped_column(BigInteger)

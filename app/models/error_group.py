@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Table
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, UTCDateTime
-from app.db.postgresql.schema.indexes import error_group_indexes
+from app.db.base import Base
+from app.db.columns import ShortText, UTCDateTime, Word
+from app.db.indexes import error_group_indexes
 
 # A group without a failed task goes so long after the last failure, and the oldest of more than so many of a user.
 FORGET_AFTER = timedelta(days=30)
@@ -32,9 +33,9 @@ class ErrorGroup(Base):
 
     __tablename__ = "error_groups"
 
-    fingerprint: Mapped[str] = mapped_column(Text, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Word, primary_key=True)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    celery_task_name: Mapped[str]
+    celery_task_name: Mapped[str] = mapped_column(ShortText)
     error_type: Mapped[str]
     # Of the last failure that was added.
     message: Mapped[str | None]
@@ -42,7 +43,7 @@ class ErrorGroup(Base):
     last_seen: Mapped[datetime]
     # Tasks that are failed with it, without the changes not yet folded.
     number: Mapped[int] = mapped_column("count", BigInteger)
-    state: Mapped[str] = mapped_column(server_default=ErrorState.OPEN.value)
+    state: Mapped[str] = mapped_column(Word, server_default=ErrorState.OPEN.value)
     ignored_until: Mapped[datetime | None]
     # When a user last set the state: only a later failure reopens a resolved group.
     state_set_at: Mapped[datetime | None]
@@ -58,7 +59,7 @@ class ErrorGroup(Base):
 error_times = Table(
     "error_times",
     Base.metadata,
-    Column("fingerprint", Text(), primary_key=True),
+    Column("fingerprint", Word, primary_key=True),
     Column("at", UTCDateTime, primary_key=True, index=True),
     Column("number", BigInteger, nullable=False),
 )

@@ -3,11 +3,12 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, LargeBinary
+from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, JSONText
+from app.db.base import Base
 from app.db.clock import NOW
+from app.db.columns import Digest, JSONText, short_text
 
 
 class IdempotencyKey(Base):
@@ -17,8 +18,8 @@ class IdempotencyKey(Base):
     __table_args__ = (Index(None, "task_id"), Index(None, "created_at"))
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    key: Mapped[str] = mapped_column(primary_key=True)
-    fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
+    key: Mapped[str] = mapped_column(short_text(255), primary_key=True)
+    fingerprint: Mapped[bytes] = mapped_column(Digest)
     # NULL once the task has been deleted, and for a batch.
     task_id: Mapped[UUID | None] = mapped_column(ForeignKey("tasks.id", ondelete="SET NULL"))
     # The tasks of a batch in the order of the request. No foreign key: a deleted one is found missing.

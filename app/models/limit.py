@@ -9,12 +9,13 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Float, Integer, Text
+from sqlalchemy import CheckConstraint, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base
 from app.db.clock import NOW
-from app.db.postgresql.schema.indexes import SHORT_LIVED_ROWS, place_indexes
+from app.db.columns import Double, ShortText, Word
+from app.db.indexes import SHORT_LIVED_ROWS, place_indexes
 
 MAX_COUNT = 10_000
 
@@ -43,14 +44,14 @@ class Limit(Base):
 
     __tablename__ = "limits"
 
-    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(ShortText, primary_key=True)
     concurrency: Mapped[int | None] = mapped_column(Integer)
     concurrency_per_key: Mapped[int | None] = mapped_column(Integer)
     rate_count: Mapped[int | None] = mapped_column(Integer)
-    rate_period_seconds: Mapped[float | None] = mapped_column(Float)
+    rate_period_seconds: Mapped[float | None] = mapped_column(Double)
     rate_per_key_count: Mapped[int | None] = mapped_column(Integer)
-    rate_per_key_period_seconds: Mapped[float | None] = mapped_column(Float)
-    on_excess: Mapped[str] = mapped_column(Text, server_default=OnExcess.WAIT.value)
+    rate_per_key_period_seconds: Mapped[float | None] = mapped_column(Double)
+    on_excess: Mapped[str] = mapped_column(Word, server_default=OnExcess.WAIT.value)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
@@ -92,8 +93,8 @@ class LimitPlace(Base):
     task_id: Mapped[UUID] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(Integer, primary_key=True)
     # USER_LIMIT for the place of a user, whose id is the key then.
-    limit_name: Mapped[str] = mapped_column(Text, primary_key=True)
-    limit_key: Mapped[str | None]
+    limit_name: Mapped[str] = mapped_column(ShortText, primary_key=True)
+    limit_key: Mapped[str | None] = mapped_column(ShortText)
     admitted_at: Mapped[datetime] = mapped_column(server_default=NOW)
     # Written by the claim, by a trigger (`app/db/postgresql/schema/limits.py`).
     started_at: Mapped[datetime | None]

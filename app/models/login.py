@@ -3,12 +3,13 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, and_
+from sqlalchemy import ForeignKey, Index, and_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
 from app.db.base import Base
 from app.db.clock import NOW
+from app.db.columns import Digest, short_text
 from app.models.user import User
 
 
@@ -37,7 +38,7 @@ class RefreshToken(Base):
     __tablename__ = "refresh_tokens"
     __table_args__ = (Index(None, "session_id"),)
 
-    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    digest: Mapped[bytes] = mapped_column(Digest, primary_key=True)
     session_id: Mapped[UUID] = mapped_column(ForeignKey("login_sessions.id", ondelete="CASCADE"))
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     expires_at: Mapped[datetime]
@@ -54,7 +55,7 @@ class ThrottleCount(Base):
     __tablename__ = "login_failures"
     __table_args__ = (Index(None, "window_started_at"),)
 
-    key: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(short_text(255), primary_key=True)
     number: Mapped[int] = mapped_column("failures")
     started_at: Mapped[datetime] = mapped_column("window_started_at", server_default=NOW)
     blocked_until: Mapped[datetime | None]
@@ -67,5 +68,5 @@ class LoginBlock(Base):
     __table_args__ = (Index(None, "signed_in_at"),)
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    block: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    block: Mapped[bytes] = mapped_column(Digest, primary_key=True)
     signed_in_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base
 from app.db.clock import NOW
+from app.db.columns import short_text
 
 
 class Period(Base):
@@ -13,5 +14,5 @@ class Period(Base):
 
     __tablename__ = "periods"
 
-    name: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(short_text(255), primary_key=True)
     fired_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -3,11 +3,12 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary
+from sqlalchemy import BigInteger, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base
 from app.db.clock import NOW
+from app.db.columns import Bytes, Digest
 
 
 class SecondFactor(Base):
@@ -16,7 +17,7 @@ class SecondFactor(Base):
     __tablename__ = "second_factors"
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    secret: Mapped[bytes] = mapped_column(LargeBinary)
+    secret: Mapped[bytes] = mapped_column(Bytes)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     confirmed_at: Mapped[datetime | None]
     # The time step of the newest code that was used. Only codes of later steps are accepted.
@@ -29,4 +30,4 @@ class RecoveryCode(Base):
     __tablename__ = "recovery_codes"
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("second_factors.user_id", ondelete="CASCADE"), primary_key=True)
-    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    digest: Mapped[bytes] = mapped_column(Digest, primary_key=True)

@@ -19,17 +19,26 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Integer, Text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Integer, false, true
 from sqlalchemy.orm import Mapped, column_property, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from app.core.ids import new_id
-from app.db.base import Base, JSONText
+from app.db import own_columns, triggers
+from app.db.base import Base
 from app.db.clock import NOW
-from app.db.postgresql.schema import triggers
-from app.db.postgresql.schema.indexes import task_indexes
-from app.db.postgresql.schema.types import NO_TEXTS, JsonObject, TextList
-from app.db.postgresql.schema.waiting import WAITS_COLUMN
+from app.db.columns import (
+    Double,
+    EmptyJsonObject,
+    EmptyTextList,
+    JsonObject,
+    JSONText,
+    ShortText,
+    TextList,
+    Word,
+)
+from app.db.indexes import task_indexes
+from app.db.waiting import WAITS_COLUMN
 
 MAX_CRASHES = 3
 ACTIVE_KEY_UNTIL_THE_END = """
@@ -115,7 +124,7 @@ class AttemptOutcome(StrEnum):
 class _Named(TypeDecorator[Any]):
     """A StrEnum kept as its text."""
 
-    impl = Text
+    impl = Word
     cache_ok = True
 
     def __init__(self, kind: type[StrEnum]) -> None:
@@ -139,14 +148,14 @@ class Task(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     name: Mapped[str]
-    task_type: Mapped[str]
-    celery_task_name: Mapped[str]
+    task_type: Mapped[str] = mapped_column(ShortText)
+    celery_task_name: Mapped[str] = mapped_column(ShortText)
     args: Mapped[list[Any]] = mapped_column(JSONText)
     kwargs: Mapped[dict[str, Any]] = mapped_column(JSONText)
     priority: Mapped[TaskPriority] = mapped_column(_Named(TaskPriority))
-    queue: Mapped[str]
-    tags: Mapped[list[str]] = mapped_column(TextList, server_default=NO_TEXTS)
-    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JsonObject, server_default="{}")
+    queue: Mapped[str] = mapped_column(ShortText)
+    tags: Mapped[list[str]] = mapped_column(TextList, server_default=EmptyTextList())
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JsonObject, server_default=EmptyJsonObject())
 
     status: Mapped[TaskStatus] = mapped_column(_Named(TaskStatus), server_default=TaskStatus.PENDING.value)
     # Why it was revoked: `cancelled`, `expired`, `ignored` (by its body), `stopped` (from outside).
@@ -157,25 +166,25 @@ class Task(Base):
     error_type: Mapped[str | None]
     error_message: Mapped[str | None]
     # The group of failures that it belongs to, while it is failed (`app/models/error_group.py`).
-    error_fingerprint: Mapped[str | None]
+    error_fingerprint: Mapped[str | None] = mapped_column(Word)
 
     run_at: Mapped[datetime | None]
-    delay_seconds: Mapped[float | None] = mapped_column(Float)
+    delay_seconds: Mapped[float | None] = mapped_column(Double)
     expires_at: Mapped[datetime | None]
-    timeout_seconds: Mapped[float | None] = mapped_column(Float)
-    retry_backoff_seconds: Mapped[float | None] = mapped_column(Float)
+    timeout_seconds: Mapped[float | None] = mapped_column(Double)
+    retry_backoff_seconds: Mapped[float | None] = mapped_column(Double)
     max_attempts: Mapped[int] = mapped_column(server_default="1")
     # The request or the decorator sets max_attempts: then `self.retry()` obeys it rather than max_retries.
-    max_attempts_named: Mapped[bool] = mapped_column(server_default="false")
-    rerun_lost: Mapped[bool] = mapped_column(server_default="true")
+    max_attempts_named: Mapped[bool] = mapped_column(server_default=false())
+    rerun_lost: Mapped[bool] = mapped_column(server_default=true())
     # As requested. `active_key` is the unique_key until the task has ended, and NULL from then on: a unique index holds
     # it. `transition()` writes it with the status.
-    unique_key: Mapped[str | None]
+    unique_key: Mapped[str | None] = mapped_column(ShortText)
     on_conflict: Mapped[OnConflict | None] = mapped_column(_Named(OnConflict))
-    active_key: Mapped[str | None]
+    active_key: Mapped[str | None] = mapped_column(ShortText)
     # A limit by its name, and a key of it. A task with a limit is held until it has a place.
-    limit: Mapped[str | None]
-    limit_key: Mapped[str | None]
+    limit: Mapped[str | None] = mapped_column(ShortText)
+    limit_key: Mapped[str | None] = mapped_column(ShortText)
     # The ended task that this one repeats with changes. No foreign key: the fact outlives that task.
     retry_of: Mapped[UUID | None]
     # It needs a place of its user (QUOTA_RUNNING_TASKS), before that of a limit.
@@ -196,7 +205,7 @@ class Task(Base):
     generation: Mapped[int] = mapped_column(server_default="1")
     due_at: Mapped[datetime | None]
     # The place in the line of its queue and priority; null until the task is due, and while it is not pending.
-    turn: Mapped[float | None] = mapped_column(Float)
+    turn: Mapped[float | None] = mapped_column(Double)
     delete_requested_at: Mapped[datetime | None]
     # Bytes of the name, tags and metadata, of the rows of `task_attempts`, and of whatever else is kept for the task
     # outside of `args`, `kwargs`, `progress_detail`, `result` and `error_message`, whose size the database knows.
@@ -250,6 +259,7 @@ class Task(Base):
         return {"type": self.error_type, "message": self.error_message}
 
 
+own_columns.add_to(Task.__table__)
 triggers.install_with(Task.__table__, Task.__tablename__)
 
 

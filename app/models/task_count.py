@@ -7,21 +7,36 @@ into the two tables of sums, in one statement. In any snapshot a number is its s
 If SQL by hand changes what an ended task is counted under, the trigger moves the count.
 """
 
-from sqlalchemy import BigInteger, Column, Float, Integer, Table, Text, Uuid
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
 
-from app.db.base import Base, UTCDateTime
-from app.db.postgresql.schema import triggers
-from app.db.postgresql.schema.counts import KIND
-from app.db.postgresql.schema.indexes import SHORT_LIVED_ROWS
+from sqlalchemy import BigInteger, Column, Integer, Table
 
-__all__ = ["COUNTED_UNDER", "KIND", "stored_bytes", "task_count_changes", "task_counts", "task_totals"]
+from app.db import own_columns, triggers
+from app.db.base import Base
+from app.db.columns import Double, Id, LongText, ShortText, UTCDateTime, Word
+from app.db.indexes import SHORT_LIVED_ROWS
+from app.db.trigger_terms import KIND
+
+__all__ = [
+    "COUNTED_UNDER",
+    "KIND",
+    "Ended",
+    "Folded",
+    "stored_bytes",
+    "task_count_changes",
+    "task_counts",
+    "task_totals",
+]
 
 COUNTED_UNDER = ("user_id", "status", *KIND)
+_KINDS: dict[str, Any] = {"user_id": Id, "status": Word, "priority": Word}
 
 
 def _key(*names: str, primary_key: bool = True) -> list[Column[object]]:
     return [
-        Column(name, Uuid() if name == "user_id" else Text(), primary_key=primary_key, nullable=False)
+        Column(name, _KINDS.get(name, ShortText), primary_key=primary_key, nullable=False)
         for name in names
     ]  # fmt: skip
 
@@ -40,18 +55,19 @@ task_count_changes = Table(
     Base.metadata,
     *_key(*COUNTED_UNDER, primary_key=False),
     Column("number", Integer, nullable=False),
-    # What the tasks take (`schema/sizes.py`). A trigger adds it to `stored_bytes` when the row is folded.
+    # What the tasks take (`app/db/sizes.py`). A trigger adds it to `stored_bytes` when the row is folded.
     Column("bytes", BigInteger, nullable=False, server_default="0"),
     # Where the task has ended by this change: when, and in seconds how long it waited and ran, as far as that is known.
     Column("ended_at", UTCDateTime),
-    Column("waited", Float),
-    Column("ran", Float),
+    Column("waited", Double),
+    Column("ran", Double),
     # Of failed tasks.
-    Column("error", Text),
-    Column("error_type", Text),
-    Column("error_message", Text),
+    Column("error", Word),
+    Column("error_type", LongText),
+    Column("error_message", LongText),
     **SHORT_LIVED_ROWS,
 )
+own_columns.add_to(task_count_changes)
 triggers.install_with(task_count_changes, task_count_changes.name)
 
 # What a user keeps, by kind; exact together with the bytes of the changes that are not folded. Kinds that are not of
@@ -59,7 +75,38 @@ triggers.install_with(task_count_changes, task_count_changes.name)
 stored_bytes = Table(
     "stored_bytes",
     Base.metadata,
-    Column("user_id", Uuid(), primary_key=True),
-    Column("kind", Text(), primary_key=True),
+    Column("user_id", Id, primary_key=True),
+    Column("kind", Word, primary_key=True),
     Column("bytes", BigInteger, nullable=False),
 )
+
+
+class Ended(NamedTuple):
+    """Changes that are alike, added up: of tasks that have ended, and of tasks that are failed or no longer failed."""
+
+    user_id: UUID
+    status: str
+    task_type: str
+    celery_task_name: str
+    priority: str
+    queue: str
+    # The begin of the shortest step; NULL for changes that are no end. And buckets of durations.
+    at: datetime | None
+    wait_bucket: int | None
+    run_bucket: int | None
+    error: str | None
+    # By how much the number of ended tasks changes, and how many of the changes are ends.
+    number: int
+    ends: int
+    first_end: datetime | None
+    last_end: datetime | None
+    error_type: str | None
+    error_message: str | None
+
+
+class Folded(NamedTuple):
+    """How many changes were taken, the time now, and what they say besides."""
+
+    taken: int
+    now: datetime
+    ended: list[Ended]

@@ -2,11 +2,12 @@
 
 from uuid import UUID
 
-from sqlalchemy import Float, ForeignKey
+from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base
-from app.db.postgresql.schema.indexes import OFTEN_UPDATED_ROWS, SHORT_LIVED_ROWS
+from app.db.columns import Double, ShortText, Word
+from app.db.indexes import OFTEN_UPDATED_ROWS, SHORT_LIVED_ROWS
 
 
 class ClaimedTurn(Base):
@@ -18,9 +19,9 @@ class ClaimedTurn(Base):
 
     __tablename__ = "claimed_turns"
 
-    queue: Mapped[str] = mapped_column(primary_key=True)
-    priority: Mapped[str] = mapped_column(primary_key=True)
-    turn: Mapped[float] = mapped_column(Float, primary_key=True)
+    queue: Mapped[str] = mapped_column(ShortText, primary_key=True)
+    priority: Mapped[str] = mapped_column(Word, primary_key=True)
+    turn: Mapped[float] = mapped_column(Double, primary_key=True)
 
     __table_args__ = (SHORT_LIVED_ROWS,)
 
@@ -31,8 +32,8 @@ class UserTurn(Base):
     __tablename__ = "user_turns"
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    queue: Mapped[str] = mapped_column(primary_key=True)
-    priority: Mapped[str] = mapped_column(primary_key=True)
+    queue: Mapped[str] = mapped_column(ShortText, primary_key=True)
+    priority: Mapped[str] = mapped_column(Word, primary_key=True)
     last: Mapped[float]
     # The line's clock at the last submit: the statement that places tasks needs both.
     clock: Mapped[float]

@@ -4,12 +4,14 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint
+from sqlalchemy import CheckConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
+from app.db import triggers
 from app.db.base import Base
 from app.db.clock import NOW
+from app.db.columns import ShortText, Word, short_text
 from app.models.task import TaskPriority
 
 MAX_WEIGHT = 100
@@ -31,15 +33,18 @@ class User(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     username: Mapped[str]
     # Unique: `Anna` and `anna` are one account.
-    username_normalized: Mapped[str] = mapped_column(unique=True)
+    username_normalized: Mapped[str] = mapped_column(ShortText, unique=True)
     email: Mapped[str]
-    email_normalized: Mapped[str] = mapped_column(unique=True)
+    email_normalized: Mapped[str] = mapped_column(short_text(320), unique=True)
     password_hash: Mapped[str]
-    role: Mapped[str] = mapped_column(server_default=Role.USER.value)
-    is_active: Mapped[bool] = mapped_column(server_default="true")
+    role: Mapped[str] = mapped_column(Word, server_default=Role.USER.value)
+    is_active: Mapped[bool] = mapped_column(server_default=true())
     # The user's share of the starts in a line, beside those of the others who have tasks ready there.
     weight: Mapped[int] = mapped_column(server_default="1")
     # The highest priority that the user may give to tasks.
-    max_priority: Mapped[str] = mapped_column(server_default=TaskPriority.CRITICAL.value)
+    max_priority: Mapped[str] = mapped_column(Word, server_default=TaskPriority.CRITICAL.value)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+triggers.install_with(User.__table__, User.__tablename__)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base
 from app.db.clock import NOW
-from app.db.postgresql.schema.types import TextList
+from app.db.columns import TextList, short_text
 
 
 class WorkerState(StrEnum):
@@ -27,7 +27,7 @@ class WorkerProcess(Base):
     __table_args__ = (Index(None, "heartbeat_at"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(short_text(255))
     pid: Mapped[int]
     queues: Mapped[list[str]] = mapped_column(TextList)
     concurrency: Mapped[int]

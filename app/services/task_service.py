@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
 from app.db.page import Page, TimePosition
-from app.db.postgresql.reads import limit_read
 from app.db.session import transaction
+from app.db.sql import reads
 from app.errors import (
     InvalidInput,
     InvalidTask,
@@ -171,7 +171,7 @@ class TaskService:
         A page that reads many rows has DATABASE_COSTLY_READ_SECONDS.
         """
         if task_pages.reads_many(wanted, skip):
-            limit_read(db, get_settings().costly_read_seconds)
+            reads.limit_read(db, get_settings().costly_read_seconds)
         return task_pages.shown(db, wanted, limit, before=before, skip=skip)
 
     def longest_running(self, db: Session, limit: int, *, owner: UUID | None = None) -> list[Task]:
@@ -184,7 +184,7 @@ class TaskService:
         A count that reads many rows has DATABASE_COSTLY_READ_SECONDS.
         """
         if by_reason or task_counts.reads_many(wanted):
-            limit_read(db, get_settings().costly_read_seconds)
+            reads.limit_read(db, get_settings().costly_read_seconds)
         counts = task_counts.count(db, wanted)
         return {**counts, "waiting_for": task_counts.by_reason(db, wanted)} if by_reason else counts
 
@@ -487,7 +487,7 @@ class TaskService:
 
     def list_queues(self, db: Session, *, to_admin: bool = True) -> list[QueueState]:
         """Return every queue, with what waits and runs in it. Has DATABASE_COSTLY_READ_SECONDS."""
-        limit_read(db, get_settings().costly_read_seconds)
+        reads.limit_read(db, get_settings().costly_read_seconds)
         return queues.read_all(db, to_admin=to_admin)
 
     def pause_queue(self, db: Session, name: str, reason: str | None = None, *, commit: bool = True) -> PauseState:
@@ -536,7 +536,7 @@ class TaskService:
         `window`: 1h, 24h or 7d. `by`: type, queue or priority. Has DATABASE_COSTLY_READ_SECONDS. Raises ValueError for
         another window or key.
         """
-        limit_read(db, get_settings().costly_read_seconds)
+        reads.limit_read(db, get_settings().costly_read_seconds)
         return stats.read(db, user_id, StatsWindow(window), StatsKey(by))
 
     def list_error_groups(
@@ -546,7 +546,7 @@ class TaskService:
 
         Has DATABASE_COSTLY_READ_SECONDS. Raises InvalidCursor.
         """
-        limit_read(db, get_settings().costly_read_seconds)
+        reads.limit_read(db, get_settings().costly_read_seconds)
         return error_groups.read_page(db, wanted or ErrorFilter(), limit, cursor)
 
     def get_error_group(self, db: Session, fingerprint: str, *, owner: UUID | None = None) -> ErrorGroupState:

@@ -12,9 +12,10 @@ from app.core.config import get_settings
 from app.core.network_addresses import address_block
 from app.core.origin import Actor
 from app.core.security import hash_password
+from app.db.outage import UNIQUE_VIOLATION, sqlstate
 from app.db.page import Page, page_of
-from app.db.postgresql import users
 from app.db.session import transaction
+from app.db.sql import users
 from app.errors import (
     FieldError,
     InvalidInput,
@@ -257,7 +258,7 @@ class UserService:
             with db.begin_nested():  # a violation must not roll back the caller's transaction
                 return users.update_user(db, user.id, values)
         except IntegrityError as error:
-            if getattr(error.orig, "pgcode", None) != users.UNIQUE_VIOLATION:
+            if sqlstate(error) != UNIQUE_VIOLATION:
                 raise
             raise UserExists from None
 

@@ -12,8 +12,8 @@ from kombu.utils.imports import symbol_by_name
 
 from app.catalogue import catalogue
 from app.core.config import ConfigurationError, get_settings
-from app.db.postgresql import attempts, claims
 from app.db.session import end_idle_transactions
+from app.db.sql import attempts, claims
 from app.messaging import wakeups
 from app.messaging.task_base import SQLAlchemyTask
 from app.services.execution.queue_shares import check_queue_shares

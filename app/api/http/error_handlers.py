@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from app.api.http.denials import answer_to
 from app.api.http.problems import http_problem, internal_problem, service_problem
 from app.core.validation_errors import field_errors
-from app.db.outage import first_line, is_timeout
+from app.db.outage import NO_COLUMN, NO_TABLE, first_line, is_timeout, sqlstate
 from app.errors import DatabaseUnavailable, InvalidInput, NotMigrated, ServiceError, TookTooLong
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ TOO_LONG = "The query exceeded the time limit: use narrower filters or a shorter
 
 _DOWN = (sa_exc.OperationalError, sa_exc.InterfaceError, sa_exc.TimeoutError)
 # PostgreSQL's codes for a missing table and a missing column: the database is not migrated.
-_UNMIGRATED = frozenset({"42P01", "42703"})
+_UNMIGRATED = frozenset({NO_TABLE, NO_COLUMN})
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -74,7 +74,7 @@ def database_error(request: Request, error: Exception) -> ServiceError | None:
 
     None for any other error of a statement, which is unexpected.
     """
-    if getattr(getattr(error, "orig", None), "pgcode", None) in _UNMIGRATED:
+    if sqlstate(error) in _UNMIGRATED:
         logger.error("the database is not migrated: %s", first_line(error))
         return NotMigrated(retry_after=DATABASE_RETRY_SECONDS)
     if not isinstance(error, _DOWN) and not getattr(error, "connection_invalidated", False):

@@ -6,8 +6,6 @@ engine SQL outside of this package. What stands here, and why:
 
     schema                  column types, indexes, triggers and the clock, for models and migrations
     schema/types            arrays, JSONB, CHECKs on arrays
-    schema/clock            clock_timestamp(), statement_timestamp(), intervals; used as `app.db.clock`
-    schema/indexes          partial, descending and inverted indexes, indexes by expression
     schema/triggers         DDL that goes with a table
     schema/guard            the trigger that guards the state machine
     schema/holds            the trigger that lets no task of a paused queue begin: FOR KEY SHARE, snapshots in functions
@@ -15,7 +13,6 @@ engine SQL outside of this package. What stands here, and why:
     schema/waiting          why a task waits: statement_timestamp()
     schema/counts           the triggers that count ended tasks and their bytes
     schema/first_counts     the triggers of the first migration, and of the fourth one
-    schema/sizes            the bytes of a task: octet_length()
     schema/grants           privileges of a table that a migration adds
     schema/audit            the trigger and privileges that keep the audit append-only
     schema/server_logs      settings that let values of statements into the server's log; used by `app.db.server_logs`
@@ -40,15 +37,14 @@ engine SQL outside of this package. What stands here, and why:
     workers                 a worker's heartbeat (ON CONFLICT), SET LOCAL lock_timeout
     periods                 beat's schedule: ON CONFLICT, RETURNING
     conditions              `column = ANY(array)`: one statement for any number of values
-    task_filter             the conditions of a filter: arrays of tags, ids bounded by the time within them
+    task_filter             the conditions of a filter: arrays of tags
     task_pages              the ids of a page: UNION ALL of index scans, LATERAL by kind of task, window functions
     task_rows               the rows of a page, cut to a number of bytes: octet_length, pg_column_size, window functions
     reads                   set_config() of a transaction: a time limit, no parallel workers
     task_logs               adding, deleting and counting log lines in one statement: ON CONFLICT, CTEs
-    task_counts             exact counts; folding changes into sums in one statement (DELETE and INSERT within CTEs)
+    task_counts             folding changes into the sums of counts in one statement (DELETE and INSERT within CTEs)
     stats                   adding to numbers by time: ON CONFLICT, DELETE … RETURNING, date_bin()
     error_groups            adding failures to their groups: ON CONFLICT, FOR KEY SHARE, LATERAL, window functions
-    task_time_counts        counts within a time of creation, read from an index of ids
     new_tasks               inserting tasks: all rows as one JSON parameter (json_to_recordset), RETURNING
     unique_keys             who has one of many keys (an array as parameter), the name of a violated index
     idempotency             an advisory lock of the transaction, ON CONFLICT with a condition

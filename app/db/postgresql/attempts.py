@@ -30,21 +30,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.base import JSONText
 from app.db.clock import STATEMENT_TIME, seconds
+from app.db.columns import JSONText
 from app.db.postgresql.prepared import SET_LOCAL, PreparedConnection, build
-from app.db.postgresql.transitions import (
-    CANCELLED,
-    CANCELLED_REASON,
-    NO_ERROR,
-    NOT_CANCELLED,
-    AttemptEnd,
-    failure,
-    in_state,
-    touched,
-    transition,
-)
+from app.db.postgresql.transitions import failure, in_state, transition
 from app.models.task import AttemptOutcome, Task, TaskStatus
+from app.models.task_moves import CANCELLED, CANCELLED_REASON, NO_ERROR, NOT_CANCELLED, AttemptEnd, touched
 
 Executor = Session | Connection | PreparedConnection
 Statement = Update | Select[Any]

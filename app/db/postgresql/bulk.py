@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
-from app.db.postgresql.schema.sizes import task_bytes
+from app.db.sizes import task_bytes
 from app.models.bulk_deed import BATCH, ID_BYTES, BulkBatch, BulkDeed, DeedState
 from app.models.task import Task, TaskPriority, TaskStatus
 

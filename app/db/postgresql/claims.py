@@ -33,9 +33,10 @@ from app.db.base import Base
 from app.db.clock import NOW
 from app.db.postgresql.attempts import CLAIMED, Executor
 from app.db.postgresql.prepared import build
-from app.db.postgresql.transitions import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd, transition
+from app.db.postgresql.transitions import transition
 from app.models.claim_hold import ClaimHold, HoldKind
 from app.models.task import AttemptOutcome, Task, TaskStatus
+from app.models.task_moves import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd
 from app.models.turns import ClaimedTurn
 
 _TASKS = Base.metadata.tables[Task.__tablename__]

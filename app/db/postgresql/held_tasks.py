@@ -33,11 +33,11 @@ from app.db.clock import NOW
 from app.db.postgresql.conditions import is_one_of
 from app.db.postgresql.limits import TAKEN, UNCLAIMED, of_limit
 from app.db.postgresql.schema.types import TextList
-from app.db.postgresql.transitions import HELD_ANEW
 from app.db.postgresql.turns import clock_of
 from app.db.rows import changed_rows
 from app.models.limit import Limit, LimitPlace
 from app.models.task import Held, Task, TaskStatus
+from app.models.task_moves import HELD_ANEW
 
 _TASKS = Base.metadata.tables[Task.__tablename__]
 _PLACES = Base.metadata.tables[LimitPlace.__tablename__]

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Select, Uuid, bindparam, func, select, true, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.db.base import UTCDateTime
+from app.db.columns import UTCDateTime
 from app.db.postgresql.conditions import is_one_of
 from app.models.task import Task, TaskStatus
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.db.postgresql.schema.sizes import task_bytes
+from app.db.sizes import task_bytes
 
 # By indexes that lead to this user's rows alone: at most `queued` rows of each unfinished status, and no row of the
 # last minute with an id below `oldest`.

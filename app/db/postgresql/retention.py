@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.db.postgresql.schema.sizes import ENDED_TASKS, task_bytes
 from app.db.rows import changed_rows
+from app.db.sizes import ENDED_TASKS, task_bytes
 
 # Whoever has ended tasks is in one of the two, and few of all users are.
 _OWNERS = "SELECT user_id FROM task_totals UNION SELECT user_id FROM task_count_changes"

@@ -1,21 +1,15 @@
-"""Exact numbers of tasks: ended ones from the kept sums (`app/models/task_count.py`), others from their indexes."""
+"""Folding the changes into the kept sums (`app/models/task_count.py`), and counting (`app/models/task_counting.py`)."""
 
-from collections.abc import Iterator
-from dataclasses import replace
-from datetime import datetime
-from typing import Any, NamedTuple
-from uuid import UUID
-
-from sqlalchemy import ColumnElement, Select, Table, TextClause, func, literal, select, text, union_all
+from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.orm import Session
 
-from app.db.postgresql import task_time_counts, waiting
+from app.db.postgresql import waiting
 from app.db.postgresql.stats import bucket_of, step_of
-from app.db.postgresql.task_filter import conditions, of_kind, of_rows
+from app.db.postgresql.task_filter import conditions, of_rows
 from app.db.rows import changed_rows
-from app.models.error_group import ErrorGroup
-from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus, WaitingReason
-from app.models.task_count import COUNTED_UNDER, KIND, task_count_changes, task_counts, task_totals
+from app.models.task import Task, TaskStatus, WaitingReason
+from app.models.task_count import COUNTED_UNDER, Ended, Folded
+from app.models.task_counting import by_status
 from app.models.task_filter import TaskFilter
 
 FORGET_BATCH = 1000
@@ -55,37 +49,6 @@ def _forget(table: str, sum_: str = "number") -> TextClause:
 _FORGET = (_forget("task_counts"), _forget("task_totals"), _forget("stored_bytes", "bytes"))
 
 
-class Ended(NamedTuple):
-    """Changes that are alike, added up: of tasks that have ended, and of tasks that are failed or no longer failed."""
-
-    user_id: UUID
-    status: str
-    task_type: str
-    celery_task_name: str
-    priority: str
-    queue: str
-    # The begin of the shortest step; NULL for changes that are no end. And buckets of durations.
-    at: datetime | None
-    wait_bucket: int | None
-    run_bucket: int | None
-    error: str | None
-    # By how much the number of ended tasks changes, and how many of the changes are ends.
-    number: int
-    ends: int
-    first_end: datetime | None
-    last_end: datetime | None
-    error_type: str | None
-    error_message: str | None
-
-
-class Folded(NamedTuple):
-    """How many changes were taken, the time now, and what they say besides."""
-
-    taken: int
-    now: datetime
-    ended: list[Ended]
-
-
 def fold(db: Session, limit: int) -> Folded:
     """Add a batch of at most `limit` changes to the sums."""
     rows = db.execute(_FOLD, {"batch": limit}).all()
@@ -103,15 +66,7 @@ def forget_zeros(db: Session) -> int:
 
 def count_by_status(db: Session, wanted: TaskFilter) -> dict[str, int]:
     """How many tasks there are of each status that has any. Exact: one statement, one snapshot."""
-    if wanted == TaskFilter(error=wanted.error, user_id=wanted.user_id, status=wanted.status) and wanted.error:
-        statement = _added_up([*_of_error(wanted)])
-    elif not of_rows(wanted):
-        statement = _added_up([*_ended(wanted), *_active(wanted)])
-    elif task_time_counts.serves(wanted):
-        statement = _added_up([*_within_time(db, wanted)])
-    else:
-        statement = _from_rows(wanted)
-    return {str(status): int(number) for status, number in db.execute(statement)}
+    return by_status(db, wanted, of_rows(wanted))
 
 
 def count_by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
@@ -120,62 +75,3 @@ def count_by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]
     pending = (Task.status == TaskStatus.PENDING.value, *conditions(wanted))
     rows = db.execute(select(reason, func.count()).where(*pending).group_by(reason))
     return {WaitingReason(name): int(number) for name, number in rows}
-
-
-def _from_rows(wanted: TaskFilter) -> Select[*tuple[Any, ...]]:
-    return select(Task.status, func.count()).where(*conditions(wanted)).group_by(Task.status)
-
-
-def _added_up(parts: list[Select[*tuple[Any, ...]]]) -> Select[*tuple[Any, ...]]:
-    numbers = union_all(*parts).subquery()
-    return select(numbers.c.status, func.sum(numbers.c.number)).group_by(numbers.c.status)
-
-
-def _within_time(db: Session, wanted: TaskFilter) -> Iterator[Select[*tuple[Any, ...]]]:
-    """Those inside the times. Where that reads fewer rows: of the ended tasks, all minus those outside."""
-    statuses = set(wanted.status) or set(TaskStatus)
-    ended = replace(wanted, status=sorted(statuses & TERMINAL))
-    if not ended.status or not task_time_counts.holds_most(db, wanted):
-        yield from task_time_counts.inside(wanted)
-        return
-    yield from _ended(ended)
-    for rest in task_time_counts.outside(ended):
-        yield from task_time_counts.inside(rest, -1)
-    if active := sorted(statuses & ACTIVE):
-        yield from task_time_counts.inside(replace(wanted, status=active))
-
-
-def _ended(wanted: TaskFilter) -> Iterator[Select[*tuple[Any, ...]]]:
-    for table in (task_counts if of_kind(wanted) else task_totals, task_count_changes):
-        yield select(table.c.status, table.c.number).where(*counted(table, wanted))
-
-
-def _of_error(wanted: TaskFilter) -> Iterator[Select[*tuple[Any, ...]]]:
-    """The tasks that are failed with this error: the number of its group and the changes not folded yet."""
-    failed = literal(TaskStatus.FAILED.value).label("status")
-    statuses = set(wanted.status) or set(TaskStatus)
-    changes = task_count_changes.c
-    for table, fingerprint, number in (
-        (ErrorGroup.__table__, ErrorGroup.fingerprint, ErrorGroup.number.label("number")),
-        (task_count_changes, changes.error, changes.number),
-    ):
-        of_error = [fingerprint == wanted.error, literal(TaskStatus.FAILED in statuses)]
-        if wanted.user_id is not None:
-            of_error.append(table.c.user_id == wanted.user_id)
-        yield select(failed, number).where(*of_error)
-
-
-def counted(table: Table, wanted: TaskFilter) -> list[ColumnElement[bool]]:
-    """The conditions of the filter on a table of numbers."""
-    found = [
-        table.c[name] == value for name in ("user_id", *KIND) if (value := getattr(wanted, name)) is not None
-    ]  # fmt: skip
-    return [*found, table.c.status.in_(sorted(set(wanted.status)))] if wanted.status else found
-
-
-def _active(wanted: TaskFilter) -> Iterator[Select[*tuple[Any, ...]]]:
-    # One SELECT for each status: only then does PostgreSQL use the index of these few rows.
-    for status in sorted(ACTIVE & set(wanted.status) if wanted.status else ACTIVE):
-        rest = conditions(wanted, status=False)
-        number = func.count().label("number")
-        yield select(literal(status.value).label("status"), number).where(Task.status == status, *rest)

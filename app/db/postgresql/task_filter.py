@@ -1,38 +1,17 @@
 """The conditions that a TaskFilter puts on rows, split by the index that serves them."""
 
-from datetime import datetime, timedelta
-from uuid import UUID
+from sqlalchemy import literal_column
 
-from sqlalchemy import ColumnElement, case, literal, literal_column, select, text
-
-from app.core.ids import FIRST_ID, LAST_ID, first_id_at, last_id_at
 from app.db.postgresql import waiting
-from app.db.postgresql.schema.indexes import ODD_ID
+from app.models import task_conditions
 from app.models.task import Task, TaskStatus, WaitingReason
-from app.models.task_count import KIND
+from app.models.task_conditions import Conditions, of_error, of_times
 from app.models.task_filter import TaskFilter
-
-# How far an id's time may be from `created_at`. Ids that are further away stand in `ix_tasks_odd_ids`.
-ID_SLACK = timedelta(seconds=61)
-# Made once: it takes SQLAlchemy a millisecond.
-_OTHER = Task.__table__.alias("other")
-
-Conditions = list[ColumnElement[bool]]
 
 
 def conditions(wanted: TaskFilter, *, status: bool = True) -> Conditions:
     """All conditions; without `status` all but those on the status."""
-    states = [Task.status.in_(sorted(set(wanted.status)))] if status and wanted.status else []
-    return [*of_owner(wanted), *states, *of_kind(wanted), *of_rows(wanted), *of_ids(wanted)]
-
-
-def of_owner(wanted: TaskFilter) -> Conditions:
-    return [] if wanted.user_id is None else [Task.user_id == wanted.user_id]
-
-
-def of_kind(wanted: TaskFilter) -> Conditions:
-    """The conditions by which ended tasks are counted and indexed (TASK_KIND)."""
-    return [Task.__table__.c[name] == value for name in KIND if (value := getattr(wanted, name)) is not None]
+    return task_conditions.conditions(wanted, of_rows(wanted), status=status)
 
 
 def of_rows(wanted: TaskFilter) -> Conditions:
@@ -45,46 +24,4 @@ def of_rows(wanted: TaskFilter) -> Conditions:
         found.append(Task.name.icontains(wanted.name, autoescape=True))
     if wanted.waiting_for is not None:
         found += [Task.status == TaskStatus.PENDING.value, waiting.reason() == WaitingReason(wanted.waiting_for).value]
-    found += of_error(wanted)
-    if wanted.created_after is not None:
-        found.append(Task.created_at > wanted.created_after)
-    if wanted.created_before is not None:
-        found.append(Task.created_at < wanted.created_before)
-    return found
-
-
-def of_error(wanted: TaskFilter) -> Conditions:
-    """The conditions on the fingerprint. It is of one user, whom each of its tasks names.
-
-    Where that is not the user of the filter, no row is read: how many there are is for their owner alone to know.
-    """
-    if wanted.error is None:
-        return []
-    found: Conditions = [Task.error_fingerprint == wanted.error]
-    if wanted.user_id is not None:
-        owner = select(_OTHER.c.user_id).where(_OTHER.c.error_fingerprint == wanted.error)
-        found.append(owner.order_by(_OTHER.c.id.desc()).limit(1).scalar_subquery() == wanted.user_id)
-    return found
-
-
-def of_ids(wanted: TaskFilter) -> Conditions:
-    """Bounds on the id from the times of creation: wider than the times, and an index serves them."""
-    found: Conditions = []
-    if wanted.created_after is not None:
-        found.append(Task.id >= id_at(wanted, wanted.created_after, -1, no_bound=FIRST_ID))
-    if wanted.created_before is not None:
-        found.append(Task.id <= id_at(wanted, wanted.created_before, 1, no_bound=LAST_ID))
-    return found
-
-
-def id_at(wanted: TaskFilter, moment: datetime, direction: int, *, no_bound: UUID) -> ColumnElement[UUID]:
-    """The id of that time, with slack towards the future (1) or the past (-1).
-
-    `no_bound` where the filter's user has ids that a wrong clock has made.
-    """
-    seconds = moment.timestamp() + direction * ID_SLACK.total_seconds()
-    bound = last_id_at(seconds) if direction > 0 else first_id_at(seconds)
-    odd = select(_OTHER.c.id).where(text(ODD_ID))
-    if wanted.user_id is not None:
-        odd = odd.where(_OTHER.c.user_id == wanted.user_id)
-    return select(case((odd.exists(), literal(no_bound)), else_=literal(bound))).scalar_subquery()
+    return [*found, *of_error(wanted), *of_times(wanted)]

@@ -26,10 +26,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from app.db.base import UTCDateTime
+from app.db.columns import UTCDateTime
 from app.db.postgresql.attempts import Executor
 from app.db.postgresql.prepared import SET_LOCAL
-from app.db.postgresql.schema.sizes import LOG_LINE_BYTES
+from app.db.sizes import LOG_LINE_BYTES
 from app.models.task import Task
 from app.models.task_log import TaskLog
 

@@ -1,7 +1,7 @@
 """The ids of a page of tasks, newest first (docs/adr/0026).
 
-A page is put together from *streams*: index scans that each give ids in falling order. Conditions that no index serves
-are looked up in the rows, of which a page reads a bounded number.
+Its streams (`app/models/task_streams.py`) are index scans. Conditions that no index serves are looked up in the rows,
+of which a page reads a bounded number.
 """
 
 from collections.abc import Iterator
@@ -21,16 +21,17 @@ from sqlalchemy import (
     select,
     true,
     union,
-    union_all,
 )
 from sqlalchemy.orm import Session
 
-from app.db.postgresql.schema.indexes import TASK_KIND
-from app.db.postgresql.task_counts import counted
-from app.db.postgresql.task_filter import of_error, of_ids, of_kind, of_owner, of_rows
+from app.db.indexes import TASK_KIND
+from app.db.postgresql.task_filter import of_rows
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus
+from app.models.task_conditions import of_kind, of_status
 from app.models.task_count import task_count_changes, task_counts
+from app.models.task_counting import counted
 from app.models.task_filter import TaskFilter
+from app.models.task_streams import merged, start_of
 
 # At most so many kinds of ended tasks get a stream each, which together give at most so many ids.
 MAX_KINDS, MAX_IDS = 32, 100_000
@@ -44,22 +45,8 @@ def page_ids(
     Returns them with the lowest id that was read where reading stopped before the end, else with None.
     """
     through = skip + need
-    streams = [*_streams(wanted, number_of_kinds(db, wanted, through), _start(wanted, before), through, look)]
-    statement: Any = union_all(*streams) if len(streams) > 1 else streams[0]
-    if skip:
-        # Skipped ids stay in the database. Only with `skip`: the subquery costs SQLAlchemy a quarter of a millisecond.
-        ids = statement.subquery()
-        statement = select(ids).order_by(ids.c.id.desc()).offset(skip).limit(need)
-    rows = db.execute(statement).all()
-    # Below the highest edge, at least one stream was not read.
-    edge = max((row.id for row in rows if row.is_edge), default=None)
-    fitting = sorted((row.id for row in rows if row.fits and (edge is None or row.id >= edge)), reverse=True)
-    return fitting[:need], edge
-
-
-def _start(wanted: TaskFilter, before: UUID | None) -> list[ColumnElement[bool]]:
-    whose = of_error(wanted) or of_owner(wanted)
-    return [*whose, *of_ids(wanted), *([] if before is None else [Task.id < before])]
+    streams = _streams(wanted, number_of_kinds(db, wanted, through), start_of(wanted, before), through, look)
+    return merged(db, [*streams], need, skip)
 
 
 def number_of_kinds(db: Session, wanted: TaskFilter, need: int) -> int | None:
@@ -88,8 +75,7 @@ def _streams(
 ) -> Iterator[Select[Any]]:
     rest = [*of_kind(wanted), *of_rows(wanted)]
     if wanted.error is not None or wanted.user_id is None or (of_kind(wanted) and kinds is None):
-        states = [Task.status.in_(sorted(set(wanted.status)))] if wanted.status else []
-        yield _stream(start, [*states, *rest], need, look)
+        yield _stream(start, [*of_status(wanted), *rest], need, look)
         return
     if kinds is None and not wanted.status:
         yield _stream(start, rest, need, look)

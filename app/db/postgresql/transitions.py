@@ -9,7 +9,6 @@ means that another process was first: the caller drops its result or raises a na
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -22,33 +21,20 @@ from sqlalchemy import (
     Select,
     Text,
     Update,
-    case,
     cast,
-    func,
     insert,
-    literal,
     literal_column,
-    null,
     select,
     update,
 )
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import operators
 
-from app.db.clock import NOW
 from app.db.postgresql.fingerprints import fingerprint_of
-from app.db.postgresql.schema.sizes import ATTEMPT_BYTES
-from app.models.task import TRANSITIONS, AttemptOutcome, Held, Task, TaskAttempt, TaskStatus
+from app.models.task import Task, TaskAttempt, TaskStatus
+from app.models.task_moves import HISTORY, AttemptEnd, attempt_row, checked_sources, touched, values_of
 
-NO_ERROR = {"error_type": None, "error_message": None}
-CANCELLED_REASON = {"status_reason": "cancelled", **NO_ERROR}
-NOT_CANCELLED = Task.cancel_requested_at.is_(None)
-CANCELLED = Task.cancel_requested_at.is_not(None)
-# A task that waits anew needs its places anew: that of its user first, if it needs one.
-_HELD_BY_LIMIT = (Task.limit.is_not(None), Held.LIMIT.value)
-HELD_BY_LIMIT = case(_HELD_BY_LIMIT)
-HELD_ANEW = case((Task.user_limited.is_(True), Held.USER.value), _HELD_BY_LIMIT)
-
+_UNKNOWN_FAILURE = fingerprint_of(Task.user_id, Task.celery_task_name, "", "")  # see `failure`
 _state_as_text = cast(Task.status, Text).op("||")(literal_column("''"))
 _RETURNED = (
     Task.id,
@@ -59,27 +45,6 @@ _RETURNED = (
     Task.started_at,
     Task.updated_at,
 )
-_HISTORY = (
-    "task_id",
-    "number",
-    "worker",
-    "started_at",
-    "finished_at",
-    "outcome",
-    "error_type",
-    "error_message",
-    "traceback",
-)
-
-
-@dataclass(frozen=True)
-class AttemptEnd:
-    """How the running attempt ended, for `task_attempts`. Texts are values, SQL expressions or bind parameters."""
-
-    outcome: AttemptOutcome
-    error_type: str | ColumnElement[Any] | None = None
-    error_message: str | ColumnElement[Any] | None = None
-    traceback: str | ColumnElement[Any] | None = None
 
 
 def transition(
@@ -95,16 +60,12 @@ def transition(
     `sources` are the states that the tasks may come from. `ended` adds the row of the attempt that ends with the move;
     a success needs none: the row of the task tells it. Raises ValueError for a move that TRANSITIONS does not have.
     """
-    known = frozenset(sources)
-    attempt = {} if ended is None else {"attached_bytes": Task.attached_bytes + _bytes_of(ended)}
-    unknown = sorted(source for source in known if to not in TRANSITIONS[source])
-    if unknown or not known:
-        raise ValueError(f"no transition from {unknown} to {to}")
+    known = checked_sources(to, sources)
     comes_from = in_state(*known) if any(map(_names_tasks, where)) else _comes_from(known)
     statement = (
         update(Task)
         .where(comes_from, *where)
-        .values({"status": to.value, **_entering(to), **attempt, **(values or {}), **touched()})
+        .values({**values_of(to, ended, _UNKNOWN_FAILURE), **(values or {}), **touched()})
         .returning(*returning)
         .execution_options(synchronize_session=False)
     )
@@ -156,11 +117,6 @@ def in_state(*states: TaskStatus) -> ColumnElement[bool]:
     return _state_as_text.in_(sorted(states))
 
 
-def touched() -> dict[str, Any]:
-    """The values of every change that a client can see."""
-    return {"version": Task.version + 1, "updated_at": NOW}
-
-
 def _names_tasks(condition: ColumnElement[bool]) -> bool:
     """Whether the condition names tasks by their ids: one, or a list."""
     return (
@@ -182,46 +138,9 @@ def _comes_from(sources: frozenset[TaskStatus]) -> ColumnElement[bool]:
     return Task.status.in_(sorted(sources))
 
 
-def _entering(to: TaskStatus) -> dict[str, Any]:
-    """The columns that the state itself decides, as the CHECKs of the table demand."""
-    if to is TaskStatus.RUNNING:
-        return {"attempt": Task.attempt + 1, "started_at": NOW, "due_at": None, "turn": None, **NO_ERROR}
-    left: dict[str, Any] = {"claim_id": None, "worker_pid": None, "turn": None}
-    if to is TaskStatus.PENDING:
-        left |= {"status_reason": None, "active_key": Task.unique_key, "held": HELD_ANEW, "error_fingerprint": None}
-        # Progress belongs to an attempt: the next attempt starts at 0.
-        return {**left, "due_at": NOW, "finished_at": None, "progress": 0, "progress_detail": None}
-    if to is TaskStatus.FAILED:
-        left["error_fingerprint"] = fingerprint_of(Task.user_id, Task.celery_task_name, "", "")  # see `failure`
-    return {**left, "due_at": None, "finished_at": NOW, "active_key": None, "held": None}
-
-
 def _with_history(statement: Update, ended: AttemptEnd) -> Select[Any]:
     """The same statement, which also writes the row of the ended attempt: one round trip, one commit."""
     moved = statement.cte("moved")
-    attempt = select(
-        moved.c.id,
-        moved.c.attempt,
-        moved.c.worker,
-        moved.c.started_at,
-        moved.c.updated_at,
-        literal(ended.outcome.value),
-        *map(_expression, (ended.error_type, ended.error_message, ended.traceback)),
-    )
-    history = insert(TaskAttempt).from_select(_HISTORY, attempt).cte("history")
+    attempt = select(*attempt_row(moved.c, ended))
+    history = insert(TaskAttempt).from_select(HISTORY, attempt).cte("history")
     return select(moved).add_cte(history)
-
-
-def _bytes_of(ended: AttemptEnd) -> ColumnElement[int]:
-    """What the row of the ended attempt takes. A quota counts it with its task."""
-    total: ColumnElement[int] = literal(ATTEMPT_BYTES)
-    for value in (ended.error_message, ended.traceback):
-        if value is not None:
-            total = total + func.coalesce(func.octet_length(_expression(value)), 0)
-    return total
-
-
-def _expression(value: str | ColumnElement[Any] | None) -> ColumnElement[Any]:
-    if value is None:
-        return null()
-    return value if isinstance(value, ColumnElement) else literal(value)

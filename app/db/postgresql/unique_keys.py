@@ -8,8 +8,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db.base import Base
+from app.db.indexes import UNIQUE_KEY
 from app.db.postgresql.conditions import is_one_of
-from app.db.postgresql.schema.indexes import UNIQUE_KEY
 from app.models.task import Task
 
 _TABLE = Base.metadata.tables[Task.__tablename__]

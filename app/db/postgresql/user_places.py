@@ -36,13 +36,13 @@ from app.db.clock import STATEMENT_TIME
 from app.db.postgresql.conditions import is_one_of
 from app.db.postgresql.held_tasks import SIZES, Lines, in_lines, is_held, next_of_line, waiting_values
 from app.db.postgresql.limits import TAKEN, UNCLAIMED, Usage, admission, of_limit
-from app.db.postgresql.schema.limits import USER_LIMIT
 from app.db.postgresql.schema.types import TextList
-from app.db.postgresql.transitions import HELD_BY_LIMIT
 from app.db.postgresql.turns import clock_of
 from app.db.rows import changed_rows
+from app.db.trigger_terms import USER_LIMIT
 from app.models.limit import LimitPlace
 from app.models.task import Held, Task, TaskStatus
+from app.models.task_moves import HELD_BY_LIMIT
 
 _TASKS = Base.metadata.tables[Task.__tablename__]
 _PLACES = Base.metadata.tables[LimitPlace.__tablename__]

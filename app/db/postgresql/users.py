@@ -10,8 +10,6 @@ from sqlalchemy.orm import Session
 from app.db.clock import NOW
 from app.models.user import Role, User
 
-UNIQUE_VIOLATION = "23505"  # SQLSTATE
-
 
 def insert_user(db: Session, values: dict[str, Any]) -> User | None:
     """None when the name or the address is taken, be it by a transaction that this one had to wait for."""

@@ -12,8 +12,8 @@ from alembic import op
 from alembic.util import CommandError
 
 from app.db.clock import NOW
+from app.db.indexes import ODD_ID, SHORT_LIVED_ROWS, TASK_KIND, descending
 from app.db.postgresql.schema import triggers
-from app.db.postgresql.schema.indexes import ODD_ID, SHORT_LIVED_ROWS, TASK_KIND, descending
 from app.db.postgresql.schema.types import NO_TEXTS, JsonObject, TextList, subset_check
 
 revision: str = "0001"

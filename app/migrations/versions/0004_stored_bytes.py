@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from app.db.postgresql.schema import counts, first_counts, grants
-from app.db.postgresql.schema.sizes import ENDED_TASKS, task_bytes
+from app.db.sizes import ENDED_TASKS, task_bytes
 
 revision: str = "0004"
 down_revision: str | None = "0003"

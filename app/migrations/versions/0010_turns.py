@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
+from app.db.indexes import SHORT_LIVED_ROWS
 from app.db.postgresql.schema import grants
-from app.db.postgresql.schema.indexes import SHORT_LIVED_ROWS
 
 revision: str = "0010"
 down_revision: str | None = "0009"

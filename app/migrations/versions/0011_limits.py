@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 
 from app.db.clock import NOW
+from app.db.indexes import SHORT_LIVED_ROWS
 from app.db.postgresql.schema import grants, limits, waiting
-from app.db.postgresql.schema.indexes import SHORT_LIVED_ROWS
 
 revision: str = "0011"
 down_revision: str | None = "0010"

@@ -27,7 +27,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("""UPDATE tasks SET held = CASE WHEN "limit" IS NOT NULL THEN 'limit' END WHERE held = 'user'""")
-    op.execute(sa.text("DELETE FROM limit_places WHERE limit_name = :name").bindparams(name=limits.USER_LIMIT))
+    op.execute(sa.text("DELETE FROM limit_places WHERE limit_name = :name").bindparams(name="@user"))
     _functions(*limits.FIRST, *waiting.WITH_LIMITS)
     _key_of_places("task_id", "attempt")
     op.drop_index("ix_tasks_held_users", "tasks")

@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from app.db.indexes import OFTEN_UPDATED_ROWS, SHORT_LIVED_ROWS
 from app.db.postgresql.fingerprints import fingerprint_of
 from app.db.postgresql.schema import counts, first_counts, grants
-from app.db.postgresql.schema.indexes import OFTEN_UPDATED_ROWS, SHORT_LIVED_ROWS
 
 revision: str = "0013"
 down_revision: str | None = "0012"
@@ -128,7 +128,7 @@ def _fill() -> None:
             fingerprint, user_id, celery_task_name, error_type, message, first_seen, last_seen, count
         )
         SELECT error_fingerprint, user_id, celery_task_name, coalesce(max(error_type), ''),
-            left(max(error_message), {counts.MESSAGE_CHARACTERS}), min(finished_at), max(finished_at), count(*)
+            left(max(error_message), 500), min(finished_at), max(finished_at), count(*)
         FROM tasks WHERE {_FAILED} GROUP BY error_fingerprint, user_id, celery_task_name
     """)  # noqa: S608 (constants)  # nosec B608
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW
-from app.db.postgresql import api_keys
+from app.db.sql import api_keys
 from app.models.api_key import KEY_OPEN, ApiKey
 
 

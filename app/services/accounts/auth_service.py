@@ -23,8 +23,8 @@ from app.core.security import (
     refresh_token_digest,
     verify_password,
 )
-from app.db.postgresql import api_keys, logins, throttle
 from app.db.session import transaction
+from app.db.sql import api_keys, logins, throttle
 from app.errors import (
     AdminOnly,
     InsufficientScope,

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.core.email_addresses import spellings
 from app.core.security import AccessClaims
 from app.db.clock import NOW
-from app.db.postgresql import logins
+from app.db.sql import logins
 from app.models.login import LoginSession, RefreshToken
 from app.models.user import User
 

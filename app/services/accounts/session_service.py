@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db.postgresql import logins
 from app.db.session import transaction
+from app.db.sql import logins
 from app.errors import SessionNotFound
 from app.models.audit import AuditEvent
 from app.models.login import SESSION_OPEN, LoginSession, RefreshToken

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.origin import current_actor, current_origin
-from app.db.page import Page, TimePosition, page_of
-from app.db.postgresql import audit as statements
+from app.db.page import Behind, Page, TimePosition, page_of
 from app.db.session import transaction
+from app.db.sql import audit as statements
 from app.models.audit import AuditEvent, AuditRecord
 from app.services.audit import recording as audit
 from app.services.audit.deeds import ANONYMOUS, deed_limits
@@ -54,7 +54,7 @@ class AuditService:
         """Return a page of records, newest first. Raises InvalidCursor."""
         statement = select(AuditRecord).where(*wanted.conditions())
         if cursor is not None:
-            statement = statement.where(tuple_(AuditRecord.at, AuditRecord.id) < tuple_(*TimePosition.parse(cursor)))
+            statement = statement.where(Behind((AuditRecord.at, AuditRecord.id), TimePosition.parse(cursor)))
         statement = statement.order_by(AuditRecord.at.desc(), AuditRecord.id.desc())
         with transaction(db):
             found = list(db.scalars(statement.limit(limit + 1)))

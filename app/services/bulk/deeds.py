@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.clock import NOW
-from app.db.postgresql.reads import limit_read
 from app.db.rows import changed_rows
+from app.db.sql import reads
 from app.errors import BulkDeedNotFound, BulkDeedOver, InvalidInput, TokenMismatch, TooManyBulkDeeds
 from app.models.audit import AuditEvent
 from app.models.bulk_deed import BulkBatch, BulkDeed, Deed, DeedState
@@ -53,7 +53,7 @@ def preview(db: Session, deed: Deed, caller: Caller, selection: Selection) -> Pr
     """Count the tasks, and show a few. Tasks that are created from now on will not be touched. Raises AdminOnly."""
     selection.check_owner(caller.user_id, as_admin=caller.as_admin)
     if selection.reads_many():
-        limit_read(db, get_settings().costly_read_seconds)
+        reads.limit_read(db, get_settings().costly_read_seconds)
     token = Token(new_id(), deed, _now(db), selection.canonical, selection.ids)
     text = tokens.seal(token, caller.user_id, get_settings().accepted_keys)
     matched = selection.count(db, caller.owner)
@@ -70,7 +70,7 @@ def start(db: Session, deed: Deed, caller: Caller, selection: Selection | None, 
     """
     settings = get_settings()
     most = settings.quota_bulk_deeds if caller.within_quota else 0
-    limit_read(db, settings.costly_read_seconds)
+    reads.limit_read(db, settings.costly_read_seconds)
     if text is None:
         if selection is None:
             raise InvalidInput("Name tasks by their ids, or by a filter")

@@ -12,8 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.outage import first_line, is_outage, is_passing
-from app.db.postgresql import bulk, limits
-from app.db.postgresql.bulk import LockedTask
+from app.db.sql import bulk, limits
 from app.errors import InvalidTransition, ServiceError, TaskActive, TaskNotFound, UnknownLimit
 from app.models.bulk_deed import Deed
 from app.models.task import TERMINAL, Task, TaskStatus
@@ -99,7 +98,7 @@ def _perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcom
     return outcome
 
 
-def _cancel(db: Session, tasks: Sequence[LockedTask], outcome: Outcome) -> None:
+def _cancel(db: Session, tasks: Sequence[bulk.LockedTask], outcome: Outcome) -> None:
     task_changes.revoke_all_pending(db, [task.id for task in tasks if task.status is TaskStatus.PENDING])
     running = [task for task in tasks if task.status is TaskStatus.RUNNING]
     task_changes.request_all_cancels(db, [task.id for task in running if task.cancel_requested_at is None])
@@ -110,7 +109,7 @@ def _cancel(db: Session, tasks: Sequence[LockedTask], outcome: Outcome) -> None:
             outcome.done += 1
 
 
-def _delete(db: Session, tasks: Sequence[LockedTask], outcome: Outcome) -> None:
+def _delete(db: Session, tasks: Sequence[bulk.LockedTask], outcome: Outcome) -> None:
     """What is kept with a task is deleted with it: of many bytes, a part is left to a later step."""
     ended = [task for task in tasks if task.status in TERMINAL]
     bytes_before = accumulate((task.stored_bytes for task in ended), initial=0)
@@ -121,13 +120,13 @@ def _delete(db: Session, tasks: Sequence[LockedTask], outcome: Outcome) -> None:
     outcome.skipped[TaskActive.code] += len(tasks) - len(ended)
 
 
-def _retry(db: Session, doer: Doer, tasks: Sequence[LockedTask], outcome: Outcome) -> None:
+def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: Outcome) -> None:
     """Quotas first: their count of the database must not hold what this transaction changes."""
     known = limits.keep(db, {task.limit for task in tasks if task.limit is not None})
-    restarted: list[LockedTask] = []
+    restarted: list[bulk.LockedTask] = []
     with ExitStack() as reserved:
-        plain: list[LockedTask] = []
-        keyed: list[tuple[LockedTask, ExitStack]] = []
+        plain: list[bulk.LockedTask] = []
+        keyed: list[tuple[bulk.LockedTask, ExitStack]] = []
         for task in tasks:
             own = ExitStack()
             try:
@@ -156,7 +155,7 @@ def _retry(db: Session, doer: Doer, tasks: Sequence[LockedTask], outcome: Outcom
     task_creation.wake_all_due(db, {task.id: task.queue for task in restarted})
 
 
-def _check(doer: Doer, task: LockedTask, known_limits: Container[str]) -> None:
+def _check(doer: Doer, task: bulk.LockedTask, known_limits: Container[str]) -> None:
     if task.status not in {TaskStatus.FAILED, TaskStatus.REVOKED}:
         raise InvalidTransition
     if doer.within_quota:
@@ -165,6 +164,6 @@ def _check(doer: Doer, task: LockedTask, known_limits: Container[str]) -> None:
         raise UnknownLimit
 
 
-def _restart_keyed(db: Session, task: LockedTask) -> None:
+def _restart_keyed(db: Session, task: bulk.LockedTask) -> None:
     if not unique_keys.take_again(db, task, lambda: task_changes.restart(db, task.id)):
         raise InvalidTransition

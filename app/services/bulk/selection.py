@@ -10,8 +10,7 @@ from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.orm import Session
 
 from app.core.json_text import json_size
-from app.db.postgresql import bulk
-from app.db.postgresql.task_filter import conditions
+from app.db.sql import bulk, task_filter
 from app.errors import AdminOnly
 from app.models.bulk_deed import BATCH, BulkBatch, pack_ids
 from app.models.task import Task
@@ -88,7 +87,9 @@ class Selection:
         if self.wanted is not None:
             if self.wanted.waiting_for is not None:
                 look(db)
-            return bulk.collect(db, deed_id, [*conditions(self.wanted), *([] if until is None else [until])])
+            return bulk.collect(
+                db, deed_id, [*task_filter.conditions(self.wanted), *([] if until is None else [until])]
+            )
         ids = self.ids or ()
         batches = [
             {"deed_id": deed_id, "number": number, "task_ids": pack_ids(ids[at : at + BATCH])}

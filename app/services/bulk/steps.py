@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from app.core.origin import Actor
 from app.db.clock import NOW
-from app.db.postgresql import bulk
-from app.db.postgresql.batches import delete_batch
 from app.db.session import transaction
+from app.db.sql import batches as batches_sql
+from app.db.sql import bulk
 from app.models.audit import AuditEvent
 from app.models.bulk_deed import BulkBatch, BulkDeed, Deed, DeedState, pack_ids, unpack_ids
 from app.models.user import User
@@ -67,7 +67,7 @@ def step(db: Session, deed_id: UUID) -> bool:
 def forget_finished(db: Session) -> int:
     """Delete a batch of the deeds that ended long ago. Returns how many."""
     with transaction(db):
-        return delete_batch(db, BulkDeed, BulkDeed.finished_at < NOW - KEPT, limit=FORGET_BATCH)
+        return batches_sql.delete_batch(db, BulkDeed, BulkDeed.finished_at < NOW - KEPT, limit=FORGET_BATCH)
 
 
 def _count(db: Session, deed: BulkDeed, outcome: Outcome) -> None:

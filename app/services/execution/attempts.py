@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.core.error_keys import error_key
-from app.db.postgresql import attempts as statements
-from app.db.postgresql.attempts import Cancellation, Executor
+from app.db.sql import attempts as statements
 from app.errors import AttemptLost
 
 
@@ -85,7 +84,9 @@ class NextTry:
     kwargs: dict[str, Any] | None = None
 
 
-def report_progress(db: Executor, task_id: UUID, attempt: int, progress: int | None, detail: Any | None) -> bool:
+def report_progress(
+    db: statements.Executor, task_id: UUID, attempt: int, progress: int | None, detail: Any | None
+) -> bool:
     """Write progress (percent) and detail (None keeps the stored one); True when a cancellation was requested.
 
     Raises AttemptLost when the attempt no longer holds the task.
@@ -93,23 +94,23 @@ def report_progress(db: Executor, task_id: UUID, attempt: int, progress: int | N
     return _is_requested(statements.write_progress(db, task_id, attempt, progress, detail), task_id, attempt)
 
 
-def is_cancelled(db: Executor, task_id: UUID, attempt: int) -> bool:
+def is_cancelled(db: statements.Executor, task_id: UUID, attempt: int) -> bool:
     """Whether a cancellation was requested. Raises AttemptLost when the attempt no longer holds the task."""
     return _is_requested(statements.read_cancellation(db, task_id, attempt), task_id, attempt)
 
 
-def _is_requested(cancellation: Cancellation, task_id: UUID, attempt: int) -> bool:
+def _is_requested(cancellation: statements.Cancellation, task_id: UUID, attempt: int) -> bool:
     if cancellation is None:
         raise AttemptLost(f"attempt {attempt} of task {task_id} no longer holds it")
     return cancellation[0] is not None
 
 
-def succeed(db: Executor, task_id: UUID, attempt: int, result: Any, begun_after: float = 0.0) -> bool:
+def succeed(db: statements.Executor, task_id: UUID, attempt: int, result: Any, begun_after: float = 0.0) -> bool:
     """End the attempt in success, also where a cancellation was requested meanwhile."""
     return statements.succeed(db, task_id, attempt, result, begun_after)
 
 
-def fail(db: Executor, task_id: UUID, attempt: int, error: AttemptError, begun_after: float = 0.0) -> bool:
+def fail(db: statements.Executor, task_id: UUID, attempt: int, error: AttemptError, begun_after: float = 0.0) -> bool:
     """End the attempt in failure; in `revoked` where a cancellation was requested."""
     key = error_key(error.message) if error.key is None else error.key
     # A request to cancel is never withdrawn, so the second statement matches what the first one excludes.
@@ -119,7 +120,12 @@ def fail(db: Executor, task_id: UUID, attempt: int, error: AttemptError, begun_a
 
 
 def retry_later(
-    db: Executor, task_id: UUID, attempt: int, error: AttemptError, following: NextTry, begun_after: float = 0.0
+    db: statements.Executor,
+    task_id: UUID,
+    attempt: int,
+    error: AttemptError,
+    following: NextTry,
+    begun_after: float = 0.0,
 ) -> bool:
     """Give the task back as pending until it is due again; `revoked` where a cancellation was requested."""
     return statements.retry_later(
@@ -127,12 +133,12 @@ def retry_later(
     ) or statements.revoke_cancelled(db, task_id, attempt, error[:3], begun_after)
 
 
-def revoke(db: Executor, task_id: UUID, attempt: int, reason: str, begun_after: float = 0.0) -> bool:
+def revoke(db: statements.Executor, task_id: UUID, attempt: int, reason: str, begun_after: float = 0.0) -> bool:
     """End the attempt in `revoked`: its body saw the cancellation, or asked for it."""
     return statements.revoke(db, task_id, attempt, reason, begun_after)
 
 
-def hand_back(db: Executor, task_id: UUID, attempt: int, why: str, begun_after: float = 0.0) -> bool:
+def hand_back(db: statements.Executor, task_id: UUID, attempt: int, why: str, begun_after: float = 0.0) -> bool:
     """Give the task back as pending, due now; `revoked` where a cancellation was requested.
 
     It counts neither as a failure nor as a crash; `why` is for the attempt's history.

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from app.db.postgresql import claims as statements
-from app.db.postgresql.attempts import Executor
-from app.db.postgresql.claims import MOST_ROWS, Names
+from app.db.sql import attempts
+from app.db.sql import claims as statements
 from app.services.execution.attempts import Claim, WorkerIdentity
 from app.services.execution.queue_shares import QueueShares
 
@@ -59,7 +58,13 @@ class Claims:
         self._last_name = ""
 
     def next(
-        self, db: Executor, names: Names, claim_id: UUID, worker: WorkerIdentity, *, is_woken: bool = True
+        self,
+        db: attempts.Executor,
+        names: statements.Names,
+        claim_id: UUID,
+        worker: WorkerIdentity,
+        *,
+        is_woken: bool = True,
     ) -> list[ReadyClaim]:
         """Claim the first ready row, and as many behind it as are short; none if there is none.
 
@@ -78,18 +83,23 @@ class Claims:
         self._full_look_at = now + FULL_LOOK_SECONDS
         return self._claim(db, names, claim_id, worker, self._no_floors)
 
-    def find(self, db: Executor, claim_id: UUID, worker: WorkerIdentity) -> list[ReadyClaim]:
+    def find(self, db: attempts.Executor, claim_id: UUID, worker: WorkerIdentity) -> list[ReadyClaim]:
         """The claims made earlier under this id: for a caller that did not receive the reply to the COMMIT."""
         return [ReadyClaim(*row) for row in statements.find_claim(db, claim_id, worker.id)]
 
     def _claim(
-        self, db: Executor, names: Names, claim_id: UUID, worker: WorkerIdentity, floors: Sequence[tuple[float, UUID]]
+        self,
+        db: attempts.Executor,
+        names: statements.Names,
+        claim_id: UUID,
+        worker: WorkerIdentity,
+        floors: Sequence[tuple[float, UUID]],
     ) -> list[ReadyClaim]:
         lines = statements.LinesToServe(self._queues, self._priorities, floors)
         found = []
         # A claim locks as many rows as it may take, and one beside it takes those behind them. Of long tasks it takes
         # one, and the others must not be passed over.
-        limit = MOST_ROWS if self._last_name in names.short else 1
+        limit = statements.MOST_ROWS if self._last_name in names.short else 1
         for *values, place, turn in statements.claim_next(db, limit, lines, names, claim_id, worker):
             self._last[place - 1] = (turn, values[0])
             claim: tuple[Any, ...] = (*values, turn)
@@ -109,7 +119,7 @@ class Claims:
         self._last, self._passed, self._floors = ([each[number] for number in at] for each in of_lines)
 
 
-def give_back(db: Executor, claims: Sequence[ReadyClaim]) -> None:
+def give_back(db: attempts.Executor, claims: Sequence[ReadyClaim]) -> None:
     """Make claimed tasks pending again whose bodies were not begun. Neither a failure nor a crash is counted."""
     # Found again after a lost reply, a claim has lost its turn: it goes to the front.
     statements.give_back(db, [(claim.id, claim.attempt, claim.turn or 0.0) for claim in claims])

@@ -12,9 +12,9 @@ from uuid import UUID
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from app.db.postgresql import daily_counts
 from app.db.rows import changed_rows
 from app.db.session import transaction
+from app.db.sql import daily_counts
 from app.errors import DailyLimitReached
 from app.models.daily_count import DailyCount
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from app.db.postgresql import task_logs as statements
-from app.db.postgresql.attempts import Executor
-from app.db.postgresql.schema.sizes import LOG_LINE_BYTES
+from app.db.sizes import LOG_LINE_BYTES
+from app.db.sql import attempts
+from app.db.sql import task_logs as statements
 from app.models.task_log import SEQ_BITS
 
 # Lines are deleted down to so much of the limit: so a look at all of them is paid for by many new ones.
@@ -47,7 +47,7 @@ class KeptLogs:
         self._number += len(lines)
         return list(enumerate(lines, first))
 
-    def write(self, db: Executor, lines: Sequence[tuple[int, LogLine]]) -> bool:
+    def write(self, db: attempts.Executor, lines: Sequence[tuple[int, LogLine]]) -> bool:
         """Write lines that take at most the limit together. False where the task was deleted.
 
         Safe to run again after a lost reply.

@@ -13,16 +13,10 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.error_keys import error_key
 from app.db.clock import STATEMENT_TIME, seconds
-from app.db.postgresql.transitions import (
-    CANCELLED,
-    CANCELLED_REASON,
-    NOT_CANCELLED,
-    AttemptEnd,
-    failure,
-    move_tasks,
-)
+from app.db.sql import transitions
 from app.messaging import hints
 from app.models.task import AttemptOutcome, Task, TaskStatus
+from app.models.task_moves import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd
 
 Executor = Session | Connection
 Condition = ColumnElement[bool]
@@ -40,7 +34,7 @@ def lost(db: Executor, *attempts: Condition) -> int:
     why = case((Task.rerun_lost, "the worker was lost as often as allowed"), else_="the worker was lost")
     ended = AttemptEnd(AttemptOutcome.WORKER_LOST, "worker_lost", "the worker process was lost")
     crashed: Values = {"crashes": Task.crashes + 1}
-    failed = {**crashed, **failure("worker_lost", why, why)}
+    failed = {**crashed, **transitions.failure("worker_lost", why, why)}
     return _end(
         db,
         attempts,
@@ -58,7 +52,12 @@ def handed_back(db: Executor, why: str, *attempts: Condition) -> int:
     return _end(
         db,
         attempts,
-        (TaskStatus.PENDING, NOT_CANCELLED, {}, AttemptEnd(AttemptOutcome.HANDED_BACK, None, why)),
+        (
+            TaskStatus.PENDING,
+            NOT_CANCELLED,
+            {},
+            AttemptEnd(AttemptOutcome.HANDED_BACK, None, why),
+        ),
         _revoked(AttemptEnd(AttemptOutcome.REVOKED, None, why)),
     )
 
@@ -70,14 +69,24 @@ def overran(db: Executor, limit: float, *attempts: Condition) -> int:
     counted: Values = {
         "failures": case((Task.failures < Task.max_attempts, Task.failures + 1), else_=Task.max_attempts)
     }
-    failed = {**counted, **failure(*error, error_key(error[1]))}
+    failed = {**counted, **transitions.failure(*error, error_key(error[1]))}
     due = STATEMENT_TIME + seconds(func.coalesce(Task.retry_backoff_seconds, 1))
     retried = {**counted, "error_type": error[0], "error_message": error[1], "run_at": due, "due_at": due}
     return _end(
         db,
         attempts,
-        (TaskStatus.PENDING, NOT_CANCELLED & again, retried, AttemptEnd(AttemptOutcome.RETRIED, *error)),
-        (TaskStatus.FAILED, NOT_CANCELLED & ~again, failed, AttemptEnd(AttemptOutcome.FAILED, *error)),
+        (
+            TaskStatus.PENDING,
+            NOT_CANCELLED & again,
+            retried,
+            AttemptEnd(AttemptOutcome.RETRIED, *error),
+        ),
+        (
+            TaskStatus.FAILED,
+            NOT_CANCELLED & ~again,
+            failed,
+            AttemptEnd(AttemptOutcome.FAILED, *error),
+        ),
         _revoked(AttemptEnd(AttemptOutcome.REVOKED, *error)),
     )
 
@@ -92,7 +101,7 @@ def _end(db: Executor, attempts: tuple[Condition, ...], *ends: End) -> int:
     ids = [
         task_id
         for to, condition, values, ended in ends
-        for task_id in move_tasks(db, to, *attempts, condition, sources=running, values=values, ended=ended)
+        for task_id in transitions.move_tasks(db, to, *attempts, condition, sources=running, values=values, ended=ended)
     ]
     hints.changes(db, *ids)
     return len(ids)

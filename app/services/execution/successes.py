@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from app.db.postgresql import attempts as statements
-from app.db.postgresql.attempts import Executor
+from app.db.sql import attempts as statements
 
 
 class Success(NamedTuple):
@@ -21,6 +20,6 @@ class Success(NamedTuple):
     is_limited: bool = False
 
 
-def succeed_together(db: Executor, successes: Sequence[Success]) -> set[UUID]:
+def succeed_together(db: statements.Executor, successes: Sequence[Success]) -> set[UUID]:
     """`succeed` for several tasks in one statement. Returns the ids of those whose attempt still held them."""
     return statements.succeed_together(db, [success[:4] for success in successes])

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from app.core.fork import PerProcess
 from app.db.outage import first_line, is_passing
-from app.db.postgresql import limits
 from app.db.session import SessionLocal
+from app.db.sql import limits
 from app.services.operations import admission
 from app.services.operations.admission import Freed
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.db.postgresql import error_groups as statements
-from app.db.postgresql.task_counts import Ended
 from app.db.session import transaction
+from app.db.sql import error_groups as statements
 from app.models.error_group import FORGET_AFTER, MOST_FORGETTABLE, TIMES_KEPT
-from app.services.operations.stats_adding import begin_of_step
+from app.models.task_count import Ended
+from app.models.task_stats import begin_of_step
 
 FORGET_BATCH = 1000
 HOUR = 3600

@@ -6,20 +6,20 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW, STATEMENT_TIME
-from app.db.page import Page, TimePosition, page_of
-from app.db.postgresql import error_groups as statements
+from app.db.page import Behind, Page, TimePosition, page_of
+from app.db.sql import error_groups as statements
 from app.errors import ErrorGroupNotFound, InvalidInput
 from app.models.audit import AuditEvent
 from app.models.error_group import ErrorGroup, ErrorState, error_times
 from app.models.task_count import task_count_changes
+from app.models.task_stats import begin_of_step
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 from app.services.operations.error_adding import HOUR
-from app.services.operations.stats_adding import begin_of_step
 
 SAMPLES = 5
 HOURS_SHOWN = 24
@@ -70,7 +70,7 @@ def read_page(
     statement = _select(*wanted.conditions())
     if cursor is not None:
         at, last = TimePosition.parse(cursor)
-        statement = statement.where(tuple_(ErrorGroup.last_seen, ErrorGroup.fingerprint) < tuple_(at, last.hex))
+        statement = statement.where(Behind((ErrorGroup.last_seen, ErrorGroup.fingerprint), (at, last.hex)))
     order = (ErrorGroup.last_seen.desc(), ErrorGroup.fingerprint.desc())
     page = page_of(_groups(db, statement.order_by(*order).limit(limit + 1)), limit, position)
     _fill(db, page.items)

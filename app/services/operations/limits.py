@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.core.validation_errors import field_errors
 from app.db.after_commit import after_commit
 from app.db.clock import NOW
-from app.db.postgresql import limits
+from app.db.sql import limits
 from app.errors import InvalidLimit, LimitNotFound, LimitUsed
 from app.models.audit import AuditEvent
 from app.models.limit import Limit, OnExcess, Rate

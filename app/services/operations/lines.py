@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 from app.catalogue import known_queues
 from app.core.served_tasks import served_tasks
 from app.db.after_commit import after_commit
-from app.db.postgresql import claim_holds
-from app.db.postgresql.held_tasks import AdmittedRow, Lines
+from app.db.sql import claim_holds, held_tasks
 from app.messaging import publisher
 from app.messaging.routing import QUEUES
 from app.models.task import TaskPriority
@@ -18,7 +17,7 @@ from app.models.task import TaskPriority
 MOST_ROUNDS = 8
 
 
-def lines_of(db: Session) -> Lines:
+def lines_of(db: Session) -> held_tasks.Lines:
     """The lines in the order in which limits serve them: those that a live worker serves first. No paused queue."""
     served = served_tasks()
     paused = claim_holds.paused_queues(db)
@@ -27,7 +26,7 @@ def lines_of(db: Session) -> Lines:
         known_queues() - paused, key=lambda queue: (not served.is_served(queue), rank.get(queue, len(rank)), queue)
     )
     lines = [(queue, priority.value) for queue in queues for priority in reversed(TaskPriority)]
-    return Lines([queue for queue, _ in lines], [priority for _, priority in lines])
+    return held_tasks.Lines([queue for queue, _ in lines], [priority for _, priority in lines])
 
 
 def is_known(queue: str, celery_task_name: str) -> bool:
@@ -36,7 +35,9 @@ def is_known(queue: str, celery_task_name: str) -> bool:
     return not served.is_served(queue) or served.can_run(queue, celery_task_name)
 
 
-def behind(lines: Lines, admitted: Iterable[AdmittedRow], best: Mapping[str, int], otherwise: int) -> list[UUID]:
+def behind(
+    lines: held_tasks.Lines, admitted: Iterable[held_tasks.AdmittedRow], best: Mapping[str, int], otherwise: int
+) -> list[UUID]:
     """The tasks that have a place although a better line waits: for their key by `best`, else by `otherwise`."""
     places = {line: place for place, line in enumerate(zip(lines.queues, lines.priorities, strict=True), 1)}
     last = len(places) + 1  # a line that is not served

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.served_tasks import served_tasks
-from app.db.postgresql import workers
+from app.db.sql import workers
 
 
 def lease() -> timedelta:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.catalogue import known_queues
 from app.core.origin import current_actor
 from app.db.after_commit import after_commit
-from app.db.postgresql import claim_holds, queue_depths, workers
+from app.db.sql import claim_holds, queue_depths, workers
 from app.errors import QueueNotFound
 from app.messaging import publisher
 from app.messaging.routing import QUEUES

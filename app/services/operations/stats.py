@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.core.duration_buckets import percentiles
 from app.db.clock import STATEMENT_TIME
-from app.models.task_stats import ALL_USERS, MEASURES, OTHER, STAT_NUMBERS, task_durations, task_stats
-from app.services.operations.stats_adding import begin_of_step
+from app.models.task_stats import ALL_USERS, MEASURES, OTHER, STAT_NUMBERS, begin_of_step, task_durations, task_stats
 
 
 class StatsWindow(StrEnum):

@@ -2,16 +2,16 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db.postgresql import stats as statements
-from app.db.postgresql.task_counts import Ended
 from app.db.session import transaction
+from app.db.sql import stats as statements
+from app.models.task_count import Ended
 from app.models.task_stats import (
     ALL_USERS,
     KEPT,
@@ -21,12 +21,12 @@ from app.models.task_stats import (
     OTHER,
     STAT_KIND,
     STAT_NUMBERS,
+    begin_of_step,
     task_stats,
 )
 
 FOLD_BATCH = 1000
 FORGET_BATCH = 5000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP_KEY = ("user_id", "step_seconds", "at")
 
 
@@ -45,11 +45,6 @@ class Step(NamedTuple):
 Kind = tuple[str, ...]
 _Numbers = dict[tuple[Step, Kind], Counter[str]]
 _Durations = Counter[tuple[Step, str, int]]
-
-
-def begin_of_step(moment: datetime, seconds: int) -> datetime:
-    """The begin of the step that a time is in. All steps are counted from midnight in UTC."""
-    return moment - (moment - _EPOCH) % timedelta(seconds=seconds)
 
 
 def add_submissions(db: Session) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.core.origin import current_actor
-from app.db.postgresql import claim_holds, workers
+from app.db.sql import claim_holds, workers
 from app.errors import WorkerNotFound
 from app.models.audit import AuditEvent
 from app.models.claim_hold import HoldKind

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from app.catalogue import TaskType
 from app.core.config import get_settings
-from app.db.postgresql import held_tasks, limits
-from app.db.postgresql.schema.limits import USER_LIMIT
+from app.db.sql import held_tasks, limits
+from app.db.trigger_terms import USER_LIMIT
 from app.errors import InvalidTask, LimitReached, UnknownLimit
 from app.models.audit import AuditEvent
 from app.models.limit import Limit, OnExcess

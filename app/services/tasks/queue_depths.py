@@ -1,8 +1,8 @@
 """Counts the waiting and running tasks of each queue, with the partial indexes of unfinished tasks."""
 
 from app.core.metrics import QueueDepth
-from app.db.postgresql import queue_depths
 from app.db.session import engine
+from app.db.sql import queue_depths
 from app.messaging.routing import QUEUES
 
 STATEMENT_TIMEOUT_MS = 2000

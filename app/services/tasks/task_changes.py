@@ -1,19 +1,24 @@
 """The statements of `task_service`'s changes. Each is guarded, returns whether it matched, and commits nothing."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, null, update
+from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, literal, null, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.error_keys import error_key
 from app.core.ids import new_id
 from app.db.clock import NOW, STATEMENT_TIME
-from app.db.postgresql import limits, retention
-from app.db.postgresql.transitions import (
+from app.db.columns import UTCDateTime
+from app.db.rows import changed_rows, value_by
+from app.db.sql import limits, retention, transitions
+from app.errors import InvalidTransition
+from app.messaging import hints
+from app.models.task import TERMINAL, AttemptOutcome, Held, Task, TaskStatus, WaitingReason
+from app.models.task_moves import (
     CANCELLED,
     CANCELLED_REASON,
     HELD_ANEW,
@@ -21,20 +26,12 @@ from app.db.postgresql.transitions import (
     NO_ERROR,
     NOT_CANCELLED,
     AttemptEnd,
-    failure,
-    in_state,
-    move_task,
-    move_tasks,
     touched,
 )
-from app.db.rows import changed_rows
-from app.errors import InvalidTransition
-from app.messaging import hints
-from app.models.task import TERMINAL, AttemptOutcome, Held, Task, TaskStatus, WaitingReason
 from app.services.tasks import task_queries
 
 # For statements that name their task.
-PENDING, RUNNING = in_state(TaskStatus.PENDING), in_state(TaskStatus.RUNNING)
+PENDING, RUNNING = transitions.in_state(TaskStatus.PENDING), transitions.in_state(TaskStatus.RUNNING)
 ENDED = Task.status.in_(sorted(TERMINAL))
 PURGE_BATCH = 1000
 # What is kept with a task is deleted with it: each may have thousands of log lines.
@@ -69,7 +66,7 @@ def not_waiting(db: Session, task_id: UUID) -> InvalidTransition:
 def revoke_pending(db: Session, task_id: UUID, reason: str = "cancelled") -> bool:
     """Revoke a pending task: it never starts, whatever messages were sent."""
     values = {"status_reason": reason}
-    revoked = move_task(db, TaskStatus.REVOKED, task_id, sources=[TaskStatus.PENDING], values=values)
+    revoked = transitions.move_task(db, TaskStatus.REVOKED, task_id, sources=[TaskStatus.PENDING], values=values)
     return _hinted(db, task_id, matched=revoked)
 
 
@@ -77,7 +74,7 @@ def revoke_all_pending(db: Session, ids: Sequence[UUID]) -> None:
     """The same for those of these tasks that are pending, in one statement."""
     values = {"status_reason": "cancelled"}
     sources = [TaskStatus.PENDING]
-    hints.changes(db, *move_tasks(db, TaskStatus.REVOKED, Task.id.in_(ids), sources=sources, values=values))
+    hints.changes(db, *transitions.move_tasks(db, TaskStatus.REVOKED, Task.id.in_(ids), sources=sources, values=values))
 
 
 def request_cancel(db: Session, task_id: UUID) -> bool:
@@ -105,7 +102,7 @@ def restart(db: Session, task_id: UUID) -> bool:
 def restart_all(db: Session, ids: Sequence[UUID]) -> None:
     """The same for these tasks, in one statement. None of them has a `unique_key`."""
     if ids:
-        celery_ids = case({each: new_id() for each in ids}, value=Task.id)
+        celery_ids = value_by(Task.__table__.c.id, {each: literal(new_id(), Task.celery_id.type) for each in ids})
         _restart(db, Task.id.in_(ids), celery_ids, by_user=get_settings().quota_running_tasks > 0)
 
 
@@ -125,7 +122,9 @@ def _restart(db: Session, which: ColumnElement[bool], celery_id: UUID | ColumnEl
         "expires_at": case((Task.expires_at > NOW, Task.expires_at), else_=null()),
         **NO_ERROR,
     }
-    moved = move_tasks(db, TaskStatus.PENDING, which, sources=[TaskStatus.FAILED, TaskStatus.REVOKED], values=values)
+    moved = transitions.move_tasks(
+        db, TaskStatus.PENDING, which, sources=[TaskStatus.FAILED, TaskStatus.REVOKED], values=values
+    )
     hints.changes(db, *moved)
     return bool(moved)
 
@@ -135,14 +134,14 @@ def end_running(db: Session, task_id: UUID, to: TaskStatus, values: dict[str, An
     ended, guard = None, []
     if to is TaskStatus.FAILED:
         ended = AttemptEnd(AttemptOutcome.FAILED, "Failed", why or "set from outside")
-        values = {**values, **failure("Failed", why, error_key(why))}
+        values = {**values, **transitions.failure("Failed", why, error_key(why))}
         guard = [NOT_CANCELLED]
     elif to is TaskStatus.REVOKED:
         ended = AttemptEnd(AttemptOutcome.REVOKED, None, why)
         # A requested cancellation is the reason; else the task was stopped from outside.
         reason = case((CANCELLED, "cancelled"), else_="stopped")
         values = {**values, **CANCELLED_REASON, "status_reason": reason}
-    moved = move_task(db, to, task_id, *guard, sources=[TaskStatus.RUNNING], values=values, ended=ended)
+    moved = transitions.move_task(db, to, task_id, *guard, sources=[TaskStatus.RUNNING], values=values, ended=ended)
     return _hinted(db, task_id, matched=moved)
 
 
@@ -189,6 +188,8 @@ def _set(db: Session, task_id: UUID, guard: Sequence[ColumnElement[bool]], value
 def due_values(values: dict[str, Any]) -> dict[str, Any]:
     """The values of a pending task whose `priority` or `run_at` changes: it takes a new turn once it is due."""
     run_at = values.get("run_at", Task.run_at)
+    if isinstance(run_at, datetime):
+        run_at = literal(run_at, UTCDateTime)
     later = func.coalesce(run_at, NOW) > NOW
     return {"turn": None, "held": HELD_ANEW, "due_at": case((later, run_at), else_=NOW)}
 

@@ -6,10 +6,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.db.outage import is_locked
-from app.db.postgresql import task_counts
-from app.db.postgresql.maintenance import wait_briefly
-from app.db.postgresql.task_filter import of_rows
 from app.db.session import transaction
+from app.db.sql import maintenance, task_counts, task_filter
 from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
 from app.services.operations import error_adding, stats_adding
@@ -27,7 +25,7 @@ def fold(db: Session) -> int:
     """
     try:
         with transaction(db):
-            wait_briefly(db)
+            maintenance.wait_briefly(db)
             folded = task_counts.fold(db, FOLD_BATCH)
             stats_adding.add_ended(db, folded.now, folded.ended)
             error_adding.add(db, folded.now, folded.ended)
@@ -52,7 +50,7 @@ def by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:
 
 def reads_many(wanted: TaskFilter) -> bool:
     """Whether the number is counted from rows or entries of an index, and not read from the sums."""
-    return bool(of_rows(replace(wanted, error=None)))
+    return bool(task_filter.of_rows(replace(wanted, error=None)))
 
 
 def count(db: Session, wanted: TaskFilter) -> dict[str, int]:

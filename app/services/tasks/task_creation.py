@@ -22,10 +22,11 @@ from app.core.ids import new_id
 from app.core.json_text import dump_json
 from app.core.validation_errors import field_errors
 from app.db.after_commit import after_commit
-from app.db.base import Base, JSONText
+from app.db.base import Base
+from app.db.columns import JSONText
 from app.db.outage import first_line
-from app.db.postgresql import new_tasks, turns
 from app.db.session import SessionLocal, transaction
+from app.db.sql import new_tasks, turns
 from app.errors import InvalidTask
 from app.messaging import hints, publisher
 from app.messaging.routing import QUEUE_OF
@@ -60,8 +61,6 @@ def _default(column: Column[Any]) -> Any:
     if not isinstance(column.server_default, DefaultClause) or not isinstance(column.server_default.arg, str):
         return None
     text = column.server_default.arg
-    if column.type.python_type is bool:
-        return text == "true"
     return _read(column, int(text) if column.type.python_type is int else text)
 
 

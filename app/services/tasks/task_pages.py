@@ -13,9 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.page import MAX_PAGE_BYTES, Page
-from app.db.postgresql.task_filter import conditions
-from app.db.postgresql.task_pages import page_ids
-from app.db.postgresql.task_rows import page_rows, page_statement
+from app.db.sql import task_filter, task_pages, task_rows
 from app.models.task import Task
 from app.models.task_filter import TaskFilter
 from app.services.operations.live_workers import look as look_at_workers
@@ -54,9 +52,9 @@ def shown(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = 
     if not ids:
         return Page([], edge)
     # The owner of a task never changes: a page without other filters is always the same statement.
-    changeable = conditions(replace(wanted, user_id=None))
-    statement = page_statement(SHOWN, changeable) if changeable else _ROWS
-    found = page_rows(db, statement, ids, MAX_PAGE_BYTES)
+    changeable = task_filter.conditions(replace(wanted, user_id=None))
+    statement = task_rows.page_statement(SHOWN, changeable) if changeable else _ROWS
+    found = task_rows.page_rows(db, statement, ids, MAX_PAGE_BYTES)
     if found.is_cut:
         edge = found.rows[-1]["id"]
     look_for(db, (row["waits"] for row in found.rows))
@@ -65,7 +63,7 @@ def shown(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = 
 
 def shown_of(db: Session, ids: Sequence[UUID]) -> list[dict[str, Any]]:
     """These tasks in this order, as `shown` gives them: as many as MAX_PAGE_BYTES take."""
-    found = page_rows(db, _ROWS, ids, MAX_PAGE_BYTES)
+    found = task_rows.page_rows(db, _ROWS, ids, MAX_PAGE_BYTES)
     look_for(db, (row["waits"] for row in found.rows))
     return [as_shown(row) for row in found.rows]
 
@@ -85,21 +83,21 @@ def _ids(db: Session, wanted: TaskFilter, limit: int, before: UUID | None, skip:
     look = UNLIMITED if skip else LOOK
     if wanted.waiting_for is not None:
         look_at_workers(db)
-    ids, edge = page_ids(db, wanted, limit + 1, before=before, skip=skip, look=look)
+    ids, edge = task_pages.page_ids(db, wanted, limit + 1, before=before, skip=skip, look=look)
     if len(ids) > limit:
         ids = ids[:limit]
         edge = ids[-1]
     return ids, edge
 
 
-_ROWS = page_statement(SHOWN)
+_ROWS = task_rows.page_statement(SHOWN)
 
 
 def _tasks(db: Session, wanted: TaskFilter, ids: list[UUID]) -> list[Task]:
     """The rows as they are now. A row that no longer fits is left out."""
     if not ids:
         return []
-    statement = select(Task).where(Task.id.in_(ids), *conditions(wanted)).order_by(Task.id.desc())
+    statement = select(Task).where(Task.id.in_(ids), *task_filter.conditions(wanted)).order_by(Task.id.desc())
     tasks = list(db.scalars(statement.execution_options(populate_existing=True)))
     look_for(db, (task.waits for task in tasks))
     return tasks

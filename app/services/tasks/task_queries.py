@@ -8,8 +8,7 @@ from sqlalchemy import Connection, Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from app.core.json_text import SMALL_BYTES
-from app.db.postgresql.conditions import is_one_of
-from app.db.postgresql.task_rows import LARGE_BYTES, WAITS
+from app.db.sql import conditions, task_rows
 from app.errors import TaskNotFound
 from app.models.task import Task, TaskStatus
 from app.schemas.task import TaskRead
@@ -55,8 +54,10 @@ def longest_running(db: Session, limit: int, owner: UUID | None = None) -> list[
 
 
 # Columns rather than objects: what one task costs is a third of it.
-_SNAPSHOT = select(*(Task.__table__.c[name] for name in SHOWN), WAITS)
-_SNAPSHOTS = _SNAPSHOT.where(is_one_of(Task.__table__.c.id, "ids"), LARGE_BYTES <= MAX_GROUPED_BYTES)
+_SNAPSHOT = select(*(Task.__table__.c[name] for name in SHOWN), task_rows.WAITS)
+_SNAPSHOTS = _SNAPSHOT.where(
+    conditions.is_one_of(Task.__table__.c.id, "ids"), task_rows.LARGE_BYTES <= MAX_GROUPED_BYTES
+)
 _ONE_SNAPSHOT = _SNAPSHOT.where(Task.__table__.c.id == bindparam("one"))
 # The owner is part of the statement: whether another user's task is large must not be seen by the time.
 _OWN_SNAPSHOT = _ONE_SNAPSHOT.where(Task.__table__.c.user_id == bindparam("owner"))

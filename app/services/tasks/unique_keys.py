@@ -14,9 +14,8 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db.postgresql.task_rows import bytes_of
-from app.db.postgresql.unique_keys import holders, is_taken
 from app.db.session import transaction
+from app.db.sql import task_rows, unique_keys
 from app.errors import KeptTasksTooLarge, UniqueKeyTaken
 from app.models.task import OnConflict, Task, TaskStatus
 from app.schemas.task import TaskCreate
@@ -139,7 +138,7 @@ def take_again(db: Session, task: Keyed, restart: Callable[[], bool]) -> bool:
     for _ in range(TRIES):
         with _undone_if_overtaken(db):
             return restart()
-        for task_id in holders(db, task.user_id, [task.unique_key]).values():
+        for task_id in unique_keys.holders(db, task.user_id, [task.unique_key]).values():
             raise _taken(task_id)
     raise UniqueKeyTaken(_FASTER)
 
@@ -153,7 +152,7 @@ def _undone_if_overtaken(db: Session) -> Iterator[None]:
     except _Overtaken:
         pass
     except IntegrityError as error:
-        if not is_taken(error):
+        if not unique_keys.is_taken(error):
             raise
 
 
@@ -172,7 +171,7 @@ class _Attempt:
 
     def place(self, by_key: dict[str, _Wanted]) -> list[Placed]:
         """Return a task for each place of the request."""
-        held = holders(self._db, self._user_id, by_key)
+        held = unique_keys.holders(self._db, self._user_id, by_key)
         for key, task_id in held.items():
             if self._wanted[by_key[key].first].on_conflict is OnConflict.REJECT:
                 raise _taken(task_id, self._place(by_key[key].first))
@@ -210,7 +209,7 @@ class _Attempt:
 
     def _read(self, held: dict[str, UUID]) -> dict[str, Placed]:
         ids = list(held.values())
-        if self._reserved is not None and len(ids) > 1 and bytes_of(self._db, ids) > MAX_KEPT_BYTES:
+        if self._reserved is not None and len(ids) > 1 and task_rows.bytes_of(self._db, ids) > MAX_KEPT_BYTES:
             raise KeptTasksTooLarge
         found = {task.active_key: task for task in task_queries.find_all(self._db, ids)}
         if found.keys() != held.keys():  # one of them has ended since

@@ -17,7 +17,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.db.outage import first_line, is_outage, is_passing
-from app.db.postgresql.prepared import PreparedConnection
+from app.db.sql import prepared
 from app.services.execution.kept_logs import KeptLogs, LogLine
 from app.worker.child.log_entries import MESSAGE_BYTES, SEARCHED, Entry, line_of, printed
 from app.worker.child.private_key_lines import PrivateKeyLines, Source
@@ -147,7 +147,7 @@ class AttemptLog:
         """Whether the body has logged anything."""
         return self._waiting is not None
 
-    def write(self, db: PreparedConnection) -> None:
+    def write(self, db: prepared.PreparedConnection) -> None:
         """Write the lines that wait. Raises SQLAlchemy's errors; the lines are then still there for the next try.
 
         Returns once they are committed, also those that another thread writes at this moment.
@@ -165,7 +165,7 @@ class AttemptLog:
                 self._kept = None  # deleted at this moment
             self._unwritten.popleft()
 
-    def write_rest(self, db: PreparedConnection) -> None:
+    def write_rest(self, db: prepared.PreparedConnection) -> None:
         """Write all of them, before the statement that ends the attempt.
 
         Raises an outage and, PATIENT_SECONDS long, what else passes: the lines are then still there.

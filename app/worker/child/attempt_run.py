@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from app.core.coroutines import coroutine_runner
 from app.core.json_text import dump_json
-from app.db.postgresql.prepared import PreparedConnection
+from app.db.sql import prepared
 from app.errors import AttemptHandedBack, AttemptLost, ResultTooLarge, TaskCancelled
 from app.messaging import hints
 from app.services.execution import attempts, daily_limits
@@ -122,7 +122,7 @@ class AttemptRun:
     def _write_progress(self, percent: int | None, detail: Any | None) -> bool:
         task_id, attempt = self.claim.id, self.claim.attempt
 
-        def write(db: PreparedConnection) -> bool:
+        def write(db: prepared.PreparedConnection) -> bool:
             if percent is None and detail is None:
                 return attempts.is_cancelled(db, task_id, attempt)
             return attempts.report_progress(db, task_id, attempt, percent, detail)
@@ -199,7 +199,7 @@ class AttemptRun:
     def _fence(self) -> tuple[UUID, int]:
         return self.claim.id, self.claim.attempt
 
-    def _end(self, write: Callable[[PreparedConnection], bool]) -> None:
+    def _end(self, write: Callable[[prepared.PreparedConnection], bool]) -> None:
         """Write the end, unless the body has written one itself. The reporter's last value lands first."""
         try:
             held = self._delivered(write)
@@ -222,14 +222,16 @@ class AttemptRun:
         if self.claim.is_limited:
             admitter.bodies_ended([self._fence])
 
-    def _delivered(self, write: Callable[[PreparedConnection], bool]) -> bool:
+    def _delivered(self, write: Callable[[prepared.PreparedConnection], bool]) -> bool:
         self._has_ended()
         if self.current.settled:
             self._write_log()
             return True
         return deliver(partial(self._write_log_and_end, write), self._seconds)
 
-    def _write_log_and_end(self, write: Callable[[PreparedConnection], bool], db: PreparedConnection) -> bool:
+    def _write_log_and_end(
+        self, write: Callable[[prepared.PreparedConnection], bool], db: prepared.PreparedConnection
+    ) -> bool:
         """The last lines are there before anybody sees the end."""
         if self._log is not None and self._log.is_open:
             self._log.write_rest(db)

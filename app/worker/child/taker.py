@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.core.ids import new_id
-from app.db.postgresql.claims import MOST_ROWS, Names
-from app.db.postgresql.limits import BEGIN_SECONDS
-from app.db.postgresql.prepared import PreparedConnection
+from app.db.sql import claims as claims_sql
+from app.db.sql import limits as limits_sql
+from app.db.sql import prepared
 from app.messaging import hints, publisher
 from app.models.task import TaskPriority
 from app.services.execution.claims import Claims, ReadyClaim, give_back
@@ -98,7 +98,7 @@ class Taker:
         taken = limits.take()
         names = self._names(taken)
 
-        def take(db: PreparedConnection) -> list[ReadyClaim]:
+        def take(db: prepared.PreparedConnection) -> list[ReadyClaim]:
             nonlocal tried
             again, tried = tried, True
             # The first try may have been committed, and only its reply lost.
@@ -117,13 +117,13 @@ class Taker:
         hints.changed(*(claim.id for claim in claims))
         return claims
 
-    def _names(self, taken: Taken) -> Names:
+    def _names(self, taken: Taken) -> claims_sql.Names:
         """What to claim: near its last task the process takes one row at a time, and never two for one token."""
         known = [name for name in self._known if name not in taken.missing] if taken.missing else self._known
-        if self._child.tasks_left.number < MOST_ROWS:
-            return Names(known, [])
+        if self._child.tasks_left.number < claims_sql.MOST_ROWS:
+            return claims_sql.Names(known, [])
         limited = self._child.rate_limits.names
-        return Names(
+        return claims_sql.Names(
             known, [name for name, took in self._durations.items() if took < SHORT_SECONDS and name not in limited]
         )
 
@@ -148,7 +148,7 @@ class Taker:
             # After the slot says so: the parent takes back only what it does not find there (`agent.py`).
             now = time.monotonic()
             # A limit with a rate counts the claim as the start.
-            if (number or claim.limit is not None) and now - claimed_at > BEGIN_SECONDS:
+            if (number or claim.limit is not None) and now - claimed_at > limits_sql.BEGIN_SECONDS:
                 self._give_back(claims[number:])
                 break
             self._trace(AttemptRun(claim, self._child, now - received_at if number else 0.0))

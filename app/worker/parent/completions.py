@@ -19,7 +19,7 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 
 from app.db.outage import first_line, is_outage, is_passing
-from app.db.postgresql.prepared import prepared_connection
+from app.db.sql import prepared
 from app.messaging import hints
 from app.services.execution import attempts, successes
 from app.services.execution.successes import Success
@@ -129,7 +129,7 @@ class Completions:
         return PAUSE_SECONDS if again else 0.0
 
     def _succeed(self, batch: Sequence[Success]) -> None:
-        with prepared_connection() as connection:
+        with prepared.prepared_connection() as connection:
             held = successes.succeed_together(connection, batch)
         self._written(batch)
         hints.changed(*held)
@@ -162,7 +162,7 @@ class Completions:
                 raise
             # The database refuses this result whenever it is written.
             logger.exception("the result of task %s could not be stored", success.task_id)
-            with prepared_connection() as connection:
+            with prepared.prepared_connection() as connection:
                 attempts.fail(connection, success.task_id, success.attempt, describe(error), success.begun_after)
             self._written([success])
             hints.changed(success.task_id)

@@ -10,8 +10,8 @@ from sqlalchemy import exists, select
 
 from app.db.clock import STATEMENT_TIME
 from app.db.outage import first_line
-from app.db.postgresql.maintenance import PENDING
 from app.db.session import SessionLocal, transaction
+from app.db.sql import maintenance
 from app.messaging.sending import BrokerLink
 from app.messaging.wakeups import is_empty
 from app.models.task import Task
@@ -56,7 +56,7 @@ class StallDetector:
         """Rows whose messages have been out for as long, and messages in a queue of theirs."""
         queues = self._queues()
         waiting = exists().where(
-            PENDING,
+            maintenance.PENDING,
             Task.due_at < STATEMENT_TIME - timedelta(seconds=STALL_SECONDS),
             Task.turn.is_not(None),
             Task.queue.in_(queues),

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.db.outage import first_line, is_passing
-from app.db.postgresql.prepared import PreparedConnection, prepared_connection
+from app.db.sql import prepared
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Undeliverable(Exception):
     """The database was not reachable for as long as the statement was allowed to wait."""
 
 
-def deliver(statement: Callable[[PreparedConnection], T], seconds: float) -> T:
+def deliver(statement: Callable[[prepared.PreparedConnection], T], seconds: float) -> T:
     """Run `statement` on an autocommit connection, again and again while the database is not reachable.
 
     It must be safe to run twice: the reply to the first time may have been lost. Returns what it returns. Raises
@@ -37,7 +37,7 @@ def deliver(statement: Callable[[PreparedConnection], T], seconds: float) -> T:
     pause = FIRST_PAUSE
     while True:
         try:
-            with prepared_connection() as connection:
+            with prepared.prepared_connection() as connection:
                 return statement(connection)
         except (DBAPIError, PoolTimeout) as error:
             if not is_passing(error):

@@ -8,10 +8,8 @@ lose them, not even that of an older release.
 """
 
 from app.db.postgresql.schema.first_counts import DELETED, INSERTED, TRUNCATED
-from app.db.postgresql.schema.sizes import ENDED_TASKS, task_bytes
-
-KIND = ("task_type", "celery_task_name", "priority", "queue")
-MESSAGE_CHARACTERS = 500
+from app.db.sizes import ENDED_TASKS, task_bytes
+from app.db.trigger_terms import KIND, MESSAGE_CHARACTERS
 
 # The bytes are computed by assignments: as parameters of an INSERT, which PostgreSQL plans anew the first five times in
 # each session, the large values themselves would be read.

@@ -1,6 +1,6 @@
 """The triggers that `counts.py` had at the first migration, and at the fourth one. They do not change any more."""
 
-from app.db.postgresql.schema.sizes import task_bytes
+from app.db.sizes import task_bytes
 
 _COUNT = """
 CREATE FUNCTION tasks_count() RETURNS trigger LANGUAGE plpgsql AS $$

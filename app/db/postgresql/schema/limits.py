@@ -5,9 +5,6 @@ process runs the body from the moment of the claim on, and no task begins for wh
 wrote its row. Tasks that need no place pay for the condition alone.
 """
 
-# The name under which the places of users stand; their key is the user's id. No limit can have this name.
-USER_LIMIT = "@user"
-
 _FUNCTION = """
 CREATE FUNCTION tasks_limited() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,6 +1,4 @@
-"""Installs the triggers of a table with the table, and removes their functions with it."""
-
-from sqlalchemy import DDL, FromClause, event
+"""All triggers, and their functions. `app/db/triggers.py` installs them with their tables."""
 
 from app.db.postgresql.schema import audit, counts, first_counts, guard, holds, limits, waiting
 
@@ -17,11 +15,3 @@ DROP = {
 }
 # As the first migration creates them, on tables without the columns that came later.
 FIRST = {"tasks": (*guard.CREATE, *first_counts.CREATE), "audit_events": audit.CREATE}
-
-
-def install_with(table: FromClause, name: str) -> None:
-    """Have `table`, whose name is `name`, created and dropped with its triggers."""
-    for when, statements in (("after_create", CREATE[name]), ("after_drop", DROP[name])):
-        for statement in statements:
-            # DDL() formats with %, so each % of the text is doubled.
-            event.listen(table, when, DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call]

@@ -1,8 +1,17 @@
-"""The indexes that need PostgreSQL: partial, by expression, descending, inverted; and how a table is vacuumed."""
+"""The indexes that differ from engine to engine, and how PostgreSQL vacuums a table.
+
+PostgreSQL and SQLite have partial indexes, which leave out the rows that no reader wants. MySQL has none: there an
+index begins with the columns that the condition names, so that a reader skips those rows. PostgreSQL alone has inverted
+indexes, and indexes by the expressions below.
+"""
 
 from typing import Any
 
-from sqlalchemy import Index, TextClause, text
+from sqlalchemy import ColumnClause, Index, TextClause, text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from app.core.engines import MYSQL, POSTGRESQL, SQLITE
 
 # A number for an ended task's status and kind. One index by it serves every filter by status and kind.
 TASK_KIND = (
@@ -10,6 +19,11 @@ TASK_KIND = (
 )
 # True where the time in the id is more than a minute from `created_at`, or the id holds no time.
 ODD_ID = "(created_at - uuid_extract_timestamp(id) BETWEEN interval '-1 minute' AND interval '1 minute') IS NOT TRUE"
+# The first twelve digits of the id are the milliseconds since 1970.
+_ODD_ID_OF_SQLITE = (
+    "substr(id, 1, 12) NOT BETWEEN printf('%012x', created_at / 1000 - 60000)"
+    " AND printf('%012x', created_at / 1000 + 60000)"
+)
 
 # One task of a user at most that has not ended has a key.
 UNIQUE_KEY = "uq_tasks_active_key"
@@ -29,6 +43,31 @@ def descending(column: str) -> TextClause:
     return text(f"{column} DESC")
 
 
+class _HasOddId(ColumnClause[bool]):
+    """ODD_ID as a condition, in the words of the index `ix_tasks_odd_ids`."""
+
+    inherit_cache = True
+
+    def __init__(self) -> None:
+        super().__init__(ODD_ID, is_literal=True)  # a Boolean would be compared with 1 on SQLite
+
+
+@compiles(_HasOddId, SQLITE)
+def _of_sqlite(element: _HasOddId, compiler: SQLCompiler, **options: Any) -> str:
+    del element, compiler, options
+    return _ODD_ID_OF_SQLITE
+
+
+@compiles(_HasOddId, MYSQL)
+def _by_column(element: _HasOddId, compiler: SQLCompiler, **options: Any) -> str:
+    """The column of `app/db/own_columns.py`."""
+    del element, compiler, options
+    return "odd_id = 1"
+
+
+HAS_ODD_ID = _HasOddId()
+
+
 def task_indexes() -> tuple[Index, ...]:
     """New objects for the `tasks` table. The partial ones leave ended rows out, so that these cost no maintenance."""
     return (
@@ -36,12 +75,16 @@ def task_indexes() -> tuple[Index, ...]:
         Index("ix_tasks_user", "user_id", descending("id")),
         Index("ix_tasks_user_status", "user_id", "status", descending("id")),
         # Newest first, of one user and kind: an entry is written when the task ends.
-        _partial("ix_tasks_kind", "user_id", text(TASK_KIND), descending("id"), where="finished_at IS NOT NULL"),
+        _of_postgresql("ix_tasks_kind", "user_id", text(TASK_KIND), descending("id"), where="finished_at IS NOT NULL"),
         # The tasks of one group of failures, newest first: an entry is written when the task fails.
         _partial("ix_tasks_error", "error_fingerprint", descending("id"), where="error_fingerprint IS NOT NULL"),
         # An id tells the time of creation, unless a wrong clock made it: those ids stand here.
-        _partial("ix_tasks_odd_ids", "user_id", where=ODD_ID),
-        _partial("ix_tasks_tags", "tags", where="tags <> '{}'", postgresql_using="gin"),
+        _of_postgresql("ix_tasks_odd_ids", "user_id", where=ODD_ID),
+        # With all columns that are read of it: else SQLite may take `ix_tasks_user` for as good.
+        Index("ix_tasks_odd_ids", "user_id", "created_at", "id", sqlite_where=text(_ODD_ID_OF_SQLITE)).ddl_if(
+            dialect=SQLITE
+        ),
+        _of_postgresql("ix_tasks_tags", "tags", where="tags <> '{}'", postgresql_using="gin"),
         # The claim: the next rows of a line. Then maintenance and rescue.
         _partial(
             "ix_tasks_ready",
@@ -79,6 +122,30 @@ def task_indexes() -> tuple[Index, ...]:
         _partial("ix_tasks_delete_requested", "id", where="delete_requested_at IS NOT NULL"),
         # Unique with or without its condition, which spares the tasks without a key an entry.
         _partial(UNIQUE_KEY, "user_id", "active_key", where="active_key IS NOT NULL", unique=True),
+        *_task_indexes_of_mysql(),
+    )
+
+
+def _task_indexes_of_mysql() -> tuple[Index, ...]:
+    """In the places of the partial ones. `turn` and `due_at` are NULL unless the task is pending."""
+    line = ("queue", "priority", "turn", "id")
+    return (
+        _of_mysql("ix_tasks_error", "error_fingerprint", "id"),
+        # `held` in front of the turn: what waits for a limit is not read.
+        _of_mysql("ix_tasks_ready", "queue", "priority", "held", "turn", "id"),
+        _of_mysql("ix_tasks_limited", "limit", "status", "user_id", "id"),
+        # With `held` in front, no ended task stands between two keys or two users that wait; and as these all have NULL
+        # there, `status` stands behind it where a reader looks for what is not held.
+        _of_mysql("ix_tasks_held", "limit", "held", "status", *line),
+        _of_mysql("ix_tasks_held_keys", "limit", "held", "limit_key", *line),
+        _of_mysql("ix_tasks_held_users", "held", "user_id", *line),
+        _of_mysql("ix_tasks_unknown", "held", "status", "queue", "celery_task_name"),
+        _of_mysql("ix_tasks_unplaced", "turn", "due_at"),
+        _of_mysql("ix_tasks_expiring", "status", "expires_at"),
+        _of_mysql("ix_tasks_running", "status", "worker_id"),
+        _of_mysql("ix_tasks_ended", "user_id", "finished_at"),
+        _of_mysql("ix_tasks_delete_requested", "delete_requested_at"),
+        _of_mysql(UNIQUE_KEY, "user_id", "active_key", unique=True),
     )
 
 
@@ -87,6 +154,7 @@ def place_indexes() -> tuple[Index, ...]:
     return (
         Index("ix_limit_places_limit", "limit_name", "limit_key"),
         _partial("ix_limit_places_worker", "worker_id", where="worker_id IS NOT NULL AND ended_at IS NULL"),
+        _of_mysql("ix_limit_places_worker", "worker_id", "ended_at"),
     )
 
 
@@ -106,4 +174,13 @@ def audit_indexes() -> tuple[Index, ...]:
 
 
 def _partial(name: str, *columns: str | TextClause, where: str, **options: Any) -> Index:
-    return Index(name, *columns, postgresql_where=text(where), **options)
+    index = Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where), **options)
+    return index.ddl_if(dialect=(POSTGRESQL, SQLITE))  # type: ignore[arg-type]  # it takes several
+
+
+def _of_postgresql(name: str, *columns: str | TextClause, where: str, **options: Any) -> Index:
+    return Index(name, *columns, postgresql_where=text(where), **options).ddl_if(dialect=POSTGRESQL)
+
+
+def _of_mysql(name: str, *columns: str | TextClause, **options: Any) -> Index:
+    return Index(name, *columns, **options).ddl_if(dialect=MYSQL)

@@ -13,8 +13,8 @@ from sqlalchemy import Select, func, literal, select
 from sqlalchemy.orm import Session
 
 from app.core.ids import FIRST_ID, LAST_ID, time_of
-from app.db.postgresql.task_filter import ID_SLACK, id_at, of_kind, of_owner, of_rows
 from app.models.task import Task, TaskStatus
+from app.models.task_conditions import ID_SLACK, id_at, of_kind, of_owner, of_times
 from app.models.task_filter import TaskFilter
 
 # The resolution of the database's times: `<= t` is `< t + INSTANT`.
@@ -43,7 +43,7 @@ def inside(wanted: TaskFilter, sign: int = 1) -> Iterator[Select[*tuple[Any, ...
         of_status = [Task.status == status, *of_owner(wanted), *within]
         yield select(literal(status.value).label("status"), number).where(*of_status)
     for edge in edges:
-        of_edge = [Task.status.in_(states), *of_owner(wanted), *edge, *of_rows(wanted)]
+        of_edge = [Task.status.in_(states), *of_owner(wanted), *edge, *of_times(wanted)]
         yield select(Task.status, number).where(*of_edge).group_by(Task.status)
 
 

@@ -1,0 +1,295 @@
+"""The column types of the models, as each engine stores them.
+
+PostgreSQL has types of its own for times, lists, parsed JSON and UUIDs. Elsewhere a list and a JSON object are JSON
+text, and a UUID is its 16 bytes (MySQL) or its hexadecimal digits (SQLite). A time is a DATETIME(6) in UTC (MySQL) or
+the microseconds since 1970 (SQLite), so that each engine compares and adds times exactly. MySQL indexes no text without
+a length, and compares it by letters regardless of case unless told otherwise: hence `ShortText`, and the collation.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    DateTime,
+    Float,
+    Interval,
+    LargeBinary,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import CreateTable
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import BINARY, TypeDecorator, TypeEngine
+
+from app.core.json_text import dump_json
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# Compare by code points, a space at the end included, as PostgreSQL compares for equality: under `utf8mb4_bin`, which
+# both have, 'a' and 'a ' are the same.
+COLLATION_OF_MYSQL, COLLATION_OF_MARIADB = "utf8mb4_0900_bin", "utf8mb4_nopad_bin"
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# -- times -------------------------------------------------------------------------------------------------------------
+
+
+class _Microtime(DateTime):
+    """With microseconds, also on MySQL."""
+
+
+class _MySQLTime(TypeDecorator[datetime]):
+    impl = _Microtime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        del dialect
+        return None if value is None else _in_utc(value).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        del dialect
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class _SQLiteTime(TypeDecorator[datetime]):
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        del dialect
+        return None if value is None else (_in_utc(value) - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        del dialect
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+class _Microseconds(ColumnElement[Any]):
+    """A number of microseconds as MySQL's interval, which has no type there and stands beside `+` and `-` alone."""
+
+    inherit_cache = True
+
+    def __init__(self, number: ColumnElement[Any]) -> None:
+        self.number = number
+
+
+@compiles(_Microseconds, "mysql")
+def _interval(element: _Microseconds, compiler: SQLCompiler, **options: Any) -> str:
+    return f"INTERVAL {compiler.process(element.number, **options)} MICROSECOND"
+
+
+class _Duration(TypeDecorator[timedelta]):
+    """A timedelta as microseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> int | None:
+        del dialect
+        return None if value is None else value // _MICROSECOND
+
+
+class _MySQLDuration(_Duration):
+    cache_ok = True
+
+    def bind_expression(self, bindparam: Any) -> ColumnElement[Any]:
+        return _Microseconds(bindparam)
+
+
+Duration: TypeEngine[timedelta] = (
+    Interval().with_variant(_MySQLDuration(), "mysql").with_variant(_Duration(), "sqlite")
+)  # fmt: skip
+
+
+class _Time(DateTime):
+    """A timedelta beside it, as in `NOW - timedelta(days=30)`, is a Duration."""
+
+    def coerce_compared_value(self, op: Any, value: Any) -> Any:
+        return Duration if isinstance(value, timedelta) else super().coerce_compared_value(op, value)
+
+
+UTCDateTime: TypeEngine[datetime] = (
+    _Time(timezone=True).with_variant(_MySQLTime(), "mysql").with_variant(_SQLiteTime(), "sqlite")
+)
+
+# -- texts and JSON ----------------------------------------------------------------------------------------------------
+
+
+class _LongText(Text):
+    """MySQL's TEXT ends at 64 KiB."""
+
+
+class short_text(Text):  # noqa: N801 (used as a function)
+    """A text that an index of MySQL can hold: no longer than so many characters."""
+
+    def __init__(self, characters: int = 200) -> None:
+        super().__init__()
+        self.characters = characters
+
+
+LongText: TypeEngine[str] = _LongText()
+
+
+# Names of users' own, and of tasks and queues. `app/schemas/` allows no longer ones.
+ShortText = short_text()
+# States and kinds, which the code names.
+Word = short_text(32)
+
+
+class JSONText(TypeDecorator[Any]):
+    """JSON kept as the exact text: JSONB would turn 1e22 into an integer and -0.0 into 0.0.
+
+    ASCII only, so that a NUL or any other character of a string never meets the database's encoding. Python's
+    None is SQL NULL. Raises ValueError for NaN and infinities, TypeError for what is not JSON.
+    """
+
+    impl = LongText
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        del dialect
+        return None if value is None else dump_json(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        del dialect
+        return None if value is None else json.loads(value)
+
+
+# A list of strings in one column.
+TextList: TypeEngine[Any] = postgresql.ARRAY(Text).with_variant(JSONText(), "mysql", "sqlite")
+# A JSON object that PostgreSQL stores parsed: its numbers are PostgreSQL's, its key order is not kept.
+JsonObject: TypeEngine[Any] = postgresql.JSONB().with_variant(JSONText(), "mysql", "sqlite")
+
+
+class EmptyTextList(ColumnElement[list[str]]):
+    """The default of a TextList."""
+
+    inherit_cache = True
+
+
+@compiles(EmptyTextList)
+def _empty_array(element: EmptyTextList, compiler: SQLCompiler, **options: Any) -> str:
+    del element, compiler, options
+    return "'{}'"
+
+
+@compiles(EmptyTextList, "mysql")
+@compiles(EmptyTextList, "sqlite")
+def _empty_json_list(element: EmptyTextList, compiler: SQLCompiler, **options: Any) -> str:
+    del element, compiler, options
+    return "('[]')"
+
+
+class EmptyJsonObject(ColumnElement[Any]):
+    """The default of a JSON object. MySQL takes a default of a long text only as an expression."""
+
+    inherit_cache = True
+
+
+@compiles(EmptyJsonObject)
+def _empty_object(element: EmptyJsonObject, compiler: SQLCompiler, **options: Any) -> str:
+    del element, compiler, options
+    return "'{}'"
+
+
+@compiles(EmptyJsonObject, "mysql")
+def _empty_object_of_mysql(element: EmptyJsonObject, compiler: SQLCompiler, **options: Any) -> str:
+    del element, compiler, options
+    return "('{}')"
+
+
+def subset_check(column: str, allowed: list[str], name: str) -> CheckConstraint:
+    """A CHECK that the TextList `column` is not empty and holds nothing but `allowed`. Of PostgreSQL alone."""
+    names = ", ".join(f"'{each}'" for each in allowed)
+    return CheckConstraint(f"{column} <@ ARRAY[{names}] AND {column} <> '{{}}'", name=name).ddl_if("postgresql")
+
+
+# -- ids, bytes and numbers --------------------------------------------------------------------------------------------
+
+
+class _UUIDBytes(TypeDecorator[UUID]):
+    impl = BINARY(16)
+    cache_ok = True
+
+    def process_bind_param(self, value: UUID | str | None, dialect: Dialect) -> bytes | None:
+        del dialect
+        return None if value is None else (value if isinstance(value, UUID) else UUID(value)).bytes
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> UUID | None:
+        del dialect
+        return None if value is None else UUID(bytes=bytes(value))
+
+
+class _UUIDDigits(TypeDecorator[UUID]):
+    impl = Uuid
+    cache_ok = True
+
+    def process_bind_param(self, value: UUID | str | None, dialect: Dialect) -> UUID | None:
+        del dialect
+        return value if value is None or isinstance(value, UUID) else UUID(value)
+
+
+class _Digest(LargeBinary):
+    """Of 64 bytes at most, so that MySQL can index it."""
+
+
+class _Bytes(LargeBinary):
+    """MySQL's BLOB ends at 64 KiB."""
+
+
+class _Double(Float[Any]):
+    """MySQL's FLOAT has 4 bytes."""
+
+
+Id: TypeEngine[UUID] = Uuid().with_variant(_UUIDBytes(), "mysql").with_variant(_UUIDDigits(), "sqlite")
+# A hash, which may be a key.
+Digest: TypeEngine[bytes] = _Digest()
+Bytes: TypeEngine[bytes] = _Bytes()
+Double: TypeEngine[float] = _Double()
+
+# Not the types of SQLAlchemy's dialect: to import it takes two megabytes in each process, also on PostgreSQL.
+_NAMES_OF_MYSQL: dict[type[TypeEngine[Any]], str] = {
+    _Microtime: "DATETIME(6)",
+    _LongText: "LONGTEXT",
+    _Digest: "VARBINARY(64)",
+    _Bytes: "LONGBLOB",
+    _Double: "DOUBLE",
+}
+
+
+def _named(name: str) -> Any:
+    return lambda *_, **__: name
+
+
+for _kind, _name in _NAMES_OF_MYSQL.items():
+    compiles(_kind, "mysql")(_named(_name))
+
+
+@compiles(short_text, "mysql")
+def _bounded(kind: short_text, compiler: Any, **options: Any) -> str:
+    del compiler, options
+    return f"VARCHAR({kind.characters})"
+
+
+@compiles(CreateTable, "mysql")
+def _with_charset(element: CreateTable, compiler: Any, **options: Any) -> str:
+    """Every text of the table compares by code points, also where the server's default is another one."""
+    text: str = compiler.visit_create_table(element, **options)
+    collation = mysql_collation(compiler.dialect)
+    return f"{text.rstrip()} ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARSET=utf8mb4 COLLATE={collation}\n\n"
+
+
+def mysql_collation(dialect: Dialect) -> str:
+    """That of this server."""
+    return COLLATION_OF_MARIADB if getattr(dialect, "is_mariadb", False) else COLLATION_OF_MYSQL

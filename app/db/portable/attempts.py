@@ -1,0 +1,222 @@
+"""The statements that each task costs: progress and ends of attempts. Those of one attempt are built once.
+
+The functions take a session or a connection. In a transaction of the caller they commit nothing; else each is one. A
+statement is fenced by the number of the attempt; a function that ends an attempt returns False where the attempt no
+longer held the task. `begun_after` is how many seconds after the claim the body began.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Insert, Text, Update, bindparam, func, literal, select, update
+
+from app.db.base import Base
+from app.db.clock import STATEMENT_TIME, seconds
+from app.db.columns import Double, JSONText
+from app.db.portable.assigning import assign
+from app.db.portable.executing import Executor, Transaction, atomically
+from app.db.portable.expressions import greatest, least
+from app.db.portable.transitions import change_statement, failure, history_statement, in_state
+from app.db.rows import changed_rows, value_by
+from app.models.task import AttemptOutcome, Task, TaskStatus
+from app.models.task_moves import CANCELLED, CANCELLED_REASON, NO_ERROR, NOT_CANCELLED, AttemptEnd, touched
+
+__all__ = ["Cancellation", "Executor"]
+
+# Type, message and traceback of an error.
+Error = tuple[str | None, str | None, str | None]
+# When a cancellation was requested, in a tuple; None where the attempt no longer holds the task.
+Cancellation = Sequence[datetime | None] | None
+
+_TABLE = Base.metadata.tables[Task.__tablename__]
+_RUNNING = in_state(TaskStatus.RUNNING)
+CLAIMED = (
+    _TABLE.c.id,
+    _TABLE.c.attempt,
+    _TABLE.c.args,
+    _TABLE.c.kwargs,
+    _TABLE.c.failures,
+    _TABLE.c.max_attempts,
+    _TABLE.c.max_attempts_named,
+    _TABLE.c.retry_backoff_seconds,
+)
+# A bind parameter named like a column would be taken for a value to SET, hence the `p_`.
+_TASK = _TABLE.c.id == bindparam("p_task_id", type_=_TABLE.c.id.type)
+_THIS_ATTEMPT = (_TASK, _TABLE.c.attempt == bindparam("p_attempt"), _RUNNING)
+_ERROR_TYPE = bindparam("p_error_type", type_=Text)
+_ERROR_MESSAGE = bindparam("p_error_message", type_=Text)
+_TRACEBACK = bindparam("p_traceback", type_=Text)
+# In a batch, a body begins up to 100 ms after the claim.
+_BEGUN = {"started_at": _TABLE.c.started_at + seconds(bindparam("p_begun_after", type_=Double))}
+
+_PROGRESS = assign(
+    update(_TABLE).where(*_THIS_ATTEMPT),
+    {
+        "progress": func.coalesce(bindparam("p_progress"), _TABLE.c.progress),
+        "progress_detail": func.coalesce(bindparam("p_detail", type_=JSONText), _TABLE.c.progress_detail),
+        **touched(),
+    },
+)
+_CHECK = select(_TABLE.c.cancel_requested_at).where(*_THIS_ATTEMPT)
+
+
+def write_progress(
+    db: Executor, task_id: UUID, attempt: int, progress: int | None, detail: Any | None
+) -> Cancellation:  # fmt: skip
+    """Write percent and detail; None keeps the stored value."""
+    values = {"p_task_id": task_id, "p_attempt": attempt, "p_progress": progress, "p_detail": detail}
+
+    def write(db: Transaction) -> Cancellation:
+        db.execute(_PROGRESS, values)
+        return db.execute(_CHECK, values).one_or_none()
+
+    return atomically(db, write)
+
+
+def read_cancellation(db: Executor, task_id: UUID, attempt: int) -> Cancellation:
+    """Write nothing, and read whether a cancellation was requested."""
+    return atomically(db, lambda db: db.execute(_CHECK, {"p_task_id": task_id, "p_attempt": attempt}).one_or_none())
+
+
+class _End:
+    """A move that ends one attempt: its UPDATE, and the INSERT of its history, built once."""
+
+    def __init__(
+        self,
+        to: TaskStatus,
+        *where: ColumnElement[bool],
+        values: dict[str, Any],
+        outcome: AttemptOutcome | None = None,
+    ) -> None:
+        ended = None if outcome is None else AttemptEnd(outcome, _ERROR_TYPE, _ERROR_MESSAGE, _TRACEBACK)
+        self._change: Update = change_statement(to, *_THIS_ATTEMPT, *where, values={**values, **_BEGUN}, ended=ended)
+        self._history: Insert | None = None if ended is None else history_statement(ended, _TASK)
+
+    def write(self, db: Executor, task_id: UUID, attempt: int, begun_after: float, values: dict[str, Any]) -> bool:
+        """Whether the attempt still held the task."""
+        given = {"p_task_id": task_id, "p_attempt": attempt, "p_begun_after": begun_after, **values}
+
+        def end(db: Transaction) -> bool:
+            if not changed_rows(db.execute(self._change, given)):
+                return False
+            if self._history is not None:
+                db.execute(self._history, given)
+            return True
+
+        return atomically(db, end)
+
+
+_SUCCEED = _End(TaskStatus.SUCCEEDED, values={"result": bindparam("p_result", type_=JSONText), "progress": 100})
+_FAIL = _End(
+    TaskStatus.FAILED,
+    NOT_CANCELLED,
+    values={
+        **failure(_ERROR_TYPE, _ERROR_MESSAGE, bindparam("p_error_key", type_=Text)),
+        "failures": least(_TABLE.c.failures + 1, _TABLE.c.max_attempts),
+    },
+    outcome=AttemptOutcome.FAILED,
+)
+_DUE = STATEMENT_TIME + seconds(bindparam("p_delay", type_=Double))
+_RETRY_LATER = _End(
+    TaskStatus.PENDING,
+    NOT_CANCELLED,
+    values={
+        "error_type": _ERROR_TYPE,
+        "error_message": _ERROR_MESSAGE,
+        "failures": _TABLE.c.failures + 1,
+        # `self.retry()` may go on past the default of one attempt: the row then says so.
+        "max_attempts": greatest(_TABLE.c.max_attempts, _TABLE.c.failures + 2),
+        "run_at": _DUE,
+        "due_at": _DUE,
+        # `self.retry(args=…)` changes the arguments of the next attempt.
+        "args": func.coalesce(bindparam("p_args", type_=JSONText), _TABLE.c.args),
+        "kwargs": func.coalesce(bindparam("p_kwargs", type_=JSONText), _TABLE.c.kwargs),
+    },
+    outcome=AttemptOutcome.RETRIED,
+)
+_HAND_BACK = _End(TaskStatus.PENDING, NOT_CANCELLED, values={}, outcome=AttemptOutcome.HANDED_BACK)
+_REVOKE = _End(
+    TaskStatus.REVOKED,
+    values={"status_reason": bindparam("p_reason", type_=Text), **NO_ERROR},
+    outcome=AttemptOutcome.REVOKED,
+)
+_REVOKE_CANCELLED = _End(TaskStatus.REVOKED, CANCELLED, values=CANCELLED_REASON, outcome=AttemptOutcome.REVOKED)
+
+
+def succeed(db: Executor, task_id: UUID, attempt: int, result: Any, begun_after: float) -> bool:
+    """End the attempt in success. It wins over a requested cancellation."""
+    return _SUCCEED.write(db, task_id, attempt, begun_after, {"p_result": result})
+
+
+def fail(db: Executor, task_id: UUID, attempt: int, error: Error, key: str, begun_after: float) -> bool:
+    """End the attempt in failure, unless a cancellation was requested. `key` groups it with others."""
+    return _FAIL.write(db, task_id, attempt, begun_after, _error(error) | {"p_error_key": key})
+
+
+def retry_later(
+    db: Executor,
+    task_id: UUID,
+    attempt: int,
+    error: Error,
+    delay: float,
+    args: list[Any] | None,
+    kwargs: dict[str, Any] | None,
+    begun_after: float,
+) -> bool:
+    """End the attempt; the task is pending and due in `delay` seconds. Not where a cancellation was requested.
+
+    `args` and `kwargs` replace the stored ones; None keeps them.
+    """
+    later = {"p_delay": delay, "p_args": args, "p_kwargs": kwargs}
+    return _RETRY_LATER.write(db, task_id, attempt, begun_after, _error(error) | later)
+
+
+def hand_back(db: Executor, task_id: UUID, attempt: int, why: str, begun_after: float) -> bool:
+    """End the attempt without a failure; the task is pending and due. Not where a cancellation was requested."""
+    return _HAND_BACK.write(db, task_id, attempt, begun_after, _error((None, why, None)))
+
+
+def revoke(db: Executor, task_id: UUID, attempt: int, reason: str, begun_after: float) -> bool:
+    """End the attempt and the task in `revoked`."""
+    return _REVOKE.write(db, task_id, attempt, begun_after, _error((None, reason, None)) | {"p_reason": reason})
+
+
+def revoke_cancelled(db: Executor, task_id: UUID, attempt: int, error: Error, begun_after: float) -> bool:
+    """End the attempt and the task in `revoked`, where a cancellation was requested."""
+    return _REVOKE_CANCELLED.write(db, task_id, attempt, begun_after, _error(error))
+
+
+def _error(error: Error) -> dict[str, Any]:
+    kind, message, traceback = error
+    return {"p_error_type": kind, "p_error_message": message, "p_traceback": traceback}
+
+
+def succeed_together(db: Executor, successes: Sequence[tuple[UUID, int, str | None, float]]) -> set[UUID]:
+    """`succeed` for several tasks in one transaction: each is a task's id, its attempt, the JSON text of its result,
+    and `begun_after`.
+
+    Returns the ids of the tasks whose attempt still held them. One locked row must not delay the others: the call fails
+    at once where another transaction holds one (`is_locked`).
+    """
+    wanted = {task_id: (attempt, result, begun) for task_id, attempt, result, begun in successes}
+
+    def write(db: Transaction) -> set[UUID]:
+        rows = select(_TABLE.c.id, _TABLE.c.attempt).where(_TABLE.c.id.in_(sorted(wanted)), _RUNNING)
+        held = [row.id for row in db.execute(rows.with_for_update(nowait=True)) if row.attempt == wanted[row.id][0]]
+        if held:
+            values = {
+                "result": value_by(_TABLE.c.id, {task_id: literal(wanted[task_id][1], Text) for task_id in held}),
+                "progress": 100,
+                "started_at": _TABLE.c.started_at
+                + seconds(value_by(_TABLE.c.id, {task_id: literal(wanted[task_id][2], Double) for task_id in held})),
+            }
+            db.execute(change_statement(TaskStatus.SUCCEEDED, _TABLE.c.id.in_(held), values=values))
+        return set(held)
+
+    return atomically(db, write)
+
+
+def build_statements() -> None:
+    """Nothing: SQLAlchemy compiles each statement at its first use."""

@@ -1,0 +1,275 @@
+"""The claim: the next rows of a worker's lines, in the order of their turns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
+
+from app.db.base import Base
+from app.db.clock import NOW
+from app.db.columns import Double
+from app.db.portable import claim_holds, limits
+from app.db.portable.attempts import CLAIMED
+from app.db.portable.executing import Executor, Transaction, atomically
+from app.db.portable.transitions import change_statement, history_statement, in_state
+from app.db.portable.upserting import upsert
+from app.db.rows import value_by
+from app.models.task import AttemptOutcome, Task, TaskStatus
+from app.models.task_moves import CANCELLED_REASON, AttemptEnd
+from app.models.turns import ClaimedTurn
+
+_TABLE = Base.metadata.tables[Task.__tablename__]
+_CLAIMED_TURNS = Base.metadata.tables[ClaimedTurn.__tablename__]
+# What the child needs beside the columns of CLAIMED.
+ROUTED = (
+    _TABLE.c.celery_task_name,
+    _TABLE.c.celery_id,
+    _TABLE.c.queue,
+    _TABLE.c.priority,
+    _TABLE.c.timeout_seconds,
+    _TABLE.c.limit,
+    _TABLE.c.user_limited,
+)
+# In one claim. More gain little, and keep rows from other slots.
+MOST_ROWS = 10
+# Below every turn: MySQL has no infinity.
+_LOWEST = -1.0e300
+
+
+@dataclass(frozen=True)
+class LinesToServe:
+    """Lines in the order of service. `floors`: no ready row stands below, as far as this process knows: turn and id.
+
+    Many users may have the same turn: the ids tell which of those rows are gone.
+    """
+
+    queues: list[str]
+    priorities: list[str]
+    floors: Sequence[tuple[float, UUID]]
+
+
+@dataclass(frozen=True)
+class Names:
+    """The tasks that a process knows, and those of them that take milliseconds."""
+
+    known: list[str]
+    short: list[str]
+
+
+def _ready(queue: Any, priority: Any, floor: Any, floor_id: Any) -> list[ColumnElement[bool]]:
+    """The rows of a line that may be claimed now. Those that are not pending have no turn."""
+    row = _TABLE.c
+    return [
+        row.queue == queue,
+        row.priority == priority,
+        row.status == TaskStatus.PENDING.value,
+        row.held.is_(None),
+        row.turn >= floor,
+        or_(row.turn > floor, row.id >= floor_id),
+        row.celery_task_name.in_(bindparam("p_names", expanding=True)),
+        or_(row.expires_at.is_(None), row.expires_at > NOW),
+    ]
+
+
+@lru_cache(maxsize=16)
+def _look(lines: int) -> Select[Any] | Any:
+    """The places of the lines, from 0, that have a ready row: so that a claim locks rows of these alone."""
+    looks = [
+        select(literal_column(str(at), Integer).label("place"))
+        .select_from(_TABLE)
+        .where(*_ready(*_line_parameters(str(at))))
+        .limit(1)
+        .subquery(f"line{at}")
+        for at in range(lines)
+    ]
+    return union_all(*(select(look.c.place) for look in looks))
+
+
+def _line_parameters(suffix: str) -> tuple[Any, Any, Any, Any]:
+    return (
+        bindparam(f"p_queue{suffix}"),
+        bindparam(f"p_priority{suffix}"),
+        bindparam(f"p_floor{suffix}", type_=Double),
+        bindparam(f"p_floor_id{suffix}", type_=_TABLE.c.id.type),
+    )
+
+
+_LOCK = (
+    select(*CLAIMED, *ROUTED, _TABLE.c.turn, _TABLE.c.crashes, _TABLE.c.rerun_lost)
+    .where(*_ready(*_line_parameters("")))
+    .order_by(_TABLE.c.turn, _TABLE.c.id)
+    .limit(bindparam("p_limit", type_=Integer))
+    .with_for_update(skip_locked=True)
+)
+_COLUMNS = len(CLAIMED) + len(ROUTED)
+_CLAIM = change_statement(
+    TaskStatus.RUNNING,
+    _TABLE.c.id.in_(bindparam("p_ids", expanding=True, type_=_TABLE.c.id.type)),
+    in_state(TaskStatus.PENDING),
+    values={
+        "claim_id": bindparam("p_claim_id", type_=_TABLE.c.claim_id.type),
+        "worker": bindparam("p_worker"),
+        "worker_id": bindparam("p_worker_id", type_=_TABLE.c.worker_id.type),
+        "worker_pid": bindparam("p_worker_pid"),
+    },
+)
+
+
+def claim_next(
+    db: Executor,
+    limit: int,
+    lines: LinesToServe,
+    names: Names,
+    claim_id: UUID,
+    worker: tuple[str, UUID, int],
+) -> list[Any]:
+    """Claim the first ready row of these lines, and those behind it, at most `limit`, as long as all are short.
+
+    Each has the columns CLAIMED and ROUTED, the place of its line among `lines` (from 1), and its turn.
+    """
+    parameters = _parameters(lines, names)
+
+    def claim(db: Transaction) -> list[Any]:
+        found = sorted(db.execute(_look(len(lines.queues)), parameters).scalars())
+        if not found:
+            return []
+        refused = claim_holds.lock_for_claim(db, worker[1])
+        picked = [] if refused is None else _pick(db, limit, lines, names, found, parameters, refused)
+        picked = _with_places(db, picked, worker)
+        if picked:
+            _write(db, picked, claim_id, worker)
+        return [(*_as_claimed(row), place + 1, row.turn) for place, row in picked]
+
+    return atomically(db, claim)
+
+
+def _parameters(lines: LinesToServe, names: Names) -> dict[str, Any]:
+    found: dict[str, Any] = {"p_names": names.known}
+    for at, (queue, priority, (turn, task_id)) in enumerate(
+        zip(lines.queues, lines.priorities, lines.floors, strict=True)
+    ):
+        line = {"p_queue": queue, "p_priority": priority, "p_floor": max(turn, _LOWEST), "p_floor_id": task_id}
+        found |= {f"{name}{at}": value for name, value in line.items()}
+    return found
+
+
+def _pick(
+    db: Transaction,
+    limit: int,
+    lines: LinesToServe,
+    names: Names,
+    places: Sequence[int],
+    parameters: dict[str, Any],
+    paused: set[str],
+) -> list[tuple[int, Any]]:
+    """The rows to claim, locked, each with the place of its line.
+
+    The first one, and those behind it as long as each is short. The others stay where they are.
+    """
+    picked: list[tuple[int, Any]] = []
+    short = set(names.short)
+    for place in places:
+        if lines.queues[place] in paused:
+            continue
+        own = {name: parameters[f"{name}{place}"] for name in ("p_queue", "p_priority", "p_floor", "p_floor_id")}
+        rows = db.execute(_LOCK, {**own, "p_names": names.known, "p_limit": limit - len(picked)}).all()
+        for row in rows:
+            # One that has cost a process already, or may not run twice, is claimed alone.
+            is_short = row.celery_task_name in short and not row.crashes and row.rerun_lost
+            if picked and not is_short:
+                return picked
+            picked.append((place, row))
+            if not is_short or len(picked) == limit:
+                return picked
+    return picked
+
+
+def _with_places(
+    db: Transaction, picked: list[tuple[int, Any]], worker: tuple[str, UUID, int]
+) -> list[tuple[int, Any]]:
+    """Those of the rows that need no place, and those whose places were there and are taken now."""
+    limited = [(row.id, row.attempt + 1, row.limit, bool(row.user_limited)) for _, row in picked
+               if row.limit is not None or row.user_limited]  # fmt: skip
+    if not limited:
+        return picked
+    admitted = limits.take_places(db, limited, worker[1], worker[2])
+    return [(place, row) for place, row in picked if (row.limit is None and not row.user_limited) or row.id in admitted]
+
+
+def _write(db: Transaction, picked: list[tuple[int, Any]], claim_id: UUID, worker: tuple[str, UUID, int]) -> None:
+    name, worker_id, pid = worker
+    values = {"p_claim_id": claim_id, "p_worker": name, "p_worker_id": worker_id, "p_worker_pid": pid}
+    db.execute(_CLAIM, {**values, "p_ids": [row.id for _, row in picked]})
+    clocks: dict[tuple[str, str], float] = {}
+    for _, row in picked:
+        line = (row.queue, str(row.priority))
+        clocks[line] = max(row.turn, clocks.get(line, row.turn))
+    upsert(db, _CLAIMED_TURNS, [{"queue": q, "priority": p, "turn": turn} for (q, p), turn in sorted(clocks.items())])
+
+
+def _as_claimed(row: Any) -> tuple[Any, ...]:
+    """The columns CLAIMED and ROUTED as they are after the claim."""
+    task_id, attempt, *others = row[:_COLUMNS]
+    return (task_id, attempt + 1, *others)
+
+
+_FIND = (
+    select(*CLAIMED, *ROUTED)
+    .where(
+        _TABLE.c.claim_id == bindparam("p_claim_id", type_=_TABLE.c.claim_id.type),
+        _TABLE.c.worker_id == bindparam("p_worker_id", type_=_TABLE.c.worker_id.type),
+        in_state(TaskStatus.RUNNING),
+    )
+    .order_by(_TABLE.c.id)
+)
+
+
+def find_claim(db: Executor, claim_id: UUID, worker_id: UUID) -> Sequence[Any]:
+    """The values of CLAIMED and ROUTED of the running tasks that this worker claimed under this id."""
+    values = {"p_claim_id": claim_id, "p_worker_id": worker_id}
+    return atomically(db, lambda db: db.execute(_FIND, values).all())
+
+
+NOT_BEGUN = "claimed, and not begun"
+
+
+def give_back(db: Executor, rows: Sequence[tuple[UUID, int, float]]) -> None:
+    """Make claimed tasks pending again that were not begun: each is a task's id, its attempt, and the turn it had."""
+    given = {task_id: (attempt, turn) for task_id, attempt, turn in rows}
+    if not given:
+        return
+
+    def write(db: Transaction) -> None:
+        found = select(_TABLE.c.id, _TABLE.c.attempt, _TABLE.c.cancel_requested_at)
+        running = found.where(_TABLE.c.id.in_(sorted(given)), in_state(TaskStatus.RUNNING)).order_by(_TABLE.c.id)
+        held = [row for row in db.execute(running.with_for_update()) if row.attempt == given[row.id][0]]
+        back = [row.id for row in held if row.cancel_requested_at is None]
+        if back:
+            turn = value_by(_TABLE.c.id, {task_id: given[task_id][1] for task_id in back})
+            ended = AttemptEnd(AttemptOutcome.HANDED_BACK, None, NOT_BEGUN)
+            these = _TABLE.c.id.in_(back)
+            db.execute(change_statement(TaskStatus.PENDING, these, values={"turn": turn}, ended=ended))
+            db.execute(history_statement(ended, these))
+        if cancelled := [row.id for row in held if row.cancel_requested_at is not None]:
+            ended = AttemptEnd(AttemptOutcome.REVOKED, None, NOT_BEGUN)
+            these = _TABLE.c.id.in_(cancelled)
+            db.execute(change_statement(TaskStatus.REVOKED, these, values=CANCELLED_REASON, ended=ended))
+            db.execute(history_statement(ended, these))
+
+    atomically(db, write)
+
+
+def build_statements() -> None:
+    """Nothing: SQLAlchemy compiles each statement at its first use."""

@@ -1,0 +1,80 @@
+"""Who begins and commits the transaction of several statements."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Executable, Result
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from app.db.outage import is_deadlock
+from app.db.session import engine
+
+T = TypeVar("T")
+# Of a transaction that the engine rolled back, since it and another one waited for each other.
+DEADLOCK_TRIES = 5
+DEADLOCK_PAUSE = 0.01  # seconds at most before the second try, twice as many before each further one
+
+
+class OwnConnection:
+    """A connection on which each function's statements are a transaction of their own: `atomically` begins it.
+
+    In the place of the prepared statements that PostgreSQL runs in autocommit.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def execute(self, statement: Executable, parameters: Any = None) -> "Rows":
+        """One statement, committed."""
+        return atomically(self, lambda db: Rows(db.execute(statement, parameters)))
+
+
+class Rows:
+    """The rows of a statement, read before its transaction has ended."""
+
+    def __init__(self, result: Result[Any]) -> None:
+        self._rows = list(result.all()) if getattr(result, "returns_rows", True) else []
+
+    def all(self) -> list[Any]:
+        return self._rows
+
+    def one_or_none(self) -> Any:
+        if len(self._rows) > 1:
+            raise ValueError(f"{len(self._rows)} rows where there is one at most")
+        return self._rows[0] if self._rows else None
+
+
+Executor = Session | Connection | OwnConnection
+Transaction = Session | Connection
+
+
+def atomically(db: Executor, work: Callable[[Transaction], T]) -> T:
+    """What `work` returns, run in one transaction.
+
+    That of the caller where `db` is in one, as a session always is: the caller commits. Else a new one, which is
+    committed here, and tried again after a deadlock. So `work` must be safe to run twice.
+    """
+    connection = db.connection if isinstance(db, OwnConnection) else db
+    if isinstance(connection, Session) or connection.in_transaction():
+        return work(connection)
+    for tried in range(1, DEADLOCK_TRIES + 1):
+        try:
+            with connection.begin():
+                return work(connection)
+        except DBAPIError as error:
+            if tried == DEADLOCK_TRIES or not is_deadlock(error):
+                raise
+        time.sleep(random.uniform(0, DEADLOCK_PAUSE * 2**tried))  # noqa: S311 (no secret)  # nosec B311
+    raise AssertionError("unreachable")
+
+
+@contextmanager
+def own_connection() -> Iterator[OwnConnection]:
+    """A connection of the pool for several transactions in turn. Raises SQLAlchemy's errors."""
+    source: Engine = engine()
+    with source.connect() as connection:
+        yield OwnConnection(connection)

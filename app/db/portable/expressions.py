@@ -1,0 +1,193 @@
+"""Functions whose names or arguments differ between MySQL and SQLite."""
+
+from typing import Any, TypeVarTuple
+
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Double, LargeBinary, Select, Text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from app.core.engines import MYSQL
+from app.db.columns import mysql_collation
+from app.models.task import Task
+
+Row = TypeVarTuple("Row")
+
+
+class greatest(FunctionElement[Any]):  # noqa: N801 (the function's name in SQL)
+    """The greatest of its arguments, none of which is NULL."""
+
+    inherit_cache = True
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.type = next(iter(self.clauses)).type
+
+
+class least(greatest):  # noqa: N801
+    """The least of its arguments, none of which is NULL."""
+
+    inherit_cache = True
+
+
+class octet_length(FunctionElement[int]):  # noqa: N801
+    """The bytes of a text."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+class sha256_hex(FunctionElement[str]):  # noqa: N801
+    """The SHA-256 digest of texts, with a line break between two of them: 64 hexadecimal digits. NULL is left out."""
+
+    type = Text()
+    inherit_cache = True
+
+
+class id_digits(FunctionElement[str]):  # noqa: N801
+    """The 32 hexadecimal digits of a column of type Id."""
+
+    type = Text()
+    inherit_cache = True
+
+
+class packed_ids(FunctionElement[bytes]):  # noqa: N801
+    """The bytes of the ids of a group, one after the other, in their order."""
+
+    type = LargeBinary()
+    inherit_cache = True
+
+
+class seconds_between(FunctionElement[float]):  # noqa: N801
+    """The seconds from the first time to the second one, fractions included."""
+
+    type = Double()
+    inherit_cache = True
+
+
+class lower_case(FunctionElement[str]):  # noqa: N801
+    """A text in small letters, of all alphabets."""
+
+    type = Text()
+    inherit_cache = True
+
+
+class has_member(FunctionElement[bool]):  # noqa: N801
+    """Whether a JSON list of texts, the first argument, has the second one."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+def _arguments(element: Any, compiler: SQLCompiler, options: dict[str, Any]) -> list[str]:
+    return [compiler.process(each, **options) for each in element.clauses]
+
+
+@compiles(greatest)
+def _greatest(element: greatest, compiler: SQLCompiler, **options: Any) -> str:
+    return f"greatest({', '.join(_arguments(element, compiler, options))})"
+
+
+@compiles(greatest, "sqlite")
+def _max(element: greatest, compiler: SQLCompiler, **options: Any) -> str:
+    return f"max({', '.join(_arguments(element, compiler, options))})"
+
+
+@compiles(least)
+def _least(element: least, compiler: SQLCompiler, **options: Any) -> str:
+    return f"least({', '.join(_arguments(element, compiler, options))})"
+
+
+@compiles(least, "sqlite")
+def _min(element: least, compiler: SQLCompiler, **options: Any) -> str:
+    return f"min({', '.join(_arguments(element, compiler, options))})"
+
+
+@compiles(octet_length)
+def _octet_length(element: octet_length, compiler: SQLCompiler, **options: Any) -> str:
+    return f"octet_length({', '.join(_arguments(element, compiler, options))})"
+
+
+@compiles(sha256_hex)
+def _sha2(element: sha256_hex, compiler: SQLCompiler, **options: Any) -> str:
+    return f"sha2(concat_ws(char(10), {', '.join(_arguments(element, compiler, options))}), 256)"
+
+
+@compiles(sha256_hex, "sqlite")
+def _sha256_of_sqlite(element: sha256_hex, compiler: SQLCompiler, **options: Any) -> str:
+    """A function that each connection defines (`app/db/connecting/sqlite.py`)."""
+    return f"sha256_hex(concat_ws(char(10), {', '.join(_arguments(element, compiler, options))}))"
+
+
+@compiles(id_digits)
+def _hex(element: id_digits, compiler: SQLCompiler, **options: Any) -> str:
+    return f"lower(hex({', '.join(_arguments(element, compiler, options))}))"
+
+
+@compiles(id_digits, "sqlite")
+def _as_stored(element: id_digits, compiler: SQLCompiler, **options: Any) -> str:
+    return ", ".join(_arguments(element, compiler, options))
+
+
+@compiles(packed_ids)
+def _group_concat(element: packed_ids, compiler: SQLCompiler, **options: Any) -> str:
+    (ids,) = _arguments(element, compiler, options)
+    return f"group_concat({ids} ORDER BY {ids} SEPARATOR '')"
+
+
+@compiles(packed_ids, "sqlite")
+def _unhex(element: packed_ids, compiler: SQLCompiler, **options: Any) -> str:
+    (ids,) = _arguments(element, compiler, options)
+    return f"unhex(group_concat({ids}, '' ORDER BY {ids}))"
+
+
+@compiles(seconds_between)
+def _timestampdiff(element: seconds_between, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(timestampdiff(MICROSECOND, {', '.join(_arguments(element, compiler, options))}) / 1000000.0)"
+
+
+@compiles(seconds_between, "sqlite")
+def _difference(element: seconds_between, compiler: SQLCompiler, **options: Any) -> str:
+    begin, end = _arguments(element, compiler, options)
+    return f"(({end} - {begin}) / 1000000.0)"
+
+
+@compiles(lower_case)
+def _lower(element: lower_case, compiler: SQLCompiler, **options: Any) -> str:
+    return f"lower({', '.join(_arguments(element, compiler, options))})"
+
+
+@compiles(lower_case, "sqlite")
+def _lower_of_sqlite(element: lower_case, compiler: SQLCompiler, **options: Any) -> str:
+    """A function that each connection defines (`app/db/connecting/sqlite.py`)."""
+    return f"lower_case({', '.join(_arguments(element, compiler, options))})"
+
+
+@compiles(has_member)
+def _json_table(element: has_member, compiler: SQLCompiler, **options: Any) -> str:
+    """MariaDB's json_contains() compares escaped characters as they are written."""
+    members, text = _arguments(element, compiler, options)
+    rows = f"json_table({members}, '$[*]' COLUMNS (value VARCHAR(200) PATH '$')) AS member"
+    return f"EXISTS (SELECT 1 FROM {rows} WHERE member.value COLLATE {mysql_collation(compiler.dialect)} = {text})"  # noqa: S608  # nosec B608
+
+
+@compiles(has_member, "sqlite")
+def _json_each(element: has_member, compiler: SQLCompiler, **options: Any) -> str:
+    members, text = _arguments(element, compiler, options)
+    return f"EXISTS (SELECT 1 FROM json_each({members}) WHERE value = {text})"  # noqa: S608 (compiled SQL)  # nosec B608
+
+
+def any_of(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """At least one of these conditions, of which there is one at least."""
+    first, *others = conditions
+    for other in others:
+        first = first | other
+    return first
+
+
+def by_index(newest: Select[*Row], index: str) -> Select[*Row]:
+    """The same rows of `tasks`, of which LIMIT takes the newest, read by this index.
+
+    MySQL would rather look for the rows of a user with many of them among all tasks, from the newest on.
+    """
+    return newest.with_hint(Task, f"FORCE INDEX ({index})", MYSQL)

@@ -1,0 +1,8 @@
+"""What the triggers of every engine and the code agree on."""
+
+# What ended tasks are counted under, beside user and status.
+KIND = ("task_type", "celery_task_name", "priority", "queue")
+# Of an error message, in the row of a change.
+MESSAGE_CHARACTERS = 500
+# The name under which the places of users stand; their key is the user's id. No limit can have this name.
+USER_LIMIT = "@user"

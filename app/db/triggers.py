@@ -1,0 +1,18 @@
+"""Installs the triggers of a table with the table, on each engine its own."""
+
+from sqlalchemy import DDL, FromClause, event
+
+from app.db.portable.schema import mysql, sqlite
+from app.db.postgresql.schema import triggers as postgresql
+
+_ENGINES = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
+
+
+def install_with(table: FromClause, name: str) -> None:
+    """Have `table`, whose name is `name`, created and dropped with its triggers."""
+    for engine, triggers in _ENGINES.items():
+        for when, by_table in (("after_create", triggers.CREATE), ("after_drop", triggers.DROP)):
+            for statement in by_table.get(name, ()):
+                # DDL() formats with %, so each % of the text is doubled.
+                ddl = DDL(statement.replace("%", "%%"))  # type: ignore[no-untyped-call]
+                event.listen(table, when, ddl.execute_if(dialect=engine))
