@@ -5,6 +5,7 @@ import warnings
 import pytest
 
 import tests.support.properties  # noqa: F401 (loads Hypothesis's profile)
+from tests.support.databases import ENGINE
 from tests.support.settings import forget_the_developers_settings
 
 with warnings.catch_warnings():
@@ -12,6 +13,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import starlette.testclient  # noqa: F401
 
+forget_the_developers_settings()  # before the plugins: they import what the engine decides
 pytest_plugins = ["tests.support.fixtures", "app.testing", "pytester"]
 
 
@@ -22,11 +24,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: takes minutes; runs only with --full")
     config.addinivalue_line("markers", "long: files that start first, so that no process is left with one at the end")
-    forget_the_developers_settings()
+    config.addinivalue_line("markers", "postgresql(why): of PostgreSQL alone; skipped on the other engines")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    for item in items:
+        only = item.get_closest_marker("postgresql")
+        if only is not None and ENGINE != "postgresql":
+            item.add_marker(pytest.mark.skip(reason=f"of PostgreSQL alone: {only.args[0]}"))
     if config.getoption("--full"):
         return
     for item in items:

@@ -10,6 +10,8 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.core.engines import SQLITE
+from app.launcher import database
 from app.launcher.command import CommandPart, Stopped, Workshop
 from app.launcher.console import Console
 from app.launcher.datadir import DataDir
@@ -36,12 +38,14 @@ def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     made = argparse.ArgumentParser(
         prog="run_server.py",
-        description="Start the whole service: embedded PostgreSQL and Valkey (unless DATABASE_URL and "
+        description="Start the whole service: a database of its own and embedded Valkey (unless DATABASE_URL and "
         "CELERY_BROKER_URL name others), migrations, a first admin, API, workers and beat.",
     )
     made.add_argument("--host", default="127.0.0.1", help="where the API listens (default: %(default)s)")
     made.add_argument("--port", type=port_number, metavar="N", help=f"default: {DEFAULT_PORT}, or the next free one")
     made.add_argument("--data-dir", type=Path, metavar="DIR", default=ROOT / ".data", help="default: %(default)s")
+    made.add_argument("--database", choices=database.OWN,
+                      help="its own database: embedded PostgreSQL (default), or a file of SQLite")  # fmt: skip
     made.add_argument("--api-workers", type=count, default=1, metavar="N", help="API processes (default: 1)")
     made.add_argument("--workers", type=count, default=1, metavar="N",
                       help="Celery worker processes (default: 1), beside one for urgent tasks alone")  # fmt: skip
@@ -91,6 +95,7 @@ class Server:
     def __init__(self, options: argparse.Namespace, data: DataDir, console: Console, stop: StopRequest) -> None:
         self.options, self.data, self.console, self.stop_request = options, data, console, stop
         self.environment = Environment(ROOT, data.env_file)
+        self.engine = database.chosen_engine(self.environment.values.get(DATABASE), options.database, data.path)
         self.shop = Workshop(ROOT, data, self.environment, console)
         self.supervisor = Supervisor(console, stop)
         self.port = choose_port(options.host, options.port, console)
@@ -122,24 +127,34 @@ class Server:
             raise Stopped
 
     def _start_services(self) -> None:
-        say = self.console.say
-        database = EmbeddedPostgres(self.data.path / "postgres", log=self.data.log("database"), tell=say)
-        self._start_service(DATABASE, database, "embedded PostgreSQL")
+        self._start_database()
         self._check_stop()
-        broker = EmbeddedValkey(self.data.path / "valkey", log=self.data.log("broker"), tell=say)
-        self._start_service(BROKER, broker, "embedded Valkey (Redis)")
+        if BROKER in self.environment.values:
+            self.console.say(f"broker: the server in {BROKER}")
+        else:
+            broker = EmbeddedValkey(self.data.path / "valkey", log=self.data.log("broker"), tell=self.console.say)
+            self._start_server(BROKER, broker, "embedded Valkey (Redis)")
         self.environment.write()
         self._check_stop()
 
-    def _start_service(self, variable: str, server: EmbeddedPostgres | EmbeddedValkey, what: str) -> None:
-        """Start the server, unless the variable names another one."""
-        if variable in self.environment.values:
-            self.console.say(f"{server.name}: the server in {variable}")
+    def _start_database(self) -> None:
+        """Start PostgreSQL or create the file of SQLite, unless DATABASE_URL names a database."""
+        say = self.console.say
+        if DATABASE in self.environment.values:
+            say(f"database: the {'file' if self.engine == SQLITE else 'server'} in {DATABASE}")
+        elif self.engine == SQLITE:
+            database.make_sqlite_file(self.data.path)
+            self.environment.name_embedded(DATABASE, database.sqlite_url(self.data.path))
+            say(f"database: SQLite in {database.sqlite_file(self.data.path)}")
         else:
-            with self.console.step(f"{server.name}: {what}") as more:
-                self.supervisor.start(server)
-                more.append(f"127.0.0.1:{server.port}")
-            self.environment.name_embedded(variable, server.url)
+            server = EmbeddedPostgres(self.data.path / "postgres", log=self.data.log("database"), tell=say)
+            self._start_server(DATABASE, server, "embedded PostgreSQL")
+
+    def _start_server(self, variable: str, server: EmbeddedPostgres | EmbeddedValkey, what: str) -> None:
+        with self.console.step(f"{server.name}: {what}") as more:
+            self.supervisor.start(server)
+            more.append(f"127.0.0.1:{server.port}")
+        self.environment.name_embedded(variable, server.url)
 
     def _run_once(self, name: str, arguments: Sequence[str]) -> list[str]:
         with self.console.step(name):

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,9 +48,9 @@ class Server:
         pair = login(self.http, kept["FIRST_ADMIN_USERNAME"], kept["FIRST_ADMIN_PASSWORD"])
         self.http.headers.update(bearer(pair["access_token"]))
 
-    def start_task(self) -> str:
+    def start_task(self, seconds: float = 600) -> str:
         body = {"name": "e2e", "task_type": "e2e", "celery_task_name": "app.tasks.common_tasks.long_running_task"}
-        answer = self.http.post(TASKS, json=body | {"args": [600]})
+        answer = self.http.post(TASKS, json=body | {"args": [seconds]})
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
@@ -59,6 +61,9 @@ class Server:
 
     def failed(self, task_id: str) -> dict[str, Any]:
         return dict(wait_for(lambda: self._at(task_id, "failed", 3), SECONDS, "the task to fail"))
+
+    def succeeded(self, task_id: str) -> dict[str, Any]:
+        return dict(wait_for(lambda: self._at(task_id, "succeeded", 1), SECONDS, "the task to succeed"))
 
     def _at(self, task_id: str, status: str, attempt: int) -> dict[str, Any]:
         task = self.http.get(TASKS + task_id).json()
@@ -150,3 +155,40 @@ def test_a_shell_that_has_sourced_the_environment_of_an_earlier_start_can_start_
     with run_server(sourced, tmp_path, "--no-worker", "--no-beat") as second:
         assert second.lines("database: embedded PostgreSQL")
         assert second.lines("broker: embedded Valkey")
+
+
+class TestOnSQLite:
+    def test_several_processes_of_each_part_share_the_file_and_the_next_start_has_it(self, tmp_path: Path) -> None:
+        several = ("--api-workers", "2", "--workers", "2")
+        with run_server(ADMIN, tmp_path, "--database", "sqlite", *several) as first:
+            file = first.data / "tasks.db"
+            assert first.lines(f"database: SQLite in {file}")
+            assert not first.lines("PostgreSQL")
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+            assert read_env(first.data / "env")["DATABASE_URL"] == f"sqlite:///{file}"
+            tasks = [first.start_task(0.2) for _ in range(20)]
+            assert len({first.succeeded(task_id)["worker"] for task_id in tasks}) > 1
+            assert first.lines("Traceback") == first.lines("database is locked") == []
+            sourced = read_env(first.data / "env")
+        with run_server(sourced, tmp_path, "--database", "sqlite", "--no-worker", "--no-beat") as second:
+            assert all(second.succeeded(task_id) for task_id in tasks)
+
+    @pytest.mark.parametrize(
+        ("settings", "options", "told"),
+        [
+            ({}, [], "an earlier start has made a database of SQLite"),
+            ({}, ["--database", "postgresql"], "an earlier start has made a database of SQLite"),
+            ({"DATABASE_URL": "postgresql://h/d"}, ["--database", "sqlite"], "contradicts DATABASE_URL"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused_in_a_line_before_anything_is_started(
+        self, tmp_path: Path, settings: dict[str, str], options: list[str], told: str
+    ) -> None:
+        (tmp_path / "tasks.db").touch()
+        command = [sys.executable, "run_server.py", "--data-dir", str(tmp_path), *options]
+        environment = process_environment(settings)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error: ")
+        assert told in line

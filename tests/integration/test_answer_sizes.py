@@ -7,14 +7,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select
 from starlette.testclient import TestClient
 
 from app.core.ids import new_id
 from app.core.setting_fields import SettingFields
+from app.db.clock import NOW
 from app.db.page import MAX_PAGE_BYTES
-from app.db.postgresql.schema.counts import MESSAGE_CHARACTERS
 from app.db.session import SessionLocal
+from app.db.trigger_terms import MESSAGE_CHARACTERS
 from app.live import queries
 from app.models.audit import MAX_DETAIL, AuditRecord
 from app.models.error_group import ErrorGroup
@@ -75,7 +76,7 @@ def make_hostile(user: dict[str, Any]) -> dict[str, Any]:
 
 
 def moments(db: Any) -> dict[str, Any]:
-    now = db.execute(text("SELECT now()")).scalar_one()
+    now = db.execute(select(NOW)).scalar_one()
     return {"started_at": now, "finished_at": now}
 
 

@@ -7,18 +7,20 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.core.api_key_tokens import api_key_digest, new_api_key
 from app.core.config import get_settings
 from app.db.session import SessionLocal
-from app.models.api_key import Scope
+from app.models.api_key import ApiKey, Scope
 from app.services.accounts.api_key_service import api_key_service
 from app.services.accounts.auth_service import auth_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, OTHER_PASSWORD, PASSWORD, MakeUser, bearer, login, pages
+from tests.support.databases import ENGINE
 from tests.support.settings import sql
+from tests.support.spelling import spelled
 from tests.support.statements import statements
 from tests.support.task_client import module_client, without_the_request
 
@@ -173,8 +175,8 @@ class TestRevoking:
             if name in {"revoked", "fresh"}:
                 api_key_service.revoke_key(db, user.id, made.row.id)
         long_ago = "clock_timestamp() - interval '31 days'"
-        db.execute(text(f"UPDATE api_keys SET revoked_at = {long_ago} WHERE name = 'revoked'"))
-        db.execute(text(f"UPDATE api_keys SET expires_at = {long_ago} WHERE name = 'expired'"))
+        db.execute(spelled(f"UPDATE api_keys SET revoked_at = {long_ago} WHERE name = 'revoked'"))
+        db.execute(spelled(f"UPDATE api_keys SET expires_at = {long_ago} WHERE name = 'expired'"))
         assert auth_service.purge_expired_logins(db).api_keys == 2
         assert set(db.scalars(text("SELECT name FROM api_keys"))) == {"fresh", "endless"}
 
@@ -197,10 +199,11 @@ class TestPresenting:
 
     def test_its_use_is_noted_at_most_once_a_minute(self, client: httpx.Client, token: str) -> None:
         made = new_key(client, token)
+        seen = "last_used_at, xmin::text" if ENGINE == "postgresql" else "last_used_at"
 
         def use_and_look() -> Any:
             assert works(client, made["key"])
-            return sql("SELECT last_used_at, xmin::text FROM api_keys WHERE id = :id", id=made["id"])[0]
+            return sql(f"SELECT {seen} FROM api_keys WHERE id = :id", id=made["id"])[0]
 
         first = use_and_look()
         assert first.last_used_at is not None
@@ -208,12 +211,13 @@ class TestPresenting:
         sql("UPDATE api_keys SET last_used_at = last_used_at - interval '61 seconds'")
         assert use_and_look().last_used_at > first.last_used_at
 
+    @pytest.mark.skipif(ENGINE == "sqlite", reason="SQLite has no locks of rows")
     def test_its_use_waits_for_no_lock_of_the_row(self, client: httpx.Client, token: str) -> None:
         made = new_key(client, token)
         with SessionLocal() as db:
-            db.execute(text("SELECT 1 FROM api_keys FOR UPDATE"))
+            db.execute(spelled("SELECT 1 FROM api_keys FOR UPDATE"))
             assert works(client, made["key"])
-            assert db.scalar(text("SELECT last_used_at FROM api_keys WHERE id = :id"), {"id": made["id"]}) is None
+            assert db.scalar(select(ApiKey.last_used_at).where(ApiKey.id == made["id"])) is None
             db.rollback()
 
     def test_costs_one_query_a_request(self, client: httpx.Client, token: str) -> None:

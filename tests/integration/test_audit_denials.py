@@ -171,6 +171,7 @@ class TestWithoutTheDatabase:
         assert unrecorded("database") - before == 1
         assert "denial of GET /api/v1/users/" in caplog.text
 
+    @pytest.mark.postgresql("no other engine can refuse the connections to one database")
     def test_a_server_that_is_away_leaves_it_at_once(
         self, services: Services, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -21,6 +21,7 @@ from tests.support.stack import Stack
 from tests.support.tasks import LONG_RUNNING
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.postgresql("its privileges; `test_audit_pruning.py` is for every engine")
 ROW = (
     "INSERT INTO audit_events (id, event, origin, object_kind, object_id) VALUES ({id}, 'logout', 'http', 'user', '1')"
 )

@@ -16,6 +16,7 @@ from app.core.config import get_settings
 from app.services.accounts.auth_service import auth_service
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, register, sign_up
 from tests.support.settings import sql
+from tests.support.spelling import spelled
 from tests.support.task_client import without_the_request
 from tests.support.throttle import end_waits
 
@@ -259,20 +260,17 @@ class TestPurge:
         with pytest.raises(Exception, match="username or the password is wrong"):
             auth_service.login(db, "anna", WRONG, "192.0.2.1")
         old = security.refresh_token_digest(tokens[0].refresh_token)
+        ended = "UPDATE login_sessions SET expires_at = clock_timestamp() - interval '31 days'"
         db.execute(
-            text(
-                "UPDATE login_sessions SET expires_at = clock_timestamp() - interval '31 days' WHERE id ="
-                " (SELECT session_id FROM refresh_tokens WHERE digest = :old)"
-            ),
-            {"old": old},
+            spelled(f"{ended} WHERE id = (SELECT session_id FROM refresh_tokens WHERE digest = :old)", {"old": old})
         )
         purged = auth_service.purge_expired_logins(db)
         assert (purged.sessions, purged.counts, purged.blocks) == (1, 0, 0)
         assert db.scalar(text("SELECT count(*) FROM refresh_tokens")) == 1
         counts = db.scalar(text("SELECT count(*) FROM login_failures"))
-        db.execute(text("UPDATE login_failures SET window_started_at = window_started_at - interval '1 hour'"))
+        db.execute(spelled("UPDATE login_failures SET window_started_at = window_started_at - interval '1 hour'"))
         assert auth_service.purge_expired_logins(db).counts == 0
-        db.execute(text("UPDATE login_failures SET window_started_at = window_started_at - interval '1 day'"))
-        db.execute(text("UPDATE login_blocks SET signed_in_at = signed_in_at - interval '31 days'"))
+        db.execute(spelled("UPDATE login_failures SET window_started_at = window_started_at - interval '1 day'"))
+        db.execute(spelled("UPDATE login_blocks SET signed_in_at = signed_in_at - interval '31 days'"))
         purged = auth_service.purge_expired_logins(db)
         assert (purged.sessions, purged.counts, purged.blocks) == (0, counts, 1)

@@ -14,9 +14,11 @@ from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.maintenance.loop import Maintenance
 from app.models.audit import AuditRecord
+from app.models.task import Task
 from app.services.bulk import steps
 from app.services.tasks import task_changes
 from tests.support.bulk import counts, ended, preview, revoke_many, run, start, start_filter
+from tests.support.lock_waits import needs_row_locks
 from tests.support.services import ROOT, process_environment
 from tests.support.settings import sql
 from tests.support.task_client import TaskClient, module_client
@@ -78,18 +80,19 @@ class TestABatch:
         def failing(db: Session, wanted: Sequence[UUID]) -> None:
             revoke(db, wanted)
             if UUID(ids[1]) in wanted:
-                db.execute(text("SELECT 1 / 0"))
+                db.execute(text("SELECT 1 FROM nowhere"))
 
         monkeypatch.setattr(task_changes, "revoke_all_pending", failing)
         accepted = start(tasks, "cancel", ids=ids)
         assert ended(tasks, accepted) == {"matched": 3, "done": 2, "failed": 1, "skipped": {}}
         assert [tasks.get(each).json()["status"] for each in ids] == ["revoked", "pending", "revoked"]
 
+    @needs_row_locks
     def test_leaves_out_what_another_transaction_has_locked_and_comes_back(self, tasks: TaskClient) -> None:
         ids = [tasks.create()["id"] for _ in range(3)]
         accepted = start(tasks, "cancel", ids=ids)
         with SessionLocal() as other:
-            other.execute(text("SELECT 1 FROM tasks WHERE id = :id FOR UPDATE"), {"id": ids[0]})
+            other.execute(select(Task.id).where(Task.id == UUID(ids[0])).with_for_update())
             run()  # ends: nothing moves any more
             assert counts(tasks, accepted, "running")["done"] == 2
         assert ended(tasks, accepted)["done"] == 3

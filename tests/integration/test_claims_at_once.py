@@ -7,14 +7,15 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.postgresql.claims import MOST_ROWS, Names
 from app.db.session import SessionLocal
+from app.db.sql import claims as claims_sql
 from app.services.execution.claims import Claims
+from tests.support.lock_waits import needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import on_new_database
-from tests.support.tasks import LONG_RUNNING, WORKER, new_task, new_user
+from tests.support.tasks import LONG_RUNNING, WORKER, first_claim, new_task, new_user
 
-LONG, SHORT = Names([LONG_RUNNING], []), Names([LONG_RUNNING], [LONG_RUNNING])
+LONG, SHORT = claims_sql.Names([LONG_RUNNING], []), claims_sql.Names([LONG_RUNNING], [LONG_RUNNING])
 
 
 @pytest.fixture(autouse=True)
@@ -27,14 +28,16 @@ def _database(services: Services) -> Iterator[None]:
 def ids() -> list[UUID]:
     """Tasks of one user, in the order of their turns."""
     with SessionLocal() as db:
+        first_claim(db)
         user = new_user(db)
-        return [new_task(db, user).id for _ in range(2 * MOST_ROWS)]
+        return [new_task(db, user).id for _ in range(2 * claims_sql.MOST_ROWS)]
 
 
-def taken(db: Session, claims: Claims, names: Names) -> list[UUID]:
+def taken(db: Session, claims: Claims, names: claims_sql.Names) -> list[UUID]:
     return [claim.id for claim in claims.next(db, names, new_id(), WORKER)]
 
 
+@needs_row_locks
 def test_long_tasks_are_not_passed_over_by_a_claim_beside_another(ids: list[UUID]) -> None:
     """Else a task that is alone in its line could wait for ten others at each meeting of two claims."""
     with SessionLocal() as one, SessionLocal() as other:
@@ -47,6 +50,6 @@ def test_short_tasks_are_taken_together_once_they_are_known_to_be_short(ids: lis
     claims = Claims([("default", "normal")])
     with SessionLocal() as db:
         assert taken(db, claims, SHORT) == ids[:1]
-        assert taken(db, claims, SHORT) == ids[1 : 1 + MOST_ROWS]
+        assert taken(db, claims, SHORT) == ids[1 : 1 + claims_sql.MOST_ROWS]
         # What was short is long now.
-        assert taken(db, claims, LONG) == ids[1 + MOST_ROWS : 2 + MOST_ROWS]
+        assert taken(db, claims, LONG) == ids[1 + claims_sql.MOST_ROWS : 2 + claims_sql.MOST_ROWS]

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,7 +29,7 @@ def mine(running: Running) -> Person:
 
 def cursor_of_now(running: Running) -> int:
     """As it would be given out at this moment."""
-    return int(running.stack.sql("SELECT extract(epoch FROM clock_timestamp()) * 1000000")[0][0])
+    return (running.stack.now() - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 class TestOneTask:

@@ -4,6 +4,7 @@ Versions are compared so rarely that no test lives to see it, once the first sec
 """
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,8 @@ def listen(running: Running) -> Iterator[Listen]:
 
 def _is_compared(running: Running, task_id: str, events: EventReader) -> bool:
     """Whether a change without a hint comes to be known."""
-    ((version,),) = running.stack.sql(
-        "UPDATE tasks SET version = version + 1 WHERE id = :id RETURNING version", id=task_id
-    )
+    running.stack.sql("UPDATE tasks SET version = version + 1 WHERE id = :id", id=task_id)
+    ((version,),) = running.stack.sql("SELECT version FROM tasks WHERE id = :id", id=task_id)
     try:
         events.until(lambda each: each.versions[-1] >= version, "what was not told", UNHEARD_SECONDS)
     except AssertionError:
@@ -126,7 +126,7 @@ class TestTheApiTells:
 
 
 def test_maintenance_tells_of_what_has_expired(running: Running, listen: Listen) -> None:
-    ((soon,),) = running.stack.sql("SELECT clock_timestamp() + interval '2 seconds'")
+    soon = running.stack.now() + timedelta(seconds=2)
     task_id = running.create("echo", delay_seconds=3600, expires_at=soon.isoformat())
     with listen(task_id) as events:
         assert events.await_end()[-1].task["status_reason"] == "expired"

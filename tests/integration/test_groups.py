@@ -10,16 +10,17 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.core.api_key_tokens import new_api_key
 from app.core.config import get_settings
 from app.core.fair_threads import FairThreads
 from app.core.security import access_token_life, create_access_token, read_access_token
-from app.db.postgresql import new_tasks
 from app.db.session import SessionLocal
+from app.db.sql import new_tasks
 from app.errors import InvalidToken, TooManyTasksQueued, UnknownTask
+from app.models.task import Task
 from app.schemas.task import TaskCreate
 from app.services.batched.authenticator import Authenticator
 from app.services.batched.submitter import Submitter
@@ -78,13 +79,13 @@ def submitted(*users: UUID) -> list[Any]:
 
 def stored(user_id: UUID) -> int:
     with SessionLocal() as db:
-        return int(db.scalar(text("SELECT count(*) FROM tasks WHERE user_id = :user"), {"user": user_id}) or 0)
+        return db.scalars(select(func.count()).select_from(Task).where(Task.user_id == user_id)).one()
 
 
 def in_order_of_turns(user_id: str) -> list[str]:
-    statement = text("SELECT id FROM tasks WHERE user_id = :user ORDER BY turn")
+    statement = select(Task.id).where(Task.user_id == UUID(user_id)).order_by(Task.turn)
     with SessionLocal() as db:
-        return [str(task_id) for task_id in db.scalars(statement, {"user": user_id})]
+        return [str(task_id) for task_id in db.scalars(statement)]
 
 
 def away(*_: Any, **__: Any) -> Any:

@@ -5,15 +5,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
 from app.db.postgresql import claims as statements
-from app.db.postgresql.claims import Names
-from app.db.postgresql.prepared import Prepared, prepared_connection
+from app.db.postgresql.prepared import Prepared
 from app.db.session import SessionLocal
-from app.models import WorkerProcess
+from app.db.sql import claims as claims_sql
+from app.db.sql import prepared as prepared_sql
+from app.models import Task, WorkerProcess
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from tests.support.limited import maintain
@@ -50,8 +51,8 @@ def serve(db: Session, *names: str) -> None:
 
 
 def claim_one(*names: str) -> list[Any]:
-    with prepared_connection() as connection:
-        return [row.id for row in Claims(LINES).next(connection, Names(list(names), []), new_id(), WORKER)]
+    with prepared_sql.prepared_connection() as connection:
+        return [row.id for row in Claims(LINES).next(connection, claims_sql.Names(list(names), []), new_id(), WORKER)]
 
 
 def pages_of_a_claim(db: Session) -> int:
@@ -73,6 +74,7 @@ def pages_of_a_claim(db: Session) -> int:
     return int(found["Shared Hit Blocks"] + found["Shared Read Blocks"])
 
 
+@pytest.mark.postgresql("counts the pages that its plan reads")
 class TestHeldRows:
     @pytest.mark.parametrize("number", [50_000, pytest.param(1_000_000, marks=pytest.mark.full)])
     def test_beside_a_ready_one_cost_a_claim_nothing(self, real: Session, number: int) -> None:
@@ -96,13 +98,14 @@ class TestATaskThatNoLiveWorkerKnows:
     def test_goes_out_of_the_way_and_comes_back_with_a_worker_that_knows_it(self, real: Session) -> None:
         user = new_user(real)
         unknown = new_task(real, user, celery_task_name=OTHER, args=[])
-        values = {"number": 1200, "limit": None, "held": None, "id": unknown.id}
-        real.execute(text(COPIES), values)
+        row = dict(real.execute(select(Task.__table__).where(Task.id == unknown.id)).mappings().one())
+        real.execute(insert(Task), [row | {"id": new_id(), "turn": number / 1200} for number in range(1200)])
         real.commit()
         known = new_task(real, user)
         maintain(real)
-        held = real.execute(text("SELECT celery_task_name, held, count(*) FROM tasks GROUP BY 1, 2 ORDER BY 1"))
-        assert [tuple(row) for row in held] == [(LONG_RUNNING, None, 1), (OTHER, "name", 1201)]
+        kinds = (Task.celery_task_name, Task.held)
+        held = {tuple(row) for row in real.execute(select(*kinds, func.count()).group_by(*kinds))}
+        assert held == {(LONG_RUNNING, None, 1), (OTHER, "name", 1201)}
         assert claim_one(LONG_RUNNING) == [known.id]
         maintain(real)
         assert claim_one(LONG_RUNNING, OTHER) == []

@@ -4,14 +4,15 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.db.postgresql import turns
 from app.db.session import SessionLocal
+from app.db.sql import turns
 from app.maintenance import passes
 from app.models.task import Task
+from tests.support.lock_waits import fail_soon_where_locked, needs_row_locks
 from tests.support.tasks import new_task, new_user
 
 
@@ -29,12 +30,13 @@ def turn_of(db: Session, task_id: object) -> float | None:
     return turn
 
 
+@needs_row_locks
 def test_no_other_submit_of_the_user_waits_for_them(db: Session) -> None:
     user = new_user(db)
     first = new_task(db, user).id
     late = new_task(db, user, commit=False).id
     with SessionLocal() as other:
-        other.execute(text("SET lock_timeout = '5s'"))
+        fail_soon_where_locked(other)
         second = new_task(other, user).id
     db.commit()
     given = [turn_of(db, task_id) for task_id in (first, second, late)]

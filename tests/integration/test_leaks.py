@@ -140,14 +140,16 @@ class TestLines:
     def test_are_json_objects_where_that_is_wanted(self, running: Running, failed: dict[str, Any]) -> None:
         if running.stack.settings["LOG_FORMAT"] != "json":
             pytest.skip("the other form")
+        worker = running.stack.parts[0]
+        wait_for(lambda: failed["celery_id"] + "] raised unexpected" in worker.output(), 20, "Celery's own report")
         events = {part.name: _events(part.name, part.output()) for part in running.stack.parts}
         for name, found in events.items():
             assert found, name
             for event in found:
                 assert event.keys() >= {"timestamp", "level", "logger", "message", "pid"}, name
                 assert event["timestamp"].endswith("Z")
-        worker = [each for name, found in events.items() if name.startswith("worker") for each in found]
-        mine = [each for each in worker if each.get("task_id") == failed["id"]]
+        lines = [each for name, found in events.items() if name.startswith("worker") for each in found]
+        mine = [each for each in lines if each.get("task_id") == failed["id"]]
         assert {"tests.support.leaky_tasks", "celery.redirected", "celery.app.trace"} <= {e["logger"] for e in mine}
         (report,) = [each for each in mine if each["logger"] == "celery.app.trace" and each["attempt"] == 1]
         assert "Traceback" in report["exception"]

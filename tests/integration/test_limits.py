@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.postgresql import limits as statements
-from app.db.postgresql.prepared import prepared_connection
 from app.db.session import SessionLocal
+from app.db.sql import limits as statements
+from app.db.sql import prepared
 from app.models import Task, WorkerProcess
 from app.schemas.task import TaskCreate
 from app.services.execution.claims import Claims, ReadyClaim, give_back
@@ -34,6 +34,7 @@ from tests.support.limited import (
     served_session,
     succeed,
 )
+from tests.support.spelling import spelled
 from tests.support.tasks import LONG_RUNNING, WORKER, new_task, new_user
 
 LIMITS = "/api/v1/limits/"
@@ -51,7 +52,7 @@ def real(fresh_database: None) -> Iterator[Session]:
 def claimed(db: Session) -> list[ReadyClaim]:
     """What a worker gets now."""
     db.commit()
-    with prepared_connection() as connection:
+    with prepared.prepared_connection() as connection:
         return Claims(LINES).next(connection, SHORT, new_id(), WORKER)
 
 
@@ -87,7 +88,7 @@ class TestAPlace:
         user = new_user(real)
         first, second = (new_task(real, user, limit="one").id for _ in range(2))
         admitter.flush()
-        real.execute(text("UPDATE tasks SET held = NULL"))
+        real.execute(spelled("UPDATE tasks SET held = NULL"))
         real.commit()
         assert all_claimed(real) == [first]
         maintain(real)
@@ -180,13 +181,13 @@ class TestAPlace:
         second = new_task(real, limit="one").id
         maintain(real)
         assert all_claimed(real) == []
-        real.execute(text("UPDATE maintenance_lease SET rescue_after = now() - interval '1 second'"))
+        real.execute(spelled("UPDATE maintenance_lease SET rescue_after = now() - interval '1 second'"))
         ago = datetime.now(UTC) - timedelta(minutes=5)
         real.execute(update(WorkerProcess).values(heartbeat_at=ago))
         real.commit()
         maintain(real)
         assert all_claimed(real) == []  # the claim is younger than the lease
-        real.execute(text("UPDATE limit_places SET started_at = now() - interval '5 minutes'"))
+        real.execute(spelled("UPDATE limit_places SET started_at = now() - interval '5 minutes'"))
         real.commit()
         maintain(real)
         assert all_claimed(real) == [second]
@@ -287,11 +288,11 @@ class TestARate:
         task_service.delete(real, first)
         maintain(real)
         assert (all_claimed(real), held(real)) == ([], {"limit": 1})
-        real.execute(text("UPDATE limit_places SET started_at = started_at - interval '3590 seconds'"))
+        real.execute(spelled("UPDATE limit_places SET started_at = started_at - interval '3590 seconds'"))
         real.commit()
         maintain(real)
         assert all_claimed(real) == []
-        real.execute(text("UPDATE limit_places SET started_at = started_at - interval '11 seconds'"))
+        real.execute(spelled("UPDATE limit_places SET started_at = started_at - interval '11 seconds'"))
         real.commit()
         maintain(real)
         assert all_claimed(real) == [second]

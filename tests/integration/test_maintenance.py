@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 from app import catalogue
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.postgresql import quotas as quota_statements
-from app.db.postgresql import retention, turns
-from app.db.postgresql.claims import MOST_ROWS, Names
 from app.db.session import SessionLocal
+from app.db.sql import claims as claim_statements
+from app.db.sql import quotas as quota_statements
+from app.db.sql import retention, turns
 from app.maintenance import lease, passes
 from app.maintenance.loop import Maintenance
 from app.messaging.application import celery_app
@@ -35,15 +35,17 @@ from app.services.operations import queues, stats_adding
 from app.services.task_service import task_service
 from app.services.tasks import task_changes, task_counts, task_creation
 from tests.support.ahead import Ahead
+from tests.support.lock_waits import needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import on_new_database
-from tests.support.tasks import LONG_RUNNING, WORKER, claim, new_task, new_user, task_in
+from tests.support.spelling import spelled
+from tests.support.tasks import LONG_RUNNING, WORKER, claim, give_id, new_task, new_user, task_in
 
 LEASE = timedelta(seconds=30)
 # Turns; further than claims look back.
 FAR = 100.0
 FIRST, SECOND = new_id(), new_id()  # processes
-NAMES = Names([LONG_RUNNING], [LONG_RUNNING])
+NAMES = claim_statements.Names([LONG_RUNNING], [LONG_RUNNING])
 TASK = TaskCreate(name="a task", task_type="test", celery_task_name=LONG_RUNNING, args=[1])
 # kombu's lists of a queue: of usual wake-ups, and of the one that goes ahead of a backlog.
 USUAL, AHEAD = "default\x06\x166", "default"
@@ -140,13 +142,12 @@ class TestPlace:
         number = 2 * turns.PLACE_BATCH + 7
         for nth in range(number):
             new_task(db, users[nth % 3], delay_seconds=3600)
-        db.execute(text("UPDATE tasks SET run_at = now() - interval '1 s', due_at = now() - interval '1 s'"))
+        db.execute(spelled("UPDATE tasks SET run_at = now() - interval '1 s', due_at = now() - interval '1 s'"))
         db.commit()
         maintenance.run_once(db)
-        left, different = db.execute(
-            text("SELECT count(*) FILTER (WHERE turn IS NULL), count(DISTINCT (user_id, turn)) FROM tasks")
-        ).one()
-        assert (left, different) == (0, number)
+        placed = db.execute(select(Task.user_id, Task.turn)).all()
+        assert None not in {turn for _, turn in placed}
+        assert len(set(placed)) == number
 
     def test_so_does_a_task_that_came_back(self, db: Session, maintenance: Maintenance) -> None:
         lost, retried = new_task(db), new_task(db)
@@ -305,10 +306,11 @@ def committed(services: Services) -> Iterator[tuple[Session, Maintenance]]:
         maintenance.close()
 
 
+@needs_row_locks
 class TestLateCommit:
     """A process freezes between its INSERT and the commit: the turn is of the time of the INSERT."""
 
-    MANY = 30 * MOST_ROWS
+    MANY = 30 * claim_statements.MOST_ROWS
 
     @contextmanager
     def a_late_one(self, user: UUID) -> Iterator[tuple[Session, UUID]]:
@@ -335,7 +337,7 @@ class TestLateCommit:
         user, busy = new_user(db), new_user(db)
         with self.a_late_one(user) as (late, task):
             many(db, busy, self.MANY)
-            clock = self.clock_after(db, taker, self.MANY - 5 * MOST_ROWS)
+            clock = self.clock_after(db, taker, self.MANY - 5 * claim_statements.MOST_ROWS)
             late.commit()
         turn = task_service.get_task(db, task).turn
         assert turn is not None
@@ -374,8 +376,8 @@ class TestLateCommit:
         mine = due_later(db, user_id=user)
         with SessionLocal() as caller:
             (late,) = task_service.create_tasks(caller, [TASK], user, commit=False)
-            many(db, user, 2 * MOST_ROWS)
-            assert len(next_ids(db, taker, number=2 * MOST_ROWS)) == 2 * MOST_ROWS
+            many(db, user, 2 * claim_statements.MOST_ROWS)
+            assert len(next_ids(db, taker, number=2 * claim_statements.MOST_ROWS)) == 2 * claim_statements.MOST_ROWS
             maintenance.run_once(db)
             caller.commit()
         assert next_ids(db, taker, number=2) == [mine.id, late.id]
@@ -421,7 +423,9 @@ class TestRescue:
         task = new_task(db)
         claim(db, task, worker)
         assert passes.rescue_lost(db, silent_for=LEASE) == 0  # it has just claimed: it lives
-        db.execute(text("UPDATE tasks SET started_at = started_at - interval '31 s' WHERE id = :id"), {"id": task.id})
+        db.execute(
+            spelled("UPDATE tasks SET started_at = started_at - interval '31 s' WHERE id = :id", {"id": task.id})
+        )
         assert passes.rescue_lost(db, silent_for=LEASE) == 1
         assert task_service.get_task(db, task.id).status == "pending"
 
@@ -443,7 +447,7 @@ class TestRescue:
         task = new_task(db)
         claim(db, task)
         assert passes.rescue_lost(db, silent_for=LEASE) == 0
-        db.execute(text("UPDATE tasks SET started_at = now() - interval '1 hour' WHERE id = :id"), {"id": task.id})
+        db.execute(spelled("UPDATE tasks SET started_at = now() - interval '1 hour' WHERE id = :id", {"id": task.id}))
         assert passes.rescue_lost(db, silent_for=LEASE) == 1
 
     def test_long_gone_workers_are_forgotten_unless_they_hold_a_task(self, db: Session) -> None:
@@ -461,17 +465,14 @@ class TestRetentionBytes:
     KIB = 1024
 
     def ended(self, db: Session, user: UUID, hours_ago: float, size: int = 9 * 1024) -> UUID:
-        task = task_in(db, TaskStatus.REVOKED, user, kwargs={"param": "x" * size})
-        # No trigger: an ended task keeps its time.
-        db.execute(text("ALTER TABLE tasks DISABLE TRIGGER USER"))
-        aged = "UPDATE tasks SET finished_at = now() - make_interval(hours => 0, secs => :seconds) WHERE id = :id"
-        db.execute(text(aged), {"id": task.id, "seconds": hours_ago * 3600})
-        db.execute(text("ALTER TABLE tasks ENABLE TRIGGER USER"))
+        task, old = task_in(db, TaskStatus.REVOKED, user, kwargs={"param": "x" * size}), new_id()
+        # By a copy: an ended task keeps its time.
+        give_id(db, task.id, old, finished_at=datetime.now(UTC) - timedelta(hours=hours_ago))
         db.commit()
-        return task.id
+        return old
 
     def left(self, db: Session) -> set[UUID]:
-        return {*db.scalars(text("SELECT id FROM tasks WHERE finished_at IS NOT NULL"))}
+        return {*db.scalars(select(Task.id).where(Task.finished_at.is_not(None)))}
 
     def test_what_ended_first_goes_first_whenever_it_was_created(self, db: Session) -> None:
         user = new_user(db)
@@ -527,6 +528,7 @@ class TestRetentionBytes:
         maintenance.run_once(db)
         assert self.left(db) == set()
 
+    @pytest.mark.postgresql("it counts the reads of PostgreSQL's TOAST table")
     def test_large_values_are_not_read(self, db: Session) -> None:
         """Neither by the quotas, nor by the triggers, nor by the retention that deletes nothing."""
         user = new_user(db)
@@ -580,7 +582,7 @@ class TestLease:
         statement = (
             "UPDATE maintenance_lease SET expires_at = now() - interval '1 s', renewed_at = now() - :s * interval '1 s'"
         )
-        db.execute(text(statement), {"s": seconds})
+        db.execute(spelled(statement, {"s": seconds}))
         db.commit()
 
     def test_one_leads_and_the_other_stands_by(self, db: Session) -> None:
@@ -601,7 +603,7 @@ class TestLease:
 
     def test_after_a_gap_nothing_is_rescued_for_one_lease(self, db: Session) -> None:
         lease.acquire(db, FIRST, get_settings())
-        db.execute(text("UPDATE maintenance_lease SET rescue_after = now() - interval '1 s'"))
+        db.execute(spelled("UPDATE maintenance_lease SET rescue_after = now() - interval '1 s'"))
         held = lease.acquire(db, FIRST, get_settings())
         assert held is not None
         assert held.may_rescue

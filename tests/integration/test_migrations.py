@@ -1,4 +1,7 @@
-"""Migrations lead to the schema of the models, CHECKs and triggers included, and back to an empty database."""
+"""Migrations lead to the schema of the models, CHECKs and triggers included, and back to an empty database.
+
+Those of PostgreSQL: the other engines begin with the schema of one of them (`test_baselines.py`).
+"""
 
 import subprocess
 import sys
@@ -10,9 +13,11 @@ from sqlalchemy.exc import IntegrityError
 
 import app.models  # noqa: F401 (fills the metadata)
 from app.db.base import Base
-from app.db.postgresql.schema.sizes import task_bytes
+from app.db.sizes import task_bytes
 from app.launcher.pgfiles import binary
 from tests.support.services import ROOT, TEMPLATE, Services, environment, process_environment, sqlalchemy_url
+
+pytestmark = pytest.mark.postgresql("the other engines have no migration before their first schema")
 
 
 @pytest.fixture

@@ -54,9 +54,8 @@ class TestMetrics:
             new_task(db, priority="low", delay_seconds=500)
         # One has waited since then; the other was tried again just now.
         sql("UPDATE tasks SET created_at = created_at - interval '1 day' WHERE queue = 'default'")
-        sql(
-            "UPDATE tasks SET due_at = due_at - interval '100 seconds' WHERE id = (SELECT id FROM tasks ORDER BY id LIMIT 1)"
-        )
+        first = "SELECT id FROM (SELECT id FROM tasks ORDER BY id LIMIT 1) AS first"
+        sql(f"UPDATE tasks SET due_at = due_at - interval '100 seconds' WHERE id = ({first})")
         assert client.get("/healthz").status_code == 200
         page = client.get("/metrics").text
         assert 'tasks{queue="default",status="pending"} 2.0' in page
@@ -88,8 +87,15 @@ class TestCreateAdmin:
         ],
     )
     def test_an_error_is_one_line(
-        self, command: str, username: str, password: str, says: str, capsys: pytest.CaptureFixture[str]
+        self,
+        command: str,
+        username: str,
+        password: str,
+        says: str,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.delenv("DATABASE_URL", raising=False)  # names the engine of this session
         named = {"FIRST_ADMIN_USERNAME": username, "FIRST_ADMIN_PASSWORD": password}
         with settings({name: value for name, value in named.items() if value}):
             assert main([command]) == 1

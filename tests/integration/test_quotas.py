@@ -10,12 +10,11 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
-from app.db.postgresql.schema.sizes import ROW_BYTES
 from app.db.session import SessionLocal
+from app.db.sizes import ROW_BYTES
 from app.errors import QuotaExceeded, TooManyBytesQueued, TooManyBytesStored, TooManyTasksQueued, UnknownTask
 from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
@@ -27,6 +26,7 @@ from app.services.tasks.load import Load, load_of
 from app.services.tasks.quotas import Quotas
 from tests.support.accounts import bearer
 from tests.support.ahead import Ahead
+from tests.support.spelling import spelled
 from tests.support.stack import Stack
 from tests.support.statements import before_each_statement
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client
@@ -70,7 +70,7 @@ def submit(user: UUID, number: int = 1) -> bool:
 
 def queued(user: UUID) -> int:
     with SessionLocal() as db:
-        return int(db.execute(text(PENDING), {"user": user}).scalar_one())
+        return int(db.execute(spelled(PENDING, {"user": user})).scalar_one())
 
 
 @contextmanager
@@ -360,7 +360,7 @@ class TestTasksPerMinute:
             passes(seconds)
             older = "UPDATE tasks SET created_at = created_at - make_interval(secs => :s) WHERE user_id = :user"
             with SessionLocal.begin() as db:
-                db.execute(text(older), {"s": seconds, "user": user})
+                db.execute(spelled(older, {"s": seconds, "user": user}))
 
         later(57)
         with SessionLocal() as db, pytest.raises(QuotaExceeded) as refusal:

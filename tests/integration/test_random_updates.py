@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -19,6 +18,7 @@ from app.services.execution import attempts, rescue
 from app.services.execution.attempts import NextTry
 from app.services.task_service import task_service
 from tests.support.lawful import MOVES, unlawful
+from tests.support.spelling import spelled
 from tests.support.tasks import ERROR, claim, new_task, new_user, task_in
 
 STATUSES = [str(status) for status in TaskStatus]
@@ -46,7 +46,7 @@ VALUES = {
     "result": ["NULL", "'1'"],
     "error_type": ["NULL", "'Other'"],
     "error_message": ["NULL", "'other'"],
-    "error_fingerprint": ["NULL", "md5('other')"],
+    "error_fingerprint": ["NULL", "'other'"],
     "args": ["'[2]'"],
     "kwargs": ["'{\"steps\": 2}'"],
     "celery_task_name": ["'other'"],
@@ -67,7 +67,7 @@ def completing(source: str, to: str) -> dict[str, str]:
         "turn": "turn" if to == "pending" else "NULL",
         "finished_at": "coalesce(finished_at, now())" if to in ENDED else "NULL",
         "active_key": "NULL" if to in ENDED else "unique_key",
-        "error_fingerprint": "coalesce(error_fingerprint, md5('x'))" if to == "failed" else "NULL",
+        "error_fingerprint": "coalesce(error_fingerprint, 'x')" if to == "failed" else "NULL",
     }
     if (source, to) == ("pending", "running"):
         columns["attempt"] = "attempt + 1"
@@ -100,7 +100,7 @@ def prepared(db: Session) -> list[UUID]:
 
 
 def row_of(db: Session, task_id: UUID) -> dict[str, Any] | None:
-    found = db.execute(text("SELECT * FROM tasks WHERE id = :id"), {"id": task_id}).mappings().one_or_none()
+    found = db.execute(spelled("SELECT * FROM tasks WHERE id = :id", {"id": task_id})).mappings().one_or_none()
     return None if found is None else dict(found)
 
 
@@ -111,8 +111,10 @@ def attempted(db: Session, task_id: UUID, assignments: dict[str, str]) -> dict[s
     )
     undone = db.begin_nested()
     try:
-        query = text(f"{statement} RETURNING *")
-        return dict(db.execute(query, {"id": task_id}).mappings().one())
+        db.execute(spelled(statement, {"id": task_id}))
+        row = row_of(db, task_id)
+        assert row is not None, "another identity"
+        return row
     except IntegrityError:
         return None
     finally:

@@ -16,14 +16,14 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.after_commit import after_commit
-from app.db.postgresql import limits as statements
-from app.db.postgresql import user_places
-from app.db.postgresql.claims import Names
-from app.db.postgresql.prepared import prepared_connection
-from app.db.postgresql.schema.limits import USER_LIMIT
 from app.db.session import SessionLocal
+from app.db.sql import claims as claims_sql
+from app.db.sql import limits as statements
+from app.db.sql import prepared, user_places
+from app.db.trigger_terms import USER_LIMIT
 from app.errors import InvalidLimit
 from app.models import Task, User, WorkerProcess
+from app.models.limit import LimitPlace
 from app.models.task import WaitingReason
 from app.models.task_filter import TaskFilter
 from app.schemas.task import TaskCreate, TaskRead
@@ -47,9 +47,10 @@ from tests.support.limited import (
     served_session,
     succeed,
 )
+from tests.support.lock_waits import await_lock_waits
+from tests.support.spelling import spelled
 from tests.support.statements import before_each_statement
 from tests.support.tasks import LONG_RUNNING, WORKER, new_task, new_user, next_run
-from tests.support.waiting import wait_for
 
 FIELDS: dict[str, Any] = {"name": "x", "task_type": "t", "celery_task_name": LONG_RUNNING, "args": [1]}
 UNKNOWN = "app.tasks.model_tasks.train_classifier"
@@ -77,11 +78,11 @@ def quota(real: Session, monkeypatch: pytest.MonkeyPatch) -> Quota:
     return change
 
 
-def ready(names: Names = SHORT) -> list[ReadyClaim]:
+def ready(names: claims_sql.Names = SHORT) -> list[ReadyClaim]:
     """What a worker gets until it gets nothing more."""
     admitter.flush()
     found: list[ReadyClaim] = []
-    with prepared_connection() as connection:
+    with prepared.prepared_connection() as connection:
         looks = Claims(LINES)
         while rows := looks.next(connection, names, new_id(), WORKER):
             found += rows
@@ -153,7 +154,7 @@ class TestAUser:
         admitter.flush()
         looks, starts = Claims(LINES), Counter[UUID]()
         for _ in range(40):
-            with prepared_connection() as connection:
+            with prepared.prepared_connection() as connection:
                 (claim,) = looks.next(connection, ONE_AT_A_TIME, new_id(), WORKER)
             starts[owner[claim.id]] += 1
             succeed(real, claim.id)
@@ -167,8 +168,8 @@ class TestAPlace:
         user = new_user(real)
         first, second, third = (new_task(real, user, limit="five").id for _ in range(3))
         admitter.flush()
-        values = {"task_id": third, "attempt": 1, "limit_name": "five"}
-        real.execute(text("INSERT INTO limit_places VALUES (:task_id, :attempt, :limit_name)"), values)
+        real.add(LimitPlace(task_id=third, attempt=1, limit_name="five"))
+        real.flush()
         real.execute(text("UPDATE tasks SET held = NULL"))
         real.commit()
         assert claimed(real) == [first, second]
@@ -264,9 +265,9 @@ class TestAPlace:
         task_service.update_task_status(real, first, "revoked")
         maintain(real)
         assert claimed(real) == []
-        real.execute(text("UPDATE maintenance_lease SET rescue_after = now() - interval '1 second'"))
+        real.execute(spelled("UPDATE maintenance_lease SET rescue_after = now() - interval '1 second'"))
         real.execute(update(WorkerProcess).values(heartbeat_at=datetime.now(UTC) - timedelta(minutes=5)))
-        real.execute(text("UPDATE limit_places SET started_at = now() - interval '5 minutes'"))
+        real.execute(spelled("UPDATE limit_places SET started_at = now() - interval '5 minutes'"))
         real.commit()
         maintain(real)
         assert claimed(real) == [second]
@@ -294,13 +295,12 @@ class TestAPlace:
             with SessionLocal() as other:
                 admission.admit(other, USER_LIMIT, [str(user)])
 
-        waits = text("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
         with ThreadPoolExecutor(1) as pool:
             with SessionLocal.begin() as db:
                 user_places.lock(db, [str(user)])
                 UserAdmission(db, 1, [str(user)]).run()
                 beside = pool.submit(admit_beside)
-                wait_for(lambda: beside.done() or real.execute(waits).all(), 10, "the other admission to wait")
+                await_lock_waits(1, "the other admission to wait")
             beside.result(10)
         assert len(claimed(real)) == 1
 

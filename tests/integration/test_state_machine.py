@@ -1,20 +1,19 @@
-"""The states on a real PostgreSQL: what each statement does, and what the database refuses to any client."""
+"""The states on a real database: what each statement does, and what the database refuses to any client."""
 
 import itertools
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.postgresql import turns
-from app.db.postgresql.transitions import transition
+from app.db.sql import transitions, turns
 from app.errors import AttemptLost
 from app.models.task import TERMINAL, TRANSITIONS, AttemptOutcome, Task, TaskStatus
 from app.services.execution import attempts, rescue
 from app.services.execution.attempts import NextTry
 from app.services.task_service import task_service
+from tests.support.spelling import spelled
 from tests.support.tasks import ERROR, WORKER, claim, claim_next, new_task, task_in
 
 PAIRS = list(itertools.product(TaskStatus, TaskStatus))
@@ -35,8 +34,8 @@ class TestEveryPair:
         extra = {"claim_id": new_id()} if to is TaskStatus.RUNNING else {}
         if to is TaskStatus.PENDING and source in TERMINAL:
             extra = {"generation": Task.generation + 1, "celery_id": new_id(), "failures": 0, "crashes": 0}
-        row = db.execute(transition(to, Task.id == task.id, sources=sources, values=extra)).one_or_none()
-        assert (row is not None) == (to in TRANSITIONS[source])
+        moved = transitions.move_tasks(db, to, Task.id == task.id, sources=sources, values=extra)
+        assert moved == ([task.id] if to in TRANSITIONS[source] else [])
 
     @pytest.mark.parametrize(("source", "to"), [(s, t) for s, t in PAIRS if t not in TRANSITIONS[s] and s is not t])
     def test_the_database_refuses_the_unknown_ones_from_any_statement(
@@ -51,7 +50,7 @@ class TestEveryPair:
             WHERE id = :id
         """
         with pytest.raises(IntegrityError, match="tasks_guard"):
-            db.execute(text(statement), {"to": str(to), "id": task.id})
+            db.execute(spelled(statement, {"to": str(to), "id": task.id}))
 
 
 class TestWhatTheDatabaseRefuses:
@@ -89,14 +88,14 @@ class TestWhatTheDatabaseRefuses:
     def test_a_change_that_no_statement_of_ours_makes(self, db: Session, status: TaskStatus, change: str) -> None:
         task = task_in(db, status)
         with pytest.raises(IntegrityError):
-            db.execute(text(f"UPDATE tasks SET {change} WHERE id = :id"), {"id": task.id})
+            db.execute(spelled(f"UPDATE tasks SET {change} WHERE id = :id", {"id": task.id}))
 
     def test_a_cancelled_running_task_cannot_fail(self, db: Session) -> None:
         task = task_in(db, TaskStatus.RUNNING)
         task_service.cancel(db, task.id)
         statement = "UPDATE tasks SET status = 'failed', claim_id = NULL, finished_at = now() WHERE id = :id"
         with pytest.raises(IntegrityError, match="cancelled"):
-            db.execute(text(statement), {"id": task.id})
+            db.execute(spelled(statement, {"id": task.id}))
 
 
 class TestClaim:
@@ -243,7 +242,7 @@ class TestLoss:
         claim(db, task)
         assert rescue.overran(db, 1.0, Task.id == task.id) == 1
         assert task_service.get_task(db, task.id).status == "pending"
-        db.execute(text("UPDATE tasks SET run_at = NULL WHERE id = :id"), {"id": task.id})
+        db.execute(spelled("UPDATE tasks SET run_at = NULL WHERE id = :id", {"id": task.id}))
         claim(db, task)
         rescue.overran(db, 1.0, Task.id == task.id)
         failed = task_service.get_task(db, task.id)

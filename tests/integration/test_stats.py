@@ -7,11 +7,12 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import Float, bindparam, select, text
+from sqlalchemy import Float, bindparam, insert, select, text
 from sqlalchemy.orm import Session
 
 from app.core.duration_buckets import LAST, start_of
 from app.core.ids import new_id
+from app.db.base import Base
 from app.db.postgresql.stats import bucket_of
 from app.db.session import SessionLocal
 from app.models.task import Task, TaskStatus
@@ -24,6 +25,7 @@ from app.services.tasks import task_counts
 from tests.support.accounts import API, bearer
 from tests.support.services import Services
 from tests.support.settings import on_new_database, sql
+from tests.support.spelling import spelled
 from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.tasks import claim, new_task, new_user, task_in
 
@@ -138,6 +140,7 @@ class TestSubmitted:
 
 
 class TestDurations:
+    @pytest.mark.postgresql("elsewhere Python finds them")
     def test_the_database_finds_the_same_buckets(self, db: Session) -> None:
         around = [start_of(bucket) * factor for bucket in range(1, LAST + 1) for factor in (1.0001, 1.1, 1.18)]
         seconds = [-1.0, 0.0, 0.0009, *around, 1e9]
@@ -159,7 +162,7 @@ class TestDurations:
                 moved = "created_at = started_at - :waited * interval '1 second' - :ran * interval '1 second'"
                 started = "started_at = started_at - :ran * interval '1 second'"
                 statement = f"UPDATE tasks SET {moved}, {started} WHERE id = :id"
-                db.execute(text(statement), {"waited": waited, "ran": ran, "id": task.id})
+                db.execute(spelled(statement, {"waited": waited, "ran": ran, "id": task.id}))
                 task_service.update_task_status(db, task.id, "succeeded")
                 assert attempt == 1
         stats = ask(tasks)
@@ -183,7 +186,7 @@ class TestDurations:
             created = "UPDATE tasks SET created_at = created_at - interval '1000 s' WHERE id = :id"
             ended = "UPDATE task_attempts SET finished_at = finished_at - interval '10 s' WHERE task_id = :id"
             for statement in (created, ended):
-                db.execute(text(statement), {"id": task.id})
+                db.execute(spelled(statement, {"id": task.id}))
             task_service.update_task_status(db, task.id, "succeeded")
         assert ask(tasks)["wait_seconds"]["p99"] == pytest.approx(10, rel=0.1)
 
@@ -273,19 +276,19 @@ class TestBounds:
         task = task_in(db, TaskStatus.SUCCEEDED)
         fold(db)
         kept = db.execute(select(task_stats)).all()
+        table = Base.metadata.tables["tasks"]
+        row = db.execute(select(table).where(table.c.id == task.id)).mappings().one()
+        assert task.finished_at is not None
         for age in (*KEPT.values(), timedelta(days=400)):
-            names = "user_id, name, task_type, celery_task_name, args, kwargs, priority, queue, status"
-            db.execute(
-                text(f"INSERT INTO tasks (id, celery_id, finished_at, {names}) SELECT :id, :id, now() - :age, {names} "
-                     "FROM tasks WHERE id = :task"),
-                {"id": new_id(), "age": age + timedelta(hours=1), "task": task.id},
-            )  # fmt: skip
+            ended = task.finished_at - age - timedelta(hours=1)
+            db.execute(insert(table), {**row, "id": new_id(), "celery_id": new_id(), "finished_at": ended})
         fold(db)
         added = {tuple(row)[:3] for row in db.execute(select(task_stats)).all()} - {tuple(row)[:3] for row in kept}
         assert {row[1] for row in added} == {900, 3600}
 
 
 @pytest.mark.full
+@pytest.mark.postgresql("its SQL makes the rows")
 class TestAMillion:
     @pytest.fixture
     def filled(self, services: Services) -> Iterator[Session]:

@@ -13,39 +13,40 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, text
+from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.core.ids import first_id_at
 from app.db.postgresql import task_pages as page_statements
-from app.db.postgresql import task_time_counts
-from app.db.postgresql.schema.sizes import ATTEMPT_BYTES, ROW_BYTES, task_bytes
 from app.db.session import SessionLocal, engine
+from app.db.sizes import ATTEMPT_BYTES, ROW_BYTES, task_bytes
 from app.errors import TaskNotFound
 from app.maintenance.loop import Maintenance
-from app.models import User
+from app.models import User, task_time_counts
 from app.models.task import Task, TaskStatus
+from app.models.task_count import task_totals
 from app.models.task_filter import TaskFilter
 from app.services.execution import attempts, rescue
 from app.services.execution.attempts import AttemptError, NextTry
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
+from tests.support.databases import ENGINE
 from tests.support.services import ROOT
-from tests.support.tasks import claim, new_task, new_user, task_in
+from tests.support.spelling import spelled
+from tests.support.tasks import claim, give_id, new_task, new_user, task_in
 
 SCAN = text("SELECT status, count(*) FROM tasks WHERE task_type = 'test' GROUP BY status")
-# What is kept by user, as the sums tell and as the rows tell: those that differ.
+# The users of whom other bytes are kept, as the sums tell, than the rows tell.
 WRONG_BYTES = text(f"""
-WITH kept AS (
-    SELECT user_id, sum(bytes) AS bytes FROM (
-        SELECT user_id, bytes FROM stored_bytes UNION ALL SELECT user_id, bytes FROM task_count_changes
-    ) AS sums GROUP BY user_id HAVING sum(bytes) <> 0
-), scanned AS (
-    SELECT user_id, sum({task_bytes("tasks")}) AS bytes FROM tasks WHERE finished_at IS NOT NULL GROUP BY user_id
-)
-SELECT * FROM kept FULL JOIN scanned USING (user_id) WHERE kept.bytes IS DISTINCT FROM scanned.bytes
+SELECT user_id FROM (
+    SELECT user_id, bytes FROM stored_bytes UNION ALL SELECT user_id, bytes FROM task_count_changes
+    UNION ALL SELECT user_id, -({task_bytes("tasks")}) FROM tasks WHERE finished_at IS NOT NULL
+) AS sums GROUP BY user_id HAVING sum(bytes) <> 0
 """)
 ENDS = (TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.REVOKED)
+VERSION_7 = 0x7 << 76 | 0b10 << 62
+OF_A_WRONG_CLOCK = UUID("00000000-0000-7000-8000-000000000000")
 FILTERS = [TaskFilter(), TaskFilter(task_type="test")]
 
 
@@ -109,9 +110,10 @@ class TestOneAfterAnother:
         kept = task_in(db, TaskStatus.SUCCEEDED)
         task_counts.fold(db)
         task_counts.forget_zeros(db)
-        assert db.execute(text("SELECT number, user_id FROM task_totals")).all() == [(1, kept.user_id)]
+        assert db.execute(select(task_totals.c.number, task_totals.c.user_id)).all() == [(1, kept.user_id)]
         assert agrees(db)
 
+    @pytest.mark.postgresql("elsewhere no trigger sees a TRUNCATE")
     def test_a_truncated_table_has_none(self, db: Session) -> None:
         task_in(db, TaskStatus.SUCCEEDED)
         task_counts.fold(db)
@@ -125,7 +127,7 @@ class TestBytes:
 
     def stored(self, db: Session, user: UUID) -> int:
         everything = "SELECT user_id, bytes FROM stored_bytes UNION ALL SELECT user_id, bytes FROM task_count_changes"
-        found = db.execute(text(f"SELECT sum(bytes) FROM ({everything}) AS s WHERE user_id = :user"), {"user": user})
+        found = db.execute(spelled(f"SELECT sum(bytes) FROM ({everything}) AS s WHERE user_id = :user", {"user": user}))
         return int(found.scalar_one() or 0)
 
     def test_of_a_task_are_its_values_and_its_attempts(self, db: Session) -> None:
@@ -154,6 +156,7 @@ class TestBytes:
         task_service.delete(db, task.id)
         assert self.stored(db, user) == 0
 
+    @pytest.mark.postgresql("the query writes sizes by a function of PostgreSQL's")
     def test_the_query_of_the_document_shows_who_keeps_how_much(self, db: Session) -> None:
         document = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
         (query,) = re.findall(r"^```sql\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
@@ -182,13 +185,15 @@ class TestBytes:
             task = new_task(db, user)
             end(task.id, claim(db, task).attempt)
             db.commit()
-        wrong = text("""
-            SELECT id, attached_bytes, kept FROM tasks, LATERAL (
-                SELECT sum(256 + octet_length(coalesce(error_message, '')) + octet_length(coalesce(traceback, ''))) AS kept
+        kept = text("""
+            SELECT attached_bytes, octet_length(name) + (
+                SELECT sum(256 + octet_length(coalesce(error_message, '')) + octet_length(coalesce(traceback, '')))
                 FROM task_attempts WHERE task_id = id
-            ) AS of_attempts WHERE attached_bytes IS DISTINCT FROM kept + octet_length(name)
+            ) FROM tasks
         """)
-        assert db.execute(wrong).all() == []
+        found = db.execute(kept).all()
+        assert len(found) == len(ends)
+        assert [row for row in found if row[0] != row[1]] == []
 
     def test_a_task_from_before_they_were_counted_never_counts_less_than_nothing(self, db: Session) -> None:
         task = task_in(db, TaskStatus.SUCCEEDED, metadata={"m": "m" * 1000})
@@ -244,9 +249,12 @@ class TestAtOnce:
         with SessionLocal() as db:
             users = [new_user(db) for _ in range(3)]
         seen: list[bool] = []
-        one_snapshot = engine().connect().execution_options(isolation_level="REPEATABLE READ")
+        snapshot = {} if ENGINE == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        one_snapshot = engine().connect().execution_options(**snapshot)
         with one_snapshot as connection, Session(connection) as reader, crowd(users) as goes_on:
             while goes_on():
+                if ENGINE == "sqlite":
+                    reader.connection().exec_driver_sql("BEGIN")
                 seen.append(agrees(reader))
                 reader.rollback()
         assert len(seen) > 10
@@ -263,18 +271,13 @@ class TestTimes:
         """Of one user's tasks: some together, some minutes and days apart, as ids of theirs tell it to the minute."""
         user = new_user(db)
         ids = [task_in(db, status, user).id for status in (*TaskStatus, *TaskStatus)]
-        db.execute(text("DELETE FROM task_attempts"))  # they name ids that are given anew
-        db.execute(text("ALTER TABLE tasks DISABLE TRIGGER USER"))
         start = datetime(2026, 1, 2, tzinfo=UTC)
         for place, task_id in enumerate(ids):
             at = start + timedelta(seconds=place // 3 * 100 + (86_400 if place > 7 else 0), microseconds=place)
-            db.execute(
-                text("UPDATE tasks SET created_at = :at, id = uuidv7(:off - clock_timestamp()) WHERE id = :id"),
-                {"at": at, "off": at + timedelta(seconds=(-55, 0, 55)[place % 3]), "id": task_id},
-            )
-        db.execute(text("ALTER TABLE tasks ENABLE TRIGGER USER"))
+            told = first_id_at((at + timedelta(seconds=(-55, 0, 55)[place % 3])).timestamp())
+            give_id(db, task_id, UUID(int=told.int | VERSION_7 | place), created_at=at)
         db.commit()
-        return [*db.scalars(text("SELECT created_at FROM tasks ORDER BY 1"))]
+        return [*db.scalars(select(Task.created_at).order_by(Task.created_at))]
 
     def filters(self, user: UUID, moments: list[datetime], far: list[datetime]) -> Iterator[TaskFilter]:
         at_and_around = [at + step * task_time_counts.INSTANT for at in moments[::2] for step in (-1, 0, 1)]
@@ -287,9 +290,9 @@ class TestTimes:
                 yield TaskFilter(user, status, created_before=at)
 
     def disagreeing(self, db: Session, moments: list[datetime], *far: datetime) -> list[TaskFilter]:
-        user, rows = db.execute(text("SELECT min(user_id::text)::uuid, count(*) FROM tasks")).one()
-        assert rows == len(moments)
-        found = db.execute(text("SELECT created_at, status FROM tasks")).all()
+        found = db.execute(select(Task.created_at, Task.status, Task.user_id)).all()
+        assert len(found) == len(moments)
+        user = found[0].user_id
 
         def fits(row: Any, wanted: TaskFilter) -> bool:
             after = wanted.created_after is None or row.created_at > wanted.created_after
@@ -314,11 +317,7 @@ class TestTimes:
         assert self.disagreeing(db, moments, *far) == []
 
     def test_also_with_an_id_of_a_wrong_clock(self, db: Session, moments: list[datetime]) -> None:
-        db.execute(text("ALTER TABLE tasks DISABLE TRIGGER USER"))
-        db.execute(
-            text("UPDATE tasks SET id = '00000000-0000-7000-8000-000000000000' WHERE created_at = :at"),
-            {"at": moments[5]},
-        )
+        give_id(db, db.scalars(select(Task.id).where(Task.created_at == moments[5])).one(), OF_A_WRONG_CLOCK)
         assert self.disagreeing(db, moments) == []
 
     def test_of_nobody_are_none(self, db: Session) -> None:
@@ -343,7 +342,13 @@ class TestPages:
         assert [task.id for task in task_service.get_tasks(db, user, name="are")] == expected
         assert [task.id for task in task_service.get_tasks(db, user, name="are", skip=1)] == expected[1:]
 
-    @pytest.mark.parametrize("most", [32, 0], ids=["by kind", "too many kinds"])
+    @pytest.mark.parametrize(
+        "most",
+        [
+            pytest.param(32, id="by kind", marks=pytest.mark.postgresql("a stream of ids for each kind")),
+            pytest.param(0, id="too many kinds"),
+        ],
+    )
     def test_a_rare_kind_is_found(self, db: Session, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
         monkeypatch.setattr(page_statements, "MAX_KINDS", most)
         monkeypatch.setattr(task_pages, "LOOK", 9 if most else 10_000)
@@ -357,6 +362,7 @@ class TestPages:
         assert edge is None
         assert task_service.list_page(db, TaskFilter(user_id=user, task_type="none"), 50) == ([], None)
 
+    @pytest.mark.postgresql("a stream of ids for each kind")
     def test_one_that_ends_meanwhile_as_the_first_of_its_kind_is_there(
         self, db: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -396,8 +402,7 @@ class TestPages:
         user = new_user(db)
         task = task_in(db, TaskStatus.SUCCEEDED, user)
         wanted = TaskFilter(user_id=user, created_after=task.created_at.replace(year=2020))
-        db.execute(text("ALTER TABLE tasks DISABLE TRIGGER USER"))
-        db.execute(text("UPDATE tasks SET id = '00000000-0000-7000-8000-000000000000'"))
+        give_id(db, task.id, OF_A_WRONG_CLOCK)
         assert len(task_service.list_page(db, wanted, 50)[0]) == task_counts.count(db, wanted)["total"] == 1
 
 

@@ -9,20 +9,23 @@ from uuid import UUID
 import httpx
 import pyotp
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select
 
 from app.__main__ import main
 from app.core.config import get_settings
 from app.core.security import hash_password
+from app.db.clock import NOW
 from app.db.session import SessionLocal
 from app.errors import SecondFactorRequired
 from app.services.accounts.auth_service import auth_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login
 from tests.support.audit import recorded
+from tests.support.lock_waits import await_lock_waits
 from tests.support.second_factors import TOTP, begin, present_code, set_up, unused_code, wrong_code
 from tests.support.services import SECRET_KEY, Services
 from tests.support.settings import settings, sql
+from tests.support.spelling import spelled
 from tests.support.task_client import shared_client
 from tests.support.throttle import prolong_waits
 from tests.support.waiting import wait_for
@@ -50,11 +53,10 @@ def confirmation(client: httpx.Client, token: str, otp: str) -> httpx.Response:
 
 
 def _now() -> int:
-    ((seconds,),) = sql("SELECT extract(epoch FROM now())::bigint")
-    return int(seconds)
+    with SessionLocal() as db:
+        return int(db.execute(select(NOW)).scalar_one().timestamp())
 
 
-WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 REQUIRED = (401, "second_factor_required")
 
 
@@ -88,9 +90,9 @@ def log_in(account: Account, otp: str) -> bool:
 def at_once(account: Account, otp: str, table: str) -> list[bool]:
     """Three logins of three processes with one code, which all have found it good before one of them uses it."""
     with SessionLocal() as db, ThreadPoolExecutor(3) as pool:
-        db.execute(text(f"SELECT 1 FROM {table} FOR UPDATE"))
+        db.execute(spelled(f"SELECT 1 FROM {table} FOR UPDATE"))
         logins = [pool.submit(log_in, account, otp) for _ in range(3)]
-        wait_for(lambda: len(sql(WAITING)) == len(logins), 30, "logins that wait for the row")
+        await_lock_waits(len(logins), "logins that wait for the row")
         db.commit()
         return [each.result() for each in logins]
 
@@ -244,10 +246,10 @@ class TestLogin:
         """The password has been found right, and the code that nobody asked for is looked for after the commit."""
         begin(client, token)
         with SessionLocal() as db, ThreadPoolExecutor(1) as pool:
-            db.execute(text("SELECT 1 FROM users WHERE id = :id FOR UPDATE"), {"id": user["id"]})
-            db.execute(text("UPDATE second_factors SET confirmed_at = now()"))
+            db.execute(spelled("SELECT 1 FROM users WHERE id = :id FOR UPDATE", {"id": user["id"]}))
+            db.execute(spelled("UPDATE second_factors SET confirmed_at = now()"))
             waiting = pool.submit(attempt, client, user["username"])
-            wait_for(lambda: sql(WAITING), 30, "a waiting login")
+            await_lock_waits(1, "a waiting login")
             db.commit()
             assert told(waiting.result()) == REQUIRED
 

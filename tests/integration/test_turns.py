@@ -7,12 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.postgresql import turns
 from app.db.session import SessionLocal
+from app.db.sql import turns
 from app.maintenance import passes
 from app.messaging.routing import QUEUES
 from app.models import Task
@@ -21,8 +21,20 @@ from app.schemas.task import TaskCreate
 from app.services.execution import rescue
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
-from tests.support.settings import sql
-from tests.support.tasks import LONG_RUNNING, WORKER, claim, claim_next, lines_of, names, new_task, new_user, retried
+from tests.support.lock_waits import fail_soon_where_locked, needs_row_locks
+from tests.support.spelling import spelled
+from tests.support.tasks import (
+    LONG_RUNNING,
+    WORKER,
+    claim,
+    claim_next,
+    first_claim,
+    lines_of,
+    names,
+    new_task,
+    new_user,
+    retried,
+)
 
 PAST = "UPDATE tasks SET due_at = now() - interval '1 hour' WHERE due_at > now()"
 
@@ -41,7 +53,7 @@ def new_tasks(db: Session, user: UUID, number: int, **fields: Any) -> list[UUID]
 
 def user_of_weight(db: Session, weight: int) -> UUID:
     user = new_user(db)
-    db.execute(text("UPDATE users SET weight = :weight WHERE id = :id"), {"weight": weight, "id": user})
+    db.execute(spelled("UPDATE users SET weight = :weight WHERE id = :id", {"weight": weight, "id": user}))
     return user
 
 
@@ -54,7 +66,7 @@ def taken(db: Session, number: int = 1000) -> list[UUID]:
 
 
 def turn_of(db: Session, task_id: UUID) -> float | None:
-    turn: float | None = db.scalar(text("SELECT turn FROM tasks WHERE id = :id"), {"id": task_id})
+    turn: float | None = db.scalar(spelled("SELECT turn FROM tasks WHERE id = :id", {"id": task_id}))
     return turn
 
 
@@ -122,7 +134,8 @@ class TestCreation:
         with ThreadPoolExecutor(4) as pool:
             created = list(pool.map(create, range(4)))
         for user in users:
-            rows = sql("SELECT id, turn FROM tasks WHERE user_id = :user ORDER BY turn", user=user)
+            with SessionLocal() as db:
+                rows = db.execute(select(Task.id, Task.turn).where(Task.user_id == user).order_by(Task.turn)).all()
             assert [turn for _, turn in rows] == [float(turn) for turn in range(1, len(rows) + 1)]
             order = [task for task, _ in rows]
             for of_thread in created:
@@ -132,7 +145,8 @@ class TestCreation:
 class TestTheClock:
     def clock(self, db: Session) -> float:
         return float(
-            db.scalar(text("SELECT max(turn) FROM claimed_turns WHERE queue = 'default' AND priority = 'normal'")) or 0
+            db.scalar(spelled("SELECT max(turn) FROM claimed_turns WHERE queue = 'default' AND priority = 'normal'"))
+            or 0
         )
 
     def test_is_the_highest_turn_that_was_claimed(self, db: Session) -> None:
@@ -140,17 +154,19 @@ class TestTheClock:
         for turn in (1.0, 2.0):
             claim_next(db)
             assert self.clock(db) == turn
-        db.execute(text("UPDATE tasks SET turn = 0.5 WHERE id = :id"), {"id": tasks[3]})
+        db.execute(spelled("UPDATE tasks SET turn = 0.5 WHERE id = :id", {"id": tasks[3]}))
         assert [found.id for found in claim_next(db)] == [tasks[3]]
         assert self.clock(db) == 2.0
 
+    @needs_row_locks
     @pytest.mark.usefixtures("fresh_database")
     def test_is_put_on_by_claims_that_do_not_wait_for_each_other(self) -> None:
         with SessionLocal() as db, SessionLocal() as other:
+            first_claim(db)
             tasks = new_tasks(db, new_user(db), 3)
             claims = Claims(lines_of())
             (first,) = claims.next(other, names(), new_id(), WORKER)  # and no commit yet
-            db.execute(text("SET lock_timeout = '2s'"))
+            fail_soon_where_locked(db)
             assert [first.id, *(found.id for found in claim_next(db))] == tasks[:2]
             assert self.clock(db) == 2.0
             other.rollback()
@@ -174,7 +190,7 @@ class TestWhatBecomesDue:
         now = new_tasks(db, user, 2)
         assert taken(db, 1) == now[:1]
         assert {turn_of(db, task) for task in later} == {None}
-        db.execute(text(PAST))
+        db.execute(spelled(PAST))
         (single,) = new_tasks(db, other, 1)
         assert turns.place_due(db) == 3
         assert turns.place_due(db) == 0
@@ -196,7 +212,7 @@ class TestWhatBecomesDue:
     def test_is_placed_by_its_weight(self, db: Session) -> None:
         for weight, turn in ((1, [1.0, 2.0]), (4, [0.25, 0.5])):
             tasks = new_tasks(db, user_of_weight(db, weight), 2, delay_seconds=3600)
-            db.execute(text(PAST))
+            db.execute(spelled(PAST))
             assert turns.place_due(db) == 2
             assert [turn_of(db, task) for task in tasks] == turn
 
@@ -206,10 +222,12 @@ class TestWhatBecomesDue:
         moments = count(1)
         for task in tasks[-2:]:
             values = {"id": task, "moment": -86_400 * next(moments)}
-            db.execute(text("UPDATE tasks SET due_at = now() + :moment * interval '1 second' WHERE id = :id"), values)
-        db.execute(text(PAST))
+            db.execute(
+                spelled("UPDATE tasks SET due_at = now() + :moment * interval '1 second' WHERE id = :id", values)
+            )
+        db.execute(spelled(PAST))
         assert turns.place_due(db) == turns.PLACE_BATCH
-        unplaced = db.scalars(text("SELECT id FROM tasks WHERE turn IS NULL")).all()
+        unplaced = db.scalars(select(Task.id).where(Task.turn.is_(None))).all()
         assert len(unplaced) == 2
         assert not set(tasks[-2:]) & set(unplaced)
         assert turns.place_due(db) == 2
@@ -217,21 +235,22 @@ class TestWhatBecomesDue:
     def test_is_placed_once_by_its_name_and_only_if_it_waits_and_is_due(self, db: Session) -> None:
         user = new_user(db)
         (due,), (later,) = new_tasks(db, user, 1, delay_seconds=3600), new_tasks(db, user, 1, delay_seconds=7200)
-        db.execute(text(f"{PAST} AND id = :id"), {"id": due})
+        db.execute(spelled(f"{PAST} AND id = :id", {"id": due}))
         running = new_task(db, user)
         claim(db, running)
         every = [due, later, running.id, *new_tasks(db, user, 1)]
         assert [turns.place(db, every) for _ in range(2)] == [1, 0]
         assert [turn_of(db, task) for task in every] == [3.0, None, None, 2.0]
 
+    @needs_row_locks
     @pytest.mark.usefixtures("fresh_database")
     def test_leaves_a_row_that_another_transaction_holds(self) -> None:
         with SessionLocal() as db, SessionLocal() as other:
             held, free = new_tasks(db, new_user(db), 2, delay_seconds=3600)
-            db.execute(text(PAST))
+            db.execute(spelled(PAST))
             db.commit()
-            other.execute(text("SELECT id FROM tasks WHERE id = :id FOR UPDATE"), {"id": held})
-            db.execute(text("SET lock_timeout = '2s'"))
+            other.execute(select(Task.id).where(Task.id == held).with_for_update())
+            fail_soon_where_locked(db)
             assert turns.place_due(db) == 1
             db.commit()
             other.rollback()

@@ -5,14 +5,15 @@ from uuid import UUID
 
 import pytest
 
-from app.db.postgresql.maintenance import revoke_expired
 from app.db.session import SessionLocal
+from app.db.sql import maintenance
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.services.execution import attempts, rescue
 from app.services.execution.attempts import NextTry
 from app.services.task_service import task_service
 from tests.support.accounts import MakeUser
 from tests.support.settings import sql
+from tests.support.spelling import id_of
 from tests.support.task_client import TaskClient, module_client, stored, task_client
 from tests.support.tasks import ERROR, claim
 from tests.support.unique_keys import ANOTHER_TASK, KEY, answered, created, ids, keyed, taken
@@ -131,7 +132,7 @@ class TestTheTurnOfAReplacedTask:
         answered(keyed(tasks, "replace", **fields))
         query = "SELECT id FROM tasks WHERE user_id = :user AND priority = :priority ORDER BY turn"
         line = sql(query, user=tasks.user["id"], **fields)
-        assert [str(found) for (found,) in line] == [*before, task_id]
+        assert [str(id_of(found)) for (found,) in line] == [*before, task_id]
 
     def test_is_left_for_a_later_start_and_taken_for_an_earlier_one(self, tasks: TaskClient) -> None:
         task_id = created(keyed(tasks))
@@ -187,7 +188,7 @@ class TestEveryEnd:
         task = stored(created(keyed(tasks)))
         end(tasks, task)
         with SessionLocal.begin() as db:
-            revoke_expired(db, 100)
+            maintenance.revoke_expired(db, 100)
         assert not self.held(task)
 
 

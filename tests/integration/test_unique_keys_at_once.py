@@ -14,15 +14,35 @@ from app.errors import UniqueKeyTaken
 from app.messaging import publisher
 from app.models.task import TaskStatus
 from app.services.task_service import task_service
+from tests.support.databases import ENGINE
+from tests.support.lock_waits import await_lock_waits
 from tests.support.settings import sql
 from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.tasks import new_task, new_user, task_in
 from tests.support.unique_keys import KEY, active, create, wanted
-from tests.support.waiting import wait_for
 
 client = module_client()
 AT_ONCE = 8
 ROUNDS = 12
+# After each change of a task, how many tasks with its key have not ended.
+_COUNT = (
+    "INSERT INTO most_active SELECT count(*) FROM tasks"
+    " WHERE user_id = NEW.user_id AND unique_key = NEW.unique_key AND finished_at IS NULL"
+)
+_TRIGGER = "CREATE TRIGGER most_active_{event} AFTER {event} ON tasks FOR EACH ROW"
+_TABLE = "CREATE TABLE most_active (number int)"
+_EVENTS = ("INSERT", "UPDATE")
+if ENGINE == "postgresql":
+    LEDGER = [
+        _TABLE,
+        f"""CREATE FUNCTION most_active() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN IF NEW.unique_key IS NOT NULL THEN {_COUNT}; END IF; RETURN NULL; END $$""",
+        *(f"{_TRIGGER.format(event=event)} EXECUTE FUNCTION most_active()" for event in _EVENTS),
+    ]
+    NO_LEDGER = ["DROP FUNCTION most_active() CASCADE"]
+else:
+    LEDGER = [_TABLE, *(f"{_TRIGGER.format(event=event)} BEGIN {_COUNT}; END" for event in _EVENTS)]
+    NO_LEDGER = [f"DROP TRIGGER most_active_{event}" for event in _EVENTS]
 
 
 @pytest.fixture
@@ -83,17 +103,16 @@ class TestManyAtOnce:
 
     def test_submits_ends_and_retries_leave_one_at_any_moment(self, user: UUID) -> None:
         """The ledger is filled by the database itself: how many there are after each change."""
-        sql("CREATE TABLE IF NOT EXISTS most_active (number int)")
-        sql(_LEDGER)
-        sql("DROP TRIGGER IF EXISTS most_active ON tasks")
-        sql("CREATE TRIGGER most_active AFTER INSERT OR UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION most_active()")
+        for statement in LEDGER:
+            sql(statement)
         try:
             ended = [self._ended(user) for _ in range(AT_ONCE)]
             self.together(lambda number: self._churn(user, number, ended[number]))
             assert {row.number for row in sql("SELECT DISTINCT number FROM most_active")} <= {0, 1}
             assert len(active(user)) <= 1
         finally:
-            sql("DROP TRIGGER most_active ON tasks")
+            for statement in NO_LEDGER:
+                sql(statement)
         assert {row.active_key for row in sql("SELECT active_key FROM tasks WHERE finished_at IS NOT NULL")} == {None}
 
     def _ended(self, user: UUID) -> UUID:
@@ -114,21 +133,6 @@ class TestManyAtOnce:
                 task_service.cancel_task(db, task.id)
 
 
-_LEDGER = """
-    CREATE OR REPLACE FUNCTION most_active() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF NEW.unique_key IS NOT NULL THEN
-            INSERT INTO most_active SELECT count(*) FROM tasks
-            WHERE user_id = NEW.user_id AND unique_key = NEW.unique_key AND finished_at IS NULL;
-        END IF;
-        RETURN NULL;
-    END $$
-"""
-
-
-_WAITS = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'WITH new_rows%'"
-
-
 class TestNeighbours:
     def test_in_the_group_are_not_touched(self, tasks: TaskClient) -> None:
         """Half of the requests have a key that is taken; each request without one is accepted."""
@@ -142,13 +146,16 @@ class TestNeighbours:
             found = list(pool.map(submit, range(40)))
         assert found == [409 if number % 2 else 201 for number in range(40)]
 
+    @pytest.mark.postgresql(
+        "MySQL's index has the tasks without a key too: who waits for a key locks the gap before it"
+    )
     def test_wait_for_no_transaction_that_holds_the_key(self, tasks: TaskClient) -> None:
         """One that takes the key waits for another that has done so; requests without a key go on."""
         user = UUID(tasks.user["id"])
         with SessionLocal() as db, ThreadPoolExecutor(1) as pool:
             (mine,) = task_service.create_tasks(db, wanted(KEY), user, commit=False)
             waiting = pool.submit(tasks.post, body=BODY | {"unique_key": KEY, "on_conflict": "return"})
-            wait_for(lambda: sql(_WAITS), 30, "one that waits for the key")
+            await_lock_waits(1, "one that waits for the key")
             assert tasks.post(body=BODY).status_code == 201
             assert not waiting.done()
             db.commit()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
@@ -199,6 +200,8 @@ class TestOnWorkers:
         running.stack.worker(concurrency=1, queues="low_priority")
         running.stack.worker(concurrency=1, env={"TASK_MODULES": "app.tasks"}, queues="default")
         assert running.get(task_id)["waiting_for"]["reason"] == "no_worker"
-        known = dict(running.stack.sql("SELECT queues[1], task_names FROM worker_processes"))
+        with running.stack.engine.connect() as connection:
+            rows = connection.execute(select(WorkerProcess.queues, WorkerProcess.task_names)).all()
+        known = {queues[0]: names for queues, names in rows}
         assert "tests.echo" in known["low_priority"]
         assert "tests.echo" not in known["default"]

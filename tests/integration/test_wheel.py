@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -19,7 +20,7 @@ from tests.support.stack import Stack
 OF_PAGES = {".html", ".css", ".js", ".svg", ".json"}
 SLEEP = "app.tasks.common_tasks.long_running_task"
 TRAIN = "app.tasks.model_tasks.train_classifier"
-BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
 
 pytestmark = pytest.mark.skipif(
     find_spec("ensurepip") is None, reason="this Python has no ensurepip: no pip installs the wheel"
@@ -35,15 +36,29 @@ def run(command: Sequence[str | Path], cwd: Path, **variables: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, since setuptools writes beside the sources."""
-    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, since setuptools writes beside the sources."""
+    source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "app", source / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    run([sys.executable, "-c", BUILD, built], source)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    built = tmp_path_factory.mktemp("wheel")
+    run([sys.executable, "-c", BUILD, "build_wheel", built], source)
     (made,) = built.glob("*.whl")
     return made
+
+
+def data() -> set[str]:
+    """What app/ holds beside code: the files of the pages, and the schema of each other engine."""
+    pages = {path for path in (ROOT / "app" / "web").rglob("*.*") if path.suffix in OF_PAGES}
+    baselines = set((ROOT / "app" / "migrations" / "baselines").glob("*.sql"))
+    assert len(baselines) == 2
+    return {path.relative_to(ROOT).as_posix() for path in pages | baselines} | {"app/py.typed"}
 
 
 def new_venv(directory: Path) -> Path:
@@ -90,12 +105,16 @@ class TestTheWheel:
     def test_holds_code_and_no_more(self, wheel: Path) -> None:
         names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
         assert {Path(name).parts[0] for name in names} == {"app"}
-        of_pages = {
-            str(path.relative_to(ROOT)) for path in (ROOT / "app" / "web").rglob("*.*") if path.suffix in OF_PAGES
-        }
-        assert {name for name in names if not name.endswith(".py")} == {"app/py.typed"} | of_pages
+        assert {name for name in names if not name.endswith(".py")} == data()
         code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "app").rglob("*.py")}
         assert code <= set(names)
+
+    def test_so_does_the_source_distribution(self, source: Path, tmp_path: Path) -> None:
+        run([sys.executable, "-c", BUILD, "build_sdist", tmp_path], source)
+        (made,) = tmp_path.glob("*.tar.gz")
+        with tarfile.open(made) as archive:
+            names = {name.partition("/")[2] for name in archive.getnames()}
+        assert data() <= names
 
     def test_migrates_serves_and_works(self, stack: Stack, beside_the_tests_packages: Path, tmp_path: Path) -> None:
         where = run([beside_the_tests_packages, "-c", "import app; print(app.__file__)"], tmp_path)

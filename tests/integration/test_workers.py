@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import NoResultFound
+from sqlalchemy.exc import IntegrityError, NoResultFound
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
@@ -22,11 +22,15 @@ from app.models import WorkerProcess
 from app.services.execution.attempts import WorkerIdentity
 from app.services.task_service import task_service
 from tests.support.accounts import bearer
+from tests.support.databases import ENGINE
 from tests.support.running import SECONDS, Running, Start, lines, started
+from tests.support.spelling import spelled
 from tests.support.tasks import claim, new_task
 from tests.support.waiting import wait_for
 
 WORKERS = "/api/v1/workers/"
+# Without the row that claims lock, which engines other than PostgreSQL keep.
+HOLDS = "SELECT count(*) FROM claim_holds WHERE name <> ''"
 AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -107,7 +111,7 @@ class TestADrain:
         worker, other = add(db), add(db, "other")
         task = new_task(db)
         task_service.drain_worker(db, "w@here")
-        with pytest.raises(NoResultFound):
+        with pytest.raises((NoResultFound, IntegrityError)):
             claim(db, task, worker)
         assert claim(db, task, other).attempt == 1
 
@@ -116,9 +120,9 @@ class TestADrain:
         add(db, "other")
         for name in ("w@here", "other"):
             task_service.drain_worker(db, name)
-        db.execute(text("UPDATE worker_processes SET stopped_at = now() WHERE id = :id"), {"id": worker.id})
+        db.execute(spelled("UPDATE worker_processes SET stopped_at = now() WHERE id = :id", {"id": worker.id}))
         passes.forget_workers(db)
-        assert db.execute(text("SELECT count(*) FROM claim_holds")).scalar_one() == 1
+        assert db.execute(text(HOLDS)).scalar_one() == 1
 
 
 @pytest.mark.long
@@ -156,8 +160,9 @@ class TestOnWorkers:
             wait_for(lambda: running.get(long)["attempt"] == 2, SECONDS, "the long one to start again")
             gate.with_name("never").touch()
             assert running.ended(long)["status"] == "succeeded"
-        assert running.stack.sql("SELECT count(*) FROM claim_holds")[0][0] == 0
+        assert running.stack.sql(HOLDS)[0][0] == 0
 
+    @pytest.mark.skipif(ENGINE == "sqlite", reason="who is frozen while it writes keeps all others from writing")
     def test_a_neighbour_runs_what_a_drained_one_refuses(self, running: Running) -> None:
         running.stack.server()
         drained = running.stack.worker(concurrency=1)

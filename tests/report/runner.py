@@ -17,6 +17,7 @@ from tests.report.children import stop_on_sigterm
 from tests.report.model import REPORTS, Run, SuiteResult
 
 SUITES = (*pytest_suites.NAMES, *scripts.NAMES)
+WITHOUT_A_NAME = tuple(name for name in SUITES if name not in pytest_suites.BY_NAME_ALONE)
 # Many tests wait: twice as many as cores keep them busy. Each has a PostgreSQL and a Valkey of its own.
 JOBS = min(4, 2 * (os.cpu_count() or 1))
 LABEL = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "absent": "absent"}
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     begun = time.monotonic()
     started = datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M %Z")
     try:
-        suites = [_run(name, options) for name in options.suite or SUITES]
+        suites = [_run(name, options) for name in options.suites + options.suite or WITHOUT_A_NAME]
     except KeyboardInterrupt:
         _say("stopped: no report was written")
         return 130
@@ -57,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="run_tests.py", description="Runs every suite against services of its own and writes reports/index.html."
     )
-    parser.add_argument("--suite", action="append", choices=SUITES, help="only this suite; may be repeated")
+    parser.add_argument("suites", nargs="*", type=_suite, metavar="SUITE", help=f"only these: {', '.join(SUITES)}")
+    parser.add_argument("--suite", action="append", default=[], choices=SUITES, help="the same; may be repeated")
     parser.add_argument("-k", dest="keyword", metavar="EXPRESSION", help="only tests that match, as pytest's -k")
     parser.add_argument("--full", action="store_true", help="the long tests as well: soaks, growth, five-run medians")
     parser.add_argument("--coverage", action="store_true", help="measure coverage too: half as long again")
@@ -66,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="name the suites and end; .venv is made all the same")
     return parser
+
+
+def _suite(name: str) -> str:
+    if name not in SUITES:
+        raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(SUITES)}")
+    return name
 
 
 def _run(name: str, options: argparse.Namespace) -> SuiteResult:

@@ -1,11 +1,14 @@
 """What tests of bulk operations say: over HTTP, and as maintenance."""
 
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import insert, select
 
+from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.maintenance.bulk import BulkRunner
+from app.models.task import Task
 from tests.support.accounts import API
 from tests.support.task_client import TaskClient
 
@@ -53,15 +56,13 @@ def ended(tasks: TaskClient, deed: dict[str, Any]) -> dict[str, Any]:
 
 def revoke_many(tasks: TaskClient, number: int) -> None:
     """So many revoked tasks of the user, without a call for each."""
-    fields = (
-        "user_id, name, task_type, celery_task_name, args, kwargs, priority, queue, status, finished_at, created_at"
+    copied = (
+        *("user_id", "name", "task_type", "celery_task_name", "args", "kwargs", "priority", "queue"),
+        *("status", "finished_at", "created_at"),
     )
-    task_id = tasks.create()["id"]
+    task_id = UUID(tasks.create()["id"])
     tasks.post(f"{task_id}/cancel")
-    columns = f"id, celery_id, {fields}"
-    statement = (
-        f"INSERT INTO tasks ({columns}) SELECT uuidv7(), uuidv7(), {fields} FROM tasks, generate_series(2, :number)"
-        " WHERE id = :id"
-    )
+    table = Task.__table__
     with SessionLocal.begin() as db:
-        db.execute(text(statement), {"number": number, "id": task_id})
+        row = db.execute(select(*(table.c[name] for name in copied)).where(Task.id == task_id)).mappings().one()
+        db.execute(insert(table), [{**row, "id": new_id(), "celery_id": new_id()} for _ in range(number - 1)])

@@ -13,12 +13,14 @@ import time
 from datetime import date
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
 from pydantic import BaseModel
-from sqlalchemy import text
+from sqlalchemy import select
 
 from app.celery_app import SQLAlchemyTask, celery_app
+from app.models.task import Task
 from app.services.task_service import task_service
 from tests.support.example_results import RESULTS
 
@@ -248,7 +250,7 @@ async def asynchronous(self: Any, gate: str, task_id: str | None = None) -> dict
         self.update_progress(None)
     async with asyncio.timeout(5):
         one = await asyncio.to_thread(lambda: 1)
-    return {"one": one, "seen": str(self.db.scalar(text("SELECT status FROM tasks WHERE id = :id"), {"id": task_id}))}
+    return {"one": one, "seen": str(self.db.scalar(select(Task.status).where(Task.id == UUID(task_id))))}
 
 
 @celery_app.task(bind=True, name="tests.cancel_its_coroutine")

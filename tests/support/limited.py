@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.postgresql import limits as statements
-from app.db.postgresql.claims import Names
-from app.db.postgresql.prepared import prepared_connection
 from app.db.session import SessionLocal
+from app.db.sql import claims as claims_sql
+from app.db.sql import limits as statements
+from app.db.sql import prepared
 from app.maintenance import lease
 from app.maintenance.loop import Maintenance
 from app.models import Task, WorkerProcess
@@ -30,7 +30,7 @@ from tests.support.tasks import LONG_RUNNING, WORKER
 
 QUEUES = ("high_priority", "default", "low_priority")
 LINES = [(queue, priority.value) for queue in QUEUES for priority in reversed(TaskPriority)]
-SHORT, ONE_AT_A_TIME = Names([LONG_RUNNING], [LONG_RUNNING]), Names([LONG_RUNNING], [])
+SHORT, ONE_AT_A_TIME = claims_sql.Names([LONG_RUNNING], [LONG_RUNNING]), claims_sql.Names([LONG_RUNNING], [])
 SECONDS = 60.0
 
 
@@ -115,7 +115,7 @@ def run_all(keys: Mapping[UUID, str], witness: Witness, claimers: int) -> None:
 
 def _is_done() -> bool:
     with SessionLocal() as db:
-        return not db.execute(text("SELECT FROM tasks WHERE status IN ('pending', 'running') LIMIT 1")).all()
+        return not db.execute(text("SELECT 1 FROM tasks WHERE status IN ('pending', 'running') LIMIT 1")).all()
 
 
 def _look_after(deadline: float) -> None:
@@ -131,7 +131,7 @@ def _claim_and_run(chance: random.Random, witness: Witness, keys: Mapping[UUID, 
     """As a pool child does; three of ten rows are ended from outside while the body runs on."""
     looks = Claims(LINES)
     while time.monotonic() < deadline and not _is_done():
-        with prepared_connection() as connection:
+        with prepared.prepared_connection() as connection:
             rows = looks.next(connection, ONE_AT_A_TIME, new_id(), WORKER)
         for row in rows:
             witness.begins(keys[row.id])

@@ -25,6 +25,7 @@ from app.services.execution.claims import Claims, give_back
 from app.services.operations import queues
 from app.services.task_service import task_service
 from tests.support.both_sides import Attempt, BothSides, answer
+from tests.support.databases import ENGINE
 from tests.support.model import ModelTask
 from tests.support.model_row import PRIORITIES, QUEUES
 from tests.support.tasks import LONG_RUNNING
@@ -36,7 +37,7 @@ ERROR = AttemptError("ValueError", "no", "Traceback: no")
 BACKOFF = 700.0
 MOST_TASKS = 3
 # The transaction of an example does not end with a pass of maintenance, which sets the timeout.
-KEEP_WAITING = text("SET LOCAL lock_timeout = 0")
+KEEP_WAITING = text("SET LOCAL lock_timeout = 0" if ENGINE == "postgresql" else "SELECT 1")
 # A pick below this is one that fits, where there is one: most steps are to change something.
 FITTING = 5
 # The queues in the order of service, and the priorities of each in theirs.

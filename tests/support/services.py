@@ -1,4 +1,4 @@
-"""One PostgreSQL and one Valkey for a whole test session, with a migrated template to copy databases from."""
+"""One database server and one Valkey for a whole test session, with a migrated template to copy databases from."""
 
 import itertools
 import os
@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.valkey import EmbeddedValkey
 from tests.support import guardian
+from tests.support.databases import ENGINE, MariaDB, SQLiteFiles, database_server
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = "migrated"
@@ -40,7 +41,10 @@ class Services:
         self.mark = secrets.token_hex(8)
         self._names = (f"test_{number}" for number in itertools.count(1))
         self._brokers = itertools.cycle(BROKERS)
-        self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=durable)
+        if ENGINE == "postgresql":
+            self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=durable)
+        else:
+            self.other = database_server(self.directory / ENGINE, durable=durable)
         self.valkey = EmbeddedValkey(self.directory / "valkey", settings={"appendonly": "no"})
 
     def __enter__(self) -> Self:
@@ -54,9 +58,9 @@ class Services:
         self._outer_mark = os.environ.get(guardian.VARIABLE)
         os.environ[guardian.VARIABLE] = self.mark  # every process started from now on inherits it
         try:
-            self.postgres.start()
+            self.database.start()
             self.valkey.start()
-            migrate(self.postgres.create_database(TEMPLATE))
+            self._make_template()
         except BaseException:
             self.stop()
             raise
@@ -64,7 +68,7 @@ class Services:
 
     def stop(self) -> None:
         self.valkey.stop()
-        self.postgres.stop(grace=5)
+        self.database.stop(grace=5)
         if self._outer_mark is None:
             os.environ.pop(guardian.VARIABLE, None)
         else:
@@ -87,7 +91,19 @@ class Services:
             program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
         )
 
+    @property
+    def database(self) -> EmbeddedPostgres | MariaDB | SQLiteFiles:
+        """The server of the engine on which this session runs."""
+        return self.postgres if ENGINE == "postgresql" else self.other
+
     # -- databases ---------------------------------------------------------------------------------------------------
+
+    def _make_template(self) -> None:
+        if ENGINE == "postgresql":
+            migrate(self.postgres.create_database(TEMPLATE))
+        else:
+            self.other.new_database(TEMPLATE, None)
+            migrate(self.other.url_for(TEMPLATE))
 
     def _execute(self, statement: str) -> None:
         engine = create_engine(sqlalchemy_url(self.postgres.url_for("postgres")), poolclass=NullPool)
@@ -97,10 +113,16 @@ class Services:
     def new_database(self, template: str = TEMPLATE) -> str:
         """The name of a fresh copy of the template; `template="template1"` gives an empty one."""
         name = next(self._names)
+        if ENGINE != "postgresql":
+            self.other.new_database(name, None if template == "template1" else template)
+            return name
         self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
 
     def drop_database(self, name: str) -> None:
+        if ENGINE != "postgresql":
+            self.other.drop_database(name)
+            return
         self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     @contextmanager
@@ -112,7 +134,7 @@ class Services:
         self._execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
     def database_url(self, name: str) -> str:
-        return self.postgres.url_for(name)
+        return self.database.url_for(name)
 
     # -- brokers -----------------------------------------------------------------------------------------------------
 

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import CursorResult, Row, text
+from sqlalchemy import CursorResult, Row
 
 from app.core.config import Settings, get_settings
 from app.db.session import SessionLocal, dispose_engine
+from tests.support.databases import ENGINE, PLACEHOLDERS
 from tests.support.services import Services, environment
+from tests.support.spelling import spelled
 
 
 def forget_the_developers_settings() -> None:
@@ -20,6 +22,8 @@ def forget_the_developers_settings() -> None:
     names = {name.upper() for name in Settings.model_fields}
     for variable in [name for name in os.environ if name.upper() in names]:
         del os.environ[variable]
+    if ENGINE in PLACEHOLDERS:  # before the first import of `app.db.sql`, which settles the engine of this process
+        os.environ["DATABASE_URL"] = PLACEHOLDERS[ENGINE]
     get_settings.cache_clear()
 
 
@@ -53,7 +57,7 @@ def on_new_database(services: Services, **more: str) -> Iterator[str]:
 def sql(statement: str, **values: Any) -> Sequence[Row[Any]]:
     """One statement on the database that this process's settings name, committed; its rows, if it gives any."""
     with SessionLocal.begin() as db:
-        result = db.execute(text(statement), values)
+        result = db.execute(spelled(statement, values))
         return result.all() if isinstance(result, CursorResult) and result.returns_rows else []
 
 

@@ -1,10 +1,14 @@
 """Deployments that the tests of a module share, and users of such a deployment."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import insert
 
+from app.models import Task
 from tests.support.event_reader import EventReader
 from tests.support.running import TASKS, Running, example_stack
 from tests.support.services import Services
@@ -51,14 +55,21 @@ class Person:
 
     def fill(self, number: int) -> list[str]:
         """So many tasks for tomorrow, straight into the table; their ids."""
-        rows = self.stack.sql(FILL, user=self.user["id"], number=number)
-        return [str(row[0]) for row in rows]
+        ids = [uuid4() for _ in range(number)]
+        due = self.stack.now() + timedelta(days=1)
+        rows = [{**FILLED, "id": each, "celery_id": uuid4(), "due_at": due} for each in ids]
+        with self.stack.engine.begin() as connection:
+            connection.execute(insert(Task), [{**row, "user_id": UUID(self.user["id"])} for row in rows])
+        return [str(each) for each in ids]
 
 
-FILL = """
-    INSERT INTO tasks (id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue, celery_id, status,
-                       due_at)
-    SELECT gen_random_uuid(), :user, 'x', 'x', 'tests.echo', '[]', '{}', 'low', 'low_priority', gen_random_uuid(),
-           'pending', now() + interval '1 day'
-    FROM generate_series(1, :number) RETURNING id
-"""
+FILLED = {
+    "name": "x",
+    "task_type": "x",
+    "celery_task_name": "tests.echo",
+    "args": [],
+    "kwargs": {},
+    "priority": "low",
+    "queue": "low_priority",
+    "status": "pending",
+}

@@ -3,19 +3,22 @@
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from sqlalchemy import Engine, Row, create_engine, text
+from sqlalchemy import Engine, Row, create_engine, select
 from sqlalchemy.pool import NullPool
 
+from app.db.clock import NOW
 from app.launcher.ports import free_loopback_port
 from app.launcher.process import ManagedProcess
 from app.launcher.processes import group_members
 from tests.support import accounts
 from tests.support.services import TEMPLATE, Services, environment, process_environment, sqlalchemy_url
+from tests.support.spelling import spelled
 from tests.support.waiting import wait_for
 
 START_SECONDS = 45.0  # two cores, shared with other tests
@@ -219,8 +222,14 @@ class Stack:
     def sql(self, statement: str, **values: Any) -> Sequence[Row[Any]]:
         """One statement, committed; its rows, if it gives any."""
         with self.engine.begin() as connection:
-            result = connection.execute(text(statement), values)
+            result = connection.execute(spelled(statement, values))
             return result.all() if result.returns_rows else []
+
+    def now(self) -> datetime:
+        """The database's time."""
+        with self.engine.begin() as connection:
+            moment: datetime = connection.execute(select(NOW)).scalar_one()
+            return moment
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import delete, insert, literal, select
 from sqlalchemy.orm import Session
 
 from app.catalogue import catalogue
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.security import create_access_token, hash_password
-from app.db.postgresql.attempts import CLAIMED
-from app.db.postgresql.claims import Names
-from app.db.postgresql.prepared import prepared_connection
-from app.db.postgresql.transitions import transition
+from app.db.sql import attempts as attempts_sql
+from app.db.sql import claims as claims_sql
+from app.db.sql import limits, prepared, transitions
 from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
 from app.messaging.routing import QUEUES
 from app.models import Task, User
@@ -28,6 +28,7 @@ from app.services.task_service import task_service
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.process import ChildProcess
 from tests.support.accounts import PASSWORD
+from tests.support.databases import ENGINE
 
 WORKER = WorkerIdentity("worker@test", new_id(), 4711)
 LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
@@ -79,12 +80,20 @@ def new_task(db: Session, user_id: UUID | None = None, **options: Any) -> Task:
 def claim(db: Session, task: Task, worker: WorkerIdentity = WORKER) -> Claim:
     """Its next attempt, running."""
     values = {"claim_id": new_id(), "worker": worker.name, "worker_id": worker.id, "worker_pid": worker.pid}
-    statement = transition(
-        TaskStatus.RUNNING, Task.id == task.id, sources=[TaskStatus.PENDING], values=values, returning=CLAIMED
-    )
-    claimed = Claim(*db.execute(statement).one())
+    if _takes_places(db, task.id, worker):
+        transitions.move_task(db, TaskStatus.RUNNING, task.id, sources=[TaskStatus.PENDING], values=values)
+    row = select(*attempts_sql.CLAIMED).where(Task.id == task.id, Task.claim_id == values["claim_id"])
+    claimed = Claim(*db.execute(row).one())
     db.commit()
     return claimed
+
+
+def _takes_places(db: Session, task_id: UUID, worker: WorkerIdentity) -> bool:
+    """As a claim does, where no trigger does it; False if one is missing."""
+    if ENGINE == "postgresql":
+        return True
+    row = db.execute(select(Task.attempt + 1, Task.limit, Task.user_limited).where(Task.id == task_id)).one()
+    return task_id in limits.take_places(db, [(task_id, row[0], row[1], bool(row[2]))], worker.id, worker.pid)
 
 
 def lines_of(*queues: str) -> list[tuple[str, str]]:
@@ -92,9 +101,9 @@ def lines_of(*queues: str) -> list[tuple[str, str]]:
     return [(queue, priority.value) for queue in queues or QUEUES for priority in reversed(TaskPriority)]
 
 
-def names(*short: str) -> Names:
+def names(*short: str) -> claims_sql.Names:
     """What a pool process knows; these tasks were short when it ran them last."""
-    return Names(sorted(catalogue()), list(short))
+    return claims_sql.Names(sorted(catalogue()), list(short))
 
 
 def claim_next(db: Session, *queues: str, short: Sequence[str] = (), claims: Claims | None = None) -> list[ReadyClaim]:
@@ -104,10 +113,16 @@ def claim_next(db: Session, *queues: str, short: Sequence[str] = (), claims: Cla
     return found
 
 
+def first_claim(db: Session) -> None:
+    """The first one of a database, which others wait for: on MySQL it makes the row that all claims share."""
+    new_task(db, priority="low")
+    assert claim_next(db, "low_priority")
+
+
 def next_run(child: ChildProcess | None = None, queue: str = "default") -> AttemptRun | None:
     """What a child of `WORKER` runs when it takes the next task of the queue."""
     child = child or ChildProcess(WORKER.id, get_settings(), pid=WORKER.pid)
-    with prepared_connection() as db:
+    with prepared.prepared_connection() as db:
         found = Claims(lines_of(queue)).next(db, names(), new_id(), child.identity(WORKER.name))
     return AttemptRun(found[0], child) if found else None
 
@@ -131,3 +146,16 @@ def retried(db: Session, task: Task, delay: float = 0) -> None:
     """Its running attempt fails, and another one is due in `delay` seconds."""
     attempts.retry_later(db, task.id, task.attempt, ERROR, NextTry(delay))
     db.commit()
+
+
+def give_id(db: Session, task_id: UUID, new: UUID, **columns: Any) -> None:
+    """Have this task under another id, as if a machine with another clock had made it. Its attempts are gone.
+
+    By a copy, since the id of a row is fixed.
+    """
+    table = Task.__table__
+    values = {"id": new, **columns}
+    copied = [literal(values[each.name], each.type) if each.name in values else each for each in table.c]
+    row = select(*copied).where(table.c.id == task_id)
+    db.execute(insert(table).from_select([each.name for each in table.c], row, include_defaults=False))
+    db.execute(delete(table).where(table.c.id == task_id))

@@ -9,6 +9,7 @@ from app.db.session import SessionLocal
 from app.models.task import Task
 from app.schemas.task import TaskCreate
 from tests.support.settings import sql
+from tests.support.spelling import id_of
 from tests.support.task_client import BODY, TASKS, TaskClient
 from tests.support.tasks import new_task
 
@@ -73,4 +74,4 @@ def wanted(*keys: str | None, on_conflict: str = "reject") -> list[TaskCreate]:
 def active(user: UUID) -> list[tuple[UUID, str]]:
     """The pending and running tasks of a user, and their keys."""
     query = "SELECT id, unique_key FROM tasks WHERE user_id = :user AND finished_at IS NULL ORDER BY id"
-    return [(row.id, row.unique_key) for row in sql(query, user=user)]
+    return [(id_of(row.id), row.unique_key) for row in sql(query, user=user)]

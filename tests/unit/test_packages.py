@@ -23,8 +23,8 @@ def names(requirements: list[str]) -> set[str]:
 
 
 class TestRequirementsFiles:
-    def test_the_image_holds_the_dependencies_and_the_models(self) -> None:
-        assert direct().keys() == (names(PROJECT["dependencies"]) - OF_CELERY) | names(EXTRAS["ml"])
+    def test_the_image_holds_the_dependencies_the_models_and_every_driver(self) -> None:
+        assert direct().keys() == (names(PROJECT["dependencies"]) - OF_CELERY) | names(EXTRAS["ml"] + EXTRAS["mysql"])
 
     def test_beside_it_are_the_embedded_servers_and_the_tools_of_the_unit_tests(self) -> None:
         assert beside_the_image().keys() == names(EXTRAS["embedded"]) | UNIT_TESTS
@@ -34,7 +34,7 @@ class TestRequirementsFiles:
 
 
 class TestRanges:
-    @pytest.mark.parametrize("line", [*PROJECT["dependencies"], *EXTRAS["ml"], *EXTRAS["embedded"]])
+    @pytest.mark.parametrize("line", [*PROJECT["dependencies"], *EXTRAS["ml"], *EXTRAS["mysql"], *EXTRAS["embedded"]])
     def test_hold_the_tested_version(self, line: str) -> None:
         wanted = Requirement(line)
         name = canonicalize_name(wanted.name)

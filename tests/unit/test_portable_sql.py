@@ -1,20 +1,32 @@
-"""SQL that only PostgreSQL understands stands in `app/db/postgresql/`; everything else is portable SQLAlchemy Core.
+"""SQL that not every engine understands stands in the rooms of the engines; everything else is portable SQLAlchemy Core.
 
-Read from the sources: compiling a statement for another dialect lets most of these constructs through.
+`app/db/postgresql/` is the room of PostgreSQL, `app/db/portable/` that of the others. Read from the sources: compiling a
+statement for another dialect lets most of these constructs through.
 """
 
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-import app.db.postgresql as room
+from app.db import portable, postgresql
 from tests.support.sources import APP, app_files, name_of, text_of
 
-ROOM = Path(room.__file__).parent
-# Each engine has migrations of its own.
-MIGRATIONS = APP / "migrations"
+POSTGRESQL, PORTABLE = APP / "db" / "postgresql", APP / "db" / "portable"
+MAY_KNOW_ENGINES = {
+    POSTGRESQL,
+    PORTABLE,  # but nothing of PostgreSQL
+    APP / "migrations",
+    APP / "db" / "connecting",
+    # What models and statements name, and each engine compiles to its own: types, the clock, indexes, a derived column.
+    APP / "db" / "columns.py",
+    APP / "db" / "clock.py",
+    APP / "db" / "indexes.py",
+    APP / "db" / "waiting.py",
+    APP / "db" / "triggers.py",
+}
 
 # What every engine has, and spells alike.
 FUNCTIONS = {"coalesce", "count", "length", "lower", "max", "min", "octet_length", "sum", "upper"}
@@ -25,12 +37,35 @@ METHODS = {
     "raw_connection", "regexp_match", "render_derived", "returning", "table_valued", "with_for_update",
 }  # fmt: skip
 
+# What no engine but PostgreSQL has, or not all of the others.
+OF_POSTGRESQL = ("ARRAY", "all_", "any_", "lateral", "sqlalchemy.dialects.postgresql", "psycopg", "psycopg2")
+METHODS_OF_POSTGRESQL = {"bool_op", "filter", "lateral", "render_derived", "returning", "table_valued"}
+
 
 def engine_only(source: str) -> list[str]:
     """The constructs in this source that not every engine has, each with its line."""
     tree = ast.parse(source)
     names = dict(_names_of_sqlalchemy(tree))
     return [f"{line}: {what}" for node in ast.walk(tree) for line, what in _found(node, names)]
+
+
+def postgresql_only(source: str) -> list[str]:
+    """The constructs in this source that SQLite, MySQL or MariaDB lacks, each with its line."""
+    return [each for each in [*engine_only(source), *_filters(source)] if _is_of_postgresql(each.partition(": ")[2])]
+
+
+def _filters(source: str) -> list[str]:
+    """Of aggregates, which MySQL lacks. `select().filter()` is written `where()` here."""
+    called = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [f"{node.lineno}: .filter()" for node in called if getattr(node.func, "attr", "") == "filter"]
+
+
+def _is_of_postgresql(what: str) -> bool:
+    if what.startswith("."):
+        return what[1:].removesuffix("()") in METHODS_OF_POSTGRESQL
+    if what.startswith(("sqlalchemy.dialects", "psycopg")):
+        return f"{what}.".startswith(tuple(f"{each}." for each in OF_POSTGRESQL))
+    return what.startswith("postgresql_") or what.rpartition(".")[2] in OF_POSTGRESQL
 
 
 def _names_of_sqlalchemy(tree: ast.AST) -> Iterator[tuple[str, str]]:
@@ -71,21 +106,40 @@ def _full_name(node: ast.expr, names: dict[str, str]) -> str:
 
 
 def outside() -> list[Path]:
-    found = [path for path in app_files() if not (path.is_relative_to(ROOM) or path.is_relative_to(MIGRATIONS))]
+    found = [path for path in app_files() if not MAY_KNOW_ENGINES & {path, *path.parents}]
     assert len(found) > 100
     return found
 
 
 @pytest.mark.parametrize("path", outside(), ids=name_of)
-def test_every_statement_outside_of_the_room_is_portable(path: Path) -> None:
+def test_every_statement_outside_of_the_rooms_is_portable(path: Path) -> None:
     assert engine_only(text_of(path)) == []
 
 
-def test_the_docstring_of_the_room_tells_of_every_module() -> None:
-    modules = {path.relative_to(ROOM).with_suffix("").as_posix() for path in ROOM.rglob("*.py")}
-    expected = {name.removesuffix("/__init__") for name in modules} - {"__init__"}
+@pytest.mark.parametrize("path", app_files("db/portable"), ids=name_of)
+def test_the_room_of_the_other_engines_has_no_sql_of_postgresql(path: Path) -> None:
+    assert postgresql_only(text_of(path)) == []
+
+
+def modules(room: Path) -> set[str]:
+    """By their paths within the room; a package by its own name too."""
+    found = {path.relative_to(room).with_suffix("").as_posix() for path in room.rglob("*.py")}
+    return {name.removesuffix("/__init__") for name in found} - {"__init__"}
+
+
+def told(room: ModuleType) -> set[str]:
     lines = (room.__doc__ or "").splitlines()
-    assert {line.split()[0] for line in lines if line.startswith("    ") and line[4] != " "} == expected
+    return {line.split()[0] for line in lines if line.startswith("    ") and line[4] != " "}
+
+
+def test_the_docstring_of_the_room_tells_of_every_module() -> None:
+    assert told(postgresql) == modules(POSTGRESQL)
+
+
+def test_that_of_the_other_room_tells_of_those_that_postgresql_has_not() -> None:
+    """The others have the names and functions of their namesakes there (`test_rooms.py`)."""
+    within = {name for name in modules(PORTABLE) if "/" not in name}
+    assert told(portable) == within - modules(POSTGRESQL)
 
 
 class TestTheRule:
@@ -129,3 +183,33 @@ class TestTheRule:
     )
     def test_lets_portable_code_through(self, source: str) -> None:
         assert engine_only(source) == []
+
+    @pytest.mark.parametrize(
+        ("source", "told"),
+        [
+            ("insert(Task).returning(Task.id)", ".returning()"),
+            ("select(Task).lateral('each')", ".lateral()"),
+            ("from sqlalchemy import lateral", "sqlalchemy.lateral"),
+            ("import sqlalchemy as sa\nsa.any_(names)", "sqlalchemy.any_"),
+            ("from sqlalchemy import ARRAY", "sqlalchemy.ARRAY"),
+            ("from psycopg2 import errorcodes", "psycopg2.errorcodes"),
+            ("from sqlalchemy.dialects.postgresql import insert", "sqlalchemy.dialects.postgresql.insert"),
+            ("from sqlalchemy.dialects import mysql, postgresql", "sqlalchemy.dialects.postgresql"),
+            ("func.count().filter(Task.id == 1)", ".filter()"),
+        ],
+    )
+    def test_finds_what_is_of_postgresql_alone(self, source: str, told: str) -> None:
+        assert [found.partition(": ")[2] for found in postgresql_only(source)] == [told]
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "from sqlalchemy.dialects import mysql, sqlite",
+            "from sqlalchemy import text\ntext('SELECT 1')",
+            "sqlite.insert(table).on_conflict_do_nothing()",
+            "select(Task).with_for_update(skip_locked=True)",
+            "from sqlalchemy import func\nfunc.concat(1, 2)",
+        ],
+    )
+    def test_lets_through_what_the_others_have(self, source: str) -> None:
+        assert postgresql_only(source) == []

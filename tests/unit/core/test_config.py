@@ -1,14 +1,18 @@
 """Settings: what production refuses, what is never printed, and the two files that are written from them."""
 
 import re
+import sqlite3
 import tomllib
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from pydantic import ValidationError
 from sqlalchemy import make_url
+from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
+from app.core import engines
 from app.core.config import ConfigurationError, Settings, get_settings
 from app.main import VERSION
 from tests.support import settings_reference
@@ -76,6 +80,8 @@ class TestProduction:
             ({"database_url": "postgresql://hidden@db.example/d"}, "DATABASE_URL"),
             ({"database_url": "postgresql://hidden@/d?host=db.example"}, "DATABASE_URL"),
             ({"database_url": "postgresql://hidden@/d?host=localhost,db.example"}, "DATABASE_URL"),
+            ({"database_url": "mysql://hidden@db.example/d"}, "DATABASE_URL"),
+            ({"database_url": "mariadb://hidden@localhost/d?host=db.example"}, "DATABASE_URL"),
         ],
     )
     def test_refuses_what_is_open_and_does_not_print_it(self, setting: dict[str, Any], named: str) -> None:
@@ -91,6 +97,10 @@ class TestProduction:
             "postgresql://u:p@db.example/d", "postgresql://u@localhost/d", "postgresql://u@127.0.0.1:5432/d",
             "postgresql://u@[::1]/d", "postgresql:///d", "postgresql://u@/d?host=/run/postgresql",
             "postgresql://u@db.example/d?sslcert=a.crt&sslkey=a.key", "postgresql://u@db.example/d?passfile=/run/pgpass",
+            "mysql://u:p@db.example/d", "mariadb://u@localhost/d", "mysql:///d?unix_socket=/run/mysqld/mysqld.sock",
+            "mysql://u@db.example/d?unix_socket=/run/mysqld/mysqld.sock",
+            "mysql://u@db.example/d?ssl_cert=a.crt&ssl_key=a.key", "mysql://u@db.example/d?read_default_file=/run/my.cnf",
+            "sqlite:////var/lib/tasks.db",
         ],
     )  # fmt: skip
     def test_takes_a_database_that_wants_credentials_or_is_local(self, url: str) -> None:
@@ -237,10 +247,59 @@ class TestDatabaseUrl:
         assert arguments["sslrootcert"] == "/etc/ssl/ca.pem"
         assert arguments["password"] == "p@w"
 
-    def test_of_another_database_is_refused_without_its_password(self) -> None:
+    @pytest.mark.parametrize(
+        "scheme", ["oracle", "mssql+pyodbc", "mysql+mysqldb", "postgresql+psycopg", "cockroachdb", ""]
+    )
+    def test_of_another_database_or_driver_is_refused_without_its_password(self, scheme: str) -> None:
         with pytest.raises(ValidationError, match="no other database") as refused:
-            Settings(database_url="mysql://user:hidden@host/db")
+            Settings(database_url=f"{scheme}://user:hidden@host/db")
         assert "hidden" not in str(refused.value)
+
+    @pytest.mark.parametrize("scheme", ["mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"])
+    def test_of_mysql_or_mariadb_means_pymysql_and_keeps_what_it_is_told(self, scheme: str) -> None:
+        rest = "u:p%40w@h:3307/d?ssl_ca=/etc/ssl/ca.pem"
+        taken = Settings(database_url=f"{scheme}://{rest}")
+        assert taken.database_url is not None
+        assert taken.database_url.get_secret_value() == f"mysql+pymysql://{rest}"
+        assert taken.database_engine == engines.MYSQL
+        arguments = MySQLDialect_pymysql().create_connect_args(make_url(f"mysql+pymysql://{rest}"))[1]
+        assert arguments["ssl"] == {"ca": "/etc/ssl/ca.pem"}
+        assert arguments["password"] == "p@w"
+
+    def test_without_the_driver_of_mysql_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(engines, "find_spec", lambda _: None)
+        with pytest.raises(ConfigurationError) as refused, settings({"DATABASE_URL": "mysql://user:hidden@host/db"}):
+            get_settings()
+        (line,) = str(refused.value).splitlines()
+        assert "pip install 'task-service[mysql]'" in line
+        assert "hidden" not in line
+        Settings(database_url="postgresql://user@host/db")  # which needs none of it
+
+    @pytest.mark.parametrize("path", ["/var/lib/tasks.db", "/srv/my%20data/ü %3F#:@.db", "/tasks?timeout=5"])
+    def test_of_sqlite_names_a_file(self, path: str) -> None:
+        taken = Settings(database_url=f"sqlite:///{path}")
+        assert taken.database_url is not None
+        assert taken.database_engine == engines.SQLITE
+        assert make_url(taken.database_url.get_secret_value()).database == unquote(path.partition("?")[0])
+
+    @pytest.mark.parametrize(
+        "rest",
+        ["", "/", "//", "/:memory:", "/tasks.db", "/./tasks.db", "tasks.db", "host/var/tasks.db", "//var/", "//?mode=memory",
+         "/file:/var/tasks.db?uri=true"],
+    )  # fmt: skip
+    def test_of_sqlite_without_an_absolute_path_is_refused(self, rest: str) -> None:
+        """Each process would have a database of its own, in memory or in its working directory."""
+        with pytest.raises(ValidationError, match="by its absolute path"):
+            Settings(database_url=f"sqlite://{rest}")
+
+    def test_of_a_sqlite_that_is_too_old_is_refused_with_both_versions(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 44, 2))
+        monkeypatch.setattr(sqlite3, "sqlite_version", "3.44.2")
+        with pytest.raises(ValidationError, match=r"SQLite 3\.45 or newer is needed, not 3\.44\.2"):
+            Settings(database_url="sqlite:////var/lib/tasks.db")
+
+    def test_that_is_not_set_means_postgresql(self) -> None:
+        assert Settings().database_engine == engines.POSTGRESQL
 
 
 class TestBrokerUrl:

@@ -8,15 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.duration_buckets import LAST, LONGEST_SECONDS, SHORTEST_SECONDS, middle_of, percentiles, start_of
+from app.core.duration_buckets import (
+    LAST,
+    LONGEST_SECONDS,
+    SHORTEST_SECONDS,
+    bucket_of,
+    middle_of,
+    percentiles,
+    start_of,
+)
 
 STARTS = [start_of(bucket) for bucket in range(LAST + 1)]
 WITHIN = st.floats(SHORTEST_SECONDS, LONGEST_SECONDS)
-
-
-def bucket_of(seconds: float) -> int:
-    """As a reader would look it up."""
-    return bisect_right(STARTS, seconds) - 1
 
 
 def test_buckets_cover_a_millisecond_to_thirty_days_four_for_each_doubling() -> None:
@@ -24,6 +27,17 @@ def test_buckets_cover_a_millisecond_to_thirty_days_four_for_each_doubling() -> 
     assert sorted(STARTS) == STARTS
     assert all(math.isclose(start_of(bucket + 4), 2 * start_of(bucket)) for bucket in range(1, LAST - 3))
     assert STARTS[-1] <= LONGEST_SECONDS < start_of(LAST + 1)
+
+
+@given(WITHIN)
+def test_the_bucket_is_what_a_reader_would_look_up(seconds: float) -> None:
+    found = bucket_of(seconds)
+    assert found == bisect_right(STARTS, seconds) - 1 or math.isclose(seconds, start_of(found))
+
+
+@pytest.mark.parametrize(("seconds", "bucket"), [(-1.0, 0), (0.0, 0), (0.0009, 0), (SHORTEST_SECONDS, 1), (1e9, LAST)])
+def test_what_is_shorter_or_longer_is_in_the_first_or_the_last_one(seconds: float, bucket: int) -> None:
+    assert bucket_of(seconds) == bucket
 
 
 @given(WITHIN)

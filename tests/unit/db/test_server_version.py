@@ -1,12 +1,90 @@
-"""A PostgreSQL that is too old is refused by the migration that needs a newer one, in one line."""
+"""A server that is too old is refused at the start of each part and by migrations, in one line with both versions."""
 
 import importlib.util
+import logging
+from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from alembic.util import CommandError
+from sqlalchemy import Engine, create_engine
 
+from app.core.config import Settings
+from app.db import schema_version
+from app.db.schema_version import SchemaPreparation, schema_fault
+from app.db.server_version import version_fault
 from tests.report.model import ROOT
+
+
+class Server:
+    """A connection to a server of this version, as its dialect has read it when the process connected first."""
+
+    def __init__(self, name: str, version: tuple[int, ...] | None, *, now: tuple[int, ...] | None = None) -> None:
+        is_mariadb = name == "mariadb"
+        self.now = now or version
+        self.dialect: Any = SimpleNamespace(
+            name="mysql" if is_mariadb else name,
+            is_mariadb=is_mariadb,
+            server_version_info=version,
+            initialize=self.read,
+        )
+
+    def read(self, _connection: object) -> None:
+        self.dialect.server_version_info = self.now
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "fault"),
+    [
+        ("postgresql", (16, 9), "PostgreSQL 17 or newer is needed, not 16.9"),
+        ("postgresql", None, "PostgreSQL 17 or newer is needed, not an unknown version"),
+        ("mysql", (8, 0, 18), "MySQL 8.0.19 or newer is needed, not 8.0.18"),
+        ("mysql", (5, 7, 44), "MySQL 8.0.19 or newer is needed, not 5.7.44"),
+        ("mariadb", (10, 5, 29), "MariaDB 10.6 or newer is needed, not 10.5.29"),
+    ],
+)
+def test_an_old_server_is_told_with_both_versions(name: str, version: tuple[int, ...] | None, fault: str) -> None:
+    connection: Any = Server(name, version)
+    assert version_fault(connection) == fault
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("postgresql", (17, 0)), ("postgresql", (18, 6)), ("mysql", (8, 0, 19)), ("mysql", (9, 4, 0)),
+        ("mariadb", (10, 6, 0)), ("mariadb", (11, 8, 3)), ("sqlite", (3, 30, 0)),
+    ],
+)  # fmt: skip
+def test_a_newer_one_is_none(name: str, version: tuple[int, ...]) -> None:
+    """Of SQLite it is the settings that refuse an old one."""
+    connection: Any = Server(name, version)
+    assert version_fault(connection) is None
+
+
+def test_a_process_that_waits_notices_an_upgrade() -> None:
+    connection: Any = Server("mariadb", (10, 5, 29), now=(11, 8, 3))
+    assert version_fault(connection) is None
+
+
+class TestAtTheStart:
+    @pytest.fixture
+    def old(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+        """An empty database, on a server that is too old."""
+        engine = create_engine("sqlite://")
+        monkeypatch.setattr(schema_version, "engine", lambda: engine)
+        monkeypatch.setattr(schema_version, "version_fault", lambda _: "X 2 or newer is needed, not 1")
+        yield engine
+        engine.dispose()
+
+    @pytest.mark.usefixtures("old")
+    def test_it_is_told_and_no_schema_is_created(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        monkeypatch.setattr(schema_version.subprocess, "run", pytest.fail)
+        assert schema_fault() == SchemaPreparation(Settings()).fault() == "X 2 or newer is needed, not 1"
+        assert not caplog.records
 
 
 @pytest.fixture
@@ -25,7 +103,7 @@ def server(version: tuple[int, ...] | None, *, as_sql: bool = False) -> SimpleNa
 
 
 @pytest.mark.parametrize("version", [(16, 9), (15,), None])
-def test_an_old_one_is_refused(
+def test_the_first_migration_refuses_an_old_one(
     migration: ModuleType, monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...] | None
 ) -> None:
     monkeypatch.setattr(migration, "op", server(version))
@@ -36,7 +114,7 @@ def test_an_old_one_is_refused(
 @pytest.mark.parametrize(
     "newer_or_offline", [server((17, 0)), server((18, 6)), server(None, as_sql=True)], ids=["17", "18", "only printed"]
 )
-def test_a_newer_one_passes_and_offline_no_server_is_asked(
+def test_it_lets_a_newer_one_pass_and_asks_no_server_offline(
     migration: ModuleType, monkeypatch: pytest.MonkeyPatch, newer_or_offline: SimpleNamespace
 ) -> None:
     monkeypatch.setattr(migration, "op", newer_or_offline)

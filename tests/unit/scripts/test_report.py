@@ -1,6 +1,7 @@
 """The report and the runner behind `run_tests.py`: nothing red may look green."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal
 from tests.report import coverage_data, page, pytest_suites, runner, scripts
-from tests.report.model import Case, Run, SuiteResult
+from tests.report.model import ROOT, Case, Run, SuiteResult
 
 JUNIT = """<testsuites><testsuite>
 <testcase classname="tests.unit.test_x.TestY" name="test_good" time="0.5"/>
@@ -38,6 +39,71 @@ def test_pytests_exit_code_counts_when_no_test_failed(tmp_path: Path, code: int,
     if code < 3:
         xml.write_text('<testsuites><testcase classname="x" name="y" time="0"/></testsuites>')
     assert pytest_suites._result("unit", xml, code).state == state
+
+
+class TestTheOtherEngines:
+    @pytest.fixture
+    def started(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[str], Mapping[str, str]]]:
+        """The commands that would run, with what is added to the environment of each."""
+        found: list[tuple[Sequence[str], Mapping[str, str]]] = []
+        monkeypatch.setattr(pytest_suites, "run_child", lambda *started: found.append(started) or 5)
+        return found
+
+    @pytest.mark.parametrize("engine", pytest_suites.ENGINES)
+    def test_run_the_integration_tests(
+        self, started: list[tuple[Sequence[str], Mapping[str, str]]], tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch, engine: str,
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(pytest_suites, "why_no_mariadb", lambda: "")
+        pytest_suites.run(engine, tmp_path, pytest_suites.Options(None, False, False, 1))
+        ((command, variables),) = started
+        assert str(ROOT / "tests" / "integration") in command
+        assert f"--junitxml={tmp_path / engine}.xml" in command
+        assert variables["TEST_DATABASE"] == engine
+
+    def test_are_not_chosen_for_other_suites(
+        self, started: list[tuple[Sequence[str], Mapping[str, str]]], tmp_path: Path
+    ) -> None:
+        pytest_suites.run("integration", tmp_path, pytest_suites.Options(None, False, False, 1))
+        assert "TEST_DATABASE" not in started[0][1]
+
+    @pytest.mark.parametrize(("ci", "state"), [("", "skipped"), ("true", "failed")])
+    def test_where_there_is_no_mariadb_the_report_says_so_and_a_ci_fails(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ci: str, state: str
+    ) -> None:
+        monkeypatch.setenv("CI", ci)
+        monkeypatch.setattr(pytest_suites.shutil, "which", lambda *_, **__: None)
+        result = pytest_suites.run("mariadb", tmp_path, pytest_suites.Options(None, False, False, 1))
+        assert result.state == state
+        assert "apt-get install mariadb-server" in result.cases[0].text
+
+    def test_are_suites_of_their_own_with_the_names_of_the_tests(self, tmp_path: Path) -> None:
+        (tmp_path / "x.xml").write_text(JUNIT.replace("tests.unit", "tests.integration"))
+        cases = pytest_suites.read_junit("mariadb", tmp_path / "x.xml")
+        assert {(each.suite, each.group) for each in cases} == {("mariadb", "test_x"), ("mariadb", "test_x.TestY")}
+
+    @pytest.mark.parametrize(
+        ("arguments", "ran"),
+        [
+            (["mariadb"], ["mariadb"]),
+            (["sqlite", "unit"], ["sqlite", "unit"]),
+            (["--suite", "sqlite", "-k", "x"], ["sqlite"]),
+            ([], [name for name in runner.SUITES if name not in pytest_suites.BY_NAME_ALONE]),
+        ],
+    )
+    def test_run_where_they_are_named(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], ran: list[str]
+    ) -> None:
+        names: list[str] = []
+        monkeypatch.setattr(runner, "REPORTS", tmp_path / "reports")
+        monkeypatch.setattr(runner, "_run", lambda name, _: names.append(name) or SuiteResult(name, [case("passed")]))
+        assert runner.main(arguments) == 0
+        assert names == ran
+
+    def test_a_name_of_no_suite_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            runner.main(["oracle"])
+        assert "oracle is none of unit, integration, mariadb, sqlite" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def lost() -> OperationalError:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     made = create_engine("sqlite://", poolclass=QueuePool)
-    monkeypatch.setattr(delivery, "prepared_connection", made.connect)
+    monkeypatch.setattr(delivery.prepared, "prepared_connection", made.connect)
     monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.001)
     yield made
     assert made.pool.checkedout() == 0  # type: ignore[attr-defined]

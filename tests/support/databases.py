@@ -1,0 +1,165 @@
+"""The engine on which this test session runs: PostgreSQL, or what TEST_DATABASE names (`mariadb`, `sqlite`).
+
+Each has the part of `EmbeddedPostgres` that tests on every engine need: `start`, `stop`, `kill`, `poll`, `url_for`,
+`new_database`, `drop_database`.
+"""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pymysql  # type: ignore[import-untyped]
+
+from app.launcher.ports import LOOPBACK, free_loopback_port
+from app.launcher.process import ManagedProcess
+from tests.support.waiting import wait_for
+
+ENGINE = os.environ.get("TEST_DATABASE", "postgresql")
+ENGINES = ("postgresql", "mariadb", "sqlite")
+# What names an engine to code that is imported before a test has a database.
+PLACEHOLDERS = {"mariadb": "mysql+pymysql://nobody@127.0.0.1:9/none", "sqlite": "sqlite:////nonexistent/none.db"}
+START_SECONDS = 60.0
+# As roomy as the embedded PostgreSQL of the tests; a commit reaches the kernel, so that a kill loses nothing.
+_NOT_DURABLE = ("--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0")
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    assert found, f"{name} is missing: apt-get install mariadb-server"
+    return found
+
+
+class MariaDB:
+    """Debian's `mariadb-server`, with all its data in one directory."""
+
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+        self.directory, self._durable = directory, durable
+        self.port = free_loopback_port()
+        self._process: ManagedProcess | None = None
+
+    def start(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        data = self.directory / "data"
+        if not data.exists():
+            subprocess.run(
+                [_program("mariadb-install-db"), "--no-defaults", f"--datadir={data}", "--user=root", "--skip-test-db",
+                 "--auth-root-authentication-method=normal", "--skip-name-resolve"],
+                check=True, capture_output=True, timeout=START_SECONDS,
+            )  # fmt: skip
+        more = () if self._durable else _NOT_DURABLE
+        # A socket's path may not exceed 107 bytes.
+        self._process = ManagedProcess(
+            [_program("mariadbd"), "--no-defaults", f"--datadir={data}", "--user=root", f"--bind-address={LOOPBACK}",
+             f"--port={self.port}", f"--socket={self.directory / 's'}", "--skip-name-resolve", "--max-connections=400",
+             "--innodb-buffer-pool-size=256M", "--innodb-log-file-size=64M", "--character-set-server=utf8mb4",
+             "--collation-server=utf8mb4_bin", "--transaction-isolation=READ-COMMITTED", "--performance-schema=OFF",
+             *more],
+            log=self.directory / "mariadb.log",
+        )  # fmt: skip
+        self._process.start()
+        wait_for(self._answers, START_SECONDS, "MariaDB to answer")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.running, "\n".join(self._process.tail())
+        with suppress(pymysql.err.OperationalError):
+            self.sql("SELECT 1")
+            return True
+        return False
+
+    def stop(self, grace: float = 10) -> None:
+        if self._process is not None:
+            self._process.stop(signal.SIGTERM, grace)
+
+    def kill(self) -> None:
+        """SIGKILL: what was committed is there after `start`."""
+        assert self._process is not None
+        self._process.kill()
+
+    def sql(self, statement: str, database: str | None = None) -> list[tuple[Any, ...]]:
+        connection = pymysql.connect(
+            host=LOOPBACK, port=self.port, user="root", database=database, autocommit=True,
+            client_flag=pymysql.constants.CLIENT.MULTI_STATEMENTS,
+        )  # fmt: skip
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            rows = list(cursor.fetchall())
+            while cursor.nextset():
+                pass
+            return rows
+
+    def url_for(self, database: str) -> str:
+        return f"mysql+pymysql://root@{LOOPBACK}:{self.port}/{database}"
+
+    def new_database(self, name: str, template: str | None) -> None:
+        """With `template`, the tables and triggers of that database, which has no rows but the version of its schema."""
+        self.sql(f"CREATE DATABASE {name}")
+        if template is not None:
+            self.sql(self._schema_of(template), name)
+
+    def _schema_of(self, template: str) -> str:
+        path = self.directory / f"{template}.sql"
+        if not path.exists():
+            dumped = subprocess.run(
+                [_program("mariadb-dump"), "--no-defaults", f"--host={LOOPBACK}", f"--port={self.port}", "--user=root",
+                 "--skip-comments", "--skip-add-locks", "--skip-disable-keys", "--skip-add-drop-table", template],
+                check=True, capture_output=True, text=True, timeout=START_SECONDS,
+            )  # fmt: skip
+            path.write_text(_without_delimiters(dumped.stdout), encoding="utf-8")
+        return path.read_text(encoding="utf-8")
+
+    def drop_database(self, name: str) -> None:
+        self.sql(f"DROP DATABASE IF EXISTS {name}")
+
+
+def _without_delimiters(dump: str) -> str:
+    """The client's DELIMITER lines are not SQL; the server takes a trigger's body as one statement."""
+    lines, delimiter = [], ";"
+    for line in dump.splitlines():
+        if line.startswith("DELIMITER "):
+            delimiter = line.split()[1]
+        else:
+            lines.append(line.replace(delimiter, ";") if delimiter != ";" else line)
+    return "\n".join(lines)
+
+
+class SQLiteFiles:
+    """A file for each database."""
+
+    port = 0
+
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+        del durable
+        self.directory = directory
+
+    def start(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+
+    def stop(self, grace: float = 0) -> None:
+        """There is no server."""
+
+    def _path(self, name: str) -> Path:
+        return self.directory / f"{name}.db"
+
+    def url_for(self, database: str) -> str:
+        return f"sqlite:///{self._path(database)}"
+
+    def new_database(self, name: str, template: str | None) -> None:
+        if template is not None:
+            with closing(sqlite3.connect(self._path(template))) as last:  # what is in its log goes into the file
+                last.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            shutil.copy(self._path(template), self._path(name))
+
+    def drop_database(self, name: str) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self._path(name)}{suffix}").unlink(missing_ok=True)
+
+
+def database_server(directory: Path, *, durable: bool) -> "MariaDB | SQLiteFiles":
+    """That of ENGINE, which is not PostgreSQL."""
+    return MariaDB(directory, durable=durable) if ENGINE == "mariadb" else SQLiteFiles(directory, durable=durable)

@@ -1,0 +1,33 @@
+"""How the engine of this session would run a statement."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from tests.support.databases import ENGINE
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The indexes that it uses, whether it reads a whole table, whether it sorts, and all that the engine says."""
+
+    indexes: frozenset[str]
+    scans: bool
+    sorts: bool
+    text: str
+
+
+def plan_of(connection: Connection, statement: str, parameters: Any) -> Plan:
+    """Of a statement as the driver gets it."""
+    explain = "EXPLAIN QUERY PLAN" if ENGINE == "sqlite" else "EXPLAIN"
+    rows = connection.exec_driver_sql(f"{explain} {statement}", parameters).mappings().all()
+    text = "\n".join(" ".join(str(value) for value in row.values()) for row in rows)
+    if ENGINE == "postgresql":
+        return Plan(frozenset(re.findall(r"using (\w+)", text)), "Seq Scan" in text, "Sort" in text, text)
+    if ENGINE == "sqlite":
+        indexes = frozenset(re.findall(r"INDEX (\w+)", text))
+        return Plan(indexes, bool(re.search(r"SCAN \w+\b(?! USING)", text)), "B-TREE" in text, text)
+    indexes = frozenset(row["key"] for row in rows if row["key"])
+    return Plan(indexes, any(row["type"] == "ALL" for row in rows), "filesort" in text, text)

@@ -1,0 +1,71 @@
+"""The baselines of MySQL and SQLite are what the models say, and MySQL can have them."""
+
+import re
+from pathlib import Path
+
+import pytest
+from sqlalchemy import CheckConstraint
+
+import app.models  # noqa: F401 (fills the metadata)
+from app.db import schema_version
+from app.db.base import Base
+from app.db.portable.schema import guard, mysql, sqlite
+from app.migrations import baselines
+from tests.support.baselines import URLS, schema_of
+
+REMEDY = "write the baselines anew: python -m tests.support.baselines"
+# https://dev.mysql.com/doc/refman/8.0/en/signal.html
+MESSAGE_CHARACTERS = 128
+
+
+def committed(engine: str) -> str:
+    return (Path(baselines.__file__).parent / f"{engine}.sql").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("engine", URLS)
+def test_what_is_committed_is_the_schema_of_the_models(engine: str) -> None:
+    assert committed(engine) == schema_of(engine), REMEDY
+
+
+@pytest.mark.parametrize("engine", URLS)
+def test_no_statement_has_the_separator_of_statements(engine: str) -> None:
+    statements = committed(engine).split(baselines.SEPARATOR)
+    assert all(statement.startswith(("CREATE ", "ALTER TABLE ")) for statement in statements)
+    assert sum(statement.startswith("CREATE TABLE") for statement in statements) >= len(Base.metadata.tables)
+
+
+def test_the_revision_is_one_of_the_migrations() -> None:
+    head, known = schema_version._revisions()
+    assert baselines.BASELINE in known
+    assert head >= baselines.BASELINE
+
+
+def test_no_check_names_a_column_that_a_foreign_key_changes() -> None:
+    """MySQL refuses such a table."""
+    for table in Base.metadata.tables.values():
+        keys = [key for key in table.foreign_keys if key.ondelete in {"SET NULL", "SET DEFAULT"} or key.onupdate]
+        checks = " ".join(str(check.sqltext) for check in table.constraints if isinstance(check, CheckConstraint))
+        assert not {key.parent.name for key in keys} & set(re.findall(r"\w+", checks)), table.name
+
+
+class TestTriggers:
+    def words(self, rules: guard.Rules) -> list[str]:
+        return [
+            word for _, then in rules for word in ([then] if isinstance(then, str) else self.words(then))
+        ]  # fmt: skip
+
+    def test_what_mysql_says_fits_into_its_messages(self) -> None:
+        for name, rules in guard.triggers(str, "").items():
+            for words in self.words(rules):
+                longest = (
+                    words.replace("{OLD.id}", "0" * 32).replace("version}", "2147483647").replace(".status}", "x" * 9)
+                )
+                assert len(f"{name}: {longest}") <= MESSAGE_CHARACTERS
+
+    @pytest.mark.parametrize("room", [mysql, sqlite])
+    def test_each_says_what_it_refuses(self, room: object) -> None:
+        text = "\n".join(room.CREATE["tasks"])  # type: ignore[attr-defined]
+        for name, rules in guard.triggers(str, "").items():
+            assert f"CREATE TRIGGER {name} " in text
+            for words in self.words(rules):
+                assert words.rpartition("}")[2] in text

@@ -1,0 +1,93 @@
+"""Both rooms of engines have what the code outside asks `app.db.sql` for, with the same parameters."""
+
+import ast
+import inspect
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from sqlalchemy import ClauseElement
+
+from tests.support.sources import APP, app_files, text_of
+
+SEAM = "app.db.sql"
+ROOMS = ("app.db.postgresql", "app.db.portable")
+# Not yet written for the other engines.
+STAND_IN = "Stand-in"
+
+
+def asked(source: str) -> Iterator[tuple[str, str]]:
+    """Each name that this source takes from a module of the seam, after that module's name."""
+    tree = ast.parse(source)
+    modules = {
+        alias.asname or alias.name: alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == SEAM
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            yield modules[node.value.id], node.attr
+
+
+def outside() -> list[Path]:
+    rooms = {APP / "db" / "postgresql", APP / "db" / "portable", APP / "db" / "sql.py"}
+    return [path for path in app_files() if not rooms & {path, *path.parents}]
+
+
+ASKED = sorted({each for path in outside() for each in asked(text_of(path))})
+
+
+def module(room: str, name: str) -> ModuleType:
+    """Skips the test where it is a stand-in."""
+    found = import_module(f"{room}.{name}")
+    if (found.__doc__ or "").startswith(STAND_IN):
+        pytest.skip(f"{found.__name__} is a stand-in until it is written")
+    return found
+
+
+def parameters(function: Callable[..., Any]) -> list[tuple[str, str, str]]:
+    """The name, kind and default of each. SQL may be another one on each engine."""
+    found = inspect.signature(function).parameters.values()
+    defaults = ["SQL" if isinstance(each.default, ClauseElement) else repr(each.default) for each in found]
+    return [(each.name, each.kind.description, default) for each, default in zip(found, defaults, strict=True)]
+
+
+@pytest.mark.parametrize(("name", "what"), ASKED, ids=map(".".join, ASKED))
+def test_both_rooms_have_it_with_the_same_parameters(name: str, what: str) -> None:
+    of_postgresql, of_the_others = (getattr(module(room, name), what, None) for room in ROOMS)
+    assert of_postgresql is not None
+    assert of_the_others is not None
+    if inspect.isroutine(of_postgresql):
+        assert inspect.isroutine(of_the_others)
+        assert parameters(of_the_others) == parameters(of_postgresql)
+
+
+def test_the_code_outside_asks_the_seam_alone() -> None:
+    """A room that it named itself would be used on every engine. The DDL of all engines is loaded with the models."""
+    found = [
+        f"{path.relative_to(APP)}: {node.module}.{alias.name}"
+        for path in outside()
+        if not path.is_relative_to(APP / "migrations")
+        for node in ast.walk(ast.parse(text_of(path)))
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+        if f"{node.module}.{alias.name}".startswith(tuple(f"{room}." for room in ROOMS))
+        and ".schema." not in f"{node.module}.{alias.name}."
+    ]
+    assert found == []
+
+
+def test_the_modules_of_the_seam_are_there() -> None:
+    """So that `from app.db.sql import` fails for none at run time."""
+    assert len({name for name, _ in ASKED}) > 20
+    assert [name for name, _ in ASKED for room in ROOMS if find_spec(f"{room}.{name}") is None] == []
+
+
+def test_the_rule_finds_names_behind_another_name() -> None:
+    source = "from app.db.sql import claims as statements, turns\nstatements.claim(db)\nturns.PLACES\nother.claim()"
+    assert sorted(asked(source)) == [("claims", "claim"), ("turns", "PLACES")]
