@@ -151,6 +151,24 @@ class TestFilters:
         statuses = [task["status"] for task in listed.json()]
         assert numbers == {status: statuses.count(status) for status in numbers}
 
+    def test_names_are_compared_letter_by_letter_in_any_case(self, tasks: TaskClient) -> None:
+        for name in ("Ärgerlich", "ΟΔΟΣ", "A b", "b c", "\U0001f600 a"):
+            tasks.create(name=name)
+        for part, found in {
+            "äRGer": ["Ärgerlich"], "δοσ": ["ΟΔΟΣ"], "ΔΟΣ": ["ΟΔΟΣ"], "B ": ["b c"], "\U0001f600 A": ["\U0001f600 a"],
+            "argerlich": [], "\U0001f601": [],
+        }.items():  # fmt: skip
+            assert names(tasks.get(name=part)) == found, part
+
+    def test_tags_and_kinds_are_compared_exactly(self, tasks: TaskClient) -> None:
+        for text_ in ("Ä", 'a"b\\', "\U0001f600", "x ", "y"):
+            tasks.create(name=text_, tags=["t", text_], task_type=text_)
+        for wanted in ("Ä", 'a"b\\', "\U0001f600", "x ", "y"):
+            assert names(tasks.get(tag=wanted)) == names(tasks.get(task_type=wanted)) == [wanted]
+        for wanted in ("ä", "A", "x", "y ", "Y", '"', "[]"):
+            assert names(tasks.get(tag=wanted)) == names(tasks.get(task_type=wanted)) == [], wanted
+            assert tasks.get("count", task_type=wanted).json()["total"] == 0
+
     def test_count_names_every_status(self, tasks: TaskClient) -> None:
         zero = {"total": 0, "pending": 0, "running": 0, "succeeded": 0, "failed": 0, "revoked": 0}
         assert tasks.get("count").json() == zero

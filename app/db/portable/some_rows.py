@@ -34,9 +34,9 @@ _NUMBER = _RowNumber()
 
 def take(db: Transaction, table: Table, limit: int) -> Sequence[Any]:
     """Delete at most `limit` rows that no other transaction has locked, of a table without a key. Returns them."""
-    rows = db.execute(select(_NUMBER.label("row_number"), table).limit(limit).with_for_update(skip_locked=True)).all()
+    rows = db.execute(select(_NUMBER.label("row_key"), table).limit(limit).with_for_update(skip_locked=True)).all()
     if rows:
-        db.execute(delete(table).where(_NUMBER.in_([row.row_number for row in rows])))
+        db.execute(delete(table).where(_NUMBER.in_([row.row_key for row in rows])))
     return rows
 
 
