@@ -21,8 +21,8 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def spelled(statement: str, values: Mapping[str, Any] | None = None) -> TextClause:
-    """The statement with its values, of which an id may be a text."""
-    values = values or {}
+    """The statement with those of the values that it names, of which an id may be a text."""
+    values = {name: value for name, value in (values or {}).items() if re.search(rf":{name}\b", statement)}
     if ENGINE == "postgresql":
         return text(statement).bindparams(**values)
     new_id = "lower(hex(randomblob(16)))" if ENGINE == "sqlite" else "unhex(replace(uuid(), '-', ''))"
