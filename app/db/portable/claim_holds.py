@@ -13,7 +13,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, delete, exists, select
 from sqlalchemy.orm import Session
 
+from app.core.engines import MYSQL
 from app.db.base import Base
+from app.db.portable.batches import BY_PRIMARY_KEY, delete_by_key
 from app.db.portable.executing import Transaction
 from app.db.portable.upserting import upsert
 from app.models.claim_hold import ClaimHold, HoldKind
@@ -27,7 +29,7 @@ _GUARD = (HoldKind.QUEUE.value, _NO_NAME)
 _ALL = (
     select(_TABLE.c.kind, _TABLE.c.name)
     .order_by(_TABLE.c.kind, _TABLE.c.name)
-    .with_hint(_TABLE, "FORCE INDEX (PRIMARY)", "mysql")
+    .with_hint(_TABLE, BY_PRIMARY_KEY, MYSQL)
     .with_for_update(read=True)
 )
 
@@ -91,8 +93,9 @@ def forget_drains(db: Session) -> None:
         return
     alive = select(WorkerProcess.id).where(WorkerProcess.id.in_(map(UUID, names)), WorkerProcess.stopped_at.is_(None))
     gone = names - {str(worker_id) for worker_id in db.scalars(alive)}
-    statement = delete(ClaimHold).where(ClaimHold.kind == HoldKind.WORKER.value, ClaimHold.name.in_(gone))
-    db.execute(statement.execution_options(synchronize_session=False))
+    if gone:
+        named = (ClaimHold.kind == HoldKind.WORKER.value, ClaimHold.name.in_(gone))
+        db.execute(delete_by_key(ClaimHold).where(*named).execution_options(synchronize_session=False))
 
 
 def _named(kind: HoldKind, name: str) -> tuple[ColumnElement[bool], ...]:

@@ -8,8 +8,9 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, select, update
 from sqlalchemy.orm import Session
 
+from app.core.engines import MYSQL
 from app.db.clock import NOW, STATEMENT_TIME
-from app.db.portable.batches import delete_batch
+from app.db.portable.batches import BY_PRIMARY_KEY, delete_batch
 from app.db.portable.conditions import is_one_of
 from app.db.rows import changed_rows
 from app.models.login import LOGIN_STANDS, SESSION_OPEN, LoginSession, RefreshToken
@@ -73,8 +74,10 @@ def revoke_open_sessions(
     if but is not None:
         sessions = sessions.where(LoginSession.id != but)
     ids = list(db.scalars(sessions.with_for_update()))
-    revoked = update(LoginSession).where(LoginSession.id.in_(ids)).values(revoked_at=NOW, revoked_why=why)
-    db.execute(revoked.execution_options(synchronize_session=False))
+    if ids:
+        these = update(LoginSession).with_hint(BY_PRIMARY_KEY, dialect_name=MYSQL).where(LoginSession.id.in_(ids))
+        revoked = these.values(revoked_at=NOW, revoked_why=why)
+        db.execute(revoked.execution_options(synchronize_session=False))
     return ids
 
 

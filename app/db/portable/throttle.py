@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
+from app.core.engines import MYSQL
 from app.db.base import Base
 from app.db.clock import NOW, STATEMENT_TIME
-from app.db.portable.batches import delete_batch
+from app.db.portable.batches import BY_PRIMARY_KEY, delete_batch, delete_by_key
 from app.db.portable.upserting import upsert
 from app.models.login import LoginBlock, ThrottleCount
 
@@ -50,7 +51,7 @@ def lock_counts(db: Session, keys: Collection[str]) -> tuple[dict[str, Count], d
 
 
 def _read(db: Session, keys: Collection[str], *, lock: bool) -> tuple[dict[str, Count], datetime]:
-    found = select(*_COLUMNS, NOW).where(ThrottleCount.key.in_(keys))
+    found = select(*_COLUMNS, NOW).where(ThrottleCount.key.in_(keys)).with_hint(_COUNTS, BY_PRIMARY_KEY, MYSQL)
     rows = db.execute(found.with_for_update() if lock else found).all()
     return {row.key: Count(*row[1:4]) for row in rows}, max((row[4] for row in rows), default=_ANY_TIME)
 
@@ -69,7 +70,7 @@ def write_counts(db: Session, counts: Mapping[str, Count]) -> None:
 
 def delete_counts(db: Session, keys: Collection[str]) -> None:
     """Delete the counts under these keys."""
-    statement = delete(ThrottleCount).where(ThrottleCount.key.in_(keys))
+    statement = delete_by_key(ThrottleCount).where(ThrottleCount.key.in_(keys))
     db.execute(statement.execution_options(synchronize_session=False))
 
 

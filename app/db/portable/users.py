@@ -6,9 +6,11 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from app.core.engines import MYSQL
 from app.core.ids import new_id
 from app.db.base import Base
 from app.db.clock import NOW
+from app.db.portable.batches import BY_PRIMARY_KEY
 from app.db.portable.upserting import upsert
 from app.models.user import Role, User
 
@@ -25,7 +27,10 @@ def insert_user(db: Session, values: dict[str, Any]) -> User | None:
 def lock_active_admins(db: Session) -> list[UUID]:
     """Lock all active administrators until the transaction ends. Returns their ids."""
     admins = select(User.id).where(User.role == Role.ADMIN.value, User.is_active).order_by(User.id)
-    return list(db.scalars(admins.with_for_update()))
+    # Found without locks first: a look at all users would wait for those who submit tasks.
+    found = db.scalars(admins).all()
+    these = admins.where(User.id.in_(found)).with_hint(User, BY_PRIMARY_KEY, MYSQL)
+    return list(db.scalars(these.with_for_update()))
 
 
 def lock_user(db: Session, user_id: UUID) -> User | None:
