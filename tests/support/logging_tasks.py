@@ -105,7 +105,9 @@ async def log_in_threads(self: Any) -> None:
 
 
 @celery_app.task(bind=True, name="tests.log_many")
-def log_many(self: Any, number: int, size: int = 0) -> None:
-    """So many lines as fast as possible."""
+def log_many(self: Any, number: int, size: int = 0, pause: float = 0) -> None:
+    """So many lines as fast as possible, or with this many seconds after each hundred."""
     for each in range(number):
         log.info("%d %s", each, "x" * size)
+        if pause and each % 100 == 0:
+            time.sleep(pause)
