@@ -57,7 +57,7 @@ class MariaDB:
             [_program("mariadbd"), "--no-defaults", f"--datadir={data}", "--user=root", f"--bind-address={LOOPBACK}",
              f"--port={self.port}", f"--socket={self.directory / 's'}", "--skip-name-resolve", "--max-connections=400",
              "--innodb-buffer-pool-size=256M", "--innodb-log-file-size=64M", "--character-set-server=utf8mb4",
-             "--collation-server=utf8mb4_bin", "--transaction-isolation=READ-COMMITTED", "--performance-schema=OFF",
+             "--collation-server=utf8mb4_bin", "--skip-ssl", "--transaction-isolation=READ-COMMITTED", "--performance-schema=OFF",
              *more],
             log=self.directory / "mariadb.log",
         )  # fmt: skip

@@ -369,6 +369,16 @@ BEGIN
     ELSEIF OLD.status = 'pending' AND NEW.status = 'running' THEN
         IF NEW.attempt <> OLD.attempt + 1 OR NEW.generation <> OLD.generation THEN
             SET fault = concat('a claim of task ', lower(hex(OLD.id)), ' must raise attempt by one');
+        ELSEIF NEW.`limit` IS NOT NULL OR NEW.user_limited THEN
+            IF NEW.`limit` IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM limit_places WHERE task_id = NEW.id AND attempt = NEW.attempt AND limit_name = NEW.`limit`
+            AND worker_id = NEW.worker_id AND started_at IS NOT NULL AND ended_at IS NULL) THEN
+                SET fault = concat('task ', lower(hex(OLD.id)), ' has no place');
+            ELSEIF NEW.user_limited AND NOT EXISTS (
+            SELECT 1 FROM limit_places WHERE task_id = NEW.id AND attempt = NEW.attempt AND limit_name = '@user'
+            AND worker_id = NEW.worker_id AND started_at IS NOT NULL AND ended_at IS NULL) THEN
+                SET fault = concat('task ', lower(hex(OLD.id)), ' has no place');
+            END IF;
         END IF;
     ELSEIF NEW.attempt <> OLD.attempt THEN
         SET fault = concat('attempt of task ', lower(hex(OLD.id)), ' rises with a claim alone');
@@ -386,44 +396,6 @@ BEGIN
     END IF;
     IF fault IS NOT NULL THEN
         SET fault = concat('tasks_guard: ', fault);
-        SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = fault;
-    END IF;
-END
-;;
-CREATE TRIGGER tasks_held BEFORE UPDATE ON tasks FOR EACH ROW
-BEGIN
-    DECLARE fault VARCHAR(200) CHARACTER SET utf8mb4;
-    IF OLD.status = 'pending' AND NEW.status = 'running' THEN
-        IF EXISTS (SELECT 1 FROM claim_holds WHERE name <> '') THEN
-            IF EXISTS (
-            SELECT 1 FROM claim_holds
-            WHERE kind = 'queue' AND name = NEW.queue OR kind = 'worker' AND replace(name, '-', '') = lower(hex(NEW.worker_id))) THEN
-                SET fault = concat('the queue of task ', lower(hex(OLD.id)), ' is paused, or the worker drains');
-            END IF;
-        END IF;
-    END IF;
-    IF fault IS NOT NULL THEN
-        SET fault = concat('tasks_held: ', fault);
-        SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = fault;
-    END IF;
-END
-;;
-CREATE TRIGGER tasks_limited BEFORE UPDATE ON tasks FOR EACH ROW
-BEGIN
-    DECLARE fault VARCHAR(200) CHARACTER SET utf8mb4;
-    IF OLD.status = 'pending' AND NEW.status = 'running' AND (NEW.`limit` IS NOT NULL OR NEW.user_limited) THEN
-        IF NEW.`limit` IS NOT NULL AND NOT EXISTS (
-            SELECT 1 FROM limit_places WHERE task_id = NEW.id AND attempt = NEW.attempt AND limit_name = NEW.`limit`
-            AND worker_id = NEW.worker_id AND started_at IS NOT NULL AND ended_at IS NULL) THEN
-            SET fault = concat('task ', lower(hex(OLD.id)), ' has no place');
-        ELSEIF NEW.user_limited AND NOT EXISTS (
-            SELECT 1 FROM limit_places WHERE task_id = NEW.id AND attempt = NEW.attempt AND limit_name = '@user'
-            AND worker_id = NEW.worker_id AND started_at IS NOT NULL AND ended_at IS NULL) THEN
-            SET fault = concat('task ', lower(hex(OLD.id)), ' has no place');
-        END IF;
-    END IF;
-    IF fault IS NOT NULL THEN
-        SET fault = concat('tasks_limited: ', fault);
         SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = fault;
     END IF;
 END

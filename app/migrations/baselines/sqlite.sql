@@ -366,6 +366,14 @@ BEGIN
             AND NEW.failures + NEW.crashes = OLD.failures + OLD.crashes + 1) THEN RAISE(ABORT, 'tasks_guard: an attempt of task counts once, as it fails or is lost')
     WHEN OLD.status = 'pending' AND NEW.status = 'running' THEN CASE
     WHEN NEW.attempt <> OLD.attempt + 1 OR NEW.generation <> OLD.generation THEN RAISE(ABORT, 'tasks_guard: a claim of task must raise attempt by one')
+    WHEN NEW.`limit` IS NOT NULL OR NEW.user_limited THEN CASE
+    WHEN NEW.`limit` IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM limit_places WHERE task_id = NEW.id AND attempt = NEW.attempt AND limit_name = NEW.`limit`
+            AND worker_id = NEW.worker_id AND started_at IS NOT NULL AND ended_at IS NULL) THEN RAISE(ABORT, 'tasks_guard: task has no place')
+    WHEN NEW.user_limited AND NOT EXISTS (
+            SELECT 1 FROM limit_places WHERE task_id = NEW.id AND attempt = NEW.attempt AND limit_name = '@user'
+            AND worker_id = NEW.worker_id AND started_at IS NOT NULL AND ended_at IS NULL) THEN RAISE(ABORT, 'tasks_guard: task has no place')
+    END
     END
     WHEN NEW.attempt <> OLD.attempt THEN RAISE(ABORT, 'tasks_guard: attempt of task rises with a claim alone')
     WHEN OLD.status IN ('failed', 'revoked') AND NEW.status = 'pending' THEN CASE
@@ -375,33 +383,6 @@ BEGIN
     WHEN NEW.generation <> OLD.generation THEN RAISE(ABORT, 'tasks_guard: generation of task rises with a retry alone')
     WHEN OLD.status <> 'running' AND NOT (OLD.status = 'pending' AND NEW.status = 'revoked') THEN RAISE(ABORT, 'tasks_guard: task cannot go from OLD.status to NEW.status')
     WHEN OLD.status = 'running' AND NEW.status IN ('failed', 'pending') AND OLD.cancel_requested_at IS NOT NULL THEN RAISE(ABORT, 'tasks_guard: the cancelled task can only succeed or be revoked')
-    END;
-END
-;;
-CREATE TRIGGER tasks_held BEFORE UPDATE ON tasks
-BEGIN
-    SELECT CASE
-    WHEN OLD.status = 'pending' AND NEW.status = 'running' THEN CASE
-    WHEN EXISTS (SELECT 1 FROM claim_holds WHERE name <> '') THEN CASE
-    WHEN EXISTS (
-            SELECT 1 FROM claim_holds
-            WHERE kind = 'queue' AND name = NEW.queue OR kind = 'worker' AND replace(name, '-', '') = NEW.worker_id) THEN RAISE(ABORT, 'tasks_held: the queue of task is paused, or the worker drains')
-    END
-    END
-    END;
-END
-;;
-CREATE TRIGGER tasks_limited BEFORE UPDATE ON tasks
-BEGIN
-    SELECT CASE
-    WHEN OLD.status = 'pending' AND NEW.status = 'running' AND (NEW.`limit` IS NOT NULL OR NEW.user_limited) THEN CASE
-    WHEN NEW.`limit` IS NOT NULL AND NOT EXISTS (
-            SELECT 1 FROM limit_places WHERE task_id = NEW.id AND attempt = NEW.attempt AND limit_name = NEW.`limit`
-            AND worker_id = NEW.worker_id AND started_at IS NOT NULL AND ended_at IS NULL) THEN RAISE(ABORT, 'tasks_limited: task has no place')
-    WHEN NEW.user_limited AND NOT EXISTS (
-            SELECT 1 FROM limit_places WHERE task_id = NEW.id AND attempt = NEW.attempt AND limit_name = '@user'
-            AND worker_id = NEW.worker_id AND started_at IS NOT NULL AND ended_at IS NULL) THEN RAISE(ABORT, 'tasks_limited: task has no place')
-    END
     END;
 END
 ;;

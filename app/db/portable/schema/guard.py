@@ -1,7 +1,8 @@
-"""What the triggers on `tasks` refuse on MySQL and SQLite: every UPDATE that breaks the state machine, and claims.
+"""What the trigger on `tasks` refuses on MySQL and SQLite: every UPDATE that breaks the state machine or a limit.
 
-The service's own statements carry the same guards. The triggers catch a statement without them. The rules are those of
-`app/db/postgresql/schema/` (`guard`, `holds`, `limits`).
+The service's own statements carry the same guards. The trigger catches a statement without them. The rules are those of
+`app/db/postgresql/schema/` (`guard`, `limits`), in one trigger: each further one costs MySQL as much as its rules. A
+pause needs none here, since each claim locks the row that a pause locks (`app/db/portable/claim_holds.py`).
 """
 
 from collections.abc import Callable
@@ -17,16 +18,8 @@ _CLAIMED = "OLD.status = 'pending' AND NEW.status = 'running'"
 _RETRIED = "OLD.status IN ('failed', 'revoked') AND NEW.status = 'pending'"
 
 
-def triggers(differ: Callable[[str], str], worker: str) -> dict[str, Rules]:
-    """The rules, by the name of the trigger.
-
-    `differ(column)`: the condition that OLD and NEW differ, one of which may be NULL. `worker`: the expression for
-    NEW.worker_id as 32 digits.
-    """
-    return {"tasks_guard": _state_machine(differ), "tasks_held": _holds(worker), "tasks_limited": _limits()}
-
-
-def _state_machine(differ: Callable[[str], str]) -> Rules:
+def rules(differ: Callable[[str], str]) -> Rules:
+    """The rules. `differ(column)`: the condition that OLD and NEW differ, one of which may be NULL."""
     unmoved: Rules = [
         (
             f"""NEW.attempt <> OLD.attempt OR NEW.generation <> OLD.generation OR NEW.failures <> OLD.failures
@@ -44,7 +37,8 @@ def _state_machine(differ: Callable[[str], str]) -> Rules:
         (
             "NEW.attempt <> OLD.attempt + 1 OR NEW.generation <> OLD.generation",
             "a claim of task {OLD.id} must raise attempt by one",
-        )
+        ),
+        ("NEW.`limit` IS NOT NULL OR NEW.user_limited", _places()),
     ]
     retried: Rules = [
         (
@@ -90,30 +84,13 @@ def _state_machine(differ: Callable[[str], str]) -> Rules:
     ]
 
 
-def _holds(worker: str) -> Rules:
-    """The claim looks for holds itself: this is for a statement that does not.
-
-    Nearly always the table has one row, which is no hold (`app/db/portable/claim_holds.py`).
-    """
-    hold = f"""EXISTS (
-            SELECT 1 FROM claim_holds
-            WHERE kind = 'queue' AND name = NEW.queue OR kind = 'worker' AND replace(name, '-', '') = {worker})"""  # noqa: S608 (constants)  # nosec B608
-    words = "the queue of task {OLD.id} is paused, or the worker drains"
-    return [(_CLAIMED, [("EXISTS (SELECT 1 FROM claim_holds WHERE name <> '')", [(hold, words)])])]
-
-
-def _limits() -> Rules:
+def _places() -> Rules:
     """The claim takes the places before it updates the row. So they must be there, whatever picked the row."""
     place = """NOT EXISTS (
             SELECT 1 FROM limit_places WHERE task_id = NEW.id AND attempt = NEW.attempt AND limit_name = {}
             AND worker_id = NEW.worker_id AND started_at IS NOT NULL AND ended_at IS NULL)"""
     words = "task {OLD.id} has no place"
     return [
-        (
-            f"{_CLAIMED} AND (NEW.`limit` IS NOT NULL OR NEW.user_limited)",
-            [
-                (f"NEW.`limit` IS NOT NULL AND {place.format('NEW.`limit`')}", words),
-                (f"NEW.user_limited AND {place.format(repr(USER_LIMIT))}", words),
-            ],
-        )
+        (f"NEW.`limit` IS NOT NULL AND {place.format('NEW.`limit`')}", words),
+        (f"NEW.user_limited AND {place.format(repr(USER_LIMIT))}", words),
     ]

@@ -7,7 +7,6 @@ Who creates triggers needs the privilege TRIGGER, and where the server writes a 
 `log_bin_trust_function_creators = 1` (or the privilege SUPER).
 """
 
-import itertools
 import re
 
 from app.db.portable.schema import counts, guard
@@ -35,23 +34,19 @@ def _rules(rules: guard.Rules, indent: str = "    ") -> str:
     return "\n".join([*lines, f"{indent}END IF;"])
 
 
-def _refuses(name: str, rules: guard.Rules) -> str:
-    return f"""CREATE TRIGGER {name} BEFORE UPDATE ON tasks FOR EACH ROW
-BEGIN
-    DECLARE fault VARCHAR(200) CHARACTER SET utf8mb4;
-{_rules(rules)}
-    IF fault IS NOT NULL THEN
-        SET fault = concat('{name}: ', fault);
-        {_SIGNAL.format("fault")};
-    END IF;
-END"""  # noqa: S608 (constants)  # nosec B608
-
-
 def _differ(column: str) -> str:
     return f"NOT (NEW.{column} <=> OLD.{column})"
 
 
-_GUARDS = guard.triggers(_differ, _HEX.format("NEW.worker_id"))
+_GUARD = f"""CREATE TRIGGER tasks_guard BEFORE UPDATE ON tasks FOR EACH ROW
+BEGIN
+    DECLARE fault VARCHAR(200) CHARACTER SET utf8mb4;
+{_rules(guard.rules(_differ))}
+    IF fault IS NOT NULL THEN
+        SET fault = concat('tasks_guard: ', fault);
+        {_SIGNAL.format("fault")};
+    END IF;
+END"""  # noqa: S608 (constants)  # nosec B608
 _SPELLING = counts.Spelling("greatest({0}, {1})", "timestampdiff(MICROSECOND, {0}, {1}) / 1e6")
 _MOVED = " OR ".join(map(_differ, counts.MOVING))
 _INSERTED = f"""CREATE TRIGGER tasks_count_inserted AFTER INSERT ON tasks FOR EACH ROW
@@ -95,7 +90,7 @@ END IF"""
 
 CREATE: dict[str, tuple[str, ...]] = {
     "users": (_WITH_USER,),
-    "tasks": (*itertools.starmap(_refuses, _GUARDS.items()), _INSERTED, _UPDATED, _DELETED),
+    "tasks": (_GUARD, _INSERTED, _UPDATED, _DELETED),
     "audit_events": (_NO_UPDATE, _NO_DELETE),
 }
 # Triggers go with their table.

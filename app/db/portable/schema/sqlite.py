@@ -4,7 +4,6 @@ They use no function but SQLite's own, so they also hold for a statement in the 
 literal before SQLite 3.47. An UPDATE that sets none of the columns behind OF runs no code of a trigger.
 """
 
-import itertools
 import re
 
 from app.db.portable.schema import counts, guard
@@ -16,23 +15,19 @@ def _refusal(words: str) -> str:
     return f"RAISE(ABORT, '{text}')"
 
 
-def _rules(name: str, rules: guard.Rules) -> str:
+def _rules(rules: guard.Rules) -> str:
     """An expression that refuses the row, or is NULL."""
     lines = [
-        f"WHEN {condition} THEN {_refusal(f'{name}: {then}') if isinstance(then, str) else _rules(name, then)}"
+        f"WHEN {condition} THEN {_refusal(f'tasks_guard: {then}') if isinstance(then, str) else _rules(then)}"
         for condition, then in rules
     ]
     return "CASE\n    " + "\n    ".join([*lines, "END"])
 
 
-def _refuses(name: str, rules: guard.Rules) -> str:
-    return f"""CREATE TRIGGER {name} BEFORE UPDATE ON tasks
+_GUARD = f"""CREATE TRIGGER tasks_guard BEFORE UPDATE ON tasks
 BEGIN
-    SELECT {_rules(name, rules)};
+    SELECT {_rules(guard.rules(lambda column: f"NEW.{column} IS NOT OLD.{column}"))};
 END"""
-
-
-_GUARDS = guard.triggers(lambda column: f"NEW.{column} IS NOT OLD.{column}", "NEW.worker_id")
 _SPELLING = counts.Spelling("max({0}, {1})", "({1} - {0}) / 1e6")
 _INSERTED = f"""CREATE TRIGGER tasks_count_inserted AFTER INSERT ON tasks WHEN NEW.finished_at IS NOT NULL
 BEGIN
@@ -79,7 +74,7 @@ BEGIN
 END"""  # noqa: S608 (constants)  # nosec B608
 
 CREATE: dict[str, tuple[str, ...]] = {
-    "tasks": (*itertools.starmap(_refuses, _GUARDS.items()), _INSERTED, _ENDED, _LEFT, _STAYED, _DELETED),
+    "tasks": (_GUARD, _INSERTED, _ENDED, _LEFT, _STAYED, _DELETED),
     "audit_events": (_PRUNING, _NO_UPDATE, _NO_DELETE, _NO_REPLACE),
 }
 # Triggers go with their table.
