@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.core.engines import MYSQL
 from app.db.base import Base
-from app.db.common.claim_holds import named
+from app.db.common.claim_holds import of_hold
 from app.db.portable.batches import BY_PRIMARY_KEY, delete_by_key
 from app.db.portable.executing import Transaction
 from app.db.portable.upserting import upsert
@@ -58,7 +58,7 @@ def hold(db: Session, kind: HoldKind, name: str, reason: str | None, held_by: UU
     _lock_guard(db)
     row = {"kind": kind.value, "name": name, "reason": reason, "held_by": held_by}
     upsert(db, _TABLE, [row], lambda _, new: {"reason": new.reason, "held_by": new.held_by})
-    return db.execute(select(ClaimHold.since).where(*named(kind, name))).scalar_one()
+    return db.execute(select(ClaimHold.since).where(*of_hold(kind, name))).scalar_one()
 
 
 def _lock_guard(db: Transaction) -> None:
