@@ -10,6 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.served_tasks import served_tasks
+from app.db.common.held_tasks import Lines
+from app.db.common.limits import of_limit, of_lost_workers
 from app.db.session import transaction
 from app.db.sql import held_tasks, limits, user_places
 from app.maintenance import running_quota
@@ -35,7 +37,7 @@ def settle(db: Session, quota: int, *, silent_for: timedelta | None) -> float | 
     with transaction(db):
         names = list(db.scalars(select(Limit.name).order_by(Limit.name)))
         by_user = quota > 0 or user_places.is_used(db)
-        lost = admission.release(db, limits.of_lost_workers(silent_for)) if names or by_user else {}
+        lost = admission.release(db, of_lost_workers(silent_for)) if names or by_user else {}
     for name in lost:
         logger.warning("maintenance: places of limit %s are free, whose worker is lost", name)
     if by_user:
@@ -85,7 +87,7 @@ def _take_back(db: Session, admitting: Admission, name: str) -> None:
 
     A place is given in the order of that moment. So a task that became due later may wait for one that cannot start.
     """
-    admitted = held_tasks.admitted(db, limits.of_limit(name))
+    admitted = held_tasks.admitted(db, of_limit(name))
     if not admitted:
         return
     lines = admitting.lines
@@ -95,7 +97,7 @@ def _take_back(db: Session, admitting: Admission, name: str) -> None:
     best = min((row.place for row in first), default=len(lines.queues) + 1)
     taken = behind(lines, admitted, {key: min(best, place) for key, place in of_keys.items()}, best)
     if taken:
-        held_tasks.take_back(db, taken, limits.of_limit(name))
+        held_tasks.take_back(db, taken, of_limit(name))
         admitting.ask_for(of_keys)
 
 
@@ -114,9 +116,7 @@ def hold_unknown(db: Session) -> None:
         lines = [(queue, priority.value) for queue in queues for priority in TaskPriority]
         for _ in range(MOST_ROUNDS):
             with transaction(db):
-                held = held_tasks.hold_unknown(
-                    db, held_tasks.Lines([q for q, _ in lines], [p for _, p in lines]), names
-                )
+                held = held_tasks.hold_unknown(db, Lines([q for q, _ in lines], [p for _, p in lines]), names)
             if not held:
                 break
             logger.warning("maintenance: %d tasks of %s wait: no live worker knows them", held, ", ".join(queues))

@@ -20,6 +20,7 @@ from app.maintenance.bulk import BulkRunner
 from app.maintenance.lease import Lease
 from app.messaging.sending import BrokerLink
 from app.messaging.wakeups import wake
+from app.models.task_count import FORGET_BATCH
 from app.services.bulk import steps
 from app.services.operations import error_adding, stats_adding
 from app.services.tasks import task_counts
@@ -177,7 +178,7 @@ class Maintenance:
         passes.forget_workers(db)
         passes.forget_claimed_turns(db)
         left = [
-            self._in_batches(db, task_counts.forget_zeros, task_counts.FORGET_BATCH),
+            self._in_batches(db, task_counts.forget_zeros, FORGET_BATCH),
             self._in_batches(db, steps.forget_finished, steps.FORGET_BATCH),
             self._in_batches(db, stats_adding.forget, stats_adding.FORGET_BATCH),
             self._in_batches(db, error_adding.forget, error_adding.FORGET_BATCH),

@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 
 from app.catalogue import known_queues
 from app.db.clock import STATEMENT_TIME
+from app.db.common.turns import PLACE_BATCH
 from app.db.outage import is_locked
 from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.sql import batches, claim_holds, maintenance, retention, turns
 from app.messaging import hints
-from app.models.task import TERMINAL, Task
+from app.models.task import IS_RUNNING, TERMINAL, Task
 from app.models.worker import WorkerProcess
 from app.services.execution import rescue
 
@@ -47,9 +48,9 @@ def place_due(db: Session) -> None:
 
 def _place_all(db: Session, user_id: UUID | None = None) -> bool:
     """Place all that is due, of all users or of this one. Returns False where another transaction is in the way."""
-    placed = turns.PLACE_BATCH
+    placed = PLACE_BATCH
     try:
-        while placed == turns.PLACE_BATCH:
+        while placed == PLACE_BATCH:
             with transaction(db):
                 placed = turns.place_due(db, user_id)
     except OperationalError as error:
@@ -122,7 +123,7 @@ def forget_workers(db: Session) -> int:
 
     Returns how many workers.
     """
-    holds = exists().where(maintenance.RUNNING, Task.worker_id == WorkerProcess.id)
+    holds = exists().where(IS_RUNNING, Task.worker_id == WorkerProcess.id)
     statement = delete(WorkerProcess).where(WorkerProcess.heartbeat_at < STATEMENT_TIME - FORGET_WORKERS_AFTER, ~holds)
     with transaction(db):
         forgotten = changed_rows(db.execute(statement.execution_options(synchronize_session=False)))

@@ -1,6 +1,6 @@
 """API keys: long-lived bearer tokens for machines, each with its scopes."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -49,3 +49,7 @@ class ApiKey(Base):
 # A key that is neither revoked nor expired; and one that authenticates: its owner, joined, is active as well.
 KEY_OPEN = and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > NOW))
 KEY_STANDS = and_(KEY_OPEN, User.is_active)
+# `last_used_at` is written at most once a minute for each key: a write for each request would make one row the
+# bottleneck of a client that sends a thousand requests a second.
+USE_NOTED_EVERY = timedelta(minutes=1)
+USE_IS_STALE = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < NOW - USE_NOTED_EVERY)

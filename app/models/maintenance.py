@@ -9,12 +9,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base
 from app.db.clock import NOW
 
+LEASE_ROW = 1
+
 
 class MaintenanceLease(Base):
     """A row that expires: a frozen process would hold an advisory lock without end."""
 
     __tablename__ = "maintenance_lease"
-    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+    __table_args__ = (CheckConstraint(f"id = {LEASE_ROW}", name="single"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     holder: Mapped[UUID]

@@ -262,6 +262,9 @@ class Task(Base):
 own_columns.add_to(Task.__table__)
 triggers.install_with(Task.__table__, Task.__tablename__)
 
+IS_PENDING = Task.status == TaskStatus.PENDING.value
+IS_RUNNING = Task.status == TaskStatus.RUNNING.value
+
 
 class TaskAttempt(Base):
     """An attempt that did not succeed. The task's own row holds running and succeeded ones."""

@@ -21,6 +21,7 @@ from app.db.trigger_terms import KIND
 
 __all__ = [
     "COUNTED_UNDER",
+    "FORGET_BATCH",
     "KIND",
     "Ended",
     "Folded",
@@ -29,6 +30,9 @@ __all__ = [
     "task_counts",
     "task_totals",
 ]
+
+# Of each table so many sums that are 0 are deleted together.
+FORGET_BATCH = 1000
 
 COUNTED_UNDER = ("user_id", "status", *KIND)
 _KINDS: dict[str, Any] = {"user_id": Id, "status": Word, "priority": Word}

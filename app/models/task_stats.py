@@ -23,6 +23,8 @@ KINDS = 100
 KINDS_OF_ONE = 50
 # Each step, in seconds, and for how long its rows are kept.
 KEPT = {60: timedelta(hours=2), 900: timedelta(hours=26), 3600: timedelta(days=8)}
+# Python adds up the longer ones.
+SHORTEST_STEP = min(KEPT)
 STAT_KIND = ("task_type", "queue", "priority")
 _KINDS: dict[str, Any] = {"priority": Word}
 STAT_NUMBERS = ("submitted", "succeeded", "failed", "revoked")

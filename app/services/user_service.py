@@ -12,6 +12,7 @@ from app.core.config import get_settings
 from app.core.network_addresses import address_block
 from app.core.origin import Actor
 from app.core.security import hash_password
+from app.db.common.users import lock_user
 from app.db.outage import UNIQUE_VIOLATION, sqlstate
 from app.db.page import Page, page_of
 from app.db.session import transaction
@@ -241,7 +242,7 @@ class UserService:
         """
         if with_admins:
             users.lock_active_admins(db)
-        user = users.lock_user(db, user_id)
+        user = lock_user(db, user_id)
         if user is None:
             raise UserNotFound
         return user

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.postgresql.claims import Names
+from app.db.common.claims import Names
 from app.db.session import SessionLocal, autocommit_engine
 from app.errors import InvalidTransition
 from app.models.task import Task

@@ -11,8 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
+from app.db.common.claims import MOST_ROWS, Names
 from app.db.postgresql import turns
-from app.db.postgresql.claims import MOST_ROWS, Names
 from app.db.postgresql.prepared import prepared_connection
 from app.db.session import SessionLocal
 from app.models import Task

@@ -9,10 +9,10 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
+from app.db.common import claims as claims_sql
 from app.db.postgresql import claims as statements
 from app.db.postgresql.prepared import Prepared
 from app.db.session import SessionLocal
-from app.db.sql import claims as claims_sql
 from app.db.sql import prepared as prepared_sql
 from app.models import Task, WorkerProcess
 from app.services.execution.claims import Claims

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import func, text
 
 from app.core.ids import new_id
+from app.db.common.claims import Names
 from app.db.postgresql import turns
-from app.db.postgresql.claims import Names
 from app.db.session import SessionLocal
 from app.maintenance import passes
 from app.models import Task, WorkerProcess

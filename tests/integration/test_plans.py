@@ -18,9 +18,11 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
+from app.db.common.claims import MOST_ROWS, LinesToServe
+from app.db.common.turns import PLACE_BATCH
 from app.db.postgresql import maintenance, retention, turns
-from app.db.postgresql.claims import MOST_ROWS, LinesToServe, give_back
 from app.db.postgresql.claims import claim_next as claim_rows
+from app.db.postgresql.claims import give_back
 from app.db.postgresql.prepared import Answer, Prepared
 from app.db.session import SessionLocal, engine
 from app.live import queries
@@ -393,9 +395,9 @@ class TestRowsRead:
 
     def test_placing_reads_one_batch(self, crowd: Session) -> None:
         found = analysed(crowd, *sent_by(crowd, turns.place_due))
-        assert rows_read(found, "ix_tasks_unplaced") == turns.PLACE_BATCH
-        assert rows_read(found, "pk_tasks") == turns.PLACE_BATCH
-        assert sorted_rows(found) <= turns.PLACE_BATCH
+        assert rows_read(found, "ix_tasks_unplaced") == PLACE_BATCH
+        assert rows_read(found, "pk_tasks") == PLACE_BATCH
+        assert sorted_rows(found) <= PLACE_BATCH
 
     def test_the_look_for_ready_queues_reads_one_of_each(self, crowd: Session) -> None:
         found = analysed(crowd, *sent_by(crowd, lambda db: turns.ready_queues(db, [*QUEUES, "another"])))

@@ -18,12 +18,13 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import first_id_at
+from app.db.common import task_time_counts
 from app.db.postgresql import task_pages as page_statements
 from app.db.session import SessionLocal, engine
 from app.db.sizes import ATTEMPT_BYTES, ROW_BYTES, task_bytes
 from app.errors import TaskNotFound
 from app.maintenance.loop import Maintenance
-from app.models import User, task_time_counts
+from app.models import User
 from app.models.task import Task, TaskStatus
 from app.models.task_count import task_totals
 from app.models.task_filter import TaskFilter

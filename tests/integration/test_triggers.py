@@ -79,12 +79,12 @@ class TestPlaces:
         place = {"task_id": task.id, "attempt": 1}
         taken = {"started_at": NOW, "worker_id": WORKER.id, "worker_pid": WORKER.pid}
         for name in names:
-            with pytest.raises(IntegrityError, match="tasks_(limited|guard): "):
+            with pytest.raises(IntegrityError, match=r"tasks_(limited|guard): "):
                 claimed(db, task.id)
             db.execute(insert(PLACES).values(place | {"limit_name": name}))
             for wrong in ({"worker_id": None, "started_at": None}, {"worker_id": new_id()}, {"ended_at": NOW}):
                 db.execute(update(PLACES).where(PLACES.c.limit_name == name).values(taken | wrong))
-                with pytest.raises(IntegrityError, match="tasks_(limited|guard): "):
+                with pytest.raises(IntegrityError, match=r"tasks_(limited|guard): "):
                     claimed(db, task.id)
             db.execute(update(PLACES).where(PLACES.c.limit_name == name).values({"ended_at": None, **taken}))
         claimed(db, task.id)
@@ -94,7 +94,7 @@ class TestPlaces:
         db.execute(update(TASKS).values(limit="mail"))
         place = {"task_id": task.id, "attempt": 2, "limit_name": "mail", "started_at": NOW, "worker_id": WORKER.id}
         db.execute(insert(PLACES).values(place))
-        with pytest.raises(IntegrityError, match="tasks_(limited|guard): "):
+        with pytest.raises(IntegrityError, match=r"tasks_(limited|guard): "):
             claimed(db, task.id)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
+from app.db.common.turns import PLACE_BATCH
 from app.db.session import SessionLocal
 from app.db.sql import turns
 from app.maintenance import passes
@@ -218,7 +219,7 @@ class TestWhatBecomesDue:
 
     def test_is_placed_in_batches_the_longest_due_first(self, db: Session) -> None:
         user = new_user(db)
-        tasks = new_tasks(db, user, turns.PLACE_BATCH + 2, delay_seconds=3600)
+        tasks = new_tasks(db, user, PLACE_BATCH + 2, delay_seconds=3600)
         moments = count(1)
         for task in tasks[-2:]:
             values = {"id": task, "moment": -86_400 * next(moments)}
@@ -226,7 +227,7 @@ class TestWhatBecomesDue:
                 spelled("UPDATE tasks SET due_at = now() + :moment * interval '1 second' WHERE id = :id", values)
             )
         db.execute(spelled(PAST))
-        assert turns.place_due(db) == turns.PLACE_BATCH
+        assert turns.place_due(db) == PLACE_BATCH
         unplaced = db.scalars(select(Task.id).where(Task.turn.is_(None))).all()
         assert len(unplaced) == 2
         assert not set(tasks[-2:]) & set(unplaced)

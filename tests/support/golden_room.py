@@ -1,4 +1,4 @@
-"""Which functions of `app/db/postgresql/` take part in the statements that are sent."""
+"""Which functions of `app/db/postgresql/` and `app/db/common/` take part in the statements that are sent."""
 
 import ast
 import functools
@@ -10,8 +10,9 @@ from typing import Any
 
 from tests.support.services import ROOT
 
-PACKAGE = "app.db.postgresql"
-ROOM = ROOT.joinpath(*PACKAGE.split("."))
+PACKAGE = "app.db"
+FOLDER = ROOT.joinpath(*PACKAGE.split("."))
+ROOM = FOLDER / "postgresql"
 # The parameters by which a function is given what it sends its statements with.
 SENDS_WITH = {"db", "connection"}
 # The connection below all statements. It builds none.
@@ -19,10 +20,11 @@ MACHINERY = {"prepared"}
 
 
 def modules() -> dict[str, Path]:
-    """The modules of statements by name. What models and migrations take of `schema/` is DDL."""
-    found = [path for path in ROOM.glob("*.py") if path.stem not in {"__init__", *MACHINERY}]
-    assert len(found) > 30
-    return {path.stem: path for path in sorted(found)} | {"schema.server_logs": ROOM / "schema" / "server_logs.py"}
+    """The modules of statements, as `postgresql.claims`. What models and migrations take of `schema/` is DDL."""
+    paths = [*ROOM.glob("*.py"), *(FOLDER / "common").glob("*.py"), ROOM / "schema" / "server_logs.py"]
+    found = [path for path in paths if path.stem not in {"__init__", *MACHINERY}]
+    assert len(found) > 50
+    return {".".join(path.relative_to(FOLDER).with_suffix("").parts): path for path in sorted(found)}
 
 
 class Reached:

@@ -1,6 +1,6 @@
 """SQL that not every engine understands stands in the rooms of the engines; everything else is portable SQLAlchemy Core.
 
-`app/db/postgresql/` is the room of PostgreSQL, `app/db/portable/` that of the others. Read from the sources: compiling a
+`app/db/postgresql/` is the room of PostgreSQL, `app/db/portable/` that of the others; both build on `app/db/common/`. Read from the sources: compiling a
 statement for another dialect lets most of these constructs through.
 """
 
@@ -14,15 +14,18 @@ import pytest
 from app.db import portable, postgresql
 from tests.support.sources import APP, app_files, name_of, text_of
 
-POSTGRESQL, PORTABLE = APP / "db" / "postgresql", APP / "db" / "portable"
+POSTGRESQL, PORTABLE, COMMON = (APP / "db" / name for name in ("postgresql", "portable", "common"))
 MAY_KNOW_ENGINES = {
     POSTGRESQL,
-    PORTABLE,  # but nothing of PostgreSQL
+    # But nothing of PostgreSQL.
+    PORTABLE,
+    COMMON,
     APP / "migrations",
     APP / "db" / "connecting",
-    # What models and statements name, and each engine compiles to its own: types, the clock, indexes, a derived column.
+    # What models and statements name, and each engine compiles to its own: types, the clock, indexes, a hash, a derived column.
     APP / "db" / "columns.py",
     APP / "db" / "clock.py",
+    APP / "db" / "fingerprints.py",
     APP / "db" / "indexes.py",
     APP / "db" / "waiting.py",
     APP / "db" / "triggers.py",
@@ -116,8 +119,8 @@ def test_every_statement_outside_of_the_rooms_is_portable(path: Path) -> None:
     assert engine_only(text_of(path)) == []
 
 
-@pytest.mark.parametrize("path", app_files("db/portable"), ids=name_of)
-def test_the_room_of_the_other_engines_has_no_sql_of_postgresql(path: Path) -> None:
+@pytest.mark.parametrize("path", [*app_files("db/portable"), *app_files("db/common")], ids=name_of)
+def test_what_other_engines_execute_has_no_sql_of_postgresql(path: Path) -> None:
     assert postgresql_only(text_of(path)) == []
 
 

@@ -1,4 +1,7 @@
-"""Both rooms of engines have what the code outside asks `app.db.sql` for, with the same parameters."""
+"""Both rooms of engines have what the code outside asks `app.db.sql` for, with the same parameters.
+
+What both would have alike is in `app.db.common`.
+"""
 
 import ast
 import inspect
@@ -16,6 +19,8 @@ from tests.support.sources import APP, app_files, text_of
 
 SEAM = "app.db.sql"
 ROOMS = ("app.db.postgresql", "app.db.portable")
+# So many lines may be the same in both rooms: a function whose parts are each room's own.
+LONGEST_ALIKE = 3
 # Not yet written for the other engines.
 STAND_IN = "Stand-in"
 
@@ -86,6 +91,47 @@ def test_the_modules_of_the_seam_are_there() -> None:
     """So that `from app.db.sql import` fails for none at run time."""
     assert len({name for name, _ in ASKED}) > 20
     assert [name for name, _ in ASKED for room in ROOMS if find_spec(f"{room}.{name}") is None] == []
+
+
+def units(source: str) -> dict[str, ast.stmt]:
+    """The functions and classes of a module by name, without what their docstrings say."""
+    found = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    for node in found.values():
+        if ast.get_docstring(node) is not None:
+            node.body[0] = ast.Pass(lineno=node.body[0].lineno, end_lineno=node.body[0].lineno)
+    return found
+
+
+def alike(one: str, other: str) -> list[str]:
+    """The functions and classes of two modules that are the same, and longer than LONGEST_ALIKE lines."""
+    others = units(other)
+    return [
+        name
+        for name, node in units(one).items()
+        if (node.end_lineno or 0) - node.lineno >= LONGEST_ALIKE
+        and name in others
+        and ast.dump(node) == ast.dump(others[name])
+    ]
+
+
+def test_nothing_longer_is_the_same_in_both_rooms() -> None:
+    """It would be changed in one of them: `app/db/common/` is its place."""
+    of_postgresql, of_the_others = (APP.joinpath(*room.split(".")[1:]) for room in ROOMS)
+    both = [path.relative_to(of_postgresql) for path in sorted(of_postgresql.rglob("*.py"))]
+    both = [name for name in both if (of_the_others / name).exists()]
+    assert len(both) > 20
+    assert [
+        f"{name}: {what}"
+        for name in both
+        for what in alike(text_of(of_postgresql / name), text_of(of_the_others / name))
+    ] == []
+
+
+def test_the_rule_finds_what_is_alike_but_for_its_docstring() -> None:
+    one = 'def f(a):\n    """One."""\n    b = a\n    return b\n\n\ndef g():\n    """It."""\n    return 1\n\n\nclass C:\n    a: int\n'
+    other = one.replace("One", "Another one")
+    assert alike(one, other) == ["f"]
+    assert alike(one, other.replace("b", "c")) == []
 
 
 def test_the_rule_finds_names_behind_another_name() -> None:

@@ -1,39 +1,16 @@
 """API keys: rows that are locked before they are changed."""
 
-from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.portable.batches import delete_batch
-from app.db.portable.conditions import is_one_of
 from app.db.rows import changed_rows
-from app.models.api_key import KEY_STANDS, ApiKey
+from app.models.api_key import USE_IS_STALE, ApiKey
 from app.models.user import User
-
-# `last_used_at` is written at most once a minute for each key: a write for each request would make one row the
-# bottleneck of a client that sends a thousand requests a second.
-USE_NOTED_EVERY = timedelta(minutes=1)
-_USE_IS_STALE = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < NOW - USE_NOTED_EVERY)
-
-# Built once: each request of an API key executes it.
-_STANDING = (
-    select(ApiKey.id, ApiKey.scopes, User.id, User.username, User.role, User.max_priority, _USE_IS_STALE, ApiKey.digest)
-    .join(User, User.id == ApiKey.user_id)
-    .where(KEY_STANDS, is_one_of(ApiKey.digest, "digests"))
-)
-
-
-def standing_keys(db: Session | Connection, digests: Collection[bytes]) -> Sequence[Row[*tuple[Any, ...]]]:
-    """The keys of these digests that stand.
-
-    Each is (id, scopes, user id, name, role, highest priority, whether its use is to be noted, digest).
-    """
-    return db.execute(_STANDING, {"digests": list(digests)}).all()
 
 
 def note_use(db: Session, key_id: UUID) -> bool:
@@ -41,7 +18,7 @@ def note_use(db: Session, key_id: UUID) -> bool:
 
     A locked row is left alone: another request is writing the same.
     """
-    stale = select(ApiKey.id).where(ApiKey.id == key_id, _USE_IS_STALE)
+    stale = select(ApiKey.id).where(ApiKey.id == key_id, USE_IS_STALE)
     if db.scalar(stale.with_for_update(skip_locked=True)) is None:
         return False
     noted = update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=NOW)

@@ -6,60 +6,52 @@ longer held the task. `begun_after` is how many seconds after the claim the body
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Insert, Text, Update, bindparam, func, literal, select, update
 
-from app.db.base import Base
 from app.db.clock import STATEMENT_TIME, seconds
 from app.db.columns import Double, JSONText
+from app.db.common.attempts import ERROR_MESSAGE, ERROR_TYPE, TRACEBACK, Cancellation, Error, error_values
+from app.db.common.tables import TASKS
+from app.db.common.task_moves import CANCELLED, CANCELLED_REASON, NO_ERROR, NOT_CANCELLED, AttemptEnd, failure, touched
 from app.db.portable.assigning import assign
 from app.db.portable.executing import Executor, Transaction, atomically
 from app.db.portable.expressions import greatest, least
-from app.db.portable.transitions import change_statement, failure, history_statement, in_state
+from app.db.portable.transitions import change_statement, history_statement, in_state
 from app.db.rows import changed_rows, value_by
-from app.models.task import AttemptOutcome, Task, TaskStatus
-from app.models.task_moves import CANCELLED, CANCELLED_REASON, NO_ERROR, NOT_CANCELLED, AttemptEnd, touched
+from app.models.task import AttemptOutcome, TaskStatus
 
 __all__ = ["Cancellation", "Executor"]
 
-# Type, message and traceback of an error.
-Error = tuple[str | None, str | None, str | None]
-# When a cancellation was requested, in a tuple; None where the attempt no longer holds the task.
-Cancellation = Sequence[datetime | None] | None
 
-_TABLE = Base.metadata.tables[Task.__tablename__]
 _RUNNING = in_state(TaskStatus.RUNNING)
 CLAIMED = (
-    _TABLE.c.id,
-    _TABLE.c.attempt,
-    _TABLE.c.args,
-    _TABLE.c.kwargs,
-    _TABLE.c.failures,
-    _TABLE.c.max_attempts,
-    _TABLE.c.max_attempts_named,
-    _TABLE.c.retry_backoff_seconds,
+    TASKS.c.id,
+    TASKS.c.attempt,
+    TASKS.c.args,
+    TASKS.c.kwargs,
+    TASKS.c.failures,
+    TASKS.c.max_attempts,
+    TASKS.c.max_attempts_named,
+    TASKS.c.retry_backoff_seconds,
 )
 # A bind parameter named like a column would be taken for a value to SET, hence the `p_`.
-_TASK = _TABLE.c.id == bindparam("p_task_id", type_=_TABLE.c.id.type)
-_THIS_ATTEMPT = (_TASK, _TABLE.c.attempt == bindparam("p_attempt"), _RUNNING)
-_ERROR_TYPE = bindparam("p_error_type", type_=Text)
-_ERROR_MESSAGE = bindparam("p_error_message", type_=Text)
-_TRACEBACK = bindparam("p_traceback", type_=Text)
+_TASK = TASKS.c.id == bindparam("p_task_id", type_=TASKS.c.id.type)
+_THIS_ATTEMPT = (_TASK, TASKS.c.attempt == bindparam("p_attempt"), _RUNNING)
 # In a batch, a body begins up to 100 ms after the claim.
-_BEGUN = {"started_at": _TABLE.c.started_at + seconds(bindparam("p_begun_after", type_=Double))}
+_BEGUN = {"started_at": TASKS.c.started_at + seconds(bindparam("p_begun_after", type_=Double))}
 
 _PROGRESS = assign(
-    update(_TABLE).where(*_THIS_ATTEMPT),
+    update(TASKS).where(*_THIS_ATTEMPT),
     {
-        "progress": func.coalesce(bindparam("p_progress"), _TABLE.c.progress),
-        "progress_detail": func.coalesce(bindparam("p_detail", type_=JSONText), _TABLE.c.progress_detail),
+        "progress": func.coalesce(bindparam("p_progress"), TASKS.c.progress),
+        "progress_detail": func.coalesce(bindparam("p_detail", type_=JSONText), TASKS.c.progress_detail),
         **touched(),
     },
 )
-_CHECK = select(_TABLE.c.cancel_requested_at).where(*_THIS_ATTEMPT)
+_CHECK = select(TASKS.c.cancel_requested_at).where(*_THIS_ATTEMPT)
 
 
 def write_progress(
@@ -90,7 +82,7 @@ class _End:
         values: dict[str, Any],
         outcome: AttemptOutcome | None = None,
     ) -> None:
-        ended = None if outcome is None else AttemptEnd(outcome, _ERROR_TYPE, _ERROR_MESSAGE, _TRACEBACK)
+        ended = None if outcome is None else AttemptEnd(outcome, ERROR_TYPE, ERROR_MESSAGE, TRACEBACK)
         self._change: Update = change_statement(to, *_THIS_ATTEMPT, *where, values={**values, **_BEGUN}, ended=ended)
         self._history: Insert | None = None if ended is None else history_statement(ended, _TASK)
 
@@ -113,8 +105,8 @@ _FAIL = _End(
     TaskStatus.FAILED,
     NOT_CANCELLED,
     values={
-        **failure(_ERROR_TYPE, _ERROR_MESSAGE, bindparam("p_error_key", type_=Text)),
-        "failures": least(_TABLE.c.failures + 1, _TABLE.c.max_attempts),
+        **failure(ERROR_TYPE, ERROR_MESSAGE, bindparam("p_error_key", type_=Text)),
+        "failures": least(TASKS.c.failures + 1, TASKS.c.max_attempts),
     },
     outcome=AttemptOutcome.FAILED,
 )
@@ -123,16 +115,16 @@ _RETRY_LATER = _End(
     TaskStatus.PENDING,
     NOT_CANCELLED,
     values={
-        "error_type": _ERROR_TYPE,
-        "error_message": _ERROR_MESSAGE,
-        "failures": _TABLE.c.failures + 1,
+        "error_type": ERROR_TYPE,
+        "error_message": ERROR_MESSAGE,
+        "failures": TASKS.c.failures + 1,
         # `self.retry()` may go on past the default of one attempt: the row then says so.
-        "max_attempts": greatest(_TABLE.c.max_attempts, _TABLE.c.failures + 2),
+        "max_attempts": greatest(TASKS.c.max_attempts, TASKS.c.failures + 2),
         "run_at": _DUE,
         "due_at": _DUE,
         # `self.retry(args=…)` changes the arguments of the next attempt.
-        "args": func.coalesce(bindparam("p_args", type_=JSONText), _TABLE.c.args),
-        "kwargs": func.coalesce(bindparam("p_kwargs", type_=JSONText), _TABLE.c.kwargs),
+        "args": func.coalesce(bindparam("p_args", type_=JSONText), TASKS.c.args),
+        "kwargs": func.coalesce(bindparam("p_kwargs", type_=JSONText), TASKS.c.kwargs),
     },
     outcome=AttemptOutcome.RETRIED,
 )
@@ -152,7 +144,7 @@ def succeed(db: Executor, task_id: UUID, attempt: int, result: Any, begun_after:
 
 def fail(db: Executor, task_id: UUID, attempt: int, error: Error, key: str, begun_after: float) -> bool:
     """End the attempt in failure, unless a cancellation was requested. `key` groups it with others."""
-    return _FAIL.write(db, task_id, attempt, begun_after, _error(error) | {"p_error_key": key})
+    return _FAIL.write(db, task_id, attempt, begun_after, error_values(error) | {"p_error_key": key})
 
 
 def retry_later(
@@ -170,27 +162,22 @@ def retry_later(
     `args` and `kwargs` replace the stored ones; None keeps them.
     """
     later = {"p_delay": delay, "p_args": args, "p_kwargs": kwargs}
-    return _RETRY_LATER.write(db, task_id, attempt, begun_after, _error(error) | later)
+    return _RETRY_LATER.write(db, task_id, attempt, begun_after, error_values(error) | later)
 
 
 def hand_back(db: Executor, task_id: UUID, attempt: int, why: str, begun_after: float) -> bool:
     """End the attempt without a failure; the task is pending and due. Not where a cancellation was requested."""
-    return _HAND_BACK.write(db, task_id, attempt, begun_after, _error((None, why, None)))
+    return _HAND_BACK.write(db, task_id, attempt, begun_after, error_values((None, why, None)))
 
 
 def revoke(db: Executor, task_id: UUID, attempt: int, reason: str, begun_after: float) -> bool:
     """End the attempt and the task in `revoked`."""
-    return _REVOKE.write(db, task_id, attempt, begun_after, _error((None, reason, None)) | {"p_reason": reason})
+    return _REVOKE.write(db, task_id, attempt, begun_after, error_values((None, reason, None)) | {"p_reason": reason})
 
 
 def revoke_cancelled(db: Executor, task_id: UUID, attempt: int, error: Error, begun_after: float) -> bool:
     """End the attempt and the task in `revoked`, where a cancellation was requested."""
-    return _REVOKE_CANCELLED.write(db, task_id, attempt, begun_after, _error(error))
-
-
-def _error(error: Error) -> dict[str, Any]:
-    kind, message, traceback = error
-    return {"p_error_type": kind, "p_error_message": message, "p_traceback": traceback}
+    return _REVOKE_CANCELLED.write(db, task_id, attempt, begun_after, error_values(error))
 
 
 def succeed_together(db: Executor, successes: Sequence[tuple[UUID, int, str | None, float]]) -> set[UUID]:
@@ -203,16 +190,16 @@ def succeed_together(db: Executor, successes: Sequence[tuple[UUID, int, str | No
     wanted = {task_id: (attempt, result, begun) for task_id, attempt, result, begun in successes}
 
     def write(db: Transaction) -> set[UUID]:
-        rows = select(_TABLE.c.id, _TABLE.c.attempt).where(_TABLE.c.id.in_(sorted(wanted)), _RUNNING)
+        rows = select(TASKS.c.id, TASKS.c.attempt).where(TASKS.c.id.in_(sorted(wanted)), _RUNNING)
         held = [row.id for row in db.execute(rows.with_for_update(nowait=True)) if row.attempt == wanted[row.id][0]]
         if held:
             values = {
-                "result": value_by(_TABLE.c.id, {task_id: literal(wanted[task_id][1], Text) for task_id in held}),
+                "result": value_by(TASKS.c.id, {task_id: literal(wanted[task_id][1], Text) for task_id in held}),
                 "progress": 100,
-                "started_at": _TABLE.c.started_at
-                + seconds(value_by(_TABLE.c.id, {task_id: literal(wanted[task_id][2], Double) for task_id in held})),
+                "started_at": TASKS.c.started_at
+                + seconds(value_by(TASKS.c.id, {task_id: literal(wanted[task_id][2], Double) for task_id in held})),
             }
-            db.execute(change_statement(TaskStatus.SUCCEEDED, _TABLE.c.id.in_(held), values=values))
+            db.execute(change_statement(TaskStatus.SUCCEEDED, TASKS.c.id.in_(held), values=values))
         return set(held)
 
     return atomically(db, write)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, exists, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.engines import MYSQL
 from app.db.base import Base
+from app.db.common.claim_holds import of_hold
 from app.db.portable.batches import BY_PRIMARY_KEY, delete_by_key
 from app.db.portable.executing import Transaction
 from app.db.portable.upserting import upsert
@@ -57,7 +58,7 @@ def hold(db: Session, kind: HoldKind, name: str, reason: str | None, held_by: UU
     _lock_guard(db)
     row = {"kind": kind.value, "name": name, "reason": reason, "held_by": held_by}
     upsert(db, _TABLE, [row], lambda _, new: {"reason": new.reason, "held_by": new.held_by})
-    return db.execute(select(ClaimHold.since).where(*_named(kind, name))).scalar_one()
+    return db.execute(select(ClaimHold.since).where(*of_hold(kind, name))).scalar_one()
 
 
 def _lock_guard(db: Transaction) -> None:
@@ -65,20 +66,11 @@ def _lock_guard(db: Transaction) -> None:
     upsert(db, _TABLE, [dict(zip(("kind", "name"), _GUARD, strict=True))])
 
 
-def forget(db: Session, kind: HoldKind, name: str) -> None:
-    """End a hold."""
-    db.execute(delete(ClaimHold).where(*_named(kind, name)).execution_options(synchronize_session=False))
-
-
 def held(db: Session, kind: HoldKind) -> Sequence[tuple[str, datetime, str | None, UUID | None]]:
     """Name, beginning, reason and user of each hold."""
     columns = (ClaimHold.name, ClaimHold.since, ClaimHold.reason, ClaimHold.held_by)
     found = select(*columns).where(ClaimHold.kind == kind.value, ClaimHold.name != _NO_NAME)
     return db.execute(found).all()
-
-
-def is_held(db: Session, kind: HoldKind, name: str) -> bool:
-    return bool(db.scalar(select(exists().where(*_named(kind, name)))))
 
 
 def paused_queues(db: Session) -> set[str]:
@@ -96,7 +88,3 @@ def forget_drains(db: Session) -> None:
     if gone:
         named = (ClaimHold.kind == HoldKind.WORKER.value, ClaimHold.name.in_(gone))
         db.execute(delete_by_key(ClaimHold).where(*named).execution_options(synchronize_session=False))
-
-
-def _named(kind: HoldKind, name: str) -> tuple[ColumnElement[bool], ...]:
-    return ClaimHold.kind == kind.value, ClaimHold.name == name

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -20,6 +19,8 @@ from app.core.engines import MYSQL
 from app.db.base import Base
 from app.db.clock import NOW
 from app.db.columns import Double
+from app.db.common.claims import NOT_BEGUN, LinesToServe, Names
+from app.db.common.task_moves import CANCELLED_REASON, AttemptEnd
 from app.db.portable import claim_holds, limits
 from app.db.portable.attempts import CLAIMED
 from app.db.portable.executing import Executor, Transaction, atomically
@@ -27,7 +28,6 @@ from app.db.portable.transitions import change_statement, history_statement, in_
 from app.db.portable.upserting import engine_name, upsert
 from app.db.rows import value_by
 from app.models.task import AttemptOutcome, Task, TaskStatus
-from app.models.task_moves import CANCELLED_REASON, AttemptEnd
 from app.models.turns import ClaimedTurn
 
 _TABLE = Base.metadata.tables[Task.__tablename__]
@@ -42,32 +42,10 @@ ROUTED = (
     _TABLE.c.limit,
     _TABLE.c.user_limited,
 )
-# In one claim. More gain little, and keep rows from other slots.
-MOST_ROWS = 10
 # Between names: one string for all of them costs less than a parameter for each.
 _SEPARATOR = "\n"
 # Below every turn: MySQL has no infinity.
 _LOWEST = -1.0e300
-
-
-@dataclass(frozen=True)
-class LinesToServe:
-    """Lines in the order of service. `floors`: no ready row stands below, as far as this process knows: turn and id.
-
-    Many users may have the same turn: the ids tell which of those rows are gone.
-    """
-
-    queues: list[str]
-    priorities: list[str]
-    floors: Sequence[tuple[float, UUID]]
-
-
-@dataclass(frozen=True)
-class Names:
-    """The tasks that a process knows, and those of them that take milliseconds."""
-
-    known: list[str]
-    short: list[str]
 
 
 def _ready(queue: Any, priority: Any, floor: Any, floor_id: Any) -> list[ColumnElement[bool]]:
@@ -267,9 +245,6 @@ def find_claim(db: Executor, claim_id: UUID, worker_id: UUID) -> Sequence[Any]:
     """The values of CLAIMED and ROUTED of the running tasks that this worker claimed under this id."""
     values = {"p_claim_id": claim_id, "p_worker_id": worker_id}
     return atomically(db, lambda db: db.execute(_FIND, values).all())
-
-
-NOT_BEGUN = "claimed, and not begun"
 
 
 def give_back(db: Executor, rows: Sequence[tuple[UUID, int, float]]) -> None:

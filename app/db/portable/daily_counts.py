@@ -5,15 +5,12 @@ from uuid import UUID
 
 from sqlalchemy import select, update
 
-from app.db.base import Base
 from app.db.clock import NOW
+from app.db.common.tables import DAILY_COUNTS
 from app.db.portable.executing import Executor, Transaction, atomically
 from app.db.portable.upserting import upsert
 from app.db.rows import changed_rows
-from app.models.daily_count import DailyCount
 from app.models.task import Task
-
-_TABLE = Base.metadata.tables[DailyCount.__tablename__]
 
 
 def count_for_owner(db: Executor, task_id: UUID, what: str, amount: int, limit: int) -> bool:
@@ -24,9 +21,9 @@ def count_for_owner(db: Executor, task_id: UUID, what: str, amount: int, limit: 
         if owner is None or amount > limit:
             return False
         key = {"user_id": owner[0], "what": what, "day": owner[1].astimezone(UTC).date()}
-        upsert(db, _TABLE, [{**key, "used": 0}])
-        used = _TABLE.c.used + amount
-        within = [_TABLE.c[name] == value for name, value in key.items()]
-        return changed_rows(db.execute(update(_TABLE).where(*within, used <= limit).values(used=used))) > 0
+        upsert(db, DAILY_COUNTS, [{**key, "used": 0}])
+        used = DAILY_COUNTS.c.used + amount
+        within = [DAILY_COUNTS.c[name] == value for name, value in key.items()]
+        return changed_rows(db.execute(update(DAILY_COUNTS).where(*within, used <= limit).values(used=used))) > 0
 
     return atomically(db, count)

@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Text, bindparam, case, delete, func, literal_column, select
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
 from app.db.clock import STATEMENT_TIME
+from app.db.common.tables import ERROR_GROUPS
 from app.db.portable.batches import delete_batch
 from app.db.portable.expressions import greatest, least
 from app.db.portable.some_rows import delete_some
@@ -18,8 +18,6 @@ from app.db.rows import changed_rows
 from app.models.error_group import ErrorGroup, ErrorState, error_times
 from app.models.task import Task
 from app.models.user import User
-
-_GROUPS = Base.metadata.tables[ErrorGroup.__tablename__]
 
 Rows = Sequence[dict[str, Any]]
 
@@ -48,12 +46,12 @@ def keep_users(db: Session, users: Sequence[UUID]) -> set[UUID]:
 
 def add_failures(db: Session, rows: Rows) -> None:
     """Make or raise the groups of these failures, and reopen resolved ones. Each row has the group's columns."""
-    upsert(db, _GROUPS, rows, _seen_again)
+    upsert(db, ERROR_GROUPS, rows, _seen_again)
 
 
 def add_moves(db: Session, rows: Rows) -> None:
     """Add numbers alone: of tasks that are failed no more. The rows are as for `add_failures`."""
-    upsert(db, _GROUPS, rows, lambda old, new: {"count": old["count"] + new["count"]})
+    upsert(db, ERROR_GROUPS, rows, lambda old, new: {"count": old["count"] + new["count"]})
 
 
 def add_times(db: Session, rows: Rows) -> None:

@@ -37,20 +37,6 @@ class octet_length(FunctionElement[int]):  # noqa: N801
     inherit_cache = True
 
 
-class sha256_hex(FunctionElement[str]):  # noqa: N801
-    """The SHA-256 digest of texts, with a line break between two of them: 64 hexadecimal digits. NULL is left out."""
-
-    type = Text()
-    inherit_cache = True
-
-
-class id_digits(FunctionElement[str]):  # noqa: N801
-    """The 32 hexadecimal digits of a column of type Id."""
-
-    type = Text()
-    inherit_cache = True
-
-
 class packed_ids(FunctionElement[bytes]):  # noqa: N801
     """The bytes of the ids of a group, one after the other, in their order."""
 
@@ -106,27 +92,6 @@ def _min(element: least, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(octet_length)
 def _octet_length(element: octet_length, compiler: SQLCompiler, **options: Any) -> str:
     return f"octet_length({', '.join(_arguments(element, compiler, options))})"
-
-
-@compiles(sha256_hex)
-def _sha2(element: sha256_hex, compiler: SQLCompiler, **options: Any) -> str:
-    return f"sha2(concat_ws(char(10), {', '.join(_arguments(element, compiler, options))}), 256)"
-
-
-@compiles(sha256_hex, "sqlite")
-def _sha256_of_sqlite(element: sha256_hex, compiler: SQLCompiler, **options: Any) -> str:
-    """A function that each connection defines (`app/db/connecting/sqlite.py`)."""
-    return f"sha256_hex(concat_ws(char(10), {', '.join(_arguments(element, compiler, options))}))"
-
-
-@compiles(id_digits)
-def _hex(element: id_digits, compiler: SQLCompiler, **options: Any) -> str:
-    return f"lower(hex({', '.join(_arguments(element, compiler, options))}))"
-
-
-@compiles(id_digits, "sqlite")
-def _as_stored(element: id_digits, compiler: SQLCompiler, **options: Any) -> str:
-    return ", ".join(_arguments(element, compiler, options))
 
 
 @compiles(packed_ids)

@@ -7,68 +7,40 @@ locked by their ids alone.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
-    Text,
     bindparam,
     case,
     exists,
-    func,
-    literal_column,
     or_,
     select,
 )
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
 from app.db.clock import NOW
+from app.db.common.held_tasks import FRONT, HAS_PLACE, SIZES, AdmittedRow, HeldRow, Lines, is_held
+from app.db.common.limits import TAKEN, UNCLAIMED, of_limit
+from app.db.common.tables import PLACES, TASKS
+from app.db.common.task_moves import HELD_ANEW
 from app.db.portable.expressions import greatest
-from app.db.portable.limits import TAKEN, UNCLAIMED, forget, of_limit
+from app.db.portable.limits import forget
 from app.db.portable.turns import PENDING, change_tasks, clock_of, lock_tasks
-from app.models.limit import Limit, LimitPlace
-from app.models.task import Held, Task
-from app.models.task_moves import HELD_ANEW
+from app.models.limit import Limit
+from app.models.task import Held
 
-_TASKS = Base.metadata.tables[Task.__tablename__]
-_PLACES = Base.metadata.tables[LimitPlace.__tablename__]
-# How many rows of a limit are looked at together: the least of these that suffices.
-SIZES = (10, 100, 500)
 # How many lines one statement looks into, and how many ids one statement names.
 _LOOKS = 40
 _IDS = 500
 
 
-def is_held(held: Held) -> ColumnElement[bool]:
-    """Whether a row is held by this. The value stands in the text, for SQLite's partial indexes."""
-    return _TASKS.c.held == literal_column(f"'{held.value}'", Text)
-
-
 def waits_for(held: Held) -> tuple[ColumnElement[bool], ...]:
     """The rows that are due, and are held by this."""
-    return (PENDING, is_held(held), _TASKS.c.turn.is_not(None))
-
-
-class Lines(NamedTuple):
-    """Queues and priorities in the order in which a limit serves them."""
-
-    queues: list[str]
-    priorities: list[str]
-
-
-class HeldRow(NamedTuple):
-    """A row that waits for a place; `place` is that of its line, from 1."""
-
-    id: UUID
-    queue: str
-    celery_task_name: str
-    limit_key: str | None
-    place: int
-    turn: float
+    return (PENDING, is_held(held), TASKS.c.turn.is_not(None))
 
 
 # -- looks into lines --------------------------------------------------------------------------------------------------
@@ -77,7 +49,7 @@ class HeldRow(NamedTuple):
 @lru_cache(maxsize=256)
 def _looks(held: Held, columns: tuple[str, ...], number: int) -> Any:
     def look(at: int) -> ColumnElement[bool]:
-        return exists().where(*waits_for(held), *(_TASKS.c[name] == bindparam(f"p_{name}_{at}") for name in columns))
+        return exists().where(*waits_for(held), *(TASKS.c[name] == bindparam(f"p_{name}_{at}") for name in columns))
 
     return select(*(look(at) for at in range(number)))
 
@@ -103,13 +75,13 @@ def lines_with_rows(db: Session, lines: Lines, held: Held, owners: Sequence[Mapp
 @lru_cache(maxsize=16)
 def _next_statement(held: Held, columns: tuple[str, ...]) -> Select[Any]:
     return (
-        select(_TASKS.c.id)
+        select(TASKS.c.id)
         .where(
             *waits_for(held),
-            *(_TASKS.c[name] == bindparam(f"p_{name}") for name in (*columns, "queue", "priority")),
-            or_(_TASKS.c.expires_at.is_(None), _TASKS.c.expires_at > NOW),
+            *(TASKS.c[name] == bindparam(f"p_{name}") for name in (*columns, "queue", "priority")),
+            or_(TASKS.c.expires_at.is_(None), TASKS.c.expires_at > NOW),
         )
-        .order_by(_TASKS.c.turn, _TASKS.c.id)
+        .order_by(TASKS.c.turn, TASKS.c.id)
         .limit(bindparam("p_number", type_=Integer))
     )
 
@@ -130,8 +102,8 @@ def next_rows(
         found |= dict.fromkeys(db.scalars(_next_statement(held, tuple(owner)), values), place)
     if not found:
         return []
-    columns = [_TASKS.c[name] for name in ("id", "queue", "celery_task_name", "limit_key", "turn")]
-    of_owner = (_TASKS.c[name] == value for name, value in owner.items())
+    columns = [TASKS.c[name] for name in ("id", "queue", "celery_task_name", "limit_key", "turn")]
+    of_owner = (TASKS.c[name] == value for name, value in owner.items())
     locked = {row.id: row for row in lock_tasks(db, columns, list(found), *waits_for(held), *of_owner)}
     return [
         HeldRow(row.id, row.queue, row.celery_task_name, row.limit_key, place, row.turn)
@@ -182,7 +154,7 @@ def waiting_values(db: Session, of: Any, held: Held, *which: ColumnElement[bool]
 
 def waiting_keys(db: Session, name: str) -> list[str]:
     """The keys of which rows wait for their key alone, and none for the limit: one index lookup for each key."""
-    keys = waiting_values(db, _TASKS.c.limit_key, Held.LIMIT_KEY, _TASKS.c.limit == name)
+    keys = waiting_values(db, TASKS.c.limit_key, Held.LIMIT_KEY, TASKS.c.limit == name)
     ask = have_rows(db, Held.LIMIT, [{"limit": name, "limit_key": key} for key in keys])
     return [key for key, asks in zip(keys, ask, strict=True) if not asks]
 
@@ -194,28 +166,15 @@ def with_waiting(db: Session) -> list[str]:
     return [name for name, *waits in zip(names, *looks, strict=True) if any(waits)]
 
 
-class AdmittedRow(NamedTuple):
-    """A pending task that has a place, and the key under which the place stands."""
-
-    id: UUID
-    queue: str
-    priority: str
-    key: str | None
-
-
-# Of tasks with a place of their limit.
-HAS_PLACE = _TASKS.c.held.is_(None)
-
-
 def admitted(db: Session, places: ColumnElement[bool], has_place: ColumnElement[bool] = HAS_PLACE) -> list[AdmittedRow]:
     """The tasks that have one of these places and have not been claimed. `has_place`: what their rows say then."""
-    found = db.execute(select(_PLACES.c.task_id, _PLACES.c.limit_key).where(places, UNCLAIMED, TAKEN))
+    found = db.execute(select(PLACES.c.task_id, PLACES.c.limit_key).where(places, UNCLAIMED, TAKEN))
     keys = {row.task_id: row.limit_key for row in found}
-    columns = [_TASKS.c[name] for name in AdmittedRow._fields[:-1]]
+    columns = [TASKS.c[name] for name in AdmittedRow._fields[:-1]]
     return [
         AdmittedRow(row.id, row.queue, row.priority, keys[row.id])
         for batch in _batches(keys)
-        for row in db.execute(select(*columns).where(_TASKS.c.id.in_(batch), PENDING, has_place))
+        for row in db.execute(select(*columns).where(TASKS.c.id.in_(batch), PENDING, has_place))
     ]
 
 
@@ -231,10 +190,10 @@ def take_back(
     Those that others have locked are left as they are.
     """
     for batch in _batches(ids):
-        taken = [row.id for row in lock_tasks(db, [_TASKS.c.id], batch, PENDING, has_place)]
+        taken = [row.id for row in lock_tasks(db, [TASKS.c.id], batch, PENDING, has_place)]
         if taken:
             hold(db, taken, held)
-            forget(db, _PLACES.c.task_id.in_(taken), places, UNCLAIMED)
+            forget(db, PLACES.c.task_id.in_(taken), places, UNCLAIMED)
 
 
 def hold_without_place(db: Session, name: str) -> int:
@@ -242,15 +201,15 @@ def hold_without_place(db: Session, name: str) -> int:
 
     Those that others have locked are left as they are.
     """
-    lacking = (_TASKS.c.limit == name, PENDING, HAS_PLACE, ~has_place_of(of_limit(name)))
+    lacking = (TASKS.c.limit == name, PENDING, HAS_PLACE, ~has_place_of(of_limit(name)))
     # In this order, by which SQLite takes the index of those that are not held.
-    ids = db.scalars(select(_TASKS.c.id).where(*lacking).order_by(_TASKS.c.id)).all()
+    ids = db.scalars(select(TASKS.c.id).where(*lacking).order_by(TASKS.c.id)).all()
     return change_found(db, ids, {"held": Held.LIMIT.value}, *lacking)
 
 
 def has_place_of(places: ColumnElement[bool]) -> ColumnElement[bool]:
     """Whether the task has one of these places for its next attempt."""
-    attempt = (_PLACES.c.task_id == _TASKS.c.id, _PLACES.c.attempt == _TASKS.c.attempt + 1)
+    attempt = (PLACES.c.task_id == TASKS.c.id, PLACES.c.attempt == TASKS.c.attempt + 1)
     return exists().where(*attempt, places, TAKEN)
 
 
@@ -258,7 +217,7 @@ def change_found(db: Session, ids: Sequence[UUID], values: Mapping[str, Any], *w
     """Change those of these tasks that still match and that nobody else has locked. Returns how many."""
     number = 0
     for batch in _batches(ids):
-        held = [row.id for row in lock_tasks(db, [_TASKS.c.id], batch, *which)]
+        held = [row.id for row in lock_tasks(db, [TASKS.c.id], batch, *which)]
         if held:
             change_tasks(db, held, values)
         number += len(held)
@@ -270,37 +229,17 @@ def _batches(ids: Collection[UUID]) -> Iterator[Sequence[UUID]]:
     return (in_order[at : at + _IDS] for at in range(0, len(in_order), _IDS))
 
 
-def own_pending(db: Session, name: str, user_id: UUID, key: str | None = None) -> int:
-    """How many pending tasks of this user name the limit, or this key of it."""
-    return int(db.execute(select(func.count()).where(*_own(name, user_id, key))).scalar_one())
-
-
-def own_oldest(db: Session, name: str, user_id: UUID, key: str | None = None) -> UUID | None:
-    """The pending task of this user that has waited longest for the limit, or for this key of it."""
-    oldest = select(_TASKS.c.id).where(*_own(name, user_id, key)).order_by(_TASKS.c.id).limit(1)
-    found: UUID | None = db.execute(oldest).scalar_one_or_none()
-    return found
-
-
-def _own(name: str, user_id: UUID, key: str | None) -> tuple[ColumnElement[bool], ...]:
-    of_key = () if key is None else (_TASKS.c.limit_key == key,)
-    return (_TASKS.c.limit == name, _TASKS.c.user_id == user_id, PENDING, *of_key)
-
-
 # -- tasks that no live worker knows -----------------------------------------------------------------------------------
-
-# A pass looks at so many rows at the front of each line, which is where they stand in the way of a claim.
-FRONT = 500
 
 
 def hold_unknown(db: Session, lines: Lines, names: Collection[str]) -> int:
     """Have the rows at the front of these lines wait whose task is none of these. Returns how many."""
-    is_ready = (PENDING, _TASKS.c.turn.is_not(None), HAS_PLACE)
+    is_ready = (PENDING, TASKS.c.turn.is_not(None), HAS_PLACE)
     number = 0
     for queue, priority in zip(*lines, strict=True):
-        line = (_TASKS.c.queue == queue, _TASKS.c.priority == priority)
-        front = select(_TASKS.c.id, _TASKS.c.celery_task_name).where(*line, *is_ready)
-        rows = front.order_by(_TASKS.c.turn, _TASKS.c.id).limit(FRONT).subquery("front")
+        line = (TASKS.c.queue == queue, TASKS.c.priority == priority)
+        front = select(TASKS.c.id, TASKS.c.celery_task_name).where(*line, *is_ready)
+        rows = front.order_by(TASKS.c.turn, TASKS.c.id).limit(FRONT).subquery("front")
         unknown = db.scalars(select(rows.c.id).where(rows.c.celery_task_name.not_in(names))).all()
         number += change_found(db, unknown, {"held": Held.NAME.value}, *is_ready)
     return number
@@ -314,7 +253,7 @@ def release_known(db: Session, queues: Collection[str], names: Collection[str] |
     waits = (PENDING, is_held(Held.NAME))
     if not db.scalar(select(exists().where(*waits))):
         return 0
-    known = () if names is None else (_TASKS.c.celery_task_name.in_(names),)
-    ids = db.scalars(select(_TASKS.c.id).where(*waits, _TASKS.c.queue.in_(queues), *known).limit(number)).all()
-    turn = case((_TASKS.c.turn.is_not(None), greatest(_TASKS.c.turn, clock_of(_TASKS))))
+    known = () if names is None else (TASKS.c.celery_task_name.in_(names),)
+    ids = db.scalars(select(TASKS.c.id).where(*waits, TASKS.c.queue.in_(queues), *known).limit(number)).all()
+    turn = case((TASKS.c.turn.is_not(None), greatest(TASKS.c.turn, clock_of(TASKS))))
     return change_found(db, ids, {"held": HELD_ANEW, "turn": turn}, *waits)

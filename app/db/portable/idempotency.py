@@ -12,14 +12,12 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.core.engines import SQLITE
-from app.db.base import Base
 from app.db.clock import STATEMENT_TIME
+from app.db.common.tables import IDEMPOTENCY_KEYS
 from app.db.outage import is_locked
 from app.db.portable.batches import delete_batch
 from app.db.portable.upserting import engine_name
 from app.models.idempotency import IdempotencyKey
-
-_TABLE = Base.metadata.tables[IdempotencyKey.__tablename__]
 
 
 def take_key(
@@ -31,8 +29,8 @@ def take_key(
     where another transaction holds the key, or a younger record than `lifetime` has it. On SQLite this transaction is
     the only one.
     """
-    same = (_TABLE.c.user_id == user_id, _TABLE.c.key == key)
-    found = select(_TABLE.c.created_at <= STATEMENT_TIME - lifetime).where(*same)
+    same = (IDEMPOTENCY_KEYS.c.user_id == user_id, IDEMPOTENCY_KEYS.c.key == key)
+    found = select(IDEMPOTENCY_KEYS.c.created_at <= STATEMENT_TIME - lifetime).where(*same)
     values = {"fingerprint": fingerprint, "created_at": STATEMENT_TIME, **created}
     with _looking_up(db, user_id, key) as is_mine:
         if not is_mine:
@@ -44,9 +42,9 @@ def take_key(
                 raise
             return False
         if is_expired is None:
-            db.execute(insert(_TABLE).values(user_id=user_id, key=key, **values))
+            db.execute(insert(IDEMPOTENCY_KEYS).values(user_id=user_id, key=key, **values))
         elif is_expired:
-            db.execute(update(_TABLE).where(*same).values(values))
+            db.execute(update(IDEMPOTENCY_KEYS).where(*same).values(values))
         return is_expired is not False
 
 

@@ -8,65 +8,44 @@ Rows are locked in this order: limits, tasks, places. With a limit locked, tasks
 
 import operator
 from collections.abc import Collection, Iterator, Sequence
-from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Float,
-    Row,
     and_,
     case,
     delete,
-    exists,
     func,
-    literal,
     or_,
     select,
-    true,
     tuple_,
     update,
 )
 from sqlalchemy.orm import Session
 
 from app.db.base import Base
-from app.db.clock import NOW, seconds
+from app.db.clock import NOW
+from app.db.common.limits import BEGIN_SECONDS, TAKEN, UNCLAIMED, Usage, of_limit, period, rates, starts
+from app.db.common.tables import PLACES, TASKS
 from app.db.portable.executing import Transaction
 from app.db.portable.expressions import greatest, seconds_between
 from app.db.portable.turns import PENDING, change_tasks, clock_of, lock_tasks
 from app.db.portable.upserting import upsert
 from app.db.trigger_terms import USER_LIMIT
-from app.models.limit import Limit, LimitPlace, OnExcess, Rate
-from app.models.task import Task, TaskStatus
-from app.models.worker import WorkerProcess
+from app.models.limit import Limit, OnExcess
 
 _LIMITS = Base.metadata.tables[Limit.__tablename__]
 _LETS_WAIT = _LIMITS.c.on_excess == OnExcess.WAIT.value
-_TASKS = Base.metadata.tables[Task.__tablename__]
-_PLACES = Base.metadata.tables[LimitPlace.__tablename__]
-_KEY = (_PLACES.c.task_id, _PLACES.c.attempt, _PLACES.c.limit_name)
-TAKEN = _PLACES.c.ended_at.is_(None)
-UNCLAIMED = _PLACES.c.worker_id.is_(None)
-# A claim is counted as the start, and a body begins so much later at most (`app/worker/child/taker.py`).
-BEGIN_SECONDS = 0.1
+_KEY = (PLACES.c.task_id, PLACES.c.attempt, PLACES.c.limit_name)
 # Of few rows MySQL would read all, and wait for those that others have locked.
 _BY_KEY = "FORCE INDEX (PRIMARY)"
-_CHANGED = update(_PLACES).with_hint(_BY_KEY, dialect_name="mysql")
+_CHANGED = update(PLACES).with_hint(_BY_KEY, dialect_name="mysql")
 # How many places one statement names.
 _BATCH = 100
 
 # The primary key of a place: task, attempt, limit.
 _Key = tuple[UUID, int, str]
-
-
-class Usage(NamedTuple):
-    """The places that are taken, and the starts that a rate counts: those of the last period, and those to come."""
-
-    taken: int
-    starts: int
-    ahead: int = 0
-    """Of the places: those whose tasks wait for a claim."""
 
 
 def lock(db: Session, name: str, *, alone: bool = False) -> Limit | None:
@@ -100,44 +79,18 @@ def _number(which: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count(case((which, 1)))
 
 
-def _starts(rate: Rate | None) -> ColumnElement[bool]:
-    """The starts that a new one must be counted with. A place without a start may start at any moment."""
-    waiting = TAKEN & _PLACES.c.started_at.is_(None)
-    if rate is None:
-        return waiting
-    return waiting | (_PLACES.c.started_at > NOW - _period(rate))
-
-
-def _period(*rates: Rate) -> ColumnElement[Any]:
-    """The longest period of these, in which starts count."""
-    return seconds(literal(max(rate.period_seconds for rate in rates) + BEGIN_SECONDS, Float))
-
-
 def usage(db: Session, limit: Limit) -> Usage:
     """Of the whole limit."""
-    counts = select(_number(TAKEN), _number(_starts(limit.rate)), _number(TAKEN & UNCLAIMED))
+    counts = select(_number(TAKEN), _number(starts(limit.rate)), _number(TAKEN & UNCLAIMED))
     return Usage(*db.execute(counts.where(of_limit(limit.name))).one())
 
 
 def usage_of_keys(db: Session, limit: Limit, keys: Collection[str]) -> dict[str, Usage]:
     """Of each of these keys that has places."""
-    counts = select(_PLACES.c.limit_key, _number(TAKEN), _number(_starts(limit.rate_per_key)))
-    of_keys = counts.where(of_limit(limit.name), _PLACES.c.limit_key.in_(keys))
-    found = db.execute(of_keys.group_by(_PLACES.c.limit_key))
+    counts = select(PLACES.c.limit_key, _number(TAKEN), _number(starts(limit.rate_per_key)))
+    of_keys = counts.where(of_limit(limit.name), PLACES.c.limit_key.in_(keys))
+    found = db.execute(of_keys.group_by(PLACES.c.limit_key))
     return {key: Usage(taken, starts) for key, taken, starts in found}
-
-
-def running(db: Session, name: str, key: str | None = None) -> int:
-    """How many bodies run under this limit, or under this key of it."""
-    of_key = [] if key is None else [_PLACES.c.limit_key == key]
-    count = select(func.count()).where(of_limit(name), TAKEN, ~UNCLAIMED, *of_key)
-    return int(db.execute(count).scalar_one())
-
-
-def running_by_limit(db: Session) -> dict[str, int]:
-    """The same of each limit under which any runs."""
-    counts = select(_PLACES.c.limit_name, func.count()).where(TAKEN, ~UNCLAIMED).group_by(_PLACES.c.limit_name)
-    return {row[0]: row[1] for row in db.execute(counts)}
 
 
 def admit(db: Session, ids: Sequence[UUID]) -> None:
@@ -152,10 +105,10 @@ def give_places(
 
     `held`: what they wait for then. `key`: the column whose value is the place's key, as text.
     """
-    columns = [_TASKS.c[column] for column in ("id", "attempt", "user_id", "queue", "limit", "limit_key")]
+    columns = [TASKS.c[column] for column in ("id", "attempt", "user_id", "queue", "limit", "limit_key")]
     admitted = lock_tasks(db, columns, ids, PENDING, *which)
     # At the line's clock at least: a claim looks below it only now and then.
-    values = {"held": held, "turn": greatest(_TASKS.c.turn, clock_of(_TASKS))}
+    values = {"held": held, "turn": greatest(TASKS.c.turn, clock_of(TASKS))}
     change_tasks(db, [row.id for row in admitted], values)
     places = [
         {
@@ -167,7 +120,7 @@ def give_places(
         for row in admitted
     ]
     # A place that it had been given and lost, by a change of the task, and that was not taken away yet.
-    upsert(db, _PLACES, places, lambda _, new: {"limit_key": new.limit_key, "admitted_at": NOW})
+    upsert(db, PLACES, places, lambda _, new: {"limit_key": new.limit_key, "admitted_at": NOW})
     return admitted
 
 
@@ -201,15 +154,15 @@ def release(db: Session, *which: ColumnElement[bool]) -> list[tuple[str, str | N
     names = {name for _, _, name in places}
     counting = set(db.scalars(select(_LIMITS.c.name).where(_LIMITS.c.name.in_(names), has_rate)))
     kept = [key for key, place in places.items() if place.started_at is not None and place.limit_name in counting]
-    _change(db, delete(_PLACES), places.keys() - kept)
+    _change(db, delete(PLACES), places.keys() - kept)
     _change(db, _CHANGED.values(ended_at=NOW), kept)
     return [(place.limit_name, place.limit_key) for place in places.values()]
 
 
 def _lock(db: Transaction, keys: Collection[_Key], *which: ColumnElement[bool]) -> dict[_Key, Any]:
     """Lock those of these places that match: their rows by key. All transactions lock them in one order."""
-    places = select(*_KEY, _PLACES.c.limit_key, _PLACES.c.started_at).where(*which).order_by(*_KEY).with_for_update()
-    places = places.with_hint(_PLACES, _BY_KEY, "mysql")
+    places = select(*_KEY, PLACES.c.limit_key, PLACES.c.started_at).where(*which).order_by(*_KEY).with_for_update()
+    places = places.with_hint(PLACES, _BY_KEY, "mysql")
     found = [row for batch in _batches(keys) for row in db.execute(places.where(_are(batch)))]
     return {(row.task_id, row.attempt, row.limit_name): row for row in found}
 
@@ -229,43 +182,10 @@ def _are(keys: Sequence[_Key]) -> ColumnElement[bool]:
     return or_(*(and_(*map(operator.eq, _KEY, key)) for key in keys))
 
 
-def of_limit(name: str) -> ColumnElement[bool]:
-    """The places of this limit."""
-    return _PLACES.c.limit_name == name
-
-
 def of_attempts(attempts: Sequence[tuple[UUID, int]]) -> ColumnElement[bool]:
     """The places of these attempts."""
-    of_tasks = _PLACES.c.task_id.in_([task_id for task_id, _ in attempts])
-    return of_tasks & tuple_(_PLACES.c.task_id, _PLACES.c.attempt).in_(attempts)
-
-
-def of_worker(worker_id: UUID, pid: int | None = None, *which: ColumnElement[bool]) -> ColumnElement[bool]:
-    """The places of what this worker, or this process of it, has claimed."""
-    of_process = true() if pid is None else _PLACES.c.worker_pid == pid
-    return and_(_PLACES.c.worker_id == worker_id, of_process, *which)
-
-
-def of_task(task_id: UUID) -> ColumnElement[bool]:
-    return _PLACES.c.task_id == task_id
-
-
-def claimed_by(db: Session, worker_id: UUID) -> Sequence[Row[UUID, int, int | None]]:
-    """Task, attempt and process of each place that this worker has."""
-    columns = (_PLACES.c.task_id, _PLACES.c.attempt, _PLACES.c.worker_pid)
-    return db.execute(select(*columns).where(_PLACES.c.worker_id == worker_id, TAKEN)).all()
-
-
-def of_lost_workers(silent_for: timedelta | None) -> ColumnElement[bool]:
-    """The places of workers that have stopped; with `silent_for` also of those without a heartbeat for that time."""
-    worker = WorkerProcess
-    same = worker.id == _PLACES.c.worker_id
-    stopped = exists().where(same, worker.stopped_at.is_not(None))
-    if silent_for is None:
-        return stopped
-    # A claim is a sign of life, as in `maintenance.attempts_of_lost_workers`.
-    alive = exists().where(same, worker.stopped_at.is_(None), worker.heartbeat_at >= NOW - silent_for)
-    return stopped | (~UNCLAIMED & ~alive & (_PLACES.c.started_at < NOW - silent_for))
+    of_tasks = PLACES.c.task_id.in_([task_id for task_id, _ in attempts])
+    return of_tasks & tuple_(PLACES.c.task_id, PLACES.c.attempt).in_(attempts)
 
 
 def without_use(name: str) -> ColumnElement[bool]:
@@ -273,52 +193,38 @@ def without_use(name: str) -> ColumnElement[bool]:
 
     Only true while the limit is locked.
     """
-    return and_(
-        of_limit(name), UNCLAIMED, ~is_waited_for(_TASKS.c.held.is_(None), _TASKS.c.limit == _PLACES.c.limit_name)
-    )
+    return and_(of_limit(name), UNCLAIMED, ~is_waited_for(TASKS.c.held.is_(None), TASKS.c.limit == PLACES.c.limit_name))
 
 
 def is_waited_for(*which: ColumnElement[bool]) -> ColumnElement[bool]:
     """Whether a claim may take the place: its task is pending and due, needs it for its next attempt, and matches."""
-    attempt = (_TASKS.c.id == _PLACES.c.task_id, _TASKS.c.attempt + 1 == _PLACES.c.attempt)
-    waits = select(_TASKS.c.id).where(*attempt, PENDING, _TASKS.c.turn.is_not(None), *which)
+    attempt = (TASKS.c.id == PLACES.c.task_id, TASKS.c.attempt + 1 == PLACES.c.attempt)
+    waits = select(TASKS.c.id).where(*attempt, PENDING, TASKS.c.turn.is_not(None), *which)
     # With a limit, and not EXISTS: else MySQL may make a join of it, and begin with all tasks.
-    return waits.limit(1).correlate(_PLACES).scalar_subquery().is_not(None)
+    return waits.limit(1).correlate(PLACES).scalar_subquery().is_not(None)
 
 
 def forget_starts(db: Session, limit: Limit) -> None:
     """Delete the starts that no rate of this limit counts any more."""
-    rates = _rates(limit)
-    passed = [_PLACES.c.started_at <= NOW - _period(*rates)] if rates else []
+    counting = rates(limit)
+    passed = [PLACES.c.started_at <= NOW - period(*counting)] if counting else []
     forget(db, of_limit(limit.name), ~TAKEN, *passed)
-
-
-def _rates(limit: Limit) -> list[Rate]:
-    return [rate for rate in (limit.rate, limit.rate_per_key) if rate is not None]
 
 
 def forget(db: Session, *which: ColumnElement[bool]) -> None:
     """Delete the places that match. By their keys, so that no other one is waited for."""
     found = db.execute(select(*_KEY).where(*which))
-    _change(db, delete(_PLACES), [(row[0], row[1], row[2]) for row in found])
+    _change(db, delete(PLACES), [(row[0], row[1], row[2]) for row in found])
 
 
 def seconds_until_start(db: Session, limit: Limit) -> float | None:
     """In how many seconds the oldest start that counts leaves the period of a rate; None if there is none."""
     waits = []
-    for rate in _rates(limit):
-        counted = (of_limit(limit.name), _PLACES.c.started_at > NOW - _period(rate))
-        until = db.scalar(select(seconds_between(NOW, func.min(_PLACES.c.started_at))).where(*counted))
+    for rate in rates(limit):
+        counted = (of_limit(limit.name), PLACES.c.started_at > NOW - period(rate))
+        until = db.scalar(select(seconds_between(NOW, func.min(PLACES.c.started_at))).where(*counted))
         waits += [] if until is None else [float(until) + rate.period_seconds + BEGIN_SECONDS]
     return min(waits, default=None)
-
-
-def is_used(db: Session, name: str) -> bool:
-    """Whether a pending or running task names the limit, or a body runs that has a place of it. The limit is locked."""
-    states = (TaskStatus.PENDING.value, TaskStatus.RUNNING.value)
-    tasks = [exists().where(_TASKS.c.limit == name, _TASKS.c.status == state) for state in states]
-    bodies = exists().where(of_limit(name), TAKEN, ~UNCLAIMED)
-    return any(bool(db.scalar(select(used))) for used in (*tasks, bodies))
 
 
 def forget_places(db: Session, name: str) -> None:

@@ -5,39 +5,26 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, select
 
-from app.db.columns import Id, UTCDateTime
+from app.db.columns import Id
+from app.db.common.live import COLUMNS, NEWEST, changed_of, ended, recent_of, running
 from app.db.portable.expressions import by_index
 from app.models.task import Task, TaskStatus
 
-# Of each of a user's lists at most so many rows are read.
-NEWEST = 2000
-
-_SINCE = bindparam("since", type_=UTCDateTime)
-_COLUMNS = (Task.id, Task.user_id, Task.version, Task.updated_at)
 _OF_USER = Task.user_id == bindparam("user", type_=Id)
-_ENDED = select(*_COLUMNS).where(_OF_USER, Task.finished_at > _SINCE)
-_RUNNING = select(*_COLUMNS).where(_OF_USER, Task.status == TaskStatus.RUNNING.value, Task.updated_at > _SINCE)
+_MOVED = (ended(_OF_USER), running(_OF_USER))
 
 
 def _newest(index: str, *where: ColumnElement[bool]) -> Select[Any]:
     """A user's newest tasks, from the indexes of the list's pages."""
-    newest = select(*_COLUMNS).where(_OF_USER, *where).order_by(Task.id.desc()).limit(NEWEST)
+    newest = select(*COLUMNS).where(_OF_USER, *where).order_by(Task.id.desc()).limit(NEWEST)
     return select(by_index(newest, index).subquery())
 
 
-_RECENT_OF = union_all(_ENDED, _RUNNING, _newest("ix_tasks_user", Task.id > bindparam("since_id", type_=Id))).subquery()
-_RECENT = select(_RECENT_OF.c.id, _RECENT_OF.c.user_id, _RECENT_OF.c.version).where(_RECENT_OF.c.updated_at > _SINCE)
+_RECENT = recent_of(*_MOVED, _newest("ix_tasks_user", Task.id > bindparam("since_id", type_=Id)))
 _PENDING = _newest("ix_tasks_user_status", Task.status == TaskStatus.PENDING.value)
-_CHANGED = union_all(_ENDED, _RUNNING, _newest("ix_tasks_user"), _PENDING).subquery()
-_CHANGED_SINCE = (
-    select(_CHANGED.c.id)
-    .where(_CHANGED.c.updated_at > _SINCE)
-    .group_by(_CHANGED.c.id)
-    .order_by(func.max(_CHANGED.c.updated_at))
-    .limit(bindparam("limit"))
-)
+_CHANGED_SINCE = changed_of(*_MOVED, _newest("ix_tasks_user"), _PENDING)
 
 
 def recent(

@@ -15,13 +15,10 @@ from app.db.portable.expressions import greatest
 from app.db.portable.transitions import move_tasks
 from app.db.portable.upserting import engine_name, upsert
 from app.db.rows import changed_rows
-from app.models.maintenance import MaintenanceLease
-from app.models.task import Task, TaskStatus
+from app.models.maintenance import LEASE_ROW, MaintenanceLease
+from app.models.task import IS_PENDING, IS_RUNNING, Task, TaskStatus
 from app.models.worker import WorkerProcess
 
-LEASE_ROW = 1
-PENDING = Task.status == TaskStatus.PENDING.value
-RUNNING = Task.status == TaskStatus.RUNNING.value
 _LOCK_SECONDS = 0.2
 _LEASES = Base.metadata.tables[MaintenanceLease.__tablename__]
 
@@ -79,7 +76,7 @@ def attempts_of_lost_workers(db: Session, silent_for: timedelta | None, limit: i
         heartbeat_at = select(WorkerProcess.heartbeat_at).where(worker).scalar_subquery()
         sign_of_life = greatest(Task.started_at, func.coalesce(heartbeat_at, Task.started_at))
         gone = gone | (sign_of_life < NOW - silent_for)
-    attempts = select(Task.id).where(RUNNING, gone)
+    attempts = select(Task.id).where(IS_RUNNING, gone)
     # Found without locks first: nearly always there is none, and an UPDATE of a running task would wait for its look.
     found = db.scalars(attempts.limit(limit)).all()
     return lock_batch(db, attempts.where(Task.id.in_(found)), limit) if found else []
@@ -88,7 +85,7 @@ def attempts_of_lost_workers(db: Session, silent_for: timedelta | None, limit: i
 def revoke_expired(db: Session, limit: int) -> list[UUID]:
     """Revoke a batch of the pending tasks past their `expires_at`. Returns the ids of the revoked ones."""
     over = Task.expires_at <= STATEMENT_TIME
-    ids = lock_batch(db, select(Task.id).where(PENDING, over), limit)
+    ids = lock_batch(db, select(Task.id).where(IS_PENDING, over), limit)
     if not ids:
         return []
     values = {"status_reason": "expired"}

@@ -10,18 +10,15 @@ from uuid import UUID
 
 from sqlalchemy import Insert, Uuid, insert, select
 
-from app.db.base import Base
 from app.db.clock import NOW
 from app.db.columns import UTCDateTime
+from app.db.common.new_tasks import DECIDED
+from app.db.common.tables import TASKS
 from app.db.portable.executing import Executor, Transaction, atomically
 from app.db.portable.turns import give_turns
 from app.models.claim_hold import ClaimHold, HoldKind
-from app.models.task import Task
 from app.models.task_stats import STAT_KIND, task_submissions
 
-_TABLE = Base.metadata.tables[Task.__tablename__]
-# What the database decides, and `metadata` as PostgreSQL answers it.
-DECIDED = ("id", "run_at", "due_at", "created_at", "updated_at", "metadata")
 _PAUSED = select(ClaimHold.name).where(ClaimHold.kind == HoldKind.QUEUE.value)
 
 
@@ -37,7 +34,7 @@ def insert_statement(names: Sequence[str]) -> NewRows:
     """An INSERT of tasks whose columns `names` are given; build it once. `insert_rows` executes it."""
     read: dict[str, Callable[[Any], Any]] = {}
     for name in names:
-        kind = _TABLE.c[name].type
+        kind = TASKS.c[name].type
         if isinstance(kind, Uuid):
             read[name] = UUID
         elif kind is UTCDateTime:
@@ -46,7 +43,7 @@ def insert_statement(names: Sequence[str]) -> NewRows:
             read[name] = json.loads
         else:
             read[name] = _as_it_is
-    return NewRows(insert(_TABLE), read)
+    return NewRows(insert(TASKS), read)
 
 
 def insert_rows(

@@ -1,17 +1,15 @@
 """How many tasks wait, run and have started in each queue, and who serves it."""
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import Connection, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
+from app.db.common.held_tasks import is_held
+from app.db.common.queue_depths import MINUTE_AGO, RUNNING, Rows
 from app.db.connecting import of
 from app.db.portable.expressions import seconds_between
-from app.db.portable.held_tasks import is_held
 from app.db.portable.turns import PENDING
 from app.db.portable.upserting import engine_name
 from app.models.task import Held, Task, TaskPriority, TaskStatus
@@ -23,13 +21,9 @@ _AGE = seconds_between(func.min(case((Task.due_at <= STATEMENT_TIME, Task.due_at
 _IS_READY = or_(Task.run_at.is_(None), Task.run_at <= STATEMENT_TIME)
 _PENDING = select(Task.queue, func.count(), _AGE).where(PENDING).group_by(Task.queue)
 _READY = select(Task.queue, func.count(), func.count(case((_IS_READY, 1))), _AGE).where(PENDING).group_by(Task.queue)
-_RUNNING = select(Task.queue, func.count()).where(_RUNNING_ONES).group_by(Task.queue)
-_MINUTE_AGO = STATEMENT_TIME - timedelta(minutes=1)
-_STARTED = select(Task.queue, func.count()).where(Task.started_at > _MINUTE_AGO).group_by(Task.queue)
+_STARTED = select(Task.queue, func.count()).where(Task.started_at > MINUTE_AGO).group_by(Task.queue)
 # How many users one statement names.
 _USERS = 500
-
-Rows = Sequence[Sequence[Any]]
 
 
 def read_queue_depths(connection: Connection, timeout_ms: int) -> tuple[Rows, Rows]:
@@ -38,17 +32,12 @@ def read_queue_depths(connection: Connection, timeout_ms: int) -> tuple[Rows, Ro
     Each of the two statements takes at most `timeout_ms`.
     """
     of(engine_name(connection)).limit_statements(connection, timeout_ms / 1000)
-    return connection.execute(_PENDING).all(), connection.execute(_RUNNING).all()
+    return connection.execute(_PENDING).all(), connection.execute(RUNNING).all()
 
 
 def read_waiting(db: Session) -> Rows:
     """Of each queue: its name, the number of pending tasks, of those that are due, the age of the oldest in seconds."""
     return db.execute(_READY).all()
-
-
-def read_running(db: Session) -> Rows:
-    """Of each queue: its name and the number of running tasks."""
-    return db.execute(_RUNNING).all()
 
 
 def read_starts(db: Session) -> Rows:
@@ -57,7 +46,7 @@ def read_starts(db: Session) -> Rows:
     # By user, because the index of ended tasks begins with the user.
     batches = [Task.user_id.in_(users[at : at + _USERS]) for at in range(0, len(users), _USERS)]
     starts = Counter[str]()
-    for which in (_RUNNING_ONES, *(batch & (Task.finished_at > _MINUTE_AGO) for batch in batches)):
+    for which in (_RUNNING_ONES, *(batch & (Task.finished_at > MINUTE_AGO) for batch in batches)):
         for queue, number in db.execute(_STARTED.where(which)):
             starts[queue] += number
     return list(starts.items())

@@ -1,36 +1,36 @@
 """What a user has queued, has submitted lately and keeps, counted up to where a quota is full."""
 
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Float, Integer, Label, Select, bindparam, func, literal, literal_column, select, true, union_all
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
 from app.db.clock import NOW, STATEMENT_TIME, seconds
 from app.db.columns import Id
+from app.db.common.quotas import Look
+from app.db.common.tables import TASKS
 from app.db.portable.expressions import octet_length, seconds_between
 from app.db.sizes import task_bytes
-from app.models.task import Task, TaskStatus
+from app.models.task import TaskStatus
 from app.models.task_count import stored_bytes, task_count_changes
 
-_TASKS = Base.metadata.tables[Task.__tablename__]
 _USER = bindparam("user_id", type_=Id)
 _WINDOW = seconds(bindparam("window", type_=Float))
 
 
 def _queued(status: TaskStatus) -> Select[*tuple[Any, ...]]:
     """By indexes that lead to this user's rows alone: at most `queued` rows of this status."""
-    row = _TASKS.c
+    row = TASKS.c
     arguments = (octet_length(row.args) + octet_length(row.kwargs)).label("arguments")
-    stored: Label[int] = literal_column(task_bytes(_TASKS.name)).label("stored")
+    stored: Label[int] = literal_column(task_bytes(TASKS.name)).label("stored")
     found = select(arguments, stored).where(row.user_id == _USER, row.status == status.value)
     return select(found.order_by(row.id.desc()).limit(bindparam("queued", type_=Integer)).subquery())
 
 
 def _recent() -> Select[*tuple[Any, ...]]:
     """No row of the last window has an id below `oldest`."""
-    row = _TASKS.c
+    row = TASKS.c
     leaves_in = seconds_between(NOW, func.min(row.created_at) + _WINDOW)
     found = select(func.count().label("tasks"), func.coalesce(leaves_in, 0.0).label("seconds"))
     return found.where(
@@ -58,21 +58,6 @@ def _look(recent: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
 _RATED = _look(_recent())
 _NOTHING = select(literal(0).label("tasks"), literal(0.0).label("seconds"))
 _NOT_RATED = _look(_NOTHING)
-
-
-class Look(NamedTuple):
-    """What was found.
-
-    Queued tasks, bytes of their arguments, all their bytes; tasks of the last window, seconds until the oldest of them
-    leaves it; bytes of what else the user keeps.
-    """
-
-    tasks: int
-    bytes: int
-    stored: int
-    recent: int
-    recent_seconds: float
-    ended: int
 
 
 def look(db: Session, *, user_id: UUID, queued: int, rated: bool, window: int, oldest: UUID) -> Look:

@@ -12,6 +12,7 @@ from app.db.portable.some_rows import delete_some, take
 from app.db.portable.upserting import upsert
 from app.models.task_stats import (
     KEPT,
+    SHORTEST_STEP,
     STAT_KIND,
     STAT_NUMBERS,
     begin_of_step,
@@ -19,9 +20,6 @@ from app.models.task_stats import (
     task_stats,
     task_submissions,
 )
-
-# The shortest step; Python adds up the longer ones.
-SHORTEST_STEP = min(KEPT)
 
 Rows = Sequence[dict[str, Any]]
 

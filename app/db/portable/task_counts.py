@@ -1,4 +1,4 @@
-"""Folding the changes into the kept sums (`app/models/task_count.py`), and counting (`app/models/task_counting.py`)."""
+"""Folding the changes into the kept sums (`app/models/task_count.py`), and counting what waits, by its reason."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from app.core.duration_buckets import bucket_of
 from app.db.clock import STATEMENT_TIME
 from app.db.portable import waiting
 from app.db.portable.some_rows import delete_some, take
-from app.db.portable.stats import SHORTEST_STEP
-from app.db.portable.task_filter import conditions, of_rows
+from app.db.portable.task_filter import conditions
 from app.db.portable.upserting import upsert
 from app.db.sizes import ENDED_TASKS
 from app.models.task import Task, TaskStatus, WaitingReason
 from app.models.task_count import (
     COUNTED_UNDER,
+    FORGET_BATCH,
     Ended,
     Folded,
     stored_bytes,
@@ -26,11 +26,8 @@ from app.models.task_count import (
     task_counts,
     task_totals,
 )
-from app.models.task_counting import by_status
 from app.models.task_filter import TaskFilter
-from app.models.task_stats import begin_of_step
-
-FORGET_BATCH = 1000
+from app.models.task_stats import SHORTEST_STEP, begin_of_step
 
 Key = tuple[Any, ...]
 
@@ -95,11 +92,6 @@ def forget_zeros(db: Session) -> int:
     """
     sums = (task_counts.c.number, task_totals.c.number, stored_bytes.c.bytes)
     return sum(delete_some(db, column.table, column == 0, limit=FORGET_BATCH) for column in sums)
-
-
-def count_by_status(db: Session, wanted: TaskFilter) -> dict[str, int]:
-    """How many tasks there are of each status that has any. Exact: one statement, one snapshot."""
-    return by_status(db, wanted, of_rows(wanted))
 
 
 def count_by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:

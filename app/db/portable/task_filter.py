@@ -2,11 +2,11 @@
 
 from sqlalchemy import func, literal
 
+from app.db.common import task_conditions
+from app.db.common.task_conditions import Conditions, of_error, of_times
 from app.db.portable import waiting
 from app.db.portable.expressions import has_member, lower_case
-from app.models import task_conditions
 from app.models.task import Task, TaskStatus, WaitingReason
-from app.models.task_conditions import Conditions, of_error, of_times
 from app.models.task_filter import TaskFilter
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.core.engines import SQLITE
 from app.db.base import Base
 from app.db.columns import LongText
+from app.db.common.task_logs import Line, number_of
 from app.db.connecting.sqlite import brief_lock_waits
 from app.db.portable.executing import Executor, Transaction, atomically
 from app.db.portable.expressions import octet_length
@@ -18,9 +19,6 @@ from app.db.portable.upserting import engine_name
 from app.db.sizes import LOG_LINE_BYTES
 from app.models.task import Task
 from app.models.task_log import TaskLog
-
-# Number, time (RFC 3339), level, logger, message, and fields as JSON text.
-Line = tuple[int, str, int, str, str, str]
 
 _LOCK_SECONDS, _LOCK_PAUSE = 0.2, 0.01
 _LOGS = Base.metadata.tables[TaskLog.__tablename__]
@@ -97,11 +95,9 @@ def _lock(db: Transaction, task_id: UUID) -> bool:
 
 def stored_bytes(db: Executor, task_id: UUID) -> int:
     """The bytes of all lines of the task."""
-    (total,) = db.execute(_BYTES, {"p_task_id": task_id}).one_or_none() or (0,)
-    return int(total or 0)
+    return number_of(db.execute(_BYTES, {"p_task_id": task_id})) or 0
 
 
 def beyond(db: Executor, task_id: UUID, keep: int) -> int | None:
     """The number of the newest line that does not fit into `keep` bytes with all that are newer. None if all fit."""
-    (number,) = db.execute(_BEYOND, {"p_task_id": task_id, "p_keep": keep}).one_or_none() or (None,)
-    return None if number is None else int(number)
+    return number_of(db.execute(_BEYOND, {"p_task_id": task_id, "p_keep": keep}))

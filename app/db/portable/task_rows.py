@@ -11,37 +11,25 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Integer, Select, func, literal, select
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
+from app.db.common.tables import TASKS
+from app.db.common.task_rows import FIXED_BYTES, LARGE, Rows
 from app.db.portable.conditions import is_one_of
 from app.db.portable.expressions import octet_length
 from app.db.waiting import WAITS_COLUMN
-from app.models.task import Task
 
-_TABLE = Base.metadata.tables[Task.__tablename__]
 # Why each task waits: a column beside those of the table.
 WAITS = WAITS_COLUMN.label("waits")
-# What a task takes in an answer besides the values below: the names of all fields, ids, times and numbers.
-FIXED_BYTES = 1200
-_LARGE = ("args", "kwargs", "progress_detail", "result", "error_message")
 _OTHERS = ("name", "task_type", "unique_key", "tags", "metadata")
 
 
 def _bytes_of(columns: Sequence[str], fixed: int = 0) -> ColumnElement[int]:
-    sizes = (func.coalesce(octet_length(_TABLE.c[column]), 0) for column in columns)
+    sizes = (func.coalesce(octet_length(TASKS.c[column]), 0) for column in columns)
     return sum(sizes, start=literal(fixed, Integer))
 
 
-TASK_BYTES = _bytes_of((*_LARGE, *_OTHERS), FIXED_BYTES)
+TASK_BYTES = _bytes_of((*LARGE, *_OTHERS), FIXED_BYTES)
 # Those of the values that may be large.
-LARGE_BYTES = _bytes_of(_LARGE)
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows that fit, and whether others were left out for their bytes."""
-
-    rows: list[dict[str, Any]]
-    is_cut: bool
+LARGE_BYTES = _bytes_of(LARGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +42,11 @@ class PageStatement:
 
 def page_statement(columns: Sequence[str], conditions: Sequence[ColumnElement[bool]] = ()) -> PageStatement:
     """Select these columns, `id` among them, and `waits` of the tasks `ids`. `page_rows` executes it."""
-    named = is_one_of(_TABLE.c.id, "ids")
+    named = is_one_of(TASKS.c.id, "ids")
     return PageStatement(
-        select(_TABLE.c.id, TASK_BYTES).where(named, *conditions),
-        select(*(_TABLE.c[name] for name in columns), WAITS).where(named, *conditions),
+        select(TASKS.c.id, TASK_BYTES).where(named, *conditions),
+        select(*(TASKS.c[name] for name in columns), WAITS).where(named, *conditions),
     )
-
-
-def bytes_of(db: Session, ids: Sequence[UUID]) -> int:
-    """About how many bytes these tasks take in an answer."""
-    return int(db.execute(_BYTES_OF, {"ids": list(ids)}).scalar_one() or 0)
-
-
-_BYTES_OF = select(func.sum(TASK_BYTES)).where(is_one_of(_TABLE.c.id, "ids"))
 
 
 def page_rows(

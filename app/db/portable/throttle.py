@@ -1,43 +1,22 @@
 """Counts of the throttle: rows that are inserted where they are missing, and locked."""
 
-from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from collections.abc import Collection
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.engines import MYSQL
 from app.db.base import Base
-from app.db.clock import NOW, STATEMENT_TIME
-from app.db.portable.batches import BY_PRIMARY_KEY, delete_batch, delete_by_key
+from app.db.clock import NOW
+from app.db.common.throttle import COLUMNS, Count, counts_of
+from app.db.portable.batches import BY_PRIMARY_KEY, delete_by_key
 from app.db.portable.upserting import upsert
 from app.models.login import LoginBlock, ThrottleCount
 
-
-class Count(NamedTuple):
-    """A stored count: events, the start of its window (or its last event), and until when further ones are refused."""
-
-    number: int
-    started_at: datetime
-    blocked_until: datetime | None
-
-
-_ANY_TIME = datetime.max.replace(tzinfo=UTC)
 _COUNTS = Base.metadata.tables[ThrottleCount.__tablename__]
 _BLOCKS = Base.metadata.tables[LoginBlock.__tablename__]
-_COLUMNS = (
-    ThrottleCount.key,
-    ThrottleCount.number,
-    ThrottleCount.started_at,
-    ThrottleCount.blocked_until,
-)
-
-
-def read_counts(db: Session, keys: Collection[str]) -> tuple[dict[str, Count], datetime]:
-    """Return the counts that exist under these keys, and the database's time (any time, where there is no count)."""
-    return _read(db, keys, lock=False)
 
 
 def lock_counts(db: Session, keys: Collection[str]) -> tuple[dict[str, Count], datetime]:
@@ -47,25 +26,8 @@ def lock_counts(db: Session, keys: Collection[str]) -> tuple[dict[str, Count], d
     """
     new = sorted(set(keys))
     upsert(db, _COUNTS, [{"key": key, "failures": 0} for key in new])
-    return _read(db, new, lock=True)
-
-
-def _read(db: Session, keys: Collection[str], *, lock: bool) -> tuple[dict[str, Count], datetime]:
-    found = select(*_COLUMNS, NOW).where(ThrottleCount.key.in_(keys)).with_hint(_COUNTS, BY_PRIMARY_KEY, MYSQL)
-    rows = db.execute(found.with_for_update() if lock else found).all()
-    return {row.key: Count(*row[1:4]) for row in rows}, max((row[4] for row in rows), default=_ANY_TIME)
-
-
-def write_counts(db: Session, counts: Mapping[str, Count]) -> None:
-    """Store these counts, whose rows are locked."""
-    for key, count in counts.items():
-        values = {"number": count.number, "started_at": count.started_at, "blocked_until": count.blocked_until}
-        db.execute(
-            update(ThrottleCount)
-            .where(ThrottleCount.key == key)
-            .values(values)
-            .execution_options(synchronize_session=False)
-        )
+    found = select(*COLUMNS).where(ThrottleCount.key.in_(new)).with_hint(_COUNTS, BY_PRIMARY_KEY, MYSQL)
+    return counts_of(db.execute(found.with_for_update()).all())
 
 
 def delete_counts(db: Session, keys: Collection[str]) -> None:
@@ -74,22 +36,6 @@ def delete_counts(db: Session, keys: Collection[str]) -> None:
     db.execute(statement.execution_options(synchronize_session=False))
 
 
-def delete_old_counts(db: Session, older_than: timedelta, limit: int) -> int:
-    """Delete a batch of counts whose window began, or whose last event was, so long ago. Returns how many."""
-    return delete_batch(db, ThrottleCount, ThrottleCount.started_at < STATEMENT_TIME - older_than, limit=limit)
-
-
-def has_signed_in(db: Session, user_id: UUID, digests: Sequence[bytes]) -> bool:
-    """Return whether the account has signed in from an address block with one of these digests."""
-    found = select(exists().where(LoginBlock.user_id == user_id, LoginBlock.block.in_(digests)))
-    return bool(db.scalar(found))
-
-
 def remember_block(db: Session, user_id: UUID, digest: bytes) -> None:
     """Note the time at which the account signed in from this address block."""
     upsert(db, _BLOCKS, [{"user_id": user_id, "block": digest}], lambda *_: {"signed_in_at": NOW})
-
-
-def delete_old_blocks(db: Session, older_than: timedelta, limit: int) -> int:
-    """Delete a batch of address blocks from which no one signed in for so long. Returns how many."""
-    return delete_batch(db, LoginBlock, LoginBlock.signed_in_at < STATEMENT_TIME - older_than, limit=limit)

@@ -10,18 +10,15 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Insert, Update, bindparam, insert, select, update
-from sqlalchemy.orm import Session
 
 from app.db.base import Base
+from app.db.common.tables import TASKS
+from app.db.common.task_moves import HISTORY, AttemptEnd, attempt_row, checked_sources, touched, values_of
 from app.db.portable.assigning import assign
 from app.db.portable.executing import Executor, Transaction, atomically
-from app.db.portable.fingerprints import fingerprint_of
-from app.models.task import Task, TaskAttempt, TaskStatus
-from app.models.task_moves import HISTORY, AttemptEnd, attempt_row, checked_sources, touched, values_of
+from app.models.task import TaskAttempt, TaskStatus
 
-_TABLE = Base.metadata.tables[Task.__tablename__]
 _ATTEMPTS = Base.metadata.tables[TaskAttempt.__tablename__]
-_UNKNOWN_FAILURE = fingerprint_of(Task.user_id, Task.celery_task_name, "", "")  # see `failure`
 
 
 def change_statement(
@@ -31,27 +28,14 @@ def change_statement(
 
     `where` names their ids. Of few rows MySQL would otherwise read all, and wait for those that others have locked.
     """
-    written = {**values_of(to, ended, _UNKNOWN_FAILURE), **(values or {}), **touched()}
-    by_id = update(_TABLE).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
+    written = {**values_of(to, ended), **(values or {}), **touched()}
+    by_id = update(TASKS).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
     return assign(by_id.where(*where), written)
 
 
 def history_statement(ended: AttemptEnd, *where: ColumnElement[bool]) -> Insert:
     """An INSERT of the attempts that have ended with the move of these tasks, which has been made."""
-    return insert(_ATTEMPTS).from_select(HISTORY, select(*attempt_row(_TABLE.c, ended)).where(*where))
-
-
-def move_task(
-    db: Session,
-    to: TaskStatus,
-    task_id: UUID,
-    *where: ColumnElement[bool],
-    sources: Iterable[TaskStatus],
-    values: dict[str, Any] | None = None,
-    ended: AttemptEnd | None = None,
-) -> bool:
-    """Move one task to `to`, if it is in one of `sources` and matches. Returns False where it did not match."""
-    return bool(move_tasks(db, to, Task.id == task_id, *where, sources=sources, values=values, ended=ended))
+    return insert(_ATTEMPTS).from_select(HISTORY, select(*attempt_row(TASKS.c, ended)).where(*where))
 
 
 def move_tasks(
@@ -70,10 +54,10 @@ def move_tasks(
     known = checked_sources(to, sources)
 
     def move(db: Transaction) -> list[UUID]:
-        found = select(_TABLE.c.id).where(in_state(*known), *where).order_by(_TABLE.c.id)
-        ids: Sequence[UUID] = db.execute(found.with_for_update(of=_TABLE)).scalars().all()
+        found = select(TASKS.c.id).where(in_state(*known), *where).order_by(TASKS.c.id)
+        ids: Sequence[UUID] = db.execute(found.with_for_update(of=TASKS)).scalars().all()
         if ids:
-            these = _TABLE.c.id.in_(ids)
+            these = TASKS.c.id.in_(ids)
             db.execute(change_statement(to, these, values=values, ended=ended))
             if ended is not None:
                 db.execute(history_statement(ended, these))
@@ -82,20 +66,12 @@ def move_tasks(
     return atomically(db, move)
 
 
-def failure(
-    error_type: str | ColumnElement[Any], message: str | ColumnElement[Any] | None, key: str | ColumnElement[Any]
-) -> dict[str, Any]:
-    """The columns of a move to `failed`. `key` groups it with failures alike (`app/core/error_keys.py`)."""
-    fingerprint = fingerprint_of(Task.user_id, Task.celery_task_name, error_type, key)
-    return {"error_type": error_type, "error_message": message, "error_fingerprint": fingerprint}
-
-
 def in_state(*states: TaskStatus) -> ColumnElement[bool]:
     """A condition on the status of a task."""
     if len(states) == 1:
-        return _TABLE.c.status == next(iter(states)).value
-    return _TABLE.c.status.in_(sorted(states))
+        return TASKS.c.status == next(iter(states)).value
+    return TASKS.c.status.in_(sorted(states))
 
 
-IDS = bindparam("p_ids", expanding=True, type_=_TABLE.c.id.type)
+IDS = bindparam("p_ids", expanding=True, type_=TASKS.c.id.type)
 """The ids of locked rows, for statements that are built once."""

@@ -26,25 +26,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
 from app.db.clock import STATEMENT_TIME
+from app.db.common.tables import CLAIMED_TURNS, TASKS, USER_TURNS, USERS
+from app.db.common.turns import LINE, PLACE_BATCH
 from app.db.portable.executing import Transaction
 from app.db.portable.expressions import greatest
 from app.db.portable.maintenance import wait_briefly
 from app.db.portable.upserting import engine_name, upsert_statement
 from app.db.rows import changed_rows, value_by
-from app.models.task import Task, TaskPriority, TaskStatus
-from app.models.turns import ClaimedTurn, UserTurn
-from app.models.user import User
+from app.models.task import TaskPriority, TaskStatus
 
-_TASKS = Base.metadata.tables[Task.__tablename__]
-_CLAIMED = Base.metadata.tables[ClaimedTurn.__tablename__]
-_LAST = Base.metadata.tables[UserTurn.__tablename__]
-_USERS = Base.metadata.tables[User.__tablename__]
-_LINE = ("user_id", "queue", "priority")
 _Line = tuple[UUID, str, str]
 # The values stand in the text, for SQLite's partial indexes.
-PENDING: ColumnElement[bool] = _TASKS.c.status == literal_column(f"'{TaskStatus.PENDING.value}'")
+PENDING: ColumnElement[bool] = TASKS.c.status == literal_column(f"'{TaskStatus.PENDING.value}'")
 
 
 def clock_of(row: FromClause) -> ColumnElement[float]:
@@ -53,9 +47,9 @@ def clock_of(row: FromClause) -> ColumnElement[float]:
 
 
 def _clock(queue: ColumnElement[str], priority: ColumnElement[str]) -> ColumnElement[float]:
-    of_line = (_CLAIMED.c.queue == queue, _CLAIMED.c.priority == priority)
+    of_line = (CLAIMED_TURNS.c.queue == queue, CLAIMED_TURNS.c.priority == priority)
     # As max(), MySQL would read all turns of the line.
-    top = select(_CLAIMED.c.turn).where(*of_line).order_by(_CLAIMED.c.turn.desc()).limit(1)
+    top = select(CLAIMED_TURNS.c.turn).where(*of_line).order_by(CLAIMED_TURNS.c.turn.desc()).limit(1)
     return func.coalesce(top.scalar_subquery(), 0.0)
 
 
@@ -75,9 +69,9 @@ def give_turns(db: Transaction, rows: Sequence[tuple[UUID, UUID, str, str]]) -> 
     for line in sorted(lines):  # the order of the locks
         clock = clocks[line[1:]]
         last = clock + len(lines[line]) / weights.get(line[0], 1)
-        wanted.append({**dict(zip(_LINE, line, strict=True)), "clock": clock, "last": last})
+        wanted.append({**dict(zip(LINE, line, strict=True)), "clock": clock, "last": last})
     db.execute(_raise(engine_name(db)), wanted)
-    columns = zip(_LINE, zip(*lines, strict=True), strict=True)
+    columns = zip(LINE, zip(*lines, strict=True), strict=True)
     found = db.execute(_LASTS, {f"p_{name}": list(set(values)) for name, values in columns})
     given = {(row.user_id, row.queue, row.priority): row.last for row in found}
     return {
@@ -105,35 +99,34 @@ def _weights_and_clocks(
 @lru_cache(maxsize=64)
 def _read_statement(lines: int) -> Any:
     clocks = (_clock(bindparam(f"p_queue_{nth}"), bindparam(f"p_priority_{nth}")) for nth in range(lines))
-    of_users = _USERS.c.id.in_(bindparam("p_users", expanding=True))
-    return select(_USERS.c.id, _USERS.c.weight, *clocks).where(of_users)
+    of_users = USERS.c.id.in_(bindparam("p_users", expanding=True))
+    return select(USERS.c.id, USERS.c.weight, *clocks).where(of_users)
 
 
 @lru_cache
 def _raise(engine: str) -> Insert:
     return upsert_statement(
         engine,
-        _LAST,
+        USER_TURNS,
         lambda old, new: {"last": greatest(old.last, new.clock) + (new.last - new.clock), "clock": new.clock},
     )
 
 
 # By the columns one by one, which gives those of some lines more: MariaDB looks no list of rows up in an index.
-_LASTS = select(_LAST).where(*(_LAST.c[name].in_(bindparam(f"p_{name}", expanding=True)) for name in _LINE))
+_LASTS = select(USER_TURNS).where(*(USER_TURNS.c[name].in_(bindparam(f"p_{name}", expanding=True)) for name in LINE))
 
-PLACE_BATCH = 500
 MOST_UNPLACED = 100_000
 # An UPDATE with a value for each row is another statement for each number of rows: none is kept.
 _UNCACHED = {"compiled_cache": None}
-_DUE = and_(PENDING, _TASKS.c.turn.is_(None), _TASKS.c.due_at <= STATEMENT_TIME)
+_DUE = and_(PENDING, TASKS.c.turn.is_(None), TASKS.c.due_at <= STATEMENT_TIME)
 
 
 def _place(db: Session, ids: Sequence[UUID]) -> int:
-    columns = (_TASKS.c.id, *(_TASKS.c[name] for name in _LINE))
+    columns = (TASKS.c.id, *(TASKS.c[name] for name in LINE))
     rows = lock_tasks(db, columns, ids, _DUE)
     turns = give_turns(db, [(row[0], row[1], row[2], row[3]) for row in rows])
     if turns:
-        change_tasks(db, list(turns), {"turn": value_by(_TASKS.c.id, turns)}, execution_options=_UNCACHED)
+        change_tasks(db, list(turns), {"turn": value_by(TASKS.c.id, turns)}, execution_options=_UNCACHED)
     return len(turns)
 
 
@@ -145,15 +138,15 @@ def lock_tasks(
     By the primary key alone: a read through another index locks its entries of the rows that it then leaves out, and
     who has locked such a row waits to change it.
     """
-    found = select(*columns).where(_TASKS.c.id.in_(ids), *which).order_by(_TASKS.c.id)
-    rows = found.with_hint(_TASKS, "FORCE INDEX (PRIMARY)", "mysql").with_for_update(skip_locked=True)
+    found = select(*columns).where(TASKS.c.id.in_(ids), *which).order_by(TASKS.c.id)
+    rows = found.with_hint(TASKS, "FORCE INDEX (PRIMARY)", "mysql").with_for_update(skip_locked=True)
     return db.execute(rows).all()
 
 
 def change_tasks(db: Transaction, ids: Sequence[UUID], values: Mapping[str, Any], **options: Any) -> None:
     """Give these tasks, which this transaction has locked, these values by column. `options` are those of `execute`."""
     # Of few rows MySQL would read all, and wait for those that others have locked.
-    these = update(_TASKS).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql").where(_TASKS.c.id.in_(ids))
+    these = update(TASKS).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql").where(TASKS.c.id.in_(ids))
     db.execute(these.values(**values), **options)
 
 
@@ -165,15 +158,15 @@ def place_due(db: Session, user_id: UUID | None = None) -> int:
     """
     # A process that froze in the middle of a submit holds the turns of its users until its connection ends.
     wait_briefly(db)
-    of_user = () if user_id is None else (_TASKS.c.user_id == user_id,)
-    due = select(_TASKS.c.id).where(_DUE, *of_user).order_by(_TASKS.c.due_at).limit(PLACE_BATCH)
+    of_user = () if user_id is None else (TASKS.c.user_id == user_id,)
+    due = select(TASKS.c.id).where(_DUE, *of_user).order_by(TASKS.c.due_at).limit(PLACE_BATCH)
     return _place(db, db.scalars(due).all())
 
 
 def users_to_place(db: Session) -> list[UUID]:
     """The users of the tasks that `place_due` has left to do: of the MOST_UNPLACED that have been due for longest."""
     # In their order, by which SQLite takes the index of these.
-    rows = select(_TASKS.c.user_id).where(_DUE).order_by(_TASKS.c.due_at).limit(MOST_UNPLACED).subquery("unplaced")
+    rows = select(TASKS.c.user_id).where(_DUE).order_by(TASKS.c.due_at).limit(MOST_UNPLACED).subquery("unplaced")
     return list(db.scalars(select(rows.c.user_id).distinct()))
 
 
@@ -192,8 +185,8 @@ def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:
 
 
 def _has_ready(queue: str, priority: str) -> ColumnElement[bool]:
-    of_line = (_TASKS.c.queue == queue, _TASKS.c.priority == priority)
-    return exists().where(*of_line, PENDING, _TASKS.c.turn.is_not(None), _TASKS.c.held.is_(None))
+    of_line = (TASKS.c.queue == queue, TASKS.c.priority == priority)
+    return exists().where(*of_line, PENDING, TASKS.c.turn.is_not(None), TASKS.c.held.is_(None))
 
 
 FORGET_BATCH = 1000
@@ -201,14 +194,16 @@ FORGET_BATCH = 1000
 
 def forget_claimed_turns(db: Session) -> int:
     """Delete what lies below the clocks of the lines. Returns how many rows."""
-    of_line = (_CLAIMED.c.queue, _CLAIMED.c.priority)
+    of_line = (CLAIMED_TURNS.c.queue, CLAIMED_TURNS.c.priority)
     number = 0
-    for queue, priority, clock in db.execute(select(*of_line, func.max(_CLAIMED.c.turn)).group_by(*of_line)).all():
-        line = (_CLAIMED.c.queue == queue, _CLAIMED.c.priority == priority)
+    for queue, priority, clock in db.execute(select(*of_line, func.max(CLAIMED_TURNS.c.turn)).group_by(*of_line)).all():
+        line = (CLAIMED_TURNS.c.queue == queue, CLAIMED_TURNS.c.priority == priority)
         # Not those of claims that are not committed yet: they would have this wait.
-        passed = select(_CLAIMED.c.turn).where(*line, _CLAIMED.c.turn < clock).with_for_update(skip_locked=True)
+        passed = (
+            select(CLAIMED_TURNS.c.turn).where(*line, CLAIMED_TURNS.c.turn < clock).with_for_update(skip_locked=True)
+        )
         turns = db.scalars(passed).all()
         for at in range(0, len(turns), FORGET_BATCH):
             batch = turns[at : at + FORGET_BATCH]
-            number += changed_rows(db.execute(delete(_CLAIMED).where(*line, _CLAIMED.c.turn.in_(batch))))
+            number += changed_rows(db.execute(delete(CLAIMED_TURNS).where(*line, CLAIMED_TURNS.c.turn.in_(batch))))
     return number

@@ -5,54 +5,25 @@ time, and what it counts stays true until its commit.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
-from app.db.clock import STATEMENT_TIME
+from app.db.common.held_tasks import SIZES, Lines, is_held
+from app.db.common.limits import TAKEN, UNCLAIMED, Usage
+from app.db.common.tables import PLACES, TASKS, USER_TURNS
+from app.db.common.task_moves import HELD_BY_LIMIT
+from app.db.common.user_places import DUE_WITHOUT_QUOTA, HAS_PLACE, HELD_FOR_USER, OF_USERS, HeldRow
 from app.db.portable.expressions import greatest
-from app.db.portable.held_tasks import (
-    SIZES,
-    Lines,
-    change_found,
-    has_place_of,
-    is_held,
-    lines_with_rows,
-    next_rows,
-    waiting_values,
-    waits_for,
-)
-from app.db.portable.limits import TAKEN, UNCLAIMED, Usage, give_places, is_waited_for, of_limit
+from app.db.portable.held_tasks import change_found, has_place_of, lines_with_rows, next_rows, waiting_values, waits_for
+from app.db.portable.limits import give_places, is_waited_for
 from app.db.portable.turns import PENDING, clock_of
 from app.db.portable.upserting import upsert
 from app.db.trigger_terms import USER_LIMIT
-from app.models.limit import LimitPlace
-from app.models.task import Held, Task
-from app.models.task_moves import HELD_BY_LIMIT
-from app.models.turns import UserTurn
+from app.models.task import Held
 from app.models.user import User
-
-_TASKS = Base.metadata.tables[Task.__tablename__]
-_PLACES = Base.metadata.tables[LimitPlace.__tablename__]
-_TURNS = Base.metadata.tables[UserTurn.__tablename__]
-OF_USERS = of_limit(USER_LIMIT)
-
-
-class HeldRow(NamedTuple):
-    """A row that waits for a place of its user; `place` is that of its line, from 1."""
-
-    id: UUID
-    user: str
-    queue: str
-    celery_task_name: str
-    place: int
-
-
-# Has its user's place and may wait for that of a limit.
-HAS_PLACE = or_(_TASKS.c.held.is_(None), is_held(Held.LIMIT), is_held(Held.LIMIT_KEY))
 
 
 def lock(db: Session, users: Collection[str]) -> None:
@@ -64,13 +35,13 @@ def lock(db: Session, users: Collection[str]) -> None:
     found = db.scalars(select(User.id).where(User.id.in_([UUID(user) for user in users]))).all()
     row = {"queue": USER_LIMIT, "priority": "", "last": 0.0, "clock": 0.0}
     # Locks what is there, too.
-    upsert(db, _TURNS, [{"user_id": user_id, **row} for user_id in sorted(found)])
+    upsert(db, USER_TURNS, [{"user_id": user_id, **row} for user_id in sorted(found)])
 
 
 def usage(db: Session, users: Collection[str]) -> dict[str, Usage]:
     """The places of each of these users that has any."""
-    counts = select(_PLACES.c.limit_key, func.count(), func.count(case((UNCLAIMED, 1))))
-    found = db.execute(counts.where(of_users(users), TAKEN).group_by(_PLACES.c.limit_key))
+    counts = select(PLACES.c.limit_key, func.count(), func.count(case((UNCLAIMED, 1))))
+    found = db.execute(counts.where(of_users(users), TAKEN).group_by(PLACES.c.limit_key))
     return {user: Usage(taken, ahead, ahead) for user, taken, ahead in found}
 
 
@@ -93,7 +64,7 @@ def admit(db: Session, ids: Sequence[UUID]) -> list[tuple[str, str | None]]:
 
 def of_users(users: Collection[str]) -> ColumnElement[bool]:
     """The places of these users."""
-    return and_(OF_USERS, _PLACES.c.limit_key.in_(users))
+    return and_(OF_USERS, PLACES.c.limit_key.in_(users))
 
 
 def without_use() -> ColumnElement[bool]:
@@ -101,13 +72,13 @@ def without_use() -> ColumnElement[bool]:
 
     Only true while the users are locked.
     """
-    return and_(UNCLAIMED, ~is_waited_for(HAS_PLACE, _TASKS.c.user_limited.is_(True)))
+    return and_(UNCLAIMED, ~is_waited_for(HAS_PLACE, TASKS.c.user_limited.is_(True)))
 
 
 def users_at_hand(db: Session) -> list[str]:
     """The users who have places that no claim has taken, or tasks that wait for one: an index lookup for each."""
-    places = select(_PLACES.c.limit_key).where(OF_USERS, UNCLAIMED, TAKEN).distinct()
-    return sorted({*db.scalars(places), *map(str, waiting_values(db, _TASKS.c.user_id, Held.USER))})
+    places = select(PLACES.c.limit_key).where(OF_USERS, UNCLAIMED, TAKEN).distinct()
+    return sorted({*db.scalars(places), *map(str, waiting_values(db, TASKS.c.user_id, Held.USER))})
 
 
 def is_used(db: Session) -> bool:
@@ -121,9 +92,7 @@ def is_used(db: Session) -> bool:
 
 def hold_due(db: Session, number: int) -> int:
     """Have a batch of the tasks that get their turns now wait for a place, which were made without the quota."""
-    due = (PENDING, _TASKS.c.turn.is_(None), _TASKS.c.due_at <= STATEMENT_TIME, _TASKS.c.user_limited.is_not(True))
-    held = case((is_held(Held.NAME), Held.NAME.value), else_=Held.USER.value)
-    return _change(db, number, {"user_limited": True, "held": held}, [_TASKS.c.due_at], *due)
+    return _change(db, number, HELD_FOR_USER, [TASKS.c.due_at], PENDING, *DUE_WITHOUT_QUOTA)
 
 
 def hold_without_place(db: Session, number: int) -> int:
@@ -131,22 +100,22 @@ def hold_without_place(db: Session, number: int) -> int:
 
     Reads the ready rows, of which only those with places are left, and those that wait for limits.
     """
-    lacking = (PENDING, _TASKS.c.turn.is_not(None), or_(_TASKS.c.user_limited.is_not(True), ~has_place_of(OF_USERS)))
+    lacking = (PENDING, TASKS.c.turn.is_not(None), or_(TASKS.c.user_limited.is_not(True), ~has_place_of(OF_USERS)))
     values = {"user_limited": True, "held": Held.USER.value}
-    held = (_TASKS.c.held.is_(None), is_held(Held.LIMIT), is_held(Held.LIMIT_KEY))
+    held = (TASKS.c.held.is_(None), is_held(Held.LIMIT), is_held(Held.LIMIT_KEY))
     return max(_change(db, number, values, [], *lacking, each) for each in held)
 
 
 def release_held(db: Session, number: int) -> int:
     """Let a batch of the tasks go on that wait for a place of their user. Returns how many."""
-    values = {"user_limited": None, "held": HELD_BY_LIMIT, "turn": greatest(_TASKS.c.turn, clock_of(_TASKS))}
+    values = {"user_limited": None, "held": HELD_BY_LIMIT, "turn": greatest(TASKS.c.turn, clock_of(TASKS))}
     # A prefix of the index would do for another one too, in which the released rows stay.
-    order = [_TASKS.c[name] for name in ("user_id", "queue", "priority", "turn")]
+    order = [TASKS.c[name] for name in ("user_id", "queue", "priority", "turn")]
     return _change(db, number, values, order, *waits_for(Held.USER))
 
 
 def _change(
     db: Session, number: int, values: dict[str, Any], order: Sequence[ColumnElement[Any]], *which: ColumnElement[bool]
 ) -> int:
-    ids = db.scalars(select(_TASKS.c.id).where(*which).order_by(*order).limit(number)).all()
+    ids = db.scalars(select(TASKS.c.id).where(*which).order_by(*order).limit(number)).all()
     return change_found(db, ids, values, *which)

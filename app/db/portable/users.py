@@ -33,11 +33,6 @@ def lock_active_admins(db: Session) -> list[UUID]:
     return list(db.scalars(these.with_for_update()))
 
 
-def lock_user(db: Session, user_id: UUID) -> User | None:
-    """Lock the user until the transaction ends. Returns the row as it is committed now; None where there is none."""
-    return db.scalar(select(User).where(User.id == user_id).with_for_update().execution_options(populate_existing=True))
-
-
 def update_user(db: Session, user_id: UUID, values: dict[str, Any]) -> User:
     """Change these columns. Returns the row as it is then. Raises IntegrityError where a name is taken."""
     changed = update(User).where(User.id == user_id).values(**values, updated_at=NOW)

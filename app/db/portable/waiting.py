@@ -1,29 +1,11 @@
 """Why pending tasks wait, for conditions and counts."""
 
-from sqlalchemy import ColumnElement, and_, case, false, or_, true
+from sqlalchemy import ColumnElement
 
-from app.core.served_tasks import served_tasks
+from app.db.common.waiting import reason_by
 from app.db.waiting import WAITS_COLUMN
-from app.models.task import Held, Task, WaitingReason
 
 
 def reason() -> ColumnElement[str]:
     """The reason of each pending task, by the workers as this process knows them now."""
-    ready = case((_is_served(), WaitingReason.TURN.value), else_=WaitingReason.NO_WORKER.value)
-    limited = dict.fromkeys((Held.USER.value, Held.LIMIT_KEY.value), WaitingReason.LIMIT.value)
-    return case({"ready": ready, **limited}, value=WAITS_COLUMN, else_=WAITS_COLUMN)
-
-
-def _is_served() -> ColumnElement[bool]:
-    groups = served_tasks().served()
-    if groups is None:
-        return true()
-    columns = Task.__table__.c
-    served = [
-        and_(
-            columns.queue.in_(queues),
-            true() if names is None else columns.celery_task_name.in_(sorted(names)),
-        )
-        for queues, names in groups
-    ]
-    return or_(false(), *served)
+    return reason_by(WAITS_COLUMN, lambda column, values: column.in_(values))

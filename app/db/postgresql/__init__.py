@@ -2,7 +2,7 @@
 
 Functions are named by what they do, take a session or a connection and values, commit nothing, and return plain rows
 or ids. Services keep the policy, in portable SQLAlchemy Core, and call them. `tests/unit/test_portable_sql.py` finds
-engine SQL outside of this package. What stands here, and why:
+engine SQL outside of this package. What every engine spells alike is in `app/db/common/`. What stands here, and why:
 
     schema                  column types, indexes, triggers and the clock, for models and migrations
     schema/types            arrays, JSONB, CHECKs on arrays
@@ -19,7 +19,6 @@ engine SQL outside of this package. What stands here, and why:
     prepared                PREPARE and EXECUTE on one psycopg2 connection a process; SET LOCAL in the same message
     transitions             UPDATE … RETURNING within a CTE: a task's move and its attempt's history in one round trip;
                             conditions that keep the planner off partial indexes
-    fingerprints            sha256(), encode(): the group of a failure, made in the statement that fails the task
     attempts                progress and ends of attempts: statements built and compiled once, with least(),
                             greatest(), intervals, and a list of rows as one JSON parameter
     adding                  rows as one JSON parameter (json_to_recordset), added to those that are there: ON CONFLICT

@@ -7,7 +7,6 @@ seconds after the claim the body began.
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -32,15 +31,14 @@ from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME, seconds
 from app.db.columns import JSONText
+from app.db.common.attempts import ERROR_MESSAGE, ERROR_TYPE, TRACEBACK, Cancellation, Error, error_values
+from app.db.common.task_moves import CANCELLED, CANCELLED_REASON, NO_ERROR, NOT_CANCELLED, AttemptEnd, failure, touched
 from app.db.postgresql.prepared import SET_LOCAL, PreparedConnection, build
-from app.db.postgresql.transitions import failure, in_state, transition
+from app.db.postgresql.transitions import in_state, transition
 from app.models.task import AttemptOutcome, Task, TaskStatus
-from app.models.task_moves import CANCELLED, CANCELLED_REASON, NO_ERROR, NOT_CANCELLED, AttemptEnd, touched
 
 Executor = Session | Connection | PreparedConnection
 Statement = Update | Select[Any]
-# Type, message and traceback of an error.
-Error = tuple[str | None, str | None, str | None]
 
 _RUNNING = (TaskStatus.RUNNING,)
 CLAIMED = (
@@ -53,10 +51,6 @@ CLAIMED = (
     Task.max_attempts_named,
     Task.retry_backoff_seconds,
 )
-# A bind parameter named like a column would be taken for a value to SET, hence the `p_`.
-_ERROR_TYPE = bindparam("p_error_type", type_=Text)
-_ERROR_MESSAGE = bindparam("p_error_message", type_=Text)
-_TRACEBACK = bindparam("p_traceback", type_=Text)
 # In a batch, a body begins up to 100 ms after the claim.
 _BEGUN = {"started_at": Task.started_at + seconds(bindparam("p_begun_after", type_=Float))}
 
@@ -67,7 +61,7 @@ def _this_attempt() -> tuple[ColumnElement[bool], ...]:
 
 
 def _ended(outcome: AttemptOutcome) -> AttemptEnd:
-    return AttemptEnd(outcome, _ERROR_TYPE, _ERROR_MESSAGE, _TRACEBACK)
+    return AttemptEnd(outcome, ERROR_TYPE, ERROR_MESSAGE, TRACEBACK)
 
 
 PROGRESS = (
@@ -84,9 +78,6 @@ PROGRESS = (
     .execution_options(synchronize_session=False)
 )
 _CHECK = select(Task.cancel_requested_at).where(*_this_attempt(), in_state(TaskStatus.RUNNING))
-
-# When a cancellation was requested, in a tuple; None where the attempt no longer holds the task.
-Cancellation = Sequence[datetime | None] | None
 
 
 def write_progress(
@@ -127,7 +118,7 @@ FAIL = transition(
     NOT_CANCELLED,
     sources=_RUNNING,
     values={
-        **failure(_ERROR_TYPE, _ERROR_MESSAGE, bindparam("p_error_key", type_=Text)),
+        **failure(ERROR_TYPE, ERROR_MESSAGE, bindparam("p_error_key", type_=Text)),
         "failures": func.least(Task.failures + 1, Task.max_attempts),
         **_BEGUN,
     },
@@ -139,8 +130,8 @@ RETRY_LATER = transition(
     NOT_CANCELLED,
     sources=_RUNNING,
     values={
-        "error_type": _ERROR_TYPE,
-        "error_message": _ERROR_MESSAGE,
+        "error_type": ERROR_TYPE,
+        "error_message": ERROR_MESSAGE,
         "failures": Task.failures + 1,
         # `self.retry()` may go on past the default of one attempt: the row then says so.
         "max_attempts": func.greatest(Task.max_attempts, Task.failures + 2),
@@ -180,7 +171,7 @@ REVOKE_CANCELLED = transition(
 
 def fail(db: Executor, task_id: UUID, attempt: int, error: Error, key: str, begun_after: float) -> bool:
     """End the attempt in failure, unless a cancellation was requested. `key` groups it with others."""
-    return _matches(db, FAIL, task_id, attempt, begun_after, _error(error) | {"p_error_key": key})
+    return _matches(db, FAIL, task_id, attempt, begun_after, error_values(error) | {"p_error_key": key})
 
 
 def retry_later(
@@ -198,23 +189,23 @@ def retry_later(
     `args` and `kwargs` replace the stored ones; None keeps them.
     """
     later = {"p_delay": delay, "p_args": args, "p_kwargs": kwargs}
-    return _matches(db, RETRY_LATER, task_id, attempt, begun_after, _error(error) | later)
+    return _matches(db, RETRY_LATER, task_id, attempt, begun_after, error_values(error) | later)
 
 
 def hand_back(db: Executor, task_id: UUID, attempt: int, why: str, begun_after: float) -> bool:
     """End the attempt without a failure; the task is pending and due. Not where a cancellation was requested."""
-    return _matches(db, _HAND_BACK, task_id, attempt, begun_after, _error((None, why, None)))
+    return _matches(db, _HAND_BACK, task_id, attempt, begun_after, error_values((None, why, None)))
 
 
 def revoke(db: Executor, task_id: UUID, attempt: int, reason: str, begun_after: float) -> bool:
     """End the attempt and the task in `revoked`."""
-    values = _error((None, reason, None)) | {"p_reason": reason}
+    values = error_values((None, reason, None)) | {"p_reason": reason}
     return _matches(db, REVOKE, task_id, attempt, begun_after, values)
 
 
 def revoke_cancelled(db: Executor, task_id: UUID, attempt: int, error: Error, begun_after: float) -> bool:
     """End the attempt and the task in `revoked`, where a cancellation was requested."""
-    return _matches(db, REVOKE_CANCELLED, task_id, attempt, begun_after, _error(error))
+    return _matches(db, REVOKE_CANCELLED, task_id, attempt, begun_after, error_values(error))
 
 
 def _matches(
@@ -222,11 +213,6 @@ def _matches(
 ) -> bool:
     this = {"p_task_id": task_id, "p_attempt": attempt, "p_begun_after": begun_after}
     return db.execute(statement, this | values).one_or_none() is not None
-
-
-def _error(error: Error) -> dict[str, Any]:
-    kind, message, traceback = error
-    return {"p_error_type": kind, "p_error_message": message, "p_traceback": traceback}
 
 
 _ENDED = (

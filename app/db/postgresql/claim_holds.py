@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, cast, delete, exists, select, text
+from sqlalchemy import Text, cast, delete, exists, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -28,19 +28,10 @@ def hold(db: Session, kind: HoldKind, name: str, reason: str | None, held_by: UU
     return db.execute(again.returning(ClaimHold.since)).scalar_one()
 
 
-def forget(db: Session, kind: HoldKind, name: str) -> None:
-    """End a hold."""
-    db.execute(delete(ClaimHold).where(*_named(kind, name)).execution_options(synchronize_session=False))
-
-
 def held(db: Session, kind: HoldKind) -> Sequence[tuple[str, datetime, str | None, UUID | None]]:
     """Name, beginning, reason and user of each hold."""
     columns = (ClaimHold.name, ClaimHold.since, ClaimHold.reason, ClaimHold.held_by)
     return db.execute(select(*columns).where(ClaimHold.kind == kind.value)).all()
-
-
-def is_held(db: Session, kind: HoldKind, name: str) -> bool:
-    return bool(db.scalar(select(exists().where(*_named(kind, name)))))
 
 
 def paused_queues(db: Session) -> set[str]:
@@ -53,7 +44,3 @@ def forget_drains(db: Session) -> None:
     known = exists().where(cast(WorkerProcess.id, Text) == ClaimHold.name, WorkerProcess.stopped_at.is_(None))
     gone = delete(ClaimHold).where(ClaimHold.kind == HoldKind.WORKER.value, ~known)
     db.execute(gone.execution_options(synchronize_session=False))
-
-
-def _named(kind: HoldKind, name: str) -> tuple[ColumnElement[bool], ...]:
-    return ClaimHold.kind == kind.value, ClaimHold.name == name

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -29,18 +28,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from app.db.base import Base
 from app.db.clock import NOW
+from app.db.common.claims import MOST_ROWS, NOT_BEGUN, LinesToServe, Names
+from app.db.common.tables import CLAIMED_TURNS, TASKS
+from app.db.common.task_moves import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd
 from app.db.postgresql.attempts import CLAIMED, Executor
 from app.db.postgresql.prepared import build
 from app.db.postgresql.transitions import transition
 from app.models.claim_hold import ClaimHold, HoldKind
 from app.models.task import AttemptOutcome, Task, TaskStatus
-from app.models.task_moves import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd
-from app.models.turns import ClaimedTurn
 
-_TASKS = Base.metadata.tables[Task.__tablename__]
-_CLAIMED_TURNS = Base.metadata.tables[ClaimedTurn.__tablename__]
 # What the child needs beside the columns of CLAIMED.
 ROUTED = (
     Task.celery_task_name,
@@ -53,29 +50,7 @@ ROUTED = (
 )
 
 
-# In one claim. More gain little, and keep rows from other slots.
-MOST_ROWS = 10
 PICKED = ("id", "turn", "queue", "priority", "place")
-
-
-@dataclass(frozen=True)
-class LinesToServe:
-    """Lines in the order of service. `floors`: no ready row stands below, as far as this process knows: turn and id.
-
-    Many users may have the same turn: the ids tell which of those rows are gone.
-    """
-
-    queues: list[str]
-    priorities: list[str]
-    floors: Sequence[tuple[float, UUID]]
-
-
-@dataclass(frozen=True)
-class Names:
-    """The tasks that a process knows, and those of them that take milliseconds."""
-
-    known: list[str]
-    short: list[str]
 
 
 @lru_cache(maxsize=8)
@@ -103,7 +78,7 @@ def claim_statement(limit: int) -> Select[Any] | Update:
         .render_derived()
     )
     most: ColumnElement[int] = literal_column(str(limit))
-    row = _TASKS.alias("row")
+    row = TASKS.alias("row")
     # One that has cost a process already, or may not run twice, is claimed alone.
     is_short = (
         (row.c.celery_task_name == any_(cast(bindparam("p_short"), ARRAY(Text))))
@@ -145,7 +120,7 @@ def claim_statement(limit: int) -> Select[Any] | Update:
     picked = select(*(ranked.c[name] for name in PICKED)).where(kept).cte("picked")
     claim = transition(
         TaskStatus.RUNNING,
-        _TASKS.c.id == picked.c.id,
+        TASKS.c.id == picked.c.id,
         sources=[TaskStatus.PENDING],
         values={
             "claim_id": bindparam("p_claim_id"),
@@ -162,7 +137,7 @@ def _ticked(picked: Any) -> Any:
     """Put the clocks of the lines on."""
     of_line = (picked.c.queue, picked.c.priority)
     top = select(*of_line, func.max(picked.c.turn)).group_by(*of_line)
-    new = insert(_CLAIMED_TURNS).from_select(["queue", "priority", "turn"], top)
+    new = insert(CLAIMED_TURNS).from_select(["queue", "priority", "turn"], top)
     return new.on_conflict_do_nothing().cte("ticked")
 
 
@@ -217,7 +192,6 @@ _GIVEN_BACK = (
     .render_derived(name="given_back", with_types=True)
 )
 _OF_ROW = (Task.id == _GIVEN_BACK.c.task_id, Task.attempt == _GIVEN_BACK.c.attempt)
-NOT_BEGUN = "claimed, and not begun"
 GIVE_BACK = transition(
     TaskStatus.PENDING,
     *_OF_ROW,

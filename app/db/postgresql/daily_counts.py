@@ -6,26 +6,24 @@ from sqlalchemy import BigInteger, Connection, Date, Text, Uuid, bindparam, cast
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
 from app.db.clock import NOW
+from app.db.common.tables import DAILY_COUNTS
 from app.db.postgresql.prepared import PreparedConnection
-from app.models.daily_count import DailyCount
 from app.models.task import Task
 
 Executor = Session | Connection | PreparedConnection
-_TABLE = Base.metadata.tables[DailyCount.__tablename__]
 _AMOUNT = bindparam("amount", type_=BigInteger)
 _LIMIT = bindparam("limit", type_=BigInteger)
 _TODAY = cast(func.timezone("UTC", NOW), Date)
 _FIRST = select(Task.user_id, bindparam("what", type_=Text), _TODAY, cast(_AMOUNT, BigInteger)).where(
     Task.id == bindparam("task_id", type_=Uuid), _AMOUNT <= _LIMIT
 )
-_INSERT = insert(_TABLE).from_select(["user_id", "what", "day", "used"], _FIRST)
+_INSERT = insert(DAILY_COUNTS).from_select(["user_id", "what", "day", "used"], _FIRST)
 _COUNT = _INSERT.on_conflict_do_update(
-    index_elements=[_TABLE.c.user_id, _TABLE.c.what, _TABLE.c.day],
-    set_={"used": _TABLE.c.used + _INSERT.excluded.used},
-    where=_TABLE.c.used + _INSERT.excluded.used <= _LIMIT,
-).returning(_TABLE.c.used)
+    index_elements=[DAILY_COUNTS.c.user_id, DAILY_COUNTS.c.what, DAILY_COUNTS.c.day],
+    set_={"used": DAILY_COUNTS.c.used + _INSERT.excluded.used},
+    where=DAILY_COUNTS.c.used + _INSERT.excluded.used <= _LIMIT,
+).returning(DAILY_COUNTS.c.used)
 
 
 def count_for_owner(db: Executor, task_id: UUID, what: str, amount: int, limit: int) -> bool:

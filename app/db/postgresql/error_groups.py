@@ -8,15 +8,14 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, case, func, select, text
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
 from app.db.clock import STATEMENT_TIME
+from app.db.common.tables import ERROR_GROUPS
 from app.db.postgresql.adding import Columns, Rows, add_rows, adding
 from app.db.postgresql.batches import delete_batch
 from app.db.rows import changed_rows
 from app.models.error_group import ErrorGroup, ErrorState, error_times
 from app.models.user import User
 
-_GROUPS = Base.metadata.tables[ErrorGroup.__tablename__]
 _COLUMNS = (
     *("fingerprint", "user_id", "celery_task_name", "error_type"),
     *("message", "first_seen", "last_seen", "count"),
@@ -35,8 +34,8 @@ def _seen_again(old: Columns, new: Columns) -> dict[str, ColumnElement[Any]]:
     }
 
 
-_FAILURES = adding(_GROUPS, _COLUMNS, _seen_again)
-_MOVES = adding(_GROUPS, _COLUMNS, lambda old, new: {"count": old["count"] + new["count"]})
+_FAILURES = adding(ERROR_GROUPS, _COLUMNS, _seen_again)
+_MOVES = adding(ERROR_GROUPS, _COLUMNS, lambda old, new: {"count": old["count"] + new["count"]})
 _TIMES = adding(
     error_times, ("fingerprint", "at", "number"), lambda old, new: {"number": old.number + new.number}
 )  # fmt: skip

@@ -5,7 +5,7 @@ They stand in indexes of their own, so that a claim reads none of them, however 
 
 from collections.abc import Collection
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -28,46 +28,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
 from app.db.clock import NOW
+from app.db.common.held_tasks import FRONT, HAS_PLACE, SIZES, AdmittedRow, HeldRow, Lines, is_held
+from app.db.common.limits import TAKEN, UNCLAIMED, of_limit
+from app.db.common.tables import PLACES, TASKS
+from app.db.common.task_moves import HELD_ANEW
 from app.db.postgresql.conditions import is_one_of
-from app.db.postgresql.limits import TAKEN, UNCLAIMED, of_limit
 from app.db.postgresql.schema.types import TextList
-from app.db.postgresql.turns import clock_of
+from app.db.postgresql.turns import PENDING, clock_of
 from app.db.rows import changed_rows
-from app.models.limit import Limit, LimitPlace
-from app.models.task import Held, Task, TaskStatus
-from app.models.task_moves import HELD_ANEW
+from app.models.limit import Limit
+from app.models.task import Held
 
-_TASKS = Base.metadata.tables[Task.__tablename__]
-_PLACES = Base.metadata.tables[LimitPlace.__tablename__]
-_PENDING = _TASKS.c.status == TaskStatus.PENDING.value
-_OF_LIMIT = _TASKS.c.limit == bindparam("p_limit")
-# How many rows one statement may lock. A statement for each, since a parameter as LIMIT is planned badly.
-SIZES = (10, 100, 500)
-
-
-def is_held(held: Held) -> ColumnElement[bool]:
-    """Whether a row is held by this. The value stands in the text, for the partial indexes."""
-    return _TASKS.c.held == literal_column(f"'{held.value}'", Text)
-
-
-class Lines(NamedTuple):
-    """Queues and priorities in the order in which a limit serves them."""
-
-    queues: list[str]
-    priorities: list[str]
-
-
-class HeldRow(NamedTuple):
-    """A row that waits for a place; `place` is that of its line, from 1."""
-
-    id: UUID
-    queue: str
-    celery_task_name: str
-    limit_key: str | None
-    place: int
-    turn: float
+_OF_LIMIT = TASKS.c.limit == bindparam("p_limit")
 
 
 def in_lines() -> Any:
@@ -82,21 +55,21 @@ def in_lines() -> Any:
 def next_of_line(lines: Any, held: Held, number: int, *which: ColumnElement[bool]) -> Any:
     """Beside each of these lines: the first rows of it that are held by this, locked, at most `number`."""
     rows = (
-        select(_TASKS.c.id, _TASKS.c.celery_task_name, _TASKS.c.limit_key, _TASKS.c.turn)
+        select(TASKS.c.id, TASKS.c.celery_task_name, TASKS.c.limit_key, TASKS.c.turn)
         .where(
             *which,
-            _PENDING,
+            PENDING,
             is_held(held),
-            _TASKS.c.turn.is_not(None),
-            _TASKS.c.queue == lines.c.queue,
-            _TASKS.c.priority == lines.c.priority,
-            func.coalesce(_TASKS.c.expires_at, "infinity") > NOW,
+            TASKS.c.turn.is_not(None),
+            TASKS.c.queue == lines.c.queue,
+            TASKS.c.priority == lines.c.priority,
+            func.coalesce(TASKS.c.expires_at, "infinity") > NOW,
         )
-        .order_by(_TASKS.c.turn, _TASKS.c.id)
+        .order_by(TASKS.c.turn, TASKS.c.id)
         .limit(literal_column(str(number), Integer))
         .with_for_update(skip_locked=True)
     )
-    return rows.correlate_except(_TASKS).lateral("next")
+    return rows.correlate_except(TASKS).lateral("next")
 
 
 @lru_cache(maxsize=len(SIZES) + 1)
@@ -121,12 +94,12 @@ def _next_of_keys() -> Select[Any]:
         func.unnest(bindparam("p_keys", type_=TextList)).table_valued(column("key", Text), name="of").render_derived()
     )
     lines = in_lines()
-    row = next_of_line(lines, Held.LIMIT_KEY, 1, _OF_LIMIT, _TASKS.c.limit_key == keys.c.key)
+    row = next_of_line(lines, Held.LIMIT_KEY, 1, _OF_LIMIT, TASKS.c.limit_key == keys.c.key)
     first = select(row.c.id, lines.c.place).select_from(lines.join(row, true())).limit(literal_column("1", Integer))
     found = first.lateral("first")
     # One look for a key of which no row waits, and not one in each line.
     waits = exists().where(
-        _OF_LIMIT, _TASKS.c.limit_key == keys.c.key, is_held(Held.LIMIT_KEY), _PENDING, _TASKS.c.turn.is_not(None)
+        _OF_LIMIT, TASKS.c.limit_key == keys.c.key, is_held(Held.LIMIT_KEY), PENDING, TASKS.c.turn.is_not(None)
     )
     return select(keys.c.key, found.c.id, found.c.place).select_from(keys.join(found, true())).where(waits)
 
@@ -140,7 +113,7 @@ def next_of_keys(db: Session, name: str, lines: Lines, keys: Collection[str]) ->
 def hold(db: Session, ids: Collection[UUID], held: Held) -> None:
     """Have these pending rows wait for this from now on."""
     if ids:
-        statement = update(_TASKS).where(is_one_of(_TASKS.c.id, "p_ids"), _PENDING).values(held=held.value)
+        statement = update(TASKS).where(is_one_of(TASKS.c.id, "p_ids"), PENDING).values(held=held.value)
         db.execute(statement, {"p_ids": list(ids)})
 
 
@@ -148,7 +121,7 @@ def waiting_values(of: Any, held: Held, *which: ColumnElement[bool]) -> CTE:
     """The values of this column, as `value`, of the due rows that are held by this: one index lookup for each."""
 
     def first(*after: ColumnElement[bool]) -> Any:
-        rows = select(of).where(*which, _PENDING, _TASKS.c.turn.is_not(None), is_held(held), *after)
+        rows = select(of).where(*which, PENDING, TASKS.c.turn.is_not(None), is_held(held), *after)
         return rows.order_by(of).limit(literal_column("1", Integer))
 
     values = select(first().scalar_subquery().label("value")).cte("waiting", recursive=True)
@@ -158,10 +131,10 @@ def waiting_values(of: Any, held: Held, *which: ColumnElement[bool]) -> CTE:
 
 def waiting_keys(db: Session, name: str) -> list[str]:
     """The keys of which rows wait for their key alone, and none for the limit: one index lookup for each key."""
-    of_limit = _TASKS.c.limit == name
-    keys = waiting_values(_TASKS.c.limit_key, Held.LIMIT_KEY, of_limit, _TASKS.c.limit_key.is_not(None))
+    of_limit = TASKS.c.limit == name
+    keys = waiting_values(TASKS.c.limit_key, Held.LIMIT_KEY, of_limit, TASKS.c.limit_key.is_not(None))
     asks = exists().where(
-        of_limit, _PENDING, _TASKS.c.turn.is_not(None), is_held(Held.LIMIT), _TASKS.c.limit_key == keys.c.value
+        of_limit, PENDING, TASKS.c.turn.is_not(None), is_held(Held.LIMIT), TASKS.c.limit_key == keys.c.value
     )
     return list(db.scalars(select(keys.c.value).where(keys.c.value.is_not(None), ~asks)))
 
@@ -171,35 +144,22 @@ def with_waiting(db: Session) -> list[str]:
 
     def first(held: Held, *which: ColumnElement[bool]) -> Any:
         # One look into an index for each limit, also where the planner's statistics know nothing of rows that wait.
-        waits = (_TASKS.c.limit == Limit.name, _PENDING, _TASKS.c.turn.is_not(None), *which)
-        row = select(_TASKS.c.id).where(*waits, is_held(held)).limit(literal_column("1", Integer))
+        waits = (TASKS.c.limit == Limit.name, PENDING, TASKS.c.turn.is_not(None), *which)
+        row = select(TASKS.c.id).where(*waits, is_held(held)).limit(literal_column("1", Integer))
         return row.correlate(Limit).lateral(f"first_{held.value}")
 
-    of_limit, of_key = first(Held.LIMIT), first(Held.LIMIT_KEY, _TASKS.c.limit_key.is_not(None))
+    of_limit, of_key = first(Held.LIMIT), first(Held.LIMIT_KEY, TASKS.c.limit_key.is_not(None))
     found = select(Limit.name).outerjoin(of_limit, true()).outerjoin(of_key, true())
     return list(db.scalars(found.where(or_(of_limit.c.id.is_not(None), of_key.c.id.is_not(None))).order_by(Limit.name)))
 
 
-class AdmittedRow(NamedTuple):
-    """A pending task that has a place, and the key under which the place stands."""
-
-    id: UUID
-    queue: str
-    priority: str
-    key: str | None
-
-
-# Of tasks with a place of their limit.
-HAS_PLACE = _TASKS.c.held.is_(None)
-
-
 def admitted(db: Session, places: ColumnElement[bool], has_place: ColumnElement[bool] = HAS_PLACE) -> list[AdmittedRow]:
     """The tasks that have one of these places and have not been claimed. `has_place`: what their rows say then."""
-    columns = [_TASKS.c[name] for name in AdmittedRow._fields[:-1]]
-    pending = select(*columns).where(_TASKS.c.id == _PLACES.c.task_id, _PENDING, has_place)
+    columns = [TASKS.c[name] for name in AdmittedRow._fields[:-1]]
+    pending = select(*columns).where(TASKS.c.id == PLACES.c.task_id, PENDING, has_place)
     # With a limit, which the planner cannot turn into a join that reads all tasks.
-    task = pending.limit(literal_column("1", Integer)).correlate(_PLACES).lateral("task")
-    found = select(task, _PLACES.c.limit_key).select_from(_PLACES.join(task, true()))
+    task = pending.limit(literal_column("1", Integer)).correlate(PLACES).lateral("task")
+    found = select(task, PLACES.c.limit_key).select_from(PLACES.join(task, true()))
     return [AdmittedRow(*row) for row in db.execute(found.where(places, UNCLAIMED, TAKEN))]
 
 
@@ -211,57 +171,37 @@ def take_back(
     has_place: ColumnElement[bool] = HAS_PLACE,
 ) -> None:
     """Have these tasks wait for such places again, as far as they are not claimed. Limit or users are locked."""
-    moved = update(_TASKS).where(is_one_of(_TASKS.c.id, "p_ids"), _PENDING, has_place).values(held=held.value)
-    taken = list(db.scalars(moved.returning(_TASKS.c.id), {"p_ids": list(ids)}))
+    moved = update(TASKS).where(is_one_of(TASKS.c.id, "p_ids"), PENDING, has_place).values(held=held.value)
+    taken = list(db.scalars(moved.returning(TASKS.c.id), {"p_ids": list(ids)}))
     # A statement of its own: it sees a place that another transaction gave while the first one waited for the row.
-    gone = delete(_PLACES).where(is_one_of(_PLACES.c.task_id, "p_ids"), places, UNCLAIMED)
+    gone = delete(PLACES).where(is_one_of(PLACES.c.task_id, "p_ids"), places, UNCLAIMED)
     db.execute(gone, {"p_ids": taken})
 
 
 def hold_without_place(db: Session, name: str) -> int:
     """Have the tasks of this limit wait for a place that neither wait nor have one. Returns how many."""
-    attempt = (_PLACES.c.task_id == _TASKS.c.id, _PLACES.c.attempt == _TASKS.c.attempt + 1)
+    attempt = (PLACES.c.task_id == TASKS.c.id, PLACES.c.attempt == TASKS.c.attempt + 1)
     place = exists().where(*attempt, of_limit(name), TAKEN)
-    lacking = (_TASKS.c.limit == name, _PENDING, HAS_PLACE, ~place)
-    return changed_rows(db.execute(update(_TASKS).where(*lacking).values(held=Held.LIMIT.value)))
-
-
-def own_pending(db: Session, name: str, user_id: UUID, key: str | None = None) -> int:
-    """How many pending tasks of this user name the limit, or this key of it."""
-    return int(db.execute(select(func.count()).where(*_own(name, user_id, key))).scalar_one())
-
-
-def own_oldest(db: Session, name: str, user_id: UUID, key: str | None = None) -> UUID | None:
-    """The pending task of this user that has waited longest for the limit, or for this key of it."""
-    oldest = select(_TASKS.c.id).where(*_own(name, user_id, key)).order_by(_TASKS.c.id).limit(1)
-    found: UUID | None = db.execute(oldest).scalar_one_or_none()
-    return found
-
-
-def _own(name: str, user_id: UUID, key: str | None) -> tuple[ColumnElement[bool], ...]:
-    of_key = () if key is None else (_TASKS.c.limit_key == key,)
-    return (_TASKS.c.limit == name, _TASKS.c.user_id == user_id, _PENDING, *of_key)
+    lacking = (TASKS.c.limit == name, PENDING, HAS_PLACE, ~place)
+    return changed_rows(db.execute(update(TASKS).where(*lacking).values(held=Held.LIMIT.value)))
 
 
 # -- tasks that no live worker knows -----------------------------------------------------------------------------------
-
-# A pass looks at so many rows at the front of each line, which is where they stand in the way of a claim.
-FRONT = 500
 
 
 @lru_cache(maxsize=1)
 def _unknown_statement() -> Any:
     lines = in_lines()
     front = (
-        select(_TASKS.c.id, _TASKS.c.celery_task_name)
+        select(TASKS.c.id, TASKS.c.celery_task_name)
         .where(
-            _TASKS.c.queue == lines.c.queue,
-            _TASKS.c.priority == lines.c.priority,
-            _PENDING,
-            _TASKS.c.turn.is_not(None),
-            _TASKS.c.held.is_(None),
+            TASKS.c.queue == lines.c.queue,
+            TASKS.c.priority == lines.c.priority,
+            PENDING,
+            TASKS.c.turn.is_not(None),
+            TASKS.c.held.is_(None),
         )
-        .order_by(_TASKS.c.turn, _TASKS.c.id)
+        .order_by(TASKS.c.turn, TASKS.c.id)
         .limit(literal_column(str(FRONT), Integer))
         .lateral("front")
     )
@@ -272,12 +212,12 @@ def _unknown_statement() -> Any:
         .cte("unknown")
     )
     taken = (
-        select(_TASKS.c.id)
-        .where(_TASKS.c.id == unknown.c.id, _PENDING, _TASKS.c.held.is_(None))
-        .with_for_update(of=_TASKS, skip_locked=True)
+        select(TASKS.c.id)
+        .where(TASKS.c.id == unknown.c.id, PENDING, TASKS.c.held.is_(None))
+        .with_for_update(of=TASKS, skip_locked=True)
         .cte("taken")
     )
-    return update(_TASKS).where(_TASKS.c.id == taken.c.id).values(held=Held.NAME.value)
+    return update(TASKS).where(TASKS.c.id == taken.c.id).values(held=Held.NAME.value)
 
 
 def hold_unknown(db: Session, lines: Lines, names: Collection[str]) -> int:
@@ -291,19 +231,19 @@ def release_known(db: Session, queues: Collection[str], names: Collection[str] |
 
     `names` are what the workers of the queues know, or None for everything.
     """
-    if not db.scalar(select(exists().where(_PENDING, is_held(Held.NAME)))):
+    if not db.scalar(select(exists().where(PENDING, is_held(Held.NAME)))):
         return 0
-    known = [] if names is None else [is_one_of(_TASKS.c.celery_task_name, "p_names")]
+    known = [] if names is None else [is_one_of(TASKS.c.celery_task_name, "p_names")]
     rows = (
-        select(_TASKS.c.id)
-        .where(_PENDING, is_held(Held.NAME), is_one_of(_TASKS.c.queue, "p_queues"), *known)
+        select(TASKS.c.id)
+        .where(PENDING, is_held(Held.NAME), is_one_of(TASKS.c.queue, "p_queues"), *known)
         .limit(number)
         .with_for_update(skip_locked=True)
         .cte("known")
     )
     values = {
         "held": HELD_ANEW,
-        "turn": case((_TASKS.c.turn.is_not(None), func.greatest(_TASKS.c.turn, clock_of(_TASKS)))),
+        "turn": case((TASKS.c.turn.is_not(None), func.greatest(TASKS.c.turn, clock_of(TASKS)))),
     }
     given = {"p_queues": list(queues)} | ({} if names is None else {"p_names": list(names)})
-    return changed_rows(db.execute(update(_TASKS).where(_TASKS.c.id == rows.c.id).values(values), given))
+    return changed_rows(db.execute(update(TASKS).where(TASKS.c.id == rows.c.id).values(values), given))

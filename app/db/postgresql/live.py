@@ -5,26 +5,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Uuid, bindparam, func, select, true, union_all
+from sqlalchemy import ColumnElement, Connection, Select, Uuid, bindparam, func, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.db.columns import UTCDateTime
+from app.db.common.live import COLUMNS, NEWEST, changed_of, ended, recent_of, running
 from app.db.postgresql.conditions import is_one_of
 from app.models.task import Task, TaskStatus
 
-# Of each of a user's lists at most so many rows are read.
-NEWEST = 2000
-
-_SINCE = bindparam("since", type_=UTCDateTime)
-_COLUMNS = (Task.id, Task.user_id, Task.version, Task.updated_at)
 _OF_USERS = is_one_of(Task.user_id, "users")
-_ENDED = select(*_COLUMNS).where(_OF_USERS, Task.finished_at > _SINCE)
-_RUNNING = select(*_COLUMNS).where(_OF_USERS, Task.status == TaskStatus.RUNNING.value, Task.updated_at > _SINCE)
+_MOVED = (ended(_OF_USERS), running(_OF_USERS))
 
 
 def _newest(user_id: Any, *where: ColumnElement[bool]) -> Select[UUID, UUID, int, datetime]:
     """A user's newest tasks, from the indexes of the list's pages."""
-    return select(*_COLUMNS).where(Task.user_id == user_id, *where).order_by(Task.id.desc()).limit(NEWEST)
+    return select(*COLUMNS).where(Task.user_id == user_id, *where).order_by(Task.id.desc()).limit(NEWEST)
 
 
 _WATCHING = func.unnest(bindparam("users", type_=ARRAY(Uuid))).table_valued("id", name="watching").render_derived()
@@ -35,18 +29,10 @@ def _newest_of_each(*where: ColumnElement[bool]) -> Select[Any]:
     return select(rows).select_from(_WATCHING).join(rows, true())
 
 
-_RECENT_OF = union_all(_ENDED, _RUNNING, _newest_of_each(Task.id > bindparam("since_id", type_=Uuid))).subquery()
-_RECENT = select(_RECENT_OF.c.id, _RECENT_OF.c.user_id, _RECENT_OF.c.version).where(_RECENT_OF.c.updated_at > _SINCE)
+_RECENT = recent_of(*_MOVED, _newest_of_each(Task.id > bindparam("since_id", type_=Uuid)))
 # The pending ones for one user and not from an array: PostgreSQL then knows how many the user has, and plans for it.
 _PENDING = _newest(bindparam("user", type_=Uuid), Task.status == TaskStatus.PENDING.value).subquery()
-_CHANGED = union_all(_ENDED, _RUNNING, _newest_of_each(), select(_PENDING)).subquery()
-_CHANGED_SINCE = (
-    select(_CHANGED.c.id)
-    .where(_CHANGED.c.updated_at > _SINCE)
-    .group_by(_CHANGED.c.id)
-    .order_by(func.max(_CHANGED.c.updated_at))
-    .limit(bindparam("limit"))
-)
+_CHANGED_SINCE = changed_of(*_MOVED, _newest_of_each(), select(_PENDING))
 
 
 def recent(

@@ -1,54 +1,20 @@
 """Logins: locking (FOR SHARE, SKIP LOCKED), RETURNING, arrays as parameters."""
 
-from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Uuid, any_, bindparam, delete, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.postgresql.batches import batch
-from app.models.login import LOGIN_STANDS, SESSION_OPEN, LoginSession, RefreshToken
-from app.models.user import User
-
-
-def lock_user_unchanged(db: Session, user_id: UUID, password_hash: str, *, to_write: bool) -> datetime | None:
-    """Lock an active user who still has this password hash until the transaction ends.
-
-    Args:
-        to_write: the user's row will be changed; else a shared lock is enough.
-
-    Returns the database's time, or None where the user has changed.
-    """
-    found = select(NOW).select_from(User)
-    found = found.where(User.id == user_id, User.password_hash == password_hash, User.is_active)
-    return db.scalar(found.with_for_update(read=not to_write))
+from app.models.login import SESSION_OPEN, LoginSession, RefreshToken
 
 
 def use_refresh_token(db: Session, digest: bytes) -> UUID | None:
     """Mark an unused token as used. Of any number of concurrent callers one gets the session's id, the others None."""
     unused = update(RefreshToken).where(RefreshToken.digest == digest, RefreshToken.used_at.is_(None))
     return db.scalar(unused.values(used_at=NOW).returning(RefreshToken.session_id))
-
-
-# Built once: building it for each request would cost a quarter of the request.
-_STANDING = (
-    select(User.id, User.username, User.role, User.max_priority, LoginSession.expires_at, NOW, LoginSession.id)
-    .select_from(LoginSession)
-    .join(User, User.id == LoginSession.user_id)
-    .where(LOGIN_STANDS, LoginSession.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
-)
-
-
-def standing_logins(db: Session | Connection, ids: Collection[UUID]) -> Sequence[Row[*tuple[Any, ...]]]:
-    """The logins of these session ids that stand. One statement text for any number of ids.
-
-    Each is (user id, name, role, highest priority, end of the login, database's time, session id).
-    """
-    return db.execute(_STANDING, {"ids": list(ids)}).all()
 
 
 def revoke_session(db: Session, session_id: UUID, why: str) -> UUID | None:

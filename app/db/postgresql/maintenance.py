@@ -10,13 +10,10 @@ from sqlalchemy.orm import Session
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.postgresql.batches import batch
 from app.db.postgresql.transitions import move_tasks
-from app.models.maintenance import MaintenanceLease
-from app.models.task import Task, TaskStatus
+from app.models.maintenance import LEASE_ROW, MaintenanceLease
+from app.models.task import IS_PENDING, IS_RUNNING, Task, TaskStatus
 from app.models.worker import WorkerProcess
 
-LEASE_ROW = 1
-PENDING = Task.status == TaskStatus.PENDING.value
-RUNNING = Task.status == TaskStatus.RUNNING.value
 _LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '200ms'")
 
 
@@ -65,13 +62,13 @@ def attempts_of_lost_workers(db: Session, silent_for: timedelta | None, limit: i
         # Without a row of the worker (it never registered, or was forgotten) the task's own age decides.
         # A claim is a sign of life too: after a partition a child may be back before its parent's next heartbeat.
         gone = gone | (func.greatest(worker.heartbeat_at, Task.started_at) < NOW - silent_for)
-    attempts = select(Task.id).outerjoin(worker, worker.id == Task.worker_id).where(RUNNING, gone).limit(limit)
+    attempts = select(Task.id).outerjoin(worker, worker.id == Task.worker_id).where(IS_RUNNING, gone).limit(limit)
     return list(db.scalars(attempts.with_for_update(of=Task, skip_locked=True)))
 
 
 def revoke_expired(db: Session, limit: int) -> list[UUID]:
     """Revoke a batch of the pending tasks past their `expires_at`. Returns the ids of the revoked ones."""
     over = Task.expires_at <= STATEMENT_TIME
-    rows = batch(select(Task.id).where(PENDING, over), limit)
+    rows = batch(select(Task.id).where(IS_PENDING, over), limit)
     values = {"status_reason": "expired"}
     return move_tasks(db, TaskStatus.REVOKED, Task.id.in_(rows), over, sources=[TaskStatus.PENDING], values=values)

@@ -24,17 +24,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
 from app.db.clock import STATEMENT_TIME, seconds
+from app.db.common.new_tasks import DECIDED
+from app.db.common.tables import TASKS
 from app.db.postgresql.prepared import execute_prepared
 from app.db.postgresql.task_rows import WAITS
 from app.db.postgresql.turns import turns_of
-from app.models.task import Task
 from app.models.task_stats import STAT_KIND, task_submissions
-
-_TABLE = Base.metadata.tables[Task.__tablename__]
-# What the database decides. JSONB has its own form of numbers, so `metadata` is answered as it stands in the row.
-DECIDED = ("id", "run_at", "due_at", "created_at", "updated_at", "metadata")
 
 
 def insert_statement(names: Sequence[str]) -> Insert:
@@ -42,7 +38,7 @@ def insert_statement(names: Sequence[str]) -> Insert:
     given = [name for name in names if name != "run_at"]
     new = (
         func.json_to_recordset(cast(bindparam("p_rows", type_=Text), JSON))
-        .table_valued(*(column(name, _TABLE.c[name].type) for name in (*given, "run_at")))
+        .table_valued(*(column(name, TASKS.c[name].type) for name in (*given, "run_at")))
         .render_derived(name="new", with_types=True)
     )
     rows = select(new).cte("new_rows").prefix_with("MATERIALIZED")
@@ -54,7 +50,7 @@ def insert_statement(names: Sequence[str]) -> Insert:
         *(rows.c[name] for name in given), start, due, STATEMENT_TIME, STATEMENT_TIME, turns.c.turn
     ).select_from(rows.outerjoin(turns, turns.c.id == rows.c.id))
     columns = [*given, "run_at", "due_at", "created_at", "updated_at", "turn"]
-    inserted = insert(_TABLE).from_select(columns, values).returning(*(_TABLE.c[name] for name in DECIDED), WAITS)
+    inserted = insert(TASKS).from_select(columns, values).returning(*(TASKS.c[name] for name in DECIDED), WAITS)
     return inserted.add_cte(_counted(rows))
 
 

@@ -1,13 +1,10 @@
 """How many tasks wait, run and have started in each queue, and who serves it. From partial indexes."""
 
-from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any
-
 from sqlalchemy import Connection, exists, func, select, text, true, union_all
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW, STATEMENT_TIME
+from app.db.common.queue_depths import MINUTE_AGO, RUNNING, Rows
 from app.models.task import Task, TaskStatus
 from app.models.user import User
 
@@ -32,20 +29,16 @@ _READY = (
     .where(Task.status == TaskStatus.PENDING)
     .group_by(Task.queue)
 )
-_MINUTE_AGO = STATEMENT_TIME - timedelta(minutes=1)
-_STARTED_RUNNING = select(Task.queue).where(Task.status == TaskStatus.RUNNING, Task.started_at > _MINUTE_AGO)
+_STARTED_RUNNING = select(Task.queue).where(Task.status == TaskStatus.RUNNING, Task.started_at > MINUTE_AGO)
 # By user, because the index of ended tasks begins with the user.
 _STARTED_ENDED = (
     select(Task.queue)
-    .where(Task.user_id == User.id, Task.finished_at > _MINUTE_AGO, Task.started_at > _MINUTE_AGO)
+    .where(Task.user_id == User.id, Task.finished_at > MINUTE_AGO, Task.started_at > MINUTE_AGO)
     .lateral("ended")
 )
 _STARTED = union_all(_STARTED_RUNNING, select(_STARTED_ENDED.c.queue).select_from(User).join(_STARTED_ENDED, true()))
 _STARTED_ROWS = _STARTED.subquery()
 _STARTS = select(_STARTED_ROWS.c.queue, func.count()).group_by(_STARTED_ROWS.c.queue)
-_RUNNING = select(Task.queue, func.count()).where(Task.status == TaskStatus.RUNNING).group_by(Task.queue)
-
-Rows = Sequence[Sequence[Any]]
 
 
 def read_queue_depths(connection: Connection, timeout_ms: int) -> tuple[Rows, Rows]:
@@ -54,17 +47,12 @@ def read_queue_depths(connection: Connection, timeout_ms: int) -> tuple[Rows, Ro
     One SELECT for each status: only then does PostgreSQL use the partial indexes. Each takes at most `timeout_ms`.
     """
     connection.execute(text(f"SET LOCAL statement_timeout = {timeout_ms}"))
-    return connection.execute(_PENDING).all(), connection.execute(_RUNNING).all()
+    return connection.execute(_PENDING).all(), connection.execute(RUNNING).all()
 
 
 def read_waiting(db: Session) -> Rows:
     """Of each queue: its name, the number of pending tasks, of those that are due, the age of the oldest in seconds."""
     return db.execute(_READY).all()
-
-
-def read_running(db: Session) -> Rows:
-    """Of each queue: its name and the number of running tasks."""
-    return db.execute(_RUNNING).all()
 
 
 def read_starts(db: Session) -> Rows:

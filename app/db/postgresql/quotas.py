@@ -1,11 +1,11 @@
 """What a user has queued, has submitted lately and keeps, counted up to where a quota is full."""
 
-from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.db.common.quotas import Look
 from app.db.sizes import task_bytes
 
 # By indexes that lead to this user's rows alone: at most `queued` rows of each unfinished status, and no row of the
@@ -35,21 +35,6 @@ SELECT queued.tasks, queued.bytes, queued.stored, recent.tasks, recent.seconds, 
     SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM ({_KEPT}) AS kept
 ) AS ended
 """)  # noqa: S608 (constants)  # nosec B608
-
-
-class Look(NamedTuple):
-    """What was found.
-
-    Queued tasks, bytes of their arguments, all their bytes; tasks of the last window, seconds until the oldest of them
-    leaves it; bytes of what else the user keeps.
-    """
-
-    tasks: int
-    bytes: int
-    stored: int
-    recent: int
-    recent_seconds: float
-    ended: int
 
 
 def look(db: Session, *, user_id: UUID, queued: int, rated: bool, window: int, oldest: UUID) -> Look:

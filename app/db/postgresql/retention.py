@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.db.common.retention import Stored
 from app.db.rows import changed_rows
 from app.db.sizes import ENDED_TASKS, task_bytes
 
@@ -47,13 +47,6 @@ WITH oldest AS (
 )
 SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM gone
 """)  # noqa: S608 (constants)  # nosec B608
-
-
-class Stored(NamedTuple):
-    """A user, and the bytes that their ended tasks take."""
-
-    user_id: UUID
-    bytes: int
 
 
 def delete_older(db: Session, age: timedelta, limit: int, most_bytes: int) -> int:

@@ -10,10 +10,8 @@ from sqlalchemy.orm import Session
 from app.core.duration_buckets import LAST, PER_DOUBLING, SHORTEST_SECONDS
 from app.db.postgresql.adding import Rows, add_rows, adding
 from app.db.rows import changed_rows
-from app.models.task_stats import KEPT, STAT_KIND, STAT_NUMBERS, task_durations, task_stats
+from app.models.task_stats import KEPT, SHORTEST_STEP, STAT_KIND, STAT_NUMBERS, task_durations, task_stats
 
-# The shortest step; Python adds up the longer ones.
-SHORTEST_STEP = min(KEPT)
 _KIND = ", ".join(STAT_KIND)
 
 

@@ -1,18 +1,15 @@
-"""Folding the changes into the kept sums (`app/models/task_count.py`), and counting (`app/models/task_counting.py`)."""
+"""Folding the changes into the kept sums (`app/models/task_count.py`), and counting what waits, by its reason."""
 
 from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.orm import Session
 
 from app.db.postgresql import waiting
 from app.db.postgresql.stats import bucket_of, step_of
-from app.db.postgresql.task_filter import conditions, of_rows
+from app.db.postgresql.task_filter import conditions
 from app.db.rows import changed_rows
 from app.models.task import Task, TaskStatus, WaitingReason
-from app.models.task_count import COUNTED_UNDER, Ended, Folded
-from app.models.task_counting import by_status
+from app.models.task_count import COUNTED_UNDER, FORGET_BATCH, Ended, Folded
 from app.models.task_filter import TaskFilter
-
-FORGET_BATCH = 1000
 
 _BY = ", ".join(COUNTED_UNDER)
 # One statement, so that a reader sees each change once: among the changes, or in the sums. Sorted, so that two folds at
@@ -62,11 +59,6 @@ def forget_zeros(db: Session) -> int:
     Returns how many in all.
     """
     return sum(changed_rows(db.execute(statement)) for statement in _FORGET)
-
-
-def count_by_status(db: Session, wanted: TaskFilter) -> dict[str, int]:
-    """How many tasks there are of each status that has any. Exact: one statement, one snapshot."""
-    return by_status(db, wanted, of_rows(wanted))
 
 
 def count_by_reason(db: Session, wanted: TaskFilter) -> dict[WaitingReason, int]:

@@ -2,10 +2,10 @@
 
 from sqlalchemy import literal_column
 
+from app.db.common import task_conditions
+from app.db.common.task_conditions import Conditions, of_error, of_times
 from app.db.postgresql import waiting
-from app.models import task_conditions
 from app.models.task import Task, TaskStatus, WaitingReason
-from app.models.task_conditions import Conditions, of_error, of_times
 from app.models.task_filter import TaskFilter
 
 

@@ -27,14 +27,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.columns import UTCDateTime
+from app.db.common.task_logs import Line, number_of
 from app.db.postgresql.attempts import Executor
 from app.db.postgresql.prepared import SET_LOCAL
 from app.db.sizes import LOG_LINE_BYTES
 from app.models.task import Task
 from app.models.task_log import TaskLog
-
-# Number, time (RFC 3339), level, logger, message, and fields as JSON text.
-Line = tuple[int, str, int, str, str, str]
 
 _COLUMNS = ("seq", "at", "level", "logger", "message", "fields")
 _TASK = bindparam("p_task_id", type_=Uuid)
@@ -115,11 +113,9 @@ def write(db: Executor, task_id: UUID, attempt: int, lines: Sequence[Line], thro
 
 def stored_bytes(db: Executor, task_id: UUID) -> int:
     """The bytes of all lines of the task."""
-    (total,) = db.execute(_STORED, {"p_task_id": task_id}).one_or_none() or (0,)
-    return int(total)
+    return number_of(db.execute(_STORED, {"p_task_id": task_id})) or 0
 
 
 def beyond(db: Executor, task_id: UUID, keep: int) -> int | None:
     """The number of the newest line that does not fit into `keep` bytes with all that are newer. None if all fit."""
-    (number,) = db.execute(_BEYOND, {"p_task_id": task_id, "p_keep": keep}).one_or_none() or (None,)
-    return None if number is None else int(number)
+    return number_of(db.execute(_BEYOND, {"p_task_id": task_id, "p_keep": keep}))

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -12,19 +11,15 @@ from sqlalchemy import ColumnElement, Integer, Select, Text, bindparam, func, li
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
+from app.db.common.tables import TASKS
+from app.db.common.task_rows import FIXED_BYTES, LARGE, Rows
 from app.db.postgresql.conditions import is_one_of
 from app.db.postgresql.schema import waiting
-from app.models.task import Task
 
-_TABLE = Base.metadata.tables[Task.__tablename__]
 # Why each task waits: a column beside those of the table.
 WAITS = waiting.WAITS_COLUMN.label("waits")
 _WAITS_OF_MANY = literal_column(waiting.WAITS_OF_MANY, Text).label("waits")
-# What a task takes in an answer besides the values below: the names of all fields, ids, times and numbers.
-FIXED_BYTES = 1200
-_LARGE = ("args", "kwargs", "progress_detail", "result", "error_message")
-_TEXTS = ("name", "task_type", "unique_key", *_LARGE)
+_TEXTS = ("name", "task_type", "unique_key", *LARGE)
 _PARSED = ("tags", "metadata")
 
 
@@ -51,20 +46,12 @@ TASK_BYTES: ColumnElement[int] = literal_column(
     Integer,
 )
 # Those of the values that may be large: a statement for one row takes a fifth less time than with TASK_BYTES.
-LARGE_BYTES: ColumnElement[int] = literal_column(" + ".join(map(_bytes_of_text, _LARGE)), Integer)
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows that fit, and whether others were left out for their bytes."""
-
-    rows: list[dict[str, Any]]
-    is_cut: bool
+LARGE_BYTES: ColumnElement[int] = literal_column(" + ".join(map(_bytes_of_text, LARGE)), Integer)
 
 
 def page_statement(columns: Sequence[str], conditions: Sequence[ColumnElement[bool]] = ()) -> Select[Any]:
     """Select these columns and `waits` of the tasks `ids`, in the order of `ids`. `page_rows` executes it."""
-    place = func.array_position(bindparam("ids", type_=ARRAY(_TABLE.c.id.type)), _TABLE.c.id)
+    place = func.array_position(bindparam("ids", type_=ARRAY(TASKS.c.id.type)), TASKS.c.id)
     through = func.sum(TASK_BYTES).over(order_by=place)
     of_rows = (
         TASK_BYTES.label("bytes"),
@@ -73,23 +60,14 @@ def page_statement(columns: Sequence[str], conditions: Sequence[ColumnElement[bo
         func.count().over().label("number"),
     )
     # Few columns: SQLAlchemy takes a millisecond for a subquery of all.
-    sizes = select(_TABLE.c.id, *of_rows).where(is_one_of(_TABLE.c.id, "ids"), *conditions).subquery()
+    sizes = select(TASKS.c.id, *of_rows).where(is_one_of(TASKS.c.id, "ids"), *conditions).subquery()
     fits = or_(sizes.c.through <= bindparam("most_bytes"), sizes.c.through == sizes.c.bytes)
     return (
-        select(*(_TABLE.c[name] for name in columns), _WAITS_OF_MANY, sizes.c.number)
-        .join(sizes, sizes.c.id == _TABLE.c.id)
+        select(*(TASKS.c[name] for name in columns), _WAITS_OF_MANY, sizes.c.number)
+        .join(sizes, sizes.c.id == TASKS.c.id)
         .where(fits)
         .order_by(sizes.c.place)
     )
-
-
-def bytes_of(db: Session, ids: Sequence[UUID]) -> int:
-    """About how many bytes these tasks take in an answer."""
-    found: int | None = db.execute(_BYTES_OF, {"ids": list(ids)}).scalar_one()
-    return found or 0
-
-
-_BYTES_OF = select(func.sum(TASK_BYTES)).where(is_one_of(_TABLE.c.id, "ids"))
 
 
 def page_rows(

@@ -30,11 +30,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import operators
 
-from app.db.postgresql.fingerprints import fingerprint_of
+from app.db.common.task_moves import HISTORY, AttemptEnd, attempt_row, checked_sources, touched, values_of
 from app.models.task import Task, TaskAttempt, TaskStatus
-from app.models.task_moves import HISTORY, AttemptEnd, attempt_row, checked_sources, touched, values_of
 
-_UNKNOWN_FAILURE = fingerprint_of(Task.user_id, Task.celery_task_name, "", "")  # see `failure`
 _state_as_text = cast(Task.status, Text).op("||")(literal_column("''"))
 _RETURNED = (
     Task.id,
@@ -65,24 +63,11 @@ def transition(
     statement = (
         update(Task)
         .where(comes_from, *where)
-        .values({**values_of(to, ended, _UNKNOWN_FAILURE), **(values or {}), **touched()})
+        .values({**values_of(to, ended), **(values or {}), **touched()})
         .returning(*returning)
         .execution_options(synchronize_session=False)
     )
     return statement if ended is None else _with_history(statement, ended)
-
-
-def move_task(
-    db: Session,
-    to: TaskStatus,
-    task_id: UUID,
-    *where: ColumnElement[bool],
-    sources: Iterable[TaskStatus],
-    values: dict[str, Any] | None = None,
-    ended: AttemptEnd | None = None,
-) -> bool:
-    """Move one task, as `transition()` describes. Returns False where it did not match."""
-    return bool(move_tasks(db, to, Task.id == task_id, *where, sources=sources, values=values, ended=ended))
 
 
 def move_tasks(
@@ -96,14 +81,6 @@ def move_tasks(
     """Move the matching tasks in one statement, as `transition()` describes. Returns the ids of the moved ones."""
     statement = transition(to, *where, sources=sources, values=values, ended=ended)
     return [row.id for row in db.execute(statement)]
-
-
-def failure(
-    error_type: str | ColumnElement[Any], message: str | ColumnElement[Any] | None, key: str | ColumnElement[Any]
-) -> dict[str, Any]:
-    """The columns of a move to `failed`. `key` groups it with failures alike (`app/core/error_keys.py`)."""
-    fingerprint = fingerprint_of(Task.user_id, Task.celery_task_name, error_type, key)
-    return {"error_type": error_type, "error_message": message, "error_fingerprint": fingerprint}
 
 
 def in_state(*states: TaskStatus) -> ColumnElement[bool]:

@@ -31,27 +31,22 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
 from app.db.clock import STATEMENT_TIME
+from app.db.common.tables import CLAIMED_TURNS, TASKS, USER_TURNS, USERS
+from app.db.common.turns import LINE, PLACE_BATCH
 from app.db.postgresql.maintenance import wait_briefly
 from app.db.postgresql.schema.types import TextList
 from app.db.postgresql.transitions import in_state
 from app.db.rows import changed_rows
-from app.models.task import Task, TaskStatus
-from app.models.turns import ClaimedTurn, UserTurn
-from app.models.user import User
+from app.models.task import TaskStatus
 
-_TASKS = Base.metadata.tables[Task.__tablename__]
-_CLAIMED = Base.metadata.tables[ClaimedTurn.__tablename__]
-_LAST = Base.metadata.tables[UserTurn.__tablename__]
-_USERS = Base.metadata.tables[User.__tablename__]
-_LINE = ("user_id", "queue", "priority")
+PENDING = TASKS.c.status == TaskStatus.PENDING.value
 
 
 def clock_of(row: FromClause) -> ColumnElement[float]:
     """The highest turn that was claimed from the line of this row, which has queue and priority; 0 before any was."""
-    of_line = (_CLAIMED.c.queue == row.c.queue, _CLAIMED.c.priority == row.c.priority)
-    return func.coalesce(select(func.max(_CLAIMED.c.turn)).where(*of_line).scalar_subquery(), 0.0)
+    of_line = (CLAIMED_TURNS.c.queue == row.c.queue, CLAIMED_TURNS.c.priority == row.c.priority)
+    return func.coalesce(select(func.max(CLAIMED_TURNS.c.turn)).where(*of_line).scalar_subquery(), 0.0)
 
 
 def turns_of(rows: FromClause | CTE, is_due: ColumnElement[bool]) -> Subquery:
@@ -60,66 +55,65 @@ def turns_of(rows: FromClause | CTE, is_due: ColumnElement[bool]) -> Subquery:
     `rows` has id, user_id, queue and priority. The tasks of one user are placed in the order of their ids. The last
     turn of each user and line is locked until the commit, in one order for all transactions.
     """
-    line = [rows.c[name] for name in _LINE]
+    line = [rows.c[name] for name in LINE]
     placed = (
         select(rows.c.id, *line, func.row_number().over(partition_by=line, order_by=rows.c.id).label("nth"))
         .where(is_due)
         .cte("placed")
     )
-    weight = cast(func.coalesce(func.min(_USERS.c.weight), 1), Float).label("weight")
-    of_line = [placed.c[name] for name in _LINE]
+    weight = cast(func.coalesce(func.min(USERS.c.weight), 1), Float).label("weight")
+    of_line = [placed.c[name] for name in LINE]
     wanted = (
         select(*of_line, func.count().label("number"), weight)
-        .select_from(placed.outerjoin(_USERS, _USERS.c.id == placed.c.user_id))
+        .select_from(placed.outerjoin(USERS, USERS.c.id == placed.c.user_id))
         .group_by(*of_line)
         .cte("wanted")
     )
-    own = [wanted.c[name] for name in _LINE]
+    own = [wanted.c[name] for name in LINE]
     at = select(*own, wanted.c.number, wanted.c.weight, clock_of(wanted).label("clock")).cte("at")
-    first = insert(_LAST).from_select(
-        [*_LINE, "clock", "last"],
-        select(*(at.c[name] for name in _LINE), at.c.clock, at.c.clock + at.c.number / at.c.weight).order_by(
-            *(at.c[name] for name in _LINE)
+    first = insert(USER_TURNS).from_select(
+        [*LINE, "clock", "last"],
+        select(*(at.c[name] for name in LINE), at.c.clock, at.c.clock + at.c.number / at.c.weight).order_by(
+            *(at.c[name] for name in LINE)
         ),  # of the locks
     )
     new = first.excluded
     given = (
         first.on_conflict_do_update(
-            index_elements=[_LAST.c[name] for name in _LINE],
-            set_={"last": func.greatest(_LAST.c.last, new.clock) + (new.last - new.clock), "clock": new.clock},
+            index_elements=[USER_TURNS.c[name] for name in LINE],
+            set_={"last": func.greatest(USER_TURNS.c.last, new.clock) + (new.last - new.clock), "clock": new.clock},
         )
-        .returning(*(_LAST.c[name] for name in _LINE), _LAST.c.last)
+        .returning(*(USER_TURNS.c[name] for name in LINE), USER_TURNS.c.last)
         .cte("given")
     )
     turn = given.c.last - (wanted.c.number - placed.c.nth) / wanted.c.weight
-    same = [placed.c[name] == wanted.c[name] for name in _LINE]
-    also = [placed.c[name] == given.c[name] for name in _LINE]
+    same = [placed.c[name] == wanted.c[name] for name in LINE]
+    also = [placed.c[name] == given.c[name] for name in LINE]
     return select(placed.c.id, turn.label("turn")).where(*same, *also).subquery("turns")
 
 
-_DUE = (_TASKS.c.turn.is_(None), _TASKS.c.due_at <= STATEMENT_TIME)
-_UNPLACED = (_TASKS.c.status == TaskStatus.PENDING.value, *_DUE)
+_DUE = (TASKS.c.turn.is_(None), TASKS.c.due_at <= STATEMENT_TIME)
+_UNPLACED = (TASKS.c.status == TaskStatus.PENDING.value, *_DUE)
 
 
 def _place_statement(limit: int, *which: ColumnElement[bool]) -> Update:
     due = (
-        select(_TASKS.c.id, *(_TASKS.c[name] for name in _LINE))
+        select(TASKS.c.id, *(TASKS.c[name] for name in LINE))
         .where(*which)
-        .order_by(_TASKS.c.due_at)
+        .order_by(TASKS.c.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
         .cte("due")
     )
     turns = turns_of(due, due.c.id.is_not(None))
-    return update(_TASKS).where(_TASKS.c.id == turns.c.id).values(turn=turns.c.turn)
+    return update(TASKS).where(TASKS.c.id == turns.c.id).values(turn=turns.c.turn)
 
 
-PLACE_BATCH = 500
 _PLACE = _place_statement(PLACE_BATCH, *_UNPLACED)
-_PLACE_OF_USER = _place_statement(PLACE_BATCH, *_UNPLACED, _TASKS.c.user_id == bindparam("p_user_id"))
+_PLACE_OF_USER = _place_statement(PLACE_BATCH, *_UNPLACED, TASKS.c.user_id == bindparam("p_user_id"))
 _PLACE_THESE = _place_statement(
     PLACE_BATCH,
-    _TASKS.c.id == any_(bindparam("p_task_ids", type_=ARRAY(Uuid))),
+    TASKS.c.id == any_(bindparam("p_task_ids", type_=ARRAY(Uuid))),
     in_state(TaskStatus.PENDING),
     *_DUE,
 )
@@ -140,7 +134,7 @@ def place_due(db: Session, user_id: UUID | None = None) -> int:
 
 def users_to_place(db: Session) -> list[UUID]:
     """The users of the tasks that `place_due` has left to do."""
-    return list(db.scalars(select(_TASKS.c.user_id).where(*_UNPLACED).distinct()))
+    return list(db.scalars(select(TASKS.c.user_id).where(*_UNPLACED).distinct()))
 
 
 def place(db: Session, task_ids: Sequence[UUID]) -> int:
@@ -158,14 +152,14 @@ def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:
     )
     # In the order of the index: as a plain EXISTS, PostgreSQL would read all that is ready, or the whole table.
     first = (
-        select(_TASKS.c.id)
+        select(TASKS.c.id)
         .where(
-            _TASKS.c.queue == names.c.name,
-            _TASKS.c.status == TaskStatus.PENDING.value,
-            _TASKS.c.turn.is_not(None),
-            _TASKS.c.held.is_(None),
+            TASKS.c.queue == names.c.name,
+            TASKS.c.status == TaskStatus.PENDING.value,
+            TASKS.c.turn.is_not(None),
+            TASKS.c.held.is_(None),
         )
-        .order_by(_TASKS.c.priority, _TASKS.c.turn, _TASKS.c.id)
+        .order_by(TASKS.c.priority, TASKS.c.turn, TASKS.c.id)
         .limit(1)
         .lateral("first")
     )
@@ -175,7 +169,7 @@ def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:
 
 def forget_claimed_turns(db: Session) -> int:
     """Delete what lies below the clocks of the lines. Returns how many rows."""
-    higher = _CLAIMED.alias("higher")
-    same = (higher.c.queue == _CLAIMED.c.queue, higher.c.priority == _CLAIMED.c.priority)
-    is_passed = exists().where(*same, higher.c.turn > _CLAIMED.c.turn)
-    return changed_rows(db.execute(delete(_CLAIMED).where(is_passed)))
+    higher = CLAIMED_TURNS.alias("higher")
+    same = (higher.c.queue == CLAIMED_TURNS.c.queue, higher.c.priority == CLAIMED_TURNS.c.priority)
+    is_passed = exists().where(*same, higher.c.turn > CLAIMED_TURNS.c.turn)
+    return changed_rows(db.execute(delete(CLAIMED_TURNS).where(is_passed)))

@@ -1,27 +1,8 @@
 """Who has a unique key: its look-up for many keys at once, and the violation of its index."""
 
-from collections.abc import Collection
-from uuid import UUID
-
-from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
-from app.db.base import Base
 from app.db.indexes import UNIQUE_KEY
-from app.db.postgresql.conditions import is_one_of
-from app.models.task import Task
-
-_TABLE = Base.metadata.tables[Task.__tablename__]
-_HOLDERS = select(_TABLE.c.active_key, _TABLE.c.id).where(
-    _TABLE.c.user_id == bindparam("p_user_id"), is_one_of(_TABLE.c.active_key, "p_keys")
-)
-
-
-def holders(db: Session, user_id: UUID, keys: Collection[str]) -> dict[str, UUID]:
-    """The user's pending and running tasks that have one of these keys: their ids, by the key."""
-    found = db.execute(_HOLDERS, {"p_user_id": user_id, "p_keys": list(keys)})
-    return {row.active_key: row.id for row in found}
 
 
 def is_taken(error: IntegrityError) -> bool:

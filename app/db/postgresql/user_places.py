@@ -6,7 +6,7 @@ time, and what it counts stays true until its commit.
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -16,7 +16,6 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
-    case,
     cast,
     column,
     exists,
@@ -31,38 +30,21 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from app.db.base import Base
-from app.db.clock import STATEMENT_TIME
+from app.db.common.held_tasks import SIZES, Lines, is_held
+from app.db.common.limits import TAKEN, UNCLAIMED, Usage
+from app.db.common.tables import PLACES, TASKS
+from app.db.common.task_moves import HELD_BY_LIMIT
+from app.db.common.user_places import DUE_WITHOUT_QUOTA, HAS_PLACE, HELD_FOR_USER, OF_USERS, HeldRow
 from app.db.postgresql.conditions import is_one_of
-from app.db.postgresql.held_tasks import SIZES, Lines, in_lines, is_held, next_of_line, waiting_values
-from app.db.postgresql.limits import TAKEN, UNCLAIMED, Usage, admission, of_limit
+from app.db.postgresql.held_tasks import in_lines, next_of_line, waiting_values
+from app.db.postgresql.limits import admission
 from app.db.postgresql.schema.types import TextList
-from app.db.postgresql.turns import clock_of
+from app.db.postgresql.turns import PENDING, clock_of
 from app.db.rows import changed_rows
 from app.db.trigger_terms import USER_LIMIT
-from app.models.limit import LimitPlace
-from app.models.task import Held, Task, TaskStatus
-from app.models.task_moves import HELD_BY_LIMIT
+from app.models.task import Held
 
-_TASKS = Base.metadata.tables[Task.__tablename__]
-_PLACES = Base.metadata.tables[LimitPlace.__tablename__]
-_PENDING = _TASKS.c.status == TaskStatus.PENDING.value
-OF_USERS = of_limit(USER_LIMIT)
 _SALT = 7315624
-
-
-class HeldRow(NamedTuple):
-    """A row that waits for a place of its user; `place` is that of its line, from 1."""
-
-    id: UUID
-    user: str
-    queue: str
-    celery_task_name: str
-    place: int
-
-
-# Has its user's place and may wait for that of a limit.
-HAS_PLACE = or_(_TASKS.c.held.is_(None), is_held(Held.LIMIT), is_held(Held.LIMIT_KEY))
 
 
 def lock(db: Session, users: Collection[str]) -> None:
@@ -76,9 +58,9 @@ def lock(db: Session, users: Collection[str]) -> None:
 
 def usage(db: Session, users: Collection[str]) -> dict[str, Usage]:
     """The places of each of these users that has any."""
-    counts = select(_PLACES.c.limit_key, func.count(), func.count().filter(UNCLAIMED))
-    of_users = counts.where(OF_USERS, is_one_of(_PLACES.c.limit_key, "p_users"), TAKEN)
-    found = db.execute(of_users.group_by(_PLACES.c.limit_key), {"p_users": list(users)})
+    counts = select(PLACES.c.limit_key, func.count(), func.count().filter(UNCLAIMED))
+    of_users = counts.where(OF_USERS, is_one_of(PLACES.c.limit_key, "p_users"), TAKEN)
+    found = db.execute(of_users.group_by(PLACES.c.limit_key), {"p_users": list(users)})
     return {user: Usage(taken, ahead, ahead) for user, taken, ahead in found}
 
 
@@ -91,7 +73,7 @@ def _next_statement() -> Select[Any]:
     )
     lines = in_lines()
     # The inner LIMIT is a number, for the plan; no more rows are read and locked than the outer one asks for.
-    row = next_of_line(lines, Held.USER, SIZES[-1], _TASKS.c.user_id == users.c.user_id)
+    row = next_of_line(lines, Held.USER, SIZES[-1], TASKS.c.user_id == users.c.user_id)
     columns = (row.c.id, lines.c.queue, row.c.celery_task_name, lines.c.place)
     first = select(*columns).select_from(lines.join(row, true())).limit(users.c.room).lateral("first")
     return select(first.c.id, cast(users.c.user_id, Text), *list(first.c)[1:]).select_from(users.join(first, true()))
@@ -121,7 +103,7 @@ def admit(db: Session, ids: Sequence[UUID]) -> list[tuple[str, str | None]]:
 
 def of_users(users: Collection[str]) -> ColumnElement[bool]:
     """The places of these users."""
-    return OF_USERS & (_PLACES.c.limit_key == func.any(literal(list(users), TextList)))
+    return OF_USERS & (PLACES.c.limit_key == func.any(literal(list(users), TextList)))
 
 
 def without_use() -> ColumnElement[bool]:
@@ -129,23 +111,23 @@ def without_use() -> ColumnElement[bool]:
 
     Only true while the users are locked.
     """
-    waits = select(_TASKS.c.id).where(
-        _TASKS.c.id == _PLACES.c.task_id,
-        _PENDING,
+    waits = select(TASKS.c.id).where(
+        TASKS.c.id == PLACES.c.task_id,
+        PENDING,
         HAS_PLACE,
-        _TASKS.c.turn.is_not(None),
-        _TASKS.c.user_limited,
-        _TASKS.c.attempt + 1 == _PLACES.c.attempt,
+        TASKS.c.turn.is_not(None),
+        TASKS.c.user_limited,
+        TASKS.c.attempt + 1 == PLACES.c.attempt,
     )
     # With a limit, which the planner cannot turn into a join that reads all tasks.
-    row = waits.limit(literal_column("1", Integer)).correlate(_PLACES).scalar_subquery()
+    row = waits.limit(literal_column("1", Integer)).correlate(PLACES).scalar_subquery()
     return UNCLAIMED & row.is_(None)
 
 
 def users_at_hand(db: Session) -> list[str]:
     """The users who have places that no claim has taken, or tasks that wait for one: an index lookup for each."""
-    places = select(_PLACES.c.limit_key).where(OF_USERS, UNCLAIMED, TAKEN).distinct()
-    users = waiting_values(_TASKS.c.user_id, Held.USER)
+    places = select(PLACES.c.limit_key).where(OF_USERS, UNCLAIMED, TAKEN).distinct()
+    users = waiting_values(TASKS.c.user_id, Held.USER)
     waiting = db.scalars(select(cast(users.c.value, Text)).where(users.c.value.is_not(None)))
     return sorted({*db.scalars(places), *waiting})
 
@@ -153,7 +135,7 @@ def users_at_hand(db: Session) -> list[str]:
 def is_used(db: Session) -> bool:
     """Whether any user has a place, or a task that waits for one."""
     place = exists().where(OF_USERS, TAKEN)
-    waits = exists().where(_PENDING, _TASKS.c.turn.is_not(None), is_held(Held.USER))
+    waits = exists().where(PENDING, TASKS.c.turn.is_not(None), is_held(Held.USER))
     return bool(db.scalar(select(or_(place, waits))))
 
 
@@ -162,9 +144,7 @@ def is_used(db: Session) -> bool:
 
 def hold_due(db: Session, number: int) -> int:
     """Have a batch of the tasks that get their turns now wait for a place, which were made without the quota."""
-    due = (_PENDING, _TASKS.c.turn.is_(None), _TASKS.c.due_at <= STATEMENT_TIME, _TASKS.c.user_limited.is_not(True))
-    held = case((is_held(Held.NAME), Held.NAME.value), else_=Held.USER.value)
-    return _change(db, number, {"user_limited": True, "held": held}, [_TASKS.c.due_at], *due)
+    return _change(db, number, HELD_FOR_USER, [TASKS.c.due_at], PENDING, *DUE_WITHOUT_QUOTA)
 
 
 def hold_without_place(db: Session, number: int) -> int:
@@ -172,13 +152,13 @@ def hold_without_place(db: Session, number: int) -> int:
 
     Reads the ready rows, of which only those with places are left, and those that wait for limits.
     """
-    place = exists().where(_PLACES.c.task_id == _TASKS.c.id, _PLACES.c.attempt == _TASKS.c.attempt + 1, OF_USERS, TAKEN)
-    lacking = (_PENDING, _TASKS.c.turn.is_not(None), or_(_TASKS.c.user_limited.is_not(True), ~place))
+    place = exists().where(PLACES.c.task_id == TASKS.c.id, PLACES.c.attempt == TASKS.c.attempt + 1, OF_USERS, TAKEN)
+    lacking = (PENDING, TASKS.c.turn.is_not(None), or_(TASKS.c.user_limited.is_not(True), ~place))
     values = {"user_limited": True, "held": Held.USER.value}
-    ready = _change(db, number, values, [_TASKS.c.queue], *lacking, _TASKS.c.held.is_(None))
-    in_line = _change(db, number, values, [_TASKS.c.limit], *lacking, is_held(Held.LIMIT))
-    keys = [_TASKS.c.limit, _TASKS.c.limit_key]
-    of_keys = _change(db, number, values, keys, *lacking, is_held(Held.LIMIT_KEY), _TASKS.c.limit_key.is_not(None))
+    ready = _change(db, number, values, [TASKS.c.queue], *lacking, TASKS.c.held.is_(None))
+    in_line = _change(db, number, values, [TASKS.c.limit], *lacking, is_held(Held.LIMIT))
+    keys = [TASKS.c.limit, TASKS.c.limit_key]
+    of_keys = _change(db, number, values, keys, *lacking, is_held(Held.LIMIT_KEY), TASKS.c.limit_key.is_not(None))
     return max(ready, in_line, of_keys)
 
 
@@ -187,17 +167,17 @@ def release_held(db: Session, number: int) -> int:
     values = {
         "user_limited": None,
         "held": HELD_BY_LIMIT,
-        "turn": func.greatest(_TASKS.c.turn, clock_of(_TASKS)),
+        "turn": func.greatest(TASKS.c.turn, clock_of(TASKS)),
     }
     # A prefix of the index would do for another one too, in which the released rows stay.
-    order = [_TASKS.c[name] for name in ("user_id", "queue", "priority", "turn")]
-    return _change(db, number, values, order, _PENDING, _TASKS.c.turn.is_not(None), is_held(Held.USER))
+    order = [TASKS.c[name] for name in ("user_id", "queue", "priority", "turn")]
+    return _change(db, number, values, order, PENDING, TASKS.c.turn.is_not(None), is_held(Held.USER))
 
 
 def _change(
     db: Session, number: int, values: dict[str, Any], order: Sequence[ColumnElement[Any]], *which: ColumnElement[bool]
 ) -> int:
     # In the order of a partial index: else PostgreSQL may read the whole table for each batch.
-    first = select(_TASKS.c.id).where(*which).order_by(*order).limit(number)
-    rows = first.with_for_update(of=_TASKS, skip_locked=True).cte("batch")
-    return changed_rows(db.execute(update(_TASKS).where(_TASKS.c.id == rows.c.id).values(values)))
+    first = select(TASKS.c.id).where(*which).order_by(*order).limit(number)
+    rows = first.with_for_update(of=TASKS, skip_locked=True).cte("batch")
+    return changed_rows(db.execute(update(TASKS).where(TASKS.c.id == rows.c.id).values(values)))

@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from app.db.fingerprints import fingerprint_of
 from app.db.indexes import OFTEN_UPDATED_ROWS, SHORT_LIVED_ROWS
-from app.db.postgresql.fingerprints import fingerprint_of
 from app.db.postgresql.schema import counts, first_counts, grants
 
 revision: str = "0013"

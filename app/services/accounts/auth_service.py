@@ -23,8 +23,10 @@ from app.core.security import (
     refresh_token_digest,
     verify_password,
 )
+from app.db.clock import STATEMENT_TIME
+from app.db.common.logins import lock_user_unchanged
 from app.db.session import transaction
-from app.db.sql import api_keys, logins, throttle
+from app.db.sql import api_keys, batches, logins
 from app.errors import (
     AdminOnly,
     InsufficientScope,
@@ -35,6 +37,7 @@ from app.errors import (
 )
 from app.models.api_key import ALL_SCOPES, Scope
 from app.models.audit import AuditEvent
+from app.models.login import LoginBlock, ThrottleCount
 from app.models.user import Role
 from app.services.accounts import login_queries as queries
 from app.services.accounts import login_throttle
@@ -213,11 +216,13 @@ class AuthService:
         """
         settings = get_settings()
         retention = timedelta(days=settings.login_retention_days)
+        old_count = ThrottleCount.started_at < STATEMENT_TIME - login_throttle.longest_memory(settings)
+        old_block = LoginBlock.signed_in_at < STATEMENT_TIME - retention
         with transaction(db):
             return PurgedLogins(
                 sessions=logins.delete_ended_sessions(db, retention, PURGE_BATCH),
-                counts=throttle.delete_old_counts(db, login_throttle.longest_memory(settings), PURGE_BATCH),
-                blocks=throttle.delete_old_blocks(db, retention, PURGE_BATCH),
+                counts=batches.delete_batch(db, ThrottleCount, old_count, limit=PURGE_BATCH),
+                blocks=batches.delete_batch(db, LoginBlock, old_block, limit=PURGE_BATCH),
                 api_keys=api_keys.delete_ended_keys(db, retention, PURGE_BATCH),
             )
 
@@ -255,7 +260,7 @@ class AuthService:
         settings: Settings,
         issue: Issue[Issued],
     ) -> tuple[Issued | None, Factor]:
-        now = logins.lock_user_unchanged(db, user.user_id, user.password_hash, to_write=renewed_hash is not None)
+        now = lock_user_unchanged(db, user.user_id, user.password_hash, to_write=renewed_hash is not None)
         if now is None:
             return None, Factor.NOT_SET
         actor = Actor(user.user_id, user.username)

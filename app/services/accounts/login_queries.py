@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from app.core.email_addresses import spellings
 from app.core.security import AccessClaims
 from app.db.clock import NOW
-from app.db.sql import logins
-from app.models.login import LoginSession, RefreshToken
+from app.db.sql import conditions
+from app.models.login import LOGIN_STANDS, LoginSession, RefreshToken
 from app.models.user import User
 
 
@@ -78,6 +78,15 @@ class LiveSession:
     now: datetime
 
 
+# Built once: building it for each request would cost a quarter of the request.
+_STANDING = (
+    select(User.id, User.username, User.role, User.max_priority, LoginSession.expires_at, NOW, LoginSession.id)
+    .select_from(LoginSession)
+    .join(User, User.id == LoginSession.user_id)
+    .where(LOGIN_STANDS, conditions.is_one_of(LoginSession.id, "ids"))
+)
+
+
 def live_session(db: Session, session_id: UUID) -> LiveSession | None:
     """Return the valid login with this id, or None."""
     return live_sessions(db, {session_id}).get(session_id)
@@ -85,7 +94,7 @@ def live_session(db: Session, session_id: UUID) -> LiveSession | None:
 
 def live_sessions(db: Session | Connection, ids: Collection[UUID]) -> dict[UUID, LiveSession]:
     """Return the valid logins among these ids, by id. One query."""
-    return {row[-1]: LiveSession(*row[:-1]) for row in logins.standing_logins(db, ids)}
+    return {row[-1]: LiveSession(*row[:-1]) for row in db.execute(_STANDING, {"ids": list(ids)})}
 
 
 def live_sessions_of_tokens(db: Session | Connection, tokens: Sequence[AccessClaims]) -> list[LiveSession | None]:

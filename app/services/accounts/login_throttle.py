@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.core.network_addresses import address_block
+from app.db.common.throttle import Count, has_signed_in, read_counts, write_counts
 from app.db.sql import throttle
 from app.errors import TooManyRequests
 from app.models.audit import AuditEvent
@@ -52,26 +53,26 @@ class Limit:
     longest_wait: timedelta | None = None
     is_row: bool = False
 
-    def wait(self, count: throttle.Count | None, now: datetime) -> float:
+    def wait(self, count: Count | None, now: datetime) -> float:
         """Return the seconds until the next event is allowed; 0 if it is now."""
         if count is None or count.blocked_until is None or self._is_over(count, now):
             return 0
         return max(0, (count.blocked_until - now).total_seconds())
 
-    def after(self, count: throttle.Count | None, now: datetime) -> throttle.Count:
+    def after(self, count: Count | None, now: datetime) -> Count:
         """Return the count after one more event."""
         if count is None or self._is_over(count, now):
-            count = throttle.Count(0, now, None)
+            count = Count(0, now, None)
         number, started_at = count.number + 1, now if self.is_row else count.started_at
         end = started_at + self.memory
         if number < self.free:
-            return throttle.Count(number, started_at, None)
+            return Count(number, started_at, None)
         if self.longest_wait is None:
-            return throttle.Count(number, started_at, end)
+            return Count(number, started_at, end)
         doubled = timedelta(seconds=2 ** min(number - self.free, _LONGEST_DOUBLING))
-        return throttle.Count(number, started_at, min(now + min(doubled, self.longest_wait), end))
+        return Count(number, started_at, min(now + min(doubled, self.longest_wait), end))
 
-    def _is_over(self, count: throttle.Count, now: datetime) -> bool:
+    def _is_over(self, count: Count, now: datetime) -> bool:
         return count.started_at + self.memory <= now
 
 
@@ -101,7 +102,7 @@ class Attempt:
         they would tell a stranger that it exists.
         """
         logins = self.logins if self.waived else ()
-        counts, now = throttle.read_counts(db, [limit.key for limit in (*self.failures, *logins)])
+        counts, now = read_counts(db, [limit.key for limit in (*self.failures, *logins)])
         self._refuse_failures(counts, now)
         self._refuse_logins(counts, now, logins)
 
@@ -113,7 +114,7 @@ class Attempt:
         counts, now = throttle.lock_counts(db, [limit.key for limit in self.failures])
         self._refuse_failures(counts, now)
         counted = {limit: limit.after(counts[limit.key], now) for limit in self.failures}
-        throttle.write_counts(db, {limit.key: count for limit, count in counted.items()})
+        write_counts(db, {limit.key: count for limit, count in counted.items()})
         audit.record(db, AuditEvent.LOGIN_FAILED, next(iter(self.failures.values())), why=reason)
         for limit, count in counted.items():
             if count.number == limit.free and limit.longest_wait is not None:
@@ -138,17 +139,17 @@ class Attempt:
         """
         self._count_login(db)
 
-    def _count_login(self, db: Session) -> Mapping[str, throttle.Count]:
+    def _count_login(self, db: Session) -> Mapping[str, Count]:
         counts, now = throttle.lock_counts(db, [limit.key for limit in (*self.failures, *self.logins)])
         self._refuse_failures(counts, now)
         self._refuse_logins(counts, now, self.logins)
-        throttle.write_counts(db, {limit.key: limit.after(counts[limit.key], now) for limit in self.logins})
+        write_counts(db, {limit.key: limit.after(counts[limit.key], now) for limit in self.logins})
         return counts
 
-    def _refuse_failures(self, counts: Mapping[str, throttle.Count], now: datetime) -> None:
+    def _refuse_failures(self, counts: Mapping[str, Count], now: datetime) -> None:
         _refuse([limit for limit in self.failures if limit not in self.waived], counts, now, _FAILED)
 
-    def _refuse_logins(self, counts: Mapping[str, throttle.Count], now: datetime, limits: Sequence[Limit]) -> None:
+    def _refuse_logins(self, counts: Mapping[str, Count], now: datetime, limits: Sequence[Limit]) -> None:
         own = counts.get(limits[0].key) if limits else None
         is_first = own is None or own.number < self.first_logins
         _refuse(limits[:1] if is_first else limits, counts, now, "Too many logins: use the open ones")
@@ -166,7 +167,7 @@ def login_attempt(db: Session, settings: Settings, login: str, user_id: UUID | N
     anywhere = _row("account", account, settings.login_attempts_per_account, window)
     of_block = Limit(_key("block", block), settings.login_attempts_per_address, window, window)
     # The same statement for an unknown account, which shall take the same time.
-    is_known = throttle.has_signed_in(db, user_id or _NOBODY, _block_digests(settings, user_id or _NOBODY, block))
+    is_known = has_signed_in(db, user_id or _NOBODY, _block_digests(settings, user_id or _NOBODY, block))
     logins = (
         Limit(_key("logins of account", account), settings.logins_per_account, window),
         Limit(_key("logins of block", block), settings.logins_per_address, window),
@@ -207,7 +208,7 @@ def count_deed(db: Session, settings: Settings, deed: str, limits: Mapping[str, 
     all_limits = [Limit(_key(deed, whose), most, window) for whose, most in limits.items()]
     counts, now = throttle.lock_counts(db, [limit.key for limit in all_limits])
     _refuse(all_limits, counts, now, f"Too many {deed}: try again later")
-    throttle.write_counts(db, {limit.key: limit.after(counts[limit.key], now) for limit in all_limits})
+    write_counts(db, {limit.key: limit.after(counts[limit.key], now) for limit in all_limits})
 
 
 def remember_block(db: Session, settings: Settings, user_id: UUID, address: str) -> None:
@@ -244,7 +245,7 @@ def _block_digests(settings: Settings, user_id: UUID, block: str) -> list[bytes]
     return [hmac.digest(key.encode(), text, "sha256") for key in settings.accepted_keys]
 
 
-def _refuse(limits: Iterable[Limit], counts: Mapping[str, throttle.Count], now: datetime, detail: str) -> None:
+def _refuse(limits: Iterable[Limit], counts: Mapping[str, Count], now: datetime, detail: str) -> None:
     wait = max((limit.wait(counts.get(limit.key), now) for limit in limits), default=0)
     if wait > 0:
         raise TooManyRequests(detail, retry_after=math.ceil(wait))

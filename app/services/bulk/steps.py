@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from app.core.origin import Actor
 from app.db.clock import NOW
+from app.db.common import bulk
 from app.db.session import transaction
 from app.db.sql import batches as batches_sql
-from app.db.sql import bulk
 from app.models.audit import AuditEvent
 from app.models.bulk_deed import BulkBatch, BulkDeed, Deed, DeedState, pack_ids, unpack_ids
 from app.models.user import User

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.core.error_keys import error_key
+from app.db.common.attempts import Cancellation
 from app.db.sql import attempts as statements
 from app.errors import AttemptLost
 
@@ -99,7 +100,7 @@ def is_cancelled(db: statements.Executor, task_id: UUID, attempt: int) -> bool:
     return _is_requested(statements.read_cancellation(db, task_id, attempt), task_id, attempt)
 
 
-def _is_requested(cancellation: statements.Cancellation, task_id: UUID, attempt: int) -> bool:
+def _is_requested(cancellation: Cancellation, task_id: UUID, attempt: int) -> bool:
     if cancellation is None:
         raise AttemptLost(f"attempt {attempt} of task {task_id} no longer holds it")
     return cancellation[0] is not None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from app.db.common.claims import MOST_ROWS, LinesToServe, Names
 from app.db.sql import attempts
 from app.db.sql import claims as statements
 from app.services.execution.attempts import Claim, WorkerIdentity
@@ -60,7 +61,7 @@ class Claims:
     def next(
         self,
         db: attempts.Executor,
-        names: statements.Names,
+        names: Names,
         claim_id: UUID,
         worker: WorkerIdentity,
         *,
@@ -90,16 +91,16 @@ class Claims:
     def _claim(
         self,
         db: attempts.Executor,
-        names: statements.Names,
+        names: Names,
         claim_id: UUID,
         worker: WorkerIdentity,
         floors: Sequence[tuple[float, UUID]],
     ) -> list[ReadyClaim]:
-        lines = statements.LinesToServe(self._queues, self._priorities, floors)
+        lines = LinesToServe(self._queues, self._priorities, floors)
         found = []
         # A claim locks as many rows as it may take, and one beside it takes those behind them. Of long tasks it takes
         # one, and the others must not be passed over.
-        limit = statements.MOST_ROWS if self._last_name in names.short else 1
+        limit = MOST_ROWS if self._last_name in names.short else 1
         for *values, place, turn in statements.claim_next(db, limit, lines, names, claim_id, worker):
             self._last[place - 1] = (turn, values[0])
             claim: tuple[Any, ...] = (*values, turn)

@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.error_keys import error_key
 from app.db.clock import STATEMENT_TIME, seconds
+from app.db.common.task_moves import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd, failure
 from app.db.sql import transitions
 from app.messaging import hints
 from app.models.task import AttemptOutcome, Task, TaskStatus
-from app.models.task_moves import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd
 
 Executor = Session | Connection
 Condition = ColumnElement[bool]
@@ -34,7 +34,7 @@ def lost(db: Executor, *attempts: Condition) -> int:
     why = case((Task.rerun_lost, "the worker was lost as often as allowed"), else_="the worker was lost")
     ended = AttemptEnd(AttemptOutcome.WORKER_LOST, "worker_lost", "the worker process was lost")
     crashed: Values = {"crashes": Task.crashes + 1}
-    failed = {**crashed, **transitions.failure("worker_lost", why, why)}
+    failed = {**crashed, **failure("worker_lost", why, why)}
     return _end(
         db,
         attempts,
@@ -69,7 +69,7 @@ def overran(db: Executor, limit: float, *attempts: Condition) -> int:
     counted: Values = {
         "failures": case((Task.failures < Task.max_attempts, Task.failures + 1), else_=Task.max_attempts)
     }
-    failed = {**counted, **transitions.failure(*error, error_key(error[1]))}
+    failed = {**counted, **failure(*error, error_key(error[1]))}
     due = STATEMENT_TIME + seconds(func.coalesce(Task.retry_backoff_seconds, 1))
     retried = {**counted, "error_type": error[0], "error_message": error[1], "run_at": due, "due_at": due}
     return _end(

@@ -12,6 +12,8 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.db.common.held_tasks import SIZES, HeldRow
+from app.db.common.limits import Usage
 from app.db.session import transaction
 from app.db.sql import held_tasks, limits
 from app.db.trigger_terms import USER_LIMIT
@@ -24,7 +26,7 @@ from app.services.operations.live_workers import look
 # So many admitted tasks keep the slots busy until the next admission, at the end of a body or in a pass of maintenance.
 # Those behind them keep their order, and cost nothing.
 MOST_AHEAD = 500
-UNUSED = limits.Usage(0, 0)
+UNUSED = Usage(0, 0)
 
 # The limits in which places have become free, each with the keys.
 Freed = dict[str, set[str]]
@@ -66,9 +68,9 @@ def admit(db: Session, name: str, freed_keys: Collection[str] = ()) -> int:
 class _Chosen:
     """What becomes of rows that were looked at."""
 
-    admitted: list[held_tasks.HeldRow] = field(default_factory=list)
-    key_is_full: list[held_tasks.HeldRow] = field(default_factory=list)
-    unknown: list[held_tasks.HeldRow] = field(default_factory=list)
+    admitted: list[HeldRow] = field(default_factory=list)
+    key_is_full: list[HeldRow] = field(default_factory=list)
+    unknown: list[HeldRow] = field(default_factory=list)
 
 
 class Admission:
@@ -104,7 +106,7 @@ class Admission:
         """How many rows may be admitted now, whatever their keys."""
         return self._room_beside(limits.usage(self._db, self._limit))
 
-    def _room_beside(self, used: limits.Usage) -> int:
+    def _room_beside(self, used: Usage) -> int:
         return min(MOST_AHEAD - used.ahead, _room(used, self._limit.concurrency, self._limit.rate))
 
     def rooms_of(self, keys: Collection[str]) -> dict[str, int]:
@@ -119,7 +121,7 @@ class Admission:
             found = held_tasks.next_of_keys(self._db, self._limit.name, self.lines, keys)
             held_tasks.hold(self._db, [task_id for task_id, _ in found.values()], Held.LIMIT)
 
-    def _choose(self, rows: Sequence[held_tasks.HeldRow], room: int) -> _Chosen:
+    def _choose(self, rows: Sequence[HeldRow], room: int) -> _Chosen:
         by_key = self._limit.is_by_key
         rooms = self.rooms_of({row.limit_key for row in rows if row.limit_key is not None}) if by_key else {}
         chosen = _Chosen()
@@ -145,8 +147,8 @@ class Admission:
         self.ask_for(self._again)
 
 
-def _room(used: limits.Usage, most: int | None, rate: Rate | None) -> int:
+def _room(used: Usage, most: int | None, rate: Rate | None) -> int:
     rooms = [] if most is None else [most - used.taken]
     if rate is not None:
         rooms.append(rate.count - used.starts)
-    return min(rooms, default=held_tasks.SIZES[-1])
+    return min(rooms, default=SIZES[-1])

@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 from app.core.validation_errors import field_errors
 from app.db.after_commit import after_commit
 from app.db.clock import NOW
+from app.db.common import limits as common_limits
+from app.db.common.limits import running_by_limit
 from app.db.sql import limits
 from app.errors import InvalidLimit, LimitNotFound, LimitUsed
 from app.models.audit import AuditEvent
@@ -51,7 +53,7 @@ def parse(name: str, fields: dict[str, Any]) -> LimitWrite:
 
 def read_all(db: Session) -> list[LimitState]:
     """All limits, by name."""
-    running = limits.running_by_limit(db)
+    running = running_by_limit(db)
     found = db.scalars(select(Limit).order_by(Limit.name).execution_options(populate_existing=True))
     return [_state_of(limit, running.get(limit.name, 0)) for limit in found]
 
@@ -61,7 +63,7 @@ def read(db: Session, name: str) -> LimitState:
     found = db.get(Limit, name, populate_existing=True)
     if found is None:
         raise LimitNotFound
-    return _state_of(found, limits.running(db, name))
+    return _state_of(found, common_limits.running(db, name))
 
 
 def put(db: Session, name: str, wanted: LimitWrite) -> LimitState:
@@ -88,7 +90,7 @@ def remove(db: Session, name: str) -> None:
     limit = limits.lock(db, name, alone=True)
     if limit is None:
         raise LimitNotFound
-    if limits.is_used(db, name):
+    if common_limits.is_used(db, name):
         raise LimitUsed
     limits.forget_places(db, name)
     db.execute(delete(Limit).where(Limit.name == name).execution_options(synchronize_session=False))

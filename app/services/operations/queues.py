@@ -9,7 +9,10 @@ from sqlalchemy.orm import Session
 from app.catalogue import known_queues
 from app.core.origin import current_actor
 from app.db.after_commit import after_commit
-from app.db.sql import claim_holds, queue_depths, workers
+from app.db.common import claim_holds as common_claim_holds
+from app.db.common import workers
+from app.db.common.queue_depths import read_running
+from app.db.sql import claim_holds, queue_depths
 from app.errors import QueueNotFound
 from app.messaging import publisher
 from app.messaging.routing import QUEUES
@@ -57,7 +60,7 @@ def read_all(db: Session, *, to_admin: bool = True) -> list[QueueState]:
         queue = of(name)
         queue.pending, queue.ready = pending, ready
         queue.oldest_ready_seconds = None if age is None else float(age)
-    for name, running in queue_depths.read_running(db):
+    for name, running in read_running(db):
         of(name).running = running
     for name, starts in queue_depths.read_starts(db):
         of(name).started_per_minute = starts
@@ -85,8 +88,8 @@ def pause(db: Session, name: str, reason: str | None) -> PauseState:
 def resume(db: Session, name: str) -> PauseState:
     """Lift the hold. The caller commits. Raises QueueNotFound."""
     _check_known(db, name)
-    if claim_holds.is_held(db, HoldKind.QUEUE, name):
-        claim_holds.forget(db, HoldKind.QUEUE, name)
+    if common_claim_holds.is_held(db, HoldKind.QUEUE, name):
+        common_claim_holds.forget(db, HoldKind.QUEUE, name)
         audit.record(db, AuditEvent.QUEUE_RESUMED, Subject.queue(name))
         after_commit(db, lambda: publisher.publish([name] * publisher.MANY))
     return PauseState(name)
@@ -96,5 +99,5 @@ def _check_known(db: Session, name: str) -> None:
     """Raise QueueNotFound, unless the queue is declared, served or paused, or has tasks. Counts nothing."""
     if name in known_queues() or any(name in worker.queues for worker in workers.live(db, lease())):
         return
-    if not claim_holds.is_held(db, HoldKind.QUEUE, name) and not queue_depths.has_unfinished(db, name):
+    if not common_claim_holds.is_held(db, HoldKind.QUEUE, name) and not queue_depths.has_unfinished(db, name):
         raise QueueNotFound

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import true
 from sqlalchemy.orm import Session
 
+from app.db.common.user_places import HAS_PLACE
 from app.db.session import transaction
 from app.db.sql import held_tasks, user_places
 from app.models.task import Held
@@ -82,11 +83,11 @@ class UserAdmission:
         """Take the places of tasks that wait behind others of their user: in a paused queue, or of a lower priority."""
         rooms = self.rooms()
         full = [user for user in self._users if user not in rooms]
-        admitted = held_tasks.admitted(self._db, user_places.of_users(full), user_places.HAS_PLACE) if full else []
+        admitted = held_tasks.admitted(self._db, user_places.of_users(full), HAS_PLACE) if full else []
         if not admitted:
             return
         waiting = user_places.next_held(self._db, self.lines, {row.key: 1 for row in admitted if row.key})
         best = {row.user: row.place for row in waiting}
         taken = behind(self.lines, admitted, best, len(self.lines.queues) + 1)
         if taken:
-            held_tasks.take_back(self._db, taken, true(), Held.USER, user_places.HAS_PLACE)
+            held_tasks.take_back(self._db, taken, true(), Held.USER, HAS_PLACE)

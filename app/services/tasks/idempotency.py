@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 from app.db.clock import STATEMENT_TIME
 from app.db.session import transaction
 from app.db.sql import idempotency as keys
-from app.db.sql import task_rows
 from app.errors import (
     IdempotencyKeyInFlight,
     IdempotencyKeyReused,
@@ -192,7 +191,10 @@ def _replayed(db: Session, request: _Keyed) -> _Outcome:
     if found.fingerprint != request.fingerprint:
         raise IdempotencyKeyReused
     ids = [found.task_id] if found.task_ids is None else [UUID(text) for text in found.task_ids]
-    if len(ids) > 1 and task_rows.bytes_of(db, [task_id for task_id in ids if task_id is not None]) > MAX_REPLAY_BYTES:
+    if (
+        len(ids) > 1
+        and task_queries.bytes_of(db, [task_id for task_id in ids if task_id is not None]) > MAX_REPLAY_BYTES
+    ):
         raise ReplayTooLarge
     tasks = task_queries.find_all(db, [task_id for task_id in ids if task_id is not None])
     if len(tasks) < len(ids):

@@ -9,12 +9,13 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from app.catalogue import TaskType
 from app.core.config import get_settings
-from app.db.sql import held_tasks, limits
+from app.db.common import limits as common_limits
+from app.db.sql import limits, turns
 from app.db.trigger_terms import USER_LIMIT
 from app.errors import InvalidTask, LimitReached, UnknownLimit
 from app.models.audit import AuditEvent
@@ -114,9 +115,20 @@ class _Excess:
     def _own(self, user_id: UUID, key: str | None) -> int:
         """What runs, whoever's it is, and the user's own that wait."""
         name = self._limit.name
-        return (
-            limits.running(self._db, name, key) + held_tasks.own_pending(self._db, name, user_id, key) + self._new[key]
-        )
+        return common_limits.running(self._db, name, key) + self._own_pending(user_id, key) + self._new[key]
+
+    def _own_pending(self, user_id: UUID, key: str | None) -> int:
+        count = select(func.count()).where(*self._waits(user_id, key))
+        return self._db.execute(count).scalar_one()
+
+    def _own_oldest(self, user_id: UUID, key: str | None) -> UUID | None:
+        oldest = select(Task.id).where(*self._waits(user_id, key)).order_by(Task.id).limit(1)
+        return self._db.execute(oldest).scalar_one_or_none()
+
+    def _waits(self, user_id: UUID, key: str | None) -> tuple[ColumnElement[bool], ...]:
+        """The pending tasks of this user that name the limit, or this key of it."""
+        of_key = () if key is None else (Task.limit_key == key,)
+        return (Task.limit == self._limit.name, Task.user_id == user_id, turns.PENDING, *of_key)
 
     def _has_no_start(self, row: Row, starts: int) -> bool:
         rate, by_key, key = self._limit.rate, self._limit.rate_per_key, row["limit_key"]
@@ -133,7 +145,7 @@ class _Excess:
         name = self._limit.name if key is None else f"{self._limit.name}:{key}"
         if self._limit.on_excess == OnExcess.REJECT:
             raise LimitReached(f"Limit {name}: what runs and your own waiting tasks are as many as it allows")
-        oldest = held_tasks.own_oldest(self._db, self._limit.name, user_id, key)
+        oldest = self._own_oldest(user_id, key)
         if oldest is None:
             return
         task = task_queries.read(self._db, oldest)

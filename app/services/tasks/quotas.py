@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
 from app.core.ids import first_id_at
+from app.db.common.quotas import Look
 from app.db.outage import first_line
 from app.db.session import SessionLocal
 from app.db.sql import quotas as statements
@@ -214,7 +215,7 @@ def _reserve(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:
     usage.reserved = usage.reserved.plus(wanted)
 
 
-def _query_usage(db: Session, parameters: dict[str, Any]) -> statements.Look:
+def _query_usage(db: Session, parameters: dict[str, Any]) -> Look:
     """Run the query. Opens and closes its own transaction if there is none, so that no transaction stays idle."""
     begun = not db.in_transaction()
     try:
@@ -236,7 +237,7 @@ def _parameters(settings: Settings, user_id: UUID) -> dict[str, Any]:
     }
 
 
-def _store(usage: Usage, row: statements.Look, before: Load, query_seconds: float) -> None:
+def _store(usage: Usage, row: Look, before: Load, query_seconds: float) -> None:
     """Store the result.
 
     It includes what was committed before the query, but not what was committed or reserved since.

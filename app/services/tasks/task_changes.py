@@ -13,12 +13,8 @@ from app.core.error_keys import error_key
 from app.core.ids import new_id
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.columns import UTCDateTime
-from app.db.rows import changed_rows, value_by
-from app.db.sql import limits, retention, transitions
-from app.errors import InvalidTransition
-from app.messaging import hints
-from app.models.task import TERMINAL, AttemptOutcome, Held, Task, TaskStatus, WaitingReason
-from app.models.task_moves import (
+from app.db.common.limits import UNCLAIMED, of_task
+from app.db.common.task_moves import (
     CANCELLED,
     CANCELLED_REASON,
     HELD_ANEW,
@@ -26,8 +22,14 @@ from app.models.task_moves import (
     NO_ERROR,
     NOT_CANCELLED,
     AttemptEnd,
+    failure,
     touched,
 )
+from app.db.rows import changed_rows, value_by
+from app.db.sql import limits, retention, transitions
+from app.errors import InvalidTransition
+from app.messaging import hints
+from app.models.task import TERMINAL, AttemptOutcome, Held, Task, TaskStatus, WaitingReason
 from app.services.tasks import task_queries
 
 # For statements that name their task.
@@ -66,8 +68,9 @@ def not_waiting(db: Session, task_id: UUID) -> InvalidTransition:
 def revoke_pending(db: Session, task_id: UUID, reason: str = "cancelled") -> bool:
     """Revoke a pending task: it never starts, whatever messages were sent."""
     values = {"status_reason": reason}
-    revoked = transitions.move_task(db, TaskStatus.REVOKED, task_id, sources=[TaskStatus.PENDING], values=values)
-    return _hinted(db, task_id, matched=revoked)
+    pending = [TaskStatus.PENDING]
+    revoked = transitions.move_tasks(db, TaskStatus.REVOKED, Task.id == task_id, sources=pending, values=values)
+    return _hinted(db, task_id, matched=bool(revoked))
 
 
 def revoke_all_pending(db: Session, ids: Sequence[UUID]) -> None:
@@ -131,18 +134,18 @@ def _restart(db: Session, which: ColumnElement[bool], celery_id: UUID | ColumnEl
 
 def end_running(db: Session, task_id: UUID, to: TaskStatus, values: dict[str, Any], why: str | None) -> bool:
     """From outside: end the running attempt. Its own writes match no row from then on."""
-    ended, guard = None, []
+    ended, guard = None, [Task.id == task_id]
     if to is TaskStatus.FAILED:
         ended = AttemptEnd(AttemptOutcome.FAILED, "Failed", why or "set from outside")
-        values = {**values, **transitions.failure("Failed", why, error_key(why))}
-        guard = [NOT_CANCELLED]
+        values = {**values, **failure("Failed", why, error_key(why))}
+        guard.append(NOT_CANCELLED)
     elif to is TaskStatus.REVOKED:
         ended = AttemptEnd(AttemptOutcome.REVOKED, None, why)
         # A requested cancellation is the reason; else the task was stopped from outside.
         reason = case((CANCELLED, "cancelled"), else_="stopped")
         values = {**values, **CANCELLED_REASON, "status_reason": reason}
-    moved = transitions.move_task(db, to, task_id, *guard, sources=[TaskStatus.RUNNING], values=values, ended=ended)
-    return _hinted(db, task_id, matched=moved)
+    moved = transitions.move_tasks(db, to, *guard, sources=[TaskStatus.RUNNING], values=values, ended=ended)
+    return _hinted(db, task_id, matched=bool(moved))
 
 
 def set_progress(db: Session, task_id: UUID, values: dict[str, Any]) -> bool:
@@ -181,7 +184,7 @@ def run_now(db: Session, task_id: UUID) -> bool:
 def _set(db: Session, task_id: UUID, guard: Sequence[ColumnElement[bool]], values: dict[str, Any]) -> bool:
     changed = _changed(db, task_id, _update(task_id, *guard).values({**values, **touched()}))
     if changed and "held" in values:
-        limits.release(db, limits.of_task(task_id), limits.UNCLAIMED)
+        limits.release(db, of_task(task_id), UNCLAIMED)
     return changed
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.db.common import task_counting
 from app.db.outage import is_locked
 from app.db.session import transaction
 from app.db.sql import maintenance, task_counts, task_filter
@@ -14,7 +15,6 @@ from app.services.operations import error_adding, stats_adding
 from app.services.operations.live_workers import look
 
 FOLD_BATCH = 1000
-FORGET_BATCH = task_counts.FORGET_BATCH
 
 
 def fold(db: Session) -> int:
@@ -57,5 +57,5 @@ def count(db: Session, wanted: TaskFilter) -> dict[str, int]:
     """How many tasks there are, in all (`total`) and of each status. Exact."""
     if wanted.waiting_for is not None:
         look(db)
-    by_status = task_counts.count_by_status(db, wanted)
+    by_status = task_counting.by_status(db, wanted, task_filter.of_rows(wanted))
     return {"total": sum(by_status.values()), **{str(status): by_status.get(status, 0) for status in TaskStatus}}

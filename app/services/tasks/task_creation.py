@@ -24,6 +24,7 @@ from app.core.validation_errors import field_errors
 from app.db.after_commit import after_commit
 from app.db.base import Base
 from app.db.columns import JSONText
+from app.db.common.new_tasks import DECIDED
 from app.db.outage import first_line
 from app.db.session import SessionLocal, transaction
 from app.db.sql import new_tasks, turns
@@ -219,7 +220,7 @@ def _wake(due: Sequence[tuple[str, Place | None]]) -> None:
 
 def _as_inserted(row: NewTask, found: Any) -> dict[str, Any]:
     *decided, metadata, waits = found
-    returned = dict(zip(new_tasks.DECIDED, decided, strict=False))
+    returned = dict(zip(DECIDED, decided, strict=False))
     return {**_DEFAULTS, **row.values, **returned, "metadata_": metadata, "error": None, "waits": waits}
 
 
@@ -251,6 +252,6 @@ def _row(wanted: TaskCreate, user_id: UUID, retry_of: UUID | None) -> NewTask:
     has_more = len(values) > plain
     texts = {name: dump_json(given[name]) for name in _JSON_TEXT if given[name] is not None}
     text = to_json({**values, **texts})
-    del values["metadata"]  # the statement returns it (`new_tasks.DECIDED`)
+    del values["metadata"]  # the statement returns it (`DECIDED`)
     load = load_of_row(len(texts["args"]) + len(texts["kwargs"]), derived["attached_bytes"])
     return NewTask(task_id, values, text.decode(), load, wanted.unique_key, limit, has_more)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.core.json_text import SMALL_BYTES
@@ -45,6 +45,14 @@ def find_all(db: Session, ids: Sequence[UUID]) -> list[Task]:
     found = {task.id: task for task in db.scalars(_fresh(select(Task).where(Task.id.in_(ids))))}
     look_for(db, (task.waits for task in found.values()))
     return [found[task_id] for task_id in ids if task_id in found]
+
+
+_BYTES_OF = select(func.sum(task_rows.TASK_BYTES)).where(conditions.is_one_of(Task.id, "ids"))
+
+
+def bytes_of(db: Session, ids: Sequence[UUID]) -> int:
+    """About how many bytes these tasks take in an answer."""
+    return int(db.execute(_BYTES_OF, {"ids": list(ids)}).scalar_one() or 0)
 
 
 def longest_running(db: Session, limit: int, owner: UUID | None = None) -> list[Task]:

@@ -5,17 +5,18 @@ key is taken. It looks for the tasks that have the keys, decides, and writes. Wh
 index or the version of a task tells it, and all of it is done again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
+from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db.session import transaction
-from app.db.sql import task_rows, unique_keys
+from app.db.sql import conditions, unique_keys
 from app.errors import KeptTasksTooLarge, UniqueKeyTaken
 from app.models.task import OnConflict, Task, TaskStatus
 from app.schemas.task import TaskCreate
@@ -138,9 +139,20 @@ def take_again(db: Session, task: Keyed, restart: Callable[[], bool]) -> bool:
     for _ in range(TRIES):
         with _undone_if_overtaken(db):
             return restart()
-        for task_id in unique_keys.holders(db, task.user_id, [task.unique_key]).values():
+        for task_id in holders(db, task.user_id, [task.unique_key]).values():
             raise _taken(task_id)
     raise UniqueKeyTaken(_FASTER)
+
+
+_HOLDERS = select(Task.active_key, Task.id).where(
+    Task.user_id == bindparam("p_user_id"), conditions.is_one_of(Task.active_key, "p_keys")
+)
+
+
+def holders(db: Session, user_id: UUID, keys: Collection[str]) -> dict[str, UUID]:
+    """The user's pending and running tasks that have one of these keys: their ids, by the key."""
+    found = db.execute(_HOLDERS, {"p_user_id": user_id, "p_keys": list(keys)})
+    return {row.active_key: row.id for row in found}
 
 
 @contextmanager
@@ -171,7 +183,7 @@ class _Attempt:
 
     def place(self, by_key: dict[str, _Wanted]) -> list[Placed]:
         """Return a task for each place of the request."""
-        held = unique_keys.holders(self._db, self._user_id, by_key)
+        held = holders(self._db, self._user_id, by_key)
         for key, task_id in held.items():
             if self._wanted[by_key[key].first].on_conflict is OnConflict.REJECT:
                 raise _taken(task_id, self._place(by_key[key].first))
@@ -209,7 +221,7 @@ class _Attempt:
 
     def _read(self, held: dict[str, UUID]) -> dict[str, Placed]:
         ids = list(held.values())
-        if self._reserved is not None and len(ids) > 1 and task_rows.bytes_of(self._db, ids) > MAX_KEPT_BYTES:
+        if self._reserved is not None and len(ids) > 1 and task_queries.bytes_of(self._db, ids) > MAX_KEPT_BYTES:
             raise KeptTasksTooLarge
         found = {task.active_key: task for task in task_queries.find_all(self._db, ids)}
         if found.keys() != held.keys():  # one of them has ended since

@@ -21,9 +21,12 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings
 from app.core.version import VERSION
+from app.db.common import claim_holds, claims
+from app.db.common.limits import of_task, of_worker
+from app.db.common.workers import say_stopped
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.session import SessionLocal, transaction
-from app.db.sql import claim_holds, claims, limits, workers
+from app.db.sql import limits, workers
 from app.messaging.application import celery_app
 from app.messaging.guard.messages import WAKEUP
 from app.models.claim_hold import HoldKind
@@ -322,8 +325,8 @@ class Agent:
                 rescue.handed_back(db, STOP_TEXTS[why], *attempt)
             else:
                 rescue.lost(db, *attempt)
-            of_task = [] if loss.task_id is None else [limits.of_task(loss.task_id)]
-            freed = admission.release(db, limits.of_worker(self._worker_id, loss.pid, *of_task))
+            which = [] if loss.task_id is None else [of_task(loss.task_id)]
+            freed = admission.release(db, of_worker(self._worker_id, loss.pid, *which))
             outcomes = db.execute(_OUTCOME.where(Task.id.in_(held))).all()
         admitter.admit_soon(freed)
         for outcome in outcomes:
@@ -358,8 +361,8 @@ class Agent:
         with SessionLocal() as db, transaction(db):
             workers.limit_lock_waits(db)
             rescue.handed_back(db, STOP_TEXTS[Stop.HANDED_BACK], Task.worker_id == self._worker_id)
-            freed = admission.release(db, limits.of_worker(self._worker_id))
-            workers.say_stopped(db, self._worker_id)
+            freed = admission.release(db, of_worker(self._worker_id))
+            say_stopped(db, self._worker_id)
             claim_holds.forget(db, HoldKind.WORKER, str(self._worker_id))
         admitter.admit_soon(freed)
 

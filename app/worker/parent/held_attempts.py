@@ -7,8 +7,8 @@ from uuid import UUID
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
+from app.db.common import limits
 from app.db.session import transaction
-from app.db.sql import limits
 from app.models.task import Task, TaskStatus
 from app.worker.parent.body_stopper import has_ended
 from app.worker.shared.slot_table import Phase, SlotState

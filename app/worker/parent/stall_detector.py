@@ -11,10 +11,9 @@ from sqlalchemy import exists, select
 from app.db.clock import STATEMENT_TIME
 from app.db.outage import first_line
 from app.db.session import SessionLocal, transaction
-from app.db.sql import maintenance
 from app.messaging.sending import BrokerLink
 from app.messaging.wakeups import is_empty
-from app.models.task import Task
+from app.models.task import IS_PENDING, Task
 from app.worker.parent.body_stopper import living
 from app.worker.shared.slot_table import SlotTable
 
@@ -56,7 +55,7 @@ class StallDetector:
         """Rows whose messages have been out for as long, and messages in a queue of theirs."""
         queues = self._queues()
         waiting = exists().where(
-            maintenance.PENDING,
+            IS_PENDING,
             Task.due_at < STATEMENT_TIME - timedelta(seconds=STALL_SECONDS),
             Task.turn.is_not(None),
             Task.queue.in_(queues),

@@ -21,6 +21,8 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.dialects.postgresql import psycopg2
 
+from app.db.common.claims import MOST_ROWS
+
 MODULE = "tests.support.faults.mutants"
 VARIABLE = "MUTANT"
 FENCE = " AND tasks.attempt = %(p_attempt)s"
@@ -119,7 +121,7 @@ def _rewrite_claim(parts: dict[str, str]) -> None:
     """Have the claim say something else, of one row and of several."""
     from app.db.postgresql import claims, prepared
 
-    statements = [claims.claim_statement(limit) for limit in (1, claims.MOST_ROWS)]
+    statements = [claims.claim_statement(limit) for limit in (1, MOST_ROWS)]
     for statement in statements:
         text = prepared.Prepared(statement).text
         assert all(part in text for part in parts), "the claim looks otherwise now"

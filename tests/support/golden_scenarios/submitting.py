@@ -105,7 +105,7 @@ def unique_keys_taken(stage: Stage) -> None:
             task_service.create_tasks(db, wanted, user_id, commit=False)
         db.rollback()
         with pytest.MonkeyPatch.context() as patched:  # another transaction was faster: the look-up saw nothing yet
-            patched.setattr("app.services.tasks.unique_keys.unique_keys.holders", lambda *_: {})
+            patched.setattr("app.services.tasks.unique_keys.holders", lambda *_: {})
             with pytest.raises(UniqueKeyTaken):
                 task_service.create_tasks(db, wanted, user_id)
     settle()

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, literal, null
 
 from app.db.clock import NOW
+from app.db.fingerprints import fingerprint_of
 from app.db.sizes import ATTEMPT_BYTES
 from app.models.task import TRANSITIONS, AttemptOutcome, Held, Task, TaskStatus
 
@@ -21,6 +22,9 @@ CANCELLED = Task.cancel_requested_at.is_not(None)
 _HELD_BY_LIMIT = (Task.limit.is_not(None), Held.LIMIT.value)
 HELD_BY_LIMIT = case(_HELD_BY_LIMIT)
 HELD_ANEW = case((Task.user_limited.is_(True), Held.USER.value), _HELD_BY_LIMIT)
+
+# The group of a failure without an error; see `failure`.
+_UNKNOWN_FAILURE = fingerprint_of(Task.user_id, Task.celery_task_name, "", "")
 
 # The columns of `task_attempts`, in the order of `attempt_row`.
 HISTORY = (
@@ -55,10 +59,18 @@ def checked_sources(to: TaskStatus, sources: Iterable[TaskStatus]) -> frozenset[
     return known
 
 
-def values_of(to: TaskStatus, ended: AttemptEnd | None, unknown_failure: ColumnElement[str]) -> dict[str, Any]:
-    """The columns that every move to this state writes. `unknown_failure`: the group of a failure without an error."""
+def values_of(to: TaskStatus, ended: AttemptEnd | None) -> dict[str, Any]:
+    """The columns that every move to this state writes."""
     attempt = {} if ended is None else {"attached_bytes": Task.attached_bytes + _bytes_of(ended)}
-    return {"status": to.value, **_entering(to, unknown_failure), **attempt}
+    return {"status": to.value, **_entering(to), **attempt}
+
+
+def failure(
+    error_type: str | ColumnElement[Any], message: str | ColumnElement[Any] | None, key: str | ColumnElement[Any]
+) -> dict[str, Any]:
+    """The columns of a move to `failed`. `key` groups it with failures alike (`app/core/error_keys.py`)."""
+    fingerprint = fingerprint_of(Task.user_id, Task.celery_task_name, error_type, key)
+    return {"error_type": error_type, "error_message": message, "error_fingerprint": fingerprint}
 
 
 def touched() -> dict[str, Any]:
@@ -79,7 +91,7 @@ def attempt_row(moved: Any, ended: AttemptEnd) -> list[Any]:
     ]
 
 
-def _entering(to: TaskStatus, unknown_failure: ColumnElement[str]) -> dict[str, Any]:
+def _entering(to: TaskStatus) -> dict[str, Any]:
     """The columns that the state itself decides, as the CHECKs of the table demand."""
     if to is TaskStatus.RUNNING:
         return {"attempt": Task.attempt + 1, "started_at": NOW, "due_at": None, "turn": None, **NO_ERROR}
@@ -89,7 +101,7 @@ def _entering(to: TaskStatus, unknown_failure: ColumnElement[str]) -> dict[str, 
         # Progress belongs to an attempt: the next attempt starts at 0.
         return {**left, "due_at": NOW, "finished_at": None, "progress": 0, "progress_detail": None}
     if to is TaskStatus.FAILED:
-        left["error_fingerprint"] = unknown_failure
+        left["error_fingerprint"] = _UNKNOWN_FAILURE
     return {**left, "due_at": None, "finished_at": NOW, "active_key": None, "held": None}
 
 

@@ -1,0 +1,30 @@
+"""What a claim is asked for: the lines, and the tasks that a process knows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+# In one claim. More gain little, and keep rows from other slots.
+MOST_ROWS = 10
+# Why an attempt ended that was given back.
+NOT_BEGUN = "claimed, and not begun"
+
+
+@dataclass(frozen=True)
+class LinesToServe:
+    """Lines in the order of service. `floors`: no ready row stands below, as far as this process knows: turn and id.
+
+    Many users may have the same turn: the ids tell which of those rows are gone.
+    """
+
+    queues: list[str]
+    priorities: list[str]
+    floors: Sequence[tuple[float, UUID]]
+
+
+@dataclass(frozen=True)
+class Names:
+    """The tasks that a process knows, and those of them that take milliseconds."""
+
+    known: list[str]
+    short: list[str]

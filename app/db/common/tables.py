@@ -1,0 +1,26 @@
+"""The tables of the models, for statements that read and write rows without the ORM."""
+
+from sqlalchemy import Table
+
+from app.db.base import Base
+from app.models.daily_count import DailyCount
+from app.models.error_group import ErrorGroup
+from app.models.idempotency import IdempotencyKey
+from app.models.limit import LimitPlace
+from app.models.task import Task
+from app.models.turns import ClaimedTurn, UserTurn
+from app.models.user import User
+
+
+def _table_of(model: type[Base]) -> Table:
+    return Base.metadata.tables[model.__tablename__]
+
+
+TASKS = _table_of(Task)
+PLACES = _table_of(LimitPlace)
+CLAIMED_TURNS = _table_of(ClaimedTurn)
+USER_TURNS = _table_of(UserTurn)
+USERS = _table_of(User)
+ERROR_GROUPS = _table_of(ErrorGroup)
+DAILY_COUNTS = _table_of(DailyCount)
+IDEMPOTENCY_KEYS = _table_of(IdempotencyKey)
