@@ -7,20 +7,20 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
 from app.db.common.claims import MOST_ROWS, Names
-from app.db.postgresql import turns
-from app.db.postgresql.prepared import prepared_connection
 from app.db.session import SessionLocal
+from app.db.sql import prepared, turns
 from app.models import Task
 from app.services.execution import attempts, claims, rescue
 from app.services.execution.attempts import WorkerIdentity
 from app.services.execution.claims import FULL_LOOK_SECONDS, NO_FLOOR, SLACK_SECONDS, Claims, ReadyClaim, give_back
 from app.services.task_service import task_service
 from tests.support.ahead import Ahead
+from tests.support.lock_waits import fail_soon_where_locked, needs_row_locks
 from tests.support.settings import sql
 from tests.support.tasks import LONG_RUNNING, WORKER, claim, claim_next, lines_of, names, new_task, new_user
 
@@ -45,7 +45,7 @@ def ids(found: Sequence[Any]) -> list[UUID]:
 
 
 def put_at(db: Session, task: Task, turn: float | None) -> None:
-    db.execute(text("UPDATE tasks SET turn = :turn WHERE id = :id"), {"turn": turn, "id": task.id})
+    db.execute(update(Task).where(Task.id == task.id).values(turn=turn))
     db.commit()
 
 
@@ -135,7 +135,7 @@ class TestTogether:
     def test_is_none_with_one_that_may_not_run_twice(self, db: Session, user: UUID, mine: Claims) -> None:
         tasks = [new_task(db, user, **SHORT) for _ in range(5)]
         for at in (0, 3):
-            db.execute(text("UPDATE tasks SET rerun_lost = false WHERE id = :id"), {"id": tasks[at].id})
+            db.execute(update(Task).where(Task.id == tasks[at].id).values(rerun_lost=False))
         expected = [ids(tasks[:1]), ids(tasks[1:3]), ids(tasks[3:4]), ids(tasks[4:])]
         assert self.taken(db, mine, len(expected)) == expected
 
@@ -286,12 +286,13 @@ class TestGivingBack:
 
 @pytest.mark.usefixtures("fresh_database")
 class TestAtOnce:
+    @needs_row_locks
     def test_a_row_that_is_locked_is_passed(self) -> None:
         with SessionLocal() as db, SessionLocal() as other:
             user = new_user(db)
             held, free = new_task(db, user), new_task(db, user)
-            other.execute(text("SELECT id FROM tasks WHERE id = :id FOR UPDATE"), {"id": held.id})
-            db.execute(text("SET lock_timeout = '2s'"))
+            other.execute(select(Task.id).where(Task.id == held.id).with_for_update())
+            fail_soon_where_locked(db)
             assert ids(claim_next(db)) == [free.id]
             other.rollback()
             assert ids(claim_next(db)) == [held.id]
@@ -305,7 +306,7 @@ class TestAtOnce:
         def take() -> list[UUID]:
             found: list[UUID] = []
             made = Claims(lines_of("default"))
-            with prepared_connection() as connection:
+            with prepared.prepared_connection() as connection:
                 gate.wait()
                 while claimed := made.next(connection, names(FETCH), new_id(), WORKER):
                     found += ids(claimed)

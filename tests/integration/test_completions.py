@@ -13,8 +13,8 @@ from sqlalchemy import select
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.postgresql.prepared import prepared_connection
 from app.db.session import SessionLocal
+from app.db.sql import prepared
 from app.models.task import Task, TaskStatus
 from app.services.execution import successes
 from app.services.execution.successes import Success
@@ -25,6 +25,8 @@ from app.worker.parent.completions import Completions
 from app.worker.shared.delivery import DELIVERY_LEASES
 from app.worker.shared.hand_over import HandOver
 from tests.support.ahead import Ahead
+from tests.support.databases import ENGINE
+from tests.support.lock_waits import needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import sql
 from tests.support.statements import Cursor, noted_connections
@@ -32,6 +34,13 @@ from tests.support.tasks import WORKER, claim, new_task, next_run
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("fresh_database")
+
+# The database refuses this result.
+UNLUCKY = (
+    "CREATE TRIGGER unlucky BEFORE UPDATE ON tasks WHEN NEW.result = '13' BEGIN SELECT RAISE(ABORT, 'unlucky'); END"
+    if ENGINE == "sqlite"
+    else "ALTER TABLE tasks ADD CONSTRAINT unlucky CHECK (result <> '13')"
+)
 
 
 @pytest.fixture
@@ -101,8 +110,9 @@ class TestTogether:
         write(completions)
         assert batches == [5]
 
+    @pytest.mark.postgresql("its prepared statements keep a plan")
     def test_by_their_keys_though_the_plan_was_made_for_an_empty_table(self) -> None:
-        with noted_connections() as drivers, prepared_connection() as connection:
+        with noted_connections() as drivers, prepared.prepared_connection() as connection:
             for _ in range(8):
                 successes.succeed_together(connection, [Success(new_id(), 1, None)])
             explained = Cursor.sent[-1].replace("EXECUTE", "EXPLAIN EXECUTE")
@@ -132,6 +142,7 @@ class TestTogether:
 
 
 class TestNeighbours:
+    @needs_row_locks
     def test_a_locked_row_does_not_delay_the_others(
         self,
         completions: Completions,
@@ -161,7 +172,7 @@ class TestNeighbours:
     def test_a_result_that_the_database_refuses_fails_its_task_alone(
         self, completions: Completions, source: HandOver
     ) -> None:
-        sql("ALTER TABLE tasks ADD CONSTRAINT unlucky CHECK (result <> '13')")
+        sql(UNLUCKY)
         refused, taken = success("13"), success("14")
         source.send(refused)
         source.send(taken)
@@ -173,6 +184,7 @@ class TestNeighbours:
         assert completions.held() == set()
 
 
+@pytest.mark.postgresql("no other refuses the connections to one database; the faults restart each engine")
 class TestAnOutage:
     def test_what_waits_is_written_after_it_and_what_has_waited_for_ten_leases_is_given_up(
         self,

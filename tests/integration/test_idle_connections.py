@@ -7,8 +7,8 @@ import psycopg2
 import pytest
 from sqlalchemy import Engine, func, select
 
-from app.db.postgresql.prepared import prepared_connection
 from app.db.session import autocommit_engine, engine, group_engine
+from app.db.sql import prepared
 from tests.support.faults.proxy import TcpProxy
 from tests.support.services import Services
 from tests.support.settings import on_new_database, settings
@@ -27,7 +27,7 @@ def by_pool(pool: Callable[[], Engine]) -> Callable[[], int]:
 
 
 def by_worker() -> int:
-    with prepared_connection() as connection:
+    with prepared.prepared_connection() as connection:
         return int(connection.execute(PID, {}).all()[0][0])
 
 

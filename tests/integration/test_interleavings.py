@@ -15,8 +15,8 @@ from sqlalchemy import func, text
 
 from app.core.ids import new_id
 from app.db.common.claims import Names
-from app.db.postgresql import turns
 from app.db.session import SessionLocal
+from app.db.sql import turns
 from app.maintenance import passes
 from app.models import Task, WorkerProcess
 from app.services.execution import attempts, rescue

@@ -43,6 +43,8 @@ from tests.support.settings import on_new_database
 from tests.support.statements import before_each_statement
 from tests.support.tasks import ERROR, LONG_RUNNING, WORKER, claim, claim_next, lines_of, names, new_task, new_user
 
+pytestmark = pytest.mark.postgresql("its plans")
+
 SMALL, BIG = 50_000, 1_000_000
 # Partial indexes: only rows that wait, run, or are to be deleted stand in them.
 ACTIVE_ONLY = {

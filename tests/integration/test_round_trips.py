@@ -17,6 +17,8 @@ from tests.support.waiting import wait_for
 client = module_client()
 GROUP = 12
 
+SEVERAL = "elsewhere a submit is a transaction of several statements"
+
 
 def kinds(seen: list[str]) -> list[str]:
     """`INSERT tasks`, `SELECT login_sessions`, …: what was said."""
@@ -26,6 +28,7 @@ def kinds(seen: list[str]) -> list[str]:
 
 
 class TestOne:
+    @pytest.mark.postgresql(SEVERAL)
     def test_submit(self, tasks: TaskClient) -> None:
         tasks.create()  # the user's quotas have been looked at
         with statements() as seen:
@@ -40,6 +43,7 @@ class TestOne:
             assert tasks.request("GET", task["id"], headers=headers).status_code == status
         assert kinds(seen) == ["SELECT login_sessions", "SELECT tasks"]
 
+    @pytest.mark.postgresql(SEVERAL)
     def test_batch(self, tasks: TaskClient) -> None:
         tasks.create()
         with statements() as seen:
@@ -53,6 +57,7 @@ class TestOne:
             assert kinds(seen)[0] == "SELECT login_sessions"
             assert len(kinds(seen)) == 2
 
+    @pytest.mark.postgresql(SEVERAL)
     def test_a_wakeup_costs_no_statement(self, tasks: TaskClient) -> None:
         tasks.create()
         assert publisher.flush(10)

@@ -18,6 +18,8 @@ from app.launcher.postgres import EmbeddedPostgres
 from tests.support.services import sqlalchemy_url
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.postgresql("its server log")
+
 SECRET = "hunter2-zebra-9931"
 ARGUMENTS = json.dumps({"password": SECRET, "api_key": SECRET})
 

@@ -23,6 +23,7 @@ from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.process import ChildProcess
+from tests.support.databases import ENGINE
 from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.statements import Cursor, noted_connections
@@ -33,6 +34,9 @@ READ_NAME = select(Task.name).where(Task.name == "it's 100% «constant»")
 
 @pytest.fixture(autouse=True)
 def drivers(fresh_database: None) -> Iterator[list[Any]]:
+    if ENGINE != "postgresql":
+        yield []
+        return
     with noted_connections() as made:
         yield made
 
@@ -83,6 +87,7 @@ def _warm(drivers: list[Any]) -> None:
     cancelled().fail(ValueError("no"))
 
 
+@pytest.mark.postgresql("elsewhere a step is a transaction of several statements")
 @pytest.mark.usefixtures("_warm")
 class TestEachStepIsOneRoundTrip:
     def test_a_claim(self) -> None:
@@ -186,6 +191,7 @@ class TestTheBegin:
         self._ends_as_begun(claimed(), end)
 
 
+@pytest.mark.postgresql("its prepared statements have a connection of their own")
 class TestTheConnection:
     def test_is_the_same_for_all_statements_of_a_process_and_takes_no_place_in_the_pool(self) -> None:
         with prepared_connection() as first:
@@ -256,6 +262,7 @@ class TestTheConnection:
         assert first.is_closed
 
 
+@pytest.mark.postgresql("its prepared statements")
 class TestPreparing:
     def test_constants_are_part_of_the_statement(self) -> None:
         prepared = Prepared(READ_NAME)
