@@ -3,18 +3,21 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-import psycopg2
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, create_engine, func, select, text
+from sqlalchemy.pool import NullPool
 
 from app.db.session import autocommit_engine, engine, group_engine
 from app.db.sql import prepared
+from tests.support.databases import ENGINE
 from tests.support.faults.proxy import TcpProxy
-from tests.support.services import Services
+from tests.support.services import Services, sqlalchemy_url
 from tests.support.settings import on_new_database, settings
 from tests.support.waiting import wait_for
 
-PID = select(func.pg_backend_pid())
+pytestmark = pytest.mark.skipif(ENGINE == "sqlite", reason="SQLite has no server")
+
+PID = select(func.pg_backend_pid() if ENGINE == "postgresql" else func.connection_id())
 SHORT_SECONDS = 0.3
 
 
@@ -44,37 +47,35 @@ class Server:
     """The test's own way to the server, past proxy and application."""
 
     def __init__(self, url: str) -> None:
-        self._connection = psycopg2.connect(url)
-        self._connection.autocommit = True
+        self._engine = create_engine(sqlalchemy_url(url), poolclass=NullPool, isolation_level="AUTOCOMMIT")
 
     def terminate(self, pid: int) -> None:
-        """Returns once the backend is gone."""
-        assert self._is(f"pg_terminate_backend({pid}, 10000)")
+        """Returns once the server has begun to end it."""
+        self._ask(f"SELECT pg_terminate_backend({pid}, 10000)" if ENGINE == "postgresql" else f"KILL {pid}")
 
     def is_idle_for(self, pid: int, seconds: float) -> bool:
         age = f"SELECT clock_timestamp() - state_change FROM pg_stat_activity WHERE pid = {pid}"
-        return self._is(f"({age}) > interval '{seconds} s'")
+        if ENGINE == "postgresql":
+            return bool(self._ask(f"SELECT ({age}) > interval '{seconds} s'"))
+        return bool(
+            self._ask(f"SELECT time_ms > {seconds * 1000} FROM information_schema.processlist WHERE id = {pid}")
+        )
 
-    def _is(self, condition: str) -> bool:
-        with self._connection.cursor() as cursor:
-            cursor.execute(f"SELECT {condition}")
-            return bool(cursor.fetchone()[0])
-
-    def close(self) -> None:
-        self._connection.close()
+    def _ask(self, statement: str) -> object:
+        with self._engine.connect() as connection:
+            result = connection.execute(text(statement))
+            return result.scalar() if result.returns_rows else None
 
 
 @pytest.fixture
-def server(services: Services) -> Iterator[Server]:
-    opened = Server(services.database_url("postgres"))
-    yield opened
-    opened.close()
+def server(services: Services) -> Server:
+    return Server(services.database_url("postgres" if ENGINE == "postgresql" else "mysql"))
 
 
 @pytest.fixture
 def connect(services: Services) -> Iterator[Callable[..., TcpProxy]]:
     """`connect(SETTING="…")`: the application reaches a database of its own through the proxy that it returns."""
-    with TcpProxy("127.0.0.1", services.postgres.port) as proxy, ExitStack() as opened:
+    with TcpProxy("127.0.0.1", services.database.port) as proxy, ExitStack() as opened:
 
         def start(**more: str) -> TcpProxy:
             name = opened.enter_context(on_new_database(services, **more))
