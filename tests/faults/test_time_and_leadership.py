@@ -18,6 +18,7 @@ from tests.support.faults.load import load
 from tests.support.faults.scene import SHORT_LEASE, Scene, fault_scene
 from tests.support.running import TASKS
 from tests.support.services import Services
+from tests.support.spelling import id_of
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
@@ -112,9 +113,9 @@ class TestWrongClocks:
     @staticmethod
     def _outlive_the_lease(scene: Scene, held: list[str]) -> None:
         """Each still runs, as the same attempt, when a lease that was not renewed would be over."""
-        age = "SELECT extract(epoch FROM clock_timestamp() - started_at) FROM tasks WHERE id = :id"
         for task_id in held:
-            wait_for(lambda: scene.stack.sql(age, id=task_id)[0][0] > LEASE + 2, 30, "a lease to be over")  # noqa: B023
+            over = when(scene.get(task_id), "started_at") + timedelta(seconds=LEASE + 2)
+            wait_for(lambda: scene.stack.now() > over, 30, "a lease to be over")  # noqa: B023
             assert (scene.status(task_id), scene.get(task_id)["attempt"]) == ("running", 1)
 
     @staticmethod
@@ -136,6 +137,7 @@ def living_workers(scene: Scene) -> list[Part]:
 
 
 class TestTheLeader:
+    @pytest.mark.every_engine("kill of the keeper")
     def test_row_27_killed_or_frozen_it_is_replaced_within_5_s(self, several: Scene) -> None:
         scene = several
         first = scene.stack.worker(concurrency=2)
@@ -150,6 +152,7 @@ class TestTheLeader:
         logger.info("seconds without a leader: %s", took)
         scene.check()
 
+    @pytest.mark.postgresql("its views tell who is within a transaction")
     def test_row_27_frozen_within_its_own_transaction_it_is_replaced_as_well(self, several: Scene) -> None:
         """A lease row that a frozen leader keeps locked would keep it in office."""
         scene = several
@@ -203,6 +206,7 @@ class TestTheLeader:
         return bool(holder) and f"maintenance {holder[0][0]} leads" in part.output()
 
 
+@pytest.mark.postgresql("it disables triggers, to make a task that ended long ago")
 class TestBeats:
     """Three at once, when the database says that every entry was last sent two hours ago."""
 
@@ -257,6 +261,7 @@ class TestBeats:
         return scene.stack.start_part("beat", ["celery", "-A", "app.celery_app", "beat", *options], None)
 
 
+@pytest.mark.every_engine("expiry")
 class TestARestartOfEverything:
     """Worker, beat, API and broker are killed and started again, the broker without its data."""
 
@@ -306,7 +311,7 @@ class TestARestartOfEverything:
     @staticmethod
     def _see_them_start_in_time(scene: Scene, to_come: list[str]) -> None:
         unstarted = "SELECT id FROM tasks WHERE status = 'pending' AND run_at > clock_timestamp()"
-        ahead = {str(row[0]) for row in scene.stack.sql(unstarted)}
+        ahead = {str(id_of(row[0])) for row in scene.stack.sql(unstarted)}
         assert len(ahead) >= 3, "everything is up too late for this test to tell"
         tasks = {task_id: scene.ended(task_id) for task_id in to_come}
         assert {(task["status"], task["attempt"]) for task in tasks.values()} == {("succeeded", 1)}

@@ -65,8 +65,7 @@ class MariaDB:
         wait_for(self._answers, START_SECONDS, "MariaDB to answer")
 
     def _answers(self) -> bool:
-        assert self._process is not None
-        assert self._process.running, "\n".join(self._process.tail())
+        assert self.process.running, "\n".join(self.process.tail())
         with suppress(pymysql.err.OperationalError):
             self.sql("SELECT 1")
             return True
@@ -78,8 +77,16 @@ class MariaDB:
 
     def kill(self) -> None:
         """SIGKILL: what was committed is there after `start`."""
+        self.process.kill()
+
+    @property
+    def process(self) -> ManagedProcess:
         assert self._process is not None
-        self._process.kill()
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     def sql(self, statement: str, database: str | None = None) -> list[tuple[Any, ...]]:
         connection = pymysql.connect(
