@@ -7,7 +7,7 @@ import pytest
 
 import tests.support.properties  # noqa: F401 (loads Hypothesis's profile)
 from tests.support.databases import ENGINE
-from tests.support.faults.every_engine import ROWS
+from tests.support.faults.every_engine import check_row
 from tests.support.settings import forget_the_developers_settings
 
 with warnings.catch_warnings():
@@ -38,7 +38,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     for item in items:
-        _look_at_rows(item)
+        if FAULTS in item.path.parents:
+            item.add_marker("faults")
+        for marker in item.iter_markers("every_engine"):
+            check_row(marker)
         only = item.get_closest_marker("postgresql")
         if only is not None and ENGINE != "postgresql":
             item.add_marker(pytest.mark.skip(reason=f"of PostgreSQL alone: {only.args[0]}"))
@@ -47,14 +50,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full"):
             item.add_marker(pytest.mark.skip(reason="long: runs with --full"))
-
-
-def _look_at_rows(item: pytest.Item) -> None:
-    if FAULTS in item.path.parents:
-        item.add_marker("faults")
-    for marker in item.iter_markers("every_engine"):
-        if marker.args[0] not in ROWS:
-            raise pytest.UsageError(f"{item.nodeid}: {marker.args[0]!r} is none of {', '.join(ROWS)}")
 
 
 @pytest.fixture(scope="session")

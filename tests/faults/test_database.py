@@ -34,6 +34,7 @@ def post(running: Scene) -> int:
 
 
 @needs_server
+@pytest.mark.every_engine("restart of the database")
 class TestACrash:
     def test_posts_answer_503_and_workers_deliver_what_they_finished(
         self, scene: Callable[..., Scene], own_services: Services, gate: Path

@@ -58,6 +58,7 @@ class MariaDB:
              f"--port={self.port}", f"--socket={self.directory / 's'}", "--skip-name-resolve", "--max-connections=400",
              "--innodb-buffer-pool-size=256M", "--innodb-log-file-size=64M", "--character-set-server=utf8mb4",
              "--collation-server=utf8mb4_bin", "--transaction-isolation=READ-COMMITTED", "--performance-schema=OFF",
+             "--skip-ssl",  # a proxy looks for statements and replies
              *more],
             log=self.directory / "mariadb.log",
         )  # fmt: skip

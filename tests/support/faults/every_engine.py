@@ -3,6 +3,8 @@
 The suites `mariadb` and `sqlite` run these tests as well.
 """
 
+import pytest
+
 ROWS = (
     "kill of a pool child",
     "kill of a worker's parent",
@@ -17,3 +19,10 @@ ROWS = (
     "idempotency under race",
     "limits",
 )
+
+
+def check_row(marker: pytest.Mark) -> None:
+    """Raises UsageError where it names none of them."""
+    (row,) = marker.args
+    if row not in ROWS:
+        raise pytest.UsageError(f"every_engine: {row!r} is none of {', '.join(ROWS)}")
