@@ -76,6 +76,7 @@ class TestNoWakeUps:
         running.check()
 
 
+@pytest.mark.postgresql("it rewrites a statement")
 class TestNoTurns:
     @pytest.mark.parametrize(
         ("lacking", "place"),
@@ -118,6 +119,7 @@ class TestNoPause:
         running.started(other)
 
 
+@pytest.mark.postgresql("it rewrites a statement")
 class TestNoFence:
     @pytest.mark.parametrize(
         ("lacking", "rules"),

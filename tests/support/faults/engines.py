@@ -1,6 +1,9 @@
 """What a fault test needs to know of the engine of this session: marks, and what is done to its server."""
 
+from contextlib import suppress
+
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from app.launcher.postgres import EmbeddedPostgres
 from tests.support.databases import ENGINE, MariaDB, SQLiteFiles
@@ -30,7 +33,8 @@ def terminate(stack: Stack) -> int:
         return len(stack.sql(_TERMINATE))
     others = [row[0] for row in stack.sql(_OTHERS)]
     for number in others:
-        stack.sql(f"KILL {number}")
+        with suppress(OperationalError):  # it has ended meanwhile
+            stack.sql(f"KILL {number}")
     return len(others)
 
 
