@@ -22,6 +22,7 @@ from tests.support.faults.proxy import TcpProxy
 from tests.support.faults.scene import Scene
 from tests.support.running import TASKS, messages
 from tests.support.services import Services
+from tests.support.spelling import id_of
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
@@ -55,7 +56,7 @@ class TestNoWakeUps:
         running.stack.server(env=failpoints({"at": "app.messaging.publisher:publish", "do": "kill"}))
         with pytest.raises(httpx.TransportError):
             running.work()
-        running.accepted = [str(row[0]) for row in running.stack.sql("SELECT id FROM tasks")]
+        running.accepted = [str(id_of(row[0])) for row in running.stack.sql("SELECT id FROM tasks")]
         assert never_ends(running) == {"ends"}
         assert running.status(*running.accepted) == "pending"
         worker.stop()

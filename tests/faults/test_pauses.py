@@ -14,6 +14,7 @@ from tests.support.faults.engines import database_server_of
 from tests.support.faults.load import PACE_SECONDS, repeated
 from tests.support.faults.scene import Scene
 from tests.support.services import Services
+from tests.support.spelling import id_of
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.long
@@ -47,9 +48,9 @@ def begun(running: Scene) -> set[str]:
 
 def claims(running: Scene, after: datetime, until: datetime | None = None) -> int:
     """How many claims there were of tasks of the queue, by the witness of all changes."""
-    since, before = after.timestamp(), math.inf if until is None else until.timestamp()
-    changes = running.witness.changes()
-    return sum(each.claims and each.row["queue"] == "default" and since < each.at <= before for each in changes)
+    before = math.inf if until is None else until.timestamp()
+    changes = running.witness.changes(after)
+    return sum(each.claims and each.row["queue"] == "default" and each.at <= before for each in changes)
 
 
 def settled(running: Scene) -> set[str]:
@@ -60,7 +61,7 @@ def settled(running: Scene) -> set[str]:
 
 
 def low_ones(running: Scene) -> set[str]:
-    return {str(row[0]) for row in running.stack.sql("SELECT id FROM tasks WHERE queue = 'low_priority'")}
+    return {str(id_of(row[0])) for row in running.stack.sql("SELECT id FROM tasks WHERE queue = 'low_priority'")}
 
 
 def starts_nothing(running: Scene, since: datetime, before: set[str]) -> None:

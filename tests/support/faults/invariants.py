@@ -1,6 +1,7 @@
 """A witness of every change of a task in one test's database, and the check of all that must hold."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ class Witness:
             self._stack.sql(statement)
         return self
 
-    def changes(self) -> list[Change]:
+    def changes(self, after: datetime | None = None) -> list[Change]:
+        """All of them, or those after a moment of the database's clock."""
+        found = select(WITNESS).order_by(WITNESS.c.seq)
         with self._stack.engine.begin() as connection:
-            rows = connection.execute(select(WITNESS).order_by(WITNESS.c.seq)).all()
+            rows = connection.execute(found if after is None else found.where(WITNESS.c.at > after)).all()
         return [Change(seq, at.timestamp(), str(task_id), *states) for seq, at, task_id, *states in rows]
 
     def histories(
