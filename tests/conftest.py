@@ -1,17 +1,21 @@
 """What all suites share: isolation from the developer's settings, `--full`, and the fixtures of `tests/support/fixtures.py`."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 
 import tests.support.properties  # noqa: F401 (loads Hypothesis's profile)
 from tests.support.databases import ENGINE
+from tests.support.faults.every_engine import check_row
 from tests.support.settings import forget_the_developers_settings
 
 with warnings.catch_warnings():
     # It asks for httpx2, which the requirements that were tried together do not have; once imported it is silent.
     warnings.simplefilter("ignore")
     import starlette.testclient  # noqa: F401
+
+FAULTS = Path(__file__).parent / "faults"
 
 forget_the_developers_settings()  # before the plugins: they import what the engine decides
 pytest_plugins = ["tests.support.fixtures", "app.testing", "pytester"]
@@ -24,12 +28,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: takes minutes; runs only with --full")
     config.addinivalue_line("markers", "long: files that start first, so that no process is left with one at the end")
+    config.addinivalue_line(
+        "markers", "every_engine(row): a fault that every engine stands; see tests/support/faults/every_engine.py"
+    )
+    config.addinivalue_line("markers", "faults: all of tests/faults")
     config.addinivalue_line("markers", "postgresql(why): of PostgreSQL alone; skipped on the other engines")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     for item in items:
+        if FAULTS in item.path.parents:
+            item.add_marker("faults")
+        for marker in item.iter_markers("every_engine"):
+            check_row(marker)
         only = item.get_closest_marker("postgresql")
         if only is not None and ENGINE != "postgresql":
             item.add_marker(pytest.mark.skip(reason=f"of PostgreSQL alone: {only.args[0]}"))

@@ -8,18 +8,25 @@ from contextlib import contextmanager
 import httpx
 import pytest
 import redis
+from sqlalchemy import select
 
+from app.models.task import Task
+from tests.support.databases import ENGINE
 from tests.support.faults.api_forks import ForkedApi, Forks
+from tests.support.faults.engines import database_server_of, needs_server
 from tests.support.faults.failpoints import failpoints
 from tests.support.faults.proxy import READY, TcpProxy
 from tests.support.faults.scene import Scene
 from tests.support.running import TASKS, messages
 from tests.support.services import Services
+from tests.support.spelling import id_of
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
 INSERT = b"INSERT INTO tasks"
-IN_TRANSACTION = b"Z\0\0\0\5T"  # PostgreSQL's ReadyForQuery, inside a transaction
+# PostgreSQL's ReadyForQuery, inside a transaction and after it; MySQL's first packet of a reply, which is OK.
+OK = b"\0\0\1\0"
+IN_TRANSACTION, COMMITTED = (b"Z\0\0\0\5T", READY) if ENGINE == "postgresql" else (OK, OK)
 STARTS_WITHIN = 10.0
 # After the answer is out nothing but the wake-up is left to break: every fourth call of it will do.
 STRIDE = {False: 1, True: 4}
@@ -28,44 +35,56 @@ STRIDE = {False: 1, True: 4}
 class TestAnyMoment:
     """Row 1: SIGKILL swept over the calls of one POST, each time in an API process of its own."""
 
-    def test_no_201_without_a_row(self, scene: Callable[..., Scene]) -> None:
+    @pytest.mark.parametrize(
+        "number",
+        [
+            pytest.param(None, marks=pytest.mark.every_engine("kill of the API"), id="of a task"),
+            pytest.param(3, marks=pytest.mark.every_engine("a batch is atomic"), id="of a batch"),
+        ],
+    )
+    def test_no_201_without_all_rows(self, scene: Callable[..., Scene], number: int | None) -> None:
         running = scene()
         token = running.http.headers["Authorization"]
         forks = Forks(running.stack)
-        seen: Counter[tuple[bool, bool]] = Counter()
+        seen: Counter[tuple[bool, int]] = Counter()
         fatal, died = 1, ""
         while died is not None:
             with forks.api(fatal) as api:
-                answered = self._post(running, api, f"boundary {fatal}", token)
+                answered = self._post(running, api, f"boundary {fatal}", token, number)
                 died = api.end()
             rows = running.stack.sql("SELECT id FROM tasks WHERE name = :name", name=f"boundary {fatal}")
-            assert [str(row[0]) for row in rows] == [answered] or answered is None, f"died {died}"
-            seen[answered is not None, bool(rows)] += died is not None
-            fatal += STRIDE[answered is not None]
-        # The sweep met every kind of death: before the row, between row and answer, after the answer.
-        assert set(seen) == {(False, False), (False, True), (True, True)}, seen
-        running.accepted = [str(row[0]) for row in running.stack.sql("SELECT id FROM tasks")]
+            assert {str(id_of(row[0])) for row in rows} == set(answered) or not answered, f"died {died}"
+            seen[bool(answered), len(rows)] += died is not None
+            fatal += STRIDE[bool(answered)]
+        # The sweep met every kind of death: before the rows, between rows and answer, after the answer.
+        assert set(seen) == {(False, 0), (False, number or 1), (True, number or 1)}, seen
+        running.accepted = [str(id_of(row[0])) for row in running.stack.sql("SELECT id FROM tasks")]
         running.stack.worker(concurrency=1)
         running.check()
 
     @staticmethod
-    def _post(running: Scene, api: ForkedApi, name: str, token: str) -> str | None:
-        """The id that was answered 201, None where no answer came; returns when the request is over in the API too."""
+    def _post(running: Scene, api: ForkedApi, name: str, token: str, number: int | None) -> list[str]:
+        """The ids that were answered 201, none where no answer came; returns when the request is over in the API too.
+
+        With a number, those of so many tasks in a batch.
+        """
         api.arm()
         body = {**running.body("ledger.work"), "name": name}
+        path, sent = (TASKS, body) if number is None else (f"{TASKS}batch", {"tasks": [body] * number})
         try:
             with httpx.Client(base_url=api.url, headers={"Authorization": token}, timeout=20, verify=False) as client:
-                answer = client.post(TASKS, json=body)
+                answer = client.post(path, json=sent)
         except httpx.TransportError:
             wait_for(lambda: api.has_died, 20, "the API to have died")
-            return None
+            return []
         assert answer.status_code == 201, answer.text
         with redis.Redis.from_url(running.stack.broker_url) as broker:
             wait_for(lambda: api.has_died or messages(broker, "default"), 20, "its wake-up to be out")
             broker.flushdb()  # the next one is to be seen
-        return str(answer.json()["id"])
+        return [str(task["id"]) for task in answer.json().get("tasks", [answer.json()])]
 
 
+@pytest.mark.every_engine("kill of the API")
 class TestBetweenCommitAndPublish:
     """Row 2: the row is there, and no wake-up was sent."""
 
@@ -100,27 +119,29 @@ class TestBetweenCommitAndPublish:
 
     def _starts_in_time(self, running: Scene) -> None:
         """The newest row, for which no API process has woken anybody."""
-        newest = "SELECT id, extract(epoch FROM created_at) FROM tasks ORDER BY id DESC LIMIT 1"
-        ((task_id, created_at),) = running.stack.sql(newest)
-        assert running.started(str(task_id)).time - float(created_at) <= STARTS_WITHIN
+        with running.stack.engine.begin() as db:
+            newest = select(Task.id, Task.created_at).order_by(Task.id.desc()).limit(1)
+            task_id, created_at = db.execute(newest).one()
+        assert running.started(str(task_id)).time - created_at.timestamp() <= STARTS_WITHIN
         running.accepted = [str(task_id)]
         running.check()
 
 
+@needs_server
 class TestALostReply:
-    """Row 3: PostgreSQL has done it, and its reply is lost on the way; the client asks again under the same key."""
+    """Row 3: the database has done it, and its reply is lost on the way; the client asks again under the same key."""
 
     @pytest.mark.parametrize("lost", ["INSERT", "COMMIT"])
     def test_the_same_key_makes_one_row(self, scene: Callable[..., Scene], services: Services, lost: str) -> None:
         running = scene()
-        with TcpProxy("127.0.0.1", services.postgres.port) as proxy, ThreadPoolExecutor(1) as client:
+        with TcpProxy("127.0.0.1", database_server_of(services).port) as proxy, ThreadPoolExecutor(1) as client:
             running.stack.server(env={"DATABASE_URL": proxy.through(running.stack.database_url)})
             assert running.http.get(TASKS).json() == []  # logged in, connected
             inserted = proxy.drop_reply(INSERT, IN_TRANSACTION) if lost == "INSERT" else proxy.hold_reply(INSERT)
             answer = client.submit(self._post, running)
             inserted.wait()
             if lost == "COMMIT":
-                committed = proxy.drop_reply(b"COMMIT", READY)
+                committed = proxy.drop_reply(b"COMMIT", COMMITTED)
                 proxy.release(inserted)
                 committed.wait()
             assert answer.result().status_code == 503, answer.result().text
@@ -129,7 +150,7 @@ class TestALostReply:
             once_more = self._post(running)
         assert (again.status_code, once_more.status_code) == (201, 201), again.text
         rows = running.stack.sql("SELECT id FROM tasks")
-        assert [str(row[0]) for row in rows] == [again.json()["id"]] == [once_more.json()["id"]]
+        assert [str(id_of(row[0])) for row in rows] == [again.json()["id"]] == [once_more.json()["id"]]
         running.accepted = [again.json()["id"]]
         running.stack.worker(concurrency=1)
         running.check()

@@ -21,6 +21,7 @@ from tests.support.faults.load import load
 from tests.support.faults.proxy import TcpProxy
 from tests.support.faults.scene import Scene, fault_scene
 from tests.support.services import Services
+from tests.support.spelling import id_of
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
@@ -65,7 +66,8 @@ def ran_once(scene: Scene, ids: list[str]) -> None:
     An attempt that was handed back before its body began costs the task nothing.
     """
     scene.check()
-    ended = {str(row[0]): tuple(row[1:]) for row in scene.stack.sql("SELECT id, status, crashes, failures FROM tasks")}
+    rows = scene.stack.sql("SELECT id, status, crashes, failures FROM tasks")
+    ended = {str(id_of(row[0])): tuple(row[1:]) for row in rows}
     assert {ended[task_id] for task_id in ids} == {("succeeded", 0, 0)}
     begun = Counter(line.task_id for line in scene.lines(event="start"))
     assert {begun[task_id] for task_id in ids} == {1}

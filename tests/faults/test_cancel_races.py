@@ -10,18 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
 from app.db.common.claims import Names
 from app.db.session import SessionLocal, autocommit_engine
+from app.db.sql import claims as claims_sql
 from app.errors import InvalidTransition
 from app.models.task import Task
 from app.schemas.task import TaskCreate
 from app.services.execution import attempts
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
+from tests.support.databases import ENGINE
 from tests.support.faults.invariants import Witness
 from tests.support.faults.scene import Scene
 from tests.support.ledger import append_line
@@ -29,9 +31,8 @@ from tests.support.settings import settings
 from tests.support.stack import Stack
 from tests.support.tasks import ERROR, LONG_RUNNING, WORKER, new_user
 
-RACES = 1000
 # Neither side has a longer head start: each is first about as often as the other.
-HEAD_START = 0.003
+RACES, HEAD_START = (1000, 0.003) if ENGINE == "postgresql" else (300, 0.03)  # the others take more round trips
 SEED = 28
 
 
@@ -73,7 +74,7 @@ class Race:
     def _work(self, db: Connection, task: Task, how: int) -> str:
         """Claim and run it; then fail, or look for a cancellation before the end, or do not."""
         line = Claims([(queue_of(task), task.priority.value)])
-        claims = line.next(db, Names([task.celery_task_name], []), new_id(), WORKER)
+        claims = line.next(db, claims_sql.Names([task.celery_task_name], []), new_id(), WORKER)
         if not claims:
             return "nothing to claim"
         (claim,) = claims
@@ -98,7 +99,8 @@ def queue_of(task: Task) -> str:
     return f"race-{task.id}"
 
 
-class TestAThousandRaces:
+@pytest.mark.every_engine("cancel against finish")
+class TestHundredsOfRaces:
     def test_leave_one_legal_history_each(self, stack: Stack, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # The worker below needs no wake-ups.
         monkeypatch.setattr("app.messaging.publisher.publish", lambda queues: None)
@@ -107,7 +109,8 @@ class TestAThousandRaces:
         with settings(stack.settings):
             with SessionLocal() as db:
                 tasks = task_service.create_tasks(db, [wanted] * RACES, new_user(db))
-            stack.sql("UPDATE tasks SET queue = 'race-' || id")
+            with SessionLocal.begin() as db:
+                db.execute(update(Task), [{"id": task.id, "queue": queue_of(task)} for task in tasks])
             seen = Counter(Race(tasks, ledger).run())
         witness.check([task.id for task in tasks], ledger)
         # Where a worker found nothing, the client was first and was told so; a cancel that had no effect was refused.

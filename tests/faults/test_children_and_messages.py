@@ -53,6 +53,7 @@ class TestAChildDies:
             class_scene.check()
         assert counts(class_scene, task_id) == ("succeeded", 1, 0, 0)
 
+    @pytest.mark.every_engine("kill of a pool child")
     def test_after_the_claims_commit_the_attempt_is_consumed(self, class_scene: Scene) -> None:
         """Row 6. It had not begun: that is no crash of the task's."""
         with doomed(class_scene, CLAIMED, "before"):
@@ -62,6 +63,7 @@ class TestAChildDies:
         assert [line.attempt for line in class_scene.lines(task_id, "start")] == [2]
         assert class_scene.outcomes(task_id) == ["handed_back", "succeeded"]
 
+    @pytest.mark.every_engine("kill of a pool child")
     @pytest.mark.parametrize(
         ("finish", "fail", "ended"),
         [
@@ -86,6 +88,7 @@ class TestAChildDies:
         assert [line.attempt for line in class_scene.lines(task_id, "start")] == [1]
 
 
+@pytest.mark.every_engine("kill of a worker's parent")
 class TestAParentDies:
     """With a success in its hands that a child has left it."""
 
@@ -108,6 +111,7 @@ class TestAParentDies:
         assert len(class_scene.lines(task_id, "start")) == 1
 
 
+@pytest.mark.postgresql("elsewhere a claim has several statements, and no one reply; any outage: test_fence.py")
 class TestTheClaimsReplyIsLost:
     def test_the_body_runs_once_an_attempt(self, scene: Callable[..., Scene], services: Services) -> None:
         """Row 7: the second try finds the claim that the first one made."""
@@ -132,6 +136,7 @@ class TestTheClaimsReplyIsLost:
             return messages(broker, "default")
 
 
+@pytest.mark.every_engine("double claim")
 class TestEachWakeUpFiftyTimes:
     def test_each_attempt_starts_once(self, scene: Callable[..., Scene]) -> None:
         """Row 25: by two workers at once, retries in between included."""

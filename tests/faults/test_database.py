@@ -1,4 +1,4 @@
-"""PostgreSQL crashes, its backends are terminated, it fails over to a standby."""
+"""The database server crashes, its backends are terminated, it fails over to a standby."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.faults.engines import database_server_of, needs_server, terminate
 from tests.support.faults.load import repeated
 from tests.support.faults.scene import Scene, fault_scene
 from tests.support.faults.standby import Standby, through_proxy
@@ -20,7 +21,6 @@ from tests.support.waiting import wait_for
 RECOVERS_WITHIN = 5.0
 AT_ONCE = 3.0
 DEFAULT_LEASE = {"WORKER_LEASE_SECONDS": "30", "WORKER_HEARTBEAT_SECONDS": "3"}
-OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 
 def post(running: Scene) -> int:
@@ -33,14 +33,16 @@ def post(running: Scene) -> int:
     return answer.status_code
 
 
+@needs_server
+@pytest.mark.every_engine("restart of the database")
 class TestACrash:
     def test_posts_answer_503_and_workers_deliver_what_they_finished(
         self, scene: Callable[..., Scene], own_services: Services, gate: Path
     ) -> None:
-        """Row 20: an immediate stop, then a SIGKILL, each while a body runs that ends before PostgreSQL is back."""
+        """Row 20: an immediate stop, then a SIGKILL, each while a body runs that ends before the server is back."""
         running = scene(on=own_services, **DEFAULT_LEASE)
         worker = running.stack.worker(concurrency=2)
-        server = own_services.postgres
+        server = database_server_of(own_services)
         held = []
         for number, number_of_signal in enumerate((signal.SIGQUIT, signal.SIGKILL)):
             opening = gate.with_name(f"gate-{number}")
@@ -61,6 +63,7 @@ class TestACrash:
         assert "database not reachable" in worker.output()
 
 
+@needs_server
 class TestTerminatedBackends:
     def test_pools_recover_within_five_seconds(self, scene: Callable[..., Scene], gate: Path) -> None:
         """Row 21: under load, three times, while a long body runs."""
@@ -71,7 +74,7 @@ class TestTerminatedBackends:
         for _ in range(3):
             for _ in range(10):
                 running.work(seconds=0.02)
-            assert len(running.stack.sql(OTHERS)) >= 2
+            assert terminate(running.stack) >= 2
             at = time.time()
             wait_for(lambda: post(running) == 201, RECOVERS_WITHIN, "the API's pool to recover")
             assert [post(running) for _ in range(10)] == [201] * 10
@@ -82,6 +85,7 @@ class TestTerminatedBackends:
         assert running.outcomes(held) == ["succeeded"]
 
 
+@pytest.mark.postgresql("a database that only reads: elsewhere a server does, and an administrator may write")
 class TestAFormerPrimary:
     def test_what_only_reads_is_as_good_as_down_and_loses_no_result(
         self, scene: Callable[..., Scene], gate: Path
@@ -93,7 +97,7 @@ class TestAFormerPrimary:
         running.started(held)
         switch = f"ALTER DATABASE {running.stack.database}"
         running.stack.sql(f"{switch} SET default_transaction_read_only = on")
-        running.stack.sql(OTHERS)
+        terminate(running.stack)
         try:
             wait_for(lambda: post(running) == 503, RECOVERS_WITHIN, "a POST to be refused")
             gate.touch()
@@ -113,6 +117,7 @@ def await_more(running: Scene, number: int) -> None:
     wait_for(lambda: len(running.accepted) >= wanted, 60, f"{number} more tasks to be accepted")
 
 
+@pytest.mark.postgresql("a synchronous standby")
 class TestFailover:
     @pytest.mark.timeout(180)
     def test_every_accepted_task_is_on_the_promoted_standby(

@@ -1,10 +1,11 @@
-"""Row 23: a worker that is cut off from PostgreSQL alone ends its bodies before anybody else starts their tasks."""
+"""Row 23: a worker that is cut off from the database alone ends its bodies before anybody else starts their tasks."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.faults.engines import database_server_of, needs_server
 from tests.support.faults.proxy import TcpProxy
 from tests.support.faults.scene import Scene
 from tests.support.services import Services
@@ -14,12 +15,13 @@ from tests.support.waiting import wait_for
 LEASE = {"WORKER_LEASE_SECONDS": "12", "WORKER_HEARTBEAT_SECONDS": "1"}
 
 
+@needs_server
 @pytest.mark.parametrize("how", ["refuse", pytest.param("freeze", marks=pytest.mark.full)])
 def test_row_23_cut_off_it_fences_itself_before_the_rescue(
     scene: Callable[..., Scene], services: Services, tmp_path: Path, how: str
 ) -> None:
     running = scene(**LEASE)
-    with TcpProxy("127.0.0.1", services.postgres.port) as way:
+    with TcpProxy("127.0.0.1", database_server_of(services).port) as way:
         cut_off = running.stack.worker(concurrency=2, env={"DATABASE_URL": way.through(running.stack.database_url)})
         deaf = running.create("ledger.deaf", kwargs={"gate": str(tmp_path / "gate-{attempt}")})
         child = running.started(deaf).pid

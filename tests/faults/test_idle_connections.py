@@ -10,6 +10,8 @@ import pytest
 
 from app.launcher.postgres import EmbeddedPostgres
 from tests.support.accounts import PASSWORD, bearer, register
+from tests.support.databases import MariaDB
+from tests.support.faults.engines import database_server_of, needs_server, terminate
 from tests.support.faults.proxy import TcpProxy
 from tests.support.faults.scene import Scene, fault_scene
 from tests.support.faults.standby import through_proxy
@@ -18,23 +20,16 @@ from tests.support.running import TASKS
 from tests.support.services import Services
 from tests.support.waiting import wait_for
 
-TERMINATE = """
-    SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid()
-"""
+pytestmark = needs_server
+
 KINDS = ("readiness", "log-in", "read", "list", "count", "submit", "batch", "API key", "change", "events")
-
-
-def terminate(running: Scene) -> None:
-    """Returns once the backends are gone."""
-    assert {row[0] for row in running.stack.sql(TERMINATE)} == {True}
 
 
 class Api:
     """An API behind a proxy, and one request of each kind to it."""
 
-    def __init__(self, running: Scene, proxy: TcpProxy, postgres: EmbeddedPostgres) -> None:
-        self.running, self.proxy, self.postgres = running, proxy, postgres
+    def __init__(self, running: Scene, proxy: TcpProxy, server: EmbeddedPostgres | MariaDB) -> None:
+        self.running, self.proxy, self.database = running, proxy, server
         self.http, self.server = running.http, running.stack.server()
         self._name = register(self.http)["username"]
         self._task = running.work()
@@ -81,8 +76,8 @@ class Api:
         }
 
     def restart(self) -> None:
-        self.postgres.stop()
-        self.postgres.start()
+        self.database.stop()
+        self.database.start()
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +86,14 @@ def api(
 ) -> Iterator[Api]:
     with through_proxy(own_services) as servers, fault_scene(servers, tmp_path_factory.mktemp("scene")) as running:
         request.node.stash[STARTED] = [running.stack]
-        yield Api(running, servers.proxy, own_services.postgres)
+        yield Api(running, servers.proxy, database_server_of(own_services))
 
 
 class TestTheApi:
     @pytest.mark.parametrize("kind", KINDS)
     def test_no_kind_of_request_meets_a_terminated_backend(self, api: Api, kind: str) -> None:
         assert api.send(kind) < 300
-        api.lose_its_connections(lambda: terminate(api.running))
+        api.lose_its_connections(lambda: terminate(api.running.stack))
         assert max(api.send(kind) for _ in range(3)) < 300
 
     def test_a_restarted_server_costs_no_request(self, api: Api) -> None:
@@ -127,10 +122,10 @@ class TestAWorker:
         running = scene()
         worker = running.stack.worker(concurrency=1)
         running.ended(running.work())
-        terminate(running)
+        terminate(running.stack)
         held = running.create("ledger.deaf", kwargs={"gate": str(gate)})
         running.started(held)
-        terminate(running)
+        terminate(running.stack)
         gate.touch()
         assert running.ended(held)["status"] == "succeeded"
         assert [line for line in worker.output().splitlines() if "database not reachable" in line] == []

@@ -41,6 +41,7 @@ def kill(pid: int, died: dict[int, float]) -> None:
         died[pid] = time.time()
 
 
+@pytest.mark.every_engine("limits")
 class TestKilledChildren:
     def test_free_their_places_and_never_one_too_many(self, scene: Scene, admin: httpx.Client) -> None:
         limit(admin, "two", concurrency=2)
@@ -83,7 +84,9 @@ class TestAKilledParent:
 
 
 class TestABodyThatRunsOn:
-    @pytest.mark.parametrize("deed", ["revoked", "retried", "deleted"])
+    @pytest.mark.parametrize(
+        "deed", ["revoked", pytest.param("retried", marks=pytest.mark.every_engine("retry")), "deleted"]
+    )
     def test_keeps_its_place_after_its_task_was_ended_from_outside(
         self, scene: Scene, admin: httpx.Client, deed: str, tmp_path_factory: pytest.TempPathFactory
     ) -> None:

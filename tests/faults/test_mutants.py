@@ -15,12 +15,14 @@ import redis
 from app.messaging.wakeups import MOST_OUT
 from tests.support.faults import followed
 from tests.support.faults.batches import attempts_begun, batch_of_ten, begun_by_a_frozen_process, counts
+from tests.support.faults.engines import database_server_of, needs_server
 from tests.support.faults.failpoints import failpoints
 from tests.support.faults.mutants import mutant
 from tests.support.faults.proxy import TcpProxy
 from tests.support.faults.scene import Scene
 from tests.support.running import TASKS, messages
 from tests.support.services import Services
+from tests.support.spelling import id_of
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
@@ -54,7 +56,7 @@ class TestNoWakeUps:
         running.stack.server(env=failpoints({"at": "app.messaging.publisher:publish", "do": "kill"}))
         with pytest.raises(httpx.TransportError):
             running.work()
-        running.accepted = [str(row[0]) for row in running.stack.sql("SELECT id FROM tasks")]
+        running.accepted = [str(id_of(row[0])) for row in running.stack.sql("SELECT id FROM tasks")]
         assert never_ends(running) == {"ends"}
         assert running.status(*running.accepted) == "pending"
         worker.stop()
@@ -75,6 +77,7 @@ class TestNoWakeUps:
         running.check()
 
 
+@pytest.mark.postgresql("it rewrites a statement")
 class TestNoTurns:
     @pytest.mark.parametrize(
         ("lacking", "place"),
@@ -96,6 +99,7 @@ class TestNoTurns:
         assert [line.task_id for line in running.lines(event="start")].index(running.accepted[-1]) == place
 
 
+@pytest.mark.postgresql("it disables a trigger")
 class TestNoPause:
     def test_lets_a_task_of_a_paused_queue_start(self, scene: Callable[..., Scene]) -> None:
         """Neither at the claim, which looks first, nor at the row, whose trigger has the last word."""
@@ -116,6 +120,7 @@ class TestNoPause:
         running.started(other)
 
 
+@pytest.mark.postgresql("it rewrites a statement")
 class TestNoFence:
     @pytest.mark.parametrize(
         ("lacking", "rules"),
@@ -163,6 +168,7 @@ class TestNoLease:
         running.check()
 
 
+@needs_server
 class TestNoSelfFence:
     @pytest.mark.parametrize(
         ("lacking", "lives"),
@@ -172,7 +178,7 @@ class TestNoSelfFence:
         self, scene: Callable[..., Scene], services: Services, gate: Path, lacking: list[str], lives: bool
     ) -> None:
         running = scene(**QUICK)
-        with TcpProxy("127.0.0.1", services.postgres.port) as proxy:
+        with TcpProxy("127.0.0.1", database_server_of(services).port) as proxy:
             way = {"DATABASE_URL": proxy.through(running.stack.database_url)}
             cut_off = running.stack.worker(concurrency=1, env={**mutant(*lacking), **way})
             task_id = running.create("ledger.deaf", kwargs={"gate": str(gate)})

@@ -15,6 +15,7 @@ POOLS = pytest.mark.parametrize("pool", ["threads", "solo"])
 
 
 @POOLS
+@pytest.mark.postgresql("elsewhere a claim has several statements, and no one reply")
 def test_a_claim_whose_reply_was_lost_is_found_after_any_outage(
     scene: Callable[..., Scene], services: Services, pool: str
 ) -> None:

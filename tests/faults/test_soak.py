@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.faults.broker_server import BrokerServer
+from tests.support.faults.engines import database_server_of, needs_server
 from tests.support.faults.proxy import TcpProxy
 from tests.support.faults.scene import Scene
 from tests.support.faults.soak import FREEZING, SETTINGS, Soak
 from tests.support.services import Services
+
+pytestmark = needs_server
 
 Soaks = Callable[..., Soak]
 
@@ -28,7 +31,7 @@ def soak(scene: Callable[..., Scene], own_services: Services, tmp_path: Path) ->
         def build(seed: int, without: Collection[str]) -> Soak:
             broker = opened.enter_context(BrokerServer(tmp_path / "broker"))
             to_broker = opened.enter_context(TcpProxy("127.0.0.1", broker.port))
-            to_database = opened.enter_context(TcpProxy("127.0.0.1", own_services.postgres.port))
+            to_database = opened.enter_context(TcpProxy("127.0.0.1", database_server_of(own_services).port))
             built = scene(on=own_services, **SETTINGS)
             built.stack.settings["DATABASE_URL"] = to_database.through(built.stack.database_url)
             built.stack.settings["CELERY_BROKER_URL"] = to_broker.through(broker.url)

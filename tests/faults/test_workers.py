@@ -13,6 +13,7 @@ import psutil
 import pytest
 import redis
 
+from tests.support.faults.engines import freezes
 from tests.support.faults.load import load
 from tests.support.faults.memory import memory_limit
 from tests.support.faults.scene import Scene
@@ -69,6 +70,7 @@ class TestAChildThatDies:
         class_scene.stack.worker(concurrency=2, queues=REST)
         return class_scene
 
+    @pytest.mark.every_engine("kill of a pool child")
     def test_row_4_killed_in_its_body_it_is_run_again_within_15_s(self, scene: Scene, gate: Path) -> None:
         task_id = scene.create("ledger.gate", gate=str(gate))
         os.kill(scene.started(task_id).pid, signal.SIGKILL)
@@ -79,6 +81,7 @@ class TestAChildThatDies:
         assert scene.outcomes(task_id) == ["worker_lost", "succeeded"]
         scene.check()
 
+    @pytest.mark.every_engine("retry")
     def test_row_12_a_poison_task_fails_at_its_cap_while_its_neighbours_progress(self, scene: Scene) -> None:
         poison = [scene.create("ledger.poison") for _ in range(3)]
         neighbours, deadline = 0, time.monotonic() + 60
@@ -149,6 +152,7 @@ class TestAParentThatDies:
         scene.check()
 
 
+@freezes
 class TestAParentThatIsFrozen:
     """The broker hands one wake-up to the frozen process, and counts it as delivered."""
 
@@ -185,6 +189,7 @@ class TestAParentThatIsFrozen:
 
 
 class TestWorkersThatComeBackOrLeave:
+    @freezes
     def test_row_11_what_a_frozen_one_writes_when_it_wakes_matches_no_row(self, scene: Scene, gate: Path) -> None:
         frozen = scene.stack.worker(concurrency=2)
         # The one has its result to write, the other one its progress first.

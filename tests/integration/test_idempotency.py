@@ -289,6 +289,7 @@ class TestABatch:
         assert len(self.ids_of(self.send(tasks, {}, {}))) == 2
 
 
+@pytest.mark.every_engine("idempotency under race")
 class TestRaces:
     """Many requests under one key at once, against two real API processes."""
 

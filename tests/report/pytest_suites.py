@@ -12,14 +12,16 @@ from tests.report import coverage_data
 from tests.report.children import run_child
 from tests.report.model import ROOT, Case, SuiteResult
 
-# `tests/integration` again, on the database server or library of this name (`tests/support/databases.py`).
+# `tests/integration` again, and what every engine has to stand of `tests/faults` (with --full: all of it), on the database
+# server or library of this name (`tests/support/databases.py`).
 ENGINES = ("mariadb", "sqlite")
+ON_EVERY_ENGINE = "every_engine or not faults"
 NAMES = ("unit", "integration", *ENGINES, "e2e", "faults", "load")
 # Suites that run only where they are named. Take these out once every integration test passes on these engines.
 BY_NAME_ALONE = ENGINES
 ALONE = ("load",)  # what else runs at that time would be measured with it, and so would the measuring of coverage
 # They measure times of processes that start, die and freeze: with more jobs than cores they start too late to tell.
-TIMED = ("faults",)
+TIMED = ("faults", *ENGINES)
 NOTHING_COLLECTED = 5
 NO_SEPARATE_CACHE = ("-p", "no:cacheprovider")
 # Most tests wait for processes to start, to notice, to end. A file stays in one process: its fixtures are shared.
@@ -42,18 +44,27 @@ def run(name: str, reports: Path, options: Options) -> SuiteResult:
     if name == "mariadb" and (why := why_no_mariadb()):
         # A CI has it, or else nobody would notice that it was never tried.
         return SuiteResult(name, [Case(name, "pytest", "all", "failed" if os.environ.get("CI") else "skipped", 0, why)])
-    folder = ROOT / "tests" / ("integration" if name in ENGINES else name)
-    if not any(folder.rglob("test_*.py")):
+    folders = [ROOT / "tests" / folder for folder in (("integration", "faults") if name in ENGINES else (name,))]
+    if not any(path for folder in folders for path in folder.rglob("test_*.py")):
         return SuiteResult(name, note="absent: it has no tests yet")
     xml = reports / f"{name}.xml"
     measured = coverage_data.command(reports) if options.coverage and name not in ALONE else []
     jobs = min(options.jobs, os.cpu_count() or 1) if name in TIMED else options.jobs
     selection = [
         *(["-k", options.keyword] if options.keyword else []),
-        *(["--full"] if options.full else []),
+        *(["--full"] if options.full else ["-m", ON_EVERY_ENGINE] if name in ENGINES else []),
         *([*PARALLEL, str(jobs)] if jobs > 1 and name not in ALONE else []),
     ]
-    command = [sys.executable, *measured, "-m", "pytest", str(folder), "-q", f"--junitxml={xml}", *NO_SEPARATE_CACHE]
+    command = [
+        sys.executable,
+        *measured,
+        "-m",
+        "pytest",
+        *map(str, folders),
+        "-q",
+        f"--junitxml={xml}",
+        *NO_SEPARATE_CACHE,
+    ]
     engine = {"TEST_DATABASE": name} if name in ENGINES else {}
     return _result(name, xml, run_child([*command, *selection], {"PYTHONPATH": str(ROOT), **engine}))
 
@@ -88,7 +99,9 @@ def read_junit(suite: str, xml: Path) -> list[Case]:
 
 
 def _case(suite: str, element: ET.Element) -> Case:
-    group = re.sub(r"^tests\.\w+\.", "", element.get("classname", ""))
+    # Those of an engine have files of the same name in two folders.
+    own = "integration" if suite in ENGINES else r"\w+"
+    group = re.sub(rf"^tests\.({own}\.)?", "", element.get("classname", ""))
     name, seconds = element.get("name", ""), float(element.get("time", 0))
     for kind in ("failure", "error"):
         found = element.find(kind)

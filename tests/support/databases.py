@@ -57,7 +57,8 @@ class MariaDB:
             [_program("mariadbd"), "--no-defaults", f"--datadir={data}", "--user=root", f"--bind-address={LOOPBACK}",
              f"--port={self.port}", f"--socket={self.directory / 's'}", "--skip-name-resolve", "--max-connections=400",
              "--innodb-buffer-pool-size=256M", "--innodb-log-file-size=64M", "--character-set-server=utf8mb4",
-             "--collation-server=utf8mb4_bin", "--skip-ssl", "--transaction-isolation=READ-COMMITTED", "--performance-schema=OFF",
+             "--collation-server=utf8mb4_bin", "--transaction-isolation=READ-COMMITTED", "--performance-schema=OFF",
+             "--skip-ssl",  # as the embedded PostgreSQL; and a proxy looks for statements and replies
              *more],
             log=self.directory / "mariadb.log",
         )  # fmt: skip
@@ -65,8 +66,7 @@ class MariaDB:
         wait_for(self._answers, START_SECONDS, "MariaDB to answer")
 
     def _answers(self) -> bool:
-        assert self._process is not None
-        assert self._process.running, "\n".join(self._process.tail())
+        assert self.process.running, "\n".join(self.process.tail())
         with suppress(pymysql.err.OperationalError):
             self.sql("SELECT 1")
             return True
@@ -78,8 +78,16 @@ class MariaDB:
 
     def kill(self) -> None:
         """SIGKILL: what was committed is there after `start`."""
+        self.process.kill()
+
+    @property
+    def process(self) -> ManagedProcess:
         assert self._process is not None
-        self._process.kill()
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     def sql(self, statement: str, database: str | None = None) -> list[tuple[Any, ...]]:
         connection = pymysql.connect(

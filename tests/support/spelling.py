@@ -1,4 +1,4 @@
-"""SQL of tests, written for PostgreSQL, as the engine of this session spells it: times, intervals, and values.
+"""SQL of tests, written for PostgreSQL, as the engine of this session spells it: times, intervals, JSON, and values.
 
 What else PostgreSQL alone has, a test says in another way, or it is marked as PostgreSQL's.
 """
@@ -27,6 +27,8 @@ def spelled(statement: str, values: Mapping[str, Any] | None = None) -> TextClau
         return text(statement).bindparams(**values)
     new_id = "lower(hex(randomblob(16)))" if ENGINE == "sqlite" else "unhex(replace(uuid(), '-', ''))"
     time, interval = (sqlite.NOW, _microseconds) if ENGINE == "sqlite" else (mysql.NOW, _interval)
+    if ENGINE == "mariadb":
+        statement = re.sub(r"(\w+)->>'(\w+)'", r"json_value(`\1`, '$.\2')", statement)
     statement = re.sub(r"make_interval\(secs => ([:\w.]+)\)", r"\1 * interval '1 second'", statement)
     if ENGINE == "sqlite" and statement.endswith(" FOR UPDATE"):
         # A text that does not begin with SELECT begins the one transaction that writes.

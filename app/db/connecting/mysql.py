@@ -1,5 +1,6 @@
 """Connections to MySQL and MariaDB: READ COMMITTED, times in UTC, strict values, and time limits."""
 
+import socket
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,8 @@ _SESSION = (
 )
 # Beyond a statement's own time limit: then the server is lost.
 _SILENT_SECONDS = 5
+# As `app/db/connecting/postgresql.py` has libpq do it. PyMySQL turns the probes on, with the system's two hours.
+_PROBES = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
 _USUAL_SECONDS = "task_service_statement_seconds"
 
 
@@ -47,6 +50,7 @@ def prepare(engine: Engine, settings: Settings, idle_ms: int | None) -> None:
 
     MySQL itself limits SELECT alone, and has no limit for idle transactions: it ends what is idle for `wait_timeout`.
     """
+    event.listen(engine, "connect", _notice_a_lost_server)
     event.listen(engine, "connect", partial(_limit, settings.database_statement_timeout_seconds, idle_ms))
     undo_at_return(engine)
     event.listen(engine, "handle_error", _refused, retval=True)
@@ -93,6 +97,14 @@ def _statements(seconds: float, is_mariadb: bool) -> str:
 
 def _lock_waits(seconds: float) -> str:
     return f"innodb_lock_wait_timeout = {max(1, int(seconds))}"
+
+
+def _notice_a_lost_server(connection: Any, _record: Any) -> None:
+    own = connection._sock  # noqa: SLF001 (PyMySQL gives it no other way)
+    if own.family in (socket.AF_INET, socket.AF_INET6):
+        for name, value in _PROBES.items():
+            if hasattr(socket, name):  # not on every system
+                own.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _limit(statement_seconds: float, idle_ms: int | None, connection: Any, record: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, TextClause, event
 
 from app.core.config import Settings
+from app.db.connecting.sqlite_forks import ForkablePool
 from app.db.connecting.until_return import undo_at_return, until_return
 
 AUTOCOMMIT: dict[str, Any] = {}
@@ -30,12 +31,13 @@ def options(settings: Settings, idle_ms: int | None) -> dict[str, Any]:
     """What `create_engine` needs."""
     del idle_ms  # a process that ends lets go of its locks; one that is frozen keeps them (docs/servers.md)
     return {
+        "poolclass": ForkablePool,
         "connect_args": {
             # How long a writer waits for the other one.
             "timeout": settings.database_statement_timeout_seconds,
             "check_same_thread": False,
             "isolation_level": None,
-        }
+        },
     }
 
 

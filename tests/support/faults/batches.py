@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.faults.scene import Scene
+from tests.support.spelling import id_of
 from tests.support.waiting import wait_for
 
 NUMBER = 10
 TRIES = 30
 SECONDS = 40.0
 _CLAIMED_WITH = """
-    SELECT count(*) FROM witness
+    SELECT task_id FROM witness
     WHERE new->>'claim_id' = (
         SELECT new->>'claim_id' FROM witness
         WHERE task_id = :id AND old->>'status' = 'pending' AND new->>'status' = 'running' ORDER BY seq LIMIT 1
@@ -35,7 +36,8 @@ def batch_of_ten(scene: Scene, special: dict[int, dict[str, Any]] | None = None,
         options = [(special or {}).get(at, {}) for at in range(NUMBER)]
         bodies = [scene.body("ledger.quick", **each, fields={"priority": priority}) for each in options]
         ids = scene.create_together(*bodies)
-        if wait_for(lambda: claimed_with(scene, ids[0]), SECONDS, "the first one to be claimed") == NUMBER:  # noqa: B023
+        together = wait_for(lambda: claimed_with(scene, ids[0]), SECONDS, "the first one to be claimed")  # noqa: B023
+        if together == {*ids}:
             return ids
         for each in options:
             open_gate(each)
@@ -88,9 +90,9 @@ def begun_by_a_frozen_process(scene: Scene, gate: Path) -> list[list[int]]:
     return [attempts_begun(scene, task_id) for task_id in ids[3:]]
 
 
-def claimed_with(scene: Scene, task_id: str) -> int:
-    """How many tasks were claimed by the claim that was the task's first one; 0 before it."""
-    return int(scene.stack.sql(_CLAIMED_WITH, id=task_id)[0][0])
+def claimed_with(scene: Scene, task_id: str) -> set[str]:
+    """The tasks that were claimed by the claim that was the task's first one; none before it."""
+    return {str(id_of(row[0])) for row in scene.stack.sql(_CLAIMED_WITH, id=task_id)}
 
 
 def counts(scene: Scene, task_id: str) -> tuple[Any, ...]:

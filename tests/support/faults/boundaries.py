@@ -2,7 +2,7 @@
 
 Only what Python can see is counted, hence psycopg2's wait callback (libpq then comes back to Python before each time it
 would block, so between the sending of COMMIT and the reading of its reply as well) and uvicorn on asyncio's own loop,
-whose sends and receives go through `socket.socket`. The moment after a call is, to everybody else, the moment before the
+whose sends and receives go through `socket.socket`, as do PyMySQL's. SQLite has statements and commits in their place. The moment after a call is, to everybody else, the moment before the
 thread's next one, so each call counts once, when it is done, and number one is the first call's beginning.
 """
 
@@ -12,10 +12,15 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from psycopg2 import extensions
+from sqlalchemy import Engine, event
+
+from app.core.config import get_settings
+from app.core.engines import SQLITE
 
 SOCKET_CALLS = ("accept", "connect", "recv", "recv_into", "send", "sendall", "sendmsg", "close", "shutdown")
 
@@ -47,6 +52,12 @@ class Boundaries:
         for name in SOCKET_CALLS:
             setattr(socket.socket, name, self._around(name, getattr(socket.socket, name)))
         extensions.set_wait_callback(self._wait)
+        if get_settings().database_engine == SQLITE:
+            for name in ("before_cursor_execute", "after_cursor_execute", "commit"):
+                event.listen(Engine, name, partial(self._statement, name))
+
+    def _statement(self, name: str, *_: Any) -> None:
+        self.passed(name)
 
     def _around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:

@@ -1,31 +1,17 @@
 """A witness of every change of a task in one test's database, and the check of all that must hold."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
 from tests.support.faults.histories import Change, History, PastAttempt, Row, histories, read_ledger
 from tests.support.faults.rules import Violation, violations
+from tests.support.faults.witness_tables import WITNESS, statements
+from tests.support.spelling import id_of
 from tests.support.stack import Stack
-
-_TABLE = """
-CREATE TABLE witness (
-    seq bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(), task_id uuid NOT NULL, old jsonb, new jsonb
-)
-"""
-# AFTER the row's lock is held: of one task, the numbers are in the order of the commits.
-_FUNCTION = """
-CREATE FUNCTION witness() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO witness (task_id, old, new) VALUES (coalesce(NEW.id, OLD.id), to_jsonb(OLD), to_jsonb(NEW));
-    RETURN NULL;
-END
-$$
-"""
-_TRIGGER = """
-CREATE TRIGGER witness AFTER INSERT OR UPDATE OR DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION witness()
-"""
-_CHANGES = "SELECT seq, extract(epoch FROM at), task_id, old, new FROM witness ORDER BY seq"
 
 
 class Witness:
@@ -38,12 +24,16 @@ class Witness:
         self._stack = stack
 
     def install(self) -> "Witness":
-        for statement in (_TABLE, _FUNCTION, _TRIGGER):
+        for statement in statements():
             self._stack.sql(statement)
         return self
 
-    def changes(self) -> list[Change]:
-        return [Change(seq, float(at), str(task_id), *rows) for seq, at, task_id, *rows in self._stack.sql(_CHANGES)]
+    def changes(self, after: datetime | None = None) -> list[Change]:
+        """All of them, or those after a moment of the database's clock."""
+        found = select(WITNESS).order_by(WITNESS.c.seq)
+        with self._stack.engine.begin() as connection:
+            rows = connection.execute(found if after is None else found.where(WITNESS.c.at > after)).all()
+        return [Change(seq, at.timestamp(), str(task_id), *states) for seq, at, task_id, *states in rows]
 
     def histories(
         self, accepted: Iterable[Any], ledger: Path | None, deleted: Iterable[Any] = ()
@@ -54,12 +44,12 @@ class Witness:
         for task_id in gone:
             found[task_id].deleted = True
         for task_id, status, attempt in self._stack.sql("SELECT id, status, attempt FROM tasks"):
-            if str(task_id) in found:
-                found[str(task_id)].row = Row(status, attempt)
+            if str(id_of(task_id)) in found:
+                found[str(id_of(task_id))].row = Row(status, attempt)
         told = "SELECT task_id, number, outcome FROM task_attempts ORDER BY task_id, number"
         for task_id, number, outcome in self._stack.sql(told):
-            if str(task_id) in found:
-                found[str(task_id)].attempts.append(PastAttempt(number, outcome))
+            if str(id_of(task_id)) in found:
+                found[str(id_of(task_id))].attempts.append(PastAttempt(number, outcome))
         return found
 
     def violations(self, accepted: Iterable[Any], ledger: Path | None, deleted: Iterable[Any] = ()) -> list[Violation]:

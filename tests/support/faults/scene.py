@@ -9,6 +9,7 @@ from tests.support.faults.histories import Line, read_ledger
 from tests.support.faults.invariants import Witness
 from tests.support.running import SECONDS, TASKS, TERMINAL, Running
 from tests.support.services import Services
+from tests.support.spelling import id_of
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
@@ -75,8 +76,8 @@ class Scene(Running):
 
     def unended(self) -> list[str]:
         """The accepted tasks that are still in the table and not at their end, straight from the database."""
-        query = "SELECT id FROM tasks WHERE NOT status = ANY(:ended)"
-        waiting = {str(row[0]) for row in self.stack.sql(query, ended=list(TERMINAL))}
+        query = f"SELECT id FROM tasks WHERE status NOT IN {TERMINAL}"
+        waiting = {str(id_of(row[0])) for row in self.stack.sql(query)}
         return [task_id for task_id in self.accepted if task_id in waiting]
 
     def check(self, seconds: float = SECONDS, deleted: tuple[str, ...] = ()) -> None:

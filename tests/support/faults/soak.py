@@ -19,7 +19,9 @@ import httpx
 from sqlalchemy.exc import OperationalError
 
 from tests.support import accounts
+from tests.support.databases import ENGINE
 from tests.support.faults.broker_server import BrokerServer
+from tests.support.faults.engines import database_server_of, terminate
 from tests.support.faults.load import repeated
 from tests.support.faults.proxy import TcpProxy
 from tests.support.faults.scene import Scene
@@ -43,15 +45,13 @@ LIMIT, PLACES = "soak", 2
 LIMITS = f"{accounts.API}/limits/"
 # A body that is frozen holds its place for the witness, and has lost it for the service.
 FREEZING = ("worker freezes",)
+# PostgreSQL's immediate shutdown; MariaDB would take its time to stop.
+CRASH = signal.SIGQUIT if ENGINE == "postgresql" else signal.SIGKILL
 # The client waits while so many tasks are unended: the faults leave no time to run more.
 MOST_UNENDED = 60
 # Lease, heartbeat, crash after crash, a back-off, on a machine that is busy with ten processes.
 SETTLE_SECONDS = 180.0
 SETTINGS = {"CANCEL_GRACE_SECONDS": "1", "SHUTDOWN_GRACE_SECONDS": "2"}
-BACKENDS = """
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid()
-"""
 
 
 class Load:
@@ -232,10 +232,10 @@ class Soak:
             "broker freezes": harm(broker.freeze, broker.thaw),
             "broker is cut off": harm(to_broker.refuse, to_broker.heal),
             "broker connections break": harm(to_broker.cut),
-            "database backends are terminated": harm(partial(self.scene.stack.sql, BACKENDS)),
+            "database backends are terminated": harm(partial(terminate, self.scene.stack)),
             "database is cut off": harm(to_database.refuse, to_database.heal),
             "database goes silent": harm(to_database.freeze, to_database.heal),
-            "database crashes": harm(self._crash_the_database, self.services.postgres.start),
+            "database crashes": harm(self._crash_the_database, database_server_of(self.services).start),
         }
 
     def _lose_a_child(self) -> Heal:
@@ -274,8 +274,8 @@ class Soak:
             self.broker.drop(queue, 5)
 
     def _crash_the_database(self) -> None:
-        server = self.services.postgres
-        os.kill(server.pid, signal.SIGQUIT)
+        server = database_server_of(self.services)
+        os.kill(server.pid, CRASH)
         server.process.wait(30)
 
 

@@ -13,6 +13,7 @@ from app.launcher.pgfiles import binary, environment
 from app.launcher.ports import LOOPBACK, free_loopback_port
 from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.process import ManagedProcess
+from tests.support.faults.engines import database_server_of
 from tests.support.faults.proxy import TcpProxy
 from tests.support.services import Services
 from tests.support.waiting import wait_for
@@ -72,7 +73,7 @@ class Standby:
 
 
 class ThroughProxy:
-    """Servers whose PostgreSQL is reached through a proxy alone, by the service and by the test."""
+    """Servers whose database server is reached through a proxy alone, by the service and by the test."""
 
     def __init__(self, services: Services, proxy: TcpProxy) -> None:
         self._services, self.proxy = services, proxy
@@ -87,5 +88,5 @@ class ThroughProxy:
 
 @contextmanager
 def through_proxy(services: Services) -> Iterator[ThroughProxy]:
-    with TcpProxy(LOOPBACK, services.postgres.port) as proxy:
+    with TcpProxy(LOOPBACK, database_server_of(services).port) as proxy:
         yield ThroughProxy(services, proxy)

@@ -49,15 +49,17 @@ class TestTheOtherEngines:
         monkeypatch.setattr(pytest_suites, "run_child", lambda *started: found.append(started) or 5)
         return found
 
+    @pytest.mark.parametrize("full", [False, True])
     @pytest.mark.parametrize("engine", pytest_suites.ENGINES)
-    def test_run_the_integration_tests(
+    def test_run_the_integration_tests_and_faults(
         self, started: list[tuple[Sequence[str], Mapping[str, str]]], tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch, engine: str,
+        monkeypatch: pytest.MonkeyPatch, engine: str, full: bool,
     ) -> None:  # fmt: skip
         monkeypatch.setattr(pytest_suites, "why_no_mariadb", lambda: "")
-        pytest_suites.run(engine, tmp_path, pytest_suites.Options(None, False, False, 1))
+        pytest_suites.run(engine, tmp_path, pytest_suites.Options(None, full, False, 1))
         ((command, variables),) = started
-        assert str(ROOT / "tests" / "integration") in command
+        assert {str(ROOT / "tests" / folder) for folder in ("integration", "faults")} <= {*command}
+        assert ("every_engine or not faults" in command) is not full
         assert f"--junitxml={tmp_path / engine}.xml" in command
         assert variables["TEST_DATABASE"] == engine
 
@@ -81,6 +83,11 @@ class TestTheOtherEngines:
         (tmp_path / "x.xml").write_text(JUNIT.replace("tests.unit", "tests.integration"))
         cases = pytest_suites.read_junit("mariadb", tmp_path / "x.xml")
         assert {(each.suite, each.group) for each in cases} == {("mariadb", "test_x"), ("mariadb", "test_x.TestY")}
+
+    def test_have_a_file_of_each_folder_under_one_name(self, tmp_path: Path) -> None:
+        (tmp_path / "x.xml").write_text(JUNIT.replace("tests.unit", "tests.faults"))
+        cases = pytest_suites.read_junit("sqlite", tmp_path / "x.xml")
+        assert {each.group for each in cases} == {"faults.test_x", "faults.test_x.TestY"}
 
     @pytest.mark.parametrize(
         ("arguments", "ran"),
