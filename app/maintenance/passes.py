@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.catalogue import known_queues
 from app.db.clock import STATEMENT_TIME
-from app.db.common.turns import PLACE_BATCH
+from app.db.every_engine.turns import PLACE_BATCH
 from app.db.outage import is_locked
 from app.db.rows import changed_rows
 from app.db.session import transaction

@@ -14,7 +14,6 @@ from sqlalchemy import Connection, update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.common.claims import Names
 from app.db.session import SessionLocal, autocommit_engine
 from app.db.sql import claims as claims_sql
 from app.errors import InvalidTransition
@@ -74,7 +73,7 @@ class Race:
     def _work(self, db: Connection, task: Task, how: int) -> str:
         """Claim and run it; then fail, or look for a cancellation before the end, or do not."""
         line = Claims([(queue_of(task), task.priority.value)])
-        claims = line.next(db, claims_sql.Names([task.celery_task_name], []), new_id(), WORKER)
+        claims = line.next(db, Names([task.celery_task_name], []), new_id(), WORKER)
         if not claims:
             return "nothing to claim"
         (claim,) = claims

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.common.claims import MOST_ROWS, Names
+from app.db.every_engine.claims import MOST_ROWS, Names
 from app.db.session import SessionLocal
 from app.db.sql import prepared, turns
 from app.models import Task

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.common import claims as claims_sql
+from app.db.every_engine import claims as claims_sql
 from app.db.session import SessionLocal
 from app.services.execution.claims import Claims
 from tests.support.lock_waits import needs_row_locks

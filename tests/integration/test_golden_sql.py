@@ -1,4 +1,4 @@
-"""The SQL of each area is what its file in `golden/` says, and every function of `app/db/postgresql/` and `app/db/common/` does.
+"""The SQL of each area is what its file in `golden/` says, and every function of `app/db/postgresql/` and `app/db/every_engine/` does.
 
 A change of a statement is a change of its file: `python -m tests.support.golden_sql --write` writes it anew.
 """

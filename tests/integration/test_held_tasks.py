@@ -9,7 +9,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.common import claims as claims_sql
+from app.db.every_engine import claims as claims_sql
 from app.db.postgresql import claims as statements
 from app.db.postgresql.prepared import Prepared
 from app.db.session import SessionLocal

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import func, text
 
 from app.core.ids import new_id
-from app.db.common.claims import Names
+from app.db.every_engine.claims import Names
 from app.db.session import SessionLocal
 from app.db.sql import turns
 from app.maintenance import passes

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from app import catalogue
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.common import claims as claim_statements
-from app.db.common import turns
+from app.db.every_engine import claims as claim_statements
+from app.db.every_engine import turns
 from app.db.session import SessionLocal
 from app.db.sql import quotas as quota_statements
 from app.db.sql import retention

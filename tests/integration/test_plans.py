@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.common.claims import MOST_ROWS, LinesToServe
-from app.db.common.turns import PLACE_BATCH
+from app.db.every_engine.claims import MOST_ROWS, LinesToServe
+from app.db.every_engine.turns import PLACE_BATCH
 from app.db.postgresql import maintenance, retention, turns
 from app.db.postgresql.claims import claim_next as claim_rows
 from app.db.postgresql.claims import give_back

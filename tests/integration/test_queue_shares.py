@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.common import claims as claims_sql
+from app.db.every_engine import claims as claims_sql
 from app.models.task import TaskPriority
 from app.schemas.task import TaskCreate
 from app.services.execution.claims import Claims

@@ -14,7 +14,7 @@ import pytest
 import redis
 from celery.events import EventReceiver
 
-from app.db.common.claims import MOST_ROWS
+from app.db.every_engine.claims import MOST_ROWS
 from tests.support.running import SECONDS, Running, Start, fresh_connections, lines, started
 from tests.support.settings import settings
 from tests.support.signalled_tasks import LEDGER, MODULE

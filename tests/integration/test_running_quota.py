@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.after_commit import after_commit
-from app.db.common import claims as claims_sql
+from app.db.every_engine import claims as claims_sql
 from app.db.session import SessionLocal
 from app.db.sql import limits as statements
 from app.db.sql import prepared, user_places

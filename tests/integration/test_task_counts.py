@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import first_id_at
-from app.db.common import task_time_counts
+from app.db.every_engine import task_time_counts
 from app.db.session import SessionLocal, engine
 from app.db.sizes import ATTEMPT_BYTES, ROW_BYTES, task_bytes
 from app.db.sql import task_pages as page_statements

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.common.turns import PLACE_BATCH
+from app.db.every_engine.turns import PLACE_BATCH
 from app.db.session import SessionLocal
 from app.db.sql import turns
 from app.maintenance import passes

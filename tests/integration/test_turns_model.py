@@ -21,7 +21,7 @@ from sqlalchemy import func, select, update
 
 from app.catalogue import catalogue
 from app.core.ids import new_id
-from app.db.common import claims as claims_sql
+from app.db.every_engine import claims as claims_sql
 from app.db.session import SessionLocal, engine
 from app.maintenance import passes
 from app.models import Task, User

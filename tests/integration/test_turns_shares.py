@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.common.claims import MOST_ROWS, Names
+from app.db.every_engine.claims import MOST_ROWS, Names
 from app.models.task import TaskPriority
 from app.schemas.task import TaskCreate
 from app.services.execution.claims import Claims

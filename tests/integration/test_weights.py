@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from app.core.ids import new_id
-from app.db.common.claims import Names
+from app.db.every_engine.claims import Names
 from app.db.session import SessionLocal
 from app.models.task import Task
 from app.services.execution.claims import Claims

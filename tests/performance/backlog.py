@@ -9,7 +9,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from app.core.ids import new_id
-from app.db.common.claims import Names
+from app.db.every_engine.claims import Names
 from app.db.postgresql.prepared import PreparedConnection
 from app.models.task import TaskPriority
 from app.services.execution.claims import Claims

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.common.claims import Names
+from app.db.every_engine.claims import Names
 from app.db.session import SessionLocal, engine
 from app.maintenance import passes
 from app.messaging import publisher

@@ -1,4 +1,4 @@
-"""Which functions of `app/db/postgresql/` and `app/db/common/` take part in the statements that are sent."""
+"""Which functions of `app/db/postgresql/` and `app/db/every_engine/` take part in the statements that are sent."""
 
 import ast
 import functools
@@ -21,7 +21,7 @@ MACHINERY = {"prepared"}
 
 def modules() -> dict[str, Path]:
     """The modules of statements, as `postgresql.claims`. What models and migrations take of `schema/` is DDL."""
-    paths = [*ROOM.glob("*.py"), *(FOLDER / "common").glob("*.py"), ROOM / "schema" / "server_logs.py"]
+    paths = [*ROOM.glob("*.py"), *(FOLDER / "every_engine").glob("*.py"), ROOM / "schema" / "server_logs.py"]
     found = [path for path in paths if path.stem not in {"__init__", *MACHINERY}]
     assert len(found) > 50
     return {".".join(path.relative_to(FOLDER).with_suffix("").parts): path for path in sorted(found)}

@@ -13,7 +13,7 @@ from app.catalogue import catalogue
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.security import create_access_token, hash_password
-from app.db.common import claims as claims_sql
+from app.db.every_engine import claims as claims_sql
 from app.db.sql import attempts as attempts_sql
 from app.db.sql import limits, prepared, transitions
 from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound

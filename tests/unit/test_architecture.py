@@ -13,7 +13,7 @@ from tests.support.sources import ROOT, app_files, run_program, text_of
 ROOMS = (
     "app.errors", "app.core",
     "app.db.sizes", "app.db.trigger_terms", "app.db.postgresql.schema", "app.db.portable.schema", "app.db",
-    "app.models", "app.db.common", "app.db.postgresql", "app.db.portable", "app.db.sql",
+    "app.models", "app.db.every_engine", "app.db.postgresql", "app.db.portable", "app.db.sql",
     "app.outbound", "app.messaging.guard", "app.messaging", "app.catalogue", "app.schemas",
     "app.services.execution", "app.services.audit", "app.services.accounts", "app.services.operations",
     "app.services.tasks", "app.services.batched", "app.services.bulk", "app.services",

@@ -1,6 +1,6 @@
 """SQL that not every engine understands stands in the rooms of the engines; everything else is portable SQLAlchemy Core.
 
-`app/db/postgresql/` is the room of PostgreSQL, `app/db/portable/` that of the others; both build on `app/db/common/`. Read from the sources: compiling a
+`app/db/postgresql/` is the room of PostgreSQL, `app/db/portable/` that of the others; both build on `app/db/every_engine/`. Read from the sources: compiling a
 statement for another dialect lets most of these constructs through.
 """
 
@@ -14,12 +14,12 @@ import pytest
 from app.db import portable, postgresql
 from tests.support.sources import APP, app_files, name_of, text_of
 
-POSTGRESQL, PORTABLE, COMMON = (APP / "db" / name for name in ("postgresql", "portable", "common"))
+POSTGRESQL, PORTABLE, EVERY_ENGINE = (APP / "db" / name for name in ("postgresql", "portable", "every_engine"))
 MAY_KNOW_ENGINES = {
     POSTGRESQL,
     # But nothing of PostgreSQL.
     PORTABLE,
-    COMMON,
+    EVERY_ENGINE,
     APP / "migrations",
     APP / "db" / "connecting",
     # What models and statements name, and each engine compiles to its own: types, the clock, indexes, a hash, a derived column.
@@ -119,7 +119,7 @@ def test_every_statement_outside_of_the_rooms_is_portable(path: Path) -> None:
     assert engine_only(text_of(path)) == []
 
 
-@pytest.mark.parametrize("path", [*app_files("db/portable"), *app_files("db/common")], ids=name_of)
+@pytest.mark.parametrize("path", [*app_files("db/portable"), *app_files("db/every_engine")], ids=name_of)
 def test_what_other_engines_execute_has_no_sql_of_postgresql(path: Path) -> None:
     assert postgresql_only(text_of(path)) == []
 

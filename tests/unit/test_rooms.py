@@ -1,6 +1,6 @@
 """Both rooms of engines have what the code outside asks `app.db.sql` for, with the same parameters.
 
-What both would have alike is in `app.db.common`.
+What both would have alike is in `app.db.every_engine`.
 """
 
 import ast
@@ -115,7 +115,7 @@ def alike(one: str, other: str) -> list[str]:
 
 
 def test_nothing_longer_is_the_same_in_both_rooms() -> None:
-    """It would be changed in one of them: `app/db/common/` is its place."""
+    """It would be changed in one of them: `app/db/every_engine/` is its place."""
     of_postgresql, of_the_others = (APP.joinpath(*room.split(".")[1:]) for room in ROOMS)
     both = [path.relative_to(of_postgresql) for path in sorted(of_postgresql.rglob("*.py"))]
     both = [name for name in both if (of_the_others / name).exists()]

@@ -13,9 +13,17 @@ from sqlalchemy import ColumnElement, Insert, Text, Update, bindparam, func, lit
 
 from app.db.clock import STATEMENT_TIME, seconds
 from app.db.columns import Double, JSONText
-from app.db.common.attempts import ERROR_MESSAGE, ERROR_TYPE, TRACEBACK, Cancellation, Error, error_values
-from app.db.common.tables import TASKS
-from app.db.common.task_moves import CANCELLED, CANCELLED_REASON, NO_ERROR, NOT_CANCELLED, AttemptEnd, failure, touched
+from app.db.every_engine.attempts import ERROR_MESSAGE, ERROR_TYPE, TRACEBACK, Cancellation, Error, error_values
+from app.db.every_engine.tables import TASKS
+from app.db.every_engine.task_moves import (
+    CANCELLED,
+    CANCELLED_REASON,
+    NO_ERROR,
+    NOT_CANCELLED,
+    AttemptEnd,
+    failure,
+    touched,
+)
 from app.db.portable.assigning import assign
 from app.db.portable.executing import Executor, Transaction, atomically
 from app.db.portable.expressions import greatest, least

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.core.engines import MYSQL
 from app.db.base import Base
-from app.db.common.claim_holds import of_hold
+from app.db.every_engine.claim_holds import of_hold
 from app.db.portable.batches import BY_PRIMARY_KEY, delete_by_key
 from app.db.portable.executing import Transaction
 from app.db.portable.upserting import upsert

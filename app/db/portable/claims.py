@@ -19,8 +19,8 @@ from app.core.engines import MYSQL
 from app.db.base import Base
 from app.db.clock import NOW
 from app.db.columns import Double
-from app.db.common.claims import NOT_BEGUN, LinesToServe, Names
-from app.db.common.task_moves import CANCELLED_REASON, AttemptEnd
+from app.db.every_engine.claims import NOT_BEGUN, LinesToServe, Names
+from app.db.every_engine.task_moves import CANCELLED_REASON, AttemptEnd
 from app.db.portable import claim_holds, limits
 from app.db.portable.attempts import CLAIMED
 from app.db.portable.executing import Executor, Transaction, atomically

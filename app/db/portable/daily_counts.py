@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 
 from app.db.clock import NOW
-from app.db.common.tables import DAILY_COUNTS
+from app.db.every_engine.tables import DAILY_COUNTS
 from app.db.portable.executing import Executor, Transaction, atomically
 from app.db.portable.upserting import upsert
 from app.db.rows import changed_rows

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Text, bindparam, case, delete, func, liter
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
-from app.db.common.tables import ERROR_GROUPS
+from app.db.every_engine.tables import ERROR_GROUPS
 from app.db.portable.batches import delete_batch
 from app.db.portable.expressions import greatest, least
 from app.db.portable.some_rows import delete_some

@@ -23,10 +23,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW
-from app.db.common.held_tasks import FRONT, HAS_PLACE, SIZES, AdmittedRow, HeldRow, Lines, is_held
-from app.db.common.limits import TAKEN, UNCLAIMED, of_limit
-from app.db.common.tables import PLACES, TASKS
-from app.db.common.task_moves import HELD_ANEW
+from app.db.every_engine.held_tasks import FRONT, HAS_PLACE, SIZES, AdmittedRow, HeldRow, Lines, is_held
+from app.db.every_engine.limits import TAKEN, UNCLAIMED, of_limit
+from app.db.every_engine.tables import PLACES, TASKS
+from app.db.every_engine.task_moves import HELD_ANEW
 from app.db.portable.expressions import greatest
 from app.db.portable.limits import forget
 from app.db.portable.turns import PENDING, change_tasks, clock_of, lock_tasks

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.core.engines import SQLITE
 from app.db.clock import STATEMENT_TIME
-from app.db.common.tables import IDEMPOTENCY_KEYS
+from app.db.every_engine.tables import IDEMPOTENCY_KEYS
 from app.db.outage import is_locked
 from app.db.portable.batches import delete_batch
 from app.db.portable.upserting import engine_name

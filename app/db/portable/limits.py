@@ -26,8 +26,8 @@ from sqlalchemy.orm import Session
 
 from app.db.base import Base
 from app.db.clock import NOW
-from app.db.common.limits import BEGIN_SECONDS, TAKEN, UNCLAIMED, Usage, of_limit, period, rates, starts
-from app.db.common.tables import PLACES, TASKS
+from app.db.every_engine.limits import BEGIN_SECONDS, TAKEN, UNCLAIMED, Usage, of_limit, period, rates, starts
+from app.db.every_engine.tables import PLACES, TASKS
 from app.db.portable.executing import Transaction
 from app.db.portable.expressions import greatest, seconds_between
 from app.db.portable.turns import PENDING, change_tasks, clock_of, lock_tasks

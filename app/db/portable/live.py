@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, select
 
 from app.db.columns import Id
-from app.db.common.live import COLUMNS, NEWEST, changed_of, ended, recent_of, running
+from app.db.every_engine.live import COLUMNS, NEWEST, changed_of, ended, recent_of, running
 from app.db.portable.expressions import by_index
 from app.models.task import Task, TaskStatus
 

@@ -12,8 +12,8 @@ from sqlalchemy import Insert, Uuid, insert, select
 
 from app.db.clock import NOW
 from app.db.columns import UTCDateTime
-from app.db.common.new_tasks import DECIDED
-from app.db.common.tables import TASKS
+from app.db.every_engine.new_tasks import DECIDED
+from app.db.every_engine.tables import TASKS
 from app.db.portable.executing import Executor, Transaction, atomically
 from app.db.portable.turns import give_turns
 from app.models.claim_hold import ClaimHold, HoldKind

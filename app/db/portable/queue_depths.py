@@ -6,9 +6,9 @@ from sqlalchemy import Connection, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
-from app.db.common.held_tasks import is_held
-from app.db.common.queue_depths import MINUTE_AGO, RUNNING, Rows
 from app.db.connecting import of
+from app.db.every_engine.held_tasks import is_held
+from app.db.every_engine.queue_depths import MINUTE_AGO, RUNNING, Rows
 from app.db.portable.expressions import seconds_between
 from app.db.portable.turns import PENDING
 from app.db.portable.upserting import engine_name

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from app.db.clock import NOW, STATEMENT_TIME, seconds
 from app.db.columns import Id
-from app.db.common.quotas import Look
-from app.db.common.tables import TASKS
+from app.db.every_engine.quotas import Look
+from app.db.every_engine.tables import TASKS
 from app.db.portable.expressions import octet_length, seconds_between
 from app.db.sizes import task_bytes
 from app.models.task import TaskStatus

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, ColumnElement, delete, func, literal_column, 
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
-from app.db.common.retention import Stored
+from app.db.every_engine.retention import Stored
 from app.db.rows import changed_rows
 from app.db.sizes import ENDED_TASKS, task_bytes
 from app.models.task import Task

@@ -2,8 +2,8 @@
 
 from sqlalchemy import func, literal
 
-from app.db.common import task_conditions
-from app.db.common.task_conditions import Conditions, of_error, of_times
+from app.db.every_engine import task_conditions
+from app.db.every_engine.task_conditions import Conditions, of_error, of_times
 from app.db.portable import waiting
 from app.db.portable.expressions import has_member, lower_case
 from app.models.task import Task, TaskStatus, WaitingReason

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from app.core.engines import SQLITE
 from app.db.base import Base
 from app.db.columns import LongText
-from app.db.common.task_logs import Line, number_of
 from app.db.connecting.sqlite import brief_lock_waits
+from app.db.every_engine.task_logs import Line, number_of
 from app.db.portable.executing import Executor, Transaction, atomically
 from app.db.portable.expressions import octet_length
 from app.db.portable.upserting import engine_name

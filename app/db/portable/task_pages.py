@@ -1,8 +1,8 @@
 """The ids of a page of tasks, newest first (docs/adr/0026).
 
-Its streams (`app/db/common/task_streams.py`) are index scans, of all rows of a user or of those of one status. All
-other conditions are looked up in the rows, of which a page reads a bounded number. The edge of a stream is found first:
-an engine that numbered the rows would read all of them, however soon the page is full.
+Its streams (`app/db/every_engine/task_streams.py`) are index scans, of all rows of a user or of those of one status.
+All other conditions are looked up in the rows, of which a page reads a bounded number. The edge of a stream is found
+first: an engine that numbered the rows would read all of them, however soon the page is full.
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from uuid import UUID
 from sqlalchemy import Select, literal, select, true
 from sqlalchemy.orm import Session
 
-from app.db.common.task_conditions import Conditions, of_kind, of_status
-from app.db.common.task_streams import merged, start_of
+from app.db.every_engine.task_conditions import Conditions, of_kind, of_status
+from app.db.every_engine.task_streams import merged, start_of
 from app.db.portable.expressions import Row, by_index
 from app.db.portable.task_filter import of_rows
 from app.models.task import Task

@@ -11,8 +11,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Integer, Select, func, literal, select
 from sqlalchemy.orm import Session
 
-from app.db.common.tables import TASKS
-from app.db.common.task_rows import FIXED_BYTES, LARGE, Rows
+from app.db.every_engine.tables import TASKS
+from app.db.every_engine.task_rows import FIXED_BYTES, LARGE, Rows
 from app.db.portable.conditions import is_one_of
 from app.db.portable.expressions import octet_length
 from app.db.waiting import WAITS_COLUMN

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.core.engines import MYSQL
 from app.db.base import Base
 from app.db.clock import NOW
-from app.db.common.throttle import COLUMNS, Count, counts_of
+from app.db.every_engine.throttle import COLUMNS, Count, counts_of
 from app.db.portable.batches import BY_PRIMARY_KEY, delete_by_key
 from app.db.portable.upserting import upsert
 from app.models.login import LoginBlock, ThrottleCount

@@ -12,8 +12,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Insert, Update, bindparam, insert, select, update
 
 from app.db.base import Base
-from app.db.common.tables import TASKS
-from app.db.common.task_moves import HISTORY, AttemptEnd, attempt_row, checked_sources, touched, values_of
+from app.db.every_engine.tables import TASKS
+from app.db.every_engine.task_moves import HISTORY, AttemptEnd, attempt_row, checked_sources, touched, values_of
 from app.db.portable.assigning import assign
 from app.db.portable.executing import Executor, Transaction, atomically
 from app.models.task import TaskAttempt, TaskStatus

@@ -27,8 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
-from app.db.common.tables import CLAIMED_TURNS, TASKS, USER_TURNS, USERS
-from app.db.common.turns import LINE, PLACE_BATCH
+from app.db.every_engine.tables import CLAIMED_TURNS, TASKS, USER_TURNS, USERS
+from app.db.every_engine.turns import LINE, PLACE_BATCH
 from app.db.portable.executing import Transaction
 from app.db.portable.expressions import greatest
 from app.db.portable.maintenance import wait_briefly

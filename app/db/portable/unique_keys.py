@@ -2,7 +2,7 @@
 
 from sqlalchemy.exc import IntegrityError
 
-from app.db.common.tables import TASKS
+from app.db.every_engine.tables import TASKS
 from app.db.indexes import UNIQUE_KEY
 from app.db.outage import UNIQUE_VIOLATION, sqlstate
 

@@ -11,11 +11,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.db.common.held_tasks import SIZES, Lines, is_held
-from app.db.common.limits import TAKEN, UNCLAIMED, Usage
-from app.db.common.tables import PLACES, TASKS, USER_TURNS
-from app.db.common.task_moves import HELD_BY_LIMIT
-from app.db.common.user_places import DUE_WITHOUT_QUOTA, HAS_PLACE, HELD_FOR_USER, OF_USERS, HeldRow
+from app.db.every_engine.held_tasks import SIZES, Lines, is_held
+from app.db.every_engine.limits import TAKEN, UNCLAIMED, Usage
+from app.db.every_engine.tables import PLACES, TASKS, USER_TURNS
+from app.db.every_engine.task_moves import HELD_BY_LIMIT
+from app.db.every_engine.user_places import DUE_WITHOUT_QUOTA, HAS_PLACE, HELD_FOR_USER, OF_USERS, HeldRow
 from app.db.portable.expressions import greatest
 from app.db.portable.held_tasks import change_found, has_place_of, lines_with_rows, next_rows, waiting_values, waits_for
 from app.db.portable.limits import give_places, is_waited_for

@@ -2,7 +2,7 @@
 
 from sqlalchemy import ColumnElement
 
-from app.db.common.waiting import reason_by
+from app.db.every_engine.waiting import reason_by
 from app.db.waiting import WAITS_COLUMN
 
 

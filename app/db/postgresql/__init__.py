@@ -2,7 +2,9 @@
 
 Functions are named by what they do, take a session or a connection and values, commit nothing, and return plain rows
 or ids. Services keep the policy, in portable SQLAlchemy Core, and call them. `tests/unit/test_portable_sql.py` finds
-engine SQL outside of this package. What every engine spells alike is in `app/db/common/`. What stands here, and why:
+engine SQL outside of this package. What every engine spells alike is in `app/db/every_engine/`.
+
+What stands here, and why:
 
     schema                  column types, indexes, triggers and the clock, for models and migrations
     schema/types            arrays, JSONB, CHECKs on arrays

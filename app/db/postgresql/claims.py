@@ -29,9 +29,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from app.db.clock import NOW
-from app.db.common.claims import MOST_ROWS, NOT_BEGUN, LinesToServe, Names
-from app.db.common.tables import CLAIMED_TURNS, TASKS
-from app.db.common.task_moves import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd
+from app.db.every_engine.claims import MOST_ROWS, NOT_BEGUN, LinesToServe, Names
+from app.db.every_engine.tables import CLAIMED_TURNS, TASKS
+from app.db.every_engine.task_moves import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd
 from app.db.postgresql.attempts import CLAIMED, Executor
 from app.db.postgresql.prepared import build
 from app.db.postgresql.transitions import transition

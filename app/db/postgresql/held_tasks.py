@@ -29,10 +29,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW
-from app.db.common.held_tasks import FRONT, HAS_PLACE, SIZES, AdmittedRow, HeldRow, Lines, is_held
-from app.db.common.limits import TAKEN, UNCLAIMED, of_limit
-from app.db.common.tables import PLACES, TASKS
-from app.db.common.task_moves import HELD_ANEW
+from app.db.every_engine.held_tasks import FRONT, HAS_PLACE, SIZES, AdmittedRow, HeldRow, Lines, is_held
+from app.db.every_engine.limits import TAKEN, UNCLAIMED, of_limit
+from app.db.every_engine.tables import PLACES, TASKS
+from app.db.every_engine.task_moves import HELD_ANEW
 from app.db.postgresql.conditions import is_one_of
 from app.db.postgresql.schema.types import TextList
 from app.db.postgresql.turns import PENDING, clock_of

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
-from app.db.common.tables import IDEMPOTENCY_KEYS
+from app.db.every_engine.tables import IDEMPOTENCY_KEYS
 from app.db.postgresql.batches import batch
 from app.models.idempotency import IdempotencyKey
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Select, Uuid, bindparam, func, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.db.common.live import COLUMNS, NEWEST, changed_of, ended, recent_of, running
+from app.db.every_engine.live import COLUMNS, NEWEST, changed_of, ended, recent_of, running
 from app.db.postgresql.conditions import is_one_of
 from app.models.task import Task, TaskStatus
 

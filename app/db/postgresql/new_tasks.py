@@ -25,8 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME, seconds
-from app.db.common.new_tasks import DECIDED
-from app.db.common.tables import TASKS
+from app.db.every_engine.new_tasks import DECIDED
+from app.db.every_engine.tables import TASKS
 from app.db.postgresql.prepared import execute_prepared
 from app.db.postgresql.task_rows import WAITS
 from app.db.postgresql.turns import turns_of

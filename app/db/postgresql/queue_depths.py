@@ -4,7 +4,7 @@ from sqlalchemy import Connection, exists, func, select, text, true, union_all
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW, STATEMENT_TIME
-from app.db.common.queue_depths import MINUTE_AGO, RUNNING, Rows
+from app.db.every_engine.queue_depths import MINUTE_AGO, RUNNING, Rows
 from app.models.task import Task, TaskStatus
 from app.models.user import User
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.db.common.quotas import Look
+from app.db.every_engine.quotas import Look
 from app.db.sizes import task_bytes
 
 # By indexes that lead to this user's rows alone: at most `queued` rows of each unfinished status, and no row of the

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.db.common.retention import Stored
+from app.db.every_engine.retention import Stored
 from app.db.rows import changed_rows
 from app.db.sizes import ENDED_TASKS, task_bytes
 

@@ -2,8 +2,8 @@
 
 from sqlalchemy import literal_column
 
-from app.db.common import task_conditions
-from app.db.common.task_conditions import Conditions, of_error, of_times
+from app.db.every_engine import task_conditions
+from app.db.every_engine.task_conditions import Conditions, of_error, of_times
 from app.db.postgresql import waiting
 from app.models.task import Task, TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter

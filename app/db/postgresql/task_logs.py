@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.columns import UTCDateTime
-from app.db.common.task_logs import Line, number_of
+from app.db.every_engine.task_logs import Line, number_of
 from app.db.postgresql.attempts import Executor
 from app.db.postgresql.prepared import SET_LOCAL
 from app.db.sizes import LOG_LINE_BYTES

@@ -1,7 +1,7 @@
 """The ids of a page of tasks, newest first (docs/adr/0026).
 
-Its streams (`app/db/common/task_streams.py`) are index scans. Conditions that no index serves are looked up in the
-rows, of which a page reads a bounded number.
+Its streams (`app/db/every_engine/task_streams.py`) are index scans. Conditions that no index serves are looked up in
+the rows, of which a page reads a bounded number.
 """
 
 from collections.abc import Iterator
@@ -24,9 +24,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.common.task_conditions import of_kind, of_status
-from app.db.common.task_counting import counted
-from app.db.common.task_streams import merged, start_of
+from app.db.every_engine.task_conditions import of_kind, of_status
+from app.db.every_engine.task_counting import counted
+from app.db.every_engine.task_streams import merged, start_of
 from app.db.indexes import TASK_KIND
 from app.db.postgresql.task_filter import of_rows
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus

@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Integer, Select, Text, bindparam, func, li
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from app.db.common.tables import TASKS
-from app.db.common.task_rows import FIXED_BYTES, LARGE, Rows
+from app.db.every_engine.tables import TASKS
+from app.db.every_engine.task_rows import FIXED_BYTES, LARGE, Rows
 from app.db.postgresql.conditions import is_one_of
 from app.db.postgresql.schema import waiting
 

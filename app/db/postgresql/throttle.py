@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW
-from app.db.common.throttle import COLUMNS, Count, counts_of
+from app.db.every_engine.throttle import COLUMNS, Count, counts_of
 from app.models.login import LoginBlock, ThrottleCount
 
 

@@ -30,11 +30,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from app.db.common.held_tasks import SIZES, Lines, is_held
-from app.db.common.limits import TAKEN, UNCLAIMED, Usage
-from app.db.common.tables import PLACES, TASKS
-from app.db.common.task_moves import HELD_BY_LIMIT
-from app.db.common.user_places import DUE_WITHOUT_QUOTA, HAS_PLACE, HELD_FOR_USER, OF_USERS, HeldRow
+from app.db.every_engine.held_tasks import SIZES, Lines, is_held
+from app.db.every_engine.limits import TAKEN, UNCLAIMED, Usage
+from app.db.every_engine.tables import PLACES, TASKS
+from app.db.every_engine.task_moves import HELD_BY_LIMIT
+from app.db.every_engine.user_places import DUE_WITHOUT_QUOTA, HAS_PLACE, HELD_FOR_USER, OF_USERS, HeldRow
 from app.db.postgresql.conditions import is_one_of
 from app.db.postgresql.held_tasks import in_lines, next_of_line, waiting_values
 from app.db.postgresql.limits import admission

@@ -2,7 +2,7 @@
 
 from sqlalchemy import ColumnElement, Text, any_, literal, literal_column
 
-from app.db.common.waiting import reason_by
+from app.db.every_engine.waiting import reason_by
 from app.db.postgresql.schema.types import TextList
 from app.db.postgresql.schema.waiting import WAITS_OF_MANY
 

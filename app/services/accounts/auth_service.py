@@ -24,7 +24,7 @@ from app.core.security import (
     verify_password,
 )
 from app.db.clock import STATEMENT_TIME
-from app.db.common.logins import lock_user_unchanged
+from app.db.every_engine.logins import lock_user_unchanged
 from app.db.session import transaction
 from app.db.sql import api_keys, batches, logins
 from app.errors import (

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings
 from app.core.network_addresses import address_block
-from app.db.common.throttle import Count, has_signed_in, read_counts, write_counts
+from app.db.every_engine.throttle import Count, has_signed_in, read_counts, write_counts
 from app.db.sql import throttle
 from app.errors import TooManyRequests
 from app.models.audit import AuditEvent

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.common import bulk
+from app.db.every_engine import bulk
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.sql import limits
 from app.errors import InvalidTransition, ServiceError, TaskActive, TaskNotFound, UnknownLimit

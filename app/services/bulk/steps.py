@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.core.origin import Actor
 from app.db.clock import NOW
-from app.db.common import bulk
+from app.db.every_engine import bulk
 from app.db.session import transaction
 from app.db.sql import batches as batches_sql
 from app.models.audit import AuditEvent

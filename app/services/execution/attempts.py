@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.core.error_keys import error_key
-from app.db.common.attempts import Cancellation
+from app.db.every_engine.attempts import Cancellation
 from app.db.sql import attempts as statements
 from app.errors import AttemptLost
 

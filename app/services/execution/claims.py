@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from app.db.common.claims import MOST_ROWS, LinesToServe, Names
+from app.db.every_engine.claims import MOST_ROWS, LinesToServe, Names
 from app.db.sql import attempts
 from app.db.sql import claims as statements
 from app.services.execution.attempts import Claim, WorkerIdentity

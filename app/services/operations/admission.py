@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.common.held_tasks import SIZES, HeldRow
-from app.db.common.limits import Usage
+from app.db.every_engine.held_tasks import SIZES, HeldRow
+from app.db.every_engine.limits import Usage
 from app.db.session import transaction
 from app.db.sql import held_tasks, limits
 from app.db.trigger_terms import USER_LIMIT

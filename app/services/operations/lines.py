@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.catalogue import known_queues
 from app.core.served_tasks import served_tasks
 from app.db.after_commit import after_commit
-from app.db.common import held_tasks
+from app.db.every_engine import held_tasks
 from app.db.sql import claim_holds
 from app.messaging import publisher
 from app.messaging.routing import QUEUES

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from app.catalogue import known_queues
 from app.core.origin import current_actor
 from app.db.after_commit import after_commit
-from app.db.common import claim_holds as common_claim_holds
-from app.db.common import workers
-from app.db.common.queue_depths import read_running
+from app.db.every_engine import claim_holds as holds_of_every_engine
+from app.db.every_engine import workers
+from app.db.every_engine.queue_depths import read_running
 from app.db.sql import claim_holds, queue_depths
 from app.errors import QueueNotFound
 from app.messaging import publisher
@@ -88,8 +88,8 @@ def pause(db: Session, name: str, reason: str | None) -> PauseState:
 def resume(db: Session, name: str) -> PauseState:
     """Lift the hold. The caller commits. Raises QueueNotFound."""
     _check_known(db, name)
-    if common_claim_holds.is_held(db, HoldKind.QUEUE, name):
-        common_claim_holds.forget(db, HoldKind.QUEUE, name)
+    if holds_of_every_engine.is_held(db, HoldKind.QUEUE, name):
+        holds_of_every_engine.forget(db, HoldKind.QUEUE, name)
         audit.record(db, AuditEvent.QUEUE_RESUMED, Subject.queue(name))
         after_commit(db, lambda: publisher.publish([name] * publisher.MANY))
     return PauseState(name)
@@ -99,5 +99,5 @@ def _check_known(db: Session, name: str) -> None:
     """Raise QueueNotFound, unless the queue is declared, served or paused, or has tasks. Counts nothing."""
     if name in known_queues() or any(name in worker.queues for worker in workers.live(db, lease())):
         return
-    if not common_claim_holds.is_held(db, HoldKind.QUEUE, name) and not queue_depths.has_unfinished(db, name):
+    if not holds_of_every_engine.is_held(db, HoldKind.QUEUE, name) and not queue_depths.has_unfinished(db, name):
         raise QueueNotFound

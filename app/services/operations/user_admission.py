@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import true
 from sqlalchemy.orm import Session
 
-from app.db.common.user_places import HAS_PLACE
+from app.db.every_engine.user_places import HAS_PLACE
 from app.db.session import transaction
 from app.db.sql import held_tasks, user_places
 from app.models.task import Held

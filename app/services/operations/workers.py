@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.core.origin import current_actor
-from app.db.common import claim_holds as common_claim_holds
-from app.db.common import workers
+from app.db.every_engine import claim_holds as holds_of_every_engine
+from app.db.every_engine import workers
 from app.db.sql import claim_holds
 from app.errors import WorkerNotFound
 from app.models.audit import AuditEvent
@@ -66,7 +66,7 @@ def drain(db: Session, name: str) -> WorkerInfo:
     for worker, lost in workers.not_stopped(db, lease(), name):
         if lost:
             break
-        if not common_claim_holds.is_held(db, HoldKind.WORKER, str(worker.id)):
+        if not holds_of_every_engine.is_held(db, HoldKind.WORKER, str(worker.id)):
             actor = current_actor()
             audit.record(db, AuditEvent.WORKER_DRAINED, Subject.worker(name))
             claim_holds.hold(db, HoldKind.WORKER, str(worker.id), None, actor.id if actor else None)

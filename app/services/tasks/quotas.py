@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import Settings, get_settings
 from app.core.ids import first_id_at
-from app.db.common.quotas import Look
+from app.db.every_engine.quotas import Look
 from app.db.outage import first_line
 from app.db.session import SessionLocal
 from app.db.sql import quotas as statements

@@ -13,8 +13,8 @@ from app.core.error_keys import error_key
 from app.core.ids import new_id
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.columns import UTCDateTime
-from app.db.common.limits import UNCLAIMED, of_task
-from app.db.common.task_moves import (
+from app.db.every_engine.limits import UNCLAIMED, of_task
+from app.db.every_engine.task_moves import (
     CANCELLED,
     CANCELLED_REASON,
     HELD_ANEW,

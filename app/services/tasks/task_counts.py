@@ -5,7 +5,7 @@ from dataclasses import replace
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.db.common import task_counting
+from app.db.every_engine import task_counting
 from app.db.outage import is_locked
 from app.db.session import transaction
 from app.db.sql import maintenance, task_counts, task_filter

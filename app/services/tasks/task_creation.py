@@ -24,7 +24,7 @@ from app.core.validation_errors import field_errors
 from app.db.after_commit import after_commit
 from app.db.base import Base
 from app.db.columns import JSONText
-from app.db.common.new_tasks import DECIDED
+from app.db.every_engine.new_tasks import DECIDED
 from app.db.outage import first_line
 from app.db.session import SessionLocal, transaction
 from app.db.sql import new_tasks, turns

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.core.ids import new_id
-from app.db.common import claims as claims_sql
-from app.db.common import limits as limits_sql
+from app.db.every_engine import claims as claims_sql
+from app.db.every_engine import limits as limits_sql
 from app.db.sql import prepared
 from app.messaging import hints, publisher
 from app.models.task import TaskPriority

@@ -21,9 +21,9 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings
 from app.core.version import VERSION
-from app.db.common import claim_holds, claims
-from app.db.common.limits import of_task, of_worker
-from app.db.common.workers import say_stopped
+from app.db.every_engine import claim_holds, claims
+from app.db.every_engine.limits import of_task, of_worker
+from app.db.every_engine.workers import say_stopped
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.session import SessionLocal, transaction
 from app.db.sql import limits, workers

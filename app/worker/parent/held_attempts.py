@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from app.db.common import limits
+from app.db.every_engine import limits
 from app.db.session import transaction
 from app.models.task import Task, TaskStatus
 from app.worker.parent.body_stopper import has_ended

@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.dialects.postgresql import psycopg2
 
-from app.db.common.claims import MOST_ROWS
+from app.db.every_engine.claims import MOST_ROWS
 
 MODULE = "tests.support.faults.mutants"
 VARIABLE = "MUTANT"

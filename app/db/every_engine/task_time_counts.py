@@ -13,7 +13,7 @@ from sqlalchemy import Select, func, literal, select
 from sqlalchemy.orm import Session
 
 from app.core.ids import FIRST_ID, LAST_ID, time_of
-from app.db.common.task_conditions import ID_SLACK, id_at, of_kind, of_owner, of_times
+from app.db.every_engine.task_conditions import ID_SLACK, id_at, of_kind, of_owner, of_times
 from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter
 

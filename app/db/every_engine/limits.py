@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Float, Row, and_, exists, func, literal, s
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW, seconds
-from app.db.common.tables import PLACES, TASKS
+from app.db.every_engine.tables import PLACES, TASKS
 from app.models.limit import Limit, Rate
 from app.models.task import TaskStatus
 from app.models.worker import WorkerProcess

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Table, func, literal, select, union_all
 from sqlalchemy.orm import Session
 
-from app.db.common import task_time_counts
-from app.db.common.task_conditions import Conditions, conditions, of_kind
+from app.db.every_engine import task_time_counts
+from app.db.every_engine.task_conditions import Conditions, conditions, of_kind
 from app.models.error_group import ErrorGroup
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus
 from app.models.task_count import KIND, task_count_changes, task_counts, task_totals

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Text, literal_column
 
-from app.db.common.tables import TASKS
+from app.db.every_engine.tables import TASKS
 from app.models.task import Held
 
 # How many rows of a limit are looked at together: the least of these that suffices. A statement for each on PostgreSQL,

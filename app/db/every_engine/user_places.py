@@ -6,9 +6,9 @@ from uuid import UUID
 from sqlalchemy import case, or_
 
 from app.db.clock import STATEMENT_TIME
-from app.db.common.held_tasks import is_held
-from app.db.common.limits import of_limit
-from app.db.common.tables import TASKS
+from app.db.every_engine.held_tasks import is_held
+from app.db.every_engine.limits import of_limit
+from app.db.every_engine.tables import TASKS
 from app.db.trigger_terms import USER_LIMIT
 from app.models.task import Held
 

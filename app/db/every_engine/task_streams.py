@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Select, select, union_all
 from sqlalchemy.orm import Session
 
-from app.db.common.task_conditions import Conditions, of_error, of_ids, of_owner
+from app.db.every_engine.task_conditions import Conditions, of_error, of_ids, of_owner
 from app.models.task import Task
 from app.models.task_filter import TaskFilter
 
