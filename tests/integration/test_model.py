@@ -14,10 +14,10 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from sqlalchemy import update
-from sqlalchemy.dialects.postgresql import insert
 
 from app.catalogue import catalogue
 from app.db.clock import NOW
+from app.db.sql import workers
 from app.maintenance import passes
 from app.models import WorkerProcess
 from tests.support.both_sides import BothSides
@@ -61,8 +61,7 @@ class Everything(Machine):
     def worker_beats(self, pick: int, way: int) -> None:
         del way
         who = self.both.identities[pick % 2]
-        row = insert(WorkerProcess).values(id=who.id, name=who.name, pid=1, queues=[], concurrency=1)
-        self.db.execute(row.on_conflict_do_update(index_elements=["id"], set_={"heartbeat_at": NOW}))
+        workers.beat(self.db, who.id, {"name": who.name, "pid": 1, "queues": [], "concurrency": 1}, {})
         self.db.commit()
         self.both.workers.setdefault(who.name, ModelWorker(0)).heartbeat = self.clock.now
 

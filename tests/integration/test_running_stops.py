@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from tests.support.example_tasks import hold_deaf
+from tests.support.lock_waits import needs_row_locks
 from tests.support.running import Running, Start, fresh_connections, lines, started
 from tests.support.settings import settings
 from tests.support.shared import module_running
+from tests.support.spelling import spelled
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.long
@@ -92,6 +93,7 @@ class TestALivingBody:
         wait_for(lambda: lines(ledger)[1:] == ["went on to its end"], 20, "the body to end")
         assert running.get(task_id)["result"] == "said"
 
+    @needs_row_locks
     def test_a_locked_row_silences_no_heartbeat(self, start: Start, ledger: Path, tmp_path: Path, gate: Path) -> None:
         running = start(**GRACE)
         worker = running.stack.worker(concurrency=2)
@@ -100,7 +102,7 @@ class TestALivingBody:
         child = int(started(ledger)[0])
         started(tmp_path / "other")
         with running.stack.engine.connect() as holder:
-            holder.execute(text("SELECT * FROM tasks WHERE id = :id FOR UPDATE"), {"id": lost})
+            holder.execute(spelled("SELECT * FROM tasks WHERE id = :id FOR UPDATE", {"id": lost}))
             os.kill(child, signal.SIGKILL)
             worker.await_line("could not be written yet")
             self.looked_at(running, 8)  # longer than the lease

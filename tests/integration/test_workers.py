@@ -107,6 +107,7 @@ class TestADrain:
             with pytest.raises(WorkerNotFound):
                 task_service.drain_worker(db, name)
 
+    @pytest.mark.postgresql("elsewhere a claim looks for drains itself (test_claims.py): no trigger does")
     def test_refuses_its_claims_and_no_others(self, db: Session) -> None:
         worker, other = add(db), add(db, "other")
         task = new_task(db)

@@ -1,4 +1,4 @@
-"""The service on a real PostgreSQL and the model of it, side by side; `compare` says where they differ.
+"""The service on a real database and the model of it, side by side; `compare` says where they differ.
 
 Each instance is one transaction that `close` rolls back: commits are savepoints, and the clock goes on within it.
 """
@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import Float, literal, select, update
 
 from app.core.ids import new_id
+from app.db.base import Base
+from app.db.clock import seconds as seconds_of
 from app.db.session import SessionLocal, engine
 from app.models import Task, TaskAttempt, WorkerProcess
 from app.services.execution.attempts import CurrentAttempt, WorkerIdentity, current_attempt
@@ -116,14 +118,14 @@ class BothSides:
         while any(m is not None and abs(m - self.clock.now - seconds) < LEEWAY for m in moments):
             seconds += 2 * LEEWAY
         self.clock.now += seconds
-        back = timedelta(seconds=seconds)
-        columns = [*MOMENTS, "started_at"]
-        self._move_back("tasks", columns, back)
-        self._move_back("worker_processes", ["heartbeat_at"], back)
+        self._move_back("tasks", [*MOMENTS, "started_at"], seconds)
+        self._move_back("worker_processes", ["heartbeat_at"], seconds)
 
-    def _move_back(self, table: str, columns: list[str], back: timedelta) -> None:
-        changes = ", ".join(f"{column} = {column} - :back" for column in columns)
-        self.db.execute(text(f"UPDATE {table} SET {changes}"), {"back": back})
+    def _move_back(self, name: str, columns: list[str], by: float) -> None:
+        table = Base.metadata.tables[name]
+        self.db.execute(
+            update(table).values({each: table.c[each] - seconds_of(literal(by, Float)) for each in columns})
+        )
         self.db.commit()
 
     # Comparing
