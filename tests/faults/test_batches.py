@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.faults.batches import (
+    NUMBER,
+    TRIES,
     attempts_begun,
     batch_of_ten,
     begun_by_a_frozen_process,
+    claimed_with,
     counts,
     gated,
     open_gate,
@@ -104,6 +107,31 @@ class TestAChild:
             *[SUCCEEDED_AT_ONCE] * 3,
             *[SUCCEEDED_AFTER_A_HAND_BACK] * 7,
         ]
+
+    def test_whose_claim_took_long_begins_all_of_it(self, scene: Scene, gate: Path) -> None:
+        """A slow database is not asked for the same rows again and again."""
+        gate.touch()
+        reply = {"at": "app.services.execution.claims:ReadyClaim.__init__", "do": f"wait:{gate}", "times": 10**6}
+        scene.stack.worker(concurrency=1, queues="low_priority", env=failpoints(reply))
+        ids = batch_of_ten(scene, priority="low")  # short from now on
+
+        def claimed_long_ago() -> bool:
+            long_ago = "status = 'running' AND started_at < now() - interval '0.5 second'"
+            return bool(scene.stack.sql(f"SELECT 1 FROM tasks WHERE id = :id AND {long_ago}", id=ids[0]))
+
+        for _ in range(TRIES):
+            gate.unlink()
+            ids = scene.create_together(
+                *(scene.body("ledger.quick", fields={"priority": "low"}) for _ in range(NUMBER))
+            )
+            wait_for(claimed_long_ago, 30, "the first one to be claimed for long")
+            together = claimed_with(scene, ids[0])
+            gate.touch()
+            scene.check()
+            if together == {*ids}:
+                break
+        assert together == {*ids}
+        assert [counts(scene, task_id) for task_id in ids] == [SUCCEEDED_AT_ONCE] * NUMBER
 
     @freezes
     def test_that_was_frozen_begins_nothing_after_its_time(self, scene: Scene, gate: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from app.core.ids import new_id
 from app.db.every_engine import claims as claims_sql
-from app.db.every_engine import limits as limits_sql
+from app.db.every_engine.limits import BEGIN_SECONDS
 from app.db.sql import prepared
 from app.messaging import hints, publisher
 from app.models.task import TaskPriority
@@ -142,13 +142,15 @@ class Taker:
         if self._durations.get(claims[0].celery_task_name, SHORT_SECONDS) >= SHORT_SECONDS:
             publisher.publish([claims[0].queue])  # this slot is busy: another one looks for the rows behind this one
         now = received_at = time.monotonic()
+        # A limit with a rate counts the claim as the start. Else a claim that took long costs its rows no time: were
+        # they given back for it, a slow database would be asked for each of them again.
+        since = claimed_at if any(claim.limit is not None for claim in claims) else received_at
         for number, claim in enumerate(claims):
             left, named = len(claims) - number - 1, (self._places[claim.celery_task_name], claim.celery_id)
-            self._child.slot.running(claim.id, claim.attempt, self._deadlines(claim), claimed_at, left, named)
+            self._child.slot.running(claim.id, claim.attempt, self._deadlines(claim), since, left, named)
             # After the slot says so: the parent takes back only what it does not find there (`agent.py`).
             now = time.monotonic()
-            # A limit with a rate counts the claim as the start.
-            if (number or claim.limit is not None) and now - claimed_at > limits_sql.BEGIN_SECONDS:
+            if (number or claim.limit is not None) and now - since > BEGIN_SECONDS:
                 self._give_back(claims[number:])
                 break
             self._trace(AttemptRun(claim, self._child, now - received_at if number else 0.0))

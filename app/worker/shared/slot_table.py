@@ -97,7 +97,7 @@ class SlotState:
     task_id: UUID
     deadlines: Deadlines = NO_LIMITS
     claimed_at: float = 0.0
-    """Monotonic seconds, before the claim was sent by which the child holds this row."""
+    """Monotonic seconds: when the reply to the claim came; of one with limited rows, before it was sent."""
     left: int = 0
     """The rows of the same claim that come after this one."""
     begun: int = 0
