@@ -141,7 +141,14 @@ def prints(block: Block) -> list[str | None]:
 
 
 @pytest.mark.skipif(not TOOLS, reason="needs curl and openssl, as the documents do")
-@pytest.mark.parametrize("name", [name for name, page in PAGES.items() if page.commands(not_pasted(name))])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.postgresql("pg_dump and psql")] if name == "operations.md" else [])
+        for name, page in PAGES.items()
+        if page.commands(not_pasted(name))
+    ],
+)
 def test_a_page_runs_and_prints_what_it_shows(reader: Reader, name: str) -> None:
     for ran in reader.read(PAGES[name], not_pasted(name), GIVEN.get(name, "")):
         if ran.block.answer is not None:

@@ -15,6 +15,7 @@ import pytest
 from app.launcher.ports import free_loopback_port
 from tests.support import accounts
 from tests.support.accounts import API, OTHER_PASSWORD, PASSWORD, bearer
+from tests.support.databases import ENGINE
 from tests.support.faults.proxy import TcpProxy
 from tests.support.services import Services
 from tests.support.stack import Stack
@@ -46,10 +47,11 @@ class Deployment:
 @pytest.fixture(scope="module")
 def both(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with (
-        TcpProxy("127.0.0.1", services.postgres.port) as proxy,
+        TcpProxy("127.0.0.1", services.database.port) as proxy,
         Stack(services, tmp_path_factory.mktemp("both"), SECRET_KEY=NEW, SECRET_KEY_PREVIOUS=OLD) as stack,
     ):
-        stack.settings["DATABASE_URL"] = proxy.through(stack.database_url)
+        if ENGINE != "sqlite":  # which has no server
+            stack.settings["DATABASE_URL"] = proxy.through(stack.database_url)
         stack.server()
         nowhere = f"redis://127.0.0.1:{free_loopback_port()}/0"
         url = stack.another_server({"SECRET_KEY": OLD, "SECRET_KEY_PREVIOUS": NEW, "CELERY_BROKER_URL": nowhere})
@@ -188,6 +190,7 @@ class TestShared:
         assert both.there.post(f"{API}/tasks/", headers=bearer(key), json=BODY).status_code == 201
 
 
+@pytest.mark.skipif(ENGINE == "sqlite", reason="SQLite has no server")
 class TestWithoutTheDatabase:
     @pytest.fixture
     def away(self, both: Deployment) -> Iterator[None]:

@@ -11,7 +11,7 @@ from tests.support.golden_sql import FOLDER, Captured, compare, files_of
 from tests.support.services import Services
 
 # Of the scenarios together, on a machine whose cores others want as well.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.postgresql("its SQL")]
 # Functions of the room that take no part in any statement here, and why.
 UNREACHED: dict[str, str] = {}
 

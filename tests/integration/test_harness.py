@@ -5,14 +5,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
+from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.models import User
 from tests.support import guardian
+from tests.support.databases import ENGINE
 from tests.support.services import ROOT
 from tests.support.stack import Stack
+from tests.support.tasks import new_user
 from tests.support.waiting import wait_for
 
 SESSION = """
@@ -27,13 +32,15 @@ time.sleep(300)
 
 
 class TestRollbackSession:
+    made: ClassVar[list[UUID]] = []
+
     def test_commits_within_the_test_only(self, db: Session) -> None:
-        db.execute(text("CREATE TABLE leftovers (id int)"))
+        self.made.append(new_user(db))
         db.commit()
-        assert db.execute(text("SELECT to_regclass('leftovers')")).scalar() is not None
+        assert db.get(User, self.made[0]) is not None
 
     def test_does_not_see_what_another_test_committed(self, db: Session) -> None:
-        assert db.execute(text("SELECT to_regclass('leftovers')")).scalar() is None
+        assert db.scalars(select(User.id).where(User.id.in_(self.made))).all() == []
 
 
 class TestServices:
@@ -46,7 +53,7 @@ class TestServices:
         assert session.stdout is not None
         with session.stdout:
             mark, directory = session.stdout.readline().split()
-        assert len(guardian.marked(mark)) >= 2
+        assert len(guardian.marked(mark)) >= (1 if ENGINE == "sqlite" else 2)  # which has no server
         session.send_signal(signal.SIGKILL)
         session.wait()
         wait_for(lambda: not guardian.marked(mark), 15, "everything to end")
