@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import update
 
 from app.catalogue import catalogue
 from app.core.config import get_settings
@@ -13,8 +13,10 @@ from app.core.redaction import Parameters
 from app.db.session import SessionLocal
 from app.errors import InvalidArguments, InvalidTask, InvalidTransition, PriorityNotAllowed, TaskNotFound
 from app.models.task import TaskStatus
+from app.models.user import User
 from app.services.task_service import task_service
 from tests.support.accounts import MakeUser
+from tests.support.audit import recorded
 from tests.support.settings import sql
 from tests.support.task_client import TASKS, TaskClient, module_client, stored, task_client
 from tests.support.tasks import LONG_RUNNING, claim, new_task, new_user, retried, task_in
@@ -113,9 +115,9 @@ class TestTheNewTask:
     def test_is_recorded_at_the_old_one(self, tasks: TaskClient) -> None:
         task_id = tasks.task_in("failed")
         task = again(tasks, task_id, {"args": [2]})
-        (detail,) = sql("SELECT detail FROM audit_events WHERE object_id = :id AND event = 'task.retried'", id=task_id)
-        assert f'"new_task":"{task["id"]}"' in detail[0]
-        assert "hunter2" not in detail[0]
+        (record,) = recorded("task.retried", object_id=task_id)
+        assert record.detail["new_task"] == task["id"]
+        assert "hunter2" not in str(record.detail)
 
     def test_gets_its_turn(self, tasks: TaskClient) -> None:
         assert stored(again(tasks, tasks.task_in("failed"), {"args": [2]})["id"]).turn is not None
@@ -261,7 +263,7 @@ class TestFromPython:
                 ({"unknown": 1}, InvalidTask),
                 ({"priority": "critical"}, PriorityNotAllowed),
             ):
-                db.execute(text("UPDATE users SET max_priority = 'normal' WHERE id = :id"), {"id": user})
+                db.execute(update(User).where(User.id == user).values(max_priority="normal"))
                 db.commit()
                 with pytest.raises(error):
                     task_service.retry_with_changes(db, old.id, changes)

@@ -12,7 +12,7 @@ from app.errors import InvalidTransition
 from app.services.operations import admitter
 from app.services.task_service import task_service
 from app.services.tasks import task_changes
-from tests.support.settings import sql
+from tests.support.audit import recorded
 from tests.support.task_client import TaskClient, module_client, stored
 from tests.support.tasks import claim, claim_next, new_task, retried
 
@@ -57,7 +57,7 @@ class TestATaskThatWaits:
         task_id = tasks.create(delay_seconds=3600)["id"]
         run_now(tasks, task_id)
         run_now(tasks, task_id, 409)
-        assert sql("SELECT event FROM audit_events WHERE object_id = :id", id=task_id) == [("task.run_now",)]
+        assert [record.event for record in recorded(object_id=task_id)] == ["task.run_now"]
 
     def test_waits_for_its_limit_and_its_queue_as_before(self, tasks: TaskClient) -> None:
         with SessionLocal() as db:
