@@ -23,8 +23,8 @@ def pytest_collection_finish(session):
 FOLDERS = ("faults", "integration")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_each_has_a_test_on_each_engine(engine: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "postgresql"])  # where all run
+def test_each_has_a_test_on_each_other_engine(engine: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     plugins = tmp_path_factory.mktemp("plugins")
     (plugins / "told_rows.py").write_text(PLUGIN, encoding="utf-8")
     files = [
