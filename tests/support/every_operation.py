@@ -6,6 +6,7 @@ from uuid import uuid4
 import httpx
 
 from tests.support.accounts import API, PASSWORD, bearer, login, register
+from tests.support.databases import ENGINE
 from tests.support.second_factors import present_code
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
@@ -112,7 +113,8 @@ def _queues_and_workers(stack: Stack, boss: _Caller) -> None:
     boss("POST", "/queues/default/resume")
     boss("POST", "/queues/nowhere/resume")
     # Not the one that runs the other tests' tasks.
-    row = "(gen_random_uuid(), 'idle@test', 1, '{}', 1)"
+    no_queues = "{}" if ENGINE == "postgresql" else "[]"
+    row = f"(gen_random_uuid(), 'idle@test', 1, '{no_queues}', 1)"
     stack.sql(f"INSERT INTO worker_processes (id, name, pid, queues, concurrency) VALUES {row}")
     for path in ("/workers/", "/workers/idle@test", "/workers/none"):
         boss("GET", path)
