@@ -11,10 +11,14 @@ import uuid
 from typing import Any
 
 import httpx
-import psycopg2
 import schemathesis
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from tests.support import accounts, second_factors
+from tests.support.databases import ENGINE
+from tests.support.services import sqlalchemy_url
+from tests.support.spelling import spelled
 
 URL = os.environ["CONFORMANCE_URL"]
 DATABASE_URL = os.environ["CONFORMANCE_DATABASE_URL"]
@@ -40,9 +44,11 @@ LONG_RUNNING = "app.tasks.common_tasks.long_running_task"
 _turns = itertools.count()
 
 
-def _promote(user_id: str) -> None:
-    with psycopg2.connect(DATABASE_URL) as connection, connection.cursor() as cursor:
-        cursor.execute("UPDATE users SET role = 'admin' WHERE id = %s", (user_id,))
+def _execute(statement: str, **values: str | None) -> None:
+    """One statement straight to the database."""
+    engine = create_engine(sqlalchemy_url(DATABASE_URL), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(spelled(statement, values))
 
 
 def _new_login(role: str = "user") -> tuple[str, dict[str, Any]]:
@@ -50,7 +56,7 @@ def _new_login(role: str = "user") -> tuple[str, dict[str, Any]]:
     with httpx.Client(base_url=URL, timeout=30) as client:
         user = accounts.register(client, f"conformance-{secrets.token_hex(6)}")
         if role == "admin":
-            _promote(user["id"])
+            _execute("UPDATE users SET role = 'admin' WHERE id = :id", id=user["id"])
         return user["username"], accounts.login(client, user["username"])
 
 
@@ -77,20 +83,17 @@ def _group_of(authorization: str) -> str:
     with httpx.Client(base_url=URL, timeout=30, headers={"Authorization": authorization}) as client:
         user_id = client.get("/api/v1/users/me").json().get("id")
     columns = "fingerprint, user_id, celery_task_name, error_type, first_seen, last_seen, count"
-    statement = (
-        f"INSERT INTO error_groups ({columns}) SELECT %s, id, 'x', 'E', now(), now(), 0 FROM users WHERE id = %s"
-    )
-    with psycopg2.connect(DATABASE_URL) as connection, connection.cursor() as cursor:
-        cursor.execute(statement, (fingerprint, user_id))
+    values = "SELECT :fingerprint, id, 'x', 'E', now(), now(), 0 FROM users WHERE id = :id"
+    _execute(f"INSERT INTO error_groups ({columns}) {values}", fingerprint=fingerprint, id=user_id)
     return fingerprint
 
 
 def _worker() -> str:
     """The name of a new worker, which serves nothing. The real one leaves as soon as it is drained."""
     name = f"worker-{secrets.token_hex(4)}@nowhere"
-    with psycopg2.connect(DATABASE_URL) as connection, connection.cursor() as cursor:
-        statement = "INSERT INTO worker_processes (id, name, pid, queues, concurrency) VALUES (%s, %s, 1, '{}', 1)"
-        cursor.execute(statement, (str(uuid.uuid4()), name))
+    queues = "{}" if ENGINE == "postgresql" else "[]"
+    values = f"gen_random_uuid(), :name, 1, '{queues}', 1"
+    _execute(f"INSERT INTO worker_processes (id, name, pid, queues, concurrency) VALUES ({values})", name=name)
     return name
 
 
