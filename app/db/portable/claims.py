@@ -18,10 +18,10 @@ from sqlalchemy import (
 )
 
 from app.core.engines import MYSQL, SQLITE
-from app.db.base import Base
 from app.db.clock import NOW
 from app.db.columns import Double
 from app.db.every_engine.claims import NOT_BEGUN, LinesToServe, Names
+from app.db.every_engine.tables import CLAIMED_TURNS, TASKS
 from app.db.every_engine.task_moves import CANCELLED_REASON, AttemptEnd
 from app.db.portable import claim_holds, limits
 from app.db.portable.attempts import CLAIMED
@@ -29,21 +29,19 @@ from app.db.portable.executing import Executor, Transaction, atomically
 from app.db.portable.transitions import change_statement, history_statement, in_state
 from app.db.portable.upserting import engine_name, upsert
 from app.db.rows import value_by
-from app.models.task import AttemptOutcome, Task, TaskStatus
-from app.models.turns import ClaimedTurn
+from app.models.task import AttemptOutcome, TaskStatus
 
-_TABLE = Base.metadata.tables[Task.__tablename__]
-_CLAIMED_TURNS = Base.metadata.tables[ClaimedTurn.__tablename__]
 # What the child needs beside the columns of CLAIMED.
 ROUTED = (
-    _TABLE.c.celery_task_name,
-    _TABLE.c.celery_id,
-    _TABLE.c.queue,
-    _TABLE.c.priority,
-    _TABLE.c.timeout_seconds,
-    _TABLE.c.limit,
-    _TABLE.c.user_limited,
+    TASKS.c.celery_task_name,
+    TASKS.c.celery_id,
+    TASKS.c.queue,
+    TASKS.c.priority,
+    TASKS.c.timeout_seconds,
+    TASKS.c.limit,
+    TASKS.c.user_limited,
 )
+_BY_LINE = "FORCE INDEX (ix_tasks_ready)"
 # Between names: one string for all of them costs less than a parameter for each.
 _SEPARATOR = "\n"
 # Below every turn: MySQL has no infinity.
@@ -58,12 +56,12 @@ def _look(engine: str, lines: int) -> Any:
     claim would take MySQL twenty times as long; and beside the lowest turn stand rows that were claimed and are not
     purged yet.
     """
-    row = _TABLE.c
+    row = TASKS.c
     # In the words of SQLite's partial index. On MySQL a row that is not pending has no turn.
     indexed = [row.status == TaskStatus.PENDING.value, row.turn.is_not(None)] if engine == SQLITE else []
     looks: list[Select[*tuple[Any, ...]]] = [
         select(literal_column(str(place)).label("place"), func.max(row.turn).label("turn"))
-        .with_hint(_TABLE, "FORCE INDEX (ix_tasks_ready)", MYSQL)
+        .with_hint(TASKS, _BY_LINE, MYSQL)
         .where(row.queue == bindparam(f"p_queue{place}"), row.priority == bindparam(f"p_priority{place}"))
         .where(row.held.is_(None), *indexed)
         for place in range(lines)
@@ -88,32 +86,32 @@ _FLOOR = bindparam("p_floor", type_=Double)
 _KNOWN = bindparam("p_names", type_=Text)
 # The rows of a line that may be claimed now. Those that are not pending have no turn.
 _LOCK = (
-    select(*CLAIMED, *ROUTED, _TABLE.c.turn, _TABLE.c.crashes, _TABLE.c.rerun_lost)
+    select(*CLAIMED, *ROUTED, TASKS.c.turn, TASKS.c.crashes, TASKS.c.rerun_lost)
     .where(
-        _TABLE.c.queue == bindparam("p_queue"),
-        _TABLE.c.priority == bindparam("p_priority"),
+        TASKS.c.queue == bindparam("p_queue"),
+        TASKS.c.priority == bindparam("p_priority"),
         in_state(TaskStatus.PENDING),
-        _TABLE.c.held.is_(None),
-        _TABLE.c.turn >= _FLOOR,
-        or_(_TABLE.c.turn > _FLOOR, _TABLE.c.id >= bindparam("p_floor_id", type_=_TABLE.c.id.type)),
-        func.instr(_KNOWN, _SEPARATOR + _TABLE.c.celery_task_name + _SEPARATOR) > 0,
-        or_(_TABLE.c.expires_at.is_(None), _TABLE.c.expires_at > NOW),
+        TASKS.c.held.is_(None),
+        TASKS.c.turn >= _FLOOR,
+        or_(TASKS.c.turn > _FLOOR, TASKS.c.id >= bindparam("p_floor_id", type_=TASKS.c.id.type)),
+        func.instr(_KNOWN, _SEPARATOR + TASKS.c.celery_task_name + _SEPARATOR) > 0,
+        or_(TASKS.c.expires_at.is_(None), TASKS.c.expires_at > NOW),
     )
-    .order_by(_TABLE.c.turn, _TABLE.c.id)
+    .order_by(TASKS.c.turn, TASKS.c.id)
     .limit(bindparam("p_limit", type_=Integer))
     # By another index MySQL would lock rows for a moment that it then leaves out.
-    .with_hint(_TABLE, "FORCE INDEX (ix_tasks_ready)", MYSQL)
+    .with_hint(TASKS, _BY_LINE, MYSQL)
     .with_for_update(skip_locked=True)
 )
 _COLUMNS = len(CLAIMED) + len(ROUTED)
 _CLAIM = change_statement(
     TaskStatus.RUNNING,
-    _TABLE.c.id.in_(bindparam("p_ids", expanding=True, type_=_TABLE.c.id.type)),
+    TASKS.c.id.in_(bindparam("p_ids", expanding=True, type_=TASKS.c.id.type)),
     in_state(TaskStatus.PENDING),
     values={
-        "claim_id": bindparam("p_claim_id", type_=_TABLE.c.claim_id.type),
+        "claim_id": bindparam("p_claim_id", type_=TASKS.c.claim_id.type),
         "worker": bindparam("p_worker"),
-        "worker_id": bindparam("p_worker_id", type_=_TABLE.c.worker_id.type),
+        "worker_id": bindparam("p_worker_id", type_=TASKS.c.worker_id.type),
         "worker_pid": bindparam("p_worker_pid"),
     },
 )
@@ -198,7 +196,7 @@ def _write(db: Transaction, picked: list[tuple[int, Any]], claim_id: UUID, worke
     for _, row in picked:
         line = (row.queue, str(row.priority))
         clocks[line] = max(row.turn, clocks.get(line, row.turn))
-    upsert(db, _CLAIMED_TURNS, [{"queue": q, "priority": p, "turn": turn} for (q, p), turn in sorted(clocks.items())])
+    upsert(db, CLAIMED_TURNS, [{"queue": q, "priority": p, "turn": turn} for (q, p), turn in sorted(clocks.items())])
 
 
 def _as_claimed(row: Any) -> tuple[Any, ...]:
@@ -210,11 +208,11 @@ def _as_claimed(row: Any) -> tuple[Any, ...]:
 _FIND = (
     select(*CLAIMED, *ROUTED)
     .where(
-        _TABLE.c.claim_id == bindparam("p_claim_id", type_=_TABLE.c.claim_id.type),
-        _TABLE.c.worker_id == bindparam("p_worker_id", type_=_TABLE.c.worker_id.type),
+        TASKS.c.claim_id == bindparam("p_claim_id", type_=TASKS.c.claim_id.type),
+        TASKS.c.worker_id == bindparam("p_worker_id", type_=TASKS.c.worker_id.type),
         in_state(TaskStatus.RUNNING),
     )
-    .order_by(_TABLE.c.id)
+    .order_by(TASKS.c.id)
 )
 
 
@@ -231,19 +229,19 @@ def give_back(db: Executor, rows: Sequence[tuple[UUID, int, float]]) -> None:
         return
 
     def write(db: Transaction) -> None:
-        found = select(_TABLE.c.id, _TABLE.c.attempt, _TABLE.c.cancel_requested_at)
-        running = found.where(_TABLE.c.id.in_(sorted(given)), in_state(TaskStatus.RUNNING)).order_by(_TABLE.c.id)
+        found = select(TASKS.c.id, TASKS.c.attempt, TASKS.c.cancel_requested_at)
+        running = found.where(TASKS.c.id.in_(sorted(given)), in_state(TaskStatus.RUNNING)).order_by(TASKS.c.id)
         held = [row for row in db.execute(running.with_for_update()) if row.attempt == given[row.id][0]]
         back = [row.id for row in held if row.cancel_requested_at is None]
         if back:
-            turn = value_by(_TABLE.c.id, {task_id: given[task_id][1] for task_id in back})
+            turn = value_by(TASKS.c.id, {task_id: given[task_id][1] for task_id in back})
             ended = AttemptEnd(AttemptOutcome.HANDED_BACK, None, NOT_BEGUN)
-            these = _TABLE.c.id.in_(back)
+            these = TASKS.c.id.in_(back)
             db.execute(change_statement(TaskStatus.PENDING, these, values={"turn": turn}, ended=ended))
             db.execute(history_statement(ended, these))
         if cancelled := [row.id for row in held if row.cancel_requested_at is not None]:
             ended = AttemptEnd(AttemptOutcome.REVOKED, None, NOT_BEGUN)
-            these = _TABLE.c.id.in_(cancelled)
+            these = TASKS.c.id.in_(cancelled)
             db.execute(change_statement(TaskStatus.REVOKED, these, values=CANCELLED_REASON, ended=ended))
             db.execute(history_statement(ended, these))
 
