@@ -35,14 +35,21 @@ def end_idle_transactions() -> None:
     _idle_ms.replace(IDLE_MS)
 
 
-def build_engine(always_autocommit: bool = False, statement_seconds: float | None = None) -> Engine:
-    """A new engine for the settings' database. `statement_seconds`: in the place of their limit for a statement."""
+def build_engine(
+    always_autocommit: bool = False, statement_seconds: float | None = None, own_code_alone: bool = False
+) -> Engine:
+    """A new engine for the settings' database.
+
+    `statement_seconds`: in the place of their limit for a statement. `own_code_alone`: the server ends transactions
+    that are idle for IDLE_MS, also where this process lets others last.
+    """
     settings = get_settings()
     if statement_seconds is not None:
         settings = settings.model_copy(update={"database_statement_timeout_seconds": statement_seconds})
     if settings.database_url is None:
         raise Unavailable("DATABASE_URL is not set: set it in .env, or start with `python3 run_server.py`")
     its = connecting.of(settings.database_engine)
+    idle_ms = IDLE_MS if own_code_alone else _idle_ms()
     built = create_engine(
         settings.database_url.get_secret_value(),
         # Tasks' arguments and results are parameters, which SQLAlchemy would quote in each error.
@@ -53,10 +60,10 @@ def build_engine(always_autocommit: bool = False, statement_seconds: float | Non
         # The connection used last: in turn, each of a quiet pool would be idle for long enough to be replaced.
         pool_use_lifo=True,
         echo=settings.debug,
-        **its.options(settings, _idle_ms()),
+        **its.options(settings, idle_ms),
         **(its.ALWAYS_AUTOCOMMIT if always_autocommit else {}),
     )
-    its.prepare(built, settings, _idle_ms())
+    its.prepare(built, settings, idle_ms)
     replace_dead_connections(built, settings.database_max_idle_seconds)
     return built
 
@@ -78,8 +85,9 @@ engine = PerProcess(build_engine, inherit=_drop)
 autocommit_engine = PerProcess(lambda: engine().execution_options(**connecting.of(engine().dialect.name).AUTOCOMMIT))
 # The engine of the `Batcher`s, with its own connections that are always in autocommit. Switching a connection to
 # autocommit and back releases the interpreter's lock each time. A thread beside a busy event loop then waits
-# milliseconds to get it back.
-group_engine = PerProcess(partial(build_engine, always_autocommit=True), inherit=_drop)
+# milliseconds to get it back. It is also the engine of claims and ends where these take several statements: a frozen
+# pool child must not keep their locks.
+group_engine = PerProcess(partial(build_engine, always_autocommit=True, own_code_alone=True), inherit=_drop)
 
 
 def dispose_engine() -> None:

@@ -4,18 +4,19 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import literal_column, select, text
+from sqlalchemy import TextClause, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.db.outage import is_locked, is_timeout
 from app.db.session import SessionLocal
-from app.db.sql import maintenance, reads, workers
+from app.db.sql import maintenance, prepared, reads, workers
 from tests.support.databases import ENGINE
 from tests.support.lock_waits import needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.tasks import new_user
+from tests.support.waiting import wait_for
 
 # Reads for minutes, unless it is stopped.
 SLOW = {
@@ -73,3 +74,31 @@ def test_a_wait_for_a_lock_is_brief_within_the_transaction_alone(limit: Callable
         limit(db)
         assert seconds_of(db, change) < 3
         assert seconds_of(db, change) > 3
+
+
+@pytest.mark.skipif(
+    ENGINE != "mariadb", reason="PostgreSQL: one statement, committed by itself; SQLite and MySQL: none"
+)
+def test_a_claim_whose_process_is_frozen_lets_go_of_its_locks() -> None:
+    change = text("UPDATE users SET weight = 2")
+    with SessionLocal() as db, prepared.prepared_connection() as frozen:
+        new_user(db)
+        transaction = frozen.connection.begin()
+        frozen.connection.execute(change)
+        wait_for(lambda: is_free(change), 30, "the server to end a transaction that is idle")
+        with pytest.raises(DBAPIError):
+            frozen.connection.execute(change)
+        transaction.rollback()
+
+
+def is_free(change: TextClause) -> bool:
+    """Whether the rows of this statement are not locked."""
+    with SessionLocal() as db:
+        workers.limit_lock_waits(db)
+        try:
+            db.execute(change)
+        except DBAPIError as error:
+            if is_locked(error):
+                return False
+            raise
+        return True

@@ -10,9 +10,9 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from queue import Empty
 
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
+from sqlalchemy.util.queue import Empty
 
 # How long a fork waits for what other threads do with their connections. A statement has a time limit of its own.
 WAIT_SECONDS = 60.0

@@ -6,10 +6,11 @@ longer held the task. `begun_after` is how many seconds after the claim the body
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Insert, Text, Update, bindparam, func, literal, select, update
+from sqlalchemy import ColumnElement, Insert, Text, Update, bindparam, case, func, select, update
 
 from app.db.clock import STATEMENT_TIME, seconds
 from app.db.columns import Double, JSONText
@@ -28,7 +29,7 @@ from app.db.portable.assigning import assign
 from app.db.portable.executing import Executor, Transaction, atomically
 from app.db.portable.expressions import greatest, least
 from app.db.portable.transitions import change_statement, history_statement, in_state
-from app.db.rows import changed_rows, value_by
+from app.db.rows import changed_rows
 from app.models.task import AttemptOutcome, TaskStatus
 
 __all__ = ["Cancellation", "Executor"]
@@ -188,6 +189,27 @@ def revoke_cancelled(db: Executor, task_id: UUID, attempt: int, error: Error, be
     return _REVOKE_CANCELLED.write(db, task_id, attempt, begun_after, error_values(error))
 
 
+_HOLDING = (
+    select(TASKS.c.id, TASKS.c.attempt)
+    .where(TASKS.c.id.in_(bindparam("p_ids", expanding=True, type_=TASKS.c.id.type)), _RUNNING)
+    .with_for_update(nowait=True)
+)
+
+
+@lru_cache(maxsize=128)
+def _succeed_all(number: int) -> Update:
+    """The UPDATE of so many tasks, built once: SQLAlchemy takes longer to build it than the server to run it."""
+    task = [bindparam(f"p_task_id{n}", type_=TASKS.c.id.type) for n in range(number)]
+    result = [bindparam(f"p_result{n}", type_=Text) for n in range(number)]
+    begun_after = [bindparam(f"p_begun_after{n}", type_=Double) for n in range(number)]
+    values = {
+        "result": case(*zip(task, result, strict=True), value=TASKS.c.id),
+        "progress": 100,
+        "started_at": TASKS.c.started_at + seconds(case(*zip(task, begun_after, strict=True), value=TASKS.c.id)),
+    }
+    return change_statement(TaskStatus.SUCCEEDED, TASKS.c.id.in_(task), values=values)
+
+
 def succeed_together(db: Executor, successes: Sequence[tuple[UUID, int, str | None, float]]) -> set[UUID]:
     """`succeed` for several tasks in one transaction: each is a task's id, its attempt, the JSON text of its result,
     and `begun_after`.
@@ -198,16 +220,14 @@ def succeed_together(db: Executor, successes: Sequence[tuple[UUID, int, str | No
     wanted = {task_id: (attempt, result, begun) for task_id, attempt, result, begun in successes}
 
     def write(db: Transaction) -> set[UUID]:
-        rows = select(TASKS.c.id, TASKS.c.attempt).where(TASKS.c.id.in_(sorted(wanted)), _RUNNING)
-        held = [row.id for row in db.execute(rows.with_for_update(nowait=True)) if row.attempt == wanted[row.id][0]]
+        rows = db.execute(_HOLDING, {"p_ids": sorted(wanted)})
+        held = [row.id for row in rows if row.attempt == wanted[row.id][0]]
         if held:
-            values = {
-                "result": value_by(TASKS.c.id, {task_id: literal(wanted[task_id][1], Text) for task_id in held}),
-                "progress": 100,
-                "started_at": TASKS.c.started_at
-                + seconds(value_by(TASKS.c.id, {task_id: literal(wanted[task_id][2], Double) for task_id in held})),
-            }
-            db.execute(change_statement(TaskStatus.SUCCEEDED, TASKS.c.id.in_(held), values=values))
+            values: dict[str, Any] = {}
+            for n, task_id in enumerate(held):
+                _, result, begun_after = wanted[task_id]
+                values |= {f"p_task_id{n}": task_id, f"p_result{n}": result, f"p_begun_after{n}": begun_after}
+            db.execute(_succeed_all(len(held)), values)
         return set(held)
 
     return atomically(db, write)

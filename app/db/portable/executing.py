@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.db.outage import is_deadlock
-from app.db.session import engine
+from app.db.session import group_engine
 
 T = TypeVar("T")
 # Of a transaction that the engine rolled back, since it and another one waited for each other.
@@ -74,7 +74,7 @@ def atomically(db: Executor, work: Callable[[Transaction], T]) -> T:
 
 @contextmanager
 def own_connection() -> Iterator[OwnConnection]:
-    """A connection of the pool for several transactions in turn. Raises SQLAlchemy's errors."""
-    source: Engine = engine()
+    """A connection for several transactions in turn, none of which may be idle for long. Raises SQLAlchemy's errors."""
+    source: Engine = group_engine()
     with source.connect() as connection:
         yield OwnConnection(connection)

@@ -25,7 +25,7 @@ def insert(engine, begun=None):
             assert forking.wait(20)
 
 writer = threading.Thread(target=insert, args=(parents, inside))
-with parents.begin():  # and one more, which is idle then
+with parents.begin(), session.group_engine().begin():  # and two more, which are idle then
     writer.start()
     assert inside.wait(20)
 os.register_at_fork(before=forking.set)  # of these hooks the last one comes first
