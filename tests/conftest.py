@@ -9,6 +9,7 @@ import tests.support.properties  # noqa: F401 (loads Hypothesis's profile)
 from tests.support.databases import ENGINE
 from tests.support.faults.every_engine import check_row
 from tests.support.settings import forget_the_developers_settings
+from tests.support.stack import Stack
 
 with warnings.catch_warnings():
     # It asks for httpx2, which the requirements that were tried together do not have; once imported it is silent.
@@ -32,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "every_engine(row): a fault that every engine stands; see tests/support/faults/every_engine.py"
     )
     config.addinivalue_line("markers", "faults: all of tests/faults")
+    config.addinivalue_line("markers", "processes: starts API, workers or beat; all tests that use a Stack")
     config.addinivalue_line("markers", "postgresql(why): of PostgreSQL alone; skipped on the other engines")
 
 
@@ -40,6 +42,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if FAULTS in item.path.parents:
             item.add_marker("faults")
+        if "stack" in item.fixturenames or Stack in vars(item.module).values():
+            item.add_marker("processes")
         for marker in item.iter_markers("every_engine"):
             check_row(marker)
         only = item.get_closest_marker("postgresql")

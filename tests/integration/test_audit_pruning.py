@@ -1,5 +1,6 @@
 """The audit can only be added to, but by its pruning: on every engine. With two users of the database where it has users."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +15,7 @@ from app.errors import InvalidInput
 from app.models.audit import AuditRecord
 from app.services.audit.audit_service import audit_service
 from tests.support.databases import ENGINE
-from tests.support.services import Services
+from tests.support.services import ROOT, Services, migrate
 from tests.support.settings import on_new_database, sql
 
 AGE = timedelta(days=400)
@@ -116,6 +117,32 @@ class TestTheServicesUser:
             with self.engine_of_app().connect() as app, pytest.raises(DBAPIError, match="denied"):
                 app.exec_driver_sql(statement)
         assert number() == 7
+
+    def test_is_made_as_the_document_says(self, services: Services) -> None:
+        document = (ROOT / "docs" / "database-roles.md").read_text(encoding="utf-8")
+        *_, block = re.findall(r"^```sql\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+        administrator = create_engine(services.database_url("tasks"), poolclass=NullPool)
+        with engine().begin() as connection:
+            for statement in block.split(";")[:-1]:
+                connection.exec_driver_sql(statement)
+        try:
+            owner, app = (administrator.url.set(username=name, password=word)
+                          for name, word in (("tasks_owner", "choose-one"), (APP, PASSWORD)))  # fmt: skip
+            migrate(owner.render_as_string(hide_password=False))
+            with administrator.begin() as connection:
+                roles.grant_to_service(connection, APP)
+            for statement in ("DELETE FROM audit_events", "TRUNCATE TABLE audit_events"):
+                with (
+                    create_engine(app, poolclass=NullPool).connect() as service,
+                    pytest.raises(DBAPIError, match="denied"),
+                ):
+                    service.exec_driver_sql(statement)
+            with create_engine(app, poolclass=NullPool).connect() as service:
+                assert service.exec_driver_sql("SELECT count(*) FROM tasks").scalar_one() == 0
+        finally:
+            with engine().begin() as connection:
+                for undo in ("DATABASE tasks", "USER tasks_owner", f"USER {APP}"):
+                    connection.exec_driver_sql(f"DROP {undo}")
 
     @pytest.mark.parametrize(
         ("role", "says"),

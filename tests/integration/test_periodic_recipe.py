@@ -4,6 +4,9 @@ import os
 import re
 from pathlib import Path
 
+from sqlalchemy import select
+
+from app.models.period import Period
 from tests.support.services import ROOT, Services
 from tests.support.stack import Part, Stack
 from tests.support.waiting import wait_for
@@ -39,7 +42,7 @@ def test_each_period_runs_once_however_many_beats_run(services: Services, tmp_pa
         module.write_text("", encoding="utf-8")
         user, _ = stack.make_user()  # its server knows no tasks yet
         module.write_text(recipe(user["username"]), encoding="utf-8")
-        began = stack.sql("SELECT now()")[0][0]
+        began = stack.now()
         beats = [
             stack.start_part("beat", ["celery", "-A", "app", "beat", "-l", "info", "-s", str(tmp_path / name)], None)
             for name in ("first", "second")
@@ -51,8 +54,9 @@ def test_each_period_runs_once_however_many_beats_run(services: Services, tmp_pa
         reports = sent(beats, "myteam: report")
         tidied = sent(beats, "myteam: tidy")
 
-        (fired,) = stack.sql("SELECT fired_at FROM periods WHERE name = 'myteam: report'")
-        assert reports <= (fired[0] - began).total_seconds() / PERIOD
+        with stack.engine.begin() as db:
+            fired = db.execute(select(Period.fired_at).where(Period.name == "myteam: report")).scalar_one()
+        assert reports <= (fired - began).total_seconds() / PERIOD
         # With a record, as the user's tasks.
         done = "SELECT name FROM tasks WHERE status = 'succeeded' AND user_id = :id"
         wait_for(lambda: len(stack.sql(done, id=user["id"])) >= reports, SECONDS, "the reports")

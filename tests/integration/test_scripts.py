@@ -15,6 +15,7 @@ from tests.security.registry import CHECKS
 from tests.support import accounts
 from tests.support.checkout import copy_of_checkout
 from tests.support.services import Services, process_environment
+from tests.support.spelling import id_of
 from tests.support.stack import Part, Stack
 from tests.support.waiting import wait_for
 
@@ -128,7 +129,10 @@ class TestWithoutAnAdministrator:
         before = by_hand.stored()
         code, said = by_hand.run(script, *options, **NO_ADMIN)
         (line,) = [line for line in said.splitlines() if line.startswith("left behind")]
-        left = {row[0]: row[1] for row in by_hand.stack.sql("SELECT username, id FROM users WHERE username <> 'chief'")}
+        left = {
+            row[0]: id_of(row[1])
+            for row in by_hand.stack.sql("SELECT username, id FROM users WHERE username <> 'chief'")
+        }
         assert (code, {name.partition("-")[0] for name in left}) == (0, names), said
         assert all(f"{name} ({user_id})" in line for name, user_id in left.items())
         assert "clearing up ended early" not in said

@@ -27,7 +27,10 @@ from tests.support.waiting import wait_for
 SERVICES: dict[str, Any] = containers.compose()["services"]
 ADMIN_PASSWORD = accounts.PASSWORD
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts and namespaces of Linux")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="mounts and namespaces of Linux"),
+    pytest.mark.postgresql("docker-compose.yml has no other"),
+]
 
 
 class Container:

@@ -8,12 +8,13 @@ from itertools import accumulate
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
 from app.db.every_engine.claims import MOST_ROWS, Names
 from app.models.task import TaskPriority
+from app.models.user import User as Account
 from app.schemas.task import TaskCreate
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
@@ -69,8 +70,7 @@ class Line:
         self.users = [User(new_user(db), 1 + number % 10) for number in range(USERS)]
         dice.shuffle(self.users)
         for user in self.users:
-            weigh = text("UPDATE users SET weight = :weight WHERE id = :id")
-            db.execute(weigh, {"weight": user.weight, "id": user.id})
+            db.execute(update(Account).where(Account.id == user.id).values(weight=user.weight))
         self.slots = [Claims([LINE]) for _ in range(2)]
         self.by_id = {user.id: user for user in self.users}
         self.of_task: dict[UUID, User] = {}

@@ -91,12 +91,15 @@ class Duel:
     def modest_request(self, method: str, path: str, body: bytes = b"") -> Request:
         return Request(method, path, body, token=self.token(greedy=False))
 
-    def compare(self, behave: Behaviour, request: Request, **given: Any) -> Comparison:
-        """Both clients by turns; `given` is handed to the behaviour. Each answer to the modest client must be a 2xx."""
+    def compare(self, behave: Behaviour, request: Request, *, bound: float = BOUND, **given: Any) -> Comparison:
+        """Both clients by turns; `given` is handed to the behaviour. Each answer to the modest client must be a 2xx.
+
+        Asks on while the ratio is above `bound`, for MOST_ROUNDS or MOST_SECONDS.
+        """
         seen = Comparison(base_mib=memory(self.pid)["rss"])
         pace = max(PACE_SECONDS, PACE_ANSWERS * statistics.median(self._latencies(request, PACE_SECONDS)))
         until = time.monotonic() + MOST_SECONDS
-        while seen.rounds < ROUNDS or (seen.ratio > BOUND and seen.rounds < MOST_ROUNDS and time.monotonic() < until):
+        while seen.rounds < ROUNDS or (seen.ratio > bound and seen.rounds < MOST_ROUNDS and time.monotonic() < until):
             seen.quiet.append(self._percentile(request, pace))
             side = Side(self.address, self.token(greedy=True), given)
             with greedy_client(behave, side) as taken, self._peak(seen):

@@ -12,10 +12,10 @@ from tests.report import coverage_data
 from tests.report.children import run_child
 from tests.report.model import ROOT, Case, SuiteResult
 
-# `tests/integration` again, and what every engine has to stand of `tests/faults` (with --full: all of it), on the database
-# server or library of this name (`tests/support/databases.py`).
+# What asks the database, on the server or library of this name (`tests/support/databases.py`): the tests of
+# `tests/integration` in this process, and what every engine has to stand of `tests/faults`. With --full: all of both.
 ENGINES = ("mariadb", "sqlite")
-ON_EVERY_ENGINE = "every_engine or not faults"
+ON_EVERY_ENGINE = "every_engine or not (faults or processes)"
 NAMES = ("unit", "integration", *ENGINES, "e2e", "faults", "load")
 # Suites that run only where they are named. Take these out once every integration test passes on these engines.
 BY_NAME_ALONE = ENGINES

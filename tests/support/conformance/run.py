@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.databases import ENGINE
 from tests.support.services import process_environment
 from tests.support.stack import Stack
 
@@ -60,6 +61,7 @@ def _environment(stack: Stack, role: str) -> dict[str, str]:
         "CONFORMANCE_DATABASE_URL": stack.database_url,
         "CONFORMANCE_ROLE": role,
         "SCHEMATHESIS_HOOKS": "tests.support.conformance.hooks",
+        "TEST_DATABASE": ENGINE,
     }
     # Coverage of `app` is measured in the server; here it would only slow the client down.
     ours = {name: value for name, value in process_environment(named).items() if not name.startswith("COV")}
