@@ -17,7 +17,7 @@ from app.db.sql import prepared
 from app.models import Task, WorkerProcess
 from app.schemas.task import TaskCreate
 from app.services.execution.claims import Claims, ReadyClaim, give_back
-from app.services.operations import admission, admitter
+from app.services.operations import admission
 from app.services.task_service import task_service
 from tests.support.limited import (
     LINES,
@@ -35,7 +35,7 @@ from tests.support.limited import (
     succeed,
 )
 from tests.support.spelling import spelled
-from tests.support.tasks import LONG_RUNNING, WORKER, new_task, new_user
+from tests.support.tasks import LONG_RUNNING, WORKER, flush_admitter, new_task, new_user
 
 LIMITS = "/api/v1/limits/"
 
@@ -58,7 +58,7 @@ def claimed(db: Session) -> list[ReadyClaim]:
 
 def all_claimed(db: Session) -> list[UUID]:
     """What a worker gets until it gets nothing more."""
-    admitter.flush()
+    flush_admitter()
     found: list[UUID] = []
     while rows := claimed(db):
         found += [row.id for row in rows]
@@ -87,7 +87,7 @@ class TestAPlace:
         task_service.put_limit(real, "one", concurrency=1)
         user = new_user(real)
         first, second = (new_task(real, user, limit="one").id for _ in range(2))
-        admitter.flush()
+        flush_admitter()
         real.execute(spelled("UPDATE tasks SET held = NULL"))
         real.commit()
         assert all_claimed(real) == [first]
@@ -118,9 +118,9 @@ class TestAPlace:
         task_service.put_limit(real, "one", concurrency=1)
         user = new_user(real)
         first = new_task(real, user, limit="one", priority="high").id
-        admitter.flush()
+        flush_admitter()
         second = new_task(real, user, limit="one", priority="low").id
-        admitter.flush()
+        flush_admitter()
         assert held(real) == {None: 1, "limit": 1}
         keep_from_beginning(real, first, end)
         maintain(real)
@@ -136,9 +136,9 @@ class TestAPlace:
         task_service.put_limit(real, "one", concurrency=1)
         user = new_user(real)
         low = new_task(real, user, limit="one", priority="low").id
-        admitter.flush()
+        flush_admitter()
         high = new_task(real, user, limit="one", priority="high").id
-        admitter.flush()
+        flush_admitter()
         assert task_service.get_task(real, low).held is None
         maintain(real)
         assert all_claimed(real) == [high]
@@ -153,7 +153,7 @@ class TestAPlace:
         user = new_user(real)
         for number in range(3):
             new_task(real, user, limit="keyed", limit_key=str(number), priority="low")
-        admitter.flush()
+        flush_admitter()
         task_service.pause_queue(real, "low_priority")
         other = new_task(real, user, limit="keyed", limit_key="other").id
         maintain(real)
@@ -163,7 +163,7 @@ class TestAPlace:
         task_service.put_limit(real, "one", concurrency=1)
         first = new_task(real, limit="one")
         second = new_task(real, limit="one")
-        admitter.flush()
+        flush_admitter()
         (claim,) = claimed(real)
         give_back(real, [claim])
         real.commit()
@@ -225,11 +225,11 @@ class TestKeys:
         fields = {"name": "x", "task_type": "t", "celery_task_name": LONG_RUNNING, "args": [1], "limit": "keyed"}
         task_service.create_tasks(real, [TaskCreate(**fields, limit_key=key) for key in busy * 100], user)
         quiet = [TaskCreate(**fields, limit_key=f"quiet-{number}") for number in range(990)]
-        admitter.flush()
+        flush_admitter()
         task_service.create_tasks(real, quiet, other)
         claimed = 0
         for _ in range(5):
-            admitter.flush()
+            flush_admitter()
             maintain(real)
             now = len(all_claimed(real))
             assert now <= admission.MOST_AHEAD

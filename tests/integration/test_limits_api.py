@@ -15,11 +15,10 @@ from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.errors import InvalidLimit, InvalidTask, LimitNotFound, LimitReached, LimitUsed, UnknownLimit
 from app.models import Task, WorkerProcess
-from app.services.operations import admitter
 from app.services.task_service import task_service
 from tests.support.accounts import bearer
 from tests.support.task_client import BODY, TaskClient
-from tests.support.tasks import LONG_RUNNING, claim, new_task, new_user
+from tests.support.tasks import LONG_RUNNING, claim, flush_admitter, new_task, new_user
 
 LIMITS = "/api/v1/limits/"
 
@@ -108,7 +107,7 @@ class TestALimit:
         with SessionLocal() as db:
             task_service.put_limit(db, "x", concurrency=1)
             task = new_task(db, limit="x")
-            admitter.flush()
+            flush_admitter()
             assert ask("DELETE", "x").json()["code"] == "limit_used"
             claim(db, task)
             assert ask("DELETE", "x").status_code == 409
@@ -142,7 +141,7 @@ class TestATask:
             task_service.put_limit(db, "x", concurrency=2, concurrency_per_key=1)
         made = [tasks.create(limit="x", limit_key=key) for key in ("a", "a", "b", "c")]
         assert [(task["limit"], task["limit_key"]) for task in made] == [("x", "a"), ("x", "a"), ("x", "b"), ("x", "c")]
-        admitter.flush()
+        flush_admitter()
         nobody = {"until": None, "blocked_by": None}
         waits = [tasks.get(task["id"]).json()["waiting_for"] for task in made]
         turn = {"reason": "turn", "key": None, **nobody}
@@ -187,7 +186,7 @@ class TestATask:
         tasks.post("batch", {"tasks": batch})
         tasks.post(body=batch[1], headers={"Idempotency-Key": "i"})
         tasks.post(body=batch[2] | {"on_conflict": "replace"})
-        admitter.flush()
+        flush_admitter()
         with SessionLocal() as db:
             rows = db.execute(select(Task.limit, Task.held, func.count()).group_by(Task.limit, Task.held)).all()
         assert {tuple(row) for row in rows} == {("x", "limit", 3), ("x", None, 1), (None, None, 2)}
@@ -201,7 +200,7 @@ class TestATask:
         for limit, key in (("y", None), ("y", "a"), (None, None), ("x", None)):
             answer = tasks.post(body=BODY | fields | {"limit": limit, "limit_key": key})
             assert answer.status_code == 200, answer.text
-            admitter.flush()
+            flush_admitter()
             with SessionLocal() as db:
                 task = task_service.get_task(db, UUID(first["id"]))
                 assert (task.limit, task.limit_key, task.held) == (limit, key, None)
@@ -217,7 +216,7 @@ class TestOnExcess:
             stranger = new_user(db)
             for _ in range(2):  # one waits, which counts for the stranger alone
                 other = new_task(db, stranger, limit="x")
-            admitter.flush()
+            flush_admitter()
             claim(db, other)
             with pytest.raises(LimitReached):
                 new_task(db, stranger, limit="x")
@@ -248,7 +247,7 @@ class TestOnExcess:
         for key, status in (("a", 201), ("b", 201), ("a", 409), (None, 201), (None, 201)):
             assert tasks.post(body=BODY | {"limit": "x", "limit_key": key}).status_code == status
         tasks.create(limit="y")
-        admitter.flush()
+        flush_admitter()
         assert tasks.post(body=BODY | {"limit": "y"}).json()["code"] == "limit_reached"
         later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         assert tasks.post(body=BODY | {"limit": "y", "run_at": later}).status_code == 201
@@ -266,7 +265,7 @@ class TestOnExcess:
         with SessionLocal() as db:
             task_service.put_limit(db, "x", concurrency=1, on_excess="cancel_oldest")
             running = tasks.create(limit="x")
-            admitter.flush()
+            flush_admitter()
             claim(db, task_service.get_task(db, UUID(running["id"])))
         waiting = tasks.create(limit="x")
         assert [tasks.get(task["id"]).json()["status"] for task in (running, waiting)] == ["running", "pending"]

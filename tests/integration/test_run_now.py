@@ -9,12 +9,11 @@ import pytest
 
 from app.db.session import SessionLocal
 from app.errors import InvalidTransition
-from app.services.operations import admitter
 from app.services.task_service import task_service
 from app.services.tasks import task_changes
 from tests.support.audit import recorded
 from tests.support.task_client import TaskClient, module_client, stored
-from tests.support.tasks import claim, claim_next, new_task, retried
+from tests.support.tasks import claim, claim_next, flush_admitter, new_task, retried
 
 client = module_client()
 
@@ -63,13 +62,13 @@ class TestATaskThatWaits:
         with SessionLocal() as db:
             task_service.put_limit(db, "one", concurrency=1)
             running = new_task(db, tasks.user["id"], limit="one")
-            admitter.flush()
+            flush_admitter()
             claim(db, running)
             task_id = tasks.create(limit="one", delay_seconds=3600)["id"]
             assert run_now(tasks, task_id)["waiting_for"] == {
                 "reason": "limit", "key": "one", "until": None, "blocked_by": None
             }  # fmt: skip
-            admitter.flush()
+            flush_admitter()
             assert stored(task_id).held == "limit"
             task_service.pause_queue(db, "low_priority")
             paused = tasks.create(priority="low", delay_seconds=3600)["id"]

@@ -29,7 +29,7 @@ from app.models.task_filter import TaskFilter
 from app.schemas.task import TaskCreate, TaskRead
 from app.services.execution import attempts
 from app.services.execution.claims import Claims, ReadyClaim, give_back
-from app.services.operations import admission, admitter
+from app.services.operations import admission
 from app.services.operations.user_admission import UserAdmission
 from app.services.task_service import task_service
 from tests.support.limited import (
@@ -50,7 +50,7 @@ from tests.support.limited import (
 from tests.support.lock_waits import await_lock_waits
 from tests.support.spelling import spelled
 from tests.support.statements import before_each_statement
-from tests.support.tasks import LONG_RUNNING, WORKER, new_task, new_user, next_run
+from tests.support.tasks import LONG_RUNNING, WORKER, flush_admitter, new_task, new_user, next_run
 
 FIELDS: dict[str, Any] = {"name": "x", "task_type": "t", "celery_task_name": LONG_RUNNING, "args": [1]}
 UNKNOWN = "app.tasks.model_tasks.train_classifier"
@@ -71,7 +71,7 @@ def quota(real: Session, monkeypatch: pytest.MonkeyPatch) -> Quota:
     del real
 
     def change(number: int) -> None:
-        admitter.flush()
+        flush_admitter()
         monkeypatch.setattr(get_settings(), "quota_running_tasks", number)
 
     change(2)
@@ -80,7 +80,7 @@ def quota(real: Session, monkeypatch: pytest.MonkeyPatch) -> Quota:
 
 def ready(names: claims_sql.Names = SHORT) -> list[ReadyClaim]:
     """What a worker gets until it gets nothing more."""
-    admitter.flush()
+    flush_admitter()
     found: list[ReadyClaim] = []
     with prepared.prepared_connection() as connection:
         looks = Claims(LINES)
@@ -116,7 +116,7 @@ class TestAUser:
     def test_is_told_what_the_others_wait_for(self, real: Session, quota: Quota) -> None:
         user = new_user(real)
         first, _, third = (new_task(real, user).id for _ in range(3))
-        admitter.flush()
+        flush_admitter()
         assert waiting_for(real, first) == ("turn", None)
         assert waiting_for(real, third) == ("limit", "QUOTA_RUNNING_TASKS")
         own = TaskFilter(user_id=user)
@@ -129,15 +129,15 @@ class TestAUser:
         """A place that was given to a lower priority, or in a queue that is paused, goes to what comes later."""
         user = new_user(real)
         low = [new_task(real, user, priority="low").id for _ in range(3)]
-        admitter.flush()
+        flush_admitter()
         high = new_task(real, user, priority="high").id
-        admitter.flush()
+        flush_admitter()
         assert waiting_for(real, high) == ("limit", "QUOTA_RUNNING_TASKS")
         maintain(real)
         assert claimed(real) == [high, low[0]]
         task_service.pause_queue(real, "low_priority")
         succeed(real, high)
-        admitter.flush()
+        flush_admitter()
         normal = new_task(real, user).id
         maintain(real)
         assert claimed(real) == [normal]
@@ -151,7 +151,7 @@ class TestAUser:
         for user in (light, heavy):
             tasks = task_service.create_tasks(real, [TaskCreate(**FIELDS)] * 60, user)
             owner |= dict.fromkeys((task.id for task in tasks), user)
-        admitter.flush()
+        flush_admitter()
         looks, starts = Claims(LINES), Counter[UUID]()
         for _ in range(40):
             with prepared.prepared_connection() as connection:
@@ -167,7 +167,7 @@ class TestAPlace:
         task_service.put_limit(real, "five", concurrency=5)
         user = new_user(real)
         first, second, third = (new_task(real, user, limit="five").id for _ in range(3))
-        admitter.flush()
+        flush_admitter()
         real.add(LimitPlace(task_id=third, attempt=1, limit_name="five"))
         real.flush()
         real.execute(text("UPDATE tasks SET held = NULL"))
@@ -184,7 +184,7 @@ class TestAPlace:
         quota(1)
         user = new_user(real)
         first, second = (new_task(real, user, unique_key=f"{number}").id for number in range(2))
-        admitter.flush()
+        flush_admitter()
         assert held(real) == {None: 1, "user": 1}
         if end == "replaced":
             later = datetime.now(UTC) + timedelta(hours=1)
@@ -202,7 +202,7 @@ class TestAPlace:
     def test_that_waits_may_be_cancelled(self, real: Session, quota: Quota) -> None:
         user = new_user(real)
         ids = [new_task(real, user).id for _ in range(4)]
-        admitter.flush()
+        flush_admitter()
         task_service.cancel(real, ids[2])
         assert claimed(real) == ids[:2]
         succeed(real, ids[0])
@@ -247,7 +247,7 @@ class TestAPlace:
         quota(1)
         user = new_user(real)
         first, second = (new_task(real, user).id for _ in range(2))
-        admitter.flush()
+        flush_admitter()
         run = next_run()
         assert run is not None
         assert run.task_id == first
@@ -322,7 +322,7 @@ class TestAPlace:
     ) -> None:
         quota(1)
         task = new_task(real)
-        admitter.flush()
+        flush_admitter()
         task_service.update_task(real, task.id, change)
         assert claimed(real) == [task.id]
 
@@ -334,7 +334,7 @@ class TestSubmits:
         with SessionLocal.begin() as db:
             ids = [task_service.create_task(db, **FIELDS, user_id=user, commit=False)[0].id for _ in range(2)]
             after_commit(db, lambda: seen.append(True))
-            admitter.flush()
+            flush_admitter()
             assert places(real) == 0
         assert seen == [True]
         assert claimed(real) == ids[:1]
@@ -361,7 +361,7 @@ class TestSubmits:
         executed: list[str] = []
         with before_each_statement(lambda statement, _: executed.append(statement)):
             new_task(real, user)
-            admitter.flush()
+            flush_admitter()
         assert not [statement for statement in executed if "limit_places" in statement or "user_limited" in statement]
         assert len(claimed(real)) == 1
         entries = "SELECT count(*) FROM tasks WHERE held IS NOT NULL OR user_limited IS NOT NULL"
@@ -373,7 +373,7 @@ class TestALimitBesideIt:
         task_service.put_limit(real, "one", concurrency=1)
         greedy, other = new_user(real), new_user(real)
         first, second, third = (new_task(real, greedy, limit="one").id for _ in range(3))
-        admitter.flush()
+        flush_admitter()
         theirs = new_task(real, other, limit="one").id
         plain = new_task(real, greedy).id
         assert claimed(real) == [first]
@@ -385,7 +385,7 @@ class TestALimitBesideIt:
         assert len(claimed(real)) == 1
         left = {first}
         while len(left) < 4:
-            admitter.flush()
+            flush_admitter()
             real.commit()
             (row,) = real.scalars(select(Task).where(Task.status == "running", Task.limit == "one")).all()
             succeed(real, row.id)
@@ -417,9 +417,9 @@ class TestALimitBesideIt:
         task_service.put_limit(real, "one", concurrency=1)
         user = new_user(real)
         low = new_task(real, user, limit="one", priority="low").id
-        admitter.flush()
+        flush_admitter()
         high = new_task(real, user, limit="one", priority="high").id
-        admitter.flush()
+        flush_admitter()
         maintain(real)
         assert claimed(real) == [high]
         assert waiting_for(real, low) == ("limit", "one")

@@ -29,14 +29,13 @@ from starlette.testclient import TestClient
 from app.core.served_tasks import ServedTasks, served_tasks
 from app.db.session import SessionLocal, engine
 from app.models import User
-from app.services.operations import admitter
 from tests.support import accounts, waiting
 from tests.support.running import Running, example_stack
 from tests.support.services import Services, environment
 from tests.support.settings import on_new_database, settings
 from tests.support.stack import Stack
 from tests.support.task_client import TaskClient, task_client
-from tests.support.tasks import new_login
+from tests.support.tasks import flush_admitter, new_login
 
 # The stacks that a test's fixtures have started for it: their logs are shown when it fails.
 STARTED = pytest.StashKey[list[Stack]]()
@@ -235,5 +234,5 @@ def fresh_picture(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     served_tasks.replace(None)
     monkeypatch.setattr(ServedTasks, "is_due", lambda _: True)
     yield
-    admitter.flush()
+    flush_admitter()
     served_tasks.replace(None)

@@ -26,7 +26,7 @@ from app.services.execution import attempts
 from app.services.execution.claims import Claims
 from app.services.operations import admission, admitter
 from app.services.task_service import task_service
-from tests.support.tasks import LONG_RUNNING, WORKER
+from tests.support.tasks import LONG_RUNNING, WORKER, flush_admitter
 
 QUEUES = ("high_priority", "default", "low_priority")
 LINES = [(queue, priority.value) for queue in QUEUES for priority in reversed(TaskPriority)]
@@ -110,7 +110,7 @@ def run_all(keys: Mapping[UUID, str], witness: Witness, claimers: int) -> None:
         for future in futures:
             future.result(SECONDS * 2)
     assert _is_done()
-    admitter.flush()
+    flush_admitter()
 
 
 def _is_done() -> bool:

@@ -1,5 +1,6 @@
 """Rows to test with: users and tasks in any state, made as the service makes them."""
 
+import faulthandler
 import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from app.models.task import TaskPriority, TaskStatus
 from app.services.execution import attempts
 from app.services.execution.attempts import AttemptError, Claim, NextTry, WorkerIdentity
 from app.services.execution.claims import Claims, ReadyClaim
+from app.services.operations import admitter
 from app.services.task_service import task_service
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.process import ChildProcess
@@ -159,3 +161,10 @@ def give_id(db: Session, task_id: UUID, new: UUID, **columns: Any) -> None:
     row = select(*copied).where(table.c.id == task_id)
     db.execute(insert(table).from_select([each.name for each in table.c], row, include_defaults=False))
     db.execute(delete(table).where(table.c.id == task_id))
+
+
+def flush_admitter() -> None:
+    """Wait until all tasks are admitted that can be. Where that takes long, the error output has what each thread does."""
+    if not admitter.flush(20):
+        faulthandler.dump_traceback(all_threads=True)
+        raise AssertionError("the admitter is busy for 20 s: what it does is in the error output")
