@@ -84,8 +84,14 @@ def is_locked(error: Exception) -> bool:
 
 
 def is_deadlock(error: Exception) -> bool:
-    """Return whether the engine rolled the transaction back, since it and others wait for each other."""
-    return sqlstate(error) == _DEADLOCK
+    """Return whether the engine rolled the transaction back, since it and others wait for each other.
+
+    Also where what failed is the return to a savepoint, which MySQL has rolled back with all of its transaction.
+    """
+    cause: BaseException | None = error
+    while cause is not None and sqlstate(cause) != _DEADLOCK:
+        cause = cause.__context__
+    return cause is not None
 
 
 def _is_connection(error: Exception) -> bool:

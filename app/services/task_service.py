@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
+from app.db.deadlocks import repeats_after_deadlock
 from app.db.page import Page, TimePosition
 from app.db.session import transaction
 from app.db.sql import reads
@@ -66,6 +67,7 @@ from app.services.tasks.permissions import Wanted, check_priorities
 from app.services.tasks.quotas import quotas
 
 
+@repeats_after_deadlock
 class TaskService:
     """The task operations. Stateless: `task_service` is the shared instance."""
 

@@ -7,12 +7,15 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import delete, update
 
 from app.launcher.ports import free_loopback_port
+from app.models.login import ThrottleCount
 from tests.support import accounts
 from tests.support.accounts import API, OTHER_PASSWORD, PASSWORD, bearer
 from tests.support.databases import ENGINE
@@ -171,18 +174,18 @@ class TestShared:
         """Although each signs with another key."""
         user, _ = both.user()
         accounts.login(both.there, user["username"])
-        blocked = (
-            "UPDATE login_failures SET blocked_until = clock_timestamp() + interval '1 hour' WHERE key LIKE 'block:%'"
-        )
+        blocks = ThrottleCount.key.startswith("block:")
         form = {"username": "nobody", "password": "not the password"}
         assert both.here.post(f"{API}/auth/login", data=form).status_code == 401
-        both.stack.sql(blocked)
+        with both.stack.engine.begin() as db:
+            db.execute(update(ThrottleCount).where(blocks).values(blocked_until=both.stack.now() + timedelta(hours=1)))
         try:
             assert both.here.post(f"{API}/auth/login", data={**form, "username": "no-one"}).status_code == 429
             for each in (both.here, both.there):
                 accounts.login(each, user["username"])
         finally:
-            both.stack.sql("DELETE FROM login_failures WHERE key LIKE 'block:%'")
+            with both.stack.engine.begin() as db:
+                db.execute(delete(ThrottleCount).where(blocks))
 
     def test_a_task_is_accepted_without_a_broker_too(self, both: Deployment) -> None:
         _, tokens = both.user()

@@ -95,7 +95,7 @@ class TestTimes:
         gate, ledger = tmp_path / "gate", tmp_path / "ledger"
         named = running.create("hold", str(gate), str(ledger), timeout_seconds=60)
         started(ledger)
-        over = "SELECT clock_timestamp() - started_at > interval '3 seconds' FROM tasks WHERE id = :id"
+        over = "SELECT clock_timestamp() > started_at + interval '3 seconds' FROM tasks WHERE id = :id"
         wait_for(lambda: running.stack.sql(over, id=named)[0][0], SECONDS, "more than the worker's limit to pass")
         gate.touch()
         assert (running.ended(named)["status"], running.get(named)["attempt"]) == ("succeeded", 1)

@@ -15,14 +15,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from app.api.http.openapi import describe
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.main import create_app
-from app.models import WorkerProcess
+from app.models import User, WorkerProcess
 from app.models.task import TaskStatus
 from app.services.tasks import task_counts
 from tests.support import accounts
@@ -199,9 +199,7 @@ class World:
     def fingerprint(self, _route: str) -> str:
         """A group with one failed task."""
         with SessionLocal() as db:
-            owner = db.execute(
-                text("SELECT id FROM users WHERE username = :n"), {"n": self._users["owner"]}
-            ).scalar_one()
+            owner = db.execute(select(User.id).where(User.username == self._users["owner"])).scalar_one()
             found = task_in(db, TaskStatus.FAILED, owner).error_fingerprint
             task_counts.fold(db)
         assert found is not None

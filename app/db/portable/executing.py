@@ -1,22 +1,16 @@
 """Who begins and commits the transaction of several statements."""
 
-import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Executable, Result
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.db.outage import is_deadlock
+from app.db.deadlocks import repeated
 from app.db.session import group_engine
 
 T = TypeVar("T")
-# Of a transaction that the engine rolled back, since it and another one waited for each other.
-DEADLOCK_TRIES = 5
-DEADLOCK_PAUSE = 0.01  # seconds at most before the second try, twice as many before each further one
 
 
 class OwnConnection:
@@ -61,15 +55,12 @@ def atomically(db: Executor, work: Callable[[Transaction], T]) -> T:
     connection = db.connection if isinstance(db, OwnConnection) else db
     if isinstance(connection, Session) or connection.in_transaction():
         return work(connection)
-    for tried in range(1, DEADLOCK_TRIES + 1):
-        try:
-            with connection.begin():
-                return work(connection)
-        except DBAPIError as error:
-            if tried == DEADLOCK_TRIES or not is_deadlock(error):
-                raise
-        time.sleep(random.uniform(0, DEADLOCK_PAUSE * 2**tried))  # noqa: S311 (no secret)  # nosec B311
-    raise AssertionError("unreachable")
+
+    def transaction() -> T:
+        with connection.begin():
+            return work(connection)
+
+    return repeated(transaction)
 
 
 @contextmanager
