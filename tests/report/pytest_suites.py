@@ -17,8 +17,6 @@ from tests.report.model import ROOT, Case, SuiteResult
 ENGINES = ("mariadb", "sqlite")
 ON_EVERY_ENGINE = "every_engine or not (faults or processes)"
 NAMES = ("unit", "integration", *ENGINES, "e2e", "faults", "load")
-# Suites that run only where they are named. Take these out once every integration test passes on these engines.
-BY_NAME_ALONE = ENGINES
 ALONE = ("load",)  # what else runs at that time would be measured with it, and so would the measuring of coverage
 # They measure times of processes that start, die and freeze: with more jobs than cores they start too late to tell.
 TIMED = ("faults", *ENGINES)

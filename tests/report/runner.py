@@ -17,7 +17,6 @@ from tests.report.children import stop_on_sigterm
 from tests.report.model import REPORTS, Run, SuiteResult
 
 SUITES = (*pytest_suites.NAMES, *scripts.NAMES)
-WITHOUT_A_NAME = tuple(name for name in SUITES if name not in pytest_suites.BY_NAME_ALONE)
 # Many tests wait: twice as many as cores keep them busy. Each has a PostgreSQL and a Valkey of its own.
 JOBS = min(4, 2 * (os.cpu_count() or 1))
 LABEL = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "absent": "absent"}
@@ -36,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     begun = time.monotonic()
     started = datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M %Z")
     try:
-        suites = [_run(name, options) for name in options.suites + options.suite or WITHOUT_A_NAME]
+        suites = [_run(name, options) for name in options.suites + options.suite or SUITES]
     except KeyboardInterrupt:
         _say("stopped: no report was written")
         return 130

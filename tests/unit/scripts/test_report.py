@@ -95,7 +95,7 @@ class TestTheOtherEngines:
             (["mariadb"], ["mariadb"]),
             (["sqlite", "unit"], ["sqlite", "unit"]),
             (["--suite", "sqlite", "-k", "x"], ["sqlite"]),
-            ([], [name for name in runner.SUITES if name not in pytest_suites.BY_NAME_ALONE]),
+            ([], list(runner.SUITES)),
         ],
     )
     def test_run_where_they_are_named(
