@@ -38,7 +38,7 @@ from tests.support.settings import settings
 from tests.support.tasks import ERROR, LONG_RUNNING, WORKER, new_user
 from tests.support.turns_model import Line, TurnsModel, WaitingTask
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.costly]
 
 QUEUE_OF = {"critical": "high_priority", "high": "high_priority", "normal": "default", "low": "low_priority"}
 # In the order of service.

@@ -12,10 +12,10 @@ from tests.report import coverage_data
 from tests.report.children import run_child
 from tests.report.model import ROOT, Case, SuiteResult
 
-# What asks the database, on the server or library of this name (`tests/support/databases.py`): the tests of
-# `tests/integration` in this process, and what every engine has to stand of `tests/faults`. With --full: all of both.
+# On the server or library of this name (`tests/support/databases.py`): what every engine has to stand of `tests/faults`, and
+# those files of `tests/integration` that start no processes and take some seconds. With --full: all of both.
 ENGINES = ("mariadb", "sqlite")
-ON_EVERY_ENGINE = "every_engine or not (faults or processes)"
+ON_EVERY_ENGINE = "every_engine or not (faults or processes or costly)"
 NAMES = ("unit", "integration", *ENGINES, "e2e", "faults", "load")
 ALONE = ("load",)  # what else runs at that time would be measured with it, and so would the measuring of coverage
 # They measure times of processes that start, die and freeze: with more jobs than cores they start too late to tell.
