@@ -5,19 +5,19 @@ transaction").
 """
 
 import functools
-import inspect
 import random
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.db.outage import is_deadlock
 
 T = TypeVar("T")
-Service = TypeVar("Service", bound=type)
+P = ParamSpec("P")
 TRIES = 5
 PAUSE = 0.01  # seconds at most before the second try, twice as many before each further one
 
@@ -34,33 +34,31 @@ def repeated(transaction: Callable[[], T]) -> T:
     raise AssertionError("unreachable")
 
 
-def repeats_after_deadlock(service: Service) -> Service:
-    """Repeat each public method of this class that takes a session as `db`, after a deadlock.
+def repeated_with_a_fresh_session(method: Callable[P, T]) -> Callable[P, T]:
+    """Repeat a service's method, which is one transaction of the session `db`, after a deadlock.
 
-    Not where the session was in a transaction before: what its caller did there is undone as well, and he alone can
-    repeat it.
+    Only where the session has had nothing to do before: what its caller did in the same transaction is undone as well,
+    and the rollback expires the objects that he has of it.
     """
-    for name, method in [*vars(service).items()]:
-        if inspect.isfunction(method) and not name.startswith("_") and "db" in inspect.signature(method).parameters:
-            setattr(service, name, _repeating(method))
-    return service
 
-
-def _repeating(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
-    def call(self: Any, *args: Any, **named: Any) -> Any:
-        db: Session = named["db"] if "db" in named else args[0]
-        if db.in_transaction():
-            return method(self, *args, **named)
+    def call(*args: P.args, **named: P.kwargs) -> T:
+        db = named.get("db", args[1] if len(args) > 1 else None)
+        if not isinstance(db, Session) or not _is_fresh(db):
+            return method(*args, **named)
 
-        def once() -> Any:
+        def once() -> T:
             try:
-                return method(self, *args, **named)
-            except DBAPIError as error:
-                if is_deadlock(error):
-                    db.rollback()
+                return method(*args, **named)
+            except DBAPIError:
+                db.rollback()
                 raise
 
         return repeated(once)
 
     return call
+
+
+def _is_fresh(db: Session) -> bool:
+    is_of_callers = isinstance(db.bind, Connection)
+    return not (is_of_callers or db.in_transaction() or db.new or db.identity_map)

@@ -39,6 +39,7 @@ _OF_MYSQL = {
     1644: _CHECK_VIOLATION, 3819: _CHECK_VIOLATION, 4025: _CHECK_VIOLATION,
     1146: NO_TABLE, 1054: NO_COLUMN,
 }  # fmt: skip
+_NO_SUCH_ROUTINE = 1305
 # https://www.sqlite.org/rescode.html, by the begin of the name.
 _OF_SQLITE = {
     "SQLITE_BUSY": _LOCKED,
@@ -84,14 +85,8 @@ def is_locked(error: Exception) -> bool:
 
 
 def is_deadlock(error: Exception) -> bool:
-    """Return whether the engine rolled the transaction back, since it and others wait for each other.
-
-    Also where what failed is the return to a savepoint, which MySQL has rolled back with all of its transaction.
-    """
-    cause: BaseException | None = error
-    while cause is not None and sqlstate(cause) != _DEADLOCK:
-        cause = cause.__context__
-    return cause is not None
+    """Return whether the engine rolled the transaction back, since it and others wait for each other."""
+    return sqlstate(error) == _DEADLOCK
 
 
 def _is_connection(error: Exception) -> bool:
@@ -118,4 +113,6 @@ def _states(error: Any) -> Iterator[str | None]:
         return
     number = next(iter(getattr(error, "args", ())), None)
     if type(error).__module__.startswith("pymysql") and isinstance(number, int) and number:
+        if number == _NO_SUCH_ROUTINE and error.args[-1].startswith("SAVEPOINT"):
+            yield _DEADLOCK  # the return to a savepoint that is gone with its transaction
         yield _OF_MYSQL.get(number, "42000")

@@ -91,7 +91,7 @@ group_engine = PerProcess(partial(build_engine, always_autocommit=True, own_code
 
 
 def dispose_engine() -> None:
-    """Close this process's connections. The next use builds a new engine, without the idle timeout."""
+    """Close this process's connections. The next use builds new engines, as before `end_idle_transactions`."""
     for each in (engine, group_engine):
         if each.made is not None:
             each.made.dispose()

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
-from app.db.deadlocks import repeats_after_deadlock
+from app.db.deadlocks import repeated_with_a_fresh_session
 from app.db.page import Page, TimePosition
 from app.db.session import transaction
 from app.db.sql import reads
@@ -67,7 +67,6 @@ from app.services.tasks.permissions import Wanted, check_priorities
 from app.services.tasks.quotas import quotas
 
 
-@repeats_after_deadlock
 class TaskService:
     """The task operations. Stateless: `task_service` is the shared instance."""
 
@@ -106,6 +105,7 @@ class TaskService:
         (task,) = self.create_tasks(db, [wanted], user_id, commit=commit)
         return task, str(task.celery_id)
 
+    @repeated_with_a_fresh_session
     def create_tasks(
         self, db: Session, wanted: Sequence[TaskCreate], user_id: UUID, *, commit: bool = True,
         within_quota: bool = False,
@@ -276,6 +276,7 @@ class TaskService:
 
     # Change
 
+    @repeated_with_a_fresh_session
     def update_task(
         self,
         db: Session,
@@ -313,6 +314,7 @@ class TaskService:
                 task_creation.wake_if_due(db, task.id, task.queue)
         return task
 
+    @repeated_with_a_fresh_session
     def cancel(self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> Task:
         """Revoke a pending task, or ask a running one to stop.
 
@@ -346,6 +348,7 @@ class TaskService:
             return False
         return True
 
+    @repeated_with_a_fresh_session
     def retry_task(
         self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True,
         within_quota: bool = False, check: Callable[[Wanted], None] | None = None,
@@ -371,6 +374,7 @@ class TaskService:
             task_creation.wake_if_due(db, task.id, task.queue)
         return task
 
+    @repeated_with_a_fresh_session
     def retry_with_changes(
         self, db: Session, task_id: UUID, changes: dict[str, Any], *, owner: UUID | None = None, commit: bool = True,
         within_quota: bool = False, check: Callable[[Wanted], None] | None = None,
@@ -387,6 +391,7 @@ class TaskService:
             check(wanted)
         return task_retrying.create(db, old, wanted, commit=commit, within_quota=within_quota)
 
+    @repeated_with_a_fresh_session
     def run_now(self, db: Session, task_id: UUID, *, owner: UUID | None = None, commit: bool = True) -> Task:
         """Make a pending task due that waits for its time or its back-off. Pauses, limits and quotas hold as before.
 
@@ -401,6 +406,7 @@ class TaskService:
             task_creation.wake_if_due(db, task.id, task.queue)
         return task
 
+    @repeated_with_a_fresh_session
     def delete(
         self, db: Session, task_id: UUID, *, owner: UUID | None = None, force: bool = False, commit: bool = True
     ) -> bool:

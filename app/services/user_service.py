@@ -12,7 +12,6 @@ from app.core.config import get_settings
 from app.core.network_addresses import address_block
 from app.core.origin import Actor
 from app.core.security import hash_password
-from app.db.deadlocks import repeats_after_deadlock
 from app.db.every_engine.users import lock_user
 from app.db.outage import UNIQUE_VIOLATION, sqlstate
 from app.db.page import Page, page_of
@@ -44,7 +43,6 @@ from app.services.audit.recording import Subject
 logger = logging.getLogger(__name__)
 
 
-@repeats_after_deadlock
 class UserService:
     """Each method is one transaction; with `commit=False` the caller commits."""
 

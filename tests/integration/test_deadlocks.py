@@ -7,10 +7,12 @@ from uuid import UUID
 
 import psycopg2
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.session import SessionLocal
+from app.db.session import SessionLocal, engine
 from app.models import Limit, Task
 from app.models.audit import AuditRecord
 from app.models.task import TaskStatus
@@ -78,17 +80,36 @@ def test_a_call_that_is_undone_by_the_database_is_made_again(ended: UUID) -> Non
 def test_nothing_of_the_first_try_stays(ended: UUID, overtaken: list[UUID]) -> None:
     with SessionLocal() as db:
         before = task_service.get_task(db, ended).version
-        db.rollback()
+    with SessionLocal() as db:
         task = task_service.retry_task(db, ended)
         assert (task.generation, task.version, overtaken) == (2, before + 1, [ended, ended])
         records = select(func.count()).where(AuditRecord.object_id == str(ended), AuditRecord.event == "task.retried")
-        assert db.execute(records).scalar_one() <= 1
+        assert db.execute(records).scalar_one() == 1
 
 
 def test_what_the_caller_has_begun_is_his_to_repeat(ended: UUID, overtaken: list[UUID]) -> None:
     with SessionLocal() as db:
         db.add(Limit(name="y", concurrency=1))
         db.flush()
-        with pytest.raises(Exception, match="said the server"):
+        with pytest.raises(OperationalError, match="said the server"):
             task_service.retry_task(db, ended, commit=False)
+    assert overtaken == [ended]
+
+
+def test_so_is_what_he_has_begun_on_his_connection(ended: UUID, overtaken: list[UUID]) -> None:
+    with engine().connect() as connection:
+        connection.execute(insert(Limit).values(name="y", concurrency=1))
+        with Session(bind=connection) as db, pytest.raises(OperationalError, match="said the server"):
+            task_service.retry_task(db, ended, commit=False)
+    assert overtaken == [ended]
+
+
+def test_so_is_what_his_session_has_read_before(ended: UUID, overtaken: list[UUID]) -> None:
+    """The rollback expires the objects that he has of it: a call that ends well must not."""
+    with SessionLocal() as db:
+        task = task_service.get_task(db, ended)
+        db.commit()
+        with pytest.raises(OperationalError, match="said the server"):
+            task_service.retry_task(db, ended)
+        assert task.id == ended
     assert overtaken == [ended]

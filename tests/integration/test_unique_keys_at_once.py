@@ -122,8 +122,8 @@ class TestManyAtOnce:
             return task_in(db, TaskStatus.REVOKED, user, unique_key=KEY).id
 
     def _churn(self, user: UUID, number: int, ended: UUID) -> None:
-        with SessionLocal() as db:
-            for again in range(ROUNDS):
+        for again in range(ROUNDS):
+            with SessionLocal() as db:  # its own for each call: one that a deadlock undoes is made again
                 try:
                     on_conflict = ("reject", "return", "replace")[(number + again) % 3]
                     if (number + again) % 4 == 3:
@@ -132,6 +132,7 @@ class TestManyAtOnce:
                         task = new_task(db, user, unique_key=KEY, on_conflict=on_conflict)
                 except UniqueKeyTaken:
                     continue
+            with SessionLocal() as db:
                 task_service.cancel_task(db, task.id)
 
 

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from app.core.api_key_tokens import api_key_digest, new_api_key, shown_prefix
 from app.core.config import get_settings
-from app.db.deadlocks import repeats_after_deadlock
 from app.db.page import Page, page_of
 from app.db.session import transaction
 from app.db.sql import api_keys
@@ -31,7 +30,6 @@ class NewApiKey:
     key: str
 
 
-@repeats_after_deadlock
 class ApiKeyService:
     """Each method is one transaction; with `commit=False` the caller commits."""
 

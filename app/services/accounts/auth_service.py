@@ -24,7 +24,6 @@ from app.core.security import (
     verify_password,
 )
 from app.db.clock import STATEMENT_TIME
-from app.db.deadlocks import repeats_after_deadlock
 from app.db.every_engine.logins import lock_user_unchanged
 from app.db.session import transaction
 from app.db.sql import api_keys, batches, logins
@@ -149,7 +148,6 @@ class PurgedLogins:
     api_keys: int
 
 
-@repeats_after_deadlock
 class AuthService:
     """Authenticates users and manages their logins. Each public method states its transactions."""
 

@@ -8,7 +8,6 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db.deadlocks import repeats_after_deadlock
 from app.db.session import transaction
 from app.db.sql import logins
 from app.errors import SessionNotFound
@@ -37,7 +36,6 @@ _REFRESHED = (
 )
 
 
-@repeats_after_deadlock
 class SessionService:
     """Each method is one transaction. `current` is the login of this request."""
 

@@ -13,7 +13,6 @@ from app.core import one_time_codes
 from app.core.config import get_settings
 from app.core.encryption import Undecryptable, decrypt
 from app.core.origin import Actor
-from app.db.deadlocks import repeats_after_deadlock
 from app.db.every_engine import users
 from app.db.session import transaction
 from app.db.sql import logins
@@ -43,7 +42,6 @@ class NewFactor(NamedTuple):
     uri: str
 
 
-@repeats_after_deadlock
 class TotpService:
     """Each method states its transactions; hashing and encryption run outside them."""
 

@@ -17,6 +17,7 @@ from app.core.batcher import Batcher
 from app.core.fair_threads import FairThreads
 from app.core.json_text import SMALL_BYTES, json_size
 from app.core.security import AccessClaims
+from app.db.deadlocks import repeated
 from app.db.session import SessionLocal, group_engine, transaction
 from app.errors import InvalidInput, InvalidToken, QuotaExceeded, ServiceError
 from app.schemas.task import TaskCreate, TaskRead
@@ -77,7 +78,9 @@ class Submitter:
         if idempotency_key is not None or wanted.unique_key is not None:
             # Not in a batch: the key's lock is held until the commit, so two batches could deadlock. And a batch would
             # wait for another transaction that takes the same unique_key.
-            return await self._threads.run(user_id, partial(_accept_once, wanted, user_id, idempotency_key))
+            return await self._threads.run(
+                user_id, partial(repeated, partial(_accept_once, wanted, user_id, idempotency_key))
+            )
         if json_size(wanted.args) + json_size(wanted.kwargs) <= SMALL_BYTES:
             rows = task_creation.rows_of([wanted], user_id)
             (row,) = await self.batcher.submit(_Request(user_id, rows), user_id)
@@ -101,7 +104,7 @@ class Submitter:
 
         Then none is accepted; the location of an error names the index of its task.
         """
-        return _accept_all(wanted, user_id, idempotency_key)
+        return repeated(partial(_accept_all, wanted, user_id, idempotency_key))
 
     async def close(self) -> None:
         """Return when all accepted tasks are committed."""
@@ -216,10 +219,14 @@ def _insert_alone(request: _Request) -> _Inserted | Exception:
 def _insert_limited(request: _Request) -> _Inserted | Exception:
     """In a transaction of its own, which may have to wait for the limit."""
     try:
-        with SessionLocal() as db, transaction(db):
-            return task_creation.accept(db, request.rows)
+        return repeated(partial(_in_a_transaction, request.rows))
     except (ServiceError, SQLAlchemyError) as problem:
         return problem
+
+
+def _in_a_transaction(rows: Sequence[NewTask]) -> _Inserted:
+    with SessionLocal() as db, transaction(db):
+        return task_creation.accept(db, rows)
 
 
 def _commit(requests: list[_Request]) -> list[_Inserted | Exception]:
