@@ -9,7 +9,6 @@ import tests.support.properties  # noqa: F401 (loads Hypothesis's profile)
 from tests.support.databases import ENGINE
 from tests.support.faults.every_engine import check_row
 from tests.support.settings import forget_the_developers_settings
-from tests.support.stack import Stack
 
 with warnings.catch_warnings():
     # It asks for httpx2, which the requirements that were tried together do not have; once imported it is silent.
@@ -17,6 +16,8 @@ with warnings.catch_warnings():
     import starlette.testclient  # noqa: F401
 
 FAULTS = Path(__file__).parent / "faults"
+# The modules of Stack and Running, by name: they import what `forget_the_developers_settings` decides.
+STARTERS = {"tests.support.stack", "tests.support.running"}
 
 forget_the_developers_settings()  # before the plugins: they import what the engine decides
 pytest_plugins = ["tests.support.fixtures", "app.testing", "pytester"]
@@ -34,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "faults: all of tests/faults")
     config.addinivalue_line("markers", "costly: a file that takes more than ten seconds")
-    config.addinivalue_line("markers", "processes: starts API, workers or beat; all tests that use a Stack")
+    config.addinivalue_line("markers", "processes: starts API, workers or beat; set by itself")
     config.addinivalue_line("markers", "postgresql(why): of PostgreSQL alone; skipped on the other engines")
 
 
@@ -43,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if FAULTS in item.path.parents:
             item.add_marker("faults")
-        if "stack" in item.fixturenames or Stack in vars(item.module).values():
+        if _starts_processes(item):
             item.add_marker("processes")
         for marker in item.iter_markers("every_engine"):
             check_row(marker)
@@ -55,6 +56,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full"):
             item.add_marker(pytest.mark.skip(reason="long: runs with --full"))
+
+
+def _starts_processes(item: pytest.Item) -> bool:
+    used = {value.__module__ for value in vars(item.module).values() if isinstance(value, type)}
+    return bool({"stack", "start", "running"} & {*item.fixturenames} or STARTERS & used)
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,10 @@ from tests.report import coverage_data
 from tests.report.children import run_child
 from tests.report.model import ROOT, Case, SuiteResult
 
-# On the server or library of this name (`tests/support/databases.py`): what every engine has to stand of `tests/faults`, and
-# those files of `tests/integration` that start no processes and take some seconds. With --full: all of both.
+# On the server or library of this name (`tests/support/databases.py`): those files of `tests/integration` that start no
+# processes and take some seconds. With --full: all of it, and all of `tests/faults`.
 ENGINES = ("mariadb", "sqlite")
-ON_EVERY_ENGINE = "every_engine or not (faults or processes or costly)"
+IN_EACH_RUN = "not (faults or processes or costly)"
 NAMES = ("unit", "integration", *ENGINES, "e2e", "faults", "load")
 ALONE = ("load",)  # what else runs at that time would be measured with it, and so would the measuring of coverage
 # They measure times of processes that start, die and freeze: with more jobs than cores they start too late to tell.
@@ -50,7 +50,7 @@ def run(name: str, reports: Path, options: Options) -> SuiteResult:
     jobs = min(options.jobs, os.cpu_count() or 1) if name in TIMED else options.jobs
     selection = [
         *(["-k", options.keyword] if options.keyword else []),
-        *(["--full"] if options.full else ["-m", ON_EVERY_ENGINE] if name in ENGINES else []),
+        *(["--full"] if options.full else ["-m", IN_EACH_RUN] if name in ENGINES else []),
         *([*PARALLEL, str(jobs)] if jobs > 1 and name not in ALONE else []),
     ]
     command = [

@@ -1,6 +1,6 @@
 """The faults that every engine has to stand: `@pytest.mark.every_engine("expiry")` marks a test of one of them.
 
-The suites `mariadb` and `sqlite` run these tests as well.
+With --full, the suites `mariadb` and `sqlite` run these tests as well.
 """
 
 import pytest

@@ -59,7 +59,7 @@ class TestTheOtherEngines:
         pytest_suites.run(engine, tmp_path, pytest_suites.Options(None, full, False, 1))
         ((command, variables),) = started
         assert {str(ROOT / "tests" / folder) for folder in ("integration", "faults")} <= {*command}
-        assert (pytest_suites.ON_EVERY_ENGINE in command) is not full
+        assert (pytest_suites.IN_EACH_RUN in command) is not full
         assert f"--junitxml={tmp_path / engine}.xml" in command
         assert variables["TEST_DATABASE"] == engine
 
