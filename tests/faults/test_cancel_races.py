@@ -119,7 +119,7 @@ class TestHundredsOfRaces:
         # Every order of the two was met, often.
         revoked_first = sum(times for (_, worker), times in seen.items() if worker == "nothing to claim")
         ended_first = seen["refused", "ran"]
-        assert min(revoked_first, ended_first, RACES - revoked_first - ended_first) >= RACES // 100, seen
+        assert min(revoked_first, ended_first, RACES - revoked_first - ended_first) >= RACES // 50, seen
 
 
 class TestThroughTheApi:

@@ -28,7 +28,7 @@ from app.db.every_engine.task_moves import (
 from app.db.portable.assigning import assign
 from app.db.portable.executing import Executor, Transaction, atomically
 from app.db.portable.expressions import greatest, least
-from app.db.portable.transitions import change_statement, history_statement, in_state
+from app.db.portable.transitions import IDS, change_statement, history_statement, in_state
 from app.db.rows import changed_rows
 from app.models.task import AttemptOutcome, TaskStatus
 
@@ -189,11 +189,7 @@ def revoke_cancelled(db: Executor, task_id: UUID, attempt: int, error: Error, be
     return _REVOKE_CANCELLED.write(db, task_id, attempt, begun_after, error_values(error))
 
 
-_HOLDING = (
-    select(TASKS.c.id, TASKS.c.attempt)
-    .where(TASKS.c.id.in_(bindparam("p_ids", expanding=True, type_=TASKS.c.id.type)), _RUNNING)
-    .with_for_update(nowait=True)
-)
+_HOLDING = select(TASKS.c.id, TASKS.c.attempt).where(TASKS.c.id.in_(IDS), _RUNNING).with_for_update(nowait=True)
 
 
 @lru_cache(maxsize=128)

@@ -26,7 +26,7 @@ from app.db.every_engine.task_moves import CANCELLED_REASON, AttemptEnd
 from app.db.portable import claim_holds, limits
 from app.db.portable.attempts import CLAIMED
 from app.db.portable.executing import Executor, Transaction, atomically
-from app.db.portable.transitions import change_statement, history_statement, in_state
+from app.db.portable.transitions import IDS, change_statement, history_statement, in_state
 from app.db.portable.upserting import engine_name, upsert
 from app.db.rows import value_by
 from app.models.task import AttemptOutcome, TaskStatus
@@ -106,7 +106,7 @@ _LOCK = (
 _COLUMNS = len(CLAIMED) + len(ROUTED)
 _CLAIM = change_statement(
     TaskStatus.RUNNING,
-    TASKS.c.id.in_(bindparam("p_ids", expanding=True, type_=TASKS.c.id.type)),
+    TASKS.c.id.in_(IDS),
     in_state(TaskStatus.PENDING),
     values={
         "claim_id": bindparam("p_claim_id", type_=TASKS.c.claim_id.type),
