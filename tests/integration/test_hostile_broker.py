@@ -112,19 +112,23 @@ class TestTimes:
     """Messages with an ETA: `countdown=` and `eta=` of plain tasks."""
 
     def test_those_of_the_far_future_stay_in_the_broker(self, serving: Serving) -> None:
-        """They took 12 KB each: 20,000 grew the worker from 117 to 351 MB."""
+        """They took 12 KB each: 20,000 grew the worker from 117 to 351 MB.
+
+        The worker reads one in 2 ms of a quiet machine, so that more would not be read in the time of a test.
+        """
+        number = 8_000
         assert serves(serving)
         process = psutil.Process(serving.pid)
         before = process.memory_info().rss
         message = at(datetime(2099, 1, 1, tzinfo=UTC), serving.ledger)
         with serving.broker.pipeline() as pipe:
-            for number in range(20_000):
-                pipe.lpush(hostile.QUEUE, message.replace(b'"delivery_tag": "', b'"delivery_tag": "%d-' % number))
+            for each in range(number):
+                pipe.lpush(hostile.QUEUE, message.replace(b'"delivery_tag": "', b'"delivery_tag": "%d-' % each))
             pipe.execute()
-        wait_for(lambda: messages(serving.broker, hostile.QUEUE) == 0, 120, "the worker to read them")
+        wait_for(lambda: messages(serving.broker, hostile.QUEUE) == 0, 90, "the worker to read them")
         assert serves(serving)
-        assert process.memory_info().rss - before < 60 * MEGABYTE
-        assert serving.broker.zcard("unacked_index") == 20_000
+        assert process.memory_info().rss - before < 24 * MEGABYTE  # 3 KB each
+        assert serving.broker.zcard("unacked_index") == number
         serving.broker.delete("unacked", "unacked_index")
 
     def test_what_is_far_comes_back_in_time(self, serving: Serving) -> None:
