@@ -3,22 +3,27 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
+from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.maintenance.loop import Maintenance
+from app.models import Limit
 from app.models.audit import AuditRecord
+from app.models.bulk_deed import BulkDeed
 from app.models.task import Task
 from app.services.bulk import steps
+from app.services.task_service import task_service
 from app.services.tasks import task_changes
 from tests.support.bulk import counts, ended, preview, revoke_many, run, start, start_filter
-from tests.support.lock_waits import needs_row_locks
+from tests.support.lock_waits import await_lock_waits, needs_row_locks
 from tests.support.services import ROOT, process_environment
 from tests.support.settings import sql
 from tests.support.task_client import TaskClient, module_client
@@ -57,6 +62,35 @@ class TestABatch:
         assert counts(tasks, accepted, "running")["done"] == 100
         assert ended(tasks, accepted)["done"] == 150
         assert generations(tasks) == {2: 150}
+
+    @needs_row_locks
+    def test_that_a_deadlock_undoes_is_done_again_with_the_deed_locked(
+        self, tasks: TaskClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """On InnoDB the deed's lock is gone with its transaction: what another has written of it must not be lost."""
+        with SessionLocal() as db:
+            task_service.put_limit(db, "x", concurrency=1)
+        for _ in range(3):
+            tasks.task_in("revoked", limit="x")
+        accepted = start_filter(tasks, "retry", status="revoked")
+
+        def step() -> bool:
+            with SessionLocal() as db:
+                return steps.step(db, UUID(accepted["id"]))
+
+        with ThreadPoolExecutor(1) as pool, SessionLocal() as other:
+            for _ in range(20):  # InnoDB undoes the transaction that has changed less
+                other.add(Limit(name=new_id().hex, concurrency=1))
+            other.flush()
+            other.execute(select(Limit).where(Limit.name == "x").with_for_update()).one()
+            stepped = pool.submit(step)
+            await_lock_waits(1, "the step to wait for the limit")
+            other.execute(update(BulkDeed).where(BulkDeed.id == UUID(accepted["id"])).values(failed=7))
+            other.commit()
+            assert stepped.result(30)
+        assert counts(tasks, accepted, "running") == {"matched": 3, "done": 3, "failed": 7, "skipped": {}}
+        assert generations(tasks) == {2: 3}
+        assert "one by one" not in caplog.text
 
     def test_of_a_killed_process_is_lost_nowhere(self, tasks: TaskClient) -> None:
         revoke_many(tasks, 1500)

@@ -16,7 +16,7 @@ from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.db.sql import prepared
 from app.models.task import Task, TaskStatus
-from app.services.execution import successes
+from app.services.execution import rescue, successes
 from app.services.execution.successes import Success
 from app.services.task_service import task_service
 from app.worker.child.process import ChildProcess
@@ -123,6 +123,16 @@ class TestTogether:
                 assert cursor.fetchone() == ("on",)  # off for that one statement alone
         assert "Index Scan using pk_tasks" in plan
         assert "Seq Scan" not in plan
+
+    def test_of_two_attempts_of_a_task_the_one_that_holds_it_is_written(self) -> None:
+        lost = success('"lost"')
+        with SessionLocal() as db:
+            assert rescue.lost(db, Task.id == lost.task_id) == 1
+            held = Success(lost.task_id, claim(db, row(lost.task_id)).attempt, '"held"')
+            for together in ([held, lost], [lost, held]):
+                assert successes.succeed_together(db, together) == {held.task_id}
+                assert db.scalars(select(Task.result).where(Task.id == held.task_id)).one() == "held"
+                db.rollback()
 
     def test_an_attempt_that_lost_its_task_writes_nothing(
         self, completions: Completions, source: HandOver, caplog: pytest.LogCaptureFixture

@@ -213,18 +213,18 @@ def succeed_together(db: Executor, successes: Sequence[tuple[UUID, int, str | No
     Returns the ids of the tasks whose attempt still held them. One locked row must not delay the others: the call fails
     at once where another transaction holds one (`is_locked`).
     """
-    wanted = {task_id: (attempt, result, begun) for task_id, attempt, result, begun in successes}
+    wanted = {(task_id, attempt): (result, begun) for task_id, attempt, result, begun in successes}
 
     def write(db: Transaction) -> set[UUID]:
-        rows = db.execute(_HOLDING, {"p_ids": sorted(wanted)})
-        held = [row.id for row in rows if row.attempt == wanted[row.id][0]]
+        rows = db.execute(_HOLDING, {"p_ids": sorted({task_id for task_id, _ in wanted})})
+        held = [(row.id, row.attempt) for row in rows if (row.id, row.attempt) in wanted]
         if held:
             values: dict[str, Any] = {}
-            for n, task_id in enumerate(held):
-                _, result, begun_after = wanted[task_id]
-                values |= {f"p_task_id{n}": task_id, f"p_result{n}": result, f"p_begun_after{n}": begun_after}
+            for n, each in enumerate(held):
+                result, begun_after = wanted[each]
+                values |= {f"p_task_id{n}": each[0], f"p_result{n}": result, f"p_begun_after{n}": begun_after}
             db.execute(_succeed_all(len(held)), values)
-        return set(held)
+        return {task_id for task_id, _ in held}
 
     return atomically(db, write)
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.every_engine import bulk
-from app.db.outage import first_line, is_outage, is_passing
+from app.db.outage import first_line, is_deadlock, is_outage, is_passing
 from app.db.sql import limits
 from app.errors import InvalidTransition, ServiceError, TaskActive, TaskNotFound, UnknownLimit
 from app.models.bulk_deed import Deed
@@ -61,12 +61,15 @@ class Outcome:
 
 
 def perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcome:
-    """Do the deed to these tasks. If a statement fails, do it to each of them alone, so that one costs no other."""
+    """Do the deed to these tasks. If a statement fails, do it to each of them alone, so that one costs no other.
+
+    Raises DBAPIError after a deadlock: on InnoDB the step's whole transaction is undone, its lock of the deed included.
+    """
     try:
         with db.begin_nested():
             return _perform(db, deed, doer, ids)
     except Exception as error:
-        if is_outage(error):
+        if is_outage(error) or is_deadlock(error):
             raise
         if len(ids) > 1:
             logger.warning("bulk %s: %d tasks one by one, after: %s", deed, len(ids), first_line(error))

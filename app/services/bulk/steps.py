@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.core.origin import Actor
 from app.db.clock import NOW
+from app.db.deadlocks import repeated
 from app.db.every_engine import bulk
 from app.db.session import transaction
 from app.db.sql import batches as batches_sql
@@ -40,6 +41,10 @@ def running(db: Session) -> dict[UUID, list[UUID]]:
 
 def step(db: Session, deed_id: UUID) -> bool:
     """Do the next batch, or end the deed. False if nothing moved: another process does it, or its rows are locked."""
+    return repeated(lambda: _step(db, deed_id))
+
+
+def _step(db: Session, deed_id: UUID) -> bool:
     with transaction(db):
         deed = bulk.lock_running(db, deed_id)
         if deed is None:
