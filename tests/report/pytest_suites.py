@@ -12,10 +12,10 @@ from tests.report import coverage_data
 from tests.report.children import run_child
 from tests.report.model import ROOT, Case, SuiteResult
 
-# On the server or library of this name (`tests/support/databases.py`): those files of `tests/integration` that start no
-# processes and take some seconds. With --full: all of it, and all of `tests/faults`.
+# On the server or library of this name (`tests/support/databases.py`): the faults that every engine stands, and those files
+# of `tests/integration` that start no processes and take some seconds. With --full: all of it, and all of `tests/faults`.
 ENGINES = ("mariadb", "sqlite")
-IN_EACH_RUN = "not (faults or processes or costly)"
+IN_EACH_RUN = "every_engine or not (faults or processes or costly)"
 NAMES = ("unit", "integration", *ENGINES, "e2e", "faults", "load")
 ALONE = ("load",)  # what else runs at that time would be measured with it, and so would the measuring of coverage
 # They measure times of processes that start, die and freeze: with more jobs than cores they start too late to tell.

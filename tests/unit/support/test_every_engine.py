@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.report.pytest_suites import IN_EACH_RUN
 from tests.support.databases import ENGINES
 from tests.support.faults.every_engine import ROWS, check_row
 from tests.support.sources import ROOT
@@ -24,7 +25,9 @@ FOLDERS = ("faults", "integration")
 
 
 @pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "postgresql"])  # where all run
-def test_each_has_a_test_on_each_other_engine(engine: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_each_has_a_test_on_each_other_engine_in_each_run(
+    engine: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     plugins = tmp_path_factory.mktemp("plugins")
     (plugins / "told_rows.py").write_text(PLUGIN, encoding="utf-8")
     files = [
@@ -34,7 +37,10 @@ def test_each_has_a_test_on_each_other_engine(engine: str, tmp_path_factory: pyt
         if "every_engine" in path.read_text(encoding="utf-8")
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *files, "--collect-only", "-q", "-p", "told_rows", "-p", "no:cacheprovider"],
+        [
+            *(sys.executable, "-m", "pytest", *files, "--collect-only", "-q", "-m", IN_EACH_RUN),
+            *("-p", "told_rows", "-p", "no:cacheprovider"),
+        ],
         cwd=ROOT, env={**os.environ, "TEST_DATABASE": engine, "PYTHONPATH": f"{ROOT}:{plugins}"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
