@@ -215,6 +215,27 @@ def subset_check(column: str, allowed: list[str], name: str) -> CheckConstraint:
     return CheckConstraint(f"{column} <@ ARRAY[{names}] AND {column} <> '{{}}'", name=name).ddl_if("postgresql")
 
 
+class Condition(ColumnElement[bool]):
+    """A SQL text that is a condition for a CHECK. MySQL does not take a CASE for one."""
+
+    inherit_cache = True
+
+    def __init__(self, condition: str) -> None:
+        self.condition = condition
+
+
+@compiles(Condition)
+def _condition(element: Condition, compiler: SQLCompiler, **options: Any) -> str:
+    del compiler, options
+    return element.condition
+
+
+@compiles(Condition, "mysql")
+def _condition_of_mysql(element: Condition, compiler: SQLCompiler, **options: Any) -> str:
+    del compiler, options
+    return f"({element.condition}) IS TRUE"
+
+
 # -- ids, bytes and numbers --------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ from app.db import own_columns, triggers
 from app.db.base import Base
 from app.db.clock import NOW
 from app.db.columns import (
+    Condition,
     Double,
     EmptyJsonObject,
     EmptyTextList,
@@ -234,7 +235,7 @@ class Task(Base):
             name="terminal_has_finish",
         ),
         _one_of("on_conflict", OnConflict),
-        CheckConstraint(ACTIVE_KEY_UNTIL_THE_END, name="active_key"),
+        CheckConstraint(Condition(ACTIVE_KEY_UNTIL_THE_END), name="active_key"),
         CheckConstraint(
             f"held IS NULL OR status = 'pending' AND held IN ({', '.join(repr(str(kind)) for kind in Held)})",
             name="held",

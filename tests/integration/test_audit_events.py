@@ -17,7 +17,7 @@ from app.services.task_service import task_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, register
 from tests.support.audit import recorded
-from tests.support.databases import ENGINE
+from tests.support.databases import DIALECT
 from tests.support.settings import sql
 from tests.support.task_client import TaskClient, module_client
 from tests.support.tasks import new_task, new_user, task_in
@@ -32,7 +32,7 @@ REFUSE_RECORDS = {
         "ALTER TABLE audit_events ADD CONSTRAINT none CHECK (false) NOT VALID",
         "ALTER TABLE audit_events DROP CONSTRAINT none",
     ),
-    "mariadb": (f"{_TRIGGER} SIGNAL SQLSTATE '23000' SET MYSQL_ERRNO = 4025", "DROP TRIGGER none"),
+    "mysql": (f"{_TRIGGER} SIGNAL SQLSTATE '23000' SET MYSQL_ERRNO = 4025", "DROP TRIGGER none"),
     "sqlite": (f"{_TRIGGER} BEGIN SELECT RAISE(ABORT, 'none'); END", "DROP TRIGGER none"),
 }
 
@@ -280,7 +280,7 @@ class TestTransactions:
 
     def test_a_record_that_cannot_be_written_undoes_the_deed(self, tasks: TaskClient) -> None:
         task_id = tasks.create()["id"]
-        refuse, allow = REFUSE_RECORDS[ENGINE]
+        refuse, allow = REFUSE_RECORDS[DIALECT]
         sql(refuse)
         try:
             assert tasks.post(f"{task_id}/cancel").status_code == 500

@@ -13,7 +13,7 @@ from app.db.session import SessionLocal, engine
 from app.models.audit import AuditEvent, AuditRecord
 from app.services.audit.audit_service import AuditFilter, audit_service
 from tests.support.accounts import pages
-from tests.support.databases import ENGINE
+from tests.support.databases import DIALECT
 from tests.support.plans import plan_of
 from tests.support.statements import before_each_statement
 from tests.support.task_client import TaskClient, module_client
@@ -23,7 +23,7 @@ AUDIT = "/api/v1/audit"
 # SQLite does without.
 ANALYZE = {
     "postgresql": "VACUUM ANALYZE audit_events",
-    "mariadb": "ANALYZE TABLE audit_events",
+    "mysql": "ANALYZE TABLE audit_events",
     "sqlite": "SELECT 1",
 }
 
@@ -171,7 +171,7 @@ def many(client: httpx.Client) -> None:
     with SessionLocal.begin() as db:
         db.execute(insert(AuditRecord.__table__), rows)
     with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(ANALYZE[ENGINE]))
+        connection.execute(text(ANALYZE[DIALECT]))
 
 
 @pytest.mark.usefixtures("many")

@@ -14,7 +14,7 @@ from app.db.sql import roles
 from app.errors import InvalidInput
 from app.models.audit import AuditRecord
 from app.services.audit.audit_service import audit_service
-from tests.support.databases import ENGINE
+from tests.support.databases import DIALECT, ENGINE
 from tests.support.services import ROOT, Services, migrate
 from tests.support.settings import on_new_database, sql
 
@@ -25,7 +25,7 @@ ROW = (
     "INSERT INTO audit_events ({column}id, event, origin, object_kind, object_id)"
     " VALUES ({value}X'{id}', 'logout', 'http', 'user', '1')"
 )
-of_mysql = pytest.mark.skipif(ENGINE != "mariadb", reason="of MariaDB and MySQL")
+of_mysql = pytest.mark.skipif(DIALECT != "mysql", reason="of MariaDB and MySQL")
 
 
 @pytest.fixture(autouse=True)

@@ -64,8 +64,12 @@ def rows(url: str, *statements: str) -> list[Any]:
 
 
 def schema(url: str) -> dict[str, list[str]]:
-    """All that there is, by name, but Alembic's own table: the lines of each, sorted, as indexes have no order."""
-    return {name: sorted(line.strip(" ,") for line in made.splitlines()) for name, made in _schema(url).items()}
+    """All that there is, by name, but Alembic's own table: the lines of each, sorted, as indexes have no order.
+
+    MySQL names the character set of a column also where a dump did.
+    """
+    plain = {name: made.replace("CHARACTER SET utf8mb4 ", "") for name, made in _schema(url).items()}
+    return {name: sorted(line.strip(" ,;") for line in made.splitlines()) for name, made in plain.items()}
 
 
 def _schema(url: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from app.services.execution.attempts import WorkerIdentity
 from app.services.execution.claims import FULL_LOOK_SECONDS, NO_FLOOR, SLACK_SECONDS, Claims, ReadyClaim, give_back
 from app.services.task_service import task_service
 from tests.support.ahead import Ahead
-from tests.support.databases import ENGINE
+from tests.support.databases import DIALECT
 from tests.support.lock_waits import fail_soon_where_locked, needs_row_locks
 from tests.support.settings import sql
 from tests.support.tasks import LONG_RUNNING, WORKER, claim, claim_next, lines_of, names, new_task, new_user
@@ -325,7 +325,7 @@ def rows_read(db: Session) -> int:
 
 
 @pytest.mark.usefixtures("fresh_database")
-@pytest.mark.skipif(ENGINE != "mariadb", reason="the plan of another engine: test_plans.py, test_held_tasks.py")
+@pytest.mark.skipif(DIALECT != "mysql", reason="the plan of another engine: test_plans.py, test_held_tasks.py")
 class TestRowsRead:
     def test_are_few_however_many_wait_or_have_ended(self) -> None:
         """The look at all lines jumps from line to line in the index, also before the table was analyzed."""

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import accounts
 from tests.support.accounts import API, PASSWORD, bearer
-from tests.support.databases import ENGINE
+from tests.support.databases import DIALECT
 from tests.support.event_reader import EventReader
 from tests.support.running import TASKS
 from tests.support.services import Services
@@ -32,7 +32,7 @@ MOST_EACH = 60 * KILOBYTE
 # How many there are; SQLite knows only its own.
 CONNECTIONS = {
     "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()",
-    "mariadb": "SELECT count(*) FROM information_schema.processlist WHERE db = database()",
+    "mysql": "SELECT count(*) FROM information_schema.processlist WHERE db = database()",
 }
 
 
@@ -250,8 +250,8 @@ def test_each_costs_little_and_holds_no_thread_and_no_connection_and_gets_its_ev
         assert (server.memory_info().rss - memory) / (STREAMS - 20) < MOST_EACH
         assert server.num_threads() < threads + 10  # those of the pools start when they are needed
         # The pool of requests, and two of the watcher; however many streams there are.
-        if ENGINE in CONNECTIONS:
-            assert stack.sql(CONNECTIONS[ENGINE])[0][0] < 15
+        if DIALECT in CONNECTIONS:
+            assert stack.sql(CONNECTIONS[DIALECT])[0][0] < 15
         for task_id in ids:
             stack.sql(
                 "UPDATE tasks SET name = 'renamed', version = version + 1, updated_at = now() WHERE id = :id",

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from app.db.schema_version import REMEDY
-from tests.support.databases import ENGINE
+from tests.support.databases import DIALECT, ENGINE
 from tests.support.services import Services
 from tests.support.sources import run_program
 from tests.support.stack import Stack
@@ -21,9 +21,9 @@ BEAT = ("celery", "-A", "app.celery_app", "beat", "-l", "info")
 LOGIN = "/api/v1/auth/login"
 MAKE_READER = {
     "postgresql": ("CREATE ROLE reader LOGIN PASSWORD 'reader'", "REVOKE CREATE ON SCHEMA public FROM PUBLIC"),
-    "mariadb": ("CREATE USER reader IDENTIFIED BY 'reader'", "GRANT SELECT ON *.* TO reader"),
+    "mysql": ("CREATE USER reader IDENTIFIED BY 'reader'", "GRANT SELECT ON *.* TO reader"),
 }
-REFUSAL = {"postgresql": "permission denied for schema public", "mariadb": "CREATE command denied"}
+REFUSAL = {"postgresql": "permission denied for schema public", "mysql": "CREATE command denied"}
 NOBODY = {"username": "no", "password": "body"}
 
 
@@ -60,14 +60,14 @@ class TestInDevelopment:
     @pytest.mark.skipif(ENGINE == "sqlite", reason="SQLite has no roles")
     def test_a_role_that_may_not_create_tables_is_told_and_tries_seldom(self, empty: Stack) -> None:
         """Each try is a process of Python's, in every part and each of their processes."""
-        for statement in MAKE_READER[ENGINE]:
+        for statement in MAKE_READER[DIALECT]:
             empty.sql(statement)
         reader = {"DATABASE_URL": re.sub(r"//[^@/]*@", "//reader:reader@", empty.database_url)}
         try:
             empty.server(reader)
             answer = login(empty)
             assert (answer.status_code, answer.json()["code"]) == (503, "not_migrated")
-            assert REFUSAL[ENGINE] in answer.json()["detail"]
+            assert REFUSAL[DIALECT] in answer.json()["detail"]
             assert empty.server().output().count("creating its schema") == 1
         finally:
             empty.server().stop()

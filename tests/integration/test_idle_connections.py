@@ -57,9 +57,9 @@ class Server:
         age = f"SELECT clock_timestamp() - state_change FROM pg_stat_activity WHERE pid = {pid}"
         if ENGINE == "postgresql":
             return bool(self._ask(f"SELECT ({age}) > interval '{seconds} s'"))
-        return bool(
-            self._ask(f"SELECT time_ms > {seconds * 1000} FROM information_schema.processlist WHERE id = {pid}")
-        )
+        milliseconds = "time_ms" if ENGINE == "mariadb" else "1000 * (time - 1)"  # MySQL tells whole seconds
+        found = f"SELECT {milliseconds} > {seconds * 1000} FROM information_schema.processlist WHERE id = {pid}"
+        return bool(self._ask(found))
 
     def _ask(self, statement: str) -> object:
         with self._engine.connect() as connection:

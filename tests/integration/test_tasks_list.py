@@ -17,7 +17,7 @@ from app.core.ids import new_id
 from app.db.session import engine
 from app.models.task import Task
 from tests.support.accounts import MakeUser, pages
-from tests.support.databases import ENGINE
+from tests.support.databases import DIALECT, ENGINE
 from tests.support.services import Services
 from tests.support.task_client import TASKS, TaskClient, module_client, shared_client, stored, task_client
 from tests.support.tasks import LONG_RUNNING
@@ -193,7 +193,7 @@ def many_rows(of: TaskClient) -> Iterator[None]:
             connection.execute(insert(Task), rows)
             connection.commit()
         else:
-            connection.execute(text(LOCK[ENGINE]))
+            connection.execute(text(LOCK[DIALECT]))
         yield
         if ENGINE == "sqlite":
             connection.execute(delete(Task))
@@ -201,7 +201,7 @@ def many_rows(of: TaskClient) -> Iterator[None]:
 
 
 # MariaDB's ends with its connection.
-LOCK = {"postgresql": "LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE", "mariadb": "LOCK TABLES tasks WRITE"}
+LOCK = {"postgresql": "LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE", "mysql": "LOCK TABLES tasks WRITE"}
 
 
 class TestTooLong:

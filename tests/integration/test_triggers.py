@@ -18,7 +18,7 @@ from app.models import AuditRecord, ClaimHold, LimitPlace, Task, User
 from app.models.audit import AuditEvent, AuditOrigin
 from app.models.task import TaskStatus
 from app.models.task_count import task_count_changes
-from tests.support.databases import ENGINE
+from tests.support.databases import DIALECT, ENGINE
 from tests.support.services import TEMPLATE, Services
 from tests.support.tasks import WORKER, new_task, new_user, task_in
 
@@ -129,7 +129,7 @@ OVERWRITE = {
         "UPDATE OR IGNORE audit_events SET event = 'x'",
         "UPDATE OR REPLACE audit_events SET event = 'x'",
     ),
-    "mariadb": (
+    "mysql": (
         "INSERT INTO audit_events SELECT * FROM audit_events ON DUPLICATE KEY UPDATE event = 'x'",
         "REPLACE INTO audit_events SELECT * FROM audit_events",
         "UPDATE IGNORE audit_events SET event = 'x'",
@@ -141,7 +141,7 @@ OVERWRITE = {
 class TestAudit:
     @pytest.mark.parametrize(
         "statement",
-        ["UPDATE audit_events SET event = 'x'", "DELETE FROM audit_events", *OVERWRITE.get(ENGINE, ())],
+        ["UPDATE audit_events SET event = 'x'", "DELETE FROM audit_events", *OVERWRITE.get(DIALECT, ())],
     )
     def test_a_change_is_refused(self, db: Session, statement: str) -> None:
         record(db)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from tests.report import coverage_data
 from tests.report.children import run_child
 from tests.report.model import ROOT, Case, SuiteResult
+from tests.support.databases import MariaDB, program
 
 # On the server or library of this name (`tests/support/databases.py`): the faults that every engine stands, and those files
 # of `tests/integration` that start no processes and take some seconds. With --full: all of it, and all of `tests/faults`.
@@ -69,8 +69,7 @@ def run(name: str, reports: Path, options: Options) -> SuiteResult:
 
 def why_no_mariadb() -> str:
     """Why no MariaDB can be started here; "" where one can."""
-    found = shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    return "" if found else "there is no mariadbd: apt-get install mariadb-server"
+    return "" if program(MariaDB.server) else f"there is no {MariaDB.server}: {MariaDB.missing}"
 
 
 def _result(name: str, xml: Path, code: int) -> SuiteResult:

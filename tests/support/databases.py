@@ -1,4 +1,4 @@
-"""The engine on which this test session runs: PostgreSQL, or what TEST_DATABASE names (`mariadb`, `sqlite`).
+"""The engine on which this test session runs: PostgreSQL, or what TEST_DATABASE names (`mariadb`, `mysql`, `sqlite`).
 
 Each has the part of `EmbeddedPostgres` that tests on every engine need: `start`, `stop`, `kill`, `poll`, `url_for`,
 `new_database`, `drop_database`.
@@ -20,22 +20,22 @@ from app.launcher.process import ManagedProcess
 from tests.support.waiting import wait_for
 
 ENGINE = os.environ.get("TEST_DATABASE", "postgresql")
-ENGINES = ("postgresql", "mariadb", "sqlite")
+ENGINES = ("postgresql", "mariadb", "mysql", "sqlite")
+# The statements of both are the same.
+DIALECT = "mysql" if ENGINE == "mariadb" else ENGINE
 # What names an engine to code that is imported before a test has a database.
-PLACEHOLDERS = {"mariadb": "mysql+pymysql://nobody@127.0.0.1:9/none", "sqlite": "sqlite:////nonexistent/none.db"}
+PLACEHOLDERS = {"mysql": "mysql+pymysql://nobody@127.0.0.1:9/none", "sqlite": "sqlite:////nonexistent/none.db"}
 START_SECONDS = 60.0
 # As roomy as the embedded PostgreSQL of the tests; a commit reaches the kernel, so that a kill loses nothing.
 _NOT_DURABLE = ("--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0")
 
 
-def _program(name: str) -> str:
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    assert found, f"{name} is missing: apt-get install mariadb-server"
-    return found
-
-
 class MariaDB:
     """Debian's `mariadb-server`, with all its data in one directory."""
+
+    server, dump, missing = "mariadbd", "mariadb-dump", "apt-get install mariadb-server"
+    options: tuple[str, ...] = ("--innodb-log-file-size=64M", "--skip-ssl")
+    dump_options: tuple[str, ...] = ()
 
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self.directory, self._durable = directory, durable
@@ -46,24 +46,32 @@ class MariaDB:
         self.directory.mkdir(parents=True, exist_ok=True)
         data = self.directory / "data"
         if not data.exists():
-            subprocess.run(
-                [_program("mariadb-install-db"), "--no-defaults", f"--datadir={data}", "--user=root", "--skip-test-db",
-                 "--auth-root-authentication-method=normal", "--skip-name-resolve"],
-                check=True, capture_output=True, timeout=START_SECONDS,
-            )  # fmt: skip
+            subprocess.run(self._install(data), check=True, capture_output=True, timeout=START_SECONDS)
         more = () if self._durable else _NOT_DURABLE
-        # A socket's path may not exceed 107 bytes.
+        # A socket's path may not exceed 107 bytes. No TLS, as the embedded PostgreSQL; and a proxy looks for statements and
+        # replies.
         self._process = ManagedProcess(
-            [_program("mariadbd"), "--no-defaults", f"--datadir={data}", "--user=root", f"--bind-address={LOOPBACK}",
+            [self._program(self.server), "--no-defaults", f"--datadir={data}", "--user=root", f"--bind-address={LOOPBACK}",
              f"--port={self.port}", f"--socket={self.directory / 's'}", "--skip-name-resolve", "--max-connections=400",
-             "--innodb-buffer-pool-size=256M", "--innodb-log-file-size=64M", "--character-set-server=utf8mb4",
-             "--collation-server=utf8mb4_bin", "--transaction-isolation=READ-COMMITTED", "--performance-schema=OFF",
-             "--skip-ssl",  # as the embedded PostgreSQL; and a proxy looks for statements and replies
-             *more],
-            log=self.directory / "mariadb.log",
+             "--innodb-buffer-pool-size=256M", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin",
+             "--transaction-isolation=READ-COMMITTED", "--performance-schema=OFF", *self.options, *more],
+            log=self.directory / "server.log",
         )  # fmt: skip
         self._process.start()
-        wait_for(self._answers, START_SECONDS, "MariaDB to answer")
+        wait_for(self._answers, START_SECONDS, f"{self.server} to answer")
+
+    def _install(self, data: Path) -> list[str]:
+        """The command that makes the data directory; root needs no password."""
+        return [
+            *(self._program("mariadb-install-db"), "--no-defaults", f"--datadir={data}", "--user=root"),
+            *("--skip-test-db", "--auth-root-authentication-method=normal", "--skip-name-resolve"),
+        ]
+
+    @classmethod
+    def _program(cls, name: str) -> str:
+        found = program(name)
+        assert found, f"{name} is missing: {cls.missing}"
+        return found
 
     def _answers(self) -> bool:
         assert self.process.running, "\n".join(self.process.tail())
@@ -114,8 +122,9 @@ class MariaDB:
         path = self.directory / f"{template}.sql"
         if not path.exists():
             dumped = subprocess.run(
-                [_program("mariadb-dump"), "--no-defaults", f"--host={LOOPBACK}", f"--port={self.port}", "--user=root",
-                 "--skip-comments", "--skip-add-locks", "--skip-disable-keys", "--skip-add-drop-table", template],
+                [self._program(self.dump), "--no-defaults", f"--host={LOOPBACK}", f"--port={self.port}", "--user=root",
+                 "--skip-comments", "--skip-add-locks", "--skip-disable-keys", "--skip-add-drop-table",
+                 *self.dump_options, template],
                 check=True, capture_output=True, text=True, timeout=START_SECONDS,
             )  # fmt: skip
             path.write_text(_without_delimiters(dumped.stdout), encoding="utf-8")
@@ -123,6 +132,34 @@ class MariaDB:
 
     def drop_database(self, name: str) -> None:
         self.sql(f"DROP DATABASE IF EXISTS {name}")
+
+
+class MySQL(MariaDB):
+    """MySQL 8.0.30 or newer. Debian has no package of it; docs/servers.md says with which one it was tried."""
+
+    server, dump, missing = "mysqld", "mysqldump", "install MySQL's server and client programs"
+    options = (
+        "--loose-innodb-redo-log-capacity=128M",
+        "--tls-version=",
+        "--mysqlx=OFF",
+        "--skip-log-bin",
+        "--secure-file-priv=NULL",
+    )
+    dump_options = ("--no-tablespaces", "--set-gtid-purged=OFF")
+
+    def _install(self, data: Path) -> list[str]:
+        users = self.directory / "users.sql"
+        # It makes root@localhost, which is no address.
+        users.write_text("CREATE USER root@'%';\nGRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;\n", encoding="utf-8")
+        return [
+            *(self._program(self.server), "--no-defaults", "--initialize-insecure", f"--datadir={data}", "--user=root"),
+            *(f"--init-file={users}", "--loose-innodb-redo-log-capacity=128M"),
+        ]
+
+
+def program(name: str) -> str | None:
+    """The path of a server's program, which may not be in an ordinary user's PATH."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 def _without_delimiters(dump: str) -> str:
@@ -170,4 +207,5 @@ class SQLiteFiles:
 
 def database_server(directory: Path, *, durable: bool) -> "MariaDB | SQLiteFiles":
     """That of ENGINE, which is not PostgreSQL."""
-    return MariaDB(directory, durable=durable) if ENGINE == "mariadb" else SQLiteFiles(directory, durable=durable)
+    kinds: dict[str, type[MariaDB | SQLiteFiles]] = {"mariadb": MariaDB, "mysql": MySQL, "sqlite": SQLiteFiles}
+    return kinds[ENGINE](directory, durable=durable)

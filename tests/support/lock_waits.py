@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from tests.support.databases import ENGINE
+from tests.support.databases import DIALECT, ENGINE
 from tests.support.settings import sql
 from tests.support.waiting import wait_for
 
@@ -15,10 +15,7 @@ _WAITING = {
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     ),
     # Of all databases. `innodb_trx` would be out of date: whoever reads it more often than each 100 ms reads a cache.
-    "mariadb": (
-        "SELECT variable_value FROM information_schema.global_status"
-        " WHERE variable_name = 'INNODB_ROW_LOCK_CURRENT_WAITS'"
-    ),
+    "mysql": "SHOW GLOBAL STATUS LIKE 'innodb_row_lock_current_waits'",
 }
 # SQLite does not tell who waits: after this time they do.
 _SQLITE_SECONDS = 1.0
@@ -31,7 +28,7 @@ def await_lock_waits(number: int, what: str) -> None:
     if ENGINE == "sqlite":
         time.sleep(_SQLITE_SECONDS)
     else:
-        wait_for(lambda: int(sql(_WAITING[ENGINE])[0][0]) == number, 30, what)
+        wait_for(lambda: int(sql(_WAITING[DIALECT])[0][-1]) == number, 30, what)
 
 
 def fail_soon_where_locked(db: Session) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import CursorResult, Row
 
 from app.core.config import Settings, get_settings
 from app.db.session import SessionLocal, dispose_engine
-from tests.support.databases import ENGINE, PLACEHOLDERS
+from tests.support.databases import DIALECT, PLACEHOLDERS
 from tests.support.services import Services, environment
 from tests.support.spelling import spelled
 
@@ -22,8 +22,8 @@ def forget_the_developers_settings() -> None:
     names = {name.upper() for name in Settings.model_fields}
     for variable in [name for name in os.environ if name.upper() in names]:
         del os.environ[variable]
-    if ENGINE in PLACEHOLDERS:  # before the first import of `app.db.sql`, which settles the engine of this process
-        os.environ["DATABASE_URL"] = PLACEHOLDERS[ENGINE]
+    if DIALECT in PLACEHOLDERS:  # before the first import of `app.db.sql`, which settles the engine of this process
+        os.environ["DATABASE_URL"] = PLACEHOLDERS[DIALECT]
     get_settings.cache_clear()
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import TextClause, bindparam, text
 
 from app.db.columns import Duration, Id, UTCDateTime
 from app.db.portable.schema import mysql, sqlite
-from tests.support.databases import ENGINE
+from tests.support.databases import DIALECT, ENGINE
 
 _SECONDS = {"second": 1, "sec": 1, "s": 1, "minute": 60, "hour": 3600, "day": 86400}
 _PRODUCT = r"(?:([:\w.]+) \* )?interval '(-?[\d.]+) (second|sec|s|minute|hour|day)s?'"
@@ -27,7 +27,7 @@ def spelled(statement: str, values: Mapping[str, Any] | None = None) -> TextClau
         return text(statement).bindparams(**values)
     new_id = "lower(hex(randomblob(16)))" if ENGINE == "sqlite" else "unhex(replace(uuid(), '-', ''))"
     time, interval = (sqlite.NOW, _microseconds) if ENGINE == "sqlite" else (mysql.NOW, _interval)
-    if ENGINE == "mariadb":
+    if DIALECT == "mysql":
         statement = re.sub(r"(\w+)->>'(\w+)'", r"json_value(`\1`, '$.\2')", statement)
     statement = re.sub(r"make_interval\(secs => ([:\w.]+)\)", r"\1 * interval '1 second'", statement)
     if ENGINE == "sqlite" and statement.endswith(" FOR UPDATE"):

@@ -295,10 +295,10 @@ CREATE TABLE tasks (
 	CONSTRAINT ck_tasks_turn CHECK (turn IS NULL OR status = 'pending'),
 	CONSTRAINT ck_tasks_terminal_has_finish CHECK ((status IN ('succeeded', 'failed', 'revoked')) = (finished_at IS NOT NULL)),
 	CONSTRAINT ck_tasks_on_conflict CHECK (on_conflict IN ('reject', 'return', 'replace')),
-	CONSTRAINT ck_tasks_active_key CHECK (
+	CONSTRAINT ck_tasks_active_key CHECK ((
     CASE WHEN unique_key IS NULL OR finished_at IS NOT NULL THEN active_key IS NULL
     ELSE active_key IS NOT NULL AND active_key = unique_key END
-),
+) IS TRUE),
 	CONSTRAINT ck_tasks_held CHECK (held IS NULL OR status = 'pending' AND held IN ('user', 'limit', 'limit_key', 'name')),
 	CONSTRAINT ck_tasks_error_fingerprint CHECK ((status = 'failed') = (error_fingerprint IS NOT NULL)),
 	CONSTRAINT ck_tasks_progress CHECK (progress BETWEEN 0 AND 100),
