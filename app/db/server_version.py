@@ -1,4 +1,4 @@
-"""Refuses a database server that is too old. The settings refuse an old SQLite, which is a library of this process."""
+"""Refuses a database server that is too old, or unsafe. The settings refuse an old SQLite, which is a library."""
 
 from typing import Any
 
@@ -8,16 +8,30 @@ from sqlalchemy import Connection
 # uuid_extract_timestamp(), MySQL 8.0.19 that with `VALUES … AS new`, MariaDB 10.6 that with SKIP LOCKED.
 OLDEST = {"postgresql": ("PostgreSQL", (17,)), "mysql": ("MySQL", (8, 0, 19)), "mariadb": ("MariaDB", (10, 6))}
 
+# From here on MySQL itself checks foreign keys, unless it is told to have InnoDB check them: 9.7.4 stores tasks whose
+# user is not there.
+_OWN_FOREIGN_KEYS = (9, 6)
+
 
 def version_fault(connection: Connection) -> str | None:
-    """Return which version is needed and which one is there, in one line; None if it is new enough."""
+    """Return which version or option is needed and which one is there, in one line; None if the server can be used."""
     dialect = connection.dialect
     name, oldest = OLDEST.get("mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name, ("", ()))
-    if _version(connection) >= oldest:
-        return None
-    dialect.initialize(connection)  # a process that waits would not notice that the server has been upgraded
+    if _version(connection) < oldest:
+        dialect.initialize(connection)  # a process that waits would not notice that the server has been upgraded
     version = _version(connection)
-    return None if version >= oldest else f"{name} {_dotted(oldest)} or newer is needed, not {_dotted(version)}"
+    if version < oldest:
+        return f"{name} {_dotted(oldest)} or newer is needed, not {_dotted(version)}"
+    if name == "MySQL" and version >= _OWN_FOREIGN_KEYS and _leaves_foreign_keys_to_mysql(connection):
+        return (
+            f"MySQL {_dotted(version)} does not check every foreign key: start it with --innodb-native-foreign-keys=ON"
+        )
+    return None
+
+
+def _leaves_foreign_keys_to_mysql(connection: Connection) -> bool:
+    option = connection.exec_driver_sql("SHOW VARIABLES LIKE 'innodb_native_foreign_keys'").one_or_none()
+    return option is not None and option[1] == "OFF"
 
 
 def _version(connection: Connection) -> tuple[Any, ...]:

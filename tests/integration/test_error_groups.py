@@ -442,11 +442,11 @@ class TestOverHttp:
 class TestAtOnce:
     SESSIONS, EACH = 8, 12
     # MariaDB waits for seconds, or not at all; MySQL for a second at least.
-    HASTY = {
-        "mariadb": "SET innodb_lock_wait_timeout = 0",
-        "mysql": "SET innodb_lock_wait_timeout = 1",
-        "postgresql": "SET LOCAL lock_timeout = '20ms'",
-    }
+    HASTY = (
+        "SET LOCAL lock_timeout = '20ms'"
+        if ENGINE == "postgresql"
+        else f"SET innodb_lock_wait_timeout = {0 if ENGINE == 'mariadb' else 1}"
+    )
 
     @pytest.mark.usefixtures("fresh_database")
     def test_failures_of_one_new_group_wait_for_nobody(self) -> None:
@@ -462,7 +462,7 @@ class TestAtOnce:
         def fail(mine: list[Any]) -> None:
             with SessionLocal() as db:
                 for attempt in mine:
-                    db.execute(text(self.HASTY[ENGINE]))
+                    db.execute(text(self.HASTY))
                     assert attempts.fail(db, attempt.id, attempt.attempt, ERROR)
                     db.commit()
 

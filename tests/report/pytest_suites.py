@@ -10,12 +10,15 @@ from pathlib import Path
 from tests.report import coverage_data
 from tests.report.children import run_child
 from tests.report.model import ROOT, Case, SuiteResult
-from tests.support.databases import MariaDB, program
+from tests.support.databases import MariaDB, MySQL
 
-# On the server or library of this name (`tests/support/databases.py`): the faults that every engine stands, and those files
-# of `tests/integration` that start no processes and take some seconds. With --full: all of it, and all of `tests/faults`.
-ENGINES = ("mariadb", "sqlite")
-IN_EACH_RUN = "every_engine or not (faults or processes or costly)"
+# On the server or library of this name (`tests/support/databases.py`), what runs without --full: the faults that every engine
+# stands, and those files of `tests/integration` that start no processes and take some seconds. MySQL gets the statements of
+# MariaDB. With --full: all of both folders.
+_BRIEF = "every_engine or not (faults or processes or costly)"
+IN_EACH_RUN = {"mariadb": _BRIEF, "mysql": "every_engine", "sqlite": _BRIEF}
+ENGINES = tuple(IN_EACH_RUN)
+SERVERS = {"mariadb": MariaDB, "mysql": MySQL}
 NAMES = ("unit", "integration", *ENGINES, "e2e", "faults", "load")
 ALONE = ("load",)  # what else runs at that time would be measured with it, and so would the measuring of coverage
 # They measure times of processes that start, die and freeze: with more jobs than cores they start too late to tell.
@@ -39,9 +42,10 @@ class Options:
 
 
 def run(name: str, reports: Path, options: Options) -> SuiteResult:
-    if name == "mariadb" and (why := why_no_mariadb()):
-        # A CI has it, or else nobody would notice that it was never tried.
-        return SuiteResult(name, [Case(name, "pytest", "all", "failed" if os.environ.get("CI") else "skipped", 0, why)])
+    if name in SERVERS and (why := SERVERS[name].why_absent()):
+        # A CI has Debian's, or else nobody would notice that it was never tried.
+        outcome = "failed" if os.environ.get("CI") and name == "mariadb" else "skipped"
+        return SuiteResult(name, [Case(name, "pytest", "all", outcome, 0, why)])
     folders = [ROOT / "tests" / folder for folder in (("integration", "faults") if name in ENGINES else (name,))]
     if not any(path for folder in folders for path in folder.rglob("test_*.py")):
         return SuiteResult(name, note="absent: it has no tests yet")
@@ -50,7 +54,7 @@ def run(name: str, reports: Path, options: Options) -> SuiteResult:
     jobs = min(options.jobs, os.cpu_count() or 1) if name in TIMED else options.jobs
     selection = [
         *(["-k", options.keyword] if options.keyword else []),
-        *(["--full"] if options.full else ["-m", IN_EACH_RUN] if name in ENGINES else []),
+        *(["--full"] if options.full else ["-m", IN_EACH_RUN[name]] if name in ENGINES else []),
         *([*PARALLEL, str(jobs)] if jobs > 1 and name not in ALONE else []),
     ]
     command = [
@@ -65,11 +69,6 @@ def run(name: str, reports: Path, options: Options) -> SuiteResult:
     ]
     engine = {"TEST_DATABASE": name} if name in ENGINES else {}
     return _result(name, xml, run_child([*command, *selection], {"PYTHONPATH": str(ROOT), **engine}))
-
-
-def why_no_mariadb() -> str:
-    """Why no MariaDB can be started here; "" where one can."""
-    return "" if program(MariaDB.server) else f"there is no {MariaDB.server}: {MariaDB.missing}"
 
 
 def _result(name: str, xml: Path, code: int) -> SuiteResult:

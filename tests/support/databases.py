@@ -68,9 +68,15 @@ class MariaDB:
         ]
 
     @classmethod
+    def why_absent(cls) -> str:
+        """Why none can be started here; "" where one can."""
+        return "" if _path(cls.server) else f"there is no {cls.server}: {cls.missing}"
+
+    @classmethod
     def _program(cls, name: str) -> str:
-        found = program(name)
-        assert found, f"{name} is missing: {cls.missing}"
+        found = _path(name)
+        assert not cls.why_absent(), cls.why_absent()
+        assert found, f"there is no {name}: {cls.missing}"
         return found
 
     def _answers(self) -> bool:
@@ -135,17 +141,26 @@ class MariaDB:
 
 
 class MySQL(MariaDB):
-    """MySQL 8.0.30 or newer. Debian has no package of it; docs/servers.md says with which one it was tried."""
+    """MySQL of the PATH. Debian has no package of it: `.ci/mysql build/mysql` makes `build/mysql/bin`."""
 
-    server, dump, missing = "mysqld", "mysqldump", "install MySQL's server and client programs"
+    server, dump, missing = "mysqld", "mysqldump", "`.ci/mysql build/mysql`, and put build/mysql/bin into PATH"
     options = (
         "--loose-innodb-redo-log-capacity=128M",
+        "--loose-innodb-native-foreign-keys=ON",
         "--tls-version=",
         "--mysqlx=OFF",
         "--skip-log-bin",
         "--secure-file-priv=NULL",
     )
     dump_options = ("--no-tablespaces", "--set-gtid-purged=OFF")
+
+    @classmethod
+    def why_absent(cls) -> str:
+        """Also where `mysqld` is another name of MariaDB's server, as in Debian's package."""
+        found = _path(cls.server)
+        if found and "MariaDB" not in subprocess.check_output([found, "--version"], text=True):
+            return ""
+        return f"there is no {cls.server} of MySQL: {cls.missing}"
 
     def _install(self, data: Path) -> list[str]:
         users = self.directory / "users.sql"
@@ -157,7 +172,7 @@ class MySQL(MariaDB):
         ]
 
 
-def program(name: str) -> str | None:
+def _path(name: str) -> str | None:
     """The path of a server's program, which may not be in an ordinary user's PATH."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 

@@ -21,7 +21,7 @@ class Plan:
 
 def plan_of(connection: Connection, statement: str, parameters: Any) -> Plan:
     """Of a statement as the driver gets it."""
-    explain = "EXPLAIN QUERY PLAN" if ENGINE == "sqlite" else "EXPLAIN"
+    explain = {"sqlite": "EXPLAIN QUERY PLAN", "mysql": "EXPLAIN FORMAT=TRADITIONAL"}.get(ENGINE, "EXPLAIN")
     rows = connection.exec_driver_sql(f"{explain} {statement}", parameters).mappings().all()
     text = "\n".join(" ".join(str(value) for value in row.values()) for row in rows)
     if ENGINE == "postgresql":

@@ -17,6 +17,11 @@ _OF_ALL_TABLES = text(
     "SELECT count(*) FROM information_schema.schema_privileges"
     " WHERE table_schema = database() AND replace(replace(grantee, '''', ''), '@%', '') = :name"
 )
+_TO_WRITE = text(
+    "SELECT privilege_type FROM information_schema.table_privileges"
+    " WHERE table_schema = database() AND replace(replace(grantee, '''', ''), '@%', '') = :name"
+    " AND table_name = :table AND privilege_type IN ('INSERT', 'UPDATE', 'DELETE')"
+)
 
 
 def grant_to_service(connection: Connection, role: str) -> None:
@@ -37,7 +42,7 @@ def grant_to_service(connection: Connection, role: str) -> None:
     connection.exec_driver_sql(f"SHOW GRANTS FOR {quoted}")
     if connection.execute(_OF_ALL_TABLES, {"name": name}).scalar_one():
         raise InvalidInput(f"{role} has privileges on the whole database: revoke them, they include the audit")
-    for statement in _grants(connection):
+    for statement in _grants(connection, name):
         connection.exec_driver_sql(statement.format(role=quoted))
 
 
@@ -47,11 +52,13 @@ def _names_of_session(connection: Connection) -> tuple[str, str]:
     return full, full.partition("@")[0]
 
 
-def _grants(connection: Connection) -> Iterator[str]:
+def _grants(connection: Connection, name: str) -> Iterator[str]:
     for table in inspect(connection).get_table_names():
         if table not in _ONLY_READ:
             yield f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {{role}}"
             continue
         yield f"GRANT SELECT ON {table} TO {{role}}"
-        yield f"REVOKE INSERT, UPDATE, DELETE ON {table} FROM {{role}}"
+        held = connection.scalars(_TO_WRITE, {"name": name, "table": table}).all()
+        if held:  # MySQL refuses to take away what was not granted
+            yield f"REVOKE {', '.join(held)} ON {table} FROM {{role}}"
     yield f"GRANT INSERT ({_RECORD}) ON {_AUDIT} TO {{role}}"

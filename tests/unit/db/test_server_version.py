@@ -2,7 +2,7 @@
 
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -20,7 +20,11 @@ from tests.report.model import ROOT
 class Server:
     """A connection to a server of this version, as its dialect has read it when the process connected first."""
 
-    def __init__(self, name: str, version: tuple[int, ...] | None, *, now: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self, name: str, version: tuple[int, ...] | None, *,
+        now: tuple[int, ...] | None = None, options: Sequence[tuple[str, str]] = (),
+    ) -> None:  # fmt: skip
+        self.options = options
         is_mariadb = name == "mariadb"
         self.now = now or version
         self.dialect: Any = SimpleNamespace(
@@ -29,6 +33,9 @@ class Server:
             server_version_info=version,
             initialize=self.read,
         )
+
+    def exec_driver_sql(self, _statement: str) -> Any:
+        return SimpleNamespace(one_or_none=lambda: next(iter(self.options), None))
 
     def read(self, _connection: object) -> None:
         self.dialect.server_version_info = self.now
@@ -65,6 +72,25 @@ def test_a_newer_one_is_none(name: str, version: tuple[int, ...]) -> None:
 def test_a_process_that_waits_notices_an_upgrade() -> None:
     connection: Any = Server("mariadb", (10, 5, 29), now=(11, 8, 3))
     assert version_fault(connection) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "value", "refused"),
+    [
+        ("mysql", (9, 5, 0), None, False), ("mysql", (9, 6, 0), "ON", False), ("mysql", (9, 7, 4), "OFF", True),
+        ("mysql", (9, 9, 0), None, False), ("mariadb", (12, 0, 0), None, False),
+    ],
+)  # fmt: skip
+def test_a_mysql_that_does_not_leave_foreign_keys_to_innodb_is_told_how(
+    name: str, version: tuple[int, ...], value: str | None, refused: bool
+) -> None:
+    options = [] if value is None else [("innodb_native_foreign_keys", value)]
+    connection: Any = Server(name, version, options=options)
+    fault = version_fault(connection)
+    assert (fault is not None) is refused
+    if fault is not None:
+        assert f"MySQL {'.'.join(map(str, version))} does not check every foreign key" in fault
+        assert "--innodb-native-foreign-keys=ON" in fault
 
 
 class TestAtTheStart:

@@ -1,6 +1,7 @@
 """The report and the runner behind `run_tests.py`: nothing red may look green."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal
 from tests.report import coverage_data, page, pytest_suites, runner, scripts
 from tests.report.model import ROOT, Case, Run, SuiteResult
+from tests.support import databases
 
 JUNIT = """<testsuites><testsuite>
 <testcase classname="tests.unit.test_x.TestY" name="test_good" time="0.5"/>
@@ -55,11 +57,11 @@ class TestTheOtherEngines:
         self, started: list[tuple[Sequence[str], Mapping[str, str]]], tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch, engine: str, full: bool,
     ) -> None:  # fmt: skip
-        monkeypatch.setattr(pytest_suites, "why_no_mariadb", lambda: "")
+        monkeypatch.setattr(pytest_suites, "SERVERS", {})
         pytest_suites.run(engine, tmp_path, pytest_suites.Options(None, full, False, 1))
         ((command, variables),) = started
         assert {str(ROOT / "tests" / folder) for folder in ("integration", "faults")} <= {*command}
-        assert (pytest_suites.IN_EACH_RUN in command) is not full
+        assert (pytest_suites.IN_EACH_RUN[engine] in command) is not full
         assert f"--junitxml={tmp_path / engine}.xml" in command
         assert variables["TEST_DATABASE"] == engine
 
@@ -69,15 +71,33 @@ class TestTheOtherEngines:
         pytest_suites.run("integration", tmp_path, pytest_suites.Options(None, False, False, 1))
         assert "TEST_DATABASE" not in started[0][1]
 
-    @pytest.mark.parametrize(("ci", "state"), [("", "skipped"), ("true", "failed")])
-    def test_where_there_is_no_mariadb_the_report_says_so_and_a_ci_fails(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ci: str, state: str
+    @pytest.mark.parametrize(
+        ("engine", "ci", "state", "told"),
+        [
+            ("mariadb", "", "skipped", "there is no mariadbd: apt-get install mariadb-server"),
+            ("mariadb", "true", "failed", "there is no mariadbd: apt-get install mariadb-server"),
+            ("mysql", "true", "skipped", "there is no mysqld of MySQL: `.ci/mysql build/mysql`"),
+        ],
+    )
+    def test_where_there_is_no_server_the_report_says_so_and_a_ci_fails_that_has_debians(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, ci: str, state: str, told: str
     ) -> None:
         monkeypatch.setenv("CI", ci)
-        monkeypatch.setattr(pytest_suites.shutil, "which", lambda *_, **__: None)
-        result = pytest_suites.run("mariadb", tmp_path, pytest_suites.Options(None, False, False, 1))
+        monkeypatch.setattr(databases.shutil, "which", lambda *_, **__: None)
+        result = pytest_suites.run(engine, tmp_path, pytest_suites.Options(None, False, False, 1))
         assert result.state == state
-        assert "apt-get install mariadb-server" in result.cases[0].text
+        assert told in result.cases[0].text
+
+    def test_mysqld_as_another_name_of_mariadb_is_none_of_mysql(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("mysqld", "mysqldump"):
+            (tmp_path / name).write_text("#!/bin/sh\necho mysqld  Ver 11.8.3-MariaDB\n")
+            (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        assert "no mysqld of MySQL" in databases.MySQL.why_absent()
+        (tmp_path / "mysqld").write_text("#!/bin/sh\necho mysqld  Ver 8.0.46\n")
+        assert databases.MySQL.why_absent() == ""
 
     def test_are_suites_of_their_own_with_the_names_of_the_tests(self, tmp_path: Path) -> None:
         (tmp_path / "x.xml").write_text(JUNIT.replace("tests.unit", "tests.integration"))
@@ -110,7 +130,7 @@ class TestTheOtherEngines:
     def test_a_name_of_no_suite_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             runner.main(["oracle"])
-        assert "oracle is none of unit, integration, mariadb, sqlite" in capsys.readouterr().err
+        assert "oracle is none of unit, integration, mariadb, mysql, sqlite" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

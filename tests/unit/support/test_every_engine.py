@@ -38,7 +38,7 @@ def test_each_has_a_test_on_each_other_engine_in_each_run(
     ]
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", *files, "--collect-only", "-q", "-m", IN_EACH_RUN),
+            *(sys.executable, "-m", "pytest", *files, "--collect-only", "-q", "-m", IN_EACH_RUN[engine]),
             *("-p", "told_rows", "-p", "no:cacheprovider"),
         ],
         cwd=ROOT, env={**os.environ, "TEST_DATABASE": engine, "PYTHONPATH": f"{ROOT}:{plugins}"},
