@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 OLDEST = {"postgresql": ("PostgreSQL", (17,)), "mysql": ("MySQL", (8, 0, 19)), "mariadb": ("MariaDB", (10, 6))}
 
 # From here on MySQL itself checks foreign keys, unless it is told to have InnoDB check them: 9.7.4 stores tasks whose
-# user is not there.
+# user is not there. The option is deprecated: a later version without it is accepted, as any unknown one.
 _OWN_FOREIGN_KEYS = (9, 6)
 
 

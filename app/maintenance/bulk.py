@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.db.outage import first_line, is_outage
+from app.db.outage import first_line, is_outage, is_passing
 from app.db.session import SessionLocal
 from app.services.bulk import steps
 
@@ -77,5 +77,8 @@ class BulkRunner:
         except Exception as error:
             if is_outage(error):
                 raise
-            logger.exception("bulk: a batch of deed %s failed, and is tried again; its user can abort it", deed_id)
+            if is_passing(error):
+                logger.warning("bulk: a batch of deed %s is tried again: %s", deed_id, first_line(error))
+            else:
+                logger.exception("bulk: a batch of deed %s failed, and is tried again; its user can abort it", deed_id)
             return False

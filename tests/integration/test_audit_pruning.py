@@ -1,7 +1,7 @@
 """The audit can only be added to, but by its pruning: on every engine. With two users of the database where it has users."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -100,8 +100,13 @@ class TestTheServicesUser:
         return create_engine(engine().url.set(username=APP, password=PASSWORD), poolclass=NullPool)
 
     @pytest.mark.parametrize("name", [APP, f"{APP}@%"])
-    def test_may_add_records_and_change_none(self, owner: Connection, name: str) -> None:
-        owner.execute(text(f"GRANT DELETE ON audit_events TO {APP}"))
+    @pytest.mark.parametrize(
+        "before",
+        [(), ("DELETE ON audit_events", "INSERT ON alembic_version"), ("UPDATE (event), INSERT (at) ON audit_events",)],
+    )
+    def test_may_add_records_and_change_none(self, owner: Connection, name: str, before: Sequence[str]) -> None:
+        for privileges in before:
+            owner.execute(text(f"GRANT {privileges} TO {APP}"))
         for _ in range(2):  # after each release
             roles.grant_to_service(owner, name)
         with self.engine_of_app().begin() as app:
@@ -117,6 +122,21 @@ class TestTheServicesUser:
             with self.engine_of_app().connect() as app, pytest.raises(DBAPIError, match="denied"):
                 app.exec_driver_sql(statement)
         assert number() == 7
+
+    def test_one_of_some_hosts_is_told_from_that_of_all(self, owner: Connection) -> None:
+        host = "%.example"
+        owner.execute(text(f"CREATE USER {APP}@'{host}' IDENTIFIED BY '{PASSWORD}'"))
+        try:
+            owner.execute(text(f"GRANT DELETE ON audit_events TO {APP}@'{host}'"))
+            roles.grant_to_service(owner, f"{APP}@{host}")
+            granted = [row[0] for row in owner.exec_driver_sql(f"SHOW GRANTS FOR {APP}@'{host.replace('%', '%%')}'")]
+            assert any("INSERT (" in grant and "`audit_events`" in grant for grant in granted)
+            assert not any("DELETE" in grant and "`audit_events`" in grant for grant in granted)
+            owner.execute(text(f"GRANT DELETE ON {owner.engine.url.database}.* TO {APP}@'{host}'"))
+            with pytest.raises(InvalidInput, match="privileges on the whole database"):
+                roles.grant_to_service(owner, f"{APP}@{host}")
+        finally:
+            owner.execute(text(f"DROP USER {APP}@'{host}'"))
 
     def test_is_made_as_the_document_says(self, services: Services) -> None:
         document = (ROOT / "docs" / "database-roles.md").read_text(encoding="utf-8")

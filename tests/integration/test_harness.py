@@ -72,5 +72,5 @@ class TestStack:
 
 
 def test_what_starts_processes_is_marked(request: pytest.FixtureRequest) -> None:
-    """The suites `mariadb` and `sqlite` leave it to --full: this module imports Stack."""
+    """The suites of the other engines leave it to --full: this module imports Stack."""
     assert request.node.get_closest_marker("processes") is not None

@@ -143,7 +143,7 @@ class MariaDB:
 class MySQL(MariaDB):
     """MySQL of the PATH. Debian has no package of it: `.ci/mysql build/mysql` makes `build/mysql/bin`."""
 
-    server, dump, missing = "mysqld", "mysqldump", "`.ci/mysql build/mysql`, and put build/mysql/bin into PATH"
+    server, dump, missing = "mysqld", "mysqldump", "`.ci/mysql build/mysql`, and put build/mysql/bin in front of PATH"
     options = (
         "--loose-innodb-redo-log-capacity=128M",
         "--loose-innodb-native-foreign-keys=ON",
@@ -156,11 +156,13 @@ class MySQL(MariaDB):
 
     @classmethod
     def why_absent(cls) -> str:
-        """Also where `mysqld` is another name of MariaDB's server, as in Debian's package."""
-        found = _path(cls.server)
-        if found and "MariaDB" not in subprocess.check_output([found, "--version"], text=True):
-            return ""
-        return f"there is no {cls.server} of MySQL: {cls.missing}"
+        """Also where these are other names of MariaDB's programs, as in Debian's package, or cannot be run."""
+        for name in (cls.server, cls.dump):
+            found = _path(name)
+            told = subprocess.run([found, "--version"], capture_output=True, text=True, check=False) if found else None
+            if told is None or told.returncode or "MariaDB" in told.stdout:
+                return f"there is no {name} of MySQL: {cls.missing}"
+        return ""
 
     def _install(self, data: Path) -> list[str]:
         users = self.directory / "users.sql"

@@ -220,9 +220,9 @@ def succeed_together(db: Executor, successes: Sequence[tuple[UUID, int, str | No
         held = [(row.id, row.attempt) for row in rows if (row.id, row.attempt) in wanted]
         if held:
             values: dict[str, Any] = {}
-            for n, each in enumerate(held):
-                result, begun_after = wanted[each]
-                values |= {f"p_task_id{n}": each[0], f"p_result{n}": result, f"p_begun_after{n}": begun_after}
+            for n, (task_id, attempt) in enumerate(held):
+                result, begun_after = wanted[task_id, attempt]
+                values |= {f"p_task_id{n}": task_id, f"p_result{n}": result, f"p_begun_after{n}": begun_after}
             db.execute(_succeed_all(len(held)), values)
         return {task_id for task_id, _ in held}
 

@@ -11,16 +11,23 @@ from app.errors import InvalidInput
 
 # Audit records can be added, not changed, and the database sets their time: `at` is not among the columns.
 _AUDIT = "audit_events"
-_RECORD = "id, event, origin, actor_id, actor_name, object_kind, object_id, address, request_id, detail"
+_RECORD = (
+    *("id", "event", "origin", "actor_id", "actor_name"),
+    *("object_kind", "object_id", "address", "request_id", "detail"),
+)
 _ONLY_READ = {"alembic_version", _AUDIT}
 _OF_ALL_TABLES = text(
-    "SELECT count(*) FROM information_schema.schema_privileges"
-    " WHERE table_schema = database() AND replace(replace(grantee, '''', ''), '@%', '') = :name"
+    "SELECT count(*) FROM information_schema.schema_privileges WHERE table_schema = database() AND grantee = :grantee"
 )
-_TO_WRITE = text(
+_TO_WRITE_A_TABLE = text(
     "SELECT privilege_type FROM information_schema.table_privileges"
-    " WHERE table_schema = database() AND replace(replace(grantee, '''', ''), '@%', '') = :name"
-    " AND table_name = :table AND privilege_type IN ('INSERT', 'UPDATE', 'DELETE')"
+    " WHERE table_schema = database() AND table_name = :table AND grantee = :grantee"
+    " AND privilege_type IN ('INSERT', 'UPDATE', 'DELETE')"
+)
+_TO_WRITE_A_COLUMN = text(
+    "SELECT privilege_type, column_name FROM information_schema.column_privileges"
+    " WHERE table_schema = database() AND table_name = :table AND grantee = :grantee"
+    " AND privilege_type IN ('INSERT', 'UPDATE')"
 )
 
 
@@ -37,12 +44,14 @@ def grant_to_service(connection: Connection, role: str) -> None:
     if name in {each.removesuffix("@%") for each in _names_of_session(connection)}:
         raise InvalidInput(f"{role} owns the tables: the service needs a user of its own")
     quote = connection.dialect.identifier_preparer.quote_identifier
-    quoted = "@".join(map(quote, name.split("@"))).replace("%", "%%")  # the driver formats with %
+    quoted = "@".join(map(quote, name.split("@")))
     # MariaDB would create the user.
     connection.exec_driver_sql(f"SHOW GRANTS FOR {quoted}")
-    if connection.execute(_OF_ALL_TABLES, {"name": name}).scalar_one():
+    user, _, host = name.partition("@")
+    grantee = f"'{user}'@'{host or '%'}'"
+    if connection.execute(_OF_ALL_TABLES, {"grantee": grantee}).scalar_one():
         raise InvalidInput(f"{role} has privileges on the whole database: revoke them, they include the audit")
-    for statement in _grants(connection, name):
+    for statement in _grants(connection, grantee):
         connection.exec_driver_sql(statement.format(role=quoted))
 
 
@@ -52,13 +61,21 @@ def _names_of_session(connection: Connection) -> tuple[str, str]:
     return full, full.partition("@")[0]
 
 
-def _grants(connection: Connection, name: str) -> Iterator[str]:
+def _grants(connection: Connection, grantee: str) -> Iterator[str]:
     for table in inspect(connection).get_table_names():
         if table not in _ONLY_READ:
             yield f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {{role}}"
             continue
         yield f"GRANT SELECT ON {table} TO {{role}}"
-        held = connection.scalars(_TO_WRITE, {"name": name, "table": table}).all()
-        if held:  # MySQL refuses to take away what was not granted
-            yield f"REVOKE {', '.join(held)} ON {table} FROM {{role}}"
-    yield f"GRANT INSERT ({_RECORD}) ON {_AUDIT} TO {{role}}"
+        yield from _revocations(connection, table, grantee)
+    yield f"GRANT INSERT ({', '.join(_RECORD)}) ON {_AUDIT} TO {{role}}"
+
+
+def _revocations(connection: Connection, table: str, grantee: str) -> Iterator[str]:
+    """Of what the user has: MySQL 9 refuses to revoke what was not granted."""
+    which = {"table": table, "grantee": grantee}
+    for privilege in connection.scalars(_TO_WRITE_A_TABLE, which).all():
+        yield f"REVOKE {privilege} ON {table} FROM {{role}}"
+    for privilege, column in connection.execute(_TO_WRITE_A_COLUMN, which).all():
+        if (table, privilege) != (_AUDIT, "INSERT") or column not in _RECORD:
+            yield f"REVOKE {privilege} ({column}) ON {table} FROM {{role}}"

@@ -63,7 +63,8 @@ class Outcome:
 def perform(db: Session, deed: Deed, doer: Doer, ids: Sequence[UUID]) -> Outcome:
     """Do the deed to these tasks. If a statement fails, do it to each of them alone, so that one costs no other.
 
-    Raises DBAPIError after a deadlock: on InnoDB the step's whole transaction is undone, its lock of the deed included.
+    Raises DBAPIError after an outage, and after a deadlock: InnoDB has undone the step's whole transaction, and
+    released its lock on the deed.
     """
     try:
         with db.begin_nested():

@@ -1,6 +1,6 @@
 """The faults that every engine has to stand: `@pytest.mark.every_engine("expiry")` marks a test of one of them.
 
-With --full, the suites `mariadb` and `sqlite` run these tests as well.
+The suites `mariadb`, `mysql` and `sqlite` run them in each test run.
 """
 
 import pytest

@@ -34,8 +34,10 @@ class Server:
             initialize=self.read,
         )
 
-    def exec_driver_sql(self, _statement: str) -> Any:
-        return SimpleNamespace(one_or_none=lambda: next(iter(self.options), None))
+    def exec_driver_sql(self, statement: str) -> Any:
+        """SHOW VARIABLES LIKE 'name'."""
+        found = [option for option in self.options if statement.endswith(f" LIKE '{option[0]}'")]
+        return SimpleNamespace(one_or_none=lambda: next(iter(found), None))
 
     def read(self, _connection: object) -> None:
         self.dialect.server_version_info = self.now
@@ -77,8 +79,8 @@ def test_a_process_that_waits_notices_an_upgrade() -> None:
 @pytest.mark.parametrize(
     ("name", "version", "value", "refused"),
     [
-        ("mysql", (9, 5, 0), None, False), ("mysql", (9, 6, 0), "ON", False), ("mysql", (9, 7, 4), "OFF", True),
-        ("mysql", (9, 9, 0), None, False), ("mariadb", (12, 0, 0), None, False),
+        ("mysql", (9, 5, 0), "OFF", False), ("mysql", (9, 6, 0), "ON", False), ("mysql", (9, 6, 0), "OFF", True),
+        ("mysql", (9, 7, 4), "OFF", True), ("mysql", (9, 9, 0), None, False), ("mariadb", (12, 0, 0), "OFF", False),
     ],
 )  # fmt: skip
 def test_a_mysql_that_does_not_leave_foreign_keys_to_innodb_is_told_how(

@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -55,15 +56,13 @@ def test_leaves_every_other_machine_alone(script: ModuleType, capsys: pytest.Cap
     assert len(said.splitlines()) == 1
 
 
-class TestCi:
-    path = ROOT / ".ci" / "run"
-
-    def test_is_a_strict_executable_shell_script(self) -> None:
-        text = self.path.read_text(encoding="utf-8")
-        assert text.startswith("#!/usr/bin/env bash\n")
-        assert "set -euo pipefail" in text
-        assert os.access(self.path, os.X_OK)
-        assert subprocess.run(["bash", "-n", self.path], check=False).returncode == 0
+@pytest.mark.parametrize("path", sorted((ROOT / ".ci").iterdir()), ids=lambda path: path.name)
+def test_a_script_of_the_ci_is_strict_and_executable(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("#!/usr/bin/env bash\n")
+    assert "set -euo pipefail" in text
+    assert os.access(path, os.X_OK)
+    assert subprocess.run(["bash", "-n", path], check=False).returncode == 0
 
 
 class TestMakefile:

@@ -91,13 +91,20 @@ class TestTheOtherEngines:
     def test_mysqld_as_another_name_of_mariadb_is_none_of_mysql(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name in ("mysqld", "mysqldump"):
-            (tmp_path / name).write_text("#!/bin/sh\necho mysqld  Ver 11.8.3-MariaDB\n")
+        def say(name: str, line: str) -> None:
+            (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
             (tmp_path / name).chmod(0o755)
+
         monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        for name in ("mysqld", "mysqldump"):
+            say(name, "echo Ver 11.8.3-MariaDB")
         assert "no mysqld of MySQL" in databases.MySQL.why_absent()
-        (tmp_path / "mysqld").write_text("#!/bin/sh\necho mysqld  Ver 8.0.46\n")
+        say("mysqld", "echo Ver 8.0.46")
+        assert "no mysqldump of MySQL" in databases.MySQL.why_absent()
+        say("mysqldump", "echo Ver 8.0.46")
         assert databases.MySQL.why_absent() == ""
+        say("mysqld", "exit 127")
+        assert "no mysqld of MySQL" in databases.MySQL.why_absent()
 
     def test_are_suites_of_their_own_with_the_names_of_the_tests(self, tmp_path: Path) -> None:
         (tmp_path / "x.xml").write_text(JUNIT.replace("tests.unit", "tests.integration"))
