@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -159,10 +160,15 @@ class Stack:
 
     @staticmethod
     def _answers(url: str) -> bool:
+        """Not by `httpx.get`, which reads the system's certificates each time: half of a core, while the server starts."""
+        connection = HTTPConnection(url.removeprefix("http://"), timeout=2)
         try:
-            return httpx.get(f"{url}/healthz", timeout=2).status_code == 200
-        except httpx.TransportError:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
             return False
+        finally:
+            connection.close()
 
     def worker(
         self,
