@@ -563,7 +563,10 @@ class TestTidying:
     def left(self, db: Session) -> int:
         return db.scalars(select(func.count()).select_from(task_durations)).one()
 
-    def test_one_pass_deletes_batch_after_batch(self, db: Session, maintenance: Maintenance) -> None:
+    def test_one_pass_deletes_batch_after_batch(
+        self, db: Session, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.maintenance.loop.BATCHES_SECONDS", 60)
         maintenance.run_once(db)
         assert self.left(db) == 0
 

@@ -156,15 +156,16 @@ class TestDurations:
         self, tasks: TaskClient, ask: Callable[..., Any]
     ) -> None:
         user = UUID(tasks.user["id"])
-        claimed = []
         with SessionLocal() as db:
-            for waited, ran in [(2.0, 40.0)] * 97 + [(1000.0, 9000.0)] * 3:
-                task = new_task(db, user)
-                claimed.append(Success(task.id, claim(db, task).attempt, None))
-                moved = "created_at = started_at - :waited * interval '1 second' - :ran * interval '1 second'"
-                started = "started_at = started_at - :ran * interval '1 second'"
-                statement = f"UPDATE tasks SET {moved}, {started} WHERE id = :id"
-                db.execute(spelled(statement, {"waited": waited, "ran": ran, "id": task.id}))
+            tasks_of_user = [new_task(db, user) for _ in range(100)]
+            claimed = [Success(task.id, claim(db, task).attempt, None) for task in tasks_of_user]
+            db.commit()  # the time of a transaction of PostgreSQL begins here
+            for number, each in enumerate(claimed):
+                waited, ran = (1000.0, 9000.0) if number < 3 else (2.0, 40.0)
+                created = "created_at = now() - :waited * interval '1 second' - :ran * interval '1 second'"
+                started = "started_at = now() - :ran * interval '1 second'"
+                statement = f"UPDATE tasks SET {created}, {started} WHERE id = :id"
+                db.execute(spelled(statement, {"waited": waited, "ran": ran, "id": each.task_id}))
             # At one time, so that all of them are of one step: the clock may pass into the next one between two ends.
             assert len(succeed_together(db, claimed)) == len(claimed)
             db.commit()
