@@ -46,7 +46,7 @@ class MariaDB:
         self.directory.mkdir(parents=True, exist_ok=True)
         data = self.directory / "data"
         if not data.exists():
-            subprocess.run(self._install(data), check=True, capture_output=True, timeout=START_SECONDS)
+            self._run(self._install(data))
         more = () if self._durable else _NOT_DURABLE
         # A socket's path may not exceed 107 bytes. No TLS, as the embedded PostgreSQL; and a proxy looks for statements and
         # replies.
@@ -66,6 +66,13 @@ class MariaDB:
             *(self._program("mariadb-install-db"), "--no-defaults", f"--datadir={data}", "--user=root"),
             *("--skip-test-db", "--auth-root-authentication-method=normal", "--skip-name-resolve"),
         ]
+
+    @staticmethod
+    def _run(command: list[str]) -> str:
+        """What it writes to its standard output."""
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=START_SECONDS)
+        assert done.returncode == 0, f"{command[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done.stdout
 
     @classmethod
     def why_absent(cls) -> str:
@@ -127,13 +134,12 @@ class MariaDB:
     def _schema_of(self, template: str) -> str:
         path = self.directory / f"{template}.sql"
         if not path.exists():
-            dumped = subprocess.run(
+            dump = self._run(
                 [self._program(self.dump), "--no-defaults", f"--host={LOOPBACK}", f"--port={self.port}", "--user=root",
                  "--skip-comments", "--skip-add-locks", "--skip-disable-keys", "--skip-add-drop-table",
-                 *self.dump_options, template],
-                check=True, capture_output=True, text=True, timeout=START_SECONDS,
+                 *self.dump_options, template]
             )  # fmt: skip
-            path.write_text(_without_delimiters(dumped.stdout), encoding="utf-8")
+            path.write_text(_without_delimiters(dump), encoding="utf-8")
         return path.read_text(encoding="utf-8")
 
     def drop_database(self, name: str) -> None:

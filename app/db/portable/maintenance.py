@@ -39,7 +39,8 @@ def take_lease(db: Session, me: UUID, lease: timedelta, rescue_pause: timedelta)
     Returns whether rescuing is allowed now.
     """
     row = _LEASES.c
-    mine = (row.holder == me) | (row.expires_at < NOW)
+    # At its very end too: SQLite tells milliseconds, and a release ends the lease at once.
+    mine = (row.holder == me) | (row.expires_at <= NOW)
     # Read first, without a lock: most processes stand by.
     is_mine = db.execute(select(mine).where(row.id == LEASE_ROW)).scalar_one_or_none()
     if is_mine is None:
