@@ -34,9 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "every_engine(row): a fault that every engine stands; see tests/support/faults/every_engine.py"
     )
     config.addinivalue_line("markers", "faults: all of tests/faults")
-    config.addinivalue_line(
-        "markers", "costly: takes more than five seconds on a database server, or asks the same of each route"
-    )
+    config.addinivalue_line("markers", "costly: a file that takes more than ten seconds")
+    config.addinivalue_line("markers", "mysql: files that run on MySQL in each test run")
     config.addinivalue_line("markers", "processes: starts API, workers or beat; set by itself")
     config.addinivalue_line("markers", "postgresql(why): of PostgreSQL alone; skipped on the other engines")
 

@@ -29,6 +29,8 @@ from tests.support.accounts import API, bearer, pages
 from tests.support.task_client import TASKS, TaskClient, module_client
 from tests.support.tasks import ERROR, LONG_RUNNING, claim, new_login, new_task, retried
 
+pytestmark = pytest.mark.costly
+
 client = module_client(QUOTA_QUEUED_BYTES="0", API_KEYS_PER_USER="200", ACCOUNT_CHANGES_PER_USER="300")
 
 DEFAULTS = {name: SettingFields.model_fields[name].default for name in SettingFields.model_fields}
@@ -98,7 +100,6 @@ def paths_to_get(client: TestClient) -> list[str]:
     return sorted(path for path, calls in document["paths"].items() if "get" in calls and path not in STREAMS)
 
 
-@pytest.mark.costly
 def test_no_route_answers_with_more_than_its_bound(
     client: TestClient, hostile: tuple[TaskClient, dict[str, Any]]
 ) -> None:
@@ -173,7 +174,6 @@ class TestPages:
         assert 10 < len(page.items) < 20
         assert len(tasks.get(limit=200).content) <= MAX_PAGE_BYTES
 
-    @pytest.mark.costly
     def test_whose_text_is_longer_than_its_columns_are_cut_as_well(self, tasks: TaskClient) -> None:
         """`""` below the name of a secret is shown as `"***"`."""
         with SessionLocal() as db:

@@ -17,9 +17,12 @@ from tests.support.databases import ENGINE
 from tests.support.services import ROOT, TEMPLATE, Services, environment, process_environment
 from tests.support.settings import settings
 
-pytestmark = pytest.mark.skipif(
-    ENGINE == "postgresql", reason="PostgreSQL has a migration for each step of the schema: test_migrations.py"
-)
+pytestmark = [
+    pytest.mark.mysql,
+    pytest.mark.skipif(
+        ENGINE == "postgresql", reason="PostgreSQL has a migration for each step of the schema: test_migrations.py"
+    ),
+]
 EMPTY = "template1"
 _VERSION = "alembic_version"
 

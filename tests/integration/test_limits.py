@@ -40,7 +40,7 @@ from tests.support.tasks import LONG_RUNNING, WORKER, flush_admitter, new_task, 
 LIMITS = "/api/v1/limits/"
 
 
-pytestmark = pytest.mark.usefixtures("fresh_picture")
+pytestmark = [pytest.mark.usefixtures("fresh_picture"), pytest.mark.costly]
 
 
 @pytest.fixture
@@ -217,7 +217,6 @@ class TestKeys:
             succeed(real, ended)
         assert all_claimed(real) == [d1, none]
 
-    @pytest.mark.costly
     def test_that_are_full_are_passed_over_once(self, real: Session) -> None:
         """Of 1,000 keys 10 are busy: their tasks stand in front, and are looked at once each."""
         task_service.put_limit(real, "keyed", concurrency=2000, concurrency_per_key=1)
@@ -308,7 +307,6 @@ class TestARate:
 class TestConcurrently:
     CONCURRENCY, PER_KEY, CLAIMERS = 3, 2, 8
 
-    @pytest.mark.costly
     def test_never_more_run_than_allowed(self, real: Session) -> None:
         """Eight claimers, ends from outside, retries, deletions: a witness beside the database counts the bodies."""
         task_service.put_limit(real, "both", concurrency=self.CONCURRENCY, concurrency_per_key=self.PER_KEY)

@@ -56,7 +56,7 @@ FIELDS: dict[str, Any] = {"name": "x", "task_type": "t", "celery_task_name": LON
 UNKNOWN = "app.tasks.model_tasks.train_classifier"
 Quota = Callable[[int], None]
 
-pytestmark = pytest.mark.usefixtures("fresh_picture")
+pytestmark = [pytest.mark.usefixtures("fresh_picture"), pytest.mark.costly]
 
 
 @pytest.fixture
@@ -512,7 +512,6 @@ class TestAChangeOfTheSetting:
 class TestConcurrently:
     QUOTA, CLAIMERS = 2, 6
 
-    @pytest.mark.costly
     def test_never_more_of_one_user_run(self, real: Session, quota: Quota) -> None:
         """Claimers, ends from outside, retries, deletions, a limit beside it: a witness counts the bodies."""
         quota(self.QUOTA)

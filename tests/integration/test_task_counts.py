@@ -37,6 +37,8 @@ from tests.support.services import ROOT
 from tests.support.spelling import spelled
 from tests.support.tasks import claim, give_id, new_task, new_user, task_in
 
+pytestmark = pytest.mark.costly
+
 SCAN = text("SELECT status, count(*) FROM tasks WHERE task_type = 'test' GROUP BY status")
 # The users of whom other bytes are kept, as the sums tell, than the rows tell.
 WRONG_BYTES = text(f"""
@@ -243,7 +245,6 @@ def crowd(users: list[UUID]) -> Iterator[Callable[[], bool]]:
 
 
 class TestAtOnce:
-    @pytest.mark.costly
     @pytest.mark.timeout(120)
     @pytest.mark.usefixtures("fresh_database")
     def test_in_every_snapshot_the_numbers_are_those_of_a_scan(self, monkeypatch: pytest.MonkeyPatch) -> None:

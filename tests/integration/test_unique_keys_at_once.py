@@ -21,6 +21,8 @@ from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.tasks import new_task, new_user, task_in
 from tests.support.unique_keys import KEY, active, create, wanted
 
+pytestmark = pytest.mark.costly
+
 client = module_client()
 AT_ONCE = 8
 ROUNDS = 12
@@ -88,7 +90,6 @@ class TestManyAtOnce:
         with SessionLocal() as db:
             assert task_service.get_task(db, last.id).name == last.name
 
-    @pytest.mark.costly
     def test_batches_of_the_same_keys_in_any_order(self, user: UUID) -> None:
         """None deadlocks: each takes its keys in the same order."""
         keys = [f"key {number}" for number in range(200)]

@@ -1,6 +1,6 @@
 """The faults that every engine has to stand: `@pytest.mark.every_engine("expiry")` marks a test of one of them.
 
-The suites `mariadb`, `mysql` and `sqlite` run them in each test run.
+The suites `mariadb` and `sqlite` run them in each test run, `mysql` with --full.
 """
 
 import pytest
