@@ -4,6 +4,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from app.db.connecting import mysql
+
 # By SQLAlchemy's name of the dialect, and for MariaDB of its own. PostgreSQL 17 is the first with
 # uuid_extract_timestamp(), MySQL 8.0.19 that with `VALUES … AS new`, MariaDB 10.6 that with SKIP LOCKED.
 OLDEST = {"postgresql": ("PostgreSQL", (17,)), "mysql": ("MySQL", (8, 0, 19)), "mariadb": ("MariaDB", (10, 6))}
@@ -22,16 +24,11 @@ def version_fault(connection: Connection) -> str | None:
     version = _version(connection)
     if version < oldest:
         return f"{name} {_dotted(oldest)} or newer is needed, not {_dotted(version)}"
-    if name == "MySQL" and version >= _OWN_FOREIGN_KEYS and _leaves_foreign_keys_to_mysql(connection):
+    if name == "MySQL" and version >= _OWN_FOREIGN_KEYS and not mysql.checks_foreign_keys_by_innodb(connection):
         return (
             f"MySQL {_dotted(version)} does not check every foreign key: start it with --innodb-native-foreign-keys=ON"
         )
     return None
-
-
-def _leaves_foreign_keys_to_mysql(connection: Connection) -> bool:
-    option = connection.exec_driver_sql("SHOW VARIABLES LIKE 'innodb_native_foreign_keys'").one_or_none()
-    return option is not None and option[1] == "OFF"
 
 
 def _version(connection: Connection) -> tuple[Any, ...]:

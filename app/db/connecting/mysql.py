@@ -64,6 +64,12 @@ def _refused(context: ExceptionContext) -> IntegrityError | None:
     return IntegrityError(context.statement, context.parameters, context.original_exception, hide_parameters=True)
 
 
+def checks_foreign_keys_by_innodb(connection: Connection) -> bool:
+    """False where the server's option `innodb_native_foreign_keys` is OFF: older servers have no other way."""
+    option = connection.exec_driver_sql("SHOW VARIABLES LIKE 'innodb_native_foreign_keys'").one_or_none()
+    return option is None or option[1] != "OFF"
+
+
 def limit_statements(connection: Connection, seconds: float) -> None:
     """Stop each further SELECT (MariaDB: statement) after so long, until the connection goes back to its pool."""
     is_mariadb: bool = getattr(connection.dialect, "is_mariadb", False)
