@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
+import psycopg2
 import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
+from app.db.deadlocks import TRIES
 from app.db.session import SessionLocal
 from app.maintenance.loop import Maintenance
 from app.models import Limit
@@ -23,6 +25,7 @@ from app.services.bulk import steps
 from app.services.task_service import task_service
 from app.services.tasks import task_changes
 from tests.support.bulk import counts, ended, preview, revoke_many, run, start, start_filter
+from tests.support.database_errors import said
 from tests.support.lock_waits import await_lock_waits, needs_row_locks
 from tests.support.services import ROOT, process_environment
 from tests.support.settings import sql
@@ -62,6 +65,27 @@ class TestABatch:
         assert counts(tasks, accepted, "running")["done"] == 100
         assert ended(tasks, accepted)["done"] == 150
         assert generations(tasks) == {2: 150}
+
+    def test_that_is_undone_again_and_again_is_left_to_the_next_round_and_told_in_a_line(
+        self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        revoke_many(tasks, 3)
+        accepted = start_filter(tasks, "retry", status="revoked")
+        tried: list[object] = []
+
+        def undone(*_: object) -> None:
+            tried.append(_)
+            raise said(psycopg2.OperationalError, "40P01")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(steps, "put_back", undone)
+            run(rounds=1)
+        assert len(tried) == TRIES
+        (told,) = [record for record in caplog.records if accepted["id"] in record.getMessage()]
+        assert (told.levelname, told.exc_info) == ("WARNING", None)
+        assert "is tried again: said the server" in told.getMessage()
+        assert generations(tasks) == {1: 3}
+        assert ended(tasks, accepted)["done"] == 3
 
     @needs_row_locks
     def test_that_a_deadlock_undoes_is_done_again_with_the_deed_locked(

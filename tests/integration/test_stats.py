@@ -159,6 +159,7 @@ class TestDurations:
         with SessionLocal() as db:
             tasks_of_user = [new_task(db, user) for _ in range(100)]
             claimed = [Success(task.id, claim(db, task).attempt, None) for task in tasks_of_user]
+            assert {each.attempt for each in claimed} == {1}
             db.commit()  # the time of a transaction of PostgreSQL begins here
             for number, each in enumerate(claimed):
                 waited, ran = (1000.0, 9000.0) if number < 3 else (2.0, 40.0)

@@ -20,7 +20,6 @@ from app.launcher.process import ManagedProcess
 from tests.support.waiting import wait_for
 
 ENGINE = os.environ.get("TEST_DATABASE", "postgresql")
-ENGINES = ("postgresql", "mariadb", "mysql", "sqlite")
 # The statements of both are the same.
 DIALECT = "mysql" if ENGINE == "mariadb" else ENGINE
 # What names an engine to code that is imported before a test has a database.
@@ -43,6 +42,8 @@ class MariaDB:
         self._process: ManagedProcess | None = None
 
     def start(self) -> None:
+        absent = self.why_absent()
+        assert not absent, absent
         self.directory.mkdir(parents=True, exist_ok=True)
         data = self.directory / "data"
         if not data.exists():
@@ -82,7 +83,6 @@ class MariaDB:
     @classmethod
     def _program(cls, name: str) -> str:
         found = _path(name)
-        assert not cls.why_absent(), cls.why_absent()
         assert found, f"there is no {name}: {cls.missing}"
         return found
 

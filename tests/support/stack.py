@@ -4,7 +4,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +19,7 @@ from app.launcher.processes import group_members
 from tests.support import accounts
 from tests.support.services import TEMPLATE, Services, environment, process_environment, sqlalchemy_url
 from tests.support.spelling import spelled
-from tests.support.waiting import wait_for
+from tests.support.waiting import answers, wait_for
 
 START_SECONDS = 45.0  # two cores, shared with other tests
 STOP_SECONDS = 3.0
@@ -142,7 +141,7 @@ class Stack:
         port = free_loopback_port()
         part = self._uvicorn(port, env, [])
         url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: self._answers(url) or not part.running, START_SECONDS, "another uvicorn to answer")
+        wait_for(lambda: answers(url, "/healthz") or not part.running, START_SECONDS, "another uvicorn to answer")
         assert part.running, part.tail()
         return url
 
@@ -156,19 +155,7 @@ class Stack:
         return f"http://127.0.0.1:{self.port}"
 
     def await_answer(self, part: Part) -> None:
-        wait_for(lambda: self._answers(self.url) or not part.running, START_SECONDS, "uvicorn to answer")
-
-    @staticmethod
-    def _answers(url: str) -> bool:
-        """Not by `httpx.get`, which reads the system's certificates each time: half of a core, while the server starts."""
-        connection = HTTPConnection(url.removeprefix("http://"), timeout=2)
-        try:
-            connection.request("GET", "/healthz")
-            return connection.getresponse().status == 200
-        except (OSError, HTTPException):
-            return False
-        finally:
-            connection.close()
+        wait_for(lambda: answers(self.url, "/healthz") or not part.running, START_SECONDS, "uvicorn to answer")
 
     def worker(
         self,

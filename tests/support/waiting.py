@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,3 +22,18 @@ def wait_for(condition: Callable[[], T], seconds: float = 10, what: str = "the c
         if time.monotonic() >= deadline:
             raise AssertionError(f"waited {seconds:g} s for {what}; last seen: {value!r}")
         time.sleep(POLL_SECONDS)
+
+
+def answers(url: str, path: str, seconds: float = 2) -> bool:
+    """Whether the server at `http://host:port` answers a GET of this path with 200, within so many seconds.
+
+    Not by `httpx.get`, which reads the system's certificates each time: half of a core, while the server starts.
+    """
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=seconds)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()

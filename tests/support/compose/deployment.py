@@ -13,7 +13,7 @@ from app.launcher.ports import free_loopback_port
 from tests.support import accounts
 from tests.support.compose.engine import CommandFailed, Engine
 from tests.support.containers import ROOT, required_variables
-from tests.support.waiting import wait_for
+from tests.support.waiting import answers, wait_for
 
 UP_SECONDS = 180.0
 ADMIN_PASSWORD = "correct horse battery staple 42"
@@ -94,10 +94,7 @@ class Deployment:
         return f"http://127.0.0.1:{self.port}"
 
     def is_ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == httpx.codes.OK
-        except httpx.TransportError:
-            return False
+        return answers(self.url, "/readyz", 5)
 
     @contextmanager
     def client(self) -> Iterator[httpx.Client]:
