@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
+from queue import Queue
 from typing import Any
 from uuid import UUID
 
@@ -54,7 +55,7 @@ def completions(fresh_database: None, source: HandOver) -> Iterator[Completions]
     source.open()
     made = Completions(source, get_settings().worker_lease_seconds * DELIVERY_LEASES)
     yield made
-    made.stop(0)
+    made.stop(20)
 
 
 @pytest.fixture
@@ -296,18 +297,18 @@ class TestTheEnd:
         self, completions: Completions, source: HandOver, monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:  # fmt: skip
-        hangs, goes_on = threading.Event(), threading.Event()
+        hangs: Queue[threading.Thread] = Queue()
+        goes_on = threading.Event()
 
         def silent(*_: Any) -> set[UUID]:
-            hangs.set()
+            hangs.put(threading.current_thread())
             goes_on.wait(20)
             return set()
 
         monkeypatch.setattr(successes, "succeed_together", silent)
         completions.start()
         source.send(Success(new_id(), 1, None))
-        assert hangs.wait(20)
-        (thread,) = (each for each in threading.enumerate() if each.name == "completions")
+        thread = hangs.get(timeout=20)
         completions.stop(0.1)
         goes_on.set()
         thread.join(20)

@@ -113,7 +113,9 @@ class TestAppTesting:
         told = [run.status, run.result, run.progress, run.progress_detail, error]
         said = [record[name] for name in ("status", "result", "progress", "progress_detail", "error")]
         assert json.dumps(told) == json.dumps(said)
-        assert lines(tmp_path / "testing") == lines(tmp_path / "worker")
+        # A worker calls `after_return` once the record has ended.
+        here = lines(tmp_path / "testing")
+        wait_for(lambda: lines(tmp_path / "worker") == here, 20, f"the worker's ledger to say {here}")
 
 
 class TestLogLines:
