@@ -1,7 +1,8 @@
 """Celery's beat with its memory in the database: any number of beats may run, and each period fires once.
 
 The database's clock says what is due, and the beat that moves the entry's row sends it. One that could not send moves
-the row back. Celery's own schedule file is written as ever and not relied on.
+the row back. One that is told to stop meanwhile sends first. Celery's own schedule file is written as ever and not
+relied on.
 """
 
 import logging
@@ -15,6 +16,7 @@ from celery.schedules import schedstate
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.beat import periods
+from app.beat.held_signals import HeldSignals
 from app.db.outage import first_line
 from app.db.session import SessionLocal
 
@@ -41,6 +43,7 @@ class OncePerPeriod(PersistentScheduler):
         # What each entry's row said when it was taken, and what it said before.
         self._taken: dict[str, tuple[datetime, datetime]] = {}
         self._not_before = 0.0
+        self._signals = HeldSignals()
         super().__init__(*args, **kwargs)
 
     def install_default_entries(self, data: Any) -> None:
@@ -54,6 +57,13 @@ class OncePerPeriod(PersistentScheduler):
             self._remember(entry)
         super().populate_heap(*args, **kwargs)
 
+    def tick(self, *args: Any, **kwargs: Any) -> Any:
+        """As Celery's. A signal to stop waits from the moment at which an entry is taken until it is sent."""
+        try:
+            return super().tick(*args, **kwargs)
+        finally:
+            self._signals.release()
+
     def is_due(self, entry: Any) -> Any:
         """Whether this process has to send the entry now."""
         wait = self._not_before - time.monotonic()
@@ -63,6 +73,8 @@ class OncePerPeriod(PersistentScheduler):
         if not state.is_due:
             return state
         fired_at = entry.last_run_at
+        self._connect()
+        self._signals.hold()
         try:
             with SessionLocal() as db:
                 taken_at = periods.take(db, entry.name, fired_at)
@@ -82,6 +94,10 @@ class OncePerPeriod(PersistentScheduler):
         except SchedulingError as error:
             logger.warning("beat: %s not sent, it stays due: %s", entry.name, first_line(error))
             self._give_back(entry)
+
+    def _connect(self) -> Any:
+        """Reach the broker for the first time, for which Celery waits minutes: while this beat can still be stopped."""
+        return self.producer
 
     def _give_back(self, entry: Any) -> None:
         try:

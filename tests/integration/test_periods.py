@@ -1,7 +1,9 @@
 """Beat's schedule with its memory in the database: each period once, whichever beat sends it."""
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.beat import periods
 from app.beat import scheduler as module
+from app.beat.held_signals import SIGNALS
 from app.beat.scheduler import OncePerPeriod
 from app.celery_app import celery_app
 from app.db.session import dispose_engine
@@ -27,11 +30,12 @@ class Beat(OncePerPeriod):
     def __init__(self, file: Path) -> None:
         self.sent: list[str] = []
         self.broken = False
+        self.connect: Callable[[], object] = lambda: None
         super().__init__(app=celery_app, schedule_filename=str(file))
 
     @property
     def producer(self) -> None:
-        return None
+        self.connect()
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> None:
         if self.broken:
@@ -123,6 +127,55 @@ def test_what_could_not_be_sent_stays_due(beats: Any, monkeypatch: pytest.Monkey
     beat.broken = False
     beat.populate_heap()
     assert beat.run() == []
+
+
+class TestABeatThatIsToldToStop:
+    @pytest.fixture(autouse=True)
+    def handlers(self) -> Iterator[None]:
+        """As Celery's, for SIGTERM and SIGINT."""
+
+        def stop(*_: object) -> None:
+            raise SystemExit
+
+        before = {number: signal.signal(number, stop) for number in SIGNALS}
+        yield
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    @pytest.mark.parametrize("number", SIGNALS)
+    def test_after_it_has_taken_an_entry_sends_it_first(
+        self, beats: Any, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    ) -> None:
+        beat, take = beats(), periods.take
+        age(3601, "hourly")
+        beat.populate_heap()
+
+        def take_and_be_stopped(*arguments: Any) -> Any:
+            taken = take(*arguments)
+            signal.raise_signal(number)
+            return taken
+
+        monkeypatch.setattr(periods, "take", take_and_be_stopped)
+        with pytest.raises(SystemExit):
+            beat.run()
+        assert beat.sent == ["hourly"]
+        monkeypatch.setattr(periods, "take", take)
+        assert beats().run() == []
+
+    def test_while_it_waits_for_the_broker_takes_nothing(self, beats: Any) -> None:
+        beat = beats()
+        age(3601, "hourly")
+        beat.populate_heap()
+        beat.connect = partial(signal.raise_signal, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            beat.run()
+        assert beat.sent == []
+        assert beats().run() == ["hourly"]
+
+    def test_with_nothing_due_stops_at_once(self, beats: Any) -> None:
+        beats()
+        with pytest.raises(SystemExit):
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_without_a_database_nothing_fires_and_beat_lives(beats: Any, monkeypatch: pytest.MonkeyPatch) -> None:
