@@ -52,6 +52,10 @@ class Slot:
         self._begun += 1
         self._write(Phase.RUNNING, task_id, attempt, deadlines)
 
+    def not_begun(self) -> None:
+        """The row that `running` named last is given back before its body."""
+        self._begun -= 1
+
     def settled(self) -> None:
         self._write(Phase.SETTLED, *self._state)
 

@@ -151,6 +151,7 @@ class Taker:
             # After the slot says so: the parent takes back only what it does not find there (`agent.py`).
             now = time.monotonic()
             if (number or claim.limit is not None) and now - since > BEGIN_SECONDS:
+                self._child.slot.not_begun()
                 self._give_back(claims[number:])
                 break
             self._trace(AttemptRun(claim, self._child, now - received_at if number else 0.0))

@@ -6,6 +6,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Select, func, select
+
+from app.models.worker import WorkerProcess
 from tests.support.faults.scene import Scene
 from tests.support.spelling import id_of
 from tests.support.waiting import wait_for
@@ -27,17 +30,19 @@ _gates = itertools.count()
 def batch_of_ten(scene: Scene, special: dict[int, dict[str, Any]] | None = None, priority: str = "normal") -> list[str]:
     """Ten `ledger.quick` that were claimed together; those at some places have options of their own.
 
-    A process claims together what was short before. So the first ones that it takes are short ones, and where a few are
-    claimed apart, because the machine was slow for a moment, they end, and ten others are made.
+    A process claims together what was short before. So the first ones that it takes are short ones. Where the machine was
+    slow for a moment, a few are claimed apart, or given back before the last special one began: they end, and ten others
+    are made.
     """
     if special:
         batch_of_ten(scene, priority=priority)
+    begin = max(special or {}, default=-1) + 1
     for _ in range(TRIES):
         options = [(special or {}).get(at, {}) for at in range(NUMBER)]
         bodies = [scene.body("ledger.quick", **each, fields={"priority": priority}) for each in options]
         ids = scene.create_together(*bodies)
         together = wait_for(lambda: claimed_with(scene, ids[0]), SECONDS, "the first one to be claimed")  # noqa: B023
-        if together == {*ids}:
+        if together == {*ids} and all(scene.started(task_id).attempt == 1 for task_id in ids[:begin]):
             return ids
         for each in options:
             open_gate(each)
@@ -93,6 +98,28 @@ def begun_by_a_frozen_process(scene: Scene, gate: Path) -> list[list[int]]:
 def claimed_with(scene: Scene, task_id: str) -> set[str]:
     """The tasks that were claimed by the claim that was the task's first one; none before it."""
     return {str(id_of(row[0])) for row in scene.stack.sql(_CLAIMED_WITH, id=task_id)}
+
+
+def succeeded_after_a_hand_back(scene: Scene, task_id: str) -> bool:
+    """Whether it succeeded in the one attempt that began, the second or a later one: hand-backs cost it nothing."""
+    status, attempt, crashes, failures = counts(scene, task_id)
+    assert (status, crashes, failures) == ("succeeded", 0, 0)
+    assert scene.outcomes(task_id) == [*["handed_back"] * (attempt - 1), "succeeded"]
+    assert attempts_begun(scene, task_id) == [attempt]
+    return bool(attempt > 1)
+
+
+def uncounted(scene: Scene) -> int:
+    """How many bodies have begun that the workers have not counted, once each has told what it has begun until now."""
+    now, row = scene.stack.now(), WorkerProcess.__table__.c
+
+    def ask(statement: Select[Any]) -> Any:
+        with scene.stack.engine.begin() as connection:
+            return connection.execute(statement).scalar_one()
+
+    late = select(func.count()).where(row.stopped_at.is_(None), row.heartbeat_at <= now)
+    wait_for(lambda: ask(late) == 0, SECONDS, "a heartbeat of each worker")
+    return len(scene.lines(event="start")) - int(ask(select(func.sum(row.processed))))
 
 
 def counts(scene: Scene, task_id: str) -> tuple[Any, ...]:

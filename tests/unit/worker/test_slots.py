@@ -34,6 +34,14 @@ class TestASlot:
         assert table.busy() == []
         assert [(state.pid, state.claims, state.begun) for state in table.used()] == [(PID, 1, 1)]
 
+    def test_a_row_that_is_given_back_is_not_counted(self, table: SlotTable) -> None:
+        slot = Slot(table, 2, PID)
+        for attempt in (1, 2):
+            slot.running(new_id(), attempt)
+        slot.not_begun()
+        slot.claiming()
+        assert [state.begun for state in table.used()] == [1]
+
     def test_the_next_child_goes_on_counting_and_leaves_the_last_state_to_be_read(self, table: SlotTable) -> None:
         slot, task_id = Slot(table, 2, PID), new_id()
         for attempt in (1, 2):
