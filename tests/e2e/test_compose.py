@@ -162,14 +162,10 @@ class TestPrivileges:
 
 class TestNothingIsLost:
     def test_when_a_workers_container_is_killed(self, deployment: Deployment, http: httpx.Client) -> None:
+        containers = [each for service in ("worker", "worker-default") for each in deployment.containers(service)]
         task_id = create(http, 8)
         task = wait_for(lambda: t if (t := read(http, task_id))["status"] == "running" else None, SECONDS, "its start")
-        (container,) = [
-            each
-            for service in ("worker", "worker-default")
-            for each in deployment.containers(service)
-            if each.startswith(task["worker"].partition("@")[2])
-        ]
+        (container,) = [each for each in containers if each.startswith(task["worker"].partition("@")[2])]
         deployment.engine.run("podman", "kill", "--signal", "KILL", container)
         task = ended(http, task_id)
         assert (task["status"], task["attempt"]) == ("succeeded", 2)

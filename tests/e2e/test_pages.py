@@ -35,7 +35,7 @@ def test_a_newcomers_first_minute(site: Site) -> None:
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("link", name="New task").click()
     page.get_by_label("Name").fill("my first task")
-    page.locator("[name='kwargs.duration']").fill("5")
+    page.locator("[name='kwargs.duration']").fill("10")
     page.get_by_role("button", name="Create task").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("my first task")
     bar = page.get_by_role("progressbar")
@@ -330,8 +330,8 @@ def test_a_task_that_is_deleted_under_its_open_page_is_gone(site: Site) -> None:
 def test_the_reason_of_a_wait_changes_under_an_open_page(site: Site) -> None:
     admin = site.api(site.admin)
     admin.http.post(f"{API}/queues/low_priority/pause", json={"reason": "x"})
-    task = site.api(site.user).create("echo", priority="low", delay_seconds=6)
     page = site.visit(site.user).page
+    task = site.api(site.user).create("echo", priority="low", delay_seconds=6)
     page.goto(f"tasks/{task}")
     expect(page.locator(".why")).to_contain_text("Waits for its time:")
     expect(page.locator(".why")).to_contain_text("Its queue is paused:", timeout=40_000)

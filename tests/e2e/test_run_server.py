@@ -142,9 +142,8 @@ def test_verbose_shows_all(services: Services, tmp_path: Path) -> None:
         assert (SUPERUSER in server.output()) is (os.geteuid() == 0)
         server.running(server.start_task(), 1)
         child = server.kill_pool_process()
-        wait_for(lambda: server.lines("WorkerLostError"), SECONDS, "Celery's traceback")
-        assert server.lines("Traceback")
-        assert server.lines("exited with 'signal 9 (SIGKILL)'", str(child))
+        wait_for(lambda: server.lines("WorkerLostError") and server.lines("Traceback"), SECONDS, "Celery's traceback")
+        wait_for(lambda: server.lines("exited with 'signal 9 (SIGKILL)'", str(child)), SECONDS, "the child's end")
         wait_for(lambda: server.lines(f"ended with its process {child}"), SECONDS, "the line of what follows")
 
 

@@ -31,6 +31,10 @@ logger = logging.getLogger(__name__)
 LEASE = float(SHORT_LEASE["WORKER_LEASE_SECONDS"])
 # How late a task may start where a promise holds to the second: one maintenance pass, one message, and a busy machine.
 PROMPTLY = 2.0
+# So long after their creation tasks come due that must not before all processes are killed.
+AFTER_THE_KILLS = 5.0
+# How many of those to come are waited for, once all is up again.
+FEW = 4
 # How long a leader may be frozen again and again before it is given the time for a pass.
 REST_SECONDS = 1.0
 
@@ -194,7 +198,7 @@ class TestTheLeader:
         try:
             wait_for(lambda: not self._leads(scene, leader), 5, f"a leader after {leader.name}")
             took = time.monotonic() - begun
-            wait_for(lambda: self._leads(scene, by), 1, f"{by.name} to say that it leads")
+            wait_for(lambda: self._leads(scene, by), 20, f"{by.name} to say that it leads")
         finally:
             leader.send(signal.SIGCONT)
         if number is signal.SIGSTOP:
@@ -310,9 +314,9 @@ class TestARestartOfEverything:
             worker = scene.stack.worker(concurrency=2, queues="high_priority,default")
             parts = [worker, scene.stack.beat(), scene.stack.server()]
             to_come = self._to_come(scene)
-            overdue = scene.work(fields={"delay_seconds": 1.5})
+            overdue = scene.work(fields={"delay_seconds": AFTER_THE_KILLS})
             # On a queue that no worker serves yet.
-            expiring = scene.work(fields={"priority": "low", "expires_at": self._in(1.5)})
+            expiring = scene.work(fields={"priority": "low", "expires_at": self._in(AFTER_THE_KILLS)})
             for part in parts:
                 part.kill()
             broker.kill()
@@ -332,7 +336,7 @@ class TestARestartOfEverything:
 
     def _to_come(self, scene: Scene) -> list[str]:
         """Tasks due one after another, by either way to say so. The first ones may come due while everything is down."""
-        moments = [10 + 2.5 * number for number in range(8)]
+        moments = [10 + 2.5 * number for number in range(16)]
         ways = [{"delay_seconds": at} if number % 2 else {"run_at": self._in(at)} for number, at in enumerate(moments)]
         more = [{"expires_at": self._in(HOUR)} if number % 4 < 2 else {} for number in range(len(ways))]
         return [scene.work(fields=way | also) for way, also in zip(ways, more, strict=True)]
@@ -348,8 +352,14 @@ class TestARestartOfEverything:
     @staticmethod
     def _see_them_start_in_time(scene: Scene, to_come: list[str]) -> None:
         unstarted = "SELECT id FROM tasks WHERE status = 'pending' AND run_at > clock_timestamp()"
-        ahead = {str(id_of(row[0])) for row in scene.stack.sql(unstarted)}
+        waiting = {str(id_of(row[0])) for row in scene.stack.sql(unstarted)}
+        ahead = [task_id for task_id in to_come if task_id in waiting]
         assert len(ahead) >= 3, "everything is up too late for this test to tell"
+        # There are so many for a machine on which all this takes longer.
+        for task_id in ahead[FEW:]:
+            assert scene.post(task_id, "cancel").status_code == 200
+            to_come.remove(task_id)
+        ahead = ahead[:FEW]
         tasks = {task_id: scene.ended(task_id) for task_id in to_come}
         assert {(task["status"], task["attempt"]) for task in tasks.values()} == {("succeeded", 1)}
         assert min(late(task) for task in tasks.values()) >= 0

@@ -21,7 +21,7 @@ from tests.support.databases import DIALECT
 from tests.support.settings import sql
 from tests.support.task_client import TaskClient, module_client
 from tests.support.tasks import new_task, new_user, task_in
-from tests.support.throttle import end_waits, end_windows
+from tests.support.throttle import end_waits, end_windows, lengthen_first_wait
 
 client = module_client()
 WRONG = "hunter2-hunter2-hunter2"
@@ -82,7 +82,10 @@ class TestLogins:
         assert records[0].object_id == records[1].object_id
         assert len(records[0].object_id) == 32
 
-    def test_throttling_is_recorded_once_until_it_is_over_however_many_are_refused(self, client: TestClient) -> None:
+    def test_throttling_is_recorded_once_until_it_is_over_however_many_are_refused(
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lengthen_first_wait(monkeypatch)
         user = register(client)
         data = {"username": user["username"], "password": WRONG}
         answers = [client.post(f"{API}/auth/login", data=data).status_code for _ in range(15)]

@@ -18,7 +18,7 @@ from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, regis
 from tests.support.settings import sql
 from tests.support.spelling import spelled
 from tests.support.task_client import without_the_request
-from tests.support.throttle import end_waits
+from tests.support.throttle import end_waits, lengthen_first_wait
 
 pytestmark = pytest.mark.costly
 
@@ -115,7 +115,10 @@ class TestLogin:
         assert client.post(f"{API}/auth/login", data=forged, headers=headers).status_code == 429
         assert me(client, token).status_code == 200
 
-    def test_an_unknown_name_is_throttled_like_a_known_one(self, client: httpx.Client) -> None:
+    def test_an_unknown_name_is_throttled_like_a_known_one(
+        self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lengthen_first_wait(monkeypatch)
         assert [attempt(client, "nobody").status_code for _ in range(11)] == [401] * 10 + [429]
 
     def test_the_wait_ends(self, client: TestClient, user: dict[str, Any]) -> None:
@@ -132,13 +135,15 @@ class TestLogin:
             login(client, user["username"])
 
     def test_one_address_cannot_try_every_account(self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        lengthen_first_wait(monkeypatch)
         monkeypatch.setattr(get_settings(), "login_attempts_per_address", 5)
         answers = [attempt(client, f"nobody{number}").status_code for number in range(7)]
         assert answers == [401] * 5 + [429] * 2
 
     def test_a_burst_of_guesses_gets_no_more_answers_than_the_limit(
-        self, client: httpx.Client, user: dict[str, Any]
+        self, client: httpx.Client, user: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        lengthen_first_wait(monkeypatch)
         with ThreadPoolExecutor(30) as pool:
             answers = list(pool.map(lambda _: attempt(client, user["username"]).status_code, range(30)))
         assert sorted(answers) == [401] * 10 + [429] * 20

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.long
 
 SLEEP = "app.tasks.common_tasks.long_running_task"
 SLOTS = 2
+# The answer of the one worker ends the wait. Without these it lasts a second, in which a busy machine may not answer.
+ASKED = ("--timeout", "30", "--destination", "worker1@test")
 SECRET = "not-for-the-broker-0123456789"
 
 
@@ -64,21 +66,21 @@ def lists_the_worker(flower: httpx.Client) -> bool:
 
 
 def lists_a_worker_that_runs(running: Running) -> bool:
-    return "worker1@test: OK" in celery(running, "inspect", "ping").stdout
+    return "worker1@test: OK" in celery(running, "inspect", *ASKED, "ping").stdout
 
 
 class TestCelery:
     @pytest.mark.parametrize("command", [["status"], ["inspect", "stats"]])
     def test_questions_are_answered(self, running: Running, command: list[str]) -> None:
-        done = celery(running, *command)
+        done = celery(running, command[0], *ASKED, *command[1:])
         assert (done.returncode, "worker1@test: OK" in done.stdout) == (0, True), done.stderr
 
     def test_a_running_task_is_found_by_its_id(self, running: Running) -> None:
         task_id = running.create(SLEEP, kwargs={"duration": 300})
         celery_id = running.until(task_id, "running")["celery_id"]
-        said = celery(running, "inspect", "active").stdout
+        said = celery(running, "inspect", *ASKED, "active").stdout
         assert all(each in said for each in (f"'task_id': '{task_id}'", f"'id': '{celery_id}'", f"'name': '{SLEEP}'"))
-        assert f"{celery_id}" not in celery(running, "inspect", "reserved").stdout
+        assert f"{celery_id}" not in celery(running, "inspect", *ASKED, "reserved").stdout
         running.post(task_id, "cancel")
 
     def test_report_tells_the_configuration_and_no_password(self, running: Running) -> None:
@@ -90,7 +92,7 @@ class TestCelery:
 
     @pytest.mark.parametrize("command", ["pool_grow 1", "shutdown", "revoke 01a2145c-0307-733a-9b76-8a1b56b28223"])
     def test_commands_are_refused_and_the_answer_says_why(self, running: Running, command: str) -> None:
-        done = celery(running, "control", "--timeout", "2", *command.split())
+        done = celery(running, "control", *ASKED, *command.split())
         refusal = (
             f"REMOTE_CONTROL=read: this worker does not follow {command.partition(' ')[0]}, see docs/operations.md"
         )

@@ -34,15 +34,17 @@ def cursor_of_now(running: Running) -> int:
 
 class TestOneTask:
     def test_shows_each_state_in_order_and_ends_with_the_last(self, running: Running, gate: Path, ledger: Path) -> None:
-        task_id = running.create("hold", str(gate), str(ledger), delay_seconds=1)
+        task_id = running.create("hold", str(gate), str(ledger), delay_seconds=3600)
         with listen(running, task_id) as events:
+            events.await_state("pending")
+            assert running.post(task_id, "run-now").status_code == 200
             assert (events.status, events.headers["content-type"]) == (200, "text/event-stream")
             # It can pass through proxies.
             assert events.headers["x-accel-buffering"] == "no"
             assert events.headers["cache-control"].startswith("no-store")
             assert "etag" not in events.headers
             events.await_state("running")
-            events.until(lambda each: each.events[-1].state == ("running", 40), "its progress")
+            events.until(lambda each: each.events and each.events[-1].state == ("running", 40), "its progress")
             gate.touch()
             states = [event.state for event in events.await_end()]
         assert states[0] == ("pending", 0)
@@ -63,9 +65,9 @@ class TestOneTask:
         task_id = running.create("echo", delay_seconds=3600)
         with listen(running, task_id) as events:
             running.http.patch(TASKS + task_id, json={"name": "renamed"})
-            events.until(lambda each: each.events[-1].task["name"] == "renamed", "the new name", 2)
+            events.until(lambda each: each.events and each.events[-1].task["name"] == "renamed", "the new name")
             running.post(task_id, "cancel")
-            assert events.await_end(2)[-1].task["status"] == "revoked"
+            assert events.await_end()[-1].task["status"] == "revoked"
         running.post(task_id, "retry")
         with listen(running, task_id, last_id=events.last_id) as again:
             assert again.await_end()[-1].task["status"] == "succeeded"

@@ -64,7 +64,7 @@ class TestAStoppedStatement:
     """psycopg2 puts the values into the statement, which PostgreSQL would log with its error."""
 
     def test_of_a_new_task_leaves_no_value_in_a_log(self, services: Services, tmp_path: Path) -> None:
-        with Stack(services, tmp_path, DATABASE_STATEMENT_TIMEOUT_SECONDS="0.3") as stack:
+        with Stack(services, tmp_path, DATABASE_STATEMENT_TIMEOUT_SECONDS="3") as stack:
             running = Running(stack)
             assert running.http.get(TASKS).status_code == 200
             body = {"name": "n", "task_type": "t", "celery_task_name": LONG_RUNNING, "args": [0]}

@@ -24,7 +24,7 @@ from tests.support.services import Services
 from tests.support.settings import sql
 from tests.support.stack import Stack
 from tests.support.task_client import without_the_request
-from tests.support.throttle import end_waits, end_windows
+from tests.support.throttle import end_waits, end_windows, lengthen_first_wait
 from tests.support.waiting import wait_for as wait_until
 
 WRONG = "not the password at all"
@@ -96,7 +96,10 @@ class TestOneAccountFromOneAddress:
             assert attempt(client, name, PASSWORD, address=HOME).status_code == 200
         wait_of(attempt(client, anna["email"], PASSWORD))
 
-    def test_addresses_of_one_ipv6_network_are_one(self, client: TestClient, anna: dict[str, Any]) -> None:
+    def test_addresses_of_one_ipv6_network_are_one(
+        self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lengthen_first_wait(monkeypatch)
         answers = [attempt(client, "anna", address=f"2001:db8:0:1::{number}").status_code for number in range(1, 12)]
         assert (answers, anna["username"]) == ([401] * 10 + [429], "anna")
         assert attempt(client, "anna", address="2001:db8:0:2::1").status_code == 401
@@ -116,13 +119,19 @@ class TestOneAccountFromOneAddress:
             fail(client, anna["username"], 9)
             assert attempt(client, anna["username"], PASSWORD).status_code == 200
 
-    def test_failures_are_forgotten_after_a_quiet_day(self, client: TestClient, anna: dict[str, Any]) -> None:
+    def test_failures_are_forgotten_after_a_quiet_day(
+        self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lengthen_first_wait(monkeypatch)
         fail(client, anna["username"], 20)
         end_windows(client, 25 * 3600)
         assert [attempt(client, anna["username"]).status_code for _ in range(11)] == [401] * 10 + [429]
 
-    def test_parallel_guesses_get_no_more_answers_than_the_limit(self, client: TestClient) -> None:
+    def test_parallel_guesses_get_no_more_answers_than_the_limit(
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The right password among them is one of these answers."""
+        lengthen_first_wait(monkeypatch)
         register(client, "anna")
         passwords = [WRONG] * 29
         passwords.insert(20, PASSWORD)
@@ -131,8 +140,9 @@ class TestOneAccountFromOneAddress:
         assert answers.count(429) >= 10, answers
         assert answers.count(401) <= 10 + 10 * answers.count(200)
 
-    def test_nor_do_those_of_many_processes(self, client: TestClient) -> None:
+    def test_nor_do_those_of_many_processes(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
         """Past the turns of one process: all guesses see the limit before it is reached."""
+        lengthen_first_wait(monkeypatch)
         del client
 
         def guess(number: int) -> str:
@@ -374,8 +384,9 @@ class TestPasswordChecks:
         assert wait_of(self.change(client, token, PASSWORD)) == 2
 
     def test_parallel_guesses_get_no_more_answers_than_the_limit(
-        self, client: TestClient, anna: dict[str, Any]
+        self, client: TestClient, anna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        lengthen_first_wait(monkeypatch)
         token = login(client, anna["username"])["access_token"]
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(lambda _: self.change(client, token, WRONG).status_code, range(20)))

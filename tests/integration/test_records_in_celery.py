@@ -23,6 +23,7 @@ from tests.support.waiting import wait_for
 pytestmark = pytest.mark.long
 
 MANY = 43
+ROUNDS = 5
 
 
 def moment(text: str) -> datetime:
@@ -41,6 +42,19 @@ def all_ended(running: Running, ids: list[str]) -> list[dict[str, Any]]:
     return [running.ended(task_id) for task_id in ids]
 
 
+def ran_once(running: Running, ids: list[str]) -> bool:
+    """Whether each has succeeded in the first attempt whose body began.
+
+    Rows of a batch that do not begin within 100 ms are given back: a machine that stands still that long costs an attempt.
+    """
+    for task_id in ids:
+        running.ended(task_id)
+        *before, last = running.outcomes(task_id)
+        if last != "succeeded" or set(before) - {"handed_back"}:
+            return False
+    return True
+
+
 class TestProcesses:
     def test_max_tasks_per_child_counts_rows(self, start: Start, ledger: Path) -> None:
         running = start()
@@ -56,9 +70,11 @@ class TestProcesses:
 
     def test_max_memory_per_child_replaces_the_process_after_a_wakeup(self, start: Start, ledger: Path) -> None:
         running = start()
-        running.stack.worker(concurrency=1, options=["--max-memory-per-child=1"])
-        for _ in range(3):
+        worker = running.stack.worker(concurrency=1, options=["--max-memory-per-child=1"])
+        for number in range(3):
             assert running.run("note_process", str(ledger))["attempt"] == 1
+            pid = int(lines(ledger)[number])
+            wait_for(lambda: pid not in worker.children(), SECONDS, f"process {pid} to be replaced")  # noqa: B023
         assert len(set(lines(ledger))) == 3
 
     def test_a_worker_counts_the_tasks_that_it_has_begun(self, start: Start, ledger: Path) -> None:
@@ -76,18 +92,25 @@ class TestTimes:
         running.stack.worker(concurrency=1)
         all_ended(running, create_many(running, "note_time", str(ledger)))  # now it is known to be short
         ledger.unlink()
-        ids = create_many(running, "note_time", str(ledger), number=30)
-        tasks = all_ended(running, ids)
-        begun = {}
-        for line in lines(ledger):
-            task_id, _, at = line.partition(" ")
-            begun[task_id] = datetime.fromtimestamp(float(at), UTC)
+        # Without the correction a row is as late as all the rows before it in its batch took, in each round. With it, a
+        # claim whose answer comes late makes its whole batch late, which a busy machine does to some rounds.
+        for _ in range(ROUNDS):
+            tasks = all_ended(running, create_many(running, "note_time", str(ledger), number=30))
+            assert all(moment(task["started_at"]) <= moment(task["finished_at"]) for task in tasks)
+            assert len({task["started_at"] for task in tasks}) == len(tasks)
+            late, ten_rows = self._lateness(tasks, ledger)
+            if late < ten_rows / 3:
+                break
+        assert late < ten_rows / 3
+
+    @staticmethod
+    def _lateness(tasks: list[dict[str, Any]], ledger: Path) -> tuple[float, float]:
+        """The median distance of `started_at` from the begin of the body, and how long the first ten bodies took."""
+        times = dict(line.split() for line in lines(ledger))
+        begun = {task["id"]: datetime.fromtimestamp(float(times[task["id"]]), UTC) for task in tasks}
         late = [abs((moment(task["started_at"]) - begun[task["id"]]).total_seconds()) for task in tasks]
         apart = sorted(begun.values())
-        # Without the correction a row is as late as all the rows before it in its batch took.
-        assert sorted(late)[len(late) // 2] < (apart[9] - apart[0]).total_seconds() / 3
-        assert all(moment(task["started_at"]) <= moment(task["finished_at"]) for task in tasks)
-        assert len({task["started_at"] for task in tasks}) == len(tasks)
+        return sorted(late)[len(late) // 2], (apart[9] - apart[0]).total_seconds()
 
     def test_the_workers_limit_is_that_of_each_row_which_names_none(self, start: Start, tmp_path: Path) -> None:
         running = start()
@@ -119,7 +142,7 @@ class TestRateLimits:
         running.stack.worker(concurrency=2)
         started(limited)
         ids += create_many(running, "note_time", str(others), number=20)
-        assert {task["attempt"] for task in all_ended(running, ids)} == {1}
+        assert ran_once(running, ids)
         starts = [float(line.split()[1]) for line in lines(limited)]
         assert len(starts) == 6
         assert max(starts) - min(starts) > 0.8 * 5 * 0.5  # the first one may have been late
@@ -230,7 +253,7 @@ class TestPoolsThatDoNotFork:
         running = start()
         ids = create_many(running, "note_down", str(ledger), number=20)
         worker = running.stack.worker(concurrency=2, options=[f"--pool={pool}"])
-        assert {task["attempt"] for task in all_ended(running, ids)} == {1}
+        assert ran_once(running, ids)
         assert len(lines(ledger)) == 20
         with settings(running.stack.settings), fresh_connections():
             from tests.support.example_tasks import note_down
@@ -250,21 +273,23 @@ class TestSigterm:
         running = start()
         worker = running.stack.worker(concurrency=1, options=[f"--pool={pool}"])
         running.run("note_down", str(ledger))
-        create_many(running, "note_down", str(ledger), number=1000)
+        for _ in range(2):
+            create_many(running, "note_down", str(ledger), number=1000)
         wait_for(lambda: len(lines(ledger)) > 10, SECONDS, "some to run")
         os.kill(worker.pid, signal.SIGTERM)
         assert worker.process.wait(SECONDS) == 0
-        done = "SELECT count(*) FROM tasks WHERE status = 'succeeded' AND attempt = 1"
-        left = "SELECT count(*) FROM tasks WHERE status = 'pending' AND crashes + failures = 0 AND attempt = :attempt"
+        done = "SELECT count(*) FROM tasks WHERE status = 'succeeded'"
+        left = "SELECT count(*), sum(attempt) FROM tasks WHERE status = 'pending' AND crashes + failures = 0"
+        claimed = "SELECT count(*) FROM tasks WHERE status = 'pending' AND attempt > 0"
         ended = running.stack.sql(done)[0][0]
-        assert ended == len(lines(ledger)) < 1000
+        assert ended == len(lines(ledger)) < 2001
         # Of the last batch, those whose 100 ms were over before they could begin are given back.
-        never, given_back = (running.stack.sql(left, attempt=attempt)[0][0] for attempt in (0, 1))
-        assert never + given_back == 1001 - ended
-        assert given_back < MOST_ROWS
+        (pending, given_back) = running.stack.sql(left)[0]
+        assert pending == 2001 - ended
+        assert running.stack.sql(claimed)[0][0] < MOST_ROWS
         running.stack.worker(concurrency=2)
         # The second worker may give rows back as well.
         again = "SELECT count(*), sum(attempt - 1) FROM tasks WHERE status = 'succeeded'"
-        wait_for(lambda: running.stack.sql(again)[0][0] == 1001, SECONDS, "all to succeed")
+        wait_for(lambda: running.stack.sql(again)[0][0] == 2001, SECONDS, "all to succeed")
         assert running.stack.sql(again)[0][1] >= given_back
-        assert len(lines(ledger)) == 1001
+        assert len(lines(ledger)) == 2001

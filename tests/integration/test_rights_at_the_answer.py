@@ -18,7 +18,7 @@ from app.services.accounts.session_service import session_service
 from app.services.task_service import task_service
 from app.services.user_service import user_service
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer
-from tests.support.task_client import TASKS, TaskClient, module_client, task_client
+from tests.support.task_client import TASKS, TaskClient, is_waited_for, module_client, task_client
 from tests.support.waiting import wait_for
 
 client = module_client(API_THREADS="1")
@@ -64,13 +64,7 @@ class Waiting:
         self._answer: Future[httpx.Response] = self._pool.submit(
             caller.http.get, f"{TASKS}{task_id}", params={"wait": SECONDS}, headers=headers
         )
-        wait_for(self._is_watched, SECONDS, "the request to wait")
-
-    def _is_watched(self) -> bool:
-        http = self.caller.http
-        assert isinstance(http, TestClient)
-        watch = http.app_state["watcher"].watches.tasks.get(UUID(self.task_id))
-        return watch is not None and bool(watch.waiting)
+        wait_for(lambda: is_waited_for(caller.http, task_id), SECONDS, "the request to wait")
 
     def answer(self) -> httpx.Response:
         """The answer, once the task has ended."""

@@ -18,7 +18,7 @@ class TestTheOwnersExample:
             "name": "数据处理任务",
             "task_type": "data_processing",
             "celery_task_name": "app.tasks.common_tasks.long_running_task",
-            "args": [2],
+            "args": [4],
             "kwargs": {"param": "value"},
             "priority": "normal",
         }

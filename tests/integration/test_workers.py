@@ -130,7 +130,7 @@ class TestADrain:
 class TestOnWorkers:
     @pytest.fixture
     def running(self, start: Start) -> Running:
-        return start(SHUTDOWN_GRACE_SECONDS="2")
+        return start(SHUTDOWN_GRACE_SECONDS="6")
 
     def test_a_drained_one_ends_what_it_runs_hands_back_the_rest_and_leaves(
         self, running: Running, ledger: Path, gate: Path

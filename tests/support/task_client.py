@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -50,6 +51,13 @@ class TaskClient:
         """The id of a task of this user in that state."""
         with SessionLocal() as db:
             return str(task_in(db, TaskStatus(status), self.user["id"], **options).id)
+
+
+def is_waited_for(http: httpx.Client, task_id: str) -> bool:
+    """Whether a request to the application in this process waits for a change of the task."""
+    assert isinstance(http, TestClient)
+    watch = http.app_state["watcher"].watches.tasks.get(UUID(task_id))
+    return watch is not None and bool(watch.waiting)
 
 
 def without_the_request(answer: httpx.Response) -> dict[str, Any]:

@@ -1,7 +1,11 @@
 """Time, as far as the throttle of logins knows it: what its table says, and what the application remembers of it."""
 
+from datetime import timedelta
+
+import pytest
 from starlette.testclient import TestClient
 
+from app.services.accounts import login_throttle
 from tests.support.settings import sql
 
 
@@ -23,3 +27,8 @@ def end_windows(client: TestClient, seconds: float = 901) -> None:
 def prolong_waits() -> None:
     """Let the waits of all throttled logins last for another hour, whatever time a test takes."""
     sql("UPDATE login_failures SET blocked_until = blocked_until + interval '1 hour'")
+
+
+def lengthen_first_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first wait of whatever is throttled outlast the requests of a test, in this process."""
+    monkeypatch.setattr(login_throttle, "FIRST_WAIT", timedelta(minutes=10))

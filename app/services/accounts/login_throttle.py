@@ -29,6 +29,7 @@ from app.services.audit.recording import Subject
 
 # Failures in a row are forgotten after so long without one, in addition to the longest wait.
 FORGOTTEN_AFTER = timedelta(days=1)
+FIRST_WAIT = timedelta(seconds=1)
 _LONGEST_DOUBLING = 30
 _NOBODY = UUID(int=0)
 _FAILED = "Too many failed attempts: wait before the next one"
@@ -42,8 +43,8 @@ class Limit:
         key: names what is counted.
         free: events that cause no wait.
         memory: time after which the count starts anew: since its last event if `is_row`, else since its first one.
-        longest_wait: the wait starts at a second, doubles with each event and ends here. None: the wait lasts until the
-            count starts anew.
+        longest_wait: the wait starts at FIRST_WAIT, doubles with each event and ends here. None: the wait lasts until
+            the count starts anew.
         is_row: counts events in a row, however far apart within `memory`.
     """
 
@@ -69,7 +70,7 @@ class Limit:
             return Count(number, started_at, None)
         if self.longest_wait is None:
             return Count(number, started_at, end)
-        doubled = timedelta(seconds=2 ** min(number - self.free, _LONGEST_DOUBLING))
+        doubled = FIRST_WAIT * 2 ** min(number - self.free, _LONGEST_DOUBLING)
         return Count(number, started_at, min(now + min(doubled, self.longest_wait), end))
 
     def _is_over(self, count: Count, now: datetime) -> bool:

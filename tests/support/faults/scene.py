@@ -1,5 +1,6 @@
 """A deployment under faults: ledger tasks, the ids that were answered 201, and the witness of it all."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,3 +85,16 @@ class Scene(Running):
         """All that was accepted ends by itself, and every invariant holds."""
         wait_for(lambda: not self.unended(), seconds, "every accepted task to end")
         self.witness.check(self.accepted, self.ledger, deleted)
+
+
+def ran_once(scene: Scene, ids: list[str]) -> None:
+    """Of each exactly one body has begun, which succeeded, and everything else holds too.
+
+    An attempt that was handed back before its body began costs the task nothing.
+    """
+    scene.check()
+    rows = scene.stack.sql("SELECT id, status, crashes, failures FROM tasks")
+    ended = {str(id_of(row[0])): tuple(row[1:]) for row in rows}
+    assert {ended[task_id] for task_id in ids} == {("succeeded", 0, 0)}
+    begun = Counter(line.task_id for line in scene.lines(event="start"))
+    assert {begun[task_id] for task_id in ids} == {1}
