@@ -16,6 +16,7 @@ with warnings.catch_warnings():
     import starlette.testclient  # noqa: F401
 
 FAULTS = Path(__file__).parent / "faults"
+LOAD = Path(__file__).parent / "load"
 # The modules of Stack and Running, by name: they import what `forget_the_developers_settings` decides.
 STARTERS = {"tests.support.stack", "tests.support.running"}
 
@@ -45,6 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if FAULTS in item.path.parents:
             item.add_marker("faults")
+        if LOAD in item.path.parents:
+            item.add_marker(pytest.mark.timeout(300))  # a duel measures for more than a minute, and then ends its round
         if _starts_processes(item):
             item.add_marker("processes")
         for marker in item.iter_markers("every_engine"):

@@ -1,8 +1,8 @@
 """Celery's beat with its memory in the database: any number of beats may run, and each period fires once.
 
 The database's clock says what is due, and the beat that moves the entry's row sends it. One that could not send moves
-the row back. One that is told to stop meanwhile sends first. Celery's own schedule file is written as ever and not
-relied on.
+the row back. One that is told to stop after it has moved a row sends that entry first. Celery's own schedule file is
+written as ever and not relied on.
 """
 
 import logging
@@ -58,7 +58,7 @@ class OncePerPeriod(PersistentScheduler):
         super().populate_heap(*args, **kwargs)
 
     def tick(self, *args: Any, **kwargs: Any) -> Any:
-        """As Celery's. A signal to stop waits from the moment at which an entry is taken until it is sent."""
+        """As Celery's. A signal to stop waits from the moment an entry is taken until it is sent or given back."""
         try:
             return super().tick(*args, **kwargs)
         finally:
@@ -73,7 +73,8 @@ class OncePerPeriod(PersistentScheduler):
         if not state.is_due:
             return state
         fired_at = entry.last_run_at
-        self._connect()
+        if not self._connected():
+            return schedstate(is_due=False, next=RETRY_SECONDS)
         self._signals.hold()
         try:
             with SessionLocal() as db:
@@ -95,9 +96,17 @@ class OncePerPeriod(PersistentScheduler):
             logger.warning("beat: %s not sent, it stays due: %s", entry.name, first_line(error))
             self._give_back(entry)
 
-    def _connect(self) -> Any:
-        """Reach the broker for the first time, for which Celery waits minutes: while this beat can still be stopped."""
-        return self.producer
+    def _connected(self) -> bool:
+        """Whether the broker can be used.
+
+        Celery waits without end for the first connection. It is made here, where a signal still stops this beat.
+        """
+        try:
+            _ = self.producer
+        except Exception as error:  # noqa: BLE001 (of whichever transport)
+            logger.warning("beat: the broker cannot be used: %s", first_line(error))
+            return False
+        return True
 
     def _give_back(self, entry: Any) -> None:
         try:

@@ -193,7 +193,8 @@ class Server:
             )
         if not options.no_beat:
             command = beat_command(options, self.data.path / "beat" / "schedule")
-            self.parts.append(CommandPart(shop, "beat", command, grace=5, ready="beat: Starting..."))
+            # It first sends what it has taken, and gives it back after 5 s where the broker does not answer.
+            self.parts.append(CommandPart(shop, "beat", command, grace=15, ready="beat: Starting..."))
         for part in self.parts:
             self.supervisor.start(part)
 

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # As deployed: the lease must play no part.
 DEFAULT_LEASE = {"WORKER_LEASE_SECONDS": "30", "WORKER_HEARTBEAT_SECONDS": "3"}
+# How often a machine may stand still between two bodies of a batch that was claimed together.
+MOST_LATE = 3
 SUCCEEDED_AT_ONCE = ("succeeded", 1, 0, 0)
 
 
@@ -52,7 +54,8 @@ class TestAChild:
         assert [counts(scene, task_id) for task_id in ids[:3]] == [SUCCEEDED_AT_ONCE] * 3
         assert counts(scene, ids[3]) == ("succeeded", 2, 1, 0)
         assert scene.outcomes(ids[3]) == ["worker_lost", "succeeded"]
-        assert all(succeeded_after_a_hand_back(scene, task_id) for task_id in ids[4:])
+        for task_id in ids[4:]:
+            succeeded_after_a_hand_back(scene, task_id)
 
     def test_that_a_poison_task_kills_blames_no_neighbour(self, scene: Scene) -> None:
         ids = batch_of_ten(scene, {5: {"die": 99}})
@@ -103,9 +106,11 @@ class TestAChild:
         open_gate(held)
         scene.check()
         assert [counts(scene, task_id) for task_id in ids[:3]] == [SUCCEEDED_AT_ONCE] * 3
-        assert all(succeeded_after_a_hand_back(scene, task_id) for task_id in ids[3:])
+        for task_id in ids[3:]:
+            succeeded_after_a_hand_back(scene, task_id)
         assert uncounted(scene) == before
 
+    @pytest.mark.timeout(300)
     def test_whose_claim_took_long_begins_all_of_it(self, scene: Scene, gate: Path) -> None:
         """A slow database is not asked for the same rows again and again."""
         gate.touch()
@@ -117,6 +122,7 @@ class TestAChild:
             long_ago = "status = 'running' AND started_at < now() - interval '0.5 second'"
             return bool(scene.stack.sql(f"SELECT 1 FROM tasks WHERE id = :id AND {long_ago}", id=ids[0]))
 
+        late = 0
         for _ in range(TRIES):
             gate.unlink()
             ids = scene.create_together(
@@ -126,10 +132,12 @@ class TestAChild:
             together = claimed_with(scene, ids[0])
             gate.touch()
             scene.check()
-            # Without the rule none would begin at once. With it, a machine that stands still between two bodies costs some.
+            # Without the rule none would begin at once. With it, a machine that stands still between two bodies makes some late.
             at_once = [counts(scene, task_id) for task_id in ids] == [SUCCEEDED_AT_ONCE] * NUMBER
-            if together == {*ids} and at_once:
-                break
+            if together == {*ids}:
+                late += not at_once
+                if at_once or late == MOST_LATE:
+                    break
         assert together == {*ids}
         assert at_once
 

@@ -108,11 +108,15 @@ class TestItIsOfNoUse:
     """Creating answers 201 as fast as ever, and what was created is done once the broker can be used again."""
 
     def test_row_18_frozen_p99_of_creating_stays_below_1_5_s(self, scene: Scene, broker: BrokerServer) -> None:
-        with broker.frozen():
-            p99 = self._least(lambda: statistics.quantiles(self._post(scene, 100), n=100)[98])
-        logger.info("p99 of creating: %.3f s", p99)
-        assert p99 < QUICK_SECONDS
-        ran_once(scene, scene.accepted[-100:])
+        def p99() -> float:
+            with broker.frozen():
+                return statistics.quantiles(self._post(scene, 100), n=100)[98]
+
+        before = len(scene.accepted)
+        least = self._least(p99)
+        logger.info("p99 of creating: %.3f s", least)
+        assert least < QUICK_SECONDS
+        ran_once(scene, scene.accepted[before:])
 
     def test_frozen_with_100_ready_tasks_it_wakes_slots_again_within_5_s(
         self, scene: Scene, broker: BrokerServer, queued: Queued, gate: Path
@@ -127,20 +131,28 @@ class TestItIsOfNoUse:
         ran_once(scene, ids)
 
     def test_refused_it_costs_creating_nothing(self, scene: Scene, broker: BrokerServer) -> None:
-        with broker.refusing():
-            assert self._least(lambda: max(self._post(scene, 40))) < QUICK_SECONDS
-        ran_once(scene, scene.accepted[-40:])
+        def longest() -> float:
+            with broker.refusing():
+                return max(self._post(scene, 40))
+
+        before = len(scene.accepted)
+        assert self._least(longest) < QUICK_SECONDS
+        ran_once(scene, scene.accepted[before:])
 
     def test_full_it_costs_creating_nothing(self, scene: Scene, broker: BrokerServer) -> None:
-        with broker.full():
-            longest = self._least(lambda: max(self._post(scene, 40)))
-            assert broker.messages() == 0
-        assert longest < QUICK_SECONDS
-        ran_once(scene, scene.accepted[-40:])
+        def longest() -> float:
+            with broker.full():
+                took = self._post(scene, 40)
+                assert broker.messages() == 0
+            return max(took)
+
+        before = len(scene.accepted)
+        assert self._least(longest) < QUICK_SECONDS
+        ran_once(scene, scene.accepted[before:])
 
     @staticmethod
     def _least(measure: Callable[[], float]) -> float:
-        """The seconds of a round, or the least of three: one request that meets a busy machine says nothing."""
+        """The least of up to three outages, each with the first request after it: a busy machine holds up some of them."""
         rounds: list[float] = []
         while len(rounds) < 3 and min(rounds, default=QUICK_SECONDS) >= QUICK_SECONDS:
             rounds.append(measure())

@@ -112,6 +112,7 @@ class TestABodyThatRunsOn:
 
 
 class TestARate:
+    @pytest.mark.timeout(300)
     def test_holds_in_every_interval(self, scene: Scene, admin: httpx.Client) -> None:
         count, period = 5, 0.7
         limit(admin, "rated", rate={"count": count, "period_seconds": period})

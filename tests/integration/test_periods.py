@@ -1,7 +1,9 @@
 """Beat's schedule with its memory in the database: each period once, whichever beat sends it."""
 
+import contextlib
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -172,10 +174,70 @@ class TestABeatThatIsToldToStop:
         assert beat.sent == []
         assert beats().run() == ["hourly"]
 
-    def test_with_nothing_due_stops_at_once(self, beats: Any) -> None:
-        beats()
-        with pytest.raises(SystemExit):
+    def test_that_cannot_send_leaves_the_entry_to_another(self, beats: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        beat = beats()
+        age(3601, "hourly")
+        beat.populate_heap()
+
+        def fail_and_be_stopped(*_: Any, **__: Any) -> None:
             signal.raise_signal(signal.SIGTERM)
+            raise SchedulingError("no broker")
+
+        monkeypatch.setattr(beat, "apply_async", fail_and_be_stopped)
+        with pytest.raises(SystemExit):
+            beat.run()
+        assert beats().run() == ["hourly"]
+
+    @pytest.mark.parametrize("number", SIGNALS)
+    def test_between_two_entries_stops_at_once(
+        self, beats: Any, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    ) -> None:
+        beat = beats()
+        for error in (None, ZeroDivisionError):
+            age(3601, "hourly")
+            beat.populate_heap()
+            if error is not None:  # a tick that fails restores the handlers, too
+                monkeypatch.setattr(beat, "apply_async", lambda *_, **__: 1 / 0)
+            with contextlib.nullcontext() if error is None else pytest.raises(error):
+                beat.run()
+            with pytest.raises(SystemExit):
+                signal.raise_signal(number)
+
+    def test_twice_sends_it_all_the_same(self, beats: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        beat, take = beats(), periods.take
+        age(3601, "hourly")
+        beat.populate_heap()
+
+        def take_and_be_stopped(*arguments: Any) -> Any:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            return take(*arguments)
+
+        monkeypatch.setattr(periods, "take", take_and_be_stopped)
+        with pytest.raises(SystemExit):
+            beat.run()
+        assert beat.sent == ["hourly"]
+
+    def test_in_a_thread_works_as_ever(self, beats: Any) -> None:
+        beat = beats()
+        age(3601, "hourly")
+        beat.populate_heap()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(beat.run).result(20) == ["hourly"]
+
+
+def test_a_broker_that_cannot_be_used_is_told_and_asked_again(
+    beats: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    beat = beats()
+    age(3601, "hourly")
+    beat.populate_heap()
+    beat.connect = lambda: int("no database of this name")
+    assert beat.run() == []
+    assert "beat: the broker cannot be used: " in caplog.text
+    beat.connect = lambda: None
+    assert beat.run() == ["hourly"]
 
 
 def test_without_a_database_nothing_fires_and_beat_lives(beats: Any, monkeypatch: pytest.MonkeyPatch) -> None:

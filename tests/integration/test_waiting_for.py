@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.core import served_tasks as module
 from app.core.ids import new_id
 from app.core.served_tasks import ServedTasks, served_tasks
 from app.db.session import SessionLocal
@@ -15,6 +16,7 @@ from app.models import WorkerProcess
 from app.models.task import TaskStatus
 from app.models.task_filter import TaskFilter
 from app.services.task_service import task_service
+from tests.support.ahead import Ahead
 from tests.support.running import Running, Start
 from tests.support.task_client import BODY, TaskClient
 from tests.support.tasks import LONG_RUNNING, claim, new_task, new_user, retried, task_in
@@ -129,15 +131,17 @@ class TestNoWorker:
         assert reasons == ["no_worker", "turn"]
 
 
-def test_the_workers_are_read_once_a_second_at_most(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_workers_are_read_once_in_a_while(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Ahead()
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(module, "READ_EVERY_SECONDS", 3600.0)  # longer than any test takes
     task = new_task(db)
     assert task_service.get_task(db, task.id).waits == "ready"
     assert served_tasks().can_run("default", LONG_RUNNING) is False
-    monkeypatch.setattr(served_tasks(), "is_due", lambda: False)  # whatever time the test takes
     worker(db)
     task_service.get_task(db, task.id)
     assert served_tasks().can_run("default", LONG_RUNNING) is False
-    monkeypatch.setattr(served_tasks(), "is_due", lambda: True)  # a second later
+    clock.passes(3600)
     task_service.get_task(db, task.id)
     assert served_tasks().can_run("default", LONG_RUNNING) is True
 

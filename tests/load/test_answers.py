@@ -14,8 +14,6 @@ from tests.support.accounts import API
 from tests.support.settings import settings
 from tests.support.tasks import new_task
 
-pytestmark = pytest.mark.timeout(300)
-
 READERS, HOLDERS = 4, 10
 TASKS, ARGUMENTS = 40, 250_000
 # An answer in the making has the rows, the models and the text of a page.

@@ -11,8 +11,6 @@ from tests.performance.wire import Request
 from tests.support.accounts import API
 from tests.support.tasks import LONG_RUNNING
 
-pytestmark = pytest.mark.timeout(300)
-
 HELD_MIB = 24
 SETTINGS = {
     "TRANSFER_TIMEOUT_SECONDS": "0.2",

@@ -9,8 +9,6 @@ from tests.load.greedy import Side
 from tests.performance.wire import Request
 from tests.support.accounts import API
 
-pytestmark = pytest.mark.timeout(300)
-
 CONNECTIONS = 2
 # As much as MAX_BODY_BYTES and the limit of a route without a token allow.
 LARGE, SMALL = 2 * 1024 * 1024 - 1024, 16 * 1024 - 64

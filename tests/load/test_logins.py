@@ -7,8 +7,6 @@ from tests.load.greedy import Side
 from tests.performance.wire import Request
 from tests.support.accounts import API, PASSWORD
 
-pytestmark = pytest.mark.timeout(300)
-
 CONNECTIONS = 16
 GUESSERS = 4
 FORM = "application/x-www-form-urlencoded"

@@ -3,14 +3,10 @@
 import asyncio
 import time
 
-import pytest
-
 from app.core.log_repeats import ALLOWED, WINDOW_SECONDS
 from tests.load.duel import BUSY_BOUND, Duel
 from tests.load.greedy import Side
 from tests.support.accounts import API
-
-pytestmark = pytest.mark.timeout(300)
 
 MALFORMED = b"\0\r\n\r\n"
 

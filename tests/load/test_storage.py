@@ -14,8 +14,6 @@ from tests.performance.wire import Answer, Connection, Request
 from tests.support.accounts import API
 from tests.support.tasks import LONG_RUNNING
 
-pytestmark = pytest.mark.timeout(300)
-
 MIB = 1024**2
 QUOTA, DEEDS = 20 * MIB, 300
 SETTINGS = {"QUOTA_STORED_BYTES": str(QUOTA), "AUDITED_DEEDS_PER_MINUTE": str(DEEDS)}

@@ -1,14 +1,10 @@
 """Event streams: how many one user may hold, and what they cost the others."""
 
-import pytest
-
 from app.core.setting_fields import SettingFields
 from tests.load.duel import BOUND, Duel
 from tests.load.greedy import Side
 from tests.performance.wire import Request
 from tests.support.accounts import API
-
-pytestmark = pytest.mark.timeout(300)
 
 WANTED = 200
 ALLOWED = SettingFields.model_fields["events_streams_per_user"].default

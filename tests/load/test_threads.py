@@ -13,8 +13,6 @@ from tests.support.accounts import API
 from tests.support.settings import settings
 from tests.support.tasks import new_task
 
-pytestmark = pytest.mark.timeout(300)
-
 CONNECTIONS = 16
 TASKS = 200_000
 COPY = """

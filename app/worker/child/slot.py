@@ -53,8 +53,9 @@ class Slot:
         self._write(Phase.RUNNING, task_id, attempt, deadlines)
 
     def not_begun(self) -> None:
-        """The row that `running` named last is given back before its body."""
+        """The row that `running` named last is given back before its body. No deadline holds for it any more."""
         self._begun -= 1
+        self._write(Phase.RUNNING, *self._state)
 
     def settled(self) -> None:
         self._write(Phase.SETTLED, *self._state)

@@ -39,7 +39,9 @@ class TestASlot:
         for attempt in (1, 2):
             slot.running(new_id(), attempt)
         slot.not_begun()
-        slot.claiming()
+        (state,) = table.busy()
+        assert (state.begun, state.phase, state.attempt) == (1, Phase.RUNNING, 2)
+        Slot(table, 2, PID + 1).claiming()
         assert [state.begun for state in table.used()] == [1]
 
     def test_the_next_child_goes_on_counting_and_leaves_the_last_state_to_be_read(self, table: SlotTable) -> None:
