@@ -140,6 +140,8 @@ class TestABatch:
         environment = process_environment({"DATABASE_URL": settings.database_url.get_secret_value()})
         runner = [sys.executable, "-c", RUNNER]
         assert subprocess.run(runner, cwd=ROOT, env=environment, timeout=60, check=False).returncode == -signal.SIGKILL
+        with SessionLocal() as db:  # waits until the server has undone the dead process's transaction
+            db.execute(select(BulkDeed.id).where(BulkDeed.id == UUID(accepted["id"])).with_for_update()).one()
         assert counts(tasks, accepted, "running")["done"] == 2 * BATCH
         assert ended(tasks, accepted) == {"matched": 1500, "done": 1500, "failed": 0, "skipped": {}}
         assert generations(tasks) == {2: 1500}
