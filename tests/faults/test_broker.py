@@ -18,7 +18,7 @@ from app.messaging.wakeups import MOST_OUT
 from tests.support.faults.broker_server import BrokerServer
 from tests.support.faults.load import load
 from tests.support.faults.proxy import TcpProxy
-from tests.support.faults.scene import Scene, fault_scene, ran_once
+from tests.support.faults.scene import Scene, fault_scene
 from tests.support.services import Services
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
@@ -77,7 +77,7 @@ class TestItForgets:
             broker.kill()
             broker.restart(empty=True)
             woken_again(broker)
-        ran_once(scene, ids)
+        scene.ran_once(ids)
 
     def test_row_16_restarted_with_its_file_it_causes_no_second_success(
         self, scene: Scene, broker: BrokerServer, queued: Queued
@@ -93,7 +93,7 @@ class TestItForgets:
                 broker.kill()
                 broker.restart()
                 wait_for(lambda: len(scene.lines(event="end")) > done + 5, 30, "work to go on")  # noqa: B023
-        ran_once(scene, ids + more)
+        scene.ran_once(ids + more)
 
     def test_row_17_flushed_with_100_ready_tasks_it_gets_wake_ups_again_within_5_s(
         self, scene: Scene, broker: BrokerServer, queued: Queued
@@ -101,7 +101,7 @@ class TestItForgets:
         with queued(100) as ids:
             broker.flush()
             woken_again(broker)
-        ran_once(scene, ids)
+        scene.ran_once(ids)
 
 
 class TestItIsOfNoUse:
@@ -116,7 +116,7 @@ class TestItIsOfNoUse:
         least = self._least(p99)
         logger.info("p99 of creating: %.3f s", least)
         assert least < QUICK_SECONDS
-        ran_once(scene, scene.accepted[before:])
+        scene.ran_once(scene.accepted[before:])
 
     def test_frozen_with_100_ready_tasks_it_wakes_slots_again_within_5_s(
         self, scene: Scene, broker: BrokerServer, queued: Queued, gate: Path
@@ -128,7 +128,7 @@ class TestItIsOfNoUse:
                 for holder in holders:
                     scene.ended(holder.task_id)
             wait_for(lambda: scene.lines(ids[0], "start"), 5, "the first one to start")
-        ran_once(scene, ids)
+        scene.ran_once(ids)
 
     def test_refused_it_costs_creating_nothing(self, scene: Scene, broker: BrokerServer) -> None:
         def longest() -> float:
@@ -137,7 +137,7 @@ class TestItIsOfNoUse:
 
         before = len(scene.accepted)
         assert self._least(longest) < QUICK_SECONDS
-        ran_once(scene, scene.accepted[before:])
+        scene.ran_once(scene.accepted[before:])
 
     def test_full_it_costs_creating_nothing(self, scene: Scene, broker: BrokerServer) -> None:
         def longest() -> float:
@@ -148,7 +148,7 @@ class TestItIsOfNoUse:
 
         before = len(scene.accepted)
         assert self._least(longest) < QUICK_SECONDS
-        ran_once(scene, scene.accepted[before:])
+        scene.ran_once(scene.accepted[before:])
 
     @staticmethod
     def _least(measure: Callable[[], float]) -> float:
@@ -181,7 +181,7 @@ class TestItLosesMessages:
             for _ in range(2):
                 assert broker.drop(limit=MOST_OUT) > 0
                 wait_for(broker.messages, 5, "a wake-up to be out again")
-        ran_once(scene, ids)
+        scene.ran_once(ids)
 
     def test_wake_ups_lost_under_load_delay_nothing_for_long(
         self, scene: Scene, broker: BrokerServer, queued: Queued
@@ -194,7 +194,7 @@ class TestItLosesMessages:
                 done = len(scene.lines(event="end"))
                 broker.drop(limit=MOST_OUT)
                 wait_for(lambda: len(scene.lines(event="end")) > done, 10, "work to go on")  # noqa: B023
-        ran_once(scene, ids + others)
+        scene.ran_once(ids + others)
 
 
 class TestItDropsItsClients:
@@ -206,7 +206,7 @@ class TestItDropsItsClients:
                 wait_for(broker.kill_clients, 10, "connections to cut")
                 wait_for(lambda: len(scene.lines(event="end")) > done + 3, 30, "work to go on")  # noqa: B023
         assert worker.running
-        ran_once(scene, ids)
+        scene.ran_once(ids)
 
 
 class TestAPartition:
@@ -240,7 +240,7 @@ class TestAPartition:
             assert len(set(ids) & set(scene.unended())) == 5
         finally:
             proxy.heal()
-        ran_once(scene, [first, *ids])
+        scene.ran_once([first, *ids])
         assert worker.running
 
     def test_row_19_it_notices_a_connection_that_is_dead_without_a_word(
@@ -253,5 +253,5 @@ class TestAPartition:
         ids = [scene.work(fields=LOW) for _ in range(5)]
         for task_id in ids:
             scene.ended(task_id, seconds=60)
-        ran_once(scene, ids)
+        scene.ran_once(ids)
         assert worker.running

@@ -16,7 +16,7 @@ import redis
 from tests.support.faults.engines import freezes
 from tests.support.faults.load import load
 from tests.support.faults.memory import memory_limit
-from tests.support.faults.scene import Scene, ran_once
+from tests.support.faults.scene import Scene
 from tests.support.running import messages
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
@@ -163,7 +163,7 @@ class TestAParentThatIsFrozen:
         with redis.Redis.from_url(scene.stack.broker_url) as broker:
             broker.flushdb()  # nor is any other one left
         scene.stack.worker(concurrency=1)
-        ran_once(scene, ids)
+        scene.ran_once(ids)
 
     @staticmethod
     def _have_it_pop_one(scene: Scene, worker: Part) -> list[str]:
@@ -230,4 +230,4 @@ class TestWorkersThatComeBackOrLeave:
                 begun = len(scene.lines(event="start"))
                 wait_for(lambda: len(scene.lines(event="start")) > begun + 5, 20, "the other to go on")  # noqa: B023
         assert len(ids) > 50
-        ran_once(scene, ids)
+        scene.ran_once(ids)

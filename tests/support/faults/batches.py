@@ -36,13 +36,14 @@ def batch_of_ten(scene: Scene, special: dict[int, dict[str, Any]] | None = None,
     """
     if special:
         batch_of_ten(scene, priority=priority)
-    begin = max(special or {}, default=-1) + 1
+    special = special or {}
+    until = max(special, default=-1) + 1
     for _ in range(TRIES):
-        options = [(special or {}).get(at, {}) for at in range(NUMBER)]
+        options = [special.get(at, {}) for at in range(NUMBER)]
         bodies = [scene.body("ledger.quick", **each, fields={"priority": priority}) for each in options]
         ids = scene.create_together(*bodies)
         together = wait_for(lambda: claimed_with(scene, ids[0]), SECONDS, "the first one to be claimed")  # noqa: B023
-        if together == {*ids} and all(scene.started(task_id).attempt == 1 for task_id in ids[:begin]):
+        if together == {*ids} and all(scene.started(task_id).attempt == 1 for task_id in ids[:until]):
             return ids
         for each in options:
             open_gate(each)

@@ -1,7 +1,7 @@
 """A deployment under faults: ledger tasks, the ids that were answered 201, and the witness of it all."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,15 +86,14 @@ class Scene(Running):
         wait_for(lambda: not self.unended(), seconds, "every accepted task to end")
         self.witness.check(self.accepted, self.ledger, deleted)
 
+    def ran_once(self, ids: Sequence[str]) -> None:
+        """Of each exactly one body has begun, which succeeded, and everything else holds too.
 
-def ran_once(scene: Scene, ids: list[str]) -> None:
-    """Of each exactly one body has begun, which succeeded, and everything else holds too.
-
-    An attempt that was handed back before its body began costs the task nothing.
-    """
-    scene.check()
-    rows = scene.stack.sql("SELECT id, status, crashes, failures FROM tasks")
-    ended = {str(id_of(row[0])): tuple(row[1:]) for row in rows}
-    assert {ended[task_id] for task_id in ids} == {("succeeded", 0, 0)}
-    begun = Counter(line.task_id for line in scene.lines(event="start"))
-    assert {begun[task_id] for task_id in ids} == {1}
+        An attempt that was handed back before its body began costs the task nothing.
+        """
+        self.check()
+        rows = self.stack.sql("SELECT id, status, crashes, failures FROM tasks")
+        ended = {str(id_of(row[0])): tuple(row[1:]) for row in rows}
+        assert {ended[task_id] for task_id in ids} == {("succeeded", 0, 0)}
+        begun = Counter(line.task_id for line in self.lines(event="start"))
+        assert {begun[task_id] for task_id in ids} == {1}
