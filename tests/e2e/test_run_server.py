@@ -55,9 +55,13 @@ class Server:
         return str(answer.json()["id"])
 
     def running(self, task_id: str, attempt: int) -> dict[str, Any]:
-        """The task, once this attempt of it runs."""
-        task = wait_for(lambda: self._at(task_id, "running", attempt), SECONDS, f"attempt {attempt} to run")
-        return dict(task)
+        """The task, once the body of this attempt has reported: one that was killed before it began would count nothing."""
+
+        def reported() -> dict[str, Any]:
+            task = self._at(task_id, "running", attempt)
+            return task if task and task["updated_at"] > task["started_at"] else {}
+
+        return dict(wait_for(reported, SECONDS, f"attempt {attempt} to report"))
 
     def failed(self, task_id: str) -> dict[str, Any]:
         return dict(wait_for(lambda: self._at(task_id, "failed", 3), SECONDS, "the task to fail"))

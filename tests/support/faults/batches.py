@@ -30,16 +30,15 @@ _gates = itertools.count()
 def batch_of_ten(scene: Scene, special: dict[int, dict[str, Any]] | None = None, priority: str = "normal") -> list[str]:
     """Ten `ledger.quick` that were claimed together; those at some places have options of their own.
 
-    A process claims together what was short before. So the first ones that it takes are short ones. Where the machine was
-    slow for a moment, a few are claimed apart, or given back before the last special one began: they end, and ten others
-    are made.
+    A process claims together what was short before. So the first ones that it takes are short ones, before each try: a
+    special one may have killed the processes that had seen them. Where the machine was slow for a moment, a few are claimed
+    apart, or given back before the last special one began: they end, and ten others are made.
     """
-    if special:
-        batch_of_ten(scene, priority=priority)
-    special = special or {}
-    until = max(special, default=-1) + 1
+    until = max(special or {}, default=-1) + 1
     for _ in range(TRIES):
-        options = [special.get(at, {}) for at in range(NUMBER)]
+        if special:
+            batch_of_ten(scene, priority=priority)
+        options = [(special or {}).get(at, {}) for at in range(NUMBER)]
         bodies = [scene.body("ledger.quick", **each, fields={"priority": priority}) for each in options]
         ids = scene.create_together(*bodies)
         together = wait_for(lambda: claimed_with(scene, ids[0]), SECONDS, "the first one to be claimed")  # noqa: B023
