@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -106,6 +107,12 @@ class TestTogether:
     def test_are_ten_short_ones(self, db: Session, user: UUID, mine: Claims) -> None:
         tasks = ids([new_task(db, user, **SHORT) for _ in range(MOST_ROWS + 3)])
         assert self.taken(db, mine, 2) == [tasks[:MOST_ROWS], tasks[MOST_ROWS:]]
+
+    def test_are_as_many_as_the_process_asks_for(self, db: Session, user: UUID, mine: Claims) -> None:
+        tasks = ids([new_task(db, user, **SHORT) for _ in range(MOST_ROWS + 5)])
+        for most, expected in ((3, tasks[:3]), (MOST_ROWS + 1, tasks[3 : MOST_ROWS + 4]), (MOST_ROWS + 1, tasks[-1:])):
+            asked = replace(names(FETCH), most=most)
+            assert ids(mine.next(db, asked, new_id(), WORKER)) == expected
 
     def test_are_short_ones_of_several_lines(self, db: Session, user: UUID, mine: Claims) -> None:
         low, normal, high = ids([new_task(db, user, **SHORT, priority=each) for each in ("low", "normal", "high")])

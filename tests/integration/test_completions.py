@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from queue import Queue
 from typing import Any
 from uuid import UUID
@@ -163,6 +163,7 @@ class TestNeighbours:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(module, "PAUSE_SECONDS", 1000.0)
+        monkeypatch.setattr(module, "MOST_DUE", 0)
         stuck, *others = (success() for _ in range(5))
         with SessionLocal() as holder:
             holder.execute(select(Task.id).where(Task.id == stuck.task_id).with_for_update())
@@ -175,6 +176,7 @@ class TestNeighbours:
                 source.send(one)
             wait_for(lambda: completions.held() == {(stuck.task_id, 1)}, 20, "the others to be written")
             assert sum(batches[3:]) == 3  # for a while, the one that waits is no part of a batch
+            wait_for(lambda: source.wait_for_parent(until=0), 20, "the children to be told to go on")
             holder.rollback()
         clock.passes(1000)
         completions.stop(20)
@@ -232,6 +234,24 @@ class TestTheThread:
             source.send(one)
         completions.stop(20)
         assert {row(one.task_id).status for one in more} == {TaskStatus.SUCCEEDED}
+
+    def test_has_the_children_wait_while_it_is_behind(
+        self, completions: Completions, source: HandOver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[tuple[int, bool]] = []
+        together = successes.succeed_together
+
+        def write_and_look(db: Any, ends: Sequence[Success]) -> set[UUID]:
+            seen.append((len(ends), source.wait_for_parent(until=0)))
+            return together(db, ends)
+
+        monkeypatch.setattr(successes, "succeed_together", write_and_look)
+        monkeypatch.setattr(module, "MAX_BATCH", 2)
+        monkeypatch.setattr(module, "MOST_DUE", 3)
+        for one in [success() for _ in range(6)]:
+            source.send(one)
+        write(completions)
+        assert seen == [(2, False), (2, False), (2, True)]
 
     def test_outlives_an_unexpected_error(
         self,

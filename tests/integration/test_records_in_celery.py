@@ -14,7 +14,7 @@ import pytest
 import redis
 from celery.events import EventReceiver
 
-from app.db.every_engine.claims import MOST_ROWS
+from app.db.sql import claims
 from tests.support.running import SECONDS, Running, Start, fresh_connections, lines, started
 from tests.support.settings import settings
 from tests.support.signalled_tasks import LEDGER, MODULE
@@ -274,7 +274,7 @@ class TestSigterm:
         # Of the last batch, those whose 100 ms were over before they could begin are given back.
         pending, given_back, claimed = running.stack.sql(left)[0]
         assert pending == 2001 - ended
-        assert claimed < MOST_ROWS
+        assert claimed < claims.MOST_AT_ONCE
         running.stack.worker(concurrency=2)
         # The second worker may give rows back as well.
         again = "SELECT count(*), sum(attempt - 1) FROM tasks WHERE status = 'succeeded'"

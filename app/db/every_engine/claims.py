@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-# In one claim. More gain little, and keep rows from other slots.
+# In one claim, where nothing but this is known of its tasks: they are short. More would keep rows from other slots.
 MOST_ROWS = 10
 # Why an attempt ended that was given back.
 NOT_BEGUN = "claimed, and not begun"
@@ -24,7 +24,8 @@ class LinesToServe:
 
 @dataclass(frozen=True)
 class Names:
-    """The tasks that a process knows, and those of them that take milliseconds."""
+    """The tasks that a process knows, and those that take milliseconds: `most` rows of these at once at most."""
 
     known: list[str]
     short: list[str]
+    most: int = MOST_ROWS

@@ -49,7 +49,8 @@ ROUTED = (
     Task.user_limited,
 )
 
-
+# In one claim: its statement has this limit in its text, or 1.
+MOST_AT_ONCE = MOST_ROWS
 PICKED = ("id", "turn", "queue", "priority", "place")
 
 
@@ -219,4 +220,4 @@ def give_back(db: Executor, rows: Sequence[tuple[UUID, int, float]]) -> None:
 
 def build_statements() -> None:
     """Compile what every pool child needs, before the fork."""
-    build(claim_statement(1), claim_statement(MOST_ROWS))
+    build(claim_statement(1), claim_statement(MOST_AT_ONCE))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from app.db.every_engine.claims import MOST_ROWS, LinesToServe, Names
+from app.db.every_engine.claims import LinesToServe, Names
 from app.db.sql import attempts
 from app.db.sql import claims as statements
 from app.services.execution.attempts import Claim, WorkerIdentity
@@ -100,7 +100,7 @@ class Claims:
         found = []
         # A claim locks as many rows as it may take, and one beside it takes those behind them. Of long tasks it takes
         # one, and the others must not be passed over.
-        limit = MOST_ROWS if self._last_name in names.short else 1
+        limit = names.most if self._last_name in names.short else 1
         for *values, place, turn in statements.claim_next(db, limit, lines, names, claim_id, worker):
             self._last[place - 1] = (turn, values[0])
             claim: tuple[Any, ...] = (*values, turn)

@@ -15,6 +15,7 @@ from typing import Any
 from app.core.ids import new_id
 from app.db.every_engine import claims as claims_sql
 from app.db.every_engine.limits import BEGIN_SECONDS
+from app.db.sql import claims as statements
 from app.db.sql import prepared
 from app.messaging import hints, publisher
 from app.models.task import TaskPriority
@@ -30,10 +31,17 @@ from app.worker.shared.slot_table import Deadlines
 logger = logging.getLogger(__name__)
 
 SLICE_SECONDS = 0.3
-# Rows of tasks that take less on average are claimed together.
+# Rows of tasks that take less on average are claimed together: as many as take so long in all. That is half of the time
+# in which they must begin.
 SHORT_SECONDS = 0.005
+TOGETHER_SECONDS = BEGIN_SECONDS / 2
 # How many of the last runs the average is of, about.
 WEIGHT = 8
+
+
+def rows_together(most: float, longest: float) -> int:
+    """How many rows to claim together, at most `most`: each of them should take `longest` seconds or less."""
+    return int(most if most * longest <= TOGETHER_SECONDS else TOGETHER_SECONDS / longest)
 
 
 class Taker:
@@ -70,6 +78,9 @@ class Taker:
         until = time.monotonic() + SLICE_SECONDS
         self._is_woken = True
         while not self._child.is_leaving():
+            if not self._child.hand_over.wait_for_parent(until):
+                publisher.publish(self._queues)  # for this slot in its next turn
+                return
             claimed_at = time.monotonic()
             try:
                 claims = self._claim()
@@ -123,9 +134,9 @@ class Taker:
         if self._child.tasks_left.number < claims_sql.MOST_ROWS:
             return claims_sql.Names(known, [])
         limited = self._child.rate_limits.names
-        return claims_sql.Names(
-            known, [name for name, took in self._durations.items() if took < SHORT_SECONDS and name not in limited]
-        )
+        short = {name: took for name, took in self._durations.items() if took < SHORT_SECONDS and name not in limited}
+        most = min(statements.MOST_AT_ONCE, self._child.tasks_left.number)
+        return claims_sql.Names(known, list(short), rows_together(most, max(short.values(), default=0.0)))
 
     def _wake_at(self, moment: float) -> None:
         """Have a process woken then (monotonic seconds): a row may wait whose name has no token before."""

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 PACE_SECONDS = 0.02
 MAX_BATCH = 128
+# The children claim nothing while more than these can be written: another batch is ready when one is written.
+MOST_DUE = 2 * MAX_BATCH
 # After a try in an outage, and for a row that another transaction has locked.
 PAUSE_SECONDS = 0.5
 
@@ -107,7 +109,9 @@ class Completions:
     def _due(self) -> list[Success]:
         now = time.monotonic()
         with self._lock:
-            return [each.success for each in self._waiting.values() if each.not_before <= now][:MAX_BATCH]
+            due = [each.success for each in self._waiting.values() if each.not_before <= now]
+        self._source.parent_is_behind(len(due) > MOST_DUE)
+        return due[:MAX_BATCH]
 
     def _write(self, batch: Sequence[Success]) -> float:
         """Returns for how many seconds to wait before the next one."""

@@ -1,5 +1,6 @@
 """How a pool child tells its parent of a success: one packet on a socket pair that was made before the fork."""
 
+import mmap
 import os
 import select
 import socket
@@ -17,6 +18,10 @@ MAX_BYTES = 32 * 1024
 SEND_SECONDS = 1.0
 _HEAD = struct.Struct("=16sqd??")  # task, attempt, begun_after, whether it has a place of a limit, and a result
 _WAKE = b"."  # shorter than any success
+# The socket's: as much as Linux allows, room for some 500 successes. Where it is full the rows of a claim wait for the
+# parent, and go back after 100 ms.
+_ROOM_BYTES = 212_992
+_LOOK_SECONDS = 0.005
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:
@@ -32,6 +37,30 @@ class HandOver:
 
     def __init__(self) -> None:
         self._ends: tuple[socket.socket, socket.socket] | None = None
+        self._is_behind = mmap.mmap(-1, 1)  # shared with the children
+        self._was_full = False
+
+    def parent_is_behind(self, is_behind: bool) -> None:
+        """By the parent: whether more waits to be written than it writes at once. Children take nothing meanwhile."""
+        self._is_behind[0] = is_behind
+
+    def wait_for_parent(self, until: float) -> bool:
+        """By a child: wait until the parent is not behind, or it is `until` (monotonic seconds). Whether it is not.
+
+        What the parent has not written runs again where the worker dies: claims that are faster than ends must not add
+        to it for ever.
+        """
+        while self._is_behind[0] or self._is_full():
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        return True
+
+    def _is_full(self) -> bool:
+        """Whether the parent has taken nothing since this child found no room."""
+        if self._was_full and self._ends is not None:
+            self._was_full = not select.select([], [self._ends[1]], [], 0)[1]
+        return self._was_full
 
     def open(self) -> None:
         """Make the sockets, before a fork."""
@@ -39,6 +68,7 @@ class HandOver:
             inbox, outbox = _pair()
             inbox.setblocking(False)
             outbox.setblocking(False)
+            outbox.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM_BYTES)
             self._ends = inbox, outbox
 
     def close(self) -> None:
@@ -70,6 +100,7 @@ class HandOver:
             try:
                 self._ends[1].send(message)
             except BlockingIOError:
+                self._was_full = True
                 # Only where it is full: Linux calls a socket writable while a quarter of its room is in use, so a wait
                 # before each packet would be one for the parent.
                 if not select.select([], [self._ends[1]], [], max(0.0, deadline - time.monotonic()))[1]:

@@ -77,5 +77,7 @@ def test_one_that_finds_no_room_is_the_childs_own(
     sent = 0
     while source.send(success()):
         sent += 1
+    assert not source.wait_for_parent(until=0)
     assert len(completions.held()) == sent
+    assert source.wait_for_parent(until=0)
     assert source.send(success())

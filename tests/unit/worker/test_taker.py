@@ -1,0 +1,76 @@
+"""How many rows of short tasks a pool process claims together, and when it claims none."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app.core.config import get_settings
+from app.core.ids import new_id
+from app.db.every_engine.claims import MOST_ROWS
+from app.messaging.application import celery_app
+from app.worker.child.process import ChildProcess
+from app.worker.child.taker import SHORT_SECONDS, Taker, rows_together
+from app.worker.shared.hand_over import HandOver
+
+MOST = 4 * MOST_ROWS
+QUEUES = ("high_priority", "default")
+
+
+class TestRowsTogether:
+    @pytest.mark.parametrize("longest", [0.0, 0.0001, SHORT_SECONDS / 4])
+    def test_are_as_many_as_a_claim_may_take_where_all_begin_in_time(self, longest: float) -> None:
+        assert rows_together(MOST, longest) == MOST
+
+    @pytest.mark.parametrize(("longest", "expected"), [(SHORT_SECONDS / 2, 20), (SHORT_SECONDS, 10), (0.0126, 3)])
+    def test_are_fewer_where_the_last_ones_would_begin_late(self, longest: float, expected: int) -> None:
+        assert rows_together(MOST, longest) == expected
+
+    def test_are_always_as_many_where_a_claim_takes_few(self) -> None:
+        """On PostgreSQL, whose statement has the number in its text."""
+        assert {rows_together(MOST_ROWS, SHORT_SECONDS * part / 100) for part in range(100)} == {MOST_ROWS}
+
+
+class TestWhereTheParentIsBehind:
+    @pytest.fixture
+    def hand_over(self) -> HandOver:
+        return HandOver()
+
+    @pytest.fixture
+    def taker(self, hand_over: HandOver) -> Taker:
+        return Taker(celery_app, "w@test", ChildProcess(new_id(), get_settings(), hand_over=hand_over), QUEUES, None)
+
+    @pytest.fixture
+    def woken(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        queues: list[Any] = []
+        monkeypatch.setattr("app.messaging.publisher.publish", queues.append)
+        return queues
+
+    @pytest.fixture
+    def claims(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """One for each claim that is made. It finds nothing."""
+        made: list[str] = []
+
+        def claim(_take: Callable[..., Any], _patience: object) -> list[Any]:
+            made.append("claim")
+            return []
+
+        monkeypatch.setattr("app.worker.child.taker.deliver", claim)
+        return made
+
+    def test_nothing_is_claimed_and_the_slot_wakes_itself_for_later(
+        self, taker: Taker, hand_over: HandOver, woken: list[Any], claims: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.worker.child.taker.SLICE_SECONDS", 0.02)
+        hand_over.parent_is_behind(True)
+        taker.serve()
+        assert (claims, woken) == ([], [QUEUES])
+
+    def test_the_slot_goes_on_as_soon_as_it_is_no_more(
+        self, taker: Taker, hand_over: HandOver, woken: list[Any], claims: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.worker.child.taker.SLICE_SECONDS", 60)
+        monkeypatch.setattr("time.sleep", lambda _: hand_over.parent_is_behind(False))
+        hand_over.parent_is_behind(True)
+        taker.serve()
+        assert (claims, woken) == (["claim"], [])
