@@ -114,6 +114,14 @@ class TestTogether:
             asked = replace(names(FETCH), most=most)
             assert ids(mine.next(db, asked, new_id(), WORKER)) == expected
 
+    def test_are_more_than_ten_only_behind_ten_short_ones(self, db: Session, user: UUID, mine: Claims) -> None:
+        many = replace(names(FETCH), most=4 * MOST_ROWS)
+        short = ids([new_task(db, user, **SHORT) for _ in range(2 * MOST_ROWS)])
+        long = new_task(db, user, **LONG)
+        last = ids([new_task(db, user, **SHORT) for _ in range(MOST_ROWS)])
+        expected = [short, [long.id], last[:1], last[1:], []]
+        assert [ids(mine.next(db, many, new_id(), WORKER)) for _ in expected] == expected
+
     def test_are_short_ones_of_several_lines(self, db: Session, user: UUID, mine: Claims) -> None:
         low, normal, high = ids([new_task(db, user, **SHORT, priority=each) for each in ("low", "normal", "high")])
         found = claim_next(db, short=[FETCH], claims=mine)

@@ -23,6 +23,7 @@ from app.catalogue import catalogue
 from app.core.ids import new_id
 from app.db.every_engine import claims as claims_sql
 from app.db.session import SessionLocal, engine
+from app.db.sql import claims as statements
 from app.maintenance import passes
 from app.models import Task, User
 from app.models.turns import ClaimedTurn
@@ -44,7 +45,7 @@ QUEUE_OF = {"critical": "high_priority", "high": "high_priority", "normal": "def
 # In the order of service.
 LINES: list[Line] = [(queue, priority) for priority, queue in QUEUE_OF.items()]
 SHORT, LONG = LONG_RUNNING, "tests.long"
-NAMES = claims_sql.Names([SHORT, LONG], [SHORT])
+NAMES = claims_sql.Names([SHORT, LONG], [SHORT], statements.MOST_AT_ONCE)
 PRIORITIES = sorted(QUEUE_OF)
 ENDS = ("succeeded", "failed", "again", "later", "lost", "handed back")
 STEPS = (
@@ -71,7 +72,7 @@ class Turns(RuleBasedStateMachine):
         self.outer = self.connection.begin()
         self.db = SessionLocal(bind=self.connection, join_transaction_mode="create_savepoint")
         self.users = [new_user(self.db) for _ in range(3)]
-        self.model = TurnsModel(LINES, claims_sql.MOST_ROWS)
+        self.model = TurnsModel(LINES, statements.MOST_AT_ONCE)
         # Since when claims have left rows out that came back behind them.
         self.left_out_since: float | None = None
         self.slot = Claims(LINES)

@@ -12,7 +12,8 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.every_engine.claims import MOST_ROWS, Names
+from app.db.every_engine.claims import Names
+from app.db.sql import claims as statements
 from app.models.task import TaskPriority
 from app.models.user import User as Account
 from app.schemas.task import TaskCreate
@@ -26,6 +27,7 @@ USERS, STARTS, WINDOW = 20, 3000, 1000
 BUSY = USERS // 2
 # What the greatest burst is, and how few a busy user lets it come to.
 BURST, FEW = 80, 20
+NAMES = Names([LONG_RUNNING], [LONG_RUNNING], statements.MOST_AT_ONCE)
 TASK = TaskCreate(name="a task", task_type="test", celery_task_name=LONG_RUNNING, args=[1])
 
 
@@ -79,7 +81,7 @@ class Line:
     def run(self) -> None:
         while len(self.started) < STARTS:
             self.bursts()
-            found = self.dice.choice(self.slots).next(self.db, Names([LONG_RUNNING], [LONG_RUNNING]), new_id(), WORKER)
+            found = self.dice.choice(self.slots).next(self.db, NAMES, new_id(), WORKER)
             self.db.commit()
             assert found
             for claim in found:
@@ -135,4 +137,4 @@ class TestShares:
         """A user's first task waits for one round of the others at most, never for what they have queued."""
         for user in line.users:
             round_of_others = sum(math.ceil(other.weight / user.weight) for other in line.users if other is not user)
-            assert max(user.waited) <= round_of_others + MOST_ROWS
+            assert max(user.waited) <= round_of_others + statements.MOST_AT_ONCE

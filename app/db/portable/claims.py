@@ -20,7 +20,7 @@ from sqlalchemy import (
 from app.core.engines import MYSQL, SQLITE
 from app.db.clock import NOW
 from app.db.columns import Double
-from app.db.every_engine.claims import NOT_BEGUN, LinesToServe, Names
+from app.db.every_engine.claims import MOST_ROWS, NOT_BEGUN, LinesToServe, Names
 from app.db.every_engine.tables import CLAIMED_TURNS, TASKS
 from app.db.every_engine.task_moves import CANCELLED_REASON, AttemptEnd
 from app.db.portable import claim_holds, limits
@@ -156,25 +156,31 @@ def _pick(
 ) -> list[tuple[int, Any]]:
     """The rows to claim, locked, each with the place of its line.
 
-    The first one, and those behind it as long as each is short. The others stay where they are.
+    The first one, and those behind it as long as each is short. The others stay where they are. A claim beside this one
+    passes over what a look has locked: so the first look is at MOST_ROWS, and another one follows if all are short.
     """
     picked: list[tuple[int, Any]] = []
     short, known = set(names.short), _SEPARATOR.join(["", *names.known, ""])
     for place in places:
         if lines.queues[place] in paused:
             continue
+        line = {"p_queue": lines.queues[place], "p_priority": lines.priorities[place], "p_names": known}
         turn, task_id = lines.floors[place]
-        line = {"p_queue": lines.queues[place], "p_priority": lines.priorities[place]}
-        floor = {"p_floor": max(turn, _LOWEST), "p_floor_id": task_id}
-        rows = db.execute(_LOCK, {**line, **floor, "p_names": known, "p_limit": limit - len(picked)}).all()
-        for row in rows:
-            # One that has cost a process already, or may not run twice, is claimed alone.
-            is_short = row.celery_task_name in short and not row.crashes and row.rerun_lost
-            if picked and not is_short:
-                return picked
-            picked.append((place, row))
-            if not is_short or len(picked) == limit:
-                return picked
+        while len(picked) < limit:
+            floor = {"p_floor": max(turn, _LOWEST), "p_floor_id": task_id}
+            most = min(limit, MOST_ROWS if len(picked) < MOST_ROWS else limit) - len(picked)
+            rows = db.execute(_LOCK, {**line, **floor, "p_limit": most}).all()
+            for row in rows:
+                # One that has cost a process already, or may not run twice, is claimed alone.
+                is_short = row.celery_task_name in short and not row.crashes and row.rerun_lost
+                if picked and not is_short:
+                    return picked
+                picked.append((place, row))
+                if not is_short:
+                    return picked
+            if len(rows) < most:
+                break
+            turn, task_id = rows[-1].turn, UUID(int=rows[-1].id.int + 1)  # behind the last one
     return picked
 
 

@@ -77,9 +77,8 @@ class Taker:
         """Take rows until none is ready, or for SLICE_SECONDS."""
         until = time.monotonic() + SLICE_SECONDS
         self._is_woken = True
-        while not self._child.is_leaving():
-            if not self._child.hand_over.wait_for_parent(until):
-                publisher.publish(self._queues)  # for this slot in its next turn
+        while self._child.hand_over.wait_for_parent(until):
+            if self._child.is_leaving():
                 return
             claimed_at = time.monotonic()
             try:
@@ -97,6 +96,7 @@ class Taker:
                 if is_spent:
                     publisher.flush()  # the process ends
                 return
+        publisher.publish(self._queues)  # for this slot in its next turn
 
     def rest(self) -> None:
         """Say that this process runs nothing: what it held and did not end is then an orphan, which the parent ends."""

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 PACE_SECONDS = 0.02
 MAX_BATCH = 128
-# The children claim nothing while more than these can be written: another batch is ready when one is written.
+# The children claim nothing while more than these could be written now: another batch is ready when one is written.
 MOST_DUE = 2 * MAX_BATCH
 # After a try in an outage, and for a row that another transaction has locked.
 PAUSE_SECONDS = 0.5
@@ -89,6 +89,9 @@ class Completions:
             for success in come:
                 self._waiting[success.task_id, success.attempt] = _Waiting(success, time.monotonic())
             held = set(self._waiting)
+            # Here, for the agent looks while a batch is being written: that can last.
+            now = time.monotonic()
+            self._source.parent_is_behind(sum(each.not_before <= now for each in self._waiting.values()) > MOST_DUE)
         if come and threading.current_thread() is not self._thread:
             self._source.wake()
         return held
@@ -109,9 +112,7 @@ class Completions:
     def _due(self) -> list[Success]:
         now = time.monotonic()
         with self._lock:
-            due = [each.success for each in self._waiting.values() if each.not_before <= now]
-        self._source.parent_is_behind(len(due) > MOST_DUE)
-        return due[:MAX_BATCH]
+            return [each.success for each in self._waiting.values() if each.not_before <= now][:MAX_BATCH]
 
     def _write(self, batch: Sequence[Success]) -> float:
         """Returns for how many seconds to wait before the next one."""
@@ -123,7 +124,7 @@ class Completions:
             logger.warning("%d successes are written one by one: %s", len(batch), first_line(error))
             self._write_one_by_one(batch)
         self._is_away = False
-        return PACE_SECONDS
+        return PACE_SECONDS if len(batch) < MAX_BATCH else 0.0  # the children may wait for the next one
 
     def _wait(self, error: Exception) -> float:
         """The first retry is immediate: the connection may have ended in the middle of the statement."""

@@ -18,8 +18,8 @@ MAX_BYTES = 32 * 1024
 SEND_SECONDS = 1.0
 _HEAD = struct.Struct("=16sqd??")  # task, attempt, begun_after, whether it has a place of a limit, and a result
 _WAKE = b"."  # shorter than any success
-# The socket's: as much as Linux allows, room for some 500 successes. Where it is full the rows of a claim wait for the
-# parent, and go back after 100 ms.
+# The socket's: as much as Linux allows by default, room for 555 successes with small results. Where it is full, the
+# rows of a claim wait for the parent, and go back after 100 ms.
 _ROOM_BYTES = 212_992
 _LOOK_SECONDS = 0.005
 
@@ -41,7 +41,7 @@ class HandOver:
         self._was_full = False
 
     def parent_is_behind(self, is_behind: bool) -> None:
-        """By the parent: whether more waits to be written than it writes at once. Children take nothing meanwhile."""
+        """By the parent: whether so much waits to be written that its children should take nothing meanwhile."""
         self._is_behind[0] = is_behind
 
     def wait_for_parent(self, until: float) -> bool:
@@ -57,7 +57,7 @@ class HandOver:
         return True
 
     def _is_full(self) -> bool:
-        """Whether the parent has taken nothing since this child found no room."""
+        """Whether this child has found no room, and most of it is still in use. macOS tells of neither."""
         if self._was_full and self._ends is not None:
             self._was_full = not select.select([], [self._ends[1]], [], 0)[1]
         return self._was_full
@@ -68,7 +68,8 @@ class HandOver:
             inbox, outbox = _pair()
             inbox.setblocking(False)
             outbox.setblocking(False)
-            outbox.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM_BYTES)
+            with suppress(OSError):  # less room is only slower
+                outbox.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM_BYTES)
             self._ends = inbox, outbox
 
     def close(self) -> None:

@@ -7,14 +7,19 @@ import pytest
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.every_engine.claims import MOST_ROWS
+from app.db.every_engine.claims import MOST_ROWS, Names
+from app.db.sql import claims as statements
 from app.messaging.application import celery_app
+from app.services.execution.claims import Claims
 from app.worker.child.process import ChildProcess
 from app.worker.child.taker import SHORT_SECONDS, Taker, rows_together
+from app.worker.child.tasks_left import TasksLeft
 from app.worker.shared.hand_over import HandOver
+from app.worker.shared.slot_table import SlotTable
 
 MOST = 4 * MOST_ROWS
 QUEUES = ("high_priority", "default")
+NOOP, MAIL = "noop", "send_email"
 
 
 class TestRowsTogether:
@@ -37,8 +42,9 @@ class TestWhereTheParentIsBehind:
         return HandOver()
 
     @pytest.fixture
-    def taker(self, hand_over: HandOver) -> Taker:
-        return Taker(celery_app, "w@test", ChildProcess(new_id(), get_settings(), hand_over=hand_over), QUEUES, None)
+    def taker(self, hand_over: HandOver, table: SlotTable) -> Taker:
+        child = ChildProcess(new_id(), get_settings(), hand_over=hand_over, of_worker=table)
+        return Taker(celery_app, "w@test", child, QUEUES, None)
 
     @pytest.fixture
     def woken(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -74,3 +80,37 @@ class TestWhereTheParentIsBehind:
         hand_over.parent_is_behind(True)
         taker.serve()
         assert (claims, woken) == (["claim"], [])
+
+    def test_nothing_is_claimed_after_it_where_the_worker_leaves_meanwhile(
+        self, taker: Taker, hand_over: HandOver, table: SlotTable, claims: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def leave(_: float) -> None:
+            table.leave()
+            hand_over.parent_is_behind(False)
+
+        monkeypatch.setattr("app.worker.child.taker.SLICE_SECONDS", 60)
+        monkeypatch.setattr("time.sleep", leave)
+        hand_over.parent_is_behind(True)
+        taker.serve()
+        assert claims == []
+
+
+class TestWhatIsAskedFor:
+    """Of a claim: as many rows as the engine's statement may take, the process may run, and begin in time."""
+
+    @pytest.mark.parametrize(
+        ("took", "left", "expected"),
+        [({}, None, 40), ({NOOP: 0.001}, None, 40), ({NOOP: 0.001, MAIL: 0.0025}, None, 20), ({NOOP: 0.001}, 15, 15)],
+    )
+    def test_are_as_many_rows_as_fit(
+        self, took: dict[str, float], left: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[Names] = []
+        monkeypatch.setattr("app.worker.child.taker.deliver", lambda take, _: take(None))
+        monkeypatch.setattr(Claims, "next", lambda _self, _db, names, *_, **__: asked.append(names) or [])
+        monkeypatch.setattr(statements, "MOST_AT_ONCE", 40)
+        child = ChildProcess(new_id(), get_settings(), tasks_left=TasksLeft(left))
+        taker = Taker(celery_app, "w@test", child, QUEUES, None)
+        taker._durations.update(took)  # as after runs of these tasks
+        taker.serve()
+        assert [(each.most, each.short) for each in asked] == [(expected, list(took))]
