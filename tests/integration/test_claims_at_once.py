@@ -9,12 +9,14 @@ from sqlalchemy.orm import Session
 from app.core.ids import new_id
 from app.db.every_engine import claims as claims_sql
 from app.db.session import SessionLocal
+from app.db.sql import claims as statements
 from app.services.execution.claims import Claims
 from tests.support.lock_waits import needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.tasks import LONG_RUNNING, WORKER, first_claim, new_task, new_user
 
+FETCH = "app.tasks.common_tasks.fetch_url"
 LONG, SHORT = claims_sql.Names([LONG_RUNNING], []), claims_sql.Names([LONG_RUNNING], [LONG_RUNNING])
 
 
@@ -44,6 +46,22 @@ def test_long_tasks_are_not_passed_over_by_a_claim_beside_another(ids: list[UUID
         first = taken(one, Claims([("default", "normal")]), LONG)  # not committed yet
         second = taken(other, Claims([("default", "normal")]), LONG)
         assert [*first, *second] == ids[:2]
+
+
+@needs_row_locks
+def test_a_claim_that_asks_for_many_passes_over_no_more_than_ten() -> None:
+    """Behind a short task stand long ones: it takes that one alone, whatever it has looked at."""
+    many = claims_sql.Names([LONG_RUNNING, FETCH], [FETCH], statements.MOST_AT_ONCE)
+    mine = Claims([("default", "normal")])
+    with SessionLocal() as one, SessionLocal() as other:
+        first_claim(one)
+        user = new_user(one)
+        short = [new_task(one, user, celery_task_name=FETCH, args=["https://a.b"]).id for _ in range(2)]
+        long = [new_task(one, user).id for _ in range(2 * statements.MOST_AT_ONCE)]
+        assert taken(one, mine, many) == short[:1]
+        one.commit()
+        assert taken(one, mine, many) == short[1:]  # not committed yet
+        assert taken(other, Claims([("default", "normal")]), LONG) == [long[claims_sql.MOST_ROWS - 1]]
 
 
 def test_short_tasks_are_taken_together_once_they_are_known_to_be_short(ids: list[UUID]) -> None:

@@ -25,6 +25,7 @@ from app.worker.parent import completions as module
 from app.worker.parent.completions import Completions
 from app.worker.shared.delivery import DELIVERY_LEASES
 from app.worker.shared.hand_over import HandOver
+from app.worker.shared.slot_table import SlotTable
 from tests.support.ahead import Ahead
 from tests.support.databases import ENGINE
 from tests.support.lock_waits import needs_row_locks
@@ -50,10 +51,15 @@ def source() -> HandOver:
 
 
 @pytest.fixture
-def completions(fresh_database: None, source: HandOver) -> Iterator[Completions]:
+def table() -> SlotTable:
+    return SlotTable(0)
+
+
+@pytest.fixture
+def completions(fresh_database: None, source: HandOver, table: SlotTable) -> Iterator[Completions]:
     del fresh_database
     source.open()
-    made = Completions(source, get_settings().worker_lease_seconds * DELIVERY_LEASES)
+    made = Completions(source, get_settings().worker_lease_seconds * DELIVERY_LEASES, table)
     yield made
     made.stop(20)
 
@@ -158,6 +164,7 @@ class TestNeighbours:
         self,
         completions: Completions,
         source: HandOver,
+        table: SlotTable,
         batches: list[int],
         clock: Ahead,
         monkeypatch: pytest.MonkeyPatch,
@@ -176,7 +183,7 @@ class TestNeighbours:
                 source.send(one)
             wait_for(lambda: completions.held() == {(stuck.task_id, 1)}, 20, "the others to be written")
             assert sum(batches[3:]) == 3  # for a while, the one that waits is no part of a batch
-            wait_for(lambda: source.wait_for_parent(until=0), 20, "the children to be told to go on")
+            wait_for(lambda: not table.is_behind, 20, "the children to be told to go on")
             holder.rollback()
         clock.passes(1000)
         completions.stop(20)
@@ -236,13 +243,13 @@ class TestTheThread:
         assert {row(one.task_id).status for one in more} == {TaskStatus.SUCCEEDED}
 
     def test_has_the_children_wait_while_it_is_behind(
-        self, completions: Completions, source: HandOver, monkeypatch: pytest.MonkeyPatch
+        self, completions: Completions, source: HandOver, table: SlotTable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen: list[tuple[int, bool]] = []
         together = successes.succeed_together
 
         def write_and_look(db: Any, ends: Sequence[Success]) -> set[UUID]:
-            seen.append((len(ends), source.wait_for_parent(until=0)))
+            seen.append((len(ends), table.is_behind))
             return together(db, ends)
 
         monkeypatch.setattr(successes, "succeed_together", write_and_look)
@@ -251,7 +258,7 @@ class TestTheThread:
         for one in [success() for _ in range(6)]:
             source.send(one)
         write(completions)
-        assert seen == [(2, False), (2, False), (2, True)]
+        assert seen == [(2, True), (2, True), (2, False)]
 
     def test_outlives_an_unexpected_error(
         self,

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -17,6 +18,8 @@ from app.worker.child.tasks_left import TasksLeft
 from app.worker.shared.hand_over import HandOver
 from app.worker.shared.rate_limits import RateLimits
 from app.worker.shared.slot_table import STOP_SIGNAL, SlotTable
+
+LOOK_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,18 @@ class ChildProcess:
     def is_cut_off(self) -> bool:
         """Whether the worker's heartbeats do not get through: a row that it took would soon be another worker's."""
         return self.of_worker.is_cut_off
+
+    def wait_for_parent(self, until: float) -> bool:
+        """Wait until the parent is not behind with writing, or it is `until` (monotonic seconds). Whether it is not.
+
+        What the parent has not written runs again where the worker dies: claims that are faster than ends must not add
+        to it for ever.
+        """
+        while self.of_worker.is_behind or self.hand_over.is_full():
+            if time.monotonic() >= until:
+                return False
+            time.sleep(LOOK_SECONDS)
+        return True
 
     def identity(self, node_name: str) -> WorkerIdentity:
         """This process as a claim names it: the node's name, the worker's incarnation, the process id."""

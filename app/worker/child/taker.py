@@ -77,7 +77,7 @@ class Taker:
         """Take rows until none is ready, or for SLICE_SECONDS."""
         until = time.monotonic() + SLICE_SECONDS
         self._is_woken = True
-        while self._child.hand_over.wait_for_parent(until):
+        while self._child.wait_for_parent(until):
             if self._child.is_leaving():
                 return
             claimed_at = time.monotonic()

@@ -26,6 +26,7 @@ from app.services.execution.successes import Success
 from app.services.operations import admitter
 from app.worker.shared.error_text import describe
 from app.worker.shared.hand_over import HandOver
+from app.worker.shared.slot_table import SlotTable
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +55,9 @@ class Completions:
     What could not be written for `give_up_seconds` is given up.
     """
 
-    def __init__(self, source: HandOver, give_up_seconds: float) -> None:
+    def __init__(self, source: HandOver, give_up_seconds: float, table: SlotTable) -> None:
         self._source = source
+        self._table = table
         self._give_up_seconds = give_up_seconds
         self._lock = threading.Lock()  # of what waits, and of reading
         self._waiting: dict[Held, _Waiting] = {}
@@ -90,8 +92,7 @@ class Completions:
                 self._waiting[success.task_id, success.attempt] = _Waiting(success, time.monotonic())
             held = set(self._waiting)
             # Here, for the agent looks while a batch is being written: that can last.
-            now = time.monotonic()
-            self._source.parent_is_behind(sum(each.not_before <= now for each in self._waiting.values()) > MOST_DUE)
+            self._table.is_behind = len(self._due()) > MOST_DUE
         if come and threading.current_thread() is not self._thread:
             self._source.wake()
         return held
@@ -101,7 +102,8 @@ class Completions:
         with selectors.DefaultSelector() as selector:
             selector.register(self._source.inbox, selectors.EVENT_READ)
             while self.held() or not self._stopping.is_set():
-                batch = self._due()
+                with self._lock:
+                    batch = self._due()[:MAX_BATCH]
                 if not batch:
                     selector.select(PAUSE_SECONDS)
                     continue
@@ -110,9 +112,9 @@ class Completions:
                 time.sleep(max(0.0, begun + pause - time.monotonic()))
 
     def _due(self) -> list[Success]:
+        """With the lock: what could be written now."""
         now = time.monotonic()
-        with self._lock:
-            return [each.success for each in self._waiting.values() if each.not_before <= now][:MAX_BATCH]
+        return [each.success for each in self._waiting.values() if each.not_before <= now]
 
     def _write(self, batch: Sequence[Success]) -> float:
         """Returns for how many seconds to wait before the next one."""

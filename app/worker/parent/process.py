@@ -27,7 +27,7 @@ class ParentProcess:
         self.table = SlotTable()
         self.hand_over = HandOver()
         self.stopper = BodyStopper(self.table, settings.cancel_grace_seconds)
-        self._completions = Completions(self.hand_over, settings.worker_lease_seconds * DELIVERY_LEASES)
+        self._completions = Completions(self.hand_over, settings.worker_lease_seconds * DELIVERY_LEASES, self.table)
         self.agent = Agent(self.id, settings, self.table, self.stopper, self._completions)
         self._time_limits = TimeLimits(self.table, self.stopper, self.agent.take_back)
         self._maintenance = Maintenance(settings)

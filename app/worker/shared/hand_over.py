@@ -1,6 +1,5 @@
 """How a pool child tells its parent of a success: one packet on a socket pair that was made before the fork."""
 
-import mmap
 import os
 import select
 import socket
@@ -21,7 +20,6 @@ _WAKE = b"."  # shorter than any success
 # The socket's: as much as Linux allows by default, room for 555 successes with small results. Where it is full, the
 # rows of a claim wait for the parent, and go back after 100 ms.
 _ROOM_BYTES = 212_992
-_LOOK_SECONDS = 0.005
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:
@@ -37,30 +35,17 @@ class HandOver:
 
     def __init__(self) -> None:
         self._ends: tuple[socket.socket, socket.socket] | None = None
-        self._is_behind = mmap.mmap(-1, 1)  # shared with the children
         self._was_full = False
 
-    def parent_is_behind(self, is_behind: bool) -> None:
-        """By the parent: whether so much waits to be written that its children should take nothing meanwhile."""
-        self._is_behind[0] = is_behind
-
-    def wait_for_parent(self, until: float) -> bool:
-        """By a child: wait until the parent is not behind, or it is `until` (monotonic seconds). Whether it is not.
-
-        What the parent has not written runs again where the worker dies: claims that are faster than ends must not add
-        to it for ever.
-        """
-        while self._is_behind[0] or self._is_full():
-            if time.monotonic() >= until:
-                return False
-            time.sleep(_LOOK_SECONDS)
-        return True
-
-    def _is_full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether this child has found no room, and most of it is still in use. macOS tells of neither."""
-        if self._was_full and self._ends is not None:
-            self._was_full = not select.select([], [self._ends[1]], [], 0)[1]
+        if self._was_full:
+            self._was_full = not self._has_room(0)
         return self._was_full
+
+    def _has_room(self, seconds: float) -> bool:
+        """Wait for so long at most. Linux says so only once three quarters are free."""
+        return self._ends is None or bool(select.select([], [self._ends[1]], [], seconds)[1])
 
     def open(self) -> None:
         """Make the sockets, before a fork."""
@@ -102,9 +87,8 @@ class HandOver:
                 self._ends[1].send(message)
             except BlockingIOError:
                 self._was_full = True
-                # Only where it is full: Linux calls a socket writable while a quarter of its room is in use, so a wait
-                # before each packet would be one for the parent.
-                if not select.select([], [self._ends[1]], [], max(0.0, deadline - time.monotonic()))[1]:
+                # Only where it is full: a wait before each packet would be one for the parent.
+                if not self._has_room(max(0.0, deadline - time.monotonic())):
                     return False
             except OSError:
                 return False

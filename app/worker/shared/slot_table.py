@@ -28,9 +28,9 @@ _STATE = struct.Struct("=qqqqqqqdddd16s16s")
 _ORDER = struct.Struct("=qq16s")
 # A slot: how often it was written, its state twice (the even and the odd time), its order, and the last state of the
 # child that had it before. Whole words, so that the number is written at once. In front, of the whole worker: whether
-# it leaves, whether it sends events of tasks, and whether its heartbeats get through.
+# it leaves, whether it sends events of tasks, whether its heartbeats get through, and whether it is behind.
 _WORD = 8
-_FRONT = 3 * _WORD
+_FRONT = 4 * _WORD
 _SLOT = _WORD + 3 * _STATE.size + _ORDER.size
 
 
@@ -153,6 +153,16 @@ class SlotTable:
     def is_cut_off(self, silent: bool) -> None:
         """By the parent."""
         self._words[2] = silent
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so many successes wait for the parent to write them that its children should take nothing now."""
+        return bool(self._words[3])
+
+    @is_behind.setter
+    def is_behind(self, many_wait: bool) -> None:
+        """By the parent."""
+        self._words[3] = many_wait
 
     def take_over(self, slot: int) -> None:
         """By a new child, before it writes: keep the state of the child that had the slot, for `last_of`."""

@@ -34,11 +34,12 @@ def batch_of_ten(scene: Scene, special: dict[int, dict[str, Any]] | None = None,
     special one may have killed the processes that had seen them. Where the machine was slow for a moment, a few are claimed
     apart, or given back before the last special one began: they end, and ten others are made.
     """
-    until = max(special or {}, default=-1) + 1
+    special = special or {}
+    until = max(special, default=-1) + 1
     for _ in range(TRIES):
         if special:
             batch_of_ten(scene, priority=priority)
-        options = [(special or {}).get(at, {}) for at in range(NUMBER)]
+        options = [special.get(at, {}) for at in range(NUMBER)]
         bodies = [scene.body("ledger.quick", **each, fields={"priority": priority}) for each in options]
         ids = scene.create_together(*bodies)
         together = wait_for(lambda: claimed_with(scene, ids[0]), SECONDS, "the first one to be claimed")  # noqa: B023

@@ -155,7 +155,7 @@ def agent(_stage: Stage) -> None:
     settle()
     stopper = MagicMock(**{"why_ended.return_value": None, "limit_of.return_value": 5.0})
     table, hand_over = SlotTable(1), HandOver()
-    one = Agent(WORKER.id, get_settings(), table, stopper, Completions(hand_over, give_up_seconds=300))
+    one = Agent(WORKER.id, get_settings(), table, stopper, Completions(hand_over, 300, table))
     one._node = Node(WORKER.name, GONE, lambda: tuple(QUEUES), 1, lambda: None)
     for _ in range(2):
         one._beat()

@@ -21,7 +21,7 @@ from app.worker.shared.slot_table import SlotTable
 
 @pytest.fixture
 def agent(table: SlotTable) -> Agent:
-    completions = Completions(HandOver(), give_up_seconds=300)
+    completions = Completions(HandOver(), give_up_seconds=300, table=table)
     return Agent(new_id(), get_settings(), table, BodyStopper(table, grace_seconds=5), completions)
 
 

@@ -9,6 +9,7 @@ from app.core.ids import new_id
 from app.services.execution.successes import Success
 from app.worker.parent.completions import Completions
 from app.worker.shared.hand_over import MAX_BYTES, HandOver
+from app.worker.shared.slot_table import SlotTable
 
 
 @pytest.fixture
@@ -20,9 +21,9 @@ def source() -> Iterator[HandOver]:
 
 
 @pytest.fixture
-def completions(source: HandOver) -> Completions:
+def completions(source: HandOver, table: SlotTable) -> Completions:
     """Of the parent, whose thread has not been started."""
-    return Completions(source, 60)
+    return Completions(source, 60, table)
 
 
 def success(result: str | None = None) -> Success:
@@ -74,24 +75,23 @@ def test_one_that_finds_no_room_is_the_childs_own(
     completions: Completions, source: HandOver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.worker.shared.hand_over.SEND_SECONDS", 0.01)
-    monkeypatch.setattr("app.worker.parent.completions.MOST_DUE", 10_000)
     sent = 0
     while source.send(success()):
         sent += 1
     if sys.platform == "linux":  # macOS does not tell that it is full
-        assert not source.wait_for_parent(until=0)
+        assert source.is_full()
     assert len(completions.held()) == sent
-    assert source.wait_for_parent(until=0)
+    assert not source.is_full()
     assert source.send(success())
 
 
 def test_a_look_of_the_agent_tells_the_children_that_the_parent_is_behind(
-    completions: Completions, source: HandOver, monkeypatch: pytest.MonkeyPatch
+    completions: Completions, source: HandOver, table: SlotTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a batch is being written, nothing else does."""
     monkeypatch.setattr("app.worker.parent.completions.MOST_DUE", 2)
     for number in range(1, 4):
-        assert source.wait_for_parent(until=0)
+        assert not table.is_behind
         source.send(success())
         assert len(completions.held()) == number
-    assert not source.wait_for_parent(until=0)
+    assert table.is_behind

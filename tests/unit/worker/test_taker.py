@@ -14,7 +14,6 @@ from app.services.execution.claims import Claims
 from app.worker.child.process import ChildProcess
 from app.worker.child.taker import SHORT_SECONDS, Taker, rows_together
 from app.worker.child.tasks_left import TasksLeft
-from app.worker.shared.hand_over import HandOver
 from app.worker.shared.slot_table import SlotTable
 
 MOST = 4 * MOST_ROWS
@@ -38,12 +37,9 @@ class TestRowsTogether:
 
 class TestWhereTheParentIsBehind:
     @pytest.fixture
-    def hand_over(self) -> HandOver:
-        return HandOver()
-
-    @pytest.fixture
-    def taker(self, hand_over: HandOver, table: SlotTable) -> Taker:
-        child = ChildProcess(new_id(), get_settings(), hand_over=hand_over, of_worker=table)
+    def taker(self, table: SlotTable) -> Taker:
+        table.is_behind = True
+        child = ChildProcess(new_id(), get_settings(), of_worker=table)
         return Taker(celery_app, "w@test", child, QUEUES, None)
 
     @pytest.fixture
@@ -65,32 +61,29 @@ class TestWhereTheParentIsBehind:
         return made
 
     def test_nothing_is_claimed_and_the_slot_wakes_itself_for_later(
-        self, taker: Taker, hand_over: HandOver, woken: list[Any], claims: list[str], monkeypatch: pytest.MonkeyPatch
+        self, taker: Taker, woken: list[Any], claims: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("app.worker.child.taker.SLICE_SECONDS", 0.02)
-        hand_over.parent_is_behind(True)
         taker.serve()
         assert (claims, woken) == ([], [QUEUES])
 
     def test_the_slot_goes_on_as_soon_as_it_is_no_more(
-        self, taker: Taker, hand_over: HandOver, woken: list[Any], claims: list[str], monkeypatch: pytest.MonkeyPatch
+        self, taker: Taker, table: SlotTable, woken: list[Any], claims: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("app.worker.child.taker.SLICE_SECONDS", 60)
-        monkeypatch.setattr("time.sleep", lambda _: hand_over.parent_is_behind(False))
-        hand_over.parent_is_behind(True)
+        monkeypatch.setattr("time.sleep", lambda _: setattr(table, "is_behind", False))
         taker.serve()
         assert (claims, woken) == (["claim"], [])
 
     def test_nothing_is_claimed_after_it_where_the_worker_leaves_meanwhile(
-        self, taker: Taker, hand_over: HandOver, table: SlotTable, claims: list[str], monkeypatch: pytest.MonkeyPatch
+        self, taker: Taker, table: SlotTable, claims: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def leave(_: float) -> None:
             table.leave()
-            hand_over.parent_is_behind(False)
+            table.is_behind = False
 
         monkeypatch.setattr("app.worker.child.taker.SLICE_SECONDS", 60)
         monkeypatch.setattr("time.sleep", leave)
-        hand_over.parent_is_behind(True)
         taker.serve()
         assert claims == []
 
