@@ -31,7 +31,7 @@ from tests.support.lock_waits import await_lock_waits, needs_row_locks
 from tests.support.services import ROOT, process_environment
 from tests.support.settings import sql
 from tests.support.task_client import TaskClient, module_client
-from tests.support.tasks import new_login
+from tests.support.tasks import flush_admitter, new_login
 from tests.support.waiting import wait_for
 
 client = module_client()
@@ -112,6 +112,7 @@ class TestABatch:
             task_service.put_limit(db, "x", concurrency=1)
         for _ in range(3):
             tasks.task_in("revoked", limit="x")
+        flush_admitter()  # it would wait for the limit beside the step
         accepted = start_filter(tasks, "retry", status="revoked")
 
         def step() -> bool:
