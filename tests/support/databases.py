@@ -44,16 +44,15 @@ class MariaDB:
     def start(self) -> None:
         absent = self.why_absent()
         assert not absent, absent
-        self.directory.mkdir(parents=True, exist_ok=True)
-        data = self.directory / "data"
-        if not data.exists():
-            self._run(self._install(data))
+        (self.directory / "tmp").mkdir(parents=True, exist_ok=True)
+        if not (self.directory / "data").exists():
+            self._run(self._install())
         more = () if self._durable else _NOT_DURABLE
         # A socket's path may not exceed 107 bytes. No TLS, as the embedded PostgreSQL; and a proxy looks for statements and
         # replies.
         self._process = ManagedProcess(
-            [self._program(self.server), "--no-defaults", f"--datadir={data}", "--user=root", f"--bind-address={LOOPBACK}",
-             f"--port={self.port}", f"--socket={self.directory / 's'}", "--skip-name-resolve", "--max-connections=400",
+            [self._program(self.server), *self._places(), f"--bind-address={LOOPBACK}", f"--port={self.port}",
+             f"--socket={self.directory / 's'}", "--skip-name-resolve", "--max-connections=400",
              "--innodb-buffer-pool-size=256M", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin",
              "--transaction-isolation=READ-COMMITTED", "--performance-schema=OFF", *self.options, *more],
             log=self.directory / "server.log",
@@ -61,10 +60,15 @@ class MariaDB:
         self._process.start()
         wait_for(self._answers, START_SECONDS, f"{self.server} to answer")
 
-    def _install(self, data: Path) -> list[str]:
+    def _places(self) -> list[str]:
+        """What each of its programs is told first. A server that starts empties its `tmpdir`: /tmp is others' as well."""
+        places = (f"--{name}dir={self.directory / name}" for name in ("data", "tmp"))
+        return ["--no-defaults", *places, "--user=root"]
+
+    def _install(self) -> list[str]:
         """The command that makes the data directory; root needs no password."""
         return [
-            *(self._program("mariadb-install-db"), "--no-defaults", f"--datadir={data}", "--user=root"),
+            *(self._program("mariadb-install-db"), *self._places()),
             *("--skip-test-db", "--auth-root-authentication-method=normal", "--skip-name-resolve"),
         ]
 
@@ -170,12 +174,12 @@ class MySQL(MariaDB):
                 return f"there is no {name} of MySQL: {cls.missing}"
         return ""
 
-    def _install(self, data: Path) -> list[str]:
+    def _install(self) -> list[str]:
         users = self.directory / "users.sql"
         # It makes root@localhost, which is no address.
         users.write_text("CREATE USER root@'%';\nGRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;\n", encoding="utf-8")
         return [
-            *(self._program(self.server), "--no-defaults", "--initialize-insecure", f"--datadir={data}", "--user=root"),
+            *(self._program(self.server), *self._places(), "--initialize-insecure"),
             *(f"--init-file={users}", "--loose-innodb-redo-log-capacity=128M"),
         ]
 
