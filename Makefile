@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV := uv==0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run fmt lint types test-fast test lock sbom
+.PHONY: help venv run fmt lint types check test-fast test test-full mutants lock sbom
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,11 +27,22 @@ lint: venv ## check formatting, lint and bandit; changes no file
 types: venv ## check types with mypy, strict
 	$(BIN)/mypy
 
-test-fast: venv ## run the unit tests: about a minute, no server needed
-	$(BIN)/python -m pytest tests/unit -q
+QUICK := python -m pytest tests/unit --tier quick -q -n 2
 
-test: ## run every suite and write reports/index.html
+check: lint types ## lint, types and the quick tests: what a commit should pass, in two minutes
+	$(BIN)/$(QUICK)
+
+test-fast: venv ## run the quick tests alone
+	$(BIN)/$(QUICK)
+
+test: ## run the default tier and write reports/index.html: what a change must pass
 	$(PYTHON) run_tests.py
+
+test-full: ## run everything, in parts: hours
+	.ci/nightly
+
+mutants: venv ## see that the tests notice each single break of the application in tests/mutants
+	$(BIN)/python -m tests.mutants
 
 # The result must not depend on this machine: its constraints and local wheels are ignored, and uv does not read pip's
 # settings. Locked versions stay; `make lock UPGRADE=--upgrade` takes the newest that the direct dependencies allow.

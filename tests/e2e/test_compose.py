@@ -24,7 +24,7 @@ from tests.support.waiting import wait_for
 SECONDS = 150.0
 PRIORITIES = ("low", "normal", "high", "critical")
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")

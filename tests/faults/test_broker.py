@@ -23,8 +23,6 @@ from tests.support.services import Services
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.long
-
 logger = logging.getLogger(__name__)
 
 PROCESSES = 2

@@ -15,8 +15,6 @@ from tests.support.running import lists, messages
 from tests.support.services import Services
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.long
-
 LEDGER = "tests.support.ledger_tasks"
 CLAIM = "app.services.execution.claims:Claims.next"
 # The first that a process does with what it has claimed.

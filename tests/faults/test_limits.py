@@ -18,8 +18,6 @@ LIMITS = "/api/v1/limits/"
 TASKS = "/api/v1/tasks/"
 ROUNDS = 3
 
-pytestmark = pytest.mark.long
-
 
 @pytest.fixture(scope="class")
 def scene(class_scene: Scene) -> Scene:

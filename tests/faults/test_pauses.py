@@ -6,8 +6,6 @@ import signal
 from collections.abc import Callable
 from datetime import datetime
 
-import pytest
-
 from tests.support.databases import ENGINE
 from tests.support.faults.broker_server import BrokerServer
 from tests.support.faults.engines import database_server_of
@@ -16,8 +14,6 @@ from tests.support.faults.scene import Scene
 from tests.support.services import Services
 from tests.support.spelling import id_of
 from tests.support.waiting import wait_for
-
-pytestmark = pytest.mark.long
 
 QUEUES = "/api/v1/queues/default"
 FLOW = {"seconds": 0.01}

@@ -24,8 +24,6 @@ from tests.support.spelling import id_of
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.long
-
 logger = logging.getLogger(__name__)
 
 LEASE = float(SHORT_LEASE["WORKER_LEASE_SECONDS"])

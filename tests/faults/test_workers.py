@@ -21,8 +21,6 @@ from tests.support.running import messages
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.long
-
 logger = logging.getLogger(__name__)
 
 # As deployed: where a criterion counts in seconds of the default lease, and where the lease must play no part.

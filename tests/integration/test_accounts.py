@@ -24,8 +24,6 @@ from tests.support.task_client import shared_client
 from tests.support.throttle import end_windows
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.costly
-
 PAIRS = 12
 
 

@@ -29,8 +29,6 @@ from tests.support.accounts import API, bearer, pages
 from tests.support.task_client import TASKS, TaskClient, module_client
 from tests.support.tasks import ERROR, LONG_RUNNING, claim, new_login, new_task, retried
 
-pytestmark = pytest.mark.costly
-
 client = module_client(QUOTA_QUEUED_BYTES="0", API_KEYS_PER_USER="200", ACCOUNT_CHANGES_PER_USER="300")
 
 DEFAULTS = {name: SettingFields.model_fields[name].default for name in SettingFields.model_fields}

@@ -20,8 +20,6 @@ from tests.support.spelling import spelled
 from tests.support.task_client import without_the_request
 from tests.support.throttle import end_waits, lengthen_first_wait
 
-pytestmark = pytest.mark.costly
-
 SESSIONS = f"{API}/auth/sessions"
 WRONG = "not the password at all"
 

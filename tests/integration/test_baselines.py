@@ -18,7 +18,6 @@ from tests.support.services import ROOT, TEMPLATE, Services, environment, proces
 from tests.support.settings import settings
 
 pytestmark = [
-    pytest.mark.mysql,
     pytest.mark.skipif(
         ENGINE == "postgresql", reason="PostgreSQL has a migration for each step of the schema: test_migrations.py"
     ),

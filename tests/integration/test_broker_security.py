@@ -22,8 +22,6 @@ from tests.support.stack import Stack
 from tests.support.tls import LOOPBACK, Authority
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.long
-
 DOCUMENT = ROOT / "docs" / "brokers.md"
 PASSWORD = "a-pass/word@of:the-service"  # percent signs in the URL, and nowhere in a log
 SECONDS = 45.0

@@ -15,8 +15,6 @@ from tests.support.services import ROOT, Services, process_environment
 from tests.support.stack import Part
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.long
-
 SLEEP = "app.tasks.common_tasks.long_running_task"
 SLOTS = 2
 # The answer of the one worker ends the wait. Without these it lasts a second, in which a busy machine may not answer.

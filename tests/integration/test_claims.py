@@ -26,8 +26,6 @@ from tests.support.lock_waits import fail_soon_where_locked, needs_row_locks
 from tests.support.settings import sql
 from tests.support.tasks import LONG_RUNNING, WORKER, claim, claim_next, lines_of, names, new_task, new_user
 
-pytestmark = pytest.mark.mysql
-
 FETCH = "app.tasks.common_tasks.fetch_url"
 SHORT, LONG = {"celery_task_name": FETCH, "args": ["https://a.b"]}, {"celery_task_name": LONG_RUNNING}
 

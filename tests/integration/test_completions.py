@@ -35,7 +35,7 @@ from tests.support.statements import Cursor, noted_connections
 from tests.support.tasks import WORKER, claim, new_task, next_run
 from tests.support.waiting import wait_for
 
-pytestmark = [pytest.mark.mysql, pytest.mark.usefixtures("fresh_database")]
+pytestmark = pytest.mark.usefixtures("fresh_database")
 
 # The database refuses this result.
 UNLUCKY = (

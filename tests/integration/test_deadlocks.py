@@ -24,8 +24,6 @@ from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.tasks import flush_admitter, task_in
 
-pytestmark = pytest.mark.mysql
-
 DEADLOCK = "40P01"
 
 

@@ -49,9 +49,10 @@ LEFT_OUT = {
     "CONTRIBUTING.md": {
         "make venv": "changes .venv",
         "make run": "run_server.py installs into .venv: tests/e2e",
-        "make test-fast": SUITE,
+        "make check": SUITE,
         "make fmt lint types": "changes files; .ci/run",
-        ".ci/run": "runs every suite",
+        ".ci/run": SUITE,
+        ".ci/nightly": SUITE,
     },
     "database-roles.md": {
         "export DATABASE_URL=": "needs the two roles: test_audit_roles.py",

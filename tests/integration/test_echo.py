@@ -10,8 +10,6 @@ import pytest
 from app.main import create_app
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client
 
-pytestmark = pytest.mark.costly
-
 client = module_client(EVENTS_MAX_SECONDS="0.1")  # this client waits for a stream's end
 MARK = "m4rk<\"'>é"
 METHODS = ("get", "post", "put", "patch", "delete")

@@ -22,8 +22,6 @@ from tests.support.shared import LATER, Person
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.long
-
 # The look at credentials comes every second; the rest is for a machine that has other things to do.
 SOON = 8
 # Of a credential that ends under its streams: long enough to open them and to hear a sign of life on a busy machine.

@@ -16,8 +16,6 @@ from tests.support.services import Services
 from tests.support.shared import LATER, Person, module_running
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.long
-
 MODULES = '["tests.support.example_tasks", "tests.support.logging_tasks"]'
 running = module_running(EVENTS_POLL_SECONDS="3600", EVENTS_STREAMS_PER_USER="100", TASK_MODULES=MODULES)
 UNHEARD_SECONDS = 0.8

@@ -2,13 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from app.launcher.parts import EXPRESS, worker_commands
 from app.launcher.server import parser
 from tests.support.running import Start, started
-
-pytestmark = pytest.mark.long
 
 
 def test_a_critical_task_starts_while_all_other_slots_are_held(start: Start, ledger: Path, gate: Path) -> None:

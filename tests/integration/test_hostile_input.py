@@ -18,8 +18,6 @@ from app.db.session import SessionLocal
 from app.services.task_service import task_service
 from tests.support.task_client import BODY, TaskClient, module_client, stored
 
-pytestmark = pytest.mark.costly
-
 client = module_client()
 JSON = {"Content-Type": "application/json"}
 DEEP = 100_000

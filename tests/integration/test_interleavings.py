@@ -30,7 +30,6 @@ from tests.support.settings import on_new_database
 from tests.support.tasks import ERROR, LONG_RUNNING, WORKER, claim, new_task
 
 pytestmark = [
-    pytest.mark.long,
     pytest.mark.timeout(360),
     pytest.mark.postgresql("the second operation is seen to wait in pg_stat_activity; its lock order is its own"),
 ]

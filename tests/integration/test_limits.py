@@ -40,7 +40,7 @@ from tests.support.tasks import LONG_RUNNING, WORKER, flush_admitter, new_task, 
 LIMITS = "/api/v1/limits/"
 
 
-pytestmark = [pytest.mark.usefixtures("fresh_picture"), pytest.mark.costly]
+pytestmark = pytest.mark.usefixtures("fresh_picture")
 
 
 @pytest.fixture

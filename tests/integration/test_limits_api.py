@@ -23,7 +23,7 @@ from tests.support.tasks import LONG_RUNNING, claim, flush_admitter, new_task, n
 LIMITS = "/api/v1/limits/"
 
 
-pytestmark = [pytest.mark.usefixtures("fresh_picture"), pytest.mark.costly]
+pytestmark = pytest.mark.usefixtures("fresh_picture")
 
 
 @pytest.fixture

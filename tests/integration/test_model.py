@@ -27,7 +27,7 @@ from tests.support.services import Services, environment
 from tests.support.settings import settings
 from tests.support.tasks import LONG_RUNNING
 
-pytestmark = [pytest.mark.long, pytest.mark.costly]
+pytestmark = pytest.mark.promise
 
 # From one step to the next to try; shares no factor with their number.
 STRIDE = 11

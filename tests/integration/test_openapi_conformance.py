@@ -14,8 +14,6 @@ from tests.support.conformance.run import SETTINGS, Findings, explore
 from tests.support.services import Services
 from tests.support.stack import Stack
 
-pytestmark = pytest.mark.long
-
 SEED = 20261124
 EXAMPLES = 3  # a phase and operation; the systematic ones of the coverage phase, about a thousand, come on top
 SECONDS = 600  # seen: 233 where five others kept the two cores busy

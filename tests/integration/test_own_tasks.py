@@ -59,7 +59,6 @@ def purge_my_folder(path, *more):
 '''
 NAMES = {"app.tasks.example_task", "app.tasks.count_task", "purge_my_folder"}
 # Those that read the catalogue, the tasks or the sources.
-pytestmark = pytest.mark.long
 READERS = ("services/test_catalogue.py", "api/test_openapi.py", "api/test_lifespan.py", "test_documents.py", "test_conventions.py", "test_house.py", "test_architecture.py",
            "test_routing.py", "tasks/test_parameters.py")  # fmt: skip
 

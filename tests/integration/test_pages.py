@@ -25,8 +25,6 @@ from tests.support.services import Services
 from tests.support.settings import on_new_database
 from tests.support.task_client import TaskClient
 
-pytestmark = pytest.mark.costly
-
 HTTPS, LOOPBACK = "https://tasks.example.com", "http://127.0.0.1:8000"
 SAME = {"Sec-Fetch-Site": "same-origin"}
 PAGES = ("/", "/tasks", "/new", "/queues", "/account")

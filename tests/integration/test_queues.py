@@ -267,7 +267,6 @@ class TestARace:
         return result
 
 
-@pytest.mark.long
 class TestOnWorkers:
     @pytest.fixture
     def running(self, start: Start) -> Running:

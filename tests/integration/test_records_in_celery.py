@@ -20,8 +20,6 @@ from tests.support.settings import settings
 from tests.support.signalled_tasks import LEDGER, MODULE
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.long
-
 MANY = 43
 ROUNDS = 5
 

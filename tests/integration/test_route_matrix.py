@@ -32,8 +32,6 @@ from tests.support.services import Services
 from tests.support.task_client import BODY, shared_client
 from tests.support.tasks import task_in
 
-pytestmark = pytest.mark.costly
-
 CALLERS = ("nobody", "owner", "stranger", "admin")
 MATRIX = """
     GET    /                                      200  200  200  200  open

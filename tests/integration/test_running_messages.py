@@ -15,8 +15,6 @@ from tests.support.services import Services
 from tests.support.settings import settings
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.long
-
 
 class TestMessages:
     @pytest.fixture

@@ -56,7 +56,7 @@ FIELDS: dict[str, Any] = {"name": "x", "task_type": "t", "celery_task_name": LON
 UNKNOWN = "app.tasks.model_tasks.train_classifier"
 Quota = Callable[[int], None]
 
-pytestmark = [pytest.mark.usefixtures("fresh_picture"), pytest.mark.costly]
+pytestmark = pytest.mark.usefixtures("fresh_picture")
 
 
 @pytest.fixture

@@ -37,8 +37,6 @@ from tests.support.services import ROOT
 from tests.support.spelling import spelled
 from tests.support.tasks import claim, give_id, new_task, new_user, task_in
 
-pytestmark = pytest.mark.costly
-
 SCAN = text("SELECT status, count(*) FROM tasks WHERE task_type = 'test' GROUP BY status")
 # The users of whom other bytes are kept, as the sums tell, than the rows tell.
 WRONG_BYTES = text(f"""

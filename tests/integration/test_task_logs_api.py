@@ -21,8 +21,6 @@ from app.services.tasks import task_changes
 from tests.support.accounts import bearer
 from tests.support.tasks import new_task, new_user, task_in
 
-pytestmark = pytest.mark.costly
-
 LIMIT = 64 * 1024
 SEQ = 1 << 32
 

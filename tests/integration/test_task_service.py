@@ -24,8 +24,6 @@ from app.services.execution.attempts import CurrentAttempt, current_attempt
 from app.services.task_service import TaskService, task_service
 from tests.support.tasks import LONG_RUNNING, claim_next, new_task, new_user, task_in
 
-pytestmark = pytest.mark.mysql
-
 
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -22,8 +22,6 @@ from tests.support.services import Services
 from tests.support.task_client import TASKS, TaskClient, module_client, shared_client, stored, task_client
 from tests.support.tasks import LONG_RUNNING
 
-pytestmark = pytest.mark.costly
-
 client = module_client()
 
 

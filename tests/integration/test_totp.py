@@ -30,8 +30,6 @@ from tests.support.task_client import shared_client
 from tests.support.throttle import prolong_waits
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.costly
-
 WRONG = "not the password at all"
 NEW_KEY = "fedcba9876543210" * 4
 

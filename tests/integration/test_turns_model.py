@@ -39,7 +39,7 @@ from tests.support.settings import settings
 from tests.support.tasks import ERROR, LONG_RUNNING, WORKER, new_user
 from tests.support.turns_model import Line, TurnsModel, WaitingTask
 
-pytestmark = [pytest.mark.long, pytest.mark.costly]
+pytestmark = pytest.mark.promise
 
 QUEUE_OF = {"critical": "high_priority", "high": "high_priority", "normal": "default", "low": "low_priority"}
 # In the order of service.

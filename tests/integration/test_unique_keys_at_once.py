@@ -21,8 +21,6 @@ from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.tasks import new_task, new_user, task_in
 from tests.support.unique_keys import KEY, active, create, wanted
 
-pytestmark = pytest.mark.costly
-
 client = module_client()
 AT_ONCE = 8
 ROUNDS = 12

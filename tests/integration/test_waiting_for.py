@@ -196,7 +196,6 @@ class TestFiltersAndCounts:
             assert task_service.count(db, TaskFilter(waiting_for="turn"))["total"] == 3  # type: ignore[arg-type]
 
 
-@pytest.mark.long
 class TestOnWorkers:
     def test_a_worker_tells_which_tasks_it_knows(self, start: Start) -> None:
         running: Running = start()

@@ -126,7 +126,6 @@ class TestADrain:
         assert db.execute(text(HOLDS)).scalar_one() == 1
 
 
-@pytest.mark.long
 class TestOnWorkers:
     @pytest.fixture
     def running(self, start: Start) -> Running:

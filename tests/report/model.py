@@ -43,6 +43,16 @@ class SuiteResult:
         return "passed" if self.count("passed") else "skipped"
 
 
+@dataclass(frozen=True)
+class Flaky:
+    """A test that failed, and passed when it was run again; with what it said both times."""
+
+    suite: str
+    nodeid: str
+    first: str
+    second: str
+
+
 @dataclass
 class Run:
     """All of it, as the page shows it."""
@@ -51,6 +61,7 @@ class Run:
     started: str
     seconds: float
     machine: str
+    flaky: list[Flaky] = field(default_factory=list)
     coverage: dict[str, Any] | None = None
     security: dict[str, Any] | None = None
     performance: dict[str, Any] | None = None

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import secrets
 import shutil
 import sys
 import time
@@ -12,14 +13,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.report import coverage_data, page, pytest_suites, sbom, scripts
+from tests.report import changes, coverage_data, durations, kept_parts, page, pytest_run, sbom, scripts
 from tests.report.children import stop_on_sigterm
 from tests.report.model import REPORTS, Run, SuiteResult
+from tests.report.results import suite_results
+from tests.support.patience import measure_patience
+from tests.tiers import PARTS, Tier
 
-SUITES = (*pytest_suites.NAMES, *scripts.NAMES)
-# Many tests wait: twice as many as cores keep them busy. Each has a PostgreSQL and a Valkey of its own.
-JOBS = min(4, 2 * (os.cpu_count() or 1))
+SUITES = (*pytest_run.NAMES, *scripts.NAMES)
 LABEL = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "absent": "absent"}
+# Many tests wait: twice as many processes as cores keep them busy.
+JOBS = min(4, 2 * (os.cpu_count() or 1))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,45 +31,37 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     if options.list:
         _say("suites: " + ", ".join(SUITES))
+        _say("parts of --full: " + ", ".join(f"{name} ({', '.join(suites)})" for name, suites in PARTS.items()))
         return 0
-    shutil.rmtree(REPORTS, ignore_errors=True)
-    REPORTS.mkdir()
-    sbom.write()
     stop_on_sigterm()
-    begun = time.monotonic()
-    started = datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M %Z")
     try:
-        suites = [_run(name, options) for name in options.suites + options.suite or SUITES]
+        return _run_parts(options) if options.full and not _named(options) else _run_once(_named(options), options)
     except KeyboardInterrupt:
         _say("stopped: no report was written")
         return 130
-    run = Run(suites, started, time.monotonic() - begun, _machine())
-    run.coverage = coverage_data.collect(REPORTS)
-    run.security = _json(REPORTS / "security.json")
-    run.performance = _json(REPORTS / "performance.json")
-    (REPORTS / "index.html").write_text(page.render(run, REPORTS), encoding="utf-8")
-    _summarise(run)
-    return 1 if run.count("failed") or not run.count("passed") else 0
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()  # pytest writes to the same terminal from a process of its own
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="run_tests.py", description="Runs every suite against services of its own and writes reports/index.html."
+        prog="run_tests.py", description="Runs the tests against services of its own and writes reports/index.html."
     )
     parser.add_argument("suites", nargs="*", type=_suite, metavar="SUITE", help=f"only these: {', '.join(SUITES)}")
     parser.add_argument("--suite", action="append", default=[], choices=SUITES, help="the same; may be repeated")
     parser.add_argument("-k", dest="keyword", metavar="EXPRESSION", help="only tests that match, as pytest's -k")
-    parser.add_argument("--full", action="store_true", help="the long tests as well: soaks, growth, five-run medians")
+    parser.add_argument(
+        "--full", action="store_true", help="all tests, in parts whose results are kept until the next commit"
+    )
+    parser.add_argument(
+        "--part", action="append", default=[], choices=[*PARTS], help="with --full: only this part; may be repeated"
+    )
     parser.add_argument("--coverage", action="store_true", help="measure coverage too: half as long again")
     parser.add_argument(
-        "--jobs", type=int, default=JOBS, metavar="N", help=f"processes that share the tests of a suite ({JOBS})"
+        "--jobs", type=int, default=JOBS, metavar="N", help=f"processes for PostgreSQL's tests ({JOBS})"
     )
-    parser.add_argument("--list", action="store_true", help="name the suites and end; .venv is made all the same")
+    parser.add_argument("--seed", type=int, help="of generated examples and random faults, to repeat a run")
+    parser.add_argument(
+        "--list", action="store_true", help="name suites and parts, and end; .venv is made all the same"
+    )
     return parser
 
 
@@ -75,19 +71,70 @@ def _suite(name: str) -> str:
     return name
 
 
-def _run(name: str, options: argparse.Namespace) -> SuiteResult:
+def _named(options: argparse.Namespace) -> list[str]:
+    return [*options.suites, *options.suite]
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()  # pytest writes to the same terminal from a process of its own
+
+
+def _run_once(named: Sequence[str], options: argparse.Namespace) -> int:
+    """One run: the default tier, or what was named of either tier."""
+    _fresh_reports()
+    run = _run(named or changes.default_suites(SUITES), options)
+    return _finish(run, [] if named or options.full else _left_out(run))
+
+
+def _run_parts(options: argparse.Namespace) -> int:
+    """The full tier: the parts that were named, else those without a result of this commit; all results together."""
+    for name in options.part or [name for name in PARTS if not kept_parts.is_kept(name)]:
+        _say(f"\n══ part {name} of {', '.join(PARTS)} {'═' * 20}")
+        _fresh_reports()
+        kept_parts.keep(name, _run(PARTS[name], options))
+    run = kept_parts.merged(PARTS)
+    missing = [name for name in PARTS if not kept_parts.is_kept(name)]
+    told = [f"of the full tier these parts have no result of this commit yet: {', '.join(missing)}"] if missing else []
+    return _finish(run, told)
+
+
+def _fresh_reports() -> None:
+    """Without what an earlier run left, but for the results of parts."""
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    for path in REPORTS.iterdir():
+        if path == kept_parts.FOLDER:
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _run(suites: Sequence[str], options: argparse.Namespace) -> Run:
+    begun, started = time.monotonic(), datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    sbom.write()
+    patience = measure_patience()
+    seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
+    _say(f"suites: {', '.join(suites)} · --seed {seed} · patience {patience:.2f}")
+    tier, engine_jobs = Tier.FULL if options.full else Tier.DEFAULT, min(options.jobs, os.cpu_count() or 1)
+    chosen = pytest_run.Options(options.keyword, tier, options.coverage, options.jobs, engine_jobs, seed, patience)
+    of_pytest = [name for name in suites if name in pytest_run.NAMES]
+    found, flaky = pytest_run.run(of_pytest, REPORTS, chosen)
+    results = suite_results(of_pytest, found)
+    results += [_script(name, options) for name in suites if name in scripts.NAMES]
+    run = Run(results, started, time.monotonic() - begun, _machine(), flaky=flaky)
+    durations.write(found, REPORTS / "durations.json")
+    run.coverage = coverage_data.collect(REPORTS)
+    run.security = _json(REPORTS / "security.json")
+    run.performance = _json(REPORTS / "performance.json")
+    return run
+
+
+def _script(name: str, options: argparse.Namespace) -> SuiteResult:
     _say(f"\n── {name} {'─' * (70 - len(name))}")
     begun = time.monotonic()
-    if name in pytest_suites.NAMES:
-        chosen = pytest_suites.Options(options.keyword, options.full, options.coverage, options.jobs)
-        result = pytest_suites.run(name, REPORTS, chosen)
-    elif options.keyword:
-        result = SuiteResult(name, note="-k selects among pytest's tests only")
-    else:
-        result = scripts.run(name, REPORTS, options.full)
+    if options.keyword:
+        return SuiteResult(name, note="-k selects among pytest's tests only")
+    result = scripts.run(name, REPORTS)
     result.seconds = time.monotonic() - begun
-    if result.note:
-        _say(f"{name}: {result.note}")
     return result
 
 
@@ -100,7 +147,22 @@ def _json(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def _summarise(run: Run) -> None:
+def _left_out(run: Run) -> list[str]:
+    ran = {suite.name for suite in run.suites}
+    absent = [name for name in pytest_run.NAMES if name not in ran]
+    more = f", and of {', '.join(absent)} all" if absent else ""
+    parts = ", ".join(f"--part {name}" for name in PARTS)
+    return [f"left out: the tests of the full tier{more}: `python3 run_tests.py --full` runs all ({parts})"]
+
+
+def _finish(run: Run, told: Sequence[str]) -> int:
+    (REPORTS / "index.html").write_text(page.render(run, REPORTS), encoding="utf-8")
+    (REPORTS / "flaky.json").write_text(json.dumps([vars(test) for test in run.flaky], indent=1), encoding="utf-8")
+    _summarise(run, told)
+    return 1 if run.count("failed") or not run.count("passed") else 0
+
+
+def _summarise(run: Run, told: Sequence[str]) -> None:
     _say(f"\n{'suite':<13}{'state':<9}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>10}")
     for suite in run.suites:
         counts = [suite.count("passed"), suite.count("failed"), suite.count("skipped")]
@@ -108,10 +170,16 @@ def _summarise(run: Run) -> None:
         _say(f"{row}   {suite.note}".rstrip())
     for case in run.cases("failed"):
         _say(f"FAILED {case.suite}: {case.group} {case.name}")
+    for test in run.flaky:
+        _say(
+            f"flaky {test.suite}: {test.nodeid} (it failed, and passed when it was run again alone: reports/flaky.json)"
+        )
     if run.coverage:
-        _say(f"coverage of app: {run.coverage['percent']:.0f} %")
+        _say(f"coverage of app: {run.coverage['percent']:.1f} %")
     elif (REPORTS / "coverage.ini").exists():
         _say("coverage of app: could not be read, see reports/coverage")
+    for line in told:
+        _say(line)
     _say(f"report: {REPORTS / 'index.html'} ({run.seconds:.0f} s in all)")
     _say(f"{run.count('passed')} passed, {run.count('failed')} failed, {run.count('skipped')} skipped")
 

@@ -13,9 +13,9 @@ NAMES = ("security", "performance")
 ADMIN_VARIABLES = ("TEST_USERNAME", "TEST_PASSWORD")
 
 
-def run(name: str, reports: Path, full: bool) -> SuiteResult:
+def run(name: str, reports: Path) -> SuiteResult:
     output = reports / f"{name}.json"
-    code = _security(output) if name == "security" else _performance(output, reports, full)
+    code = _security(output) if name == "security" else _performance(output, reports)
     cases = _cases(name, output)
     if code != 0 and not any(case.outcome == "failed" for case in cases):
         text = f"{name}_test.py ended with exit code {code}"
@@ -38,8 +38,8 @@ def _security(output: Path) -> int:
     return code
 
 
-def _performance(output: Path, reports: Path, full: bool) -> int:
-    size = ["--full"] if full else ["--requests", "300", "--seconds", "2"]
+def _performance(output: Path, reports: Path) -> int:
+    size = ["--requests", "300", "--seconds", "2"]
     return _script("performance_test.py", "--json", str(output), "--plot", str(reports / "performance.png"), *size)
 
 

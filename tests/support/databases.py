@@ -59,6 +59,11 @@ class MariaDB:
         )  # fmt: skip
         self._process.start()
         wait_for(self._answers, START_SECONDS, f"{self.server} to answer")
+        (self.directory / "port").write_text(str(self.port), encoding="ascii")
+
+    def attach(self) -> None:
+        """Use the server that another process has started in this directory."""
+        self.port = int((self.directory / "port").read_text(encoding="ascii"))
 
     def _places(self) -> list[str]:
         """What each of its programs is told first. A server that starts empties its `tmpdir`: /tmp is others' as well."""
@@ -143,7 +148,10 @@ class MariaDB:
                  "--skip-comments", "--skip-add-locks", "--skip-disable-keys", "--skip-add-drop-table",
                  *self.dump_options, template]
             )  # fmt: skip
-            path.write_text(_without_delimiters(dump), encoding="utf-8")
+            # Another process may read it meanwhile.
+            fresh = path.with_suffix(f".{os.getpid()}")
+            fresh.write_text(_without_delimiters(dump), encoding="utf-8")
+            fresh.rename(path)
         return path.read_text(encoding="utf-8")
 
     def drop_database(self, name: str) -> None:
@@ -212,6 +220,9 @@ class SQLiteFiles:
     def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
 
+    def attach(self) -> None:
+        """The files of another process, in the same directory."""
+
     def stop(self, grace: float = 0) -> None:
         """There is no server."""
 
@@ -232,7 +243,7 @@ class SQLiteFiles:
             Path(f"{self._path(name)}{suffix}").unlink(missing_ok=True)
 
 
-def database_server(directory: Path, *, durable: bool) -> "MariaDB | SQLiteFiles":
-    """That of ENGINE, which is not PostgreSQL."""
+def database_server(engine: str, directory: Path, *, durable: bool) -> "MariaDB | SQLiteFiles":
+    """That of an engine which is not PostgreSQL."""
     kinds: dict[str, type[MariaDB | SQLiteFiles]] = {"mariadb": MariaDB, "mysql": MySQL, "sqlite": SQLiteFiles}
-    return kinds[ENGINE](directory, durable=durable)
+    return kinds[engine](directory, durable=durable)

@@ -1,6 +1,6 @@
 """What every suite on real services shares: a plugin that `tests/conftest.py` names.
 
-services        the session's PostgreSQL and Valkey (temporary directories, free ports)
+services        PostgreSQL and Valkey (temporary directories, free ports); in a parallel run the processes share PostgreSQL
 own_services    a module's own, durable, which a test may crash
 db              a Session whose commits are savepoints of one transaction that is rolled back: for service tests
 fresh_database  the settings of this process on a database of the test's own, in which it commits
@@ -29,10 +29,12 @@ from starlette.testclient import TestClient
 from app.core.served_tasks import ServedTasks, served_tasks
 from app.db.session import SessionLocal, engine
 from app.models import User
+from tests.report.recorder import Recorder
 from tests.support import accounts, waiting
 from tests.support.running import Running, example_stack
 from tests.support.services import Services, environment
 from tests.support.settings import on_new_database, settings
+from tests.support.shared_servers import shared_server
 from tests.support.stack import Stack
 from tests.support.task_client import TaskClient, task_client
 from tests.support.tasks import flush_admitter, new_login
@@ -46,7 +48,7 @@ _running: list[Services] = []
 
 @pytest.fixture(scope="session")
 def services() -> Iterator[Services]:
-    with Services() as started:
+    with Services(shared=shared_server()) as started:
         _running.append(started)
         yield started
 
@@ -212,7 +214,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
             if hasattr(session.config, "workeroutput"):
                 session.config.workeroutput[LEFT] = left
             else:
-                _tell(left)
+                _tell(session.config, left)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -221,11 +223,15 @@ def pytest_testnodedown(node: Any) -> None:
     left = getattr(node, "workeroutput", {}).get(LEFT, [])
     if left:
         node.config.pluginmanager.get_plugin("session").testsfailed += 1
-        _tell(left)
+        _tell(node.config, left)
 
 
-def _tell(left: list[str]) -> None:
-    os.write(2, ("\nERROR: processes left behind:\n" + "\n".join(left) + "\n").encode())
+def _tell(config: pytest.Config, left: list[str]) -> None:
+    text = "processes left behind:\n" + "\n".join(left)
+    os.write(2, f"\nERROR: {text}\n".encode())
+    recorder = config.pluginmanager.get_plugin(Recorder.name)
+    if recorder is not None:
+        recorder.fail(text)
 
 
 @pytest.fixture

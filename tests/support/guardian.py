@@ -67,6 +67,12 @@ def end_marked(mark: str, seconds: float = 5) -> None:
         time.sleep(0.05)
 
 
+def start(mark: str, directory: Path) -> "subprocess.Popen[bytes]":
+    """A guardian of what carries the mark, and of the directory; it acts once its standard input is closed."""
+    program = [sys.executable, "-I", "-S", __file__, mark, str(directory)]
+    return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
 def main() -> None:
     mark, directory = sys.argv[1:]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

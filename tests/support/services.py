@@ -1,4 +1,7 @@
-"""One database server and one Valkey for a whole test session, with a migrated template to copy databases from."""
+"""A database server and a Valkey for a test session, with a migrated template to copy databases from.
+
+The processes of a parallel run share one database server of each engine: see `tests/support/shared_servers.py`.
+"""
 
 import itertools
 import os
@@ -17,6 +20,7 @@ import redis
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
+from app.launcher.pgfiles import number_in
 from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.valkey import EmbeddedValkey
 from tests.support import guardian
@@ -29,22 +33,45 @@ BROKERS = range(1, 16)  # a Valkey has 16 numbered databases; 0 is the one of in
 SECRET_KEY = "only-for-tests-0123456789abcdef0123456789abcdef"
 
 
+class SharedPostgres(EmbeddedPostgres):
+    """A server that another process of this run has started in the same directory."""
+
+    def start(self) -> Self:
+        self._password = (self.directory / "password").read_text(encoding="ascii")
+        self.port = number_in(self.directory / "port") or 0
+        return self
+
+    def stop(self, *_: object, **__: object) -> None:
+        """It belongs to the process that has started it."""
+
+    @property
+    def pid(self) -> int:
+        return number_in(self.data / "postmaster.pid") or 0
+
+
 class Services:
     """`start()`, then databases and broker numbers for each test; `stop()` leaves nothing behind, not even files.
 
     Databases are copied from the template, 38 ms each, since truncation could hit whatever happens to be configured.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
-        """Durable: what PostgreSQL has committed is on disk, so a test may kill it."""
+    def __init__(self, *, durable: bool = False, shared: Path | None = None) -> None:
+        """`durable`: what PostgreSQL has committed is on disk, so a test may kill it. `shared`: the directory of a
+        database server that another process has started, with the template.
+        """
         self.directory = Path(tempfile.mkdtemp(prefix="task-service-test-"))
         self.mark = secrets.token_hex(8)
-        self._names = (f"test_{number}" for number in itertools.count(1))
+        # A server that is shared has databases of other processes too.
+        prefix = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}" if shared else "test"
+        self._names = (f"{prefix}_{number}" for number in itertools.count(1))
         self._brokers = itertools.cycle(BROKERS)
-        if ENGINE == "postgresql":
-            self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=durable)
+        self._shared = shared
+        if ENGINE != "postgresql":
+            self.other = database_server(ENGINE, shared or self.directory / ENGINE, durable=durable)
+        elif shared:
+            self.postgres: EmbeddedPostgres = SharedPostgres(shared)
         else:
-            self.other = database_server(self.directory / ENGINE, durable=durable)
+            self.postgres = EmbeddedPostgres(self.directory / "postgres", durable=durable)
         self.valkey = EmbeddedValkey(self.directory / "valkey", settings={"appendonly": "no"})
 
     def __enter__(self) -> Self:
@@ -58,9 +85,15 @@ class Services:
         self._outer_mark = os.environ.get(guardian.VARIABLE)
         os.environ[guardian.VARIABLE] = self.mark  # every process started from now on inherits it
         try:
-            self.database.start()
             self.valkey.start()
-            self._make_template()
+            if ENGINE == "postgresql":
+                self.postgres.start()
+            elif self._shared:
+                self.other.attach()
+            else:
+                self.other.start()
+            if not self._shared:
+                make_template(self.database)
         except BaseException:
             self.stop()
             raise
@@ -68,7 +101,8 @@ class Services:
 
     def stop(self) -> None:
         self.valkey.stop()
-        self.database.stop(grace=5)
+        if not self._shared:
+            self.database.stop(grace=5)
         if self._outer_mark is None:
             os.environ.pop(guardian.VARIABLE, None)
         else:
@@ -85,11 +119,8 @@ class Services:
         return survivors
 
     def _start_guardian(self) -> None:
-        program = [sys.executable, "-I", "-S", guardian.__file__, self.mark, str(self.directory)]
         # `clear_up` closes its standard input, or else the kernel, however this process ends.
-        self._guardian = subprocess.Popen(
-            program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
-        )
+        self._guardian = guardian.start(self.mark, self.directory)
 
     @property
     def database(self) -> EmbeddedPostgres | MariaDB | SQLiteFiles:
@@ -97,13 +128,6 @@ class Services:
         return self.postgres if ENGINE == "postgresql" else self.other
 
     # -- databases ---------------------------------------------------------------------------------------------------
-
-    def _make_template(self) -> None:
-        if ENGINE == "postgresql":
-            migrate(self.postgres.create_database(TEMPLATE))
-        else:
-            self.other.new_database(TEMPLATE, None)
-            migrate(self.other.url_for(TEMPLATE))
 
     def _execute(self, statement: str) -> None:
         engine = create_engine(sqlalchemy_url(self.postgres.url_for("postgres")), poolclass=NullPool)
@@ -147,6 +171,15 @@ class Services:
         with redis.Redis.from_url(url) as connection:
             connection.flushdb()
         return url
+
+
+def make_template(server: EmbeddedPostgres | MariaDB | SQLiteFiles) -> None:
+    """The migrated database of which each test gets a copy."""
+    if isinstance(server, EmbeddedPostgres):
+        migrate(server.create_database(TEMPLATE))
+    else:
+        server.new_database(TEMPLATE, None)
+        migrate(server.url_for(TEMPLATE))
 
 
 def sqlalchemy_url(url: str) -> str:

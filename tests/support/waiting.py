@@ -5,6 +5,8 @@ from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from typing import TypeVar
 
+from tests.support.patience import PATIENCE
+
 T = TypeVar("T")
 POLL_SECONDS = 0.02
 
@@ -12,9 +14,10 @@ POLL_SECONDS = 0.02
 def wait_for(condition: Callable[[], T], seconds: float = 10, what: str = "the condition") -> T:
     """The first true value of `condition()`; after `seconds`, an AssertionError that tells the last value seen.
 
+    A slow machine is given more time: `tests/support/patience.py`.
     What `condition` raises goes through: a condition that must survive an outage catches what it expects.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         value = condition()
         if value:

@@ -8,6 +8,7 @@ import yaml
 
 from tests.support.requirements_files import ROOT, beside_the_image, tools
 from tests.support.sources import text_of, tracked_files
+from tests.tiers import PARTS
 from tests.unit.test_packages import PROJECT
 
 NO_TEXT = {".png", ".svg"}
@@ -17,11 +18,20 @@ def load(path: str) -> Any:
     return yaml.safe_load(text_of(ROOT / path))
 
 
-def test_the_public_ci_runs_the_same_script_on_every_python() -> None:
-    job = load(".github/workflows/ci.yml")["jobs"]["ci"]
-    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+def runs(job: dict[str, Any]) -> list[str]:
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
+def test_the_public_ci_runs_the_same_script() -> None:
+    assert runs(load(".github/workflows/ci.yml")["jobs"]["ci"]) == [".ci/run"]
+
+
+def test_each_night_all_parts_run_on_every_python() -> None:
+    job = load(".github/workflows/nightly.yml")["jobs"]["part"]
+    assert runs(job) == [".ci/nightly --part ${{ matrix.part }}"]
     named = {line.rpartition(" ")[2] for line in PROJECT["classifiers"] if "Python :: 3." in line}
-    assert set(job["strategy"]["matrix"]["python"]) == named
+    assert {*job["strategy"]["matrix"]["python"]} == named
+    assert job["strategy"]["matrix"]["part"] == [*PARTS]
 
 
 def test_hooks_of_pre_commit_use_the_tools_of_the_environment() -> None:

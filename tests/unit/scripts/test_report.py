@@ -3,90 +3,154 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal
-from tests.report import coverage_data, page, pytest_suites, runner, scripts
-from tests.report.model import ROOT, Case, Run, SuiteResult
+from tests.report import changes, coverage_data, kept_parts, page, pytest_run, runner, scripts
+from tests.report.model import Case, Flaky, Run, SuiteResult
+from tests.report.recorded import SESSION, Recorded
+from tests.report.results import suite_results
 from tests.support import databases
-
-JUNIT = """<testsuites><testsuite>
-<testcase classname="tests.unit.test_x.TestY" name="test_good" time="0.5"/>
-<testcase classname="tests.unit.test_x" name="test_bad" time="0.1"><failure message="m">assert 1 == 2</failure></testcase>
-<testcase classname="tests.unit.test_x" name="test_left_out" time="0"><skipped message="why">at line 1</skipped></testcase>
-<testcase classname="tests.unit.test_x" name="test_dirty" time="0.2"/>
-<testcase classname="tests.unit.test_x" name="test_dirty" time="0.2"><error message="m">teardown</error></testcase>
-</testsuite></testsuites>"""
+from tests.tiers import PARTS, Tier
 
 
 def case(outcome: str, name: str = "test_x", text: str = "") -> Case:
     return Case("unit", "test_x", name, outcome, 0.5, text)  # type: ignore[arg-type]
 
 
-def test_each_test_of_a_junit_file_is_one_case(tmp_path: Path) -> None:
-    (tmp_path / "unit.xml").write_text(JUNIT)
-    cases = {each.name: (each.outcome, each.text) for each in pytest_suites.read_junit("unit", tmp_path / "unit.xml")}
-    assert cases.pop("test_dirty")[0] == "failed"
-    assert cases == {
-        "test_good": ("passed", ""), "test_bad": ("failed", "assert 1 == 2"), "test_left_out": ("skipped", "why"),
-    }  # fmt: skip
+OPTIONS = pytest_run.Options(None, Tier.DEFAULT, False, 4, 2, 7, 1.0)
+GOOD = Recorded("unit", "tests/unit/test_x.py::TestY::test_good[a::b]")
+BAD = Recorded("integration", "tests/integration/test_x.py::test_bad", "failed", 1.0, "assert 1 == 2")
+ON_SQLITE = Recorded("sqlite", "tests/integration/test_x.py::test_bad", "failed", 1.0, "locked")
 
 
-@pytest.mark.parametrize(("code", "state"), [(0, "passed"), (1, "failed"), (3, "failed"), (5, "absent")])
-def test_pytests_exit_code_counts_when_no_test_failed(tmp_path: Path, code: int, state: str) -> None:
-    xml = tmp_path / "unit.xml"
-    if code < 3:
-        xml.write_text('<testsuites><testcase classname="x" name="y" time="0"/></testsuites>')
-    assert pytest_suites._result("unit", xml, code).state == state
+class TestCases:
+    def test_have_the_names_of_the_tests(self) -> None:
+        (unit, integration, sqlite) = suite_results(["unit", "integration", "sqlite"], [GOOD, BAD, ON_SQLITE])
+        assert [(each.group, each.name) for each in unit.cases] == [("test_x.TestY", "test_good[a::b]")]
+        assert [(each.group, each.name, each.text) for each in integration.cases] == [
+            ("test_x", "test_bad", "assert 1 == 2")
+        ]
+        assert [each.group for each in sqlite.cases] == ["integration.test_x"]
+
+    def test_a_suite_without_tests_says_so(self) -> None:
+        (found,) = suite_results(["e2e"], [])
+        assert (found.state, found.note) == ("absent", "no test of this tier matches")
 
 
-class TestTheOtherEngines:
-    @pytest.fixture
-    def started(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[str], Mapping[str, str]]]:
-        """The commands that would run, with what is added to the environment of each."""
-        found: list[tuple[Sequence[str], Mapping[str, str]]] = []
-        monkeypatch.setattr(pytest_suites, "run_child", lambda *started: found.append(started) or 5)
-        return found
+class Sessions:
+    """Stands in for pytest: writes results as its recorder does, and keeps the commands."""
 
-    @pytest.mark.parametrize("full", [False, True])
-    @pytest.mark.parametrize("engine", pytest_suites.ENGINES)
-    def test_run_the_integration_tests_and_faults(
-        self, started: list[tuple[Sequence[str], Mapping[str, str]]], tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch, engine: str, full: bool,
-    ) -> None:  # fmt: skip
-        monkeypatch.setattr(pytest_suites, "SERVERS", {})
-        pytest_suites.run(engine, tmp_path, pytest_suites.Options(None, full, False, 1))
-        ((command, variables),) = started
-        assert {str(ROOT / "tests" / folder) for folder in ("integration", "faults")} <= {*command}
-        assert (pytest_suites.IN_EACH_RUN[engine] in command) is not full
-        assert f"--junitxml={tmp_path / engine}.xml" in command
-        assert variables["TEST_DATABASE"] == engine
+    def __init__(self, *sessions: tuple[int, list[Recorded]]) -> None:
+        self._sessions = iter(sessions)
+        self.commands: list[tuple[list[str], Mapping[str, str]]] = []
 
-    def test_are_not_chosen_for_other_suites(
-        self, started: list[tuple[Sequence[str], Mapping[str, str]]], tmp_path: Path
+    def __call__(self, command: Sequence[str], variables: Mapping[str, str]) -> int:
+        self.commands.append(([*command], variables))
+        code, tests = next(self._sessions)
+        (path,) = (part.removeprefix("--results=") for part in command if part.startswith("--results="))
+        Path(path).write_text(json.dumps([vars(test) for test in tests]), encoding="utf-8")
+        return code
+
+
+class TestASession:
+    def run(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, suites: list[str], *sessions: tuple[int, list[Recorded]]
+    ) -> tuple[list[Recorded], list[Flaky], Sessions]:
+        started = Sessions(*sessions)
+        monkeypatch.setattr(pytest_run, "run_child", started)
+        monkeypatch.setattr(pytest_run, "SERVERS", {})
+        found, flaky = pytest_run.run(suites, tmp_path, OPTIONS)
+        return found, flaky, started
+
+    def test_serves_postgresql_by_some_processes_and_each_engine_by_one(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        pytest_suites.run("integration", tmp_path, pytest_suites.Options(None, False, False, 1))
-        assert "TEST_DATABASE" not in started[0][1]
+        *_, started = self.run(monkeypatch, tmp_path, ["unit", "integration", "sqlite"], (0, [GOOD]))
+        ((command, variables),) = started.commands
+        assert [command[at + 1] for at, part in enumerate(command) if part == "--tx"] == [
+            "4*popen", "1*popen//env:TEST_DATABASE=sqlite",
+        ]  # fmt: skip
+        assert {"tests/unit", "tests/integration", "tests/faults"} <= {*command}
+        assert command[command.index("--suites") + 1] == "unit,integration,sqlite"
+        assert command[command.index("--tier") + 1] == "default"
+        assert variables["SOAK_SEED"] == "7"
 
+    def test_load_has_a_process_of_its_own(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        *_, started = self.run(monkeypatch, tmp_path, ["unit", "load"], (0, [GOOD]), (5, []))
+        assert ["tests/load" in command for command, _ in started.commands] == [False, True]
+        assert "--tx" not in started.commands[1][0]
+
+    def test_what_fails_once_is_flaky_and_counts_as_passed(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        second = [replace(BAD, outcome="passed", text=""), replace(ON_SQLITE, text="locked again")]
+        found, flaky, started = self.run(
+            monkeypatch, tmp_path, ["integration", "sqlite"],
+            (1, [GOOD, BAD, ON_SQLITE]), (0, second[:1]), (1, second[1:]),
+        )  # fmt: skip
+        assert [(test.suite, test.outcome) for test in found] == [
+            ("unit", "passed"), ("integration", "passed"), ("sqlite", "failed"),
+        ]  # fmt: skip
+        assert "locked again" in found[2].text
+        assert [(test.nodeid, test.first) for test in flaky] == [(BAD.nodeid, "assert 1 == 2")]
+        first, _, on_sqlite = started.commands
+        assert on_sqlite[1]["TEST_DATABASE"] == "sqlite"
+        assert [part for part in first[0] if "seed" in part] == [part for part in on_sqlite[0] if "seed" in part]
+        assert "no:xdist" in on_sqlite[0]
+
+    def test_a_broken_promise_is_not_run_again(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        found, flaky, started = self.run(
+            monkeypatch, tmp_path, ["integration"], (1, [replace(BAD, promise=True)])
+        )  # fmt: skip
+        assert [test.outcome for test in found] == ["failed"]
+        assert not flaky
+        assert len(started.commands) == 1
+
+    def test_many_failures_are_not_run_again(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        many = [replace(BAD, nodeid=f"{BAD.nodeid}[{number}]") for number in range(pytest_run.MOST_AGAIN + 1)]
+        found, flaky, _ = self.run(monkeypatch, tmp_path, ["integration"], (1, many))
+        assert {test.outcome for test in found} == {"failed"}
+        assert not flaky
+
+    @pytest.mark.parametrize(("code", "failed"), [(0, False), (5, False), (1, True), (2, True), (3, True), (-9, True)])
+    def test_pytests_exit_code_counts_when_no_test_failed(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, failed: bool
+    ) -> None:
+        found, *_ = self.run(monkeypatch, tmp_path, ["unit"], (code, [GOOD]))
+        assert any(test.outcome == "failed" for test in found) is failed
+
+    def test_what_goes_wrong_with_the_second_run_is_red(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        passed = replace(BAD, outcome="passed", text="")
+        found, *_ = self.run(monkeypatch, tmp_path, ["integration"], (1, [BAD]), (3, [passed]))
+        assert [test.nodeid for test in found if test.outcome == "failed"] == [SESSION]
+
+    def test_a_word_names_the_files_that_may_have_it(self) -> None:
+        assert "tests/unit/scripts/test_report.py" in pytest_run.files_of("test_a_word_names_the_files")
+        assert pytest_run.files_of("not a_word") == []
+
+
+class TestAnEngineWithoutAServer:
     @pytest.mark.parametrize(
-        ("engine", "ci", "state", "told"),
+        ("engine", "ci", "outcome", "told"),
         [
             ("mariadb", "", "skipped", "there is no mariadbd: apt-get install mariadb-server"),
             ("mariadb", "true", "failed", "there is no mariadbd: apt-get install mariadb-server"),
             ("mysql", "true", "skipped", "there is no mysqld of MySQL: `.ci/mysql build/mysql`"),
         ],
     )
-    def test_where_there_is_no_server_the_report_says_so_and_a_ci_fails_that_has_debians(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, ci: str, state: str, told: str
+    def test_is_reported_and_a_ci_fails_that_has_debians(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, ci: str, outcome: str, told: str
     ) -> None:
         monkeypatch.setenv("CI", ci)
         monkeypatch.setattr(databases.shutil, "which", lambda *_, **__: None)
-        result = pytest_suites.run(engine, tmp_path, pytest_suites.Options(None, False, False, 1))
-        assert result.state == state
-        assert told in result.cases[0].text
+        ((found,), flaky) = pytest_run.run([engine], tmp_path, OPTIONS)
+        assert (found.outcome, flaky) == (outcome, [])
+        assert told in found.text
 
     def test_mysqld_as_another_name_of_mariadb_is_none_of_mysql(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -106,38 +170,87 @@ class TestTheOtherEngines:
         say("mysqld", "exit 127")
         assert "no mysqld of MySQL" in databases.MySQL.why_absent()
 
-    def test_are_suites_of_their_own_with_the_names_of_the_tests(self, tmp_path: Path) -> None:
-        (tmp_path / "x.xml").write_text(JUNIT.replace("tests.unit", "tests.integration"))
-        cases = pytest_suites.read_junit("mariadb", tmp_path / "x.xml")
-        assert {(each.suite, each.group) for each in cases} == {("mariadb", "test_x"), ("mariadb", "test_x.TestY")}
 
-    def test_have_a_file_of_each_folder_under_one_name(self, tmp_path: Path) -> None:
-        (tmp_path / "x.xml").write_text(JUNIT.replace("tests.unit", "tests.faults"))
-        cases = pytest_suites.read_junit("sqlite", tmp_path / "x.xml")
-        assert {each.group for each in cases} == {"faults.test_x", "faults.test_x.TestY"}
+class TestTheCommand:
+    @pytest.fixture
+    def ran(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+        """The suites of each run; all of them pass, but for a part that is named in `failing`."""
+        found: list[list[str]] = []
+
+        def run(suites: Sequence[str], _: object) -> Run:
+            found.append([*suites])
+            return Run([SuiteResult(name, [case("passed")]) for name in suites], "today", 1.0, "a machine")
+
+        monkeypatch.setattr(runner, "REPORTS", tmp_path / "reports")
+        monkeypatch.setattr(kept_parts, "FOLDER", tmp_path / "reports" / "full")
+        monkeypatch.setattr(kept_parts, "state_of_tree", lambda: "one")
+        monkeypatch.setattr(runner, "_run", run)
+        return found
 
     @pytest.mark.parametrize(
-        ("arguments", "ran"),
+        ("arguments", "suites"),
         [
             (["mariadb"], ["mariadb"]),
             (["sqlite", "unit"], ["sqlite", "unit"]),
             (["--suite", "sqlite", "-k", "x"], ["sqlite"]),
-            ([], list(runner.SUITES)),
         ],
     )
-    def test_run_where_they_are_named(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], ran: list[str]
-    ) -> None:
-        names: list[str] = []
-        monkeypatch.setattr(runner, "REPORTS", tmp_path / "reports")
-        monkeypatch.setattr(runner, "_run", lambda name, _: names.append(name) or SuiteResult(name, [case("passed")]))
+    def test_runs_what_is_named(self, ran: list[list[str]], arguments: list[str], suites: list[str]) -> None:
         assert runner.main(arguments) == 0
-        assert names == ran
+        assert ran == [suites]
 
-    def test_a_name_of_no_suite_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
+    @pytest.mark.parametrize("concerned", [True, False])
+    def test_runs_the_default_tier_with_mysql_where_a_change_may_concern_it(
+        self, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], concerned: bool
+    ) -> None:
+        monkeypatch.setattr(changes, "concerns_mysql", lambda: concerned)
+        assert runner.main([]) == 0
+        assert ("mysql" in ran[0]) is concerned
+        assert {"unit", "integration", "mariadb", "sqlite", "e2e", "faults", "security", "performance"} <= {*ran[0]}
+        told = capsys.readouterr().out
+        assert "left out: the tests of the full tier" in told
+        assert "python3 run_tests.py --full" in told
+
+    def test_keeps_the_results_of_parts_and_runs_those_that_have_none(
+        self, ran: list[list[str]], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert runner.main(["--full", "--part", "faults"]) == 0
+        assert "no result of this commit yet: postgresql, mariadb" in capsys.readouterr().out
+        assert runner.main(["--full"]) == 0
+        assert ran == [[*PARTS["faults"]], *([*suites] for name, suites in PARTS.items() if name != "faults")]
+        assert capsys.readouterr().out.splitlines()[-1].startswith(f"{sum(map(len, PARTS.values()))} passed")
+
+    def test_forgets_the_results_of_another_commit(self, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+        assert runner.main(["--full", "--part", "faults"]) == 0
+        monkeypatch.setattr(kept_parts, "state_of_tree", lambda: "two")
+        assert not kept_parts.is_kept("faults")
+
+    def test_refuses_a_name_of_no_suite(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             runner.main(["oracle"])
         assert "oracle is none of unit, integration, mariadb, mysql, sqlite" in capsys.readouterr().err
+
+
+class TestChanges:
+    @pytest.mark.parametrize(
+        ("answers", "concerned"),
+        [
+            ({"merge-base": "a", "rev-parse HEAD": "b", "diff": "app/web/forms.py\nREADME.md"}, False),
+            ({"merge-base": "a", "rev-parse HEAD": "b", "diff": "app/db/sql.py"}, True),
+            ({"merge-base": "b", "rev-parse HEAD": "b", "rev-parse --verify": "a", "diff": "app/models/task.py"}, True),
+            ({"merge-base": "b", "rev-parse HEAD": "b", "rev-parse --verify": "a", "diff": "docs/faq.md"}, False),
+            ({"merge-base": "b", "rev-parse HEAD": "b"}, True),  # main has one commit alone
+            ({}, True),  # no base, no git
+        ],
+    )
+    def test_of_the_folders_with_statements_concern_mysql(
+        self, monkeypatch: pytest.MonkeyPatch, answers: dict[str, str], concerned: bool
+    ) -> None:
+        def git(*arguments: str) -> str | None:
+            return next((said for asked, said in answers.items() if " ".join(arguments).startswith(asked)), None)
+
+        monkeypatch.setattr(changes, "_git", git)
+        assert changes.concerns_mysql() is concerned
 
 
 @pytest.mark.parametrize(
@@ -147,7 +260,8 @@ def test_exit_code_and_last_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], outcomes: list[str], code: int
 ) -> None:
     monkeypatch.setattr(runner, "REPORTS", tmp_path / "reports")
-    monkeypatch.setattr(runner, "_run", lambda *_: SuiteResult("unit", [case(outcome) for outcome in outcomes]))
+    suites = [SuiteResult("unit", [case(outcome) for outcome in outcomes])]
+    monkeypatch.setattr(runner, "_run", lambda *_: Run(suites, "today", 1.0, "a machine"))
     assert runner.main(["--suite", "unit"]) == code
     counts = ", ".join(f"{outcomes.count(kind)} {kind}" for kind in ("passed", "failed", "skipped"))
     assert capsys.readouterr().out.splitlines()[-1] == counts

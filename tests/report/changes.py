@@ -1,0 +1,40 @@
+"""Which suites a run of the default tier has: MySQL's only where the change may concern it.
+
+MySQL gets the statements of MariaDB, which each run has. `python -m tests.report.changes` exits with 0 where it may.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from tests.report.model import ROOT
+
+LONG_ONLY = ("load",)
+FOLDERS = ("app/db/", "app/models/", "app/migrations/")
+
+
+def default_suites(suites: Sequence[str]) -> list[str]:
+    left_out = {*LONG_ONLY} | (set() if concerns_mysql() else {"mysql"})
+    return [name for name in suites if name not in left_out]
+
+
+def concerns_mysql() -> bool:
+    """Whether the difference to origin/main, on main to its parent, touches those folders, or no base is known."""
+    base = _git("merge-base", "HEAD", "origin/main")
+    if base == _git("rev-parse", "HEAD"):
+        base = _git("rev-parse", "--verify", "HEAD^")
+    changed = _git("diff", "--name-only", base) if base else None
+    return changed is None or any(path.startswith(FOLDERS) for path in changed.splitlines())
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints; None where it fails, or is missing."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+if __name__ == "__main__":
+    sys.exit(0 if concerns_mysql() else 1)

@@ -1,0 +1,76 @@
+"""How long each test takes, kept in `tests/durations.json` from one run to the next: {suite: {file: {test: seconds}}}.
+
+The scheduler takes the longest file first. After a run, `python -m tests.report.durations` merges what it measured, and
+counts in `tests/flaky.json` the tests that were flaky in it.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tests.report.model import REPORTS, ROOT
+from tests.report.recorded import Recorded
+
+KEPT, FLAKY = ROOT / "tests" / "durations.json", ROOT / "tests" / "flaky.json"
+UNKNOWN_SECONDS = 5.0
+Durations = dict[str, dict[str, dict[str, float]]]
+
+
+def read(path: Path = KEPT) -> Durations:
+    found: Durations = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def write(tests: Iterable[Recorded], path: Path) -> None:
+    found: Durations = {}
+    for test in tests:
+        file, _, name = test.nodeid.partition("::")
+        if name and test.outcome == "passed":
+            found.setdefault(test.suite, {}).setdefault(file, {})[name] = round(test.seconds, 2)
+    path.write_text(_text(found), encoding="utf-8")
+
+
+def _text(durations: Durations) -> str:
+    """A line for each file, so that a change is seen where it is."""
+    suites = (
+        f"{json.dumps(suite)}: {{\n"
+        + ",\n".join(
+            f"{json.dumps(file)}: {json.dumps(tests, sort_keys=True)}" for file, tests in sorted(files.items())
+        )
+        + "\n}"
+        for suite, files in sorted(durations.items())
+    )
+    return "{" + ",\n".join(suites) + "}\n"
+
+
+def of_files() -> Callable[[str, str], float]:
+    """`seconds(engine, file)`; of a file that no kept run has had it is a guess."""
+    kept = read()
+
+    def seconds(engine: str, file: str) -> float:
+        suite = file.split("/")[1] if engine == "postgresql" else engine
+        tests = kept.get(suite, {}).get(file)
+        return sum(tests.values()) if tests else UNKNOWN_SECONDS
+
+    return seconds
+
+
+def keep() -> None:
+    """Merge the last run's durations, file by file, and count its flaky tests."""
+    durations = read()
+    for suite, files in read(REPORTS / "durations.json").items():
+        for file, tests in files.items():
+            known = durations.setdefault(suite, {}).setdefault(file, {})
+            known.update(tests)
+    present = {file for files in durations.values() for file in files if (ROOT / file).exists()}
+    durations = {suite: {f: t for f, t in files.items() if f in present} for suite, files in durations.items()}
+    KEPT.write_text(_text(durations), encoding="utf-8")
+    counts: dict[str, int] = json.loads(FLAKY.read_text(encoding="utf-8")) if FLAKY.exists() else {}
+    for test in json.loads((REPORTS / "flaky.json").read_text(encoding="utf-8")):
+        name = f"{test['suite']}: {test['nodeid']}"
+        counts[name] = counts.get(name, 0) + 1
+    FLAKY.write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    keep()

@@ -1,0 +1,56 @@
+"""Results of the parts of the full tier, kept in `reports/full/` until the next commit, so that they may run one by one."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from tests.report.model import REPORTS, ROOT, Case, Flaky, Run, SuiteResult
+
+FOLDER = REPORTS / "full"
+
+
+def keep(name: str, run: Run) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    kept = {"state": state_of_tree(), **asdict(run)}
+    (FOLDER / f"{name}.json").write_text(json.dumps(kept), encoding="utf-8")
+
+
+def is_kept(name: str) -> bool:
+    return _read(name) is not None
+
+
+def merged(names: Iterable[str]) -> Run:
+    """All that is kept of this commit, as one run."""
+    found = [each for name in names if (each := _read(name)) is not None]
+    suites = [
+        SuiteResult(**{**suite, "cases": [Case(**case) for case in suite["cases"]]})
+        for each in found for suite in each["suites"]
+    ]  # fmt: skip
+    last = found[-1]
+    run = Run(suites, found[0]["started"], sum(each["seconds"] for each in found), last["machine"])
+    run.flaky = [Flaky(**test) for each in found for test in each["flaky"]]
+    for each in found:
+        run.security = each["security"] or run.security
+        run.performance = each["performance"] or run.performance
+    return run
+
+
+def _read(name: str) -> dict[str, Any] | None:
+    path = FOLDER / f"{name}.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return kept if kept is not None and kept["state"] == state_of_tree() else None
+
+
+def state_of_tree() -> str:
+    """The commit and what was changed since; without git all is one state."""
+    try:
+        commit, changed = (
+            subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+            for command in (["rev-parse", "HEAD"], ["diff", "HEAD"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return f"{commit.strip()} {hashlib.sha256(changed.encode()).hexdigest()}"

@@ -1,0 +1,166 @@
+"""The suites that pytest runs: one session for all of them, and a second run of what failed.
+
+A process of the session serves one engine; `tests/support/scheduling.py` says which tests it gets. A test that fails is
+run again when all others have ended, alone, with the same seeds. Where it passes then it counts as passed, and the run
+names it as flaky. What `tests/report/recorder.py` calls a broken promise is not run again.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tests.report import coverage_data, durations, recorded
+from tests.report.children import run_child
+from tests.report.model import ROOT, Flaky
+from tests.report.recorded import SESSION, Recorded
+from tests.support.databases import MariaDB, MySQL
+from tests.tiers import Tier
+
+FOLDERS = ("unit", "integration", "e2e", "faults", "load")
+ENGINES = ("mariadb", "mysql", "sqlite")
+SERVERS = {"mariadb": MariaDB, "mysql": MySQL}
+NAMES = ("unit", "integration", *ENGINES, "e2e", "faults", "load")
+ALONE = "load"  # what else runs at that time would be measured with it, and so would the measuring of coverage
+TESTS_FAILED = (0, 1)
+NOTHING_COLLECTED = 5
+MOST_AGAIN = 20  # where more tests fail, a second run would tell nothing
+MOST_RESTARTS = 10
+FEW_FILES = 4  # so many are read by one process before others have started
+
+
+@dataclass(frozen=True)
+class Options:
+    """`jobs` is how many processes share PostgreSQL's tests, `engine_jobs` those of each other engine, where PostgreSQL has
+    none; `seed` is that of Hypothesis and of the random faults.
+    """
+
+    keyword: str | None
+    tier: Tier
+    coverage: bool
+    jobs: int
+    engine_jobs: int
+    seed: int
+    patience: float
+
+
+def run(suites: Sequence[str], reports: Path, options: Options) -> tuple[list[Recorded], list[Flaky]]:
+    """All tests of these suites, those that passed at the second try among the passed."""
+    absent, present = _absent(suites)
+    together = [name for name in present if name != ALONE]
+    found = absent
+    if together:
+        found += _session("tests", _command(together, reports, options), reports, options)
+    if ALONE in present:
+        found += _session(ALONE, _one_process([ALONE], options), reports, options)
+    return _again(found, reports, options)
+
+
+def _absent(suites: Sequence[str]) -> tuple[list[Recorded], list[str]]:
+    """A failure or a skip for each engine without a server here, and the other suites."""
+    absent = []
+    for name in suites:
+        if name in SERVERS and (why := SERVERS[name].why_absent()):
+            # A CI has Debian's, or else nobody would notice that it was never tried. It may not reach the other's archive.
+            outcome = "failed" if os.environ.get("CI") and name == "mariadb" else "skipped"
+            absent.append(Recorded(name, "tests/all", outcome, 0, why, promise=True))  # type: ignore[arg-type]
+    return absent, [name for name in suites if name not in {each.suite for each in absent}]
+
+
+def _command(suites: Sequence[str], reports: Path, options: Options) -> list[str]:
+    measured = coverage_data.command(reports) if options.coverage else []
+    own = [name for name in suites if name not in ENGINES]
+    few = options.keyword is not None and len(files_of(options.keyword)) in range(1, FEW_FILES)
+    if few and not {*suites} & {*ENGINES}:
+        return [*measured, *_one_process(suites, options)]
+    nodes = [f"{1 if few else options.jobs}*popen"] if own else []
+    each = 1 if own or few else options.engine_jobs
+    nodes += [f"{each}*popen//env:TEST_DATABASE={name}" for name in suites if name in ENGINES]
+    parallel = ["--dist", "load", "--max-worker-restart", str(MOST_RESTARTS)]
+    return [*measured, *_selected(suites, options), *parallel, *(part for node in nodes for part in ("--tx", node))]
+
+
+def _one_process(suites: Sequence[str], options: Options) -> list[str]:
+    return [*_selected(suites, options), "-p", "no:xdist"]
+
+
+def _selected(suites: Sequence[str], options: Options) -> list[str]:
+    folders = {"integration", "faults"} if {*ENGINES} & {*suites} else set()
+    paths = [f"tests/{name}" for name in sorted((folders | {*suites}) - {*ENGINES})]
+    if options.keyword and (named := files_of(options.keyword)):
+        paths = [path for path in named if path.startswith(tuple(f"{folder}/" for folder in paths))] or paths
+    keyword = ["-k", options.keyword] if options.keyword else []
+    return ["-m", "pytest", *paths, "--suites", ",".join(suites), "--tier", options.tier, *keyword]
+
+
+def files_of(keyword: str) -> list[str]:
+    """The files that may have a test which matches: to collect all takes ten seconds and more. Empty: it may be any.
+
+    `-k` looks at names of files, classes and tests, and at parameters, which the kept durations have.
+    """
+    words = {word.lower() for word in re.findall(r"\w+", keyword)} - {"and", "or"}
+    if "not" in words or not words:
+        return []
+    known = {file: " ".join(tests) for files in durations.read().values() for file, tests in files.items()}
+
+    def may_match(path: Path) -> bool:
+        file = path.relative_to(ROOT).as_posix()
+        text = f"{file} {known.get(file, '')} {path.read_text(encoding='utf-8')}".lower()
+        return any(word in text for word in words)
+
+    return sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py") if may_match(path))
+
+
+def _session(name: str, command: Sequence[str], reports: Path, options: Options, engine: str = "") -> list[Recorded]:
+    """Run pytest; what its results say, and one more failure where it ended for another reason."""
+    results = reports / f"{name}.json"
+    common = [
+        *("-q", "-p", "no:cacheprovider", f"--results={results}", f"--junitxml={reports / name}.xml"),
+        *(f"--hypothesis-seed={options.seed}", f"--timeout={round(120 * options.patience)}"),
+    ]
+    variables = {"PYTHONPATH": str(ROOT), "SOAK_SEED": str(options.seed), "TEST_PATIENCE": f"{options.patience:.2f}"}
+    if engine:
+        variables["TEST_DATABASE"] = engine
+    code = run_child([sys.executable, *command, *common], variables)
+    found = recorded.read(results)
+    failed = any(test.outcome == "failed" for test in found)
+    if code in (0, NOTHING_COLLECTED) or (code in TESTS_FAILED and failed):
+        return found
+    return [*found, Recorded("", SESSION, "failed", 0, f"pytest ended with exit code {code}", promise=True)]
+
+
+def _again(found: list[Recorded], reports: Path, options: Options) -> tuple[list[Recorded], list[Flaky]]:
+    candidates = [test for test in found if test.outcome == "failed" and not test.promise]
+    if not candidates or len(candidates) > MOST_AGAIN:
+        return found, []
+    second = {(test.suite, test.nodeid): test for test in _run_again(candidates, reports, options)}
+    flaky, merged = [], []
+    for test in found:
+        again = second.get((test.suite, test.nodeid))
+        if again is None or test not in candidates:
+            merged.append(test)
+        elif again.outcome == "passed":
+            flaky.append(Flaky(test.suite, test.nodeid, test.text, again.text))
+            merged.append(replace(again, text=""))
+        else:
+            merged.append(replace(test, text=f"{test.text}\n── run again, alone\n{again.text}"))
+    merged += [test for test in second.values() if test.nodeid == SESSION]
+    return merged, flaky
+
+
+def _run_again(tests: Iterable[Recorded], reports: Path, options: Options) -> list[Recorded]:
+    """Each alone, in one process for each engine."""
+    by_engine: dict[str, list[Recorded]] = {}
+    for test in tests:
+        by_engine.setdefault(test.suite if test.suite in ENGINES else "", []).append(test)
+    found = []
+    for engine, chosen in by_engine.items():
+        only = reports / f"again-{engine or 'postgresql'}-list.json"
+        only.write_text(json.dumps([(test.suite, test.nodeid) for test in chosen]), encoding="utf-8")
+        files = sorted({test.nodeid.partition("::")[0] for test in chosen})
+        command = ["-m", "pytest", *files, "--only", str(only), "-p", "no:xdist"]
+        found += _session(f"again-{engine or 'postgresql'}", command, reports, options, engine)
+    return found

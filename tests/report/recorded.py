@@ -1,0 +1,46 @@
+"""What became of a test, as a session of pytest leaves it in a file."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.report.model import Outcome
+
+# In a report's `user_properties`, and the name of a marker: no second run may turn this failure green.
+PROMISE = "promise"
+SESSION = "the session itself"
+
+
+class BrokenPromise(AssertionError):
+    """What the service promises did not hold: work was lost or doubled, or a record lies."""
+
+
+@dataclass
+class Recorded:
+    """One test. `nodeid` begins with `tests/`; `text` has a failure's traceback and logs, or why it was skipped."""
+
+    suite: str
+    nodeid: str
+    outcome: Outcome = "passed"
+    seconds: float = 0.0
+    text: str = ""
+    promise: bool = False
+
+    def add(self, report: pytest.TestReport) -> None:
+        """Its setup, its call or its teardown."""
+        self.seconds += report.duration
+        if report.failed:
+            self.outcome = "failed"
+            logs = "\n".join(f"── {title}\n{text}" for title, text in report.sections if text.strip())
+            self.text = f"{self.text}{report.longreprtext}\n{logs}\n"
+            self.promise = self.promise or PROMISE in dict(report.user_properties)
+        elif report.skipped and self.outcome == "passed":
+            self.outcome = "skipped"
+            self.text = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+
+
+def read(path: Path) -> list[Recorded]:
+    """What a session has written; empty where it ended before it could."""
+    return [Recorded(**test) for test in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []

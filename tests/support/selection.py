@@ -1,0 +1,76 @@
+"""Which tests a command of `run_tests.py` runs: a plugin that `tests/conftest.py` names.
+
+--tier NAME       the tests of this tier and of those below it, as `tests/tiers.py` lists them
+--suites A,B      those of these suites: folders of `tests/`, and engines other than PostgreSQL
+--only FILE       those that FILE names: a JSON list of `[suite, node id]`
+
+Without these options pytest runs what its arguments name, but for tests marked `full`.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import tiers
+from tests.support.databases import ENGINE
+from tests.tiers import Tier
+
+TESTS = Path(__file__).resolve().parents[1]
+LEFT_OUT = pytest.mark.skip(reason="long: runs with --full")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run the long tests as well (marked `full`)")
+    parser.addoption("--tier", choices=[*Tier], help="only the tests of this tier and of those below it")
+    parser.addoption("--suites", help="only the tests of these suites, separated by commas")
+    parser.addoption("--only", type=Path, help="only the tests that this JSON file names: [[suite, node id], …]")
+
+
+def suite_of(nodeid: str, engine: str = ENGINE) -> str:
+    """`nodeid` begins with `tests/`."""
+    return nodeid.split("/")[1] if engine == "postgresql" else engine
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if not (collection_path.name.startswith("test_") and TESTS in collection_path.parents):
+        return None
+    file = collection_path.relative_to(TESTS).as_posix()
+    tier, suites = config.getoption("tier"), config.getoption("suites")
+    if suites and suite_of(f"tests/{file}") not in suites.split(","):
+        return True
+    if tier and not (tiers.may_have_tests_of(Tier(tier), file) and tiers.runs_on(ENGINE, Tier(tier), file)):
+        return True
+    only = _only(config)
+    return True if only is not None and not any(nodeid.startswith(f"tests/{file}::") for nodeid in only) else None
+
+
+def _only(config: pytest.Config) -> set[str] | None:
+    path = config.getoption("only")
+    if path is None:
+        return None
+    return {nodeid for suite, nodeid in json.loads(path.read_text(encoding="utf-8")) if suite == suite_of(nodeid)}
+
+
+def tier_of(item: pytest.Item) -> Tier:
+    if item.get_closest_marker("full"):
+        return Tier.FULL
+    return tiers.tier_of(
+        item.nodeid.removeprefix("tests/"), every_engine=item.get_closest_marker("every_engine") is not None
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    tier, only = config.getoption("tier"), _only(config)
+    if tier is None and only is None:
+        for item in items:
+            if item.get_closest_marker("full") and not config.getoption("full"):
+                item.add_marker(LEFT_OUT)
+        return
+    chosen = [
+        item for item in items
+        if (only is None or item.nodeid in only) and (tier is None or tier_of(item).is_in(Tier(tier)))
+    ]  # fmt: skip
+    config.hook.pytest_deselected(items=[item for item in items if item not in {*chosen}])
+    items[:] = chosen

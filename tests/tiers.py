@@ -1,0 +1,170 @@
+"""Which test runs when: the one list of all test files, which `tests/unit/test_tiers.py` holds against the folders.
+
+quick      `make check`: unit tests that read no documents and start no processes
+default    `python3 run_tests.py`, `.ci/run`: these, and each behaviour once on real servers and processes
+full       `python3 run_tests.py --full`, `.ci/nightly`: everything, in parts
+
+An entry is a folder, a file, or a test (`file.py::TestX`, `file.py::test_y`) of `tests/`; the longest one that fits
+decides. A test that is marked `full` is of that tier wherever it stands.
+"""
+
+from enum import StrEnum
+
+
+class Tier(StrEnum):
+    QUICK = "quick"
+    DEFAULT = "default"
+    FULL = "full"
+
+    def is_in(self, other: "Tier") -> bool:
+        """Whether a run of `other` has the tests of this tier."""
+        order = [*Tier]
+        return order.index(self) <= order.index(other)
+
+
+TIERS: dict[Tier, tuple[str, ...]] = {
+    Tier.QUICK: (
+        "unit/api/", "unit/broker/", "unit/core/", "unit/db/", "unit/launcher/", "unit/live/", "unit/outbound/",
+        "unit/schemas/", "unit/services/", "unit/tasks/", "unit/web/", "unit/worker/", "unit/test_routing.py",
+        "unit/test_task_status_update.py", "unit/test_tiers.py",
+    ),
+    Tier.DEFAULT: (
+        "unit/scripts/", "unit/support/", "unit/test_architecture.py", "unit/test_containers.py",
+        "unit/test_conventions.py", "unit/test_documents.py", "unit/test_golden_ddl.py", "unit/test_house.py",
+        "unit/test_minimum_versions.py", "unit/test_packages.py", "unit/test_portable_sql.py",
+        "unit/test_requirements_lock.py", "unit/test_rooms.py", "unit/test_worker_start.py",
+        "integration/test_accounts.py", "integration/test_answer_sizes.py", "integration/test_api_keys.py",
+        "integration/test_audit_denials.py", "integration/test_audit_events.py", "integration/test_audit_list.py",
+        "integration/test_audit_pruning.py", "integration/test_audit_roles.py", "integration/test_auth.py",
+        "integration/test_baselines.py", "integration/test_bulk.py", "integration/test_bulk_requests.py",
+        "integration/test_bulk_steps.py", "integration/test_claims.py", "integration/test_claims_at_once.py",
+        "integration/test_completions.py", "integration/test_concurrent_reads.py", "integration/test_deadlocks.py",
+        "integration/test_direct_requests.py", "integration/test_embedded_services.py",
+        "integration/test_error_groups.py", "integration/test_events.py", "integration/test_events_hints.py",
+        "integration/test_every_process.py", "integration/test_express_slot.py", "integration/test_first_start.py",
+        "integration/test_groups.py", "integration/test_harness.py", "integration/test_held_tasks.py",
+        "integration/test_hidden_values.py", "integration/test_hostile_input.py", "integration/test_hostile_items.py",
+        "integration/test_http_clients.py", "integration/test_idempotency.py", "integration/test_idle_connections.py",
+        "integration/test_interleavings.py", "integration/test_late_commits.py", "integration/test_leaks.py",
+        "integration/test_limits.py", "integration/test_limits_api.py", "integration/test_login_throttle.py",
+        "integration/test_maintenance.py", "integration/test_max_priority.py", "integration/test_migrations.py",
+        "integration/test_model.py", "integration/test_operations.py", "integration/test_outbound.py",
+        "integration/test_outside.py", "integration/test_own_tasks.py", "integration/test_pages.py",
+        "integration/test_patch_pending.py", "integration/test_periods.py", "integration/test_plans.py",
+        "integration/test_queue_shares.py", "integration/test_queues.py", "integration/test_quotas.py",
+        "integration/test_random_updates.py", "integration/test_retry_with_changes.py",
+        "integration/test_rights_at_the_answer.py", "integration/test_round_trips.py",
+        "integration/test_route_matrix.py", "integration/test_run_now.py", "integration/test_running.py",
+        "integration/test_running_bodies.py", "integration/test_running_messages.py",
+        "integration/test_running_quota.py", "integration/test_running_stops.py", "integration/test_sending.py",
+        "integration/test_server_logs.py", "integration/test_signed_messages.py", "integration/test_sizes.py",
+        "integration/test_state_machine.py", "integration/test_stats.py", "integration/test_task_counts.py",
+        "integration/test_task_logs.py", "integration/test_task_logs_api.py", "integration/test_task_service.py",
+        "integration/test_tasks_change.py", "integration/test_tasks_create.py", "integration/test_tasks_hidden.py",
+        "integration/test_tasks_list.py", "integration/test_totp.py", "integration/test_transaction_settings.py",
+        "integration/test_transport.py", "integration/test_triggers.py", "integration/test_turns.py",
+        "integration/test_turns_model.py", "integration/test_turns_shares.py", "integration/test_unique_key_races.py",
+        "integration/test_unique_keys.py", "integration/test_unique_keys_at_once.py",
+        "integration/test_unique_keys_in_batches.py", "integration/test_users.py", "integration/test_waiting_for.py",
+        "integration/test_weights.py", "integration/test_worker_round_trips.py", "integration/test_workers.py",
+        "e2e/test_pages.py", "e2e/test_run_server.py",
+    ),
+    Tier.FULL: (
+        "integration/test_broker_security.py", "integration/test_celery_commands.py",
+        "integration/test_documents_run.py", "integration/test_echo.py", "integration/test_events_end.py",
+        "integration/test_generated_clients.py", "integration/test_golden_sql.py",
+        "integration/test_hostile_broker.py", "integration/test_http_server.py", "integration/test_loop_time.py",
+        "integration/test_openapi_conformance.py", "integration/test_periodic_recipe.py",
+        "integration/test_pythons.py", "integration/test_records_in_celery.py", "integration/test_scripts.py",
+        "integration/test_sealed_image.py", "integration/test_wheel.py", "integration/test_without_models.py",
+        "e2e/test_busy_page.py", "e2e/test_complaints.py", "e2e/test_compose.py",
+        "faults/test_api_deaths.py", "faults/test_batches.py", "faults/test_broker.py", "faults/test_cancel_races.py",
+        "faults/test_children_and_messages.py", "faults/test_consumption.py", "faults/test_database.py",
+        "faults/test_database_file.py", "faults/test_fence.py", "faults/test_idle_connections.py",
+        "faults/test_limits.py", "faults/test_live_events.py", "faults/test_mutants.py", "faults/test_pauses.py",
+        "faults/test_pools_without_forks.py", "faults/test_running_quota.py", "faults/test_soak.py",
+        "faults/test_time_and_leadership.py", "faults/test_workers.py",
+        "load/test_answers.py", "load/test_connections.py", "load/test_event_loop.py", "load/test_logins.py",
+        "load/test_logs.py", "load/test_storage.py", "load/test_streams.py", "load/test_threads.py",
+    ),
+}  # fmt: skip
+
+# What `app/db` promises, on every engine: SQLite and MariaDB have these in each run, MySQL where a change may concern it.
+STATEMENTS: tuple[str, ...] = (
+    "integration/test_api_keys.py", "integration/test_audit_list.py", "integration/test_audit_pruning.py",
+    "integration/test_baselines.py", "integration/test_bulk.py", "integration/test_bulk_steps.py",
+    "integration/test_claims.py", "integration/test_claims_at_once.py", "integration/test_completions.py",
+    "integration/test_deadlocks.py", "integration/test_error_groups.py", "integration/test_groups.py",
+    "integration/test_held_tasks.py", "integration/test_idempotency.py", "integration/test_late_commits.py",
+    "integration/test_limits.py", "integration/test_maintenance.py", "integration/test_patch_pending.py",
+    "integration/test_periods.py", "integration/test_queues.py", "integration/test_quotas.py",
+    "integration/test_random_updates.py", "integration/test_retry_with_changes.py", "integration/test_run_now.py",
+    "integration/test_running_quota.py", "integration/test_state_machine.py", "integration/test_stats.py",
+    "integration/test_task_counts.py", "integration/test_task_service.py", "integration/test_tasks_list.py",
+    "integration/test_triggers.py", "integration/test_turns.py", "integration/test_turns_shares.py",
+    "integration/test_unique_key_races.py", "integration/test_unique_keys.py",
+    "integration/test_unique_keys_at_once.py", "integration/test_unique_keys_in_batches.py",
+    "integration/test_weights.py",
+)  # fmt: skip
+
+# Of `tests/integration` and `tests/faults`, what has nothing to do with the engine, or is of PostgreSQL alone.
+NOT_OF_ENGINES: tuple[str, ...] = (
+    "integration/test_broker_security.py", "integration/test_celery_commands.py",
+    "integration/test_documents_run.py", "integration/test_embedded_services.py",
+    "integration/test_generated_clients.py", "integration/test_golden_sql.py", "integration/test_harness.py",
+    "integration/test_hostile_broker.py", "integration/test_hostile_items.py", "integration/test_http_clients.py",
+    "integration/test_http_server.py", "integration/test_interleavings.py", "integration/test_loop_time.py",
+    "integration/test_migrations.py", "integration/test_openapi_conformance.py", "integration/test_plans.py",
+    "integration/test_pythons.py", "integration/test_scripts.py", "integration/test_sealed_image.py",
+    "integration/test_sending.py", "integration/test_server_logs.py", "integration/test_signed_messages.py",
+    "integration/test_transport.py", "integration/test_wheel.py",
+)  # fmt: skip
+
+# The full tier, each part at most 50 minutes on two cores.
+PARTS: dict[str, tuple[str, ...]] = {
+    "postgresql": ("unit", "integration"),
+    "mariadb": ("mariadb",),
+    "mysql": ("mysql",),
+    "sqlite": ("sqlite",),
+    "faults": ("faults",),
+    "outside": ("e2e", "load", "security", "performance"),
+}
+
+_ENTRIES = {entry: tier for tier, entries in TIERS.items() for entry in entries}
+
+
+def entry_of(nodeid: str) -> str | None:
+    """The entry that decides on a file or test, which is named from `tests/` on."""
+    fitting = [entry for entry in _ENTRIES if _fits(entry, nodeid)]
+    return max(fitting, key=len, default=None)
+
+
+def _fits(entry: str, nodeid: str) -> bool:
+    rest = nodeid.removeprefix(entry)
+    return nodeid.startswith(entry) and (entry.endswith("/") or rest[:1] in {"", ":", "["})
+
+
+def tier_of(nodeid: str, *, every_engine: bool = False) -> Tier:
+    """`every_engine`: it is one of the faults that every engine stands; on PostgreSQL each run has them."""
+    entry = entry_of(nodeid)
+    tier = _ENTRIES[entry] if entry else Tier.DEFAULT
+    return Tier.DEFAULT if every_engine and tier is Tier.FULL else tier
+
+
+def may_have_tests_of(tier: Tier, file: str) -> bool:
+    """Whether a run of the tier has to read the file."""
+    entry = entry_of(file)
+    within = [_ENTRIES[each] for each in _ENTRIES if each.startswith(f"{file}::")]
+    own = _ENTRIES[entry] if entry else Tier.DEFAULT
+    return file.startswith("faults/") or any(each.is_in(tier) for each in (own, *within))
+
+
+def runs_on(engine: str, tier: Tier, file: str) -> bool:
+    if engine == "postgresql":
+        return True
+    return file in STATEMENTS if tier is not Tier.FULL else file not in NOT_OF_ENGINES
+
+
+def is_timed(file: str) -> bool:
+    """Whether its tests measure how long processes take to start, freeze and die."""
+    return file.startswith("tests/faults/")

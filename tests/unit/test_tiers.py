@@ -1,0 +1,69 @@
+"""The list of tiers names every test file, and nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import tiers
+from tests.report import durations
+from tests.support.sources import text_of
+from tests.tiers import PARTS, STATEMENTS, TIERS, Tier
+
+TESTS = Path(__file__).parents[1]
+FILES = sorted(path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py"))
+MOST_FLAKY = 2
+
+
+def test_every_file_has_a_tier() -> None:
+    assert [file for file in FILES if tiers.entry_of(file) is None] == []
+
+
+def test_every_entry_is_there() -> None:
+    entries = [*(entry for listed in TIERS.values() for entry in listed), *STATEMENTS, *tiers.NOT_OF_ENGINES]
+    assert [entry for entry in entries if not is_there(entry)] == []
+    assert len(entries) == len({*entries}) or sorted({e for e in entries if entries.count(e) > 1}) <= sorted(STATEMENTS)
+
+
+def is_there(entry: str) -> bool:
+    file, _, test = entry.partition("::")
+    names = [f"class {name}" if name.startswith("Test") else f"def {name}(" for name in test.split("::") if test]
+    return (TESTS / file).exists() and all(name in text_of(TESTS / file) for name in names)
+
+
+def test_statements_are_of_every_engine() -> None:
+    assert {*STATEMENTS}.isdisjoint(tiers.NOT_OF_ENGINES)
+
+
+def test_the_longest_entry_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = {"e2e/": Tier.FULL, "e2e/test_x.py": Tier.DEFAULT, "e2e/test_x.py::TestY": Tier.FULL}
+    monkeypatch.setattr(tiers, "_ENTRIES", listed)
+    assert tiers.tier_of("e2e/test_z.py::test_a") is Tier.FULL
+    assert tiers.tier_of("e2e/test_x.py::test_a[b]") is Tier.DEFAULT
+    assert tiers.tier_of("e2e/test_x.py::TestY::test_a") is Tier.FULL
+    assert tiers.tier_of("e2e/test_x.py::TestYes::test_a") is Tier.DEFAULT
+    assert tiers.may_have_tests_of(Tier.DEFAULT, "e2e/test_x.py")
+    assert not tiers.may_have_tests_of(Tier.DEFAULT, "e2e/test_z.py")
+
+
+def test_a_file_is_read_for_one_test_of_the_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = {"e2e/": Tier.FULL, "e2e/test_x.py::TestY": Tier.DEFAULT}
+    monkeypatch.setattr(tiers, "_ENTRIES", listed)
+    assert tiers.may_have_tests_of(Tier.DEFAULT, "e2e/test_x.py")
+    assert tiers.tier_of("e2e/test_x.py::test_a") is Tier.FULL
+
+
+def test_faults_that_every_engine_stands_are_of_each_run() -> None:
+    assert tiers.tier_of("faults/test_fence.py::test_a", every_engine=True) is Tier.DEFAULT
+
+
+def test_the_parts_of_the_full_tier_have_every_suite_once() -> None:
+    from tests.report.runner import SUITES
+
+    assert sorted(suite for suites in PARTS.values() for suite in suites) == sorted(SUITES)
+
+
+def test_no_test_was_flaky_in_three_runs() -> None:
+    """It is mended, or moved, and goes from the file."""
+    counts = json.loads(text_of(durations.FLAKY)) if durations.FLAKY.exists() else {}
+    assert {test: count for test, count in counts.items() if count > MOST_FLAKY} == {}
