@@ -114,7 +114,8 @@ class TestPrivileges:
         return deployment.exec(service, "python", "-c", program, statement).strip()
 
     def test_the_service_is_neither_superuser_nor_owner(self, deployment: Deployment) -> None:
-        roles = "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = 'tasks' AND pid <> pg_backend_pid()"
+        ours = "datname = 'tasks' AND pid <> pg_backend_pid() AND backend_type = 'client backend'"  # not autovacuum
+        roles = f"SELECT DISTINCT usename FROM pg_stat_activity WHERE {ours}"
         assert self.sql(deployment, roles) == ["tasks_app"]
         assert self.sql(deployment, "SELECT rolname FROM pg_roles WHERE rolsuper") == ["postgres"]
         owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"

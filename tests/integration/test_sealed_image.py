@@ -80,9 +80,10 @@ class Container:
 
 
 @pytest.fixture(scope="module")
-def container(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+def container(own_services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    """On servers of its own: its roles are of the whole server, and have the names of those of `test_audit_roles.py`."""
     directory = tmp_path_factory.mktemp("sealed")
-    with ExitStack() as after, Stack(services, directory, template="template1") as stack:
+    with ExitStack() as after, Stack(own_services, directory, template="template1") as stack:
         started = Container(stack)
         if why_not := started.sealed.why_not():
             pytest.skip(f"this machine allows no mounts: {why_not}")

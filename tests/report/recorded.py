@@ -28,17 +28,19 @@ class Recorded:
     text: str = ""
     promise: bool = False
 
-    def add(self, report: pytest.TestReport) -> None:
-        """Its setup, its call or its teardown."""
+    def add(self, report: pytest.TestReport, *, keep_output: bool = False) -> None:
+        """Its setup, its call or its teardown. `keep_output`: also what a test says that passes."""
         self.seconds += report.duration
+        logs = "\n".join(f"── {title}\n{text}" for title, text in report.sections if text.strip())
         if report.failed:
             self.outcome = "failed"
-            logs = "\n".join(f"── {title}\n{text}" for title, text in report.sections if text.strip())
             self.text = f"{self.text}{report.longreprtext}\n{logs}\n"
             self.promise = self.promise or PROMISE in dict(report.user_properties)
         elif report.skipped and self.outcome == "passed":
             self.outcome = "skipped"
             self.text = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+        elif keep_output:
+            self.text += logs
 
 
 def read(path: Path) -> list[Recorded]:

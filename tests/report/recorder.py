@@ -20,8 +20,8 @@ from tests.support.shared_servers import engine_of
 class Recorder:
     name = "recorder"
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, keep_output: bool) -> None:
+        self._path, self._keep_output = path, keep_output
         self._tests: dict[tuple[str, str], Recorded] = {}
         self._collected: set[tuple[str, str]] = set()
 
@@ -38,7 +38,9 @@ class Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         node = getattr(report, "node", None)
         suite = suite_of(report.nodeid, engine_of(node.gateway.spec) if node else ENGINE)
-        self._tests.setdefault((suite, report.nodeid), Recorded(suite, report.nodeid)).add(report)
+        self._tests.setdefault((suite, report.nodeid), Recorded(suite, report.nodeid)).add(
+            report, keep_output=self._keep_output
+        )
 
     def fail(self, text: str) -> None:
         """What is wrong with no test, but with the session."""
@@ -62,7 +64,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "promise: a failure is never run again, since the service has broken a promise")
     if config.getoption("results") and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Recorder(config.getoption("results")), Recorder.name)
+        again = config.getoption("only") is not None  # what a flaky test says both times is kept
+        config.pluginmanager.register(Recorder(config.getoption("results"), keep_output=again), Recorder.name)
 
 
 @pytest.hookimpl(wrapper=True)

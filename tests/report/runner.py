@@ -133,7 +133,7 @@ def _script(name: str, options: argparse.Namespace) -> SuiteResult:
     begun = time.monotonic()
     if options.keyword:
         return SuiteResult(name, note="-k selects among pytest's tests only")
-    result = scripts.run(name, REPORTS)
+    result = scripts.run(name, REPORTS, full=options.full)
     result.seconds = time.monotonic() - begun
     return result
 

@@ -25,6 +25,7 @@ from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.valkey import EmbeddedValkey
 from tests.support import guardian
 from tests.support.databases import ENGINE, MariaDB, SQLiteFiles, database_server
+from tests.support.zygote import Zygote
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = "migrated"
@@ -100,6 +101,7 @@ class Services:
         return self
 
     def stop(self) -> None:
+        Zygote.end(self.mark)
         self.valkey.stop()
         if not self._shared:
             self.database.stop(grace=5)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,17 @@ VARIABLE = "TEST_SERVERS"
 READY, FAILED = "ready", "failed"
 UNIT = Path(__file__).parents[1] / "unit"
 START_SECONDS = 90.0
+# MariaDB and MySQL tell who waits for a lock for all their databases together (`tests/support/lock_waits.py`): of several
+# processes each has a server of its own.
+SHARED = ("postgresql", "sqlite")
 MOST_CONNECTIONS = "600"  # of all workers' stacks together
 
 
 def shared_server() -> Path | None:
-    """The directory of this engine's server, which is ready; None where this process is not part of a parallel run."""
-    if VARIABLE not in os.environ:
+    """The directory of this engine's server, which is ready; None where this process has to start its own."""
+    directory = Path(os.environ.get(VARIABLE, "/nonexistent")) / ENGINE
+    if not directory.exists():
         return None
-    directory = Path(os.environ[VARIABLE]) / ENGINE
 
     def settled() -> bool:
         return (directory / READY).exists() or (directory / FAILED).exists()
@@ -106,7 +110,8 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None
     if all(UNIT in (path := Path(arg.split("::")[0]).resolve()).parents or path == UNIT for arg in config.args):
         return  # these need no server
     config.stash[_SERVERS] = SharedServers()
-    config.stash[_SERVERS].start(sorted({engine_of(spec) for spec in specs}))
+    nodes = Counter(engine_of(spec) for spec in specs)
+    config.stash[_SERVERS].start([engine for engine in nodes if engine in SHARED or nodes[engine] == 1])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

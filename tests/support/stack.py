@@ -20,6 +20,7 @@ from tests.support import accounts
 from tests.support.services import TEMPLATE, Services, environment, process_environment, sqlalchemy_url
 from tests.support.spelling import spelled
 from tests.support.waiting import answers, wait_for
+from tests.support.zygote import ForkedProcess, can_fork
 
 START_SECONDS = 45.0  # two cores, shared with other tests
 STOP_SECONDS = 3.0
@@ -32,7 +33,8 @@ class Part:
 
     def __init__(self, name: str, argv: Sequence[str], log: Path, env: dict[str, str]) -> None:
         self.name, self.log = name, log
-        self.process = ManagedProcess(argv, log=log, env=env, cwd=log.parent)
+        kind = ForkedProcess if can_fork(argv, env) else ManagedProcess
+        self.process = kind(argv, log=log, env=env, cwd=log.parent)
 
     @property
     def pid(self) -> int:

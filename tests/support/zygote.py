@@ -1,0 +1,263 @@
+"""A process that has imported the application, and forks the parts that a test starts: API, worker, beat.
+
+To import it takes a second of CPU for each part, to fork a few milliseconds. The parts get a session, an environment, a
+directory and a log of their own, as `ManagedProcess` gives them. What a variable of its environment changes before the
+first import (COLD) is started the usual way.
+
+`python -m tests.support.zygote FD` is the process itself. Over the socket FD it gets the orders of the one that started it,
+and tells the pids of what it forked and how they ended. When the socket is closed, it ends with all its children.
+"""
+
+import ctypes
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO, Any, ClassVar
+
+import pytest
+
+from app.launcher.process import ManagedProcess
+
+# Variables that act while a process imports: on a clock, on coverage, on functions that are replaced.
+COLD = ("LD_PRELOAD", "FAILPOINTS", "MUTANT", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COV_CORE_SOURCE")
+SECRET = "only-to-import-0123456789abcdef0123456789abcdef"
+ALLOWED = "TEST_FORKS_PARTS"
+PR_SET_PDEATHSIG = 1
+LONGEST_ORDER = 1 << 18
+START_SECONDS = 60
+
+
+class ForkedProcess(ManagedProcess):
+    """A `python -m module …` that the zygote forks."""
+
+    def _spawn(self, output: IO[bytes] | int) -> Any:
+        assert not isinstance(output, int)
+        return Zygote.of_this_process().fork(self.argv[2:], dict(self.env or {}), str(self.cwd), output)
+
+
+def can_fork(argv: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Only in a session of pytest, and not where it measures: `tests/load` and `performance_test.py` start all anew."""
+    cold = any(env.get(name) for name in COLD)
+    return os.environ.get(ALLOWED) == "1" and [*argv[:2]] == [sys.executable, "-m"] and not cold
+
+
+@contextmanager
+def nothing_forked() -> Iterator[None]:
+    """For tests that measure time or memory of a process."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(ALLOWED, "0")
+        yield
+
+
+class Forked:
+    """The part of `subprocess.Popen` that `ManagedProcess` uses."""
+
+    stdin = stdout = None
+
+    def __init__(self, zygote: "Zygote", pid: int) -> None:
+        self._zygote, self.pid = zygote, pid
+
+    def poll(self) -> int | None:
+        return self._zygote.code_of(self.pid)
+
+    def wait(self, timeout: float | None = None) -> int:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+            time.sleep(0.005)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+class Zygote:
+    """The side of the process that starts parts; one for each test process and mark of its servers."""
+
+    _made: ClassVar[dict[str, "Zygote"]] = {}
+    _making = threading.Lock()
+
+    @classmethod
+    def of_this_process(cls) -> "Zygote":
+        from tests.support import guardian
+
+        mark = os.environ.get(guardian.VARIABLE, "")
+        with cls._making:
+            if mark not in cls._made:
+                cls._made[mark] = cls()
+            return cls._made[mark]
+
+    @classmethod
+    def end(cls, mark: str) -> None:
+        """With the servers of this mark."""
+        zygote = cls._made.pop(mark, None)
+        if zygote is not None:
+            zygote.close()
+
+    def __init__(self) -> None:
+        from tests.support.services import process_environment
+
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._lock = threading.Lock()
+        self._codes: dict[int, int] = {}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.zygote", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()], env=process_environment(_to_import()), start_new_session=True,
+        )  # fmt: skip
+        theirs.close()
+        self._socket.settimeout(START_SECONDS)
+
+    def fork(self, argv: Sequence[str], env: Mapping[str, str], cwd: str, log: IO[bytes]) -> Forked:
+        order = json.dumps({"argv": [*argv], "env": {**env}, "cwd": cwd}).encode()
+        with self._lock:
+            socket.send_fds(self._socket, [order], [log.fileno()])
+            while True:
+                kind, pid, code = self._receive()
+                if kind == "forked":
+                    return Forked(self, pid)
+                self._codes[pid] = code
+
+    def code_of(self, pid: int) -> int | None:
+        with self._lock:
+            self._socket.setblocking(False)
+            try:
+                while True:
+                    _, ended, code = self._receive()
+                    self._codes[ended] = code
+            except BlockingIOError:
+                return self._codes.get(pid)
+            finally:
+                self._socket.settimeout(START_SECONDS)
+
+    def _receive(self) -> tuple[str, int, int]:
+        told = self._socket.recv(LONGEST_ORDER)
+        if not told:
+            raise RuntimeError("the process that forks the parts of tests has ended: see its error output")
+        kind, pid, code = json.loads(told)
+        return kind, pid, code
+
+    def close(self) -> None:
+        self._socket.close()
+        self._process.wait(START_SECONDS)
+
+
+def _to_import() -> dict[str, str]:
+    from tests.support.databases import DIALECT, PLACEHOLDERS
+
+    engine = {"DATABASE_URL": PLACEHOLDERS[DIALECT]} if DIALECT in PLACEHOLDERS else {}
+    return {"SECRET_KEY": SECRET, "APP_ENV": "development", "CELERY_BROKER_URL": "memory://", **engine}
+
+
+# -- the process itself ------------------------------------------------------------------------------------------------
+
+
+def serve(orders: socket.socket) -> dict[str, Any]:
+    """Fork at each order. Returns the order in the child, and never in this process."""
+    woken, wake = socket.socketpair()
+    for end in (woken, wake):
+        end.setblocking(False)
+    signal.set_wakeup_fd(wake.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    chosen = selectors.DefaultSelector()
+    chosen.register(orders, selectors.EVENT_READ)
+    chosen.register(woken, selectors.EVENT_READ)
+    children: set[int] = set()
+    while True:
+        for key, _ in chosen.select():
+            if key.fileobj is woken:
+                woken.recv(4096)
+                _tell_ended(orders, children)
+                continue
+            order, fds, *_ = socket.recv_fds(orders, LONGEST_ORDER, 1)
+            if not order:
+                _end(children)
+            pid = os.fork()
+            if pid == 0:
+                chosen.close()
+                signal.set_wakeup_fd(-1)
+                for each in (orders, woken, wake):
+                    each.close()
+                return {**json.loads(order), "log": fds[0]}
+            os.close(fds[0])
+            children.add(pid)
+            orders.send(json.dumps(["forked", pid, 0]).encode())
+
+
+def _tell_ended(orders: socket.socket, children: set[int]) -> None:
+    while children:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        children.discard(pid)
+        orders.send(json.dumps(["ended", pid, os.waitstatus_to_exitcode(status)]).encode())
+
+
+def _end(children: set[int]) -> None:
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+    os._exit(0)
+
+
+def become(order: dict[str, Any], parent: int) -> None:
+    """What a process is that was started as `python -m argv[0] …`."""
+    os.setsid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.chdir(order["cwd"])
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (order["log"], 1), (order["log"], 2)):
+        os.dup2(source, target)
+    os.close(nothing)
+    os.close(order["log"])
+    os.environ.clear()
+    os.environ.update(order["env"])
+    time.tzset()
+    named = [path for path in order["env"].get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.path[:] = [order["cwd"], *named, *(path for path in sys.path[1:] if path not in named)]
+    sys.argv = order["argv"]
+
+
+def main() -> None:
+    orders = socket.socket(fileno=int(sys.argv[1]))
+    import_the_application()
+    parent = os.getpid()
+    order = serve(orders)
+    become(order, parent)
+    runpy.run_module(order["argv"][0], run_name="__main__", alter_sys=True)
+
+
+def import_the_application() -> None:
+    """All that API, worker and beat import, and nothing that has read the settings."""
+    import celery.apps.beat
+    import celery.apps.worker
+    import celery.bin.celery
+    import celery.concurrency.prefork
+    import celery.worker.consumer  # noqa: F401
+    import uvloop  # noqa: F401
+
+    import app.api.http.protocol
+    import app.celery_app
+    import app.main
+    import app.worker.bootsteps
+    from app.core.config import get_settings
+
+    del sys.modules["app.main"], app.main  # made anew from the settings of the part
+    get_settings.cache_clear()
+    assert threading.active_count() == 1, threading.enumerate()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What a session of pytest leaves for the report and for the second run, and which tests an option chooses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.report import recorded
+from tests.report.recorded import Recorded
+
+PLUGINS = ("-p", "tests.support.selection", "-p", "tests.report.recorder", "-p", "no:cacheprovider")
+FILE = """
+import pytest
+from tests.report.recorded import BrokenPromise
+
+def test_good(): print("said")
+def test_bad(): assert 1 == 2
+def test_lost(): raise BrokenPromise("a task was lost")
+@pytest.mark.promise
+def test_model(): assert False
+@pytest.mark.skip(reason="why")
+def test_left_out(): pass
+@pytest.fixture
+def dirty():
+    yield
+    raise OSError("teardown")
+def test_dirty(dirty): pass
+"""
+
+
+def run(pytester: pytest.Pytester, *options: str) -> dict[str, Recorded]:
+    folder = pytester.mkdir("tests") if not (pytester.path / "tests").exists() else pytester.path / "tests"
+    (folder / "unit").mkdir(exist_ok=True)
+    (folder / "unit" / "test_x.py").write_text(FILE, encoding="utf-8")
+    results = pytester.path / "results.json"
+    pytester.runpytest_inprocess(*PLUGINS, f"--rootdir={pytester.path}", f"--results={results}", *options, "tests")
+    return {test.nodeid.partition("::")[2]: test for test in recorded.read(results)}
+
+
+def test_has_the_outcome_of_each_test(pytester: pytest.Pytester) -> None:
+    found = run(pytester)
+    assert {name: test.outcome for name, test in found.items()} == {
+        "test_good": "passed", "test_bad": "failed", "test_lost": "failed", "test_model": "failed",
+        "test_left_out": "skipped", "test_dirty": "failed",
+    }  # fmt: skip
+    assert {test.suite for test in found.values()} == {"unit"}
+    assert "assert 1 == 2" in found["test_bad"].text
+    assert found["test_left_out"].text == "Skipped: why"
+    assert "teardown" in found["test_dirty"].text
+    assert found["test_good"].text == ""
+
+
+def test_a_broken_promise_is_told_from_other_failures(pytester: pytest.Pytester) -> None:
+    assert {name for name, test in run(pytester).items() if test.promise} == {"test_lost", "test_model"}
+
+
+def test_the_second_run_has_what_is_listed_and_keeps_what_it_says(pytester: pytest.Pytester, tmp_path: Path) -> None:
+    listed = tmp_path / "list.json"
+    listed.write_text(
+        json.dumps([["unit", "tests/unit/test_x.py::test_good"], ["sqlite", "tests/unit/test_x.py::test_bad"]])
+    )
+    found = run(pytester, "--only", str(listed))
+    assert [*found] == ["test_good"]
+    assert "said" in found["test_good"].text
+
+
+def test_what_was_collected_and_never_ran_has_failed(pytester: pytest.Pytester) -> None:
+    found = run(pytester, "-x")
+    assert "it was not run" in found["test_left_out"].text
+    assert found["test_left_out"].outcome == "failed"
