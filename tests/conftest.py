@@ -1,5 +1,6 @@
 """What all suites share: isolation from the developer's settings, and the plugins of `tests/support` and `tests/report`."""
 
+import gc
 import os
 import warnings
 from pathlib import Path
@@ -49,6 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         only = item.get_closest_marker("postgresql")
         if only is not None and ENGINE != "postgresql":
             item.add_marker(pytest.mark.skip(reason=f"of PostgreSQL alone: {only.args[0]}"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: each collection of garbage would walk it, a tenth of a second a time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

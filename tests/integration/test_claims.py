@@ -15,7 +15,7 @@ from app.core.ids import new_id
 from app.db.every_engine.claims import MOST_ROWS, Names
 from app.db.session import SessionLocal
 from app.db.sql import prepared, turns
-from app.models import Task
+from app.models import Task, WorkerProcess
 from app.services.execution import attempts, claims, rescue
 from app.services.execution.attempts import WorkerIdentity
 from app.services.execution.claims import FULL_LOOK_SECONDS, NO_FLOOR, SLACK_SECONDS, Claims, ReadyClaim, give_back
@@ -90,6 +90,14 @@ class TestTheOrder:
         assert Claims(lines_of()).next(db, known, new_id(), WORKER) == []
         waiting = [task_service.get_task(db, task.id) for task in (unknown, paused, expired)]
         assert {(task.status, task.attempt, task.version) for task in waiting} == {("pending", 0, 1)}
+
+    def test_has_nothing_for_a_worker_that_drains(self, db: Session, user: UUID) -> None:
+        db.add(WorkerProcess(id=WORKER.id, name=WORKER.name, pid=WORKER.pid, queues=["default"], concurrency=1))
+        task = new_task(db, user)
+        task_service.drain_worker(db, WORKER.name)
+        assert claim_next(db) == []
+        other = WorkerIdentity("other@test", new_id(), WORKER.pid)
+        assert ids(Claims(lines_of()).next(db, names(), new_id(), other)) == [task.id]
 
 
 class TestTogether:

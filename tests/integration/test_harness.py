@@ -69,8 +69,3 @@ class TestStack:
     def test_tells_the_log_of_a_part_that_does_not_start(self, stack: Stack) -> None:
         with pytest.raises(AssertionError, match=r"(?s)worker-1 ended with [12].*no-such-option"):
             stack.worker(options=["--no-such-option"])
-
-
-def test_what_starts_processes_is_marked(request: pytest.FixtureRequest) -> None:
-    """The suites of the other engines leave it to --full: this module imports Stack."""
-    assert request.node.get_closest_marker("processes") is not None

@@ -16,6 +16,7 @@ from sqlalchemy import Transaction, select, update
 from app.db.clock import NOW
 from app.db.session import SessionLocal, engine
 from app.db.sql import turns
+from app.errors import IdempotencyKeyReused
 from app.models import IdempotencyKey
 from app.schemas.task import TaskCreate
 from app.services.tasks import idempotency, task_creation
@@ -98,6 +99,18 @@ class TestTheSameRequestAgain:
         first = send(tasks, kwargs={"a": 1, "b": 2})
         headers = {"Idempotency-Key": KEY, "Content-Type": "application/json"}
         assert replayed(tasks.request("POST", content=spelled, headers=headers)) == created(first)
+
+    def test_is_recognised_by_a_later_release_that_knows_more_fields(self, tasks: TaskClient) -> None:
+        class TaskCreateOfLater(TaskCreate):
+            added: str | None = None
+
+        first = created(send(tasks))
+        with SessionLocal() as db:
+            same, other = (TaskCreateOfLater.model_validate(BODY | more) for more in ({}, {"added": "x"}))
+            again = idempotency.create_once(db, same, UUID(tasks.user["id"]), KEY)
+            assert (str(again.task.id), again.replayed) == (first, True)
+            with pytest.raises(IdempotencyKeyReused):
+                idempotency.create_once(db, other, UUID(tasks.user["id"]), KEY)
 
     def test_without_its_key_is_another_task(self, tasks: TaskClient) -> None:
         found = {created(send(tasks)), created(tasks.post(body=BODY)), created(send(tasks, "another"))}

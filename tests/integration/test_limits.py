@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
+from app.db.every_engine import limits
 from app.db.session import SessionLocal
 from app.db.sql import limits as statements
 from app.db.sql import prepared
@@ -296,6 +297,22 @@ class TestARate:
         real.commit()
         maintain(real)
         assert all_claimed(real) == [second]
+
+    def test_counts_a_start_until_its_body_has_begun_a_period_ago(
+        self, real: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """On record is the claim, and a body may begin later."""
+        monkeypatch.setattr(limits, "BEGIN_SECONDS", 600.0)  # so much that no pause of this machine matters
+        task_service.put_limit(real, "rated", rate={"count": 1, "period_seconds": 3600})
+        first, second = (new_task(real, limit="rated").id for _ in range(2))
+        assert all_claimed(real) == [first]
+        succeed(real, first)
+        for passed, found in ((3900, []), (301, [second])):
+            earlier = f"started_at - interval '{passed} seconds'"
+            real.execute(spelled(f"UPDATE limit_places SET started_at = {earlier}"))
+            real.commit()
+            maintain(real)
+            assert all_claimed(real) == found
 
     def test_of_a_key_holds_up_no_other(self, real: Session) -> None:
         task_service.put_limit(real, "rated", rate_per_key={"count": 1, "period_seconds": 3600})

@@ -15,13 +15,12 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.core.config import get_settings
 from app.db.session import SessionLocal
 from app.errors import InvalidCredentials, TooManyRequests
-from app.main import create_app
 from app.services.accounts import auth_service as auth_service_module
 from app.services.accounts.auth_service import auth_service
 from tests.support.accounts import API, PASSWORD, bearer, login, register, sign_up
 from tests.support.audit import recorded
 from tests.support.services import Services
-from tests.support.settings import sql
+from tests.support.settings import make_app, sql
 from tests.support.stack import Stack
 from tests.support.task_client import without_the_request
 from tests.support.throttle import end_waits, end_windows, lengthen_first_wait
@@ -35,7 +34,7 @@ HOME, ELSEWHERE, ATTACKER = "192.0.2.1", "198.51.100.7", "203.0.113.9"
 def client(fresh_database: None) -> Iterator[TestClient]:
     """Takes the address of a client from X-Forwarded-For, as behind a proxy that is trusted."""
     del fresh_database
-    proxied: Any = ProxyHeadersMiddleware(create_app(), trusted_hosts="*")  # type: ignore[arg-type]  # (uvicorn's types)
+    proxied: Any = ProxyHeadersMiddleware(make_app(), trusted_hosts="*")  # type: ignore[arg-type]  # (uvicorn's types)
     with TestClient(proxied, raise_server_exceptions=False) as started:
         yield started
 

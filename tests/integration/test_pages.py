@@ -4,6 +4,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.cookies import SimpleCookie
 from typing import Any
@@ -22,8 +23,8 @@ from app.live import queries
 from app.models.task import Task
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, register
 from tests.support.services import Services
-from tests.support.settings import on_new_database
-from tests.support.task_client import TaskClient
+from tests.support.settings import on_new_database, settings
+from tests.support.task_client import TaskClient, task_client
 
 HTTPS, LOOPBACK = "https://tasks.example.com", "http://127.0.0.1:8000"
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -55,6 +56,15 @@ class Reader:
 
     def post(self, path: str, headers: dict[str, str] | None = None, **form: Any) -> httpx.Response:
         return self.request("POST", f"/ui{path}", SAME if headers is None else headers, data=form)
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[Iterator[dict[str, Any]]]:
+        """The tasks that its events show, as they come."""
+        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+        self._client.cookies.clear()
+        with self._client.stream("GET", f"{self.origin}/ui{path}", headers=headers) as answer:
+            assert answer.status_code == 200
+            yield (json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: "))
 
     def sign_in(self, username: str, password: str = PASSWORD, **more: str) -> httpx.Response:
         return self.post("/sign-in", username=username, password=password, **more)
@@ -237,6 +247,35 @@ class TestRights:
             assert task["name"] not in answer.text
         assert task["id"] not in reader.get("/tasks").text
         assert tasks.get(task["id"]).json()["status"] == "pending"
+
+    def test_the_overview_shows_what_runs_of_the_readers_own(
+        self, tasks: TaskClient, client: TestClient, reader: Reader
+    ) -> None:
+        running, owner = tasks.task_in("running"), Reader(client)
+        owner.sign_in(tasks.user["username"])
+        assert (listed(owner.get("/").text), listed(reader.get("/").text)) == ([running], [])
+
+    def test_a_form_creates_no_task_that_is_kept_for_others(self, reader: Reader) -> None:
+        form = {"celery_task_name": "app.tasks.common_tasks.fetch_url", "name": "x", "task_type": "x"}
+        form["kwargs.url"] = "https://example.com/"
+        with settings({"OUTBOUND_USERS": "role:admin"}):
+            refused = reader.post("/new", **form)
+            assert (refused.status_code, "You may not create" in refused.text) == (403, True)
+            assert listed(reader.get("/tasks").text) == []
+        assert reader.post("/new", **form).status_code == 303
+
+    def test_a_stream_of_rows_tells_nothing_of_another_users_tasks(
+        self, tasks: TaskClient, client: TestClient, make_user: MakeUser
+    ) -> None:
+        browser = Reader(client)
+        browser.sign_in(tasks.user["username"])
+        theirs, mine = task_client(client, make_user).create()["id"], tasks.create()["id"]
+        with browser.stream(f"/events?id={theirs}&id={mine}") as states:
+            told = [next(states)]
+            tasks.post(f"{mine}/cancel")
+            while told[-1]["status"] != "revoked":  # behind what the stream begins with
+                told.append(next(states))
+        assert {state["id"] for state in told} == {mine}
 
     def test_a_stream_of_rows_follows_those_that_its_reader_may_see(self, tasks: TaskClient) -> None:
         task, unknown = UUID(tasks.create()["id"]), uuid4()

@@ -133,14 +133,28 @@ class TestAWaitForAThread:
         for each in holding:
             each.result(SECONDS)
 
+    @pytest.fixture
+    def former(self, client: httpx.Client, make_user: MakeUser, admin: TaskClient) -> TaskClient:
+        """One of two administrators: the last one keeps the role."""
+        return task_client(client, make_user, "admin")
+
+    @pytest.fixture
+    def by_key(self, former: TaskClient) -> TaskClient:
+        """The same, by an API key, which a new role does not end. Its first use is noted."""
+        caller = TaskClient(former.http, former.user, new_key(former, scopes=["tasks:read", "admin"])["key"])
+        assert caller.get().status_code == 200
+        return caller
+
     def list_meanwhile(self, caller: TaskClient, held: threading.Event, lose: Callable[[], None]) -> httpx.Response:
         threads = caller.http.app_state["threads"]  # type: ignore[attr-defined]
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(caller.get)
             wait_for(lambda: threads.waiting, SECONDS, "the request to wait for a thread")
             held.wait(0.1)  # longer than LOOK_SECONDS: it has waited long
-            lose()
-            held.set()
+            try:
+                lose()
+            finally:
+                held.set()
             return answer.result(SECONDS)
 
     def test_ends_with_401_for_a_login_that_has_ended(self, tasks: TaskClient, held: threading.Event) -> None:
@@ -150,15 +164,21 @@ class TestAWaitForAThread:
 
         assert self.list_meanwhile(tasks, held, lose).status_code == 401
 
-    def test_ends_with_401_for_another_role(self, admin: TaskClient, held: threading.Event) -> None:
-        def lose() -> None:
-            with SessionLocal() as db:
-                user_service.update_user(db, UUID(admin.user["id"]), {"role": "user"})
+    def test_ends_with_401_for_another_role(self, former: TaskClient, held: threading.Event) -> None:
+        assert self.list_meanwhile(former, held, lambda: demote(former)).status_code == 401
 
-        assert self.list_meanwhile(admin, held, lose).status_code == 401
+    def test_ends_with_401_for_an_api_key_of_a_former_administrator(
+        self, by_key: TaskClient, held: threading.Event
+    ) -> None:
+        assert self.list_meanwhile(by_key, held, lambda: demote(by_key)).status_code == 401
 
     def test_ends_with_the_list_for_whoever_kept_the_right(self, tasks: TaskClient, held: threading.Event) -> None:
         assert self.list_meanwhile(tasks, held, lambda: None).json() == []
+
+
+def demote(caller: TaskClient) -> None:
+    with SessionLocal() as db:
+        user_service.update_user(db, UUID(caller.user["id"]), {"role": "user"})
 
 
 def new_key(caller: TaskClient, scopes: list[str] | None = None) -> dict[str, Any]:

@@ -11,14 +11,16 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from app.db.session import SessionLocal
+from app.db.session import SessionLocal, autocommit_engine
 from app.errors import TaskNotFound
 from app.models.task import Task, TaskStatus
 from app.models.task_log import LogLevel, TaskLog
+from app.services.execution import attempts
 from app.services.execution.kept_logs import KeptLogs, LogLine
 from app.services.task_service import task_service
-from app.services.tasks import task_changes
+from app.services.tasks import task_changes, task_logs
 from tests.support.accounts import bearer
+from tests.support.statements import before_each_statement
 from tests.support.tasks import new_task, new_user, task_in
 
 LIMIT = 64 * 1024
@@ -134,8 +136,6 @@ class TestReading:
             task_service.list_logs(db, task.id, owner=new_user(db))
 
     def test_a_page_ends_at_its_bytes_with_one_line_at_least(self, db: Session) -> None:
-        from app.services.tasks import task_logs
-
         task = new_task(db)
         write(db, task, *(line("x" * 1000) for _ in range(5)))
         pages, after = [], 0
@@ -147,6 +147,35 @@ class TestReading:
             after = page.last
         assert pages == [2, 2, 1]
         assert len(task_logs.page(db, task.id, task_logs.LogFilter(), 100, 0, 1).items) == 1
+
+
+class TestFollowing:
+    @pytest.mark.usefixtures("fresh_database")
+    @pytest.mark.parametrize("moment", range(1, 5))
+    def test_ends_behind_the_last_line_at_whatever_moment_the_task_ends(self, moment: int) -> None:
+        """The body writes its last line and ends before this statement of those who look."""
+        statements = 0
+
+        def reached(_statement: str, _parameters: Any) -> None:
+            nonlocal statements
+            statements += 1
+            if statements == moment:
+                with SessionLocal() as body:
+                    write(body, task, line("last"), kept=kept)
+                    assert attempts.succeed(body, task.id, 1, None)
+                    body.commit()
+
+        with SessionLocal() as db:
+            task = task_in(db, TaskStatus.RUNNING)
+            kept = write(db, task, line("first"))
+        found: list[str] = []
+        with SessionLocal(bind=autocommit_engine()) as db, before_each_statement(reached):
+            ended, after = False, 0
+            while not ended:
+                look = task_logs.so_far(db, task.id, None, task_logs.LogFilter(), 100, after, LIMIT)
+                ended, after = look.ended, look.lines[-1].seq if look.lines else after
+                found += [each.message for each in look.lines]
+        assert found == ["first", "last"]
 
 
 class TestKeeping:

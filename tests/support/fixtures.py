@@ -33,7 +33,7 @@ from tests.report.recorder import Recorder
 from tests.support import accounts, waiting
 from tests.support.running import Running, example_stack
 from tests.support.services import Services, environment
-from tests.support.settings import on_new_database, settings
+from tests.support.settings import make_app, on_new_database, settings
 from tests.support.shared_servers import shared_server
 from tests.support.stack import Stack
 from tests.support.task_client import TaskClient, task_client
@@ -91,9 +91,7 @@ def fresh_database(services: Services) -> Iterator[None]:
 def client(fresh_database: None) -> Iterator[TestClient]:
     """Lifespan included. `SessionLocal()` in the test reaches the same database."""
     del fresh_database
-    from app.main import create_app
-
-    with TestClient(create_app(), raise_server_exceptions=False) as started:
+    with TestClient(make_app(), raise_server_exceptions=False) as started:
         yield started
 
 

@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ import pytest
 from app.launcher.postgres import EmbeddedPostgres
 from tests.support import guardian
 from tests.support.databases import ENGINE, database_server
-from tests.support.services import make_template
+from tests.support.services import SMALL, make_template, new_directory
 from tests.support.waiting import wait_for
 
 VARIABLE = "TEST_SERVERS"
@@ -53,7 +52,7 @@ class SharedServers:
     """`start(engines)`, then `stop()`; a killed run leaves none, by its guardian."""
 
     def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="task-service-test-"))
+        self.directory = new_directory()
         self.mark = secrets.token_hex(8)
         self._servers: list[Any] = []
         self._threads: list[threading.Thread] = []
@@ -71,7 +70,7 @@ class SharedServers:
         directory = self.directory / engine
         try:
             if engine == "postgresql":
-                settings = {"max_connections": MOST_CONNECTIONS}
+                settings = {**SMALL, "max_connections": MOST_CONNECTIONS}
                 server: Any = EmbeddedPostgres(directory, durable=False, settings=settings)
             else:
                 server = database_server(engine, directory, durable=False)

@@ -13,7 +13,7 @@ from app.db.session import SessionLocal
 from app.models.task import Task, TaskStatus
 from tests.support.accounts import bearer
 from tests.support.services import Services
-from tests.support.settings import on_new_database
+from tests.support.settings import make_app, on_new_database
 from tests.support.tasks import LONG_RUNNING, task_in
 
 TASKS = "/api/v1/tasks/"
@@ -75,9 +75,7 @@ def stored(task_id: str) -> Task:
 @contextmanager
 def shared_client(services: Services, **more: str) -> Iterator[TestClient]:
     """As the fixture `client`, for all tests of a module: each of them has users of its own. `more` are settings."""
-    from app.main import create_app
-
-    with on_new_database(services, **more), TestClient(create_app(), raise_server_exceptions=False) as started:
+    with on_new_database(services, **more), TestClient(make_app(), raise_server_exceptions=False) as started:
         yield started
 
 

@@ -114,6 +114,15 @@ class TestRemembered:
         with settings({"SECRET_KEY": KEY[::-1]}):
             refused(token)
 
+    def test_for_its_own_kind_alone(self, verified: list[str]) -> None:
+        """A token of the pages opens no API, and the other way round, whoever has read it before."""
+        page = security.create_page_token(USER, SESSION, now(), now() + timedelta(hours=1))
+        token = security.create_access_token(USER, SESSION, now())
+        assert security.read_page_token(page).user_id == security.read_access_token(token).user_id == USER
+        refused(page)
+        with pytest.raises(InvalidToken):
+            security.read_page_token(token)
+
     def test_nothing_that_was_refused(self, verified: list[str]) -> None:
         refused(sign(claims(iss="another-issuer")))
         assert security._verified == {}

@@ -1,6 +1,6 @@
 """Of a task's fields only what the OpenAPI document offers is taken: pydantic by itself would guess more."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import pytest
@@ -36,6 +36,15 @@ class TestMoment:
     def test_python_callers_give_a_datetime(self) -> None:
         moment = datetime(2030, 1, 1, tzinfo=UTC)
         assert TaskCreate(**NEEDED, run_at=moment).run_at == moment
+
+
+class TestExpiry:
+    def test_is_later_than_the_start(self) -> None:
+        """At that very moment the task is revoked, and can never run."""
+        start = datetime(2030, 1, 1, tzinfo=UTC)
+        assert refusal(TaskCreate, **NEEDED, run_at=start, expires_at=start) == "expires_before_start"
+        later = start + timedelta(microseconds=1)
+        assert TaskCreate(**NEEDED, run_at=start, expires_at=later).expires_at == later
 
 
 class TestNumbers:
