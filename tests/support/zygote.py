@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, ClassVar
 
 import pytest
@@ -28,6 +29,7 @@ import pytest
 from app.launcher.process import ManagedProcess
 
 # Variables that act while a process imports: on a clock, on coverage, on functions that are replaced.
+ROOT = Path(__file__).resolve().parents[2]
 COLD = ("LD_PRELOAD", "FAILPOINTS", "MUTANT", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COV_CORE_SOURCE")
 SECRET = "only-to-import-0123456789abcdef0123456789abcdef"
 ALLOWED = "TEST_FORKS_PARTS"
@@ -46,7 +48,7 @@ class ForkedProcess(ManagedProcess):
 
 def can_fork(argv: Sequence[str], env: Mapping[str, str]) -> bool:
     """Only in a session of pytest, and not where it measures: `tests/load` and `performance_test.py` start all anew."""
-    cold = any(env.get(name) for name in COLD)
+    cold = any(env.get(name) for name in COLD) or env.get("PYTHONPATH") != str(ROOT)
     return os.environ.get(ALLOWED) == "1" and [*argv[:2]] == [sys.executable, "-m"] and not cold
 
 
