@@ -68,16 +68,34 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_unique_keys_in_batches.py", "integration/test_users.py", "integration/test_waiting_for.py",
         "integration/test_weights.py", "integration/test_worker_round_trips.py", "integration/test_workers.py",
         "e2e/test_pages.py", "e2e/test_run_server.py",
+        "faults/test_batches.py::TestAChild::test_that_was_frozen_begins_nothing_after_its_time",
     ),
     Tier.FULL: (
+        "unit/scripts/test_security_checks.py",
+        "integration/test_audit_roles.py::TestPruning", "integration/test_audit_roles.py::TestTheCommand",
+        "integration/test_baselines.py::TestMigrated::test_a_question_makes_no_schema",
+        "integration/test_baselines.py::TestMigrated::test_a_second_time_there_is_nothing_to_do",
+        "integration/test_baselines.py::TestMigrated::test_there_is_no_way_to_a_schema_before",
         "integration/test_broker_security.py", "integration/test_celery_commands.py",
         "integration/test_documents_run.py", "integration/test_echo.py", "integration/test_events_end.py",
         "integration/test_generated_clients.py", "integration/test_golden_sql.py",
-        "integration/test_hostile_broker.py", "integration/test_http_server.py", "integration/test_loop_time.py",
+        "integration/test_hostile_broker.py", "integration/test_http_server.py",
+        "integration/test_login_throttle.py::TestDeployments", "integration/test_loop_time.py",
         "integration/test_openapi_conformance.py", "integration/test_periodic_recipe.py",
-        "integration/test_pythons.py", "integration/test_records_in_celery.py", "integration/test_scripts.py",
-        "integration/test_sealed_image.py", "integration/test_wheel.py", "integration/test_without_models.py",
+        "integration/test_pythons.py", "integration/test_records_in_celery.py",
+        "integration/test_running_messages.py::TestPriorities",
+        "integration/test_running_stops.py::TestAWorkerThatLeaves::test_a_cold_shutdown_gives_everything_back",
+        "integration/test_running_stops.py::TestTheDefaultTimeLimit::test_gives_way_to_celerys_option",
+        "integration/test_running_stops.py::TestTheDefaultTimeLimit::test_may_be_none_and_a_request_may_name_one",
+        "integration/test_scripts.py", "integration/test_sealed_image.py", "integration/test_wheel.py",
+        "integration/test_without_models.py",
         "e2e/test_busy_page.py", "e2e/test_complaints.py", "e2e/test_compose.py",
+        "e2e/test_pages.py::test_every_page_can_be_used_by_everybody[en-US-dark-390]",
+        "e2e/test_pages.py::test_every_page_can_be_used_by_everybody[en-US-light-1280]",
+        "e2e/test_pages.py::test_every_page_can_be_used_by_everybody[zh-CN-light-1280]",
+        "e2e/test_run_server.py::TestOnSQLite::test_several_processes_of_each_part_share_the_file_and_the_next_start_has_it",
+        "e2e/test_run_server.py::test_a_shell_that_has_sourced_the_environment_of_an_earlier_start_can_start_again",
+        "e2e/test_run_server.py::test_verbose_shows_all",
         "faults/test_api_deaths.py", "faults/test_batches.py", "faults/test_broker.py", "faults/test_cancel_races.py",
         "faults/test_children_and_messages.py", "faults/test_consumption.py", "faults/test_database.py",
         "faults/test_database_file.py", "faults/test_fence.py", "faults/test_idle_connections.py",
@@ -91,7 +109,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
 
 # What `app/db` promises, on every engine: SQLite and MariaDB have these in each run, MySQL where a change may concern it.
 STATEMENTS: tuple[str, ...] = (
-    "integration/test_api_keys.py", "integration/test_audit_list.py", "integration/test_audit_pruning.py",
+    "integration/test_api_keys.py", "integration/test_audit_pruning.py",
     "integration/test_baselines.py", "integration/test_bulk.py", "integration/test_bulk_steps.py",
     "integration/test_claims.py", "integration/test_claims_at_once.py", "integration/test_completions.py",
     "integration/test_deadlocks.py", "integration/test_error_groups.py", "integration/test_groups.py",
@@ -105,6 +123,17 @@ STATEMENTS: tuple[str, ...] = (
     "integration/test_unique_key_races.py", "integration/test_unique_keys.py",
     "integration/test_unique_keys_at_once.py", "integration/test_unique_keys_in_batches.py",
     "integration/test_weights.py",
+)  # fmt: skip
+
+# Of these, what takes long, and is seen on PostgreSQL in each run: on the other engines it is of the full tier.
+LONG_STATEMENTS: tuple[str, ...] = (
+    "integration/test_bulk_steps.py::TestABatch::test_of_a_killed_process_is_lost_nowhere",
+    "integration/test_idempotency.py::TestAKilledApi", "integration/test_limits.py::TestConcurrently",
+    "integration/test_limits.py::TestKeys::test_that_are_full_are_passed_over_once",
+    "integration/test_maintenance.py::TestPlace::test_every_one_does_within_one_pass_however_many_there_are",
+    "integration/test_queues.py::TestOnWorkers", "integration/test_quotas.py::test_two_real_processes_refuse_together",
+    "integration/test_running_quota.py::TestConcurrently", "integration/test_task_counts.py::TestAtOnce",
+    "integration/test_unique_keys_at_once.py::TestManyAtOnce",
 )  # fmt: skip
 
 # Of `tests/integration` and `tests/faults`, what has nothing to do with the engine, or is of PostgreSQL alone.
@@ -144,8 +173,10 @@ def _fits(entry: str, nodeid: str) -> bool:
     return nodeid.startswith(entry) and (entry.endswith("/") or rest[:1] in {"", ":", "["})
 
 
-def tier_of(nodeid: str, *, every_engine: bool = False) -> Tier:
+def tier_of(nodeid: str, *, engine: str = "postgresql", every_engine: bool = False) -> Tier:
     """`every_engine`: it is one of the faults that every engine stands; on PostgreSQL each run has them."""
+    if engine != "postgresql" and any(_fits(entry, nodeid) for entry in LONG_STATEMENTS):
+        return Tier.FULL
     entry = entry_of(nodeid)
     tier = _ENTRIES[entry] if entry else Tier.DEFAULT
     return Tier.DEFAULT if every_engine and tier is Tier.FULL else tier

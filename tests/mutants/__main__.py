@@ -6,7 +6,7 @@ python -m tests.mutants --again               all, anew
 python -m tests.mutants --map                 with coverage, find out which tests run the lines of which mutant
 
 Results are kept in `reports/mutants.json` after each mutant, so it can be stopped and started again; `run_tests.py` shows
-them in its report. The exit code is 1 where a mutant was not seen.
+them in its report. Only tests of the default tier count. The exit code is 1 where a mutant was not seen.
 """
 
 import argparse
@@ -140,7 +140,18 @@ def _copy(mutant: Mutant) -> Iterator[Path]:
 def _pytest(folder: Path, tests: Sequence[str], engine: str) -> tuple[list[recorded.Recorded], str]:
     results = folder / "results.json"
     results.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"--results={results}", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--results={results}",
+        "--tier=default",
+        *tests,
+    ]
     variables = {"TEST_DATABASE": engine, "PYTHONPATH": str(folder)}
     try:
         done = subprocess.run(

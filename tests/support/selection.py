@@ -55,9 +55,8 @@ def _only(config: pytest.Config) -> set[str] | None:
 def tier_of(item: pytest.Item) -> Tier:
     if item.get_closest_marker("full"):
         return Tier.FULL
-    return tiers.tier_of(
-        item.nodeid.removeprefix("tests/"), every_engine=item.get_closest_marker("every_engine") is not None
-    )
+    fault = item.get_closest_marker("every_engine") is not None
+    return tiers.tier_of(item.nodeid.removeprefix("tests/"), engine=ENGINE, every_engine=fault)
 
 
 @pytest.hookimpl(trylast=True)

@@ -20,14 +20,16 @@ def test_every_file_has_a_tier() -> None:
 
 
 def test_every_entry_is_there() -> None:
-    entries = [*(entry for listed in TIERS.values() for entry in listed), *STATEMENTS, *tiers.NOT_OF_ENGINES]
+    listed = [entry for entries in TIERS.values() for entry in entries]
+    assert len(listed) == len({*listed})
+    entries = [*listed, *STATEMENTS, *tiers.LONG_STATEMENTS, *tiers.NOT_OF_ENGINES]
     assert [entry for entry in entries if not is_there(entry)] == []
-    assert len(entries) == len({*entries}) or sorted({e for e in entries if entries.count(e) > 1}) <= sorted(STATEMENTS)
 
 
 def is_there(entry: str) -> bool:
     file, _, test = entry.partition("::")
-    names = [f"class {name}" if name.startswith("Test") else f"def {name}(" for name in test.split("::") if test]
+    words = [word for word in test.partition("[")[0].split("::") if word]
+    names = [f"class {word}" if word.startswith("Test") else f"def {word}(" for word in words]
     return (TESTS / file).exists() and all(name in text_of(TESTS / file) for name in names)
 
 
@@ -51,6 +53,13 @@ def test_a_file_is_read_for_one_test_of_the_tier(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tiers, "_ENTRIES", listed)
     assert tiers.may_have_tests_of(Tier.DEFAULT, "e2e/test_x.py")
     assert tiers.tier_of("e2e/test_x.py::test_a") is Tier.FULL
+
+
+def test_what_takes_long_on_other_engines_waits_for_the_full_tier() -> None:
+    long = tiers.LONG_STATEMENTS[0]
+    assert tiers.tier_of(long) is Tier.DEFAULT
+    assert tiers.tier_of(long, engine="sqlite") is Tier.FULL
+    assert all(entry.partition("::")[0] in STATEMENTS for entry in tiers.LONG_STATEMENTS)
 
 
 def test_faults_that_every_engine_stands_are_of_each_run() -> None:
