@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 
 from app.core import fair_threads
 from app.db.session import SessionLocal
+from app.models import ApiKey
 from app.models.login import LoginSession
 from app.services.accounts.session_service import session_service
 from app.services.task_service import task_service
@@ -139,16 +141,22 @@ class TestAWaitForAThread:
         return task_client(client, make_user, "admin")
 
     @pytest.fixture
-    def by_key(self, former: TaskClient) -> TaskClient:
-        """The same, by an API key, which a new role does not end. Its first use is noted."""
-        caller = TaskClient(former.http, former.user, new_key(former, scopes=["tasks:read", "admin"])["key"])
-        assert caller.get().status_code == 200
-        return caller
+    def by_new_key(self, former: TaskClient) -> TaskClient:
+        """The same, by an API key, which a new role does not end."""
+        return TaskClient(former.http, former.user, new_key(former, scopes=["tasks:read", "admin"])["key"])
 
-    def list_meanwhile(self, caller: TaskClient, held: threading.Event, lose: Callable[[], None]) -> httpx.Response:
+    @pytest.fixture
+    def by_key(self, by_new_key: TaskClient) -> TaskClient:
+        """The same, its first use noted."""
+        assert by_new_key.get().status_code == 200
+        return by_new_key
+
+    def list_meanwhile(
+        self, caller: TaskClient, held: threading.Event, lose: Callable[[], None], path: str = TASKS
+    ) -> httpx.Response:
         threads = caller.http.app_state["threads"]  # type: ignore[attr-defined]
         with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(caller.get)
+            answer = pool.submit(caller.http.get, path, headers=caller.headers)
             wait_for(lambda: threads.waiting, SECONDS, "the request to wait for a thread")
             held.wait(0.1)  # longer than LOOK_SECONDS: it has waited long
             try:
@@ -171,6 +179,36 @@ class TestAWaitForAThread:
         self, by_key: TaskClient, held: threading.Event
     ) -> None:
         assert self.list_meanwhile(by_key, held, lambda: demote(by_key)).status_code == 401
+
+    def test_needs_no_second_thread_where_the_use_of_a_key_is_to_be_noted_again(
+        self, client: TestClient, by_key: TaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It would hang: the thread that it has waited for is the only one."""
+        monkeypatch.setattr(fair_threads, "LOOK_SECONDS", 0.01)
+        gates = [threading.Event(), threading.Event()]
+        assert client.portal is not None
+        run = client.app_state["threads"].run
+        holding = [client.portal.start_task_soon(run, str(at), gate.wait) for at, gate in enumerate(gates)]
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                answer = pool.submit(by_key.get)
+                wait_for(lambda: client.app_state["threads"].waiting, SECONDS, "the request to wait for a thread")
+                gates[0].wait(0.1)  # longer than LOOK_SECONDS: it has waited long
+                with SessionLocal.begin() as db:
+                    db.execute(update(ApiKey).values(last_used_at=ApiKey.created_at - timedelta(hours=1)))
+                gates[0].set()
+                assert answer.result(SECONDS).status_code == 200
+            finally:
+                for gate in gates:
+                    gate.set()
+        for each in holding:
+            each.result(SECONDS)
+
+    def test_for_the_note_of_a_first_use_ends_with_the_rights_of_then(
+        self, by_new_key: TaskClient, held: threading.Event
+    ) -> None:
+        answer = self.list_meanwhile(by_new_key, held, lambda: demote(by_new_key), f"{API}/users/")
+        assert answer.status_code == 403
 
     def test_ends_with_the_list_for_whoever_kept_the_right(self, tasks: TaskClient, held: threading.Event) -> None:
         assert self.list_meanwhile(tasks, held, lambda: None).json() == []

@@ -22,8 +22,8 @@ from app.errors import InvalidToken
 from app.services.accounts.auth_service import Principal
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
-# Authenticates the credentials of a request, with its token or its cookie.
-Authenticate = Callable[[], Awaitable[Principal]]
+# Authenticates the credentials of a request, with its token or its cookie; `again=True` when it is asked again.
+Authenticate = Callable[..., Awaitable[Principal]]
 # Whether a request reads many rows, by the arguments of its endpoint.
 IsCostly = Callable[[dict[str, Any]], bool]
 
@@ -95,7 +95,7 @@ async def check_rights_again(request: Request) -> None:
     if before is None:
         return
     authenticate: Authenticate = request.scope["state"]["authenticate"]
-    now = await authenticate()
+    now = await authenticate(again=True)
     if (now.id, now.role, now.scopes) != (before.id, before.role, before.scopes):
         raise InvalidToken
 

@@ -37,21 +37,22 @@ class Authenticator:
         self._threads = threads
         self.batcher: Batcher[_Proof, LiveSession | LiveKey | None] = Batcher(_look_up, "authenticator", threads.prompt)
 
-    async def authenticate(self, token: str, address: str) -> Principal:
+    async def authenticate(self, token: str, address: str, *, again: bool = False) -> Principal:
         """Return the user behind this access token or API key. `address` is the client's.
 
+        `again`: the same request has been authenticated before, so the use of its key is noted already. Raises
+        InvalidToken, TooManyWaiting, Overloaded.
+        """
+        return await self._authenticate(_proof_of(token), address, again=again)
+
+    async def authenticate_page(self, token: str, address: str, *, again: bool = False) -> Principal:
+        """Return the user behind the pages' cookie. `address` and `again` are as in `authenticate`.
+
         Raises InvalidToken, TooManyWaiting, Overloaded.
         """
-        return await self._authenticate(_proof_of(token), address)
+        return await self._authenticate(read_page_token(token), address, again=again)
 
-    async def authenticate_page(self, token: str, address: str) -> Principal:
-        """Return the user behind the pages' cookie. `address` is the client's.
-
-        Raises InvalidToken, TooManyWaiting, Overloaded.
-        """
-        return await self._authenticate(read_page_token(token), address)
-
-    async def _authenticate(self, proof: _Proof, address: str) -> Principal:
+    async def _authenticate(self, proof: _Proof, address: str, *, again: bool) -> Principal:
         # Anybody can make up API keys, so those take turns by address. Nobody can make up a signed token.
         user = proof.user_id if isinstance(proof, AccessClaims) else address_block(address)
         found = await self.batcher.submit(proof, user)
@@ -59,9 +60,11 @@ class Authenticator:
             return Principal.of_session(found, proof.session_id)
         if not isinstance(found, LiveKey):
             raise InvalidToken
-        if found.use_is_stale:
+        if found.use_is_stale and not again:  # a request that is asked again may hold the only thread
             # In the caller's context: the audit records where the key was used.
             await self._threads.run(found.user_id, partial(_note_use, found))
+            # It may have waited for the thread: rights are those of now.
+            return await self._authenticate(proof, address, again=True)
         return Principal.of_key(found)
 
     async def close(self) -> None:
