@@ -3,7 +3,7 @@
 import html
 from collections.abc import Collection, Iterable, Sequence
 
-from tests.report.model import Case
+from tests.report.model import Case, Flaky
 
 MINUTE = 60
 MAX_TEXT = 40_000
@@ -63,6 +63,18 @@ def failures(cases: Sequence[Case]) -> str:
         return ""
     blocks = [_failure(case, opened=at == 0) for at, case in enumerate(cases)]
     return section(f"Failures ({len(cases)})", "".join(blocks))
+
+
+def flaky_section(tests: Sequence[Flaky]) -> str:
+    """Each with what it said when it failed, and when it passed alone."""
+    if not tests:
+        return ""
+    blocks = [
+        f"<details><summary><b>{esc(test.nodeid)}</b> <span class='soft'>{esc(test.suite)}</span></summary>"
+        f"<pre>{esc(test.first[-MAX_TEXT:])}</pre><h3>run again, alone</h3><pre>{esc(test.second[-MAX_TEXT:])}</pre></details>"
+        for test in tests
+    ]
+    return section(f"Flaky: failed once, and passed alone ({len(tests)})", "".join(blocks))
 
 
 def _failure(case: Case, *, opened: bool) -> str:

@@ -1,6 +1,7 @@
 """The sections of the page that show figures: security, performance, coverage."""
 
 import base64
+import json
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,25 @@ def coverage_section(data: dict[str, Any] | None) -> str:
 
 def _colour(percent: float) -> str:
     return "passed" if percent >= GOOD_PERCENT else "skipped" if percent >= POOR_PERCENT else "failed"
+
+
+def mutants_section(path: Path) -> str:
+    """Which test saw which single break of the application, of the last `python -m tests.mutants`."""
+    if not path.exists():
+        return ""
+    results = sorted(
+        json.loads(path.read_text(encoding="utf-8")), key=lambda result: (bool(result["seen_by"]), result["name"])
+    )
+    rows = [
+        [
+            tag("passed" if result["seen_by"] else "failed"),
+            with_note(result["name"], result["breaks"]),
+            esc(result["seen_by"] or "no test"),
+        ]
+        for result in results
+    ]
+    seen = sum(bool(result["seen_by"]) for result in results)
+    return section(f"Mutants: {seen} of {len(results)} seen", table(["", "mutant", "seen by"], rows))
 
 
 def security_section(data: dict[str, Any] | None) -> str:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.report.markup import bar, esc, failures, seconds, section, table, tag, with_note
-from tests.report.measures import coverage_section, performance_section, security_section
+from tests.report.markup import bar, esc, failures, flaky_section, seconds, section, table, tag, with_note
+from tests.report.measures import coverage_section, mutants_section, performance_section, security_section
 from tests.report.model import Run, SuiteResult
 
 SLOWEST = 15
@@ -15,10 +15,12 @@ def render(run: Run, reports: Path) -> str:
         _head(run),
         _cards(run),
         failures(run.cases("failed")),
+        flaky_section(run.flaky),
         _suites(run.suites),
         security_section(run.security),
         performance_section(run.performance, reports / "performance.png"),
         coverage_section(run.coverage),
+        mutants_section(reports / "mutants.json"),
         _slowest(run),
         _skipped(run),
     ]
@@ -44,6 +46,8 @@ def _cards(run: Run) -> str:
     figures = [(str(run.count(kind)), kind) for kind in ("passed", "failed", "skipped")]
     if run.coverage:
         figures.append((f"{run.coverage['percent']:.0f} %", "coverage of app"))
+    if run.flaky:
+        figures.append((str(len(run.flaky)), "flaky"))
     figures.append((f"{sum(bool(suite.cases) for suite in run.suites)} of {len(run.suites)}", "suites ran"))
     cards = (f'<div class="card"><b>{value}</b><span class="soft">{name}</span></div>' for value, name in figures)
     return f'<div class="cards">{"".join(cards)}</div>'

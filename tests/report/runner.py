@@ -21,6 +21,7 @@ from tests.support.patience import measure_patience
 from tests.tiers import PARTS, Tier
 
 SUITES = (*pytest_run.NAMES, *scripts.NAMES)
+KEPT = {kept_parts.FOLDER.name, "mutants.json"}
 LABEL = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "absent": "absent"}
 # Many tests wait: twice as many processes as cores keep them busy.
 JOBS = min(4, 2 * (os.cpu_count() or 1))
@@ -100,10 +101,10 @@ def _run_parts(options: argparse.Namespace) -> int:
 
 
 def _fresh_reports() -> None:
-    """Without what an earlier run left, but for the results of parts."""
+    """Without what an earlier run left, but for the results of parts and mutants."""
     REPORTS.mkdir(parents=True, exist_ok=True)
     for path in REPORTS.iterdir():
-        if path == kept_parts.FOLDER:
+        if path.name in KEPT:
             continue
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -32,8 +32,18 @@ def make_app() -> FastAPI:
     """`create_app()`, but that its start does not collect garbage: that walks all that pytest holds, 0.2 s a time."""
     from app import main
 
-    main._rarely_collected = nullcontext
-    return main.create_app()
+    app = main.create_app()
+    whole = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(started: FastAPI) -> AsyncIterator[Any]:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(main, "_rarely_collected", nullcontext)
+            async with whole(started) as state:
+                yield state
+
+    app.router.lifespan_context = lifespan
+    return app
 
 
 @contextmanager

@@ -299,6 +299,20 @@ def test_the_page_escapes_what_it_shows_and_loads_nothing(tmp_path: Path) -> Non
     assert "nothing ran" in page.render(Run([SuiteResult("faults")], "today", 1.0, "a machine"), tmp_path)
 
 
+def test_the_page_tells_what_was_flaky_and_which_mutants_were_seen(tmp_path: Path) -> None:
+    results = [
+        {"name": "no_fence", "breaks": "It <lies>.", "seen_by": ""},
+        {"name": "b", "breaks": "x", "seen_by": "t.py::t"},
+    ]
+    (tmp_path / "mutants.json").write_text(json.dumps(results), encoding="utf-8")
+    flaky = [Flaky("unit", "tests/unit/test_x.py::test_y", "first <text>", "second text")]
+    text = page.render(Run([SuiteResult("unit", [case("passed")])], "today", 1.0, "a machine", flaky=flaky), tmp_path)
+    assert "Mutants: 1 of 2 seen" in text
+    assert "It &lt;lies&gt;." in text
+    assert "first &lt;text&gt;" in text
+    assert "second text" in text
+
+
 def test_coverage_is_summed_by_package() -> None:
     half = {"num_statements": 8, "covered_lines": 4, "missing_lines": 4, "num_branches": 2, "covered_branches": 1}
     full = {"num_statements": 10, "covered_lines": 10, "missing_lines": 0, "num_branches": 0, "covered_branches": 0}
