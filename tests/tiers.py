@@ -99,7 +99,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "faults/test_api_deaths.py", "faults/test_batches.py", "faults/test_broker.py", "faults/test_cancel_races.py",
         "faults/test_children_and_messages.py", "faults/test_consumption.py", "faults/test_database.py",
         "faults/test_database_file.py", "faults/test_fence.py", "faults/test_idle_connections.py",
-        "faults/test_limits.py", "faults/test_live_events.py", "faults/test_mutants.py", "faults/test_pauses.py",
+        "faults/test_limits.py", "faults/test_live_events.py", "faults/test_pauses.py",
         "faults/test_pools_without_forks.py", "faults/test_running_quota.py", "faults/test_soak.py",
         "faults/test_time_and_leadership.py", "faults/test_workers.py",
         "load/test_answers.py", "load/test_connections.py", "load/test_event_loop.py", "load/test_logins.py",

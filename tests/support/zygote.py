@@ -30,7 +30,7 @@ from app.launcher.process import ManagedProcess
 
 # Variables that act while a process imports: on a clock, on coverage, on functions that are replaced.
 ROOT = Path(__file__).resolve().parents[2]
-COLD = ("LD_PRELOAD", "FAILPOINTS", "MUTANT", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COV_CORE_SOURCE")
+COLD = ("LD_PRELOAD", "FAILPOINTS", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COV_CORE_SOURCE")
 SECRET = "only-to-import-0123456789abcdef0123456789abcdef"
 ALLOWED = "TEST_FORKS_PARTS"
 PR_SET_PDEATHSIG = 1
