@@ -27,13 +27,10 @@ lint: venv ## check formatting, lint and bandit; changes no file
 types: venv ## check types with mypy, strict
 	$(BIN)/mypy
 
-QUICK := python -m pytest tests/unit --tier quick -q -n 2
-
-check: lint types ## lint, types and the quick tests: what a commit should pass, in two minutes
-	$(BIN)/$(QUICK)
+check: lint types test-fast ## lint, types and the quick tests: what a commit should pass, in two minutes
 
 test-fast: venv ## run the quick tests alone
-	$(BIN)/$(QUICK)
+	$(BIN)/python -m pytest tests/unit --tier quick -q -n 2
 
 test: ## run the default tier and write reports/index.html: what a change must pass
 	$(PYTHON) run_tests.py

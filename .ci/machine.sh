@@ -54,6 +54,3 @@ need_mysql() { # Debian has no package of it; .ci/mysql unpacks Ubuntu's beside 
         fi
     fi
 }
-
-# Each test process and each part that a test starts imports the application: compiled once, it takes a third of the time.
-unset PYTHONDONTWRITEBYTECODE

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tests.support.properties  # noqa: F401 (loads Hypothesis's profile)
-from tests.support import zygote
+from tests.support import fork_server
 from tests.support.databases import ENGINE
 from tests.support.faults.every_engine import check_row
 from tests.support.settings import forget_the_developers_settings
@@ -20,7 +20,7 @@ with warnings.catch_warnings():
 
 LOAD = Path(__file__).parent / "load"
 
-os.environ.setdefault(zygote.ALLOWED, "1")
+os.environ.setdefault(fork_server.ALLOWED, "1")
 forget_the_developers_settings()  # before the plugins: they import what the engine decides
 pytest_plugins = [
     "tests.support.selection",

@@ -68,6 +68,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_unique_keys_in_batches.py", "integration/test_users.py", "integration/test_waiting_for.py",
         "integration/test_weights.py", "integration/test_worker_round_trips.py", "integration/test_workers.py",
         "e2e/test_pages.py", "e2e/test_run_server.py",
+        "integration/test_events_end.py::TestTheRightToIt::test_ends_with_the_login",
         "faults/test_batches.py::TestAChild::test_that_was_frozen_begins_nothing_after_its_time",
     ),
     Tier.FULL: (
@@ -193,6 +194,8 @@ def may_have_tests_of(tier: Tier, file: str) -> bool:
 def runs_on(engine: str, tier: Tier, file: str) -> bool:
     if engine == "postgresql":
         return True
+    if not file.startswith(("integration/", "faults/")):
+        return False
     return file in STATEMENTS if tier is not Tier.FULL else file not in NOT_OF_ENGINES
 
 

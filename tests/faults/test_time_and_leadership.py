@@ -185,7 +185,7 @@ class TestTheLeader:
     def _is_within_a_transaction(scene: Scene) -> bool:
         """Whether a session that does not go on has the lease locked. The leader may never do so."""
         idle = """SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
-                  WHERE state = 'idle in transaction' AND relation = 'maintenance_lease'::regclass AND mode = 'RowExclusiveLock'"""
+                  WHERE datname = current_database() AND state = 'idle in transaction' AND relation = 'maintenance_lease'::regclass AND mode = 'RowExclusiveLock'"""
         return bool(scene.stack.sql(idle)[0][0])
 
     def _replaced(self, scene: Scene, leader: Part, number: signal.Signals, by: Part) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.load.duel import Duel
-from tests.support import zygote
+from tests.support import fork_server
 from tests.support.fixtures import STARTED
 from tests.support.services import Services
 from tests.support.stack import Stack
@@ -17,7 +17,7 @@ def duel(
 ) -> Iterator[Duel]:
     """Two users of an API process of a file's own. A file may name settings of that process in SETTINGS."""
     with (
-        zygote.nothing_forked(),
+        fork_server.nothing_forked(),
         Stack(services, tmp_path_factory.mktemp("duel"), **getattr(request.module, "SETTINGS", {})) as stack,
     ):
         request.node.stash.setdefault(STARTED, []).append(stack)

@@ -3,10 +3,9 @@
 python -m tests.mutants                       all that have no result yet for this text of the mutant
 python -m tests.mutants no_fence bulk_…       these, anew
 python -m tests.mutants --again               all, anew
-python -m tests.mutants --map                 with coverage, find out which tests run the lines of which mutant
 
 Results are kept in `reports/mutants.json` after each mutant, so it can be stopped and started again; `run_tests.py` shows
-them in its report. Only tests of the default tier count. The exit code is 1 where a mutant was not seen.
+them in its report. Only tests of the default tier count, and only those that pass without the break. The exit code is 1 where a mutant was not seen.
 """
 
 import argparse
@@ -24,15 +23,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
 
-from tests.mutants import coverage_map
 from tests.mutants.mutants import ROOT, Mutant, read_mutants
 from tests.report import recorded
+from tests.report.children import stop_on_sigterm
 
 RESULTS = ROOT / "reports" / "mutants.json"
 COPIED = ("app", "tests", "alembic", "alembic.ini", "pyproject.toml", "run_server.py", "run_tests.py", "security_test.py",
           "performance_test.py", "requirements.txt", "docs", "README.md", ".env.example")  # fmt: skip
-TEST_SECONDS = 600  # of all tests of a mutant; a hang is seen by pytest's own limit
-MOST_MAPPED = 40
+TEST_SECONDS = 600
+PAST_ITS_LIMIT = "+ Timeout +"  # pytest-timeout's words
+NOT_RUN = "it was not run"
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument("names", nargs="*")
     parser.add_argument("--again", action="store_true", help="also those that have a result")
-    parser.add_argument("--map", action="store_true", help="write tests/mutants/map.json, by a run with coverage")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
     mutants = read_mutants()
-    if options.map:
-        coverage_map.write(mutants)
-        return 0
     results = _kept(mutants)
     chosen = [
         m
@@ -87,10 +83,9 @@ def _kept(mutants: Sequence[Mutant]) -> dict[str, Result]:
 
 def _run_all(mutants: Sequence[Mutant], results: dict[str, Result], jobs: int) -> None:
     kept = Lock()
-    mapped = coverage_map.read()
 
     def run(mutant: Mutant) -> None:
-        result = _run(mutant, mapped.get(mutant.name, []))
+        result = _run(mutant)
         with kept:
             results[mutant.name] = result
             RESULTS.parent.mkdir(exist_ok=True)
@@ -106,23 +101,27 @@ def _run_all(mutants: Sequence[Mutant], results: dict[str, Result], jobs: int) -
         list(pool.map(run, mutants))
 
 
-def _run(mutant: Mutant, mapped: Sequence[str]) -> Result:
+def _run(mutant: Mutant) -> Result:
     begun = time.monotonic()
-    groups = [[test] for test in mutant.tests] + ([[*mapped[:MOST_MAPPED]]] if mapped else [])
     tried, seen, text = 0, "", ""
-    with _copy(mutant) as folder:
-        for tests in groups:
-            found, text = _pytest(folder, tests, mutant.engine)
-            tried += len(found)
-            failed = [test for test in found if test.outcome == "failed"]
-            if failed:
-                seen, text = failed[0].nodeid, failed[0].text[-2000:]
-                break
-    return Result(mutant.name, mutant.breaks, mutant.digest(), seen, tried, time.monotonic() - begun, text)
+    for test in mutant.tests:
+        with _copy(mutant) as folder:
+            failed, text = _fails(folder, test, mutant.engine)
+        tried += 1
+        if not failed:
+            continue
+        with _copy(None) as folder:
+            fails_anyway, _ = _fails(folder, failed, mutant.engine)
+        if not fails_anyway:
+            seen = failed
+            break
+        text = f"{failed} fails without the break too"
+    return Result(mutant.name, mutant.breaks, mutant.digest(), seen, tried, time.monotonic() - begun, text[-2000:])
 
 
 @contextmanager
-def _copy(mutant: Mutant) -> Iterator[Path]:
+def _copy(mutant: Mutant | None) -> Iterator[Path]:
+    """The project with this break; None: as it is."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as name:
         folder = Path(name)
         for each in COPIED:
@@ -130,16 +129,17 @@ def _copy(mutant: Mutant) -> Iterator[Path]:
             if source.is_symlink():
                 target.symlink_to(source.readlink())
             elif source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.png", "node_modules"))
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.png", "__pycache__"))
             else:
                 shutil.copy(source, target)
-        (folder / mutant.file).write_text(mutant.text(), encoding="utf-8")
+        if mutant is not None:
+            (folder / mutant.file).write_text(mutant.text(), encoding="utf-8")
         yield folder
 
 
-def _pytest(folder: Path, tests: Sequence[str], engine: str) -> tuple[list[recorded.Recorded], str]:
+def _fails(folder: Path, test: str, engine: str) -> tuple[str, str]:
+    """The first test that fails there, with its failure; "" where none does, with what pytest said instead."""
     results = folder / "results.json"
-    results.unlink(missing_ok=True)
     command = [
         sys.executable,
         "-m",
@@ -150,21 +150,19 @@ def _pytest(folder: Path, tests: Sequence[str], engine: str) -> tuple[list[recor
         "no:cacheprovider",
         f"--results={results}",
         "--tier=default",
-        *tests,
+        test,
     ]
-    variables = {"TEST_DATABASE": engine, "PYTHONPATH": str(folder)}
-    try:
-        done = subprocess.run(
-            command, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
-            timeout=TEST_SECONDS,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as late:
-        return [], f"{' '.join(tests)} took longer than {late.timeout:.0f} s"
-    found = [test for test in recorded.read(results) if test.outcome != "failed" or "it was not run" not in test.text]
-    if not found and done.returncode:  # an import that fails is seen by each test, and a test that ends its process too
-        return [recorded.Recorded("", tests[0], "failed", 0, done.stdout + done.stderr)], ""
-    return found, "" if found else done.stdout + done.stderr
+    variables = {**os.environ, "TEST_DATABASE": engine, "PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=TEST_SECONDS
+    )
+    said = done.stdout + done.stderr
+    if not results.exists() and PAST_ITS_LIMIT in said:  # it has ended the process
+        return test, said
+    failed = [each for each in recorded.read(results) if each.outcome == "failed" and NOT_RUN not in each.text]
+    return (failed[0].nodeid, failed[0].text) if failed else ("", said)
 
 
 if __name__ == "__main__":
+    stop_on_sigterm()
     sys.exit(main(sys.argv[1:]))

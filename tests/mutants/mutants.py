@@ -6,9 +6,9 @@ breaks   what goes wrong, as a user or operator sees it; if code moves, the muta
 file     where, from the project's root
 old      text that stands there exactly once
 new      what takes its place
-tests    tests that see it, the cheapest first; those that coverage maps to its lines are tried after them
+tests    tests that see it, the cheapest first
 engine   whose tests they are, where it is not PostgreSQL
-where    "import" or "process", where coverage cannot map the lines to tests
+where    "import" or "process": its lines run at import, or in a process of its own
 """
 
 import hashlib
@@ -39,13 +39,10 @@ class Mutant:
         return found.replace(self.old, self.new)
 
     def digest(self) -> str:
-        """Changes with the break itself, and with the tests that are named for it."""
-        return hashlib.sha256(repr((self.file, self.old, self.new, self.tests)).encode()).hexdigest()[:16]
-
-    def lines(self) -> range:
-        """Numbers of the lines that `old` takes."""
-        first = 1 + (ROOT / self.file).read_text(encoding="utf-8").partition(self.old)[0].count("\n")
-        return range(first, first + self.old.count("\n") + 1)
+        """Changes with the break, with the file that it is in, and with the tests that are named for it."""
+        files = [self.file, *(test.partition("::")[0] for test in self.tests)]
+        texts = [(ROOT / file).read_text(encoding="utf-8") for file in files]
+        return hashlib.sha256(repr((self.old, self.new, self.tests, texts)).encode()).hexdigest()[:16]
 
 
 def read_mutants() -> list[Mutant]:

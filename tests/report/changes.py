@@ -23,8 +23,11 @@ def concerns_mysql() -> bool:
     base = _git("merge-base", "HEAD", "origin/main")
     if base == _git("rev-parse", "HEAD"):
         base = _git("rev-parse", "--verify", "HEAD^")
-    changed = _git("diff", "--name-only", base) if base else None
-    return changed is None or any(path.startswith(FOLDERS) for path in changed.splitlines())
+    changed = _git("diff", "--name-only", "--no-renames", base) if base else None
+    if changed is None:
+        return True
+    new = _git("ls-files", "-o", "--exclude-standard") or ""
+    return any(path.startswith(FOLDERS) for path in [*changed.splitlines(), *new.splitlines()])
 
 
 def _git(*arguments: str) -> str | None:

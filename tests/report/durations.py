@@ -1,7 +1,7 @@
 """How long each test takes, kept in `tests/durations.json` from one run to the next: {suite: {file: {test: seconds}}}.
 
 The scheduler takes the longest file first. After a run, `python -m tests.report.durations` merges what it measured, and
-counts in `tests/flaky.json` the tests that were flaky in it.
+notes in `tests/flaky.json` the tests that were flaky in it, with its time.
 """
 
 import json
@@ -62,14 +62,18 @@ def keep() -> None:
         for file, tests in files.items():
             known = durations.setdefault(suite, {}).setdefault(file, {})
             known.update(tests)
+            written = (ROOT / file).read_text(encoding="utf-8") if (ROOT / file).exists() else ""
+            gone = {name for name in known if name.partition("[")[0].rpartition("::")[2] not in written}
+            for name in gone - tests.keys():
+                del known[name]
     present = {file for files in durations.values() for file in files if (ROOT / file).exists()}
     durations = {suite: {f: t for f, t in files.items() if f in present} for suite, files in durations.items()}
     KEPT.write_text(_text(durations), encoding="utf-8")
-    counts: dict[str, int] = json.loads(FLAKY.read_text(encoding="utf-8")) if FLAKY.exists() else {}
+    runs: dict[str, list[str]] = json.loads(FLAKY.read_text(encoding="utf-8")) if FLAKY.exists() else {}
     for test in json.loads((REPORTS / "flaky.json").read_text(encoding="utf-8")):
         name = f"{test['suite']}: {test['nodeid']}"
-        counts[name] = counts.get(name, 0) + 1
-    FLAKY.write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        runs[name] = sorted({*runs.get(name, []), test["started"]})
+    FLAKY.write_text(json.dumps(runs, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

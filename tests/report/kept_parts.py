@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -12,9 +13,10 @@ from tests.report.model import REPORTS, ROOT, Case, Flaky, Run, SuiteResult
 FOLDER = REPORTS / "full"
 
 
-def keep(name: str, run: Run) -> None:
+def keep(name: str, run: Run, state: str) -> None:
+    """`state` is that of the tree when the run began."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    kept = {"state": state_of_tree(), **asdict(run)}
+    kept = {"state": state, **asdict(run)}
     (FOLDER / f"{name}.json").write_text(json.dumps(kept), encoding="utf-8")
 
 
@@ -45,12 +47,13 @@ def _read(name: str) -> dict[str, Any] | None:
 
 
 def state_of_tree() -> str:
-    """The commit and what was changed since; without git all is one state."""
+    """The commit and what was changed since; without git each moment is another state."""
     try:
-        commit, changed = (
+        commit, changed, new = (
             subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-            for command in (["rev-parse", "HEAD"], ["diff", "HEAD"])
+            for command in (["rev-parse", "HEAD"], ["diff", "HEAD"], ["ls-files", "-o", "--exclude-standard"])
         )
     except (OSError, subprocess.CalledProcessError):
-        return ""
-    return f"{commit.strip()} {hashlib.sha256(changed.encode()).hexdigest()}"
+        return str(time.time_ns())
+    texts = [changed.encode(), *((ROOT / path).read_bytes() for path in new.splitlines())]
+    return f"{commit.strip()} {hashlib.sha256(bytes(1).join(texts)).hexdigest()}"

@@ -51,6 +51,7 @@ class Flaky:
     nodeid: str
     first: str
     second: str
+    started: str = ""
 
 
 @dataclass

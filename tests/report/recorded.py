@@ -1,6 +1,8 @@
 """What became of a test, as a session of pytest leaves it in a file."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,15 @@ SESSION = "the session itself"
 
 class BrokenPromise(AssertionError):
     """What the service promises did not hold: work was lost or doubled, or a record lies."""
+
+
+@contextmanager
+def is_promised() -> Iterator[None]:
+    """What is asserted within is a promise of the service."""
+    try:
+        yield
+    except AssertionError as error:
+        raise BrokenPromise(str(error)) from error
 
 
 @dataclass

@@ -42,15 +42,24 @@ class Recorder:
             report, keep_output=self._keep_output
         )
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A file that cannot be read has no tests: it is a failure of its own."""
+        if report.failed:
+            suite = suite_of(report.nodeid, ENGINE) if report.nodeid.startswith("tests/") else ""
+            self._tests[suite, report.nodeid] = Recorded(
+                suite, report.nodeid, "failed", 0, report.longreprtext, promise=True
+            )
+
     def fail(self, text: str) -> None:
-        """What is wrong with no test, but with the session."""
-        self._tests["", SESSION] = Recorded("", SESSION, "failed", 0, text, promise=True)
+        """What is wrong with no test, but with the session, perhaps after its end."""
+        known = self._tests.setdefault(("", SESSION), Recorded("", SESSION, "failed", promise=True))
+        known.text += f"{text}\n"
+        self.write()
 
     def pytest_sessionfinish(self) -> None:
         for suite, nodeid in self._collected - self._tests.keys():
-            self._tests[suite, nodeid] = Recorded(
-                suite, nodeid, "failed", 0, "it was not run: the session ended before it"
-            )
+            text = "it was not run: the session ended before it"
+            self._tests[suite, nodeid] = Recorded(suite, nodeid, "failed", 0, text, promise=True)
         self.write()
 
     def write(self) -> None:
@@ -72,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
     report = yield
     if report.failed and call.excinfo is not None:
-        marked = item.get_closest_marker(PROMISE) is not None and isinstance(call.excinfo.value, AssertionError)
+        marked = item.get_closest_marker(PROMISE) is not None and call.when == "call"
         if marked or isinstance(call.excinfo.value, BrokenPromise):
             report.user_properties.append((PROMISE, "broken"))
     return report

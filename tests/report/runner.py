@@ -9,14 +9,16 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.report import changes, coverage_data, durations, kept_parts, page, pytest_run, sbom, scripts
 from tests.report.children import stop_on_sigterm
-from tests.report.model import REPORTS, Run, SuiteResult
+from tests.report.model import REPORTS, Case, Run, SuiteResult
 from tests.report.results import suite_results
+from tests.support.patience import VARIABLE as PATIENCE_VARIABLE
 from tests.support.patience import measure_patience
 from tests.tiers import PARTS, Tier
 
@@ -29,14 +31,18 @@ JOBS = min(4, 2 * (os.cpu_count() or 1))
 
 def main(argv: Sequence[str]) -> int:
     """Run, write the page, print the summary; 0 only when something passed and nothing failed."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.part and not options.full:
+        parser.error("--part is a part of --full: python3 run_tests.py --full --part ...")
     if options.list:
         _say("suites: " + ", ".join(SUITES))
         _say("parts of --full: " + ", ".join(f"{name} ({', '.join(suites)})" for name, suites in PARTS.items()))
         return 0
     stop_on_sigterm()
     try:
-        return _run_parts(options) if options.full and not _named(options) else _run_once(_named(options), options)
+        whole = options.full and not _named(options) and not options.keyword  # what is narrowed is no result of a part
+        return _run_parts(options) if whole else _run_once(_named(options), options)
     except KeyboardInterrupt:
         _say("stopped: no report was written")
         return 130
@@ -82,18 +88,19 @@ def _say(line: str) -> None:
 
 
 def _run_once(named: Sequence[str], options: argparse.Namespace) -> int:
-    """One run: the default tier, or what was named of either tier."""
+    """One run: of the default tier, or with --full of everything that was named."""
     _fresh_reports()
-    run = _run(named or changes.default_suites(SUITES), options)
-    return _finish(run, [] if named or options.full else _left_out(run))
+    run = _run(named or (SUITES if options.full else changes.default_suites(SUITES)), options)
+    return _finish(run, [] if options.full else _left_out(run))
 
 
 def _run_parts(options: argparse.Namespace) -> int:
     """The full tier: the parts that were named, else those without a result of this commit; all results together."""
     for name in options.part or [name for name in PARTS if not kept_parts.is_kept(name)]:
         _say(f"\n══ part {name} of {', '.join(PARTS)} {'═' * 20}")
+        state = kept_parts.state_of_tree()
         _fresh_reports()
-        kept_parts.keep(name, _run(PARTS[name], options))
+        kept_parts.keep(name, _run(PARTS[name], options), state)
     run = kept_parts.merged(PARTS)
     missing = [name for name in PARTS if not kept_parts.is_kept(name)]
     told = [f"of the full tier these parts have no result of this commit yet: {', '.join(missing)}"] if missing else []
@@ -113,6 +120,7 @@ def _run(suites: Sequence[str], options: argparse.Namespace) -> Run:
     begun, started = time.monotonic(), datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M %Z")
     sbom.write()
     patience = measure_patience()
+    os.environ[PATIENCE_VARIABLE] = f"{patience:.2f}"  # of the scripts
     seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
     _say(f"suites: {', '.join(suites)} · --seed {seed} · patience {patience:.2f}")
     tier, engine_jobs = Tier.FULL if options.full else Tier.DEFAULT, min(options.jobs, os.cpu_count() or 1)
@@ -121,6 +129,7 @@ def _run(suites: Sequence[str], options: argparse.Namespace) -> Run:
     found, flaky = pytest_run.run(of_pytest, REPORTS, chosen)
     results = suite_results(of_pytest, found)
     results += [_script(name, options) for name in suites if name in scripts.NAMES]
+    flaky = [replace(test, started=started) for test in flaky]
     run = Run(results, started, time.monotonic() - begun, _machine(), flaky=flaky)
     durations.write(found, REPORTS / "durations.json")
     run.coverage = coverage_data.collect(REPORTS)
@@ -134,7 +143,10 @@ def _script(name: str, options: argparse.Namespace) -> SuiteResult:
     begun = time.monotonic()
     if options.keyword:
         return SuiteResult(name, note="-k selects among pytest's tests only")
-    result = scripts.run(name, REPORTS, full=options.full)
+    try:
+        result = scripts.run(name, REPORTS, full=options.full)
+    except Exception as error:  # noqa: BLE001 - the others have a report all the same
+        result = SuiteResult(name, [Case(name, "script", "start", "failed", 0, f"it could not start: {error!r}")])
     result.seconds = time.monotonic() - begun
     return result
 
@@ -150,8 +162,8 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 def _left_out(run: Run) -> list[str]:
     ran = {suite.name for suite in run.suites}
-    absent = [name for name in pytest_run.NAMES if name not in ran]
-    more = f", and of {', '.join(absent)} all" if absent else ""
+    absent = [name for name in SUITES if name not in ran]
+    more = f", and all of {', '.join(absent)}" if absent else ""
     parts = ", ".join(f"--part {name}" for name in PARTS)
     return [f"left out: the tests of the full tier{more}: `python3 run_tests.py --full` runs all ({parts})"]
 

@@ -1,6 +1,7 @@
 """How much slower than usual this machine is now: the factor by which the helpers of the tests wait longer.
 
-A test's own deadline is never lengthened for a slow machine. `run_tests.py` measures once, and its processes read the
+No test gets a longer deadline for a slow machine: `wait_for` multiplies all of them. What the service promises within a time
+is compared with the time that was measured, whatever the factor. `run_tests.py` measures once, and its processes read the
 factor from TEST_PATIENCE.
 """
 

@@ -24,13 +24,17 @@ AHEAD = 2
 class EngineScheduling:
     """xdist's protocol `Scheduling`; the nodes are its `WorkerController`s, the tests node ids.
 
-    `seconds(engine, file)` is how long a file takes, `is_timed(file)` whether it comes last.
+    `engines` are those of the run, `seconds(engine, file)` is how long a file takes, `is_timed(file)` whether it comes last.
     """
 
     def __init__(
-        self, numnodes: int, seconds: Callable[[str, str], float], is_timed: Callable[[str], bool], cores: int = 0
+        self,
+        engines: Iterable[str],
+        seconds: Callable[[str, str], float],
+        is_timed: Callable[[str], bool],
+        cores: int = 0,
     ) -> None:
-        self.numnodes = numnodes
+        self._engines = {*engines}
         self._seconds, self._is_timed = seconds, is_timed
         self._cores = cores or os.cpu_count() or 1
         self._collected: set[Any] = set()
@@ -51,7 +55,7 @@ class EngineScheduling:
 
     @property
     def tests_finished(self) -> bool:
-        if len(self._collected) < self.numnodes or any(self._queues.values()):
+        if self._queues.keys() != self._engines or any(self._queues.values()):
             return False
         return all(len(pending) < AHEAD for pending in self._pending.values())
 
@@ -131,6 +135,8 @@ def file_of(nodeid: str) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config) -> EngineScheduling:
+    from execnet.xspec import XSpec
     from xdist.workermanage import parse_tx_spec_config
 
-    return EngineScheduling(len(parse_tx_spec_config(config)), durations.of_files(), is_timed)
+    engines = {engine_of(XSpec(spec)) for spec in parse_tx_spec_config(config)}
+    return EngineScheduling(engines, durations.of_files(), is_timed)

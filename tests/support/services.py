@@ -1,6 +1,6 @@
 """A database server and a Valkey for a test session, with a migrated template to copy databases from.
 
-The processes of a parallel run share one database server of each engine: see `tests/support/shared_servers.py`.
+The processes of a parallel run share servers: see `tests/support/shared_servers.py`.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.valkey import EmbeddedValkey
 from tests.support import guardian
 from tests.support.databases import ENGINE, MariaDB, SQLiteFiles, database_server
-from tests.support.zygote import Zygote
+from tests.support.fork_server import ForkServer
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = "migrated"
@@ -104,7 +104,7 @@ class Services:
         return self
 
     def stop(self) -> None:
-        Zygote.end(self.mark)
+        ForkServer.end(self.mark)
         self.valkey.stop()
         if not self._shared:
             self.database.stop(grace=5)

@@ -1,4 +1,4 @@
-"""One database server of each engine for all processes of a parallel run.
+"""Database servers that the processes of a parallel run share.
 
 The process that leads the run starts them while its workers collect; the fixture `services` of a worker waits for them.
 A plugin that `tests/conftest.py` names. Each worker has a Valkey of its own: it starts in 0.1 s, and what it publishes

@@ -17,10 +17,10 @@ from app.launcher.ports import free_loopback_port
 from app.launcher.process import ManagedProcess
 from app.launcher.processes import group_members
 from tests.support import accounts
+from tests.support.fork_server import ForkedProcess, can_fork
 from tests.support.services import TEMPLATE, Services, environment, process_environment, sqlalchemy_url
 from tests.support.spelling import spelled
 from tests.support.waiting import answers, wait_for
-from tests.support.zygote import ForkedProcess, can_fork
 
 START_SECONDS = 45.0  # two cores, shared with other tests
 STOP_SECONDS = 3.0

@@ -23,7 +23,7 @@ def wait_for(condition: Callable[[], T], seconds: float = 10, what: str = "the c
         if value:
             return value
         if time.monotonic() >= deadline:
-            raise AssertionError(f"waited {seconds:g} s for {what}; last seen: {value!r}")
+            raise AssertionError(f"waited {seconds * PATIENCE:g} s for {what}; last seen: {value!r}")
         time.sleep(POLL_SECONDS)
 
 

@@ -2,7 +2,10 @@
 
 from collections import Counter
 
-from tests.mutants.mutants import ROOT, read_mutants
+from tests import tiers
+from tests.mutants.mutants import read_mutants
+from tests.tiers import Tier
+from tests.unit.test_tiers import is_there
 
 MUTANTS = read_mutants()
 FEWEST = 80
@@ -30,7 +33,16 @@ def test_they_are_spread_over_every_package() -> None:
     assert {"/".join(mutant.file.split("/")[:2]) for mutant in MUTANTS} >= PACKAGES
 
 
-def test_those_that_coverage_cannot_map_name_their_tests() -> None:
-    assert [mutant.name for mutant in MUTANTS if mutant.where and not mutant.tests] == []
-    files = {test.partition("::")[0] for mutant in MUTANTS for test in mutant.tests}
-    assert [file for file in files if not (ROOT / file).exists()] == []
+def test_each_names_tests_that_exist_and_one_at_least_of_the_default_tier() -> None:
+    assert [
+        (mutant.name, test) for mutant in MUTANTS for test in mutant.tests if not is_there(test.removeprefix("tests/"))
+    ] == []
+    assert [
+        mutant.name for mutant in MUTANTS if not any(is_in_each_run(test, mutant.engine) for test in mutant.tests)
+    ] == []
+
+
+def is_in_each_run(test: str, engine: str) -> bool:
+    nodeid = test.removeprefix("tests/")
+    runs = tiers.runs_on(engine, Tier.DEFAULT, nodeid.partition("::")[0])
+    return runs and tiers.tier_of(nodeid, engine=engine).is_in(Tier.DEFAULT)

@@ -68,3 +68,13 @@ def test_what_was_collected_and_never_ran_has_failed(pytester: pytest.Pytester) 
     found = run(pytester, "-x")
     assert "it was not run" in found["test_left_out"].text
     assert found["test_left_out"].outcome == "failed"
+
+
+def test_a_file_that_cannot_be_read_is_red_at_once(pytester: pytest.Pytester) -> None:
+    broken = pytester.mkdir("tests") / "unit"
+    broken.mkdir()
+    (broken / "test_broken.py").write_text("import no_such_module", encoding="utf-8")
+    run(pytester, "--continue-on-collection-errors")
+    found = {test.nodeid: test for test in recorded.read(pytester.path / "results.json")}
+    assert found["tests/unit/test_broken.py"].promise
+    assert found["tests/unit/test_x.py::test_good"].outcome == "passed"

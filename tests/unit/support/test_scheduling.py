@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from types import SimpleNamespace
 
+from tests.support.databases import ENGINE
 from tests.support.scheduling import EngineScheduling
 
 POSTGRES = ["a.py::1", "a.py::2", "b.py::1", "t.py::1", "t.py::2", "u.py::1"]
@@ -24,7 +25,8 @@ class Node:
 
 
 def scheduling(*nodes: Node, cores: int = 2) -> EngineScheduling:
-    made = EngineScheduling(len(nodes), lambda _, file: SECONDS[file], lambda file: file in {"t.py", "u.py"}, cores)
+    engines = {node.gateway.spec.env.get("TEST_DATABASE", ENGINE) for node in nodes}
+    made = EngineScheduling(engines, lambda _, file: SECONDS[file], lambda file: file in {"t.py", "u.py"}, cores)
     for node in nodes:
         made.add_node(node)
     return made

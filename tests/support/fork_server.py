@@ -1,10 +1,10 @@
 """A process that has imported the application, and forks the parts that a test starts: API, worker, beat.
 
 To import it takes a second of CPU for each part, to fork a few milliseconds. The parts get a session, an environment, a
-directory and a log of their own, as `ManagedProcess` gives them. What a variable of its environment changes before the
-first import (COLD) is started the usual way.
+directory and a log of their own, as `ManagedProcess` gives them. Where a variable of its
+environment acts at an import (READ_AT_IMPORT), a part is started the usual way.
 
-`python -m tests.support.zygote FD` is the process itself. Over the socket FD it gets the orders of the one that started it,
+`python -m tests.support.fork_server FD` is the process itself. Over the socket FD it gets the orders of the one that started it,
 and tells the pids of what it forked and how they ended. When the socket is closed, it ends with all its children.
 """
 
@@ -28,9 +28,9 @@ import pytest
 
 from app.launcher.process import ManagedProcess
 
-# Variables that act while a process imports: on a clock, on coverage, on functions that are replaced.
 ROOT = Path(__file__).resolve().parents[2]
-COLD = ("LD_PRELOAD", "FAILPOINTS", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COV_CORE_SOURCE")
+# Variables that act while a process imports: on a clock, on coverage, on functions that are replaced.
+READ_AT_IMPORT = ("LD_PRELOAD", "FAILPOINTS", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COV_CORE_SOURCE")
 SECRET = "only-to-import-0123456789abcdef0123456789abcdef"
 ALLOWED = "TEST_FORKS_PARTS"
 PR_SET_PDEATHSIG = 1
@@ -39,17 +39,17 @@ START_SECONDS = 60
 
 
 class ForkedProcess(ManagedProcess):
-    """A `python -m module …` that the zygote forks."""
+    """A `python -m module …` that the fork server forks."""
 
     def _spawn(self, output: IO[bytes] | int) -> Any:
         assert not isinstance(output, int)
-        return Zygote.of_this_process().fork(self.argv[2:], dict(self.env or {}), str(self.cwd), output)
+        return ForkServer.of_this_process().fork(self.argv[2:], dict(self.env or {}), str(self.cwd), output)
 
 
 def can_fork(argv: Sequence[str], env: Mapping[str, str]) -> bool:
     """Only in a session of pytest, and not where it measures: `tests/load` and `performance_test.py` start all anew."""
-    cold = any(env.get(name) for name in COLD) or env.get("PYTHONPATH") != str(ROOT)
-    return os.environ.get(ALLOWED) == "1" and [*argv[:2]] == [sys.executable, "-m"] and not cold
+    reads = any(env.get(name) for name in READ_AT_IMPORT) or env.get("PYTHONPATH") != str(ROOT)
+    return os.environ.get(ALLOWED) == "1" and [*argv[:2]] == [sys.executable, "-m"] and not reads
 
 
 @contextmanager
@@ -65,11 +65,11 @@ class Forked:
 
     stdin = stdout = None
 
-    def __init__(self, zygote: "Zygote", pid: int) -> None:
-        self._zygote, self.pid = zygote, pid
+    def __init__(self, fork_server: "ForkServer", pid: int) -> None:
+        self._fork_server, self.pid = fork_server, pid
 
     def poll(self) -> int | None:
-        return self._zygote.code_of(self.pid)
+        return self._fork_server.code_of(self.pid)
 
     def wait(self, timeout: float | None = None) -> int:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -84,14 +84,14 @@ class Forked:
             os.kill(self.pid, number)
 
 
-class Zygote:
+class ForkServer:
     """The side of the process that starts parts; one for each test process and mark of its servers."""
 
-    _made: ClassVar[dict[str, "Zygote"]] = {}
+    _made: ClassVar[dict[str, "ForkServer"]] = {}
     _making = threading.Lock()
 
     @classmethod
-    def of_this_process(cls) -> "Zygote":
+    def of_this_process(cls) -> "ForkServer":
         from tests.support import guardian
 
         mark = os.environ.get(guardian.VARIABLE, "")
@@ -103,9 +103,9 @@ class Zygote:
     @classmethod
     def end(cls, mark: str) -> None:
         """With the servers of this mark."""
-        zygote = cls._made.pop(mark, None)
-        if zygote is not None:
-            zygote.close()
+        fork_server = cls._made.pop(mark, None)
+        if fork_server is not None:
+            fork_server.close()
 
     def __init__(self) -> None:
         from tests.support.services import process_environment
@@ -114,7 +114,7 @@ class Zygote:
         self._lock = threading.Lock()
         self._codes: dict[int, int] = {}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.zygote", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno())],
             pass_fds=[theirs.fileno()], env=process_environment(_to_import()), start_new_session=True,
         )  # fmt: skip
         theirs.close()
@@ -186,6 +186,8 @@ def serve(orders: socket.socket) -> dict[str, Any]:
                 _end(children)
             pid = os.fork()
             if pid == 0:
+                os.setsid()  # before it is told of: whoever kills it then kills its group
+                orders.send(json.dumps(["forked", os.getpid(), 0]).encode())
                 chosen.close()
                 signal.set_wakeup_fd(-1)
                 for each in (orders, woken, wake):
@@ -193,7 +195,6 @@ def serve(orders: socket.socket) -> dict[str, Any]:
                 return {**json.loads(order), "log": fds[0]}
             os.close(fds[0])
             children.add(pid)
-            orders.send(json.dumps(["forked", pid, 0]).encode())
 
 
 def _tell_ended(orders: socket.socket, children: set[int]) -> None:
@@ -213,7 +214,6 @@ def _end(children: set[int]) -> None:
 
 def become(order: dict[str, Any], parent: int) -> None:
     """What a process is that was started as `python -m argv[0] …`."""
-    os.setsid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
