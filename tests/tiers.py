@@ -110,20 +110,15 @@ TIERS: dict[Tier, tuple[str, ...]] = {
 
 # What `app/db` promises, on every engine: SQLite and MariaDB have these in each run, MySQL where a change may concern it.
 STATEMENTS: tuple[str, ...] = (
-    "integration/test_api_keys.py", "integration/test_audit_pruning.py",
-    "integration/test_baselines.py", "integration/test_bulk.py", "integration/test_bulk_steps.py",
+    "integration/test_audit_pruning.py", "integration/test_baselines.py", "integration/test_bulk_steps.py",
     "integration/test_claims.py", "integration/test_claims_at_once.py", "integration/test_completions.py",
-    "integration/test_deadlocks.py", "integration/test_error_groups.py", "integration/test_groups.py",
-    "integration/test_held_tasks.py", "integration/test_idempotency.py", "integration/test_late_commits.py",
-    "integration/test_limits.py", "integration/test_maintenance.py", "integration/test_patch_pending.py",
-    "integration/test_periods.py", "integration/test_queues.py", "integration/test_quotas.py",
-    "integration/test_random_updates.py", "integration/test_retry_with_changes.py", "integration/test_run_now.py",
-    "integration/test_running_quota.py", "integration/test_state_machine.py", "integration/test_stats.py",
-    "integration/test_task_counts.py", "integration/test_task_service.py", "integration/test_tasks_list.py",
-    "integration/test_triggers.py", "integration/test_turns.py", "integration/test_turns_shares.py",
-    "integration/test_unique_key_races.py", "integration/test_unique_keys.py",
-    "integration/test_unique_keys_at_once.py", "integration/test_unique_keys_in_batches.py",
-    "integration/test_weights.py",
+    "integration/test_deadlocks.py", "integration/test_error_groups.py", "integration/test_held_tasks.py",
+    "integration/test_idempotency.py", "integration/test_late_commits.py", "integration/test_limits.py",
+    "integration/test_maintenance.py", "integration/test_periods.py", "integration/test_queues.py",
+    "integration/test_quotas.py", "integration/test_random_updates.py", "integration/test_running_quota.py",
+    "integration/test_state_machine.py", "integration/test_stats.py", "integration/test_task_counts.py",
+    "integration/test_task_service.py", "integration/test_triggers.py", "integration/test_turns.py",
+    "integration/test_turns_shares.py", "integration/test_unique_keys.py",
 )  # fmt: skip
 
 # Of these, what takes long, and is seen on PostgreSQL in each run: on the other engines it is of the full tier.
@@ -134,7 +129,6 @@ LONG_STATEMENTS: tuple[str, ...] = (
     "integration/test_maintenance.py::TestPlace::test_every_one_does_within_one_pass_however_many_there_are",
     "integration/test_queues.py::TestOnWorkers", "integration/test_quotas.py::test_two_real_processes_refuse_together",
     "integration/test_running_quota.py::TestConcurrently", "integration/test_task_counts.py::TestAtOnce",
-    "integration/test_unique_keys_at_once.py::TestManyAtOnce",
 )  # fmt: skip
 
 # Of `tests/integration` and `tests/faults`, what has nothing to do with the engine, or is of PostgreSQL alone.
