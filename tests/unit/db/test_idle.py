@@ -85,8 +85,10 @@ class TestAConnection:
             assert not pair.is_usable()
 
     def test_of_a_driver_without_descriptors_is_not_checked(self) -> None:
-        with create_engine("sqlite://").connect() as connection:
+        engine = create_engine("sqlite://")
+        with engine.connect() as connection:
             assert is_usable(connection.connection.dbapi_connection, time.monotonic() - 61, 60)
+        engine.dispose()
 
 
 def test_an_engine_of_any_database_takes_the_check() -> None:

@@ -46,6 +46,7 @@ class TestStates:
         made = create_engine("sqlite://", poolclass=StaticPool)
         monkeypatch.setattr(schema_version, "engine", lambda: made)
         yield made
+        made.dispose()
         schema_version._revisions.cache_clear()
 
     @pytest.mark.parametrize(

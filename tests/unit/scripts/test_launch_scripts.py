@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,7 @@ def test_a_script_of_the_ci_is_strict_and_executable(path: Path) -> None:
     assert subprocess.run(["bash", "-n", path], check=False).returncode == 0
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 class TestMakefile:
     def test_tells_every_target_by_default(self) -> None:
         done = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=False)
