@@ -272,7 +272,7 @@ class TestUnusable:
     def test_it_is_left_out_of_the_catalogue_and_everything_else_stays(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        usable = set(read_tasks()[0])
+        usable = set(read_tasks.__wrapped__()[0])  # now: other tests of this process may have imported more since
 
         def body(client: Client) -> None: ...
 
