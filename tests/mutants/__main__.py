@@ -153,9 +153,12 @@ def _fails(folder: Path, test: str, engine: str) -> tuple[str, str]:
         test,
     ]
     variables = {**os.environ, "TEST_DATABASE": engine, "PYTHONPATH": str(folder)}
-    done = subprocess.run(
-        command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=TEST_SECONDS
-    )
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=TEST_SECONDS
+        )
+    except subprocess.TimeoutExpired as late:
+        return "", f"{test} took longer than {late.timeout:.0f} s"
     said = done.stdout + done.stderr
     if not results.exists() and PAST_ITS_LIMIT in said:  # it has ended the process
         return test, said

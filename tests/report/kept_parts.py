@@ -11,6 +11,7 @@ from typing import Any
 from tests.report.model import REPORTS, ROOT, Case, Flaky, Run, SuiteResult
 
 FOLDER = REPORTS / "full"
+OF_THIS_PROCESS = str(time.time_ns())
 
 
 def keep(name: str, run: Run, state: str) -> None:
@@ -25,14 +26,14 @@ def is_kept(name: str) -> bool:
 
 
 def merged(names: Iterable[str]) -> Run:
-    """All that is kept of this commit, as one run."""
+    """All that is kept of this commit, as one run; nothing where the tree has changed meanwhile."""
     found = [each for name in names if (each := _read(name)) is not None]
     suites = [
         SuiteResult(**{**suite, "cases": [Case(**case) for case in suite["cases"]]})
         for each in found for suite in each["suites"]
     ]  # fmt: skip
-    last = found[-1]
-    run = Run(suites, found[0]["started"], sum(each["seconds"] for each in found), last["machine"])
+    started, machine = (found[0]["started"], found[-1]["machine"]) if found else ("", "")
+    run = Run(suites, started, sum(each["seconds"] for each in found), machine)
     run.flaky = [Flaky(**test) for each in found for test in each["flaky"]]
     for each in found:
         run.security = each["security"] or run.security
@@ -47,13 +48,13 @@ def _read(name: str) -> dict[str, Any] | None:
 
 
 def state_of_tree() -> str:
-    """The commit and what was changed since; without git each moment is another state."""
+    """The commit and what was changed since; without git each process has a state of its own."""
     try:
         commit, changed, new = (
             subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
             for command in (["rev-parse", "HEAD"], ["diff", "HEAD"], ["ls-files", "-o", "--exclude-standard"])
         )
     except (OSError, subprocess.CalledProcessError):
-        return str(time.time_ns())
+        return OF_THIS_PROCESS
     texts = [changed.encode(), *((ROOT / path).read_bytes() for path in new.splitlines())]
     return f"{commit.strip()} {hashlib.sha256(bytes(1).join(texts)).hexdigest()}"

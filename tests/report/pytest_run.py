@@ -5,6 +5,7 @@ run again when all others have ended, alone, with the same seeds. Where it passe
 names it as flaky. What `tests/report/recorder.py` calls a broken promise is not run again.
 """
 
+import functools
 import json
 import os
 import re
@@ -20,7 +21,6 @@ from tests.report.recorded import SESSION, Recorded
 from tests.support.databases import MariaDB, MySQL
 from tests.tiers import Tier
 
-FOLDERS = ("unit", "integration", "e2e", "faults", "load")
 ENGINES = ("mariadb", "mysql", "sqlite")
 SERVERS = {"mariadb": MariaDB, "mysql": MySQL}
 NAMES = ("unit", "integration", *ENGINES, "e2e", "faults", "load")
@@ -96,6 +96,7 @@ def _selected(suites: Sequence[str], options: Options) -> list[str]:
     return ["-m", "pytest", *paths, "--suites", ",".join(suites), "--tier", options.tier, *keyword]
 
 
+@functools.cache
 def files_of(keyword: str) -> list[str]:
     """The files that may have a test which matches: to collect all takes ten seconds and more. Empty: it may be any.
 
@@ -121,7 +122,7 @@ def _session(name: str, command: Sequence[str], reports: Path, options: Options,
         *("-q", "-p", "no:cacheprovider", f"--results={results}", f"--junitxml={reports / name}.xml"),
         *(f"--hypothesis-seed={options.seed}", f"--timeout={round(120 * options.patience)}"),
     ]
-    variables = {"PYTHONPATH": str(ROOT), "SOAK_SEED": str(options.seed), "TEST_PATIENCE": f"{options.patience:.2f}"}
+    variables = {"PYTHONPATH": str(ROOT), "SOAK_SEED": str(options.seed)}
     if engine:
         variables["TEST_DATABASE"] = engine
     code = run_child([sys.executable, *command, *common], variables)

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -120,7 +121,7 @@ def _run(suites: Sequence[str], options: argparse.Namespace) -> Run:
     begun, started = time.monotonic(), datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M %Z")
     sbom.write()
     patience = measure_patience()
-    os.environ[PATIENCE_VARIABLE] = f"{patience:.2f}"  # of the scripts
+    os.environ[PATIENCE_VARIABLE] = f"{patience:.2f}"  # of pytest and of the scripts
     seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
     _say(f"suites: {', '.join(suites)} · --seed {seed} · patience {patience:.2f}")
     tier, engine_jobs = Tier.FULL if options.full else Tier.DEFAULT, min(options.jobs, os.cpu_count() or 1)
@@ -145,8 +146,9 @@ def _script(name: str, options: argparse.Namespace) -> SuiteResult:
         return SuiteResult(name, note="-k selects among pytest's tests only")
     try:
         result = scripts.run(name, REPORTS, full=options.full)
-    except Exception as error:  # noqa: BLE001 - the others have a report all the same
-        result = SuiteResult(name, [Case(name, "script", "start", "failed", 0, f"it could not start: {error!r}")])
+    except Exception:  # noqa: BLE001 - the others have a report all the same
+        text = f"it could not start:\n{traceback.format_exc()}"
+        result = SuiteResult(name, [Case(name, "script", "start", "failed", 0, text)])
     result.seconds = time.monotonic() - begun
     return result
 

@@ -73,6 +73,14 @@ def start(mark: str, directory: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
+def dismiss(mark: str, guardian: "subprocess.Popen[bytes]") -> None:
+    """End what carries the mark, and its guardian."""
+    end_marked(mark)
+    assert guardian.stdin is not None
+    guardian.stdin.close()
+    guardian.wait(timeout=30)  # else there is a ResourceWarning
+
+
 def main() -> None:
     mark, directory = sys.argv[1:]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -40,6 +40,7 @@ class EngineScheduling:
         self._collected: set[Any] = set()
         self._queues: dict[str, deque[list[str]]] = {}
         self._tests: dict[str, list[str]] = {}
+        self._indexes: dict[str, dict[str, int]] = {}
         self._pending: dict[Any, list[str]] = {}
 
     # -- what the session asks ---------------------------------------------------------------------------------------
@@ -73,6 +74,7 @@ class EngineScheduling:
         engine = engine_of(node.gateway.spec)
         if engine not in self._queues:
             self._tests[engine] = list(collection)
+            self._indexes[engine] = {nodeid: at for at, nodeid in enumerate(collection)}
             self._queues[engine] = deque(self._units(engine, collection))
         elif list(collection) != self._tests[engine]:
             raise RuntimeError(f"{node.gateway.id} has collected other tests on {engine} than the process before it")
@@ -122,8 +124,7 @@ class EngineScheduling:
                 return
             unit = queue.popleft()
             pending.extend(unit)
-            index = {nodeid: at for at, nodeid in enumerate(self._tests[engine])}
-            node.send_runtest_some([index[nodeid] for nodeid in unit])
+            node.send_runtest_some([self._indexes[engine][nodeid] for nodeid in unit])
 
     def _serving(self, engine: str) -> int:
         return sum(engine_of(node.gateway.spec) == engine and not node.shutting_down for node in self._pending)

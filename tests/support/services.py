@@ -117,10 +117,7 @@ class Services:
     def clear_up(self) -> list[str]:
         """After `stop`: end what still runs of all that was started, and the guardian; the survivors, described."""
         survivors = [guardian.describe(pid) for pid in guardian.marked(self.mark)]
-        guardian.end_marked(self.mark)
-        assert self._guardian.stdin is not None
-        self._guardian.stdin.close()
-        self._guardian.wait(timeout=30)  # else there is a ResourceWarning
+        guardian.dismiss(self.mark, self._guardian)
         return survivors
 
     def _start_guardian(self) -> None:

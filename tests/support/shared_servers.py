@@ -89,10 +89,7 @@ class SharedServers:
             server.stop(grace=5)
         for variable in (VARIABLE, guardian.VARIABLE):
             del os.environ[variable]
-        guardian.end_marked(self.mark)
-        assert self._guardian.stdin is not None
-        self._guardian.stdin.close()
-        self._guardian.wait(timeout=30)
+        guardian.dismiss(self.mark, self._guardian)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

@@ -1,6 +1,6 @@
 """The faults that every engine has to stand: `@pytest.mark.every_engine("expiry")` marks a test of one of them.
 
-The suites `mariadb` and `sqlite` run them in each test run, `mysql` with --full.
+On PostgreSQL they run in each test run, on the other engines with --full.
 """
 
 import pytest

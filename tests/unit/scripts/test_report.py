@@ -225,6 +225,25 @@ class TestTheCommand:
         monkeypatch.setattr(kept_parts, "state_of_tree", lambda: "two")
         assert not kept_parts.is_kept("faults")
 
+    def test_a_tree_that_changes_meanwhile_has_no_result(
+        self, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        states = iter("abcdefgh")
+        monkeypatch.setattr(kept_parts, "state_of_tree", lambda: next(states))
+        assert runner.main(["--full", "--part", "faults"]) == 1
+
+    def test_without_git_the_parts_of_one_command_are_one_run(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        def no_git(*_: object, **__: object) -> None:
+            raise FileNotFoundError("git")
+
+        monkeypatch.setattr(kept_parts, "FOLDER", tmp_path)
+        monkeypatch.setattr(kept_parts.subprocess, "run", no_git)
+        run = Run([SuiteResult("faults", [case("passed")])], "today", 1.0, "a machine")
+        kept_parts.keep("faults", run, kept_parts.state_of_tree())
+        assert kept_parts.merged(["faults"]).count("passed") == 1
+
     def test_refuses_a_name_of_no_suite(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             runner.main(["oracle"])
