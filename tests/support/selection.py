@@ -36,13 +36,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not (collection_path.name.startswith("test_") and TESTS in collection_path.parents):
         return None
     file = collection_path.relative_to(TESTS).as_posix()
-    tier, suites = config.getoption("tier"), config.getoption("suites")
-    if suites and suite_of(f"tests/{file}") not in suites.split(","):
-        return True
-    if tier and not (tiers.may_have_tests_of(Tier(tier), file) and tiers.runs_on(ENGINE, Tier(tier), file)):
+    if not _is_chosen(file, config):
         return True
     only = _only(config)
     return True if only is not None and not any(nodeid.startswith(f"tests/{file}::") for nodeid in only) else None
+
+
+def _is_chosen(file: str, config: pytest.Config) -> bool:
+    """Whether the suites and the tier of this run have tests of the file, which is named from `tests/` on."""
+    tier, suites = config.getoption("tier"), config.getoption("suites")
+    if suites and suite_of(f"tests/{file}") not in suites.split(","):
+        return False
+    return not tier or (tiers.may_have_tests_of(Tier(tier), file) and tiers.runs_on(ENGINE, Tier(tier), file))
 
 
 def _only(config: pytest.Config) -> set[str] | None:
@@ -61,8 +66,8 @@ def tier_of(item: pytest.Item) -> Tier:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    tier, only = config.getoption("tier"), _only(config)
-    if tier is None and only is None:
+    tier, suites, only = config.getoption("tier"), config.getoption("suites"), _only(config)
+    if tier is None and suites is None and only is None:
         for item in items:
             if item.get_closest_marker("full") and not config.getoption("full"):
                 item.add_marker(LEFT_OUT)
@@ -70,6 +75,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = [
         item for item in items
         if (only is None or item.nodeid in only) and (tier is None or tier_of(item).is_in(Tier(tier)))
+        and _is_chosen(item.nodeid.partition("::")[0].removeprefix("tests/"), config)  # pytest ignores no file that is named
     ]  # fmt: skip
     config.hook.pytest_deselected(items=[item for item in items if item not in {*chosen}])
     items[:] = chosen

@@ -64,6 +64,14 @@ def test_the_second_run_has_what_is_listed_and_keeps_what_it_says(pytester: pyte
     assert "said" in found["test_good"].text
 
 
+def test_a_file_that_is_named_is_left_out_where_its_suite_is_none_of_the_run(pytester: pytest.Pytester) -> None:
+    run(pytester)
+    results = pytester.path / "named.json"
+    options = (f"--rootdir={pytester.path}", f"--results={results}", "--suites", "integration")
+    pytester.runpytest_inprocess(*PLUGINS, *options, "tests/unit/test_x.py")
+    assert recorded.read(results) == []
+
+
 def test_what_was_collected_and_never_ran_has_failed(pytester: pytest.Pytester) -> None:
     found = run(pytester, "-x")
     assert "it was not run" in found["test_left_out"].text
