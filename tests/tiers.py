@@ -72,7 +72,6 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "faults/test_batches.py::TestAChild::test_that_was_frozen_begins_nothing_after_its_time",
     ),
     Tier.FULL: (
-        "unit/scripts/test_security_checks.py",
         "integration/test_audit_roles.py::TestPruning", "integration/test_audit_roles.py::TestTheCommand",
         "integration/test_baselines.py::TestMigrated::test_a_question_makes_no_schema",
         "integration/test_baselines.py::TestMigrated::test_a_second_time_there_is_nothing_to_do",

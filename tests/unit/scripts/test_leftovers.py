@@ -114,3 +114,4 @@ class TestWithoutALogin:
         said = capsys.readouterr().out
         assert "clearing up ended early: HTTPStatusError: Client error '401" in said
         assert f"left behind: the accounts {credentials.username} (u1)" in said
+        assert "DELETE /api/v1/users/ID" in said

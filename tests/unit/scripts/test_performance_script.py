@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ from tests.performance.wire import Request
 from tests.support.loopback import Address, NotLoopback, loopback
 from tests.support.services import ROOT
 from tests.support.tools import needs
-from tests.support.weak_service import WeakService
+from tests.unit.outbound.web_server import Handler, Web, reply
 
 
 def measured(*milliseconds: float, errors: dict[str, int] | None = None) -> Measured:
@@ -85,25 +86,27 @@ class TestMeasure:
     def measure(url: str, requests: int, seconds: float = 30, endpoint: Endpoint = HEALTHZ) -> Measured:
         return asyncio.run(measure(loopback(url), endpoint, clients=2, requests=requests, seconds=seconds))
 
-    def test_counts_answers_and_their_time(self) -> None:
-        with WeakService() as service:
-            result = self.measure(service.url, 40)
+    @pytest.fixture
+    def url(self, web: Web) -> str:
+        web.answer["/healthz"] = reply()
+        return web.url()
+
+    def test_counts_answers_and_their_time(self, url: str) -> None:
+        result = self.measure(url, 40)
         assert (len(result.latencies), result.errors) == (40, Counter())
         assert result.per_second > 0
 
-    def test_an_unexpected_status_is_an_error(self) -> None:
+    def test_an_unexpected_status_is_an_error(self, url: str) -> None:
         endpoint = Endpoint("GET /tasks/", lambda _: Request("GET", "/api/v1/tasks/"))
-        with WeakService() as service:
-            result = self.measure(service.url, 10, endpoint=endpoint)
-        assert (result.errors, result.latencies) == ({"HTTP 401": 10}, [])
+        result = self.measure(url, 10, endpoint=endpoint)
+        assert (result.errors, result.latencies) == ({"HTTP 404": 10}, [])
 
     def test_gives_up_on_a_server_that_is_gone(self) -> None:
         result = self.measure(f"http://127.0.0.1:{free_loopback_port()}", 100_000)
         assert (sum(result.errors.values()), result.per_second) == (40, 0)
 
-    def test_begins_nothing_after_its_seconds(self) -> None:
-        with WeakService() as service:
-            assert len(self.measure(service.url, 100_000, seconds=0.1).latencies) < 100_000
+    def test_begins_nothing_after_its_seconds(self, url: str) -> None:
+        assert len(self.measure(url, 100_000, seconds=0.1).latencies) < 100_000
 
 
 class TestSections:
@@ -142,21 +145,39 @@ class TestSections:
 
 
 class TestCommand:
+    """Against canned answers; tests/integration/test_scripts.py sees what it removes from a real server."""
+
+    @pytest.fixture
+    def url(self, web: Web) -> str:
+        def says(body: Any, status: int = 200) -> Handler:
+            return reply(status, json.dumps(body).encode())
+
+        def tasks(request: BaseHTTPRequestHandler) -> None:
+            (says({"id": "t1"}, 201) if request.command == "POST" else says([]))(request)
+
+        v1 = {"/auth/register": says({"id": "u1"}, 201), "/auth/login": says({"access_token": "t"}),
+              "/users/me": says({"id": "u1"}), "/auth/sessions": says({}), "/auth/logout": says({}),
+              "/auth/api-keys?limit=200": says([]), "/tasks/?limit=200": says([]), "/tasks/": tasks,
+              "/tasks/t1": says({}), "/tasks/count": says({"total": 0})}  # fmt: skip
+        web.answer |= {"/healthz": reply(), **{f"/api/v1{path}": answer for path, answer in v1.items()}}
+        return web.url().rstrip("/")
+
     @needs("matplotlib")
-    def test_measures_a_running_server_and_clears_up(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_measures_a_running_server(self, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         figures, picture = tmp_path / "f.json", tmp_path / "p.png"
-        with WeakService() as service:
-            arguments = [service.url, "--requests", "20", "--clients", "4", "--rounds", "1"]
-            code = performance_test.main([*arguments, "--json", str(figures), "--plot", str(picture)])
-        assert code == 0, capsys.readouterr().out
+        arguments = [url, "--requests", "20", "--clients", "4", "--rounds", "1"]
+        code = performance_test.main([*arguments, "--json", str(figures), "--plot", str(picture)])
+        said = capsys.readouterr().out
+        assert code == 0, said
+        assert "clearing up ended early" not in said
         names = [row["name"] for row in json.loads(figures.read_text())["endpoints"]]
         assert names[0] == "GET /healthz"
         assert "POST /tasks/" in names
         assert picture.read_bytes().startswith(b"\x89PNG")
 
-    def test_errors_make_its_exit_code(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with WeakService(broken="/api/v1/tasks/count") as service:
-            code = performance_test.main([service.url, "--requests", "10", "--clients", "2", "--rounds", "1"])
+    def test_errors_make_its_exit_code(self, url: str, web: Web, capsys: pytest.CaptureFixture[str]) -> None:
+        web.answer["/api/v1/tasks/count"] = reply(500)
+        code = performance_test.main([url, "--requests", "10", "--clients", "2", "--rounds", "1"])
         assert code == 1
         assert "'HTTP 500': 10" in capsys.readouterr().out
 
