@@ -417,7 +417,7 @@ class TestBounds:
         log = body()
         logger.propagate = False
         logger.addHandler(logging.NullHandler())
-        number = 100_000
+        number = MAX_WAITING + 2000
         for each in range(number):
             logger.info("%d", each)
             if not each % 1000:
