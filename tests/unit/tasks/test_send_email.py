@@ -112,25 +112,35 @@ class TestMessageId:
         assert "task_id" not in find_type(send_email.name).parameters["properties"]
 
 
+def refusal(**fields: Any) -> str:
+    """What is said of a mail with them, or "sent"."""
+    try:
+        send(**fields)
+    except ValueError as error:
+        return str(error)
+    return "sent"
+
+
 class TestInput:
-    @pytest.mark.parametrize(
-        "character", ["\r\n", "\n", "\r", "\0", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
-    )
-    def test_nothing_can_end_a_header(self, server: Mailbox, character: str) -> None:
-        evil = f"Hi{character}Bcc: eve@example.org"
-        for field in ("subject", "reply_to", "to"):
-            with pytest.raises(ValueError, match=f"^{field}: line breaks and other control characters"):
-                send(**{field: evil})
+    def test_nothing_can_end_a_header(self, server: Mailbox) -> None:
+        told = {
+            (field, character): refusal(**{field: f"Hi{character}Bcc: eve@example.org"})
+            for field in ("subject", "reply_to", "to")
+            for character in ("\r\n", "\n", "\r", "\0", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029")
+        }
+        wanted = "{}: line breaks and other control characters"
+        assert {sent: text for sent, text in told.items() if not text.startswith(wanted.format(sent[0]))} == {}
         assert server.commands == []
 
-    @pytest.mark.parametrize(
-        "address",
-        ["", "nobody", "@example.org", "a@", "a b@example.org", "a@b@c.org", "Ann <ann@example.org>",
-         "a@example.org, b@example.org", "a@exa mple.org", "a@-bad-.org", "<a@example.org>"],
-    )  # fmt: skip
-    def test_what_is_no_address_is_refused_before_anything_is_sent(self, server: Mailbox, address: str) -> None:
-        with pytest.raises(ValueError, match=r"^to: .*is not an e-mail address"):
-            send(to=["ann@example.org", address])
+    def test_what_is_no_address_is_refused_before_anything_is_sent(self, server: Mailbox) -> None:
+        none = (
+            "", "nobody", "@example.org", "a@", "a b@example.org", "a@b@c.org", "Ann <ann@example.org>",
+            "a@example.org, b@example.org", "a@exa mple.org", "a@-bad-.org", "<a@example.org>",
+        )  # fmt: skip
+        told = {address: refusal(to=["ann@example.org", address]) for address in none}
+        assert {
+            address: text for address, text in told.items() if not re.match(r"to: .*is not an e-mail address", text)
+        } == {}
         assert server.commands == []
 
     @pytest.mark.parametrize(

@@ -71,12 +71,12 @@ class TestWhatArrives:
 
 
 class TestAnswers:
-    @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+    @pytest.mark.parametrize("status", [200, 204, 299])
     def test_any_2xx_is_a_success(self, web: Web, status: int) -> None:
         web.answer["/"] = reply(status)
         assert send_webhook(web.url(), "a.b", {})["status"] == status
 
-    @pytest.mark.parametrize("status", [300, 304, 400, 401, 404, 410, 413, 422])
+    @pytest.mark.parametrize("status", [300, 304, 400, 410])
     def test_others_that_stay_end_it_at_once(self, web: Web, status: int) -> None:
         web.answer["/"] = reply(status, b"" if status == 304 else b"secret")
         run = attempt(web.url())
@@ -88,12 +88,14 @@ class TestAnswers:
         assert attempt(web.url()).outcome == "failed"
         assert [seen.path for seen in web.seen] == ["/"]
 
-    @pytest.mark.parametrize(("failures", "delay"), [(0, 15), (1, 30), (7, 1920), (8, 3600)])
-    @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 504])
-    def test_those_that_may_pass_are_tried_again(self, web: Web, status: int, failures: int, delay: float) -> None:
-        web.answer["/"] = reply(status)
-        run = attempt(web.url(), failures)
-        assert (run.outcome, run.retry) == ("retried", delay)
+    def test_those_that_may_pass_are_tried_again_after_growing_pauses(self, web: Web) -> None:
+        """Which ones: see test_fetch_url.py. Unlike there, a POST is repeated whatever the server may have done."""
+        for status in (429, 500):
+            web.answer["/"] = reply(status)
+            runs = [attempt(web.url(), failures) for failures in (0, 1, 7, 8)]
+            assert [(run.outcome, run.retry) for run in runs] == [
+                ("retried", 15), ("retried", 30), ("retried", 1920), ("retried", 3600),
+            ]  # fmt: skip
 
     def test_so_is_no_answer_until_the_tenth_time(self, web: Web) -> None:
         assert attempt("http://no-such-host.invalid/").outcome == "retried"

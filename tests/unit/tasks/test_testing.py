@@ -154,13 +154,6 @@ class TestFailure:
         run = TaskRunner(failures=failures).run(task)
         assert (run.status, run.retry, str(run.exception)) == (status, retry, "away")
 
-    def test_what_a_request_names_beats_the_decorator(self, define: Define) -> None:
-        def work(self: Any) -> None:
-            raise ConnectionError("away")
-
-        run = TaskRunner(max_attempts=2, retry_backoff_seconds=60).run(define(work, retry_jitter=False))
-        assert (run.outcome, run.retry is not None and 30 <= run.retry <= 60) == ("retried", True)
-
     def test_a_retry_that_the_body_asks_for(self, define: Define) -> None:
         def work(self: Any, part: int) -> int:
             if self.request.retries < 1:
@@ -253,14 +246,12 @@ class TestThePlugin:
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
-    def test_without_pytest_the_rest_works(self) -> None:
+    def test_the_service_imports_no_pytest_and_without_it_the_rest_works(self) -> None:
         program = (
-            "import sys; sys.modules['pytest'] = None;"
+            "import app.main, app.celery_app, app.tasks, sys; assert 'pytest' not in sys.modules;"
+            "sys.modules['pytest'] = None;"
             "from app.testing import run_task; from app.tasks.common_tasks import long_running_task;"
             "assert run_task(long_running_task, 0, steps=1).status == 'succeeded';"
             "import app.testing; assert not hasattr(app.testing, 'task_runner')"
         )
         run_program(program)
-
-    def test_the_service_imports_no_pytest(self) -> None:
-        run_program("import app.main, app.celery_app, app.tasks, sys; assert 'pytest' not in sys.modules")
