@@ -21,10 +21,11 @@ class Pipe:
         read = b""
         for _ in range(10_000):
             console.flush(0.01)
+            is_written = not console._bytes  # before the look: what is written after it would be overlooked
             try:
                 read += os.read(self.output, 65536)
             except BlockingIOError:
-                if not console._bytes:
+                if is_written:
                     return read
         raise AssertionError("the console does not get empty")
 

@@ -68,7 +68,7 @@ def test_its_lines_go_to_the_log_and_to_the_listener_and_the_tail_is_of_this_run
 class TestOutput:
     def test_is_bounded_while_it_runs(self, start, tmp_path):
         """60 MB through a log of five files."""
-        process = start("for number in range(600_000): print('x' * 100)", on_line=lambda _line: None)
+        process = start("for number in range(1000): print('x' * 60_000)", on_line=lambda _line: None)
         assert process.wait(120) == 0
         files = [path for path in tmp_path.iterdir() if path.name.startswith("log")]
         assert len(files) == FILES

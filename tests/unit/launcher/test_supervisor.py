@@ -88,28 +88,18 @@ def test_a_part_that_dies_is_started_again_after_a_pause_with_lines_that_say_so(
     assert console.lines[-1] == "beat runs again"
 
 
-def test_a_part_that_was_started_again_is_left_alone_while_it_runs(supervisor, console, journal, clock):
+@pytest.mark.parametrize("code", [3, 0])
+def test_a_part_that_was_started_again_is_left_alone_while_it_runs(supervisor, console, journal, clock, code):
+    """One that ended by itself, such as a worker that was drained, as well."""
     part = FakePart("beat", journal)
     supervisor.start(part)
-    part.code = 3
+    part.code = code
     supervisor.look()
     for _ in range(5):
         clock.now += 1.1
         supervisor.look()
     assert journal == ["start beat", "start beat"]
     assert console.lines.count("beat runs again") == 1
-
-
-def test_a_part_that_ends_by_itself_is_started_again_too(supervisor, console, journal, clock):
-    """Such as a worker that was drained."""
-    part = FakePart("worker1", journal)
-    supervisor.start(part)
-    part.code = 0
-    supervisor.look()
-    clock.now += 1.1
-    supervisor.look()
-    assert journal == ["start worker1", "start worker1"]
-    assert console.lines[-1] == "worker1 runs again"
 
 
 def test_a_start_that_fails_is_tried_again(supervisor, console, journal, clock):
