@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,20 +36,20 @@ def measured(*milliseconds: float, errors: dict[str, int] | None = None) -> Meas
 
 
 class TestLoopback:
-    @pytest.mark.parametrize(
-        "url", ["http://127.0.0.1:8000", "http://localhost:1", "http://[::1]:8000/x", "http://127.9.9.9"]
-    )
-    def test_takes_this_machine(self, url: str) -> None:
-        assert loopback(url).host in {"127.0.0.1", "::1", "127.9.9.9"}
+    def test_takes_this_machine(self) -> None:
+        own = ("http://127.0.0.1:8000", "http://localhost:1", "http://[::1]:8000/x", "http://127.9.9.9")
+        assert [loopback(url).host for url in own] == ["127.0.0.1", "127.0.0.1", "::1", "127.9.9.9"]
 
-    @pytest.mark.parametrize(
-        "url",
-        ["http://10.0.0.1", "http://127.0.0.1.example.com", "http://user@example.com", "http://2130706433", "//127.0.0.1",
-         "http://[::ffff:8.8.8.8]", "http://0.0.0.0", "http://127.0.0.1:99999", "http://[", "https://127.0.0.1", "x", ""],
-    )  # fmt: skip
-    def test_refuses_everything_else(self, url: str) -> None:
-        with pytest.raises(NotLoopback):
-            loopback(url)
+    def test_refuses_everything_else(self) -> None:
+        others = (
+            "http://10.0.0.1", "http://127.0.0.1.example.com", "http://user@example.com", "http://2130706433", "//127.0.0.1",
+            "http://[::ffff:8.8.8.8]", "http://0.0.0.0", "http://127.0.0.1:99999", "http://[", "https://127.0.0.1", "x", "",
+        )  # fmt: skip
+        taken = []
+        for url in others:
+            with suppress(NotLoopback):
+                taken.append((url, loopback(url)))
+        assert taken == []
 
 
 class TestFigures:

@@ -11,11 +11,11 @@ from tests.support.faults.failpoints import failpoints
 from tests.support.services import ROOT
 
 # A function that another module has imported by name, and a classmethod.
-BACKOFF = "app.core.backoff:backoff_seconds"
-QUEUE = "app.services.audit.recording:Subject.queue"
+NAME = "app.core.host_rules:normal_name"
+RULES = "app.core.host_rules:HostRules.of"
 PROGRAM = """
-import app.core.backoff, app.services.audit.recording, app.worker.child.record_runner, tests.support.faults.failpoints
-for call in (lambda: app.worker.child.record_runner.backoff_seconds(1, 0, maximum=600, jitter=False),) * 2 + ({more}):
+import app.core.host_rules, app.outbound.urls, tests.support.faults.failpoints
+for call in (lambda: app.outbound.urls.normal_name("A"),) * 2 + ({more}):
     try:
         print(call())
     except Exception as error:
@@ -34,17 +34,17 @@ def run(*points: dict[str, Any], more: str = "") -> tuple[int, list[str]]:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_point_kills_once_among_all_processes(tmp_path: Path, when: str) -> None:
-    point = {"at": BACKOFF, "do": "kill", "when": when, "once_file": str(tmp_path / "once")}
+    point = {"at": NAME, "do": "kill", "when": when, "once_file": str(tmp_path / "once")}
     assert run(point) == (-9, [])
     assert (tmp_path / "once").exists()
-    assert run(point) == (0, ["1", "1"])
+    assert run(point) == (0, ["a", "a"])
 
 
 def test_a_point_raises_so_many_times_in_every_module_that_imported_the_function(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     gate.touch()
-    raising = {"at": BACKOFF, "do": "raise:celery.exceptions.Ignore", "times": 2}
-    method = {"at": QUEUE, "do": "raise:KeyError"}
-    waiting = {"at": BACKOFF, "do": f"wait:{gate}"}
-    more = "lambda: app.services.audit.recording.Subject.queue(None),"
+    raising = {"at": NAME, "do": "raise:celery.exceptions.Ignore", "times": 2}
+    method = {"at": RULES, "do": "raise:KeyError"}
+    waiting = {"at": NAME, "do": f"wait:{gate}"}
+    more = "lambda: app.core.host_rules.HostRules.of([]),"
     assert run(raising, waiting, method, more=more) == (0, ["Ignore", "Ignore", "KeyError"])

@@ -4,8 +4,6 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from tests.support.faults.histories import Change, History, Line, PastAttempt, Row, histories, read_ledger
 from tests.support.faults.rules import RULES, violations
 from tests.support.lawful import TERMINAL
@@ -72,9 +70,8 @@ DELETED = history("pending", "running", "succeeded", "deleted", body=RUN, delete
 REVIVED = history("pending", "revoked", "pending", "running", "succeeded", body=RUN)
 
 
-class TestAnHonestHistory:
-    @pytest.mark.parametrize("honest", [SUCCEEDED, RETRIED, REVOKED, HANDED_BACK, DELETED, REVIVED, AHEAD])
-    def test_breaks_no_rule(self, honest: History) -> None:
+def test_an_honest_history_breaks_no_rule() -> None:
+    for honest in (SUCCEEDED, RETRIED, REVOKED, HANDED_BACK, DELETED, REVIVED, AHEAD):
         assert [str(violation) for violation in violations([honest])] == []
 
 
@@ -143,12 +140,16 @@ LIES: dict[str, list[History]] = {
 
 
 class TestEveryRule:
-    def test_is_lied_to_below(self) -> None:
-        assert set(LIES) == set(RULES)
+    def test_is_lied_to_above(self) -> None:
+        assert {rule for rule, lies in LIES.items() if lies} == set(RULES)
 
-    @pytest.mark.parametrize(("rule", "lie"), [(rule, lie) for rule, lies in LIES.items() for lie in lies])
-    def test_finds_the_lie(self, rule: str, lie: History) -> None:
-        assert rule in {violation.rule for violation in violations([lie])}
+    def test_finds_its_lies(self) -> None:
+        found = {
+            (rule, number): {violation.rule for violation in violations([lie])}
+            for rule, lies in LIES.items()
+            for number, lie in enumerate(lies)
+        }
+        assert {lie: others for lie, others in found.items() if lie[0] not in others} == {}
 
     def test_shows_the_history_by_time(self) -> None:
         (lie,) = LIES["starts_have_claims"]
