@@ -28,16 +28,16 @@ def test_dirty(dirty): pass
 """
 
 
-def run(pytester: pytest.Pytester, *options: str) -> dict[str, Recorded]:
-    folder = pytester.mkdir("tests") if not (pytester.path / "tests").exists() else pytester.path / "tests"
-    (folder / "unit").mkdir(exist_ok=True)
-    (folder / "unit" / "test_x.py").write_text(FILE, encoding="utf-8")
+def run(pytester: pytest.Pytester, *options: str, path: str = "tests") -> dict[str, Recorded]:
+    folder = pytester.path / "tests" / "unit"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "test_x.py").write_text(FILE, encoding="utf-8")
     results = pytester.path / "results.json"
-    pytester.runpytest_inprocess(*PLUGINS, f"--rootdir={pytester.path}", f"--results={results}", *options, "tests")
+    pytester.runpytest_inprocess(*PLUGINS, f"--rootdir={pytester.path}", f"--results={results}", *options, path)
     return {test.nodeid.partition("::")[2]: test for test in recorded.read(results)}
 
 
-def test_has_the_outcome_of_each_test(pytester: pytest.Pytester) -> None:
+def test_has_the_outcome_of_each_test_and_tells_a_broken_promise_from_other_failures(pytester: pytest.Pytester) -> None:
     found = run(pytester)
     assert {name: test.outcome for name, test in found.items()} == {
         "test_good": "passed", "test_bad": "failed", "test_lost": "failed", "test_model": "failed",
@@ -48,10 +48,7 @@ def test_has_the_outcome_of_each_test(pytester: pytest.Pytester) -> None:
     assert found["test_left_out"].text == "Skipped: why"
     assert "teardown" in found["test_dirty"].text
     assert found["test_good"].text == ""
-
-
-def test_a_broken_promise_is_told_from_other_failures(pytester: pytest.Pytester) -> None:
-    assert {name for name, test in run(pytester).items() if test.promise} == {"test_lost", "test_model"}
+    assert {name for name, test in found.items() if test.promise} == {"test_lost", "test_model"}
 
 
 def test_the_second_run_has_what_is_listed_and_keeps_what_it_says(pytester: pytest.Pytester, tmp_path: Path) -> None:
@@ -65,11 +62,7 @@ def test_the_second_run_has_what_is_listed_and_keeps_what_it_says(pytester: pyte
 
 
 def test_a_file_that_is_named_is_left_out_where_its_suite_is_none_of_the_run(pytester: pytest.Pytester) -> None:
-    run(pytester)
-    results = pytester.path / "named.json"
-    options = (f"--rootdir={pytester.path}", f"--results={results}", "--suites", "integration")
-    pytester.runpytest_inprocess(*PLUGINS, *options, "tests/unit/test_x.py")
-    assert recorded.read(results) == []
+    assert run(pytester, "--suites", "integration", path="tests/unit/test_x.py") == {}
 
 
 def test_what_was_collected_and_never_ran_has_failed(pytester: pytest.Pytester) -> None:
