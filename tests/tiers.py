@@ -153,6 +153,9 @@ PARTS: dict[str, tuple[str, ...]] = {
     "outside": ("e2e", "load", "security", "performance"),
 }
 
+# Further parts, which run only when they are named: hours. Each goes on where it was stopped.
+FURTHER: tuple[str, ...] = ("mutants", "figures")
+
 _ENTRIES = {entry: tier for tier, entries in TIERS.items() for entry in entries}
 
 

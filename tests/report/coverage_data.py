@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from tests.report.model import ROOT
 
 CONFIG = """\
 [run]
-branch = true
 source = app
 parallel = true
 data_file = {data}
@@ -28,25 +28,29 @@ exclude_also =
 
 def command(reports: Path) -> list[str]:
     """What stands between `python` and `-m pytest`."""
-    config = _config(reports)
-    config.write_text(CONFIG.format(data=reports / "coverage" / "data"), encoding="utf-8")
-    (reports / "coverage").mkdir(exist_ok=True)
-    return ["-m", "coverage", "run", f"--rcfile={config}"]
+    return ["-m", "coverage", "run", f"--rcfile={_config(reports)}"]
 
 
 def _config(reports: Path) -> Path:
-    return reports / "coverage.ini"
+    (reports / "coverage").mkdir(exist_ok=True)
+    config = reports / "coverage.ini"
+    config.write_text(CONFIG.format(data=reports / "coverage" / "data"), encoding="utf-8")
+    return config
 
 
-def collect(reports: Path) -> dict[str, Any] | None:
-    """`{percent, packages: [{name, percent, statements, missing}]}` of all suites together; None without data.
+def collect(reports: Path, kept: Iterable[Path] = ()) -> dict[str, Any] | None:
+    """`{percent, packages: [{name, percent, statements, missing}]}` of all suites together, by line; None without data.
 
-    A process that was killed with SIGKILL leaves no data, so what only such processes ran counts as not covered.
+    `kept` are the data of earlier runs, which stay as they are. A process that was killed with SIGKILL leaves no data, so what only such processes
+    ran counts as not covered.
     """
-    config, output = _config(reports), reports / "coverage.json"
-    if not config.exists():
+    earlier = [str(data) for data in kept if data.exists()]
+    if not earlier and not (reports / "coverage").exists():
         return None
-    _coverage("combine", "-q", f"--rcfile={config}", str(reports / "coverage"))
+    config, output = _config(reports), reports / "coverage.json"
+    _coverage(
+        "combine", "-q", f"--rcfile={config}", *(["--keep", *earlier] if earlier else [str(reports / "coverage")])
+    )
     # -i: a source file that has gone since, or was generated, is left out rather than all of them.
     _coverage("json", "-q", "-i", f"--rcfile={config}", "-o", str(output))
     if not output.exists():
@@ -68,11 +72,5 @@ def summarise(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _total(files: list[dict[str, Any]]) -> dict[str, Any]:
-    """Lines and branches together, as coverage.py counts its own total."""
-
-    def add(*keys: str) -> int:
-        return sum(file.get(key, 0) for file in files for key in keys)
-
-    wanted, met = add("num_statements", "num_branches"), add("covered_lines", "covered_branches")
-    percent = 100 * met / wanted if wanted else 100.0
-    return {"percent": percent, "statements": add("num_statements"), "missing": add("missing_lines")}
+    wanted, met = (sum(file[key] for file in files) for key in ("num_statements", "covered_lines"))
+    return {"percent": 100 * met / wanted if wanted else 100.0, "statements": wanted, "missing": wanted - met}

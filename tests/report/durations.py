@@ -30,6 +30,15 @@ def write(tests: Iterable[Recorded], path: Path) -> None:
     path.write_text(_text(found), encoding="utf-8")
 
 
+def merge(paths: Iterable[Path], into: Path) -> None:
+    """One file of several runs that had no test in common."""
+    found: Durations = {}
+    for path in paths:
+        for suite, files in read(path).items():
+            found.setdefault(suite, {}).update(files)
+    into.write_text(_text(found), encoding="utf-8")
+
+
 def _text(durations: Durations) -> str:
     """A line for each file, so that a change is seen where it is."""
     suites = (

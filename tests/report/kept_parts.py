@@ -1,33 +1,48 @@
-"""Results of the parts of the full tier, kept in `reports/full/` until the next commit, so that they may run one by one."""
+"""Results of the parts of the full tier, kept in `reports/full/` until the next commit, so that they may run one by one.
+
+A part has a folder there: `result.json`, and all files that its run left in `reports/`.
+"""
 
 import hashlib
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from tests.report import coverage_data, durations
 from tests.report.model import REPORTS, ROOT, Case, Flaky, Run, SuiteResult
 
 FOLDER = REPORTS / "full"
 OF_THIS_PROCESS = str(time.time_ns())
 
 
-def keep(name: str, run: Run, state: str) -> None:
+def keep(name: str, run: Run, reports: Path, state: str) -> None:
     """`state` is that of the tree when the run began."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    kept = {"state": state, **asdict(run)}
-    (FOLDER / f"{name}.json").write_text(json.dumps(kept), encoding="utf-8")
+    folder = FOLDER / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for path in files_of_a_run(reports):
+        shutil.move(path, folder / path.name)
+    (folder / "result.json").write_text(json.dumps({"state": state, **asdict(run)}), encoding="utf-8")
+
+
+def files_of_a_run(reports: Path) -> list[Path]:
+    """What is in `reports/`, but for the results of parts and mutants, which later runs read."""
+    return [path for path in reports.iterdir() if path.name not in {FOLDER.name, "mutants.json"}]
 
 
 def is_kept(name: str) -> bool:
     return _read(name) is not None
 
 
-def merged(names: Iterable[str]) -> Run:
-    """All that is kept of this commit, as one run; nothing where the tree has changed meanwhile."""
-    found = [each for name in names if (each := _read(name)) is not None]
+def merged(names: Iterable[str], reports: Path) -> Run:
+    """All that is kept of this commit, as one run and its files; nothing where the tree has changed meanwhile."""
+    kept = {FOLDER / name: each for name in names if (each := _read(name)) is not None}
+    found = [*kept.values()]
     suites = [
         SuiteResult(**{**suite, "cases": [Case(**case) for case in suite["cases"]]})
         for each in found for suite in each["suites"]
@@ -37,12 +52,24 @@ def merged(names: Iterable[str]) -> Run:
     run.flaky = [Flaky(**test) for each in found for test in each["flaky"]]
     for each in found:
         run.security = each["security"] or run.security
-        run.performance = each["performance"] or run.performance
+        run.performance = _with_sections(run.performance, each["performance"])
+    run.coverage = coverage_data.collect(reports, [folder / "coverage" / "data" for folder in kept])
+    durations.merge([folder / "durations.json" for folder in kept], reports / "durations.json")
+    for picture in (path for folder in kept for path in folder.glob("*.png")):
+        shutil.copy(picture, reports)
     return run
 
 
+def _with_sections(first: dict[str, Any] | None, second: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The figures of both; what both measured is as the second did."""
+    if first is None or second is None:
+        return first or second
+    sections = {section["section"]: section for each in (first, second) for section in each["sections"]}
+    return {**first, **second, "endpoints": second["endpoints"] or first["endpoints"], "sections": [*sections.values()]}
+
+
 def _read(name: str) -> dict[str, Any] | None:
-    path = FOLDER / f"{name}.json"
+    path = FOLDER / name / "result.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     return kept if kept is not None and kept["state"] == state_of_tree() else None
 

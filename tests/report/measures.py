@@ -20,7 +20,7 @@ def coverage_section(data: dict[str, Any] | None) -> str:
         for part in data["packages"]
     ]  # fmt: skip
     told = (
-        f"<p class=soft>{data['percent']:.1f} % of lines and branches of <span class=mono>app</span>, in the tests' own "
+        f"<p class=soft>{data['percent']:.1f} % of the lines of <span class=mono>app</span>, in the tests' own "
         "process and in the API, worker and beat processes they start. A process ended by SIGKILL leaves no figures.</p>"
     )
     heads = ["package", "statements", "missing", "covered", ""]

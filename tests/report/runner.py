@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +21,9 @@ from tests.report.model import REPORTS, Case, Run, SuiteResult
 from tests.report.results import suite_results
 from tests.support.patience import VARIABLE as PATIENCE_VARIABLE
 from tests.support.patience import measure_patience
-from tests.tiers import PARTS, Tier
+from tests.tiers import FURTHER, PARTS, Tier
 
 SUITES = (*pytest_run.NAMES, *scripts.NAMES)
-KEPT = {kept_parts.FOLDER.name, "mutants.json"}
 LABEL = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "absent": "absent"}
 # Many tests wait: twice as many processes as cores keep them busy.
 JOBS = min(4, 2 * (os.cpu_count() or 1))
@@ -39,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
     if options.list:
         _say("suites: " + ", ".join(SUITES))
         _say("parts of --full: " + ", ".join(f"{name} ({', '.join(suites)})" for name, suites in PARTS.items()))
+        _say(f"further parts, which run only when they are named: {', '.join(FURTHER)}")
         return 0
     stop_on_sigterm()
     try:
@@ -60,7 +60,11 @@ def _parser() -> argparse.ArgumentParser:
         "--full", action="store_true", help="all tests, in parts whose results are kept until the next commit"
     )
     parser.add_argument(
-        "--part", action="append", default=[], choices=[*PARTS], help="with --full: only this part; may be repeated"
+        "--part",
+        action="append",
+        default=[],
+        choices=[*PARTS, *FURTHER],
+        help="with --full: only this part; may be repeated",
     )
     parser.add_argument("--coverage", action="store_true", help="measure coverage too: half as long again")
     parser.add_argument(
@@ -97,23 +101,31 @@ def _run_once(named: Sequence[str], options: argparse.Namespace) -> int:
 
 def _run_parts(options: argparse.Namespace) -> int:
     """The full tier: the parts that were named, else those without a result of this commit; all results together."""
-    for name in options.part or [name for name in PARTS if not kept_parts.is_kept(name)]:
+    for name in _to_run(options.part):
         _say(f"\n══ part {name} of {', '.join(PARTS)} {'═' * 20}")
         state = kept_parts.state_of_tree()
         _fresh_reports()
-        kept_parts.keep(name, _run(PARTS[name], options), state)
-    run = kept_parts.merged(PARTS)
+        kept_parts.keep(name, _run(PARTS.get(name, [name]), options), REPORTS, state)
+    _fresh_reports()
+    run = kept_parts.merged([*PARTS, *_pieces(FURTHER)], REPORTS)
     missing = [name for name in PARTS if not kept_parts.is_kept(name)]
     told = [f"of the full tier these parts have no result of this commit yet: {', '.join(missing)}"] if missing else []
     return _finish(run, told)
 
 
+def _to_run(named: Sequence[str]) -> list[str]:
+    return [name for name in _pieces(named or PARTS) if name in named or not kept_parts.is_kept(name)]
+
+
+def _pieces(names: Iterable[str]) -> list[str]:
+    """`figures` is kept section by section, so that it goes on where it was stopped; `tests.mutants` does so itself."""
+    return [piece for name in names for piece in (scripts.FIGURES if name == "figures" else [name])]
+
+
 def _fresh_reports() -> None:
-    """Without what an earlier run left, but for the results of parts and mutants."""
+    """Without what an earlier run left."""
     REPORTS.mkdir(parents=True, exist_ok=True)
-    for path in REPORTS.iterdir():
-        if path.name in KEPT:
-            continue
+    for path in kept_parts.files_of_a_run(REPORTS):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -129,7 +141,7 @@ def _run(suites: Sequence[str], options: argparse.Namespace) -> Run:
     of_pytest = [name for name in suites if name in pytest_run.NAMES]
     found, flaky = pytest_run.run(of_pytest, REPORTS, chosen)
     results = suite_results(of_pytest, found)
-    results += [_script(name, options) for name in suites if name in scripts.NAMES]
+    results += [_script(name, options) for name in suites if name not in pytest_run.NAMES]
     flaky = [replace(test, started=started) for test in flaky]
     run = Run(results, started, time.monotonic() - begun, _machine(), flaky=flaky)
     durations.write(found, REPORTS / "durations.json")
@@ -167,7 +179,9 @@ def _left_out(run: Run) -> list[str]:
     absent = [name for name in SUITES if name not in ran]
     more = f", and all of {', '.join(absent)}" if absent else ""
     parts = ", ".join(f"--part {name}" for name in PARTS)
-    return [f"left out: the tests of the full tier{more}: `python3 run_tests.py --full` runs all ({parts})"]
+    further = " ".join(f"--part {name}" for name in FURTHER)
+    told = f"left out: the tests of the full tier{more}: `python3 run_tests.py --full` runs all ({parts})"
+    return [f"{told}, and with {further} what takes hours"]
 
 
 def _finish(run: Run, told: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""The suites that are scripts of their own: `security_test.py` and `performance_test.py`."""
+"""The suites that are commands of their own: `security_test.py`, `performance_test.py` and `python -m tests.mutants`."""
 
 import json
 import sys
@@ -6,23 +6,40 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.performance.sections import NAMES as SECTIONS
 from tests.report.children import run_child
 from tests.report.model import ROOT, Case, Outcome, SuiteResult
 
 NAMES = ("security", "performance")
+MUTANTS = "mutants"
+# A section of `performance_test.py --full` is a suite `figures-SECTION`.
+FIGURES = tuple(f"figures-{section}" for section in ("endpoints", *SECTIONS))
 # The sections of performance_test.py that take half a minute together; the full tier has all.
 IN_EACH_RUN = "submit,batch,read,start,progress"
+SMALL = ("--requests", "300", "--seconds", "2")
 ADMIN_VARIABLES = ("TEST_USERNAME", "TEST_PASSWORD")
 
 
 def run(name: str, reports: Path, *, full: bool) -> SuiteResult:
-    output = reports / f"{name}.json"
-    code = _security(output) if name == "security" else _performance(output, reports, full=full)
-    cases = _cases(name, output)
+    """`reports` gets its figures as JSON and as pictures."""
+    command, code = _command(name, reports, full=full)
+    cases = _cases(name, reports)
     if code != 0 and not any(case.outcome == "failed" for case in cases):
-        text = f"{name}_test.py ended with exit code {code}"
-        cases.append(Case(name, "script", f"{name}_test.py", "failed", 0, text))
+        text = f"{command} ended with exit code {code}"
+        cases.append(Case(name, "script", command, "failed", 0, text))
     return SuiteResult(name, cases)
+
+
+def _command(name: str, reports: Path, *, full: bool) -> tuple[str, int]:
+    """Its name, and its exit code."""
+    if name == "security":
+        return "security_test.py", _security(reports / "security.json")
+    if name == MUTANTS:
+        return "tests.mutants", run_child([sys.executable, "-m", "tests.mutants"])
+    section = name.partition("-")[2]
+    size = ["--full", "--only", section] if section else [*SMALL, *([] if full else ["--only", IN_EACH_RUN])]
+    written = ["--json", str(reports / "performance.json"), "--plot", str(reports / "performance.png")]
+    return "performance_test.py", _script("performance_test.py", *written, *size)
 
 
 def _security(output: Path) -> int:
@@ -40,16 +57,12 @@ def _security(output: Path) -> int:
     return code
 
 
-def _performance(output: Path, reports: Path, *, full: bool) -> int:
-    size = ["--requests", "300", "--seconds", "2", *([] if full else ["--only", IN_EACH_RUN])]
-    return _script("performance_test.py", "--json", str(output), "--plot", str(reports / "performance.png"), *size)
-
-
 def _script(name: str, *arguments: str, env: dict[str, str] | None = None) -> int:
     return run_child([sys.executable, str(ROOT / name), *arguments], env)
 
 
-def _cases(name: str, output: Path) -> list[Case]:
+def _cases(name: str, reports: Path) -> list[Case]:
+    output = reports / f"{'performance' if name in FIGURES else name}.json"
     if not output.exists():
         return []
     data = json.loads(output.read_text(encoding="utf-8"))
@@ -58,11 +71,18 @@ def _cases(name: str, output: Path) -> list[Case]:
             Case(name, row["group"], row["name"], row["outcome"], row["seconds"], row["detail"])
             for row in data["checks"]
         ]
-    endpoints = [_case("endpoint", row["name"], row, f"errors: {row['errors']}") for row in data["endpoints"]]
-    return endpoints + [_case("section", row["section"], row, "\n".join(row["errors"])) for row in data["sections"]]
+    if name == MUTANTS:
+        return [
+            Case(name, "seen by", row["name"], "passed" if row["seen_by"] else "failed", row["seconds"], row["breaks"])
+            for row in data
+        ]
+    endpoints = [_case(name, "endpoint", row["name"], row, f"errors: {row['errors']}") for row in data["endpoints"]]
+    return endpoints + [
+        _case(name, "section", row["section"], row, "\n".join(row["errors"])) for row in data["sections"]
+    ]
 
 
-def _case(kind: str, name: str, row: dict[str, Any], errors: str) -> Case:
+def _case(suite: str, kind: str, name: str, row: dict[str, Any], errors: str) -> Case:
     """A goal that is not reached is told in the table and fails nothing."""
     outcome: Outcome = "failed" if row["errors"] else "passed"
-    return Case("performance", kind, name, outcome, row["seconds"], errors if row["errors"] else "")
+    return Case(suite, kind, name, outcome, row["seconds"], errors if row["errors"] else "")

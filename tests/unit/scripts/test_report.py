@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from coverage import CoverageData
 
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal
-from tests.report import changes, coverage_data, kept_parts, page, pytest_run, runner, scripts
+from tests.report import changes, coverage_data, durations, kept_parts, page, pytest_run, runner, scripts
 from tests.report.model import Case, Flaky, Run, SuiteResult
 from tests.report.recorded import SESSION, Recorded
 from tests.report.results import suite_results
@@ -220,6 +221,23 @@ class TestTheCommand:
         assert ran == [[*PARTS["faults"]], *([*suites] for name, suites in PARTS.items() if name != "faults")]
         assert capsys.readouterr().out.splitlines()[-1].startswith(f"{sum(map(len, PARTS.values()))} passed")
 
+    def test_runs_further_parts_when_they_are_named_and_goes_on_where_it_was_stopped(
+        self, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second, *_ = scripts.FIGURES
+        run = runner._run
+
+        def stop_at_the_second(suites: Sequence[str], options: object) -> Run:
+            if second in suites and [second] not in ran:
+                ran.append([second])
+                raise KeyboardInterrupt
+            return run(suites, options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(runner, "_run", stop_at_the_second)
+        assert runner.main(["--full", "--part", "figures"]) == 130
+        assert runner.main(["--full", "--part", "figures", "--part", "mutants"]) == 0
+        assert ran == [[first], [second], *([name] for name in scripts.FIGURES[1:]), ["mutants"]]
+
     def test_forgets_the_results_of_another_commit(self, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
         assert runner.main(["--full", "--part", "faults"]) == 0
         monkeypatch.setattr(kept_parts, "state_of_tree", lambda: "two")
@@ -241,8 +259,33 @@ class TestTheCommand:
         monkeypatch.setattr(kept_parts, "FOLDER", tmp_path)
         monkeypatch.setattr(kept_parts.subprocess, "run", no_git)
         run = Run([SuiteResult("faults", [case("passed")])], "today", 1.0, "a machine")
-        kept_parts.keep("faults", run, kept_parts.state_of_tree())
-        assert kept_parts.merged(["faults"]).count("passed") == 1
+        reports = tmp_path / "reports"
+        reports.mkdir()
+        kept_parts.keep("faults", run, reports, kept_parts.state_of_tree())
+        assert kept_parts.merged(["faults"], reports).count("passed") == 1
+
+    def test_keeps_the_files_of_each_part(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Else the durations, the coverage and the pictures would be those of the last part alone."""
+        reports = tmp_path / "reports"
+        monkeypatch.setattr(kept_parts, "FOLDER", reports / "full")
+        monkeypatch.setattr(kept_parts, "state_of_tree", lambda: "one")
+        for name, test, lines in (("faults", BAD, {3}), ("outside", GOOD, {4})):
+            reports.mkdir(exist_ok=True)
+            durations.write([replace(test, outcome="passed")], reports / "durations.json")
+            (reports / "coverage").mkdir()
+            data = CoverageData(str(reports / "coverage" / "data"))
+            data.add_lines({str(kept_parts.ROOT / "app" / "main.py"): lines})
+            data.write()
+            (reports / f"{name}.png").write_bytes(b"png")
+            run = Run([SuiteResult(name, [case("passed")])], "today", 1.0, "a machine")
+            kept_parts.keep(name, run, reports, "one")
+            assert not kept_parts.files_of_a_run(reports)
+        run = kept_parts.merged(["faults", "outside"], reports)
+        assert {*durations.read(reports / "durations.json")} == {"integration", "unit"}
+        assert {path.stem for path in reports.glob("*.png")} == {"faults", "outside"}
+        covered = json.loads((reports / "coverage.json").read_text(encoding="utf-8"))["totals"]["covered_lines"]
+        assert run.coverage is not None
+        assert covered == 2
 
     def test_refuses_a_name_of_no_suite(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
@@ -294,9 +337,19 @@ def test_exit_code_and_last_line(
         (Findings("run", [Comparison("x", "y", Goal(), [9.0])], errors=["HTTP 503"]), "failed"),
     ],
 )
-def test_a_section_of_the_performance_suite_is_one_case(tmp_path: Path, found: Findings, outcome: str) -> None:
-    (tmp_path / "p.json").write_text(json.dumps({"endpoints": [], "sections": [found.as_json()]}), encoding="utf-8")
-    assert [each.outcome for each in scripts._cases("performance", tmp_path / "p.json")] == [outcome]
+def test_a_section_of_the_performance_suite_is_one_case(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: Findings, outcome: str
+) -> None:
+    figures = {"endpoints": [], "sections": [found.as_json()]}
+
+    def measure(command: Sequence[str], _: object) -> int:
+        Path(command[command.index("--json") + 1]).write_text(json.dumps(figures), encoding="utf-8")
+        return 0
+
+    monkeypatch.setattr(scripts, "run_child", measure)
+    for suite in ("performance", "figures-run"):
+        cases = scripts.run(suite, tmp_path, full=True).cases
+        assert [(each.suite, each.name, each.outcome) for each in cases] == [(suite, "run", outcome)]
 
 
 def test_the_page_escapes_what_it_shows_and_loads_nothing(tmp_path: Path) -> None:
@@ -333,10 +386,9 @@ def test_the_page_tells_what_was_flaky_and_which_mutants_were_seen(tmp_path: Pat
 
 
 def test_coverage_is_summed_by_package() -> None:
-    half = {"num_statements": 8, "covered_lines": 4, "missing_lines": 4, "num_branches": 2, "covered_branches": 1}
-    full = {"num_statements": 10, "covered_lines": 10, "missing_lines": 0, "num_branches": 0, "covered_branches": 0}
+    half, full = {"num_statements": 8, "covered_lines": 4}, {"num_statements": 10, "covered_lines": 10}
     files = {"app/db/base.py": half, "app/db/session.py": full, "app/main.py": full}
     data = {"files": {name: {"summary": each} for name, each in files.items()}, "totals": {"percent_covered": 75.0}}
     rows = coverage_data.summarise(data)["packages"]
     assert [row["name"] for row in rows] == ["app/*.py", "app/db"]
-    assert rows[1] == {"name": "app/db", "percent": 75.0, "statements": 18, "missing": 4}
+    assert rows[1] == {"name": "app/db", "percent": pytest.approx(100 * 14 / 18), "statements": 18, "missing": 4}
