@@ -58,7 +58,8 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_running_bodies.py", "integration/test_running_messages.py",
         "integration/test_running_quota.py", "integration/test_running_stops.py", "integration/test_sending.py",
         "integration/test_server_logs.py", "integration/test_signed_messages.py", "integration/test_sizes.py",
-        "integration/test_state_machine.py", "integration/test_stats.py", "integration/test_task_counts.py",
+        "integration/test_state_machine.py", "integration/test_statements.py", "integration/test_stats.py",
+        "integration/test_task_counts.py",
         "integration/test_task_logs.py", "integration/test_task_logs_api.py", "integration/test_task_service.py",
         "integration/test_tasks_change.py", "integration/test_tasks_create.py", "integration/test_tasks_hidden.py",
         "integration/test_tasks_list.py", "integration/test_totp.py", "integration/test_transaction_settings.py",
@@ -112,21 +113,23 @@ STATEMENTS: tuple[str, ...] = (
     "integration/test_audit_pruning.py", "integration/test_baselines.py", "integration/test_bulk_steps.py",
     "integration/test_claims.py", "integration/test_claims_at_once.py", "integration/test_completions.py",
     "integration/test_deadlocks.py", "integration/test_error_groups.py", "integration/test_held_tasks.py",
-    "integration/test_idempotency.py", "integration/test_late_commits.py", "integration/test_limits.py",
-    "integration/test_maintenance.py", "integration/test_periods.py", "integration/test_queues.py",
-    "integration/test_quotas.py", "integration/test_random_updates.py", "integration/test_running_quota.py",
-    "integration/test_state_machine.py", "integration/test_stats.py", "integration/test_task_counts.py",
-    "integration/test_task_service.py", "integration/test_triggers.py", "integration/test_turns.py",
-    "integration/test_turns_shares.py", "integration/test_unique_keys.py",
+    "integration/test_late_commits.py", "integration/test_limits.py", "integration/test_maintenance.py",
+    "integration/test_periods.py", "integration/test_queues.py", "integration/test_random_updates.py",
+    "integration/test_running_quota.py", "integration/test_state_machine.py", "integration/test_statements.py",
+    "integration/test_stats.py", "integration/test_task_counts.py", "integration/test_task_service.py",
+    "integration/test_triggers.py", "integration/test_turns.py", "integration/test_turns_shares.py",
 )  # fmt: skip
 
-# Of these, what takes long, and is seen on PostgreSQL in each run: on the other engines it is of the full tier.
-LONG_STATEMENTS: tuple[str, ...] = (
+# Of these, what takes long or asks through HTTP, and is seen on PostgreSQL in each run: on the other engines it is of the
+# full tier.
+ON_POSTGRESQL: tuple[str, ...] = (
     "integration/test_bulk_steps.py::TestABatch::test_of_a_killed_process_is_lost_nowhere",
-    "integration/test_idempotency.py::TestAKilledApi", "integration/test_limits.py::TestConcurrently",
+    "integration/test_limits.py::TestConcurrently",
     "integration/test_limits.py::TestKeys::test_that_are_full_are_passed_over_once",
     "integration/test_maintenance.py::TestPlace::test_every_one_does_within_one_pass_however_many_there_are",
-    "integration/test_queues.py::TestOnWorkers", "integration/test_quotas.py::test_two_real_processes_refuse_together",
+    "integration/test_queues.py::TestOnWorkers", "integration/test_queues.py::TestPausing",
+    "integration/test_queues.py::TestTheList", "integration/test_error_groups.py::TestOverHttp",
+    "integration/test_stats.py::TestTheAnswer", "integration/test_stats.py::TestSubmitted",
     "integration/test_running_quota.py::TestConcurrently", "integration/test_task_counts.py::TestAtOnce",
 )  # fmt: skip
 
@@ -172,7 +175,7 @@ def _fits(entry: str, nodeid: str) -> bool:
 
 def tier_of(nodeid: str, *, engine: str = "postgresql", every_engine: bool = False) -> Tier:
     """`every_engine`: it is one of the faults that every engine stands; on PostgreSQL each run has them."""
-    if engine != "postgresql" and any(_fits(entry, nodeid) for entry in LONG_STATEMENTS):
+    if engine != "postgresql" and any(_fits(entry, nodeid) for entry in ON_POSTGRESQL):
         return Tier.FULL
     entry = entry_of(nodeid)
     tier = _ENTRIES[entry] if entry else Tier.DEFAULT

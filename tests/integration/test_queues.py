@@ -47,7 +47,8 @@ from tests.support.tasks import (
 from tests.support.waiting import wait_for
 
 QUEUES = "/api/v1/queues/"
-ROUNDS = 300
+# Of the race. Off PostgreSQL a claim and a pause lock the same row: there are fewer ways to meet.
+ROUNDS = 300 if ENGINE == "postgresql" else 100
 # Without the row that claims lock, which engines other than PostgreSQL keep.
 HOLDS = "SELECT count(*) FROM claim_holds WHERE name <> ''"
 # Between the snapshot of a claim and its look for pauses, and between that look and its commit, pass milliseconds.

@@ -22,7 +22,7 @@ def test_every_file_has_a_tier() -> None:
 def test_every_entry_is_there() -> None:
     listed = [entry for entries in TIERS.values() for entry in entries]
     assert len(listed) == len({*listed})
-    entries = [*listed, *STATEMENTS, *tiers.LONG_STATEMENTS, *tiers.NOT_OF_ENGINES]
+    entries = [*listed, *STATEMENTS, *tiers.ON_POSTGRESQL, *tiers.NOT_OF_ENGINES]
     assert [entry for entry in entries if not is_there(entry)] == []
 
 
@@ -56,10 +56,10 @@ def test_a_file_is_read_for_one_test_of_the_tier(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_takes_long_on_other_engines_waits_for_the_full_tier() -> None:
-    long = tiers.LONG_STATEMENTS[0]
+    long = tiers.ON_POSTGRESQL[0]
     assert tiers.tier_of(long) is Tier.DEFAULT
     assert tiers.tier_of(long, engine="sqlite") is Tier.FULL
-    assert all(entry.partition("::")[0] in STATEMENTS for entry in tiers.LONG_STATEMENTS)
+    assert all(entry.partition("::")[0] in STATEMENTS for entry in tiers.ON_POSTGRESQL)
 
 
 def test_faults_that_every_engine_stands_are_of_each_run() -> None:

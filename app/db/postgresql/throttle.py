@@ -18,7 +18,7 @@ def lock_counts(db: Session, keys: Collection[str]) -> tuple[dict[str, Count], d
 
     A count that did not exist starts at zero. The keys are sorted, so that two calls never deadlock.
     """
-    statement = insert(ThrottleCount).values([{"key": key, "number": 0} for key in sorted(keys)])
+    statement = insert(ThrottleCount).values([{"key": key, "number": 0} for key in sorted(set(keys))])
     locked = statement.on_conflict_do_update(
         index_elements=[ThrottleCount.key], set_={"key": statement.excluded.key}
     ).returning(*COLUMNS)

@@ -1,0 +1,502 @@
+"""What modules of `app.db` promise on every engine, asked directly; the other files of `STATEMENTS` have the rest.
+
+On PostgreSQL the tests of HTTP see these statements once more. On the other engines they would repeat all of HTTP.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.core.ids import first_id_at, new_id
+from app.db.clock import STATEMENT_TIME
+from app.db.every_engine.bulk import lock_running, lock_tasks
+from app.db.every_engine.logins import lock_user_unchanged
+from app.db.every_engine.quotas import Look
+from app.db.every_engine.tables import TASKS
+from app.db.every_engine.throttle import Count, has_signed_in, read_counts, write_counts
+from app.db.session import SessionLocal
+from app.db.sql import api_keys, bulk, idempotency, live, logins, queue_depths, quotas, throttle, unique_keys, users
+from app.errors import UniqueKeyTaken
+from app.models import Task, User
+from app.models.api_key import ApiKey
+from app.models.audit import AuditRecord
+from app.models.bulk_deed import BATCH, BulkBatch, BulkDeed, DeedState, unpack_ids
+from app.models.idempotency import IdempotencyKey
+from app.models.login import LoginSession, RefreshToken
+from app.models.task import OnConflict, TaskStatus
+from app.models.task_filter import TaskFilter
+from app.schemas.task import TaskCreate
+from app.services.audit.audit_service import AuditFilter, audit_service
+from app.services.task_service import task_service
+from app.services.tasks import task_pages
+from app.services.tasks.unique_keys import holders
+from tests.support.databases import ENGINE
+from tests.support.lock_waits import fail_soon_where_locked, needs_row_locks
+from tests.support.spelling import spelled
+from tests.support.tasks import LONG_RUNNING, claim, new_task, new_user, task_in
+
+DAY = timedelta(days=1)
+DIGEST = b"d" * 32
+EVERY_STATUS = [*TaskStatus]
+WANTED = TaskCreate(name="a task", task_type="test", celery_task_name=LONG_RUNNING, args=[1])
+
+
+@pytest.fixture
+def other(fresh_database: None) -> Iterator[Session]:
+    """A second transaction, on a connection of its own; the database is the test's own."""
+    del fresh_database
+    with SessionLocal() as session:
+        fail_soon_where_locked(session)
+        yield session
+        session.rollback()
+
+
+@pytest.fixture
+def one(other: Session) -> Iterator[Session]:
+    """The first of two transactions."""
+    del other
+    with SessionLocal() as session:
+        yield session
+        session.rollback()
+
+
+def aged(db: Session, table: str, column: str, days: float) -> None:
+    """As if what is in the table had come so many days earlier."""
+    db.execute(
+        spelled(f"UPDATE {table} SET {column} = now() - make_interval(secs => :seconds)", {"seconds": days * 86400})
+    )
+
+
+class TestIdempotencyKeys:
+    @staticmethod
+    def take(db: Session, user: UUID, key: str = "key") -> bool:
+        created: dict[str, Any] = {"task_id": None, "task_ids": ["x"]}
+        return bool(idempotency.take_key(db, user, key, DIGEST, created, lifetime=DAY))
+
+    def test_are_taken_once_for_each_user_and_each_spelling(self, db: Session) -> None:
+        anna, ben = new_user(db), new_user(db)
+        assert [self.take(db, *who) for who in ((anna,), (ben,), (anna, "Key"), (anna, "kéy"))] == [True] * 4
+        assert not self.take(db, anna)
+
+    def test_are_free_again_after_their_lifetime_and_not_before(self, db: Session) -> None:
+        anna = new_user(db)
+        self.take(db, anna)
+        aged(db, "idempotency_keys", "created_at", 0.99)
+        assert not self.take(db, anna)
+        aged(db, "idempotency_keys", "created_at", 1.01)
+        assert self.take(db, anna)
+        assert not self.take(db, anna)
+
+    def test_go_with_their_user(self, db: Session) -> None:
+        anna = new_user(db)
+        self.take(db, anna)
+        db.execute(spelled("DELETE FROM users WHERE id = :id", {"id": anna}))
+        assert db.scalar(select(func.count()).select_from(IdempotencyKey)) == 0
+
+    def test_are_deleted_in_batches_once_they_have_expired(self, db: Session) -> None:
+        anna = new_user(db)
+        for number in range(5):
+            self.take(db, anna, f"old {number}")
+        aged(db, "idempotency_keys", "created_at", 2)
+        self.take(db, anna, "fresh")
+        expired = IdempotencyKey.created_at <= STATEMENT_TIME - DAY
+        assert [idempotency.delete_expired_keys(db, expired, 2) for _ in range(4)] == [2, 2, 1, 0]
+        assert list(db.scalars(select(IdempotencyKey.key))) == ["fresh"]
+
+    @needs_row_locks
+    def test_that_another_transaction_has_not_committed_are_refused_without_a_wait(
+        self, one: Session, other: Session
+    ) -> None:
+        anna, ben = new_user(one), new_user(one)
+        assert self.take(one, anna)
+        assert not self.take(other, anna)
+        assert self.take(other, ben)
+        assert self.take(other, anna, "another")
+        other.rollback()
+        one.rollback()
+        assert self.take(other, anna)
+
+
+class TestQuotas:
+    @staticmethod
+    def look(db: Session, user: UUID, *, queued: int = 1000, rated: bool = True) -> Look:
+        oldest = first_id_at(time.time() - 120)
+        return quotas.look(db, user_id=user, queued=queued, rated=rated, window=60, oldest=oldest)
+
+    def test_a_user_without_tasks_has_nothing(self, db: Session) -> None:
+        assert self.look(db, new_user(db)) == (0, 0, 0, 0, 0.0, 0)
+
+    def test_count_what_waits_or_runs_and_its_bytes(self, db: Session) -> None:
+        anna = new_user(db)
+        for status in EVERY_STATUS:
+            task_in(db, status, anna, kwargs={"of": "数据"})
+        new_task(db)  # another user's
+        found = self.look(db, anna)
+        assert found.tasks == 2
+        assert found.bytes == 2 * len(r'[1]{"of":"\u6570\u636e"}')
+        assert found.stored > found.bytes
+        assert found.ended > 0
+
+    def test_stop_counting_where_a_quota_is_full(self, db: Session) -> None:
+        anna = new_user(db)
+        for _ in range(5):
+            new_task(db, anna)
+        assert self.look(db, anna, queued=3).tasks == 3
+
+    def test_count_the_tasks_of_the_last_minute_where_they_are_asked_for(self, db: Session) -> None:
+        anna = new_user(db)
+        for _ in range(3):
+            new_task(db, anna)
+        assert self.look(db, anna, rated=False)[3:5] == (0, 0.0)
+        found = self.look(db, anna)
+        assert found.recent == 3
+        assert 50 < found.recent_seconds <= 60
+        db.execute(spelled("UPDATE tasks SET created_at = created_at - interval '61 seconds'"))
+        assert self.look(db, anna)[3:5] == (0, 0.0)
+
+
+class TestUniqueKeys:
+    @staticmethod
+    def violation(db: Session, action: Callable[[], object]) -> IntegrityError:
+        with pytest.raises(IntegrityError) as caught, db.begin_nested():
+            action()
+        return caught.value
+
+    def test_a_violation_is_told_from_others(self, db: Session) -> None:
+        anna = new_user(db)
+        # MySQL tells the value first, which the user has chosen.
+        key = "uq_tasks_active_key' tasks.user_id, tasks.active_key"
+        task = new_task(db, anna, unique_key=key)
+        row = db.execute(select(TASKS).where(TASKS.c.id == task.id)).mappings().one()
+        taken = self.violation(db, lambda: db.execute(insert(TASKS).values({**row, "id": new_id()})))
+        keyless = {**row, "unique_key": None, "active_key": None}
+        same_id = self.violation(db, lambda: db.execute(insert(TASKS).values(keyless)))
+        assert [unique_keys.is_taken(error) for error in (taken, same_id)] == [True, False]
+
+    def test_are_held_by_the_unfinished_tasks_of_each_user_in_their_spelling(self, db: Session) -> None:
+        anna = new_user(db)
+        held = {key: new_task(db, anna, unique_key=key).id for key in ("a", "A", "á", "a ")}
+        new_task(db, unique_key="b")
+        task_in(db, TaskStatus.SUCCEEDED, anna, unique_key="ended")
+        running = task_in(db, TaskStatus.RUNNING, anna, unique_key="running").id
+        assert holders(db, anna, [*held, "b", "ended", "running"]) == held | {"running": running}
+
+    def test_a_conflict_is_refused_returned_or_replaced(self, db: Session) -> None:
+        anna = new_user(db)
+        first = new_task(db, anna, unique_key="key", args=[1], tags=["old"])
+        with pytest.raises(UniqueKeyTaken):
+            new_task(db, anna, unique_key="key")
+        assert new_task(db, anna, unique_key="key", on_conflict=OnConflict.RETURN, args=[2]).id == first.id
+        assert task_service.get_task(db, first.id).args == [1]
+        replaced = new_task(db, anna, unique_key="key", on_conflict=OnConflict.REPLACE, args=[2], priority="high")
+        assert (replaced.id, replaced.args, replaced.priority, replaced.tags) == (first.id, [2], "high", [])
+
+    @pytest.mark.parametrize("status", [TaskStatus.FAILED, TaskStatus.REVOKED])
+    def test_a_retry_takes_its_key_again_unless_another_has_it(self, db: Session, status: TaskStatus) -> None:
+        anna = new_user(db)
+        old = task_in(db, status, anna, unique_key="key")
+        second = new_task(db, anna, unique_key="key")
+        with pytest.raises(UniqueKeyTaken):
+            task_service.retry_task(db, old.id)
+        task_service.cancel_task(db, second.id)
+        task_service.retry_task(db, old.id)
+        assert holders(db, anna, ["key"]) == {"key": old.id}
+
+
+class TestUsers:
+    @staticmethod
+    def values(name: str, address: str) -> dict[str, Any]:
+        return {
+            "username": name, "username_normalized": name.lower(), "email": address, "email_normalized": address.lower(),
+            "password_hash": "!",
+        }  # fmt: skip
+
+    def test_have_their_name_and_address_alone(self, db: Session) -> None:
+        anna = users.insert_user(db, self.values("Anna", "anna@example.com"))
+        assert anna is not None
+        assert (anna.username, anna.role, anna.is_active, anna.weight) == ("Anna", "user", True, 1)
+        assert users.insert_user(db, self.values("anna", "other@example.com")) is None
+        assert users.insert_user(db, self.values("ben", "Anna@example.com")) is None
+        assert users.insert_user(db, self.values("ben", "ben@example.com")) is not None
+        with pytest.raises(IntegrityError), db.begin_nested():
+            users.update_user(db, anna.id, {"username_normalized": "ben"})
+
+    def test_a_change_is_returned_as_the_row_is_then(self, db: Session) -> None:
+        user = db.get_one(User, new_user(db))
+        changed = users.update_user(db, user.id, {"weight": 7, "role": "admin"})
+        assert (changed.weight, changed.role) == (7, "admin")
+        assert changed.updated_at >= user.created_at
+
+    @needs_row_locks
+    def test_a_name_that_another_transaction_takes_is_waited_for(self, one: Session, other: Session) -> None:
+        users.insert_user(one, self.values("anna", "anna@example.com"))
+        one.commit()
+        assert users.insert_user(other, self.values("anna", "other@example.com")) is None
+
+    def test_active_administrators_are_locked_in_one_order(self, db: Session) -> None:
+        before = {*users.lock_active_admins(db)}
+        admins = [new_user(db, "admin") for _ in range(3)]
+        new_user(db)
+        users.update_user(db, admins[0], {"is_active": False})
+        assert [each for each in users.lock_active_admins(db) if each not in before] == sorted(admins[1:])
+
+    def test_a_lock_knows_whether_the_password_has_changed(self, db: Session) -> None:
+        user = new_user(db, password_hash="hash")
+        for to_write in (True, False):
+            now = lock_user_unchanged(db, user, "hash", to_write=to_write)
+            assert now is not None
+            assert abs(now - datetime.now(UTC)) < timedelta(minutes=5)
+            assert lock_user_unchanged(db, user, "other", to_write=to_write) is None
+        users.update_user(db, user, {"is_active": False})
+        assert lock_user_unchanged(db, user, "hash", to_write=True) is None
+
+
+class TestLogins:
+    @staticmethod
+    def new(db: Session, user: UUID, digest: bytes = DIGEST, expires_in: timedelta = DAY) -> UUID:
+        ends = datetime.now(UTC) + expires_in
+        login = LoginSession(id=new_id(), user_id=user, expires_at=ends)
+        db.add(login)
+        db.flush()
+        db.add(RefreshToken(digest=digest, session_id=login.id, expires_at=ends))
+        db.flush()
+        return login.id
+
+    def test_a_refresh_token_is_used_once(self, db: Session) -> None:
+        login = self.new(db, new_user(db))
+        found = [logins.use_refresh_token(db, DIGEST), logins.use_refresh_token(db, DIGEST)]
+        assert found == [login, None]
+        assert logins.use_refresh_token(db, b"x" * 32) is None
+
+    def test_one_is_revoked_once(self, db: Session) -> None:
+        user = new_user(db)
+        login = self.new(db, user)
+        assert [logins.revoke_session(db, login, "logout") for _ in range(2)] == [user, None]
+        assert db.get_one(LoginSession, login).revoked_why == "logout"
+
+    def test_the_open_ones_of_a_user_are_revoked_but_those_that_are_named(self, db: Session) -> None:
+        anna, ben = new_user(db), new_user(db)
+        first, second, third = (self.new(db, anna, bytes([number]) * 32) for number in range(3))
+        self.new(db, anna, b"o" * 32, -DAY)  # over
+        self.new(db, ben, b"b" * 32)
+        assert logins.revoke_open_sessions(db, anna, "why", only=first) == [first]
+        assert logins.revoke_open_sessions(db, anna, "why", but=second) == [third]
+        assert logins.revoke_open_sessions(db, anna, "why") == [second]
+        assert logins.revoke_open_sessions(db, anna, "why") == []
+
+    def test_ended_ones_are_deleted_in_batches_with_their_tokens(self, db: Session) -> None:
+        user = new_user(db)
+        for number in range(3):
+            self.new(db, user, bytes([number]) * 32, -2 * DAY)
+        left = self.new(db, user)
+        assert [logins.delete_ended_sessions(db, DAY, 2) for _ in range(3)] == [2, 1, 0]
+        assert list(db.scalars(select(RefreshToken.session_id))) == [left]
+
+
+class TestApiKeys:
+    @staticmethod
+    def new(db: Session, digest: bytes = DIGEST, **columns: Any) -> UUID:
+        user = columns.pop("user_id", None) or new_user(db)
+        key = ApiKey(user_id=user, name="k", prefix="tsk_x", digest=digest, scopes=["tasks:read"], **columns)
+        db.add(key)
+        db.flush()
+        return key.id
+
+    def test_a_use_is_noted_once_a_minute(self, db: Session) -> None:
+        key = self.new(db)
+        assert [api_keys.note_use(db, key) for _ in range(2)] == [True, False]
+        db.execute(spelled("UPDATE api_keys SET last_used_at = now() - interval '61 seconds'"))
+        assert api_keys.note_use(db, key)
+
+    @needs_row_locks
+    def test_a_use_that_another_request_notes_is_not_waited_for(self, one: Session, other: Session) -> None:
+        key = self.new(one)
+        one.commit()
+        assert api_keys.note_use(one, key)
+        assert not api_keys.note_use(other, key)
+
+    def test_one_is_revoked_once(self, db: Session) -> None:
+        key = self.new(db)
+        assert [api_keys.revoke_key(db, key) for _ in range(2)] == [True, False]
+
+    def test_the_owner_is_locked_with_the_role(self, db: Session) -> None:
+        user = new_user(db, "admin")
+        assert api_keys.lock_owner(db, user) == "admin"
+        users.update_user(db, user, {"is_active": False})
+        assert api_keys.lock_owner(db, user) is None
+
+    def test_ended_ones_are_deleted_in_batches(self, db: Session) -> None:
+        long_ago = datetime.now(UTC) - 3 * DAY
+        for number in range(2):
+            self.new(db, bytes([number]) * 32, revoked_at=long_ago)
+        self.new(db, b"e" * 32, expires_at=long_ago)
+        left = {self.new(db), self.new(db, b"r" * 32, revoked_at=datetime.now(UTC))}
+        assert [api_keys.delete_ended_keys(db, DAY, 2) for _ in range(3)] == [2, 1, 0]
+        assert {*db.scalars(select(ApiKey.id))} == left
+
+
+class TestThrottle:
+    def test_a_count_begins_at_zero_and_is_kept(self, db: Session) -> None:
+        assert read_counts(db, ["a"])[0] == {}
+        counts, now = throttle.lock_counts(db, ["b", "a", "b"])
+        assert {key: (count.number, count.blocked_until) for key, count in counts.items()} == {
+            "a": (0, None),
+            "b": (0, None),
+        }
+        assert abs(now - datetime.now(UTC)) < timedelta(minutes=5)
+        until = now + timedelta(seconds=90)
+        write_counts(db, {"a": Count(3, now, until)})
+        assert throttle.lock_counts(db, ["a"])[0] == read_counts(db, ["a", "none"])[0] == {"a": Count(3, now, until)}
+        throttle.delete_counts(db, ["a"])
+        assert {*read_counts(db, ["a", "b"])[0]} == {"b"}
+
+    @needs_row_locks
+    def test_a_count_is_locked_until_the_commit(self, one: Session, other: Session) -> None:
+        now = throttle.lock_counts(one, ["a"])[1]
+        write_counts(one, {"a": Count(1, now, None)})
+        one.commit()
+        assert throttle.lock_counts(other, ["a"])[0]["a"].number == 1
+
+    def test_a_block_is_remembered_for_its_account(self, db: Session) -> None:
+        anna, ben = new_user(db), new_user(db)
+        throttle.remember_block(db, anna, DIGEST)
+        aged(db, "login_blocks", "signed_in_at", 30)
+        throttle.remember_block(db, anna, DIGEST)
+        assert has_signed_in(db, anna, [b"x" * 32, DIGEST])
+        assert not has_signed_in(db, ben, [DIGEST])
+        assert not has_signed_in(db, anna, [b"x" * 32])
+        (since,) = db.execute(
+            spelled("SELECT count(*) FROM login_blocks WHERE signed_in_at > now() - interval '1 day'")
+        ).one()
+        assert since == 1
+
+
+class TestLiveEvents:
+    def test_find_what_changed_since_in_the_order_of_the_changes(self, db: Session) -> None:
+        anna = new_user(db)
+        tasks = {status: task_in(db, status, anna) for status in EVERY_STATUS}
+        others = new_task(db)
+        since, since_id = datetime.now(UTC) - timedelta(minutes=1), first_id_at(time.time() - 60)
+        found = live.recent(db.connection(), [anna], since, since_id)
+        assert {(each.id, each.user_id, each.version) for each in tasks.values()} == {*found}
+        assert {row[0] for row in live.recent(db.connection(), [anna, others.user_id], since, since_id)} == {
+            others.id, *(each.id for each in tasks.values()),
+        }  # fmt: skip
+        changed = live.changed_since(db.connection(), anna, since, 100)
+        assert {*changed} == {each.id for each in tasks.values()}
+        assert live.changed_since(db.connection(), anna, since, 2) == changed[:2]
+        in_future = datetime.now(UTC) + timedelta(minutes=1)
+        assert live.changed_since(db.connection(), anna, in_future, 100) == []
+
+
+class TestBulkDeeds:
+    @staticmethod
+    def new(db: Session, user: UUID) -> UUID:
+        deed = BulkDeed(user_id=user, deed="cancel")
+        db.add(deed)
+        db.flush()
+        return deed.id
+
+    def test_collect_all_that_match_oldest_first_in_batches(self, db: Session) -> None:
+        anna = new_user(db)
+        wanted = task_service.create_tasks(db, [WANTED] * (BATCH + 1), anna)
+        task_in(db, TaskStatus.RUNNING, anna)
+        new_task(db)
+        deed = self.new(db, anna)
+        conditions = [Task.user_id == anna, Task.status == TaskStatus.PENDING.value]
+        assert bulk.collect(db, deed, conditions) == BATCH + 1
+        batches = db.execute(select(BulkBatch.number, BulkBatch.task_ids).order_by(BulkBatch.number)).all()
+        ids = sorted(task.id for task in wanted)
+        assert [(number, unpack_ids(packed)) for number, packed in batches] == [(0, ids[:BATCH]), (1, ids[BATCH:])]
+        assert bulk.collect(db, self.new(db, anna), [Task.user_id == new_user(db)]) == 0
+
+    def test_lock_what_nobody_else_has_locked(self, one: Session, other: Session) -> None:
+        anna = new_user(one)
+        deed = self.new(one, anna)
+        mine, theirs = new_task(one, anna, kwargs={"of": "数"}), new_task(one)
+        one.commit()
+        ids = [mine.id, theirs.id, new_id()]
+        assert lock_running(one, deed) is not None
+        assert {each.id for each in lock_tasks(one, ids, None)} == {mine.id, theirs.id}
+        (own,) = lock_tasks(one, ids, anna)
+        assert (own.id, own.user_id, own.status, own.arguments_bytes) == (
+            mine.id,
+            anna,
+            "pending",
+            len(r'[1]{"of":"\u6570"}'),
+        )
+        if ENGINE != "sqlite":  # whose one writer is `one`
+            assert lock_running(other, deed) is None
+            assert lock_tasks(other, ids, None) == []
+        one.rollback()
+        one.get_one(BulkDeed, deed).state = DeedState.ABORTED.value
+        one.get_one(BulkDeed, deed).finished_at = datetime.now(UTC)
+        one.flush()
+        assert lock_running(one, deed) is None
+
+
+class TestQueueDepths:
+    def test_count_what_waits_is_due_runs_and_has_started(self, db: Session) -> None:
+        for status in EVERY_STATUS:
+            task_in(db, status)
+        new_task(db, run_at=datetime.now(UTC) + DAY)
+        started = task_in(db, TaskStatus.RUNNING, priority="critical")
+        db.execute(
+            spelled(
+                "UPDATE tasks SET due_at = now() - interval '90 seconds' WHERE status = 'pending' AND run_at IS NULL"
+            )
+        )
+        waiting, running = queue_depths.read_queue_depths(db.connection(), 30_000)
+        ((queue, pending, age),) = waiting
+        assert (queue, pending, round(float(age)) in range(88, 200)) == ("default", 2, True)
+        assert {tuple(row) for row in running} == {("default", 1), (started.queue, 1)}
+        ((_, pending, due, age),) = queue_depths.read_waiting(db)
+        assert (pending, due, round(float(age)) in range(88, 200)) == (2, 1, True)
+        starts = dict(queue_depths.read_starts(db))
+        assert starts[started.queue] == 1
+        assert starts["default"] >= 3  # that runs, and what has ended
+
+    def test_tell_whether_a_queue_has_unfinished_tasks(self, db: Session) -> None:
+        assert not queue_depths.has_unfinished(db, "default")
+        task_in(db, TaskStatus.SUCCEEDED)
+        assert not queue_depths.has_unfinished(db, "default")
+        task = new_task(db)
+        assert queue_depths.has_unfinished(db, "default")
+        claim(db, task)
+        assert queue_depths.has_unfinished(db, "default")
+        assert not queue_depths.has_unfinished(db, "high_priority")
+
+
+class TestLists:
+    def test_of_tasks_end_at_a_mebibyte_in_the_order_that_was_asked_for(self, db: Session) -> None:
+        anna = new_user(db)
+        long = [new_task(db, anna, kwargs={"of": "x" * 200_000}).id for _ in range(7)]
+        found = task_pages.shown(db, TaskFilter(user_id=anna), 10)
+        assert ([each["id"] for each in found.items], found.last) == (long[:1:-1], long[2])
+        rest = task_pages.shown(db, TaskFilter(user_id=anna, status=[TaskStatus.PENDING]), 10, before=found.last)
+        assert ([each["id"] for each in rest.items], rest.last) == ([long[1], long[0]], None)
+        assert [each["id"] for each in task_pages.shown_of(db, [long[3], new_id(), long[1]])] == [long[3], long[1]]
+
+    def test_by_time_go_on_where_the_cursor_says(self, db: Session) -> None:
+        at = datetime.now(UTC)
+        same = [(at - timedelta(seconds=number // 2), new_id()) for number in range(5)]  # two at a time
+        rows = [
+            {"id": each, "at": when, "event": "logout", "origin": "http", "object_kind": "user", "object_id": "q"}
+            for when, each in same
+        ]
+        db.execute(insert(AuditRecord.__table__), rows)
+        found, cursor = [], None
+        for most in (2, 2, 1):
+            page = audit_service.list_page(db, AuditFilter(object_id="q"), 2, cursor)
+            assert len(page.items) == most
+            found += [(record.at, record.id) for record in page.items]
+            cursor = str(page.last)
+        assert page.last is None
+        assert found == sorted(same, reverse=True)
