@@ -65,6 +65,7 @@ class Ground:
     celery_id: Any = None
     _moment: _Moment | None = None
     _serial: dict[tuple[str, ...], Outcome] = field(default_factory=dict)
+    _moments: dict[tuple[str, str, bool], list[int | None]] = field(default_factory=dict)
 
     # States
 
@@ -105,12 +106,15 @@ class Ground:
 
     def moments(self, state: str, first: Operation, *, autocommit: bool) -> list[int | None]:
         """Before each statement but the first, and (None) before the commit, unless each commits by itself."""
-        self.restore(state)
-        counter = _Moment(-1, threading.get_ident(), lambda: None)
-        self._moment = counter
-        perform(first, autocommit=autocommit)
-        self._moment = None
-        return [*range(2, counter.seen + 1), *([] if autocommit else [None])]
+        key = (state, first.name, autocommit)
+        if key not in self._moments:
+            self.restore(state)
+            counter = _Moment(-1, threading.get_ident(), lambda: None)
+            self._moment = counter
+            perform(first, autocommit=autocommit)
+            self._moment = None
+            self._moments[key] = [*range(2, counter.seen + 1), *([] if autocommit else [None])]
+        return self._moments[key]
 
     def interleaved(
         self, state: str, first: Operation, second: Operation, moment: int | None, *, autocommit: bool
