@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sources import ROOT, app_files, run_program, text_of
+from tests.support.sources import ROOT, app_files, text_of
 
 # From the ground up: a room imports itself and rooms above it in this list, also inside functions.
 ROOMS = (
@@ -185,12 +185,6 @@ def test_the_launcher_needs_nothing_of_the_service() -> None:
     """But for the settings, which it reads to know what to start, and the engines that DATABASE_URL may name."""
     found = {name for module in MODULES if module.startswith(STANDS_ALONE) for name, _ in IMPORTS[module]}
     assert {name for name in found if not name.startswith(STANDS_ALONE)} == {"app.core.config", "app.core.engines"}
-
-
-def test_the_api_process_loads_no_room_of_the_worker() -> None:
-    load = "import sys, app.main; from app.catalogue import catalogue; catalogue()"  # as its start does
-    program = f"{load}; print(*[name for name in sys.modules if name.startswith('app.worker')])"
-    assert run_program(program).split() == []
 
 
 def test_services_know_no_http() -> None:

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.support.services import SECRET_KEY
 from tests.support.sources import app_files, name_of, run_program, text_of, without_users_tasks
 
@@ -18,38 +16,64 @@ READS_THE_ENVIRONMENT = (
     "app/core/config.py", "app/launcher/", "app/__main__.py", "app/core/metrics.py", "app/api/http/telemetry.py",
 )  # fmt: skip
 # All but the shell around HTTP, and what starts processes.
-BELOW = ("beat", "core", "db", "live", "maintenance", "messaging", "models", "outbound", "schemas", "services", "tasks",
-         "worker")  # fmt: skip
+BELOW = (
+    "app/beat/", "app/core/", "app/db/", "app/live/", "app/maintenance/", "app/messaging/", "app/models/",
+    "app/outbound/", "app/schemas/", "app/services/", "app/tasks/", "app/worker/",
+)  # fmt: skip
 
 
-def imports(path: Path) -> Iterator[str]:
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines and names of what a module imports, anywhere in it."""
     for node in ast.walk(ast.parse(text_of(path))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
+            yield node.lineno, node.module
 
 
-def importers(paths: list[Path], *packages: str) -> list[str]:
-    return [name_of(path) for path in paths if any(name.split(".")[0] in packages for name in imports(path))]
+@functools.cache
+def all_imports() -> list[tuple[str, int, str]]:
+    """File, line and package of all imports of the service."""
+    return [(name_of(path), line, name.split(".")[0]) for path in app_files() for line, name in imports(path)]
+
+
+def importers(*packages: str, below: tuple[str, ...] = ("app/",)) -> list[str]:
+    """Each place in these folders that imports one of the packages."""
+    return [
+        f"{file}:{line}: {package}"
+        for file, line, package in all_imports()
+        if package in packages and file.startswith(below)
+    ]
+
+
+def places(pattern: str, paths: list[Path]) -> list[str]:
+    """Each line that the pattern is found in."""
+    return [
+        f"{name_of(path)}:{number}: {line.strip()}"
+        for path in paths
+        for number, line in enumerate(text_of(path).splitlines(), start=1)
+        if re.search(pattern, line)
+    ]
 
 
 class TestLayers:
     def test_only_the_api_knows_http(self) -> None:
-        assert importers(app_files(*BELOW), "fastapi", "starlette") == []
+        assert importers("fastapi", "starlette")
+        assert importers("fastapi", "starlette", below=BELOW) == []
 
     def test_endpoints_and_tasks_never_commit(self) -> None:
-        assert [name_of(path) for path in app_files("api", "tasks") if ".commit(" in text_of(path)] == []
+        """Services do, each public method once."""
+        assert places(r"\.commit\(", app_files("api", "tasks")) == []
 
     def test_settings_alone_read_the_environment(self) -> None:
-        reading = re.compile(r"\bos\.(environ|getenv)\b|from os import .*\b(environ|getenv)\b")
-        found = [name_of(path) for path in app_files() if reading.search(text_of(path))]
-        assert [name for name in found if not name.startswith(READS_THE_ENVIRONMENT)] == []
+        found = places(r"\bos\.(environ|getenv)\b|from os import .*\b(environ|getenv)\b", app_files())
+        assert found
+        assert [place for place in found if not place.startswith(READS_THE_ENVIRONMENT)] == []
 
 
 class TestDependencies:
     def test_jwt_library_stays_in_one_file(self) -> None:
-        assert importers(app_files(), "jose") == ["app/core/security.py"]
+        assert {place.partition(":")[0] for place in importers("jose")} == {"app/core/security.py"}
 
     def test_passlib_is_the_maintained_one(self) -> None:
         """Both distributions provide `import passlib` and overwrite each other's files without a word."""
@@ -58,24 +82,29 @@ class TestDependencies:
         assert "passlib" not in names
 
 
-# As their starts do: the API reads the catalogue, a token and its own health, a worker imports its tasks.
+# As their starts do: the API reads the catalogue, a token and its own health, and sets a password; a worker imports its
+# tasks.
 API_START = """
 import app.main
 from datetime import UTC, datetime
 from uuid import uuid4
+from app.core.password_strength import weakness
 from app.core.security import create_access_token, read_access_token
 from app.db.schema_version import schema_fault
 from app.catalogue import catalogue
 catalogue()
 assert schema_fault
+assert weakness("passwordpassword", [])
 read_access_token(create_access_token(uuid4(), uuid4(), datetime.now(UTC)))
 """
 WORKER_START = "import app.celery_app; app.celery_app.celery_app.loader.import_default_modules()"
-LISTS = ("zxcvbn", "frequency_lists")
-SCIENCE = ("sklearn", "numpy", "scipy", "pandas", "matplotlib", "pyarrow")
+# What one task or another process needs: scientific packages, the leaky ecdsa that comes along with python-jose, and
+# the word lists of passwords, fourteen megabytes more in every process in which a password was ever set.
+NEVER = {
+    "sklearn", "numpy", "scipy", "pandas", "matplotlib", "pyarrow", "alembic", "ecdsa", "zxcvbn", "frequency_lists",
+}  # fmt: skip
 
 
-@functools.cache
 def loaded_by(program: str) -> set[str]:
     """The modules, and the packages that they belong to, of a process that has run this."""
     loaded = run_program(
@@ -85,40 +114,47 @@ def loaded_by(program: str) -> set[str]:
 
 
 class TestWhatIsLoaded:
-    def test_never_ecdsa(self) -> None:
-        """It comes along with python-jose and has timing leaks. No file imports it either."""
-        assert importers(app_files(), "ecdsa") == []
-        assert "ecdsa" not in loaded_by(API_START) | loaded_by(WORKER_START)
-
     def test_the_api_loads_nothing_that_one_task_or_another_process_needs(self) -> None:
-        never = {*SCIENCE, *LISTS, "alembic", "celery.concurrency.prefork", "billiard.pool"}
-        assert never & loaded_by(API_START) == set()
+        loaded = loaded_by(API_START)
+        assert (NEVER | {"celery.concurrency.prefork", "billiard.pool"}) & loaded == set()
+        assert {name for name in loaded if name.startswith("app.worker")} == set()
 
     def test_a_worker_loads_nothing_that_one_task_or_another_process_needs(self) -> None:
-        never = {*SCIENCE, *LISTS, "jose", "passlib", "argon2", "httpx", "fastapi", "alembic"}
-        assert never & loaded_by(WORKER_START) == set()
+        assert (NEVER | {"jose", "passlib", "argon2", "httpx", "fastapi"}) & loaded_by(WORKER_START) == set()
 
-    def test_the_word_lists_of_passwords_are_loaded_in_no_process_that_sets_one(self) -> None:
-        """Fourteen megabytes more, in every process in which a password was ever set."""
-        program = "from app.core.password_strength import weakness; assert weakness('passwordpassword', [])"
-        assert set(LISTS) & loaded_by(program) == set()
+    def test_no_file_imports_ecdsa(self) -> None:
+        assert importers("ecdsa") == []
 
 
-class TestImporting:
-    """The order in which a process imports the service's modules does not matter, and importing configures nothing."""
+# Each line is imported by a process that has nothing of the service yet: a fork of one that has what takes long.
+FIRST = [
+    "app.celery_app", "app.tasks.base", "app.tasks.common_tasks", "app.catalogue",
+    "app.worker.bootsteps app.beat.scheduler app.tasks app.testing",
+]  # fmt: skip
+IMPORTING = """
+import importlib, os, sys
+import celery.app.trace, kombu, pydantic_settings, sqlalchemy.orm
+from celery import signals
+from celery.utils.saferepr import saferepr
+from kombu.transport import TRANSPORT_ALIASES
 
-    @pytest.mark.parametrize("first", ["app.celery_app", "app.tasks.base", "app.tasks.common_tasks", "app.catalogue"])
-    def test_a_module_of_tasks_may_import_the_base_and_the_application(self, first: str) -> None:
-        run_program(f"import {first}; from app.celery_app import SQLAlchemyTask, celery_app; import app.tasks.base")
+failed = []
+for line in sys.argv[1:]:
+    if os.fork():
+        failed += [line] if os.wait()[1] else []
+        continue
+    for name in [*line.split(), "app.celery_app", "app.tasks.base"]:
+        importlib.import_module(name)
+    from app.celery_app import SQLAlchemyTask, celery_app
+    assert celery.app.trace.saferepr is saferepr and "app" not in TRANSPORT_ALIASES["redis"]
+    assert not signals.before_task_publish.receivers and not signals.task_postrun.receivers
+    assert not celery_app.configured
+    sys.exit()
+if failed:
+    sys.exit(f"fail where they are imported first: {failed}")
+"""
 
-    def test_it_reads_no_settings_and_patches_nothing(self) -> None:
-        """With settings that are refused: whatever reads them raises."""
-        program = (
-            "import app.celery_app, app.tasks, app.worker.bootsteps, app.catalogue, app.beat.scheduler, app.testing;"
-            "from celery.app import trace; from celery.utils.saferepr import saferepr; from celery import signals;"
-            "from kombu.transport import TRANSPORT_ALIASES;"
-            "assert trace.saferepr is saferepr and 'app' not in TRANSPORT_ALIASES['redis'];"
-            "assert not signals.before_task_publish.receivers and not signals.task_postrun.receivers;"
-            "assert not app.celery_app.celery_app.configured"
-        )
-        run_program(without_users_tasks(program), MAX_CRASHES="none")
+
+def test_modules_are_imported_in_any_order_and_configure_nothing() -> None:
+    """With settings that are refused: whatever reads them raises."""
+    run_program(without_users_tasks(f"import sys; sys.argv += {FIRST}\n{IMPORTING}"), MAX_CRASHES="none")

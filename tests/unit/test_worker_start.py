@@ -1,14 +1,18 @@
 """How a worker and beat start: what they refuse, what they load, and what is done before the pool forks."""
 
 import gc
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
+from app.__main__ import main
 from app.celery_app import celery_app
-from app.core.config import ConfigurationError, get_settings
+from app.core.config import ConfigurationError, Settings, get_settings
+from app.messaging.application import configuration
 from app.messaging.loader import Loader, check_task_modules
 from app.worker.bootsteps import ServiceStep, prepare_fork
 from tests.support.services import ROOT, process_environment
@@ -29,38 +33,40 @@ def test_a_module_that_does_not_exist_is_a_line(monkeypatch: pytest.MonkeyPatch)
         check_task_modules(get_settings())
 
 
-@pytest.mark.parametrize(
-    ("source", "why"),
-    [
-        ("def body(order: Order): ...", "NameError: name 'Order' is not defined"),
-        ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
-        ("def body(:", "SyntaxError: "),
-        ("import sys; sys.exit(0)", "SystemExit: 0"),
-    ],
-)
-def test_a_module_that_raises_is_left_out_with_one_line_and_check_exits_with_1(
-    tmp_path: Path, source: str, why: str
-) -> None:
-    (tmp_path / "theirs.py").write_text(
-        "from app.celery_app import celery_app\n"
-        "@celery_app.task(name='theirs.good')\n"
-        f"def good() -> None: ...\n{source}\n"
+# The fourth line of a user's module, and what is told of it.
+RAISE = {
+    "ordered": ("def body(order: Order): ...", "NameError: name 'Order' is not defined"),
+    "importing": ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
+    "misspelled": ("def body(:", "SyntaxError: "),
+    "leaving": ("import sys; sys.exit(0)", "SystemExit: 0"),
+}
+MODULE = "from app.celery_app import celery_app\n@celery_app.task(name='{name}.good')\ndef good() -> None: ...\n"
+
+
+def test_a_module_that_raises_is_left_out_with_one_line_and_check_exits_with_1(tmp_path: Path) -> None:
+    for name, (source, _) in RAISE.items():
+        (tmp_path / f"{name}.py").write_text(f"{MODULE.format(name=name)}{source}\n")
+    (tmp_path / "fine.py").write_text(MODULE.format(name="fine"))
+    environment = process_environment(
+        {"TASK_MODULES": ",".join([*RAISE, "fine"]), "PYTHONPATH": f"{ROOT}:{tmp_path}"},
     )
-    (tmp_path / "fine.py").write_text(
-        "from app.celery_app import celery_app\n@celery_app.task(name='fine.task')\ndef task() -> None: ...\n"
+    # A task that is above the error is left out, too: its body may use what is below.
+    program = (
+        "import sys; from app.__main__ import main; from app.catalogue import catalogue;"
+        "print(*(name for name in catalogue() if name.endswith('.good')), flush=True); sys.exit(main(['check']))"
     )
-    environment = process_environment({"TASK_MODULES": "theirs,fine", "PYTHONPATH": f"{ROOT}:{tmp_path}"})
-    command = [sys.executable, "-m", "app", "check"]
+    command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 1
-    (line,) = done.stdout.splitlines()
-    assert line.startswith(f"module theirs cannot be imported, its tasks are left out: {why}")
-    assert line.endswith(f"({tmp_path / 'theirs.py'}:4)")
-    # One that is above the error is left out, too: its body may use what is below.
-    program = "from app.catalogue import catalogue; print({*catalogue()} & {'fine.task', 'theirs.good'})"
-    read = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert read.stdout == "{'fine.task'}\n"
-    assert read.stderr.splitlines() == [line]
+    created, *told = done.stdout.splitlines()
+    assert (done.returncode, created) == (1, "fine.good")
+    assert len(told) == len(RAISE), done.stdout
+    assert [
+        f"of {name}, not {why!r}: {line}"
+        for (name, (_, why)), line in zip(RAISE.items(), told, strict=True)
+        if not line.startswith(f"module {name} cannot be imported, its tasks are left out: {why}")
+        or not line.endswith(f"({tmp_path / name}.py:4)")
+    ] == []
+    assert done.stderr.splitlines()[: len(told)] == told  # once in the log, and not again by the command
 
 
 def test_a_setting_that_is_refused_is_a_line_of_celerys_command() -> None:
@@ -72,16 +78,16 @@ def test_a_setting_that_is_refused_is_a_line_of_celerys_command() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_worker_and_the_check_refuse_shares_of_a_queue_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(get_settings(), "queue_shares", {"fast": 1})
-    with pytest.raises(SystemExit, match=r"^configuration: QUEUE_SHARES: no queue fast"):
+def test_a_worker_and_the_check_refuse_shares_of_a_queue_that_there_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(get_settings(), "queue_shares", {"default": 3, "fast": 1})
+    expected = "configuration: QUEUE_SHARES: no queue fast (there are default, high_priority, low_priority)"
+    with pytest.raises(SystemExit) as refused:
         ServiceStep(object())
-    environment = process_environment({"QUEUE_SHARES": "default:3,fast:1"})
-    done = subprocess.run(
-        [sys.executable, "-m", "app", "check"], env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
-    expected = "configuration: QUEUE_SHARES: no queue fast (there are default, high_priority, low_priority)\n"
-    assert (done.returncode, done.stderr) == (1, expected)
+    assert str(refused.value) == expected
+    assert main(["check"]) == 1
+    assert capsys.readouterr().err == f"{expected}\n"
 
 
 def test_what_runs_beside_the_worker_starts_after_the_pool_has_forked() -> None:
@@ -118,10 +124,10 @@ def test_the_parents_objects_are_frozen_before_its_first_fork() -> None:
         gc.unfreeze()
 
 
-def test_certificates_of_the_broker_are_verified_unless_its_url_says_otherwise() -> None:
+def test_certificates_of_the_broker_are_verified_unless_its_url_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the URL comes from the environment, which Celery reads by itself."""
-    program = (
-        "from app.celery_app import celery_app as a; print(a.connection_for_read().ssl, a.connection_for_write().ssl)"
-    )
-    printed = run_program(program, CELERY_BROKER_URL="rediss://:password@broker.example:6379/0")
-    assert printed.count("CERT_REQUIRED") == 2
+    monkeypatch.setenv("CELERY_BROKER_URL", "rediss://:password@broker.example:6379/0")
+    made = Celery("tests", set_as_current=False)
+    made.add_defaults(lambda: configuration(Settings()))
+    for connection in (made.connection_for_read(), made.connection_for_write()):
+        assert connection.ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
