@@ -15,6 +15,7 @@ from tests.support.pages import ANSWERS, PROGRAMS, Block, Page, like, without
 from tests.support.reader import Reader
 from tests.support.running import SECONDS, TASKS
 from tests.support.services import Services
+from tests.support.sources import assert_none
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 from tests.unit.outbound.web_server import reply, web_server
@@ -161,21 +162,28 @@ def test_a_page_runs_and_prints_what_it_shows(reader: Reader, name: str) -> None
             assert [line for line, said in zip(printed, expected, strict=True) if said not in (None, line)] == []
 
 
+def left_out(name: str) -> Iterator[str]:
+    """The blocks of a page that are not pasted, and that nothing here names."""
+    only_saved = set()
+    for block in PAGES[name].blocks:
+        if block.language in PROGRAMS and not (name in MODULES and block.belongs_to(MODULES[name])):
+            if not block.file:
+                yield f"where is it saved? {block.text}"
+            elif not any(each.runs(block.file, LEFT_OUT.get(name, {})) for each in PAGES[name].blocks):
+                only_saved.add(block.file)
+        elif block.language not in ("bash", *ANSWERS, *PROGRAMS, *NO_COMMANDS):
+            yield f"what is a block of {block.language}? {block.text}"
+    if only_saved != ONLY_SAVED.get(name, {}).keys():
+        yield f"only saved are {only_saved}"
+    answers = sum(block.language in ANSWERS for block in PAGES[name].blocks)
+    below = sum(block.answer is not None and block.language == "bash" for block in PAGES[name].blocks)
+    if answers - below != (name in ALONE):
+        yield f"{answers - below} answers stand below no command"
+
+
 class TestNothingIsLeftOutInSilence:
-    @pytest.mark.parametrize("name", PAGES)
-    def test_every_block_is_pasted_or_named(self, name: str) -> None:
-        only_saved = set()
-        for block in PAGES[name].blocks:
-            if block.language in PROGRAMS and not (name in MODULES and block.belongs_to(MODULES[name])):
-                assert block.file, f"where is it saved? {block.text}"
-                if not any(each.runs(block.file, LEFT_OUT.get(name, {})) for each in PAGES[name].blocks):
-                    only_saved.add(block.file)
-            elif block.language not in ("bash", *ANSWERS, *PROGRAMS):
-                assert block.language in NO_COMMANDS
-        assert only_saved == ONLY_SAVED.get(name, {}).keys()
-        answers = sum(block.language in ANSWERS for block in PAGES[name].blocks)
-        below = sum(block.answer is not None and block.language == "bash" for block in PAGES[name].blocks)
-        assert answers - below == (name in ALONE)
+    def test_every_block_is_pasted_or_named(self) -> None:
+        assert_none(f"{name}: {wrong}" for name in PAGES for wrong in left_out(name))
 
     def test_only_commands_that_the_documents_have_are_named(self) -> None:
         for name in {*STARTED, *LEFT_OUT}:

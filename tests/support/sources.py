@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+
+import pytest
 
 from tests.support.services import ROOT, process_environment
 
@@ -40,6 +43,13 @@ def app_files(*folders: str) -> list[Path]:
     found = [path for path in every if not is_a_users(path)]
     assert found, f"no sources in {folders}"
     return found
+
+
+def assert_none(wrong: Iterable[str]) -> None:
+    """Fail with all of these lines, of which pytest would show the first ones of a list."""
+    lines = [*wrong]
+    if lines:
+        pytest.fail("\n".join(lines), pytrace=False)
 
 
 def tracked_files() -> list[Path]:

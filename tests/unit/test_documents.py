@@ -2,13 +2,12 @@
 
 import ast
 import dataclasses
+import functools
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import pytest
 
 from app.api.http.openapi import describe
 from app.api.http.problems import HTTP_PROBLEMS
@@ -22,13 +21,13 @@ from app.models.task_filter import TaskFilter
 from app.services.task_service import task_service
 from tests.mutants.mutants import read_mutants
 from tests.support.pages import FENCE, SAVED
-from tests.support.sources import APP, ROOT, app_files, name_of, text_of, tracked_files
+from tests.support.sources import APP, ROOT, app_files, assert_none, name_of, text_of, tracked_files
 
 README, DOCS = ROOT / "README.md", ROOT / "docs"
 DECISIONS = DOCS / "adr"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 
-LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+LINK = r"\[[^\]]+\]\(([^)\s]+)\)"
 BACKTICKED = re.compile(r"`([^`\n]+)`")
 CALL = re.compile(r"(?:http://localhost:8000|(?:GET|POST|PUT|PATCH|DELETE) )(/api/v1/[\w/${}-]*)")
 # In the sentence that lists them, and wherever run_server.py is called with some.
@@ -39,12 +38,32 @@ BASE_CODES = {"forbidden", "conflict", "quota_exceeded"}
 EXAMPLE_TASK = "app.tasks.example_task"
 
 
+def line_of(path: Path, text: str, at: int) -> str:
+    return f"{name_of(path)}:{text.count(chr(10), 0, at) + 1}"
+
+
+def named(pattern: str, text: Callable[[Path], str]) -> list[tuple[str, str]]:
+    """The line and the group of each match in all documents."""
+    found = [(path, match) for path in DOCUMENTS for match in re.finditer(pattern, text(path))]
+    assert len(found) > 10
+    return [(line_of(path, match.string, match.start()), match[1]) for path, match in found]
+
+
+def all_blocks(language: str) -> list[tuple[str, str]]:
+    """The line and the text of each block in this language in all documents."""
+    found = [(path, match) for path in DOCUMENTS for match in FENCE.finditer(text_of(path)) if match[1] == language]
+    assert found
+    return [(line_of(path, match.string, match.start()), match[2]) for path, match in found]
+
+
 def blocks(path: Path, language: str) -> list[str]:
     return [body for kind, body in FENCE.findall(text_of(path)) if kind == language]
 
 
+@functools.cache
 def prose(path: Path) -> str:
-    return FENCE.sub("", text_of(path))
+    """What is no block, on the lines where it stands."""
+    return FENCE.sub(lambda found: "\n" * found[0].count("\n"), text_of(path))
 
 
 def section(path: Path, heading: str) -> str:
@@ -57,6 +76,7 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
+@functools.cache
 def anchors(path: Path) -> set[str]:
     return {slug(heading) for heading in re.findall(r"^#+ (.+)$", prose(path), flags=re.MULTILINE)}
 
@@ -76,54 +96,72 @@ def described_paths() -> set[str]:
     return set(describe(app)["paths"])
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def why_broken(place: str, target: str) -> str:
+    """What is wrong with a link, or nothing."""
+    file, _, anchor = target.partition("#")
+    path = ROOT / place.partition(":")[0]
+    linked = path.parent / file if file else path
+    if not linked.exists():
+        return f"{place}: there is no file {target}"
+    return f"{place}: there is no heading {target}" if anchor and anchor not in anchors(linked) else ""
+
+
+def syntax_error(source: str) -> str:
+    try:
+        ast.parse(source)
+    except SyntaxError as error:
+        return str(error)
+    return ""
+
+
 class TestEveryDocument:
-    def test_relative_links_resolve(self, path: Path) -> None:
-        for target in LINK.findall(prose(path)):
-            if re.match(r"\w+:", target):
-                continue
-            file, _, anchor = target.partition("#")
-            linked = path.parent / file if file else path
-            assert linked.exists(), target
-            assert not anchor or anchor in anchors(linked), target
+    def test_relative_links_resolve(self) -> None:
+        links = [(place, target) for place, target in named(LINK, prose) if not re.match(r"\w+:", target)]
+        assert_none(why for place, target in links if (why := why_broken(place, target)))
 
-    def test_files_that_it_names_exist(self, path: Path) -> None:
-        named = re.compile(r"(?:app|tests|docs)/[\w./-]*|[\w-]+\.(?:bat|yml|toml|txt)|\.env\.example")
-        for quoted in BACKTICKED.findall(prose(path)):
-            if named.fullmatch(quoted):
-                assert (ROOT / quoted).exists(), quoted
+    def test_files_that_it_names_exist(self) -> None:
+        files = named(r"`((?:app|tests|docs)/[\w./-]*|[\w-]+\.(?:bat|yml|toml|txt)|\.env\.example)`", prose)
+        assert_none(f"{place}: there is no {file}" for place, file in files if not (ROOT / file).exists())
 
-    def test_settings_that_it_names_exist(self, path: Path) -> None:
+    def test_settings_that_it_names_exist(self) -> None:
         """A variable is a setting, one that the reference names beside them, or one that a script of the root asks for."""
         known = {name.upper() for name in Settings.model_fields}
         known |= set(BACKTICKED.findall(section(DOCS / "configuration.md", "Variables of other programs")))
         scripts = "\n".join(map(text_of, ROOT.glob("*.py")))
         known |= set(re.findall(r'environ\W+get\W+"?(\w+)', scripts))
-        for quoted in BACKTICKED.findall(prose(path)):
-            found = re.fullmatch(r"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=.*)?", quoted)
-            assert found is None or found[1] in known, quoted
+        settings = named(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`\n]*)?`", prose)
+        assert_none(f"{place}: there is no setting {name}" for place, name in settings if name not in known)
 
-    def test_python_blocks_parse(self, path: Path) -> None:
-        for source in blocks(path, "python"):
-            ast.parse(source)
+    def test_python_blocks_parse_and_import_what_the_service_has(self) -> None:
+        sources = all_blocks("python")
+        assert_none(f"{place}: {error}" for place, source in sources if (error := syntax_error(source)))
+        imports = [
+            (place, str(node.module), alias.name)
+            for place, source in sources
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "app"
+            for alias in node.names
+        ]
+        assert imports
+        assert_none(
+            f"{place}: {module} has no {name}"
+            for place, module, name in imports
+            if not hasattr(importlib.import_module(module), name)
+        )
 
-    def test_what_python_blocks_import_of_the_service_exists(self, path: Path) -> None:
-        for source in blocks(path, "python"):
-            for node in ast.walk(ast.parse(source)):
-                if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "app":
-                    module = importlib.import_module(str(node.module))
-                    assert [each.name for each in node.names if not hasattr(module, each.name)] == []
+    def test_diagrams_are_of_a_known_kind(self) -> None:
+        kinds = [(place, diagram.split(maxsplit=1)[0]) for place, diagram in all_blocks("mermaid")]
+        known = {"flowchart", "stateDiagram-v2", "sequenceDiagram"}
+        assert_none(f"{place}: no diagram is a {kind}" for place, kind in kinds if kind not in known)
 
-    def test_diagrams_are_of_a_known_kind(self, path: Path) -> None:
-        for diagram in blocks(path, "mermaid"):
-            assert diagram.split(maxsplit=1)[0] in {"flowchart", "stateDiagram-v2", "sequenceDiagram"}
+    def test_tasks_that_it_names_are_in_the_catalogue(self) -> None:
+        known = {EXAMPLE_TASK, *catalogue()}
+        tasks = named(r"\b(app\.tasks\.\w+_tasks?\.\w+)", text_of)
+        assert_none(f"{place}: there is no task {name}" for place, name in tasks if name not in known)
 
-    def test_tasks_that_it_names_are_in_the_catalogue(self, path: Path) -> None:
-        named = set(re.findall(r"\bapp\.tasks\.\w+_tasks?\.\w+", text_of(path)))
-        assert named - {EXAMPLE_TASK} <= catalogue().keys()
-
-    def test_fences_are_closed(self, path: Path) -> None:
-        assert len(re.findall(r"^```", text_of(path), flags=re.MULTILINE)) % 2 == 0
+    def test_fences_are_closed(self) -> None:
+        fences = {name_of(path): re.findall(r"^```", text_of(path), flags=re.MULTILINE) for path in DOCUMENTS}
+        assert_none(f"{file}: a block has no end" for file, found in fences.items() if len(found) % 2)
 
 
 class TestReadme:
@@ -138,7 +176,7 @@ class TestReadme:
 
 class TestIndex:
     def test_lists_every_page_once(self) -> None:
-        listed = LINK.findall(text_of(DOCS / "README.md"))
+        listed = re.findall(LINK, text_of(DOCS / "README.md"))
         assert {path.name for path in DOCS.glob("*.md")} - {"README.md"} <= set(listed)
         assert len(listed) == len(set(listed))
 
@@ -162,7 +200,7 @@ class TestCommands:
     def test_tests_that_are_run_exist(self) -> None:
         named = re.findall(r"pytest [^`\n]*?(tests/[\w/.]+)", text_of(README))
         assert named
-        assert [name for name in named if not (ROOT / name).exists()] == []
+        assert_none(f"README.md: there is no {name}" for name in named if not (ROOT / name).exists())
 
 
 class TestHttpApi:
@@ -215,7 +253,7 @@ class TestOperations:
         source = text_of(APP / "core" / "metrics.py")
         named = re.findall(r"^\| `(\w+)[{`]", section(self.PAGE, "Metrics"), flags=re.MULTILINE)
         assert named
-        assert [name for name in named if f'"{name}"' not in source] == []
+        assert_none(f"operations.md: there is no metric {name}" for name in named if f'"{name}"' not in source)
 
     def test_log_lines_are_those_of_the_code(self) -> None:
         """A line that cannot be found in the log is of no help: what stands between the … is looked for in app/."""
@@ -239,27 +277,27 @@ class TestDecisions:
 
     def test_are_numbered_without_a_gap_and_all_in_the_index(self) -> None:
         assert [path.name[:4] for path in self.FILES] == [f"{number:04}" for number in range(1, len(self.FILES) + 1)]
-        assert LINK.findall(text_of(DECISIONS / "README.md")) == [path.name for path in self.FILES]
+        assert re.findall(LINK, text_of(DECISIONS / "README.md")) == [path.name for path in self.FILES]
 
-    @pytest.mark.parametrize("path", FILES, ids=name_of)
-    def test_have_the_four_parts(self, path: Path) -> None:
-        parts = re.findall(r"^## (.+)$", text_of(path), flags=re.MULTILINE)
-        assert parts == ["Context", "Decision", "Consequence", "Rejected"]
-        assert text_of(path).startswith(f"# {path.name[:4]}: ")
+    def test_have_the_four_parts(self) -> None:
+        four = ["Context", "Decision", "Consequence", "Rejected"]
+        parts = {path: re.findall(r"^## (.+)$", text_of(path), flags=re.MULTILINE) for path in self.FILES}
+        assert_none(f"{name_of(path)}: has {found}" for path, found in parts.items() if found != four)
+        wrong = [path for path in self.FILES if not text_of(path).startswith(f"# {path.name[:4]}: ")]
+        assert_none(f"{name_of(path)}:1: does not begin with the number" for path in wrong)
 
 
 class TestTrackedFiles:
     def test_name_no_place_of_one_machine(self) -> None:
-        place = re.compile(r"(?<![\w.])/(?:work|root|home/\w+|Users/\w+)/")
-        found = []
-        for path in tracked_files() or DOCUMENTS:
-            try:
-                text = text_of(path)
-            except UnicodeDecodeError:
-                continue
-            if path != Path(__file__) and place.search(text):
-                found.append(name_of(path))
-        assert found == []
+        place = re.compile(rb"(?<![\w.])/(?:work|root|home/\w+|Users/\w+)/")
+        contents = {path: path.read_bytes() for path in tracked_files() or DOCUMENTS if path != Path(__file__)}
+        assert_none(
+            f"{name_of(path)}:{number}: names a place of one machine: {line.decode(errors='replace')}"
+            for path, content in contents.items()
+            if path.suffix != ".png" and place.search(content)
+            for number, line in enumerate(content.splitlines(), start=1)
+            if place.search(line)
+        )
 
 
 class TestGuarantees:
@@ -282,7 +320,12 @@ class TestGuarantees:
     def test_every_row_of_a_promise_names_one(self) -> None:
         promises, _, _ = text_of(self.PAGE).partition("\n| without ")
         rows = [line for line in promises.splitlines() if line.startswith("| ") and "|---" not in line]
-        assert [row for row in rows if not row.startswith("| promise") and not self.NAMED.search(row)] == []
+        assert len(rows) > 10
+        assert_none(
+            f"guarantees.md names no test: {row}"
+            for row in rows
+            if not row.startswith("| promise") and not self.NAMED.search(row)
+        )
 
     def test_every_mechanism_that_is_taken_out_is_a_mutant(self) -> None:
         _, _, without = text_of(self.PAGE).partition("\n| without ")
