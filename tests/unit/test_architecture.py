@@ -1,13 +1,14 @@
 """The rooms of `app/` import in one direction; docs/architecture.md draws them."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from tests.support.sources import ROOT, app_files, text_of
+from tests.support.sources import ROOT, app_files, assert_none, name_of, text_of
 
 # From the ground up: a room imports itself and rooms above it in this list, also inside functions.
 ROOMS = (
@@ -33,8 +34,6 @@ STRANGERS = (
     {"app.tasks", "app.api"},
     {"app.tasks", "app.api.http"},
 )
-# Begins the docstring of a module of `app/db/portable/` that borrows PostgreSQL's statements until it is written.
-STAND_IN = '"""Stand-in'
 # Needs nothing of the service: it makes the environment in which the service runs.
 STANDS_ALONE = "app.launcher"
 
@@ -69,27 +68,32 @@ ASKS_FOR_SETTINGS = {
 }
 # Here only what is public.
 PUBLIC_ASKS_FOR_SETTINGS = ("app.services.", "app.tasks.")
+ON_REAL_SERVICES = ("integration", "faults", "load", "security")
 
 
-def name_of(path: Path) -> str:
+def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-MODULES = {name_of(path): path for path in app_files() if name_of(path) != "app"}
+MODULES = {module_of(path): path for path in app_files() if module_of(path) != "app"}
 
 
-def imported(module: str) -> Iterator[tuple[str, str]]:
-    """The modules of the app that a module imports, anywhere in it, each with the name that it takes."""
+def imported(module: str) -> Iterator[tuple[str, str, str]]:
+    """The modules of the app that a module imports, anywhere in it: the line, the module, and the name that it takes."""
     for node in ast.walk(ast.parse(text_of(MODULES[module]))):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, "") for alias in node.names if alias.name in MODULES)
+            names = [(alias.name, "") for alias in node.names if alias.name in MODULES]
         elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                yield (inner, "") if inner in MODULES else (node.module, alias.name)
+            inner = [(f"{node.module}.{alias.name}", alias.name) for alias in node.names]
+            names = [(path, "") if path in MODULES else (node.module, name) for path, name in inner]
+        else:
+            continue
+        yield from ((f"{name_of(MODULES[module])}:{node.lineno}", found, name) for found, name in names)
 
 
-IMPORTS = {module: [(found, name) for found, name in imported(module) if found != module] for module in MODULES}
+@functools.cache
+def all_imports() -> dict[str, list[tuple[str, str, str]]]:
+    return {module: [each for each in imported(module) if each[1] != module] for module in MODULES}
 
 
 def room_of(module: str) -> str:
@@ -97,74 +101,78 @@ def room_of(module: str) -> str:
 
 
 def test_every_module_stands_in_a_room() -> None:
-    assert [module for module in MODULES if not any(f"{module}.".startswith(f"{room}.") for room in ROOMS)] == []
+    homeless = [module for module in MODULES if not any(f"{module}.".startswith(f"{room}.") for room in ROOMS)]
+    assert_none(f"{module} stands in none of ROOMS" for module in homeless)
 
 
 def test_rooms_import_in_one_direction() -> None:
-    wrong = [
-        f"{module} imports {found}"
+    assert_none(
+        f"{place} imports {found}, which is further down in ROOMS"
         for module in MODULES
-        for found, _ in IMPORTS[module]
+        for place, found, _ in all_imports()[module]
         if ROOMS.index(room_of(found)) > ROOMS.index(room_of(module))
-    ]
-    assert wrong == []
+    )
 
 
-@pytest.mark.parametrize("strangers", STRANGERS, ids=lambda rooms: " ".join(sorted(rooms)))
-def test_strangers_do_not_import_each_other(strangers: set[str]) -> None:
-    assert [
-        f"{module} imports {found}"
+def test_strangers_do_not_import_each_other() -> None:
+    assert {room for pair in STRANGERS for room in pair} <= {*ROOMS}
+    assert_none(
+        f"{place} imports {found}, of which it is to know nothing"
         for module in MODULES
-        if room_of(module) in strangers and not text_of(MODULES[module]).startswith(STAND_IN)
-        for found, _ in IMPORTS[module]
-        if room_of(found) in strangers - {room_of(module)}
-    ] == []
+        for place, found, _ in all_imports()[module]
+        if {room_of(module), room_of(found)} in STRANGERS
+    )
 
 
 def test_no_module_is_in_an_import_circle() -> None:
     try:
-        tuple(TopologicalSorter({module: {found for found, _ in IMPORTS[module]} for module in MODULES}).static_order())
+        graph = {module: {found for _, found, _ in imports} for module, imports in all_imports().items()}
+        tuple(TopologicalSorter(graph).static_order())
     except CycleError as circle:
         pytest.fail(" imports ".join(reversed(circle.args[1])))
 
 
 def test_no_room_takes_a_private_name_of_another() -> None:
-    assert [
-        f"{module} takes {found}.{name}"
+    assert_none(
+        f"{place} takes {found}.{name}"
         for module in MODULES
-        for found, name in IMPORTS[module]
+        for place, found, name in all_imports()[module]
         if (name.startswith("_") or found.rpartition(".")[2].startswith("_"))
         and not name.startswith("__")
         and room_of(found) != room_of(module)
-    ] == []
+    )
 
 
-def askers(node: ast.AST, inside: str = "") -> Iterator[str]:
-    """The innermost functions that call `get_settings()`; "" for the module itself."""
+def askers(node: ast.AST, inside: str = "") -> Iterator[tuple[int, str]]:
+    """The lines that call `get_settings()`, and the innermost functions there; "" for the module itself."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Call) and ast.unparse(child.func).rpartition(".")[2] == "get_settings":
-            yield inside
+            yield child.lineno, inside
         yield from askers(child, child.name if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else inside)
 
 
 def test_settings_are_passed_to_what_needs_them() -> None:
-    found = {module: list(askers(ast.parse(path.read_text(encoding="utf-8")))) for module, path in MODULES.items()}
-    assert [module for module in sorted(ASKS_FOR_SETTINGS) if not found[module]] == []  # it may leave the list
-    assert [
-        f"{module}: {function or 'the module itself'}"
-        for module, functions in found.items()
+    found = {
+        module: [*askers(ast.parse(text_of(path)))] if "get_settings" in text_of(path) else []
+        for module, path in MODULES.items()
+    }
+    assert_none(f"{module} may leave ASKS_FOR_SETTINGS" for module in sorted(ASKS_FOR_SETTINGS) if not found[module])
+    assert_none(
+        f"{name_of(MODULES[module])}:{line}: {function or 'the module itself'} is to be given what it needs"
+        for module, calls in found.items()
         if module not in ASKS_FOR_SETTINGS
-        for function in functions
+        for line, function in calls
         if not module.startswith(PUBLIC_ASKS_FOR_SETTINGS) or not function or function.startswith("_")
-    ] == []
+    )
 
 
-@pytest.mark.parametrize("suite", ["integration", "faults", "load", "security"])
-def test_tests_on_real_services_use_no_private_names(suite: str) -> None:
+def test_tests_on_real_services_use_no_private_names() -> None:
     """Neither those of the app nor of what was made from it: such a test would fail at a change that no user notices."""
-    found: list[tuple[str, int, str]] = []
-    for path in sorted((ROOT / "tests" / suite).rglob("*.py")):
-        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    suites = {suite: [*(ROOT / "tests" / suite).rglob("*.py")] for suite in ON_REAL_SERVICES}
+    assert all(suites.values())
+    found = []
+    for path in sorted(path for suite in suites.values() for path in suite):
+        nodes = list(ast.walk(ast.parse(text_of(path))))
         modules = {alias.asname or alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
         for node in nodes:
             match node:
@@ -177,14 +185,15 @@ def test_tests_on_real_services_use_no_private_names(suite: str) -> None:
                 case _:
                     continue
             private = [name for name in names if name.startswith("_") and not name.startswith("__")]
-            found += [(path.name, node.lineno, name) for name in private]
-    assert found == []
+            found += [f"{name_of(path)}:{node.lineno}: {name}" for name in private]
+    assert_none(found)
 
 
 def test_the_launcher_needs_nothing_of_the_service() -> None:
     """But for the settings, which it reads to know what to start, and the engines that DATABASE_URL may name."""
-    found = {name for module in MODULES if module.startswith(STANDS_ALONE) for name, _ in IMPORTS[module]}
-    assert {name for name in found if not name.startswith(STANDS_ALONE)} == {"app.core.config", "app.core.engines"}
+    own = [module for module in MODULES if module.startswith(STANDS_ALONE)]
+    others = {found for module in own for _, found, _ in all_imports()[module] if not found.startswith(STANDS_ALONE)}
+    assert others == {"app.core.config", "app.core.engines"}
 
 
 def test_services_know_no_http() -> None:
@@ -200,9 +209,9 @@ def test_services_know_no_http() -> None:
                 firsts = [value.elts[:1] for value in node.values if isinstance(value, ast.List)]
                 heads = {first[0].value for first in firsts if first and isinstance(first[0], ast.Constant)}
                 if "loc" in keys and heads & words:
-                    found.append(f"{module}:{node.lineno}")
+                    found.append(f"{name_of(path)}:{node.lineno}: a location of a field")
             elif (isinstance(node, ast.Import | ast.ImportFrom) and "http" in ast.dump(node).lower().split("'")) or (
                 isinstance(node, ast.Attribute) and node.attr in {"status_code", "HTTPStatus"}
             ):
-                found.append(f"{module}:{node.lineno}")
-    assert found == []
+                found.append(f"{name_of(path)}:{node.lineno}: HTTP")
+    assert_none(found)

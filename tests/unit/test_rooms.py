@@ -9,20 +9,16 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import pytest
 from sqlalchemy import ClauseElement
 
-from tests.support.sources import APP, app_files, text_of
+from tests.support.sources import APP, app_files, assert_none, name_of, text_of
 
 SEAM = "app.db.sql"
 ROOMS = ("app.db.postgresql", "app.db.portable")
 # So many lines may be the same in both rooms: a function whose parts are each room's own.
 LONGEST_ALIKE = 3
-# Not yet written for the other engines.
-STAND_IN = "Stand-in"
 
 
 def asked(source: str) -> Iterator[tuple[str, str]]:
@@ -44,15 +40,8 @@ def outside() -> list[Path]:
     return [path for path in app_files() if not rooms & {path, *path.parents}]
 
 
-ASKED = sorted({each for path in outside() for each in asked(text_of(path))})
-
-
-def module(room: str, name: str) -> ModuleType:
-    """Skips the test where it is a stand-in."""
-    found = import_module(f"{room}.{name}")
-    if (found.__doc__ or "").startswith(STAND_IN):
-        pytest.skip(f"{found.__name__} is a stand-in until it is written")
-    return found
+def all_asked() -> list[tuple[str, str]]:
+    return sorted({each for path in outside() for each in asked(text_of(path))})
 
 
 def parameters(function: Callable[..., Any]) -> list[tuple[str, str, str]]:
@@ -62,20 +51,32 @@ def parameters(function: Callable[..., Any]) -> list[tuple[str, str, str]]:
     return [(each.name, each.kind.description, default) for each, default in zip(found, defaults, strict=True)]
 
 
-@pytest.mark.parametrize(("name", "what"), ASKED, ids=map(".".join, ASKED))
-def test_both_rooms_have_it_with_the_same_parameters(name: str, what: str) -> None:
-    of_postgresql, of_the_others = (getattr(module(room, name), what, None) for room in ROOMS)
-    assert of_postgresql is not None
-    assert of_the_others is not None
-    if inspect.isroutine(of_postgresql):
-        assert inspect.isroutine(of_the_others)
-        assert parameters(of_the_others) == parameters(of_postgresql)
+def differs(name: str, what: str) -> str:
+    """How the two rooms differ in what they have by this name, or nothing."""
+    modules = [import_module(f"{room}.{name}") for room in ROOMS]
+    missing = [each.__name__ for each in modules if getattr(each, what, None) is None]
+    if missing:
+        return f"{missing[0]} has no {what}, which is asked for"
+    found = [getattr(each, what) for each in modules]
+    signatures = [parameters(each) if inspect.isroutine(each) else "no function" for each in found]
+    return "" if signatures.count(signatures[0]) == len(found) else f"{name}.{what} differs: {signatures}"
+
+
+def test_both_rooms_have_what_is_asked_with_the_same_parameters() -> None:
+    """Their modules are there as well: `from app.db.sql import` fails for none at run time."""
+    wanted = all_asked()
+    assert len({name for name, _ in wanted}) > 20
+    missing = [
+        f"{room}.{name}" for name in {name for name, _ in wanted} for room in ROOMS if not find_spec(f"{room}.{name}")
+    ]
+    assert_none(f"there is no {each}" for each in missing)
+    assert_none(filter(None, (differs(name, what) for name, what in wanted)))
 
 
 def test_the_code_outside_asks_the_seam_alone() -> None:
     """A room that it named itself would be used on every engine. The DDL of all engines is loaded with the models."""
-    found = [
-        f"{path.relative_to(APP)}: {node.module}.{alias.name}"
+    assert_none(
+        f"{name_of(path)}:{node.lineno}: {node.module}.{alias.name}; import app.db.sql"
         for path in outside()
         if not path.is_relative_to(APP / "migrations")
         for node in ast.walk(ast.parse(text_of(path)))
@@ -83,14 +84,7 @@ def test_the_code_outside_asks_the_seam_alone() -> None:
         for alias in node.names
         if f"{node.module}.{alias.name}".startswith(tuple(f"{room}." for room in ROOMS))
         and ".schema." not in f"{node.module}.{alias.name}."
-    ]
-    assert found == []
-
-
-def test_the_modules_of_the_seam_are_there() -> None:
-    """So that `from app.db.sql import` fails for none at run time."""
-    assert len({name for name, _ in ASKED}) > 20
-    assert [name for name, _ in ASKED for room in ROOMS if find_spec(f"{room}.{name}") is None] == []
+    )
 
 
 def units(source: str) -> dict[str, ast.stmt]:
@@ -120,11 +114,11 @@ def test_nothing_longer_is_the_same_in_both_rooms() -> None:
     both = [path.relative_to(of_postgresql) for path in sorted(of_postgresql.rglob("*.py"))]
     both = [name for name in both if (of_the_others / name).exists()]
     assert len(both) > 20
-    assert [
+    assert_none(
         f"{name}: {what}"
         for name in both
         for what in alike(text_of(of_postgresql / name), text_of(of_the_others / name))
-    ] == []
+    )
 
 
 def test_the_rule_finds_what_is_alike_but_for_its_docstring() -> None:
