@@ -1,14 +1,17 @@
 """What Dockerfile and docker-compose.yml promise; `tests/integration/test_sealed_image.py` shows that the service can live so."""
 
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 from tests.support.containers import ROOT, compose, dockerfile, required_variables, resolve, roles_script
+from tests.support.sources import assert_none
 
 SERVICES: dict[str, Any] = compose()["services"]
 OWN = {name for name, service in SERVICES.items() if service["image"] == "task-service"}
+NAMED = {*compose()["volumes"]}
 
 
 class TestImage:
@@ -47,35 +50,38 @@ class TestImage:
         assert steps.index(("COPY", "app /srv/app")) < compiled < steps.index(("USER", "app"))
 
 
-@pytest.mark.parametrize("name", SERVICES)
+def assert_each(is_right: Callable[[dict[str, Any]], bool], wrong: str, names: Iterable[str] = SERVICES) -> None:
+    assert_none(f"docker-compose.yml: {name} {wrong}" for name in names if not is_right(SERVICES[name]))
+
+
 class TestEveryContainer:
-    def test_cannot_write_to_its_image(self, name: str) -> None:
-        assert SERVICES[name]["read_only"] is True
-        assert "/tmp" in SERVICES[name]["tmpfs"]
+    def test_cannot_write_to_its_image(self) -> None:
+        assert_each(lambda each: each["read_only"] is True, "is not read-only")
+        assert_each(lambda each: "/tmp" in each["tmpfs"], "has no /tmp of its own")
 
-    def test_has_no_capability_and_gains_none(self, name: str) -> None:
-        assert SERVICES[name]["cap_drop"] == ["ALL"]
-        assert "cap_add" not in SERVICES[name]
-        assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+    def test_has_no_capability_and_gains_none(self) -> None:
+        assert_each(lambda each: each["cap_drop"] == ["ALL"] and "cap_add" not in each, "has capabilities")
+        assert_each(lambda each: each["security_opt"] == ["no-new-privileges:true"], "may gain some")
 
-    def test_is_not_root(self, name: str) -> None:
+    def test_is_not_root(self) -> None:
         """The image says so for the service; the entrypoints of the others would start as root."""
-        assert SERVICES[name].get("user", "app") not in ("root", "0", "0:0")
-        assert name in OWN or "user" in SERVICES[name]
+        assert_each(lambda each: each.get("user", "app") not in ("root", "0", "0:0"), "is root")
+        assert_each(lambda each: "user" in each, "names no user", SERVICES.keys() - OWN)
 
-    def test_shares_nothing_with_its_host(self, name: str) -> None:
+    def test_shares_nothing_with_its_host(self) -> None:
         shared = {"privileged", "network_mode", "pid", "ipc", "devices", "userns_mode", "extra_hosts"}
-        assert shared & SERVICES[name].keys() == set()
-        for volume in SERVICES[name].get("volumes", []):
-            assert volume.split(":")[0] in compose()["volumes"], volume
+        assert_each(shared.isdisjoint, "shares one of these with its host")
+        volumes = {name: {of.split(":")[0] for of in each.get("volumes", [])} for name, each in SERVICES.items()}
+        assert_none(f"docker-compose.yml: {name} mounts {of - NAMED}" for name, of in volumes.items() if of - NAMED)
 
-    def test_has_a_log_with_an_end(self, name: str) -> None:
+    def test_has_a_log_with_an_end(self) -> None:
         """Without options, Docker's grows until the disk is full."""
-        assert SERVICES[name]["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+        end = {"max-size": "10m", "max-file": "5"}
+        assert_each(lambda each: each["logging"]["options"] == end, f"has not the options {end} of its log")
 
-    def test_takes_no_inline_configuration(self, name: str) -> None:
+    def test_takes_no_inline_configuration(self) -> None:
         """Docker Compose copies it into the container, which fails where the root is read-only; podman does not mind."""
-        assert "configs" not in SERVICES[name]
+        assert_each(lambda each: "configs" not in each, "has `configs`")
 
 
 class TestBaseImages:

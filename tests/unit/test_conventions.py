@@ -1,13 +1,11 @@
 """The files by which other tools know the project agree with it."""
 
-from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.support.requirements_files import ROOT, beside_the_image, tools
-from tests.support.sources import text_of, tracked_files
+from tests.support.sources import assert_none, name_of, text_of, tracked_files
 from tests.tiers import PARTS
 from tests.unit.test_packages import PROJECT
 
@@ -44,9 +42,10 @@ def test_hooks_of_pre_commit_use_the_tools_of_the_environment() -> None:
         assert tool in tools() | beside_the_image()
 
 
-@pytest.mark.parametrize("path", [*(ROOT / ".github").rglob("*.yml")], ids=lambda path: path.name)
-def test_github_can_read_it(path: Path) -> None:
-    assert isinstance(yaml.safe_load(text_of(path)), dict)
+def test_github_can_read_its_files() -> None:
+    read = {path: load(name_of(path)) for path in (ROOT / ".github").rglob("*.yml")}
+    assert len(read) > 2
+    assert_none(f"{name_of(path)} holds no names" for path, content in read.items() if not isinstance(content, dict))
 
 
 def test_dependabot_reads_both_requirements_files() -> None:
@@ -56,7 +55,14 @@ def test_dependabot_reads_both_requirements_files() -> None:
 
 
 def test_text_files_keep_to_the_editorconfig() -> None:
-    contents = {path: path.read_bytes() for path in tracked_files() if path.suffix not in NO_TEXT}
-    assert [path for path, text in contents.items() if text and not text.endswith(b"\n")] == []
-    assert [path for path, text in contents.items() if b" \n" in text or b"\t\n" in text] == []
-    assert {path.suffix for path, text in contents.items() if b"\r\n" in text} <= {".bat"}
+    contents = {name_of(path): path.read_bytes() for path in tracked_files() if path.suffix not in NO_TEXT}
+    assert_none(f"{name}: ends in no line break" for name, text in contents.items() if text and text[-1:] != b"\n")
+    of_windows = [name for name, text in contents.items() if b"\r\n" in text]
+    assert_none(f"{name}: has line breaks of Windows" for name in of_windows if not name.endswith(".bat"))
+    assert_none(
+        f"{name}:{number}: ends in white space"
+        for name, text in contents.items()
+        if b" \n" in text or b"\t\n" in text
+        for number, line in enumerate(text.split(b"\n"), start=1)
+        if line.endswith((b" ", b"\t"))
+    )

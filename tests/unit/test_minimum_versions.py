@@ -5,11 +5,12 @@ version, as the advisory or the project says. A package has the row of its newes
 """
 
 import importlib.metadata
+from collections.abc import Callable, Iterator
 
-import pytest
 from packaging.version import Version
 
 from tests.support.requirements_files import locked
+from tests.support.sources import assert_none
 from tests.support.tools import needs
 
 # package, first good version, advisory, what it was
@@ -53,17 +54,34 @@ FIXED_IN_TESTS = [
 # (CVE-2024-23342): it is there, and never imported (`tests/unit/test_house.py`).
 
 
-@pytest.mark.parametrize(
-    ("package", "fixed", "advisory", "what"),
-    [*FIXED, *(pytest.param(*row, marks=needs("schemathesis")) for row in FIXED_IN_TESTS)],
-)
-def test_the_installed_one_is_good(package: str, fixed: str, advisory: str, what: str) -> None:
-    installed = importlib.metadata.version(package)
-    assert Version(installed) >= Version(fixed), f"{package} {installed}: {what} ({advisory})"
+def too_old(rows: list[tuple[str, str, str, str]], versions: Callable[[str], list[Version]]) -> Iterator[str]:
+    for package, fixed, advisory, what in rows:
+        found = versions(package)
+        if not found:
+            yield f"{package} is no longer there: take its row out"
+        elif min(found) < Version(fixed):
+            yield f"{package} {min(found)} is older than {fixed}: {what} ({advisory})"
 
 
-@pytest.mark.parametrize(("package", "fixed", "advisory", "what"), FIXED)
-def test_the_locked_one_is_good(package: str, fixed: str, advisory: str, what: str) -> None:
-    versions = [pin.version for pin in locked() if pin.name == package]
-    assert versions, f"{package} is no longer locked: take its rows out"
-    assert min(versions) >= Version(fixed), f"{package} {min(versions)}: {what} ({advisory})"
+def installed(package: str) -> list[Version]:
+    return [Version(importlib.metadata.version(package))]
+
+
+def test_the_installed_ones_are_good() -> None:
+    assert_none(too_old(FIXED, installed))
+
+
+@needs("schemathesis")
+def test_the_installed_ones_of_the_tests_are_good() -> None:
+    assert_none(too_old(FIXED_IN_TESTS, installed))
+
+
+def test_the_locked_ones_are_good() -> None:
+    assert_none(too_old(FIXED, lambda package: [pin.version for pin in locked() if pin.name == package]))
+
+
+def test_an_old_one_and_one_that_is_gone_are_told() -> None:
+    rows = [("one", "1.10", "CVE-1", "a hole"), ("two", "2", "", ""), ("three", "3", "", "")]
+    found = {"one": [Version("1.9"), Version("1.11")], "two": [], "three": [Version("3")]}
+    told = ["one 1.9 is older than 1.10: a hole (CVE-1)", "two is no longer there: take its row out"]
+    assert [*too_old(rows, lambda package: found[package])] == told

@@ -4,12 +4,12 @@ import tomllib
 from importlib.metadata import EntryPoint
 from typing import Any
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from app.__main__ import main
 from tests.support.requirements_files import ROOT, beside_the_image, direct, locked, tools
+from tests.support.sources import assert_none
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
@@ -34,13 +34,22 @@ class TestRequirementsFiles:
 
 
 class TestRanges:
-    @pytest.mark.parametrize("line", [*PROJECT["dependencies"], *EXTRAS["ml"], *EXTRAS["mysql"], *EXTRAS["embedded"]])
-    def test_hold_the_tested_version(self, line: str) -> None:
-        wanted = Requirement(line)
-        name = canonicalize_name(wanted.name)
-        tested = [pin.version for pin in locked() if pin.name == name] or [beside_the_image()[name]]
-        assert all(version in wanted.specifier for version in tested), tested
-        assert not any(each.operator == "==" for each in wanted.specifier)
+    def test_hold_the_tested_version(self) -> None:
+        ranges = [Requirement(line) for extra in ("ml", "mysql", "embedded") for line in EXTRAS[extra]]
+        ranges += map(Requirement, PROJECT["dependencies"])
+        tested = [*beside_the_image().items(), *((pin.name, pin.version) for pin in locked())]
+        of = {
+            str(wanted): [each for name, each in tested if name == canonicalize_name(wanted.name)] for wanted in ranges
+        }
+        assert_none(f"{wanted} is tested in no version" for wanted, versions in of.items() if not versions)
+        assert_none(
+            f"pyproject.toml: {wanted}, of which {version} is tested"
+            for wanted in ranges
+            for version in of[str(wanted)]
+            if version not in wanted.specifier
+        )
+        exact = [wanted for wanted in ranges if any(each.operator == "==" for each in wanted.specifier)]
+        assert_none(f"pyproject.toml: {wanted} is no range" for wanted in exact)
 
     def test_all_extras_together_are_one_more(self) -> None:
         (both,) = EXTRAS["all"]

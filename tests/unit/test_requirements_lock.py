@@ -10,6 +10,7 @@ import pytest
 
 from app.launcher.locks import why_unlocked
 from tests.support.requirements_files import DEV_LOCK, LOCK, ROOT, beside_the_image, direct, locked, tools
+from tests.support.sources import assert_none
 
 # Python 3.12 and newer take another numpy and scipy than 3.11.
 MARKED_TWICE = {"numpy", "scipy"}
@@ -31,14 +32,17 @@ class TestTheOtherFile:
         assert why_unlocked(ROOT) == ""
 
 
-@pytest.mark.parametrize("lock", [LOCK, DEV_LOCK])
-class TestBothFiles:
-    def test_refuse_source_distributions_by_themselves(self, lock: Path) -> None:
-        assert "\n--only-binary :all:\n" in lock.read_text(encoding="utf-8")
-
-    def test_name_no_index(self, lock: Path) -> None:
-        """The installation chooses the index; the hashes prove that the files are the same."""
-        assert re.findall(r"https?:|index-url|find-links|trusted-host|file:|constraint", lock.read_text("utf-8")) == []
+def test_both_files_refuse_source_distributions_and_name_no_index() -> None:
+    """The installation chooses the index; the hashes prove that the files are the same."""
+    texts = {lock.name: lock.read_text(encoding="utf-8") for lock in (LOCK, DEV_LOCK)}
+    assert_none(f"{name} has no --only-binary" for name, text in texts.items() if "\n--only-binary :all:\n" not in text)
+    index = re.compile(r"https?:|index-url|find-links|trusted-host|file:|constraint")
+    assert_none(
+        f"{name}:{number}: {line}"
+        for name, text in texts.items()
+        for number, line in enumerate(text.splitlines(), start=1)
+        if index.search(line)
+    )
 
 
 class TestTheFile:
