@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.services import SECRET_KEY
-from tests.support.sources import app_files, name_of, run_program, text_of, without_users_tasks
+from tests.support.sources import app_files, assert_none, name_of, run_program, text_of, without_users_tasks
 
 # The launcher and the command start processes, which need a whole environment; PROMETHEUS_MULTIPROC_DIR is read by
 # prometheus_client itself, and `metrics.py` asks whether it is there.
@@ -59,16 +59,16 @@ def places(pattern: str, paths: list[Path]) -> list[str]:
 class TestLayers:
     def test_only_the_api_knows_http(self) -> None:
         assert importers("fastapi", "starlette")
-        assert importers("fastapi", "starlette", below=BELOW) == []
+        assert_none(importers("fastapi", "starlette", below=BELOW))
 
     def test_endpoints_and_tasks_never_commit(self) -> None:
         """Services do, each public method once."""
-        assert places(r"\.commit\(", app_files("api", "tasks")) == []
+        assert_none(places(r"\.commit\(", app_files("api", "tasks")))
 
     def test_settings_alone_read_the_environment(self) -> None:
         found = places(r"\bos\.(environ|getenv)\b|from os import .*\b(environ|getenv)\b", app_files())
         assert found
-        assert [place for place in found if not place.startswith(READS_THE_ENVIRONMENT)] == []
+        assert_none(place for place in found if not place.startswith(READS_THE_ENVIRONMENT))
 
 
 class TestDependencies:
@@ -123,7 +123,7 @@ class TestWhatIsLoaded:
         assert (NEVER | {"jose", "passlib", "argon2", "httpx", "fastapi"}) & loaded_by(WORKER_START) == set()
 
     def test_no_file_imports_ecdsa(self) -> None:
-        assert importers("ecdsa") == []
+        assert_none(importers("ecdsa"))
 
 
 # Each line is imported by a process that has nothing of the service yet: a fork of one that has what takes long.

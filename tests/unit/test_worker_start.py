@@ -16,7 +16,7 @@ from app.messaging.application import configuration
 from app.messaging.loader import Loader, check_task_modules
 from app.worker.bootsteps import ServiceStep, prepare_fork
 from tests.support.services import ROOT, process_environment
-from tests.support.sources import run_program
+from tests.support.sources import assert_none, run_program
 
 
 def test_a_worker_and_beat_name_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,12 +60,12 @@ def test_a_module_that_raises_is_left_out_with_one_line_and_check_exits_with_1(t
     created, *told = done.stdout.splitlines()
     assert (done.returncode, created) == (1, "fine.good")
     assert len(told) == len(RAISE), done.stdout
-    assert [
+    assert_none(
         f"of {name}, not {why!r}: {line}"
         for (name, (_, why)), line in zip(RAISE.items(), told, strict=True)
         if not line.startswith(f"module {name} cannot be imported, its tasks are left out: {why}")
         or not line.endswith(f"({tmp_path / name}.py:4)")
-    ] == []
+    )
     assert done.stderr.splitlines()[: len(told)] == told  # once in the log, and not again by the command
 
 
