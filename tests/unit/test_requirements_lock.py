@@ -16,48 +16,42 @@ from tests.support.sources import assert_none
 MARKED_TWICE = {"numpy", "scipy"}
 
 
-class TestTheOtherFile:
-    """What requirements.txt names beside the image's packages, and what these need."""
+LOCKS = {LOCK: direct(), DEV_LOCK: beside_the_image()}
 
-    def test_pins_what_requirements_txt_pins(self) -> None:
-        pins = {pin.name: pin.version for pin in locked(DEV_LOCK) if pin.name in beside_the_image()}
-        assert pins == beside_the_image()
 
-    def test_has_hashes_of_every_package_and_repeats_none(self) -> None:
-        assert [pin.name for pin in locked(DEV_LOCK) if not pin.hashes] == []
-        assert {pin.name for pin in locked(DEV_LOCK)} & {pin.name for pin in locked()} == set()
+class TestBothFiles:
+    """The image's packages; what requirements.txt names beside them; and what these need."""
 
-    def test_is_that_of_requirements_txt(self) -> None:
-        """Else `run_server.py` installs without comparing hashes. After a change: `make lock`."""
+    def test_pin_what_requirements_txt_pins(self) -> None:
+        """After a change of requirements.txt: `make lock`. Else `run_server.py` installs without comparing hashes."""
+        for lock, named in LOCKS.items():
+            assert {pin.name: pin.version for pin in locked(lock) if pin.name in named} == named, lock.name
+            assert len(locked(lock)) > len(named)
         assert why_unlocked(ROOT) == ""
 
+    def test_have_hashes_of_every_package(self) -> None:
+        assert_none(f"{lock.name}: {pin.name} has no hash" for lock in LOCKS for pin in locked(lock) if not pin.hashes)
 
-def test_both_files_refuse_source_distributions_and_name_no_index() -> None:
-    """The installation chooses the index; the hashes prove that the files are the same."""
-    texts = {lock.name: lock.read_text(encoding="utf-8") for lock in (LOCK, DEV_LOCK)}
-    assert_none(f"{name} has no --only-binary" for name, text in texts.items() if "\n--only-binary :all:\n" not in text)
-    index = re.compile(r"https?:|index-url|find-links|trusted-host|file:|constraint")
-    assert_none(
-        f"{name}:{number}: {line}"
-        for name, text in texts.items()
-        for number, line in enumerate(text.splitlines(), start=1)
-        if index.search(line)
-    )
+    def test_hold_nothing_of_the_other_and_nothing_of_the_tests(self) -> None:
+        image, beside = ({pin.name for pin in locked(lock)} for lock in LOCKS)
+        assert image & beside == set()
+        assert image & (beside_the_image() | tools()).keys() == set()
+
+    def test_refuse_source_distributions_and_name_no_index(self) -> None:
+        """The installation chooses the index; the hashes prove that the files are the same."""
+        texts = {lock.name: lock.read_text(encoding="utf-8") for lock in LOCKS}
+        wrong = [name for name, text in texts.items() if "\n--only-binary :all:\n" not in text]
+        assert_none(f"{name} has no --only-binary" for name in wrong)
+        index = re.compile(r"https?:|index-url|find-links|trusted-host|file:|constraint")
+        assert_none(
+            f"{name}:{number}: {line}"
+            for name, text in texts.items()
+            for number, line in enumerate(text.splitlines(), start=1)
+            if index.search(line)
+        )
 
 
-class TestTheFile:
-    def test_pins_what_requirements_txt_pins(self) -> None:
-        """After a change of requirements.txt: `make lock`."""
-        pins = {pin.name: pin.version for pin in locked() if pin.name in direct()}
-        assert pins == direct()
-
-    def test_has_hashes_of_every_package(self) -> None:
-        assert len(locked()) > len(direct())
-        assert [pin.name for pin in locked() if not pin.hashes] == []
-
-    def test_holds_nothing_of_the_tests(self) -> None:
-        assert (beside_the_image() | tools()).keys() & {pin.name for pin in locked()} == set()
-
+class TestTheImage:
     def test_pins_a_package_twice_only_for_another_python(self) -> None:
         names = [pin.name for pin in locked()]
         assert {name for name in names if names.count(name) > 1} <= MARKED_TWICE
@@ -73,20 +67,10 @@ class TestTheFile:
 @pytest.mark.timeout(600)
 def test_pip_can_install_them(tmp_path: Path) -> None:
     """Needs a package index, and a minute: pip downloads every wheel to compare its hash."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("PIP_FIND_LINKS", "PIP_CONSTRAINT")
-    }
+    dropped = ("PIP_FIND_LINKS", "PIP_CONSTRAINT")
+    environment = {name: value for name, value in os.environ.items() if name not in dropped}
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     command = [tmp_path / "venv" / "bin" / "python", "-m", "pip", "install", "--dry-run", "--quiet"]
-    options = [
-        "--disable-pip-version-check",
-        "--require-hashes",
-        "--only-binary",
-        ":all:",
-        "-r",
-        str(LOCK),
-        "-r",
-        str(DEV_LOCK),
-    ]
+    options = ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:", "-r", LOCK, "-r", DEV_LOCK]
     done = subprocess.run([*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
