@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.requirements_files import locked
 from tests.support.services import SECRET_KEY
 from tests.support.sources import app_files, assert_none, name_of, run_program, text_of, without_users_tasks
 
@@ -72,9 +73,10 @@ class TestDependencies:
 
     def test_passlib_is_the_maintained_one(self) -> None:
         """Both distributions provide `import passlib` and overwrite each other's files without a word."""
-        names = {(each.metadata["Name"] or "").lower() for each in importlib.metadata.distributions()}
-        assert "libpass" in names
-        assert "passlib" not in names
+        installed = {(each.metadata["Name"] or "").lower() for each in importlib.metadata.distributions()}
+        for names in (installed, {pin.name for pin in locked()}):
+            assert "libpass" in names
+            assert "passlib" not in names
 
 
 # As their starts do: the API reads the catalogue, a token and its own health, and sets a password; a worker imports its

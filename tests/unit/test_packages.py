@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from app.__main__ import main
-from tests.support.requirements_files import ROOT, beside_the_image, direct, locked, tools
+from tests.support.requirements_files import ROOT, beside_the_image, direct, locked
 from tests.support.sources import assert_none
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -28,9 +28,6 @@ class TestRequirementsFiles:
 
     def test_beside_it_are_the_embedded_servers_and_the_tools_of_the_unit_tests(self) -> None:
         assert beside_the_image().keys() == names(EXTRAS["embedded"]) | UNIT_TESTS
-
-    def test_no_package_is_pinned_twice(self) -> None:
-        assert (direct() | beside_the_image()).keys() & tools().keys() == set()
 
 
 class TestRanges:
