@@ -35,11 +35,10 @@ def test_any_changed_character_is_noticed() -> None:
         assert not tokens.is_well_formed(key[:at] + other + key[at + 1 :])
 
 
-@pytest.mark.parametrize(
-    "change", [lambda k: k + "\n", lambda k: " " + k, lambda k: k[:-1], lambda k: k + "a", str.lower]
-)
-def test_what_is_nearly_a_key_is_none(change) -> None:
-    assert not tokens.is_well_formed(change(tokens.new_api_key()))
+def test_what_is_nearly_a_key_is_none() -> None:
+    key = tokens.new_api_key()
+    nearly = [key + "\n", " " + key, key[:-1], key + "a", key.lower()]
+    assert [each for each in nearly if tokens.is_well_formed(each)] == []
 
 
 @given(st.text(max_size=100))

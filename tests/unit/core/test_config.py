@@ -18,6 +18,7 @@ from app.main import VERSION
 from tests.support import settings_reference
 from tests.support.settings import settings
 from tests.support.sources import ROOT, text_of
+from tests.support.tables import check_rows
 
 GOOD_KEY = "2f1c7e0b9a8d4c6e5f3a1b2c3d4e5f60718293a4"
 
@@ -56,44 +57,41 @@ class TestProduction:
         with pytest.raises(ValidationError, match="SECRET_KEY"):
             Settings(app_env="production", secret_key=None)
 
-    @pytest.mark.parametrize("key", ["tiny-key", "your-secret-key", "a" * 64, "changeme"])
-    @pytest.mark.parametrize(
-        ("named", "keys"),
-        [
-            ("SECRET_KEY", {"secret_key": "{key}"}),
-            ("SECRET_KEY_PREVIOUS", {"secret_key": GOOD_KEY, "secret_key_previous": GOOD_KEY[::-1] + ",{key}"}),
-        ],
-    )
-    def test_refuses_a_weak_key_also_among_the_former_ones_and_prints_none(
-        self, named: str, keys: dict[str, str], key: str
-    ) -> None:
-        with pytest.raises(ValidationError, match=named) as refused:
-            Settings(app_env="production", **{name: value.format(key=key) for name, value in keys.items()})
-        for hidden in (key, GOOD_KEY[::-1], "input"):
-            assert hidden not in str(refused.value)
+    def test_refuses_a_weak_key_also_among_the_former_ones_and_prints_none(self) -> None:
+        former = GOOD_KEY[::-1]
 
-    @pytest.mark.parametrize(
-        ("setting", "named"),
-        [
-            ({"cors_origins": ["https://a.example", "*"]}, "CORS_ORIGINS"),
-            ({"debug": True}, "DEBUG"),
-            ({"database_url": "postgresql://hidden@db.example/d"}, "DATABASE_URL"),
-            ({"database_url": "postgresql://hidden@/d?host=db.example"}, "DATABASE_URL"),
-            ({"database_url": "postgresql://hidden@/d?host=localhost,db.example"}, "DATABASE_URL"),
-            ({"database_url": "mysql://hidden@db.example/d"}, "DATABASE_URL"),
-            ({"database_url": "mariadb://hidden@localhost/d?host=db.example"}, "DATABASE_URL"),
-        ],
-    )
-    def test_refuses_what_is_open_and_does_not_print_it(self, setting: dict[str, Any], named: str) -> None:
-        with pytest.raises(ValidationError, match=named) as refused:
-            Settings(app_env="production", secret_key=GOOD_KEY, **setting)
-        for value in ("hidden", "a.example", "db.example", GOOD_KEY):
-            assert value not in str(refused.value)
-        Settings(secret_key=GOOD_KEY, **setting)  # outside production the developer decides
+        def check(key: str) -> None:
+            for named, keys in (
+                ("SECRET_KEY", {"secret_key": key}),
+                ("SECRET_KEY_PREVIOUS", {"secret_key": GOOD_KEY, "secret_key_previous": f"{former},{key}"}),
+            ):
+                with pytest.raises(ValidationError, match=named) as refused:
+                    Settings(app_env="production", **keys)
+                assert [hidden for hidden in (key, former, "input") if hidden in str(refused.value)] == []
 
-    @pytest.mark.parametrize(
-        "url",
-        [
+        check_rows(check, ["tiny-key", "your-secret-key", "a" * 64, "changeme"])
+
+    def test_refuses_what_is_open_and_does_not_print_it(self) -> None:
+        def check(setting: dict[str, Any], named: str) -> None:
+            with pytest.raises(ValidationError, match=named) as refused:
+                Settings(app_env="production", secret_key=GOOD_KEY, **setting)
+            hidden = ("hidden", "a.example", "db.example", GOOD_KEY)
+            assert [value for value in hidden if value in str(refused.value)] == []
+            Settings(secret_key=GOOD_KEY, **setting)  # outside production the developer decides
+
+        databases = [
+            "postgresql://hidden@db.example/d", "postgresql://hidden@/d?host=db.example",
+            "postgresql://hidden@/d?host=localhost,db.example", "mysql://hidden@db.example/d",
+            "mariadb://hidden@localhost/d?host=db.example",
+        ]  # fmt: skip
+        others = [({"cors_origins": ["https://a.example", "*"]}, "CORS_ORIGINS"), ({"debug": True}, "DEBUG")]
+        check_rows(check, [*others, *(({"database_url": url}, "DATABASE_URL") for url in databases)])
+
+    def test_takes_a_database_that_wants_credentials_or_is_local(self) -> None:
+        def check(url: str) -> None:
+            Settings(app_env="production", secret_key=GOOD_KEY, database_url=url, cors_origins=["https://a.example"])
+
+        urls = [
             "postgresql://u:p@db.example/d", "postgresql://u@localhost/d", "postgresql://u@127.0.0.1:5432/d",
             "postgresql://u@[::1]/d", "postgresql:///d", "postgresql://u@/d?host=/run/postgresql",
             "postgresql://u@db.example/d?sslcert=a.crt&sslkey=a.key", "postgresql://u@db.example/d?passfile=/run/pgpass",
@@ -101,10 +99,8 @@ class TestProduction:
             "mysql://u@db.example/d?unix_socket=/run/mysqld/mysqld.sock",
             "mysql://u@db.example/d?ssl_cert=a.crt&ssl_key=a.key", "mysql://u@db.example/d?read_default_file=/run/my.cnf",
             "sqlite:////var/lib/tasks.db",
-        ],
-    )  # fmt: skip
-    def test_takes_a_database_that_wants_credentials_or_is_local(self, url: str) -> None:
-        Settings(app_env="production", secret_key=GOOD_KEY, database_url=url, cors_origins=["https://a.example"])
+        ]  # fmt: skip
+        check_rows(check, urls)
 
     def test_names_everything_at_once_a_line_each(self) -> None:
         variables = {"APP_ENV": "production", "DEBUG": "true", "CORS_ORIGINS": '["*"]'}
@@ -122,60 +118,70 @@ class TestProduction:
 
 
 class TestLists:
-    @pytest.mark.parametrize("host", ["", "*", "*.", "a b", "https://a", "a/b", "a:80", "a.*", "**.a", "*a.example"])
-    def test_a_host_is_a_name_or_a_whole_domain(self, host: str) -> None:
+    def test_a_host_is_a_name_or_a_whole_domain(self) -> None:
+        def refused(host: str) -> None:
+            with pytest.raises(ValidationError):
+                Settings(allowed_hosts=[host])
+
+        check_rows(refused, ["", "*", "*.", "a b", "https://a", "a/b", "a:80", "a.*", "**.a", "*a.example"])
         good = ["A.example", "*.b.example", "10.0.0.1", "[::1]"]
         assert Settings(allowed_hosts=good).allowed_hosts == ["a.example", *good[1:]]
-        with pytest.raises(ValidationError):
-            Settings(allowed_hosts=[host])
 
-    @pytest.mark.parametrize(
-        "origin", ["", "null", "a.example", "https://a.example/", "https://*.a.example", "ftp://a", "https://"]
-    )
-    def test_an_origin_is_what_a_browser_sends(self, origin: str) -> None:
+    def test_an_origin_is_what_a_browser_sends(self) -> None:
+        def refused(origin: str) -> None:
+            with pytest.raises(ValidationError):
+                Settings(cors_origins=[origin])
+
+        wrong = ["", "null", "a.example", "https://a.example/", "https://*.a.example", "ftp://a", "https://"]
+        check_rows(refused, wrong)
         Settings(cors_origins=["http://localhost:3000"])
-        with pytest.raises(ValidationError):
-            Settings(cors_origins=[origin])
 
 
 class TestABrokerInProduction:
-    @pytest.mark.parametrize(
-        "url",
-        [
+    def test_needs_a_password_and_is_not_printed(self) -> None:
+        def check(url: str) -> None:
+            for name in ("celery_broker_url", "celery_result_backend"):
+                with pytest.raises(ValidationError, match=f"{name.upper()} without a password") as refused:
+                    Settings(app_env="production", secret_key=GOOD_KEY, **{name: url})
+                assert "somewhere-secret" not in str(refused.value)
+                Settings(app_env="production", secret_key=GOOD_KEY, allow_passwordless_broker=True, **{name: url})
+                Settings(**{name: url})
+
+        urls = [
             "redis://somewhere-secret:6379/0", "redis://user@somewhere-secret/0", "redis://:@somewhere-secret/0",
             "rediss://somewhere-secret/0", "redis://:pw@here/0;redis://somewhere-secret/0", "sentinel://somewhere-secret/0",
-        ],
-    )  # fmt: skip
-    @pytest.mark.parametrize("name", ["celery_broker_url", "celery_result_backend"])
-    def test_needs_a_password_and_is_not_printed(self, name: str, url: str) -> None:
-        with pytest.raises(ValidationError, match=f"{name.upper()} without a password") as refused:
-            Settings(app_env="production", secret_key=GOOD_KEY, **{name: url})
-        assert "somewhere-secret" not in str(refused.value)
-        Settings(app_env="production", secret_key=GOOD_KEY, allow_passwordless_broker=True, **{name: url})
-        Settings(**{name: url})
+        ]  # fmt: skip
+        check_rows(check, urls)
 
-    @pytest.mark.parametrize(
-        "url",
-        ["redis://:pw@h/0", "rediss://u:pw@h/0", "redis+socket:///run/valkey.sock", "amqp://u:pw@h//", "memory://"],
-    )
-    def test_with_one_it_starts(self, url: str) -> None:
-        Settings(app_env="production", secret_key=GOOD_KEY, celery_broker_url=url)
+    def test_with_one_it_starts(self) -> None:
+        def check(url: str) -> None:
+            Settings(app_env="production", secret_key=GOOD_KEY, celery_broker_url=url)
+
+        urls = [
+            "redis://:pw@h/0",
+            "rediss://u:pw@h/0",
+            "redis+socket:///run/valkey.sock",
+            "amqp://u:pw@h//",
+            "memory://",
+        ]
+        check_rows(check, urls)
 
 
 class TestTls:
-    @pytest.mark.parametrize("name", ["celery_broker_url", "celery_result_backend"])
-    @pytest.mark.parametrize(
-        ("given", "used"),
-        [
+    def test_a_certificate_is_checked_unless_the_url_says_otherwise(self) -> None:
+        def check(given: str, used: str) -> None:
+            taken = Settings(celery_broker_url=given, celery_result_backend=given)
+            for url in (taken.celery_broker_url, taken.celery_result_backend):
+                assert url is not None
+                assert url.get_secret_value() == used
+
+        check_rows(check, [
             ("rediss://:p@h/0", "rediss://:p@h/0?ssl_cert_reqs=required"),
             ("rediss://:p@h/0?ssl_ca_certs=/a", "rediss://:p@h/0?ssl_ca_certs=/a&ssl_cert_reqs=required"),
             ("rediss://:p@h/0?ssl_cert_reqs=none", "rediss://:p@h/0?ssl_cert_reqs=none"),
             ("redis://:p@h/0;rediss://:p@i/0", "redis://:p@h/0;rediss://:p@i/0?ssl_cert_reqs=required"),
             ("redis://:p@h/0", "redis://:p@h/0"),
-        ],
-    )
-    def test_a_certificate_is_checked_unless_the_url_says_otherwise(self, name: str, given: str, used: str) -> None:
-        assert getattr(Settings(**{name: given}), name).get_secret_value() == used
+        ])  # fmt: skip
 
 
 class TestSigningKey:
@@ -187,44 +193,48 @@ class TestSigningKey:
 
 
 class TestWriting:
-    @pytest.mark.parametrize("text", ["a.b,c", " a.b , c,", "a.b c", '["a.b", "c"]'])
-    def test_are_written_with_commas_or_as_json(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("TASK_MODULES", "ALLOWED_HOSTS", "OUTBOUND_ALLOW", "OUTBOUND_DENY"):
-            monkeypatch.setenv(name, text)
-            assert getattr(Settings(), name.lower()) == ["a.b", "c"]
+    def test_are_written_with_commas_or_as_json(self) -> None:
+        def check(text: str) -> None:
+            names = ("TASK_MODULES", "ALLOWED_HOSTS", "OUTBOUND_ALLOW", "OUTBOUND_DENY")
+            with settings(dict.fromkeys(names, text)):
+                assert [getattr(Settings(), name.lower()) for name in names] == [["a.b", "c"]] * 4
 
-    @pytest.mark.parametrize(
-        ("variables", "line"),
-        [
-            ({"TASK_MODULES": '["a.b"'}, "TASK_MODULES: neither names with commas between them nor a JSON list of texts (example: TASK_MODULES=mycompany.tasks)"),
-            ({"API_THREADS": "many"}, "API_THREADS: Input should be a valid integer, unable to parse string as an integer (example: API_THREADS=4)"),
-            ({"QUEUE_SHARES": "default"}, "QUEUE_SHARES: names with a colon and a number each, and commas between them (example: QUEUE_SHARES=high_priority:6,default:3,low_priority:1)"),
-            ({"QUEUE_SHARES": "default:1,default:2"}, "QUEUE_SHARES: default stands there twice (example: QUEUE_SHARES=high_priority:6,default:3,low_priority:1)"),
-            ({"QUEUE_SHARES": "default:0"}, "QUEUE_SHARES: Input should be greater than or equal to 1 (example: QUEUE_SHARES=high_priority:6,default:3,low_priority:1)"),
-            ({"QUEUE_SHARES": "default:1001"}, "QUEUE_SHARES: Input should be less than or equal to 1000 (example: QUEUE_SHARES=high_priority:6,default:3,low_priority:1)"),
-            ({"QUEUE_SHARES": "default:few"}, "QUEUE_SHARES: Input should be a valid integer, unable to parse string as an integer (example: QUEUE_SHARES=high_priority:6,default:3,low_priority:1)"),
-            ({"CORS_ORIGINS": "a,b"}, "CORS_ORIGINS: String should match pattern '^\\*$|^https?://[A-Za-z0-9._\\[\\]:-]+$' (example: CORS_ORIGINS=https://app.example.com)"),
-        ],
-    )  # fmt: skip
-    def test_what_is_refused_is_one_line_with_its_name_and_an_example(
-        self, variables: dict[str, str], line: str
-    ) -> None:
-        with pytest.raises(ConfigurationError) as refused, settings(variables):
-            get_settings()
-        assert str(refused.value) == f"configuration: {line}"
+        check_rows(check, ["a.b,c", " a.b , c,", "a.b c", '["a.b", "c"]'])
 
-    @pytest.mark.parametrize("text", ["default:3,low_priority:1", " default : 3 , low_priority:1,"])
-    def test_shares_are_names_with_numbers(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("QUEUE_SHARES", text)
-        assert Settings().queue_shares == {"default": 3, "low_priority": 1}
+    def test_what_is_refused_is_one_line_with_its_name_and_an_example(self) -> None:
+        def check(name: str, text: str, told: str) -> None:
+            with pytest.raises(ConfigurationError) as refused, settings({name: text}):
+                get_settings()
+            assert str(refused.value) == f"configuration: {name}: {told}"
+
+        no_number = "Input should be a valid integer, unable to parse string as an integer"
+        no_list = "neither names with commas between them nor a JSON list of texts"
+        no_origin = r"String should match pattern '^\*$|^https?://[A-Za-z0-9._\[\]:-]+$'"
+        shares = "(example: QUEUE_SHARES=high_priority:6,default:3,low_priority:1)"
+        check_rows(check, [
+            ("TASK_MODULES", '["a.b"', f"{no_list} (example: TASK_MODULES=mycompany.tasks)"),
+            ("API_THREADS", "many", f"{no_number} (example: API_THREADS=4)"),
+            ("QUEUE_SHARES", "default", f"names with a colon and a number each, and commas between them {shares}"),
+            ("QUEUE_SHARES", "default:1,default:2", f"default stands there twice {shares}"),
+            ("QUEUE_SHARES", "default:0", f"Input should be greater than or equal to 1 {shares}"),
+            ("QUEUE_SHARES", "default:1001", f"Input should be less than or equal to 1000 {shares}"),
+            ("QUEUE_SHARES", "default:few", f"{no_number} {shares}"),
+            ("CORS_ORIGINS", "a,b", f"{no_origin} (example: CORS_ORIGINS=https://app.example.com)"),
+        ])  # fmt: skip
+
+    def test_shares_are_names_with_numbers(self) -> None:
+        for text in ("default:3,low_priority:1", " default : 3 , low_priority:1,"):
+            with settings({"QUEUE_SHARES": text}):
+                assert Settings().queue_shares == {"default": 3, "low_priority": 1}, text
 
 
 class TestFormerKeys:
-    @pytest.mark.parametrize("text", ["one-key,another-key", "one-key another-key", " one-key ,\n another-key,"])
-    def test_are_separated_as_people_do_it(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("SECRET_KEY_PREVIOUS", text)
-        keys = [key.get_secret_value() for key in Settings().secret_key_previous]
-        assert keys == ["one-key", "another-key"]
+    def test_are_separated_as_people_do_it(self) -> None:
+        def check(text: str) -> None:
+            with settings({"SECRET_KEY_PREVIOUS": text}):
+                assert [key.get_secret_value() for key in Settings().secret_key_previous] == ["one-key", "another-key"]
+
+        check_rows(check, ["one-key,another-key", "one-key another-key", " one-key ,\n another-key,"])
 
     def test_come_after_the_one_that_signs_and_are_never_short(self) -> None:
         loaded = Settings(secret_key=GOOD_KEY, secret_key_previous=f"{GOOD_KEY[::-1]},short")
@@ -236,32 +246,32 @@ class TestFormerKeys:
 
 
 class TestDatabaseUrl:
-    @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
-    def test_means_psycopg2_and_keeps_what_libpq_is_told(self, scheme: str) -> None:
+    def test_means_psycopg2_and_keeps_what_libpq_is_told(self) -> None:
         rest = "u:p%40w@h:5433/d?sslmode=verify-full&sslrootcert=/etc/ssl/ca.pem&application_name=x"
-        url = Settings(database_url=f"{scheme}://{rest}").database_url
-        assert url is not None
-        assert url.get_secret_value() == f"postgresql+psycopg2://{rest}"
-        arguments = PGDialect_psycopg2().create_connect_args(make_url(url.get_secret_value()))[1]
+        for scheme in ("postgresql", "postgres", "postgresql+psycopg2"):
+            url = Settings(database_url=f"{scheme}://{rest}").database_url
+            assert url is not None
+            assert url.get_secret_value() == f"postgresql+psycopg2://{rest}", scheme
+        arguments = PGDialect_psycopg2().create_connect_args(make_url(f"postgresql+psycopg2://{rest}"))[1]
         assert arguments["sslmode"] == "verify-full"
         assert arguments["sslrootcert"] == "/etc/ssl/ca.pem"
         assert arguments["password"] == "p@w"
 
-    @pytest.mark.parametrize(
-        "scheme", ["oracle", "mssql+pyodbc", "mysql+mysqldb", "postgresql+psycopg", "cockroachdb", ""]
-    )
-    def test_of_another_database_or_driver_is_refused_without_its_password(self, scheme: str) -> None:
-        with pytest.raises(ValidationError, match="no other database") as refused:
-            Settings(database_url=f"{scheme}://user:hidden@host/db")
-        assert "hidden" not in str(refused.value)
+    def test_of_another_database_or_driver_is_refused_without_its_password(self) -> None:
+        def check(scheme: str) -> None:
+            with pytest.raises(ValidationError, match="no other database") as refused:
+                Settings(database_url=f"{scheme}://user:hidden@host/db")
+            assert "hidden" not in str(refused.value)
 
-    @pytest.mark.parametrize("scheme", ["mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"])
-    def test_of_mysql_or_mariadb_means_pymysql_and_keeps_what_it_is_told(self, scheme: str) -> None:
+        check_rows(check, ["oracle", "mssql+pyodbc", "mysql+mysqldb", "postgresql+psycopg", "cockroachdb", ""])
+
+    def test_of_mysql_or_mariadb_means_pymysql_and_keeps_what_it_is_told(self) -> None:
         rest = "u:p%40w@h:3307/d?ssl_ca=/etc/ssl/ca.pem"
-        taken = Settings(database_url=f"{scheme}://{rest}")
-        assert taken.database_url is not None
-        assert taken.database_url.get_secret_value() == f"mysql+pymysql://{rest}"
-        assert taken.database_engine == engines.MYSQL
+        for scheme in ("mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"):
+            taken = Settings(database_url=f"{scheme}://{rest}")
+            assert taken.database_url is not None
+            assert taken.database_url.get_secret_value() == f"mysql+pymysql://{rest}", scheme
+            assert taken.database_engine == engines.MYSQL, scheme
         arguments = MySQLDialect_pymysql().create_connect_args(make_url(f"mysql+pymysql://{rest}"))[1]
         assert arguments["ssl"] == {"ca": "/etc/ssl/ca.pem"}
         assert arguments["password"] == "p@w"
@@ -275,22 +285,26 @@ class TestDatabaseUrl:
         assert "hidden" not in line
         Settings(database_url="postgresql://user@host/db")  # which needs none of it
 
-    @pytest.mark.parametrize("path", ["/var/lib/tasks.db", "/srv/my%20data/ü %3F#:@.db", "/tasks?timeout=5"])
-    def test_of_sqlite_names_a_file(self, path: str) -> None:
-        taken = Settings(database_url=f"sqlite:///{path}")
-        assert taken.database_url is not None
-        assert taken.database_engine == engines.SQLITE
-        assert make_url(taken.database_url.get_secret_value()).database == unquote(path.partition("?")[0])
+    def test_of_sqlite_names_a_file(self) -> None:
+        def check(path: str) -> None:
+            taken = Settings(database_url=f"sqlite:///{path}")
+            assert taken.database_url is not None
+            assert taken.database_engine == engines.SQLITE
+            assert make_url(taken.database_url.get_secret_value()).database == unquote(path.partition("?")[0])
 
-    @pytest.mark.parametrize(
-        "rest",
-        ["", "/", "//", "/:memory:", "/tasks.db", "/./tasks.db", "tasks.db", "host/var/tasks.db", "//var/", "//?mode=memory",
-         "/file:/var/tasks.db?uri=true"],
-    )  # fmt: skip
-    def test_of_sqlite_without_an_absolute_path_is_refused(self, rest: str) -> None:
+        check_rows(check, ["/var/lib/tasks.db", "/srv/my%20data/ü %3F#:@.db", "/tasks?timeout=5"])
+
+    def test_of_sqlite_without_an_absolute_path_is_refused(self) -> None:
         """Each process would have a database of its own, in memory or in its working directory."""
-        with pytest.raises(ValidationError, match="by its absolute path"):
-            Settings(database_url=f"sqlite://{rest}")
+
+        def check(rest: str) -> None:
+            with pytest.raises(ValidationError, match="by its absolute path"):
+                Settings(database_url=f"sqlite://{rest}")
+
+        check_rows(check, [
+            "", "/", "//", "/:memory:", "/tasks.db", "/./tasks.db", "tasks.db", "host/var/tasks.db", "//var/",
+            "//?mode=memory", "/file:/var/tasks.db?uri=true",
+        ])  # fmt: skip
 
     def test_of_a_sqlite_that_is_too_old_is_refused_with_both_versions(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 44, 2))
@@ -303,19 +317,21 @@ class TestDatabaseUrl:
 
 
 class TestBrokerUrl:
-    @pytest.mark.parametrize("url", ["redis://:hid/den@h:6379/0", "redis://u:p@h:hidden/0", "redis://[hidden/0"])
-    def test_that_cannot_be_read_is_refused_without_its_password(self, url: str) -> None:
-        with pytest.raises(ValidationError, match="percent-encode") as refused:
-            Settings(celery_broker_url=url)
-        assert "hid" not in str(refused.value)
+    def test_that_cannot_be_read_is_refused_without_its_password(self) -> None:
+        def check(url: str) -> None:
+            with pytest.raises(ValidationError, match="percent-encode") as refused:
+                Settings(celery_broker_url=url)
+            assert "hid" not in str(refused.value)
 
-    @pytest.mark.parametrize(
-        "url", ["redis://:p%2Fw@h:6379/0", "sentinel://a:1;sentinel://b:2", "memory://", "amqp://"]
-    )
-    def test_others_are_taken_as_they_are(self, url: str) -> None:
-        taken = Settings(celery_broker_url=url, celery_result_backend=url).celery_broker_url
-        assert taken is not None
-        assert taken.get_secret_value() == url
+        check_rows(check, ["redis://:hid/den@h:6379/0", "redis://u:p@h:hidden/0", "redis://[hidden/0"])
+
+    def test_others_are_taken_as_they_are(self) -> None:
+        def check(url: str) -> None:
+            taken = Settings(celery_broker_url=url, celery_result_backend=url).celery_broker_url
+            assert taken is not None
+            assert taken.get_secret_value() == url
+
+        check_rows(check, ["redis://:p%2Fw@h:6379/0", "sentinel://a:1;sentinel://b:2", "memory://", "amqp://"])
 
 
 def test_the_version_is_the_projects() -> None:

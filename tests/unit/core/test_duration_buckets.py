@@ -4,7 +4,6 @@ import math
 from bisect import bisect_right
 from collections import Counter
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,9 +34,8 @@ def test_the_bucket_is_what_a_reader_would_look_up(seconds: float) -> None:
     assert found == bisect_right(STARTS, seconds) - 1 or math.isclose(seconds, start_of(found))
 
 
-@pytest.mark.parametrize(("seconds", "bucket"), [(-1.0, 0), (0.0, 0), (0.0009, 0), (SHORTEST_SECONDS, 1), (1e9, LAST)])
-def test_what_is_shorter_or_longer_is_in_the_first_or_the_last_one(seconds: float, bucket: int) -> None:
-    assert bucket_of(seconds) == bucket
+def test_what_is_shorter_or_longer_is_in_the_first_or_the_last_one() -> None:
+    assert [*map(bucket_of, (-1.0, 0.0, 0.0009, SHORTEST_SECONDS, 1e9))] == [0, 0, 0, 1, LAST]
 
 
 @given(WITHIN)
@@ -53,15 +51,13 @@ def test_a_percentile_is_at_most_a_tenth_off_the_nearest_rank(durations: list[fl
     assert abs(found / exact - 1) <= 0.1
 
 
-@pytest.mark.parametrize(
-    ("numbers", "expected"),
-    [
+def test_percentiles_of_few() -> None:
+    last = float(f"{middle_of(LAST):.3g}")
+    for numbers, expected in (
         ({}, [None, None]),
         ({3: 0}, [None, None]),
         ({0: 1}, [SHORTEST_SECONDS, SHORTEST_SECONDS]),
-        ({0: 50, LAST: 50}, [SHORTEST_SECONDS, float(f"{middle_of(LAST):.3g}")]),
-        ({LAST: 1}, [float(f"{middle_of(LAST):.3g}")] * 2),
-    ],
-)
-def test_percentiles_of_few(numbers: dict[int, int], expected: list[float | None]) -> None:
-    assert percentiles(numbers, [50, 95]) == expected
+        ({0: 50, LAST: 50}, [SHORTEST_SECONDS, last]),
+        ({LAST: 1}, [last, last]),
+    ):
+        assert percentiles(numbers, [50, 95]) == expected, numbers

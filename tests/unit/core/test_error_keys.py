@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.error_keys import KEY_CHARACTERS, READ_CHARACTERS, error_key
+from tests.support.tables import check_rows
 
 # What no key may depend on, where it stands as a word of its own.
 VALUES = st.one_of(
@@ -37,9 +38,11 @@ def test_the_origin_matters(one: str, other: str) -> None:
     assert (error_key("no", f"m:{one}") == error_key("no", f"m:{other}")) == (one == other)
 
 
-@pytest.mark.parametrize(
-    ("message", "told"),
-    [
+def test_examples() -> None:
+    def check(message: str | None, told: str) -> None:
+        assert error_key(message, "module:function") == f"module:function\n{told}"
+
+    check_rows(check, [
         (None, ""),
         ("", ""),
         ("list index out of range", "list index out of range"),
@@ -52,10 +55,7 @@ def test_the_origin_matters(one: str, other: str) -> None:
         ("took 1e-05 s,  not -3.5\n s", "took ? s, not ? s"),
         ("worker1@host answered 500", "?@host answered ?"),
         ("KeyError: «x»", "KeyError: ?"),
-    ],
-)
-def test_examples(message: str | None, told: str) -> None:
-    assert error_key(message, "module:function") == f"module:function\n{told}"
+    ])  # fmt: skip
 
 
 @pytest.mark.parametrize(

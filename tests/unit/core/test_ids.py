@@ -2,8 +2,6 @@
 
 import time
 
-import pytest
-
 from app.core.ids import FIRST_ID, LAST_ID, first_id_at, last_id_at, new_id, time_of
 
 
@@ -25,8 +23,6 @@ def test_the_bounds_of_two_milliseconds_meet() -> None:
     assert time_of(first_id_at(1.5)) == time_of(last_id_at(1.5)) == 1.5
 
 
-@pytest.mark.parametrize(
-    ("seconds", "first", "last"), [(-1e12, FIRST_ID, last_id_at(0)), (1e12, first_id_at(2**48), LAST_ID)]
-)
-def test_a_time_out_of_range_gives_the_nearest_in_range(seconds: float, first: object, last: object) -> None:
-    assert (first_id_at(seconds), last_id_at(seconds)) == (first, last)
+def test_a_time_out_of_range_gives_the_nearest_in_range() -> None:
+    assert (first_id_at(-1e12), last_id_at(-1e12)) == (FIRST_ID, last_id_at(0))
+    assert (first_id_at(1e12), last_id_at(1e12)) == (first_id_at(2**48), LAST_ID)

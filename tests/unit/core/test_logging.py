@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from app.core.logging import JSONFormatter, TextFormatter, request_id
 from app.core.redacted_text import known_secrets
 from tests.support.properties import given, st
 from tests.support.settings import settings
+from tests.support.tables import check_rows
 
 HOSTILE = "a\r\nb\x1b[31mred\x00\x7f\x85\u2028c\u2029d\u202ee\t\ud800"
 LOOK = "%(levelname)s %(name)s [%(request_id)s] %(message)s"
@@ -130,23 +132,22 @@ class TestText:
         look = AccessFormatter('%(client_addr)s - "%(request_line)s" %(status_code)s', use_colors=False)
         assert TextFormatter(look).format(access) == r'127.0.0.1:1 - "GET /a?token=***&b=\x1b[1m HTTP/1.1" 200 OK'
 
-    @pytest.mark.parametrize(
-        ("path", "shown"),
-        [
-            ("/tasks/01a20e91-2e9b-75a7-91b3-0b3c7380a6d2", "/tasks/01a20e91-2e9b-75a7-91b3-0b3c7380a6d2"),
-            ("/pwd=01a20e91-2e9b-75a7-91b3-0b3c7380a6d2", "/pwd=***"),
-            ("/a?token=01a20e91-2e9b-75a7-91b3-0b3c7380a6d2", "/a?token=***"),
-            ("/of/0badcafe-2e9b-75a7-91b3-0b3c7380a6d2", "/of/***"),
-            ("/of/0badcafe-2e9b-75a7-91b3-0b3c7380a6d2/cancel?x=1", "/of/***/cancel?x=1"),
-        ],
-        ids=["id", "in a name", "in a query", "known", "known within"],
-    )
     @pytest.mark.usefixtures("hidden")
-    def test_an_id_is_no_way_past_what_hides_secrets(self, path: str, shown: str) -> None:
-        args = ("127.0.0.1:1", "GET", path, "1.1", 200)
-        for _ in range(2):  # the second time is the one that is remembered
-            access = logging.LogRecord("uvicorn.access", logging.INFO, "", 1, '%s - "%s %s HTTP/%s" %d', args, None)
-            assert forms.safe_access_arguments(access)[2] == shown
+    def test_an_id_is_no_way_past_what_hides_secrets(self) -> None:
+        def check(path: str, shown: str) -> None:
+            args = ("127.0.0.1:1", "GET", path, "1.1", 200)
+            for _ in range(2):  # the second time is the one that is remembered
+                access = logging.LogRecord("uvicorn.access", logging.INFO, "", 1, '%s - "%s %s HTTP/%s" %d', args, None)
+                assert forms.safe_access_arguments(access)[2] == shown
+
+        an_id, known = "01a20e91-2e9b-75a7-91b3-0b3c7380a6d2", "0badcafe-2e9b-75a7-91b3-0b3c7380a6d2"
+        check_rows(check, [
+            (f"/tasks/{an_id}", f"/tasks/{an_id}"),
+            (f"/pwd={an_id}", "/pwd=***"),
+            (f"/a?token={an_id}", "/a?token=***"),
+            (f"/of/{known}", "/of/***"),
+            (f"/of/{known}/cancel?x=1", "/of/***/cancel?x=1"),
+        ])  # fmt: skip
 
     def test_ignores_what_uvicorn_would_color(self) -> None:
         record = logging.LogRecord("uvicorn.error", logging.INFO, "", 1, "on %s", ("x",), None)
@@ -198,11 +199,20 @@ class TestConfiguring:
         assert Settings(log_format="json").logs_json
 
 
-def test_what_ends_a_thread_is_an_event(caplog: pytest.LogCaptureFixture) -> None:
-    forms._log_uncaught(*caught("x"))
-    (record,) = caplog.records
-    assert (record.levelname, record.getMessage()) == ("CRITICAL", "uncaught exception")
-    assert record.exc_info
+def test_what_ends_a_thread_or_the_process_is_an_event(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sys, threading):
+        monkeypatch.setattr(module, "excepthook", module.excepthook)
+    forms.log_uncaught_exceptions()
+    thread = threading.Thread(target=lambda: 1 / 0)
+    thread.start()
+    thread.join()
+    sys.excepthook(*caught("x"))
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("CRITICAL", "uncaught exception")
+    ] * 2
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError, ValueError]
 
 
 def test_what_is_said_outside_of_logging_is_an_event(capfd: pytest.CaptureFixture[str]) -> None:

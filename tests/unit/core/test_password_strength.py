@@ -10,22 +10,31 @@ from zxcvbn.matching import dictionary_match
 
 from app.core.password_guesses import MOST_LOOKUPS, SHORTEST, examined, judge
 from app.core.password_strength import MIN_LENGTH, MIN_SCORE, own_words, weakness
+from tests.support.tables import check_rows
 
 NAMES = ("Anna-Maria.Smith", "a.smith.42@mail.example.com")
 L33T = "4@8({[<3691!|70$5+%2"  # each of them may stand for a letter or two
 
 
 class TestRefused:
-    @pytest.mark.parametrize("password", ["Password1!", "87654321", "x" * 14, "Tr0ub4dor&3", "密码密码密码密码", ""])
-    def test_what_is_short(self, password: str) -> None:
-        weak = weakness(password, NAMES)
-        assert weak is not None
-        assert weak.kind == "password_too_short"
-        assert "at least 15 characters" in weak.advice
+    def test_what_is_short(self) -> None:
+        def check(password: str) -> None:
+            weak = weakness(password, NAMES)
+            assert weak is not None
+            assert weak.kind == "password_too_short"
+            assert "at least 15 characters" in weak.advice
 
-    @pytest.mark.parametrize(
-        ("password", "advice"),
-        [
+        check_rows(check, ["87654321", "x" * 14, "Tr0ub4dor&3", "密码密码密码密码", ""])
+
+    def test_what_is_easy_to_guess_with_advice(self) -> None:
+        def check(password: str, advice: str) -> None:
+            weak = weakness(password, NAMES)
+            assert weak is not None
+            assert weak.kind == "password_guessable"
+            assert advice in weak.advice
+            assert password.lower() not in weak.advice.lower()
+
+        check_rows(check, [
             ("passwordpassword", "repeated words"),
             ("PassWordPassWord", "repeated words"),
             ("ｐａｓｓｗｏｒｄｐａｓｓｗｏｒｄ", "repeated words"),
@@ -38,31 +47,19 @@ class TestRefused:
             ("Anna-Maria.Smith1", "your name"),
             ("a.smith.42@mail.example.com", "your name"),
             ("task-service123", "the name of this service"),
-        ],
-    )
-    def test_what_is_easy_to_guess_with_advice(self, password: str, advice: str) -> None:
-        weak = weakness(password, NAMES)
-        assert weak is not None
-        assert weak.kind == "password_guessable"
-        assert advice in weak.advice
-        assert password.lower() not in weak.advice.lower()
+        ])  # fmt: skip
 
 
 class TestTaken:
-    @pytest.mark.parametrize(
-        "password",
-        [
-            "correct horse battery staple",
-            "correcthorsebatterystaple",
-            "pass\x00word, and more",
-            "我喜欢在早上喝一杯热咖啡然后去上班",
-            "Smith rides a purple horse",
-            "EYhFt-y7sFYYl4m1",
+    def test_what_is_hard_to_guess_whatever_its_characters(self) -> None:
+        def check(password: str) -> None:
+            assert weakness(password, NAMES) is None
+
+        check_rows(check, [
+            "correct horse battery staple", "correcthorsebatterystaple", "pass\x00word, and more",
+            "我喜欢在早上喝一杯热咖啡然后去上班", "Smith rides a purple horse", "EYhFt-y7sFYYl4m1",
             "passphrase of many words " * 40,
-        ],
-    )
-    def test_what_is_hard_to_guess_whatever_its_characters(self, password: str) -> None:
-        assert weakness(password, NAMES) is None
+        ])  # fmt: skip
 
     def test_anothers_names_are_words_like_others(self) -> None:
         assert weakness("Featherstonehaugh42", ("Featherstonehaugh", "x@example.com")) is not None

@@ -15,6 +15,7 @@ from app.core.config import get_settings
 from app.errors import InvalidToken
 from tests.support.properties import given, st
 from tests.support.settings import settings
+from tests.support.tables import check_rows
 
 KEY = "a-signing-key-for-tests-0123456789abcdef"
 USER, SESSION = uuid4(), uuid4()
@@ -73,12 +74,10 @@ class TestGoodTokens:
     def test_each_is_one_of_a_kind(self) -> None:
         assert len({security.create_access_token(USER, SESSION, now()) for _ in range(10)}) == 10
 
-    @pytest.mark.parametrize(
-        "secret", ['["a", "list", "of", "keys", "that", "jose", "reads"]', "-----BEGIN PUBLIC KEY-----aaaa"]
-    )
-    def test_work_with_secrets_that_jose_would_misread(self, secret: str) -> None:
-        with settings({"SECRET_KEY": secret}):
-            assert security.read_access_token(security.create_access_token(USER, SESSION, now())).user_id == USER
+    def test_work_with_secrets_that_jose_would_misread(self) -> None:
+        for secret in ('["a", "list", "of", "keys", "that", "jose", "reads"]', "-----BEGIN PUBLIC KEY-----aaaa"):
+            with settings({"SECRET_KEY": secret}):
+                assert security.read_access_token(security.create_access_token(USER, SESSION, now())).user_id == USER
 
 
 class TestRemembered:
@@ -135,29 +134,40 @@ class TestRemembered:
 
 
 class TestAttacks:
-    @pytest.mark.parametrize(
-        "token",
-        ["", ".", "..", "a.b.c", "x" * 100_000, "é.é.é", "a b.c.d", "null", "Bearer x", "\x00.\x00.\x00", "a.b.c.d.e"],
-    )
-    def test_shapes(self, token: str) -> None:
-        refused(token)
+    def test_shapes(self) -> None:
+        shapes = [
+            "",
+            ".",
+            "..",
+            "a.b.c",
+            "x" * 100_000,
+            "é.é.é",
+            "a b.c.d",
+            "null",
+            "Bearer x",
+            "\x00.\x00.\x00",
+            "a.b.c.d.e",
+        ]
+        check_rows(refused, shapes)
 
     @given(st.text(max_size=200))
     def test_any_text(self, token: str) -> None:
         refused(token)
 
-    @pytest.mark.parametrize(
-        "algorithm", ["none", "None", "NONE", "nOnE", "", None, "HS384", "HS512", "RS256", ["HS256"]]
-    )
-    def test_other_algorithms(self, algorithm: object) -> None:
-        header = {"alg": algorithm, "typ": "JWT", "kid": security._key_id(own_key())}
-        for signature in ("", NO_SIGNATURE):
-            refused(f"{encode(header)}.{encode(claims())}.{signature}")
+    def test_other_algorithms(self) -> None:
+        key_id = security._key_id(own_key())
 
-    @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
-    def test_other_hashes_with_the_right_key(self, algorithm: str) -> None:
+        def check(algorithm: object) -> None:
+            header = encode({"alg": algorithm, "typ": "JWT", "kid": key_id})
+            for signature in ("", NO_SIGNATURE):
+                refused(f"{header}.{encode(claims())}.{signature}")
+
+        check_rows(check, ["none", "None", "NONE", "nOnE", "", None, "HS384", "RS256", ["HS256"]])
+
+    def test_other_hashes_with_the_right_key(self) -> None:
         key = own_key()
-        refused(jwt.encode(claims(), key, algorithm, headers={"kid": security._key_id(key)}))
+        for algorithm in ("HS384", "HS512"):
+            refused(jwt.encode(claims(), key, algorithm, headers={"kid": security._key_id(key)}))
 
     def test_a_stripped_signature_and_a_swapped_payload(self) -> None:
         head, body, signature = sign(claims()).split(".")
@@ -172,53 +182,34 @@ class TestAttacks:
                 if token[at] != other:
                     refused(token[:at] + other + token[at + 1 :])
 
-    @pytest.mark.parametrize(
-        "headers",
-        [
-            {"jwk": {"kty": "oct", "k": encode(b"attacker")}},
-            {"jku": "https://evil.example/keys"},
-            {"x5u": "https://evil.example/cert"},
-            {"crit": ["exp"]},
-            {"b64": False},
-            {"cty": "JWT"},
-            {"typ": "JWE"},
+    def test_header_tricks_with_a_right_signature(self) -> None:
+        tricks: list[dict[str, Any]] = [
+            {"jwk": {"kty": "oct", "k": encode(b"attacker")}}, {"jku": "https://evil.example/keys"},
+            {"x5u": "https://evil.example/cert"}, {"crit": ["exp"]}, {"b64": False}, {"cty": "JWT"}, {"typ": "JWE"},
             {"typ": "x" * 10_000},
             *({"kid": kid} for kid in ("../../dev/null", "' UNION SELECT 'x", "", None, 0, ["x"])),
-        ],
-    )
-    def test_header_tricks_with_a_right_signature(self, headers: dict[str, Any]) -> None:
-        refused(sign(claims(), headers))
+        ]  # fmt: skip
+        check_rows(lambda headers: refused(sign(claims(), headers)), tricks)
 
-    @pytest.mark.parametrize(
-        "header",
-        [
-            *(b"[]", b"null", b"1", b'"HS256"', b"{}", b"\xff\xfe" * 10, b"not json at all", b"[" * 190),
+    def test_headers_that_are_no_object_or_too_deep(self) -> None:
+        headers = [
+            b"[]", b"null", b"1", b'"HS256"', b"{}", b"\xff\xfe" * 10, b"not json at all", b"[" * 190,
             b'{"alg":"HS256","typ":"JWT","kid":' + b"[" * 1000 + b"]" * 1000 + b"}",
-        ],
-    )
-    def test_headers_that_are_no_object_or_too_deep(self, header: bytes) -> None:
-        refused(f"{encode(header)}.{encode(claims())}.{NO_SIGNATURE}")
+        ]  # fmt: skip
+        check_rows(lambda header: refused(f"{encode(header)}.{encode(claims())}.{NO_SIGNATURE}"), headers)
 
     def test_another_key(self) -> None:
         refused(sign(claims(), key="another-key-0123456789-0123456789-0123"))
         refused(sign(claims(), key=KEY))
 
-    @pytest.mark.parametrize(
-        ("claim", "wrong"),
-        [
-            ("iss", ["another-issuer", ["task-service"] * 2]),
-            ("aud", ["another-api", None]),
-            ("sub", ["not a uuid", 1]),
-            ("sid", ["' OR 1=1", None]),
-            ("exp", [1, "never", 10**30, None, [9999999999]]),
-            ("nbf", [9999999999]),
-            ("iat", ["x"]),
-            ("jti", []),
-        ],
-    )
-    def test_a_missing_or_wrong_claim(self, claim: str, wrong: list[Any]) -> None:
-        for value in (..., *wrong):
-            refused(sign(claims(**{claim: value})))
+    def test_a_missing_or_wrong_claim(self) -> None:
+        wrong: dict[str, list[Any]] = {
+            "iss": ["another-issuer", ["task-service"] * 2], "aud": ["another-api", None], "sub": ["not a uuid", 1],
+            "sid": ["' OR 1=1", None], "exp": [1, "never", 10**30, None, [9999999999]], "nbf": [9999999999],
+            "iat": ["x"], "jti": [],
+        }  # fmt: skip
+        rows = [(claim, value) for claim, values in wrong.items() for value in (..., *values)]
+        check_rows(lambda claim, value: refused(sign(claims(**{claim: value}))), rows)
 
     def test_an_expired_one_and_a_refresh_token(self) -> None:
         refused(security.create_access_token(USER, SESSION, now() - timedelta(minutes=17)))
@@ -248,13 +239,12 @@ class TestSeveralKeys:
         with settings({"SECRET_KEY": self.OLD, "SECRET_KEY_PREVIOUS": f"another-{KEY},{self.NEW}"}):
             assert security.read_access_token(new).user_id == USER
 
-    @pytest.mark.parametrize("claimed", ["new", "old"])
-    def test_the_kid_of_one_key_over_the_signature_of_another(self, claimed: str) -> None:
+    def test_the_kid_of_one_key_over_the_signature_of_another(self) -> None:
         with settings({"SECRET_KEY": self.NEW, "SECRET_KEY_PREVIOUS": self.OLD}):
             new, old = (security._derive_key(secret) for secret in (self.NEW, self.OLD))
-            kid, key = (new, old) if claimed == "new" else (old, new)
-            assert security.read_access_token(sign(claims(), {"kid": security._key_id(key)}, key)).user_id == USER
-            refused(sign(claims(), {"kid": security._key_id(kid)}, key))
+            for kid, key in ((new, old), (old, new)):
+                assert security.read_access_token(sign(claims(), {"kid": security._key_id(key)}, key)).user_id == USER
+                refused(sign(claims(), {"kid": security._key_id(kid)}, key))
 
     def test_an_unknown_kid(self) -> None:
         with settings({"SECRET_KEY": self.NEW, "SECRET_KEY_PREVIOUS": self.OLD}):

@@ -7,10 +7,10 @@ from fractions import Fraction
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import pytest
 from pydantic import AfterValidator, BaseModel, EmailStr, Field, HttpUrl, Json, TypeAdapter, ValidationError
 
-from app.core.validation_errors import field_errors, without_value
+from app.core.validation_errors import FieldError, field_errors, without_value
+from tests.support.tables import check_rows
 
 MARK = "marked-9931"
 
@@ -45,19 +45,26 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "value",
-    [MARK, f"{MARK}@@x", f"2026-{MARK}", f"http://{MARK} /", [MARK], {"kind": MARK}, {MARK: {"x": MARK}}, f"{{{MARK}"],
-    ids=str,
-)
-def test_nothing_of_the_value_is_in_the_message(kind: str, value: Any) -> None:
+VALUES = (
+    MARK, f"{MARK}@@x", f"2026-{MARK}", f"http://{MARK} /", [MARK], {"kind": MARK}, {MARK: {"x": MARK}}, f"{{{MARK}",
+)  # fmt: skip
+
+
+def test_nothing_of_the_value_is_in_the_message() -> None:
+    def check(kind: str) -> None:
+        refused = [error for value in VALUES for error in errors_of(kind, value)]
+        assert refused
+        assert [error["msg"] for error in refused if "9931" in error["msg"]] == []
+
+    check_rows(check, KINDS)
+
+
+def errors_of(kind: str, value: Any) -> list[FieldError]:
     try:
         TypeAdapter(KINDS[kind]).validate_python(value)
     except ValidationError as error:
-        for refused in field_errors(error.errors(include_url=False, include_context=False)):
-            assert MARK not in refused["msg"]
-            assert "9931" not in refused["msg"]
+        return field_errors(error.errors(include_url=False, include_context=False))
+    return []
 
 
 def test_what_the_schema_itself_says_is_kept() -> None:

@@ -1,0 +1,29 @@
+"""A table names all of its rows that fail, and fails where it has none."""
+
+import pytest
+
+from tests.support.tables import check_rows
+
+
+def refuses(number: int, *, most: int = 2) -> None:
+    with pytest.raises(ValueError, match="too large"):
+        if number > most:
+            raise ValueError("too large")
+
+
+def test_every_row_that_fails_is_named_with_its_reason() -> None:
+    with pytest.raises(AssertionError) as failed:
+        check_rows(refuses, [1, 3, 2])
+    assert str(failed.value).splitlines()[:1] == ["2 of 3 rows"]
+    assert [line.partition(":")[0] for line in str(failed.value).splitlines() if "DID NOT RAISE" in line] == ["1", "2"]
+
+
+def test_a_row_is_one_argument_or_several() -> None:
+    seen: list[tuple[object, ...]] = []
+    check_rows(lambda *row: seen.append(row), ["a", ("b", 1), ["c"]])
+    assert seen == [("a",), ("b", 1), (["c"],)]
+
+
+def test_a_table_without_rows_fails() -> None:
+    with pytest.raises(AssertionError, match="the table is empty"):
+        check_rows(refuses, [])
