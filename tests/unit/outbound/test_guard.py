@@ -12,6 +12,7 @@ from app.core.host_rules import HostRules
 from app.outbound import Client, WholeAnswer, network
 from app.outbound.errors import AddressRefused, CertificateRefused, NotConnected, RedirectRefused
 from app.outbound.policy import Policy
+from tests.support.tables import check_rows
 from tests.support.tls import Authority
 from tests.unit.outbound.web_server import FakeResolver, Web, client, redirect, reply, web_server
 
@@ -51,15 +52,15 @@ class TestResolution:
         web.answer["/"] = reply()
         assert client(FakeResolver(a_example=[["127.0.0.1"]])).request("GET", web.url(host="a.example")).status == 200
 
-    @pytest.mark.parametrize("address", [METADATA, "127.0.0.2", "10.0.0.1", "::1", "::ffff:127.0.0.1"])
-    @pytest.mark.parametrize("good", [[], ["127.0.0.1"]], ids=["alone", "after a good one"])
-    def test_a_name_that_leads_inside_is_refused_with_no_socket(
-        self, web: Web, connected: list[object], good: list[str], address: str
-    ) -> None:
-        with pytest.raises(AddressRefused) as refused:
-            client(FakeResolver(a_example=[[*good, address]])).request("GET", web.url(host="a.example"))
-        assert connected == []
-        assert address not in str(refused.value)
+    def test_a_name_that_leads_inside_is_refused_with_no_socket(self, web: Web, connected: list[object]) -> None:
+        def check(address: str) -> None:
+            for good in ([], ["127.0.0.1"]):
+                with pytest.raises(AddressRefused) as refused:
+                    client(FakeResolver(a_example=[[*good, address]])).request("GET", web.url(host="a.example"))
+                assert connected == []
+                assert address not in str(refused.value)
+
+        check_rows(check, [METADATA, "127.0.0.2", "10.0.0.1", "::1", "::ffff:127.0.0.1"])
 
     def test_a_name_is_checked_anew_at_each_connection(self, web: Web, connected: list[object]) -> None:
         """Rebinding: the same name, on the same port, leads elsewhere at the redirect."""
@@ -102,35 +103,35 @@ class TestResolution:
             Client(Policy()).request("GET", web.url(host="localhost"))
         assert len(web.seen) == 1
 
-    @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"])
-    def test_an_address_in_the_url_is_checked_as_well(self, web: Web, host: str) -> None:
-        with pytest.raises(AddressRefused):
-            client(policy=Policy()).request("GET", web.url(host=host))
+    def test_an_address_in_the_url_is_checked_as_well(self, web: Web) -> None:
+        for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"):
+            with pytest.raises(AddressRefused):
+                client(policy=Policy()).request("GET", web.url(host=host))
         assert web.seen == []
 
-    @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
-    def test_no_proxy_of_the_environment_is_used(
-        self, web: Web, monkeypatch: pytest.MonkeyPatch, variable: str
-    ) -> None:
-        monkeypatch.setenv(variable, web.url())
+    def test_no_proxy_of_the_environment_is_used(self, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+        for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(variable, web.url())
         with pytest.raises(NotConnected):
             client().request("GET", "http://no.example/")
         assert web.seen == []
 
 
 class TestRedirects:
-    @pytest.mark.parametrize(
-        "location",
-        [f"http://{METADATA}/latest/", "//localhost/", "http://[::1]:6379/", "http://10.0.0.1/", "http://0x7f.1/",
-         "http://2130706433/", "file:///etc/passwd", "gopher://127.0.0.1:6379/_FLUSHALL", "http://u:p@127.0.0.1/",
-         "http://inside.example/"],
-    )  # fmt: skip
-    def test_none_leads_inside(self, web: Web, connected: list[object], location: str) -> None:
-        web.answer["/"] = redirect(location)
-        resolver = FakeResolver(a_example=[["127.0.0.1"]], localhost=[["::1"]], inside_example=[["192.168.0.1"]])
-        with pytest.raises((AddressRefused, RedirectRefused)):
-            client(resolver).request("GET", web.url(host="a.example"))
-        assert connected == [("127.0.0.1", web.port)]
+    def test_none_leads_inside(self, web: Web, connected: list[object]) -> None:
+        def check(location: str) -> None:
+            connected.clear()
+            web.answer["/"] = redirect(location)
+            resolver = FakeResolver(a_example=[["127.0.0.1"]], localhost=[["::1"]], inside_example=[["192.168.0.1"]])
+            with pytest.raises((AddressRefused, RedirectRefused)):
+                client(resolver).request("GET", web.url(host="a.example"))
+            assert connected == [("127.0.0.1", web.port)]
+
+        check_rows(check, [
+            f"http://{METADATA}/latest/", "//localhost/", "http://[::1]:6379/", "http://10.0.0.1/", "http://0x7f.1/",
+            "http://2130706433/", "file:///etc/passwd", "gopher://127.0.0.1:6379/_FLUSHALL", "http://u:p@127.0.0.1/",
+            "http://inside.example/",
+        ])  # fmt: skip
 
     def test_five_are_followed_and_no_sixth(self, web: Web) -> None:
         web.answer |= {f"/{number}": redirect(f"/{number + 1}") for number in range(7)} | {"/5": reply(body=b"end")}
@@ -151,25 +152,31 @@ class TestRedirects:
         assert seen.headers["accept"] == "a/b"
         assert not {"authorization", "cookie", "x-api-key", "private-token"} & seen.headers.keys()
 
-    @pytest.mark.parametrize(
-        ("status", "method", "then"),
-        [(301, "POST", "GET"), (302, "POST", "GET"), (303, "PUT", "GET"), (303, "HEAD", "HEAD"), (301, "PUT", "PUT"),
-         (307, "POST", "POST"), (308, "POST", "POST"), (302, "HEAD", "HEAD"), (302, "DELETE", "DELETE")],
-    )  # fmt: skip
-    def test_methods_change_as_in_browsers(self, web: Web, status: int, method: str, then: str) -> None:
-        web.answer |= {"/": redirect("/x", status), "/x": reply()}
-        content = b"{}" if method in {"POST", "PUT"} else None
-        client().request(method, web.url(), headers={"Content-Type": "a/b"}, content=content)
-        seen, kept = web.seen[1], method == then
-        assert seen.method == then
-        assert seen.body == (content if kept and content else b"")
-        assert ("content-type" in seen.headers) is kept
+    def test_methods_change_as_in_browsers(self, web: Web) -> None:
+        def check(status: int, method: str, then: str) -> None:
+            web.answer |= {"/": redirect("/x", status), "/x": reply()}
+            content = b"{}" if method in {"POST", "PUT"} else None
+            client().request(method, web.url(), headers={"Content-Type": "a/b"}, content=content)
+            seen, kept = web.seen[-1], method == then
+            assert (seen.path, seen.method) == ("/x", then)
+            assert seen.body == (content if kept and content else b"")
+            assert ("content-type" in seen.headers) is kept
 
-    @pytest.mark.parametrize("answer", [redirect("/x", 300), redirect("/x", 304), reply(302), redirect("", 302)])
-    def test_what_is_none_is_an_answer(self, web: Web, answer: object) -> None:
-        web.answer["/"] = answer  # type: ignore[assignment]
-        assert client().request("GET", web.url()).status in {300, 302, 304}
-        assert len(web.seen) == 1
+        check_rows(check, [
+            (301, "POST", "GET"), (302, "POST", "GET"), (303, "PUT", "GET"), (303, "HEAD", "HEAD"), (301, "PUT", "PUT"),
+            (307, "POST", "POST"), (308, "POST", "POST"), (302, "HEAD", "HEAD"), (302, "DELETE", "DELETE"),
+        ])  # fmt: skip
+
+    def test_what_is_none_is_an_answer(self, web: Web) -> None:
+        def check(status: int, answer: Any) -> None:
+            web.seen.clear()
+            web.answer["/"] = answer
+            assert client().request("GET", web.url()).status == status
+            assert len(web.seen) == 1
+
+        check_rows(
+            check, [(300, redirect("/x", 300)), (304, redirect("/x", 304)), (302, reply(302)), (302, redirect("", 302))]
+        )
 
     def test_they_can_be_turned_off(self, web: Web) -> None:
         web.answer["/"] = redirect("/x")
