@@ -87,9 +87,9 @@ def test_a_huge_one_is_not_even_parsed() -> None:
         check_item(b" " * (MAX_ITEM_BYTES + 1))
 
 
-@pytest.mark.parametrize("name", ["nested 100,000 deep", "a number of 5,000 digits", "invalid UTF-8", "10 MB of JSON"])
-def test_what_a_parser_stumbles_over(name: str) -> None:
-    assert not is_message(hostile.RAW[name](Path("/nowhere")))
+def test_what_a_parser_stumbles_over() -> None:
+    names = ["nested 100,000 deep", "a number of 5,000 digits", "invalid UTF-8", "10 MB of JSON"]
+    assert [name for name in names if is_message(hostile.RAW[name](Path("/nowhere")))] == []
 
 
 def test_a_drop_is_one_line_that_counts(caplog: pytest.LogCaptureFixture) -> None:
