@@ -11,6 +11,7 @@ from app.models.task import TaskPriority
 from app.schemas.task import TaskBatchCreate, TaskCreate
 from app.schemas.task_changes import TaskPatch, TaskRetry
 from app.schemas.task_values import Moment
+from tests.support.tables import check_rows
 
 NEEDED: dict[str, Any] = {"name": "n", "task_type": "t", "celery_task_name": "c"}
 
@@ -24,14 +25,17 @@ def refusal(model: type[TaskCreate | TaskBatchCreate | TaskPatch | TaskRetry], *
 
 
 class TestMoment:
-    @pytest.mark.parametrize("number", [0, 0.5, 1_900_000_000, "0", "0.5", "1900000000", "1e9", True, "2030-01-01"])
-    def test_is_no_number(self, number: Any) -> None:
+    def test_is_no_number(self) -> None:
         """Seconds or milliseconds since 1970? pydantic guesses by their size."""
-        assert refusal(TaskCreate, **NEEDED, run_at=number) in {"datetime_parsing", "timezone_aware"}
 
-    @pytest.mark.parametrize("text", ["2030-01-01T08:00:00Z", "2030-01-01T10:00:00+02:00", "2030-01-01t08:00:00z"])
-    def test_is_a_time_with_an_offset(self, text: str) -> None:
-        assert TypeAdapter(Moment).validate_python(text) == datetime(2030, 1, 1, 8, tzinfo=UTC)
+        def check(number: Any) -> None:
+            assert refusal(TaskCreate, **NEEDED, run_at=number) in {"datetime_parsing", "timezone_aware"}
+
+        check_rows(check, [0, 0.5, 1_900_000_000, "0", "0.5", "1900000000", "1e9", True, "2030-01-01"])
+
+    def test_is_a_time_with_an_offset(self) -> None:
+        texts = ("2030-01-01T08:00:00Z", "2030-01-01T10:00:00+02:00", "2030-01-01t08:00:00z")
+        assert {*map(TypeAdapter(Moment).validate_python, texts)} == {datetime(2030, 1, 1, 8, tzinfo=UTC)}
 
     def test_python_callers_give_a_datetime(self) -> None:
         moment = datetime(2030, 1, 1, tzinfo=UTC)
@@ -48,10 +52,13 @@ class TestExpiry:
 
 
 class TestNumbers:
-    @pytest.mark.parametrize("field", ["delay_seconds", "timeout_seconds", "retry_backoff_seconds", "max_attempts"])
-    @pytest.mark.parametrize("value", [True, "1", "1.0"])
-    def test_are_neither_texts_nor_truths(self, field: str, value: Any) -> None:
-        assert refusal(TaskCreate, **NEEDED, **{field: value}) == "number_type"
+    def test_are_neither_texts_nor_truths(self) -> None:
+        def check(field: str) -> None:
+            assert [refusal(TaskCreate, **NEEDED, **{field: value}) for value in (True, "1", "1.0")] == [
+                "number_type"
+            ] * 3
+
+        check_rows(check, ["delay_seconds", "timeout_seconds", "retry_backoff_seconds", "max_attempts"])
         assert refusal(TaskPatch, progress=False) == "number_type"
 
     def test_a_whole_float_is_whole(self) -> None:
@@ -62,24 +69,24 @@ class TestNumbers:
 
 
 class TestUniqueKey:
-    @pytest.mark.parametrize("on_conflict", ["reject", "return", "replace"])
-    def test_has_one_of_three_conflicts(self, on_conflict: str) -> None:
-        task = TaskCreate.model_validate(NEEDED | {"unique_key": "a key", "on_conflict": on_conflict})
-        assert (task.unique_key, task.on_conflict) == ("a key", on_conflict)
+    def test_has_one_of_three_conflicts_which_require_it(self) -> None:
+        def check(on_conflict: str) -> None:
+            task = TaskCreate.model_validate(NEEDED | {"unique_key": "a key", "on_conflict": on_conflict})
+            assert (task.unique_key, task.on_conflict) == ("a key", on_conflict)
+            for key in ({}, {"unique_key": None}):
+                assert refusal(TaskCreate, **NEEDED, **key, on_conflict=on_conflict) == "on_conflict_without_key"
+
+        check_rows(check, ["reject", "return", "replace"])
         assert TaskCreate(**NEEDED, unique_key="a key").on_conflict == "reject"
         assert refusal(TaskCreate, **NEEDED, unique_key="a key", on_conflict="ignore") == "enum"
 
-    @pytest.mark.parametrize("key", [{}, {"unique_key": None}])
-    @pytest.mark.parametrize("on_conflict", ["reject", "return", "replace"])
-    def test_is_required_by_a_conflict(self, key: dict[str, None], on_conflict: str) -> None:
-        assert refusal(TaskCreate, **NEEDED, **key, on_conflict=on_conflict) == "on_conflict_without_key"
+    def test_is_a_short_text(self) -> None:
+        def check(key: Any, kind: str) -> None:
+            assert refusal(TaskCreate, **NEEDED, unique_key=key) == kind
 
-    @pytest.mark.parametrize(
-        ("key", "kind"),
-        [("", "string_too_short"), ("x" * 201, "string_too_long"), ("a\0b", "string_nul"), (17, "string_type")],
-    )
-    def test_is_a_short_text(self, key: Any, kind: str) -> None:
-        assert refusal(TaskCreate, **NEEDED, unique_key=key) == kind
+        check_rows(check, [
+            ("", "string_too_short"), ("x" * 201, "string_too_long"), ("a\0b", "string_nul"), (17, "string_type"),
+        ])  # fmt: skip
         assert TaskCreate(**NEEDED, unique_key="👍" * 200).unique_key == "👍" * 200
 
 
@@ -121,6 +128,6 @@ class TestBatch:
         expected = [(("tasks", 1, *each["loc"]), each["msg"], each["type"]) for each in alone.value.errors()]
         assert [(each["loc"], each["msg"], each["type"]) for each in among.value.errors()] == expected
 
-    @pytest.mark.parametrize(("tasks", "kind"), [([], "too_short"), ([NEEDED] * 1001, "too_long"), ("x", "list_type")])
-    def test_its_size_is_looked_at_first(self, tasks: Any, kind: str) -> None:
-        assert refusal(TaskBatchCreate, tasks=tasks) == kind
+    def test_its_size_is_looked_at_first(self) -> None:
+        for tasks, kind in (([], "too_short"), ([NEEDED] * 1001, "too_long"), ("x", "list_type")):
+            assert refusal(TaskBatchCreate, tasks=tasks) == kind
