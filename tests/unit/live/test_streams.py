@@ -97,12 +97,13 @@ class TestOneTask:
         stream.ping_due = True
         assert await stream.next() == b": ping\n\n"
 
-    @pytest.mark.parametrize(("seen", "sent"), [(None, ["5"]), (4, ["5"]), (6, ["5"]), (5, [])])
-    async def test_begins_with_the_current_state_unless_it_was_seen(
-        self, stream: TaskStream, seen: int | None, sent: list[str]
-    ) -> None:
-        stream.begin(frame(5), seen)
-        assert ids(await stream.next()) == sent
+    async def test_begins_with_the_current_state_unless_it_was_seen(self) -> None:
+        sent = {}
+        for seen in (None, 4, 6, 5):
+            stream = task_stream()
+            stream.begin(frame(5), seen)
+            sent[seen] = ids(await stream.next())
+        assert sent == {None: ["5"], 4: ["5"], 6: ["5"], 5: []}
 
     async def test_what_was_heard_while_the_first_state_was_read_is_not_undone_by_it(self, stream: TaskStream) -> None:
         stream.offer(frame(6, ended=True))
