@@ -110,6 +110,10 @@ def test_a_wakeup_says_nothing_but_its_name() -> None:
     ])  # fmt: skip
 
 
+def test_what_follows_the_arguments_is_of_celery() -> None:
+    assert [embed for embed in (1, [], {"other": None}) if check({}, ([], {}, embed))] == []
+
+
 def test_no_message_names_a_record() -> None:
     assert not check({"task_record": str(uuid4())})
     assert not check({"task_generation": 1})
