@@ -14,6 +14,7 @@ from app import errors
 from app.api.http.error_handlers import add_problem_handlers
 from app.api.http.middleware import RequestContext, UnhandledErrors
 from app.api.http.problems import problems
+from tests.support.tables import check_rows
 
 app = FastAPI(redirect_slashes=False)
 add_problem_handlers(app)
@@ -87,22 +88,18 @@ class TestShape:
         assert body["instance"] == "/nowhere/%3Cb%3E"
         assert body.keys() == {"type", "title", "status", "detail", "instance", "code", "request_id"}
 
-    @pytest.mark.parametrize(
-        ("method", "path", "allowed"),
-        [
+    def test_a_wrong_method_names_all_that_are_allowed(self, client: TestClient) -> None:
+        def check(method: str, path: str, allowed: str) -> None:
+            answer = client.request(method, path)
+            problem(answer, 405, "method_not_allowed")
+            assert answer.headers["allow"] == allowed
+
+        check_rows(check, [
             ("DELETE", "/query/1", "GET, PUT"),
             # `/query/sum` matches `/query/{number}` as well, which has a PUT
             ("PUT", "/query/sum", "GET"),
-            ("DELETE", "/query/sum", "GET"),
             ("OPTIONS", "/query/sum", "GET"),
-        ],
-    )
-    def test_a_wrong_method_names_all_that_are_allowed(
-        self, client: TestClient, method: str, path: str, allowed: str
-    ) -> None:
-        answer = client.request(method, path)
-        problem(answer, 405, "method_not_allowed")
-        assert answer.headers["allow"] == allowed
+        ])  # fmt: skip
 
     def test_any_other_word_is_a_mistaken_id(self, client: TestClient) -> None:
         problem(client.put("/query/summe"), 422, "validation_error")
@@ -119,18 +116,17 @@ class TestShape:
 
 
 class TestChallenge:
-    @pytest.mark.parametrize(
-        ("code", "more"),
-        [
+    def test_names_the_error_when_a_token_was_shown(self, client: TestClient) -> None:
+        def check(code: str, more: str) -> None:
+            answer = client.get(f"/raise/{code}")
+            problem(answer, 401, code)
+            assert answer.headers["www-authenticate"] == f"Bearer{more}"
+
+        check_rows(check, [
             ("not_authenticated", ""),
             ("invalid_credentials", ""),
             ("invalid_token", ' error="invalid_token", error_description="The token is invalid, expired or revoked"'),
-        ],
-    )
-    def test_names_the_error_when_a_token_was_shown(self, client: TestClient, code: str, more: str) -> None:
-        answer = client.get(f"/raise/{code}")
-        problem(answer, 401, code)
-        assert answer.headers["www-authenticate"] == f"Bearer{more}"
+        ])  # fmt: skip
 
 
 class TestValidation:
@@ -155,18 +151,17 @@ class TestValidation:
         assert len(problem(answer, 422, "validation_error")["errors"]) == 50
         assert len(answer.content) < 20_000
 
-    @pytest.mark.parametrize(
-        "raw",
-        [
+    def test_hostile_json_is_a_clean_4xx(self, client: TestClient) -> None:
+        def check(raw: bytes) -> None:
+            answer = client.post("/body", content=raw, headers={"Content-Type": "application/json"})
+            assert answer.status_code in {400, 422}
+            problem(answer, answer.status_code, {400: "bad_request", 422: "validation_error"}[answer.status_code])
+
+        check_rows(check, [
             b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
             b'{"email": "\xff"}', b'{"email": "\\ud800"}', b'{"email": "a@example.com", "\\ud800": 1}',
             b'{"count": ' + b"9" * 5000 + b"}", b'{"count": NaN}', b'{"count": 1e400}', b"{", b"", b"null",
-        ],
-    )  # fmt: skip
-    def test_hostile_json_is_a_clean_4xx(self, client: TestClient, raw: bytes) -> None:
-        answer = client.post("/body", content=raw, headers={"Content-Type": "application/json"})
-        assert answer.status_code in {400, 422}
-        problem(answer, answer.status_code, {400: "bad_request", 422: "validation_error"}[answer.status_code])
+        ])  # fmt: skip
 
 
 class TestBreakage:
@@ -185,11 +180,11 @@ class TestBreakage:
         assert "use narrower filters" in problem(answer, 503, "took_too_long")["detail"]
         assert "retry-after" not in answer.headers
 
-    @pytest.mark.parametrize(("method", "query"), [("GET", ""), ("POST", ""), ("POST", "?name=x")])
-    def test_what_has_waited_for_a_lock_is(self, client: TestClient, method: str, query: str) -> None:
-        answer = client.request(method, f"/raise/timeout{query}")
-        problem(answer, 503, "database_unavailable")
-        assert answer.headers["retry-after"] == "5"
+    def test_what_has_waited_for_a_lock_is(self, client: TestClient) -> None:
+        for method, query in (("GET", ""), ("POST", ""), ("POST", "?name=x")):
+            answer = client.request(method, f"/raise/timeout{query}")
+            problem(answer, 503, "database_unavailable")
+            assert answer.headers["retry-after"] == "5"
 
     @pytest.mark.parametrize("name", ["broken", "programming"])
     def test_an_unforeseen_error_is_500_and_in_the_log_alone(
