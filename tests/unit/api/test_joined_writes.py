@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from app.api.http.joined_writes import JoinedWrites
 
 
@@ -38,15 +36,15 @@ def answered(*steps: bytes | str) -> list[bytes | str]:
     return list(asyncio.run(answer()))
 
 
-@pytest.mark.parametrize(
-    ("steps", "sent"),
-    [
-        pytest.param([b"head", b"body"], [b"headbody"], id="a small answer is one write"),
-        pytest.param([b"head", b"first", b"second"], [b"headfirst", b"second"], id="the rest is sent as it comes"),
-        pytest.param([b"head", "wait", b"event"], [b"head", b"event"], id="a stream's head does not wait for events"),
-        pytest.param([b"head"], [b"head"], id="an answer without a body leaves too"),
-        pytest.param([b"head", "close"], [b"head", "closed"], id="closing loses nothing"),
-    ],
-)
-def test_writes(steps: list[bytes | str], sent: list[bytes | str]) -> None:
-    assert answered(*steps) == sent
+def test_a_small_answer_is_one_write_and_the_rest_is_sent_as_it_comes() -> None:
+    assert answered(b"head", b"body") == [b"headbody"]
+    assert answered(b"head", b"first", b"second") == [b"headfirst", b"second"]
+
+
+def test_a_head_waits_neither_for_events_nor_for_a_body_that_there_is_not() -> None:
+    assert answered(b"head", "wait", b"event") == [b"head", b"event"]
+    assert answered(b"head") == [b"head"]
+
+
+def test_closing_loses_nothing() -> None:
+    assert answered(b"head", "close") == [b"head", "closed"]

@@ -1,10 +1,10 @@
 """The `Link` header."""
 
 import httpx
-import pytest
 from fastapi import Request, Response
 
 from app.api.http.paging import set_next_link
+from tests.support.tables import check_rows
 
 
 def link(query: str, cursor: str | None, host: str = "example.com") -> str | None:
@@ -37,10 +37,12 @@ def test_keeps_every_parameter_but_skip_which_would_be_applied_again() -> None:
     assert parameters == ["cursor=new", "empty=", "limit=2", "name=你 &", "status=failed", "status=revoked"]
 
 
-@pytest.mark.parametrize("host", ['evil/>; rel="x", <', "a b", 'a"b'])
-def test_a_hostile_host_cannot_leave_the_brackets(host: str) -> None:
-    header = link("", "c", host)
-    assert header is not None
-    assert header.count("<") == header.count(">") == 1
-    assert header.endswith('>; rel="next"')
-    assert " " not in header.partition(">")[0]
+def test_a_hostile_host_cannot_leave_the_brackets() -> None:
+    def check(host: str) -> None:
+        header = link("", "c", host)
+        assert header is not None
+        assert header.count("<") == header.count(">") == 1
+        assert header.endswith('>; rel="next"')
+        assert " " not in header.partition(">")[0]
+
+    check_rows(check, ['evil/>; rel="x", <', "a b", 'a"b'])

@@ -30,10 +30,10 @@ app = FastAPI(redirect_slashes=False)
 app.include_router(router, prefix="/api")
 
 
-@pytest.mark.parametrize("path", ["/api/things", "/api/things/"])
-def test_both_forms_answer_without_a_redirect(client: TestClient, path: str) -> None:
-    assert client.get(path).json() == "list"
-    assert client.post(path).json() == "create"
+def test_both_forms_answer_without_a_redirect(client: TestClient) -> None:
+    for path in ("/api/things", "/api/things/"):
+        assert client.get(path).json() == "list"
+        assert client.post(path).json() == "create"
 
 
 def test_a_path_without_a_slash_has_no_twin(client: TestClient) -> None:
