@@ -166,7 +166,7 @@ class TestTarget:
             *({"query_string": query} for query in (b"a=%00", b"a=\xff\xfe", b"a=\x00")),
             {"path": "/things/a\x00b"},
         ]
-        assert [scope for scope in scopes if not refused(scope)] == []
+        check_rows(refused, scopes)
 
 
 class TestHeaderLimit:
@@ -193,12 +193,11 @@ class TestHost:
             b"", b" ", b"a b", b"a/b", b"a@b", b"a,b", b"a:b", b"a:", b"a:99999", b"a:123456", b"[::1", b"::1", b"[1]",
             b"a?b", b"a#b", b"a\\b", b"a%00b", b"\xff", "é.example".encode(), b"<script>", b'a"b', b"x" * 254,
         ]  # fmt: skip
-        assert [host for host in hosts if not refused({"headers": [(b"host", host)]})] == []
+        check_rows(lambda host: refused({"headers": [(b"host", host)]}), hosts)
 
     def test_a_well_formed_one_is_served(self) -> None:
         hosts = [b"a", b"A.example:8000", b"127.0.0.1:1", b"[::1]:8000", b"a_b.example.", b"a:0"]
-        statuses = {host: call({"headers": [(b"host", host)]}, [])[0]["status"] for host in hosts}
-        assert statuses == dict.fromkeys(hosts, 200)
+        check_rows(lambda host: call({"headers": [(b"host", host)]}, [])[0]["status"] == 200, hosts)
 
     def test_http_1_1_needs_exactly_one(self) -> None:
         assert refused({"headers": [(b"host", b"a"), (b"host", b"a")]})
@@ -317,5 +316,4 @@ class TestCharsetOfAForm:
             b"multipart/form-data; boundary=charset", b'multipart/form-data; boundary=x; charset="UTF-8"',
             b"text/plain; charset=latin-1", b"application/x-www-form-urlencoded; charset=punycode",
         ]  # fmt: skip
-        statuses = {kind: call({"headers": [(b"content-type", kind)]}, [])[0]["status"] for kind in kinds}
-        assert statuses == dict.fromkeys(kinds, 200)
+        check_rows(lambda kind: call({"headers": [(b"content-type", kind)]}, [])[0]["status"] == 200, kinds)

@@ -20,6 +20,7 @@ from app.messaging.guard.items import (
 )
 from tests.support import hostile_items as hostile
 from tests.support.properties import given, st
+from tests.support.tables import check_rows
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -89,7 +90,7 @@ def test_a_huge_one_is_not_even_parsed() -> None:
 
 def test_what_a_parser_stumbles_over() -> None:
     names = ["nested 100,000 deep", "a number of 5,000 digits", "invalid UTF-8", "10 MB of JSON"]
-    assert [name for name in names if is_message(hostile.RAW[name](Path("/nowhere")))] == []
+    check_rows(lambda name: not is_message(hostile.RAW[name](Path("/nowhere"))), names)
 
 
 def test_a_drop_is_one_line_that_counts(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from app.messaging.guard.key_types import ASIDE, keys_of, type_of_key
 from app.messaging.routing import QUEUES
+from tests.support.tables import check_rows
 
 TYPES = {
     "default": "list", "default\x06\x169": "list", "high_priority\x06\x163": "list", "theirs": None,
@@ -17,7 +18,7 @@ COMMANDS: dict[tuple[object, ...], list[str]] = {
 
 
 def test_the_name_of_a_key_tells_its_type() -> None:
-    assert {key: type_of_key(key, QUEUES) for key in TYPES} == TYPES
+    check_rows(lambda key, kind: type_of_key(key, QUEUES) == kind, TYPES.items())
 
 
 def test_a_queue_that_a_worker_reads_is_the_services() -> None:
@@ -25,4 +26,4 @@ def test_a_queue_that_a_worker_reads_is_the_services() -> None:
 
 
 def test_the_keys_of_a_command() -> None:
-    assert {command: keys_of(command) for command in COMMANDS} == COMMANDS
+    check_rows(lambda command, keys: keys_of(command) == keys, COMMANDS.items())

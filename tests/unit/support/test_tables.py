@@ -26,6 +26,12 @@ def test_a_row_is_one_argument_or_several() -> None:
     assert seen == [("a",), ("b", 1), (["c"],)]
 
 
+def test_a_row_may_say_itself_that_it_does_not_hold() -> None:
+    check_rows(str.isdigit, ["1", "2"])
+    with pytest.raises(AssertionError, match="1 of 2 rows\n'x': AssertionError: it does not hold"):
+        check_rows(str.isdigit, ["1", "x"])
+
+
 def test_a_table_without_rows_fails() -> None:
     with pytest.raises(AssertionError, match="the table is empty"):
         check_rows(refuses, [])
