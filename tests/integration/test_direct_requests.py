@@ -1,12 +1,14 @@
 """The short way of a request and FastAPI's own answer alike. An unknown parameter leads to the long one."""
 
+import itertools
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
 
-from tests.support.task_client import BODY, TaskClient, module_client
+from tests.support.cases import cases
+from tests.support.task_client import BODY, TASKS, TaskClient, module_client
 
 client = module_client()
 JSON = {"Content-Type": "application/json"}
@@ -47,38 +49,42 @@ def shape(answer: httpx.Response) -> Any:
     return answer.status_code, named, {name: value for name, value in body.items() if name not in OURS}
 
 
-@pytest.mark.parametrize("name", BODIES)
-def test_creating(tasks: TaskClient, name: str) -> None:
-    content, headers = BODIES[name]
-    more = list(tasks.headers.items()) + (headers if isinstance(headers, list) else list(headers.items()))
-    short, long = (
-        tasks.http.post(path, content=content, headers=more) for path in ("/api/v1/tasks/", "/api/v1/tasks/?long=1")
-    )
-    assert shape(short) == shape(long)
-    assert short.headers.get("location", "").split("/")[:-1] == long.headers.get("location", "").split("/")[:-1]
+def test_creating(tasks: TaskClient) -> None:
+    with cases() as case:
+        for name, (content, headers) in BODIES.items():
+            with case(name):
+                more = list(tasks.headers.items()) + (headers if isinstance(headers, list) else list(headers.items()))
+                short, long = (
+                    tasks.http.post(path, content=content, headers=more) for path in (TASKS, f"{TASKS}?long=1")
+                )
+                assert shape(short) == shape(long)
+                places = [each.headers.get("location", "").split("/")[:-1] for each in (short, long)]
+                assert places[0] == places[1]
 
 
-@pytest.mark.parametrize("token", ["", "Bearer", "Bearer x", "Basic eDp4", "bearer {}", "Bearer  {}", "Bearer {}"])
-@pytest.mark.parametrize("method", ["POST", "GET"])
-def test_tokens(tasks: TaskClient, method: str, token: str) -> None:
-    path = "/api/v1/tasks/" + (tasks.create()["id"] if method == "GET" else "")
+def test_tokens(tasks: TaskClient) -> None:
     own = tasks.headers["Authorization"].removeprefix("Bearer ")
-    headers = {"Authorization": token.format(own)} if token else {}
-    short, long = (
-        tasks.http.request(method, path + more, headers=headers, json=BODY if method == "POST" else None)
-        for more in ("", "?long=1")
-    )
-    assert shape(short) == shape(long)
+    tokens = ("", "Bearer", "Bearer x", "Basic eDp4", "bearer {}", "Bearer  {}", "Bearer {}")
+    with cases() as case:
+        for method, token in itertools.product(("POST", "GET"), tokens):
+            with case(method, token):
+                path = TASKS + (tasks.create()["id"] if method == "GET" else "")
+                headers = {"Authorization": token.format(own)} if token else {}
+                body = BODY if method == "POST" else None
+                short, long = (
+                    tasks.http.request(method, path + more, headers=headers, json=body) for more in ("", "?long=1")
+                )
+                assert shape(short) == shape(long)
 
 
-@pytest.mark.parametrize("form", ["{}", "{{{}}}", "urn:uuid:{}", "hex", "upper", "nobody's", "other"])
-def test_reading(tasks: TaskClient, form: str) -> None:
+def test_reading(tasks: TaskClient) -> None:
     task_id = tasks.create()["id"]
-    path = {"hex": UUID(task_id).hex, "upper": task_id.upper(), "other": task_id[:-12] + "0" * 12}.get(
-        form, form.format(task_id)
-    )
-    short, long = tasks.get(path), tasks.get(path, long=1)
-    assert shape(short) == shape(long)
+    hex_, other = UUID(task_id).hex, task_id[:-12] + "0" * 12
+    with cases() as case:
+        for path in (task_id, f"{{{task_id}}}", f"urn:uuid:{task_id}", hex_, task_id.upper(), "nobody's", other):
+            with case(path):
+                short, long = tasks.get(path), tasks.get(path, long=1)
+                assert shape(short) == shape(long)
 
 
 def test_the_plain_form_goes_the_short_way(tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:

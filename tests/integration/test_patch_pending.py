@@ -12,8 +12,9 @@ from app.services.task_service import task_service
 from app.services.tasks import task_changes
 from app.services.tasks.load import load_of
 from app.services.tasks.quotas import quotas
+from tests.support.cases import cases
 from tests.support.task_client import BODY, TaskClient, module_client, stored
-from tests.support.tasks import claim, new_task, new_user, retried
+from tests.support.tasks import claim, new_task, retried
 
 client = module_client()
 
@@ -37,25 +38,23 @@ class TestArguments:
             taken = claim(db, task_service.get_task(db, UUID(task_id)))
         assert (taken.args, taken.kwargs) == ([2.5], {"steps": 4, "password": "hunter2"})
 
-    @pytest.mark.parametrize(
-        ("change", "code", "loc", "kind"),
-        [
+    def test_that_do_not_fit_are_refused_as_in_a_submit(self, tasks: TaskClient) -> None:
+        task_id = tasks.create()["id"]
+        wrong: tuple[tuple[dict[str, Any], str, list[str], str], ...] = (
             ({"args": ["long"]}, "invalid_arguments", ["body", "args", "duration"], "float_type"),
             ({"kwargs": {"steps": "x"}}, "invalid_arguments", ["body", "kwargs", "steps"], "int_type"),
             ({"kwargs": {"duration": 1}}, "invalid_arguments", ["body", "kwargs", "duration"], "arguments"),
             ({"args": []}, "invalid_arguments", ["body", "kwargs", "duration"], "arguments"),
             ({"kwargs": {"api_key": "***"}}, "validation_error", ["body", "kwargs"], "hidden_value"),
-        ],
-    )
-    def test_that_do_not_fit_are_refused_as_in_a_submit(
-        self, tasks: TaskClient, change: dict[str, Any], code: str, loc: list[Any], kind: str
-    ) -> None:
-        problem = refused(tasks, tasks.create()["id"], change)
-        error = problem["errors"][0]
-        assert (problem["code"], error["loc"], error["type"]) == (code, loc, kind)
-        if kind != "hidden_value":
-            submitted = tasks.post(body=BODY | change).json()
-            assert submitted["errors"] == problem["errors"]
+        )
+        with cases() as case:
+            for change, code, loc, kind in wrong:
+                with case(change):
+                    problem = refused(tasks, task_id, change)
+                    error = problem["errors"][0]
+                    assert (problem["code"], error["loc"], error["type"]) == (code, loc, kind)
+                    if kind != "hidden_value":
+                        assert tasks.post(body=BODY | change).json()["errors"] == problem["errors"]
 
     def test_together_are_bounded(self, tasks: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
         task_id = tasks.create(kwargs={"x": "x" * 600})["id"]
@@ -133,20 +132,19 @@ class TestAClaimMeanwhile:
 
 
 class TestFromPython:
-    @pytest.mark.parametrize(
-        ("change", "error"),
-        [
+    def test_is_checked_too(self, tasks: TaskClient) -> None:
+        task_id = UUID(tasks.create()["id"])
+        wrong: tuple[tuple[dict[str, Any], type[Exception]], ...] = (
             ({"kwargs": {"steps": "x"}}, InvalidArguments),
             ({"args": "no list"}, InvalidTask),
             ({"kwargs": None}, InvalidTask),
             ({"timeout_seconds": -1}, InvalidTask),
             ({"max_attempts": 101}, InvalidTask),
             ({"metadata": {"token": "***"}}, InvalidTask),
-        ],
-    )
-    def test_is_checked_too(self, tasks: TaskClient, change: dict[str, Any], error: type[Exception]) -> None:
-        with SessionLocal() as db:
-            task = new_task(db, new_user(db))
-            with pytest.raises(error):
-                task_service.update_task(db, task.id, change)
-            assert stored(str(task.id)).version == 1
+        )
+        with cases() as case:
+            for change, error in wrong:
+                with case(change):
+                    with SessionLocal() as db, pytest.raises(error):
+                        task_service.update_task(db, task_id, change)
+                    assert stored(str(task_id)).version == 1

@@ -1,5 +1,6 @@
 """Reading one task, changing, cancelling, retrying and deleting it, in every state that matters."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionLocal
 from app.services.task_service import task_service
+from tests.support.cases import cases
 from tests.support.task_client import TaskClient, is_waited_for, module_client, stored
 from tests.support.waiting import wait_for
 
@@ -65,43 +67,47 @@ class TestGet:
         with meanwhile(tasks, task_id, lambda db: task_service.delete(db, task_id, force=True)):
             assert tasks.get(task_id, wait=30).status_code == 404
 
-    @pytest.mark.parametrize("wait", [-1, 61, "nan", "inf", "x"])
-    def test_waiting_has_its_bounds(self, tasks: TaskClient, wait: Any) -> None:
-        assert tasks.get(tasks.create()["id"], wait=wait).status_code == 422
+    def test_waiting_has_its_bounds(self, tasks: TaskClient) -> None:
+        task_id = tasks.create()["id"]
+        with cases() as case:
+            for wait in (-1, 61, "nan", "inf", "x"):
+                with case(wait):
+                    assert tasks.get(task_id, wait=wait).status_code == 422
 
 
 class TestPatch:
-    @pytest.mark.parametrize("status", ["pending", "running", *ENDED])
-    def test_the_owners_fields_change_at_any_time(self, tasks: TaskClient, status: str) -> None:
-        task_id = tasks.task_in(status)
-        before = tasks.get(task_id).json()
+    def test_the_owners_fields_change_at_any_time(self, tasks: TaskClient) -> None:
         change = {"name": "新名字", "tags": ["a"], "metadata": {"k": [1.5, None]}}
-        answer = tasks.patch(task_id, change)
-        assert answer.status_code == 200, answer.text
-        expected = before | change | {"version": before["version"] + 1, "updated_at": answer.json()["updated_at"]}
-        assert answer.json() == expected == tasks.get(task_id).json()
-        assert answer.headers["etag"] == f'"{expected["version"]}"'
+        with cases() as case:
+            for status in ("pending", "running", *ENDED):
+                with case(status):
+                    task_id = tasks.task_in(status)
+                    before = tasks.get(task_id).json()
+                    answer = tasks.patch(task_id, change)
+                    assert answer.status_code == 200, answer.text
+                    new = {"version": before["version"] + 1, "updated_at": answer.json()["updated_at"]}
+                    assert answer.json() == before | change | new == tasks.get(task_id).json()
+                    assert answer.headers["etag"] == f'"{new["version"]}"'
 
-    @pytest.mark.parametrize(
-        "change",
-        [
+    def test_what_it_runs_with_and_when_change_while_pending_alone(self, tasks: TaskClient) -> None:
+        changes: list[dict[str, Any]] = [
             {"priority": "high"}, {"run_at": "2100-01-01T00:00:00Z"}, {"expires_at": "2100-01-01T00:00:00Z"},
             {"args": [2.5]}, {"kwargs": {"steps": 2}}, {"timeout_seconds": 5.5}, {"max_attempts": 3},
             {"retry_backoff_seconds": 0.5},
-        ],
-    )  # fmt: skip
-    def test_what_it_runs_with_and_when_change_while_pending_alone(
-        self, tasks: TaskClient, change: dict[str, Any]
-    ) -> None:
-        answer = tasks.patch(tasks.task_in("pending"), change)
-        assert answer.status_code == 200
-        assert {name: answer.json()[name] for name in change} == change
-        for status in ("running", *ENDED):
-            task_id = tasks.task_in(status)
-            before = tasks.get(task_id).json()
-            refused = tasks.patch(task_id, change | {"name": "must not change either"})
-            assert (refused.status_code, refused.json()["code"]) == (409, "invalid_transition")
-            assert tasks.get(task_id).json() == before
+        ]  # fmt: skip
+        others = {status: tasks.task_in(status) for status in ("running", *ENDED)}
+        before = {status: tasks.get(task_id).json() for status, task_id in others.items()}
+        with cases() as case:
+            for change in changes:
+                with case("pending", change):
+                    answer = tasks.patch(tasks.task_in("pending"), change)
+                    assert answer.status_code == 200
+                    assert {name: answer.json()[name] for name in change} == change
+            for change, status in itertools.product(changes, others):
+                with case(status, change):
+                    refused = tasks.patch(others[status], change | {"name": "must not change either"})
+                    assert (refused.status_code, refused.json()["code"]) == (409, "invalid_transition")
+                    assert tasks.get(others[status]).json() == before[status]
 
     def test_a_new_priority_moves_it_to_the_queue_of_that(self, tasks: TaskClient) -> None:
         """That its message goes there is in test_task_service.py."""
@@ -120,22 +126,20 @@ class TestPatch:
         assert tasks.patch(task["id"], {"name": "d"}, headers={"If-Match": "*"}).status_code == 200
         assert tasks.get(task["id"]).json()["name"] == "d"
 
-    @pytest.mark.parametrize(
-        "change",
-        [
-            {"unknown": 1}, {"args": None}, {"kwargs": [1]}, {"timeout_seconds": 0}, {"user_id": "x"}, {"celery_task_name": "x"}, {"name": None}, {"tags": None},
-            {"metadata": None}, {"priority": None}, {"priority": "no"}, {"run_at": "soon"}, {"name": "\0"},
-            {"run_at": "9999-12-31T23:59:59-23:59"}, {"progress": 101}, {"progress": 1.5}, {"status": "done"},
-            {"metadata": {"a": "\0"}},
-        ],
-        ids=str,
-    )  # fmt: skip
-    def test_what_cannot_be_set_is_refused(self, tasks: TaskClient, change: dict[str, Any]) -> None:
+    def test_what_cannot_be_set_is_refused(self, tasks: TaskClient) -> None:
         task = tasks.create()
-        answer = tasks.patch(task["id"], change)
-        assert answer.status_code == 422
-        assert answer.json()["errors"][0]["loc"][:2] == ["body", next(iter(change))]
-        assert tasks.get(task["id"]).json() == task
+        with cases() as case:
+            for name, value in (
+                ("unknown", 1), ("user_id", "x"), ("celery_task_name", "x"), ("name", None), ("name", "\0"),
+                ("kwargs", [1]), ("timeout_seconds", 0), ("priority", "no"), ("run_at", "soon"),
+                ("run_at", "9999-12-31T23:59:59-23:59"), ("progress", 101), ("progress", 1.5), ("status", "done"),
+                ("metadata", {"a": "\0"}),
+            ):  # fmt: skip
+                with case(name, value):
+                    answer = tasks.patch(task["id"], {name: value})
+                    assert answer.status_code == 422
+                    assert answer.json()["errors"][0]["loc"][:2] == ["body", name]
+                    assert tasks.get(task["id"]).json() == task
 
     def test_nothing_changes_nothing(self, tasks: TaskClient) -> None:
         task = tasks.create()
@@ -143,21 +147,23 @@ class TestPatch:
 
 
 class TestPatchOfTheState:
-    @pytest.mark.parametrize(
-        "change", [{"status": "revoked"}, {"progress": 5}, {"progress_detail": None}, {"result": 1}]
-    )
-    def test_is_not_for_users(self, tasks: TaskClient, change: dict[str, Any]) -> None:
+    def test_is_not_for_users(self, tasks: TaskClient) -> None:
         task_id = tasks.task_in("running")
-        answer = tasks.patch(task_id, change | {"name": "must not change either"})
-        assert (answer.status_code, answer.json()["code"]) == (403, "admin_only")
-        assert stored(task_id).name != "must not change either"
+        with cases() as case:
+            for change in ({"status": "revoked"}, {"progress": 5}, {"progress_detail": None}, {"result": 1}):
+                with case(change):
+                    answer = tasks.patch(task_id, change | {"name": "must not change either"})
+                    assert (answer.status_code, answer.json()["code"]) == (403, "admin_only")
+                    assert stored(task_id).name != "must not change either"
 
-    @pytest.mark.parametrize("status", ENDED)
-    def test_an_administrator_ends_a_running_task(self, admin: TaskClient, tasks: TaskClient, status: str) -> None:
-        task_id = tasks.task_in("running")
-        answer = admin.patch(task_id, {"status": status})
-        assert (answer.status_code, answer.json()["status"]) == (200, status)
-        assert [a["outcome"] for a in tasks.get(f"{task_id}/attempts").json()] == [status]
+    def test_an_administrator_ends_a_running_task(self, admin: TaskClient, tasks: TaskClient) -> None:
+        with cases() as case:
+            for status in ENDED:
+                with case(status):
+                    task_id = tasks.task_in("running")
+                    answer = admin.patch(task_id, {"status": status})
+                    assert (answer.status_code, answer.json()["status"]) == (200, status)
+                    assert [a["outcome"] for a in tasks.get(f"{task_id}/attempts").json()] == [status]
 
     def test_an_administrator_sets_result_and_progress(self, admin: TaskClient) -> None:
         task_id = admin.task_in("running")
@@ -167,23 +173,23 @@ class TestPatchOfTheState:
         ended = admin.patch(task_id, changes).json()
         assert (ended["result"], ended["progress"], ended["progress_detail"]) == ({"n": 1e22}, 100, {"step": 2})
 
-    @pytest.mark.parametrize(
-        ("status", "change"),
-        [
-            ("pending", {"status": "running"}), ("pending", {"status": "succeeded"}), ("pending", {"progress": 5}),
-            ("running", {"status": "pending"}), ("running", {"status": "running"}), ("running", {"result": 1}),
-            ("running", {"status": "failed", "result": 1}), ("succeeded", {"status": "failed"}),
-            ("succeeded", {"result": 2}), ("failed", {"status": "succeeded"}), ("failed", {"progress": 5}),
-            ("revoked", {"status": "pending"}),
-        ],
-    )  # fmt: skip
-    def test_what_the_state_machine_does_not_know_is_refused(
-        self, admin: TaskClient, status: str, change: dict[str, Any]
-    ) -> None:
-        task_id = admin.task_in(status)
-        before = admin.get(task_id).json()
-        assert admin.patch(task_id, change | {"name": "must not change either"}).status_code == 409
-        assert admin.get(task_id).json() == before
+    def test_what_the_state_machine_does_not_know_is_refused(self, admin: TaskClient) -> None:
+        changes: dict[str, list[dict[str, Any]]] = {
+            "pending": [{"status": "running"}, {"status": "succeeded"}, {"progress": 5}],
+            "running": [{"status": "pending"}, {"status": "running"}, {"result": 1}, {"status": "failed", "result": 1}],
+            "succeeded": [{"status": "failed"}, {"result": 2}],
+            "failed": [{"status": "succeeded"}, {"progress": 5}],
+            "revoked": [{"status": "pending"}],
+        }
+        with cases() as case:
+            for status, refused in changes.items():
+                task_id = admin.task_in(status)
+                before = admin.get(task_id).json()
+                for change in refused:
+                    with case(status, change):
+                        answer = admin.patch(task_id, change | {"name": "must not change either"})
+                        assert answer.status_code == 409
+                        assert admin.get(task_id).json() == before
 
 
 class TestCancel:
@@ -202,9 +208,9 @@ class TestCancel:
         assert first.json()["cancel_requested_at"] is not None
         assert tasks.post(f"{task_id}/cancel").json() == first.json()
 
-    @pytest.mark.parametrize("status", ["succeeded", "failed"])
-    def test_an_ended_one_is_refused(self, tasks: TaskClient, status: str) -> None:
-        assert tasks.post(f"{tasks.task_in(status)}/cancel").status_code == 409
+    def test_an_ended_one_is_refused(self, tasks: TaskClient) -> None:
+        for status in ("succeeded", "failed"):
+            assert tasks.post(f"{tasks.task_in(status)}/cancel").status_code == 409, status
 
 
 class TestRetry:
@@ -220,20 +226,21 @@ class TestRetry:
         assert [after[name] for name in nothing] == [None] * len(nothing)
         assert tasks.post(f"{task_id}/retry").status_code == 409
 
-    @pytest.mark.parametrize("status", ["pending", "running", "succeeded"])
-    def test_is_refused_elsewhere(self, tasks: TaskClient, status: str) -> None:
-        assert tasks.post(f"{tasks.task_in(status)}/retry").status_code == 409
+    def test_is_refused_elsewhere(self, tasks: TaskClient) -> None:
+        for status in ("pending", "running", "succeeded"):
+            assert tasks.post(f"{tasks.task_in(status)}/retry").status_code == 409, status
 
 
 class TestDelete:
-    @pytest.mark.parametrize("force", [False, True])
-    @pytest.mark.parametrize("status", ENDED)
-    def test_an_ended_one_is_gone(self, tasks: TaskClient, status: str, force: bool) -> None:
-        task_id = tasks.task_in(status)
-        answer = tasks.delete(task_id, force=force)
-        assert (answer.status_code, answer.content) == (204, b"")
-        assert tasks.get(task_id).status_code == 404
-        assert tasks.delete(task_id).status_code == 404
+    def test_an_ended_one_is_gone(self, tasks: TaskClient) -> None:
+        with cases() as case:
+            for status, force in itertools.product(ENDED, (False, True)):
+                with case(status, force):
+                    task_id = tasks.task_in(status)
+                    answer = tasks.delete(task_id, force=force)
+                    assert (answer.status_code, answer.content) == (204, b"")
+                    assert tasks.get(task_id).status_code == 404
+                    assert tasks.delete(task_id).status_code == 404
 
     def test_an_active_one_needs_force(self, tasks: TaskClient) -> None:
         for status, then in (("pending", 204), ("running", 202)):
@@ -245,21 +252,20 @@ class TestDelete:
 
 
 class TestAttempts:
-    @pytest.mark.parametrize(
-        ("status", "outcomes"),
-        [
-            ("pending", []),
-            ("running", ["running"]),
-            ("succeeded", ["succeeded"]),
-            ("failed", ["failed"]),
-            ("revoked", []),
-        ],
-    )
-    def test_the_current_one_is_included(self, tasks: TaskClient, status: str, outcomes: list[str]) -> None:
-        attempts = tasks.get(f"{tasks.task_in(status)}/attempts").json()
-        assert [attempt["outcome"] for attempt in attempts] == outcomes
-        for attempt in attempts:
-            assert attempt["number"] == 1
-            assert attempt["worker"] == "worker@test"
-            assert (attempt["finished_at"] is None) == (status == "running")
-            assert (attempt["traceback"] is None) == (status != "failed")
+    def test_the_current_one_is_included(self, tasks: TaskClient) -> None:
+        with cases() as case:
+            for status, outcomes in (
+                ("pending", []),
+                ("running", ["running"]),
+                ("succeeded", ["succeeded"]),
+                ("failed", ["failed"]),
+                ("revoked", []),
+            ):
+                with case(status):
+                    attempts = tasks.get(f"{tasks.task_in(status)}/attempts").json()
+                    assert [attempt["outcome"] for attempt in attempts] == outcomes
+                    for attempt in attempts:
+                        assert attempt["number"] == 1
+                        assert attempt["worker"] == "worker@test"
+                        assert (attempt["finished_at"] is None) == (status == "running")
+                        assert (attempt["traceback"] is None) == (status != "failed")

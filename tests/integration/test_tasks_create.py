@@ -1,5 +1,6 @@
 """POST /tasks/: what is accepted, how it comes back, and what is refused in which words."""
 
+import itertools
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from app.catalogue import catalogue
 from app.celery_app import celery_app
 from app.db.session import engine, group_engine
 from app.services.tasks import task_creation
+from tests.support.cases import cases
 from tests.support.settings import settings
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client
 from tests.support.tasks import LONG_RUNNING
@@ -65,19 +67,18 @@ class TestAccepted:
         )
         assert [task[name] for name in nothing_yet] == [None] * len(nothing_yet)
 
-    @pytest.mark.parametrize(
-        ("given", "priority", "queue"),
-        [
-            ("low", "low", "low_priority"), (1, "low", "low_priority"),
-            ("normal", "normal", "default"), (2, "normal", "default"),
-            ("high", "high", "high_priority"), (3, "high", "high_priority"),
-            ("critical", "critical", "high_priority"), (4, "critical", "high_priority"),
-            ("urgent", "critical", "high_priority"),
-        ],
-    )  # fmt: skip
-    def test_priorities_by_name_and_number(self, tasks: TaskClient, given: Any, priority: str, queue: str) -> None:
-        task = tasks.create(priority=given)
-        assert (task["priority"], task["queue"]) == (priority, queue)
+    def test_priorities_by_name_and_number(self, tasks: TaskClient) -> None:
+        with cases() as case:
+            for given, priority, queue in (
+                ("low", "low", "low_priority"), (1, "low", "low_priority"),
+                ("normal", "normal", "default"), (2, "normal", "default"),
+                ("high", "high", "high_priority"), (3, "high", "high_priority"),
+                ("critical", "critical", "high_priority"), (4, "critical", "high_priority"),
+                ("urgent", "critical", "high_priority"),
+            ):  # fmt: skip
+                with case(given):
+                    task = tasks.create(priority=given)
+                    assert (task["priority"], task["queue"]) == (priority, queue)
 
     def test_json_comes_back_exactly(self, tasks: TaskClient) -> None:
         more = {
@@ -114,33 +115,37 @@ class TestRefused:
         problem = refused(tasks.post(body=BODY | {"celery_task_name": MARK}), "body", "celery_task_name")
         assert problem["code"] == "unknown_task"
 
-    @pytest.mark.parametrize(
-        "name",
-        [
-            "celery.backend_cleanup", "celery.chord_unlock", "celery.starmap", "celery.group", "os.system", "",
-            "app.tasks.common_tasks.purge_finished_tasks",
-        ],
-    )  # fmt: skip
-    def test_a_task_that_is_not_for_clients(self, tasks: TaskClient, name: str) -> None:
-        refused(tasks.post(body=BODY | {"celery_task_name": name}), "body", "celery_task_name")
+    def test_by_the_name_of_the_field(self, tasks: TaskClient) -> None:
+        """Tasks that are not for clients, fields that do not work yet or are none, values out of range, missing fields."""
+        wrong: dict[str, list[Any]] = {
+            "celery_task_name": ["celery.backend_cleanup", "celery.chord_unlock", "celery.starmap", "celery.group", "os.system",
+                                 "", "a\0", "app.tasks.common_tasks.purge_finished_tasks"],
+            "depends_on": [MARK], "webhook_url": [MARK], MARK[:3]: [MARK],
+            "name": ["", "x" * 201, "a\0b", None, 7], "task_type": ["\0"], "priority": [MARK, 0, 5, True, 2.5],
+            "args": [{}, MARK], "kwargs": [[]], "tags": [[""], ["a\0"], MARK, ["x"] * 51],
+            "metadata": [{"a": "\0"}, {"\0": 1}, []], "run_at": ["2026-01-01T00:00:00", MARK], "expires_at": [MARK],
+            "delay_seconds": [-1, 1e300], "timeout_seconds": [0, -1], "max_attempts": [0, 101, 1.5],
+            "retry_backoff_seconds": [-1],
+        }  # fmt: skip
+        bodies = [(field, BODY | {field: value}) for field, values in wrong.items() for value in values]
+        bodies += [
+            (field, {name: value for name, value in BODY.items() if name != field})
+            for field in ("name", "task_type", "celery_task_name")
+        ]
+        with cases() as case:
+            for field, body in bodies:
+                with case(field, body.get(field, "missing")):
+                    refused(tasks.post(body=body), "body", field)
 
-    @pytest.mark.parametrize("field", ["depends_on", "webhook_url", MARK[:3]])
-    def test_a_field_that_does_not_work_yet_or_is_none(self, tasks: TaskClient, field: str) -> None:
-        refused(tasks.post(body=BODY | {field: MARK}), "body", field)
+    def test_a_field_of_the_message_that_brings_the_task_to_a_worker(self, tasks: TaskClient) -> None:
+        with cases() as case:
+            for field, value in itertools.product(MESSAGE, (MARK, None)):
+                with case(field, value):
+                    errors = refused(tasks.post(body=BODY | {field: value}))["errors"]
+                    assert [(error["loc"], error["type"]) for error in errors] == [(["body", field], "extra_forbidden")]
 
-    @pytest.mark.parametrize("value", [MARK, None], ids=["named", "null"])
-    def test_a_field_of_the_message_that_brings_the_task_to_a_worker(self, tasks: TaskClient, value: Any) -> None:
-        for field in MESSAGE:
-            errors = refused(tasks.post(body=BODY | {field: value}))["errors"]
-            assert [(error["loc"], error["type"]) for error in errors] == [(["body", field], "extra_forbidden")]
-
-    @pytest.mark.parametrize("field", ["name", "task_type", "celery_task_name"])
-    def test_a_missing_field(self, tasks: TaskClient, field: str) -> None:
-        refused(tasks.post(body={name: value for name, value in BODY.items() if name != field}), "body", field)
-
-    @pytest.mark.parametrize(
-        ("args", "kwargs", "named"),
-        [
+    def test_wrong_arguments_name_the_parameter(self, tasks: TaskClient) -> None:
+        wrong: tuple[tuple[list[Any], dict[str, Any], str | None], ...] = (
             ([], {}, "duration"),
             ([MARK], {}, "duration"),
             ([None], {}, "duration"),
@@ -153,45 +158,29 @@ class TestRefused:
             ([1], {"steps": 1.5}, "steps"),
             ([1], {"task_id": MARK}, "task_id"),
             ([1], {"self": MARK}, "self"),
-        ],
-    )
-    def test_wrong_arguments_name_the_parameter(
-        self, tasks: TaskClient, args: list[Any], kwargs: dict[str, Any], named: str | None
-    ) -> None:
-        problem = refused(tasks.post(body=BODY | {"args": args, "kwargs": kwargs}))
-        assert problem["code"] == "invalid_arguments"
-        assert named is None or named in [error["loc"][2] for error in problem["errors"]]
+        )
+        with cases() as case:
+            for args, kwargs, named in wrong:
+                with case(args, kwargs):
+                    problem = refused(tasks.post(body=BODY | {"args": args, "kwargs": kwargs}))
+                    assert problem["code"] == "invalid_arguments"
+                    assert named is None or named in [error["loc"][2] for error in problem["errors"]]
 
-    @pytest.mark.parametrize(
-        ("field", "value"),
-        [
-            ("name", ""), ("name", "x" * 201), ("name", "a\0b"), ("name", None), ("name", 7), ("task_type", "\0"),
-            ("priority", MARK), ("priority", 0), ("priority", 5), ("priority", True), ("priority", 2.5),
-            ("args", {}), ("args", MARK), ("kwargs", []), ("tags", [""]), ("tags", ["a\0"]), ("tags", MARK),
-            ("tags", ["x"] * 51), ("metadata", {"a": "\0"}), ("metadata", {"\0": 1}), ("metadata", []),
-            ("run_at", "2026-01-01T00:00:00"), ("run_at", MARK), ("expires_at", MARK), ("delay_seconds", -1),
-            ("delay_seconds", 1e300), ("timeout_seconds", 0), ("timeout_seconds", -1), ("max_attempts", 0),
-            ("max_attempts", 101), ("max_attempts", 1.5), ("retry_backoff_seconds", -1), ("celery_task_name", "a\0"),
-        ],
-    )  # fmt: skip
-    def test_a_value_out_of_range(self, tasks: TaskClient, field: str, value: Any) -> None:
-        refused(tasks.post(body=BODY | {field: value}), "body", field)
+    def test_times_that_contradict_each_other(self, tasks: TaskClient) -> None:
+        start = {"run_at": "2100-01-01T00:00:00Z"}
+        refused(tasks.post(body=BODY | start | {"delay_seconds": 1}))
+        refused(tasks.post(body=BODY | start | {"expires_at": "2099-01-01T00:00:00Z"}))
 
-    @pytest.mark.parametrize(
-        "extra",
-        [
-            {"run_at": "2100-01-01T00:00:00Z", "delay_seconds": 1},
-            {"run_at": "2100-01-01T00:00:00Z", "expires_at": "2099-01-01T00:00:00Z"},
-        ],
-    )
-    def test_times_that_contradict_each_other(self, tasks: TaskClient, extra: dict[str, Any]) -> None:
-        refused(tasks.post(body=BODY | extra))
+
+def with_raw(raw: str) -> bytes:
+    """A body that begins with this JSON."""
+    rest = {name: value for name, value in BODY.items() if f'"{name}"' not in raw}
+    return (raw + ", " + json.dumps(rest)[1:]).encode()
 
 
 class TestHostileJson:
-    @pytest.mark.parametrize(
-        "raw",
-        [
+    def test_is_refused_cleanly(self, tasks: TaskClient) -> None:
+        wrong = (
             '{"kwargs": {"a": NaN}', '{"kwargs": {"a": -Infinity}', '{"kwargs": {"a": 1e999}',
             '{"kwargs": {"a": "\\ud800"}', '{"kwargs": {"\\udfff": 1}', '{"name": "\\ud800"', '{"tags": ["\\ud800"]',
             '{"metadata": {"a": "\\ud800"}', '{"metadata": {"a": NaN}', '{"\\ud800": 1',
@@ -203,42 +192,31 @@ class TestHostileJson:
             '{"run_at": "0001-01-01T00:00:00+23:59"', '{"run_at": "9999-12-31T23:59:59-23:59"',
             '{"expires_at": "9999-12-31T23:59:59-23:59"', '{"run_at": 1e300', '{"run_at": -99999999999999',
             '{"kwargs": ',
-        ],
-        ids=lambda raw: raw[:34],
-    )  # fmt: skip
-    def test_is_refused_cleanly(self, tasks: TaskClient, raw: str) -> None:
-        rest = {name: value for name, value in BODY.items() if f'"{name}"' not in raw}
-        content = raw + ", " + json.dumps(rest)[1:]
-        answer = tasks.request("POST", content=content.encode(), headers={"Content-Type": "application/json"})
-        assert answer.status_code in {400, 422}, answer.text[:300]
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert len(answer.content) < 5000
-        assert tasks.get().status_code == 200
-        assert tasks.get().json() == []
+        )  # fmt: skip
+        no_objects = (b"", b"null", b"[]", b"7", b'"x"', b"{", b"\xff\xfe", b"{'a': 1}")
+        with cases() as case:
+            for content in (*map(with_raw, wrong), *no_objects):
+                with case(content[:34]):
+                    answer = tasks.request("POST", content=content, headers={"Content-Type": "application/json"})
+                    assert answer.status_code in {400, 422}, answer.text[:300]
+                    assert answer.headers["content-type"] == "application/problem+json"
+                    assert len(answer.content) < 5000
+                    assert tasks.get().json() == []
 
-    @pytest.mark.parametrize(
-        "raw",
-        [
-            '{"kwargs": {"a": ' + "9" * 4000 + "}", '{"metadata": {"a": ' + "9" * 4000 + "}",
-            '{"metadata": {"a": 1e308, "b": 5e-324}', '{"kwargs": {"a": ' + "[" * 60 + "]" * 60 + "}",
-            '{"run_at": "9999-12-31T23:59:59Z"', '{"expires_at": "9999-12-31T23:59:59.999999Z"',
-            '{"run_at": "0001-01-01T00:00:00Z"', '{"kwargs": {"a": 1, "a": 2}',
-        ],
-        ids=lambda raw: raw[:34],
-    )  # fmt: skip
-    def test_what_is_accepted_can_be_read_and_listed(self, tasks: TaskClient, raw: str) -> None:
-        rest = {name: value for name, value in BODY.items() if f'"{name}"' not in raw}
-        content = raw + ", " + json.dumps(rest)[1:]
-        answer = tasks.request("POST", content=content.encode(), headers={"Content-Type": "application/json"})
-        assert answer.status_code == 201, answer.text[:300]
-        assert tasks.get(answer.json()["id"]).status_code == 200
-        assert len(tasks.get().json()) == 1
-
-    @pytest.mark.parametrize("content", [b"", b"null", b"[]", b"7", b'"x"', b"{", b"\xff\xfe", b"{'a': 1}"])
-    def test_a_body_that_is_no_object(self, tasks: TaskClient, content: bytes) -> None:
-        answer = tasks.request("POST", content=content, headers={"Content-Type": "application/json"})
-        assert answer.status_code in {400, 422}
-        assert answer.headers["content-type"] == "application/problem+json"
+    def test_what_is_accepted_can_be_read_and_listed(self, tasks: TaskClient) -> None:
+        with cases() as case:
+            for number, raw in enumerate((
+                '{"kwargs": {"a": ' + "9" * 4000 + "}", '{"metadata": {"a": ' + "9" * 4000 + "}",
+                '{"metadata": {"a": 1e308, "b": 5e-324}', '{"kwargs": {"a": ' + "[" * 60 + "]" * 60 + "}",
+                '{"run_at": "9999-12-31T23:59:59Z"', '{"expires_at": "9999-12-31T23:59:59.999999Z"',
+                '{"run_at": "0001-01-01T00:00:00Z"', '{"kwargs": {"a": 1, "a": 2}',
+            ), 1):  # fmt: skip
+                with case(raw[:34]):
+                    headers = {"Content-Type": "application/json"}
+                    answer = tasks.request("POST", content=with_raw(raw), headers=headers)
+                    assert answer.status_code == 201, answer.text[:300]
+                    assert tasks.get(answer.json()["id"]).status_code == 200
+                    assert len(tasks.get().json()) == number
 
 
 def test_types_tell_what_may_be_created(tasks: TaskClient) -> None:
@@ -252,15 +230,19 @@ def test_types_tell_what_may_be_created(tasks: TaskClient) -> None:
     assert tasks.http.get(TASKS + "types").status_code == 401
 
 
-@pytest.mark.parametrize(("setting", "shown"), [(None, 86_400), ("60", 60), ("0", None)])
-def test_types_tell_the_time_limit_in_force(tasks: TaskClient, setting: str | None, shown: float | None) -> None:
-    def limits() -> dict[str, float | None]:
-        return {kind["celery_task_name"]: kind["time_limit"] for kind in tasks.get("types").json()}
-
+def test_types_tell_the_time_limit_in_force(tasks: TaskClient) -> None:
     named = {name: kind.time_limit for name, kind in catalogue().items() if kind.time_limit}
-    with settings({} if setting is None else {"TASK_TIME_LIMIT_SECONDS": setting}):
-        assert limits() == {name: named.get(name, shown) for name in limits()}
-        assert limits()[LONG_RUNNING] == shown
+    with cases() as case:
+        for variables, shown in (
+            ({}, 86_400),
+            ({"TASK_TIME_LIMIT_SECONDS": "60"}, 60),
+            ({"TASK_TIME_LIMIT_SECONDS": "0"}, None),
+        ):
+            with case(variables), settings(variables):
+                kinds = tasks.get("types").json()
+                limits = {kind["celery_task_name"]: kind["time_limit"] for kind in kinds}
+                assert limits == {name: named.get(name, shown) for name in limits}
+                assert limits[LONG_RUNNING] == shown
 
 
 def test_none_of_celerys_own_tasks_is_in_the_catalogue() -> None:
