@@ -26,6 +26,7 @@ from app.services.execution import attempts
 from app.services.task_service import task_service
 from app.worker.shared.error_text import MESSAGE_LIMIT, TRACEBACK_LIMIT
 from tests.support.accounts import API, bearer, pages
+from tests.support.cases import cases
 from tests.support.task_client import TASKS, TaskClient, module_client
 from tests.support.tasks import ERROR, LONG_RUNNING, claim, new_login, new_task, retried
 
@@ -93,31 +94,23 @@ def hostile(client: TestClient) -> tuple[TaskClient, dict[str, Any]]:
     return TaskClient(client, user, token), make_hostile(user)
 
 
-def paths_to_get(client: TestClient) -> list[str]:
-    document = client.get("/openapi.json").json()
-    return sorted(path for path, calls in document["paths"].items() if "get" in calls and path not in STREAMS)
-
-
 def test_no_route_answers_with_more_than_its_bound(
     client: TestClient, hostile: tuple[TaskClient, dict[str, Any]]
 ) -> None:
     caller, ids = hostile
     key_id = client.get(f"{API}/auth/api-keys", headers=caller.headers).json()[0]["id"]
-    for path in paths_to_get(client):
+    gets = {path: calls["get"] for path, calls in client.get("/openapi.json").json()["paths"].items() if "get" in calls}
+    for path in sorted(gets.keys() - STREAMS):
         for task_id in (ids["task_id"], ids["wordy"]):
             named = {"key_id": key_id, "name": "none", "fingerprint": f"{7:032x}", "deed_id": uuid4()}
             url = path.format(task_id=task_id, user_id=ids["user_id"], **named)
-            query = {"limit": 200} if "limit" in parameters(client, path) else {}
+            takes_limit = "limit" in {each["name"] for each in gets[path].get("parameters", ())}
+            query = {"limit": 200} if takes_limit else {}
             answer = client.get(url, params=query, headers=caller.headers)
             assert answer.status_code in {200, 404, 409}, f"{url}: {answer.text[:200]}"
             found = json.loads(answer.content) if "json" in answer.headers["content-type"] else None
             several = isinstance(found, list) and len(found) > 1
             assert len(answer.content) <= (MAX_PAGE_BYTES if several else LARGEST_TASK), url
-
-
-def parameters(client: TestClient, path: str) -> set[str]:
-    call = client.get("/openapi.json").json()["paths"][path]["get"]
-    return {each["name"] for each in call.get("parameters", ())}
 
 
 class TestPages:
@@ -165,8 +158,8 @@ class TestPages:
         rng = random.Random(5)
         letters = "x" if compressible else "abcdefghijklmnopqrstuvwxyz0123456789"
         with SessionLocal() as db:
-            for _ in range(40):
-                value = {"x": "".join(rng.choices(letters, k=METADATA - 200))}
+            value = {"x": "".join(rng.choices(letters, k=METADATA - 200))}
+            for _ in range(24):
                 new_task(db, UUID(tasks.user["id"]), metadata=value)
             page = task_service.show_page(db, TaskFilter(UUID(tasks.user["id"])), 200)
         assert 10 < len(page.items) < 20
@@ -175,10 +168,10 @@ class TestPages:
     def test_whose_text_is_longer_than_its_columns_are_cut_as_well(self, tasks: TaskClient) -> None:
         """`""` below the name of a secret is shown as `"***"`."""
         with SessionLocal() as db:
-            for _ in range(10):
+            for _ in range(5):
                 new_task(db, UUID(tasks.user["id"]), kwargs={"x": [{"pwd": ""}] * 22_000})
         shown = [each["id"] for page in pages(tasks.http, TASKS, tasks.token, limit=200) for each in page.json()]
-        assert len(shown) == len(set(shown)) == 10
+        assert len(shown) == len(set(shown)) == 5
         assert len(tasks.get(limit=200).content) <= MAX_PAGE_BYTES
 
     def test_of_attempts_end_at_a_mebibyte_and_lead_to_the_end(
@@ -191,33 +184,43 @@ class TestPages:
             numbers += [each["number"] for each in page.json()]
         assert numbers == list(range(1, 41))
 
-    @pytest.mark.parametrize("limit", [1, 2, 3, 200])
-    @pytest.mark.parametrize("state", ["pending", "running", "succeeded", "failed"])
-    def test_of_attempts_have_the_current_one_at_the_end(self, tasks: TaskClient, state: str, limit: int) -> None:
-        with SessionLocal() as db:
-            task = new_task(db, UUID(tasks.user["id"]), max_attempts=5)
-            for _ in range(2):
-                claim(db, task)
-                db.refresh(task)
-                retried(db, task)
-                db.refresh(task)
-            if state != "pending":
-                attempt = claim(db, task).attempt
-                if state == "succeeded":
-                    attempts.succeed(db, task.id, attempt, 1)
-                if state == "failed":
-                    attempts.fail(db, task.id, attempt, ERROR)
-                db.commit()
-        found = list(pages(tasks.http, f"{TASKS}{task.id}/attempts", tasks.token, limit=limit))
-        numbers = [each["number"] for page in found for each in page.json()]
-        assert numbers == list(range(1, 3 if state == "pending" else 4))
-        assert all(len(page.json()) <= limit for page in found)
-        assert all(page.json() for page in found)
+    def test_of_attempts_have_the_current_one_at_the_end(self, tasks: TaskClient) -> None:
+        with cases() as case:
+            for state in ("pending", "running", "succeeded", "failed"):
+                task_id = tried_thrice(tasks, state)
+                for limit in (1, 2, 3, 200):
+                    with case(state, limit):
+                        found = list(pages(tasks.http, f"{TASKS}{task_id}/attempts", tasks.token, limit=limit))
+                        numbers = [each["number"] for page in found for each in page.json()]
+                        assert numbers == list(range(1, 3 if state == "pending" else 4))
+                        assert all(0 < len(page.json()) <= limit for page in found)
 
-    @pytest.mark.parametrize("cursor", ["x", "-1", "1" * 10, "\u0661", " 1", ""])
-    def test_of_attempts_refuse_other_cursors(self, tasks: TaskClient, cursor: str) -> None:
-        answer = tasks.get(f"{tasks.task_in('failed')}/attempts", cursor=cursor)
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
+    def test_of_attempts_refuse_other_cursors(self, tasks: TaskClient) -> None:
+        task_id = tasks.task_in("failed")
+        with cases() as case:
+            for cursor in ("x", "-1", "1" * 10, "\u0661", " 1", ""):
+                with case(cursor):
+                    answer = tasks.get(f"{task_id}/attempts", cursor=cursor)
+                    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
+
+
+def tried_thrice(tasks: TaskClient, state: str) -> UUID:
+    """A task with two attempts behind it, which waits for the third or has made it."""
+    with SessionLocal() as db:
+        task = new_task(db, UUID(tasks.user["id"]), max_attempts=5)
+        for _ in range(2):
+            claim(db, task)
+            db.refresh(task)
+            retried(db, task)
+            db.refresh(task)
+        if state != "pending":
+            attempt = claim(db, task).attempt
+            if state == "succeeded":
+                attempts.succeed(db, task.id, attempt, 1)
+            if state == "failed":
+                attempts.fail(db, task.id, attempt, ERROR)
+            db.commit()
+        return task.id
 
 
 class TestEvents:

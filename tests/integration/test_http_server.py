@@ -1,6 +1,7 @@
 """What the real server does with requests that are none: headers without an end, slow ones, strange methods and hosts."""
 
 import contextlib
+import itertools
 import json
 import socket
 import time
@@ -13,6 +14,8 @@ import psutil
 import pytest
 
 from tests.support import accounts
+from tests.support.cases import cases
+from tests.support.fork_server import nothing_forked
 from tests.support.services import Services
 from tests.support.stack import Stack
 from tests.support.task_client import BODY
@@ -196,18 +199,19 @@ class TestSlowBodies:
 class TestRepeatedFields:
     """RFC 9110 §5.3: a sender must not repeat a field that has one value."""
 
-    @pytest.mark.parametrize("name", ["Authorization", "Idempotency-Key", "Content-Type", "Last-Event-ID", "Origin"])
-    @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
-    def test_are_refused_on_each_way_and_whatever_their_values(
-        self, stack: Stack, api: httpx.Client, name: str, method: str
-    ) -> None:
-        for values in (("a", "a"), ("a", "b"), (api.headers["Authorization"], "b")):
-            headers = [*api.headers.items(), ("Content-Type", "application/json"), *((name, value) for value in values)]
-            path = "/api/v1/tasks/" if method == "POST" else f"/api/v1/tasks/{uuid4()}"
-            for way in (path, "/api/v1/tasks/?limit=1"):
-                answer = httpx.request(method, f"{stack.url}{way}", headers=headers, content=json.dumps(BODY))
-                assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
-                assert answer.json()["detail"] == f"The request must have at most one {name} header"
+    def test_are_refused_on_each_way_and_whatever_their_values(self, stack: Stack, api: httpx.Client) -> None:
+        names = ("Authorization", "Idempotency-Key", "Content-Type", "Last-Event-ID", "Origin")
+        own = [*api.headers.items(), ("Content-Type", "application/json")]
+        values = (("a", "a"), ("a", "b"), (api.headers["Authorization"], "b"))
+        with cases() as case:
+            for name, method, pair in itertools.product(names, ("POST", "GET", "DELETE"), values):
+                path = "/api/v1/tasks/" if method == "POST" else f"/api/v1/tasks/{uuid4()}"
+                for way in (path, "/api/v1/tasks/?limit=1"):
+                    with case(name, method, pair, way):
+                        headers = [*own, *((name, value) for value in pair)]
+                        answer = httpx.request(method, f"{stack.url}{way}", headers=headers, content=json.dumps(BODY))
+                        assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+                        assert answer.json()["detail"] == f"The request must have at most one {name} header"
 
 
 class TestUnreadAnswers:
@@ -232,18 +236,16 @@ class TestUnreadAnswers:
         assert api.get("/api/v1/tasks/?limit=1").status_code == 200
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n", b"\0" * 2000, b"G\xff T / HTTP/1.1\r\n\r\n",
-        *(b"GET /healthz HTTP/1.1\r\n" + host + b"\r\n" for host in (
-            b"", b"Host:\r\n", b"Host: a b\r\n", b"Host: a\r\nHost: a\r\n", b"Host: a/b\r\n",
-        )),
-    ],
-)  # fmt: skip
-def test_what_is_no_http_or_names_no_host_is_400(stack: Stack, sent: bytes) -> None:
-    status, answer = talk(stack, [sent])
-    assert (status, problem(answer)["code"]) == (400, "bad_request")
+def test_what_is_no_http_or_names_no_host_is_400(stack: Stack) -> None:
+    hosts = (b"", b"Host:\r\n", b"Host: a b\r\n", b"Host: a\r\nHost: a\r\n", b"Host: a/b\r\n")
+    with cases() as case:
+        for sent in (
+            b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n", b"\0" * 2000, b"G\xff T / HTTP/1.1\r\n\r\n",
+            *(b"GET /healthz HTTP/1.1\r\n" + host + b"\r\n" for host in hosts),
+        ):  # fmt: skip
+            with case(sent[:60]):
+                status, answer = talk(stack, [sent])
+                assert (status, problem(answer)["code"]) == (400, "bad_request")
 
 
 class TestHosts:
@@ -265,11 +267,11 @@ class TestHosts:
 
 
 class TestOrigins:
-    @pytest.mark.parametrize("path", ["/healthz", "/api/v1/tasks/", "/nowhere"])
-    def test_answers_and_errors_carry_the_headers(self, http: httpx.Client, path: str) -> None:
-        assert http.get(path, headers={"Origin": ORIGIN}).headers["access-control-allow-origin"] == ORIGIN
-        other = http.get(path, headers={"Origin": "https://evil.example"})
-        assert "access-control-allow-origin" not in other.headers
+    def test_answers_and_errors_carry_the_headers(self, http: httpx.Client) -> None:
+        for path in ("/healthz", "/api/v1/tasks/", "/nowhere"):
+            assert http.get(path, headers={"Origin": ORIGIN}).headers["access-control-allow-origin"] == ORIGIN, path
+            other = http.get(path, headers={"Origin": "https://evil.example"})
+            assert "access-control-allow-origin" not in other.headers, path
 
     def test_a_preflight(self, http: httpx.Client) -> None:
         asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
@@ -280,13 +282,17 @@ class TestOrigins:
 
 
 class TestMethods:
-    @pytest.mark.parametrize("method", ["TRACE", "TRACK", "CONNECT", "DEBUG", "PROPFIND", "get"])
-    @pytest.mark.parametrize("path", ["/healthz", "/api/v1/users/me", "/docs", "*"])
-    def test_strange_ones_are_refused_and_echo_nothing(self, stack: Stack, method: str, path: str) -> None:
-        request = f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nX-Probe: marker\r\nConnection: close\r\n\r\n"
-        status, answer = talk(stack, [request.encode()])
-        assert status in {400, 404, 405}
-        assert b"marker" not in answer
+    def test_strange_ones_are_refused_and_echo_nothing(self, stack: Stack) -> None:
+        methods = ("TRACE", "TRACK", "CONNECT", "DEBUG", "PROPFIND", "get")
+        with cases() as case:
+            for method, path in itertools.product(methods, ("/healthz", "/api/v1/users/me", "/docs", "*")):
+                with case(method, path):
+                    request = (
+                        f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nX-Probe: marker\r\nConnection: close\r\n\r\n"
+                    )
+                    status, answer = talk(stack, [request.encode()])
+                    assert status in {400, 404, 405}
+                    assert b"marker" not in answer
 
     def test_no_websocket(self, stack: Stack) -> None:
         upgrade = (
@@ -312,7 +318,8 @@ def test_in_development_https_is_not_remembered(stack: Stack) -> None:
 def test_production_remembers_https_and_says_when_it_was_started_without_the_bounds(
     services: Services, tmp_path: Path, protocol: str, told: bool
 ) -> None:
-    with Stack(services, tmp_path, APP_ENV="production") as other:
+    # A process that is forked has imported the protocol whatever its options are.
+    with nothing_forked(), Stack(services, tmp_path, APP_ENV="production") as other:
         part = other.server(options=["--http", protocol])
         assert ("headers have no end here" in part.output()) is told
         assert https_is_remembered(other.url) == [False, True]
