@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from app.catalogue import catalogue
-from app.celery_app import celery_app
 from app.db.session import engine, group_engine
 from app.services.tasks import task_creation
 from tests.support.cases import cases
@@ -243,12 +242,6 @@ def test_types_tell_the_time_limit_in_force(tasks: TaskClient) -> None:
                 limits = {kind["celery_task_name"]: kind["time_limit"] for kind in kinds}
                 assert limits == {name: named.get(name, shown) for name in limits}
                 assert limits[LONG_RUNNING] == shown
-
-
-def test_none_of_celerys_own_tasks_is_in_the_catalogue() -> None:
-    names = catalogue().keys()
-    assert [name for name in names if name.startswith("celery.")] == []
-    assert celery_app.tasks.keys() - names >= {"celery.starmap", "celery.chord_unlock"}
 
 
 class TestTheCatalogue:
