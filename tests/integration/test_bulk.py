@@ -70,6 +70,12 @@ class TestADeed:
         assert [task["id"] for task in tasks.get().json()] == [later["id"]]
         assert tasks.get("count").json()["total"] == 1
 
+    def test_takes_what_waits_for_one_reason(self, tasks: TaskClient) -> None:
+        now, later = tasks.create()["id"], tasks.create(delay_seconds=3600)["id"]
+        accepted = start_filter(tasks, "cancel", waiting_for="schedule")
+        assert ended(tasks, accepted) == {"matched": 1, "done": 1, "failed": 0, "skipped": {}}
+        assert [tasks.get(each).json()["status"] for each in (now, later)] == ["pending", "revoked"]
+
     def test_skips_unknown_ids_and_tasks_of_others(self, tasks: TaskClient, admin: TaskClient) -> None:
         own, others = tasks.task_in("pending"), admin.task_in("pending")
         ids = [own, str(uuid4()), others, own]

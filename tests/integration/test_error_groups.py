@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.error_keys import error_key
+from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.errors import ErrorGroupNotFound, InvalidInput
 from app.maintenance.loop import Maintenance
@@ -63,6 +64,8 @@ def agrees(db: Session, user: UUID) -> bool:
         == task_service.get_task_count(db, error=fingerprint)
         == task_service.get_task_count(db, user, error=fingerprint, task_type="test")
         == len(task_service.get_tasks(db, user, error=fingerprint, limit=1000))
+        == task_service.get_task_count(db, user, error=fingerprint)
+        and task_service.get_task_count(db, new_id(), error=fingerprint) == 0
         for fingerprint, group in shown.items()
     ) and set(scanned) <= set(shown)
 

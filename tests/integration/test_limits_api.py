@@ -244,6 +244,7 @@ class TestOnExcess:
         with SessionLocal() as db:
             task_service.put_limit(db, "x", concurrency_per_key=1, on_excess="reject")
             task_service.put_limit(db, "y", rate={"count": 1, "period_seconds": 60}, on_excess="reject")
+            task_service.put_limit(db, "z", rate_per_key={"count": 1, "period_seconds": 60}, on_excess="reject")
         for key, status in (("a", 201), ("b", 201), ("a", 409), (None, 201), (None, 201)):
             assert tasks.post(body=BODY | {"limit": "x", "limit_key": key}).status_code == status
         tasks.create(limit="y")
@@ -251,6 +252,9 @@ class TestOnExcess:
         assert tasks.post(body=BODY | {"limit": "y"}).json()["code"] == "limit_reached"
         later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         assert tasks.post(body=BODY | {"limit": "y", "run_at": later}).status_code == 201
+        for key, status in (("a", 201), ("b", 201), ("a", 409)):
+            assert tasks.post(body=BODY | {"limit": "z", "limit_key": key}).status_code == status
+            flush_admitter()
 
     def test_cancel_oldest_cancels_the_callers_own_alone(self, tasks: TaskClient, admin: TaskClient) -> None:
         with SessionLocal() as db:
