@@ -1,8 +1,7 @@
-"""The text of every statement that the service sends to PostgreSQL, in files: a change of one is seen in a diff.
+"""Golden files of SQL: a change of a statement is seen in a diff.
 
-`capture` notes what the code of `app/` sends, `files_of` makes the texts of the files, `compare` holds them against what
-is stored. Each distinct statement stands once, sorted and without its values: neither the order of threads nor the
-number of rows matters. `python -m tests.support.golden_sql --write` writes all files anew.
+`recorded` notes what this process sends, `laid_out` makes it readable, `compare` holds it against the files.
+`python -m tests.support.golden_sql --write` writes all files anew.
 """
 
 import argparse
@@ -14,37 +13,20 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support import golden_room, statements
-from tests.support.golden_room import Reached
 from tests.support.services import ROOT
+from tests.support.statements import before_each_statement
 
 FOLDER = ROOT / "tests" / "integration" / "golden"
 DDL_FOLDER = ROOT / "tests" / "unit" / "golden"
-# The file of the statements that several scenarios send.
-SHARED = "shared"
 SUITES = ("tests/integration/test_golden_sql.py", "tests/unit/test_golden_ddl.py")
 COMMAND = "python -m tests.support.golden_sql --write"
 # With this variable in the environment the tests write the files, and do not compare.
 WRITES = "GOLDEN_SQL_WRITE"
 HEAD = f"-- Written by `{COMMAND}`.\n"
 
-_APP, _TESTS = f"{ROOT / 'app'}{os.sep}", f"{ROOT / 'tests'}{os.sep}"
-# What stands between a statement and whoever sends it.
-_LISTENERS = {__file__, statements.__file__}
-
-_PARAMETER = r"%\(\w+\)s(?:::\w+(?:\[\])?)?"
-_PAIR = rf"\({_PARAMETER}(?:, {_PARAMETER})*\)"
-_ROW = r"\((?:[^()]|\([^()]*\))*\)"
-# How many values stand in a list is the scenario's, not the statement's. SQLAlchemy numbers the rows of VALUES from 0.
-_LISTS = (
-    re.compile(rf"(?<= IN )(\({_PARAMETER})(?:, {_PARAMETER})*(?=\))"),
-    re.compile(rf"(?<= IN )(\({_PAIR})(?:, {_PAIR})*(?=\))"),
-    re.compile(rf"(?<= VALUES )(?=\([^()]*\(\w+(?:_m|__)0\))({_ROW})(?:, {_ROW})*"),
-)
 _QUOTED = re.compile(r"('(?:[^']|'')*')")
 _CLAUSES = (
     r"WITH(?! ORDINALITY| TIME ZONE)|SELECT|FROM|LEFT OUTER JOIN|LEFT JOIN|CROSS JOIN|JOIN|WHERE|AND|GROUP BY|HAVING"
@@ -53,65 +35,28 @@ _CLAUSES = (
 )
 _CLAUSE = re.compile(rf"(?:(?<!\(epoch) |(?<=\())({_CLAUSES})\b")
 _WIDTH, _INDENT = 120, "  "
-# What SQLAlchemy itself asks for, in words that change with its releases.
-_OF_SQLALCHEMY = "pg_catalog."
 
 
-class Captured:
-    """What was sent, and which functions of the room took part."""
+class Recording:
+    """The statements of each step, laid out: a statement stands with the first step that sends it."""
 
     def __init__(self) -> None:
-        self.statements: set[str] = set()
-        self.reached = Reached()
+        self._steps: dict[str, list[str]] = {}
 
-    def note(self, statement: str, _parameters: Any) -> None:
-        """Called before each statement, in the thread that sends it. What a test itself sends does not count."""
-        if _is_of_the_service() and _OF_SQLALCHEMY not in statement:
-            self.statements.add(statement)
-            self.reached.sends()
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """What this process sends from here on belongs to this step."""
+        sent: set[str] = set()
+        with before_each_statement(lambda statement, _: sent.add(laid_out(statement)), with_settings=True):
+            yield
+        assert sent, f"{name} sends nothing"
+        self._steps[name] = sorted(sent.difference(*self._steps.values()))
 
-
-def _is_of_the_service() -> bool:
-    frame = sys._getframe(2)
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if name not in _LISTENERS and name.startswith((_APP, _TESTS)):
-            return name.startswith(_APP)
-        frame = frame.f_back  # type: ignore[assignment]
-    return False
-
-
-@contextmanager
-def capture() -> Iterator[Captured]:
-    """Of this process, on the engines that there are now."""
-    captured = Captured()
-    with golden_room.noted(captured.reached), statements.before_each_statement(captured.note, with_settings=True):
-        yield captured
+    def files(self) -> dict[str, str]:
+        return {f"{name}.sql": file_text(found) for name, found in self._steps.items()}
 
 
 # -- the text ----------------------------------------------------------------------------------------------------------
-
-
-def files_of(captured: Mapping[str, Captured]) -> dict[str, str]:
-    """The files of what the scenarios sent, by their names: a statement stands once in all of them.
-
-    What several send stands in SHARED, with their names.
-    """
-    senders: dict[str, list[str]] = {}
-    for name, each in captured.items():
-        for statement in {laid_out(statement) for statement in each.statements}:
-            senders.setdefault(statement, []).append(name)
-    found: dict[str, list[str]] = {name: [] for name in (*captured, SHARED)}
-    for statement, names in sorted(senders.items()):
-        if len(names) == 1:
-            found[names[0]].append(statement)
-        else:
-            found[SHARED].append(f"{_told(names)}\n{statement}")
-    return {f"{name}.sql": file_text(of_name) for name, of_name in found.items() if of_name}
-
-
-def _told(names: Iterable[str]) -> str:
-    return "\n".join(textwrap.wrap(", ".join(sorted(names)), _WIDTH, initial_indent="-- ", subsequent_indent="-- "))
 
 
 def file_text(found: Iterable[str]) -> str:
@@ -120,13 +65,10 @@ def file_text(found: Iterable[str]) -> str:
 
 
 def laid_out(statement: str) -> str:
-    """The statement in lines of its clauses, indented by its parentheses. Only white space and lists are changed."""
+    """The statement in lines of its clauses, indented by its parentheses. Only white space is changed."""
     text = _QUOTED.split(statement)
     text[::2] = [re.sub(r"\s+", " ", part) for part in text[::2]]
-    whole = f" {''.join(text).strip()}"
-    for values in _LISTS:
-        whole = values.sub(r"\1, …", whole)
-    cut = _QUOTED.split(whole)
+    cut = _QUOTED.split(f" {''.join(text).strip()}")
     cut[::2] = [_CLAUSE.sub(r"\n\1", part) for part in cut[::2]]
     lines: list[str] = []
     depth = 0

@@ -1,18 +1,73 @@
 -- Written by `python -m tests.support.golden_sql --write`.
 
-SELECT tasks.id, tasks.user_id, tasks.name, tasks.task_type, tasks.celery_task_name, tasks.args, tasks.kwargs,
-    tasks.priority, tasks.queue, tasks.tags, tasks.metadata, tasks.status, tasks.status_reason, tasks.progress,
-    tasks.progress_detail, tasks.result, tasks.error_type, tasks.error_message, tasks.error_fingerprint, tasks.run_at,
-    tasks.delay_seconds, tasks.expires_at, tasks.timeout_seconds, tasks.retry_backoff_seconds, tasks.max_attempts,
-    tasks.unique_key, tasks.on_conflict, tasks."limit", tasks.limit_key, tasks.retry_of, tasks.attempt, tasks.worker,
-    tasks.celery_id, tasks.version, tasks.created_at, tasks.updated_at, tasks.started_at, tasks.finished_at,
-    tasks.cancel_requested_at, CASE WHEN tasks.status = 'pending' THEN waits_for(tasks.run_at, tasks.failures,
-    tasks.queue, tasks.held) END AS waits
-FROM tasks
-WHERE tasks.id = ANY (%(ids)s::UUID[])
-AND coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs), 0) +
-    coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
-    coalesce(octet_length(tasks.error_message), 0) <= %(coalesce_octet_length_tasks_args_,_0_+_coalesce_octet_len_1)s;
+INSERT INTO audit_events (id, event, origin, actor_id, actor_name, object_kind, object_id, address, request_id, detail)
+VALUES (%(id)s::UUID, %(event)s, %(origin)s, %(actor_id)s::UUID, %(actor_name)s, %(object_kind)s, %(object_id)s,
+    %(address)s, %(request_id)s, %(detail)s);
+
+SELECT api_keys.id, api_keys.scopes, users.id AS id_1, users.username, users.role, users.max_priority,
+    api_keys.last_used_at IS NULL OR api_keys.last_used_at < clock_timestamp() - %(clock_timestamp_1)s AS anon_1,
+    api_keys.digest
+FROM api_keys
+JOIN users ON users.id = api_keys.user_id
+WHERE api_keys.revoked_at IS NULL
+AND (api_keys.expires_at IS NULL OR api_keys.expires_at > clock_timestamp())
+AND users.is_active
+AND api_keys.digest = ANY (%(digests)s::BYTEA[]);
+
+SELECT queued.tasks, queued.bytes, queued.stored, recent.tasks, recent.seconds, ended.bytes
+FROM (
+  SELECT count(*) AS tasks, coalesce(sum(arguments), 0)::bigint AS bytes, coalesce(sum(stored), 0)::bigint AS stored
+  FROM ((
+      SELECT octet_length(args) + octet_length(kwargs) AS arguments, 1024 + tasks.attached_bytes +
+          coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs), 0) +
+          coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
+          coalesce(octet_length(tasks.error_message), 0) AS stored
+      FROM tasks
+      WHERE user_id = %(user_id)s
+      AND status = 'pending'
+      ORDER BY id DESC
+      LIMIT %(queued)s )
+    UNION ALL (
+      SELECT octet_length(args) + octet_length(kwargs) AS arguments, 1024 + tasks.attached_bytes +
+          coalesce(octet_length(tasks.args), 0) + coalesce(octet_length(tasks.kwargs), 0) +
+          coalesce(octet_length(tasks.progress_detail), 0) + coalesce(octet_length(tasks.result), 0) +
+          coalesce(octet_length(tasks.error_message), 0) AS stored
+      FROM tasks
+      WHERE user_id = %(user_id)s
+      AND status = 'running'
+      ORDER BY id DESC
+      LIMIT %(queued)s )) AS active ) AS queued, (
+  SELECT count(*) AS tasks, coalesce(extract(epoch FROM min(created_at) + %(window)s * interval '1 second' -
+      clock_timestamp()), 0)::float AS seconds
+  FROM tasks
+  WHERE %(rated)s
+  AND user_id = %(user_id)s
+  AND id > CAST(%(oldest)s AS uuid)
+  AND created_at > statement_timestamp() - %(window)s * interval '1 second' ) AS recent, (
+  SELECT coalesce(sum(bytes), 0)::bigint AS bytes
+  FROM (
+    SELECT bytes
+    FROM stored_bytes
+    WHERE user_id = %(user_id)s
+    UNION ALL
+    SELECT bytes
+    FROM task_count_changes
+    WHERE user_id = %(user_id)s ) AS kept ) AS ended;
+
+SELECT users.id, users.username, users.role, users.max_priority, login_sessions.expires_at, clock_timestamp() AS
+    clock_timestamp_1, login_sessions.id AS id_1
+FROM login_sessions
+JOIN users ON users.id = login_sessions.user_id
+WHERE login_sessions.revoked_at IS NULL
+AND login_sessions.expires_at > clock_timestamp()
+AND users.is_active
+AND login_sessions.id = ANY (%(ids)s::UUID[]);
+
+SELECT worker_processes.id, worker_processes.name, worker_processes.queues, worker_processes.concurrency,
+    worker_processes.task_names
+FROM worker_processes
+WHERE worker_processes.stopped_at IS NULL
+AND worker_processes.heartbeat_at > statement_timestamp() - %(p_lease)s;
 
 WITH new_rows AS MATERIALIZED (
   SELECT "new".name AS name, "new".task_type AS task_type, "new".celery_task_name AS celery_task_name, "new".args AS
@@ -83,3 +138,16 @@ LEFT OUTER JOIN (
   AND given.priority = placed.priority) AS turns ON turns.id = new_rows.id
 RETURNING tasks.id, tasks.run_at, tasks.due_at, tasks.created_at, tasks.updated_at, tasks.metadata, CASE WHEN
     tasks.status = 'pending' THEN waits_for(tasks.run_at, tasks.failures, tasks.queue, tasks.held) END AS waits;
+
+WITH taken AS (
+  SELECT api_keys.id AS id
+  FROM api_keys
+  WHERE api_keys.id = %(id_1)s::UUID
+  AND (api_keys.last_used_at IS NULL OR api_keys.last_used_at < clock_timestamp() - %(clock_timestamp_1)s)
+  FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE api_keys
+SET last_used_at=clock_timestamp()
+WHERE api_keys.id IN (
+  SELECT taken.id
+  FROM taken)
+RETURNING api_keys.id;

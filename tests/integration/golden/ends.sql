@@ -1,19 +1,5 @@
 -- Written by `python -m tests.support.golden_sql --write`.
 
-DELETE FROM daily_counts
-WHERE daily_counts.day < %(day_1)s;
-
-INSERT INTO daily_counts (user_id, what, day, used)
-SELECT tasks.user_id, $1 AS anon_1, CAST(timezone('UTC', clock_timestamp()) AS DATE) AS timezone_1, CAST($2 AS BIGINT)
-    AS anon_2
-FROM tasks
-WHERE tasks.id = $3::UUID
-AND $2 <= $4
-ON CONFLICT (user_id, what, day)
-DO UPDATE SET used = (daily_counts.used + excluded.used)
-WHERE daily_counts.used + excluded.used <= $4
-RETURNING daily_counts.used;
-
 SELECT tasks.cancel_requested_at
 FROM tasks
 WHERE tasks.id = $1::UUID
@@ -35,25 +21,11 @@ AND tasks.attempt = ended.attempt
 RETURNING tasks.id;
 
 UPDATE tasks
-SET progress=%(progress)s
-WHERE tasks.id = %(id_1)s::UUID
-AND (CAST(tasks.status AS TEXT) || '') = %(param_1)s
-AND tasks.attempt = %(attempt_1)s;
-
-UPDATE tasks
 SET progress=coalesce($1, tasks.progress), progress_detail=coalesce($2, tasks.progress_detail), version=(tasks.version +
     1), updated_at=clock_timestamp()
 WHERE tasks.id = $3::UUID
 AND tasks.attempt = $4
 AND (CAST(tasks.status AS TEXT) || '') = 'running'
-RETURNING tasks.cancel_requested_at;
-
-UPDATE tasks
-SET progress=coalesce(%(p_progress)s, tasks.progress), progress_detail=coalesce(%(p_detail)s, tasks.progress_detail),
-    version=(tasks.version + %(version_1)s), updated_at=clock_timestamp()
-WHERE tasks.id = %(p_task_id)s::UUID
-AND tasks.attempt = %(p_attempt)s
-AND (CAST(tasks.status AS TEXT) || '') = %(param_1)s
 RETURNING tasks.cancel_requested_at;
 
 UPDATE tasks
@@ -85,28 +57,6 @@ WITH moved AS (
       traceback)
   SELECT moved.id AS id, moved.attempt AS attempt, moved.worker AS worker, moved.started_at AS started_at,
       moved.updated_at AS updated_at, 'retried' AS anon_1, $1 AS anon_2, $2 AS anon_3, $3 AS anon_4
-  FROM moved)
-SELECT moved.id, moved.status, moved.version, moved.attempt, moved.worker, moved.started_at, moved.updated_at
-FROM moved;
-
-WITH moved AS (
-  UPDATE tasks
-  SET status=%(param_2)s, status_reason=%(p_reason)s, error_type=%(param_3)s, error_message=%(param_4)s,
-      active_key=%(param_5)s, held=%(param_6)s, claim_id=%(param_7)s::UUID, worker_pid=%(param_8)s, due_at=%(param_9)s,
-      turn=%(param_10)s, attached_bytes=(tasks.attached_bytes + %(param_11)s +
-      coalesce(octet_length(%(p_error_message)s), %(coalesce_1)s) + coalesce(octet_length(%(p_traceback)s),
-      %(coalesce_2)s)), version=(tasks.version + %(version_1)s), updated_at=clock_timestamp(),
-      started_at=(tasks.started_at + %(p_begun_after)s * interval '1 second'), finished_at=clock_timestamp()
-  WHERE (CAST(tasks.status AS TEXT) || '') = %(param_12)s
-  AND tasks.id = %(p_task_id)s::UUID
-  AND tasks.attempt = %(p_attempt)s
-  RETURNING tasks.id, tasks.status, tasks.version, tasks.attempt, tasks.worker, tasks.started_at, tasks.updated_at),
-      history AS (
-  INSERT INTO task_attempts (task_id, number, worker, started_at, finished_at, outcome, error_type, error_message,
-      traceback)
-  SELECT moved.id AS id, moved.attempt AS attempt, moved.worker AS worker, moved.started_at AS started_at,
-      moved.updated_at AS updated_at, %(param_1)s AS anon_1, %(p_error_type)s AS anon_2, %(p_error_message)s AS anon_3,
-      %(p_traceback)s AS anon_4
   FROM moved)
 SELECT moved.id, moved.status, moved.version, moved.attempt, moved.worker, moved.started_at, moved.updated_at
 FROM moved;
