@@ -26,7 +26,7 @@ from app.services.execution import attempts
 from app.services.task_service import task_service
 from app.worker.shared.error_text import MESSAGE_LIMIT, TRACEBACK_LIMIT
 from tests.support.accounts import API, bearer, pages
-from tests.support.cases import cases
+from tests.support.tables import cases
 from tests.support.task_client import TASKS, TaskClient, module_client
 from tests.support.tasks import ERROR, LONG_RUNNING, claim, new_login, new_task, retried
 

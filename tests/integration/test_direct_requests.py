@@ -7,7 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.support.cases import cases
+from tests.support.tables import cases
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client
 
 client = module_client()

@@ -11,7 +11,7 @@ import httpx
 from app.api.http.openapi import describe
 from app.main import create_app
 from tests.support.accounts import MakeUser
-from tests.support.cases import cases
+from tests.support.tables import cases
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client, task_client
 
 client = module_client(EVENTS_MAX_SECONDS="0.1")  # this client waits for a stream's end

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from app.core.redaction import redact
 from app.db.session import SessionLocal
 from app.services.task_service import task_service
-from tests.support.cases import cases
+from tests.support.tables import cases
 from tests.support.task_client import BODY, TaskClient, module_client, stored
 
 client = module_client()

@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from tests.support import accounts
-from tests.support.cases import cases
 from tests.support.fork_server import nothing_forked
 from tests.support.services import Services
 from tests.support.stack import Stack
+from tests.support.tables import cases
 from tests.support.task_client import BODY
 from tests.support.waiting import wait_for
 

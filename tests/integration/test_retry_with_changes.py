@@ -17,8 +17,8 @@ from app.models.user import User
 from app.services.task_service import task_service
 from tests.support.accounts import MakeUser
 from tests.support.audit import recorded
-from tests.support.cases import cases
 from tests.support.settings import sql
+from tests.support.tables import cases
 from tests.support.task_client import TASKS, TaskClient, module_client, stored, task_client
 from tests.support.tasks import LONG_RUNNING, claim, new_task, new_user, retried, task_in
 

@@ -27,9 +27,9 @@ from app.models.task import TaskStatus
 from app.services.tasks import task_counts
 from tests.support import accounts
 from tests.support.accounts import API, PASSWORD, bearer
-from tests.support.cases import cases
 from tests.support.second_factors import begin
 from tests.support.services import Services
+from tests.support.tables import cases
 from tests.support.task_client import BODY, shared_client
 from tests.support.tasks import new_user, task_in
 

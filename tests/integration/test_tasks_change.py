@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionLocal
 from app.services.task_service import task_service
-from tests.support.cases import cases
+from tests.support.tables import cases
 from tests.support.task_client import TaskClient, is_waited_for, module_client, stored
 from tests.support.waiting import wait_for
 

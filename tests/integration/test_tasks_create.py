@@ -10,8 +10,8 @@ import pytest
 from app.catalogue import catalogue
 from app.db.session import engine, group_engine
 from app.services.tasks import task_creation
-from tests.support.cases import cases
 from tests.support.settings import settings
+from tests.support.tables import cases
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client
 from tests.support.tasks import LONG_RUNNING
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.support.accounts import MakeUser
-from tests.support.cases import cases
+from tests.support.tables import cases
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client, task_client, without_the_request
 
 client = module_client()

@@ -17,9 +17,9 @@ from app.core.ids import new_id
 from app.db.session import engine
 from app.models.task import Task
 from tests.support.accounts import MakeUser, pages
-from tests.support.cases import cases
 from tests.support.databases import DIALECT, ENGINE
 from tests.support.services import Services
+from tests.support.tables import cases
 from tests.support.task_client import TASKS, TaskClient, module_client, shared_client, stored, task_client
 from tests.support.tasks import LONG_RUNNING
 

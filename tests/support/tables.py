@@ -1,23 +1,38 @@
 """A table of examples in one test, which names every row that fails and not the first one alone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
 
 
-def check_rows(check: Callable[..., object], rows: Iterable[Any]) -> None:
-    """Call `check` with each row, a tuple as several arguments. It asserts, or returns whether the row holds.
+@contextmanager
+def cases() -> Iterator[Callable[..., AbstractContextManager[None]]]:
+    """`with cases() as case:`, and in it `with case("a name"):` around what is asserted of each row.
 
     A table without rows fails too.
     """
-    rows = list(rows)
-    assert rows, "the table is empty"
-    failed = []
-    for row in rows:
+    tried, failed = 0, []
+
+    @contextmanager
+    def case(*name: object) -> Iterator[None]:
+        nonlocal tried
+        tried += 1
         try:
-            held = check(*row) if isinstance(row, tuple) else check(row)
-            assert held is not False, "it does not hold"
+            yield
         except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 (the line says which)
-            failed.append(f"{row!r:.200}: {type(error).__name__}: {error}")
-    assert not failed, f"{len(failed)} of {len(rows)} rows\n" + "\n".join(failed)
+            failed.append(f"{', '.join(map(str, name)):.200}: {type(error).__name__}: {error}")
+
+    yield case
+    assert tried, "the table is empty"
+    assert not failed, f"{len(failed)} of {tried} rows\n" + "\n".join(failed)
+
+
+def check_rows(check: Callable[..., object], rows: Iterable[Any]) -> None:
+    """Call `check` with each row, a tuple as several arguments. It asserts, or returns whether the row holds."""
+    with cases() as case:
+        for row in rows:
+            with case(repr(row)):
+                held = check(*row) if isinstance(row, tuple) else check(row)
+                assert held is not False, "it does not hold"

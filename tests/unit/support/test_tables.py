@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.tables import check_rows
+from tests.support.tables import cases, check_rows
 
 
 def refuses(text: str) -> None:
@@ -35,3 +35,22 @@ def test_a_row_may_say_itself_that_it_does_not_hold() -> None:
 def test_a_table_without_rows_fails() -> None:
     with pytest.raises(AssertionError, match="the table is empty"):
         check_rows(refuses, [])
+
+
+def go_through() -> None:
+    with cases() as case:
+        for name, number in (("one", 1), ("two", 2), ("three", 3)):
+            with case(name, number):
+                assert number == 2, "is not two"
+        with case("none"), pytest.raises(KeyError):
+            pass
+
+
+def test_a_test_may_go_through_its_table_itself() -> None:
+    with pytest.raises(AssertionError) as failed:
+        go_through()
+    lines = [line for line in str(failed.value).splitlines() if line.startswith(("one", "two", "three", "none"))]
+    assert lines[:2] == ["one, 1: AssertionError: is not two", "three, 3: AssertionError: is not two"]
+    assert lines[2].startswith("none: Failed: DID NOT RAISE")
+    with pytest.raises(AssertionError, match="the table is empty"), cases():
+        pass
