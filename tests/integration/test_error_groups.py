@@ -33,6 +33,7 @@ from tests.support.accounts import API, pages
 from tests.support.databases import ENGINE
 from tests.support.settings import sql
 from tests.support.spelling import spelled
+from tests.support.statements import before_each_statement
 from tests.support.task_client import TaskClient, module_client
 from tests.support.tasks import ERROR, claim, new_task, new_user, task_in
 
@@ -519,3 +520,9 @@ class TestAtOnce:
 def test_a_filter_by_error_alone_is_counted_from_the_sums() -> None:
     assert not task_counts.reads_many(TaskFilter(error=NOWHERE))
     assert task_counts.reads_many(TaskFilter(error=NOWHERE, tag=["x"]))
+    seen: list[str] = []
+    with SessionLocal() as db, before_each_statement(lambda statement, _: seen.append(statement)):
+        for wanted in (TaskFilter(error=NOWHERE), TaskFilter(error=NOWHERE, tag=[], status=[])):  # as HTTP has it
+            task_service.count(db, wanted)
+    assert len(seen) >= 2
+    assert [statement for statement in seen if "FROM tasks" in statement] == []

@@ -20,7 +20,9 @@ def by_status(db: Session, wanted: TaskFilter, of_rows: Conditions) -> dict[str,
 
     `of_rows`: the conditions of `task_filter.of_rows`.
     """
-    if wanted == TaskFilter(error=wanted.error, user_id=wanted.user_id, status=wanted.status) and wanted.error:
+    # An empty list is no tag either.
+    others = replace(wanted, error=None, user_id=None, status=(), tag=tuple(wanted.tag))
+    if wanted.error and others == TaskFilter():
         statement = _added_up([*_of_error(wanted)])
     elif not of_rows:
         statement = _added_up([*_ended(wanted), *_active(wanted)])
