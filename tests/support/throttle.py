@@ -9,6 +9,13 @@ from app.services.accounts import login_throttle
 from tests.support.settings import sql
 
 
+def forget_everybody(client: TestClient) -> None:
+    """As on a new database: no users, and nothing counted."""
+    for table in ("login_failures", "login_blocks", "users"):
+        sql(f"DELETE FROM {table}")
+    client.app_state["refusals"].clear()
+
+
 def end_waits(client: TestClient) -> None:
     """Let the waits of all throttled logins be over; what was counted stays."""
     sql("UPDATE login_failures SET blocked_until = clock_timestamp()")
