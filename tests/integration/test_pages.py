@@ -23,9 +23,11 @@ from app.live import queries
 from app.models.task import Task
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer, login, register
 from tests.support.services import Services
-from tests.support.settings import on_new_database, settings
-from tests.support.task_client import TaskClient, task_client
+from tests.support.settings import settings
+from tests.support.task_client import TaskClient, module_client, shared_client, task_client
+from tests.support.throttle import forget_everybody
 
+shared = module_client(WEB_UI="true")
 HTTPS, LOOPBACK = "https://tasks.example.com", "http://127.0.0.1:8000"
 SAME = {"Sec-Fetch-Site": "same-origin"}
 PAGES = ("/", "/tasks", "/new", "/queues", "/account")
@@ -71,9 +73,9 @@ class Reader:
 
 
 @pytest.fixture
-def fresh_database(services: Services) -> Iterator[None]:
-    with on_new_database(services, WEB_UI="true"):
-        yield
+def client(shared: TestClient) -> TestClient:
+    forget_everybody(shared)
+    return shared
 
 
 @pytest.fixture
@@ -456,20 +458,12 @@ def test_the_files_of_the_pages_are_kept_by_browsers(reader: Reader) -> None:
     assert reader.get("/static/x/secret.py").status_code == 404
 
 
-@pytest.fixture
-def without_pages(services: Services) -> Iterator[TestClient]:
-    with on_new_database(services, WEB_UI="false"):
-        from app.main import create_app
-
-        with TestClient(create_app()) as client:
-            yield client
-
-
-def test_without_web_ui_there_are_no_pages(without_pages: TestClient) -> None:
-    assert without_pages.get("/ui/").status_code == 404
-    root = without_pages.get("/", headers={"Accept": "text/html"}, follow_redirects=False)
-    assert root.headers["location"] == "/docs"
-    assert "pages" not in without_pages.get("/").json()["links"]
+def test_without_web_ui_there_are_no_pages(services: Services) -> None:
+    with shared_client(services, WEB_UI="false") as client:
+        assert client.get("/ui/").status_code == 404
+        root = client.get("/", headers={"Accept": "text/html"}, follow_redirects=False)
+        assert root.headers["location"] == "/docs"
+        assert "pages" not in client.get("/").json()["links"]
 
 
 def deeds(page: str) -> list[str]:
