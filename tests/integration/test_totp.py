@@ -10,6 +10,7 @@ import httpx
 import pyotp
 import pytest
 from sqlalchemy import select
+from starlette.testclient import TestClient
 
 from app.__main__ import main
 from app.core.config import get_settings
@@ -26,12 +27,19 @@ from tests.support.second_factors import TOTP, begin, present_code, set_up, unus
 from tests.support.services import SECRET_KEY, Services
 from tests.support.settings import settings, sql
 from tests.support.spelling import spelled
-from tests.support.task_client import shared_client
-from tests.support.throttle import prolong_waits
+from tests.support.task_client import module_client, shared_client
+from tests.support.throttle import forget_everybody, prolong_waits
 from tests.support.waiting import wait_for
 
+shared = module_client()
 WRONG = "not the password at all"
 NEW_KEY = "fedcba9876543210" * 4
+
+
+@pytest.fixture
+def client(shared: TestClient) -> TestClient:
+    forget_everybody(shared)
+    return shared
 
 
 def attempt(client: httpx.Client, username: str, otp: str | None = None, password: str = PASSWORD) -> httpx.Response:
@@ -337,8 +345,6 @@ class TestKeys:
             assert log_in(account, account.code())
 
     def test_the_api_renews_it_at_its_start(self, account: Account, caplog: pytest.LogCaptureFixture) -> None:
-        from starlette.testclient import TestClient
-
         from app.main import create_app
 
         caplog.set_level("INFO")
@@ -382,9 +388,9 @@ class TestAudit:
             ("second_factor.set", {}),
             ("second_factor.reset", {}),
         ]
-        actors = {str(record.actor_id) for record in recorded("second_factor.reset")}
+        actors = {str(record.actor_id) for record in recorded("second_factor.reset", object_id=account.id)}
         assert actors == {admin["id"]}
-        (used, _) = recorded("recovery_code.used")
+        (used, _) = recorded("recovery_code.used", object_id=account.id)
         assert str(used.actor_id) == account.id
         told_of = str([(record.object_id, record.detail, record.actor_name) for record in recorded()])
         for secret in (wrong, account.secret, *account.recovery_codes):

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
+from starlette.testclient import TestClient
 
 from app.core import served_tasks as module
 from app.core.ids import new_id
@@ -18,14 +19,22 @@ from app.models.task_filter import TaskFilter
 from app.services.task_service import task_service
 from tests.support.ahead import Ahead
 from tests.support.running import Running, Start
-from tests.support.task_client import BODY, TaskClient
+from tests.support.task_client import BODY, TaskClient, module_client
 from tests.support.tasks import LONG_RUNNING, claim, new_task, new_user, retried, task_in
+from tests.support.throttle import forget_everybody
 
+shared = module_client()
 NOBODY = {"until": None, "key": None, "blocked_by": None}
 TURN, NO_WORKER = {"reason": "turn", **NOBODY}, {"reason": "no_worker", **NOBODY}
 PAUSED = {**NOBODY, "reason": "paused", "key": "default"}
 LATER = "2100-01-01T00:00:00Z"
 SCHEDULE = {**NOBODY, "reason": "schedule", "until": LATER}
+
+
+@pytest.fixture
+def client(shared: TestClient) -> TestClient:
+    forget_everybody(shared, "worker_processes", "claim_holds")
+    return shared
 
 
 def worker(db: Session, **options: Any) -> None:
@@ -85,11 +94,11 @@ class TestAnAnswer:
             task_service.resume_queue(db, "default")
         assert tasks.get(task["id"]).json()["waiting_for"] == TURN
 
-    @pytest.mark.parametrize("status", [status for status in TaskStatus if status is not TaskStatus.PENDING])
-    def test_is_null_of_a_task_that_does_not_wait(self, tasks: TaskClient, status: TaskStatus) -> None:
-        task_id = tasks.task_in(status)
-        assert tasks.get(task_id).json()["waiting_for"] is None
-        assert [task["waiting_for"] for task in tasks.get().json()] == [None]
+    def test_is_null_of_a_task_that_does_not_wait(self, tasks: TaskClient) -> None:
+        others = [status for status in TaskStatus if status is not TaskStatus.PENDING]
+        shown = {status: tasks.get(tasks.task_in(status)).json()["waiting_for"] for status in others}
+        assert shown == dict.fromkeys(others)
+        assert [task["waiting_for"] for task in tasks.get().json()] == [None] * len(others)
 
     def test_tells_of_the_back_off(self, tasks: TaskClient) -> None:
         with SessionLocal() as db:
@@ -102,26 +111,25 @@ class TestAnAnswer:
 
 @pytest.mark.usefixtures("unseen")
 class TestNoWorker:
-    @pytest.mark.parametrize(
-        ("options", "reason"),
-        [
+    def test_means_that_no_live_one_serves_the_queue_and_knows_the_task(self, tasks: TaskClient) -> None:
+        long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+        created: list[str] = []
+        for options, reason in (
             ({}, "turn"),
             ({"task_names": None}, "turn"),  # of a release that does not tell them
             ({"task_names": []}, "no_worker"),
             ({"task_names": ["another"]}, "no_worker"),
             ({"queues": ["low_priority"]}, "no_worker"),
-            ({"heartbeat_at": datetime(2020, 1, 1, tzinfo=UTC)}, "no_worker"),
-            ({"stopped_at": datetime(2020, 1, 1, tzinfo=UTC)}, "no_worker"),
-        ],
-    )
-    def test_means_that_no_live_one_serves_the_queue_and_knows_the_task(
-        self, tasks: TaskClient, options: dict[str, Any], reason: str
-    ) -> None:
-        with SessionLocal() as db:
-            worker(db, **options)
-        task = tasks.create()
-        assert task["waiting_for"]["reason"] == reason
-        assert [found["id"] for found in tasks.get(waiting_for=reason).json()] == [task["id"]]
+            ({"heartbeat_at": long_ago}, "no_worker"),
+            ({"stopped_at": long_ago}, "no_worker"),
+        ):
+            with SessionLocal() as db:
+                db.execute(delete(WorkerProcess))
+                worker(db, **options)
+            task = tasks.create()
+            created.insert(0, task["id"])
+            assert (options, task["waiting_for"]["reason"]) == (options, reason)
+            assert (options, [found["id"] for found in tasks.get(waiting_for=reason).json()]) == (options, created)
 
     def test_is_told_of_each_queue_by_what_its_own_workers_know(self, tasks: TaskClient) -> None:
         with SessionLocal() as db:
@@ -131,19 +139,21 @@ class TestNoWorker:
         assert reasons == ["no_worker", "turn"]
 
 
-def test_the_workers_are_read_once_in_a_while(db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("client")
+def test_the_workers_are_read_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Ahead()
     monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(module, "READ_EVERY_SECONDS", 3600.0)  # longer than any test takes
-    task = new_task(db)
-    assert task_service.get_task(db, task.id).waits == "ready"
-    assert served_tasks().can_run("default", LONG_RUNNING) is False
-    worker(db)
-    task_service.get_task(db, task.id)
-    assert served_tasks().can_run("default", LONG_RUNNING) is False
-    clock.passes(3600)
-    task_service.get_task(db, task.id)
-    assert served_tasks().can_run("default", LONG_RUNNING) is True
+    with SessionLocal() as db:
+        task = new_task(db)
+        assert task_service.get_task(db, task.id).waits == "ready"
+        assert served_tasks().can_run("default", LONG_RUNNING) is False
+        worker(db)
+        task_service.get_task(db, task.id)
+        assert served_tasks().can_run("default", LONG_RUNNING) is False
+        clock.passes(3600)
+        task_service.get_task(db, task.id)
+        assert served_tasks().can_run("default", LONG_RUNNING) is True
 
 
 @pytest.mark.usefixtures("unseen")
