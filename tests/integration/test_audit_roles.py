@@ -65,9 +65,12 @@ class Role:
             return result.all() if result.returns_rows else None
 
     def refused(self, statements: str) -> str:
-        with pytest.raises(DBAPIError) as refusal:
+        """Why; a text of none of the refusals if it was not."""
+        try:
             self.run(statements)
-        return str(refusal.value.orig)
+        except DBAPIError as refusal:
+            return str(refusal.orig)
+        return f"done: {statements}"
 
 
 def grant(url: str, role: str) -> subprocess.CompletedProcess[str]:
@@ -92,7 +95,7 @@ def roles(services: Services) -> Iterator[dict[str, Role]]:
     services.postgres.sql("DROP ROLE tasks_app; DROP ROLE tasks_owner", database="postgres")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def superuser(services: Services) -> Iterator[Role]:
     """As the embedded PostgreSQL has it: the service's role may do anything but this."""
     name = services.new_database()
@@ -113,34 +116,30 @@ class TestTheCommand:
         assert grant(roles["owner"].url, "tasks_app").returncode == 0
         assert roles["owner"].run(privileges) == by_command
 
-    @pytest.mark.parametrize(
-        ("name", "role", "says"),
-        [
+    def test_says_in_a_line_why_not(self, roles: dict[str, Role]) -> None:
+        for name, role, says in (
             ("owner", "nobody_of_that_name", 'role "nobody_of_that_name" does not exist'),
             ("owner", 'x; DROP TABLE "tasks', 'role "x; DROP TABLE "tasks" does not exist'),
             ("app", "tasks_app", "grant: run this as the role that owns the tables"),
             ("owner", "tasks_owner", "grant: tasks_owner owns the tables: the service needs a role of its own"),
-        ],
-    )
-    def test_says_in_a_line_why_not(self, roles: dict[str, Role], name: str, role: str, says: str) -> None:
-        done = grant(roles[name].url, role)
-        assert done.returncode == 1
-        assert says in done.stderr
-        assert done.stderr.count("\n") == 1
+        ):
+            done = grant(roles[name].url, role)
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1), (name, role)
+            assert says in done.stderr
 
 
 class TestChanges:
-    @pytest.mark.parametrize("statement", CHANGES)
     @pytest.mark.parametrize("name", ["owner", "app"])
-    def test_are_refused_to_whoever_runs_the_service(self, roles: dict[str, Role], name: str, statement: str) -> None:
-        said = roles[name].refused(statement)
-        assert "permission denied for table" in said  # the trigger is not even asked
+    def test_are_refused_to_whoever_runs_the_service(self, roles: dict[str, Role], name: str) -> None:
+        said = {statement: roles[name].refused(statement) for statement in CHANGES}
+        # The trigger is not even asked.
+        assert {each: why for each, why in said.items() if "permission denied for table" not in why} == {}
         assert len(roles["app"].run(f"SELECT 1 FROM audit_events WHERE id = {ID} AND event = 'logout'")) == 1
 
-    @pytest.mark.parametrize("statement", CHANGES)
-    def test_are_refused_by_the_trigger_where_no_privilege_counts(self, superuser: Role, statement: str) -> None:
-        assert BY_TRIGGER in superuser.refused(statement)
-        assert BY_TRIGGER in superuser.refused(f"SET session_replication_role = replica; {statement}")
+    def test_are_refused_by_the_trigger_where_no_privilege_counts(self, superuser: Role) -> None:
+        for start in ("", "SET session_replication_role = replica; "):
+            said = {start + statement: superuser.refused(start + statement) for statement in CHANGES}
+            assert {each: why for each, why in said.items() if BY_TRIGGER not in why} == {}
         assert superuser.run("SELECT event FROM audit_events") == [("logout",)]
 
     @pytest.mark.parametrize("statement", ["UPDATE audit_events SET event = ''", "DELETE FROM audit_events"])
@@ -160,9 +159,8 @@ class TestChanges:
 
 
 class TestRuntimeRole:
-    @pytest.mark.parametrize(
-        "statement",
-        [
+    def test_can_neither_undo_the_guard_nor_choose_a_time(self, roles: dict[str, Role]) -> None:
+        statements = [
             "DROP TABLE audit_events",
             "ALTER TABLE audit_events DISABLE TRIGGER audit_events_append_only",
             "ALTER TABLE audit_events RENAME TO elsewhere",
@@ -175,10 +173,9 @@ class TestRuntimeRole:
             "CREATE TABLE public.mine (id int)",
             "UPDATE alembic_version SET version_num = '0001'",
             DATED_ROW,
-        ],
-    )
-    def test_can_neither_undo_the_guard_nor_choose_a_time(self, roles: dict[str, Role], statement: str) -> None:
-        assert re.search("must be owner|permission denied", roles["app"].refused(statement))
+        ]
+        said = {statement: roles["app"].refused(statement) for statement in statements}
+        assert {each: why for each, why in said.items() if not re.search("must be owner|permission denied", why)} == {}
 
     def test_cannot_grant_it_to_itself(self, roles: dict[str, Role]) -> None:
         roles["app"].run("GRANT DELETE ON audit_events TO tasks_app")  # PostgreSQL warns, and grants nothing
