@@ -200,14 +200,17 @@ class TestValkey:
                 "unixsocket": "",
             }
 
-    @pytest.mark.parametrize("command", ["PING", "GET x", "CONFIG GET *", "ACL LIST", "EVAL 'return 1' 0"])
-    def test_nothing_is_answered_without_the_password(self, valkey, command):
-        for password in (None, "wrong"):
-            with (
-                redis.Redis(port=valkey.port, password=password, retry=Retry(NoBackoff(), 0)) as stranger,
-                pytest.raises(redis.AuthenticationError),
-            ):
-                stranger.execute_command(*command.split())
+    def test_nothing_is_answered_without_the_password(self, valkey):
+        answered = []
+        commands = ("PING", "GET x", "CONFIG GET *", "ACL LIST", "EVAL 'return 1' 0")
+        for password, command in itertools.product((None, "wrong"), commands):
+            with redis.Redis(port=valkey.port, password=password, retry=Retry(NoBackoff(), 0)) as stranger:
+                try:
+                    stranger.execute_command(*command.split())
+                except redis.AuthenticationError:
+                    continue
+            answered.append((password, command))
+        assert answered == []
 
     def test_the_password_is_not_on_its_command_line(self, valkey):
         assert valkey.url.split(":")[2].split("@")[0] not in Path(f"/proc/{valkey.pid}/cmdline").read_text()

@@ -91,11 +91,11 @@ class TestResumingOneTask:
         with listen(running, task["id"], last_id=str(task["version"] - 1)) as events:
             assert [event.task for event in events.await_end()] == [task]
 
-    @pytest.mark.parametrize("last_id", ["x", "-1", "9999999999", "1" * 50, "٣", ""])
-    def test_what_is_no_version_of_it_counts_as_none(self, running: Running, last_id: str) -> None:
+    def test_what_is_no_version_of_it_counts_as_none(self, running: Running) -> None:
         task = running.run("echo")
-        with listen(running, task["id"], last_id=last_id.encode().decode("latin-1")) as events:
-            assert [event.task for event in events.await_end()] == [task]
+        for last_id in ("x", "-1", "9999999999", "1" * 50, "٣", ""):
+            with listen(running, task["id"], last_id=last_id.encode().decode("latin-1")) as events:
+                assert (last_id, [event.task for event in events.await_end()]) == (last_id, [task])
 
     def test_the_current_one_gets_only_what_changes_then(self, running: Running) -> None:
         task_id = running.create("echo", delay_seconds=3600)
@@ -231,12 +231,12 @@ class TestResumingAllTasks:
             with mine.feed(last_id=events.last_id) as again:
                 again.until(lambda each: any(event.task["name"] == "late" for event in each.events), "it")
 
-    @pytest.mark.parametrize("last_id", ["zz", "-5", "f" * 40, "22;", "ffffffffffffffff"])
-    def test_what_is_no_cursor_starts_anew(self, mine: Person, last_id: str) -> None:
-        with mine.feed(last_id=last_id) as events:
-            task_id = mine.create(**LATER)
-            events.await_state("pending", task_id)
-        assert {event.kind for event in events.events} == {"task"}
+    def test_what_is_no_cursor_starts_anew(self, mine: Person) -> None:
+        for last_id in ("zz", "-5", "f" * 40, "22;", "ffffffffffffffff"):
+            with mine.feed(last_id=last_id) as events:
+                task_id = mine.create(**LATER)
+                events.await_state("pending", task_id)
+            assert (last_id, {event.kind for event in events.events}) == (last_id, {"task"})
 
     def test_too_old_a_cursor_says_reset(self, running: Running, mine: Person) -> None:
         long_ago = cursor_of_now(running) - (REPLAY_SECONDS + 1) * 1_000_000

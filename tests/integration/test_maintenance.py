@@ -235,16 +235,18 @@ class TestWake:
         for told in ("hunter2", str(task.id), str(task.celery_id)):
             assert told.encode() not in content
 
-    @pytest.mark.parametrize("queue", ["gpu", "default", "high_priority", "low_priority"])
     def test_each_declared_queue_and_each_that_a_task_type_names_is_looked_at(
-        self, db: Session, maintenance: Maintenance, broker: Any, monkeypatch: pytest.MonkeyPatch, queue: str
+        self, db: Session, maintenance: Maintenance, broker: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         kinds = {**catalogue.catalogue(), "mine": SimpleNamespace(queue="gpu"), "other": SimpleNamespace(queue=None)}
         monkeypatch.setattr(catalogue, "catalogue", lambda: kinds)
-        task = new_task(db)
-        db.execute(update(Task).where(Task.id == task.id).values(queue=queue))
+        queues_looked_at = ["gpu", "default", "high_priority", "low_priority"]
+        for queue in queues_looked_at:
+            task = new_task(db)
+            db.execute(update(Task).where(Task.id == task.id).values(queue=queue))
         maintenance.run_once(db)
-        assert broker.llen(f"{queue}\x06\x166") == 1
+        woken = {queue: broker.llen(f"{queue}\x06\x166") for queue in queues_looked_at}
+        assert woken == dict.fromkeys(queues_looked_at, 1)
 
 
 class TestLostWakeups:
