@@ -15,7 +15,8 @@ import redis
 from celery.events import EventReceiver
 
 from app.db.sql import claims
-from tests.support.running import SECONDS, Running, Start, fresh_connections, lines, started
+from tests.support.running import SECONDS, Running, Start, example_stack, fresh_connections, lines, started
+from tests.support.services import Services
 from tests.support.settings import settings
 from tests.support.signalled_tasks import LEDGER, MODULE
 from tests.support.waiting import wait_for
@@ -136,14 +137,16 @@ class TestRateLimits:
 
 
 class TestSignals:
-    @pytest.fixture
-    def heard(self, start: Start, tmp_path: Path) -> tuple[Running, Path]:
-        running = start()
-        heard = tmp_path / "signals"
-        modules = {"TASK_MODULES": f'["tests.support.example_tasks", "{MODULE}"]'}
-        running.stack.server(env=modules)
-        running.stack.worker(concurrency=1, env={LEDGER: str(heard), **modules})
-        return running, heard
+    @pytest.fixture(scope="class")
+    @classmethod
+    def heard(cls, services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Path]]:
+        directory = tmp_path_factory.mktemp("signals")
+        heard = directory / "signals"
+        modules = f'["tests.support.example_tasks", "{MODULE}"]'
+        with example_stack(services, directory, TASK_MODULES=modules) as running:
+            running.stack.server()
+            running.stack.worker(concurrency=1, env={LEDGER: str(heard)})
+            yield running, heard
 
     @staticmethod
     def _of(heard: Path, name: str) -> list[str]:

@@ -13,7 +13,10 @@ from app.messaging.guard.messages import WAKEUP
 from tests.support.running import TASKS, Running, Start, fresh_connections, lines, messages, started
 from tests.support.services import Services
 from tests.support.settings import settings
+from tests.support.shared import module_running
 from tests.support.waiting import wait_for
+
+ordinary = module_running(worker=1)
 
 
 class TestMessages:
@@ -53,16 +56,6 @@ class TestMessages:
         assert (running.get(task_id)["status"], running.get(task_id)["attempt"]) == ("pending", 0)
         running.stack.worker(concurrency=1)
         assert running.ended(task_id)["attempt"] == 1
-
-    def test_without_a_record_it_is_an_ordinary_celery_task(self, running: Running, ledger: Path) -> None:
-        running.stack.worker(concurrency=1)
-        from tests.support.example_tasks import hold, note_down
-
-        note_down.delay(str(ledger), line="plain")
-        assert started(ledger) == ["plain"]
-        hold.delay("/", str(ledger))  # progress and task_id with no record behind them
-        started(ledger, 2)
-        assert running.http.get(TASKS + "count").json()["total"] == 0
 
     @staticmethod
     def _waiting(running: Running) -> int:
@@ -109,20 +102,29 @@ class TestPriorities:
         assert lines(ledger) == ["critical"] * 3 + ["high"] * 3 + ["normal"] * 3 + ["low"] * 3
 
 
-class TestTimes:
-    def test_nothing_starts_before_its_time_nor_after_its_expiry(self, start: Start, ledger: Path) -> None:
-        running = start()
-        expiring = running.create("note_down", str(ledger), "expired", expires_at="2020-01-01T00:00:00Z")
-        delayed = running.create("note_down", str(ledger), "delayed", delay_seconds=1.5)
-        planned = running.create("note_down", str(ledger), "planned", run_at="2100-01-01T00:00:00Z")
-        past = running.create("note_down", str(ledger), "past", run_at="2020-01-01T00:00:00Z")
-        running.stack.worker(concurrency=1)
-        ended = running.ended(expiring)
+class TestOnAnOrdinaryWorker:
+    def test_without_a_record_it_is_an_ordinary_celery_task(self, ordinary: Running, ledger: Path) -> None:
+        before = ordinary.http.get(TASKS + "count").json()["total"]
+        with settings(ordinary.stack.settings), fresh_connections():
+            from tests.support.example_tasks import hold, note_down
+
+            note_down.delay(str(ledger), line="plain")
+            assert started(ledger) == ["plain"]
+            hold.delay("/", str(ledger))  # progress and task_id with no record behind them
+            started(ledger, 2)
+        assert ordinary.http.get(TASKS + "count").json()["total"] == before
+
+    def test_nothing_starts_before_its_time_nor_after_its_expiry(self, ordinary: Running, ledger: Path) -> None:
+        expiring = ordinary.create("note_down", str(ledger), "expired", expires_at="2020-01-01T00:00:00Z")
+        delayed = ordinary.create("note_down", str(ledger), "delayed", delay_seconds=1.5)
+        planned = ordinary.create("note_down", str(ledger), "planned", run_at="2100-01-01T00:00:00Z")
+        past = ordinary.create("note_down", str(ledger), "past", run_at="2020-01-01T00:00:00Z")
+        ended = ordinary.ended(expiring)
         assert (ended["status"], ended["status_reason"], ended["attempt"]) == ("revoked", "expired", 0)
-        assert running.ended(past)["status"] == "succeeded"
-        task = running.ended(delayed)
+        assert ordinary.ended(past)["status"] == "succeeded"
+        task = ordinary.ended(delayed)
         assert task["started_at"] >= task["run_at"] > task["created_at"]
-        assert running.get(planned)["status"] == "pending"
+        assert ordinary.get(planned)["status"] == "pending"
         assert lines(ledger) in (["past", "delayed"], ["delayed", "past"])
-        assert running.http.patch(TASKS + planned, json={"run_at": None}).status_code == 200
-        assert running.ended(planned)["status"] == "succeeded"
+        assert ordinary.http.patch(TASKS + planned, json={"run_at": None}).status_code == 200
+        assert ordinary.ended(planned)["status"] == "succeeded"
