@@ -24,11 +24,6 @@ from app.services.execution.successes import Success
 from app.services.task_service import task_service
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.process import ChildProcess
-from app.worker.parent.agent import Agent, Node
-from app.worker.parent.body_stopper import BodyStopper
-from app.worker.parent.completions import Completions
-from app.worker.shared.hand_over import HandOver
-from app.worker.shared.slot_table import SlotTable
 from tests.support.accounts import API, bearer
 from tests.support.golden_sql import FOLDER, Recording, compare
 from tests.support.settings import sql
@@ -53,8 +48,7 @@ def recording(client: TestClient) -> Recording:
         end(found)
         log(found)
         place(found)
-        beat(found)
-    return found
+        return found
 
 
 def test_the_sql_is_what_the_files_say(recording: Recording) -> None:
@@ -167,15 +161,3 @@ def place(found: Recording) -> None:
         with found.step("turns"):
             passes.place_due(db)
             assert passes.ready_queues(db)
-
-
-def beat(found: Recording) -> None:
-    """A worker's heartbeat and its look at what it runs and whether it may go on."""
-    table = SlotTable(1)
-    stopper = BodyStopper(table, 5)
-    agent = Agent(WORKER.id, get_settings(), table, stopper, Completions(HandOver(), 300, table))
-    agent._node = Node(WORKER.name, WORKER.pid, lambda: ("default",), 1, lambda: None)
-    with found.step("heartbeats"):
-        agent._beat()
-        agent._look()
-        agent._leave_if_drained()
