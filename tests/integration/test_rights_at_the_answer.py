@@ -175,6 +175,15 @@ class TestAWaitForAThread:
     def test_ends_with_401_for_another_role(self, former: TaskClient, held: threading.Event) -> None:
         assert self.list_meanwhile(former, held, lambda: demote(former)).status_code == 401
 
+    def test_ends_with_401_for_another_highest_priority(self, tasks: TaskClient, held: threading.Event) -> None:
+        """Else a batch that has waited would have priorities that its user may no longer give."""
+
+        def lose() -> None:
+            with SessionLocal() as db:
+                user_service.update_user(db, UUID(tasks.user["id"]), {"max_priority": "low"})
+
+        assert self.list_meanwhile(tasks, held, lose).status_code == 401
+
     def test_ends_with_401_for_an_api_key_of_a_former_administrator(
         self, by_key: TaskClient, held: threading.Event
     ) -> None:

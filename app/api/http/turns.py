@@ -88,16 +88,20 @@ def caller() -> Hashable:
 async def check_rights_again(request: Request) -> None:
     """Authenticate a request again that has waited: rights are those at the moment of the answer.
 
-    Raises InvalidToken if the login or the API key has ended, or now has another role or scopes. Does nothing for a
-    request without credentials.
+    Raises InvalidToken if the login or the API key has ended, or now has another role, other scopes or another highest
+    priority. Does nothing for a request without credentials.
     """
     before = request.scope["state"].get("principal")
     if before is None:
         return
     authenticate: Authenticate = request.scope["state"]["authenticate"]
     now = await authenticate(again=True)
-    if (now.id, now.role, now.scopes) != (before.id, before.role, before.scopes):
+    if _rights(now) != _rights(before):
         raise InvalidToken
+
+
+def _rights(caller: Principal) -> tuple[Any, ...]:
+    return caller.id, caller.role, caller.scopes, caller.max_priority
 
 
 async def _is_gone(request: Request) -> bool:
