@@ -517,6 +517,7 @@ class TestAtOnce:
             assert len(groups(db, user, folded=False)) == 1
 
 
+@pytest.mark.usefixtures("client")
 def test_a_filter_by_error_alone_is_counted_from_the_sums() -> None:
     assert not task_counts.reads_many(TaskFilter(error=NOWHERE))
     assert task_counts.reads_many(TaskFilter(error=NOWHERE, tag=["x"]))

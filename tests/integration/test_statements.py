@@ -5,6 +5,7 @@ On PostgreSQL the tests of HTTP see these statements once more. On the other eng
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -22,12 +23,26 @@ from app.db.every_engine.quotas import Look
 from app.db.every_engine.tables import TASKS
 from app.db.every_engine.throttle import Count, has_signed_in, read_counts, write_counts
 from app.db.session import SessionLocal
-from app.db.sql import api_keys, bulk, idempotency, live, logins, queue_depths, quotas, throttle, unique_keys, users
+from app.db.sizes import task_bytes
+from app.db.sql import (
+    api_keys,
+    bulk,
+    claim_holds,
+    idempotency,
+    live,
+    logins,
+    queue_depths,
+    quotas,
+    throttle,
+    unique_keys,
+    users,
+)
 from app.errors import UniqueKeyTaken
 from app.models import Task, User
 from app.models.api_key import ApiKey
 from app.models.audit import AuditRecord
 from app.models.bulk_deed import BATCH, BulkBatch, BulkDeed, DeedState, unpack_ids
+from app.models.claim_hold import HoldKind
 from app.models.idempotency import IdempotencyKey
 from app.models.login import LoginSession, RefreshToken
 from app.models.task import OnConflict, TaskStatus
@@ -35,11 +50,12 @@ from app.models.task_filter import TaskFilter
 from app.schemas.task import TaskCreate
 from app.services.audit.audit_service import AuditFilter, audit_service
 from app.services.task_service import task_service
-from app.services.tasks import task_pages
+from app.services.tasks import task_counts, task_pages
 from app.services.tasks.unique_keys import holders
 from tests.support.databases import ENGINE
-from tests.support.lock_waits import fail_soon_where_locked, needs_row_locks
+from tests.support.lock_waits import await_lock_waits, fail_soon_where_locked, needs_row_locks
 from tests.support.spelling import spelled
+from tests.support.statements import before_each_statement
 from tests.support.tasks import LONG_RUNNING, claim, new_task, new_user, task_in
 
 DAY = timedelta(days=1)
@@ -67,6 +83,21 @@ def one(other: Session) -> Iterator[Session]:
         session.rollback()
 
 
+def sql_of(db: Session, statement: str, **values: Any) -> Any:
+    return db.execute(spelled(statement, values)).scalar_one()
+
+
+def after_the_commit(one: Session, action: Callable[[], Any]) -> Any:
+    """What the action returns, which has to wait for the transaction of `one`."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(action)
+        try:
+            await_lock_waits(1, "the other transaction to wait")
+        finally:
+            one.commit()
+        return answer.result(30)
+
+
 def aged(db: Session, table: str, column: str, days: float) -> None:
     """As if what is in the table had come so many days earlier."""
     db.execute(
@@ -76,9 +107,14 @@ def aged(db: Session, table: str, column: str, days: float) -> None:
 
 class TestIdempotencyKeys:
     @staticmethod
-    def take(db: Session, user: UUID, key: str = "key") -> bool:
-        created: dict[str, Any] = {"task_id": None, "task_ids": ["x"]}
-        return bool(idempotency.take_key(db, user, key, DIGEST, created, lifetime=DAY))
+    def take(db: Session, user: UUID, key: str = "key", ids: tuple[str, ...] = ("x",), digest: bytes = DIGEST) -> bool:
+        created: dict[str, Any] = {"task_id": None, "task_ids": [*ids]}
+        return bool(idempotency.take_key(db, user, key, digest, created, lifetime=DAY))
+
+    @staticmethod
+    def recorded(db: Session) -> list[tuple[bytes, list[str]]]:
+        rows = db.execute(select(IdempotencyKey.fingerprint, IdempotencyKey.task_ids)).all()
+        return [(bytes(fingerprint), ids) for fingerprint, ids in rows]
 
     def test_are_taken_once_for_each_user_and_each_spelling(self, db: Session) -> None:
         anna, ben = new_user(db), new_user(db)
@@ -89,10 +125,12 @@ class TestIdempotencyKeys:
         anna = new_user(db)
         self.take(db, anna)
         aged(db, "idempotency_keys", "created_at", 0.99)
-        assert not self.take(db, anna)
+        assert not self.take(db, anna, ids=("y", "z"), digest=b"n" * 32)
+        assert self.recorded(db) == [(DIGEST, ["x"])]
         aged(db, "idempotency_keys", "created_at", 1.01)
-        assert self.take(db, anna)
+        assert self.take(db, anna, ids=("y", "z"), digest=b"n" * 32)
         assert not self.take(db, anna)
+        assert self.recorded(db) == [(b"n" * 32, ["y", "z"])]
 
     def test_go_with_their_user(self, db: Session) -> None:
         anna = new_user(db)
@@ -123,6 +161,21 @@ class TestIdempotencyKeys:
         one.rollback()
         assert self.take(other, anna)
 
+    @needs_row_locks
+    def test_that_two_transactions_look_up_at_once_are_taken_by_one_of_them(self, one: Session, other: Session) -> None:
+        anna = new_user(one)
+        answers: list[bool] = []
+
+        def meanwhile(statement: str, _: object) -> None:
+            if statement.startswith("INSERT INTO idempotency_keys") and not answers:
+                answers.append(False)
+                answers[0] = self.take(other, anna)
+                other.commit()
+
+        with before_each_statement(meanwhile):
+            mine = self.take(one, anna)
+        assert sorted([mine, *answers]) == [False, True]
+
 
 class TestQuotas:
     @staticmethod
@@ -141,8 +194,14 @@ class TestQuotas:
         found = self.look(db, anna)
         assert found.tasks == 2
         assert found.bytes == 2 * len(r'[1]{"of":"\u6570\u636e"}')
-        assert found.stored > found.bytes
-        assert found.ended > 0
+        rows = "SELECT sum(:bytes) FROM tasks WHERE user_id = :user AND finished_at IS".replace(
+            ":bytes", task_bytes("tasks")
+        )
+        active, ended = (int(sql_of(db, f"{rows} {kind}", user=anna)) for kind in ("NULL", "NOT NULL"))
+        assert (found.stored, found.ended) == (active, ended)
+        while task_counts.fold(db):
+            pass
+        assert self.look(db, anna).ended == ended
 
     def test_stop_counting_where_a_quota_is_full(self, db: Session) -> None:
         anna = new_user(db)
@@ -168,6 +227,10 @@ class TestUniqueKeys:
         with pytest.raises(IntegrityError) as caught, db.begin_nested():
             action()
         return caught.value
+
+    @staticmethod
+    def place(db: Session, task_id: UUID) -> tuple[Any, ...]:
+        return tuple(db.execute(select(TASKS.c.turn, TASKS.c.due_at).where(TASKS.c.id == task_id)).one())
 
     def test_a_violation_is_told_from_others(self, db: Session) -> None:
         anna = new_user(db)
@@ -195,7 +258,14 @@ class TestUniqueKeys:
             new_task(db, anna, unique_key="key")
         assert new_task(db, anna, unique_key="key", on_conflict=OnConflict.RETURN, args=[2]).id == first.id
         assert task_service.get_task(db, first.id).args == [1]
+        new_task(db, anna)
+        place = self.place(db, first.id)
+        assert place[0] is not None
+        new_task(db, anna, unique_key="key", on_conflict=OnConflict.REPLACE, args=[3])
+        assert self.place(db, first.id) == place
+        before = new_task(db, anna, priority="high")
         replaced = new_task(db, anna, unique_key="key", on_conflict=OnConflict.REPLACE, args=[2], priority="high")
+        assert self.place(db, first.id)[0] > self.place(db, before.id)[0]
         assert (replaced.id, replaced.args, replaced.priority, replaced.tags) == (first.id, [2], "high", [])
 
     @pytest.mark.parametrize("status", [TaskStatus.FAILED, TaskStatus.REVOKED])
@@ -237,8 +307,8 @@ class TestUsers:
     @needs_row_locks
     def test_a_name_that_another_transaction_takes_is_waited_for(self, one: Session, other: Session) -> None:
         users.insert_user(one, self.values("anna", "anna@example.com"))
-        one.commit()
-        assert users.insert_user(other, self.values("anna", "other@example.com")) is None
+        same = self.values("anna", "other@example.com")
+        assert after_the_commit(one, lambda: users.insert_user(other, same)) is None
 
     def test_active_administrators_are_locked_in_one_order(self, db: Session) -> None:
         before = {*users.lock_active_admins(db)}
@@ -246,6 +316,14 @@ class TestUsers:
         new_user(db)
         users.update_user(db, admins[0], {"is_active": False})
         assert [each for each in users.lock_active_admins(db) if each not in before] == sorted(admins[1:])
+
+    @needs_row_locks
+    def test_a_demotion_waits_for_the_lock_of_the_administrators(self, one: Session, other: Session) -> None:
+        """Else each of two administrators could demote the other."""
+        admins = sorted(new_user(one, "admin") for _ in range(2))
+        assert users.lock_active_admins(one) == admins
+        users.update_user(one, admins[0], {"role": "user"})
+        assert after_the_commit(one, lambda: users.lock_active_admins(other)) == admins[1:]
 
     def test_a_lock_knows_whether_the_password_has_changed(self, db: Session) -> None:
         user = new_user(db, password_hash="hash")
@@ -326,11 +404,14 @@ class TestApiKeys:
         key = self.new(db)
         assert [api_keys.revoke_key(db, key) for _ in range(2)] == [True, False]
 
-    def test_the_owner_is_locked_with_the_role(self, db: Session) -> None:
-        user = new_user(db, "admin")
-        assert api_keys.lock_owner(db, user) == "admin"
-        users.update_user(db, user, {"is_active": False})
-        assert api_keys.lock_owner(db, user) is None
+    def test_the_owner_is_locked_with_the_role(self, one: Session, other: Session) -> None:
+        user = new_user(one, "admin")
+        assert api_keys.lock_owner(one, user) == "admin"
+        if ENGINE != "sqlite":  # whose one writer is `one`
+            assert after_the_commit(one, lambda: api_keys.lock_owner(other, user)) == "admin"
+            other.commit()
+        users.update_user(one, user, {"is_active": False})
+        assert api_keys.lock_owner(one, user) is None
 
     def test_ended_ones_are_deleted_in_batches(self, db: Session) -> None:
         long_ago = datetime.now(UTC) - 3 * DAY
@@ -359,10 +440,12 @@ class TestThrottle:
 
     @needs_row_locks
     def test_a_count_is_locked_until_the_commit(self, one: Session, other: Session) -> None:
-        now = throttle.lock_counts(one, ["a"])[1]
-        write_counts(one, {"a": Count(1, now, None)})
+        throttle.lock_counts(one, ["a"])
         one.commit()
-        assert throttle.lock_counts(other, ["a"])[0]["a"].number == 1
+        counts, now = throttle.lock_counts(one, ["a"])
+        write_counts(one, {"a": Count(counts["a"].number + 1, now, None)})
+        found, _ = after_the_commit(one, lambda: throttle.lock_counts(other, ["a"]))
+        assert found["a"].number == 1
 
     def test_a_block_is_remembered_for_its_account(self, db: Session) -> None:
         anna, ben = new_user(db), new_user(db)
@@ -389,8 +472,10 @@ class TestLiveEvents:
         assert {row[0] for row in live.recent(db.connection(), [anna, others.user_id], since, since_id)} == {
             others.id, *(each.id for each in tasks.values()),
         }  # fmt: skip
+        first = min(each.id for each in tasks.values())
+        db.execute(spelled("UPDATE tasks SET updated_at = clock_timestamp() WHERE id = :id", {"id": first}))
         changed = live.changed_since(db.connection(), anna, since, 100)
-        assert {*changed} == {each.id for each in tasks.values()}
+        assert changed == [*(each.id for each in tasks.values() if each.id != first), first]
         assert live.changed_since(db.connection(), anna, since, 2) == changed[:2]
         in_future = datetime.now(UTC) + timedelta(minutes=1)
         assert live.changed_since(db.connection(), anna, in_future, 100) == []
@@ -440,6 +525,25 @@ class TestBulkDeeds:
         one.get_one(BulkDeed, deed).finished_at = datetime.now(UTC)
         one.flush()
         assert lock_running(one, deed) is None
+
+
+class TestClaimHolds:
+    def test_a_second_one_keeps_the_time_and_takes_the_new_reason(self, db: Session) -> None:
+        anna, ben = new_user(db), new_user(db)
+        since = claim_holds.hold(db, HoldKind.QUEUE, "default", "first", anna)
+        claim_holds.hold(db, HoldKind.WORKER, str(new_id()), None, None)
+        assert claim_holds.hold(db, HoldKind.QUEUE, "default", "second", ben) == since
+        assert [tuple(row) for row in claim_holds.held(db, HoldKind.QUEUE)] == [("default", since, "second", ben)]
+
+
+class TestSubmissions:
+    def test_a_batch_counts_each_of_its_tasks(self, db: Session) -> None:
+        anna = new_user(db)
+        task_service.create_tasks(db, [WANTED] * 3 + [WANTED.model_copy(update={"task_type": "other"})], anna)
+        new_task(db, anna)
+        rows = "SELECT task_type, sum(number) FROM task_submissions WHERE user_id = :id GROUP BY 1"
+        found = {kind: int(number) for kind, number in db.execute(spelled(rows, {"id": anna}))}
+        assert found == {"test": 4, "other": 1}
 
 
 class TestQueueDepths:
