@@ -12,6 +12,7 @@ from tests.report.model import ROOT
 
 CONFIG = """\
 [run]
+branch = true
 source = app
 parallel = true
 data_file = {data}
@@ -39,7 +40,8 @@ def _config(reports: Path) -> Path:
 
 
 def collect(reports: Path, kept: Iterable[Path] = ()) -> dict[str, Any] | None:
-    """`{percent, packages: [{name, percent, statements, missing}]}` of all suites together, by line; None without data.
+    """`{percent, branches, packages: [{name, percent, branches, statements, missing}]}` of all suites together; None
+    without data. `percent` is by line.
 
     `kept` are the data of earlier runs, which stay as they are. A process that was killed with SIGKILL leaves no data, so what only such processes
     ran counts as not covered.
@@ -68,9 +70,15 @@ def summarise(data: dict[str, Any]) -> dict[str, Any]:
         name = "/".join(Path(path).parts[:2]) if Path(path).parent.name != "app" else "app/*.py"
         packages[name].append(file["summary"])
     rows = [{"name": name, **_total(files)} for name, files in sorted(packages.items())]
-    return {"percent": data["totals"]["percent_covered"], "packages": rows}
+    whole = _total([file["summary"] for file in data["files"].values()])
+    return {"percent": whole["percent"], "branches": whole["branches"], "packages": rows}
 
 
 def _total(files: list[dict[str, Any]]) -> dict[str, Any]:
-    wanted, met = (sum(file[key] for file in files) for key in ("num_statements", "covered_lines"))
-    return {"percent": 100 * met / wanted if wanted else 100.0, "statements": wanted, "missing": wanted - met}
+    """Of these files, the percentage of lines and the percentage of branches."""
+    lines, met, ways, taken = (
+        sum(file.get(key, 0) for file in files)
+        for key in ("num_statements", "covered_lines", "num_branches", "covered_branches")
+    )
+    percent, branches = (100 * part / all_ if all_ else 100.0 for part, all_ in ((met, lines), (taken, ways)))
+    return {"percent": percent, "branches": branches, "statements": lines, "missing": lines - met}

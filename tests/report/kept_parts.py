@@ -53,10 +53,16 @@ def merged(names: Iterable[str], reports: Path) -> Run:
     for each in found:
         run.security = each["security"] or run.security
         run.performance = _with_sections(run.performance, each["performance"])
-    run.coverage = coverage_data.collect(reports, [folder / "coverage" / "data" for folder in kept])
+    measured = {folder: data for folder in kept if (data := folder / "coverage" / "data").exists()}
+    run.coverage = coverage_data.collect(reports, [*measured.values()])
+    if run.coverage is not None:
+        run.coverage["parts"] = [folder.name for folder in measured]
     durations.merge([folder / "durations.json" for folder in kept], reports / "durations.json")
-    for picture in (path for folder in kept for path in folder.glob("*.png")):
-        shutil.copy(picture, reports)
+    for path in (path for folder in kept for path in (*folder.glob("*.png"), folder / "security.json")):
+        if path.exists():
+            shutil.copy(path, reports)
+    if run.performance is not None:
+        (reports / "performance.json").write_text(json.dumps(run.performance), encoding="utf-8")
     return run
 
 

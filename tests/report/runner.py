@@ -107,6 +107,7 @@ def _run_parts(options: argparse.Namespace) -> int:
         _fresh_reports()
         kept_parts.keep(name, _run(PARTS.get(name, [name]), options), REPORTS, state)
     _fresh_reports()
+    sbom.write()
     run = kept_parts.merged([*PARTS, *_pieces(FURTHER)], REPORTS)
     missing = [name for name in PARTS if not kept_parts.is_kept(name)]
     told = [f"of the full tier these parts have no result of this commit yet: {', '.join(missing)}"] if missing else []
@@ -204,7 +205,9 @@ def _summarise(run: Run, told: Sequence[str]) -> None:
             f"flaky {test.suite}: {test.nodeid} (it failed, and passed when it was run again alone: reports/flaky.json)"
         )
     if run.coverage:
-        _say(f"coverage of app: {run.coverage['percent']:.1f} %")
+        _say(
+            f"coverage of app: {run.coverage['percent']:.1f} % of the lines, {run.coverage['branches']:.1f} % of the branches"
+        )
     elif (REPORTS / "coverage.ini").exists():
         _say("coverage of app: could not be read, see reports/coverage")
     for line in told:

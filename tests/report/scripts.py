@@ -24,8 +24,8 @@ def run(name: str, reports: Path, *, full: bool) -> SuiteResult:
     """`reports` gets its figures as JSON and as pictures."""
     command, code = _command(name, reports, full=full)
     cases = _cases(name, reports)
-    if code != 0 and not any(case.outcome == "failed" for case in cases):
-        text = f"{command} ended with exit code {code}"
+    if not cases or (code != 0 and not any(case.outcome == "failed" for case in cases)):
+        text = f"{command} ended with exit code {code}, and told of {len(cases)} results"
         cases.append(Case(name, "script", command, "failed", 0, text))
     return SuiteResult(name, cases)
 

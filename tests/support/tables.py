@@ -24,15 +24,20 @@ def cases() -> Iterator[Callable[..., AbstractContextManager[None]]]:
         except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 (the line says which)
             failed.append(f"{', '.join(map(str, name)):.200}: {type(error).__name__}: {error}")
 
-    yield case
+    try:
+        yield case
+    except Exception as error:
+        if not failed:
+            raise
+        failed.append(f"then, outside of a row: {type(error).__name__}: {error}")
     assert tried, "the table is empty"
     assert not failed, f"{len(failed)} of {tried} rows\n" + "\n".join(failed)
 
 
 def check_rows(check: Callable[..., object], rows: Iterable[Any]) -> None:
-    """Call `check` with each row, a tuple as several arguments. It asserts, or returns whether the row holds."""
+    """Call `check` with each row, a tuple as several arguments. It asserts, or returns a bool: whether the row holds."""
     with cases() as case:
         for row in rows:
             with case(repr(row)):
                 held = check(*row) if isinstance(row, tuple) else check(row)
-                assert held is not False, "it does not hold"
+                assert held is None or held is True, "it does not hold" if held is False else f"{held!r} is no bool"

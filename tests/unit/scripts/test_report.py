@@ -285,6 +285,7 @@ class TestTheCommand:
         assert {path.stem for path in reports.glob("*.png")} == {"faults", "outside"}
         covered = json.loads((reports / "coverage.json").read_text(encoding="utf-8"))["totals"]["covered_lines"]
         assert run.coverage is not None
+        assert run.coverage["parts"] == ["faults", "outside"]
         assert covered == 2
 
     def test_refuses_a_name_of_no_suite(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -386,9 +387,18 @@ def test_the_page_tells_what_was_flaky_and_which_mutants_were_seen(tmp_path: Pat
 
 
 def test_coverage_is_summed_by_package() -> None:
-    half, full = {"num_statements": 8, "covered_lines": 4}, {"num_statements": 10, "covered_lines": 10}
+    half = {"num_statements": 8, "covered_lines": 4, "num_branches": 2, "covered_branches": 1}
+    full = {"num_statements": 10, "covered_lines": 10, "num_branches": 0, "covered_branches": 0}
     files = {"app/db/base.py": half, "app/db/session.py": full, "app/main.py": full}
-    data = {"files": {name: {"summary": each} for name, each in files.items()}, "totals": {"percent_covered": 75.0}}
-    rows = coverage_data.summarise(data)["packages"]
+    data = {"files": {name: {"summary": each} for name, each in files.items()}}
+    found = coverage_data.summarise(data)
+    rows = found["packages"]
+    assert (found["percent"], found["branches"]) == (pytest.approx(100 * 24 / 28), 50)
     assert [row["name"] for row in rows] == ["app/*.py", "app/db"]
-    assert rows[1] == {"name": "app/db", "percent": pytest.approx(100 * 14 / 18), "statements": 18, "missing": 4}
+    assert rows[1] == {
+        "name": "app/db",
+        "percent": pytest.approx(100 * 14 / 18),
+        "branches": 50,
+        "statements": 18,
+        "missing": 4,
+    }

@@ -30,6 +30,8 @@ def test_a_row_may_say_itself_that_it_does_not_hold() -> None:
     check_rows(str.isdigit, ["1", "2"])
     with pytest.raises(AssertionError, match="1 of 2 rows\n'x': AssertionError: it does not hold"):
         check_rows(str.isdigit, ["1", "x"])
+    with pytest.raises(AssertionError, match="'x': AssertionError: 0 is no bool"):
+        check_rows(lambda text: text.count("y"), ["x"])
 
 
 def test_a_table_without_rows_fails() -> None:
@@ -54,3 +56,17 @@ def test_a_test_may_go_through_its_table_itself() -> None:
     assert lines[2].startswith("none: Failed: DID NOT RAISE")
     with pytest.raises(AssertionError, match="the table is empty"), cases():
         pass
+
+
+def test_what_breaks_outside_of_a_row_hides_no_row() -> None:
+    def break_after(*numbers: int) -> None:
+        with cases() as case:
+            for number in numbers:
+                with case(number):
+                    assert number == 1
+            raise KeyError("setup")
+
+    with pytest.raises(AssertionError, match=r"(?s)2: AssertionError.*outside of a row: KeyError: 'setup'"):
+        break_after(1, 2)
+    with pytest.raises(KeyError):
+        break_after(1)
