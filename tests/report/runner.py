@@ -27,6 +27,8 @@ SUITES = (*pytest_run.NAMES, *scripts.NAMES)
 LABEL = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "absent": "absent"}
 # Many tests wait: twice as many processes as cores keep them busy.
 JOBS = min(4, 2 * (os.cpu_count() or 1))
+# A test of generated examples took more than twice as long while it was measured.
+COVERAGE_SLOWS = 3
 
 
 def main(argv: Sequence[str]) -> int:
@@ -133,7 +135,7 @@ def _fresh_reports() -> None:
 def _run(suites: Sequence[str], options: argparse.Namespace) -> Run:
     begun, started = time.monotonic(), datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M %Z")
     sbom.write()
-    patience = measure_patience()
+    patience = measure_patience() * (COVERAGE_SLOWS if options.coverage else 1)
     os.environ[PATIENCE_VARIABLE] = f"{patience:.2f}"  # of pytest and of the scripts
     seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
     _say(f"suites: {', '.join(suites)} · --seed {seed} · patience {patience:.2f}")
