@@ -150,12 +150,15 @@ NOT_OF_ENGINES: tuple[str, ...] = (
 # The full tier, each part at most 50 minutes on two cores.
 PARTS: dict[str, tuple[str, ...]] = {
     "postgresql": ("unit", "integration"),
+    "length": ("unit", "integration"),
     "mariadb": ("mariadb",),
     "mysql": ("mysql",),
     "sqlite": ("sqlite",),
     "faults": ("faults",),
     "outside": ("e2e", "load", "security", "performance"),
 }
+# These two share their suites: one has the tests that are marked `full`, which go on for minutes each, the other all else.
+MARKED = {"postgresql": "not full", "length": "full"}
 
 # Further parts, which run only when they are named: hours. Each goes on where it was stopped.
 FURTHER: tuple[str, ...] = ("mutants", "figures")

@@ -39,10 +39,14 @@ def _stop(child: "subprocess.Popen[bytes]", *, has_heard: bool) -> None:
 
 
 def stop_on_sigterm() -> None:
-    """What CI sends, and `timeout`: the same orderly end as for Ctrl-C."""
+    """What CI sends, and `timeout`: the same orderly end as for Ctrl-C.
+
+    A shell that starts a command in the background has it ignore SIGINT, and all that it starts.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         del number, frame
         raise Terminated
 
     signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, signal.default_int_handler)

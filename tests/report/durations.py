@@ -35,7 +35,8 @@ def merge(paths: Iterable[Path], into: Path) -> None:
     found: Durations = {}
     for path in paths:
         for suite, files in read(path).items():
-            found.setdefault(suite, {}).update(files)
+            for file, tests in files.items():
+                found.setdefault(suite, {}).setdefault(file, {}).update(tests)
     into.write_text(_text(found), encoding="utf-8")
 
 

@@ -43,12 +43,13 @@ def merged(names: Iterable[str], reports: Path) -> Run:
     """All that is kept of this commit, as one run and its files; nothing where the tree has changed meanwhile."""
     kept = {FOLDER / name: each for name in names if (each := _read(name)) is not None}
     found = [*kept.values()]
-    suites = [
-        SuiteResult(**{**suite, "cases": [Case(**case) for case in suite["cases"]]})
-        for each in found for suite in each["suites"]
-    ]  # fmt: skip
+    suites: dict[str, SuiteResult] = {}
+    for suite in (suite for each in found for suite in each["suites"]):
+        known = suites.setdefault(suite["name"], SuiteResult(suite["name"], note=suite["note"]))
+        known.cases += [Case(**case) for case in suite["cases"]]
+        known.seconds += suite["seconds"]
     started, machine = (found[0]["started"], found[-1]["machine"]) if found else ("", "")
-    run = Run(suites, started, sum(each["seconds"] for each in found), machine)
+    run = Run([*suites.values()], started, sum(each["seconds"] for each in found), machine)
     run.flaky = [Flaky(**test) for each in found for test in each["flaky"]]
     for each in found:
         run.security = each["security"] or run.security

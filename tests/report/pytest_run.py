@@ -35,7 +35,7 @@ FEW_FILES = 4  # so many are read by one process before others have started
 @dataclass(frozen=True)
 class Options:
     """`jobs` is how many processes share PostgreSQL's tests, `engine_jobs` those of each other engine, where PostgreSQL has
-    none; `seed` is that of Hypothesis and of the random faults.
+    none; `seed` is that of Hypothesis and of the random faults; `marked` is an expression of pytest's `-m`.
     """
 
     keyword: str | None
@@ -45,6 +45,7 @@ class Options:
     engine_jobs: int
     seed: int
     patience: float
+    marked: str = ""
 
 
 def run(suites: Sequence[str], reports: Path, options: Options) -> tuple[list[Recorded], list[Flaky]]:
@@ -93,6 +94,7 @@ def _selected(suites: Sequence[str], options: Options) -> list[str]:
     if options.keyword and (named := files_of(options.keyword)):
         paths = [path for path in named if path.startswith(tuple(f"{folder}/" for folder in paths))] or paths
     keyword = ["-k", options.keyword] if options.keyword else []
+    keyword += ["-m", options.marked] if options.marked else []
     return ["-m", "pytest", *paths, "--suites", ",".join(suites), "--tier", options.tier, *keyword]
 
 

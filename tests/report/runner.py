@@ -21,7 +21,7 @@ from tests.report.model import REPORTS, Case, Run, SuiteResult
 from tests.report.results import suite_results
 from tests.support.patience import VARIABLE as PATIENCE_VARIABLE
 from tests.support.patience import measure_patience
-from tests.tiers import FURTHER, PARTS, Tier
+from tests.tiers import FURTHER, MARKED, PARTS, Tier
 
 SUITES = (*pytest_run.NAMES, *scripts.NAMES)
 LABEL = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "absent": "absent"}
@@ -107,7 +107,7 @@ def _run_parts(options: argparse.Namespace) -> int:
         _say(f"\n══ part {name} of {', '.join(PARTS)} {'═' * 20}")
         state = kept_parts.state_of_tree()
         _fresh_reports()
-        kept_parts.keep(name, _run(PARTS.get(name, [name]), options), REPORTS, state)
+        kept_parts.keep(name, _run(PARTS.get(name, [name]), options, MARKED.get(name, "")), REPORTS, state)
     _fresh_reports()
     sbom.write()
     run = kept_parts.merged([*PARTS, *_pieces(FURTHER)], REPORTS)
@@ -132,7 +132,7 @@ def _fresh_reports() -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _run(suites: Sequence[str], options: argparse.Namespace) -> Run:
+def _run(suites: Sequence[str], options: argparse.Namespace, marked: str = "") -> Run:
     begun, started = time.monotonic(), datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M %Z")
     sbom.write()
     patience = measure_patience() * (COVERAGE_SLOWS if options.coverage else 1)
@@ -140,7 +140,9 @@ def _run(suites: Sequence[str], options: argparse.Namespace) -> Run:
     seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
     _say(f"suites: {', '.join(suites)} · --seed {seed} · patience {patience:.2f}")
     tier, engine_jobs = Tier.FULL if options.full else Tier.DEFAULT, min(options.jobs, os.cpu_count() or 1)
-    chosen = pytest_run.Options(options.keyword, tier, options.coverage, options.jobs, engine_jobs, seed, patience)
+    chosen = pytest_run.Options(
+        options.keyword, tier, options.coverage, options.jobs, engine_jobs, seed, patience, marked
+    )
     of_pytest = [name for name in suites if name in pytest_run.NAMES]
     found, flaky = pytest_run.run(of_pytest, REPORTS, chosen)
     results = suite_results(of_pytest, found)

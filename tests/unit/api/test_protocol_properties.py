@@ -14,7 +14,7 @@ from tests.support.properties import example, given, settings, st
 from tests.support.protocol_server import GREEDY, Records, statuses
 from tests.support.virtual_time import ClientSide, VirtualServer
 
-SHORT, LONG = 400, 30_000
+SHORT, LONG = 400, 6_000
 # A head, its body and the answer may each take their time; a client that does nothing is gone after so many seconds.
 LIMITS = get_settings()
 LONGEST_SECONDS = LIMITS.header_timeout_seconds + 2 * LIMITS.transfer_timeout_seconds + 60

@@ -178,7 +178,7 @@ class TestTheCommand:
         """The suites of each run; all of them pass, but for a part that is named in `failing`."""
         found: list[list[str]] = []
 
-        def run(suites: Sequence[str], _: object) -> Run:
+        def run(suites: Sequence[str], *_: object) -> Run:
             found.append([*suites])
             return Run([SuiteResult(name, [case("passed")]) for name in suites], "today", 1.0, "a machine")
 
@@ -216,7 +216,7 @@ class TestTheCommand:
         self, ran: list[list[str]], capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert runner.main(["--full", "--part", "faults"]) == 0
-        assert "no result of this commit yet: postgresql, mariadb" in capsys.readouterr().out
+        assert "no result of this commit yet: postgresql, length, mariadb" in capsys.readouterr().out
         assert runner.main(["--full"]) == 0
         assert ran == [[*PARTS["faults"]], *([*suites] for name, suites in PARTS.items() if name != "faults")]
         assert capsys.readouterr().out.splitlines()[-1].startswith(f"{sum(map(len, PARTS.values()))} passed")
@@ -227,11 +227,11 @@ class TestTheCommand:
         first, second, *_ = scripts.FIGURES
         run = runner._run
 
-        def stop_at_the_second(suites: Sequence[str], options: object) -> Run:
+        def stop_at_the_second(suites: Sequence[str], *options: object) -> Run:
             if second in suites and [second] not in ran:
                 ran.append([second])
                 raise KeyboardInterrupt
-            return run(suites, options)  # type: ignore[arg-type]
+            return run(suites, *options)  # type: ignore[arg-type]
 
         monkeypatch.setattr(runner, "_run", stop_at_the_second)
         assert runner.main(["--full", "--part", "figures"]) == 130
