@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=[*PARTS, *FURTHER],
         help="with --full: only this part; may be repeated",
     )
-    parser.add_argument("--coverage", action="store_true", help="measure coverage too: half as long again")
+    parser.add_argument("--coverage", action="store_true", help="measure coverage too: about twice as long")
     parser.add_argument(
         "--jobs", type=int, default=JOBS, metavar="N", help=f"processes for PostgreSQL's tests ({JOBS})"
     )
