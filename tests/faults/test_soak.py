@@ -57,11 +57,11 @@ def test_half_a_minute_of_random_faults(soak: Soaks, capsys: pytest.CaptureFixtu
 
 @pytest.mark.full
 @pytest.mark.timeout(4 * 3600)
-def test_half_an_hour_of_random_faults(soak: Soaks, capsys: pytest.CaptureFixture[str]) -> None:
-    run(soak, 1800, capsys)
+def test_ten_minutes_of_random_faults(soak: Soaks, capsys: pytest.CaptureFixture[str]) -> None:
+    run(soak, 600, capsys)
 
 
 @pytest.mark.full
 @pytest.mark.timeout(4 * 3600)
-def test_an_hour_of_kills_with_never_one_body_too_many(soak: Soaks, capsys: pytest.CaptureFixture[str]) -> None:
-    run(soak, 3600, capsys, FREEZING)
+def test_fifteen_minutes_of_kills_with_never_one_body_too_many(soak: Soaks, capsys: pytest.CaptureFixture[str]) -> None:
+    run(soak, 900, capsys, FREEZING)
