@@ -43,10 +43,10 @@ def collect(reports: Path, kept: Iterable[Path] = ()) -> dict[str, Any] | None:
     """`{percent, branches, packages: [{name, percent, branches, statements, missing}]}` of all suites together; None
     without data. `percent` is by line.
 
-    `kept` are the data of earlier runs, which stay as they are. A process that was killed with SIGKILL leaves no data, so what only such processes
-    ran counts as not covered.
+    `kept` are the data of earlier runs, which stay as they are. A process that was killed with SIGKILL leaves no data,
+    so what only such processes ran counts as not covered.
     """
-    earlier = [str(data) for data in kept if data.exists()]
+    earlier = [*map(str, kept)]
     if not earlier and not (reports / "coverage").exists():
         return None
     config, output = _config(reports), reports / "coverage.json"

@@ -34,10 +34,14 @@ def merge(paths: Iterable[Path], into: Path) -> None:
     """One file of several runs that had no test in common."""
     found: Durations = {}
     for path in paths:
-        for suite, files in read(path).items():
-            for file, tests in files.items():
-                found.setdefault(suite, {}).setdefault(file, {}).update(tests)
+        _add(found, read(path))
     into.write_text(_text(found), encoding="utf-8")
+
+
+def _add(known: Durations, more: Durations) -> None:
+    for suite, files in more.items():
+        for file, tests in files.items():
+            known.setdefault(suite, {}).setdefault(file, {}).update(tests)
 
 
 def _text(durations: Durations) -> str:
@@ -67,11 +71,11 @@ def of_files() -> Callable[[str, str], float]:
 
 def keep() -> None:
     """Merge the last run's durations, file by file, and count its flaky tests."""
-    durations = read()
-    for suite, files in read(REPORTS / "durations.json").items():
+    durations, measured = read(), read(REPORTS / "durations.json")
+    _add(durations, measured)
+    for suite, files in measured.items():
         for file, tests in files.items():
-            known = durations.setdefault(suite, {}).setdefault(file, {})
-            known.update(tests)
+            known = durations[suite][file]
             written = (ROOT / file).read_text(encoding="utf-8") if (ROOT / file).exists() else ""
             gone = {name for name in known if name.partition("[")[0].rpartition("::")[2] not in written}
             for name in gone - tests.keys():

@@ -21,7 +21,8 @@ def coverage_section(data: dict[str, Any] | None) -> str:
     ]  # fmt: skip
     told = (
         f"<p class=soft>{data['percent']:.1f} % of the lines of <span class=mono>app</span> and {data['branches']:.1f} % of its "
-        f"branches, {_of_parts(data)}in the tests' own process and in the API, worker and beat processes they start. A process ended by SIGKILL leaves no figures.</p>"
+        f"branches, {_of_parts(data)}in the tests' own process and in the API, worker and beat processes "
+        "they start. A process ended by SIGKILL leaves no figures.</p>"
     )
     heads = ["package", "statements", "missing", "covered", "branches", ""]
     return section("Coverage", told + table(heads, rows, numbers={1, 2, 3, 4}, wide={5}))

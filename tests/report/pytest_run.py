@@ -93,9 +93,9 @@ def _selected(suites: Sequence[str], options: Options) -> list[str]:
     paths = [f"tests/{name}" for name in sorted((folders | {*suites}) - {*ENGINES})]
     if options.keyword and (named := files_of(options.keyword)):
         paths = [path for path in named if path.startswith(tuple(f"{folder}/" for folder in paths))] or paths
-    keyword = ["-k", options.keyword] if options.keyword else []
-    keyword += ["-m", options.marked] if options.marked else []
-    return ["-m", "pytest", *paths, "--suites", ",".join(suites), "--tier", options.tier, *keyword]
+    chosen = ["-k", options.keyword] if options.keyword else []
+    chosen += ["-m", options.marked] if options.marked else []
+    return ["-m", "pytest", *paths, "--suites", ",".join(suites), "--tier", options.tier, *chosen]
 
 
 @functools.cache

@@ -26,7 +26,7 @@ def cases() -> Iterator[Callable[..., AbstractContextManager[None]]]:
 
     try:
         yield case
-    except Exception as error:
+    except (Exception, pytest.fail.Exception) as error:
         if not failed:
             raise
         failed.append(f"then, outside of a row: {type(error).__name__}: {error}")
