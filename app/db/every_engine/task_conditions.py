@@ -42,6 +42,11 @@ def of_kind(wanted: TaskFilter) -> Conditions:
     return [Task.__table__.c[name] == value for name in KIND if (value := getattr(wanted, name)) is not None]
 
 
+def names_more(wanted: TaskFilter) -> bool:
+    """Whether the filter names anything of a task besides its user, states, error and times."""
+    return bool(of_kind(wanted) or wanted.tag or wanted.name or wanted.waiting_for)
+
+
 def of_error(wanted: TaskFilter) -> Conditions:
     """The conditions on the fingerprint. It is of one user, whom each of its tasks names.
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, Table, func, literal, select, unio
 from sqlalchemy.orm import Session
 
 from app.db.every_engine import task_time_counts
-from app.db.every_engine.task_conditions import Conditions, conditions, of_kind
+from app.db.every_engine.task_conditions import Conditions, conditions, names_more, of_kind, of_times
 from app.models.error_group import ErrorGroup
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus
 from app.models.task_count import KIND, task_count_changes, task_counts, task_totals
@@ -20,9 +20,7 @@ def by_status(db: Session, wanted: TaskFilter, of_rows: Conditions) -> dict[str,
 
     `of_rows`: the conditions of `task_filter.of_rows`.
     """
-    # An empty list is no tag either.
-    others = replace(wanted, error=None, user_id=None, status=(), tag=tuple(wanted.tag))
-    if wanted.error and others == TaskFilter():
+    if wanted.error and not names_more(wanted) and not of_times(wanted):
         statement = _added_up([*_of_error(wanted)])
     elif not of_rows:
         statement = _added_up([*_ended(wanted), *_active(wanted)])

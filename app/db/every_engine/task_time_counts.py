@@ -13,7 +13,7 @@ from sqlalchemy import Select, func, literal, select
 from sqlalchemy.orm import Session
 
 from app.core.ids import FIRST_ID, LAST_ID, time_of
-from app.db.every_engine.task_conditions import ID_SLACK, id_at, of_kind, of_owner, of_times
+from app.db.every_engine.task_conditions import ID_SLACK, id_at, names_more, of_owner, of_times
 from app.models.task import Task, TaskStatus
 from app.models.task_filter import TaskFilter
 
@@ -57,7 +57,7 @@ def outside(wanted: TaskFilter) -> Iterator[TaskFilter]:
 
 def serves(wanted: TaskFilter) -> bool:
     """Whether the filter names a user and times alone, and the edges do not meet."""
-    if wanted.user_id is None or of_kind(wanted) or wanted.tag or wanted.name or wanted.waiting_for or wanted.error:
+    if wanted.user_id is None or wanted.error or names_more(wanted):
         return False
     if wanted.created_after is None or wanted.created_before is None:
         return wanted.created_after is not wanted.created_before
