@@ -33,7 +33,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "unit/test_conventions.py", "unit/test_documents.py", "unit/test_golden_ddl.py", "unit/test_house.py",
         "unit/test_minimum_versions.py", "unit/test_packages.py", "unit/test_portable_sql.py",
         "unit/test_requirements_lock.py", "unit/test_rooms.py", "unit/test_worker_start.py",
-        "integration/test_accounts.py", "integration/test_answer_sizes.py", "integration/test_api_keys.py",
+        "integration/test_account_statements.py", "integration/test_accounts.py", "integration/test_answer_sizes.py", "integration/test_api_keys.py",
         "integration/test_audit_denials.py", "integration/test_audit_events.py", "integration/test_audit_list.py",
         "integration/test_audit_pruning.py", "integration/test_audit_roles.py", "integration/test_auth.py",
         "integration/test_baselines.py", "integration/test_bulk.py", "integration/test_bulk_requests.py",
@@ -111,7 +111,8 @@ TIERS: dict[Tier, tuple[str, ...]] = {
 
 # What `app/db` promises, on every engine: SQLite and MariaDB have these in each run, MySQL where a change may concern it.
 STATEMENTS: tuple[str, ...] = (
-    "integration/test_audit_pruning.py", "integration/test_baselines.py", "integration/test_bulk_steps.py",
+    "integration/test_account_statements.py", "integration/test_audit_pruning.py",
+    "integration/test_baselines.py", "integration/test_bulk_steps.py",
     "integration/test_claims.py", "integration/test_claims_at_once.py", "integration/test_completions.py",
     "integration/test_deadlocks.py", "integration/test_error_groups.py", "integration/test_held_tasks.py",
     "integration/test_late_commits.py", "integration/test_limits.py", "integration/test_maintenance.py",

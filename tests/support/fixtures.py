@@ -31,6 +31,7 @@ from app.db.session import SessionLocal, engine
 from app.models import User
 from tests.report.recorder import Recorder
 from tests.support import accounts, waiting
+from tests.support.lock_waits import fail_soon_where_locked
 from tests.support.running import Running, example_stack
 from tests.support.services import Services, environment
 from tests.support.settings import make_app, on_new_database, settings
@@ -85,6 +86,25 @@ def db(services: Services, rollback_database: str) -> Iterator[Session]:
 def fresh_database(services: Services) -> Iterator[None]:
     with on_new_database(services):
         yield
+
+
+@pytest.fixture
+def other(fresh_database: None) -> Iterator[Session]:
+    """A second transaction, on a connection of its own; the database is the test's own."""
+    del fresh_database
+    with SessionLocal() as session:
+        fail_soon_where_locked(session)
+        yield session
+        session.rollback()
+
+
+@pytest.fixture
+def one(other: Session) -> Iterator[Session]:
+    """The first of two transactions."""
+    del other
+    with SessionLocal() as session:
+        yield session
+        session.rollback()
 
 
 @pytest.fixture

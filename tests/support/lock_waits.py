@@ -1,6 +1,9 @@
 """Statements that wait for a lock of another transaction, seen from outside; and such as must not wait."""
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -35,3 +38,14 @@ def fail_soon_where_locked(db: Session) -> None:
     """Have statements of this session fail that wait for a lock: after 2 seconds, or as late as any other."""
     if ENGINE == "postgresql":
         db.execute(text("SET lock_timeout = '2s'"))
+
+
+def after_the_commit(one: Session, action: Callable[[], Any]) -> Any:
+    """What the action returns, which has to wait for the transaction of `one`."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(action)
+        try:
+            await_lock_waits(1, "the other transaction to wait")
+        finally:
+            one.commit()
+        return answer.result(30)
