@@ -54,6 +54,7 @@ class _Moment:
     thread: int
     act: Callable[[], None]
     seen: int = 0
+    commits: int = 0
 
 
 @dataclass
@@ -105,7 +106,7 @@ class Ground:
         return self._serial[key]
 
     def moments(self, state: str, first: Operation, *, autocommit: bool) -> list[int | None]:
-        """Before each statement but the first, and (None) before the commit, unless each commits by itself."""
+        """Before each statement but the first, and (None) before its commit, where it is one transaction and ends so."""
         key = (state, first.name, autocommit)
         if key not in self._moments:
             self.restore(state)
@@ -113,7 +114,8 @@ class Ground:
             self._moment = counter
             perform(first, autocommit=autocommit)
             self._moment = None
-            self._moments[key] = [*range(2, counter.seen + 1), *([] if autocommit else [None])]
+            commits = counter.commits and not autocommit
+            self._moments[key] = [*range(2, counter.seen + 1), *([None] if commits else [])]
         return self._moments[key]
 
     def interleaved(
@@ -133,7 +135,7 @@ class Ground:
                 answer = perform(first, autocommit=autocommit)
             finally:
                 self._moment = None
-            send()  # where the first took another way than alone, and never came to that moment
+            assert sent, f"{first.name} in {state} never came to moment {moment}, to which it came alone"
             return Outcome((answer, sent[0].result(SECONDS)), *self.row())
 
     def _await_end_or_lock(self, second: Future[Any]) -> None:
@@ -151,7 +153,9 @@ class Ground:
         moment = self._moment
         if moment is None or moment.thread != threading.get_ident():
             return
-        if statement is not None:
+        if statement is None:
+            moment.commits += 1
+        else:
             moment.seen += 1
             statement = moment.seen
         if statement == moment.statement:
