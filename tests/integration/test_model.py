@@ -63,7 +63,8 @@ class Everything(Machine):
         who = self.both.identities[pick % 2]
         workers.beat(self.db, who.id, {"name": who.name, "pid": 1, "queues": [], "concurrency": 1}, {})
         self.db.commit()
-        self.both.workers.setdefault(who.name, ModelWorker(0)).heartbeat = self.clock.now
+        # One that comes back after its goodbye works again.
+        self.both.workers[who.name] = ModelWorker(self.clock.now)
 
     def worker_says_goodbye(self, pick: int, way: int) -> None:
         del way
