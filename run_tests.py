@@ -1,5 +1,6 @@
-#!/usr/bin/env python3
-"""Runs all tests and writes `reports/index.html`: `python3 run_tests.py` (`--help` tells the options).
+"""Runs the tests that every change must pass, with `--full` all, and writes `reports/index.html`.
+
+`python3 run_tests.py --help` tells the options.
 
 This file parses on any Python 3, so that one that is too old is told so in a line instead of a SyntaxError; the work is
 done in `tests/report`.

@@ -11,6 +11,7 @@ import tests.support.properties  # noqa: F401 (loads Hypothesis's profile)
 from tests.support import fork_server
 from tests.support.databases import ENGINE
 from tests.support.faults.every_engine import check_row
+from tests.support.patience import PATIENCE
 from tests.support.settings import forget_the_developers_settings
 
 with warnings.catch_warnings():
@@ -45,6 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if LOAD in item.path.parents:
             item.add_marker(pytest.mark.timeout(300))  # a duel measures for more than a minute, and then ends its round
+        if (limit := item.get_closest_marker("timeout")) is not None and PATIENCE != 1:
+            item.add_marker(pytest.mark.timeout(limit.args[0] * PATIENCE), append=False)
         for marker in item.iter_markers("every_engine"):
             check_row(marker)
         only = item.get_closest_marker("postgresql")

@@ -50,7 +50,7 @@ def run(soak: Soaks, seconds: float, capsys: pytest.CaptureFixture[str], without
         print(f"soak: {told}", flush=True)  # noqa: T201
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600 + 3 * float(os.environ.get("SOAK_SECONDS") or 0))
 def test_half_a_minute_of_random_faults(soak: Soaks, capsys: pytest.CaptureFixture[str]) -> None:
     run(soak, 30, capsys)
 

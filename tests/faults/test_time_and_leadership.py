@@ -1,4 +1,4 @@
-"""Clocks that are wrong, keepers and beats that die, and times that must outlive everything: rows 24 and 27, and more."""
+"""Clocks that are wrong, maintenance leaders and beats that die, and times that must outlive everything: rows 24 and 27, and more."""
 
 import logging
 import re
@@ -132,7 +132,7 @@ class TestWrongClocks:
 
 @pytest.fixture(scope="module")
 def several(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """For several keepers, and then several beats."""
+    """For several processes that may lead the maintenance, and then several beats."""
     with fault_scene(services, tmp_path_factory.mktemp("several"), RETENTION_DAYS="1") as scene:
         yield scene
 
@@ -142,7 +142,7 @@ def living_workers(scene: Scene) -> list[Part]:
 
 
 class TestTheLeader:
-    @pytest.mark.every_engine("kill of the keeper")
+    @pytest.mark.every_engine("kill of the maintenance leader")
     def test_row_27_killed_or_frozen_it_is_replaced_within_5_s(self, several: Scene) -> None:
         scene = several
         first = scene.stack.worker(concurrency=2)
@@ -269,10 +269,10 @@ class TestBeats:
 
 @pytest.mark.every_engine("expiry")
 class TestExpiry:
-    def test_what_expires_while_its_keeper_dies_never_starts_and_ends_once(
+    def test_what_expires_while_the_leader_dies_never_starts_and_ends_once(
         self, scene: Callable[..., Scene], gate: Path
     ) -> None:
-        """One after another, some before the keeper's death, others while nobody keeps them, others beside claims."""
+        """One after another, some before the leader's death, others while none leads, others beside claims."""
         running = scene()
         first = running.stack.worker(concurrency=1)
         held = running.create("ledger.gate", kwargs={"gate": str(gate)})

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 from typing import ClassVar
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.models import User
+from tests.report import recorded
 from tests.support import guardian
 from tests.support.databases import ENGINE
 from tests.support.fork_server import ForkedProcess, can_fork
@@ -98,3 +100,33 @@ class TestTheForkServer:
         assert not can_fork([sys.executable, "-m"], {**env, "FAILPOINTS": "[]"})
         assert not can_fork([sys.executable, "-m"], {**env, "PYTHONPATH": "/elsewhere"})
         assert not can_fork(["/elsewhere/python", "-m"], env)
+
+
+class TestAProcessThatDies:
+    """A run whose test process is gone is red, also where each test that it began has passed."""
+
+    DIES = """
+    import os, pytest
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_{hook}(session):
+        if hasattr(session.config, "workerinput"):
+            os._exit(3)
+    """
+
+    @pytest.mark.parametrize("hook", ["sessionfinish", "collection"])
+    def test_outside_of_a_test_is_told(self, tmp_path: Path, hook: str) -> None:
+        (tmp_path / "dies.py").write_text(dedent(self.DIES.format(hook=hook)), encoding="utf-8")
+        results = tmp_path / "results.json"
+        ended = subprocess.run(
+            [
+                sys.executable, "-m", "pytest", "tests/unit/support/test_tables.py", "-p", "dies",
+                f"--results={results}", "--dist=load", "--max-worker-restart=0", "--tx=1*popen",
+            ],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+            env={k: v for k, v in os.environ.items() if k != guardian.VARIABLE}
+            | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
+        )  # fmt: skip
+        assert ended.returncode == 1, ended.stdout
+        (failed,) = (test for test in recorded.read(results) if test.nodeid == recorded.SESSION)
+        assert "died outside of a test" in failed.text

@@ -30,6 +30,7 @@ from tests.support.settings import on_new_database
 from tests.support.tasks import ERROR, LONG_RUNNING, WORKER, claim, new_task
 
 pytestmark = [
+    pytest.mark.promise,
     pytest.mark.timeout(360),
     pytest.mark.postgresql("the second operation is seen to wait in pg_stat_activity; its lock order is its own"),
 ]
@@ -84,7 +85,7 @@ class Operations:
         self.claimed = ReadyClaim(**{column.name: getattr(task, column.name) for column in fields(ReadyClaim)})
 
     def all(self) -> list[Operation]:
-        return [*self._workers(), *self._parents(), *self._clients(), *self._keepers()]
+        return [*self._workers(), *self._parents(), *self._clients(), *self._maintenance()]
 
     def named(self, name: str) -> Operation:
         return next(operation for operation in self.all() if operation.name == name)
@@ -146,7 +147,7 @@ class Operations:
             *map(end, ("succeeded", "failed", "revoked")),
         ]
 
-    def _keepers(self) -> list[Operation]:
+    def _maintenance(self) -> list[Operation]:
         return [
             PLACE,
             Operation("expire", passes.revoke_expired, skips_locked=True),

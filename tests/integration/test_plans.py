@@ -105,7 +105,7 @@ def filled(services: Services, finished: int, waiting: int = 3000) -> Iterator[S
 # What is looked at
 
 
-def keeper_pass(db: Session) -> None:
+def maintenance_pass(db: Session) -> None:
     """All that the leading maintenance loop asks of the database, the broker's part left out."""
     lease.acquire(db, new_id(), get_settings())
     passes.rescue_lost(db, silent_for=timedelta(seconds=30))
@@ -265,7 +265,7 @@ def median(db: Session, work: Callable[[Session], Any]) -> float:
     return statistics.median(times)
 
 
-WORK = [keeper_pass, claims, attempts_to_every_end, clients, purge, trim, quota_looks, live_looks, log_lines]
+WORK = [maintenance_pass, claims, attempts_to_every_end, clients, purge, trim, quota_looks, live_looks, log_lines]
 NAMES = [work.__name__ for work in WORK]
 
 
@@ -419,7 +419,7 @@ class TestBatches:
 class TestTimes:
     @pytest.mark.timeout(3600)
     def test_a_hundred_times_the_finished_rows_slow_nothing_down(self, services: Services) -> None:
-        steps = [keeper_pass, attempts_to_every_end, purge]
+        steps = [maintenance_pass, attempts_to_every_end, purge]
         seen = {}
         for finished in (BIG // 100, BIG):
             with filled(services, finished) as db:

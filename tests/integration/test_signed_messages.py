@@ -66,7 +66,7 @@ class TestSigned:
     def test_a_record_runs(self, running: Running) -> None:
         assert running.run("echo", 1)["result"] == {"args": [1], "kwargs": {}}
 
-    def test_one_that_the_keeper_sends_runs(self, running: Running) -> None:
+    def test_one_that_maintenance_sends_runs(self, running: Running) -> None:
         assert running.run("echo", delay_seconds=0.5)["status"] == "succeeded"
 
     def test_a_plain_call_and_what_follows_it_run(self, publishing: Callable[..., Any], ledger: Path) -> None:

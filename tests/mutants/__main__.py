@@ -12,11 +12,12 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -32,7 +33,6 @@ COPIED = ("app", "tests", "alembic", "alembic.ini", "pyproject.toml", "run_serve
           "performance_test.py", "requirements.txt", "docs", "README.md", ".env.example")  # fmt: skip
 TEST_SECONDS = 600
 PAST_ITS_LIMIT = "+ Timeout +"  # pytest-timeout's words
-NOT_RUN = "it was not run"
 
 
 @dataclass(frozen=True)
@@ -82,46 +82,57 @@ def _kept(mutants: Sequence[Mutant]) -> dict[str, Result]:
 
 
 def _run_all(mutants: Sequence[Mutant], results: dict[str, Result], jobs: int) -> None:
-    kept = Lock()
+    keeping = Lock()
+    sessions = Sessions()
 
     def run(mutant: Mutant) -> None:
-        result = _run(mutant)
-        with kept:
+        result = _run(mutant, sessions)
+        with keeping:
             results[mutant.name] = result
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps([asdict(each) for each in results.values()], indent=1), encoding="utf-8")
-            told = (
+            _write(results)
+            seen = (
                 f"seen by {result.seen_by}"
                 if result.seen_by
                 else f"NOT SEEN by {result.tried} tests {result.text[-300:]}"
             )
-            print(f"{len(results):4} {mutant.name}: {told} ({result.seconds:.0f} s)", flush=True)
+            print(f"{len(results):4} {mutant.name}: {seen} ({result.seconds:.0f} s)", flush=True)
 
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(run, mutants))
+        try:
+            for each in [pool.submit(run, mutant) for mutant in mutants]:
+                each.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            sessions.stop()
+            raise
 
 
-def _run(mutant: Mutant) -> Result:
+def _write(results: dict[str, Result]) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    new = RESULTS.with_suffix(".new")
+    new.write_text(json.dumps([asdict(each) for each in results.values()], indent=1), encoding="utf-8")
+    new.replace(RESULTS)
+
+
+def _run(mutant: Mutant, sessions: "Sessions") -> Result:
     begun = time.monotonic()
     tried, seen, text = 0, "", ""
-    for test in mutant.tests:
-        with _copy(mutant) as folder:
-            failed, text = _fails(folder, test, mutant.engine)
-        tried += 1
-        if not failed:
-            continue
-        with _copy(None) as folder:
-            fails_anyway, _ = _fails(folder, failed, mutant.engine)
-        if not fails_anyway:
-            seen = failed
-            break
-        text = f"{failed} fails without the break too"
+    with _copy(mutant) as broken, _copy(None) as whole:
+        for test in mutant.tests:
+            failed, text = sessions.first_failure(broken, test, mutant.engine)
+            tried += 1
+            if not failed:
+                continue
+            if not sessions.first_failure(whole, failed, mutant.engine)[0]:
+                seen = failed
+                break
+            text = f"{failed} fails without the break too"
     return Result(mutant.name, mutant.breaks, mutant.digest(), seen, tried, time.monotonic() - begun, text[-2000:])
 
 
 @contextmanager
 def _copy(mutant: Mutant | None) -> Iterator[Path]:
-    """The project with this break; None: as it is."""
+    """The project with this break; None: as it is. What was compiled is copied too: it holds by the times of the files."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as name:
         folder = Path(name)
         for each in COPIED:
@@ -129,43 +140,74 @@ def _copy(mutant: Mutant | None) -> Iterator[Path]:
             if source.is_symlink():
                 target.symlink_to(source.readlink())
             elif source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.png", "__pycache__"))
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.png"))
             else:
-                shutil.copy(source, target)
+                shutil.copy2(source, target)
         if mutant is not None:
             (folder / mutant.file).write_text(mutant.text(), encoding="utf-8")
         yield folder
 
 
-def _fails(folder: Path, test: str, engine: str) -> tuple[str, str]:
-    """The first test that fails there, with its failure; "" where none does, with what pytest said instead."""
-    results = folder / "results.json"
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        f"--results={results}",
-        "--tier=default",
-        test,
-    ]
-    variables = {**os.environ, "TEST_DATABASE": engine, "PYTHONPATH": str(folder)}
-    try:
-        done = subprocess.run(
-            command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=TEST_SECONDS
-        )
-    except subprocess.TimeoutExpired as late:
-        return "", f"{test} took longer than {late.timeout:.0f} s"
-    said = done.stdout + done.stderr
-    if not results.exists() and PAST_ITS_LIMIT in said:  # it has ended the process
-        return test, said
-    failed = [each for each in recorded.read(results) if each.outcome == "failed" and NOT_RUN not in each.text]
-    return (failed[0].nodeid, failed[0].text) if failed else ("", said)
+class Sessions:
+    """Sessions of pytest in copies of the project, of several threads. After `stop()` none begins, and none has a result."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+
+    def first_failure(self, folder: Path, test: str, engine: str) -> tuple[str, str]:
+        """The first test that fails there, with its failure; "" where none does, with what pytest said instead.
+
+        Raises Stopped.
+        """
+        results = folder / "results.json"
+        results.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"--results={results}", "--tier=default", test]  # fmt: skip
+        variables = {**os.environ, "TEST_DATABASE": engine, "PYTHONPATH": str(folder)}
+        said = self._output(command, folder, variables)
+        if said is None:
+            return "", f"{test} took longer than {TEST_SECONDS} s"
+        if not results.exists() and PAST_ITS_LIMIT in said:  # it has ended the process
+            return test, said
+        failed = [each for each in recorded.read(results) if each.outcome == "failed" and not each.not_run]
+        return (failed[0].nodeid, failed[0].text) if failed else ("", said)
+
+    def _output(self, command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> str | None:
+        """None where it took too long."""
+        if self._stopped:
+            raise Stopped
+        # In a session of its own: a Ctrl-C would reach it, and its end would look as if no test had failed.
+        with subprocess.Popen(
+            command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        ) as child:  # fmt: skip
+            self._running.add(child)
+            try:
+                said, _ = child.communicate(timeout=TEST_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()  # the guardian of its services ends the rest
+                return None
+            finally:
+                self._running.discard(child)
+        if self._stopped:
+            raise Stopped
+        return said
+
+    def stop(self) -> None:
+        self._stopped = True
+        for child in [*self._running]:
+            child.send_signal(signal.SIGINT)
+
+
+class Stopped(Exception):
+    """The run was stopped meanwhile: what a session came to says nothing."""
 
 
 if __name__ == "__main__":
     stop_on_sigterm()
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("stopped: the results so far are kept", flush=True)
+        code = 130
+    sys.exit(code)

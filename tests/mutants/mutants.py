@@ -8,7 +8,6 @@ old      text that stands there exactly once
 new      what takes its place
 tests    tests that see it, the cheapest first
 engine   whose tests they are, where it is not PostgreSQL
-where    "import" or "process": its lines run at import, or in a process of its own
 """
 
 import hashlib
@@ -29,7 +28,6 @@ class Mutant:
     new: str
     tests: tuple[str, ...] = ()
     engine: str = "postgresql"
-    where: str = ""
 
     def text(self, root: Path = ROOT) -> str:
         """The file with the break. Raises ValueError where `old` does not stand there exactly once."""

@@ -8,9 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from tests.report.model import ROOT
+from tests.tiers import STATEMENTS
 
 LONG_ONLY = ("load",)
-FOLDERS = ("app/db/", "app/models/", "app/migrations/")
+CONCERNING = (
+    "app/db/", "app/models/", "app/migrations/", "requirements.txt", "tests/support/databases.py",
+    *(f"tests/{file}" for file in STATEMENTS),
+)  # fmt: skip
 
 
 def default_suites(suites: Sequence[str]) -> list[str]:
@@ -19,7 +23,7 @@ def default_suites(suites: Sequence[str]) -> list[str]:
 
 
 def concerns_mysql() -> bool:
-    """Whether the difference to origin/main, on main to its parent, touches those folders, or no base is known."""
+    """Whether the difference to origin/main, on main to its parent, touches those paths, or no base is known."""
     base = _git("merge-base", "HEAD", "origin/main")
     if base == _git("rev-parse", "HEAD"):
         base = _git("rev-parse", "--verify", "HEAD^")
@@ -27,7 +31,7 @@ def concerns_mysql() -> bool:
     if changed is None:
         return True
     new = _git("ls-files", "-o", "--exclude-standard") or ""
-    return any(path.startswith(FOLDERS) for path in [*changed.splitlines(), *new.splitlines()])
+    return any(path.startswith(CONCERNING) for path in [*changed.splitlines(), *new.splitlines()])
 
 
 def _git(*arguments: str) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.report.model import REPORTS, ROOT
 from tests.report.recorded import Recorded
+from tests.support.selection import suite_of
 
 KEPT, FLAKY = ROOT / "tests" / "durations.json", ROOT / "tests" / "flaky.json"
 UNKNOWN_SECONDS = 5.0
@@ -57,14 +58,14 @@ def _text(durations: Durations) -> str:
     return "{" + ",\n".join(suites) + "}\n"
 
 
-def of_files() -> Callable[[str, str], float]:
-    """`seconds(engine, file)`; of a file that no kept run has had it is a guess."""
+def of_tests() -> Callable[[str, str, Iterable[str]], float]:
+    """`seconds(engine, file, nodeids)` of these tests of the file; of those that no kept run has had it is a guess."""
     kept = read()
 
-    def seconds(engine: str, file: str) -> float:
-        suite = file.split("/")[1] if engine == "postgresql" else engine
-        tests = kept.get(suite, {}).get(file)
-        return sum(tests.values()) if tests else UNKNOWN_SECONDS
+    def seconds(engine: str, file: str, nodeids: Iterable[str]) -> float:
+        tests = kept.get(suite_of(file, engine), {}).get(file, {})
+        known = [tests[name] for nodeid in nodeids if (name := nodeid.partition("::")[2]) in tests]
+        return sum(known) if known else UNKNOWN_SECONDS
 
     return seconds
 
@@ -76,10 +77,12 @@ def keep() -> None:
     for suite, files in measured.items():
         for file, tests in files.items():
             known = durations[suite][file]
+            measured_again = {name.partition("[")[0] for name in tests}
             written = (ROOT / file).read_text(encoding="utf-8") if (ROOT / file).exists() else ""
-            gone = {name for name in known if name.partition("[")[0].rpartition("::")[2] not in written}
-            for name in gone - tests.keys():
-                del known[name]
+            for name in known.keys() - tests.keys():
+                function = name.partition("[")[0]
+                if function in measured_again or f"def {function.rpartition('::')[2]}(" not in written:
+                    del known[name]
     present = {file for files in durations.values() for file in files if (ROOT / file).exists()}
     durations = {suite: {f: t for f, t in files.items() if f in present} for suite, files in durations.items()}
     KEPT.write_text(_text(durations), encoding="utf-8")

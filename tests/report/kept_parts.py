@@ -5,6 +5,8 @@ A part has a folder there: `result.json`, and all files that its run left in `re
 
 import hashlib
 import json
+import os
+import platform
 import shutil
 import subprocess
 import time
@@ -28,6 +30,13 @@ def keep(name: str, run: Run, reports: Path, state: str) -> None:
     for path in files_of_a_run(reports):
         shutil.move(path, folder / path.name)
     (folder / "result.json").write_text(json.dumps({"state": state, **asdict(run)}), encoding="utf-8")
+
+
+def has_passed(name: str) -> bool:
+    """A part all of which was skipped, since its server is missing here, has not."""
+    kept = _read(name) or {"suites": []}
+    outcomes = {case["outcome"] for suite in kept["suites"] for case in suite["cases"]}
+    return "passed" in outcomes and "failed" not in outcomes
 
 
 def files_of_a_run(reports: Path) -> list[Path]:
@@ -82,13 +91,17 @@ def _read(name: str) -> dict[str, Any] | None:
 
 
 def state_of_tree() -> str:
-    """The commit and what was changed since; without git each process has a state of its own."""
+    """The commit, what was changed since, and the Python; without git each process has a state of its own."""
+    tree = ["--", ".", *(f":!{path.relative_to(ROOT)}" for path in (durations.KEPT, durations.FLAKY))]
     try:
         commit, changed, new = (
-            subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-            for command in (["rev-parse", "HEAD"], ["diff", "HEAD"], ["ls-files", "-o", "--exclude-standard"])
-        )
+            subprocess.run(["git", *command], cwd=ROOT, capture_output=True, check=True).stdout
+            for command in (
+                ["rev-parse", "HEAD"], ["diff", "HEAD", *tree], ["ls-files", "-z", "-o", "--exclude-standard", *tree]
+            )
+        )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return OF_THIS_PROCESS
-    texts = [changed.encode(), *((ROOT / path).read_bytes() for path in new.splitlines())]
-    return f"{commit.strip()} {hashlib.sha256(bytes(1).join(texts)).hexdigest()}"
+    files = [ROOT / os.fsdecode(path) for path in new.split(bytes(1)) if path]
+    texts = [changed, *(file.read_bytes() for file in files if file.is_file())]
+    return f"{commit.decode().strip()} {platform.python_version()} {hashlib.sha256(bytes(1).join(texts)).hexdigest()}"

@@ -6,9 +6,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from tests.mutants.mutants import read_mutants
 from tests.report.markup import bar, esc, row, section, table, tag, with_note
 
 GOOD_PERCENT, POOR_PERCENT = 85, 60
+SEEN_BY = {"passed": "", "failed": "no test", "skipped": "not tried since its code or tests changed"}
 
 
 def coverage_section(data: dict[str, Any] | None) -> str:
@@ -36,22 +38,28 @@ def _colour(percent: float) -> str:
 
 
 def mutants_section(path: Path) -> str:
-    """Which test saw which single break of the application, of the last `python -m tests.mutants`."""
+    """Which test saw which single break of the application, by `python -m tests.mutants`; of a mutant whose code or tests
+    have changed since, that it was not tried."""
     if not path.exists():
         return ""
+    digests = {mutant.name: mutant.digest() for mutant in read_mutants()}
     results = sorted(
         json.loads(path.read_text(encoding="utf-8")), key=lambda result: (bool(result["seen_by"]), result["name"])
     )
+    outcomes = [_outcome(result, digests) for result in results]
     rows = [
-        [
-            tag("passed" if result["seen_by"] else "failed"),
-            with_note(result["name"], result["breaks"]),
-            esc(result["seen_by"] or "no test"),
-        ]
-        for result in results
+        [tag(outcome), with_note(result["name"], result["breaks"]), esc(SEEN_BY[outcome] or result["seen_by"])]
+        for outcome, result in zip(outcomes, results, strict=True)
     ]
-    seen = sum(bool(result["seen_by"]) for result in results)
-    return section(f"Mutants: {seen} of {len(results)} seen", table(["", "mutant", "seen by"], rows))
+    old = f", {outcomes.count('skipped')} not tried since" if "skipped" in outcomes else ""
+    title = f"Mutants: {outcomes.count('passed')} of {len(digests)} seen{old}"
+    return section(title, table(["", "mutant", "seen by"], rows))
+
+
+def _outcome(result: dict[str, Any], digests: dict[str, str]) -> str:
+    if result["digest"] != digests.get(result["name"]):
+        return "skipped"
+    return "passed" if result["seen_by"] else "failed"
 
 
 def security_section(data: dict[str, Any] | None) -> str:

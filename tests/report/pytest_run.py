@@ -28,6 +28,7 @@ ALONE = "load"  # what else runs at that time would be measured with it, and so 
 TESTS_FAILED = 1
 NOTHING_COLLECTED = 5
 MOST_AGAIN = 20  # where more tests fail, a second run would tell nothing
+NONE_RAN = "no test of this suite was run: see the session's output for what its processes died of"
 MOST_RESTARTS = 10
 FEW_FILES = 4  # so many are read by one process before others have started
 
@@ -56,7 +57,11 @@ def run(suites: Sequence[str], reports: Path, options: Options) -> tuple[list[Re
     if together:
         found += _session("tests", _command(together, reports, options), reports, options)
     if ALONE in present:
-        found += _session(ALONE, _one_process([ALONE], options), reports, options)
+        found += _session(ALONE, [*_selected([ALONE], options), *nodes(["1*popen"])], reports, options)
+    if not options.keyword and not options.marked:  # either may leave nothing of a suite
+        ran = {test.suite for test in found}
+        empty = [name for name in present if name not in ran and (name != ALONE or options.tier is Tier.FULL)]
+        found += [Recorded(name, SESSION, "failed", 0, NONE_RAN, promise=True) for name in empty]
     return _again(found, reports, options)
 
 
@@ -76,16 +81,17 @@ def _command(suites: Sequence[str], reports: Path, options: Options) -> list[str
     own = [name for name in suites if name not in ENGINES]
     few = options.keyword is not None and len(files_of(options.keyword)) in range(1, FEW_FILES)
     if few and not {*suites} & {*ENGINES}:
-        return [*measured, *_one_process(suites, options)]
-    nodes = [f"{1 if few else options.jobs}*popen"] if own else []
+        return [*measured, *_selected(suites, options), "-p", "no:xdist"]
     each = 1 if own or few else options.engine_jobs
-    nodes += [f"{each}*popen//env:TEST_DATABASE={name}" for name in suites if name in ENGINES]
-    parallel = ["--dist", "load", "--max-worker-restart", str(MOST_RESTARTS)]
-    return [*measured, *_selected(suites, options), *parallel, *(part for node in nodes for part in ("--tx", node))]
+    specs = [f"{1 if few else options.jobs}*popen"] if own else []
+    specs += [f"{each}*popen//env:TEST_DATABASE={name}" for name in suites if name in ENGINES]
+    return [*measured, *_selected(suites, options), *nodes(specs)]
 
 
-def _one_process(suites: Sequence[str], options: Options) -> list[str]:
-    return [*_selected(suites, options), "-p", "no:xdist"]
+def nodes(specs: Iterable[str]) -> list[str]:
+    """xdist's options. Of a process that a test has ended, as a timeout does, the tests go on in another."""
+    tx = (part for spec in specs for part in ("--tx", spec))
+    return ["--dist", "load", "--max-worker-restart", str(MOST_RESTARTS), *tx]
 
 
 def _selected(suites: Sequence[str], options: Options) -> list[str]:
@@ -117,16 +123,14 @@ def files_of(keyword: str) -> list[str]:
     return sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py") if may_match(path))
 
 
-def _session(name: str, command: Sequence[str], reports: Path, options: Options, engine: str = "") -> list[Recorded]:
+def _session(name: str, command: Sequence[str], reports: Path, options: Options) -> list[Recorded]:
     """Run pytest; what its results say, and one more failure where it ended for another reason."""
     results = reports / f"{name}.json"
     common = [
-        *("-q", "-p", "no:cacheprovider", f"--results={results}", f"--junitxml={reports / name}.xml"),
+        *("-q", "-p", "no:cacheprovider", f"--results={results}"),
         *(f"--hypothesis-seed={options.seed}", f"--timeout={round(120 * options.patience)}"),
     ]
     variables = {"PYTHONPATH": str(ROOT), "SOAK_SEED": str(options.seed)}
-    if engine:
-        variables["TEST_DATABASE"] = engine
     code = run_child([sys.executable, *command, *common], variables)
     found = recorded.read(results)
     failed = any(test.outcome == "failed" for test in found)
@@ -137,6 +141,8 @@ def _session(name: str, command: Sequence[str], reports: Path, options: Options,
 
 def _again(found: list[Recorded], reports: Path, options: Options) -> tuple[list[Recorded], list[Flaky]]:
     candidates = [test for test in found if test.outcome == "failed" and not test.promise]
+    if len(candidates) > MOST_AGAIN:
+        sys.stdout.write(f"{len(candidates)} tests failed, more than {MOST_AGAIN}: they are not run again\n")
     if not candidates or len(candidates) > MOST_AGAIN:
         return found, []
     second = {(test.suite, test.nodeid): test for test in _run_again(candidates, reports, options)}
@@ -164,6 +170,7 @@ def _run_again(tests: Iterable[Recorded], reports: Path, options: Options) -> li
         only = reports / f"again-{engine or 'postgresql'}-list.json"
         only.write_text(json.dumps([(test.suite, test.nodeid) for test in chosen]), encoding="utf-8")
         files = sorted({test.nodeid.partition("::")[0] for test in chosen})
-        command = ["-m", "pytest", *files, "--only", str(only), "-p", "no:xdist"]
-        found += _session(f"again-{engine or 'postgresql'}", command, reports, options, engine)
+        spec = f"1*popen//env:TEST_DATABASE={engine}" if engine else "1*popen"
+        command = ["-m", "pytest", *files, "--only", str(only), *nodes([spec])]
+        found += _session(f"again-{engine or 'postgresql'}", command, reports, options)
     return found

@@ -30,7 +30,9 @@ def is_promised() -> Iterator[None]:
 
 @dataclass
 class Recorded:
-    """One test. `nodeid` begins with `tests/`; `text` has a failure's traceback and logs, or why it was skipped."""
+    """One test. `nodeid` begins with `tests/`; `text` has a failure's traceback and logs, or why it was skipped.
+
+    `not_run`: it failed since the session ended before it."""
 
     suite: str
     nodeid: str
@@ -38,6 +40,7 @@ class Recorded:
     seconds: float = 0.0
     text: str = ""
     promise: bool = False
+    not_run: bool = False
 
     def add(self, report: pytest.TestReport, *, keep_output: bool = False) -> None:
         """Its setup, its call or its teardown. `keep_output`: also what a test says that passes."""

@@ -59,7 +59,7 @@ class Recorder:
     def pytest_sessionfinish(self) -> None:
         for suite, nodeid in self._collected - self._tests.keys():
             text = "it was not run: the session ended before it"
-            self._tests[suite, nodeid] = Recorded(suite, nodeid, "failed", 0, text, promise=True)
+            self._tests[suite, nodeid] = Recorded(suite, nodeid, "failed", 0, text, promise=True, not_run=True)
         self.write()
 
     def write(self) -> None:
@@ -82,6 +82,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if report.failed and call.excinfo is not None:
         marked = item.get_closest_marker(PROMISE) is not None and call.when == "call"
-        if marked or isinstance(call.excinfo.value, BrokenPromise):
+        if marked or _is_broken_promise(call.excinfo.value):
             report.user_properties.append((PROMISE, "broken"))
     return report
+
+
+def _is_broken_promise(error: BaseException) -> bool:
+    """Also within the group of a table's rows, or of Hypothesis's examples."""
+    within = error.subgroup(BrokenPromise) if isinstance(error, BaseExceptionGroup) else None
+    return isinstance(error, BrokenPromise) or within is not None

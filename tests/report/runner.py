@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
         _say(f"further parts, which run only when they are named: {', '.join(FURTHER)}")
         return 0
     stop_on_sigterm()
+    os.environ.pop("TEST_DATABASE", None)  # which one sets for pytest: here the suites say which engine
     try:
         whole = options.full and not _named(options) and not options.keyword  # what is narrowed is no result of a part
         return _run_parts(options) if whole else _run_once(_named(options), options)
@@ -106,7 +107,7 @@ def _run_once(named: Sequence[str], options: argparse.Namespace) -> int:
 
 
 def _run_parts(options: argparse.Namespace) -> int:
-    """The full tier: the parts that were named, else those without a result of this commit; all results together."""
+    """The full tier: the parts that were named, else those that have not passed on this commit; all results together."""
     for name in _to_run(options.part):
         _say(f"\n══ part {name} of {', '.join(PARTS)} {'═' * 20}")
         state = kept_parts.state_of_tree()
@@ -121,7 +122,7 @@ def _run_parts(options: argparse.Namespace) -> int:
 
 
 def _to_run(named: Sequence[str]) -> list[str]:
-    return [name for name in _pieces(named or PARTS) if name in named or not kept_parts.is_kept(name)]
+    return [name for name in _pieces(named or PARTS) if name in named or not kept_parts.has_passed(name)]
 
 
 def _pieces(names: Iterable[str]) -> list[str]:

@@ -53,7 +53,8 @@ def _security(output: Path) -> int:
             admin, _ = stack.make_user("admin")
             credentials = dict(zip(ADMIN_VARIABLES, (admin["username"], accounts.PASSWORD), strict=True))
             code = _script("security_test.py", stack.url, "--json", str(output), env=credentials)
-        services.clear_up()
+        if left := services.clear_up():
+            raise RuntimeError("processes left behind:\n" + "\n".join(left))
     return code
 
 

@@ -232,20 +232,24 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
             if hasattr(session.config, "workeroutput"):
                 session.config.workeroutput[LEFT] = left
             else:
-                _tell(session.config, left)
+                _fail_session(session.config, "processes left behind:\n" + "\n".join(left))
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """In the process that leads a parallel run: its own exit code is all that counts."""
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """In the process that leads a parallel run: its own exit code is all that counts.
+
+    xdist tells of the test in which a process died, and of no other death.
+    """
     left = getattr(node, "workeroutput", {}).get(LEFT, [])
-    if left:
+    died = error and not node.config.pluginmanager.get_plugin("dsession").sched.has_tests_of(node)
+    for text in [*(["processes left behind:\n" + "\n".join(left)] if left else []),
+                 *([f"{node.gateway.id} died outside of a test: {error}"] if died else [])]:  # fmt: skip
         node.config.pluginmanager.get_plugin("session").testsfailed += 1
-        _tell(node.config, left)
+        _fail_session(node.config, text)
 
 
-def _tell(config: pytest.Config, left: list[str]) -> None:
-    text = "processes left behind:\n" + "\n".join(left)
+def _fail_session(config: pytest.Config, text: str) -> None:
     os.write(2, f"\nERROR: {text}\n".encode())
     recorder = config.pluginmanager.get_plugin(Recorder.name)
     if recorder is not None:

@@ -27,15 +27,16 @@ from typing import IO, Any, ClassVar
 import pytest
 
 from app.launcher.process import ManagedProcess
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 # Variables that act while a process imports: on a clock, on coverage, on functions that are replaced.
-READ_AT_IMPORT = ("LD_PRELOAD", "FAILPOINTS", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COV_CORE_SOURCE")
+READ_AT_IMPORT = ("LD_PRELOAD", "FAILPOINTS", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 SECRET = "only-to-import-0123456789abcdef0123456789abcdef"
 ALLOWED = "TEST_FORKS_PARTS"
 PR_SET_PDEATHSIG = 1
 LONGEST_ORDER = 1 << 18
-START_SECONDS = 60
+START_SECONDS, END_SECONDS = 60, 20
 
 
 class ForkedProcess(ManagedProcess):
@@ -49,6 +50,8 @@ class ForkedProcess(ManagedProcess):
 def can_fork(argv: Sequence[str], env: Mapping[str, str]) -> bool:
     """Only in a session of pytest, and not where it measures: `tests/load` and `performance_test.py` start all anew."""
     reads = any(env.get(name) for name in READ_AT_IMPORT) or env.get("PYTHONPATH") != str(ROOT)
+    if sys.platform != "linux":  # prctl and SOCK_SEQPACKET
+        return False
     return os.environ.get(ALLOWED) == "1" and [*argv[:2]] == [sys.executable, "-m"] and not reads
 
 
@@ -96,6 +99,8 @@ class ForkServer:
 
         mark = os.environ.get(guardian.VARIABLE, "")
         with cls._making:
+            if mark in cls._made and cls._made[mark].has_failed:
+                cls._made.pop(mark).close()
             if mark not in cls._made:
                 cls._made[mark] = cls()
             return cls._made[mark]
@@ -113,34 +118,41 @@ class ForkServer:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         self._codes: dict[int, int] = {}
+        self.has_failed = False  # another one is started for the next part
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno())],
             pass_fds=[theirs.fileno()], env=process_environment(_to_import()), start_new_session=True,
         )  # fmt: skip
         theirs.close()
-        self._socket.settimeout(START_SECONDS)
+        self._socket.settimeout(START_SECONDS * PATIENCE)
 
     def fork(self, argv: Sequence[str], env: Mapping[str, str], cwd: str, log: IO[bytes]) -> Forked:
         order = json.dumps({"argv": [*argv], "env": {**env}, "cwd": cwd}).encode()
         with self._lock:
-            socket.send_fds(self._socket, [order], [log.fileno()])
-            while True:
-                kind, pid, code = self._receive()
-                if kind == "forked":
-                    return Forked(self, pid)
-                self._codes[pid] = code
+            try:
+                socket.send_fds(self._socket, [order], [log.fileno()])
+                while True:
+                    kind, pid, code = self._receive()
+                    if kind == "forked":
+                        self._codes.pop(pid, None)  # of an earlier process of that number
+                        return Forked(self, pid)
+                    self._codes[pid] = code
+            except (OSError, RuntimeError):
+                self.has_failed = True
+                raise
 
     def code_of(self, pid: int) -> int | None:
         with self._lock:
             self._socket.setblocking(False)
             try:
                 while True:
-                    _, ended, code = self._receive()
-                    self._codes[ended] = code
+                    kind, pid_told, code = self._receive()
+                    assert kind == "ended", f"{kind} {pid_told}: an answer to no question"
+                    self._codes[pid_told] = code
             except BlockingIOError:
                 return self._codes.get(pid)
             finally:
-                self._socket.settimeout(START_SECONDS)
+                self._socket.settimeout(START_SECONDS * PATIENCE)
 
     def _receive(self) -> tuple[str, int, int]:
         told = self._socket.recv(LONGEST_ORDER)
@@ -150,8 +162,13 @@ class ForkServer:
         return kind, pid, code
 
     def close(self) -> None:
+        """It ends with all that it forked."""
         self._socket.close()
-        self._process.wait(START_SECONDS)
+        try:
+            self._process.wait(END_SECONDS * PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 def _to_import() -> dict[str, str]:

@@ -196,6 +196,8 @@ def watched(ground: Ground) -> Iterator[Ground]:
 def control(url: str) -> Iterator[Connection]:
     """A connection to look on with: none of the moments counts its statements."""
     looking = create_engine(url, isolation_level="AUTOCOMMIT")
-    with looking.connect() as connection:
-        yield connection
-    looking.dispose()
+    try:
+        with looking.connect() as connection:
+            yield connection
+    finally:
+        looking.dispose()

@@ -24,13 +24,14 @@ AHEAD = 2
 class EngineScheduling:
     """xdist's protocol `Scheduling`; the nodes are its `WorkerController`s, the tests node ids.
 
-    `engines` are those of the run, `seconds(engine, file)` is how long a file takes, `is_timed(file)` whether it comes last.
+    `engines` are those of the run, `seconds(engine, file, nodeids)` is how long these tests of a file take,
+    `is_timed(file)` whether it comes last.
     """
 
     def __init__(
         self,
         engines: Iterable[str],
-        seconds: Callable[[str, str], float],
+        seconds: Callable[[str, str, Iterable[str]], float],
         is_timed: Callable[[str], bool],
         cores: int = 0,
     ) -> None:
@@ -79,6 +80,10 @@ class EngineScheduling:
         elif list(collection) != self._tests[engine]:
             raise RuntimeError(f"{node.gateway.id} has collected other tests on {engine} than the process before it")
 
+    def has_tests_of(self, node: Any) -> bool:
+        """Whether it was given tests that have not ended."""
+        return bool(self._pending.get(node))
+
     def remove_node(self, node: Any) -> str | None:
         """The test in which it died; what else it had is given to another."""
         pending = self._pending.pop(node)
@@ -111,7 +116,7 @@ class EngineScheduling:
         files: dict[str, list[str]] = {}
         for nodeid in collection:
             files.setdefault(file_of(nodeid), []).append(nodeid)
-        order = sorted(files, key=lambda file: (self._is_timed(file), -self._seconds(engine, file)))
+        order = sorted(files, key=lambda file: (self._is_timed(file), -self._seconds(engine, file, files[file])))
         return [files[file] for file in order]
 
     def _give(self, node: Any) -> None:
@@ -140,4 +145,4 @@ def pytest_xdist_make_scheduler(config: pytest.Config) -> EngineScheduling:
     from xdist.workermanage import parse_tx_spec_config
 
     engines = {engine_of(XSpec(spec)) for spec in parse_tx_spec_config(config)}
-    return EngineScheduling(engines, durations.of_files(), is_timed)
+    return EngineScheduling(engines, durations.of_tests(), is_timed)

@@ -155,9 +155,11 @@ class Services:
     def refusing(self, name: str) -> Iterator[None]:
         """All connections to this database end, and it accepts none."""
         self._execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-        yield
-        self._execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        try:
+            self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+            yield
+        finally:
+            self._execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
     def database_url(self, name: str) -> str:
         return self.database.url_for(name)
@@ -208,7 +210,7 @@ def environment(database_url: str, broker_url: str, **more: str) -> dict[str, st
 def process_environment(settings: dict[str, str]) -> dict[str, str]:
     """A whole environment for a child process: the system's variables, our import path, these settings."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", guardian.VARIABLE)
-    passed = ("COVERAGE_", "COV_CORE_", "OPENBLAS_")
+    passed = ("COVERAGE_", "OPENBLAS_")
     system = {k: v for k, v in os.environ.items() if k in kept or k.startswith(passed)}
     return {**system, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings}
 

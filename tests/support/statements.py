@@ -72,5 +72,7 @@ def noted_connections() -> Iterator[list[Any]]:
     dispose_engine()
     source = engine()
     event.listen(source, "connect", connected)
-    yield made
-    event.remove(source, "connect", connected)
+    try:
+        yield made
+    finally:
+        event.remove(source, "connect", connected)

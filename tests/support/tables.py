@@ -13,7 +13,8 @@ def cases() -> Iterator[Callable[..., AbstractContextManager[None]]]:
 
     A table without rows fails too.
     """
-    tried, failed = 0, []
+    tried = 0
+    failed: list[Exception | pytest.fail.Exception] = []
 
     @contextmanager
     def case(*name: object) -> Iterator[None]:
@@ -21,17 +22,20 @@ def cases() -> Iterator[Callable[..., AbstractContextManager[None]]]:
         tried += 1
         try:
             yield
-        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 (the line says which)
-            failed.append(f"{', '.join(map(str, name)):.200}: {type(error).__name__}: {error}")
+        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 (the note says in which row)
+            error.add_note(f"in the row {', '.join(map(str, name)):.200}")
+            failed.append(error)
 
     try:
         yield case
     except (Exception, pytest.fail.Exception) as error:
         if not failed:
             raise
-        failed.append(f"then, outside of a row: {type(error).__name__}: {error}")
+        error.add_note("outside of a row")
+        failed.append(error)
     assert tried, "the table is empty"
-    assert not failed, f"{len(failed)} of {tried} rows\n" + "\n".join(failed)
+    if failed:
+        raise BaseExceptionGroup(f"{len(failed)} of {tried} rows", failed)
 
 
 def check_rows(check: Callable[..., object], rows: Iterable[Any]) -> None:

@@ -9,7 +9,7 @@ ROWS = (
     "kill of a pool child",
     "kill of a worker's parent",
     "kill of the API",
-    "kill of the keeper",
+    "kill of the maintenance leader",
     "restart of the database",
     "double claim",
     "cancel against finish",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from coverage import CoverageData
 
+from tests.mutants.mutants import read_mutants
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal
 from tests.report import changes, coverage_data, durations, kept_parts, page, pytest_run, runner, scripts
@@ -84,7 +85,7 @@ class TestASession:
     def test_load_has_a_process_of_its_own(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         *_, started = self.run(monkeypatch, tmp_path, ["unit", "load"], (0, [GOOD]), (5, []))
         assert ["tests/load" in command for command, _ in started.commands] == [False, True]
-        assert "--tx" not in started.commands[1][0]
+        assert started.commands[1][0].count("1*popen") == 1
 
     def test_what_fails_once_is_flaky_and_counts_as_passed(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -100,9 +101,8 @@ class TestASession:
         assert "locked again" in found[2].text
         assert [(test.nodeid, test.first) for test in flaky] == [(BAD.nodeid, "assert 1 == 2")]
         first, _, on_sqlite = started.commands
-        assert on_sqlite[1]["TEST_DATABASE"] == "sqlite"
+        assert "1*popen//env:TEST_DATABASE=sqlite" in on_sqlite[0]
         assert [part for part in first[0] if "seed" in part] == [part for part in on_sqlite[0] if "seed" in part]
-        assert "no:xdist" in on_sqlite[0]
 
     def test_a_broken_promise_is_not_run_again(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         found, flaky, started = self.run(
@@ -112,11 +112,14 @@ class TestASession:
         assert not flaky
         assert len(started.commands) == 1
 
-    def test_many_failures_are_not_run_again(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_many_failures_are_not_run_again(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         many = [replace(BAD, nodeid=f"{BAD.nodeid}[{number}]") for number in range(pytest_run.MOST_AGAIN + 1)]
         found, flaky, _ = self.run(monkeypatch, tmp_path, ["integration"], (1, many))
         assert {test.outcome for test in found} == {"failed"}
         assert not flaky
+        assert "21 tests failed, more than 20: they are not run again" in capsys.readouterr().out
 
     @pytest.mark.parametrize(("code", "failed"), [(0, False), (5, False), (1, True), (3, True), (-9, True)])
     def test_pytests_exit_code_counts_when_no_test_failed(
@@ -124,6 +127,11 @@ class TestASession:
     ) -> None:
         found, *_ = self.run(monkeypatch, tmp_path, ["unit"], (code, [GOOD]))
         assert any(test.outcome == "failed" for test in found) is failed
+
+    def test_a_suite_of_which_nothing_ran_is_red(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Its processes died before they had collected: xdist gives up, and the session has no failed test."""
+        found, *_ = self.run(monkeypatch, tmp_path, ["unit", "sqlite"], (5, [GOOD]))
+        assert [(test.suite, test.nodeid) for test in found if test.outcome == "failed"] == [("sqlite", SESSION)]
 
     def test_what_goes_wrong_with_the_second_run_is_red(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         passed = replace(BAD, outcome="passed", text="")
@@ -237,6 +245,12 @@ class TestTheCommand:
         assert runner.main(["--full", "--part", "figures"]) == 130
         assert runner.main(["--full", "--part", "figures", "--part", "mutants"]) == 0
         assert ran == [[first], [second], *([name] for name in scripts.FIGURES[1:]), ["mutants"]]
+
+    def test_runs_a_part_again_that_failed(self, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+        assert runner.main(["--full", "--part", "faults"]) == 0
+        monkeypatch.setattr(kept_parts, "has_passed", lambda name: name != "faults")
+        assert runner.main(["--full"]) == 0
+        assert ran == [[*PARTS["faults"]]] * 2
 
     def test_forgets_the_results_of_another_commit(self, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
         assert runner.main(["--full", "--part", "faults"]) == 0
@@ -373,14 +387,15 @@ def test_the_page_escapes_what_it_shows_and_loads_nothing(tmp_path: Path) -> Non
 
 
 def test_the_page_tells_what_was_flaky_and_which_mutants_were_seen(tmp_path: Path) -> None:
+    mutant = read_mutants()[0]
     results = [
-        {"name": "no_fence", "breaks": "It <lies>.", "seen_by": ""},
-        {"name": "b", "breaks": "x", "seen_by": "t.py::t"},
+        {"name": "no_fence", "breaks": "It <lies>.", "seen_by": "t.py::t", "digest": "of other code"},
+        {"name": mutant.name, "breaks": "x", "seen_by": "t.py::t", "digest": mutant.digest()},
     ]
     (tmp_path / "mutants.json").write_text(json.dumps(results), encoding="utf-8")
     flaky = [Flaky("unit", "tests/unit/test_x.py::test_y", "first <text>", "second text")]
     text = page.render(Run([SuiteResult("unit", [case("passed")])], "today", 1.0, "a machine", flaky=flaky), tmp_path)
-    assert "Mutants: 1 of 2 seen" in text
+    assert f"Mutants: 1 of {len(read_mutants())} seen, 1 not tried since" in text
     assert "It &lt;lies&gt;." in text
     assert "first &lt;text&gt;" in text
     assert "second text" in text

@@ -16,6 +16,7 @@ from tests.report.recorded import BrokenPromise
 def test_good(): print("said")
 def test_bad(): assert 1 == 2
 def test_lost(): raise BrokenPromise("a task was lost")
+def test_row(): raise BaseExceptionGroup("1 of 2 rows", [BrokenPromise("doubled")])
 @pytest.mark.promise
 def test_model(): assert False
 @pytest.mark.skip(reason="why")
@@ -40,7 +41,7 @@ def run(pytester: pytest.Pytester, *options: str, path: str = "tests") -> dict[s
 def test_has_the_outcome_of_each_test_and_tells_a_broken_promise_from_other_failures(pytester: pytest.Pytester) -> None:
     found = run(pytester)
     assert {name: test.outcome for name, test in found.items()} == {
-        "test_good": "passed", "test_bad": "failed", "test_lost": "failed", "test_model": "failed",
+        "test_good": "passed", "test_bad": "failed", "test_lost": "failed", "test_row": "failed", "test_model": "failed",
         "test_left_out": "skipped", "test_dirty": "failed",
     }  # fmt: skip
     assert {test.suite for test in found.values()} == {"unit"}
@@ -48,7 +49,7 @@ def test_has_the_outcome_of_each_test_and_tells_a_broken_promise_from_other_fail
     assert found["test_left_out"].text == "Skipped: why"
     assert "teardown" in found["test_dirty"].text
     assert found["test_good"].text == ""
-    assert {name for name, test in found.items() if test.promise} == {"test_lost", "test_model"}
+    assert {name for name, test in found.items() if test.promise} == {"test_lost", "test_row", "test_model"}
 
 
 def test_the_second_run_has_what_is_listed_and_keeps_what_it_says(pytester: pytest.Pytester, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class Node:
 
 def scheduling(*nodes: Node, cores: int = 2) -> EngineScheduling:
     engines = {node.gateway.spec.env.get("TEST_DATABASE", ENGINE) for node in nodes}
-    made = EngineScheduling(engines, lambda _, file: SECONDS[file], lambda file: file in {"t.py", "u.py"}, cores)
+    made = EngineScheduling(engines, lambda _, file, tests: SECONDS[file], lambda file: file in {"t.py", "u.py"}, cores)
     for node in nodes:
         made.add_node(node)
     return made
