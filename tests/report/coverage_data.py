@@ -19,7 +19,7 @@ parallel = true
 data_file = {data}
 concurrency = multiprocessing, thread
 sigterm = true
-patch = subprocess, _exit
+patch = subprocess, fork, _exit
 core = {core}
 disable_warnings = no-data-collected, module-not-measured, couldnt-parse
 [report]

@@ -30,8 +30,8 @@ from app.launcher.process import ManagedProcess
 from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
-# Variables that act while a process imports: on a clock, on coverage, on functions that are replaced.
-READ_AT_IMPORT = ("LD_PRELOAD", "FAILPOINTS", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+# Variables that act while a process imports: on a clock, on functions that are replaced.
+READ_AT_IMPORT = ("LD_PRELOAD", "FAILPOINTS")
 SECRET = "only-to-import-0123456789abcdef0123456789abcdef"
 ALLOWED = "TEST_FORKS_PARTS"
 PR_SET_PDEATHSIG = 1
