@@ -116,7 +116,31 @@ class TestAProcessThatDies:
 
     @pytest.mark.parametrize("hook", ["sessionfinish", "collection"])
     def test_outside_of_a_test_is_told(self, tmp_path: Path, hook: str) -> None:
-        (tmp_path / "dies.py").write_text(dedent(self.DIES.format(hook=hook)), encoding="utf-8")
+        (failed,) = self.run(tmp_path, self.DIES.format(hook=hook))
+        assert failed.nodeid == recorded.SESSION
+        assert "died outside of a test" in failed.text
+
+    HANGS = """
+    import pytest, time
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(items):
+        items[0].obj = hang
+        items[0].add_marker(pytest.mark.timeout(2))
+
+    def hang():
+        time.sleep(60)
+    """
+
+    def test_in_a_test_that_hangs_tells_its_stacks(self, tmp_path: Path) -> None:
+        (failed,) = self.run(tmp_path, self.HANGS)
+        assert failed.nodeid.endswith("::test_every_row_that_fails_is_named_with_its_reason")
+        assert "in hang" in failed.text
+
+    @staticmethod
+    def run(tmp_path: Path, plugin: str) -> list[recorded.Recorded]:
+        """What failed in a session with this plugin, which has failed."""
+        (tmp_path / "dies.py").write_text(dedent(plugin), encoding="utf-8")
         results = tmp_path / "results.json"
         ended = subprocess.run(
             [
@@ -128,5 +152,4 @@ class TestAProcessThatDies:
             | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
         )  # fmt: skip
         assert ended.returncode == 1, ended.stdout
-        (failed,) = (test for test in recorded.read(results) if test.nodeid == recorded.SESSION)
-        assert "died outside of a test" in failed.text
+        return [test for test in recorded.read(results) if test.outcome == "failed" and not test.not_run]

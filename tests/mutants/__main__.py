@@ -27,6 +27,7 @@ from threading import Lock
 from tests.mutants.mutants import ROOT, Mutant, read_mutants
 from tests.report import recorded
 from tests.report.children import stop_on_sigterm
+from tests.report.recorded import Recorded
 
 RESULTS = ROOT / "reports" / "mutants.json"
 COPIED = ("app", "tests", "alembic", "alembic.ini", "pyproject.toml", "run_server.py", "run_tests.py", "security_test.py",
@@ -77,7 +78,11 @@ def _kept(mutants: Sequence[Mutant]) -> dict[str, Result]:
     """Results of an earlier run, of mutants that have not changed."""
     if not RESULTS.exists():
         return {}
-    found = {each["name"]: Result(**each) for each in json.loads(RESULTS.read_text(encoding="utf-8"))}
+    try:
+        found = {each["name"]: Result(**each) for each in json.loads(RESULTS.read_text(encoding="utf-8"))}
+    except (ValueError, TypeError) as error:
+        print(f"{RESULTS} is not used, since it cannot be read: {error}")
+        return {}
     return {m.name: found[m.name] for m in mutants if m.name in found and found[m.name].digest == m.digest()}
 
 
@@ -117,16 +122,24 @@ def _write(results: dict[str, Result]) -> None:
 def _run(mutant: Mutant, sessions: "Sessions") -> Result:
     begun = time.monotonic()
     tried, seen, text = 0, "", ""
+    try:
+        mutant.text()
+    except ValueError as error:
+        return Result(mutant.name, mutant.breaks, mutant.digest(), "", 0, 0, str(error))
     with _copy(mutant) as broken, _copy(None) as whole:
         for test in mutant.tests:
             failed, text = sessions.first_failure(broken, test, mutant.engine)
             tried += 1
             if not failed:
                 continue
-            if not sessions.first_failure(whole, failed, mutant.engine)[0]:
+            # Once more with the break: a test that fails now and then has seen nothing.
+            if not sessions.passes(whole, failed, mutant.engine):
+                text = f"{failed} does not pass without the break"
+            elif not sessions.first_failure(broken, failed, mutant.engine)[0]:
+                text = f"{failed} passes with the break at the second time"
+            else:
                 seen = failed
                 break
-            text = f"{failed} fails without the break too"
     return Result(mutant.name, mutant.breaks, mutant.digest(), seen, tried, time.monotonic() - begun, text[-2000:])
 
 
@@ -160,17 +173,29 @@ class Sessions:
 
         Raises Stopped.
         """
+        said, tests = self._run(folder, test, engine)
+        if tests is None:
+            # pytest-timeout has ended the process.
+            return (test if PAST_ITS_LIMIT in said else ""), said
+        failed = [each for each in tests if each.outcome == "failed" and not each.not_run]
+        return (failed[0].nodeid, failed[0].text) if failed else ("", said)
+
+    def passes(self, folder: Path, test: str, engine: str) -> bool:
+        """Whether it was run, and passed; of a file or a class that no test fails."""
+        _, tests = self._run(folder, test, engine)
+        outcomes = {each.outcome for each in tests or [] if each.nodeid.startswith(test)}
+        return "passed" in outcomes and "failed" not in outcomes
+
+    def _run(self, folder: Path, test: str, engine: str) -> tuple[str, list[Recorded] | None]:
+        """What pytest said, and what became of the tests; None where it ended before it could tell."""
         results = folder / "results.json"
         results.unlink(missing_ok=True)
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"--results={results}", "--tier=default", test]  # fmt: skip
         variables = {**os.environ, "TEST_DATABASE": engine, "PYTHONPATH": str(folder)}
         said = self._output(command, folder, variables)
         if said is None:
-            return "", f"{test} took longer than {TEST_SECONDS} s"
-        if not results.exists() and PAST_ITS_LIMIT in said:  # it has ended the process
-            return test, said
-        failed = [each for each in recorded.read(results) if each.outcome == "failed" and not each.not_run]
-        return (failed[0].nodeid, failed[0].text) if failed else ("", said)
+            return f"{test} took longer than {TEST_SECONDS} s", None
+        return said, recorded.read(results) if results.exists() else None
 
     def _output(self, command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> str | None:
         """None where it took too long."""

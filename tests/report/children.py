@@ -3,9 +3,11 @@
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+from app.launcher.filelock import locked_directory
 from tests.report.model import ROOT
 
 TRIES, CLEAR_UP_SECONDS = 3, 10
@@ -13,6 +15,22 @@ TRIES, CLEAR_UP_SECONDS = 3, 10
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, which this process alone got."""
+
+
+class AnotherRun(Exception):
+    """There is one that writes the same reports."""
+
+
+@contextmanager
+def only_run(reports: Path) -> Iterator[None]:
+    """Until its end no other run writes there. Raises AnotherRun."""
+
+    def refuse() -> None:
+        raise AnotherRun(f"another run writes {reports}: wait for its end, or use another checkout")
+
+    reports.mkdir(parents=True, exist_ok=True)
+    with locked_directory(reports, refuse):
+        yield
 
 
 def run_child(command: Sequence[str], env: Mapping[str, str] | None = None) -> int:
@@ -39,7 +57,7 @@ def _stop(child: "subprocess.Popen[bytes]", *, has_heard: bool) -> None:
 
 
 def stop_on_sigterm() -> None:
-    """What CI sends, and `timeout`: the same orderly end as for Ctrl-C.
+    """What CI sends, and `timeout`, and a terminal that is closed: the same orderly end as for Ctrl-C.
 
     A shell that starts a command in the background has it ignore SIGINT, and all that it starts.
     """
@@ -49,4 +67,7 @@ def stop_on_sigterm() -> None:
         raise Terminated
 
     signal.signal(signal.SIGTERM, interrupt)
+    hangup = getattr(signal, "SIGHUP", signal.SIGTERM)  # which Windows does not have
+    if signal.getsignal(hangup) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(hangup, interrupt)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -73,6 +73,7 @@ def of_tests() -> Callable[[str, str, Iterable[str]], float]:
 def keep() -> None:
     """Merge the last run's durations, file by file, and count its flaky tests."""
     durations, measured = read(), read(REPORTS / "durations.json")
+    flaky = json.loads((REPORTS / "flaky.json").read_text(encoding="utf-8"))
     _add(durations, measured)
     for suite, files in measured.items():
         for file, tests in files.items():
@@ -87,7 +88,7 @@ def keep() -> None:
     durations = {suite: {f: t for f, t in files.items() if f in present} for suite, files in durations.items()}
     KEPT.write_text(_text(durations), encoding="utf-8")
     runs: dict[str, list[str]] = json.loads(FLAKY.read_text(encoding="utf-8")) if FLAKY.exists() else {}
-    for test in json.loads((REPORTS / "flaky.json").read_text(encoding="utf-8")):
+    for test in flaky:
         name = f"{test['suite']}: {test['nodeid']}"
         runs[name] = sorted({*runs.get(name, []), test["started"]})
     FLAKY.write_text(json.dumps(runs, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -85,9 +85,11 @@ def _with_sections(first: dict[str, Any] | None, second: dict[str, Any] | None) 
 
 
 def _read(name: str) -> dict[str, Any] | None:
-    path = FOLDER / name / "result.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    return kept if kept is not None and kept["state"] == state_of_tree() else None
+    try:
+        kept = json.loads((FOLDER / name / "result.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # it has not run, or was killed while it wrote
+        return None
+    return kept if kept["state"] == state_of_tree() else None
 
 
 def state_of_tree() -> str:
@@ -97,11 +99,11 @@ def state_of_tree() -> str:
         commit, changed, new = (
             subprocess.run(["git", *command], cwd=ROOT, capture_output=True, check=True).stdout
             for command in (
-                ["rev-parse", "HEAD"], ["diff", "HEAD", *tree], ["ls-files", "-z", "-o", "--exclude-standard", *tree]
+                ["rev-parse", "HEAD"], ["diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD", *tree], ["ls-files", "-z", "-o", "--exclude-standard", *tree]
             )
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return OF_THIS_PROCESS
     files = [ROOT / os.fsdecode(path) for path in new.split(bytes(1)) if path]
-    texts = [changed, *(file.read_bytes() for file in files if file.is_file())]
+    texts = [changed, *(part for file in files if file.is_file() for part in (bytes(file), file.read_bytes()))]
     return f"{commit.decode().strip()} {platform.python_version()} {hashlib.sha256(bytes(1).join(texts)).hexdigest()}"

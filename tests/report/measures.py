@@ -43,9 +43,11 @@ def mutants_section(path: Path) -> str:
     if not path.exists():
         return ""
     digests = {mutant.name: mutant.digest() for mutant in read_mutants()}
-    results = sorted(
-        json.loads(path.read_text(encoding="utf-8")), key=lambda result: (bool(result["seen_by"]), result["name"])
-    )
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        return section("Mutants", f"<p>{esc(path)} cannot be read: {esc(error)}</p>")
+    results.sort(key=lambda result: (bool(result["seen_by"]), result["name"]))
     outcomes = [_outcome(result, digests) for result in results]
     rows = [
         [tag(outcome), with_note(result["name"], result["breaks"]), esc(SEEN_BY[outcome] or result["seen_by"])]

@@ -98,6 +98,7 @@ def _selected(suites: Sequence[str], options: Options) -> list[str]:
     folders = {"integration", "faults"} if {*ENGINES} & {*suites} else set()
     paths = [f"tests/{name}" for name in sorted((folders | {*suites}) - {*ENGINES})]
     if options.keyword and (named := files_of(options.keyword)):
+        sys.stdout.write(f"-k: looked for in {len(named)} files, whose text or kept durations have a word of it\n")
         paths = [path for path in named if path.startswith(tuple(f"{folder}/" for folder in paths))] or paths
     chosen = ["-k", options.keyword] if options.keyword else []
     chosen += ["-m", options.marked] if options.marked else []
@@ -126,6 +127,7 @@ def files_of(keyword: str) -> list[str]:
 def _session(name: str, command: Sequence[str], reports: Path, options: Options) -> list[Recorded]:
     """Run pytest; what its results say, and one more failure where it ended for another reason."""
     results = reports / f"{name}.json"
+    results.unlink(missing_ok=True)
     common = [
         *("-q", "-p", "no:cacheprovider", f"--results={results}"),
         *(f"--hypothesis-seed={options.seed}", f"--timeout={round(120 * options.patience)}"),

@@ -3,18 +3,22 @@
 A plugin that `tests/conftest.py` names. In a parallel run the process that leads it writes.
 """
 
+import faulthandler
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
+from tests.report.model import ROOT
 from tests.report.recorded import PROMISE, SESSION, BrokenPromise, Recorded
 from tests.support.databases import ENGINE
 from tests.support.selection import suite_of
 from tests.support.shared_servers import engine_of
+
+STACKS = pytest.StashKey[IO[str]]()
 
 
 class Recorder:
@@ -24,6 +28,7 @@ class Recorder:
         self._path, self._keep_output = path, keep_output
         self._tests: dict[tuple[str, str], Recorded] = {}
         self._collected: set[tuple[str, str]] = set()
+        self._ended: set[tuple[str, str]] = set()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._expect(ENGINE, [item.nodeid for item in session.items])
@@ -38,17 +43,23 @@ class Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         node = getattr(report, "node", None)
         suite = suite_of(report.nodeid, engine_of(node.gateway.spec) if node else ENGINE)
-        self._tests.setdefault((suite, report.nodeid), Recorded(suite, report.nodeid)).add(
-            report, keep_output=self._keep_output
-        )
+        test = self._tests.setdefault((suite, report.nodeid), Recorded(suite, report.nodeid))
+        test.add(report, keep_output=self._keep_output)
+        if report.when == "teardown":
+            self._ended.add((suite, report.nodeid))
+        elif report.when not in ("setup", "call"):  # xdist's report of a process that died in the test
+            self._ended.add((suite, report.nodeid))
+            test.promise = test.promise or has_promises(report.nodeid)
+            test.text += stacks_of(self._path, node.gateway.id)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A file that cannot be read has no tests: it is a failure of its own."""
-        if report.failed:
+        """A file that cannot be read has no tests: it is a failure of its own. One that skips itself is a skip."""
+        if report.failed or report.skipped:
             suite = suite_of(report.nodeid, ENGINE) if report.nodeid.startswith("tests/") else ""
-            self._tests[suite, report.nodeid] = Recorded(
-                suite, report.nodeid, "failed", 0, report.longreprtext, promise=True
-            )
+            text = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+            outcome = report.outcome
+            self._tests[suite, report.nodeid] = Recorded(suite, report.nodeid, outcome, 0, text, promise=report.failed)
+            self._ended.add((suite, report.nodeid))
 
     def fail(self, text: str) -> None:
         """What is wrong with no test, but with the session, perhaps after its end."""
@@ -60,6 +71,9 @@ class Recorder:
         for suite, nodeid in self._collected - self._tests.keys():
             text = "it was not run: the session ended before it"
             self._tests[suite, nodeid] = Recorded(suite, nodeid, "failed", 0, text, promise=True, not_run=True)
+        for key, test in self._tests.items():
+            if test.outcome == "passed" and key not in self._ended:
+                test.outcome, test.promise, test.text = "failed", True, "the session ended before this test"
         self.write()
 
     def write(self) -> None:
@@ -82,12 +96,52 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if report.failed and call.excinfo is not None:
         marked = item.get_closest_marker(PROMISE) is not None and call.when == "call"
-        if marked or _is_broken_promise(call.excinfo.value):
+        # The teardown of a fixture that others use too would be told of another test, which passes when it is alone.
+        if marked or call.when == "teardown" or _is_broken_promise(call.excinfo.value):
             report.user_properties.append((PROMISE, "broken"))
     return report
 
 
-def _is_broken_promise(error: BaseException) -> bool:
-    """Also within the group of a table's rows, or of Hypothesis's examples."""
-    within = error.subgroup(BrokenPromise) if isinstance(error, BaseExceptionGroup) else None
-    return isinstance(error, BrokenPromise) or within is not None
+def _is_broken_promise(error: BaseException | None) -> bool:
+    """Also within the group of a table's rows, or of Hypothesis's examples, and where it was the cause of another."""
+    if error is None or isinstance(error, BrokenPromise):
+        return error is not None
+    within = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return any(map(_is_broken_promise, (*within, error.__cause__, error.__context__)))
+
+
+def has_promises(nodeid: str) -> bool:
+    """Of a test whose process died nothing is known but its file."""
+    path = ROOT / nodeid.partition("::")[0]
+    return path.exists() and f"mark.{PROMISE}" in path.read_text(encoding="utf-8")
+
+
+def stacks_of(results: Path, process: str) -> str:
+    """What the threads of a process did when its test met the time limit."""
+    path = _stacks(results, process)
+    return f"── stacks at the time limit\n{path.read_text(encoding='utf-8')}" if path.exists() else ""
+
+
+def _stacks(results: Path, process: str) -> Path:
+    return results.with_name(f"{results.stem}-stacks-{process}.txt")
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Iterator[Any]:
+    """pytest-timeout prints the stacks and ends the process; in a parallel run nobody would see what it printed."""
+    process = getattr(item.config, "workerinput", {}).get("workerid")
+    results = item.config.getoption("results")
+    if process and results and settings.timeout:
+        item.stash[STACKS] = file = _stacks(results, process).open("w", encoding="utf-8")
+        faulthandler.dump_traceback_later(max(settings.timeout - 1, 0.1), file=file)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> Iterator[Any]:
+    file = item.stash.get(STACKS, None)
+    if file is not None:
+        faulthandler.cancel_dump_traceback_later()
+        file.close()
+        del item.stash[STACKS]
+    return (yield)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.report import changes, coverage_data, durations, kept_parts, page, pytest_run, sbom, scripts
-from tests.report.children import stop_on_sigterm
+from tests.report.children import AnotherRun, only_run, stop_on_sigterm
 from tests.report.model import REPORTS, Case, Run, SuiteResult
 from tests.report.results import suite_results
 from tests.support.patience import VARIABLE as PATIENCE_VARIABLE
@@ -25,6 +25,8 @@ from tests.tiers import FURTHER, MARKED, PARTS, Tier
 
 SUITES = (*pytest_run.NAMES, *scripts.NAMES)
 LABEL = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "absent": "absent"}
+# Which one sets for pytest; here the options say what is run, and on which engine.
+NOT_PASSED_ON = ("TEST_DATABASE", "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 # Many tests wait: twice as many processes as cores keep them busy.
 JOBS = min(4, 2 * (os.cpu_count() or 1))
 # Processes of tests took 1.2 times the CPU while they were measured, on Python 3.11 tests of generated examples twice.
@@ -37,16 +39,23 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     if options.part and not options.full:
         parser.error("--part is a part of --full: python3 run_tests.py --full --part ...")
+    whole = options.full and not _named(options) and not options.keyword  # what is narrowed is no result of a part
+    if options.part and not whole:
+        parser.error("--part runs the whole part: name it without -k and without suites")
     if options.list:
         _say("suites: " + ", ".join(SUITES))
         _say("parts of --full: " + ", ".join(f"{name} ({', '.join(suites)})" for name, suites in PARTS.items()))
         _say(f"further parts, which run only when they are named: {', '.join(FURTHER)}")
         return 0
     stop_on_sigterm()
-    os.environ.pop("TEST_DATABASE", None)  # which one sets for pytest: here the suites say which engine
+    for variable in NOT_PASSED_ON:
+        os.environ.pop(variable, None)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        whole = options.full and not _named(options) and not options.keyword  # what is narrowed is no result of a part
-        return _run_parts(options) if whole else _run_once(_named(options), options)
+        with only_run(REPORTS):
+            return _run_parts(options) if whole else _run_once(_named(options), options)
+    except AnotherRun as error:
+        parser.error(str(error))
     except KeyboardInterrupt:
         _say("stopped: no report was written")
         return 130
@@ -75,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         help="measure coverage too: a fifth longer, on Python 3.11 more",
     )
     parser.add_argument(
-        "--jobs", type=int, default=JOBS, metavar="N", help=f"processes for PostgreSQL's tests ({JOBS})"
+        "--jobs", type=_positive, default=JOBS, metavar="N", help=f"processes for PostgreSQL's tests ({JOBS})"
     )
     parser.add_argument("--seed", type=int, help="of generated examples and random faults, to repeat a run")
     parser.add_argument(
@@ -88,6 +97,13 @@ def _suite(name: str) -> str:
     if name not in SUITES:
         raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(SUITES)}")
     return name
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("one process at least")
+    return number
 
 
 def _named(options: argparse.Namespace) -> list[str]:
@@ -108,17 +124,22 @@ def _run_once(named: Sequence[str], options: argparse.Namespace) -> int:
 
 def _run_parts(options: argparse.Namespace) -> int:
     """The full tier: the parts that were named, else those that have not passed on this commit; all results together."""
+    lost = False
     for name in _to_run(options.part):
         _say(f"\n══ part {name} of {', '.join(PARTS)} {'═' * 20}")
         state = kept_parts.state_of_tree()
         _fresh_reports()
-        kept_parts.keep(name, _run(PARTS.get(name, [name]), options, MARKED.get(name, "")), REPORTS, state)
+        run = _run(PARTS.get(name, [name]), options, MARKED.get(name, ""))
+        kept_parts.keep(name, run, REPORTS, state)
+        if not kept_parts.is_kept(name):
+            _summarise(run, [f"the tree has changed while part {name} ran: its result is not kept"])
+            lost = True
     _fresh_reports()
     sbom.write()
     run = kept_parts.merged([*PARTS, *_pieces(FURTHER)], REPORTS)
     missing = [name for name in PARTS if not kept_parts.is_kept(name)]
     told = [f"of the full tier these parts have no result of this commit yet: {', '.join(missing)}"] if missing else []
-    return _finish(run, told)
+    return max(_finish(run, told), lost)
 
 
 def _to_run(named: Sequence[str]) -> list[str]:
@@ -138,7 +159,7 @@ def _fresh_reports() -> None:
 
 
 def _run(suites: Sequence[str], options: argparse.Namespace, marked: str = "") -> Run:
-    begun, started = time.monotonic(), datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    begun, started = time.monotonic(), datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     sbom.write()
     patience = measure_patience() * (COVERAGE_SLOWS if options.coverage else 1)
     os.environ[PATIENCE_VARIABLE] = f"{patience:.2f}"  # of pytest and of the scripts
@@ -195,7 +216,7 @@ def _left_out(run: Run) -> list[str]:
 
 
 def _finish(run: Run, told: Sequence[str]) -> int:
-    (REPORTS / "index.html").write_text(page.render(run, REPORTS), encoding="utf-8")
+    (REPORTS / "index.html").write_text(page.render(run, REPORTS), encoding="utf-8", errors="backslashreplace")
     (REPORTS / "flaky.json").write_text(json.dumps([vars(test) for test in run.flaky], indent=1), encoding="utf-8")
     _summarise(run, told)
     return 1 if run.count("failed") or not run.count("passed") else 0

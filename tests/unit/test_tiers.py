@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiers
-from tests.report import durations
+from tests.report import durations, pytest_run
 from tests.support.sources import ROOT, text_of
 from tests.tiers import PARTS, STATEMENTS, TIERS, Tier
 
@@ -24,6 +24,7 @@ def test_every_entry_is_there() -> None:
     assert len(listed) == len({*listed})
     entries = [*listed, *STATEMENTS, *tiers.ON_POSTGRESQL, *tiers.NOT_OF_ENGINES]
     assert [entry for entry in entries if not is_there(entry)] == []
+    assert {entry.split("/")[0] for entry in entries} <= {*pytest_run.NAMES}, "no suite has the others"
 
 
 def is_there(entry: str) -> bool:

@@ -1,5 +1,6 @@
 """The report and the runner behind `run_tests.py`: nothing red may look green."""
 
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from tests.mutants.mutants import read_mutants
 from tests.performance.findings import Findings
 from tests.performance.goals import Comparison, Goal
 from tests.report import changes, coverage_data, durations, kept_parts, page, pytest_run, runner, scripts
+from tests.report.children import only_run
 from tests.report.model import Case, Flaky, Run, SuiteResult
 from tests.report.recorded import SESSION, Recorded
 from tests.report.results import suite_results
@@ -258,11 +260,42 @@ class TestTheCommand:
         assert not kept_parts.is_kept("faults")
 
     def test_a_tree_that_changes_meanwhile_has_no_result(
-        self, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
+        self, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        states = iter("abcdefgh")
+        states = map(str, itertools.count())
         monkeypatch.setattr(kept_parts, "state_of_tree", lambda: next(states))
         assert runner.main(["--full", "--part", "faults"]) == 1
+        told = capsys.readouterr().out
+        assert "the tree has changed while part faults ran: its result is not kept" in told
+        assert "1 passed, 0 failed" in told
+
+    def test_a_part_whose_result_cannot_be_read_is_run_again(self, ran: list[list[str]]) -> None:
+        assert runner.main(["--full", "--part", "faults"]) == 0
+        (kept_parts.FOLDER / "faults" / "result.json").write_text("{", encoding="utf-8")
+        assert not kept_parts.has_passed("faults")
+
+    def test_a_part_is_not_narrowed(self, ran: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+        for more in (["-k", "word"], ["unit"]):
+            with pytest.raises(SystemExit):
+                runner.main(["--full", "--part", "faults", *more])
+            assert "--part runs the whole part" in capsys.readouterr().err
+        assert ran == []
+
+    def test_two_runs_do_not_write_the_same_reports(
+        self, ran: list[list[str]], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with only_run(runner.REPORTS), pytest.raises(SystemExit):
+            runner.main(["unit"])
+        assert "another run writes" in capsys.readouterr().err
+        assert ran == []
+
+    def test_what_one_sets_for_pytest_is_not_passed_on(
+        self, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in runner.NOT_PASSED_ON:
+            monkeypatch.setenv(name, "x")
+        assert runner.main(["unit"]) == 0
+        assert not {*runner.NOT_PASSED_ON} & {*os.environ}
 
     def test_without_git_the_parts_of_one_command_are_one_run(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -58,6 +58,9 @@ def is_in_each_run(test: str, engine: str) -> bool:
     return runs and tiers.tier_of(nodeid, engine=engine).is_in(Tier.DEFAULT)
 
 
+ONE = "tests/conftest.py::one"
+
+
 class Told(Sessions):
     """Sessions whose tests come to what is told: `(name, failed)` of each, in this order."""
 
@@ -75,18 +78,22 @@ class Told(Sessions):
         return said or None
 
 
-SEES, SEES_NOT = Recorded("unit", "tests/unit/test_x.py::test_y", "failed", text="assert"), Recorded("unit", "tests/z")
+SEES, SEES_NOT = Recorded("unit", "tests/unit/test_x.py::test_y", "failed", text="assert"), Recorded("unit", ONE)
+PASSES, SKIPPED = replace(SEES, outcome="passed"), replace(SEES, outcome="skipped")
 NOT_RUN = Recorded("unit", "tests/unit/test_x.py::test_z", "failed", not_run=True)
 
 
 @pytest.mark.parametrize(
     ("told", "seen"),
     [
-        ([("failed", [SEES, NOT_RUN]), ("passed", [SEES_NOT])], True),
+        ([("failed", [SEES, NOT_RUN]), ("passed", [PASSES]), ("failed", [SEES])], True),
+        ([("failed", [SEES]), ("passed", [PASSES]), ("passed", [PASSES])] * 2, False),  # now and then
+        ([("failed", [SEES]), ("skipped", [SKIPPED])] * 2, False),
+        ([("failed", [SEES]), ("not found", [])] * 2, False),
         ([("passed", [SEES_NOT])] * 2, False),
         ([("stopped before it", [NOT_RUN])] * 2, False),
         ([("failed", [SEES])] * 4, False),  # without the break too
-        ([("+ Timeout +", None), ("passed", [SEES_NOT])], True),
+        ([("+ Timeout +", None), ("passed", [SEES_NOT]), ("+ Timeout +", None)], True),
         ([("", None)] * 2, False),  # it took too long
         ([("no such option", None)] * 2, False),
     ],
@@ -95,7 +102,7 @@ def test_a_mutant_is_seen_by_a_test_that_fails_with_the_break_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: list[tuple[str, list[Recorded] | None]], seen: bool
 ) -> None:
     monkeypatch.setattr(runner, "_copy", lambda _: nullcontext(tmp_path))
-    mutant = replace(MUTANTS[0], tests=("tests/conftest.py::one", "tests/conftest.py::two"))
+    mutant = replace(MUTANTS[0], tests=(ONE, "tests/conftest.py::two"))
     result = runner._run(mutant, Told(*told))
     assert bool(result.seen_by) is seen
     assert result.tried == (1 if seen else 2)

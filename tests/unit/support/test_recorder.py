@@ -29,10 +29,10 @@ def test_dirty(dirty): pass
 """
 
 
-def run(pytester: pytest.Pytester, *options: str, path: str = "tests") -> dict[str, Recorded]:
+def run(pytester: pytest.Pytester, *options: str, path: str = "tests", file: str = FILE) -> dict[str, Recorded]:
     folder = pytester.path / "tests" / "unit"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "test_x.py").write_text(FILE, encoding="utf-8")
+    (folder / "test_x.py").write_text(file, encoding="utf-8")
     results = pytester.path / "results.json"
     pytester.runpytest_inprocess(*PLUGINS, f"--rootdir={pytester.path}", f"--results={results}", *options, path)
     return {test.nodeid.partition("::")[2]: test for test in recorded.read(results)}
@@ -49,7 +49,12 @@ def test_has_the_outcome_of_each_test_and_tells_a_broken_promise_from_other_fail
     assert found["test_left_out"].text == "Skipped: why"
     assert "teardown" in found["test_dirty"].text
     assert found["test_good"].text == ""
-    assert {name for name, test in found.items() if test.promise} == {"test_lost", "test_row", "test_model"}
+    assert {name for name, test in found.items() if test.promise} == {
+        "test_lost",
+        "test_row",
+        "test_model",
+        "test_dirty",
+    }
 
 
 def test_the_second_run_has_what_is_listed_and_keeps_what_it_says(pytester: pytest.Pytester, tmp_path: Path) -> None:
@@ -70,6 +75,18 @@ def test_what_was_collected_and_never_ran_has_failed(pytester: pytest.Pytester) 
     found = run(pytester, "-x")
     assert "it was not run" in found["test_left_out"].text
     assert found["test_left_out"].outcome == "failed"
+
+
+def test_what_has_not_ended_has_failed(pytester: pytest.Pytester) -> None:
+    """Its setup was well, and nothing is known of more."""
+    found = run(pytester, file="import pytest\ndef test_ends_all(): pytest.exit('bye', returncode=0)")
+    assert found["test_ends_all"].outcome == "failed"
+    assert found["test_ends_all"].promise
+
+
+def test_a_file_that_skips_itself_is_told(pytester: pytest.Pytester) -> None:
+    found = run(pytester, file="import pytest\npytest.skip('no chromium', allow_module_level=True)")
+    assert [(test.outcome, test.text) for test in found.values()] == [("skipped", "Skipped: no chromium")]
 
 
 def test_a_file_that_cannot_be_read_is_red_at_once(pytester: pytest.Pytester) -> None:
