@@ -59,13 +59,14 @@ class TestWrongClocks:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def clocks(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[WrongClock, WrongClock]:
-        directory = tmp_path_factory.mktemp("clocks")
-        return WrongClock(directory / "ahead", 2), WrongClock(directory / "behind", -2)
+    def clocks(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[WrongClock, WrongClock]]:
+        directory, begun = tmp_path_factory.mktemp("clocks"), time.time()
+        yield WrongClock(directory / "ahead", 2), WrongClock(directory / "behind", -2)
+        WrongClock.remove_leftovers(begun)
 
     @pytest.fixture(scope="class")
     @classmethod
-    def scene(cls, class_scene: Scene, clocks: tuple[WrongClock, WrongClock]) -> Scene:
+    def scene(cls, clocks: tuple[WrongClock, WrongClock], class_scene: Scene) -> Scene:
         for clock, queues in zip(clocks, cls.QUEUES, strict=True):
             class_scene.stack.worker(concurrency=2, queues=queues, env=clock.environment)
         return class_scene

@@ -31,7 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = "migrated"
 ROOM_IN_MEMORY = 4 << 30
 # Files are copied instead of logged, and what a server keeps for a crash stays small.
-SMALL = {"max_wal_size": "256MB", "min_wal_size": "80MB"}
+# Shared memory in files of its directory: a server that is killed leaves nothing elsewhere.
+SMALL = {"max_wal_size": "256MB", "min_wal_size": "80MB", "dynamic_shared_memory_type": "mmap"}
 IN_PROCESS_BROKER = 0
 BROKERS = range(1, 16)  # a Valkey has 16 numbered databases; 0 is the one of in-process tests
 SECRET_KEY = "only-for-tests-0123456789abcdef0123456789abcdef"
