@@ -48,13 +48,20 @@ def _security(output: Path) -> int:
     from tests.support.services import Services
     from tests.support.stack import Stack
 
-    with tempfile.TemporaryDirectory() as directory, Services() as services:
-        with Stack(services, Path(directory), WEB_UI="true") as stack:
+    services = Services()
+    try:
+        with (
+            tempfile.TemporaryDirectory() as directory,
+            services,
+            Stack(services, Path(directory), WEB_UI="true") as stack,
+        ):
             admin, _ = stack.make_user("admin")
             credentials = dict(zip(ADMIN_VARIABLES, (admin["username"], accounts.PASSWORD), strict=True))
             code = _script("security_test.py", stack.url, "--json", str(output), env=credentials)
-        if left := services.clear_up():
-            raise RuntimeError("processes left behind:\n" + "\n".join(left))
+    finally:
+        left = services.clear_up()
+    if left:
+        raise RuntimeError("processes left behind:\n" + "\n".join(left))
     return code
 
 
