@@ -117,9 +117,10 @@ def has_promises(nodeid: str) -> bool:
 
 
 def stacks_of(results: Path, process: str) -> str:
-    """What the threads of a process did when its test met the time limit."""
+    """What the threads of a process did when its test met the time limit; empty where it died of something else."""
     path = _stacks(results, process)
-    return f"── stacks at the time limit\n{path.read_text(encoding='utf-8')}" if path.exists() else ""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return f"── stacks at the time limit\n{text}" if text else ""
 
 
 def _stacks(results: Path, process: str) -> Path:
