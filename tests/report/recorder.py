@@ -5,7 +5,7 @@ A plugin that `tests/conftest.py` names. In a parallel run the process that lead
 
 import faulthandler
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -24,8 +24,8 @@ STACKS = pytest.StashKey[IO[str]]()
 class Recorder:
     name = "recorder"
 
-    def __init__(self, path: Path, *, keep_output: bool) -> None:
-        self._path, self._keep_output = path, keep_output
+    def __init__(self, path: Path, tell: Callable[[str], None], *, keep_output: bool) -> None:
+        self._path, self._tell, self._keep_output = path, tell, keep_output
         self._tests: dict[tuple[str, str], Recorded] = {}
         self._collected: set[tuple[str, str]] = set()
         self._ended: set[tuple[str, str]] = set()
@@ -51,6 +51,9 @@ class Recorder:
             self._ended.add((suite, report.nodeid))
             test.promise = test.promise or has_promises(report.nodeid)
             test.text += stacks_of(self._path, node.gateway.id)
+        if report.failed:  # told and kept at once: who stops a long run for it wants to know
+            self._tell(f"FAILED {suite}: {report.nodeid}")
+            self.write()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file that cannot be read has no tests: it is a failure of its own. One that skips itself is a skip."""
@@ -88,7 +91,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "promise: a failure is never run again, since the service has broken a promise")
     if config.getoption("results") and not hasattr(config, "workerinput"):
         again = config.getoption("only") is not None  # what a flaky test says both times is kept
-        config.pluginmanager.register(Recorder(config.getoption("results"), keep_output=again), Recorder.name)
+        recorder = Recorder(config.getoption("results"), lambda line: _write_line(config, line), keep_output=again)
+        config.pluginmanager.register(recorder, Recorder.name)
+
+
+def _write_line(config: pytest.Config, line: str) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line(line)
 
 
 @pytest.hookimpl(wrapper=True)

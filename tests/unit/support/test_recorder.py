@@ -77,6 +77,15 @@ def test_what_was_collected_and_never_ran_has_failed(pytester: pytest.Pytester) 
     assert found["test_left_out"].outcome == "failed"
 
 
+def test_a_failure_is_told_and_kept_at_once(pytester: pytest.Pytester) -> None:
+    """Of a run that is killed nothing else is left."""
+    kept = f"'test_x.py::test_bad' in Path({str(pytester.path / 'results.json')!r}).read_text()"
+    found = run(
+        pytester, file=f"from pathlib import Path\ndef test_bad(): assert 1 == 2\ndef test_kept(): assert {kept}"
+    )
+    assert {name: test.outcome for name, test in found.items()} == {"test_bad": "failed", "test_kept": "passed"}
+
+
 def test_what_has_not_ended_has_failed(pytester: pytest.Pytester) -> None:
     """Its setup was well, and nothing is known of more."""
     found = run(pytester, file="import pytest\ndef test_ends_all(): pytest.exit('bye', returncode=0)")
