@@ -7,7 +7,7 @@ import pytest
 
 from tests import tiers
 from tests.report import durations, pytest_run
-from tests.support.sources import ROOT, text_of
+from tests.support.sources import text_of
 from tests.tiers import PARTS, STATEMENTS, TIERS, Tier
 
 TESTS = Path(__file__).parents[1]
@@ -73,9 +73,6 @@ def test_the_parts_of_the_full_tier_have_every_suite_once() -> None:
     one_of_two = {name: suites for name, suites in PARTS.items() if name != "length"}
     assert sorted(suite for suites in one_of_two.values() for suite in suites) == sorted(SUITES)
     assert PARTS["length"] == PARTS["postgresql"]
-    assert tiers.MARKED == {"postgresql": "not full", "length": "full"}
-    nightly = (ROOT / ".github" / "workflows" / "nightly.yml").read_text(encoding="utf-8")
-    assert f"part: [{', '.join(PARTS)}]" in nightly
 
 
 def test_no_test_was_flaky_in_three_runs() -> None:
