@@ -109,22 +109,18 @@ class Ground:
         """Before each statement but the first, and (None) before its commit, where it is one transaction and ends so."""
         key = (state, first.name, autocommit)
         if key not in self._moments:
-            self._moments[key] = self._moments_alone(state, first, autocommit=autocommit)
+            self.restore(state)
+            counter = _Moment(-1, threading.get_ident(), lambda: None)
+            self._moment = counter
+            perform(first, autocommit=autocommit)
+            self._moment = None
+            commits = counter.commits and not autocommit
+            self._moments[key] = [*range(2, counter.seen + 1), *([None] if commits else [])]
         return self._moments[key]
-
-    def _moments_alone(self, state: str, first: Operation, *, autocommit: bool) -> list[int | None]:
-        self.restore(state)
-        counter = _Moment(-1, threading.get_ident(), lambda: None)
-        self._moment = counter
-        perform(first, autocommit=autocommit)
-        self._moment = None
-        commits = counter.commits and not autocommit
-        return [*range(2, counter.seen + 1), *([None] if commits else [])]
 
     def interleaved(
         self, state: str, first: Operation, second: Operation, moment: int | None, *, autocommit: bool
-    ) -> Outcome | None:
-        """None where the first had another statement when it was counted, such as a look that is due now and then."""
+    ) -> Outcome:
         self.restore(state)
         sent: list[Future[Any]] = []
         with ThreadPoolExecutor(1) as thread:
@@ -139,11 +135,8 @@ class Ground:
                 answer = perform(first, autocommit=autocommit)
             finally:
                 self._moment = None
-            if sent:
-                return Outcome((answer, sent[0].result(SECONDS)), *self.row())
-        alone = self._moments_alone(state, first, autocommit=autocommit)
-        assert moment not in alone, f"{first.name} in {state} never came to moment {moment}, to which it comes alone"
-        return None
+            assert sent, f"{first.name} in {state} never came to moment {moment}, to which it came alone"
+            return Outcome((answer, sent[0].result(SECONDS)), *self.row())
 
     def _await_end_or_lock(self, second: Future[Any]) -> None:
         deadline = time.monotonic() + SECONDS
