@@ -12,6 +12,7 @@ from tests.faults.test_children_and_messages import counts, doomed
 from tests.faults.test_database import DEFAULT_LEASE, post
 from tests.support.faults.engines import of_sqlite
 from tests.support.faults.scene import Scene
+from tests.support.patience import PATIENCE
 from tests.support.running import TASKS
 from tests.support.waiting import wait_for
 
@@ -57,7 +58,7 @@ class TestAnotherWriter:
         with ThreadPoolExecutor(4) as clients:
             with locked(running):
                 answers = [clients.submit(running.work, seconds=0.02) for _ in range(8)]
-                with pytest.raises(AssertionError, match=r"waited 1\.5 s"):
+                with pytest.raises(AssertionError, match=f"waited {1.5 * PATIENCE:g} s"):
                     wait_for(lambda: any(answer.done() for answer in answers), 1.5, "an answer")
             assert len({answer.result() for answer in answers}) == 8
         running.check()

@@ -18,6 +18,7 @@ from tests.report import recorded
 from tests.support import guardian
 from tests.support.databases import ENGINE
 from tests.support.fork_server import ForkedProcess, can_fork
+from tests.support.patience import PATIENCE
 from tests.support.services import ROOT, Services, environment, process_environment
 from tests.support.stack import Stack
 from tests.support.tasks import new_user
@@ -67,7 +68,7 @@ class TestServices:
 
 
 def test_a_wait_that_fails_tells_what_it_saw_last() -> None:
-    with pytest.raises(AssertionError, match=r"waited 0\.1 s for the answer; last seen: 0"):
+    with pytest.raises(AssertionError, match=rf"waited {0.1 * PATIENCE:g} s for the answer; last seen: 0"):
         wait_for(lambda: 0, 0.1, "the answer")
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 import redis
+from kombu import Exchange, Queue
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.orm import Session
 
@@ -240,6 +241,8 @@ class TestWake:
     ) -> None:
         kinds = {**catalogue.catalogue(), "mine": SimpleNamespace(queue="gpu"), "other": SimpleNamespace(queue=None)}
         monkeypatch.setattr(catalogue, "catalogue", lambda: kinds)
+        # Celery would add it at the first message, for all tests of this process.
+        monkeypatch.setitem(celery_app.amqp.queues, "gpu", Queue("gpu", Exchange("gpu"), routing_key="gpu"))
         queues_looked_at = ["gpu", "default", "high_priority", "low_priority"]
         for queue in queues_looked_at:
             task = new_task(db)
