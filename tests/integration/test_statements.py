@@ -39,14 +39,15 @@ from app.models.task import OnConflict, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.schemas.task import TaskCreate
 from app.services.audit.audit_service import AuditFilter, audit_service
+from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
 from app.services.tasks.unique_keys import holders
 from tests.support.databases import ENGINE
-from tests.support.lock_waits import needs_row_locks
+from tests.support.lock_waits import after_the_commit, needs_row_locks
 from tests.support.spelling import spelled
 from tests.support.statements import before_each_statement
-from tests.support.tasks import LONG_RUNNING, claim, new_task, new_user, task_in
+from tests.support.tasks import LONG_RUNNING, WORKER, claim, lines_of, names, new_task, new_user, task_in
 
 DAY = timedelta(days=1)
 DIGEST = b"d" * 32
@@ -313,6 +314,38 @@ class TestClaimHolds:
         claim_holds.hold(db, HoldKind.WORKER, str(new_id()), None, None)
         assert claim_holds.hold(db, HoldKind.QUEUE, "default", "second", ben) == since
         assert [tuple(row) for row in claim_holds.held(db, HoldKind.QUEUE)] == [("default", since, "second", ben)]
+
+    @needs_row_locks
+    def test_a_pause_waits_for_the_claim_that_has_not_seen_it(self, one: Session, other: Session) -> None:
+        self.claim_and_commit(one)
+        task = new_task(one)
+        one.commit()
+        assert [found.id for found in self.claim_in(one)] == [task.id]
+
+        def pause() -> None:
+            claim_holds.hold(other, HoldKind.QUEUE, "default", None, None)
+            other.commit()
+
+        after_the_commit(one, pause)
+
+    @needs_row_locks
+    def test_a_claim_waits_for_the_pause_that_is_being_made_and_obeys_it(self, one: Session, other: Session) -> None:
+        self.claim_and_commit(one)
+        new_task(one)
+        one.commit()
+        claim_holds.hold(one, HoldKind.QUEUE, "default", None, None)
+        assert after_the_commit(one, lambda: self.claim_in(other)) == []
+
+    def claim_and_commit(self, db: Session) -> None:
+        """Off PostgreSQL the first claim in a database's life makes the row that claims and holds lock."""
+        new_task(db)
+        db.commit()
+        assert self.claim_in(db)
+        db.commit()
+
+    @staticmethod
+    def claim_in(db: Session) -> Any:
+        return Claims(lines_of("default")).next(db, names(), new_id(), WORKER)
 
 
 class TestSubmissions:
