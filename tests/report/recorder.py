@@ -6,7 +6,7 @@ A plugin that `tests/conftest.py` names. In a parallel run the process that lead
 import faulthandler
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,16 +71,23 @@ class Recorder:
         self.write()
 
     def pytest_sessionfinish(self) -> None:
-        for suite, nodeid in self._collected - self._tests.keys():
-            text = "it was not run: the session ended before it"
-            self._tests[suite, nodeid] = Recorded(suite, nodeid, "failed", 0, text, promise=True, not_run=True)
-        for key, test in self._tests.items():
-            if test.outcome == "passed" and key not in self._ended:
-                test.outcome, test.promise, test.text = "failed", True, "the session ended before this test"
         self.write()
 
     def write(self) -> None:
-        self._path.write_text(json.dumps([asdict(test) for test in self._tests.values()]), encoding="utf-8")
+        """At any moment what holds if nothing more comes: whoever reads the file cannot tell whether the session has
+        ended."""
+        told = [*map(self._so_far, self._tests.items()), *map(_not_run, self._collected - self._tests.keys())]
+        self._path.write_text(json.dumps([asdict(test) for test in told]), encoding="utf-8")
+
+    def _so_far(self, item: tuple[tuple[str, str], Recorded]) -> Recorded:
+        key, test = item
+        if test.outcome != "passed" or key in self._ended:
+            return test
+        return replace(test, outcome="failed", promise=True, text="the session ended before this test")
+
+
+def _not_run(key: tuple[str, str]) -> Recorded:
+    return Recorded(*key, "failed", 0, "it was not run: the session ended before it", promise=True, not_run=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -154,5 +161,6 @@ def pytest_timeout_cancel_timer(item: pytest.Item) -> Iterator[Any]:
     if file is not None:
         faulthandler.cancel_dump_traceback_later()
         file.close()
+        Path(file.name).unlink()
         del item.stash[STACKS]
     return (yield)

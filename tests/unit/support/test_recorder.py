@@ -77,13 +77,25 @@ def test_what_was_collected_and_never_ran_has_failed(pytester: pytest.Pytester) 
     assert found["test_left_out"].outcome == "failed"
 
 
+KEPT_AT_ONCE = """
+import json
+from pathlib import Path
+
+def test_bad(): assert 1 == 2
+def test_kept():
+    kept = {test["nodeid"].rpartition("::")[2]: test for test in json.loads(Path("results.json").read_text())}
+    assert "assert 1 == 2" in kept["test_bad"]["text"]
+    assert [kept[name]["not_run"] for name in ("test_bad", "test_kept", "test_last")] == [False, True, True]
+    assert {test["outcome"] for test in kept.values()} == {"failed"}
+def test_last(): pass
+"""
+
+
 def test_a_failure_is_told_and_kept_at_once(pytester: pytest.Pytester) -> None:
-    """Of a run that is killed nothing else is left."""
-    kept = f"'test_x.py::test_bad' in Path({str(pytester.path / 'results.json')!r}).read_text()"
-    found = run(
-        pytester, file=f"from pathlib import Path\ndef test_bad(): assert 1 == 2\ndef test_kept(): assert {kept}"
-    )
-    assert {name: test.outcome for name, test in found.items()} == {"test_bad": "failed", "test_kept": "passed"}
+    """Of a run that is killed nothing else is left; what had not ended by then has failed."""
+    found = run(pytester, file=KEPT_AT_ONCE)
+    outcomes = {"test_bad": "failed", "test_kept": "passed", "test_last": "passed"}
+    assert {name: test.outcome for name, test in found.items()} == outcomes
 
 
 def test_what_has_not_ended_has_failed(pytester: pytest.Pytester) -> None:
