@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Runs the tests that every change must pass, with `--full` all, and writes `reports/index.html`.
 
 `python3 run_tests.py --help` tells the options.
