@@ -12,9 +12,8 @@ from tests.faults.test_children_and_messages import counts, doomed
 from tests.faults.test_database import DEFAULT_LEASE, post
 from tests.support.faults.engines import of_sqlite
 from tests.support.faults.scene import Scene
-from tests.support.patience import PATIENCE
 from tests.support.running import TASKS
-from tests.support.waiting import wait_for
+from tests.support.waiting import wait_for, waited
 
 pytestmark = [of_sqlite, pytest.mark.every_engine("restart of the database")]
 
@@ -58,7 +57,7 @@ class TestAnotherWriter:
         with ThreadPoolExecutor(4) as clients:
             with locked(running):
                 answers = [clients.submit(running.work, seconds=0.02) for _ in range(8)]
-                with pytest.raises(AssertionError, match=f"waited {1.5 * PATIENCE:g} s"):
+                with pytest.raises(AssertionError, match=waited(1.5)):
                     wait_for(lambda: any(answer.done() for answer in answers), 1.5, "an answer")
             assert len({answer.result() for answer in answers}) == 8
         running.check()

@@ -85,7 +85,7 @@ class Bench:
     @cached_property
     def services(self) -> Services:
         servers = Servers(fsync=self._fsync)
-        self._open.callback(_clear_up, servers)
+        self._open.callback(servers.clear_up_or_raise)
         return self._open.enter_context(servers)
 
     def broker(self, url: str) -> "redis.Redis":
@@ -253,8 +253,3 @@ def _listens(address: Address) -> bool:
     except OSError:
         return False
     return True
-
-
-def _clear_up(servers: Services) -> None:
-    if left := servers.clear_up():
-        raise RuntimeError("processes left behind:\n" + "\n".join(left))

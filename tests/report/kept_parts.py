@@ -19,6 +19,9 @@ from tests.report import coverage_data, durations
 from tests.report.model import REPORTS, ROOT, Case, Flaky, Run, SuiteResult
 
 FOLDER = REPORTS / "full"
+# Byte for byte, whatever git's settings of this user say.
+DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD")
+NEW_FILES = ("ls-files", "-z", "-o", "--exclude-standard")
 OF_THIS_PROCESS = str(time.time_ns())
 
 
@@ -98,10 +101,8 @@ def state_of_tree() -> str:
     try:
         commit, changed, new = (
             subprocess.run(["git", *command], cwd=ROOT, capture_output=True, check=True).stdout
-            for command in (
-                ["rev-parse", "HEAD"], ["diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD", *tree], ["ls-files", "-z", "-o", "--exclude-standard", *tree]
-            )
-        )  # fmt: skip
+            for command in (["rev-parse", "HEAD"], [*DIFF, *tree], [*NEW_FILES, *tree])
+        )
     except (OSError, subprocess.CalledProcessError):
         return OF_THIS_PROCESS
     files = [ROOT / os.fsdecode(path) for path in new.split(bytes(1)) if path]

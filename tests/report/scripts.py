@@ -59,9 +59,7 @@ def _security(output: Path) -> int:
             credentials = dict(zip(ADMIN_VARIABLES, (admin["username"], accounts.PASSWORD), strict=True))
             code = _script("security_test.py", stack.url, "--json", str(output), env=credentials)
     finally:
-        left = services.clear_up()
-    if left:
-        raise RuntimeError("processes left behind:\n" + "\n".join(left))
+        services.clear_up_or_raise()
     return code
 
 

@@ -33,7 +33,7 @@ from tests.report.recorder import Recorder
 from tests.support import accounts, waiting
 from tests.support.lock_waits import fail_soon_where_locked
 from tests.support.running import Running, example_stack
-from tests.support.services import Services, environment
+from tests.support.services import Services, environment, left_behind
 from tests.support.settings import make_app, on_new_database, settings
 from tests.support.shared_servers import shared_server
 from tests.support.stack import Stack
@@ -62,8 +62,7 @@ def own_services(services: Services) -> Iterator[Services]:
         with own as started:
             yield started
     finally:
-        left = own.clear_up()
-    assert not left, left
+        own.clear_up_or_raise()
 
 
 @pytest.fixture(scope="session")
@@ -232,7 +231,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
             if hasattr(session.config, "workeroutput"):
                 session.config.workeroutput[LEFT] = left
             else:
-                _fail_session(session.config, "processes left behind:\n" + "\n".join(left))
+                _fail_session(session.config, left_behind(left))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -242,11 +241,15 @@ def pytest_testnodedown(node: Any, error: object) -> None:
     xdist tells of the test in which a process died, and of no other death.
     """
     left = getattr(node, "workeroutput", {}).get(LEFT, [])
-    died = error and not node.config.pluginmanager.get_plugin("dsession").sched.has_tests_of(node)
-    for text in [*(["processes left behind:\n" + "\n".join(left)] if left else []),
-                 *([f"{node.gateway.id} died outside of a test: {error}"] if died else [])]:  # fmt: skip
-        node.config.pluginmanager.get_plugin("session").testsfailed += 1
-        _fail_session(node.config, text)
+    if left:
+        _fail_run(node.config, left_behind(left))
+    if error and not node.config.pluginmanager.get_plugin("dsession").sched.has_tests_of(node):
+        _fail_run(node.config, f"{node.gateway.id} died outside of a test: {error}")
+
+
+def _fail_run(config: pytest.Config, text: str) -> None:
+    config.pluginmanager.get_plugin("session").testsfailed += 1
+    _fail_session(config, text)
 
 
 def _fail_session(config: pytest.Config, text: str) -> None:

@@ -36,7 +36,7 @@ SECRET = "only-to-import-0123456789abcdef0123456789abcdef"
 ALLOWED = "TEST_FORKS_PARTS"
 PR_SET_PDEATHSIG = 1
 LONGEST_ORDER = 1 << 18
-START_SECONDS, END_SECONDS = 60, 20
+START_SECONDS, END_SECONDS = 60 * PATIENCE, 20 * PATIENCE
 
 
 class ForkedProcess(ManagedProcess):
@@ -49,9 +49,9 @@ class ForkedProcess(ManagedProcess):
 
 def can_fork(argv: Sequence[str], env: Mapping[str, str]) -> bool:
     """Only in a session of pytest, and not where it measures: `tests/load` and `performance_test.py` start all anew."""
-    reads = any(env.get(name) for name in READ_AT_IMPORT) or env.get("PYTHONPATH") != str(ROOT)
     if sys.platform != "linux":  # prctl and SOCK_SEQPACKET
         return False
+    reads = any(env.get(name) for name in READ_AT_IMPORT) or env.get("PYTHONPATH") != str(ROOT)
     return os.environ.get(ALLOWED) == "1" and [*argv[:2]] == [sys.executable, "-m"] and not reads
 
 
@@ -124,7 +124,7 @@ class ForkServer:
             pass_fds=[theirs.fileno()], env=process_environment(_to_import()), start_new_session=True,
         )  # fmt: skip
         theirs.close()
-        self._socket.settimeout(START_SECONDS * PATIENCE)
+        self._socket.settimeout(START_SECONDS)
 
     def fork(self, argv: Sequence[str], env: Mapping[str, str], cwd: str, log: IO[bytes]) -> Forked:
         order = json.dumps({"argv": [*argv], "env": {**env}, "cwd": cwd}).encode()
@@ -152,7 +152,7 @@ class ForkServer:
             except BlockingIOError:
                 return self._codes.get(pid)
             finally:
-                self._socket.settimeout(START_SECONDS * PATIENCE)
+                self._socket.settimeout(START_SECONDS)
 
     def _receive(self) -> tuple[str, int, int]:
         told = self._socket.recv(LONGEST_ORDER)
@@ -165,7 +165,7 @@ class ForkServer:
         """It ends with all that it forked."""
         self._socket.close()
         try:
-            self._process.wait(END_SECONDS * PATIENCE)
+            self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

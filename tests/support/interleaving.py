@@ -54,7 +54,7 @@ class _Moment:
     thread: int
     act: Callable[[], None]
     seen: int = 0
-    commits: int = 0
+    committed: bool = False
 
 
 @dataclass
@@ -114,8 +114,8 @@ class Ground:
             self._moment = counter
             perform(first, autocommit=autocommit)
             self._moment = None
-            commits = counter.commits and not autocommit
-            self._moments[key] = [*range(2, counter.seen + 1), *([None] if commits else [])]
+            commit = [None] if counter.committed and not autocommit else []
+            self._moments[key] = [*range(2, counter.seen + 1), *commit]
         return self._moments[key]
 
     def interleaved(
@@ -154,7 +154,7 @@ class Ground:
         if moment is None or moment.thread != threading.get_ident():
             return
         if statement is None:
-            moment.commits += 1
+            moment.committed = True
         else:
             moment.seen += 1
             statement = moment.seen

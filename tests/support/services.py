@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -121,6 +121,11 @@ class Services:
         guardian.dismiss(self.mark, self._guardian)
         return survivors
 
+    def clear_up_or_raise(self) -> None:
+        """`clear_up`. Raises RuntimeError that names the survivors."""
+        if survivors := self.clear_up():
+            raise RuntimeError(left_behind(survivors))
+
     def _start_guardian(self) -> None:
         # `clear_up` closes its standard input, or else the kernel, however this process ends.
         self._guardian = guardian.start(self.mark, self.directory)
@@ -214,6 +219,10 @@ def process_environment(settings: dict[str, str]) -> dict[str, str]:
     passed = ("COVERAGE_", "OPENBLAS_")
     system = {k: v for k, v in os.environ.items() if k in kept or k.startswith(passed)}
     return {**system, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings}
+
+
+def left_behind(survivors: Iterable[str]) -> str:
+    return "\n".join(["processes left behind:", *survivors])
 
 
 def migrate(database_url: str) -> None:

@@ -11,6 +11,11 @@ T = TypeVar("T")
 POLL_SECONDS = 0.02
 
 
+def waited(seconds: float) -> str:
+    """How the failure of a `wait_for` of so many seconds begins."""
+    return f"waited {seconds * PATIENCE:g} s"
+
+
 def wait_for(condition: Callable[[], T], seconds: float = 10, what: str = "the condition") -> T:
     """The first true value of `condition()`; after `seconds`, an AssertionError that tells the last value seen.
 
@@ -23,7 +28,7 @@ def wait_for(condition: Callable[[], T], seconds: float = 10, what: str = "the c
         if value:
             return value
         if time.monotonic() >= deadline:
-            raise AssertionError(f"waited {seconds * PATIENCE:g} s for {what}; last seen: {value!r}")
+            raise AssertionError(f"{waited(seconds)} for {what}; last seen: {value!r}")
         time.sleep(POLL_SECONDS)
 
 

@@ -40,7 +40,7 @@ class WrongClock:
 
     @staticmethod
     def remove_leftovers(since: float) -> None:
-        """The shared memory that the library of a process leaves which was killed since then, a time in seconds."""
+        """Remove the shared memory of processes that were killed after that time, in seconds since 1970."""
         for path in Path("/dev/shm").glob("*faketime_*"):
             number = path.name.rpartition("_")[2]
             if number.isdecimal() and not Path("/proc", number).exists() and path.stat().st_mtime >= since:
