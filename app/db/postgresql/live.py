@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Uuid, bindparam, func, select, true
+from sqlalchemy import Connection, Uuid, bindparam, func, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db.every_engine.live import COLUMNS, NEWEST, changed_of, ended, recent_of, running
@@ -16,23 +15,35 @@ _OF_USERS = is_one_of(Task.user_id, "users")
 _MOVED = (ended(_OF_USERS), running(_OF_USERS))
 
 
-def _newest(user_id: Any, *where: ColumnElement[bool]) -> Select[UUID, UUID, int, datetime]:
-    """A user's newest tasks, from the indexes of the list's pages."""
-    return select(*COLUMNS).where(Task.user_id == user_id, *where).order_by(Task.id.desc()).limit(NEWEST)
-
-
 _WATCHING = func.unnest(bindparam("users", type_=ARRAY(Uuid))).table_valued("id", name="watching").render_derived()
+_CREATED = (
+    select(*COLUMNS)
+    .where(Task.user_id == _WATCHING.c.id, Task.id > bindparam("since_id", type_=Uuid))
+    .order_by(Task.id.desc())
+    .limit(NEWEST)
+    .lateral()
+)
+_RECENT = recent_of(*_MOVED, select(_CREATED).select_from(_WATCHING).join(_CREATED, true()))
 
-
-def _newest_of_each(*where: ColumnElement[bool]) -> Select[Any]:
-    rows = _newest(_WATCHING.c.id, *where).lateral()
-    return select(rows).select_from(_WATCHING).join(rows, true())
-
-
-_RECENT = recent_of(*_MOVED, _newest_of_each(Task.id > bindparam("since_id", type_=Uuid)))
-# The pending ones for one user and not from an array: PostgreSQL then knows how many the user has, and plans for it.
-_PENDING = _newest(bindparam("user", type_=Uuid), Task.status == TaskStatus.PENDING.value).subquery()
-_CHANGED_SINCE = changed_of(*_MOVED, _newest_of_each(), select(_PENDING))
+_USER = bindparam("user", type_=Uuid)
+# A range, in the order of `ix_tasks_user`: where one user owns nearly all rows, PostgreSQL takes the primary key for as
+# good with `user_id = …`, and reads all rows in it for a user who has none.
+_NEWEST = (
+    select(*COLUMNS)
+    .where(Task.user_id.between(_USER, _USER))
+    .order_by(Task.user_id, Task.id.desc())
+    .limit(NEWEST)
+    .subquery()
+)
+# Of one user and not of an array: PostgreSQL then knows how many the user has, and plans for it.
+_PENDING = (
+    select(*COLUMNS)
+    .where(Task.user_id == _USER, Task.status == TaskStatus.PENDING.value)
+    .order_by(Task.id.desc())
+    .limit(NEWEST)
+    .subquery()
+)
+_CHANGED_SINCE = changed_of(*_MOVED, select(_NEWEST), select(_PENDING))
 
 
 def recent(
