@@ -1,5 +1,8 @@
 """The files by which other tools know the project agree with it."""
 
+import ast
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -40,6 +43,20 @@ def test_hooks_of_pre_commit_use_the_tools_of_the_environment() -> None:
         tool = "pytest" if command.startswith("python -m pytest") else command.split()[0]
         assert command != hook["entry"]
         assert tool in tools() | beside_the_image()
+
+
+def test_the_unit_tests_need_no_package_of_the_other_requirements_file() -> None:
+    """`pip install -r requirements.txt` is enough for `pytest tests/unit`; `tests.support.tools` imports the others."""
+    modules = {name.replace("-", "_") for name in tools()}
+
+    def imported(path: Path) -> Iterator[str]:
+        for node in ast.parse(text_of(path)).body:
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            yield from (name.partition(".")[0] for name in names)
+
+    files = sorted((ROOT / "tests" / "unit").rglob("*.py"))
+    assert_none(f"{name_of(path)}: imports {name}" for path in files for name in imported(path) if name in modules)
 
 
 def test_github_can_read_its_files() -> None:

@@ -4,9 +4,6 @@ import math
 from bisect import bisect_right
 from collections import Counter
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from app.core.duration_buckets import (
     LAST,
     LONGEST_SECONDS,
@@ -16,6 +13,7 @@ from app.core.duration_buckets import (
     percentiles,
     start_of,
 )
+from tests.support.properties import given, st
 
 STARTS = [start_of(bucket) for bucket in range(LAST + 1)]
 WITHIN = st.floats(SHORTEST_SECONDS, LONGEST_SECONDS)

@@ -4,10 +4,9 @@ import time
 from uuid import UUID
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.core.error_keys import KEY_CHARACTERS, READ_CHARACTERS, error_key
+from tests.support.properties import given, st
 from tests.support.tables import check_rows
 
 # What no key may depend on, where it stands as a word of its own.

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from coverage import CoverageData
 
 from tests.mutants.mutants import read_mutants
 from tests.performance.findings import Findings
@@ -19,6 +18,7 @@ from tests.report.model import Case, Flaky, Run, SuiteResult
 from tests.report.recorded import SESSION, Recorded
 from tests.report.results import suite_results
 from tests.support import databases
+from tests.support.tools import imported
 from tests.tiers import PARTS, Tier
 
 
@@ -320,7 +320,7 @@ class TestTheCommand:
             reports.mkdir(exist_ok=True)
             durations.write([replace(test, outcome="passed")], reports / "durations.json")
             (reports / "coverage").mkdir()
-            data = CoverageData(str(reports / "coverage" / "data"))
+            data = imported("coverage").CoverageData(str(reports / "coverage" / "data"))
             data.add_lines({str(kept_parts.ROOT / "app" / "main.py"): lines})
             data.write()
             (reports / f"{name}.png").write_bytes(b"png")

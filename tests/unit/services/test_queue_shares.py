@@ -3,11 +3,10 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.core.config import ConfigurationError
 from app.services.execution.queue_shares import QueueShares, check_queue_shares
+from tests.support.properties import given, st
 
 QUEUES = ("high_priority", "default", "low_priority")
 SHARES = {"high_priority": 6, "default": 3, "low_priority": 1}
