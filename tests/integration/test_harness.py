@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.models import User
 from tests.report import recorded
-from tests.support import guardian
+from tests.support import reaper
 from tests.support.databases import ENGINE
 from tests.support.fork_server import ForkedProcess, can_fork
 from tests.support.patience import PATIENCE
@@ -52,19 +52,19 @@ class TestServices:
     def test_leave_neither_process_nor_file_when_the_session_is_killed(self) -> None:
         session = subprocess.Popen(
             [sys.executable, "-c", SESSION], stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env={k: v for k, v in os.environ.items() if k != guardian.VARIABLE},
+            env={k: v for k, v in os.environ.items() if k != reaper.VARIABLE},
         )  # fmt: skip
         assert session.stdout is not None
         with session.stdout:
             mark, directory = session.stdout.readline().split()
-        processes = guardian.marked(mark)
+        processes = reaper.marked(mark)
         assert len(processes) >= (1 if ENGINE == "sqlite" else 2)  # which has no server
         maps = "".join(Path(f"/proc/{pid}/maps").read_text(encoding="utf-8") for pid in processes)
         assert "/dev/shm/PostgreSQL." not in maps  # nobody would remove it after a SIGKILL
         session.send_signal(signal.SIGKILL)
         session.wait()
-        wait_for(lambda: not guardian.marked(mark), 15, "everything to end")
-        wait_for(lambda: not Path(directory).exists(), 15, "the guardian to remove the files")
+        wait_for(lambda: not reaper.marked(mark), 15, "everything to end")
+        wait_for(lambda: not Path(directory).exists(), 15, "the reaper to remove the files")
 
 
 def test_a_wait_that_fails_tells_what_it_saw_last() -> None:
@@ -152,7 +152,7 @@ class TestAProcessThatDies:
                 f"--results={results}", "--dist=load", "--max-worker-restart=0", "--tx=1*popen",
             ],
             cwd=ROOT, capture_output=True, text=True, check=False,
-            env={k: v for k, v in os.environ.items() if k != guardian.VARIABLE}
+            env={k: v for k, v in os.environ.items() if k != reaper.VARIABLE}
             | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
         )  # fmt: skip
         assert ended.returncode == 1, ended.stdout

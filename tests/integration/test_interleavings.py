@@ -25,7 +25,7 @@ from app.services.execution.attempts import NextTry, WorkerIdentity
 from app.services.execution.claims import Claims, ReadyClaim, give_back
 from app.services.execution.successes import Success, succeed_together
 from app.services.task_service import task_service
-from tests.support.interleaving import Ground, Operation, Outcome, control, perform, watched
+from tests.support.interleaving import Operation, Outcome, WatchedTask, control, perform, watching
 from tests.support.services import Services, sqlalchemy_url
 from tests.support.settings import on_new_database
 from tests.support.tasks import ERROR, LONG_RUNNING, WORKER, claim, new_task
@@ -158,7 +158,7 @@ class Operations:
 
 
 @pytest.fixture(scope="module")
-def ground(services: Services) -> Iterator[tuple[Ground, Operations]]:
+def watched(services: Services) -> Iterator[tuple[WatchedTask, Operations]]:
     with (
         pytest.MonkeyPatch.context() as patched,
         on_new_database(services) as name,
@@ -175,17 +175,17 @@ def ground(services: Services) -> Iterator[tuple[Ground, Operations]]:
         db.commit()
         operations = Operations(task_service.get_task(db, task.id))
         db.commit()
-        ground = Ground(task.id, looking, task.celery_id)
-        ground.save("new")
+        watched = WatchedTask(task.id, looking, task.celery_id)
+        watched.save("new")
         for state, way in STATES.items():
-            _lead(ground, operations, way)
-            ground.save(state)
-        with watched(ground):
-            yield ground, operations
+            _lead(watched, operations, way)
+            watched.save(state)
+        with watching(watched):
+            yield watched, operations
 
 
-def _lead(ground: Ground, operations: Operations, way: list[str]) -> None:
-    ground.restore("new")
+def _lead(watched: WatchedTask, operations: Operations, way: list[str]) -> None:
+    watched.restore("new")
     with SessionLocal() as db:
         for step in way:
             if "=" in step:
@@ -197,60 +197,60 @@ def _lead(ground: Ground, operations: Operations, way: list[str]) -> None:
             db.commit()
 
 
-def works(ground: Ground, state: str, operation: Operation) -> bool:
+def works(watched: WatchedTask, state: str, operation: Operation) -> bool:
     """Whether it does anything to a task in this state."""
-    ground.restore(state)
-    before = ground.row()
-    after = ground.serial(state, operation)
+    watched.restore(state)
+    before = watched.row()
+    after = watched.serial(state, operation)
     return (after.row, after.past) != before
 
 
-def possible(ground: Ground, state: str, first: Operation, second: Operation) -> list[Outcome]:
-    forth = ground.serial(state, first, second)
-    back = ground.serial(state, second, first)
+def possible(watched: WatchedTask, state: str, first: Operation, second: Operation) -> list[Outcome]:
+    forth = watched.serial(state, first, second)
+    back = watched.serial(state, second, first)
     return [forth, Outcome((back.answers[1], back.answers[0]), back.row, back.past)]
 
 
-def is_made_up_for(ground: Ground, state: str, first: Operation, second: Operation, outcome: Outcome) -> bool:
+def is_made_up_for(watched: WatchedTask, state: str, first: Operation, second: Operation, outcome: Outcome) -> bool:
     """Whether the second passed the row over, and comes to the serial outcome at its next turn."""
-    alone = ground.serial(state, first) if second.skips_locked else None
+    alone = watched.serial(state, first) if second.skips_locked else None
     if alone is None or outcome != Outcome((alone.answers[0], 0), alone.row, alone.past):
         return False
-    forth = ground.serial(state, first, second)
-    ground.restore(state)
+    forth = watched.serial(state, first, second)
+    watched.restore(state)
     perform(first)
-    return Outcome((outcome.answers[0], perform(second)), *ground.row()) == forth
+    return Outcome((outcome.answers[0], perform(second)), *watched.row()) == forth
 
 
-def placed_at_last(ground: Ground, outcome: Outcome) -> Outcome:
+def placed_at_last(watched: WatchedTask, outcome: Outcome) -> Outcome:
     """What a pass of maintenance makes of it: it gives a turn to a task that was locked as it was to get one."""
     if outcome.row is not None and outcome.row["status"] == "pending" and not outcome.row["turn"]:
         perform(PLACE)
-        return Outcome(outcome.answers, *ground.row())
+        return Outcome(outcome.answers, *watched.row())
     return outcome
 
 
-def check(ground: Ground, state: str, first: Operation, second: Operation) -> list[str]:
+def check(watched: WatchedTask, state: str, first: Operation, second: Operation) -> list[str]:
     """Where the pair came to what no serial order gives; empty when it never did."""
     wrong = []
-    allowed = possible(ground, state, first, second)
+    allowed = possible(watched, state, first, second)
     for autocommit in (False, True) if first.by_worker else (False,):
-        for moment in ground.moments(state, first, autocommit=autocommit):
-            outcome = ground.interleaved(state, first, second, moment, autocommit=autocommit)
+        for moment in watched.moments(state, first, autocommit=autocommit):
+            outcome = watched.interleaved(state, first, second, moment, autocommit=autocommit)
             if outcome not in allowed:
-                outcome = placed_at_last(ground, outcome)
-            if outcome not in allowed and not is_made_up_for(ground, state, first, second, outcome):
+                outcome = placed_at_last(watched, outcome)
+            if outcome not in allowed and not is_made_up_for(watched, state, first, second, outcome):
                 at = "the commit" if moment is None else f"statement {moment}"
                 wrong.append(f"{state}: {second.name} before {at} of {first.name}: {outcome}, not one of {allowed}")
     return wrong
 
 
-def check_state(ground: Ground, operations: Operations, state: str) -> None:
+def check_state(watched: WatchedTask, operations: Operations, state: str) -> None:
     operations.attempt = 3 if state == "running_last" else 1
-    ground.restore(state)
-    able = [operation for operation in operations.all() if works(ground, state, operation)]
+    watched.restore(state)
+    able = [operation for operation in operations.all() if works(watched, state, operation)]
     assert able
-    wrong = [line for first in able for second in able for line in check(ground, state, first, second)]
+    wrong = [line for first in able for second in able for line in check(watched, state, first, second)]
     assert not wrong, "\n".join(wrong)
 
 
@@ -259,14 +259,16 @@ class TestTwoAtOnce:
     @pytest.mark.parametrize(
         "state", [*ALWAYS, *(pytest.param(s, marks=pytest.mark.full) for s in STATES if s not in ALWAYS)]
     )
-    def test_come_to_what_one_after_the_other_comes_to(self, ground: tuple[Ground, Operations], state: str) -> None:
-        check_state(*ground, state)
+    def test_come_to_what_one_after_the_other_comes_to(
+        self, watched: tuple[WatchedTask, Operations], state: str
+    ) -> None:
+        check_state(*watched, state)
 
     @pytest.mark.parametrize("first", ["rescue", "lose", "overrun", "hand a dead child's back"])
     def test_whoever_speaks_for_a_dead_attempt_never_ends_the_next_one(
-        self, ground: tuple[Ground, Operations], first: str
+        self, watched: tuple[WatchedTask, Operations], first: str
     ) -> None:
         """Not even where that one began after it had read which task to end."""
-        running, operations = ground
+        running, operations = watched
         operations.attempt = 1
         assert check(running, "running", operations.named(first), operations.start_over()) == []

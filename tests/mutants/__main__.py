@@ -210,7 +210,7 @@ class Sessions:
             try:
                 said, _ = child.communicate(timeout=TEST_SECONDS)
             except subprocess.TimeoutExpired:
-                child.kill()  # the guardian of its services ends the rest
+                child.kill()  # the reaper of its services ends the rest
                 return None
             finally:
                 self._running.discard(child)

@@ -53,7 +53,7 @@ def _stop(child: "subprocess.Popen[bytes]", *, has_heard: bool) -> None:
         with suppress(subprocess.TimeoutExpired):
             child.wait(CLEAR_UP_SECONDS)
             return
-    child.kill()  # the guardian of its services ends the rest
+    child.kill()  # the reaper of its services ends the rest
 
 
 def stop_on_sigterm() -> None:

@@ -95,9 +95,9 @@ class ForkServer:
 
     @classmethod
     def of_this_process(cls) -> "ForkServer":
-        from tests.support import guardian
+        from tests.support import reaper
 
-        mark = os.environ.get(guardian.VARIABLE, "")
+        mark = os.environ.get(reaper.VARIABLE, "")
         with cls._making:
             if mark in cls._made and cls._made[mark].has_failed:
                 cls._made.pop(mark).close()

@@ -58,7 +58,7 @@ class _Moment:
 
 
 @dataclass
-class Ground:
+class WatchedTask:
     """One task in one database, put back into a saved state before each run."""
 
     task: UUID
@@ -181,15 +181,15 @@ def perform(operation: Operation, *, autocommit: bool | None = None) -> Any:
 
 
 @contextmanager
-def watched(ground: Ground) -> Iterator[Ground]:
-    """The ground with the moments of this process's connections."""
-    event.listen(engine(), "before_cursor_execute", ground.before_statement)
-    event.listen(engine(), "commit", ground.before_commit)
+def watching(watched: WatchedTask) -> Iterator[WatchedTask]:
+    """The task with the moments of this process's connections."""
+    event.listen(engine(), "before_cursor_execute", watched.before_statement)
+    event.listen(engine(), "commit", watched.before_commit)
     try:
-        yield ground
+        yield watched
     finally:
-        event.remove(engine(), "before_cursor_execute", ground.before_statement)
-        event.remove(engine(), "commit", ground.before_commit)
+        event.remove(engine(), "before_cursor_execute", watched.before_statement)
+        event.remove(engine(), "commit", watched.before_commit)
 
 
 @contextmanager

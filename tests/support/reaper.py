@@ -1,6 +1,6 @@
-"""Ends what a killed test session left behind; a program of its own, started as `guardian.py MARK DIRECTORY`.
+"""Ends what a killed test session left behind; a program of its own, started as `reaper.py MARK DIRECTORY`.
 
-Every process of a session carries MARK in its environment. The session holds the write end of the guardian's
+Every process of a session carries MARK in its environment. The session holds the write end of the reaper's
 standard input and never writes: end of file means that the session is over, however it ended. Death signals reach a
 session's direct children alone, not the pool children of a worker that was killed with it; this reaches all.
 """
@@ -68,17 +68,17 @@ def end_marked(mark: str, seconds: float = 5) -> None:
 
 
 def start(mark: str, directory: Path) -> "subprocess.Popen[bytes]":
-    """A guardian of what carries the mark, and of the directory; it acts once its standard input is closed."""
+    """A reaper of what carries the mark, and of the directory; it acts once its standard input is closed."""
     program = [sys.executable, "-I", "-S", __file__, mark, str(directory)]
     return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
-def dismiss(mark: str, guardian: "subprocess.Popen[bytes]") -> None:
-    """End what carries the mark, and its guardian."""
+def dismiss(mark: str, reaper: "subprocess.Popen[bytes]") -> None:
+    """End what carries the mark, and its reaper."""
     end_marked(mark)
-    assert guardian.stdin is not None
-    guardian.stdin.close()
-    guardian.wait(timeout=30)  # else there is a ResourceWarning
+    assert reaper.stdin is not None
+    reaper.stdin.close()
+    reaper.wait(timeout=30)  # else there is a ResourceWarning
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.support import guardian
+from tests.support import reaper
 from tests.support.services import ROOT
 
 SCRIPT = Path(__file__).with_name("sealed.sh")
@@ -30,7 +30,7 @@ class Sealed:
         variables = {"PATH": f"{self.venv}/bin:/usr/bin:/bin", "HOME": "/srv", "LANG": "C.UTF-8"}
         variables |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         # By this mark the session finds what is left of its processes.
-        self._variables = {**variables, guardian.VARIABLE: os.environ[guardian.VARIABLE]}
+        self._variables = {**variables, reaper.VARIABLE: os.environ[reaper.VARIABLE]}
 
     def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         return {**self._variables, **settings}

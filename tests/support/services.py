@@ -23,7 +23,7 @@ from sqlalchemy.pool import NullPool
 from app.launcher.pgfiles import number_in
 from app.launcher.postgres import EmbeddedPostgres
 from app.launcher.valkey import EmbeddedValkey
-from tests.support import guardian
+from tests.support import reaper
 from tests.support.databases import ENGINE, MariaDB, SQLiteFiles, database_server
 from tests.support.fork_server import ForkServer
 
@@ -86,9 +86,9 @@ class Services:
         self.stop()
 
     def start(self) -> Self:
-        self._start_guardian()
-        self._outer_mark = os.environ.get(guardian.VARIABLE)
-        os.environ[guardian.VARIABLE] = self.mark  # every process started from now on inherits it
+        self._start_reaper()
+        self._outer_mark = os.environ.get(reaper.VARIABLE)
+        os.environ[reaper.VARIABLE] = self.mark  # every process started from now on inherits it
         try:
             self.valkey.start()
             if ENGINE == "postgresql":
@@ -110,15 +110,15 @@ class Services:
         if not self._shared:
             self.database.stop(grace=5)
         if self._outer_mark is None:
-            os.environ.pop(guardian.VARIABLE, None)
+            os.environ.pop(reaper.VARIABLE, None)
         else:
-            os.environ[guardian.VARIABLE] = self._outer_mark
+            os.environ[reaper.VARIABLE] = self._outer_mark
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def clear_up(self) -> list[str]:
-        """After `stop`: end what still runs of all that was started, and the guardian; the survivors, described."""
-        survivors = [guardian.describe(pid) for pid in guardian.marked(self.mark)]
-        guardian.dismiss(self.mark, self._guardian)
+        """After `stop`: end what still runs of all that was started, and the reaper; the survivors, described."""
+        survivors = [reaper.describe(pid) for pid in reaper.marked(self.mark)]
+        reaper.dismiss(self.mark, self._reaper)
         return survivors
 
     def clear_up_or_raise(self) -> None:
@@ -126,9 +126,9 @@ class Services:
         if survivors := self.clear_up():
             raise RuntimeError(left_behind(survivors))
 
-    def _start_guardian(self) -> None:
+    def _start_reaper(self) -> None:
         # `clear_up` closes its standard input, or else the kernel, however this process ends.
-        self._guardian = guardian.start(self.mark, self.directory)
+        self._reaper = reaper.start(self.mark, self.directory)
 
     @property
     def database(self) -> EmbeddedPostgres | MariaDB | SQLiteFiles:
@@ -215,7 +215,7 @@ def environment(database_url: str, broker_url: str, **more: str) -> dict[str, st
 
 def process_environment(settings: dict[str, str]) -> dict[str, str]:
     """A whole environment for a child process: the system's variables, our import path, these settings."""
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", guardian.VARIABLE)
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", reaper.VARIABLE)
     passed = ("COVERAGE_", "OPENBLAS_")
     system = {k: v for k, v in os.environ.items() if k in kept or k.startswith(passed)}
     return {**system, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **settings}

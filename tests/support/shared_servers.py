@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from app.launcher.postgres import EmbeddedPostgres
-from tests.support import guardian
+from tests.support import reaper
 from tests.support.databases import ENGINE, database_server
 from tests.support.services import SMALL, make_template, new_directory
 from tests.support.waiting import wait_for
@@ -49,7 +49,7 @@ def shared_server() -> Path | None:
 
 
 class SharedServers:
-    """`start(engines)`, then `stop()`; a killed run leaves none, by its guardian."""
+    """`start(engines)`, then `stop()`; a killed run leaves none, by its reaper."""
 
     def __init__(self) -> None:
         self.directory = new_directory()
@@ -58,8 +58,8 @@ class SharedServers:
         self._threads: list[threading.Thread] = []
 
     def start(self, engines: Sequence[str]) -> None:
-        self._guardian: subprocess.Popen[bytes] = guardian.start(self.mark, self.directory)
-        os.environ[guardian.VARIABLE] = self.mark
+        self._reaper: subprocess.Popen[bytes] = reaper.start(self.mark, self.directory)
+        os.environ[reaper.VARIABLE] = self.mark
         os.environ[VARIABLE] = str(self.directory)
         for engine in engines:
             (self.directory / engine).mkdir()
@@ -87,9 +87,9 @@ class SharedServers:
             thread.join()
         for server in self._servers:
             server.stop(grace=5)
-        for variable in (VARIABLE, guardian.VARIABLE):
+        for variable in (VARIABLE, reaper.VARIABLE):
             del os.environ[variable]
-        guardian.dismiss(self.mark, self._guardian)
+        reaper.dismiss(self.mark, self._reaper)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

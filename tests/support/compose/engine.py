@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from app.launcher.process import ManagedProcess
-from tests.support import guardian
+from tests.support import reaper
 from tests.support.waiting import wait_for
 
 PROGRAMS = ("podman", "runc", "docker-compose", "debootstrap", "catatonit", "nft")
@@ -127,7 +127,7 @@ class CommandFailed(Exception):
 
 def _passed_on() -> dict[str, str]:
     """Nothing that docker-compose.yml would take for a setting."""
-    kept = ("PATH", "HOME", "TMPDIR", "LANG", guardian.VARIABLE)
+    kept = ("PATH", "HOME", "TMPDIR", "LANG", reaper.VARIABLE)
     return {name: value for name, value in os.environ.items() if name in kept or name.lower().endswith("_proxy")}
 
 
