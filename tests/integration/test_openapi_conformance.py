@@ -55,4 +55,4 @@ class TestConformance:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("role", ["user", "admin"])
 def test_at_length_with_another_seed_each_time(running: Stack, role: str) -> None:
-    conforming(running, role, seed=int(time.time()), examples=100, seconds=600)
+    conforming(running, role, seed=int(time.time()), examples=75, seconds=600)
