@@ -168,7 +168,9 @@ class TestNeighbours:
         batches: list[int],
         clock: Ahead,
         monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
+        caplog.set_level("INFO", module.logger.name)
         monkeypatch.setattr(module, "PAUSE_SECONDS", 1000.0)
         monkeypatch.setattr(module, "MOST_DUE", 0)
         stuck, *others = (success() for _ in range(5))
@@ -179,6 +181,7 @@ class TestNeighbours:
             completions.start()
             wait_for(lambda: completions.held() == {(stuck.task_id, 1)}, 20, "the other one to be written")
             assert batches == [2, 1, 1]
+            assert {each.levelname for each in caplog.records if "one by one" in each.message} == {"INFO"}
             for one in others[1:]:
                 source.send(one)
             wait_for(lambda: completions.held() == {(stuck.task_id, 1)}, 20, "the others to be written")

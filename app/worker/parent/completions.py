@@ -18,7 +18,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 
-from app.db.outage import first_line, is_outage, is_passing
+from app.db.outage import first_line, is_locked, is_outage, is_passing
 from app.db.sql import prepared
 from app.messaging import hints
 from app.services.execution import attempts, successes
@@ -123,7 +123,9 @@ class Completions:
         except Exception as error:  # noqa: BLE001 (each of them is tried by itself, which logs what is wrong with it)
             if is_outage(error):
                 return self._wait(error)
-            logger.warning("%d successes are written one by one: %s", len(batch), first_line(error))
+            # A lock that another transaction holds for a moment is no reason to look: the row that has to wait is told.
+            level = logging.INFO if is_locked(error) else logging.WARNING
+            logger.log(level, "%d successes are written one by one: %s", len(batch), first_line(error))
             self._write_one_by_one(batch)
         self._is_away = False
         return PACE_SECONDS if len(batch) < MAX_BATCH else 0.0  # the children may wait for the next one
