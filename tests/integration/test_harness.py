@@ -1,6 +1,7 @@
 """The harness keeps its own promises; what it is used for stands in the other files."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -65,6 +66,19 @@ class TestServices:
         session.wait()
         wait_for(lambda: not reaper.marked(mark), 15, "everything to end")
         wait_for(lambda: not Path(directory).exists(), 15, "the reaper to remove the files")
+
+    @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at /proc")
+    def test_leave_no_file_when_the_session_around_them_ends(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As one of the processes of a run: the end of the run kills all that carries its mark."""
+        outer, inner, directory = secrets.token_hex(8), secrets.token_hex(8), tmp_path / "inner"
+        directory.mkdir()
+        monkeypatch.setenv(reaper.VARIABLE, outer)
+        of_inner = reaper.start(inner, directory)
+        reaper.end_marked(outer)
+        reaper.dismiss(inner, of_inner)
+        assert not directory.exists()
 
 
 def test_a_wait_that_fails_tells_what_it_saw_last() -> None:

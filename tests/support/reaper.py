@@ -68,9 +68,15 @@ def end_marked(mark: str, seconds: float = 5) -> None:
 
 
 def start(mark: str, directory: Path) -> "subprocess.Popen[bytes]":
-    """A reaper of what carries the mark, and of the directory; it acts once its standard input is closed."""
+    """A reaper of what carries the mark, and of the directory; it acts once its standard input is closed.
+
+    It carries no mark: the end of a session around this one would kill it before it has removed the directory.
+    """
     program = [sys.executable, "-I", "-S", __file__, mark, str(directory)]
-    return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    unmarked = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    return subprocess.Popen(
+        program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, env=unmarked
+    )
 
 
 def dismiss(mark: str, reaper: "subprocess.Popen[bytes]") -> None:
