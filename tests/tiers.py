@@ -201,5 +201,5 @@ def runs_on(engine: str, tier: Tier, file: str) -> bool:
 
 
 def is_timed(file: str) -> bool:
-    """Whether its tests measure how long processes take to start, freeze and die. A soak mostly waits: it comes first."""
+    """Whether its tests measure how long processes take to start, freeze and die. A soak mostly waits."""
     return file.startswith("tests/faults/") and file != "tests/faults/test_soak.py"

@@ -116,7 +116,8 @@ class TestABatch:
         accepted = start_filter(tasks, "retry", status="revoked")
 
         def step() -> None:
-            with SessionLocal() as db:  # done again before the other one has committed, it finds the deed locked
+            with SessionLocal() as db:
+                # Repeated before the other transaction has committed, a step finds the deed locked and returns False.
                 wait_for(lambda: steps.step(db, UUID(accepted["id"])), 30, "a step that does the batch")
 
         with ThreadPoolExecutor(1) as pool, SessionLocal() as other:

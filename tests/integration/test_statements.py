@@ -10,13 +10,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.ids import first_id_at, new_id
 from app.db.clock import STATEMENT_TIME
 from app.db.every_engine.bulk import lock_running, lock_tasks
+from app.db.every_engine.live import NEWEST
 from app.db.every_engine.quotas import Look
 from app.db.every_engine.tables import TASKS
 from app.db.sizes import task_bytes
@@ -259,6 +260,16 @@ class TestLiveEvents:
         assert live.changed_since(db.connection(), anna, since, 2) == changed[:2]
         in_future = datetime.now(UTC) + timedelta(minutes=1)
         assert live.changed_since(db.connection(), anna, in_future, 100) == []
+
+    def test_find_an_ended_task_that_was_edited_among_the_newest(self, db: Session) -> None:
+        anna, table = new_user(db), Task.__table__
+        old = task_in(db, TaskStatus.SUCCEEDED, anna)
+        row = db.execute(select(table).where(table.c.id == old.id)).mappings().one()
+        db.execute(insert(table), [{**row, "id": new_id(), "celery_id": new_id()} for _ in range(NEWEST)])
+        newest = task_in(db, TaskStatus.SUCCEEDED, anna)
+        since = datetime.now(UTC) + timedelta(seconds=1)
+        db.execute(update(Task).where(Task.id == newest.id).values(updated_at=since + timedelta(seconds=1)))
+        assert live.changed_since(db.connection(), anna, since, 100) == [newest.id]
 
 
 class TestBulkDeeds:

@@ -70,7 +70,8 @@ def end_marked(mark: str, seconds: float = 5) -> None:
 def start(mark: str, directory: Path) -> "subprocess.Popen[bytes]":
     """A reaper of what carries the mark, and of the directory; it acts once its standard input is closed.
 
-    It carries no mark: the end of a session around this one would kill it before it has removed the directory.
+    It carries no mark: the end of a session around this one would kill it before it has removed the directory. It may
+    live a few seconds longer than that session.
     """
     program = [sys.executable, "-I", "-S", __file__, mark, str(directory)]
     unmarked = {name: value for name, value in os.environ.items() if name != VARIABLE}

@@ -2,13 +2,16 @@
 
 import ast
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
 import yaml
+from packaging.utils import canonicalize_name
 
-from tests.support.requirements_files import ROOT, beside_the_image, tools
+from tests.support.requirements_files import DEV_LOCK, LOCK, ROOT, beside_the_image, locked, tools
 from tests.support.sources import assert_none, name_of, text_of, tracked_files
+from tests.support.tools import needs
 from tests.tiers import PARTS
 from tests.unit.test_packages import PROJECT
 
@@ -45,18 +48,43 @@ def test_hooks_of_pre_commit_use_the_tools_of_the_environment() -> None:
         assert tool in tools() | beside_the_image()
 
 
+def imported(path: Path) -> Iterator[str]:
+    """The modules that the file imports at its top, with what is taken from them."""
+    for node in ast.parse(text_of(path)).body:
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{each.name}" for each in node.names)
+
+
+def modules_of_the_tests(name: str) -> Iterator[Path]:
+    parts = name.split(".")
+    for number in range(1, len(parts) + 1):
+        path = ROOT.joinpath(*parts[:number])
+        yield from (each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file())
+
+
+@needs("hypothesis")
 def test_the_unit_tests_need_no_package_of_the_other_requirements_file() -> None:
     """`pip install -r requirements.txt` is enough for `pytest tests/unit`; `tests.support.tools` imports the others."""
-    modules = {name.replace("-", "_") for name in tools()}
-
-    def imported(path: Path) -> Iterator[str]:
-        for node in ast.parse(text_of(path)).body:
-            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            yield from (name.partition(".")[0] for name in names)
-
-    files = sorted((ROOT / "tests" / "unit").rglob("*.py"))
-    assert_none(f"{name_of(path)}: imports {name}" for path in files for name in imported(path) if name in modules)
+    others = tools().keys() - {pin.name for lock in (LOCK, DEV_LOCK) for pin in locked(lock)}
+    of_tools = {name for name, owners in packages_distributions().items() if others & {*map(canonicalize_name, owners)}}
+    assert {"hypothesis", "xdist", "cyclonedx"} <= of_tools
+    to_read = [*(ROOT / "tests" / "unit").rglob("*.py")]
+    read: set[Path] = set()
+    wrong = []
+    while to_read:
+        path = to_read.pop()
+        if path in read:
+            continue
+        read.add(path)
+        for name in imported(path):
+            if name.partition(".")[0] in of_tools:
+                wrong.append(f"{name_of(path)}: imports {name}")
+            elif name.startswith("tests."):
+                to_read += modules_of_the_tests(name)
+    assert len(read) > 200
+    assert_none(sorted(wrong))
 
 
 def test_github_can_read_its_files() -> None:

@@ -26,8 +26,8 @@ _CREATED = (
 _RECENT = recent_of(*_MOVED, select(_CREATED).select_from(_WATCHING).join(_CREATED, true()))
 
 _USER = bindparam("user", type_=Uuid)
-# A range, in the order of `ix_tasks_user`: where one user owns nearly all rows, PostgreSQL takes the primary key for as
-# good with `user_id = …`, and reads all rows in it for a user who has none.
+# Of one user and not of an array: with the average of all users, where one of them owns nearly all rows, PostgreSQL reads
+# them all by the primary key for a user who has none. A range, in the order of `ix_tasks_user`: no other index has it.
 _NEWEST = (
     select(*COLUMNS)
     .where(Task.user_id.between(_USER, _USER))
@@ -35,7 +35,6 @@ _NEWEST = (
     .limit(NEWEST)
     .subquery()
 )
-# Of one user and not of an array: PostgreSQL then knows how many the user has, and plans for it.
 _PENDING = (
     select(*COLUMNS)
     .where(Task.user_id == _USER, Task.status == TaskStatus.PENDING.value)
