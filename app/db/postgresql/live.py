@@ -26,8 +26,8 @@ _CREATED = (
 _RECENT = recent_of(*_MOVED, select(_CREATED).select_from(_WATCHING).join(_CREATED, true()))
 
 _USER = bindparam("user", type_=Uuid)
-# Of one user and not of an array: with the average of all users, where one of them owns nearly all rows, PostgreSQL reads
-# them all by the primary key for a user who has none. A range, in the order of `ix_tasks_user`: no other index has it.
+# Of one user and not of an array: with the average of all users, where one of them owns nearly all rows, PostgreSQL
+# reads them all by the primary key for a user who has none. A range, in the order of `ix_tasks_user`: no other has it.
 _NEWEST = (
     select(*COLUMNS)
     .where(Task.user_id.between(_USER, _USER))
