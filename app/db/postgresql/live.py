@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Uuid, bindparam, func, select, true
+from sqlalchemy import ColumnElement, Connection, Select, Uuid, bindparam, func, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db.every_engine.live import COLUMNS, NEWEST, changed_of, ended, recent_of, running
@@ -14,34 +15,22 @@ from app.models.task import Task, TaskStatus
 _OF_USERS = is_one_of(Task.user_id, "users")
 _MOVED = (ended(_OF_USERS), running(_OF_USERS))
 
-
 _WATCHING = func.unnest(bindparam("users", type_=ARRAY(Uuid))).table_valued("id", name="watching").render_derived()
-_CREATED = (
-    select(*COLUMNS)
-    .where(Task.user_id == _WATCHING.c.id, Task.id > bindparam("since_id", type_=Uuid))
-    .order_by(Task.id.desc())
-    .limit(NEWEST)
-    .lateral()
-)
+_USER = bindparam("user", type_=Uuid)
+
+
+def _newest(*where: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    """A user's newest tasks, in the order of the indexes of the list's pages."""
+    return select(*COLUMNS).where(*where).order_by(Task.user_id, Task.id.desc()).limit(NEWEST)
+
+
+_CREATED = _newest(Task.user_id == _WATCHING.c.id, Task.id > bindparam("since_id", type_=Uuid)).lateral()
 _RECENT = recent_of(*_MOVED, select(_CREATED).select_from(_WATCHING).join(_CREATED, true()))
 
-_USER = bindparam("user", type_=Uuid)
 # Of one user and not of an array: with the average of all users, where one of them owns nearly all rows, PostgreSQL
-# reads them all by the primary key for a user who has none. A range, in the order of `ix_tasks_user`: no other has it.
-_NEWEST = (
-    select(*COLUMNS)
-    .where(Task.user_id.between(_USER, _USER))
-    .order_by(Task.user_id, Task.id.desc())
-    .limit(NEWEST)
-    .subquery()
-)
-_PENDING = (
-    select(*COLUMNS)
-    .where(Task.user_id == _USER, Task.status == TaskStatus.PENDING.value)
-    .order_by(Task.id.desc())
-    .limit(NEWEST)
-    .subquery()
-)
+# reads them all by the primary key for a user who has none. A range: the order is then that of `ix_tasks_user` alone.
+_NEWEST = _newest(Task.user_id.between(_USER, _USER)).subquery()
+_PENDING = _newest(Task.user_id == _USER, Task.status == TaskStatus.PENDING.value).subquery()
 _CHANGED_SINCE = changed_of(*_MOVED, select(_NEWEST), select(_PENDING))
 
 
