@@ -53,7 +53,7 @@ class TestServices:
     def test_leave_neither_process_nor_file_when_the_session_is_killed(self) -> None:
         session = subprocess.Popen(
             [sys.executable, "-c", SESSION], stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env={k: v for k, v in os.environ.items() if k != reaper.VARIABLE},
+            env=reaper.unmarked(),
         )  # fmt: skip
         assert session.stdout is not None
         with session.stdout:
@@ -166,8 +166,7 @@ class TestAProcessThatDies:
                 f"--results={results}", "--dist=load", "--max-worker-restart=0", "--tx=1*popen",
             ],
             cwd=ROOT, capture_output=True, text=True, check=False,
-            env={k: v for k, v in os.environ.items() if k != reaper.VARIABLE}
-            | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
+            env=reaper.unmarked() | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
         )  # fmt: skip
         assert ended.returncode == 1, ended.stdout
         return [test for test in recorded.read(results) if test.outcome == "failed" and not test.not_run]

@@ -67,6 +67,11 @@ def end_marked(mark: str, seconds: float = 5) -> None:
         time.sleep(0.05)
 
 
+def unmarked() -> dict[str, str]:
+    """This process's environment, for a process that is of no session."""
+    return {name: value for name, value in os.environ.items() if name != VARIABLE}
+
+
 def start(mark: str, directory: Path) -> "subprocess.Popen[bytes]":
     """A reaper of what carries the mark, and of the directory; it acts once its standard input is closed.
 
@@ -74,9 +79,8 @@ def start(mark: str, directory: Path) -> "subprocess.Popen[bytes]":
     live a few seconds longer than that session.
     """
     program = [sys.executable, "-I", "-S", __file__, mark, str(directory)]
-    unmarked = {name: value for name, value in os.environ.items() if name != VARIABLE}
     return subprocess.Popen(
-        program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, env=unmarked
+        program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, env=unmarked()
     )
 
 
