@@ -166,8 +166,8 @@ def _run(suites: Sequence[str], options: argparse.Namespace, marked: str = "") -
     seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
     _say(f"suites: {', '.join(suites)} · --seed {seed} · patience {patience:.2f}")
     tier = Tier.FULL if options.full else Tier.DEFAULT
-    # One more in the full tier where there are soaks: one of 26 minutes uses a tenth of a core.
-    engine_jobs = min(options.jobs, (os.cpu_count() or 1) + (options.full and {*suites} != {"sqlite"}))
+    # One more in the full tier: a soak of 26 minutes uses a tenth of a core.
+    engine_jobs = min(options.jobs, (os.cpu_count() or 1) + options.full)
     chosen = pytest_run.Options(
         options.keyword, tier, options.coverage, options.jobs, engine_jobs, seed, patience, marked
     )
