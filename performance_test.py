@@ -28,8 +28,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.performance import documents, flames, plots
-from tests.performance import table as tables
+from tests.performance import documents, flames, plots, table as tables
 from tests.performance.bench import Bench
 from tests.performance.endpoints import measure_endpoints
 from tests.performance.figures import Row, table

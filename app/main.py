@@ -24,8 +24,7 @@ from app.api.http.openapi import operation_id
 from app.api.http.password_turns import PasswordTurns
 from app.api.http.proxies import UntrustedProxies
 from app.api.http.refusals import Refusals
-from app.api.http.schema_gate import STATE as SCHEMA_GATE
-from app.api.http.schema_gate import RefuseUnmigrated, SchemaGate
+from app.api.http.schema_gate import STATE as SCHEMA_GATE, RefuseUnmigrated, SchemaGate
 from app.api.http.shutdown import on_shutdown
 from app.api.http.telemetry import telemetry
 from app.api.routes import add_routes

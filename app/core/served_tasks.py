@@ -4,8 +4,7 @@
 """
 
 import time
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Mapping, Set as AbstractSet
 from typing import NamedTuple
 
 from app.core.fork import PerProcess

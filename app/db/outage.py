@@ -6,8 +6,7 @@ Each engine's error is put as the SQLSTATE that PostgreSQL has for it.
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
 
 # SQLSTATE classes: connection exception, insufficient resources, operator intervention (shutdown, crash, start-up), and
 # read-only, which a former primary answers after it has become a standby.

@@ -2,8 +2,8 @@
 
 from sqlalchemy import DDL, FromClause, event
 
-from app.db.portable.schema import mysql, sqlite
 from app.db.postgresql.schema import triggers as postgresql
+from app.db.statements.schema import mysql, sqlite
 
 _ENGINES = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
 

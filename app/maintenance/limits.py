@@ -10,10 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.served_tasks import served_tasks
-from app.db.every_engine.held_tasks import Lines
-from app.db.every_engine.limits import of_limit, of_lost_workers
 from app.db.session import transaction
 from app.db.sql import held_tasks, limits, user_places
+from app.db.statements.held_rows import Lines
+from app.db.statements.limit_places import of_limit, of_lost_workers
 from app.maintenance import running_quota
 from app.models.limit import Limit
 from app.models.task import TaskPriority

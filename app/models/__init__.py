@@ -1,7 +1,9 @@
 """Tables. Importing this package fills `Base.metadata`."""
 
-from app.models import task_count as _task_count  # noqa: F401 (its tables)
-from app.models import task_stats as _task_stats  # noqa: F401 (its tables)
+from app.models import (
+    task_count as _task_count,  # noqa: F401 (its tables)
+    task_stats as _task_stats,  # noqa: F401 (its tables)
+)
 from app.models.api_key import ApiKey
 from app.models.audit import AuditRecord
 from app.models.bulk_deed import BulkBatch, BulkDeed

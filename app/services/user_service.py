@@ -32,8 +32,7 @@ from app.models.audit import AuditEvent
 from app.models.task import TaskPriority
 from app.models.user import Role, User
 from app.schemas.user import FirstAdmin
-from app.services.accounts import api_key_queries, login_throttle
-from app.services.accounts import user_queries as queries
+from app.services.accounts import api_key_queries, login_throttle, user_queries as queries
 from app.services.accounts.auth_service import auth_service
 from app.services.accounts.login_queries import revoke_sessions_of
 from app.services.accounts.passwords import check_strength

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.every_engine.claims import Names
 from app.db.session import SessionLocal, autocommit_engine
+from app.db.statements.claim_requests import Names
 from app.errors import InvalidTransition
 from app.models.task import Task
 from app.schemas.task import TaskCreate

@@ -68,7 +68,7 @@ class TestAWriterThatDies:
     def test_has_written_nothing_and_holds_nobody_up(self, scene: Callable[..., Scene]) -> None:
         """A child, between what its claim writes and the COMMIT."""
         running = scene()
-        with doomed(running, "app.db.portable.claims:_write", "after") as await_death:
+        with doomed(running, "app.db.statements.claims:_write", "after") as await_death:
             task_id = running.work()
             await_death()
             running.check()

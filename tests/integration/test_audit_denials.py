@@ -12,8 +12,7 @@ import pytest
 
 from app.core.config import get_settings
 from app.core.metrics import exposition
-from app.services.audit import audit_service as audit_module
-from app.services.audit import recording
+from app.services.audit import audit_service as audit_module, recording
 from app.services.audit.deeds import DeedLimits
 from tests.support.accounts import API, MakeUser, bearer, sign_up
 from tests.support.audit import recorded

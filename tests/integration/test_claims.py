@@ -12,9 +12,9 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.every_engine.claims import MOST_ROWS, Names
 from app.db.session import SessionLocal
 from app.db.sql import prepared, turns
+from app.db.statements.claim_requests import MOST_ROWS, Names
 from app.models import Task, WorkerProcess
 from app.services.execution import attempts, claims, rescue
 from app.services.execution.attempts import WorkerIdentity

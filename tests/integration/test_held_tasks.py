@@ -9,11 +9,11 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.every_engine import claims as claims_sql
 from app.db.postgresql import claims as statements
 from app.db.postgresql.prepared import Prepared
 from app.db.session import SessionLocal
 from app.db.sql import prepared as prepared_sql
+from app.db.statements import claim_requests
 from app.models import Task, WorkerProcess
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
@@ -52,7 +52,9 @@ def serve(db: Session, *names: str) -> None:
 
 def claim_one(*names: str) -> list[Any]:
     with prepared_sql.prepared_connection() as connection:
-        return [row.id for row in Claims(LINES).next(connection, claims_sql.Names(list(names), []), new_id(), WORKER)]
+        return [
+            row.id for row in Claims(LINES).next(connection, claim_requests.Names(list(names), []), new_id(), WORKER)
+        ]
 
 
 def pages_of_a_claim(db: Session) -> int:

@@ -15,9 +15,9 @@ from sqlalchemy import func, text
 
 from app.core.ids import new_id
 from app.core.served_tasks import ServedTasks
-from app.db.every_engine.claims import Names
 from app.db.session import SessionLocal
 from app.db.sql import turns
+from app.db.statements.claim_requests import Names
 from app.maintenance import passes
 from app.models import Task, WorkerProcess
 from app.services.execution import attempts, rescue

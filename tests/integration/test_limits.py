@@ -11,10 +11,9 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.every_engine import limits
 from app.db.session import SessionLocal
-from app.db.sql import limits as statements
-from app.db.sql import prepared
+from app.db.sql import limits as statements, prepared
+from app.db.statements import limit_places
 from app.models import Task, WorkerProcess
 from app.schemas.task import TaskCreate
 from app.services.execution.claims import Claims, ReadyClaim, give_back
@@ -303,7 +302,7 @@ class TestARate:
         self, real: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """On record is the claim, and a body may begin later."""
-        monkeypatch.setattr(limits, "BEGIN_SECONDS", 600.0)  # so much that no pause of this machine matters
+        monkeypatch.setattr(limit_places, "BEGIN_SECONDS", 600.0)  # so much that no pause of this machine matters
         task_service.put_limit(real, "rated", rate={"count": 1, "period_seconds": 3600})
         first, second = (new_task(real, limit="rated").id for _ in range(2))
         assert all_claimed(real) == [first]

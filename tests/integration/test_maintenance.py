@@ -17,11 +17,10 @@ from sqlalchemy.orm import Session
 from app import catalogue
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.every_engine import claims as claim_statements
 from app.db.every_engine import turns
 from app.db.session import SessionLocal
-from app.db.sql import quotas as quota_statements
-from app.db.sql import retention
+from app.db.sql import quotas as quota_statements, retention
+from app.db.statements import claim_requests
 from app.maintenance import lease, passes
 from app.maintenance.loop import Maintenance
 from app.messaging.application import celery_app
@@ -47,7 +46,7 @@ LEASE = timedelta(seconds=30)
 # Turns; further than claims look back.
 FAR = 100.0
 FIRST, SECOND = new_id(), new_id()  # processes
-NAMES = claim_statements.Names([LONG_RUNNING], [LONG_RUNNING])
+NAMES = claim_requests.Names([LONG_RUNNING], [LONG_RUNNING])
 TASK = TaskCreate(name="a task", task_type="test", celery_task_name=LONG_RUNNING, args=[1])
 # kombu's lists of a queue: of usual wake-ups, and of the one that goes ahead of a backlog.
 USUAL, AHEAD = "default\x06\x166", "default"
@@ -316,7 +315,7 @@ def committed(services: Services) -> Iterator[tuple[Session, Maintenance]]:
 class TestLateCommit:
     """A process freezes between its INSERT and the commit: the turn is of the time of the INSERT."""
 
-    MANY = 30 * claim_statements.MOST_ROWS
+    MANY = 30 * claim_requests.MOST_ROWS
 
     @contextmanager
     def a_late_one(self, user: UUID) -> Iterator[tuple[Session, UUID]]:
@@ -343,7 +342,7 @@ class TestLateCommit:
         user, busy = new_user(db), new_user(db)
         with self.a_late_one(user) as (late, task):
             many(db, busy, self.MANY)
-            clock = self.clock_after(db, taker, self.MANY - 5 * claim_statements.MOST_ROWS)
+            clock = self.clock_after(db, taker, self.MANY - 5 * claim_requests.MOST_ROWS)
             late.commit()
         turn = task_service.get_task(db, task).turn
         assert turn is not None
@@ -382,8 +381,8 @@ class TestLateCommit:
         mine = due_later(db, user_id=user)
         with SessionLocal() as caller:
             (late,) = task_service.create_tasks(caller, [TASK], user, commit=False)
-            many(db, user, 2 * claim_statements.MOST_ROWS)
-            assert len(next_ids(db, taker, number=2 * claim_statements.MOST_ROWS)) == 2 * claim_statements.MOST_ROWS
+            many(db, user, 2 * claim_requests.MOST_ROWS)
+            assert len(next_ids(db, taker, number=2 * claim_requests.MOST_ROWS)) == 2 * claim_requests.MOST_ROWS
             maintenance.run_once(db)
             caller.commit()
         assert next_ids(db, taker, number=2) == [mine.id, late.id]

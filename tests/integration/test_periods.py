@@ -12,8 +12,7 @@ import pytest
 from celery.beat import SchedulingError
 from sqlalchemy.orm import Session
 
-from app.beat import periods
-from app.beat import scheduler as module
+from app.beat import periods, scheduler as module
 from app.beat.held_signals import SIGNALS
 from app.beat.scheduler import OncePerPeriod
 from app.celery_app import celery_app

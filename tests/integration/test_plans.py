@@ -18,13 +18,12 @@ from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.every_engine.claims import MOST_ROWS, LinesToServe
 from app.db.every_engine.turns import PLACE_BATCH
 from app.db.postgresql import maintenance, retention, turns
-from app.db.postgresql.claims import claim_next as claim_rows
-from app.db.postgresql.claims import give_back
+from app.db.postgresql.claims import claim_next as claim_rows, give_back
 from app.db.postgresql.prepared import Answer, Prepared
 from app.db.session import SessionLocal, engine
+from app.db.statements.claim_requests import MOST_ROWS, LinesToServe
 from app.live import queries
 from app.maintenance import lease, passes
 from app.messaging.routing import QUEUES

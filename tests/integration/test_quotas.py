@@ -20,8 +20,7 @@ from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
 from app.services.execution import attempts
 from app.services.task_service import task_service
-from app.services.tasks import quotas as module
-from app.services.tasks import submission_window
+from app.services.tasks import quotas as module, submission_window
 from app.services.tasks.load import Load, load_of
 from app.services.tasks.quotas import Quotas
 from tests.support.accounts import bearer

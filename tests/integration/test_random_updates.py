@@ -7,9 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as profile
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings as profile, strategies as st
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 

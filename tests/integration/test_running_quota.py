@@ -16,10 +16,9 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.after_commit import after_commit
-from app.db.every_engine import claims as claims_sql
 from app.db.session import SessionLocal
-from app.db.sql import limits as statements
-from app.db.sql import prepared, user_places
+from app.db.sql import limits as statements, prepared, user_places
+from app.db.statements import claim_requests
 from app.db.trigger_terms import USER_LIMIT
 from app.errors import InvalidLimit
 from app.models import Task, User, WorkerProcess
@@ -79,7 +78,7 @@ def quota(real: Session, monkeypatch: pytest.MonkeyPatch) -> Quota:
     return change
 
 
-def ready(names: claims_sql.Names = SHORT) -> list[ReadyClaim]:
+def ready(names: claim_requests.Names = SHORT) -> list[ReadyClaim]:
     """What a worker gets until it gets nothing more."""
     flush_admitter()
     found: list[ReadyClaim] = []

@@ -19,7 +19,6 @@ from app.db.clock import STATEMENT_TIME
 from app.db.every_engine.bulk import lock_running, lock_tasks
 from app.db.every_engine.live import NEWEST
 from app.db.every_engine.quotas import Look
-from app.db.every_engine.tables import TASKS
 from app.db.sizes import task_bytes
 from app.db.sql import (
     bulk,
@@ -30,6 +29,7 @@ from app.db.sql import (
     quotas,
     unique_keys,
 )
+from app.db.statements.tables import TASKS
 from app.errors import UniqueKeyTaken
 from app.models import Task
 from app.models.audit import AuditRecord

@@ -9,8 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import note
-from hypothesis import strategies as st
+from hypothesis import note, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -21,9 +20,9 @@ from sqlalchemy import func, select, update
 
 from app.catalogue import catalogue
 from app.core.ids import new_id
-from app.db.every_engine import claims as claims_sql
 from app.db.session import SessionLocal, engine
 from app.db.sql import claims as statements
+from app.db.statements import claim_requests
 from app.maintenance import passes
 from app.models import Task, User
 from app.models.turns import ClaimedTurn
@@ -45,7 +44,7 @@ QUEUE_OF = {"critical": "high_priority", "high": "high_priority", "normal": "def
 # In the order of service.
 LINES: list[Line] = [(queue, priority) for priority, queue in QUEUE_OF.items()]
 SHORT, LONG = LONG_RUNNING, "tests.long"
-NAMES = claims_sql.Names([SHORT, LONG], [SHORT], statements.MOST_AT_ONCE)
+NAMES = claim_requests.Names([SHORT, LONG], [SHORT], statements.MOST_AT_ONCE)
 PRIORITIES = sorted(QUEUE_OF)
 ENDS = ("succeeded", "failed", "again", "later", "lost", "handed back")
 STEPS = (

@@ -12,8 +12,8 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.every_engine.claims import Names
 from app.db.sql import claims as statements
+from app.db.statements.claim_requests import Names
 from app.models.task import TaskPriority
 from app.models.user import User as Account
 from app.schemas.task import TaskCreate

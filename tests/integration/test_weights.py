@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from app.core.ids import new_id
-from app.db.every_engine.claims import Names
 from app.db.session import SessionLocal
+from app.db.statements.claim_requests import Names
 from app.models.task import Task
 from app.services.execution.claims import Claims
 from tests.support.accounts import API, PASSWORD, MakeUser, bearer

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from app.core.ids import new_id
-from app.db.every_engine.claims import Names
 from app.db.postgresql.prepared import PreparedConnection
+from app.db.statements.claim_requests import Names
 from app.models.task import TaskPriority
 from app.services.execution.claims import Claims
 from app.services.execution.successes import Success, succeed_together

@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.core.ids import new_id
-from app.db.every_engine.claims import Names
 from app.db.session import SessionLocal, engine
+from app.db.statements.claim_requests import Names
 from app.maintenance import passes
 from app.messaging import publisher
 from app.models.task import Task, TaskPriority, TaskStatus

@@ -19,8 +19,7 @@ from tests.report import changes, coverage_data, durations, kept_parts, page, py
 from tests.report.children import AnotherRun, only_run, stop_on_sigterm
 from tests.report.model import REPORTS, Case, Run, SuiteResult
 from tests.report.results import suite_results
-from tests.support.patience import VARIABLE as PATIENCE_VARIABLE
-from tests.support.patience import measure_patience
+from tests.support.patience import VARIABLE as PATIENCE_VARIABLE, measure_patience
 from tests.tiers import FURTHER, MARKED, PARTS, Tier
 
 SUITES = (*pytest_run.NAMES, *scripts.NAMES)

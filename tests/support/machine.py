@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import select, text
 
 from app.core.ids import new_id
-from app.db.every_engine.claims import MOST_ROWS, Names
+from app.db.statements.claim_requests import MOST_ROWS, Names
 from app.maintenance import passes
 from app.messaging.publisher import MANY
 from app.models import Task

@@ -5,8 +5,7 @@ from typing import Any, Self
 from tests.support.tools import needs
 
 try:
-    from hypothesis import HealthCheck, example, given, settings
-    from hypothesis import strategies as st
+    from hypothesis import HealthCheck, example, given, settings, strategies as st
 except ModuleNotFoundError:
 
     class _Absent:

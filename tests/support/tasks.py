@@ -14,9 +14,8 @@ from app.catalogue import catalogue
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.security import create_access_token, hash_password
-from app.db.every_engine import claims as claims_sql
-from app.db.sql import attempts as attempts_sql
-from app.db.sql import limits, prepared, transitions
+from app.db.sql import attempts as attempts_sql, limits, prepared, transitions
+from app.db.statements import claim_requests
 from app.errors import AttemptLost, InvalidTransition, TaskActive, TaskCancelled, TaskNotFound
 from app.messaging.routing import QUEUES
 from app.models import Task, User
@@ -103,9 +102,9 @@ def lines_of(*queues: str) -> list[tuple[str, str]]:
     return [(queue, priority.value) for queue in queues or QUEUES for priority in reversed(TaskPriority)]
 
 
-def names(*short: str) -> claims_sql.Names:
+def names(*short: str) -> claim_requests.Names:
     """What a pool process knows; these tasks were short when it ran them last."""
-    return claims_sql.Names(sorted(catalogue()), list(short))
+    return claim_requests.Names(sorted(catalogue()), list(short))
 
 
 def claim_next(db: Session, *queues: str, short: Sequence[str] = (), claims: Claims | None = None) -> list[ReadyClaim]:

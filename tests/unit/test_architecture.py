@@ -1,4 +1,4 @@
-"""The rooms of `app/` import in one direction; docs/architecture.md draws them."""
+"""The packages of `app/` import in one direction; docs/architecture.md draws them."""
 
 import ast
 import functools
@@ -10,11 +10,11 @@ import pytest
 
 from tests.support.sources import ROOT, app_files, assert_none, name_of, text_of
 
-# From the ground up: a room imports itself and rooms above it in this list, also inside functions.
-ROOMS = (
+# From the ground up: a package imports itself and those above it in this list, also inside functions.
+PACKAGES = (
     "app.errors", "app.core",
-    "app.db.sizes", "app.db.trigger_terms", "app.db.postgresql.schema", "app.db.portable.schema", "app.db",
-    "app.models", "app.db.every_engine", "app.db.postgresql", "app.db.portable", "app.db.sql",
+    "app.db.sizes", "app.db.trigger_terms", "app.db.postgresql.schema", "app.db.statements.schema", "app.db",
+    "app.models", "app.db.every_engine", "app.db.statements", "app.db.postgresql", "app.db.sql",
     "app.outbound", "app.messaging.guard", "app.messaging", "app.catalogue", "app.schemas",
     "app.services.execution", "app.services.audit", "app.services.accounts", "app.services.operations",
     "app.services.tasks", "app.services.batched", "app.services.bulk", "app.services",
@@ -26,8 +26,7 @@ ROOMS = (
 )  # fmt: skip
 # They stand in one order above, but know nothing of each other.
 STRANGERS = (
-    {"app.db.postgresql", "app.db.portable"},
-    {"app.db.postgresql.schema", "app.db.portable.schema"},
+    {"app.db.postgresql.schema", "app.db.statements.schema"},
     {"app.live", "app.maintenance"},
     {"app.live", "app.beat"},
     {"app.worker.child", "app.worker.parent"},
@@ -49,7 +48,7 @@ ASKS_FOR_SETTINGS = {
     "app.messaging.loader",
     "app.worker.bootsteps",
     "app.worker.child.process",
-    # chooses the room of the engine before any of its modules is imported,
+    # chooses the statements of the engine before any of its modules is imported,
     "app.db.sql",
     # is built by FastAPI, uvicorn, Celery or kombu,
     "app.api.deps",
@@ -96,31 +95,31 @@ def all_imports() -> dict[str, list[tuple[str, str, str]]]:
     return {module: [each for each in imported(module) if each[1] != module] for module in MODULES}
 
 
-def room_of(module: str) -> str:
-    return max((room for room in ROOMS if module == room or module.startswith(f"{room}.")), key=len)
+def package_of(module: str) -> str:
+    return max((each for each in PACKAGES if module == each or module.startswith(f"{each}.")), key=len)
 
 
-def test_every_module_stands_in_a_room() -> None:
-    homeless = [module for module in MODULES if not any(f"{module}.".startswith(f"{room}.") for room in ROOMS)]
-    assert_none(f"{module} stands in none of ROOMS" for module in homeless)
+def test_every_module_stands_in_a_package() -> None:
+    homeless = [module for module in MODULES if not any(f"{module}.".startswith(f"{each}.") for each in PACKAGES)]
+    assert_none(f"{module} stands in none of PACKAGES" for module in homeless)
 
 
-def test_rooms_import_in_one_direction() -> None:
+def test_packages_import_in_one_direction() -> None:
     assert_none(
-        f"{place} imports {found}, which is further down in ROOMS"
+        f"{place} imports {found}, which is further down in PACKAGES"
         for module in MODULES
         for place, found, _ in all_imports()[module]
-        if ROOMS.index(room_of(found)) > ROOMS.index(room_of(module))
+        if PACKAGES.index(package_of(found)) > PACKAGES.index(package_of(module))
     )
 
 
 def test_strangers_do_not_import_each_other() -> None:
-    assert {room for pair in STRANGERS for room in pair} <= {*ROOMS}
+    assert {package for pair in STRANGERS for package in pair} <= {*PACKAGES}
     assert_none(
         f"{place} imports {found}, of which it is to know nothing"
         for module in MODULES
         for place, found, _ in all_imports()[module]
-        if {room_of(module), room_of(found)} in STRANGERS
+        if {package_of(module), package_of(found)} in STRANGERS
     )
 
 
@@ -132,14 +131,14 @@ def test_no_module_is_in_an_import_circle() -> None:
         pytest.fail(" imports ".join(reversed(circle.args[1])))
 
 
-def test_no_room_takes_a_private_name_of_another() -> None:
+def test_no_package_takes_a_private_name_of_another() -> None:
     assert_none(
         f"{place} takes {found}.{name}"
         for module in MODULES
         for place, found, name in all_imports()[module]
         if (name.startswith("_") or found.rpartition(".")[2].startswith("_"))
         and not name.startswith("__")
-        and room_of(found) != room_of(module)
+        and package_of(found) != package_of(module)
     )
 
 

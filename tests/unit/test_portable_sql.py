@@ -1,7 +1,7 @@
-"""SQL that not every engine understands stands in the rooms of the engines; everything else is portable SQLAlchemy Core.
+"""SQL of PostgreSQL alone stands in `app/db/postgresql/`; everything else is portable SQLAlchemy Core.
 
-`app/db/postgresql/` is the room of PostgreSQL, `app/db/portable/` that of the others; both build on `app/db/every_engine/`. Read from the sources: compiling a
-statement for another dialect lets most of these constructs through.
+`app/db/statements/` may use what engines spell differently. Read from the sources: compiling a statement for another
+dialect lets most of these constructs through.
 """
 
 import ast
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from app.db import portable, postgresql
+from app.db import postgresql
 from tests.support.sources import APP, app_files, assert_none, name_of, text_of
 
-POSTGRESQL, PORTABLE, EVERY_ENGINE = (APP / "db" / name for name in ("postgresql", "portable", "every_engine"))
+POSTGRESQL, STATEMENTS, EVERY_ENGINE = (APP / "db" / name for name in ("postgresql", "statements", "every_engine"))
 MAY_KNOW_ENGINES = {
     POSTGRESQL,
     # But nothing of PostgreSQL.
-    PORTABLE,
+    STATEMENTS,
     EVERY_ENGINE,
     APP / "migrations",
     APP / "db" / "connecting",
@@ -106,18 +106,18 @@ def _full_name(node: ast.expr, names: dict[str, str]) -> str:
     return names.get(node.id, "") if isinstance(node, ast.Name) else ""
 
 
-def test_every_statement_outside_of_the_rooms_is_portable() -> None:
+def test_every_statement_outside_of_these_packages_is_portable() -> None:
     outside = [path for path in app_files() if not MAY_KNOW_ENGINES & {path, *path.parents}]
     assert len(outside) > 100
     assert_none(
-        f"{name_of(path)}:{found}: the rooms of engines are its place"
+        f"{name_of(path)}:{found}: `app/db/statements/` or `app/db/postgresql/` is its place"
         for path in outside
         for found in engine_only(text_of(path))
     )
 
 
-def test_what_other_engines_execute_has_no_sql_of_postgresql() -> None:
-    executed = [*app_files("db/portable"), *app_files("db/every_engine")]
+def test_what_every_engine_executes_has_no_sql_of_postgresql() -> None:
+    executed = [*app_files("db/statements"), *app_files("db/every_engine")]
     assert_none(
         f"{name_of(path)}:{found}: not every engine has it"
         for path in executed
@@ -125,25 +125,19 @@ def test_what_other_engines_execute_has_no_sql_of_postgresql() -> None:
     )
 
 
-def modules(room: Path) -> set[str]:
-    """By their paths within the room; a package by its own name too."""
-    found = {path.relative_to(room).with_suffix("").as_posix() for path in room.rglob("*.py")}
+def modules(package: Path) -> set[str]:
+    """By their paths within the package; a package by its own name too."""
+    found = {path.relative_to(package).with_suffix("").as_posix() for path in package.rglob("*.py")}
     return {name.removesuffix("/__init__") for name in found} - {"__init__"}
 
 
-def told(room: ModuleType) -> set[str]:
-    lines = (room.__doc__ or "").splitlines()
+def told(package: ModuleType) -> set[str]:
+    lines = (package.__doc__ or "").splitlines()
     return {line.split()[0] for line in lines if line.startswith("    ") and line[4] != " "}
 
 
-def test_the_docstring_of_the_room_tells_of_every_module() -> None:
+def test_the_docstring_of_postgresql_tells_of_every_module() -> None:
     assert told(postgresql) == modules(POSTGRESQL)
-
-
-def test_that_of_the_other_room_tells_of_those_that_postgresql_has_not() -> None:
-    """The others have the names and functions of their namesakes there (`test_rooms.py`)."""
-    within = {name for name in modules(PORTABLE) if "/" not in name}
-    assert told(portable) == within - modules(POSTGRESQL)
 
 
 # What the rules are to find, and what of it is of PostgreSQL alone.

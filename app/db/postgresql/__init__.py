@@ -1,8 +1,8 @@
-"""SQL that only PostgreSQL understands: the one room to write again for another database.
+"""SQL that only PostgreSQL understands, where it has been measured to gain, or has to be.
 
 Functions are named by what they do, take a session or a connection and values, commit nothing, and return plain rows
 or ids. Services keep the policy, in portable SQLAlchemy Core, and call them. `tests/unit/test_portable_sql.py` finds
-engine SQL outside of this package. What every engine spells alike is in `app/db/every_engine/`.
+engine SQL outside of this package. On all other engines the modules of the same name in `app/db/statements/` do this.
 
 What stands here, and why:
 

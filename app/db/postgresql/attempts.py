@@ -31,8 +31,10 @@ from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME, seconds
 from app.db.columns import JSONText
-from app.db.every_engine.attempts import ERROR_MESSAGE, ERROR_TYPE, TRACEBACK, Cancellation, Error, error_values
-from app.db.every_engine.task_moves import (
+from app.db.postgresql.prepared import SET_LOCAL, PreparedConnection, build
+from app.db.postgresql.transitions import in_state, transition
+from app.db.statements.attempt_values import ERROR_MESSAGE, ERROR_TYPE, TRACEBACK, Cancellation, Error, error_values
+from app.db.statements.task_moves import (
     CANCELLED,
     CANCELLED_REASON,
     NO_ERROR,
@@ -41,8 +43,6 @@ from app.db.every_engine.task_moves import (
     failure,
     touched,
 )
-from app.db.postgresql.prepared import SET_LOCAL, PreparedConnection, build
-from app.db.postgresql.transitions import in_state, transition
 from app.models.task import AttemptOutcome, Task, TaskStatus
 
 Executor = Session | Connection | PreparedConnection

@@ -29,12 +29,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from app.db.clock import NOW
-from app.db.every_engine.claims import MOST_ROWS, NOT_BEGUN, LinesToServe, Names
-from app.db.every_engine.tables import CLAIMED_TURNS, TASKS
-from app.db.every_engine.task_moves import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd
 from app.db.postgresql.attempts import CLAIMED, Executor
 from app.db.postgresql.prepared import build
 from app.db.postgresql.transitions import transition
+from app.db.statements.claim_requests import MOST_ROWS, NOT_BEGUN, LinesToServe, Names
+from app.db.statements.tables import CLAIMED_TURNS, TASKS
+from app.db.statements.task_moves import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd
 from app.models.claim_hold import ClaimHold, HoldKind
 from app.models.task import AttemptOutcome, Task, TaskStatus
 

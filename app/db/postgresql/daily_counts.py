@@ -7,8 +7,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW
-from app.db.every_engine.tables import DAILY_COUNTS
 from app.db.postgresql.prepared import PreparedConnection
+from app.db.statements.tables import DAILY_COUNTS
 from app.models.task import Task
 
 Executor = Session | Connection | PreparedConnection

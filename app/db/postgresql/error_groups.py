@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, case, func, select, text
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
-from app.db.every_engine.tables import ERROR_GROUPS
 from app.db.postgresql.adding import Columns, Rows, add_rows, adding
 from app.db.postgresql.batches import delete_batch
 from app.db.rows import changed_rows
+from app.db.statements.tables import ERROR_GROUPS
 from app.models.error_group import ErrorGroup, ErrorState, error_times
 from app.models.user import User
 

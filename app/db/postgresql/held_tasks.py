@@ -29,14 +29,14 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW
-from app.db.every_engine.held_tasks import FRONT, HAS_PLACE, SIZES, AdmittedRow, HeldRow, Lines, is_held
-from app.db.every_engine.limits import TAKEN, UNCLAIMED, of_limit
-from app.db.every_engine.tables import PLACES, TASKS
-from app.db.every_engine.task_moves import HELD_ANEW
 from app.db.postgresql.conditions import is_one_of
 from app.db.postgresql.schema.types import TextList
 from app.db.postgresql.turns import PENDING, clock_of
 from app.db.rows import changed_rows
+from app.db.statements.held_rows import FRONT, HAS_PLACE, SIZES, AdmittedRow, HeldRow, Lines, is_held
+from app.db.statements.limit_places import TAKEN, UNCLAIMED, of_limit
+from app.db.statements.tables import PLACES, TASKS
+from app.db.statements.task_moves import HELD_ANEW
 from app.models.limit import Limit
 from app.models.task import Held
 

@@ -11,8 +11,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
-from app.db.every_engine.tables import IDEMPOTENCY_KEYS
 from app.db.postgresql.batches import batch
+from app.db.statements.tables import IDEMPOTENCY_KEYS
 from app.models.idempotency import IdempotencyKey
 
 # For the table rather than the model, and built once: building it for each request took 3 ms.

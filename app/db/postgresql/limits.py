@@ -32,10 +32,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from app.db.clock import NOW
-from app.db.every_engine.limits import TAKEN, UNCLAIMED, Usage, of_limit, period, rates, starts
-from app.db.every_engine.tables import PLACES, TASKS
 from app.db.postgresql.conditions import is_one_of
 from app.db.postgresql.turns import PENDING, clock_of
+from app.db.statements.limit_places import TAKEN, UNCLAIMED, Usage, of_limit, period, rates, starts
+from app.db.statements.tables import PLACES, TASKS
 from app.models.limit import Limit
 
 

@@ -2,9 +2,9 @@
 
 from sqlalchemy import literal_column
 
-from app.db.every_engine import task_conditions
-from app.db.every_engine.task_conditions import Conditions, of_error, of_times
 from app.db.postgresql import waiting
+from app.db.statements import task_conditions
+from app.db.statements.task_conditions import Conditions, of_error, of_times
 from app.models.task import Task, TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
 

@@ -1,6 +1,6 @@
 """The ids of a page of tasks, newest first (docs/adr/0026).
 
-Its streams (`app/db/every_engine/task_streams.py`) are index scans. Conditions that no index serves are looked up in
+Its streams (`app/db/statements/task_streams.py`) are index scans. Conditions that no index serves are looked up in
 the rows, of which a page reads a bounded number.
 """
 
@@ -24,11 +24,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db.every_engine.task_conditions import of_kind, of_status
-from app.db.every_engine.task_counting import counted
-from app.db.every_engine.task_streams import merged, start_of
 from app.db.indexes import TASK_KIND
 from app.db.postgresql.task_filter import of_rows
+from app.db.statements.task_conditions import of_kind, of_status
+from app.db.statements.task_counting import counted
+from app.db.statements.task_streams import merged, start_of
 from app.models.task import ACTIVE, TERMINAL, Task, TaskStatus
 from app.models.task_count import task_count_changes, task_counts
 from app.models.task_filter import TaskFilter

@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, Integer, Select, Text, bindparam, func, li
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from app.db.every_engine.tables import TASKS
 from app.db.every_engine.task_rows import FIXED_BYTES, LARGE, Rows
 from app.db.postgresql.conditions import is_one_of
 from app.db.postgresql.schema import waiting
+from app.db.statements.tables import TASKS
 
 # Why each task waits: a column beside those of the table.
 WAITS = waiting.WAITS_COLUMN.label("waits")

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import operators
 
-from app.db.every_engine.task_moves import HISTORY, AttemptEnd, attempt_row, checked_sources, touched, values_of
+from app.db.statements.task_moves import HISTORY, AttemptEnd, attempt_row, checked_sources, touched, values_of
 from app.models.task import Task, TaskAttempt, TaskStatus
 
 _state_as_text = cast(Task.status, Text).op("||")(literal_column("''"))

@@ -32,12 +32,12 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from app.db.clock import STATEMENT_TIME
-from app.db.every_engine.tables import CLAIMED_TURNS, TASKS, USER_TURNS, USERS
 from app.db.every_engine.turns import LINE, PLACE_BATCH
 from app.db.postgresql.maintenance import wait_briefly
 from app.db.postgresql.schema.types import TextList
 from app.db.postgresql.transitions import in_state
 from app.db.rows import changed_rows
+from app.db.statements.tables import CLAIMED_TURNS, TASKS, USER_TURNS, USERS
 from app.models.task import TaskStatus
 
 PENDING = TASKS.c.status == TaskStatus.PENDING.value

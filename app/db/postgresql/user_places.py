@@ -30,17 +30,17 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from app.db.every_engine.held_tasks import SIZES, Lines, is_held
-from app.db.every_engine.limits import TAKEN, UNCLAIMED, Usage
-from app.db.every_engine.tables import PLACES, TASKS
-from app.db.every_engine.task_moves import HELD_BY_LIMIT
-from app.db.every_engine.user_places import DUE_WITHOUT_QUOTA, HAS_PLACE, HELD_FOR_USER, OF_USERS, HeldRow
 from app.db.postgresql.conditions import is_one_of
 from app.db.postgresql.held_tasks import in_lines, next_of_line, waiting_values
 from app.db.postgresql.limits import admission
 from app.db.postgresql.schema.types import TextList
 from app.db.postgresql.turns import PENDING, clock_of
 from app.db.rows import changed_rows
+from app.db.statements.held_rows import SIZES, Lines, is_held
+from app.db.statements.limit_places import TAKEN, UNCLAIMED, Usage
+from app.db.statements.tables import PLACES, TASKS
+from app.db.statements.task_moves import HELD_BY_LIMIT
+from app.db.statements.user_place_terms import DUE_WITHOUT_QUOTA, HAS_PLACE, HELD_FOR_USER, OF_USERS, HeldRow
 from app.db.trigger_terms import USER_LIMIT
 from app.models.task import Held
 

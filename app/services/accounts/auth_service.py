@@ -39,8 +39,7 @@ from app.models.api_key import ALL_SCOPES, Scope
 from app.models.audit import AuditEvent
 from app.models.login import LoginBlock, ThrottleCount
 from app.models.user import Role
-from app.services.accounts import login_queries as queries
-from app.services.accounts import login_throttle
+from app.services.accounts import login_queries as queries, login_throttle
 from app.services.accounts.api_key_queries import LiveKey
 from app.services.accounts.second_factor import Factor, check_code
 from app.services.audit import recording as audit

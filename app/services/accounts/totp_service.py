@@ -25,8 +25,7 @@ from app.errors import (
     WrongPassword,
 )
 from app.models.audit import AuditEvent
-from app.services.accounts import login_queries, login_throttle
-from app.services.accounts import second_factor_queries as queries
+from app.services.accounts import login_queries, login_throttle, second_factor_queries as queries
 from app.services.accounts.auth_service import Principal, auth_service
 from app.services.accounts.second_factor import Factor, check_code, encrypt_secret, find_step
 from app.services.audit import recording as audit

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.core.error_keys import error_key
-from app.db.every_engine.attempts import Cancellation
 from app.db.sql import attempts as statements
+from app.db.statements.attempt_values import Cancellation
 from app.errors import AttemptLost
 
 

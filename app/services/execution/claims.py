@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from app.db.every_engine.claims import LinesToServe, Names
-from app.db.sql import attempts
-from app.db.sql import claims as statements
+from app.db.sql import attempts, claims as statements
+from app.db.statements.claim_requests import LinesToServe, Names
 from app.services.execution.attempts import Claim, WorkerIdentity
 from app.services.execution.queue_shares import QueueShares
 

@@ -5,8 +5,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from app.db.sizes import LOG_LINE_BYTES
-from app.db.sql import attempts
-from app.db.sql import task_logs as statements
+from app.db.sql import attempts, task_logs as statements
 from app.models.task_log import SEQ_BITS
 
 # Lines are deleted down to so much of the limit: so a look at all of them is paid for by many new ones.

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.error_keys import error_key
 from app.db.clock import STATEMENT_TIME, seconds
-from app.db.every_engine.task_moves import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd, failure
 from app.db.sql import transitions
+from app.db.statements.task_moves import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd, failure
 from app.messaging import hints
 from app.models.task import AttemptOutcome, Task, TaskStatus
 

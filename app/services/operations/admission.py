@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.db.every_engine.held_tasks import SIZES, HeldRow
-from app.db.every_engine.limits import Usage
 from app.db.session import transaction
 from app.db.sql import held_tasks, limits
+from app.db.statements.held_rows import SIZES, HeldRow
+from app.db.statements.limit_places import Usage
 from app.db.trigger_terms import USER_LIMIT
 from app.models.limit import Limit, Rate
 from app.models.task import Held

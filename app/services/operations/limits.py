@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from app.core.validation_errors import field_errors
 from app.db.after_commit import after_commit
 from app.db.clock import NOW
-from app.db.every_engine import limits as limits_of_every_engine
-from app.db.every_engine.limits import running_by_limit
 from app.db.sql import limits
+from app.db.statements import limit_places
+from app.db.statements.limit_places import running_by_limit
 from app.errors import InvalidLimit, LimitNotFound, LimitUsed
 from app.models.audit import AuditEvent
 from app.models.limit import Limit, OnExcess, Rate
@@ -63,7 +63,7 @@ def read(db: Session, name: str) -> LimitState:
     found = db.get(Limit, name, populate_existing=True)
     if found is None:
         raise LimitNotFound
-    return _state_of(found, limits_of_every_engine.running(db, name))
+    return _state_of(found, limit_places.running(db, name))
 
 
 def put(db: Session, name: str, wanted: LimitWrite) -> LimitState:
@@ -90,7 +90,7 @@ def remove(db: Session, name: str) -> None:
     limit = limits.lock(db, name, alone=True)
     if limit is None:
         raise LimitNotFound
-    if limits_of_every_engine.is_used(db, name):
+    if limit_places.is_used(db, name):
         raise LimitUsed
     limits.forget_places(db, name)
     db.execute(delete(Limit).where(Limit.name == name).execution_options(synchronize_session=False))

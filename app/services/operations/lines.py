@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from app.catalogue import known_queues
 from app.core.served_tasks import served_tasks
 from app.db.after_commit import after_commit
-from app.db.every_engine import held_tasks
 from app.db.sql import claim_holds
+from app.db.statements import held_rows
 from app.messaging import publisher
 from app.messaging.routing import QUEUES
 from app.models.task import TaskPriority
@@ -18,7 +18,7 @@ from app.models.task import TaskPriority
 MOST_ROUNDS = 8
 
 
-def lines_of(db: Session) -> held_tasks.Lines:
+def lines_of(db: Session) -> held_rows.Lines:
     """The lines in the order in which limits serve them: those that a live worker serves first. No paused queue."""
     served = served_tasks()
     paused = claim_holds.paused_queues(db)
@@ -27,7 +27,7 @@ def lines_of(db: Session) -> held_tasks.Lines:
         known_queues() - paused, key=lambda queue: (not served.is_served(queue), rank.get(queue, len(rank)), queue)
     )
     lines = [(queue, priority.value) for queue in queues for priority in reversed(TaskPriority)]
-    return held_tasks.Lines([queue for queue, _ in lines], [priority for _, priority in lines])
+    return held_rows.Lines([queue for queue, _ in lines], [priority for _, priority in lines])
 
 
 def is_known(queue: str, celery_task_name: str) -> bool:
@@ -37,7 +37,7 @@ def is_known(queue: str, celery_task_name: str) -> bool:
 
 
 def behind(
-    lines: held_tasks.Lines, admitted: Iterable[held_tasks.AdmittedRow], best: Mapping[str, int], otherwise: int
+    lines: held_rows.Lines, admitted: Iterable[held_rows.AdmittedRow], best: Mapping[str, int], otherwise: int
 ) -> list[UUID]:
     """The tasks that have a place although a better line waits: for their key by `best`, else by `otherwise`."""
     places = {line: place for place, line in enumerate(zip(lines.queues, lines.priorities, strict=True), 1)}

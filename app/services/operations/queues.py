@@ -9,8 +9,7 @@ from sqlalchemy.orm import Session
 from app.catalogue import known_queues
 from app.core.origin import current_actor
 from app.db.after_commit import after_commit
-from app.db.every_engine import claim_holds as holds_of_every_engine
-from app.db.every_engine import workers
+from app.db.every_engine import claim_holds as holds_of_every_engine, workers
 from app.db.every_engine.queue_depths import read_running
 from app.db.sql import claim_holds, queue_depths
 from app.errors import QueueNotFound

@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import true
 from sqlalchemy.orm import Session
 
-from app.db.every_engine.user_places import HAS_PLACE
 from app.db.session import transaction
 from app.db.sql import held_tasks, user_places
+from app.db.statements.user_place_terms import HAS_PLACE
 from app.models.task import Held
 from app.services.operations.lines import MOST_ROUNDS, behind, is_known, lines_of, wake_for
 from app.services.operations.live_workers import look

@@ -8,8 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.core.origin import current_actor
-from app.db.every_engine import claim_holds as holds_of_every_engine
-from app.db.every_engine import workers
+from app.db.every_engine import claim_holds as holds_of_every_engine, workers
 from app.db.sql import claim_holds
 from app.errors import WorkerNotFound
 from app.models.audit import AuditEvent

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from app.catalogue import TaskType
 from app.core.config import get_settings
-from app.db.every_engine import limits as limits_of_every_engine
 from app.db.sql import limits, turns
+from app.db.statements import limit_places
 from app.db.trigger_terms import USER_LIMIT
 from app.errors import InvalidTask, LimitReached, UnknownLimit
 from app.models.audit import AuditEvent
@@ -115,7 +115,7 @@ class _Excess:
     def _own(self, user_id: UUID, key: str | None) -> int:
         """What runs, whoever's it is, and the user's own that wait."""
         name = self._limit.name
-        return limits_of_every_engine.running(self._db, name, key) + self._own_pending(user_id, key) + self._new[key]
+        return limit_places.running(self._db, name, key) + self._own_pending(user_id, key) + self._new[key]
 
     def _own_pending(self, user_id: UUID, key: str | None) -> int:
         count = select(func.count()).where(*self._waits(user_id, key))

@@ -13,8 +13,10 @@ from app.core.error_keys import error_key
 from app.core.ids import new_id
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.columns import UTCDateTime
-from app.db.every_engine.limits import UNCLAIMED, of_task
-from app.db.every_engine.task_moves import (
+from app.db.rows import changed_rows, value_by
+from app.db.sql import limits, retention, transitions
+from app.db.statements.limit_places import UNCLAIMED, of_task
+from app.db.statements.task_moves import (
     CANCELLED,
     CANCELLED_REASON,
     HELD_ANEW,
@@ -25,8 +27,6 @@ from app.db.every_engine.task_moves import (
     failure,
     touched,
 )
-from app.db.rows import changed_rows, value_by
-from app.db.sql import limits, retention, transitions
 from app.errors import InvalidTransition
 from app.messaging import hints
 from app.models.task import TERMINAL, AttemptOutcome, Held, Task, TaskStatus, WaitingReason

@@ -5,10 +5,10 @@ from dataclasses import replace
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.db.every_engine import task_counting
 from app.db.outage import is_locked
 from app.db.session import transaction
 from app.db.sql import maintenance, task_counts, task_filter
+from app.db.statements import task_counting
 from app.models.task import TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
 from app.services.operations import error_adding, stats_adding

@@ -16,8 +16,7 @@ from app.db.page import MAX_PAGE_BYTES, Page
 from app.db.sql import task_filter, task_pages, task_rows
 from app.models.task import Task
 from app.models.task_filter import TaskFilter
-from app.services.operations.live_workers import look as look_at_workers
-from app.services.operations.live_workers import look_for
+from app.services.operations.live_workers import look as look_at_workers, look_for
 from app.services.tasks.task_queries import SHOWN, as_shown
 
 LOOK = 10_000

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.core.ids import new_id
-from app.db.every_engine import claims as claims_sql
-from app.db.every_engine.limits import BEGIN_SECONDS
-from app.db.sql import claims as statements
-from app.db.sql import prepared
+from app.db.sql import claims as statements, prepared
+from app.db.statements import claim_requests
+from app.db.statements.limit_places import BEGIN_SECONDS
 from app.messaging import hints, publisher
 from app.models.task import TaskPriority
 from app.services.execution.claims import Claims, ReadyClaim, give_back
@@ -128,15 +127,15 @@ class Taker:
         hints.changed(*(claim.id for claim in claims))
         return claims
 
-    def _names(self, taken: Taken) -> claims_sql.Names:
+    def _names(self, taken: Taken) -> claim_requests.Names:
         """What to claim: near its last task the process takes one row at a time, and never two for one token."""
         known = [name for name in self._known if name not in taken.missing] if taken.missing else self._known
-        if self._child.tasks_left.number < claims_sql.MOST_ROWS:
-            return claims_sql.Names(known, [])
+        if self._child.tasks_left.number < claim_requests.MOST_ROWS:
+            return claim_requests.Names(known, [])
         limited = self._child.rate_limits.names
         short = {name: took for name, took in self._durations.items() if took < SHORT_SECONDS and name not in limited}
         most = min(statements.MOST_AT_ONCE, self._child.tasks_left.number)
-        return claims_sql.Names(known, list(short), rows_together(most, max(short.values(), default=0.0)))
+        return claim_requests.Names(known, list(short), rows_together(most, max(short.values(), default=0.0)))
 
     def _wake_at(self, moment: float) -> None:
         """Have a process woken then (monotonic seconds): a row may wait whose name has no token before."""

@@ -21,12 +21,13 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings
 from app.core.version import VERSION
-from app.db.every_engine import claim_holds, claims
-from app.db.every_engine.limits import of_task, of_worker
+from app.db.every_engine import claim_holds
 from app.db.every_engine.workers import say_stopped
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.session import SessionLocal, transaction
 from app.db.sql import limits, workers
+from app.db.statements import claim_requests
+from app.db.statements.limit_places import of_task, of_worker
 from app.messaging.application import celery_app
 from app.messaging.guard.messages import WAKEUP
 from app.models.claim_hold import HoldKind
@@ -318,7 +319,7 @@ class Agent:
             held = list(db.scalars(select(Task.id).where(*attempt, Task.status == TaskStatus.RUNNING.value)))
             if begun is not None and (loss.task_id is None or has_ended(loss.pid)):
                 # Only the row that had begun counts the loss; what was claimed with it has done nothing.
-                rescue.handed_back(db, claims.NOT_BEGUN, *attempt, Task.id != begun.task_id)
+                rescue.handed_back(db, claim_requests.NOT_BEGUN, *attempt, Task.id != begun.task_id)
             if why is Stop.OVERRAN:
                 rescue.overran(db, self._stopper.limit_of(loss.pid), *attempt)
             elif why is not None:
@@ -351,7 +352,7 @@ class Agent:
                 return
             with transaction(db):
                 workers.limit_lock_waits(db)
-                rescue.handed_back(db, claims.NOT_BEGUN, tuple_(Task.id, Task.attempt).in_(unbegun))
+                rescue.handed_back(db, claim_requests.NOT_BEGUN, tuple_(Task.id, Task.attempt).in_(unbegun))
                 freed = admission.release(db, limits.of_attempts(unbegun))
         admitter.admit_soon(freed)
 

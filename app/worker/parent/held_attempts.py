@@ -7,8 +7,8 @@ from uuid import UUID
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from app.db.every_engine import limits
 from app.db.session import transaction
+from app.db.statements import limit_places
 from app.models.task import Task, TaskStatus
 from app.worker.parent.body_stopper import has_ended
 from app.worker.shared.slot_table import Phase, SlotState
@@ -36,7 +36,7 @@ def read(db: Session, worker_id: UUID) -> tuple[list[HeldAttempt], list[HeldAtte
     with transaction(db):
         rows = db.execute(_RUNNING_HERE, {"p_worker_id": worker_id})
         held = [HeldAttempt(task_id, attempt, pid or 0, asked) for task_id, attempt, pid, asked in rows]
-        places = limits.claimed_by(db, worker_id)
+        places = limit_places.claimed_by(db, worker_id)
         return held, [HeldAttempt(task_id, attempt, pid or 0, cancelled=False) for task_id, attempt, pid in places]
 
 

@@ -7,7 +7,7 @@ from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.types import TypeEngine
 
 from app.db.columns import Id, UTCDateTime
-from app.db.portable.schema.sqlite import NOW
+from app.db.statements.schema.sqlite import NOW
 from app.models.task import Task
 from tests.support.databases import ENGINE
 

@@ -15,8 +15,7 @@ from app.celery_app import celery_app
 from app.core.config import Settings, get_settings
 from app.messaging.guard import signing
 from app.messaging.guard.signing import SIGNATURE_HEADER, Unsigned, check_command, sign_command
-from tests.support.properties import HealthCheck, given, st
-from tests.support.properties import settings as property_settings
+from tests.support.properties import HealthCheck, given, settings as property_settings, st
 from tests.support.services import SECRET_KEY
 from tests.support.settings import settings
 from tests.support.tables import check_rows

@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint
 import app.models  # noqa: F401 (fills the metadata)
 from app.db import schema_version
 from app.db.base import Base
-from app.db.portable.schema import guard, mysql, sqlite
+from app.db.statements.schema import guard, mysql, sqlite
 from app.migrations import baselines
 from tests.support.baselines import URLS, schema_of
 

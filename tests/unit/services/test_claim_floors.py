@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.core.ids import new_id
-from app.db.every_engine.claims import LinesToServe, Names
+from app.db.statements.claim_requests import LinesToServe, Names
 from app.services.execution import claims as module
 from app.services.execution.attempts import WorkerIdentity
 from app.services.execution.claims import FULL_LOOK_SECONDS, NO_FLOOR, SLACK_SECONDS, Claims, ReadyClaim

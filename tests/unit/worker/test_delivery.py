@@ -7,8 +7,7 @@ import psycopg2
 import pytest
 from psycopg2 import errors
 from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from app.db.outage import is_outage, is_passing

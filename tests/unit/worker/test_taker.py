@@ -7,8 +7,8 @@ import pytest
 
 from app.core.config import get_settings
 from app.core.ids import new_id
-from app.db.every_engine.claims import MOST_ROWS, Names
 from app.db.sql import claims as statements
+from app.db.statements.claim_requests import MOST_ROWS, Names
 from app.messaging.application import celery_app
 from app.services.execution.claims import Claims
 from app.worker.child.process import ChildProcess

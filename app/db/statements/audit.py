@@ -1,0 +1,66 @@
+"""Deletes old audit records: the triggers that protect them let the transaction pass that says so."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, delete, func, or_, select, text
+from sqlalchemy.orm import Session
+
+from app.core.engines import MYSQL, SQLITE
+from app.db.clock import NOW
+from app.db.rows import changed_rows
+from app.db.statements.schema.mysql import PRUNES
+from app.db.statements.schema.sqlite import PRUNING
+from app.db.statements.upserting import engine_name
+from app.models.audit import AuditRecord
+
+# To let a transaction pass, and to end that. On SQLite no other transaction sees the row; on MySQL the variable is the
+# connection's own.
+_LET = {
+    SQLITE: (text(f"INSERT INTO {PRUNING} (id) VALUES (1)"), text(f"DELETE FROM {PRUNING}")),  # noqa: S608  # nosec B608
+    MYSQL: (text(f"SET {PRUNES} = 1"), text(f"SET {PRUNES} = NULL")),
+}
+
+
+def moment(db: Session, age: timedelta) -> datetime:
+    """Return the time so long ago, by the database's clock."""
+    now: datetime = db.execute(select(NOW)).scalar_one()
+    return now - age
+
+
+def role(db: Session) -> str:
+    """Return the database user of this session. SQLite has none."""
+    return "sqlite" if engine_name(db) == SQLITE else str(db.execute(select(func.current_user())).scalar_one())
+
+
+def count_before(db: Session, before: datetime) -> int:
+    """Return how many records are older."""
+    return db.execute(select(func.count()).where(AuditRecord.at < before)).scalar_one()
+
+
+def delete_before(db: Session, before: datetime, limit: int) -> int:
+    """Delete the oldest records before this time, at most `limit`. Returns how many.
+
+    Raises DBAPIError for a database user of MySQL who may not delete them.
+    """
+    position = (AuditRecord.at, AuditRecord.id)
+    older = select(*position).where(AuditRecord.at < before).order_by(*position)
+    # Up to the last one to delete, which an index finds: a list of their ids may be too long.
+    last = db.execute(older.offset(limit - 1).limit(1)).one_or_none()
+    batch = AuditRecord.at < before
+    if last is not None:
+        at, record_id = last
+        batch = and_(AuditRecord.at <= at, or_(AuditRecord.at < at, AuditRecord.id <= record_id))
+    with _unprotected(db):
+        return changed_rows(db.execute(delete(AuditRecord).where(batch).execution_options(synchronize_session=False)))
+
+
+@contextmanager
+def _unprotected(db: Session) -> Iterator[None]:
+    begin, end = _LET[engine_name(db)]
+    db.execute(begin)
+    try:
+        yield
+    finally:
+        db.execute(end)

@@ -1,0 +1,90 @@
+"""The statements on claim holds: paused queues, and workers that drain.
+
+A hold must stop every claim from its commit on, also one that had begun before. So each claim first locks one row, the
+guard, in share mode (`lock_for_claim`) until its commit, and who adds a hold locks it exclusively: he waits for the
+claims that are under way, and those that come later wait for his commit and read what he has written. The guard is a
+hold of no queue. On SQLite a transaction that locks has the database to itself.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.core.engines import MYSQL
+from app.db.base import Base
+from app.db.every_engine.claim_holds import of_hold
+from app.db.statements.batches import BY_PRIMARY_KEY, delete_by_key
+from app.db.statements.executing import Transaction
+from app.db.statements.upserting import upsert
+from app.models.claim_hold import ClaimHold, HoldKind
+from app.models.worker import WorkerProcess
+
+_TABLE = Base.metadata.tables[ClaimHold.__tablename__]
+# No queue has this name. It is the first by the primary key: who locks the rows in this order locks the guard first.
+_NO_NAME = ""
+_GUARD = (HoldKind.QUEUE.value, _NO_NAME)
+# InnoDB reads a table in the order of the key that it is told to use, and locks each row as it is read.
+_ALL = (
+    select(_TABLE.c.kind, _TABLE.c.name)
+    .order_by(_TABLE.c.kind, _TABLE.c.name)
+    .with_hint(_TABLE, BY_PRIMARY_KEY, MYSQL)
+    .with_for_update(read=True)
+)
+
+
+def lock_for_claim(db: Transaction, worker_id: UUID) -> set[str] | None:
+    """The paused queues; None where this worker drains. Until this transaction is over, no further hold is committed.
+
+    Waits for a hold that is being added.
+    """
+    found = [tuple(row) for row in db.execute(_ALL)]
+    if _GUARD not in found:
+        _lock_guard(db)
+        found = [tuple(row) for row in db.execute(_ALL)]
+    if (HoldKind.WORKER.value, str(worker_id)) in found:
+        return None
+    return {name for kind, name in found if kind == HoldKind.QUEUE.value and name != _NO_NAME}
+
+
+def hold(db: Session, kind: HoldKind, name: str, reason: str | None, held_by: UUID | None) -> datetime:
+    """Once this transaction is committed, nothing of this queue, or by this worker, begins. Commit soon.
+
+    Waits for the claims that are not over yet, and lets the others wait for the commit. A hold that is there already
+    keeps its time, and takes the new reason. Returns that time.
+    """
+    _lock_guard(db)
+    row = {"kind": kind.value, "name": name, "reason": reason, "held_by": held_by}
+    upsert(db, _TABLE, [row], lambda _, new: {"reason": new.reason, "held_by": new.held_by})
+    return db.execute(select(ClaimHold.since).where(*of_hold(kind, name))).scalar_one()
+
+
+def _lock_guard(db: Transaction) -> None:
+    """Lock it exclusively until the transaction ends. It is added where it is missing: once in a database's life."""
+    upsert(db, _TABLE, [dict(zip(("kind", "name"), _GUARD, strict=True))])
+
+
+def held(db: Session, kind: HoldKind) -> Sequence[tuple[str, datetime, str | None, UUID | None]]:
+    """Name, beginning, reason and user of each hold."""
+    columns = (ClaimHold.name, ClaimHold.since, ClaimHold.reason, ClaimHold.held_by)
+    found = select(*columns).where(ClaimHold.kind == kind.value, ClaimHold.name != _NO_NAME)
+    return db.execute(found).all()
+
+
+def paused_queues(db: Session) -> set[str]:
+    """The names of the paused queues."""
+    return {name for name, *_ in held(db, HoldKind.QUEUE)}
+
+
+def forget_drains(db: Session) -> None:
+    """Delete the holds of workers that were killed while they drained."""
+    names = {name for name, *_ in held(db, HoldKind.WORKER)}
+    if not names:
+        return
+    alive = select(WorkerProcess.id).where(WorkerProcess.id.in_(map(UUID, names)), WorkerProcess.stopped_at.is_(None))
+    gone = names - {str(worker_id) for worker_id in db.scalars(alive)}
+    if gone:
+        named = (ClaimHold.kind == HoldKind.WORKER.value, ClaimHold.name.in_(gone))
+        db.execute(delete_by_key(ClaimHold).where(*named).execution_options(synchronize_session=False))

@@ -1,0 +1,105 @@
+"""Adding failures to their groups, and the statements on groups that each engine spells in its own way."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Text, bindparam, case, delete, func, literal_column, select
+from sqlalchemy.orm import Session
+
+from app.db.clock import STATEMENT_TIME
+from app.db.rows import changed_rows
+from app.db.statements.batches import delete_batch
+from app.db.statements.expressions import greatest, least
+from app.db.statements.some_rows import delete_some
+from app.db.statements.tables import ERROR_GROUPS
+from app.db.statements.upserting import Columns, upsert
+from app.models.error_group import ErrorGroup, ErrorState, error_times
+from app.models.task import Task
+from app.models.user import User
+
+Rows = Sequence[dict[str, Any]]
+
+
+# No parameters: all rows then go in one statement (`upsert`).
+_OPEN, _RESOLVED = (literal_column(f"'{state}'", Text) for state in (ErrorState.OPEN, ErrorState.RESOLVED))
+
+
+def _seen_again(old: Columns, new: Columns) -> dict[str, ColumnElement[Any]]:
+    set_after = func.coalesce(old.state_set_at, old.last_seen) < new.last_seen
+    reopens = (old.state == _RESOLVED) & set_after
+    return {
+        "state": case((reopens, _OPEN), else_=old.state),  # before `last_seen`, which it reads
+        "count": old["count"] + new["count"],
+        "first_seen": least(old.first_seen, new.first_seen),
+        "last_seen": greatest(old.last_seen, new.last_seen),
+        "message": new.message,
+    }
+
+
+def keep_users(db: Session, users: Sequence[UUID]) -> set[UUID]:
+    """Those of the users that exist. None of them can be deleted until the commit."""
+    found = select(User.id).where(User.id.in_(users)).order_by(User.id)
+    return set(db.scalars(found.with_for_update(read=True)))
+
+
+def add_failures(db: Session, rows: Rows) -> None:
+    """Make or raise the groups of these failures, and reopen resolved ones. Each row has the group's columns."""
+    upsert(db, ERROR_GROUPS, rows, _seen_again)
+
+
+def add_moves(db: Session, rows: Rows) -> None:
+    """Add numbers alone: of tasks that are failed no more. The rows are as for `add_failures`."""
+    upsert(db, ERROR_GROUPS, rows, lambda old, new: {"count": old["count"] + new["count"]})
+
+
+def add_times(db: Session, rows: Rows) -> None:
+    """Add failures to their hours: `fingerprint`, `at`, `number`."""
+    upsert(db, error_times, rows, lambda old, new: {"number": old.number + new.number})
+
+
+_NEWEST = (
+    select(Task.id)
+    .where(Task.error_fingerprint == bindparam("fingerprint"))
+    .order_by(Task.id.desc())
+    .limit(bindparam("each"))
+)
+
+
+def newest_tasks(db: Session, fingerprints: Sequence[str], each: int) -> dict[str, list[UUID]]:
+    """The ids of the newest tasks that are failed with each of these, at most `each`.
+
+    A statement for each: for a list of them no engine stops at the newest ones.
+    """
+    return {name: list(db.scalars(_NEWEST, {"fingerprint": name, "each": each})) for name in fingerprints}
+
+
+_UNUSED = ErrorGroup.number == 0
+_PLACED = (
+    select(
+        ErrorGroup.fingerprint,
+        func.row_number().over(partition_by=ErrorGroup.user_id, order_by=ErrorGroup.last_seen.desc()).label("place"),
+    )
+    .where(_UNUSED)
+    .subquery()
+)
+
+
+def forget(db: Session, age: timedelta, most: int, batch: int) -> int:
+    """Delete a batch of the groups without a failed task: last seen so long ago, or older than `most` of their user.
+
+    Returns how many.
+    """
+    old = delete_batch(db, ErrorGroup, _UNUSED, ErrorGroup.last_seen < STATEMENT_TIME - age, limit=batch, guard=_UNUSED)
+    beyond = select(_PLACED.c.fingerprint).where(_PLACED.c.place > most).order_by(_PLACED.c.place.desc()).limit(batch)
+    found = list(db.scalars(beyond))
+    if not found:
+        return old
+    statement = delete(ErrorGroup).where(ErrorGroup.fingerprint.in_(found), _UNUSED)
+    return old + changed_rows(db.execute(statement.execution_options(synchronize_session=False)))
+
+
+def forget_times(db: Session, age: timedelta, batch: int) -> int:
+    """Delete a batch of the hours that are older than `age`. Returns how many."""
+    return delete_some(db, error_times, error_times.c.at < STATEMENT_TIME - age, limit=batch)

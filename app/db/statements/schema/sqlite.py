@@ -1,0 +1,92 @@
+"""The triggers of SQLite, by the table that they stand on.
+
+They use no function but SQLite's own, so they also hold for a statement in the `sqlite3` shell. A message of RAISE is a
+literal before SQLite 3.47. An UPDATE that sets none of the columns behind OF runs no code of a trigger.
+"""
+
+import re
+
+from app.db.statements.schema import counts, guard
+
+
+def _refusal(words: str) -> str:
+    """Without the id, and with the names of the columns in the places of their values."""
+    text = re.sub(r"\{(\w+\.\w+)\}", r"\1", words.replace(" {OLD.id}", ""))
+    return f"RAISE(ABORT, '{text}')"
+
+
+def _rules(rules: guard.Rules) -> str:
+    """An expression that refuses the row, or is NULL."""
+    lines = [
+        f"WHEN {condition} THEN {_refusal(f'tasks_guard: {then}') if isinstance(then, str) else _rules(then)}"
+        for condition, then in rules
+    ]
+    return "CASE\n    " + "\n    ".join([*lines, "END"])
+
+
+_GUARD = f"""CREATE TRIGGER tasks_guard BEFORE UPDATE ON tasks
+BEGIN
+    SELECT {_rules(guard.rules(lambda column: f"NEW.{column} IS NOT OLD.{column}"))};
+END"""
+_SPELLING = counts.Spelling("max({0}, {1})", "({1} - {0}) / 1e6")
+_INSERTED = f"""CREATE TRIGGER tasks_count_inserted AFTER INSERT ON tasks WHEN NEW.finished_at IS NOT NULL
+BEGIN
+    {counts.inserted()}
+END"""
+_ENDED = f"""CREATE TRIGGER tasks_count_ended AFTER UPDATE OF status ON tasks
+WHEN OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL
+BEGIN
+    {counts.enters(_SPELLING, counts.ATTEMPT_BEFORE)}
+END"""
+_LEFT = f"""CREATE TRIGGER tasks_count_left AFTER UPDATE OF {", ".join(counts.MOVING)} ON tasks
+WHEN OLD.finished_at IS NOT NULL
+BEGIN
+    {counts.leaves()}
+END"""
+_STAYED = f"""CREATE TRIGGER tasks_count_stayed AFTER UPDATE OF {", ".join(counts.MOVING)} ON tasks
+WHEN OLD.finished_at IS NOT NULL AND NEW.finished_at IS NOT NULL
+BEGIN
+    {counts.stays()}
+END"""
+_DELETED = f"""CREATE TRIGGER tasks_count_deleted AFTER DELETE ON tasks WHEN OLD.finished_at IS NOT NULL
+BEGIN
+    {counts.leaves()}
+END"""
+
+# Records may be deleted while this table has a row, seen by its transaction alone: `app/db/statements/audit.py`.
+PRUNING = "audit_pruning"
+_PRUNING = f"CREATE TABLE {PRUNING} (id INTEGER PRIMARY KEY)"
+_APPEND_ONLY = "SELECT RAISE(ABORT, 'audit_events is append-only: no {}')"
+_NO_UPDATE = f"""CREATE TRIGGER audit_events_no_update BEFORE UPDATE ON audit_events
+BEGIN
+    {_APPEND_ONLY.format("UPDATE")};
+END"""
+_NO_DELETE = f"""CREATE TRIGGER audit_events_no_delete BEFORE DELETE ON audit_events
+WHEN NOT EXISTS (SELECT 1 FROM {PRUNING})
+BEGIN
+    {_APPEND_ONLY.format("DELETE")};
+END"""  # noqa: S608 (constants)  # nosec B608
+# A row that INSERT OR REPLACE deletes runs no trigger of a DELETE.
+_NO_REPLACE = f"""CREATE TRIGGER audit_events_no_replace BEFORE INSERT ON audit_events
+WHEN EXISTS (SELECT 1 FROM audit_events WHERE id = NEW.id)
+BEGIN
+    {_APPEND_ONLY.format("REPLACE")};
+END"""  # noqa: S608 (constants)  # nosec B608
+
+CREATE: dict[str, tuple[str, ...]] = {
+    "tasks": (_GUARD, _INSERTED, _ENDED, _LEFT, _STAYED, _DELETED),
+    "audit_events": (_PRUNING, _NO_UPDATE, _NO_DELETE, _NO_REPLACE),
+}
+# Triggers go with their table.
+DROP: dict[str, tuple[str, ...]] = {"audit_events": (f"DROP TABLE IF EXISTS {PRUNING}",)}
+
+NOW = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
+# Why a task of `tasks` waits (`app/db/waiting.py`).
+WAITS = f"""CASE WHEN tasks.status = 'pending' THEN CASE
+    WHEN tasks.run_at > {NOW} THEN CASE WHEN tasks.failures > 0 THEN 'retry' ELSE 'schedule' END
+    WHEN EXISTS (
+        SELECT 1 FROM claim_holds AS hold WHERE hold.kind = 'queue' AND hold.name = tasks.queue
+    ) THEN 'paused'
+    WHEN tasks.held IN ('limit', 'limit_key', 'user') THEN tasks.held
+    ELSE 'ready'
+END END"""  # noqa: S608 (constants)  # nosec B608

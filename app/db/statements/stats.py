@@ -1,0 +1,61 @@
+"""Adding to the numbers of `app/models/task_stats.py`, and taking the rows of new tasks away."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Table, select
+from sqlalchemy.orm import Session
+
+from app.db.clock import STATEMENT_TIME
+from app.db.statements.some_rows import delete_some, take
+from app.db.statements.upserting import upsert
+from app.models.task_stats import (
+    KEPT,
+    SHORTEST_STEP,
+    STAT_KIND,
+    STAT_NUMBERS,
+    begin_of_step,
+    task_durations,
+    task_stats,
+    task_submissions,
+)
+
+Rows = Sequence[dict[str, Any]]
+
+
+def take_submissions(db: Session, limit: int) -> Sequence[Any]:
+    """Take at most `limit` rows of new tasks away.
+
+    Returns their sums: the time now, how many rows, the user, the begin of the shortest step, the kind, how many tasks.
+    """
+    sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0])
+    for row in take(db, task_submissions, limit):
+        of_kind = sums[row.user_id, begin_of_step(row.at, SHORTEST_STEP), *(getattr(row, name) for name in STAT_KIND)]
+        of_kind[0] += 1
+        of_kind[1] += row.number
+    now = db.execute(select(STATEMENT_TIME)).scalar_one()
+    return [(now, rows, *of_kind, number) for of_kind, (rows, number) in sums.items()]
+
+
+def _add(db: Session, table: Table, numbers: Sequence[str], rows: Rows) -> None:
+    upsert(db, table, rows, lambda old, new: {name: old[name] + new[name] for name in numbers})
+
+
+def add_stats(db: Session, rows: Rows) -> None:
+    """Add these numbers. Each row has all columns."""
+    _add(db, task_stats, STAT_NUMBERS, rows)
+
+
+def add_durations(db: Session, rows: Rows) -> None:
+    """As `add_stats`, for durations."""
+    _add(db, task_durations, ["number"], rows)
+
+
+def forget(db: Session, batch: int) -> int:
+    """Delete rows that no window shows any more: of each table and step at most `batch`. Returns how many in all."""
+    return sum(
+        delete_some(db, table, table.c.step_seconds == step, table.c.at < STATEMENT_TIME - kept, limit=batch)
+        for table in (task_stats, task_durations)
+        for step, kept in KEPT.items()
+    )

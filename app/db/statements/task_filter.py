@@ -1,0 +1,28 @@
+"""The conditions that a TaskFilter puts on rows, split by the index that serves them."""
+
+from sqlalchemy import func, literal
+
+from app.db.statements import task_conditions, waiting
+from app.db.statements.expressions import has_member, lower_case
+from app.db.statements.task_conditions import Conditions, of_error, of_times
+from app.models.task import Task, TaskStatus, WaitingReason
+from app.models.task_filter import TaskFilter
+
+
+def conditions(wanted: TaskFilter, *, status: bool = True) -> Conditions:
+    """All conditions; without `status` all but those on the status."""
+    return task_conditions.conditions(wanted, of_rows(wanted), status=status)
+
+
+def of_rows(wanted: TaskFilter) -> Conditions:
+    """The conditions that no index is sorted by and no number is kept by: they are looked up in the rows."""
+    found: Conditions = []
+    if wanted.tag:
+        # Most tasks have no tags: only the others are parsed.
+        found += [Task.tags != [], *(has_member(Task.tags, literal(each)) for each in wanted.tag)]
+    if wanted.name:
+        # Not LIKE: that of SQLite takes all ASCII letters for alike, and bounds the text.
+        found.append(func.instr(lower_case(Task.name), lower_case(literal(wanted.name))) > 0)
+    if wanted.waiting_for is not None:
+        found += [Task.status == TaskStatus.PENDING.value, waiting.reason() == WaitingReason(wanted.waiting_for).value]
+    return [*found, *of_error(wanted), *of_times(wanted)]

@@ -1,0 +1,209 @@
+"""Turns: start-time fair queueing of pending tasks (Goyal, Vin, Cheng: Start-Time Fair Queueing, SIGCOMM 1996).
+
+A task's turn is `max(the line's clock, the user's last turn) + 1 / weight`. A line is a queue and a priority; its clock
+is the highest turn that was claimed. So a user's first task stands behind one task of each other user, whatever these
+have queued, and a user who was away has saved nothing up.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Insert,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.orm import Session
+
+from app.db.clock import STATEMENT_TIME
+from app.db.every_engine.turns import LINE, PLACE_BATCH
+from app.db.rows import changed_rows, value_by
+from app.db.statements.executing import Transaction
+from app.db.statements.expressions import greatest
+from app.db.statements.maintenance import wait_briefly
+from app.db.statements.tables import CLAIMED_TURNS, TASKS, USER_TURNS, USERS
+from app.db.statements.upserting import engine_name, upsert_statement
+from app.models.task import TaskPriority, TaskStatus
+
+_Line = tuple[UUID, str, str]
+# The values stand in the text, for SQLite's partial indexes.
+PENDING: ColumnElement[bool] = TASKS.c.status == literal_column(f"'{TaskStatus.PENDING.value}'")
+
+
+def clock_of(row: FromClause) -> ColumnElement[float]:
+    """The highest turn that was claimed from the line of this row, which has queue and priority; 0 before any was."""
+    return _clock(row.c.queue, row.c.priority)
+
+
+def _clock(queue: ColumnElement[str], priority: ColumnElement[str]) -> ColumnElement[float]:
+    of_line = (CLAIMED_TURNS.c.queue == queue, CLAIMED_TURNS.c.priority == priority)
+    # As max(), MySQL would read all turns of the line.
+    top = select(CLAIMED_TURNS.c.turn).where(*of_line).order_by(CLAIMED_TURNS.c.turn.desc()).limit(1)
+    return func.coalesce(top.scalar_subquery(), 0.0)
+
+
+def give_turns(db: Transaction, rows: Sequence[tuple[UUID, UUID, str, str]]) -> dict[UUID, float]:
+    """Give these tasks their turns, by id, and raise the users' last turns. Writes nothing into the tasks.
+
+    Each row is the task's id, its user's, its queue and its priority. The tasks of one user are placed in the order of
+    their ids. The last turn of each user and line is locked until the commit, in one order for all transactions.
+    """
+    lines: dict[_Line, list[UUID]] = {}
+    for task_id, user_id, queue, priority in sorted(rows):
+        lines.setdefault((user_id, queue, priority), []).append(task_id)
+    if not lines:
+        return {}
+    weights, clocks = _weights_and_clocks(db, lines)
+    wanted = []
+    for line in sorted(lines):  # the order of the locks
+        clock = clocks[line[1:]]
+        last = clock + len(lines[line]) / weights.get(line[0], 1)
+        wanted.append({**dict(zip(LINE, line, strict=True)), "clock": clock, "last": last})
+    db.execute(_raise(engine_name(db)), wanted)
+    columns = zip(LINE, zip(*lines, strict=True), strict=True)
+    found = db.execute(_LASTS, {f"p_{name}": list(set(values)) for name, values in columns})
+    given = {(row.user_id, row.queue, row.priority): row.last for row in found}
+    return {
+        task_id: given[line] - (len(ids) - nth) / weights.get(line[0], 1)
+        for line, ids in lines.items()
+        for nth, task_id in enumerate(ids, 1)
+    }
+
+
+# Built once: a submit spends more time on statements than their execution takes.
+
+
+def _weights_and_clocks(
+    db: Transaction, lines: Iterable[_Line]
+) -> tuple[dict[UUID, int], dict[tuple[str, str], float]]:
+    of_lines = sorted({line[1:] for line in lines})
+    values: dict[str, Any] = {"p_users": list({user_id for user_id, _, _ in lines})}
+    for nth, (queue, priority) in enumerate(of_lines):
+        values |= {f"p_queue_{nth}": queue, f"p_priority_{nth}": priority}
+    rows = db.execute(_read_statement(len(of_lines)), values).all()
+    clocks = rows[0][2:] if rows else [0.0] * len(of_lines)
+    return {row[0]: row[1] for row in rows}, dict(zip(of_lines, clocks, strict=True))
+
+
+@lru_cache(maxsize=64)
+def _read_statement(lines: int) -> Any:
+    clocks = (_clock(bindparam(f"p_queue_{nth}"), bindparam(f"p_priority_{nth}")) for nth in range(lines))
+    of_users = USERS.c.id.in_(bindparam("p_users", expanding=True))
+    return select(USERS.c.id, USERS.c.weight, *clocks).where(of_users)
+
+
+@lru_cache
+def _raise(engine: str) -> Insert:
+    return upsert_statement(
+        engine,
+        USER_TURNS,
+        lambda old, new: {"last": greatest(old.last, new.clock) + (new.last - new.clock), "clock": new.clock},
+    )
+
+
+# By the columns one by one, which gives those of some lines more: MariaDB looks no list of rows up in an index.
+_LASTS = select(USER_TURNS).where(*(USER_TURNS.c[name].in_(bindparam(f"p_{name}", expanding=True)) for name in LINE))
+
+MOST_UNPLACED = 100_000
+# An UPDATE with a value for each row is another statement for each number of rows: none is kept.
+_UNCACHED = {"compiled_cache": None}
+_DUE = and_(PENDING, TASKS.c.turn.is_(None), TASKS.c.due_at <= STATEMENT_TIME)
+
+
+def _place(db: Session, ids: Sequence[UUID]) -> int:
+    columns = (TASKS.c.id, *(TASKS.c[name] for name in LINE))
+    rows = lock_tasks(db, columns, ids, _DUE)
+    turns = give_turns(db, [(row[0], row[1], row[2], row[3]) for row in rows])
+    if turns:
+        change_tasks(db, list(turns), {"turn": value_by(TASKS.c.id, turns)}, execution_options=_UNCACHED)
+    return len(turns)
+
+
+def lock_tasks(
+    db: Transaction, columns: Sequence[Any], ids: Sequence[UUID], *which: ColumnElement[bool]
+) -> Sequence[Any]:
+    """Lock those of these tasks that match and that no other transaction has locked. Returns these columns of them.
+
+    By the primary key alone: a read through another index locks its entries of the rows that it then leaves out, and
+    who has locked such a row waits to change it.
+    """
+    found = select(*columns).where(TASKS.c.id.in_(ids), *which).order_by(TASKS.c.id)
+    rows = found.with_hint(TASKS, "FORCE INDEX (PRIMARY)", "mysql").with_for_update(skip_locked=True)
+    return db.execute(rows).all()
+
+
+def change_tasks(db: Transaction, ids: Sequence[UUID], values: Mapping[str, Any], **options: Any) -> None:
+    """Give these tasks, which this transaction has locked, these values by column. `options` are those of `execute`."""
+    # Of few rows MySQL would read all, and wait for those that others have locked.
+    these = update(TASKS).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql").where(TASKS.c.id.in_(ids))
+    db.execute(these.values(**values), **options)
+
+
+def place_due(db: Session, user_id: UUID | None = None) -> int:
+    """Give a batch of the pending tasks that have become due their turn, of all users or of this one.
+
+    Returns how many. Raises OperationalError (`is_locked`) where another transaction holds the turns of one of the
+    users.
+    """
+    # A process that froze in the middle of a submit holds the turns of its users until its connection ends.
+    wait_briefly(db)
+    of_user = () if user_id is None else (TASKS.c.user_id == user_id,)
+    due = select(TASKS.c.id).where(_DUE, *of_user).order_by(TASKS.c.due_at).limit(PLACE_BATCH)
+    return _place(db, db.scalars(due).all())
+
+
+def users_to_place(db: Session) -> list[UUID]:
+    """The users of the tasks that `place_due` has left to do: of the MOST_UNPLACED that have been due for longest."""
+    # In their order, by which SQLite takes the index of these.
+    rows = select(TASKS.c.user_id).where(_DUE).order_by(TASKS.c.due_at).limit(MOST_UNPLACED).subquery("unplaced")
+    return list(db.scalars(select(rows.c.user_id).distinct()))
+
+
+def place(db: Session, task_ids: Sequence[UUID]) -> int:
+    """Give those of these tasks their turns that are pending and due and have none. Returns how many."""
+    batches = [task_ids[at : at + PLACE_BATCH] for at in range(0, len(task_ids), PLACE_BATCH)]
+    return sum(_place(db, batch) for batch in batches)
+
+
+def ready_queues(db: Session, queues: Sequence[str]) -> list[str]:
+    """Those of the queues in which a task could start now. One index lookup for each of their lines."""
+    if not queues:
+        return []
+    found = db.execute(select(*(or_(*(_has_ready(queue, priority) for priority in TaskPriority)) for queue in queues)))
+    return [queue for queue, is_ready in zip(queues, found.one(), strict=True) if is_ready]
+
+
+def _has_ready(queue: str, priority: str) -> ColumnElement[bool]:
+    of_line = (TASKS.c.queue == queue, TASKS.c.priority == priority)
+    return exists().where(*of_line, PENDING, TASKS.c.turn.is_not(None), TASKS.c.held.is_(None))
+
+
+FORGET_BATCH = 1000
+
+
+def forget_claimed_turns(db: Session) -> int:
+    """Delete what lies below the clocks of the lines. Returns how many rows."""
+    of_line = (CLAIMED_TURNS.c.queue, CLAIMED_TURNS.c.priority)
+    number = 0
+    for queue, priority, clock in db.execute(select(*of_line, func.max(CLAIMED_TURNS.c.turn)).group_by(*of_line)).all():
+        line = (CLAIMED_TURNS.c.queue == queue, CLAIMED_TURNS.c.priority == priority)
+        # Not those of claims that are not committed yet: they would have this wait.
+        passed = (
+            select(CLAIMED_TURNS.c.turn).where(*line, CLAIMED_TURNS.c.turn < clock).with_for_update(skip_locked=True)
+        )
+        turns = db.scalars(passed).all()
+        for at in range(0, len(turns), FORGET_BATCH):
+            batch = turns[at : at + FORGET_BATCH]
+            number += changed_rows(db.execute(delete(CLAIMED_TURNS).where(*line, CLAIMED_TURNS.c.turn.in_(batch))))
+    return number
