@@ -18,6 +18,7 @@ from app.db.indexes import error_group_indexes
 # A group without a failed task goes so long after the last failure, and the oldest of more than so many of a user.
 FORGET_AFTER = timedelta(days=30)
 MOST_FORGETTABLE = 1000
+FINGERPRINT = "^[0-9a-f]{32}$"
 # How long the hours of `error_times` are kept.
 TIMES_KEPT = timedelta(days=8)
 

@@ -4,15 +4,13 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from app.models.error_group import ErrorState
 from app.schemas.base import RequestModel, ResponseModel
 from app.schemas.task_values import Moment, ShownText
 
-FINGERPRINT = "^[0-9a-f]{32}$"
 EXAMPLE = "3f2a9c0d5e7b41868c1d2e3f4a5b6c7d"
-Fingerprint = Annotated[str, StringConstraints(pattern=FINGERPRINT)]
 
 
 class ErrorGroupIgnore(RequestModel):

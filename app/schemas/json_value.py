@@ -36,17 +36,17 @@ def _json_value(value: Any) -> Any:
     return value
 
 
-def _without_nul(value: Any) -> Any:
+def without_nul(value: Any) -> Any:
     """Refuse NUL: PostgreSQL's text and JSONB cannot store it. JSON text (args, kwargs, results) can."""
     if isinstance(value, str) and "\0" in value:
         raise PydanticCustomError("string_nul", "The NUL character cannot be stored")
     if isinstance(value, dict):
         for key, item in value.items():
-            _without_nul(key)
-            _without_nul(item)
+            without_nul(key)
+            without_nul(item)
     elif isinstance(value, list):
         for item in value:
-            _without_nul(item)
+            without_nul(item)
     return value
 
 
@@ -82,8 +82,8 @@ JSONValue = Annotated[Any, AfterValidator(_json_value), AfterValidator(_within_r
 JSONArray = Annotated[list[Any], AfterValidator(_json_value), AfterValidator(_within_arguments)]
 JSONObject = Annotated[dict[str, Any], AfterValidator(_json_value)]
 SearchableObject = Annotated[
-    dict[str, Any], AfterValidator(_json_value), AfterValidator(_without_nul), AfterValidator(_within_metadata)
+    dict[str, Any], AfterValidator(_json_value), AfterValidator(without_nul), AfterValidator(_within_metadata)
 ]
 
-ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_nul)]
-Tag = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_without_nul)]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(without_nul)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(without_nul)]

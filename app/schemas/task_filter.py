@@ -1,16 +1,28 @@
-"""The filter of tasks as JSON: what a list takes as its query parameters. `app/api/task_filters.py` has those."""
+"""The filter of tasks as JSON and as query parameters, made of the declarations of `TaskFilter`."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    create_model,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from app.models.task import TaskStatus, WaitingReason
+from app.models.task import TaskPriority
+from app.models.task_filter import FIELDS, FilterField
 from app.schemas.base import RequestModel
-from app.schemas.error_group import Fingerprint
-from app.schemas.json_value import ShortText, Tag
+from app.schemas.json_value import without_nul
 from app.schemas.task_values import Moment, PriorityIn
 
 MAX_VALUES = 20
@@ -27,44 +39,67 @@ class _OneOrMany:
 _LISTED = (BeforeValidator(lambda value: [value] if isinstance(value, str) else value), _OneOrMany())
 
 
-class TaskFilterIn(RequestModel):
+def _number(value: object) -> object:
+    """Parse a digit: in a query every number is text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 1 else value
+
+
+def _checked_type(field: FilterField) -> Any:
+    """Return the type of one value, with pydantic's checks."""
+    if field.value_type is str and field.pattern is not None:
+        return Annotated[str, StringConstraints(pattern=field.pattern)]
+    if field.value_type is str:
+        length = StringConstraints(min_length=1, max_length=field.longest)
+        return Annotated[str, length, AfterValidator(without_nul)]
+    known = {TaskPriority: PriorityIn, datetime: Moment, UUID: UUID | Literal["all"]}
+    return known.get(field.value_type, field.value_type)
+
+
+def _list_of(kind: Any) -> Any:
+    return list[kind]
+
+
+def _fields(declare: Callable[[FilterField], Any]) -> dict[str, Any]:
+    """Return the fields for `create_model`, each as `declare` makes it; that of the user is the last one."""
+    return {name: declare(FIELDS[name]) for name in sorted(FIELDS, key=lambda name: name == "user_id")}
+
+
+def _declare_in_body(field: FilterField) -> Any:
+    kind = _checked_type(field)
+    if field.is_list:
+        kind = Annotated[_list_of(kind), Field(max_length=MAX_VALUES), *_LISTED]
+    return kind | None, Field(None, description=field.description, examples=field.examples)
+
+
+def _declare_in_query(field: FilterField) -> Any:
+    kind = _checked_type(field)
+    if field.is_list:
+        return _list_of(kind), Field([], max_length=MAX_VALUES, description=f"{field.description} Repeatable.")
+    if field.value_type is TaskPriority:
+        kind = Annotated[kind, BeforeValidator(_number)]
+    return kind | None, Field(None, description=field.description)
+
+
+_BodyFields: Any = create_model("_BodyFields", __base__=RequestModel, **_fields(_declare_in_body))
+_QueryFields: Any = create_model("_QueryFields", **_fields(_declare_in_query))
+
+
+class TaskFilterIn(_BodyFields):
     """A filter of tasks, with the fields of the list's query. At least one of them is set."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": ["failed"], "task_type": "data_processing"}]})
 
-    status: Annotated[list[TaskStatus], Field(max_length=MAX_VALUES), *_LISTED] | None = Field(
-        None, description="Tasks in any of these states.", examples=[["failed"]]
-    )
-    task_type: ShortText | None = Field(None, description="Tasks with this task_type.", examples=["data_processing"])
-    celery_task_name: ShortText | None = Field(
-        None, description="Tasks that run this task.", examples=["app.tasks.common_tasks.long_running_task"]
-    )
-    priority: PriorityIn | None = Field(None, description="Tasks with this priority.", examples=["low"])
-    queue: ShortText | None = Field(None, description="Tasks in this queue.", examples=["default"])
-    tag: Annotated[list[Tag], Field(max_length=MAX_VALUES), *_LISTED] | None = Field(
-        None, description="Tasks with all of these tags.", examples=[["nightly"]]
-    )
-    name: ShortText | None = Field(None, description="Tasks whose name contains this text, ignoring case.")
-    waiting_for: WaitingReason | None = Field(
-        None, description="Pending tasks that wait for this reason.", examples=[None]
-    )
-    error: Fingerprint | None = Field(
-        None,
-        description="Tasks that are failed with this error: a `fingerprint` of `GET /errors/`.",
-        examples=[None],
-    )
-    created_after: Moment | None = Field(None, description="Tasks created after this time.")
-    created_before: Moment | None = Field(None, description="Tasks created before this time.")
-    user_id: UUID | Literal["all"] | None = Field(
-        None, description="Administrators: the tasks of this user, or of `all` users. Default: your tasks."
-    )
-
     @model_validator(mode="after")
     def _names_something(self) -> Self:
-        if not self.named():
+        if not named_fields(self):
             raise PydanticCustomError("empty_filter", "The filter is empty: it would match all tasks")
         return self
 
-    def named(self) -> dict[str, Any]:
-        """The fields that are set, as a TaskFilter takes them."""
-        return {name: value for name, value in self if value not in (None, [])}
+
+class TaskFilterQuery(_QueryFields):
+    """The query parameters of lists and counts of tasks."""
+
+
+def named_fields(body: BaseModel) -> dict[str, Any]:
+    """Return the fields that are set, as a TaskFilter takes them."""
+    return {name: value for name, value in body if value not in (None, [])}

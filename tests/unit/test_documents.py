@@ -1,7 +1,6 @@
 """The documents tell the truth: what they name exists, what they show parses. Cheap checks; no service is needed."""
 
 import ast
-import dataclasses
 import functools
 import importlib
 import inspect
@@ -17,7 +16,7 @@ from app.errors import ServiceError
 from app.launcher.server import parser
 from app.main import app
 from app.models.task import TRANSITIONS
-from app.models.task_filter import TaskFilter
+from app.models.task_filter import FIELDS
 from app.services.task_service import task_service
 from tests.mutants.mutants import read_mutants
 from tests.support.pages import FENCE, SAVED
@@ -243,7 +242,17 @@ class TestPythonApi:
         (row,) = re.findall(r"^\| `get_tasks\((.*?)\)` \|(.*)$", text_of(DOCS / "python-api.md"), flags=re.MULTILINE)
         parameters, returns = row
         listed = {*parameters.replace("=None", "").split(", "), *BACKTICKED.findall(returns.partition("`filters`:")[2])}
-        assert {field.name for field in dataclasses.fields(TaskFilter)} - listed == set()
+        assert FIELDS.keys() - listed == set()
+
+
+class TestFilters:
+    def test_of_the_list_are_all_told(self) -> None:
+        told = text_of(DOCS / "http-api.md").partition("\n### Filters and pages\n")[2].partition("\n### ")[0]
+        assert FIELDS.keys() - set(BACKTICKED.findall(told)) == set()
+
+    def test_of_the_search_are_all_told(self) -> None:
+        told = set(BACKTICKED.findall(section(DOCS / "pages.md", "Search")))
+        assert {f"{field.key}:" for field in FIELDS.values()} - told == set()
 
 
 class TestOperations:

@@ -24,6 +24,7 @@ from app.errors import (
 )
 from app.models.bulk_deed import BulkDeed, Deed
 from app.schemas.bulk import MAX_TOKEN, BulkAccepted, BulkPreview, BulkRead, BulkRequest
+from app.schemas.task_filter import named_fields
 from app.services.accounts.auth_service import Principal
 from app.services.task_service import task_service
 
@@ -86,7 +87,7 @@ def delete_tasks(request: Request, db: SessionDep, user: TaskWriter, body: BulkR
 
 
 def _answer(request: Request, db: SessionDep, user: Principal, deed: Deed, body: BulkRequest) -> Response:
-    wanted = None if body.filter is None else filter_of(user, **body.filter.named())
+    wanted = None if body.filter is None else filter_of(user, **named_fields(body.filter))
     if body.dry_run:
         preview = task_service.preview_bulk(
             db, deed, user_id=user.id, as_admin=user.is_admin, ids=body.ids, wanted=wanted

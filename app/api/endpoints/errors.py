@@ -13,8 +13,8 @@ from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
 from app.errors import AdminOnly, ErrorGroupNotFound, InsufficientScope, InvalidCursor
-from app.models.error_group import ErrorState
-from app.schemas.error_group import EXAMPLE, FINGERPRINT, ErrorGroupIgnore, ErrorGroupRead
+from app.models.error_group import FINGERPRINT, ErrorState
+from app.schemas.error_group import EXAMPLE, ErrorGroupIgnore, ErrorGroupRead
 from app.schemas.json_value import ShortText
 from app.services.accounts.auth_service import Principal
 from app.services.operations import error_groups

@@ -4,7 +4,7 @@ from sqlalchemy import literal_column
 
 from app.db.postgresql import waiting
 from app.db.statements import task_conditions
-from app.db.statements.task_conditions import Conditions, of_error, of_times
+from app.db.statements.task_conditions import Conditions, list_row_conditions
 from app.models.task import Task, TaskStatus, WaitingReason
 from app.models.task_filter import TaskFilter
 
@@ -24,4 +24,4 @@ def of_rows(wanted: TaskFilter) -> Conditions:
         found.append(Task.name.icontains(wanted.name, autoescape=True))
     if wanted.waiting_for is not None:
         found += [Task.status == TaskStatus.PENDING.value, waiting.reason() == WaitingReason(wanted.waiting_for).value]
-    return [*found, *of_error(wanted), *of_times(wanted)]
+    return [*found, *list_row_conditions(wanted)]

@@ -3,6 +3,7 @@
 Those on tags, names and reasons to wait stand in `task_filter` of each engine.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from app.db.columns import Id
 from app.db.indexes import HAS_ODD_ID
 from app.models.task import Task
 from app.models.task_count import KIND
-from app.models.task_filter import TaskFilter
+from app.models.task_filter import COLUMNS, TaskFilter, looks_up_rows
 
 # How far an id's time may be from `created_at`. Ids that are further away stand in `ix_tasks_odd_ids`.
 ID_SLACK = timedelta(seconds=61)
@@ -39,12 +40,21 @@ def of_status(wanted: TaskFilter) -> Conditions:
 
 def of_kind(wanted: TaskFilter) -> Conditions:
     """The conditions by which ended tasks are counted and indexed (TASK_KIND)."""
-    return [Task.__table__.c[name] == value for name in KIND if (value := getattr(wanted, name)) is not None]
+    return _of_columns(wanted, KIND)
 
 
 def names_more(wanted: TaskFilter) -> bool:
     """Whether the filter names anything of a task besides its user, states, error and times."""
-    return bool(of_kind(wanted) or wanted.tag or wanted.name or wanted.waiting_for)
+    return bool(of_kind(wanted)) or looks_up_rows(wanted)
+
+
+def list_row_conditions(wanted: TaskFilter) -> Conditions:
+    """Return the conditions of the rows that every engine spells alike."""
+    return [*_of_columns(wanted, COLUMNS), *of_error(wanted), *of_times(wanted)]
+
+
+def _of_columns(wanted: TaskFilter, names: Iterable[str]) -> Conditions:
+    return [Task.__table__.c[name] == value for name in names if (value := getattr(wanted, name)) is not None]
 
 
 def of_error(wanted: TaskFilter) -> Conditions:

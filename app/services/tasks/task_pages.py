@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.db.page import MAX_PAGE_BYTES, Page
 from app.db.sql import task_filter, task_pages, task_rows
 from app.models.task import Task
-from app.models.task_filter import TaskFilter
+from app.models.task_filter import TaskFilter, looks_up_rows
 from app.services.operations.live_workers import look as look_at_workers, look_for
 from app.services.tasks.task_queries import SHOWN, as_shown
 
@@ -32,7 +32,7 @@ ShownPage = Page[dict[str, Any], UUID]
 
 def reads_many(wanted: TaskFilter, skip: int = 0) -> bool:
     """Whether a page looks at many rows for each that it shows."""
-    return bool(wanted.name or wanted.tag or wanted.waiting_for) or skip >= MANY_SKIPPED
+    return looks_up_rows(wanted) or skip >= MANY_SKIPPED
 
 
 def page(db: Session, wanted: TaskFilter, limit: int, *, before: UUID | None = None, skip: int = 0) -> TaskPage:

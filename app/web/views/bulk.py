@@ -13,13 +13,13 @@ from app.api.deps import SessionDep
 from app.api.http.body_route import body_limit
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
-from app.api.task_search import MAX_LENGTH, parse
 from app.errors import InvalidInput
 from app.models.bulk_deed import Deed, DeedState
 from app.services.task_service import task_service
 from app.web.access import PageUser
 from app.web.rendering import page, redirect
 from app.web.shown_tasks import STATES_OF, shown
+from app.web.task_search import MAX_LENGTH, parse
 
 router = SlashRouter()
 

@@ -8,7 +8,7 @@ from fastapi import Form, Path, Query, Request, Response
 
 from app.api.deps import SessionDep
 from app.api.http.router import SlashRouter
-from app.models.error_group import ErrorState
+from app.models.error_group import FINGERPRINT, ErrorState
 from app.services.operations.error_groups import ErrorFilter
 from app.services.task_service import task_service
 from app.web import charts
@@ -18,7 +18,7 @@ from app.web.rendering import page, redirect
 router = SlashRouter()
 
 ROWS = 50
-Fingerprint = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+Fingerprint = Annotated[str, Path(pattern=FINGERPRINT)]
 
 
 @router.get("/errors")

@@ -12,7 +12,6 @@ from app.api.http.paging import read_cursor
 from app.api.http.router import SlashRouter
 from app.api.http.sse import EventStream
 from app.api.http.turns import costly
-from app.api.task_search import MAX_LENGTH, Search, parse
 from app.live.frames import version_of
 from app.models.task import TaskStatus
 from app.schemas.task import TaskAttemptRead
@@ -24,6 +23,7 @@ from app.web.access import PageUser, credential_of, rights_of
 from app.web.curl import curl_of
 from app.web.rendering import page, redirect
 from app.web.shown_tasks import STATES_OF, left_of, possible, seconds_of, shown
+from app.web.task_search import KEYS, MAX_LENGTH, Search, parse
 
 router = SlashRouter()
 
@@ -46,6 +46,7 @@ def list_tasks(
     next_page = None if found.last is None else "/tasks?" + urlencode({"q": search.text, "cursor": found.last.hex})
     values = {
         "search": search,
+        "keys": KEYS,
         "statuses": [status.value for status in TaskStatus],
         "tasks": shown(found.items),
         "possible_deeds": _possible(search),

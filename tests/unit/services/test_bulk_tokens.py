@@ -1,19 +1,18 @@
 """The token of a bulk preview, and the filter that it binds."""
 
-import inspect
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from app.api.task_filters import task_filter
 from app.core.json_text import json_size
+from app.db.sql import task_filter
 from app.errors import TokenExpired
 from app.models.bulk_deed import Deed, pack_ids, unpack_ids
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
-from app.models.task_filter import TaskFilter
-from app.schemas.task_filter import TaskFilterIn
+from app.models.task_filter import FIELDS, TaskFilter
+from app.schemas.task_filter import TaskFilterIn, TaskFilterQuery
 from app.services.bulk.selection import MAX_TOLD_BYTES, Selection
 from app.services.bulk.token import LIFETIME, Token, seal, unseal
 from tests.support.tables import check_rows
@@ -89,8 +88,17 @@ class TestFilter:
         ])  # fmt: skip
 
     def test_of_a_body_has_the_parameters_of_the_list(self) -> None:
-        of_list = set(inspect.signature(task_filter).parameters) - {"user"}
-        assert set(TaskFilterIn.model_fields) == of_list == set(TaskFilter.__dataclass_fields__)
+        assert set(TaskFilterIn.model_fields) == set(TaskFilterQuery.model_fields) == set(FIELDS)
+
+    def test_has_a_condition_for_each_field(self) -> None:
+        """A field that is declared without one would select all tasks."""
+
+        def check(name: str) -> None:
+            kind = FIELDS[name].value_type
+            value = {str: "0" * 32, datetime: NOW, UUID: USER}.get(kind) or next(iter(kind))
+            assert task_filter.conditions(TaskFilter(**{name: [value] if FIELDS[name].is_list else value}))
+
+        check_rows(check, FIELDS)
 
     def test_is_told_to_the_audit_within_a_bound(self) -> None:
         assert "queue=queue" in Selection(WHOLE).told()["filter"]

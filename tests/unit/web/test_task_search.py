@@ -5,10 +5,10 @@ from uuid import uuid4
 
 import pytest
 
-from app.api.task_search import Search, parse
 from app.errors import AdminOnly
 from app.models.task import TaskPriority, TaskStatus, WaitingReason
 from app.services.accounts.auth_service import Principal
+from app.web.task_search import Search, parse
 from tests.support.tables import check_rows
 
 NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)

@@ -3,38 +3,23 @@
 Words without a key are a part of the name. A value with spaces stands in quotes: `name:"monthly report"`.
 """
 
+import dataclasses
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from app.api.task_filters import filter_of
-from app.models.task import TaskPriority, TaskStatus, WaitingReason
-from app.models.task_filter import TaskFilter
+from app.models.task_filter import FIELDS, TaskFilter
 from app.services.accounts.auth_service import Principal
 
 MAX_LENGTH = 500
 _TOKEN = re.compile(r'(?:([a-z]+):)?(?:"([^"]*)"|(\S+))')
 # The key of the search, and the field of the filter.
-_FIELDS = {
-    "name": "name",
-    "queue": "queue",
-    "type": "task_type",
-    "task": "celery_task_name",
-    "tag": "tag",
-    "status": "status",
-    "priority": "priority",
-    "waiting": "waiting_for",
-    "error": "error",
-    "after": "created_after",
-    "before": "created_before",
-    "user": "user_id",
-}
-_LISTS = frozenset({"tag", "status"})
+_NAMES = {field.key: name for name, field in FIELDS.items()}
+KEYS = tuple(_NAMES)
 _AGO = re.compile(r"([0-9]{1,5})([mhd])")
-_FINGERPRINT = re.compile("[0-9a-f]{32}")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -51,9 +36,9 @@ class Search:
     """What a reader looks for. `problems` are the parts that mean nothing, which are left out of the filter."""
 
     text: str
-    fields: dict[str, Any] = field(default_factory=dict)
-    chips: list[Chip] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    fields: dict[str, Any] = dataclasses.field(default_factory=dict)
+    chips: list[Chip] = dataclasses.field(default_factory=list)
+    problems: list[str] = dataclasses.field(default_factory=list)
 
     def filter(self, user: Principal) -> TaskFilter:
         """Return the filter. Ordinary users see their own tasks, administrators everybody's, unless `user:` names one.
@@ -80,42 +65,31 @@ def parse(text: str, user: Principal, now: datetime) -> Search:
     for at, (whole, key, value) in enumerate(tokens):
         rest = " ".join(other for number, (other, *_) in enumerate(tokens) if number != at)
         search.chips.append(Chip(whole, rest))
-        name = _FIELDS.get(key or "name")
+        name = _NAMES.get(key or "name")
         try:
             if name is None:
                 raise ValueError(key)
-            meant = _meaning(key, value, user, now) if key else words
+            meant = _meaning(name, value, user, now) if key else words
         except ValueError:
             search.problems.append(whole)
             continue
-        if name in _LISTS:
+        if FIELDS[name].is_list:
             search.fields.setdefault(name, []).append(meant)
         elif search.fields.setdefault(name, meant) != meant:  # a task has one of each
             search.problems.append(whole)
     return search
 
 
-def _meaning(key: str, value: str, user: Principal, now: datetime) -> Any:
+def _meaning(name: str, value: str, user: Principal, now: datetime) -> Any:
     """Return the value as the filter takes it. Raises ValueError."""
-    if key in _MEANINGS:
-        return _MEANINGS[key](value)
-    if key == "user":
-        return user.id if value == "me" else UUID(value)
-    return _moment(value, now) if key in {"after", "before"} else value
-
-
-def _fingerprint(value: str) -> str:
-    if not _FINGERPRINT.fullmatch(value):
+    field = FIELDS[name]
+    if field.value_type is UUID and value == "me":
+        return user.id
+    if field.value_type is datetime:
+        return _moment(value, now)
+    if field.pattern is not None and not re.fullmatch(field.pattern, value):
         raise ValueError(value)
-    return value
-
-
-_MEANINGS: dict[str, Callable[[str], Any]] = {
-    "status": TaskStatus,
-    "priority": TaskPriority,
-    "waiting": WaitingReason,
-    "error": _fingerprint,
-}
+    return field.value_type(value)
 
 
 def _moment(value: str, now: datetime) -> datetime:
