@@ -15,10 +15,9 @@ from app.db.outage import is_locked
 from app.db.rows import changed_rows
 from app.db.session import transaction
 from app.db.sql import batches, claim_holds, maintenance, retention, turns
-from app.messaging import hints
 from app.models.task import IS_RUNNING, TERMINAL, Task
 from app.models.worker import WorkerProcess
-from app.services.execution import rescue
+from app.services.execution import ends
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ def rescue_lost(db: Session, *, silent_for: timedelta | None) -> int:
     """End the attempts of stopped workers, and of workers without a heartbeat for that long. Returns how many."""
     with transaction(db):
         ids = maintenance.attempts_of_lost_workers(db, silent_for, BATCH)
-        ended = rescue.lost(db, Task.id.in_(ids)) if ids else 0
+        ended = ends.end_tasks(db, ends.lost(), Task.id.in_(ids)) if ids else 0
     for task_id in ids:
         logger.warning("maintenance: task %s: its worker is lost, and the attempt has ended", task_id)
     return ended
@@ -85,9 +84,8 @@ def rescue_lost(db: Session, *, silent_for: timedelta | None) -> int:
 def revoke_expired(db: Session) -> int:
     """Revoke pending tasks past their `expires_at`: they never start. Returns how many."""
     with transaction(db):
-        revoked = maintenance.revoke_expired(db, BATCH)
-        hints.changes(db, *revoked)
-        return len(revoked)
+        ids = maintenance.expired_tasks(db, BATCH)
+        return ends.end_tasks(db, ends.expired(), Task.id.in_(ids)) if ids else 0
 
 
 def delete_requested(db: Session) -> int:

@@ -20,7 +20,7 @@ from app.db.statements.claim_requests import Names
 from app.errors import InvalidTransition
 from app.models.task import Task
 from app.schemas.task import TaskCreate
-from app.services.execution import attempts
+from app.services.execution import attempts, ends
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from tests.support.databases import ENGINE
@@ -93,12 +93,12 @@ class Race:
         fence = (db, task.id, claim.attempt)
         self._note(task, claim.attempt, "start")
         if how == 0:
-            ended = attempts.fail(*fence, ERROR)
+            ended = ends.end_attempt(*fence, ends.failed(ERROR))
         elif how == 1 and attempts.is_cancelled(*fence):
-            ended = attempts.revoke(*fence, "cancelled")
+            ended = ends.end_attempt(*fence, ends.stopped("cancelled"))
         else:
             self._note(task, claim.attempt, "end")
-            ended = attempts.succeed(*fence, None)
+            ended = ends.end_attempt(*fence, ends.succeeded(None))
         return "ran" if ended else "was not let end"
 
     def _note(self, task: Task, attempt: int, event: str) -> None:

@@ -20,7 +20,7 @@ CLAIM = "app.services.execution.claims:Claims.next"
 # The first that a process does with what it has claimed.
 CLAIMED = "app.worker.child.slot:Slot.running"
 HAND_OVER = "app.worker.shared.hand_over:HandOver.send"
-TOGETHER = "app.services.execution.successes:succeed_together"
+TOGETHER = "app.services.execution.ends:end_successes"
 # As a pool process sends its claim; the statement itself was prepared before.
 CLAIM_STATEMENT = b"EXECUTE task_service_"
 
@@ -66,8 +66,8 @@ class TestAChildDies:
         ("finish", "fail", "ended"),
         [
             (HAND_OVER, False, ("succeeded", 1, 0, 0)),
-            ("app.services.execution.attempts:succeed", False, ("succeeded", 1, 0, 0)),
-            ("app.services.execution.attempts:fail", True, ("failed", 1, 0, 1)),
+            ("app.services.execution.ends:end_attempt", False, ("succeeded", 1, 0, 0)),
+            ("app.services.execution.ends:end_attempt", True, ("failed", 1, 0, 1)),
         ],
         ids=["handed over", "written by itself", "failed"],
     )

@@ -22,7 +22,7 @@ from app.models.error_group import ErrorGroup
 from app.models.login import LoginSession
 from app.models.task import TaskAttempt
 from app.models.task_filter import TaskFilter
-from app.services.execution import attempts
+from app.services.execution import attempts, ends
 from app.services.task_service import task_service
 from app.worker.shared.error_text import MESSAGE_LIMIT, TRACEBACK_LIMIT
 from tests.support.accounts import API, bearer, pages
@@ -52,7 +52,7 @@ def make_hostile(user: dict[str, Any]) -> dict[str, Any]:
         largest = new_task(db, user_id, kwargs={"x": "y" * (ARGUMENTS - 200)})
         attempt = claim(db, largest).attempt
         attempts.report_progress(db, largest.id, attempt, 50, ["p" * (RESULT - 10)])
-        attempts.succeed(db, largest.id, attempt, [{}] * (RESULT // 3 - 10))
+        ends.end_attempt(db, largest.id, attempt, ends.succeeded([{}] * (RESULT // 3 - 10)))
         db.commit()
         past = {"worker": "w", "outcome": "retried", "error_type": "E", "error_message": WIDE * MESSAGE_LIMIT}
         db.execute(
@@ -216,9 +216,9 @@ def tried_thrice(tasks: TaskClient, state: str) -> UUID:
         if state != "pending":
             attempt = claim(db, task).attempt
             if state == "succeeded":
-                attempts.succeed(db, task.id, attempt, 1)
+                ends.end_attempt(db, task.id, attempt, ends.succeeded(1))
             if state == "failed":
-                attempts.fail(db, task.id, attempt, ERROR)
+                ends.end_attempt(db, task.id, attempt, ends.failed(ERROR))
             db.commit()
         return task.id
 
@@ -274,7 +274,7 @@ def test_a_repeated_batch_whose_tasks_have_grown_is_refused(tasks: TaskClient) -
     with SessionLocal() as db:
         for created in again.json()["tasks"]:
             task = task_service.get_task(db, UUID(created["id"]))
-            attempts.succeed(db, task.id, claim(db, task).attempt, "x" * (RESULT - 10))
+            ends.end_attempt(db, task.id, claim(db, task).attempt, ends.succeeded("x" * (RESULT - 10)))
             db.commit()
     refused = tasks.post("batch", body, headers=key)
     assert (refused.status_code, refused.json()["code"]) == (409, "replay_too_large")

@@ -16,7 +16,7 @@ from app.db.session import SessionLocal
 from app.db.sql import prepared, turns
 from app.db.statements.claim_requests import MOST_ROWS, Names
 from app.models import Task, WorkerProcess
-from app.services.execution import attempts, claims, rescue
+from app.services.execution import claims, ends
 from app.services.execution.attempts import WorkerIdentity
 from app.services.execution.claims import FULL_LOOK_SECONDS, NO_FLOOR, SLACK_SECONDS, Claims, ReadyClaim, give_back
 from app.services.task_service import task_service
@@ -150,7 +150,7 @@ class TestTogether:
         turn = poison.turn
         assert turn is not None
         claim(db, poison)
-        rescue.lost(db, Task.id == poison.id)
+        ends.end_tasks(db, ends.lost(), Task.id == poison.id)
         turns.place_due(db)
         put_at(db, poison, turn)
         expected = [ids(tasks[:2]), [poison.id], ids(tasks[3:])]
@@ -248,7 +248,7 @@ class TestTheLostReply:
         for each in found:
             same = again[each.id]
             assert (same.attempt, same.celery_id, same.queue) == (each.attempt, each.celery_id, each.queue)
-        assert attempts.succeed(db, tasks[0].id, 1, None)
+        assert ends.end_attempt(db, tasks[0].id, 1, ends.succeeded(None))
         assert {each.id for each in made.find(db, claim_id, WORKER)} == set(ids(tasks[1:]))
         assert made.find(db, new_id(), WORKER) == []
         assert made.find(db, claim_id, WorkerIdentity(WORKER.name, new_id(), WORKER.pid)) == []

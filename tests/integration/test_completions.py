@@ -17,8 +17,8 @@ from app.core.ids import new_id
 from app.db.session import SessionLocal
 from app.db.sql import prepared
 from app.models.task import Task, TaskStatus
-from app.services.execution import rescue, successes
-from app.services.execution.successes import Success
+from app.services.execution import ends
+from app.services.execution.ends import Success
 from app.services.task_service import task_service
 from app.worker.child.process import ChildProcess
 from app.worker.parent import completions as module
@@ -68,8 +68,8 @@ def completions(fresh_database: None, source: HandOver, table: SlotTable) -> Ite
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many successes each statement has written, or tried to."""
     sizes: list[int] = []
-    together = successes.succeed_together
-    monkeypatch.setattr(successes, "succeed_together", lambda db, ends: sizes.append(len(ends)) or together(db, ends))
+    together = ends.end_successes
+    monkeypatch.setattr(ends, "end_successes", lambda db, batch: sizes.append(len(batch)) or together(db, batch))
     return sizes
 
 
@@ -121,7 +121,7 @@ class TestTogether:
     def test_by_their_keys_though_the_plan_was_made_for_an_empty_table(self) -> None:
         with noted_connections() as drivers, prepared.prepared_connection() as connection:
             for _ in range(8):
-                successes.succeed_together(connection, [Success(new_id(), 1, None)])
+                ends.end_successes(connection, [Success(new_id(), 1, None)])
             explained = Cursor.sent[-1].replace("EXECUTE", "EXPLAIN EXECUTE")
             with drivers[-1].cursor() as cursor:
                 cursor.execute(explained, ["[]"])
@@ -134,10 +134,10 @@ class TestTogether:
     def test_of_two_attempts_of_a_task_the_one_that_holds_it_is_written(self) -> None:
         lost = success('"lost"')
         with SessionLocal() as db:
-            assert rescue.lost(db, Task.id == lost.task_id) == 1
+            assert ends.end_tasks(db, ends.lost(), Task.id == lost.task_id) == 1
             held = Success(lost.task_id, claim(db, row(lost.task_id)).attempt, '"held"')
             for together in ([held, lost], [lost, held]):
-                assert successes.succeed_together(db, together) == {held.task_id}
+                assert ends.end_successes(db, together) == {held.task_id}
                 assert db.scalars(select(Task.result).where(Task.id == held.task_id)).one() == "held"
                 db.rollback()
 
@@ -249,13 +249,13 @@ class TestTheThread:
         self, completions: Completions, source: HandOver, table: SlotTable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen: list[tuple[int, bool]] = []
-        together = successes.succeed_together
+        together = ends.end_successes
 
-        def write_and_look(db: Any, ends: Sequence[Success]) -> set[UUID]:
-            seen.append((len(ends), table.is_behind))
-            return together(db, ends)
+        def write_and_look(db: Any, batch: Sequence[Success]) -> set[UUID]:
+            seen.append((len(batch), table.is_behind))
+            return together(db, batch)
 
-        monkeypatch.setattr(successes, "succeed_together", write_and_look)
+        monkeypatch.setattr(ends, "end_successes", write_and_look)
         monkeypatch.setattr(module, "MAX_BATCH", 2)
         monkeypatch.setattr(module, "MOST_DUE", 3)
         for one in [success() for _ in range(6)]:
@@ -270,14 +270,14 @@ class TestTheThread:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        together, calls = successes.succeed_together, iter([ZeroDivisionError("a bug")] * 2)
+        together, calls = ends.end_successes, iter([ZeroDivisionError("a bug")] * 2)
 
         def at_first_a_bug(*args: Any) -> set[UUID]:
             for error in calls:
                 raise error
             return together(*args)
 
-        monkeypatch.setattr(successes, "succeed_together", at_first_a_bug)
+        monkeypatch.setattr(ends, "end_successes", at_first_a_bug)
         completions.start()
         one = success()
         source.send(one)
@@ -335,7 +335,7 @@ class TestTheEnd:
             goes_on.wait(20)
             return set()
 
-        monkeypatch.setattr(successes, "succeed_together", silent)
+        monkeypatch.setattr(ends, "end_successes", silent)
         completions.start()
         source.send(Success(new_id(), 1, None))
         thread = hangs.get(timeout=20)

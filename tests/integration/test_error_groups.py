@@ -23,7 +23,7 @@ from app.models.error_group import FORGET_AFTER, MOST_FORGETTABLE, TIMES_KEPT, E
 from app.models.task import Task, TaskStatus
 from app.models.task_count import task_count_changes
 from app.models.task_filter import TaskFilter
-from app.services.execution import attempts, rescue
+from app.services.execution import ends
 from app.services.execution.attempts import AttemptError, NextTry
 from app.services.operations import error_adding
 from app.services.operations.error_groups import ErrorFilter, ErrorGroupState
@@ -43,7 +43,7 @@ NOWHERE = "0" * 32
 
 def failed(db: Session, user: UUID, error: AttemptError = ERROR, **options: Any) -> Task:
     task = new_task(db, user, **options)
-    attempts.fail(db, task.id, claim(db, task).attempt, error)
+    ends.end_attempt(db, task.id, claim(db, task).attempt, ends.failed(error))
     db.commit()
     return task_service.get_task(db, task.id)
 
@@ -100,11 +100,11 @@ class TestFingerprint:
     def test_every_way_to_fail_sets_it_and_every_way_on_clears_it(self, db: Session) -> None:
         user = new_user(db)
         ways: dict[str, Callable[[UUID, int], object]] = {
-            "fail": lambda task, attempt: attempts.fail(db, task, attempt, ERROR),
+            "fail": lambda task, attempt: ends.end_attempt(db, task, attempt, ends.failed(ERROR)),
             "body": lambda task, _: task_service.update_task_status(db, task, "failed", error="because of 7"),
             "admin": lambda task, _: task_service.update_task(db, task, {"status": "failed"}),
-            "lost": lambda task, _: rescue.lost(db, Task.id == task),
-            "overran": lambda task, _: rescue.overran(db, 3.5, Task.id == task),
+            "lost": lambda task, _: ends.end_tasks(db, ends.lost(), Task.id == task),
+            "overran": lambda task, _: ends.end_tasks(db, ends.overran(3.5), Task.id == task),
         }
         found = {}
         for name, way in ways.items():
@@ -129,7 +129,7 @@ class TestFingerprint:
             assert task_service.retry_task(db, task.id).error_fingerprint is None
         assert agrees(db, user)
         again = claim(db, found["fail"])
-        attempts.retry_later(db, again.id, again.attempt, ERROR, NextTry(0))
+        ends.end_attempt(db, again.id, again.attempt, ends.retried(ERROR, NextTry(0)))
         assert task_service.get_task(db, again.id).error_fingerprint is None
 
 
@@ -149,7 +149,7 @@ class TestNumbers:
         db.commit()
         yield
         again = claim(db, tasks[1])
-        attempts.fail(db, again.id, again.attempt, AttemptError("E", "two", "t"))
+        ends.end_attempt(db, again.id, again.attempt, ends.failed(AttemptError("E", "two", "t")))
         db.commit()
         yield
         task_service.delete(db, tasks[0].id)
@@ -467,7 +467,7 @@ class TestAtOnce:
             with SessionLocal() as db:
                 for attempt in mine:
                     db.execute(text(self.HASTY))
-                    assert attempts.fail(db, attempt.id, attempt.attempt, ERROR)
+                    assert ends.end_attempt(db, attempt.id, attempt.attempt, ends.failed(ERROR))
                     db.commit()
 
         def fold() -> int:

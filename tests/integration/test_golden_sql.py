@@ -16,11 +16,11 @@ from app.db.postgresql.prepared import prepared_connection
 from app.db.session import SessionLocal
 from app.maintenance import passes
 from app.messaging import publisher
-from app.services.execution import claims, successes
+from app.services.execution import claims, ends
 from app.services.execution.attempts import NextTry
 from app.services.execution.claims import Claims, ReadyClaim
+from app.services.execution.ends import Success
 from app.services.execution.kept_logs import KeptLogs, LogLine
-from app.services.execution.successes import Success
 from app.services.task_service import task_service
 from app.worker.child.attempt_run import AttemptRun
 from app.worker.child.process import ChildProcess
@@ -127,7 +127,7 @@ def end(found: Recording) -> None:
         cancelled.fail(ValueError("no"))
         with prepared_connection() as connection:
             ended = [Success(run.task_id, run.claim.attempt, "1") for run in (claimed_run(), claimed_run())]
-            assert len(successes.succeed_together(connection, ended)) == 2
+            assert len(ends.end_successes(connection, ended)) == 2
 
 
 def claimed_run() -> AttemptRun:

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.db.session import SessionLocal
-from app.services.execution import attempts
+from app.services.execution import ends
 from app.services.execution.attempts import AttemptError
 from app.services.task_service import task_service
 from app.worker.shared.error_text import describe
@@ -46,7 +46,7 @@ class TestAnswers:
         with SessionLocal() as db:
             task = new_task(db, tasks.user["id"])
             error = AttemptError("ValueError", "password=hunter2", "Traceback\n  token='hunter2'\nValueError: x")
-            attempts.fail(db, task.id, claim(db, task).attempt, error)
+            ends.end_attempt(db, task.id, claim(db, task).attempt, ends.failed(error))
             db.commit()
         assert tasks.get(task.id).json()["error"]["message"] == "password=***"
         (attempt,) = tasks.get(f"{task.id}/attempts").json()

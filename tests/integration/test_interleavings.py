@@ -20,10 +20,10 @@ from app.db.sql import turns
 from app.db.statements.claim_requests import Names
 from app.maintenance import passes
 from app.models import Task, WorkerProcess
-from app.services.execution import attempts, rescue
+from app.services.execution import attempts, ends
 from app.services.execution.attempts import NextTry, WorkerIdentity
 from app.services.execution.claims import Claims, ReadyClaim, give_back
-from app.services.execution.successes import Success, succeed_together
+from app.services.execution.ends import Success, end_successes
 from app.services.task_service import task_service
 from tests.support.interleaving import Operation, Outcome, WatchedTask, control, perform, watching
 from tests.support.services import Services, sqlalchemy_url
@@ -66,7 +66,7 @@ ALWAYS = (
 
 def succeed_among_others(db: Any, task_id: UUID, attempt: int, result: str) -> bool:
     """As the worker's parent writes what its children have left to it."""
-    return task_id in succeed_together(db, [Success(task_id, attempt, result), Success(new_id(), 1, None)])
+    return task_id in end_successes(db, [Success(task_id, attempt, result), Success(new_id(), 1, None)])
 
 
 def claim_as(db: Any, worker: WorkerIdentity) -> int:
@@ -98,7 +98,7 @@ class Operations:
         """Its attempt gives it back, and a living worker starts the next one."""
 
         def retry_and_claim(db: Any) -> int | None:
-            if not attempts.retry_later(db, self.task, self.attempt, ERROR, NextTry(0)):
+            if not ends.end_attempt(db, self.task, self.attempt, ends.retried(ERROR, NextTry(0))):
                 return None
             turns.place(db, [self.task])
             return claim_as(db, ALIVE)
@@ -113,20 +113,20 @@ class Operations:
             Operation("claim", lambda db: claim_as(db, WORKER), by_worker=True, skips_locked=True),
             Operation("give back", self._give_back, by_worker=True),
             self._fenced("progress", attempts.report_progress, 50, None),
-            self._fenced("succeed", attempts.succeed, "mine"),
+            self._fenced("succeed", ends.end_attempt, ends.succeeded("mine")),
             self._fenced("succeed among others", succeed_among_others, '"mine"'),
-            self._fenced("fail", attempts.fail, ERROR),
-            self._fenced("retry later", attempts.retry_later, ERROR, NextTry(0)),
-            self._fenced("revoke", attempts.revoke, "ignored"),
-            self._fenced("hand back", attempts.hand_back, "why"),
+            self._fenced("fail", ends.end_attempt, ends.failed(ERROR)),
+            self._fenced("retry later", ends.end_attempt, ends.retried(ERROR, NextTry(0))),
+            self._fenced("revoke", ends.end_attempt, ends.stopped("ignored")),
+            self._fenced("hand back", ends.end_attempt, ends.handed_back("why")),
         ]
 
     def _parents(self) -> list[Operation]:
         child = (Task.id == self.task, Task.worker_id == WORKER.id, Task.worker_pid == WORKER.pid)
         return [
-            Operation("lose", lambda db: rescue.lost(db, *child)),
-            Operation("overrun", lambda db: rescue.overran(db, 1.0, *child)),
-            Operation("hand a dead child's back", lambda db: rescue.handed_back(db, "why", *child)),
+            Operation("lose", lambda db: ends.end_tasks(db, ends.lost(), *child)),
+            Operation("overrun", lambda db: ends.end_tasks(db, ends.overran(1.0), *child)),
+            Operation("hand a dead child's back", lambda db: ends.end_tasks(db, ends.handed_back("why"), *child)),
         ]
 
     def _clients(self) -> list[Operation]:

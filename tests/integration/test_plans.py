@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.every_engine.turns import PLACE_BATCH
-from app.db.postgresql import maintenance, retention, turns
+from app.db.postgresql import retention, turns
 from app.db.postgresql.claims import claim_next as claim_rows, give_back
 from app.db.postgresql.prepared import Answer, Prepared
 from app.db.session import SessionLocal, engine
@@ -28,11 +28,11 @@ from app.live import queries
 from app.maintenance import lease, passes
 from app.messaging.routing import QUEUES
 from app.models import Task, WorkerProcess
-from app.services.execution import attempts, rescue
+from app.services.execution import attempts, ends
 from app.services.execution.attempts import NextTry
 from app.services.execution.claims import Claims
+from app.services.execution.ends import Success, end_successes
 from app.services.execution.kept_logs import KeptLogs, LogLine
-from app.services.execution.successes import Success, succeed_together
 from app.services.task_service import task_service
 from app.services.tasks.load import Load
 from app.services.tasks.quotas import Quotas
@@ -136,19 +136,19 @@ def an_attempt(db: Session, end: Callable[[Task, int], Any]) -> Task:
 
 def attempts_to_every_end(db: Session) -> None:
     child = (Task.worker_id == WORKER.id, Task.worker_pid == WORKER.pid)
-    ends: list[Callable[[Task, int], Any]] = [
-        lambda task, mine: attempts.succeed(db, task.id, mine, None),
-        lambda task, mine: succeed_together(db, [Success(task.id, mine, None)]),
-        lambda task, mine: attempts.fail(db, task.id, mine, ERROR),
-        lambda task, mine: attempts.retry_later(db, task.id, mine, ERROR, NextTry(0)),
-        lambda task, mine: attempts.hand_back(db, task.id, mine, "why"),
-        lambda task, mine: attempts.revoke(db, task.id, mine, "ignored"),
-        lambda task, _: rescue.lost(db, Task.id == task.id, *child),
-        lambda task, _: rescue.overran(db, 1.0, Task.id == task.id, *child),
-        lambda task, _: rescue.handed_back(db, "why", Task.id == task.id, *child),
+    ways: list[Callable[[Task, int], Any]] = [
+        lambda task, mine: ends.end_attempt(db, task.id, mine, ends.succeeded(None)),
+        lambda task, mine: end_successes(db, [Success(task.id, mine, None)]),
+        lambda task, mine: ends.end_attempt(db, task.id, mine, ends.failed(ERROR)),
+        lambda task, mine: ends.end_attempt(db, task.id, mine, ends.retried(ERROR, NextTry(0))),
+        lambda task, mine: ends.end_attempt(db, task.id, mine, ends.handed_back("why")),
+        lambda task, mine: ends.end_attempt(db, task.id, mine, ends.stopped("ignored")),
+        lambda task, _: ends.end_tasks(db, ends.lost(), Task.id == task.id, *child),
+        lambda task, _: ends.end_tasks(db, ends.overran(1.0), Task.id == task.id, *child),
+        lambda task, _: ends.end_tasks(db, ends.handed_back("why"), Task.id == task.id, *child),
         lambda task, mine: give_back(db, [(task.id, mine, 1.0)]),
     ]
-    for end in ends:
+    for end in ways:
         an_attempt(db, end)
 
 
@@ -406,12 +406,15 @@ class TestRowsRead:
 
 
 class TestBatches:
-    def test_one_is_no_larger_than_its_limit_whatever_the_plan(self, db: Session) -> None:
+    def test_one_is_no_larger_than_its_limit_whatever_the_plan(
+        self, db: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A table that was never analysed: a subquery with LIMIT may be run again for each row."""
+        monkeypatch.setattr(passes, "BATCH", 2)
         user = new_user(db)
         for _ in range(5):
             new_task(db, user, expires_at="2020-01-01T00:00:00Z")
-        assert [len(maintenance.revoke_expired(db, 2)) for _ in range(4)] == [2, 2, 1, 0]
+        assert [passes.revoke_expired(db) for _ in range(4)] == [2, 2, 1, 0]
 
 
 @pytest.mark.full

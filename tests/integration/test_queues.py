@@ -26,7 +26,7 @@ from app.maintenance.loop import Maintenance
 from app.messaging import publisher
 from app.models import Task, WorkerProcess
 from app.models.task import TaskStatus
-from app.services.execution import attempts
+from app.services.execution import ends
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from tests.support.accounts import bearer
@@ -167,7 +167,7 @@ class TestAPausedQueue:
         task = new_task(db)
         attempt = claim(db, task).attempt
         task_service.pause_queue(db, "default")
-        assert attempts.succeed(db, task.id, attempt, None)
+        assert ends.end_attempt(db, task.id, attempt, ends.succeeded(None))
 
     def test_is_one_that_exists(self, db: Session) -> None:
         with pytest.raises(QueueNotFound):

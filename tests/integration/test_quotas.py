@@ -18,7 +18,7 @@ from app.db.sizes import ROW_BYTES
 from app.errors import QuotaExceeded, TooManyBytesQueued, TooManyBytesStored, TooManyTasksQueued, UnknownTask
 from app.models.task import TaskStatus
 from app.schemas.task import TaskCreate
-from app.services.execution import attempts
+from app.services.execution import ends
 from app.services.task_service import task_service
 from app.services.tasks import quotas as module, submission_window
 from app.services.tasks.load import Load, load_of
@@ -298,7 +298,7 @@ class TestStoredBytes:
         assert submit(user, 2)
         with SessionLocal() as db:
             for task in task_service.get_tasks(db, user):
-                attempts.succeed(db, task.id, claim(db, task).attempt, "x" * 60_000)
+                ends.end_attempt(db, task.id, claim(db, task).attempt, ends.succeeded("x" * 60_000))
                 db.commit()
         assert submit(user)  # not known yet
         passes(module.STORED_SECONDS)

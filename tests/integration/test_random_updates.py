@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.models.task import Task, TaskStatus
-from app.services.execution import attempts, rescue
+from app.services.execution import attempts, ends
 from app.services.execution.attempts import NextTry
 from app.services.task_service import task_service
 from tests.support.lawful import MOVES, unlawful
@@ -82,17 +82,17 @@ def prepared(db: Session) -> list[UUID]:
     cancelled = task_in(db, TaskStatus.RUNNING, user)
     task_service.cancel(db, cancelled.id)
     tried, lost = new_task(db, user, max_attempts=3), new_task(db, user, max_attempts=3)
-    attempts.retry_later(db, tried.id, claim(db, tried).attempt, ERROR, NextTry(0))
+    ends.end_attempt(db, tried.id, claim(db, tried).attempt, ends.retried(ERROR, NextTry(0)))
     for again in range(3):
         claim(db, lost)
         if again < 2:
-            rescue.lost(db, Task.id == lost.id)
+            ends.end_tasks(db, ends.lost(), Task.id == lost.id)
     for task_id in (cancelled.id, lost.id):
         attempts.report_progress(db, task_id, 3 if task_id == lost.id else 1, 40, {"step": 1})
     worn = new_task(db, user, max_attempts=1)
     for _ in range(3):
         claim(db, worn)
-        rescue.lost(db, Task.id == worn.id)
+        ends.end_tasks(db, ends.lost(), Task.id == worn.id)
     db.commit()
     return [*ids, cancelled.id, tried.id, lost.id, worn.id]
 

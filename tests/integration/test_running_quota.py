@@ -26,7 +26,7 @@ from app.models.limit import LimitPlace
 from app.models.task import WaitingReason
 from app.models.task_filter import TaskFilter
 from app.schemas.task import TaskCreate, TaskRead
-from app.services.execution import attempts
+from app.services.execution import attempts, ends
 from app.services.execution.claims import Claims, ReadyClaim, give_back
 from app.services.operations import admission
 from app.services.operations.user_admission import UserAdmission
@@ -234,7 +234,7 @@ class TestAPlace:
         assert (held(real), places(real)) == ({"user": 2}, 1)
         body_ends(real, first)
         assert claimed(real) == [first]
-        attempts.retry_later(real, first, 2, attempts.AttemptError(None, None), attempts.NextTry(0))
+        ends.end_attempt(real, first, 2, ends.retried(attempts.AttemptError(None, None), attempts.NextTry(0)))
         real.commit()
         body_ends(real, first, 2)
         maintain(real)
@@ -470,7 +470,7 @@ class TestAChangeOfTheSetting:
         quota(0)
         maintain(real)
         assert set(claimed(real)) == {*ids[2:], limited[0]}
-        attempts.retry_later(real, ids[0], 1, attempts.AttemptError(None, None), attempts.NextTry(0))
+        ends.end_attempt(real, ids[0], 1, ends.retried(attempts.AttemptError(None, None), attempts.NextTry(0)))
         real.execute(update(Task).where(Task.id == later).values(run_at=None, due_at=datetime.now(UTC)))
         real.commit()
         body_ends(real, ids[0])

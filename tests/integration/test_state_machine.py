@@ -10,7 +10,7 @@ from app.core.ids import new_id
 from app.db.sql import transitions, turns
 from app.errors import AttemptLost
 from app.models.task import TERMINAL, TRANSITIONS, AttemptOutcome, Task, TaskStatus
-from app.services.execution import attempts, rescue
+from app.services.execution import attempts, ends
 from app.services.execution.attempts import NextTry
 from app.services.task_service import task_service
 from tests.support.spelling import spelled
@@ -120,19 +120,19 @@ class TestFence:
     def test_an_attempt_that_was_lost_can_write_nothing(self, db: Session) -> None:
         task = new_task(db)
         old = claim(db, task)
-        rescue.lost(db, Task.id == task.id)
+        ends.end_tasks(db, ends.lost(), Task.id == task.id)
         new = claim(db, task)
         before = task_service.get_task(db, task.id).version
         with pytest.raises(AttemptLost):
             attempts.report_progress(db, task.id, old.attempt, 50, None)
         with pytest.raises(AttemptLost):
             attempts.is_cancelled(db, task.id, old.attempt)
-        assert not attempts.succeed(db, task.id, old.attempt, "stale")
-        assert not attempts.fail(db, task.id, old.attempt, ERROR)
-        assert not attempts.retry_later(db, task.id, old.attempt, ERROR, NextTry(0))
-        assert not attempts.revoke(db, task.id, old.attempt, "cancelled")
+        assert not ends.end_attempt(db, task.id, old.attempt, ends.succeeded("stale"))
+        assert not ends.end_attempt(db, task.id, old.attempt, ends.failed(ERROR))
+        assert not ends.end_attempt(db, task.id, old.attempt, ends.retried(ERROR, NextTry(0)))
+        assert not ends.end_attempt(db, task.id, old.attempt, ends.stopped("cancelled"))
         assert task_service.get_task(db, task.id).version == before
-        assert attempts.succeed(db, task.id, new.attempt, "fresh")
+        assert ends.end_attempt(db, task.id, new.attempt, ends.succeeded("fresh"))
         assert outcomes(db, task) == [(1, "worker_lost"), (2, "succeeded")]
 
     def test_progress_of_the_attempt_that_holds_it_is_written_exactly(self, db: Session) -> None:
@@ -148,7 +148,7 @@ class TestFence:
 class TestEnds:
     def test_a_retry_is_pending_until_its_delay_is_over(self, db: Session) -> None:
         task = task_in(db, TaskStatus.RUNNING, max_attempts=2)
-        attempts.retry_later(db, task.id, 1, ERROR, NextTry(60))
+        ends.end_attempt(db, task.id, 1, ends.retried(ERROR, NextTry(60)))
         pending = task_service.get_task(db, task.id)
         assert (pending.status, pending.failures, pending.progress) == ("pending", 1, 0)
         assert pending.run_at == pending.due_at
@@ -158,20 +158,20 @@ class TestEnds:
 
     def test_a_retry_may_change_the_arguments(self, db: Session) -> None:
         task = task_in(db, TaskStatus.RUNNING, max_attempts=2)
-        attempts.retry_later(db, task.id, 1, ERROR, NextTry(0, [2], {"steps": 5}))
+        ends.end_attempt(db, task.id, 1, ends.retried(ERROR, NextTry(0, [2], {"steps": 5})))
         taken = claim(db, task)
         assert (taken.args, taken.kwargs) == ([2], {"steps": 5})
 
-    @pytest.mark.parametrize("ends", ["fails", "retries", "is lost"])
-    def test_a_request_to_cancel_beats_failure_retry_and_loss(self, db: Session, ends: str) -> None:
+    @pytest.mark.parametrize("how", ["fails", "retries", "is lost"])
+    def test_a_request_to_cancel_beats_failure_retry_and_loss(self, db: Session, how: str) -> None:
         task = task_in(db, TaskStatus.RUNNING, max_attempts=5)
         task_service.cancel(db, task.id)
-        if ends == "fails":
-            assert attempts.fail(db, task.id, 1, ERROR)
-        elif ends == "retries":
-            assert attempts.retry_later(db, task.id, 1, ERROR, NextTry(0))
+        if how == "fails":
+            assert ends.end_attempt(db, task.id, 1, ends.failed(ERROR))
+        elif how == "retries":
+            assert ends.end_attempt(db, task.id, 1, ends.retried(ERROR, NextTry(0)))
         else:
-            assert rescue.lost(db, Task.id == task.id) == 1
+            assert ends.end_tasks(db, ends.lost(), Task.id == task.id) == 1
         revoked = task_service.get_task(db, task.id)
         assert (revoked.status, revoked.status_reason, revoked.error) == ("revoked", "cancelled", None)
 
@@ -187,29 +187,30 @@ class TestWhatCounts:
         task = new_task(db)
         assert self.counts(db, task) == ("pending", 0, 0, 0, 1)
         assert (claim(db, task).failures, self.counts(db, task)) == (0, ("running", 1, 0, 0, 1))
-        rescue.lost(db, Task.id == task.id)
+        ends.end_tasks(db, ends.lost(), Task.id == task.id)
         claim(db, task)
-        attempts.hand_back(db, task.id, 2, "the worker shut down")
+        ends.end_attempt(db, task.id, 2, ends.handed_back("the worker shut down"))
         assert self.counts(db, task) == ("pending", 2, 0, 1, 1)
         assert claim(db, task).failures == 0  # self.request.retries
-        attempts.retry_later(db, task.id, 3, ERROR, NextTry(0))  # by the body, beyond the one attempt of the default
+        # By the body, beyond the one attempt of the default.
+        ends.end_attempt(db, task.id, 3, ends.retried(ERROR, NextTry(0)))
         assert self.counts(db, task) == ("pending", 3, 1, 1, 2)
         assert claim(db, task).failures == 1
-        attempts.fail(db, task.id, 4, ERROR)
+        ends.end_attempt(db, task.id, 4, ends.failed(ERROR))
         assert self.counts(db, task) == ("failed", 4, 2, 1, 2)
-        ends = ["worker_lost", "handed_back", "retried", "failed"]
-        assert [outcome for _, outcome in outcomes(db, task)] == ends
+        told = ["worker_lost", "handed_back", "retried", "failed"]
+        assert [outcome for _, outcome in outcomes(db, task)] == told
 
     def test_a_retry_through_the_api_starts_failures_and_losses_anew_and_goes_on_with_attempts(
         self, db: Session
     ) -> None:
         task = new_task(db)
         claim(db, task)
-        rescue.lost(db, Task.id == task.id)
+        ends.end_tasks(db, ends.lost(), Task.id == task.id)
         claim(db, task)
-        attempts.retry_later(db, task.id, 2, ERROR, NextTry(0))
+        ends.end_attempt(db, task.id, 2, ends.retried(ERROR, NextTry(0)))
         claim(db, task)
-        attempts.fail(db, task.id, 3, ERROR)
+        ends.end_attempt(db, task.id, 3, ends.failed(ERROR))
         task_service.retry_task(db, task.id)
         assert self.counts(db, task) == ("pending", 3, 0, 0, 2)
         task = task_service.get_task(db, task.id)
@@ -220,7 +221,11 @@ class TestWhatCounts:
     def test_a_cancelled_attempt_counts_as_an_attempt_alone(self, db: Session, lost: bool, outcome: str) -> None:
         task = task_in(db, TaskStatus.RUNNING)
         task_service.cancel(db, task.id)
-        _ = rescue.lost(db, Task.id == task.id) if lost else attempts.fail(db, task.id, 1, ERROR)
+        _ = (
+            ends.end_tasks(db, ends.lost(), Task.id == task.id)
+            if lost
+            else ends.end_attempt(db, task.id, 1, ends.failed(ERROR))
+        )
         assert self.counts(db, task) == ("revoked", 1, 0, 0, 1)
         assert outcomes(db, task) == [(1, outcome)]
 
@@ -230,7 +235,7 @@ class TestLoss:
         task = new_task(db)
         for _ in range(3):
             claim(db, task)
-            assert rescue.lost(db, Task.id == task.id) == 1
+            assert ends.end_tasks(db, ends.lost(), Task.id == task.id) == 1
         failed = task_service.get_task(db, task.id)
         assert (failed.status, failed.crashes, failed.failures, failed.attempt) == ("failed", 3, 0, 3)
         assert failed.error is not None
@@ -240,11 +245,11 @@ class TestLoss:
     def test_overrunning_is_a_failure_like_any_other(self, db: Session) -> None:
         task = new_task(db, max_attempts=2)
         claim(db, task)
-        assert rescue.overran(db, 1.0, Task.id == task.id) == 1
+        assert ends.end_tasks(db, ends.overran(1.0), Task.id == task.id) == 1
         assert task_service.get_task(db, task.id).status == "pending"
         db.execute(spelled("UPDATE tasks SET run_at = NULL WHERE id = :id", {"id": task.id}))
         claim(db, task)
-        rescue.overran(db, 1.0, Task.id == task.id)
+        ends.end_tasks(db, ends.overran(1.0), Task.id == task.id)
         failed = task_service.get_task(db, task.id)
         assert failed.error == {"type": "TimeLimitExceeded", "message": "hard time limit (1 s) exceeded"}
         assert outcomes(db, task) == [(1, "retried"), (2, "failed")]

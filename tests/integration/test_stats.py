@@ -17,8 +17,8 @@ from app.db.postgresql.stats import bucket_of
 from app.db.session import SessionLocal
 from app.models.task import Task, TaskStatus
 from app.models.task_stats import ALL_USERS, KEPT, KINDS, KINDS_OF_ONE, OTHER, task_durations, task_stats
-from app.services.execution import rescue
-from app.services.execution.successes import Success, succeed_together
+from app.services.execution import ends
+from app.services.execution.ends import Ending, Success, end_successes
 from app.services.operations import stats_adding
 from app.services.operations.stats import LARGEST, WINDOWS, StatsWindow
 from app.services.task_service import task_service
@@ -169,7 +169,7 @@ class TestDurations:
                 statement = f"UPDATE tasks SET {created}, {started} WHERE id = :id"
                 db.execute(spelled(statement, {"waited": waited, "ran": ran, "id": each.task_id}))
             # At one time, so that all of them are of one step: the clock may pass into the next one between two ends.
-            assert len(succeed_together(db, claimed)) == len(claimed)
+            assert len(end_successes(db, claimed)) == len(claimed)
             db.commit()
         stats = ask(tasks)
         for name, usual, rare in (("wait_seconds", 2, 1000), ("run_seconds", 40, 9000)):
@@ -180,14 +180,14 @@ class TestDurations:
             }
             assert [each for each in stats["over_time"][name]["p99"] if each] == [pytest.approx(rare, rel=0.1)]
 
-    @pytest.mark.parametrize("end", [rescue.lost, lambda db, *which: rescue.handed_back(db, "stopped", *which)])
+    @pytest.mark.parametrize("ending", [ends.lost, lambda: ends.handed_back("stopped")])
     def test_an_attempt_that_came_to_nothing_is_no_wait(
-        self, tasks: TaskClient, ask: Callable[..., Any], end: Callable[..., int]
+        self, tasks: TaskClient, ask: Callable[..., Any], ending: Callable[[], Ending]
     ) -> None:
         with SessionLocal() as db:
             task = new_task(db, UUID(tasks.user["id"]))
             claim(db, task)
-            assert end(db, Task.id == task.id) == 1
+            assert ends.end_tasks(db, ending(), Task.id == task.id) == 1
             claim(db, task)
             created = "UPDATE tasks SET created_at = created_at - interval '1000 s' WHERE id = :id"
             ended = "UPDATE task_attempts SET finished_at = finished_at - interval '10 s' WHERE task_id = :id"

@@ -28,7 +28,7 @@ from app.models import User
 from app.models.task import Task, TaskStatus
 from app.models.task_count import task_totals
 from app.models.task_filter import TaskFilter
-from app.services.execution import attempts, rescue
+from app.services.execution import attempts, ends
 from app.services.execution.attempts import AttemptError, NextTry
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
@@ -141,9 +141,9 @@ class TestBytes:
         first = claim(db, task)
         attempts.report_progress(db, task.id, first.attempt, 10, {"at": "p" * 300})
         error = AttemptError("ValueError", "m" * 40, "t" * 3000)
-        attempts.retry_later(db, task.id, first.attempt, error, NextTry(0))
+        ends.end_attempt(db, task.id, first.attempt, ends.retried(error, NextTry(0)))
         second = claim(db, task_service.get_task(db, task.id))
-        attempts.succeed(db, task.id, second.attempt, "r" * 7000)
+        ends.end_attempt(db, task.id, second.attempt, ends.succeeded("r" * 7000))
         db.commit()
         values = [
             *("[1.5]", '{"param":"' + "k" * 5000 + '"}', '{"m":"' + "m" * 200 + '"}', "tag"),
@@ -174,15 +174,17 @@ class TestBytes:
 
     def test_every_way_to_end_an_attempt_counts_its_row(self, db: Session) -> None:
         user = new_user(db)
-        ends: list[Callable[[UUID, int], object]] = [
-            lambda task, attempt: attempts.fail(db, task, attempt, AttemptError("E", "message", "traceback")),
-            lambda task, attempt: attempts.revoke(db, task, attempt, "ignored"),
+        ways: list[Callable[[UUID, int], object]] = [
+            lambda task, attempt: ends.end_attempt(
+                db, task, attempt, ends.failed(AttemptError("E", "message", "traceback"))
+            ),
+            lambda task, attempt: ends.end_attempt(db, task, attempt, ends.stopped("ignored")),
             lambda task, _: task_service.update_task_status(db, task, "failed", error="because"),
             lambda task, _: task_service.update_task_status(db, task, "revoked"),
-            lambda task, _: rescue.lost(db, Task.id == task),
-            lambda task, attempt: attempts.hand_back(db, task, attempt, "shutting down"),
+            lambda task, _: ends.end_tasks(db, ends.lost(), Task.id == task),
+            lambda task, attempt: ends.end_attempt(db, task, attempt, ends.handed_back("shutting down")),
         ]
-        for end in ends:
+        for end in ways:
             task = new_task(db, user)
             end(task.id, claim(db, task).attempt)
             db.commit()
@@ -193,7 +195,7 @@ class TestBytes:
             ) FROM tasks
         """)
         found = db.execute(kept).all()
-        assert len(found) == len(ends)
+        assert len(found) == len(ways)
         assert [row for row in found if row[0] != row[1]] == []
 
     def test_a_task_from_before_they_were_counted_never_counts_less_than_nothing(self, db: Session) -> None:
@@ -372,7 +374,7 @@ class TestPages:
 
         def ended_after(*arguments: Any) -> int | None:
             number = looked(*arguments)
-            attempts.succeed(db, task.id, 1, None)
+            ends.end_attempt(db, task.id, 1, ends.succeeded(None))
             db.commit()
             return number
 

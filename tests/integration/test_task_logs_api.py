@@ -15,7 +15,7 @@ from app.db.session import SessionLocal, autocommit_engine
 from app.errors import TaskNotFound
 from app.models.task import Task, TaskStatus
 from app.models.task_log import LogLevel, TaskLog
-from app.services.execution import attempts
+from app.services.execution import ends
 from app.services.execution.kept_logs import KeptLogs, LogLine
 from app.services.task_service import task_service
 from app.services.tasks import task_changes, task_logs
@@ -157,7 +157,7 @@ class TestFollowing:
             if statements == moment:
                 with SessionLocal() as body:
                     write(body, task, line("last"), kept=kept)
-                    assert attempts.succeed(body, task.id, 1, None)
+                    assert ends.end_attempt(body, task.id, 1, ends.succeeded(None))
                     body.commit()
 
         with SessionLocal() as db:

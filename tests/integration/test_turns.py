@@ -19,7 +19,7 @@ from app.messaging.routing import QUEUES
 from app.models import Task
 from app.models.task import TaskPriority
 from app.schemas.task import TaskCreate
-from app.services.execution import rescue
+from app.services.execution import ends
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from tests.support.lock_waits import fail_soon_where_locked, needs_row_locks
@@ -204,7 +204,7 @@ class TestWhatBecomesDue:
         for task in (fails, lost):
             claim(db, task)
         retried(db, task_service.get_task(db, fails.id))
-        rescue.lost(db, Task.id == lost.id)
+        ends.end_tasks(db, ends.lost(), Task.id == lost.id)
         db.commit()
         assert [turn_of(db, task.id) for task in (fails, lost)] == [None, None]
         assert turns.place_due(db) == 2

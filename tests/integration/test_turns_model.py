@@ -27,7 +27,7 @@ from app.maintenance import passes
 from app.models import Task, User
 from app.models.turns import ClaimedTurn
 from app.schemas.task import TaskCreate
-from app.services.execution import attempts, claims, rescue
+from app.services.execution import claims, ends
 from app.services.execution.attempts import NextTry
 from app.services.execution.claims import FULL_LOOK_SECONDS, Claims, ReadyClaim, give_back
 from app.services.operations import queues
@@ -234,19 +234,19 @@ class Turns(RuleBasedStateMachine):
         task, fence = self.model.tasks[claim.id], (self.db, claim.id, claim.attempt)
         how = ENDS[way % len(ENDS)]
         if how == "succeeded":
-            attempts.succeed(*fence, None)
+            ends.end_attempt(*fence, ends.succeeded(None))
             task.ends("succeeded")
         elif how == "failed":
-            attempts.fail(*fence, ERROR)
+            ends.end_attempt(*fence, ends.failed(ERROR))
             task.ends("failed")
         elif how in {"again", "later"}:
-            attempts.retry_later(*fence, ERROR, NextTry(0 if how == "again" else 1000))
+            ends.end_attempt(*fence, ends.retried(ERROR, NextTry(0 if how == "again" else 1000)))
             task.waits(is_due=how == "again")
         elif how == "lost":
-            rescue.lost(self.db, Task.id == claim.id)
+            ends.end_tasks(self.db, ends.lost(), Task.id == claim.id)
             self.model.lose(task)
         else:
-            attempts.hand_back(*fence, "why")
+            ends.end_attempt(*fence, ends.handed_back("why"))
             task.waits(is_due=True)
         self.db.commit()
 

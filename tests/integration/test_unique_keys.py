@@ -6,9 +6,9 @@ from uuid import UUID
 import pytest
 
 from app.db.session import SessionLocal
-from app.db.sql import maintenance
+from app.maintenance import passes
 from app.models.task import TERMINAL, Task, TaskStatus
-from app.services.execution import attempts, rescue
+from app.services.execution import ends
 from app.services.execution.attempts import NextTry
 from app.services.task_service import task_service
 from tests.support.accounts import MakeUser
@@ -103,7 +103,7 @@ class TestATakenKey:
         """One more attempt is left, whatever the request says; the failure that was is still told."""
         holder = tasks.task_in("running", unique_key=KEY, max_attempts=3)
         with SessionLocal() as db:
-            attempts.retry_later(db, UUID(holder), 1, ERROR, NextTry(60))
+            ends.end_attempt(db, UUID(holder), 1, ends.retried(ERROR, NextTry(60)))
             db.commit()
         assert taken(keyed(tasks)) == holder
         after = answered(keyed(tasks, "replace", max_attempts=1))
@@ -156,13 +156,13 @@ class TestEveryEnd:
     @pytest.mark.parametrize(
         ("end", "keeps"),
         [
-            (lambda db, task, attempt: attempts.succeed(db, task.id, attempt, 1), False),
-            (lambda db, task, attempt: attempts.fail(db, task.id, attempt, ERROR), False),
-            (lambda db, task, attempt: attempts.revoke(db, task.id, attempt, "ignored"), False),
-            (lambda db, task, attempt: attempts.retry_later(db, task.id, attempt, ERROR, NextTry(1)), True),
-            (lambda db, task, attempt: attempts.hand_back(db, task.id, attempt, "shutdown"), True),
-            (lambda db, task, attempt: rescue.lost(db, Task.id == task.id), True),
-            (lambda db, task, attempt: rescue.overran(db, 1, Task.id == task.id), False),
+            (lambda db, task, attempt: ends.end_attempt(db, task.id, attempt, ends.succeeded(1)), False),
+            (lambda db, task, attempt: ends.end_attempt(db, task.id, attempt, ends.failed(ERROR)), False),
+            (lambda db, task, attempt: ends.end_attempt(db, task.id, attempt, ends.stopped("ignored")), False),
+            (lambda db, task, attempt: ends.end_attempt(db, task.id, attempt, ends.retried(ERROR, NextTry(1))), True),
+            (lambda db, task, attempt: ends.end_attempt(db, task.id, attempt, ends.handed_back("shutdown")), True),
+            (lambda db, task, attempt: ends.end_tasks(db, ends.lost(), Task.id == task.id), True),
+            (lambda db, task, attempt: ends.end_tasks(db, ends.overran(1), Task.id == task.id), False),
             (lambda db, task, attempt: task_service.cancel(db, task.id, commit=False), True),
             (lambda db, task, attempt: task_service.update_task_status(db, task.id, "succeeded", commit=False), False),
             (lambda db, task, attempt: task_service.update_task(db, task.id, {"status": "failed"}), False),
@@ -187,8 +187,8 @@ class TestEveryEnd:
     def test_of_a_pending_task(self, tasks: TaskClient, end: Any) -> None:
         task = stored(created(keyed(tasks)))
         end(tasks, task)
-        with SessionLocal.begin() as db:
-            maintenance.revoke_expired(db, 100)
+        with SessionLocal() as db:
+            passes.revoke_expired(db)
         assert not self.held(task)
 
 

@@ -13,7 +13,7 @@ from app.db.postgresql.prepared import PreparedConnection
 from app.db.statements.claim_requests import Names
 from app.models.task import TaskPriority
 from app.services.execution.claims import Claims
-from app.services.execution.successes import Success, succeed_together
+from app.services.execution.ends import Success, end_successes
 from tests.support.services import sqlalchemy_url
 from tests.support.tasks import LONG_RUNNING, WORKER
 
@@ -63,7 +63,7 @@ class Backlog:
         claimed = self.claims.next(self.driver, names, new_id(), WORKER)
         took = time.perf_counter() - begun
         assert claimed, "nothing was ready"
-        succeed_together(self.driver, [Success(claim.id, claim.attempt, None) for claim in claimed])
+        end_successes(self.driver, [Success(claim.id, claim.attempt, None) for claim in claimed])
         return took
 
     def churn(self, number: int) -> None:

@@ -19,7 +19,7 @@ from app.maintenance import passes
 from app.messaging import publisher
 from app.models.task import Task, TaskPriority, TaskStatus
 from app.models.task_filter import TaskFilter
-from app.services.execution import attempts
+from app.services.execution import ends
 from app.services.execution.claims import Claims
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
@@ -191,7 +191,7 @@ def _finish(owner: UUID) -> Step:
         task = new_task(db, owner)
         return task.id, claim(db, task).attempt
 
-    return Step(lambda db, mine: attempts.succeed(db, *mine, None), prepare)
+    return Step(lambda db, mine: ends.end_attempt(db, *mine, ends.succeeded(None)), prepare)
 
 
 def _milliseconds(db: Session, step: Step) -> float:

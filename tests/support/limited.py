@@ -21,7 +21,7 @@ from app.maintenance import lease
 from app.maintenance.loop import Maintenance
 from app.models import Task, WorkerProcess
 from app.models.task import TaskPriority
-from app.services.execution import attempts
+from app.services.execution import ends
 from app.services.execution.claims import Claims
 from app.services.operations import admission, admitter
 from app.services.task_service import task_service
@@ -45,7 +45,7 @@ def served_session() -> Iterator[Session]:
 def succeed(db: Session, *ids: UUID, attempt: int = 1) -> None:
     """The rows end, then the bodies."""
     for task_id in ids:
-        attempts.succeed(db, task_id, attempt, None)
+        ends.end_attempt(db, task_id, attempt, ends.succeeded(None))
         db.commit()
         body_ends(db, task_id, attempt)
 
@@ -141,7 +141,7 @@ def _claim_and_run(chance: random.Random, witness: Witness, keys: Mapping[UUID, 
                     _end_from_outside(db, row.id, chance)
                 witness.ends(keys[row.id])
                 if not is_over:
-                    attempts.succeed(db, row.id, row.attempt, None)
+                    ends.end_attempt(db, row.id, row.attempt, ends.succeeded(None))
                     db.commit()
             admitter.bodies_ended([(row.id, row.attempt)])
 

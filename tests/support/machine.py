@@ -19,7 +19,7 @@ from app.db.statements.claim_requests import MOST_ROWS, Names
 from app.maintenance import passes
 from app.messaging.publisher import MANY
 from app.models import Task
-from app.services.execution import attempts, rescue
+from app.services.execution import attempts, ends
 from app.services.execution.attempts import AttemptError, NextTry
 from app.services.execution.claims import Claims, give_back
 from app.services.operations import queues
@@ -245,13 +245,13 @@ class Machine(RuleBasedStateMachine):
         says: list[tuple[Callable[[], Any], Callable[[], Any]]] = [
             (lambda: attempts.report_progress(*fence, 7 * pick, None), lambda: model.report(mine, 7 * pick)),
             (lambda: attempts.is_cancelled(*fence), lambda: model.hear(mine)),
-            (lambda: attempts.succeed(*fence, mine), lambda: model.succeed(mine, mine)),
-            (lambda: attempts.fail(*fence, ERROR), lambda: model.fail(mine, "ValueError")),
-            (lambda: attempts.revoke(*fence, "ignored"), lambda: model.revoke(mine, "ignored")),
-            (lambda: attempts.hand_back(*fence, "why"), lambda: model.hand_back(mine)),
+            (lambda: ends.end_attempt(*fence, ends.succeeded(mine)), lambda: model.succeed(mine, mine)),
+            (lambda: ends.end_attempt(*fence, ends.failed(ERROR)), lambda: model.fail(mine, "ValueError")),
+            (lambda: ends.end_attempt(*fence, ends.stopped("ignored")), lambda: model.revoke(mine, "ignored")),
+            (lambda: ends.end_attempt(*fence, ends.handed_back("why")), lambda: model.hand_back(mine)),
             *(
                 (
-                    lambda delay=delay: attempts.retry_later(*fence, ERROR, NextTry(delay)),
+                    lambda delay=delay: ends.end_attempt(*fence, ends.retried(ERROR, NextTry(delay))),
                     lambda delay=delay: model.retry_later(mine, "ValueError", delay),
                 )
                 for delay in (0.0, 1000.0)
@@ -274,9 +274,12 @@ class Machine(RuleBasedStateMachine):
         model, who = self.model[attempt.task], attempt.worker
         child = (Task.id == attempt.task, Task.worker_id == who.id, Task.worker_pid == who.pid)
         real, said = [
-            (lambda: rescue.lost(self.db, *child), model.lose),
-            (lambda: rescue.overran(self.db, 1.0, *child), model.overrun),
-            (lambda: rescue.handed_back(self.db, "why", *child), lambda: int(model.hand_back(model.attempt))),
+            (lambda: ends.end_tasks(self.db, ends.lost(), *child), model.lose),
+            (lambda: ends.end_tasks(self.db, ends.overran(1.0), *child), model.overrun),
+            (
+                lambda: ends.end_tasks(self.db, ends.handed_back("why"), *child),
+                lambda: int(model.hand_back(model.attempt)),
+            ),
         ][max(0, way - 5)]
         assert self.both.commit(real) == (said() if not model.gone and model.pid == who.pid else 0)
 

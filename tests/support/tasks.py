@@ -21,7 +21,7 @@ from app.messaging.routing import QUEUES
 from app.models import Task, User
 from app.models.login import LoginSession
 from app.models.task import TaskPriority, TaskStatus
-from app.services.execution import attempts
+from app.services.execution import ends
 from app.services.execution.attempts import AttemptError, Claim, NextTry, WorkerIdentity
 from app.services.execution.claims import Claims, ReadyClaim
 from app.services.operations import admitter
@@ -136,16 +136,16 @@ def task_in(db: Session, status: TaskStatus, user_id: UUID | None = None, **opti
     elif status is not TaskStatus.PENDING:
         attempt = claim(db, task).attempt
         if status is TaskStatus.SUCCEEDED:
-            attempts.succeed(db, task.id, attempt, {"answer": 42})
+            ends.end_attempt(db, task.id, attempt, ends.succeeded({"answer": 42}))
         elif status is TaskStatus.FAILED:
-            attempts.fail(db, task.id, attempt, ERROR)
+            ends.end_attempt(db, task.id, attempt, ends.failed(ERROR))
         db.commit()
     return task_service.get_task(db, task.id)
 
 
 def retried(db: Session, task: Task, delay: float = 0) -> None:
     """Its running attempt fails, and another one is due in `delay` seconds."""
-    attempts.retry_later(db, task.id, task.attempt, ERROR, NextTry(delay))
+    ends.end_attempt(db, task.id, task.attempt, ends.retried(ERROR, NextTry(delay)))
     db.commit()
 
 

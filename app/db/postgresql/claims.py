@@ -32,11 +32,11 @@ from app.db.clock import NOW
 from app.db.postgresql.attempts import CLAIMED, Executor
 from app.db.postgresql.prepared import build
 from app.db.postgresql.transitions import transition
-from app.db.statements.claim_requests import MOST_ROWS, NOT_BEGUN, LinesToServe, Names
+from app.db.statements.claim_requests import MOST_ROWS, LinesToServe, Names
+from app.db.statements.ends import ENDS, Cause
 from app.db.statements.tables import CLAIMED_TURNS, TASKS
-from app.db.statements.task_moves import CANCELLED, CANCELLED_REASON, NOT_CANCELLED, AttemptEnd
 from app.models.claim_hold import ClaimHold, HoldKind
-from app.models.task import AttemptOutcome, Task, TaskStatus
+from app.models.task import Task, TaskStatus
 
 # What the child needs beside the columns of CLAIMED.
 ROUTED = (
@@ -193,28 +193,23 @@ _GIVEN_BACK = (
     .render_derived(name="given_back", with_types=True)
 )
 _OF_ROW = (Task.id == _GIVEN_BACK.c.task_id, Task.attempt == _GIVEN_BACK.c.attempt)
-GIVE_BACK = transition(
-    TaskStatus.PENDING,
-    *_OF_ROW,
-    NOT_CANCELLED,
-    sources=[TaskStatus.RUNNING],
-    values={"turn": _GIVEN_BACK.c.turn},
-    ended=AttemptEnd(AttemptOutcome.HANDED_BACK, None, NOT_BEGUN),
-)
-REVOKE_NOT_BEGUN = transition(
-    TaskStatus.REVOKED,
-    *_OF_ROW,
-    CANCELLED,
-    sources=[TaskStatus.RUNNING],
-    values=CANCELLED_REASON,
-    ended=AttemptEnd(AttemptOutcome.REVOKED, None, NOT_BEGUN),
+GIVE_BACK = tuple(
+    transition(
+        end.to,
+        *_OF_ROW,
+        *end.guard,
+        sources=end.sources,
+        values={**end.values, "turn": _GIVEN_BACK.c.turn} if end.to is TaskStatus.PENDING else dict(end.values),
+        ended=end.attempt,
+    )
+    for end in ENDS[Cause.NOT_BEGUN]
 )
 
 
 def give_back(db: Executor, rows: Sequence[tuple[UUID, int, float]]) -> None:
     """Make claimed tasks pending again that were not begun: each is a task's id, its attempt, and the turn it had."""
     given = [{"task_id": str(task_id), "attempt": attempt, "turn": turn} for task_id, attempt, turn in rows]
-    for statement in (GIVE_BACK, REVOKE_NOT_BEGUN):
+    for statement in GIVE_BACK:
         db.execute(statement, {"p_rows": json.dumps(given)})
 
 

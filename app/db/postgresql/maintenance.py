@@ -9,9 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.postgresql.batches import batch
-from app.db.postgresql.transitions import move_tasks
 from app.models.maintenance import LEASE_ROW, MaintenanceLease
-from app.models.task import IS_PENDING, IS_RUNNING, Task, TaskStatus
+from app.models.task import IS_PENDING, IS_RUNNING, Task
 from app.models.worker import WorkerProcess
 
 _LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '200ms'")
@@ -66,9 +65,6 @@ def attempts_of_lost_workers(db: Session, silent_for: timedelta | None, limit: i
     return list(db.scalars(attempts.with_for_update(of=Task, skip_locked=True)))
 
 
-def revoke_expired(db: Session, limit: int) -> list[UUID]:
-    """Revoke a batch of the pending tasks past their `expires_at`. Returns the ids of the revoked ones."""
-    over = Task.expires_at <= STATEMENT_TIME
-    rows = batch(select(Task.id).where(IS_PENDING, over), limit)
-    values = {"status_reason": "expired"}
-    return move_tasks(db, TaskStatus.REVOKED, Task.id.in_(rows), over, sources=[TaskStatus.PENDING], values=values)
+def expired_tasks(db: Session, limit: int) -> list[UUID]:
+    """A batch of the pending tasks past their `expires_at`. Their rows are locked until the commit."""
+    return list(db.scalars(batch(select(Task.id).where(IS_PENDING, Task.expires_at <= STATEMENT_TIME), limit)))

@@ -8,7 +8,7 @@ means that another process was first: the caller drops its result or raises a na
 `attempts.py`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -77,10 +77,14 @@ def move_tasks(
     sources: Iterable[TaskStatus],
     values: dict[str, Any] | None = None,
     ended: AttemptEnd | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> list[UUID]:
-    """Move the matching tasks in one statement, as `transition()` describes. Returns the ids of the moved ones."""
+    """Move the matching tasks in one statement, as `transition()` describes. Returns the ids of the moved ones.
+
+    `parameters` are the values of bind parameters.
+    """
     statement = transition(to, *where, sources=sources, values=values, ended=ended)
-    return [row.id for row in db.execute(statement)]
+    return [row.id for row in db.execute(statement, parameters)]
 
 
 def in_state(*states: TaskStatus) -> ColumnElement[bool]:

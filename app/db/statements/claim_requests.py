@@ -6,8 +6,6 @@ from uuid import UUID
 
 # In one claim, where nothing but this is known of its tasks: they are short. More would keep rows from other slots.
 MOST_ROWS = 10
-# Why an attempt ended that was given back.
-NOT_BEGUN = "claimed, and not begun"
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,13 @@ from app.db.columns import Double
 from app.db.rows import value_by
 from app.db.statements import claim_holds, limits
 from app.db.statements.attempts import CLAIMED
-from app.db.statements.claim_requests import MOST_ROWS, NOT_BEGUN, LinesToServe, Names
+from app.db.statements.claim_requests import MOST_ROWS, LinesToServe, Names
+from app.db.statements.ends import ENDS, Cause
 from app.db.statements.executing import Executor, Transaction, atomically
 from app.db.statements.tables import CLAIMED_TURNS, TASKS
-from app.db.statements.task_moves import CANCELLED_REASON, AttemptEnd
-from app.db.statements.transitions import IDS, change_statement, history_statement, in_state
+from app.db.statements.transitions import IDS, change_statement, in_state, move_tasks
 from app.db.statements.upserting import engine_name, upsert
-from app.models.task import AttemptOutcome, TaskStatus
+from app.models.task import TaskStatus
 
 # What the child needs beside the columns of CLAIMED.
 ROUTED = (
@@ -237,21 +237,14 @@ def give_back(db: Executor, rows: Sequence[tuple[UUID, int, float]]) -> None:
         return
 
     def write(db: Transaction) -> None:
-        found = select(TASKS.c.id, TASKS.c.attempt, TASKS.c.cancel_requested_at)
+        found = select(TASKS.c.id, TASKS.c.attempt)
         running = found.where(TASKS.c.id.in_(sorted(given)), in_state(TaskStatus.RUNNING)).order_by(TASKS.c.id)
-        held = [row for row in db.execute(running.with_for_update()) if row.attempt == given[row.id][0]]
-        back = [row.id for row in held if row.cancel_requested_at is None]
-        if back:
-            turn = value_by(TASKS.c.id, {task_id: given[task_id][1] for task_id in back})
-            ended = AttemptEnd(AttemptOutcome.HANDED_BACK, None, NOT_BEGUN)
-            these = TASKS.c.id.in_(back)
-            db.execute(change_statement(TaskStatus.PENDING, these, values={"turn": turn}, ended=ended))
-            db.execute(history_statement(ended, these))
-        if cancelled := [row.id for row in held if row.cancel_requested_at is not None]:
-            ended = AttemptEnd(AttemptOutcome.REVOKED, None, NOT_BEGUN)
-            these = TASKS.c.id.in_(cancelled)
-            db.execute(change_statement(TaskStatus.REVOKED, these, values=CANCELLED_REASON, ended=ended))
-            db.execute(history_statement(ended, these))
+        held = [row.id for row in db.execute(running.with_for_update()) if row.attempt == given[row.id][0]]
+        for end in ENDS[Cause.NOT_BEGUN] if held else ():
+            turn = value_by(TASKS.c.id, {task_id: given[task_id][1] for task_id in held})
+            values = {**end.values, "turn": turn if end.to is TaskStatus.PENDING else None}
+            guard = (TASKS.c.id.in_(held), *end.guard)
+            move_tasks(db, end.to, *guard, sources=end.sources, values=values, ended=end.attempt)
 
     atomically(db, write)
 

@@ -13,10 +13,9 @@ from app.db.rows import changed_rows
 from app.db.statements.assigning import assign
 from app.db.statements.batches import lock_batch
 from app.db.statements.expressions import greatest
-from app.db.statements.transitions import move_tasks
 from app.db.statements.upserting import engine_name, upsert
 from app.models.maintenance import LEASE_ROW, MaintenanceLease
-from app.models.task import IS_PENDING, IS_RUNNING, Task, TaskStatus
+from app.models.task import IS_PENDING, IS_RUNNING, Task
 from app.models.worker import WorkerProcess
 
 _LOCK_SECONDS = 0.2
@@ -83,11 +82,6 @@ def attempts_of_lost_workers(db: Session, silent_for: timedelta | None, limit: i
     return lock_batch(db, attempts.where(Task.id.in_(found)), limit) if found else []
 
 
-def revoke_expired(db: Session, limit: int) -> list[UUID]:
-    """Revoke a batch of the pending tasks past their `expires_at`. Returns the ids of the revoked ones."""
-    over = Task.expires_at <= STATEMENT_TIME
-    ids = lock_batch(db, select(Task.id).where(IS_PENDING, over), limit)
-    if not ids:
-        return []
-    values = {"status_reason": "expired"}
-    return move_tasks(db, TaskStatus.REVOKED, Task.id.in_(ids), over, sources=[TaskStatus.PENDING], values=values)
+def expired_tasks(db: Session, limit: int) -> list[UUID]:
+    """A batch of the pending tasks past their `expires_at`. Their rows are locked until the commit."""
+    return lock_batch(db, select(Task.id).where(IS_PENDING, Task.expires_at <= STATEMENT_TIME), limit)

@@ -5,7 +5,7 @@ with it, in one transaction. No row matched means that another process was first
 a named error, and never overwrites.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -45,22 +45,24 @@ def move_tasks(
     sources: Iterable[TaskStatus],
     values: dict[str, Any] | None = None,
     ended: AttemptEnd | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> list[UUID]:
     """Move the matching tasks. Returns the ids of the moved ones.
 
     `sources` are the states that the tasks may come from. `ended` adds the row of the attempt that ends with the move;
-    a success needs none: the row of the task tells it. Raises ValueError for a move that TRANSITIONS does not have.
+    a success needs none: the row of the task tells it. `parameters` are the values of bind parameters. Raises
+    ValueError for a move that TRANSITIONS does not have.
     """
     known = checked_sources(to, sources)
 
     def move(db: Transaction) -> list[UUID]:
         found = select(TASKS.c.id).where(in_state(*known), *where).order_by(TASKS.c.id)
-        ids: Sequence[UUID] = db.execute(found.with_for_update(of=TASKS)).scalars().all()
+        ids: Sequence[UUID] = db.execute(found.with_for_update(of=TASKS), parameters).scalars().all()
         if ids:
             these = TASKS.c.id.in_(ids)
-            db.execute(change_statement(to, these, values=values, ended=ended))
+            db.execute(change_statement(to, these, values=values, ended=ended), parameters)
             if ended is not None:
-                db.execute(history_statement(ended, these))
+                db.execute(history_statement(ended, these), parameters)
         return list(ids)
 
     return atomically(db, move)

@@ -1,9 +1,7 @@
-"""The reports of a worker on the attempt that it runs: claim, progress, end. Each is fenced by the attempt's number.
+"""An attempt as the processes of a worker know it, and its reports of progress. Each is fenced by the attempt's number.
 
 The functions take a session or a connection and commit nothing: the worker calls them on an autocommit connection
-(`app/db/postgresql/prepared.py`, one round trip each), `task_service` calls them in its own transaction. A function
-that ends an attempt returns False where the attempt no longer held the task: then nothing was written. `begun_after` is
-how many seconds after its claim the body began; the end writes it to `started_at`.
+(`app/db/postgresql/prepared.py`, one round trip each), `task_service` calls them in its own transaction.
 """
 
 from collections.abc import Callable
@@ -12,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app.core.error_keys import error_key
 from app.db.sql import attempts as statements
-from app.db.statements.attempt_values import Cancellation
+from app.db.statements.ends import Cancellation
 from app.errors import AttemptLost
 
 
@@ -104,46 +101,3 @@ def _is_requested(cancellation: Cancellation, task_id: UUID, attempt: int) -> bo
     if cancellation is None:
         raise AttemptLost(f"attempt {attempt} of task {task_id} no longer holds it")
     return cancellation[0] is not None
-
-
-def succeed(db: statements.Executor, task_id: UUID, attempt: int, result: Any, begun_after: float = 0.0) -> bool:
-    """End the attempt in success, also where a cancellation was requested meanwhile."""
-    return statements.succeed(db, task_id, attempt, result, begun_after)
-
-
-def fail(db: statements.Executor, task_id: UUID, attempt: int, error: AttemptError, begun_after: float = 0.0) -> bool:
-    """End the attempt in failure; in `revoked` where a cancellation was requested."""
-    key = error_key(error.message) if error.key is None else error.key
-    # A request to cancel is never withdrawn, so the second statement matches what the first one excludes.
-    return statements.fail(db, task_id, attempt, error[:3], key, begun_after) or statements.revoke_cancelled(
-        db, task_id, attempt, error[:3], begun_after
-    )
-
-
-def retry_later(
-    db: statements.Executor,
-    task_id: UUID,
-    attempt: int,
-    error: AttemptError,
-    following: NextTry,
-    begun_after: float = 0.0,
-) -> bool:
-    """Give the task back as pending until it is due again; `revoked` where a cancellation was requested."""
-    return statements.retry_later(
-        db, task_id, attempt, error[:3], following.delay, following.args, following.kwargs, begun_after
-    ) or statements.revoke_cancelled(db, task_id, attempt, error[:3], begun_after)
-
-
-def revoke(db: statements.Executor, task_id: UUID, attempt: int, reason: str, begun_after: float = 0.0) -> bool:
-    """End the attempt in `revoked`: its body saw the cancellation, or asked for it."""
-    return statements.revoke(db, task_id, attempt, reason, begun_after)
-
-
-def hand_back(db: statements.Executor, task_id: UUID, attempt: int, why: str, begun_after: float = 0.0) -> bool:
-    """Give the task back as pending, due now; `revoked` where a cancellation was requested.
-
-    It counts neither as a failure nor as a crash; `why` is for the attempt's history.
-    """
-    return statements.hand_back(db, task_id, attempt, why, begun_after) or statements.revoke_cancelled(
-        db, task_id, attempt, (None, why, None), begun_after
-    )

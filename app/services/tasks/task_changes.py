@@ -9,27 +9,17 @@ from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, litera
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
-from app.core.error_keys import error_key
 from app.core.ids import new_id
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.columns import UTCDateTime
 from app.db.rows import changed_rows, value_by
 from app.db.sql import limits, retention, transitions
 from app.db.statements.limit_places import UNCLAIMED, of_task
-from app.db.statements.task_moves import (
-    CANCELLED,
-    CANCELLED_REASON,
-    HELD_ANEW,
-    HELD_BY_LIMIT,
-    NO_ERROR,
-    NOT_CANCELLED,
-    AttemptEnd,
-    failure,
-    touched,
-)
+from app.db.statements.task_moves import HELD_ANEW, HELD_BY_LIMIT, NO_ERROR, touched
 from app.errors import InvalidTransition
 from app.messaging import hints
-from app.models.task import TERMINAL, AttemptOutcome, Held, Task, TaskStatus, WaitingReason
+from app.models.task import TERMINAL, Held, Task, TaskStatus, WaitingReason
+from app.services.execution import ends
 from app.services.tasks import task_queries
 
 # For statements that name their task.
@@ -67,17 +57,12 @@ def not_waiting(db: Session, task_id: UUID) -> InvalidTransition:
 
 def revoke_pending(db: Session, task_id: UUID, reason: str = "cancelled") -> bool:
     """Revoke a pending task: it never starts, whatever messages were sent."""
-    values = {"status_reason": reason}
-    pending = [TaskStatus.PENDING]
-    revoked = transitions.move_tasks(db, TaskStatus.REVOKED, Task.id == task_id, sources=pending, values=values)
-    return _hinted(db, task_id, matched=bool(revoked))
+    return ends.end_tasks(db, ends.withdrawn(reason), Task.id == task_id) > 0
 
 
 def revoke_all_pending(db: Session, ids: Sequence[UUID]) -> None:
     """The same for those of these tasks that are pending, in one statement."""
-    values = {"status_reason": "cancelled"}
-    sources = [TaskStatus.PENDING]
-    hints.changes(db, *transitions.move_tasks(db, TaskStatus.REVOKED, Task.id.in_(ids), sources=sources, values=values))
+    ends.end_tasks(db, ends.withdrawn("cancelled"), Task.id.in_(ids))
 
 
 def request_cancel(db: Session, task_id: UUID) -> bool:
@@ -130,22 +115,6 @@ def _restart(db: Session, which: ColumnElement[bool], celery_id: UUID | ColumnEl
     )
     hints.changes(db, *moved)
     return bool(moved)
-
-
-def end_running(db: Session, task_id: UUID, to: TaskStatus, values: dict[str, Any], why: str | None) -> bool:
-    """From outside: end the running attempt. Its own writes match no row from then on."""
-    ended, guard = None, [Task.id == task_id]
-    if to is TaskStatus.FAILED:
-        ended = AttemptEnd(AttemptOutcome.FAILED, "Failed", why or "set from outside")
-        values = {**values, **failure("Failed", why, error_key(why))}
-        guard.append(NOT_CANCELLED)
-    elif to is TaskStatus.REVOKED:
-        ended = AttemptEnd(AttemptOutcome.REVOKED, None, why)
-        # A requested cancellation is the reason; else the task was stopped from outside.
-        reason = case((CANCELLED, "cancelled"), else_="stopped")
-        values = {**values, **CANCELLED_REASON, "status_reason": reason}
-    moved = transitions.move_tasks(db, to, *guard, sources=[TaskStatus.RUNNING], values=values, ended=ended)
-    return _hinted(db, task_id, matched=bool(moved))
 
 
 def set_progress(db: Session, task_id: UUID, values: dict[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from app.messaging import hints
 from app.models.audit import AuditEvent
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.services.audit import recording as audit
-from app.services.execution import attempts
+from app.services.execution import attempts, ends
 from app.services.execution.attempts import AttemptError, CurrentAttempt, current_attempt
 from app.services.tasks import task_changes, task_queries
 
@@ -84,10 +84,11 @@ def set_state(db: Session, task_id: UUID, state: dict[str, Any]) -> None:
 
 
 def _move(db: Session, task_id: UUID, to: TaskStatus, values: dict[str, Any], result: Any, error: str | None) -> bool:
+    this = Task.id == task_id
     if to is TaskStatus.REVOKED:
         for _ in range(task_changes.TRIES):
-            if task_changes.revoke_pending(db, task_id, "stopped") or task_changes.end_running(
-                db, task_id, to, values, error
+            if task_changes.revoke_pending(db, task_id, "stopped") or ends.end_tasks(
+                db, ends.set_revoked(error, values), this
             ):
                 return True
             # Between the two statements, the attempt may have returned the task to pending: try again.
@@ -95,9 +96,9 @@ def _move(db: Session, task_id: UUID, to: TaskStatus, values: dict[str, Any], re
                 return False
         return False
     if to is TaskStatus.SUCCEEDED:
-        return task_changes.end_running(db, task_id, to, {**values, "progress": 100, "result": result}, None)
+        return ends.end_tasks(db, ends.set_succeeded(result, {**values, "progress": 100}), this) > 0
     if to is TaskStatus.FAILED:
-        return task_changes.end_running(db, task_id, to, values, error)
+        return ends.end_tasks(db, ends.set_failed(error, values), this) > 0
     return False
 
 
@@ -112,18 +113,16 @@ def _end_own_attempt(
         return True
     current.before_end()
     if to is TaskStatus.SUCCEEDED:
-        ended = attempts.succeed(*attempt, result, current.begun_after)
-    elif to in (TaskStatus.FAILED, TaskStatus.REVOKED):
-        if progress is not None:
-            task_changes.set_last_progress(*attempt, progress)
-        failed = to is TaskStatus.FAILED
-        ended = (
-            attempts.fail(*attempt, AttemptError("Failed", error), current.begun_after)
-            if failed
-            else attempts.revoke(*attempt, "stopped", current.begun_after)
-        )
+        ending = ends.succeeded(result)
+    elif to is TaskStatus.FAILED:
+        ending = ends.failed(AttemptError("Failed", error))
+    elif to is TaskStatus.REVOKED:
+        ending = ends.stopped("stopped")
     else:
         return False
+    if progress is not None and to is not TaskStatus.SUCCEEDED:
+        task_changes.set_last_progress(*attempt, progress)
+    ended = ends.end_attempt(*attempt, ending, current.begun_after)
     if ended:
         after_commit(db, partial(current.settle, error if to is TaskStatus.FAILED else None))
     return ended

@@ -5,7 +5,7 @@ Nothing here knows Celery's tracer; `record_runner.py` connects the two.
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -20,11 +20,11 @@ from app.core.json_text import dump_json
 from app.db.sql import prepared
 from app.errors import AttemptHandedBack, AttemptLost, ResultTooLarge, TaskCancelled
 from app.messaging import hints
-from app.services.execution import attempts, daily_limits
+from app.services.execution import attempts, daily_limits, ends
 from app.services.execution.attempts import AttemptError, CurrentAttempt, NextTry, current_attempt
 from app.services.execution.claims import ReadyClaim
+from app.services.execution.ends import Ending, Success
 from app.services.execution.results import check_size
-from app.services.execution.successes import Success
 from app.services.operations import admitter
 from app.worker.child.log_capture import body_log
 from app.worker.child.process import ChildProcess
@@ -145,7 +145,7 @@ class AttemptRun:
         if later and self._hand_over(result):
             return
         try:
-            self._end(lambda db: attempts.succeed(db, *self._fence, result, self.current.begun_after))
+            self._end(ends.succeeded(result))
         except SQLAlchemyError as error:  # not an outage, which is waited out: the database refuses this result
             logger.exception("the result of task %s could not be stored", self.task_id)
             self.fail(error)
@@ -164,11 +164,11 @@ class AttemptRun:
         return sent
 
     def fail(self, error: BaseException) -> None:
-        self._end(lambda db: attempts.fail(db, *self._fence, describe(error), self.current.begun_after))
+        self._end(ends.failed(describe(error)))
 
     def retry_later(self, error: BaseException | None, following: NextTry) -> None:
         why = AttemptError(None, None) if error is None else describe(error)
-        self._end(lambda db: attempts.retry_later(db, *self._fence, why, following, self.current.begun_after))
+        self._end(ends.retried(why, following))
 
     def leave(self) -> None:
         """Write nothing: another attempt holds the task."""
@@ -186,25 +186,23 @@ class AttemptRun:
             self.task_id,
             self.claim.attempt,
         )
-        self._end(
-            lambda db: attempts.hand_back(db, *self._fence, STOP_TEXTS[Stop.HANDED_BACK], self.current.begun_after)
-        )
+        self._end(ends.handed_back(STOP_TEXTS[Stop.HANDED_BACK]))
 
     def revoke(self, reason: str) -> None:
         logger.info("task %s: attempt %d %s", self.task_id, self.claim.attempt, reason)
         self.was_revoked = True
-        self._end(lambda db: attempts.revoke(db, *self._fence, reason, self.current.begun_after))
+        self._end(ends.stopped(reason))
 
     @property
     def _fence(self) -> tuple[UUID, int]:
         return self.claim.id, self.claim.attempt
 
-    def _end(self, write: Callable[[prepared.PreparedConnection], bool]) -> None:
+    def _end(self, ending: Ending) -> None:
         """Write the end, unless the body has written one itself. The reporter's last value lands first."""
         try:
-            held = self._delivered(write)
+            held = self._delivered(ending)
         except SoftTimeLimitExceeded:
-            held = self._delivered(write)  # the signal came after the body: it has nothing to stop any more
+            held = self._delivered(ending)  # the signal came after the body: it has nothing to stop any more
         except Undeliverable:
             # The row says running, and while the parent beats it would stay so. Once this process is gone the parent
             # reports the attempt lost as soon as the database is back.
@@ -222,20 +220,18 @@ class AttemptRun:
         if self.claim.is_limited:
             admitter.bodies_ended([self._fence])
 
-    def _delivered(self, write: Callable[[prepared.PreparedConnection], bool]) -> bool:
+    def _delivered(self, ending: Ending) -> bool:
         self._has_ended()
         if self.current.settled:
             self._write_log()
             return True
-        return deliver(partial(self._write_log_and_end, write), self._seconds)
+        return deliver(partial(self._write_log_and_end, ending), self._seconds)
 
-    def _write_log_and_end(
-        self, write: Callable[[prepared.PreparedConnection], bool], db: prepared.PreparedConnection
-    ) -> bool:
+    def _write_log_and_end(self, ending: Ending, db: prepared.PreparedConnection) -> bool:
         """The last lines are there before anybody sees the end."""
         if self._log is not None and self._log.is_open:
             self._log.write_rest(db)
-        return write(db)
+        return ends.end_attempt(db, *self._fence, ending, self.current.begun_after)
 
     def _write_log(self) -> bool:
         """Write the lines that wait, if there are any. Returns False where they go on to wait.

@@ -26,13 +26,12 @@ from app.db.every_engine.workers import say_stopped
 from app.db.outage import first_line, is_outage, is_passing
 from app.db.session import SessionLocal, transaction
 from app.db.sql import limits, workers
-from app.db.statements import claim_requests
 from app.db.statements.limit_places import of_task, of_worker
 from app.messaging.application import celery_app
 from app.messaging.guard.messages import WAKEUP
 from app.models.claim_hold import HoldKind
 from app.models.task import Task, TaskStatus
-from app.services.execution import rescue
+from app.services.execution import ends
 from app.services.operations import admission, admitter
 from app.worker.parent import held_attempts
 from app.worker.parent.body_stopper import BodyStopper, has_ended, how_ended, living
@@ -319,13 +318,12 @@ class Agent:
             held = list(db.scalars(select(Task.id).where(*attempt, Task.status == TaskStatus.RUNNING.value)))
             if begun is not None and (loss.task_id is None or has_ended(loss.pid)):
                 # Only the row that had begun counts the loss; what was claimed with it has done nothing.
-                rescue.handed_back(db, claim_requests.NOT_BEGUN, *attempt, Task.id != begun.task_id)
+                ends.end_tasks(db, ends.not_begun(), *attempt, Task.id != begun.task_id)
             if why is Stop.OVERRAN:
-                rescue.overran(db, self._stopper.limit_of(loss.pid), *attempt)
-            elif why is not None:
-                rescue.handed_back(db, STOP_TEXTS[why], *attempt)
+                ending = ends.overran(self._stopper.limit_of(loss.pid))
             else:
-                rescue.lost(db, *attempt)
+                ending = ends.lost() if why is None else ends.handed_back(STOP_TEXTS[why])
+            ends.end_tasks(db, ending, *attempt)
             which = [] if loss.task_id is None else [of_task(loss.task_id)]
             freed = admission.release(db, of_worker(self._worker_id, loss.pid, *which))
             outcomes = db.execute(_OUTCOME.where(Task.id.in_(held))).all()
@@ -352,7 +350,7 @@ class Agent:
                 return
             with transaction(db):
                 workers.limit_lock_waits(db)
-                rescue.handed_back(db, claim_requests.NOT_BEGUN, tuple_(Task.id, Task.attempt).in_(unbegun))
+                ends.end_tasks(db, ends.not_begun(), tuple_(Task.id, Task.attempt).in_(unbegun))
                 freed = admission.release(db, limits.of_attempts(unbegun))
         admitter.admit_soon(freed)
 
@@ -361,7 +359,7 @@ class Agent:
         self._write_losses()
         with SessionLocal() as db, transaction(db):
             workers.limit_lock_waits(db)
-            rescue.handed_back(db, STOP_TEXTS[Stop.HANDED_BACK], Task.worker_id == self._worker_id)
+            ends.end_tasks(db, ends.handed_back(STOP_TEXTS[Stop.HANDED_BACK]), Task.worker_id == self._worker_id)
             freed = admission.release(db, of_worker(self._worker_id))
             say_stopped(db, self._worker_id)
             claim_holds.forget(db, HoldKind.WORKER, str(self._worker_id))

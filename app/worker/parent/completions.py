@@ -21,8 +21,8 @@ from sqlalchemy.exc import DBAPIError
 from app.db.outage import first_line, is_locked, is_outage, is_passing
 from app.db.sql import prepared
 from app.messaging import hints
-from app.services.execution import attempts, successes
-from app.services.execution.successes import Success
+from app.services.execution import ends
+from app.services.execution.ends import Success
 from app.services.operations import admitter
 from app.worker.shared.error_text import describe
 from app.worker.shared.hand_over import HandOver
@@ -139,7 +139,7 @@ class Completions:
 
     def _succeed(self, batch: Sequence[Success]) -> None:
         with prepared.prepared_connection() as connection:
-            held = successes.succeed_together(connection, batch)
+            held = ends.end_successes(connection, batch)
         self._written(batch)
         hints.changed(*held)
         admitter.bodies_ended([success[:2] for success in batch if success.is_limited])
@@ -172,7 +172,8 @@ class Completions:
             # The database refuses this result whenever it is written.
             logger.exception("the result of task %s could not be stored", success.task_id)
             with prepared.prepared_connection() as connection:
-                attempts.fail(connection, success.task_id, success.attempt, describe(error), success.begun_after)
+                ending = ends.failed(describe(error))
+                ends.end_attempt(connection, success.task_id, success.attempt, ending, success.begun_after)
             self._written([success])
             hints.changed(success.task_id)
             if success.is_limited:

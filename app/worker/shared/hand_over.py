@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from uuid import UUID
 
-from app.services.execution.successes import Success
+from app.services.execution.ends import Success
 
 # Of one message; the child writes a larger result itself.
 MAX_BYTES = 32 * 1024

@@ -89,39 +89,37 @@ WITH moved AS (
   SET status='pending', status_reason=NULL, progress=0, progress_detail=NULL, error_fingerprint=NULL,
       active_key=tasks.unique_key, held=CASE WHEN (tasks.user_limited IS true) THEN 'user' WHEN (tasks."limit" IS NOT
       NULL) THEN 'limit' END, claim_id=NULL::UUID, worker_pid=NULL, due_at=clock_timestamp(), turn=NULL,
-      attached_bytes=(tasks.attached_bytes + 256 + coalesce(octet_length($2), 0) + coalesce(octet_length($3), 0)),
-      version=(tasks.version + 1), updated_at=clock_timestamp(), started_at=(tasks.started_at + $4 * interval '1
-      second'), finished_at=NULL
+      attached_bytes=(tasks.attached_bytes + 256 + coalesce(octet_length($1), 0)), version=(tasks.version + 1),
+      updated_at=clock_timestamp(), started_at=(tasks.started_at + $2 * interval '1 second'), finished_at=NULL
   WHERE (CAST(tasks.status AS TEXT) || '') = 'running'
-  AND tasks.id = $5::UUID
-  AND tasks.attempt = $6
+  AND tasks.id = $3::UUID
+  AND tasks.attempt = $4
   AND tasks.cancel_requested_at IS NULL
   RETURNING tasks.id, tasks.status, tasks.version, tasks.attempt, tasks.worker, tasks.started_at, tasks.updated_at),
       history AS (
   INSERT INTO task_attempts (task_id, number, worker, started_at, finished_at, outcome, error_type, error_message,
       traceback)
   SELECT moved.id AS id, moved.attempt AS attempt, moved.worker AS worker, moved.started_at AS started_at,
-      moved.updated_at AS updated_at, 'handed_back' AS anon_1, $1 AS anon_2, $2 AS anon_3, $3 AS anon_4
+      moved.updated_at AS updated_at, 'handed_back' AS anon_1, NULL AS anon_2, $1 AS anon_3, NULL AS anon__1
   FROM moved)
 SELECT moved.id, moved.status, moved.version, moved.attempt, moved.worker, moved.started_at, moved.updated_at
 FROM moved;
 
 WITH moved AS (
   UPDATE tasks
-  SET status='revoked', status_reason=$4, error_type=NULL, error_message=NULL, active_key=NULL, held=NULL,
+  SET status='revoked', status_reason=$1, error_type=NULL, error_message=NULL, active_key=NULL, held=NULL,
       claim_id=NULL::UUID, worker_pid=NULL, due_at=NULL, turn=NULL, attached_bytes=(tasks.attached_bytes + 256 +
-      coalesce(octet_length($2), 0) + coalesce(octet_length($3), 0)), version=(tasks.version + 1),
-      updated_at=clock_timestamp(), started_at=(tasks.started_at + $5 * interval '1 second'),
-      finished_at=clock_timestamp()
+      coalesce(octet_length($1), 0)), version=(tasks.version + 1), updated_at=clock_timestamp(),
+      started_at=(tasks.started_at + $2 * interval '1 second'), finished_at=clock_timestamp()
   WHERE (CAST(tasks.status AS TEXT) || '') = 'running'
-  AND tasks.id = $6::UUID
-  AND tasks.attempt = $7
+  AND tasks.id = $3::UUID
+  AND tasks.attempt = $4
   RETURNING tasks.id, tasks.status, tasks.version, tasks.attempt, tasks.worker, tasks.started_at, tasks.updated_at),
       history AS (
   INSERT INTO task_attempts (task_id, number, worker, started_at, finished_at, outcome, error_type, error_message,
       traceback)
   SELECT moved.id AS id, moved.attempt AS attempt, moved.worker AS worker, moved.started_at AS started_at,
-      moved.updated_at AS updated_at, 'revoked' AS anon_1, $1 AS anon_2, $2 AS anon_3, $3 AS anon_4
+      moved.updated_at AS updated_at, 'revoked' AS anon_1, NULL AS anon_2, $1 AS anon_3, NULL AS anon__1
   FROM moved)
 SELECT moved.id, moved.status, moved.version, moved.attempt, moved.worker, moved.started_at, moved.updated_at
 FROM moved;

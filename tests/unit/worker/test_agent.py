@@ -10,6 +10,8 @@ import pytest
 
 from app.core.config import get_settings
 from app.core.ids import new_id
+from app.db.statements.ends import Cause
+from app.services.execution.ends import Ending
 from app.worker.child.slot import Slot
 from app.worker.parent.agent import Agent, Loss
 from app.worker.parent.body_stopper import BodyStopper
@@ -51,7 +53,7 @@ class TestTheEndOfAProcess:
         """Its rows of the lost attempt are `database.execute.return_value.all.return_value`."""
         session = MagicMock()
         monkeypatch.setattr("app.worker.parent.agent.SessionLocal", lambda: nullcontext(session))
-        for name in ("transaction", "workers.limit_lock_waits", "admitter.admit_soon", "rescue.lost"):
+        for name in ("transaction", "workers.limit_lock_waits", "admitter.admit_soon", "ends.end_tasks"):
             monkeypatch.setattr(f"app.worker.parent.agent.{name}", lambda *_, **__: nullcontext(None))
         monkeypatch.setattr("app.worker.parent.agent.admission.release", lambda *_: {})
         return session
@@ -118,7 +120,7 @@ class Claimed:
             monkeypatch.setattr(f"app.worker.parent.agent.{name}", nothing)
         monkeypatch.setattr("app.worker.parent.agent.admission.release", lambda *_: {})
         monkeypatch.setattr("app.worker.parent.agent.held_attempts.read", self._read)
-        monkeypatch.setattr("app.worker.parent.agent.rescue.handed_back", self._handed_back)
+        monkeypatch.setattr("app.worker.parent.agent.ends.end_tasks", self._ended)
 
     def take_back(self) -> None:
         self.agent._write_unbegun(self.table.read(0))
@@ -127,5 +129,6 @@ class Claimed:
         self.meanwhile()
         return [HeldAttempt(task_id, 1, TestTakingBack.PID, cancelled=False) for task_id in self.ids], []
 
-    def _handed_back(self, _db: object, _why: str, condition: Any) -> None:
+    def _ended(self, _db: object, ending: Ending, condition: Any) -> None:
+        assert ending.cause is Cause.NOT_BEGUN
         self.given_back = next(iter(condition.compile().params.values()))

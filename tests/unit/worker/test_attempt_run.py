@@ -63,7 +63,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     made = Database()
     monkeypatch.setattr(KeptLogs, "write", lambda _, db, lines: made.write(db, lines))
     monkeypatch.setattr(attempt_run, "deliver", made.deliver)
-    monkeypatch.setattr(attempt_run.attempts, "succeed", lambda *_: made.written.append("the end") or True)
+    monkeypatch.setattr(attempt_run.ends, "end_attempt", lambda *_: made.written.append("the end") or True)
     return made
 
 

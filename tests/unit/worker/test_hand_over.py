@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.core.ids import new_id
-from app.services.execution.successes import Success
+from app.services.execution.ends import Success
 from app.worker.parent.completions import Completions
 from app.worker.shared.hand_over import MAX_BYTES, HandOver
 from app.worker.shared.slot_table import SlotTable
