@@ -17,6 +17,7 @@ from prometheus_client import (
     Metric,
     PlatformCollector,
     ProcessCollector,
+    Summary,
     generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily
@@ -51,6 +52,29 @@ _dropped = Counter(
 
 def count_dropped_item(reason: str) -> None:
     _dropped.labels(reason).inc()
+
+
+_passes = Summary(
+    "maintenance_pass_duration_seconds",
+    "Runs of each pass of maintenance. The process that leads counts them: see PROMETHEUS_MULTIPROC_DIR.",
+    ["name"],
+    registry=_registry,
+)
+_failed_passes = Counter(
+    "maintenance_pass_failures_total",
+    "Runs of each pass of maintenance that failed.",
+    ["name"],
+    registry=_registry,
+)
+
+
+def count_pass(name: str, seconds: float) -> None:
+    """Count a run of a pass of maintenance and its duration in seconds."""
+    _passes.labels(name).observe(seconds)
+
+
+def count_failed_pass(name: str) -> None:
+    _failed_passes.labels(name).inc()
 
 
 _unrecorded = Counter(

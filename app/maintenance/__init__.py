@@ -1,4 +1,4 @@
-"""Maintenance: sends what is due, sends again what the broker lost, rescues what a dead worker held.
+"""Maintenance: starts what is due, ends what a dead worker held, adds up, and deletes what is of no use any more.
 
 A thread in every worker and beat process; a lease row says which of them leads. Correctness does not depend on
 there being exactly one: each pass takes its rows with SKIP LOCKED, and every statement is guarded.

@@ -39,9 +39,10 @@ client = module_client()
 RUNNER = """
 import os
 import signal
+from threading import Event
 
 from app.db.session import SessionLocal
-from app.maintenance.bulk import BulkRunner
+from app.maintenance.passes.bulk import take_steps
 from app.services.bulk import steps
 
 put_back, batches = steps.put_back, []
@@ -55,7 +56,7 @@ def die_in_the_third(*arguments):
 steps.put_back = die_in_the_third
 with SessionLocal() as db:
     while True:
-        BulkRunner(lambda: True).round(db)
+        take_steps(db, Event())
 """
 
 

@@ -14,7 +14,7 @@ from app.core.ids import new_id
 from app.core.served_tasks import ServedTasks
 from app.db.postgresql.prepared import prepared_connection
 from app.db.session import SessionLocal
-from app.maintenance import passes
+from app.maintenance.passes import due_tasks, wake_ups
 from app.messaging import publisher
 from app.services.execution import claims, ends
 from app.services.execution.attempts import NextTry
@@ -159,5 +159,5 @@ def place(found: Recording) -> None:
         new_task(db, delay_seconds=3600)
         sql("UPDATE tasks SET due_at = now(), run_at = NULL WHERE turn IS NULL AND status = 'pending'")
         with found.step("turns"):
-            passes.place_due(db)
-            assert passes.ready_queues(db)
+            due_tasks.give_turns(db)
+            assert wake_ups.ready_queues(db)

@@ -19,23 +19,25 @@ from app.core.config import get_settings
 from app.core.ids import new_id
 from app.db.every_engine import turns
 from app.db.session import SessionLocal
-from app.db.sql import quotas as quota_statements, retention
+from app.db.sql import quotas as quota_statements, retention as retention_statements, user_places
 from app.db.statements import claim_requests
-from app.maintenance import lease, passes
+from app.maintenance import lease
 from app.maintenance.loop import Maintenance
+from app.maintenance.passes import forgetting, lost_attempts, retention
 from app.messaging.application import celery_app
 from app.messaging.wakeups import MOST_OUT
 from app.models import Task, WorkerProcess
 from app.models.task import TaskPriority, TaskStatus
 from app.models.task_stats import ALL_USERS, task_durations
 from app.schemas.task import TaskCreate
-from app.services.execution import claims
+from app.services.execution import claims, ends
 from app.services.execution.attempts import WorkerIdentity
 from app.services.execution.claims import FULL_LOOK_SECONDS, Claims
 from app.services.operations import queues, stats_adding
 from app.services.task_service import task_service
 from app.services.tasks import task_changes, task_counts, task_creation
 from tests.support.ahead import Ahead
+from tests.support.limited import maintain
 from tests.support.lock_waits import needs_row_locks
 from tests.support.services import Services
 from tests.support.settings import on_new_database
@@ -76,10 +78,11 @@ def broker(db: Session) -> Iterator[Any]:
 
 
 @pytest.fixture
-def maintenance(db: Session) -> Iterator[Maintenance]:
+def maintenance(db: Session, caplog: pytest.LogCaptureFixture) -> Iterator[Maintenance]:
     maintenance = Maintenance(get_settings())
     yield maintenance
     maintenance.close()
+    assert not [record for record in caplog.get_records("call") if record.exc_info]  # each pass has gone well
 
 
 def make_due(db: Session, *tasks: Task) -> None:
@@ -126,6 +129,15 @@ def messages(broker: Any) -> int:
     return sum(broker.llen(key) for key in broker.keys("*") if broker.type(key) == b"list")
 
 
+def stopped_worker(db: Session) -> UUID:
+    worker = WorkerProcess(
+        id=new_id(), name="gone@test", pid=1, queues=["default"], concurrency=1, stopped_at=datetime.now(UTC)
+    )
+    db.add(worker)
+    db.commit()
+    return worker.id
+
+
 class TestPlace:
     def test_a_task_that_becomes_due_gets_its_turn_and_no_client_sees_it(
         self, db: Session, maintenance: Maintenance
@@ -154,7 +166,7 @@ class TestPlace:
         lost, retried = new_task(db), new_task(db)
         for task in (lost, retried):
             claim(db, task)
-        passes.rescue_lost(db, silent_for=timedelta(0))
+        lost_attempts.end_lost_attempts(db, silent_for=timedelta(0))
         assert not has_turn(db, lost)
         maintenance.run_once(db)
         assert has_turn(db, lost)
@@ -249,6 +261,45 @@ class TestWake:
         maintenance.run_once(db)
         woken = {queue: broker.llen(f"{queue}\x06\x166") for queue in queues_looked_at}
         assert woken == dict.fromkeys(queues_looked_at, 1)
+
+
+class TestAPassThatFails:
+    def test_keeps_no_task_from_starting(
+        self,
+        db: Session,
+        maintenance: Maintenance,
+        broker: Any,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(ends, "lost", lambda *_: db.execute(text("SELECT * FROM no_such_table")))
+        task = new_task(db)
+        claim(db, task)
+        db.execute(update(Task).where(Task.id == task.id).values(worker_id=stopped_worker(db)))
+        late = due_later(db)
+        assert maintenance.run_once(db)
+        assert "pass end_lost_attempts failed" in caplog.text
+        assert has_turn(db, late)
+        assert broker.llen(USUAL) == 1
+        caplog.clear()
+
+    def test_as_it_holds_tasks_for_the_quota_of_their_users_gives_none_a_turn(
+        self,
+        db: Session,
+        maintenance: Maintenance,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(get_settings(), "quota_running_tasks", 1)
+        late = due_later(db)
+        with monkeypatch.context() as patched:
+            patched.setattr(user_places, "hold_due", lambda *_: 1 / 0)
+            assert maintenance.run_once(db)
+        assert "pass give_turns failed" in caplog.text
+        assert not has_turn(db, late)
+        caplog.clear()
+        maintenance.run_once(db)
+        assert has_turn(db, late)
 
 
 class TestLostWakeups:
@@ -427,40 +478,40 @@ class TestRescue:
         worker = self.registered(db, heartbeat_at=datetime.now(UTC) - timedelta(seconds=31))
         task = new_task(db)
         claim(db, task, worker)
-        assert passes.rescue_lost(db, silent_for=LEASE) == 0  # it has just claimed: it lives
+        assert lost_attempts.end_lost_attempts(db, silent_for=LEASE) == 0  # it has just claimed: it lives
         db.execute(
             spelled("UPDATE tasks SET started_at = started_at - interval '31 s' WHERE id = :id", {"id": task.id})
         )
-        assert passes.rescue_lost(db, silent_for=LEASE) == 1
+        assert lost_attempts.end_lost_attempts(db, silent_for=LEASE) == 1
         assert task_service.get_task(db, task.id).status == "pending"
 
     def test_not_while_an_outage_has_made_every_worker_silent(self, db: Session) -> None:
         worker = self.registered(db, heartbeat_at=datetime.now(UTC) - timedelta(hours=1))
         claim(db, new_task(db), worker)
-        assert passes.rescue_lost(db, silent_for=None) == 0
+        assert lost_attempts.end_lost_attempts(db, silent_for=None) == 0
 
     def test_a_worker_that_has_said_goodbye_holds_nothing(self, db: Session) -> None:
         worker = self.registered(db, stopped_at=datetime.now(UTC))
         claim(db, new_task(db), worker)
-        assert passes.rescue_lost(db, silent_for=None) == 1
+        assert lost_attempts.end_lost_attempts(db, silent_for=None) == 1
 
     def test_a_beating_workers_task_is_left_alone(self, db: Session) -> None:
         claim(db, new_task(db), self.registered(db))
-        assert passes.rescue_lost(db, silent_for=LEASE) == 0
+        assert lost_attempts.end_lost_attempts(db, silent_for=LEASE) == 0
 
     def test_an_unknown_worker_is_given_one_lease(self, db: Session) -> None:
         task = new_task(db)
         claim(db, task)
-        assert passes.rescue_lost(db, silent_for=LEASE) == 0
+        assert lost_attempts.end_lost_attempts(db, silent_for=LEASE) == 0
         db.execute(spelled("UPDATE tasks SET started_at = now() - interval '1 hour' WHERE id = :id", {"id": task.id}))
-        assert passes.rescue_lost(db, silent_for=LEASE) == 1
+        assert lost_attempts.end_lost_attempts(db, silent_for=LEASE) == 1
 
     def test_long_gone_workers_are_forgotten_unless_they_hold_a_task(self, db: Session) -> None:
         ages_ago = datetime.now(UTC) - timedelta(days=2)
         self.registered(db, heartbeat_at=ages_ago)
         holder = self.registered(db, heartbeat_at=ages_ago)
         claim(db, new_task(db), holder)
-        assert passes.forget_workers(db) == 1
+        assert forgetting.forget_workers(db) == 1
         assert db.get(WorkerProcess, holder.id) is not None
 
 
@@ -482,7 +533,7 @@ class TestRetentionBytes:
     def test_what_ended_first_goes_first_whenever_it_was_created(self, db: Session) -> None:
         user = new_user(db)
         tasks = {hours: self.ended(db, user, hours) for hours in (2, 5, 3, 4)}  # 10 KiB and some bytes each
-        assert not passes.trim_stored(db, 25 * self.KIB)
+        assert not retention.trim_stored(db, 25 * self.KIB)
         assert self.left(db) == {tasks[2], tasks[3]}
 
     def test_of_others_nothing_goes(self, db: Session) -> None:
@@ -490,7 +541,7 @@ class TestRetentionBytes:
         kept = self.ended(db, modest, 100)
         many = [self.ended(db, greedy, hours) for hours in (4, 3, 2)]
         waiting = new_task(db, greedy).id
-        passes.trim_stored(db, 15 * self.KIB)
+        retention.trim_stored(db, 15 * self.KIB)
         assert self.left(db) == {kept, many[-1]}
         assert task_service.get_task(db, waiting).status is TaskStatus.PENDING
 
@@ -499,7 +550,7 @@ class TestRetentionBytes:
         tasks = [self.ended(db, user, hours) for hours in (9, 8, 7, 6)]
         for folds in (False, True):
             for _ in range(3):  # the second pass knows what the first has deleted
-                passes.trim_stored(db, 35 * self.KIB)
+                retention.trim_stored(db, 35 * self.KIB)
             assert self.left(db) == {*tasks[1:]}
             if not folds:
                 task_counts.fold(db)
@@ -508,29 +559,27 @@ class TestRetentionBytes:
         user = new_user(db)
         self.ended(db, user, 2)
         fresh, giant = self.ended(db, user, 0.9), self.ended(db, user, 0.5, size=200 * self.KIB)
-        assert not passes.trim_stored(db, 50 * self.KIB)
+        assert not retention.trim_stored(db, 50 * self.KIB)
         assert self.left(db) == {fresh, giant}
 
     def test_a_batch_is_bounded_in_tasks_and_in_bytes(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
         user = new_user(db)
         tasks = [self.ended(db, user, hours) for hours in (9, 8, 7, 6, 5)]
-        monkeypatch.setattr(passes, "BATCH", 2)
-        assert passes.trim_stored(db, 1)
+        monkeypatch.setattr(retention, "BATCH", 2)
+        assert retention.trim_stored(db, 1)
         assert self.left(db) == {*tasks[2:]}
-        monkeypatch.setattr(passes, "BATCH", 500)
-        monkeypatch.setattr(passes, "TRIM_BYTES", 5 * self.KIB)
-        assert passes.trim_stored(db, 1)
+        monkeypatch.setattr(retention, "BATCH", 500)
+        monkeypatch.setattr(retention, "TRIM_BYTES", 5 * self.KIB)
+        assert retention.trim_stored(db, 1)
         assert self.left(db) == {*tasks[3:]}
 
-    def test_the_leader_does_it_where_it_is_set(
-        self, db: Session, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_leader_does_it_where_it_is_set(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
         user = new_user(db)
         old = self.ended(db, user, 2)
-        maintenance.run_once(db)
+        maintain(db)
         assert self.left(db) == {old}
         monkeypatch.setattr(get_settings(), "retention_bytes", 5 * self.KIB)
-        maintenance.run_once(db)
+        maintain(db)
         assert self.left(db) == set()
 
     @pytest.mark.postgresql("it counts the reads of PostgreSQL's TOAST table")
@@ -547,7 +596,7 @@ class TestRetentionBytes:
         before = db.execute(text(read + toast)).scalar_one()
         task_changes.revoke_pending(db, task.id)
         quota_statements.look(db, user_id=user, queued=100, rated=True, window=60, oldest=UUID(int=0))
-        retention.delete_oldest(db, user, 10**9, timedelta(hours=1), 100)
+        retention_statements.delete_oldest(db, user, 10**9, timedelta(hours=1), 100)
         assert db.execute(text(read + toast)).scalar_one() == before
         db.execute(text("SELECT md5(kwargs) FROM tasks"))
         assert db.execute(text(read + toast)).scalar_one() > before  # so would a read be seen
@@ -570,14 +619,14 @@ class TestTidying:
     def test_one_pass_deletes_batch_after_batch(
         self, db: Session, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.maintenance.loop.BATCHES_SECONDS", 60)
+        monkeypatch.setattr("app.maintenance.rounds.BATCHES_SECONDS", 60)
         maintenance.run_once(db)
         assert self.left(db) == 0
 
     def test_what_takes_longer_is_left_to_the_next_passes(
         self, db: Session, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.maintenance.loop.BATCHES_SECONDS", 0)
+        monkeypatch.setattr("app.maintenance.rounds.BATCHES_SECONDS", 0)
         left = []
         for _ in range(4):
             maintenance.run_once(db)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +26,11 @@ from app.db.postgresql.prepared import Answer, Prepared
 from app.db.session import SessionLocal, engine
 from app.db.statements.claim_requests import MOST_ROWS, LinesToServe
 from app.live import queries
-from app.maintenance import lease, passes
+from app.maintenance import lease
+from app.maintenance.passes import expired_tasks, wake_ups
+from app.maintenance.passes.retention import trim_stored
+from app.maintenance.registry import PASSES
+from app.maintenance.rounds import Needs, Round
 from app.messaging.routing import QUEUES
 from app.models import Task, WorkerProcess
 from app.services.execution import attempts, ends
@@ -48,6 +53,7 @@ SMALL, BIG = 50_000, 1_000_000
 # Partial indexes: only rows that wait, run, or are to be deleted stand in them.
 ACTIVE_ONLY = {
     "ix_tasks_ready", "ix_tasks_unplaced", "ix_tasks_expiring", "ix_tasks_running", "ix_tasks_delete_requested",
+    "ix_tasks_held_users", "ix_tasks_unknown",
 }  # fmt: skip
 SCANS = {"Index Scan", "Index Only Scan", "Bitmap Index Scan"}
 # How often a measured step is repeated, and how much slower a hundred times the finished rows may make it: what reads
@@ -107,12 +113,11 @@ def filled(services: Services, finished: int, waiting: int = 3000) -> Iterator[S
 def maintenance_pass(db: Session) -> None:
     """All that the leading maintenance loop asks of the database, the broker's part left out."""
     lease.acquire(db, new_id(), get_settings())
-    passes.rescue_lost(db, silent_for=timedelta(seconds=30))
-    passes.revoke_expired(db)
-    passes.delete_requested(db)
-    passes.forget_workers(db)
-    passes.place_due(db)
-    passes.ready_queues(db)
+    this = Round(get_settings(), timedelta(seconds=30), Event())
+    for one in PASSES:
+        if one.needs is not Needs.BROKER:
+            one.run(db, this)
+    wake_ups.ready_queues(db)
 
 
 def claims(db: Session) -> None:
@@ -179,7 +184,7 @@ def trim(db: Session) -> None:
     """Of a user who owns nearly all of the rows: a batch, and the pass that finds nobody beyond the limit."""
     busy = db.execute(text("SELECT min(id::text)::uuid FROM users")).scalar_one()
     retention.delete_oldest(db, busy, 10_000, timedelta(hours=1), 500)
-    passes.trim_stored(db, 10**12)
+    trim_stored(db, 10**12)
 
 
 def quota_looks(db: Session) -> None:
@@ -410,11 +415,11 @@ class TestBatches:
         self, db: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A table that was never analysed: a subquery with LIMIT may be run again for each row."""
-        monkeypatch.setattr(passes, "BATCH", 2)
+        monkeypatch.setattr(expired_tasks, "BATCH", 2)
         user = new_user(db)
         for _ in range(5):
             new_task(db, user, expires_at="2020-01-01T00:00:00Z")
-        assert [passes.revoke_expired(db) for _ in range(4)] == [2, 2, 1, 0]
+        assert [expired_tasks.revoke_expired(db) for _ in range(4)] == [2, 2, 1, 0]
 
 
 @pytest.mark.full

@@ -186,7 +186,7 @@ class TestWakeUps:
         """The queues in which a slot was woken, by maintenance and by the service."""
         found: list[str] = []
         monkeypatch.setattr("app.messaging.publisher.publish", found.extend)
-        monkeypatch.setattr("app.maintenance.loop.wake", lambda _, queue: found.append(queue))
+        monkeypatch.setattr("app.maintenance.passes.wake_ups.wake", lambda _, queue: found.append(queue))
         return found
 
     @pytest.fixture

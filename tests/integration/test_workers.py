@@ -17,7 +17,7 @@ from app.core.ids import new_id
 from app.core.version import VERSION
 from app.db.session import SessionLocal
 from app.errors import WorkerNotFound
-from app.maintenance import passes
+from app.maintenance.passes import forgetting
 from app.models import WorkerProcess
 from app.services.execution.attempts import WorkerIdentity
 from app.services.task_service import task_service
@@ -122,7 +122,7 @@ class TestADrain:
         for name in ("w@here", "other"):
             task_service.drain_worker(db, name)
         db.execute(spelled("UPDATE worker_processes SET stopped_at = now() WHERE id = :id", {"id": worker.id}))
-        passes.forget_workers(db)
+        forgetting.forget_workers(db)
         assert db.execute(text(HOLDS)).scalar_one() == 1
 
 

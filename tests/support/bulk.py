@@ -1,5 +1,6 @@
 """What tests of bulk operations say: over HTTP, and as maintenance."""
 
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -7,7 +8,7 @@ from sqlalchemy import insert, select
 
 from app.core.ids import new_id
 from app.db.session import SessionLocal
-from app.maintenance.bulk import BulkRunner
+from app.maintenance.passes.bulk import take_steps
 from app.models.task import Task
 from tests.support.accounts import API
 from tests.support.task_client import TaskClient
@@ -15,13 +16,13 @@ from tests.support.task_client import TaskClient
 
 def run(rounds: int = 0) -> None:
     """What maintenance does until no deed moves any more, or in so many rounds."""
-    runner = BulkRunner(lambda: True)
+    stopping = Event()
     with SessionLocal() as db:
         if rounds:
             for _ in range(rounds):
-                runner.round(db)
+                take_steps(db, stopping)
         else:
-            while runner.round(db):
+            while take_steps(db, stopping):
                 pass
 
 

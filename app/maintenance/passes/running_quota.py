@@ -1,4 +1,4 @@
-"""The passes of maintenance over the places of QUOTA_RUNNING_TASKS.
+"""The places of QUOTA_RUNNING_TASKS.
 
 The setting holds from the first pass with it: tasks from before wait for places, and are released when it is gone.
 """
@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.session import transaction
 from app.db.sql import limits, user_places
+from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
 from app.services.operations.user_admission import UserAdmission, batches
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ BATCH = 500
 MOST_ROUNDS = 100
 
 
-def hold(db: Session, quota: int) -> None:
+def hold_without_place(db: Session, quota: int) -> None:
     """Have the tasks wait that have no place and were made without the quota. Before others get their turns."""
     if not quota:
         return
@@ -34,15 +35,15 @@ def hold(db: Session, quota: int) -> None:
         logger.info("maintenance: %d tasks had no place of their user, and wait for one", held)
 
 
-def settle(db: Session, quota: int) -> None:
+def _run(db: Session, this: Round) -> None:
     """Free the places that nobody frees, and admit. Without a quota, release what waits for it."""
-    for _ in range(MOST_ROUNDS if not quota else 0):
-        with transaction(db):
-            number = user_places.release_held(db, BATCH)
-        if number:
-            logger.info("maintenance: %d tasks wait for no place of their user any more", number)
-        if number < BATCH:
-            break
+    quota = this.settings.quota_running_tasks
+    with transaction(db):
+        is_used = quota > 0 or user_places.is_used(db)
+    if not is_used:
+        return
+    if not quota:
+        _release_held(db)
     with transaction(db):
         users = user_places.users_at_hand(db)
     for batch in batches(users):
@@ -53,3 +54,16 @@ def settle(db: Session, quota: int) -> None:
                 admission = UserAdmission(db, quota, batch)
                 admission.take_back()
                 admission.run()
+
+
+def _release_held(db: Session) -> None:
+    for _ in range(MOST_ROUNDS):
+        with transaction(db):
+            number = user_places.release_held(db, BATCH)
+        if number:
+            logger.info("maintenance: %d tasks wait for no place of their user any more", number)
+        if number < BATCH:
+            break
+
+
+PASS = Pass("admit_by_user", EACH_ROUND, Needs.DATABASE, _run)

@@ -1,0 +1,96 @@
+"""The places of limits.
+
+Everything here has been done already, unless a process died, a task was changed while it waited, or time has passed.
+"""
+
+import logging
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from app.db.session import transaction
+from app.db.sql import held_tasks, limits
+from app.db.statements.limit_places import TAKEN, of_limit, of_lost_workers
+from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
+from app.models.limit import Limit
+from app.services.operations import admission
+from app.services.operations.admission import Admission
+from app.services.operations.lines import behind
+
+logger = logging.getLogger(__name__)
+
+
+def _free_places(db: Session, this: Round) -> None:
+    """Free the places whose worker is lost, of limits and of users."""
+    lost = of_lost_workers(this.silent_for)
+    with transaction(db):
+        # Read first: nearly always there is none, and SQLite has one writer.
+        freed = admission.release(db, lost) if db.scalar(select(exists().where(lost, TAKEN))) else {}
+    for name in freed:
+        logger.warning("maintenance: places of limit %s are free, whose worker is lost", name)
+
+
+def _repair_all(db: Session, _: Round) -> None:
+    """Free the places that no claim will take, and have the tasks wait that have none."""
+    with transaction(db):
+        names = list(db.scalars(select(Limit.name).order_by(Limit.name)))
+    for name in names:
+        _repair(db, name)
+
+
+def _repair(db: Session, name: str) -> None:
+    with transaction(db):
+        limit = limits.lock(db, name)
+        if limit is None:
+            return
+        limits.forget_starts(db, limit)
+        limits.release(db, limits.without_use(name))
+        lacking = held_tasks.hold_without_place(db, name)
+    if lacking:
+        logger.warning("maintenance: %d tasks of limit %s had no place, and wait for one", lacking, name)
+
+
+def _admit_all(db: Session, _: Round) -> float | None:
+    """Admit tasks to each limit for which some wait. Returns in how many seconds a rate allows the next start."""
+    with transaction(db):
+        waiting = held_tasks.with_waiting(db)
+    waits = [wait for name in waiting if (wait := _admit(db, name)) is not None]
+    return min(waits, default=None)
+
+
+def _admit(db: Session, name: str) -> float | None:
+    with transaction(db):
+        limit = limits.lock(db, name)
+        if limit is None:
+            return None
+        admitting = Admission(db, limit)
+        _take_back(db, admitting, name)
+        keys = held_tasks.waiting_keys(db, name) if limit.is_by_key else []
+        rooms = admitting.rooms_of(keys)
+        admitting.run([key for key in keys if rooms[key] > 0])
+        return limits.seconds_until_start(db, limit)
+
+
+def _take_back(db: Session, admitting: Admission, name: str) -> None:
+    """Take the places of tasks that wait behind others of their limit: in a paused queue, or of a lower priority.
+
+    A place is given in the order of that moment. So a task that became due later may wait for one that cannot start.
+    """
+    admitted = held_tasks.admitted(db, of_limit(name))
+    if not admitted:
+        return
+    lines = admitting.lines
+    keys = {row.key for row in admitted if row.key is not None}
+    of_keys = {key: place for key, (_, place) in held_tasks.next_of_keys(db, name, lines, keys).items()}
+    first = held_tasks.next_held(db, name, lines, 1)[:1] if admitting.room() <= 0 else []
+    best = min((row.place for row in first), default=len(lines.queues) + 1)
+    taken = behind(lines, admitted, {key: min(best, place) for key, place in of_keys.items()}, best)
+    if taken:
+        held_tasks.take_back(db, taken, of_limit(name))
+        admitting.ask_for(of_keys)
+
+
+FREE_PLACES = Pass("free_places_of_lost_workers", EACH_ROUND, Needs.DATABASE, _free_places)
+REPAIR = Pass("repair_limits", EACH_ROUND, Needs.DATABASE, _repair_all)
+# Whenever a rate allows the next start.
+ADMIT = Pass("admit_to_limits", EACH_ROUND, Needs.DATABASE, _admit_all, between_rounds=True)

@@ -1,0 +1,43 @@
+"""Takes the tasks out of the way of claims that no live worker knows."""
+
+import logging
+
+from sqlalchemy.orm import Session
+
+from app.core.served_tasks import served_tasks
+from app.db.session import transaction
+from app.db.sql import held_tasks
+from app.db.statements.held_rows import Lines
+from app.maintenance.rounds import EACH_ROUND, Needs, Pass, Round
+from app.models.task import TaskPriority
+from app.services.operations.live_workers import look
+
+logger = logging.getLogger(__name__)
+
+# Statements over the front of the lines, and batches of tasks that are known again, in one pass.
+MOST_ROUNDS = 10
+BATCH = 500
+
+
+def _run(db: Session, _this: Round) -> None:
+    """Hold the tasks that no live worker of their queue knows, and let those go on that one knows again."""
+    with transaction(db):
+        look(db)
+    for queues, names in served_tasks().served() or []:
+        for _ in range(MOST_ROUNDS):
+            with transaction(db):
+                released = held_tasks.release_known(db, queues, names, BATCH)
+            if released < BATCH:
+                break
+        if names is None:
+            continue
+        lines = [(queue, priority.value) for queue in queues for priority in TaskPriority]
+        for _ in range(MOST_ROUNDS):
+            with transaction(db):
+                held = held_tasks.hold_unknown(db, Lines([q for q, _ in lines], [p for _, p in lines]), names)
+            if not held:
+                break
+            logger.warning("maintenance: %d tasks of %s wait: no live worker knows them", held, ", ".join(queues))
+
+
+PASS = Pass("hold_unknown_tasks", EACH_ROUND, Needs.DATABASE, _run)

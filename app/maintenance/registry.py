@@ -1,0 +1,37 @@
+"""All passes of maintenance. A new one is a module in `app/maintenance/passes/`, and its line here."""
+
+from app.maintenance.passes import (
+    bulk,
+    due_tasks,
+    expired_tasks,
+    forgetting,
+    limits,
+    lost_attempts,
+    requested_deletions,
+    retention,
+    running_quota,
+    sums,
+    unknown_tasks,
+    wake_ups,
+)
+from app.maintenance.rounds import Pass
+
+# In the order of a round: each sees what those before it have committed.
+PASSES: tuple[Pass, ...] = (
+    lost_attempts.PASS,
+    expired_tasks.PASS,
+    requested_deletions.PASS,
+    due_tasks.PASS,
+    limits.FREE_PLACES,
+    running_quota.PASS,
+    limits.REPAIR,
+    limits.ADMIT,
+    unknown_tasks.PASS,
+    wake_ups.PASS,
+    # No due task waits for these.
+    sums.ADD_CHANGES,
+    sums.ADD_SUBMISSIONS,
+    retention.PASS,
+    *forgetting.PASSES,
+    bulk.PASS,
+)

@@ -1,0 +1,67 @@
+"""What a pass of maintenance is, and what a round gives to it."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+
+from app.core.config import Settings
+from app.messaging.sending import BrokerLink
+
+EACH_ROUND: Final = 0.0
+EACH_MINUTE: Final = 60.0
+AT_NEXT_ROUND: Final = 0.0
+# For the batches of one pass within one round, at most, and at least one batch.
+BATCHES_SECONDS = 0.2
+
+
+class Needs(Enum):
+    """What a pass needs beside the lease."""
+
+    DATABASE = "the database alone"
+    BROKER = "the broker too: while that is away, the pass costs one line and no other waits for it"
+    THREAD = "the database, for as long as it takes: it has a thread of its own, and no other pass waits for it"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of the process that leads."""
+
+    settings: Settings
+    silent_for: timedelta | None
+    """After so long without a heartbeat a worker is lost; None while none counts as lost for its silence."""
+    stopping: threading.Event
+    broker: BrokerLink | None = None
+    """For passes that need it."""
+
+    def producer(self) -> Any:
+        """kombu's producer, connected now where it is not. Raises the broker's error."""
+        assert self.broker is not None, "the pass does not say that it needs the broker"
+        return self.broker.producer()
+
+    def run_batches(self, db: Session, run: Callable[[Session], int], size: int) -> float | None:
+        """Run one batch after another until one is not full, for BATCHES_SECONDS. Says what a pass returns."""
+        until = time.monotonic() + BATCHES_SECONDS
+        while run(db) >= size:
+            if time.monotonic() >= until or self.stopping.is_set():
+                return AT_NEXT_ROUND
+        return None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A duty of maintenance: short transactions that may run twice, and in two processes at once."""
+
+    name: str
+    every: float
+    """Seconds from one run to the next, at least."""
+    needs: Needs
+    run: Callable[[Session, Round], float | None]
+    """Returns in how many seconds it wants to run again, where `every` is too late: AT_NEXT_ROUND if more is left."""
+    between_rounds: bool = False
+    """Whether it runs at the very time that it has asked for, and not at the next round only."""

@@ -1,0 +1,245 @@
+"""The loop of maintenance, with passes that only say that they ran. No service."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from pkgutil import iter_modules
+from threading import Event
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+from redis.exceptions import ConnectionError as BrokerAway
+from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.orm import Session
+
+from app.core import metrics
+from app.core.config import Settings, get_settings
+from app.maintenance import lease, passes
+from app.maintenance.lease import Lease
+from app.maintenance.loop import Maintenance
+from app.maintenance.registry import PASSES
+from app.maintenance.rounds import AT_NEXT_ROUND, EACH_MINUTE, EACH_ROUND, Needs, Pass, Round
+from tests.support.waiting import wait_for
+
+OUTAGE = OperationalError("SELECT 1", {}, Exception("gone"), connection_invalidated=True)
+WRONG = ProgrammingError("SELEC 1", {}, Exception("syntax error"))
+
+
+@pytest.fixture(autouse=True)
+def lead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Lease | None], None]:
+    """Whether this process leads. It does."""
+
+    def set_lease(held: Lease | None) -> None:
+        monkeypatch.setattr(lease, "acquire", lambda *_: held)
+
+    set_lease(Lease(may_rescue=True))
+    monkeypatch.setattr(lease, "release", lambda *_: None)
+    return set_lease
+
+
+class Ran(list[str]):
+    """The names of the passes that ran, in their order."""
+
+    def one(
+        self, name: str, *does: Any, every: float = EACH_ROUND, needs: Needs = Needs.DATABASE, between: bool = False
+    ) -> Pass:
+        """A pass that does this at its first run, and so on: raises an error, or returns a value; then returns None."""
+        left = iter(does)
+
+        def run(_db: Session, _this: Round) -> float | None:
+            self.append(name)
+            answer = next(left, None)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return Pass(name, every, needs, run, between_rounds=between)
+
+
+@pytest.fixture
+def ran() -> Ran:
+    return Ran()
+
+
+def rounds(*of: Pass, number: int = 1) -> bool:
+    maintenance = Maintenance(get_settings(), of)
+    with Session() as db:
+        return all(maintenance.run_once(db) for _ in range(number))
+
+
+@contextmanager
+def started(*of: Pass, seconds: float = 60.0) -> Iterator[None]:
+    """Threads with so much time between two rounds."""
+    settings = get_settings().model_copy(update={"maintenance_interval_seconds": seconds})
+    maintenance = Maintenance(settings, of)
+    maintenance.start()
+    try:
+        yield
+    finally:
+        maintenance.stop()
+
+
+class TestTheRegistry:
+    def test_has_each_pass_of_each_module(self) -> None:
+        there = set[Pass]()
+        for module in iter_modules(passes.__path__):
+            for value in vars(import_module(f"{passes.__name__}.{module.name}")).values():
+                there |= {value} if isinstance(value, Pass) else set()
+        assert there
+        assert there <= {*PASSES}
+
+    def test_names_each_pass_once(self) -> None:
+        assert len({one.name for one in PASSES}) == len(PASSES)
+
+    def test_no_pass_without_the_broker_uses_it(self) -> None:
+        with pytest.raises(AssertionError, match="does not say"):
+            Round(get_settings(), None, Event()).producer()
+
+
+class TestARound:
+    def test_runs_the_passes_in_their_order(self, ran: Ran) -> None:
+        assert rounds(ran.one("first"), ran.one("second", needs=Needs.BROKER), ran.one("third"), number=2)
+        assert ran == ["first", "second", "third"] * 2
+
+    def test_leaves_those_to_their_threads_that_have_one(self, ran: Ran) -> None:
+        rounds(ran.one("long", needs=Needs.THREAD), ran.one("short"))
+        assert ran == ["short"]
+
+    def test_of_a_process_that_stands_by_runs_none(self, ran: Ran, lead: Callable[[Lease | None], None]) -> None:
+        lead(None)
+        assert not rounds(ran.one("first"))
+        assert ran == []
+
+    @pytest.mark.parametrize("may_rescue", [True, False])
+    def test_tells_after_which_silence_a_worker_is_lost(
+        self, may_rescue: bool, lead: Callable[[Lease | None], None]
+    ) -> None:
+        lead(Lease(may_rescue))
+        told: list[Round] = []
+        rounds(Pass("tells", EACH_ROUND, Needs.DATABASE, lambda _, this: told.append(this)))
+        (this,) = told
+        assert (this.silent_for is not None) == may_rescue
+
+    def test_runs_a_rare_pass_when_its_time_has_come_and_at_once_where_more_is_left(self, ran: Ran) -> None:
+        rare = ran.one("rare", AT_NEXT_ROUND, AT_NEXT_ROUND, every=EACH_MINUTE)
+        rounds(rare, ran.one("usual"), number=5)
+        assert ran == ["rare", "usual"] * 3 + ["usual"] * 2
+
+    def test_runs_a_rare_pass_that_failed_when_its_time_has_come(self, ran: Ran) -> None:
+        rounds(ran.one("rare", WRONG, every=EACH_MINUTE), number=2)
+        assert ran == ["rare"]
+
+
+class TestAPassThatFails:
+    def failures(self, name: str) -> float:
+        line = f'maintenance_pass_failures_total{{name="{name}"}} '
+        text = generate_latest(metrics._registry).decode()
+        return sum(float(found.removeprefix(line)) for found in text.splitlines() if found.startswith(line))
+
+    @pytest.mark.parametrize("error", [WRONG, ZeroDivisionError()])
+    def test_keeps_no_other_from_running_and_is_told(
+        self, ran: Ran, error: Exception, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        before = self.failures("fails")
+        assert rounds(ran.one("first"), ran.one("fails", error, error), ran.one("last"), number=2)
+        assert ran == ["first", "fails", "last"] * 2
+        assert [record.getMessage() for record in caplog.records if record.exc_info] == [
+            "maintenance: pass fails failed"
+        ] * 2
+        assert self.failures("fails") == before + 2
+
+    def test_since_the_database_is_away_ends_the_round(self, ran: Ran) -> None:
+        """Each other pass would wait for it as well."""
+        maintenance = Maintenance(get_settings(), (ran.one("fails", OUTAGE), ran.one("last")))
+        with Session() as db:
+            with pytest.raises(OperationalError):
+                maintenance.run_once(db)
+            assert ran == ["fails"]
+            assert maintenance.run_once(db)
+        assert ran == ["fails", "fails", "last"]
+
+    def test_since_the_broker_is_away_costs_one_line(self, ran: Ran, caplog: pytest.LogCaptureFixture) -> None:
+        rounds(ran.one("wakes", BrokerAway("gone"), needs=Needs.BROKER), ran.one("last"))
+        assert ran == ["wakes", "last"]
+        (told,) = [record for record in caplog.records if "broker" in record.getMessage()]
+        assert (told.levelname, told.exc_info) == ("WARNING", None)
+
+    def test_is_not_told_as_the_broker_for_its_own_mistake(self, ran: Ran, caplog: pytest.LogCaptureFixture) -> None:
+        rounds(ran.one("wakes", WRONG, needs=Needs.BROKER))
+        assert "pass wakes failed" in caplog.text
+        assert "broker" not in caplog.text
+
+    def test_runs_again_in_the_threads(self, ran: Ran) -> None:
+        with started(
+            ran.one("fails", WRONG, OUTAGE, WRONG),
+            ran.one("long", OUTAGE, WRONG, every=0.01, needs=Needs.THREAD),
+            seconds=0.01,
+        ):
+            wait_for(lambda: min(ran.count("fails"), ran.count("long")) >= 4)
+
+
+class TestBetweenRounds:
+    def test_a_pass_runs_when_it_has_asked_to(self, ran: Ran) -> None:
+        begun = time.monotonic()
+        with started(ran.one("admits", 0.1, 0.0, between=True), ran.one("usual")):
+            wait_for(lambda: ran.count("admits") == 3)
+        assert time.monotonic() - begun >= 0.12
+        assert ran.count("usual") == 1
+
+    def test_no_other_does(self, ran: Ran) -> None:
+        with started(ran.one("trims", 0.0, 0.0), ran.one("admits", 0.1, between=True)):
+            wait_for(lambda: ran.count("admits") == 2)
+        assert ran.count("trims") == 1
+
+
+class TestAPassWithAThread:
+    def test_holds_up_no_other(self, ran: Ran) -> None:
+        goes_on = Event()
+
+        def run(_db: Session, _this: Round) -> None:
+            ran.append("long")
+            goes_on.wait(10)
+
+        with started(Pass("long", EACH_ROUND, Needs.THREAD, run), ran.one("usual"), seconds=0.01):
+            wait_for(lambda: ran.count("usual") > 3)
+            assert ran.count("long") == 1
+            goes_on.set()
+
+    def test_runs_at_once_where_more_is_left(self, ran: Ran) -> None:
+        long = ran.one("long", AT_NEXT_ROUND, AT_NEXT_ROUND, every=EACH_MINUTE, needs=Needs.THREAD)
+        # While this process leads: the first round says so, and the thread may have looked before.
+        with started(ran.one("usual"), replace(long, every=0.5)):
+            wait_for(lambda: ran.count("long") == 3)
+            begun = time.monotonic()
+            wait_for(lambda: ran.count("long") == 4)
+        assert time.monotonic() - begun > 0.3
+
+    def test_runs_in_no_process_that_stands_by(self, ran: Ran, lead: Callable[[Lease | None], None]) -> None:
+        lead(None)
+        with started(ran.one("long", every=0.001, needs=Needs.THREAD)):
+            time.sleep(0.05)
+        assert ran == []
+
+
+class TestBatches:
+    """Of a pass, in one round."""
+
+    def run(self, *sizes: int, of_settings: Settings | None = None, stopping: bool = False) -> tuple[float | None, int]:
+        this, left = Round(of_settings or get_settings(), None, Event()), [*sizes]
+        if stopping:
+            this.stopping.set()
+        with Session() as db:
+            return this.run_batches(db, lambda _: left.pop(0), 10), len(left)
+
+    def test_go_on_until_one_is_not_full(self) -> None:
+        assert self.run(10, 10, 9, 10) == (None, 1)
+
+    def test_are_bounded_by_their_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.maintenance.rounds.BATCHES_SECONDS", 0)
+        assert self.run(10, 10) == (AT_NEXT_ROUND, 1)
+
+    def test_end_where_the_process_stops(self) -> None:
+        assert self.run(10, 10, stopping=True) == (AT_NEXT_ROUND, 1)
