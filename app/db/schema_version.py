@@ -9,7 +9,7 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from sqlalchemy import column, inspect, select, table
+from sqlalchemy import Connection, column, inspect, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
 import app
@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 REMEDY = "run `alembic upgrade head` (`task-service-server migrate` where the package is installed)"
 LOOK_SECONDS = 2.0
 REPEAT_SECONDS = 60.0
+# The revisions before the baseline. A database of the last one is brought to it.
+BEFORE_THE_BASELINE = tuple(f"{number:04}" for number in range(1, 18))
+_LAST_COMMIT_BEFORE = "25b4614"
 
 _MIGRATIONS = Path(app.__file__).parent / "migrations" / "versions"
 _REVISION = re.compile(r"^(revision|down_revision)\b[^=\n]*=(.+)$", re.MULTILINE)
@@ -45,17 +48,30 @@ def _server_fault() -> str | None:
 def _compare() -> tuple[str | None, bool]:
     """Return what is wrong, and whether the code can work all the same: on the schema of a newer version."""
     with engine().connect() as connection:
-        version = None
-        if inspect(connection).has_table(_VERSION.name):
-            version = connection.scalar(select(_VERSION.c.version_num))
+        version = read_version(connection)
     head, known = _revisions()
     if version == head:
         return None, True
+    return fault_of_version(version), version is not None and version not in known.union(BEFORE_THE_BASELINE)
+
+
+def read_version(connection: Connection) -> str | None:
+    """Return the migration that the database is at."""
+    if not inspect(connection).has_table(_VERSION.name):
+        return None
+    return connection.scalar(select(_VERSION.c.version_num))
+
+
+def fault_of_version(version: str | None) -> str:
+    """Return what is to be done about a database at this migration, which is not the newest, in one line."""
+    head, known = _revisions()
     if version is None:
-        return f"the database is not migrated: {REMEDY}", False
-    if version in known:
-        return f"the database is at migration {version}, the code needs {head}: {REMEDY}", False
-    return f"the database is at migration {version}, which this code does not know: deploy the newer code", True
+        return f"the database is not migrated: {REMEDY}"
+    if version in BEFORE_THE_BASELINE[:-1]:
+        return f"the database is at migration {version}: migrate it with the code of commit {_LAST_COMMIT_BEFORE} first"
+    if version in known.union(BEFORE_THE_BASELINE):
+        return f"the database is at migration {version}, the code needs {head}: {REMEDY}"
+    return f"the database is at migration {version}, which this code does not know: deploy the newer code"
 
 
 class OncePerMinute:

@@ -9,10 +9,9 @@ _ENGINES = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
 
 
 def install_with(table: FromClause, name: str) -> None:
-    """Have `table`, whose name is `name`, created and dropped with its triggers."""
+    """Have `table`, whose name is `name`, created with its triggers."""
     for engine, triggers in _ENGINES.items():
-        for when, by_table in (("after_create", triggers.CREATE), ("after_drop", triggers.DROP)):
-            for statement in by_table.get(name, ()):
-                # DDL() formats with %, so each % of the text is doubled.
-                ddl = DDL(statement.replace("%", "%%"))  # type: ignore[no-untyped-call]
-                event.listen(table, when, ddl.execute_if(dialect=engine))
+        for statement in triggers.CREATE.get(name, ()):
+            # DDL() formats with %, so each % of the text is doubled.
+            ddl = DDL(statement.replace("%", "%%"))  # type: ignore[no-untyped-call]
+            event.listen(table, "after_create", ddl.execute_if(dialect=engine))

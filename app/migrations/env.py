@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from alembic import context
 from alembic.util import CommandError
@@ -11,15 +10,18 @@ from sqlalchemy import Connection, text
 
 import app.models  # noqa: F401 (fills the metadata)
 from app.core.config import ConfigurationError
-from app.core.engines import MYSQL, POSTGRESQL
+from app.core.engines import MYSQL, POSTGRESQL, SQLITE
 from app.db.base import Base
+from app.db.schema_version import BEFORE_THE_BASELINE, fault_of_version, read_version
 from app.db.server_version import version_fault
 from app.db.session import build_engine
-from app.migrations import baselines
+from app.migrations.revision_0017 import take_over
 
-LOCK_WAITS = {
+FIRST = {
     POSTGRESQL: "SET lock_timeout = '5s'",
     MYSQL: "SET lock_wait_timeout = 5, innodb_lock_wait_timeout = 5",
+    # A revision may make a table anew. As the old one is dropped, its rows would take those that refer to them along.
+    SQLITE: "PRAGMA foreign_keys = OFF",
 }
 STATEMENT_SECONDS = 300
 LOCK = "task_service_migrations"
@@ -38,24 +40,30 @@ def migrate(connection: Connection) -> None:
     if (fault := version_fault(connection)) is not None:
         raise CommandError(fault)
     name = connection.dialect.name
-    if name in LOCK_WAITS:
-        connection.execute(text(LOCK_WAITS[name]))
-        connection.commit()
-    options: dict[str, Any] = {
-        "connection": connection,
-        "target_metadata": Base.metadata,
-        "compare_type": True,
-        "transactional_ddl": name != MYSQL,  # which commits at each such statement
-    }
-    context.configure(**options)
-    plan = context.get_context().opts["fn"]
+    connection.execute(text(FIRST[name]))
+    connection.commit()
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        compare_type=True,
+        transactional_ddl=name != MYSQL,  # which commits at each such statement
+    )
     logging.basicConfig(format="%(message)s")
     logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)  # «Running upgrade …»
-    if name != POSTGRESQL:
-        plan = baselines.beginning_there(plan, context.script)
-    context.configure(**options, fn=plan)
     with context.begin_transaction(), _alone(connection):
+        _reach_the_baseline(connection)
         context.run_migrations()
+
+
+def _reach_the_baseline(connection: Connection) -> None:
+    """Bring a database of revision 0017 to it. Raises CommandError for an older one, or if nothing is to be changed."""
+    version = read_version(connection)
+    if version not in BEFORE_THE_BASELINE:
+        return
+    changes = "destination_rev" in context.get_context().opts
+    if version != BEFORE_THE_BASELINE[-1] or not changes:
+        raise CommandError(fault_of_version(version))
+    take_over(connection)
 
 
 @contextmanager

@@ -1,23 +1,28 @@
-"""Migrations lead to the schema of the models, CHECKs and triggers included, and back to an empty database.
-
-Those of PostgreSQL: the other engines begin with the schema of one of them (`test_baselines.py`).
-"""
+"""A migrated database has the schema of the models, triggers included, on every engine and from wherever it began."""
 
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
-from sqlalchemy.exc import IntegrityError
+import sqlalchemy as sa
+from alembic.util import CommandError
+from sqlalchemy.pool import NullPool
 
 import app.models  # noqa: F401 (fills the metadata)
 from app.db.base import Base
-from app.db.sizes import task_bytes
+from app.db.schema_version import schema_fault
 from app.launcher.pgfiles import binary
+from app.migrations.baselines import BASELINE
+from app.migrations.revision_0017 import take_over
+from tests.support.databases import DIALECT, ENGINE
 from tests.support.services import ROOT, TEMPLATE, Services, environment, process_environment, sqlalchemy_url
+from tests.support.settings import settings
 
-pytestmark = pytest.mark.postgresql("the other engines have no migration before their first schema")
+EMPTY = "template1"
+VERSION = "alembic_version"
+UPGRADE = ("alembic", "upgrade", "head")
 
 
 @pytest.fixture
@@ -25,160 +30,266 @@ def new_database(services: Services) -> Iterator[Callable[..., str]]:
     """`new_database()` is empty; `new_database(TEMPLATE)` has been migrated."""
     names: list[str] = []
 
-    def new(template: str = "template1") -> str:
+    def new(template: str = EMPTY) -> str:
         names.append(services.new_database(template))
-        return names[-1]
+        return services.database_url(names[-1])
 
     yield new
     for name in names:
         services.drop_database(name)
 
 
-def alembic(services: Services, database: str, *command: str) -> None:
-    variables = process_environment(environment(services.database_url(database), services.new_broker()))
-    subprocess.run([sys.executable, "-m", "alembic", *command], check=True, cwd=ROOT, env=variables, timeout=60)
+def run(url: str, *command: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=ROOT, env=process_environment(environment(url, "memory://")),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
 
 
-def dump(services: Services, database: str) -> str:
-    """The schema as pg_dump writes it, without Alembic's own table, in an order that does not depend on history."""
-    program = binary("pg_dump")
-    url = services.database_url(database)
-    command = [program, "--schema-only", "--no-owner", "--no-comments", "--exclude-table=alembic_version", url]
-    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-    statements = [_sorted_columns(part.strip()) for part in text.split(";\n") if part.strip()]
-    return "\n".join(sorted(line for part in statements for line in part.splitlines() if _counts(line)))
+def said(url: str, *command: str) -> tuple[int, list[str]]:
+    """The exit code of this command, and the lines that are not Alembic's greeting."""
+    process = run(url, *command)
+    output, _ = process.communicate(timeout=60)
+    lines = [line for line in output.splitlines() if not line.startswith(("Context impl", "Will assume"))]
+    return process.returncode, lines
 
 
-def _counts(line: str) -> bool:
-    return bool(line.strip()) and not line.startswith(("--", "\\", "SET ", "SELECT pg_catalog"))
+def rows(url: str, *statements: str) -> list[Any]:
+    """The rows of the last one."""
+    engine = sa.create_engine(sqlalchemy_url(url), poolclass=NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            result = connection.execute(sa.text(statement))
+        return [tuple(row) for row in result] if result.returns_rows else []
 
 
-def _sorted_columns(statement: str) -> str:
-    # A column that a later migration adds stands last: its place is not the schema.
-    if not statement.lstrip("-\n ").startswith("CREATE TABLE") and "CREATE TABLE" not in statement:
-        return statement
-    return "\n".join(sorted(line.rstrip(",") for line in statement.splitlines()))
+def version(url: str) -> str:
+    ((found,),) = rows(url, f"SELECT version_num FROM {VERSION}")
+    return str(found)
 
 
-def tables(services: Services, database: str) -> set[str]:
-    engine = create_engine(sqlalchemy_url(services.database_url(database)))
-    with engine.connect() as connection:
-        found = set(connection.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")))
-    engine.dispose()
+def schema(url: str) -> dict[str, list[str]]:
+    """All that there is, by name, but Alembic's own table: the lines of each, sorted, as columns have no order."""
+    ends = " ,;" if ENGINE == "mysql" else " ,"  # it keeps a dump's spelling of the end of a trigger
+    return {
+        name: sorted(line.strip(ends) for line in made.replace("CHARACTER SET utf8mb4 ", "").splitlines())
+        for name, made in {"postgresql": _dump, "mysql": _shown, "sqlite": _kept}[DIALECT](url).items()
+    }
+
+
+def _dump(url: str) -> dict[str, str]:
+    options = ("--schema-only", "--no-owner", "--no-comments", f"--exclude-table={VERSION}")
+    done = subprocess.run([binary("pg_dump"), *options, url], check=True, capture_output=True, text=True, timeout=60)
+    lines = [
+        line for line in done.stdout.splitlines() if not line.startswith(("--", "\\", "SET ", "SELECT pg_catalog"))
+    ]
+    statements = [each.strip() for each in "\n".join(lines).split(";\n") if each.strip()]
+    return {each.partition("(\n")[0]: each for each in statements}
+
+
+def _kept(url: str) -> dict[str, str]:
+    """Not the text of a table, which a revision that makes it anew spells in its own way."""
+    engine = sa.create_engine(url, poolclass=NullPool)
+    inspector = sa.inspect(engine)
+    found = {
+        name: " ".join(made.split())
+        for name, made in rows(url, "SELECT name, sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL")
+    }
+    for table in set(inspector.get_table_names()) - {VERSION}:
+        columns = [
+            str(row)
+            for row in rows(url, f"SELECT name, type, [notnull], dflt_value, pk FROM pragma_table_xinfo('{table}')")
+        ]
+        parts = (
+            inspector.get_check_constraints(table),
+            inspector.get_foreign_keys(table),
+            inspector.get_unique_constraints(table),
+        )
+        constraints = [" ".join(str(each).replace("\\n", " ").split()) for part in parts for each in part]
+        found[table] = "\n".join([*columns, *constraints])
     return found
 
 
-class TestMigrations:
-    def test_lead_to_what_the_models_say(self, services: Services, new_database: Callable[..., str]) -> None:
-        migrated, modelled = new_database(TEMPLATE), new_database()
-        engine = create_engine(sqlalchemy_url(services.database_url(modelled)))
+def _shown(url: str) -> dict[str, str]:
+    names = rows(url, "SELECT table_name FROM information_schema.tables WHERE table_schema = database()")
+    tables = {name: rows(url, f"SHOW CREATE TABLE `{name}`")[0][1] for (name,) in names if name != VERSION}
+    columns = "trigger_name, action_timing, event_manipulation, event_object_table, action_order, action_statement"
+    triggers = rows(url, f"SELECT {columns} FROM information_schema.triggers WHERE trigger_schema = database()")
+    return {**tables, **{f"trigger {name}": "\n".join(map(str, rest)) for name, *rest in triggers}}
+
+
+class TestFromNothing:
+    def test_it_is_what_the_models_say(self, new_database: Callable[..., str]) -> None:
+        migrated, modelled = new_database(), new_database()
+        assert said(migrated, *UPGRADE)[0] == 0
+        engine = sa.create_engine(sqlalchemy_url(modelled), poolclass=NullPool)
         Base.metadata.create_all(engine)
-        engine.dispose()
-        found = dump(services, migrated)
-        assert "tasks_guard" in found
-        assert "ck_tasks_running_has_claim" in found
-        assert found == dump(services, modelled)
+        found = schema(migrated)
+        assert any("tasks_guard" in name for name in found)
+        assert "ck_tasks_running_has_claim" in str(found)
+        assert found == schema(modelled)
 
-    def test_lead_back_to_nothing_and_forward_again(self, services: Services, new_database: Callable[..., str]) -> None:
-        database = new_database(TEMPLATE)
-        before = dump(services, database)
-        alembic(services, database, "downgrade", "base")
-        assert tables(services, database) == {"alembic_version"}
-        alembic(services, database, "upgrade", "head")
-        assert dump(services, database) == before
+    def test_the_copies_of_the_tests_are_the_same(self, new_database: Callable[..., str]) -> None:
+        migrated = new_database()
+        assert said(migrated, "app", "migrate") == (0, [f"Running upgrade  -> {BASELINE}, the schema"])
+        assert schema(new_database(TEMPLATE)) == schema(migrated)
 
-    def test_two_starters_at_once_do_no_harm(self, services: Services, new_database: Callable[..., str]) -> None:
-        database = new_database()
-        variables = process_environment(environment(services.database_url(database), services.new_broker()))
-        command = [sys.executable, "-m", "alembic", "upgrade", "head"]
-        starters = [subprocess.Popen(command, cwd=ROOT, env=variables) for _ in range(2)]
-        assert [starter.wait(60) for starter in starters] == [0, 0]
-        assert "tasks" in tables(services, database)
+    def test_a_second_time_there_is_nothing_to_do(self, new_database: Callable[..., str]) -> None:
+        url = new_database(TEMPLATE)
+        before = schema(url)
+        assert said(url, *UPGRADE) == (0, [])
+        assert said(url, "app", "migrate") == (0, [])
+        assert said(url, "alembic", "current") == (0, [f"{BASELINE} (head)"])
+        assert schema(url) == before
 
+    def test_two_starters_at_once_do_no_harm(self, new_database: Callable[..., str]) -> None:
+        url = new_database()
+        starters = [run(url, *UPGRADE) for _ in range(3)]
+        outputs = [starter.communicate(timeout=60)[0] for starter in starters]
+        assert [starter.returncode for starter in starters] == [0, 0, 0], outputs
+        assert schema(url) == schema(new_database(TEMPLATE))
+        assert version(url) == BASELINE
+        assert sum("Running upgrade" in output for output in outputs) == 1
 
-class TestStoredBytes:
-    """The migration that counts them: on rows that are there, and below processes that still run the code before."""
+    def test_a_question_makes_no_schema(self, new_database: Callable[..., str]) -> None:
+        url = new_database()
+        assert said(url, "alembic", "current") == (0, [])
+        assert schema(url) == schema(new_database())
 
-    ROWS = """
-        INSERT INTO users (id, username, username_normalized, email, email_normalized, password_hash)
-        SELECT gen_random_uuid(), n, n, n, n, '!' FROM unnest(ARRAY['anna', 'bob']) AS n;
-        INSERT INTO tasks (id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue,
-            status, finished_at, dispatch_at, attempt, result)
-        SELECT gen_random_uuid(), gen_random_uuid(), users.id, 'n', 't', 'c', '[1]', '{}', 'normal', 'default',
-            'succeeded', now(), NULL, 1, repeat('x', n * 1000) FROM generate_series(1, 5) AS n, users;
-        CREATE ROLE anybody;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO anybody;
-    """
-    SCANNED = f"SELECT user_id, sum({task_bytes('tasks')}) FROM tasks GROUP BY user_id ORDER BY 1"
-    # As the code before the migration folds: without a word of bytes.
-    AS_BEFORE = """
-        SET ROLE anybody;
-        UPDATE tasks SET queue = 'other';
-        DELETE FROM tasks WHERE length(result) = 2000;
-        DELETE FROM task_count_changes;
-    """
+    def test_there_is_no_way_to_a_schema_before(self, new_database: Callable[..., str]) -> None:
+        url = new_database(TEMPLATE)
+        before = schema(url)
+        code, lines = said(url, "alembic", "downgrade", "base")
+        assert code != 0
+        assert "the schema begins at migration 0018: " in lines[-1]
+        assert (schema(url), version(url)) == (before, BASELINE)
 
-    def test_are_those_of_the_rows_and_processes_of_the_code_before_go_on(
-        self, services: Services, new_database: Callable[..., str]
+    @pytest.mark.skipif(DIALECT != "mysql", reason="on the other engines it is one transaction")
+    def test_one_that_fails_in_the_middle_leaves_nothing_and_may_be_tried_again(
+        self, new_database: Callable[..., str]
     ) -> None:
-        database = new_database("template1")
-        alembic(services, database, "upgrade", "0001")
-        services.postgres.sql(self.ROWS, database=database)
-        alembic(services, database, "upgrade", "head")
-        engine = create_engine(sqlalchemy_url(services.database_url(database)))
-        sums = text("SELECT user_id, bytes FROM stored_bytes ORDER BY 1")
+        url = new_database()
+        user = url.rpartition("/")[2]
+        rows(
+            url,
+            f"CREATE USER {user}@'%'",
+            f"GRANT ALL PRIVILEGES ON {user}.* TO {user}@'%'",
+            f"REVOKE TRIGGER ON {user}.* FROM {user}@'%'",
+        )
         try:
-            with engine.begin() as connection:
-                filled = connection.execute(sums).all()
-                assert filled == connection.execute(text(self.SCANNED)).all()
-                assert len(filled) == 2
-            services.postgres.sql(self.AS_BEFORE, database=database)
-            with engine.begin() as connection:
-                assert connection.execute(sums).all() == connection.execute(text(self.SCANNED)).all() != filled
+            code, lines = said(url.replace("root@", f"{user}@"), "app", "migrate")
+            assert code == 1
+            assert "TRIGGER command denied" in lines[-1]
+            assert schema(url) == {}
+            rows(url, f"GRANT TRIGGER ON {user}.* TO {user}@'%'")
+            assert said(url.replace("root@", f"{user}@"), "app", "migrate")[0] == 0
+            assert set(schema(url)) == set(schema(new_database(TEMPLATE)))
         finally:
-            engine.dispose()
-            services.drop_database(database)
-            services.postgres.sql("DROP ROLE anybody", database="postgres")
+            rows(url, f"DROP USER {user}@'%'")
 
 
-class TestUniqueKeys:
-    """The migration that adds them: on rows that are there, and back with rows that have keys."""
+# What the migrations before have left: PostgreSQL's columns in another order, and triggers of another text.
+AS_OF_0017 = {
+    "postgresql": (
+        "ALTER TABLE tasks DROP COLUMN retry_of", "ALTER TABLE tasks ADD COLUMN retry_of uuid",
+        "DROP TRIGGER tasks_guard ON tasks", "ALTER FUNCTION waits_for STABLE STRICT",
+    ),
+    "mysql": ("DROP TRIGGER tasks_guard", "DROP TRIGGER users_delete_tasks"),
+    "sqlite": ("DROP TRIGGER tasks_guard", "DROP TRIGGER audit_events_no_replace"),
+}  # fmt: skip
+# A change of a table, what tells of it, and a change that takes it back.
+COLUMN = ("ALTER TABLE tasks ADD COLUMN mine integer", "mine int", "ALTER TABLE tasks DROP COLUMN mine")
+OF_SERVERS = (
+    ("ALTER TABLE tasks ALTER COLUMN progress SET DEFAULT 1", "progress int", "ALTER TABLE tasks ALTER COLUMN progress SET DEFAULT 0"),
+    ("ALTER TABLE tasks DROP CONSTRAINT ck_tasks_progress", "tasks lacks `CONSTRAINT ck_tasks_progress CHECK",
+     "ALTER TABLE tasks ADD CONSTRAINT ck_tasks_progress CHECK (progress BETWEEN 0 AND 100)"),
+)  # fmt: skip
+CHANGES = {
+    "postgresql": (
+        COLUMN, *OF_SERVERS,
+        ("ALTER TABLE users ALTER username DROP NOT NULL", "users lacks `username text NOT NULL`", "ALTER TABLE users ALTER username SET NOT NULL"),
+        ("ALTER TABLE tasks ALTER attempt TYPE bigint", "tasks has `attempt bigint NOT NULL DEFAULT 0`", "ALTER TABLE tasks ALTER attempt TYPE integer"),
+        ("ALTER TABLE task_logs DROP CONSTRAINT fk_task_logs_task_id_tasks", "FOREIGN KEY (task_id) REFERENCES tasks(id) ON DELETE CASCADE`",
+         "ALTER TABLE task_logs ADD CONSTRAINT fk_task_logs_task_id_tasks FOREIGN KEY (task_id) REFERENCES tasks (id) ON DELETE CASCADE"),
+        ("ALTER TABLE task_stats RESET (fillfactor)", "task_stats lacks `WITH fillfactor=50`", "ALTER TABLE task_stats SET (fillfactor = 50)"),
+        ("DROP INDEX ix_tasks_expiring", "tasks lacks `CREATE INDEX ix_tasks_expiring ON tasks ",
+         "CREATE INDEX ix_tasks_expiring ON tasks (expires_at) WHERE status = 'pending' AND expires_at IS NOT NULL"),
+    ),
+    "mysql": (
+        COLUMN, *OF_SERVERS,
+        ("ALTER TABLE users MODIFY username LONGTEXT", "users has `username longtext", "ALTER TABLE users MODIFY username LONGTEXT NOT NULL"),
+        ("ALTER TABLE task_logs DROP FOREIGN KEY fk_task_logs_task_id_tasks", "task_logs lacks `CONSTRAINT fk_task_logs_task_id_tasks FOREIGN KEY",
+         "ALTER TABLE task_logs ADD CONSTRAINT fk_task_logs_task_id_tasks FOREIGN KEY (task_id) REFERENCES tasks (id) ON DELETE CASCADE"),
+        ("DROP INDEX ix_tasks_expiring ON tasks", "tasks lacks `KEY ix_tasks_expiring (status,expires_at)`",
+         "CREATE INDEX ix_tasks_expiring ON tasks (status, expires_at)"),
+    ),
+    "sqlite": (
+        COLUMN,
+        ("DROP INDEX ix_tasks_expiring", "tasks lacks `CREATE INDEX ix_tasks_expiring ON tasks ",
+         "CREATE INDEX ix_tasks_expiring ON tasks (expires_at) WHERE status = 'pending' AND expires_at IS NOT NULL"),
+    ),
+}  # fmt: skip
 
-    ROWS = """
-        INSERT INTO users (id, username, username_normalized, email, email_normalized, password_hash)
-        VALUES (gen_random_uuid(), 'anna', 'anna', 'anna', 'anna', '!');
-        INSERT INTO tasks (id, celery_id, user_id, name, task_type, celery_task_name, args, kwargs, priority, queue,
-            status, attempt, claim_id, dispatch_at, finished_at)
-        SELECT gen_random_uuid(), gen_random_uuid(), users.id, status, 't', 'c', '[1]', '{}', 'normal', 'default',
-            status, 1, CASE status WHEN 'running' THEN gen_random_uuid() END,
-            CASE status WHEN 'pending' THEN now() END, CASE WHEN status IN ('succeeded', 'failed') THEN now() END
-        FROM users, unnest(ARRAY['pending', 'running', 'succeeded', 'failed']) AS status, generate_series(1, 3);
-    """
-    TAKE = "UPDATE tasks SET unique_key = 'k', active_key = 'k' WHERE id = (SELECT id FROM tasks WHERE name = '{}' {})"
-    END = "UPDATE tasks SET status = 'revoked', claim_id = NULL, finished_at = now() {} WHERE active_key = 'k'"
-    ALL = "SELECT id, name, status FROM tasks ORDER BY id"
 
-    def test_come_to_rows_and_go_from_them(self, services: Services, new_database: Callable[..., str]) -> None:
-        database = new_database("template1")
-        alembic(services, database, "upgrade", "0006")
-        services.postgres.sql(self.ROWS, database=database)
-        engine = create_engine(sqlalchemy_url(services.database_url(database)), isolation_level="AUTOCOMMIT")
-        try:
-            with engine.connect() as connection:
-                rows = connection.execute(text(self.ALL)).all()
-                assert len(rows) == 12
-                alembic(services, database, "upgrade", "head")
-                columns = text("SELECT DISTINCT unique_key, on_conflict, active_key FROM tasks")
-                assert connection.execute(columns).all() == [(None, None, None)]
-                connection.execute(text(self.TAKE.format("running", "LIMIT 1")))
-                for refused in (self.TAKE.format("pending", "LIMIT 1"), self.TAKE.format("failed", "LIMIT 1")):
-                    with pytest.raises(IntegrityError, match="active_key"):
-                        connection.execute(text(refused))
-                with pytest.raises(IntegrityError, match="ck_tasks_active_key"):
-                    connection.execute(text(self.END.format("")))
-                connection.execute(text(self.END.format(", active_key = NULL")))
-                connection.execute(text(self.TAKE.format("pending", "LIMIT 1")))
-                alembic(services, database, "downgrade", "0006")
-                assert {row.id for row in connection.execute(text(self.ALL))} == {row.id for row in rows}
-        finally:
-            engine.dispose()
+@pytest.fixture
+def of_0017(new_database: Callable[..., str]) -> str:
+    url = new_database(TEMPLATE)
+    rows(url, *AS_OF_0017[DIALECT], f"UPDATE {VERSION} SET version_num = '0017'")
+    return url
+
+
+class TestFrom0017:
+    def test_it_is_brought_to_the_baseline_once(self, new_database: Callable[..., str], of_0017: str) -> None:
+        wanted = schema(new_database(TEMPLATE))
+        assert schema(of_0017) != wanted
+        starters = [run(of_0017, *UPGRADE) for _ in range(2)]
+        outputs = [starter.communicate(timeout=60)[0] for starter in starters]
+        assert [starter.returncode for starter in starters] == [0, 0], outputs
+        assert sum("Running upgrade 0017 -> 0018" in output for output in outputs) == 1
+        assert (schema(of_0017), version(of_0017)) == (wanted, BASELINE)
+
+    def test_one_with_other_tables_is_left_as_it_is(self, of_0017: str) -> None:
+        """Each difference is found by itself, and named."""
+        engine = sa.create_engine(sqlalchemy_url(of_0017), poolclass=NullPool)
+        for change, told, back in CHANGES[DIALECT]:
+            rows(of_0017, change)
+            with engine.connect() as connection, pytest.raises(CommandError) as caught:
+                take_over(connection)
+            assert told in str(caught.value), change
+            rows(of_0017, back)
+        rows(of_0017, *(change for change, _, _ in CHANGES[DIALECT]))
+        before = schema(of_0017)
+        code, (line,) = said(of_0017, "app", "migrate")  # one line, however much differs
+        assert code == 1
+        assert line.startswith("migrate: the tables are not those of migration 0017: ")
+        assert (schema(of_0017), version(of_0017)) == (before, "0017")
+
+    def test_an_older_one_is_told_the_way(self, of_0017: str) -> None:
+        rows(of_0017, f"UPDATE {VERSION} SET version_num = '0016'")
+        code, (line,) = said(of_0017, "app", "migrate")
+        assert code == 1
+        assert line.endswith("at migration 0016: migrate it with the code of commit 25b4614 first")
+        assert version(of_0017) == "0016"
+
+    @pytest.mark.skipif(ENGINE == "sqlite", reason="it waits for the one writer, as long as for a statement")
+    def test_one_that_waits_for_a_lock_gives_up_and_changes_nothing(self, of_0017: str) -> None:
+        before = schema(of_0017)
+        engine = sa.create_engine(sqlalchemy_url(of_0017), poolclass=NullPool)
+        with engine.begin() as connection:
+            connection.execute(sa.text("SELECT count(*) FROM tasks")).all()
+            code, lines = said(of_0017, "app", "migrate")
+        assert code == 1
+        assert "lock" in lines[-1].lower()
+        assert (schema(of_0017), version(of_0017)) == (before, "0017")
+
+
+def test_the_service_knows_the_schema(new_database: Callable[..., str], of_0017: str) -> None:
+    for url, expected in (
+        (new_database(), "the database is not migrated"),
+        (of_0017, "the database is at migration 0017, the code needs"),
+        (new_database(TEMPLATE), None),
+    ):
+        with settings(environment(url, "memory://")):
+            fault = schema_fault()
+            assert fault is None if expected is None else (fault or "").startswith(expected)

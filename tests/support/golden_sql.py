@@ -20,8 +20,7 @@ from tests.support.services import ROOT
 from tests.support.statements import before_each_statement
 
 FOLDER = ROOT / "tests" / "integration" / "golden"
-DDL_FOLDER = ROOT / "tests" / "unit" / "golden"
-SUITES = ("tests/integration/test_golden_sql.py", "tests/unit/test_golden_ddl.py")
+SUITE = "tests/integration/test_golden_sql.py"
 COMMAND = "python -m tests.support.golden_sql --write"
 # With this variable in the environment the tests write the files, and do not compare.
 WRITES = "GOLDEN_SQL_WRITE"
@@ -120,7 +119,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write all files anew; without it they are compared")
     if parser.parse_args().write:
         os.environ[WRITES] = "1"
-    return int(pytest.main(["-q", "-n", "0", *(str(ROOT / suite) for suite in SUITES)]))
+    return int(pytest.main(["-q", "-n", "0", str(ROOT / SUITE)]))
 
 
 if __name__ == "__main__":

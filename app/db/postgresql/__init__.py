@@ -7,15 +7,13 @@ engine SQL outside of this package. On all other engines the modules of the same
 What stands here, and why:
 
     schema                  column types, indexes, triggers and the clock, for models and migrations
-    schema/types            arrays, JSONB, CHECKs on arrays
+    schema/types            arrays
     schema/triggers         DDL that goes with a table
     schema/guard            the trigger that guards the state machine
     schema/holds            the trigger that lets no task of a paused queue begin: FOR KEY SHARE, snapshots in functions
     schema/limits           the trigger by which a claim takes the place of a task with a limit
     schema/waiting          why a task waits: statement_timestamp()
     schema/counts           the triggers that count ended tasks and their bytes
-    schema/first_counts     the triggers of the first migration, and of the fourth one
-    schema/grants           privileges of a table that a migration adds
     schema/audit            the trigger and privileges that keep the audit append-only
     schema/server_logs      settings that let values of statements into the server's log; used by `app.db.server_logs`
     prepared                PREPARE and EXECUTE on one psycopg2 connection a process; SET LOCAL in the same message

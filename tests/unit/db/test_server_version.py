@@ -1,20 +1,17 @@
 """A server that is too old is refused at the start of each part and by migrations, in one line with both versions."""
 
-import importlib.util
 import logging
 from collections.abc import Iterator, Sequence
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from alembic.util import CommandError
 from sqlalchemy import Engine, create_engine
 
 from app.core.config import Settings
 from app.db import schema_version
 from app.db.schema_version import SchemaPreparation, schema_fault
 from app.db.server_version import version_fault
-from tests.report.model import ROOT
 
 
 class Server:
@@ -109,33 +106,3 @@ class TestAtTheStart:
         monkeypatch.setattr(schema_version.subprocess, "run", pytest.fail)
         assert schema_fault() == SchemaPreparation(Settings()).fault() == "X 2 or newer is needed, not 1"
         assert not caplog.records
-
-
-@pytest.fixture
-def migration() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("m0001", ROOT / "app/migrations/versions/0001_the_first_schema.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def server(version: tuple[int, ...] | None, *, as_sql: bool = False) -> SimpleNamespace:
-    bind = SimpleNamespace(dialect=SimpleNamespace(server_version_info=version))
-    return SimpleNamespace(get_context=lambda: SimpleNamespace(as_sql=as_sql), get_bind=lambda: bind)
-
-
-def test_the_first_migration_refuses_an_old_one(migration: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    for version in ((16, 9), (15,), None):
-        monkeypatch.setattr(migration, "op", server(version))
-        with pytest.raises(CommandError, match="PostgreSQL 17 or newer is needed"):
-            migration._check_server()
-
-
-def test_it_lets_a_newer_one_pass_and_asks_no_server_offline(
-    migration: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for newer_or_offline in (server((17, 0)), server((18, 6)), server(None, as_sql=True)):
-        monkeypatch.setattr(migration, "op", newer_or_offline)
-        migration._check_server()

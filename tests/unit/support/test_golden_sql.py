@@ -1,8 +1,10 @@
-"""The lay-out of statements in the golden files: it hides nothing but white space."""
+"""Golden files of SQL: the lay-out of statements hides nothing but white space, and a change is shown."""
 
 import re
 
-from tests.support.golden_sql import laid_out
+import pytest
+
+from tests.support.golden_sql import COMMAND, FOLDER, WRITES, compare, laid_out
 
 LAID_OUT = {
     "SELECT a,  b \nFROM c \n WHERE d": "SELECT a, b\nFROM c\nWHERE d",
@@ -21,3 +23,18 @@ def test_keeps_every_word_of_a_long_statement() -> None:
     lines = laid_out(statement).splitlines()
     assert max(map(len, lines)) <= 120
     assert re.sub(r"\s+", "", "".join(lines)) == re.sub(r"\s+", "", statement)
+
+
+def test_a_changed_statement_fails_with_a_diff_and_the_command_that_writes_the_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(WRITES, raising=False)
+    files = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.sql")}
+    compare(FOLDER, files)
+    changed = {name: text.replace("INSERT INTO tasks", "INSERT INTO jobs") for name, text in files.items()}
+    with pytest.raises(pytest.fail.Exception) as caught:
+        compare(FOLDER, changed)
+    told = str(caught.value)
+    assert "-INSERT INTO tasks" in told
+    assert "+INSERT INTO jobs" in told
+    assert COMMAND in told

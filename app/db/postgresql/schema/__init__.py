@@ -1,4 +1,4 @@
-"""What the tables use of PostgreSQL: column types, defaults, indexes, triggers, and its clock.
+"""What the tables use of PostgreSQL: triggers, and the type of a list.
 
-Models and migrations take these by neutral names. Statements stand in the package above, which imports the models.
+Statements stand in the package above, which imports the models.
 """

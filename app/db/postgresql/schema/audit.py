@@ -20,5 +20,3 @@ _ALWAYS = "ALTER TABLE audit_events ENABLE ALWAYS TRIGGER audit_events_append_on
 _PRIVILEGES = "REVOKE UPDATE, DELETE, TRUNCATE ON audit_events FROM CURRENT_USER, PUBLIC"
 
 CREATE = (_FUNCTION, _TRIGGER, _ALWAYS, _PRIVILEGES)
-# The trigger goes with its table.
-DROP = ("DROP FUNCTION IF EXISTS audit_events_append_only()",)

@@ -7,7 +7,6 @@ The bytes of changes that are folded into the sums are added to `stored_bytes` b
 lose them, not even that of an older release.
 """
 
-from app.db.postgresql.schema.first_counts import DELETED, INSERTED, TRUNCATED
 from app.db.sizes import ENDED_TASKS, task_bytes
 from app.db.trigger_terms import KIND, MESSAGE_CHARACTERS
 
@@ -39,7 +38,7 @@ def _error_of(row: str) -> str:
 # A task that is retried through the API was due at a time that nothing tells any more. The loss or return of an attempt
 # moves no `run_at`; its row tells when the task was due again.
 _COUNT = f"""
-CREATE OR REPLACE FUNCTION tasks_count() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION tasks_count() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     size bigint;
     due timestamptz;
@@ -96,10 +95,23 @@ BEGIN
 END
 $$
 """
+# The WHEN clauses keep the function from running for submit, claim and progress.
+_INSERTED = """
+CREATE TRIGGER tasks_count_inserted AFTER INSERT ON tasks FOR EACH ROW
+    WHEN (NEW.finished_at IS NOT NULL) EXECUTE FUNCTION tasks_count()
+"""
 _UPDATED = """
 CREATE TRIGGER tasks_count_updated
     AFTER UPDATE OF status, task_type, celery_task_name, priority, queue, attached_bytes, error_fingerprint ON tasks
     FOR EACH ROW WHEN (OLD.finished_at IS NOT NULL OR NEW.finished_at IS NOT NULL) EXECUTE FUNCTION tasks_count()
+"""
+_DELETED = """
+CREATE TRIGGER tasks_count_deleted AFTER DELETE ON tasks REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION tasks_uncount()
+"""
+_TRUNCATED = """
+CREATE TRIGGER tasks_count_truncated AFTER TRUNCATE ON tasks
+    FOR EACH STATEMENT EXECUTE FUNCTION tasks_count_forget()
 """
 
 # One row of changes names one user several times: one row of sums for each. Sorted, so that two folds at once do not
@@ -119,12 +131,5 @@ CREATE TRIGGER task_count_changes_folded AFTER DELETE ON task_count_changes REFE
     FOR EACH STATEMENT EXECUTE FUNCTION task_count_changes_fold()
 """
 
-CREATE = (_COUNT, _UNCOUNT, _FORGET, INSERTED, _UPDATED, DELETED, TRUNCATED)
-# The triggers go with their table.
-DROP = ("DROP FUNCTION IF EXISTS tasks_count(), tasks_uncount(), tasks_count_forget()",)
+CREATE = (_COUNT, _UNCOUNT, _FORGET, _INSERTED, _UPDATED, _DELETED, _TRUNCATED)
 CREATE_FOLDING = (_STORE, _STORE_TRIGGER)
-DROP_FOLDING = ("DROP FUNCTION IF EXISTS task_count_changes_fold()",)
-# For a migration that changes this function alone: it locks no table.
-REPLACE = _COUNT
-# For a migration that changes the functions or the triggers: before CREATE.
-REMOVE = ("DROP FUNCTION IF EXISTS tasks_count(), tasks_uncount(), tasks_count_forget() CASCADE",)

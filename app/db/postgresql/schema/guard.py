@@ -84,5 +84,3 @@ CREATE TRIGGER tasks_guard BEFORE UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION 
 """
 
 CREATE = (_FUNCTION, _TRIGGER)
-# The trigger goes with its table.
-DROP = ("DROP FUNCTION IF EXISTS tasks_guard()",)

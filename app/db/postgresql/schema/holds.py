@@ -32,5 +32,3 @@ WHEN (OLD.status = 'pending' AND NEW.status = 'running') EXECUTE FUNCTION tasks_
 """
 
 CREATE = (_FUNCTION, _TRIGGER)
-# The trigger goes with its table.
-DROP = ("DROP FUNCTION IF EXISTS tasks_held()",)

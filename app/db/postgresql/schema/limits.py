@@ -28,22 +28,6 @@ END
 $$
 """
 
-# As it was while only limits had places, for migrations.
-_FIRST_FUNCTION = """
-CREATE FUNCTION tasks_limited() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    UPDATE limit_places
-    SET started_at = clock_timestamp(), worker_id = NEW.worker_id, worker_pid = NEW.worker_pid
-    WHERE task_id = NEW.id AND attempt = NEW.attempt AND limit_name = NEW."limit"
-        AND worker_id IS NULL AND ended_at IS NULL;
-    IF NOT FOUND THEN
-        RETURN NULL;
-    END IF;
-    RETURN NEW;
-END
-$$
-"""
-
 # After `tasks_held`, by its name: what that refuses takes no place.
 _TRIGGER = """
 CREATE TRIGGER tasks_limited BEFORE UPDATE ON tasks FOR EACH ROW
@@ -52,6 +36,3 @@ EXECUTE FUNCTION tasks_limited()
 """
 
 CREATE = (_FUNCTION, _TRIGGER)
-FIRST = (_FIRST_FUNCTION, _TRIGGER.replace('(NEW."limit" IS NOT NULL OR NEW.user_limited)', 'NEW."limit" IS NOT NULL'))
-# The trigger goes with its table.
-DROP = ("DROP FUNCTION IF EXISTS tasks_limited()",)

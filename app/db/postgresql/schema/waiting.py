@@ -6,13 +6,12 @@
 
 from sqlalchemy import Text, literal_column
 
-_LIMIT = "WHEN {row}held IN ('limit', 'limit_key', 'user') THEN {row}held"
-_REASON = f"""CASE
-    WHEN {{row}}run_at > statement_timestamp() THEN CASE WHEN {{row}}failures > 0 THEN 'retry' ELSE 'schedule' END
+_REASON = """CASE
+    WHEN {row}run_at > statement_timestamp() THEN CASE WHEN {row}failures > 0 THEN 'retry' ELSE 'schedule' END
     WHEN EXISTS (
-        SELECT FROM claim_holds AS hold WHERE hold.kind = 'queue' AND hold.name = {{row}}queue
+        SELECT FROM claim_holds AS hold WHERE hold.kind = 'queue' AND hold.name = {row}queue
     ) THEN 'paused'
-    {_LIMIT}
+    WHEN {row}held IN ('limit', 'limit_key', 'user') THEN {row}held
     ELSE 'ready'
 END"""  # nosec B608 - constants
 
@@ -34,18 +33,3 @@ END
 $$
 """,
 )
-DROP = ("DROP FUNCTION IF EXISTS waits_for(timestamptz, integer, text, text)",)
-
-# As it was while there were limits alone, for migrations.
-WITH_LIMITS = tuple(statement.replace(", 'user')", ")") for statement in CREATE)
-# As it was before there were limits, for migrations.
-FIRST = (
-    f"""
-CREATE FUNCTION waits_for(run_at timestamptz, failures integer, queue text) RETURNS text LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN {_REASON.replace(_LIMIT, "").format(row="waits_for.")};
-END
-$$
-""",
-)
-DROP_FIRST = ("DROP FUNCTION IF EXISTS waits_for(timestamptz, integer, text)",)

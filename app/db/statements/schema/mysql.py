@@ -93,8 +93,6 @@ CREATE: dict[str, tuple[str, ...]] = {
     "tasks": (_GUARD, _INSERTED, _UPDATED, _DELETED),
     "audit_events": (_NO_UPDATE, _NO_DELETE),
 }
-# Triggers go with their table.
-DROP: dict[str, tuple[str, ...]] = {}
 
 NOW = "CURRENT_TIMESTAMP(6)"
 # Why a task of `tasks` waits (`app/db/waiting.py`).

@@ -77,8 +77,6 @@ CREATE: dict[str, tuple[str, ...]] = {
     "tasks": (_GUARD, _INSERTED, _ENDED, _LEFT, _STAYED, _DELETED),
     "audit_events": (_PRUNING, _NO_UPDATE, _NO_DELETE, _NO_REPLACE),
 }
-# Triggers go with their table.
-DROP: dict[str, tuple[str, ...]] = {"audit_events": (f"DROP TABLE IF EXISTS {PRUNING}",)}
 
 NOW = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
 # Why a task of `tasks` waits (`app/db/waiting.py`).

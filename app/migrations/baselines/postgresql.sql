@@ -1,0 +1,770 @@
+CREATE TABLE task_totals (
+	user_id UUID NOT NULL,
+	status TEXT NOT NULL,
+	number BIGINT NOT NULL,
+	CONSTRAINT pk_task_totals PRIMARY KEY (user_id, status)
+)
+;;
+CREATE TABLE task_counts (
+	user_id UUID NOT NULL,
+	task_type TEXT NOT NULL,
+	celery_task_name TEXT NOT NULL,
+	priority TEXT NOT NULL,
+	queue TEXT NOT NULL,
+	status TEXT NOT NULL,
+	number BIGINT NOT NULL,
+	CONSTRAINT pk_task_counts PRIMARY KEY (user_id, task_type, celery_task_name, priority, queue, status)
+)
+;;
+CREATE TABLE task_count_changes (
+	user_id UUID NOT NULL,
+	status TEXT NOT NULL,
+	task_type TEXT NOT NULL,
+	celery_task_name TEXT NOT NULL,
+	priority TEXT NOT NULL,
+	queue TEXT NOT NULL,
+	number INTEGER NOT NULL,
+	bytes BIGINT DEFAULT '0' NOT NULL,
+	ended_at TIMESTAMP WITH TIME ZONE,
+	waited FLOAT,
+	ran FLOAT,
+	error TEXT,
+	error_type TEXT,
+	error_message TEXT
+)
+ WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000)
+;;
+CREATE FUNCTION task_count_changes_fold() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO stored_bytes (user_id, kind, bytes)
+        SELECT user_id, 'ended_tasks', sum(bytes) FROM gone GROUP BY user_id HAVING sum(bytes) <> 0 ORDER BY user_id
+    ON CONFLICT (user_id, kind) DO UPDATE SET bytes = stored_bytes.bytes + excluded.bytes;
+    RETURN NULL;
+END
+$$
+;;
+CREATE TRIGGER task_count_changes_folded AFTER DELETE ON task_count_changes REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION task_count_changes_fold()
+;;
+CREATE TABLE stored_bytes (
+	user_id UUID NOT NULL,
+	kind TEXT NOT NULL,
+	bytes BIGINT NOT NULL,
+	CONSTRAINT pk_stored_bytes PRIMARY KEY (user_id, kind)
+)
+;;
+CREATE TABLE task_submissions (
+	user_id UUID NOT NULL,
+	at TIMESTAMP WITH TIME ZONE NOT NULL,
+	task_type TEXT NOT NULL,
+	queue TEXT NOT NULL,
+	priority TEXT NOT NULL,
+	number INTEGER NOT NULL
+)
+ WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000)
+;;
+CREATE TABLE task_stats (
+	user_id UUID NOT NULL,
+	step_seconds INTEGER NOT NULL,
+	at TIMESTAMP WITH TIME ZONE NOT NULL,
+	task_type TEXT NOT NULL,
+	queue TEXT NOT NULL,
+	priority TEXT NOT NULL,
+	submitted BIGINT NOT NULL,
+	succeeded BIGINT NOT NULL,
+	failed BIGINT NOT NULL,
+	revoked BIGINT NOT NULL,
+	CONSTRAINT pk_task_stats PRIMARY KEY (user_id, step_seconds, at, task_type, queue, priority)
+)
+ WITH (fillfactor = 50)
+;;
+CREATE INDEX ix_task_stats_at ON task_stats (step_seconds, at)
+;;
+CREATE TABLE task_durations (
+	user_id UUID NOT NULL,
+	step_seconds INTEGER NOT NULL,
+	at TIMESTAMP WITH TIME ZONE NOT NULL,
+	measure TEXT NOT NULL,
+	bucket SMALLINT NOT NULL,
+	number BIGINT NOT NULL,
+	CONSTRAINT pk_task_durations PRIMARY KEY (user_id, step_seconds, at, measure, bucket)
+)
+ WITH (fillfactor = 50)
+;;
+CREATE INDEX ix_task_durations_at ON task_durations (step_seconds, at)
+;;
+CREATE TABLE users (
+	id UUID NOT NULL,
+	username TEXT NOT NULL,
+	username_normalized TEXT NOT NULL,
+	email TEXT NOT NULL,
+	email_normalized TEXT NOT NULL,
+	password_hash TEXT NOT NULL,
+	role TEXT DEFAULT 'user' NOT NULL,
+	is_active BOOLEAN DEFAULT true NOT NULL,
+	weight INTEGER DEFAULT '1' NOT NULL,
+	max_priority TEXT DEFAULT 'critical' NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	updated_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	CONSTRAINT pk_users PRIMARY KEY (id),
+	CONSTRAINT ck_users_role CHECK (role IN ('user', 'admin')),
+	CONSTRAINT ck_users_weight CHECK (weight BETWEEN 1 AND 100),
+	CONSTRAINT ck_users_max_priority CHECK (max_priority IN ('low', 'normal', 'high', 'critical')),
+	CONSTRAINT uq_users_username_normalized UNIQUE (username_normalized),
+	CONSTRAINT uq_users_email_normalized UNIQUE (email_normalized)
+)
+;;
+CREATE TABLE audit_events (
+	id UUID NOT NULL,
+	at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	event VARCHAR(64) NOT NULL,
+	origin VARCHAR(16) NOT NULL,
+	actor_id UUID,
+	actor_name VARCHAR(128),
+	object_kind VARCHAR(32) NOT NULL,
+	object_id VARCHAR(128) NOT NULL,
+	address VARCHAR(64),
+	request_id VARCHAR(64),
+	detail TEXT DEFAULT '{}' NOT NULL,
+	CONSTRAINT pk_audit_events PRIMARY KEY (id),
+	CONSTRAINT ck_audit_events_detail CHECK (octet_length(detail) <= 4096)
+)
+;;
+CREATE INDEX ix_audit_events_actor ON audit_events (actor_id, at DESC, id DESC)
+;;
+CREATE INDEX ix_audit_events_at ON audit_events (at DESC, id DESC)
+;;
+CREATE INDEX ix_audit_events_event ON audit_events (event, at DESC, id DESC)
+;;
+CREATE INDEX ix_audit_events_object ON audit_events (object_id, at DESC, id DESC)
+;;
+CREATE FUNCTION audit_events_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'audit_events is append-only: no %', TG_OP USING ERRCODE = 'insufficient_privilege';
+END
+$$
+;;
+CREATE TRIGGER audit_events_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_events
+    FOR EACH STATEMENT EXECUTE FUNCTION audit_events_append_only()
+;;
+ALTER TABLE audit_events ENABLE ALWAYS TRIGGER audit_events_append_only
+;;
+REVOKE UPDATE, DELETE, TRUNCATE ON audit_events FROM CURRENT_USER, PUBLIC
+;;
+CREATE TABLE error_times (
+	fingerprint TEXT NOT NULL,
+	at TIMESTAMP WITH TIME ZONE NOT NULL,
+	number BIGINT NOT NULL,
+	CONSTRAINT pk_error_times PRIMARY KEY (fingerprint, at)
+)
+;;
+CREATE INDEX ix_error_times_at ON error_times (at)
+;;
+CREATE TABLE limits (
+	name TEXT NOT NULL,
+	concurrency INTEGER,
+	concurrency_per_key INTEGER,
+	rate_count INTEGER,
+	rate_period_seconds FLOAT,
+	rate_per_key_count INTEGER,
+	rate_per_key_period_seconds FLOAT,
+	on_excess TEXT DEFAULT 'wait' NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	updated_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	CONSTRAINT pk_limits PRIMARY KEY (name),
+	CONSTRAINT ck_limits_bound CHECK (coalesce(concurrency, concurrency_per_key, rate_count, rate_per_key_count) IS NOT NULL),
+	CONSTRAINT ck_limits_counts CHECK (concurrency BETWEEN 1 AND 10000 AND concurrency_per_key BETWEEN 1 AND 10000 AND rate_count BETWEEN 1 AND 10000 AND rate_per_key_count BETWEEN 1 AND 10000),
+	CONSTRAINT ck_limits_rates CHECK ((rate_count IS NULL) = (rate_period_seconds IS NULL) AND (rate_per_key_count IS NULL) = (rate_per_key_period_seconds IS NULL) AND rate_period_seconds > 0 AND rate_per_key_period_seconds > 0),
+	CONSTRAINT ck_limits_on_excess CHECK (on_excess IN ('wait', 'reject', 'cancel_oldest'))
+)
+;;
+CREATE TABLE limit_places (
+	task_id UUID NOT NULL,
+	attempt INTEGER NOT NULL,
+	limit_name TEXT NOT NULL,
+	limit_key TEXT,
+	admitted_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	started_at TIMESTAMP WITH TIME ZONE,
+	worker_id UUID,
+	worker_pid INTEGER,
+	ended_at TIMESTAMP WITH TIME ZONE,
+	CONSTRAINT pk_limit_places PRIMARY KEY (task_id, attempt, limit_name)
+)
+ WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000)
+;;
+CREATE INDEX ix_limit_places_limit ON limit_places (limit_name, limit_key)
+;;
+CREATE INDEX ix_limit_places_worker ON limit_places (worker_id) WHERE worker_id IS NOT NULL AND ended_at IS NULL
+;;
+CREATE TABLE login_failures (
+	key TEXT NOT NULL,
+	failures INTEGER NOT NULL,
+	window_started_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	blocked_until TIMESTAMP WITH TIME ZONE,
+	CONSTRAINT pk_login_failures PRIMARY KEY (key)
+)
+;;
+CREATE INDEX ix_login_failures_window_started_at ON login_failures (window_started_at)
+;;
+CREATE TABLE maintenance_lease (
+	id INTEGER NOT NULL,
+	holder UUID NOT NULL,
+	renewed_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	rescue_after TIMESTAMP WITH TIME ZONE NOT NULL,
+	CONSTRAINT pk_maintenance_lease PRIMARY KEY (id),
+	CONSTRAINT ck_maintenance_lease_single CHECK (id = 1)
+)
+;;
+CREATE TABLE periods (
+	name TEXT NOT NULL,
+	fired_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	CONSTRAINT pk_periods PRIMARY KEY (name)
+)
+;;
+CREATE TABLE claimed_turns (
+	queue TEXT NOT NULL,
+	priority TEXT NOT NULL,
+	turn FLOAT NOT NULL,
+	CONSTRAINT pk_claimed_turns PRIMARY KEY (queue, priority, turn)
+)
+ WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000)
+;;
+CREATE TABLE worker_processes (
+	id UUID NOT NULL,
+	name TEXT NOT NULL,
+	pid INTEGER NOT NULL,
+	queues TEXT[] NOT NULL,
+	concurrency INTEGER NOT NULL,
+	task_names TEXT[],
+	processed BIGINT DEFAULT '0' NOT NULL,
+	memory_bytes BIGINT,
+	version TEXT,
+	started_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	heartbeat_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	stopped_at TIMESTAMP WITH TIME ZONE,
+	CONSTRAINT pk_worker_processes PRIMARY KEY (id)
+)
+;;
+CREATE INDEX ix_worker_processes_heartbeat_at ON worker_processes (heartbeat_at)
+;;
+CREATE TABLE tasks (
+	id UUID NOT NULL,
+	user_id UUID NOT NULL,
+	name TEXT NOT NULL,
+	task_type TEXT NOT NULL,
+	celery_task_name TEXT NOT NULL,
+	args TEXT NOT NULL,
+	kwargs TEXT NOT NULL,
+	priority TEXT NOT NULL,
+	queue TEXT NOT NULL,
+	tags TEXT[] DEFAULT '{}' NOT NULL,
+	metadata JSONB DEFAULT '{}' NOT NULL,
+	status TEXT DEFAULT 'pending' NOT NULL,
+	status_reason TEXT,
+	progress INTEGER DEFAULT '0' NOT NULL,
+	progress_detail TEXT,
+	result TEXT,
+	error_type TEXT,
+	error_message TEXT,
+	error_fingerprint TEXT,
+	run_at TIMESTAMP WITH TIME ZONE,
+	delay_seconds FLOAT,
+	expires_at TIMESTAMP WITH TIME ZONE,
+	timeout_seconds FLOAT,
+	retry_backoff_seconds FLOAT,
+	max_attempts INTEGER DEFAULT '1' NOT NULL,
+	max_attempts_named BOOLEAN DEFAULT false NOT NULL,
+	rerun_lost BOOLEAN DEFAULT true NOT NULL,
+	unique_key TEXT,
+	on_conflict TEXT,
+	active_key TEXT,
+	"limit" TEXT,
+	limit_key TEXT,
+	retry_of UUID,
+	user_limited BOOLEAN,
+	held TEXT,
+	attempt INTEGER DEFAULT '0' NOT NULL,
+	claim_id UUID,
+	worker TEXT,
+	worker_id UUID,
+	worker_pid INTEGER,
+	failures INTEGER DEFAULT '0' NOT NULL,
+	crashes INTEGER DEFAULT '0' NOT NULL,
+	celery_id UUID NOT NULL,
+	generation INTEGER DEFAULT '1' NOT NULL,
+	due_at TIMESTAMP WITH TIME ZONE,
+	turn FLOAT,
+	delete_requested_at TIMESTAMP WITH TIME ZONE,
+	attached_bytes BIGINT DEFAULT '0' NOT NULL,
+	version INTEGER DEFAULT '1' NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	updated_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	started_at TIMESTAMP WITH TIME ZONE,
+	finished_at TIMESTAMP WITH TIME ZONE,
+	cancel_requested_at TIMESTAMP WITH TIME ZONE,
+	CONSTRAINT pk_tasks PRIMARY KEY (id),
+	CONSTRAINT ck_tasks_status CHECK (status IN ('pending', 'running', 'succeeded', 'failed', 'revoked')),
+	CONSTRAINT ck_tasks_priority CHECK (priority IN ('low', 'normal', 'high', 'critical')),
+	CONSTRAINT ck_tasks_running_has_claim CHECK ((status = 'running') = (claim_id IS NOT NULL)),
+	CONSTRAINT ck_tasks_pending_is_due CHECK ((status = 'pending') = (due_at IS NOT NULL)),
+	CONSTRAINT ck_tasks_turn CHECK (turn IS NULL OR status = 'pending'),
+	CONSTRAINT ck_tasks_terminal_has_finish CHECK ((status IN ('succeeded', 'failed', 'revoked')) = (finished_at IS NOT NULL)),
+	CONSTRAINT ck_tasks_on_conflict CHECK (on_conflict IN ('reject', 'return', 'replace')),
+	CONSTRAINT ck_tasks_active_key CHECK (
+    CASE WHEN unique_key IS NULL OR finished_at IS NOT NULL THEN active_key IS NULL
+    ELSE active_key IS NOT NULL AND active_key = unique_key END
+),
+	CONSTRAINT ck_tasks_held CHECK (held IS NULL OR status = 'pending' AND held IN ('user', 'limit', 'limit_key', 'name')),
+	CONSTRAINT ck_tasks_error_fingerprint CHECK ((status = 'failed') = (error_fingerprint IS NOT NULL)),
+	CONSTRAINT ck_tasks_progress CHECK (progress BETWEEN 0 AND 100),
+	CONSTRAINT ck_tasks_failures CHECK (max_attempts >= 1 AND failures BETWEEN 0 AND max_attempts),
+	CONSTRAINT ck_tasks_crashes CHECK (crashes BETWEEN 0 AND 3),
+	CONSTRAINT ck_tasks_counters CHECK (attempt >= 0 AND generation >= 1 AND version >= 1),
+	CONSTRAINT fk_tasks_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_tasks_admitted ON tasks ("limit", id) WHERE status = 'pending' AND "limit" IS NOT NULL AND held IS NULL
+;;
+CREATE INDEX ix_tasks_delete_requested ON tasks (id) WHERE delete_requested_at IS NOT NULL
+;;
+CREATE INDEX ix_tasks_ended ON tasks (user_id, finished_at) WHERE finished_at IS NOT NULL
+;;
+CREATE INDEX ix_tasks_error ON tasks (error_fingerprint, id DESC) WHERE error_fingerprint IS NOT NULL
+;;
+CREATE INDEX ix_tasks_expiring ON tasks (expires_at) WHERE status = 'pending' AND expires_at IS NOT NULL
+;;
+CREATE INDEX ix_tasks_held ON tasks ("limit", queue, priority, turn, id) WHERE status = 'pending' AND turn IS NOT NULL AND held = 'limit'
+;;
+CREATE INDEX ix_tasks_held_keys ON tasks ("limit", limit_key, held, queue, priority, turn, id) WHERE status = 'pending' AND turn IS NOT NULL AND held IS NOT NULL AND limit_key IS NOT NULL
+;;
+CREATE INDEX ix_tasks_held_users ON tasks (user_id, queue, priority, turn, id) WHERE status = 'pending' AND turn IS NOT NULL AND held = 'user'
+;;
+CREATE INDEX ix_tasks_kind ON tasks (user_id, hashtextextended(status || '/' || task_type || '/' || celery_task_name || '/' || priority || '/' || queue, 0), id DESC) WHERE finished_at IS NOT NULL
+;;
+CREATE INDEX ix_tasks_limited ON tasks ("limit", user_id, id) WHERE status = 'pending' AND "limit" IS NOT NULL
+;;
+CREATE INDEX ix_tasks_odd_ids ON tasks (user_id) WHERE (created_at - uuid_extract_timestamp(id) BETWEEN interval '-1 minute' AND interval '1 minute') IS NOT TRUE
+;;
+CREATE INDEX ix_tasks_ready ON tasks (queue, priority, turn, id) WHERE status = 'pending' AND turn IS NOT NULL AND held IS NULL
+;;
+CREATE INDEX ix_tasks_running ON tasks (worker_id) WHERE status = 'running'
+;;
+CREATE INDEX ix_tasks_tags ON tasks USING gin (tags) WHERE tags <> '{}'
+;;
+CREATE INDEX ix_tasks_unknown ON tasks (queue, celery_task_name) WHERE status = 'pending' AND held = 'name'
+;;
+CREATE INDEX ix_tasks_unplaced ON tasks (due_at) WHERE status = 'pending' AND turn IS NULL
+;;
+CREATE INDEX ix_tasks_user ON tasks (user_id, id DESC)
+;;
+CREATE INDEX ix_tasks_user_status ON tasks (user_id, status, id DESC)
+;;
+CREATE UNIQUE INDEX uq_tasks_active_key ON tasks (user_id, active_key) WHERE active_key IS NOT NULL
+;;
+CREATE FUNCTION tasks_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.id <> OLD.id OR NEW.user_id <> OLD.user_id OR NEW.celery_task_name <> OLD.celery_task_name THEN
+        RAISE EXCEPTION 'tasks_guard: identity of task % is fixed', OLD.id USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.version NOT IN (OLD.version, OLD.version + 1) THEN
+        RAISE EXCEPTION 'tasks_guard: version of task % from % to %', OLD.id, OLD.version, NEW.version
+            USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.generation = OLD.generation AND (
+        NEW.celery_id <> OLD.celery_id
+        OR (OLD.cancel_requested_at IS NOT NULL AND NEW.cancel_requested_at IS NULL)
+    ) THEN
+        RAISE EXCEPTION 'tasks_guard: celery_id and a request to cancel task % last for a generation', OLD.id
+            USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.status = OLD.status THEN
+        IF NEW.attempt <> OLD.attempt OR NEW.generation <> OLD.generation OR NEW.failures <> OLD.failures
+            OR NEW.crashes <> OLD.crashes OR NEW.claim_id IS DISTINCT FROM OLD.claim_id THEN
+            RAISE EXCEPTION 'tasks_guard: counters of task % change only with its status', OLD.id
+                USING ERRCODE = 'check_violation';
+        END IF;
+        IF OLD.finished_at IS NOT NULL AND (
+            NEW.finished_at <> OLD.finished_at OR NEW.progress <> OLD.progress
+            OR NEW.progress_detail IS DISTINCT FROM OLD.progress_detail
+            OR NEW.result IS DISTINCT FROM OLD.result OR NEW.error_type IS DISTINCT FROM OLD.error_type
+            OR NEW.error_message IS DISTINCT FROM OLD.error_message
+            OR NEW.args <> OLD.args OR NEW.kwargs <> OLD.kwargs
+        ) THEN
+            RAISE EXCEPTION 'tasks_guard: task % has ended', OLD.id USING ERRCODE = 'check_violation';
+        END IF;
+        RETURN NEW;
+    END IF;
+    IF OLD.status IN ('pending', 'running')
+        AND (NEW.failures - OLD.failures, NEW.crashes - OLD.crashes) <> (0, 0)
+        AND NOT (
+            OLD.status = 'running' AND NEW.status IN ('failed', 'pending')
+            AND (NEW.failures - OLD.failures, NEW.crashes - OLD.crashes) IN ((1, 0), (0, 1))
+        ) THEN
+        RAISE EXCEPTION 'tasks_guard: an attempt of task % counts once, as it fails or is lost', OLD.id
+            USING ERRCODE = 'check_violation';
+    END IF;
+    IF OLD.status = 'pending' AND NEW.status = 'running' THEN
+        IF NEW.attempt <> OLD.attempt + 1 OR NEW.generation <> OLD.generation THEN
+            RAISE EXCEPTION 'tasks_guard: a claim of task % must raise attempt by one', OLD.id
+                USING ERRCODE = 'check_violation';
+        END IF;
+    ELSIF NEW.attempt <> OLD.attempt THEN
+        RAISE EXCEPTION 'tasks_guard: attempt of task % rises with a claim alone', OLD.id
+            USING ERRCODE = 'check_violation';
+    ELSIF OLD.status IN ('failed', 'revoked') AND NEW.status = 'pending' THEN
+        IF NEW.generation <> OLD.generation + 1 OR NEW.celery_id = OLD.celery_id
+            OR NEW.failures <> 0 OR NEW.crashes <> 0 THEN
+            RAISE EXCEPTION 'tasks_guard: a retry of task % starts a new generation', OLD.id
+                USING ERRCODE = 'check_violation';
+        END IF;
+    ELSIF NEW.generation <> OLD.generation THEN
+        RAISE EXCEPTION 'tasks_guard: generation of task % rises with a retry alone', OLD.id
+            USING ERRCODE = 'check_violation';
+    ELSIF NOT (
+        OLD.status = 'running'
+        OR (OLD.status = 'pending' AND NEW.status = 'revoked')
+    ) THEN
+        RAISE EXCEPTION 'tasks_guard: task % cannot go from % to %', OLD.id, OLD.status, NEW.status
+            USING ERRCODE = 'check_violation';
+    ELSIF OLD.status = 'running' AND NEW.status IN ('failed', 'pending')
+        AND OLD.cancel_requested_at IS NOT NULL THEN
+        RAISE EXCEPTION 'tasks_guard: the cancelled task % can only succeed or be revoked', OLD.id
+            USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$
+;;
+CREATE TRIGGER tasks_guard BEFORE UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION tasks_guard()
+;;
+CREATE FUNCTION tasks_count() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    size bigint;
+    due timestamptz;
+    ended_at timestamptz;
+    waited float8;
+    ran float8;
+    error_type text;
+    error_message text;
+BEGIN
+    IF OLD.finished_at IS NOT NULL THEN
+        size := 1024 + OLD.attached_bytes + coalesce(octet_length(OLD.args), 0) + coalesce(octet_length(OLD.kwargs), 0) + coalesce(octet_length(OLD.progress_detail), 0) + coalesce(octet_length(OLD.result), 0) + coalesce(octet_length(OLD.error_message), 0);
+        IF OLD.error_fingerprint IS NOT NULL THEN
+            error_type := OLD.error_type;
+            error_message := left(OLD.error_message, 500);
+        END IF;
+        INSERT INTO task_count_changes (user_id, status, task_type, celery_task_name, priority, queue, number, bytes, error, error_type, error_message) VALUES (OLD.user_id, OLD.status, OLD.task_type, OLD.celery_task_name, OLD.priority, OLD.queue, -1, -size, OLD.error_fingerprint, error_type, error_message);
+    ELSE
+        ended_at := NEW.finished_at;
+        IF OLD.status = 'running' THEN
+            ran := extract(epoch FROM NEW.finished_at - NEW.started_at);
+            IF NEW.generation = 1 THEN
+                due := greatest(NEW.created_at, NEW.run_at);
+                IF NEW.attempt > 1 THEN
+                    due := greatest(due, (
+                        SELECT finished_at FROM task_attempts WHERE task_id = NEW.id AND number = NEW.attempt - 1
+                    ));
+                END IF;
+                waited := extract(epoch FROM NEW.started_at - due);
+            END IF;
+        END IF;
+    END IF;
+    IF NEW.finished_at IS NOT NULL THEN
+        size := 1024 + NEW.attached_bytes + coalesce(octet_length(NEW.args), 0) + coalesce(octet_length(NEW.kwargs), 0) + coalesce(octet_length(NEW.progress_detail), 0) + coalesce(octet_length(NEW.result), 0) + coalesce(octet_length(NEW.error_message), 0);
+        IF NEW.error_fingerprint IS NOT NULL THEN
+            error_type := NEW.error_type;
+            error_message := left(NEW.error_message, 500);
+        END IF;
+        INSERT INTO task_count_changes (user_id, status, task_type, celery_task_name, priority, queue, number, bytes, error, error_type, error_message, ended_at, waited, ran) VALUES (NEW.user_id, NEW.status, NEW.task_type, NEW.celery_task_name, NEW.priority, NEW.queue, 1, size, NEW.error_fingerprint, error_type, error_message, ended_at, waited, ran);
+    END IF;
+    RETURN NULL;
+END
+$$
+;;
+CREATE FUNCTION tasks_uncount() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO task_count_changes (user_id, status, task_type, celery_task_name, priority, queue, number, bytes, error, error_type, error_message)
+        SELECT user_id, status, task_type, celery_task_name, priority, queue, -count(*), -sum(1024 + gone.attached_bytes + coalesce(octet_length(gone.args), 0) + coalesce(octet_length(gone.kwargs), 0) + coalesce(octet_length(gone.progress_detail), 0) + coalesce(octet_length(gone.result), 0) + coalesce(octet_length(gone.error_message), 0)), error_fingerprint,
+            CASE WHEN error_fingerprint IS NOT NULL THEN max(error_type) END,
+            CASE WHEN error_fingerprint IS NOT NULL THEN left(max(error_message), 500) END
+        FROM gone WHERE finished_at IS NOT NULL GROUP BY user_id, status, task_type, celery_task_name, priority, queue, error_fingerprint;
+    RETURN NULL;
+END
+$$
+;;
+CREATE FUNCTION tasks_count_forget() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    TRUNCATE task_totals, task_counts, task_count_changes, stored_bytes, error_groups, error_times;
+    RETURN NULL;
+END
+$$
+;;
+CREATE TRIGGER tasks_count_inserted AFTER INSERT ON tasks FOR EACH ROW
+    WHEN (NEW.finished_at IS NOT NULL) EXECUTE FUNCTION tasks_count()
+;;
+CREATE TRIGGER tasks_count_updated
+    AFTER UPDATE OF status, task_type, celery_task_name, priority, queue, attached_bytes, error_fingerprint ON tasks
+    FOR EACH ROW WHEN (OLD.finished_at IS NOT NULL OR NEW.finished_at IS NOT NULL) EXECUTE FUNCTION tasks_count()
+;;
+CREATE TRIGGER tasks_count_deleted AFTER DELETE ON tasks REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION tasks_uncount()
+;;
+CREATE TRIGGER tasks_count_truncated AFTER TRUNCATE ON tasks
+    FOR EACH STATEMENT EXECUTE FUNCTION tasks_count_forget()
+;;
+CREATE FUNCTION tasks_held() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM claim_holds
+    WHERE kind = 'queue' AND name = NEW.queue OR kind = 'worker' AND name = NEW.worker_id::text
+    FOR KEY SHARE;
+    IF FOUND THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+$$
+;;
+CREATE TRIGGER tasks_held BEFORE UPDATE ON tasks FOR EACH ROW
+WHEN (OLD.status = 'pending' AND NEW.status = 'running') EXECUTE FUNCTION tasks_held()
+;;
+CREATE FUNCTION tasks_limited() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    needed CONSTANT integer := num_nonnulls(NEW."limit") + coalesce(NEW.user_limited, false)::integer;
+    taken integer;
+BEGIN
+    UPDATE limit_places
+    SET started_at = clock_timestamp(), worker_id = NEW.worker_id, worker_pid = NEW.worker_pid
+    WHERE task_id = NEW.id AND attempt = NEW.attempt AND worker_id IS NULL AND ended_at IS NULL
+        AND (limit_name = NEW."limit" OR NEW.user_limited AND limit_name = '@user');
+    GET DIAGNOSTICS taken = ROW_COUNT;
+    IF taken < needed THEN
+        IF taken > 0 THEN
+            UPDATE limit_places SET started_at = NULL, worker_id = NULL, worker_pid = NULL
+            WHERE task_id = NEW.id AND attempt = NEW.attempt AND ended_at IS NULL;
+        END IF;
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+$$
+;;
+CREATE TRIGGER tasks_limited BEFORE UPDATE ON tasks FOR EACH ROW
+WHEN (OLD.status = 'pending' AND NEW.status = 'running' AND (NEW."limit" IS NOT NULL OR NEW.user_limited))
+EXECUTE FUNCTION tasks_limited()
+;;
+CREATE FUNCTION waits_for(run_at timestamptz, failures integer, queue text, held text)
+RETURNS text LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN CASE
+    WHEN waits_for.run_at > statement_timestamp() THEN CASE WHEN waits_for.failures > 0 THEN 'retry' ELSE 'schedule' END
+    WHEN EXISTS (
+        SELECT FROM claim_holds AS hold WHERE hold.kind = 'queue' AND hold.name = waits_for.queue
+    ) THEN 'paused'
+    WHEN waits_for.held IN ('limit', 'limit_key', 'user') THEN waits_for.held
+    ELSE 'ready'
+END;
+END
+$$
+;;
+CREATE TABLE api_keys (
+	id UUID NOT NULL,
+	user_id UUID NOT NULL,
+	name TEXT NOT NULL,
+	prefix TEXT NOT NULL,
+	digest BYTEA NOT NULL,
+	scopes TEXT[] NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	expires_at TIMESTAMP WITH TIME ZONE,
+	last_used_at TIMESTAMP WITH TIME ZONE,
+	revoked_at TIMESTAMP WITH TIME ZONE,
+	CONSTRAINT pk_api_keys PRIMARY KEY (id),
+	CONSTRAINT ck_api_keys_scopes CHECK (scopes <@ ARRAY['tasks:read', 'tasks:write', 'admin'] AND scopes <> '{}'),
+	CONSTRAINT fk_api_keys_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+	CONSTRAINT uq_api_keys_digest UNIQUE (digest)
+)
+;;
+CREATE INDEX ix_api_keys_user_id_id ON api_keys (user_id, id)
+;;
+CREATE TABLE bulk_deeds (
+	id UUID NOT NULL,
+	user_id UUID NOT NULL,
+	deed TEXT NOT NULL,
+	as_admin BOOLEAN DEFAULT false NOT NULL,
+	within_quota BOOLEAN DEFAULT false NOT NULL,
+	state TEXT DEFAULT 'running' NOT NULL,
+	matched INTEGER DEFAULT '0' NOT NULL,
+	done INTEGER DEFAULT '0' NOT NULL,
+	failed INTEGER DEFAULT '0' NOT NULL,
+	skipped TEXT DEFAULT '{}' NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	finished_at TIMESTAMP WITH TIME ZONE,
+	CONSTRAINT pk_bulk_deeds PRIMARY KEY (id),
+	CONSTRAINT ck_bulk_deeds_deed CHECK (deed IN ('cancel', 'retry', 'delete')),
+	CONSTRAINT ck_bulk_deeds_state CHECK (state IN ('running', 'finished', 'aborted')),
+	CONSTRAINT ck_bulk_deeds_finished_at CHECK ((state = 'running') = (finished_at IS NULL)),
+	CONSTRAINT fk_bulk_deeds_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_bulk_deeds_state ON bulk_deeds (state, user_id, created_at)
+;;
+CREATE INDEX ix_bulk_deeds_user ON bulk_deeds (user_id)
+;;
+CREATE TABLE claim_holds (
+	kind TEXT NOT NULL,
+	name TEXT NOT NULL,
+	since TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	reason TEXT,
+	held_by UUID,
+	CONSTRAINT pk_claim_holds PRIMARY KEY (kind, name),
+	CONSTRAINT ck_claim_holds_kind CHECK (kind IN ('queue', 'worker')),
+	CONSTRAINT fk_claim_holds_held_by_users FOREIGN KEY(held_by) REFERENCES users (id) ON DELETE SET NULL
+)
+;;
+CREATE TABLE daily_counts (
+	user_id UUID NOT NULL,
+	what TEXT NOT NULL,
+	day DATE NOT NULL,
+	used BIGINT NOT NULL,
+	CONSTRAINT pk_daily_counts PRIMARY KEY (user_id, what, day),
+	CONSTRAINT fk_daily_counts_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+)
+;;
+CREATE TABLE error_groups (
+	fingerprint TEXT NOT NULL,
+	user_id UUID NOT NULL,
+	celery_task_name TEXT NOT NULL,
+	error_type TEXT NOT NULL,
+	message TEXT,
+	first_seen TIMESTAMP WITH TIME ZONE NOT NULL,
+	last_seen TIMESTAMP WITH TIME ZONE NOT NULL,
+	count BIGINT NOT NULL,
+	state TEXT DEFAULT 'open' NOT NULL,
+	ignored_until TIMESTAMP WITH TIME ZONE,
+	state_set_at TIMESTAMP WITH TIME ZONE,
+	CONSTRAINT pk_error_groups PRIMARY KEY (fingerprint),
+	CONSTRAINT ck_error_groups_state CHECK (state IN ('open', 'resolved', 'ignored')),
+	CONSTRAINT ck_error_groups_ignored_until CHECK (ignored_until IS NULL OR state = 'ignored'),
+	CONSTRAINT fk_error_groups_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_error_groups_seen ON error_groups (last_seen DESC, fingerprint DESC)
+;;
+CREATE INDEX ix_error_groups_user ON error_groups (user_id, last_seen DESC, fingerprint DESC)
+;;
+CREATE TABLE login_sessions (
+	id UUID NOT NULL,
+	user_id UUID NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	revoked_at TIMESTAMP WITH TIME ZONE,
+	revoked_why TEXT,
+	CONSTRAINT pk_login_sessions PRIMARY KEY (id),
+	CONSTRAINT fk_login_sessions_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_login_sessions_expires_at ON login_sessions (expires_at)
+;;
+CREATE INDEX ix_login_sessions_user_id ON login_sessions (user_id)
+;;
+CREATE TABLE login_blocks (
+	user_id UUID NOT NULL,
+	block BYTEA NOT NULL,
+	signed_in_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	CONSTRAINT pk_login_blocks PRIMARY KEY (user_id, block),
+	CONSTRAINT fk_login_blocks_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_login_blocks_signed_in_at ON login_blocks (signed_in_at)
+;;
+CREATE TABLE second_factors (
+	user_id UUID NOT NULL,
+	secret BYTEA NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	confirmed_at TIMESTAMP WITH TIME ZONE,
+	last_step BIGINT,
+	CONSTRAINT pk_second_factors PRIMARY KEY (user_id),
+	CONSTRAINT fk_second_factors_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+)
+;;
+CREATE TABLE user_turns (
+	user_id UUID NOT NULL,
+	queue TEXT NOT NULL,
+	priority TEXT NOT NULL,
+	last FLOAT NOT NULL,
+	clock FLOAT NOT NULL,
+	CONSTRAINT pk_user_turns PRIMARY KEY (user_id, queue, priority),
+	CONSTRAINT fk_user_turns_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+)
+ WITH (fillfactor = 50)
+;;
+CREATE TABLE task_attempts (
+	task_id UUID NOT NULL,
+	number INTEGER NOT NULL,
+	worker TEXT,
+	started_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	finished_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	outcome TEXT NOT NULL,
+	error_type TEXT,
+	error_message TEXT,
+	traceback TEXT,
+	CONSTRAINT pk_task_attempts PRIMARY KEY (task_id, number),
+	CONSTRAINT ck_task_attempts_outcome CHECK (outcome IN ('running', 'succeeded', 'failed', 'retried', 'revoked', 'worker_lost', 'handed_back')),
+	CONSTRAINT fk_task_attempts_task_id_tasks FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
+)
+;;
+CREATE TABLE bulk_batches (
+	deed_id UUID NOT NULL,
+	number INTEGER NOT NULL,
+	task_ids BYTEA NOT NULL,
+	CONSTRAINT pk_bulk_batches PRIMARY KEY (deed_id, number),
+	CONSTRAINT fk_bulk_batches_deed_id_bulk_deeds FOREIGN KEY(deed_id) REFERENCES bulk_deeds (id) ON DELETE CASCADE
+)
+;;
+CREATE TABLE idempotency_keys (
+	user_id UUID NOT NULL,
+	key TEXT NOT NULL,
+	fingerprint BYTEA NOT NULL,
+	task_id UUID,
+	task_ids TEXT,
+	created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	CONSTRAINT pk_idempotency_keys PRIMARY KEY (user_id, key),
+	CONSTRAINT fk_idempotency_keys_user_id_users FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+	CONSTRAINT fk_idempotency_keys_task_id_tasks FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE SET NULL
+)
+;;
+CREATE INDEX ix_idempotency_keys_created_at ON idempotency_keys (created_at)
+;;
+CREATE INDEX ix_idempotency_keys_task_id ON idempotency_keys (task_id)
+;;
+CREATE TABLE refresh_tokens (
+	digest BYTEA NOT NULL,
+	session_id UUID NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+	expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	used_at TIMESTAMP WITH TIME ZONE,
+	CONSTRAINT pk_refresh_tokens PRIMARY KEY (digest),
+	CONSTRAINT fk_refresh_tokens_session_id_login_sessions FOREIGN KEY(session_id) REFERENCES login_sessions (id) ON DELETE CASCADE
+)
+;;
+CREATE INDEX ix_refresh_tokens_session_id ON refresh_tokens (session_id)
+;;
+CREATE TABLE recovery_codes (
+	user_id UUID NOT NULL,
+	digest BYTEA NOT NULL,
+	CONSTRAINT pk_recovery_codes PRIMARY KEY (user_id, digest),
+	CONSTRAINT fk_recovery_codes_user_id_second_factors FOREIGN KEY(user_id) REFERENCES second_factors (user_id) ON DELETE CASCADE
+)
+;;
+CREATE TABLE task_logs (
+	task_id UUID NOT NULL,
+	seq BIGINT NOT NULL,
+	attempt INTEGER NOT NULL,
+	at TIMESTAMP WITH TIME ZONE NOT NULL,
+	level SMALLINT NOT NULL,
+	logger TEXT NOT NULL,
+	message TEXT NOT NULL,
+	fields TEXT NOT NULL,
+	CONSTRAINT pk_task_logs PRIMARY KEY (task_id, seq),
+	CONSTRAINT fk_task_logs_task_id_tasks FOREIGN KEY(task_id) REFERENCES tasks (id) ON DELETE CASCADE
+)

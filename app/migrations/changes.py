@@ -1,0 +1,83 @@
+"""What a revision needs beside Alembic's `op`: the same file changes every engine.
+
+A revision executes nothing that a later change of the code would change: its SQL stands in its own file. Types of
+columns are those of `app/db/columns.py`, and `NOW` of `app/db/clock.py`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from alembic import op
+from alembic.operations import BatchOperations
+from alembic.util import CommandError
+
+from app.core.engines import POSTGRESQL, SQLITE
+from app.migrations.baselines import execute
+
+
+def execute_for_engine(statements: Mapping[str, Iterable[str]]) -> None:
+    """Execute the statements of this database's engine: `{POSTGRESQL: …, MYSQL: …, SQLITE: …}`. For triggers."""
+    connection = op.get_bind()
+    for statement in statements[connection.dialect.name]:
+        execute(connection, statement)
+
+
+@contextmanager
+def change_table(name: str) -> Iterator[BatchOperations]:
+    """Change columns and constraints of a table.
+
+    SQLite can add a column to a table (`op.add_column`), and nothing else. So the table is made anew, and its rows are
+    copied. Its indexes and triggers are created again as they stand in the database: those that a change concerns are
+    dropped before, and created after.
+    """
+    connection = op.get_bind()
+    if connection.dialect.name != SQLITE:
+        with op.batch_alter_table(name) as table:
+            yield table
+        return
+    if connection.exec_driver_sql("PRAGMA foreign_keys").scalar():
+        raise CommandError(f"the rows that refer to {name} would be deleted: foreign_keys must be OFF")
+    standing_on_it = connection.exec_driver_sql(
+        "SELECT type, name, sql FROM sqlite_master WHERE tbl_name = ? AND type <> 'table' AND sql IS NOT NULL", (name,)
+    ).all()
+    for kind, dropped, _ in standing_on_it:
+        execute(connection, f"DROP {kind} {dropped}")
+    with op.batch_alter_table(name, recreate="always", reflect_args=_checks(connection, name)) as table:
+        yield table
+    for _, _, created in standing_on_it:
+        execute(connection, created)
+    if lost := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+        raise CommandError(f"a row of {lost[0]} refers to a row that is not there in {lost[2]}")
+
+
+def _checks(connection: sa.Connection, table: str) -> tuple[sa.CheckConstraint, ...]:
+    """Which Alembic does not copy."""
+    found = sa.inspect(connection).get_check_constraints(table)
+    return tuple(sa.CheckConstraint(sa.text(check["sqltext"]), name=check["name"]) for check in found)
+
+
+def copy_grants(table: str, new: str) -> None:
+    """On PostgreSQL, let every role which may update `table` read and change the table `new`.
+
+    The service's own role is one of them: a trigger on `table` writes `new` with that role's privileges, from the first
+    statement after the migration on.
+    """
+    if op.get_bind().dialect.name == POSTGRESQL:
+        execute(op.get_bind(), _COPY_GRANTS.format(table=table, new=new))
+
+
+_COPY_GRANTS = """
+DO $$
+DECLARE grantee text;
+BEGIN
+    FOR grantee IN
+        SELECT CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END
+        FROM pg_class AS c, aclexplode(c.relacl) AS acl
+        WHERE c.oid = '{table}'::regclass AND acl.privilege_type = 'UPDATE' AND acl.grantee <> c.relowner
+    LOOP
+        EXECUTE 'GRANT SELECT, INSERT, UPDATE, DELETE ON {new} TO ' || grantee;
+    END LOOP;
+END
+$$
+"""
