@@ -29,7 +29,7 @@ from app.messaging.task_base import SQLAlchemyTask
 from app.models.task import TaskStatus
 from app.services.execution.attempts import AttemptError, Claim, CurrentAttempt, NextTry, current_attempt
 from app.services.execution.results import check_percent, check_size
-from app.services.tasks.task_creation import parse
+from app.services.tasks.new_rows import parse
 from app.worker.child.record_runner import takes_task_id
 from app.worker.shared.error_text import describe
 

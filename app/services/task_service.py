@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.core.config import get_settings
@@ -35,7 +34,6 @@ from app.models.error_group import ErrorState
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.models.task_log import LogLevel, TaskLog
-from app.models.user import User
 from app.schemas.task import TaskCreate
 from app.services.audit import recording as audit
 from app.services.bulk import deeds
@@ -50,6 +48,7 @@ from app.services.operations.stats import Stats, StatsKey, StatsWindow
 from app.services.operations.workers import WorkerInfo
 from app.services.tasks import (
     limited_tasks,
+    new_rows,
     task_attempts,
     task_changes,
     task_counts,
@@ -61,9 +60,10 @@ from app.services.tasks import (
     task_reports,
     task_retrying,
     unique_keys,
+    waking,
 )
 from app.services.tasks.load import load_of
-from app.services.tasks.permissions import Wanted, check_priorities
+from app.services.tasks.permissions import Wanted
 from app.services.tasks.quotas import quotas
 
 
@@ -72,6 +72,7 @@ class TaskService:
 
     # Create
 
+    @repeated_with_a_fresh_session
     def create_task(
         self,
         db: Session,
@@ -91,18 +92,17 @@ class TaskService:
         With a `unique_key` and `on_conflict`, it may be a task that was there before. Raises InvalidTask, UnknownTask,
         InvalidArguments, PriorityNotAllowed, UniqueKeyTaken, UnknownLimit, LimitReached.
         """
-        wanted = task_creation.parse(
-            {
-                "name": name,
-                "task_type": task_type,
-                "celery_task_name": celery_task_name,
-                "args": args or [],
-                "kwargs": kwargs or {},
-                "priority": priority,
-                **options,
-            }
-        )
-        (task,) = self.create_tasks(db, [wanted], user_id, commit=commit)
+        fields = {
+            "name": name,
+            "task_type": task_type,
+            "celery_task_name": celery_task_name,
+            "args": args or [],
+            "kwargs": kwargs or {},
+            "priority": priority,
+            **options,
+        }
+        rows = new_rows.rows_of([new_rows.parse(fields)], _user_id(user_id))
+        (task,) = task_creation.create_from_rows(db, rows, commit=commit, within_quota=False)
         return task, str(task.celery_id)
 
     @repeated_with_a_fresh_session
@@ -115,25 +115,8 @@ class TaskService:
         Raises UnknownTask, InvalidArguments, PriorityNotAllowed, UniqueKeyTaken, UnknownLimit, LimitReached,
         InvalidTask for an unknown user; with `within_quota`, which the API sets, also QuotaExceeded.
         """
-        user_id = _user_id(user_id)
-        rows = task_creation.rows_of(wanted, user_id)
-        try:
-            if unique_keys.has_keys(wanted):
-                with transaction(db, commit=commit):
-                    check_priorities(db, wanted, user_id)
-                return unique_keys.create_tasks(db, user_id, wanted, rows, commit=commit, within_quota=within_quota)
-            reservation = quotas.reserved(db, user_id, load_of(wanted)) if within_quota else nullcontext()
-            with reservation, transaction(db, commit=commit):
-                check_priorities(db, wanted, user_id)
-                return task_creation.as_tasks(db, task_creation.accept(db, rows))
-        except IntegrityError as error:
-            if not commit:
-                raise  # it may be about other rows of the caller's transaction, which is still open
-            with transaction(db):
-                exists = db.get(User, user_id) is not None
-            if exists:
-                raise
-            raise InvalidTask(f"There is no user {user_id}") from error
+        rows = new_rows.rows_of(wanted, _user_id(user_id))
+        return task_creation.create_from_rows(db, rows, commit=commit, within_quota=within_quota)
 
     # Read
 
@@ -311,7 +294,7 @@ class TaskService:
             if state:
                 audit.record_task(db, AuditEvent.TASK_STATE_SET, task, fields=sorted(state), status=task.status.value)
             if task_editing.MOVES_TURN & fields.keys():
-                task_creation.wake_if_due(db, task.id, task.queue)
+                waking.wake_if_due(db, task.id, task.queue)
         return task
 
     @repeated_with_a_fresh_session
@@ -363,7 +346,7 @@ class TaskService:
         if check is not None:
             check(task)
         queues_again = within_quota and task.status in {TaskStatus.FAILED, TaskStatus.REVOKED}
-        reservation = quotas.reserved(db, task.user_id, load_of([task])) if queues_again else nullcontext()
+        reservation = quotas.reserved(db, task.user_id, load_of(task)) if queues_again else nullcontext()
         with reservation, transaction(db, commit=commit):
             if task.limit is not None:
                 limited_tasks.keep(db, [task.limit])
@@ -371,7 +354,7 @@ class TaskService:
                 raise task_changes.refused(db, task.id, "retry")
             task = self.get_task(db, task.id)
             audit.record_task(db, AuditEvent.TASK_RETRIED, task, generation=task.generation)
-            task_creation.wake_if_due(db, task.id, task.queue)
+            waking.wake_if_due(db, task.id, task.queue)
         return task
 
     @repeated_with_a_fresh_session
@@ -403,7 +386,7 @@ class TaskService:
                 raise task_changes.not_waiting(db, task.id)
             task = self.get_task(db, task.id)
             audit.record_task(db, AuditEvent.TASK_RUN_NOW, task)
-            task_creation.wake_if_due(db, task.id, task.queue)
+            waking.wake_if_due(db, task.id, task.queue)
         return task
 
     @repeated_with_a_fresh_session

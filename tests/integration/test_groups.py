@@ -24,7 +24,7 @@ from app.models.task import Task
 from app.schemas.task import TaskCreate
 from app.services.batched.authenticator import Authenticator
 from app.services.batched.submitter import Submitter
-from app.services.tasks import task_creation
+from app.services.tasks import new_rows
 from app.services.tasks.idempotency import Accepted
 from tests.support.accounts import API, MakeUser, bearer
 from tests.support.task_client import BODY, TaskClient, module_client
@@ -220,14 +220,14 @@ class TestLogins:
         (first, mine), (_, over), (second, theirs) = make_user(), make_user(), make_user()
         assert client.post(f"{API}/auth/logout", headers=bearer(over)).status_code == 204
         odd, unknown = (WANTED.model_copy(update=each) for each in ({"name": "odd"}, {"celery_task_name": "unknown"}))
-        rows_of = task_creation.rows_of
+        rows_of = new_rows.rows_of
 
         def fail_at_odd(tasks: list[TaskCreate], user_id: UUID) -> Any:
             if tasks[0].name == "odd":
                 raise RuntimeError("on purpose")
             return rows_of(tasks, user_id)
 
-        monkeypatch.setattr(task_creation, "rows_of", fail_at_odd)
+        monkeypatch.setattr(new_rows, "rows_of", fail_at_odd)
         asked = [(WANTED, mine), (WANTED, over), (unknown, mine), (odd, mine), (WANTED, theirs)]
         outcomes = together(
             Submitter,

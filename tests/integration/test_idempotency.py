@@ -19,7 +19,7 @@ from app.db.sql import turns
 from app.errors import IdempotencyKeyReused
 from app.models import IdempotencyKey
 from app.schemas.task import TaskCreate
-from app.services.tasks import idempotency, task_creation
+from app.services.tasks import idempotency, new_rows
 from tests.support.accounts import MakeUser, bearer
 from tests.support.databases import ENGINE
 from tests.support.faults.failpoints import failpoints
@@ -106,11 +106,12 @@ class TestTheSameRequestAgain:
 
         first = created(send(tasks))
         with SessionLocal() as db:
-            same, other = (TaskCreateOfLater.model_validate(BODY | more) for more in ({}, {"added": "x"}))
-            again = idempotency.create_once(db, same, UUID(tasks.user["id"]), KEY)
+            wanted = (TaskCreateOfLater.model_validate(BODY | more) for more in ({}, {"added": "x"}))
+            same, other = (new_rows.rows_of([each], UUID(tasks.user["id"])) for each in wanted)
+            again = idempotency.create_once(db, same, KEY)
             assert (str(again.task.id), again.replayed) == (first, True)
             with pytest.raises(IdempotencyKeyReused):
-                idempotency.create_once(db, other, UUID(tasks.user["id"]), KEY)
+                idempotency.create_once(db, other, KEY)
 
     def test_without_its_key_is_another_task(self, tasks: TaskClient) -> None:
         found = {created(send(tasks)), created(tasks.post(body=BODY)), created(send(tasks, "another"))}
@@ -214,8 +215,8 @@ class TestInFlight:
                 SessionLocal(bind=connection, join_transaction_mode="create_savepoint") as db,
             ):
                 not_committed.setattr(turns, "place", lambda *_: 0)  # which follows a commit
-                wanted = TaskCreate.model_validate(BODY)
-                accepted = idempotency.create_once(db, wanted, UUID(tasks.user["id"]), KEY)
+                rows = new_rows.rows_of([TaskCreate.model_validate(BODY)], UUID(tasks.user["id"]))
+                accepted = idempotency.create_once(db, rows, KEY)
             yield outer, str(accepted.task.id)
 
     @pytest.mark.skipif(ENGINE == "sqlite", reason=ONE_WRITER)
@@ -294,8 +295,8 @@ class TestABatch:
         user = UUID(tasks.user["id"])
         with engine().connect() as connection, connection.begin() as outer:
             with SessionLocal(bind=connection, join_transaction_mode="create_savepoint") as db:
-                rows = task_creation.rows_of(wanted, user)
-                idempotency.create_batch_once(db, wanted, rows, user, KEY)
+                rows = new_rows.rows_of(wanted, user)
+                idempotency.create_batch_once(db, rows, KEY)
             assert refused(self.send(tasks, {}, {})) == (409, "idempotency_key_in_flight")
             outer.rollback()
         assert len(self.ids_of(self.send(tasks, {}, {}))) == 2

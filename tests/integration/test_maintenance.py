@@ -35,7 +35,7 @@ from app.services.execution.attempts import WorkerIdentity
 from app.services.execution.claims import FULL_LOOK_SECONDS, Claims
 from app.services.operations import queues, stats_adding
 from app.services.task_service import task_service
-from app.services.tasks import task_changes, task_counts, task_creation
+from app.services.tasks import new_rows, task_changes, task_counts, task_creation
 from tests.support.ahead import Ahead
 from tests.support.limited import maintain
 from tests.support.lock_waits import needs_row_locks
@@ -371,7 +371,7 @@ class TestLateCommit:
     @contextmanager
     def a_late_one(self, user: UUID) -> Iterator[tuple[Session, UUID]]:
         """The session of a submit that is not committed yet, and its task."""
-        (row,) = task_creation.rows_of([TASK], user)
+        (row,) = new_rows.rows_of([TASK], user)
         with SessionLocal() as late:
             task_creation.accept(late.connection(), [row])  # as a group of submits, which takes turns at once
             yield late, row.id

@@ -21,7 +21,8 @@ from app.schemas.task import TaskCreate
 from app.services.execution import ends
 from app.services.task_service import task_service
 from app.services.tasks import quotas as module, submission_window
-from app.services.tasks.load import Load, load_of
+from app.services.tasks.load import Load
+from app.services.tasks.new_rows import rows_of
 from app.services.tasks.quotas import Quotas
 from tests.support.accounts import bearer
 from tests.support.ahead import Ahead
@@ -215,7 +216,7 @@ class TestQueuedTasks:
 
 class TestQueuedBytes:
     def test_arguments_count_as_they_are_stored(self, user: UUID, limits: Limits) -> None:
-        size = load_of([WANTED]).bytes
+        size = rows_of([WANTED], user)[0].load.bytes
         limits(queued_bytes=3 * size + 1)
         assert [submit(user) for _ in range(5)] == [True, True, True, False, False]
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.catalogue import catalogue
 from app.db.session import engine, group_engine
-from app.services.tasks import task_creation
+from app.services.tasks import new_rows
 from tests.support.settings import settings
 from tests.support.tables import cases
 from tests.support.task_client import BODY, TASKS, TaskClient, module_client
@@ -251,12 +251,12 @@ class TestTheCatalogue:
     ) -> None:
         """The first look imports every task: the server would end a transaction that sat idle through it."""
         held = []
-        find = task_creation.find_type
+        find = new_rows.find_type
 
         def note(name: str) -> Any:
             held.extend(each.pool.checkedout() for each in (engine(), group_engine()))  # type: ignore[attr-defined]
             return find(name)
 
-        monkeypatch.setattr(task_creation, "find_type", note)
+        monkeypatch.setattr(new_rows, "find_type", note)
         assert tasks.post(body=BODY, headers=headers).status_code == 201
         assert held[:2] == [0, 0]

@@ -18,7 +18,7 @@ from app.errors import InvalidTransition, ServiceError, TaskActive, TaskNotFound
 from app.models.bulk_deed import Deed
 from app.models.task import TERMINAL, Task, TaskStatus
 from app.models.user import Role
-from app.services.tasks import task_changes, task_creation, unique_keys
+from app.services.tasks import task_changes, unique_keys, waking
 from app.services.tasks.load import load_of_row
 from app.services.tasks.permissions import check_may_create
 from app.services.tasks.quotas import quotas
@@ -157,7 +157,7 @@ def _retry(db: Session, doer: Doer, tasks: Sequence[bulk.LockedTask], outcome: O
             except ServiceError as error:
                 outcome.skip(error)
     outcome.done += len(restarted)
-    task_creation.wake_all_due(db, {task.id: task.queue for task in restarted})
+    waking.wake_all_due(db, {task.id: task.queue for task in restarted})
 
 
 def _check(doer: Doer, task: bulk.LockedTask, known_limits: Container[str]) -> None:

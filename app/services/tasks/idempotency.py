@@ -29,10 +29,8 @@ from app.errors import (
 )
 from app.models.idempotency import IdempotencyKey
 from app.schemas.task import TaskCreate, TaskRead
-from app.services.tasks import task_creation, task_queries, unique_keys
-from app.services.tasks.load import Load, sum_of
-from app.services.tasks.quotas import quotas
-from app.services.tasks.task_creation import NewTask
+from app.services.tasks import task_creation, task_queries
+from app.services.tasks.new_rows import NewTask
 
 LIFETIME = timedelta(hours=24)
 # A request takes milliseconds, so it has ended after this time unless its process or connection hangs.
@@ -75,13 +73,8 @@ class _Keyed:
     user_id: UUID
     key: str
     fingerprint: bytes
-    wanted: Sequence[TaskCreate]
     rows: Sequence[NewTask]
     is_batch: bool
-
-    @property
-    def load(self) -> Load:
-        return sum_of(row.load for row in self.rows)
 
     def created(self, ids: Sequence[UUID]) -> dict[str, Any]:
         """The columns that say which tasks were created."""
@@ -99,26 +92,24 @@ class _Outcome:
     all_new: bool = True
 
 
-def create_once(db: Session, wanted: TaskCreate, user_id: UUID, key: str) -> Accepted:
-    """Create a task for this key, or return the task that the key already has. A key expires after LIFETIME.
+def create_once(db: Session, rows: Sequence[NewTask], key: str) -> Accepted:
+    """Create the task of this row for this key, or return the task that the key already has. It expires after LIFETIME.
 
     Above a quota, only an existing task is returned. Raises IdempotencyKeyReused, IdempotencyKeyInFlight,
-    IdempotentTaskDeleted, QuotaExceeded, UnknownTask, InvalidArguments, UniqueKeyTaken.
+    IdempotentTaskDeleted, QuotaExceeded, UniqueKeyTaken.
     """
-    rows = task_creation.rows_of([wanted], user_id)
-    outcome = _once(db, _Keyed(user_id, key, fingerprint_of(wanted), [wanted], rows, is_batch=False))
+    (row,) = rows
+    outcome = _once(db, _Keyed(row.user_id, key, fingerprint_of(row.wanted), rows, is_batch=False))
     return Accepted(TaskRead.model_validate(outcome.tasks[0]), outcome.replayed, is_new=outcome.all_new)
 
 
-def create_batch_once(
-    db: Session, wanted: Sequence[TaskCreate], rows: Sequence[NewTask], user_id: UUID, key: str
-) -> AcceptedBatch:
-    """Create all tasks of a batch, or none, as `create_once` does; `rows` are those of `wanted`.
+def create_batch_once(db: Session, rows: Sequence[NewTask], key: str) -> AcceptedBatch:
+    """Create all tasks of a batch, or none, as `create_once` does.
 
     Raises ReplayTooLarge besides, where the tasks of the earlier request take more than MAX_REPLAY_BYTES now.
     """
-    fingerprint = hashlib.sha256(b"batch " + b"".join(map(fingerprint_of, wanted))).digest()
-    outcome = _once(db, _Keyed(user_id, key, fingerprint, wanted, rows, is_batch=True))
+    fingerprint = hashlib.sha256(b"batch " + b"".join(fingerprint_of(row.wanted) for row in rows)).digest()
+    outcome = _once(db, _Keyed(rows[0].user_id, key, fingerprint, rows, is_batch=True))
     return AcceptedBatch([TaskRead.model_validate(task) for task in outcome.tasks], outcome.replayed)
 
 
@@ -144,12 +135,9 @@ def prune(db: Session) -> int:
 
 def _once(db: Session, request: _Keyed) -> _Outcome:
     try:
-        if unique_keys.has_keys(request.wanted):
-            return _once_with_unique_keys(db, request)
-        with quotas.reserved(db, request.user_id, request.load), transaction(db):
-            tasks = task_creation.accept(db, request.rows)
-            _take_key(db, request, [row.id for row in request.rows])
-            return _Outcome(tasks)
+        with task_creation.creating(db, request.rows, within_quota=True, permitted=True) as created:
+            _take_key(db, request, [each.id for each in created])
+        return _Outcome([each.task for each in created], all_new=all(each.is_new for each in created))
     except _KeyTaken:
         with transaction(db):
             return _replayed(db, request)
@@ -158,18 +146,6 @@ def _once(db: Session, request: _Keyed) -> _Outcome:
             if _find(db, request) is None:
                 raise
             return _replayed(db, request)
-
-
-def _once_with_unique_keys(db: Session, request: _Keyed) -> _Outcome:
-    placed = unique_keys.create(
-        db,
-        request.user_id,
-        request.wanted,
-        request.rows,
-        within_quota=True,
-        then=lambda placed: _take_key(db, request, [each.id for each in placed]),
-    )
-    return _Outcome([each.task for each in placed], all_new=all(each.is_new for each in placed))
 
 
 def _take_key(db: Session, request: _Keyed, ids: Sequence[UUID]) -> None:

@@ -12,39 +12,19 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from app.catalogue import TaskType
-from app.core.config import get_settings
 from app.db.sql import limits, turns
 from app.db.statements import limit_places
 from app.db.trigger_terms import USER_LIMIT
-from app.errors import InvalidTask, LimitReached, UnknownLimit
+from app.errors import LimitReached, UnknownLimit
 from app.models.audit import AuditEvent
 from app.models.limit import Limit, OnExcess
-from app.models.task import Held, Task
-from app.schemas.task import TaskCreate
+from app.models.task import Task
 from app.services.audit import recording as audit
 from app.services.tasks import task_changes, task_queries
+from app.services.tasks.new_rows import NewTask
 
 Row = dict[str, Any]
 Place = tuple[str, str | None]
-
-
-def limit_for(wanted: TaskCreate, kind: TaskType) -> tuple[str | None, str | None]:
-    """The limit and its key that the request names, else the decorator. Raises InvalidTask for a key alone."""
-    limit = wanted.limit or kind.limit
-    if limit is None and wanted.limit_key is not None:
-        error = {"loc": ["limit_key"], "msg": "limit_key requires a limit", "type": "limit_key_without_limit"}
-        raise InvalidTask("limit_key requires a limit", errors=[error])  # type: ignore[list-item]
-    of_kind = kind.limit_key if limit == kind.limit else None
-    return limit, wanted.limit_key or of_kind
-
-
-def held_by(row: Row) -> Row:
-    """The columns of a new task for its user's quota and its limit: what it needs, and for which of them it waits."""
-    by_user = get_settings().quota_running_tasks > 0
-    if by_user:
-        return {"user_limited": True, "held": Held.USER}
-    return {} if row.get("limit") is None else {"held": Held.LIMIT}
 
 
 def first_place(user_id: UUID, limit: str | None, user_limited: bool | None) -> Place | None:
@@ -60,18 +40,21 @@ def first_places_of(db: Session, ids: Collection[UUID]) -> dict[UUID, Place | No
     return {row.id: first_place(row.user_id, row.limit, row.user_limited) for row in found}
 
 
-def check(db: Session, rows: Sequence[Row]) -> None:
-    """Look at new tasks of one user before they are inserted: cancel others, or refuse, as their limits say.
+def check(db: Session, new: Sequence[NewTask], replacing: Sequence[NewTask]) -> None:
+    """Look at tasks of one user before they are written: cancel others, or refuse, as the limits of the new ones say.
 
-    Raises UnknownLimit, LimitReached. In the transaction that inserts them.
+    Raises UnknownLimit, LimitReached. In the transaction that writes them.
     """
-    found = keep(db, [row["limit"] for row in rows])
-    for name in sorted(found):
+    names = [row.limit for row in (*new, *replacing) if row.limit is not None]
+    if not names:
+        return
+    found = keep(db, names)
+    for name in sorted({row.limit for row in new if row.limit is not None}):
         if found[name].on_excess == OnExcess.WAIT:
             continue
         limit = limits.lock(db, name)
         if limit is not None:
-            _Excess(db, limit).check([row for row in rows if row["limit"] == name])
+            _Excess(db, limit).check([row.values for row in new if row.limit == name])
 
 
 def keep(db: Session, names: Sequence[str]) -> dict[str, Limit]:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from app.core.json_text import json_size
 from app.db.sizes import ROW_BYTES
 from app.models.task import Task
-from app.schemas.task import TaskCreate
 
 
 class Load(NamedTuple):
@@ -16,25 +15,20 @@ class Load(NamedTuple):
     bytes: int
     stored: int = 0
 
-    def plus(self, other: "Load") -> "Load":
+    def __add__(self, other: "Load") -> "Load":  # type: ignore[override]  # no use to append tuples
         return Load(self.tasks + other.tasks, self.bytes + other.bytes, self.stored + other.stored)
 
-    def minus(self, other: "Load") -> "Load":
+    def __sub__(self, other: "Load") -> "Load":
         return Load(self.tasks - other.tasks, self.bytes - other.bytes, self.stored - other.stored)
 
 
 NOTHING = Load(0, 0)
 
 
-def load_of(tasks: Iterable[TaskCreate | Task]) -> Load:
-    """Return the load of these tasks together. A task that is retried keeps its row, and counts as a new one."""
-    return sum_of(
-        load_of_row(
-            json_size(task.args) + json_size(task.kwargs),
-            attached_bytes(task.name, task.tags, task.metadata if isinstance(task, TaskCreate) else task.metadata_),
-        )
-        for task in tasks
-    )
+def load_of(task: Task) -> Load:
+    """Return the load of a task. One that is retried keeps its row, and counts as a new one."""
+    arguments = json_size(task.args) + json_size(task.kwargs)
+    return load_of_row(arguments, attached_bytes(task.name, task.tags, task.metadata_))
 
 
 def load_of_row(arguments: int, attached: int) -> Load:
@@ -44,15 +38,12 @@ def load_of_row(arguments: int, attached: int) -> Load:
 
 def sum_of(loads: Iterable[Load]) -> Load:
     """Return all loads together."""
-    total = NOTHING
-    for load in loads:
-        total = total.plus(load)
-    return total
+    return sum(loads, NOTHING)
 
 
 def growth(before: Load, after: Load) -> Load:
     """Return what a change of a task adds: bytes, and no task. Never less than nothing."""
-    more = after.minus(before)
+    more = after - before
     return Load(0, max(more.bytes, 0), max(more.stored, 0))
 
 

@@ -84,7 +84,7 @@ class Usage:
 
     def added(self) -> Load:
         """Return the load that this process has added since the query."""
-        return self.committed.plus(self.reserved)
+        return self.committed + self.reserved
 
 
 class Reservation(NamedTuple):
@@ -97,8 +97,8 @@ class Reservation(NamedTuple):
         """Count the tasks as committed."""
         if self.usage is not None:
             with self.usage.lock:
-                self.usage.reserved = self.usage.reserved.minus(self.wanted)
-                self.usage.committed = self.usage.committed.plus(self.wanted)
+                self.usage.reserved = self.usage.reserved - self.wanted
+                self.usage.committed = self.usage.committed + self.wanted
                 self.usage.window.add(self.wanted.tasks)
 
     def end(self, error: type[BaseException] | None, *_: object) -> None:
@@ -112,7 +112,7 @@ class Reservation(NamedTuple):
         """Return the quota: the tasks are not committed, as far as is known."""
         if self.usage is not None:
             with self.usage.lock:
-                self.usage.reserved = self.usage.reserved.minus(self.wanted)
+                self.usage.reserved = self.usage.reserved - self.wanted
 
 
 class Quotas:
@@ -212,7 +212,7 @@ class Quotas:
 def _reserve(usage: Usage, wanted: Load, refusal: QuotaExceeded | None) -> None:
     if refusal is not None:
         raise refusal
-    usage.reserved = usage.reserved.plus(wanted)
+    usage.reserved = usage.reserved + wanted
 
 
 def _query_usage(db: Session, parameters: dict[str, Any]) -> Look:
@@ -244,7 +244,7 @@ def _store(usage: Usage, row: Look, before: Load, query_seconds: float) -> None:
     """
     usage.queued, usage.ended = Load(row.tasks, row.bytes, row.stored), row.ended
     usage.recent, usage.recent_seconds = row.recent, row.recent_seconds
-    usage.committed = usage.committed.minus(before)
+    usage.committed = usage.committed - before
     usage.queried_at = usage.ended_at = time.monotonic()
     usage.interval = max(MIN_INTERVAL_SECONDS, query_seconds / QUERY_TIME_SHARE)
     usage.is_slow = query_seconds > SLOW_QUERY_SECONDS

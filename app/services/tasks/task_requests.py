@@ -10,7 +10,7 @@ from app.core.redaction import MASK, Parameters, holds_mask, restore_secrets
 from app.errors import InvalidTask
 from app.models.task import Task
 from app.schemas.task import TaskCreate
-from app.services.tasks.task_creation import parse
+from app.services.tasks.new_rows import parse
 
 ARGUMENTS = frozenset({"args", "kwargs"})
 # A new task that repeats an old one has these only if the request names them.

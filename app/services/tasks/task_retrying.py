@@ -1,6 +1,5 @@
 """A retry with changes: a new task that repeats an ended one, with some of its fields replaced. The old one stays."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -10,10 +9,8 @@ from app.models.audit import AuditEvent
 from app.models.task import TERMINAL, Task
 from app.schemas.task import TaskCreate
 from app.services.audit import recording as audit
-from app.services.tasks import task_creation, unique_keys
-from app.services.tasks.permissions import check_priorities
+from app.services.tasks import new_rows, task_creation
 from app.services.tasks.task_requests import repeated
-from app.services.tasks.unique_keys import Placed
 
 
 def request_of(task: Task, changes: dict[str, Any]) -> TaskCreate:
@@ -29,15 +26,8 @@ def create(db: Session, old: Task, wanted: TaskCreate, *, commit: bool, within_q
     Returns it, and whether it is new: with a `unique_key`, it may be one that was there. Raises as
     `task_service.create_tasks` does.
     """
-    rows = task_creation.rows_of([wanted], old.user_id, retry_of=old.id)
-    found: list[tuple[Task, bool]] = []
-
-    def record(placed: Sequence[Placed]) -> None:
-        (each,) = placed
-        check_priorities(db, [wanted], old.user_id)
-        (task,) = task_creation.as_tasks(db, [each.task]) if each.is_new else [each.task]
+    rows = new_rows.rows_of([wanted], old.user_id, retry_of=old.id)
+    with task_creation.creating(db, rows, commit=commit, within_quota=within_quota) as created:
+        (task,) = task_creation.as_tasks(db, created)
         audit.record_task(db, AuditEvent.TASK_RETRIED, old, new_task=str(task.id))
-        found.append((task, each.is_new))
-
-    unique_keys.create(db, old.user_id, [wanted], rows, commit=commit, within_quota=within_quota, then=record)
-    return found[-1]
+    return task, created[0].is_new

@@ -1,13 +1,13 @@
 """Unique keys: of a user's pending and running tasks, one at most has a key.
 
 A unique index over `tasks.active_key` holds this, whoever writes. This module decides what becomes of a request whose
-key is taken. It looks for the tasks that have the keys, decides, and writes. Where another transaction was faster, the
-index or the version of a task tells it, and all of it is done again.
+key is taken. Where another transaction is faster than what was decided, the index or the version of a task tells it,
+and all of it is done again.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -15,15 +15,13 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db.session import transaction
 from app.db.sql import conditions, unique_keys
 from app.errors import KeptTasksTooLarge, UniqueKeyTaken
 from app.models.task import OnConflict, Task, TaskStatus
-from app.schemas.task import TaskCreate
-from app.services.tasks import task_creation, task_queries, task_replacing
+from app.services.tasks import task_queries
 from app.services.tasks.load import NOTHING, Load, sum_of
-from app.services.tasks.quotas import quotas
-from app.services.tasks.task_creation import NewTask
+from app.services.tasks.new_rows import Created, NewTask
+from app.services.tasks.task_replacing import added_load, replace
 
 # Each try fails only if another transaction took or gave up one of the keys in between.
 TRIES = 10
@@ -37,7 +35,7 @@ class _Overtaken(Exception):
     """Another transaction was faster. Rolls back, and never leaves this module."""
 
 
-class Keyed(Protocol):
+class HasKey(Protocol):
     """A task, or what is known of its row."""
 
     @property
@@ -45,19 +43,6 @@ class Keyed(Protocol):
 
     @property
     def unique_key(self) -> str | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A task of the request: a new one as a row that `TaskRead` takes, another one as it stands now."""
-
-    task: Any
-    is_new: bool
-
-    @property
-    def id(self) -> UUID:
-        task_id: UUID = self.task["id"] if self.is_new else self.task.id
-        return task_id
 
 
 @dataclass(slots=True)
@@ -73,63 +58,72 @@ class _Wanted:
     replacement: int | None
 
 
-def has_keys(wanted: Sequence[TaskCreate]) -> bool:
+@dataclass(slots=True)
+class Keyed:
+    """What becomes of the rows of a request: those that are new, those that replaced a task, and what they add."""
+
+    new: Sequence[NewTask]
+    replacing: list[NewTask] = field(default_factory=list)
+    # The tasks that had the keys of other rows, by the key, as they are now.
+    kept: dict[str, Task] = field(default_factory=dict)
+    growth: Load = NOTHING
+
+    @property
+    def load(self) -> Load:
+        """What is added to the quotas."""
+        return sum_of(row.load for row in self.new) + self.growth
+
+    def created(self, row: NewTask, inserted: dict[str | UUID, Any]) -> Created:
+        """Return the task of a row of the request; `inserted` are the new ones, by key or id."""
+        name = row.unique_key or row.id
+        return Created(inserted[name], True) if name in inserted else Created(self.kept[str(name)], False)
+
+
+def has_keys(rows: Sequence[HasKey]) -> bool:
     """Whether one of these has a `unique_key`."""
-    return any(task.unique_key is not None for task in wanted)
+    return any(row.unique_key is not None for row in rows)
 
 
-def create(
-    db: Session,
-    user_id: UUID,
-    wanted: Sequence[TaskCreate],
-    rows: Sequence[NewTask],
-    *,
-    commit: bool = True,
-    within_quota: bool = False,
-    then: Callable[[Sequence[Placed]], None] | None = None,
-) -> list[Placed]:
-    """Create these tasks, or find or replace those that have their keys, as each says; all of it or nothing.
+def match_keys(db: Session, rows: Sequence[NewTask], *, bounded: bool) -> Keyed:
+    """Find the tasks that have the keys of these rows, of one user, and replace those that are to be replaced.
 
-    `rows` are those of `wanted`. `then` is called with the tasks, in the transaction. With `commit=False`, an error
-    leaves the caller's transaction as it was. Raises UniqueKeyTaken, IntegrityError; with `within_quota` also
-    QuotaExceeded and KeptTasksTooLarge.
+    `bounded`: raises KeptTasksTooLarge where those tasks hold more than MAX_KEPT_BYTES. Raises UniqueKeyTaken.
     """
-    by_key = _by_key(wanted)
-    with ExitStack() as until_commit, transaction(db, commit=commit):
-        for _ in range(TRIES):
-            with _undone_if_overtaken(db), ExitStack() as reserved:
-                attempt = _Attempt(db, user_id, wanted, rows, reserved if within_quota else None)
-                placed = attempt.place(by_key)
-                if then is not None:
-                    then(placed)
-                until_commit.push(reserved.pop_all())
-                return placed
-        raise UniqueKeyTaken(_FASTER)
+    if not has_keys(rows):
+        return Keyed(rows)
+    by_key = _by_key(rows)
+    held = holders(db, rows[0].user_id, by_key)
+    for key, task_id in held.items():
+        first = by_key[key].first
+        if rows[first].wanted.on_conflict is OnConflict.REJECT:
+            raise _taken(task_id, rows, first)
+    # In one order: two batches with the same keys wait for each other, and do not deadlock.
+    new = [rows[by_key[key].new] for key in sorted(by_key) if key not in held]
+    keyed = Keyed([*new, *(row for row in rows if row.unique_key is None)])
+    for key in sorted(held):
+        at = by_key[key].replacement
+        if at is not None:
+            keyed.growth += _replace(db, held[key], rows, at)
+            keyed.replacing.append(rows[at])
+    if held:
+        keyed.kept = _read(db, held, bounded=bounded)
+    return keyed
 
 
-def create_tasks(
-    db: Session,
-    user_id: UUID,
-    wanted: Sequence[TaskCreate],
-    rows: Sequence[NewTask],
-    *,
-    commit: bool,
-    within_quota: bool,
-) -> list[Task]:
-    """As `create`; returns objects of the session."""
-    tasks: list[Task] = []
+def attempts(db: Session, rows: Sequence[HasKey]) -> Iterator[AbstractContextManager[None]]:
+    """Yield blocks in which to write the rows: a next one only if another transaction was faster. Break after success.
 
-    def keep(placed: Sequence[Placed]) -> None:
-        made = {each.id: each.task for each in placed}
-        new = [task_id for task_id, task in made.items() if not isinstance(task, Task)]
-        made |= zip(new, task_creation.as_tasks(db, [made[task_id] for task_id in new]), strict=True)
-        tasks.extend(made[each.id] for each in placed)
-
-    create(db, user_id, wanted, rows, commit=commit, within_quota=within_quota, then=keep)
-    return tasks
+    Raises UniqueKeyTaken after TRIES.
+    """
+    if not has_keys(rows):
+        yield nullcontext()
+        return
+    for _ in range(TRIES):
+        yield _undone_if_overtaken(db)
+    raise UniqueKeyTaken(_FASTER)
 
 
-def take_again(db: Session, task: Keyed, restart: Callable[[], bool]) -> bool:
+def take_again(db: Session, task: HasKey, restart: Callable[[], bool]) -> bool:
     """Call `restart`, which makes an ended task pending, and return its answer.
 
     Raises UniqueKeyTaken if another task has the key meanwhile, and leaves the transaction as it was.
@@ -168,91 +162,49 @@ def _undone_if_overtaken(db: Session) -> Iterator[None]:
             raise
 
 
-class _Attempt:
-    """One try, in a transaction."""
-
-    def __init__(
-        self,
-        db: Session,
-        user_id: UUID,
-        wanted: Sequence[TaskCreate],
-        rows: Sequence[NewTask],
-        reserved: ExitStack | None,
-    ) -> None:
-        self._db, self._user_id, self._wanted, self._rows, self._reserved = db, user_id, wanted, rows, reserved
-
-    def place(self, by_key: dict[str, _Wanted]) -> list[Placed]:
-        """Return a task for each place of the request."""
-        held = holders(self._db, self._user_id, by_key)
-        for key, task_id in held.items():
-            if self._wanted[by_key[key].first].on_conflict is OnConflict.REJECT:
-                raise _taken(task_id, self._place(by_key[key].first))
-        placed = self._insert({key: at for key, at in by_key.items() if key not in held})
-        # In one order: two batches that replace the same tasks wait for each other, and do not deadlock.
-        for key in sorted(held):
-            at = by_key[key].replacement
-            if at is not None:
-                self._replace(held[key], at)
-        if held:
-            placed |= self._read(held)
-        keyless = iter(self._accept([row for row in self._rows if row.unique_key is None]))
-        return [next(keyless) if task.unique_key is None else placed[task.unique_key] for task in self._wanted]
-
-    def _insert(self, new: dict[str, _Wanted]) -> dict[str, Placed]:
-        keys = sorted(new)
-        return dict(zip(keys, self._accept([self._rows[new[key].new] for key in keys]), strict=True))
-
-    def _accept(self, rows: Sequence[NewTask]) -> list[Placed]:
-        self._reserve(sum_of(row.load for row in rows))
-        accepted = task_creation.accept(self._db, rows)
-        return [Placed(task, is_new=True) for task in accepted]
-
-    def _replace(self, task_id: UUID, at: int) -> None:
-        task, wanted = task_queries.find(self._db, task_id), self._wanted[at]
-        if task is None or task.active_key != wanted.unique_key:
-            raise _Overtaken
-        if task.celery_task_name != wanted.celery_task_name:
-            raise _taken(task_id, self._place(at), "it has another celery_task_name")
-        if task.status is not TaskStatus.PENDING:
-            raise _taken(task_id, self._place(at), f"it is {task.status}")
-        self._reserve(task_replacing.added_load(task, wanted))
-        if not task_replacing.replace(self._db, task, wanted, self._rows[at]):
-            raise _Overtaken
-
-    def _read(self, held: dict[str, UUID]) -> dict[str, Placed]:
-        ids = list(held.values())
-        if self._reserved is not None and len(ids) > 1 and task_queries.bytes_of(self._db, ids) > MAX_KEPT_BYTES:
-            raise KeptTasksTooLarge
-        found = {task.active_key: task for task in task_queries.find_all(self._db, ids)}
-        if found.keys() != held.keys():  # one of them has ended since
-            raise _Overtaken
-        return {key: Placed(found[key], is_new=False) for key in held}
-
-    def _reserve(self, load: Load) -> None:
-        if self._reserved is not None and load != NOTHING:
-            self._reserved.enter_context(quotas.reserved(self._db, self._user_id, load))
-
-    def _place(self, at: int) -> int | None:
-        return at if len(self._wanted) > 1 else None
+def _replace(db: Session, task_id: UUID, rows: Sequence[NewTask], at: int) -> Load:
+    """Replace the task by `rows[at]`. Returns what that adds. Raises UniqueKeyTaken if it may not be replaced."""
+    task, row = task_queries.find(db, task_id), rows[at]
+    if task is None or task.active_key != row.unique_key:
+        raise _Overtaken
+    if task.celery_task_name != row.wanted.celery_task_name:
+        raise _taken(task_id, rows, at, "it has another celery_task_name")
+    if task.status is not TaskStatus.PENDING:
+        raise _taken(task_id, rows, at, f"it is {task.status}")
+    load = added_load(task, row)
+    if not replace(db, task, row):
+        raise _Overtaken
+    return load
 
 
-def _by_key(wanted: Sequence[TaskCreate]) -> dict[str, _Wanted]:
+def _read(db: Session, held: dict[str, UUID], *, bounded: bool) -> dict[str, Task]:
+    ids = list(held.values())
+    if bounded and len(ids) > 1 and task_queries.bytes_of(db, ids) > MAX_KEPT_BYTES:
+        raise KeptTasksTooLarge
+    found = {task.active_key: task for task in task_queries.find_all(db, ids)}
+    if found.keys() != held.keys():  # one of them has ended since
+        raise _Overtaken
+    return {key: found[key] for key in held}
+
+
+def _by_key(rows: Sequence[NewTask]) -> dict[str, _Wanted]:
     """Raises UniqueKeyTaken if a task of the batch may not have a key that an earlier one has."""
     found: dict[str, _Wanted] = {}
-    for at, task in enumerate(wanted):
-        if task.unique_key is None:
+    for at, row in enumerate(rows):
+        if row.unique_key is None:
             continue
-        replaces = at if task.on_conflict is OnConflict.REPLACE else None
-        known = found.setdefault(task.unique_key, _Wanted(at, at, replaces))
-        if known.first == at or task.on_conflict is OnConflict.RETURN:
+        wanted = row.wanted
+        replaces = at if wanted.on_conflict is OnConflict.REPLACE else None
+        known = found.setdefault(row.unique_key, _Wanted(at, at, replaces))
+        if known.first == at or wanted.on_conflict is OnConflict.RETURN:
             continue
-        if replaces is None or task.celery_task_name != wanted[known.first].celery_task_name:
+        if replaces is None or wanted.celery_task_name != rows[known.first].wanted.celery_task_name:
             raise UniqueKeyTaken(f"tasks[{at}]: tasks[{known.first}] of the batch has this unique_key")
         known.new = known.replacement = at
     return found
 
 
-def _taken(task_id: UUID, at: int | None = None, why: str = "") -> UniqueKeyTaken:
-    where = "" if at is None else f"tasks[{at}]: "
+def _taken(task_id: UUID, rows: Sequence[NewTask] = (), at: int = 0, why: str = "") -> UniqueKeyTaken:
+    where = f"tasks[{at}]: " if len(rows) > 1 else ""
     reason = f", and cannot be replaced: {why}" if why else ""
     return UniqueKeyTaken(f"{where}Task {task_id} has this unique_key{reason}", task_id=task_id)

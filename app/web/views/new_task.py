@@ -16,7 +16,7 @@ from app.core.config import Settings
 from app.errors import Conflict, Forbidden, InvalidInput, QuotaExceeded, ServiceError
 from app.models.task import TaskPriority
 from app.services.task_service import task_service
-from app.services.tasks import task_creation
+from app.services.tasks import new_rows
 from app.services.tasks.permissions import types_for
 from app.web.access import PageUser, rights_of
 from app.web.rendering import page, redirect
@@ -55,7 +55,7 @@ def new_task(request: Request, user: PageUser, name: Annotated[str | None, Query
 @body_limit(_form_bytes)
 def create_task(request: Request, db: SessionDep, user: PageUser, name: KindName, form: Typed) -> Response:
     try:
-        wanted = task_creation.parse(_task(name, form))
+        wanted = new_rows.parse(_task(name, form))
         rights_of(user)(wanted)
         (created,) = task_service.create_tasks(db, [wanted], user.id, within_quota=True)
     except _REFUSALS as error:

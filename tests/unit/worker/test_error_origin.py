@@ -39,7 +39,7 @@ def test_frames_of_the_service_are_passed_over_but_bodies_of_its_tasks_count() -
 
     assert origin_of(raised(body)).startswith("app.tasks.common_tasks:")
     # pydantic's frames are in site-packages, the caller's are the test's.
-    from app.services.tasks.task_creation import parse
+    from app.services.tasks.new_rows import parse
 
     assert origin_of(raised(lambda: parse({}))).startswith(f"{__name__}:")
 

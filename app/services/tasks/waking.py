@@ -1,0 +1,97 @@
+"""What follows the commit of tasks that can start: turns, wake-ups of slots, admission to limits, hints for streams."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.db.after_commit import after_commit
+from app.db.outage import first_line
+from app.db.session import SessionLocal, transaction
+from app.db.sql import turns
+from app.messaging import hints, publisher
+from app.services.operations import admitter
+from app.services.operations.admission import Freed
+from app.services.tasks import limited_tasks
+from app.services.tasks.limited_tasks import Place
+
+logger = logging.getLogger(__name__)
+
+# A task that can start now: its id, its queue and what admits it first.
+_Due = tuple[UUID, str, Place | None]
+
+
+def publish(db: Session | Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Wake slots for the new rows that are due, and send hints for open streams.
+
+    After the commit of the session's outermost transaction; on an autocommit connection they are committed, and have
+    their turns.
+    """
+    if not isinstance(db, Session):
+        _publish(rows)
+    else:
+        after_commit(db, partial(_publish, rows, db.get_bind()))
+
+
+def wake_if_due(db: Session, task_id: UUID, queue: str) -> None:
+    """After the commit, give a pending task its turn and have a slot look at it, if it is due and has none.
+
+    A task that needs a place is admitted first.
+    """
+    wake_all_due(db, {task_id: queue})
+
+
+def wake_all_due(db: Session, queues: Mapping[UUID, str]) -> None:
+    """The same for several tasks, by their queues."""
+    if queues:
+        places = limited_tasks.first_places_of(db, queues)
+        due = [(task_id, queue, places.get(task_id)) for task_id, queue in queues.items()]
+        after_commit(db, partial(_place, db.get_bind(), due))
+
+
+def wake(db: Session, task_id: UUID, queue: str) -> None:
+    """After the commit, have a slot look at this queue for the task, or what admits the task admit tasks first."""
+    due = [(queue, limited_tasks.first_places_of(db, [task_id]).get(task_id))]
+    after_commit(db, lambda: _wake(due))
+
+
+def _publish(rows: Sequence[dict[str, Any]], unplaced_on: Engine | Connection | None = None) -> None:
+    """`unplaced_on`: the rows are on this database, and have no turns yet."""
+    due = [
+        (row["id"], row["queue"], limited_tasks.first_place(row["user_id"], row["limit"], row["user_limited"]))
+        for row in rows
+        if row["run_at"] is None or row["run_at"] <= row["created_at"]
+    ]
+    if unplaced_on is None:
+        _wake([(queue, place) for _, queue, place in due])
+    elif due:
+        _place(unplaced_on, due)
+    hints.changed(*(row["id"] for row in rows))
+
+
+def _place(database: Engine | Connection, due: Sequence[_Due]) -> None:
+    """Give committed tasks their turns. Where that fails, maintenance does at its next pass."""
+    try:
+        with SessionLocal(bind=database, join_transaction_mode="create_savepoint") as db, transaction(db):
+            placed = turns.place(db, [task_id for task_id, _, _ in due])
+    except SQLAlchemyError as error:
+        logger.warning("%d tasks get their turns by maintenance: %s", len(due), first_line(error))
+        return
+    if placed:
+        _wake([(queue, place) for _, queue, place in due])
+
+
+def _wake(due: Sequence[tuple[str, Place | None]]) -> None:
+    """`due` are the queue of each task that can start now, and what admits it first."""
+    publisher.publish(queue for queue, place in due if place is None)
+    admitting: Freed = {}
+    for _, place in due:
+        if place is not None:
+            name, key = place
+            admitting.setdefault(name, set()).update([] if key is None else [key])
+    admitter.admit_soon(admitting)
