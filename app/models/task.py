@@ -141,6 +141,11 @@ def _one_of(column: str, kind: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(str(k)) for k in kind)})", name=column)
 
 
+# For a column whose bytes are counted where pages are cut: of a text, and of what PostgreSQL keeps parsed.
+SIZED: dict[str, Any] = {"size": "text"}
+SIZED_PARSED: dict[str, Any] = {"size": "parsed"}
+
+
 class Task(Base):
     """One accepted task. The row decides; a message only wakes a slot of a worker, which then looks for rows."""
 
@@ -148,15 +153,17 @@ class Task(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    name: Mapped[str]
-    task_type: Mapped[str] = mapped_column(ShortText)
+    name: Mapped[str] = mapped_column(info=SIZED)
+    task_type: Mapped[str] = mapped_column(ShortText, info=SIZED)
     celery_task_name: Mapped[str] = mapped_column(ShortText)
     args: Mapped[list[Any]] = mapped_column(JSONText)
     kwargs: Mapped[dict[str, Any]] = mapped_column(JSONText)
     priority: Mapped[TaskPriority] = mapped_column(_Named(TaskPriority))
     queue: Mapped[str] = mapped_column(ShortText)
-    tags: Mapped[list[str]] = mapped_column(TextList, server_default=EmptyTextList())
-    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JsonObject, server_default=EmptyJsonObject())
+    tags: Mapped[list[str]] = mapped_column(TextList, server_default=EmptyTextList(), info=SIZED_PARSED)
+    metadata_: Mapped[dict[str, Any]] = mapped_column(
+        "metadata", JsonObject, server_default=EmptyJsonObject(), info=SIZED_PARSED
+    )
 
     status: Mapped[TaskStatus] = mapped_column(_Named(TaskStatus), server_default=TaskStatus.PENDING.value)
     # Why it was revoked: `cancelled`, `expired`, `ignored` (by its body), `stopped` (from outside).
@@ -180,7 +187,7 @@ class Task(Base):
     rerun_lost: Mapped[bool] = mapped_column(server_default=true())
     # As requested. `active_key` is the unique_key until the task has ended, and NULL from then on: a unique index holds
     # it. `transition()` writes it with the status.
-    unique_key: Mapped[str | None] = mapped_column(ShortText)
+    unique_key: Mapped[str | None] = mapped_column(ShortText, info=SIZED)
     on_conflict: Mapped[OnConflict | None] = mapped_column(_Named(OnConflict))
     active_key: Mapped[str | None] = mapped_column(ShortText)
     # A limit by its name, and a key of it. A task with a limit is held until it has a place.
@@ -265,6 +272,11 @@ triggers.install_with(Task.__table__, Task.__tablename__)
 
 IS_PENDING = Task.status == TaskStatus.PENDING.value
 IS_RUNNING = Task.status == TaskStatus.RUNNING.value
+
+
+SIZED_TEXTS, SIZED_OTHERS = (
+    tuple(column.name for column in Task.__table__.c if column.info == info) for info in (SIZED, SIZED_PARSED)
+)
 
 
 class TaskAttempt(Base):

@@ -30,8 +30,18 @@ from app.schemas.json_value import (
     Tag,
     check_bytes,
 )
-from app.schemas.task_examples import TASK, TASK_CREATE
-from app.schemas.task_values import Attempts, Moment, NotMasked, PriorityIn, Seconds, Shown, ShownText, TimeLimit
+from app.schemas.task_examples import SHOWN, TASK_CREATE
+from app.schemas.task_values import (
+    Attempts,
+    Editable,
+    Moment,
+    NotMasked,
+    PriorityIn,
+    Seconds,
+    Shown,
+    ShownText,
+    TimeLimit,
+)
 
 MAX_TAGS = 50
 MAX_BATCH = 1000
@@ -46,44 +56,46 @@ class TaskCreate(RequestModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [TASK_CREATE]})
 
-    name: ShortText = Field(description="A name for people.", examples=["数据处理任务"])
+    name: Annotated[ShortText, Editable.ALWAYS] = Field(description="A name for people.", examples=["数据处理任务"])
     task_type: ShortText = Field(description="Your own category, for filters.", examples=["data_processing"])
     celery_task_name: ShortText = Field(
         description="The task to run: one of `GET /tasks/types`.", examples=["app.tasks.common_tasks.long_running_task"]
     )
-    args: Annotated[JSONArray, NotMasked] = Field(**_EMPTY_LIST, description="Positional arguments.", examples=[[60]])
-    kwargs: Annotated[JSONObject, NotMasked] = Field(
+    args: Annotated[JSONArray, NotMasked, Editable.WHILE_PENDING] = Field(
+        **_EMPTY_LIST, description="Positional arguments.", examples=[[60]]
+    )
+    kwargs: Annotated[JSONObject, NotMasked, Editable.WHILE_PENDING] = Field(
         **_EMPTY_OBJECT,
         description="Keyword arguments. Answers show `***` below keys that name a secret, such as `password`.",
         examples=[{"param": "value"}],
     )
-    priority: PriorityIn = Field(
+    priority: Annotated[PriorityIn, Editable.WHILE_PENDING] = Field(
         TaskPriority.NORMAL,
         description="A priority name, `urgent` (critical), or a number from 1 (low) to 4 (critical).",
         examples=["normal"],
     )
-    run_at: Moment | None = Field(
+    run_at: Annotated[Moment | None, Editable.WHILE_PENDING] = Field(
         None, description="The earliest start (RFC 3339 with an offset).", examples=["2030-01-01T08:00:00Z"]
     )
     delay_seconds: Seconds | None = Field(
         None, description="The earliest start, in seconds from now. Exclusive with `run_at`.", examples=[30]
     )
-    expires_at: Moment | None = Field(
+    expires_at: Annotated[Moment | None, Editable.WHILE_PENDING] = Field(
         None, description="The task is revoked if it has not started by this time.", examples=["2030-01-02T08:00:00Z"]
     )
-    timeout_seconds: TimeLimit | None = Field(
+    timeout_seconds: Annotated[TimeLimit | None, Editable.WHILE_PENDING] = Field(
         None, description="The time limit of one attempt, in seconds. Its process is killed then.", examples=[600]
     )
-    max_attempts: Attempts | None = Field(
+    max_attempts: Annotated[Attempts | None, Editable.WHILE_PENDING] = Field(
         None, description="How often the task may fail before it stays failed. Default: the task's own.", examples=[3]
     )
-    retry_backoff_seconds: Seconds | None = Field(
+    retry_backoff_seconds: Annotated[Seconds | None, Editable.WHILE_PENDING] = Field(
         None, description="Seconds to wait before the second attempt. Doubles with each further attempt.", examples=[5]
     )
-    tags: list[Tag] = Field(
+    tags: Annotated[list[Tag], Editable.ALWAYS] = Field(
         **_EMPTY_LIST, max_length=MAX_TAGS, description="Labels, for filters.", examples=[["nightly"]]
     )
-    metadata: Annotated[SearchableObject, NotMasked] = Field(
+    metadata: Annotated[SearchableObject, NotMasked, Editable.ALWAYS] = Field(
         **_EMPTY_OBJECT, description="Your own data, a JSON object.", examples=[{"order": 17}]
     )
     unique_key: ShortText | None = Field(
@@ -196,7 +208,7 @@ def _explain(waits: str | None, info: ValidationInfo) -> WaitingFor | None:
 class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __init__ its own kwargs
     """A task. Answers and events show committed states only."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [TASK]})
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.update(examples=[TASK]))
 
     id: UUID = Field(description="The task's id, a UUID version 7: ids sort by creation time.")
     celery_id: UUID = Field(description="The id by which Celery knows the task. A retry through the API changes it.")
@@ -261,6 +273,9 @@ class TaskRead(ResponseModel):  # type: ignore[no-redef]  # the plugin gives __i
     @classmethod
     def _hide_by_parameter(cls, args: list[Any], info: ValidationInfo) -> list[Any]:
         return redact_args(info.data.get("celery_task_name", ""), args)
+
+
+TASK: dict[str, Any] = {name: SHOWN.get(name) for name in TaskRead.model_fields}
 
 
 class TaskBatchRead(ResponseModel):

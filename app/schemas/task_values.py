@@ -1,6 +1,7 @@
 """Types of the values in task bodies: priorities, times, numbers, and values that may hold secrets."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, GetJsonSchemaHandler
@@ -80,3 +81,10 @@ def _refuse_mask(value: Any) -> Any:
 
 
 NotMasked = AfterValidator(_refuse_mask)
+
+
+class Editable(StrEnum):
+    """When PATCH can change a field of `TaskCreate` that bears this beside its type. Without it, PATCH cannot."""
+
+    ALWAYS = "always"
+    WHILE_PENDING = "while pending"

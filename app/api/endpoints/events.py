@@ -14,7 +14,7 @@ from app.core.security import read_access_token
 from app.errors import InsufficientScope, InvalidToken, TaskNotFound, TooManyStreams
 from app.live.frames import version_of
 from app.live.streams import Credential
-from app.schemas.task_examples import TASK
+from app.schemas.task import TASK
 from app.services.accounts.auth_service import Principal
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])

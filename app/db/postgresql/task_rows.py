@@ -15,12 +15,11 @@ from app.db.every_engine.task_rows import FIXED_BYTES, LARGE, Rows
 from app.db.postgresql.conditions import is_one_of
 from app.db.postgresql.schema import waiting
 from app.db.statements.tables import TASKS
+from app.models.task import SIZED_OTHERS, SIZED_TEXTS
 
 # Why each task waits: a column beside those of the table.
 WAITS = waiting.WAITS_COLUMN.label("waits")
 _WAITS_OF_MANY = literal_column(waiting.WAITS_OF_MANY, Text).label("waits")
-_TEXTS = ("name", "task_type", "unique_key", *LARGE)
-_PARSED = ("tags", "metadata")
 
 
 def _bytes_of_text(column: str) -> str:
@@ -39,8 +38,8 @@ TASK_BYTES: ColumnElement[int] = literal_column(
     " + ".join(
         [
             str(FIXED_BYTES),
-            *(_bytes_of_text(column) for column in _TEXTS),
-            *(_bytes_of_parsed(column) for column in _PARSED),
+            *(_bytes_of_text(column) for column in (*SIZED_TEXTS, *LARGE)),
+            *(_bytes_of_parsed(column) for column in SIZED_OTHERS),
         ]
     ),
     Integer,

@@ -16,10 +16,10 @@ from app.db.statements.conditions import is_one_of
 from app.db.statements.expressions import octet_length
 from app.db.statements.tables import TASKS
 from app.db.waiting import WAITS_COLUMN
+from app.models.task import SIZED_OTHERS, SIZED_TEXTS
 
 # Why each task waits: a column beside those of the table.
 WAITS = WAITS_COLUMN.label("waits")
-_OTHERS = ("name", "task_type", "unique_key", "tags", "metadata")
 
 
 def _bytes_of(columns: Sequence[str], fixed: int = 0) -> ColumnElement[int]:
@@ -27,7 +27,7 @@ def _bytes_of(columns: Sequence[str], fixed: int = 0) -> ColumnElement[int]:
     return sum(sizes, start=literal(fixed, Integer))
 
 
-TASK_BYTES = _bytes_of((*LARGE, *_OTHERS), FIXED_BYTES)
+TASK_BYTES = _bytes_of((*LARGE, *SIZED_TEXTS, *SIZED_OTHERS), FIXED_BYTES)
 # Those of the values that may be large.
 LARGE_BYTES = _bytes_of(LARGE)
 

@@ -11,14 +11,14 @@ from app.core.json_text import json_size
 from app.errors import InvalidTask, InvalidTransition
 from app.messaging.routing import QUEUE_OF
 from app.models.task import Task, TaskStatus
+from app.schemas.task_changes import PENDING_ONLY
 from app.services.tasks import task_changes
 from app.services.tasks.load import Load, attached_bytes, growth, load_of_row
 from app.services.tasks.quotas import quotas
 from app.services.tasks.task_requests import ARGUMENTS, checked, restored
 
 # What a submit checks is checked in the same way.
-AS_SUBMITTED = ARGUMENTS | {"timeout_seconds", "max_attempts", "retry_backoff_seconds"}
-PENDING_ONLY = AS_SUBMITTED | {"priority", "run_at", "expires_at"}
+AS_SUBMITTED = frozenset(PENDING_ONLY) - {"priority", "run_at", "expires_at"}
 MOVES_TURN = frozenset({"priority", "run_at"})
 STATE = frozenset({"status", "progress", "progress_detail", "result"})
 
@@ -40,7 +40,7 @@ def edit(db: Session, task: Task, changes: dict[str, Any], until_commit: ExitSta
     With `until_commit`, larger arguments take from the quota of the task's user; the caller closes it after the commit.
     Raises InvalidTransition, InvalidTask, InvalidArguments, UnknownTask, QuotaExceeded.
     """
-    pending_only = PENDING_ONLY & changes.keys()
+    pending_only = changes.keys() & PENDING_ONLY
     if pending_only and task.status is not TaskStatus.PENDING:
         raise InvalidTransition(
             f"{', '.join(sorted(pending_only))} can change only while pending; the task is {task.status}"

@@ -9,8 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.main import VERSION, create_app
-from app.schemas.task import TaskCreate, TaskRead
-from app.schemas.task_examples import TASK, TASK_CREATE
+from app.schemas.task import TASK, TaskCreate, TaskRead
+from app.schemas.task_examples import TASK_CREATE
 from tests.support.settings import settings
 from tests.support.tables import check_rows
 

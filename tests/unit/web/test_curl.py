@@ -6,8 +6,7 @@ import subprocess
 import pytest
 from starlette.requests import Request
 
-from app.schemas.task import TaskRead
-from app.schemas.task_examples import TASK
+from app.schemas.task import TASK, TaskRead
 from app.web.curl import curl_of
 from tests.support.tables import check_rows
 

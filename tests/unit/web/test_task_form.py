@@ -9,8 +9,7 @@ import pytest
 from app.catalogue import TaskType, type_of
 from app.errors import InvalidTask
 from app.messaging.application import celery_app
-from app.schemas.task import TaskRead
-from app.schemas.task_examples import TASK
+from app.schemas.task import TASK, TaskRead
 from app.web.task_form import body_of, fields_of, task_of, typed_of
 from tests.support.tables import check_rows
 
