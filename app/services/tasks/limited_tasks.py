@@ -5,7 +5,7 @@ Waiting is no matter of the submit: a task with a limit is inserted as held, and
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from app.db.sql import limits, turns
 from app.db.statements import limit_places
-from app.db.trigger_terms import USER_LIMIT
 from app.errors import LimitReached, UnknownLimit
 from app.models.audit import AuditEvent
 from app.models.limit import Limit, OnExcess
@@ -24,20 +23,6 @@ from app.services.tasks import task_changes, task_queries
 from app.services.tasks.new_rows import NewTask
 
 Row = dict[str, Any]
-Place = tuple[str, str | None]
-
-
-def first_place(user_id: UUID, limit: str | None, user_limited: bool | None) -> Place | None:
-    """The name and the key of what admits a task first; None for a task that needs no place."""
-    if user_limited:
-        return USER_LIMIT, str(user_id)
-    return None if limit is None else (limit, None)
-
-
-def first_places_of(db: Session, ids: Collection[UUID]) -> dict[UUID, Place | None]:
-    """The same of the tasks with these ids, by id."""
-    found = db.execute(select(Task.id, Task.user_id, Task.limit, Task.user_limited).where(Task.id.in_(ids)))
-    return {row.id: first_place(row.user_id, row.limit, row.user_limited) for row in found}
 
 
 def check(db: Session, new: Sequence[NewTask], replacing: Sequence[NewTask]) -> None:

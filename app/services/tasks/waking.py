@@ -1,12 +1,12 @@
 """What follows the commit of tasks that can start: turns, wake-ups of slots, admission to limits, hints for streams."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -14,14 +14,16 @@ from app.db.after_commit import after_commit
 from app.db.outage import first_line
 from app.db.session import SessionLocal, transaction
 from app.db.sql import turns
+from app.db.trigger_terms import USER_LIMIT
 from app.messaging import hints, publisher
+from app.models.task import Task
 from app.services.operations import admitter
 from app.services.operations.admission import Freed
-from app.services.tasks import limited_tasks
-from app.services.tasks.limited_tasks import Place
 
 logger = logging.getLogger(__name__)
 
+# What admits a task: the name of a limit, and a key of it.
+Place = tuple[str, str | None]
 # A task that can start now: its id, its queue and what admits it first.
 _Due = tuple[UUID, str, Place | None]
 
@@ -49,21 +51,21 @@ def wake_if_due(db: Session, task_id: UUID, queue: str) -> None:
 def wake_all_due(db: Session, queues: Mapping[UUID, str]) -> None:
     """The same for several tasks, by their queues."""
     if queues:
-        places = limited_tasks.first_places_of(db, queues)
+        places = _first_places_of(db, queues)
         due = [(task_id, queue, places.get(task_id)) for task_id, queue in queues.items()]
         after_commit(db, partial(_place, db.get_bind(), due))
 
 
 def wake(db: Session, task_id: UUID, queue: str) -> None:
     """After the commit, have a slot look at this queue for the task, or what admits the task admit tasks first."""
-    due = [(queue, limited_tasks.first_places_of(db, [task_id]).get(task_id))]
+    due = [(queue, _first_places_of(db, [task_id]).get(task_id))]
     after_commit(db, lambda: _wake(due))
 
 
 def _publish(rows: Sequence[dict[str, Any]], unplaced_on: Engine | Connection | None = None) -> None:
     """`unplaced_on`: the rows are on this database, and have no turns yet."""
     due = [
-        (row["id"], row["queue"], limited_tasks.first_place(row["user_id"], row["limit"], row["user_limited"]))
+        (row["id"], row["queue"], _first_place(row["user_id"], row["limit"], row["user_limited"]))
         for row in rows
         if row["run_at"] is None or row["run_at"] <= row["created_at"]
     ]
@@ -95,3 +97,16 @@ def _wake(due: Sequence[tuple[str, Place | None]]) -> None:
             name, key = place
             admitting.setdefault(name, set()).update([] if key is None else [key])
     admitter.admit_soon(admitting)
+
+
+def _first_place(user_id: UUID, limit: str | None, user_limited: bool | None) -> Place | None:
+    """Return the name and the key of what admits a task first; None for a task that needs no place."""
+    if user_limited:
+        return USER_LIMIT, str(user_id)
+    return None if limit is None else (limit, None)
+
+
+def _first_places_of(db: Session, ids: Collection[UUID]) -> dict[UUID, Place | None]:
+    """Return the same of the tasks with these ids, by id."""
+    found = db.execute(select(Task.id, Task.user_id, Task.limit, Task.user_limited).where(Task.id.in_(ids)))
+    return {row.id: _first_place(row.user_id, row.limit, row.user_limited) for row in found}
