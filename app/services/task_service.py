@@ -7,7 +7,7 @@ TaskNotFound, like a task that does not exist.
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.redacted_text import redact_text
 from app.db.deadlocks import repeated_with_a_fresh_session
-from app.db.page import Page, TimePosition
+from app.db.page import Page
 from app.db.session import transaction
 from app.db.sql import reads
 from app.errors import (
@@ -30,7 +30,6 @@ from app.errors import (
 )
 from app.models.audit import AuditEvent
 from app.models.bulk_deed import BulkDeed, Deed
-from app.models.error_group import ErrorState
 from app.models.task import TERMINAL, Task, TaskAttempt, TaskStatus
 from app.models.task_filter import TaskFilter
 from app.models.task_log import LogLevel, TaskLog
@@ -40,12 +39,7 @@ from app.services.bulk import deeds
 from app.services.bulk.deeds import Caller, Preview
 from app.services.bulk.selection import Selection
 from app.services.execution.results import check_percent, check_size
-from app.services.operations import error_groups, limits, queues, stats, workers
-from app.services.operations.error_groups import ErrorFilter, ErrorGroupState
-from app.services.operations.limits import LimitState
-from app.services.operations.queues import PauseState, QueueState
-from app.services.operations.stats import Stats, StatsKey, StatsWindow
-from app.services.operations.workers import WorkerInfo
+from app.services.operations import error_group_service, limit_service, queue_service, stats_service, worker_service
 from app.services.tasks import (
     limited_tasks,
     new_rows,
@@ -474,119 +468,24 @@ class TaskService:
         with transaction(db, commit=commit):
             return deeds.abort(db, deed_id, owner)
 
-    # Queues
+    # Of other services, whose names these are
 
-    def list_queues(self, db: Session, *, to_admin: bool = True) -> list[QueueState]:
-        """Return every queue, with what waits and runs in it. Has DATABASE_COSTLY_READ_SECONDS."""
-        reads.limit_read(db, get_settings().costly_read_seconds)
-        return queues.read_all(db, to_admin=to_admin)
-
-    def pause_queue(self, db: Session, name: str, reason: str | None = None, *, commit: bool = True) -> PauseState:
-        """Let no task of this queue begin, from the commit on, until `resume_queue`. What runs goes on.
-
-        Paused again, a queue takes the new reason. All claims of all queues wait from this call to the commit. Raises
-        QueueNotFound.
-        """
-        with transaction(db, commit=commit):
-            return queues.pause(db, name, reason)
-
-    def resume_queue(self, db: Session, name: str, *, commit: bool = True) -> PauseState:
-        """Let the tasks of this queue begin again: several slots are woken for them.
-
-        Raises QueueNotFound.
-        """
-        with transaction(db, commit=commit):
-            return queues.resume(db, name)
-
-    # Limits
-
-    def list_limits(self, db: Session) -> list[LimitState]:
-        """Return all limits, by name."""
-        return limits.read_all(db)
-
-    def get_limit(self, db: Session, name: str) -> LimitState:
-        """Return one of them. Raises LimitNotFound."""
-        return limits.read(db, name)
-
-    def put_limit(self, db: Session, name: str, *, commit: bool = True, **bounds: Any) -> LimitState:
-        """Make a limit, or replace its bounds: the fields of LimitWrite. What runs goes on. Raises InvalidLimit."""
-        wanted = limits.parse(name, bounds)
-        with transaction(db, commit=commit):
-            return limits.put(db, name, wanted)
-
-    def delete_limit(self, db: Session, name: str, *, commit: bool = True) -> None:
-        """Delete a limit. Raises LimitNotFound, LimitUsed if a pending or running task names it."""
-        with transaction(db, commit=commit):
-            limits.remove(db, name)
-
-    # Stats and errors
-
-    def get_stats(self, db: Session, user_id: UUID | None = None, *, window: str = "1h", by: str = "type") -> Stats:
-        """Return what happened to the tasks of a user, or of all users, by step of time.
-
-        `window`: 1h, 24h or 7d. `by`: type, queue or priority. Has DATABASE_COSTLY_READ_SECONDS. Raises ValueError for
-        another window or key.
-        """
-        reads.limit_read(db, get_settings().costly_read_seconds)
-        return stats.read(db, user_id, StatsWindow(window), StatsKey(by))
-
-    def list_error_groups(
-        self, db: Session, wanted: ErrorFilter | None = None, limit: int = 50, cursor: str | None = None
-    ) -> Page[ErrorGroupState, TimePosition]:
-        """Return a page of groups of failures, the one that failed last first; without a filter those of all users.
-
-        Has DATABASE_COSTLY_READ_SECONDS. Raises InvalidCursor.
-        """
-        reads.limit_read(db, get_settings().costly_read_seconds)
-        return error_groups.read_page(db, wanted or ErrorFilter(), limit, cursor)
-
-    def get_error_group(self, db: Session, fingerprint: str, *, owner: UUID | None = None) -> ErrorGroupState:
-        """Return one of them. Raises ErrorGroupNotFound."""
-        return error_groups.read(db, fingerprint, owner)
-
-    def resolve_error_group(
-        self, db: Session, fingerprint: str, *, owner: UUID | None = None, commit: bool = True
-    ) -> ErrorGroupState:
-        """Mark a group as resolved, until it fails again. Raises ErrorGroupNotFound."""
-        with transaction(db, commit=commit):
-            return error_groups.set_state(db, fingerprint, ErrorState.RESOLVED, owner)
-
-    def ignore_error_group(
-        self, db: Session, fingerprint: str, until: datetime | None = None, *, owner: UUID | None = None,
-        commit: bool = True,
-    ) -> ErrorGroupState:  # fmt: skip
-        """Ignore a group until a time, or until it is reopened.
-
-        Raises ErrorGroupNotFound, InvalidInput for a time that has passed.
-        """
-        with transaction(db, commit=commit):
-            return error_groups.set_state(db, fingerprint, ErrorState.IGNORED, owner, until)
-
-    def reopen_error_group(
-        self, db: Session, fingerprint: str, *, owner: UUID | None = None, commit: bool = True
-    ) -> ErrorGroupState:
-        """Reopen a resolved or ignored group. Raises ErrorGroupNotFound."""
-        with transaction(db, commit=commit):
-            return error_groups.set_state(db, fingerprint, ErrorState.OPEN, owner)
-
-    # Workers
-
-    def list_workers(self, db: Session) -> list[WorkerInfo]:
-        """Return the workers that have not stopped, by name, with the tasks that they run."""
-        return workers.read_all(db)
-
-    def get_worker(self, db: Session, name: str) -> WorkerInfo:
-        """Return one of them. Raises WorkerNotFound."""
-        return workers.read(db, name)
-
-    def drain_worker(self, db: Session, name: str, *, commit: bool = True) -> WorkerInfo:
-        """Let this worker begin nothing, from the commit on, and leave once what it runs has ended.
-
-        What outlasts SHUTDOWN_GRACE_SECONDS is handed back. All claims wait from this call to the commit. Raises
-        WorkerNotFound.
-        """
-        with transaction(db, commit=commit):
-            return workers.drain(db, name)
+    list_queues = staticmethod(queue_service.list_queues)
+    pause_queue = staticmethod(queue_service.pause_queue)
+    resume_queue = staticmethod(queue_service.resume_queue)
+    list_limits = staticmethod(limit_service.list_limits)
+    get_limit = staticmethod(limit_service.get_limit)
+    put_limit = staticmethod(limit_service.put_limit)
+    delete_limit = staticmethod(limit_service.delete_limit)
+    get_stats = staticmethod(stats_service.get_stats)
+    list_error_groups = staticmethod(error_group_service.list_error_groups)
+    get_error_group = staticmethod(error_group_service.get_error_group)
+    resolve_error_group = staticmethod(error_group_service.resolve_error_group)
+    ignore_error_group = staticmethod(error_group_service.ignore_error_group)
+    reopen_error_group = staticmethod(error_group_service.reopen_error_group)
+    list_workers = staticmethod(worker_service.list_workers)
+    get_worker = staticmethod(worker_service.get_worker)
+    drain_worker = staticmethod(worker_service.drain_worker)
 
 
 def _status(status: TaskStatus | str) -> TaskStatus:

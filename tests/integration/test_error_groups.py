@@ -26,7 +26,7 @@ from app.models.task_filter import TaskFilter
 from app.services.execution import ends
 from app.services.execution.attempts import AttemptError, NextTry
 from app.services.operations import error_adding
-from app.services.operations.error_groups import ErrorFilter, ErrorGroupState
+from app.services.operations.error_group_service import ErrorFilter, ErrorGroupState
 from app.services.task_service import task_service
 from app.services.tasks import task_counts, task_pages
 from tests.support.accounts import API, pages

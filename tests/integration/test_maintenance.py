@@ -33,7 +33,7 @@ from app.schemas.task import TaskCreate
 from app.services.execution import claims, ends
 from app.services.execution.attempts import WorkerIdentity
 from app.services.execution.claims import FULL_LOOK_SECONDS, Claims
-from app.services.operations import queues, stats_adding
+from app.services.operations import queue_service, stats_adding
 from app.services.task_service import task_service
 from app.services.tasks import new_rows, task_changes, task_counts, task_creation
 from tests.support.ahead import Ahead
@@ -339,13 +339,13 @@ class TestLostWakeups:
         self, db: Session, maintenance: Maintenance, broker: Any, woken: list[str]
     ) -> None:
         ready, late = new_task(db).id, due_later(db).id
-        queues.pause(db, "default", None)
+        queue_service.pause_queue(db, "default")
         db.commit()
         woken.clear()
         maintenance.run_once(db)
         assert messages(broker) == 0
         assert next_ids(db) == []
-        queues.resume(db, "default")
+        queue_service.resume_queue(db, "default")
         db.commit()
         assert set(woken) == {"default"}
         maintenance.run_once(db)

@@ -20,7 +20,7 @@ from app.models.task_stats import ALL_USERS, KEPT, KINDS, KINDS_OF_ONE, OTHER, t
 from app.services.execution import ends
 from app.services.execution.ends import Ending, Success, end_successes
 from app.services.operations import stats_adding
-from app.services.operations.stats import LARGEST, WINDOWS, StatsWindow
+from app.services.operations.stats_service import LARGEST, WINDOWS, StatsWindow
 from app.services.task_service import task_service
 from app.services.tasks import task_counts
 from tests.support.accounts import API, bearer

@@ -30,7 +30,7 @@ from app.schemas.task import TaskCreate
 from app.services.execution import claims, ends
 from app.services.execution.attempts import NextTry
 from app.services.execution.claims import FULL_LOOK_SECONDS, Claims, ReadyClaim, give_back
-from app.services.operations import queues
+from app.services.operations import queue_service
 from app.services.task_service import task_service
 from tests.support.machine import KEEP_WAITING, NothingFits, choose, run_machine
 from tests.support.services import Services, environment
@@ -175,9 +175,9 @@ class Turns(RuleBasedStateMachine):
         del way
         queue = next(iter(self.model.paused), sorted({*QUEUE_OF.values()})[pick % 3])
         if queue in self.model.paused:
-            queues.resume(self.db, queue)
+            queue_service.resume_queue(self.db, queue)
         else:
-            queues.pause(self.db, queue, None)
+            queue_service.pause_queue(self.db, queue)
         self.db.commit()
         self.model.paused ^= {queue}
 

@@ -22,7 +22,7 @@ from app.models import Task
 from app.services.execution import attempts, ends
 from app.services.execution.attempts import AttemptError, NextTry
 from app.services.execution.claims import Claims, give_back
-from app.services.operations import queues
+from app.services.operations import queue_service
 from app.services.task_service import task_service
 from tests.support.both_sides import Attempt, BothSides, answer
 from tests.support.databases import ENGINE
@@ -228,10 +228,10 @@ class Machine(RuleBasedStateMachine):
         del pick
         queue = SERVED[way % 3]
         if queue in self.both.paused:
-            queues.resume(self.db, queue)
+            queue_service.resume_queue(self.db, queue)
             self.both.woken += [queue] * MANY
         else:
-            queues.pause(self.db, queue, None)
+            queue_service.pause_queue(self.db, queue)
         self.db.commit()
         self.both.paused ^= {queue}
 

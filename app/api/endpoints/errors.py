@@ -17,9 +17,8 @@ from app.models.error_group import FINGERPRINT, ErrorState
 from app.schemas.error_group import EXAMPLE, ErrorGroupIgnore, ErrorGroupRead
 from app.schemas.json_value import ShortText
 from app.services.accounts.auth_service import Principal
-from app.services.operations import error_groups
-from app.services.operations.error_groups import ErrorFilter, ErrorGroupState
-from app.services.task_service import task_service
+from app.services.operations import error_group_service
+from app.services.operations.error_group_service import ErrorFilter, ErrorGroupState
 
 router = SlashRouter(prefix="/errors", tags=["errors"])
 
@@ -59,8 +58,8 @@ def list_error_groups(
     A new group appears after one pass of maintenance, half a second. A group without a failed task stays for 30 days.
     """
     wanted = ErrorFilter(visible_to_admin(user, user_id), state, celery_task_name)
-    page = task_service.list_error_groups(db, wanted, limit, cursor)
-    return _GROUPS.page(request, page, lambda group: str(error_groups.position(group)))
+    page = error_group_service.list_error_groups(db, wanted, limit, cursor)
+    return _GROUPS.page(request, page, lambda group: str(error_group_service.position(group)))
 
 
 @router.get(
@@ -68,7 +67,7 @@ def list_error_groups(
 )  # fmt: skip
 def get_error_group(db: SessionDep, user: TaskReader, fingerprint: Fingerprint) -> ErrorGroupState:
     """Return one group of failures."""
-    return task_service.get_error_group(db, fingerprint, owner=_owner(user))
+    return error_group_service.get_error_group(db, fingerprint, owner=_owner(user))
 
 
 @router.post(
@@ -76,7 +75,7 @@ def get_error_group(db: SessionDep, user: TaskReader, fingerprint: Fingerprint) 
 )
 def resolve_error_group(db: SessionDep, user: TaskWriter, fingerprint: Fingerprint) -> ErrorGroupState:
     """Mark a group as resolved. A new failure reopens it."""
-    return task_service.resolve_error_group(db, fingerprint, owner=_owner(user))
+    return error_group_service.resolve_error_group(db, fingerprint, owner=_owner(user))
 
 
 @router.post(
@@ -87,7 +86,7 @@ def ignore_error_group(
 ) -> ErrorGroupState:
     """Ignore a group until a time, or until it is reopened. New failures count, and do not reopen it."""
     until = None if body is None else body.until
-    return task_service.ignore_error_group(db, fingerprint, until, owner=_owner(user))
+    return error_group_service.ignore_error_group(db, fingerprint, until, owner=_owner(user))
 
 
 @router.post(
@@ -95,4 +94,4 @@ def ignore_error_group(
 )
 def reopen_error_group(db: SessionDep, user: TaskWriter, fingerprint: Fingerprint) -> ErrorGroupState:
     """Reopen a resolved or ignored group."""
-    return task_service.reopen_error_group(db, fingerprint, owner=_owner(user))
+    return error_group_service.reopen_error_group(db, fingerprint, owner=_owner(user))

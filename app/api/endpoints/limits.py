@@ -10,8 +10,8 @@ from app.api.http.router import SlashRouter
 from app.errors import AdminOnly, InsufficientScope, LimitNotFound, LimitUsed
 from app.schemas.json_value import LIMIT_NAME
 from app.schemas.limit import LimitRead, LimitWrite
-from app.services.operations.limits import LimitState
-from app.services.task_service import task_service
+from app.services.operations import limit_service
+from app.services.operations.limit_service import LimitState
 
 router = SlashRouter(prefix="/limits", tags=["limits"])
 
@@ -33,7 +33,7 @@ Name = Annotated[
 )
 def list_limits(db: SessionDep, _user: TaskReader) -> list[LimitState]:
     """List the limits on how many tasks run or start, by name."""
-    return task_service.list_limits(db)
+    return limit_service.list_limits(db)
 
 
 @router.get(
@@ -44,7 +44,7 @@ def list_limits(db: SessionDep, _user: TaskReader) -> list[LimitState]:
 )
 def get_limit(db: SessionDep, _admin: AdminUser, name: Name) -> LimitState:
     """Return one limit. Administrators only."""
-    return task_service.get_limit(db, name)
+    return limit_service.get_limit(db, name)
 
 
 @router.put(
@@ -58,7 +58,7 @@ def put_limit(db: SessionDep, _admin: AdminUser, name: Name, body: LimitWrite) -
 
     A limit that is lowered stops nothing that runs. Tasks wait until there is room for them.
     """
-    return task_service.put_limit(db, name, **body.model_dump())
+    return limit_service.put_limit(db, name, **body.model_dump())
 
 
 @router.delete(
@@ -69,4 +69,4 @@ def put_limit(db: SessionDep, _admin: AdminUser, name: Name, body: LimitWrite) -
 )
 def delete_limit(db: SessionDep, _admin: AdminUser, name: Name) -> None:
     """Delete a limit that no pending or running task names. Administrators only."""
-    task_service.delete_limit(db, name)
+    limit_service.delete_limit(db, name)

@@ -10,8 +10,8 @@ from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.errors import AdminOnly, InsufficientScope, QueueNotFound
 from app.schemas.queue import QueuePause, QueuePauseRead, QueueRead
-from app.services.operations.queues import PauseState, QueueState
-from app.services.task_service import task_service
+from app.services.operations import queue_service
+from app.services.operations.queue_service import PauseState, QueueState
 
 router = SlashRouter(prefix="/queues", tags=["queues"])
 
@@ -27,7 +27,7 @@ QueueName = Annotated[str, Path(max_length=200, description="The queue's name.",
 @costly(lambda _: True)
 def list_queues(db: SessionDep, user: TaskReader) -> list[QueueState]:
     """List the queues: what waits and runs in each, whether it is paused, and how many workers serve it."""
-    return task_service.list_queues(db, to_admin=user.is_admin)
+    return queue_service.list_queues(db, to_admin=user.is_admin)
 
 
 @router.post(
@@ -42,7 +42,7 @@ def pause_queue(db: SessionDep, _admin: AdminUser, name: QueueName, body: QueueP
     The pause lasts until the queue is resumed, also over restarts of all servers. If the queue is already paused, the
     new reason replaces the old one. Administrators only.
     """
-    return task_service.pause_queue(db, name, body.reason)
+    return queue_service.pause_queue(db, name, body.reason)
 
 
 @router.post(
@@ -53,4 +53,4 @@ def pause_queue(db: SessionDep, _admin: AdminUser, name: QueueName, body: QueueP
 )
 def resume_queue(db: SessionDep, _admin: AdminUser, name: QueueName) -> PauseState:
     """Resume a queue: its waiting tasks start within seconds, in their order. Administrators only."""
-    return task_service.resume_queue(db, name)
+    return queue_service.resume_queue(db, name)

@@ -11,8 +11,8 @@ from app.api.http.turns import costly
 from app.api.task_filters import WhoseByDefaultAll, visible_to_admin
 from app.errors import AdminOnly, InsufficientScope
 from app.schemas.stats import StatsRead
-from app.services.operations.stats import Stats, StatsKey, StatsWindow
-from app.services.task_service import task_service
+from app.services.operations import stats_service
+from app.services.operations.stats_service import Stats, StatsKey, StatsWindow
 
 router = SlashRouter(prefix="/stats", tags=["stats"])
 
@@ -42,4 +42,4 @@ def get_stats(
     The numbers lag by one pass of maintenance, half a second. They tell what happened: a task that was deleted or
     retried later still counts.
     """
-    return task_service.get_stats(db, visible_to_admin(user, user_id), window=window, by=by)
+    return stats_service.get_stats(db, visible_to_admin(user, user_id), window=window, by=by)

@@ -9,8 +9,8 @@ from app.api.http.problems import problems
 from app.api.http.router import SlashRouter
 from app.errors import AdminOnly, InsufficientScope, WorkerNotFound
 from app.schemas.worker import WorkerRead
-from app.services.operations.workers import WorkerInfo
-from app.services.task_service import task_service
+from app.services.operations import worker_service
+from app.services.operations.worker_service import WorkerInfo
 
 router = SlashRouter(prefix="/workers", tags=["workers"])
 
@@ -27,7 +27,7 @@ WorkerName = Annotated[
 )
 def list_workers(db: SessionDep, _admin: AdminUser) -> list[WorkerInfo]:
     """List the workers and what they run. One that has stopped is not listed. Administrators only."""
-    return task_service.list_workers(db)
+    return worker_service.list_workers(db)
 
 
 @router.get(
@@ -38,7 +38,7 @@ def list_workers(db: SessionDep, _admin: AdminUser) -> list[WorkerInfo]:
 )
 def get_worker(db: SessionDep, _admin: AdminUser, name: WorkerName) -> WorkerInfo:
     """Get a worker. Administrators only."""
-    return task_service.get_worker(db, name)
+    return worker_service.get_worker(db, name)
 
 
 @router.post(
@@ -53,4 +53,4 @@ def drain_worker(db: SessionDep, _admin: AdminUser, name: WorkerName) -> WorkerI
     What runs longer than `SHUTDOWN_GRACE_SECONDS` is handed back and starts on another worker. Under `run_server.py` a
     fresh one takes its place. Administrators only.
     """
-    return task_service.drain_worker(db, name)
+    return worker_service.drain_worker(db, name)

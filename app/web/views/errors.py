@@ -9,8 +9,8 @@ from fastapi import Form, Path, Query, Request, Response
 from app.api.deps import SessionDep
 from app.api.http.router import SlashRouter
 from app.models.error_group import FINGERPRINT, ErrorState
-from app.services.operations.error_groups import ErrorFilter
-from app.services.task_service import task_service
+from app.services.operations import error_group_service
+from app.services.operations.error_group_service import ErrorFilter
 from app.web import charts
 from app.web.access import PageUser
 from app.web.rendering import page, redirect
@@ -29,7 +29,7 @@ def list_errors(
     state: Annotated[ErrorState, Query()] = ErrorState.OPEN,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
-    found = task_service.list_error_groups(db, ErrorFilter(user.owner, state), ROWS, cursor)
+    found = error_group_service.list_error_groups(db, ErrorFilter(user.owner, state), ROWS, cursor)
     following = found.last and urlencode({"state": state.value, "cursor": str(found.last)})
     values: dict[str, Any] = {
         "groups": [(group, *spark(group.last_24h)) for group in found.items],
@@ -42,7 +42,7 @@ def list_errors(
 
 @router.post("/errors/{fingerprint}/resolve")
 def resolve(request: Request, db: SessionDep, user: PageUser, fingerprint: Fingerprint) -> Response:
-    task_service.resolve_error_group(db, fingerprint, owner=user.owner)
+    error_group_service.resolve_error_group(db, fingerprint, owner=user.owner)
     return redirect(request, "/errors")
 
 
@@ -54,13 +54,13 @@ def ignore(
     fingerprint: Fingerprint,
     days: Annotated[int, Form(ge=1, le=365)] = 7,
 ) -> Response:
-    task_service.ignore_error_group(db, fingerprint, datetime.now(UTC) + timedelta(days=days), owner=user.owner)
+    error_group_service.ignore_error_group(db, fingerprint, datetime.now(UTC) + timedelta(days=days), owner=user.owner)
     return redirect(request, "/errors")
 
 
 @router.post("/errors/{fingerprint}/reopen")
 def reopen(request: Request, db: SessionDep, user: PageUser, fingerprint: Fingerprint) -> Response:
-    task_service.reopen_error_group(db, fingerprint, owner=user.owner)
+    error_group_service.reopen_error_group(db, fingerprint, owner=user.owner)
     return redirect(request, "/errors")
 
 

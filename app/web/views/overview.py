@@ -9,8 +9,9 @@ from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.models.error_group import ErrorState
 from app.models.task_filter import TaskFilter
-from app.services.operations.error_groups import ErrorFilter
-from app.services.operations.stats import Stats, StatsWindow
+from app.services.operations import error_group_service, queue_service, stats_service
+from app.services.operations.error_group_service import ErrorFilter
+from app.services.operations.stats_service import Stats, StatsWindow
 from app.services.task_service import task_service
 from app.web import charts
 from app.web.access import PageUser
@@ -27,9 +28,9 @@ LONGEST, GROUPS = 10, 5
 def overview(
     request: Request, db: SessionDep, user: PageUser, window: Annotated[StatsWindow, Query()] = StatsWindow.HOUR
 ) -> Response:
-    stats = task_service.get_stats(db, user.owner, window=window)
+    stats = stats_service.get_stats(db, user.owner, window=window)
     open_groups = ErrorFilter(user_id=user.owner, state=ErrorState.OPEN)
-    queues = task_service.list_queues(db, to_admin=user.is_admin)
+    queues = queue_service.list_queues(db, to_admin=user.is_admin)
     deepest = max((queue.ready + queue.running for queue in queues), default=0)
     values = {
         "counts": task_service.show_counts(db, TaskFilter(user_id=user.owner)),
@@ -37,7 +38,7 @@ def overview(
         "ready": sum(each.ready for each in queues),
         "oldest": max((each.oldest_ready_seconds or 0 for each in queues), default=0),
         "longest": shown(task_service.longest_running(db, LONGEST, owner=user.owner)),
-        "groups": task_service.list_error_groups(db, open_groups, GROUPS).items,
+        "groups": error_group_service.list_error_groups(db, open_groups, GROUPS).items,
         "window": window.value,
         "windows": [each.value for each in StatsWindow],
         "stats": stats,

@@ -7,7 +7,7 @@ from fastapi import Form, Path, Request, Response
 from app.api.deps import SessionDep
 from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
-from app.services.task_service import task_service
+from app.services.operations import queue_service, worker_service
 from app.web.access import PageAdmin, PageUser
 from app.web.rendering import page, redirect
 
@@ -20,8 +20,8 @@ Name = Annotated[str, Path(max_length=200)]
 @costly(lambda _: True)
 def show_queues(request: Request, db: SessionDep, user: PageUser) -> Response:
     values = {
-        "queues": task_service.list_queues(db, to_admin=user.is_admin),
-        "workers": task_service.list_workers(db) if user.is_admin else None,
+        "queues": queue_service.list_queues(db, to_admin=user.is_admin),
+        "workers": worker_service.list_workers(db) if user.is_admin else None,
     }
     return page(request, "queues.html", values)
 
@@ -30,17 +30,17 @@ def show_queues(request: Request, db: SessionDep, user: PageUser) -> Response:
 def pause(
     request: Request, db: SessionDep, _admin: PageAdmin, name: Name, reason: Annotated[str, Form(max_length=500)] = ""
 ) -> Response:
-    task_service.pause_queue(db, name, reason.strip() or None)
+    queue_service.pause_queue(db, name, reason.strip() or None)
     return redirect(request, "/queues")
 
 
 @router.post("/queues/{name}/resume")
 def resume(request: Request, db: SessionDep, _admin: PageAdmin, name: Name) -> Response:
-    task_service.resume_queue(db, name)
+    queue_service.resume_queue(db, name)
     return redirect(request, "/queues")
 
 
 @router.post("/workers/{name}/drain")
 def drain(request: Request, db: SessionDep, _admin: PageAdmin, name: Name) -> Response:
-    task_service.drain_worker(db, name)
+    worker_service.drain_worker(db, name)
     return redirect(request, "/queues")

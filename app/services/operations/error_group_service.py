@@ -1,4 +1,4 @@
-"""Failures in groups: which there are, and what their user says of them."""
+"""Failures in groups: which there are, and what their user says of them. Each function is one transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,9 +9,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.db.clock import NOW, STATEMENT_TIME
 from app.db.page import Behind, Page, TimePosition, page_of
-from app.db.sql import error_groups as statements
+from app.db.session import transaction
+from app.db.sql import error_groups as statements, reads
 from app.errors import ErrorGroupNotFound, InvalidInput
 from app.models.audit import AuditEvent
 from app.models.error_group import ErrorGroup, ErrorState, error_times
@@ -63,11 +65,15 @@ class ErrorFilter:
         return [*found, *(getattr(ErrorGroup, name) == value for name, value in given.items())]
 
 
-def read_page(
-    db: Session, wanted: ErrorFilter, limit: int, cursor: str | None
-) -> Page[ErrorGroupState, TimePosition]:  # fmt: skip
-    """A page of groups, the one that was seen last first. Raises InvalidCursor."""
-    statement = _select(*wanted.conditions())
+def list_error_groups(
+    db: Session, wanted: ErrorFilter | None = None, limit: int = 50, cursor: str | None = None
+) -> Page[ErrorGroupState, TimePosition]:
+    """Return a page of groups of failures, the one that failed last first; without a filter those of all users.
+
+    Has DATABASE_COSTLY_READ_SECONDS. Raises InvalidCursor.
+    """
+    reads.limit_read(db, get_settings().costly_read_seconds)
+    statement = _select(*(wanted or ErrorFilter()).conditions())
     if cursor is not None:
         at, last = TimePosition.parse(cursor)
         statement = statement.where(Behind((ErrorGroup.last_seen, ErrorGroup.fingerprint), (at, last.hex)))
@@ -82,8 +88,8 @@ def position(group: ErrorGroupState) -> TimePosition:
     return TimePosition(group.last_seen, UUID(hex=group.fingerprint))
 
 
-def read(db: Session, fingerprint: str, owner: UUID | None) -> ErrorGroupState:
-    """One group, of this user if one is named. Raises ErrorGroupNotFound."""
+def get_error_group(db: Session, fingerprint: str, *, owner: UUID | None = None) -> ErrorGroupState:
+    """Return one of them. Raises ErrorGroupNotFound."""
     groups = _groups(db, _select(ErrorGroup.fingerprint == fingerprint, *_of(owner)))
     if not groups:
         raise ErrorGroupNotFound
@@ -91,14 +97,38 @@ def read(db: Session, fingerprint: str, owner: UUID | None) -> ErrorGroupState:
     return groups[0]
 
 
-def set_state(
+def resolve_error_group(
+    db: Session, fingerprint: str, *, owner: UUID | None = None, commit: bool = True
+) -> ErrorGroupState:
+    """Mark a group as resolved, until it fails again. Raises ErrorGroupNotFound."""
+    with transaction(db, commit=commit):
+        return _set_state(db, fingerprint, ErrorState.RESOLVED, owner)
+
+
+def ignore_error_group(
+    db: Session, fingerprint: str, until: datetime | None = None, *, owner: UUID | None = None, commit: bool = True
+) -> ErrorGroupState:
+    """Ignore a group until a time, or until it is reopened.
+
+    Raises ErrorGroupNotFound, InvalidInput for a time that has passed.
+    """
+    with transaction(db, commit=commit):
+        return _set_state(db, fingerprint, ErrorState.IGNORED, owner, until)
+
+
+def reopen_error_group(
+    db: Session, fingerprint: str, *, owner: UUID | None = None, commit: bool = True
+) -> ErrorGroupState:
+    """Reopen a resolved or ignored group. Raises ErrorGroupNotFound."""
+    with transaction(db, commit=commit):
+        return _set_state(db, fingerprint, ErrorState.OPEN, owner)
+
+
+def _set_state(
     db: Session, fingerprint: str, to: ErrorState, owner: UUID | None, until: datetime | None = None
 ) -> ErrorGroupState:
-    """Resolve, ignore or reopen a group. The caller commits. Raises ErrorGroupNotFound, InvalidInput.
-
-    An ignored one is ignored until that time, or until it is reopened. Nothing is recorded where nothing changes.
-    """
-    before = read(db, fingerprint, owner)
+    """Nothing is recorded where nothing changes."""
+    before = get_error_group(db, fingerprint, owner=owner)
     if until is not None and until <= db.execute(select(STATEMENT_TIME)).scalar_one():
         error = {"loc": ["until"], "msg": "until must be later than now", "type": "until_is_past"}
         raise InvalidInput("until must be later than now", [error])  # type: ignore[list-item]
@@ -110,7 +140,7 @@ def set_state(
     about = {"owner": str(before.user_id), "celery_task_name": before.celery_task_name}
     more = {} if until is None else {"until": until.isoformat()}
     audit.record(db, EVENTS[to], Subject.error(fingerprint), actor=None, **about, **more)
-    return read(db, fingerprint, owner)
+    return get_error_group(db, fingerprint, owner=owner)
 
 
 def _of(owner: UUID | None) -> list[ColumnElement[bool]]:

@@ -1,4 +1,4 @@
-"""Workers: which there are, what they run, and their drain."""
+"""Workers: which there are, what they run, and their drain. Each function is one transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.core.origin import current_actor
 from app.db.every_engine import claim_holds as holds_of_every_engine, workers
+from app.db.session import transaction
 from app.db.sql import claim_holds
 from app.errors import WorkerNotFound
 from app.models.audit import AuditEvent
@@ -37,8 +38,8 @@ class WorkerInfo:
     memory_bytes: int | None
 
 
-def read_all(db: Session, name: str | None = None) -> list[WorkerInfo]:
-    """All workers that have not stopped, by name; with `name` that one alone."""
+def list_workers(db: Session, name: str | None = None) -> list[WorkerInfo]:
+    """Return the workers that have not stopped, by name, with the tasks that they run; with `name` that one alone."""
     found = workers.not_stopped(db, lease(), name)
     running: dict[Any, list[Any]] = {}
     for task in workers.running_on(db, [worker.id for worker, _ in found]):
@@ -50,27 +51,29 @@ def read_all(db: Session, name: str | None = None) -> list[WorkerInfo]:
     ]
 
 
-def read(db: Session, name: str) -> WorkerInfo:
-    """One of them. Raises WorkerNotFound."""
-    for worker in read_all(db, name):
+def get_worker(db: Session, name: str) -> WorkerInfo:
+    """Return one of them. Raises WorkerNotFound."""
+    for worker in list_workers(db, name):
         return worker
     raise WorkerNotFound
 
 
-def drain(db: Session, name: str) -> WorkerInfo:
-    """Have the worker take nothing more, and leave. The caller commits at once: all claims wait until then.
+def drain_worker(db: Session, name: str, *, commit: bool = True) -> WorkerInfo:
+    """Let this worker begin nothing, from the commit on, and leave once what it runs has ended.
 
-    A second time does nothing. Raises WorkerNotFound, also for a worker that is lost.
+    What outlasts SHUTDOWN_GRACE_SECONDS is handed back. All claims wait from this call to the commit. A second time
+    does nothing. Raises WorkerNotFound, also for a worker that is lost.
     """
-    for worker, lost in workers.not_stopped(db, lease(), name):
-        if lost:
-            break
-        if not holds_of_every_engine.is_held(db, HoldKind.WORKER, str(worker.id)):
-            actor = current_actor()
-            audit.record(db, AuditEvent.WORKER_DRAINED, Subject.worker(name))
-            claim_holds.hold(db, HoldKind.WORKER, str(worker.id), None, actor.id if actor else None)
-        return read(db, name)
-    raise WorkerNotFound
+    with transaction(db, commit=commit):
+        for worker, lost in workers.not_stopped(db, lease(), name):
+            if lost:
+                break
+            if not holds_of_every_engine.is_held(db, HoldKind.WORKER, str(worker.id)):
+                actor = current_actor()
+                audit.record(db, AuditEvent.WORKER_DRAINED, Subject.worker(name))
+                claim_holds.hold(db, HoldKind.WORKER, str(worker.id), None, actor.id if actor else None)
+            return get_worker(db, name)
+        raise WorkerNotFound
 
 
 def _state_of(worker: WorkerProcess, running: list[Any], *, lost: bool, draining: bool) -> WorkerInfo:

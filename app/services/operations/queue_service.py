@@ -1,4 +1,4 @@
-"""Queues: what waits and runs in each, pause and resume."""
+"""Queues: what waits and runs in each, pause and resume. Each function is one transaction."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,11 +7,13 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.catalogue import known_queues
+from app.core.config import get_settings
 from app.core.origin import current_actor
 from app.db.after_commit import after_commit
 from app.db.every_engine import claim_holds as holds_of_every_engine, workers
 from app.db.every_engine.queue_depths import read_running
-from app.db.sql import claim_holds, queue_depths
+from app.db.session import transaction
+from app.db.sql import claim_holds, queue_depths, reads
 from app.errors import QueueNotFound
 from app.messaging import publisher
 from app.messaging.routing import QUEUES
@@ -46,8 +48,12 @@ class QueueState(PauseState):
     slots: int = 0
 
 
-def read_all(db: Session, *, to_admin: bool = True) -> list[QueueState]:
-    """Every queue that is known or has a task, a worker or a pause. `paused_by` is for administrators."""
+def list_queues(db: Session, *, to_admin: bool = True) -> list[QueueState]:
+    """Return every queue that is known or has a task, a worker or a pause. `paused_by` is for administrators.
+
+    Has DATABASE_COSTLY_READ_SECONDS.
+    """
+    reads.limit_read(db, get_settings().costly_read_seconds)
     queues: dict[str, QueueState] = {}
 
     def of(name: str) -> QueueState:
@@ -74,23 +80,29 @@ def read_all(db: Session, *, to_admin: bool = True) -> list[QueueState]:
     return list(queues.values())
 
 
-def pause(db: Session, name: str, reason: str | None) -> PauseState:
-    """Hold the queue's tasks. The caller commits at once: all claims wait until then. Raises QueueNotFound."""
-    _check_known(db, name)
+def pause_queue(db: Session, name: str, reason: str | None = None, *, commit: bool = True) -> PauseState:
+    """Let no task of this queue begin, from the commit on, until `resume_queue`. What runs goes on.
+
+    Paused again, a queue takes the new reason. All claims of all queues wait from this call to the commit. Raises
+    QueueNotFound.
+    """
     actor = current_actor()
     by = actor.id if actor else None
-    audit.record(db, AuditEvent.QUEUE_PAUSED, Subject.queue(name), reason=reason or "")
-    since = claim_holds.hold(db, HoldKind.QUEUE, name, reason, by)
+    with transaction(db, commit=commit):
+        _check_known(db, name)
+        audit.record(db, AuditEvent.QUEUE_PAUSED, Subject.queue(name), reason=reason or "")
+        since = claim_holds.hold(db, HoldKind.QUEUE, name, reason, by)
     return PauseState(name, paused=True, paused_reason=reason, paused_by=by, paused_at=since)
 
 
-def resume(db: Session, name: str) -> PauseState:
-    """Lift the hold. The caller commits. Raises QueueNotFound."""
-    _check_known(db, name)
-    if holds_of_every_engine.is_held(db, HoldKind.QUEUE, name):
-        holds_of_every_engine.forget(db, HoldKind.QUEUE, name)
-        audit.record(db, AuditEvent.QUEUE_RESUMED, Subject.queue(name))
-        after_commit(db, lambda: publisher.publish([name] * publisher.MANY))
+def resume_queue(db: Session, name: str, *, commit: bool = True) -> PauseState:
+    """Let the tasks of this queue begin again: several slots are woken for them. Raises QueueNotFound."""
+    with transaction(db, commit=commit):
+        _check_known(db, name)
+        if holds_of_every_engine.is_held(db, HoldKind.QUEUE, name):
+            holds_of_every_engine.forget(db, HoldKind.QUEUE, name)
+            audit.record(db, AuditEvent.QUEUE_RESUMED, Subject.queue(name))
+            after_commit(db, lambda: publisher.publish([name] * publisher.MANY))
     return PauseState(name)
 
 

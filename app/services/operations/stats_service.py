@@ -11,8 +11,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
+from app.core.config import get_settings
 from app.core.duration_buckets import percentiles
 from app.db.clock import STATEMENT_TIME
+from app.db.sql import reads
 from app.models.task_stats import ALL_USERS, MEASURES, OTHER, STAT_NUMBERS, begin_of_step, task_durations, task_stats
 
 
@@ -88,9 +90,14 @@ class _Steps:
         )
 
 
-def read(db: Session, user_id: UUID | None, window: StatsWindow, by: StatsKey) -> Stats:
-    """The numbers of a user's tasks, or of all users'. They lag by one pass of maintenance."""
-    seconds, number = WINDOWS[window]
+def get_stats(db: Session, user_id: UUID | None = None, *, window: str = "1h", by: str = "type") -> Stats:
+    """Return what happened to the tasks of a user, or of all users, by step of time. Lags by one pass of maintenance.
+
+    `window`: 1h, 24h or 7d. `by`: type, queue or priority. Has DATABASE_COSTLY_READ_SECONDS. Raises ValueError for
+    another window or key.
+    """
+    (seconds, number), key = WINDOWS[StatsWindow(window)], COLUMNS[StatsKey(by)]
+    reads.limit_read(db, get_settings().costly_read_seconds)
     now = db.execute(select(STATEMENT_TIME)).scalar_one()
     steps = _Steps(user_id or ALL_USERS, seconds, number, now)
     waited, ran = (_durations(db, steps, measure) for measure in MEASURES)
@@ -98,7 +105,7 @@ def read(db: Session, user_id: UUID | None, window: StatsWindow, by: StatsKey) -
         from_=steps.begin,
         to=steps.end,
         step_seconds=seconds,
-        series=_series(db, steps, task_stats.c[COLUMNS[by]]),
+        series=_series(db, steps, task_stats.c[key]),
         wait_seconds=_in_all(waited),
         run_seconds=_in_all(ran),
         over_time={"wait_seconds": _over_time(waited), "run_seconds": _over_time(ran)},
