@@ -14,7 +14,6 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import check_token, get_scoped_user, oauth2_scheme
-from app.api.endpoints import docs, operations
 from app.api.http.body_route import LARGE_JSON, bound_bodies
 from app.api.http.cors import Cors
 from app.api.http.error_handlers import add_problem_handlers
@@ -27,7 +26,7 @@ from app.api.http.refusals import Refusals
 from app.api.http.schema_gate import STATE as SCHEMA_GATE, RefuseUnmigrated, SchemaGate
 from app.api.http.shutdown import on_shutdown
 from app.api.http.telemetry import telemetry
-from app.api.routes import add_routes
+from app.api.routes import TAGS, add_routes
 from app.catalogue import catalogue
 from app.core.allocator import single_malloc_arena
 from app.core.config import ConfigurationError, Settings, get_settings
@@ -68,18 +67,6 @@ of its user. An API key has the rights of its scopes; each operation lists the s
 
 Every error has the media type `application/problem+json` (RFC 9457) and a stable `code`.
 """
-TAGS = [
-    {"name": "auth", "description": "Registration, logins and their tokens, API keys."},
-    {"name": "users", "description": "Your profile. For administrators: all users."},
-    {"name": "tasks", "description": "Create tasks, follow their progress, cancel them and retry them."},
-    {"name": "queues", "description": "What waits and runs in each queue. For administrators: pause and resume."},
-    {"name": "workers", "description": "The worker processes and what they run, for administrators."},
-    {"name": "limits", "description": "How many tasks run or start at most. For administrators: set and delete."},
-    {"name": "stats", "description": "What was created and what ended by time, how long tasks waited and ran."},
-    {"name": "errors", "description": "Failures in groups: resolve, ignore, reopen."},
-    {"name": "audit", "description": "The audit log, for administrators."},
-    {"name": "operations", "description": "Probes and metrics for operators."},
-]
 
 
 def create_app() -> FastAPI:
@@ -120,9 +107,6 @@ def create_app() -> FastAPI:
         app.add_middleware(Cors, origins=settings.cors_origins)
     app.add_middleware(RequestContext, hsts=settings.app_env == "production")
     add_routes(app)
-    app.include_router(operations.router)
-    app.include_router(docs.root_router)
-    app.include_router(docs.router)
     bound_bodies(app.router.routes, settings, oauth2_scheme, check_token)
     if settings.web_ui:
         app.mount("/ui", UnhandledErrors(create_pages(settings), internal_page))

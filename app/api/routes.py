@@ -1,47 +1,29 @@
-"""All routes under /api/v1."""
+"""All routes: those of each module of `app/api/endpoints/`, below /api/v1."""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from fastapi import APIRouter, FastAPI
 
-from app.api.endpoints import (
-    api_keys,
-    audit,
-    auth,
-    bulk,
-    errors,
-    events,
-    limits,
-    logs,
-    queues,
-    sessions,
-    stats,
-    tasks,
-    totp,
-    users,
-    webhooks,
-    workers,
-)
+from app.api import endpoints
+from app.api.endpoints import docs, operations
 from app.api.http.router import SlashRouter
 
 PREFIX = "/api/v1"
-# In matching order: the busiest first, but `events` and `bulk` before `tasks`, whose `{task_id}` would match them.
-ROUTERS: tuple[APIRouter, ...] = (
-    events.router,
-    bulk.router,
-    logs.router,
-    tasks.router,
-    auth.router,
-    sessions.router,
-    api_keys.router,
-    users.router,
-    totp.router,
-    webhooks.router,
-    queues.router,
-    workers.router,
-    limits.router,
-    stats.router,
-    errors.router,
-    audit.router,
-)
+# In matching order: the busiest first, but `events` and `bulk` before `tasks`, whose `{task_id}` would match them. The
+# others follow by name.
+_FIRST = ("events", "bulk", "logs", "tasks", "auth")
+_AT_THE_ROOT = (operations.router, docs.root_router, docs.router)
+
+_found = sorted(module.name for module in iter_modules(endpoints.__path__))
+_MODULES = [import_module(f"{endpoints.__name__}.{name}") for name in dict.fromkeys((*_FIRST, *_found))]
+ROUTERS: tuple[APIRouter, ...] = tuple(each.router for each in _MODULES if each.router not in _AT_THE_ROOT)
+# One module of each tag describes it.
+TAGS = [
+    {"name": each.router.tags[0], "description": each.TAG_DESCRIPTION}
+    for each in _MODULES
+    if hasattr(each, "TAG_DESCRIPTION")
+]
 
 
 def add_routes(app: FastAPI) -> None:
@@ -51,3 +33,5 @@ def add_routes(app: FastAPI) -> None:
             router.add_to(app, PREFIX)
         else:
             app.include_router(router, prefix=PREFIX)
+    for router in _AT_THE_ROOT:
+        app.include_router(router)

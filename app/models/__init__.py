@@ -1,8 +1,11 @@
-"""Tables. Importing this package fills `Base.metadata`."""
+"""Tables. Importing this package imports each of its modules, and so fills `Base.metadata`."""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from app.models import (
-    task_count as _task_count,  # noqa: F401 (its tables)
-    task_stats as _task_stats,  # noqa: F401 (its tables)
+    task_count as _task_count,  # noqa: F401 (the baselines have its tables first)
+    task_stats as _task_stats,  # noqa: F401 (and then its tables)
 )
 from app.models.api_key import ApiKey
 from app.models.audit import AuditRecord
@@ -51,3 +54,6 @@ __all__ = [
     "UserTurn",
     "WorkerProcess",
 ]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -11,7 +11,16 @@ from app.core.ids import new_id
 from app.db.base import Base
 from app.db.clock import NOW
 from app.db.columns import Digest, TextList, subset_check
+from app.models.recorded_event import RecordedEvent
 from app.models.user import User
+
+
+class ApiKeyEvent(RecordedEvent):
+    """What the audit records of API keys."""
+
+    CREATED = "api_key.created"
+    REVOKED = "api_key.revoked"
+    USED = "api_key.used"
 
 
 class Scope(StrEnum):

@@ -17,12 +17,13 @@ from app.db.base import Base
 from app.db.clock import NOW
 from app.db.columns import EmptyJsonObject, JSONText
 from app.db.indexes import audit_indexes
+from app.models.recorded_event import RecordedEvent
 
 MAX_DETAIL = 4096
 
 
-class AuditEvent(StrEnum):
-    """The recorded events. A name never changes: old rows keep it."""
+class AuditEvent(RecordedEvent):
+    """Those of logins, users, tasks, and of the audit itself."""
 
     LOGIN_SUCCEEDED = "login.succeeded"
     LOGIN_FAILED = "login.failed"
@@ -59,21 +60,6 @@ class AuditEvent(StrEnum):
     TASK_RUN_NOW = "task.run_now"
     TASK_DELETED = "task.deleted"
     TASK_STATE_SET = "task.state_set"
-    # One for many tasks: when it is accepted, when a caller aborts it, and at its end.
-    BULK_STARTED = "bulk.started"
-    BULK_ABORTED = "bulk.aborted"
-    BULK_ENDED = "bulk.ended"
-    QUEUE_PAUSED = "queue.paused"
-    QUEUE_RESUMED = "queue.resumed"
-    LIMIT_SET = "limit.set"
-    LIMIT_DELETED = "limit.deleted"
-    ERROR_RESOLVED = "error.resolved"
-    ERROR_IGNORED = "error.ignored"
-    ERROR_REOPENED = "error.reopened"
-    WORKER_DRAINED = "worker.drained"
-    API_KEY_CREATED = "api_key.created"
-    API_KEY_REVOKED = "api_key.revoked"
-    API_KEY_USED = "api_key.used"
 
 
 class AuditOrigin(StrEnum):

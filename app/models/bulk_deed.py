@@ -12,10 +12,19 @@ from app.core.ids import new_id
 from app.db.base import Base
 from app.db.clock import NOW
 from app.db.columns import Bytes, EmptyJsonObject, JSONText, Word
+from app.models.recorded_event import RecordedEvent
 
 # How many tasks one transaction does.
 BATCH = 100
 ID_BYTES = 16
+
+
+class BulkEvent(RecordedEvent):
+    """What the audit records of many tasks: when it is accepted, when a caller aborts it, and its end."""
+
+    STARTED = "bulk.started"
+    ABORTED = "bulk.aborted"
+    ENDED = "bulk.ended"
 
 
 class Deed(StrEnum):

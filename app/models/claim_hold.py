@@ -10,6 +10,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base
 from app.db.clock import NOW
 from app.db.columns import ShortText, Word
+from app.models.recorded_event import RecordedEvent
+
+
+class QueueEvent(RecordedEvent):
+    """What the audit records of queues."""
+
+    PAUSED = "queue.paused"
+    RESUMED = "queue.resumed"
 
 
 class HoldKind(StrEnum):

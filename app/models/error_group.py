@@ -14,6 +14,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base
 from app.db.columns import ShortText, UTCDateTime, Word
 from app.db.indexes import error_group_indexes
+from app.models.recorded_event import RecordedEvent
 
 # A group without a failed task goes so long after the last failure, and the oldest of more than so many of a user.
 FORGET_AFTER = timedelta(days=30)
@@ -21,6 +22,14 @@ MOST_FORGETTABLE = 1000
 FINGERPRINT = "^[0-9a-f]{32}$"
 # How long the hours of `error_times` are kept.
 TIMES_KEPT = timedelta(days=8)
+
+
+class ErrorEvent(RecordedEvent):
+    """What the audit records of groups of failures."""
+
+    RESOLVED = "error.resolved"
+    IGNORED = "error.ignored"
+    REOPENED = "error.reopened"
 
 
 class ErrorState(StrEnum):

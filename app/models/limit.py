@@ -16,8 +16,16 @@ from app.db.base import Base
 from app.db.clock import NOW
 from app.db.columns import Double, ShortText, Word
 from app.db.indexes import SHORT_LIVED_ROWS, place_indexes
+from app.models.recorded_event import RecordedEvent
 
 MAX_COUNT = 10_000
+
+
+class LimitEvent(RecordedEvent):
+    """What the audit records of limits."""
+
+    SET = "limit.set"
+    DELETED = "limit.deleted"
 
 
 class OnExcess(StrEnum):

@@ -10,6 +10,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base
 from app.db.clock import NOW
 from app.db.columns import TextList, short_text
+from app.models.recorded_event import RecordedEvent
+
+
+class WorkerEvent(RecordedEvent):
+    """What the audit records of workers."""
+
+    DRAINED = "worker.drained"
 
 
 class WorkerState(StrEnum):

@@ -1,13 +1,21 @@
 """Response bodies of the audit log."""
 
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
 from app.models.audit import AuditOrigin
+from app.models.recorded_event import RecordedEvent, recorded_events
 from app.schemas.base import ResponseModel
+
+if TYPE_CHECKING:
+    AuditEvent = RecordedEvent
+else:
+    # Of all models: importing one of them has imported them all.
+    AuditEvent = StrEnum("AuditEvent", {each.value.replace(".", "_"): each.value for each in recorded_events()})
 
 
 class AuditRecordRead(ResponseModel):

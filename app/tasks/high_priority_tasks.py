@@ -13,7 +13,7 @@ from app.errors import WebhooksOff
 from app.messaging.routing import HIGH_QUEUE
 from app.outbound import Failed, Refused
 from app.outbound.fields import PublicURL
-from app.services.accounts import webhook_secrets
+from app.services import webhook_service
 from app.services.execution.attempts import current_attempt
 from app.services.execution.daily_limits import OUTBOUND_REQUESTS, DailyLimit
 from app.tasks import smtp
@@ -147,6 +147,6 @@ def _webhook_keys() -> list[bytes]:
     """
     attempt = current_attempt.get()
     if attempt is None:
-        return webhook_secrets.service_keys()
+        return webhook_service.service_keys()
     with SessionLocal() as db:
-        return webhook_secrets.keys_for_task(db, attempt.task_id)
+        return webhook_service.keys_for_task(db, attempt.task_id)

@@ -1,6 +1,8 @@
 """The application of the pages, which the service mounts at `/ui`."""
 
 import logging
+from importlib import import_module
+from pkgutil import iter_modules
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -18,22 +20,25 @@ from app.api.http.router import SlashRouter
 from app.core.config import Settings
 from app.core.validation_errors import field_errors
 from app.errors import InvalidInput, ServiceError, Unauthenticated
-from app.web import static_files
+from app.web import languages, static_files, views
 from app.web.access import check_cookie, check_same_origin, cookie_scheme
-from app.web.rendering import HEADERS, base_of, page
-from app.web.views import account, administration, bulk, errors, new_task, overview, queues, sign_in, tasks
+from app.web.rendering import HEADERS, NavigationEntry, base_of, page
 
 logger = logging.getLogger(__name__)
 
-ROUTERS = (overview, tasks, new_task, bulk, errors, queues, administration, account, sign_in)
+# Each page, with its entries of the navigation (`NAVIGATION`) and translations of its own (`TEXTS`), if it has any.
+VIEWS = [import_module(f"{views.__name__}.{module.name}") for module in iter_modules(views.__path__)]
+NAVIGATION: list[NavigationEntry] = sorted(entry for view in VIEWS for entry in getattr(view, "NAVIGATION", ()))
 
 
 def create_pages(settings: Settings) -> FastAPI:
     """Return the pages, on the state of the application that mounts them."""
     pages = FastAPI(openapi_url=None, redirect_slashes=False, dependencies=[Depends(check_same_origin)])
-    for view in ROUTERS:
+    for view in VIEWS:
         router: SlashRouter = view.router
         router.add_to(pages, "")
+        languages.add_texts(getattr(view, "TEXTS", {}))
+    pages.state.navigation = NAVIGATION
     pages.include_router(static_files.router)
     pages.add_exception_handler(ServiceError, _on_service_error)
     pages.add_exception_handler(RequestValidationError, _on_validation_error)

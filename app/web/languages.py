@@ -1,7 +1,7 @@
 """The two languages of the pages: their texts and durations. Both write numbers alike."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -23,12 +23,23 @@ class Language:
         return self.texts.get(text) or text
 
 
+# Of pages that bring their own, by language: a file of `translations/` has those of the others.
+_more: dict[str, dict[str, str]] = {}
+
+
+def add_texts(texts: Mapping[str, Mapping[str, str]]) -> None:
+    """Add translations of a page, by language. Before any page is shown."""
+    for code, of_language in texts.items():
+        _more.setdefault(code, {}).update(of_language)
+
+
 @cache
 def language(code: str) -> Language:
     """Return the language with this code of NAMES."""
     if code == DEFAULT:
         return Language(code, {})
-    return Language(code, json.loads((files("app.web") / "translations" / f"{code}.json").read_text(encoding="utf-8")))
+    texts = json.loads((files("app.web") / "translations" / f"{code}.json").read_text(encoding="utf-8"))
+    return Language(code, texts | _more.get(code, {}))
 
 
 def negotiate(chosen: str | None, accept_language: str) -> Language:

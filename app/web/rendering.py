@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from fastapi import Request, Response
@@ -15,6 +15,17 @@ from app.web import languages
 from app.web.compression import compressed
 from app.web.languages import Language
 from app.web.static_files import static_version
+
+
+class NavigationEntry(NamedTuple):
+    """A page that every page names at its top. `text` and `text_to_admins` are texts of the translations."""
+
+    position: int
+    path: str
+    text: str
+    text_to_admins: str | None = None
+    to_admins_alone: bool = False
+
 
 THEMES = ("system", "light", "dark")
 TIMES = ("utc", "local")
@@ -82,6 +93,7 @@ def _shell(request: Request, chosen: Language) -> dict[str, Any]:
         "base": base,
         "static": f"{base}/static/{static_version()}",
         # Where a choice of the language leads back to: a form's page cannot be asked for again.
+        "navigation": getattr(request.app.state, "navigation", ()),
         "here": request.url.path.removeprefix(base) + ("?" + request.url.query).rstrip("?") if is_read else "/",
         "language": chosen.code,
         "languages": languages.NAMES,

@@ -12,12 +12,12 @@ from app.api.http.rendering import ListRenderer
 from app.api.http.router import SlashRouter
 from app.db.page import TimePosition
 from app.errors import AdminOnly, InsufficientScope, InvalidCursor
-from app.models.audit import AuditEvent
-from app.schemas.audit import AuditRecordRead
+from app.schemas.audit import AuditEvent, AuditRecordRead
 from app.schemas.task_values import Moment
 from app.services.audit.audit_service import AuditFilter, audit_service
 
 router = SlashRouter(prefix="/audit", tags=["audit"])
+TAG_DESCRIPTION = "The audit log, for administrators."
 
 _RECORDS = ListRenderer(AuditRecordRead)
 _ID = "019a1f3c-7b1e-7c3a-9f57-3b1f4a0c2d11"

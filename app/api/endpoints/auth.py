@@ -23,6 +23,7 @@ from app.services.accounts.auth_service import Tokens, auth_service
 from app.services.user_service import user_service
 
 router = SlashRouter(prefix="/auth", tags=["auth"])
+TAG_DESCRIPTION = "Registration, logins and their tokens, API keys."
 
 
 @router.post(

@@ -21,6 +21,7 @@ from app.services.operations import error_group_service
 from app.services.operations.error_group_service import ErrorFilter, ErrorGroupState
 
 router = SlashRouter(prefix="/errors", tags=["errors"])
+TAG_DESCRIPTION = "Failures in groups: resolve, ignore, reopen."
 
 _GROUPS = ListRenderer(ErrorGroupRead)
 Fingerprint = Annotated[

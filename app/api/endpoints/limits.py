@@ -14,6 +14,7 @@ from app.services.operations import limit_service
 from app.services.operations.limit_service import LimitState
 
 router = SlashRouter(prefix="/limits", tags=["limits"])
+TAG_DESCRIPTION = "How many tasks run or start at most. For administrators: set and delete."
 
 Name = Annotated[
     str,

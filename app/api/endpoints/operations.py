@@ -12,6 +12,7 @@ from app.services.health_service import health_service
 from app.services.tasks.queue_depths import read_queue_depths
 
 router = APIRouter(tags=["operations"])
+TAG_DESCRIPTION = "Probes and metrics for operators."
 
 
 @router.get("/healthz", response_description="The process is alive", responses=problems(database=False))

@@ -14,6 +14,7 @@ from app.services.operations import queue_service
 from app.services.operations.queue_service import PauseState, QueueState
 
 router = SlashRouter(prefix="/queues", tags=["queues"])
+TAG_DESCRIPTION = "What waits and runs in each queue. For administrators: pause and resume."
 
 QueueName = Annotated[str, Path(max_length=200, description="The queue's name.", examples=["default"])]
 

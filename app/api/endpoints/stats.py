@@ -15,6 +15,7 @@ from app.services.operations import stats_service
 from app.services.operations.stats_service import Stats, StatsKey, StatsWindow
 
 router = SlashRouter(prefix="/stats", tags=["stats"])
+TAG_DESCRIPTION = "What was created and what ended by time, how long tasks waited and ran."
 
 Window = Annotated[
     StatsWindow, Query(description="How far to look back: `1h` by the minute, `24h` by 15 minutes, `7d` by the hour.")

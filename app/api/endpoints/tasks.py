@@ -68,6 +68,7 @@ from app.services.tasks.permissions import Wanted, check_may_create, check_prior
 from app.services.tasks.task_attempts import number_of
 
 router = SlashRouter(prefix="/tasks", tags=["tasks"])
+TAG_DESCRIPTION = "Create tasks, follow their progress, cancel them and retry them."
 
 MAX_WAIT_SECONDS = 60
 # The limits of arguments, metadata and results are those of the stored text. In a body each character may be an escape.

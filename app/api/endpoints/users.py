@@ -28,6 +28,7 @@ from app.schemas.user import ManagedUser, PasswordChange, ProfileUpdate, User, U
 from app.services.user_service import user_service
 
 router = SlashRouter(prefix="/users", tags=["users"])
+TAG_DESCRIPTION = "Your profile. For administrators: all users."
 
 # Two passwords of which each character takes two escapes.
 PASSWORDS_BYTES = 32 * 1024

@@ -5,7 +5,7 @@ from app.api.http.problems import problems
 from app.api.http.router import SlashRouter
 from app.errors import LoginOnly, WebhooksOff
 from app.schemas.webhook import WebhookSecret
-from app.services.accounts import webhook_secrets
+from app.services import webhook_service
 
 router = SlashRouter(prefix="/users", tags=["users"])
 
@@ -22,4 +22,4 @@ def get_webhook_secret(user: LoginUser) -> WebhookSecret:
     It changes only when the operator changes `WEBHOOK_SECRET`. During such a change, webhooks carry two signatures, of
     the new and of the old secret. This answer shows the new one.
     """
-    return WebhookSecret(secret=webhook_secrets.secret_of_user(user.id))
+    return WebhookSecret(secret=webhook_service.secret_of_user(user.id))

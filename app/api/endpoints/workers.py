@@ -13,6 +13,7 @@ from app.services.operations import worker_service
 from app.services.operations.worker_service import WorkerInfo
 
 router = SlashRouter(prefix="/workers", tags=["workers"])
+TAG_DESCRIPTION = "The worker processes and what they run, for administrators."
 
 WorkerName = Annotated[
     str, Path(max_length=200, description="Celery's name of the node.", examples=["worker1@host"])

@@ -13,8 +13,7 @@ from app.db.page import Page, page_of
 from app.db.session import transaction
 from app.db.sql import api_keys
 from app.errors import AdminOnly, ApiKeyLimit, ApiKeyNotFound, FieldError, InvalidInput, UserNotFound
-from app.models.api_key import ApiKey, Scope
-from app.models.audit import AuditEvent
+from app.models.api_key import ApiKey, ApiKeyEvent, Scope
 from app.models.user import Role
 from app.services.accounts import api_key_queries as queries
 from app.services.accounts.login_throttle import count_deed
@@ -64,7 +63,7 @@ class ApiKeyService:
             db.add(row)
             db.flush()
             db.refresh(row)
-            audit.record(db, AuditEvent.API_KEY_CREATED, Subject.api_key(row.id), scopes=row.scopes)
+            audit.record(db, ApiKeyEvent.CREATED, Subject.api_key(row.id), scopes=row.scopes)
         return NewApiKey(row, key)
 
     def list_keys(
@@ -91,7 +90,7 @@ class ApiKeyService:
         with transaction(db, commit=commit):
             self._find(db, user_id, key_id)
             if api_keys.revoke_key(db, key_id):
-                audit.record(db, AuditEvent.API_KEY_REVOKED, Subject.api_key(key_id))
+                audit.record(db, ApiKeyEvent.REVOKED, Subject.api_key(key_id))
 
     def _check(self, db: Session, role: str | None, scopes: Collection[Scope], expires_at: datetime | None) -> None:
         if role is None:

@@ -35,7 +35,7 @@ from app.errors import (
     LoginOnly,
     SecondFactorRequired,
 )
-from app.models.api_key import ALL_SCOPES, Scope
+from app.models.api_key import ALL_SCOPES, ApiKeyEvent, Scope
 from app.models.audit import AuditEvent
 from app.models.login import LoginBlock, ThrottleCount
 from app.models.user import Role
@@ -248,7 +248,7 @@ class AuthService:
         with transaction(db):
             if api_keys.note_use(db, key.id):
                 actor = Actor(key.user_id, key.username)
-                audit.record(db, AuditEvent.API_KEY_USED, Subject.api_key(key.id), actor=actor)
+                audit.record(db, ApiKeyEvent.USED, Subject.api_key(key.id), actor=actor)
 
     def _open_session(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, select
@@ -23,7 +24,7 @@ from app.services.audit.recording import Subject
 class AuditFilter:
     """The filter of a list of audit records. None and empty match everything."""
 
-    event: Sequence[AuditEvent] = ()
+    event: Sequence[StrEnum] = ()
     actor_id: UUID | None = None
     object_id: str | None = None
     created_after: datetime | None = None

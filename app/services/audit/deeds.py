@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from app.core.config import Settings
 from app.errors import TooManyDeeds
+from app.models.api_key import ApiKeyEvent
 from app.models.audit import AuditEvent
 
 MINUTE, DAY = 60, 86_400
@@ -33,8 +34,8 @@ NEVER_REFUSED = frozenset(
         AuditEvent.LOGOUT,
         AuditEvent.SESSION_ENDED,
         # Once for each key; its use, once a minute.
-        AuditEvent.API_KEY_REVOKED,
-        AuditEvent.API_KEY_USED,
+        ApiKeyEvent.REVOKED,
+        ApiKeyEvent.USED,
         # Counted before the answer, which is sent before the record is written.
         AuditEvent.ACCESS_DENIED,
         # Once a window.

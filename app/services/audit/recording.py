@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from app.core.config import get_settings
 from app.core.ids import new_id
 from app.core.origin import Actor, current_origin
-from app.models.audit import AuditEvent, AuditOrigin, AuditRecord
+from app.models.audit import AuditOrigin, AuditRecord
+from app.models.recorded_event import RecordedEvent
 from app.models.task import Task
 from app.services.audit.deeds import NEVER_REFUSED, deed_limits
 from app.services.execution.attempts import current_attempt
@@ -28,7 +29,7 @@ Detail = str | int | list[str]
 
 
 class Subject(NamedTuple):
-    """The object of a recorded action."""
+    """The object of a recorded action: `Subject("queue", name)`. Here are those that need more than their id."""
 
     kind: str
     id: str
@@ -46,32 +47,14 @@ class Subject(NamedTuple):
         return cls("address", address)
 
     @classmethod
-    def queue(cls, name: str) -> "Subject":
-        return cls("queue", name)
-
-    @classmethod
-    def limit(cls, name: str) -> "Subject":
-        return cls("limit", name)
-
-    @classmethod
-    def error(cls, fingerprint: str) -> "Subject":
-        return cls("error", fingerprint)
-
-    @classmethod
-    def worker(cls, name: str) -> "Subject":
-        return cls("worker", name)
-
-    @classmethod
-    def bulk_deed(cls, deed_id: UUID) -> "Subject":
-        return cls("bulk_deed", str(deed_id))
-
-    @classmethod
     def unknown_login(cls, typed: str, key: str) -> "Subject":
         """Return a keyed digest of an unknown name: equal names are equal, and the name cannot be looked up."""
         return cls("login", hmac.new(key.encode(), b"audit:" + typed.lower().encode(), hashlib.sha256).hexdigest()[:32])
 
 
-def record(db: Session, event: AuditEvent, subject: Subject, *, actor: Actor | None = None, **detail: Detail) -> None:
+def record(
+    db: Session, event: RecordedEvent, subject: Subject, *, actor: Actor | None = None, **detail: Detail
+) -> None:
     """Record an action on `subject` by `actor`, by default the user of the request. The caller commits.
 
     Outside HTTP there is no actor: the origin shows whether a task's body or other Python code acted. Raises
@@ -100,7 +83,7 @@ def record(db: Session, event: AuditEvent, subject: Subject, *, actor: Actor | N
     db.execute(_INSERT, values)
 
 
-def record_task(db: Session, event: AuditEvent, task: Task, **detail: Detail) -> None:
+def record_task(db: Session, event: RecordedEvent, task: Task, **detail: Detail) -> None:
     """Record an action on a task, with the data that is lost when the task is deleted."""
     subject = Subject("task", str(task.id))
     detail = {"owner": str(task.user_id), "celery_task_name": task.celery_task_name, **detail}

@@ -15,8 +15,7 @@ from app.db.clock import NOW
 from app.db.rows import changed_rows
 from app.db.sql import reads
 from app.errors import BulkDeedNotFound, BulkDeedOver, InvalidInput, TokenMismatch, TooManyBulkDeeds
-from app.models.audit import AuditEvent
-from app.models.bulk_deed import BulkBatch, BulkDeed, Deed, DeedState
+from app.models.bulk_deed import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState
 from app.models.task import Task
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
@@ -102,8 +101,8 @@ def _accept(
         return known
     matched = selection.collect(db, deed_id, caller.owner, until)
     db.execute(_update(BulkDeed.id == deed_id).values(matched=matched))
-    about = Subject.bulk_deed(deed_id)
-    audit.record(db, AuditEvent.BULK_STARTED, about, deed=deed.value, matched=matched, **selection.told())
+    about = Subject("bulk_deed", str(deed_id))
+    audit.record(db, BulkEvent.STARTED, about, deed=deed.value, matched=matched, **selection.told())
     return _read(db, deed_id)
 
 
@@ -128,7 +127,7 @@ def abort(db: Session, deed_id: UUID, owner: UUID | None) -> BulkDeed:
     deed = read(db, deed_id, owner)
     if end(db, deed_id, DeedState.ABORTED):
         deed = _read(db, deed_id)
-        audit.record(db, AuditEvent.BULK_ABORTED, Subject.bulk_deed(deed_id), **counts(deed))
+        audit.record(db, BulkEvent.ABORTED, Subject("bulk_deed", str(deed_id)), **counts(deed))
         return deed
     deed = read(db, deed_id, owner)
     if deed.state == DeedState.FINISHED:

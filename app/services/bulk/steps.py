@@ -17,8 +17,7 @@ from app.db.deadlocks import repeated
 from app.db.every_engine import bulk
 from app.db.session import transaction
 from app.db.sql import batches as batches_sql
-from app.models.audit import AuditEvent
-from app.models.bulk_deed import BulkBatch, BulkDeed, Deed, DeedState, pack_ids, unpack_ids
+from app.models.bulk_deed import BulkBatch, BulkDeed, BulkEvent, Deed, DeedState, pack_ids, unpack_ids
 from app.models.user import User
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
@@ -99,4 +98,4 @@ def put_back(db: Session, deed_id: UUID, number: int, left: list[UUID]) -> None:
 def _end(db: Session, deed: BulkDeed, state: DeedState, actor: Actor) -> None:
     told = counts(deed)
     end(db, deed.id, state)
-    audit.record(db, AuditEvent.BULK_ENDED, Subject.bulk_deed(deed.id), actor=actor, state=state.value, **told)
+    audit.record(db, BulkEvent.ENDED, Subject("bulk_deed", str(deed.id)), actor=actor, state=state.value, **told)

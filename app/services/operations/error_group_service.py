@@ -15,8 +15,7 @@ from app.db.page import Behind, Page, TimePosition, page_of
 from app.db.session import transaction
 from app.db.sql import error_groups as statements, reads
 from app.errors import ErrorGroupNotFound, InvalidInput
-from app.models.audit import AuditEvent
-from app.models.error_group import ErrorGroup, ErrorState, error_times
+from app.models.error_group import ErrorEvent, ErrorGroup, ErrorState, error_times
 from app.models.task_count import task_count_changes
 from app.models.task_stats import begin_of_step
 from app.services.audit import recording as audit
@@ -26,9 +25,9 @@ from app.services.operations.error_adding import HOUR
 SAMPLES = 5
 HOURS_SHOWN = 24
 EVENTS = {
-    ErrorState.OPEN: AuditEvent.ERROR_REOPENED,
-    ErrorState.RESOLVED: AuditEvent.ERROR_RESOLVED,
-    ErrorState.IGNORED: AuditEvent.ERROR_IGNORED,
+    ErrorState.OPEN: ErrorEvent.REOPENED,
+    ErrorState.RESOLVED: ErrorEvent.RESOLVED,
+    ErrorState.IGNORED: ErrorEvent.IGNORED,
 }
 
 
@@ -139,7 +138,7 @@ def _set_state(
     db.execute(statement.values(values).execution_options(synchronize_session=False))
     about = {"owner": str(before.user_id), "celery_task_name": before.celery_task_name}
     more = {} if until is None else {"until": until.isoformat()}
-    audit.record(db, EVENTS[to], Subject.error(fingerprint), actor=None, **about, **more)
+    audit.record(db, EVENTS[to], Subject("error", fingerprint), actor=None, **about, **more)
     return get_error_group(db, fingerprint, owner=owner)
 
 

@@ -17,8 +17,7 @@ from app.db.sql import limits
 from app.db.statements import limit_places
 from app.db.statements.limit_places import running_by_limit
 from app.errors import InvalidLimit, LimitNotFound, LimitUsed
-from app.models.audit import AuditEvent
-from app.models.limit import Limit, OnExcess, Rate
+from app.models.limit import Limit, LimitEvent, OnExcess, Rate
 from app.schemas.json_value import LIMIT_NAME
 from app.schemas.limit import LimitWrite
 from app.services.audit import recording as audit
@@ -72,7 +71,7 @@ def put_limit(db: Session, name: str, *, commit: bool = True, **bounds: Any) -> 
             setattr(limit, f"{field}_period_seconds", None if rate is None else rate.period_seconds)
         limit.updated_at = NOW
         db.flush()
-        audit.record(db, AuditEvent.LIMIT_SET, Subject.limit(name), actor=None, **_told(wanted))
+        audit.record(db, LimitEvent.SET, Subject("limit", name), actor=None, **_told(wanted))
         after_commit(db, lambda: admitter.admit_soon({name: ()}))
         return get_limit(db, name)
 
@@ -88,7 +87,7 @@ def delete_limit(db: Session, name: str, *, commit: bool = True) -> None:
         limits.forget_places(db, name)
         db.execute(delete(Limit).where(Limit.name == name).execution_options(synchronize_session=False))
         db.expunge(limit)
-        audit.record(db, AuditEvent.LIMIT_DELETED, Subject.limit(name))
+        audit.record(db, LimitEvent.DELETED, Subject("limit", name))
 
 
 def _parse(name: str, fields: dict[str, Any]) -> LimitWrite:

@@ -17,8 +17,7 @@ from app.db.sql import claim_holds, queue_depths, reads
 from app.errors import QueueNotFound
 from app.messaging import publisher
 from app.messaging.routing import QUEUES
-from app.models.audit import AuditEvent
-from app.models.claim_hold import HoldKind
+from app.models.claim_hold import HoldKind, QueueEvent
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 from app.services.operations.live_workers import lease
@@ -90,7 +89,7 @@ def pause_queue(db: Session, name: str, reason: str | None = None, *, commit: bo
     by = actor.id if actor else None
     with transaction(db, commit=commit):
         _check_known(db, name)
-        audit.record(db, AuditEvent.QUEUE_PAUSED, Subject.queue(name), reason=reason or "")
+        audit.record(db, QueueEvent.PAUSED, Subject("queue", name), reason=reason or "")
         since = claim_holds.hold(db, HoldKind.QUEUE, name, reason, by)
     return PauseState(name, paused=True, paused_reason=reason, paused_by=by, paused_at=since)
 
@@ -101,7 +100,7 @@ def resume_queue(db: Session, name: str, *, commit: bool = True) -> PauseState:
         _check_known(db, name)
         if holds_of_every_engine.is_held(db, HoldKind.QUEUE, name):
             holds_of_every_engine.forget(db, HoldKind.QUEUE, name)
-            audit.record(db, AuditEvent.QUEUE_RESUMED, Subject.queue(name))
+            audit.record(db, QueueEvent.RESUMED, Subject("queue", name))
             after_commit(db, lambda: publisher.publish([name] * publisher.MANY))
     return PauseState(name)
 

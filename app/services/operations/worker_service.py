@@ -12,9 +12,8 @@ from app.db.every_engine import claim_holds as holds_of_every_engine, workers
 from app.db.session import transaction
 from app.db.sql import claim_holds
 from app.errors import WorkerNotFound
-from app.models.audit import AuditEvent
 from app.models.claim_hold import HoldKind
-from app.models.worker import WorkerProcess, WorkerState
+from app.models.worker import WorkerEvent, WorkerProcess, WorkerState
 from app.services.audit import recording as audit
 from app.services.audit.recording import Subject
 from app.services.operations.live_workers import lease
@@ -70,7 +69,7 @@ def drain_worker(db: Session, name: str, *, commit: bool = True) -> WorkerInfo:
                 break
             if not holds_of_every_engine.is_held(db, HoldKind.WORKER, str(worker.id)):
                 actor = current_actor()
-                audit.record(db, AuditEvent.WORKER_DRAINED, Subject.worker(name))
+                audit.record(db, WorkerEvent.DRAINED, Subject("worker", name))
                 claim_holds.hold(db, HoldKind.WORKER, str(worker.id), None, actor.id if actor else None)
             return get_worker(db, name)
         raise WorkerNotFound

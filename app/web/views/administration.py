@@ -14,16 +14,20 @@ from app.api.http.paging import read_cursor
 from app.api.http.problems import status_of
 from app.api.http.router import SlashRouter
 from app.errors import InvalidInput, ServiceError, UserExists, WeakPassword
-from app.models.audit import AuditEvent
 from app.models.task import TaskPriority
 from app.models.user import Role
+from app.schemas.audit import AuditEvent
 from app.schemas.user import UserCreate, UserUpdate
 from app.services.audit.audit_service import AuditFilter, audit_service
 from app.services.user_service import user_service
 from app.web.access import PageAdmin
-from app.web.rendering import page, redirect
+from app.web.rendering import NavigationEntry, page, redirect
 
 router = SlashRouter()
+NAVIGATION = (
+    NavigationEntry(8, "/users", "Users", to_admins_alone=True),
+    NavigationEntry(9, "/audit", "Audit", to_admins_alone=True),
+)
 
 ROWS = 50
 Cursor = Annotated[str | None, Query(max_length=64)]

@@ -13,9 +13,10 @@ from app.services.operations import error_group_service
 from app.services.operations.error_group_service import ErrorFilter
 from app.web import charts
 from app.web.access import PageUser
-from app.web.rendering import page, redirect
+from app.web.rendering import NavigationEntry, page, redirect
 
 router = SlashRouter()
+NAVIGATION = (NavigationEntry(3, "/errors", "Errors"),)
 
 ROWS = 50
 Fingerprint = Annotated[str, Path(pattern=FINGERPRINT)]

@@ -15,10 +15,11 @@ from app.services.operations.stats_service import Stats, StatsWindow
 from app.services.task_service import task_service
 from app.web import charts
 from app.web.access import PageUser
-from app.web.rendering import page
+from app.web.rendering import NavigationEntry, page
 from app.web.shown_tasks import shown
 
 router = SlashRouter()
+NAVIGATION = (NavigationEntry(1, "/", "Overview"),)
 
 LONGEST, GROUPS = 10, 5
 

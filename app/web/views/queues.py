@@ -9,9 +9,10 @@ from app.api.http.router import SlashRouter
 from app.api.http.turns import costly
 from app.services.operations import queue_service, worker_service
 from app.web.access import PageAdmin, PageUser
-from app.web.rendering import page, redirect
+from app.web.rendering import NavigationEntry, page, redirect
 
 router = SlashRouter()
+NAVIGATION = (NavigationEntry(4, "/queues", "Queues", text_to_admins="Queues and workers"),)
 
 Name = Annotated[str, Path(max_length=200)]
 

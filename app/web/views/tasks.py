@@ -21,11 +21,12 @@ from app.services.tasks import task_counts, task_pages
 from app.web import charts
 from app.web.access import PageUser, credential_of, rights_of
 from app.web.curl import curl_of
-from app.web.rendering import page, redirect
+from app.web.rendering import NavigationEntry, page, redirect
 from app.web.shown_tasks import STATES_OF, left_of, possible, seconds_of, shown
 from app.web.task_search import KEYS, MAX_LENGTH, Search, parse
 
 router = SlashRouter()
+NAVIGATION = (NavigationEntry(2, "/tasks", "Tasks"),)
 
 ROWS = 50
 ATTEMPTS = 50

@@ -8,6 +8,7 @@ from jinja2 import Environment
 from app.models.error_group import ErrorState
 from app.models.task import AttemptOutcome, TaskStatus, WaitingReason
 from app.models.worker import WorkerState
+from app.web.application import NAVIGATION
 from app.web.languages import duration, language, negotiate
 from tests.support.tables import check_rows
 
@@ -20,8 +21,14 @@ def texts_of_templates() -> Iterator[str]:
                 yield text
 
 
-def test_every_text_of_the_templates_is_translated() -> None:
-    missing = sorted(set(texts_of_templates()) - language("zh").texts.keys())
+def texts_of_pages() -> Iterator[str]:
+    yield from texts_of_templates()
+    for entry in NAVIGATION:
+        yield from (text for text in (entry.text, entry.text_to_admins) if text is not None)
+
+
+def test_every_text_of_the_pages_is_translated() -> None:
+    missing = sorted(set(texts_of_pages()) - language("zh").texts.keys())
     assert missing == []
 
 
@@ -38,15 +45,19 @@ def test_every_error_is_translated() -> None:
 
 
 def error_titles() -> set[str]:
-    from app import errors
     from app.api.http.problems import HTTP_PROBLEMS
+    from app.errors import ServiceError
 
-    titles = {each.title for each in vars(errors).values() if isinstance(getattr(each, "title", None), str)}
-    return titles | {title for _, title in HTTP_PROBLEMS.values()} | {"Internal server error"}
+    def titles(kind: type[ServiceError]) -> Iterator[str]:
+        yield kind.title
+        for each in kind.__subclasses__():
+            yield from titles(each)
+
+    return {*titles(ServiceError)} | {title for _, title in HTTP_PROBLEMS.values()} | {"Internal server error"}
 
 
 def test_no_translation_is_of_a_text_that_is_gone() -> None:
-    spoken = {*texts_of_templates(), "ms", "s", "m", "h", "d"}
+    spoken = {*texts_of_pages(), "ms", "s", "m", "h", "d"}
     for words in STATES:
         spoken |= {word.value for word in words}
     spoken |= error_titles()
