@@ -47,7 +47,7 @@ TIERS: dict[Tier, tuple[str, ...]] = {
         "integration/test_hidden_values.py", "integration/test_hostile_input.py", "integration/test_hostile_items.py",
         "integration/test_http_clients.py", "integration/test_idempotency.py", "integration/test_idle_connections.py",
         "integration/test_interleavings.py", "integration/test_late_commits.py", "integration/test_leaks.py",
-        "integration/test_limits.py", "integration/test_limits_api.py", "integration/test_login_throttle.py",
+        "integration/test_limits.py", "integration/resources/", "integration/test_login_throttle.py",
         "integration/test_maintenance.py", "integration/test_max_priority.py", "integration/test_migrations.py",
         "integration/test_model.py", "integration/test_operations.py", "integration/test_outbound.py",
         "integration/test_outside.py", "integration/test_own_tasks.py", "integration/test_pages.py",

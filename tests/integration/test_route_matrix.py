@@ -1,14 +1,15 @@
-"""Who may call what: every route, for every caller. A route that is not in the table fails.
+"""Who may call what: every route, for every caller.
 
-The first columns are callers: `nobody`, without a token; `owner`, whose task, key or login it is about; `stranger`,
-another user; and `admin`. Unknown is 401, not allowed 403, and what a caller may not see is 404, as if it did not exist.
-The last column is what an API key needs: one of the scopes, `any` of them, or a `login` instead of a key.
+What a caller gets follows from the permission that the route declares: `nobody`, without a token; `owner`, whose task,
+key or login it is about; `stranger`, another user; and `admin`. Unknown is 401, not allowed 403, and what a caller may
+not see is 404, as if it did not exist. A permission that was forgotten is seen by the lists of routes that need none.
 """
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import httpx
@@ -27,6 +28,7 @@ from app.models.task import TaskStatus
 from app.services.tasks import task_counts
 from tests.support import accounts
 from tests.support.accounts import API, PASSWORD, bearer
+from tests.support.by_example import options_of, resources
 from tests.support.second_factors import begin
 from tests.support.services import Services
 from tests.support.tables import cases
@@ -34,91 +36,86 @@ from tests.support.task_client import BODY, shared_client
 from tests.support.tasks import new_user, task_in
 
 CALLERS = ("nobody", "owner", "stranger", "admin")
-MATRIX = """
-    GET    /                                      200  200  200  200  open
-    GET    /healthz                               200  200  200  200  open
-    GET    /readyz                                200  200  200  200  open
-    GET    /metrics                               200  200  200  200  open
-    GET    /openapi.json                          200  200  200  200  open
-    GET    /docs                                  200  200  200  200  open
-    GET    /docs/start.js                         200  200  200  200  open
-    GET    /docs/{name}                           200  200  200  200  open
-
-    POST   /api/v1/auth/register                  201  201  201  201  open
-    POST   /api/v1/auth/login                     200  200  200  200  open
-    POST   /api/v1/auth/refresh                   200  200  200  200  open
-    POST   /api/v1/auth/logout                    401  204  204  204  login
-    GET    /api/v1/auth/sessions                  401  200  200  200  login
-    DELETE /api/v1/auth/sessions                  401  204  204  204  login
-    DELETE /api/v1/auth/sessions/{session_id}     401  204  404  404  login
-    GET    /api/v1/auth/api-keys                  401  200  200  200  login
-    POST   /api/v1/auth/api-keys                  401  201  201  201  login
-    GET    /api/v1/auth/api-keys/{key_id}         401  200  404  404  login
-    DELETE /api/v1/auth/api-keys/{key_id}         401  204  404  404  login
-
-    GET    /api/v1/users/me                       401  200  200  200  any
-    PATCH  /api/v1/users/me                       401  200  200  200  login
-    PUT    /api/v1/users/me/password              401  204  204  204  login
-    POST   /api/v1/users/me/totp                  401  201  201  201  login
-    POST   /api/v1/users/me/totp/confirm          401  404  404  404  login
-    DELETE /api/v1/users/me/totp                  401  404  404  404  login
-    GET    /api/v1/users/me/webhook-secret        401  409  409  409  login
-    GET    /api/v1/users/                         401  403  403  200  admin
-    POST   /api/v1/users/                         401  403  403  201  admin
-    GET    /api/v1/users/{user_id}                401  403  403  200  admin
-    PATCH  /api/v1/users/{user_id}                401  403  403  200  admin
-    DELETE /api/v1/users/{user_id}                401  403  403  204  admin
-    DELETE /api/v1/users/{user_id}/totp           401  403  403  204  admin
-
-    POST   /api/v1/tasks/                         401  201  201  201  tasks:write
-    POST   /api/v1/tasks/batch                    401  201  201  201  tasks:write
-    GET    /api/v1/tasks/                         401  200  200  200  tasks:read
-    GET    /api/v1/tasks/count                    401  200  200  200  tasks:read
-    GET    /api/v1/tasks/types                    401  200  200  200  tasks:read
-    GET    /api/v1/tasks/events                   401  200  200  200  tasks:read
-    GET    /api/v1/tasks/{task_id}                401  200  404  200  tasks:read
-    PATCH  /api/v1/tasks/{task_id}                401  200  404  200  tasks:write
-    DELETE /api/v1/tasks/{task_id}                401  204  404  204  tasks:write
-    POST   /api/v1/tasks/{task_id}/cancel         401  200  404  200  tasks:write
-    POST   /api/v1/tasks/{task_id}/retry          401  202  404  202  tasks:write
-    POST   /api/v1/tasks/{task_id}/run-now        401  200  404  200  tasks:write
-    GET    /api/v1/tasks/{task_id}/attempts       401  200  404  200  tasks:read
-    GET    /api/v1/tasks/{task_id}/events         401  200  404  200  tasks:read
-    GET    /api/v1/tasks/{task_id}/logs           401  200  404  200  tasks:read
-
-    POST   /api/v1/tasks/bulk/cancel              401  202  202  202  tasks:write
-    POST   /api/v1/tasks/bulk/retry               401  202  202  202  tasks:write
-    POST   /api/v1/tasks/bulk/delete              401  202  202  202  tasks:write
-    GET    /api/v1/tasks/bulk/{deed_id}           401  200  404  200  tasks:read
-    POST   /api/v1/tasks/bulk/{deed_id}/abort     401  200  404  200  tasks:write
-
-    GET    /api/v1/queues/                        401  200  200  200  tasks:read
-    POST   /api/v1/queues/{name}/pause            401  403  403  200  admin
-    POST   /api/v1/queues/{name}/resume           401  403  403  200  admin
-
-    GET    /api/v1/workers/                       401  403  403  200  admin
-    GET    /api/v1/workers/{name}                 401  403  403  200  admin
-    POST   /api/v1/workers/{name}/drain           401  403  403  200  admin
-
-    GET    /api/v1/limits/                        401  200  200  200  tasks:read
-    GET    /api/v1/limits/{name}                  401  403  403  200  admin
-    PUT    /api/v1/limits/{name}                  401  403  403  200  admin
-    DELETE /api/v1/limits/{name}                  401  403  403  204  admin
-
-    GET    /api/v1/stats                          401  200  200  200  tasks:read
-
-    GET    /api/v1/errors/                        401  200  200  200  tasks:read
-    GET    /api/v1/errors/{fingerprint}           401  200  404  200  tasks:read
-    POST   /api/v1/errors/{fingerprint}/resolve   401  200  404  200  tasks:write
-    POST   /api/v1/errors/{fingerprint}/ignore    401  200  404  200  tasks:write
-    POST   /api/v1/errors/{fingerprint}/reopen    401  200  404  200  tasks:write
-
-    GET    /api/v1/audit                          401  403  403  200  admin
-"""
-ROWS = {f"{line[0]} {line[1]}": line[2:] for line in map(str.split, MATRIX.splitlines()) if line}
-NEEDS = {route: row[-1] for route, row in ROWS.items() if row[-1] != "open"}
-ENDS_LOGINS = {"POST /api/v1/auth/logout", "DELETE /api/v1/auth/sessions", "PUT /api/v1/users/me/password"}
 SCOPES = ("tasks:read", "tasks:write", "admin")
+# What needs no permission, or none of these, is named here: an endpoint that forgets its own is in neither.
+OPEN = {
+    *(f"GET {path}" for path in ("/", "/healthz", "/readyz", "/metrics", "/openapi.json")),
+    *("GET /docs", "GET /docs/start.js", "GET /docs/{name}"),
+    *(f"POST /api/v1/auth/{call}" for call in ("register", "login", "refresh")),
+}
+ANY = {"GET /api/v1/users/me"}
+# Who may make the call gets another status than the one of the route.
+ANSWERS = {
+    "POST /api/v1/users/me/totp/confirm": 404,
+    "DELETE /api/v1/users/me/totp": 404,
+    "GET /api/v1/users/me/webhook-secret": 409,
+}
+# An administrator reaches the objects of others, but not these.
+OF_THEIR_OWNER_ALONE = ("{session_id}", "{key_id}")
+
+
+def needs_of(operation: Mapping[str, Any]) -> str:
+    """What the route declares: a scope, `any` of them, or a `login` instead of a key; `open` if nothing."""
+    schemes = [(name, scopes) for each in operation.get("security", []) for name, scopes in each.items()]
+    if not schemes:
+        return "open"
+    scopes = {scope for _, of_one in schemes for scope in of_one}
+    return scopes.pop() if scopes else "any" if len(schemes) > 1 else "login"
+
+
+def row_of(route: str, needs: str, success: int) -> tuple[int, ...]:
+    """The status for each of CALLERS."""
+    success = ANSWERS.get(route, success)
+    if needs == "open":
+        return (success,) * 4
+    if needs == "admin":
+        return (401, 403, 403, success)
+    of_another = 404 if "{" in route else success
+    return (401, success, of_another, of_another if route.endswith(OF_THEIR_OWNER_ALONE) else success)
+
+
+class Table(NamedTuple):
+    """Of every route: the status for each of CALLERS, and what an API key needs."""
+
+    document: dict[str, Any]
+    needs: dict[str, str]
+    rows: dict[str, tuple[int, ...]]
+
+
+@cache
+def table() -> Table:
+    app = create_app()
+    document = describe(app)
+    needs = {
+        f"{method.upper()} {path}": needs_of(operation)
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+    needs |= {route: "open" for route in OPEN if route == "GET /metrics" or route not in needs}
+    found = {
+        route: success
+        for route, success in routes(app).items()
+        if _twin(route) not in routes(app).keys() & needs.keys()
+    }
+    return Table(document, needs, {route: row_of(route, needs.get(route, "none"), found[route]) for route in found})
+
+
+def routes(app: FastAPI) -> dict[str, int]:
+    """Every route of the application, but for the pages, with the status of its success."""
+    found = {}
+    for route in iter_route_contexts(app.routes):
+        path = getattr(route, "path_format", None) or getattr(route, "path", "")
+        if path != "/ui":
+            methods = (route.methods or set()) - {"HEAD"}
+            found |= {f"{method} {path}": getattr(route, "status_code", None) or 200 for method in methods}
+    return found
+
+
+def _twin(route: str) -> str:
+    return route[:-1] if route.endswith("/") else f"{route}/"
+
+
+ENDS_LOGINS = {"POST /api/v1/auth/logout", "DELETE /api/v1/auth/sessions", "PUT /api/v1/users/me/password"}
 NO_TASK = {"ids": [str(UUID(int=0))]}
 A_TASK = BODY | {"delay_seconds": 3600}
 
@@ -145,7 +142,9 @@ class World:
     def ask_as(self, route: str, *tokens: str | None) -> list[httpx.Response]:
         """The same with each of these tokens, about one new object."""
         method, template = route.split()
-        path = re.sub(r"\{(\w+)\}", lambda found: getattr(self, found[1])(route), template)
+        path = re.sub(
+            r"\{(\w+)\}", lambda found: getattr(self, found[1], partial(self.by_example, found[1]))(route), template
+        )
         options = self.options(route)
         headers = [bearer(token) if token else {} for token in tokens]
         answers = [self.http.request(method, path, headers=each, **options) for each in headers]
@@ -235,6 +234,16 @@ class World:
             db.add(WorkerProcess(id=new_id(), name=name, pid=1, queues=["default"], concurrency=1))
         return name
 
+    def by_example(self, parameter: str, route: str) -> str:
+        """An item that the owner makes, or an administrator where the owner may not, as the document shows."""
+        document = table().document
+        (of,) = (each for each in resources(document) if route.partition(" ")[2].startswith(each.item))
+        assert of.parameter == parameter
+        caller = "admin" if table().needs[f"POST {of.collection}"] == "admin" else "owner"
+        answer = self.call(caller, "POST", of.collection, **options_of(document, "POST", of.collection))
+        assert answer.status_code == 201, answer.text
+        return of.key_of(answer.json())
+
     # What is sent along.
 
     def options(self, route: str) -> dict[str, Any]:
@@ -258,7 +267,7 @@ class World:
             "PUT /api/v1/limits/{name}": lambda: {"json": {"concurrency": 1}},
             "PATCH /api/v1/tasks/{task_id}": lambda: {"json": {"name": "changed"}},
         }
-        return sent.get(route, dict)()
+        return sent[route]() if route in sent else options_of(table().document, *route.split())
 
     @staticmethod
     def without_second_factors(**body: str) -> dict[str, Any]:
@@ -285,31 +294,26 @@ def _promote(username: str) -> None:
         db.execute(text("UPDATE users SET role = 'admin' WHERE username = :name"), {"name": username})
 
 
-def routes(app: FastAPI) -> set[str]:
-    """Every route of the application, in its documented form: with or without a slash at the end."""
-    found = set()
-    for route in iter_route_contexts(app.routes):
-        path = getattr(route, "path_format", None) or getattr(route, "path", "")
-        found |= {f"{method} {path}" for method in (route.methods or set()) - {"HEAD"}}
-    return {route for route in found if _twin(route) not in ROWS.keys() & found}
+def test_a_route_without_a_permission_is_one_that_is_known_to_need_none() -> None:
+    needs = table().needs
+    assert {route for route, needed in needs.items() if needed == "open"} == OPEN
+    assert {route for route, needed in needs.items() if needed == "any"} == ANY
+    # One that stands in no document says nothing of what it needs.
+    assert table().rows.keys() == needs.keys()
 
 
-def _twin(route: str) -> str:
-    return route[:-1] if route.endswith("/") else f"{route}/"
-
-
-def test_every_route_has_its_row_and_every_row_its_route() -> None:
-    # The pages behind it have tests of their own, in `test_pages.py`.
-    assert routes(create_app()) - {"GET /ui"} == ROWS.keys()
+def test_a_key_that_only_reads_changes_nothing() -> None:
+    reading = {route for route, needed in table().needs.items() if needed == "tasks:read"}
+    assert {route for route in reading if not route.startswith("GET ")} == set()
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-def test_answers_as_the_table_says(world: World, caller: str) -> None:
+def test_answers_as_its_route_declares(world: World, caller: str) -> None:
     with cases() as case:
-        for route, row in ROWS.items():
+        for route, row in table().rows.items():
             with case(route):
                 answer = world.ask(None if caller == "nobody" else world.token(caller), route)
-                assert answer.status_code == int(row[CALLERS.index(caller)]), answer.text
+                assert answer.status_code == row[CALLERS.index(caller)], answer.text
                 assert answer.status_code != 403 or answer.json()["code"] == "admin_only"
 
 
@@ -317,7 +321,7 @@ def test_answers_as_the_table_says(world: World, caller: str) -> None:
 def test_a_key_of_an_administrator_may_do_what_its_scope_says_and_no_more(world: World, scope: str) -> None:
     key = world.key("admin", scope)
     with cases() as case:
-        for route, needs in NEEDS.items():
+        for route, needs in closed().items():
             with case(route):
                 answer = world.ask(key, route)
                 code = answer.json()["code"] if answer.status_code in {401, 403} else "in"
@@ -332,7 +336,7 @@ def test_a_key_of_an_administrator_may_do_what_its_scope_says_and_no_more(world:
 def test_without_a_known_token_the_answer_asks_for_one(world: World) -> None:
     tokens = (None, "x.y.z", "tsk_no-key")
     with cases() as case:
-        for route in NEEDS:
+        for route in closed():
             for token, answer in zip(tokens, world.ask_as(route, *tokens), strict=True):
                 with case(route, token):
                     code = "not_authenticated" if token is None else "invalid_token"
@@ -344,11 +348,16 @@ def test_without_a_known_token_the_answer_asks_for_one(world: World) -> None:
                     assert answer.headers["cache-control"] == "no-store" or "/tasks/" in route
 
 
+def closed() -> dict[str, str]:
+    """The routes that need a token."""
+    return {route: needs for route, needs in table().needs.items() if needs != "open"}
+
+
 def test_every_operation_names_its_scope_and_its_403() -> None:
-    document = describe(create_app())
+    document = table().document
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            needs = ROWS[f"{method.upper()} {path}"][-1]
+            needs = table().needs[f"{method.upper()} {path}"]
             wanted = [needs] if needs in SCOPES else []
             # Metrics ask for a token only where DOCS_ENABLED closes them.
             schemes = {"open": [], "login": ["Login"]}.get("" if path == "/metrics" else needs, ["Login", "ApiKey"])
@@ -356,7 +365,8 @@ def test_every_operation_names_its_scope_and_its_403() -> None:
             assert operation.get("security", []) == optional + [{each: wanted} for each in schemes], (method, path)
             if needs in {*SCOPES, "login"}:
                 examples = operation["responses"]["403"]["content"]["application/problem+json"]["examples"]
-                assert ("login_only" if needs == "login" else "insufficient_scope") in examples, (method, path)
+                codes = {"login": {"login_only"}, "admin": {"insufficient_scope", "admin_only"}}
+                assert codes.get(needs, {"insufficient_scope"}) <= examples.keys(), (method, path)
             if wanted:
                 assert "WWW-Authenticate" in operation["responses"]["403"]["headers"]
     schemes = document["components"]["securitySchemes"]

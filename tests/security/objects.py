@@ -6,6 +6,8 @@ import httpx
 
 from tests.security.registry import HANDLED, OBJECTS, PROPERTIES, REFUSED, check, expect, expect_status
 from tests.security.target import Target
+from tests.support.by_example import operations_of, options_of, resources
+from tests.support.leftovers import API
 
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 CALLS: tuple[tuple[str, str, Any], ...] = (
@@ -49,6 +51,25 @@ def foreign_looks_unknown(target: Target) -> None:
     """Another user's task answers exactly as an unknown id does"""
     for method, suffix, body in CALLS:
         expect_unknown(target, method, f"/tasks/{{}}{suffix}", target.task["id"], body)
+
+
+@check(OBJECTS)
+def foreign_item(target: Target) -> None:
+    """Another user's item of any other resource answers exactly as an unknown id does, on every method"""
+    answer = target.as_alice("GET", "//openapi.json")
+    document = answer.json() if answer.status_code == 200 else {"paths": {}}
+    for of in resources(document):
+        collection = of.collection.removeprefix(API)
+        if collection == "/tasks/" or not of.parameter.endswith("_id"):
+            continue
+        made = target.as_alice("POST", collection, **options_of(document, "POST", of.collection))
+        if made.status_code != 201:  # of administrators
+            continue
+        key = of.key_of(made.json())
+        for method, path in operations_of(document, of.item):
+            one = path.removeprefix(API).replace(f"{{{of.parameter}}}", "{}")
+            expect_unknown(target, method, one, key, options_of(document, method, path).get("json"))
+        target.as_alice("DELETE", f"{collection.rstrip('/')}/{key}")
 
 
 @check(OBJECTS)

@@ -6,6 +6,7 @@ from uuid import uuid4
 import httpx
 
 from tests.support.accounts import API, PASSWORD, bearer, login, register
+from tests.support.by_example import operations_of, options_of, resources
 from tests.support.databases import ENGINE
 from tests.support.second_factors import present_code
 from tests.support.stack import Stack
@@ -47,6 +48,7 @@ def converse(stack: Stack, http: httpx.Client) -> None:
     boss("GET", "/audit")
     _queues_and_workers(stack, boss)
     _limits(boss)
+    _resources(stack, boss)
 
 
 class _Caller:
@@ -55,9 +57,15 @@ class _Caller:
     def __init__(self, http: httpx.Client, username: str) -> None:
         self.http, self.username = http, username
         self.tokens = login(http, username)
+        self.called = set[str]()
+        """The first parts of the paths."""
+
+    def at(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self(method, path.removeprefix(API), **options)
 
     def __call__(self, method: str, path: str, headers: dict[str, str] | None = None, **options: Any) -> httpx.Response:
         token = bearer(self.tokens["access_token"])
+        self.called.add(path.partition("?")[0].split("/")[1])
         return self.http.request(method, API + path, headers={**token, **(headers or {})}, **options)
 
     def task(self, **fields: Any) -> str:
@@ -73,6 +81,20 @@ def _operations(http: httpx.Client) -> None:
     http.get("/healthz?x=%00")
     http.post(f"{API}/auth/login", content=b"x" * 3_000_000)
     http.get("/healthz", headers={"X-Long": "x" * 40_000})
+
+
+def _resources(stack: Stack, boss: _Caller) -> None:
+    """What was not called: an item of each other resource is made, shown, listed, changed and deleted by its examples."""
+    document = httpx.get(f"{stack.url}/openapi.json").json()  # not through `http`, which only knows what it describes
+    for of in resources(document):
+        if of.collection.split("/")[3] in boss.called:
+            continue
+        made = boss.at("POST", of.collection, **options_of(document, "POST", of.collection)).json()
+        item = of.item.replace(f"{{{of.parameter}}}", of.key_of(made))
+        for method, path in sorted(operations_of(document, of.item), key=lambda each: each[0] == "DELETE"):
+            boss.at(method, path.replace(of.item, item), **options_of(document, method, path))
+        boss.at("GET", of.collection)
+        boss.at("GET", item)
 
 
 def _limits(boss: _Caller) -> None:

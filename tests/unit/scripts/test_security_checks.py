@@ -47,6 +47,12 @@ def account(name: str) -> Account:
 ALICE, MALLORY = account("alice"), account("mallory")
 TASK = {"id": "t1", "name": "a task", "status": "pending", "version": 1, "user_id": "alice", "task_type": "x"}
 OWN = {**TASK, "id": "t2", "user_id": "mallory"}
+TOYS = {
+    "paths": {
+        f"{API}/toys/": {"post": {"responses": {"201": {}}}},
+        f"{API}/toys/{{toy_id}}": {"get": {"responses": {"200": {}}}},
+    }
+}
 LOGIN = {"access_token": "new", "refresh_token": "r"}
 
 
@@ -187,6 +193,8 @@ WEAK: list[tuple[str, dict[str, Any], str]] = [
     ("foreign_task", everything(200), "GET …: 200"),
     ("foreign_looks_unknown", {"GET /tasks/t1": says(404, {"code": "not_yours"})}, "GET /tasks/{}: the bodies differ"),
     ("foreign_looks_unknown", {"GET /tasks/t1": says(403)}, "GET /tasks/{}: [403, 404]"),
+    ("foreign_item", {"GET //openapi.json": says(200, TOYS), "POST /toys/": says(201, {"id": "t9"}), "GET /toys/t9": says(200)},
+     "GET /toys/{}: [200, 404]"),
     ("foreign_in_bulk", {"POST /tasks/bulk/delete": says(200, {"matched": 1, "sample": [TASK]})}, "a dry run shows [(1, ["),
     ("foreign_in_bulk", {"POST /tasks/bulk/delete": says(200, {"matched": 0, "sample": []}), "*": says(200)},
      "{'user_id': 'alice'}: 200"),

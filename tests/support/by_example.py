@@ -1,0 +1,63 @@
+"""Calls that the OpenAPI document gives itself: the bodies of its examples, and what is made of them.
+
+So a resource that is new is called by the tests of all routes, with nothing told to them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+METHODS = ("get", "put", "post", "patch", "delete")
+
+
+class Resource(NamedTuple):
+    """A collection to which POST adds: its path, and the one of an item, whose last part is `{parameter}`."""
+
+    collection: str
+    item: str
+
+    @property
+    def parameter(self) -> str:
+        return self.item.rpartition("{")[2].rstrip("}")
+
+    def key_of(self, shown: Mapping[str, Any]) -> str:
+        """What stands for the parameter in the path of this item."""
+        return str(shown["id" if self.parameter.endswith("_id") else self.parameter])
+
+
+def resources(document: Mapping[str, Any]) -> Iterator[Resource]:
+    for path, operations in document["paths"].items():
+        item = re.compile(re.escape(path.rstrip("/")) + r"/\{\w+\}")
+        of_one = [other for other in document["paths"] if item.fullmatch(other)]
+        if "post" in operations and "201" in operations["post"]["responses"] and of_one:
+            yield Resource(path, of_one[0])
+
+
+def operations_of(document: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    """Method and path of each operation at this path or below it."""
+    for other, operations in document["paths"].items():
+        if other == path or other.startswith(f"{path}/"):
+            yield from ((method.upper(), other) for method in METHODS if method in operations)
+
+
+def options_of(document: Mapping[str, Any], method: str, path: str) -> dict[str, Any]:
+    """The example of a body that the operation requires, as httpx takes it."""
+    body = document["paths"].get(path, {}).get(method.lower(), {}).get("requestBody", {})
+    if not body.get("required"):
+        return {}
+    (media,) = body["content"].values()
+    return {"json": _example(document, media)}
+
+
+def _example(document: Mapping[str, Any], described: Mapping[str, Any]) -> Any:
+    """The example of a media type or a schema, or one of its required fields' examples."""
+    if "$ref" in described:
+        return _example(document, document["components"]["schemas"][described["$ref"].rpartition("/")[2]])
+    if "example" in described:
+        return described["example"]
+    if described.get("examples"):
+        examples = described["examples"]
+        return next(iter(examples.values()))["value"] if isinstance(examples, dict) else examples[0]
+    if "schema" in described:
+        return _example(document, described["schema"])
+    return {name: _example(document, described["properties"][name]) for name in described.get("required", ())}
