@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Responses with tokens or personal data must not be stored. All other responses of the API belong to one user: no
-# shared cache may keep them, and the user's own cache revalidates with the ETag each time.
-_NO_STORE = re.compile(r"/api/v1/(auth|users|audit|queues|workers|limits|stats|errors)(/|$)")
+# Responses with tokens or personal data must not be stored. Those of tasks belong to one user: no shared cache may keep
+# them, and the user's own cache revalidates with the ETag each time.
+_REVALIDATED = re.compile(r"/api/v1/tasks(/|$)")
 _API = "/api/v1/"
 
 # One year, without subdomains: they may belong to other services.
@@ -203,7 +203,7 @@ class RequestLimits:
 def _cache_control(path: str) -> list[tuple[bytes, bytes]]:
     if not path.startswith(_API):
         return []
-    return _NO_STORE_HEADER if _NO_STORE.match(path) else _REVALIDATE
+    return _REVALIDATE if _REVALIDATED.match(path) else _NO_STORE_HEADER
 
 
 def _malformed_target(scope: Scope) -> bool:

@@ -112,7 +112,8 @@ class TestHeaders:
     def test_caches_get_no_tokens_and_no_personal_data(self) -> None:
         stored = {
             "/api/v1/auth/x": "no-store", "/api/v1/auth/nowhere": "no-store", "/api/v1/users/me": "no-store",
-            "/api/v1/authors": "private, no-cache", "/id": None,
+            "/api/v1/tasks/x": "private, no-cache", "/api/v1/tasks": "private, no-cache", "/api/v1/tasksets": "no-store",
+            "/id": None,
         }  # fmt: skip
         for prefix in ("", "/svc"):
             client = TestClient(app, root_path=prefix)
